@@ -1,0 +1,108 @@
+"""The environment, read once and frozen. Only this room reads it; arq owns the name Settings."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import BadConfig
+
+PLATFORMS = ("sportybet", "betpawa", "bet9ja")
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    return value
+
+
+def _known_platforms(value: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in value if name not in PLATFORMS]
+    if unknown:
+        raise ValueError(f"unknown platform {', '.join(unknown)}; known: {', '.join(PLATFORMS)}")
+    if not value:
+        raise ValueError(f"name at least one of: {', '.join(PLATFORMS)}")
+    return tuple(dict.fromkeys(value))
+
+
+def _postgres(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("postgres://", "postgresql://")):
+        raise ValueError("must start with postgres:// or postgresql://")
+    return value
+
+
+def _redis(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    return value
+
+
+def _http(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return value.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_http)]
+Minutes = Annotated[float, Field(gt=0, le=60 * 24 * 366)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Config(BaseSettings):
+    """Every setting, with its default. Each one is explained in `.env.example`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_file=".env", env_ignore_empty=True, extra="ignore"
+    )
+
+    database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = None
+    database_pool_size: Annotated[int, Field(ge=2, le=100)] = 10
+    redis_url: Annotated[SecretStr, AfterValidator(_redis)] | None = None
+    redis_ssl_cert_reqs: Literal["required", "none"] = "required"
+    data_dir: Path = Path(".rollcall")
+
+    scrape_interval_minutes: Minutes = 5
+    news_interval_minutes: Minutes = 15
+    stories_interval_minutes: Minutes = 60
+    misfire_grace_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60
+    job_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 240
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+
+    odds_platforms: Annotated[Names, AfterValidator(_known_platforms)] = PLATFORMS
+    sportybet_url: Url = "https://www.sportybet.com/api/ng/factsCenter"
+    betpawa_url: Url = "https://www.betpawa.ng/api/sportsbook"
+    betpawa_version: Literal["v3", "v4"] = "v4"
+    betpawa_brand: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "betpawa-nigeria"
+    bet9ja_url: Url = "https://sports.bet9ja.com/desktop/feapi/PalimpsestAjax"
+    contact: Annotated[str, Field(max_length=200)] = ""
+
+    max_jobs: Annotated[int, Field(ge=1, le=1000)] = 10
+    lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15
+    shutdown_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 25
+    clock_skew_seconds: Annotated[float, Field(ge=-86_400, le=86_400)] = 0
+    log_format: Literal["json", "console"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def load(**overrides: Any) -> Config:
+    """Read the environment and `.env`. Raises BadConfig: a line for each setting that is wrong."""
+    try:
+        return Config(**overrides)
+    except ValidationError as error:
+        raise BadConfig(_readable(error)) from None
+
+
+def _readable(error: ValidationError) -> str:
+    lines = ["These settings cannot be used (see .env.example):"]
+    for fault in error.errors(include_url=False, include_context=False):
+        name = str(fault["loc"][0]) if fault["loc"] else "settings"
+        message = fault["msg"].removeprefix("Value error, ")
+        lines.append(f"  {name.upper()} = {_shown(name, fault['input'])}: {message}")
+    return "\n".join(lines)
+
+
+def _shown(name: str, value: object) -> str:
+    field = Config.model_fields.get(name)
+    secret = field is None or "SecretStr" in str(field.annotation)
+    return "(hidden)" if secret else repr(value)

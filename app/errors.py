@@ -1,0 +1,158 @@
+"""Errors, named for what happened.
+
+RollcallError
+├── BadConfig             a setting cannot be used; says which, and what it may be
+├── BadSchedule           a schedule or its policies can never work
+├── UnknownJob            no job of that name; says which there are
+├── BadParameters         a run was asked for with parameters its job does not take
+├── ServersUnavailable    the private Postgres or Redis cannot be started
+├── Fenced                the attempt's lease is gone: neither rows nor outcome are accepted
+└── Failure               a page could not be had or read; carries what to do about it
+    ├── Network           no connection, or it broke
+    ├── Timeout           an answer took too long
+    ├── RateLimited       the site asked us to slow down
+    ├── Blocked           the site turned us away, openly or with a page that is not data
+    ├── Auth              credentials are missing, wrong or not enough
+    ├── HttpStatus        any other status that is not an answer
+    ├── ApiError          HTTP 200 with an error in the envelope
+    ├── Schema            the answer does not have the shape it should
+    ├── TooLarge          the answer is bigger than we read
+    ├── Unsafe            the address is one we must not visit
+    ├── LocalNetwork      our own network is down; nobody else's fault
+    └── Incomplete        fewer records than the site said there are
+"""
+
+from typing import ClassVar
+
+from app.words import FailureKind
+
+
+class RollcallError(Exception):
+    """Anything this house raises on purpose."""
+
+
+class BadConfig(RollcallError):
+    """A setting cannot be used. The message is one readable list."""
+
+
+class BadSchedule(RollcallError):
+    """A schedule or its policies can never work. The message says why."""
+
+
+class UnknownJob(RollcallError):
+    """No job has that name. The message lists those there are."""
+
+
+class BadParameters(RollcallError):
+    """A run was asked for with parameters that its job does not take."""
+
+
+class ServersUnavailable(RollcallError):
+    """The private Postgres or Redis cannot be started. The message says what to install or set."""
+
+
+class Fenced(RollcallError):
+    """The attempt's lease is gone: another attempt may be writing, so this one must not."""
+
+
+class Failure(RollcallError):
+    """A page could not be had or read.
+
+    `retry`: could asking again soon help? `retry_in`: seconds the site asked us to wait, if it did.
+    `status`: the HTTP status, if there was one. `url`: without its secrets.
+    """
+
+    kind: ClassVar[FailureKind]
+    retry: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        url: str | None = None,
+        retry: bool | None = None,
+        retry_in: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.url = url
+        self.retry_in = retry_in
+        self.attempts = 1
+        if retry is not None:
+            self.retry = retry
+
+
+class Network(Failure):
+    """No connection, or it broke."""
+
+    kind = FailureKind.NETWORK
+    retry = True
+
+
+class Timeout(Failure):
+    """An answer took too long."""
+
+    kind = FailureKind.TIMEOUT
+    retry = True
+
+
+class RateLimited(Failure):
+    """The site asked us to slow down."""
+
+    kind = FailureKind.RATE_LIMITED
+    retry = True
+
+
+class Blocked(Failure):
+    """The site turned us away, openly or with a page that is not data."""
+
+    kind = FailureKind.BLOCKED
+
+
+class Auth(Failure):
+    """Credentials are missing, wrong or not enough."""
+
+    kind = FailureKind.AUTH
+
+
+class HttpStatus(Failure):
+    """Any other status that is not an answer."""
+
+    kind = FailureKind.HTTP_STATUS
+
+
+class ApiError(Failure):
+    """HTTP 200 with an error in the envelope."""
+
+    kind = FailureKind.API_ERROR
+
+
+class Schema(Failure):
+    """The answer does not have the shape it should."""
+
+    kind = FailureKind.SCHEMA
+
+
+class TooLarge(Failure):
+    """The answer is bigger than we read."""
+
+    kind = FailureKind.TOO_LARGE
+
+
+class Unsafe(Failure):
+    """The address is one we must not visit."""
+
+    kind = FailureKind.UNSAFE
+
+
+class LocalNetwork(Failure):
+    """Our own network is down; nobody else's fault."""
+
+    kind = FailureKind.LOCAL_NETWORK
+
+
+class Incomplete(Failure):
+    """Fewer records than the site said there are."""
+
+    kind = FailureKind.INCOMPLETE

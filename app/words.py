@@ -1,0 +1,142 @@
+"""The closed sets of words: one Enum each, mirrored by CHECK constraints in the database."""
+
+from enum import StrEnum
+
+
+class TickOutcome(StrEnum):
+    """What became of a tick. Every tick has exactly one."""
+
+    RAN = "ran"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+
+
+class TickReason(StrEnum):
+    """Why a tick did not run. A tick that ran has none."""
+
+    OVERLAP = "overlap"
+    PAUSED = "paused"
+    COALESCED = "coalesced"
+    SUPERSEDED = "superseded"
+    DISABLED = "disabled"
+    SCHEDULER_DOWN = "scheduler_down"
+    LATE = "late"
+    CLOCK_JUMP = "clock_jump"
+
+
+SKIP_REASONS = frozenset(
+    {
+        TickReason.OVERLAP,
+        TickReason.PAUSED,
+        TickReason.COALESCED,
+        TickReason.SUPERSEDED,
+        TickReason.DISABLED,
+    }
+)
+MISS_REASONS = frozenset({TickReason.SCHEDULER_DOWN, TickReason.LATE, TickReason.CLOCK_JUMP})
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. `queued` and `running` are open, the rest are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCESS = "success"
+    PARTIAL_FAILURE = "partial_failure"
+    FAILURE = "failure"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+OPEN_STATUSES = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
+
+
+class Trigger(StrEnum):
+    """Who asked for a run. Only a scheduled run has a tick."""
+
+    SCHEDULED = "scheduled"
+    MANUAL = "manual"
+    BACKFILL = "backfill"
+
+
+class Coalesce(StrEnum):
+    """What becomes of several ticks that are due at once."""
+
+    LATEST = "latest"
+    ALL = "all"
+    NONE = "none"
+
+
+class Overlap(StrEnum):
+    """What becomes of a tick whose schedule still has an open run."""
+
+    SKIP = "skip"
+    QUEUE_ONE = "queue_one"
+    CANCEL_RUNNING = "cancel_running"
+    ALLOW = "allow"
+
+
+class JobStatus(StrEnum):
+    """How a job stands, as health says it."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    NOT_STARTED = "not_started"
+    PAUSED = "paused"
+
+
+class HealthReason(StrEnum):
+    """Why a job is not simply healthy."""
+
+    NEVER_RAN = "never_ran"
+    OVERDUE = "overdue"
+    FAILING = "failing"
+    SKIP_STREAK = "skip_streak"
+    LATE = "late"
+    STALE_DATA = "stale_data"
+    DRIFT = "drift"
+    DISABLED = "disabled"
+    PAUSED = "paused"
+    UNKNOWN = "unknown"
+
+
+class FailureKind(StrEnum):
+    """What went wrong with a page, so that an operator knows what to do about it."""
+
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    RATE_LIMITED = "rate_limited"
+    BLOCKED = "blocked"
+    AUTH = "auth"
+    HTTP_STATUS = "http_status"
+    API_ERROR = "api_error"
+    SCHEMA = "schema"
+    TOO_LARGE = "too_large"
+    UNSAFE = "unsafe"
+    LOCAL_NETWORK = "local_network"
+    INCOMPLETE = "incomplete"
+
+
+class Market(StrEnum):
+    """Football markets that every odds site has."""
+
+    MATCH_RESULT = "1x2"
+    OVER_UNDER = "over_under"
+    BOTH_TEAMS_TO_SCORE = "btts"
+    DOUBLE_CHANCE = "double_chance"
+
+
+class Outcome(StrEnum):
+    """What can be backed in a market."""
+
+    HOME = "home"
+    DRAW = "draw"
+    AWAY = "away"
+    OVER = "over"
+    UNDER = "under"
+    YES = "yes"
+    NO = "no"
+    HOME_DRAW = "home_draw"
+    HOME_AWAY = "home_away"
+    DRAW_AWAY = "draw_away"
