@@ -1,0 +1,381 @@
+"""What becomes of each tick that is due: decided from what is known, without a clock. Pure."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import chain, islice, pairwise, takewhile
+from typing import Self, TypeVar
+from uuid import UUID
+
+from app.errors import BadSchedule
+from app.scheduling.schedule import Schedule
+from app.words import Coalesce, Overlap, RunStatus, TickOutcome, TickReason
+
+CATCH_UP_WINDOW = timedelta(days=7)
+MOST_CATCH_UP = 1000
+MOST_ATTEMPTS = 100
+
+_ZERO = timedelta(0)
+_INSTANT = timedelta(microseconds=1)
+_CATCH_UP = 10
+# `queue_one` keeps one run under way and one behind it.
+_QUEUE = 2
+
+_Set = TypeVar("_Set", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """How a schedule treats ticks that are late, many, or in each other's way.
+
+    `misfire_grace`: how long after its start a tick may still run. `catch_up`: how many of the
+    newest ticks run when all are to be coalesced. `timeout`: seconds of one attempt.
+    Raises BadSchedule when they contradict each other or can never work.
+    """
+
+    misfire_grace: timedelta = timedelta(seconds=60)
+    coalesce: Coalesce = Coalesce.LATEST
+    overlap: Overlap = Overlap.SKIP
+    catch_up: int = _CATCH_UP
+    jitter: timedelta = _ZERO
+    timeout: float = 240
+    max_attempts: int = 3
+
+    def __post_init__(self) -> None:
+        self._check_times()
+        self._check_counts()
+        self._check_contradictions()
+
+    def spread(self, schedule: Schedule) -> Schedule:
+        """Return the schedule with these policies' jitter, if they have one."""
+        return schedule.jittered(self.jitter) if self.jitter else schedule
+
+    def to_spec(self) -> dict[str, object]:
+        """Write them as JSON values."""
+        return {
+            "misfire_grace_seconds": self.misfire_grace.total_seconds(),
+            "coalesce": self.coalesce.value,
+            "overlap": self.overlap.value,
+            "catch_up": self.catch_up,
+            "jitter_seconds": self.jitter.total_seconds(),
+            "timeout_seconds": self.timeout,
+            "max_attempts": self.max_attempts,
+        }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, object]) -> Self:
+        """Read what `to_spec` wrote; what is not said keeps its default. Raises BadSchedule."""
+        known = cls().to_spec()
+        if unknown := sorted(set(spec) - set(known)):
+            raise BadSchedule(f"Invalid policies: {unknown[0]!r} is none of {', '.join(known)}")
+        said = known | dict(spec)
+        return cls(
+            misfire_grace=timedelta(seconds=_number(said, "misfire_grace_seconds")),
+            coalesce=_one_of(Coalesce, said, "coalesce"),
+            overlap=_one_of(Overlap, said, "overlap"),
+            catch_up=_whole(said, "catch_up"),
+            jitter=timedelta(seconds=_number(said, "jitter_seconds")),
+            timeout=_number(said, "timeout_seconds"),
+            max_attempts=_whole(said, "max_attempts"),
+        )
+
+    def _check_times(self) -> None:
+        if not _ZERO < self.misfire_grace <= CATCH_UP_WINDOW:
+            raise BadSchedule(
+                f"Invalid policies: misfire_grace {self.misfire_grace} must be more than 0 seconds"
+                " and at most 7 days, the catch-up window"
+            )
+        if not _ZERO <= self.jitter <= CATCH_UP_WINDOW:
+            raise BadSchedule(f"Invalid policies: jitter {self.jitter}; it takes 0 s to 7 days")
+        if not 0 < self.timeout <= CATCH_UP_WINDOW.total_seconds():
+            raise BadSchedule(
+                f"Invalid policies: timeout {self.timeout} must be more than 0 seconds"
+                " and at most 7 days"
+            )
+
+    def _check_counts(self) -> None:
+        for name, value, most in (
+            ("max_attempts", self.max_attempts, MOST_ATTEMPTS),
+            ("catch_up", self.catch_up, MOST_CATCH_UP),
+        ):
+            if not 1 <= value <= most:
+                raise BadSchedule(f"Invalid policies: {name} {value}; it takes 1 to {most}")
+
+    def _check_contradictions(self) -> None:
+        if self.coalesce is not Coalesce.ALL and self.catch_up != _CATCH_UP:
+            raise BadSchedule(
+                f"Contradictory policies: catch_up={self.catch_up} says how many ticks run with"
+                f" coalesce=all, but coalesce={self.coalesce} runs one"
+            )
+        if self.coalesce is Coalesce.ALL and self.overlap is Overlap.SKIP:
+            raise BadSchedule(
+                "Contradictory policies: coalesce=all runs a backlog, but overlap=skip would skip"
+                " all of it but the first; choose overlap=queue_one or allow"
+            )
+        if self.coalesce is Coalesce.ALL and self.overlap is Overlap.CANCEL_RUNNING:
+            raise BadSchedule(
+                "Contradictory policies: coalesce=all runs a backlog, but overlap=cancel_running"
+                " would cancel all of it but the last; choose overlap=queue_one or allow"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A stretch [since, until) in which some worker was surely beating.
+
+    `jumped`: this worker's wall clock jumped forward, from its last beat to `since`.
+    """
+
+    since: datetime
+    until: datetime
+    jumped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A run of the schedule that is queued or running. A manual run has no `scheduled_for`."""
+
+    run_id: UUID
+    status: RunStatus
+    scheduled_for: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that a decision depends on. Instants are aware.
+
+    Every tick up to `frontier` has its outcome. `superseded`: the schedule was edited at `now`, so
+    this is the old version's last decision: what could still have run, is superseded.
+    """
+
+    schedule: Schedule
+    policies: Policies
+    frontier: datetime
+    now: datetime
+    paused_at: datetime | None = None
+    enabled: bool = True
+    open_runs: Sequence[Open] = ()
+    beats: Sequence[Beat] = ()
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One tick's outcome. RAN: a run is to be created for it; it has no reason.
+
+    What blocked it is an open run, or the run of a tick decided just before it.
+    """
+
+    tick: datetime
+    outcome: TickOutcome
+    reason: TickReason | None = None
+    blocking_run: UUID | None = None
+    blocking_tick: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Outcomes in order, one for each tick in (old frontier, `frontier`].
+
+    `cancel`: open runs that give way. `complete`: nothing due is left; else decide again from the
+    new frontier.
+    """
+
+    outcomes: tuple[Decided, ...]
+    frontier: datetime
+    cancel: tuple[UUID, ...] = ()
+    complete: bool = True
+
+
+def decide(situation: Situation, limit: int = 20_000) -> Decision:
+    """Decide every tick that is due, oldest first and at most `limit` of them.
+
+    The outcomes do not depend on the limit: which ticks may run is known beforehand, and they are
+    left to the last decision, unless more paused ticks than the limit come after them.
+    """
+    case = _Case(situation, situation.policies.spread(situation.schedule))
+    due = list(islice(case.due(), limit + 1))
+    ticks, complete = due[:limit], len(due) <= limit
+    chosen = frozenset(case.newest(due) if complete else case.newest_of_all())
+    if not complete:
+        ticks = list(takewhile(lambda tick: tick not in chosen, ticks)) or ticks
+    outcomes = tuple(case.outcome(tick, chosen) for tick in ticks)
+    return Decision(
+        outcomes=outcomes,
+        frontier=ticks[-1] if ticks else situation.frontier,
+        cancel=case.cancelled(outcomes),
+        complete=complete,
+    )
+
+
+class _Case:
+    """One situation under decision: what it knows, and what it has let run so far."""
+
+    def __init__(self, situation: Situation, schedule: Schedule) -> None:
+        self.situation = situation
+        self.schedule = schedule
+        self.policies = situation.policies
+        self.now = situation.now
+        self.cover = _Cover.of(situation.beats)
+        self.started: list[datetime] = []
+        self.starts: dict[datetime, datetime] = {}
+
+    def due(self) -> Iterator[datetime]:
+        """Name the ticks to decide. One edited away is decided before its jitter is over."""
+        ticks = self.schedule.ticks(self.situation.frontier, self.now)
+        for tick, following in pairwise(chain(ticks, (None,))):
+            if tick is None:
+                return
+            self.starts[tick] = self.schedule.starts_at(tick, following)
+            if not self.situation.superseded and self.starts[tick] > self.now:
+                return
+            yield tick
+
+    def newest(self, due: Sequence[datetime]) -> list[datetime]:
+        """Choose from all due ticks those that may run."""
+        return list(islice(filter(self._is_candidate, reversed(due)), self._most()))
+
+    def newest_of_all(self) -> list[datetime]:
+        """Choose those that may run when there are too many due ticks to list."""
+        return self.newest(list(islice(self._backwards(), self._most()))[::-1])
+
+    def outcome(self, tick: datetime, chosen: frozenset[datetime]) -> Decided:
+        if not self.situation.enabled:
+            return _skipped(tick, TickReason.DISABLED)
+        if self._is_paused(tick):
+            return _skipped(tick, TickReason.PAUSED)
+        if self._is_too_late(tick):
+            return self._missed(tick)
+        if self.situation.superseded:
+            return _skipped(tick, TickReason.SUPERSEDED)
+        return self._overlapped(tick) if tick in chosen else self._passed_over(tick)
+
+    def cancelled(self, outcomes: Sequence[Decided]) -> tuple[UUID, ...]:
+        ran = any(decided.outcome is TickOutcome.RAN for decided in outcomes)
+        if not ran or self.policies.overlap is not Overlap.CANCEL_RUNNING:
+            return ()
+        return tuple(run.run_id for run in self.situation.open_runs)
+
+    def _start(self, tick: datetime) -> datetime:
+        return self.starts.get(tick) or self.schedule.starts_at(tick)
+
+    def _most(self) -> int:
+        return self.policies.catch_up if self.policies.coalesce is Coalesce.ALL else 1
+
+    def _backwards(self) -> Iterator[datetime]:
+        paused_at = self.situation.paused_at
+        end = self.now + _INSTANT if paused_at is None else min(paused_at, self.now + _INSTANT)
+        tick = self.schedule.previous(end)
+        while tick is not None and tick > self.situation.frontier and not self._is_too_late(tick):
+            if self._start(tick) <= self.now:
+                yield tick
+            tick = self.schedule.previous(tick)
+
+    def _is_candidate(self, tick: datetime) -> bool:
+        return not self._is_paused(tick) and not self._is_too_late(tick)
+
+    def _is_paused(self, tick: datetime) -> bool:
+        return self.situation.paused_at is not None and tick >= self.situation.paused_at
+
+    def _is_too_late(self, tick: datetime) -> bool:
+        return self.now - self._start(tick) > self.policies.misfire_grace
+
+    def _passed_over(self, tick: datetime) -> Decided:
+        if self.policies.coalesce is Coalesce.NONE:
+            return self._missed(tick)
+        return _skipped(tick, TickReason.COALESCED)
+
+    def _missed(self, tick: datetime) -> Decided:
+        start = self._start(tick)
+        end = min(start + self.policies.misfire_grace, self.now)
+        return Decided(tick, TickOutcome.MISSED, self.cover.why_missed(start, end))
+
+    def _overlapped(self, tick: datetime) -> Decided:
+        if self._is_blocked():
+            return self._skipped_for_overlap(tick)
+        self.started.append(tick)
+        return Decided(tick, TickOutcome.RAN)
+
+    def _is_blocked(self) -> bool:
+        ahead = len(self.situation.open_runs) + len(self.started)
+        if self.policies.overlap is Overlap.SKIP:
+            return ahead > 0
+        return self.policies.overlap is Overlap.QUEUE_ONE and ahead >= _QUEUE
+
+    def _skipped_for_overlap(self, tick: datetime) -> Decided:
+        if self.started:
+            return _blocked(tick, by_tick=self.started[-1])
+        runs = self.situation.open_runs
+        running = [run for run in runs if run.status is RunStatus.RUNNING]
+        # What stands in the way: of `skip` the run under way, of `queue_one` the one in the queue.
+        if self.policies.overlap is Overlap.QUEUE_ONE:
+            running = [run for run in runs if run.status is RunStatus.QUEUED]
+        return _blocked(tick, by_run=(running or runs)[0].run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cover:
+    """Beats of all workers laid over each other: stretches apart from each other, in order."""
+
+    stretches: tuple[Beat, ...]
+    ends: tuple[datetime, ...] = field(default=())
+
+    @classmethod
+    def of(cls, beats: Sequence[Beat]) -> Self:
+        stretches: list[Beat] = []
+        for beat in sorted(beats, key=lambda beat: (beat.since, not beat.jumped)):
+            if stretches and beat.since <= stretches[-1].until:
+                last = stretches[-1]
+                stretches[-1] = Beat(last.since, max(last.until, beat.until), last.jumped)
+            else:
+                stretches.append(beat)
+        return cls(tuple(stretches), tuple(stretch.until for stretch in stretches))
+
+    def why_missed(self, start: datetime, end: datetime) -> TickReason:
+        """Say why nothing ran in [start, end): late if any worker was beating then."""
+        following = self._ending_after(start)
+        if following is not None and following.since < end:
+            return TickReason.LATE
+        if following is not None and following.jumped:
+            return TickReason.CLOCK_JUMP
+        return TickReason.SCHEDULER_DOWN
+
+    def _ending_after(self, instant: datetime) -> Beat | None:
+        index = bisect_left(self.ends, instant + _INSTANT)
+        return self.stretches[index] if index < len(self.stretches) else None
+
+
+def _skipped(tick: datetime, reason: TickReason) -> Decided:
+    return Decided(tick, TickOutcome.SKIPPED, reason)
+
+
+def _blocked(
+    tick: datetime, *, by_run: UUID | None = None, by_tick: datetime | None = None
+) -> Decided:
+    return Decided(tick, TickOutcome.SKIPPED, TickReason.OVERLAP, by_run, by_tick)
+
+
+def _number(spec: Mapping[str, object], key: str) -> float:
+    value = spec[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadSchedule(f"Invalid policies: {key} must be a number, not {value!r}")
+    if not abs(value) <= CATCH_UP_WINDOW.total_seconds():
+        raise BadSchedule(f"Invalid policies: {key} {value}; it takes at most 7 days")
+    return value
+
+
+def _whole(spec: Mapping[str, object], key: str) -> int:
+    value = spec[key]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadSchedule(f"Invalid policies: {key} must be a whole number, not {value!r}")
+    return value
+
+
+def _one_of(kind: type[_Set], spec: Mapping[str, object], key: str) -> _Set:
+    try:
+        return kind(spec[key])
+    except ValueError:
+        known = ", ".join(kind)
+        raise BadSchedule(f"Invalid policies: {key} {spec[key]!r} is none of {known}") from None
