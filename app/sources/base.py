@@ -1,0 +1,43 @@
+"""What every source is: pure generators that ask and are answered, and a parser of bytes."""
+
+from collections.abc import Generator, Iterable, Sequence
+from typing import Protocol
+
+from app.messages import Limits, Partition, Raw, Request
+from app.records import Record
+
+
+class Source(Protocol):
+    """How to ask one site for its pages, and how to read them. It never waits, retries or logs."""
+
+    @property
+    def name(self) -> str:
+        """The source's name in settings, logs, limits, health and test folders."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """How hard the site may be asked."""
+        ...
+
+    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+        """Say what can fail by itself; may read a catalogue first.
+
+        Raises Failure if the catalogue is no catalogue.
+        """
+        ...
+
+    def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:
+        """Ask for the pages of one partition, one after the other, and stop.
+
+        Returns how many records the site said there are, if it said so.
+        Raises Failure if an answer is no page.
+        """
+        ...
+
+    def parse(self, raw: Raw) -> Iterable[Record]:
+        """Turn a page into records; a record that cannot be read becomes Rejected.
+
+        Raises Failure if the whole page cannot be read.
+        """
+        ...

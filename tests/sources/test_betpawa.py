@@ -1,0 +1,116 @@
+"""BetPawa: what it asks, when it stops, and what it refuses."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.errors import ApiError, Blocked, Failure, Incomplete, Schema
+from app.messages import Partition, Request
+from app.sources.base import Source
+from app.sources.betpawa import MAX_PAGES, BetPawa
+from tests.sources.driven import PART, drive, raw, saved
+
+SITE: Source = BetPawa("https://site.test/api/sportsbook", version="v4", brand="betpawa-ghana")
+FULL: object = {"responses": [{"responses": [{"id": "1"}]}]}
+PAST_THE_END: object = json.loads('{"responses": [{}]}')
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    (query,) = json.loads(dict(request.params)["q"])["queries"]
+    return query
+
+
+def test_the_board_is_one_partition_and_costs_no_request() -> None:
+    driven = drive(SITE.partitions(), lambda _: None)
+
+    assert driven.requests == []
+    assert driven.result == (Partition("football"),)
+
+
+def test_the_whole_board_is_asked_for_by_market_ids_in_order_of_kick_off() -> None:
+    (request,) = drive(SITE.pages(PART), lambda _: PAST_THE_END).requests
+
+    assert request.url == "https://site.test/api/sportsbook/v4/events/lists/by-queries"
+    assert _asked(request) == {
+        "query": {"eventType": "UPCOMING", "categories": ["2"], "zones": {}, "hasOdds": True},
+        "view": {"marketTypes": ["3743", "5000", "3795", "4693"]},
+        "skip": 0,
+        "take": 100,
+        "sort": {"startTime": "ASC"},
+    }
+
+
+def test_json_is_asked_for_of_the_right_brand_and_an_empty_answer_is_asked_again() -> None:
+    (request,) = drive(SITE.pages(PART), lambda _: PAST_THE_END).requests
+
+    assert request.accept == "application/json"
+    assert request.retry_empty
+    assert dict(request.headers) == {
+        "x-pawa-brand": "betpawa-ghana",
+        "devicetype": "web",
+        "x-pawa-language": "en",
+    }
+
+
+def test_the_version_is_a_part_of_the_address() -> None:
+    old = BetPawa("https://site.test/api/sportsbook", version="v3")
+
+    (request,) = drive(old.pages(PART), lambda _: PAST_THE_END).requests
+
+    assert request.url == "https://site.test/api/sportsbook/v3/events/lists/by-queries"
+
+
+@pytest.mark.parametrize(
+    "end", ['{"responses": [{}]}', '{"responses": [{"responses": []}]}', '{"responses": []}']
+)
+def test_paging_ends_at_the_first_page_without_events(end: str) -> None:
+    pages = [FULL, FULL, end]
+
+    driven = drive(SITE.pages(PART), lambda page: pages[page - 1])
+
+    assert [_asked(request)["skip"] for request in driven.requests] == [0, 100, 200]
+    assert driven.result is None
+
+
+def test_a_board_without_end_is_incomplete() -> None:
+    asked: list[int] = []
+
+    def answer(page: int) -> object:
+        asked.append(page)
+        return FULL
+
+    with pytest.raises(Incomplete):
+        drive(SITE.pages(PART), answer)
+
+    assert len(asked) == MAX_PAGES
+
+
+def test_v3_and_v4_pages_give_the_same_prices_whatever_the_version() -> None:
+    old, new = raw(saved("betpawa/v3.json")), raw(saved("betpawa/v4.json"))
+
+    assert SITE.parse(old) == SITE.parse(new)
+
+
+def test_an_empty_answer_can_be_asked_again() -> None:
+    with pytest.raises(ApiError) as caught:
+        SITE.parse(raw(b""))
+
+    assert caught.value.retry
+
+
+@pytest.mark.parametrize(
+    ("body", "failure"),
+    [
+        (b"<html>betPawa</html>", Blocked),
+        (b"\x0a\x12\x08\x01protobuf", Schema),
+        (b'{"code": "BAD_REQUEST", "message": "Request is empty"}', Schema),
+        (b"null", Schema),
+        (b'{"responses": {}}', Schema),
+    ],
+)
+def test_an_answer_that_is_no_page_is_a_failure(body: bytes, failure: type[Failure]) -> None:
+    answer = raw(body)
+
+    with pytest.raises(failure):
+        SITE.parse(answer)
