@@ -1,0 +1,61 @@
+"""Addresses: which we may visit, whose they are, and how to show them without their secrets."""
+
+import re
+from urllib.parse import unquote_plus, urlsplit, urlunsplit
+
+import httpx
+
+from app.errors import TooLarge, Unsafe
+
+LONGEST = 8_192
+SHOWN = 500
+_PORTS = {"http": 80, "https": 443}
+_SECRET = re.compile(
+    r"token|secret|passw|api.?key|signature|credential|authori[sz]ation|cookie"
+    r"|(?:^|[^a-z])(?:key|sig|auth|pwd|pass)(?:$|[^a-z])",
+    re.IGNORECASE,
+)
+
+
+def vet(url: httpx.URL) -> None:
+    """Raises Unsafe unless `url` is http or https, with a host and no user; TooLarge if endless."""
+    if len(str(url)) > LONGEST:
+        raise TooLarge(f"the address is longer than {LONGEST} characters", url=public(str(url)))
+    if url.scheme not in _PORTS:
+        raise Unsafe(f"{url.scheme or 'no'} scheme: only http and https", url=public(str(url)))
+    if not url.host:
+        raise Unsafe("an address without a host", url=public(str(url)))
+    if url.userinfo:
+        raise Unsafe("an address with a user in it: use a header", url=public(str(url)))
+
+
+def host_key(url: httpx.URL) -> str:
+    """The name under which a host's limits are kept: `host:port`, the port always said."""
+    return f"{url.host.rstrip('.')}:{url.port or _PORTS.get(url.scheme, 0)}"
+
+
+def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
+    """Whether what was meant for `one` may be told to `other`."""
+    return one.scheme == other.scheme and host_key(one) == host_key(other)
+
+
+def public(url: str) -> str:
+    """`url` for people and logs: no user, no fragment, `***` for secrets. Never raises."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(unreadable address)"
+    host = parts.netloc.rpartition("@")[2]
+    query = re.sub(r"[^&;]+", _masked, parts.query)
+    shown = urlunsplit((parts.scheme, host, parts.path, query, ""))
+    return "".join(c for c in shown[:SHOWN] if c.isprintable())
+
+
+def is_secret(name: str) -> bool:
+    """Whether a parameter or header of this name carries something not to be shown."""
+    return _SECRET.search(unquote_plus(name)) is not None
+
+
+def _masked(pair: re.Match[str]) -> str:
+    name, equals, _ = pair[0].partition("=")
+    return f"{name}=***" if equals and is_secret(name) else pair[0]

@@ -1,0 +1,94 @@
+"""A web server that misbehaves on purpose: raw sockets on loopback, one request per connection."""
+
+import asyncio
+import contextlib
+import gzip
+import socket
+import struct
+import zlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+
+PAGE = b'{"events": [1, 2, 3]}'
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request as it came, the how-manieth it is (from 1), and the way to answer it."""
+
+    head: str
+    count: int
+    writer: asyncio.StreamWriter
+
+    @property
+    def path(self) -> str:
+        """The path that was asked for, with its query."""
+        return self.head.split(" ", 2)[1]
+
+    async def say(self, raw: bytes) -> None:
+        """Send `raw` as it is."""
+        self.writer.write(raw)
+        await self.writer.drain()
+
+    async def answer(self, status: str = "200 OK", body: bytes = PAGE, **headers: str) -> None:
+        """Send a whole and honest answer; `content_type` becomes `content-type`."""
+        told = {"content_type": "application/json", "content_length": str(len(body)), **headers}
+        lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in told.items())
+        await self.say(f"HTTP/1.1 {status}\r\n{lines}connection: close\r\n\r\n".encode() + body)
+
+    def reset(self) -> None:
+        """Cut the connection off without a goodbye."""
+        raw: socket.socket = self.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def hang(self) -> None:
+        """Say nothing more, until the server closes."""
+        await asyncio.Event().wait()
+
+
+Handler = Callable[[Visit], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def serving(handler: Handler) -> AsyncGenerator[str]:
+    """Serve `handler` on loopback; yields the base address."""
+    tasks: set[asyncio.Task[None]] = set()
+    seen = 0
+
+    async def visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            seen += 1
+            await handler(Visit(head.decode("latin-1"), seen, writer))
+        writer.close()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(visit(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.close()
+        for task in [*tasks]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def bomb(megabytes: int) -> bytes:
+    """That many megabytes of zeros, as one gzip stream a thousand times smaller."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    zeros = bytes(1 << 20)
+    first = packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH)
+    return first + block * (megabytes - 1) + packer.flush()
+
+
+def zipped(body: bytes = PAGE) -> bytes:
+    """`body` in gzip."""
+    return gzip.compress(body)
