@@ -1,0 +1,43 @@
+"""From the record to Redis: what health is judged by, written again by every run and sweep."""
+
+from redis.asyncio import Redis
+
+from app.health import keys
+from app.health.facts import JobFacts
+from app.scheduling.schedule import Schedule
+from app.store import health
+from app.store.db import Pool
+from app.store.health import JobRow
+from app.words import RunStatus
+
+
+async def job(pool: Pool, redis: Redis, key: str) -> None:
+    """Write what is known of one job."""
+    for row in await health.facts(pool, key):
+        await keys.write_job(redis, row.key, _facts(row))
+
+
+async def all_jobs(pool: Pool, redis: Redis) -> None:
+    """Write every built-in job again: Redis may have been emptied."""
+    for row in await health.facts(pool):
+        await keys.write_job(redis, row.key, _facts(row))
+
+
+def _facts(row: JobRow) -> JobFacts:
+    interval = Schedule.from_spec(row.spec, name=row.key).interval
+    return JobFacts(
+        job=row.job,
+        last_run=row.last_run,
+        last_success=row.last_success,
+        last_status=None if row.last_status is None else RunStatus(row.last_status),
+        next_run=row.next_tick_at,
+        interval_seconds=None if interval is None else interval.total_seconds(),
+        enabled=row.enabled,
+        paused_at=row.paused_at,
+        paused_by=row.paused_by,
+        paused_note=row.paused_note,
+        running_since=row.running_since,
+        last_error=row.last_error,
+        consecutive_failures=row.consecutive_failures,
+        registered_at=row.registered_at,
+    )

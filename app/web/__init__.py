@@ -1,0 +1,47 @@
+"""Front door: the Starlette app. `uvicorn app.web:app`"""
+
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from app import log
+from app.config import Config, load
+from app.errors import BadConfig
+from app.store.runs import recent
+from app.web.ready import RecentRuns
+from app.web.routes import SecurityHeaders, http_error, routes
+from app.web.state import State, open_state
+
+
+def create_app(config: Config, recent_runs: RecentRuns = recent) -> Starlette:
+    """The web for `config`. `recent_runs(pool, limit)` gives the last runs, newest first."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, State]]:
+        async with open_state(config, recent_runs) as state:
+            yield {"web": state}
+
+    return Starlette(
+        routes=routes(),
+        lifespan=lifespan,
+        middleware=[Middleware(SecurityHeaders)],
+        exception_handlers={HTTPException: http_error, 500: http_error},
+    )
+
+
+def __getattr__(name: str) -> Starlette:
+    # `app` is made when uvicorn asks for it, so that the rooms behind this door can be imported
+    # without an environment.
+    if name != "app":
+        raise AttributeError(name)
+    try:
+        config = load()
+    except BadConfig as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    log.configure(config.log_format, config.log_level)
+    return create_app(config)

@@ -1,0 +1,120 @@
+"""The judgement, by table and by property."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.health.facts import JobFacts
+from app.health.judge import all_well, judge
+from app.words import HealthReason, JobStatus, RunStatus
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+GOOD = JobFacts(
+    job="j",
+    last_run=NOW - timedelta(seconds=60),
+    last_success=NOW - timedelta(seconds=60),
+    last_status=RunStatus.SUCCESS,
+    next_run=NOW + timedelta(seconds=240),
+    interval_seconds=300,
+    registered_at=NOW - timedelta(days=1),
+)
+FAILED = replace(GOOD, last_status=RunStatus.FAILURE)
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+CASES = {
+    "a good run": (GOOD, "healthy", None),
+    "partly failed": (replace(GOOD, last_status=RunStatus.PARTIAL_FAILURE), "healthy", None),
+    "exactly twice the interval": (replace(GOOD, last_run=ago(600)), "healthy", None),
+    "silent for longer": (replace(GOOD, last_run=ago(600.001)), "unhealthy", "overdue"),
+    "the next run is late": (replace(GOOD, next_run=ago(301)), "unhealthy", "overdue"),
+    "a late run is under way": (
+        replace(GOOD, next_run=ago(301), running_since=ago(300)),
+        "healthy",
+        None,
+    ),
+    "never ran": (JobFacts(job="j", interval_seconds=300), "not_started", "never_ran"),
+    "paused": (replace(GOOD, last_run=ago(9999), paused_at=ago(1)), "paused", "paused"),
+    "disabled": (replace(GOOD, enabled=False, last_run=None), "paused", "disabled"),
+    "failed twice": (replace(FAILED, consecutive_failures=2), "healthy", None),
+    "failed three times": (replace(FAILED, consecutive_failures=3), "unhealthy", "failing"),
+    "interval not known": (replace(GOOD, interval_seconds=None), "unhealthy", "unknown"),
+    "interval is no number": (
+        replace(GOOD, interval_seconds=float("nan")),
+        "unhealthy",
+        "unknown",
+    ),
+    "clocks far apart": (replace(GOOD, last_run=ago(-601)), "unhealthy", "unknown"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_job_is_judged_by_what_is_known_of_it(case: str) -> None:
+    facts, status, reason = CASES[case]
+
+    verdict = judge(facts, NOW)
+
+    assert (verdict.status, verdict.reason) == (status, reason)
+
+
+def test_a_clock_behind_the_last_run_reads_age_zero() -> None:
+    verdict = judge(replace(GOOD, last_run=ago(-5)), NOW)
+
+    assert (verdict.status, verdict.age_seconds) == (JobStatus.HEALTHY, 0)
+
+
+def test_overdue_counts_from_the_instant_at_which_silence_was_too_long() -> None:
+    verdict = judge(replace(GOOD, last_run=ago(1000)), NOW)
+
+    assert verdict.since == ago(400)
+
+
+def test_a_pause_is_no_fault_but_no_jobs_at_all_are_not_well() -> None:
+    assert all_well([JobStatus.HEALTHY, JobStatus.PAUSED])
+    assert not all_well([JobStatus.HEALTHY, JobStatus.NOT_STARTED])
+    assert not all_well([])
+
+
+instants = st.datetimes(timezones=st.just(UTC))
+facts = st.builds(
+    JobFacts,
+    job=st.just("j"),
+    last_run=st.none() | instants,
+    last_success=st.none() | instants,
+    last_status=st.none() | st.sampled_from(RunStatus),
+    next_run=st.none() | instants,
+    interval_seconds=st.none() | st.floats(),
+    enabled=st.booleans(),
+    paused_at=st.none() | instants,
+    running_since=st.none() | instants,
+    consecutive_failures=st.none() | st.integers(),
+    registered_at=st.none() | instants,
+)
+
+
+@given(known=facts, now=instants)
+def test_whatever_is_known_a_verdict_comes_and_has_a_reason_unless_healthy(
+    known: JobFacts, now: datetime
+) -> None:
+    verdict = judge(known, now)
+
+    assert (verdict.reason is None) == (verdict.status is JobStatus.HEALTHY)
+
+
+@given(known=facts, interval=st.floats(0.001, 1e8), over=st.floats(0.001, 1e8))
+def test_silence_longer_than_twice_the_interval_never_reads_healthy(
+    known: JobFacts, interval: float, over: float
+) -> None:
+    silent = replace(known, interval_seconds=interval, last_run=ago(2 * interval + over))
+
+    verdict = judge(silent, NOW)
+
+    assert verdict.status is not JobStatus.HEALTHY
+    if verdict.status is JobStatus.UNHEALTHY:
+        assert verdict.reason is HealthReason.OVERDUE

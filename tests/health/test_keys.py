@@ -1,0 +1,106 @@
+"""What is written to Redis is what is read, and it goes away by itself."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from redis.asyncio import Redis
+
+from app.health.facts import JobFacts, WorkerFacts
+from app.health.keys import (
+    JOBS,
+    forget_job,
+    forget_worker,
+    job_key,
+    read_jobs,
+    read_workers,
+    worker_key,
+    write_job,
+    write_worker,
+)
+from app.words import RunStatus
+from tests.web.house import until
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
+FULL = JobFacts(
+    job="poll",
+    last_run=NOW,
+    last_success=NOW,
+    last_status=RunStatus.SUCCESS,
+    next_run=NOW,
+    interval_seconds=0.1,
+    enabled=False,
+    paused_at=NOW,
+    paused_by="ann",
+    paused_note="é <b>",
+    running_since=NOW,
+    last_error="boom",
+    consecutive_failures=2,
+    registered_at=NOW,
+)
+
+
+@pytest.mark.parametrize("facts", [FULL, JobFacts(job="poll")], ids=["full", "bare"])
+async def test_a_job_is_read_as_it_was_written(redis: Redis, facts: JobFacts) -> None:
+    await write_job(redis, "poll", facts)
+
+    assert await read_jobs(redis) == {"poll": facts}
+
+
+async def test_what_is_no_longer_known_is_forgotten(redis: Redis) -> None:
+    await write_job(redis, "poll", FULL)
+    await write_job(redis, "poll", replace(FULL, paused_at=None, last_error=None))
+
+    assert await read_jobs(redis) == {"poll": replace(FULL, paused_at=None, last_error=None)}
+
+
+async def test_a_value_that_cannot_be_read_is_not_known(redis: Redis) -> None:
+    foreign = dict.fromkeys(
+        ("last_run", "last_status", "interval_seconds", "consecutive_failures"), b"\xff?"
+    )
+    await write_job(redis, "poll", FULL)
+    await redis.execute_command("HSET", job_key("poll"), *[p for kv in foreign.items() for p in kv])  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
+    unread = dict.fromkeys(foreign)
+
+    assert await read_jobs(redis) == {"poll": replace(FULL, **unread)}
+
+
+async def test_a_name_that_holds_no_hash_does_not_blind_the_reader(redis: Redis) -> None:
+    await write_job(redis, "poll", FULL)
+    await write_job(redis, "other", JobFacts(job="other"))
+    await redis.set(job_key("other"), "junk", ex=60)
+
+    assert await read_jobs(redis) == {"poll": FULL, "other": JobFacts(job="other")}
+
+
+async def test_a_forgotten_job_is_gone(redis: Redis) -> None:
+    await write_job(redis, "poll", FULL)
+    await forget_job(redis, "poll")
+
+    assert await read_jobs(redis) == {}
+
+
+async def test_a_worker_is_there_until_it_no_longer_beats(redis: Redis) -> None:
+    worker = WorkerFacts(seen_at=NOW, started_at=NOW, host="h", running=3)
+    await write_worker(redis, "w1", 0.3, worker)
+    await write_worker(redis, "w2", 60, replace(worker, host=None))
+
+    assert await read_workers(redis) == {"w1": worker, "w2": replace(worker, host=None)}
+
+    async def only_the_second() -> bool:
+        return set(await read_workers(redis)) == {"w2"}
+
+    await until(only_the_second)
+    await forget_worker(redis, "w2")
+    assert await read_workers(redis) == {}
+
+
+async def test_every_key_has_a_ttl(redis: Redis) -> None:
+    await write_job(redis, "poll", FULL)
+    await write_worker(redis, "w1", 45, WorkerFacts(seen_at=NOW))
+
+    names: list[bytes] = await redis.keys()  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
+    ttls = {name.decode(): await redis.ttl(name) for name in names}
+
+    assert set(ttls) == {job_key("poll"), JOBS, worker_key("w1"), "rollcall:health:workers"}
+    assert all(0 < ttl <= 30 * 24 * 3600 for ttl in ttls.values())

@@ -1,0 +1,246 @@
+"""The web against a real Redis, well and ill."""
+
+import asyncio
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from app.health.facts import JobFacts, WorkerFacts
+from app.health.keys import write_job, write_worker
+from app.web import create_app
+from app.web.fresh import Fresh
+from app.web.health import VERSION
+from app.web.ready import Pool
+from app.words import RunStatus
+from tests.web.house import RedisServer, Visit, config_for, until, visit
+
+JOB = "scrape_all_platforms"
+GONE: dict[str, object] = {"status": "unhealthy", "reason": "redis_unreachable", "jobs": {}}
+
+
+def good() -> JobFacts:
+    now = datetime.now(UTC)
+    return JobFacts(
+        job=JOB,
+        last_run=now,
+        last_success=now,
+        last_status=RunStatus.SUCCESS,
+        next_run=now + timedelta(seconds=300),
+        interval_seconds=300,
+    )
+
+
+async def test_the_process_is_alive_without_asking_anyone(web: Visit) -> None:
+    async with web() as client:
+        answer = await client.get("/livez")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+async def test_no_jobs_at_all_is_unhealthy(web: Visit) -> None:
+    async with web() as client:
+        answer = await client.get("/health/scheduler")
+
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "unhealthy", "reason": "no_jobs", "jobs": {}}
+
+
+async def test_a_job_that_never_ran_is_not_started_and_503(web: Visit, redis: Redis) -> None:
+    await write_job(redis, JOB, JobFacts(job=JOB, interval_seconds=300))
+
+    async with web() as client:
+        answer = await client.get("/health/scheduler")
+
+    assert answer.status_code == 503
+    assert answer.json()["jobs"][JOB] == {
+        "status": "not_started",
+        "last_run": None,
+        "last_success": None,
+        "last_status": None,
+        "next_run": None,
+        "age_seconds": None,
+        "interval_seconds": 300,
+        "reason": "never_ran",
+    }
+
+
+async def test_a_job_on_time_is_healthy(web: Visit, redis: Redis) -> None:
+    await write_job(redis, JOB, good())
+
+    async with web() as client:
+        answer = await client.get("/health/scheduler")
+
+    assert answer.status_code == 200
+    assert set(answer.json()) == {"status", "jobs"}
+    assert answer.json()["jobs"][JOB]["status"] == "healthy"
+    assert answer.json()["jobs"][JOB]["age_seconds"] < 5
+
+
+async def test_a_silent_job_is_overdue_and_503(web: Visit, redis: Redis) -> None:
+    await write_job(redis, JOB, replace(good(), last_run=datetime.now(UTC) - timedelta(hours=1)))
+
+    async with web() as client:
+        answer = await client.get("/health/scheduler")
+
+    assert answer.status_code == 503
+    assert answer.json()["jobs"][JOB]["reason"] == "overdue"
+
+
+async def test_a_frozen_redis_is_said_within_a_second_and_forgiven(
+    web: Visit, redis: Redis, redis_server: RedisServer
+) -> None:
+    await write_job(redis, JOB, good())
+
+    async with web() as client:
+
+        async def is_well() -> bool:
+            return (await client.get("/health/scheduler")).status_code == 200
+
+        async def is_gone() -> bool:
+            started = time.monotonic()
+            answer = await client.get("/health/scheduler")
+            assert time.monotonic() - started < 1
+            return answer.status_code == 503 and answer.json() == GONE
+
+        await until(is_well)
+        redis_server.freeze()
+        await until(is_gone)
+        redis_server.thaw()
+
+        await until(is_well)
+
+
+async def test_a_dead_redis_is_a_reason_not_a_traceback(
+    web: Visit, redis_server: RedisServer
+) -> None:
+    redis_server.kill()
+
+    async with web() as client:
+        answer = await client.get("/health/scheduler")
+        page = await client.get("/")
+
+    assert (answer.status_code, answer.json()) == (503, GONE)
+    assert "Redis does not answer" in page.text
+
+
+async def test_ready_names_what_does_not_answer_and_not_where_it_lives(web: Visit) -> None:
+    async with web() as client:
+        answer = await client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.json()["status"] == "not ready"
+    assert answer.json()["redis"] == "ok"
+    assert answer.json()["postgres"].startswith("unreachable (")
+    assert "127.0.0.1" not in answer.text
+
+
+async def test_the_summary_says_when_no_worker_beats(web: Visit, redis: Redis) -> None:
+    await write_job(redis, JOB, good())
+
+    async with web() as client:
+        idle = await client.get("/health")
+    await write_worker(redis, "w", 45, WorkerFacts(seen_at=datetime.now(UTC)))
+    async with web() as client:
+        well = await client.get("/health")
+
+    assert (idle.status_code, idle.json()["reason"]) == (503, "no_workers")
+    assert well.status_code == 200
+    assert well.json() == {
+        "status": "healthy",
+        "version": VERSION,
+        "workers": 1,
+        "jobs": {"healthy": 1},
+    }
+
+
+async def test_an_unknown_address_is_answered_in_json_with_the_security_headers(
+    web: Visit,
+) -> None:
+    async with web() as client:
+        answer = await client.get("/nothing")
+
+    assert (answer.status_code, answer.json()["reason"]) == (404, "not_found")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_page_escapes_what_it_shows(web: Visit, redis: Redis) -> None:
+    nasty = "<script>alert(1)</script>"
+    paused = replace(good(), paused_at=datetime.now(UTC), paused_by=nasty, paused_note=nasty)
+    await write_job(redis, nasty, paused)
+
+    async with web() as client:
+        page = await client.get("/")
+        style = await client.get("/static/rollcall.css")
+
+    assert page.status_code == style.status_code == 200
+    assert "<script" not in page.text
+    assert "&lt;script&gt;" in page.text
+
+
+async def test_the_page_says_that_postgres_is_down(redis_server: RedisServer) -> None:
+    async def runs(pool: Pool, _: int) -> Sequence[Mapping[str, Any]]:
+        return [dict(row) for row in await pool.fetch("SELECT 1")]
+
+    async with visit(create_app(config_for(redis_server), runs)) as client:
+        page = await client.get("/")
+
+    assert page.status_code == 200
+    assert "Postgres does not answer" in page.text
+
+
+async def test_the_page_lists_the_runs_it_is_given(redis_server: RedisServer) -> None:
+    async def runs(_: Pool, limit: int) -> Sequence[Mapping[str, Any]]:
+        return [{"job": JOB, "status": "lost", "duration_seconds": 61.0, "trigger": "manual"}][
+            :limit
+        ]
+
+    async with visit(create_app(config_for(redis_server), runs)) as client:
+        page = await client.get("/")
+
+    assert "1 min 1 s" in page.text
+    assert "lost" in page.text
+
+
+async def test_fifty_visitors_at_once_cost_one_read() -> None:
+    reads: list[int] = []
+
+    async def read() -> int:
+        reads.append(1)
+        await asyncio.sleep(0)
+        return len(reads)
+
+    fresh = Fresh(read)
+
+    values = await asyncio.gather(*(fresh.value() for _ in range(50)))
+
+    assert values == [1] * 50
+
+
+async def test_a_visitor_who_leaves_does_not_take_the_answer_along() -> None:
+    go = asyncio.Event()
+
+    async def read() -> int:
+        await go.wait()
+        return 1
+
+    fresh = Fresh(read)
+    leaver = asyncio.create_task(fresh.value())
+    stayer = asyncio.create_task(fresh.value())
+    await asyncio.sleep(0)
+    leaver.cancel()
+    go.set()
+
+    assert await stayer == 1
+
+
+def test_the_version_is_the_one_of_the_project() -> None:
+    project = tomllib.loads(Path("pyproject.toml").read_text())
+
+    assert project["project"]["version"] == VERSION
