@@ -1,0 +1,121 @@
+"""The stand-in web's command line."""
+
+import argparse
+import asyncio
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scripts.standin.asknews import Access
+from scripts.standin.server import Options, StandIn, listening
+
+_ABOUT = "A pretend SportyBet, BetPawa, Bet9ja and AskNews on one loopback port."
+_EXAMPLES = """examples:
+  python -m scripts.standin --port 8900
+      the same web every time: 700 events a site, prices that move when told to
+  python -m scripts.standin --port 8900 --move-every 30 --move-share 0.05
+      one match in twenty moves every half minute
+  python -m scripts.standin --port 0 --ready-file standin.url
+      any free port; the file holds the URL as soon as it answers
+  curl -X POST localhost:8900/control/advance -d '{"ticks": 1, "share": 0.01}'
+  curl -X POST localhost:8900/control/faults \\
+      -d '{"path": "/bet9ja", "kind": "status", "status": 503, "times": 3}'
+  curl -X DELETE localhost:8900/control/faults
+  curl localhost:8900/control/stats
+
+base URLs:
+  SPORTYBET_URL=http://127.0.0.1:8900/sportybet/factsCenter
+  BETPAWA_URL=http://127.0.0.1:8900/betpawa
+  BET9JA_URL=http://127.0.0.1:8900/bet9ja/PalimpsestAjax
+  AskNews: http://127.0.0.1:8900/asknews/v1 and http://127.0.0.1:8900/asknews/oauth2/token
+"""
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT, then stop at once."""
+    asked = _parser().parse_args()
+    asyncio.run(_serve(_options(asked), asked.port, asked.ready_file))
+
+
+async def _serve(options: Options, port: int, ready_file: Path | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with listening(StandIn(options), port) as url:
+        if ready_file is not None:
+            _write(ready_file, url)
+        print(f"standin listening on {url}", flush=True)
+        await stop.wait()
+
+
+def _write(ready_file: Path, url: str) -> None:
+    # Whoever waits for the file must never see half a URL.
+    draft = ready_file.with_name(f"{ready_file.name}.draft")
+    draft.write_text(f"{url}\n")
+    draft.replace(ready_file)
+
+
+def _options(asked: argparse.Namespace) -> Options:
+    access = Access(
+        key=asked.asknews_key,
+        client_id=asked.asknews_client_id,
+        client_secret=asked.asknews_client_secret,
+        plan=asked.asknews_plan,
+        rate=asked.asknews_rate,
+        burst=asked.asknews_burst,
+        concurrency=asked.asknews_concurrency,
+        token_seconds=asked.asknews_token_seconds,
+    )
+    return Options(
+        seed=asked.seed,
+        events=asked.events,
+        move_share=asked.move_share,
+        move_every=asked.move_every,
+        latency=asked.latency,
+        betpawa_empty=asked.fault_betpawa_empty,
+        start=asked.start,
+        access=access,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.standin",
+        description=_ABOUT,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--port", type=int, default=8900, help="0 for any that is free (default: %(default)s)")
+    add("--seed", type=int, default=1, help="of everything (default: %(default)s)")
+    add("--events", type=int, default=700, help="per site (default: %(default)s)")
+    add("--start", type=_instant, help="first day of the world, ISO, UTC (default: now)")
+    add("--move-share", type=float, default=0.01, help="of the matches (default: %(default)s)")
+    add("--move-every", type=float, metavar="SECONDS", help="default: only when told to")
+    add("--latency", type=float, default=0.0, metavar="SECONDS", help="before every answer")
+    add("--ready-file", type=Path, help="gets the base URL once the port answers")
+    add("--fault-betpawa-empty", type=float, default=0.0, metavar="SHARE", help="of empty pages")
+    _add_access(parser)
+    return parser
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    access = Access()
+    add = parser.add_argument_group("AskNews").add_argument
+    add("--asknews-key", default=access.key)
+    add("--asknews-client-id", default=access.client_id)
+    add("--asknews-client-secret", default=access.client_secret)
+    add("--asknews-plan", choices=("free", "paid"), default=access.plan)
+    add("--asknews-rate", type=float, default=access.rate, help="calls a second; 0: no limit")
+    add("--asknews-burst", type=int, default=access.burst)
+    add("--asknews-concurrency", type=int, default=access.concurrency, help="0: no limit")
+    add("--asknews-token-seconds", type=int, default=access.token_seconds)
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+if __name__ == "__main__":
+    main()
