@@ -1,0 +1,254 @@
+"""The ledger: what became of every tick. One transaction under the schedule's row lock."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from uuid import UUID, uuid4
+
+from app import log
+from app.errors import UnknownJob
+from app.scheduling.policy import Decided, Decision, Policies, Situation, decide
+from app.scheduling.schedule import Schedule
+from app.store import registry, schedules
+from app.store.db import Connection, Pool
+from app.store.runs import cancel_open
+from app.store.schedules import GapWrite, ScheduleState, TickWrite, Verdict
+from app.words import TickOutcome
+
+MOST_ALIKE = 50  # more ticks in a row than this with the same outcome and reason become one row
+
+_log = log.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A run that waits to be told to Redis: `run:<run_id>:<attempt>`."""
+
+    run_id: UUID
+    job: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A schedule as code declares it. `key` is its name for ever."""
+
+    key: str
+    job: str
+    schedule: Schedule
+    policies: Policies
+    enabled: bool = True
+
+
+async def ring(pool: Pool, key: str, now: datetime) -> list[Queued]:
+    """Decide every tick of one schedule that is due by `now`; return the runs it queued.
+
+    A ring that comes twice, late or never changes nothing: what is decided is decided.
+    """
+    queued: list[Queued] = []
+    complete = False
+    while not complete:
+        async with pool.acquire() as connection, connection.transaction():
+            state = await schedules.lock(connection, key)
+            if state is None:
+                return queued
+            complete = await _decide(connection, state, now, queued)
+    return queued
+
+
+async def _decide(
+    connection: Connection, state: ScheduleState, now: datetime, queued: list[Queued]
+) -> bool:
+    if state.due_at is not None and state.due_at > now:
+        return True
+    policies = Policies.from_spec(state.policies)
+    schedule = policies.spread(Schedule.from_spec(state.spec, name=state.key))
+    decision = decide(await _situation(connection, state, schedule, policies, now))
+    if not decision.outcomes:
+        return True
+    if decision.cancel:
+        await cancel_open(connection, decision.cancel, now, by="overlap policy cancel_running")
+    verdict = _verdict(decision, schedule, policies, now)
+    await schedules.record(connection, state, verdict)
+    queued += [Queued(t.run_id, state.job) for t in verdict.ticks if t.run_id is not None]
+    if verdict.ticks and verdict.ticks[-1].outcome is not TickOutcome.RAN:
+        await schedules.compress(connection, state, verdict.ticks[-1], now, MOST_ALIKE)
+    _tell(state, decision)
+    return decision.complete
+
+
+async def _situation(
+    connection: Connection,
+    state: ScheduleState,
+    schedule: Schedule,
+    policies: Policies,
+    now: datetime,
+) -> Situation:
+    first = schedule.next(state.evaluated_through)
+    backlog = now - first > policies.misfire_grace or schedule.next(first) <= now
+    return Situation(
+        schedule=schedule,
+        policies=policies,
+        frontier=state.evaluated_through,
+        now=now,
+        paused_at=state.paused_at,
+        enabled=state.enabled,
+        open_runs=await schedules.open_runs(connection, state.id),
+        # Only a late tick asks who was alive: the ordinary one is spared the question.
+        beats=await schedules.beats(connection, first) if backlog else (),
+    )
+
+
+def _verdict(decision: Decision, schedule: Schedule, policies: Policies, now: datetime) -> Verdict:
+    ticks: list[TickWrite] = []
+    gaps: list[GapWrite] = []
+    for alike in _runs_of_alike(decision.outcomes):
+        first, reason = alike[0], alike[0].reason
+        if len(alike) > MOST_ALIKE and reason is not None:
+            gaps.append(GapWrite(first.tick, alike[-1].tick, len(alike), first.outcome, reason))
+        else:
+            ticks += [_tick(decided) for decided in alike]
+    upcoming = schedule.next(decision.frontier)
+    return Verdict(
+        ticks=ticks,
+        gaps=gaps,
+        policies=policies,
+        frontier=decision.frontier,
+        next_tick_at=upcoming,
+        due_at=schedule.starts_at(upcoming),
+        now=now,
+    )
+
+
+def _runs_of_alike(outcomes: Sequence[Decided]) -> Iterator[list[Decided]]:
+    for _, alike in groupby(outcomes, key=lambda o: (o.outcome, o.reason, o.blocking_run)):
+        yield list(alike)
+
+
+def _tick(decided: Decided) -> TickWrite:
+    ran = decided.outcome is TickOutcome.RAN
+    return TickWrite(
+        decided.tick,
+        decided.outcome,
+        decided.reason,
+        uuid4() if ran else None,
+        decided.blocking_run,
+    )
+
+
+def _tell(state: ScheduleState, decision: Decision) -> None:
+    for (outcome, reason), alike in groupby(decision.outcomes, key=lambda o: (o.outcome, o.reason)):
+        decided = list(alike)
+        tell = _log.warning if outcome is TickOutcome.MISSED else _log.info
+        tell(
+            "tick.decided",
+            schedule=state.key,
+            outcome=outcome.value,
+            reason=reason and reason.value,
+            tick=decided[-1].tick.isoformat(),
+            count=len(decided),
+        )
+
+
+async def register(pool: Pool, declared: Sequence[Declared], now: datetime) -> list[Queued]:
+    """Write code-declared schedules down; a changed one gets a new version from now on.
+
+    What was due before the change is decided by the old wording first, so nothing is lost.
+    """
+    queued: list[Queued] = []
+    for wanted in declared:
+        queued += await edit(pool, wanted, now)
+    return queued
+
+
+async def edit(pool: Pool, wanted: Declared, now: datetime) -> list[Queued]:
+    """Create the schedule or bring it to `wanted`; returns runs that were due before the edit."""
+    queued: list[Queued] = []
+    async with pool.acquire() as connection, connection.transaction():
+        state = await schedules.lock(connection, wanted.key)
+        if state is None:
+            await registry.create(connection, _wording(wanted, now))
+            return queued
+        while not await _decide(connection, state, now, queued):
+            state = await schedules.lock(connection, wanted.key) or state
+        state = await schedules.lock(connection, wanted.key) or state
+        if (state.spec, state.policies, state.enabled) != (
+            wanted.schedule.to_spec(),
+            wanted.policies.to_spec(),
+            wanted.enabled,
+        ):
+            await _replace(connection, state, wanted, max(now, state.evaluated_through))
+    return queued
+
+
+async def _replace(
+    connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
+) -> None:
+    wording = _wording(wanted, since)
+    if (state.spec, state.policies) == (wording.spec, wording.policies):
+        await registry.enable(connection, state.id, enabled=wanted.enabled)
+        return
+    old = Schedule.from_spec(state.spec, name=state.key)
+    announced = old.next(state.evaluated_through)
+    # The old wording had announced its next tick: it answers for it, unless the new one names it.
+    still_named = announced <= since or _names(wanted.schedule, announced)
+    answers_until = since if still_named else announced
+    taken_up = [
+        instant
+        for instant in await registry.superseded_ahead(connection, state.id, since)
+        if _names(wanted.schedule, instant)
+    ]
+    await registry.take_up(connection, state.id, taken_up)
+    superseded = tuple(old.ticks(state.evaluated_through, answers_until))
+    await registry.supersede(connection, state, wording, superseded, answers_until)
+    _log.info("schedule.edited", schedule=state.key, version=state.version + 1)
+
+
+def _names(schedule: Schedule, instant: datetime) -> bool:
+    return schedule.next(instant - timedelta(microseconds=1)) == instant
+
+
+def _wording(wanted: Declared, since: datetime) -> registry.Wording:
+    schedule = wanted.policies.spread(wanted.schedule)
+    upcoming = schedule.next(since)
+    return registry.Wording(
+        key=wanted.key,
+        job=wanted.job,
+        spec=wanted.schedule.to_spec(),
+        policies=wanted.policies.to_spec(),
+        enabled=wanted.enabled,
+        since=since,
+        next_tick_at=upcoming,
+        due_at=schedule.starts_at(upcoming),
+    )
+
+
+async def pause(pool: Pool, key: str, now: datetime, *, by: str, note: str) -> list[Queued]:
+    """Pause a schedule from now on; its ticks are recorded `skipped(paused)` until it is resumed.
+
+    Returns runs that were due before. Raises UnknownJob if there is no such schedule.
+    """
+    return await _turn(pool, key, now, registry.Pause(now, by, note))
+
+
+async def resume(pool: Pool, key: str, now: datetime) -> list[Queued]:
+    """Let a paused schedule go on; every tick that fell into the pause is recorded first.
+
+    Returns no runs but those that were due. Raises UnknownJob if there is no such schedule.
+    """
+    return await _turn(pool, key, now, None)
+
+
+async def _turn(pool: Pool, key: str, now: datetime, pause_: registry.Pause | None) -> list[Queued]:
+    queued: list[Queued] = []
+    async with pool.acquire() as connection, connection.transaction():
+        complete = False
+        while not complete:
+            state = await schedules.lock(connection, key)
+            if state is None:
+                raise UnknownJob(f"there is no schedule {key!r}")
+            complete = await _decide(connection, state, now, queued)
+        await registry.set_pause(connection, key, pause_)
+    _log.info("schedule.paused" if pause_ else "schedule.resumed", schedule=key)
+    return queued

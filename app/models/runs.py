@@ -1,0 +1,158 @@
+"""Runs, their attempts and sources, what was kept aside, and when workers were alive."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Text,
+    text,
+)
+from sqlmodel import Field, SQLModel
+
+from app.models.columns import instant, json, one_of
+from app.words import RunStatus, Trigger
+
+
+def _execution(*, primary_key: bool = False) -> Column[Any]:
+    link = ForeignKey("runs.execution_id", ondelete="CASCADE")
+    return Column("execution_id", link, primary_key=primary_key, nullable=False)
+
+
+class RunRow(SQLModel, table=True):
+    """One execution. `lease_epoch` grows with every claim and fences off attempts that came before.
+
+    `attempt` names the arq job that may claim it; `losses` counts attempts that died.
+    """
+
+    __tablename__: ClassVar[Any] = "runs"
+    __table_args__ = (
+        one_of("status", RunStatus, "runs_status"),
+        one_of("trigger", Trigger, "runs_trigger"),
+        Index("runs_job_created", "job", "created_at"),
+        Index("runs_schedule_created", "schedule_id", "created_at"),
+        Index(
+            "runs_open",
+            "schedule_id",
+            postgresql_where=text("status IN ('queued', 'running')"),
+        ),
+        Index("runs_leases", "lease_expires_at", postgresql_where=text("status = 'running'")),
+        Index("runs_waiting", "queued_at", postgresql_where=text("status = 'queued'")),
+        Index(
+            "runs_one_per_tick",
+            "schedule_id",
+            "scheduled_for",
+            unique=True,
+            postgresql_where=text("trigger = 'scheduled'"),
+        ),
+    )
+
+    execution_id: UUID = Field(primary_key=True)
+    job: str
+    schedule_id: int | None = Field(
+        default=None,
+        sa_column=Column(BigInteger, ForeignKey("schedules.id", ondelete="SET NULL")),
+    )
+    scheduled_for: datetime | None = Field(default=None, sa_column=instant(null=True))
+    trigger: str
+    requested_by: str | None = None
+    params: dict[str, Any] = Field(sa_column=json())
+    status: str
+    attempt: int = 1
+    losses: int = 0
+    max_attempts: int = 3
+    timeout_seconds: float = 240
+    lease_epoch: int = Field(default=0, sa_type=BigInteger)
+    lease_expires_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    worker: str | None = None
+    queued_at: datetime = Field(sa_column=instant())
+    started_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    completed_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    duration_seconds: float | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    stats: dict[str, Any] = Field(sa_column=json())
+    created_at: datetime = Field(sa_column=instant(default_now=True))
+
+
+class RunEventRow(SQLModel, table=True):
+    """What happened to a run, in order."""
+
+    __tablename__: ClassVar[Any] = "run_events"
+    __table_args__ = (Index("run_events_run", "execution_id"),)
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
+    execution_id: UUID = Field(sa_column=_execution())
+    at: datetime = Field(sa_column=instant())
+    event: str
+    attempt: int
+    worker: str | None = None
+    detail: str | None = None
+
+
+class RunSourceRow(SQLModel, table=True):
+    """One source of a run. `done` and `done_counts` are where the next attempt goes on from."""
+
+    __tablename__: ClassVar[Any] = "run_sources"
+
+    execution_id: UUID = Field(sa_column=_execution(primary_key=True))
+    source: str = Field(primary_key=True)
+    status: str
+    partitions: int = 0
+    partitions_failed: int = 0
+    pages: int = 0
+    records: int = 0
+    inserted: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    requests: int = 0
+    retries: int = 0
+    bytes: int = Field(default=0, sa_type=BigInteger)
+    throttled_ms: int = Field(default=0, sa_type=BigInteger)
+    counts: dict[str, Any] = Field(sa_column=json())
+    duration_seconds: float = 0
+    error_kind: str | None = None
+    error_message: str | None = None
+    errors: dict[str, Any] = Field(sa_column=json())
+    done: list[str] = Field(
+        sa_column=Column(ARRAY(Text), nullable=False, server_default=text("'{}'"))
+    )
+    done_counts: dict[str, Any] = Field(sa_column=json())
+
+
+class RejectedRow(SQLModel, table=True):
+    """A record that could not be read, as it came, with its reason and its page."""
+
+    __tablename__: ClassVar[Any] = "rejected_records"
+    __table_args__ = (Index("rejected_records_run", "execution_id"),)
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
+    execution_id: UUID = Field(sa_column=_execution())
+    source: str
+    partition: str
+    page: int
+    record_id: str | None = None
+    reason: str
+    data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: datetime = Field(sa_column=instant(default_now=True))
+
+
+class WorkerBeatRow(SQLModel, table=True):
+    """A stretch of time in which a worker was surely beating. The proof behind `scheduler_down`."""
+
+    __tablename__: ClassVar[Any] = "worker_beats"
+    __table_args__ = (Index("worker_beats_until", "until"),)
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
+    worker: str
+    since: datetime = Field(sa_column=instant())
+    until: datetime = Field(sa_column=instant())
+    jumped: bool = False

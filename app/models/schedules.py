@@ -1,0 +1,115 @@
+"""Schedules, their versions, and what became of every tick they named."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Identity, Index, text
+from sqlmodel import Field, SQLModel
+
+from app.models.columns import instant, json, one_of
+from app.words import MISS_REASONS, SKIP_REASONS, TickOutcome, TickReason
+
+
+def _reasons(words: frozenset[TickReason]) -> str:
+    return ", ".join(f"'{word}'" for word in sorted(words))
+
+
+REASON_FITS = (
+    "(outcome = 'ran' AND reason IS NULL)"
+    f" OR (outcome = 'skipped' AND reason IN ({_reasons(SKIP_REASONS)}))"
+    f" OR (outcome = 'missed' AND reason IN ({_reasons(MISS_REASONS)}))"
+)
+
+
+class ScheduleRow(SQLModel, table=True):
+    """When a job is due. `evaluated_through` is the frontier: it only moves forward."""
+
+    __tablename__: ClassVar[Any] = "schedules"
+    __table_args__ = (
+        Index("schedules_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
+    key: str = Field(unique=True)
+    job: str
+    org_id: UUID | None = None
+    spec: dict[str, Any] = Field(sa_column=json())
+    policies: dict[str, Any] = Field(sa_column=json())
+    params: dict[str, Any] = Field(sa_column=json())
+    version: int = Field(default=1)
+    effective_from: datetime = Field(sa_column=instant())
+    enabled: bool = True
+    paused_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    paused_by: str | None = None
+    paused_note: str | None = None
+    evaluated_through: datetime = Field(sa_column=instant())
+    next_tick_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    due_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    created_at: datetime = Field(sa_column=instant(default_now=True))
+
+
+class ScheduleVersionRow(SQLModel, table=True):
+    """One wording of a schedule. It answers for the instants in (effective_from, answers_until]."""
+
+    __tablename__: ClassVar[Any] = "schedule_versions"
+
+    schedule_id: int = Field(
+        sa_column=Column(
+            BigInteger, ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True
+        )
+    )
+    version: int = Field(primary_key=True)
+    spec: dict[str, Any] = Field(sa_column=json())
+    policies: dict[str, Any] = Field(sa_column=json())
+    effective_from: datetime = Field(sa_column=instant())
+    answers_until: datetime | None = Field(default=None, sa_column=instant(null=True))
+    created_at: datetime = Field(sa_column=instant(default_now=True))
+
+
+class TickRow(SQLModel, table=True):
+    """The one outcome of one tick."""
+
+    __tablename__: ClassVar[Any] = "ticks"
+    __table_args__ = (
+        one_of("outcome", TickOutcome, "ticks_outcome"),
+        CheckConstraint(REASON_FITS, name="ticks_reason"),
+        CheckConstraint("(outcome = 'ran') = (run_id IS NOT NULL)", name="ticks_ran_has_run"),
+    )
+
+    schedule_id: int = Field(
+        sa_column=Column(
+            BigInteger, ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True
+        )
+    )
+    scheduled_for: datetime = Field(sa_column=Column(instant().type, primary_key=True))
+    version: int
+    outcome: str
+    reason: str | None = None
+    run_id: UUID | None = None
+    blocking_run_id: UUID | None = None
+    decided_at: datetime = Field(sa_column=instant())
+
+
+class TickGapRow(SQLModel, table=True):
+    """Many ticks in a row with the same outcome and reason, none of which ran."""
+
+    __tablename__: ClassVar[Any] = "tick_gaps"
+    __table_args__ = (
+        CheckConstraint(REASON_FITS, name="tick_gaps_reason"),
+        CheckConstraint("outcome <> 'ran'", name="tick_gaps_never_ran"),
+        CheckConstraint("count > 0 AND first_tick <= last_tick", name="tick_gaps_order"),
+    )
+
+    schedule_id: int = Field(
+        sa_column=Column(
+            BigInteger, ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True
+        )
+    )
+    first_tick: datetime = Field(sa_column=Column(instant().type, primary_key=True))
+    last_tick: datetime = Field(sa_column=instant())
+    count: int = Field(sa_type=BigInteger)
+    version: int
+    outcome: str
+    reason: str
+    decided_at: datetime = Field(sa_column=instant())

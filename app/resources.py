@@ -1,0 +1,176 @@
+"""What must be opened and closed: the pool, Redis, one pooled client for each source."""
+
+import asyncio
+import os
+import socket
+import ssl
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+from typing import Any
+
+import httpx
+from arq.connections import ArqRedis
+
+from app.config import Config
+from app.fetch.client import Window, open_client
+from app.fetch.limiter import Limiter, RedisLimiter
+from app.messages import Limits
+from app.store import beats, db
+from app.store.db import Pool
+
+VERSION = "0.1.0"
+LEAP = timedelta(seconds=5)
+
+
+@dataclass(slots=True)
+class Clock:
+    """The instant by the database's clock, so that a machine whose clock is wrong does no harm.
+
+    `skew` is what this machine's clock is taken to be wrong by, for drills.
+    """
+
+    skew: timedelta = timedelta(0)
+    offset: timedelta = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return self._own() + self.offset
+
+    def _own(self) -> datetime:
+        return datetime.now(UTC) + self.skew
+
+    async def set_by(self, pool: Pool) -> None:
+        """Ask the database what time it is; half the round trip is taken off."""
+        before, started = self._own(), time.monotonic()
+        there = await beats.database_now(pool)
+        half = timedelta(seconds=(time.monotonic() - started) / 2)
+        self.offset = there - before - half
+
+
+@dataclass(slots=True)
+class Heart:
+    """This worker's stretches of beating, in the database."""
+
+    pool: Pool
+    clock: Clock
+    worker: str
+    longest_gap: timedelta
+    _beat: int | None = None
+    _wall: datetime | None = None
+    _monotonic: float = 0.0
+
+    async def beat(self) -> None:
+        """Prolong this worker's stretch, or open a new one after a gap or a leap of the clock."""
+        await self.clock.set_by(self.pool)
+        now, monotonic = self.clock(), time.monotonic()
+        elapsed = timedelta(seconds=monotonic - self._monotonic)
+        last, self._wall, self._monotonic = self._wall, now, monotonic
+        jumped = last is not None and now - last - elapsed > LEAP
+        if self._beat is None or last is None or jumped or now - last > self.longest_gap:
+            self._beat = await beats.begin(self.pool, self.worker, now, jumped=jumped)
+        else:
+            await beats.extend(self.pool, self._beat, now)
+
+
+@dataclass(slots=True)
+class House:
+    """All that is open, handed to whoever needs it."""
+
+    config: Config
+    pool: Pool
+    redis: ArqRedis
+    clock: Clock
+    heart: Heart
+    worker: str
+    started_at: datetime
+    limiter: Limiter
+    clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
+    windows: dict[str, Window] = field(default_factory=dict[str, Window])
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Where Postgres and Redis are: as configured, or our own private pair."""
+
+    database: str
+    redis: str
+
+
+def user_agent(contact: str) -> str:
+    """Who we say we are: the product, and whom to write to."""
+    about = f"; {contact}" if contact else ""
+    return f"Rollcall/{VERSION} (scheduled scraper{about})"
+
+
+def worker_name() -> str:
+    """This process, told apart from every other that was or is."""
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
+
+
+def urls(config: Config) -> Urls:
+    """The configured servers; for what is not configured, the private ones of DATA_DIR, started.
+
+    Raises ServersUnavailable if those are needed and cannot be had.
+    """
+    database, redis = config.database_url, config.redis_url
+    if database is not None and redis is not None:
+        return Urls(database.get_secret_value(), redis.get_secret_value())
+    from app import embedded, migrations  # noqa: PLC0415 - production never opens these rooms
+
+    servers = embedded.start(config.data_dir)
+    if database is None:
+        migrations.upgrade(servers.database_url)
+    return Urls(
+        servers.database_url if database is None else database.get_secret_value(),
+        servers.redis_url if redis is None else redis.get_secret_value(),
+    )
+
+
+@asynccontextmanager
+async def opened(
+    config: Config, where: Urls, redis: ArqRedis, sources: Mapping[str, Limits]
+) -> AsyncGenerator[House]:
+    """Open everything a worker needs, and close it again, last first."""
+    async with AsyncExitStack() as stack:
+        pool = await db.open_pool(where.database, size=config.database_pool_size)
+        stack.push_async_callback(_close, pool)
+        clock = Clock(timedelta(seconds=config.clock_skew_seconds))
+        worker = worker_name()
+        house = House(
+            config=config,
+            pool=pool,
+            redis=redis,
+            clock=clock,
+            heart=Heart(pool, clock, worker, timedelta(seconds=config.lease_seconds)),
+            worker=worker,
+            started_at=clock(),
+            limiter=RedisLimiter(redis, worker=worker),
+        )
+        await house.heart.beat()
+        context = ssl.create_default_context()
+        for name, limits in sources.items():
+            client = open_client(
+                user_agent(config.contact), concurrency=limits.concurrency, ssl_context=context
+            )
+            house.clients[name] = await stack.enter_async_context(client)
+            house.windows[name] = Window(client, house.limiter, source=name, limits=limits)
+        yield house
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        async with asyncio.timeout(2):
+            await pool.close()
+    except (TimeoutError, *db.AWAY):
+        pool.terminate()
+
+
+def ctx_house(ctx: dict[str, Any]) -> House:
+    """Arq's untyped context, opened."""
+    house = ctx["house"]
+    if not isinstance(house, House):
+        raise TypeError("ctx['house'] is missing: on_startup did not run")
+    return house

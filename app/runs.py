@@ -1,0 +1,165 @@
+"""Runs: claimed under a lease, kept alive by one heartbeat, and ended exactly once."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app import log
+from app.errors import Failure, Fenced
+from app.store import runs as store
+from app.store.db import AWAY, Pool
+from app.store.runs import Claimed, Ending, Waiting
+from app.words import RunStatus
+
+Clock = Callable[[], datetime]
+
+_log = log.logger(__name__)
+_INSIST = (0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(slots=True)
+class Leases:
+    """The leases of all attempts of this worker. One heartbeat renews them together."""
+
+    pool: Pool
+    clock: Clock
+    seconds: float
+    held: dict[UUID, tuple[int, asyncio.Task[Any]]] = field(
+        default_factory=dict[UUID, tuple[int, asyncio.Task[Any]]]
+    )
+    gone: set[UUID] = field(default_factory=set[UUID])
+
+    async def renew(self) -> None:
+        """Prolong every lease; an attempt whose epoch is gone is cancelled here and now."""
+        held = [(run_id, epoch) for run_id, (epoch, _) in self.held.items()]
+        if not held:
+            return
+        ours = await store.renew(self.pool, held, self.clock(), self.seconds)
+        for run_id, epoch in held:
+            current = self.held.get(run_id)
+            if run_id not in ours and current is not None and current[0] == epoch:
+                self.gone.add(run_id)
+                current[1].cancel()
+                _log.warning("lease.gone", execution_id=str(run_id), epoch=epoch)
+
+    def hold(self, claimed: Claimed) -> None:
+        """Keep this attempt's lease until it is let go."""
+        task = asyncio.current_task()
+        if task is not None:
+            self.held[claimed.run_id] = (claimed.epoch, task)
+
+    def let_go(self, claimed: Claimed) -> bool:
+        """Stop renewing; true if the lease had gone meanwhile."""
+        self.held.pop(claimed.run_id, None)
+        gone = claimed.run_id in self.gone
+        self.gone.discard(claimed.run_id)
+        return gone
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known of how the run will end. Until something better is known, it was cut short."""
+
+    status: RunStatus = RunStatus.CANCELLED
+    stats: dict[str, Any] | None = None
+    error: BaseException | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    handed_back: Waiting | None = None
+    fenced: bool = False
+
+
+@asynccontextmanager
+async def attempt(leases: Leases, claimed: Claimed) -> AsyncGenerator[Outcome]:
+    """Hold the lease while the body works, then record the outcome once, whatever happened.
+
+    The body sets the outcome's status. An exception of the body is recorded and goes no further;
+    being cancelled hands the run back for another worker.
+    """
+    outcome = Outcome()
+    leases.hold(claimed)
+    try:
+        async with asyncio.timeout(claimed.timeout):
+            yield outcome
+    except TimeoutError as error:
+        _blame(outcome, RunStatus.TIMED_OUT, error, f"took longer than {claimed.timeout:g} s")
+    except Fenced:
+        outcome.fenced = True
+    except asyncio.CancelledError:
+        outcome.status = RunStatus.CANCELLED
+    except Exception as error:  # noqa: BLE001 - a job that raises is an outcome, not a dead worker
+        _blame(outcome, RunStatus.FAILURE, error, str(error))
+    finally:
+        outcome.fenced = leases.let_go(claimed) or outcome.fenced
+        await _shielded(_record(leases, claimed, outcome))
+
+
+def _blame(outcome: Outcome, status: RunStatus, error: Exception, message: str) -> None:
+    outcome.status = status
+    outcome.error = error
+    outcome.error_type = error.kind if isinstance(error, Failure) else type(error).__name__
+    outcome.error_message = message[:2_000]
+
+
+async def _shielded(recording: Any) -> None:
+    task = asyncio.ensure_future(recording)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            continue  # recorded first, cancelled afterwards
+    task.result()
+
+
+async def _record(leases: Leases, claimed: Claimed, outcome: Outcome) -> None:
+    for pause in (*_INSIST, None):
+        try:
+            await _record_once(leases, claimed, outcome)
+            return
+        except AWAY as error:
+            # Not recorded: the lease expires, and a sweep takes the run up again.
+            _log.warning("run.unrecorded", error=str(error), again_in=pause)
+            if pause is not None:
+                await asyncio.sleep(pause)
+
+
+async def _record_once(leases: Leases, claimed: Claimed, outcome: Outcome) -> None:
+    now = leases.clock()
+    if outcome.fenced:
+        _log.warning("run.fenced", epoch=claimed.epoch)
+        return
+    if outcome.status is RunStatus.CANCELLED:
+        outcome.handed_back = await store.hand_back(leases.pool, claimed, now, "worker stops")
+        _log.info("run.handed_back", again=outcome.handed_back is not None)
+        return
+    ending = Ending(outcome.status, now, outcome.stats, outcome.error_type, outcome.error_message)
+    outcome.fenced = not await store.finish(leases.pool, claimed, ending)
+    tell = _log.info if outcome.status is RunStatus.SUCCESS else _log.warning
+    tell(
+        "run.finished",
+        status=outcome.status.value,
+        error_type=outcome.error_type,
+        error=outcome.error_message,
+        recorded=not outcome.fenced,
+        duration_ms=round((now - claimed.started_at).total_seconds() * 1000),
+        **(outcome.stats or {}),
+        exc_info=outcome.error if _unexpected(outcome.error) else None,
+    )
+
+
+def _unexpected(error: BaseException | None) -> bool:
+    return error is not None and not isinstance(error, Failure | TimeoutError)
+
+
+def verdict(sources: Sequence[RunStatus]) -> RunStatus:
+    """How a run ends whose sources ended so. Nothing tried is no success."""
+    ended = set(sources)
+    if ended == {RunStatus.SUCCESS}:
+        return RunStatus.SUCCESS
+    if not ended or ended == {RunStatus.FAILURE}:
+        return RunStatus.FAILURE
+    return RunStatus.PARTIAL_FAILURE

@@ -1,0 +1,171 @@
+"""What a run has done so far: one row for each source, written with every page, under the epoch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.errors import Fenced
+from app.records import Rejected
+from app.store.db import Connection, Pool
+from app.store.runs import Claimed
+from app.words import RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was read and written. `prices` is 0 for sources that have none."""
+
+    pages: int = 0
+    records: int = 0
+    prices: int = 0
+    inserted: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Both together."""
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in NAMES})
+
+
+NAMES = ("pages", "records", "prices", "inserted", "changed", "unchanged", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """The row of one source of one run, as it is to be written."""
+
+    source: str
+    status: RunStatus = RunStatus.RUNNING
+    partitions: int = 0
+    counts: Counts = field(default_factory=Counts)
+    requests: int = 0
+    retries: int = 0
+    bytes: int = 0
+    throttled_ms: int = 0
+    duration_seconds: float = 0.0
+    error_kind: str | None = None
+    error_message: str | None = None
+    errors: dict[str, Any] = field(default_factory=dict[str, Any])
+    done: tuple[str, ...] = ()
+    done_counts: Counts = field(default_factory=Counts)
+
+
+BEGIN = """
+INSERT INTO run_sources (execution_id, source, status, partitions, partitions_failed, pages,
+                         records, inserted, changed, unchanged, rejected, requests, retries, bytes,
+                         throttled_ms, duration_seconds)
+SELECT r.execution_id, $3, 'running', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+FROM runs r WHERE r.execution_id = $1 AND r.lease_epoch = $2 AND r.status = 'running'
+ON CONFLICT (execution_id, source) DO UPDATE
+  SET status = 'running', error_kind = NULL, error_message = NULL, errors = '{}'
+RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_counts
+"""
+
+# The run's row is touched last, so that three sources of a run wait for each other but briefly.
+WRITE = """
+UPDATE run_sources SET status = $3, partitions = $4, partitions_failed = $5, pages = $6,
+       records = $7, inserted = $8, changed = $9, unchanged = $10, rejected = $11, requests = $12,
+       retries = $13, bytes = $14, throttled_ms = $15, duration_seconds = $16, error_kind = $17,
+       error_message = $18, errors = $19, done = $20, done_counts = $21, counts = $22
+WHERE execution_id = $1 AND source = $2
+"""
+
+FENCE = """
+UPDATE runs SET stats = stats || coalesce((
+  SELECT jsonb_object_agg(key, coalesce((stats ->> key)::bigint, 0) + value::bigint)
+  FROM jsonb_each_text($3)), '{}')
+WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+"""
+
+RESTART = """
+UPDATE runs SET stats = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+"""
+
+REJECT = """
+INSERT INTO rejected_records (execution_id, source, partition, page, record_id, reason, data)
+SELECT $1, $2, $3, $4, r.record_id, r.reason, r.data
+FROM unnest($5::text[], $6::text[], $7::bytea[]) AS r (record_id, reason, data)
+"""
+
+
+async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
+    """Open the source's row, or take up what an earlier attempt left. Raises Fenced."""
+    row = await pool.fetchrow(BEGIN, claimed.run_id, claimed.epoch, source)
+    if row is None:
+        raise Fenced(f"run {claimed.run_id} belongs to another attempt")
+    done = Counts(**row["done_counts"])
+    return SourceRow(
+        source=source,
+        counts=done,
+        requests=row["requests"],
+        retries=row["retries"],
+        bytes=row["bytes"],
+        throttled_ms=row["throttled_ms"],
+        duration_seconds=row["duration_seconds"],
+        done=tuple(row["done"]),
+        done_counts=done,
+    )
+
+
+async def restart(pool: Pool, claimed: Claimed, stats: dict[str, int]) -> None:
+    """Set the run's running totals to what earlier attempts finished. Raises Fenced."""
+    _fenced(await pool.execute(RESTART, claimed.run_id, claimed.epoch, stats), claimed)
+
+
+async def write(
+    connection: Connection, claimed: Claimed, row: SourceRow, added: dict[str, int]
+) -> None:
+    """Write the source's row and add to the run's totals, under the epoch. Raises Fenced.
+
+    In the transaction of the page it counts, so that neither is ever seen without the other.
+    """
+    counts = row.counts
+    await connection.execute(
+        WRITE,
+        claimed.run_id,
+        row.source,
+        row.status.value,
+        row.partitions,
+        len(row.errors),
+        counts.pages,
+        counts.records,
+        counts.inserted,
+        counts.changed,
+        counts.unchanged,
+        counts.rejected,
+        row.requests,
+        row.retries,
+        row.bytes,
+        row.throttled_ms,
+        row.duration_seconds,
+        row.error_kind,
+        row.error_message,
+        row.errors,
+        list(row.done),
+        {name: getattr(row.done_counts, name) for name in NAMES},
+        {"prices": counts.prices},
+    )
+    _fenced(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
+
+
+def _fenced(tag: str, claimed: Claimed) -> None:
+    if tag != "UPDATE 1":
+        raise Fenced(f"run {claimed.run_id} belongs to another attempt")
+
+
+async def reject(
+    connection: Connection,
+    claimed: Claimed,
+    where: tuple[str, str, int],
+    rejected: Sequence[Rejected],
+) -> None:
+    """Keep records aside that could not be read. `where`: source, partition, page."""
+    await connection.execute(
+        REJECT,
+        claimed.run_id,
+        *where,
+        [r.record_id for r in rejected],
+        [r.reason for r in rejected],
+        [r.data for r in rejected],
+    )

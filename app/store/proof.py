@@ -1,0 +1,140 @@
+"""What the proof needs to read: versions, what their ticks became, and which runs they made."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.store.db import Connection
+from app.words import TickOutcome, TickReason
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """One wording of a schedule and the instants it answers for: (effective_from, until]."""
+
+    schedule_id: int
+    version: int
+    spec: dict[str, Any]
+    effective_from: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A tick, or `count` ticks from `first` to `last` written as one."""
+
+    first: datetime
+    last: datetime
+    count: int
+    outcome: TickOutcome
+    reason: TickReason | None
+
+
+VERSIONS = """
+SELECT v.schedule_id, v.version, v.spec, v.effective_from,
+       coalesce(v.answers_until, s.evaluated_through)
+FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id
+WHERE s.key = $1 ORDER BY v.version
+"""
+
+ANSWERS = """
+SELECT scheduled_for, scheduled_for, 1, outcome, reason FROM ticks
+WHERE schedule_id = $1 AND version = $2
+UNION ALL
+SELECT first_tick, last_tick, count, outcome, reason FROM tick_gaps
+WHERE schedule_id = $1 AND version = $2
+ORDER BY 1
+"""
+
+# Ran twice, or ran without a run, or a run without its tick.
+DOUBLED = """
+SELECT (SELECT count(*) FROM (
+          SELECT 1 FROM runs WHERE schedule_id = $1 AND trigger = 'scheduled'
+          GROUP BY scheduled_for HAVING count(*) > 1) AS twice)
+     + (SELECT count(*) FROM runs r
+        WHERE r.schedule_id = $1 AND r.trigger = 'scheduled' AND NOT EXISTS (
+          SELECT 1 FROM ticks t WHERE t.schedule_id = $1 AND t.scheduled_for = r.scheduled_for
+            AND t.run_id = r.execution_id))
+     + (SELECT count(*) FROM ticks t JOIN tick_gaps g ON g.schedule_id = t.schedule_id
+          AND t.scheduled_for BETWEEN g.first_tick AND g.last_tick AND t.version = g.version
+        WHERE t.schedule_id = $1)
+"""
+
+STUCK = """
+SELECT count(*) FROM runs
+WHERE schedule_id = $1 AND (
+  (status = 'running' AND lease_expires_at < $2::timestamptz - interval '1 minute')
+  OR (status = 'queued' AND queued_at < $2::timestamptz - interval '5 minutes'))
+"""
+
+TICK = """
+SELECT scheduled_for, t.version, outcome, reason, run_id, blocking_run_id, decided_at, 1::bigint
+FROM ticks t JOIN schedules s ON s.id = t.schedule_id
+WHERE s.key = $1 AND ($2::timestamptz IS NULL OR scheduled_for = $2)
+UNION ALL
+SELECT first_tick, g.version, outcome, reason, NULL, NULL, decided_at, count
+FROM tick_gaps g JOIN schedules s ON s.id = g.schedule_id
+WHERE s.key = $1 AND ($2::timestamptz IS NULL OR $2 BETWEEN first_tick AND last_tick)
+ORDER BY 1 DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TickStory:
+    """What was decided of one tick."""
+
+    scheduled_for: datetime
+    version: int
+    outcome: TickOutcome
+    reason: TickReason | None
+    run_id: UUID | None
+    blocking_run_id: UUID | None
+    decided_at: datetime
+    count: int
+
+
+async def versions(connection: Connection, key: str) -> list[VersionRow]:
+    """Every wording a schedule ever had, in order."""
+    return [VersionRow(*row) for row in await connection.fetch(VERSIONS, key)]
+
+
+async def answers(connection: Connection, version: VersionRow) -> AsyncGenerator[Answer]:
+    """What was written for one version, in order, a piece at a time. Wants a transaction."""
+    async for row in connection.cursor(
+        ANSWERS, version.schedule_id, version.version, prefetch=2_000
+    ):
+        reason = None if row[4] is None else TickReason(row[4])
+        yield Answer(row[0], row[1], row[2], TickOutcome(row[3]), reason)
+
+
+async def doubled(connection: Connection, schedule_id: int) -> int:
+    """Ticks that have more than one answer or run, and runs that have no tick."""
+    count: int = await connection.fetchval(DOUBLED, schedule_id)
+    return count
+
+
+async def stuck(connection: Connection, schedule_id: int, now: datetime) -> int:
+    """Runs that are open although nobody works on them any more."""
+    count: int = await connection.fetchval(STUCK, schedule_id, now)
+    return count
+
+
+async def tick(connection: Connection, key: str, at: datetime | None) -> TickStory | None:
+    """The tick of that instant, or the newest one decided."""
+    row = await connection.fetchrow(TICK, key, at)
+    if row is None:
+        return None
+    reason = None if row[3] is None else TickReason(row[3])
+    return TickStory(row[0], row[1], TickOutcome(row[2]), reason, *row[4:])
+
+
+async def events(connection: Connection, run_id: UUID) -> list[dict[str, Any]]:
+    """What happened to a run, in order."""
+    rows = await connection.fetch(
+        "SELECT at, event, attempt, worker, detail FROM run_events"
+        " WHERE execution_id = $1 ORDER BY id",
+        run_id,
+    )
+    return [dict(row) for row in rows]

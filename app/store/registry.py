@@ -1,0 +1,149 @@
+"""Every statement that changes what a schedule says: creation, new versions, pauses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.store.db import Connection
+from app.store.schedules import ScheduleState
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What a schedule says from `since` on, and its first tick under it."""
+
+    key: str
+    job: str
+    spec: dict[str, Any]
+    policies: dict[str, Any]
+    enabled: bool
+    since: datetime
+    next_tick_at: datetime
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Since when, by whom and why a schedule rests."""
+
+    at: datetime
+    by: str
+    note: str
+
+
+CREATE = """
+WITH made AS (
+  INSERT INTO schedules (key, job, spec, policies, params, version, effective_from, enabled,
+                         evaluated_through, next_tick_at, due_at)
+  VALUES ($1, $2, $3, $4, '{}', 1, $6, $5, $6, $7, $8)
+  ON CONFLICT (key) DO NOTHING RETURNING id
+)
+INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
+SELECT id, 1, $3, $4, $6 FROM made
+"""
+
+CLOSE = """
+WITH closed AS (
+  UPDATE schedule_versions SET answers_until = $3 WHERE schedule_id = $1 AND version = $2
+)
+INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason, decided_at)
+SELECT $1, tick, $2, 'skipped', 'superseded', $4 FROM unnest($5::timestamptz[]) AS t (tick)
+"""
+
+OPEN = """
+WITH opened AS (
+  INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
+  VALUES ($1, $2, $3, $4, $6)
+)
+UPDATE schedules SET version = $2, spec = $3, policies = $4, enabled = $5, effective_from = $6,
+                     evaluated_through = $6, next_tick_at = $7, due_at = $8
+WHERE id = $1
+"""
+
+SUPERSEDED_AHEAD = """
+SELECT scheduled_for FROM ticks
+WHERE schedule_id = $1 AND scheduled_for > $2 AND reason = 'superseded'
+"""
+
+# The instant has not come yet, and the new wording names it again: its old answer is taken back.
+TAKE_UP = """
+WITH taken AS (
+  DELETE FROM ticks WHERE schedule_id = $1 AND scheduled_for = ANY ($2::timestamptz[])
+  RETURNING version
+)
+UPDATE schedule_versions v SET answers_until = later.effective_from
+FROM schedule_versions later
+WHERE v.schedule_id = $1 AND v.version IN (SELECT version FROM taken)
+  AND later.schedule_id = v.schedule_id AND later.version = v.version + 1
+"""
+
+PAUSE = "UPDATE schedules SET paused_at = $2, paused_by = $3, paused_note = $4 WHERE key = $1"
+
+
+async def create(connection: Connection, wording: Wording) -> None:
+    """Write a new schedule down; does nothing if another worker was quicker."""
+    await connection.execute(
+        CREATE,
+        wording.key,
+        wording.job,
+        wording.spec,
+        wording.policies,
+        wording.enabled,
+        wording.since,
+        wording.next_tick_at,
+        wording.due_at,
+    )
+
+
+async def supersede(
+    connection: Connection,
+    state: ScheduleState,
+    wording: Wording,
+    superseded: Sequence[datetime],
+    answers_until: datetime,
+) -> None:
+    """Close the version in force, answering for its announced ticks, and open the next one."""
+    await connection.execute(
+        CLOSE, state.id, state.version, answers_until, wording.since, list(superseded)
+    )
+    await connection.execute(
+        OPEN,
+        state.id,
+        state.version + 1,
+        wording.spec,
+        wording.policies,
+        wording.enabled,
+        wording.since,
+        wording.next_tick_at,
+        wording.due_at,
+    )
+
+
+async def superseded_ahead(
+    connection: Connection, schedule_id: int, since: datetime
+) -> list[datetime]:
+    """Ticks still to come which an earlier edit has answered for."""
+    rows = await connection.fetch(SUPERSEDED_AHEAD, schedule_id, since)
+    return [row["scheduled_for"] for row in rows]
+
+
+async def take_up(connection: Connection, schedule_id: int, instants: Sequence[datetime]) -> None:
+    """Take back the answer for ticks still to come, because the new wording names them again."""
+    if instants:
+        await connection.execute(TAKE_UP, schedule_id, list(instants))
+
+
+async def enable(connection: Connection, schedule_id: int, *, enabled: bool) -> None:
+    """Switch a schedule on or off; its ticks go on being recorded."""
+    await connection.execute(
+        "UPDATE schedules SET enabled = $2 WHERE id = $1", schedule_id, enabled
+    )
+
+
+async def set_pause(connection: Connection, key: str, pause: Pause | None) -> None:
+    """Pause the schedule, or let it go on."""
+    if pause is None:
+        await connection.execute(PAUSE, key, None, None, None)
+    else:
+        await connection.execute(PAUSE, key, pause.at, pause.by, pause.note)

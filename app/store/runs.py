@@ -1,0 +1,304 @@
+"""Every statement about runs and their attempts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.store.db import Connection, Pool
+from app.words import RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An attempt that holds the lease. `epoch` is its right to write."""
+
+    run_id: UUID
+    job: str
+    epoch: int
+    attempt: int
+    params: dict[str, Any]
+    timeout: float
+    schedule_key: str | None
+    scheduled_for: datetime | None
+    trigger: str
+    started_at: datetime
+    requested_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued run as Redis should know it: `run:<run_id>:<attempt>`."""
+
+    run_id: UUID
+    job: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ends its run."""
+
+    status: RunStatus
+    at: datetime
+    stats: dict[str, Any] | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+REQUEST = """
+INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
+                  max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
+VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}')
+ON CONFLICT (execution_id) DO NOTHING
+"""
+
+CLAIM = """
+WITH claimed AS (
+  UPDATE runs SET status = 'running', lease_epoch = lease_epoch + 1,
+                  lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second',
+                  worker = $2, started_at = coalesce(started_at, $3)
+  WHERE execution_id = $1 AND status = 'queued'
+  RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
+            scheduled_for, trigger, started_at, requested_by
+), told AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker)
+  SELECT execution_id, $3, 'started', attempt, $2 FROM claimed
+)
+SELECT c.execution_id, c.job, c.lease_epoch, c.attempt, c.params, c.timeout_seconds, s.key,
+       c.scheduled_for, c.trigger, c.started_at, c.requested_by
+FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
+"""
+
+RENEW = """
+UPDATE runs SET lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second'
+FROM unnest($1::uuid[], $2::bigint[]) AS mine (run_id, epoch)
+WHERE execution_id = mine.run_id AND lease_epoch = mine.epoch AND status = 'running'
+RETURNING execution_id
+"""
+
+FINISH = """
+WITH ended AS (
+  UPDATE runs SET status = $3, completed_at = $4, lease_expires_at = NULL,
+                  duration_seconds = extract(epoch FROM $4::timestamptz - started_at),
+                  stats = coalesce($5, stats), error_type = $6, error_message = $7
+  WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+  RETURNING execution_id, attempt, worker
+), told AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
+  SELECT execution_id, $4, 'finished', attempt, worker, $3 FROM ended
+)
+SELECT count(*) FROM ended
+"""
+
+HAND_BACK = """
+WITH back AS (
+  UPDATE runs SET status = 'queued', attempt = attempt + 1, queued_at = $3,
+                  lease_expires_at = NULL
+  WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+  RETURNING execution_id, job, attempt, worker
+), told AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
+  SELECT execution_id, $3, 'cancelled', attempt - 1, worker, $4 FROM back
+)
+SELECT execution_id, job, attempt FROM back
+"""
+
+# SKIP LOCKED: two sweeps at once share the work instead of waiting for each other.
+TAKE_UP_EXPIRED = """
+WITH expired AS (
+  SELECT execution_id, losses + 1 >= max_attempts AS out_of_attempts FROM runs
+  WHERE status = 'running' AND lease_expires_at < $1
+  ORDER BY lease_expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), moved AS (
+  UPDATE runs r SET losses = losses + 1, lease_epoch = lease_epoch + 1, lease_expires_at = NULL,
+         status = CASE WHEN e.out_of_attempts THEN 'lost' ELSE 'queued' END,
+         attempt = CASE WHEN e.out_of_attempts THEN attempt ELSE attempt + 1 END,
+         completed_at = CASE WHEN e.out_of_attempts THEN $1 END,
+         duration_seconds =
+           CASE WHEN e.out_of_attempts THEN extract(epoch FROM $1::timestamptz - started_at) END,
+         error_type = CASE WHEN e.out_of_attempts THEN 'lost' END,
+         error_message = CASE WHEN e.out_of_attempts
+           THEN 'worker ' || coalesce(worker, '?') || ' died; no attempts left' END,
+         queued_at = $1
+  FROM expired e WHERE r.execution_id = e.execution_id
+  RETURNING r.execution_id, r.job, r.attempt, r.status, r.worker
+), told AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
+  SELECT execution_id, $1, 'lost',
+         CASE WHEN status = 'queued' THEN attempt - 1 ELSE attempt END, worker,
+         CASE WHEN status = 'queued' THEN 'lease expired; taken up again'
+              ELSE 'lease expired; no attempts left' END
+  FROM moved
+)
+SELECT execution_id, job, attempt, status FROM moved
+"""
+
+WAITING = """
+SELECT execution_id, job, attempt FROM runs
+WHERE status = 'queued' AND queued_at < $1 ORDER BY queued_at LIMIT $2
+"""
+
+REQUEUE = """
+WITH again AS (
+  UPDATE runs r SET attempt = r.attempt + 1, queued_at = $1
+  FROM unnest($2::uuid[], $3::int[]) AS w (run_id, attempt)
+  WHERE r.execution_id = w.run_id AND r.attempt = w.attempt AND r.status = 'queued'
+  RETURNING r.execution_id, r.job, r.attempt
+), told AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, detail)
+  SELECT execution_id, $1, 'requeued', attempt, 'Redis did not know it' FROM again
+)
+SELECT execution_id, job, attempt FROM again
+"""
+
+CANCEL = """
+WITH ended AS (
+  UPDATE runs SET status = 'cancelled', completed_at = $2, lease_expires_at = NULL,
+                  lease_epoch = lease_epoch + 1, error_type = 'cancelled', error_message = $3,
+                  duration_seconds = extract(epoch FROM $2::timestamptz - started_at)
+  WHERE execution_id = ANY ($1::uuid[]) AND status IN ('queued', 'running')
+  RETURNING execution_id, attempt, worker
+), told AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
+  SELECT execution_id, $2, 'cancelled', attempt, worker, $3 FROM ended
+)
+SELECT execution_id FROM ended
+"""
+
+FINISHED = """
+SELECT r.status, r.completed_at, r.error_message FROM runs r
+WHERE r.job = $1 AND r.completed_at IS NOT NULL AND r.status <> 'cancelled'
+ORDER BY r.created_at DESC LIMIT $2
+"""
+
+RECENT = """
+SELECT r.execution_id, r.job, r.trigger, r.status, r.attempt, r.scheduled_for, r.queued_at,
+       r.started_at, r.completed_at, r.duration_seconds, r.error_type, r.error_message, r.stats
+FROM runs r ORDER BY r.created_at DESC LIMIT $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A run that somebody asked for by hand."""
+
+    run_id: UUID
+    job: str
+    params: dict[str, Any]
+    requested_by: str
+    max_attempts: int
+    timeout: float
+
+
+async def request(pool: Pool | Connection, wanted: Wanted, now: datetime) -> None:
+    """Queue a manual run; does nothing if a run of that id exists."""
+    await pool.execute(
+        REQUEST,
+        wanted.run_id,
+        wanted.job,
+        wanted.requested_by,
+        wanted.params,
+        wanted.max_attempts,
+        wanted.timeout,
+        now,
+    )
+
+
+async def claim(
+    pool: Pool, run_id: UUID, worker: str, now: datetime, lease: float
+) -> Claimed | None:
+    """Take a queued run under a lease of `lease` seconds; None if somebody else has it."""
+    row = await pool.fetchrow(CLAIM, run_id, worker, now, lease)
+    return None if row is None else Claimed(*row)
+
+
+async def renew(
+    pool: Pool, held: Sequence[tuple[UUID, int]], now: datetime, lease: float
+) -> set[UUID]:
+    """Prolong leases (run id, epoch); returns the runs that are still ours."""
+    rows = await pool.fetch(RENEW, [r for r, _ in held], [e for _, e in held], now, lease)
+    return {row["execution_id"] for row in rows}
+
+
+async def finish(pool: Pool, claimed: Claimed, ending: Ending) -> bool:
+    """Record how the run ended; False if the attempt was fenced off meanwhile."""
+    count = await pool.fetchval(
+        FINISH,
+        claimed.run_id,
+        claimed.epoch,
+        ending.status.value,
+        ending.at,
+        ending.stats,
+        ending.error_type,
+        ending.error_message,
+    )
+    return count == 1
+
+
+async def hand_back(pool: Pool, claimed: Claimed, now: datetime, why: str) -> Waiting | None:
+    """Queue the run again under a new attempt; None if the attempt was fenced off meanwhile."""
+    row = await pool.fetchrow(HAND_BACK, claimed.run_id, claimed.epoch, now, why)
+    return None if row is None else Waiting(*row)
+
+
+async def take_up_expired(
+    pool: Pool, now: datetime, limit: int = 500
+) -> tuple[list[Waiting], list[UUID]]:
+    """Runs whose worker died: those queued again, and those lost for want of attempts."""
+    rows = await pool.fetch(TAKE_UP_EXPIRED, now, limit)
+    again = [Waiting(*row[:3]) for row in rows if row["status"] == RunStatus.QUEUED]
+    return again, [row[0] for row in rows if row["status"] == RunStatus.LOST]
+
+
+async def waiting(pool: Pool, before: datetime, limit: int = 2_000) -> list[Waiting]:
+    """Runs that have been queued since before `before`, the oldest first."""
+    return [Waiting(*row) for row in await pool.fetch(WAITING, before, limit)]
+
+
+async def requeue(pool: Pool, lost: Sequence[Waiting], now: datetime) -> list[Waiting]:
+    """Give queued runs that Redis lost a new attempt, and so a new id."""
+    rows = await pool.fetch(REQUEUE, now, [w.run_id for w in lost], [w.attempt for w in lost])
+    return [Waiting(*row) for row in rows]
+
+
+async def cancel_open(
+    connection: Pool | Connection, run_ids: Sequence[UUID], now: datetime, *, by: str
+) -> list[UUID]:
+    """End open runs as `cancelled`; their workers notice with the next heartbeat."""
+    rows = await connection.fetch(CANCEL, list(run_ids), now, by)
+    return [row["execution_id"] for row in rows]
+
+
+async def finished(pool: Pool, job: str, limit: int = 20) -> list[tuple[RunStatus, datetime, str]]:
+    """The last finished runs of a job, newest first: status, end, error."""
+    rows = await pool.fetch(FINISHED, job, limit)
+    return [(RunStatus(row[0]), row[1], row[2] or "") for row in rows]
+
+
+async def last_success(pool: Pool, job: str) -> datetime | None:
+    """When a run of the job last ended in full success."""
+    at: datetime | None = await pool.fetchval(
+        "SELECT max(completed_at) FROM runs WHERE job = $1 AND status = 'success'", job
+    )
+    return at
+
+
+async def recent(pool: Pool, limit: int) -> list[dict[str, Any]]:
+    """The newest runs, as plain rows."""
+    return [dict(row) for row in await pool.fetch(RECENT, limit)]
+
+
+async def look(pool: Pool | Connection, run_id: UUID) -> dict[str, Any] | None:
+    """One run, as a plain row."""
+    row = await pool.fetchrow("SELECT * FROM runs WHERE execution_id = $1", run_id)
+    return None if row is None else dict(row)
+
+
+async def look_sources(pool: Pool, run_id: UUID) -> list[dict[str, Any]]:
+    """The sources of one run, as plain rows."""
+    rows = await pool.fetch(
+        "SELECT * FROM run_sources WHERE execution_id = $1 ORDER BY source", run_id
+    )
+    return [dict(row) for row in rows]

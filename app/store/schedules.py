@@ -1,0 +1,226 @@
+"""Every statement about schedules, ticks and beats."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.scheduling.policy import Beat, Open, Policies
+from app.store.db import Connection, Pool
+from app.words import RunStatus, TickOutcome, TickReason
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleState:
+    """A schedule's row, read under its lock or just looked at."""
+
+    id: int
+    key: str
+    job: str
+    spec: dict[str, Any]
+    policies: dict[str, Any]
+    params: dict[str, Any]
+    version: int
+    effective_from: datetime
+    enabled: bool
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_note: str | None
+    evaluated_through: datetime
+    next_tick_at: datetime | None
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TickWrite:
+    """One tick to write, with the run it queued."""
+
+    scheduled_for: datetime
+    outcome: TickOutcome
+    reason: TickReason | None
+    run_id: UUID | None
+    blocking_run_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class GapWrite:
+    """A stretch of ticks to write as one row."""
+
+    first_tick: datetime
+    last_tick: datetime
+    count: int
+    outcome: TickOutcome
+    reason: TickReason
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one decision writes: ticks with their runs, the new frontier, and what comes next."""
+
+    ticks: Sequence[TickWrite]
+    gaps: Sequence[GapWrite]
+    policies: Policies
+    frontier: datetime
+    next_tick_at: datetime
+    due_at: datetime
+    now: datetime
+
+
+COLUMNS = (
+    "id, key, job, spec, policies, params, version, effective_from, enabled,"
+    " paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at"
+)
+
+# One row lock per schedule: two workers ringing the same tick decide it one after the other.
+LOCK = f"SELECT {COLUMNS} FROM schedules WHERE key = $1 FOR UPDATE"  # noqa: S608 - our own columns
+LOOK = f"SELECT {COLUMNS} FROM schedules"  # noqa: S608 - our own columns
+
+OPEN_RUNS = """
+SELECT execution_id, status, scheduled_for FROM runs
+WHERE schedule_id = $1 AND status IN ('queued', 'running') ORDER BY created_at
+"""
+
+RECORD = """
+WITH queued AS (
+  INSERT INTO runs (execution_id, job, schedule_id, scheduled_for, trigger, params, status,
+                    attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
+  SELECT r.run_id, $2, $1, r.tick, 'scheduled', $3, 'queued', 1, 0, $4, $5, 0, $6, '{}'
+  FROM unnest($7::timestamptz[], $10::uuid[]) AS r (tick, run_id)
+  WHERE r.run_id IS NOT NULL
+), written AS (
+  INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason,
+                     run_id, blocking_run_id, decided_at)
+  SELECT $1, t.tick, $15, t.outcome, t.reason, t.run_id, t.blocking, $6
+  FROM unnest($7::timestamptz[], $8::text[], $9::text[], $10::uuid[], $11::uuid[])
+       AS t (tick, outcome, reason, run_id, blocking)
+)
+UPDATE schedules SET evaluated_through = $12, next_tick_at = $13, due_at = $14 WHERE id = $1
+"""
+
+WRITE_GAP = """
+INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version,
+                       outcome, reason, decided_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+
+TRAIL = """
+WITH edge AS (
+  SELECT max(scheduled_for) AS at FROM (
+    SELECT scheduled_for FROM ticks
+    WHERE schedule_id = $1 AND (outcome, reason, version) IS DISTINCT FROM ($2, $3, $4)
+    ORDER BY scheduled_for DESC LIMIT 1) AS other
+)
+SELECT (SELECT count(*) FROM ticks WHERE schedule_id = $1
+        AND scheduled_for > coalesce((SELECT at FROM edge), '-infinity')) AS count,
+       (SELECT min(scheduled_for) FROM ticks WHERE schedule_id = $1
+        AND scheduled_for > coalesce((SELECT at FROM edge), '-infinity')) AS first_tick,
+       (SELECT max(scheduled_for) FROM ticks WHERE schedule_id = $1) AS last_tick,
+       (SELECT g.first_tick FROM tick_gaps g WHERE g.schedule_id = $1
+        AND (g.outcome, g.reason, g.version) = ($2, $3, $4)
+        AND g.first_tick > coalesce((SELECT at FROM edge), '-infinity')
+        ORDER BY g.first_tick DESC LIMIT 1) AS gap
+"""
+
+DROP_TRAIL = "DELETE FROM ticks WHERE schedule_id = $1 AND scheduled_for BETWEEN $2 AND $3"
+EXTEND_GAP = """
+UPDATE tick_gaps SET last_tick = $3, count = count + $4 WHERE schedule_id = $1 AND first_tick = $2
+"""
+
+
+async def lock(connection: Connection, key: str) -> ScheduleState | None:
+    """Take the schedule's row lock until the transaction ends."""
+    row = await connection.fetchrow(LOCK, key)
+    return None if row is None else ScheduleState(*row)
+
+
+async def all_of(pool: Pool | Connection) -> list[ScheduleState]:
+    """Every schedule, by key."""
+    return [ScheduleState(*row) for row in await pool.fetch(f"{LOOK} ORDER BY key")]
+
+
+async def one(pool: Pool | Connection, key: str) -> ScheduleState | None:
+    """One schedule as it stands, not locked."""
+    row = await pool.fetchrow(f"{LOOK} WHERE key = $1", key)
+    return None if row is None else ScheduleState(*row)
+
+
+async def due(pool: Pool, now: datetime, limit: int = 500) -> list[str]:
+    """Keys of schedules whose next tick is to start by `now`, the longest due first."""
+    rows = await pool.fetch(
+        "SELECT key FROM schedules WHERE due_at <= $1 ORDER BY due_at LIMIT $2", now, limit
+    )
+    return [row["key"] for row in rows]
+
+
+async def open_runs(connection: Connection, schedule_id: int) -> list[Open]:
+    """Runs of the schedule that are queued or running, oldest first."""
+    rows = await connection.fetch(OPEN_RUNS, schedule_id)
+    return [Open(row[0], RunStatus(row[1]), row[2]) for row in rows]
+
+
+async def beats(connection: Connection, since: datetime) -> list[Beat]:
+    """Stretches in which some worker was beating, from `since` on, in order."""
+    rows = await connection.fetch(
+        "SELECT since, until, jumped FROM worker_beats WHERE until >= $1 ORDER BY since", since
+    )
+    return [Beat(*row) for row in rows]
+
+
+async def record(connection: Connection, state: ScheduleState, verdict: Verdict) -> None:
+    """Write ticks, queue their runs and move the frontier, in one statement; then gaps, if any."""
+    ticks = verdict.ticks
+    await connection.execute(
+        RECORD,
+        state.id,
+        state.job,
+        state.params,
+        verdict.policies.max_attempts,
+        verdict.policies.timeout,
+        verdict.now,
+        [tick.scheduled_for for tick in ticks],
+        [tick.outcome.value for tick in ticks],
+        [tick.reason and tick.reason.value for tick in ticks],
+        [tick.run_id for tick in ticks],
+        [tick.blocking_run_id for tick in ticks],
+        verdict.frontier,
+        verdict.next_tick_at,
+        verdict.due_at,
+        state.version,
+    )
+    if verdict.gaps:
+        await _write_gaps(connection, state, verdict.gaps, verdict.now)
+
+
+async def _write_gaps(
+    connection: Connection, state: ScheduleState, gaps: Iterable[GapWrite], now: datetime
+) -> None:
+    await connection.executemany(
+        WRITE_GAP,
+        [
+            (state.id, g.first_tick, g.last_tick, g.count, state.version, g.outcome, g.reason, now)
+            for g in gaps
+        ],
+    )
+
+
+async def compress(
+    connection: Connection, state: ScheduleState, last: TickWrite, now: datetime, most: int
+) -> None:
+    """Turn the last ticks into one gap when more than `most` in a row ended alike."""
+    alike = (state.id, last.outcome.value, last.reason and last.reason.value, state.version)
+    trail = await connection.fetchrow(TRAIL, *alike)
+    if trail is None or trail["first_tick"] is None:
+        return
+    if trail["gap"] is not None:
+        await connection.execute(
+            EXTEND_GAP, state.id, trail["gap"], trail["last_tick"], trail["count"]
+        )
+    elif trail["count"] > most and last.reason is not None:
+        gap = GapWrite(
+            trail["first_tick"], trail["last_tick"], trail["count"], last.outcome, last.reason
+        )
+        await _write_gaps(connection, state, [gap], now)
+    else:
+        return
+    await connection.execute(DROP_TRAIL, state.id, trail["first_tick"], trail["last_tick"])

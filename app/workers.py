@@ -1,0 +1,45 @@
+"""Front door: arq's settings. `arq app.workers.Settings`"""
+
+import sys
+
+from app import arq_worker, config, log, queue, resources
+from app.errors import RollcallError
+from app.scheduling.cronjob import alarm
+from app.scheduling.schedule import Schedule
+from workers import catalogue, house
+from workers.ring import alarm_for, dispatch
+from workers.sweep import sweep
+
+try:
+    CONFIG = config.load()
+    log.configure(CONFIG.log_format, CONFIG.log_level)
+    URLS = resources.urls(CONFIG)
+except RollcallError as error:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(2)
+
+arq_worker.install()
+
+
+class Settings:
+    """What arq reads. Only what stands in this class counts: arq does not look at base classes."""
+
+    functions = catalogue.FUNCTIONS
+    cron_jobs = (
+        *(alarm_for(declared) for declared in catalogue.declared(CONFIG)),
+        alarm("dispatch", dispatch, Schedule.every(1)),
+        alarm("sweep", sweep, Schedule.every(10)),
+    )
+    on_startup = house.startup(CONFIG, URLS)
+    on_shutdown = house.shutdown
+    redis_pool = house.queue(CONFIG, URLS)
+    job_serializer = queue.dumps
+    job_deserializer = queue.loads
+    max_jobs = CONFIG.max_jobs
+    job_timeout = CONFIG.job_timeout_seconds + 60
+    job_completion_wait = CONFIG.shutdown_grace_seconds
+    keep_result = 0
+    max_tries = 1_000_000
+    retry_jobs = True
+    health_check_interval = 5
+    health_check_key = f"rollcall:arq:{resources.worker_name()}"

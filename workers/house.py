@@ -1,0 +1,87 @@
+"""What opens when a worker starts, beats while it lives, and closes when it stops."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from arq.connections import ArqRedis
+from redis.exceptions import RedisError
+
+from app import ledger, log
+from app.config import Config
+from app.health import keys
+from app.health.facts import WorkerFacts
+from app.messages import Limits
+from app.queue import redis_pool
+from app.resources import House, Urls, opened
+from app.runs import Leases
+from app.store.db import AWAY
+from workers import catalogue, ring
+from workers.sweep import sweep
+
+Hook = Callable[[dict[str, Any]], Awaitable[None]]
+
+_log = log.logger(__name__)
+
+
+def startup(config: Config, where: Urls) -> Hook:
+    """The hook that opens the house into arq's `ctx`, registers its schedules and looks around."""
+
+    async def open_house(ctx: dict[str, Any]) -> None:
+        log.configure(config.log_format, config.log_level)
+        stack = AsyncExitStack()
+        house = await stack.enter_async_context(
+            opened(config, where, ctx["redis"], _limits(config))
+        )
+        leases = Leases(house.pool, house.clock, config.lease_seconds)
+        ctx.update(
+            stack=stack,
+            house=house,
+            clients=house.clients,
+            leases=leases,
+            heartbeat=lambda: _beat(house, leases),
+            lease_seconds=config.lease_seconds,
+        )
+        declared = catalogue.declared(config)
+        await ring.tell(house, await ledger.register(house.pool, declared, house.clock()))
+        await _beat(house, leases)
+        await sweep(ctx)
+        _log.info("worker.started", worker=house.worker, jobs=[d.key for d in declared])
+
+    return open_house
+
+
+async def shutdown(ctx: dict[str, Any]) -> None:
+    """Close what was opened, last first."""
+    stack, house = ctx.get("stack"), ctx.get("house")
+    if isinstance(house, House):
+        try:
+            await keys.forget_worker(house.redis, house.worker)
+        except RedisError:
+            _log.info("worker.not_forgotten", worker=house.worker)  # its key expires
+        _log.info("worker.stopped", worker=house.worker)
+    if isinstance(stack, AsyncExitStack):
+        await stack.aclose()
+
+
+def queue(config: Config, where: Urls) -> ArqRedis:
+    """The connection to the queue; opened when it is first used."""
+    return redis_pool(where.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
+
+
+async def _beat(house: House, leases: Leases) -> None:
+    try:
+        await leases.renew()
+        await house.heart.beat()
+    except AWAY as error:
+        _log.warning("heartbeat.no_postgres", error=str(error))
+    facts = WorkerFacts(
+        seen_at=house.clock(), started_at=house.started_at, running=len(leases.held)
+    )
+    await keys.write_worker(house.redis, house.worker, house.config.lease_seconds * 3, facts)
+
+
+def _limits(config: Config) -> dict[str, Limits]:
+    return {
+        source.name: source.limits for job in catalogue.JOBS for source in job.every_source(config)
+    }

@@ -1,0 +1,68 @@
+"""The odds of all platforms, in one run: `scrape_all_platforms`."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from app.config import PLATFORMS, Config
+from app.records import OddsEvent, Record
+from app.sources.base import Source
+from app.sources.bet9ja import Bet9ja
+from app.sources.betpawa import BetPawa
+from app.sources.sportybet import SportyBet
+from app.store import odds
+from workers import spine
+from workers.job import Job, Params
+
+
+def _known(platforms: Sequence[str] | None) -> Sequence[str] | None:
+    unknown = sorted(set(platforms or ()) - set(PLATFORMS))
+    if unknown:
+        raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(PLATFORMS)}")
+    return platforms
+
+
+class OddsParams(Params):
+    """Which platforms to scrape; all that the settings name, if not said."""
+
+    platforms: Annotated[tuple[str, ...] | None, AfterValidator(_known)] = None
+
+
+def every_source(config: Config) -> tuple[Source, ...]:
+    """All platforms, switched on or not: a run by hand may ask for any."""
+    return (
+        SportyBet(config.sportybet_url),
+        BetPawa(config.betpawa_url, config.betpawa_version, config.betpawa_brand),
+        Bet9ja(config.bet9ja_url),
+    )
+
+
+def sources(config: Config, params: OddsParams) -> tuple[Source, ...]:
+    """The platforms that are switched on, or those asked for."""
+    wanted = params.platforms or config.odds_platforms
+    return tuple(source for source in every_source(config) if source.name in wanted)
+
+
+def _key(record: Record) -> str:
+    return record.platform_event_id if isinstance(record, OddsEvent) else record.record_id or ""
+
+
+JOB = Job(
+    name="scrape_all_platforms",
+    minutes=lambda config: config.scrape_interval_minutes,
+    params=OddsParams,
+    every_source=every_source,
+    sources=sources,
+    write=odds.write,
+    key=_key,
+    counted="events_scraped",
+    never_empty=True,
+)
+
+
+async def scrape_all_platforms(
+    ctx: dict[str, Any], run_id: str | None = None, **params: Any
+) -> None:
+    """Scrape every platform; without a run id, as a manual run with these parameters."""
+    await spine.perform(ctx, JOB, run_id, params)

@@ -1,0 +1,88 @@
+"""What happens to a run, in order: claim, fetch and parse and store page by page, record."""
+
+from contextlib import suppress
+from typing import Any
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+import structlog
+from redis.exceptions import RedisError
+
+from app import log, runs
+from app.health import publish
+from app.queue import enqueue
+from app.resources import House, ctx_house
+from app.store import progress
+from app.store import runs as store
+from app.store.db import AWAY
+from app.store.progress import SourceRow
+from app.store.runs import Claimed, Wanted
+from workers.drive import Drive, totals
+from workers.job import Job
+from workers.together import together
+
+_log = log.logger(__name__)
+
+
+async def perform(
+    ctx: dict[str, Any], job: Job, run_id: str | None, params: dict[str, Any]
+) -> None:
+    """Do one run, if it is still to be done. Never raises for what a site or a parser did."""
+    house = ctx_house(ctx)
+    wanted = UUID(run_id) if run_id else await _asked_for(house, job, ctx["job_id"], params)
+    claimed = await store.claim(
+        house.pool, wanted, house.worker, house.clock(), house.config.lease_seconds
+    )
+    if claimed is None:
+        _log.info("run.not_claimed", execution_id=str(wanted), job=job.name)
+        return
+    with structlog.contextvars.bound_contextvars(
+        execution_id=str(claimed.run_id),
+        job=job.name,
+        attempt=claimed.attempt,
+        worker=house.worker,
+    ):
+        _log.info("run.started", trigger=claimed.trigger, params=claimed.params or None)
+        async with runs.attempt(ctx["leases"], claimed) as outcome:
+            await _scrape(house, job, claimed, outcome)
+        await _afterwards(house, claimed, outcome)
+
+
+async def _asked_for(house: House, job: Job, arq_id: str, params: dict[str, Any]) -> UUID:
+    # The same arq job delivered twice is the same run.
+    run_id = uuid5(NAMESPACE_OID, arq_id)
+    config = house.config
+    wanted = Wanted(
+        run_id, job.name, params, "queue", config.max_attempts, config.job_timeout_seconds
+    )
+    await store.request(house.pool, wanted, house.clock())
+    return run_id
+
+
+async def _scrape(house: House, job: Job, claimed: Claimed, outcome: runs.Outcome) -> None:
+    sources = job.sources(house.config, job.understood(claimed.params))
+    rows = [await progress.begin(house.pool, claimed, source.name) for source in sources]
+    await progress.restart(house.pool, claimed, totals(job, rows))
+    ended = await together(
+        Drive(house, job, claimed, source, row).run()
+        for source, row in zip(sources, rows, strict=True)
+    )
+    _sum_up(outcome, job, ended)
+
+
+def _sum_up(outcome: runs.Outcome, job: Job, rows: list[SourceRow]) -> None:
+    outcome.status = runs.verdict([row.status for row in rows])
+    outcome.stats = totals(job, rows)
+    faulty = [row for row in rows if row.error_kind]
+    if faulty:
+        outcome.error_type = faulty[0].error_kind
+        outcome.error_message = "; ".join(f"{row.source}: {row.error_message}" for row in faulty)
+
+
+async def _afterwards(house: House, claimed: Claimed, outcome: runs.Outcome) -> None:
+    again = outcome.handed_back
+    with suppress(RedisError, *AWAY):  # a sweep makes good for either
+        if again is not None:
+            job_id = f"run:{again.run_id}:{again.attempt}"
+            await enqueue(house.redis, again.job, str(again.run_id), job_id=job_id)
+        elif claimed.schedule_key is not None:
+            await publish.job(house.pool, house.redis, claimed.schedule_key)
