@@ -266,6 +266,7 @@ class SurvivingWorker(arq.worker.Worker):
         if not self.allow_pick_jobs:  # the signal came while Redis was answering
             self._own.unsure = True  # `close` lets go
             return
+        self._reap()  # a job that ended badly may be among the claimed: its end is heard first
         live = self._live()
         for job_id, score in claimed:
             if job_id not in live:  # else its lease had lapsed while it ran: now it is ours again
