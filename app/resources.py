@@ -24,6 +24,7 @@ from app.store.db import Pool
 
 VERSION = "0.1.0"
 LEAP = timedelta(seconds=5)
+TREMOR = timedelta(milliseconds=1)
 
 
 @dataclass(slots=True)
@@ -47,7 +48,10 @@ class Clock:
         before, started = self._own(), time.monotonic()
         there = await beats.database_now(pool)
         half = timedelta(seconds=(time.monotonic() - started) / 2)
-        self.offset = there - before - half
+        offset = there - before - half
+        # Within half a round trip the answer says nothing new: the clock need not tremble.
+        if abs(offset - self.offset) > half + TREMOR:
+            self.offset = offset
 
 
 @dataclass(slots=True)

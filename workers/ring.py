@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app import ledger, log
@@ -19,13 +19,12 @@ EARLY = timedelta(seconds=2)
 _log = log.logger(__name__)
 
 
-async def ring(house: House, key: str) -> None:
-    """Decide what is due of one schedule and queue its runs; wait a moment if rung early."""
-    now = house.clock()
-    state = await schedules.one(house.pool, key)
-    if state is not None and state.due_at is not None and now < state.due_at <= now + EARLY:
-        await asyncio.sleep((state.due_at - now).total_seconds())
-        now = max(house.clock(), state.due_at)
+async def ring(house: House, key: str, meant: datetime) -> None:
+    """Decide what is due of one schedule and queue its runs; wait a moment if rung too early."""
+    early = meant - house.clock()
+    if timedelta(0) < early <= EARLY:
+        await asyncio.sleep(early.total_seconds())
+    now = max(house.clock(), meant) if early <= EARLY else house.clock()
     await tell(house, await ledger.ring(house.pool, key, now))
 
 
@@ -33,7 +32,8 @@ def alarm_for(declared: Declared) -> ScheduleCron:
     """The arq cron job that rings a schedule. A ring that comes twice or never changes nothing."""
 
     async def bell(ctx: dict[str, Any]) -> None:
-        await ring(ctx_house(ctx), declared.key)
+        meant = datetime.fromtimestamp(ctx["score"] / 1000, UTC)
+        await ring(ctx_house(ctx), declared.key, meant)
 
     return alarm(f"ring:{declared.key}", bell, declared.policies.spread(declared.schedule))
 
