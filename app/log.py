@@ -45,7 +45,7 @@ def configure(format_: Format = "console", level: str = "info") -> None:
     root.setLevel(level.upper())
     take_over()
     if level != "debug":
-        for name in ("arq.worker", "httpx"):  # our own run.* and fetch.* lines say it better
+        for name in ("arq.worker", "httpx", "alembic.runtime.plugins"):  # our own lines say it better
             logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -58,7 +58,7 @@ def take_over() -> None:
 
 
 def _without_nothing(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    return {name: value for name, value in event.items() if value is not None}
+    return {n: v for n, v in event.items() if v is not None and n != "color_message"}
 
 
 def _renderer(format_: Format) -> Processor:

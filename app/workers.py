@@ -13,6 +13,7 @@ from workers.sweep import sweep
 try:
     CONFIG = config.load()
     log.configure(CONFIG.log_format, CONFIG.log_level)
+    DECLARED = catalogue.declared(CONFIG)
     URLS = resources.urls(CONFIG)
 except RollcallError as error:
     sys.stderr.write(f"{error}\n")
@@ -26,11 +27,11 @@ class Settings:
 
     functions = catalogue.FUNCTIONS
     cron_jobs = (
-        *(alarm_for(declared) for declared in catalogue.declared(CONFIG)),
+        *(alarm_for(declared) for declared in DECLARED),
         alarm("dispatch", dispatch, Schedule.every(1)),
         alarm("sweep", sweep, Schedule.every(10)),
     )
-    on_startup = house.startup(CONFIG, URLS)
+    on_startup = house.startup(CONFIG, URLS, DECLARED)
     on_shutdown = house.shutdown
     redis_pool = house.queue(CONFIG, URLS)
     job_serializer = queue.dumps

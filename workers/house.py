@@ -1,6 +1,6 @@
 """What opens when a worker starts, beats while it lives, and closes when it stops."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -11,6 +11,7 @@ from app import ledger, log
 from app.config import Config
 from app.health import keys
 from app.health.facts import WorkerFacts
+from app.ledger import Declared
 from app.messages import Limits
 from app.queue import redis_pool
 from app.resources import House, Urls, opened
@@ -24,7 +25,7 @@ Hook = Callable[[dict[str, Any]], Awaitable[None]]
 _log = log.logger(__name__)
 
 
-def startup(config: Config, where: Urls) -> Hook:
+def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
     """The hook that opens the house into arq's `ctx`, registers its schedules and looks around."""
 
     async def open_house(ctx: dict[str, Any]) -> None:
@@ -42,7 +43,6 @@ def startup(config: Config, where: Urls) -> Hook:
             heartbeat=lambda: _beat(house, leases),
             lease_seconds=config.lease_seconds,
         )
-        declared = catalogue.declared(config)
         await ring.tell(house, await ledger.register(house.pool, declared, house.clock()))
         await _beat(house, leases)
         await sweep(ctx)

@@ -1,5 +1,6 @@
 """What happens to a run, in order: claim, fetch and parse and store page by page, record."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -20,6 +21,8 @@ from workers.drive import Drive, totals
 from workers.job import Job
 from workers.together import together
 
+Body = Callable[[Claimed, runs.Outcome], Awaitable[None]]
+
 _log = log.logger(__name__)
 
 
@@ -29,21 +32,27 @@ async def perform(
     """Do one run, if it is still to be done. Never raises for what a site or a parser did."""
     house = ctx_house(ctx)
     wanted = UUID(run_id) if run_id else await _asked_for(house, job, ctx["job_id"], params)
+    await carry_out(ctx, wanted, lambda claimed, outcome: _scrape(house, job, claimed, outcome))
+
+
+async def carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
+    """Claim the run, let the body do it under its lease, record the outcome, tell health."""
+    house = ctx_house(ctx)
     claimed = await store.claim(
-        house.pool, wanted, house.worker, house.clock(), house.config.lease_seconds
+        house.pool, run_id, house.worker, house.clock(), house.config.lease_seconds
     )
     if claimed is None:
-        _log.info("run.not_claimed", execution_id=str(wanted), job=job.name)
+        _log.info("run.not_claimed", execution_id=str(run_id))
         return
     with structlog.contextvars.bound_contextvars(
         execution_id=str(claimed.run_id),
-        job=job.name,
+        job=claimed.job,
         attempt=claimed.attempt,
         worker=house.worker,
     ):
         _log.info("run.started", trigger=claimed.trigger, params=claimed.params or None)
         async with runs.attempt(ctx["leases"], claimed) as outcome:
-            await _scrape(house, job, claimed, outcome)
+            await body(claimed, outcome)
         await _afterwards(house, claimed, outcome)
 
 

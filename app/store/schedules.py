@@ -104,22 +104,25 @@ INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version,
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 
+# The trail: the newest ticks that ended alike, back to what ended otherwise or is a row already.
 TRAIL = """
 WITH edge AS (
-  SELECT max(scheduled_for) AS at FROM (
-    SELECT scheduled_for FROM ticks
-    WHERE schedule_id = $1 AND (outcome, reason, version) IS DISTINCT FROM ($2, $3, $4)
-    ORDER BY scheduled_for DESC LIMIT 1) AS other
+  SELECT greatest(
+    (SELECT scheduled_for FROM ticks
+     WHERE schedule_id = $1 AND (outcome, reason, version) IS DISTINCT FROM ($2, $3, $4)
+     ORDER BY scheduled_for DESC LIMIT 1),
+    (SELECT last_tick FROM tick_gaps WHERE schedule_id = $1 ORDER BY first_tick DESC LIMIT 1)
+  ) AS at
+), trail AS (
+  SELECT count(*) AS count, min(scheduled_for) AS first_tick, max(scheduled_for) AS last_tick
+  FROM ticks
+  WHERE schedule_id = $1 AND scheduled_for > coalesce((SELECT at FROM edge), '-infinity')
 )
-SELECT (SELECT count(*) FROM ticks WHERE schedule_id = $1
-        AND scheduled_for > coalesce((SELECT at FROM edge), '-infinity')) AS count,
-       (SELECT min(scheduled_for) FROM ticks WHERE schedule_id = $1
-        AND scheduled_for > coalesce((SELECT at FROM edge), '-infinity')) AS first_tick,
-       (SELECT max(scheduled_for) FROM ticks WHERE schedule_id = $1) AS last_tick,
-       (SELECT g.first_tick FROM tick_gaps g WHERE g.schedule_id = $1
-        AND (g.outcome, g.reason, g.version) = ($2, $3, $4)
-        AND g.first_tick > coalesce((SELECT at FROM edge), '-infinity')
-        ORDER BY g.first_tick DESC LIMIT 1) AS gap
+SELECT count, first_tick, last_tick,
+       (SELECT g.first_tick FROM tick_gaps g
+        WHERE g.schedule_id = $1 AND (g.outcome, g.reason, g.version) = ($2, $3, $4)
+          AND g.last_tick = (SELECT at FROM edge)) AS gap
+FROM trail
 """
 
 DROP_TRAIL = "DELETE FROM ticks WHERE schedule_id = $1 AND scheduled_for BETWEEN $2 AND $3"

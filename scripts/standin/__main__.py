@@ -3,11 +3,12 @@
 import argparse
 import asyncio
 import signal
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from scripts.standin.asknews import Access
-from scripts.standin.server import Options, StandIn, listening
+from scripts.standin.server import Options, StandIn, listening_at
 
 _ABOUT = "A pretend SportyBet, BetPawa, Bet9ja and AskNews on one loopback port."
 _EXAMPLES = """examples:
@@ -17,6 +18,8 @@ _EXAMPLES = """examples:
       one match in twenty moves every half minute
   python -m scripts.standin --port 0 --ready-file standin.url
       any free port; the file holds the URL as soon as it answers
+  python -m scripts.standin --port 0 --listeners 3 --ready-file standin.urls
+      three ports, a URL on each line: a client that is polite to each host sees three hosts
   curl -X POST localhost:8900/control/advance -d '{"ticks": 1, "share": 0.01}'
   curl -X POST localhost:8900/control/faults \\
       -d '{"path": "/bet9ja", "kind": "status", "status": 503, "times": 3}'
@@ -34,24 +37,25 @@ base URLs:
 def main() -> None:
     """Serve until SIGTERM or SIGINT, then stop at once."""
     asked = _parser().parse_args()
-    asyncio.run(_serve(_options(asked), asked.port, asked.ready_file))
+    ports = [asked.port and asked.port + n for n in range(asked.listeners)]
+    asyncio.run(_serve(_options(asked), ports, asked.ready_file))
 
 
-async def _serve(options: Options, port: int, ready_file: Path | None) -> None:
+async def _serve(options: Options, ports: Sequence[int], ready_file: Path | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with listening(StandIn(options), port) as url:
+    async with listening_at(StandIn(options), ports) as urls:
         if ready_file is not None:
-            _write(ready_file, url)
-        print(f"standin listening on {url}", flush=True)
+            _write(ready_file, urls)
+        print(f"standin listening on {' '.join(urls)}", flush=True)
         await stop.wait()
 
 
-def _write(ready_file: Path, url: str) -> None:
+def _write(ready_file: Path, urls: Sequence[str]) -> None:
     # Whoever waits for the file must never see half a URL.
     draft = ready_file.with_name(f"{ready_file.name}.draft")
-    draft.write_text(f"{url}\n")
+    draft.write_text("".join(f"{url}\n" for url in urls))
     draft.replace(ready_file)
 
 
@@ -87,13 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--port", type=int, default=8900, help="0 for any that is free (default: %(default)s)")
+    add("--listeners", type=int, default=1, metavar="N", help="ports, from --port on (default: 1)")
     add("--seed", type=int, default=1, help="of everything (default: %(default)s)")
     add("--events", type=int, default=700, help="per site (default: %(default)s)")
     add("--start", type=_instant, help="first day of the world, ISO, UTC (default: now)")
     add("--move-share", type=float, default=0.01, help="of the matches (default: %(default)s)")
     add("--move-every", type=float, metavar="SECONDS", help="default: only when told to")
     add("--latency", type=float, default=0.0, metavar="SECONDS", help="before every answer")
-    add("--ready-file", type=Path, help="gets the base URL once the port answers")
+    add("--ready-file", type=Path, help="gets the base URLs once the ports answer")
     add("--fault-betpawa-empty", type=float, default=0.0, metavar="SHARE", help="of empty pages")
     _add_access(parser)
     return parser

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -208,23 +208,48 @@ class StandIn:
 @asynccontextmanager
 async def listening(standin: StandIn, port: int = 0) -> AsyncGenerator[str]:
     """Listen on a loopback port (0: any free one). Gives the base URL, leaves nothing behind."""
+    async with listening_at(standin, (port,)) as urls:
+        yield urls[0]
+
+
+@asynccontextmanager
+async def listening_at(standin: StandIn, ports: Sequence[int]) -> AsyncGenerator[list[str]]:
+    """Listen on several loopback ports, all the same web: hosts of their own for polite clients.
+
+    Gives a base URL for each, in order, and leaves nothing behind.
+    """
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(_server(standin, port)) for port in ports]
+        moving = loop.create_task(_moving(standin))
+        stack.push_async_callback(_cancelled, moving)
+        yield [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
+
+
+@asynccontextmanager
+async def _server(standin: StandIn, port: int) -> AsyncGenerator[asyncio.Server]:
+    server = await asyncio.get_running_loop().create_server(
         lambda: Connection(standin.serve, standin.connections), "127.0.0.1", port
     )
-    moving = loop.create_task(_moving(standin))
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield server
     finally:
-        moving.cancel()
-        with suppress(asyncio.CancelledError):
-            await moving
         server.close()
-        for connection in list(standin.connections):
-            connection.close()
-        # An aborted transport closes its socket in the loop's next round.
-        await asyncio.sleep(0)
+        await _hang_up(standin)  # it waits for connections, some of which nobody would close
         await server.wait_closed()
+
+
+async def _hang_up(standin: StandIn) -> None:
+    for connection in list(standin.connections):
+        connection.close()
+    # An aborted transport closes its socket in the loop's next round.
+    await asyncio.sleep(0)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def _moving(standin: StandIn) -> None:
