@@ -9,6 +9,8 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 Format = Literal["json", "console"]
 
+CHATTY = ("arq.worker", "httpx", "alembic.runtime.plugins")  # our own lines say it better
+
 
 def configure(format_: Format = "console", level: str = "info") -> None:
     """Send every log line through structlog, once, in `format_`. Safe to call again."""
@@ -32,7 +34,7 @@ def configure(format_: Format = "console", level: str = "info") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
@@ -45,7 +47,7 @@ def configure(format_: Format = "console", level: str = "info") -> None:
     root.setLevel(level.upper())
     take_over()
     if level != "debug":
-        for name in ("arq.worker", "httpx", "alembic.runtime.plugins"):  # our own lines say it better
+        for name in CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)
 
 
