@@ -9,12 +9,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from app import config as settings
 from app import log, migrations, proof, resources
 from app.errors import RollcallError, UnknownJob
-from app.store import db
+from app.store import beats, db
 
 Result = TypeVar("Result")
 
@@ -55,11 +54,11 @@ def verify(*, as_json: JSON = False) -> None:
 
     Examples: `python -m app verify`, `python -m app verify --json`
     """
-    accounts = _with_pool(lambda pool: proof.verify(pool, datetime.now(UTC)))
+    accounts = _with_pool(_verified)
     if as_json:
         sys.stdout.write(json.dumps([_plain(account) for account in accounts]) + "\n")
     else:
-        Console().print(_table(accounts))
+        _say(accounts)
     if not all(account.sound for account in accounts):
         raise typer.Exit(1)
 
@@ -83,6 +82,10 @@ def why(
         raise typer.BadParameter(str(error)) from None
     for sentence in sentences:
         sys.stdout.write(f"{sentence}\n")
+
+
+async def _verified(pool: db.Pool) -> list[proof.Account]:
+    return await proof.verify(pool, await beats.database_now(pool))
 
 
 def _config() -> settings.Config:
@@ -128,25 +131,30 @@ def _plain(account: proof.Account) -> dict[str, Any]:
     }
 
 
-def _table(accounts: list[proof.Account]) -> Table:
-    table = Table(title="Every tick answers", title_justify="left")
-    table.add_column("schedule", no_wrap=True)
-    for name in ("expected", "ran", "skipped", "missed", "doubled", "unaccounted", "stuck"):
-        table.add_column(name, justify="right", no_wrap=True)
+def _say(accounts: list[proof.Account]) -> None:
+    console = Console(highlight=False)
     for account in accounts:
-        table.add_row(
-            account.key,
-            str(account.expected),
-            str(account.ran),
-            _by_reason(account.skipped),
-            _by_reason(account.missed),
-            str(account.duplicates + account.invented),
-            str(account.unaccounted),
-            str(account.stuck),
-            style=None if account.sound else "bold red",
+        console.print(f"[bold]{account.key}[/]")
+        console.print(
+            f"  expected: {account.expected}   ran: {account.ran}"
+            f"   skipped: {_by_reason(account.skipped)}   missed: {_by_reason(account.missed)}"
         )
-    return table
+        console.print(
+            f"  duplicates: {account.duplicates + account.invented}"
+            f"   unaccounted: {account.unaccounted}   stuck: {account.stuck}",
+            style="green" if account.sound else "bold red",
+        )
+        for instant in account.examples:
+            console.print(f"  no outcome for {instant.isoformat()}", style="red")
+    ticks = sum(account.expected for account in accounts)
+    doubled = sum(account.duplicates + account.invented for account in accounts)
+    unaccounted = sum(account.unaccounted for account in accounts)
+    console.print(
+        f"{len(accounts)} schedules, {ticks} ticks, duplicates: {doubled},"
+        f" unaccounted: {unaccounted}"
+    )
 
 
 def _by_reason(tally: dict[str, int]) -> str:
-    return "\n".join(f"{count} {reason}" for reason, count in sorted(tally.items())) or "0"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.items()))
+    return f"{sum(tally.values())} ({reasons})" if reasons else "0"

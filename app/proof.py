@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.errors import UnknownJob
 from app.scheduling.schedule import Schedule
@@ -130,9 +130,7 @@ def _undecided(state: ScheduleState, at: datetime | None) -> str:
     if at is None:
         return "No tick has been decided yet."
     schedule = Schedule.from_spec(state.spec, name=state.key)
-    if next(schedule.ticks(at.replace(microsecond=0), at), None) is None and at.microsecond:
-        return f"{_at(at)} is no instant of this schedule."
-    if at > state.evaluated_through:
+    if schedule.next(at - timedelta(microseconds=1)) == at and at > state.evaluated_through:
         return f"{_at(at)} has not been decided yet."
     return f"{_at(at)} is no instant of this schedule."
 
@@ -153,7 +151,7 @@ async def _run(connection: Connection, tick: TickStory) -> list[str]:
     run = await runs.look(connection, tick.run_id)
     if run is None:
         return [f"It made run {tick.run_id}, which has been pruned since."]
-    said = [f"It made run {tick.run_id}, queued at {_at(run['queued_at'])}."]
+    said = [f"It made run {tick.run_id}, queued at {_at(run['created_at'])}."]
     for event in await store.events(connection, tick.run_id):
         worker = f" on {event['worker']}" if event["worker"] else ""
         detail = f": {event['detail']}" if event["detail"] else ""

@@ -86,7 +86,7 @@ def _overdue_since(
     passed: list[datetime] = []
     if _seconds(last_run, now) > SILENT_INTERVALS * interval:
         passed.append(last_run + timedelta(seconds=SILENT_INTERVALS * interval))
-    # Runs made by hand keep `last_run` young; a tick left behind tells of a dead alarm.
+    # A tick left behind tells of a dead alarm, however young the last run is.
     left = _unanswered_tick(facts)
     if left is not None and _seconds(left, now) > interval:
         passed.append(left + timedelta(seconds=interval))
