@@ -1,6 +1,6 @@
 """The ledger: what became of every tick. One transaction under the schedule's row lock."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -17,6 +17,7 @@ from app.store.schedules import GapWrite, ScheduleState, TickWrite, Verdict
 from app.words import TickOutcome
 
 MOST_ALIKE = 50  # more ticks in a row than this with the same outcome and reason become one row
+_INSTANT = timedelta(microseconds=1)
 
 _log = log.logger(__name__)
 
@@ -103,12 +104,13 @@ async def _situation(
 def _verdict(decision: Decision, schedule: Schedule, policies: Policies, now: datetime) -> Verdict:
     ticks: list[TickWrite] = []
     gaps: list[GapWrite] = []
+    made = {o.tick: uuid4() for o in decision.outcomes if o.outcome is TickOutcome.RAN}
     for alike in _runs_of_alike(decision.outcomes):
         first, reason = alike[0], alike[0].reason
         if len(alike) > MOST_ALIKE and reason is not None:
             gaps.append(GapWrite(first.tick, alike[-1].tick, len(alike), first.outcome, reason))
         else:
-            ticks += [_tick(decided) for decided in alike]
+            ticks += [_tick(decided, made) for decided in alike]
     upcoming = schedule.next(decision.frontier)
     return Verdict(
         ticks=ticks,
@@ -126,14 +128,12 @@ def _runs_of_alike(outcomes: Sequence[Decided]) -> Iterator[list[Decided]]:
         yield list(alike)
 
 
-def _tick(decided: Decided) -> TickWrite:
-    ran = decided.outcome is TickOutcome.RAN
+def _tick(decided: Decided, made: Mapping[datetime, UUID]) -> TickWrite:
+    blocking = decided.blocking_run
+    if decided.blocking_tick is not None:
+        blocking = made[decided.blocking_tick]
     return TickWrite(
-        decided.tick,
-        decided.outcome,
-        decided.reason,
-        uuid4() if ran else None,
-        decided.blocking_run,
+        decided.tick, decided.outcome, decided.reason, made.get(decided.tick), blocking
     )
 
 
@@ -169,6 +169,9 @@ async def edit(pool: Pool, wanted: Declared, now: datetime) -> list[Queued]:
         state = await schedules.lock(connection, wanted.key)
         if state is None:
             await registry.create(connection, _wording(wanted, now))
+            # Another worker may have been quicker, with another wording.
+            state = await schedules.lock(connection, wanted.key)
+        if state is None:
             return queued
         while not await _decide(connection, state, now, queued):
             state = await schedules.lock(connection, wanted.key) or state
@@ -185,11 +188,12 @@ async def edit(pool: Pool, wanted: Declared, now: datetime) -> list[Queued]:
 async def _replace(
     connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
 ) -> None:
+    old = Schedule.from_spec(state.spec, name=state.key)
+    since = _taken_over(old, wanted.schedule, state.evaluated_through, since)
     wording = _wording(wanted, since)
     if (state.spec, state.policies) == (wording.spec, wording.policies):
         await registry.enable(connection, state.id, enabled=wanted.enabled)
         return
-    old = Schedule.from_spec(state.spec, name=state.key)
     announced = old.next(state.evaluated_through)
     # The old wording had announced its next tick: it answers for it, unless the new one names it.
     still_named = announced <= since or _names(wanted.schedule, announced)
@@ -205,8 +209,18 @@ async def _replace(
     _log.info("schedule.edited", schedule=state.key, version=state.version + 1)
 
 
+def _taken_over(old: Schedule, new: Schedule, frontier: datetime, since: datetime) -> datetime:
+    """From when on the new wording answers: it takes over a tick that waits for its jitter.
+
+    But for such a tick it would name instants that are past, which nobody has announced.
+    """
+    waiting = list(old.ticks(frontier, since))
+    before = waiting[0] - _INSTANT if waiting else since
+    return before if list(new.ticks(before, since)) == waiting else since
+
+
 def _names(schedule: Schedule, instant: datetime) -> bool:
-    return schedule.next(instant - timedelta(microseconds=1)) == instant
+    return schedule.next(instant - _INSTANT) == instant
 
 
 def _wording(wanted: Declared, since: datetime) -> registry.Wording:

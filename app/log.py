@@ -46,6 +46,8 @@ def configure(format_: Format = "console", level: str = "info") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     take_over()
+    # It writes a traceback for every second that Postgres is away; heartbeats say so in a line.
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     if level != "debug":
         for name in CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -139,7 +139,9 @@ async def opened(
 ) -> AsyncGenerator[House]:
     """Open everything a worker needs, and close it again, last first."""
     async with AsyncExitStack() as stack:
-        pool = await db.open_pool(where.database, size=config.database_pool_size)
+        pool = await db.open_pool(
+            where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
+        )
         stack.push_async_callback(_close, pool)
         clock = Clock(timedelta(seconds=config.clock_skew_seconds))
         worker = worker_name()

@@ -1,17 +1,17 @@
 """Runs: claimed under a lease, kept alive by one heartbeat, and ended exactly once."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from app import log
-from app.errors import Failure, Fenced
+from app.errors import Failure, Fenced, RollcallError
 from app.store import runs as store
-from app.store.db import AWAY, Pool
+from app.store.db import AWAY, GONE, Pool
 from app.store.runs import Claimed, Ending, Waiting
 from app.words import RunStatus
 
@@ -19,6 +19,7 @@ Clock = Callable[[], datetime]
 
 _log = log.logger(__name__)
 _INSIST = (0.2, 0.5, 1.0, 2.0)
+MOST_ATTEMPTS = 20  # of a run whose worker is cut off from Postgres each time
 
 
 @dataclass(slots=True)
@@ -69,8 +70,31 @@ class Outcome:
     error: BaseException | None = None
     error_type: str | None = None
     error_message: str | None = None
+    why_back: str = "worker stops"
     handed_back: Waiting | None = None
     fenced: bool = False
+
+
+async def claim(leases: Leases, run_id: UUID, worker: str) -> Claimed | None:
+    """Take a queued run under a lease; None if somebody else has it.
+
+    Cancelled while Postgres answers, it hands back what it took: no lease has to expire first.
+    """
+    taking = asyncio.ensure_future(
+        store.claim(leases.pool, run_id, worker, leases.clock(), leases.seconds)
+    )
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        await _shielded(_put_back(leases, taking))
+        raise
+
+
+async def _put_back(leases: Leases, taking: Awaitable[Claimed | None]) -> None:
+    with suppress(*AWAY):  # then the lease expires
+        claimed = await taking
+        if claimed is not None:
+            await store.hand_back(leases.pool, claimed, leases.clock(), "worker stops")
 
 
 @asynccontextmanager
@@ -78,15 +102,18 @@ async def attempt(leases: Leases, claimed: Claimed) -> AsyncGenerator[Outcome]:
     """Hold the lease while the body works, then record the outcome once, whatever happened.
 
     The body sets the outcome's status. An exception of the body is recorded and goes no further;
-    being cancelled hands the run back for another worker.
+    being cancelled, or cut off from Postgres, hands the run back for another worker.
     """
     outcome = Outcome()
+    limit = asyncio.timeout(claimed.timeout)
     leases.hold(claimed)
     try:
-        async with asyncio.timeout(claimed.timeout):
+        async with limit:
             yield outcome
+    except GONE as error:
+        _blame_postgres(outcome, error, claimed.attempt)
     except TimeoutError as error:
-        _blame(outcome, RunStatus.TIMED_OUT, error, f"took longer than {claimed.timeout:g} s")
+        _blame_time(outcome, error, claimed.timeout if limit.expired() else None)
     except Fenced:
         outcome.fenced = True
     except asyncio.CancelledError:
@@ -103,6 +130,20 @@ def _blame(outcome: Outcome, status: RunStatus, error: Exception, message: str) 
     outcome.error = error
     outcome.error_type = error.kind if isinstance(error, Failure) else type(error).__name__
     outcome.error_message = message[:2_000]
+
+
+def _blame_postgres(outcome: Outcome, error: Exception, attempt_: int) -> None:
+    if attempt_ < MOST_ATTEMPTS:
+        outcome.why_back = f"Postgres was away: {error}"[:2_000]
+    else:  # an outage so long, or so well timed, is something else
+        _blame(outcome, RunStatus.FAILURE, error, str(error))
+
+
+def _blame_time(outcome: Outcome, error: TimeoutError, limit: float | None) -> None:
+    if limit is None:  # something within the body took too long, not the body
+        _blame(outcome, RunStatus.FAILURE, error, str(error))
+    else:
+        _blame(outcome, RunStatus.TIMED_OUT, error, f"took longer than {limit:g} s")
 
 
 async def _shielded(recording: Any) -> None:
@@ -133,8 +174,9 @@ async def _record_once(leases: Leases, claimed: Claimed, outcome: Outcome) -> No
         _log.warning("run.fenced", epoch=claimed.epoch)
         return
     if outcome.status is RunStatus.CANCELLED:
-        outcome.handed_back = await store.hand_back(leases.pool, claimed, now, "worker stops")
-        _log.info("run.handed_back", again=outcome.handed_back is not None)
+        outcome.handed_back = await store.hand_back(leases.pool, claimed, now, outcome.why_back)
+        again = outcome.handed_back is not None
+        _log.info("run.handed_back", why=outcome.why_back, again=again)
         return
     ending = Ending(outcome.status, now, outcome.stats, outcome.error_type, outcome.error_message)
     outcome.fenced = not await store.finish(leases.pool, claimed, ending)
@@ -152,7 +194,7 @@ async def _record_once(leases: Leases, claimed: Claimed, outcome: Outcome) -> No
 
 
 def _unexpected(error: BaseException | None) -> bool:
-    return error is not None and not isinstance(error, Failure | TimeoutError)
+    return error is not None and not isinstance(error, RollcallError | TimeoutError)
 
 
 def verdict(sources: Sequence[RunStatus]) -> RunStatus:

@@ -4,11 +4,10 @@ import sys
 
 from app import arq_worker, config, log, queue, resources
 from app.errors import RollcallError
-from app.scheduling.cronjob import alarm
 from app.scheduling.schedule import Schedule
 from workers import catalogue, house
-from workers.ring import alarm_for, dispatch
-from workers.sweep import sweep
+from workers.ring import alarm_for, alarm_of, dispatch
+from workers.sweep import sweep, sweeps
 
 try:
     CONFIG = config.load()
@@ -28,8 +27,8 @@ class Settings:
     functions = catalogue.FUNCTIONS
     cron_jobs = (
         *(alarm_for(declared) for declared in DECLARED),
-        alarm("dispatch", dispatch, Schedule.every(1)),
-        alarm("sweep", sweep, Schedule.every(10)),
+        alarm_of("dispatch", dispatch, Schedule.every(1)),
+        alarm_of("sweep", sweep, sweeps(CONFIG.lease_seconds)),
     )
     on_startup = house.startup(CONFIG, URLS, DECLARED)
     on_shutdown = house.shutdown

@@ -152,8 +152,12 @@ class Drive:
                     unchanged=written.unchanged,
                     rejected=len(odd),
                 )
+                redone = _redone(page, self._row.redo)
+                page = page.plus(redone)
                 after = _Walk(walk.part, walk.counts.plus(page), seen, refused)
-                row = self._row_after(page, after, promised)
+                row = replace(
+                    self._row_after(page, after, promised), redo=self._row.redo.minus(redone)
+                )
                 await progress.write(connection, self._claimed, row, _named(self._job, page))
             self._row = row
             walk.counts, walk.seen, walk.refused = after.counts, seen, refused
@@ -207,6 +211,13 @@ class Drive:
 MORE = -1  # pages are still to come, so nothing can be missing yet
 
 
+def _redone(page: Counts, redo: Counts) -> Counts:
+    """Set right a page that an earlier attempt wrote: this run did not find it unchanged."""
+    inserted = min(page.unchanged, redo.inserted)
+    changed = min(page.unchanged - inserted, redo.changed)
+    return Counts(inserted=inserted, changed=changed, unchanged=-inserted - changed)
+
+
 def _advance(
     asking: Generator[Request, Raw, Told], raw: Raw | None
 ) -> tuple[Request | None, Told | None]:
@@ -214,6 +225,10 @@ def _advance(
         return (next(asking) if raw is None else asking.send(raw)), None
     except StopIteration as stop:
         return None, stop.value
+    except Failure:
+        raise
+    except Exception as error:
+        raise _unread(error, raw) from error
 
 
 async def _read(source: Source, raw: Raw) -> list[Record]:
@@ -228,9 +243,13 @@ def _parsed(source: Source, raw: Raw) -> list[Record]:
     except Failure:
         raise
     except Exception as error:
-        # A parser must not raise anything else; if it does, the page is not as it thought.
-        message = f"the page could not be read: {type(error).__name__}: {error}"
-        raise Schema(message, status=raw.status, url=raw.url) from error
+        raise _unread(error, raw) from error
+
+
+def _unread(error: Exception, raw: Raw | None) -> Schema:
+    # A source must raise nothing but Failure; if it does, the page is not as it thought.
+    message = f"the page could not be read: {type(error).__name__}: {error}"
+    return Schema(message, status=raw and raw.status, url=raw and raw.url)
 
 
 def _fault(failure: Failure) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What opens when a worker starts, beats while it lives, and closes when it stops."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
@@ -21,6 +22,9 @@ from workers import catalogue, ring
 from workers.sweep import sweep
 
 Hook = Callable[[dict[str, Any]], Awaitable[None]]
+Result = TypeVar("Result")
+
+RETRY_SECONDS = 0.5
 
 _log = log.logger(__name__)
 
@@ -31,8 +35,8 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
     async def open_house(ctx: dict[str, Any]) -> None:
         log.configure(config.log_format, config.log_level)
         stack = AsyncExitStack()
-        house = await stack.enter_async_context(
-            opened(config, where, ctx["redis"], _limits(config))
+        house = await _patiently(
+            lambda: stack.enter_async_context(opened(config, where, ctx["redis"], _limits(config)))
         )
         leases = Leases(house.pool, house.clock, config.lease_seconds)
         ctx.update(
@@ -43,12 +47,29 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
             heartbeat=lambda: _beat(house, leases),
             lease_seconds=config.lease_seconds,
         )
-        await ring.tell(house, await ledger.register(house.pool, declared, house.clock()))
-        await _beat(house, leases)
-        await sweep(ctx)
+        await _patiently(lambda: _look_around(ctx, house, leases, declared))
         _log.info("worker.started", worker=house.worker, jobs=[d.key for d in declared])
 
     return open_house
+
+
+async def _patiently(step: Callable[[], Awaitable[Result]]) -> Result:
+    """A worker that comes up while Postgres or Redis is away waits for them; it does not die."""
+    while True:
+        try:
+            return await step()
+        except (RedisError, *AWAY) as error:
+            _log.warning("worker.waits", error=repr(error))
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _look_around(
+    ctx: dict[str, Any], house: House, leases: Leases, declared: Sequence[Declared]
+) -> None:
+    queued = await ledger.register(house.pool, declared, house.clock())
+    await ring.tell(house, queued)  # what it does not hear now, a sweep tells it
+    await _beat(house, leases)
+    await sweep(ctx)
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:
@@ -78,7 +99,9 @@ async def _beat(house: House, leases: Leases) -> None:
     facts = WorkerFacts(
         seen_at=house.clock(), started_at=house.started_at, running=len(leases.held)
     )
-    await keys.write_worker(house.redis, house.worker, house.config.lease_seconds * 3, facts)
+    # A Redis that hangs must not keep us from renewing our leases in time.
+    async with asyncio.timeout(leases.seconds / 3):
+        await keys.write_worker(house.redis, house.worker, house.config.lease_seconds * 3, facts)
 
 
 def _limits(config: Config) -> dict[str, Limits]:

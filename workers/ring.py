@@ -1,20 +1,28 @@
 """The alarm clock's bells: ask the ledger, queue what it decided, end. Milliseconds."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from app import ledger, log
 from app.ledger import Declared, Queued
 from app.queue import enqueue_many
 from app.resources import House, ctx_house
 from app.scheduling.cronjob import ScheduleCron, alarm
+from app.scheduling.schedule import Schedule
 from app.store import schedules
+from app.store.db import AWAY
 from app.store.runs import Waiting
+
+Step = Callable[[dict[str, Any]], Awaitable[None]]
 
 # Our clock is the database's: the alarm, which has the machine's, may ring a little early.
 EARLY = timedelta(seconds=2)
+# Dispatch comes at whole seconds, as most ticks do: it must not race their alarms for the row lock.
+HEAD_START = timedelta(seconds=1)
 
 _log = log.logger(__name__)
 
@@ -35,13 +43,26 @@ def alarm_for(declared: Declared) -> ScheduleCron:
         meant = datetime.fromtimestamp(ctx["score"] / 1000, UTC)
         await ring(ctx_house(ctx), declared.key, meant)
 
-    return alarm(f"ring:{declared.key}", bell, declared.policies.spread(declared.schedule))
+    schedule = declared.policies.spread(declared.schedule)
+    return alarm_of(f"ring:{declared.key}", bell, schedule)
+
+
+def alarm_of(name: str, step: Step, schedule: Schedule) -> ScheduleCron:
+    """An alarm which rings in vain while Postgres or Redis is away: the next one makes it good."""
+
+    async def rung(ctx: dict[str, Any]) -> None:
+        try:
+            await step(ctx)
+        except (RedisError, *AWAY) as error:
+            _log.warning("alarm.in_vain", alarm=name, error=repr(error))
+
+    return alarm(name, rung, schedule)
 
 
 async def dispatch(ctx: dict[str, Any]) -> None:
     """Every second: decide schedules whose alarm did not ring, or which have none."""
     house = ctx_house(ctx)
-    for key in await schedules.due(house.pool, house.clock()):
+    for key in await schedules.due(house.pool, house.clock(), head_start=HEAD_START):
         await tell(house, await ledger.ring(house.pool, key, house.clock()))
 
 

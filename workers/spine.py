@@ -1,11 +1,12 @@
 """What happens to a run, in order: claim, fetch and parse and store page by page, record."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import structlog
+from arq import Retry
 from redis.exceptions import RedisError
 
 from app import log, runs
@@ -31,16 +32,16 @@ async def perform(
 ) -> None:
     """Do one run, if it is still to be done. Never raises for what a site or a parser did."""
     house = ctx_house(ctx)
-    wanted = UUID(run_id) if run_id else await _asked_for(house, job, ctx["job_id"], params)
+    with _put_off():
+        wanted = UUID(run_id) if run_id else await _asked_for(house, job, ctx["job_id"], params)
     await carry_out(ctx, wanted, lambda claimed, outcome: _scrape(house, job, claimed, outcome))
 
 
 async def carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
     """Claim the run, let the body do it under its lease, record the outcome, tell health."""
     house = ctx_house(ctx)
-    claimed = await store.claim(
-        house.pool, run_id, house.worker, house.clock(), house.config.lease_seconds
-    )
+    with _put_off():
+        claimed = await runs.claim(ctx["leases"], run_id, house.worker)
     if claimed is None:
         _log.info("run.not_claimed", execution_id=str(run_id))
         return
@@ -54,6 +55,16 @@ async def carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
         async with runs.attempt(ctx["leases"], claimed) as outcome:
             await body(claimed, outcome)
         await _afterwards(house, claimed, outcome)
+
+
+@contextmanager
+def _put_off() -> Generator[None]:
+    """While Postgres is away the job stays in the queue, under the same id."""
+    try:
+        yield
+    except AWAY as error:
+        _log.warning("run.put_off", error=str(error))
+        raise Retry(defer=1) from error
 
 
 async def _asked_for(house: House, job: Job, arq_id: str, params: dict[str, Any]) -> UUID:

@@ -1,4 +1,4 @@
-"""Every ten seconds and at start-up: make good what was lost. Safe to race, safe to repeat."""
+"""Now and then and at start-up: make good what was lost. Safe to race, safe to repeat."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,6 +8,7 @@ from arq.constants import job_key_prefix
 from app import log
 from app.health import publish
 from app.resources import House, ctx_house
+from app.scheduling.schedule import Schedule
 from app.store import runs
 from app.store.runs import Waiting
 from workers import ring
@@ -16,6 +17,15 @@ from workers import ring
 SETTLED = timedelta(seconds=3)
 
 _log = log.logger(__name__)
+
+
+def sweeps(lease: float) -> Schedule:
+    """How often to look: a lease of so many seconds has run out within the next two of them.
+
+    Often enough that a dead worker's run is under way again within two leases, even if the dead
+    worker took a sweep with it; and every ten seconds at least.
+    """
+    return Schedule.every(max(1, min(10, lease // 3)))
 
 
 async def sweep(ctx: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ A value that cannot be read is not known (None): a foreign hand in Redis must no
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import cast
 
 from redis.asyncio import Redis
@@ -17,6 +18,7 @@ from app.words import RunStatus
 JOBS = "rollcall:health:jobs"
 WORKERS = "rollcall:health:workers"
 JOB_TTL = 30 * 24 * 3600  # seconds
+BATCH = 10  # jobs to a round trip: a thousand at once would hold up every run meanwhile
 INDEX_GRACE = 600  # seconds by which workers' clocks may differ before one strikes off another
 
 LONG_AGO = datetime.fromtimestamp(0, UTC)  # a beat whose instant cannot be read
@@ -38,13 +40,21 @@ async def write_job(redis: Redis, key: str, fields: JobFacts) -> None:
 
     `redis` may or may not decode its answers; arq's does not.
     """
-    await _tell(
-        redis,
-        *_put(job_key(key), _job_values(fields)),
-        ("EXPIRE", job_key(key), JOB_TTL),
-        ("SADD", JOBS, key),
-        ("EXPIRE", JOBS, JOB_TTL),
-    )
+    await write_jobs(redis, [(key, fields)])
+
+
+async def write_jobs(redis: Redis, jobs: Iterable[tuple[str, JobFacts]]) -> None:
+    """Write all that is known of these jobs, as `write_job` does, a few to a round trip."""
+    waiting = iter(jobs)
+    while batch := list(islice(waiting, BATCH)):
+        puts = [_put(job_key(key), _job_values(fields)) for key, fields in batch]
+        await _tell(
+            redis,
+            *chain.from_iterable(puts),
+            *(("EXPIRE", job_key(key), JOB_TTL) for key, _ in batch),
+            ("SADD", JOBS, *(key for key, _ in batch)),
+            ("EXPIRE", JOBS, JOB_TTL),
+        )
 
 
 async def read_jobs(redis: Redis) -> dict[str, JobFacts]:

@@ -1,5 +1,8 @@
 """From the record to Redis: what health is judged by, written again by every run and sweep."""
 
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
 from redis.asyncio import Redis
 
 from app.health import keys
@@ -13,25 +16,33 @@ from app.words import RunStatus
 
 async def job(pool: Pool, redis: Redis, key: str) -> None:
     """Write what is known of one job."""
-    for row in await health.facts(pool, key):
-        await keys.write_job(redis, row.key, _facts(row))
+    await keys.write_jobs(redis, _told(await health.facts(pool, key)))
 
 
 async def all_jobs(pool: Pool, redis: Redis) -> None:
     """Write every built-in job again: Redis may have been emptied."""
-    for row in await health.facts(pool):
-        await keys.write_job(redis, row.key, _facts(row))
+    await keys.write_jobs(redis, _told(await health.facts(pool)))
+
+
+def _told(rows: Iterable[JobRow]) -> Iterator[tuple[str, JobFacts]]:
+    return ((row.key, _facts(row)) for row in rows)
+
+
+@lru_cache(maxsize=4096)
+def _interval(schedule: Schedule) -> float | None:
+    interval = schedule.interval  # of a cron expression, found by walking it
+    return None if interval is None else interval.total_seconds()
 
 
 def _facts(row: JobRow) -> JobFacts:
-    interval = Schedule.from_spec(row.spec, name=row.key).interval
+    interval = _interval(Schedule.from_spec(row.spec))
     return JobFacts(
         job=row.job,
         last_run=row.last_run,
         last_success=row.last_success,
         last_status=None if row.last_status is None else RunStatus(row.last_status),
         next_run=row.next_tick_at,
-        interval_seconds=None if interval is None else interval.total_seconds(),
+        interval_seconds=interval,
         enabled=row.enabled,
         paused_at=row.paused_at,
         paused_by=row.paused_by,

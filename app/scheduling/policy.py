@@ -269,7 +269,7 @@ class _Case:
         end = self.now + _INSTANT if paused_at is None else min(paused_at, self.now + _INSTANT)
         tick = self.schedule.previous(end)
         while tick is not None and tick > self.situation.frontier and not self._is_too_late(tick):
-            if self._start(tick) <= self.now:
+            if self._start(tick) <= self.now and not self._is_paused(tick):
                 yield tick
             tick = self.schedule.previous(tick)
 
@@ -277,7 +277,8 @@ class _Case:
         return not self._is_paused(tick) and not self._is_too_late(tick)
 
     def _is_paused(self, tick: datetime) -> bool:
-        return self.situation.paused_at is not None and tick >= self.situation.paused_at
+        paused_at = self.situation.paused_at
+        return paused_at is not None and self._start(tick) >= paused_at
 
     def _is_too_late(self, tick: datetime) -> bool:
         return self.now - self._start(tick) > self.policies.misfire_grace

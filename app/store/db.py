@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 else:
     Pool = Connection = Any
 
-AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
+# Shutting down, starting up and being full are answers of a server that is as good as away.
+GONE = (
+    ConnectionError,
+    FileNotFoundError,  # of its socket
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+)
+
+# All that waiting for it can end in.
+AWAY = (OSError, TimeoutError, *GONE)
 
 _log = log.logger(__name__)
 
@@ -27,11 +40,24 @@ async def _speak_json(connection: Connection) -> None:
     )
 
 
-async def open_pool(dsn: str, *, size: int, patience: float = 30.0) -> Pool:
+async def _nothing_left(_: Connection) -> None:
+    """Spare the round trip that clears a session: ours holds nothing beyond its transaction."""
+
+
+async def open_pool(
+    dsn: str, *, size: int, patience: float = 30.0, idle_limit: float = 60.0
+) -> Pool:
     """Open up to `size` connections; wait up to `patience` seconds for Postgres to be there.
 
-    Raises what asyncpg raised last when Postgres stays away.
+    `idle_limit`: seconds after which Postgres ends a transaction whose owner says nothing more; a
+    process that was stopped in the midst of one must not keep its locks from the living.
+    Raises what asyncpg raised last when Postgres stays away, and at once what is wrong with `dsn`.
     """
+    settings = {
+        "application_name": "rollcall",
+        "timezone": "UTC",
+        "idle_in_transaction_session_timeout": str(round(idle_limit * 1000)),
+    }
     deadline = asyncio.get_running_loop().time() + patience
     while True:
         try:
@@ -40,10 +66,13 @@ async def open_pool(dsn: str, *, size: int, patience: float = 30.0) -> Pool:
                 min_size=1,
                 max_size=size,
                 init=_speak_json,
+                reset=_nothing_left,
                 command_timeout=30,
                 timeout=10,
-                server_settings={"application_name": "rollcall", "timezone": "UTC"},
+                server_settings=settings,
             )
+        except asyncpg.ClientConfigurationError:
+            raise  # an InterfaceError too, but waiting mends no DSN
         except AWAY as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise

@@ -44,6 +44,7 @@ WITH given AS (
          g.home, g.away, g.kickoff)
         IS DISTINCT FROM (k.sportradar_id, k.country, k.competition, k.competition_id,
                           k.home, k.away, k.kickoff)
+  ORDER BY g.platform_event_id
   ON CONFLICT (platform, platform_event_id) DO UPDATE SET
     sportradar_id = coalesce(excluded.sportradar_id, odds_events.sportradar_id),
     country = excluded.country, competition = excluded.competition,
@@ -69,6 +70,7 @@ WITH given AS (
     ON p.event_id = g.event_id AND p.market = g.market AND p.outcome = g.outcome
    AND p.line IS NOT DISTINCT FROM g.line
   WHERE p.id IS NULL OR p.price <> g.price OR p.active <> g.active
+  ORDER BY g.event_id, g.market, g.line, g.outcome
   ON CONFLICT (event_id, market, line, outcome) DO UPDATE SET
     price = excluded.price, active = excluded.active, changed_at = excluded.changed_at,
     run_id = excluded.run_id
@@ -90,7 +92,8 @@ async def write(
     """Write one page of one platform's events. Writing the same page again changes nothing."""
     if not events:
         return Written(0, 0, 0)
-    # One order everywhere: two runs on the same events never wait for each other in turn.
+    # One order everywhere, in the statements too, whatever way the planner joins: two runs on the
+    # same events never wait for each other in turn.
     page = sorted({e.platform_event_id: e for e in events}.values(), key=_natural_key)
     ids = await _write_events(connection, page, now, run_id)
     prices = [(ids[e.platform_event_id], price) for e in page for price in e.prices]

@@ -27,13 +27,20 @@ class Counts:
         """Both together."""
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in NAMES})
 
+    def minus(self, other: "Counts") -> "Counts":
+        """What is left of these without the others."""
+        return Counts(**{name: getattr(self, name) - getattr(other, name) for name in NAMES})
+
 
 NAMES = ("pages", "records", "prices", "inserted", "changed", "unchanged", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """The row of one source of one run, as it is to be written."""
+    """The row of one source of one run, as it is to be written.
+
+    `redo`: what earlier attempts wrote in partitions that they did not finish.
+    """
 
     source: str
     status: RunStatus = RunStatus.RUNNING
@@ -49,6 +56,7 @@ class SourceRow:
     errors: dict[str, Any] = field(default_factory=dict[str, Any])
     done: tuple[str, ...] = ()
     done_counts: Counts = field(default_factory=Counts)
+    redo: Counts = field(default_factory=Counts)
 
 
 BEGIN = """
@@ -59,7 +67,8 @@ SELECT r.execution_id, $3, 'running', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 FROM runs r WHERE r.execution_id = $1 AND r.lease_epoch = $2 AND r.status = 'running'
 ON CONFLICT (execution_id, source) DO UPDATE
   SET status = 'running', error_kind = NULL, error_message = NULL, errors = '{}'
-RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_counts
+RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_counts,
+          inserted, changed
 """
 
 # The run's row is touched last, so that three sources of a run wait for each other but briefly.
@@ -82,7 +91,12 @@ RESTART = """
 UPDATE runs SET stats = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
 
+# A page that is read again after a crash refuses the same records again: they are kept once.
 REJECT = """
+WITH before AS (
+  DELETE FROM rejected_records
+  WHERE execution_id = $1 AND source = $2 AND partition = $3 AND page = $4
+)
 INSERT INTO rejected_records (execution_id, source, partition, page, record_id, reason, data)
 SELECT $1, $2, $3, $4, r.record_id, r.reason, r.data
 FROM unnest($5::text[], $6::text[], $7::bytea[]) AS r (record_id, reason, data)
@@ -95,6 +109,7 @@ async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
     if row is None:
         raise Fenced(f"run {claimed.run_id} belongs to another attempt")
     done = Counts(**row["done_counts"])
+    redo = Counts(inserted=row["inserted"] - done.inserted, changed=row["changed"] - done.changed)
     return SourceRow(
         source=source,
         counts=done,
@@ -105,6 +120,7 @@ async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
         duration_seconds=row["duration_seconds"],
         done=tuple(row["done"]),
         done_counts=done,
+        redo=redo,
     )
 
 
@@ -130,8 +146,8 @@ async def write(
         len(row.errors),
         counts.pages,
         counts.records,
-        counts.inserted,
-        counts.changed,
+        counts.inserted + row.redo.inserted,
+        counts.changed + row.redo.changed,
         counts.unchanged,
         counts.rejected,
         row.requests,

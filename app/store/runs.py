@@ -81,13 +81,16 @@ RETURNING execution_id
 FINISH = """
 WITH ended AS (
   UPDATE runs SET status = $3, completed_at = $4, lease_expires_at = NULL,
-                  duration_seconds = extract(epoch FROM $4::timestamptz - started_at),
+                  duration_seconds = extract(epoch FROM greatest($4, started_at) - started_at),
                   stats = coalesce($5, stats), error_type = $6, error_message = $7
   WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
   RETURNING execution_id, attempt, worker
 ), told AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
   SELECT execution_id, $4, 'finished', attempt, worker, $3 FROM ended
+), closed AS (
+  UPDATE run_sources s SET status = $3 FROM ended e
+  WHERE s.execution_id = e.execution_id AND s.status = 'running'
 )
 SELECT count(*) FROM ended
 """
@@ -117,7 +120,8 @@ WITH expired AS (
          attempt = CASE WHEN e.out_of_attempts THEN attempt ELSE attempt + 1 END,
          completed_at = CASE WHEN e.out_of_attempts THEN $1 END,
          duration_seconds =
-           CASE WHEN e.out_of_attempts THEN extract(epoch FROM $1::timestamptz - started_at) END,
+           CASE WHEN e.out_of_attempts
+             THEN extract(epoch FROM greatest($1, started_at) - started_at) END,
          error_type = CASE WHEN e.out_of_attempts THEN 'lost' END,
          error_message = CASE WHEN e.out_of_attempts
            THEN 'worker ' || coalesce(worker, '?') || ' died; no attempts left' END,
@@ -131,6 +135,9 @@ WITH expired AS (
          CASE WHEN status = 'queued' THEN 'lease expired; taken up again'
               ELSE 'lease expired; no attempts left' END
   FROM moved
+), closed AS (
+  UPDATE run_sources s SET status = 'lost' FROM moved m
+  WHERE s.execution_id = m.execution_id AND m.status = 'lost' AND s.status = 'running'
 )
 SELECT execution_id, job, attempt, status FROM moved
 """
@@ -157,12 +164,15 @@ CANCEL = """
 WITH ended AS (
   UPDATE runs SET status = 'cancelled', completed_at = $2, lease_expires_at = NULL,
                   lease_epoch = lease_epoch + 1, error_type = 'cancelled', error_message = $3,
-                  duration_seconds = extract(epoch FROM $2::timestamptz - started_at)
+                  duration_seconds = extract(epoch FROM greatest($2, started_at) - started_at)
   WHERE execution_id = ANY ($1::uuid[]) AND status IN ('queued', 'running')
   RETURNING execution_id, attempt, worker
 ), told AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
   SELECT execution_id, $2, 'cancelled', attempt, worker, $3 FROM ended
+), closed AS (
+  UPDATE run_sources s SET status = 'cancelled' FROM ended e
+  WHERE s.execution_id = e.execution_id AND s.status = 'running'
 )
 SELECT execution_id FROM ended
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -76,6 +76,11 @@ COLUMNS = (
 LOCK = f"SELECT {COLUMNS} FROM schedules WHERE key = $1 FOR UPDATE"  # noqa: S608 - our own columns
 LOOK = f"SELECT {COLUMNS} FROM schedules"  # noqa: S608 - our own columns
 
+DUE = """
+SELECT key FROM schedules
+WHERE due_at <= $1 AND (due_at <= $2 OR org_id IS NOT NULL) ORDER BY due_at LIMIT $3
+"""
+
 OPEN_RUNS = """
 SELECT execution_id, status, scheduled_for FROM runs
 WHERE schedule_id = $1 AND status IN ('queued', 'running') ORDER BY created_at
@@ -148,11 +153,14 @@ async def one(pool: Pool | Connection, key: str) -> ScheduleState | None:
     return None if row is None else ScheduleState(*row)
 
 
-async def due(pool: Pool, now: datetime, limit: int = 500) -> list[str]:
-    """Keys of schedules whose next tick is to start by `now`, the longest due first."""
-    rows = await pool.fetch(
-        "SELECT key FROM schedules WHERE due_at <= $1 ORDER BY due_at LIMIT $2", now, limit
-    )
+async def due(
+    pool: Pool, now: datetime, *, head_start: timedelta = timedelta(0), limit: int = 500
+) -> list[str]:
+    """Keys of schedules whose next tick is to start by `now`, the longest due first.
+
+    Built-in schedules have an alarm: they are left to it for as long as `head_start`.
+    """
+    rows = await pool.fetch(DUE, now, now - head_start, limit)
     return [row["key"] for row in rows]
 
 

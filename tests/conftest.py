@@ -1,0 +1,112 @@
+"""What every test may use: a real Postgres and Redis of the suite's own, a clock, a house.
+
+A server is started by the first test that uses one.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+from uuid import uuid4
+
+import pytest
+from arq.connections import ArqRedis
+
+from app import migrations
+from app.embedded import Servers
+from app.queue import redis_pool
+from app.resources import House
+from app.store.db import Pool, open_pool
+from scripts.standin.testing import Standin
+from tests import inhouse
+from tests import servers as real
+from tests.clock import SettableClock
+
+OURS = "rollcall:*"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Servers]:
+    """The session's Postgres and Redis, shared by all pytest-xdist workers."""
+    started = real.start_shared(tmp_path_factory, worker_id)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def template(servers: Servers, worker_id: str) -> str:
+    """The name of a database with the schema and nothing in it, migrated once for each worker."""
+    name = f"template_{worker_id}"
+    with ThreadPoolExecutor(1) as thread:  # Alembic runs a loop of its own
+        thread.submit(_migrated, servers, name).result()
+    return name
+
+
+def _migrated(servers: Servers, name: str) -> None:
+    migrations.upgrade(asyncio.run(real.create_database(servers, name)))
+
+
+@pytest.fixture
+async def dsn(servers: Servers, template: str) -> AsyncGenerator[str]:
+    """A database of the test's own, with the schema and nothing in it."""
+    name = f"test_{uuid4().hex}"
+    yield await real.create_database(servers, name, template=template)
+    await real.drop_database(servers, name)
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncGenerator[Pool]:
+    """Up to ten connections to the test's database."""
+    opened = await open_pool(dsn, size=10)
+    yield opened
+    opened.terminate()
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Servers, worker_id: str) -> str:
+    """The Redis database of this pytest-xdist worker."""
+    return real.redis_url(servers, worker_id)
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncGenerator[ArqRedis]:
+    """An empty Redis. Fails the test that leaves a key of ours without a TTL."""
+    opened = redis_pool(redis_url)
+    await opened.execute_command("FLUSHDB")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+    yield opened
+    kept = await _kept_for_ever(opened)
+    await opened.execute_command("FLUSHDB")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+    await opened.aclose(close_connection_pool=True)
+    assert not kept, f"keys without a TTL: {', '.join(kept)}"
+
+
+async def _kept_for_ever(redis: ArqRedis) -> list[str]:
+    found = cast("list[bytes]", await redis.keys(OURS))  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+    return [key.decode() for key in found if await redis.pttl(key) == -1]
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    """A clock that stands until the test sets it."""
+    return SettableClock()
+
+
+@pytest.fixture
+def standin() -> Iterator[Standin]:
+    """A pretend web of thirty matches a site."""
+    with Standin.start(events=30, move_share=0.2) as web:
+        yield web
+
+
+@pytest.fixture
+async def house(
+    dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
+) -> AsyncGenerator[House]:
+    """All that a worker has open, on real servers and the pretend web."""
+    async with inhouse.opened(inhouse.config_for(dsn, redis_url, standin), redis) as opened:
+        yield opened

@@ -1,0 +1,117 @@
+"""`why` tells the chain from schedule to outcome in sentences."""
+
+from datetime import timedelta
+
+import pytest
+
+from app import proof
+from app.errors import UnknownJob
+from app.store import runs
+from app.store.runs import Ending
+from app.words import RunStatus
+from tests.clock import NOON
+from tests.ledger.book import KEY, MINUTE, Book, every
+
+
+async def told(book: Book, minutes: float | None = None) -> str:
+    at = None if minutes is None else NOON + timedelta(minutes=minutes)
+    return "\n".join(await proof.why(book.pool, KEY, at))
+
+
+async def test_of_a_tick_that_ran_it_tells_the_run_its_attempts_and_its_end(book: Book) -> None:
+    await book.open(every(1))
+    (run,) = await book.ring(after=MINUTE)
+    claimed = await book.claim(run)
+    ending = Ending(RunStatus.FAILURE, book.clock.pass_by(seconds=9), {}, "blocked", "turned away")
+    await runs.finish(book.pool, claimed, ending)
+
+    said = await told(book, 1)
+
+    assert "scrape is due every minute (version 1)." in said
+    assert "The tick of 2026-09-05 12:01:00.000 UTC was decided at" in said
+    assert ": ran." in said
+    assert f"It made run {run.run_id}, queued at " in said
+    assert "Attempt 1 started at 2026-09-05 12:01:00.000 UTC on worker." in said
+    assert "Attempt 1 finished at 2026-09-05 12:01:09.000 UTC on worker: failure." in said
+    assert said.endswith("The run is failure, because turned away.")
+
+
+async def test_of_a_skipped_tick_it_names_the_run_that_stood_in_its_way(book: Book) -> None:
+    await book.open(every(1))
+    (run,) = await book.ring(after=MINUTE)
+    await book.claim(run)
+    await book.ring(after=MINUTE)
+
+    said = await told(book, 2)
+
+    assert ": skipped (overlap)." in said
+    assert f"Run {run.run_id} was still open and stood in its way." in said
+    assert "It made run" not in said
+
+
+async def test_of_a_missed_tick_it_gives_the_reason(book: Book) -> None:
+    await book.open(every(5))
+    await book.ring(after=timedelta(minutes=8))
+
+    assert ": missed (scheduler_down)." in await told(book, 5)
+
+
+async def test_of_a_pause_it_says_who_and_why_and_how_many_ticks(book: Book) -> None:
+    await book.open(every(1))
+    await book.pause(by="ada", note="the site moves house")
+    await book.ring_each(60)
+
+    said = await told(book, 30)
+
+    assert "It is paused since 2026-09-05 12:00:00.000 UTC by ada: the site moves house" in said
+    assert "with 59 more after it" in said
+    assert ": skipped (paused)." in said
+
+
+async def test_without_an_instant_it_tells_of_the_newest_tick(book: Book) -> None:
+    await book.open(every(1))
+    assert "No tick has been decided yet." in await told(book)
+    await book.ring_each(2)
+
+    assert "The tick of 2026-09-05 12:02:00.000 UTC" in await told(book)
+
+
+async def test_a_tick_to_come_has_not_been_decided(book: Book) -> None:
+    await book.open(every(1))
+
+    assert (await told(book, 7)).endswith("12:07:00.000 UTC has not been decided yet.")
+
+
+@pytest.mark.parametrize("minutes", [0.5, 7.5, 7.00001])
+async def test_an_instant_never_named_is_none_of_the_schedule_be_it_past_or_to_come(
+    book: Book, minutes: float
+) -> None:
+    await book.open(every(1))
+    await book.ring_each(2)
+
+    assert (await told(book, minutes)).endswith("is no instant of this schedule.")
+
+
+async def test_of_a_schedule_switched_off_it_says_so(book: Book) -> None:
+    await book.open(every(1, enabled=False))
+    await book.ring(after=MINUTE)
+
+    said = await told(book)
+
+    assert "It is switched off." in said
+    assert ": skipped (disabled)." in said
+
+
+async def test_of_a_pruned_run_it_says_that_it_was_pruned(book: Book) -> None:
+    await book.open(every(1))
+    (run,) = await book.ring(after=MINUTE)
+    await book.pool.execute("DELETE FROM runs")
+
+    assert f"It made run {run.run_id}, which has been pruned since." in await told(book)
+
+
+async def test_for_a_schedule_that_is_not_there_it_lists_those_that_are(book: Book) -> None:
+    await book.open(every(1))
+
+    with pytest.raises(UnknownJob, match="'nobody'; known: scrape"):
+        await proof.why(book.pool, "nobody", None)

@@ -1,0 +1,195 @@
+"""One attempt at a time holds the right to write, and loses it in order."""
+
+import asyncio
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from app.errors import Fenced
+from app.records import OddsEvent
+from app.store import odds, progress, runs
+from app.store.progress import Counts, SourceRow
+from app.store.runs import Claimed, Ending
+from app.words import RunStatus
+from tests.clock import NOON
+from tests.runs.desk import LEASE, Desk
+
+EVENT = OddsEvent("betpawa", "1", None, "Nigeria", "NPFL", None, "Home", "Away", NOON, ())
+
+
+def success(desk: Desk) -> Ending:
+    return Ending(RunStatus.SUCCESS, desk.clock(), {"pages": 1})
+
+
+async def test_of_many_claimers_one_gets_the_run(desk: Desk) -> None:
+    run_id = await desk.ask()
+
+    claims = await asyncio.gather(*(desk.claim(run_id, f"w{n}") for n in range(8)))
+
+    (claimed,) = [claim for claim in claims if claim is not None]
+    assert (claimed.epoch, claimed.attempt) == (1, 1)
+    assert await desk.events(run_id) == [("started", 1)]
+
+
+async def test_what_is_not_queued_cannot_be_claimed(desk: Desk) -> None:
+    ended = await desk.begin()
+    await runs.finish(desk.pool, ended, success(desk))
+
+    assert await desk.claim(ended.run_id) is None
+    assert await desk.claim(uuid4()) is None
+
+
+async def test_asking_twice_for_a_run_of_one_id_is_one_run(desk: Desk) -> None:
+    run_id = await desk.ask()
+    wanted = runs.Wanted(run_id, "other", {}, "test", 3, 240)
+
+    await runs.request(desk.pool, wanted, desk.clock())
+
+    assert (await desk.row(run_id))["job"] == "job"
+
+
+async def test_a_renewed_lease_does_not_expire(desk: Desk) -> None:
+    claimed = await desk.begin()
+
+    for _ in range(4):
+        desk.clock.pass_by(seconds=LEASE - 1)
+        held = await runs.renew(desk.pool, [(claimed.run_id, claimed.epoch)], desk.clock(), LEASE)
+        assert held == {claimed.run_id}
+        assert await runs.take_up_expired(desk.pool, desk.clock()) == ([], [])
+
+
+async def test_an_expired_lease_is_taken_up_and_the_old_attempt_is_fenced_off(desk: Desk) -> None:
+    dead = await desk.begin()
+    desk.clock.pass_by(seconds=LEASE + 1)
+
+    again, lost = await runs.take_up_expired(desk.pool, desk.clock())
+
+    assert ([(w.run_id, w.attempt) for w in again], lost) == ([(dead.run_id, 2)], [])
+    living = await desk.again(dead.run_id, "w2")
+    assert living.epoch > dead.epoch
+    held = await runs.renew(desk.pool, [(dead.run_id, dead.epoch)], desk.clock(), LEASE)
+    assert held == set()
+    assert not await runs.finish(desk.pool, dead, success(desk))
+    assert await runs.hand_back(desk.pool, dead, desk.clock(), "stops") is None
+    assert (await desk.row(dead))["status"] == "running"
+    assert await runs.finish(desk.pool, living, success(desk))
+    assert await desk.events(dead) == [
+        ("started", 1),
+        ("lost", 1),
+        ("started", 2),
+        ("finished", 2),
+    ]
+
+
+async def test_a_page_of_a_fenced_attempt_is_refused_with_all_its_rows(desk: Desk) -> None:
+    dead = await desk.begin()
+    row = await progress.begin(desk.pool, dead, "betpawa")
+    desk.clock.pass_by(seconds=LEASE + 1)
+    await runs.take_up_expired(desk.pool, desk.clock())
+    await desk.again(dead.run_id, "w2")
+
+    with pytest.raises(Fenced):
+        await _page(desk, dead, row)
+    with pytest.raises(Fenced):
+        await progress.begin(desk.pool, dead, "bet9ja")
+    with pytest.raises(Fenced):
+        await progress.restart(desk.pool, dead, {})
+
+    assert await desk.pool.fetchval("SELECT count(*) FROM odds_events") == 0
+    assert await desk.pool.fetchval("SELECT pages FROM run_sources") == 0
+    assert (await desk.row(dead))["stats"] == {}
+
+
+async def test_a_page_and_its_counters_are_written_together(desk: Desk) -> None:
+    claimed = await desk.begin()
+    row = await progress.begin(desk.pool, claimed, "betpawa")
+
+    await _page(desk, claimed, row)
+    await _page(desk, claimed, row)
+
+    assert (await desk.row(claimed))["stats"] == {"events_scraped": 2, "pages": 2}
+
+
+async def _page(desk: Desk, claimed: Claimed, row: SourceRow) -> None:
+    counted = SourceRow(row.source, counts=Counts(pages=1, records=1))
+    async with desk.pool.acquire() as connection, connection.transaction():
+        await odds.write(connection, [EVENT], desk.clock(), claimed.run_id)
+        await progress.write(connection, claimed, counted, {"events_scraped": 1, "pages": 1})
+
+
+async def test_a_run_whose_workers_keep_dying_is_lost_in_the_end(desk: Desk) -> None:
+    run_id = await desk.ask(max_attempts=2)
+    ends: list[tuple[int, int]] = []
+
+    for worker in ("w1", "w2"):
+        await desk.again(run_id, worker)
+        desk.clock.pass_by(seconds=LEASE + 1)
+        again, lost = await runs.take_up_expired(desk.pool, desk.clock())
+        ends.append((len(again), len(lost)))
+
+    row = await desk.row(run_id)
+    assert ends == [(1, 0), (0, 1)]
+    assert (row["status"], row["error_type"], row["losses"]) == ("lost", "lost", 2)
+    assert row["error_message"] == "worker w2 died; no attempts left"
+    assert row["completed_at"] == desk.clock()
+    assert row["duration_seconds"] == 2 * (LEASE + 1)
+    assert await desk.events(run_id) == [
+        ("started", 1),
+        ("lost", 1),
+        ("started", 2),
+        ("lost", 2),
+    ]
+
+
+async def test_two_sweeps_at_once_take_a_run_up_once(desk: Desk) -> None:
+    dead = [await desk.begin() for _ in range(6)]
+    desk.clock.pass_by(seconds=LEASE + 1)
+
+    swept = await asyncio.gather(*(runs.take_up_expired(desk.pool, desk.clock()) for _ in range(4)))
+
+    again = [run.run_id for both in swept for run in both[0]]
+    assert sorted(again) == sorted(claimed.run_id for claimed in dead)
+
+
+async def test_a_run_handed_back_is_free_at_once_and_no_loss(desk: Desk) -> None:
+    claimed = await desk.begin(max_attempts=1)
+
+    waiting = await runs.hand_back(desk.pool, claimed, desk.clock(), "worker stops")
+
+    assert waiting == runs.Waiting(claimed.run_id, "job", 2)
+    following = await desk.again(claimed.run_id, "w2")
+    assert following.attempt == 2
+    assert following.started_at == claimed.started_at
+    assert (await desk.row(claimed))["losses"] == 0
+    assert await desk.events(claimed) == [("started", 1), ("cancelled", 1), ("started", 2)]
+
+
+async def test_a_queued_run_that_redis_lost_is_queued_once_more_under_a_new_attempt(
+    desk: Desk,
+) -> None:
+    run_id = await desk.ask()
+    (waiting,) = await runs.waiting(desk.pool, desk.clock() + timedelta(seconds=1))
+
+    requeued = await asyncio.gather(
+        *(runs.requeue(desk.pool, [waiting], desk.clock()) for _ in range(4))
+    )
+
+    assert [run for once in requeued for run in once] == [runs.Waiting(run_id, "job", 2)]
+    assert await runs.waiting(desk.pool, desk.clock()) == []
+
+
+async def test_cancelling_ends_what_is_open_and_leaves_what_has_ended(desk: Desk) -> None:
+    queued, running, ended = await desk.ask(), await desk.begin(), await desk.begin()
+    await runs.finish(desk.pool, ended, success(desk))
+
+    cancelled = await runs.cancel_open(
+        desk.pool, [queued, running.run_id, ended.run_id], desk.clock(), by="ada"
+    )
+
+    assert set(cancelled) == {queued, running.run_id}
+    row = await desk.row(queued)
+    assert (row["status"], row["error_message"]) == ("cancelled", "ada")
+    assert (await desk.row(ended))["status"] == "success"
+    assert not await runs.finish(desk.pool, running, success(desk))
+    assert await desk.claim(queued) is None

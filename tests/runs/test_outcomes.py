@@ -1,0 +1,280 @@
+"""However an attempt ends, its run has exactly one outcome."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from app import migrations, runs
+from app.errors import Blocked, Fenced
+from app.runs import Leases, Outcome
+from app.store import runs as store
+from app.store.db import open_pool
+from app.store.runs import Claimed
+from app.words import RunStatus
+from tests.clock import SettableClock
+from tests.inhouse import until
+from tests.runs.desk import LEASE, Desk
+from tests.servers import PrivatePostgres
+
+Body = Callable[[Outcome], Awaitable[None]]
+
+
+async def attempted(desk: Desk, claimed: Claimed, body: Body) -> Outcome:
+    async with runs.attempt(desk.leases(), claimed) as outcome:
+        await body(outcome)
+    return outcome
+
+
+async def finished(desk: Desk, claimed: Claimed) -> int:
+    return (await desk.events(claimed)).count(("finished", claimed.attempt))
+
+
+async def test_a_body_that_says_how_it_ended_is_believed(desk: Desk) -> None:
+    claimed = await desk.begin()
+    desk.clock.pass_by(seconds=3)
+
+    async def body(outcome: Outcome) -> None:
+        outcome.status = RunStatus.PARTIAL_FAILURE
+        outcome.stats = {"pages": 4}
+        outcome.error_type, outcome.error_message = "blocked", "turned away"
+
+    await attempted(desk, claimed, body)
+
+    row = await desk.row(claimed)
+    assert (row["status"], row["stats"]) == ("partial_failure", {"pages": 4})
+    assert (row["error_type"], row["error_message"]) == ("blocked", "turned away")
+    assert (row["duration_seconds"], row["lease_expires_at"]) == (3, None)
+    assert await finished(desk, claimed) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(RuntimeError("odd"), "RuntimeError"), (Blocked("odd"), "blocked")],
+    ids=["unexpected", "failure"],
+)
+async def test_a_body_that_raises_is_a_failure_and_the_error_goes_no_further(
+    desk: Desk, error: Exception, kind: str
+) -> None:
+    claimed = await desk.begin()
+
+    async def body(_: Outcome) -> None:
+        raise error
+
+    await attempted(desk, claimed, body)
+
+    row = await desk.row(claimed)
+    assert (row["status"], row["error_type"], row["error_message"]) == ("failure", kind, "odd")
+    assert await finished(desk, claimed) == 1
+
+
+async def test_a_body_that_takes_too_long_timed_out(desk: Desk) -> None:
+    claimed = await desk.begin(timeout=0.05)
+
+    async def body(_: Outcome) -> None:
+        await asyncio.Event().wait()
+
+    await attempted(desk, claimed, body)
+
+    row = await desk.row(claimed)
+    assert (row["status"], row["error_message"]) == ("timed_out", "took longer than 0.05 s")
+    assert await finished(desk, claimed) == 1
+
+
+async def test_a_timeout_of_something_within_the_body_is_no_timeout_of_the_run(
+    desk: Desk,
+) -> None:
+    claimed = await desk.begin()
+
+    async def body(_: Outcome) -> None:
+        raise TimeoutError("a statement took too long")
+
+    await attempted(desk, claimed, body)
+
+    row = await desk.row(claimed)
+    assert (row["status"], row["error_type"]) == ("failure", "TimeoutError")
+    assert row["error_message"] == "a statement took too long"
+
+
+async def test_a_body_that_is_cancelled_hands_its_run_back(desk: Desk) -> None:
+    claimed = await desk.begin()
+    begun = asyncio.Event()
+
+    async def body(outcome: Outcome) -> None:
+        outcome.status = RunStatus.SUCCESS  # said too early
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(attempted(desk, claimed, body))
+    await begun.wait()
+    task.cancel()
+    outcome = await task
+
+    assert outcome.handed_back == store.Waiting(claimed.run_id, "job", 2)
+    assert (await desk.row(claimed))["status"] == "queued"
+    assert await desk.events(claimed) == [("started", 1), ("cancelled", 1)]
+
+
+async def test_a_body_cut_off_from_postgres_hands_its_run_back(desk: Desk) -> None:
+    claimed = await desk.begin(max_attempts=1)
+
+    async def body(_: Outcome) -> None:
+        await desk.pool.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    outcome = await attempted(desk, claimed, body)
+
+    assert outcome.handed_back == store.Waiting(claimed.run_id, "job", 2)
+    assert (await desk.row(claimed))["losses"] == 0
+    detail = await desk.pool.fetchval("SELECT detail FROM run_events WHERE event = 'cancelled'")
+    assert "Postgres was away" in detail
+
+
+async def test_a_claim_cancelled_while_postgres_answers_leaves_the_run_free(desk: Desk) -> None:
+    run_id = await desk.ask()
+
+    async with desk.pool.acquire() as blocker, blocker.transaction():
+        await blocker.execute("SELECT 1 FROM runs FOR UPDATE")
+        task = asyncio.create_task(runs.claim(desk.leases(), run_id, "w1"))
+        await until(lambda: waits_for_a_lock(desk), what="the claim to wait")
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert (await desk.row(run_id))["status"] == "queued"
+    assert (await desk.again(run_id, "w2")).attempt == 2
+
+
+async def waits_for_a_lock(desk: Desk) -> bool:
+    count: int = await desk.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    return count > 0
+
+
+async def test_a_second_cancellation_does_not_stop_the_recording(desk: Desk) -> None:
+    claimed = await desk.begin()
+    ending = asyncio.Event()
+
+    async def body(outcome: Outcome) -> None:
+        outcome.status = RunStatus.SUCCESS
+        ending.set()
+
+    async with desk.pool.acquire() as blocker, blocker.transaction():
+        await blocker.execute("SELECT 1 FROM runs FOR UPDATE")
+        task = asyncio.create_task(attempted(desk, claimed, body))
+        await ending.wait()
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+    await asyncio.wait([task])
+
+    assert (await desk.row(claimed))["status"] == "success"
+    assert await finished(desk, claimed) == 1
+
+
+async def test_a_body_that_finds_itself_fenced_records_nothing(desk: Desk) -> None:
+    claimed = await desk.begin()
+
+    async def body(_: Outcome) -> None:
+        raise Fenced("another attempt writes")
+
+    outcome = await attempted(desk, claimed, body)
+
+    assert outcome.fenced
+    assert await desk.events(claimed) == [("started", 1)]
+
+
+async def test_an_attempt_that_another_took_over_records_nothing(desk: Desk) -> None:
+    claimed = await desk.begin()
+
+    async def body(outcome: Outcome) -> None:
+        outcome.status = RunStatus.SUCCESS
+        desk.clock.pass_by(seconds=LEASE + 1)
+        await store.take_up_expired(desk.pool, desk.clock())
+        await desk.again(claimed.run_id, "w2")
+
+    outcome = await attempted(desk, claimed, body)
+
+    assert outcome.fenced
+    assert (await desk.row(claimed))["status"] == "running"
+    assert (await desk.row(claimed))["worker"] == "w2"
+
+
+async def test_a_run_cancelled_by_hand_stops_working_at_the_next_renewal(desk: Desk) -> None:
+    claimed, other = await desk.begin(), await desk.begin()
+    leases, begun = desk.leases(), asyncio.Semaphore(0)
+
+    async def working(run: Claimed) -> Outcome:
+        async with runs.attempt(leases, run) as outcome:
+            begun.release()
+            await asyncio.Event().wait()
+        return outcome
+
+    tasks = [asyncio.create_task(working(run)) for run in (claimed, other)]
+    for _ in tasks:
+        await begun.acquire()
+    await store.cancel_open(desk.pool, [claimed.run_id], desk.clock(), by="ada")
+    await leases.renew()
+    outcome = await tasks[0]
+
+    assert outcome.fenced
+    assert not tasks[1].done()
+    assert (await desk.row(claimed))["status"] == "cancelled"
+    assert (await desk.row(claimed))["error_message"] == "ada"
+    tasks[1].cancel()
+    await tasks[1]
+    assert leases.held == {}
+
+
+async def test_a_lease_is_let_go_when_the_attempt_ends(desk: Desk) -> None:
+    claimed, leases = await desk.begin(), desk.leases()
+
+    async with runs.attempt(leases, claimed) as outcome:
+        outcome.status = RunStatus.SUCCESS
+        assert list(leases.held) == [claimed.run_id]
+
+    assert leases.held == {}
+    await leases.renew()
+
+
+@pytest.mark.parametrize(
+    ("sources", "run"),
+    [
+        ("success success", "success"),
+        ("success failure", "partial_failure"),
+        ("success partial_failure", "partial_failure"),
+        ("failure partial_failure", "partial_failure"),
+        ("failure failure", "failure"),
+        ("", "failure"),
+    ],
+)
+def test_a_run_ends_as_its_sources_did(sources: str, run: str) -> None:
+    assert runs.verdict([RunStatus(source) for source in sources.split()]) == run
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> PrivatePostgres:
+    return PrivatePostgres(tmp_path / "private")
+
+
+async def test_a_run_whose_outcome_postgres_did_not_hear_is_taken_up_again(
+    postgres: PrivatePostgres, clock: SettableClock
+) -> None:
+    postgres.start()
+    try:
+        await asyncio.to_thread(migrations.upgrade, postgres.url)
+        pool = await open_pool(postgres.url, size=2)
+        desk = Desk(pool, clock)
+        claimed = await desk.begin()
+
+        async with runs.attempt(Leases(pool, clock, LEASE), claimed) as outcome:
+            outcome.status = RunStatus.SUCCESS
+            postgres.stop()
+        postgres.start()
+
+        clock.pass_by(seconds=LEASE + 1)
+        again, _ = await store.take_up_expired(pool, clock())
+        assert again == [store.Waiting(claimed.run_id, "job", 2)]
+        await desk.again(claimed.run_id, "w2")
+        pool.terminate()
+    finally:
+        postgres.close()

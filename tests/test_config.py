@@ -1,0 +1,247 @@
+"""Settings: read once, frozen, and when one is wrong it is named with what it may be."""
+
+import asyncio
+import re
+import struct
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import ValidationError
+from redis.asyncio.connection import SSLConnection
+
+from app import config
+from app.config import Config
+from app.errors import BadConfig
+from app.queue import redis_pool
+from app.store.db import open_pool
+
+EXAMPLE = Path(__file__).parents[1] / ".env.example"
+FIELDS = sorted(Config.model_fields)
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings in the environment, and no `.env` in the folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in FIELDS:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadConfig) as refused:
+        config.load()
+    return str(refused.value)
+
+
+def test_without_any_setting_there_is_a_default_for_each() -> None:
+    loaded = config.load()
+
+    assert loaded.scrape_interval_minutes == 5
+    assert loaded.odds_platforms == ("sportybet", "betpawa", "bet9ja")
+    assert loaded.database_url is loaded.redis_url is None
+
+
+def test_all_that_is_wrong_is_said_in_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = refusal(
+        monkeypatch,
+        SCRAPE_INTERVAL_MINUTES="soon",
+        MAX_JOBS="0",
+        LOG_FORMAT="xml",
+        ODDS_PLATFORMS="betpawa,bet365",
+        BET9JA_URL="sports.bet9ja.com",
+    )
+
+    first, *lines = said.splitlines()
+    assert first == "These settings cannot be used (see .env.example):"
+    assert len(lines) == 5
+    assert all(re.match(r"  [A-Z0-9_]+ = .+: .+", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "may_be"),
+    [
+        ("SCRAPE_INTERVAL_MINUTES", "soon", "valid number"),
+        ("SCRAPE_INTERVAL_MINUTES", "0", "greater than 0"),
+        ("SCRAPE_INTERVAL_MINUTES", "-1", "greater than 0"),
+        ("SCRAPE_INTERVAL_MINUTES", "nan", ""),
+        ("SCRAPE_INTERVAL_MINUTES", "inf", "less than or equal to 527040"),
+        ("MAX_JOBS", "0", "greater than or equal to 1"),
+        ("MAX_JOBS", "many", "valid integer"),
+        ("LOG_FORMAT", "xml", "'json' or 'console'"),
+        ("ODDS_PLATFORMS", "betpawa,bet365", "known: sportybet, betpawa, bet9ja"),
+        ("ODDS_PLATFORMS", ",", "name at least one of: sportybet, betpawa, bet9ja"),
+        ("BET9JA_URL", "sports.bet9ja.com", "must start with http:// or https://"),
+        ("BETPAWA_VERSION", "v5", "'v3' or 'v4'"),
+        ("BETPAWA_BRAND", "Bet Pawa", "match pattern"),
+        ("REDIS_SSL_CERT_REQS", "maybe", "'required' or 'none'"),
+    ],
+)
+def test_a_wrong_value_is_named_shown_and_told_what_it_may_be(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, may_be: str
+) -> None:
+    said = refusal(monkeypatch, **{name: value})
+
+    (line,) = said.splitlines()[1:]
+    assert line.startswith(f"  {name} = ")
+    assert may_be in line
+    assert value in line or name == "ODDS_PLATFORMS"
+
+
+@pytest.mark.parametrize(
+    ("name", "may_be"),
+    [
+        ("DATABASE_URL", "must start with postgres:// or postgresql://"),
+        ("REDIS_URL", "must start with redis://, rediss:// or unix://"),
+    ],
+)
+def test_a_wrong_secret_is_told_what_it_may_be_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, may_be: str
+) -> None:
+    said = refusal(monkeypatch, **{name: "mysql://ada:s3cret@db.example/x", "MAX_JOBS": "0"})
+
+    assert f"{name} = (hidden): {may_be}" in said
+    assert "s3cret" not in said
+    assert "ada" not in said
+
+
+def test_no_secret_is_shown_by_the_settings_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://ada:s3cret@db.example/x")
+    monkeypatch.setenv("REDIS_URL", "redis://:s3cret@redis.example")
+
+    loaded = config.load()
+
+    for shown in (repr(loaded), str(loaded), str(loaded.model_dump()), loaded.model_dump_json()):
+        assert "s3cret" not in shown
+
+
+def test_the_dot_env_file_is_read_and_the_environment_goes_before_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("MAX_JOBS=7\nSCRAPE_INTERVAL_MINUTES=9\nSOMEBODY_ELSES=1\n")
+    monkeypatch.setenv("MAX_JOBS", "3")
+
+    loaded = config.load()
+
+    assert (loaded.max_jobs, loaded.scrape_interval_minutes) == (3, 9)
+
+
+def test_an_empty_value_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_JOBS", "")
+    monkeypatch.setenv("DATABASE_URL", "")
+
+    assert (config.load().max_jobs, config.load().database_url) == (10, None)
+
+
+def test_platforms_are_split_trimmed_and_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODDS_PLATFORMS", " Bet9ja, betpawa ,bet9ja,")
+
+    assert config.load().odds_platforms == ("bet9ja", "betpawa")
+
+
+def test_a_url_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BETPAWA_URL", "http://localhost:8900/betpawa/")
+
+    assert config.load().betpawa_url == "http://localhost:8900/betpawa"
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    loaded = config.load()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.max_jobs = 3
+
+
+def example_paragraphs() -> Iterator[tuple[str, str, list[str]]]:
+    """Each setting of `.env.example`: its name, its value, and the comment lines above it."""
+    above: list[str] = []
+    for line in EXAMPLE.read_text().splitlines():
+        assigned = re.fullmatch(r"#?([A-Z][A-Z0-9_]*)=(.*)", line)
+        if assigned:
+            yield assigned[1], assigned[2], above
+            above = []
+        elif line.startswith("# "):
+            above.append(line.removeprefix("# "))
+        else:
+            above = []
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_setting_is_explained_in_the_example(field: str) -> None:
+    explained = {name: above for name, _, above in example_paragraphs()}
+
+    assert field.upper() in explained
+    assert any(len(line.split()) > 2 for line in explained[field.upper()])
+
+
+def test_the_example_names_no_setting_that_is_none() -> None:
+    assert sorted(name.lower() for name, _, _ in example_paragraphs()) == FIELDS
+
+
+def test_the_example_as_it_stands_can_be_used(tmp_path: Path) -> None:
+    lines = (f"{name}={value}" for name, value, _ in example_paragraphs())
+    (tmp_path / ".env").write_text("\n".join(lines))
+
+    loaded, defaults = config.load(), Config(_env_file=None)  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
+
+    urls = {"database_url", "redis_url"}
+    assert loaded.model_dump(exclude=urls) == defaults.model_dump(exclude=urls)
+
+
+@pytest.fixture
+async def tls_refuser() -> AsyncGenerator[tuple[int, list[bytes]]]:
+    """A server that turns TLS down; its port, and the first words of each caller."""
+    first_words: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first_words.append(await reader.readexactly(8))
+        writer.write(b"N")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], first_words
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+async def test_herokus_database_url_is_spoken_to_over_tls_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, tls_refuser: tuple[int, list[bytes]], scheme: str
+) -> None:
+    port, first_words = tls_refuser
+    monkeypatch.setenv("DATABASE_URL", f"{scheme}://ada:s3@127.0.0.1:{port}/d1?sslmode=require")
+    loaded = config.load()
+    assert loaded.database_url is not None
+
+    with pytest.raises(ConnectionError, match="SSL"):
+        await open_pool(loaded.database_url.get_secret_value(), size=1, patience=0)
+
+    assert first_words == [struct.pack("!ii", 8, 80877103)]
+
+
+async def test_a_database_url_that_can_never_work_is_refused_at_once() -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncpg.ClientConfigurationError, match="sslmode"):
+            await open_pool("postgres://ada@127.0.0.1/d1?sslmode=maybe", size=1)
+
+
+@pytest.mark.parametrize(("checked", "reads"), [("required", True), ("none", False)])
+async def test_herokus_redis_url_is_spoken_to_over_tls(
+    monkeypatch: pytest.MonkeyPatch, checked: str, reads: bool
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "rediss://:s3cret@ec2-1-2-3-4.example:6380")
+    monkeypatch.setenv("REDIS_SSL_CERT_REQS", checked)
+    loaded = config.load()
+    assert loaded.redis_url is not None
+
+    client = redis_pool(
+        loaded.redis_url.get_secret_value(), ssl_cert_reqs=loaded.redis_ssl_cert_reqs
+    )
+
+    connection = client.connection_pool.make_connection()
+    assert isinstance(connection, SSLConnection)
+    assert connection.check_hostname is reads
+    await client.aclose(close_connection_pool=True)
