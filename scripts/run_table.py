@@ -1,0 +1,80 @@
+"""Runs as a table for people and as figures for programs."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.table import Table
+
+from app.errors import UnknownJob
+from app.words import OPEN_STATUSES, RunStatus
+from workers import catalogue
+
+Row = Mapping[str, Any]
+
+_COLOURS = {
+    RunStatus.SUCCESS: "green",
+    RunStatus.RUNNING: "cyan",
+    RunStatus.QUEUED: "dim",
+    RunStatus.PARTIAL_FAILURE: "yellow",
+}
+
+
+def figures(row: Row) -> dict[str, Any]:
+    """A run in numbers: job, status, events, prices, duration_s."""
+    stats: Mapping[str, int] = row["stats"] or {}
+    seconds = row["duration_seconds"]
+    return {
+        "job": row["job"],
+        "status": row["status"],
+        "events": stats.get(_counted(row["job"]), 0),
+        "prices": stats.get("prices", 0),
+        "duration_s": None if seconds is None else round(seconds, 3),
+    }
+
+
+def _counted(job: str) -> str:
+    try:
+        return catalogue.find(job).counted
+    except UnknownJob:  # a job that is no longer declared
+        return "events_scraped"
+
+
+def table(rows: Iterable[Row], title: str, now: datetime | None = None) -> Table:
+    """One line for each run; with `now`, an open run shows how long it has been going on."""
+    drawn = Table(title=title, title_justify="left")
+    for name in ("job", "due", "trigger", "status"):
+        drawn.add_column(name, no_wrap=True)
+    for name in ("events", "prices", "new", "changed", "duration"):
+        drawn.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*_cells(row, now))
+    return drawn
+
+
+def _cells(row: Row, now: datetime | None) -> list[str]:
+    told = figures(row)
+    stats: Mapping[str, int] = row["stats"] or {}
+    status = RunStatus(row["status"])
+    colour = _COLOURS.get(status, "red")
+    return [
+        told["job"],
+        _instant(row["scheduled_for"] or row["queued_at"]),
+        row["trigger"],
+        f"[{colour}]{status}[/]",
+        *(f"{n:,}" for n in (told["events"], told["prices"])),
+        *(f"{stats.get(name, 0):,}" for name in ("inserted", "changed")),
+        _duration(row, now),
+    ]
+
+
+def _duration(row: Row, now: datetime | None) -> str:
+    seconds: float | None = row["duration_seconds"]
+    started: datetime | None = row["started_at"]
+    if now is not None and started is not None and row["status"] in OPEN_STATUSES:
+        seconds = (now - started).total_seconds()
+    return "" if seconds is None else f"{max(seconds, 0):.1f} s"
+
+
+def _instant(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%H:%M:%S}"

@@ -1,0 +1,93 @@
+"""A run asked for by hand: what the command line may say, and what it says when nobody works."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.errors import BadParameters, UnknownJob
+from scripts import by_hand
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_parameters_are_those_of_the_job_and_lists_are_comma_separated() -> None:
+    asked = by_hand.understood(["scrape_all_platforms", "--platforms", "bet9ja, betpawa", "--wait"])
+
+    assert asked.job.name == "scrape_all_platforms"
+    assert asked.params == {"platforms": ["bet9ja", "betpawa"]}
+    assert asked.wait
+    assert not asked.as_json
+
+
+def test_what_is_not_said_is_left_to_the_job() -> None:
+    asked = by_hand.understood(["scrape_all_platforms"])
+
+    assert asked.params == {}
+
+
+def test_an_unknown_job_lists_those_there_are() -> None:
+    with pytest.raises(UnknownJob, match="'scrape_nothing'; known: scrape_all_platforms"):
+        by_hand.understood(["scrape_nothing"])
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--platform", "bet9ja"], "does not take '--platform'; known: --platforms"),
+        (["--colour=red"], "does not take '--colour=red'; known: --platforms"),
+        (["bet9ja"], "does not take 'bet9ja'; known: --platforms"),
+        (["--platforms", "mars"], "unknown mars; known: sportybet, betpawa, bet9ja"),
+        (["--platforms"], "argument --platforms: expected one argument"),
+    ],
+)
+def test_an_unknown_parameter_or_value_lists_the_known_ones(
+    words: list[str], complaint: str
+) -> None:
+    with pytest.raises(BadParameters, match=complaint):
+        by_hand.understood(["scrape_all_platforms", *words])
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(("wait", "code"), [("--wait", 2), ("", 0)])
+def test_a_run_is_queued_and_not_waited_for_while_no_worker_is_alive(
+    tmp_path: Path, wait: str, code: int
+) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "enqueue.py"), "scrape_all_platforms"]
+    done = subprocess.run(  # noqa: S603 - our own command
+        [*command, "--json", *wait.split()],
+        cwd="/",
+        env=_alone(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == code, done.stderr
+    assert "No worker is alive" in done.stderr
+    assert json.loads(done.stdout)["status"] == "queued"
+
+
+def test_a_job_that_does_not_exist_ends_with_2_before_any_server_is_started(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "enqueue.py"), "scrape_nothing"]
+    done = subprocess.run(  # noqa: S603 - our own command
+        command, env=_alone(tmp_path), capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == "there is no job 'scrape_nothing'; known: scrape_all_platforms\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def _alone(data_dir: Path) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()  # noqa: TID251 - handed on to the child
+        if name not in {"DATABASE_URL", "REDIS_URL"}
+    }
+    return {**kept, "DATA_DIR": str(data_dir)}
