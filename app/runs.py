@@ -123,6 +123,7 @@ async def attempt(leases: Leases, claimed: Claimed) -> AsyncGenerator[Outcome]:
     finally:
         outcome.fenced = leases.let_go(claimed) or outcome.fenced
         await _shielded(_record(leases, claimed, outcome))
+        _take_back_cancels()
 
 
 def _blame(outcome: Outcome, status: RunStatus, error: Exception, message: str) -> None:
@@ -154,6 +155,14 @@ async def _shielded(recording: Any) -> None:
         except asyncio.CancelledError:
             continue  # recorded first, cancelled afterwards
     task.result()
+
+
+def _take_back_cancels() -> None:
+    # A cancel that goes no further must be taken back: until Python 3.11.3 a timeout entered with
+    # one pending (redis-py does, in every command) raises it again.
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 async def _record(leases: Leases, claimed: Claimed, outcome: Outcome) -> None:

@@ -22,6 +22,7 @@ GONE = (
     FileNotFoundError,  # of its socket
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asked right after the server had said that it shuts down
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,

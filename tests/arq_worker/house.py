@@ -173,6 +173,9 @@ async def handing_back(ctx: Ctx, seconds: float = 60, cleanup: float = 0.2) -> N
     try:
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
+        task = asyncio.current_task()
+        assert task is not None
+        task.uncancel()
         await asyncio.sleep(cleanup)
         await note(ctx, "handed_back")
 

@@ -1,0 +1,38 @@
+"""A worker cut off from Postgres in the midst of a run: it is handed back, not failed."""
+
+import asyncpg
+import pytest
+
+from app import runs
+from tests.runs.desk import Desk
+
+GONE = [
+    asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+    asyncpg.InternalClientError("cannot switch to state 15; another operation is in progress"),
+    asyncpg.AdminShutdownError("terminating connection due to administrator command"),
+    ConnectionRefusedError("nobody listens"),
+    FileNotFoundError("no socket"),
+]
+
+
+@pytest.mark.parametrize("error", GONE, ids=[type(error).__name__ for error in GONE])
+async def test_a_run_cut_off_from_postgres_is_handed_back(desk: Desk, error: Exception) -> None:
+    claimed = await desk.begin()
+
+    async with runs.attempt(desk.leases(), claimed) as outcome:
+        raise error
+
+    row = await desk.row(claimed)
+    assert (row["status"], row["attempt"], row["losses"]) == ("queued", 2, 0)
+    assert outcome.handed_back is not None
+
+
+async def test_a_run_cut_off_again_and_again_fails_in_the_end(desk: Desk) -> None:
+    run_id = await desk.ask()
+
+    for _ in range(runs.MOST_ATTEMPTS):
+        async with runs.attempt(desk.leases(), await desk.again(run_id)):
+            raise GONE[0]
+
+    row = await desk.row(run_id)
+    assert (row["status"], row["error_type"]) == ("failure", "ConnectionDoesNotExistError")
