@@ -1,0 +1,32 @@
+"""Environments for the rivals: each made once, kept apart from ours, in a cache folder."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".rollcall" / "bench"
+
+
+def environment(name: str, *requirements: str) -> Path:
+    """Make the environment of that name, if there is none yet; returns its Python.
+
+    Raises subprocess.CalledProcessError when a requirement cannot be installed.
+    """
+    folder = CACHE / name
+    python = folder / "bin" / "python"
+    complete = folder / "complete"
+    words = "\n".join(requirements)
+    if complete.exists() and complete.read_text() == words:
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _run(sys.executable, "-m", "venv", str(folder))
+    _run(str(python), "-m", "pip", "install", "--quiet", *requirements)
+    complete.write_text(words)
+    return python
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=sys.stderr)  # noqa: S603 - our own commands

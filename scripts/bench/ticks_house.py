@@ -1,0 +1,89 @@
+"""Our contender: the worker as the front door builds it, with N schedules and a job of one line."""
+
+import sys
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import arq.worker
+from arq.worker import Function, func
+from pydantic import SecretStr
+
+from app import arq_worker, config, log, queue, resources
+from app.ledger import Declared
+from app.runs import Outcome
+from app.scheduling.policy import Policies
+from app.scheduling.schedule import EPOCH, Schedule
+from app.store.runs import Claimed
+from app.words import RunStatus
+from scripts.bench.stopwatch import Stopwatch, asked, offset_us, period
+from workers import house, spine
+from workers.ring import alarm_for, alarm_of, dispatch
+from workers.sweep import sweep, sweeps
+
+
+def declared(number: int, count: int) -> Declared:
+    """The schedule of that number, with a job of its own."""
+    anchor = EPOCH + timedelta(microseconds=offset_us(number, count))
+    name = f"tick-{number}"
+    return Declared(
+        key=name,
+        job=name,
+        schedule=Schedule.every(period(count), anchor=anchor, name=name),
+        policies=Policies(),
+    )
+
+
+def job(number: int, watch: Stopwatch) -> Function:
+    """The arq function of that schedule's runs."""
+
+    async def body(_: Claimed, outcome: Outcome) -> None:
+        watch.start(number)
+        outcome.status = RunStatus.SUCCESS
+
+    async def tick(ctx: dict[str, Any], run_id: str) -> None:
+        await spine.carry_out(ctx, UUID(run_id), body)
+
+    return func(tick, name=f"tick-{number}")
+
+
+def main() -> None:
+    """Work until SIGTERM."""
+    wanted = asked(__doc__ or "")
+    settings = config.load(
+        _env_file=None,
+        database_url=SecretStr(wanted.postgres),
+        redis_url=SecretStr(wanted.redis),
+        log_format="json",
+    )
+    log.configure(settings.log_format, settings.log_level)
+    where = resources.urls(settings)
+    watch = Stopwatch(wanted.record)
+    schedules = [declared(number, wanted.count) for number in range(wanted.count)]
+
+    class Settings:
+        functions = tuple(job(number, watch) for number in range(wanted.count))
+        cron_jobs = (
+            *(alarm_for(schedule) for schedule in schedules),
+            alarm_of("dispatch", dispatch, Schedule.every(1)),
+            alarm_of("sweep", sweep, sweeps(settings.lease_seconds)),
+        )
+        on_startup = house.startup(settings, where, schedules)
+        on_shutdown = house.shutdown
+        redis_pool = house.queue(settings, where)
+        job_serializer = queue.dumps
+        job_deserializer = queue.loads
+        max_jobs = settings.max_jobs
+        job_timeout = settings.job_timeout_seconds + 60
+        job_completion_wait = settings.shutdown_grace_seconds
+        keep_result = 0
+        max_tries = 1_000_000
+        retry_jobs = True
+        health_check_interval = 5
+
+    arq_worker.install()
+    arq.worker.run_worker(Settings)  # pyright: ignore[reportArgumentType] - as its CLI does
+
+
+if __name__ == "__main__":
+    sys.exit(main())
