@@ -1,0 +1,149 @@
+"""A storm over a whole house of its own, and the proof that it stood: scripts/chaos --help"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from app import log
+from app.errors import RollcallError
+from app.sources.base import Source
+from app.sources.bet9ja import Bet9ja
+from app.sources.betpawa import BetPawa
+from app.sources.sportybet import SportyBet
+from scripts.storm import judge, plan, report
+from scripts.storm.crew import Crew
+from scripts.storm.report import Report
+from scripts.storm.servers import Servers
+from scripts.storm.stage import Stage
+from scripts.storm.web import Web
+
+LEASE = 3.0
+GRACE = 0.5
+INTERVAL = 3.0
+_EPILOG = """examples:
+  scripts/chaos --seconds 60
+  scripts/chaos --seconds 300 --seed 7 --workers 5 --json
+  scripts/chaos --seed 7 --keep      leaves the workers' logs and both servers' data
+Exit code 1 if a tick is unaccounted for or decided twice, a run is stuck, or records differ.
+"""
+
+
+def main() -> int:
+    """Storm, calm, judgement."""
+    asked = _parser().parse_args()
+    console = Console(stderr=asked.json)
+    log.configure("console", "warning")
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        with _folder(console, keep=asked.keep) as folder, ExitStack() as stack:
+            found = _storm(_stage(folder, asked, console, stack), asked, console)
+            console.print(report.table(found))
+            if asked.json:
+                print(json.dumps({"seed": asked.seed, "seconds": asked.seconds} | found.plain()))
+            return 0 if found.sound else 1
+    except RollcallError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _storm(stage: Stage, asked: argparse.Namespace, console: Console) -> Report:
+    acts = plan.storm(asked.seed, asked.seconds, asked.workers, LEASE)
+    console.print(
+        f"{asked.workers} workers, {asked.seconds:g} s, seed {asked.seed}: {len(acts)} acts"
+    )
+    stage.play(acts, asked.seconds)
+    console.print(f"{asked.seconds:6.1f} s  calm")
+    stage.calm()
+    behind, rested_in = asyncio.run(judge.rest(stage.servers.database_url))
+    stage.dismiss()
+    findings = asyncio.run(judge.judge(stage.servers.database_url, _sources(stage.web.settings())))
+    findings.rested_in = rested_in
+    outages = [*stage.servers.postgres.outages, *stage.servers.redis.outages]
+    return Report(findings, stage.blows, stage.crew.lives, outages, behind)
+
+
+def _stage(folder: Path, asked: argparse.Namespace, console: Console, stack: ExitStack) -> Stage:
+    web = Web(folder, asked.seed, asked.events)
+    stack.callback(web.end)
+    servers = Servers(folder / "servers")
+    stack.callback(servers.end)
+    servers.start()
+    settings = _settings(servers) | web.settings()
+    crew = Crew(asked.workers, folder / "workers", settings)
+    stack.callback(crew.end)
+    stage = Stage(asked.seed, servers, web, crew, console.print)
+    stage.fill()
+    return stage
+
+
+def _settings(servers: Servers) -> dict[str, str]:
+    """All that a worker is told: nothing of the caller's own environment."""
+    return {
+        "PATH": os.defpath,
+        "DATABASE_URL": servers.database_url,
+        "REDIS_URL": servers.redis_url,
+        "SCRAPE_INTERVAL_MINUTES": str(INTERVAL / 60),
+        "LEASE_SECONDS": str(LEASE),
+        "SHUTDOWN_GRACE_SECONDS": str(GRACE),
+        "MISFIRE_GRACE_SECONDS": "10",
+        "JOB_TIMEOUT_SECONDS": "30",
+        "LOG_FORMAT": "json",
+    }
+
+
+def _sources(settings: dict[str, str]) -> list[Source]:
+    return [
+        SportyBet(settings["SPORTYBET_URL"]),
+        BetPawa(settings["BETPAWA_URL"], "v4", "betpawa-nigeria"),
+        Bet9ja(settings["BET9JA_URL"]),
+    ]
+
+
+@contextmanager
+def _folder(console: Console, *, keep: bool) -> Generator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="rollcall-chaos-"))
+    try:
+        yield folder
+    finally:
+        if keep:
+            console.print(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/chaos",
+        description="Strike a house of its own at random and prove that it stands.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add: Any = parser.add_argument
+    add("--seconds", type=float, default=60, help="of storm (default: %(default)s)")
+    add("--seed", type=int, default=1, help="of every blow and price (default: %(default)s)")
+    add("--workers", type=int, default=3, help="(default: %(default)s)")
+    add("--events", type=int, default=16, help="on each site (default: %(default)s)")
+    add("--json", action="store_true", help="last line: one JSON object; progress goes to stderr")
+    add("--keep", action="store_true", help="keep the folder with logs and data")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""After the storm: is every tick answered once, every run ended, every record as it should be?"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from app import ledger, proof
+from app.scheduling.schedule import Schedule
+from app.sources.base import Source
+from app.store import schedules
+from app.store.db import Pool, open_pool
+from scripts.storm import world
+from scripts.storm.world import Difference
+
+QUIET = 90.0  # seconds that the house has to come to rest
+BEHIND = timedelta(seconds=5)  # a tick later decided than that, in calm weather, is unaccounted
+
+OPEN = "SELECT count(*) FROM runs WHERE status IN ('queued', 'running')"
+
+CALM_RUN = """
+SELECT EXISTS (SELECT FROM runs WHERE status = 'success' AND started_at > $1)
+   AND NOT EXISTS (SELECT FROM runs WHERE status IN ('queued', 'running') AND created_at < $1)
+"""
+
+BY_STATUS = "SELECT status, count(*) FROM runs GROUP BY status ORDER BY status"
+
+AGAIN = """
+SELECT count(*) FILTER (WHERE status = 'lost') AS lost,
+       count(*) FILTER (WHERE status <> 'lost' AND events ? 'lost') AS recovered,
+       count(*) FILTER (WHERE events ? 'requeued') AS requeued,
+       count(*) FILTER (WHERE events ? 'cancelled') AS handed_over
+FROM runs JOIN (SELECT execution_id, jsonb_object_agg(event, true) AS events
+                FROM run_events GROUP BY execution_id) AS told USING (execution_id)
+"""
+
+# A run that ended twice, or whose attempts overlapped in what they may write, would show here.
+ENDED_TWICE = """
+SELECT count(*) FROM (
+  SELECT FROM run_events WHERE event = 'finished'
+  GROUP BY execution_id HAVING count(*) > 1) AS twice
+"""
+
+EVENTS = """
+SELECT execution_id, attempt, event, at, worker FROM run_events ORDER BY execution_id, id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One thing that happened to one attempt at a run."""
+
+    run: str
+    attempt: int
+    event: str
+    at: datetime
+    pid: int | None
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the database says after the storm."""
+
+    expected: int = 0
+    unaccounted: int = 0
+    duplicates: int = 0
+    stuck: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter[str])
+    runs: dict[str, int] = field(default_factory=dict[str, int])
+    again: dict[str, int] = field(default_factory=dict[str, int])
+    told: list[Told] = field(default_factory=list[Told])
+    records: Difference = field(default_factory=Difference)
+    rested_in: float | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Is nothing unaccounted, doubled, stuck or different?"""
+        return not (self.unaccounted or self.duplicates or self.stuck or self.records.total)
+
+
+async def rest(dsn: str) -> tuple[int, float | None]:
+    """Let one calm run go through, then pause every schedule and wait until nothing is open.
+
+    Returns how many ticks had been left undecided, and how long the rest took to come, in seconds
+    (None: it did not come).
+    """
+    pool = await open_pool(dsn, size=2)
+    try:
+        began = datetime.now(UTC)
+        calm = await _until(lambda: pool.fetchval(CALM_RUN, began))
+        behind = await _behind(pool)
+        for state in await schedules.all_of(pool):
+            await ledger.pause(pool, state.key, datetime.now(UTC), by="chaos", note="calm")
+        quiet = await _until(lambda: _none_open(pool))
+        took = (datetime.now(UTC) - began).total_seconds()
+        return behind, took if calm and quiet else None
+    finally:
+        await pool.close()
+
+
+async def _none_open(pool: Pool) -> bool:
+    return not await pool.fetchval(OPEN)
+
+
+async def _until(done: Callable[[], Awaitable[bool]]) -> bool:
+    deadline = asyncio.get_running_loop().time() + QUIET
+    while not await done():
+        if asyncio.get_running_loop().time() > deadline:
+            return False
+        await asyncio.sleep(0.1)
+    return True
+
+
+async def _behind(pool: Pool) -> int:
+    """How many ticks are due for long and still undecided."""
+    late = datetime.now(UTC) - BEHIND
+    count = 0
+    for state in await schedules.all_of(pool):
+        since = min(state.evaluated_through, late)
+        count += sum(1 for _ in Schedule.from_spec(state.spec, name=state.key).ticks(since, late))
+    return count
+
+
+async def judge(dsn: str, sources: Sequence[Source]) -> Findings:
+    """Read everything, when nobody works any more."""
+    pool = await open_pool(dsn, size=2)
+    try:
+        found = Findings()
+        for account in await proof.verify(pool, datetime.now(UTC)):
+            _book(found, account)
+        found.stuck += await pool.fetchval(OPEN)
+        found.duplicates += await pool.fetchval(ENDED_TWICE)
+        found.runs = {row[0]: row[1] for row in await pool.fetch(BY_STATUS)}
+        found.again = dict(await pool.fetchrow(AGAIN) or {})
+        found.told = [_told(row) for row in await pool.fetch(EVENTS)]
+        async with pool.acquire() as connection:
+            found.records = await world.compare(connection, sources)
+        return found
+    finally:
+        await pool.close()
+
+
+def _told(row: asyncpg.Record) -> Told:
+    pid = None if row["worker"] is None else int(row["worker"].split(":")[-2])
+    return Told(str(row["execution_id"]), row["attempt"], row["event"], row["at"], pid)
+
+
+def _book(found: Findings, account: proof.Account) -> None:
+    found.expected += account.expected
+    found.unaccounted += account.unaccounted
+    found.duplicates += account.duplicates + account.invented
+    found.outcomes["ran"] += account.ran
+    for outcome, reasons in (("skipped", account.skipped), ("missed", account.missed)):
+        for reason, count in reasons.items():
+            found.outcomes[f"{outcome} ({reason})"] += count

@@ -1,0 +1,136 @@
+"""A Postgres and a Redis of the storm's own, to be struck and started again."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from redis import Redis as Client
+
+from app import migrations
+from app.embedded.place import Place, let_through, settle
+from app.embedded.postgres import Postgres
+from app.embedded.redis import Redis
+
+Span = tuple[datetime, datetime]
+
+
+@dataclass(slots=True)
+class Server:
+    """One server: down or up, and when it was down."""
+
+    server: Postgres | Redis
+    up: bool = False
+    frozen: bool = False
+    outages: list[Span] = field(default_factory=list[Span])
+    _since: datetime | None = None
+
+    def start(self) -> None:
+        """Start it, or start it again; returns when it answers."""
+        self.server.prepare()
+        self.server.launch()
+        self.server.wait_ready()
+        self.up = True
+        self._end_outage()
+
+    def strike(self, number: signal.Signals) -> None:
+        """Send a signal that ends it, and wait until it has."""
+        self._begin_outage()
+        self.up = False
+        if self.server.daemon is not None:
+            self.server.daemon.signal(number)
+            self.server.daemon.wait()
+
+    def freeze(self) -> None:
+        """It neither answers nor goes away."""
+        self._begin_outage()
+        self._signal(signal.SIGSTOP)
+        self.up, self.frozen = False, True
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+        self.up, self.frozen = True, False
+        self._end_outage()
+
+    def end(self) -> None:
+        """Whatever its state, leave nothing behind."""
+        if self.server.daemon is not None and self.server.daemon.alive():
+            self.server.daemon.signal(signal.SIGCONT)
+            self.server.ask_to_stop()
+            self.server.daemon.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.server.daemon is not None:
+            self.server.daemon.signal(number)
+
+    def _begin_outage(self) -> None:
+        self._since = self._since or datetime.now(UTC)
+
+    def _end_outage(self) -> None:
+        if self._since is not None:
+            self.outages.append((self._since, datetime.now(UTC)))
+            self._since = None
+
+
+class Servers:
+    """Both servers in a folder of their own. Use it from the main thread: they die with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._place, self._lock = _settled(folder)
+        run, data, log = self._place.run, self._place.data_dir, self._place.log
+        self.postgres = Server(
+            Postgres(data / "postgres", sockets=run / "postgres", log=log / "postgres.log")
+        )
+        self.redis = Server(Redis(data / "redis", door=run / "redis.sock", log=log / "redis.log"))
+
+    @property
+    def database_url(self) -> str:
+        """A DSN for asyncpg."""
+        return self.postgres.server.url
+
+    @property
+    def redis_url(self) -> str:
+        """A URL for redis-py."""
+        return self.redis.server.url
+
+    def start(self) -> None:
+        """Start both and make the schema."""
+        self.postgres.start()
+        self.redis.start()
+        migrations.upgrade(self.database_url)
+
+    def flush(self) -> None:
+        """Empty Redis."""
+        with Client.from_url(self.redis_url) as client:  # pyright: ignore[reportUnknownMemberType]
+            client.flushall()  # pyright: ignore[reportUnknownMemberType]
+
+    def end(self) -> None:
+        """Stop both; their folder can be removed afterwards."""
+        self.redis.end()
+        self.postgres.end()
+        self._place.clear_run()
+        os.close(self._lock)
+
+
+def _settled(folder: Path) -> tuple[Place, int]:
+    place = settle(folder)
+    lock = place.try_lock()
+    if lock is None:
+        raise RuntimeError(f"{folder} is in use")
+    place.renew_run()
+    let_through(place.data_dir, place.run)
+    return place, lock
+
+
+def until(done: Callable[[], bool], seconds: float) -> bool:
+    """Look every few milliseconds whether it is done, for so long; was it?"""
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
