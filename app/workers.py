@@ -7,7 +7,7 @@ from app.errors import RollcallError
 from app.scheduling.schedule import Schedule
 from workers import catalogue, house
 from workers.ring import alarm_for, alarm_of, dispatch
-from workers.sweep import sweep, sweeps
+from workers.sweep import HEALTH, sweep, sweeps, tell_health
 
 try:
     CONFIG = config.load()
@@ -29,6 +29,7 @@ class Settings:
         *(alarm_for(declared) for declared in DECLARED),
         alarm_of("dispatch", dispatch, Schedule.every(1)),
         alarm_of("sweep", sweep, sweeps(CONFIG.lease_seconds)),
+        alarm_of("health", tell_health, HEALTH),
     )
     on_startup = house.startup(CONFIG, URLS, DECLARED)
     on_shutdown = house.shutdown

@@ -19,7 +19,7 @@ from app.resources import House, Urls, opened
 from app.runs import Leases
 from app.store.db import AWAY
 from workers import catalogue, ring
-from workers.sweep import sweep
+from workers.sweep import sweep, tell_health
 
 Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
@@ -70,6 +70,7 @@ async def _look_around(
     await ring.tell(house, queued)  # what it does not hear now, a sweep tells it
     await _beat(house, leases)
     await sweep(ctx)
+    await tell_health(ctx)
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:

@@ -8,13 +8,16 @@ from arq.constants import job_key_prefix
 from app import log
 from app.health import publish
 from app.resources import House, ctx_house
-from app.scheduling.schedule import Schedule
+from app.scheduling.schedule import EPOCH, Schedule
 from app.store import runs
 from app.store.runs import Waiting
 from workers import ring
 
 # A run this young may still be on its way from its transaction to Redis.
 SETTLED = timedelta(seconds=3)
+
+# Between the whole tens, at which most ticks are due.
+HEALTH = Schedule.every(10, anchor=EPOCH + timedelta(seconds=5.5))
 
 _log = log.logger(__name__)
 
@@ -34,6 +37,11 @@ async def sweep(ctx: dict[str, Any]) -> None:
     await ring.dispatch(ctx)
     await take_up(house)
     await tell_again(house)
+
+
+async def tell_health(ctx: dict[str, Any]) -> None:
+    """Write again in Redis how every job stands: it may have been emptied, or a tick skipped."""
+    house = ctx_house(ctx)
     await publish.all_jobs(house.pool, house.redis)
 
 

@@ -19,7 +19,7 @@ from app.words import RunStatus
 from scripts.bench.stopwatch import Stopwatch, asked, offset_us, period
 from workers import house, spine
 from workers.ring import alarm_for, alarm_of, dispatch
-from workers.sweep import sweep, sweeps
+from workers.sweep import HEALTH, sweep, sweeps, tell_health
 
 
 def declared(number: int, count: int) -> Declared:
@@ -67,6 +67,7 @@ def main() -> None:
             *(alarm_for(schedule) for schedule in schedules),
             alarm_of("dispatch", dispatch, Schedule.every(1)),
             alarm_of("sweep", sweep, sweeps(settings.lease_seconds)),
+            alarm_of("health", tell_health, HEALTH),
         )
         on_startup = house.startup(settings, where, schedules)
         on_shutdown = house.shutdown
