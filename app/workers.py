@@ -7,6 +7,7 @@ from app.errors import RollcallError
 from app.scheduling.cronjob import alarm
 from app.scheduling.schedule import Schedule
 from workers import catalogue, house
+from workers import prune as pruning
 from workers.ring import alarm_for, dispatch
 from workers.sweep import sweep
 
@@ -29,6 +30,7 @@ class Settings:
         *(alarm_for(declared) for declared in catalogue.declared(CONFIG)),
         alarm("dispatch", dispatch, Schedule.every(1)),
         alarm("sweep", sweep, Schedule.every(10)),
+        alarm("prune", pruning.prune, Schedule.every(3600), timeout=pruning.TIMEOUT),
     )
     on_startup = house.startup(CONFIG, URLS)
     on_shutdown = house.shutdown

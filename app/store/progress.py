@@ -13,9 +13,13 @@ from app.words import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was read and written. `prices` is 0 for sources that have none."""
+    """What was read and written. `prices` is 0 for sources that have none.
+
+    `pages_unchanged` of the `pages` were neither read nor written, but their records count.
+    """
 
     pages: int = 0
+    pages_unchanged: int = 0
     records: int = 0
     prices: int = 0
     inserted: int = 0
@@ -28,7 +32,16 @@ class Counts:
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in NAMES})
 
 
-NAMES = ("pages", "records", "prices", "inserted", "changed", "unchanged", "rejected")
+NAMES = (
+    "pages",
+    "pages_unchanged",
+    "records",
+    "prices",
+    "inserted",
+    "changed",
+    "unchanged",
+    "rejected",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +157,7 @@ async def write(
         row.errors,
         list(row.done),
         {name: getattr(row.done_counts, name) for name in NAMES},
-        {"prices": counts.prices},
+        {"prices": counts.prices, "pages_unchanged": counts.pages_unchanged},
     )
     _fenced(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
 
