@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from app import log
 from app.errors import Failure, Incomplete, Schema
 from app.fetch.client import Tally
+from app.fetch.retry import PATIENCE
 from app.messages import Partition, Raw, Request
 from app.records import Record, Rejected
 from app.resources import House
@@ -21,7 +23,7 @@ from app.store.db import Connection
 from app.store.pages import Known
 from app.store.progress import Counts, SourceRow
 from app.store.runs import Claimed
-from app.words import RunStatus
+from app.words import FailureKind, RunStatus
 from workers.job import Job
 from workers.pages import Page, Pages
 from workers.together import together
@@ -96,6 +98,13 @@ class Drive:
         self._asked = Pages(house, claimed, source.name, self._tally)
         self._started = time.monotonic()
         self._turn = asyncio.Lock()  # a source's pages are committed one after the other
+        self.late: tuple[datetime, Failure] | None = None
+        """Until when the site is not to be asked, if that stopped the source, and what said so."""
+
+    @property
+    def row(self) -> SourceRow:
+        """The source's row as it stands."""
+        return self._row
 
     async def run(self) -> SourceRow:
         """Ask for everything that is not done yet; returns the source's row as it ended.
@@ -109,6 +118,7 @@ class Drive:
                 parts = await self._catalogue()
             except Failure as failure:
                 failed = failure
+                self._blame("catalogue", failure)
             self._row = replace(self._row, partitions=len(parts))
             gate = asyncio.Semaphore(self._source.limits.concurrency)
             todo = [part for part in parts if part.key not in self._row.done]
@@ -127,11 +137,20 @@ class Drive:
 
     async def _partition(self, part: Partition, gate: asyncio.Semaphore) -> None:
         async with gate:
+            if self.late is not None:  # the site has asked for a longer pause than a slot is worth
+                self._errors[part.key] = _fault(self.late[1]) | {"attempts": 0}
+                return
             try:
                 await self._pages(_Walk(part))
             except Failure as failure:
-                self._errors[part.key] = _fault(failure)
-                _log.warning("partition.failed", partition=part.key, **_fault(failure))
+                self._blame(part.key, failure)
+
+    def _blame(self, what: str, failure: Failure) -> None:
+        self._errors[what] = _fault(failure)
+        _log.warning("partition.failed", partition=what, **_fault(failure))
+        if failure.retry_in is not None and failure.retry_in > PATIENCE:
+            until = self._house.clock() + timedelta(seconds=failure.retry_in)
+            self.late = self.late or (until, failure)
 
     async def _pages(self, walk: _Walk) -> None:
         asking = self._source.pages(walk.part)
@@ -289,6 +308,8 @@ def _why(row: SourceRow, failed: Failure | None) -> tuple[str | None, str | None
         return failed.kind.value, str(failed)[:500]
     if not row.errors:
         return None, None
-    first = next(iter(row.errors.values()))
-    part = next(iter(row.errors))
+    # What is wrong at home explains the rest.
+    ours = (p for p, e in row.errors.items() if e["kind"] == FailureKind.LOCAL_NETWORK)
+    part = next(ours, next(iter(row.errors)))
+    first = row.errors[part]
     return first["kind"], f"{len(row.errors)} of {row.partitions} failed; {part}: {first['error']}"

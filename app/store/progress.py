@@ -91,6 +91,11 @@ UPDATE runs SET stats = stats || coalesce((
 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
 
+ENDED = """
+SELECT * FROM run_sources
+WHERE execution_id = $1 AND status IN ('success', 'partial_failure', 'failure')
+"""
+
 RESTART = """
 UPDATE runs SET stats = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
@@ -118,6 +123,24 @@ async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
         duration_seconds=row["duration_seconds"],
         done=tuple(row["done"]),
         done_counts=done,
+    )
+
+
+async def ended(pool: Pool, claimed: Claimed) -> dict[str, SourceRow]:
+    """The sources that earlier attempts of the run have ended with, by name, as they ended."""
+    rows = await pool.fetch(ENDED, claimed.run_id)
+    return {row["source"]: _ended(dict(row)) for row in rows}
+
+
+def _ended(row: dict[str, Any]) -> SourceRow:
+    extra: dict[str, int] = row["counts"]
+    return SourceRow(
+        source=row["source"],
+        status=RunStatus(row["status"]),
+        partitions=row["partitions"],
+        counts=Counts(**{name: row.get(name, extra.get(name, 0)) for name in NAMES}),
+        error_kind=row["error_kind"],
+        error_message=row["error_message"],
     )
 
 
