@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import aiohttp
 import httpx
@@ -16,6 +15,8 @@ from app.errors import Blocked, Failure, HttpStatus, Network, RateLimited, Timeo
 from app.fetch import answers, body, retry, urls
 from app.fetch.answers import Answer
 from app.fetch.borders import FOREIGN, translated
+from app.fetch.guard import Guard
+from app.fetch.lean import LeanClient
 from app.fetch.limiter import Limiter, Pass, Verdict
 from app.log import logger
 from app.messages import Limits, Partition, Raw, Request
@@ -48,32 +49,33 @@ class Tally:
 
 
 def open_client(
-    config_user_agent: str, *, concurrency: int, ssl_context: ssl.SSLContext | None = None
+    config_user_agent: str,
+    *,
+    concurrency: int,
+    ssl_context: ssl.SSLContext | None = None,
+    guard: Guard | None = None,
 ) -> httpx.AsyncClient:
     """A pooled client for one source; close it. Hand in one `ssl_context` for all: it is costly.
 
-    On aiohttp's connector: httpx's own pool stays clogged after many cancelled requests.
+    On aiohttp's connector: httpx's own pool stays clogged after many cancelled requests. With a
+    `guard`, for addresses that users supply, asking for a private one raises Unsafe.
     """
     context = ssl_context or httpx.create_ssl_context(trust_env=False)
+    connector = aiohttp.TCPConnector if guard is None else guard.connector
 
     def session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=concurrency, keepalive_timeout=KEEP_ALIVE, ssl=context
-            ),
+            connector=connector(limit=concurrency, keepalive_timeout=KEEP_ALIVE, ssl=context),
             cookie_jar=aiohttp.DummyCookieJar(),
             max_line_size=HEADER,
             max_field_size=HEADER,
             trust_env=False,
         )
 
-    return httpx.AsyncClient(
-        transport=AiohttpTransport(verify=context, trust_env=False, client=session),
+    return LeanClient(
+        AiohttpTransport(verify=context, trust_env=False, client=session),
         headers={"user-agent": config_user_agent, "accept-encoding": "gzip, deflate"},
         timeout=httpx.Timeout(READ, connect=CONNECT, pool=None),
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # a scrape remembers nothing
-        trust_env=False,
-        follow_redirects=False,
     )
 
 

@@ -144,7 +144,7 @@ class Guard:
     def connector(self, **options: Any) -> aiohttp.TCPConnector:
         """What aiohttp connects with; `options` as for its TCPConnector. Raises Unsafe, in use."""
         resolver = self.resolver() if self.resolver else None
-        return _GuardedConnector(self, resolver=resolver, **options)
+        return _GuardedConnector(self, resolver=resolver, use_dns_cache=resolver is None, **options)
 
     def _lets(self, written: str) -> bool:
         try:

@@ -7,16 +7,13 @@ from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
 
-import aiohttp
-import httpx
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from httpx_aiohttp import AiohttpTransport
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import BadConfig, Unsafe
-from app.fetch.client import Tally, Window
+from app.fetch.client import Tally, Window, open_client
 from app.fetch.guard import Guard, hides_an_address, refused
 from app.fetch.limiter import LocalLimiter
 from app.messages import Limits, Raw, Request
@@ -186,10 +183,7 @@ class Names(AbstractResolver):
 
 @asynccontextmanager
 async def looking(guard: Guard) -> AsyncGenerator[Window]:
-    def session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(connector=guard.connector(limit=2, use_dns_cache=False))
-
-    async with httpx.AsyncClient(transport=AiohttpTransport(client=session)) as client:
+    async with open_client("t", concurrency=2, guard=guard) as client:
         limits = Limits(rate=1_000, burst=1_000, concurrency=10)
         yield Window(client, LocalLimiter(), source="t", limits=limits, rng=lambda: 0.0)
 
