@@ -201,13 +201,14 @@ class _Line:
         default_factory=list[tuple[_Terms, "asyncio.Future[Pass]"]]
     )
     clerk: asyncio.Task[None] | None = None
-    waiting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    bell: asyncio.Task[None] | None = None
+    stir: asyncio.Event = field(default_factory=asyncio.Event)
     spare: list[str] = field(default_factory=list[str])
     timer: asyncio.TimerHandle | None = None
     contended: bool = False
 
     def idle(self) -> bool:
-        return not (self.asking or self.clerk or self.spare or self.waiting.locked())
+        return not (self.asking or self.clerk or self.spare or self.bell)
 
 
 class RedisLimiter:
@@ -257,23 +258,29 @@ class RedisLimiter:
         return max(limits.concurrency // share, 1)
 
     async def _enter(self, host: str, terms: _Terms) -> Pass:
-        line = self._lines[host]
-        if not line.waiting.locked():
-            passed = await self._decide(host, terms)
-            if passed.verdict is not Verdict.BUSY:
-                return passed
+        passed = await self._decide(host, terms)
+        if passed.verdict is not Verdict.BUSY:
+            return passed
         began = time.monotonic()
-        async with line.waiting:
-            while True:
-                passed = await self._decide(host, terms)
-                if passed.verdict is not Verdict.BUSY:
-                    break
-                await self._doze(host)
+        while passed.verdict is Verdict.BUSY:
+            line = self._lines[host]
+            line.stir.clear()
+            if line.bell is None:
+                line.bell = asyncio.create_task(self._listen(host, line))
+            await line.stir.wait()
+            passed = await self._decide(host, terms)
         passed.queued = time.monotonic() - began
         return passed
 
+    async def _listen(self, host: str, line: _Line) -> None:
+        """Stir those who wait when a slot may be free: at the bell, or after a while."""
+        try:
+            await self._doze(host)
+        finally:
+            line.bell = None
+            line.stir.set()
+
     async def _doze(self, host: str) -> None:
-        """Wait until a slot may be free: for the bell, but not for long."""
         bell = f"{_key(host)}:waiting:{self._worker}"
         try:
             async with asyncio.timeout(_DOZE + _REDIS_PATIENCE):
@@ -304,22 +311,22 @@ class RedisLimiter:
 
     async def _serve(self, host: str, line: _Line) -> None:
         """Ask leave for all who ask, together: those who come meanwhile go with the next call."""
+        served: list[asyncio.Future[Pass]] = []
         try:
             while line.asking:
                 terms = line.asking[0][0]
-                alike = [told for asked, told in line.asking if asked == terms][:_AT_ONCE]
-                line.asking = [one for one in line.asking if one[1] not in alike]
-                for told, passed in zip(
-                    alike, await self._leave(host, terms, len(alike)), strict=True
-                ):
+                served = [told for asked, told in line.asking if asked == terms][:_AT_ONCE]
+                line.asking = [one for one in line.asking if one[1] not in served]
+                passes = await self._leave(host, terms, len(served))
+                for told, passed in zip(served, passes, strict=True):
                     if told.done():
                         self._unused(passed)
                     else:
                         told.set_result(passed)
         finally:
             line.clerk = None
-            for _, told in line.asking:
-                told.cancel()
+            for told in (*served, *(told for _, told in line.asking)):
+                told.cancel()  # of those who have their answer this changes nothing
 
     def _unused(self, passed: Pass) -> None:
         if passed.verdict is Verdict.GO:
@@ -386,13 +393,17 @@ class RedisLimiter:
         line = self._lines[host]
         line.spare += tokens
         if line.timer is None:
-            hurry = line.contended or line.waiting.locked()
             loop = asyncio.get_running_loop()
-            line.timer = loop.call_later(0 if hurry else _LINGER, self._give_back, host)
+            wait = 0 if line.contended else _LINGER
+            line.timer = loop.call_later(wait, self._give_back, host)
+        line.stir.set()  # whoever waits here may have it
 
     def _give_back(self, host: str) -> None:
         line = self._lines[host]
         line.timer = None
+        if line.clerk is not None and not line.contended:  # who takes them along
+            line.timer = asyncio.get_running_loop().call_later(_LINGER, self._give_back, host)
+            return
         given, line.spare = line.spare, []
         if line.idle():
             del self._lines[host]
@@ -407,6 +418,7 @@ class RedisLimiter:
     async def close(self) -> None:
         """See Limiter."""
         for host, line in list(self._lines.items()):
+            line.contended = True
             if line.timer is not None:
                 line.timer.cancel()
                 self._give_back(host)
