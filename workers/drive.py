@@ -133,6 +133,8 @@ class Drive:
             page = await self._asked.ask(request, None, 1)
             await self._asked.keep(page)
             request, parts = _advance(asking, page.raw)
+            if not all(part.key.isprintable() for part in parts or ()):
+                raise Schema("a part of the catalogue has no name", url=page.raw.url)
         return parts or ()
 
     async def _partition(self, part: Partition, gate: asyncio.Semaphore) -> None:

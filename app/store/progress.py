@@ -202,6 +202,6 @@ async def reject(
         claimed.run_id,
         *where,
         [r.record_id for r in rejected],
-        [r.reason for r in rejected],
+        [r.reason.replace("\0", " ") for r in rejected],
         [r.data for r in rejected],
     )
