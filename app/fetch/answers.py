@@ -47,7 +47,7 @@ def fault(answer: Answer, request: Request, now: datetime) -> Failure | None:
         return None if _conditional(request) else _of(Schema, answer, "HTTP 304 nobody asked for")
     if not httpx.codes.is_success(answer.status):
         return _refusal(answer, request, now)
-    if not answer.body.strip():
+    if not answer.body or answer.body.isspace():
         return _emptiness(answer, request)
     return _disguise(answer, request) if "json" in request.accept else None
 
