@@ -3,7 +3,7 @@
 import asyncio
 import random
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -74,7 +74,11 @@ def open_client(
 
     return LeanClient(
         AiohttpTransport(verify=context, trust_env=False, client=session),
-        headers={"user-agent": config_user_agent, "accept-encoding": "gzip, deflate"},
+        headers={
+            "accept": Request("").accept,
+            "user-agent": config_user_agent,
+            "accept-encoding": "gzip, deflate",
+        },
         timeout=httpx.Timeout(READ, connect=CONNECT, pool=None),
     )
 
@@ -187,13 +191,19 @@ class Window:
                 hop.method,
                 hop.url,
                 params=hop.params or None,
-                headers={"accept": hop.accept, **hop.headers},
+                headers=self._headers(hop),
                 content=hop.body,
             )
         except FOREIGN as error:
             raise translated(error, urls.public(hop.url)) from error
         urls.vet(outgoing.url)
         return outgoing
+
+    def _headers(self, hop: Request) -> Mapping[str, str] | None:
+        # Merging headers is costly, and what most sources accept is the client's own default.
+        if self.client.headers.get("accept") == hop.accept:
+            return hop.headers or None
+        return {"accept": hop.accept, **hop.headers}
 
     async def _enter(self, url: httpx.URL, asking: _Asking) -> Pass:
         host, tally = urls.host_key(url), asking.tally
