@@ -161,7 +161,9 @@ async def opened(
                 user_agent(config.contact), concurrency=limits.concurrency, ssl_context=context
             )
             house.clients[name] = await stack.enter_async_context(client)
-            house.windows[name] = Window(client, house.limiter, source=name, limits=limits)
+            house.windows[name] = Window(
+                client, house.limiter, source=name, limits=limits, clock=clock
+            )
         yield house
 
 

@@ -66,6 +66,7 @@ class Toy:
     name: str = "toy"
     limits: Limits = FAST
     read: int = 0
+    robots: bool = False
 
     def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
         yield from ()
@@ -73,9 +74,12 @@ class Toy:
 
     def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:
         number = 1
-        while json.loads((yield Request(self.base, params=(("page", str(number)),))).body):
+        while json.loads((yield self.request(number)).body):
             number += 1
         return part.expected
+
+    def request(self, number: int) -> Request:
+        return Request(self.base, params=(("page", str(number)),), robots=self.robots)
 
     def parse(self, raw: Raw) -> Iterable[Record]:
         self.read += 1
