@@ -76,6 +76,8 @@ class Config(BaseSettings):
     betpawa_brand: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "betpawa-nigeria"
     bet9ja_url: Url = "https://sports.bet9ja.com/desktop/feapi/PalimpsestAjax"
     contact: Annotated[str, Field(max_length=200)] = ""
+    guard_allow: Names = ()
+    raw_days: Annotated[int, Field(ge=0, le=365)] = 3
 
     max_jobs: Annotated[int, Field(ge=1, le=1000)] = 10
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15

@@ -74,7 +74,8 @@ class Failure(RollcallError):
         retry: bool | None = None,
         retry_in: float | None = None,
     ) -> None:
-        super().__init__(message)
+        # A site's own words may be in it, and Postgres takes neither NUL nor half a surrogate pair.
+        super().__init__("".join(c if c.isprintable() else " " for c in message))
         self.status = status
         self.url = url
         self.retry_in = retry_in

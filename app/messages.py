@@ -27,6 +27,7 @@ class Request:
 
     `retry_empty`: the site answers 200 with an empty body now and then; ask again.
     `accept`: the media type without which the answer is no data (`application/json`).
+    `robots`: ask only if the site's robots.txt lets us; for pages made for people.
     """
 
     url: str
@@ -36,6 +37,7 @@ class Request:
     body: bytes | None = None
     accept: str = "application/json"
     retry_empty: bool = False
+    robots: bool = False
 
 
 @dataclass(frozen=True, slots=True)

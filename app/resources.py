@@ -155,6 +155,7 @@ async def opened(
             started_at=clock(),
             limiter=RedisLimiter(redis, worker=worker),
         )
+        stack.push_async_callback(house.limiter.close)
         await house.heart.beat()
         context = ssl.create_default_context()
         for name, limits in sources.items():

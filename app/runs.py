@@ -1,10 +1,10 @@
 """Runs: claimed under a lease, kept alive by one heartbeat, and ended exactly once."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from app import log
 from app.errors import Failure, Fenced, RollcallError
 from app.store import runs as store
 from app.store.db import AWAY, GONE, Pool
-from app.store.runs import Claimed, Ending, Waiting
+from app.store.runs import Claimed, Deferral, Ending, Waiting
 from app.words import RunStatus
 
 Clock = Callable[[], datetime]
@@ -20,6 +20,10 @@ Clock = Callable[[], datetime]
 _log = log.logger(__name__)
 _INSIST = (0.2, 0.5, 1.0, 2.0)
 MOST_ATTEMPTS = 20  # of a run whose worker is cut off from Postgres each time
+
+DEFERRALS = 3  # of one run
+ELBOW_ROOM = timedelta(seconds=30)  # between a deferred start and the schedule's next tick
+UNSCHEDULED = timedelta(minutes=15)  # how long a run without a schedule may be put off at once
 
 
 @dataclass(slots=True)
@@ -71,6 +75,7 @@ class Outcome:
     error_type: str | None = None
     error_message: str | None = None
     why_back: str = "worker stops"
+    deferral: Deferral | None = None
     handed_back: Waiting | None = None
     fenced: bool = False
 
@@ -187,6 +192,9 @@ async def _record_once(leases: Leases, claimed: Claimed, outcome: Outcome) -> No
         again = outcome.handed_back is not None
         _log.info("run.handed_back", why=outcome.why_back, again=again)
         return
+    if outcome.deferral is not None and outcome.error is None:
+        await _defer(leases, claimed, outcome, outcome.deferral)
+        return
     ending = Ending(outcome.status, now, outcome.stats, outcome.error_type, outcome.error_message)
     outcome.fenced = not await store.finish(leases.pool, claimed, ending)
     tell = _log.info if outcome.status is RunStatus.SUCCESS else _log.warning
@@ -200,6 +208,35 @@ async def _record_once(leases: Leases, claimed: Claimed, outcome: Outcome) -> No
         **(outcome.stats or {}),
         exc_info=outcome.error if _unexpected(outcome.error) else None,
     )
+
+
+async def _defer(leases: Leases, claimed: Claimed, outcome: Outcome, deferral: Deferral) -> None:
+    outcome.handed_back = await store.defer(leases.pool, claimed, leases.clock(), deferral)
+    outcome.fenced = outcome.handed_back is None
+    _log.info(
+        "run.deferred",
+        until=deferral.until.isoformat(timespec="seconds"),
+        sources=deferral.sources,
+        why=deferral.why,
+        recorded=not outcome.fenced,
+    )
+
+
+def deferral(
+    claimed: Claimed, now: datetime, late: Mapping[str, tuple[datetime, str]]
+) -> Deferral | None:
+    """Whether the rest of a run waits for its `late` sources: name, until when, and why.
+
+    Not more than three times, and only if that leaves the schedule's next tick its time: a run that
+    is still open then would cost all its sources that tick. Else they fail with what they said.
+    """
+    latest = now + UNSCHEDULED if claimed.next_due is None else claimed.next_due - ELBOW_ROOM
+    possible = {name: told for name, told in late.items() if told[0] <= latest}
+    if claimed.deferrals >= DEFERRALS or not possible:
+        return None
+    until = max(until for until, _ in possible.values())
+    why = "; ".join(f"{name}: {reason}" for name, (_, reason) in possible.items())
+    return Deferral(until, tuple(possible), why)
 
 
 def _unexpected(error: BaseException | None) -> bool:

@@ -6,6 +6,7 @@ from app import arq_worker, config, log, queue, resources
 from app.errors import RollcallError
 from app.scheduling.schedule import Schedule
 from workers import catalogue, house
+from workers import prune as pruning
 from workers.ring import alarm_for, alarm_of, dispatch
 from workers.sweep import HEALTH, sweep, sweeps, tell_health
 
@@ -30,6 +31,7 @@ class Settings:
         alarm_of("dispatch", dispatch, Schedule.every(1)),
         alarm_of("sweep", sweep, sweeps(CONFIG.lease_seconds)),
         alarm_of("health", tell_health, HEALTH),
+        alarm_of("prune", pruning.prune, Schedule.every(3600), timeout=pruning.TIMEOUT),
     )
     on_startup = house.startup(CONFIG, URLS, DECLARED)
     on_shutdown = house.shutdown

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -11,15 +12,20 @@ import structlog
 from app import log
 from app.errors import Failure, Incomplete, Schema
 from app.fetch.client import Tally
+from app.fetch.retry import PATIENCE
 from app.messages import Partition, Raw, Request
 from app.records import Record, Rejected
 from app.resources import House
 from app.sources.base import Source
+from app.store import pages as store
 from app.store import progress
+from app.store.db import Connection
+from app.store.pages import Known
 from app.store.progress import Counts, SourceRow
 from app.store.runs import Claimed
-from app.words import RunStatus
+from app.words import FailureKind, RunStatus
 from workers.job import Job
+from workers.pages import Page, Pages
 from workers.together import together
 
 LARGE = 256 * 1024  # bytes; a larger page is read off the event loop
@@ -55,6 +61,25 @@ class _Walk:
             return None
         return Incomplete(f"{len(self.seen)} records where the site says there are {promised}")
 
+    def after(self, content: Known, counts: Counts) -> "_Walk":
+        return _Walk(
+            self.part,
+            self.counts.plus(counts),
+            self.seen | content.keys,
+            self.refused | content.refused,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Find:
+    """A page and what is in it; of an unchanged one only what is known, and nothing to store."""
+
+    page: Page
+    content: Known
+    kept: Sequence[Record] = ()
+    odd: Sequence[Rejected] = ()
+    packed: bytes | None = None
+
 
 class Drive:
     """Takes one source through its partitions, side by side as far as its limits go."""
@@ -70,8 +95,16 @@ class Drive:
         self._begun = row
         self._errors: dict[str, Any] = {}
         self._tally = Tally()
+        self._asked = Pages(house, claimed, source.name, self._tally)
         self._started = time.monotonic()
         self._turn = asyncio.Lock()  # a source's pages are committed one after the other
+        self.late: tuple[datetime, Failure] | None = None
+        """Until when the site is not to be asked, if that stopped the source, and what said so."""
+
+    @property
+    def row(self) -> SourceRow:
+        """The source's row as it stands."""
+        return self._row
 
     async def run(self) -> SourceRow:
         """Ask for everything that is not done yet; returns the source's row as it ended.
@@ -85,6 +118,7 @@ class Drive:
                 parts = await self._catalogue()
             except Failure as failure:
                 failed = failure
+                self._blame("catalogue", failure)
             self._row = replace(self._row, partitions=len(parts))
             gate = asyncio.Semaphore(self._source.limits.concurrency)
             todo = [part for part in parts if part.key not in self._row.done]
@@ -96,71 +130,99 @@ class Drive:
         asking = self._source.partitions()
         request, parts = _advance(asking, None)
         while request is not None:
-            raw = await self._ask(request, None, 1)
-            request, parts = _advance(asking, raw)
+            page = await self._asked.ask(request, None, 1)
+            await self._asked.keep(page)
+            request, parts = _advance(asking, page.raw)
+            if not all(part.key.isprintable() for part in parts or ()):
+                raise Schema("a part of the catalogue has no name", url=page.raw.url)
         return parts or ()
-
-    async def _ask(self, request: Request, part: Partition | None, page: int) -> Raw:
-        window = self._house.windows[self._source.name]
-        return await window.ask(request, partition=part, page=page, tally=self._tally)
 
     async def _partition(self, part: Partition, gate: asyncio.Semaphore) -> None:
         async with gate:
+            if self.late is not None:  # the site has asked for a longer pause than a slot is worth
+                self._errors[part.key] = _fault(self.late[1]) | {"attempts": 0}
+                return
             try:
                 await self._pages(_Walk(part))
             except Failure as failure:
-                self._errors[part.key] = _fault(failure)
-                _log.warning("partition.failed", partition=part.key, **_fault(failure))
+                self._blame(part.key, failure)
+
+    def _blame(self, what: str, failure: Failure) -> None:
+        self._errors[what] = _fault(failure)
+        _log.warning("partition.failed", partition=what, **_fault(failure))
+        if failure.retry_in is not None and failure.retry_in > PATIENCE:
+            until = self._house.clock() + timedelta(seconds=failure.retry_in)
+            self.late = self.late or (until, failure)
 
     async def _pages(self, walk: _Walk) -> None:
         asking = self._source.pages(walk.part)
         request, promised = _advance(asking, None)
-        page = 1
+        number = 1
         while request is not None:
-            raw = await self._ask(request, walk.part, page)
-            request, promised = _advance(asking, raw)
-            records = await _read(self._source, raw)
-            await self._commit(walk, raw, records, promised if request is None else MORE)
-            page += 1
+            page = await self._asked.ask(request, walk.part, number)
+            try:
+                request, promised = _advance(asking, page.raw)
+                records = [] if page.known else await _read(self._source, page.raw)
+            except Failure:
+                await self._asked.keep(page)  # a mended parser may read it yet
+                raise
+            find = await self._found(page, records)
+            await self._commit(walk, find, promised if request is None else MORE)
+            number += 1
         shortfall = walk.shortfall(promised)
         if shortfall is not None:
             raise shortfall
 
-    async def _commit(
-        self, walk: _Walk, raw: Raw, records: Sequence[Record], promised: int | None
-    ) -> None:
+    async def _found(self, page: Page, records: Sequence[Record]) -> _Find:
+        if page.known is not None:
+            return _Find(page, page.known)
         kept = [record for record in records if not isinstance(record, Rejected)]
         odd = [record for record in records if isinstance(record, Rejected)]
-        seen = walk.seen.union(self._job.key(record) for record in kept)
+        keys = frozenset(self._job.key(record) for record in kept)
         # A record may be kept although a part of it was refused: it is one record all the same.
-        refused = walk.refused.union(r.record_id or f"{raw.page}:{n}" for n, r in enumerate(odd))
+        names = (r.record_id or f"{page.raw.page}:{n}" for n, r in enumerate(odd))
+        content = page.found(keys, frozenset(names), len(odd))
+        return _Find(page, content, kept, odd, await self._asked.packed(page))
+
+    async def _commit(self, walk: _Walk, find: _Find, promised: int | None) -> None:
         async with self._turn:
             pool = self._house.pool
             async with pool.acquire() as connection, connection.transaction():
-                written = await self._job.write(
-                    connection, kept, raw.fetched_at, self._claimed.run_id
-                )
-                if odd:
-                    where = (self._source.name, walk.part.key, raw.page)
-                    await progress.reject(connection, self._claimed, where, odd)
-                page = Counts(
-                    pages=1,
-                    records=len(seen) - len(walk.seen),
-                    prices=written.prices,
-                    inserted=written.inserted,
-                    changed=written.changed,
-                    unchanged=written.unchanged,
-                    rejected=len(odd),
-                )
-                redone = _redone(page, self._row.redo)
-                page = page.plus(redone)
-                after = _Walk(walk.part, walk.counts.plus(page), seen, refused)
+                stored = await self._store(connection, walk.part, find)
+                counts = replace(stored, records=len(find.content.keys - walk.seen))
+                redone = _redone(counts, self._row.redo)
+                counts = counts.plus(redone)
+                after = walk.after(find.content, counts)
                 row = replace(
-                    self._row_after(page, after, promised), redo=self._row.redo.minus(redone)
+                    self._row_after(counts, after, promised), redo=self._row.redo.minus(redone)
                 )
-                await progress.write(connection, self._claimed, row, _named(self._job, page))
+                await progress.write(connection, self._claimed, row, _named(self._job, counts))
             self._row = row
-            walk.counts, walk.seen, walk.refused = after.counts, seen, refused
+            walk.counts, walk.seen, walk.refused = after.counts, after.seen, after.refused
+
+    async def _store(self, connection: Connection, part: Partition, find: _Find) -> Counts:
+        page, content = find.page, find.content
+        if page.known is not None:
+            prices = content.prices
+            seen = Counts(pages=1, pages_unchanged=1, prices=prices, unchanged=prices)
+            return replace(seen, rejected=content.rejected)
+        await store.alone(connection, page.fingerprint)
+        if find.packed is not None:
+            await self._asked.keep_with(connection, page, find.packed)
+        now, run_id = page.raw.fetched_at, self._claimed.run_id
+        written = await self._job.write(connection, find.kept, now, run_id)
+        if find.odd:
+            where = (self._source.name, part.key, page.raw.page)
+            await progress.reject(connection, self._claimed, where, find.odd)
+        await self._asked.remember(page, replace(content, prices=written.prices), connection)
+        return Counts(
+            pages=1,
+            prices=written.prices,
+            inserted=written.inserted,
+            changed=written.changed,
+            unchanged=written.unchanged,
+            rejected=len(find.odd),
+        )
 
     def _row_after(self, page: Counts, walk: _Walk, promised: int | None) -> SourceRow:
         row = replace(self._spent(), counts=self._row.counts.plus(page))
@@ -267,6 +329,8 @@ def _why(row: SourceRow, failed: Failure | None) -> tuple[str | None, str | None
         return failed.kind.value, str(failed)[:500]
     if not row.errors:
         return None, None
-    first = next(iter(row.errors.values()))
-    part = next(iter(row.errors))
+    # What is wrong at home explains the rest.
+    ours = (p for p, e in row.errors.items() if e["kind"] == FailureKind.LOCAL_NETWORK)
+    part = next(ours, next(iter(row.errors)))
+    first = row.errors[part]
     return first["kind"], f"{len(row.errors)} of {row.partitions} failed; {part}: {first['error']}"

@@ -11,7 +11,7 @@ from app import ledger, log
 from app.ledger import Declared, Queued
 from app.queue import enqueue_many
 from app.resources import House, ctx_house
-from app.scheduling.cronjob import ScheduleCron, alarm
+from app.scheduling.cronjob import RING_TIMEOUT, ScheduleCron, alarm
 from app.scheduling.schedule import Schedule
 from app.store import schedules
 from app.store.db import AWAY
@@ -47,7 +47,9 @@ def alarm_for(declared: Declared) -> ScheduleCron:
     return alarm_of(f"ring:{declared.key}", bell, schedule)
 
 
-def alarm_of(name: str, step: Step, schedule: Schedule) -> ScheduleCron:
+def alarm_of(
+    name: str, step: Step, schedule: Schedule, timeout: float = RING_TIMEOUT
+) -> ScheduleCron:
     """An alarm which rings in vain while Postgres or Redis is away: the next one makes it good."""
 
     async def rung(ctx: dict[str, Any]) -> None:
@@ -56,7 +58,7 @@ def alarm_of(name: str, step: Step, schedule: Schedule) -> ScheduleCron:
         except (RedisError, *AWAY) as error:
             _log.warning("alarm.in_vain", alarm=name, error=repr(error))
 
-    return alarm(name, rung, schedule)
+    return alarm(name, rung, schedule, timeout=timeout)
 
 
 async def dispatch(ctx: dict[str, Any]) -> None:

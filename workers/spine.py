@@ -18,6 +18,7 @@ from app.store import runs as store
 from app.store.db import AWAY
 from app.store.progress import SourceRow
 from app.store.runs import Claimed, Wanted
+from app.words import FailureKind
 from workers.drive import Drive, totals
 from workers.job import Job
 from workers.together import together
@@ -80,13 +81,19 @@ async def _asked_for(house: House, job: Job, arq_id: str, params: dict[str, Any]
 
 async def _scrape(house: House, job: Job, claimed: Claimed, outcome: runs.Outcome) -> None:
     sources = job.sources(house.config, job.understood(claimed.params))
-    rows = [await progress.begin(house.pool, claimed, source.name) for source in sources]
-    await progress.restart(house.pool, claimed, totals(job, rows))
-    ended = await together(
-        Drive(house, job, claimed, source, row).run()
-        for source, row in zip(sources, rows, strict=True)
-    )
-    _sum_up(outcome, job, ended)
+    # A run that was deferred has ended with some of its sources: those are not asked again.
+    ended = await progress.ended(house.pool, claimed) if claimed.deferrals else {}
+    drives = [
+        Drive(house, job, claimed, source, await progress.begin(house.pool, claimed, source.name))
+        for source in sources
+        if source.name not in ended
+    ]
+    begun = [*ended.values(), *(drive.row for drive in drives)]
+    await progress.restart(house.pool, claimed, totals(job, begun))
+    ended |= {row.source: row for row in await together(drive.run() for drive in drives)}
+    _sum_up(outcome, job, list(ended.values()))
+    late = {d.row.source: (d.late[0], str(d.late[1])[:500]) for d in drives if d.late is not None}
+    outcome.deferral = runs.deferral(claimed, house.clock(), late)
 
 
 def _sum_up(outcome: runs.Outcome, job: Job, rows: list[SourceRow]) -> None:
@@ -94,7 +101,9 @@ def _sum_up(outcome: runs.Outcome, job: Job, rows: list[SourceRow]) -> None:
     outcome.stats = totals(job, rows)
     faulty = [row for row in rows if row.error_kind]
     if faulty:
-        outcome.error_type = faulty[0].error_kind
+        kinds = [row.error_kind for row in faulty]
+        ours = FailureKind.LOCAL_NETWORK.value
+        outcome.error_type = ours if ours in kinds else kinds[0]
         outcome.error_message = "; ".join(f"{row.source}: {row.error_message}" for row in faulty)
 
 
@@ -103,6 +112,9 @@ async def _afterwards(house: House, claimed: Claimed, outcome: runs.Outcome) -> 
     with suppress(RedisError, *AWAY):  # a sweep makes good for either
         if again is not None:
             job_id = f"run:{again.run_id}:{again.attempt}"
-            await enqueue(house.redis, again.job, str(again.run_id), job_id=job_id)
+            until = outcome.deferral.until if outcome.deferral else None
+            await enqueue(
+                house.redis, again.job, str(again.run_id), job_id=job_id, defer_until=until
+            )
         elif claimed.schedule_key is not None:
             await publish.job(house.pool, house.redis, claimed.schedule_key)

@@ -18,6 +18,7 @@ _LOOKED_AT = 1_000
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})
 _RETRIED = frozenset({408, 425})
+_CONDITIONS = frozenset({"if-none-match", "if-modified-since"})
 _CHALLENGES = ("x-amzn-waf-action", "cf-mitigated")
 _BY_STATUS: dict[int, type[Failure]] = {401: Auth, 403: Blocked, 429: RateLimited}
 _TOLD_SECRET = re.compile(
@@ -42,9 +43,11 @@ def fault(answer: Answer, request: Request, now: datetime) -> Failure | None:
     """Why `answer` is not what `request` asked for, or None. `now` is aware: Retry-After dates."""
     if any(name in answer.headers for name in _CHALLENGES):
         return _of(Blocked, answer, f"a challenge instead of data (HTTP {answer.status})")
+    if answer.status == HTTPStatus.NOT_MODIFIED:
+        return None if _conditional(request) else _of(Schema, answer, "HTTP 304 nobody asked for")
     if not httpx.codes.is_success(answer.status):
         return _refusal(answer, request, now)
-    if not answer.body.strip():
+    if not answer.body or answer.body.isspace():
         return _emptiness(answer, request)
     return _disguise(answer, request) if "json" in request.accept else None
 
@@ -74,6 +77,10 @@ def next_hop(request: Request, answer: Answer) -> Request | None:
         method=request.method if kept else "GET",
         body=request.body if kept else None,
     )
+
+
+def _conditional(request: Request) -> bool:
+    return any(name.lower() in _CONDITIONS for name in request.headers)
 
 
 def _refusal(answer: Answer, request: Request, now: datetime) -> Failure:

@@ -26,7 +26,7 @@ async def read(response: httpx.Response, limit: int) -> bytes:
     """
     raw = await _gather(response, limit)
     encoding = response.headers.get("content-encoding", "").strip().lower()
-    if len(raw) <= INLINE:
+    if len(raw) <= INLINE or encoding in _PLAIN:
         return decode(raw, encoding, limit)
     return await asyncio.to_thread(decode, raw, encoding, limit)
 

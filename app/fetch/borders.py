@@ -41,3 +41,12 @@ def _garbled(cause: aiohttp.ClientResponseError, url: str) -> Failure:
 
 def _named(message: str, cause: BaseException) -> str:
     return f"{message} ({type(cause).__name__})"
+
+
+def unreached(failure: BaseException | None) -> bool:
+    """Whether `failure`, one of ours, means that no connection was made at all."""
+    error = failure.__cause__ if isinstance(failure, Network | Timeout) else None
+    cause = (error.__cause__ if isinstance(error, httpx.HTTPError) else None) or error
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return False
+    return isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)

@@ -3,20 +3,21 @@
 import asyncio
 import random
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from app.errors import Failure, HttpStatus, RateLimited
+from app.errors import Blocked, Failure, HttpStatus, Network, RateLimited, Timeout
 from app.fetch import answers, body, retry, urls
 from app.fetch.answers import Answer
 from app.fetch.borders import FOREIGN, translated
-from app.fetch.limiter import Limiter
+from app.fetch.guard import Guard
+from app.fetch.lean import LeanClient
+from app.fetch.limiter import Limiter, Pass, Verdict
 from app.log import logger
 from app.messages import Limits, Partition, Raw, Request
 
@@ -27,14 +28,19 @@ HOPS = 5
 HEADER = 16_384
 _ERROR_PAGE = 16_384
 _ERROR_PAGE_SECONDS = 5.0
-_THROTTLES = frozenset({429, 503})
+_RESTED: dict[str, type[Failure]] = {
+    kind.kind.value: kind for kind in (Network, Timeout, Blocked, HttpStatus)
+}
 
 _log = logger("fetch")
 
 
 @dataclass(slots=True)
 class Tally:
-    """What asking has cost so far. `bytes` are as received, `throttled_ms` was spent waiting."""
+    """What asking has cost so far. `bytes` are as received.
+
+    `throttled_ms` was spent waiting for a slot or for the rate; the pauses before retries are not.
+    """
 
     requests: int = 0
     retries: int = 0
@@ -43,33 +49,48 @@ class Tally:
 
 
 def open_client(
-    config_user_agent: str, *, concurrency: int, ssl_context: ssl.SSLContext | None = None
+    config_user_agent: str,
+    *,
+    concurrency: int,
+    ssl_context: ssl.SSLContext | None = None,
+    guard: Guard | None = None,
 ) -> httpx.AsyncClient:
     """A pooled client for one source; close it. Hand in one `ssl_context` for all: it is costly.
 
-    On aiohttp's connector: httpx's own pool stays clogged after many cancelled requests.
+    On aiohttp's connector: httpx's own pool stays clogged after many cancelled requests. With a
+    `guard`, for addresses that users supply, asking for a private one raises Unsafe.
     """
     context = ssl_context or httpx.create_ssl_context(trust_env=False)
+    connector = aiohttp.TCPConnector if guard is None else guard.connector
 
     def session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=concurrency, keepalive_timeout=KEEP_ALIVE, ssl=context
-            ),
+            connector=connector(limit=concurrency, keepalive_timeout=KEEP_ALIVE, ssl=context),
             cookie_jar=aiohttp.DummyCookieJar(),
             max_line_size=HEADER,
             max_field_size=HEADER,
             trust_env=False,
         )
 
-    return httpx.AsyncClient(
-        transport=AiohttpTransport(verify=context, trust_env=False, client=session),
-        headers={"user-agent": config_user_agent, "accept-encoding": "gzip, deflate"},
+    return LeanClient(
+        AiohttpTransport(verify=context, trust_env=False, client=session),
+        headers={
+            "accept": Request("").accept,
+            "user-agent": config_user_agent,
+            "accept-encoding": "gzip, deflate",
+        },
         timeout=httpx.Timeout(READ, connect=CONNECT, pool=None),
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # a scrape remembers nothing
-        trust_env=False,
-        follow_redirects=False,
     )
+
+
+@dataclass(slots=True)
+class _Asking:
+    """How one page has been asked for so far."""
+
+    tally: Tally
+    attempt: int = 1
+    last: Failure | None = None
+    may_retry: bool = True
 
 
 def _now() -> datetime:
@@ -92,67 +113,74 @@ class Window:
     clock: Callable[[], datetime] = field(default=_now, kw_only=True)
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, kw_only=True)
     rng: Callable[[], float] = field(default=random.random, kw_only=True)
-    _gate: asyncio.Semaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._gate = asyncio.Semaphore(self.limits.concurrency)
 
     async def ask(
         self, request: Request, *, partition: Partition | None, page: int, tally: Tally
     ) -> Raw:
         """One page, asked for up to three times.
 
-        Raises a Failure with its `attempts` if there is no answer to be had; RateLimited with
-        `retry_in` if having it would take a wait longer than 30 s.
+        Raises a Failure with its `attempts` if there is no answer to be had. If that could be had
+        after a wait longer than 30 s, it is RateLimited or what a resting host failed with last,
+        and `retry_in` is that wait.
         """
-        attempt = 1
+        asking = _Asking(tally)
         while True:
             try:
-                answer = await self._attempt(request, tally)
+                answer = await self._attempt(request, asking)
                 break
             except Failure as failure:
-                failure.attempts = attempt
-                wait = retry.pause(failure, attempt, self.rng())
-                if wait > retry.PATIENCE:
-                    raise _postponed(failure) from failure.__cause__
-                if not retry.helps(failure, request.method, attempt):
-                    raise
-                self._log_retry(failure, wait)
+                wait = self._patience(failure, request, asking)
             await self.sleep(wait)
-            attempt += 1
+            asking.attempt += 1
             tally.retries += 1
+        shown = urls.public(answer.url)
         _log.debug(
             "fetch.page",
             source=self.source,
             status=answer.status,
             bytes=len(answer.body),
-            attempt=attempt,
-            url=urls.public(answer.url),
+            attempt=asking.attempt,
+            url=shown,
         )
         return Raw(
             body=answer.body,
             status=answer.status,
-            url=urls.public(answer.url),
+            url=shown,
             headers=answer.headers,
             fetched_at=self.clock(),
             partition=partition,
             page=page,
         )
 
-    async def _attempt(self, request: Request, tally: Tally) -> Answer:
+    def _patience(self, failure: Failure, request: Request, asking: _Asking) -> float:
+        """Seconds to sleep before asking again. Raises `failure`, or as it is told, if not."""
+        failure.attempts = asking.attempt
+        wait = retry.pause(failure, asking.attempt, self.rng())
+        if wait > retry.PATIENCE:
+            raise _postponed(failure) from failure.__cause__
+        if not retry.helps(failure, request.method, asking.attempt):
+            raise failure
+        if not asking.may_retry:
+            raise _unretried(failure) from failure.__cause__
+        asking.last = failure
+        self._log_retry(failure, wait)
+        return wait
+
+    async def _attempt(self, request: Request, asking: _Asking) -> Answer:
         left = self.deadline
         clock = asyncio.get_running_loop().time
         hop = request
         for _ in range(HOPS + 1):
             outgoing = self._outgoing(hop)
-            async with self._gate:
-                await self._turn(outgoing.url, tally)
+            passed = await self._enter(outgoing.url, asking)
+            try:
+                await self._turn(passed.wait, asking.tally)
                 began = clock()
-                answer = await self._exchange(outgoing, left, tally)
+                answer, following = await self._heeded(passed, hop, outgoing, (left, asking.tally))
                 left -= clock() - began
-            following = answers.next_hop(hop, answer)
+            finally:
+                self.limiter.free(passed)
             if following is None:
-                await self._judge(answer, hop)
                 return answer
             hop = following
         raise HttpStatus(f"more than {HOPS} redirects", url=urls.public(hop.url))
@@ -163,7 +191,7 @@ class Window:
                 hop.method,
                 hop.url,
                 params=hop.params or None,
-                headers={"accept": hop.accept, **hop.headers},
+                headers=self._headers(hop),
                 content=hop.body,
             )
         except FOREIGN as error:
@@ -171,17 +199,63 @@ class Window:
         urls.vet(outgoing.url)
         return outgoing
 
-    async def _turn(self, url: httpx.URL, tally: Tally) -> None:
-        wait = await self.limiter.reserve(urls.host_key(url), self.limits)
-        if wait > retry.PATIENCE:
-            raise RateLimited(
-                f"{url.host} is not to be asked for another {wait:.0f} s",
-                url=urls.public(str(url)),
-                retry_in=wait,
+    def _headers(self, hop: Request) -> Mapping[str, str] | None:
+        # Merging headers is costly, and what most sources accept is the client's own default.
+        if self.client.headers.get("accept") == hop.accept:
+            return hop.headers or None
+        return {"accept": hop.accept, **hop.headers}
+
+    async def _enter(self, url: httpx.URL, asking: _Asking) -> Pass:
+        host, tally = urls.host_key(url), asking.tally
+        while True:
+            passed = await self.limiter.enter(host, self.limits, again=asking.last is not None)
+            tally.throttled_ms += round(passed.queued * 1000)
+            if passed.verdict is not Verdict.RESTING or passed.wait > retry.PATIENCE:
+                break
+            await self._turn(passed.wait, tally)
+        asking.may_retry = passed.may_retry
+        if passed.verdict is Verdict.GO:
+            return passed
+        if passed.verdict is Verdict.SPENT and asking.last is not None:
+            raise _unretried(asking.last) from asking.last.__cause__
+        raise self._refused(passed, url)
+
+    def _refused(self, passed: Pass, url: httpx.URL) -> Failure:
+        if passed.verdict is Verdict.RESTING:
+            until = self.clock() + timedelta(seconds=passed.wait)
+            kind = _RESTED.get(passed.kind, Network)
+            message = (
+                f"{url.host} failed too often ({kind.kind}) and rests until {until:%H:%M:%S} UTC"
             )
+            return kind(message, url=urls.public(str(url)), retry=False, retry_in=passed.wait)
+        message = f"{url.host} is not to be asked for another {passed.wait:.0f} s"
+        return RateLimited(message, url=urls.public(str(url)), retry_in=passed.wait)
+
+    async def _turn(self, wait: float, tally: Tally) -> None:
         if wait > 0:
             tally.throttled_ms += round(wait * 1000)
             await self.sleep(wait)
+
+    async def _heeded(
+        self, passed: Pass, hop: Request, outgoing: httpx.Request, bounds: tuple[float, Tally]
+    ) -> tuple[Answer, Request | None]:
+        """The answer and where it points, if elsewhere. Raises what the limiter makes of a failure.
+
+        `bounds`: the seconds left, and where to count.
+        """
+        try:
+            answer = await self._exchange(outgoing, *bounds)
+            following = answers.next_hop(hop, answer)
+            failure = None if following else answers.fault(answer, hop, self.clock())
+        except Failure as error:
+            raise await self._told(passed, error) from error.__cause__
+        if failure is not None:
+            raise await self._told(passed, failure)
+        await self.limiter.heed(passed, None)
+        return answer, following
+
+    async def _told(self, passed: Pass, failure: Failure) -> Failure:
+        return await self.limiter.heed(passed, failure) or failure
 
     async def _exchange(self, outgoing: httpx.Request, left: float, tally: Tally) -> Answer:
         tally.requests += 1
@@ -206,16 +280,6 @@ class Window:
             content = await _error_page(response)
         return Answer(response.status_code, str(response.url), dict(response.headers), content)
 
-    async def _judge(self, answer: Answer, hop: Request) -> None:
-        host = urls.host_key(httpx.URL(answer.url))
-        failure = answers.fault(answer, hop, self.clock())
-        if failure is None:
-            await self.limiter.clean(host)
-            return
-        if failure.status in _THROTTLES:
-            await self.limiter.penalise(host, failure.retry_in or 0.0)
-        raise failure
-
     def _log_retry(self, failure: Failure, wait: float) -> None:
         _log.warning(
             "fetch.retry",
@@ -238,10 +302,17 @@ async def _error_page(response: httpx.Response) -> bytes:
 
 
 def _postponed(failure: Failure) -> Failure:
-    if isinstance(failure, RateLimited):
+    if isinstance(failure, RateLimited) or not failure.retry:
         return failure
     late = RateLimited(
         str(failure), status=failure.status, url=failure.url, retry_in=failure.retry_in
     )
     late.attempts = failure.attempts
     return late
+
+
+def _unretried(failure: Failure) -> Failure:
+    message = f"{failure}; not asked again, for this hour's retries of the host are used up"
+    final = type(failure)(message, status=failure.status, url=failure.url, retry=False)
+    final.attempts = failure.attempts
+    return final

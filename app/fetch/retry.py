@@ -1,6 +1,8 @@
 """Whether and when to ask again. Pure: the failure, the attempt and a chance come in."""
 
 import re
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -9,6 +11,9 @@ from app.errors import Failure
 ATTEMPTS = 3
 PATIENCE = 30.0  # seconds; a longer wait is not slept in a worker's slot
 LONGEST = 3_600.0  # seconds; what a site may ask of us at once
+SHARE = 0.1  # of a host's requests in an hour may be retries
+FLOOR = 10  # retries in an hour that even a host which is seldom asked may have
+HOUR = 3_600.0
 _BASE = 1.0
 _IDEMPOTENT = frozenset({"GET", "HEAD"})
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
@@ -44,3 +49,37 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return min(max(seconds, 0.0), LONGEST)
+
+
+class Budget:
+    """How many retries each host has left in this hour, as one process counts them.
+
+    `clock` is in seconds; its hours begin when it says a multiple of 3600.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._hour = -1
+        self._counts: dict[str, tuple[int, int]] = {}
+
+    def left(self, host: str) -> bool:
+        """Whether `host` may be asked again."""
+        asked, again = self._counted(host)
+        return again < allowed(asked)
+
+    def count(self, host: str, *, again: bool) -> None:
+        """A request to `host` is under way; `again`: it is a retry."""
+        asked, so_far = self._counted(host)
+        self._counts[host] = (asked + 1, so_far + again)
+
+    def _counted(self, host: str) -> tuple[int, int]:
+        hour = int(self._clock() // HOUR)
+        if hour != self._hour:
+            self._hour = hour
+            self._counts.clear()
+        return self._counts.get(host, (0, 0))
+
+
+def allowed(asked: int) -> int:
+    """How many retries `asked` requests of one hour allow."""
+    return max(FLOOR, int(asked * SHARE))

@@ -48,7 +48,8 @@ def public(url: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     query = re.sub(r"[^&;]+", _masked, parts.query)
     shown = urlunsplit((parts.scheme, host, parts.path, query, ""))
-    return "".join(c for c in shown[:SHOWN] if c.isprintable())
+    shown = shown[:SHOWN]
+    return shown if shown.isprintable() else "".join(c for c in shown if c.isprintable())
 
 
 def is_secret(name: str) -> bool:

@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 from app.models.odds import OddsEventRow, OddsPriceChangeRow, OddsPriceRow
+from app.models.pages import PageValidatorRow, RawBodyRow, RawPageRow
 from app.models.runs import RejectedRow, RunEventRow, RunRow, RunSourceRow, WorkerBeatRow
 from app.models.schedules import ScheduleRow, ScheduleVersionRow, TickGapRow, TickRow
 
@@ -10,6 +11,9 @@ __all__ = [
     "OddsEventRow",
     "OddsPriceChangeRow",
     "OddsPriceRow",
+    "PageValidatorRow",
+    "RawBodyRow",
+    "RawPageRow",
     "RejectedRow",
     "RunEventRow",
     "RunRow",

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     Text,
     text,
@@ -73,6 +74,10 @@ class RunRow(SQLModel, table=True):
     lease_expires_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     worker: str | None = None
     queued_at: datetime = Field(sa_column=instant())
+    not_before: datetime | None = Field(default=None, sa_column=instant(null=True))
+    deferrals: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default=text("0"))
+    )
     started_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     completed_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     duration_seconds: float | None = None

@@ -13,9 +13,13 @@ from app.words import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was read and written. `prices` is 0 for sources that have none."""
+    """What was read and written. `prices` is 0 for sources that have none.
+
+    `pages_unchanged` of the `pages` were neither read nor written, but their records count.
+    """
 
     pages: int = 0
+    pages_unchanged: int = 0
     records: int = 0
     prices: int = 0
     inserted: int = 0
@@ -32,7 +36,16 @@ class Counts:
         return Counts(**{name: getattr(self, name) - getattr(other, name) for name in NAMES})
 
 
-NAMES = ("pages", "records", "prices", "inserted", "changed", "unchanged", "rejected")
+NAMES = (
+    "pages",
+    "pages_unchanged",
+    "records",
+    "prices",
+    "inserted",
+    "changed",
+    "unchanged",
+    "rejected",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +100,11 @@ UPDATE runs SET stats = stats || coalesce((
 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
 
+ENDED = """
+SELECT * FROM run_sources
+WHERE execution_id = $1 AND status IN ('success', 'partial_failure', 'failure')
+"""
+
 RESTART = """
 UPDATE runs SET stats = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
@@ -121,6 +139,24 @@ async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
         done=tuple(row["done"]),
         done_counts=done,
         redo=redo,
+    )
+
+
+async def ended(pool: Pool, claimed: Claimed) -> dict[str, SourceRow]:
+    """The sources that earlier attempts of the run have ended with, by name, as they ended."""
+    rows = await pool.fetch(ENDED, claimed.run_id)
+    return {row["source"]: _ended(dict(row)) for row in rows}
+
+
+def _ended(row: dict[str, Any]) -> SourceRow:
+    extra: dict[str, int] = row["counts"]
+    return SourceRow(
+        source=row["source"],
+        status=RunStatus(row["status"]),
+        partitions=row["partitions"],
+        counts=Counts(**{name: row.get(name, extra.get(name, 0)) for name in NAMES}),
+        error_kind=row["error_kind"],
+        error_message=row["error_message"],
     )
 
 
@@ -160,7 +196,7 @@ async def write(
         row.errors,
         list(row.done),
         {name: getattr(row.done_counts, name) for name in NAMES},
-        {"prices": counts.prices},
+        {"prices": counts.prices, "pages_unchanged": counts.pages_unchanged},
     )
     _fenced(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
 
@@ -182,6 +218,6 @@ async def reject(
         claimed.run_id,
         *where,
         [r.record_id for r in rejected],
-        [r.reason for r in rejected],
+        [r.reason.replace("\0", " ") for r in rejected],
         [r.data for r in rejected],
     )

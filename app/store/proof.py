@@ -66,7 +66,8 @@ STUCK = """
 SELECT count(*) FROM runs
 WHERE schedule_id = $1 AND (
   (status = 'running' AND lease_expires_at < $2::timestamptz - interval '1 minute')
-  OR (status = 'queued' AND queued_at < $2::timestamptz - interval '5 minutes'))
+  OR (status = 'queued'
+      AND coalesce(not_before, queued_at) < $2::timestamptz - interval '5 minutes'))
 """
 
 TICK = """

@@ -25,6 +25,17 @@ class Claimed:
     trigger: str
     started_at: datetime
     requested_by: str | None
+    deferrals: int = 0
+    next_due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """That the rest of a run waits, until when, for which of its sources, and why."""
+
+    until: datetime
+    sources: tuple[str, ...]
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +69,16 @@ CLAIM = """
 WITH claimed AS (
   UPDATE runs SET status = 'running', lease_epoch = lease_epoch + 1,
                   lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second',
-                  worker = $2, started_at = coalesce(started_at, $3)
+                  worker = $2, started_at = coalesce(started_at, $3), not_before = NULL
   WHERE execution_id = $1 AND status = 'queued'
   RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
-            scheduled_for, trigger, started_at, requested_by
+            scheduled_for, trigger, started_at, requested_by, deferrals
 ), told AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker)
   SELECT execution_id, $3, 'started', attempt, $2 FROM claimed
 )
 SELECT c.execution_id, c.job, c.lease_epoch, c.attempt, c.params, c.timeout_seconds, s.key,
-       c.scheduled_for, c.trigger, c.started_at, c.requested_by
+       c.scheduled_for, c.trigger, c.started_at, c.requested_by, c.deferrals, s.due_at
 FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
 """
 
@@ -108,6 +119,22 @@ WITH back AS (
 SELECT execution_id, job, attempt FROM back
 """
 
+DEFER = """
+WITH back AS (
+  UPDATE runs SET status = 'queued', attempt = attempt + 1, deferrals = deferrals + 1,
+                  queued_at = $3, not_before = $4, lease_expires_at = NULL
+  WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+  RETURNING execution_id, job, attempt, worker
+), told AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
+  SELECT execution_id, $3, 'deferred', attempt - 1, worker, $6 FROM back
+), reopened AS (
+  UPDATE run_sources s SET status = 'queued' FROM back
+  WHERE s.execution_id = back.execution_id AND s.source = ANY ($5::text[])
+)
+SELECT execution_id, job, attempt FROM back
+"""
+
 # SKIP LOCKED: two sweeps at once share the work instead of waiting for each other.
 TAKE_UP_EXPIRED = """
 WITH expired AS (
@@ -144,7 +171,8 @@ SELECT execution_id, job, attempt, status FROM moved
 
 WAITING = """
 SELECT execution_id, job, attempt FROM runs
-WHERE status = 'queued' AND queued_at < $1 ORDER BY queued_at LIMIT $2
+WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
+ORDER BY queued_at LIMIT $2
 """
 
 REQUEUE = """
@@ -253,6 +281,20 @@ async def hand_back(pool: Pool, claimed: Claimed, now: datetime, why: str) -> Wa
     return None if row is None else Waiting(*row)
 
 
+async def defer(pool: Pool, claimed: Claimed, now: datetime, deferral: Deferral) -> Waiting | None:
+    """Queue the run again, not to start before the deferral's end; None if fenced off meanwhile."""
+    row = await pool.fetchrow(
+        DEFER,
+        claimed.run_id,
+        claimed.epoch,
+        now,
+        deferral.until,
+        list(deferral.sources),
+        f"until {deferral.until:%Y-%m-%d %H:%M:%S} UTC: {deferral.why}"[:2_000],
+    )
+    return None if row is None else Waiting(*row)
+
+
 async def take_up_expired(
     pool: Pool, now: datetime, limit: int = 500
 ) -> tuple[list[Waiting], list[UUID]]:
@@ -263,7 +305,7 @@ async def take_up_expired(
 
 
 async def waiting(pool: Pool, before: datetime, limit: int = 2_000) -> list[Waiting]:
-    """Runs that have been queued since before `before`, the oldest first."""
+    """Runs that have been queued, and free to start, since before `before`, the oldest first."""
     return [Waiting(*row) for row in await pool.fetch(WAITING, before, limit)]
 
 

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from app.fetch.limiter import LocalLimiter, RedisLimiter
+from app.errors import Failure, RateLimited
+from app.fetch.limiter import Limiter, LocalLimiter, Pass, RedisLimiter, Verdict
+from app.fetch.rates import Rates
 from app.messages import Limits
 
 HOST = "a.test:443"
@@ -41,15 +43,15 @@ gaps = st.lists(st.sampled_from([0.0, 0.01, 0.3, 1.0, 20.0]), max_size=40)
 
 
 @given(gaps, st.sampled_from([0.5, 2.0, 7.0]), st.integers(1, 5), st.sampled_from([0.0, 1.0, 30.0]))
-async def test_no_window_holds_more_than_rate_and_burst(
+def test_no_window_holds_more_than_rate_and_burst(
     gaps: list[float], rate: float, burst: int, patience: float
 ) -> None:
     clock, limits = Clock(), Limits(rate=rate, burst=burst, concurrency=1)
-    limiter = LocalLimiter(clock)
+    rates = Rates(clock)
     starts: list[float] = []
     for gap in gaps:
         clock.now += gap
-        wait = await limiter.reserve(HOST, limits, patience=patience)
+        wait = rates.reserve(HOST, limits, patience=patience)
         if wait <= patience:
             starts.append(clock.now + wait)
 
@@ -59,37 +61,52 @@ async def test_no_window_holds_more_than_rate_and_burst(
 @given(
     st.lists(st.tuples(st.sampled_from([0.0, 0.01, 0.3, 1.0, 20.0]), st.booleans()), max_size=40)
 )
-async def test_nothing_starts_in_a_cool_down_and_no_error_speeds_anything_up(
+def test_nothing_starts_in_a_cool_down_and_no_error_speeds_anything_up(
     steps: list[tuple[float, bool]],
 ) -> None:
     clock, limits = Clock(), Limits(rate=2, burst=3, concurrency=1)
-    limiter, plain = LocalLimiter(clock), LocalLimiter(clock)
+    rates, plain = Rates(clock), Rates(clock)
     closed = 0.0
     for gap, refused in steps:
         clock.now += gap
         if refused:
-            await limiter.penalise(HOST, 5.0)
+            rates.penalise(HOST, 5.0)
             closed = clock.now + 5.0
-        wait = await limiter.reserve(HOST, limits, patience=1e9)
+        wait = rates.reserve(HOST, limits, patience=1e9)
 
         assert clock.now + wait >= closed - 1e-6
-        assert wait >= await plain.reserve(HOST, limits, patience=1e9) - 1e-6
+        assert wait >= plain.reserve(HOST, limits, patience=1e9) - 1e-6
 
 
-LIMITS = Limits(rate=10, burst=1, concurrency=1)
+LIMITS = Limits(rate=10, burst=1, concurrency=1_000)
 
 
-async def local_or_shared(kind: str, redis: Redis, clock: Clock) -> LocalLimiter | RedisLimiter:
+def local_or_shared(kind: str, redis: Redis, clock: Clock) -> Limiter:
     return LocalLimiter(clock) if kind == "local" else RedisLimiter(redis)
+
+
+async def waited(
+    limiter: Limiter, limits: Limits = LIMITS, *, host: str = HOST, patience: float = 30.0
+) -> float:
+    """How long the limiter says to wait; the request itself takes no time."""
+    passed = await limiter.enter(host, limits, patience=patience)
+    if passed.verdict is Verdict.GO:
+        limiter.free(passed)
+    return passed.wait
+
+
+async def told(limiter: Limiter, failure: Failure | None, times: int = 1) -> None:
+    for _ in range(times):
+        await limiter.heed(Pass(HOST, Verdict.GO), failure)
 
 
 @pytest.mark.parametrize("kind", ["local", "shared"])
 async def test_a_refusal_leaves_no_debt(kind: str, redis: Redis) -> None:
-    limiter = await local_or_shared(kind, redis, Clock())
+    limiter = local_or_shared(kind, redis, Clock())
     slow = Limits(rate=0.01, burst=1, concurrency=1)
-    await limiter.reserve(HOST, slow)
+    await waited(limiter, slow)
 
-    refused = [await limiter.reserve(HOST, slow) for _ in range(3)]
+    refused = [await waited(limiter, slow) for _ in range(3)]
 
     assert refused == pytest.approx([100, 100, 100], abs=2)
 
@@ -98,24 +115,20 @@ async def test_a_refusal_leaves_no_debt(kind: str, redis: Redis) -> None:
 async def test_a_throttled_host_is_asked_half_as_often_and_comes_back_by_clean_answers(
     kind: str, redis: Redis
 ) -> None:
-    limiter = await local_or_shared(kind, redis, Clock())
+    limiter = local_or_shared(kind, redis, Clock())
+    slow_down = RateLimited("slow down", status=429)
 
     async def interval() -> float:
-        first = await limiter.reserve(HOST, LIMITS, patience=1e6)
-        return await limiter.reserve(HOST, LIMITS, patience=1e6) - first
+        await waited(limiter, patience=1e6)  # has what was learnt before
+        first = await waited(limiter, patience=1e6)
+        return await waited(limiter, patience=1e6) - first
 
     before = await interval()
-    await limiter.penalise(HOST, 0.0)
-    await limiter.penalise(HOST, 0.0)  # was under way together with the first
-    await limiter.reserve(HOST, LIMITS, patience=1e6)
+    await told(limiter, slow_down, 2)  # the second was under way together with the first
     slowed = await interval()
-    for _ in range(20):
-        await limiter.clean(HOST)
-    await limiter.reserve(HOST, LIMITS, patience=1e6)
+    await told(limiter, None, 20)
     eased = await interval()
-    for _ in range(20 * 20):
-        await limiter.clean(HOST)
-    await limiter.reserve(HOST, LIMITS, patience=1e6)
+    await told(limiter, None, 20 * 20)
     healed = await interval()
 
     assert [before, slowed, eased, healed] == pytest.approx([0.1, 0.2, 0.19, 0.1], abs=0.008)
@@ -124,10 +137,51 @@ async def test_a_throttled_host_is_asked_half_as_often_and_comes_back_by_clean_a
 async def test_a_cool_down_is_seen_by_every_worker(redis: Redis) -> None:
     one, other = RedisLimiter(redis), RedisLimiter(redis)
 
-    await one.penalise(HOST, 60.0)
+    await told(one, RateLimited("slow down", status=429, retry_in=60.0))
 
-    assert await other.reserve(HOST, LIMITS) == pytest.approx(60, abs=1)
-    assert await other.reserve("b.test:443", LIMITS) == 0
+    assert await waited(other) == pytest.approx(60, abs=1)
+    assert await waited(other, host="b.test:443") == 0
+
+
+@pytest.mark.parametrize("kind", ["local", "shared"])
+async def test_one_request_in_ten_may_be_a_retry_and_ten_in_any_case(
+    kind: str, redis: Redis
+) -> None:
+    limiter = local_or_shared(kind, redis, Clock())
+    fast = Limits(rate=1e6, burst=1_000, concurrency=1_000)
+
+    async def retried() -> list[Verdict]:
+        return [(await limiter.enter(HOST, fast, again=True)).verdict for _ in range(16)]
+
+    at_first = await retried()
+    for _ in range(149 - 10):
+        await limiter.enter(HOST, fast)
+    passed = await limiter.enter(HOST, fast)
+    later = await retried()
+    elsewhere = await limiter.enter("b.test:443", fast, again=True)
+
+    assert [at_first.count(Verdict.GO), later.count(Verdict.GO)] == [10, 5]
+    assert set(at_first[10:]) == {Verdict.SPENT}
+    assert passed.may_retry
+    assert elsewhere.verdict is Verdict.GO
+
+
+async def test_retries_of_all_workers_are_counted_together_until_the_hour_is_over(
+    redis: Redis,
+) -> None:
+    late = 0.0
+    fast = Limits(rate=1e6, burst=1_000, concurrency=1_000)
+    workers = [RedisLimiter(redis, ahead=lambda: late) for _ in range(3)]
+
+    async def retried() -> int:
+        passes = [await workers[n % 3].enter(HOST, fast, again=True) for n in range(15)]
+        return [passed.verdict for passed in passes].count(Verdict.GO)
+
+    first, second = await retried(), await retried()
+    late = 3_600.0
+    next_hour = await retried()
+
+    assert (first, second, next_hour) == (10, 0, 10)
 
 
 WORKER = """
@@ -139,12 +193,13 @@ from app.messages import Limits
 async def main(path, rate, burst, count):
     async with Redis(unix_socket_path=path) as redis:
         limiter = RedisLimiter(redis)
-        limits = Limits(rate=float(rate), burst=int(burst), concurrency=1)
+        limits = Limits(rate=float(rate), burst=int(burst), concurrency=100)
         for _ in range(int(count)):
             before = time.monotonic()
-            wait = await limiter.reserve("a.test:443", limits)
-            await asyncio.sleep(max(before + wait - time.monotonic(), 0))
-            print(before, time.monotonic(), wait)
+            passed = await limiter.enter("a.test:443", limits)
+            await asyncio.sleep(max(before + passed.wait - time.monotonic(), 0))
+            print(before, time.monotonic(), passed.wait)
+            limiter.free(passed)
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -175,7 +230,7 @@ async def test_workers_in_processes_of_their_own_keep_one_budget(
 async def test_many_tasks_on_connections_of_their_own_are_granted_exactly_the_budget(
     redis: Redis, redis_socket: str
 ) -> None:
-    limits = Limits(rate=10, burst=4, concurrency=1)
+    limits = Limits(rate=10, burst=4, concurrency=100)
     grants: list[float] = []
 
     async def worker() -> None:
@@ -183,7 +238,7 @@ async def test_many_tasks_on_connections_of_their_own_are_granted_exactly_the_bu
             limiter = RedisLimiter(own)
             for _ in range(10):
                 before = time.monotonic()
-                wait = await limiter.reserve(HOST, limits)
+                wait = await waited(limiter, limits)
                 grants.append((before + time.monotonic()) / 2 + wait)
 
     await asyncio.gather(*(worker() for _ in range(8)))
@@ -203,17 +258,17 @@ async def test_without_redis_each_worker_keeps_to_its_share(
         os.symlink(redis_socket, way)  # noqa: PTH211 - no path of pathlib's in async code
         async with Redis(unix_socket_path=way) as own:
             limiter = RedisLimiter(own, clock=clock)
-            await RedisLimiter(redis).reserve(HOST, LIMITS)
-            await limiter.reserve(HOST, LIMITS)  # now it knows that there are two
+            await waited(RedisLimiter(redis))
+            await waited(limiter)  # now it knows that there are two
             os.unlink(way)  # noqa: PTH108 - as above
             await own.connection_pool.disconnect()  # pyright: ignore[reportGeneralTypeIssues] - redis-py is wrong here
 
-            waits = [await limiter.reserve(HOST, LIMITS) for _ in range(3)]
-            await limiter.penalise(HOST, 90.0)
-            closed = await limiter.reserve(HOST, LIMITS)
+            waits = [await waited(limiter) for _ in range(3)]
+            await told(limiter, RateLimited("slow down", status=429, retry_in=90.0))
+            closed = await waited(limiter)
             os.symlink(redis_socket, way)  # noqa: PTH211 - no path of pathlib's in async code
             clock.now += 2
-            back = await limiter.reserve(HOST, LIMITS, patience=100.0)
+            back = await waited(limiter, patience=100.0)
 
     assert waits == pytest.approx([0.0, 0.2, 0.4])
     assert closed == pytest.approx(90)

@@ -18,7 +18,7 @@ async def held_up(house: House, standin: Standin, seconds: float) -> str:
     """A run by hand is queued and one competition of Bet9ja will answer late, once; its key."""
     calm = await source_rows(house.pool, await perform(house))
     group = str(calm["bet9ja"]["done"][-1])
-    await house.pool.execute("TRUNCATE odds_events, runs CASCADE")
+    await house.pool.execute("TRUNCATE odds_events, runs, page_validators CASCADE")
     standin.fault("/bet9ja", "delay", match=group, seconds=seconds, times=1)
     return group
 
@@ -105,8 +105,11 @@ async def equals_a_calm_run(house: House, run_id: UUID) -> None:
     calm_rows = await source_rows(house.pool, calm_id)
 
     assert calm["changed"] == calm["inserted"] == 0
-    assert mine["stats"] == calm | {"inserted": calm["unchanged"], "unchanged": 0}
+    assert calm["pages_unchanged"] == calm["pages"]
+    fresh = {"inserted": calm["unchanged"], "unchanged": 0, "pages_unchanged": 0}
+    assert mine["stats"] == calm | fresh
     for source, row in rows.items():
-        for name in ("records", "pages", "counts"):
+        for name in ("records", "pages"):
             assert row[name] == calm_rows[source][name]
+        assert row["counts"]["prices"] == calm_rows[source]["counts"]["prices"]
         assert sorted(row["done"]) == sorted(calm_rows[source]["done"])

@@ -1,0 +1,188 @@
+"""What all workers agree on through Redis: the scripts, and the keys they keep.
+
+Times are microseconds of Redis' own clock, so that workers need not agree on one. Of each host:
+`rollcall:limit:<host>` (hash: rate, retries, breaker), `…:slots` (requests under way, each until
+its lease ends), `…:waiting` (workers that wait for a slot, by when they last said so),
+`…:waiting:<worker>` (the bell that wakes one) and `…:workers`. All have a TTL.
+"""
+
+from app.fetch import breaker, rates, retry
+
+MICRO = 1_000_000
+GO, TOO_LONG, RESTING, SPENT, BUSY = range(5)
+
+_KEEP = 2 * 3_600_000  # milliseconds; longer than any rest, cool-down or hour of counting
+_COMMON = """
+local function clock(ahead)
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2] + tonumber(ahead)
+end
+local function whole(number) return string.format('%.0f', number) end
+local function wake(waiting, count)
+  for _, worker in ipairs(redis.call('ZRANGE', waiting, 0, count - 1)) do
+    local bell = waiting .. ':' .. worker
+    redis.call('LPUSH', bell, 1)
+    redis.call('LTRIM', bell, 0, 0)
+    redis.call('PEXPIRE', bell, 5000)
+  end
+end
+"""
+
+# Several requests of one worker at once: as many as may go, in order, until one may not.
+# KEYS: hash, slots, waiting, workers. ARGV: ahead, interval, tolerance, patience, worker,
+# concurrency, lease, token, how many, whether retries, tokens to give back …
+# Answer: verdict on the first that may not go (or GO), its wait, slowed, worried, workers,
+# retries left, contended, kind, and the wait of each that may go. The nth has token:n.
+ENTER = (
+    _COMMON
+    + """
+local now = clock(ARGV[1])
+local interval, tolerance = tonumber(ARGV[2]), tonumber(ARGV[3])
+local patience, worker, concurrency = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local lease, retries = tonumber(ARGV[7]), ARGV[10] == '1'
+if #ARGV > 10 then redis.call('ZREM', KEYS[2], unpack(ARGV, 11)) end
+local h = redis.call('HMGET', KEYS[1], 'due', 'closed', 'slow', 'hour', 'asked', 'again',
+                     'failures', 'until', 'probe', 'kind')
+local slow, open = tonumber(h[3] or 1), tonumber(h[8] or 0)
+local hour = math.floor(now / 3600000000)
+local asked, again = 0, 0
+if tonumber(h[4] or -1) == hour then asked, again = tonumber(h[5] or 0), tonumber(h[6] or 0) end
+local function allowed() return math.max(@FLOOR, math.floor(asked * @SHARE)) end
+
+redis.call('ZADD', KEYS[4], now, worker)
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - 60000000)
+redis.call('PEXPIRE', KEYS[4], 120000)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - 2500000)
+local used, line = redis.call('ZCARD', KEYS[2]), redis.call('ZCARD', KEYS[3])
+local waited = line > 0 and redis.call('ZSCORE', KEYS[3], worker)
+local ahead = waited and 0 or line
+local probing = open > 0 and h[9] and redis.call('ZSCORE', KEYS[2], h[9])
+local due, closed = math.max(tonumber(h[1] or 0), now), tonumber(h[2] or 0)
+
+local waits, slots, verdict, refused = {}, {}, 0, 0
+for n = 1, tonumber(ARGV[9]) do
+  local at = due
+  if closed > math.max(at - tolerance, now) then at = closed + tolerance end
+  local wait = math.max(at - tolerance - now, 0)
+  if now < open then
+    verdict, refused = 2, open - now
+  elseif retries and again >= allowed() then
+    verdict = 3
+  elseif wait > patience then
+    verdict, refused = 1, wait
+  elseif used + ahead >= concurrency or probing then
+    verdict = 4
+  end
+  if verdict > 0 then break end
+  local token = ARGV[8] .. ':' .. n
+  if open > 0 then
+    probing = true
+    redis.call('HSET', KEYS[1], 'probe', token)
+  end
+  due, used, asked = at + interval * slow, used + 1, asked + 1
+  if retries then again = again + 1 end
+  waits[n] = math.ceil(wait)
+  slots[2 * n - 1] = now + wait + lease
+  slots[2 * n] = token
+end
+
+if #waits > 0 then
+  redis.call('HSET', KEYS[1], 'due', whole(due), 'hour', hour, 'asked', asked, 'again', again)
+  redis.call('PEXPIRE', KEYS[1], @KEEP)
+  redis.call('ZADD', KEYS[2], unpack(slots))
+  redis.call('PEXPIRE', KEYS[2], math.ceil((slots[#slots - 1] - now) / 1000) + 120000)
+end
+if verdict == 4 then
+  redis.call('ZADD', KEYS[3], now, worker)
+  redis.call('PEXPIRE', KEYS[3], 10000)
+elseif waited then
+  redis.call('ZREM', KEYS[3], worker)
+end
+if line > 0 then wake(KEYS[3], #ARGV - 10) end
+return {verdict, math.ceil(refused), slow > 1 and 1 or 0,
+        (open > 0 or tonumber(h[7] or 0) > 0) and 1 or 0, redis.call('ZCARD', KEYS[4]),
+        again < allowed() and 1 or 0, line, h[10] or '', unpack(waits)}
+""".replace("@FLOOR", str(retry.FLOOR))
+    .replace("@SHARE", str(retry.SHARE))
+    .replace("@KEEP", str(_KEEP))
+)
+
+# KEYS: slots, waiting. ARGV: tokens to give back.
+FREE = (
+    _COMMON
+    + """
+redis.call('ZREM', KEYS[1], unpack(ARGV))
+wake(KEYS[2], #ARGV)
+return {1}
+"""
+)
+
+# KEYS: hash, waiting. ARGV: ahead, token, kind. Answer: the rest, if it opened the breaker.
+FAILED = (
+    _COMMON
+    + """
+local now = clock(ARGV[1])
+local h = redis.call('HMGET', KEYS[1], 'failures', 'until', 'probe', 'rest')
+local rest
+if tonumber(h[2] or 0) > 0 then
+  if h[3] ~= ARGV[2] then return {0} end
+  rest = math.min(tonumber(h[4]) * 2, @LONGEST)
+else
+  local failures = tonumber(h[1] or 0) + 1
+  redis.call('HSET', KEYS[1], 'failures', failures)
+  redis.call('PEXPIRE', KEYS[1], @KEEP)
+  if failures < @FAILURES then return {0} end
+  rest = @FIRST
+end
+redis.call('HSET', KEYS[1], 'until', whole(now + rest), 'rest', whole(rest), 'kind', ARGV[3])
+redis.call('HDEL', KEYS[1], 'probe')
+redis.call('PEXPIRE', KEYS[1], @KEEP)
+wake(KEYS[2], 1000)
+return {rest}
+""".replace("@LONGEST", str(int(breaker.LONGEST_REST * MICRO)))
+    .replace("@FIRST", str(int(breaker.FIRST_REST * MICRO)))
+    .replace("@FAILURES", str(breaker.FAILURES))
+    .replace("@KEEP", str(_KEEP))
+)
+
+# KEYS: hash, waiting. ARGV: token, or empty to forgive whatever was counted.
+ANSWERED = (
+    _COMMON
+    + """
+local h = redis.call('HMGET', KEYS[1], 'until', 'probe')
+if ARGV[1] ~= '' and tonumber(h[1] or 0) > 0 and h[2] ~= ARGV[1] then return {0} end
+redis.call('HDEL', KEYS[1], 'failures', 'until', 'rest', 'kind', 'probe')
+wake(KEYS[2], 1000)
+return {1}
+"""
+)
+
+# KEYS: hash. ARGV: ahead, seconds closed, hold, slowest.
+PENALISE = (
+    _COMMON
+    + """
+local now = clock(ARGV[1])
+local lane = redis.call('HMGET', KEYS[1], 'closed', 'slow', 'slowed_at')
+local slow = tonumber(lane[2] or 1)
+if now - tonumber(lane[3] or 0) >= tonumber(ARGV[3]) then
+  slow = math.min(slow * 2, tonumber(ARGV[4]))
+  redis.call('HSET', KEYS[1], 'slow', tostring(slow), 'slowed_at', whole(now))
+end
+local closed = math.max(tonumber(lane[1] or 0), now + tonumber(ARGV[2]))
+redis.call('HSET', KEYS[1], 'closed', whole(closed))
+redis.call('PEXPIRE', KEYS[1], math.max(math.ceil((closed - now) / 1000) + 3600000, @KEEP))
+return {1}
+""".replace("@KEEP", str(_KEEP))
+)
+
+# KEYS: hash. ARGV: the share of a slowed interval that is left.
+EASE = """
+local slow = tonumber(redis.call('HGET', KEYS[1], 'slow') or 1)
+if slow > 1 then
+  redis.call('HSET', KEYS[1], 'slow', tostring(math.max(slow * tonumber(ARGV[1]), 1)))
+end
+return {1}
+"""
+
+HOLD = int(rates.HOLD * MICRO)

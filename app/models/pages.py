@@ -1,0 +1,85 @@
+"""Pages: what came, kept for a while, and how to tell that a page has not changed since."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Text,
+)
+from sqlmodel import Field, SQLModel
+
+from app.models.columns import instant, json
+
+
+def _bytes(*, primary_key: bool = False) -> Column[Any]:
+    return Column(LargeBinary, primary_key=primary_key, nullable=False)
+
+
+class RawBodyRow(SQLModel, table=True):
+    """One body, compressed with zstd, however many pages had it. `size`: bytes before that."""
+
+    __tablename__: ClassVar[Any] = "raw_bodies"
+    __table_args__ = (Index("raw_bodies_used", "used_at"),)
+
+    hash: bytes = Field(sa_column=_bytes(primary_key=True))
+    body: bytes = Field(sa_column=_bytes())
+    size: int
+    used_at: datetime = Field(sa_column=instant())
+
+
+class RawPageRow(SQLModel, table=True):
+    """One answer as a parser is given it. A catalogue page has no partition."""
+
+    __tablename__: ClassVar[Any] = "raw_pages"
+    __table_args__ = (
+        Index("raw_pages_run", "execution_id"),
+        Index("raw_pages_body", "body_hash"),
+        Index("raw_pages_fetched", "fetched_at"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
+    execution_id: UUID = Field(
+        sa_column=Column(
+            "execution_id", ForeignKey("runs.execution_id", ondelete="CASCADE"), nullable=False
+        )
+    )
+    source: str
+    partition: str | None = None
+    expected: int | None = None
+    page: int
+    url: str
+    status: int
+    headers: dict[str, Any] = Field(sa_column=json())
+    fetched_at: datetime = Field(sa_column=instant())
+    body_hash: bytes = Field(
+        sa_column=Column(LargeBinary, ForeignKey("raw_bodies.hash"), nullable=False)
+    )
+
+
+class PageValidatorRow(SQLModel, table=True):
+    """What was stored of a page when it was last read in full, so that it need not be read again.
+
+    `keys` and `refused` are the records that were in it: they count although it is not read.
+    """
+
+    __tablename__: ClassVar[Any] = "page_validators"
+    __table_args__ = (Index("page_validators_fetched", "full_fetched_at"),)
+
+    fingerprint: bytes = Field(sa_column=_bytes(primary_key=True))
+    source: str
+    etag: str | None = None
+    last_modified: str | None = None
+    body_hash: bytes = Field(sa_column=_bytes())
+    full_fetched_at: datetime = Field(sa_column=instant())
+    keys: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    refused: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    prices: int
+    rejected: int

@@ -1,0 +1,238 @@
+"""Every statement about pages as they came: kept for a while, and known again when unchanged."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import zstandard
+
+from app.messages import Raw, Request
+from app.store.db import Connection, Pool
+from app.store.runs import Claimed
+
+LARGE = 256 * 1024  # bytes; larger bodies are hashed and compressed off the event loop
+_LEVEL = 3
+_BATCH = 1_000
+_LONGEST_VALIDATOR = 1_024
+_KEPT_HEADERS = (
+    "age",
+    "cache-control",
+    "content-language",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+    "link",
+)
+
+# Beyond this age no validator is believed, see workers/pages.py.
+_FORGOTTEN = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was stored of a page when it was last read in full, at `full_fetched_at`.
+
+    `keys`: its records. `refused`: those that were kept aside. `kept`: its body can be recalled.
+    """
+
+    body_hash: bytes
+    full_fetched_at: datetime
+    etag: str | None = None
+    last_modified: str | None = None
+    keys: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
+    prices: int = 0
+    rejected: int = 0
+    kept: bool = False
+
+
+KNOWN = """
+SELECT body_hash, full_fetched_at, etag, last_modified, keys, refused, prices, rejected,
+       EXISTS (SELECT FROM raw_bodies b WHERE b.hash = v.body_hash) AS kept
+FROM page_validators v WHERE fingerprint = $1
+"""
+
+REMEMBER = """
+INSERT INTO page_validators (fingerprint, source, body_hash, full_fetched_at, etag, last_modified,
+                             keys, refused, prices, rejected)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (fingerprint) DO UPDATE SET
+  body_hash = excluded.body_hash, full_fetched_at = excluded.full_fetched_at,
+  etag = excluded.etag, last_modified = excluded.last_modified, keys = excluded.keys,
+  refused = excluded.refused, prices = excluded.prices, rejected = excluded.rejected
+"""
+
+# A body in use is touched, so that a pruning that runs at the same time sees it and leaves it.
+KEEP = """
+WITH body AS (
+  INSERT INTO raw_bodies (hash, body, size, used_at) VALUES ($3, $4, $5, $6)
+  ON CONFLICT (hash) DO UPDATE SET used_at = greatest(raw_bodies.used_at, excluded.used_at)
+  RETURNING hash
+)
+INSERT INTO raw_pages (execution_id, source, partition, expected, page, url, status, headers,
+                       fetched_at, body_hash)
+SELECT r.execution_id, $7, $8, $9, $10, $11, $12, $13, $6, body.hash
+FROM runs r, body
+WHERE r.execution_id = $1 AND r.lease_epoch = $2 AND r.status = 'running'
+"""
+
+PRUNE = (
+    """
+DELETE FROM raw_pages WHERE id IN (
+  SELECT id FROM raw_pages WHERE fetched_at < $1 ORDER BY fetched_at LIMIT $2)
+""",
+    """
+DELETE FROM raw_bodies WHERE hash IN (
+  SELECT hash FROM raw_bodies b
+  WHERE used_at < $1 AND NOT EXISTS (SELECT FROM raw_pages p WHERE p.body_hash = b.hash)
+  ORDER BY used_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+""",
+)
+
+PRUNE_VALIDATORS = """
+DELETE FROM page_validators WHERE fingerprint IN (
+  SELECT fingerprint FROM page_validators WHERE full_fetched_at < $1
+  ORDER BY full_fetched_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+
+
+def fingerprint(source: str, request: Request) -> bytes:
+    """What makes a request the same one again: all but its headers, which may carry secrets."""
+    asked = (source, request.method, request.url, request.params, request.accept, request.body)
+    return hashlib.sha256(msgspec.json.encode(asked)).digest()
+
+
+async def digest(body: bytes) -> bytes:
+    """The name of a body: its SHA-256."""
+    if len(body) > LARGE:
+        return await asyncio.to_thread(_digest, body)
+    return _digest(body)
+
+
+async def packed(body: bytes) -> bytes:
+    """`body`, compressed with zstd."""
+    if len(body) > LARGE:
+        return await asyncio.to_thread(_packed, body)
+    return _packed(body)
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()
+
+
+def _packed(body: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(body)
+
+
+def _unpacked(data: bytes, size: int) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+
+
+async def known(pool: Pool, fingerprint: bytes) -> Known | None:
+    """What was stored of the page when it was last read in full."""
+    row = await pool.fetchrow(KNOWN, fingerprint)
+    if row is None:
+        return None
+    told: dict[str, Any] = dict(row)
+    told |= {name: frozenset(told[name]) for name in ("keys", "refused")}
+    return Known(**told)
+
+
+async def alone(connection: Connection, fingerprint: bytes) -> None:
+    """Let no other transaction store this page meanwhile: what is remembered is what is stored."""
+    number = int.from_bytes(fingerprint[:8], signed=True)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", number)
+
+
+async def remember(connection: Connection, fingerprint: bytes, source: str, page: Known) -> None:
+    """Note what is stored of the page. In the transaction that stores it, under the epoch."""
+    await connection.execute(
+        REMEMBER,
+        fingerprint,
+        source,
+        page.body_hash,
+        page.full_fetched_at,
+        page.etag,
+        page.last_modified,
+        sorted(page.keys),
+        sorted(page.refused),
+        page.prices,
+        page.rejected,
+    )
+
+
+async def keep(
+    connection: Pool | Connection,
+    claimed: Claimed,
+    source: str,
+    raw: Raw,
+    body: tuple[bytes, bytes],
+) -> None:
+    """Keep a page as it came. `body`: its digest, and itself packed.
+
+    The same body is kept once. Keeps nothing if the attempt was fenced off.
+    """
+    await connection.execute(
+        KEEP,
+        claimed.run_id,
+        claimed.epoch,
+        *body,
+        len(raw.body),
+        raw.fetched_at,
+        source,
+        raw.partition.key if raw.partition else None,
+        raw.partition.expected if raw.partition else None,
+        raw.page,
+        raw.url,
+        raw.status,
+        {name: _printable(raw.headers[name]) for name in _KEPT_HEADERS if name in raw.headers},
+    )
+
+
+async def recall(pool: Pool, body_hash: bytes) -> bytes | None:
+    """A body that was kept; None if it is kept no longer."""
+    row = await pool.fetchrow("SELECT body, size FROM raw_bodies WHERE hash = $1", body_hash)
+    if row is None:
+        return None
+    if row["size"] > LARGE:
+        return await asyncio.to_thread(_unpacked, row["body"], row["size"])
+    return _unpacked(row["body"], row["size"])
+
+
+async def prune(pool: Pool, now: datetime, days: float, batch: int = _BATCH) -> int:
+    """Forget pages older than `days`, bodies that none of them has, and old validators.
+
+    Deletes `batch` rows at a time until there are none; returns how many. Two at once are fine.
+    """
+    gone = 0
+    for statement in PRUNE:
+        gone += await _deleted(pool, statement, now - timedelta(days=days), batch)
+    return gone + await _deleted(pool, PRUNE_VALIDATORS, now - _FORGOTTEN, batch)
+
+
+async def _deleted(pool: Pool, statement: str, before: datetime, batch: int) -> int:
+    gone = 0
+    while True:
+        tag = await pool.execute(statement, before, batch)
+        count = int(tag.removeprefix("DELETE "))
+        gone += count
+        if count < batch:
+            return gone
+
+
+def validator(headers: Mapping[str, str], name: str) -> str | None:
+    """A validator that may be sent back as it came; None for one that no header can carry."""
+    value = headers.get(name, "")
+    usable = value.isascii() and value.isprintable() and 0 < len(value) <= _LONGEST_VALIDATOR
+    return value if usable else None
+
+
+def _printable(value: str) -> str:
+    # Postgres takes neither NUL nor half a surrogate pair.
+    return "".join(c if c.isprintable() else "?" for c in value)

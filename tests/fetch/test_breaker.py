@@ -1,0 +1,318 @@
+"""A sick host is left alone and comes back by itself; our own network is nobody else's fault."""
+
+import asyncio
+import itertools
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from app.errors import (
+    Auth,
+    Blocked,
+    Failure,
+    HttpStatus,
+    LocalNetwork,
+    Network,
+    RateLimited,
+    Schema,
+    Timeout,
+)
+from app.fetch.breaker import Breakers, Reach, hard
+from app.fetch.client import Tally, Window
+from app.fetch.limiter import Limiter, LocalLimiter, Pass, RedisLimiter, Verdict
+from app.messages import Limits, Request
+
+HOST = "a.test:443"
+FAST = Limits(rate=1e6, burst=100_000, concurrency=100)
+
+
+class Clock:
+    """A clock that is told the time; for Redis, how far it is ahead."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def limiter_of(kind: str, redis: Redis, clock: Clock) -> Limiter:
+    return LocalLimiter(clock) if kind == "local" else RedisLimiter(redis, clock=clock, ahead=clock)
+
+
+both = pytest.mark.parametrize("kind", ["local", "shared"])
+
+
+async def ask(limiter: Limiter, failure: Failure | None, host: str = HOST) -> Pass:
+    """One request that ends as it is told, if it may go at all."""
+    passed = await limiter.enter(host, FAST)
+    if passed.verdict is Verdict.GO:
+        await limiter.heed(passed, failure)
+        limiter.free(passed)
+    return passed
+
+
+DOWN = HttpStatus("down", status=500, retry=True)
+
+
+@pytest.mark.parametrize(
+    ("failure", "counts"),
+    [
+        (Network("x"), True),
+        (Timeout("x"), True),
+        (Blocked("x", status=403), True),
+        (HttpStatus("x", status=503), True),
+        (HttpStatus("x", status=404), False),
+        (Auth("x", status=401), False),
+        (RateLimited("x", status=429), False),
+        (Schema("x"), False),
+    ],
+)
+def test_only_what_says_that_the_host_is_not_well_counts(failure: Failure, counts: bool) -> None:
+    assert hard(failure) is counts
+
+
+@both
+async def test_the_fifth_failure_in_a_row_opens_for_a_minute_doubling_to_an_hour(
+    kind: str, redis: Redis
+) -> None:
+    clock = Clock()
+    limiter = limiter_of(kind, redis, clock)
+    for ending in (*[DOWN] * 4, None, *[DOWN] * 5):
+        assert (await ask(limiter, ending)).verdict is Verdict.GO
+
+    rests: list[float] = []
+    for _ in range(9):
+        refused = await ask(limiter, DOWN)
+        assert refused.verdict is Verdict.RESTING
+        assert refused.kind == "http_status"
+        rests.append(refused.wait)
+        clock.now += refused.wait + 0.01
+        probe = await ask(limiter, DOWN)
+        assert probe.verdict is Verdict.GO
+
+    assert rests == pytest.approx([60, 120, 240, 480, 960, 1920, 3600, 3600, 3600], abs=2)
+
+
+@both
+async def test_one_answer_after_the_rest_closes_the_breaker_for_good(
+    kind: str, redis: Redis
+) -> None:
+    clock = Clock()
+    limiter = limiter_of(kind, redis, clock)
+    for _ in range(5):
+        await ask(limiter, DOWN)
+    clock.now += 61
+
+    endings = [await ask(limiter, end) for end in (None, *[DOWN] * 4, None, *[DOWN] * 4, None)]
+
+    assert {passed.verdict for passed in endings} == {Verdict.GO}
+
+
+@both
+async def test_after_the_rest_one_goes_first_and_the_others_wait_for_its_answer(
+    kind: str, redis: Redis
+) -> None:
+    clock = Clock()
+    limiter = limiter_of(kind, redis, clock)
+    for _ in range(5):
+        await ask(limiter, DOWN)
+    clock.now += 61
+    probe = await limiter.enter(HOST, FAST)
+    others = [asyncio.create_task(limiter.enter(HOST, FAST)) for _ in range(3)]
+    done, waiting = await asyncio.wait(others, timeout=0.05)
+    await limiter.heed(probe, None)
+    limiter.free(probe)
+    async with asyncio.timeout(5):
+        passes = await asyncio.gather(*others)
+
+    assert (len(done), len(waiting)) == (0, 3)
+    assert [passed.verdict for passed in passes] == [Verdict.GO] * 3
+
+
+@both
+async def test_if_the_first_is_cancelled_another_goes_first(kind: str, redis: Redis) -> None:
+    clock = Clock()
+    limiter = limiter_of(kind, redis, clock)
+    for _ in range(5):
+        await ask(limiter, DOWN)
+    clock.now += 61
+
+    limiter.free(await limiter.enter(HOST, FAST))
+    async with asyncio.timeout(5):
+        second = await limiter.enter(HOST, FAST)
+
+    assert second.verdict is Verdict.GO
+
+
+async def test_what_one_worker_learns_all_know(redis: Redis) -> None:
+    clock = Clock()
+    workers = [RedisLimiter(redis, clock=clock, ahead=clock) for _ in range(3)]
+
+    for n in range(5):
+        await ask(workers[n % 2], Timeout("late"))
+    refused = await ask(workers[2], None)
+    clock.now += 61
+    first = await workers[0].enter(HOST, FAST)
+    second = asyncio.create_task(workers[1].enter(HOST, FAST))
+    done, _ = await asyncio.wait([second], timeout=0.05)
+    await workers[0].heed(first, Timeout("late"))
+    workers[0].free(first)
+
+    assert (refused.verdict, refused.kind) == (Verdict.RESTING, "timeout")
+    assert not done
+    assert (await second).verdict is Verdict.RESTING
+
+
+async def test_a_probe_whose_worker_died_is_followed_by_another_when_its_lease_ends(
+    redis: Redis,
+) -> None:
+    clock = Clock()
+    dead, alive = (RedisLimiter(redis, clock=clock, ahead=clock) for _ in range(2))
+    for _ in range(5):
+        await ask(dead, DOWN)
+    clock.now += 61
+    await dead.enter(HOST, FAST)
+
+    clock.now += 61
+    second = await ask(alive, None)
+
+    assert second.verdict is Verdict.GO
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["good", "bad", "cancelled"]), st.sampled_from([0.0, 1.0, 61.0, 500.0])
+    ),
+    max_size=25,
+)
+hosts = (f"{n}.test:443" for n in itertools.count())
+
+
+@given(steps)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_redis_and_the_plain_model_agree_on_any_story(
+    redis: Redis, story: list[tuple[str, float]]
+) -> None:
+    clock, host = Clock(), next(hosts)
+    shared, model = RedisLimiter(redis, clock=clock, ahead=clock), Breakers(clock)
+    for n, (ending, gap) in enumerate(story):
+        clock.now += gap
+        rest, _ = model.resting(host)
+        passed = await shared.enter(host, FAST)
+        assert passed.verdict is (Verdict.RESTING if rest > 0.5 else Verdict.GO)
+        if passed.verdict is Verdict.RESTING:
+            assert passed.wait == pytest.approx(rest, abs=1)
+            continue
+        assert model.enter(host, str(n))
+        if ending == "bad":
+            model.failed(host, "http_status", str(n))
+            await shared.heed(passed, DOWN)
+        elif ending == "good":
+            model.answered(host, str(n))
+            await shared.heed(passed, None)
+        model.let_go(host, str(n))
+        shared.free(passed)
+
+
+def test_our_network_is_down_only_if_no_host_of_late_was_reached() -> None:
+    clock = Clock()
+    reach = Reach(clock)
+    reach.note("c", reached=True)
+    clock.now += 60
+    reach.note("a", reached=False)
+    alone = reach.cut_off()
+    reach.note("b", reached=False)
+    together = reach.cut_off()
+    reach.note("c", reached=True)
+    one_answers = reach.cut_off()
+    clock.now += 60
+    reach.note("a", reached=False)
+    long_ago = reach.cut_off()
+
+    assert (alone, together, one_answers, long_ago) == ([], ["a", "b"], [], [])
+
+
+@both
+async def test_while_our_own_network_is_down_no_host_is_blamed(kind: str, redis: Redis) -> None:
+    clock = Clock()
+    limiter = limiter_of(kind, redis, clock)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(_unplugged)) as client:
+        pane = Window(client, limiter, source="t", limits=FAST, sleep=_at_once)
+        said = [await _failure(pane, f"https://{n % 3}.test/") for n in range(30)]
+
+    # The first host alone could have been down itself: it opened nothing that was not forgiven.
+    assert {type(failure) for failure in said[2:]} == {LocalNetwork}
+    for n in range(3):
+        assert (await limiter.enter(f"{n}.test:443", FAST)).verdict is Verdict.GO
+
+
+async def _at_once(_: float) -> None:
+    return
+
+
+def _unplugged(request: httpx.Request) -> httpx.Response:
+    import aiohttp  # noqa: PLC0415 - only here
+    from aiohttp.client_reqrep import ConnectionKey  # noqa: PLC0415 - only here
+
+    key = ConnectionKey("a", 443, True, True, None, None, None)
+    cause = aiohttp.ClientConnectorError(key, OSError("Network is unreachable"))
+    raise httpx.ConnectError("unreachable", request=request) from cause
+
+
+async def _failure(pane: Window, url: str) -> Failure:
+    with pytest.raises(Failure) as caught:
+        await pane.ask(Request(url), partition=None, page=1, tally=Tally())
+    return caught.value
+
+
+@both
+async def test_an_hour_of_503_costs_a_handful_of_requests_and_ends_by_itself(
+    kind: str, redis: Redis
+) -> None:
+    clock, site = Clock(), Sick()
+
+    async def nap(seconds: float) -> None:
+        clock.now += seconds
+
+    limiter = limiter_of(kind, redis, clock)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(site)) as client:
+        pane = Window(client, limiter, source="t", limits=FAST, sleep=nap)
+        said: list[Failure] = []
+        while clock.now < 3_600:
+            said.append(await _failure(pane, "https://a.test/"))
+            clock.now += 10
+        asked, site.down = site.asked, False
+        back = await _persisted(pane, clock)
+
+    assert len(said) > 200
+    assert asked <= 20
+    assert sum("rests until" in str(failure) for failure in said) > 200
+    assert back == 200
+    assert clock.now < 2 * 3_600
+
+
+class Sick:
+    """A site that is down until it is not."""
+
+    def __init__(self) -> None:
+        self.down = True
+        self.asked = 0
+
+    def __call__(self, _: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        return httpx.Response(503 if self.down else 200, stream=httpx.ByteStream(b"{}"))
+
+
+async def _persisted(pane: Window, clock: Clock) -> int:
+    """Ask again when told to; returns the status of the answer."""
+    while True:
+        try:
+            asked = pane.ask(Request("https://a.test/"), partition=None, page=1, tally=Tally())
+            return (await asked).status
+        except HttpStatus as failure:
+            clock.now += failure.retry_in or 1.0

@@ -1,0 +1,145 @@
+"""The window against httpbin, a server nobody here wrote. scripts/httpbin makes what it needs."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import Auth, Blocked, Failure, HttpStatus, RateLimited, Schema, Timeout, TooLarge
+from app.fetch.client import Tally, Window, open_client
+from app.fetch.limiter import LocalLimiter
+from app.messages import Limits, Raw, Request
+
+PYTHON = Path(__file__).parents[2] / ".rollcall" / "httpbin" / "bin" / "python"
+SERVE = """
+from httpbin import app
+from werkzeug.serving import WSGIRequestHandler, make_server
+WSGIRequestHandler.protocol_version = "HTTP/1.1"
+server = make_server("127.0.0.1", 0, app, threaded=True)
+print(server.port, flush=True)
+server.serve_forever()
+"""
+
+pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="scripts/httpbin makes its environment")
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[str]:
+    command = [str(PYTHON), "-c", SERVE]
+    with subprocess.Popen(  # noqa: S603 - our own words
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+async def window() -> AsyncIterator[Window]:
+    async def no_nap(_: float) -> None:
+        await asyncio.sleep(0)
+
+    async with open_client("rollcall-test", concurrency=4) as client:
+        yield Window(
+            client,
+            LocalLimiter(),
+            source="httpbin",
+            limits=Limits(rate=1_000, burst=1_000, concurrency=4),
+            max_bytes=50_000,
+            deadline=0.6,
+            sleep=no_nap,
+        )
+
+
+async def ask(window: Window, url: str, tally: Tally | None = None, **details: Any) -> Raw:
+    return await window.ask(Request(url, **details), partition=None, page=1, tally=tally or Tally())
+
+
+@pytest.mark.parametrize(("path", "told"), [("gzip", "gzipped"), ("deflate", "deflated")])
+async def test_both_encodings_we_ask_for_are_read(
+    window: Window, base: str, path: str, told: str
+) -> None:
+    raw = await ask(window, f"{base}/{path}")
+
+    assert json.loads(raw.body)[told] is True
+
+
+async def test_it_hears_who_we_are_and_no_more_than_we_say(window: Window, base: str) -> None:
+    raw = await ask(window, f"{base}/headers")
+
+    told = json.loads(raw.body)["headers"]
+    assert told["User-Agent"] == "rollcall-test"
+    assert told["Accept-Encoding"] == "gzip, deflate"
+    assert set(told) == {"Accept", "Accept-Encoding", "Host", "User-Agent"}
+
+
+@pytest.mark.parametrize("way", ["redirect/4", "relative-redirect/4", "absolute-redirect/4"])
+async def test_redirects_of_each_kind_are_followed(window: Window, base: str, way: str) -> None:
+    tally = Tally()
+
+    raw = await ask(window, f"{base}/{way}", tally)
+
+    assert raw.url == f"{base}/get"
+    assert tally.requests == 5
+
+
+async def test_a_cookie_set_on_the_way_is_not_sent_back(window: Window, base: str) -> None:
+    raw = await ask(window, f"{base}/cookies/set?a=1")
+
+    assert json.loads(raw.body) == {"cookies": {}}
+
+
+REFUSED: dict[str, tuple[str, type[Failure], int]] = {
+    "six redirects": ("redirect/6", HttpStatus, 1),
+    "401": ("status/401", Auth, 1),
+    "403": ("status/403", Blocked, 1),
+    "404": ("status/404", HttpStatus, 1),
+    "418": ("status/418", HttpStatus, 1),
+    "429": ("status/429", RateLimited, 3),
+    "500": ("status/500", HttpStatus, 3),
+    "503": ("status/503", HttpStatus, 3),
+    "a password wanted": ("basic-auth/a/b", Auth, 1),
+    "304 unasked": ("status/304", Schema, 1),
+    "brotli unasked": ("brotli", Schema, 1),
+    "a web page": ("html", Blocked, 1),
+    "too many bytes": ("bytes/60000", TooLarge, 1),
+    "too many bytes, in chunks": ("stream-bytes/60000", TooLarge, 1),
+    "too late": ("delay/3", Timeout, 3),
+    "too slow": ("drip?duration=4&numbytes=8&delay=0", Timeout, 3),
+}
+
+
+@pytest.mark.parametrize(("path", "kind", "attempts"), REFUSED.values(), ids=REFUSED.keys())
+async def test_what_is_no_answer_is_called_by_its_name(
+    window: Window, base: str, path: str, kind: type[Failure], attempts: int
+) -> None:
+    with pytest.raises(Failure) as caught:
+        await ask(window, f"{base}/{path}")
+
+    assert type(caught.value) is kind
+    assert caught.value.attempts == attempts
+
+
+async def test_a_stream_is_read_to_its_end(window: Window, base: str) -> None:
+    raw = await ask(window, f"{base}/stream/30")
+
+    assert [json.loads(line)["id"] for line in raw.body.splitlines()] == list(range(30))
+
+
+async def test_a_drip_within_the_deadline_is_read(window: Window, base: str) -> None:
+    raw = await ask(window, f"{base}/drip?duration=0.2&numbytes=4&delay=0")
+
+    assert raw.body == b"****"
+
+
+async def test_a_validator_it_gave_comes_back_as_not_modified(window: Window, base: str) -> None:
+    first = await ask(window, f"{base}/etag/one")
+    again = await ask(window, f"{base}/etag/one", headers={"if-none-match": first.headers["etag"]})
+
+    assert (first.status, again.status, again.body) == (200, 304, b"")

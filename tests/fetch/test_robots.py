@@ -1,0 +1,111 @@
+"""robots.txt is kept to, and asked for once a day."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from app.errors import Blocked
+from app.fetch.client import Tally, Window, open_client
+from app.fetch.limiter import LocalLimiter
+from app.fetch.robots import DAY, LARGEST, SHORT, Robots, permits
+from app.messages import Limits, Request
+from tests.fetch.hostile import Visit, serving
+
+RULES = b"""
+User-agent: *
+Disallow: /private
+User-agent: rollcall
+Allow: /private/open
+Disallow: /private
+Disallow: /*?sort=
+"""
+
+
+class Site:
+    """Serves a robots.txt with that status, and counts how often it is read."""
+
+    def __init__(self, body: bytes = RULES, status: str = "200 OK") -> None:
+        self.body = body
+        self.status = status
+        self.read = 0
+
+    async def __call__(self, visit: Visit) -> None:
+        assert visit.path == "/robots.txt"
+        self.read += 1
+        await visit.answer(self.status, self.body, content_type="text/plain")
+
+
+@pytest.fixture
+async def window() -> AsyncIterator[Window]:
+    async with open_client("t", concurrency=2) as client:
+        yield fast(client)
+
+
+def fast(client: httpx.AsyncClient) -> Window:
+    limits = Limits(rate=1_000, burst=1_000, concurrency=2)
+
+    async def no_nap(_: float) -> None:
+        await asyncio.sleep(0)
+
+    return Window(client, LocalLimiter(), source="t", limits=limits, sleep=no_nap)
+
+
+async def allowed(redis: Redis, window: Window, url: str, **params: str) -> bool:
+    try:
+        await Robots(redis).check(window, Request(url, params=tuple(params.items())), Tally())
+    except Blocked as refusal:
+        return "robots.txt forbids" not in str(refusal)
+    return True
+
+
+async def test_the_rules_for_us_count_and_are_read_once(redis: Redis, window: Window) -> None:
+    site = Site()
+    async with serving(site) as base:
+        answers = [
+            await allowed(redis, window, f"{base}/"),
+            await allowed(redis, window, f"{base}/private/open/page"),
+            await allowed(redis, window, f"{base}/private/page"),
+            await allowed(redis, window, f"{base}/list", sort="up"),
+        ]
+        (key,) = await redis.keys("rollcall:robots:*")  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords open
+
+        assert DAY - 60 < await redis.ttl(key) <= DAY
+
+    assert answers == [True, True, False, False]
+    assert site.read == 1
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "401 Unauthorized", "403 Forbidden"])
+async def test_a_site_without_rules_forbids_nothing(
+    redis: Redis, window: Window, status: str
+) -> None:
+    async with serving(Site(b"Disallow: /", status)) as base:
+        assert await allowed(redis, window, f"{base}/private")
+
+
+@pytest.mark.parametrize("status", ["500 Down", "503 Down", "429 Slow down"])
+async def test_a_site_whose_rules_cannot_be_read_forbids_all_for_a_while(
+    redis: Redis, window: Window, status: str
+) -> None:
+    async with serving(Site(b"", status)) as base:
+        assert not await allowed(redis, window, f"{base}/")
+
+    (key,) = await redis.keys("rollcall:robots:*")  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords open
+    assert 0 < await redis.ttl(key) <= SHORT
+
+
+async def test_endless_rules_are_read_up_to_their_bound(redis: Redis, window: Window) -> None:
+    head = b"User-agent: *\nDisallow: /a\n"
+    body = head + b"#" * (LARGEST - len(head)) + b"\nDisallow: /b\n"
+    async with serving(Site(body)) as base:
+        answers = [await allowed(redis, window, f"{base}/{name}") for name in "ab"]
+
+    assert answers == [False, True]
+
+
+@pytest.mark.parametrize("text", ["", "<html>no rules</html>", "\ufeff\ud7ff", "Disallow: /"])
+def test_rules_that_make_no_sense_forbid_nothing(text: str) -> None:
+    assert permits(text, "https://site.test/page")

@@ -1,0 +1,164 @@
+"""Requests under way at once: never more than allowed, by all workers together, and none lost."""
+
+import asyncio
+import sys
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from app.fetch.limiter import SLOT_LEASE, RedisLimiter, Verdict
+from app.fetch.slots import Slots
+from app.messages import Limits
+from tests import inhouse
+
+HOST = "a.test:443"
+
+
+def limits(concurrency: int) -> Limits:
+    return Limits(rate=1e6, burst=100_000, concurrency=concurrency)
+
+
+@given(st.integers(1, 4), st.lists(st.sampled_from(["take", "free", "cancel"]), max_size=40))
+@settings(max_examples=60)
+async def test_any_story_keeps_the_bound_and_serves_first_come_first_served(
+    most: int, story: list[str]
+) -> None:
+    slots, served, line = Slots(), list[asyncio.Task[None]](), list[asyncio.Task[None]]()
+    for step in story:
+        if step == "take":
+            line.append(asyncio.create_task(slots.take(HOST, most)))
+        elif step == "free" and served:
+            served.pop(0)
+            slots.free(HOST)
+        elif step == "cancel" and line:
+            line.pop().cancel()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        due = most - len(served)
+        served, line = [*served, *line[:due]], line[due:]
+
+        assert all(task.done() for task in served)
+        assert not any(task.done() for task in line)
+        assert slots.under_way(HOST) == len(served)
+    for task in line:
+        task.cancel()
+
+
+WORKER = """
+import asyncio, sys, time
+from redis.asyncio import Redis
+from app.fetch.limiter import RedisLimiter
+from app.messages import Limits
+
+async def main(path, tasks, count):
+    async with Redis(unix_socket_path=path) as redis:
+        limiter = RedisLimiter(redis)
+        limits = Limits(rate=1e6, burst=100000, concurrency=3)
+        async def ask():
+            for _ in range(int(count)):
+                passed = await limiter.enter("a.test:443", limits)
+                began = time.monotonic()
+                await asyncio.sleep(0.004)
+                print(began, time.monotonic())
+                limiter.free(passed)
+        await asyncio.gather(*(ask() for _ in range(int(tasks))))
+        await limiter.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_workers_in_processes_of_their_own_never_exceed_the_concurrency(
+    redis: Redis, redis_socket: str, request: pytest.FixtureRequest
+) -> None:
+    workers = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-c", WORKER, redis_socket, "4", "12"),
+            stdout=asyncio.subprocess.PIPE,
+            cwd=request.config.rootpath,
+        )
+        for _ in range(3)
+    ]
+    said = [out.decode() for out, _ in await asyncio.gather(*(w.communicate() for w in workers))]
+    spans = [tuple(map(float, line.split())) for out in said for line in out.splitlines()]
+    edges = sorted((at, change) for span in spans for at, change in zip(span, (1, -1), strict=True))
+    under_way = most = 0
+    for _, change in edges:
+        under_way += change
+        most = max(most, under_way)
+
+    assert len(spans) == 3 * 4 * 12
+    assert most == 3
+    assert await redis.exists(f"rollcall:limit:{HOST}") == 1
+
+
+async def test_a_slot_that_falls_free_wakes_the_other_worker_at_once(redis: Redis) -> None:
+    one, other = RedisLimiter(redis), RedisLimiter(redis)
+    held = await one.enter(HOST, limits(1))
+    waiting = asyncio.create_task(other.enter(HOST, limits(1)))
+    await inhouse.until(lambda: redis.exists(f"rollcall:limit:{HOST}:waiting"))
+
+    one.free(held)
+    began = time.monotonic()
+    passed = await waiting
+
+    assert time.monotonic() - began < 0.5
+    assert passed.queued > 0
+
+
+async def test_a_worker_that_is_always_busy_does_not_starve_the_others(redis: Redis) -> None:
+    greedy, modest = RedisLimiter(redis), RedisLimiter(redis)
+    stop = False
+
+    async def over_and_over() -> None:
+        while not stop:
+            passed = await greedy.enter(HOST, limits(2))
+            await asyncio.sleep(0)
+            greedy.free(passed)
+
+    hogs = [asyncio.create_task(over_and_over()) for _ in range(6)]
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            modest.free(await modest.enter(HOST, limits(2)))
+    served = not any(hog.done() for hog in hogs)
+    stop = True
+    await asyncio.gather(*hogs)
+
+    assert served
+
+
+async def test_the_slots_of_a_dead_worker_come_free_with_their_lease(redis: Redis) -> None:
+    late = 0.0
+    dead, alive = (RedisLimiter(redis, ahead=lambda: late) for _ in range(2))
+    for _ in range(2):
+        await dead.enter(HOST, limits(2))
+
+    late = SLOT_LEASE + 1
+    async with asyncio.timeout(5):
+        passed = await alive.enter(HOST, limits(2))
+
+    assert passed.verdict is Verdict.GO
+
+
+async def test_requests_that_are_cancelled_while_they_ask_leave_no_slot_taken(
+    redis: Redis,
+) -> None:
+    limiter = RedisLimiter(redis)
+    for n in range(60):
+        tasks = [asyncio.create_task(limiter.enter(HOST, limits(5))) for _ in range(10)]
+        for _ in range(n % 8):
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if not isinstance(ended, BaseException):
+                limiter.free(ended)
+
+    async with asyncio.timeout(5):
+        passes = [await limiter.enter(HOST, limits(5)) for _ in range(5)]
+
+    assert {passed.verdict for passed in passes} == {Verdict.GO}
