@@ -140,6 +140,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.latest = START
         self.wordings: dict[str, Declared] = {}
         self.redis: dict[tuple[UUID, int], None] = {}
+        self.told: set[tuple[UUID, int]] = set()
         self.held: list[Claimed] = []
         self.beat_id: int | None = None
         self.frontiers: dict[str, datetime] = {}
@@ -271,12 +272,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def claim(self, which: int) -> None:
         if not self.redis:
             return
-        run_id, attempt = list(self.redis)[which % len(self.redis)]
-        del self.redis[run_id, attempt]
-        before = self._look(run_id)
-        claimed = self.run(runs.claim(self.pool, run_id, "worker", self.now, LEASE))
+        job = list(self.redis)[which % len(self.redis)]
+        before = self._look(job[0])
+        claimed = self.run(runs.claim(self.pool, job[0], "worker", self.now, LEASE))
         assert (claimed is not None) == (before["status"] == "queued")
-        if claimed is not None:
+        if claimed is None:
+            del self.redis[job]
+        else:  # the job stays in the queue until it ends: it may be delivered twice
             assert claimed.epoch == before["lease_epoch"] + 1
             self.held.append(claimed)
 
@@ -395,8 +397,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _hear(self, queued: list[Queued] | list[Waiting] | list[Queued | Waiting]) -> None:
         for run in queued:
-            assert (run.run_id, run.attempt) not in self.redis, "the same attempt was queued twice"
-            self.redis[run.run_id, run.attempt] = None
+            job = (run.run_id, run.attempt)
+            assert job not in self.told, "the same attempt was queued twice"
+            self.told.add(job)
+            self.redis[job] = None
 
     def _reword(self, key: str, wording: Any, *, enabled: bool | None = None) -> None:
         old = self.wordings[key]

@@ -1,0 +1,154 @@
+"""The tests' own front door: the house as it is, but for one moment at which a process ends itself.
+
+`arq tests.crash.settings.Settings`. The first process to reach the moment leaves a marker.
+"""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app import workers as front_door
+from app.health import publish
+from app.ledger import Queued
+from app.messages import Limits
+from app.scheduling.cronjob import alarm
+from app.scheduling.schedule import Schedule
+from app.store import runs, schedules
+from workers import house, ring
+from workers.drive import Drive
+from workers.sweep import sweep
+
+Step = Callable[..., Awaitable[Any]]
+
+
+class Drill(BaseSettings):
+    """At which moment to die, how, and where to say so. `waits`: seconds to linger there then."""
+
+    model_config = SettingsConfigDict(env_prefix="DRILL_")
+
+    moment: str = ""
+    signal: str = "SIGKILL"
+    waits: float = 0
+    marker: Path = Path("marker")
+
+
+DRILL = Drill()
+
+
+class Moments:
+    """Counts how often each moment came, and ends the process at the right one, once."""
+
+    def __init__(self) -> None:
+        self.pages = 0
+        self.run = ""
+
+    async def come(self, moment: str) -> None:
+        if moment == DRILL.moment and self._first():
+            os.kill(os.getpid(), signal.Signals[DRILL.signal])
+            await asyncio.sleep(DRILL.waits)
+
+    def _first(self) -> bool:
+        try:
+            with DRILL.marker.open("x") as marker:
+                json.dump({"pid": os.getpid(), "run": self.run}, marker)
+        except FileExistsError:
+            return False
+        return True
+
+
+MOMENTS = Moments()
+
+
+def recording(step: Step) -> Step:
+    async def record(connection: Any, state: Any, verdict: schedules.Verdict) -> None:
+        await step(connection, state, verdict)
+        made = [str(tick.run_id) for tick in verdict.ticks if tick.run_id is not None]
+        if made:
+            MOMENTS.run = made[0]
+            await MOMENTS.come("after_tick_insert")
+
+    return record
+
+
+def telling(step: Step) -> Step:
+    async def tell(where: Any, queued: Iterable[Any]) -> None:
+        queued = list(queued)
+        new = [run for run in queued if isinstance(run, Queued)]
+        if new:
+            await MOMENTS.come("after_commit_before_enqueue")
+        await step(where, queued)
+        if new:
+            await MOMENTS.come("after_enqueue")
+
+    return tell
+
+
+def claiming(step: Step) -> Step:
+    async def claim(pool: Any, run_id: Any, *args: Any) -> Any:
+        claimed = await step(pool, run_id, *args)
+        if claimed is not None:
+            MOMENTS.run, MOMENTS.pages = str(run_id), 0
+            await MOMENTS.come("after_claim")
+        return claimed
+
+    return claim
+
+
+def committing(step: Step) -> Step:
+    async def commit(*args: Any) -> None:
+        await step(*args)
+        MOMENTS.pages += 1
+        await MOMENTS.come(f"after_page_{MOMENTS.pages}")
+
+    return commit
+
+
+def before(moment: str, step: Step) -> Step:
+    async def stepping(*args: Any) -> Any:
+        await MOMENTS.come(moment)
+        return await step(*args)
+
+    return stepping
+
+
+def hurried(step: Any) -> Any:
+    """The house asks the stand-in as fast as it can: politeness is tested elsewhere."""
+
+    def opened(config: Any, where: Any, redis: Any, sources: dict[str, Limits]) -> Any:
+        fast = {name: replace(limits, rate=5_000, burst=500) for name, limits in sources.items()}
+        return step(config, where, redis, fast)
+
+    return opened
+
+
+def wrap(room: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
+    setattr(room, name, wrapper(getattr(room, name)))
+
+
+wrap(schedules, "record", recording)
+wrap(ring, "tell", telling)
+wrap(runs, "claim", claiming)
+wrap(Drive, "_commit", committing)
+wrap(runs, "finish", lambda step: before("before_outcome", step))
+wrap(publish, "job", lambda step: before("after_outcome_before_health", step))
+wrap(house, "opened", hurried)
+
+
+def often(cron_jobs: Sequence[Any]) -> list[Any]:
+    """The alarms, but a sweep every second: nobody has ten to wait."""
+    others = [cron_job for cron_job in cron_jobs if cron_job.name != "sweep"]
+    return [*others, alarm("sweep", sweep, Schedule.every(1))]
+
+
+Settings = type(
+    "Settings",
+    (),
+    {**vars(front_door.Settings), "cron_jobs": often(front_door.Settings.cron_jobs)},
+)
