@@ -88,6 +88,13 @@ class Limiter(Protocol):
         """Learn from how it ended; returns the failure as it is to be told, None if all is well."""
         ...
 
+    async def beat(self, lease: float) -> None:
+        """Say that this worker lives; when it is silent for `lease` seconds, its slots are free.
+
+        Raises what Redis raises. Who never beats keeps a slot until the slot's own lease ends.
+        """
+        ...
+
     async def close(self) -> None:
         """Give back what is still held; before Redis is closed."""
         ...
@@ -173,6 +180,9 @@ class LocalLimiter:
         self.learn(host, failure)
         return failure
 
+    async def beat(self, lease: float) -> None:
+        """See Limiter."""
+
     async def close(self) -> None:
         """See Limiter."""
 
@@ -227,6 +237,7 @@ class RedisLimiter:
     ) -> None:
         self._redis = redis
         self._worker = worker or secrets.token_hex(8)
+        self._owner = ""  # what our tokens begin with, once we beat
         self._clock = clock
         self._ahead = ahead
         self._workers = 1
@@ -333,7 +344,7 @@ class RedisLimiter:
             self._return(passed)
 
     async def _leave(self, host: str, terms: _Terms, many: int) -> list[Pass]:
-        token = f"{self._worker}:{next(self._tokens)}"
+        token = f"{self._owner}{self._worker}:{next(self._tokens)}"
         answer = await self._ask_leave(host, terms, token, many)
         if answer is None:
             self._give_back_soon(host, [f"{token}:{n}" for n in range(1, many + 1)])
@@ -414,6 +425,12 @@ class RedisLimiter:
             )
             self._errands.add(errand)
             errand.add_done_callback(self._errands.discard)
+
+    async def beat(self, lease: float) -> None:
+        """See Limiter."""
+        key = f"rollcall:limit:alive:{self._worker}"
+        await self._redis.psetex(key, round(lease * 1000), 1)
+        self._owner = f"{key}|"
 
     async def close(self) -> None:
         """See Limiter."""

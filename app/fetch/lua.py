@@ -3,7 +3,9 @@
 Times are microseconds of Redis' own clock, so that workers need not agree on one. Of each host:
 `rollcall:limit:<host>` (hash: rate, retries, breaker), `…:slots` (requests under way, each until
 its lease ends), `…:waiting` (workers that wait for a slot, by when they last said so),
-`…:waiting:<worker>` (the bell that wakes one) and `…:workers`. All have a TTL.
+`…:waiting:<worker>` (the bell that wakes one) and `…:workers`. Of each worker that beats:
+`rollcall:limit:alive:<worker>`; its slots name that key, and are free when it is gone.
+All have a TTL.
 """
 
 from app.fetch import breaker, rates, retry
@@ -59,6 +61,16 @@ local waited = line > 0 and redis.call('ZSCORE', KEYS[3], worker)
 local ahead = waited and 0 or line
 local probing = open > 0 and h[9] and redis.call('ZSCORE', KEYS[2], h[9])
 local due, closed = math.max(tonumber(h[1] or 0), now), tonumber(h[2] or 0)
+
+if used + ahead >= concurrency then
+  for _, token in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    local owner = string.match(token, '^(.+)|')
+    if owner and redis.call('EXISTS', owner) == 0 then
+      redis.call('ZREM', KEYS[2], token)
+      used = used - 1
+    end
+  end
+end
 
 local waits, slots, verdict, refused = {}, {}, 0, 0
 for n = 1, tonumber(ARGV[9]) do

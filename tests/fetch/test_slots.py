@@ -144,6 +144,26 @@ async def test_the_slots_of_a_dead_worker_come_free_with_their_lease(redis: Redi
     assert passed.verdict is Verdict.GO
 
 
+async def test_the_slots_of_a_worker_that_beats_are_free_as_soon_as_it_is_silent(
+    redis: Redis,
+) -> None:
+    dead, alive = RedisLimiter(redis, worker="host:1:a"), RedisLimiter(redis, worker="host:2:b")
+    await dead.beat(0.2)
+    await alive.beat(60)
+    for _ in range(2):
+        await dead.enter(HOST, limits(2))
+
+    async with asyncio.timeout(5):
+        passed = await alive.enter(HOST, limits(2))
+    async with asyncio.timeout(5):
+        again = await alive.enter(HOST, limits(2))
+
+    assert passed.verdict is again.verdict is Verdict.GO
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await dead.enter(HOST, limits(2))  # who lives and holds its slots keeps them
+
+
 async def test_requests_that_are_cancelled_while_they_ask_leave_no_slot_taken(
     redis: Redis,
 ) -> None:
