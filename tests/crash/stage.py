@@ -121,7 +121,7 @@ class Stage:
             "BETPAWA_URL": self.web.betpawa_url,
             "BET9JA_URL": self.web.bet9ja_url,
             "SCRAPE_INTERVAL_MINUTES": str(SECONDS / 60),
-            "LEASE_SECONDS": "2",
+            "LEASE_SECONDS": "4",
             "SHUTDOWN_GRACE_SECONDS": "0.2",
             "LOG_FORMAT": "json",
         }
