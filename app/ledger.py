@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 
 from app import log
 from app.errors import UnknownJob
-from app.scheduling.policy import Decided, Decision, Policies, Situation, decide
+from app.scheduling.policies import Policies
+from app.scheduling.policy import Decided, Decision, Situation, decide
 from app.scheduling.schedule import Schedule
 from app.store import registry, schedules
 from app.store.db import Connection, Pool

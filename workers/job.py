@@ -12,7 +12,7 @@ from app.config import Config
 from app.errors import BadParameters
 from app.ledger import Declared
 from app.records import Record
-from app.scheduling.policy import Policies
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.sources.base import Source
 from app.store.db import Connection

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app.scheduling.policy import Beat, Open, Policies
+from app.scheduling.policies import Policies
+from app.scheduling.policy import Beat, Open
 from app.store.db import Connection, Pool
 from app.words import RunStatus, TickOutcome, TickReason
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from app import arq_worker, config, log, queue, resources
 from app.ledger import Declared
 from app.runs import Outcome
-from app.scheduling.policy import Policies
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
 from app.store.runs import Claimed
 from app.words import RunStatus

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from app import ledger
 from app.ledger import Declared, Queued
-from app.scheduling.policy import Policies
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store import beats, runs
 from app.store.db import Pool

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from app import ledger, proof
 from app.errors import BadSchedule
 from app.ledger import Declared, Queued
-from app.scheduling.policy import Policies
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store import beats, runs, schedules
 from app.store.db import Pool

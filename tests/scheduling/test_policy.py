@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import BadSchedule
-from app.scheduling.policy import Beat, Decided, Decision, Open, Policies, Situation, decide
+from app.scheduling.policies import Policies
+from app.scheduling.policy import Beat, Decided, Decision, Open, Situation, decide
 from app.scheduling.schedule import Schedule
 from app.words import (
     MISS_REASONS,

@@ -1,0 +1,147 @@
+"""How a schedule treats ticks that are late, many, or in the way of each other. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Self, TypeVar
+
+from app.errors import BadSchedule
+from app.scheduling.schedule import Schedule
+from app.words import Coalesce, Overlap
+
+_ZERO = timedelta(0)
+
+
+CATCH_UP_WINDOW = timedelta(days=7)
+
+
+MOST_CATCH_UP = 1000
+
+
+MOST_ATTEMPTS = 100
+
+
+_CATCH_UP = 10
+
+
+_Set = TypeVar("_Set", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """How a schedule treats ticks that are late, many, or in each other's way.
+
+    `misfire_grace`: how long after its start a tick may still run. `catch_up`: how many of the
+    newest ticks run when all are to be coalesced. `timeout`: seconds of one attempt.
+    Raises BadSchedule when they contradict each other or can never work.
+    """
+
+    misfire_grace: timedelta = timedelta(seconds=60)
+    coalesce: Coalesce = Coalesce.LATEST
+    overlap: Overlap = Overlap.SKIP
+    catch_up: int = _CATCH_UP
+    jitter: timedelta = _ZERO
+    timeout: float = 240
+    max_attempts: int = 3
+
+    def __post_init__(self) -> None:
+        self._check_times()
+        self._check_counts()
+        self._check_contradictions()
+
+    def spread(self, schedule: Schedule) -> Schedule:
+        """Return the schedule with these policies' jitter, if they have one."""
+        return schedule.jittered(self.jitter) if self.jitter else schedule
+
+    def to_spec(self) -> dict[str, object]:
+        """Write them as JSON values."""
+        return {
+            "misfire_grace_seconds": self.misfire_grace.total_seconds(),
+            "coalesce": self.coalesce.value,
+            "overlap": self.overlap.value,
+            "catch_up": self.catch_up,
+            "jitter_seconds": self.jitter.total_seconds(),
+            "timeout_seconds": self.timeout,
+            "max_attempts": self.max_attempts,
+        }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, object]) -> Self:
+        """Read what `to_spec` wrote; what is not said keeps its default. Raises BadSchedule."""
+        known = cls().to_spec()
+        if unknown := sorted(set(spec) - set(known)):
+            raise BadSchedule(f"Invalid policies: {unknown[0]!r} is none of {', '.join(known)}")
+        said = known | dict(spec)
+        return cls(
+            misfire_grace=timedelta(seconds=_number(said, "misfire_grace_seconds")),
+            coalesce=_one_of(Coalesce, said, "coalesce"),
+            overlap=_one_of(Overlap, said, "overlap"),
+            catch_up=_whole(said, "catch_up"),
+            jitter=timedelta(seconds=_number(said, "jitter_seconds")),
+            timeout=_number(said, "timeout_seconds"),
+            max_attempts=_whole(said, "max_attempts"),
+        )
+
+    def _check_times(self) -> None:
+        if not _ZERO < self.misfire_grace <= CATCH_UP_WINDOW:
+            raise BadSchedule(
+                f"Invalid policies: misfire_grace {self.misfire_grace} must be more than 0 seconds"
+                " and at most 7 days, the catch-up window"
+            )
+        if not _ZERO <= self.jitter <= CATCH_UP_WINDOW:
+            raise BadSchedule(f"Invalid policies: jitter {self.jitter}; it takes 0 s to 7 days")
+        if not 0 < self.timeout <= CATCH_UP_WINDOW.total_seconds():
+            raise BadSchedule(
+                f"Invalid policies: timeout {self.timeout} must be more than 0 seconds"
+                " and at most 7 days"
+            )
+
+    def _check_counts(self) -> None:
+        for name, value, most in (
+            ("max_attempts", self.max_attempts, MOST_ATTEMPTS),
+            ("catch_up", self.catch_up, MOST_CATCH_UP),
+        ):
+            if not 1 <= value <= most:
+                raise BadSchedule(f"Invalid policies: {name} {value}; it takes 1 to {most}")
+
+    def _check_contradictions(self) -> None:
+        if self.coalesce is not Coalesce.ALL and self.catch_up != _CATCH_UP:
+            raise BadSchedule(
+                f"Contradictory policies: catch_up={self.catch_up} says how many ticks run with"
+                f" coalesce=all, but coalesce={self.coalesce} runs one"
+            )
+        if self.coalesce is Coalesce.ALL and self.overlap is Overlap.SKIP:
+            raise BadSchedule(
+                "Contradictory policies: coalesce=all runs a backlog, but overlap=skip would skip"
+                " all of it but the first; choose overlap=queue_one or allow"
+            )
+        if self.coalesce is Coalesce.ALL and self.overlap is Overlap.CANCEL_RUNNING:
+            raise BadSchedule(
+                "Contradictory policies: coalesce=all runs a backlog, but overlap=cancel_running"
+                " would cancel all of it but the last; choose overlap=queue_one or allow"
+            )
+
+
+def _number(spec: Mapping[str, object], key: str) -> float:
+    value = spec[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadSchedule(f"Invalid policies: {key} must be a number, not {value!r}")
+    if not abs(value) <= CATCH_UP_WINDOW.total_seconds():
+        raise BadSchedule(f"Invalid policies: {key} {value}; it takes at most 7 days")
+    return value
+
+
+def _whole(spec: Mapping[str, object], key: str) -> int:
+    value = spec[key]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadSchedule(f"Invalid policies: {key} must be a whole number, not {value!r}")
+    return value
+
+
+def _one_of(kind: type[_Set], spec: Mapping[str, object], key: str) -> _Set:
+    try:
+        return kind(spec[key])
+    except ValueError:
+        known = ", ".join(kind)
+        raise BadSchedule(f"Invalid policies: {key} {spec[key]!r} is none of {known}") from None
