@@ -27,6 +27,7 @@ class Request:
 
     `retry_empty`: the site answers 200 with an empty body now and then; ask again.
     `accept`: the media type without which the answer is no data (`application/json`).
+    `wait`: seconds for which the site said beforehand that it wants to be left alone.
     """
 
     url: str
@@ -36,6 +37,7 @@ class Request:
     body: bytes | None = None
     accept: str = "application/json"
     retry_empty: bool = False
+    wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
