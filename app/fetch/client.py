@@ -97,6 +97,11 @@ class Window:
     def __post_init__(self) -> None:
         self._gate = asyncio.Semaphore(self.limits.concurrency)
 
+    def pace(self, limits: Limits) -> None:
+        """Keep to these limits from now on: the site has told us its own."""
+        self.limits = limits
+        self._gate = asyncio.Semaphore(limits.concurrency)
+
     async def ask(
         self, request: Request, *, partition: Partition | None, page: int, tally: Tally
     ) -> Raw:
