@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 import structlog
@@ -16,10 +18,11 @@ from app.records import Record, Rejected
 from app.resources import House
 from app.sources.base import Source
 from app.store import progress
+from app.store.db import Connection
 from app.store.progress import Counts, SourceRow
 from app.store.runs import Claimed
 from app.words import RunStatus
-from workers.job import Job
+from workers.job import Job, Turned
 from workers.together import together
 
 LARGE = 256 * 1024  # bytes; a larger page is read off the event loop
@@ -30,14 +33,10 @@ _log = log.logger(__name__)
 
 def totals(job: Job, rows: Iterable[SourceRow]) -> dict[str, int]:
     """A run's totals over its sources, as `stats` name them."""
-    total = Counts()
+    total = Counter(job.told(SourceRow("")))
     for row in rows:
-        total = total.plus(row.counts)
-    return _named(job, total)
-
-
-def _named(job: Job, counts: Counts) -> dict[str, int]:
-    return {job.counted if n == "records" else n: getattr(counts, n) for n in progress.NAMES}
+        total.update(job.told(row))
+    return dict(total)
 
 
 @dataclass(slots=True)
@@ -48,8 +47,11 @@ class _Walk:
     counts: Counts = field(default_factory=Counts)
     seen: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
+    begun: datetime | None = None
 
-    def shortfall(self, promised: int | None) -> Incomplete | None:
+    def shortfall(self, promised: int | Incomplete | None) -> Incomplete | None:
+        if isinstance(promised, Incomplete):
+            return None  # asking again would not help: it is done, if not in full
         have = len(self.seen | self.refused)
         if promised is None or (have >= promised and (self.seen or not promised)):
             return None
@@ -94,13 +96,25 @@ class Drive:
 
     async def _catalogue(self) -> Sequence[Partition]:
         asking = self._source.partitions()
+        before = self._source.limits
         request, parts = _advance(asking, None)
         while request is not None:
-            raw = await self._ask(request, None, 1)
-            request, parts = _advance(asking, raw)
+            answer = await self._answer(request, None, 1)
+            request, parts = _advance(asking, answer)
+        if self._source.limits is not before:
+            self._house.windows[self._source.name].pace(self._source.limits)
         return parts or ()
 
+    async def _answer(self, request: Request, part: Partition | None, page: int) -> Raw | Failure:
+        try:
+            return await self._ask(request, part, page)
+        except Failure as failure:
+            return failure  # the source is told first: it may know something else to ask for
+
     async def _ask(self, request: Request, part: Partition | None, page: int) -> Raw:
+        if request.wait > 0:
+            self._tally.throttled_ms += round(request.wait * 1000)
+            await asyncio.sleep(request.wait)
         window = self._house.windows[self._source.name]
         return await window.ask(request, partition=part, page=page, tally=self._tally)
 
@@ -117,17 +131,24 @@ class Drive:
         request, promised = _advance(asking, None)
         page = 1
         while request is not None:
-            raw = await self._ask(request, walk.part, page)
+            raw = await self._answer(request, walk.part, page)
             request, promised = _advance(asking, raw)
+            if isinstance(raw, Failure):
+                continue
+            walk.begun = walk.begun or raw.fetched_at
             records = await _read(self._source, raw)
             await self._commit(walk, raw, records, promised if request is None else MORE)
             page += 1
-        shortfall = walk.shortfall(promised)
+        shortfall = promised if isinstance(promised, Incomplete) else walk.shortfall(promised)
         if shortfall is not None:
             raise shortfall
 
     async def _commit(
-        self, walk: _Walk, raw: Raw, records: Sequence[Record], promised: int | None
+        self,
+        walk: _Walk,
+        raw: Raw,
+        records: Sequence[Record],
+        promised: int | Incomplete | None,
     ) -> None:
         kept = [record for record in records if not isinstance(record, Rejected)]
         odd = [record for record in records if isinstance(record, Rejected)]
@@ -147,6 +168,7 @@ class Drive:
                     pages=1,
                     records=len(seen) - len(walk.seen),
                     prices=written.prices,
+                    points=written.points,
                     inserted=written.inserted,
                     changed=written.changed,
                     unchanged=written.unchanged,
@@ -154,15 +176,27 @@ class Drive:
                 )
                 redone = _redone(page, self._row.redo)
                 page = page.plus(redone)
-                after = _Walk(walk.part, walk.counts.plus(page), seen, refused)
+                after = _Walk(walk.part, walk.counts.plus(page), seen, refused, walk.begun)
                 row = replace(
                     self._row_after(page, after, promised), redo=self._row.redo.minus(redone)
                 )
-                await progress.write(connection, self._claimed, row, _named(self._job, page))
+                await self._turned(connection, after, row)
+                await progress.write(connection, self._claimed, row, self._added(row))
             self._row = row
             walk.counts, walk.seen, walk.refused = after.counts, seen, refused
 
-    def _row_after(self, page: Counts, walk: _Walk, promised: int | None) -> SourceRow:
+    async def _turned(self, connection: Connection, walk: _Walk, row: SourceRow) -> None:
+        if self._job.turned is None or walk.begun is None or walk.part.key not in row.done:
+            return
+        turned = Turned(self._source.name, walk.part.key, walk.begun, self._claimed.run_id)
+        await self._job.turned(connection, turned)
+
+    def _added(self, row: SourceRow) -> dict[str, int]:
+        """What the run's totals grow by, when this row takes the place of the one before it."""
+        before = self._job.told(self._row)
+        return {name: count - before[name] for name, count in self._job.told(row).items()}
+
+    def _row_after(self, page: Counts, walk: _Walk, promised: int | Incomplete | None) -> SourceRow:
         row = replace(self._spent(), counts=self._row.counts.plus(page))
         if promised is MORE or walk.shortfall(promised) is not None:
             return row
@@ -189,7 +223,7 @@ class Drive:
         if failed is None and self._job.never_empty and not row.counts.records and not row.errors:
             failed = Incomplete("the site listed nothing at all")
         status = RunStatus.SUCCESS
-        if failed is not None or (row.errors and not row.counts.records):
+        if failed is not None or (row.errors and not self._any_good(row)):
             status = RunStatus.FAILURE
         elif row.errors:
             status = RunStatus.PARTIAL_FAILURE
@@ -204,8 +238,12 @@ class Drive:
             requests=row.requests,
             retries=row.retries,
             throttled_ms=row.throttled_ms,
-            **_named(self._job, row.counts),
+            **{name: n for name, n in self._job.told(row).items() if name != "requests"},
         )
+
+    def _any_good(self, row: SourceRow) -> bool:
+        # Where there may be nothing new at all, a partition that was read to its end is good.
+        return bool(row.counts.records if self._job.never_empty else row.done)
 
 
 MORE = -1  # pages are still to come, so nothing can be missing yet
@@ -215,20 +253,27 @@ def _redone(page: Counts, redo: Counts) -> Counts:
     """Set right a page that an earlier attempt wrote: this run did not find it unchanged."""
     inserted = min(page.unchanged, redo.inserted)
     changed = min(page.unchanged - inserted, redo.changed)
-    return Counts(inserted=inserted, changed=changed, unchanged=-inserted - changed)
+    return Counts(
+        inserted=inserted,
+        changed=changed,
+        unchanged=-inserted - changed,
+        points=redo.points if page.unchanged else 0,
+    )
 
 
 def _advance(
-    asking: Generator[Request, Raw, Told], raw: Raw | None
+    asking: Generator[Request, Raw, Told], raw: Raw | Failure | None
 ) -> tuple[Request | None, Told | None]:
     try:
+        if isinstance(raw, Failure):
+            return asking.throw(raw), None
         return (next(asking) if raw is None else asking.send(raw)), None
     except StopIteration as stop:
         return None, stop.value
     except Failure:
         raise
     except Exception as error:
-        raise _unread(error, raw) from error
+        raise _unread(error, None if isinstance(raw, Failure) else raw) from error
 
 
 async def _read(source: Source, raw: Raw) -> list[Record]:

@@ -79,7 +79,7 @@ async def _asked_for(house: House, job: Job, arq_id: str, params: dict[str, Any]
 
 
 async def _scrape(house: House, job: Job, claimed: Claimed, outcome: runs.Outcome) -> None:
-    sources = job.sources(house.config, job.understood(claimed.params))
+    sources = await job.prepared(house, job.understood(claimed.params))
     rows = [await progress.begin(house.pool, claimed, source.name) for source in sources]
     await progress.restart(house.pool, claimed, totals(job, rows))
     ended = await together(

@@ -13,11 +13,15 @@ from app.words import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was read and written. `prices` is 0 for sources that have none."""
+    """What was read and written. `prices` is 0 for sources that have none.
+
+    `points`: of sentiment, newly stored.
+    """
 
     pages: int = 0
     records: int = 0
     prices: int = 0
+    points: int = 0
     inserted: int = 0
     changed: int = 0
     unchanged: int = 0
@@ -32,7 +36,7 @@ class Counts:
         return Counts(**{name: getattr(self, name) - getattr(other, name) for name in NAMES})
 
 
-NAMES = ("pages", "records", "prices", "inserted", "changed", "unchanged", "rejected")
+NAMES = ("pages", "records", "prices", "points", "inserted", "changed", "unchanged", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ FROM runs r WHERE r.execution_id = $1 AND r.lease_epoch = $2 AND r.status = 'run
 ON CONFLICT (execution_id, source) DO UPDATE
   SET status = 'running', error_kind = NULL, error_message = NULL, errors = '{}'
 RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_counts,
-          inserted, changed
+          inserted, changed, counts
 """
 
 # The run's row is touched last, so that three sources of a run wait for each other but briefly.
@@ -109,7 +113,11 @@ async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
     if row is None:
         raise Fenced(f"run {claimed.run_id} belongs to another attempt")
     done = Counts(**row["done_counts"])
-    redo = Counts(inserted=row["inserted"] - done.inserted, changed=row["changed"] - done.changed)
+    redo = Counts(
+        inserted=row["inserted"] - done.inserted,
+        changed=row["changed"] - done.changed,
+        points=row["counts"].get("points", 0) - done.points,
+    )
     return SourceRow(
         source=source,
         counts=done,
@@ -160,7 +168,7 @@ async def write(
         row.errors,
         list(row.done),
         {name: getattr(row.done_counts, name) for name in NAMES},
-        {"prices": counts.prices},
+        {"prices": counts.prices, "points": counts.points + row.redo.points},
     )
     _fenced(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
 
