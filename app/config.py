@@ -9,12 +9,37 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.errors import BadConfig
 
 PLATFORMS = ("sportybet", "betpawa", "bet9ja")
+LONGEST_ENTITY = 200
 
 
 def _split(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip().lower() for part in value.split(",") if part.strip())
     return value
+
+
+def _entities(value: object) -> object:
+    """Names separated by commas; or a file of them, `@names.txt` or its path, one a line."""
+    if not isinstance(value, str):
+        return value
+    path = Path(value.removeprefix("@").strip())
+    if not value.startswith("@") and ("," in value or not path.is_file()):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the file {path} cannot be read: {type(error).__name__}") from None
+    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def _once(value: tuple[str, ...]) -> tuple[str, ...]:
+    long = [name[:40] for name in value if len(name) > LONGEST_ENTITY]
+    if long:
+        raise ValueError(f"{long[0]!r}… is longer than {LONGEST_ENTITY} characters")
+    first: dict[str, str] = {}
+    for name in value:
+        first.setdefault(name.casefold(), name)
+    return tuple(first.values())
 
 
 def _known_platforms(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -46,6 +71,7 @@ def _http(value: str) -> str:
 
 Url = Annotated[str, AfterValidator(_http)]
 Minutes = Annotated[float, Field(gt=0, le=60 * 24 * 366)]
+Entities = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_entities), AfterValidator(_once)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -75,6 +101,16 @@ class Config(BaseSettings):
     betpawa_version: Literal["v3", "v4"] = "v4"
     betpawa_brand: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "betpawa-nigeria"
     bet9ja_url: Url = "https://sports.bet9ja.com/desktop/feapi/PalimpsestAjax"
+    tracked_entities: Entities = ()
+    asknews_url: Url = "https://api.asknews.app/v1"
+    asknews_token_url: Url = "https://auth.asknews.app/oauth2/token"  # noqa: S105 - no secret
+    asknews_api_key: SecretStr | None = None
+    asknews_client_id: str | None = None
+    asknews_client_secret: SecretStr | None = None
+    asknews_page_size: Annotated[int, Field(ge=1, le=101)] = 100
+    asknews_max_pages: Annotated[int, Field(ge=1, le=100)] = 5
+    asknews_lookback_hours: Annotated[float, Field(gt=0, le=48)] = 48
+    asknews_overlap_minutes: Annotated[float, Field(ge=0, le=2_880)] = 30
     contact: Annotated[str, Field(max_length=200)] = ""
     guard_allow: Names = ()
     raw_days: Annotated[int, Field(ge=0, le=365)] = 3

@@ -28,6 +28,7 @@ class Request:
     `retry_empty`: the site answers 200 with an empty body now and then; ask again.
     `accept`: the media type without which the answer is no data (`application/json`).
     `robots`: ask only if the site's robots.txt lets us; for pages made for people.
+    `wait`: seconds for which the site said beforehand that it wants to be left alone.
     """
 
     url: str
@@ -38,6 +39,7 @@ class Request:
     accept: str = "application/json"
     retry_empty: bool = False
     robots: bool = False
+    wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

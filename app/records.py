@@ -1,5 +1,6 @@
 """Typed rows that sources yield and stores keep: the house shape, whatever the wire looked like."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -42,6 +43,72 @@ class OddsEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Article:
+    """One article, as it was found under one tracked `entity`.
+
+    (`provider`, `article_id`) is unique. `published_at` is UTC. `sentiment` goes from -1 to 1.
+    `entities` are those the article names, by kind.
+    """
+
+    provider: str
+    article_id: str
+    entity: str
+    url: str
+    title: str
+    summary: str
+    source: str
+    domain: str
+    language: str
+    country: str
+    published_at: datetime
+    sentiment: int | None
+    categories: tuple[str, ...]
+    keywords: tuple[str, ...]
+    entities: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class StoryUpdate:
+    """What was new in a story at `at` (UTC). `update_uuid` is unique within its story."""
+
+    update_uuid: str
+    at: datetime
+    headline: str
+    text: str
+    articles: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SentimentPoint:
+    """The mood of a story at `at` (UTC), from -1 to 1."""
+
+    at: datetime
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One story, as it was found under one tracked `entity`.
+
+    (`provider`, `story_uuid`) is unique. `told_at` is when it last moved, UTC. `languages` and
+    `countries` say how many articles there are of each. No two updates share their uuid, no two
+    points their instant.
+    """
+
+    provider: str
+    story_uuid: str
+    entity: str
+    topic: str
+    told_at: datetime
+    categories: tuple[str, ...]
+    keywords: tuple[str, ...]
+    languages: Mapping[str, int]
+    countries: Mapping[str, int]
+    updates: tuple[StoryUpdate, ...]
+    sentiment: tuple[SentimentPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A record that could not be read, kept aside with its reason. `data` is it as it came."""
 
@@ -50,4 +117,4 @@ class Rejected:
     record_id: str | None = None
 
 
-Record = OddsEvent | Rejected
+Record = OddsEvent | Article | Story | Rejected

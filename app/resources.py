@@ -10,12 +10,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 from arq.connections import ArqRedis
 
 from app.config import Config
+from app.fetch.auth import Keeper, Login, SignedWindow, keeper_of
 from app.fetch.client import Window, open_client
 from app.fetch.limiter import Limiter, RedisLimiter
 from app.messages import Limits
@@ -25,6 +27,8 @@ from app.store.db import Pool
 VERSION = "0.1.0"
 LEAP = timedelta(seconds=5)
 TREMOR = timedelta(milliseconds=1)
+NO_LOGINS: Mapping[str, Login] = MappingProxyType({})
+FEWEST_CONNECTIONS = 4  # a site may tell us later that it takes more at once than we thought
 
 
 @dataclass(slots=True)
@@ -92,7 +96,9 @@ class House:
     started_at: datetime
     limiter: Limiter
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
-    windows: dict[str, Window] = field(default_factory=dict[str, Window])
+    windows: dict[str, Window | SignedWindow] = field(
+        default_factory=dict[str, Window | SignedWindow]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +141,16 @@ def urls(config: Config) -> Urls:
 
 @asynccontextmanager
 async def opened(
-    config: Config, where: Urls, redis: ArqRedis, sources: Mapping[str, Limits]
+    config: Config,
+    where: Urls,
+    redis: ArqRedis,
+    sources: Mapping[str, Limits],
+    logins: Mapping[str, Login] = NO_LOGINS,
 ) -> AsyncGenerator[House]:
-    """Open everything a worker needs, and close it again, last first."""
+    """Open everything a worker needs, and close it again, last first.
+
+    `logins`: of sources that want to know who asks; those with the same one share its token.
+    """
     async with AsyncExitStack() as stack:
         pool = await db.open_pool(
             where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
@@ -160,13 +173,25 @@ async def opened(
         context = ssl.create_default_context()
         for name, limits in sources.items():
             client = open_client(
-                user_agent(config.contact), concurrency=limits.concurrency, ssl_context=context
+                user_agent(config.contact),
+                concurrency=max(limits.concurrency, FEWEST_CONNECTIONS),
+                ssl_context=context,
             )
             house.clients[name] = await stack.enter_async_context(client)
             house.windows[name] = Window(
                 client, house.limiter, source=name, limits=limits, clock=clock
             )
+        _sign(house.windows, logins)
         yield house
+
+
+def _sign(windows: dict[str, Window | SignedWindow], logins: Mapping[str, Login]) -> None:
+    keepers: dict[Login, Keeper] = {}
+    for name, login in logins.items():
+        window = windows[name]
+        if isinstance(window, Window):
+            keeper = keepers.setdefault(login, keeper_of(login, window))
+            windows[name] = SignedWindow(window, keeper, login.setting)
 
 
 async def _close(pool: Pool) -> None:

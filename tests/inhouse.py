@@ -13,13 +13,14 @@ from pydantic import SecretStr
 
 from app import resources
 from app.config import Config
+from app.fetch.auth import SignedWindow
 from app.fetch.client import Window
 from app.resources import House, Urls
 from app.runs import Leases
 from app.store import runs
 from app.store.db import Pool
 from scripts.standin.testing import Standin
-from workers import odds, spine
+from workers import catalogue, odds, spine
 from workers.job import Job
 
 T = TypeVar("T")
@@ -34,6 +35,8 @@ def config_for(dsn: str, redis_url: str, web: Standin, **changes: Any) -> Config
         "sportybet_url": web.sportybet_url,
         "betpawa_url": web.betpawa_url,
         "bet9ja_url": web.bet9ja_url,
+        "asknews_url": web.asknews_url,
+        "asknews_token_url": web.token_url,
     }
     return Config(_env_file=None, **(wanted | changes))  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
 
@@ -45,14 +48,19 @@ async def opened(config: Config, redis: ArqRedis) -> AsyncGenerator[House]:
     assert config.redis_url is not None
     where = Urls(config.database_url.get_secret_value(), config.redis_url.get_secret_value())
     sources = {
-        source.name: replace(source.limits, rate=5_000, burst=500)
-        for source in odds.every_source(config)
+        name: replace(limits, rate=5_000, burst=500)
+        for name, limits in catalogue.limits(config).items()
     }
-    async with resources.opened(config, where, redis, sources) as house:
+    async with resources.opened(config, where, redis, sources, catalogue.logins(config)) as house:
         for name, limits in sources.items():
-            house.windows[name] = Window(
+            fast = Window(
                 house.clients[name], house.limiter, source=name, limits=limits, rng=lambda: 0.0
             )
+            signed = house.windows[name]
+            if isinstance(signed, SignedWindow):
+                signed.window = fast
+            else:
+                house.windows[name] = fast
         yield house
 
 

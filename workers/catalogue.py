@@ -2,12 +2,14 @@
 
 from app.config import Config
 from app.errors import UnknownJob
+from app.fetch.auth import Login
 from app.ledger import Declared
-from workers import odds
+from app.messages import Limits
+from workers import news, odds, stories
 from workers.job import Job
 
-JOBS: tuple[Job, ...] = (odds.JOB,)
-FUNCTIONS = (odds.scrape_all_platforms,)
+JOBS: tuple[Job, ...] = (odds.JOB, news.JOB, stories.JOB)
+FUNCTIONS = (odds.scrape_all_platforms, news.poll_news, stories.poll_stories)
 
 
 def find(name: str) -> Job:
@@ -16,6 +18,17 @@ def find(name: str) -> Job:
         if job.name == name:
             return job
     raise UnknownJob(f"there is no job {name!r}; known: {', '.join(job.name for job in JOBS)}")
+
+
+def limits(config: Config) -> dict[str, Limits]:
+    """How hard each source of any job may be asked, by its name."""
+    return {source.name: source.limits for job in JOBS for source in job.every_source(config)}
+
+
+def logins(config: Config) -> dict[str, Login]:
+    """Who we are to those sources that want to know, by their name."""
+    known = [(job.login(config), job.every_source(config)) for job in JOBS]
+    return {source.name: login for login, sources in known if login for source in sources}
 
 
 def declared(config: Config) -> list[Declared]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -24,7 +25,7 @@ from app.store.pages import Known
 from app.store.progress import Counts, SourceRow
 from app.store.runs import Claimed
 from app.words import FailureKind, RunStatus
-from workers.job import Job
+from workers.job import Job, Turned
 from workers.pages import Page, Pages
 from workers.together import together
 
@@ -36,14 +37,10 @@ _log = log.logger(__name__)
 
 def totals(job: Job, rows: Iterable[SourceRow]) -> dict[str, int]:
     """A run's totals over its sources, as `stats` name them."""
-    total = Counts()
+    total = Counter(job.told(SourceRow("")))
     for row in rows:
-        total = total.plus(row.counts)
-    return _named(job, total)
-
-
-def _named(job: Job, counts: Counts) -> dict[str, int]:
-    return {job.counted if n == "records" else n: getattr(counts, n) for n in progress.NAMES}
+        total.update(job.told(row))
+    return dict(total)
 
 
 @dataclass(slots=True)
@@ -54,8 +51,11 @@ class _Walk:
     counts: Counts = field(default_factory=Counts)
     seen: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
+    begun: datetime | None = None
 
-    def shortfall(self, promised: int | None) -> Incomplete | None:
+    def shortfall(self, promised: int | Incomplete | None) -> Incomplete | None:
+        if isinstance(promised, Incomplete):
+            return None  # asking again would not help: it is done, if not in full
         have = len(self.seen | self.refused)
         if promised is None or (have >= promised and (self.seen or not promised)):
             return None
@@ -67,6 +67,7 @@ class _Walk:
             self.counts.plus(counts),
             self.seen | content.keys,
             self.refused | content.refused,
+            self.begun,
         )
 
 
@@ -128,14 +129,31 @@ class Drive:
 
     async def _catalogue(self) -> Sequence[Partition]:
         asking = self._source.partitions()
+        before = self._source.limits
         request, parts = _advance(asking, None)
         while request is not None:
-            page = await self._asked.ask(request, None, 1)
-            await self._asked.keep(page)
-            request, parts = _advance(asking, page.raw)
+            answer = await self._answer(request, None, 1)
+            if isinstance(answer, Failure):
+                request, parts = _advance(asking, answer)
+                continue
+            await self._asked.keep(answer)
+            request, parts = _advance(asking, answer.raw)
             if not all(part.key.isprintable() for part in parts or ()):
-                raise Schema("a part of the catalogue has no name", url=page.raw.url)
+                raise Schema("a part of the catalogue has no name", url=answer.raw.url)
+        if self._source.limits is not before:
+            self._house.windows[self._source.name].pace(self._source.limits)
         return parts or ()
+
+    async def _answer(
+        self, request: Request, part: Partition | None, number: int
+    ) -> Page | Failure:
+        if request.wait > 0:
+            self._tally.throttled_ms += round(request.wait * 1000)
+            await asyncio.sleep(request.wait)
+        try:
+            return await self._asked.ask(request, part, number)
+        except Failure as failure:
+            return failure  # the source is told first: it may know something else to ask for
 
     async def _partition(self, part: Partition, gate: asyncio.Semaphore) -> None:
         async with gate:
@@ -159,7 +177,11 @@ class Drive:
         request, promised = _advance(asking, None)
         number = 1
         while request is not None:
-            page = await self._asked.ask(request, walk.part, number)
+            page = await self._answer(request, walk.part, number)
+            if isinstance(page, Failure):
+                request, promised = _advance(asking, page)
+                continue
+            walk.begun = walk.begun or page.raw.fetched_at
             try:
                 request, promised = _advance(asking, page.raw)
                 records = [] if page.known else await _read(self._source, page.raw)
@@ -169,7 +191,7 @@ class Drive:
             find = await self._found(page, records)
             await self._commit(walk, find, promised if request is None else MORE)
             number += 1
-        shortfall = walk.shortfall(promised)
+        shortfall = promised if isinstance(promised, Incomplete) else walk.shortfall(promised)
         if shortfall is not None:
             raise shortfall
 
@@ -184,7 +206,7 @@ class Drive:
         content = page.found(keys, frozenset(names), len(odd))
         return _Find(page, content, kept, odd, await self._asked.packed(page))
 
-    async def _commit(self, walk: _Walk, find: _Find, promised: int | None) -> None:
+    async def _commit(self, walk: _Walk, find: _Find, promised: int | Incomplete | None) -> None:
         async with self._turn:
             pool = self._house.pool
             async with pool.acquire() as connection, connection.transaction():
@@ -196,15 +218,16 @@ class Drive:
                 row = replace(
                     self._row_after(counts, after, promised), redo=self._row.redo.minus(redone)
                 )
-                await progress.write(connection, self._claimed, row, _named(self._job, counts))
+                await self._turned(connection, after, row)
+                await progress.write(connection, self._claimed, row, self._added(row))
             self._row = row
             walk.counts, walk.seen, walk.refused = after.counts, after.seen, after.refused
 
     async def _store(self, connection: Connection, part: Partition, find: _Find) -> Counts:
         page, content = find.page, find.content
         if page.known is not None:
-            prices = content.prices
-            seen = Counts(pages=1, pages_unchanged=1, prices=prices, unchanged=prices)
+            same = content.prices or len(content.keys)
+            seen = Counts(pages=1, pages_unchanged=1, prices=content.prices, unchanged=same)
             return replace(seen, rejected=content.rejected)
         await store.alone(connection, page.fingerprint)
         if find.packed is not None:
@@ -218,13 +241,25 @@ class Drive:
         return Counts(
             pages=1,
             prices=written.prices,
+            points=written.points,
             inserted=written.inserted,
             changed=written.changed,
             unchanged=written.unchanged,
             rejected=len(find.odd),
         )
 
-    def _row_after(self, page: Counts, walk: _Walk, promised: int | None) -> SourceRow:
+    async def _turned(self, connection: Connection, walk: _Walk, row: SourceRow) -> None:
+        if self._job.turned is None or walk.begun is None or walk.part.key not in row.done:
+            return
+        turned = Turned(self._source.name, walk.part.key, walk.begun, self._claimed.run_id)
+        await self._job.turned(connection, turned)
+
+    def _added(self, row: SourceRow) -> dict[str, int]:
+        """What the run's totals grow by, when this row takes the place of the one before it."""
+        before = self._job.told(self._row)
+        return {name: count - before[name] for name, count in self._job.told(row).items()}
+
+    def _row_after(self, page: Counts, walk: _Walk, promised: int | Incomplete | None) -> SourceRow:
         row = replace(self._spent(), counts=self._row.counts.plus(page))
         if promised is MORE or walk.shortfall(promised) is not None:
             return row
@@ -251,7 +286,7 @@ class Drive:
         if failed is None and self._job.never_empty and not row.counts.records and not row.errors:
             failed = Incomplete("the site listed nothing at all")
         status = RunStatus.SUCCESS
-        if failed is not None or (row.errors and not row.counts.records):
+        if failed is not None or (row.errors and not self._any_good(row)):
             status = RunStatus.FAILURE
         elif row.errors:
             status = RunStatus.PARTIAL_FAILURE
@@ -266,8 +301,12 @@ class Drive:
             requests=row.requests,
             retries=row.retries,
             throttled_ms=row.throttled_ms,
-            **_named(self._job, row.counts),
+            **{name: n for name, n in self._job.told(row).items() if name != "requests"},
         )
+
+    def _any_good(self, row: SourceRow) -> bool:
+        # Where there may be nothing new at all, a partition that was read to its end is good.
+        return bool(row.counts.records if self._job.never_empty else row.done)
 
 
 MORE = -1  # pages are still to come, so nothing can be missing yet
@@ -277,20 +316,27 @@ def _redone(page: Counts, redo: Counts) -> Counts:
     """Set right a page that an earlier attempt wrote: this run did not find it unchanged."""
     inserted = min(page.unchanged, redo.inserted)
     changed = min(page.unchanged - inserted, redo.changed)
-    return Counts(inserted=inserted, changed=changed, unchanged=-inserted - changed)
+    return Counts(
+        inserted=inserted,
+        changed=changed,
+        unchanged=-inserted - changed,
+        points=redo.points if page.unchanged else 0,
+    )
 
 
 def _advance(
-    asking: Generator[Request, Raw, Told], raw: Raw | None
+    asking: Generator[Request, Raw, Told], raw: Raw | Failure | None
 ) -> tuple[Request | None, Told | None]:
     try:
+        if isinstance(raw, Failure):
+            return asking.throw(raw), None
         return (next(asking) if raw is None else asking.send(raw)), None
     except StopIteration as stop:
         return None, stop.value
     except Failure:
         raise
     except Exception as error:
-        raise _unread(error, raw) from error
+        raise _unread(error, None if isinstance(raw, Failure) else raw) from error
 
 
 async def _read(source: Source, raw: Raw) -> list[Record]:

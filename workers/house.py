@@ -13,7 +13,6 @@ from app.config import Config
 from app.health import keys
 from app.health.facts import WorkerFacts
 from app.ledger import Declared
-from app.messages import Limits
 from app.queue import redis_pool
 from app.resources import House, Urls, opened
 from app.runs import Leases
@@ -35,8 +34,9 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
     async def open_house(ctx: dict[str, Any]) -> None:
         log.configure(config.log_format, config.log_level)
         stack = AsyncExitStack()
+        limits, logins = catalogue.limits(config), catalogue.logins(config)
         house = await _patiently(
-            lambda: stack.enter_async_context(opened(config, where, ctx["redis"], _limits(config)))
+            lambda: stack.enter_async_context(opened(config, where, ctx["redis"], limits, logins))
         )
         leases = Leases(house.pool, house.clock, config.lease_seconds)
         ctx.update(
@@ -48,6 +48,10 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
             lease_seconds=config.lease_seconds,
         )
         await _patiently(lambda: _look_around(ctx, house, leases, declared))
+        for job in catalogue.JOBS:
+            why = job.off(config)
+            if why is not None:
+                _log.info("job.disabled", job=job.name, why=why)
         _log.info("worker.started", worker=house.worker, jobs=[d.key for d in declared])
 
     return open_house
@@ -104,9 +108,3 @@ async def _beat(house: House, leases: Leases) -> None:
     async with asyncio.timeout(leases.seconds / 3):
         await house.limiter.beat(leases.seconds)
         await keys.write_worker(house.redis, house.worker, house.config.lease_seconds * 3, facts)
-
-
-def _limits(config: Config) -> dict[str, Limits]:
-    return {
-        source.name: source.limits for job in catalogue.JOBS for source in job.every_source(config)
-    }

@@ -10,12 +10,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.config import Config
 from app.errors import BadParameters
+from app.fetch.auth import Login
 from app.ledger import Declared
 from app.records import Record
+from app.resources import House
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.sources.base import Source
 from app.store.db import Connection
+from app.store.progress import NAMES, SourceRow
 
 
 class Params(BaseModel):
@@ -30,6 +33,8 @@ class Written(Protocol):
     @property
     def prices(self) -> int: ...
     @property
+    def points(self) -> int: ...
+    @property
     def inserted(self) -> int: ...
     @property
     def changed(self) -> int: ...
@@ -37,7 +42,29 @@ class Written(Protocol):
     def unchanged(self) -> int: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A partition whose last page has just been written. `begun`: when its first page came."""
+
+    source: str
+    partition: str
+    begun: datetime
+    run_id: UUID
+
+
 Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[Written]]
+Prepare = Callable[[House, Sequence[Any]], Awaitable[Sequence[Source]]]
+Turn = Callable[[Connection, Turned], Awaitable[None]]
+
+
+def _always_on(config: Config) -> str | None:
+    del config
+    return None
+
+
+def _nobody(config: Config) -> Login | None:
+    del config
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +75,11 @@ class Job:
     `sources`: what a run with these parameters asks.
     `write`: how its records are kept. `counted`: what `stats` call its records.
     `never_empty`: a source of it that has no records at all has failed, whatever it says.
+    `stored`: what `stats` call its new rows.
+    `stats`: what a source's row adds to the run's, if that is not what all jobs count.
+    `off`: why the settings switch it off, if they do. `login`: who it is to its sources.
+    `prepare`: gives the sources what earlier runs left for them.
+    `turned`: what is done in the transaction of a partition's last page.
     """
 
     name: str
@@ -59,6 +91,12 @@ class Job:
     key: Callable[[Record], str]
     counted: str
     never_empty: bool
+    stored: str = "inserted"
+    stats: Callable[[SourceRow], dict[str, int]] | None = None
+    off: Callable[[Config], str | None] = _always_on
+    login: Callable[[Config], Login | None] = _nobody
+    prepare: Prepare | None = None
+    turned: Turn | None = None
 
     def declared(self, config: Config) -> Declared:
         """The job's schedule, as the settings have it."""
@@ -72,7 +110,20 @@ class Job:
                 timeout=config.job_timeout_seconds,
                 max_attempts=config.max_attempts,
             ),
+            enabled=self.off(config) is None,
         )
+
+    async def prepared(self, house: House, params: Params) -> Sequence[Source]:
+        """The sources that a run with these parameters asks. Raises Auth for want of a login."""
+        sources = self.sources(house.config, params)
+        return sources if self.prepare is None else await self.prepare(house, sources)
+
+    def told(self, row: SourceRow) -> dict[str, int]:
+        """What a source's row adds to the run's stats."""
+        if self.stats is not None:
+            return self.stats(row)
+        counted = {name: getattr(row.counts, name) for name in NAMES if name != "points"}
+        return {self.counted if name == "records" else name: n for name, n in counted.items()}
 
     def understood(self, params: dict[str, Any]) -> Params:
         """The parameters of a run, checked. Raises BadParameters, which names each fault."""

@@ -45,7 +45,7 @@ def sources(config: Config, params: OddsParams) -> tuple[Source, ...]:
 
 
 def _key(record: Record) -> str:
-    return record.platform_event_id if isinstance(record, OddsEvent) else record.record_id or ""
+    return record.platform_event_id if isinstance(record, OddsEvent) else ""
 
 
 JOB = Job(

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from app import log
 from app.errors import HttpStatus
+from app.fetch.auth import SignedWindow
 from app.fetch.client import Tally
 from app.fetch.robots import Robots
 from app.messages import Partition, Raw, Request
@@ -123,7 +124,8 @@ class Pages:
     async def _asked(self, request: Request, part: Partition | None, number: int) -> Raw:
         window = self.house.windows[self.source]
         if request.robots:
-            await Robots(self.house.redis).check(window, request, self.tally)
+            unsigned = window.window if isinstance(window, SignedWindow) else window
+            await Robots(self.house.redis).check(unsigned, request, self.tally)
         return await window.ask(request, partition=part, page=number, tally=self.tally)
 
 

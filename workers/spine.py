@@ -80,7 +80,7 @@ async def _asked_for(house: House, job: Job, arq_id: str, params: dict[str, Any]
 
 
 async def _scrape(house: House, job: Job, claimed: Claimed, outcome: runs.Outcome) -> None:
-    sources = job.sources(house.config, job.understood(claimed.params))
+    sources = await job.prepared(house, job.understood(claimed.params))
     # A run that was deferred has ended with some of its sources: those are not asked again.
     ended = await progress.ended(house.pool, claimed) if claimed.deferrals else {}
     drives = [

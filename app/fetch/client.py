@@ -114,6 +114,10 @@ class Window:
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, kw_only=True)
     rng: Callable[[], float] = field(default=random.random, kw_only=True)
 
+    def pace(self, limits: Limits) -> None:
+        """Keep to these limits from now on: the site has told us its own."""
+        self.limits = limits
+
     async def ask(
         self, request: Request, *, partition: Partition | None, page: int, tally: Tally
     ) -> Raw:

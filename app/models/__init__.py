@@ -2,12 +2,24 @@
 
 from sqlmodel import SQLModel
 
+from app.models.news import (
+    ArticleEntityRow,
+    ArticleRow,
+    NewsCursorRow,
+    StoryEntityRow,
+    StoryRow,
+    StorySentimentRow,
+    StoryUpdateRow,
+)
 from app.models.odds import OddsEventRow, OddsPriceChangeRow, OddsPriceRow
 from app.models.pages import PageValidatorRow, RawBodyRow, RawPageRow
 from app.models.runs import RejectedRow, RunEventRow, RunRow, RunSourceRow, WorkerBeatRow
 from app.models.schedules import ScheduleRow, ScheduleVersionRow, TickGapRow, TickRow
 
 __all__ = [
+    "ArticleEntityRow",
+    "ArticleRow",
+    "NewsCursorRow",
     "OddsEventRow",
     "OddsPriceChangeRow",
     "OddsPriceRow",
@@ -20,6 +32,10 @@ __all__ = [
     "RunSourceRow",
     "ScheduleRow",
     "ScheduleVersionRow",
+    "StoryEntityRow",
+    "StoryRow",
+    "StorySentimentRow",
+    "StoryUpdateRow",
     "TickGapRow",
     "TickRow",
     "WorkerBeatRow",

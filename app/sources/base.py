@@ -3,12 +3,17 @@
 from collections.abc import Generator, Iterable, Sequence
 from typing import Protocol
 
+from app.errors import Incomplete
 from app.messages import Limits, Partition, Raw, Request
 from app.records import Record
 
 
 class Source(Protocol):
-    """How to ask one site for its pages, and how to read them. It never waits, retries or logs."""
+    """How to ask one site for its pages, and how to read them. It never waits, retries or logs.
+
+    A page that could not be had is thrown into the generator that asked for it, as its Failure:
+    most sources let it pass, some know something else to ask for.
+    """
 
     @property
     def name(self) -> str:
@@ -17,7 +22,10 @@ class Source(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """How hard the site may be asked."""
+        """How hard the site may be asked.
+
+        A source that learns it from its catalogue says others after that.
+        """
         ...
 
     def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
@@ -27,10 +35,11 @@ class Source(Protocol):
         """
         ...
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:
+    def pages(self, part: Partition) -> Generator[Request, Raw, int | Incomplete | None]:
         """Ask for the pages of one partition, one after the other, and stop.
 
-        Returns how many records the site said there are, if it said so.
+        Returns how many records the site said there are, if it said so; or Incomplete if it stopped
+        on purpose before all were had, and asking again would not help.
         Raises Failure if an answer is no page.
         """
         ...

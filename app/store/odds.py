@@ -22,6 +22,11 @@ class Written:
         """Prices that were already so."""
         return self.prices - self.inserted - self.changed
 
+    @property
+    def points(self) -> int:
+        """Odds have no sentiment."""
+        return 0
+
 
 # A site that stops sending the Sportradar id does not make us forget it.
 EVENTS = """

@@ -16,12 +16,14 @@ class Counts:
     """What was read and written. `prices` is 0 for sources that have none.
 
     `pages_unchanged` of the `pages` were neither read nor written, but their records count.
+    `points`: of sentiment, newly stored.
     """
 
     pages: int = 0
     pages_unchanged: int = 0
     records: int = 0
     prices: int = 0
+    points: int = 0
     inserted: int = 0
     changed: int = 0
     unchanged: int = 0
@@ -41,6 +43,7 @@ NAMES = (
     "pages_unchanged",
     "records",
     "prices",
+    "points",
     "inserted",
     "changed",
     "unchanged",
@@ -81,7 +84,7 @@ FROM runs r WHERE r.execution_id = $1 AND r.lease_epoch = $2 AND r.status = 'run
 ON CONFLICT (execution_id, source) DO UPDATE
   SET status = 'running', error_kind = NULL, error_message = NULL, errors = '{}'
 RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_counts,
-          inserted, changed
+          inserted, changed, counts
 """
 
 # The run's row is touched last, so that three sources of a run wait for each other but briefly.
@@ -127,7 +130,11 @@ async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
     if row is None:
         raise Fenced(f"run {claimed.run_id} belongs to another attempt")
     done = Counts(**row["done_counts"])
-    redo = Counts(inserted=row["inserted"] - done.inserted, changed=row["changed"] - done.changed)
+    redo = Counts(
+        inserted=row["inserted"] - done.inserted,
+        changed=row["changed"] - done.changed,
+        points=row["counts"].get("points", 0) - done.points,
+    )
     return SourceRow(
         source=source,
         counts=done,
@@ -196,7 +203,11 @@ async def write(
         row.errors,
         list(row.done),
         {name: getattr(row.done_counts, name) for name in NAMES},
-        {"prices": counts.prices, "pages_unchanged": counts.pages_unchanged},
+        {
+            "prices": counts.prices,
+            "points": counts.points + row.redo.points,
+            "pages_unchanged": counts.pages_unchanged,
+        },
     )
     _fenced(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
 

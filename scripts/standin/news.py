@@ -91,7 +91,7 @@ class News:
             "page_rank": 300 + number,
             "pub_date": self._published(number).isoformat().replace("+00:00", "Z"),
             "sentiment": int(roll(*luck, "mood") * 3) - 1,
-            "keywords": [about or "news"],
+            "keywords": [owner or "news"],
             "entities": {"Organization": [owner.title()] if owner else [], "Product": []},
             "image_url": image,
             "centroid_distance": round(roll(*luck, "distance"), 3),

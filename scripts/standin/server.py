@@ -87,7 +87,7 @@ class StandIn:
             "POST advance": self._advance,
             "POST faults": self._add_fault,
             "DELETE faults": self._clear_faults,
-            "DELETE tokens": self._revoke_tokens,
+            "DELETE tokens": self._revoke,
         }
         self._stand_by_options()
 
@@ -113,6 +113,10 @@ class StandIn:
         sites = {name: stats.shown() for name, stats in self._stats.items()}
         total = sum(stats.requests for stats in self._stats.values())
         return {"version": self.world.view.version, "requests": total, "sites": sites}
+
+    def revoke_tokens(self) -> None:
+        """Let no OAuth2 token of AskNews be good any longer."""
+        self._asknews.revoke()
 
     def _stand_by_options(self) -> None:
         share = self.options.betpawa_empty
@@ -199,9 +203,9 @@ class StandIn:
         self.faults.clear()
         return Reply(204, b"")
 
-    def _revoke_tokens(self, request: Request) -> Reply:
+    def _revoke(self, request: Request) -> Reply:
         del request
-        self._asknews.revoke()
+        self.revoke_tokens()
         return Reply(204, b"")
 
 

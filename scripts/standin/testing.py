@@ -76,6 +76,10 @@ class Standin:
         """Let every request succeed again."""
         self._call(self._standin.faults.clear)
 
+    def revoke_tokens(self) -> None:
+        """Let no OAuth2 token of AskNews be good any longer."""
+        self._call(self._standin.revoke_tokens)
+
     def advance(self, ticks: int = 1, share: float | None = None) -> int:
         """Move prices; returns the new version of the world."""
         return self._call(lambda: [self.world.advance(share) for _ in range(ticks)][-1])

@@ -80,7 +80,8 @@ def test_a_job_that_does_not_exist_ends_with_2_before_any_server_is_started(
     )
 
     assert done.returncode == 2
-    assert done.stderr == "there is no job 'scrape_nothing'; known: scrape_all_platforms\n"
+    known = "scrape_all_platforms, poll_news, poll_stories"
+    assert done.stderr == f"there is no job 'scrape_nothing'; known: {known}\n"
     assert list(tmp_path.iterdir()) == []
 
 

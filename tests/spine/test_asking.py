@@ -16,7 +16,7 @@ from workers import catalogue
 
 
 async def test_a_scheduled_run_carries_its_tick_and_tells_health(house: House) -> None:
-    (declared,) = catalogue.declared(house.config)
+    declared = catalogue.declared(house.config)[0]
     await ledger.register(house.pool, [declared], house.clock())
     due = declared.schedule.next(house.clock())
     (queued,) = await ledger.ring(house.pool, declared.key, due)

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from arq.connections import ArqRedis
 
+from app.fetch.client import Window
 from app.fetch.limiter import RedisLimiter
 from app.resources import House
 from app.runs import DEFERRALS, deferral
@@ -90,6 +91,7 @@ async def rested(house: House, redis: ArqRedis) -> None:
     await redis.delete(*keys)  # pyright: ignore[reportUnknownArgumentType] - as above
     fresh = RedisLimiter(redis)
     for window in house.windows.values():
+        assert isinstance(window, Window)
         window.limiter = fresh
     await house.pool.execute("UPDATE runs SET not_before = now() - interval '1 minute'")
 

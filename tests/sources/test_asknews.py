@@ -1,0 +1,276 @@
+"""AskNews: what it asks, page by page, and what it makes of the answers it does not get."""
+
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import Auth, Blocked, Failure, HttpStatus, Incomplete, Network, RateLimited
+from app.messages import Limits, Partition, Raw, Request
+from app.sources.asknews import (
+    CONSERVATIVE,
+    FASTEST,
+    AskNewsNews,
+    AskNewsStories,
+    Pace,
+    explained,
+)
+from tests.sources.driven import PART, drive, raw
+
+URL = "https://site.test"
+LIMITS = {
+    "request_rate": 0.5,
+    "request_rate_capacity": 3,
+    "request_rate_remaining": 3,
+    "retry_after": None,
+    "concurrency_limit": 2,
+    "concurrency_remaining": 2,
+}
+
+
+def page(count: int, offset: object) -> dict[str, Any]:
+    return {"as_dicts": [{"article_id": str(n)} for n in range(count)], "offset": offset}
+
+
+def answered(
+    asking: Generator[Request, Raw, Any], answer: Callable[[Request], object]
+) -> tuple[list[Request], Any]:
+    """Send what `answer` makes of each request; a Failure is thrown, as the spine does."""
+    requests: list[Request] = []
+    try:
+        request = next(asking)
+        while True:
+            requests.append(request)
+            told = answer(request)
+            request = asking.throw(told) if isinstance(told, Failure) else asking.send(raw(told))
+    except StopIteration as stop:
+        return requests, stop.value
+
+
+def asked(request: Request, name: str) -> str | None:
+    return dict(request.params).get(name)
+
+
+def test_a_search_says_in_the_apis_own_words_what_it_wants() -> None:
+    since = datetime(2026, 9, 5, 12, 0, 0, 900_000, tzinfo=UTC)
+    site = AskNewsNews(URL, ("OpenAI",), {"OpenAI": since})
+
+    (request,), _ = answered(site.pages(Partition("OpenAI")), lambda _: page(3, None))
+
+    assert request.url == f"{URL}/news/search"
+    assert dict(request.params) == {
+        "query": "OpenAI",
+        "method": "kw",
+        "return_type": "dicts",
+        "time_filter": "crawl_date",
+        "historical": "False",
+        "hours_back": "48",
+        "start_timestamp": "1788609600",
+        "n_articles": "100",
+    }
+
+
+def test_stories_are_asked_for_with_their_updates() -> None:
+    site = AskNewsStories(URL, ("OpenAI",))
+
+    (request,), _ = answered(site.pages(PART), lambda _: {"stories": [], "offset": 0})
+
+    assert request.url == f"{URL}/stories"
+    assert asked(request, "expand_updates") == "True"
+    assert asked(request, "start_timestamp") is None
+
+
+@pytest.mark.parametrize("offset", [100, "0a3c1d5e-0000-4b3e-8a6f-000000000001"])
+def test_the_next_page_begins_where_the_last_one_said(offset: int | str) -> None:
+    pages = [page(100, offset), page(100, None)]
+
+    driven = drive(AskNewsNews(URL).pages(PART), lambda number: pages[number - 1])
+
+    assert [asked(request, "offset") for request in driven.requests] == [None, str(offset)]
+    assert driven.result is None
+
+
+@pytest.mark.parametrize(
+    "last",
+    [page(100, None), page(0, 300), page(9, 300), page(100, 100), page(100, 0), page(100, "")],
+    ids=["null", "empty", "short", "seen before", "zero", "no text"],
+)
+def test_paging_ends(last: object) -> None:
+    pages = [page(100, 100), last]
+
+    driven = drive(AskNewsNews(URL).pages(PART), lambda number: pages[number - 1])
+
+    assert len(driven.requests) == 2
+    assert driven.result is None
+
+
+@given(
+    answers=st.lists(
+        st.tuples(
+            st.integers(0, 101), st.none() | st.integers(0, 5) | st.sampled_from(["", "a", "b"])
+        ),
+        min_size=1,
+    ),
+    most=st.integers(1, 8),
+)
+def test_paging_ends_whatever_the_offsets_are(answers: list[tuple[int, object]], most: int) -> None:
+    driven = drive(
+        AskNewsNews(URL, max_pages=most).pages(PART),
+        lambda number: page(*answers[(number - 1) % len(answers)]),
+    )
+
+    assert 1 <= len(driven.requests) <= most
+
+
+def test_more_pages_than_are_read_is_said() -> None:
+    driven = drive(AskNewsNews(URL, max_pages=3).pages(PART), lambda number: page(100, number))
+
+    assert len(driven.requests) == 3
+    assert isinstance(driven.result, Incomplete)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [HttpStatus("HTTP 422", status=422), Blocked("HTTP 403", status=403)],
+    ids=["422", "403"],
+)
+def test_a_page_too_large_for_the_plan_is_asked_for_smaller_and_so_are_all_after_it(
+    refusal: Failure,
+) -> None:
+    site = AskNewsNews(URL)
+
+    def answer(request: Request) -> object:
+        return refusal if asked(request, "n_articles") == "100" else page(3, None)
+
+    first, _ = answered(site.pages(PART), answer)
+    second, _ = answered(site.pages(PART), answer)
+
+    sizes = [asked(request, "n_articles") for request in (*first, *second)]
+    assert sizes == ["100", "10", "10"]
+
+
+def test_a_page_that_is_refused_in_every_size_is_a_failure_and_the_size_is_kept() -> None:
+    site = AskNewsNews(URL)
+    code = '{"code": 403012, "detail": "Forbidden"}'
+    requests: list[Request] = []
+
+    def answer(request: Request) -> object:
+        requests.append(request)
+        return Blocked(f"HTTP 403: {code}", status=403)
+
+    with pytest.raises(Auth, match="403012") as refused:
+        answered(site.pages(PART), answer)
+
+    assert [asked(request, "n_articles") for request in requests] == ["100", "10"]
+    assert refused.value.status == 403
+    assert site.pace.size == 100
+
+
+@pytest.mark.parametrize("failure", [Network("broken"), HttpStatus("HTTP 500", status=500)])
+def test_a_page_that_could_not_be_had_is_asked_for_once(failure: Failure) -> None:
+    site = AskNewsNews(URL)
+
+    with pytest.raises(type(failure)) as raised:
+        answered(site.pages(PART), lambda _: failure)
+
+    assert raised.value is failure
+    assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "said"),
+    [
+        (Blocked('HTTP 403: {"code": 403001}', status=403), Auth, "403001"),
+        (RateLimited('HTTP 429: {"code": 429000}', status=429), RateLimited, "429000, rate"),
+        (RateLimited('HTTP 429: {"code":429001}', status=429), RateLimited, "429001, concurrency"),
+        (RateLimited("HTTP 429", status=429, retry_in=7.0), RateLimited, "429, rate"),
+    ],
+)
+def test_what_the_site_refuses_is_said_in_its_terms(
+    failure: Failure, kind: type[Failure], said: str
+) -> None:
+    failure.attempts = 3
+
+    told = explained(failure)
+
+    assert type(told) is kind
+    assert said in str(told)
+    assert (told.status, told.retry, told.retry_in, told.attempts) == (
+        failure.status,
+        failure.retry,
+        failure.retry_in,
+        3,
+    )
+
+
+def test_the_entities_are_the_partitions_and_the_plan_says_how_fast() -> None:
+    site = AskNewsNews(URL, ("a", "b"))
+    before = site.limits
+
+    (request,), parts = answered(site.partitions(), lambda _: LIMITS)
+
+    assert request.url == f"{URL}/profiles/me/limits"
+    assert [part.key for part in parts] == ["a", "b"]
+    assert site.limits == Limits(rate=0.5, burst=3, concurrency=2)
+    assert site.limits is not before
+
+
+@pytest.mark.parametrize(
+    ("told", "limits"),
+    [
+        (LIMITS | {"request_rate_remaining": 0}, Limits(0.5, 1, 2)),
+        (LIMITS | {"request_rate": 1e9, "concurrency_limit": 500}, Limits(50, 3, 4)),
+        ({"request_rate": 2}, Limits(2, 1, 1)),
+        (LIMITS | {"request_rate": 0}, CONSERVATIVE),
+        (LIMITS | {"request_rate": -1}, CONSERVATIVE),
+        (LIMITS | {"request_rate": "fast"}, CONSERVATIVE),
+        (LIMITS | {"request_rate_capacity": -5, "concurrency_limit": 0}, Limits(0.5, 1, 1)),
+        ({}, CONSERVATIVE),
+        ("<html>", CONSERVATIVE),
+        (Blocked("HTTP 403", status=403), CONSERVATIVE),
+        (HttpStatus("HTTP 404", status=404), CONSERVATIVE),
+        (Network("broken"), CONSERVATIVE),
+    ],
+)
+def test_the_pace_is_the_plans_where_it_says_so_and_what_every_plan_allows_elsewhere(
+    told: object, limits: Limits
+) -> None:
+    site = AskNewsStories(URL, ("a",))
+
+    _, parts = answered(site.partitions(), lambda _: told)
+
+    assert len(parts) == 1
+    assert site.limits == limits
+    assert site.limits.rate <= FASTEST.rate
+
+
+@pytest.mark.parametrize(("rest", "wait"), [(2.5, 2.5), (None, 0), (-3, 0), (4_000, 30)])
+def test_a_site_that_asks_to_be_left_alone_is_left_alone_once(
+    rest: float | None, wait: float
+) -> None:
+    site = AskNewsNews(URL, ("a", "b"))
+    answered(site.partitions(), lambda _: LIMITS | {"retry_after": rest})
+
+    first, _ = answered(site.pages(Partition("a")), lambda _: page(0, None))
+    second, _ = answered(site.pages(Partition("b")), lambda _: page(0, None))
+
+    assert [request.wait for request in (*first, *second)] == [wait, 0]
+
+
+def test_a_site_that_does_not_know_us_is_asked_for_nothing_more() -> None:
+    site = AskNewsNews(URL, ("a", "b"))
+    answered(site.partitions(), lambda _: Auth("THE_KEY is not accepted", status=401))
+
+    with pytest.raises(Auth, match="THE_KEY is not accepted"):
+        next(site.pages(Partition("a")))
+
+
+def test_a_page_size_below_the_smallest_is_kept_to() -> None:
+    site = AskNewsNews(URL, pace=Pace(4))
+
+    driven = drive(site.pages(PART), lambda number: page(4, number if number < 3 else None))
+
+    assert [asked(request, "n_articles") for request in driven.requests] == ["4"] * 3

@@ -1,0 +1,60 @@
+"""The news of all tracked entities, in one run: `poll_news`."""
+
+import math
+from typing import Any
+
+from app.config import Config
+from app.sources.asknews import AskNewsNews, Pace
+from app.store import news
+from app.store.progress import SourceRow
+from workers import asknews, spine
+from workers.asknews import PollParams
+from workers.job import Job
+
+
+def every_source(config: Config) -> tuple[AskNewsNews]:
+    """AskNews, asked for nothing yet."""
+    return (AskNewsNews(config.asknews_url),)
+
+
+def sources(config: Config, params: PollParams) -> tuple[AskNewsNews]:
+    """AskNews, asked for the entities that are tracked, or those asked for."""
+    return (
+        AskNewsNews(
+            config.asknews_url,
+            asknews.tracked(config, params),
+            pace=Pace(config.asknews_page_size),
+            max_pages=config.asknews_max_pages,
+            hours_back=math.ceil(config.asknews_lookback_hours),
+        ),
+    )
+
+
+def stats(row: SourceRow) -> dict[str, int]:
+    """What a poll for news tells of itself."""
+    fetched, stored = row.counts.records, row.counts.inserted
+    return asknews.entities(row) | {"articles_fetched": fetched, "articles_stored": stored}
+
+
+JOB = Job(
+    name="poll_news",
+    minutes=lambda config: config.news_interval_minutes,
+    params=PollParams,
+    every_source=every_source,
+    sources=sources,
+    write=news.write,
+    key=asknews.key,
+    counted="articles_fetched",
+    never_empty=False,
+    stored="articles_stored",
+    stats=stats,
+    off=asknews.off,
+    login=asknews.login,
+    prepare=asknews.prepare,
+    turned=asknews.turned,
+)
+
+
+async def poll_news(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
+    """Poll for news; without a run id, as a manual run with these parameters."""
+    await spine.perform(ctx, JOB, run_id, params)

@@ -1,0 +1,61 @@
+"""The stories about all tracked entities, in one run: `poll_stories`."""
+
+from typing import Any
+
+from app.config import Config
+from app.sources.asknews import PAGE_SIZE, AskNewsStories, Pace
+from app.store import stories
+from app.store.progress import SourceRow
+from workers import asknews, spine
+from workers.asknews import PollParams
+from workers.job import Job
+
+
+def every_source(config: Config) -> tuple[AskNewsStories]:
+    """AskNews, asked for nothing yet."""
+    return (AskNewsStories(config.asknews_url),)
+
+
+def sources(config: Config, params: PollParams) -> tuple[AskNewsStories]:
+    """AskNews, asked for the entities that are tracked, or those asked for."""
+    return (
+        AskNewsStories(
+            config.asknews_url,
+            asknews.tracked(config, params),
+            pace=Pace(min(config.asknews_page_size, PAGE_SIZE)),
+            max_pages=config.asknews_max_pages,
+        ),
+    )
+
+
+def stats(row: SourceRow) -> dict[str, int]:
+    """What a poll for stories tells of itself."""
+    return asknews.entities(row) | {
+        "stories_fetched": row.counts.records,
+        "stories_stored": row.counts.inserted,
+        "sentiment_points_stored": row.counts.points,
+    }
+
+
+JOB = Job(
+    name="poll_stories",
+    minutes=lambda config: config.stories_interval_minutes,
+    params=PollParams,
+    every_source=every_source,
+    sources=sources,
+    write=stories.write,
+    key=asknews.key,
+    counted="stories_fetched",
+    never_empty=False,
+    stored="stories_stored",
+    stats=stats,
+    off=asknews.off,
+    login=asknews.login,
+    prepare=asknews.prepare,
+    turned=asknews.turned,
+)
+
+
+async def poll_stories(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
+    """Poll for stories; without a run id, as a manual run with these parameters."""
+    await spine.perform(ctx, JOB, run_id, params)
