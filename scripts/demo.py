@@ -45,9 +45,11 @@ SITES = {
     "SPORTYBET_URL": "/sportybet/factsCenter",
     "BETPAWA_URL": "/betpawa",
     "BET9JA_URL": "/bet9ja/PalimpsestAjax",
+    "ASKNEWS_URL": "/asknews/v1",
 }
+NEWSROOM = {"ASKNEWS_API_KEY": "standin-key", "TRACKED_ENTITIES": "OpenAI,AMD,Manchester United"}
 
-_ABOUT = """Everything at once: private Postgres and Redis, worker and web, on three pretend sites
+_ABOUT = """Everything at once: private Postgres and Redis, worker and web, on four pretend sites
 (with scripts/dev: on the real ones, which is yours to be permitted). Ctrl-C stops it all."""
 _EXAMPLES = """examples:
   scripts/demo
@@ -152,6 +154,7 @@ def _stage(asked: argparse.Namespace, config: Config, where: resources.Urls, por
         "DATA_DIR": str(data_dir),
         "SHUTDOWN_GRACE_SECONDS": "0",
         "NO_PROXY": "127.0.0.1",
+        **NEWSROOM,
     }
     return replace(stage, folder=data_dir, patience=8)  # a folder without .env
 

@@ -21,23 +21,28 @@ _COLOURS = {
 
 
 def figures(row: Row) -> dict[str, Any]:
-    """A run in numbers: job, status, events, prices, duration_s."""
+    """A run in numbers: job, status, events, prices, records, new, duration_s, stats."""
     stats: Mapping[str, int] = row["stats"] or {}
     seconds = row["duration_seconds"]
+    counted, stored = _names(row["job"])
     return {
         "job": row["job"],
         "status": row["status"],
-        "events": stats.get(_counted(row["job"]), 0),
+        "events": stats.get("events_scraped", 0),
         "prices": stats.get("prices", 0),
+        "records": stats.get(counted, 0),
+        "new": stats.get(stored, 0),
         "duration_s": None if seconds is None else round(seconds, 3),
+        "stats": stats,
     }
 
 
-def _counted(job: str) -> str:
+def _names(job: str) -> tuple[str, str]:
     try:
-        return catalogue.find(job).counted
+        declared = catalogue.find(job)
     except UnknownJob:  # a job that is no longer declared
-        return "events_scraped"
+        return "events_scraped", "inserted"
+    return declared.counted, declared.stored
 
 
 def table(rows: Iterable[Row], title: str, now: datetime | None = None) -> Table:
@@ -45,7 +50,7 @@ def table(rows: Iterable[Row], title: str, now: datetime | None = None) -> Table
     drawn = Table(title=title, title_justify="left")
     for name in ("job", "due", "trigger", "status"):
         drawn.add_column(name, no_wrap=True)
-    for name in ("events", "prices", "new", "changed", "duration"):
+    for name in ("records", "prices", "new", "changed", "duration"):
         drawn.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         drawn.add_row(*_cells(row, now))
@@ -62,8 +67,10 @@ def _cells(row: Row, now: datetime | None) -> list[str]:
         _instant(row["scheduled_for"] or row["queued_at"]),
         row["trigger"],
         f"[{colour}]{status}[/]",
-        *(f"{n:,}" for n in (told["events"], told["prices"])),
-        *(f"{stats.get(name, 0):,}" for name in ("inserted", "changed")),
+        f"{told['records']:,}",
+        f"{stats['prices']:,}" if "prices" in stats else "",
+        f"{told['new']:,}",
+        f"{stats.get('changed', 0):,}",
         _duration(row, now),
     ]
 

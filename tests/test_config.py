@@ -111,6 +111,8 @@ def test_a_wrong_secret_is_told_what_it_may_be_and_never_shown(
 def test_no_secret_is_shown_by_the_settings_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://ada:s3cret@db.example/x")
     monkeypatch.setenv("REDIS_URL", "redis://:s3cret@redis.example")
+    monkeypatch.setenv("ASKNEWS_API_KEY", "s3cret-key")
+    monkeypatch.setenv("ASKNEWS_CLIENT_SECRET", "s3cret-too")
 
     loaded = config.load()
 
@@ -140,6 +142,31 @@ def test_platforms_are_split_trimmed_and_kept_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("ODDS_PLATFORMS", " Bet9ja, betpawa ,bet9ja,")
 
     assert config.load().odds_platforms == ("bet9ja", "betpawa")
+
+
+def test_tracked_entities_are_split_at_commas_trimmed_and_kept_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRACKED_ENTITIES", " OpenAI, Manchester United ,openai,,AMD")
+
+    assert config.load().tracked_entities == ("OpenAI", "Manchester United", "AMD")
+
+
+@pytest.mark.parametrize("named", ["@{}", "{}"])
+def test_tracked_entities_may_stand_in_a_file_one_a_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str
+) -> None:
+    listed = tmp_path / "names.txt"
+    listed.write_text("# ours\nOpenAI\n\n  Procter, and Gamble \n")
+    monkeypatch.setenv("TRACKED_ENTITIES", named.format(listed))
+
+    assert config.load().tracked_entities == ("OpenAI", "Procter, and Gamble")
+
+
+def test_a_file_of_entities_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = refusal(monkeypatch, TRACKED_ENTITIES="@none.txt")
+
+    assert "the file none.txt cannot be read: FileNotFoundError" in said
 
 
 def test_a_url_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> None:

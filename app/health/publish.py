@@ -1,4 +1,4 @@
-"""From the record to Redis: what health is judged by, written again by every run and every ten seconds."""
+"""From the record to Redis: what health is judged by, after every run and every ten seconds."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache

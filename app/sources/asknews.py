@@ -42,6 +42,7 @@ CONSERVATIVE = Limits(rate=0.1, burst=1, concurrency=1)
 FASTEST = Limits(rate=50, burst=50, concurrency=4)
 PAGE_SIZE = 100
 SMALLEST_PAGE = 10
+MARGIN = 0.9  # of the rate that is allowed: what leaves us evenly does not arrive so
 LONGEST_REST = 30.0
 
 _REFUSED_SIZE = frozenset({403, 422})
@@ -242,7 +243,7 @@ def _limits_of(told: _Limits) -> tuple[Limits, float]:
     if told.request_rate_remaining is not None:
         left = min(left, told.request_rate_remaining)  # others may share the account
     limits = Limits(
-        rate=min(told.request_rate, FASTEST.rate),
+        rate=min(told.request_rate * MARGIN, FASTEST.rate),
         burst=int(_between(1, left, FASTEST.burst)),
         concurrency=int(_between(1, told.concurrency_limit, FASTEST.concurrency)),
     )

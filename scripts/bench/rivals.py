@@ -9,12 +9,12 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".rollcall" / "bench"
 
 
-def environment(name: str, *requirements: str) -> Path:
-    """Make the environment of that name, if there is none yet; returns its Python.
+def environment(name: str, *requirements: str, cache: Path = CACHE) -> Path:
+    """Make the environment of that name in `cache`, if there is none yet; returns its Python.
 
     Raises subprocess.CalledProcessError when a requirement cannot be installed.
     """
-    folder = CACHE / name
+    folder = cache / name
     python = folder / "bin" / "python"
     complete = folder / "complete"
     words = "\n".join(requirements)

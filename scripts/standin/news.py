@@ -17,6 +17,28 @@ _PLACES = (("US", "North America"), ("GB", "Europe"), ("ES", "Europe"), ("NG", "
 _DOMAINS = ("news.example.org", "biz.example.com", "daily.example.net")
 Json = dict[str, Any]
 
+# What an update has besides, and its provider's own client cannot do without.
+_UNREAD: Json = {
+    "article_ids": [],
+    "cluster_articles": [],
+    "prompt_articles": [],
+    "entities": {},
+    "sources_urls": {"news.example.org": 3},
+    "continent": "Europe",
+    "people": [],
+    "locations": [],
+    "image_prompt": "",
+    "reddit_perspective": {"sentiment": 0, "relevant": False, "summary": ""},
+    "reddit_threads": [],
+    "intra_cluster_statistics": {},
+    "silhouette_score": {},
+    "markdown_citations": [],
+    "confidence": 0.5,
+    "relationships": {"nodes": [], "edges": []},
+    "mermaid": "",
+    "alignment": 0,
+}
+
 
 class News:
     """Articles and stories. Each version of the world adds an article and moves some stories.
@@ -47,7 +69,15 @@ class News:
         uuids: list[str] = story["update_uuids"]
         return [
             {
+                **_UNREAD,
                 "uuid": uuid,
+                "languages": story["languages"],
+                "languages_pct": story["languages_pct"],
+                "countries": story["countries"],
+                "countries_pct": story["countries_pct"],
+                "keywords": story["keywords"],
+                "url_safe_title": f"{uuid}-part-{number + 1}",
+                "image_url": f"https://news.example.org/{uuid}.jpg",
                 "story_uuid": story["uuid"],
                 "headline": f"{story['topic']}, part {number + 1}",
                 "story": f"What is known of {story['topic']}.",
@@ -57,9 +87,6 @@ class News:
                 "contradictions": [],
                 "new_information": "Little.",
                 "categories": story["categories"],
-                "image_url": "" if number % 2 else None,
-                "reddit_threads": [],
-                "article_ids": [],
             }
             for number, uuid in reversed(list(enumerate(uuids)))
         ]

@@ -84,13 +84,13 @@ async def _stored(data_dir: Path) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-async def test_one_round_of_the_demo_stores_three_platforms_and_leaves_no_process(
+async def test_one_round_of_the_demo_does_every_job_and_leaves_no_process(
     data_dir: Path,
 ) -> None:
     with _start(data_dir, "--once", "--json") as demo:
         said, complained = demo.communicate()
     left = _processes_of(data_dir)
-    (run,) = json.loads(said.splitlines()[-1])["runs"]
+    run, *polls = json.loads(said.splitlines()[-1])["runs"]
     stored = await _stored(data_dir)
 
     assert demo.returncode == 0, complained
@@ -101,6 +101,10 @@ async def test_one_round_of_the_demo_stores_three_platforms_and_leaves_no_proces
     assert run["prices"] > run["events"]
     assert stored.keys() == PLATFORMS
     assert sum(stored.values()) == run["events"]
+    assert [poll["job"] for poll in polls] == ["poll_news", "poll_stories"]
+    assert [poll["status"] for poll in polls] == ["success", "success"]
+    assert [poll["stats"]["entities_processed"] for poll in polls] == [3, 3]
+    assert all(poll["records"] >= poll["new"] > 0 for poll in polls)
 
 
 def test_a_demo_that_is_told_to_stop_leaves_no_process(data_dir: Path) -> None:

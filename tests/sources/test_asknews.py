@@ -214,20 +214,20 @@ def test_the_entities_are_the_partitions_and_the_plan_says_how_fast() -> None:
 
     assert request.url == f"{URL}/profiles/me/limits"
     assert [part.key for part in parts] == ["a", "b"]
-    assert site.limits == Limits(rate=0.5, burst=3, concurrency=2)
+    assert site.limits == Limits(rate=0.45, burst=3, concurrency=2)
     assert site.limits is not before
 
 
 @pytest.mark.parametrize(
     ("told", "limits"),
     [
-        (LIMITS | {"request_rate_remaining": 0}, Limits(0.5, 1, 2)),
+        (LIMITS | {"request_rate_remaining": 0}, Limits(0.45, 1, 2)),
         (LIMITS | {"request_rate": 1e9, "concurrency_limit": 500}, Limits(50, 3, 4)),
-        ({"request_rate": 2}, Limits(2, 1, 1)),
+        ({"request_rate": 2}, Limits(1.8, 1, 1)),
         (LIMITS | {"request_rate": 0}, CONSERVATIVE),
         (LIMITS | {"request_rate": -1}, CONSERVATIVE),
         (LIMITS | {"request_rate": "fast"}, CONSERVATIVE),
-        (LIMITS | {"request_rate_capacity": -5, "concurrency_limit": 0}, Limits(0.5, 1, 1)),
+        (LIMITS | {"request_rate_capacity": -5, "concurrency_limit": 0}, Limits(0.45, 1, 1)),
         ({}, CONSERVATIVE),
         ("<html>", CONSERVATIVE),
         (Blocked("HTTP 403", status=403), CONSERVATIVE),

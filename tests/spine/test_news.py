@@ -275,6 +275,19 @@ async def test_without_an_answer_about_limits_the_poll_goes_on_as_every_plan_all
     assert source["requests"] == 2
 
 
+async def test_the_pace_that_the_account_allows_is_kept_and_never_refused(
+    newsroom: Newsroom,
+) -> None:
+    with Standin.start(events=20, access=Access(rate=5, burst=1, concurrency=1)) as web:
+        async with newsroom.opened(web, tracked_entities=TEN[:5]) as house:
+            row = await polled(house)
+
+        statuses = web.stats()["sites"]["asknews"]["statuses"]
+    assert row["status"] == "success"
+    assert statuses == {"200": 6}
+    assert row["duration_seconds"] > 4 / 5
+
+
 async def test_a_wrong_key_is_named_asked_with_once_and_never_told(
     newsroom: Newsroom, standin: Standin
 ) -> None:
