@@ -2,9 +2,9 @@
 
 Hard is what says that the host is not well or does not want us: no connection, no answer in time,
 5xx, turned away. Whatever else a host answers (404, 401, 429, a page we cannot read) shows that it
-lives. Every attempt counts, retries too, and any good answer to any worker ends the row. When the
-time is over one request goes first, and the others wait for what becomes of it: an answer closes
-the breaker, a hard failure doubles the rest. Nothing needs to be reset by hand.
+lives. A request counts once, not its retries, and any good answer to any worker ends the row. When
+the time is over one request goes first, and the others wait for what becomes of it: an answer
+closes the breaker, a hard failure doubles the rest. Nothing needs to be reset by hand.
 """
 
 import time
@@ -69,14 +69,19 @@ class Breakers:
         if known is not None and known.probe == token:
             known.probe = ""
 
-    def failed(self, host: str, kind: str, token: str) -> float:
-        """Count a hard failure; returns the seconds of rest if it opened the breaker, else 0."""
+    def failed(self, host: str, kind: str, token: str, *, again: bool = False) -> float:
+        """Count a hard failure; returns the seconds of rest if it opened the breaker, else 0.
+
+        A retry (`again`) says nothing new of a host that is not resting.
+        """
         self._forget()
         known = self._hosts.setdefault(host, _Host())
         if known.until:
             if known.probe != token:
                 return 0.0  # was under way when the breaker opened
             known.rest, known.probe = min(known.rest * 2, LONGEST_REST), ""
+        elif again:
+            return 0.0
         else:
             known.failures += 1
             if known.failures < FAILURES:

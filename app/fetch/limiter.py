@@ -54,7 +54,7 @@ class Pass:
     """The leave to ask a host, `wait` seconds from now, or the refusal of it.
 
     `queued`: seconds spent on waiting for a slot. `kind`: the failure a resting host had last.
-    `may_retry`: whether the host has retries left this hour.
+    `may_retry`: whether the host has retries left this hour. `again`: it is for a retry.
     """
 
     host: str
@@ -66,6 +66,7 @@ class Pass:
     kind: str = ""
     queued: float = 0.0
     shared: bool = False
+    again: bool = False
 
 
 class Limiter(Protocol):
@@ -157,6 +158,7 @@ class LocalLimiter:
             token=token,
             worried=self.breakers.worried(host),
             may_retry=self.budget.left(host),
+            again=again,
         )
 
     def free(self, passed: Pass) -> None:
@@ -174,7 +176,8 @@ class LocalLimiter:
             self.breakers.let_go(host, token)
             return _local(failure, cut_off)
         if failure is not None and breaker.hard(failure):
-            _tell(host, failure, self.breakers.failed(host, failure.kind, token))
+            rest = self.breakers.failed(host, failure.kind, token, again=passed.again)
+            _tell(host, failure, rest)
         else:
             self.breakers.answered(host, token)
         self.learn(host, failure)
@@ -356,7 +359,16 @@ class RedisLimiter:
         kind = kind.decode() if isinstance(kind, bytes) else kind
         refusal = Pass(host, Verdict(verdict), wait / MICRO, may_retry=bool(left), kind=kind)
         passes = [
-            Pass(host, Verdict.GO, go / MICRO, f"{token}:{n}", fears, bool(left), shared=True)
+            Pass(
+                host,
+                Verdict.GO,
+                go / MICRO,
+                f"{token}:{n}",
+                fears,
+                bool(left),
+                shared=True,
+                again=terms.again,
+            )
             for n, go in enumerate(waits, 1)
         ]
         return passes + [replace(refusal) for _ in range(many - len(passes))]
@@ -459,9 +471,11 @@ class RedisLimiter:
     async def _failed(self, passed: Pass, failure: Failure) -> None:
         host, kind, token = passed.host, failure.kind.value, passed.token
         keys = [_key(host), f"{_key(host)}:waiting"]
-        answer = await self._ask(lua.FAILED, keys, [self._shift(), token, kind])
+        again = int(passed.again)
+        answer = await self._ask(lua.FAILED, keys, [self._shift(), token, kind, again])
         if answer is None:
-            _tell(host, failure, self._local.breakers.failed(host, kind, token))
+            rest = self._local.breakers.failed(host, kind, token, again=passed.again)
+            _tell(host, failure, rest)
         else:
             _tell(host, failure, answer[0] / MICRO)
 

@@ -130,7 +130,8 @@ return {1}
 """
 )
 
-# KEYS: hash, waiting. ARGV: ahead, token, kind. Answer: the rest, if it opened the breaker.
+# KEYS: hash, waiting. ARGV: ahead, token, kind, whether it was a retry.
+# Answer: the rest, if it opened the breaker.
 FAILED = (
     _COMMON
     + """
@@ -140,6 +141,8 @@ local rest
 if tonumber(h[2] or 0) > 0 then
   if h[3] ~= ARGV[2] then return {0} end
   rest = math.min(tonumber(h[4]) * 2, @LONGEST)
+elseif ARGV[4] == '1' then
+  return {0}
 else
   local failures = tonumber(h[1] or 0) + 1
   redis.call('HSET', KEYS[1], 'failures', failures)

@@ -190,7 +190,7 @@ async def test_three_of_ten_entities_failing_is_a_partial_failure_with_seven_ent
         (good,) = await ledger.ring(house.pool, declared.key, due)
         await polled(house, run_id=good.run_id)
         before = (await keys.read_jobs(house.redis))[declared.key]
-        await house.pool.execute("TRUNCATE articles, news_cursors CASCADE")
+        await house.pool.execute("TRUNCATE articles, news_cursors, page_validators CASCADE")
         for number in (1, 4, 8):
             standin.fault(SEARCH, "status", status=500, match=f"entity-{number}")
         (queued,) = await ledger.ring(house.pool, declared.key, declared.schedule.next(due))
