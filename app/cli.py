@@ -1,6 +1,7 @@
 """Front door: the commands. `python -m app --help`"""
 
 import asyncio
+import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -11,8 +12,8 @@ import typer
 from rich.console import Console
 
 from app import config as settings
-from app import log, migrations, proof, resources
-from app.errors import RollcallError, UnknownJob
+from app import ledger, log, migrations, proof, resources
+from app.errors import BadConfig, RollcallError, UnknownJob
 from app.store import beats, db
 
 Result = TypeVar("Result")
@@ -88,6 +89,40 @@ async def _verified(pool: db.Pool) -> list[proof.Account]:
     return await proof.verify(pool, await beats.database_now(pool))
 
 
+@app.command()
+def pause(
+    job: Annotated[str, typer.Argument(help="The schedule's name, such as scrape_all_platforms.")],
+    note: Annotated[str, typer.Option(help="Why; health and `why` show it.")],
+) -> None:
+    """Let a schedule rest. Its ticks are recorded as skipped (paused) until it is resumed.
+
+    Example: `python -m app pause scrape_all_platforms --note "the site asked us to wait"`
+    """
+
+    async def rest(pool: db.Pool) -> None:
+        now = await beats.database_now(pool)
+        await ledger.pause(pool, job, now, by=getpass.getuser(), note=note)
+
+    _with_pool(rest)
+    sys.stdout.write(f"{job} is paused: {note}\n")
+
+
+@app.command()
+def resume(
+    job: Annotated[str, typer.Argument(help="The schedule's name, such as scrape_all_platforms.")],
+) -> None:
+    """Let a paused schedule go on; every tick of the pause is recorded first.
+
+    Example: `python -m app resume scrape_all_platforms`
+    """
+
+    async def go_on(pool: db.Pool) -> None:
+        await ledger.resume(pool, job, await beats.database_now(pool))
+
+    _with_pool(go_on)
+    sys.stdout.write(f"{job} goes on\n")
+
+
 def _config() -> settings.Config:
     config = settings.load()
     log.configure(config.log_format, "warning")
@@ -98,13 +133,18 @@ def _with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
     dsn = resources.urls(_config()).database
 
     async def run() -> Result:
-        pool = await db.open_pool(dsn, size=2)
+        pool = await db.open_pool(dsn, size=2, patience=5)
         try:
             return await step(pool)
         finally:
             await pool.close()
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except db.UNFIT as error:
+        raise BadConfig(f"{error}; is DATABASE_URL right, and has `migrate` been run?") from None
+    except db.AWAY as error:
+        raise BadConfig(f"Postgres cannot be reached (DATABASE_URL): {error}") from None
 
 
 def _instant(text: str) -> datetime:

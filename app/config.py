@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -54,18 +55,30 @@ def _known_platforms(value: tuple[str, ...]) -> tuple[str, ...]:
 def _postgres(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("postgres://", "postgresql://")):
         raise ValueError("must start with postgres:// or postgresql://")
+    return _readable_address(value)
+
+
+def _readable_address(value: SecretStr) -> SecretStr:
+    try:
+        _ = urlsplit(value.get_secret_value()).port
+    except ValueError:
+        raise ValueError(
+            "is no address; special characters in a password must be percent-encoded"
+        ) from None
     return value
 
 
 def _redis(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must start with redis://, rediss:// or unix://")
-    return value
+    return _readable_address(value)
 
 
 def _http(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
+    if "@" in urlsplit(value).netloc:
+        raise ValueError("must not name a user: credentials have settings of their own")
     return value.rstrip("/")
 
 
@@ -142,5 +155,5 @@ def _readable(error: ValidationError) -> str:
 
 def _shown(name: str, value: object) -> str:
     field = Config.model_fields.get(name)
-    secret = field is None or "SecretStr" in str(field.annotation)
+    secret = field is None or "SecretStr" in str(field.annotation) or "@" in str(value)
     return "(hidden)" if secret else repr(value)

@@ -41,11 +41,15 @@ class Clock:
     skew: timedelta = timedelta(0)
     offset: timedelta = timedelta(0)
 
+    _wall: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _since: float = field(default_factory=time.monotonic)
+
     def __call__(self) -> datetime:
         return self._own() + self.offset
 
     def _own(self) -> datetime:
-        return datetime.now(UTC) + self.skew
+        # Counted on from the start: a machine clock that is set while we live changes nothing.
+        return self._wall + self.skew + timedelta(seconds=time.monotonic() - self._since)
 
     async def set_by(self, pool: Pool) -> None:
         """Ask the database what time it is; half the round trip is taken off."""

@@ -16,6 +16,7 @@ from app.store.runs import Claimed, Deferral, Ending, Waiting
 from app.words import RunStatus
 
 Clock = Callable[[], datetime]
+Lease = tuple[UUID, int]  # of which run, and which epoch
 
 _log = log.logger(__name__)
 _INSIST = (0.2, 0.5, 1.0, 2.0)
@@ -33,36 +34,40 @@ class Leases:
     pool: Pool
     clock: Clock
     seconds: float
-    held: dict[UUID, tuple[int, asyncio.Task[Any]]] = field(
-        default_factory=dict[UUID, tuple[int, asyncio.Task[Any]]]
-    )
-    gone: set[UUID] = field(default_factory=set[UUID])
+    held: dict[Lease, asyncio.Task[Any]] = field(default_factory=dict[Lease, asyncio.Task[Any]])
+    gone: set[Lease] = field(default_factory=set[Lease])
+    under_way: int = 0
 
     async def renew(self) -> None:
         """Prolong every lease; an attempt whose epoch is gone is cancelled here and now."""
-        held = [(run_id, epoch) for run_id, (epoch, _) in self.held.items()]
+        held = list(self.held)
         if not held:
             return
         ours = await store.renew(self.pool, held, self.clock(), self.seconds)
-        for run_id, epoch in held:
-            current = self.held.get(run_id)
-            if run_id not in ours and current is not None and current[0] == epoch:
-                self.gone.add(run_id)
-                current[1].cancel()
-                _log.warning("lease.gone", execution_id=str(run_id), epoch=epoch)
+        for lease in held:
+            if lease not in ours and lease in self.held:
+                self._lose(lease)
 
     def hold(self, claimed: Claimed) -> None:
-        """Keep this attempt's lease until it is let go."""
+        """Keep this attempt's lease until it is let go; an older attempt's is lost by that."""
+        for lease in [held for held in self.held if held[0] == claimed.run_id]:
+            self._lose(lease)
         task = asyncio.current_task()
         if task is not None:
-            self.held[claimed.run_id] = (claimed.epoch, task)
+            self.held[claimed.run_id, claimed.epoch] = task
 
     def let_go(self, claimed: Claimed) -> bool:
         """Stop renewing; true if the lease had gone meanwhile."""
-        self.held.pop(claimed.run_id, None)
-        gone = claimed.run_id in self.gone
-        self.gone.discard(claimed.run_id)
+        lease = (claimed.run_id, claimed.epoch)
+        self.held.pop(lease, None)
+        gone = lease in self.gone
+        self.gone.discard(lease)
         return gone
+
+    def _lose(self, lease: Lease) -> None:
+        self.gone.add(lease)
+        self.held[lease].cancel()
+        _log.warning("lease.gone", execution_id=str(lease[0]), epoch=lease[1])
 
 
 @dataclass(slots=True)

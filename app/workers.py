@@ -4,10 +4,11 @@ import sys
 
 from app import arq_worker, config, log, queue, resources
 from app.errors import RollcallError
+from app.scheduling.policies import CATCH_UP_WINDOW
 from app.scheduling.schedule import Schedule
 from workers import catalogue, house
 from workers import prune as pruning
-from workers.ring import alarm_for, alarm_of, dispatch
+from workers.ring import ALARM_SLOTS, alarm_for, alarm_of, dispatch
 from workers.sweep import HEALTH, sweep, sweeps, tell_health
 
 try:
@@ -38,8 +39,8 @@ class Settings:
     redis_pool = house.queue(CONFIG, URLS)
     job_serializer = queue.dumps
     job_deserializer = queue.loads
-    max_jobs = CONFIG.max_jobs
-    job_timeout = CONFIG.job_timeout_seconds + 60
+    max_jobs = CONFIG.max_jobs + ALARM_SLOTS
+    job_timeout = CATCH_UP_WINDOW.total_seconds() + 60  # a run keeps to a limit of its own
     job_completion_wait = CONFIG.shutdown_grace_seconds
     keep_result = 0
     max_tries = 1_000_000

@@ -59,7 +59,7 @@ _EXAMPLES = """examples:
   scripts/demo --once
       one round of every job, printed as a table; exit code 0 if all are a success
   scripts/demo --once --json
-      the same, with {"runs": [{"job", "status", "events", "prices", "duration_s"}]} as last line
+      the same, with {"runs": [{"job", "status", "records", "new", "stats", …}]} as last line
   DATA_DIR=/tmp/try scripts/demo
       data and logs there; else in .rollcall/demo of this folder, kept between demos
   scripts/dev

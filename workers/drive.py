@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import structlog
 
 from app import log
-from app.errors import Failure, Incomplete, Schema
+from app.errors import ApiError, Failure, Incomplete, Schema
 from app.fetch.client import Tally
 from app.fetch.retry import PATIENCE
 from app.messages import Partition, Raw, Request
@@ -20,7 +20,7 @@ from app.resources import House
 from app.sources.base import Source
 from app.store import pages as store
 from app.store import progress
-from app.store.db import Connection
+from app.store.db import REFUSED, Connection
 from app.store.pages import Known
 from app.store.progress import Counts, SourceRow
 from app.store.runs import Claimed
@@ -161,9 +161,24 @@ class Drive:
                 self._errors[part.key] = _fault(self.late[1]) | {"attempts": 0}
                 return
             try:
-                await self._pages(_Walk(part))
+                await self._walked(part)
             except Failure as failure:
                 self._blame(part.key, failure)
+
+    async def _walked(self, part: Partition) -> None:
+        for pause in (*AGAIN, None):
+            walk = _Walk(part)
+            try:
+                await self._pages(walk)
+                return
+            except Failure as failure:
+                # What the window could mend by asking again it has; this is what the source knows.
+                again = isinstance(failure, ApiError) and failure.retry and not walk.counts.pages
+                if pause is None or not again:
+                    raise
+                self._tally.retries += 1
+                _log.info("partition.again", partition=part.key, error=str(failure), wait=pause)
+                await asyncio.sleep(pause)
 
     def _blame(self, what: str, failure: Failure) -> None:
         self._errors[what] = _fault(failure)
@@ -189,7 +204,11 @@ class Drive:
                 await self._asked.keep(page)  # a mended parser may read it yet
                 raise
             find = await self._found(page, records)
-            await self._commit(walk, find, promised if request is None else MORE)
+            try:
+                await self._commit(walk, find, promised if request is None else MORE)
+            except REFUSED as error:
+                message = f"Postgres refuses what is in the page: {error}"
+                raise Schema(message, status=page.raw.status, url=page.raw.url) from error
             number += 1
         shortfall = promised if isinstance(promised, Incomplete) else walk.shortfall(promised)
         if shortfall is not None:
@@ -309,6 +328,7 @@ class Drive:
         return bool(row.counts.records if self._job.never_empty else row.done)
 
 
+AGAIN = (1.0, 3.0)  # seconds before a partition is asked for again, if its source says that helps
 MORE = -1  # pages are still to come, so nothing can be missing yet
 
 

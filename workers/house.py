@@ -46,6 +46,7 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
             leases=leases,
             heartbeat=lambda: _beat(house, leases),
             lease_seconds=config.lease_seconds,
+            known_jobs=[one.job for one in declared],
         )
         await _patiently(lambda: _look_around(ctx, house, leases, declared))
         for job in catalogue.JOBS:

@@ -1,7 +1,7 @@
 """The alarm clock's bells: ask the ledger, queue what it decided, end. Milliseconds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,8 @@ Step = Callable[[dict[str, Any]], Awaitable[None]]
 EARLY = timedelta(seconds=2)
 # Dispatch comes at whole seconds, as most ticks do: it must not race their alarms for the row lock.
 HEAD_START = timedelta(seconds=1)
+# Slots that long runs can never take: a worker full of them still decides, sweeps and tells.
+ALARM_SLOTS = 8
 
 _log = log.logger(__name__)
 
@@ -64,8 +66,22 @@ def alarm_of(
 async def dispatch(ctx: dict[str, Any]) -> None:
     """Every second: decide schedules whose alarm did not ring, or which have none."""
     house = ctx_house(ctx)
-    for key in await schedules.due(house.pool, house.clock(), head_start=HEAD_START):
-        await tell(house, await ledger.ring(house.pool, key, house.clock()))
+    for key in await schedules.due(
+        house.pool, house.clock(), jobs=known_jobs(ctx), head_start=HEAD_START
+    ):
+        try:
+            await tell(house, await ledger.ring(house.pool, key, house.clock()))
+        except (RedisError, *AWAY):
+            raise
+        except Exception:  # noqa: BLE001 - logged with its traceback
+            # One schedule that cannot be read must not keep the others from being decided.
+            _log.exception("schedule.undecidable", schedule=key)
+
+
+def known_jobs(ctx: dict[str, Any]) -> Sequence[str] | None:
+    """The jobs this worker can do: in a deploy there may be others'. None is any."""
+    known: Sequence[str] | None = ctx.get("known_jobs")
+    return known
 
 
 async def tell(house: House, queued: Iterable[Queued | Waiting]) -> None:

@@ -25,6 +25,8 @@ from workers.together import together
 
 Body = Callable[[Claimed, runs.Outcome], Awaitable[None]]
 
+CROWDED = 0.25  # seconds after which a full worker looks again
+
 _log = log.logger(__name__)
 
 
@@ -34,12 +36,23 @@ async def perform(
     """Do one run, if it is still to be done. Never raises for what a site or a parser did."""
     house = ctx_house(ctx)
     with _put_off():
-        wanted = UUID(run_id) if run_id else await _asked_for(house, job, ctx["job_id"], params)
+        wanted = UUID(run_id) if run_id else await _asked_for(house, job, ctx, params)
     await carry_out(ctx, wanted, lambda claimed, outcome: _scrape(house, job, claimed, outcome))
 
 
 async def carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
     """Claim the run, let the body do it under its lease, record the outcome, tell health."""
+    leases: runs.Leases = ctx["leases"]
+    if leases.under_way >= ctx_house(ctx).config.max_jobs:
+        raise Retry(defer=CROWDED)  # the slots beyond are the alarms'
+    leases.under_way += 1
+    try:
+        await _carry_out(ctx, run_id, body)
+    finally:
+        leases.under_way -= 1
+
+
+async def _carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
     house = ctx_house(ctx)
     with _put_off():
         claimed = await runs.claim(ctx["leases"], run_id, house.worker)
@@ -68,9 +81,10 @@ def _put_off() -> Generator[None]:
         raise Retry(defer=1) from error
 
 
-async def _asked_for(house: House, job: Job, arq_id: str, params: dict[str, Any]) -> UUID:
-    # The same arq job delivered twice is the same run.
-    run_id = uuid5(NAMESPACE_OID, arq_id)
+async def _asked_for(house: House, job: Job, ctx: dict[str, Any], params: dict[str, Any]) -> UUID:
+    # The same arq job delivered twice is the same run; the same id queued again another day is not.
+    queued_at = ctx.get("enqueue_time")
+    run_id = uuid5(NAMESPACE_OID, f"{ctx['job_id']} {queued_at}" if queued_at else ctx["job_id"])
     config = house.config
     wanted = Wanted(
         run_id, job.name, params, "queue", config.max_attempts, config.job_timeout_seconds

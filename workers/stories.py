@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.config import Config
-from app.sources.asknews import PAGE_SIZE, AskNewsStories, Pace
+from app.sources.asknews import STORIES_PAGE_SIZE, AskNewsStories, Pace
 from app.store import stories
 from app.store.progress import SourceRow
 from workers import asknews, spine
@@ -22,7 +22,7 @@ def sources(config: Config, params: PollParams) -> tuple[AskNewsStories]:
         AskNewsStories(
             config.asknews_url,
             asknews.tracked(config, params),
-            pace=Pace(min(config.asknews_page_size, PAGE_SIZE)),
+            pace=Pace(min(config.asknews_page_size, STORIES_PAGE_SIZE)),
             max_pages=config.asknews_max_pages,
         ),
     )

@@ -1,5 +1,6 @@
 """Now and then and at start-up: make good what was lost. Safe to race, safe to repeat."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -34,9 +35,9 @@ def sweeps(lease: float) -> Schedule:
 async def sweep(ctx: dict[str, Any]) -> None:
     """Decide what no alarm rang for, take up dead workers' runs, queue again what Redis lost."""
     house = ctx_house(ctx)
-    await ring.dispatch(ctx)
     await take_up(house)
-    await tell_again(house)
+    await tell_again(house, ring.known_jobs(ctx))
+    await ring.dispatch(ctx)
 
 
 async def tell_health(ctx: dict[str, Any]) -> None:
@@ -55,9 +56,9 @@ async def take_up(house: House) -> None:
     await ring.tell(house, again)
 
 
-async def tell_again(house: House) -> None:
+async def tell_again(house: House, jobs: Sequence[str] | None = None) -> None:
     """Queue runs again which Redis does not know of any more, under a new attempt."""
-    waiting = await runs.waiting(house.pool, house.clock() - SETTLED)
+    waiting = await runs.waiting(house.pool, house.clock() - SETTLED, jobs)
     if not waiting:
         return
     unknown = await _unknown(house, waiting)

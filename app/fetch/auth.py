@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from pydantic import SecretStr
@@ -120,7 +120,8 @@ class TokenKeeper:
 
     def _request(self) -> Request:
         login = self.login
-        pair = f"{quote_plus(login.client_id)}:{quote_plus(login.secret.get_secret_value())}"
+        secret = quote(login.secret.get_secret_value(), safe="")
+        pair = f"{quote(login.client_id, safe='')}:{secret}"
         form = {"grant_type": "client_credentials", "scope": login.scope}
         return Request(
             login.token_url,

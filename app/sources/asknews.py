@@ -40,7 +40,8 @@ STORIES = "asknews_stories"
 ASKING_LIMITS = Limits(rate=1, burst=1, concurrency=1)
 CONSERVATIVE = Limits(rate=0.1, burst=1, concurrency=1)
 FASTEST = Limits(rate=50, burst=50, concurrency=4)
-PAGE_SIZE = 100
+NEWS_PAGE_SIZE = 100
+STORIES_PAGE_SIZE = 50  # what the provider's own client asks for
 SMALLEST_PAGE = 10
 MARGIN = 0.9  # of the rate that is allowed: what leaves us evenly does not arrive so
 LONGEST_REST = 30.0
@@ -161,7 +162,7 @@ class AskNewsNews:
     max_pages: int = 5
     hours_back: int = 48
     name: str = NEWS
-    pace: Pace = field(default_factory=lambda: Pace(PAGE_SIZE))
+    pace: Pace = field(default_factory=lambda: Pace(NEWS_PAGE_SIZE))
 
     @property
     def limits(self) -> Limits:
@@ -203,7 +204,7 @@ class AskNewsStories:
     max_pages: int = 5
     max_updates: int = 10
     name: str = STORIES
-    pace: Pace = field(default_factory=lambda: Pace(PAGE_SIZE))
+    pace: Pace = field(default_factory=lambda: Pace(STORIES_PAGE_SIZE))
 
     @property
     def limits(self) -> Limits:

@@ -31,6 +31,13 @@ GONE = (
 
 # All that waiting for it can end in.
 AWAY = (OSError, TimeoutError, *GONE)
+REFUSED = (asyncpg.DataError,)  # a value that no column takes
+UNFIT = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
 
 _log = log.logger(__name__)
 

@@ -65,12 +65,23 @@ VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}')
 ON CONFLICT (execution_id) DO NOTHING
 """
 
-CLAIM = """
+# A schedule that queues one behind another: the older run first, and one at a time.
+_IN_LINE = """
+  NOT EXISTS (
+    SELECT 1 FROM schedules s JOIN runs o ON o.schedule_id = s.id
+    WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
+      AND o.execution_id <> runs.execution_id
+      AND (o.status = 'running'
+           OR (o.status = 'queued' AND o.scheduled_for < runs.scheduled_for)))
+"""
+
+CLAIM = f"""
 WITH claimed AS (
   UPDATE runs SET status = 'running', lease_epoch = lease_epoch + 1,
                   lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second',
                   worker = $2, started_at = coalesce(started_at, $3), not_before = NULL
-  WHERE execution_id = $1 AND status = 'queued'
+  WHERE execution_id = $1 AND status = 'queued' AND coalesce(not_before, $3) <= $3
+    AND {_IN_LINE}
   RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
             scheduled_for, trigger, started_at, requested_by, deferrals
 ), told AS (
@@ -80,13 +91,13 @@ WITH claimed AS (
 SELECT c.execution_id, c.job, c.lease_epoch, c.attempt, c.params, c.timeout_seconds, s.key,
        c.scheduled_for, c.trigger, c.started_at, c.requested_by, c.deferrals, s.due_at
 FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
-"""
+"""  # noqa: S608 - our own text
 
 RENEW = """
 UPDATE runs SET lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second'
 FROM unnest($1::uuid[], $2::bigint[]) AS mine (run_id, epoch)
 WHERE execution_id = mine.run_id AND lease_epoch = mine.epoch AND status = 'running'
-RETURNING execution_id
+RETURNING execution_id, lease_epoch
 """
 
 FINISH = """
@@ -169,11 +180,13 @@ WITH expired AS (
 SELECT execution_id, job, attempt, status FROM moved
 """
 
-WAITING = """
+WAITING = f"""
 SELECT execution_id, job, attempt FROM runs
 WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
+  AND ($3::text[] IS NULL OR job = ANY ($3))
+  AND {_IN_LINE}
 ORDER BY queued_at LIMIT $2
-"""
+"""  # noqa: S608 - our own text
 
 REQUEUE = """
 WITH again AS (
@@ -203,12 +216,6 @@ WITH ended AS (
   WHERE s.execution_id = e.execution_id AND s.status = 'running'
 )
 SELECT execution_id FROM ended
-"""
-
-FINISHED = """
-SELECT r.status, r.completed_at, r.error_message FROM runs r
-WHERE r.job = $1 AND r.completed_at IS NOT NULL AND r.status <> 'cancelled'
-ORDER BY r.created_at DESC LIMIT $2
 """
 
 RECENT = """
@@ -254,10 +261,10 @@ async def claim(
 
 async def renew(
     pool: Pool, held: Sequence[tuple[UUID, int]], now: datetime, lease: float
-) -> set[UUID]:
-    """Prolong leases (run id, epoch); returns the runs that are still ours."""
+) -> set[tuple[UUID, int]]:
+    """Prolong leases (run id, epoch); returns those that are still ours."""
     rows = await pool.fetch(RENEW, [r for r, _ in held], [e for _, e in held], now, lease)
-    return {row["execution_id"] for row in rows}
+    return {(row["execution_id"], row["lease_epoch"]) for row in rows}
 
 
 async def finish(pool: Pool, claimed: Claimed, ending: Ending) -> bool:
@@ -304,9 +311,14 @@ async def take_up_expired(
     return again, [row[0] for row in rows if row["status"] == RunStatus.LOST]
 
 
-async def waiting(pool: Pool, before: datetime, limit: int = 2_000) -> list[Waiting]:
-    """Runs that have been queued, and free to start, since before `before`, the oldest first."""
-    return [Waiting(*row) for row in await pool.fetch(WAITING, before, limit)]
+async def waiting(
+    pool: Pool, before: datetime, jobs: Sequence[str] | None = None, limit: int = 2_000
+) -> list[Waiting]:
+    """Runs that have been queued, and free to start, since before `before`, the oldest first.
+
+    Only of these `jobs`, if they are named: who cannot do a job must not queue it again and again.
+    """
+    return [Waiting(*row) for row in await pool.fetch(WAITING, before, limit, jobs)]
 
 
 async def requeue(pool: Pool, lost: Sequence[Waiting], now: datetime) -> list[Waiting]:
@@ -321,20 +333,6 @@ async def cancel_open(
     """End open runs as `cancelled`; their workers notice with the next heartbeat."""
     rows = await connection.fetch(CANCEL, list(run_ids), now, by)
     return [row["execution_id"] for row in rows]
-
-
-async def finished(pool: Pool, job: str, limit: int = 20) -> list[tuple[RunStatus, datetime, str]]:
-    """The last finished runs of a job, newest first: status, end, error."""
-    rows = await pool.fetch(FINISHED, job, limit)
-    return [(RunStatus(row[0]), row[1], row[2] or "") for row in rows]
-
-
-async def last_success(pool: Pool, job: str) -> datetime | None:
-    """When a run of the job last ended in full success."""
-    at: datetime | None = await pool.fetchval(
-        "SELECT max(completed_at) FROM runs WHERE job = $1 AND status = 'success'", job
-    )
-    return at
 
 
 async def recent(pool: Pool, limit: int) -> list[dict[str, Any]]:

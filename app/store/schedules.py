@@ -79,7 +79,8 @@ LOOK = f"SELECT {COLUMNS} FROM schedules"  # noqa: S608 - our own columns
 
 DUE = """
 SELECT key FROM schedules
-WHERE due_at <= $1 AND (due_at <= $2 OR org_id IS NOT NULL) ORDER BY due_at LIMIT $3
+WHERE due_at <= $1 AND (due_at <= $2 OR org_id IS NOT NULL)
+  AND ($4::text[] IS NULL OR job = ANY ($4)) ORDER BY due_at LIMIT $3
 """
 
 OPEN_RUNS = """
@@ -155,13 +156,19 @@ async def one(pool: Pool | Connection, key: str) -> ScheduleState | None:
 
 
 async def due(
-    pool: Pool, now: datetime, *, head_start: timedelta = timedelta(0), limit: int = 500
+    pool: Pool,
+    now: datetime,
+    *,
+    jobs: Sequence[str] | None = None,
+    head_start: timedelta = timedelta(0),
+    limit: int = 500,
 ) -> list[str]:
     """Keys of schedules whose next tick is to start by `now`, the longest due first.
 
-    Built-in schedules have an alarm: they are left to it for as long as `head_start`.
+    Only of these `jobs`, if they are named. Built-in schedules have an alarm: they are left to it
+    for as long as `head_start`.
     """
-    rows = await pool.fetch(DUE, now, now - head_start, limit)
+    rows = await pool.fetch(DUE, now, now - head_start, limit, jobs)
     return [row["key"] for row in rows]
 
 

@@ -145,7 +145,7 @@ async def test_the_token_is_asked_for_as_the_standard_says() -> None:
     await ask(site.signed())
 
     (request,) = site.bodies
-    pair = base64.b64encode(b"an+id:s3cret%2F%2B").decode()
+    pair = base64.b64encode(b"an%20id:s3cret%2F%2B").decode()
     assert request.headers["authorization"] == f"Basic {pair}"
     assert parse_qs(request.content.decode()) == {
         "grant_type": ["client_credentials"],

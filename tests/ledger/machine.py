@@ -128,6 +128,13 @@ WHILE = st.one_of(
 WHICH = st.integers(0, 9)
 LONG = st.sampled_from((301.0, 1500.0, 4000.0, 40_000.0, 90_000.0))
 
+IN_LINE = """
+SELECT 1 FROM runs mine JOIN schedules s ON s.id = mine.schedule_id
+JOIN runs o ON o.schedule_id = s.id AND o.execution_id <> mine.execution_id
+WHERE mine.execution_id = $1 AND s.policies ->> 'overlap' = 'queue_one'
+  AND (o.status = 'running' OR o.status = 'queued' AND o.scheduled_for < mine.scheduled_for)
+"""
+
 
 class LedgerMachine(RuleBasedStateMachine):
     """Two schedules, a clock that is set by hand, a Redis that is a set, workers that may die."""
@@ -275,7 +282,9 @@ class LedgerMachine(RuleBasedStateMachine):
         job = list(self.redis)[which % len(self.redis)]
         before = self._look(job[0])
         claimed = self.run(runs.claim(self.pool, job[0], "worker", self.now, LEASE))
-        assert (claimed is not None) == (before["status"] == "queued")
+        if claimed is None and before["status"] == "queued":
+            assert self._stands_in_line(job[0]), "a free run was refused"
+        assert claimed is None or before["status"] == "queued"
         if claimed is None:
             del self.redis[job]
         else:  # the job stays in the queue until it ends: it may be delivered twice
@@ -303,7 +312,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def renew(self) -> None:
         held = [(claimed.run_id, claimed.epoch) for claimed in self.held]
-        expected = {claimed.run_id for claimed in self.held if self._is_ours(claimed)}
+        expected = {(c.run_id, c.epoch) for c in self.held if self._is_ours(c)}
         assert self.run(runs.renew(self.pool, held, self.now, LEASE)) == expected
 
     @rule()
@@ -394,6 +403,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def _to(self, now: datetime) -> None:
         self.now = now
         self.latest = max(self.latest, now)
+
+    def _stands_in_line(self, run_id: UUID) -> bool:
+        open_runs = self.run(self.pool.fetch(IN_LINE, run_id))
+        return bool(open_runs)
 
     def _hear(self, queued: list[Queued] | list[Waiting] | list[Queued | Waiting]) -> None:
         for run in queued:

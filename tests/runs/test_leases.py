@@ -55,7 +55,7 @@ async def test_a_renewed_lease_does_not_expire(desk: Desk) -> None:
     for _ in range(4):
         desk.clock.pass_by(seconds=LEASE - 1)
         held = await runs.renew(desk.pool, [(claimed.run_id, claimed.epoch)], desk.clock(), LEASE)
-        assert held == {claimed.run_id}
+        assert held == {(claimed.run_id, claimed.epoch)}
         assert await runs.take_up_expired(desk.pool, desk.clock()) == ([], [])
 
 

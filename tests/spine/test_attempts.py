@@ -84,7 +84,7 @@ async def test_a_run_cancelled_by_hand_stops_and_keeps_what_it_stored(
     ctx = inhouse.ctx_of(house, leases=leases)
     task = asyncio.create_task(spine.perform(ctx, JOB, None, {}))
     await until(lambda: all_but(house.pool, group), what="all partitions but one")
-    (run_id,) = leases.held
+    ((run_id, _),) = leases.held
 
     await runs.cancel_open(house.pool, [run_id], house.clock(), by="ada")
     await leases.renew()

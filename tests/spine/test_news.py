@@ -11,10 +11,11 @@ from arq.connections import ArqRedis
 from pydantic import SecretStr
 
 from app import ledger
-from app.health import keys
+from app.health import keys, publish
+from app.health.judge import judge
 from app.resources import House
 from app.store.db import Pool
-from app.words import RunStatus
+from app.words import HealthReason, RunStatus
 from scripts.standin.asknews import Access
 from scripts.standin.testing import Standin
 from tests import inhouse
@@ -352,12 +353,18 @@ async def test_without_credentials_both_jobs_are_disabled_and_health_says_so(
         await ledger.register(house.pool, declared, house.clock())
         due = max(d.schedule.next(house.clock()) for d in declared)
         queued = [await ledger.ring(house.pool, d.key, due) for d in declared]
+        await publish.all_jobs(house.pool, house.redis)
+        facts = await keys.read_jobs(house.redis)
 
         by_hand = await polled(house)
 
         reasons = await house.pool.fetch("SELECT DISTINCT outcome, reason FROM ticks")
     assert [d.enabled for d in declared] == [False, False]
     assert queued == [[], []]
+    assert {key: judge(each, due).reason for key, each in facts.items()} == {
+        "poll_news": HealthReason.DISABLED,
+        "poll_stories": HealthReason.DISABLED,
+    }
     assert [tuple(row) for row in reasons] == [("skipped", "disabled")]
     assert (by_hand["status"], by_hand["error_type"]) == ("failure", "auth")
     assert "ASKNEWS_API_KEY" in by_hand["error_message"]
