@@ -140,3 +140,13 @@ class Outcome(StrEnum):
     HOME_DRAW = "home_draw"
     HOME_AWAY = "home_away"
     DRAW_AWAY = "draw_away"
+
+
+class EventChange(StrEnum):
+    """What can become of an event beside its prices."""
+
+    KICKOFF = "kickoff"
+    TEAMS = "teams"
+    COMPETITION = "competition"
+    WITHDRAWN = "withdrawn"
+    RETURNED = "returned"

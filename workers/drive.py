@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import structlog
@@ -16,6 +17,8 @@ from app.records import Record, Rejected
 from app.resources import House
 from app.sources.base import Source
 from app.store import progress
+from app.store.boards import Listing
+from app.store.db import Connection
 from app.store.progress import Counts, SourceRow
 from app.store.runs import Claimed
 from app.words import RunStatus
@@ -48,6 +51,12 @@ class _Walk:
     counts: Counts = field(default_factory=Counts)
     seen: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
+    nameless: bool = False  # some of the refused did not even say which they are
+    at: datetime | None = None
+
+    def listing(self, source: str, *, counted: bool = False) -> Listing:
+        present = self.seen | self.refused
+        return Listing(source, self.part.key, self.seen, present, self.at or _NEVER, counted)
 
     def shortfall(self, promised: int | None) -> Incomplete | None:
         have = len(self.seen | self.refused)
@@ -69,6 +78,7 @@ class Drive:
         self._row = row
         self._begun = row
         self._errors: dict[str, Any] = {}
+        self._cut_short: list[_Walk] = []
         self._tally = Tally()
         self._started = time.monotonic()
         self._turn = asyncio.Lock()  # a source's pages are committed one after the other
@@ -106,9 +116,11 @@ class Drive:
 
     async def _partition(self, part: Partition, gate: asyncio.Semaphore) -> None:
         async with gate:
+            walk = _Walk(part)
             try:
-                await self._pages(_Walk(part))
+                await self._pages(walk)
             except Failure as failure:
+                self._cut_short.append(walk)
                 self._errors[part.key] = _fault(failure)
                 _log.warning("partition.failed", partition=part.key, **_fault(failure))
 
@@ -134,6 +146,7 @@ class Drive:
         seen = walk.seen.union(self._job.key(record) for record in kept)
         # A record may be kept although a part of it was refused: it is one record all the same.
         refused = walk.refused.union(r.record_id or f"{raw.page}:{n}" for n, r in enumerate(odd))
+        nameless = walk.nameless or any(record.record_id is None for record in odd)
         async with self._turn:
             pool = self._house.pool
             async with pool.acquire() as connection, connection.transaction():
@@ -154,13 +167,28 @@ class Drive:
                 )
                 redone = _redone(page, self._row.redo)
                 page = page.plus(redone)
-                after = _Walk(walk.part, walk.counts.plus(page), seen, refused)
+                after = _Walk(
+                    walk.part, walk.counts.plus(page), seen, refused, nameless, raw.fetched_at
+                )
+                await self._list(connection, after, promised)
                 row = replace(
                     self._row_after(page, after, promised), redo=self._row.redo.minus(redone)
                 )
                 await progress.write(connection, self._claimed, row, _named(self._job, page))
             self._row = row
             walk.counts, walk.seen, walk.refused = after.counts, seen, refused
+            walk.nameless, walk.at = nameless, raw.fetched_at
+
+    async def _list(self, connection: Connection, walk: _Walk, promised: int | None) -> None:
+        presence = self._job.presence
+        ended = promised is not MORE and walk.shortfall(promised) is None
+        # A board with nothing on it is not believed: the catalogue, or the next listing, will tell.
+        if presence is None or not ended or not walk.seen:
+            return
+        listing = walk.listing(self._source.name, counted=promised is not None)
+        # What could not be read and has no name may be anything: then nothing is missing.
+        keep = presence.glimpsed if walk.nameless else presence.listed
+        await keep(connection, listing, self._claimed.run_id)
 
     def _row_after(self, page: Counts, walk: _Walk, promised: int | None) -> SourceRow:
         row = replace(self._spent(), counts=self._row.counts.plus(page))
@@ -196,6 +224,7 @@ class Drive:
         kind, message = _why(row, failed)
         self._row = replace(row, status=status, error_kind=kind, error_message=message)
         async with self._house.pool.acquire() as connection, connection.transaction():
+            await self._sum_up(connection, self._row)
             await progress.write(connection, self._claimed, self._row, {})
         _log.info(
             "source.finished",
@@ -207,7 +236,18 @@ class Drive:
             **_named(self._job, row.counts),
         )
 
+    async def _sum_up(self, connection: Connection, row: SourceRow) -> None:
+        presence, run_id = self._job.presence, self._claimed.run_id
+        if presence is None:
+            return
+        for walk in self._cut_short:
+            await presence.glimpsed(connection, walk.listing(self._source.name), run_id)
+        if row.status is RunStatus.SUCCESS and len(row.done) == row.partitions:
+            now = self._house.clock()
+            await presence.catalogued(connection, self._source.name, row.done, now, run_id)
 
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 MORE = -1  # pages are still to come, so nothing can be missing yet
 
 

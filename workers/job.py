@@ -15,6 +15,7 @@ from app.records import Record
 from app.scheduling.policy import Policies
 from app.scheduling.schedule import Schedule
 from app.sources.base import Source
+from app.store.boards import Listing
 from app.store.db import Connection
 
 
@@ -37,6 +38,30 @@ class Written(Protocol):
     def unchanged(self) -> int: ...
 
 
+class Presence(Protocol):
+    """How a job keeps what its sources' listings had, beside the records themselves."""
+
+    async def listed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
+        """A partition was listed from end to end. In the transaction of its last page."""
+        ...
+
+    async def glimpsed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
+        """A partition was listed in part."""
+        ...
+
+    async def catalogued(
+        self,
+        connection: Connection,
+        platform: str,
+        partitions: Sequence[str],
+        at: datetime,
+        run_id: UUID,
+        /,
+    ) -> None:
+        """All partitions that the source has were listed from end to end, in this run."""
+        ...
+
+
 Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[Written]]
 
 
@@ -48,6 +73,7 @@ class Job:
     `sources`: what a run with these parameters asks.
     `write`: how its records are kept. `counted`: what `stats` call its records.
     `never_empty`: a source of it that has no records at all has failed, whatever it says.
+    `presence`: how it is kept what the listings had and lacked, if it is.
     """
 
     name: str
@@ -59,6 +85,7 @@ class Job:
     key: Callable[[Record], str]
     counted: str
     never_empty: bool
+    presence: Presence | None = None
 
     def declared(self, config: Config) -> Declared:
         """The job's schedule, as the settings have it."""

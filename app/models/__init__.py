@@ -2,11 +2,19 @@
 
 from sqlmodel import SQLModel
 
-from app.models.odds import OddsEventRow, OddsPriceChangeRow, OddsPriceRow
+from app.models.odds import (
+    OddsBoardRow,
+    OddsEventChangeRow,
+    OddsEventRow,
+    OddsPriceChangeRow,
+    OddsPriceRow,
+)
 from app.models.runs import RejectedRow, RunEventRow, RunRow, RunSourceRow, WorkerBeatRow
 from app.models.schedules import ScheduleRow, ScheduleVersionRow, TickGapRow, TickRow
 
 __all__ = [
+    "OddsBoardRow",
+    "OddsEventChangeRow",
     "OddsEventRow",
     "OddsPriceChangeRow",
     "OddsPriceRow",

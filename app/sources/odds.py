@@ -12,6 +12,7 @@ Decided here for all three sites:
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -117,10 +118,11 @@ def records(
     for raw in events:
         prices = Prices()
         try:
-            out.append(read(raw, prices))
+            event = read(raw, prices)
         except UNREADABLE as error:
             out.append(Rejected(str(error), bytes(raw), record_id(raw, id_field)))
             continue
+        out.append(replace(event, complete=False) if prices.faults else event)
         if prices.faults:
             out.append(Rejected(prices.reason(), bytes(raw), record_id(raw, id_field)))
     return out

@@ -177,7 +177,7 @@ async def test_sites_that_list_nothing_at_all_are_a_failure(
 @pytest.fixture
 async def slow(dsn: str, redis: ArqRedis, redis_url: str) -> AsyncGenerator[House]:
     """A house whose web takes its time."""
-    with Standin.start(events=60, latency=0.02) as web:
+    with Standin.start(events=60, latency=0.05) as web:
         async with inhouse.opened(inhouse.config_for(dsn, redis_url, web), redis) as house:
             yield house
 
