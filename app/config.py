@@ -75,6 +75,7 @@ class Config(BaseSettings):
     betpawa_version: Literal["v3", "v4"] = "v4"
     betpawa_brand: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "betpawa-nigeria"
     bet9ja_url: Url = "https://sports.bet9ja.com/desktop/feapi/PalimpsestAjax"
+    odds_changes_days: Annotated[int, Field(ge=0, le=36_500)] = 0
     contact: Annotated[str, Field(max_length=200)] = ""
 
     max_jobs: Annotated[int, Field(ge=1, le=1000)] = 10

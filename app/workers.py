@@ -8,6 +8,7 @@ from app.scheduling.schedule import Schedule
 from workers import catalogue, house
 from workers.ring import alarm_for, alarm_of, dispatch
 from workers.sweep import sweep, sweeps
+from workers.tidy import tidy
 
 try:
     CONFIG = config.load()
@@ -29,6 +30,7 @@ class Settings:
         *(alarm_for(declared) for declared in DECLARED),
         alarm_of("dispatch", dispatch, Schedule.every(1)),
         alarm_of("sweep", sweep, sweeps(CONFIG.lease_seconds)),
+        alarm_of("tidy", tidy, Schedule.every(3600)),
     )
     on_startup = house.startup(CONFIG, URLS, DECLARED)
     on_shutdown = house.shutdown

@@ -20,6 +20,7 @@ from app.runs import Leases
 from app.store.db import AWAY
 from workers import catalogue, ring
 from workers.sweep import sweep
+from workers.tidy import tidy
 
 Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
@@ -70,6 +71,7 @@ async def _look_around(
     await ring.tell(house, queued)  # what it does not hear now, a sweep tells it
     await _beat(house, leases)
     await sweep(ctx)
+    await tidy(ctx)
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:
