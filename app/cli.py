@@ -1,21 +1,15 @@
 """Front door: the commands. `python -m app --help`"""
 
-import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from app import config as settings
-from app import log, migrations, proof, resources
+from app import migrations, odds_cli, proof, resources, terminal
 from app.errors import RollcallError, UnknownJob
 from app.store import beats, db
-
-Result = TypeVar("Result")
 
 app = typer.Typer(
     help="Rollcall: scheduled scraping that can prove it ran.",
@@ -23,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(odds_cli.app, name="odds")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -41,7 +36,7 @@ def migrate() -> None:
 
     Example: `python -m app migrate`
     """
-    config = _config()
+    config = terminal.config()
     if config.database_url is None:
         resources.urls(config)  # starting the private servers brings their schema up to date
     else:
@@ -54,7 +49,7 @@ def verify(*, as_json: JSON = False) -> None:
 
     Examples: `python -m app verify`, `python -m app verify --json`
     """
-    accounts = _with_pool(_verified)
+    accounts = terminal.with_pool(_verified)
     if as_json:
         sys.stdout.write(json.dumps([_plain(account) for account in accounts]) + "\n")
     else:
@@ -75,9 +70,9 @@ def why(
     Examples: `python -m app why scrape_all_platforms`,
     `python -m app why scrape_all_platforms 2026-09-05T14:05:00Z`
     """
-    at = None if tick is None else _instant(tick)
+    at = None if tick is None else terminal.instant(tick)
     try:
-        sentences = _with_pool(lambda pool: proof.why(pool, job, at))
+        sentences = terminal.with_pool(lambda pool: proof.why(pool, job, at))
     except UnknownJob as error:
         raise typer.BadParameter(str(error)) from None
     for sentence in sentences:
@@ -86,33 +81,6 @@ def why(
 
 async def _verified(pool: db.Pool) -> list[proof.Account]:
     return await proof.verify(pool, await beats.database_now(pool))
-
-
-def _config() -> settings.Config:
-    config = settings.load()
-    log.configure(config.log_format, "warning")
-    return config
-
-
-def _with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
-    dsn = resources.urls(_config()).database
-
-    async def run() -> Result:
-        pool = await db.open_pool(dsn, size=2)
-        try:
-            return await step(pool)
-        finally:
-            await pool.close()
-
-    return asyncio.run(run())
-
-
-def _instant(text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no instant; try 2026-09-05T14:00:00Z") from None
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def _plain(account: proof.Account) -> dict[str, Any]:
