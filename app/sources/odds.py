@@ -57,12 +57,12 @@ class Prices:
     def add(self, pick: Pick, line: Decimal | None, quote: bytes, active: bool = True) -> None:
         """Take the JSON text of one price; nothing if not on offer, a fault if no number."""
         try:
-            price = price_of(quote)
+            price = _offered(pick, line, quote, active)
         except ValueError as error:
             self.fault(" ".join(pick), error)
             return
         if price is not None:
-            self._kept.setdefault((pick, line), OddsPrice(*pick, line, price, active))
+            self._kept.setdefault((pick, line), price)
 
     def fault(self, where: str, what: Exception) -> None:
         """Note what could not be read, without giving up the event."""
@@ -149,6 +149,13 @@ def price_of(quote: bytes) -> Decimal | None:
     if value >= _HIGHEST_PRICE:
         raise ValueError(f"price {_shown(bare)} is out of range")
     return value if value > 1 else None
+
+
+# Round after round a board says the same: its prices are values, made once and handed out again.
+@lru_cache(maxsize=65_536)
+def _offered(pick: Pick, line: Decimal | None, quote: bytes, active: bool) -> OddsPrice | None:
+    price = price_of(quote)
+    return None if price is None else OddsPrice(*pick, line, price, active)
 
 
 @lru_cache(maxsize=1024)
