@@ -152,7 +152,7 @@ def price_of(quote: bytes) -> Decimal | None:
 
 
 # Round after round a board says the same: its prices are values, made once and handed out again.
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=32_768)
 def _offered(pick: Pick, line: Decimal | None, quote: bytes, active: bool) -> OddsPrice | None:
     price = price_of(quote)
     return None if price is None else OddsPrice(*pick, line, price, active)
