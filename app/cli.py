@@ -1,22 +1,16 @@
 """Front door: the commands. `python -m app --help`"""
 
-import asyncio
 import getpass
 import json
 import sys
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from app import config as settings
-from app import ledger, log, migrations, proof, resources
-from app.errors import BadConfig, RollcallError, UnknownJob
+from app import ledger, migrations, odds_cli, proof, resources, terminal
+from app.errors import RollcallError, UnknownJob
 from app.store import beats, db
-
-Result = TypeVar("Result")
 
 app = typer.Typer(
     help="Rollcall: scheduled scraping that can prove it ran.",
@@ -24,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(odds_cli.app, name="odds")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -42,7 +37,7 @@ def migrate() -> None:
 
     Example: `python -m app migrate`
     """
-    config = _config()
+    config = terminal.config()
     if config.database_url is None:
         resources.urls(config)  # starting the private servers brings their schema up to date
     else:
@@ -55,7 +50,7 @@ def verify(*, as_json: JSON = False) -> None:
 
     Examples: `python -m app verify`, `python -m app verify --json`
     """
-    accounts = _with_pool(_verified)
+    accounts = terminal.with_pool(_verified)
     if as_json:
         sys.stdout.write(json.dumps([_plain(account) for account in accounts]) + "\n")
     else:
@@ -76,17 +71,13 @@ def why(
     Examples: `python -m app why scrape_all_platforms`,
     `python -m app why scrape_all_platforms 2026-09-05T14:05:00Z`
     """
-    at = None if tick is None else _instant(tick)
+    at = None if tick is None else terminal.instant(tick)
     try:
-        sentences = _with_pool(lambda pool: proof.why(pool, job, at))
+        sentences = terminal.with_pool(lambda pool: proof.why(pool, job, at))
     except UnknownJob as error:
         raise typer.BadParameter(str(error)) from None
     for sentence in sentences:
         sys.stdout.write(f"{sentence}\n")
-
-
-async def _verified(pool: db.Pool) -> list[proof.Account]:
-    return await proof.verify(pool, await beats.database_now(pool))
 
 
 @app.command()
@@ -103,7 +94,7 @@ def pause(
         now = await beats.database_now(pool)
         await ledger.pause(pool, job, now, by=getpass.getuser(), note=note)
 
-    _with_pool(rest)
+    terminal.with_pool(rest)
     sys.stdout.write(f"{job} is paused: {note}\n")
 
 
@@ -119,40 +110,12 @@ def resume(
     async def go_on(pool: db.Pool) -> None:
         await ledger.resume(pool, job, await beats.database_now(pool))
 
-    _with_pool(go_on)
+    terminal.with_pool(go_on)
     sys.stdout.write(f"{job} goes on\n")
 
 
-def _config() -> settings.Config:
-    config = settings.load()
-    log.configure(config.log_format, "warning")
-    return config
-
-
-def _with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
-    dsn = resources.urls(_config()).database
-
-    async def run() -> Result:
-        pool = await db.open_pool(dsn, size=2, patience=5)
-        try:
-            return await step(pool)
-        finally:
-            await pool.close()
-
-    try:
-        return asyncio.run(run())
-    except db.UNFIT as error:
-        raise BadConfig(f"{error}; is DATABASE_URL right, and has `migrate` been run?") from None
-    except db.AWAY as error:
-        raise BadConfig(f"Postgres cannot be reached (DATABASE_URL): {error}") from None
-
-
-def _instant(text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no instant; try 2026-09-05T14:00:00Z") from None
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+async def _verified(pool: db.Pool) -> list[proof.Account]:
+    return await proof.verify(pool, await beats.database_now(pool))
 
 
 def _plain(account: proof.Account) -> dict[str, Any]:

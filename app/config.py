@@ -114,6 +114,7 @@ class Config(BaseSettings):
     betpawa_version: Literal["v3", "v4"] = "v4"
     betpawa_brand: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "betpawa-nigeria"
     bet9ja_url: Url = "https://sports.bet9ja.com/desktop/feapi/PalimpsestAjax"
+    odds_changes_days: Annotated[int, Field(ge=0, le=36_500)] = 0
     tracked_entities: Entities = ()
     asknews_url: Url = "https://api.asknews.app/v1"
     asknews_token_url: Url = "https://auth.asknews.app/oauth2/token"  # noqa: S105 - no secret

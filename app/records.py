@@ -28,6 +28,7 @@ class OddsEvent:
 
     (`platform`, `platform_event_id`) is unique. `sportradar_id` is digits only, and joins sites.
     `kickoff` is UTC. No two prices share (market, line, outcome).
+    `complete` is false if some price of it could not be read: what is missing is then not gone.
     """
 
     platform: str
@@ -40,6 +41,7 @@ class OddsEvent:
     away: str
     kickoff: datetime
     prices: tuple[OddsPrice, ...]
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

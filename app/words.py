@@ -121,6 +121,8 @@ class FailureKind(StrEnum):
 class Market(StrEnum):
     """Football markets that every odds site has."""
 
+    __hash__ = str.__hash__  # Enum's own is Python code, and a board asks it 200,000 times
+
     MATCH_RESULT = "1x2"
     OVER_UNDER = "over_under"
     BOTH_TEAMS_TO_SCORE = "btts"
@@ -129,6 +131,8 @@ class Market(StrEnum):
 
 class Outcome(StrEnum):
     """What can be backed in a market."""
+
+    __hash__ = str.__hash__  # as above
 
     HOME = "home"
     DRAW = "draw"
@@ -140,3 +144,13 @@ class Outcome(StrEnum):
     HOME_DRAW = "home_draw"
     HOME_AWAY = "home_away"
     DRAW_AWAY = "draw_away"
+
+
+class EventChange(StrEnum):
+    """What can become of an event beside its prices."""
+
+    KICKOFF = "kickoff"
+    TEAMS = "teams"
+    COMPETITION = "competition"
+    WITHDRAWN = "withdrawn"
+    RETURNED = "returned"

@@ -10,6 +10,7 @@ from workers import catalogue, house
 from workers import prune as pruning
 from workers.ring import ALARM_SLOTS, alarm_for, alarm_of, dispatch
 from workers.sweep import HEALTH, sweep, sweeps, tell_health
+from workers.tidy import tidy
 
 try:
     CONFIG = config.load()
@@ -33,6 +34,7 @@ class Settings:
         alarm_of("sweep", sweep, sweeps(CONFIG.lease_seconds)),
         alarm_of("health", tell_health, HEALTH),
         alarm_of("prune", pruning.prune, Schedule.every(3600), timeout=pruning.TIMEOUT),
+        alarm_of("tidy", tidy, Schedule.every(3600)),
     )
     on_startup = house.startup(CONFIG, URLS, DECLARED)
     on_shutdown = house.shutdown

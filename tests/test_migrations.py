@@ -32,11 +32,12 @@ def table_names(dsn: str) -> set[str]:
         connection = await asyncpg.connect(dsn)
         try:
             rows = await connection.fetch(
-                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+                "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+                " AND relkind IN ('r', 'p') AND NOT relispartition"
             )
         finally:
             await connection.close()
-        return {row["tablename"] for row in rows} - {"alembic_version"}
+        return {row["relname"] for row in rows} - {"alembic_version"}
 
     return asyncio.run(ask())
 

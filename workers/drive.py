@@ -1,11 +1,12 @@
 """One source of one run: asked page by page, each page stored with its counters in one go."""
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -20,6 +21,7 @@ from app.resources import House
 from app.sources.base import Source
 from app.store import pages as store
 from app.store import progress
+from app.store.boards import Listing
 from app.store.db import REFUSED, Connection
 from app.store.pages import Known
 from app.store.progress import Counts, SourceRow
@@ -52,6 +54,12 @@ class _Walk:
     seen: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
     begun: datetime | None = None
+    nameless: bool = False  # some of the refused did not even say which they are
+    at: datetime | None = None
+
+    def listing(self, source: str, *, counted: bool = False) -> Listing:
+        present = self.seen | self.refused
+        return Listing(source, self.part.key, self.seen, present, self.at or _NEVER, counted)
 
     def shortfall(self, promised: int | Incomplete | None) -> Incomplete | None:
         if isinstance(promised, Incomplete):
@@ -61,13 +69,16 @@ class _Walk:
             return None
         return Incomplete(f"{len(self.seen)} records where the site says there are {promised}")
 
-    def after(self, content: Known, counts: Counts) -> "_Walk":
+    def after(self, find: "_Find", counts: Counts) -> "_Walk":
+        content = find.content
         return _Walk(
             self.part,
             self.counts.plus(counts),
             self.seen | content.keys,
             self.refused | content.refused,
             self.begun,
+            self.nameless or any(NAMELESS.fullmatch(name) for name in content.refused),
+            find.page.raw.fetched_at,
         )
 
 
@@ -95,6 +106,7 @@ class Drive:
         self._row = row
         self._begun = row
         self._errors: dict[str, Any] = {}
+        self._cut_short: list[_Walk] = []
         self._tally = Tally()
         self._asked = Pages(house, claimed, source.name, self._tally)
         self._started = time.monotonic()
@@ -175,6 +187,7 @@ class Drive:
                 # What the window could mend by asking again it has; this is what the source knows.
                 again = isinstance(failure, ApiError) and failure.retry and not walk.counts.pages
                 if pause is None or not again:
+                    self._cut_short.append(walk)
                     raise
                 self._tally.retries += 1
                 _log.info("partition.again", partition=part.key, error=str(failure), wait=pause)
@@ -221,7 +234,7 @@ class Drive:
         odd = [record for record in records if isinstance(record, Rejected)]
         keys = frozenset(self._job.key(record) for record in kept)
         # A record may be kept although a part of it was refused: it is one record all the same.
-        names = (r.record_id or f"{page.raw.page}:{n}" for n, r in enumerate(odd))
+        names = (r.record_id or f"#{page.raw.page}:{n}" for n, r in enumerate(odd))
         content = page.found(keys, frozenset(names), len(odd))
         return _Find(page, content, kept, odd, await self._asked.packed(page))
 
@@ -233,7 +246,8 @@ class Drive:
                 counts = replace(stored, records=len(find.content.keys - walk.seen))
                 redone = _redone(counts, self._row.redo)
                 counts = counts.plus(redone)
-                after = walk.after(find.content, counts)
+                after = walk.after(find, counts)
+                await self._list(connection, after, promised)
                 row = replace(
                     self._row_after(counts, after, promised), redo=self._row.redo.minus(redone)
                 )
@@ -241,6 +255,20 @@ class Drive:
                 await progress.write(connection, self._claimed, row, self._added(row))
             self._row = row
             walk.counts, walk.seen, walk.refused = after.counts, after.seen, after.refused
+            walk.nameless, walk.at = after.nameless, after.at
+
+    async def _list(
+        self, connection: Connection, walk: _Walk, promised: int | Incomplete | None
+    ) -> None:
+        presence = self._job.presence
+        unfinished = promised is MORE or isinstance(promised, Incomplete)
+        # A board with nothing on it is not believed: the catalogue, or the next listing, will tell.
+        if presence is None or unfinished or walk.shortfall(promised) or not walk.seen:
+            return
+        listing = walk.listing(self._source.name, counted=promised is not None)
+        # What could not be read and has no name may be anything: then nothing is missing.
+        keep = presence.glimpsed if walk.nameless else presence.listed
+        await keep(connection, listing, self._claimed.run_id)
 
     async def _store(self, connection: Connection, part: Partition, find: _Find) -> Counts:
         page, content = find.page, find.content
@@ -312,6 +340,7 @@ class Drive:
         kind, message = _why(row, failed)
         self._row = replace(row, status=status, error_kind=kind, error_message=message)
         async with self._house.pool.acquire() as connection, connection.transaction():
+            await self._sum_up(connection, self._row)
             await progress.write(connection, self._claimed, self._row, {})
         _log.info(
             "source.finished",
@@ -327,7 +356,19 @@ class Drive:
         # Where there may be nothing new at all, a partition that was read to its end is good.
         return bool(row.counts.records if self._job.never_empty else row.done)
 
+    async def _sum_up(self, connection: Connection, row: SourceRow) -> None:
+        presence, run_id = self._job.presence, self._claimed.run_id
+        if presence is None:
+            return
+        for walk in self._cut_short:
+            await presence.glimpsed(connection, walk.listing(self._source.name), run_id)
+        if row.status is RunStatus.SUCCESS and len(row.done) == row.partitions:
+            now = self._house.clock()
+            await presence.catalogued(connection, self._source.name, row.done, now, run_id)
 
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+NAMELESS = re.compile(r"#\d+:\d+")  # what a refused record is called that has no name
 AGAIN = (1.0, 3.0)  # seconds before a partition is asked for again, if its source says that helps
 MORE = -1  # pages are still to come, so nothing can be missing yet
 

@@ -19,6 +19,7 @@ from app.runs import Leases
 from app.store.db import AWAY
 from workers import catalogue, ring
 from workers.sweep import sweep, tell_health
+from workers.tidy import tidy
 
 Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
@@ -76,6 +77,7 @@ async def _look_around(
     await _beat(house, leases)
     await sweep(ctx)
     await tell_health(ctx)
+    await tidy(ctx)
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:

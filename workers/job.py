@@ -17,6 +17,7 @@ from app.resources import House
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.sources.base import Source
+from app.store.boards import Listing
 from app.store.db import Connection
 from app.store.progress import NAMES, SourceRow
 
@@ -52,6 +53,30 @@ class Turned:
     run_id: UUID
 
 
+class Presence(Protocol):
+    """How a job keeps what its sources' listings had, beside the records themselves."""
+
+    async def listed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
+        """A partition was listed from end to end. In the transaction of its last page."""
+        ...
+
+    async def glimpsed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
+        """A partition was listed in part."""
+        ...
+
+    async def catalogued(
+        self,
+        connection: Connection,
+        platform: str,
+        partitions: Sequence[str],
+        at: datetime,
+        run_id: UUID,
+        /,
+    ) -> None:
+        """All partitions that the source has were listed from end to end, in this run."""
+        ...
+
+
 Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[Written]]
 Prepare = Callable[[House, Sequence[Any]], Awaitable[Sequence[Source]]]
 Turn = Callable[[Connection, Turned], Awaitable[None]]
@@ -80,6 +105,7 @@ class Job:
     `off`: why the settings switch it off, if they do. `login`: who it is to its sources.
     `prepare`: gives the sources what earlier runs left for them.
     `turned`: what is done in the transaction of a partition's last page.
+    `presence`: how it is kept what the listings had and lacked, if it is.
     """
 
     name: str
@@ -97,6 +123,7 @@ class Job:
     login: Callable[[Config], Login | None] = _nobody
     prepare: Prepare | None = None
     turned: Turn | None = None
+    presence: Presence | None = None
 
     def declared(self, config: Config) -> Declared:
         """The job's schedule, as the settings have it."""

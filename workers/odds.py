@@ -11,7 +11,7 @@ from app.sources.base import Source
 from app.sources.bet9ja import Bet9ja
 from app.sources.betpawa import BetPawa
 from app.sources.sportybet import SportyBet
-from app.store import odds
+from app.store import boards, odds
 from workers import spine
 from workers.job import Job, Params
 
@@ -58,6 +58,7 @@ JOB = Job(
     key=_key,
     counted="events_scraped",
     never_empty=True,
+    presence=boards,
 )
 
 

@@ -11,7 +11,13 @@ from app.models.news import (
     StorySentimentRow,
     StoryUpdateRow,
 )
-from app.models.odds import OddsEventRow, OddsPriceChangeRow, OddsPriceRow
+from app.models.odds import (
+    OddsBoardRow,
+    OddsEventChangeRow,
+    OddsEventRow,
+    OddsPriceChangeRow,
+    OddsPriceRow,
+)
 from app.models.pages import PageValidatorRow, RawBodyRow, RawPageRow
 from app.models.runs import RejectedRow, RunEventRow, RunRow, RunSourceRow, WorkerBeatRow
 from app.models.schedules import ScheduleRow, ScheduleVersionRow, TickGapRow, TickRow
@@ -20,6 +26,8 @@ __all__ = [
     "ArticleEntityRow",
     "ArticleRow",
     "NewsCursorRow",
+    "OddsBoardRow",
+    "OddsEventChangeRow",
     "OddsEventRow",
     "OddsPriceChangeRow",
     "OddsPriceRow",

@@ -5,21 +5,39 @@ from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Numeric, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Numeric,
+    PrimaryKeyConstraint,
+    UniqueConstraint,
+)
 from sqlmodel import Field, SQLModel
 
 from app.models.columns import instant, one_of
-from app.words import Market, Outcome
+from app.words import EventChange, Market, Outcome
 
 
 class OddsEventRow(SQLModel, table=True):
-    """One match at one site. The Sportradar id joins the sites."""
+    """One match at one site. The Sportradar id joins the sites.
+
+    `fingerprint` is that of the record as it was last written; null if the next one is to be
+    looked at whatever it says. `seen_at` is when that was, or when a listing which was cut short
+    had it; a complete listing of its `partition` says more, in `odds_boards`.
+    `absent_since`: complete listings have lacked it since then.
+    """
 
     __tablename__: ClassVar[Any] = "odds_events"
     __table_args__ = (
         UniqueConstraint("platform", "platform_event_id", name="odds_events_natural_key"),
         Index("odds_events_sportradar", "sportradar_id"),
         Index("odds_events_kickoff", "kickoff"),
+        Index("odds_events_board", "platform", "partition", "kickoff"),
+        {"postgresql_with": {"fillfactor": 80}},
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
@@ -35,10 +53,53 @@ class OddsEventRow(SQLModel, table=True):
     first_seen_at: datetime = Field(sa_column=instant())
     updated_at: datetime = Field(sa_column=instant())
     run_id: UUID
+    partition: str | None = None
+    absent_since: datetime | None = Field(default=None, sa_column=instant(null=True))
+    withdrawn_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    seen_at: datetime = Field(sa_column=instant())
+    seen_run_id: UUID
+    fingerprint: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+
+
+class OddsBoardRow(SQLModel, table=True):
+    """The last complete listing of a partition: all its events that are not absent were seen."""
+
+    __tablename__: ClassVar[Any] = "odds_boards"
+
+    platform: str = Field(primary_key=True)
+    partition: str = Field(primary_key=True)
+    events: int
+    listed_at: datetime = Field(sa_column=instant())
+    run_id: UUID
+
+
+class OddsEventChangeRow(SQLModel, table=True):
+    """What else became of an event: another kick-off, other names, gone and back. Append-only."""
+
+    __tablename__: ClassVar[Any] = "odds_event_changes"
+    __table_args__ = (
+        one_of("what", EventChange, "odds_event_changes_what"),
+        Index("odds_event_changes_event", "event_id", "observed_at"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
+    event_id: int = Field(
+        sa_column=Column(
+            BigInteger, ForeignKey("odds_events.id", ondelete="CASCADE"), nullable=False
+        )
+    )
+    what: str
+    before: str | None = None
+    after: str | None = None
+    observed_at: datetime = Field(sa_column=instant())
+    run_id: UUID
 
 
 class OddsPriceRow(SQLModel, table=True):
-    """What an outcome pays now. A row is written only when the price or its availability moves."""
+    """What an outcome pays now; null if it was withdrawn.
+
+    A row is written only when the price or its availability moves.
+    """
 
     __tablename__: ClassVar[Any] = "odds_prices"
     __table_args__ = (
@@ -52,6 +113,7 @@ class OddsPriceRow(SQLModel, table=True):
         ),
         one_of("market", Market, "odds_prices_market"),
         one_of("outcome", Outcome, "odds_prices_outcome"),
+        {"postgresql_with": {"fillfactor": 80}},
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
@@ -63,31 +125,27 @@ class OddsPriceRow(SQLModel, table=True):
     market: str
     line: Decimal | None = Field(default=None, sa_column=Column(Numeric))
     outcome: str
-    price: Decimal = Field(sa_column=Column(Numeric, nullable=False))
+    price: Decimal | None = Field(default=None, sa_column=Column(Numeric))
     active: bool
     changed_at: datetime = Field(sa_column=instant())
     run_id: UUID
 
 
 class OddsPriceChangeRow(SQLModel, table=True):
-    """One move of one price. Append-only."""
+    """One move of one price; a null price was withdrawn. Append-only, one table for each month."""
 
     __tablename__: ClassVar[Any] = "odds_price_changes"
     __table_args__ = (
-        Index("odds_price_changes_path", "event_id", "market", "outcome", "observed_at"),
-        Index("odds_price_changes_when", "observed_at", postgresql_using="brin"),
+        PrimaryKeyConstraint("event_id", "observed_at", "id", name="odds_price_changes_path"),
+        {"postgresql_partition_by": "RANGE (observed_at)"},
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
-    event_id: int = Field(
-        sa_column=Column(
-            BigInteger, ForeignKey("odds_events.id", ondelete="CASCADE"), nullable=False
-        )
-    )
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), nullable=False))
+    event_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     market: str
     line: Decimal | None = Field(default=None, sa_column=Column(Numeric))
     outcome: str
-    price: Decimal = Field(sa_column=Column(Numeric, nullable=False))
+    price: Decimal | None = Field(default=None, sa_column=Column(Numeric))
     active: bool
     observed_at: datetime = Field(sa_column=instant())
     run_id: UUID

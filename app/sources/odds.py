@@ -12,6 +12,7 @@ Decided here for all three sites:
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -56,12 +57,12 @@ class Prices:
     def add(self, pick: Pick, line: Decimal | None, quote: bytes, active: bool = True) -> None:
         """Take the JSON text of one price; nothing if not on offer, a fault if no number."""
         try:
-            price = price_of(quote)
+            price = _offered(pick, line, quote, active)
         except ValueError as error:
             self.fault(" ".join(pick), error)
             return
         if price is not None:
-            self._kept.setdefault((pick, line), OddsPrice(*pick, line, price, active))
+            self._kept.setdefault((pick, line), price)
 
     def fault(self, where: str, what: Exception) -> None:
         """Note what could not be read, without giving up the event."""
@@ -117,10 +118,11 @@ def records(
     for raw in events:
         prices = Prices()
         try:
-            out.append(read(raw, prices))
+            event = read(raw, prices)
         except UNREADABLE as error:
             out.append(Rejected(str(error), bytes(raw), record_id(raw, id_field)))
             continue
+        out.append(replace(event, complete=False) if prices.faults else event)
         if prices.faults:
             out.append(Rejected(prices.reason(), bytes(raw), record_id(raw, id_field)))
     return out
@@ -147,6 +149,13 @@ def price_of(quote: bytes) -> Decimal | None:
     if value >= _HIGHEST_PRICE:
         raise ValueError(f"price {_shown(bare)} is out of range")
     return value if value > 1 else None
+
+
+# Round after round a board says the same: its prices are values, made once and handed out again.
+@lru_cache(maxsize=32_768)
+def _offered(pick: Pick, line: Decimal | None, quote: bytes, active: bool) -> OddsPrice | None:
+    price = price_of(quote)
+    return None if price is None else OddsPrice(*pick, line, price, active)
 
 
 @lru_cache(maxsize=1024)

@@ -64,6 +64,8 @@ async def open_pool(
     settings = {
         "application_name": "rollcall",
         "timezone": "UTC",
+        # What is asked for is in memory or on flash: looking up a page costs what reading on does.
+        "random_page_cost": "1.1",
         "idle_in_transaction_session_timeout": str(round(idle_limit * 1000)),
     }
     deadline = asyncio.get_running_loop().time() + patience

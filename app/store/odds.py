@@ -1,21 +1,26 @@
 """Odds: only what moved is written, and every move is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from asyncpg import Record
+
 from app.records import OddsEvent
+from app.store import fingerprints
 from app.store.db import Connection
+from app.words import EventChange
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Prices given, and what became of them."""
+    """Prices given, and what became of them. Those `withdrawn` were not given."""
 
     prices: int
     inserted: int
     changed: int
+    withdrawn: int = 0
 
     @property
     def unchanged(self) -> int:
@@ -28,65 +33,88 @@ class Written:
         return 0
 
 
-# A site that stops sending the Sportradar id does not make us forget it.
-EVENTS = """
-WITH given AS (
-  SELECT * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                       $8::text[], $9::timestamptz[])
-    AS g (platform_event_id, sportradar_id, country, competition, competition_id,
-          home, away, kickoff)
-), known AS (
-  SELECT e.* FROM odds_events e
-  JOIN given g ON e.platform = $1 AND e.platform_event_id = g.platform_event_id
-), moved AS (
-  INSERT INTO odds_events (platform, platform_event_id, sportradar_id, country, competition,
-                           competition_id, home, away, kickoff, first_seen_at, updated_at, run_id)
-  SELECT $1, g.platform_event_id, g.sportradar_id, g.country, g.competition,
-         g.competition_id, g.home, g.away, g.kickoff, $10, $10, $11
-  FROM given g LEFT JOIN known k USING (platform_event_id)
-  WHERE k.id IS NULL
-     OR (coalesce(g.sportradar_id, k.sportradar_id), g.country, g.competition, g.competition_id,
-         g.home, g.away, g.kickoff)
-        IS DISTINCT FROM (k.sportradar_id, k.country, k.competition, k.competition_id,
-                          k.home, k.away, k.kickoff)
-  ORDER BY g.platform_event_id
-  ON CONFLICT (platform, platform_event_id) DO UPDATE SET
-    sportradar_id = coalesce(excluded.sportradar_id, odds_events.sportradar_id),
-    country = excluded.country, competition = excluded.competition,
-    competition_id = excluded.competition_id, home = excluded.home, away = excluded.away,
-    kickoff = excluded.kickoff, updated_at = excluded.updated_at, run_id = excluded.run_id
-  RETURNING id, platform_event_id
-)
-SELECT platform_event_id, id FROM moved
-UNION
-SELECT platform_event_id, id FROM known
+# How the events stand, and no lock: most pages end here.
+KNOWN = """
+SELECT platform_event_id, fingerprint FROM odds_events
+WHERE platform = $1 AND platform_event_id = ANY ($2::text[])
 """
 
-# ON CONFLICT looks again: another run may have written the same move since the anti-join looked.
-PRICES = """
+# All locks of a page are taken here, in one order, whatever way the planner joins: two runs on the
+# same events never wait for each other in turn. What an event said before is given back, as it was
+# when the lock was ours. An event that a later page has written already is left alone.
+EVENTS = """
+INSERT INTO odds_events AS e (platform, platform_event_id, sportradar_id, country, competition,
+                              competition_id, home, away, kickoff, first_seen_at, updated_at,
+                              run_id, seen_at, seen_run_id, fingerprint)
+SELECT $1, g.platform_event_id, g.sportradar_id, g.country, g.competition, g.competition_id,
+       g.home, g.away, g.kickoff, $11, $11, $12, $11, $12, g.fingerprint
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+            $9::timestamptz[], $10::bytea[])
+  AS g (platform_event_id, sportradar_id, country, competition, competition_id, home, away,
+        kickoff, fingerprint)
+ORDER BY g.platform_event_id
+ON CONFLICT (platform, platform_event_id) DO UPDATE SET
+  absent_since = NULL, seen_at = excluded.seen_at, seen_run_id = excluded.seen_run_id,
+  fingerprint = excluded.fingerprint
+WHERE e.seen_at <= excluded.seen_at
+RETURNING id, platform_event_id, sportradar_id, country, competition, competition_id, home, away,
+          kickoff, withdrawn_at
+"""
+
+# A site that stops sending the Sportradar id does not make us forget it.
+FACTS = """
 WITH given AS (
-  SELECT * FROM unnest($1::bigint[], $2::text[], $3::numeric[], $4::text[], $5::numeric[],
-                       $6::bool[])
+  SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                       $7::text[], $8::timestamptz[])
+    AS g (id, sportradar_id, country, competition, competition_id, home, away, kickoff)
+)
+UPDATE odds_events e SET
+  sportradar_id = coalesce(g.sportradar_id, e.sportradar_id), country = g.country,
+  competition = g.competition, competition_id = g.competition_id, home = g.home, away = g.away,
+  kickoff = g.kickoff, withdrawn_at = NULL, updated_at = $9, run_id = $10
+FROM given g WHERE e.id = g.id
+"""
+
+CHANGES = """
+INSERT INTO odds_event_changes (event_id, what, before, after, observed_at, run_id)
+SELECT c.event_id, c.what, c.before, c.after, $5, $6
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) AS c (event_id, what, before, after)
+"""
+
+# The locks on the events are ours, so nobody else writes their prices: what this sees is so.
+# A line is never NaN, so that "no line" can be compared, and hashed, as one. The columns come as
+# one text each: a driver takes longer over an array, element by element, than the server over both.
+PRICES = """
+WITH given AS MATERIALIZED (
+  SELECT * FROM unnest(string_to_array($1, ',')::bigint[], string_to_array($2, ','),
+                       string_to_array($3, ',', '')::numeric[], string_to_array($4, ','),
+                       string_to_array($5, ',')::numeric[], string_to_array($6, ',')::bool[])
     AS g (event_id, market, line, outcome, price, active)
-), moved AS (
-  INSERT INTO odds_prices (event_id, market, line, outcome, price, active, changed_at, run_id)
-  SELECT g.event_id, g.market, g.line, g.outcome, g.price, g.active, $7, $8
-  FROM given g LEFT JOIN odds_prices p
+), moved AS MATERIALIZED (
+  SELECT p.ctid AS place, coalesce(g.event_id, p.event_id) AS event_id,
+         coalesce(g.market, p.market) AS market, coalesce(g.line, p.line) AS line,
+         coalesce(g.outcome, p.outcome) AS outcome, g.price, coalesce(g.active, false) AS active
+  FROM given g FULL JOIN (SELECT ctid, * FROM odds_prices WHERE event_id = ANY ($7::bigint[])) p
     ON p.event_id = g.event_id AND p.market = g.market AND p.outcome = g.outcome
-   AND p.line IS NOT DISTINCT FROM g.line
-  WHERE p.id IS NULL OR p.price <> g.price OR p.active <> g.active
-  ORDER BY g.event_id, g.market, g.line, g.outcome
-  ON CONFLICT (event_id, market, line, outcome) DO UPDATE SET
-    price = excluded.price, active = excluded.active, changed_at = excluded.changed_at,
-    run_id = excluded.run_id
-  WHERE (odds_prices.price, odds_prices.active) IS DISTINCT FROM (excluded.price, excluded.active)
-  RETURNING event_id, market, line, outcome, price, active, xmax = 0 AS fresh
+   AND coalesce(p.line, 'NaN') = coalesce(g.line, 'NaN')
+  WHERE CASE WHEN g.event_id IS NULL
+    THEN p.price IS NOT NULL AND p.event_id = ANY ($8::bigint[])
+    ELSE (g.price, g.active) IS DISTINCT FROM (p.price, p.active)
+  END
+), fresh AS (
+  INSERT INTO odds_prices (event_id, market, line, outcome, price, active, changed_at, run_id)
+  SELECT event_id, market, line, outcome, price, active, $9, $10 FROM moved WHERE place IS NULL
+), changed AS (
+  UPDATE odds_prices p SET price = m.price, active = m.active, changed_at = $9, run_id = $10
+  FROM moved m WHERE p.ctid = m.place
 ), kept AS (
   INSERT INTO odds_price_changes (event_id, market, line, outcome, price, active,
                                   observed_at, run_id)
-  SELECT event_id, market, line, outcome, price, active, $7, $8 FROM moved
+  SELECT event_id, market, line, outcome, price, active, $9, $10 FROM moved
 )
-SELECT count(*) FILTER (WHERE fresh) AS inserted, count(*) FILTER (WHERE NOT fresh) AS changed
+SELECT count(*) FILTER (WHERE place IS NULL) AS inserted,
+       count(*) FILTER (WHERE place IS NOT NULL AND price IS NOT NULL) AS changed,
+       count(*) FILTER (WHERE price IS NULL) AS withdrawn
 FROM moved
 """
 
@@ -94,48 +122,110 @@ FROM moved
 async def write(
     connection: Connection, events: Sequence[OddsEvent], now: datetime, run_id: UUID
 ) -> Written:
-    """Write one page of one platform's events. Writing the same page again changes nothing."""
-    if not events:
-        return Written(0, 0, 0)
-    # One order everywhere, in the statements too, whatever way the planner joins: two runs on the
-    # same events never wait for each other in turn.
-    page = sorted({e.platform_event_id: e for e in events}.values(), key=_natural_key)
-    ids = await _write_events(connection, page, now, run_id)
-    prices = [(ids[e.platform_event_id], price) for e in page for price in e.prices]
-    row = await connection.fetchrow(
-        PRICES,
-        [event_id for event_id, _ in prices],
-        [p.market.value for _, p in prices],
-        [p.line for _, p in prices],
-        [p.outcome.value for _, p in prices],
-        [p.price for _, p in prices],
-        [p.active for _, p in prices],
-        now,
-        run_id,
-    )
-    inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
-    return Written(len(prices), inserted, changed)
+    """Write one page of one platform's events as it was at `now`.
+
+    Writing the same page again changes nothing, and an event that says what it said costs nothing.
+    A price that a complete record lacks is withdrawn.
+    """
+    page = {event.platform_event_id: event for event in events}
+    prices = sum(len(event.prices) for event in page.values())
+    prints = {key: fingerprints.of(event) for key, event in page.items()}
+    moved = await _moved(connection, page, prints) if page else []
+    if not moved:
+        return Written(prices, 0, 0)
+    ids = await _write_events(connection, moved, prints, now, run_id)
+    written = [(ids[e.platform_event_id], e) for e in moved if e.platform_event_id in ids]
+    inserted, changed, withdrawn = await _write_prices(connection, written, now, run_id)
+    return Written(prices, inserted, changed, withdrawn)
 
 
-def _natural_key(event: OddsEvent) -> str:
-    return event.platform_event_id
+async def _moved(
+    connection: Connection, page: Mapping[str, OddsEvent], prints: Mapping[str, bytes]
+) -> list[OddsEvent]:
+    platform = next(iter(page.values())).platform
+    rows = await connection.fetch(KNOWN, platform, list(page))
+    known = {row["platform_event_id"]: row["fingerprint"] for row in rows}
+    return [event for key, event in page.items() if known.get(key) != prints[key]]
 
 
 async def _write_events(
-    connection: Connection, page: Sequence[OddsEvent], now: datetime, run_id: UUID
+    connection: Connection,
+    page: Sequence[OddsEvent],
+    prints: Mapping[str, bytes],
+    now: datetime,
+    run_id: UUID,
 ) -> dict[str, int]:
     rows = await connection.fetch(
         EVENTS,
         page[0].platform,
         [e.platform_event_id for e in page],
-        [e.sportradar_id for e in page],
-        [e.country for e in page],
-        [e.competition for e in page],
-        [e.competition_id for e in page],
-        [e.home for e in page],
-        [e.away for e in page],
-        [e.kickoff for e in page],
+        *_facts(page),
+        [prints[e.platform_event_id] for e in page],
         now,
         run_id,
     )
+    by_key = {event.platform_event_id: event for event in page}
+    changes = {row["id"]: changes_of(row, by_key[row["platform_event_id"]]) for row in rows}
+    moved = [row for row in rows if _differs(row, by_key[row["platform_event_id"]])]
+    if moved:
+        facts = _facts([by_key[row["platform_event_id"]] for row in moved])
+        await connection.execute(FACTS, [row["id"] for row in moved], *facts, now, run_id)
+        listed = [(key, *change) for key, each in changes.items() for change in each]
+        columns = zip(*listed, strict=True) if listed else ((), (), (), ())
+        await connection.execute(CHANGES, *map(list, columns), now, run_id)
     return {row["platform_event_id"]: row["id"] for row in rows}
+
+
+def _facts(page: Iterable[OddsEvent]) -> list[list[object]]:
+    facts = [
+        (e.sportradar_id, e.country, e.competition, e.competition_id, e.home, e.away, e.kickoff)
+        for e in page
+    ]
+    return [list(column) for column in zip(*facts, strict=True)]
+
+
+NAMES = ("country", "competition", "competition_id", "home", "away", "kickoff")
+
+
+def _differs(row: Record, event: OddsEvent) -> bool:
+    learnt = event.sportradar_id is not None and event.sportradar_id != row["sportradar_id"]
+    back = row["withdrawn_at"] is not None
+    return learnt or back or any(row[name] != getattr(event, name) for name in NAMES)
+
+
+def changes_of(row: Record, event: OddsEvent) -> list[tuple[str, str, str | None]]:
+    """What became of the event that its row does not say yet: what, before, after."""
+    pairs = (
+        (EventChange.KICKOFF, row["kickoff"].isoformat(), event.kickoff.isoformat()),
+        (EventChange.TEAMS, f"{row['home']} - {row['away']}", f"{event.home} - {event.away}"),
+        (EventChange.COMPETITION, row["competition"], event.competition),
+    )
+    changes: list[tuple[str, str, str | None]] = [
+        (what.value, old, new) for what, old, new in pairs if old != new
+    ]
+    if row["withdrawn_at"] is not None:
+        changes.append((EventChange.RETURNED.value, row["withdrawn_at"].isoformat(), None))
+    return changes
+
+
+async def _write_prices(
+    connection: Connection,
+    written: Sequence[tuple[int, OddsEvent]],
+    now: datetime,
+    run_id: UUID,
+) -> tuple[int, int, int]:
+    given = [(event_id, price) for event_id, event in written for price in event.prices]
+    row = await connection.fetchrow(
+        PRICES,
+        ",".join([str(event_id) for event_id, _ in given]),
+        ",".join([p.market for _, p in given]),
+        ",".join(["" if p.line is None else str(p.line) for _, p in given]),
+        ",".join([p.outcome for _, p in given]),
+        ",".join([str(p.price) for _, p in given]),
+        ",".join(["t" if p.active else "f" for _, p in given]),
+        [event_id for event_id, _ in written],
+        [event_id for event_id, event in written if event.complete],
+        now,
+        run_id,
+    )
+    return (row["inserted"], row["changed"], row["withdrawn"]) if row else (0, 0, 0)

@@ -58,6 +58,8 @@ def _shown(record: object) -> dict[str, Any]:
     members = {"record": type(record).__name__, **json.loads(msgspec.json.encode(record))}
     if isinstance(record, Rejected):
         members["data"] = json.loads(record.data)
+    if members.get("complete"):
+        del members["complete"]  # only what is not so is worth a line
     return members
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -55,7 +56,7 @@ class Odd:
 
 def job_of(house: House, standin: Standin, **odd: object) -> Job:
     """The odds job with the odd source beside SportyBet."""
-    source: Source = Odd(f"{standin.url}/control/healthz", **odd)  # pyright: ignore[reportArgumentType] - the test's words
+    source: Source = Odd(f"{standin.url}/control/healthz?{uuid4()}", **odd)  # pyright: ignore[reportArgumentType] - the test's words
     house.windows["odd"] = house.windows["sportybet"]
     sportybet = every_source(house.config)[0]
 
@@ -132,3 +133,47 @@ async def test_a_page_on_which_nothing_can_be_read_is_no_success(
 
     row = (await source_rows(house.pool, run_id))["odd"]
     assert (row["status"], row["records"], row["rejected"]) == ("failure", 0, 3)
+
+
+def to_come(number: int) -> OddsEvent:
+    return replace(EVENT, platform_event_id=str(number), kickoff=NOON.replace(year=2099))
+
+
+async def withdrawn(house: House) -> list[str]:
+    rows = await house.pool.fetch(
+        "SELECT platform_event_id FROM odds_events WHERE withdrawn_at IS NOT NULL"
+    )
+    return [row[0] for row in rows]
+
+
+async def test_a_match_that_a_site_takes_off_its_board_is_withdrawn(
+    house: House, standin: Standin
+) -> None:
+    both = [to_come(1), to_come(2)]
+    await perform(house, job=job_of(house, standin, records=both, promised=2))
+
+    await perform(house, job=job_of(house, standin, records=both[:1], promised=1))
+
+    assert await withdrawn(house) == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("records", "promised"),
+    [
+        ([to_come(1)], 2),
+        ([to_come(1)], None),
+        ([to_come(1), Rejected("no kick-off", b"{}", "2")], 2),
+        ([to_come(1), Rejected("nothing at all", b"{}")], 2),
+        ([], 0),
+    ],
+    ids=["short", "uncounted", "unread", "unread and nameless", "empty"],
+)
+async def test_a_listing_that_does_not_surely_lack_a_match_withdraws_nothing(
+    house: House, standin: Standin, records: list[Record], promised: int | None
+) -> None:
+    both = [to_come(1), to_come(2)]
+    await perform(house, job=job_of(house, standin, records=both, promised=2))
+
+    await perform(house, job=job_of(house, standin, records=records, promised=promised))
+
+    assert await withdrawn(house) == []

@@ -177,7 +177,7 @@ async def test_sites_that_list_nothing_at_all_are_a_failure(
 @pytest.fixture
 async def slow(dsn: str, redis: ArqRedis, redis_url: str) -> AsyncGenerator[House]:
     """A house whose web takes its time."""
-    with Standin.start(events=60, latency=0.02) as web:
+    with Standin.start(events=60, latency=0.05) as web:
         async with inhouse.opened(inhouse.config_for(dsn, redis_url, web), redis) as house:
             yield house
 
@@ -219,3 +219,20 @@ async def test_a_run_that_takes_too_long_timed_out_and_leaves_no_source_running(
     assert row["stats"]["events_scraped"] == 60, "what was stored before is counted"
     assert rows["bet9ja"]["status"] == "timed_out"
     assert rows["sportybet"]["status"] == "success"
+
+
+async def test_a_listing_that_fails_half_way_withdraws_nothing(
+    house: House, standin: Standin
+) -> None:
+    await perform(house)
+    for path in SITES.values():
+        standin.fault(path, "partial")
+
+    await perform(house)
+    await perform(house)
+
+    gone: int = await house.pool.fetchval(
+        "SELECT count(*) FROM odds_events WHERE withdrawn_at IS NOT NULL"
+        " AND platform <> 'betpawa'"  # it does not say how many there are: half a board is a board
+    )
+    assert gone == 0

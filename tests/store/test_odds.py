@@ -113,12 +113,62 @@ async def test_a_price_that_is_suspended_and_released_moved_twice(pool: Pool) ->
     assert [change["active"] for change in changes] == [True, False, True]
 
 
-async def test_a_price_that_is_not_sent_any_more_is_kept_as_it_was(pool: Pool) -> None:
+async def test_a_price_that_a_complete_record_lacks_is_withdrawn_once(pool: Pool) -> None:
     await write(pool, event(1))
 
-    assert await write(pool, event(1, HOME), minute=1) == Written(1, 0, 0)
+    written = await write(pool, event(1, HOME), minute=1)
+    again = await write(pool, event(1, HOME), minute=2)
 
+    assert written == Written(1, 0, 0, withdrawn=2)
+    assert again == Written(1, 0, 0)
+    prices = {row["outcome"]: row["price"] for row in await rows(pool, "odds_prices")}
+    assert prices == {"home": Decimal("2.40"), "draw": None, "over": None}
+    last = (await rows(pool, "odds_price_changes"))[3:]
+    assert {(c["outcome"], c["price"], c["active"]) for c in last} == {
+        ("draw", None, False),
+        ("over", None, False),
+    }
+
+
+async def test_a_record_of_which_something_could_not_be_read_withdraws_nothing(pool: Pool) -> None:
+    await write(pool, event(1))
+
+    written = await write(pool, replace(event(1, HOME), complete=False), minute=1)
+    whole = await write(pool, event(1), minute=2)
+
+    assert written == Written(1, 0, 0)
+    assert whole == Written(3, 0, 0)
+    assert len(await rows(pool, "odds_price_changes")) == 3
+
+
+async def test_a_price_that_comes_back_is_a_move_of_the_same_price(pool: Pool) -> None:
+    await write(pool, event(1))
+    await write(pool, event(1, HOME, DRAW), minute=1)
+
+    written = await write(pool, event(1), minute=2)
+
+    assert written == Written(prices=3, inserted=0, changed=1)
     assert len(await rows(pool, "odds_prices")) == 3
+
+
+async def test_a_page_that_is_older_than_what_is_written_is_left_alone(pool: Pool) -> None:
+    newer = event(1, replace(HOME, price=Decimal("2.6")))
+    await write(pool, newer, minute=5)
+    before = await everything(pool)
+
+    written = await write(pool, event(1, HOME), event(2, HOME), minute=4)
+
+    assert written == Written(prices=2, inserted=1, changed=0)
+    assert [rows[:1] for rows in await everything(pool)] == before
+
+
+async def test_prices_in_another_order_are_the_same_record(pool: Pool) -> None:
+    await write(pool, event(1, HOME, DRAW, OVER))
+    before = await everything(pool)
+
+    await write(pool, event(1, OVER, HOME, DRAW), minute=1)
+
+    assert await everything(pool) == before
 
 
 async def test_without_a_line_and_with_one_are_two_prices(pool: Pool) -> None:
@@ -135,10 +185,10 @@ async def test_without_a_line_and_with_one_are_two_prices(pool: Pool) -> None:
 
 async def test_a_sportradar_id_once_known_is_never_forgotten(pool: Pool) -> None:
     await write(pool, event(1))
-    before = await rows(pool, "odds_events")
 
     await write(pool, replace(event(1), sportradar_id=None), minute=5)
-    assert await rows(pool, "odds_events") == before
+    (row,) = await rows(pool, "odds_events")
+    assert (row["sportradar_id"], row["updated_at"]) == ("70000001", NOON)
     await write(pool, replace(event(1), sportradar_id=None, home="Renamed"), minute=6)
 
     (row,) = await rows(pool, "odds_events")
@@ -165,6 +215,9 @@ async def test_a_kick_off_that_moves_is_followed_and_keeps_the_event(pool: Pool)
     assert row["updated_at"] == NOON + timedelta(minutes=5)
     assert row["first_seen_at"] == NOON
     assert written == Written(prices=3, inserted=0, changed=0)
+    (change,) = await rows(pool, "odds_event_changes")
+    assert (change["what"], change["after"]) == ("kickoff", later.isoformat())
+    assert change["before"] == event(1).kickoff.isoformat()
 
 
 async def test_the_same_id_at_two_sites_is_two_events(pool: Pool) -> None:

@@ -1,0 +1,150 @@
+"""`python -m app odds`: what is in the database, put side by side."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+from app.records import OddsEvent
+from app.store import boards, odds
+from app.store.boards import Listing
+from app.store.db import Pool
+from tests.store.test_odds import DRAW, HOME, OVER, RUN, event
+
+AWAY = replace(HOME, outcome=HOME.outcome.AWAY, price=Decimal("3.00"))
+
+
+@pytest.fixture
+async def now(pool: Pool) -> datetime:
+    at: datetime = await pool.fetchval("SELECT clock_timestamp()")
+    return at
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", dsn)
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+
+
+async def told(*words: str) -> str:
+    import anyio.to_thread  # noqa: PLC0415 - the command runs a loop of its own
+
+    result = await anyio.to_thread.run_sync(lambda: CliRunner().invoke(app, ["odds", *words]))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+async def told_json(*words: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(await told("--json", *words))
+    return found
+
+
+def to_come(now: datetime, platform: str, number: int = 1) -> OddsEvent:
+    kickoff = now + timedelta(days=1, hours=number)
+    known = event(number, HOME, DRAW, AWAY, OVER)
+    return replace(known, platform=platform, kickoff=kickoff)
+
+
+async def keep(pool: Pool, at: datetime, *page: OddsEvent) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await odds.write(connection, page, at, RUN)
+
+
+async def test_a_match_at_two_sites_is_one_with_the_best_price_of_both(
+    pool: Pool, now: datetime
+) -> None:
+    better = replace(to_come(now, "bet9ja"), prices=(replace(HOME, price=Decimal("2.50")),))
+    await keep(pool, now, to_come(now, "betpawa"))
+    await keep(pool, now, better)
+
+    (match,) = await told_json()
+
+    result, goals = match["markets"]
+    assert (match["match"], match["platforms"]) == ("70000001", ["bet9ja", "betpawa"])
+    assert result["outcomes"][0]["best"] == {"platform": "bet9ja", "price": "2.50"}
+    assert list(result["margins"]) == ["betpawa"]
+    assert (goals["line"], goals["best_margin"]) == ("2.5", None)
+
+
+async def test_a_price_not_seen_for_two_intervals_is_stale_and_a_listing_makes_it_fresh(
+    pool: Pool, now: datetime
+) -> None:
+    await keep(pool, now - timedelta(minutes=11), to_come(now, "betpawa"))
+    (before,) = await told_json("--market", "1x2")
+
+    async with pool.acquire() as connection, connection.transaction():
+        await boards.listed(
+            connection, Listing("betpawa", "football", ["1"], ["1"], now, counted=True), RUN
+        )
+
+    (after,) = await told_json("--market", "1x2")
+    quotes = [m["markets"][0]["outcomes"][0]["quotes"][0] for m in (before, after)]
+    assert [quote["stale"] for quote in quotes] == [True, False]
+    assert before["markets"][0]["outcomes"][0]["best"] is None
+
+
+async def test_matches_are_filtered_by_competition_kick_off_and_number(
+    pool: Pool, now: datetime
+) -> None:
+    other = replace(to_come(now, "betpawa", 2), competition="Serie A")
+    await keep(pool, now, to_come(now, "betpawa", 1), other, to_come(now, "betpawa", 3))
+    until = (now + timedelta(days=1, hours=2, minutes=30)).isoformat()
+
+    assert [m["match"] for m in await told_json("--limit", "2")] == ["70000001", "70000002"]
+    assert [m["match"] for m in await told_json("--competition", "serie")] == ["70000002"]
+    assert len(await told_json("--to", until)) == 2
+
+
+async def test_events_without_a_sportradar_id_are_matches_of_their_own(
+    pool: Pool, now: datetime
+) -> None:
+    lone = [replace(to_come(now, p), sportradar_id=None) for p in ("betpawa", "bet9ja")]
+    for each in lone:
+        await keep(pool, now, each)
+
+    assert {m["match"] for m in await told_json()} == {"betpawa/1", "bet9ja/1"}
+
+
+async def test_csv_has_a_line_for_each_price(pool: Pool, now: datetime) -> None:
+    await keep(pool, now, to_come(now, "betpawa"))
+
+    lines = list(csv.DictReader(io.StringIO(await told("--csv"))))
+
+    assert [(line["outcome"], line["price"], line["best"]) for line in lines] == [
+        ("home", "2.40", "True"),
+        ("draw", "3.10", "True"),
+        ("away", "3.00", "True"),
+        ("over", "1.90", "True"),
+    ]
+
+
+async def test_the_table_names_the_match_its_prices_and_their_age(
+    pool: Pool, now: datetime
+) -> None:
+    await keep(pool, now, to_come(now, "betpawa"))
+
+    table = await told()
+
+    assert "Home 1 - Away 1" in table
+    assert "*2.40" in table
+
+
+async def test_the_history_of_a_price_shows_every_move(pool: Pool, now: datetime) -> None:
+    first = to_come(now, "betpawa")
+    moved = replace(first, prices=(replace(HOME, price=Decimal("2.55")),))
+    await keep(pool, now - timedelta(minutes=9), first)
+    await keep(pool, now - timedelta(minutes=4), moved)
+    await keep(pool, now, replace(first, prices=()))
+
+    told_by_match = await told("history", "70000001", "1x2", "home")
+    told_by_event = await told("history", "betpawa/1", "over_under", "over", "--line", "2.5")
+
+    assert all(word in told_by_match for word in ("2.40", "2.55", "withdrawn", "█"))
+    assert "1.90" in told_by_event

@@ -1,0 +1,163 @@
+"""What a listing lacks is gone only if the listing was whole; what it had is known to be seen."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.store import boards
+from app.store.boards import Listing
+from app.store.db import Pool
+from tests.clock import NOON
+from tests.store.test_odds import RUN, event, rows, write
+
+LATER = NOON + timedelta(minutes=5)
+
+
+def listing(*seen: int, at: datetime = LATER, counted: bool = True) -> Listing:
+    keys = [str(number) for number in seen]
+    return Listing("betpawa", "football", keys, keys, at, counted)
+
+
+async def keep(pool: Pool, *listings: Listing) -> None:
+    for each in listings:
+        async with pool.acquire() as connection, connection.transaction():
+            await boards.listed(connection, each, RUN)
+
+
+async def board(pool: Pool, *numbers: int) -> None:
+    """Events that were written and listed."""
+    await write(pool, *(event(number) for number in numbers))
+    await keep(pool, listing(*numbers, at=NOON))
+
+
+async def events(pool: Pool) -> dict[str, dict[str, Any]]:
+    return {row["platform_event_id"]: row for row in await rows(pool, "odds_events")}
+
+
+async def test_what_a_counted_listing_lacks_is_withdrawn_with_its_prices(pool: Pool) -> None:
+    await board(pool, 1, 2)
+
+    await keep(pool, listing(1))
+
+    found = await events(pool)
+    assert (found["1"]["withdrawn_at"], found["2"]["withdrawn_at"]) == (None, LATER)
+    quotes = {(p["event_id"], p["price"] is None) for p in await rows(pool, "odds_prices")}
+    assert quotes == {(found["1"]["id"], False), (found["2"]["id"], True)}
+    (change,) = await rows(pool, "odds_event_changes")
+    assert (change["what"], change["event_id"]) == ("withdrawn", found["2"]["id"])
+    assert len(await rows(pool, "odds_price_changes")) == 9
+
+
+async def test_what_an_uncounted_listing_lacks_is_withdrawn_by_the_second(pool: Pool) -> None:
+    await board(pool, 1, 2)
+
+    await keep(pool, listing(1, counted=False))
+    once = (await events(pool))["2"]
+    await keep(pool, listing(1, counted=False, at=LATER + timedelta(minutes=5)))
+
+    twice = (await events(pool))["2"]
+    assert (once["absent_since"], once["withdrawn_at"]) == (LATER, None)
+    assert twice["withdrawn_at"] == LATER + timedelta(minutes=5)
+
+
+async def test_an_event_that_was_absent_and_comes_back_unchanged_was_never_gone(pool: Pool) -> None:
+    await board(pool, 1, 2)
+    await keep(pool, listing(1, counted=False))
+
+    written = await write(pool, event(2), minute=10)
+
+    assert (written.inserted, written.changed) == (0, 0)
+    assert (await events(pool))["2"]["absent_since"] is None
+    assert await rows(pool, "odds_event_changes") == []
+
+
+async def test_an_event_that_was_withdrawn_and_comes_back_has_all_its_prices_again(
+    pool: Pool,
+) -> None:
+    await board(pool, 1, 2)
+    await keep(pool, listing(1))
+
+    written = await write(pool, event(2), minute=10)
+
+    assert written.changed == 3
+    assert (await events(pool))["2"]["withdrawn_at"] is None
+    assert [c["what"] for c in await rows(pool, "odds_event_changes")] == ["withdrawn", "returned"]
+
+
+async def test_a_match_that_has_begun_leaves_the_board_with_its_last_prices(pool: Pool) -> None:
+    begun = replace(event(2), kickoff=LATER - timedelta(minutes=1))
+    await write(pool, event(1), begun)
+    await keep(pool, listing(1, 2, at=NOON))
+
+    await keep(pool, listing(1))
+
+    assert (await events(pool))["2"]["withdrawn_at"] is None
+    assert all(price["price"] for price in await rows(pool, "odds_prices"))
+
+
+async def test_an_event_that_was_in_no_complete_listing_is_missed_in_none(pool: Pool) -> None:
+    await board(pool, 1)
+    await write(pool, event(2))
+
+    await keep(pool, listing(1))
+
+    assert (await events(pool))["2"]["absent_since"] is None
+
+
+async def test_an_event_of_another_partition_is_not_missed(pool: Pool) -> None:
+    await board(pool, 1)
+    await write(pool, event(2))
+    await keep(pool, replace(listing(2), partition="rugby"))
+
+    await keep(pool, listing(1, at=LATER + timedelta(minutes=1)))
+
+    assert (await events(pool))["2"]["absent_since"] is None
+
+
+async def test_an_event_that_could_not_be_read_is_there_all_the_same(pool: Pool) -> None:
+    await board(pool, 1, 2)
+
+    await keep(pool, replace(listing(1), present=["1", "2"]))
+
+    assert (await events(pool))["2"]["absent_since"] is None
+
+
+async def test_a_listing_that_was_cut_short_says_what_it_saw_and_withdraws_nothing(
+    pool: Pool,
+) -> None:
+    await board(pool, 1, 2)
+
+    async with pool.acquire() as connection:
+        await boards.glimpsed(connection, listing(1), RUN)
+
+    found = await events(pool)
+    assert (found["1"]["seen_at"], found["2"]["seen_at"]) == (LATER, NOON)
+    assert found["2"]["absent_since"] is None
+
+
+async def test_a_partition_that_left_the_catalogue_twice_takes_its_events_along(
+    pool: Pool,
+) -> None:
+    await board(pool, 1)
+
+    for minute in (5, 10):
+        async with pool.acquire() as connection, connection.transaction():
+            at = NOON + timedelta(minutes=minute)
+            await boards.catalogued(connection, "betpawa", ["rugby"], at, RUN)
+
+    row = (await events(pool))["1"]
+    assert (row["absent_since"], row["withdrawn_at"]) == (LATER, NOON + timedelta(minutes=10))
+
+
+async def test_a_listing_of_what_was_there_already_writes_nothing_but_its_own_row(
+    pool: Pool,
+) -> None:
+    await board(pool, 1, 2)
+    before = [await rows(pool, t) for t in ("odds_events", "odds_prices", "odds_price_changes")]
+
+    await keep(pool, listing(1, 2))
+
+    after = [await rows(pool, t) for t in ("odds_events", "odds_prices", "odds_price_changes")]
+    assert after == before
+    (kept,) = await pool.fetch("SELECT * FROM odds_boards")
+    assert (kept["listed_at"], kept["events"], kept["run_id"]) == (LATER, 2, RUN)
