@@ -34,7 +34,7 @@ async def test_every_way_stores_the_board(servers: Servers, template: str, name:
     pool = await open_pool(await create_database(servers, database, template=template), size=1)
     async with pool.acquire() as connection:
         dsn = urlsplit(servers.database_url)._replace(path=f"/{database}").geturl()
-        way = Way(dsn, connection)  # pyright: ignore[reportArgumentType] - a connection of a pool
+        way = Way(dsn, connection)
         if name != "ours":
             await way.events(board)
 

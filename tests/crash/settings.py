@@ -121,9 +121,11 @@ def before(moment: str, step: Step) -> Step:
 def hurried(step: Any) -> Any:
     """The house asks the stand-in as fast as it can: politeness is tested elsewhere."""
 
-    def opened(config: Any, where: Any, redis: Any, sources: dict[str, Limits]) -> Any:
+    def opened(
+        config: Any, where: Any, redis: Any, sources: dict[str, Limits], *others: Any
+    ) -> Any:
         fast = {name: replace(limits, rate=5_000, burst=500) for name, limits in sources.items()}
-        return step(config, where, redis, fast)
+        return step(config, where, redis, fast, *others)
 
     return opened
 
