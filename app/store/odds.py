@@ -12,6 +12,8 @@ from app.store import fingerprints
 from app.store.db import Connection
 from app.words import EventChange
 
+SLICE = 100  # events at once: a page of thousands must not hold the event loop while it is encoded
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -21,6 +23,15 @@ class Written:
     inserted: int
     changed: int
     withdrawn: int = 0
+
+    def plus(self, other: "Written") -> "Written":
+        """Both together."""
+        return Written(
+            self.prices + other.prices,
+            self.inserted + other.inserted,
+            self.changed + other.changed,
+            self.withdrawn + other.withdrawn,
+        )
 
     @property
     def unchanged(self) -> int:
@@ -127,6 +138,17 @@ async def write(
     Writing the same page again changes nothing, and an event that says what it said costs nothing.
     A price that a complete record lacks is withdrawn.
     """
+    latest = {event.platform_event_id: event for event in events}
+    page = [latest[key] for key in sorted(latest)]  # one order of locks, across the slices too
+    total = Written(0, 0, 0)
+    for start in range(0, len(page), SLICE):
+        total = total.plus(await _write_some(connection, page[start : start + SLICE], now, run_id))
+    return total
+
+
+async def _write_some(
+    connection: Connection, events: Sequence[OddsEvent], now: datetime, run_id: UUID
+) -> Written:
     page = {event.platform_event_id: event for event in events}
     prices = sum(len(event.prices) for event in page.values())
     prints = {key: fingerprints.of(event) for key, event in page.items()}
