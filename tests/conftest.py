@@ -18,7 +18,7 @@ from app.queue import redis_pool
 from app.resources import House
 from app.store.db import Pool, open_pool
 from scripts.standin.testing import Standin
-from tests import inhouse
+from tests import errands, inhouse
 from tests import servers as real
 from tests.clock import SettableClock
 
@@ -79,6 +79,7 @@ async def redis(redis_url: str) -> AsyncGenerator[ArqRedis]:
     opened = redis_pool(redis_url)
     await opened.execute_command("FLUSHDB")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
     yield opened
+    await errands.ended()
     kept = await _kept_for_ever(opened)
     await opened.execute_command("FLUSHDB")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
     await opened.aclose(close_connection_pool=True)

@@ -240,6 +240,7 @@ async def test_many_tasks_on_connections_of_their_own_are_granted_exactly_the_bu
                 before = time.monotonic()
                 wait = await waited(limiter, limits)
                 grants.append((before + time.monotonic()) / 2 + wait)
+            await limiter.close()
 
     await asyncio.gather(*(worker() for _ in range(8)))
 
@@ -269,6 +270,7 @@ async def test_without_redis_each_worker_keeps_to_its_share(
             os.symlink(redis_socket, way)  # noqa: PTH211 - no path of pathlib's in async code
             clock.now += 2
             back = await waited(limiter, patience=100.0)
+            await limiter.close()
 
     assert waits == pytest.approx([0.0, 0.2, 0.4])
     assert closed == pytest.approx(90)

@@ -90,7 +90,7 @@ def test_a_clock_gone_back_rings_what_comes_after_the_last_ring() -> None:
     assert following == NOON + MINUTE
 
 
-def test_an_alarm_is_a_cron_job_as_arq_knows_it() -> None:
+async def test_an_alarm_is_a_cron_job_as_arq_knows_it() -> None:
     job = alarm("ring", ring, Schedule.every(60), timeout=5)
 
     worker = Worker(cron_jobs=[job], handle_signals=False)
