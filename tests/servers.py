@@ -40,8 +40,12 @@ async def create_database(servers: Servers, name: str, *, template: str | None =
 
 
 async def drop_database(servers: Servers, name: str) -> None:
-    """Remove it, whoever is connected. Fine if there is none."""
-    await _execute(servers, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    """Remove it, whoever is connected. Fine if there is none.
+
+    As the superuser: an autovacuum at work in it may be ended by nobody else.
+    """
+    superuser = servers.database_url.replace("//rollcall@", "//postgres@", 1)
+    await _execute_at(superuser, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def database_url(servers: Servers, name: str) -> str:
@@ -59,7 +63,11 @@ def redis_url(servers: Servers, worker_id: str) -> str:
 
 
 async def _execute(servers: Servers, statement: str) -> None:
-    connection = await asyncpg.connect(servers.database_url)
+    await _execute_at(servers.database_url, statement)
+
+
+async def _execute_at(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(statement)
     finally:
