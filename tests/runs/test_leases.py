@@ -193,3 +193,55 @@ async def test_cancelling_ends_what_is_open_and_leaves_what_has_ended(desk: Desk
     assert (await desk.row(ended))["status"] == "success"
     assert not await runs.finish(desk.pool, running, success(desk))
     assert await desk.claim(queued) is None
+
+
+async def test_an_old_attempt_that_ends_leaves_the_lease_of_the_new_one(desk: Desk) -> None:
+    leases, old = desk.leases(), await desk.begin()
+    waits = asyncio.Event()
+
+    async def work(claimed: Claimed) -> None:
+        leases.hold(claimed)
+        await waits.wait()
+
+    first = asyncio.create_task(work(old))
+    await asyncio.sleep(0)
+    await runs.take_up_expired(desk.pool, desk.clock() + timedelta(seconds=LEASE + 1))
+    new = await desk.again(old.run_id)
+    second = asyncio.create_task(work(new))
+    await asyncio.wait([first])
+
+    gone = leases.let_go(old)
+
+    assert first.cancelled()
+    assert gone
+    assert list(leases.held) == [(new.run_id, new.epoch)]
+    waits.set()
+    await second
+
+
+async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(desk: Desk) -> None:
+    first, second = await desk.ask(), await desk.ask()
+    schedule = await desk.pool.fetchval(
+        "INSERT INTO schedules (key, job, spec, policies, version, effective_from, enabled,"
+        " evaluated_through) VALUES"
+        " ('q', 'j', '{}', '{\"overlap\": \"queue_one\"}', 1, $1, true, $1) RETURNING id",
+        NOON,
+    )
+    for minute, run_id in enumerate((first, second)):
+        await desk.pool.execute(
+            "UPDATE runs SET schedule_id = $1, scheduled_for = $2 WHERE execution_id = $3",
+            schedule,
+            NOON + timedelta(minutes=minute),
+            run_id,
+        )
+
+    early = await desk.claim(second)
+    claimed = await desk.claim(first)
+    beside = await desk.claim(second)
+    assert claimed is not None
+    await runs.finish(desk.pool, claimed, success(desk))
+    after = await desk.claim(second)
+
+    assert early is None
+    assert beside is None
+    assert after is not None
