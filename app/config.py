@@ -129,6 +129,14 @@ class Config(BaseSettings):
     guard_allow: Names = ()
     raw_days: Annotated[int, Field(ge=0, le=365)] = 3
 
+    collection_misfire_grace_seconds: Annotated[float, Field(gt=0, le=604_800)] = 3600
+    collection_jitter_seconds: Annotated[float, Field(ge=0, le=3600)] = 30
+    org_max_sources: Annotated[int, Field(ge=1, le=1000)] = 10
+    org_runs_per_day: Annotated[int, Field(ge=1, le=100_000)] = 300
+    org_max_pages: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    org_max_mb: Annotated[float, Field(gt=0, le=100_000)] = 100
+    org_max_minutes: Annotated[float, Field(gt=0, le=1440)] = 15
+
     max_jobs: Annotated[int, Field(ge=1, le=1000)] = 10
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15
     shutdown_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 25

@@ -5,6 +5,9 @@ RollcallError
 ├── BadSchedule           a schedule or its policies can never work
 ├── UnknownJob            no job of that name; says which there are
 ├── BadParameters         a run was asked for with parameters its job does not take
+├── UnknownOrg            no organisation of that name, or two of one
+├── Unauthorized          a token that lets nobody in; never says why
+├── OverLimit             an organisation wants more than it may have; names the limit
 ├── ServersUnavailable    the private Postgres or Redis cannot be started
 ├── Fenced                the attempt's lease is gone: neither rows nor outcome are accepted
 └── Failure               a page could not be had or read; carries what to do about it
@@ -45,6 +48,21 @@ class UnknownJob(RollcallError):
 
 class BadParameters(RollcallError):
     """A run was asked for with parameters that its job does not take."""
+
+
+class UnknownOrg(RollcallError):
+    """There is no organisation of that name, or there is one already."""
+
+
+class Unauthorized(RollcallError):
+    """The token lets nobody in: unknown, expired, revoked or of a disabled organisation.
+
+    Which of these it is, is not said.
+    """
+
+
+class OverLimit(RollcallError):
+    """An organisation wants more than it may have. The message names the limit and its value."""
 
 
 class ServersUnavailable(RollcallError):

@@ -154,3 +154,16 @@ class EventChange(StrEnum):
     COMPETITION = "competition"
     WITHDRAWN = "withdrawn"
     RETURNED = "returned"
+
+
+class Scope(StrEnum):
+    """What a token may do. Each may do what those before it may."""
+
+    READ = "read"
+    OPERATE = "operate"
+    ADMIN = "admin"
+
+    def allows(self, wanted: "Scope") -> bool:
+        """Whether a token of this scope may do what needs `wanted`."""
+        order = list(Scope)
+        return order.index(self) >= order.index(wanted)

@@ -11,6 +11,7 @@ from sqlalchemy.pool import NullPool
 from app import config as settings
 from app.errors import BadConfig
 from app.models import tables
+from app.store.db import HOUSE
 
 PARTITIONS = """
 SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'
@@ -34,7 +35,7 @@ def _migrate(connection: Connection) -> None:
 async def _connect_and_migrate(dsn: str) -> None:
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(dsn),
+        async_creator=lambda: asyncpg.connect(dsn, server_settings=HOUSE),
         poolclass=NullPool,
     )
     async with engine.connect() as connection:

@@ -18,19 +18,30 @@ from app.models.odds import (
     OddsPriceChangeRow,
     OddsPriceRow,
 )
+from app.models.orgs import (
+    ApiTokenRow,
+    CollectionPresetRow,
+    ItemRow,
+    OrganizationRow,
+    ScheduleEditRow,
+)
 from app.models.pages import PageValidatorRow, RawBodyRow, RawPageRow
 from app.models.runs import RejectedRow, RunEventRow, RunRow, RunSourceRow, WorkerBeatRow
 from app.models.schedules import ScheduleRow, ScheduleVersionRow, TickGapRow, TickRow
 
 __all__ = [
+    "ApiTokenRow",
     "ArticleEntityRow",
     "ArticleRow",
+    "CollectionPresetRow",
+    "ItemRow",
     "NewsCursorRow",
     "OddsBoardRow",
     "OddsEventChangeRow",
     "OddsEventRow",
     "OddsPriceChangeRow",
     "OddsPriceRow",
+    "OrganizationRow",
     "PageValidatorRow",
     "RawBodyRow",
     "RawPageRow",
@@ -38,6 +49,7 @@ __all__ = [
     "RunEventRow",
     "RunRow",
     "RunSourceRow",
+    "ScheduleEditRow",
     "ScheduleRow",
     "ScheduleVersionRow",
     "StoryEntityRow",

@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 from app.models.columns import instant, json, one_of
+from app.models.orgs import org
 from app.words import RunStatus, Trigger
 
 
@@ -39,6 +40,13 @@ class RunRow(SQLModel, table=True):
         one_of("trigger", Trigger, "runs_trigger"),
         Index("runs_job_created", "job", "created_at"),
         Index("runs_schedule_created", "schedule_id", "created_at"),
+        Index(
+            "runs_org",
+            "org_id",
+            text("created_at DESC"),
+            "execution_id",
+            postgresql_where=text("org_id IS NOT NULL"),
+        ),
         Index(
             "runs_open",
             "schedule_id",
@@ -85,6 +93,7 @@ class RunRow(SQLModel, table=True):
     error_message: str | None = None
     stats: dict[str, Any] = Field(sa_column=json())
     created_at: datetime = Field(sa_column=instant(default_now=True))
+    org_id: UUID | None = Field(default=None, sa_column=org(null=True))
 
 
 class RunEventRow(SQLModel, table=True):

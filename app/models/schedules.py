@@ -4,10 +4,21 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Identity, Index, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from app.models.columns import instant, json, one_of
+from app.models.orgs import org
 from app.words import MISS_REASONS, SKIP_REASONS, TickOutcome, TickReason
 
 
@@ -23,17 +34,23 @@ REASON_FITS = (
 
 
 class ScheduleRow(SQLModel, table=True):
-    """When a job is due. `evaluated_through` is the frontier: it only moves forward."""
+    """When a job is due. `evaluated_through` is the frontier: it only moves forward.
+
+    `revision` grows with every edit. A retired schedule names no instants any more; its past stays.
+    """
 
     __tablename__: ClassVar[Any] = "schedules"
     __table_args__ = (
         Index("schedules_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        # One schedule for each organisation.
+        Index("schedules_org", "org_id", unique=True, postgresql_where=text("org_id IS NOT NULL")),
+        Index("schedules_preset", "preset_id", postgresql_where=text("preset_id IS NOT NULL")),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
     key: str = Field(unique=True)
     job: str
-    org_id: UUID | None = None
+    org_id: UUID | None = Field(default=None, sa_column=org(null=True))
     spec: dict[str, Any] = Field(sa_column=json())
     policies: dict[str, Any] = Field(sa_column=json())
     params: dict[str, Any] = Field(sa_column=json())
@@ -47,6 +64,17 @@ class ScheduleRow(SQLModel, table=True):
     next_tick_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     due_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     created_at: datetime = Field(sa_column=instant(default_now=True))
+    preset_id: UUID | None = Field(
+        default=None,
+        sa_column=Column("preset_id", ForeignKey("collection_presets.id"), nullable=True),
+    )
+    notify: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=text("false"))
+    )
+    revision: int = Field(
+        default=1, sa_column=Column(Integer, nullable=False, server_default=text("1"))
+    )
+    retired_at: datetime | None = Field(default=None, sa_column=instant(null=True))
 
 
 class ScheduleVersionRow(SQLModel, table=True):

@@ -9,6 +9,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.store.db import HOUSE, speak_json
 from app.web.fresh import within
 
 CHECK_SECONDS = 0.8
@@ -29,7 +30,13 @@ class Readiness(msgspec.Struct, frozen=True):
 async def open_postgres(url: str) -> Pool:
     """A small pool that connects only when it is asked: Postgres may be down."""
     return await asyncpg.create_pool(
-        url, min_size=0, max_size=3, timeout=CHECK_SECONDS, command_timeout=CHECK_SECONDS
+        url,
+        min_size=0,
+        max_size=3,
+        timeout=CHECK_SECONDS,
+        command_timeout=CHECK_SECONDS,
+        init=speak_json,
+        server_settings=HOUSE,
     )
 
 

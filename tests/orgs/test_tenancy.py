@@ -1,0 +1,208 @@
+"""An organisation sees its own rows, whatever it asks."""
+
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from app import access
+from app.store import tenancy
+from app.store.db import Connection, Pool
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+TABLES = (
+    "organizations",
+    "api_tokens",
+    "collection_presets",
+    "schedules",
+    "runs",
+    "schedule_edits",
+    "items",
+    "schedule_versions",
+    "ticks",
+    "tick_gaps",
+    "run_events",
+    "run_sources",
+    "rejected_records",
+    "raw_pages",
+)
+SCHEDULE = """
+INSERT INTO schedules (key, job, org_id, spec, policies, params, version, effective_from, enabled,
+                       evaluated_through)
+VALUES ($1, 'collection', $2, '{}', '{}', '{}', 1, $3, true, $3) RETURNING id
+"""
+RUN = """
+INSERT INTO runs (execution_id, job, schedule_id, org_id, trigger, params, status, attempt, losses,
+                  max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
+VALUES ($1, 'collection', $2, $3, 'manual', '{}', 'queued', 1, 0, 3, 60, 0, $4, '{}')
+"""
+
+
+async def furnish(pool: Pool, name: str) -> UUID:
+    """An organisation with a row in every table."""
+    org = await access.create_org(pool, name, NOW)
+    wish = access.Wish(name, "laptop", access.Scope.ADMIN)
+    await access.create_token(pool, wish, NOW, by="test")
+    run = uuid4()
+    async with pool.acquire() as house, house.transaction():
+        schedule = await house.fetchval(SCHEDULE, f"collection:{org}", org, NOW)
+        await house.execute(RUN, run, schedule, org, NOW)
+        await house.execute(
+            "INSERT INTO collection_presets (id, org_id, name, revision) VALUES ($1, $2, 'own', 1)",
+            uuid4(),
+            org,
+        )
+        await house.execute(
+            "INSERT INTO schedule_edits (schedule_id, org_id, at, by, action)"
+            " VALUES ($1, $2, $3, 'x', 'created')",
+            schedule,
+            org,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO items (org_id, source, key, content_hash, first_seen, last_seen,"
+            " changed_at) VALUES ($1, 's', 'k', '', $2, $2, $2)",
+            org,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)"
+            " VALUES ($1, 1, '{}', '{}', $2)",
+            schedule,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)"
+            " VALUES ($1, $2, 1, 'ran', $3, $2)",
+            schedule,
+            NOW,
+            run,
+        )
+        await house.execute(
+            "INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version, outcome,"
+            " reason, decided_at) VALUES ($1, $2, $2, 1, 1, 'skipped', 'paused', $2)",
+            schedule,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO run_events (execution_id, at, event, attempt) VALUES ($1, $2, 'x', 1)",
+            run,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO run_sources (execution_id, source, status, partitions, partitions_failed,"
+            " pages, records, inserted, changed, unchanged, rejected, requests, retries, bytes,"
+            " throttled_ms, duration_seconds) VALUES ($1, 's', 'success',"
+            " 0,0,0,0,0,0,0,0,0,0,0,0,0)",
+            run,
+        )
+        await house.execute(
+            "INSERT INTO rejected_records (execution_id, source, partition, page, reason, data)"
+            " VALUES ($1, 's', 'p', 1, 'r', '')",
+            run,
+        )
+        await house.execute(
+            "INSERT INTO raw_bodies (hash, body, size, used_at) VALUES ($1, '', 0, $2)",
+            run.bytes,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO raw_pages (execution_id, source, page, url, status, fetched_at, body_hash)"
+            " VALUES ($1, 's', 1, 'u', 200, $2, $3)",
+            run,
+            NOW,
+            run.bytes,
+        )
+    return org
+
+
+async def count(connection: Connection | Pool, table: str, where: str = "true") -> int:
+    return await connection.fetchval(f"SELECT count(*) FROM {table} WHERE {where}")  # noqa: S608 - names of our own
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_an_organisation_sees_no_row_of_another_even_if_it_asks_for_all(
+    pool: Pool, table: str
+) -> None:
+    ours = await furnish(pool, "Ours")
+    await furnish(pool, "Theirs")
+    built_in = 2 if table == "collection_presets" else 0
+
+    async with tenancy.org_transaction(pool, ours) as connection:
+        seen = await count(connection, table)
+
+    assert seen == 1 + built_in
+    assert await count(pool, table) == 2 + built_in
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_connection_that_says_nothing_sees_no_organisations_rows(
+    pool: Pool, dsn: str, table: str
+) -> None:
+    await furnish(pool, "Ours")
+    built_in = 2 if table == "collection_presets" else 0
+    stranger = await asyncpg.connect(dsn)
+
+    try:
+        seen = await count(stranger, table)
+    finally:
+        await stranger.close()
+
+    assert seen == built_in
+
+
+@pytest.mark.parametrize("table", [t for t in TABLES if t != "organizations"])
+async def test_an_organisation_can_neither_change_nor_delete_anothers_rows(
+    pool: Pool, table: str
+) -> None:
+    ours = await furnish(pool, "Ours")
+    await furnish(pool, "Theirs")
+    before = await count(pool, table)
+
+    async with tenancy.org_transaction(pool, ours) as connection:
+        deleted = await connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+
+    gone = before - await count(pool, table)
+    assert gone == 1
+    assert deleted == "DELETE 1"
+
+
+async def test_an_organisation_cannot_write_a_row_for_another(pool: Pool) -> None:
+    ours = await furnish(pool, "Ours")
+    theirs = await furnish(pool, "Theirs")
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with tenancy.org_transaction(pool, ours) as connection:
+            await connection.execute("UPDATE items SET org_id = $1", theirs)
+
+    assert await count(pool, "items", f"org_id = '{theirs}'") == 1
+
+
+async def test_the_house_is_itself_again_when_the_transaction_ends(dsn: str) -> None:
+    from app.store.db import open_pool  # noqa: PLC0415 - a pool of one connection, this once
+
+    narrow = await open_pool(dsn, size=1)
+    try:
+        ours = await furnish(narrow, "Ours")
+        async with tenancy.org_transaction(narrow, ours):
+            pass
+
+        assert await count(narrow, "items") == 1
+    finally:
+        await narrow.close()
+
+
+async def test_every_table_with_an_organisation_forces_row_level_security(pool: Pool) -> None:
+    rows = await pool.fetch(
+        "SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AS forced FROM pg_class c"
+        " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'org_id'"
+        " WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace"
+    )
+
+    assert rows
+    assert [row["relname"] for row in rows if not row["forced"]] == []
+
+
+async def test_row_level_security_holds_for_the_role_of_the_house(pool: Pool) -> None:
+    assert await tenancy.enforced(pool)
