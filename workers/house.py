@@ -16,6 +16,7 @@ from app.ledger import Declared
 from app.queue import redis_pool
 from app.resources import House, Urls, opened
 from app.runs import Leases
+from app.store import tenancy
 from app.store.db import AWAY
 from workers import catalogue, ring
 from workers.sweep import sweep, tell_health
@@ -72,6 +73,8 @@ async def _patiently(step: Callable[[], Awaitable[Result]]) -> Result:
 async def _look_around(
     ctx: dict[str, Any], house: House, leases: Leases, declared: Sequence[Declared]
 ) -> None:
+    if not await tenancy.enforced(house.pool):
+        _log.warning("row_security.bypassed", mend="use a role without SUPERUSER and BYPASSRLS")
     queued = await ledger.register(house.pool, declared, house.clock())
     await ring.tell(house, queued)  # what it does not hear now, a sweep tells it
     await _beat(house, leases)

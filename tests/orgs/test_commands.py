@@ -1,0 +1,90 @@
+"""`python -m app org` and `python -m app token`, as an operator types them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def environment(dsn: str, redis_url: str) -> dict[str, str]:
+    return {"DATABASE_URL": dsn, "REDIS_URL": redis_url, "USER": "tester"}
+
+
+def app(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-m", "app", *words],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+async def test_an_operator_makes_an_organisation_and_a_token_which_is_shown_once(
+    environment: dict[str, str],
+) -> None:
+    assert app(environment, "org", "create", "Acme").returncode == 0
+
+    made = app(environment, "token", "create", "--org", "Acme", "--scope", "admin")
+
+    listed = app(environment, "token", "list", "--org", "Acme", "--json").stdout
+    assert made.returncode == 0
+    assert made.stdout.startswith("rc_")
+    assert "cannot be shown again" in made.stderr
+    assert json.loads(listed)[0]["scope"] == "admin"
+    assert made.stdout.strip().rsplit("_", 1)[1] not in listed
+
+
+async def test_a_revoked_token_is_listed_as_revoked_and_cannot_be_revoked_twice(
+    environment: dict[str, str],
+) -> None:
+    app(environment, "org", "create", "Acme")
+    app(environment, "token", "create", "--org", "Acme")
+    token = json.loads(app(environment, "token", "list", "--org", "Acme", "--json").stdout)[0]
+
+    first = app(environment, "token", "revoke", token["id"])
+    second = app(environment, "token", "revoke", token["id"])
+
+    after = json.loads(app(environment, "token", "list", "--org", "Acme", "--json").stdout)[0]
+    assert (first.returncode, second.returncode) == (0, 2)
+    assert after["revoked_at"]
+
+
+async def test_a_limit_of_its_own_is_listed_and_can_be_taken_back(
+    environment: dict[str, str],
+) -> None:
+    app(environment, "org", "create", "Acme")
+
+    app(environment, "org", "limit", "Acme", "max_pages", "2000")
+    with_it = json.loads(app(environment, "org", "list", "--json").stdout)[0]
+    app(environment, "org", "limit", "Acme", "max_pages")
+    without = json.loads(app(environment, "org", "list", "--json").stdout)[0]
+
+    assert (with_it["limits"], without["limits"]) == ({"max_pages": 2000.0}, {})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("token", "create", "--org", "Nobody"),
+        ("token", "list", "--org", "Nobody"),
+        ("org", "disable", "Nobody"),
+        ("org", "limit", "Nobody", "max_pages", "1"),
+        ("org", "create", "<b>"),
+    ],
+)
+async def test_what_cannot_be_done_ends_with_2_and_a_sentence(
+    environment: dict[str, str], words: tuple[str, ...]
+) -> None:
+    done = app(environment, *words)
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip()
