@@ -1,23 +1,23 @@
 """The ledger: what became of every tick. One transaction under the schedule's row lock."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app import log
 from app.errors import UnknownJob
 from app.scheduling.policies import Policies
-from app.scheduling.policy import Decided, Decision, Situation, decide
+from app.scheduling.policy import Decision, Situation, decide
 from app.scheduling.schedule import Schedule
 from app.store import registry, schedules
 from app.store.db import Connection, Pool
 from app.store.runs import cancel_open
-from app.store.schedules import GapWrite, ScheduleState, TickWrite, Verdict
+from app.store.schedules import ScheduleState
+from app.verdicts import MOST_ALIKE, first_due, verdict
 from app.words import TickOutcome
 
-MOST_ALIKE = 50  # more ticks in a row than this with the same outcome and reason become one row
 _INSTANT = timedelta(microseconds=1)
 
 _log = log.logger(__name__)
@@ -71,11 +71,11 @@ async def _decide(
         return True
     if decision.cancel:
         await cancel_open(connection, decision.cancel, now, by="overlap policy cancel_running")
-    verdict = _verdict(decision, schedule, policies, now)
-    await schedules.record(connection, state, verdict)
-    queued += [Queued(t.run_id, state.job) for t in verdict.ticks if t.run_id is not None]
-    if verdict.ticks and verdict.ticks[-1].outcome is not TickOutcome.RAN:
-        await schedules.compress(connection, state, verdict.ticks[-1], now, MOST_ALIKE)
+    made = verdict(decision, schedule, policies, now)
+    await schedules.record(connection, state, made)
+    queued += [Queued(t.run_id, state.job) for t in made.ticks if t.run_id is not None]
+    if made.ticks and made.ticks[-1].outcome is not TickOutcome.RAN:
+        await schedules.compress(connection, state, made.ticks[-1], now, MOST_ALIKE)
     _tell(state, decision)
     return decision.complete
 
@@ -87,8 +87,7 @@ async def _situation(
     policies: Policies,
     now: datetime,
 ) -> Situation:
-    first = schedule.next(state.evaluated_through)
-    backlog = now - first > policies.misfire_grace or schedule.next(first) <= now
+    late = first_due(schedule, policies, state.evaluated_through, now)
     return Situation(
         schedule=schedule,
         policies=policies,
@@ -98,43 +97,7 @@ async def _situation(
         enabled=state.enabled,
         open_runs=await schedules.open_runs(connection, state.id),
         # Only a late tick asks who was alive: the ordinary one is spared the question.
-        beats=await schedules.beats(connection, first) if backlog else (),
-    )
-
-
-def _verdict(decision: Decision, schedule: Schedule, policies: Policies, now: datetime) -> Verdict:
-    ticks: list[TickWrite] = []
-    gaps: list[GapWrite] = []
-    made = {o.tick: uuid4() for o in decision.outcomes if o.outcome is TickOutcome.RAN}
-    for alike in _runs_of_alike(decision.outcomes):
-        first, reason = alike[0], alike[0].reason
-        if len(alike) > MOST_ALIKE and reason is not None:
-            gaps.append(GapWrite(first.tick, alike[-1].tick, len(alike), first.outcome, reason))
-        else:
-            ticks += [_tick(decided, made) for decided in alike]
-    upcoming = schedule.next(decision.frontier)
-    return Verdict(
-        ticks=ticks,
-        gaps=gaps,
-        policies=policies,
-        frontier=decision.frontier,
-        next_tick_at=upcoming,
-        due_at=schedule.starts_at(upcoming),
-        now=now,
-    )
-
-
-def _runs_of_alike(outcomes: Sequence[Decided]) -> Iterator[list[Decided]]:
-    for _, alike in groupby(outcomes, key=lambda o: (o.outcome, o.reason, o.blocking_run)):
-        yield list(alike)
-
-
-def _tick(decided: Decided, made: Mapping[datetime, UUID]) -> TickWrite:
-    blocking = decided.blocking_run
-    if decided.blocking_tick is not None:
-        blocking = made[decided.blocking_tick]
-    return TickWrite(
-        decided.tick, decided.outcome, decided.reason, made.get(decided.tick), blocking
+        beats=await schedules.beats(connection, late) if late else (),
     )
 
 

@@ -37,6 +37,7 @@ class Leases:
     held: dict[Lease, asyncio.Task[Any]] = field(default_factory=dict[Lease, asyncio.Task[Any]])
     gone: set[Lease] = field(default_factory=set[Lease])
     under_way: int = 0
+    in_line: int = 0  # of those, organisations' runs
 
     async def renew(self) -> None:
         """Prolong every lease; an attempt whose epoch is gone is cancelled here and now."""

@@ -167,3 +167,6 @@ class Scope(StrEnum):
         """Whether a token of this scope may do what needs `wanted`."""
         order = list(Scope)
         return order.index(self) >= order.index(wanted)
+
+
+COLLECTION = "collection"  # the job of every organisation's schedule

@@ -9,9 +9,8 @@ import structlog
 from arq import Retry
 from redis.exceptions import RedisError
 
-from app import log, runs
+from app import backlog, log, runs
 from app.health import publish
-from app.queue import enqueue
 from app.resources import House, ctx_house
 from app.store import progress
 from app.store import runs as store
@@ -19,6 +18,7 @@ from app.store.db import AWAY
 from app.store.progress import SourceRow
 from app.store.runs import Claimed, Wanted
 from app.words import FailureKind
+from workers import ring
 from workers.drive import Drive, totals
 from workers.job import Job
 from workers.together import together
@@ -40,16 +40,34 @@ async def perform(
     await carry_out(ctx, wanted, lambda claimed, outcome: _scrape(house, job, claimed, outcome))
 
 
-async def carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
-    """Claim the run, let the body do it under its lease, record the outcome, tell health."""
+async def carry_out(
+    ctx: dict[str, Any], run_id: UUID, body: Body, *, in_line: bool = False
+) -> None:
+    """Claim the run, let the body do it under its lease, record the outcome, tell health.
+
+    `in_line`: it is an organisation's, and came from the line: it leaves slots to the built-in
+    jobs, and when it has ended the next in line is let in.
+    """
     leases: runs.Leases = ctx["leases"]
-    if leases.under_way >= ctx_house(ctx).config.max_jobs:
+    full = leases.under_way >= ctx_house(ctx).config.max_jobs
+    if full or (in_line and leases.in_line >= slots(ctx)):
         raise Retry(defer=CROWDED)  # the slots beyond are the alarms'
     leases.under_way += 1
+    leases.in_line += in_line
     try:
         await _carry_out(ctx, run_id, body)
     finally:
         leases.under_way -= 1
+        leases.in_line -= in_line
+    if in_line:
+        with suppress(RedisError):  # dispatch lets it in then
+            await backlog.admit(ctx_house(ctx).redis, ended=ctx["job_id"])
+
+
+def slots(ctx: dict[str, Any]) -> int:
+    """How many organisations' runs this worker does at once."""
+    own: int | None = ctx.get("slots")
+    return ctx_house(ctx).config.max_jobs if own is None else own
 
 
 async def _carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
@@ -125,10 +143,7 @@ async def _afterwards(house: House, claimed: Claimed, outcome: runs.Outcome) -> 
     again = outcome.handed_back
     with suppress(RedisError, *AWAY):  # a sweep makes good for either
         if again is not None:
-            job_id = f"run:{again.run_id}:{again.attempt}"
             until = outcome.deferral.until if outcome.deferral else None
-            await enqueue(
-                house.redis, again.job, str(again.run_id), job_id=job_id, defer_until=until
-            )
+            await ring.tell(house, [again], until)
         elif claimed.schedule_key is not None:
             await publish.job(house.pool, house.redis, claimed.schedule_key)

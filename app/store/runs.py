@@ -48,6 +48,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """The runs behind this one, in the order in which they were queued, `limit` of them."""
+
+    at: datetime
+    run_id: UUID
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How an attempt ends its run."""
 
@@ -183,9 +192,19 @@ SELECT execution_id, job, attempt, status FROM moved
 WAITING = f"""
 SELECT execution_id, job, attempt FROM runs
 WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
-  AND ($3::text[] IS NULL OR job = ANY ($3))
+  AND ($3::text[] IS NULL OR job = ANY ($3)) AND org_id IS NULL
   AND {_IN_LINE}
 ORDER BY queued_at LIMIT $2
+"""  # noqa: S608 - our own text
+
+# Page by page, for they may be a hundred thousand.
+WAITING_IN_LINE = f"""
+SELECT execution_id, job, attempt, queued_at FROM runs
+WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
+  AND ($3::text[] IS NULL OR job = ANY ($3)) AND org_id IS NOT NULL
+  AND (queued_at, execution_id) > ($4, $5)
+  AND {_IN_LINE}
+ORDER BY queued_at, execution_id LIMIT $2
 """  # noqa: S608 - our own text
 
 REQUEUE = """
@@ -314,11 +333,23 @@ async def take_up_expired(
 async def waiting(
     pool: Pool, before: datetime, jobs: Sequence[str] | None = None, limit: int = 2_000
 ) -> list[Waiting]:
-    """Runs that have been queued, and free to start, since before `before`, the oldest first.
+    """The house's runs that have been queued, and free to start, since before `before`.
 
-    Only of these `jobs`, if they are named: who cannot do a job must not queue it again and again.
+    The oldest first. Only of these `jobs`, if they are named: who cannot do a job must not queue
+    it again and again.
     """
     return [Waiting(*row) for row in await pool.fetch(WAITING, before, limit, jobs)]
+
+
+async def waiting_in_line(
+    pool: Pool, before: datetime, jobs: Sequence[str] | None, page: Page
+) -> tuple[list[Waiting], Page | None]:
+    """As `waiting`, of organisations: a page of them, and where the next begins if it was full."""
+    rows = await pool.fetch(WAITING_IN_LINE, before, page.limit, jobs, page.at, page.run_id)
+    following = None
+    if len(rows) == page.limit:
+        following = Page(rows[-1]["queued_at"], rows[-1]["execution_id"], page.limit)
+    return [Waiting(*row[:3]) for row in rows], following
 
 
 async def requeue(pool: Pool, lost: Sequence[Waiting], now: datetime) -> list[Waiting]:
