@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
@@ -139,15 +139,20 @@ async def _read(rows: Sequence[DueRow], now: datetime, batch: Batch, turns: _Tur
 
 
 def _case(row: DueRow, now: datetime) -> _Case:
-    nameless, policies = _understood(row.spec, row.policies)
-    schedule = replace(nameless, name=row.key)
+    policies = _policies(row.policies)
+    schedule = replace(_schedule(row.spec, policies.jitter), name=row.key)
     return _Case(row, schedule, policies, first_due(schedule, policies, row.evaluated_through, now))
 
 
+@lru_cache(maxsize=1024)
+def _policies(spec: str) -> Policies:
+    return Policies.from_spec(json.loads(spec))
+
+
 @lru_cache(maxsize=4096)
-def _understood(spec: str, policies: str) -> tuple[Schedule, Policies]:
-    said = Policies.from_spec(json.loads(policies))
-    return said.spread(Schedule.from_spec(json.loads(spec))), said
+def _schedule(spec: str, jitter: timedelta) -> Schedule:
+    schedule = Schedule.from_spec(json.loads(spec))
+    return schedule.jittered(jitter) if jitter else schedule
 
 
 async def _world(connection: Connection, cases: Sequence[_Case], now: datetime) -> _World:
