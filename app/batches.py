@@ -11,6 +11,7 @@ from functools import lru_cache
 from uuid import UUID
 
 from app import ledger, log
+from app.errors import BadSchedule
 from app.ledger import Queued
 from app.scheduling.policies import Policies
 from app.scheduling.policy import Beat, Decision, Open, Situation, decide
@@ -105,13 +106,14 @@ async def _one_by_one(pool: Pool, due: Due) -> Batch:
             batch.queued += await ledger.ring(pool, key, due.now)
         except AWAY:
             raise
-        except Exception:  # noqa: BLE001 - logged with its traceback
-            _undecidable(batch, mark, key)
+        except Exception as error:  # noqa: BLE001 - logged, with its traceback if it is a surprise
+            _undecidable(batch, mark, key, error)
     return batch
 
 
-def _undecidable(batch: Batch, mark: str, key: str) -> None:
-    _log.exception("schedule.undecidable", schedule=key)
+def _undecidable(batch: Batch, mark: str, key: str, error: Exception) -> None:
+    surprise = None if isinstance(error, BadSchedule) else error
+    _log.error("schedule.undecidable", schedule=key, error=str(error), exc_info=surprise)
     batch.undecidable.append(mark)
 
 
@@ -133,8 +135,8 @@ async def _read(rows: Sequence[DueRow], now: datetime, batch: Batch, turns: _Tur
         await turns.take()
         try:
             cases.append(_case(row, now))
-        except Exception:  # noqa: BLE001 - logged with its traceback
-            _undecidable(batch, row.mark, row.key)
+        except Exception as error:  # noqa: BLE001 - as above
+            _undecidable(batch, row.mark, row.key, error)
     return cases
 
 
@@ -174,8 +176,8 @@ async def _decided(
         await turns.take()
         try:
             decision, written = await _decide(case, world)
-        except Exception:  # noqa: BLE001 - logged with its traceback
-            _undecidable(batch, case.row.mark, case.row.key)
+        except Exception as error:  # noqa: BLE001 - as above
+            _undecidable(batch, case.row.mark, case.row.key, error)
             continue
         gives_way += decision.cancel
         made.append(Made(case.row, written))

@@ -70,13 +70,15 @@ async def tell_again(house: House, jobs: Sequence[str] | None = None) -> None:
     await _tell_unknown(house, waiting)
 
 
-async def tell_line(house: House, jobs: Sequence[str] | None = None, page: Page = START) -> Page:
-    """The same for organisations' runs: from `page` on, a part of them; returns where it stopped.
+async def tell_line(
+    house: House, jobs: Sequence[str] | None = None, page: Page = START, *, pages: int = PAGES
+) -> Page:
+    """The same for organisations' runs: from `page` on, so many; returns where it stopped.
 
     As many may wait as there are organisations: each sweep goes on where the last one stopped.
     """
     before = house.clock() - SETTLED
-    for _ in range(PAGES):
+    for _ in range(pages):
         waiting, following = await runs.waiting_in_line(house.pool, before, jobs, page)
         await _tell_unknown(house, waiting)
         if following is None:

@@ -108,7 +108,7 @@ class Stage:
             "BET9JA_URL": self.web.bet9ja_url,
             "ASKNEWS_URL": self.web.asknews_url,
             "ASKNEWS_TOKEN_URL": self.web.token_url,
-            "ASKNEWS_API_KEY": "benchmark",
+            "ASKNEWS_API_KEY": "standin-key",
             "TRACKED_ENTITIES": "Ada Lovelace",
             "DATA_DIR": str(self.folder),
         }
@@ -149,7 +149,7 @@ async def idle(stage: Stage, due: int, seconds: float) -> float:
     try:
         await dispatch_orgs.found(connection, due)
         with stage.worker("idle", minutes=10_000):
-            await asyncio.sleep(SETTLE + 1)  # what a start costs is counted by now
+            await asyncio.sleep(SETTLE * 3)  # what a start costs is counted by now
             before, began = await connection.fetchval(ACTIVE), time.monotonic()
             await asyncio.sleep(seconds)
             after, ended = await connection.fetchval(ACTIVE), time.monotonic()

@@ -1,7 +1,9 @@
 """A thousand schedules decided at once come out as if each had been decided alone."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -146,67 +148,71 @@ STEPS = st.lists(
 )
 
 
-@given(
-    rules=st.lists(RULES, min_size=1, max_size=5),
-    policies=POLICIES,
-    steps=STEPS,
-    paused=st.none() | st.integers(0, 4),
-    disabled=st.none() | st.integers(0, 4),
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What befalls some schedules: seconds that pass, whether a worker beats, whether runs end."""
+
+    rules: list[Schedule]
+    policies: Policies
+    steps: list[tuple[int, bool, bool]]
+    paused: int
+    disabled: int
+
+
+LIVES = st.builds(
+    Life,
+    st.lists(RULES, min_size=1, max_size=5),
+    POLICIES,
+    STEPS,
+    st.integers(0, 9),
+    st.integers(0, 9),
 )
+
+
+@given(life=LIVES)
 @settings(
     max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-async def test_in_bulk_as_one_by_one(  # noqa: PLR0913, PLR0917 - a situation has many sides
-    pool: Pool,
-    rules: list[Schedule],
-    policies: Policies,
-    steps: list[tuple[int, bool, bool]],
-    paused: int | None,
-    disabled: int | None,
-) -> None:
-    alone = await lived(pool, rules, policies, steps, (paused, disabled), bulk=False)
-    together = await lived(pool, rules, policies, steps, (paused, disabled), bulk=True)
+async def test_in_bulk_as_one_by_one(pool: Pool, life: Life) -> None:
+    alone = await lived(pool, life, one_by_one)
+    together = await lived(pool, life, in_bulk)
 
     assert together == alone
 
 
+async def in_bulk(pool: Pool, now: datetime, _: int) -> None:
+    await decide_all(pool, Due(now, 2))
+
+
+async def one_by_one(pool: Pool, now: datetime, count: int) -> None:
+    for number in range(count):
+        await ledger.ring(pool, orgs.key(number), now)
+
+
 async def lived(
-    pool: Pool,
-    rules: list[Schedule],
-    policies: Policies,
-    steps: list[tuple[int, bool, bool]],
-    off: tuple[int | None, int | None],
-    *,
-    bulk: bool,
+    pool: Pool, life: Life, decide: Callable[[Pool, datetime, int], Awaitable[None]]
 ) -> object:
-    """The books after these steps: seconds that pass, whether a worker beats, and whether runs end."""
+    """The books after these steps."""
     await pool.execute("TRUNCATE organizations, schedules, runs, worker_beats CASCADE")
-    await orgs.found(pool, NOON, rules, policies)
-    paused, disabled = off
-    if paused is not None:
-        await pool.execute(
-            "UPDATE schedules SET paused_at = $2 WHERE key = $1", orgs.key(paused), NOON + MINUTE
-        )
-    if disabled is not None:
-        await pool.execute(
-            "UPDATE schedules SET enabled = false WHERE key = $1", orgs.key(disabled)
-        )
+    await orgs.found(pool, NOON, life.rules, life.policies)
+    await pool.execute(TURN_OFF, NOON + MINUTE, orgs.key(life.paused), orgs.key(life.disabled))
     now = NOON
-    for seconds, beating, ending in steps:
+    for seconds, beating, ending in life.steps:
         since, now = now, now + timedelta(seconds=seconds)
         if beating:
             await beats.extend(pool, await beats.begin(pool, "w", since, jumped=False), now)
-        if bulk:
-            await decide_all(pool, Due(now, 2))
-        else:
-            for number in range(len(rules)):
-                await ledger.ring(pool, orgs.key(number), now)
+        await decide(pool, now, len(life.rules))
         if ending:
-            await pool.execute(
-                """UPDATE runs SET status = 'success', completed_at = $1
-                   WHERE status IN ('queued', 'running')""",
-                now,
-            )
+            await pool.execute(END_RUNS, now)
     return await orgs.books(pool)
+
+
+TURN_OFF = """
+UPDATE schedules SET paused_at = CASE WHEN key = $2 THEN $1::timestamptz END,
+                     enabled = key <> $3
+"""
+END_RUNS = """
+UPDATE runs SET status = 'success', completed_at = $1 WHERE status IN ('queued', 'running')
+"""
