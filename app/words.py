@@ -116,6 +116,7 @@ class FailureKind(StrEnum):
     UNSAFE = "unsafe"
     LOCAL_NETWORK = "local_network"
     INCOMPLETE = "incomplete"
+    OVER_LIMIT = "over_limit"
 
 
 class Market(StrEnum):

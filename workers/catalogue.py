@@ -5,11 +5,16 @@ from app.errors import UnknownJob
 from app.fetch.auth import Login
 from app.ledger import Declared
 from app.messages import Limits
-from workers import news, odds, stories
+from workers import collection, news, odds, stories
 from workers.job import Job
 
 JOBS: tuple[Job, ...] = (odds.JOB, news.JOB, stories.JOB)
-FUNCTIONS = (odds.scrape_all_platforms, news.poll_news, stories.poll_stories)
+FUNCTIONS = (
+    odds.scrape_all_platforms,
+    news.poll_news,
+    stories.poll_stories,
+    collection.collection,
+)
 
 
 def find(name: str) -> Job:

@@ -12,7 +12,10 @@ from app.words import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An attempt that holds the lease. `epoch` is its right to write."""
+    """An attempt that holds the lease. `epoch` is its right to write.
+
+    `org_id`: the organisation whose run it is; None is the house.
+    """
 
     run_id: UUID
     job: str
@@ -27,6 +30,7 @@ class Claimed:
     requested_by: str | None
     deferrals: int = 0
     next_due: datetime | None = None
+    org_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +96,14 @@ WITH claimed AS (
   WHERE execution_id = $1 AND status = 'queued' AND coalesce(not_before, $3) <= $3
     AND {_IN_LINE}
   RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
-            scheduled_for, trigger, started_at, requested_by, deferrals
+            scheduled_for, trigger, started_at, requested_by, deferrals, org_id
 ), told AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker)
   SELECT execution_id, $3, 'started', attempt, $2 FROM claimed
 )
 SELECT c.execution_id, c.job, c.lease_epoch, c.attempt, c.params, c.timeout_seconds, s.key,
-       c.scheduled_for, c.trigger, c.started_at, c.requested_by, c.deferrals, s.due_at
+       c.scheduled_for, c.trigger, c.started_at, c.requested_by, c.deferrals, s.due_at,
+       c.org_id
 FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
 """  # noqa: S608 - our own text
 

@@ -1,0 +1,92 @@
+"""An organisation's collection, in one run: the sources of its preset, kept as its own items."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from app.allowance import Allowance
+from app.errors import BadPreset, OrgDisabled, OverLimit, Spent
+from app.resources import House
+from app.runs import Outcome
+from app.store import collections, tenancy
+from app.store.collections import Chosen
+from app.store.runs import Claimed
+from app.words import COLLECTION, FailureKind
+from workers import offers, spine
+from workers.budget import Budget
+from workers.job import Plan
+from workers.offers import Offer
+
+DAY = timedelta(days=1)
+_FAULTS_TOLD = 5
+
+
+async def collection(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
+    """Do one run of an organisation's collection."""
+    await spine.perform_planned(ctx, COLLECTION, plan, run_id, params)
+
+
+async def plan(house: House, claimed: Claimed, outcome: Outcome) -> Plan:
+    """What this run asks, as its organisation has chosen, and how much of it.
+
+    Its first attempt decides: those after it do the same, whatever was chosen meanwhile.
+    Raises BadPreset, OrgDisabled, or Spent where a limit forbids the run.
+    """
+    org_id = claimed.org_id
+    if org_id is None:
+        raise BadPreset("the run belongs to no organisation; POST /collection/run asks for one")
+    chosen = await _chosen(house, org_id)
+    allowance = Allowance.of(house.config, chosen.limits)
+    _limit_time(outcome, allowance)
+    offered = await offers.offered(house, org_id)
+    sources = claimed.params.get("sources")
+    if sources is None:
+        sources = _sound(chosen, offered)
+        await _allowed(house, claimed, org_id, allowance)
+        _within(allowance, "max_sources", len(sources))
+        settled = {"preset": chosen.preset, "sources": sources}
+        await collections.settle(house.pool, claimed, settled)
+    parts = [await offered[choice["source"]].part(house, org_id, choice) for choice in sources]
+    return Plan(parts, Budget(allowance))
+
+
+async def _chosen(house: House, org_id: UUID) -> Chosen:
+    async with tenancy.org_transaction(house.pool, org_id) as connection:
+        chosen = await collections.chosen(connection, org_id)
+    if chosen is None or chosen.disabled_at is not None:
+        raise OrgDisabled("the organisation is disabled")
+    return chosen
+
+
+def _sound(chosen: Chosen, offered: Mapping[str, Offer]) -> Sequence[dict[str, Any]]:
+    if chosen.sources is None:
+        raise BadPreset("no preset is chosen: PATCH /collection/schedule with a preset_id")
+    faults = offers.check(chosen.sources, offered)
+    if faults:
+        told = "; ".join(f"{field}: {what}" for field, what in faults[:_FAULTS_TOLD])
+        raise BadPreset(f"preset {chosen.preset!r}: {told}")
+    return chosen.sources
+
+
+async def _allowed(house: House, claimed: Claimed, org_id: UUID, allowance: Allowance) -> None:
+    since = house.clock() - DAY
+    before = await collections.runs_since(house.pool, org_id, since, besides=claimed.run_id)
+    _within(allowance, "runs_per_day", before + 1)
+
+
+def _within(allowance: Allowance, name: str, wanted: float) -> None:
+    try:
+        allowance.check(name, wanted)
+    except OverLimit as error:
+        raise Spent(f"{name}: {error}") from error
+
+
+def _limit_time(outcome: Outcome, allowance: Allowance) -> None:
+    minutes = allowance.max_minutes
+    outcome.allow(
+        minutes * 60,
+        FailureKind.OVER_LIMIT.value,
+        f"took longer than the limit max_minutes = {minutes:g} (setting ORG_MAX_MINUTES, or for"
+        " one organisation `python -m app org limit NAME max_minutes MINUTES`)",
+    )
