@@ -14,7 +14,7 @@ from rich.table import Table
 
 from app import access, allowance, ledger, terminal
 from app.errors import UnknownOrg
-from app.store import beats, collections, orgs, runs
+from app.store import beats, chosen, orgs, runs
 from app.store.db import Pool
 from app.store.orgs import Org
 from app.words import Scope
@@ -70,7 +70,7 @@ def disable_org(name: Name) -> None:
 
     Example: `python -m app org disable "Acme Odds"`
     """
-    _with_org(name, _shut_out)
+    _with_org(name, shut_out)
     sys.stdout.write(f"{name} is disabled\n")
 
 
@@ -80,7 +80,7 @@ def enable_org(name: Name) -> None:
 
     Example: `python -m app org enable "Acme Odds"`
     """
-    _with_org(name, _let_in)
+    _with_org(name, let_in)
     sys.stdout.write(f"{name} is enabled\n")
 
 
@@ -183,15 +183,15 @@ def _with_org(
     return terminal.with_pool(run)
 
 
-async def _shut_out(pool: Pool, found: Org, now: datetime) -> None:
+async def shut_out(pool: Pool, found: Org, now: datetime) -> None:
     await ledger.ring(pool, f"collection:{found.id}", now)  # what was due before was not disabled
     async with pool.acquire() as connection, connection.transaction():
         await orgs.disable(connection, found.id, now)
-        under_way = await collections.open_runs(connection, found.id)
+        under_way = await chosen.open_runs(connection, found.id)
         await runs.cancel_open(connection, under_way, now, by="the organisation is disabled")
 
 
-async def _let_in(pool: Pool, found: Org, now: datetime) -> None:
+async def let_in(pool: Pool, found: Org, now: datetime) -> None:
     await ledger.ring(pool, f"collection:{found.id}", now)  # what was due before was
     await orgs.disable(pool, found.id, None)
 

@@ -9,8 +9,8 @@ from app.allowance import Allowance
 from app.errors import BadPreset, OrgDisabled, OverLimit, Spent
 from app.resources import House
 from app.runs import Outcome
-from app.store import collections, tenancy
-from app.store.collections import Chosen
+from app.store import chosen, tenancy
+from app.store.chosen import Chosen
 from app.store.runs import Claimed
 from app.words import COLLECTION, FailureKind
 from workers import offers, spine
@@ -36,42 +36,42 @@ async def plan(house: House, claimed: Claimed, outcome: Outcome) -> Plan:
     org_id = claimed.org_id
     if org_id is None:
         raise BadPreset("the run belongs to no organisation; POST /collection/run asks for one")
-    chosen = await _chosen(house, org_id)
-    allowance = Allowance.of(house.config, chosen.limits)
+    choice = await _choice(house, org_id)
+    allowance = Allowance.of(house.config, choice.limits)
     _limit_time(outcome, allowance)
     offered = await offers.offered(house, org_id)
     sources = claimed.params.get("sources")
     if sources is None:
-        sources = _sound(chosen, offered)
+        sources = _sound(choice, offered)
         await _allowed(house, claimed, org_id, allowance)
         _within(allowance, "max_sources", len(sources))
-        settled = {"preset": chosen.preset, "sources": sources}
-        await collections.settle(house.pool, claimed, settled)
-    parts = [await offered[choice["source"]].part(house, org_id, choice) for choice in sources]
+        settled = {"preset": choice.preset, "sources": sources}
+        await chosen.settle(house.pool, claimed, settled)
+    parts = [await offered[one["source"]].part(house, org_id, one) for one in sources]
     return Plan(parts, Budget(allowance))
 
 
-async def _chosen(house: House, org_id: UUID) -> Chosen:
+async def _choice(house: House, org_id: UUID) -> Chosen:
     async with tenancy.org_transaction(house.pool, org_id) as connection:
-        chosen = await collections.chosen(connection, org_id)
-    if chosen is None or chosen.disabled_at is not None:
+        choice = await chosen.look(connection, org_id)
+    if choice is None or choice.disabled_at is not None:
         raise OrgDisabled("the organisation is disabled")
-    return chosen
+    return choice
 
 
-def _sound(chosen: Chosen, offered: Mapping[str, Offer]) -> Sequence[dict[str, Any]]:
-    if chosen.sources is None:
+def _sound(choice: Chosen, offered: Mapping[str, Offer]) -> Sequence[dict[str, Any]]:
+    if choice.sources is None:
         raise BadPreset("no preset is chosen: PATCH /collection/schedule with a preset_id")
-    faults = offers.check(chosen.sources, offered)
+    faults = offers.check(choice.sources, offered)
     if faults:
         told = "; ".join(f"{field}: {what}" for field, what in faults[:_FAULTS_TOLD])
-        raise BadPreset(f"preset {chosen.preset!r}: {told}")
-    return chosen.sources
+        raise BadPreset(f"preset {choice.preset!r}: {told}")
+    return choice.sources
 
 
 async def _allowed(house: House, claimed: Claimed, org_id: UUID, allowance: Allowance) -> None:
     since = house.clock() - DAY
-    before = await collections.runs_since(house.pool, org_id, since, besides=claimed.run_id)
+    before = await chosen.runs_since(house.pool, org_id, since, besides=claimed.run_id)
     _within(allowance, "runs_per_day", before + 1)
 
 

@@ -20,6 +20,7 @@ from workers.job import Job, Params, Part
 from workers.shelves import reader, shelved
 
 MOST_ENTITIES = 50  # of one source of a preset
+NEVER_ASKED = Limits(rate=1, burst=1, concurrency=1)
 
 Fault = tuple[str, str]  # the field, and what is wrong with it
 Open = Callable[[House, UUID, Any], Awaitable[Source]]
@@ -67,7 +68,7 @@ class Closed:
 
     name: str
     why: Failure
-    limits: Limits = Limits(rate=1, burst=1, concurrency=1)  # it is never asked
+    limits: Limits = NEVER_ASKED
 
     def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
         """Raises what stood in the way."""

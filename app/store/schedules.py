@@ -69,12 +69,12 @@ class Verdict:
 
 
 # A disabled organisation has no enabled schedule, whatever it chose.
-_ENABLED = (
+ENABLED = (
     "enabled AND NOT EXISTS (SELECT FROM organizations o"
     " WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL) AS enabled"
 )
 COLUMNS = (
-    f"id, key, job, spec, policies, params, version, effective_from, {_ENABLED},"
+    f"id, key, job, spec, policies, params, version, effective_from, {ENABLED},"
     " paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at"
 )
 

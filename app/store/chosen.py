@@ -1,4 +1,4 @@
-"""What a collection runs on and how it has run: its organisation, its preset, its runs."""
+"""What a collection's run goes by: what its organisation has chosen, and how much it has had."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,15 +24,6 @@ class Chosen:
     sources: list[dict[str, Any]] | None
 
 
-@dataclass(frozen=True, slots=True)
-class LastRun:
-    """The newest run of a schedule; `at` is when it began, or was queued if it has not."""
-
-    run_id: UUID
-    at: datetime
-    status: str
-
-
 CHOSEN = """
 SELECT o.limits, o.disabled_at, p.name AS preset, p.sources
 FROM organizations o
@@ -49,11 +40,6 @@ WHERE org_id = $1 AND created_at >= $2 AND execution_id IS DISTINCT FROM $3
        OR EXISTS (SELECT FROM run_sources s WHERE s.execution_id = r.execution_id))
 """
 
-LAST = """
-SELECT execution_id, coalesce(started_at, queued_at), status FROM runs
-WHERE schedule_id = $1 ORDER BY created_at DESC LIMIT 1
-"""
-
 SETTLE = """
 UPDATE runs SET params = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
@@ -61,7 +47,7 @@ UPDATE runs SET params = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND sta
 OPEN = "SELECT execution_id FROM runs WHERE org_id = $1 AND status IN ('queued', 'running')"
 
 
-async def chosen(connection: Pool | Connection, org_id: UUID) -> Chosen | None:
+async def look(connection: Pool | Connection, org_id: UUID) -> Chosen | None:
     """What the organisation collects; None if there is no such organisation."""
     row = await connection.fetchrow(CHOSEN, org_id)
     return None if row is None else Chosen(*row)
@@ -72,12 +58,6 @@ async def runs_since(
 ) -> int:
     """How many runs an organisation has had since then, not counting those that were refused."""
     return await connection.fetchval(COUNT, org_id, since, besides)
-
-
-async def last_run(connection: Pool | Connection, schedule_id: int) -> LastRun | None:
-    """The newest run of a schedule, whatever became of it."""
-    row = await connection.fetchrow(LAST, schedule_id)
-    return None if row is None else LastRun(*row)
 
 
 async def settle(connection: Pool | Connection, claimed: Claimed, params: dict[str, Any]) -> None:
