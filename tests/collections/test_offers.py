@@ -11,41 +11,41 @@ from workers import odds, offers, shelves
 ALL = (*PLATFORMS, "asknews_news", "asknews_stories")
 
 
+FAULTS: list[tuple[list[dict[str, Any]], str, str]] = [
+    ([], "sources", "at least one"),
+    ([{}], "sources.0.source", "unknown source None"),
+    ([{"source": 7}], "sources.0.source", "unknown source 7"),
+    ([{"source": ["bet9ja"]}], "sources.0.source", "known: sportybet, betpawa"),
+    ([{"source": "bet9ja"}, {"source": "bet9ja"}], "sources.1.source", "chosen twice"),
+    ([{"source": "bet9ja", "parms": {}}], "sources.0.parms", "no part of a source"),
+    ([{"source": "bet9ja", "params": {"x": 1}}], "sources.0.params.x", "not permitted"),
+    ([{"source": "bet9ja", "params": 3}], "sources.0.params", "dictionary"),
+    ([{"source": "bet9ja", "params": []}], "sources.0.params", "dictionary"),
+    (
+        [{"source": "asknews_news", "params": {"entities": []}}],
+        "sources.0.params.entities",
+        "at least one",
+    ),
+    (
+        [{"source": "asknews_news", "params": {"entities": ["x"] * 51}}],
+        "sources.0.params.entities",
+        "at most 50",
+    ),
+    (
+        [{"source": "asknews_stories", "params": {"entities": ["x" * 201]}}],
+        "sources.0.params.entities",
+        "200 characters",
+    ),
+]
+
+
 def test_every_built_in_source_can_be_chosen_without_parameters() -> None:
     assert tuple(offers.SOURCES) == ALL
     assert offers.check([{"source": name} for name in ALL]) == []
     assert offers.check([{"source": name, "params": {}} for name in ALL]) == []
 
 
-@pytest.mark.parametrize(
-    ("sources", "field", "told"),
-    [
-        ([], "sources", "at least one"),
-        ([{}], "sources.0.source", "unknown source None"),
-        ([{"source": 7}], "sources.0.source", "unknown source 7"),
-        ([{"source": ["bet9ja"]}], "sources.0.source", "known: sportybet, betpawa"),
-        ([{"source": "bet9ja"}, {"source": "bet9ja"}], "sources.1.source", "chosen twice"),
-        ([{"source": "bet9ja", "parms": {}}], "sources.0.parms", "no part of a source"),
-        ([{"source": "bet9ja", "params": {"x": 1}}], "sources.0.params.x", "not permitted"),
-        ([{"source": "bet9ja", "params": 3}], "sources.0.params", "dictionary"),
-        ([{"source": "bet9ja", "params": []}], "sources.0.params", "dictionary"),
-        (
-            [{"source": "asknews_news", "params": {"entities": []}}],
-            "sources.0.params.entities",
-            "at least one",
-        ),
-        (
-            [{"source": "asknews_news", "params": {"entities": ["x"] * 51}}],
-            "sources.0.params.entities",
-            "at most 50",
-        ),
-        (
-            [{"source": "asknews_stories", "params": {"entities": ["x" * 201]}}],
-            "sources.0.params.entities",
-            "200 characters",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("sources", "field", "told"), FAULTS)
 def test_a_fault_is_named_with_its_field(
     sources: list[dict[str, Any]], field: str, told: str
 ) -> None:
