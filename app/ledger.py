@@ -41,6 +41,7 @@ class Declared:
     schedule: Schedule
     policies: Policies
     enabled: bool = True
+    org_id: UUID | None = None
 
 
 async def ring(pool: Pool, key: str, now: datetime) -> list[Queued]:
@@ -62,7 +63,7 @@ async def ring(pool: Pool, key: str, now: datetime) -> list[Queued]:
 async def _decide(
     connection: Connection, state: ScheduleState, now: datetime, queued: list[Queued]
 ) -> bool:
-    if state.due_at is not None and state.due_at > now:
+    if state.retired_at is not None or (state.due_at is not None and state.due_at > now):
         return True
     policies = Policies.from_spec(state.policies)
     schedule = policies.spread(Schedule.from_spec(state.spec, name=state.key))
@@ -128,25 +129,73 @@ async def register(pool: Pool, declared: Sequence[Declared], now: datetime) -> l
 
 async def edit(pool: Pool, wanted: Declared, now: datetime) -> list[Queued]:
     """Create the schedule or bring it to `wanted`; returns runs that were due before the edit."""
-    queued: list[Queued] = []
     async with pool.acquire() as connection, connection.transaction():
+        return await edit_in(connection, wanted, now)
+
+
+async def edit_in(connection: Connection, wanted: Declared, now: datetime) -> list[Queued]:
+    """As `edit`, within the caller's transaction; a retired schedule lives again."""
+    queued: list[Queued] = []
+    state = await schedules.lock(connection, wanted.key)
+    if state is None:
+        await registry.create(connection, _wording(wanted, now))
+        # Another worker may have been quicker, with another wording.
         state = await schedules.lock(connection, wanted.key)
-        if state is None:
-            await registry.create(connection, _wording(wanted, now))
-            # Another worker may have been quicker, with another wording.
-            state = await schedules.lock(connection, wanted.key)
-        if state is None:
-            return queued
-        while not await _decide(connection, state, now, queued):
-            state = await schedules.lock(connection, wanted.key) or state
-        state = await schedules.lock(connection, wanted.key) or state
-        if (state.spec, state.policies, state.enabled) != (
-            wanted.schedule.to_spec(),
-            wanted.policies.to_spec(),
-            wanted.enabled,
-        ):
-            await _replace(connection, state, wanted, max(now, state.evaluated_through))
+    if state is None:
+        return queued
+    state = await _decide_all(connection, state, now, queued)
+    since = max(now, state.evaluated_through)
+    if state.retired_at is not None:
+        await _revive(connection, state, wanted, since)
+    elif (state.spec, state.policies, state.enabled) != (
+        wanted.schedule.to_spec(),
+        wanted.policies.to_spec(),
+        wanted.enabled,
+    ):
+        await _replace(connection, state, wanted, since)
     return queued
+
+
+async def _decide_all(
+    connection: Connection, state: ScheduleState, now: datetime, queued: list[Queued]
+) -> ScheduleState:
+    while not await _decide(connection, state, now, queued):
+        state = await schedules.lock(connection, state.key) or state
+    return await schedules.lock(connection, state.key) or state
+
+
+async def retire_in(connection: Connection, key: str, now: datetime) -> list[Queued]:
+    """End a schedule within the caller's transaction; what it has announced is superseded.
+
+    Returns runs that were due before. Raises UnknownJob if there is no such schedule, or no more.
+    """
+    queued: list[Queued] = []
+    state = await schedules.lock(connection, key)
+    if state is None or state.retired_at is not None:
+        raise UnknownJob(f"there is no schedule {key!r}")
+    state = await _decide_all(connection, state, now, queued)
+    old = Schedule.from_spec(state.spec, name=state.key)
+    answers_until = max(now, old.next(state.evaluated_through))
+    superseded = tuple(old.ticks(state.evaluated_through, answers_until))
+    await registry.retire(connection, state, superseded, answers_until, now)
+    _log.info("schedule.retired", schedule=key, version=state.version)
+    return queued
+
+
+async def _revive(
+    connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
+) -> None:
+    taken_up = await _named_again(connection, state, wanted, since)
+    await registry.reopen(connection, state, _wording(wanted, since))
+    await registry.take_up(connection, state.id, taken_up)
+    _log.info("schedule.revived", schedule=state.key, version=state.version + 1)
+
+
+async def _named_again(
+    connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
+) -> list[datetime]:
+    ahead = await registry.superseded_ahead(connection, state.id, since)
+    return [instant for instant in ahead if _names(wanted.schedule, instant)]
 
 
 async def _replace(
@@ -162,11 +211,7 @@ async def _replace(
     # The old wording had announced its next tick: it answers for it, unless the new one names it.
     still_named = announced <= since or _names(wanted.schedule, announced)
     answers_until = since if still_named else announced
-    taken_up = [
-        instant
-        for instant in await registry.superseded_ahead(connection, state.id, since)
-        if _names(wanted.schedule, instant)
-    ]
+    taken_up = await _named_again(connection, state, wanted, since)
     await registry.take_up(connection, state.id, taken_up)
     superseded = tuple(old.ticks(state.evaluated_through, answers_until))
     await registry.supersede(connection, state, wording, superseded, answers_until)
@@ -199,6 +244,7 @@ def _wording(wanted: Declared, since: datetime) -> registry.Wording:
         since=since,
         next_tick_at=upcoming,
         due_at=schedule.starts_at(upcoming),
+        org_id=wanted.org_id,
     )
 
 
@@ -207,7 +253,8 @@ async def pause(pool: Pool, key: str, now: datetime, *, by: str, note: str) -> l
 
     Returns runs that were due before. Raises UnknownJob if there is no such schedule.
     """
-    return await _turn(pool, key, now, registry.Pause(now, by, note))
+    async with pool.acquire() as connection, connection.transaction():
+        return await pause_in(connection, key, registry.Pause(now, by, note))
 
 
 async def resume(pool: Pool, key: str, now: datetime) -> list[Queued]:
@@ -215,18 +262,28 @@ async def resume(pool: Pool, key: str, now: datetime) -> list[Queued]:
 
     Returns no runs but those that were due. Raises UnknownJob if there is no such schedule.
     """
-    return await _turn(pool, key, now, None)
-
-
-async def _turn(pool: Pool, key: str, now: datetime, pause_: registry.Pause | None) -> list[Queued]:
-    queued: list[Queued] = []
     async with pool.acquire() as connection, connection.transaction():
-        complete = False
-        while not complete:
-            state = await schedules.lock(connection, key)
-            if state is None:
-                raise UnknownJob(f"there is no schedule {key!r}")
-            complete = await _decide(connection, state, now, queued)
-        await registry.set_pause(connection, key, pause_)
+        return await resume_in(connection, key, now)
+
+
+async def pause_in(connection: Connection, key: str, pause_: registry.Pause) -> list[Queued]:
+    """As `pause`, within the caller's transaction."""
+    return await _turn(connection, key, pause_.at, pause_)
+
+
+async def resume_in(connection: Connection, key: str, now: datetime) -> list[Queued]:
+    """As `resume`, within the caller's transaction."""
+    return await _turn(connection, key, now, None)
+
+
+async def _turn(
+    connection: Connection, key: str, now: datetime, pause_: registry.Pause | None
+) -> list[Queued]:
+    queued: list[Queued] = []
+    state = await schedules.lock(connection, key)
+    if state is None:
+        raise UnknownJob(f"there is no schedule {key!r}")
+    await _decide_all(connection, state, now, queued)
+    await registry.set_pause(connection, key, pause_)
     _log.info("schedule.paused" if pause_ else "schedule.resumed", schedule=key)
     return queued

@@ -73,8 +73,9 @@ class Ending:
 
 REQUEST = """
 INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
-                  max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
-VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}')
+                  max_attempts, timeout_seconds, lease_epoch, queued_at, stats,
+                  schedule_id, org_id)
+VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}', $8, $9)
 ON CONFLICT (execution_id) DO NOTHING
 """
 
@@ -251,7 +252,7 @@ FROM runs r ORDER BY r.created_at DESC LIMIT $1
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A run that somebody asked for by hand."""
+    """A run that somebody asked for by hand; `schedule_id` and `org_id` if it is a collection's."""
 
     run_id: UUID
     job: str
@@ -259,6 +260,8 @@ class Wanted:
     requested_by: str
     max_attempts: int
     timeout: float
+    schedule_id: int | None = None
+    org_id: UUID | None = None
 
 
 async def request(pool: Pool | Connection, wanted: Wanted, now: datetime) -> None:
@@ -272,6 +275,8 @@ async def request(pool: Pool | Connection, wanted: Wanted, now: datetime) -> Non
         wanted.max_attempts,
         wanted.timeout,
         now,
+        wanted.schedule_id,
+        wanted.org_id,
     )
 
 

@@ -31,6 +31,7 @@ class ScheduleState:
     evaluated_through: datetime
     next_tick_at: datetime | None
     due_at: datetime | None
+    retired_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ ENABLED = (
 )
 COLUMNS = (
     f"id, key, job, spec, policies, params, version, effective_from, {ENABLED},"
-    " paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at"
+    " paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at"
 )
 
 # One row lock per schedule: two workers ringing the same tick decide it one after the other.
