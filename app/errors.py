@@ -10,6 +10,10 @@ RollcallError
 ├── OverLimit             an organisation wants more than it may have; names the limit
 ├── BadPreset             a collection's preset cannot be run: none, empty, or a source of it is odd
 ├── OrgDisabled           a collection's run whose organisation was shut out meanwhile
+├── NotThere              the organisation has nothing of that id
+├── Conflicting           it does not go with how things stand; carries the run in its way
+├── Outdated              another editor was quicker
+├── Unsuitable            a value is understood and cannot be taken; carries its field
 ├── ServersUnavailable    the private Postgres or Redis cannot be started
 ├── Fenced                the attempt's lease is gone: neither rows nor outcome are accepted
 └── Failure               a page could not be had or read; carries what to do about it
@@ -29,6 +33,7 @@ RollcallError
 """
 
 from typing import ClassVar
+from uuid import UUID
 
 from app.words import FailureKind
 
@@ -74,6 +79,30 @@ class BadPreset(RollcallError):
 
 class OrgDisabled(RollcallError):
     """The organisation whose run it is was shut out meanwhile."""
+
+
+class NotThere(RollcallError):
+    """The organisation has nothing of that id. Whether another has, is not said."""
+
+
+class Conflicting(RollcallError):
+    """What is asked for does not go with how things stand. `run_id`: the run in its way."""
+
+    def __init__(self, message: str, run_id: UUID | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class Outdated(RollcallError):
+    """Another editor was quicker: what was edited is not what there is."""
+
+
+class Unsuitable(RollcallError):
+    """A value is understood but cannot be taken. `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class ServersUnavailable(RollcallError):

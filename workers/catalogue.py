@@ -1,11 +1,16 @@
 """Every job there is, by name."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
 from app.config import Config
 from app.errors import UnknownJob
 from app.fetch.auth import Login
 from app.ledger import Declared
 from app.messages import Limits
-from workers import collection, news, odds, stories
+from app.store.db import Connection
+from workers import collection, news, odds, offers, stories
 from workers.job import Job
 
 JOBS: tuple[Job, ...] = (odds.JOB, news.JOB, stories.JOB)
@@ -23,6 +28,14 @@ def find(name: str) -> Job:
         if job.name == name:
             return job
     raise UnknownJob(f"there is no job {name!r}; known: {', '.join(job.name for job in JOBS)}")
+
+
+async def check_sources(
+    connection: Connection, org_id: UUID, sources: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
+    """What is wrong with the sources of an organisation's preset: fields, and why."""
+    del connection, org_id
+    return offers.check(sources)
 
 
 def limits(config: Config) -> dict[str, Limits]:

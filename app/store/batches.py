@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app.scheduling.policy import Open
 from app.store.db import Connection, Pool
-from app.store.schedules import TickWrite, Verdict
+from app.store.schedules import ENABLED, TickWrite, Verdict
 from app.words import RunStatus
 
 
@@ -64,7 +64,7 @@ KEYS = f"SELECT key || ' ' || version, key {_DUE} ORDER BY due_at LIMIT $4"
 
 # SKIP LOCKED: two workers at once share what is due instead of waiting for each other.
 LOCK = f"""
-SELECT id, key, job, spec::text, policies::text, version, enabled, paused_at, evaluated_through
+SELECT id, key, job, spec::text, policies::text, version, {ENABLED}, paused_at, evaluated_through
 {_DUE} ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
 """
 
