@@ -25,7 +25,7 @@ from app.store.schedules import Verdict
 from app.verdicts import MOST_ALIKE, first_due, verdict
 from app.words import TickOutcome, TickReason
 
-SLICE = 0.008  # seconds of deciding after which others get their turn
+SLICE = 0.002  # seconds of deciding after which others get their turn
 MANY = 200  # due ticks of one schedule; more are decided in a thread
 
 _log = log.logger(__name__)

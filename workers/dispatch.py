@@ -12,6 +12,7 @@ from app.store import batches as store
 from app.store import schedules
 from app.store.batches import Due
 from app.store.db import AWAY
+from app.store.runs import Page
 from workers.ring import HEAD_START, known_jobs, tell
 from workers.together import together
 
@@ -25,10 +26,14 @@ _log = log.logger(__name__)
 
 @dataclass(slots=True)
 class Turn:
-    """What one process knows of its own dispatching."""
+    """What one process remembers from one second to the next; arq gives each alarm a new `ctx`.
+
+    `page`: how far its last sweep looked through the runs that wait in line.
+    """
 
     busy: bool = False
     aside: dict[str, float] = field(default_factory=dict[str, float])  # mark, until when
+    page: Page | None = None
 
     def put_aside(self, marks: list[str]) -> None:
         """What cannot be decided must not be found again ahead of all others."""
@@ -50,7 +55,7 @@ async def decide(ctx: dict[str, Any], seconds: float) -> None:
     """Decide what is due: the built-in schedules, then for `seconds` at most the organisations'."""
     house = ctx_house(ctx)
     await _built_in(house, ctx)
-    turn = _turn(ctx)
+    turn = turn_of(ctx)
     if turn.busy:  # the last second's goes on, and nothing is gained by two
         return
     turn.busy = True
@@ -61,8 +66,9 @@ async def decide(ctx: dict[str, Any], seconds: float) -> None:
         turn.busy = False
 
 
-def _turn(ctx: dict[str, Any]) -> Turn:
-    turn: Turn = ctx.setdefault("dispatch", Turn())
+def turn_of(ctx: dict[str, Any]) -> Turn:
+    """This worker's; `on_startup` has put it there."""
+    turn: Turn = ctx.setdefault("turn", Turn())
     return turn
 
 

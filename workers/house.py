@@ -20,6 +20,7 @@ from app.store import tenancy
 from app.store.db import AWAY
 from app.words import COLLECTION
 from workers import catalogue, ring
+from workers.dispatch import Turn
 from workers.spine import slots
 from workers.sweep import sweep, tell_health
 from workers.tidy import tidy
@@ -51,6 +52,7 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
             heartbeat=lambda: _beat(ctx, house, leases),
             lease_seconds=config.lease_seconds,
             known_jobs=[*(one.job for one in declared), COLLECTION],
+            turn=Turn(),
             # The built-in jobs never wait for an organisation's.
             slots=ctx.get("slots", max(1, config.max_jobs - len(declared))),
         )

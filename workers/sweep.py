@@ -12,7 +12,7 @@ from app.scheduling.schedule import EPOCH, Schedule
 from app.store import runs
 from app.store.runs import Page, Waiting
 from workers import ring
-from workers.dispatch import decide
+from workers.dispatch import decide, turn_of
 
 # A run this young may still be on its way from its transaction to Redis.
 SETTLED = timedelta(seconds=3)
@@ -42,7 +42,8 @@ async def sweep(ctx: dict[str, Any]) -> None:
     house = ctx_house(ctx)
     await take_up(house)
     await tell_again(house, ring.known_jobs(ctx))
-    ctx["swept"] = await tell_line(house, ring.known_jobs(ctx), ctx.get("swept") or START)
+    turn = turn_of(ctx)
+    turn.page = await tell_line(house, ring.known_jobs(ctx), turn.page or START)
     await decide(ctx, DECIDING)
 
 
