@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -79,7 +79,7 @@ class Stage:
         return urlsplit(self.servers.database_url)._replace(path="/dispatch").geturl()
 
     @contextmanager
-    def worker(self, name: str, minutes: float) -> Iterator[None]:
+    def worker(self, name: str, minutes: float) -> Generator[None]:
         """A worker process whose scrape jobs are due every so many minutes."""
         log = self.folder / f"{name}.log"
         with log.open("wb") as words:
@@ -251,9 +251,9 @@ def show(found: Sequence[Figures], idle_ms: float) -> None:
 def plain(found: Sequence[Figures], idle_ms: float) -> dict[str, object]:
     """The figures under the names that stay comparable; those of one worker, then of each count."""
     names = ("due", "workers", "seconds", "duplicates")
-    first = {name: value for name, value in asdict(found[0]).items() if name in names}
     each = [asdict(one) for one in found]
-    return first | {"idle_db_ms_per_s": round(idle_ms, 2), "each": each}
+    first: dict[str, object] = {name: each[0][name] for name in names}
+    return {**first, "idle_db_ms_per_s": round(idle_ms, 2), "each": each}
 
 
 def main() -> None:

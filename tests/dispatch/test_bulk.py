@@ -129,13 +129,20 @@ RULES = st.sampled_from(
         Schedule.every(1, anchor=NOON),
     ]
 )
-POLICIES = st.builds(
-    lambda grace, coalesce, overlap, jitter: Policies(
+
+
+def policies(grace: int, coalesce: Coalesce, overlap: Overlap, jitter: int) -> Policies:
+    """Policies that do not contradict each other."""
+    return Policies(
         misfire_grace=timedelta(seconds=grace),
         coalesce=coalesce,
         overlap=overlap if coalesce is not Coalesce.ALL else Overlap.QUEUE_ONE,
         jitter=timedelta(seconds=jitter),
-    ),
+    )
+
+
+POLICIES = st.builds(
+    policies,
     st.sampled_from([20, 300, 3600]),
     st.sampled_from(Coalesce),
     st.sampled_from(Overlap),
