@@ -13,7 +13,7 @@ from app.store import schedules
 from app.store.batches import Due
 from app.store.db import AWAY
 from app.store.runs import Page
-from workers.ring import HEAD_START, known_jobs, tell
+from workers import ring
 from workers.together import together
 
 BATCH = 500
@@ -74,10 +74,10 @@ def turn_of(ctx: dict[str, Any]) -> Turn:
 
 async def _built_in(house: House, ctx: dict[str, Any]) -> None:
     for key in await schedules.due(
-        house.pool, house.clock(), jobs=known_jobs(ctx), head_start=HEAD_START
+        house.pool, house.clock(), jobs=ring.known_jobs(ctx), head_start=ring.HEAD_START
     ):
         try:
-            await tell(house, await ledger.ring(house.pool, key, house.clock()))
+            await ring.tell(house, await ledger.ring(house.pool, key, house.clock()))
         except (RedisError, *AWAY):
             raise
         except Exception:  # noqa: BLE001 - logged with its traceback
@@ -96,9 +96,9 @@ async def _lane(house: House, ctx: dict[str, Any], turn: Turn, end: float) -> No
         batch = await batches.decide_due(house.pool, _due(house, ctx, turn))
         found = batch.found
         turn.put_aside(batch.undecidable)
-        await tell(house, batch.queued)
+        await ring.tell(house, batch.queued)
         await backlog.admit(house.redis)
 
 
 def _due(house: House, ctx: dict[str, Any], turn: Turn) -> Due:
-    return Due(house.clock(), BATCH, known_jobs(ctx), turn.marks())
+    return Due(house.clock(), BATCH, ring.known_jobs(ctx), turn.marks())
