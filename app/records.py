@@ -120,6 +120,7 @@ class Item:
     Text in it is text that Postgres takes: no NUL, no half of a surrogate pair.
     """
 
+    source: str
     key: str
     data: Mapping[str, JSON]
 

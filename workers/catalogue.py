@@ -9,7 +9,7 @@ from app.errors import UnknownJob
 from app.fetch.auth import Login
 from app.ledger import Declared
 from app.messages import Limits
-from app.store.db import Connection
+from app.store.db import Connection, Pool
 from workers import collection, news, odds, offers, stories
 from workers.job import Job
 
@@ -31,11 +31,10 @@ def find(name: str) -> Job:
 
 
 async def check_sources(
-    connection: Connection, org_id: UUID, sources: Sequence[Mapping[str, Any]]
+    connection: Pool | Connection, org_id: UUID, sources: Sequence[Mapping[str, Any]]
 ) -> list[tuple[str, str]]:
     """What is wrong with the sources of an organisation's preset: fields, and why."""
-    del connection, org_id
-    return offers.check(sources)
+    return offers.check(sources, await offers.offered(connection, org_id))
 
 
 def limits(config: Config) -> dict[str, Limits]:

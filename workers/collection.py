@@ -11,6 +11,7 @@ from app.resources import House
 from app.runs import Outcome
 from app.store import chosen, tenancy
 from app.store.chosen import Chosen
+from app.store.db import Connection
 from app.store.runs import Claimed
 from app.words import COLLECTION, FailureKind
 from workers import offers, spine
@@ -36,10 +37,11 @@ async def plan(house: House, claimed: Claimed, outcome: Outcome) -> Plan:
     org_id = claimed.org_id
     if org_id is None:
         raise BadPreset("the run belongs to no organisation; POST /collection/run asks for one")
-    choice = await _choice(house, org_id)
+    async with tenancy.org_transaction(house.pool, org_id) as connection:
+        choice = await _choice(connection, org_id)
+        offered = await offers.offered(connection, org_id)
     allowance = Allowance.of(house.config, choice.limits)
     _limit_time(outcome, allowance)
-    offered = await offers.offered(house, org_id)
     sources = claimed.params.get("sources")
     if sources is None:
         sources = _sound(choice, offered)
@@ -51,9 +53,8 @@ async def plan(house: House, claimed: Claimed, outcome: Outcome) -> Plan:
     return Plan(parts, Budget(allowance))
 
 
-async def _choice(house: House, org_id: UUID) -> Chosen:
-    async with tenancy.org_transaction(house.pool, org_id) as connection:
-        choice = await chosen.look(connection, org_id)
+async def _choice(connection: Connection, org_id: UUID) -> Chosen:
+    choice = await chosen.look(connection, org_id)
     if choice is None or choice.disabled_at is not None:
         raise OrgDisabled("the organisation is disabled")
     return choice

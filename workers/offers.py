@@ -14,6 +14,7 @@ from app.records import Record
 from app.resources import House
 from app.sources.asknews import NEWS, STORIES
 from app.sources.base import Source
+from app.store.db import Connection, Pool
 from workers import asknews, news, odds, stories
 from workers.asknews import PollParams
 from workers.job import Job, Params, Part
@@ -119,9 +120,9 @@ SOURCES: Mapping[str, Offer] = {
 """What every organisation may choose."""
 
 
-async def offered(house: House, org_id: UUID) -> Mapping[str, Offer]:
+async def offered(connection: Pool | Connection, org_id: UUID) -> Mapping[str, Offer]:
     """What this organisation may choose. Here its own recipes join in, as `recipe:<name>`."""
-    del house, org_id
+    del connection, org_id
     return SOURCES
 
 

@@ -12,15 +12,15 @@ from app.records import JSON, Article, Item, OddsEvent, Record, Story
 from app.store import items, news
 from app.store.boards import Listing
 from app.store.db import Connection
-from app.store.items import Shelf, Written
+from app.store.items import Written
 from workers.job import Job, Turned
 
 
-def item(job: Job, record: Record) -> Item:
+def item(job: Job, source: str, record: Record) -> Item:
     """A record as an item: its key as the job tells it, its data as JSON; decimals are strings."""
     if isinstance(record, Item):
         return record
-    return Item(job.key(record), _data(record))
+    return Item(source, job.key(record), _data(record))
 
 
 def _data(record: Record) -> dict[str, JSON]:
@@ -49,20 +49,19 @@ def reader(org_id: UUID, source: str) -> str:
 
 def shelved(job: Job, org_id: UUID, source: str) -> Job:
     """The job, but its source's records become items of the organisation, told in one way."""
-    shelf = Shelf(org_id, source)
 
     async def write(
         connection: Connection, records: Sequence[Record], now: datetime, run_id: UUID
     ) -> Written:
-        page = [item(job, record) for record in records]
-        return await items.write(connection, shelf, page, now, run_id)
+        page = [item(job, source, record) for record in records]
+        return await items.write(connection, org_id, source, page, now, run_id)
 
     async def turned(connection: Connection, part: Turned) -> None:
         where = (reader(org_id, source), part.partition)
         await news.move_cursor(connection, where, part.begun, part.run_id)
 
     async def unmoved(connection: Connection, keys: Collection[str], now: datetime) -> None:
-        await items.seen(connection, shelf, keys, now)
+        await items.touch(connection, org_id, source, keys, now)
 
     return replace(
         job,
@@ -72,7 +71,7 @@ def shelved(job: Job, org_id: UUID, source: str) -> Job:
         stats=None,
         turned=turned if job.turned else None,
         unmoved=unmoved,
-        presence=Whole(shelf) if job.presence else None,
+        presence=Whole(org_id) if job.presence else None,
     )
 
 
@@ -84,7 +83,7 @@ class Whole:
     The next run does.
     """
 
-    shelf: Shelf
+    org_id: UUID
     keys: set[str] = field(default_factory=set[str])
     partitions: set[str] = field(default_factory=set[str])
     in_part: bool = False
@@ -109,6 +108,6 @@ class Whole:
         run_id: UUID,
     ) -> None:
         """All partitions were listed."""
-        del platform, run_id
+        del run_id
         if not self.in_part and self.partitions >= set(partitions):
-            await items.listed(connection, self.shelf, self.keys, at)
+            await items.listed(connection, self.org_id, platform, self.keys, at)

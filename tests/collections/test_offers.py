@@ -63,6 +63,6 @@ def test_sources_beyond_the_built_in_can_be_offered() -> None:
 
 
 def test_an_item_is_kept_as_its_source_made_it() -> None:
-    made = Item("a", {"x": 1})
+    made = Item("shop", "a", {"x": 1})
 
-    assert shelves.item(odds.JOB, made) is made
+    assert shelves.item(odds.JOB, "shop", made) is made

@@ -1,5 +1,6 @@
 """Items: written once, changed only when they say something else, missing only from a listing."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,10 +11,10 @@ from app import access
 from app.records import JSON, Item
 from app.store import items, tenancy
 from app.store.db import Pool
-from app.store.items import Shelf, Written
+from app.store.items import Written
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-HOUSE = Shelf(None, "toy")
+HOUSE = None
 
 
 def later(**by: float) -> datetime:
@@ -21,21 +22,28 @@ def later(**by: float) -> datetime:
 
 
 def item(key: str, **data: JSON) -> Item:
-    return Item(key, data)
+    return Item("toy", key, data)
 
 
 async def write(
-    pool: Pool, *page: Item, shelf: Shelf = HOUSE, now: datetime = NOW, run: UUID | None = None
+    pool: Pool,
+    *page: Item,
+    owner: UUID | None = HOUSE,
+    now: datetime = NOW,
+    run: UUID | None = None,
+    source: str = "toy",
 ) -> Written:
     async with pool.acquire() as connection, connection.transaction():
-        return await items.write(connection, shelf, page, now, run or uuid4())
+        return await items.write(connection, owner, source, page, now, run or uuid4())
 
 
-async def rows(pool: Pool, shelf: Shelf = HOUSE) -> dict[str, dict[str, Any]]:
+async def rows(
+    pool: Pool, owner: UUID | None = HOUSE, source: str = "toy"
+) -> dict[str, dict[str, Any]]:
     found = await pool.fetch(
         "SELECT * FROM items WHERE org_id IS NOT DISTINCT FROM $1 AND source = $2 ORDER BY key",
-        shelf.org_id,
-        shelf.source,
+        owner,
+        source,
     )
     return {row["key"]: dict(row) for row in found}
 
@@ -100,20 +108,20 @@ async def test_of_two_items_with_one_key_on_a_page_the_last_counts(pool: Pool) -
 
 async def test_what_a_complete_listing_lacks_is_missing_since_then(pool: Pool) -> None:
     await write(pool, item("a"), item("b"))
-    await write(pool, item("a"), shelf=Shelf(None, "other"))
+    await write(pool, item("a"), source="other")
 
-    gone = await items.listed(pool, HOUSE, ["a"], later(minutes=5))
-    again = await items.listed(pool, HOUSE, ["a"], later(minutes=9))
+    gone = await items.listed(pool, HOUSE, "toy", ["a"], later(minutes=5))
+    again = await items.listed(pool, HOUSE, "toy", ["a"], later(minutes=9))
 
     kept = await rows(pool)
     assert (gone, again) == (1, 0)
     assert (kept["a"]["missing_since"], kept["b"]["missing_since"]) == (None, later(minutes=5))
-    assert (await rows(pool, Shelf(None, "other")))["a"]["missing_since"] is None
+    assert (await rows(pool, source="other"))["a"]["missing_since"] is None
 
 
 async def test_an_item_that_returns_is_missing_no_more_and_has_not_changed(pool: Pool) -> None:
     await write(pool, item("a", x=1))
-    await items.listed(pool, HOUSE, [], later(minutes=5))
+    await items.listed(pool, HOUSE, "toy", [], later(minutes=5))
 
     told = await write(pool, item("a", x=1), now=later(minutes=10))
 
@@ -125,9 +133,9 @@ async def test_an_item_that_returns_is_missing_no_more_and_has_not_changed(pool:
 async def test_an_item_on_an_unchanged_page_is_seen_once_an_hour(pool: Pool) -> None:
     await write(pool, item("a"), item("b"))
 
-    await items.seen(pool, HOUSE, ["a"], later(minutes=30))
+    await items.touch(pool, HOUSE, "toy", ["a"], later(minutes=30))
     soon = (await rows(pool))["a"]["last_seen"]
-    await items.seen(pool, HOUSE, ["a"], later(hours=2))
+    await items.touch(pool, HOUSE, "toy", ["a"], later(hours=2))
 
     kept = await rows(pool)
     assert soon == NOW
@@ -138,22 +146,43 @@ async def test_an_item_on_an_unchanged_page_is_seen_once_an_hour(pool: Pool) -> 
 async def test_an_organisation_writes_its_own_and_leaves_the_same_key_of_others_alone(
     pool: Pool, most: int
 ) -> None:
-    ours = Shelf(await access.create_org(pool, "Ours", NOW), "toy")
-    theirs = Shelf(await access.create_org(pool, "Theirs", NOW), "toy")
+    ours = await access.create_org(pool, "Ours", NOW)
+    theirs = await access.create_org(pool, "Theirs", NOW)
     page = [item(f"k{n}", x=1) for n in range(most)]
-    for shelf in (HOUSE, theirs):
-        await write(pool, *page, shelf=shelf)
-    assert ours.org_id is not None
+    for owner in (HOUSE, theirs):
+        await write(pool, *page, owner=owner)
 
-    async with tenancy.org_transaction(pool, ours.org_id) as connection:
-        told = await items.write(connection, ours, [item("k0", x=9), *page[1:]], NOW, uuid4())
-        gone = await items.listed(connection, ours, ["k0"], later(minutes=1))
+    async with tenancy.org_transaction(pool, ours) as connection:
+        first = [item("k0", x=9), *page[1:]]
+        told = await items.write(connection, ours, "toy", first, NOW, uuid4())
+        gone = await items.listed(connection, ours, "toy", ["k0"], later(minutes=1))
 
     assert (told, gone) == (Written(most, most, 0), most - 1)
     assert (await rows(pool, ours))["k0"]["data"] == {"x": 9}
-    for shelf in (HOUSE, theirs):
-        kept = (await rows(pool, shelf)).values()
+    for owner in (HOUSE, theirs):
+        kept = (await rows(pool, owner)).values()
         assert {(r["data"]["x"], r["missing_since"]) for r in kept} == {(1, None)}
+
+
+@pytest.mark.parametrize("statement", [items.WRITE, items.TOUCH, items.LISTED])
+async def test_behind_row_level_security_an_organisations_items_are_looked_up_in_the_index(
+    pool: Pool, statement: str
+) -> None:
+    ours = await access.create_org(pool, "Ours", NOW)
+    some: list[Any] = [["k"], ["{}"], [b""]]
+    given = [NOW, uuid4(), *some] if statement is items.WRITE else [NOW, ["k"]]
+    await pool.execute(
+        "INSERT INTO items (source, key, content_hash, first_seen, last_seen, changed_at)"
+        " SELECT 'toy', n, '', now(), now(), now() FROM generate_series(1, 20000) AS n"
+    )
+    await pool.execute("ANALYZE items")
+
+    async with tenancy.org_transaction(pool, ours) as connection:
+        await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        sql = "EXPLAIN " + items.worded(statement, ours)
+        plan = "\n".join(row[0] for row in await connection.fetch(sql, ours, "toy", *given))
+
+    assert re.search(r"Index Cond: \(\(?\(?org_id = ", plan), plan
 
 
 async def test_a_run_that_writes_its_page_again_brings_nothing_new(pool: Pool) -> None:
