@@ -98,9 +98,9 @@ RECORD = """
 WITH queued AS (
   INSERT INTO runs (execution_id, job, schedule_id, org_id, scheduled_for, trigger, params, status,
                     attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
-  SELECT r.run_id, $2, $1, s.org_id, r.tick, 'scheduled', $3, 'queued', 1, 0, $4, $5, 0, $6, '{}'
+  SELECT r.run_id, $2, $1, (SELECT org_id FROM schedules WHERE id = $1), r.tick, 'scheduled', $3,
+         'queued', 1, 0, $4, $5, 0, $6, '{}'
   FROM unnest($7::timestamptz[], $10::uuid[]) AS r (tick, run_id)
-  JOIN schedules s ON s.id = $1
   WHERE r.run_id IS NOT NULL
 ), written AS (
   INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason,
