@@ -11,9 +11,9 @@ from app.store.db import Pool
 from tests import inhouse
 from tests.collections import desk
 from tests.collections.desk import Client
-from workers import ring
+from workers import sweep
 
-MINUTE = Schedule.every(60)
+HOURLY = Schedule.every(3600)  # so long that no test runs into the next tick
 
 
 async def ticks(pool: Pool, one: Client) -> list[dict[str, Any]]:
@@ -21,13 +21,18 @@ async def ticks(pool: Pool, one: Client) -> list[dict[str, Any]]:
     return [dict(row) for row in await pool.fetch(sql, one.schedule_id)]
 
 
+def past_a_tick(house: House) -> None:
+    now = house.clock()
+    house.clock.skew += HOURLY.next(now) - now + timedelta(seconds=1)
+
+
 def outcomes(rows: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
     return [(row["outcome"], row["reason"]) for row in rows]
 
 
 async def test_a_scheduled_run_belongs_to_its_schedules_organisation(house: House) -> None:
-    acme = await desk.client(house, schedule=MINUTE)
-    (queued,) = await ledger.ring(house.pool, acme.key, MINUTE.next(house.clock()))
+    acme = await desk.client(house, schedule=HOURLY)
+    (queued,) = await ledger.ring(house.pool, acme.key, HOURLY.next(house.clock()))
 
     run = await acme.run(queued.run_id)
 
@@ -39,11 +44,11 @@ async def test_a_scheduled_run_belongs_to_its_schedules_organisation(house: Hous
 async def test_a_tick_whose_collection_still_runs_is_skipped_and_never_queued(
     house: House,
 ) -> None:
-    acme = await desk.client(house, schedule=MINUTE)
-    first = MINUTE.next(house.clock())
+    acme = await desk.client(house, schedule=HOURLY)
+    first = HOURLY.next(house.clock())
     (under_way,) = await ledger.ring(house.pool, acme.key, first)
 
-    again = await ledger.ring(house.pool, acme.key, MINUTE.next(first))
+    again = await ledger.ring(house.pool, acme.key, HOURLY.next(first))
 
     rows = await ticks(house.pool, acme)
     assert again == []
@@ -52,19 +57,19 @@ async def test_a_tick_whose_collection_still_runs_is_skipped_and_never_queued(
 
 
 async def test_a_run_by_hand_is_in_the_way_of_a_tick_too(house: House) -> None:
-    acme = await desk.client(house, schedule=MINUTE)
+    acme = await desk.client(house, schedule=HOURLY)
     by_hand = await acme.queue()
 
-    await ledger.ring(house.pool, acme.key, MINUTE.next(house.clock()))
+    await ledger.ring(house.pool, acme.key, HOURLY.next(house.clock()))
 
     (row,) = await ticks(house.pool, acme)
     assert (row["reason"], row["blocking_run_id"]) == ("overlap", by_hand)
 
 
 async def test_a_tick_up_to_an_hour_late_still_runs(house: House) -> None:
-    hourly = Schedule.every(10_000)
-    acme = await desk.client(house, schedule=hourly)
-    due = hourly.next(house.clock())
+    seldom = Schedule.every(10_000)
+    acme = await desk.client(house, schedule=seldom)
+    due = seldom.next(house.clock())
 
     queued = await ledger.ring(house.pool, acme.key, due + timedelta(minutes=59))
 
@@ -87,16 +92,16 @@ async def enable(house: House, one: Client) -> None:
 async def test_a_disabled_organisations_ticks_are_skipped_as_disabled_until_it_is_let_in(
     house: House,
 ) -> None:
-    acme = await desk.client(house, schedule=MINUTE)
-    bolt = await desk.client(house, "Bolt", schedule=MINUTE)
-    first = MINUTE.next(house.clock())
+    acme = await desk.client(house, schedule=HOURLY)
+    bolt = await desk.client(house, "Bolt", schedule=HOURLY)
+    first = HOURLY.next(house.clock())
 
     await disable(house, acme)
     none = await ledger.ring(house.pool, acme.key, first)
     others = await ledger.ring(house.pool, bolt.key, first)
-    house.clock.skew += timedelta(minutes=1)
+    past_a_tick(house)
     await enable(house, acme)
-    again = await ledger.ring(house.pool, acme.key, MINUTE.next(MINUTE.next(first)))
+    again = await ledger.ring(house.pool, acme.key, HOURLY.next(HOURLY.next(first)))
 
     assert (none, len(others), len(again)) == ([], 1, 1)
     assert outcomes(await ticks(house.pool, acme))[0] == ("skipped", "disabled")
@@ -106,8 +111,8 @@ async def test_a_disabled_organisations_ticks_are_skipped_as_disabled_until_it_i
 async def test_what_was_due_before_an_organisation_was_disabled_is_not_called_disabled(
     house: House,
 ) -> None:
-    acme = await desk.client(house, schedule=MINUTE)
-    house.clock.skew += timedelta(seconds=61)
+    acme = await desk.client(house, schedule=HOURLY)
+    past_a_tick(house)
 
     await disable(house, acme)
 
@@ -120,12 +125,12 @@ async def test_what_was_due_before_an_organisation_was_disabled_is_not_called_di
 async def test_a_schedule_that_its_organisation_switched_off_stays_off_when_it_is_let_in(
     house: House,
 ) -> None:
-    acme = await desk.client(house, schedule=MINUTE)
+    acme = await desk.client(house, schedule=HOURLY)
     await house.pool.execute("UPDATE schedules SET enabled = false")
 
     await disable(house, acme)
     await enable(house, acme)
-    queued = await ledger.ring(house.pool, acme.key, MINUTE.next(house.clock()))
+    queued = await ledger.ring(house.pool, acme.key, HOURLY.next(house.clock()))
 
     assert queued == []
     assert outcomes(await ticks(house.pool, acme)) == [("skipped", "disabled")]
@@ -144,14 +149,16 @@ async def test_a_run_that_starts_after_its_organisation_was_disabled_asks_nobody
     assert run["sources"] == {}
 
 
-async def test_dispatch_decides_a_due_collection_and_tells_the_queue(house: House) -> None:
-    every_second = Schedule.every(1)
-    acme = await desk.client(house, schedule=every_second)
-    house.clock.skew += timedelta(seconds=3)
+async def test_what_is_due_of_many_is_decided_by_a_sweep_and_of_the_disabled_called_so(
+    house: House,
+) -> None:
+    acme = await desk.client(house, schedule=HOURLY)
+    bolt = await desk.client(house, "Bolt", schedule=HOURLY)
+    await disable(house, bolt)
+    past_a_tick(house)
 
-    await ring.dispatch({"house": house, "known_jobs": ["collection"]})
+    await sweep.sweep({"house": house, "known_jobs": ["collection"]})
 
-    rows = await ticks(house.pool, acme)
-    assert rows
-    assert rows[-1]["outcome"] == "ran"
-    assert (await inhouse.run_row(house.pool, rows[-1]["run_id"]))["job"] == "collection"
+    (ours,), (theirs,) = await ticks(house.pool, acme), await ticks(house.pool, bolt)
+    assert (await inhouse.run_row(house.pool, ours["run_id"]))["job"] == "collection"
+    assert (theirs["outcome"], theirs["reason"]) == ("skipped", "disabled")
