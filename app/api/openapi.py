@@ -86,10 +86,10 @@ def _in_query(endpoint: Endpoint) -> list[Json]:
 
 def _not_null(schema: Json) -> Json:
     # A query has no null: what is not said is left away.
-    said = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
-    plain = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
-    kept = {"default": schema["default"]} if schema.get("default") is not None else {}
-    return (said[0] if len(said) == 1 else {}) | plain | kept
+    plain: Json = {key: value for key, value in schema.items() if key != "anyOf"}
+    for one in schema.get("anyOf", ()):
+        plain |= one if one != {"type": "null"} else {}
+    return {key: value for key, value in plain.items() if (key, value) != ("default", None)}
 
 
 def _in_headers(endpoint: Endpoint) -> list[Json]:
@@ -149,20 +149,15 @@ def _title(model: type[BaseModel]) -> str:
 
 
 def _schemas(endpoints: Iterable[Endpoint]) -> Json:
-    taken: list[tuple[type[BaseModel], Mode]] = [
-        (one.body, "validation") for one in endpoints if one.body is not None
-    ]
-    given: list[tuple[type[BaseModel], Mode]] = [
-        (one.answer, "serialization") for one in endpoints if one.answer is not None
-    ]
-    queries: list[tuple[type[BaseModel], Mode]] = [
-        (one.query, "validation") for one in endpoints if one.query is not None
-    ]
-    models = list(dict.fromkeys([*taken, *given, *queries, (ProblemBody, "serialization")]))
-    _, schema = models_json_schema(models, ref_template=REF)
+    models: dict[tuple[type[BaseModel], Mode], None] = {(ProblemBody, "serialization"): None}
+    for endpoint in endpoints:
+        for model in filter(None, (endpoint.body, endpoint.query)):
+            models[model, "validation"] = None
+        if endpoint.answer is not None:
+            models[endpoint.answer, "serialization"] = None
+    _, schema = models_json_schema(list(models), ref_template=REF)
     defined: Json = schema["$defs"]
-    asked = {_title(model) for model, _ in queries}
-    return {str(one.get("title", name)): one for name, one in defined.items() if name not in asked}
+    return {str(one.get("title", name)): one for name, one in defined.items()}
 
 
 DOCUMENT = json.dumps(document(), indent=1).encode()

@@ -301,7 +301,7 @@ class Chosen(Wanted):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
-Sources = Annotated[list[Chosen], Field(min_length=1, max_length=1000)]
+Sources = Annotated[list[Chosen], Field(min_length=1, max_length=200)]
 
 
 class PresetWanted(Wanted):
