@@ -1,5 +1,6 @@
 """Who may come in: tokens, what they allow, and how often one may be wrong."""
 
+from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
 
@@ -20,21 +21,23 @@ NOT_VALID = "a valid token is needed: Authorization: Bearer rc_…"
 
 async def let_in(desk: Desk, request: Request, needed: Scope) -> tuple[Principal, datetime]:
     """Who asks, and when. Raises Problem: 401, 429, 503 or 403, in this order."""
-    presented = _presented(request)
-    try:
-        if access.SHAPE.fullmatch(presented) is None:  # the database need not be asked
-            raise Unauthorized(NOT_VALID)
-        now = await desk.now(desk.pool)
-        who = await access.authenticate(desk.pool, presented, now)
-    except Unauthorized:
-        await _count(desk, request)
-        raise Unauthorized(NOT_VALID) from None
+    who, now = await _recognised(desk, request)
     if not await desk.keeps_apart():
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, BYPASSED, headers=RETRY_AFTER)
     if not who.scope.allows(needed):
         detail = f"this needs a token of scope {needed.value}; this one has {who.scope.value}"
         raise Problem(HTTPStatus.FORBIDDEN, detail)
     return who, now
+
+
+async def _recognised(desk: Desk, request: Request) -> tuple[Principal, datetime]:
+    presented = _presented(request)
+    if access.SHAPE.fullmatch(presented):  # else the database need not be asked
+        now = await desk.now(desk.pool)
+        with suppress(Unauthorized):
+            return await access.authenticate(desk.pool, presented, now), now
+    await _count(desk, request)
+    raise Unauthorized(NOT_VALID)
 
 
 def _presented(request: Request) -> str:

@@ -1,6 +1,7 @@
 """The way of a request: who asks, what is asked, the deed, the answer; and every refusal."""
 
 import asyncio
+import re
 from http import HTTPStatus
 from itertools import groupby
 
@@ -34,7 +35,10 @@ def routes() -> list[BaseRoute]:
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
     api.router.redirect_slashes = False
-    return [Mount(PREFIX, api), Route("/openapi.json", _document)]
+    mount = Mount(PREFIX, api)
+    # Starlette's own pattern stops at a line break, and the answer would not be one of ours.
+    mount.path_regex = re.compile(rf"^{PREFIX}/(?P<path>.*)$", re.DOTALL)
+    return [mount, Route("/openapi.json", _document)]
 
 
 def _route(path: str, endpoints: list[Endpoint]) -> Route:

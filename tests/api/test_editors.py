@@ -156,7 +156,7 @@ async def test_two_editors_lose_nothing_and_save_nothing_by_halves(
         unsound = [one for one in await proof.verify(pool, clock()) if not one.sound]
         assert unsound == []
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(drawn=rounds)
     def explore(drawn: Sequence[tuple[Try, Try, int]]) -> None:
         clock.now = SettableClock().now
