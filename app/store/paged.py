@@ -21,8 +21,8 @@ SELECT {RUN} FROM runs
 WHERE org_id = $1
   AND ($3::text IS NULL OR status = $3)
   AND ($4::timestamptz IS NULL OR created_at >= $4)
-  AND ($5::timestamptz IS NULL
-       OR (created_at <= $5 AND (created_at < $5 OR execution_id > $6::uuid)))
+  AND created_at <= coalesce($5::timestamptz, 'infinity')
+  AND (created_at < coalesce($5, 'infinity') OR execution_id > $6::uuid)
 ORDER BY created_at DESC, execution_id LIMIT $2
 """  # noqa: S608 - our own columns
 ONE_RUN = f"SELECT {RUN} FROM runs WHERE org_id = $1 AND execution_id = $2"  # noqa: S608 - our own columns
@@ -39,7 +39,7 @@ WHERE org_id = $1
   AND ($3::text IS NULL OR source = $3)
   AND ($4::timestamptz IS NULL OR changed_at >= $4)
   AND ($5::boolean IS NULL OR (missing_since IS NOT NULL) = $5)
-  AND ($6::timestamptz IS NULL OR (changed_at, id) < ($6, $7::bigint))
+  AND (changed_at, id) < (coalesce($6::timestamptz, 'infinity'), coalesce($7::bigint, 0))
 ORDER BY changed_at DESC, id DESC LIMIT $2
 """
 EDITS = """
