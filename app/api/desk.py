@@ -12,11 +12,12 @@ from arq.connections import ArqRedis
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
-from app import log
+from app import backlog, log
 from app.access import Principal
+from app.backlog import Waiter
 from app.config import Config
 from app.ledger import Queued
-from app.queue import enqueue_many, redis_pool
+from app.queue import redis_pool
 from app.store import beats, tenancy
 from app.store.db import AWAY, HOUSE, Connection, Pool, speak_json
 
@@ -52,11 +53,14 @@ class Desk:
 
     async def tell(self, queued: Iterable[Queued]) -> None:
         """Tell Redis of queued runs. What it does not hear, a worker's sweep tells it again."""
-        wanted = [(run.job, [str(run.run_id)], f"run:{run.run_id}:{run.attempt}") for run in queued]
+        wanted = [
+            Waiter(run.job, [str(run.run_id)], f"run:{run.run_id}:{run.attempt}") for run in queued
+        ]
         if not wanted:
             return
         try:
-            await enqueue_many(self.redis, wanted)
+            await backlog.put(self.redis, wanted)
+            await backlog.admit(self.redis)
         except (RedisError, OSError) as error:
             _log.warning("collection.untold", runs=len(wanted), error=repr(error))
 
