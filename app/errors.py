@@ -8,6 +8,7 @@ RollcallError
 ├── UnknownOrg            no organisation of that name, or two of one
 ├── Unauthorized          a token that lets nobody in; never says why
 ├── OverLimit             an organisation wants more than it may have; names the limit
+├── BadRecipe             a recipe has faults; carries where each is and how to mend it
 ├── ServersUnavailable    the private Postgres or Redis cannot be started
 ├── Fenced                the attempt's lease is gone: neither rows nor outcome are accepted
 └── Failure               a page could not be had or read; carries what to do about it
@@ -22,9 +23,11 @@ RollcallError
     ├── TooLarge          the answer is bigger than we read
     ├── Unsafe            the address is one we must not visit
     ├── LocalNetwork      our own network is down; nobody else's fault
+    ├── Expression        a recipe's expression cost more than it may
     └── Incomplete        fewer records than the site said there are
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from app.words import FailureKind
@@ -63,6 +66,14 @@ class Unauthorized(RollcallError):
 
 class OverLimit(RollcallError):
     """An organisation wants more than it may have. The message names the limit and its value."""
+
+
+class BadRecipe(RollcallError):
+    """A recipe has faults. `faults`: each with its line, its key, what is wrong, and the mend."""
+
+    def __init__(self, faults: Sequence[object]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
 
 
 class ServersUnavailable(RollcallError):
@@ -169,6 +180,12 @@ class LocalNetwork(Failure):
     """Our own network is down; nobody else's fault."""
 
     kind = FailureKind.LOCAL_NETWORK
+
+
+class Expression(Failure):
+    """A recipe's expression took more time, memory or room than it may."""
+
+    kind = FailureKind.EXPRESSION
 
 
 class Incomplete(Failure):

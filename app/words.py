@@ -115,6 +115,7 @@ class FailureKind(StrEnum):
     TOO_LARGE = "too_large"
     UNSAFE = "unsafe"
     LOCAL_NETWORK = "local_network"
+    EXPRESSION = "expression"
     INCOMPLETE = "incomplete"
 
 
