@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from app.words import Market, Outcome
+from app.words import Market, Outcome, StoreMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,21 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """One row of a source that has no table of its own. `data` holds JSON values.
+
+    (`source`, `key`) is unique within an organisation. `mode`: how it is kept if it is there
+    already. `ignore`: members of `data` whose change is none.
+    """
+
+    source: str
+    key: str
+    data: Mapping[str, Any]
+    mode: StoreMode = StoreMode.UPSERT
+    ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A record that could not be read, kept aside with its reason. `data` is it as it came."""
 
@@ -119,4 +135,4 @@ class Rejected:
     record_id: str | None = None
 
 
-Record = OddsEvent | Article | Story | Rejected
+Record = OddsEvent | Article | Story | Item | Rejected

@@ -168,3 +168,11 @@ class Scope(StrEnum):
         """Whether a token of this scope may do what needs `wanted`."""
         order = list(Scope)
         return order.index(self) >= order.index(wanted)
+
+
+class StoreMode(StrEnum):
+    """What becomes of a generic row that is there already."""
+
+    UPSERT = "upsert"
+    APPEND = "append"
+    APPEND_ON_CHANGE = "append_on_change"

@@ -13,7 +13,8 @@ from app.errors import BadRecipe, RollcallError
 from app.recipes import expressions, templates
 from app.recipes.lines import line_of
 from app.recipes.model import Auth, Expect, Extracted, Fresh, Paginate, Recipe, Records
-from app.recipes.words import FieldType, Kind, Missing, Mode
+from app.recipes.words import FieldType, Kind, Missing
+from app.words import StoreMode
 
 LARGEST = 100_000  # characters
 MOST_FAULTS = 50
@@ -329,7 +330,7 @@ def _follows(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     incremental, store = recipe.incremental, recipe.store
     if incremental is not None and store is not None and store.missing is Missing.MARK:
         yield ("store", "missing"), "cannot be told from a listing of what is new; write keep"
-    if store is not None and store.missing is Missing.MARK and store.mode is not Mode.UPSERT:
+    if store is not None and store.missing is Missing.MARK and store.mode is not StoreMode.UPSERT:
         yield ("store", "missing"), "goes with upsert alone; write keep"
     if incremental is not None and incremental.param is None:
         used = frozenset[str]().union(*map(templates.names, recipe.templates.values()))

@@ -1,4 +1,4 @@
-"""What a recipe may say: a source as a page of TOML. Its shape; `load` reads and judges the text."""
+"""What a recipe may say: a source as a page of TOML. This is its shape; `load` judges a text."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
@@ -14,7 +14,8 @@ from pydantic import (
 
 from app.recipes import expressions, templates
 from app.recipes.spans import span
-from app.recipes.words import FieldType, Kind, Missing, Mode
+from app.recipes.words import FieldType, Kind, Missing
+from app.words import StoreMode
 from app.scheduling.schedule import Schedule as When
 
 NAME = r"^[a-z][a-z0-9_-]{0,59}$"
@@ -333,7 +334,7 @@ class Store(Block):
         BeforeValidator(_listed, json_schema_input_type=str | list[str]),
         Field(min_length=1, max_length=10),
     ]
-    mode: Mode = Mode.UPSERT
+    mode: StoreMode = StoreMode.UPSERT
     ignore_changes: Annotated[list[Column], BeforeValidator(_listed)] = []
     missing: Missing = Missing.KEEP
 

@@ -26,14 +26,6 @@ class FieldType(StrEnum):
     JSON = "json"
 
 
-class Mode(StrEnum):
-    """What becomes of a row that is there already."""
-
-    UPSERT = "upsert"
-    APPEND = "append"
-    APPEND_ON_CHANGE = "append_on_change"
-
-
 class Missing(StrEnum):
     """What becomes of a row that a complete listing lacks."""
 

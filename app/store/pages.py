@@ -105,6 +105,8 @@ DELETE FROM page_validators WHERE fingerprint IN (
 def fingerprint(source: str, request: Request) -> bytes:
     """What makes a request the same one again: all but its headers, which may carry secrets."""
     asked = (source, request.method, request.url, request.params, request.accept, request.body)
+    if request.reader:
+        asked = (*asked, request.reader)
     return hashlib.sha256(msgspec.json.encode(asked)).digest()
 
 
