@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+from app.models.items import SourceCursorRow, SourcePaceRow
 from app.models.news import (
     ArticleEntityRow,
     ArticleRow,
@@ -52,6 +53,8 @@ __all__ = [
     "ScheduleEditRow",
     "ScheduleRow",
     "ScheduleVersionRow",
+    "SourceCursorRow",
+    "SourcePaceRow",
     "StoryEntityRow",
     "StoryRow",
     "StorySentimentRow",
