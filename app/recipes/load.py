@@ -12,13 +12,12 @@ from pydantic_core import ErrorDetails
 from app.errors import BadRecipe, RollcallError
 from app.recipes import expressions, templates
 from app.recipes.lines import line_of
-from app.recipes.model import Auth, Expect, Extracted, Fresh, Paginate, Recipe, Records
+from app.recipes.model import FEED_COLUMNS, Auth, Expect, Extracted, Fresh, Paginate, Recipe, Records
 from app.recipes.words import FieldType, Kind, Missing
 from app.words import StoreMode
 
 LARGEST = 100_000  # characters
 MOST_FAULTS = 50
-FEED_KEY = ("id",)
 
 Where = tuple[str | int, ...]
 
@@ -253,9 +252,10 @@ def _expressions(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     for where, text in told.items():
         yield from _checked(where, text, check)
     for name, field in extract.fields.items():
-        yield from _checked(
-            ("extract", "fields", name, "match"), field.match, expressions.check_regex
-        )
+        at = ("extract", "fields", name, "match")
+        yield from _checked(at, field.match, expressions.check_regex)
+        if recipe.kind is Kind.HTML and field.path.startswith("/"):
+            yield at[:-1], "looks at the whole page for every row; begin it with ./"
 
 
 def _checked(where: Where, text: str | None, check: Any) -> Iterator[tuple[Where, str]]:
@@ -294,12 +294,7 @@ def _zone(where: Where, name: str) -> Iterator[tuple[Where, str]]:
 def columns(recipe: Recipe) -> frozenset[str]:
     """The columns its rows have."""
     fields = frozenset(recipe.extract.fields)
-    return fields | FEED_COLUMNS if recipe.kind is Kind.FEED and not fields else fields
-
-
-FEED_COLUMNS = frozenset(
-    {"id", "title", "link", "summary", "content", "published", "updated", "author", "categories"}
-)
+    return frozenset(FEED_COLUMNS) if recipe.kind is Kind.FEED and not fields else fields
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[Where, str]]:

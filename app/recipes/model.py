@@ -21,6 +21,21 @@ from app.scheduling.schedule import Schedule as When
 NAME = r"^[a-z][a-z0-9_-]{0,59}$"
 COLUMN = r"^[a-z][a-z0-9_]{0,59}$"
 MOST_PARTS = 1_000
+FEED_COLUMNS = (
+    "id",
+    "url",
+    "title",
+    "published",
+    "updated",
+    "summary",
+    "content",
+    "author",
+    "categories",
+    "enclosures",
+    "image",
+    "comments",
+    "language",
+)
 MOST_PAGES = 1_000
 MOST_FIELDS = 100
 SOONEST = timedelta(minutes=1)
@@ -223,6 +238,7 @@ class Request(Block):
 
 class _Paged(Block):
     max_pages: Annotated[int, Field(ge=1, le=MOST_PAGES)]
+    enough: bool = False
     total: expressions.Text | None = None
 
 
@@ -231,6 +247,7 @@ class OnePage(Block):
 
     type: Literal["none"] = "none"
     total: expressions.Text | None = None
+    enough: bool = False
 
     @property
     def max_pages(self) -> int:
@@ -385,6 +402,11 @@ class Recipe(Block):
         """Whether robots.txt is asked first: for pages made for people, if nothing else is said."""
         asked = self.http.robots
         return self.kind is Kind.HTML if asked is None else asked
+
+    @property
+    def kept(self) -> Store:
+        """How its rows are kept; a feed's by their id, if it does not say."""
+        return self.store or Store(key=["id"])
 
     @property
     def placeholders(self) -> frozenset[str]:

@@ -1,0 +1,45 @@
+"""The process that reads pages: takes errands on its input, answers on its output, and no more."""
+
+import resource
+import sys
+from typing import BinaryIO
+
+from app.recipes.reading import Pages
+from app.recipes.sandbox import HEAD
+from app.recipes.source import answered
+
+MEMORY = 1024 * 1024 * 1024  # bytes of address space
+
+
+def serve(ins: BinaryIO, outs: BinaryIO, cpu: float) -> None:
+    """Do errands until there are no more. An empty one is answered by nothing: we are there."""
+    pages: dict[bytes, Pages] = {}
+    while len(head := ins.read(HEAD.size)) == HEAD.size:
+        (size,) = HEAD.unpack(head)
+        errand = ins.read(size)
+        _allow(cpu)
+        answer = answered(errand, pages) if errand else b""
+        outs.write(HEAD.pack(len(answer)))
+        outs.write(answer)
+        outs.flush()
+
+
+def confine() -> None:
+    """Give up what reading a page does not need: memory beyond a bound, files, networks."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+
+
+def _allow(cpu: float) -> None:
+    """Let the kernel kill us after so many seconds more of CPU: nothing in Python can, in C."""
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    limit = int(spent.ru_utime + spent.ru_stime + cpu) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    _warm = answered  # all modules are loaded by now: no file will be opened any more
+    confine()
+    serve(sys.stdin.buffer, sys.stdout.buffer, float(sys.argv[1]))
