@@ -116,7 +116,7 @@ class Item:
     """One row of a source that has no table of its own. `data` holds JSON values.
 
     (`source`, `key`) is unique within an organisation. `mode`: how it is kept if it is there
-    already. `ignore`: members of `data` whose change is none.
+    already. `ignore`: members of `data` whose change is none. `partition`: where it was found.
     """
 
     source: str
@@ -124,6 +124,7 @@ class Item:
     data: Mapping[str, Any]
     mode: StoreMode = StoreMode.UPSERT
     ignore: tuple[str, ...] = ()
+    partition: str = ""
 
 
 @dataclass(frozen=True, slots=True)

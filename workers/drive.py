@@ -18,7 +18,7 @@ from app.fetch.retry import PATIENCE
 from app.messages import Partition, Raw, Request
 from app.records import Record, Rejected
 from app.resources import House
-from app.sources.base import Source
+from app.sources.base import Apart, Source, window_of
 from app.store import pages as store
 from app.store import progress
 from app.store.boards import Listing
@@ -108,7 +108,7 @@ class Drive:
         self._errors: dict[str, Any] = {}
         self._cut_short: list[_Walk] = []
         self._tally = Tally()
-        self._asked = Pages(house, claimed, source.name, self._tally)
+        self._asked = Pages(house, claimed, source.name, self._tally, window_of(source))
         self._started = time.monotonic()
         self._turn = asyncio.Lock()  # a source's pages are committed one after the other
         self.late: tuple[datetime, Failure] | None = None
@@ -153,7 +153,7 @@ class Drive:
             if not all(part.key.isprintable() for part in parts or ()):
                 raise Schema("a part of the catalogue has no name", url=answer.raw.url)
         if self._source.limits is not before:
-            self._house.windows[self._source.name].pace(self._source.limits)
+            self._house.windows[window_of(self._source)].pace(self._source.limits)
         return parts or ()
 
     async def _answer(
@@ -211,21 +211,50 @@ class Drive:
                 continue
             walk.begun = walk.begun or page.raw.fetched_at
             try:
+                page = await self._read_apart(page)
                 request, promised = _advance(asking, page.raw)
                 records = [] if page.known else await _read(self._source, page.raw)
             except Failure:
                 await self._asked.keep(page)  # a mended parser may read it yet
                 raise
-            find = await self._found(page, records)
-            try:
-                await self._commit(walk, find, promised if request is None else MORE)
-            except REFUSED as error:
-                message = f"Postgres refuses what is in the page: {error}"
-                raise Schema(message, status=page.raw.status, url=page.raw.url) from error
+            await self._store_page(walk, page, records, promised if request is None else MORE)
             number += 1
         shortfall = promised if isinstance(promised, Incomplete) else walk.shortfall(promised)
         if shortfall is not None:
             raise shortfall
+        if walk.counts.pages and walk.part.key not in self._row.done:
+            await self._close(walk, promised)
+
+    async def _store_page(
+        self,
+        walk: _Walk,
+        page: Page,
+        records: Sequence[Record],
+        promised: int | Incomplete | None,
+    ) -> None:
+        try:
+            await self._commit(walk, await self._found(page, records), promised)
+        except REFUSED as error:
+            message = f"Postgres refuses what is in the page: {error}"
+            raise Schema(message, status=page.raw.status, url=page.raw.url) from error
+
+    async def _close(self, walk: _Walk, promised: int | Incomplete | None) -> None:
+        """End a partition whose source learnt from a failure that its last page was the last."""
+        async with self._turn:
+            pool = self._house.pool
+            async with pool.acquire() as connection, connection.transaction():
+                await self._list(connection, walk, promised)
+                row = self._row_after(Counts(), walk, promised)
+                await self._turned(connection, walk, row)
+                await progress.write(connection, self._claimed, row, self._added(row))
+            self._row = row
+
+    async def _read_apart(self, page: Page) -> Page:
+        if not isinstance(self._source, Apart):
+            return page
+        errand = self._source.errand(page.raw)
+        answer = await self._house.sandbox.read(window_of(self._source), errand)
+        return replace(page, raw=self._source.returned(page.raw, answer))
 
     async def _found(self, page: Page, records: Sequence[Record]) -> _Find:
         if page.known is not None:

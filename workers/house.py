@@ -16,9 +16,9 @@ from app.ledger import Declared
 from app.queue import redis_pool
 from app.resources import House, Urls, opened
 from app.runs import Leases
-from app.store import tenancy
+from app.store import schedules, tenancy
 from app.store.db import AWAY
-from workers import catalogue, ring
+from workers import catalogue, ring, source
 from workers.sweep import sweep, tell_health
 from workers.tidy import tidy
 
@@ -48,9 +48,11 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
             leases=leases,
             heartbeat=lambda: _beat(house, leases),
             lease_seconds=config.lease_seconds,
-            known_jobs=[one.job for one in declared],
+            known_jobs=[*{one.job for one in declared} | {source.JOB.name}],
         )
         await _patiently(lambda: _look_around(ctx, house, leases, declared))
+        for fault in catalogue.faulty(config):
+            _log.error("recipe.faulty", fault=fault)
         for job in catalogue.JOBS:
             why = job.off(config)
             if why is not None:
@@ -76,6 +78,9 @@ async def _look_around(
     if not await tenancy.enforced(house.pool):
         _log.warning("row_security.bypassed", mend="use a role without SUPERUSER and BYPASSRLS")
     queued = await ledger.register(house.pool, declared, house.clock())
+    gone = await schedules.disable_gone(house.pool, source.JOB.name, [one.key for one in declared])
+    if gone:
+        _log.info("source.disabled", schedules=gone, why="its recipe is not in SOURCES_DIR")
     await ring.tell(house, queued)  # what it does not hear now, a sweep tells it
     await _beat(house, leases)
     await sweep(ctx)

@@ -9,6 +9,7 @@ from app import log
 from app.errors import HttpStatus
 from app.fetch.auth import SignedWindow
 from app.fetch.client import Tally
+from app.fetch.keyed import KeyedWindow
 from app.fetch.robots import Robots
 from app.messages import Partition, Raw, Request
 from app.resources import House
@@ -60,6 +61,8 @@ class Pages:
     claimed: Claimed
     source: str
     tally: Tally
+    window: str = ""
+    """The name of the window it asks by, if that is not the source's."""
 
     async def ask(self, request: Request, part: Partition | None, number: int) -> Page:
         """Ask for a page, unless it is unchanged: then its body is recalled. Raises Failure."""
@@ -122,9 +125,10 @@ class Pages:
         return await self._asked(request, part, number)
 
     async def _asked(self, request: Request, part: Partition | None, number: int) -> Raw:
-        window = self.house.windows[self.source]
+        window = self.house.windows[self.window or self.source]
         if request.robots:
-            unsigned = window.window if isinstance(window, SignedWindow) else window
+            signed = isinstance(window, SignedWindow | KeyedWindow)
+            unsigned = window.window if signed else window
             await Robots(self.house.redis).check(unsigned, request, self.tally)
         return await window.ask(request, partition=part, page=number, tally=self.tally)
 

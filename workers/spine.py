@@ -31,13 +31,21 @@ _log = log.logger(__name__)
 
 
 async def perform(
-    ctx: dict[str, Any], job: Job, run_id: str | None, params: dict[str, Any]
+    ctx: dict[str, Any],
+    job: Job,
+    run_id: str | None,
+    params: dict[str, Any],
+    body: Body | None = None,
 ) -> None:
-    """Do one run, if it is still to be done. Never raises for what a site or a parser did."""
+    """Do one run, if it is still to be done. Never raises for what a site or a parser did.
+
+    `body`: what is done under the lease, if that is not to scrape the job's sources.
+    """
     house = ctx_house(ctx)
     with _put_off():
         wanted = UUID(run_id) if run_id else await _asked_for(house, job, ctx, params)
-    await carry_out(ctx, wanted, lambda claimed, outcome: _scrape(house, job, claimed, outcome))
+    scraped: Body = lambda claimed, outcome: scrape(house, job, claimed, outcome)  # noqa: E731
+    await carry_out(ctx, wanted, body or scraped)
 
 
 async def carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
@@ -93,7 +101,8 @@ async def _asked_for(house: House, job: Job, ctx: dict[str, Any], params: dict[s
     return run_id
 
 
-async def _scrape(house: House, job: Job, claimed: Claimed, outcome: runs.Outcome) -> None:
+async def scrape(house: House, job: Job, claimed: Claimed, outcome: runs.Outcome) -> None:
+    """Ask the job's sources, store what they have, and sum up."""
     sources = await job.prepared(house, job.understood(claimed.params))
     # A run that was deferred has ended with some of its sources: those are not asked again.
     ended = await progress.ended(house.pool, claimed) if claimed.deferrals else {}

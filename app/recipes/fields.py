@@ -93,7 +93,7 @@ def _string(value: Any, field: Extracted, base: str) -> str:
 
 def _decimal_of(value: Any, field: Extracted, what: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{_shown(value)} is no {what}")
+        raise ValueError(f"{_shown(value)} is no {what}")  # noqa: TRY004 - the value of a page
     written = str(value)
     if isinstance(value, str):
         written = _BLANKS.sub("", value).replace(_GROUPING[field.decimal], "")

@@ -70,7 +70,11 @@ def parsed(body: bytes, content_type: str | None) -> Any:
     if not text.strip():
         raise Schema("the page is empty")
     parser = html.HTMLParser(
-        recover=True, no_network=True, huge_tree=False, remove_comments=True, remove_pis=True,
+        recover=True,
+        no_network=True,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
         encoding="utf-8",
     )
     try:

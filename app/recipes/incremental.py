@@ -35,7 +35,7 @@ def furthest(incremental: Incremental, items: Iterable[Item], before: str | None
     best = before
     for item in items:
         value = _text(item.data.get(incremental.field or ""))
-        if value is not None and (best is None or _order(value) > _order(best)):
+        if value is not None and (best is None or order(value) > order(best)):
             best = value
     return best
 
@@ -46,7 +46,7 @@ def _text(value: Any) -> str | None:
     return str(value)
 
 
-def _order(value: str) -> tuple[int, float, str]:
+def order(value: str) -> tuple[int, float, str]:
     """Numbers by their value, then instants, then texts."""
     try:
         number = float(value)

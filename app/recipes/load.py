@@ -12,7 +12,16 @@ from pydantic_core import ErrorDetails
 from app.errors import BadRecipe, RollcallError
 from app.recipes import expressions, templates
 from app.recipes.lines import line_of
-from app.recipes.model import FEED_COLUMNS, Auth, Expect, Extracted, Fresh, Paginate, Recipe, Records
+from app.recipes.model import (
+    FEED_COLUMNS,
+    Auth,
+    Expect,
+    Extracted,
+    Fresh,
+    Paginate,
+    Recipe,
+    Records,
+)
 from app.recipes.words import FieldType, Kind, Missing
 from app.words import StoreMode
 

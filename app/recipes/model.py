@@ -15,8 +15,8 @@ from pydantic import (
 from app.recipes import expressions, templates
 from app.recipes.spans import span
 from app.recipes.words import FieldType, Kind, Missing
-from app.words import StoreMode
 from app.scheduling.schedule import Schedule as When
+from app.words import StoreMode
 
 NAME = r"^[a-z][a-z0-9_-]{0,59}$"
 COLUMN = r"^[a-z][a-z0-9_]{0,59}$"

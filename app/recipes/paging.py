@@ -47,22 +47,18 @@ class Asker:
         Raises Schema or Unsafe if the site names something that cannot be asked for.
         """
         paginate = self.recipe.paginate
-        match paginate:
-            case ByPage() | ByOffset():
-                if not reading.records or (paginate.size and reading.records < paginate.size):
-                    return None
-                at = seen if isinstance(paginate, ByOffset) else paginate.start + number
-                return self._request([(paginate.param, at), *self._size()])
-            case ByCursor():
-                if reading.onward is None:
-                    return None
-                return self._request([(paginate.param, reading.onward), *self._size()])
-            case ByNext():
-                return self._at(reading.onward, raw)
-            case ByLink():
-                return self._at(linked(raw.headers.get("link", "")), raw)
-            case _:
+        if isinstance(paginate, ByPage | ByOffset):
+            if not reading.records or (paginate.size and reading.records < paginate.size):
                 return None
+            at = seen if isinstance(paginate, ByOffset) else paginate.start + number
+            return self._request([(paginate.param, at), *self._size()])
+        if isinstance(paginate, ByCursor):
+            following = [(paginate.param, reading.onward), *self._size()]
+            return None if reading.onward is None else self._request(following)
+        if isinstance(paginate, ByNext):
+            return self._at(reading.onward, raw)
+        linked_to = linked(raw.headers.get("link", "")) if isinstance(paginate, ByLink) else None
+        return self._at(linked_to, raw)
 
     def _opening(self) -> Pairs:
         paginate = self.recipe.paginate

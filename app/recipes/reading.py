@@ -78,7 +78,7 @@ class Pages:
         self._fields = _columns(recipe)
         self._key = recipe.kept.key
 
-    def read(  # noqa: PLR0913 - a page, as it came
+    def read(
         self,
         body: bytes,
         *,
@@ -166,7 +166,9 @@ class Pages:
         if value is None or value is False or value == "":
             return None
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise Schema(f"paginate.path finds {value!r:.60}, which is no {self._recipe.paginate.type}")
+            raise Schema(
+                f"paginate.path finds {value!r:.60}, which is no {self._recipe.paginate.type}"
+            )
         return fields.clean(str(value)).strip()[:4_000] or None
 
     def _total(self, page: Page) -> int | None:
@@ -215,4 +217,6 @@ def _as_key(value: Any) -> str:
 
 
 def _size(row: Row) -> int:
-    return sum(len(v) if isinstance(v, str) else 64 for v in cast("dict[str, Any]", row.data).values())
+    return sum(
+        len(v) if isinstance(v, str) else 64 for v in cast("dict[str, Any]", row.data).values()
+    )

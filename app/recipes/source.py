@@ -5,7 +5,6 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from http import HTTPStatus
 from typing import Any, cast
 
 import msgspec
@@ -14,11 +13,13 @@ from app.errors import Expression, Failure, HttpStatus, Incomplete, Schema, TooL
 from app.messages import Limits, Partition, Raw, Request
 from app.recipes.incremental import since
 from app.recipes.model import Recipe
-from app.recipes.paging import Asker, identity
-from app.recipes.reading import Pages, Reading, Row
+from app.recipes.paging import Asker
+from app.recipes.reading import Pages, Reading
+from app.recipes.walk import Walk
 from app.recipes.words import Missing
 from app.records import Item, Record, Rejected
 
+LONGEST_PART = 200  # characters of a partition's name
 WHOLE = "all"  # the partition of a source that has only one
 PRIVATE = {"auth", "http", "limits", "retry", "expect", "incremental", "request"}  # not for reading
 
@@ -46,17 +47,24 @@ class RecipeSource:
     """One recipe, ready to be asked.
 
     `cursors`: up to where each partition has been read. `owner`: whose it is, as text; empty for
-    the house. Two owners' sources of one name share nothing.
+    the house. Two owners' sources of one name share nothing. `paces`: seconds after which each
+    partition is worth asking again; a feed's are filled in as it is read.
     """
 
     recipe: Recipe
     cursors: Mapping[str, str] = field(default_factory=dict[str, str])
     owner: str = ""
+    paces: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def name(self) -> str:
         """See Source."""
         return self.recipe.name
+
+    @property
+    def window(self) -> str:
+        """The name of its window: another owner's source of this name has another."""
+        return f"{self.name}@{self.owner}" if self.owner else self.name
 
     @property
     def limits(self) -> Limits:
@@ -76,7 +84,9 @@ class RecipeSource:
     @cached_property
     def wording(self) -> bytes:
         """The recipe as far as reading a page goes; another wording reads another way."""
-        told = self.recipe.model_dump(mode="json", by_alias=True, exclude=PRIVATE, exclude_none=True)
+        told = self.recipe.model_dump(
+            mode="json", by_alias=True, exclude=PRIVATE, exclude_none=True
+        )
         return msgspec.json.encode(told, order="deterministic")
 
     @cached_property
@@ -91,43 +101,28 @@ class RecipeSource:
 
     def pages(self, part: Partition) -> Generator[Request, Raw, int | Incomplete | None]:
         """See Source. Pages that repeat themselves, and more than `max_pages`, end it as such."""
-        asker = self._asker(part)
-        request: Request | None = asker.first()
-        asked = {identity(request)}
-        contents: dict[bytes, int] = {}
-        number, seen, total = 0, 0, None
+        walk = Walk(self._asker(part))
+        request: Request | None = walk.first()
         while request is not None:
             try:
                 raw = yield request
             except HttpStatus as failure:
-                if number and failure.status == HTTPStatus.NOT_FOUND:
-                    return total  # some sites say it so that there are no more pages
+                if walk.past_the_end(failure):
+                    break
                 raise
-            number += 1
-            reading = self._reading(raw, first=number == 1)
-            seen += reading.records
-            total = reading.total if reading.total is not None else total
-            again = contents.setdefault(_content(raw, reading), number)
-            if again != number:
-                return Incomplete(f"page {number} is page {again} again: the site does not page so")
-            request = asker.following(number, seen, raw, reading)
-            if request is None:
-                return total
-            if identity(request) in asked:
-                return Incomplete(f"after page {number} comes one that was had: paging in a circle")
-            asked.add(identity(request))
-            if number >= self.recipe.paginate.max_pages:
-                enough = self.recipe.paginate.enough
-                return None if enough else Incomplete(f"there is more than max_pages = {number}")
-        return total
+            request = walk.after(raw, self._reading(raw, first=walk.number == 0))
+        if walk.interval is not None:
+            self.paces[part.key] = walk.interval
+        return walk.promised()
 
     def parse(self, raw: Raw) -> Iterable[Record]:
         """See Source."""
         reading = self._reading(raw, first=raw.page == 1)
         kept = self.recipe.kept
         ignore = tuple(kept.ignore_changes)
+        part = raw.partition.key if raw.partition else WHOLE
         for row in reading.rows:
-            yield Item(self.name, row.key, row.data, kept.mode, ignore)
+            yield Item(self.name, row.key, row.data, kept.mode, ignore, part)
         for refusal in reading.refused:
             yield Rejected(refusal.reason, refusal.data, refusal.key)
 
@@ -212,12 +207,4 @@ def _opened(wording: bytes, pages: dict[bytes, Pages]) -> Pages:
 def _named(values: Mapping[str, str]) -> str:
     text = " ".join(values.values()).strip() or "-"
     shown = "".join(c if c.isprintable() else "?" for c in text)
-    return shown if len(shown) <= 200 else hashlib.sha256(shown.encode()).hexdigest()
-
-
-def _content(raw: Raw, reading: Reading) -> bytes:
-    """What a page says. Two without a row are the same only if they are so to the letter."""
-    if not reading.rows:
-        return hashlib.sha256(raw.body).digest()
-    rows: list[Row] = reading.rows
-    return hashlib.sha256(msgspec.json.encode([row.data for row in rows])).digest()
+    return shown if len(shown) <= LONGEST_PART else hashlib.sha256(shown.encode()).hexdigest()

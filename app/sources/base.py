@@ -52,6 +52,12 @@ class Source(Protocol):
         ...
 
 
+def window_of(source: Source) -> str:
+    """The name of the window by which a source asks: its own, unless others may have that too."""
+    window: str | None = getattr(source, "window", None)
+    return window or source.name
+
+
 @runtime_checkable
 class Apart(Protocol):
     """A source whose pages are read in a process of their own: others have written how."""
