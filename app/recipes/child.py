@@ -1,5 +1,6 @@
 """The process that reads pages: takes errands on its input, answers on its output, and no more."""
 
+import math
 import resource
 import sys
 from typing import BinaryIO
@@ -35,7 +36,7 @@ def confine() -> None:
 def _allow(cpu: float) -> None:
     """Let the kernel kill us after so many seconds more of CPU: nothing in Python can, in C."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
-    limit = int(spent.ru_utime + spent.ru_stime + cpu) + 1
+    limit = math.ceil(spent.ru_utime + spent.ru_stime + cpu)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 

@@ -10,7 +10,7 @@ from w3lib.encoding import html_to_unicode
 
 from app.errors import Schema
 from app.recipes import fields
-from app.recipes.expressions import as_xpath
+from app.recipes.expressions import NAMESPACES, as_xpath
 from app.recipes.jsonpages import Unfound
 from app.recipes.model import Extracted, Recipe
 from app.recipes.words import FieldType
@@ -100,7 +100,7 @@ def selected(expression: str, element: Any) -> list[Any]:
 
 @lru_cache(maxsize=1_024)
 def _compiled(expression: str) -> etree.XPath:
-    return etree.XPath(as_xpath(expression), smart_strings=False)
+    return etree.XPath(as_xpath(expression), namespaces=NAMESPACES, smart_strings=False)
 
 
 def _elements(expression: str, element: Any) -> list[Any]:

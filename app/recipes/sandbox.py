@@ -71,6 +71,7 @@ class Sandbox:
         self._wall = wall
         self._room = asyncio.Semaphore(size)
         self._idle: list[Child] = []
+        self.at_work: set[Child] = set()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def read(self, source: str, errand: bytes) -> bytes:
@@ -85,6 +86,7 @@ class Sandbox:
 
     async def _read(self, source: str, errand: bytes) -> bytes:
         child = self._idle.pop() if self._idle else await self._started()
+        self.at_work.add(child)
         well = False
         try:
             async with asyncio.timeout(self._wall):
@@ -102,6 +104,7 @@ class Sandbox:
                 self._idle.append(child)
             else:
                 await asyncio.shield(child.end())
+            self.at_work.discard(child)
 
     async def _started(self) -> Child:
         process = await asyncio.create_subprocess_exec(
@@ -127,6 +130,7 @@ class Sandbox:
         return child
 
     async def close(self) -> None:
-        """End all that wait. Those at work end with their errand, or with us."""
-        while self._idle:
-            await self._idle.pop().end()
+        """End them all."""
+        for child in [*self._idle, *self.at_work]:
+            await child.end()
+        self._idle.clear()
