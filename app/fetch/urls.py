@@ -20,6 +20,7 @@ _SECRET = re.compile(
 )
 
 
+_ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _hidden: ContextVar[tuple[str, ...]] = ContextVar("_hidden", default=())
 SHORTEST = 4  # characters; hiding a shorter secret would hide what is none
 
@@ -38,6 +39,7 @@ def written(secrets: Iterable[str]) -> tuple[str, ...]:
     """Every way in which these values may be written in an address, longest first."""
     usable = [secret for secret in secrets if len(secret) >= SHORTEST]
     ways = {way(s) for s in usable for way in (str, quote, quote_plus, lambda s: quote(s, safe=""))}
+    ways |= {_ESCAPE.sub(lambda found: found[0].lower(), way) for way in ways}
     return tuple(sorted(ways, key=len, reverse=True))
 
 

@@ -5,6 +5,7 @@ a process of their own (`sandbox`), for none of these languages bounds what an e
 """
 
 import re
+import warnings
 from typing import Annotated
 
 import cssselect
@@ -42,7 +43,11 @@ def check_jmespath(text: str) -> None:
     """Raises ValueError, which says what is wrong."""
     _shallow(text)
     try:
-        jmespath.compile(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a literal of old, which is neither JSON nor text
+            jmespath.compile(text)
+    except PendingDeprecationWarning:
+        raise ValueError("has a literal that is no JSON; write texts as 'like this'") from None
     except (JMESPathError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"is no JMESPath: {_first(error)}; quote odd keys like this") from None
     except RecursionError:
@@ -63,8 +68,10 @@ def check_regex(text: str) -> None:
     """Raises ValueError, which says what is wrong."""
     _shallow(text)
     try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what will mean something else one day
+            re.compile(text)
+    except (Warning, re.error, OverflowError, RecursionError) as error:
         raise ValueError(
             f"is no regular expression: {_first(error)}; escape what is meant"
         ) from None

@@ -19,6 +19,7 @@ DIGITS = 100
 _MILLISECONDS = 100_000_000_000  # as seconds this would be the year 5138
 _TRUE = frozenset({"true", "yes", "on", "1", "y", "t"})
 _FALSE = frozenset({"false", "no", "off", "0", "n", "f"})
+_GROUPS = (2, 3)  # digits between two marks; the last group has three everywhere
 _GROUPING = {".": ",", ",": "."}
 _BLANKS = re.compile(r"[\s'\u2019]")
 
@@ -96,7 +97,7 @@ def _decimal_of(value: Any, field: Extracted, what: str) -> Decimal:
         raise ValueError(f"{_shown(value)} is no {what}")  # noqa: TRY004 - the value of a page
     written = str(value)
     if isinstance(value, str):
-        written = _BLANKS.sub("", value).replace(_GROUPING[field.decimal], "")
+        written = _ungrouped(_BLANKS.sub("", value), field.decimal)
         written = written.replace(field.decimal, ".").replace("\u2212", "-")
     try:
         number = Decimal(written) if len(written) <= DIGITS else Decimal("NaN")
@@ -105,6 +106,19 @@ def _decimal_of(value: Any, field: Extracted, what: str) -> Decimal:
     if not number.is_finite() or abs(number.adjusted()) > DIGITS:
         raise ValueError(f"{_shown(value)} is no {what}")
     return number
+
+
+def _ungrouped(text: str, point: str) -> str:
+    """Without the marks between thousands; where they stand elsewhere they mean something else."""
+    mark = _GROUPING[point]
+    whole, rest, fraction = text.partition(point)
+    first, *groups = whole.split(mark)
+    grouped = all(len(g) in _GROUPS for g in groups) and (
+        not groups or len(groups[-1]) == max(_GROUPS)
+    )
+    if not grouped or mark in fraction:
+        raise ValueError(f'{_shown(text)} is no number with decimal = "{point}"')
+    return first + "".join(groups) + rest + fraction
 
 
 def _integer(value: Any, field: Extracted, base: str) -> int:

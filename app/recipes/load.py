@@ -124,6 +124,10 @@ def _fault(text: str, error: ErrorDetails) -> Fault:
         case "missing" | "union_tag_not_found":
             wanted = where if error["type"] == "missing" else (*where, "type")
             return Fault(line_of(text, wanted), _key(wanted), "is missing", _example(wanted))
+        case "union_tag_invalid":
+            at = (*where, "type")
+            mend = f"write one of {', '.join(_tags(where[0]))}"
+            return Fault(line_of(text, at), _key(at), "is not known", mend)
         case "extra_forbidden":
             mend = _nearest(where, _model_at(error["loc"][:-1]))
             return Fault(line_of(text, where), _key(where), "is not known here", mend)

@@ -87,7 +87,7 @@ class RecipeSource:
         told = self.recipe.model_dump(
             mode="json", by_alias=True, exclude=PRIVATE, exclude_none=True
         )
-        return msgspec.json.encode(told, order="deterministic")
+        return msgspec.json.encode(told)
 
     @cached_property
     def reader(self) -> str:

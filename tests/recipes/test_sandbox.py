@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -128,15 +129,20 @@ async def test_a_cancelled_reading_leaves_no_process_behind() -> None:
     sandbox = Sandbox(1, cpu=20)
     source, page = catastrophic()
     task = asyncio.create_task(read(sandbox, source, page))
-    async with asyncio.timeout(30):
-        while not sandbox.at_work:
-            await asyncio.sleep(0.01)
+    await inhouse.until(_working(sandbox), 30)
 
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
     assert not sandbox.at_work
     await sandbox.close()
+
+
+def _working(sandbox: Sandbox) -> Callable[[], Awaitable[bool]]:
+    async def working() -> bool:
+        return bool(sandbox.at_work)
+
+    return working
 
 
 async def test_one_partition_is_lost_to_an_expression_and_the_others_are_kept(
