@@ -78,14 +78,20 @@ async def _look_around(
     if not await tenancy.enforced(house.pool):
         _log.warning("row_security.bypassed", mend="use a role without SUPERUSER and BYPASSRLS")
     queued = await ledger.register(house.pool, declared, house.clock())
-    gone = await schedules.disable_gone(house.pool, source.JOB.name, [one.key for one in declared])
-    if gone:
-        _log.info("source.disabled", schedules=gone, why="its recipe is not in SOURCES_DIR")
+    await switch_off_gone(house, declared)
     await ring.tell(house, queued)  # what it does not hear now, a sweep tells it
     await _beat(house, leases)
     await sweep(ctx)
     await tell_health(ctx)
     await tidy(ctx)
+
+
+async def switch_off_gone(house: House, declared: Sequence[Declared]) -> None:
+    """Switch off the schedules of recipes that are gone: they must not be overdue for ever."""
+    keys = [one.key for one in declared]
+    gone = await schedules.disable_gone(house.pool, source.JOB.name, keys)
+    if gone:
+        _log.info("source.disabled", schedules=gone, why="there is no such recipe any more")
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:

@@ -82,3 +82,8 @@ async def ask(house: House, name: str, leases: Leases | None = None) -> UUID:
 async def items(house: House) -> list[dict[str, Any]]:
     """The items that are kept, by key."""
     return [dict(row) for row in await house.pool.fetch("SELECT * FROM items ORDER BY source, key")]
+
+
+def bare(row: dict[str, Any]) -> tuple[Any, ...]:
+    """An item without what differs from run to run: when, and by which."""
+    return (row["source"], row["key"], row["series"], row["data"], row["missing_since"] is not None)
