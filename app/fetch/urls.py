@@ -1,7 +1,7 @@
 """Addresses: which we may visit, whose they are, and how to show them without their secrets."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
@@ -26,7 +26,7 @@ SHORTEST = 4  # characters; hiding a shorter secret would hide what is none
 
 
 @contextmanager
-def hiding(secrets: Iterable[str]) -> Iterator[None]:
+def hiding(secrets: Iterable[str]) -> Generator[None]:
     """Show none of these values in any address meanwhile, whatever their parameters are called."""
     before = _hidden.set((*_hidden.get(), *written(secrets)))
     try:
@@ -38,7 +38,7 @@ def hiding(secrets: Iterable[str]) -> Iterator[None]:
 def written(secrets: Iterable[str]) -> tuple[str, ...]:
     """Every way in which these values may be written in an address, longest first."""
     usable = [secret for secret in secrets if len(secret) >= SHORTEST]
-    ways = {way(s) for s in usable for way in (str, quote, quote_plus, lambda s: quote(s, safe=""))}
+    ways = {way for s in usable for way in (s, quote(s), quote_plus(s), quote(s, safe=""))}
     ways |= {_ESCAPE.sub(lambda found: found[0].lower(), way) for way in ways}
     return tuple(sorted(ways, key=len, reverse=True))
 

@@ -11,9 +11,10 @@ from typing import Annotated
 import cssselect
 import jmespath
 from jmespath.exceptions import JMESPathError
-from lxml import etree
 from parsel.csstranslator import HTMLTranslator
 from pydantic import Field
+
+from app.recipes.markup import etree
 
 LONGEST = 500  # characters
 DEEPEST = 20  # brackets within brackets

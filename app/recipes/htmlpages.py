@@ -5,13 +5,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
-from lxml import etree, html
 from w3lib.encoding import html_to_unicode
 
 from app.errors import Schema
 from app.recipes import fields
 from app.recipes.expressions import NAMESPACES, as_xpath
 from app.recipes.jsonpages import Unfound
+from app.recipes.markup import etree, html, is_element
 from app.recipes.model import Extracted, Recipe
 from app.recipes.words import FieldType
 from app.records import Rejected
@@ -45,7 +45,7 @@ class HtmlPage:
 
     def shown(self, row: Any) -> bytes:
         """The row as it is kept aside."""
-        if not isinstance(row, etree._Element):  # noqa: SLF001 - the class has no other name
+        if not is_element(row):
             return str(row).encode()
         return cast("bytes", etree.tostring(row, encoding="utf-8", method="html"))
 
@@ -78,7 +78,7 @@ def parsed(body: bytes, content_type: str | None) -> Any:
         encoding="utf-8",
     )
     try:
-        root = etree.fromstring(text.encode(), parser)
+        root: Any = etree.fromstring(text.encode(), parser)
     except (etree.LxmlError, ValueError) as error:
         raise Schema(f"this is no HTML: {error}") from None
     if root is None:
@@ -99,21 +99,21 @@ def selected(expression: str, element: Any) -> list[Any]:
 
 
 @lru_cache(maxsize=1_024)
-def _compiled(expression: str) -> etree.XPath:
+def _compiled(expression: str) -> Any:
     return etree.XPath(as_xpath(expression), namespaces=NAMESPACES, smart_strings=False)
 
 
 def _elements(expression: str, element: Any) -> list[Any]:
     found = selected(expression, element)
-    odd = next((one for one in found if not isinstance(one, etree._Element)), None)  # noqa: SLF001
+    odd = next((one for one in found if not is_element(one)), None)
     if odd is not None:
         raise Schema(f"{expression} selects text where it should select elements")
     return found
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, etree._Element):  # noqa: SLF001 - the class has no other name
-        value = "".join(cast("Any", value).itertext())
+    if is_element(value):
+        value = "".join(value.itertext())
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool):

@@ -1,7 +1,9 @@
 """A page of JSON, asked by JMESPath."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, cast
 
 import jmespath
@@ -12,6 +14,8 @@ from app.errors import Schema
 from app.recipes.model import Recipe
 from app.records import Rejected
 
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[-?[0-9]{1,6}\])*")
+_STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)|\[(-?[0-9]+)\]")
 MEMBER = "item"  # what the exploded member of a record is called among the record's own keys
 
 
@@ -72,11 +76,32 @@ def decoded(body: bytes) -> Any:
 
 def searched(expression: str, value: Any) -> Any:
     """What a JMESPath finds. Raises ValueError, which says why it cannot look."""
+    keys = _keys(expression)
+    if keys is not None:
+        for key in keys:
+            value = _member(value, key)
+        return value
     try:
         return jmespath.search(expression, value)
     except JMESPathError as error:
         first = str(error).strip().splitlines()[0][:200]
         raise Unfound(f"{expression}: {first}") from None
+
+
+def _member(value: Any, key: str | int) -> Any:
+    if isinstance(key, str):
+        return cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None
+    members = cast("list[Any]", value) if isinstance(value, list) else []
+    return members[key] if -len(members) <= key < len(members) else None
+
+
+@lru_cache(maxsize=1_024)
+def _keys(expression: str) -> tuple[str | int, ...] | None:
+    """The steps of a path of nothing but keys and indices: most are, and need no interpreter."""
+    if not _PLAIN.fullmatch(expression):
+        return None
+    steps = _STEP.findall(expression)
+    return tuple(key or int(index) for key, index in steps)
 
 
 def exploded(expression: str, record: Any) -> list[Any]:

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -197,8 +197,11 @@ def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
     model = next(iter(arguments), model)
     if len(loc) > 1 and isinstance(model, type) and issubclass(model, Expect):
         return {"records": Records, "fresh": Fresh}.get(str(loc[1]))
-    known = isinstance(model, type) and issubclass(model, BaseModel)
-    return model if known else None
+    return cast("type[BaseModel]", model) if _is_block(model) else None
+
+
+def _is_block(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)
 
 
 def _plain(message: str) -> str:

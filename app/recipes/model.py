@@ -413,7 +413,7 @@ class Recipe(Block):
         """The names that may stand in braces."""
         each = self.request.each
         names = frozenset(each[0]) if each else frozenset[str]()
-        return names | ({"since"} if self.incremental else frozenset())
+        return names | (frozenset({"since"}) if self.incremental else frozenset[str]())
 
     @property
     def templates(self) -> dict[tuple[str | int, ...], str]:

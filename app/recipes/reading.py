@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
 
@@ -217,6 +217,4 @@ def _as_key(value: Any) -> str:
 
 
 def _size(row: Row) -> int:
-    return sum(
-        len(v) if isinstance(v, str) else 64 for v in cast("dict[str, Any]", row.data).values()
-    )
+    return sum(len(v) if isinstance(v, str) else 64 for v in row.data.values())

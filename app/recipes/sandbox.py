@@ -1,8 +1,9 @@
 """Where pages are read whose expressions others wrote: processes that may be killed at any time.
 
 No language of expressions bounds what one costs: a regular expression of ten characters can run for
-a year, an XPath can multiply a page by itself. So a page is read by a process that has an address
-space and a CPU time of its own, and no way to files or networks. What goes beyond costs its page.
+a year, an XPath can multiply a page by itself. So a page is read by a process that has a bounded
+address space and CPU time, none of our secrets or connections, and nothing it may write. What goes
+beyond its bounds costs its page.
 """
 
 import asyncio
