@@ -32,7 +32,10 @@ _log = log.logger(__name__)
 async def ready(
     house: House, recipe: Recipe, resolve: Resolve, org_id: UUID | None = None
 ) -> RecipeSource:
-    """The source of a recipe, told how far it has been read, with its window open."""
+    """The source of a recipe, told how far it has been read, with its window open.
+
+    An organisation's asks no harder than `STRANGERS`, whatever it says.
+    """
     cursors = await items.cursors(house.pool, org_id, recipe.name) if recipe.incremental else {}
     source = RecipeSource(recipe, cursors, "" if org_id is None else org_id.hex)
     house.window_for(source.window, opening(source, resolve))

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 
 Path = tuple[str | int, ...]
 
+LOOKED_AT = 400  # characters of a line; no key stands further right
+
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
 _PAIR = re.compile(
     r"""\s*((?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*)\s*="""
@@ -29,7 +31,8 @@ def _keys(text: str) -> Iterator[tuple[int, Path]]:
     counts: dict[Path, int] = {}
     fence = ""
     last: Path = ()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, whole in enumerate(text.splitlines(), 1):
+        line = whole[:LOOKED_AT]
         if fence:
             fence = "" if fence in line else fence
             continue

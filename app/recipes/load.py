@@ -1,5 +1,6 @@
 """From a text to a recipe, or to every fault in it: its line, its key, what is wrong, the mend."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,8 +26,13 @@ from app.recipes.model import (
 from app.recipes.words import FieldType, Kind, Missing
 from app.words import StoreMode
 
-LARGEST = 100_000  # characters
+LARGEST = 40_000  # characters
+DOTTED = 12  # parts of a key
 MOST_FAULTS = 50
+
+_LONG_KEY = re.compile(
+    r"""(?<![\w-])(?>(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % DOTTED
+)
 
 Where = tuple[str | int, ...]
 
@@ -59,7 +65,8 @@ def read(told: dict[str, Any], text: str = "") -> Recipe:
     try:
         recipe = Recipe.model_validate(told)
     except ValidationError as error:
-        faults = [_fault(text, each) for each in error.errors(include_url=False)]
+        errors = error.errors(include_url=False)[:MOST_FAULTS]
+        faults = [_fault(text, each) for each in errors]
         raise _refused(faults) from None
     except (RollcallError, RecursionError) as error:
         raise _refused([Fault(1, "", str(error) or "is nested too deeply")]) from None
@@ -95,6 +102,11 @@ def _bounded(text: str) -> str:
     if len(text) > LARGEST:
         fault = Fault(1, "", f"is longer than {LARGEST:,} characters", "split it into two sources")
         raise _refused([fault])
+    # tomllib takes time that grows with the square of the parts of a key.
+    if long := _LONG_KEY.search(text):
+        line = text.count("\n", 0, long.start()) + 1
+        why = f"has a key of more than {DOTTED} parts"
+        raise _refused([Fault(line, "", why, "write it in fewer steps, or quote the text")])
     return text
 
 

@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.errors import BadSchedule
 from app.recipes import expressions, templates
 from app.recipes.spans import span
 from app.recipes.words import FieldType, Kind, Missing
@@ -129,7 +130,10 @@ class Schedule(Block):
             raise ValueError('says when either by every = "15m" or by cron = "0 6 * * *"')
         if self.every is not None and self.every != "auto" and span(self.every) < SOONEST:
             raise ValueError("every must be one minute or more")
-        self.when()
+        try:
+            self.when()
+        except BadSchedule as error:
+            raise ValueError(str(error)) from None
         return self
 
     @property

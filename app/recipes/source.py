@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, cast
@@ -20,6 +20,7 @@ from app.recipes.words import Missing
 from app.records import Item, Record, Rejected
 
 LONGEST_PART = 200  # characters of a partition's name
+STRANGERS = Limits(rate=5, burst=10, concurrency=4)  # as hard as an organisation may ask a host
 WHOLE = "all"  # the partition of a source that has only one
 PRIVATE = {"auth", "http", "limits", "retry", "expect", "incremental", "request"}  # not for reading
 
@@ -70,7 +71,10 @@ class RecipeSource:
     def limits(self) -> Limits:
         """See Source."""
         said = self.recipe.limits
-        return Limits(said.rate, said.burst, said.concurrency)
+        own = Limits(said.rate, said.burst, said.concurrency)
+        if not self.owner:
+            return own
+        return Limits(*map(min, astuple(own), astuple(STRANGERS)))
 
     @property
     def marks_missing(self) -> bool:

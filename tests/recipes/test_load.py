@@ -1,5 +1,6 @@
 """Every fault of a recipe is named at once: its line, its key, what is wrong, and the mend."""
 
+import time
 import tomllib
 
 import pytest
@@ -116,3 +117,28 @@ def test_editors_get_a_schema_that_knows_every_block() -> None:
 
     assert set(tomllib.loads(GOOD)) <= set(schema["properties"])
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join(["a"] * 19_000) + " = 1",
+        "x = [\n[" + " " * 30_000 + "\n]\n]",
+        "\n".join(f"k{n} = 1" for n in range(4_000)),
+        "a = " + "[" * 30_000,
+        GOOD + "\n".join(f"[extract.fields.f{n}]\npath = 'a['" for n in range(99)),
+    ],
+    ids=["dots", "spaces", "keys", "brackets", "faults"],
+)
+def test_no_text_takes_long_to_be_refused(text: str) -> None:
+    began = time.monotonic()
+
+    assert faults(text)
+
+    assert time.monotonic() - began < 2
+
+
+def test_a_schedule_that_can_never_be_is_a_fault_of_its_block() -> None:
+    said = faults(GOOD + '[schedule]\ncron = "0 0 31 2 *"\n')
+
+    assert said[0].startswith("line 16: schedule: Invalid cron expression: ")
