@@ -116,6 +116,7 @@ class FailureKind(StrEnum):
     UNSAFE = "unsafe"
     LOCAL_NETWORK = "local_network"
     EXPRESSION = "expression"
+    EXPECTATION = "expectation"
     INCOMPLETE = "incomplete"
 
 

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from app import log
+from app import coverage, log
+from app.coverage import Coverage
 from app.errors import ApiError, Failure, Incomplete, Schema
 from app.fetch.client import Tally
 from app.fetch.retry import PATIENCE
@@ -27,6 +28,7 @@ from app.store.pages import Known
 from app.store.progress import Counts, SourceRow
 from app.store.runs import Claimed
 from app.words import FailureKind, RunStatus
+from workers import expect
 from workers.job import Job, Turned
 from workers.pages import Page, Pages
 from workers.together import together
@@ -56,6 +58,7 @@ class _Walk:
     begun: datetime | None = None
     nameless: bool = False  # some of the refused did not even say which they are
     at: datetime | None = None
+    coverage: Coverage = field(default_factory=Coverage)
 
     def listing(self, source: str, *, counted: bool = False) -> Listing:
         present = self.seen | self.refused
@@ -79,6 +82,7 @@ class _Walk:
             self.begun,
             self.nameless or any(NAMELESS.fullmatch(name) for name in content.refused),
             find.page.raw.fetched_at,
+            self.coverage.plus(content.coverage),
         )
 
 
@@ -103,6 +107,7 @@ class Drive:
         self._job = job
         self._claimed = claimed
         self._source = source
+        self._expected = job.expects(source)
         self._row = row
         self._begun = row
         self._errors: dict[str, Any] = {}
@@ -265,6 +270,7 @@ class Drive:
         # A record may be kept although a part of it was refused: it is one record all the same.
         names = (r.record_id or f"#{page.raw.page}:{n}" for n, r in enumerate(odd))
         content = page.found(keys, frozenset(names), len(odd))
+        content = replace(content, coverage=coverage.of(kept, self._expected.instant))
         return _Find(page, content, kept, odd, await self._asked.packed(page))
 
     async def _commit(self, walk: _Walk, find: _Find, promised: int | Incomplete | None) -> None:
@@ -284,7 +290,7 @@ class Drive:
                 await progress.write(connection, self._claimed, row, self._added(row))
             self._row = row
             walk.counts, walk.seen, walk.refused = after.counts, after.seen, after.refused
-            walk.nameless, walk.at = after.nameless, after.at
+            walk.nameless, walk.at, walk.coverage = after.nameless, after.at, after.coverage
 
     async def _list(
         self, connection: Connection, walk: _Walk, promised: int | Incomplete | None
@@ -343,6 +349,7 @@ class Drive:
             row,
             done=(*row.done, walk.part.key),
             done_counts=row.done_counts.plus(walk.counts),
+            coverage=row.coverage.plus(walk.coverage),
         )
 
     def _spent(self) -> SourceRow:
@@ -368,18 +375,27 @@ class Drive:
             status = RunStatus.PARTIAL_FAILURE
         kind, message = _why(row, failed)
         self._row = replace(row, status=status, error_kind=kind, error_message=message)
+        self._row = await expect.judged(
+            self._house, self._claimed, self._expected, self._covered(self._row)
+        )
         async with self._house.pool.acquire() as connection, connection.transaction():
             await self._sum_up(connection, self._row)
             await progress.write(connection, self._claimed, self._row, {})
         _log.info(
             "source.finished",
-            status=status.value,
-            error=message,
+            status=self._row.status.value,
+            error=self._row.error_message,
             requests=row.requests,
             retries=row.retries,
             throttled_ms=row.throttled_ms,
             **{name: n for name, n in self._job.told(row).items() if name != "requests"},
         )
+
+    def _covered(self, row: SourceRow) -> SourceRow:
+        whole = row.coverage
+        for walk in self._cut_short:
+            whole = whole.plus(walk.coverage)
+        return replace(row, coverage=whole)
 
     def _any_good(self, row: SourceRow) -> bool:
         # Where there may be nothing new at all, a partition that was read to its end is good.
@@ -391,6 +407,8 @@ class Drive:
             return
         for walk in self._cut_short:
             await presence.glimpsed(connection, walk.listing(self._source.name), run_id)
+        if row.breach is not None:
+            await presence.doubted(connection, self._source.name, run_id)
         if row.status is RunStatus.SUCCESS and len(row.done) == row.partitions:
             now = self._house.clock()
             await presence.catalogued(connection, self._source.name, row.done, now, run_id)

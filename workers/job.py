@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.config import Config
 from app.errors import BadParameters
+from app.expectations import NOTHING, Expected
 from app.fetch.auth import Login
 from app.ledger import Declared
 from app.records import Record
@@ -76,6 +77,10 @@ class Presence(Protocol):
         """All partitions that the source has were listed from end to end, in this run."""
         ...
 
+    async def doubted(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
+        """What this run found missing is not believed: the source did not bring what it should."""
+        ...
+
 
 Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[Written]]
 Prepare = Callable[[House, Sequence[Any]], Awaitable[Sequence[Source]]]
@@ -92,6 +97,11 @@ def _nobody(config: Config) -> Login | None:
     return None
 
 
+def _nothing(source: Source) -> Expected:
+    del source
+    return NOTHING
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job with a schedule.
@@ -106,6 +116,7 @@ class Job:
     `prepare`: gives the sources what earlier runs left for them.
     `turned`: what is done in the transaction of a partition's last page.
     `presence`: how it is kept what the listings had and lacked, if it is.
+    `expects`: what a run must have found of a source, or it is a partial failure that says why.
     """
 
     name: str
@@ -124,6 +135,7 @@ class Job:
     prepare: Prepare | None = None
     turned: Turn | None = None
     presence: Presence | None = None
+    expects: Callable[[Any], Expected] = _nothing
 
     def declared(self, config: Config) -> Declared:
         """The job's schedule, as the settings have it."""

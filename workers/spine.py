@@ -19,6 +19,7 @@ from app.store.db import AWAY
 from app.store.progress import SourceRow
 from app.store.runs import Claimed, Wanted
 from app.words import FailureKind
+from workers import expect
 from workers.drive import Drive, totals
 from workers.job import Job
 from workers.together import together
@@ -121,7 +122,7 @@ async def scrape(house: House, job: Job, claimed: Claimed, outcome: runs.Outcome
 
 def _sum_up(outcome: runs.Outcome, job: Job, rows: list[SourceRow]) -> None:
     outcome.status = runs.verdict([row.status for row in rows])
-    outcome.stats = totals(job, rows)
+    outcome.stats = {**totals(job, rows), **expect.told(rows)}
     faulty = [row for row in rows if row.error_kind]
     if faulty:
         kinds = [row.error_kind for row in faulty]

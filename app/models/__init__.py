@@ -29,6 +29,7 @@ from app.models.orgs import (
 from app.models.pages import PageValidatorRow, RawBodyRow, RawPageRow
 from app.models.runs import RejectedRow, RunEventRow, RunRow, RunSourceRow, WorkerBeatRow
 from app.models.schedules import ScheduleRow, ScheduleVersionRow, TickGapRow, TickRow
+from app.models.secrets import OrgSecretRow
 
 __all__ = [
     "ApiTokenRow",
@@ -42,6 +43,7 @@ __all__ = [
     "OddsEventRow",
     "OddsPriceChangeRow",
     "OddsPriceRow",
+    "OrgSecretRow",
     "OrganizationRow",
     "PageValidatorRow",
     "RawBodyRow",
