@@ -130,6 +130,7 @@ class Config(BaseSettings):
     contact: Annotated[str, Field(max_length=200)] = ""
     guard_allow: Names = ()
     sources_dir: Path | None = None
+    secrets_key: SecretStr | None = None
     raw_days: Annotated[int, Field(ge=0, le=365)] = 3
 
     collection_misfire_grace_seconds: Annotated[float, Field(gt=0, le=604_800)] = 3600

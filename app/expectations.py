@@ -39,15 +39,17 @@ class Found:
 class Expected:
     """What a run of a source must have found.
 
-    `least`: records. `drop`: by which share there may be fewer than usual; so for the fields in
-    `thinning`, of the share of rows that have them. `filled`: fields that must not be empty in any
-    row. `invalid`: the share of rows that may be unreadable.
+    `least`: records. `drop`: by which share there may be fewer than usual, where `many` are usual;
+    so for the fields in `thinning`, of the share of rows that have them.
+    `filled`: fields that must not be empty in any row.
+    `invalid`: the share of rows that may be unreadable.
     `instant`: the field whose newest value must not be older than `fresh`.
     None, for any of them, is whatever it may be.
     """
 
     least: int | None = None
     drop: float | None = None
+    many: int = 0
     thinning: float | None = 0.5
     filled: tuple[str, ...] = ()
     invalid: float | None = None
@@ -134,7 +136,9 @@ def _fresh(found: Found, expected: Expected, now: datetime) -> Sequence[Breach]:
 
 def _dropped(found: Found, usual: Sequence[Found], expected: Expected) -> Sequence[Breach]:
     before = median(run.records for run in usual)
-    if expected.drop is None or found.records >= before * (1 - expected.drop):
+    if expected.drop is None or before < expected.many:
+        return ()
+    if found.records >= before * (1 - expected.drop):
         return ()
     words = f"{found.records} records where {before:g} are usual"
     return (Breach(HealthReason.DRIFT, words),)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.config import Config
 from app.errors import BadParameters
-from app.expectations import NOTHING, Expected
+from app.expectations import Expected
 from app.fetch.auth import Login
 from app.ledger import Declared
 from app.records import Record
@@ -21,6 +21,7 @@ from app.sources.base import Source
 from app.store.boards import Listing
 from app.store.db import Connection
 from app.store.progress import NAMES, SourceRow
+from workers import expect
 
 
 class Params(BaseModel):
@@ -97,11 +98,6 @@ def _nobody(config: Config) -> Login | None:
     return None
 
 
-def _nothing(source: Source) -> Expected:
-    del source
-    return NOTHING
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job with a schedule.
@@ -135,7 +131,7 @@ class Job:
     prepare: Prepare | None = None
     turned: Turn | None = None
     presence: Presence | None = None
-    expects: Callable[[Any], Expected] = _nothing
+    expects: Callable[[Source], Expected] = expect.of
 
     def declared(self, config: Config) -> Declared:
         """The job's schedule, as the settings have it."""

@@ -7,7 +7,7 @@ from app.config import Config
 from app.sources.asknews import AskNewsNews, Pace
 from app.store import news
 from app.store.progress import SourceRow
-from workers import asknews, expect, spine
+from workers import asknews, spine
 from workers.asknews import PollParams
 from workers.job import Job
 
@@ -52,7 +52,6 @@ JOB = Job(
     login=asknews.login,
     prepare=asknews.prepare,
     turned=asknews.turned,
-    expects=lambda _: expect.NEWS,
 )
 
 

@@ -12,7 +12,7 @@ from app.sources.bet9ja import Bet9ja
 from app.sources.betpawa import BetPawa
 from app.sources.sportybet import SportyBet
 from app.store import boards, odds
-from workers import expect, spine
+from workers import spine
 from workers.job import Job, Params
 
 
@@ -59,7 +59,6 @@ JOB = Job(
     counted="events_scraped",
     never_empty=True,
     presence=boards,
-    expects=lambda _: expect.ODDS,
 )
 
 

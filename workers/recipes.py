@@ -153,3 +153,6 @@ class Keeping:
             _log.warning("items.not_marked", source=platform, why="a part of it lists nothing")
             return
         await items.mark_missing(connection, self.org_id, platform, run_id, at)
+
+    async def doubted(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
+        """See Presence. Nothing is marked until a source has brought what it should."""

@@ -6,7 +6,7 @@ from app.config import Config
 from app.sources.asknews import STORIES_PAGE_SIZE, AskNewsStories, Pace
 from app.store import stories
 from app.store.progress import SourceRow
-from workers import asknews, expect, spine
+from workers import asknews, spine
 from workers.asknews import PollParams
 from workers.job import Job
 
@@ -53,7 +53,6 @@ JOB = Job(
     login=asknews.login,
     prepare=asknews.prepare,
     turned=asknews.turned,
-    expects=lambda _: expect.STORIES,
 )
 
 
