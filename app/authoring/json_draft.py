@@ -55,7 +55,7 @@ def _lists(value: Any, path: str, depth: int) -> Iterator[tuple[str, list[Object
         return
     if isinstance(value, list):
         members = cast("list[Any]", value)
-        if members and all(isinstance(member, dict) and member for member in members):
+        if members and all(members) and all(isinstance(member, dict) for member in members):
             yield path, cast("list[Object]", members)
     elif isinstance(value, dict):
         for name, member in cast("Object", value).items():
