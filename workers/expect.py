@@ -25,6 +25,7 @@ BUILT_IN = {
     "asknews_news": NEWS,
     "asknews_stories": STORIES,
 }
+HALF = 0.5  # of the rows may be refused, if nothing else is said
 NEARLY_ALL = 0.9  # of a recipe's rows; fewer may go without its author having said so
 
 
@@ -39,14 +40,14 @@ def of_recipe(recipe: Recipe) -> Expected:
     """What `expect` says; and if it says nothing, that neither rows nor fields all go at once."""
     said, fresh = recipe.expect, recipe.expect.fresh
     drop, many = said.records.drop, 0
-    if drop is None and recipe.incremental is None:
+    if drop is None and said.records.min is None and recipe.incremental is None:
         drop, many = NEARLY_ALL, FEW_ROWS
     return Expected(
         least=said.records.min,
         drop=drop,
         many=many,
         filled=tuple(said.not_null),
-        invalid=said.max_invalid,
+        invalid=HALF if said.max_invalid is None else said.max_invalid,
         instant=fresh and fresh.field,
         fresh=fresh and fresh.within,
     )

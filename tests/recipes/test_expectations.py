@@ -78,3 +78,30 @@ async def test_what_a_recipe_expects_is_held_to_from_its_first_run(
     assert "name is empty in 1 of 7 records" in row["error_message"]
     assert "at is expected within 1.0 h" in row["error_message"]
     assert row["stats"]["breach"] == "drift"
+
+
+async def test_rows_that_are_all_refused_are_drift_from_the_first_run(
+    kitchen: House, folder: Path, shop: Shop
+) -> None:
+    shop.wares = [ware(n, id="no number") for n in range(1, 4)]
+    write(folder, "shop", WARES.format(base=shop.base))
+
+    row = await run(kitchen)
+
+    assert row["status"] == "partial_failure"
+    assert "100 % of the records could not be read" in row["error_message"]
+
+
+async def test_a_column_that_is_taken_out_of_a_recipe_is_missed_by_nobody(
+    kitchen: House, folder: Path, shop: Shop
+) -> None:
+    shop.wares = [ware(n) for n in range(1, 13)]
+    text = WARES.format(base=shop.base)
+    write(folder, "shop", text)
+    for _ in range(3):
+        await run(kitchen)
+
+    write(folder, "shop", text.replace('name = "name"\n', ""))
+    row = await run(kitchen)
+
+    assert row["status"] == "success"
