@@ -30,9 +30,8 @@ LARGEST = 40_000  # characters
 DOTTED = 12  # parts of a key
 MOST_FAULTS = 50
 
-_LONG_KEY = re.compile(
-    r"""(?<![\w-])(?>(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % DOTTED
-)
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_LONG_KEY = re.compile(rf"(?<![\w-])(?>{_PART}){{{DOTTED}}}")
 
 Where = tuple[str | int, ...]
 
