@@ -150,7 +150,8 @@ class Keeping:
         if source is None or not source.marks_missing:
             return
         if platform in self._empty:
-            _log.warning("items.not_marked", source=platform, why="a part of it lists nothing")
+            why = "a part of it lists nothing, or rows without a key"
+            _log.warning("items.not_marked", source=platform, why=why)
             return
         await items.mark_missing(connection, self.org_id, platform, run_id, at)
 
