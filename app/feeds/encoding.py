@@ -27,6 +27,18 @@ _KNOWN = re.compile(
 )
 _NARROW = re.compile(r"ascii|iso8859-\d+|cp125\d|mac-\w+|koi8-\w")  # every byte is a letter in them
 
+# As browsers do: who says the one means the other, which has all of it and more.
+_WIDER = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+}
+_RARE = 4  # letters that are as they should be, for each that is not
+
 
 def decoded(body: bytes, headers: Mapping[str, str]) -> tuple[str, str | None]:
     """The text of a body, and what was wrong with what it says of its encoding.
@@ -46,10 +58,22 @@ def decoded(body: bytes, headers: Mapping[str, str]) -> tuple[str, str | None]:
         if text is not None:
             first = said[0] if said else "utf-8"
             return text, None if name == first else f"it is not in {first}; read as {name}"
+    first = said[0] if said else "utf-8"
+    text = _mended(body) if first == "utf-8" else None
+    if text is not None:
+        return text, "some bytes of it are not utf-8; they are shown as \ufffd"
     text = _tried(body, "cp1252")
     if text is None:
-        raise Schema(f"the feed is not in {(said or ['utf-8'])[0]}, which it says it is in")
-    return text, f"it is not in {(said or ['utf-8'])[0]}; read as windows-1252"
+        raise Schema(f"the feed is not in {first}, which it says it is in")
+    return text, f"it is not in {first}; read as windows-1252"
+
+
+def _mended(body: bytes) -> str | None:
+    """The text of a body that is UTF-8 but for a few bytes, as of a letter that was cut in two."""
+    text = body.decode(errors="replace")
+    holes = text.count("\ufffd")
+    letters = sum(not character.isascii() for character in text) - holes
+    return text if letters > holes * _RARE else None
 
 
 def _by_mark(body: bytes, name: str) -> str:
@@ -81,8 +105,7 @@ def _codec(name: str) -> str | None:
 
 def _tried(body: bytes, name: str) -> str | None:
     try:
-        # As browsers do: what says Latin-1 and has bytes from 80 to 9f means Windows-1252.
-        return body.decode("cp1252" if name in ("iso8859-1", "ascii") else name)
+        return body.decode(_WIDER.get(name, name))
     except UnicodeError:
         return None
 

@@ -1,13 +1,16 @@
 """What is expected of a source, and in which of that a run failed it."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
+from app.config import Config
 from app.coverage import Coverage, of, packed, unpacked
 from app.expectations import NOTHING, Breach, Expected, Found, judge, worst
-from app.records import Item, Rejected
-from app.words import HealthReason
+from app.records import Item, OddsEvent, OddsPrice, Rejected
+from app.words import HealthReason, Market, Outcome
+from workers import catalogue, expect
 
 NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
 USUALLY = Expected(drop=0.6)
@@ -128,3 +131,26 @@ def test_what_is_counted_apart_adds_up() -> None:
     parts = of(rows[:4]).plus(of(rows[4:7])).plus(Coverage()).plus(of(rows[7:]))
 
     assert parts == of(rows)
+
+
+def test_every_built_in_source_is_expected_to_bring_something() -> None:
+    config = Config(_env_file=None)  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
+    sources = [one for job in catalogue.JOBS for one in job.every_source(config)]
+
+    assert len(sources) == 5
+    assert all(expect.of(source) != NOTHING for source in sources)
+
+
+def test_a_market_that_an_odds_site_offers_no_more_is_drift() -> None:
+    def board(*markets: Market) -> Found:
+        prices = tuple(OddsPrice(m, Outcome.HOME, None, Decimal(2)) for m in markets)
+        event = OddsEvent("toy", "1", "7", "", "", None, "a", "b", NOW, prices)
+        return Found(20, 0, of([event] * 20))
+
+    usual = board(Market.MATCH_RESULT, Market.OVER_UNDER)
+
+    breaches = judge(board(Market.MATCH_RESULT), [usual] * 40, expect.ODDS, NOW)
+
+    assert words(breaches) == [
+        "far fewer records than usual have these fields: over_under prices 0 %"
+    ]

@@ -190,6 +190,7 @@ def test_utf_8_is_known_whatever_the_feed_says(declared: str) -> None:
     [
         ("iso-8859-1", "ISO-8859-1"),
         ("cp1252", "iso-8859-1"),
+        ("gb18030", "gb2312"),
         ("utf-16", "utf-16"),
         ("utf-16-le", "utf-8"),
         ("utf-8-sig", "iso-8859-1"),
@@ -217,6 +218,17 @@ def test_what_is_in_no_encoding_it_names_is_read_as_browsers_do_and_marked() -> 
 
     assert feed.entries[0]["title"] == "naïve"
     assert feed.malformed == "it is not in utf-8; read as windows-1252"
+
+
+def test_a_letter_that_is_cut_in_two_costs_no_other() -> None:
+    title = "Grüße aus Köln über Düsseldorf nach Münster"
+    body = rss(f"<item><title>{title}</title><description>XX</description></item>")
+
+    feed = read(body.replace(b"XX", "ö".encode()[:1]))
+
+    assert feed.entries[0]["title"] == title
+    assert feed.entries[0]["summary"] == "\ufffd"
+    assert "some bytes of it are not utf-8" in (feed.malformed or "")
 
 
 BOMB = '<!DOCTYPE rss [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;">]>'
