@@ -270,7 +270,7 @@ class Drive:
         # A record may be kept although a part of it was refused: it is one record all the same.
         names = (r.record_id or f"#{page.raw.page}:{n}" for n, r in enumerate(odd))
         content = page.found(keys, frozenset(names), len(odd))
-        content = replace(content, coverage=coverage.of(kept, self._expected.instant))
+        content = replace(content, coverage=await _covered(page, kept, self._expected.instant))
         return _Find(page, content, kept, odd, await self._asked.packed(page))
 
     async def _commit(self, walk: _Walk, find: _Find, promised: int | Incomplete | None) -> None:
@@ -451,6 +451,12 @@ async def _read(source: Source, raw: Raw) -> list[Record]:
     if len(raw.body) > LARGE:
         return await asyncio.to_thread(_parsed, source, raw)
     return _parsed(source, raw)
+
+
+async def _covered(page: Page, records: Sequence[Record], instant: str | None) -> Coverage:
+    if len(page.raw.body) > LARGE:
+        return await asyncio.to_thread(coverage.of, records, instant)
+    return coverage.of(records, instant)
 
 
 def _parsed(source: Source, raw: Raw) -> list[Record]:
