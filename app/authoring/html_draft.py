@@ -13,9 +13,11 @@ from app.recipes.words import FieldType
 
 _SAFE = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*")
 _IDLE = frozenset({"script", "style", "option", "br", "link", "meta", "path", "head"})
+_NAMES = {"href": "url", "src": "image", "datetime": "at", "title": "title"}
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _ATTRIBUTES = (
     ("a", "href", FieldType.URL),
+    ("a", "title", FieldType.STRING),
     ("img", "src", FieldType.URL),
     ("time", "datetime", FieldType.STRING),
 )
@@ -140,12 +142,20 @@ def _paths(element: Element) -> Iterator[tuple[str, FieldType]]:
 
 
 def _of_inner(inner: Element) -> Iterator[tuple[str, FieldType]]:
-    step = _step(inner)
+    step = _cell(inner) if inner.tag in ("td", "th") else _step(inner)
     for tag, attribute, kind in _ATTRIBUTES:
         if inner.tag == tag and inner.get(attribute):
             yield f"{step}::attr({attribute})", kind
     if any(text.strip() for text in (inner.text or "", *(c.tail or "" for c in inner))):
         yield step, FieldType.STRING
+
+
+def _cell(inner: Element) -> str:
+    """A cell of a table by its place in the row, if it has no name of its own."""
+    step = _step(inner)
+    if step != inner.tag:
+        return step
+    return f"{step}:nth-child({len(list(inner.itersiblings(preceding=True))) + 1})"
 
 
 def _first(path: str, element: Element) -> str:
@@ -158,14 +168,14 @@ def _first(path: str, element: Element) -> str:
 
 def _name(path: str) -> str:
     step, _, attribute = path.partition("::attr(")
+    told = attribute.rstrip(")") or ("href" if path == "./@href" else "")
+    if told in _NAMES:
+        return _NAMES[told]
+    place = re.search(r":nth-child\((\d+)\)$", step)
+    if place:
+        return f"column_{place[1]}"
     words = step.strip("./@").replace("text()", "text").split(".")
-    if attribute.startswith("href") or path == "./@href":
-        return "url"
-    if attribute.startswith("src"):
-        return "image"
-    if attribute.startswith("datetime"):
-        return "at"
-    tag = words[0].partition("#")[0]
     if len(words) > 1:
         return words[-1]
+    tag = words[0].partition("#")[0]
     return "title" if tag in _HEADINGS or tag == "a" else tag

@@ -16,6 +16,7 @@ _OFFSET_PARAMS = ("offset", "skip", "start")
 _SIZE_PARAMS = ("limit", "size", "per_page", "page_size", "pageSize", "count")
 _DEEPEST = 6
 _SAMPLE = 100  # rows
+_VALUES = 3  # that one object must have to be a row
 _WIDEST = 40  # columns
 MOST_PAGES = 20
 
@@ -23,8 +24,8 @@ Object = dict[str, Any]
 
 
 def drafted(document: Any, url: str, headers: Mapping[str, str]) -> Draft | None:
-    """A draft; None if there is no list of objects in the document."""
-    lists = list(_lists(document, "", 0))
+    """A draft; None if there is neither a list of objects in the document nor one object."""
+    lists = list(_lists(document, "", 0)) or list(_alone(document))
     if not lists:
         return None
     path, rows = max(lists, key=lambda found: len(found[1]) * min(len(found[1][0]), 8))
@@ -63,11 +64,25 @@ def _lists(value: Any, path: str, depth: int) -> Iterator[tuple[str, list[Object
             yield from _lists(member, f"{path}.{step}" if path else step, depth + 1)
 
 
+def _alone(document: Any) -> Iterator[tuple[str, list[Object]]]:
+    """An answer that is one object with values of its own: one row."""
+    if isinstance(document, dict):
+        told = cast("Object", document)
+        if all(isinstance(value, dict) for value in told.values()):
+            return  # rather a list whose keys are names
+        values = [_at(told, keys) for keys in _keys(told)]
+        if sum(isinstance(value, str | int | float) for value in values) >= _VALUES:
+            yield "", [told]
+
+
 def _fields(rows: list[Object]) -> dict[str, tuple[str, ...]]:
     """Columns and where they stand; an object within a row gives a column for each member."""
     found = dict[str, tuple[str, ...]]()
-    for keys in dict.fromkeys(keys for row in rows for keys in _keys(row)):
-        if len(found) < _WIDEST:
+    every = dict.fromkeys(keys for row in rows for keys in _keys(row))
+    opened = {first for first, *rest in every if rest}
+    for keys in every:
+        # What is an object in one row may be null in another: its members say it all.
+        if len(found) < _WIDEST and (len(keys) > 1 or not opened.intersection(keys)):
             found[column("_".join(keys), found)] = keys
     return found
 

@@ -22,10 +22,10 @@ def proposed(raw: Raw, url: str) -> str:
     draft = _feed(raw, url) or _json(raw, url) or _html(raw, url)
     if draft is None:
         kind = raw.headers.get("content-type", "an unknown kind").partition(";")[0]
-        raise Schema(
-            f"no list of anything was found in it ({kind}, {len(raw.body)} bytes);"
-            " if the page fills itself in by script, look for the API that the script asks"
-        )
+        hint = "if the page fills itself in by script, look for the API that the script asks"
+        if "json" in kind:
+            hint = "write a recipe by hand: extract.records may be any JMESPath, such as values(@)"
+        raise Schema(f"no list of anything was found in it ({kind}, {len(raw.body)} bytes); {hint}")
     text = written(draft)
     _check(text, raw)
     return text

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import permutations
 from typing import Any
 
 from app.recipes.words import FieldType
@@ -11,6 +12,9 @@ _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 _DECIMAL = re.compile(r"-?\d{1,15}\.\d{1,10}")
+_MOST = 0.7
+_TIMES = re.compile(r"(^|_)(time|timestamp|date|at|on|updated|created|published|modified)$")
+_SECONDS, _MILLIS = (10**9, 2 * 10**9), (10**12, 2 * 10**12)  # from 2001 to 2033
 _ADDRESSES = ("url", "link", "href", "image", "uri")
 _KEYS = ("id", "uuid", "guid", "key", "code", "slug", "sku", "url", "link", "href")
 
@@ -23,6 +27,8 @@ def type_of(values: Iterable[Any], name: str = "") -> FieldType:
     given = [value for value in values if value not in (None, "")]
     if given and name.endswith(_ADDRESSES) and all(_is_address(value) for value in given):
         return FieldType.URL
+    if given and _TIMES.search(name) and all(_is_epoch(value) for value in given):
+        return FieldType.DATETIME
     kinds = {_kind(value) for value in given}
     if len(kinds) == 1:
         return kinds.pop()
@@ -31,6 +37,11 @@ def type_of(values: Iterable[Any], name: str = "") -> FieldType:
     if kinds & {FieldType.JSON, FieldType.LIST}:
         return FieldType.JSON
     return FieldType.STRING
+
+
+def _is_epoch(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and any(low < value < high for low, high in (_SECONDS, _MILLIS))
 
 
 def _is_address(value: Any) -> bool:
@@ -73,15 +84,25 @@ def _zoned(text: str) -> bool:
 def key_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The columns that tell the rows apart: one if that does, else two, else all there are."""
     names = sorted(rows[0] if rows else (), key=_rank)
+    named = next((name for name in names if _is_called_key(name) and _tells(rows, name)), None)
+    if named is not None:
+        return [named]
     plain = [name for name in names if all(isinstance(row.get(name), str | int) for row in rows)]
-    for name in plain:
-        if _unique(rows, [name]):
-            return [name]
-    for first in plain:
-        for second in plain:
-            if first != second and _unique(rows, [first, second]):
-                return [first, second]
-    return (plain or names)[:10]
+    pairs = (
+        [*dict.fromkeys(pair)]
+        for pair in [*zip(plain, plain, strict=True), *permutations(plain, 2)]
+    )
+    return next((pair for pair in pairs if _unique(rows, pair)), (plain or names)[:10])
+
+
+def _is_called_key(name: str) -> bool:
+    return _rank(name) < _rank("")
+
+
+def _tells(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether most rows have it, each another. A row or two that lack it are refused later."""
+    given = [str(row[name]) for row in rows if isinstance(row.get(name), str | int)]
+    return len(given) >= len(rows) * _MOST and all(given) and len(set(given)) == len(given)
 
 
 def _rank(name: str) -> tuple[int, int]:

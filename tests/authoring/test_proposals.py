@@ -140,7 +140,26 @@ def test_a_table_is_a_list_too() -> None:
 
     assert recipe.extract.records == "tbody > tr"
     assert len(found.rows) == 9
-    assert found.rows[3].data["title"] == "T3"
+    assert found.rows[3].data == {"c": "3", "url": "https://api.example.com/t/3", "title": "T3"}
+
+
+def test_an_answer_that_is_one_object_is_one_row() -> None:
+    recipe, found = of_json({"place": "Pier", "now": {"water": 3.5, "at": "2026-09-05T12:00:00Z"}})
+
+    assert recipe.extract.records is None
+    assert [row.data for row in found.rows] == [
+        {"place": "Pier", "now_water": 3.5, "now_at": "2026-09-05T12:00:00Z"}
+    ]
+
+
+def test_a_row_or_two_without_a_key_do_not_keep_it_from_being_the_key() -> None:
+    rows = [{"id": f"a{n}", "time": 1_788_609_600_000 + n} for n in range(9)] + [
+        {"id": None, "time": 5}
+    ]
+
+    recipe = load(proposed(answer(json.dumps(rows).encode()), AT))
+
+    assert recipe.kept.key == ["id"]
 
 
 @pytest.mark.parametrize(
