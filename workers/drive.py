@@ -259,6 +259,10 @@ class Drive:
             return page
         errand = self._source.errand(page.raw)
         answer = await self._house.sandbox.read(window_of(self._source), errand)
+        if len(answer) > LARGE:
+            return replace(
+                page, raw=await asyncio.to_thread(self._source.returned, page.raw, answer)
+            )
         return replace(page, raw=self._source.returned(page.raw, answer))
 
     async def _found(self, page: Page, records: Sequence[Record]) -> _Find:

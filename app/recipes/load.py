@@ -278,6 +278,8 @@ def _expressions(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     told |= {("extract", "fields", name): field.path for name, field in extract.fields.items()}
     for where, text in told.items():
         yield from _checked(where, text, check)
+    if recipe.kind is Kind.HTML and (extract.explode or "").startswith("/"):
+        yield ("extract", "explode"), "looks at the whole page for every record; begin it with ./"
     for name, field in extract.fields.items():
         at = ("extract", "fields", name, "match")
         yield from _checked(at, field.match, expressions.check_regex)

@@ -45,7 +45,7 @@ class Reading(msgspec.Struct, frozen=True):
 
     `records`: how many it lists, read or refused, before they are exploded. `onward`: the cursor or
     the address of what follows. `total`: how many the site says there are. `interval`: seconds
-    after which a feed is worth asking for again.
+    after which a feed is worth asking for again. `content`: a hash of what the page says.
     """
 
     rows: list[Row] = []
@@ -54,6 +54,7 @@ class Reading(msgspec.Struct, frozen=True):
     onward: str | None = None
     total: int | None = None
     interval: float | None = None
+    content: bytes = b""
 
 
 class Page(Protocol):
@@ -89,7 +90,8 @@ class Pages:
     ) -> Reading:
         """Read a page. Raises Failure: Schema if it is none, Expression if it costs too much."""
         try:
-            return self._read(self._opened(body, url, headers), headers, first, now)
+            reading = self._read(self._opened(body, url, headers), headers, first, now)
+            return msgspec.structs.replace(reading, content=_content(reading, body))
         except Failure:
             raise
         except MemoryError:
@@ -181,6 +183,12 @@ class Pages:
             return max(0, fields.converted(value, whole, page.base) or 0)
         except ValueError as error:
             raise Schema(f"paginate.total: {error}") from None
+
+
+def _content(reading: Reading, body: bytes) -> bytes:
+    """Pages without a row say the same only if they do so to the letter."""
+    said = msgspec.json.encode([row.data for row in reading.rows]) if reading.rows else body
+    return hashlib.sha256(said).digest()
 
 
 def _columns(recipe: Recipe) -> dict[str, Extracted]:

@@ -1,10 +1,7 @@
 """The way through one partition: page after page, until there are no more or they repeat. Pure."""
 
-import hashlib
 from dataclasses import dataclass, field
 from http import HTTPStatus
-
-import msgspec
 
 from app.errors import HttpStatus, Incomplete
 from app.messages import Raw, Request
@@ -41,7 +38,7 @@ class Walk:
         self.seen += reading.records
         self.total = self.total if reading.total is None else reading.total
         self.interval = reading.interval
-        before = self._contents.setdefault(_content(raw, reading), self.number)
+        before = self._contents.setdefault(reading.content, self.number)
         if before != self.number:
             return self._end(f"page {self.number} is page {before} again: the site pages otherwise")
         request = self.asker.following(self.number, self.seen, raw, reading)
@@ -68,10 +65,3 @@ class Walk:
 
     def _end(self, why: str) -> None:
         self.ended = Incomplete(why)
-
-
-def _content(raw: Raw, reading: Reading) -> bytes:
-    """What a page says. Two without a row are the same only if they are so to the letter."""
-    if not reading.rows:
-        return hashlib.sha256(raw.body).digest()
-    return hashlib.sha256(msgspec.json.encode([row.data for row in reading.rows])).digest()

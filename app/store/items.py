@@ -13,6 +13,8 @@ from app.records import Item
 from app.store.db import Connection, Pool
 from app.words import StoreMode
 
+SLICE = 500  # items at once: a page of thousands must not hold the event loop while it is encoded
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -169,14 +171,14 @@ async def write(  # noqa: PLR0913, PLR0917 - whose they are, what they are, when
     """
     total = Written()
     for mode in StoreMode:
-        page = {item.key: item for item in items if item.mode is mode}
-        if not page:
-            continue
+        latest = {item.key: item for item in items if item.mode is mode}
         statement, more = _statement(mode)
-        rows = [_row(item, run_id) for item in page.values()]
-        row = await connection.fetchrow(statement, rows, org_id, source, now, run_id, *more)
-        inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
-        total = total.plus(Written(len(page), inserted, changed))
+        page = [latest[key] for key in sorted(latest)]  # one order of locks, across the slices too
+        for start in range(0, len(page), SLICE):
+            rows = [_row(item, run_id) for item in page[start : start + SLICE]]
+            row = await connection.fetchrow(statement, rows, org_id, source, now, run_id, *more)
+            inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
+            total = total.plus(Written(len(rows), inserted, changed))
     return total
 
 
