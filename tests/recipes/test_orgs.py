@@ -1,16 +1,19 @@
 """Two organisations' recipes of one name share nothing but the site's patience."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 
+from app.config import Config
 from app.fetch.keyed import MOST_WINDOWS, Opening
 from app.messages import Limits
 from app.recipes.load import load
 from app.recipes.model import Recipe
 from app.resources import House
+from app.sources.base import Source
 from app.store import items, orgs
 from tests import inhouse
 from tests.recipes.shop import Shop
@@ -42,9 +45,13 @@ async def collected(house: House, recipe: Recipe, org_id: UUID, secret: str) -> 
     """One run of that recipe for that organisation, as its collection does it; its row."""
     asked = await recipes.ready(house, recipe, lambda _: SecretStr(secret), org_id)
     keeping = recipes.Keeping(org_id, {asked.name: asked})
+
+    def sources(_config: Config, _params: Any) -> Sequence[Source]:
+        return (asked,)
+
     job = replace(
         source.JOB,
-        sources=lambda config, params: (asked,),  # noqa: ARG005 - whatever is asked for
+        sources=sources,
         write=keeping.write,
         turned=keeping.turned,
         presence=keeping,
