@@ -1,5 +1,6 @@
 """The process that reads pages: takes errands on its input, answers on its output, and no more."""
 
+import contextlib
 import math
 import resource
 import sys
@@ -28,10 +29,15 @@ def serve(ins: BinaryIO, outs: BinaryIO, cpu: float) -> None:
 
 def confine() -> None:
     """Give up what reading a page does not need: memory beyond a bound, writing, many files."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+    bounds = {
+        resource.RLIMIT_AS: MEMORY,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NOFILE: FILES,
+    }
+    for what, bound in bounds.items():
+        with contextlib.suppress(ValueError, OSError):  # macOS knows no bound of address space
+            resource.setrlimit(what, (bound, bound))
 
 
 def _allow(cpu: float) -> None:
