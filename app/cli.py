@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from app import ledger, migrations, odds_cli, orgs_cli, proof, resources, terminal
+from app import ledger, migrations, odds_cli, orgs_cli, proof, resources, source_cli, terminal
 from app.errors import RollcallError, UnknownJob
 from app.store import beats, db
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(odds_cli.app, name="odds")
+app.add_typer(source_cli.app, name="source")
 app.add_typer(orgs_cli.org, name="org")
 app.add_typer(orgs_cli.token, name="token")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -1,9 +1,11 @@
 """The environment, read once and frozen. Only this room reads it; arq owns the name Settings."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -127,6 +129,8 @@ class Config(BaseSettings):
     asknews_overlap_minutes: Annotated[float, Field(ge=0, le=2_880)] = 30
     contact: Annotated[str, Field(max_length=200)] = ""
     guard_allow: Names = ()
+    sources_dir: Path | None = None
+    secrets_key: SecretStr | None = None
     raw_days: Annotated[int, Field(ge=0, le=365)] = 3
 
     collection_misfire_grace_seconds: Annotated[float, Field(gt=0, le=604_800)] = 3600
@@ -151,6 +155,13 @@ def load(**overrides: Any) -> Config:
         return Config(**overrides)
     except ValidationError as error:
         raise BadConfig(_readable(error)) from None
+
+
+def secret(name: str) -> SecretStr | None:
+    """Exactly this variable, from the environment or `.env`: a secret that a recipe names."""
+    value = os.environ.get(name)  # noqa: TID251 - this room is the one
+    value = value or dotenv_values(".env").get(name)
+    return SecretStr(value) if value else None
 
 
 def _readable(error: ValidationError) -> str:

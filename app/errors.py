@@ -14,6 +14,7 @@ RollcallError
 ├── Conflicting           it does not go with how things stand; carries the run in its way
 ├── Outdated              another editor was quicker
 ├── Unsuitable            a value is understood and cannot be taken; carries its field
+├── BadRecipe             a recipe has faults; carries where each is and how to mend it
 ├── ServersUnavailable    the private Postgres or Redis cannot be started
 ├── Fenced                the attempt's lease is gone: neither rows nor outcome are accepted
 └── Failure               a page could not be had or read; carries what to do about it
@@ -28,10 +29,12 @@ RollcallError
     ├── TooLarge          the answer is bigger than we read
     ├── Unsafe            the address is one we must not visit
     ├── LocalNetwork      our own network is down; nobody else's fault
+    ├── Expression        a recipe's expression cost more than it may
     ├── Incomplete        fewer records than the site said there are
     └── Spent             the run has used up what its organisation may; names the limit
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 from uuid import UUID
 
@@ -103,6 +106,14 @@ class Unsuitable(RollcallError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class BadRecipe(RollcallError):
+    """A recipe has faults. `faults`: each with its line, its key, what is wrong, and the mend."""
+
+    def __init__(self, faults: Sequence[object]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
 
 
 class ServersUnavailable(RollcallError):
@@ -209,6 +220,12 @@ class LocalNetwork(Failure):
     """Our own network is down; nobody else's fault."""
 
     kind = FailureKind.LOCAL_NETWORK
+
+
+class Expression(Failure):
+    """A recipe's expression took more time, memory or room than it may."""
+
+    kind = FailureKind.EXPRESSION
 
 
 class Incomplete(Failure):

@@ -29,6 +29,8 @@ class Request:
     `accept`: the media type without which the answer is no data (`application/json`).
     `robots`: ask only if the site's robots.txt lets us; for pages made for people.
     `wait`: seconds for which the site said beforehand that it wants to be left alone.
+    `reader`: who reads the answer, if that may change; it is not sent. A page that another reader
+    has read is read again although it is unchanged.
     """
 
     url: str
@@ -40,6 +42,7 @@ class Request:
     retry_empty: bool = False
     robots: bool = False
     wait: float = 0.0
+    reader: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class Raw:
     """One answer, as it came. `body` is decoded from its transfer encoding and nothing more.
 
     `headers` has lower-case names. `fetched_at` is UTC. `page` counts from 1 within its partition;
-    a catalogue page has no partition.
+    a catalogue page has no partition. `reading`: what a process of its own has read in it, for a
+    source that wants that.
     """
 
     body: bytes
@@ -69,3 +73,4 @@ class Raw:
     fetched_at: datetime
     partition: Partition | None = None
     page: int = 1
+    reading: object | None = None

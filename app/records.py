@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TypeAlias
 
-from app.words import Market, Outcome
+from app.words import Market, Outcome, StoreMode
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -117,12 +117,17 @@ class Story:
 class Item:
     """One record of no kind of its own. `key` tells it from the others of its source.
 
+    `mode`: how it is kept if it is there already. `ignore`: members of `data` whose change is none.
+    `partition`: where it was found.
     Text in it is text that Postgres takes: no NUL, no half of a surrogate pair.
     """
 
     source: str
     key: str
     data: Mapping[str, JSON]
+    mode: StoreMode = StoreMode.UPSERT
+    ignore: tuple[str, ...] = ()
+    partition: str = ""
 
 
 @dataclass(frozen=True, slots=True)

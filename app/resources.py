@@ -19,8 +19,11 @@ from arq.connections import ArqRedis
 from app.config import Config
 from app.fetch.auth import Keeper, Login, SignedWindow, keeper_of
 from app.fetch.client import Window, open_client
+from app.fetch.guard import Guard
+from app.fetch.keyed import AnyWindow, Opening, Visits
 from app.fetch.limiter import Limiter, RedisLimiter
 from app.messages import Limits
+from app.recipes.sandbox import Sandbox
 from app.store import beats, db
 from app.store.db import Pool
 
@@ -28,6 +31,7 @@ VERSION = "0.1.0"
 LEAP = timedelta(seconds=5)
 TREMOR = timedelta(milliseconds=1)
 NO_LOGINS: Mapping[str, Login] = MappingProxyType({})
+GUARDED_CONNECTIONS = 64  # of all sources together that users have written
 FEWEST_CONNECTIONS = 4  # a site may tell us later that it takes more at once than we thought
 
 
@@ -99,10 +103,20 @@ class House:
     worker: str
     started_at: datetime
     limiter: Limiter
+    visits: Visits
+    sandbox: Sandbox
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
-    windows: dict[str, Window | SignedWindow] = field(
-        default_factory=dict[str, Window | SignedWindow]
-    )
+    windows: dict[str, AnyWindow] = field(default_factory=dict[str, AnyWindow])
+
+    def window_for(self, name: str, opening: Opening) -> None:
+        """Open a window for a source that was not known when the house was opened.
+
+        Its addresses pass the guard. One of the same name is replaced; of those that were opened so
+        only the latest are kept.
+        """
+        for old in self.visits.opened(name):
+            self.windows.pop(old, None)
+        self.windows[name] = self.visits.window(name, opening)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +157,11 @@ def urls(config: Config) -> Urls:
     )
 
 
+def check(config: Config) -> None:
+    """Raises BadConfig for a setting that only what is opened here can judge."""
+    Guard.allowing(config.guard_allow)
+
+
 @asynccontextmanager
 async def opened(
     config: Config,
@@ -162,6 +181,16 @@ async def opened(
         stack.push_async_callback(_close, pool)
         clock = Clock(timedelta(seconds=config.clock_skew_seconds))
         worker = worker_name()
+        limiter = RedisLimiter(redis, worker=worker)
+        context = ssl.create_default_context()
+        guarded = open_client(
+            user_agent(config.contact),
+            concurrency=GUARDED_CONNECTIONS,
+            ssl_context=context,
+            guard=Guard.allowing(config.guard_allow),
+        )
+        sandbox = Sandbox()
+        stack.push_async_callback(sandbox.close)
         house = House(
             config=config,
             pool=pool,
@@ -170,11 +199,12 @@ async def opened(
             heart=Heart(pool, clock, worker, timedelta(seconds=config.lease_seconds)),
             worker=worker,
             started_at=clock(),
-            limiter=RedisLimiter(redis, worker=worker),
+            limiter=limiter,
+            visits=Visits(await stack.enter_async_context(guarded), limiter, clock),
+            sandbox=sandbox,
         )
         stack.push_async_callback(house.limiter.close)
         await house.heart.beat()
-        context = ssl.create_default_context()
         for name, limits in sources.items():
             client = open_client(
                 user_agent(config.contact),
@@ -189,7 +219,7 @@ async def opened(
         yield house
 
 
-def _sign(windows: dict[str, Window | SignedWindow], logins: Mapping[str, Login]) -> None:
+def _sign(windows: dict[str, AnyWindow], logins: Mapping[str, Login]) -> None:
     keepers: dict[Login, Keeper] = {}
     for name, login in logins.items():
         window = windows[name]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import typer
+from pydantic import SecretStr
 
 from app import config as settings
 from app import log, resources
@@ -20,6 +21,11 @@ def config() -> settings.Config:
     found = settings.load()
     log.configure(found.log_format, "warning")
     return found
+
+
+def secret(name: str) -> SecretStr | None:
+    """The operator's secret of that name, from the environment or `.env`."""
+    return settings.secret(name)
 
 
 def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:

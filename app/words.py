@@ -115,6 +115,8 @@ class FailureKind(StrEnum):
     TOO_LARGE = "too_large"
     UNSAFE = "unsafe"
     LOCAL_NETWORK = "local_network"
+    EXPRESSION = "expression"
+    EXPECTATION = "expectation"
     INCOMPLETE = "incomplete"
     OVER_LIMIT = "over_limit"
 
@@ -168,6 +170,14 @@ class Scope(StrEnum):
         """Whether a token of this scope may do what needs `wanted`."""
         order = list(Scope)
         return order.index(self) >= order.index(wanted)
+
+
+class StoreMode(StrEnum):
+    """What becomes of a generic row that is there already."""
+
+    UPSERT = "upsert"
+    APPEND = "append"
+    APPEND_ON_CHANGE = "append_on_change"
 
 
 COLLECTION = "collection"  # the job of every organisation's schedule

@@ -17,6 +17,7 @@ try:
     CONFIG = config.load()
     log.configure(CONFIG.log_format, CONFIG.log_level)
     DECLARED = catalogue.declared(CONFIG)
+    resources.check(CONFIG)
     URLS = resources.urls(CONFIG)
 except RollcallError as error:
     sys.stderr.write(f"{error}\n")

@@ -10,7 +10,7 @@ from app.fetch.auth import Login
 from app.ledger import Declared
 from app.messages import Limits
 from app.store.db import Connection, Pool
-from workers import collection, news, odds, offers, stories
+from workers import collection, folder, news, odds, offers, source, stories
 from workers.job import Job
 
 JOBS: tuple[Job, ...] = (odds.JOB, news.JOB, stories.JOB)
@@ -18,13 +18,14 @@ FUNCTIONS = (
     odds.scrape_all_platforms,
     news.poll_news,
     stories.poll_stories,
+    source.source,
     collection.collection,
 )
 
 
 def find(name: str) -> Job:
     """The job of that name. Raises UnknownJob, which lists those there are."""
-    for job in JOBS:
+    for job in (*JOBS, source.JOB):
         if job.name == name:
             return job
     raise UnknownJob(f"there is no job {name!r}; known: {', '.join(job.name for job in JOBS)}")
@@ -49,5 +50,13 @@ def logins(config: Config) -> dict[str, Login]:
 
 
 def declared(config: Config) -> list[Declared]:
-    """The schedules that the settings give the jobs."""
-    return [job.declared(config) for job in JOBS]
+    """The schedules that the settings give the jobs, and the folder of recipes its own."""
+    shelf = folder.shelf(config, frozenset(limits(config)))
+    built_in = [job.declared(config) for job in JOBS]
+    return [*built_in, *(folder.declared(config, shelved) for shelved in shelf)]
+
+
+def faulty(config: Config) -> list[str]:
+    """What is wrong in the folder of recipes: a line for each fault."""
+    shelf = folder.shelf(config, frozenset(limits(config)))
+    return [fault for shelved in shelf for fault in shelved.faults]

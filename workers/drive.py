@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 
 import structlog
 
-from app import log
+from app import coverage, log
+from app.coverage import Coverage
 from app.errors import ApiError, Failure, Incomplete, Schema, Spent
 from app.fetch.client import Tally
 from app.fetch.retry import PATIENCE
 from app.messages import Partition, Raw, Request
 from app.records import Record, Rejected
 from app.resources import House
-from app.sources.base import Source
+from app.sources.base import Apart, Source, window_of
 from app.store import pages as store
 from app.store import progress, tenancy
 from app.store.boards import Listing
@@ -27,6 +28,7 @@ from app.store.pages import Known
 from app.store.progress import Counts, SourceRow
 from app.store.runs import Claimed
 from app.words import FailureKind, RunStatus
+from workers import expect
 from workers.budget import Budget
 from workers.job import Part, Turned
 from workers.pages import Page, Pages
@@ -65,6 +67,7 @@ class _Walk:
     begun: datetime | None = None
     nameless: bool = False  # some of the refused did not even say which they are
     at: datetime | None = None
+    coverage: Coverage = field(default_factory=Coverage)
 
     def listing(self, source: str, *, counted: bool = False) -> Listing:
         present = self.seen | self.refused
@@ -88,6 +91,7 @@ class _Walk:
             self.begun,
             self.nameless or any(NAMELESS.fullmatch(name) for name in content.refused),
             find.page.raw.fetched_at,
+            self.coverage.plus(content.coverage),
         )
 
 
@@ -117,12 +121,13 @@ class Drive:
         self._job = part.job
         self._claimed = claimed
         self._source = source = part.source
+        self._expected = part.job.expects(source)
         self._row = row
         self._begun = row
         self._errors: dict[str, Any] = {}
         self._cut_short: list[_Walk] = []
         self._tally = Tally()
-        self._asked = Pages(house, claimed, source.name, self._tally, budget)
+        self._asked = Pages(house, claimed, source.name, self._tally, budget, window_of(source))
         self._spent: Spent | None = None
         if budget is not None:
             budget.tallies.append(self._tally)
@@ -170,7 +175,7 @@ class Drive:
             if not all(part.key.isprintable() for part in parts or ()):
                 raise Schema("a part of the catalogue has no name", url=answer.raw.url)
         if self._source.limits is not before:
-            self._house.windows[self._source.name].pace(self._source.limits)
+            self._house.windows[window_of(self._source)].pace(self._source.limits)
         return parts or ()
 
     async def _answer(
@@ -232,21 +237,54 @@ class Drive:
                 continue
             walk.begun = walk.begun or page.raw.fetched_at
             try:
+                page = await self._read_apart(page)
                 request, promised = _advance(asking, page.raw)
                 records = [] if page.known else await _read(self._source, page.raw)
             except Failure:
                 await self._asked.keep(page)  # a mended parser may read it yet
                 raise
-            find = await self._found(page, records)
-            try:
-                await self._commit(walk, find, promised if request is None else MORE)
-            except REFUSED as error:
-                message = f"Postgres refuses what is in the page: {error}"
-                raise Schema(message, status=page.raw.status, url=page.raw.url) from error
+            await self._store_page(walk, page, records, promised if request is None else MORE)
             number += 1
         shortfall = promised if isinstance(promised, Incomplete) else walk.shortfall(promised)
         if shortfall is not None:
             raise shortfall
+        if walk.counts.pages and walk.part.key not in self._row.done:
+            await self._close(walk, promised)
+
+    async def _store_page(
+        self,
+        walk: _Walk,
+        page: Page,
+        records: Sequence[Record],
+        promised: int | Incomplete | None,
+    ) -> None:
+        try:
+            await self._commit(walk, await self._found(page, records), promised)
+        except REFUSED as error:
+            message = f"Postgres refuses what is in the page: {error}"
+            raise Schema(message, status=page.raw.status, url=page.raw.url) from error
+
+    async def _close(self, walk: _Walk, promised: int | Incomplete | None) -> None:
+        """End a partition whose source learnt from a failure that its last page was the last."""
+        async with self._turn:
+            org_id = self._claimed.org_id
+            async with tenancy.transaction(self._house.pool, org_id) as connection:
+                await self._list(connection, walk, promised)
+                row = self._row_after(Counts(), walk, promised)
+                await self._turned(connection, walk, row)
+                await progress.write(connection, self._claimed, row, self._added(row))
+            self._row = row
+
+    async def _read_apart(self, page: Page) -> Page:
+        if not isinstance(self._source, Apart):
+            return page
+        errand = self._source.errand(page.raw)
+        answer = await self._house.sandbox.read(window_of(self._source), errand)
+        if len(answer) > LARGE:
+            return replace(
+                page, raw=await asyncio.to_thread(self._source.returned, page.raw, answer)
+            )
+        return replace(page, raw=self._source.returned(page.raw, answer))
 
     async def _found(self, page: Page, records: Sequence[Record]) -> _Find:
         if page.known is not None:
@@ -257,6 +295,7 @@ class Drive:
         # A record may be kept although a part of it was refused: it is one record all the same.
         names = (r.record_id or f"#{page.raw.page}:{n}" for n, r in enumerate(odd))
         content = page.found(keys, frozenset(names), len(odd))
+        content = replace(content, coverage=await _covered(page, kept, self._expected.instant))
         return _Find(page, content, kept, odd, await self._asked.packed(page))
 
     async def _commit(self, walk: _Walk, find: _Find, promised: int | Incomplete | None) -> None:
@@ -276,7 +315,7 @@ class Drive:
                 await progress.write(connection, self._claimed, row, self._added(row))
             self._row = row
             walk.counts, walk.seen, walk.refused = after.counts, after.seen, after.refused
-            walk.nameless, walk.at = after.nameless, after.at
+            walk.nameless, walk.at, walk.coverage = after.nameless, after.at, after.coverage
 
     async def _list(
         self, connection: Connection, walk: _Walk, promised: int | Incomplete | None
@@ -337,6 +376,7 @@ class Drive:
             row,
             done=(*row.done, walk.part.key),
             done_counts=row.done_counts.plus(walk.counts),
+            coverage=row.coverage.plus(walk.coverage),
         )
 
     def _used(self) -> SourceRow:
@@ -362,18 +402,27 @@ class Drive:
             status = RunStatus.PARTIAL_FAILURE
         kind, message = _why(row, failed)
         self._row = replace(row, status=status, error_kind=kind, error_message=message)
+        self._row = await expect.judged(
+            self._house, self._claimed, self._expected, self._covered(self._row)
+        )
         async with tenancy.transaction(self._house.pool, self._claimed.org_id) as connection:
             await self._sum_up(connection, self._row)
             await progress.write(connection, self._claimed, self._row, {})
         _log.info(
             "source.finished",
-            status=status.value,
-            error=message,
+            status=self._row.status.value,
+            error=self._row.error_message,
             requests=row.requests,
             retries=row.retries,
             throttled_ms=row.throttled_ms,
             **{name: n for name, n in self._job.told(row).items() if name != "requests"},
         )
+
+    def _covered(self, row: SourceRow) -> SourceRow:
+        whole = row.coverage
+        for walk in self._cut_short:
+            whole = whole.plus(walk.coverage)
+        return replace(row, coverage=whole)
 
     def _any_good(self, row: SourceRow) -> bool:
         # Where there may be nothing new at all, a partition that was read to its end is good.
@@ -385,6 +434,8 @@ class Drive:
             return
         for walk in self._cut_short:
             await presence.glimpsed(connection, walk.listing(self._source.name), run_id)
+        if row.breach is not None:
+            await presence.doubted(connection, self._source.name, run_id)
         if row.status is RunStatus.SUCCESS and len(row.done) == row.partitions:
             now = self._house.clock()
             await presence.catalogued(connection, self._source.name, row.done, now, run_id)
@@ -428,6 +479,12 @@ async def _read(source: Source, raw: Raw) -> list[Record]:
     if len(raw.body) > LARGE:
         return await asyncio.to_thread(_parsed, source, raw)
     return _parsed(source, raw)
+
+
+async def _covered(page: Page, records: Sequence[Record], instant: str | None) -> Coverage:
+    if len(page.raw.body) > LARGE:
+        return await asyncio.to_thread(coverage.of, records, instant)
+    return coverage.of(records, instant)
 
 
 def _parsed(source: Source, raw: Raw) -> list[Record]:

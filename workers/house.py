@@ -16,10 +16,10 @@ from app.ledger import Declared
 from app.queue import redis_pool
 from app.resources import House, Urls, opened
 from app.runs import Leases
-from app.store import tenancy
+from app.store import schedules, tenancy
 from app.store.db import AWAY
 from app.words import COLLECTION
-from workers import catalogue, ring
+from workers import catalogue, ring, source
 from workers.dispatch import Turn
 from workers.spine import slots
 from workers.sweep import sweep, tell_health
@@ -51,12 +51,14 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
             leases=leases,
             heartbeat=lambda: _beat(ctx, house, leases),
             lease_seconds=config.lease_seconds,
-            known_jobs=[*(one.job for one in declared), COLLECTION],
+            known_jobs=[*{one.job for one in declared} | {source.JOB.name, COLLECTION}],
             turn=Turn(),
             # The built-in jobs never wait for an organisation's.
-            slots=ctx.get("slots", max(1, config.max_jobs - len(declared))),
+            slots=ctx.get("slots", max(1, config.max_jobs - len(catalogue.JOBS))),
         )
         await _patiently(lambda: _look_around(ctx, house, leases, declared))
+        for fault in catalogue.faulty(config):
+            _log.error("recipe.faulty", fault=fault)
         for job in catalogue.JOBS:
             why = job.off(config)
             if why is not None:
@@ -82,11 +84,20 @@ async def _look_around(
     if not await tenancy.enforced(house.pool):
         _log.warning("row_security.bypassed", mend="use a role without SUPERUSER and BYPASSRLS")
     queued = await ledger.register(house.pool, declared, house.clock())
+    await switch_off_gone(house, declared)
     await ring.tell(house, queued)  # what it does not hear now, a sweep tells it
     await _beat(ctx, house, leases)
     await sweep(ctx)
     await tell_health(ctx)
     await tidy(ctx)
+
+
+async def switch_off_gone(house: House, declared: Sequence[Declared]) -> None:
+    """Switch off the schedules of recipes that are gone: they must not be overdue for ever."""
+    keys = [one.key for one in declared]
+    gone = await schedules.disable_gone(house.pool, source.JOB.name, keys)
+    if gone:
+        _log.info("source.disabled", schedules=gone, why="there is no such recipe any more")
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.config import Config
 from app.errors import BadParameters
+from app.expectations import Expected
 from app.fetch.auth import Login
 from app.ledger import Declared
 from app.records import Record
@@ -20,6 +21,7 @@ from app.sources.base import Source
 from app.store.boards import Listing
 from app.store.db import Connection
 from app.store.progress import NAMES, SourceRow
+from workers import expect
 from workers.budget import Budget
 
 
@@ -77,6 +79,10 @@ class Presence(Protocol):
         """All partitions that the source has were listed from end to end, in this run."""
         ...
 
+    async def doubted(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
+        """What this run found missing is not believed: the source did not bring what it should."""
+        ...
+
 
 Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[Written]]
 Prepare = Callable[[House, Sequence[Any]], Awaitable[Sequence[Source]]]
@@ -109,6 +115,7 @@ class Job:
     `turned`: what is done in the transaction of a partition's last page.
     `presence`: how it is kept what the listings had and lacked, if it is.
     `unmoved`: what is done about the records (their keys) of a page that is unchanged.
+    `expects`: what a run must have found of a source, or it is a partial failure that says why.
     """
 
     name: str
@@ -128,6 +135,7 @@ class Job:
     turned: Turn | None = None
     presence: Presence | None = None
     unmoved: Unmoved | None = None
+    expects: Callable[[Source], Expected] = expect.of
 
     def declared(self, config: Config) -> Declared:
         """The job's schedule, as the settings have it."""

@@ -9,6 +9,7 @@ from app import log
 from app.errors import HttpStatus
 from app.fetch.auth import SignedWindow
 from app.fetch.client import Tally
+from app.fetch.keyed import KeyedWindow
 from app.fetch.robots import Robots
 from app.messages import Partition, Raw, Request
 from app.resources import House
@@ -66,6 +67,8 @@ class Pages:
     source: str
     tally: Tally
     budget: Budget | None = None
+    window: str = ""
+    """The name of the window it asks by, if that is not the source's."""
 
     async def ask(self, request: Request, part: Partition | None, number: int) -> Page:
         """Ask for a page, unless it is unchanged: then its body is recalled. Raises Failure."""
@@ -132,9 +135,10 @@ class Pages:
     async def _asked(self, request: Request, part: Partition | None, number: int) -> Raw:
         if self.budget is not None:
             self.budget.take()
-        window = self.house.windows[self.source]
+        window = self.house.windows[self.window or self.source]
         if request.robots:
-            unsigned = window.window if isinstance(window, SignedWindow) else window
+            signed = isinstance(window, SignedWindow | KeyedWindow)
+            unsigned = window.window if signed else window
             await Robots(self.house.redis).check(unsigned, request, self.tally)
         return await window.ask(request, partition=part, page=number, tally=self.tally)
 

@@ -18,7 +18,7 @@ from app.store.db import AWAY
 from app.store.progress import SourceRow
 from app.store.runs import Claimed, Wanted
 from app.words import COLLECTION
-from workers import ring
+from workers import expect, ring
 from workers.drive import Drive, foremost, totals
 from workers.job import Job, Part, Plan
 from workers.together import together
@@ -47,13 +47,21 @@ async def perform_planned(
     ctx: dict[str, Any], name: str, plan: Planner, run_id: str | None, params: dict[str, Any]
 ) -> None:
     """The same for a job of that name whose runs are each planned by themselves, once claimed."""
+
+    async def body(claimed: Claimed, outcome: runs.Outcome) -> None:
+        house = ctx_house(ctx)
+        await scrape(house, await plan(house, claimed, outcome), claimed, outcome)
+
+    await perform_as(ctx, name, body, run_id, params)
+
+
+async def perform_as(
+    ctx: dict[str, Any], name: str, body: Body, run_id: str | None, params: dict[str, Any]
+) -> None:
+    """The same with a body of the job's own."""
     house = ctx_house(ctx)
     with _put_off():
         wanted = UUID(run_id) if run_id else await _asked_for(house, name, ctx, params)
-
-    async def body(claimed: Claimed, outcome: runs.Outcome) -> None:
-        await _scrape(house, await plan(house, claimed, outcome), claimed, outcome)
-
     await carry_out(ctx, wanted, body, in_line=name == COLLECTION)
 
 
@@ -126,7 +134,8 @@ async def _asked_for(house: House, job: str, ctx: dict[str, Any], params: dict[s
     return run_id
 
 
-async def _scrape(house: House, plan: Plan, claimed: Claimed, outcome: runs.Outcome) -> None:
+async def scrape(house: House, plan: Plan, claimed: Claimed, outcome: runs.Outcome) -> None:
+    """Ask the plan's sources, store what they have, and sum up."""
     # A run that was deferred has ended with some of its sources: those are not asked again.
     ended = await progress.ended(house.pool, claimed) if claimed.deferrals else {}
     todo = [
@@ -147,7 +156,7 @@ async def _scrape(house: House, plan: Plan, claimed: Claimed, outcome: runs.Outc
 
 def _sum_up(outcome: runs.Outcome, parts: Sequence[Part], rows: list[SourceRow]) -> None:
     outcome.status = runs.verdict([row.status for row in rows])
-    outcome.stats = totals(parts, rows)
+    outcome.stats = {**totals(parts, rows), **expect.told(rows)}
     faulty = [row for row in rows if row.error_kind]
     if faulty:
         outcome.error_type = foremost([row.error_kind for row in faulty if row.error_kind])

@@ -102,6 +102,7 @@ class Window:
     """How one source asks: politely, bounded, again where that helps.
 
     `max_bytes` bounds a decoded body, `deadline` (seconds) one attempt without its waits.
+    `attempts`: how often a page may be asked for, at most.
     """
 
     client: httpx.AsyncClient
@@ -110,6 +111,7 @@ class Window:
     limits: Limits = field(kw_only=True)
     max_bytes: int = field(default=10_000_000, kw_only=True)
     deadline: float = field(default=45.0, kw_only=True)
+    attempts: int = field(default=retry.ATTEMPTS, kw_only=True)
     clock: Callable[[], datetime] = field(default=_now, kw_only=True)
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, kw_only=True)
     rng: Callable[[], float] = field(default=random.random, kw_only=True)
@@ -162,7 +164,8 @@ class Window:
         wait = retry.pause(failure, asking.attempt, self.rng())
         if wait > retry.PATIENCE:
             raise _postponed(failure) from failure.__cause__
-        if not retry.helps(failure, request.method, asking.attempt):
+        helps = retry.helps(failure, request.method, asking.attempt)
+        if not helps or asking.attempt >= self.attempts:
             raise failure
         if not asking.may_retry:
             raise _unretried(failure) from failure.__cause__

@@ -9,7 +9,7 @@ from protego import Protego
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.errors import Blocked, Failure, RateLimited
+from app.errors import Blocked, Failure, LocalNetwork, RateLimited, Unsafe
 from app.fetch import urls
 from app.fetch.client import Tally, Window
 from app.log import logger
@@ -88,6 +88,8 @@ async def _fetched(window: Window, origin: str, tally: Tally) -> tuple[str, int]
         if failure.status is None:
             raise  # it is we who wait: the site was not asked
         return rules_after(failure)
+    except (Unsafe, LocalNetwork):
+        raise  # it is not the site that forbids
     except Failure as failure:
         return rules_after(failure)
     return raw.body[:LARGEST].decode("utf-8", "replace").replace("\0", ""), DAY

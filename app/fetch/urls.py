@@ -1,7 +1,10 @@
 """Addresses: which we may visit, whose they are, and how to show them without their secrets."""
 
 import re
-from urllib.parse import unquote_plus, urlsplit, urlunsplit
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from contextvars import ContextVar
+from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
 
 import httpx
 
@@ -15,6 +18,36 @@ _SECRET = re.compile(
     r"|(?:^|[^a-z])(?:key|sig|auth|pwd|pass)(?:$|[^a-z])",
     re.IGNORECASE,
 )
+
+
+_ESCAPE = re.compile(r"%[0-9A-F]{2}")
+_hidden: ContextVar[tuple[str, ...]] = ContextVar("_hidden", default=())
+SHORTEST = 4  # characters; hiding a shorter secret would hide what is none
+
+
+@contextmanager
+def hiding(secrets: Iterable[str]) -> Generator[None]:
+    """Show none of these values in any address meanwhile, whatever their parameters are called."""
+    before = _hidden.set((*_hidden.get(), *written(secrets)))
+    try:
+        yield
+    finally:
+        _hidden.reset(before)
+
+
+def written(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Every way in which these values may be written in an address, longest first."""
+    usable = [secret for secret in secrets if len(secret) >= SHORTEST]
+    ways = {way for s in usable for way in (s, quote(s), quote_plus(s), quote(s, safe=""))}
+    ways |= {_ESCAPE.sub(lambda found: found[0].lower(), way) for way in ways}
+    return tuple(sorted(ways, key=len, reverse=True))
+
+
+def masked(text: str, forms: Iterable[str]) -> str:
+    """`text` with `***` for each of these."""
+    for form in forms:
+        text = text.replace(form, "***")
+    return text
 
 
 def vet(url: httpx.URL) -> None:
@@ -48,7 +81,7 @@ def public(url: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     query = re.sub(r"[^&;]+", _masked, parts.query)
     shown = urlunsplit((parts.scheme, host, parts.path, query, ""))
-    shown = shown[:SHOWN]
+    shown = masked(shown, _hidden.get())[:SHOWN]
     return shown if shown.isprintable() else "".join(c for c in shown if c.isprintable())
 
 

@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+from app.models.items import SourceCursorRow, SourcePaceRow
 from app.models.news import (
     ArticleEntityRow,
     ArticleRow,
@@ -28,6 +29,7 @@ from app.models.orgs import (
 from app.models.pages import PageValidatorRow, RawBodyRow, RawPageRow
 from app.models.runs import RejectedRow, RunEventRow, RunRow, RunSourceRow, WorkerBeatRow
 from app.models.schedules import ScheduleRow, ScheduleVersionRow, TickGapRow, TickRow
+from app.models.secrets import OrgSecretRow
 
 __all__ = [
     "ApiTokenRow",
@@ -41,6 +43,7 @@ __all__ = [
     "OddsEventRow",
     "OddsPriceChangeRow",
     "OddsPriceRow",
+    "OrgSecretRow",
     "OrganizationRow",
     "PageValidatorRow",
     "RawBodyRow",
@@ -52,6 +55,8 @@ __all__ = [
     "ScheduleEditRow",
     "ScheduleRow",
     "ScheduleVersionRow",
+    "SourceCursorRow",
+    "SourcePaceRow",
     "StoryEntityRow",
     "StoryRow",
     "StorySentimentRow",

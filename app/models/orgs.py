@@ -91,6 +91,7 @@ class ItemRow(SQLModel, table=True):
     """A generic record: what one source calls `key`, as it was last seen.
 
     `changed_at` moves only when the content does; `missing_since` is set by a listing without it.
+    `series`: what the source itself calls it, where every observation is a row of its own.
     """
 
     __tablename__: ClassVar[Any] = "items"
@@ -103,12 +104,21 @@ class ItemRow(SQLModel, table=True):
             postgresql_nulls_not_distinct=True,
         ),
         Index("items_changed", "org_id", text("changed_at DESC"), text("id DESC")),
+        Index(
+            "items_series",
+            "org_id",
+            "source",
+            "series",
+            text("id DESC"),
+            postgresql_where=text("series IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
     org_id: UUID | None = Field(default=None, sa_column=org(null=True))
     source: str
     key: str
+    series: str | None = None
     data: dict[str, Any] = Field(sa_column=json())
     content_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     first_seen: datetime = Field(sa_column=instant())

@@ -83,3 +83,4 @@ class PageValidatorRow(SQLModel, table=True):
     refused: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     prices: int
     rejected: int
+    coverage: dict[str, Any] = Field(sa_column=json())

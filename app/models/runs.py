@@ -112,7 +112,10 @@ class RunEventRow(SQLModel, table=True):
 
 
 class RunSourceRow(SQLModel, table=True):
-    """One source of a run. `done` and `done_counts` are where the next attempt goes on from."""
+    """One source of a run. `done` and `done_counts` are where the next attempt goes on from.
+
+    `coverage`: how many rows it looked at, and of each field in how many it is empty.
+    """
 
     __tablename__: ClassVar[Any] = "run_sources"
 
@@ -140,6 +143,7 @@ class RunSourceRow(SQLModel, table=True):
         sa_column=Column(ARRAY(Text), nullable=False, server_default=text("'{}'"))
     )
     done_counts: dict[str, Any] = Field(sa_column=json())
+    coverage: dict[str, Any] = Field(sa_column=json())
 
 
 class RejectedRow(SQLModel, table=True):

@@ -1,7 +1,7 @@
 """What every source is: pure generators that ask and are answered, and a parser of bytes."""
 
 from collections.abc import Generator, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from app.errors import Incomplete
 from app.messages import Limits, Partition, Raw, Request
@@ -49,4 +49,23 @@ class Source(Protocol):
 
         Raises Failure if the whole page cannot be read.
         """
+        ...
+
+
+def window_of(source: Source) -> str:
+    """The name of the window by which a source asks: its own, unless others may have that too."""
+    window: str | None = getattr(source, "window", None)
+    return window or source.name
+
+
+@runtime_checkable
+class Apart(Protocol):
+    """A source whose pages are read in a process of their own: others have written how."""
+
+    def errand(self, raw: Raw) -> bytes:
+        """What that process is told."""
+        ...
+
+    def returned(self, raw: Raw, answer: bytes) -> Raw:
+        """The page with what was read in it. Raises Failure if it could not be."""
         ...

@@ -34,7 +34,8 @@ BOARD = """
 INSERT INTO odds_boards (platform, partition, events, listed_at, run_id)
 VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (platform, partition) DO UPDATE
-  SET events = excluded.events, listed_at = excluded.listed_at, run_id = excluded.run_id
+  SET events = CASE WHEN $6 THEN odds_boards.events ELSE excluded.events END,
+      listed_at = excluded.listed_at, run_id = excluded.run_id
 """
 
 # An event that somebody is writing just now is not absent. A match that has begun leaves the board
@@ -78,6 +79,20 @@ INSERT INTO odds_price_changes (event_id, market, line, outcome, price, active, 
 SELECT event_id, market, line, outcome, NULL, false, $2, $3 FROM prices
 """
 
+DOUBTED = """
+UPDATE odds_events SET absent_since = NULL WHERE id IN (
+  SELECT id FROM odds_events
+  WHERE platform = $1 AND withdrawn_at IS NULL
+    AND absent_since >= (SELECT queued_at FROM runs WHERE execution_id = $2)
+  ORDER BY platform_event_id FOR NO KEY UPDATE)
+"""
+
+# So many fewer at once are not believed of a site, though it counts them itself.
+SUDDEN = """
+SELECT coalesce((SELECT events >= 10 AND events * 0.4 > $3 FROM odds_boards
+                 WHERE platform = $1 AND partition = $2), false)
+"""
+
 GLIMPSE = """
 UPDATE odds_events SET seen_at = $3, seen_run_id = $4
 WHERE platform = $1 AND platform_event_id = ANY ($2::text[]) AND seen_at < $3
@@ -87,17 +102,20 @@ WHERE platform = $1 AND platform_event_id = ANY ($2::text[]) AND seen_at < $3
 async def listed(connection: Connection, listing: Listing, run_id: UUID) -> None:
     """Keep that a partition was listed from end to end.
 
-    What it lacks is withdrawn if the site counts its events; if not, it is marked as absent, and
-    withdrawn when the next complete listing lacks it too: a site that is paged by kick-off hides an
-    event when the board moves up while a page is turned.
+    What it lacks is withdrawn if the site counts its events, and has not lost most of them at once;
+    if not, it is marked as absent, and withdrawn when the next complete listing lacks it too: a
+    site that is paged by kick-off hides an event when the board moves up while a page is turned.
     """
     where = (listing.platform, listing.partition)
     await connection.execute(BELONG, *where, list(listing.seen))
     rows = await connection.fetch(ABSENT, *where, list(listing.present), listing.at)
-    await _absent(
-        connection, [(row[0], listing.counted or row[1]) for row in rows], listing.at, run_id
-    )
-    await connection.execute(BOARD, *where, len(listing.present), listing.at, run_id)
+    sudden = bool(rows) and await connection.fetchval(SUDDEN, *where, len(listing.present))
+    counted = listing.counted and not sudden
+    await _absent(connection, [(row[0], counted or row[1]) for row in rows], listing.at, run_id)
+    # What is not believed yet is not what the next listing is held against either.
+    doubted = sudden and not all(row[1] for row in rows)
+    told = (len(listing.present), listing.at, run_id, doubted)
+    await connection.execute(BOARD, *where, *told)
 
 
 async def glimpsed(connection: Connection, listing: Listing, run_id: UUID) -> None:
@@ -114,6 +132,11 @@ async def catalogued(
     """
     rows = await connection.fetch(UNLISTED, platform, list(partitions), at)
     await _absent(connection, [(row[0], row[1]) for row in rows], at, run_id)
+
+
+async def doubted(connection: Connection, platform: str, run_id: UUID) -> None:
+    """Take back that this run found events absent: the platform did not bring what it should."""
+    await connection.execute(DOUBTED, platform, run_id)
 
 
 async def _absent(

@@ -3,13 +3,15 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import zstandard
 
+from app import coverage as covers
+from app.coverage import Coverage
 from app.messages import Raw, Request
 from app.store.db import Connection, Pool
 from app.store.runs import Claimed
@@ -50,22 +52,24 @@ class Known:
     prices: int = 0
     rejected: int = 0
     kept: bool = False
+    coverage: Coverage = field(default_factory=Coverage)
 
 
 KNOWN = """
-SELECT body_hash, full_fetched_at, etag, last_modified, keys, refused, prices, rejected,
+SELECT body_hash, full_fetched_at, etag, last_modified, keys, refused, prices, rejected, coverage,
        EXISTS (SELECT FROM raw_bodies b WHERE b.hash = v.body_hash) AS kept
 FROM page_validators v WHERE fingerprint = $1
 """
 
 REMEMBER = """
 INSERT INTO page_validators (fingerprint, source, body_hash, full_fetched_at, etag, last_modified,
-                             keys, refused, prices, rejected)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                             keys, refused, prices, rejected, coverage)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT (fingerprint) DO UPDATE SET
   body_hash = excluded.body_hash, full_fetched_at = excluded.full_fetched_at,
   etag = excluded.etag, last_modified = excluded.last_modified, keys = excluded.keys,
-  refused = excluded.refused, prices = excluded.prices, rejected = excluded.rejected
+  refused = excluded.refused, prices = excluded.prices, rejected = excluded.rejected,
+  coverage = excluded.coverage
 """
 
 # A body in use is touched, so that a pruning that runs at the same time sees it and leaves it.
@@ -105,6 +109,8 @@ DELETE FROM page_validators WHERE fingerprint IN (
 def fingerprint(source: str, request: Request) -> bytes:
     """What makes a request the same one again: all but its headers, which may carry secrets."""
     asked = (source, request.method, request.url, request.params, request.accept, request.body)
+    if request.reader:
+        asked = (*asked, request.reader)
     return hashlib.sha256(msgspec.json.encode(asked)).digest()
 
 
@@ -141,6 +147,7 @@ async def known(pool: Pool, fingerprint: bytes) -> Known | None:
         return None
     told: dict[str, Any] = dict(row)
     told |= {name: frozenset(told[name]) for name in ("keys", "refused")}
+    told["coverage"] = covers.unpacked(told["coverage"])
     return Known(**told)
 
 
@@ -164,6 +171,7 @@ async def remember(connection: Connection, fingerprint: bytes, source: str, page
         sorted(page.refused),
         page.prices,
         page.rejected,
+        covers.packed(page.coverage),
     )
 
 

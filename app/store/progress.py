@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.coverage import Coverage, packed, unpacked
 from app.errors import Fenced
 from app.records import Rejected
 from app.store.db import Connection, Pool
 from app.store.runs import Claimed
-from app.words import RunStatus
+from app.words import HealthReason, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class SourceRow:
     """The row of one source of one run, as it is to be written.
 
     `redo`: what earlier attempts wrote in partitions that they did not finish.
+    `coverage`: of the partitions that are done; in the end, of all it read.
+    `breach`: that it did not bring what is expected of it, as health says it.
     """
 
     source: str
@@ -73,6 +76,8 @@ class SourceRow:
     done: tuple[str, ...] = ()
     done_counts: Counts = field(default_factory=Counts)
     redo: Counts = field(default_factory=Counts)
+    coverage: Coverage = field(default_factory=Coverage)
+    breach: HealthReason | None = None
 
 
 BEGIN = """
@@ -84,7 +89,7 @@ FROM runs r WHERE r.execution_id = $1 AND r.lease_epoch = $2 AND r.status = 'run
 ON CONFLICT (execution_id, source) DO UPDATE
   SET status = 'running', error_kind = NULL, error_message = NULL, errors = '{}'
 RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_counts,
-          inserted, changed, counts
+          inserted, changed, counts, coverage
 """
 
 # The run's row is touched last, so that three sources of a run wait for each other but briefly.
@@ -92,7 +97,8 @@ WRITE = """
 UPDATE run_sources SET status = $3, partitions = $4, partitions_failed = $5, pages = $6,
        records = $7, inserted = $8, changed = $9, unchanged = $10, rejected = $11, requests = $12,
        retries = $13, bytes = $14, throttled_ms = $15, duration_seconds = $16, error_kind = $17,
-       error_message = $18, errors = $19, done = $20, done_counts = $21, counts = $22
+       error_message = $18, errors = $19, done = $20, done_counts = $21, counts = $22,
+       coverage = $23
 WHERE execution_id = $1 AND source = $2
 """
 
@@ -146,6 +152,7 @@ async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
         done=tuple(row["done"]),
         done_counts=done,
         redo=redo,
+        coverage=unpacked(row["coverage"]),
     )
 
 
@@ -167,6 +174,7 @@ def _ended(row: dict[str, Any]) -> SourceRow:
         bytes=row["bytes"],
         error_kind=row["error_kind"],
         error_message=row["error_message"],
+        breach=HealthReason(row["coverage"]["breach"]) if "breach" in row["coverage"] else None,
     )
 
 
@@ -211,6 +219,7 @@ async def write(
             "points": counts.points + row.redo.points,
             "pages_unchanged": counts.pages_unchanged,
         },
+        packed(row.coverage) | ({"breach": row.breach.value} if row.breach else {}),
     )
     _fenced(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
 

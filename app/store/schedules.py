@@ -79,6 +79,12 @@ COLUMNS = (
     " paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at"
 )
 
+# A source of the house's whose recipe is gone.
+GONE = """
+UPDATE schedules SET enabled = false
+WHERE job = $1 AND org_id IS NULL AND enabled AND NOT (key = ANY ($2::text[])) RETURNING key
+"""
+
 # One row lock per schedule: two workers ringing the same tick decide it one after the other.
 LOCK = f"SELECT {COLUMNS} FROM schedules WHERE key = $1 FOR UPDATE"  # noqa: S608 - our own columns
 LOOK = f"SELECT {COLUMNS} FROM schedules"  # noqa: S608 - our own columns
@@ -250,3 +256,11 @@ async def compress(
     else:
         return
     await connection.execute(DROP_TRAIL, state.id, trail["first_tick"], trail["last_tick"])
+
+
+async def disable_gone(pool: Pool, job: str, declared: Sequence[str]) -> list[str]:
+    """Switch off the job's schedules that are declared no more; returns their keys.
+
+    Their ticks go on being answered, as `skipped(disabled)`.
+    """
+    return [row["key"] for row in await pool.fetch(GONE, job, list(declared))]

@@ -1,0 +1,41 @@
+"""What an edit of a recipe does to its rows. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Rows = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Keys that are there no more, keys that are new, and columns that differ: before, after."""
+
+    gone: tuple[str, ...]
+    new: tuple[str, ...]
+    changed: Mapping[str, Mapping[str, tuple[Any, Any]]]
+    same: int
+
+    @property
+    def none(self) -> bool:
+        """Whether all rows are as they were."""
+        return not (self.gone or self.new or self.changed)
+
+
+def between(before: Rows, after: Rows) -> Changes:
+    """What became of the rows."""
+    both = [key for key in before if key in after]
+    differing = {key: _columns(before[key], after[key]) for key in both}
+    changed = {key: columns for key, columns in differing.items() if columns}
+    return Changes(
+        gone=tuple(key for key in before if key not in after),
+        new=tuple(key for key in after if key not in before),
+        changed=changed,
+        same=len(both) - len(changed),
+    )
+
+
+def _columns(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = [*before, *(name for name in after if name not in before)]
+    told = {name: (before.get(name), after.get(name)) for name in names}
+    return {name: pair for name, pair in told.items() if pair[0] != pair[1]}

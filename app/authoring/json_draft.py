@@ -1,0 +1,163 @@
+"""A recipe for a JSON API, drafted from one page of it. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from app.authoring.draft import Draft, name_of
+from app.authoring.shapes import column, key_of, type_of
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NEXT = re.compile(r"next|next_?page(_?url)?|next_?url|next_?link", re.IGNORECASE)
+_CURSOR = re.compile(r"(next_?|end_?)?cursor|next_?page_?token|continuation", re.IGNORECASE)
+_PAGE_PARAMS = ("page", "p", "pageNumber", "page_number")
+_OFFSET_PARAMS = ("offset", "skip", "start")
+_SIZE_PARAMS = ("limit", "size", "per_page", "page_size", "pageSize", "count")
+_DEEPEST = 6
+_SAMPLE = 100  # rows
+_VALUES = 3  # that one object must have to be a row
+_WIDEST = 40  # columns
+MOST_PAGES = 20
+
+Object = dict[str, Any]
+
+
+def drafted(document: Any, url: str, headers: Mapping[str, str]) -> Draft | None:
+    """A draft; None if there is neither a list of objects in the document nor one object."""
+    lists = list(_lists(document, "", 0)) or list(_alone(document))
+    if not lists:
+        return None
+    path, rows = max(lists, key=lambda found: len(found[1]) * min(len(found[1][0]), 8))
+    fields = _fields(rows[:_SAMPLE])
+    samples = [{name: _at(row, keys) for name, keys in fields.items()} for row in rows[:_SAMPLE]]
+    told = {
+        name: (_path(keys), type_of((s[name] for s in samples), name))
+        for name, keys in fields.items()
+    }
+    paginate, address = _paging(document, url, headers)
+    remarks = [f"{len(rows)} rows were found at {path or 'the top'} of the answer."]
+    if not paginate:
+        remarks.append("No sign of further pages was found; see [paginate] if there are any.")
+    return Draft(
+        name=name_of(url),
+        kind="json",
+        url=address,
+        records=path or None,
+        fields=told,
+        key=tuple(key_of(samples)),
+        paginate=paginate,
+        remarks=tuple(remarks),
+    )
+
+
+def _lists(value: Any, path: str, depth: int) -> Iterator[tuple[str, list[Object]]]:
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, list):
+        members = cast("list[Any]", value)
+        if members and all(members) and all(isinstance(member, dict) for member in members):
+            yield path, cast("list[Object]", members)
+    elif isinstance(value, dict):
+        for name, member in cast("Object", value).items():
+            step = _quoted(name)
+            yield from _lists(member, f"{path}.{step}" if path else step, depth + 1)
+
+
+def _alone(document: Any) -> Iterator[tuple[str, list[Object]]]:
+    """An answer that is one object with values of its own: one row."""
+    if isinstance(document, dict):
+        told = cast("Object", document)
+        if all(isinstance(value, dict) for value in told.values()):
+            return  # rather a list whose keys are names
+        values = [_at(told, keys) for keys in _keys(told)]
+        if sum(isinstance(value, str | int | float) for value in values) >= _VALUES:
+            yield "", [told]
+
+
+def _fields(rows: list[Object]) -> dict[str, tuple[str, ...]]:
+    """Columns and where they stand; an object within a row gives a column for each member."""
+    found = dict[str, tuple[str, ...]]()
+    every = dict.fromkeys(keys for row in rows for keys in _keys(row))
+    opened = {first for first, *rest in every if rest}
+    for keys in every:
+        # What is an object in one row may be null in another: its members say it all.
+        if len(found) < _WIDEST and (len(keys) > 1 or not opened.intersection(keys)):
+            found[column("_".join(keys), found)] = keys
+    return found
+
+
+def _keys(row: Object) -> Iterator[tuple[str, ...]]:
+    for name, value in row.items():
+        if isinstance(value, dict) and value:
+            yield from ((name, inner) for inner in cast("Object", value))
+        else:
+            yield (name,)
+
+
+def _at(row: Object, keys: tuple[str, ...]) -> Any:
+    value: Any = row
+    for key in keys:
+        value = cast("Object", value).get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _path(keys: tuple[str, ...]) -> str:
+    return ".".join(map(_quoted, keys))
+
+
+def _quoted(name: str) -> str:
+    plain = name.replace("\\", "\\\\").replace('"', '\\"')
+    return name if _PLAIN.fullmatch(name) else f'"{plain}"'
+
+
+def _paging(
+    document: Any, url: str, headers: Mapping[str, str]
+) -> tuple[dict[str, str | int], str]:
+    """What the recipe says of further pages, and its address without what that says."""
+    if re.search(r'rel="?next"?', headers.get("link", "")):
+        return {"type": "link_header", "max_pages": MOST_PAGES}, url
+    for path, value in _scalars(document, "", 0):
+        last = path.rpartition(".")[2].strip('"')
+        address = isinstance(value, str) and value.startswith(("http://", "https://", "/", "?"))
+        if address and (_NEXT.fullmatch(last) or path.endswith("next.href")):
+            return {"type": "next", "path": path, "max_pages": MOST_PAGES}, url
+        if value and not address and _CURSOR.fullmatch(last):
+            told = {"type": "cursor", "path": path, "param": "cursor", "max_pages": MOST_PAGES}
+            return told, _without(url, ("cursor",))
+    return _by_params(url)
+
+
+def _by_params(url: str) -> tuple[dict[str, str | int], str]:
+    asked = dict(parse_qsl(urlsplit(url).query))
+    sizes = [name for name in _SIZE_PARAMS if asked.get(name, "").isdecimal()]
+    for name in _PAGE_PARAMS:
+        if asked.get(name, "").isdecimal():
+            start = 0 if asked[name] == "0" else 1
+            told = {"type": "page", "param": name, "start": start, "max_pages": MOST_PAGES}
+            return told, _without(url, (name,))
+    for name in _OFFSET_PARAMS:
+        if asked.get(name, "").isdecimal() and sizes:
+            told: dict[str, str | int] = {
+                "type": "offset",
+                "param": name,
+                "size": int(asked[sizes[0]]),
+            }
+            told |= {"size_param": sizes[0], "max_pages": MOST_PAGES}
+            return told, _without(url, (name, sizes[0]))
+    return {}, url
+
+
+def _without(url: str, names: tuple[str, ...]) -> str:
+    parts = urlsplit(url)
+    kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in names]
+    return parts._replace(query=urlencode(kept)).geturl()
+
+
+def _scalars(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and depth < _DEEPEST:
+        for name, member in cast("Object", value).items():
+            step = _quoted(name)
+            yield from _scalars(member, f"{path}.{step}" if path else step, depth + 1)
+    elif isinstance(value, str | int) and path:
+        yield path, value

@@ -1,0 +1,89 @@
+"""Looking things up in a feed's tree."""
+
+import re
+from collections.abc import Iterable, Iterator
+from html import escape, unescape
+from urllib.parse import urljoin
+from xml.etree.ElementTree import Element
+
+XML = "{http://www.w3.org/XML/1998/namespace}"
+DC = "{http://purl.org/dc/elements/1.1/}"
+TERMS = "{http://purl.org/dc/terms/}"
+CONTENT = "{http://purl.org/rss/1.0/modules/content/}"
+SYNDICATION = "{http://purl.org/rss/1.0/modules/syndication/}"
+ITUNES = "{http://www.itunes.com/dtds/podcast-1.0.dtd}"
+MEDIA = "{http://search.yahoo.com/mrss/}"
+ATOM = "{http://www.w3.org/2005/Atom}"
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+XHTML = "{http://www.w3.org/1999/xhtml}"
+
+_TAG = re.compile(r"<[/!?A-Za-z][^<>]*>")
+
+
+def local(element: Element) -> str:
+    """Its name without the namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def space(element: Element) -> str:
+    """Its namespace as a prefix of names: `{…}`, or nothing."""
+    return element.tag[: element.tag.rindex("}") + 1] if "}" in element.tag else ""
+
+
+def children(parent: Element, names: Iterable[str]) -> Iterator[Element]:
+    """Children of any of these names, those of the first name first."""
+    for name in names:
+        yield from parent.findall(name)
+
+
+def text(parent: Element, *names: str) -> str | None:
+    """The text of the first child of these names that has any."""
+    return next(filter(None, (plain(child) for child in children(parent, names))), None)
+
+
+def plain(element: Element) -> str | None:
+    """All text in it, blanks run together."""
+    return " ".join("".join(element.itertext()).split()) or None
+
+
+def inner(element: Element) -> str | None:
+    """What is in it as it stands: its text, or its markup where it holds elements."""
+    if not len(element):
+        return (element.text or "").strip() or None
+    return "".join(_written(element, outer=False)).strip() or None
+
+
+def unmarked(markup: str | None) -> str | None:
+    """The text of a short piece of HTML."""
+    return " ".join(unescape(_TAG.sub("", markup or "")).split()) or None
+
+
+def base(element: Element, outer: str) -> str:
+    """Against which address those in it are meant."""
+    return joined(outer, element.get(f"{XML}base")) or outer
+
+
+def joined(outer: str, address: str | None) -> str | None:
+    """The address, whole if it can be made so."""
+    address = (address or "").strip()
+    try:
+        return urljoin(outer, address) if address else None
+    except ValueError:
+        return address
+
+
+def _written(element: Element, *, outer: bool = True) -> Iterator[str]:
+    name = local(element)
+    if outer:
+        told = "".join(f' {key}="{escape(value)}"' for key, value in _attributes(element))
+        yield f"<{name}{told}>" if element.text or len(element) else f"<{name}{told} />"
+    yield escape(element.text or "", quote=False)
+    for child in element:
+        yield from _written(child)
+        yield escape(child.tail or "", quote=False)
+    if outer and (element.text or len(element)):
+        yield f"</{name}>"
+
+
+def _attributes(element: Element) -> Iterator[tuple[str, str]]:
+    return ((key.rpartition("}")[2], value) for key, value in element.attrib.items())

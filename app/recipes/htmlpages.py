@@ -1,0 +1,129 @@
+"""A page of HTML, asked by CSS selectors and XPath."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, cast
+
+from w3lib.encoding import html_to_unicode
+
+from app.errors import Schema
+from app.recipes import fields
+from app.recipes.expressions import NAMESPACES, as_xpath
+from app.recipes.jsonpages import Unfound
+from app.recipes.markup import etree, html, is_element
+from app.recipes.model import Extracted, Recipe
+from app.recipes.words import FieldType
+from app.records import Rejected
+
+
+class HtmlPage:
+    """An HTML document that is open. `base` is the address its links are read against."""
+
+    def __init__(self, recipe: Recipe, body: bytes, url: str, headers: Mapping[str, str]) -> None:
+        self._extract = recipe.extract
+        self._root = parsed(body, headers.get("content-type"))
+        self.base = _base(self._root, url)
+
+    def records(self, first: bool) -> list[Any]:
+        """What `extract.records` selects."""
+        del first
+        return _elements(self._extract.records or "", self._root)
+
+    def exploded(self, record: Any) -> list[Any]:
+        """What `extract.explode` selects in a record."""
+        return _elements(self._extract.explode or "", record)
+
+    def found(self, row: Any, field: str) -> Any:
+        """The first thing a field selects in a row, as text; all of them for a list."""
+        spec: Extracted = self._extract.fields[field]
+        values = selected(spec.path, row)
+        if spec.type is FieldType.LIST:
+            texts = [text for value in values if (text := _text(value))]
+            return texts or None
+        return next((text for value in values if (text := _text(value))), None)
+
+    def shown(self, row: Any) -> bytes:
+        """The row as it is kept aside."""
+        if not is_element(row):
+            return str(row).encode()
+        return cast("bytes", etree.tostring(row, encoding="utf-8", method="html"))
+
+    def told(self, expression: str) -> Any:
+        """The first thing selected in the whole page, as text."""
+        return next((t for v in selected(expression, self._root) if (t := _text(v))), None)
+
+    def refused(self) -> tuple[Rejected, ...]:
+        """None but what its rows are."""
+        return ()
+
+    def interval(self, headers: Mapping[str, str], now: datetime) -> float | None:
+        """Not known of a page for people."""
+        del headers, now
+        return None
+
+
+def parsed(body: bytes, content_type: str | None) -> Any:
+    """The document's root: nothing is fetched for it, and no entity expanded. Raises Schema."""
+    _, text = html_to_unicode(content_type, body, default_encoding="utf-8")
+    text = fields.clean(text).lstrip("\ufeff")
+    if not text.strip():
+        raise Schema("the page is empty")
+    parser = html.HTMLParser(
+        recover=True,
+        no_network=True,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+        encoding="utf-8",
+    )
+    try:
+        root: Any = etree.fromstring(text.encode(), parser)
+    except (etree.LxmlError, ValueError) as error:
+        raise Schema(f"this is no HTML: {error}") from None
+    if root is None:
+        raise Schema("this is no HTML: there is no element in it")
+    # The parser goes on where it can, but past this it leaves out what follows, and says so.
+    if any("depth" in str(entry.message).lower() for entry in parser.error_log):
+        raise Schema("the page is nested too deeply to be read in full")
+    return root
+
+
+def selected(expression: str, element: Any) -> list[Any]:
+    """What an expression selects. Raises ValueError, which says why it cannot look."""
+    try:
+        found = _compiled(expression)(element)
+    except (etree.XPathError, TypeError, ValueError) as error:
+        raise Unfound(f"{expression}: {str(error)[:200]}") from None
+    return cast("list[Any]", found) if isinstance(found, list) else [found]
+
+
+@lru_cache(maxsize=1_024)
+def _compiled(expression: str) -> Any:
+    return etree.XPath(as_xpath(expression), namespaces=NAMESPACES, smart_strings=False)
+
+
+def _elements(expression: str, element: Any) -> list[Any]:
+    found = selected(expression, element)
+    odd = next((one for one in found if not is_element(one)), None)
+    if odd is not None:
+        raise Schema(f"{expression} selects text where it should select elements")
+    return found
+
+
+def _text(value: Any) -> str:
+    if is_element(value):
+        value = "".join(value.itertext())
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return " ".join(str(value).split())
+
+
+def _base(root: Any, url: str) -> str:
+    told = next((t for v in selected("//base/@href", root) if (t := _text(v))), None)
+    try:
+        return url if told is None else fields.address(told, url)
+    except ValueError:
+        return url

@@ -1,0 +1,362 @@
+"""From a text to a recipe, or to every fault in it: its line, its key, what is wrong, the mend."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from app.errors import BadRecipe, RollcallError
+from app.recipes import expressions, templates
+from app.recipes.lines import line_of
+from app.recipes.model import (
+    FEED_COLUMNS,
+    Auth,
+    Expect,
+    Extracted,
+    Fresh,
+    Paginate,
+    Recipe,
+    Records,
+)
+from app.recipes.words import FieldType, Kind, Missing
+from app.words import StoreMode
+
+LARGEST = 40_000  # characters
+DOTTED = 12  # parts of a key
+MOST_FAULTS = 50
+
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_LONG_KEY = re.compile(rf"(?<![\w-])(?>{_PART}){{{DOTTED}}}")
+
+Where = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong in a recipe. `line` from 1; `key` as TOML writes it, empty for the whole."""
+
+    line: int
+    key: str
+    problem: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: {self.key}: " if self.key else f"line {self.line}: "
+        return f"{where}{self.problem}" + (f" ({self.mend})" if self.mend else "")
+
+
+def load(text: str) -> Recipe:
+    """Read a recipe. Raises BadRecipe, whose `faults` are all that could be found at once."""
+    try:
+        told = tomllib.loads(_bounded(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _refused([_syntax(text, error)]) from None
+    return read(told, text)
+
+
+def read(told: dict[str, Any], text: str = "") -> Recipe:
+    """As `load`, from values that are parsed already. `text` is where lines are counted."""
+    try:
+        recipe = Recipe.model_validate(told)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)[:MOST_FAULTS]
+        faults = [_fault(text, each) for each in errors]
+        raise _refused(faults) from None
+    except (RollcallError, RecursionError) as error:
+        raise _refused([Fault(1, "", str(error) or "is nested too deeply")]) from None
+    faults = [Fault(line_of(text, at), _key(at), *_split(why)) for at, why in _judged(recipe)]
+    if faults:
+        raise _refused(faults)
+    return recipe
+
+
+def secrets(recipe: Recipe) -> dict[str, Where]:
+    """The references (`env:NAME`, `secret:NAME`) of a recipe, and where they stand."""
+    if recipe.auth is None:
+        return {}
+    told = recipe.auth.model_dump()
+    return {
+        value: ("auth", key)
+        for key, value in told.items()
+        if key in ("token", "value", "password", "client_secret")
+    }
+
+
+def foreign(recipe: Recipe, allowed: str, text: str = "") -> list[Fault]:
+    """A fault for each secret that is not of the kind `allowed` (`env` or `secret`)."""
+    whose = "the operator's environment" if allowed == "secret" else "an organisation's store"
+    return [
+        Fault(line_of(text, at), _key(at), f"{name} is in {whose}", f"write {allowed}:NAME")
+        for name, at in secrets(recipe).items()
+        if not name.startswith(f"{allowed}:")
+    ]
+
+
+def _bounded(text: str) -> str:
+    if len(text) > LARGEST:
+        fault = Fault(1, "", f"is longer than {LARGEST:,} characters", "split it into two sources")
+        raise _refused([fault])
+    # tomllib takes time that grows with the square of the parts of a key.
+    if long := _LONG_KEY.search(text):
+        line = text.count("\n", 0, long.start()) + 1
+        why = f"has a key of more than {DOTTED} parts"
+        raise _refused([Fault(line, "", why, "write it in fewer steps, or quote the text")])
+    return text
+
+
+def _refused(faults: Iterable[Fault]) -> BadRecipe:
+    listed = sorted(faults, key=lambda fault: fault.line)[:MOST_FAULTS]
+    return BadRecipe(listed)
+
+
+def _syntax(text: str, error: Exception) -> Fault:
+    said = str(error)
+    before, _, place = said.rpartition(" (at line ")
+    line = place.partition(",")[0]
+    if line.isdigit():
+        column = place.partition("column ")[2].rstrip(")")
+        return Fault(int(line), "", f"is no TOML: {before}", f"look at column {column}")
+    at_end = max(1, len(text.splitlines()))
+    return Fault(at_end, "", f"is no TOML: {said.partition(' (at')[0] or 'nested too deeply'}")
+
+
+# What the shape alone says
+
+
+def _fault(text: str, error: ErrorDetails) -> Fault:
+    where = _placed(error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    match error["type"]:
+        case "missing" | "union_tag_not_found":
+            wanted = where if error["type"] == "missing" else (*where, "type")
+            return Fault(line_of(text, wanted), _key(wanted), "is missing", _example(wanted))
+        case "union_tag_invalid":
+            at = (*where, "type")
+            mend = f"write one of {', '.join(_tags(where[0]))}"
+            return Fault(line_of(text, at), _key(at), "is not known", mend)
+        case "extra_forbidden":
+            mend = _nearest(where, _model_at(error["loc"][:-1]))
+            return Fault(line_of(text, where), _key(where), "is not known here", mend)
+        case "value_error":
+            return Fault(line_of(text, where), _key(where), *_split(message))
+        case _:
+            return Fault(line_of(text, where), _key(where), _plain(message), _shown(error))
+
+
+_TAGS = frozenset({"auth", "paginate"})
+
+
+def _placed(loc: tuple[int | str, ...]) -> Where:
+    """pydantic's place without the tag it puts after a block that has a `type`."""
+    place = loc[:1] + loc[2:] if loc and loc[0] in _TAGS and len(loc) > 1 else loc
+    return tuple(part for part in place if part != "[key]")
+
+
+_EXAMPLES = {
+    "name": 'add name = "my-source"',
+    "kind": 'add kind = "json", "feed" or "html"',
+    "url": 'add url = "https://…"',
+    "max_pages": "add max_pages = 10: paging must end",
+    "key": 'add key = "id": what tells one row from another',
+    "path": "add path: where it stands in a record",
+}
+
+
+def _example(where: Where) -> str:
+    if where and where[-1] == "type":
+        known = _tags(where[0])
+        return f"add type = one of {', '.join(known)}"
+    return _EXAMPLES.get(str(where[-1]) if where else "", "add it")
+
+
+def _tags(block: str | int) -> list[str]:
+    return [_tag(kind) for kind in _kinds(Auth if block == "auth" else Paginate)]
+
+
+def _kinds(union: Any) -> tuple[type[BaseModel], ...]:
+    return union.__origin__.__args__
+
+
+def _tag(kind: type[BaseModel]) -> str:
+    literal: Any = kind.model_fields["type"].annotation
+    return str(literal.__args__[0])
+
+
+def _nearest(where: Where, model: type[BaseModel] | None) -> str:
+    known = [field.alias or name for name, field in model.model_fields.items()] if model else []
+    near = get_close_matches(str(where[-1]), known, 1) if where else []
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(known)}" if known else "take it out"
+
+
+def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
+    if not loc:
+        return Recipe
+    if "fields" in loc:
+        return Extracted
+    union = {"auth": Auth, "paginate": Paginate}.get(str(loc[0]))
+    if union is not None:
+        return next((k for k in _kinds(union) if len(loc) > 1 and _tag(k) == loc[1]), None)
+    model: Any = Recipe.model_fields[str(loc[0])].annotation
+    arguments = [a for a in getattr(model, "__args__", ()) if isinstance(a, type)]
+    model = next(iter(arguments), model)
+    if len(loc) > 1 and isinstance(model, type) and issubclass(model, Expect):
+        return {"records": Records, "fresh": Fresh}.get(str(loc[1]))
+    return cast("type[BaseModel]", model) if _is_block(model) else None
+
+
+def _is_block(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)
+
+
+def _plain(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _shown(error: ErrorDetails) -> str:
+    value = error["input"]
+    if isinstance(value, str | int | float | bool):
+        return f"it is {str(value)[:60]!r}"
+    return f"it is a {type(value).__name__}"
+
+
+def _split(why: str) -> tuple[str, str]:
+    problem, _, mend = why.rpartition("; ")
+    return (problem, mend) if problem else (why, "")
+
+
+def _key(where: Where) -> str:
+    text = ""
+    for part in where:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+# What the keys say together
+
+
+def _judged(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    yield from _extracts(recipe)
+    yield from _expressions(recipe)
+    yield from _columns(recipe)
+    yield from _placeholders(recipe)
+    yield from _follows(recipe)
+
+
+def _extracts(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    if recipe.kind is Kind.FEED:
+        if recipe.paginate.type not in ("none", "link_header", "page"):
+            yield ("paginate", "type"), "does not go with a feed; feeds have one page"
+        return
+    if recipe.schedule.auto:
+        yield ("schedule", "every"), 'is "auto" only for feeds; write "15m"'
+    if not recipe.extract.fields:
+        yield ("extract", "fields"), 'are missing; write [extract.fields] and id = "id"'
+    if recipe.extract.records is None and recipe.kind is Kind.HTML:
+        yield ("extract", "records"), "is missing; write what selects one row each"
+    if recipe.store is None:
+        yield ("store",), 'is missing; write [store] and key = "id"'
+
+
+def _expressions(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    check = expressions.check_jmespath
+    if recipe.kind is Kind.HTML:
+        check = expressions.check_selector
+    extract, paginate = recipe.extract, recipe.paginate
+    told: dict[Where, str | None] = {
+        ("extract", "records"): extract.records,
+        ("extract", "explode"): extract.explode,
+        ("paginate", "path"): getattr(paginate, "path", None),
+        ("paginate", "total"): paginate.total,
+    }
+    told |= {("extract", "fields", name): field.path for name, field in extract.fields.items()}
+    for where, text in told.items():
+        yield from _checked(where, text, check)
+    if recipe.kind is Kind.HTML and (extract.explode or "").startswith("/"):
+        yield ("extract", "explode"), "looks at the whole page for every record; begin it with ./"
+    for name, field in extract.fields.items():
+        at = ("extract", "fields", name, "match")
+        yield from _checked(at, field.match, expressions.check_regex)
+        if recipe.kind is Kind.HTML and field.path.startswith("/"):
+            yield at[:-1], "looks at the whole page for every row; begin it with ./"
+
+
+def _checked(where: Where, text: str | None, check: Any) -> Iterator[tuple[Where, str]]:
+    try:
+        if text is not None:
+            check(text)
+    except ValueError as error:
+        yield where, str(error)
+
+
+def _columns(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    known = columns(recipe)
+    for where, name in _named(recipe):
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            mend = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            yield where, f"names {name!r}, which is no field; {mend}"
+    for name, field in recipe.extract.fields.items():
+        where = ("extract", "fields", name)
+        timed = field.type in (FieldType.DATETIME, FieldType.DATE)
+        if (field.format or field.timezone) and not timed:
+            yield where, f"is a {field.type}; format and timezone are for datetime and date"
+        if field.timezone:
+            yield from _zone((*where, "timezone"), field.timezone)
+
+
+def _zone(where: Where, name: str) -> Iterator[tuple[Where, str]]:
+    from app.scheduling.cron import check_zone  # noqa: PLC0415 - read once it is named
+
+    try:
+        check_zone(name)
+    except RollcallError as error:
+        yield where, f"{error}; write an IANA name such as Europe/Berlin"
+
+
+def columns(recipe: Recipe) -> frozenset[str]:
+    """The columns its rows have."""
+    fields = frozenset(recipe.extract.fields)
+    return frozenset(FEED_COLUMNS) if recipe.kind is Kind.FEED and not fields else fields
+
+
+def _named(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    if recipe.store is not None:
+        yield from ((("store", "key"), name) for name in recipe.store.key)
+        yield from ((("store", "ignore_changes"), name) for name in recipe.store.ignore_changes)
+    yield from ((("expect", "not_null"), name) for name in recipe.expect.not_null)
+    if recipe.expect.fresh is not None:
+        yield ("expect", "fresh", "field"), recipe.expect.fresh.field
+    if recipe.incremental is not None and recipe.incremental.field is not None:
+        yield ("incremental", "field"), recipe.incremental.field
+
+
+def _placeholders(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    known = recipe.placeholders
+    used: set[str] = set()
+    for where, text in recipe.templates.items():
+        used |= templates.names(text)
+        for name in sorted(templates.names(text) - known):
+            given = f"known: {', '.join(sorted(known))}" if known else "name it in request.each"
+            yield where, f"has {{{name}}}, which nothing fills; {given}"
+    each = recipe.request.each
+    if each and not used & set(each[0]):
+        yield ("request", "each"), "fills no {placeholder}; write one into url or params"
+
+
+def _follows(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    incremental, store = recipe.incremental, recipe.store
+    if incremental is not None and store is not None and store.missing is Missing.MARK:
+        yield ("store", "missing"), "cannot be told from a listing of what is new; write keep"
+    if store is not None and store.missing is Missing.MARK and store.mode is not StoreMode.UPSERT:
+        yield ("store", "missing"), "goes with upsert alone; write keep"
+    if incremental is not None and incremental.param is None:
+        used = frozenset[str]().union(*map(templates.names, recipe.templates.values()))
+        if "since" not in used:
+            yield ("incremental",), 'asks for nothing; write param = "since", or {since} in url'

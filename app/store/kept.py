@@ -1,0 +1,35 @@
+"""What a source has left behind: its newest pages as they came, and its rows."""
+
+from typing import Any
+
+from app.messages import Partition, Raw
+from app.store import pages
+from app.store.db import Pool
+
+NEWEST = """
+SELECT DISTINCT ON (partition, page) body_hash, status, url, headers, fetched_at, partition, page
+FROM raw_pages WHERE source = $1 AND partition IS NOT NULL
+ORDER BY partition, page, fetched_at DESC LIMIT $2
+"""
+
+ROWS = """
+SELECT DISTINCT ON (coalesce(series, key)) coalesce(series, key) AS key, data FROM items
+WHERE source = $1 AND org_id IS NULL ORDER BY coalesce(series, key), id DESC
+"""
+
+
+async def raws(pool: Pool, source: str, most: int = 50) -> list[Raw]:
+    """The newest of each page of a source that is still kept, `most` at most."""
+    found = list[Raw]()
+    for row in await pool.fetch(NEWEST, source, most):
+        body = await pages.recall(pool, row["body_hash"])
+        if body is not None:
+            part = Partition(row["partition"])
+            told = {name: row[name] for name in ("status", "url", "headers", "fetched_at", "page")}
+            found.append(Raw(body=body, partition=part, **told))
+    return found
+
+
+async def rows(pool: Pool, source: str) -> dict[str, Any]:
+    """The rows of the operator's source of that name, by key; of a series the last."""
+    return {row["key"]: row["data"] for row in await pool.fetch(ROWS, source)}

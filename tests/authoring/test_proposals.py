@@ -1,0 +1,206 @@
+# ruff: noqa: E501 - pages stand here as they come
+"""A recipe proposed from one look works as it stands, or there is a reason why none is."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.authoring.proposal import proposed
+from app.errors import Failure, Schema
+from app.messages import Raw
+from app.recipes.load import load
+from app.recipes.model import Recipe
+from app.recipes.reading import Pages, Reading
+from tests.feeds.pages import atom, item, json_feed, rss
+
+AT = "https://api.example.com/v1/wares"
+NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
+
+
+def answer(body: bytes, kind: str = "application/json", url: str = AT, **headers: str) -> Raw:
+    return Raw(body, 200, url, {"content-type": kind, **headers}, NOW)
+
+
+def read(raw: Raw) -> tuple[Recipe, Reading]:
+    """The proposal for a page, and what it finds in that page."""
+    recipe = load(proposed(raw, raw.url))
+    found = Pages(recipe).read(raw.body, url=raw.url, headers=raw.headers, now=NOW)
+    assert not found.refused
+    return recipe, found
+
+
+def of_json(document: Any, url: str = AT, **headers: str) -> tuple[Recipe, Reading]:
+    return read(answer(json.dumps(document).encode(), url=url, **headers))
+
+
+WARE = {
+    "sku": "a-1", "id": 7, "name": "Cup", "price": {"amount": "2.50", "currency": "EUR"},
+    "weight": 1.5, "new": True, "made": "2026-09-01", "at": "2026-09-01T10:00:00Z", "tags": ["x"],
+    "link": "/wares/7", "odd-name": "x", "parts": [{"a": 1}], "none": None,
+}  # fmt: skip
+
+
+def test_a_json_api_gets_a_column_for_each_member_with_its_type_and_a_key() -> None:
+    recipe, found = of_json({"meta": {}, "data": {"wares": [WARE, WARE | {"id": 8, "sku": "b"}]}})
+
+    assert (recipe.name, recipe.kind, recipe.extract.records) == (
+        "example-wares",
+        "json",
+        "data.wares",
+    )
+    types = {name: field.type.value for name, field in recipe.extract.fields.items()}
+    assert types == {
+        "sku": "string", "id": "integer", "name": "string", "price_amount": "decimal",
+        "price_currency": "string", "weight": "number", "new": "boolean", "made": "date",
+        "at": "datetime", "tags": "list", "link": "url", "odd_name": "string", "parts": "list",
+        "none": "string",
+    }  # fmt: skip
+    assert recipe.kept.key == ["id"]
+    assert [row.key for row in found.rows] == ["7", "8"]
+    assert found.rows[0].data["link"] == "https://api.example.com/wares/7"
+
+
+@pytest.mark.parametrize(
+    ("document", "url", "headers", "paging"),
+    [
+        ({"next": "https://api.example.com/v1/wares?page=2"}, AT, {}, ("next", "next")),
+        ({"links": {"next": "/v1/wares?page=2"}}, AT, {}, ("next", "links.next")),
+        ({"_links": {"next": {"href": "/w?p=2"}}}, AT, {}, ("next", "_links.next.href")),
+        ({"meta": {"next_cursor": "abc"}}, AT, {}, ("cursor", "meta.next_cursor")),
+        ({}, AT, {"link": '</v1/wares?page=2>; rel="next"'}, ("link_header", None)),
+        ({}, f"{AT}?page=1&q=x", {}, ("page", None)),
+        ({}, f"{AT}?offset=0&limit=2", {}, ("offset", None)),
+        ({}, AT, {}, ("none", None)),
+    ],
+)
+def test_the_way_on_is_found_where_an_api_shows_it(
+    document: Any, url: str, headers: dict[str, str], paging: tuple[str, str | None]
+) -> None:
+    rows = [{"id": 1}, {"id": 2}]
+
+    recipe, found = of_json({"rows": rows} | document, url, **headers)
+
+    assert (recipe.paginate.type, getattr(recipe.paginate, "path", None)) == paging
+    assert len(found.rows) == 2
+    assert "page=" not in recipe.url
+    assert "offset=" not in recipe.url
+
+
+@pytest.mark.parametrize(
+    "body", [rss(item(1) + item(2)), atom("<entry><id>a</id></entry>"), json_feed({"id": 1})]
+)
+def test_a_feed_is_read_as_often_as_it_publishes(body: bytes) -> None:
+    recipe, found = read(answer(body, "text/plain", "https://tides.example/feed"))
+
+    assert (recipe.kind, recipe.schedule.every) == ("feed", "auto")
+    assert found.rows
+
+
+PAGE = """<!doctype html><html><head>
+<link rel="alternate" type="application/rss+xml" href="/jobs.rss"></head><body>
+<nav><ul><li><a href="/">Home</a></li><li><a href="/a">About us</a></li><li><a href="/b">Jobs</a></li></ul></nav>
+<div id="main"><ul class="jobs">%s</ul></div></body></html>"""
+JOB = (
+    '<li class="job job-%d"><h3><a href="/jobs/%d">Engineer %d</a></h3><span class="firm">F%d</span>'
+    '<img src="/i/%d.png"><time datetime="2026-09-0%dT00:00:00Z">soon</time></li>'
+)
+
+
+def test_a_list_in_a_page_for_people_gets_selectors_for_what_repeats_in_it() -> None:
+    jobs = "".join(JOB % ((n,) * 6) for n in range(1, 7))
+
+    raw = answer((PAGE % jobs).encode(), "text/html", "https://town.example/jobs")
+    recipe, found = read(raw)
+
+    assert (recipe.kind, recipe.extract.records) == ("html", "ul.jobs > li.job")
+    assert len(found.rows) == 6
+    assert found.rows[0].data == {
+        "url": "https://town.example/jobs/1",
+        "title": "Engineer 1",
+        "firm": "F1",
+        "image": "https://town.example/i/1.png",
+        "at": "2026-09-01T00:00:00Z",
+        "time": "soon",
+    }
+    assert "offers a feed, which is read more surely: https://town.example/jobs.rss" in proposed(
+        raw, raw.url
+    )
+
+
+def test_a_table_is_a_list_too() -> None:
+    rows = "".join(
+        f"<tr><td class=c>{n}</td><td><a href='/t/{n}'>T{n}</a></td></tr>" for n in range(9)
+    )
+
+    recipe, found = read(answer(f"<table><tbody>{rows}</tbody></table>".encode(), "text/html"))
+
+    assert recipe.extract.records == "tbody > tr"
+    assert len(found.rows) == 9
+    assert found.rows[3].data == {"c": "3", "url": "https://api.example.com/t/3", "title": "T3"}
+
+
+def test_an_answer_that_is_one_object_is_one_row() -> None:
+    recipe, found = of_json({"place": "Pier", "now": {"water": 3.5, "at": "2026-09-05T12:00:00Z"}})
+
+    assert recipe.extract.records is None
+    assert [row.data for row in found.rows] == [
+        {"place": "Pier", "now_water": 3.5, "now_at": "2026-09-05T12:00:00Z"}
+    ]
+
+
+def test_a_row_or_two_without_a_key_do_not_keep_it_from_being_the_key() -> None:
+    rows = [{"id": f"a{n}", "time": 1_788_609_600_000 + n} for n in range(9)] + [
+        {"id": None, "time": 5}
+    ]
+
+    recipe = load(proposed(answer(json.dumps(rows).encode()), AT))
+
+    assert recipe.kept.key == ["id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"{}", "application/json"),
+        (b"[1, 2]", "application/json"),
+        (b"<html><div id=app></div></html>", "text/html"),
+        (b"\x89PNG", "image/png"),
+        (b"", "text/plain"),
+        (b"<p>one</p>", "text/html"),
+    ],
+)
+def test_where_there_is_no_list_no_recipe_is_made_up(body: bytes, kind: str) -> None:
+    with pytest.raises(Schema, match="no list of anything was found"):
+        proposed(answer(body, kind), AT)
+
+
+TEXT = st.text(max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=5),
+    max_leaves=30,
+)
+
+
+@settings(max_examples=200)
+@given(VALUES | st.lists(st.dictionaries(TEXT, VALUES, min_size=1), min_size=1, max_size=5))
+def test_of_any_json_comes_a_recipe_that_works_or_a_named_fault(document: Any) -> None:
+    try:
+        text = proposed(answer(json.dumps(document).encode()), AT)
+    except Failure:
+        return
+    load(text)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.sampled_from(["<li>", "</li>", "<a href=x>", "a", "<ul class='a b'>", "<td>", "é", "<p>", "&", "<b class='1'>"]), max_size=40))  # fmt: skip
+def test_of_any_markup_comes_a_recipe_that_works_or_a_named_fault(parts: list[str]) -> None:
+    try:
+        text = proposed(answer("".join(parts).encode(), "text/html"), AT)
+    except Failure:
+        return
+    load(text)

@@ -1,0 +1,199 @@
+"""A source whose answers stay 200 while its data goes bad does not stay green."""
+
+import json
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.config import Config
+from app.expectations import Expected
+from app.fetch.client import Window
+from app.messages import Limits, Partition, Raw, Request
+from app.records import OddsEvent, Record
+from app.resources import House
+from app.sources.base import Source
+from app.store import boards
+from app.store.db import Pool
+from tests import inhouse
+from tests.clock import NOON
+from tests.fetch.hostile import Visit, serving
+from workers import expect, odds
+from workers.job import Job
+
+FAST = Limits(rate=10_000, burst=10_000, concurrency=4)
+
+
+@dataclass
+class Site:
+    """Serves what it is told to as one page of JSON."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    async def __call__(self, visit: Visit) -> None:
+        await visit.answer(body=json.dumps(self.rows).encode())
+
+    def fill(self, count: int, **changes: Any) -> None:
+        whole = {"home": "a", "away": "b", "sportradar_id": "7"}
+        self.rows = [whole | {"id": str(n)} | changes for n in range(count)]
+
+
+@dataclass
+class Board:
+    """Reads the site: one page, one partition; it counts what it lists itself."""
+
+    url: str
+    name: str = "toy"
+    limits: Limits = FAST
+
+    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+        yield from ()
+        return (Partition("all"),)
+
+    def pages(self, part: Partition) -> Generator[Request, Raw, int]:
+        assert part.key == "all"
+        return len(json.loads((yield Request(self.url)).body))
+
+    def parse(self, raw: Raw) -> Iterable[Record]:
+        for row in json.loads(raw.body):
+            yield OddsEvent(
+                platform="toy",
+                platform_event_id=row["id"],
+                sportradar_id=row["sportradar_id"],
+                country="Nigeria",
+                competition="NPFL",
+                competition_id=None,
+                home=row["home"],
+                away=row["away"],
+                kickoff=NOON + timedelta(days=400),
+                prices=(),
+            )
+
+
+def always(expected: Expected) -> Callable[[Source], Expected]:
+    """Expect this of whatever source."""
+
+    def expects(source: Source) -> Expected:
+        del source
+        return expected
+
+    return expects
+
+
+@dataclass
+class Stage:
+    """A site, and the job that scrapes it."""
+
+    house: House
+    site: Site
+    job: Job
+
+    async def run(self) -> dict[str, Any]:
+        return await inhouse.run_row(
+            self.house.pool, await inhouse.perform(self.house, job=self.job)
+        )
+
+    async def runs(self, count: int) -> list[str]:
+        return [(await self.run())["status"] for _ in range(count)]
+
+
+@pytest.fixture
+async def stage(house: House) -> AsyncGenerator[Stage]:
+    site = Site()
+    site.fill(30)
+    async with serving(site) as url:
+        house.windows["toy"] = Window(
+            house.clients["betpawa"],
+            house.limiter,
+            source="toy",
+            limits=FAST,
+            rng=lambda: 0.0,
+            clock=house.clock,
+        )
+        board = Board(url)
+
+        def sources(_config: Config, _params: Any) -> Sequence[Board]:
+            return (board,)
+
+        yield Stage(house, site, replace(odds.JOB, sources=sources, expects=always(expect.ODDS)))
+
+
+async def present(pool: Pool) -> int:
+    """Events that are neither absent nor withdrawn."""
+    return await pool.fetchval(
+        "SELECT count(*) FROM odds_events WHERE absent_since IS NULL AND withdrawn_at IS NULL"
+    )
+
+
+async def test_a_source_whose_fields_go_empty_is_told_of_in_the_first_such_run(
+    stage: Stage,
+) -> None:
+    assert await stage.runs(4) == ["success"] * 4
+
+    stage.site.fill(30, sportradar_id=None)
+    row = await stage.run()
+
+    assert (row["status"], row["error_type"]) == ("partial_failure", "expectation")
+    assert row["error_message"] == (
+        "toy: far fewer records than usual have these fields: sportradar_id 0 %"
+    )
+    assert row["stats"]["breach"] == "drift"
+
+
+async def test_it_stays_so_for_as_long_as_it_lasts_and_the_page_is_the_same(stage: Stage) -> None:
+    await stage.runs(4)
+    stage.site.fill(30, home="")
+
+    statuses = await stage.runs(45)
+
+    assert set(statuses) == {"partial_failure"}
+    stage.site.fill(30)
+    assert (await stage.run())["status"] == "success"
+
+
+async def test_a_board_that_loses_most_of_its_rows_marks_nothing_as_gone(stage: Stage) -> None:
+    await stage.runs(4)
+    stage.site.fill(5)
+
+    rows = [await stage.run(), await stage.run(), await stage.run()]
+
+    assert [row["status"] for row in rows] == ["partial_failure"] * 3
+    assert rows[0]["error_message"] == "toy: 5 records where 30 are usual"
+    assert await present(stage.house.pool) == 30
+
+
+async def test_a_board_that_shrinks_a_little_withdraws_what_is_gone(stage: Stage) -> None:
+    await stage.runs(4)
+    stage.site.fill(20)
+
+    assert (await stage.run())["status"] == "success"
+
+    assert await present(stage.house.pool) == 20
+
+
+async def test_a_new_source_is_not_compared_with_anything(stage: Stage) -> None:
+    assert await stage.runs(1) == ["success"]
+    stage.site.fill(2, home="")
+
+    assert await stage.runs(1) == ["success"]
+
+
+async def test_what_is_said_absolutely_holds_from_the_first_run_on(stage: Stage) -> None:
+    stage.job = replace(stage.job, expects=always(Expected(least=31, filled=("country",))))
+
+    row = await stage.run()
+
+    assert row["error_message"] == "toy: 30 records; at least 31 are expected"
+
+
+async def test_records_of_long_ago_are_stale_data(stage: Stage) -> None:
+    fresh = Expected(instant="kickoff", fresh=timedelta(hours=1))
+    stage.job = replace(stage.job, presence=boards, expects=always(fresh))
+
+    assert (await stage.run())["status"] == "success"  # kick-off is to come
+
+    stage.job = replace(stage.job, expects=always(replace(fresh, instant="competition")))
+    stage.site.fill(31)
+    assert (await stage.run())["stats"]["breach"] == "stale_data"

@@ -1,0 +1,156 @@
+"""What is expected of a source, and in which of that a run failed it."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from app.config import Config
+from app.coverage import Coverage, of, packed, unpacked
+from app.expectations import NOTHING, Breach, Expected, Found, judge, worst
+from app.records import Item, OddsEvent, OddsPrice, Rejected
+from app.words import HealthReason, Market, Outcome
+from workers import catalogue, expect
+
+NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
+USUALLY = Expected(drop=0.6)
+
+
+def found(records: int = 100, empty: int = 0, rejected: int = 0, hours: float = 1) -> Found:
+    """A run of `records`, `empty` of which have no title."""
+    newest = NOW - timedelta(hours=hours)
+    return Found(records, rejected, Coverage(records, {"id": 0, "title": empty}, newest))
+
+
+def words(breaches: tuple[Breach, ...]) -> list[str]:
+    return [breach.words for breach in breaches]
+
+
+def test_a_field_that_goes_empty_is_drift() -> None:
+    breaches = judge(found(empty=90), [found(empty=3)] * 40, USUALLY, NOW)
+
+    assert words(breaches) == ["far fewer records than usual have these fields: title 10 %"]
+    assert worst(breaches) is HealthReason.DRIFT
+
+
+def test_a_field_that_is_asked_for_no_more_is_missed_by_nobody() -> None:
+    without = Found(100, 0, Coverage(100, {"id": 0}))
+
+    assert judge(without, [found()] * 40, USUALLY, NOW) == ()
+
+
+@pytest.mark.parametrize(
+    ("now", "usually"),
+    [
+        (found(empty=40), found(empty=0)),
+        (found(empty=100), found(empty=90)),
+        (found(5, 4), found(5)),
+    ],
+)
+def test_a_field_that_is_often_empty_or_a_little_emptier_is_none(
+    now: Found, usually: Found
+) -> None:
+    assert judge(now, [usually] * 40, USUALLY, NOW) == ()
+
+
+def test_of_few_records_only_a_field_that_is_empty_in_all_is_drift() -> None:
+    assert judge(found(3, 2), [found(3)] * 40, USUALLY, NOW) == ()
+    assert len(judge(found(3, 3), [found(3)] * 40, USUALLY, NOW)) == 1
+
+
+def test_far_fewer_records_than_usual_are_drift() -> None:
+    breaches = judge(found(39), [found(100)] * 40, USUALLY, NOW)
+
+    assert words(breaches) == ["39 records where 100 are usual"]
+    assert judge(found(40), [found(100)] * 40, USUALLY, NOW) == ()
+
+
+def test_what_goes_bad_slowly_cannot_drag_along_what_it_is_compared_with() -> None:
+    good = [found()] * 40
+    breached = list[bool]()
+    for run in range(1, 100):
+        now = found(max(0, 100 - 2 * run))
+        breached.append(bool(judge(now, good, USUALLY, NOW)))
+        good = good if breached[-1] else [now, *good]
+
+    assert breached.index(True) < 50
+    assert all(breached[breached.index(True) :])
+
+
+def test_with_too_little_history_nothing_is_compared_but_absolute_rules_hold() -> None:
+    strict = Expected(least=50, drop=0.1, filled=("title",), invalid=0.1)
+
+    breaches = judge(found(20, 5, rejected=5), [found()] * 2, strict, NOW)
+
+    assert words(breaches) == [
+        "20 records; at least 50 are expected",
+        "20 % of the records could not be read; at most 10 % are expected",
+        "title is empty in 5 of 20 records",
+    ]
+
+
+def test_records_of_long_ago_are_stale() -> None:
+    fresh = Expected(instant="at", fresh=timedelta(hours=24))
+
+    assert judge(found(hours=23), [], fresh, NOW) == ()
+    stale = judge(found(hours=80), [], fresh, NOW)
+    assert words(stale) == ["the newest is 3.3 days old; at is expected within 24.0 h"]
+    assert worst(stale) is HealthReason.STALE_DATA
+    dateless = Found(3, 0, Coverage(3, {"id": 0}))
+    assert words(judge(dateless, [], fresh, NOW)) == [
+        "no record says when it is from; at is expected within 24.0 h"
+    ]
+    assert judge(Found(0), [], fresh, NOW) == ()
+
+
+def test_of_what_nothing_is_expected_everything_is_well() -> None:
+    assert judge(found(0), [found()] * 40, NOTHING, NOW) == ()
+
+
+def test_null_and_nothing_are_empty_but_false_and_zero_are_not() -> None:
+    rows = [
+        Item("s", "1", {"a": None, "b": "", "c": False, "at": "2026-09-05T10:00:00Z"}),
+        Item("s", "2", {"a": [], "b": "x", "c": 0, "at": "2026-09-05T13:00:00+02:00"}),
+        Rejected("no row", b""),
+        Item("s", "3", {"a": {}, "c": 1, "at": "soon"}),
+    ]
+
+    coverage = of(rows, "at")
+
+    assert coverage.rows == 3
+    assert coverage.empty == {"a": 3, "b": 2, "c": 0, "at": 0}
+    assert coverage.newest == datetime(2026, 9, 5, 11, tzinfo=UTC)
+    assert unpacked(packed(coverage)) == coverage
+
+
+def test_what_is_counted_apart_adds_up() -> None:
+    rows = [
+        Item("s", str(n), {"a": n % 2 or None, **({"b": 1} if n > 5 else {})}) for n in range(9)
+    ]
+
+    parts = of(rows[:4]).plus(of(rows[4:7])).plus(Coverage()).plus(of(rows[7:]))
+
+    assert parts == of(rows)
+
+
+def test_every_built_in_source_is_expected_to_bring_something() -> None:
+    config = Config(_env_file=None)  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
+    sources = [one for job in catalogue.JOBS for one in job.every_source(config)]
+
+    assert len(sources) == 5
+    assert all(expect.of(source) != NOTHING for source in sources)
+
+
+def test_a_market_that_an_odds_site_offers_no_more_is_drift() -> None:
+    def board(*markets: Market) -> Found:
+        prices = tuple(OddsPrice(m, Outcome.HOME, None, Decimal(2)) for m in markets)
+        event = OddsEvent("toy", "1", "7", "", "", None, "a", "b", NOW, prices)
+        return Found(20, 0, of([event] * 20))
+
+    usual = board(Market.MATCH_RESULT, Market.OVER_UNDER)
+
+    breaches = judge(board(Market.MATCH_RESULT), [usual] * 40, expect.ODDS, NOW)
+
+    assert words(breaches) == [
+        "far fewer records than usual have these fields: over_under prices 0 %"
+    ]

@@ -1,0 +1,39 @@
+"""A house whose own sources stand in a folder, and a shop for them to read."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from arq.connections import ArqRedis
+
+from app.resources import House
+from scripts.standin.testing import Standin
+from tests import inhouse
+from tests.recipes.shop import Shop, open_shop
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """SOURCES_DIR."""
+    made = tmp_path / "sources"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+async def shop() -> AsyncGenerator[Shop]:
+    """A shop of seven wares on loopback."""
+    async with open_shop(Shop()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def kitchen(
+    dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, folder: Path
+) -> AsyncGenerator[House]:
+    """A house that reads the folder, and may visit loopback."""
+    config = inhouse.config_for(
+        dsn, redis_url, standin, sources_dir=folder, guard_allow=("127.0.0.1",)
+    )
+    async with inhouse.opened(config, redis) as house:
+        yield house

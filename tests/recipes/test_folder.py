@@ -1,0 +1,255 @@
+"""SOURCES_DIR: every file is a source with a schedule of its own, and a bad one hurts no other."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+
+from app import ledger
+from app.errors import BadConfig
+from app.resources import House, Urls
+from app.store import items as store
+from scripts.standin.testing import Standin
+from tests import inhouse
+from tests.recipes.shop import Shop, ask, items, write
+from workers import catalogue, ring, source
+from workers import house as opening
+
+GOOD = """
+name = "{name}"
+kind = "json"
+url = "{base}/wares"
+[schedule]
+{schedule}
+[extract]
+records = "items"
+[extract.fields]
+id = "id"
+at = {{ path = "at", type = "datetime" }}
+[store]
+key = "id"
+[limits]
+rate = 50
+"""
+FEED = """
+name = "news"
+kind = "feed"
+url = "{base}/news"
+[schedule]
+every = "auto"
+"""
+RSS = (
+    b'<?xml version="1.0"?><rss version="2.0"><channel><title>t</title><ttl>120</ttl>'
+    b"<item><guid>1</guid><title>one</title></item></channel></rss>"
+)
+
+
+def good(base: str, name: str = "wares", schedule: str = 'every = "15m"') -> str:
+    return GOOD.format(base=base, name=name, schedule=schedule)
+
+
+async def scheduled(house: House, name: str) -> dict[str, Any]:
+    """Its next tick is due, and is run; the run's row."""
+    key = f"source:{name}"
+    due = await house.pool.fetchval("SELECT next_tick_at FROM schedules WHERE key = $1", key)
+    (queued,) = await ledger.ring(house.pool, key, due)
+    await source.source(inhouse.ctx_of(house), str(queued.run_id))
+    return await inhouse.run_row(house.pool, queued.run_id)
+
+
+async def register(house: House) -> None:
+    await ledger.register(house.pool, catalogue.declared(house.config), house.clock())
+
+
+async def test_every_recipe_is_a_schedule_with_an_alarm(kitchen: House, folder: Path) -> None:
+    write(folder, "wares", good("https://site.test"))
+    write(folder, "daily", good("https://site.test", "daily", 'cron = "0 6 * * *"'))
+
+    declared = {one.key: one for one in catalogue.declared(kitchen.config)}
+
+    assert declared["source:wares"].schedule.describe() == "every 15 minutes"
+    assert "source:daily" in declared
+    assert ring.alarm_for(declared["source:wares"]).name == "ring:source:wares"
+    assert not catalogue.faulty(kitchen.config)
+
+
+async def test_a_tick_of_a_recipe_runs_it(kitchen: House, shop: Shop, folder: Path) -> None:
+    write(folder, "wares", good(shop.base))
+    await register(kitchen)
+
+    run = await scheduled(kitchen, "wares")
+
+    assert (run["status"], run["job"], run["trigger"]) == ("success", "source", "scheduled")
+    assert len(await items(kitchen)) == 3
+
+
+async def test_a_bad_file_names_its_fault_and_leaves_the_others_alone(
+    kitchen: House, shop: Shop, folder: Path
+) -> None:
+    write(folder, "bad", good(shop.base, "bad").replace('"json"', '"jsn"'))
+    write(folder, "wares", good(shop.base))
+    write(folder, "other", good(shop.base, "renamed"))
+    await register(kitchen)
+
+    faults = catalogue.faulty(kitchen.config)
+    bad, wares = await scheduled(kitchen, "bad"), await scheduled(kitchen, "wares")
+
+    assert len(faults) == 2
+    assert faults[0].startswith("bad.toml: line 3: kind: ")
+    assert faults[1].startswith("other.toml: line 1: name: renamed is in the file other.toml")
+    assert wares["status"] == "success"
+    assert (bad["status"], bad["error_type"]) == ("failure", "BadRecipe")
+    assert bad["error_message"] == faults[0]
+
+
+async def test_a_bad_file_keeps_the_schedule_it_names(kitchen: House, folder: Path) -> None:
+    write(folder, "bad", good("https://site.test", "bad").replace('"json"', '"jsn"'))
+
+    (declared,) = [d for d in catalogue.declared(kitchen.config) if d.key == "source:bad"]
+
+    assert declared.schedule.describe() == "every 15 minutes"
+
+
+async def test_a_source_cannot_take_the_name_of_a_built_in_one(
+    kitchen: House, folder: Path
+) -> None:
+    write(folder, "sportybet", good("https://site.test", "sportybet"))
+
+    assert "sportybet is built in (choose another name)" in catalogue.faulty(kitchen.config)[0]
+
+
+async def test_a_recipe_that_is_gone_is_switched_off_and_comes_back(
+    kitchen: House, folder: Path
+) -> None:
+    write(folder, "wares", good("https://site.test"))
+    await register(kitchen)
+    (folder / "wares.toml").unlink()
+
+    await opening.switch_off_gone(kitchen, catalogue.declared(kitchen.config))
+    gone = await kitchen.pool.fetchval("SELECT enabled FROM schedules WHERE key = 'source:wares'")
+    write(folder, "wares", good("https://site.test"))
+    await register(kitchen)
+
+    assert gone is False
+    assert await kitchen.pool.fetchval("SELECT enabled FROM schedules WHERE key = 'source:wares'")
+    assert await kitchen.pool.fetchval(
+        "SELECT bool_and(enabled) FROM schedules WHERE job = 'scrape_all_platforms'"
+    ) in {None, True}
+
+
+async def test_a_folder_that_is_not_there_stops_the_start_with_a_line(
+    kitchen: House, folder: Path
+) -> None:
+    folder.rmdir()  # noqa: ASYNC240 - a test's own folder
+
+    with pytest.raises(BadConfig, match=r"SOURCES_DIR = .*: there is no such folder"):
+        catalogue.declared(kitchen.config)
+
+
+async def test_a_worker_that_starts_registers_the_folder(
+    dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, folder: Path
+) -> None:
+    write(folder, "wares", good("https://site.test"))
+    write(folder, "bad", "kind =")
+    config = inhouse.config_for(dsn, redis_url, standin, sources_dir=folder)
+    declared = catalogue.declared(config)
+    ctx: dict[str, Any] = {"redis": redis}
+    await opening.startup(config, Urls(dsn, redis_url), declared)(ctx)
+    try:
+        keys = await ctx["house"].pool.fetch("SELECT key FROM schedules ORDER BY key")
+
+        assert {"source:bad", "source:wares"} <= {row["key"] for row in keys}
+        assert "source" in ctx["known_jobs"]
+    finally:
+        await opening.shutdown(ctx)
+
+
+async def test_a_feed_that_wants_to_be_left_alone_is_not_asked_before_its_time(
+    kitchen: House, shop: Shop, folder: Path
+) -> None:
+    write(folder, "news", FEED.format(base=shop.base))
+    shop.paths["/news"] = ("200 OK", RSS, {"content_type": "application/rss+xml"})
+    await register(kitchen)
+    first = await scheduled(kitchen, "news")
+
+    early = await scheduled(kitchen, "news")
+    by_hand = await inhouse.run_row(kitchen.pool, await ask(kitchen, "news"))
+
+    assert (first["status"], first["stats"]["rows"]) == ("success", 1)
+    assert (early["status"], early["stats"]) == ("success", {"resting": 1, "requests": 0})
+    assert by_hand["stats"]["rows"] == 1
+    assert len(shop.asked) == 2
+    wanted = await store.next_at(kitchen.pool, None, "news")
+    assert wanted is not None
+    assert wanted - kitchen.clock() > timedelta(minutes=110)
+
+
+async def test_a_feed_whose_time_has_come_is_asked(
+    kitchen: House, shop: Shop, folder: Path
+) -> None:
+    write(folder, "news", FEED.format(base=shop.base))
+    shop.paths["/news"] = ("200 OK", RSS, {"content_type": "application/rss+xml"})
+    await register(kitchen)
+    await scheduled(kitchen, "news")
+    await store.set_pace(kitchen.pool, None, "news", 300, kitchen.clock())
+
+    again = await scheduled(kitchen, "news")
+
+    assert again["stats"]["rows"] == 1
+
+
+async def test_a_run_of_a_source_that_is_not_there_says_so(kitchen: House) -> None:
+    run = await inhouse.run_row(kitchen.pool, await ask(kitchen, "nowhere"))
+
+    assert run["error_message"] == "there is no recipe 'nowhere' in SOURCES_DIR"
+
+
+INCREMENTAL = '[incremental]\nparam = "since"\n{more}\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ('field = "at"', "since=2026-09-05T12:00:03Z"),
+        ('field = "at"\noverlap = "1m"', "since=2026-09-05T11:59:03Z"),
+        ('field = "id"\nformat = "plain"', "since=3"),
+        ('field = "at"\nformat = "date"', "since=2026-09-05"),
+        ('field = "at"\nformat = "unix"', "since=1788609603"),
+    ],
+)
+async def test_the_next_run_asks_from_where_the_last_one_ended(
+    kitchen: House, shop: Shop, folder: Path, more: str, expected: str
+) -> None:
+    text = good(shop.base) + INCREMENTAL.format(more='start = "2020-01-01"\n' + more)
+    write(folder, "wares", text)
+    await ask(kitchen, "wares")
+
+    await ask(kitchen, "wares")
+
+    assert "since=2020-01-01" in shop.asked[0]
+    assert expected in shop.asked[1]
+
+
+async def test_a_run_that_fails_leaves_the_next_to_ask_from_where_it_did(
+    kitchen: House, shop: Shop, folder: Path
+) -> None:
+    write(folder, "wares", good(shop.base) + INCREMENTAL.format(more="") + "[retry]\nattempts = 1")
+    await ask(kitchen, "wares")
+    before = await store.cursors(kitchen.pool, None, "wares")
+    shop.paths["/wares"] = ("500 Internal Server Error", b"", {})
+
+    await ask(kitchen, "wares")
+
+    assert before
+    assert await store.cursors(kitchen.pool, None, "wares") == before
+
+
+async def test_a_secret_of_an_organisation_is_none_of_the_operators(
+    kitchen: House, folder: Path
+) -> None:
+    auth = '[auth]\ntype = "bearer"\ntoken = "secret:KEY"\n'
+    write(folder, "wares", good("https://site.test") + auth)
+
+    assert "auth.token: secret:KEY is in" in catalogue.faulty(kitchen.config)[0]

@@ -1,0 +1,144 @@
+"""Every fault of a recipe is named at once: its line, its key, what is wrong, and the mend."""
+
+import time
+import tomllib
+
+import pytest
+
+from app.errors import BadRecipe
+from app.recipes.lines import line_of
+from app.recipes.load import load, secrets
+from app.recipes.model import json_schema
+
+GOOD = """\
+name = "wares"
+kind = "json"
+url = "https://site.test/{each}"
+[request]
+each = ["a", "b"]
+[paginate]
+type = "page"
+max_pages = 3
+[extract]
+records = "items"
+[extract.fields]
+id = "id"
+price = { path = "price", type = "decimal" }
+[store]
+key = "id"
+"""
+
+
+def faults(text: str) -> list[str]:
+    with pytest.raises(BadRecipe) as refused:
+        load(text)
+    return [str(fault) for fault in refused.value.faults]
+
+
+def test_a_good_recipe_has_no_fault() -> None:
+    assert load(GOOD).paginate.max_pages == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("max_pages = 3", "", "line 6: paginate.max_pages: is missing (add max_pages = 10"),
+        ("max_pages = 3", "max_pages = 3\nmaxpages = 4", "line 9: paginate.maxpages: is not known"),
+        ('"decimal"', '"money"', "line 13: extract.fields.price.type: input should be 'string'"),
+        ('"page"', '"pages"', "line 7: paginate.type: "),
+        ('records = "items"', 'records = "items["', "line 10: extract.records: is no JMESPath"),
+        ('key = "id"', 'key = "ids"', "line 15: store.key: names 'ids', which is no field (did"),
+        ("{each}", "{team}", "line 3: url: has {team}, which nothing fills (known: each)"),
+        ("https://site.test", "https://{each}.test", "line 3: url: names its host by a {plac"),
+        ('name = "wares"', 'name = "Wares"', "line 1: name: "),
+        ('["a", "b"]', '["a", "a"]', "line 4: request: each names the same member twice"),
+        ("[store]", "[stor]", "line 14: stor: is not known here (did you mean store?)"),
+        ('kind = "json"', "kind =", "line 2: is no TOML: "),
+    ],
+)
+def test_a_fault_says_where_it_is_and_how_to_mend_it(old: str, new: str, fault: str) -> None:
+    found = faults(GOOD.replace(old, new))
+
+    assert any(said.startswith(fault) for said in found), found
+
+
+def test_all_faults_are_told_at_once() -> None:
+    text = GOOD.replace('"decimal"', '"money"').replace('"wares"', '"W"').replace("= 3", "= 0")
+
+    assert len(faults(text)) == 3
+
+
+def test_a_secret_never_stands_in_a_recipe() -> None:
+    said = faults(GOOD + '[auth]\ntype = "bearer"\ntoken = "abc123"\n')
+
+    assert said == [
+        "line 18: auth.token: must not stand here itself (write env:NAME (the operator's)"
+        " or secret:NAME (your own))"
+    ]
+
+
+def test_headers_that_carry_secrets_are_sent_to_auth() -> None:
+    said = faults(GOOD + '[http]\nheaders = { Authorization = "Bearer abc" }\n')
+
+    assert "authorization carries a secret (use the block [auth] instead)" in said[0]
+    assert "abc" not in said[0]
+
+
+def test_the_secrets_of_a_recipe_are_told() -> None:
+    recipe = load(GOOD + '[auth]\ntype = "query"\nname = "k"\nvalue = "secret:KEY"\n')
+
+    assert secrets(recipe) == {"secret:KEY": ("auth", "value")}
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (("name",), 1),
+        (("request", "each", 0, "team"), 5),
+        (("extract", "fields", "price", "type"), 13),
+        (("paginate", "nothing"), 6),
+        (("nowhere",), 1),
+    ],
+)
+def test_a_key_is_found_in_its_line(path: tuple[str | int, ...], line: int) -> None:
+    assert line_of(GOOD, path) == line
+
+
+def test_an_html_field_that_looks_at_the_whole_page_is_a_fault() -> None:
+    text = GOOD.replace('"json"', '"html"').replace('id = "id"', 'id = "//a/@href"')
+
+    assert any(
+        "looks at the whole page for every row (begin it with ./)" in f for f in faults(text)
+    )
+
+
+def test_editors_get_a_schema_that_knows_every_block() -> None:
+    schema = json_schema()
+
+    assert set(tomllib.loads(GOOD)) <= set(schema["properties"])
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join(["a"] * 19_000) + " = 1",
+        "x = [\n[" + " " * 30_000 + "\n]\n]",
+        "\n".join(f"k{n} = 1" for n in range(4_000)),
+        "a = " + "[" * 30_000,
+        GOOD + "\n".join(f"[extract.fields.f{n}]\npath = 'a['" for n in range(99)),
+    ],
+    ids=["dots", "spaces", "keys", "brackets", "faults"],
+)
+def test_no_text_takes_long_to_be_refused(text: str) -> None:
+    began = time.monotonic()
+
+    assert faults(text)
+
+    assert time.monotonic() - began < 2
+
+
+def test_a_schedule_that_can_never_be_is_a_fault_of_its_block() -> None:
+    said = faults(GOOD + '[schedule]\ncron = "0 0 31 2 *"\n')
+
+    assert said[0].startswith("line 16: schedule: Invalid cron expression: ")

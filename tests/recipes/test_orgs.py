@@ -1,0 +1,130 @@
+"""Two organisations' recipes of one name share nothing but the site's patience."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from pydantic import SecretStr
+
+from app.config import Config
+from app.fetch.keyed import MOST_WINDOWS, Opening
+from app.messages import Limits
+from app.recipes.load import load
+from app.recipes.model import Recipe
+from app.resources import House
+from app.sources.base import Source
+from app.store import orgs, readings
+from tests import inhouse
+from tests.recipes.shop import Shop
+from workers import recipes, source
+
+RECIPE = """
+name = "wares"
+kind = "json"
+url = "{base}/wares"
+[auth]
+type = "header"
+name = "x-key"
+value = "secret:KEY"
+[limits]
+rate = 50
+burst = 100
+concurrency = 16
+[extract]
+records = "items"
+[extract.fields]
+id = "id"
+name = "{name}"
+[store]
+key = "id"
+"""
+
+
+async def collected(house: House, recipe: Recipe, org_id: UUID, secret: str) -> dict[str, Any]:
+    """One run of that recipe for that organisation, as its collection does it; its row."""
+    asked = await recipes.ready(house, recipe, lambda _: SecretStr(secret), org_id)
+    keeping = recipes.Keeping(org_id, {asked.name: asked})
+
+    def sources(_config: Config, _params: Any) -> Sequence[Source]:
+        return (asked,)
+
+    job = replace(
+        source.JOB,
+        sources=sources,
+        write=keeping.write,
+        turned=keeping.turned,
+        presence=keeping,
+    )
+    run_id = await inhouse.perform(house, job=job, params={"source": "wares"})
+    return await inhouse.run_row(house.pool, run_id)
+
+
+async def kept(house: House, org_id: UUID) -> list[tuple[str, Any]]:
+    rows = await house.pool.fetch(
+        "SELECT key, data FROM items WHERE org_id = $1 ORDER BY key", org_id
+    )
+    return [(row["key"], row["data"]["name"]) for row in rows]
+
+
+async def two(house: House) -> tuple[UUID, UUID]:
+    one, other = uuid4(), uuid4()
+    await orgs.create(house.pool, one, "one", house.clock())
+    await orgs.create(house.pool, other, "other", house.clock())
+    return one, other
+
+
+async def test_each_gets_the_rows_of_a_page_that_the_other_has_read_already(
+    kitchen: House, shop: Shop
+) -> None:
+    one, other = await two(kitchen)
+    names, ids = (load(RECIPE.format(base=shop.base, name=n)) for n in ("name", "id"))
+
+    first = await collected(kitchen, names, one, "key of one")
+    second = await collected(kitchen, names, other, "key of the other")
+    third = await collected(kitchen, ids, one, "key of one")
+    fourth = await collected(kitchen, ids, one, "key of one")
+
+    assert [run["stats"]["pages_unchanged"] for run in (first, second, third, fourth)] == [
+        0,
+        0,
+        0,
+        1,
+    ]
+    assert await kept(kitchen, one) == [("1", "1"), ("2", "2"), ("3", "3")]
+    assert await kept(kitchen, other) == [("1", "ware 1"), ("2", "ware 2"), ("3", "ware 3")]
+    sent = [head.lower().partition("x-key: ")[2].partition("\r")[0] for head in shop.heads]
+    assert sent == ["key of one", "key of the other", "key of one", "key of one"]
+
+
+async def test_none_asks_harder_than_strangers_may(kitchen: House, shop: Shop) -> None:
+    recipe = load(RECIPE.format(base=shop.base, name="name"))
+
+    asked = await recipes.ready(kitchen, recipe, lambda _: SecretStr("key"), uuid4())
+
+    assert asked.limits == Limits(rate=5, burst=10, concurrency=4)
+    assert asked.window in kitchen.windows
+    assert "wares" not in kitchen.windows
+
+
+async def test_of_windows_that_were_opened_on_the_way_only_the_latest_are_kept(
+    kitchen: House,
+) -> None:
+    before = len(kitchen.windows)
+
+    for number in range(MOST_WINDOWS + 10):
+        kitchen.window_for(f"w{number}", Opening(Limits(1, 1, 1)))
+
+    assert len(kitchen.windows) == before + MOST_WINDOWS
+    assert "w9" not in kitchen.windows
+    assert "sportybet" in kitchen.windows
+
+
+async def test_cursors_of_two_organisations_are_two(kitchen: House) -> None:
+    one, other = await two(kitchen)
+    async with kitchen.pool.acquire() as connection:
+        where, run_id = ("wares", "all"), uuid4()
+        await readings.move_cursor(connection, one, where, "5", kitchen.clock(), run_id)
+
+    assert await readings.cursors(kitchen.pool, one, "wares") == {"all": "5"}
+    assert not await readings.cursors(kitchen.pool, other, "wares")

@@ -1,0 +1,161 @@
+"""An expression that costs too much costs its page, and nobody else anything."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from app.errors import Expression
+from app.messages import Partition, Raw
+from app.recipes.load import load
+from app.recipes.reading import Reading
+from app.recipes.sandbox import Sandbox
+from app.recipes.source import RecipeSource
+from app.resources import House
+from tests import inhouse
+from tests.recipes.shop import Shop, ask, items, write
+
+NOON = datetime(2026, 9, 5, 12, tzinfo=UTC)
+
+JSON = """
+name = "costly"
+kind = "json"
+url = "https://site.test/rows"
+[extract]
+records = "rows"
+[extract.fields]
+id = "id"
+text = {{ path = "text", match = '{match}' }}
+[store]
+key = "id"
+"""
+
+HTML = """
+name = "costly"
+kind = "html"
+url = "https://site.test/rows"
+[extract]
+records = "li"
+[extract.fields]
+id = '{path}'
+[store]
+key = "id"
+"""
+
+
+def raw(body: object) -> Raw:
+    told = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Raw(told, 200, "https://site.test/rows", {}, NOON, Partition("all"))
+
+
+def catastrophic() -> tuple[RecipeSource, Raw]:
+    source = RecipeSource(load(JSON.format(match="^(a+)+$")))
+    return source, raw({"rows": [{"id": 1, "text": "a" * 60 + "!"}]})
+
+
+async def read(sandbox: Sandbox, source: RecipeSource, page: Raw) -> Reading:
+    answer = await sandbox.read("costly", source.errand(page))
+    reading = source.returned(page, answer).reading
+    assert isinstance(reading, Reading)
+    return reading
+
+
+async def test_a_catastrophic_regular_expression_ends_with_its_page_and_the_next_is_read() -> None:
+    sandbox = Sandbox(1, cpu=0.5)
+    source, page = catastrophic()
+    good = raw({"rows": [{"id": 1, "text": "aaa"}]})
+    try:
+        with pytest.raises(Expression, match="more than it may"):
+            await read(sandbox, source, page)
+
+        reading = await read(sandbox, source, good)
+    finally:
+        await sandbox.close()
+
+    assert [row.data for row in reading.rows] == [{"id": "1", "text": "aaa"}]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "(.)[count(//*[count(//*[count(//*) > 1]) > 1]) > 0]",
+        '(.)[re:test(string(.), "^(a+)+$")]',
+    ],
+)
+async def test_a_catastrophic_xpath_ends_with_its_page(path: str) -> None:
+    sandbox = Sandbox(1, cpu=0.5)
+    source = RecipeSource(load(HTML.format(path=path)))
+    page = raw(b"<ul>" + b"".join(b"<li>%s!</li>" % (b"a" * 60) for _ in range(2_000)) + b"</ul>")
+    try:
+        with pytest.raises(Expression):
+            await read(sandbox, source, page)
+    finally:
+        await sandbox.close()
+
+
+async def test_a_reading_that_wants_too_much_memory_ends_with_its_page() -> None:
+    tenfold = f"[{', '.join(['@'] * 10)}]"
+    path = " | ".join([tenfold] * 8)
+    text = JSON.format(match="a").replace('path = "text"', f'path = "{path}", type = "json"')
+    sandbox = Sandbox(1, cpu=20)
+    source = RecipeSource(load(text.replace(", match = 'a'", "")))
+    try:
+        with pytest.raises(Expression, match="memory"):
+            await read(sandbox, source, raw({"rows": [{"id": 1}]}))
+    finally:
+        await sandbox.close()
+
+
+async def test_while_one_source_is_stuck_another_is_read() -> None:
+    sandbox = Sandbox(2, cpu=0.5)
+    source, page = catastrophic()
+    good = raw({"rows": [{"id": 1, "text": "aaa"}]})
+    stuck = [asyncio.create_task(read(sandbox, source, page)) for _ in range(2)]
+    try:
+        answer = await asyncio.wait_for(sandbox.read("other", source.errand(good)), 10)
+
+        assert not any(task.done() for task in stuck)
+        assert answer
+    finally:
+        ends = await asyncio.gather(*stuck, return_exceptions=True)
+        await sandbox.close()
+    assert all(isinstance(end, Expression) for end in ends)
+
+
+async def test_a_cancelled_reading_leaves_no_process_behind() -> None:
+    sandbox = Sandbox(1, cpu=20)
+    source, page = catastrophic()
+    task = asyncio.create_task(read(sandbox, source, page))
+    await inhouse.until(_working(sandbox), 30)
+
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert not sandbox.at_work
+    await sandbox.close()
+
+
+def _working(sandbox: Sandbox) -> Callable[[], Awaitable[bool]]:
+    async def working() -> bool:
+        return bool(sandbox.at_work)
+
+    return working
+
+
+async def test_one_partition_is_lost_to_an_expression_and_the_others_are_kept(
+    kitchen: House, shop: Shop, folder: Path
+) -> None:
+    text = JSON.format(match="^(a+)+$").replace("https://site.test/rows", shop.base + "/{each}")
+    write(folder, "costly", text + '[request]\neach = ["good", "bad"]\n[limits]\nrate = 50\n')
+    for name, value in (("good", "aaa"), ("bad", "a" * 60 + "!")):
+        body = json.dumps({"rows": [{"id": name, "text": value}]}).encode()
+        shop.paths[f"/{name}"] = ("200 OK", body, {})
+
+    run_id = await ask(kitchen, "costly")
+
+    run = await inhouse.run_row(kitchen.pool, run_id)
+    assert (run["status"], run["error_type"]) == ("partial_failure", "expression")
+    assert [row["key"] for row in await items(kitchen)] == ["good"]
