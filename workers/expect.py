@@ -16,7 +16,8 @@ from app.store.runs import Claimed
 from app.words import FailureKind, HealthReason, RunStatus
 
 # Odds: boards shrink after a weekend and in summer, but not by so much from one hour to the next.
-ODDS = Expected(drop=0.6, many=FEW_ROWS, invalid=0.5)
+# Of one event several parts may be refused, so their share says nothing.
+ODDS = Expected(drop=0.6, many=FEW_ROWS)
 # News: of a poll that finds nothing new there is nothing to say; what it finds must be of now.
 NEWS = Expected(thinning=0.6, invalid=0.5, instant="published_at", fresh=timedelta(hours=72))
 STORIES = Expected(thinning=0.6, invalid=0.5)
