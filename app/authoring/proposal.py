@@ -23,6 +23,9 @@ def proposed(raw: Raw, url: str) -> str:
     if draft is None:
         kind = raw.headers.get("content-type", "an unknown kind").partition(";")[0]
         hint = "if the page fills itself in by script, look for the API that the script asks"
+        offered = _offered(raw)
+        if offered:
+            hint = f"it offers a feed: {offered[0]}"
         if "json" in kind:
             hint = "write a recipe by hand: extract.records may be any JMESPath, such as values(@)"
         raise Schema(f"no list of anything was found in it ({kind}, {len(raw.body)} bytes); {hint}")
@@ -67,10 +70,16 @@ def _html(raw: Raw, url: str) -> Draft | None:
     if b"<" not in raw.body[:2_000]:
         return None
     draft = html_draft.drafted(raw.body, url, raw.headers.get("content-type"))
-    offered = [joined(raw.url, href) for href in html_draft.feeds(raw.body, None)]
-    if draft is None:
-        return None
-    if offered:
-        remark = f"The page offers a feed, which is read more surely: {offered[0]}"
-        draft = replace(draft, remarks=(*draft.remarks, "".join(filter(str.isprintable, remark))))
-    return draft
+    offered = _offered(raw)
+    if draft is None or not offered:
+        return draft
+    remark = f"The page offers a feed, which is read more surely: {offered[0]}"
+    return replace(draft, remarks=(*draft.remarks, remark))
+
+
+def _offered(raw: Raw) -> list[str]:
+    """The addresses of the feeds that a page offers."""
+    if b"<link" not in raw.body:
+        return []
+    told = (joined(raw.url, href) or "" for href in html_draft.feeds(raw.body, None))
+    return ["".join(filter(str.isprintable, address)) for address in told if address]
