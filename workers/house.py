@@ -26,6 +26,7 @@ Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
 
 RETRY_SECONDS = 0.5
+ALIVE = 1.5  # leases for which a beat counts: who is silent for longer has lost its runs as well
 
 _log = log.logger(__name__)
 
@@ -113,4 +114,4 @@ async def _beat(house: House, leases: Leases) -> None:
     # A Redis that hangs must not keep us from renewing our leases in time.
     async with asyncio.timeout(leases.seconds / 3):
         await house.limiter.beat(leases.seconds)
-        await keys.write_worker(house.redis, house.worker, house.config.lease_seconds * 3, facts)
+        await keys.write_worker(house.redis, house.worker, house.config.lease_seconds * ALIVE, facts)

@@ -1,12 +1,12 @@
 """Facts as the fields of a Redis hash, and back. What cannot be read is not known (None)."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from app.health.facts import CollectionFacts, JobFacts, WorkerFacts
+from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
 from app.words import HealthReason, RunStatus, TickReason
 
 LONG_AGO = datetime.fromtimestamp(0, UTC)  # a beat whose instant cannot be read
@@ -116,6 +116,13 @@ _FIELDS: dict[str, tuple[Write, Read]] = {
     "succeeded": _COUNT,
     "finished": _COUNT,
 }
+_HOUSE: dict[str, tuple[Write, Read]] = {
+    "unaccounted": _COUNT,
+    "checked_at": _INSTANT,
+    "pending": _COUNT,
+    "failing_since": _INSTANT,
+    "notifier_error": _TEXT,
+}
 _STATES = ("healthy", "unhealthy", "not_started", "paused", "overdue", "failing")
 
 
@@ -163,3 +170,13 @@ def collection_facts(values: Mapping[str, str]) -> CollectionFacts | None:
     if as_of is None:
         return None
     return CollectionFacts(as_of, **{name: count(values.get(name)) or 0 for name in _STATES})
+
+
+def house_values(facts: HouseFacts, names: Collection[str]) -> dict[str, str | None]:
+    """These fields of the house's hash; None is a field to be removed."""
+    return {name: _HOUSE[name][0](getattr(facts, name)) for name in names}
+
+
+def house_facts(values: Mapping[str, str]) -> HouseFacts:
+    """What the house's hash says."""
+    return HouseFacts(**{name: read(values.get(name)) for name, (_, read) in _HOUSE.items()})

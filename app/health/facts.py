@@ -90,5 +90,21 @@ class CollectionFacts:
     failing: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class HouseFacts:
+    """What is known of the house itself.
+
+    `unaccounted`: ticks of the last day without an outcome, counted at `checked_at`. `pending`:
+    alerts that wait to be sent. `failing_since`: since when no alert could be sent, and
+    `notifier_error` why, if that is so.
+    """
+
+    unaccounted: int | None = None
+    checked_at: datetime | None = None
+    pending: int | None = None
+    failing_since: datetime | None = None
+    notifier_error: str | None = None
+
+
 def _share(part: int | None, whole: int | None) -> float | None:
     return None if part is None or not whole else min(part / whole, 1.0)

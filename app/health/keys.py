@@ -12,12 +12,14 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.health import codec
-from app.health.facts import CollectionFacts, JobFacts, WorkerFacts
+from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
 
 JOBS = "rollcall:health:jobs"
 WORKERS = "rollcall:health:workers"
 COLLECTIONS = "rollcall:health:collections"
 COLLECTIONS_TTL = 3600  # seconds
+HOUSE = "rollcall:health:house"
+HOUSE_TTL = 24 * 3600  # seconds
 JOB_TTL = 30 * 24 * 3600  # seconds
 BATCH = 10  # jobs to a round trip: a thousand at once would hold up every run meanwhile
 INDEX_GRACE = 600  # seconds by which workers' clocks may differ before one strikes off another
@@ -113,6 +115,27 @@ async def read_collections(redis: Redis) -> CollectionFacts | None:
     return codec.collection_facts(values)
 
 
+async def write_accounting(redis: Redis, facts: HouseFacts) -> None:
+    """Say how many ticks have no outcome."""
+    await _write_house(redis, codec.house_values(facts, ("unaccounted", "checked_at")))
+
+
+async def write_alerting(redis: Redis, facts: HouseFacts) -> None:
+    """Say how sending alerts goes."""
+    names = ("pending", "failing_since", "notifier_error")
+    await _write_house(redis, codec.house_values(facts, names))
+
+
+async def _write_house(redis: Redis, values: Mapping[str, str | None]) -> None:
+    await _tell(redis, *_put(HOUSE, values), ("EXPIRE", HOUSE, HOUSE_TTL))
+
+
+async def read_house(redis: Redis) -> HouseFacts:
+    """What is known of the house itself."""
+    (values,) = await _hashes(redis, [HOUSE])
+    return codec.house_facts(values)
+
+
 async def _tell(redis: Redis, *commands: Command) -> None:
     for answer in await _send(redis, commands, atomic=True):
         if isinstance(answer, Exception):
@@ -150,7 +173,7 @@ def _hash(answer: object) -> dict[str, str]:
 def _put(name: str, values: Mapping[str, str | None]) -> list[Command]:
     known = [part for pair in values.items() if pair[1] is not None for part in pair]
     unknown = [field for field, value in values.items() if value is None]
-    commands: list[Command] = [("HSET", name, *(str(part) for part in known))]
+    commands: list[Command] = [("HSET", name, *(str(part) for part in known))] if known else []
     return [*commands, ("HDEL", name, *unknown)] if unknown else commands
 
 

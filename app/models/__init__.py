@@ -2,6 +2,13 @@
 
 from sqlmodel import SQLModel
 
+from app.models.health import (
+    HealthFlipRow,
+    HealthStateRow,
+    MetricPendingRow,
+    MetricTotalRow,
+    NotificationRow,
+)
 from app.models.news import (
     ArticleEntityRow,
     ArticleRow,
@@ -35,7 +42,12 @@ __all__ = [
     "ArticleRow",
     "CollectionPresetRow",
     "ItemRow",
+    "HealthFlipRow",
+    "HealthStateRow",
+    "MetricPendingRow",
+    "MetricTotalRow",
     "NewsCursorRow",
+    "NotificationRow",
     "OddsBoardRow",
     "OddsEventChangeRow",
     "OddsEventRow",

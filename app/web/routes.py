@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.web import pages
+from app.web import pages, sidecar
 from app.web.state import State
 
 ALIVE = b'{"status":"alive"}'
@@ -90,6 +90,7 @@ def routes() -> list[BaseRoute]:
         Route("/readyz", readyz),
         Route("/health", health),
         Route("/health/scheduler", health_scheduler),
+        *sidecar.routes(),
         Route("/", home),
         Mount("/static", StaticFiles(directory=pages.STATIC)),
     ]

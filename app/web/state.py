@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from app.config import Config
+from app.health import rules
 from app.web.fresh import Fresh
 from app.web.health import Snapshot, open_redis, take
 from app.web.ready import (
@@ -44,7 +45,7 @@ async def open_state(config: Config, query: RecentRuns) -> AsyncGenerator[State]
         pool = await open_postgres(database_url)
         stack.push_async_callback(close_postgres, pool)
         yield State(
-            snapshot=Fresh(partial(take, redis)),
+            snapshot=Fresh(partial(take, redis, rules.of(config))),
             ready=Fresh(partial(check, redis, pool)),
             runs=Fresh(partial(recent_runs, pool, query)),
         )
