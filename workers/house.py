@@ -114,4 +114,5 @@ async def _beat(house: House, leases: Leases) -> None:
     # A Redis that hangs must not keep us from renewing our leases in time.
     async with asyncio.timeout(leases.seconds / 3):
         await house.limiter.beat(leases.seconds)
-        await keys.write_worker(house.redis, house.worker, house.config.lease_seconds * ALIVE, facts)
+        ttl = house.config.lease_seconds * ALIVE
+        await keys.write_worker(house.redis, house.worker, ttl, facts)
