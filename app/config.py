@@ -191,6 +191,7 @@ class Config(BaseSettings):
     alert_remind_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
     alert_quiet_hours: Annotated[str, AfterValidator(_quiet)] = ""
     public_url: Url | None = None
+    metrics_token: SecretStr | None = None
     ping_urls: Annotated[SecretStr, AfterValidator(_pings)] | None = None
     ping_scheduler_url: Annotated[SecretStr, AfterValidator(_ping)] | None = None
 

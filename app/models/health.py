@@ -14,8 +14,8 @@ from app.words import JobStatus
 class HealthStateRow(SQLModel, table=True):
     """How a job stood when it was last judged. `sequence` counts its flips.
 
-    `told_at`: when somebody was first told that it is ill, if it is or was until just now.
-    `reminded_at`: when somebody was last told so.
+    `told_at`: when somebody was first told that it is ill; none once its recovery has been told.
+    `reminded_at`: when somebody was last told so. `ill_since`: of the present or the last illness.
     """
 
     __tablename__: ClassVar[Any] = "health_states"
@@ -26,6 +26,7 @@ class HealthStateRow(SQLModel, table=True):
     reason: str | None = None
     ill: bool
     since: datetime = Field(sa_column=instant())
+    ill_since: datetime | None = Field(default=None, sa_column=instant(null=True))
     flipped_at: datetime = Field(sa_column=instant())
     sequence: int = Field(default=0, sa_type=BigInteger)
     told_at: datetime | None = Field(default=None, sa_column=instant(null=True))

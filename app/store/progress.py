@@ -55,6 +55,7 @@ NAMES = (
 class SourceRow:
     """The row of one source of one run, as it is to be written.
 
+    `classes`: the requests by what came of them.
     `redo`: what earlier attempts wrote in partitions that they did not finish.
     """
 
@@ -66,6 +67,7 @@ class SourceRow:
     retries: int = 0
     bytes: int = 0
     throttled_ms: int = 0
+    classes: dict[str, int] = field(default_factory=dict[str, int])
     duration_seconds: float = 0.0
     error_kind: str | None = None
     error_message: str | None = None
@@ -142,6 +144,7 @@ async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
         retries=row["retries"],
         bytes=row["bytes"],
         throttled_ms=row["throttled_ms"],
+        classes=row["counts"].get("classes", {}),
         duration_seconds=row["duration_seconds"],
         done=tuple(row["done"]),
         done_counts=done,
@@ -156,7 +159,7 @@ async def ended(pool: Pool, claimed: Claimed) -> dict[str, SourceRow]:
 
 
 def _ended(row: dict[str, Any]) -> SourceRow:
-    extra: dict[str, int] = row["counts"]
+    extra: dict[str, Any] = row["counts"]
     return SourceRow(
         source=row["source"],
         status=RunStatus(row["status"]),
@@ -207,6 +210,7 @@ async def write(
             "prices": counts.prices,
             "points": counts.points + row.redo.points,
             "pages_unchanged": counts.pages_unchanged,
+            "classes": row.classes,
         },
     )
     _fenced(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.health.judge import OverallReason
 from app.web import answers
+from app.web.metrics import metrics
 from app.words import JobStatus
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def routes() -> list[BaseRoute]:
         Route("/health/workers", workers),
         Route("/health/jobs/{job}", job),
         Route("/badge/{job}.svg", badge),
+        Route("/metrics", metrics),
     ]
 
 

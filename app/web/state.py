@@ -13,6 +13,7 @@ from app.config import Config
 from app.health import rules
 from app.web.fresh import Fresh
 from app.web.health import Snapshot, open_redis, take
+from app.web.metrics import scrape
 from app.web.ready import (
     Readiness,
     RecentRuns,
@@ -30,6 +31,8 @@ class State:
     snapshot: Fresh[Snapshot]
     ready: Fresh[Readiness]
     runs: Fresh[list[Mapping[str, Any]] | None]
+    metrics: Fresh[bytes]
+    metrics_token: str | None
 
 
 @asynccontextmanager
@@ -44,10 +47,13 @@ async def open_state(config: Config, query: RecentRuns) -> AsyncGenerator[State]
         stack.push_async_callback(redis.aclose)
         pool = await open_postgres(database_url)
         stack.push_async_callback(close_postgres, pool)
+        snapshot = Fresh(partial(take, redis, rules.of(config)))
         yield State(
-            snapshot=Fresh(partial(take, redis, rules.of(config))),
+            snapshot=snapshot,
             ready=Fresh(partial(check, redis, pool)),
             runs=Fresh(partial(recent_runs, pool, query)),
+            metrics=Fresh(partial(scrape, redis, pool, snapshot)),
+            metrics_token=_plain(config.metrics_token),
         )
 
 

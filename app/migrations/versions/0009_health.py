@@ -79,6 +79,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(), nullable=True),
         sa.Column("ill", sa.Boolean(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ill_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("flipped_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
