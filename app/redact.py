@@ -12,9 +12,9 @@ _FIELD = re.compile(rf"(?:^|[_-])(?:authorization|cookie|{_NAME})$", re.IGNORECA
 _VALUE = r"[^\s&'\",;}]+"
 _SIGN = r"['\"]?\s*[=:]\s*['\"]?"
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"(?<=://)[^/\s@'\"]+@"), f"{HIDDEN}@"),
+    (re.compile(r"(?<=://)[^/\s'\"]+@"), f"{HIDDEN}@"),
     (re.compile(r"\brc_[0-9A-Za-z]+(?:_[0-9A-Za-z_-]*)?"), f"rc_{HIDDEN}"),
-    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{4,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (re.compile(r"\b([Bb]earer|Basic)\s+[\w.~+/=-]{8,}"), rf"\1 {HIDDEN}"),
     (re.compile(rf"({_NAME}{_SIGN}){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
     (
         re.compile(rf"(authorization{_SIGN})(?!Bearer|Basic){_VALUE}", re.IGNORECASE),

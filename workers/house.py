@@ -9,6 +9,8 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from app import ledger, log
+from app.alerts.pings import Pings
+from app.alerts.watcher import Watcher
 from app.config import Config
 from app.health import keys
 from app.health.facts import WorkerFacts
@@ -26,7 +28,7 @@ Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
 
 RETRY_SECONDS = 0.5
-ALIVE = 1.5  # leases for which a beat counts: who is silent for longer has lost its runs as well
+ALIVE = 1.25  # leases for which a beat counts: who is silent for longer has lost its runs as well
 
 _log = log.logger(__name__)
 
@@ -35,12 +37,15 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
     """The hook that opens the house into arq's `ctx`, registers its schedules and looks around."""
 
     async def open_house(ctx: dict[str, Any]) -> None:
-        log.configure(config.log_format, config.log_level)
+        log.configure(config.log_format, config.log_level, config.secrets())
         stack = AsyncExitStack()
         limits, logins = catalogue.limits(config), catalogue.logins(config)
         house = await _patiently(
             lambda: stack.enter_async_context(opened(config, where, ctx["redis"], limits, logins))
         )
+        watcher, pings = Watcher(config, house.pool, house.redis), Pings.of(config)
+        stack.callback(watcher.close)
+        stack.push_async_callback(pings.close)
         leases = Leases(house.pool, house.clock, config.lease_seconds)
         ctx.update(
             stack=stack,
@@ -50,6 +55,8 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
             heartbeat=lambda: _beat(house, leases),
             lease_seconds=config.lease_seconds,
             known_jobs=[one.job for one in declared],
+            watcher=watcher,
+            pings=pings,
         )
         await _patiently(lambda: _look_around(ctx, house, leases, declared))
         for job in catalogue.JOBS:

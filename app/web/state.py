@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from app.alerts.watcher import Watcher
 from app.config import Config
 from app.health import rules
 from app.web.fresh import Fresh
@@ -22,6 +23,9 @@ from app.web.ready import (
     open_postgres,
     recent_runs,
 )
+
+# When every worker is dead, this is who tells.
+WATCH_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,10 @@ async def open_state(config: Config, query: RecentRuns) -> AsyncGenerator[State]
         stack.push_async_callback(redis.aclose)
         pool = await open_postgres(database_url)
         stack.push_async_callback(close_postgres, pool)
+        watcher = Watcher(config, pool, redis)
+        stack.callback(watcher.close)
+        watch = asyncio.create_task(watcher.keep_watch(WATCH_SECONDS))
+        stack.push_async_callback(_stopped, watch)
         snapshot = Fresh(partial(take, redis, rules.of(config)))
         yield State(
             snapshot=snapshot,
@@ -55,6 +63,11 @@ async def open_state(config: Config, query: RecentRuns) -> AsyncGenerator[State]
             metrics=Fresh(partial(scrape, redis, pool, snapshot)),
             metrics_token=_plain(config.metrics_token),
         )
+
+
+async def _stopped(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait({task})
 
 
 async def _urls(config: Config, stack: AsyncExitStack) -> tuple[str, str]:
