@@ -15,6 +15,7 @@ Format = Literal["json", "console"]
 # Our own lines say it better.
 CHATTY = ("arq.worker", "httpx", "alembic.runtime.plugins", "apprise", "urllib3")
 ACCESS = "uvicorn.access"
+PROBES = ("/health", "/livez", "/readyz", "/metrics", "/badge/")  # asked all day long
 VISIT = 5  # what uvicorn says of a visit: client, method, path, HTTP version, status
 
 
@@ -59,6 +60,7 @@ def configure(
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     take_over()
+    _hush_probes(hushed=level != "debug")
     # It writes a traceback for every second that Postgres is away; heartbeats say so in a line.
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     if level != "debug":
@@ -72,6 +74,19 @@ def take_over() -> None:
         theirs = logging.getLogger(name)
         theirs.handlers.clear()
         theirs.propagate = True
+
+
+def _hush_probes(*, hushed: bool) -> None:
+    theirs = logging.getLogger(ACCESS)
+    theirs.filters.clear()
+    if hushed:
+        theirs.addFilter(_is_no_probe)
+
+
+def _is_no_probe(record: logging.LogRecord) -> bool:
+    args = record.args
+    path = args[2] if isinstance(args, tuple) and len(args) == VISIT else ""
+    return not str(path).startswith(PROBES)
 
 
 def _without_nothing(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

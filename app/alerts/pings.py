@@ -61,6 +61,7 @@ def _fail(url: str) -> str:
 
 
 async def _ping(what: str, url: str) -> None:
+    error: str | None = None
     for wait in TRIES:
         await asyncio.sleep(wait)
         error = await ping.ask(url)

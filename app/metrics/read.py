@@ -45,7 +45,8 @@ async def kept(redis: Redis) -> list[Total]:
 async def resting(redis: Redis) -> list[str]:
     """Hosts with an open breaker, at most fifty: those that rest the longest."""
     now = time.time() * MICRO
-    hosts = cast("list[bytes]", await redis.zrevrangebyscore(RESTS, "+inf", now, 0, 50))
+    found = await redis.zrevrangebyscore(RESTS, "+inf", now, 0, 50)  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
+    hosts = cast("list[bytes]", found)
     return sorted(host.decode(errors="replace") for host in hosts)
 
 

@@ -122,6 +122,10 @@ async def collections(pool: Pool | Connection, now: datetime) -> dict[str, int]:
 
 
 def _job_row(row: tuple[Any, ...]) -> JobRow:
-    ends = zip(*(array or () for array in row[10:14]), strict=True)
-    ticks = zip(*(array or () for array in row[17:21]), strict=True)
-    return JobRow(*row[:10], tuple(ends), *row[14:17], tuple(ticks), *row[21:])
+    schedule, ends, told, ticks, rest = row[:10], row[10:14], row[14:17], row[17:21], row[21:]
+    fields = (*schedule, _together(ends), *told, _together(ticks), *rest)
+    return JobRow(*fields)
+
+
+def _together(arrays: Sequence[Sequence[Any] | None]) -> Sequence[tuple[Any, ...]]:
+    return tuple(zip(*(array or () for array in arrays), strict=True))

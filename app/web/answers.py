@@ -151,14 +151,14 @@ def scheduler(jobs: dict[str, JobHealth], reason: OverallReason | None, *, well:
 
 def summary(statuses: Sequence[JobStatus], beside: Beside, *, well: bool) -> bytes:
     """The body of `/health`."""
-    collections, unaccounted = beside.collections, beside.house.unaccounted
+    unaccounted = beside.house.unaccounted
     told = Summary(
         status=_overall(well),
         version=VERSION,
         workers=beside.workers,
         jobs=dict(Counter(statuses)),
         reason=beside.reason or UNSET,
-        collections=UNSET if collections is None else _collections(collections),
+        collections=_collections(beside.collections),
         unaccounted=UNSET if unaccounted is None else unaccounted,
         alerts=_alerting(beside.house),
     )
@@ -201,7 +201,9 @@ def one_job(facts: JobFacts, verdict: Verdict, reason: OverallReason | None) -> 
     return msgspec.json.encode(told)
 
 
-def _collections(facts: CollectionFacts) -> Collections:
+def _collections(facts: CollectionFacts | None) -> Collections | Unset:
+    if facts is None or not any((facts.healthy, facts.unhealthy, facts.not_started, facts.paused)):
+        return UNSET
     return Collections(**{name: getattr(facts, name) for name in Collections.__struct_fields__})
 
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -47,11 +47,12 @@ def silent() -> JobFacts:
 
 
 def config(dsn: str, redis_url: str, receiver: Receiver, **changes: Any) -> Config:
+    wanted: dict[str, Any] = {"alert_group_seconds": 0, **changes}
     return Config(
         database_url=SecretStr(dsn),
         redis_url=SecretStr(redis_url),
         alert_urls=SecretStr(receiver.url),
-        **({"alert_group_seconds": 0} | changes),
+        **wanted,
     )
 
 
@@ -65,7 +66,7 @@ async def watcher(settings: Config, pool: Pool, redis: ArqRedis) -> AsyncGenerat
 
 
 @contextmanager
-def four_watching(dsn: str, redis_url: str, receiver: Receiver) -> Iterator[None]:
+def four_watching(dsn: str, redis_url: str, receiver: Receiver) -> Generator[None]:
     """Four processes, each looking ten times a second."""
     environment = {
         "DATABASE_URL": dsn,

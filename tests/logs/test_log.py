@@ -4,7 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -37,8 +37,7 @@ def lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
     before = (root.handlers[:], root.level, structlog.get_config())
     log.configure("json", "info", {"s3cr3t-word", "x"})
     stream = io.StringIO()
-    handler = root.handlers[0]
-    assert isinstance(handler, logging.StreamHandler)
+    handler = cast("logging.StreamHandler[io.StringIO]", root.handlers[0])
     handler.setStream(stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     root.handlers[:], root.level = before[:2]
@@ -94,14 +93,16 @@ def test_a_line_carries_what_is_bound_and_a_visit_of_uvicorn_looks_like_any_othe
 ) -> None:
     with structlog.contextvars.bound_contextvars(execution_id="e", job="j", attempt=1, worker="w"):
         log.logger("test").info("run.finished", status="success")
-    visit = ("127.0.0.1:1", "GET", "/metrics?token=hunter22", "1.1", 200)
-    logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', *visit)
+    visit = ("127.0.0.1:1", "GET", "/jobs?token=hunter22", "1.1", 200)
+    probe = ("127.0.0.1:1", "GET", "/health/scheduler", "1.1", 503)
+    for one in (visit, probe):
+        logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', *one)
 
     run, request = lines()
     assert {run[name] for name in ("execution_id", "job", "worker")} == {"e", "j", "w"}
     assert (run["event"], run["level"], run["logger"]) == ("run.finished", "info", "test")
     assert (request["event"], request["method"], request["status"]) == ("http.request", "GET", 200)
-    assert request["path"] == "/metrics?token=***"
+    assert request["path"] == "/jobs?token=***"
     assert {"timestamp", "level", "logger"} <= run.keys() & request.keys()
 
 

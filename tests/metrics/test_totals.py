@@ -19,7 +19,8 @@ from tests.runs.desk import LEASE, Desk
 
 def value(totals: Sequence[Total], *labels: str) -> float:
     known = {(t.name, t.first, t.second, t.third): t.value for t in totals}
-    return known.get((*labels, *("",) * (4 - len(labels))), 0)  # pyright: ignore[reportArgumentType] - always four
+    name, first, second, third = (*labels, "", "", "")[:4]
+    return known.get((name, first, second, third), 0)
 
 
 async def counted(pool: Pool) -> list[Total]:
