@@ -42,4 +42,9 @@ class Stretch:
 async def stretches(pool: Pool, since: datetime) -> list[Stretch]:
     """Every wording of the built-in schedules that answers for something after `since`."""
     rows = await pool.fetch(STRETCHES, since)
-    return [Stretch(*row[:4], tuple(zip(row[4] or (), row[5] or (), strict=True))) for row in rows]
+    return [_stretch(tuple(row)) for row in rows]
+
+
+def _stretch(row: tuple[Any, ...]) -> Stretch:
+    gaps = tuple(zip(row[4] or (), row[5] or (), strict=True))
+    return Stretch(row[0], row[1], row[2], row[3], gaps)

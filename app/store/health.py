@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from app.store.db import Connection, Pool
 
@@ -123,8 +123,8 @@ async def collections(pool: Pool | Connection, now: datetime) -> dict[str, int]:
 
 def _job_row(row: tuple[Any, ...]) -> JobRow:
     schedule, ends, told, ticks, rest = row[:10], row[10:14], row[14:17], row[17:21], row[21:]
-    fields = (*schedule, _together(ends), *told, _together(ticks), *rest)
-    return JobRow(*fields)
+    fields = [*schedule, _together(ends), *told, _together(ticks), *rest]
+    return JobRow(*cast("list[Any]", fields))
 
 
 def _together(arrays: Sequence[Sequence[Any] | None]) -> Sequence[tuple[Any, ...]]:
