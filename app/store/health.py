@@ -79,9 +79,10 @@ LEFT JOIN LATERAL (
   WHERE EXISTS (SELECT 1 FROM run_sources q WHERE q.execution_id = r.execution_id
                 AND q.inserted + q.changed > 0)
   ORDER BY r.created_at DESC LIMIT 1) n ON true
-WHERE s.org_id IS NULL AND ($1::text IS NULL OR s.key = $1)
-ORDER BY s.key
+WHERE s.org_id IS NULL
 """
+ALL = f"{FACTS} ORDER BY s.key"
+ONE = f"{FACTS} AND s.key = $1"
 
 # A collection is judged by less than a job: what is due of it, and how its last three runs ended.
 COLLECTIONS = """
@@ -112,7 +113,8 @@ COUNTED = f"{COLLECTIONS} SELECT state, count(*) FROM judged GROUP BY state"  # 
 
 async def facts(pool: Pool, key: str | None = None) -> list[JobRow]:
     """Every built-in schedule, or the one of that key."""
-    return [_job_row(tuple(row)) for row in await pool.fetch(FACTS, key)]
+    rows = await (pool.fetch(ALL) if key is None else pool.fetch(ONE, key))
+    return [_job_row(tuple(row)) for row in rows]
 
 
 async def collections(pool: Pool | Connection, now: datetime) -> dict[str, int]:
