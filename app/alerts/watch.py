@@ -105,13 +105,14 @@ async def _collections(
 def _ill_collection(row: Mapping[str, object], now: datetime) -> Standing:
     state, due = str(row["state"]), row["next_tick_at"]
     overdue = state == "overdue"
+    what = "its tick was not decided in time" if overdue else "its last three runs failed"
     return Standing(
         key=str(row["key"]),
         status=JobStatus.UNHEALTHY,
         ill=True,
         since=now,
         reason=state,
-        detail="its tick was not decided in time" if overdue else "its last three runs failed",
+        detail=f"{row['name']}: {what}",
         expected=due if overdue and isinstance(due, datetime) else None,
         last_error=str(row["error"])[:300] if row["error"] else None,
     )

@@ -88,7 +88,8 @@ FROM notifications WHERE sent_at IS NULL AND given_up_at IS NULL
 
 ILL_COLLECTIONS = f"""
 {COLLECTIONS}
-SELECT j.key, j.state, j.error, j.next_tick_at FROM judged j JOIN schedules s ON s.key = j.key
+SELECT j.key, j.state, j.error, j.next_tick_at, o.name
+FROM judged j JOIN schedules s ON s.key = j.key JOIN organizations o ON o.id = s.org_id
 WHERE s.notify AND j.state IN ('overdue', 'failing') ORDER BY j.key LIMIT 500
 """  # noqa: S608 - our own text
 

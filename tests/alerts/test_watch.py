@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from uuid import uuid4
 
 import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
+from app.alerts.watch import COLLECTIONS_LOOKED
 from app.alerts.watcher import Watcher
 from app.config import Config
 from app.health.facts import JobFacts, WorkerFacts
@@ -76,9 +78,7 @@ def four_watching(dsn: str, redis_url: str, receiver: Receiver) -> Generator[Non
     }
     command = [sys.executable, "-m", "tests.alerts.watching"]
     with tempfile.TemporaryFile() as said:
-        processes = [
-            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=said) for _ in range(4)
-        ]
+        processes = [_started(command, environment, said) for _ in range(4)]
         try:
             yield
             assert [process.poll() for process in processes] == [None] * 4
@@ -86,6 +86,12 @@ def four_watching(dsn: str, redis_url: str, receiver: Receiver) -> Generator[Non
             for process in processes:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
+
+
+def _started(
+    command: list[str], environment: dict[str, str], said: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=said)  # noqa: S603 - our own
 
 
 async def flips(pool: Pool) -> list[tuple[str, str, str]]:
@@ -186,6 +192,43 @@ async def test_a_change_of_reason_is_written_down_but_told_once(
 
     assert [after for _, _, after in await flips(pool)] == ["unhealthy", "unhealthy"]
     assert receiver.titles == ["[rollcall] poll is overdue"]
+
+
+async def collect(pool: Pool, name: str, *, notify: bool) -> None:
+    """A collection of an organization of that name, whose tick nobody decides."""
+    org = uuid4()
+    await pool.execute("INSERT INTO organizations (id, name) VALUES ($1, $2)", org, name)
+    await pool.execute(
+        "INSERT INTO schedules (key, job, org_id, spec, policies, params, version, enabled, notify,"
+        " effective_from, evaluated_through, next_tick_at, due_at) VALUES ($1, 'collection', $2,"
+        " '{}', '{\"misfire_grace_seconds\": 1}', '{}', 1, true, $3, now(), now(),"
+        " now() - interval '1 hour', now() - interval '1 hour')",
+        f"collection:{org}",
+        org,
+        notify,
+    )
+
+
+async def test_collections_that_want_it_are_told_together_and_so_is_their_recovery(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    await write_worker(redis, "w", 60, BEAT)
+    await write_job(redis, "poll", facts())
+    for name, notify in (("acme", True), ("bolt", True), ("hush", False)):
+        await collect(pool, name, notify=notify)
+
+    async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
+        await watching.step()
+        await pool.execute("UPDATE schedules SET due_at = now() + interval '1 hour'")
+        await watching.step()  # within the same minute nobody looks at collections
+        await redis.delete(COLLECTIONS_LOOKED)
+        await watching.step()
+
+    assert receiver.titles == ["[rollcall] 2 jobs are ill", "[rollcall] 2 are well again"]
+    told = str(receiver.messages[0]["message"])
+    assert "acme: its tick was not decided in time" in told
+    assert "bolt" in told
+    assert "hush" not in told
 
 
 async def test_a_redis_that_is_away_is_told_and_no_job_is_blamed(
