@@ -113,6 +113,19 @@ def pings(value: SecretStr | None) -> dict[str, str]:
     return {name.strip(): address.strip() for name, _, address in pairs}
 
 
+def _inner(address: str) -> list[str]:
+    """What is secret in an address: its password, and the tokens that notifiers have for a path."""
+    if "://" not in address:
+        return []
+    try:
+        parts = urlsplit(address)
+        password = parts.password
+    except ValueError:
+        return []
+    tokens = re.split(r"[/@:]", f"{parts.netloc}/{parts.path}")
+    return [password or "", *(token for token in tokens if _TOKEN.fullmatch(token))]
+
+
 def _quiet(value: str) -> str:
     if value:
         quiet.parse(value)
@@ -127,6 +140,7 @@ def _minutes_by_job(value: object) -> object:
 
 
 Url = Annotated[str, AfterValidator(_http)]
+_TOKEN = re.compile(r"(?=.*\d)[\w-]{12,}")
 Minutes = Annotated[float, Field(gt=0, le=60 * 24 * 366)]
 Entities = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_entities), AfterValidator(_once)]
 FreshMinutes = Annotated[dict[str, Minutes], NoDecode, BeforeValidator(_minutes_by_job)]
@@ -203,11 +217,12 @@ class Config(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def secrets(self) -> frozenset[str]:
-        """Every text that must not be seen: the secret settings, and passwords within them."""
+        """Every text that must not be seen: the secret settings, and what is secret within them."""
         values = [getattr(self, name) for name in type(self).model_fields]
         whole = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-        passwords = [urlsplit(text).password for text in whole if "://" in text and " " not in text]
-        return frozenset(text for text in (*whole, *passwords) if text)
+        words = [word for text in whole for word in re.split(r"[\s,]+", text)]
+        inner = [part for word in words for part in _inner(word)]
+        return frozenset(text for text in (*whole, *words, *inner) if text)
 
 
 def load(**overrides: Any) -> Config:

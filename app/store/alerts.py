@@ -192,6 +192,14 @@ async def ill_collections(connection: Connection, now: datetime) -> list[dict[st
     return [dict(row) for row in await connection.fetch(ILL_COLLECTIONS, now, timeout=20)]
 
 
+async def flips(pool: Pool, key: str, limit: int) -> list[dict[str, Any]]:
+    """The last flips of one job, newest first, as plain rows."""
+    rows = await pool.fetch(
+        "SELECT * FROM health_flips WHERE key = $1 ORDER BY sequence DESC LIMIT $2", key, limit
+    )
+    return [dict(row) for row in rows]
+
+
 async def prune(pool: Pool) -> None:
     """Forget messages that are long sent or given up. Flips are kept."""
     await pool.execute(

@@ -112,8 +112,6 @@ class OneJob(msgspec.Struct, frozen=True):
     success_rate: float | None
     skip_streak: int | None
     last_new: datetime | None
-    paused_by: str | None
-    paused_note: str | None
     reason: OverallReason | Unset = UNSET
 
 
@@ -184,7 +182,8 @@ def one_job(facts: JobFacts, verdict: Verdict, reason: OverallReason | None) -> 
     told = OneJob(
         job=facts.job,
         health=job(facts, verdict),
-        detail=sentence(facts, verdict) or None,
+        # Who paused it, and why, is for those who are signed in.
+        detail=None if verdict.reason is HealthReason.PAUSED else sentence(facts, verdict) or None,
         since=verdict.since,
         expected_by=expected_by(facts),
         running_since=facts.running_since,
@@ -194,8 +193,6 @@ def one_job(facts: JobFacts, verdict: Verdict, reason: OverallReason | None) -> 
         success_rate=facts.success_rate,
         skip_streak=facts.skip_streak,
         last_new=facts.last_new,
-        paused_by=facts.paused_by,
-        paused_note=facts.paused_note,
         reason=reason or UNSET,
     )
     return msgspec.json.encode(told)

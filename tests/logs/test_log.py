@@ -88,6 +88,19 @@ def test_every_secret_setting_is_known_word_for_word_with_the_password_within() 
     assert {"hunter22", "key-1", "postgresql://me:hunter22@db/x"} <= config.secrets()
 
 
+def test_the_tokens_within_addresses_of_notifiers_and_pings_are_known_and_hosts_are_not() -> None:
+    config = Config(
+        alert_urls=SecretStr("slack://tokA1234567890/tokB1234567890 json://hooks.example.org/x"),
+        ping_urls=SecretStr("poll=https://hc.example.org/5f2c0d2e-4bb2-4f53-9d3b-000000000000"),
+    )
+
+    secrets = config.secrets()
+
+    assert {"tokA1234567890", "tokB1234567890"} <= secrets
+    assert "5f2c0d2e-4bb2-4f53-9d3b-000000000000" in secrets
+    assert not {"hooks.example.org", "hc.example.org", "json", "poll"} & secrets
+
+
 def test_a_line_carries_what_is_bound_and_a_visit_of_uvicorn_looks_like_any_other(
     lines: Callable[[], list[dict[str, Any]]],
 ) -> None:
