@@ -5,7 +5,7 @@ written in the same transaction: there is one of each, however many watch and wh
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
@@ -35,7 +35,7 @@ class Watched:
     pool: Pool
     redis: Redis
     rules: Rules = DEFAULT
-    manners: Manners = Manners()  # noqa: RUF009 - frozen
+    manners: Manners = field(default_factory=Manners)
     channels: Sequence[str] = ()
 
 

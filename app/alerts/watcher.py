@@ -60,12 +60,17 @@ class Watcher:
 
     async def keep_watch(self, every: float) -> None:
         """Look around for ever, so many seconds apart."""
+        failed: type[Exception] | None = None
         while True:
             await asyncio.sleep(every)
             try:
                 await self.step()
-            except Exception:  # noqa: BLE001 - logged with its traceback; the watch goes on
-                _log.exception("alert.watch_failed")
+                failed = None
+            except Exception as error:  # noqa: BLE001 - the watch goes on
+                # Before the schema is there, say, it fails each time: once is enough.
+                if type(error) is not failed:
+                    _log.exception("alert.watch_failed")
+                failed = type(error)
 
     def close(self) -> None:
         """Let go of the notifiers' threads."""
