@@ -39,7 +39,7 @@ async def ring(house: House, key: str, meant: datetime) -> None:
     queued = await ledger.ring(house.pool, key, now)
     await tell(house, queued)
     if not queued:  # skipped or missed: no run will tell health of it
-        await publish.job(house.pool, house.redis, key)
+        await publish.rest(house.pool, house.redis, key)
 
 
 def alarm_for(declared: Declared) -> ScheduleCron:

@@ -18,7 +18,19 @@ COLLECTION = "collection:"  # how the keys of collections begin
 
 
 async def job(pool: Pool, redis: Redis, key: str) -> None:
-    """Write what is known of one job. A collection is not written by itself: there are too many."""
+    """A run of the job ended: write what is known of it.
+
+    A collection is not written by itself: there are too many.
+    """
+    await _write(pool, redis, key)
+
+
+async def rest(pool: Pool, redis: Redis, key: str) -> None:
+    """A tick of the job made no run: write what is known of it."""
+    await _write(pool, redis, key)
+
+
+async def _write(pool: Pool, redis: Redis, key: str) -> None:
     if not key.startswith(COLLECTION):
         await keys.write_jobs(redis, _told(await health.facts(pool, key)))
 
