@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.store.db import Connection, Pool
@@ -10,7 +10,7 @@ from app.store.health import COLLECTIONS
 
 ONE_AT_A_TIME = 0x726F_6C6C_0002  # an advisory lock's number
 LEASE = 60.0  # seconds in which a message that is being sent is nobody else's
-KEPT_FOR = "30 days"
+KEPT_FOR = timedelta(days=30)
 
 # A process that is stopped in the midst of it must not keep the others from judging.
 ALONE = """
