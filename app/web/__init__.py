@@ -3,27 +3,40 @@
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from app import log
+from app.api.desk import Check, Now
 from app.config import Config, load
 from app.errors import BadConfig
+from app.store.beats import database_now
 from app.store.runs import recent
 from app.web.ready import RecentRuns
 from app.web.routes import SecurityHeaders, http_error, routes
-from app.web.state import State, open_state
+from app.web.state import open_state
+from workers.catalogue import check_sources
 
 
-def create_app(config: Config, recent_runs: RecentRuns = recent) -> Starlette:
-    """The web for `config`. `recent_runs(pool, limit)` gives the last runs, newest first."""
+def create_app(
+    config: Config,
+    recent_runs: RecentRuns = recent,
+    *,
+    check: Check = check_sources,
+    now: Now = database_now,
+) -> Starlette:
+    """The web for `config`. `recent_runs(pool, limit)` gives the last runs, newest first.
+
+    `check` says what is wrong with the sources that an organisation wants in a preset.
+    """
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, State]]:
-        async with open_state(config, recent_runs) as state:
-            yield {"web": state}
+    async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
+        async with open_state(config, recent_runs, check, now) as state:
+            yield {"web": state, "api": state.api}
 
     return Starlette(
         routes=routes(),

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.routes import routes as api_routes
 from app.web import pages, sidecar
 from app.web.state import State
 
@@ -93,6 +94,7 @@ def routes() -> list[BaseRoute]:
         *sidecar.routes(),
         Route("/", home),
         Mount("/static", StaticFiles(directory=pages.STATIC)),
+        *api_routes(),
     ]
 
 

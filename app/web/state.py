@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from app.alerts.watcher import Watcher
+from app.api import desk
+from app.api.desk import Check, Desk, Now
 from app.config import Config
 from app.health import rules
 from app.web.fresh import Fresh
@@ -30,23 +32,26 @@ WATCH_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The answers of the last second."""
+    """The answers of the last second, and the desk of the API."""
 
     snapshot: Fresh[Snapshot]
     ready: Fresh[Readiness]
     runs: Fresh[list[Mapping[str, Any]] | None]
     metrics: Fresh[bytes]
     metrics_token: str | None
+    api: Desk
 
 
 @asynccontextmanager
-async def open_state(config: Config, query: RecentRuns) -> AsyncGenerator[State]:
+async def open_state(
+    config: Config, query: RecentRuns, check_: Check, now: Now
+) -> AsyncGenerator[State]:
     """Open what the web needs, and close it. Neither server has to be up.
 
     Raises ServersUnavailable if a URL is missing and no private servers can be started.
     """
     async with AsyncExitStack() as stack:
-        redis_url, database_url = await _urls(config, stack)
+        urls = redis_url, database_url = await _urls(config, stack)
         redis = open_redis(config, redis_url)
         stack.push_async_callback(redis.aclose)
         pool = await open_postgres(database_url)
@@ -62,6 +67,7 @@ async def open_state(config: Config, query: RecentRuns) -> AsyncGenerator[State]
             runs=Fresh(partial(recent_runs, pool, query)),
             metrics=Fresh(partial(scrape, redis, pool, snapshot)),
             metrics_token=_plain(config.metrics_token),
+            api=await stack.enter_async_context(desk.opened(config, urls, check_, now)),
         )
 
 
