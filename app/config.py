@@ -1,6 +1,7 @@
 """The environment, read once and frozen. Only this room reads it; arq owns the name Settings."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app import quiet
 from app.errors import BadConfig
 
 PLATFORMS = ("sportybet", "betpawa", "bet9ja")
@@ -84,9 +86,66 @@ def _http(value: str) -> str:
     return value.rstrip("/")
 
 
+def _addresses(value: SecretStr) -> SecretStr:
+    for address in value.get_secret_value().split():
+        if "://" not in address:
+            raise ValueError("must be addresses such as json://host/path, separated by spaces")
+    return value
+
+
+def _pings(value: SecretStr) -> SecretStr:
+    for name, address in pings(value).items():
+        if not name or not address.startswith(("http://", "https://")):
+            raise ValueError("must be job=https://…, separated by commas or spaces")
+    return value
+
+
+def _ping(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return value
+
+
+def pings(value: SecretStr | None) -> dict[str, str]:
+    """The addresses to ping, by job: `job=https://…` separated by commas or spaces."""
+    if value is None:
+        return {}
+    parts = re.split(r"[\s,]+(?=[^\s,=/]+=)", value.get_secret_value().strip(", \n"))
+    pairs = [part.partition("=") for part in parts if part]
+    return {name.strip(): address.strip() for name, _, address in pairs}
+
+
+def _inner(address: str) -> list[str]:
+    """What is secret in an address: its password, and the tokens that notifiers have for a path."""
+    if "://" not in address:
+        return []
+    try:
+        parts = urlsplit(address)
+        password = parts.password
+    except ValueError:
+        return []
+    tokens = re.split(r"[/@:]", f"{parts.netloc}/{parts.path}")
+    return [password or "", *(token for token in tokens if _TOKEN.fullmatch(token))]
+
+
+def _quiet(value: str) -> str:
+    if value:
+        quiet.parse(value)
+    return value
+
+
+def _minutes_by_job(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    return {name.strip(): minutes.strip() for name, _, minutes in pairs}
+
+
 Url = Annotated[str, AfterValidator(_http)]
+_TOKEN = re.compile(r"(?=.*\d)[\w-]{12,}")
 Minutes = Annotated[float, Field(gt=0, le=60 * 24 * 366)]
 Entities = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_entities), AfterValidator(_once)]
+FreshMinutes = Annotated[dict[str, Minutes], NoDecode, BeforeValidator(_minutes_by_job)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -141,12 +200,33 @@ class Config(BaseSettings):
     org_max_mb: Annotated[float, Field(gt=0, le=100_000)] = 100
     org_max_minutes: Annotated[float, Field(gt=0, le=1440)] = 15
 
+    health_failing_after: Annotated[int, Field(ge=1, le=20)] = 3
+    health_recovered_after: Annotated[int, Field(ge=1, le=20)] = 1
+    health_skips: Annotated[int, Field(ge=1, le=100)] = 3
+    fresh_minutes: FreshMinutes = {}
+    alert_urls: Annotated[SecretStr, AfterValidator(_addresses)] | None = None
+    alert_group_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
+    alert_remind_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
+    alert_quiet_hours: Annotated[str, AfterValidator(_quiet)] = ""
+    public_url: Url | None = None
+    metrics_token: SecretStr | None = None
+    ping_urls: Annotated[SecretStr, AfterValidator(_pings)] | None = None
+    ping_scheduler_url: Annotated[SecretStr, AfterValidator(_ping)] | None = None
+
     max_jobs: Annotated[int, Field(ge=1, le=1000)] = 10
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15
     shutdown_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 25
     clock_skew_seconds: Annotated[float, Field(ge=-86_400, le=86_400)] = 0
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def secrets(self) -> frozenset[str]:
+        """Every text that must not be seen: the secret settings, and what is secret within them."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        whole = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        words = [word for text in whole for word in re.split(r"[\s,]+", text)]
+        inner = [part for word in words for part in _inner(word)]
+        return frozenset(text for text in (*whole, *words, *inner) if text)
 
 
 def load(**overrides: Any) -> Config:

@@ -2,18 +2,30 @@
 
 import logging
 import sys
-from typing import Literal
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, cast
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
+from app import redact
+
 Format = Literal["json", "console"]
 
-CHATTY = ("arq.worker", "httpx", "alembic.runtime.plugins")  # our own lines say it better
+# Our own lines say it better.
+CHATTY = ("arq.worker", "httpx", "alembic.runtime.plugins", "apprise", "urllib3")
+ACCESS = "uvicorn.access"
+PROBES = ("/health", "/livez", "/readyz", "/metrics", "/badge/")  # asked all day long
+VISIT = 5  # what uvicorn says of a visit: client, method, path, HTTP version, status
 
 
-def configure(format_: Format = "console", level: str = "info") -> None:
-    """Send every log line through structlog, once, in `format_`. Safe to call again."""
+def configure(
+    format_: Format = "console", level: str = "info", secrets: Collection[str] = ()
+) -> None:
+    """Send every log line through structlog, once, in `format_`. Safe to call again.
+
+    `secrets`: texts that no line may show, beside whatever looks like a secret.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -34,10 +46,12 @@ def configure(format_: Format = "console", level: str = "info") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            pass_foreign_args=True,
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _visit, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                _without_secrets(secrets),
                 _renderer(format_),
             ],
         )
@@ -46,6 +60,7 @@ def configure(format_: Format = "console", level: str = "info") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     take_over()
+    _hush_probes(hushed=level != "debug")
     # It writes a traceback for every second that Postgres is away; heartbeats say so in a line.
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     if level != "debug":
@@ -61,8 +76,41 @@ def take_over() -> None:
         theirs.propagate = True
 
 
+def _hush_probes(*, hushed: bool) -> None:
+    theirs = logging.getLogger(ACCESS)
+    theirs.filters.clear()
+    if hushed:
+        theirs.addFilter(_is_no_probe)
+
+
+def _is_no_probe(record: logging.LogRecord) -> bool:
+    args = record.args
+    path = args[2] if isinstance(args, tuple) and len(args) == VISIT else ""
+    return not str(path).startswith(PROBES)
+
+
 def _without_nothing(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {n: v for n, v in event.items() if v is not None and n != "color_message"}
+
+
+def _visit(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """A visit as uvicorn tells it, in fields like any other line."""
+    args = cast("Sequence[Any]", event.pop("positional_args", ()))
+    record = cast("logging.LogRecord", event["_record"])
+    if record.name != ACCESS or len(args) != VISIT:
+        return event
+    client, method, path, _http, status = args
+    event.update(event="http.request", client=client, method=method, path=path, status=status)
+    return event
+
+
+def _without_secrets(secrets: Collection[str]) -> Processor:
+    clean = redact.redactor(tuple(secrets))
+
+    def process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return clean(event)
+
+    return process
 
 
 def _renderer(format_: Format) -> Processor:

@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 def config() -> settings.Config:
     """The settings; only what goes wrong is logged from here on."""
     found = settings.load()
-    log.configure(found.log_format, "warning")
+    log.configure(found.log_format, "warning", found.secrets())
     return found
 
 

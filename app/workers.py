@@ -8,6 +8,7 @@ from app.scheduling.policies import CATCH_UP_WINDOW
 from app.scheduling.schedule import Schedule
 from workers import catalogue, house
 from workers import prune as pruning
+from workers import watch as watching
 from workers.dispatch import dispatch
 from workers.ring import ALARM_SLOTS, alarm_for, alarm_of
 from workers.sweep import HEALTH, sweep, sweeps, tell_health
@@ -15,7 +16,7 @@ from workers.tidy import tidy
 
 try:
     CONFIG = config.load()
-    log.configure(CONFIG.log_format, CONFIG.log_level)
+    log.configure(CONFIG.log_format, CONFIG.log_level, CONFIG.secrets())
     DECLARED = catalogue.declared(CONFIG)
     resources.check(CONFIG)
     URLS = resources.urls(CONFIG)
@@ -35,6 +36,7 @@ class Settings:
         alarm_of("dispatch", dispatch, Schedule.every(1)),
         alarm_of("sweep", sweep, sweeps(CONFIG.lease_seconds)),
         alarm_of("health", tell_health, HEALTH),
+        alarm_of("watch", watching.watch, watching.WATCH, timeout=watching.TIMEOUT),
         alarm_of("prune", pruning.prune, Schedule.every(3600), timeout=pruning.TIMEOUT),
         alarm_of("tidy", tidy, Schedule.every(3600)),
     )

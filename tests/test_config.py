@@ -8,7 +8,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from redis.asyncio.connection import SSLConnection
 
 from app import config
@@ -78,6 +78,8 @@ def test_all_that_is_wrong_is_said_in_one_list(monkeypatch: pytest.MonkeyPatch) 
         ("BETPAWA_VERSION", "v5", "'v3' or 'v4'"),
         ("BETPAWA_BRAND", "Bet Pawa", "match pattern"),
         ("REDIS_SSL_CERT_REQS", "maybe", "'required' or 'none'"),
+        ("ALERT_QUIET_HOURS", "late", "must be HH:MM-HH:MM"),
+        ("ALERT_QUIET_HOURS", "22:00-07:00 Mars/Base", "no time zone 'Mars/Base'"),
     ],
 )
 def test_a_wrong_value_is_named_shown_and_told_what_it_may_be(
@@ -272,3 +274,31 @@ async def test_herokus_redis_url_is_spoken_to_over_tls(
     assert isinstance(connection, SSLConnection)
     assert connection.check_hostname is reads
     await client.aclose(close_connection_pool=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "may_be"),
+    [
+        ("ALERT_URLS", "hooks.example.org/s3cret", "must be addresses such as json://host/path"),
+        ("PING_URLS", "poll_news-s3cret", "must be job=https://"),
+        ("PING_SCHEDULER_URL", "ftp://s3cret", "must start with http:// or https://"),
+        ("FRESH_MINUTES", "poll_news=soon", "valid number"),
+        ("FRESH_MINUTES", "poll_news", "valid number"),
+    ],
+)
+def test_where_alerts_and_pings_go_is_checked_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, may_be: str
+) -> None:
+    said = refusal(monkeypatch, **{name: value})
+
+    assert name in said
+    assert may_be in said
+    assert "s3cret" not in said
+
+
+def test_pings_are_read_job_by_job_whatever_stands_between_them() -> None:
+    address = "https://hc.example.org/a?x=1"
+
+    read = config.pings(SecretStr(f"poll={address}, odds={address}\nnews=http://h/"))
+
+    assert read == {"poll": address, "odds": address, "news": "http://h/"}

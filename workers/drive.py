@@ -387,6 +387,7 @@ class Drive:
             retries=begun.retries + tally.retries,
             bytes=begun.bytes + tally.bytes,
             throttled_ms=begun.throttled_ms + tally.throttled_ms,
+            classes=dict(Counter(begun.classes) + tally.classes),
             duration_seconds=begun.duration_seconds + time.monotonic() - self._started,
             errors=dict(self._errors),
         )

@@ -9,6 +9,8 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from app import backlog, ledger, log
+from app.alerts.pings import Pings
+from app.alerts.watcher import Watcher
 from app.config import Config
 from app.health import keys
 from app.health.facts import WorkerFacts
@@ -29,6 +31,7 @@ Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
 
 RETRY_SECONDS = 0.5
+ALIVE = 1.25  # leases for which a beat counts: who is silent for longer has lost its runs as well
 
 _log = log.logger(__name__)
 
@@ -37,12 +40,15 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
     """The hook that opens the house into arq's `ctx`, registers its schedules and looks around."""
 
     async def open_house(ctx: dict[str, Any]) -> None:
-        log.configure(config.log_format, config.log_level)
+        log.configure(config.log_format, config.log_level, config.secrets())
         stack = AsyncExitStack()
         limits, logins = catalogue.limits(config), catalogue.logins(config)
         house = await _patiently(
             lambda: stack.enter_async_context(opened(config, where, ctx["redis"], limits, logins))
         )
+        watcher, pings = Watcher(config, house.pool, house.redis), Pings.of(config)
+        stack.callback(watcher.close)
+        stack.push_async_callback(pings.close)
         leases = Leases(house.pool, house.clock, config.lease_seconds)
         ctx.update(
             stack=stack,
@@ -55,6 +61,8 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
             turn=Turn(),
             # The built-in jobs never wait for an organisation's.
             slots=ctx.get("slots", max(1, config.max_jobs - len(catalogue.JOBS))),
+            watcher=watcher,
+            pings=pings,
         )
         await _patiently(lambda: _look_around(ctx, house, leases, declared))
         for fault in catalogue.faulty(config):
@@ -132,4 +140,5 @@ async def _beat(ctx: dict[str, Any], house: House, leases: Leases) -> None:
     async with asyncio.timeout(leases.seconds / 3):
         await house.limiter.beat(leases.seconds)
         await backlog.offer(house.redis, house.worker, slots(ctx), leases.seconds)
-        await keys.write_worker(house.redis, house.worker, house.config.lease_seconds * 3, facts)
+        ttl = house.config.lease_seconds * ALIVE
+        await keys.write_worker(house.redis, house.worker, ttl, facts)

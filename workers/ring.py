@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from app import backlog, ledger, log
 from app.backlog import Waiter
+from app.health import publish
 from app.ledger import Declared, Queued
 from app.queue import enqueue_many
 from app.resources import House, ctx_house
@@ -37,7 +38,10 @@ async def ring(house: House, key: str, meant: datetime) -> None:
     if timedelta(0) < early <= EARLY:
         await asyncio.sleep(early.total_seconds())
     now = max(house.clock(), meant) if early <= EARLY else house.clock()
-    await tell(house, await ledger.ring(house.pool, key, now))
+    queued = await ledger.ring(house.pool, key, now)
+    await tell(house, queued)
+    if not queued:  # skipped or missed: no run will tell health of it
+        await publish.rest(house.pool, house.redis, key)
 
 
 def alarm_for(declared: Declared) -> ScheduleCron:

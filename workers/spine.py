@@ -10,6 +10,7 @@ from arq import Retry
 from redis.exceptions import RedisError
 
 from app import backlog, log, runs
+from app.alerts.pings import Pings
 from app.health import publish
 from app.resources import House, ctx_house
 from app.store import progress
@@ -111,6 +112,9 @@ async def _carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
         _log.info("run.started", trigger=claimed.trigger, params=claimed.params or None)
         async with runs.attempt(ctx["leases"], claimed) as outcome:
             await body(claimed, outcome)
+        pings = ctx.get("pings")
+        if isinstance(pings, Pings) and outcome.handed_back is None and not outcome.fenced:
+            pings.run_ended(claimed.job, outcome.status)
         await _afterwards(house, claimed, outcome)
 
 

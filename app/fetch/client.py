@@ -3,9 +3,11 @@
 import asyncio
 import random
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 
 import aiohttp
 import httpx
@@ -40,12 +42,14 @@ class Tally:
     """What asking has cost so far. `bytes` are as received.
 
     `throttled_ms` was spent waiting for a slot or for the rate; the pauses before retries are not.
+    `classes` counts the requests by what came of them: `2xx`, `429`, or the kind of a failure.
     """
 
     requests: int = 0
     retries: int = 0
     bytes: int = 0
     throttled_ms: int = 0
+    classes: Counter[str] = field(default_factory=Counter[str])
 
 
 def open_client(
@@ -270,15 +274,20 @@ class Window:
             async with asyncio.timeout(left):
                 response = await self.client.send(outgoing, stream=True)
                 try:
-                    return await self._read(response)
+                    answer = await self._read(response)
+                    tally.classes[_class(answer.status)] += 1
+                    return answer
                 finally:
                     tally.bytes += response.num_bytes_downloaded
                     await response.aclose()
         except Failure as failure:
             failure.url = urls.public(str(outgoing.url))
+            tally.classes[failure.kind.value] += 1
             raise
         except FOREIGN as error:
-            raise translated(error, urls.public(str(outgoing.url))) from error
+            failure = translated(error, urls.public(str(outgoing.url)))
+            tally.classes[failure.kind.value] += 1
+            raise failure from error
 
     async def _read(self, response: httpx.Response) -> Answer:
         if response.is_success:
@@ -297,6 +306,10 @@ class Window:
             wait=round(wait, 3),
             url=failure.url,
         )
+
+
+def _class(status: int) -> str:
+    return "429" if status == HTTPStatus.TOO_MANY_REQUESTS else f"{status // 100}xx"
 
 
 async def _error_page(response: httpx.Response) -> bytes:

@@ -470,9 +470,9 @@ class RedisLimiter:
 
     async def _failed(self, passed: Pass, failure: Failure) -> None:
         host, kind, token = passed.host, failure.kind.value, passed.token
-        keys = [_key(host), f"{_key(host)}:waiting"]
+        keys = [_key(host), f"{_key(host)}:waiting", lua.RESTS]
         again = int(passed.again)
-        answer = await self._ask(lua.FAILED, keys, [self._shift(), token, kind, again])
+        answer = await self._ask(lua.FAILED, keys, [self._shift(), token, kind, again, host])
         if answer is None:
             rest = self._local.breakers.failed(host, kind, token, again=passed.again)
             _tell(host, failure, rest)
@@ -484,7 +484,8 @@ class RedisLimiter:
             self._local.breakers.answered(host, token)
         else:
             self._local.breakers.forgive(host)
-        await self._ask(lua.ANSWERED, [_key(host), f"{_key(host)}:waiting"], [token])
+        keys = [_key(host), f"{_key(host)}:waiting", lua.RESTS]
+        await self._ask(lua.ANSWERED, keys, [host, token])
 
     async def _learn(self, host: str, failure: Failure | None) -> None:
         if failure is None:

@@ -5,6 +5,8 @@ Times are microseconds of Redis' own clock, so that workers need not agree on on
 its lease ends), `…:waiting` (workers that wait for a slot, by when they last said so),
 `…:waiting:<worker>` (the bell that wakes one) and `…:workers`. Of each worker that beats:
 `rollcall:limit:alive:<worker>`; its slots name that key, and are free when it is gone.
+`rollcall:limit:resting` (hosts whose breaker is open, by when their rest ends) is for those who
+look on; nothing is decided by it.
 All have a TTL.
 """
 
@@ -12,6 +14,9 @@ from app.fetch import breaker, rates, retry
 
 MICRO = 1_000_000
 GO, TOO_LONG, RESTING, SPENT, BUSY = range(5)
+
+RESTS = "rollcall:limit:resting"
+_MOST_RESTS = 1_000  # hosts
 
 _KEEP = 2 * 3_600_000  # milliseconds; longer than any rest, cool-down or hour of counting
 _COMMON = """
@@ -130,7 +135,7 @@ return {1}
 """
 )
 
-# KEYS: hash, waiting. ARGV: ahead, token, kind, whether it was a retry.
+# KEYS: hash, waiting, resting. ARGV: ahead, token, kind, whether it was a retry, host.
 # Answer: the rest, if it opened the breaker.
 FAILED = (
     _COMMON
@@ -153,21 +158,26 @@ end
 redis.call('HSET', KEYS[1], 'until', whole(now + rest), 'rest', whole(rest), 'kind', ARGV[3])
 redis.call('HDEL', KEYS[1], 'probe')
 redis.call('PEXPIRE', KEYS[1], @KEEP)
+redis.call('ZADD', KEYS[3], now + rest, ARGV[5])
+redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -@MOST - 1)
+redis.call('PEXPIRE', KEYS[3], @KEEP)
 wake(KEYS[2], 1000)
 return {rest}
 """.replace("@LONGEST", str(int(breaker.LONGEST_REST * MICRO)))
     .replace("@FIRST", str(int(breaker.FIRST_REST * MICRO)))
     .replace("@FAILURES", str(breaker.FAILURES))
+    .replace("@MOST", str(_MOST_RESTS))
     .replace("@KEEP", str(_KEEP))
 )
 
-# KEYS: hash, waiting. ARGV: token, or empty to forgive whatever was counted.
+# KEYS: hash, waiting, resting. ARGV: host, and the token, or empty to forgive whatever was counted.
 ANSWERED = (
     _COMMON
     + """
 local h = redis.call('HMGET', KEYS[1], 'until', 'probe')
-if ARGV[1] ~= '' and tonumber(h[1] or 0) > 0 and h[2] ~= ARGV[1] then return {0} end
+if ARGV[2] ~= '' and tonumber(h[1] or 0) > 0 and h[2] ~= ARGV[2] then return {0} end
 redis.call('HDEL', KEYS[1], 'failures', 'until', 'rest', 'kind', 'probe')
+redis.call('ZREM', KEYS[3], ARGV[1])
 wake(KEYS[2], 1000)
 return {1}
 """

@@ -5,23 +5,25 @@ A value that cannot be read is not known (None): a foreign hand in Redis must no
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from app.health.facts import JobFacts, WorkerFacts
-from app.words import RunStatus
+from app.health import codec
+from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
 
 JOBS = "rollcall:health:jobs"
 WORKERS = "rollcall:health:workers"
+COLLECTIONS = "rollcall:health:collections"
+COLLECTIONS_TTL = 3600  # seconds
+HOUSE = "rollcall:health:house"
+HOUSE_TTL = 24 * 3600  # seconds
 JOB_TTL = 30 * 24 * 3600  # seconds
 BATCH = 10  # jobs to a round trip: a thousand at once would hold up every run meanwhile
 INDEX_GRACE = 600  # seconds by which workers' clocks may differ before one strikes off another
 
-LONG_AGO = datetime.fromtimestamp(0, UTC)  # a beat whose instant cannot be read
 Command = tuple[str | float, ...]
 
 
@@ -47,7 +49,7 @@ async def write_jobs(redis: Redis, jobs: Iterable[tuple[str, JobFacts]]) -> None
     """Write all that is known of these jobs, as `write_job` does, a few to a round trip."""
     waiting = iter(jobs)
     while batch := list(islice(waiting, BATCH)):
-        puts = [_put(job_key(key), _job_values(fields)) for key, fields in batch]
+        puts = [_put(job_key(key), codec.job_values(fields)) for key, fields in batch]
         await _tell(
             redis,
             *chain.from_iterable(puts),
@@ -64,7 +66,7 @@ async def read_jobs(redis: Redis) -> dict[str, JobFacts]:
     """
     keys = await _members(redis, ("SMEMBERS", JOBS))
     hashes = await _hashes(redis, [job_key(key) for key in keys])
-    return {key: _job_facts(key, values) for key, values in zip(keys, hashes, strict=True)}
+    return {key: codec.job_facts(key, values) for key, values in zip(keys, hashes, strict=True)}
 
 
 async def forget_job(redis: Redis, key: str) -> None:
@@ -77,7 +79,7 @@ async def write_worker(redis: Redis, worker_id: str, ttl: float, facts: WorkerFa
     seen = facts.seen_at.timestamp()
     await _tell(
         redis,
-        *_put(worker_key(worker_id), _worker_values(facts)),
+        *_put(worker_key(worker_id), codec.worker_values(facts)),
         ("PEXPIRE", worker_key(worker_id), math.ceil(ttl * 1000)),
         ("ZREMRANGEBYSCORE", WORKERS, "-inf", seen - INDEX_GRACE),
         ("ZADD", WORKERS, seen + ttl, worker_id),
@@ -90,12 +92,48 @@ async def read_workers(redis: Redis) -> dict[str, WorkerFacts]:
     ids = await _members(redis, ("ZRANGE", WORKERS, 0, -1))
     hashes = await _hashes(redis, [worker_key(worker_id) for worker_id in ids])
     pairs = zip(ids, hashes, strict=True)
-    return {worker_id: _worker_facts(values) for worker_id, values in pairs if values}
+    return {worker_id: codec.worker_facts(values) for worker_id, values in pairs if values}
 
 
 async def forget_worker(redis: Redis, worker_id: str) -> None:
     """Strike off a worker that ended as it should."""
     await _tell(redis, ("DEL", worker_key(worker_id)), ("ZREM", WORKERS, worker_id))
+
+
+async def write_collections(redis: Redis, facts: CollectionFacts) -> None:
+    """Say how all collections stand together: one hash, however many there are."""
+    await _tell(
+        redis,
+        *_put(COLLECTIONS, codec.collection_values(facts)),
+        ("EXPIRE", COLLECTIONS, COLLECTIONS_TTL),
+    )
+
+
+async def read_collections(redis: Redis) -> CollectionFacts | None:
+    """How all collections stood when they were last counted; None if nobody has."""
+    (values,) = await _hashes(redis, [COLLECTIONS])
+    return codec.collection_facts(values)
+
+
+async def write_accounting(redis: Redis, facts: HouseFacts) -> None:
+    """Say how many ticks have no outcome."""
+    await _write_house(redis, codec.house_values(facts, ("unaccounted", "checked_at")))
+
+
+async def write_alerting(redis: Redis, facts: HouseFacts) -> None:
+    """Say how sending alerts goes."""
+    names = ("pending", "failing_since", "notifier_error")
+    await _write_house(redis, codec.house_values(facts, names))
+
+
+async def _write_house(redis: Redis, values: Mapping[str, str | None]) -> None:
+    await _tell(redis, *_put(HOUSE, values), ("EXPIRE", HOUSE, HOUSE_TTL))
+
+
+async def read_house(redis: Redis) -> HouseFacts:
+    """What is known of the house itself."""
+    (values,) = await _hashes(redis, [HOUSE])
+    return codec.house_facts(values)
 
 
 async def _tell(redis: Redis, *commands: Command) -> None:
@@ -132,106 +170,12 @@ def _hash(answer: object) -> dict[str, str]:
     return {_text(name): _text(value) for name, value in values.items()}
 
 
-def _job_values(facts: JobFacts) -> dict[str, str | None]:
-    return {
-        "job": facts.job,
-        "last_run": _iso(facts.last_run),
-        "last_success": _iso(facts.last_success),
-        "last_status": facts.last_status,
-        "next_run": _iso(facts.next_run),
-        "interval_seconds": _shown(facts.interval_seconds),
-        "enabled": "1" if facts.enabled else "0",
-        "paused_at": _iso(facts.paused_at),
-        "paused_by": facts.paused_by,
-        "paused_note": facts.paused_note,
-        "running_since": _iso(facts.running_since),
-        "last_error": facts.last_error,
-        "consecutive_failures": _shown(facts.consecutive_failures),
-        "registered_at": _iso(facts.registered_at),
-    }
-
-
-def _job_facts(key: str, values: Mapping[str, str]) -> JobFacts:
-    return JobFacts(
-        job=values.get("job") or key,
-        last_run=_instant(values.get("last_run")),
-        last_success=_instant(values.get("last_success")),
-        last_status=_status(values.get("last_status")),
-        next_run=_instant(values.get("next_run")),
-        interval_seconds=_seconds(values.get("interval_seconds")),
-        enabled=values.get("enabled") != "0",
-        paused_at=_instant(values.get("paused_at")),
-        paused_by=values.get("paused_by"),
-        paused_note=values.get("paused_note"),
-        running_since=_instant(values.get("running_since")),
-        last_error=values.get("last_error"),
-        consecutive_failures=_count(values.get("consecutive_failures")),
-        registered_at=_instant(values.get("registered_at")),
-    )
-
-
-def _worker_values(facts: WorkerFacts) -> dict[str, str | None]:
-    return {
-        "seen_at": _iso(facts.seen_at),
-        "started_at": _iso(facts.started_at),
-        "host": facts.host,
-        "running": _shown(facts.running),
-    }
-
-
-def _worker_facts(values: Mapping[str, str]) -> WorkerFacts:
-    return WorkerFacts(
-        seen_at=_instant(values.get("seen_at")) or LONG_AGO,
-        started_at=_instant(values.get("started_at")),
-        host=values.get("host"),
-        running=_count(values.get("running")),
-    )
-
-
 def _put(name: str, values: Mapping[str, str | None]) -> list[Command]:
     known = [part for pair in values.items() if pair[1] is not None for part in pair]
     unknown = [field for field, value in values.items() if value is None]
-    commands: list[Command] = [("HSET", name, *(str(part) for part in known))]
+    commands: list[Command] = [("HSET", name, *(str(part) for part in known))] if known else []
     return [*commands, ("HDEL", name, *unknown)] if unknown else commands
 
 
 def _text(value: bytes | str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def _iso(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.astimezone(UTC).isoformat()
-
-
-def _shown(number: float | None) -> str | None:
-    return None if number is None else repr(number)
-
-
-def _instant(text: str | None) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(text or "")
-        return None if instant.tzinfo is None else instant.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _status(text: str | None) -> RunStatus | None:
-    try:
-        return RunStatus(text or "")
-    except ValueError:
-        return None
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        seconds = float(text or "")
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
-
-
-def _count(text: str | None) -> int | None:
-    try:
-        return max(0, int(text or ""))
-    except ValueError:
-        return None

@@ -1,27 +1,59 @@
 """From the record to Redis: what health is judged by, after every run and every ten seconds."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from functools import lru_cache
 
 from redis.asyncio import Redis
 
-from app.health import keys
-from app.health.facts import JobFacts
+from app.health import history, keys
+from app.health.facts import CollectionFacts, JobFacts
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store import health
 from app.store.db import Pool
 from app.store.health import JobRow
-from app.words import RunStatus
+
+COLLECTION = "collection:"  # how the keys of collections begin
 
 
 async def job(pool: Pool, redis: Redis, key: str) -> None:
-    """Write what is known of one job."""
-    await keys.write_jobs(redis, _told(await health.facts(pool, key)))
+    """A run of the job ended: write what is known of it.
+
+    A collection is not written by itself: there are too many.
+    """
+    await _write(pool, redis, key)
+
+
+async def rest(pool: Pool, redis: Redis, key: str) -> None:
+    """A tick of the job made no run: write what is known of it."""
+    await _write(pool, redis, key)
+
+
+async def _write(pool: Pool, redis: Redis, key: str) -> None:
+    if not key.startswith(COLLECTION):
+        await keys.write_jobs(redis, _told(await health.facts(pool, key)))
 
 
 async def all_jobs(pool: Pool, redis: Redis) -> None:
     """Write every built-in job again: Redis may have been emptied."""
     await keys.write_jobs(redis, _told(await health.facts(pool)))
+
+
+async def collections(pool: Pool, redis: Redis, now: datetime) -> None:
+    """Count all collections by how they stand, and write the counts."""
+    counted = await health.collections(pool, now)
+    overdue, failing = counted.get("overdue", 0), counted.get("failing", 0)
+    facts = CollectionFacts(
+        as_of=now,
+        healthy=counted.get("healthy", 0),
+        unhealthy=overdue + failing,
+        not_started=counted.get("not_started", 0),
+        paused=counted.get("paused", 0),
+        overdue=overdue,
+        failing=failing,
+    )
+    await keys.write_collections(redis, facts)
 
 
 def _told(rows: Iterable[JobRow]) -> Iterator[tuple[str, JobFacts]]:
@@ -35,20 +67,43 @@ def _interval(schedule: Schedule) -> float | None:
 
 
 def _facts(row: JobRow) -> JobFacts:
-    interval = _interval(Schedule.from_spec(row.spec))
+    schedule, policies = Schedule.from_spec(row.spec), Policies.from_spec(row.policies)
+    ends, ticks = history.ends(row.ends), history.ticks(row.ticks)
+    jitter = policies.jitter.total_seconds()
     return JobFacts(
         job=row.job,
-        last_run=row.last_run,
+        last_run=ends.last_run,
         last_success=row.last_success,
-        last_status=None if row.last_status is None else RunStatus(row.last_status),
+        last_status=ends.last_status,
         next_run=row.next_tick_at,
-        interval_seconds=interval,
+        interval_seconds=_interval(schedule),
         enabled=row.enabled,
         paused_at=row.paused_at,
         paused_by=row.paused_by,
         paused_note=row.paused_note,
         running_since=row.running_since,
         last_error=row.last_error,
-        consecutive_failures=row.consecutive_failures,
+        consecutive_failures=ends.failures,
         registered_at=row.registered_at,
+        silent_after=history.silent_after(schedule, policies, _heard(row, ends, ticks)),
+        rested_until=ticks.rested_until,
+        history=ends.statuses,
+        failing_since=ends.failing_since,
+        skip_streak=ticks.skips,
+        skipping_since=ticks.skipping_since,
+        skip_reason=ticks.skip_reason,
+        late_by=None if row.late_by is None else row.late_by - jitter,
+        grace_seconds=policies.misfire_grace.total_seconds(),
+        breach=ends.breach,
+        breach_since=ends.breach_since,
+        last_new=row.last_new,
+        ran=ticks.ran,
+        due=ticks.due,
+        succeeded=ends.good,
+        finished=ends.finished,
     )
+
+
+def _heard(row: JobRow, ends: history.Ends, ticks: history.Ticks) -> datetime:
+    known = [ends.last_run or row.registered_at, ticks.rested_until]
+    return max(instant for instant in known if instant is not None)

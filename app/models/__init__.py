@@ -2,6 +2,13 @@
 
 from sqlmodel import SQLModel
 
+from app.models.health import (
+    HealthFlipRow,
+    HealthStateRow,
+    MetricPendingRow,
+    MetricTotalRow,
+    NotificationRow,
+)
 from app.models.items import SourceCursorRow, SourcePaceRow
 from app.models.news import (
     ArticleEntityRow,
@@ -36,8 +43,13 @@ __all__ = [
     "ArticleEntityRow",
     "ArticleRow",
     "CollectionPresetRow",
+    "HealthFlipRow",
+    "HealthStateRow",
     "ItemRow",
+    "MetricPendingRow",
+    "MetricTotalRow",
     "NewsCursorRow",
+    "NotificationRow",
     "OddsBoardRow",
     "OddsEventChangeRow",
     "OddsEventRow",

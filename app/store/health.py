@@ -1,60 +1,133 @@
-"""What health wants to know of the built-in jobs, in one statement."""
+"""What health wants to know: of the built-in jobs one by one, of collections all together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from app.store.db import Pool
+from app.store.db import Connection, Pool
 
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A schedule and what its last runs left behind."""
+    """A schedule and what its last runs and ticks left behind.
+
+    `ends`: of the newest finished runs status, error type, broken expectation and instant.
+    `ticks`: of the newest ticks outcome, reason, instant, and how many stand for it.
+    Both newest first.
+    """
 
     key: str
     job: str
     spec: dict[str, Any]
+    policies: dict[str, Any]
     enabled: bool
     paused_at: datetime | None
     paused_by: str | None
     paused_note: str | None
     next_tick_at: datetime | None
     registered_at: datetime
-    last_run: datetime | None
-    last_status: str | None
+    ends: Sequence[tuple[str, str | None, str | None, datetime]]
     last_error: str | None
     last_success: datetime | None
-    consecutive_failures: int
     running_since: datetime | None
+    ticks: Sequence[tuple[str, str | None, datetime, int]]
+    late_by: float | None
+    last_new: datetime | None
 
 
+# Everything is bounded: the newest hundred of each, whatever a schedule has behind it.
 FACTS = """
-SELECT s.key, s.job, s.spec, s.enabled, s.paused_at, s.paused_by, s.paused_note, s.next_tick_at,
-       s.created_at, l.completed_at, l.status, l.error_message, g.completed_at,
-       coalesce(f.failures, 0), o.started_at
+SELECT s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,
+       s.next_tick_at, s.created_at,
+       l.statuses, l.errors, l.breaches, l.ended, l.message, g.completed_at, o.started_at,
+       t.outcomes, t.reasons, t.instants, t.counts, w.late, n.completed_at
 FROM schedules s
 LEFT JOIN LATERAL (
-  SELECT completed_at, status, error_message FROM runs r
-  WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
-  ORDER BY r.created_at DESC LIMIT 1) l ON true
+  SELECT array_agg(status) AS statuses, array_agg(error_type) AS errors,
+         array_agg(stats ->> 'breach') AS breaches, array_agg(completed_at) AS ended,
+         (array_agg(error_message))[1] AS message
+  FROM (SELECT status, error_type, stats, completed_at, error_message FROM runs r
+        WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
+        ORDER BY r.created_at DESC LIMIT 100) AS newest) l ON true
 LEFT JOIN LATERAL (
   SELECT completed_at FROM runs r WHERE r.schedule_id = s.id AND r.status = 'success'
   ORDER BY r.created_at DESC LIMIT 1) g ON true
 LEFT JOIN LATERAL (
-  SELECT count(*) FILTER (WHERE streak = 0) AS failures FROM (
-    SELECT sum((status NOT IN ('failure', 'timed_out', 'lost'))::int)
-             OVER (ORDER BY created_at DESC) AS streak
-    FROM (SELECT status, created_at FROM runs r
-          WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
-          ORDER BY r.created_at DESC LIMIT 20) AS newest) AS counted) f ON true
-LEFT JOIN LATERAL (
   SELECT started_at FROM runs r WHERE r.schedule_id = s.id AND r.status = 'running'
   ORDER BY r.created_at LIMIT 1) o ON true
-WHERE s.org_id IS NULL AND ($1::text IS NULL OR s.key = $1)
-ORDER BY s.key
+LEFT JOIN LATERAL (
+  SELECT array_agg(outcome ORDER BY at DESC) AS outcomes,
+         array_agg(reason ORDER BY at DESC) AS reasons,
+         array_agg(at ORDER BY at DESC) AS instants,
+         array_agg(count ORDER BY at DESC) AS counts
+  FROM ((SELECT scheduled_for AS at, outcome, reason, 1::bigint AS count FROM ticks
+         WHERE schedule_id = s.id ORDER BY scheduled_for DESC LIMIT 100)
+        UNION ALL
+        (SELECT last_tick, outcome, reason, count FROM tick_gaps
+         WHERE schedule_id = s.id ORDER BY first_tick DESC LIMIT 10)) AS newest) t ON true
+LEFT JOIN LATERAL (
+  SELECT CASE WHEN count(*) = 3 THEN min(late) END AS late
+  FROM (SELECT extract(epoch FROM started_at - scheduled_for)::float8 AS late FROM runs r
+        WHERE r.schedule_id = s.id AND r.trigger = 'scheduled' AND r.started_at IS NOT NULL
+        ORDER BY r.created_at DESC LIMIT 3) AS newest) w ON true
+LEFT JOIN LATERAL (
+  SELECT r.completed_at
+  FROM (SELECT execution_id, completed_at, created_at FROM runs r
+        WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
+        ORDER BY r.created_at DESC LIMIT 500) AS r
+  WHERE EXISTS (SELECT 1 FROM run_sources q WHERE q.execution_id = r.execution_id
+                AND q.inserted + q.changed > 0)
+  ORDER BY r.created_at DESC LIMIT 1) n ON true
+WHERE s.org_id IS NULL
 """
+ALL = f"{FACTS} ORDER BY s.key"
+ONE = f"{FACTS} AND s.key = $1"
+
+# A collection is judged by less than a job: what is due of it, and how its last three runs ended.
+COLLECTIONS = """
+WITH judged AS (
+  SELECT s.key, s.next_tick_at, l.last_run, l.error,
+    CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL THEN 'paused'
+         WHEN s.due_at < $1::timestamptz - greatest(
+                interval '1 minute',
+                (s.policies ->> 'misfire_grace_seconds')::float8 * interval '1 second')
+           THEN 'overdue'
+         WHEN l.bad = 3 AND l.runs = 3 THEN 'failing'
+         WHEN l.runs = 0 THEN 'not_started'
+         ELSE 'healthy' END AS state
+  FROM schedules s
+  LEFT JOIN LATERAL (
+    SELECT count(*) AS runs, max(completed_at) AS last_run,
+           count(*) FILTER (WHERE status IN ('failure', 'timed_out', 'lost')
+                            AND error_type IS DISTINCT FROM 'local_network') AS bad,
+           (array_agg(error_message))[1] AS error
+    FROM (SELECT status, error_type, completed_at, error_message FROM runs r
+          WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
+          ORDER BY r.created_at DESC LIMIT 3) AS newest) l ON true
+  WHERE s.org_id IS NOT NULL AND s.next_tick_at IS NOT NULL
+)
+"""
+COUNTED = f"{COLLECTIONS} SELECT state, count(*) FROM judged GROUP BY state"  # noqa: S608 - our own text
 
 
 async def facts(pool: Pool, key: str | None = None) -> list[JobRow]:
     """Every built-in schedule, or the one of that key."""
-    return [JobRow(*row) for row in await pool.fetch(FACTS, key)]
+    rows = await (pool.fetch(ALL) if key is None else pool.fetch(ONE, key))
+    return [_job_row(tuple(row)) for row in rows]
+
+
+async def collections(pool: Pool | Connection, now: datetime) -> dict[str, int]:
+    """How many collections stand how: healthy, overdue, failing, not_started, paused."""
+    rows = await pool.fetch(COUNTED, now, timeout=60)
+    return {row[0]: row[1] for row in rows}
+
+
+def _job_row(row: tuple[Any, ...]) -> JobRow:
+    schedule, ends, told, ticks, rest = row[:10], row[10:14], row[14:17], row[17:21], row[21:]
+    fields = [*schedule, _together(ends), *told, _together(ticks), *rest]
+    return JobRow(*cast("list[Any]", fields))
+
+
+def _together(arrays: Sequence[Sequence[Any] | None]) -> Sequence[tuple[Any, ...]]:
+    return tuple(zip(*(array or () for array in arrays), strict=True))

@@ -56,6 +56,7 @@ NAMES = (
 class SourceRow:
     """The row of one source of one run, as it is to be written.
 
+    `classes`: the requests by what came of them.
     `redo`: what earlier attempts wrote in partitions that they did not finish.
     `coverage`: of the partitions that are done; in the end, of all it read.
     `breach`: that it did not bring what is expected of it, as health says it.
@@ -69,6 +70,7 @@ class SourceRow:
     retries: int = 0
     bytes: int = 0
     throttled_ms: int = 0
+    classes: dict[str, int] = field(default_factory=dict[str, int])
     duration_seconds: float = 0.0
     error_kind: str | None = None
     error_message: str | None = None
@@ -148,6 +150,7 @@ async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
         retries=row["retries"],
         bytes=row["bytes"],
         throttled_ms=row["throttled_ms"],
+        classes=row["counts"].get("classes", {}),
         duration_seconds=row["duration_seconds"],
         done=tuple(row["done"]),
         done_counts=done,
@@ -163,7 +166,7 @@ async def ended(pool: Pool, claimed: Claimed) -> dict[str, SourceRow]:
 
 
 def _ended(row: dict[str, Any]) -> SourceRow:
-    extra: dict[str, int] = row["counts"]
+    extra: dict[str, Any] = row["counts"]
     return SourceRow(
         source=row["source"],
         status=RunStatus(row["status"]),
@@ -218,6 +221,7 @@ async def write(
             "prices": counts.prices,
             "points": counts.points + row.redo.points,
             "pages_unchanged": counts.pages_unchanged,
+            "classes": row.classes,
         },
         packed(row.coverage) | ({"breach": row.breach.value} if row.breach else {}),
     )

@@ -56,5 +56,5 @@ def __getattr__(name: str) -> Starlette:
     except BadConfig as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
-    log.configure(config.log_format, config.log_level)
+    log.configure(config.log_format, config.log_level, config.secrets())
     return create_app(config)

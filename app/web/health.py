@@ -1,56 +1,30 @@
-"""What the health addresses answer: read from Redis, judged, encoded once a second."""
+"""What is known of everything, read from Redis and judged once a second, for whoever asks."""
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
 
-import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from app.config import Config
-from app.health.facts import JobFacts, WorkerFacts
-from app.health.judge import OverallReason, Verdict, all_well, judge
-from app.health.keys import read_jobs, read_workers
+from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
+from app.health.judge import DEFAULT, OverallReason, Rules, Verdict, all_well, judge
+from app.health.keys import read_collections, read_house, read_jobs, read_workers
+from app.web import answers
 from app.web.fresh import within
-from app.words import HealthReason, JobStatus, RunStatus
 
-VERSION = "0.1.0"
+VERSION = answers.VERSION
 READ_SECONDS = 0.8
 
-Overall = Literal["healthy", "unhealthy"]
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What Redis said."""
 
-class JobHealth(msgspec.Struct, frozen=True):
-    """One job in `/health/scheduler`. Instants are UTC, ages and intervals seconds."""
-
-    status: JobStatus
-    last_run: datetime | None
-    last_success: datetime | None
-    last_status: RunStatus | None
-    next_run: datetime | None
-    age_seconds: float | None
-    interval_seconds: float | None
-    reason: HealthReason | None
-
-
-class SchedulerHealth(msgspec.Struct, frozen=True):
-    """The body of `/health/scheduler`. `reason` is there only if no job can be told of."""
-
-    status: Overall
-    jobs: dict[str, JobHealth]
-    reason: OverallReason | msgspec.UnsetType = msgspec.UNSET
-
-
-class Summary(msgspec.Struct, frozen=True):
-    """The body of `/health`. `jobs` counts by status, `workers` those that beat."""
-
-    status: Overall
-    version: str
-    workers: int
-    jobs: dict[JobStatus, int]
-    reason: OverallReason | msgspec.UnsetType = msgspec.UNSET
+    jobs: dict[str, JobFacts]
+    workers: dict[str, WorkerFacts]
+    collections: CollectionFacts | None = None
+    house: HouseFacts = field(default_factory=HouseFacts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +37,17 @@ class JudgedJob:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How all stood at `taken_at`, with the two answers already encoded."""
+    """How all stood at `taken_at`, with two answers already encoded.
+
+    `well`: no job is at fault. `summary_well`: and a worker beats. `reason`: why nothing can be
+    said of the jobs, or why none of them will run.
+    """
 
     taken_at: datetime
     jobs: dict[str, JudgedJob]
     workers: dict[str, WorkerFacts]
+    collections: CollectionFacts | None
+    house: HouseFacts
     reason: OverallReason | None
     well: bool
     scheduler: bytes
@@ -89,66 +69,44 @@ def open_redis(config: Config, url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
-async def take(redis: Redis) -> Snapshot:
+async def take(redis: Redis, rules: Rules = DEFAULT) -> Snapshot:
     """Read and judge everything, within a second whatever Redis does."""
     try:
-        jobs, workers = await within(READ_SECONDS, _read(redis))
+        known = await within(READ_SECONDS, _read(redis))
     except (RedisError, OSError, TimeoutError):
-        return _snapshot({}, {}, OverallReason.REDIS_UNREACHABLE, datetime.now(UTC))
-    return _snapshot(jobs, workers, None if jobs else OverallReason.NO_JOBS, datetime.now(UTC))
+        nothing = Known({}, {})
+        return _snapshot(nothing, rules, OverallReason.REDIS_UNREACHABLE, datetime.now(UTC))
+    reason = None if known.jobs else OverallReason.NO_JOBS
+    return _snapshot(known, rules, reason, datetime.now(UTC))
 
 
-async def _read(redis: Redis) -> tuple[dict[str, JobFacts], dict[str, WorkerFacts]]:
-    return await read_jobs(redis), await read_workers(redis)
+async def _read(redis: Redis) -> Known:
+    return Known(
+        await read_jobs(redis),
+        await read_workers(redis),
+        await read_collections(redis),
+        await read_house(redis),
+    )
 
 
-def _snapshot(
-    facts: dict[str, JobFacts],
-    workers: dict[str, WorkerFacts],
-    reason: OverallReason | None,
-    now: datetime,
-) -> Snapshot:
-    jobs = {key: JudgedJob(known, judge(known, now)) for key, known in facts.items()}
+def _snapshot(known: Known, rules: Rules, reason: OverallReason | None, now: datetime) -> Snapshot:
+    jobs = {key: JudgedJob(one, judge(one, now, rules)) for key, one in known.jobs.items()}
     statuses = [job.verdict.status for job in jobs.values()]
     well = all_well(statuses)
     # Every job may still be young when the last worker dies; only the summary can say so at once.
-    idle = None if workers or reason else OverallReason.NO_WORKERS
+    idle = None if known.workers or reason else OverallReason.NO_WORKERS
     summary_well = well and idle is None
-    scheduler = SchedulerHealth(
-        _overall(well), {key: _shown(job) for key, job in jobs.items()}, reason or msgspec.UNSET
-    )
-    summary = Summary(
-        _overall(summary_well),
-        VERSION,
-        len(workers),
-        dict(Counter(statuses)),
-        reason or idle or msgspec.UNSET,
-    )
+    told = {key: answers.job(job.facts, job.verdict) for key, job in jobs.items()}
+    beside = answers.Beside(len(known.workers), reason or idle, known.collections, known.house)
     return Snapshot(
         taken_at=now,
         jobs=jobs,
-        workers=workers,
+        workers=known.workers,
+        collections=known.collections,
+        house=known.house,
         reason=reason or idle,
         well=well,
-        scheduler=msgspec.json.encode(scheduler),
+        scheduler=answers.scheduler(told, reason or (None if well else idle), well=well),
         summary_well=summary_well,
-        summary=msgspec.json.encode(summary),
-    )
-
-
-def _overall(well: bool) -> Overall:
-    return "healthy" if well else "unhealthy"
-
-
-def _shown(job: JudgedJob) -> JobHealth:
-    facts, verdict = job.facts, job.verdict
-    return JobHealth(
-        status=verdict.status,
-        last_run=facts.last_run,
-        last_success=facts.last_success,
-        last_status=facts.last_status,
-        next_run=facts.next_run,
-        age_seconds=None if verdict.age_seconds is None else round(verdict.age_seconds, 3),
-        interval_seconds=facts.interval_seconds,
-        reason=verdict.reason,
+        summary=answers.summary(statuses, beside, well=summary_well),
     )

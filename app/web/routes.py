@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.routes import routes as api_routes
-from app.web import pages
+from app.web import pages, sidecar
 from app.web.state import State
 
 ALIVE = b'{"status":"alive"}'
@@ -91,6 +91,7 @@ def routes() -> list[BaseRoute]:
         Route("/readyz", readyz),
         Route("/health", health),
         Route("/health/scheduler", health_scheduler),
+        *sidecar.routes(),
         Route("/", home),
         Mount("/static", StaticFiles(directory=pages.STATIC)),
         *api_routes(),

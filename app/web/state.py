@@ -9,11 +9,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from app.alerts.watcher import Watcher
 from app.api import desk
 from app.api.desk import Check, Desk, Now
 from app.config import Config
+from app.health import rules
 from app.web.fresh import Fresh
 from app.web.health import Snapshot, open_redis, take
+from app.web.metrics import scrape
 from app.web.ready import (
     Readiness,
     RecentRuns,
@@ -23,6 +26,9 @@ from app.web.ready import (
     recent_runs,
 )
 
+# When every worker is dead, this is who tells.
+WATCH_SECONDS = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -31,6 +37,8 @@ class State:
     snapshot: Fresh[Snapshot]
     ready: Fresh[Readiness]
     runs: Fresh[list[Mapping[str, Any]] | None]
+    metrics: Fresh[bytes]
+    metrics_token: str | None
     api: Desk
 
 
@@ -48,12 +56,24 @@ async def open_state(
         stack.push_async_callback(redis.aclose)
         pool = await open_postgres(database_url)
         stack.push_async_callback(close_postgres, pool)
+        watcher = Watcher(config, pool, redis)
+        stack.callback(watcher.close)
+        watch = asyncio.create_task(watcher.keep_watch(WATCH_SECONDS))
+        stack.push_async_callback(_stopped, watch)
+        snapshot = Fresh(partial(take, redis, rules.of(config)))
         yield State(
-            snapshot=Fresh(partial(take, redis)),
+            snapshot=snapshot,
             ready=Fresh(partial(check, redis, pool)),
             runs=Fresh(partial(recent_runs, pool, query)),
+            metrics=Fresh(partial(scrape, redis, pool, snapshot)),
+            metrics_token=_plain(config.metrics_token),
             api=await stack.enter_async_context(desk.opened(config, urls, check_, now)),
         )
+
+
+async def _stopped(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait({task})
 
 
 async def _urls(config: Config, stack: AsyncExitStack) -> tuple[str, str]:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.health.explain import sentence
 from app.health.facts import JobFacts
-from app.health.judge import all_well, judge
+from app.health.judge import Rules, Verdict, all_well, judge
 from app.words import HealthReason, JobStatus, RunStatus
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -27,6 +28,9 @@ FAILED = replace(GOOD, last_status=RunStatus.FAILURE)
 def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
+
+SUCCESS, FAILURE, OURS = RunStatus.SUCCESS, RunStatus.FAILURE, None
+CRON = replace(GOOD, interval_seconds=86_400, silent_after=NOW + timedelta(hours=1))
 
 CASES = {
     "a good run": (GOOD, "healthy", None),
@@ -50,6 +54,56 @@ CASES = {
         "unhealthy",
         "unknown",
     ),
+    "silent from the start": (
+        JobFacts(job="j", interval_seconds=300, registered_at=ago(601)),
+        "not_started",
+        "overdue",
+    ),
+    "registered a while ago, resumed just now": (
+        JobFacts("j", interval_seconds=300, registered_at=ago(9999), rested_until=ago(10)),
+        "not_started",
+        "never_ran",
+    ),
+    "silent, but for a pause on purpose": (
+        replace(GOOD, last_run=ago(9999), rested_until=ago(100)),
+        "healthy",
+        None,
+    ),
+    "a cron within its long gap": (replace(CRON, last_run=ago(3 * 86_400)), "healthy", None),
+    "a cron whose instant and grace are over": (
+        replace(CRON, silent_after=ago(1)),
+        "unhealthy",
+        "overdue",
+    ),
+    "a cron whose tick nobody decided": (
+        replace(CRON, next_run=ago(61), grace_seconds=60),
+        "unhealthy",
+        "overdue",
+    ),
+    "failed three times in its history": (
+        replace(FAILED, history=(FAILURE, FAILURE, FAILURE)),
+        "unhealthy",
+        "failing",
+    ),
+    "recovered once": (replace(GOOD, history=(SUCCESS, *[FAILURE] * 3)), "healthy", None),
+    "a cancelled run between failures says nothing": (
+        replace(FAILED, history=(FAILURE, RunStatus.CANCELLED, FAILURE, FAILURE)),
+        "unhealthy",
+        "failing",
+    ),
+    "our network failed twice": (replace(FAILED, history=(OURS, OURS, SUCCESS)), "healthy", None),
+    "our network failed and failed": (replace(FAILED, history=(OURS,) * 3), "unhealthy", "unknown"),
+    "failing before our network failed": (
+        replace(FAILED, history=(OURS, FAILURE, FAILURE, FAILURE)),
+        "unhealthy",
+        "failing",
+    ),
+    "skipped twice": (replace(GOOD, skip_streak=2), "healthy", None),
+    "skipped three times": (replace(GOOD, skip_streak=3), "unhealthy", "skip_streak"),
+    "late within its grace": (replace(GOOD, late_by=60, grace_seconds=60), "healthy", None),
+    "late beyond it": (replace(GOOD, late_by=61, grace_seconds=60), "unhealthy", "late"),
+    "drifted": (replace(GOOD, breach=HealthReason.DRIFT), "unhealthy", "drift"),
+    "said to be stale": (replace(GOOD, breach=HealthReason.STALE_DATA), "unhealthy", "stale_data"),
     "clocks far apart": (replace(GOOD, last_run=ago(-601)), "unhealthy", "unknown"),
 }
 
@@ -61,6 +115,32 @@ def test_a_job_is_judged_by_what_is_known_of_it(case: str) -> None:
     verdict = judge(facts, NOW)
 
     assert (verdict.status, verdict.reason) == (status, reason)
+
+
+def test_a_job_recovers_after_as_many_good_runs_as_the_rules_say() -> None:
+    rules = Rules(failing_after=2, recovered_after=2)
+    once = replace(GOOD, history=(SUCCESS, FAILURE, FAILURE))
+
+    assert judge(once, NOW, rules).reason is HealthReason.FAILING
+    assert judge(replace(once, history=(SUCCESS, *once.history)), NOW, rules).reason is None
+
+
+def test_nothing_new_for_too_long_is_stale_since_then() -> None:
+    rules = Rules(fresh={"j": 3600})
+    old = replace(GOOD, last_new=ago(3700))
+
+    assert judge(replace(GOOD, last_new=ago(3600)), NOW, rules).reason is None
+    assert judge(old, NOW).reason is None
+    assert judge(old, NOW, rules) == Verdict(
+        JobStatus.UNHEALTHY, HealthReason.STALE_DATA, ago(100), 60
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_reason_can_be_said_in_a_sentence(case: str) -> None:
+    facts, _, reason = CASES[case]
+
+    assert bool(sentence(facts, judge(facts, NOW))) == (reason is not None)
 
 
 def test_a_clock_behind_the_last_run_reads_age_zero() -> None:
@@ -95,6 +175,11 @@ facts = st.builds(
     running_since=st.none() | instants,
     consecutive_failures=st.none() | st.integers(),
     registered_at=st.none() | instants,
+    history=st.lists(st.none() | st.sampled_from(RunStatus)).map(tuple),
+    skip_streak=st.none() | st.integers(),
+    late_by=st.none() | st.floats(),
+    grace_seconds=st.none() | st.floats(0, 1e6),
+    breach=st.none() | st.sampled_from([HealthReason.DRIFT, HealthReason.STALE_DATA]),
 )
 
 
@@ -104,6 +189,7 @@ def test_whatever_is_known_a_verdict_comes_and_has_a_reason_unless_healthy(
 ) -> None:
     verdict = judge(known, now)
 
+    sentence(known, verdict)
     assert (verdict.reason is None) == (verdict.status is JobStatus.HEALTHY)
 
 
@@ -118,3 +204,21 @@ def test_silence_longer_than_twice_the_interval_never_reads_healthy(
     assert verdict.status is not JobStatus.HEALTHY
     if verdict.status is JobStatus.UNHEALTHY:
         assert verdict.reason is HealthReason.OVERDUE
+
+
+@given(known=facts, late=st.floats(0.001, 1e8))
+def test_a_cron_that_was_silent_for_too_long_never_reads_healthy(
+    known: JobFacts, late: float
+) -> None:
+    verdict = judge(replace(known, silent_after=ago(late)), NOW)
+
+    assert verdict.status is not JobStatus.HEALTHY
+
+
+@given(st.lists(st.none() | st.sampled_from([RunStatus.SUCCESS, RunStatus.CANCELLED])))
+def test_what_our_own_network_did_is_never_blamed_on_the_job(
+    history: list[RunStatus | None],
+) -> None:
+    verdict = judge(replace(FAILED, history=tuple(history)), NOW)
+
+    assert verdict.reason in {None, HealthReason.UNKNOWN}

@@ -18,7 +18,7 @@ from app.health.keys import (
     write_job,
     write_worker,
 )
-from app.words import RunStatus
+from app.words import HealthReason, RunStatus, TickReason
 from tests.web.house import until
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
@@ -37,6 +37,22 @@ FULL = JobFacts(
     last_error="boom",
     consecutive_failures=2,
     registered_at=NOW,
+    silent_after=NOW,
+    rested_until=NOW,
+    history=(RunStatus.FAILURE, None, RunStatus.SUCCESS),
+    failing_since=NOW,
+    skip_streak=3,
+    skipping_since=NOW,
+    skip_reason=TickReason.OVERLAP,
+    late_by=-0.5,
+    grace_seconds=60.0,
+    breach=HealthReason.DRIFT,
+    breach_since=NOW,
+    last_new=NOW,
+    ran=9,
+    due=10,
+    succeeded=8,
+    finished=9,
 )
 
 

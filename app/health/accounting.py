@@ -1,0 +1,30 @@
+"""A running proof: of the last day's ticks of the built-in schedules, does each have an outcome?
+
+`python -m app verify` holds all of history against what was written. This only counts, and only a
+day, so that it can be done every few minutes.
+"""
+
+from datetime import datetime, timedelta
+
+from app.scheduling.schedule import Schedule
+from app.store import accounting
+from app.store.accounting import Stretch
+from app.store.db import Pool
+
+WINDOW = timedelta(days=1)
+_INSTANT = timedelta(microseconds=1)
+
+
+async def unaccounted(pool: Pool, now: datetime) -> int:
+    """How many ticks of the last day have no outcome, up to each schedule's frontier."""
+    return sum(_missing(one) for one in await accounting.stretches(pool, now - WINDOW))
+
+
+def _missing(stretch: Stretch) -> int:
+    schedule = Schedule.from_spec(stretch.spec)
+    expected = schedule.count(stretch.after, stretch.until)
+    within = sum(
+        schedule.count(max(first - _INSTANT, stretch.after), min(last, stretch.until))
+        for first, last in stretch.gaps
+    )
+    return max(expected - stretch.ticks - within, 0)

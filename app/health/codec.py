@@ -1,0 +1,182 @@
+"""Facts as the fields of a Redis hash, and back. What cannot be read is not known (None)."""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
+from app.words import HealthReason, RunStatus, TickReason
+
+LONG_AGO = datetime.fromtimestamp(0, UTC)  # a beat whose instant cannot be read
+OURS = "-"  # in a history: our own network was down
+
+Write = Callable[[Any], str | None]
+Read = Callable[[str | None], Any]
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def instant(text: str | None) -> datetime | None:
+    """An instant with its zone, in UTC."""
+    try:
+        read = datetime.fromisoformat(text or "")
+        return None if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def count(text: str | None) -> int | None:
+    """A number of things, never less than none."""
+    try:
+        return max(0, int(text or ""))
+    except ValueError:
+        return None
+
+
+def _iso(value: datetime | None) -> str | None:
+    return None if value is None else value.astimezone(UTC).isoformat()
+
+
+def _shown(number: float | None) -> str | None:
+    return None if number is None else repr(number)
+
+
+def _seconds(text: str | None) -> float | None:
+    read = _number(text)
+    return read if read is not None and read > 0 else None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        read = float(text or "")
+    except ValueError:
+        return None
+    return read if math.isfinite(read) else None
+
+
+def _word(words: type[Word]) -> Read:
+    def read(text: str | None) -> Word | None:
+        try:
+            return words(text or "")
+        except ValueError:
+            return None
+
+    return read
+
+
+_status = _word(RunStatus)
+
+
+def _told(history: tuple[RunStatus | None, ...]) -> str | None:
+    return ",".join(status or OURS for status in history) or None
+
+
+def _history(text: str | None) -> tuple[RunStatus | None, ...]:
+    parts = text.split(",") if text else []
+    read = [(part, _status(part)) for part in parts]
+    return tuple(status for part, status in read if status or part == OURS)
+
+
+def _same(text: str | None) -> str | None:
+    return text
+
+
+_INSTANT: tuple[Write, Read] = (_iso, instant)
+_COUNT: tuple[Write, Read] = (_shown, count)
+_TEXT: tuple[Write, Read] = (_same, _same)
+_FIELDS: dict[str, tuple[Write, Read]] = {
+    "last_run": _INSTANT,
+    "last_success": _INSTANT,
+    "last_status": (_same, _status),
+    "next_run": _INSTANT,
+    "interval_seconds": (_shown, _seconds),
+    "enabled": (lambda on: "1" if on else "0", lambda text: text != "0"),
+    "paused_at": _INSTANT,
+    "paused_by": _TEXT,
+    "paused_note": _TEXT,
+    "running_since": _INSTANT,
+    "last_error": _TEXT,
+    "consecutive_failures": _COUNT,
+    "registered_at": _INSTANT,
+    "silent_after": _INSTANT,
+    "rested_until": _INSTANT,
+    "history": (_told, _history),
+    "failing_since": _INSTANT,
+    "skip_streak": _COUNT,
+    "skipping_since": _INSTANT,
+    "skip_reason": (_same, _word(TickReason)),
+    "late_by": (_shown, _number),
+    "grace_seconds": (_shown, _number),
+    "breach": (_same, _word(HealthReason)),
+    "breach_since": _INSTANT,
+    "last_new": _INSTANT,
+    "ran": _COUNT,
+    "due": _COUNT,
+    "succeeded": _COUNT,
+    "finished": _COUNT,
+}
+_HOUSE: dict[str, tuple[Write, Read]] = {
+    "unaccounted": _COUNT,
+    "checked_at": _INSTANT,
+    "pending": _COUNT,
+    "failing_since": _INSTANT,
+    "notifier_error": _TEXT,
+}
+_STATES = ("healthy", "unhealthy", "not_started", "paused", "overdue", "failing")
+
+
+def job_values(facts: JobFacts) -> dict[str, str | None]:
+    """The hash of a job; None is a field to be removed."""
+    written = {name: write(getattr(facts, name)) for name, (write, _) in _FIELDS.items()}
+    return {"job": facts.job, **written}
+
+
+def job_facts(key: str, values: Mapping[str, str]) -> JobFacts:
+    """What the hash of a job says."""
+    read = {name: read(values.get(name)) for name, (_, read) in _FIELDS.items()}
+    return JobFacts(job=values.get("job") or key, **read)
+
+
+def worker_values(facts: WorkerFacts) -> dict[str, str | None]:
+    """The hash of a worker; None is a field to be removed."""
+    return {
+        "seen_at": _iso(facts.seen_at),
+        "started_at": _iso(facts.started_at),
+        "host": facts.host,
+        "running": _shown(facts.running),
+    }
+
+
+def worker_facts(values: Mapping[str, str]) -> WorkerFacts:
+    """What the hash of a worker says."""
+    return WorkerFacts(
+        seen_at=instant(values.get("seen_at")) or LONG_AGO,
+        started_at=instant(values.get("started_at")),
+        host=values.get("host"),
+        running=count(values.get("running")),
+    )
+
+
+def collection_values(facts: CollectionFacts) -> dict[str, str | None]:
+    """The hash of all collections together."""
+    counts = {name: _shown(getattr(facts, name)) for name in _STATES}
+    return {"as_of": _iso(facts.as_of), **counts}
+
+
+def collection_facts(values: Mapping[str, str]) -> CollectionFacts | None:
+    """What the hash of all collections says; None if nobody has counted them."""
+    as_of = instant(values.get("as_of"))
+    if as_of is None:
+        return None
+    return CollectionFacts(as_of, **{name: count(values.get(name)) or 0 for name in _STATES})
+
+
+def house_values(facts: HouseFacts, names: Collection[str]) -> dict[str, str | None]:
+    """These fields of the house's hash; None is a field to be removed."""
+    return {name: _HOUSE[name][0](getattr(facts, name)) for name in names}
+
+
+def house_facts(values: Mapping[str, str]) -> HouseFacts:
+    """What the house's hash says."""
+    return HouseFacts(**{name: read(values.get(name)) for name, (_, read) in _HOUSE.items()})

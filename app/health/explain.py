@@ -1,0 +1,107 @@
+"""A verdict in a sentence, for whoever is woken by it. Pure."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from app.health.facts import JobFacts
+from app.health.judge import Verdict, expected_by
+from app.words import HealthReason
+
+LONGEST = 300  # characters of an error
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def sentence(facts: JobFacts, verdict: Verdict) -> str:
+    """Why the job stands as it does; empty if it is simply healthy."""
+    return "" if verdict.reason is None else _SAID[verdict.reason](facts)
+
+
+def at(instant: datetime | None) -> str:
+    """`2026-03-01 12:00:05 UTC`."""
+    return "an unknown time" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def span(seconds: float) -> str:
+    """Seconds in the two largest units that fit: `4 min 12 s`."""
+    left = max(round(seconds), 0)
+    parts: list[str] = []
+    for size, unit in _UNITS:
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def error(facts: JobFacts) -> str | None:
+    """The last error, cut to what fits a message."""
+    return facts.last_error and facts.last_error[:LONGEST]
+
+
+def _never_ran(_: JobFacts) -> str:
+    return "it has not run yet"
+
+
+def _overdue(facts: JobFacts) -> str:
+    last = "it has never run" if facts.last_run is None else f"it last ran at {at(facts.last_run)}"
+    expected = expected_by(facts)
+    if facts.next_run is not None and (expected is None or facts.next_run < expected):
+        return f"{last}, and was due at {at(facts.next_run)}"
+    return f"{last}, and was expected to have run again by {at(expected)}"
+
+
+def _failing(facts: JobFacts) -> str:
+    count = facts.consecutive_failures or 0
+    if not count:
+        return "it failed again and again, and has not recovered yet"
+    return f"the last {count} runs failed" if count > 1 else "the last run failed"
+
+
+def _skipping(facts: JobFacts) -> str:
+    why = f" ({facts.skip_reason.replace('_', ' ')})" if facts.skip_reason else ""
+    return f"the last {facts.skip_streak} ticks did not run{why}"
+
+
+def _late(facts: JobFacts) -> str:
+    return (
+        f"the last three runs began at least {span(facts.late_by or 0)} late, "
+        f"where {span(facts.grace_seconds or 0)} are allowed"
+    )
+
+
+def _stale(facts: JobFacts) -> str:
+    if facts.breach is HealthReason.STALE_DATA:
+        return "its data has brought nothing new for too long"
+    return f"it has brought nothing new since {at(facts.last_new or facts.registered_at)}"
+
+
+def _drift(_: JobFacts) -> str:
+    return "what it brings no longer looks as it used to"
+
+
+def _disabled(_: JobFacts) -> str:
+    return "it is switched off by the settings"
+
+
+def _paused(facts: JobFacts) -> str:
+    note = f": {facts.paused_note}" if facts.paused_note else ""
+    return f"it is paused by {facts.paused_by or 'somebody'}{note}"
+
+
+def _unknown(facts: JobFacts) -> str:
+    if facts.history and not facts.history[0]:
+        return "our own network is down, so nothing is known of it"
+    return "its interval is not known, or the clocks disagree"
+
+
+_SAID: dict[HealthReason, Callable[[JobFacts], str]] = {
+    HealthReason.NEVER_RAN: _never_ran,
+    HealthReason.OVERDUE: _overdue,
+    HealthReason.FAILING: _failing,
+    HealthReason.SKIP_STREAK: _skipping,
+    HealthReason.LATE: _late,
+    HealthReason.STALE_DATA: _stale,
+    HealthReason.DRIFT: _drift,
+    HealthReason.DISABLED: _disabled,
+    HealthReason.PAUSED: _paused,
+    HealthReason.UNKNOWN: _unknown,
+}

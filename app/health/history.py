@@ -1,0 +1,125 @@
+"""What the newest runs and ticks of a job say when they are read together. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from app.health.judge import BAD, GOOD
+from app.scheduling.cron import Cron
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
+from app.words import FailureKind, HealthReason, RunStatus, TickOutcome, TickReason
+
+REMEMBERED = 20  # runs
+COUNTED = 100  # ticks
+BREACHES = frozenset({HealthReason.DRIFT, HealthReason.STALE_DATA})
+_RESTED = frozenset({TickReason.PAUSED, TickReason.DISABLED})
+_WANTED = _RESTED | {TickReason.SUPERSEDED}  # nobody expected these to run
+_FOLDED = frozenset({TickReason.COALESCED})  # another tick ran for these
+
+End = tuple[str, str | None, str | None, datetime]
+Tick = tuple[str, str | None, datetime, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """How the newest runs ended; the fields are those of JobFacts."""
+
+    last_run: datetime | None = None
+    last_status: RunStatus | None = None
+    statuses: tuple[RunStatus | None, ...] = ()
+    failures: int = 0
+    failing_since: datetime | None = None
+    breach: HealthReason | None = None
+    breach_since: datetime | None = None
+    good: int = 0
+    finished: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """What became of the newest ticks; the fields are those of JobFacts."""
+
+    skips: int = 0
+    skipping_since: datetime | None = None
+    skip_reason: TickReason | None = None
+    rested_until: datetime | None = None
+    ran: int = 0
+    due: int = 0
+
+
+def ends(newest: Sequence[End]) -> Ends:
+    """Read the newest finished runs together: status, error type, broken expectation, instant."""
+    if not newest:
+        return Ends()
+    statuses = [_status(end) for end in newest]
+    known = [(status, end) for status, end in zip(statuses, newest, strict=True) if status in _TOLD]
+    failing = [end for _, end in takewhile(lambda one: one[0] in BAD, known)]
+    breach = _breach(newest[0])
+    breached = list(takewhile(lambda end: _breach(end) == breach, newest)) if breach else []
+    return Ends(
+        last_run=newest[0][3],
+        last_status=RunStatus(newest[0][0]),
+        statuses=tuple(statuses[:REMEMBERED]),
+        failures=len(failing),
+        failing_since=failing[-1][3] if failing else None,
+        breach=breach,
+        breach_since=breached[-1][3] if breached else None,
+        good=sum(status in GOOD for status in statuses),
+        finished=len(newest),
+    )
+
+
+_TOLD = GOOD | BAD
+
+
+def _status(end: End) -> RunStatus | None:
+    """How the run ended; None where our own network was down."""
+    bad = RunStatus(end[0]) in BAD
+    return None if bad and end[1] == FailureKind.LOCAL_NETWORK else RunStatus(end[0])
+
+
+def _breach(end: End) -> HealthReason | None:
+    return HealthReason(end[2]) if end[2] in BREACHES else None
+
+
+def ticks(newest: Sequence[Tick]) -> Ticks:
+    """Read the newest ticks together: outcome, reason, instant, and how many stand for it."""
+    read = [(outcome, _reason(reason), at, count) for outcome, reason, at, count in newest]
+    rested = [at for _, reason, at, _ in read if reason in _RESTED]
+    due = [tick for tick in read if tick[1] not in _WANTED]
+    skipped = [
+        tick
+        for tick in takewhile(lambda tick: tick[0] != TickOutcome.RAN, due)
+        if tick[1] not in _FOLDED
+    ]
+    left, ran, counted = COUNTED, 0, 0
+    for outcome, _, _, count in due:
+        taken = min(count, left - counted)
+        counted += taken
+        ran += taken if outcome == TickOutcome.RAN else 0
+    return Ticks(
+        skips=sum(tick[3] for tick in skipped),
+        skipping_since=skipped[-1][2] if skipped else None,
+        skip_reason=skipped[0][1] if skipped else None,
+        rested_until=max(rested, default=None),
+        ran=ran,
+        due=counted,
+    )
+
+
+def _reason(word: str | None) -> TickReason | None:
+    return None if word is None else TickReason(word)
+
+
+def silent_after(schedule: Schedule, policies: Policies, heard: datetime) -> datetime | None:
+    """When a cron expression that was last heard at `heard` has been silent for too long.
+
+    After its next instant, the grace in which that may start, and the time it may take. None for an
+    interval, which has a rule of its own.
+    """
+    if not isinstance(schedule.rule, Cron):
+        return None
+    grace = policies.misfire_grace + timedelta(seconds=policies.timeout)
+    return schedule.next(heard) + policies.jitter + grace

@@ -1,0 +1,14 @@
+"""The rules of the judgement, as the settings have them."""
+
+from app.config import Config
+from app.health.judge import Rules
+
+
+def of(config: Config) -> Rules:
+    """What is too much, by these settings."""
+    return Rules(
+        failing_after=config.health_failing_after,
+        recovered_after=config.health_recovered_after,
+        skips=config.health_skips,
+        fresh={job: minutes * 60 for job, minutes in config.fresh_minutes.items()},
+    )

@@ -1,0 +1,56 @@
+"""What a scrape needs, read from Postgres, or from what Redis remembers if that is down."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+from redis.asyncio import Redis
+
+from app.fetch.lua import MICRO, RESTS
+from app.store import metrics
+from app.store.db import Pool
+from app.store.metrics import Total, Waiting
+
+KEPT = "rollcall:metrics:totals"
+KEPT_FOR = 7 * 24 * 3600  # seconds
+QUEUES = {"arq": "arq:queue", "collections": "rollcall:queue:collections"}
+
+Row = tuple[str, str, str, str, float]
+_rows = msgspec.json.Decoder(list[Row])
+
+
+async def totals(pool: Pool) -> tuple[list[Total], Waiting]:
+    """Every counter up to now, and what waits. Folds what the triggers noted first."""
+    await metrics.fold(pool)
+    return await metrics.totals(pool), await metrics.waiting(pool)
+
+
+async def keep(redis: Redis, known: Sequence[Total]) -> None:
+    """Remember the counters in Redis, for a scrape while Postgres is down."""
+    rows = [(t.name, t.first, t.second, t.third, t.value) for t in known]
+    await redis.set(KEPT, msgspec.json.encode(rows), ex=KEPT_FOR)
+
+
+async def kept(redis: Redis) -> list[Total]:
+    """The counters as they were remembered last."""
+    text = cast("bytes | None", await redis.get(KEPT))
+    try:
+        return [Total(*row) for row in _rows.decode(text or b"[]")]
+    except msgspec.DecodeError:
+        return []
+
+
+async def resting(redis: Redis) -> list[str]:
+    """Hosts with an open breaker, at most fifty: those that rest the longest."""
+    now = time.time() * MICRO
+    found = await redis.zrevrangebyscore(RESTS, "+inf", now, 0, 50)  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
+    hosts = cast("list[bytes]", found)
+    return sorted(host.decode(errors="replace") for host in hosts)
+
+
+async def depth(redis: Redis) -> dict[str, int]:
+    """Entries of each queue."""
+    counts = await asyncio.gather(*(redis.zcard(key) for key in QUEUES.values()))
+    return dict(zip(QUEUES, counts, strict=True))

@@ -1,0 +1,62 @@
+"""Takes secrets out of text: what looks like one, and what the settings say is one. Pure."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+HIDDEN = "***"
+SHORTEST = 6  # characters; a shorter secret of the settings would blot out half of every line
+
+_NAME = r"(?:api[_-]?key|apikey|access[_-]?token|auth[_-]?token|token|secret|password|passwd|pwd)"
+_FIELD = re.compile(rf"(?:^|[_-])(?:authorization|cookie|{_NAME})$", re.IGNORECASE)
+_VALUE = r"[^\s&'\",;}]+"
+_SIGN = r"['\"]?\s*[=:]\s*['\"]?"
+_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(?<=://)[^/\s'\"]+@"), f"{HIDDEN}@"),
+    (re.compile(r"\brc_[0-9A-Za-z]+(?:_[0-9A-Za-z_-]*)?"), f"rc_{HIDDEN}"),
+    (re.compile(r"\b([Bb]earer|Basic)\s+[\w.~+/=-]{8,}"), rf"\1 {HIDDEN}"),
+    (re.compile(rf"({_NAME}{_SIGN}){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (
+        re.compile(rf"(authorization{_SIGN})(?!Bearer|Basic){_VALUE}", re.IGNORECASE),
+        rf"\1{HIDDEN}",
+    ),
+)
+# Cheap to ask, and most lines have none of these.
+_SUSPECT = re.compile(rf"://|rc_|bearer|basic|authorization|{_NAME}", re.IGNORECASE)
+
+
+def text(value: str, secrets: Sequence[str] = ()) -> str:
+    """The text without its secrets. `secrets`: those that are known word for word."""
+    for secret in secrets:
+        if secret in value:
+            value = value.replace(secret, HIDDEN)
+    if not _SUSPECT.search(value):
+        return value
+    for shape, instead in _SHAPES:
+        value = shape.sub(instead, value)
+    return value
+
+
+def redactor(secrets: Sequence[str] = ()) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """What takes the secrets out of a log line's fields, however deep they lie."""
+    # The longest first: one secret may be part of another.
+    known = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
+
+    def clean(value: object) -> object:
+        if isinstance(value, str):
+            return text(value, known)
+        if isinstance(value, Mapping):
+            return fields(cast("Mapping[str, Any]", value))
+        if isinstance(value, list | tuple | set | frozenset):
+            return [clean(part) for part in cast("Sequence[object]", value)]
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return text(str(value), known)
+
+    def fields(event: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: HIDDEN if value and _FIELD.search(str(name)) else clean(value)
+            for name, value in event.items()
+        }
+
+    return fields

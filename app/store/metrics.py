@@ -1,0 +1,133 @@
+"""Counters that outlive the runs behind them: noted by triggers, added up here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.store.db import Connection, Pool
+
+DURATIONS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)  # seconds
+LATENESSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0)  # seconds
+MOST_SOURCES = 100  # any more are counted together, as `other`
+BATCH = 20_000
+ONE_AT_A_TIME = 0x726F_6C6C_0001  # an advisory lock's number
+
+# In the order of its key, so that nobody ever waits for somebody who waits for him.
+FOLD = """
+WITH taken AS (
+  DELETE FROM metric_pending WHERE id IN (SELECT id FROM metric_pending ORDER BY id LIMIT $1)
+  RETURNING execution_id, job, outcome, reason, count
+), ended AS (
+  SELECT r.execution_id, CASE WHEN r.org_id IS NULL THEN r.job ELSE 'collection' END AS job,
+         r.status, r.duration_seconds AS took,
+         CASE WHEN r.trigger = 'scheduled'
+              THEN greatest(extract(epoch FROM r.started_at - r.scheduled_for), 0)::float8 END AS late
+  FROM taken t JOIN runs r ON r.execution_id = t.execution_id
+), known AS (
+  SELECT DISTINCT first AS source FROM metric_totals WHERE name = 'throttled'
+), newcomers AS (
+  SELECT q.source FROM ended e JOIN run_sources q ON q.execution_id = e.execution_id
+  EXCEPT SELECT source FROM known
+  ORDER BY 1 LIMIT greatest($4 - (SELECT count(*) FROM known), 0)
+), named AS (
+  SELECT source FROM known UNION ALL SELECT source FROM newcomers
+), asked AS (
+  SELECT coalesce(k.source, 'other') AS source,
+         q.inserted, q.changed, q.unchanged, q.rejected, q.requests, q.throttled_ms,
+         coalesce(q.counts -> 'classes', '{}') AS classes
+  FROM ended e JOIN run_sources q ON q.execution_id = e.execution_id
+  LEFT JOIN named k ON k.source = q.source
+), lines (name, first, second, third, value) AS (
+  SELECT 'ticks', job, outcome, coalesce(reason, ''), count::float8 FROM taken WHERE job IS NOT NULL
+  UNION ALL SELECT 'runs', job, status, '', 1 FROM ended
+  UNION ALL SELECT 'duration', job, width_bucket(took, $2::float8[])::text, '', 1
+            FROM ended WHERE took IS NOT NULL
+  UNION ALL SELECT 'duration_sum', job, '', '', took FROM ended WHERE took IS NOT NULL
+  UNION ALL SELECT 'lateness', job, width_bucket(late, $3::float8[])::text, '', 1
+            FROM ended WHERE late IS NOT NULL
+  UNION ALL SELECT 'lateness_sum', job, '', '', late FROM ended WHERE late IS NOT NULL
+  UNION ALL SELECT 'records', source, change, '', n
+            FROM asked, LATERAL (VALUES ('inserted', inserted), ('changed', changed),
+              ('unchanged', unchanged), ('rejected', rejected)) AS v (change, n)
+  UNION ALL SELECT 'throttled', source, '', '', throttled_ms / 1000.0 FROM asked
+  UNION ALL SELECT 'requests', source, c.key, '', c.value::float8
+            FROM asked, LATERAL jsonb_each_text(classes) AS c
+  UNION ALL SELECT 'requests', source, 'other', '',
+              requests - (SELECT coalesce(sum(value::float8), 0) FROM jsonb_each_text(classes))
+            FROM asked
+), added AS (
+  INSERT INTO metric_totals (name, first, second, third, value)
+  SELECT name, first, second, third, sum(value) FROM lines
+  GROUP BY name, first, second, third ORDER BY name, first, second, third
+  ON CONFLICT (name, first, second, third)
+    DO UPDATE SET value = metric_totals.value + excluded.value
+)
+SELECT count(*) FROM taken
+"""  # noqa: E501
+
+TOTALS = "SELECT name, first, second, third, value FROM metric_totals ORDER BY 1, 2, 3, 4"
+
+WAITING = """
+SELECT count(*) FILTER (WHERE org_id IS NULL), count(*) FILTER (WHERE org_id IS NOT NULL),
+       coalesce(extract(epoch FROM now() - min(queued_at) FILTER (WHERE org_id IS NULL)), 0)::float8,
+       coalesce(extract(epoch FROM now() - min(queued_at)
+                                  FILTER (WHERE org_id IS NOT NULL)), 0)::float8,
+       coalesce(extract(epoch FROM now() - (
+         SELECT min(due_at) FROM schedules WHERE org_id IS NOT NULL AND due_at <= now())), 0)::float8
+FROM (SELECT org_id, queued_at FROM runs
+      WHERE status = 'queued' AND coalesce(not_before, queued_at) <= now()) AS waiting
+"""  # noqa: E501
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """One counter, with up to three labels."""
+
+    name: str
+    first: str
+    second: str
+    third: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits now: runs of jobs and of collections, and for how many seconds the oldest has.
+
+    `collections_lag`: seconds by which the dispatch of collections is behind.
+    """
+
+    jobs: int
+    collections: int
+    jobs_age: float
+    collections_age: float
+    collections_lag: float
+
+
+async def fold(pool: Pool) -> int:
+    """Add what the triggers noted to the totals, each note once; returns how many there were.
+
+    Nothing if somebody else is at it.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", ONE_AT_A_TIME):
+            return 0
+        folded: int = await connection.fetchval(
+            FOLD, BATCH, _bounds(DURATIONS), _bounds(LATENESSES), MOST_SOURCES
+        )
+        return folded
+
+
+def _bounds(limits: Sequence[float]) -> list[float]:
+    # Prometheus' buckets end with their limit, those of width_bucket right before it.
+    return [limit + 1e-9 for limit in limits]
+
+
+async def totals(pool: Pool | Connection) -> list[Total]:
+    """Every counter."""
+    return [Total(*row) for row in await pool.fetch(TOTALS)]
+
+
+async def waiting(pool: Pool | Connection) -> Waiting:
+    """What waits now."""
+    row = await pool.fetchrow(WAITING)
+    return Waiting(0, 0, 0.0, 0.0, 0.0) if row is None else Waiting(*row)

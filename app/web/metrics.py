@@ -1,0 +1,76 @@
+"""`/metrics` for Prometheus: read at most once a second, from Redis alone if Postgres is down."""
+
+import hmac
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.metrics import read
+from app.metrics.families import CONTENT_TYPE, Seen, exposition
+from app.store.metrics import Total, Waiting
+from app.web.fresh import Fresh, within
+from app.web.health import Snapshot
+from app.web.ready import CHECK_SECONDS, POSTGRES_ERRORS, Pool
+
+if TYPE_CHECKING:
+    from app.web.state import State
+
+
+async def metrics(request: Request) -> Response:
+    """Everything that is measured. 401 without the METRICS_TOKEN, if there is one."""
+    state: State = request.state.web
+    if not _welcome(request, state.metrics_token):
+        return Response(b"unauthorized\n", 401, {"www-authenticate": "Bearer"}, "text/plain")
+    body = await state.metrics.value()
+    return Response(body, headers={"cache-control": "no-store", "content-type": CONTENT_TYPE})
+
+
+async def scrape(redis: Redis, pool: Pool, snapshot: Fresh[Snapshot]) -> bytes:
+    """Read everything and write it down as Prometheus wants it. Never raises."""
+    taken = await snapshot.value()
+    counted = await _counted(pool)
+    try:
+        resting, depth, kept = await within(CHECK_SECONDS, _from_redis(redis, counted))
+        redis_up = True
+    except (RedisError, OSError, TimeoutError):
+        resting, depth, kept, redis_up = [], {}, [], False
+    seen = Seen(
+        now=taken.taken_at,
+        jobs={key: (job.facts, job.verdict) for key, job in taken.jobs.items()},
+        workers=len(taken.workers),
+        redis_up=redis_up,
+        totals=counted and counted[0],
+        kept=kept,
+        waiting=counted and counted[1],
+        collections=taken.collections,
+        house=taken.house,
+        resting=resting,
+        depth=depth,
+    )
+    return exposition(seen)
+
+
+async def _counted(pool: Pool) -> tuple[list[Total], Waiting] | None:
+    try:
+        return await within(CHECK_SECONDS, read.totals(pool))
+    except POSTGRES_ERRORS:
+        return None
+
+
+async def _from_redis(
+    redis: Redis, counted: tuple[list[Total], Waiting] | None
+) -> tuple[list[str], dict[str, int], list[Total]]:
+    if counted is not None:
+        await read.keep(redis, counted[0])
+    kept = [] if counted is not None else await read.kept(redis)
+    return await read.resting(redis), await read.depth(redis), kept
+
+
+def _welcome(request: Request, token: str | None) -> bool:
+    if token is None:
+        return True
+    given = request.headers.get("authorization", "")
+    return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())

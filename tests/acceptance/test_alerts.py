@@ -1,0 +1,97 @@
+"""Every worker killed: within twice the shortest interval the page and one message say so."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from arq.connections import ArqRedis
+
+from app.store.db import Pool
+from scripts.bench.web import free_port
+from scripts.children import Child, Surroundings, child
+from scripts.standin.testing import Standin
+from tests.alerts.receiver import Receiver, receiving
+from tests.inhouse import until
+
+ROOT = Path(__file__).parents[2]
+INTERVAL = 12.0  # seconds
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as started:
+        yield started
+
+
+@pytest.fixture
+def settings(dsn: str, redis_url: str, standin: Standin, receiver: Receiver) -> dict[str, str]:
+    return {
+        "DATABASE_URL": dsn,
+        "REDIS_URL": redis_url,
+        "BETPAWA_URL": standin.betpawa_url,
+        "ODDS_PLATFORMS": "betpawa",
+        "SCRAPE_INTERVAL_MINUTES": str(INTERVAL / 60),
+        "LEASE_SECONDS": "4",
+        "ALERT_URLS": receiver.url,
+        "PATH": os.defpath,
+    }
+
+
+@pytest.fixture
+def around(settings: dict[str, str], redis: ArqRedis, tmp_path: Path) -> Surroundings:
+    del redis  # empty, and emptied afterwards
+    return Surroundings(settings, ROOT, tmp_path, patience=20)
+
+
+def _kill(worker: Child) -> None:
+    os.killpg(worker.process.pid, signal.SIGKILL)
+
+
+async def test_every_worker_killed_is_told_once_and_within_two_intervals(
+    pool: Pool, around: Surroundings, receiver: Receiver
+) -> None:
+    port = free_port()
+
+    async with AsyncExitStack() as stack:
+        start = stack.enter_async_context
+        await start(child("web", ["uvicorn", "app.web:app", "--port", str(port)], around))
+        client = await start(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}"))
+
+        async def says(path: str, words: str) -> bool:
+            await asyncio.sleep(0.1)
+            try:
+                return words in (await client.get(path)).text
+            except httpx.TransportError:
+                return False
+
+        async def told() -> bool:
+            return len(receiver.messages) > 0
+
+        workers = [
+            await start(child(f"worker{n}", ["arq", "app.workers.Settings"], around))
+            for n in range(2)
+        ]
+        await until(lambda: says("/health", '"healthy":1'), 60, "a run")
+        await until(lambda: says("/health", '"workers":2'), 60, "two workers")
+        assert receiver.messages == []
+
+        killed = time.monotonic()
+        for worker in workers:
+            _kill(worker)
+        await until(told, 2 * INTERVAL, "the message")
+        await until(lambda: says("/health", "no_workers"), 1, "the health")
+        assert time.monotonic() - killed < 2 * INTERVAL
+        await asyncio.sleep(2 * INTERVAL - (time.monotonic() - killed))  # the job is overdue too
+        assert await says("/health/scheduler", "overdue")
+        assert receiver.titles == ["[rollcall] the scheduler is dead: no worker beats"]
+
+    flips = await pool.fetch("SELECT key, after FROM health_flips ORDER BY at, key")
+    assert ("scheduler", "unhealthy") in {tuple(row) for row in flips}

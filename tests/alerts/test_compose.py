@@ -1,0 +1,173 @@
+"""What is told, and when: grouped, not at night, reminded, and never what explains itself."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app import quiet
+from app.alerts.compose import Manners, message, plan
+from app.alerts.standing import SCHEDULER, Seen, Standing, State
+from app.words import JobStatus
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MANNERS = Manners(group=30, public_url="https://rollcall.test")
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def ill(key: str, seconds: float, *, told: float | None = None) -> State:
+    return State(
+        key=key,
+        status="unhealthy",
+        reason="no_workers" if key == SCHEDULER else "overdue",
+        ill=True,
+        since=ago(seconds),
+        ill_since=ago(seconds),
+        flipped_at=ago(seconds),
+        sequence=1,
+        told_at=None if told is None else ago(told),
+        reminded_at=None,
+    )
+
+
+def well(key: str, seconds: float, *, was_ill: float | None = None) -> State:
+    return State(
+        key=key,
+        status="healthy",
+        reason=None,
+        ill=False,
+        since=ago(seconds),
+        ill_since=None if was_ill is None else ago(was_ill),
+        flipped_at=ago(seconds),
+        sequence=2,
+        told_at=None if was_ill is None else ago(was_ill),
+        reminded_at=None,
+    )
+
+
+def seen(states: Iterable[State]) -> Seen:
+    return Seen(
+        NOW,
+        {
+            s.key: Standing(
+                s.key, JobStatus(s.status), s.ill, s.since, s.reason, "it is silent", interval=300
+            )
+            for s in states
+        },
+    )
+
+
+def told(*states: State, manners: Manners = MANNERS) -> tuple[list[str], list[str], list[str]]:
+    made = plan(seen(states), {s.key: s for s in states}, manners)
+    return list(made.ill), list(made.reminded), list(made.recovered)
+
+
+def test_an_ill_job_waits_for_others_and_then_takes_them_along() -> None:
+    assert told(ill("a", 29)) == ([], [], [])
+    assert told(ill("a", 31), ill("b", 1)) == (["a", "b"], [], [])
+
+
+def test_who_was_told_is_not_told_again_until_it_is_time_to_remind() -> None:
+    assert told(ill("a", 9000, told=8000)) == ([], [], [])
+    assert told(ill("a", 99_000, told=24 * 3600)) == ([], ["a"], [])
+    never = replace(MANNERS, remind=None)
+    assert told(ill("a", 99_000, told=24 * 3600), manners=never) == ([], [], [])
+
+
+def test_a_recovery_is_told_to_those_who_were_told_of_the_illness() -> None:
+    assert told(well("a", 31, was_ill=900), well("b", 1, was_ill=900)) == ([], [], ["a", "b"])
+    assert told(well("a", 31)) == ([], [], [])
+
+
+def test_a_dead_scheduler_is_told_alone_and_before_the_jobs_that_are_silent_for_it() -> None:
+    assert told(ill(SCHEDULER, 31), ill("a", 60)) == ([SCHEDULER], [], [])
+    assert told(ill(SCHEDULER, 5), ill("a", 60)) == ([], [], [])
+    assert told(ill(SCHEDULER, 999, told=900), ill("a", 600)) == ([], [], [])
+
+
+def test_a_scheduler_that_lives_again_is_given_time_to_catch_up() -> None:
+    back = well(SCHEDULER, 300, was_ill=900)
+
+    assert told(replace(back, told_at=None), ill("a", 600))[0] == []
+    assert told(replace(back, told_at=None, flipped_at=ago(361)), ill("a", 600))[0] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("instant", "is_quiet"),
+    [
+        ("2026-07-01T21:30:00+00:00", True),
+        ("2026-07-01T05:59:59+00:00", True),
+        ("2026-07-01T06:00:00+00:00", False),
+        ("2026-01-01T21:30:00+00:00", False),
+    ],
+)
+def test_quiet_hours_follow_the_clocks_of_their_zone(instant: str, is_quiet: bool) -> None:
+    hours = quiet.parse("22:00-07:00 Europe/London")
+
+    assert hours.covers(datetime.fromisoformat(instant)) == is_quiet
+
+
+def test_nothing_is_told_in_quiet_hours_and_all_that_lasts_after_them() -> None:
+    night = replace(MANNERS, quiet=quiet.parse("11:00-13:00"))
+    morning = replace(MANNERS, quiet=quiet.parse("10:00-12:00"))
+
+    assert told(ill("a", 5000), manners=night) == ([], [], [])
+    assert told(ill("a", 5000), well("b", 4000), manners=morning) == (["a"], [], [])
+
+
+@pytest.mark.parametrize("text", ["22-7", "25:00-07:00", "22:00-07:00 Mars/Base", "late"])
+def test_quiet_hours_that_cannot_be_read_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        quiet.parse(text)
+
+
+def test_a_message_says_what_since_when_expected_when_the_error_and_where_to_look() -> None:
+    state = ill("poll", 600)
+    standing = Standing(
+        "poll",
+        JobStatus.UNHEALTHY,
+        ill=True,
+        since=ago(600),
+        reason="overdue",
+        detail="it last ran at noon",
+        expected=ago(300),
+        last_error="timeout",
+    )
+    what = Seen(NOW, {"poll": standing})
+
+    made = message(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+
+    assert made.title == "[rollcall] poll is overdue"
+    for part in (
+        "overdue since 2026-03-01 11:50:00 UTC",
+        "it last ran at noon",
+        "Expected by: 2026-03-01 11:55:00 UTC",
+        "Last error: timeout",
+        "https://rollcall.test/jobs/poll",
+    ):
+        assert part in made.body
+
+
+def test_a_recovery_says_for_how_long_it_was_ill() -> None:
+    state = well("poll", 60, was_ill=660)
+    what = seen([state])
+
+    made = message(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+
+    assert made.title == "[rollcall] poll is well again"
+    assert "ill for 10 min" in made.body
+
+
+def test_two_hundred_jobs_make_one_message_of_bounded_length() -> None:
+    states = {s.key: s for s in (ill(f"job{n:03}", 60) for n in range(200))}
+    what = seen(states.values())
+
+    made = message(plan(what, states, MANNERS), what, states, MANNERS)
+
+    assert made.title == "[rollcall] 200 jobs are ill"
+    assert "and 180 more" in made.body
+    assert len(made.body) < 10_000

@@ -1,0 +1,34 @@
+"""A dead man's switch outside hears of each run, and of nothing that it should not."""
+
+from pydantic import SecretStr
+
+from app.alerts.pings import Pings
+from app.config import Config
+from app.words import RunStatus
+from tests.alerts.receiver import Receiver
+from tests.inhouse import until
+
+
+async def test_a_run_is_told_to_its_address_and_a_failed_one_to_fail_behind_it(
+    receiver: Receiver,
+) -> None:
+    setting = f"poll={receiver.http}/poll, odds={receiver.http}/odds?x=1"
+    pings = Pings.of(
+        Config(ping_urls=SecretStr(setting), ping_scheduler_url=SecretStr(f"{receiver.http}/s"))
+    )
+
+    async def heard(number: int) -> bool:
+        return len(receiver.asked) >= number
+
+    pings.run_ended("poll", RunStatus.SUCCESS)
+    await until(lambda: heard(1))
+    pings.run_ended("poll", RunStatus.TIMED_OUT)
+    await until(lambda: heard(2))
+    pings.run_ended("unknown", RunStatus.SUCCESS)
+    pings.scheduler()
+    await until(lambda: heard(3))
+    pings.run_ended("odds", RunStatus.FAILURE)
+    await until(lambda: heard(4))
+    await pings.close()
+
+    assert receiver.asked == ["/poll", "/poll/fail", "/s", "/odds/fail?x=1"]

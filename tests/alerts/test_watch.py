@@ -1,0 +1,273 @@
+"""The watch on real servers: one flip and one message, however many watch and whoever dies."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+import pytest
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+
+from app.alerts.watch import COLLECTIONS_LOOKED
+from app.alerts.watcher import Watcher
+from app.config import Config
+from app.health.facts import JobFacts, WorkerFacts
+from app.health.keys import read_house, write_job, write_worker
+from app.store.db import Pool, open_pool
+from app.words import RunStatus
+from tests.alerts.receiver import Receiver
+from tests.inhouse import until
+
+ROOT = Path(__file__).parents[2]
+BEAT = WorkerFacts(seen_at=datetime.now(UTC))
+
+
+def facts(**changes: Any) -> JobFacts:
+    now = datetime.now(UTC)
+    good = JobFacts(
+        job="poll",
+        last_run=now,
+        last_success=now,
+        last_status=RunStatus.SUCCESS,
+        next_run=now + timedelta(minutes=5),
+        interval_seconds=300,
+    )
+    return replace(good, **changes)
+
+
+def silent() -> JobFacts:
+    return facts(last_run=datetime.now(UTC) - timedelta(hours=1), last_error="boom token=abc123")
+
+
+def config(dsn: str, redis_url: str, receiver: Receiver, **changes: Any) -> Config:
+    wanted: dict[str, Any] = {"alert_group_seconds": 0, **changes}
+    return Config(
+        database_url=SecretStr(dsn),
+        redis_url=SecretStr(redis_url),
+        alert_urls=SecretStr(receiver.url),
+        **wanted,
+    )
+
+
+@asynccontextmanager
+async def watcher(settings: Config, pool: Pool, redis: ArqRedis) -> AsyncGenerator[Watcher]:
+    opened = Watcher(settings, pool, redis)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def four_watching(dsn: str, redis_url: str, receiver: Receiver) -> Generator[None]:
+    """Four processes, each looking ten times a second."""
+    environment = {
+        "DATABASE_URL": dsn,
+        "REDIS_URL": redis_url,
+        "ALERT_URLS": receiver.url,
+        "ALERT_GROUP_SECONDS": "0",
+    }
+    command = [sys.executable, "-m", "tests.alerts.watching"]
+    with tempfile.TemporaryFile() as said:
+        processes = [_started(command, environment, said) for _ in range(4)]
+        try:
+            yield
+            assert [process.poll() for process in processes] == [None] * 4
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+
+def _started(
+    command: list[str], environment: dict[str, str], said: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=said)  # noqa: S603 - our own
+
+
+async def flips(pool: Pool) -> list[tuple[str, str, str]]:
+    rows = await pool.fetch("SELECT key, before, after FROM health_flips ORDER BY at, sequence")
+    return [tuple(row) for row in rows]
+
+
+async def test_four_processes_tell_of_an_illness_once_and_of_its_end_once(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    await write_worker(redis, "w", 60, BEAT)
+    await write_job(redis, "poll", facts())
+
+    async def judged() -> bool:
+        return bool(await pool.fetchval("SELECT count(*) FROM health_states WHERE key = 'poll'"))
+
+    async def told(number: int) -> bool:
+        return len(receiver.messages) >= number
+
+    with four_watching(dsn, redis_url, receiver):
+        await until(judged, 20)
+        await write_job(redis, "poll", silent())
+        await until(lambda: told(1), 20)
+        await write_job(redis, "poll", facts())
+        await until(lambda: told(2), 20)
+        await asyncio.sleep(1)  # forty looks, in which nobody may say it again
+
+    assert receiver.titles == ["[rollcall] poll is overdue", "[rollcall] poll is well again"]
+    assert await flips(pool) == [("poll", "healthy", "unhealthy"), ("poll", "unhealthy", "healthy")]
+    assert "abc123" not in str(receiver.messages)
+
+
+async def test_when_the_last_worker_dies_one_message_says_so_and_the_jobs_are_silent(
+    dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    await write_job(redis, "poll", facts(interval_seconds=3))
+    await write_worker(redis, "w", 0.5, BEAT)
+
+    async def told() -> bool:
+        return bool(receiver.messages)
+
+    with four_watching(dsn, redis_url, receiver):
+        await until(told, 20)
+        await write_job(redis, "poll", replace(silent(), interval_seconds=3))
+        await asyncio.sleep(1)
+
+    assert receiver.titles == ["[rollcall] the scheduler is dead: no worker beats"]
+
+
+async def test_a_notifier_that_fails_is_tried_again_and_shown_and_holds_up_nobody(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    await write_worker(redis, "w", 60, BEAT)
+    await write_job(redis, "poll", silent())
+
+    async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
+        await watching.step()
+        shown = await read_house(redis)
+        receiver.status = 200
+        await watching.step()
+        early = list(receiver.titles)
+        await pool.execute("UPDATE notifications SET next_try_at = now()")
+        await watching.step()
+        after = await read_house(redis)
+
+    assert (shown.pending, shown.notifier_error) == (1, "the json notifier did not take it")
+    assert shown.failing_since is not None
+    assert early == []
+    assert receiver.titles == ["[rollcall] poll is overdue"]
+    assert (after.pending, after.failing_since) == (0, None)
+
+
+async def test_what_is_ill_at_first_sight_flips_and_what_is_well_does_not(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    await write_worker(redis, "w", 60, BEAT)
+    await write_job(redis, "poll", facts())
+    await write_job(redis, "odds", silent())
+
+    async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
+        await watching.step()
+        await watching.step()
+
+    assert await flips(pool) == [("odds", "unknown", "unhealthy")]
+
+
+async def test_a_change_of_reason_is_written_down_but_told_once(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    await write_worker(redis, "w", 60, BEAT)
+    await write_job(redis, "poll", silent())
+
+    async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
+        await watching.step()
+        await write_job(redis, "poll", facts(history=(RunStatus.FAILURE,) * 3))
+        await watching.step()
+
+    assert [after for _, _, after in await flips(pool)] == ["unhealthy", "unhealthy"]
+    assert receiver.titles == ["[rollcall] poll is overdue"]
+
+
+async def collect(pool: Pool, name: str, *, notify: bool) -> None:
+    """A collection of an organization of that name, whose tick nobody decides."""
+    org = uuid4()
+    await pool.execute("INSERT INTO organizations (id, name) VALUES ($1, $2)", org, name)
+    await pool.execute(
+        "INSERT INTO schedules (key, job, org_id, spec, policies, params, version, enabled, notify,"
+        " effective_from, evaluated_through, next_tick_at, due_at) VALUES ($1, 'collection', $2,"
+        " '{}', '{\"misfire_grace_seconds\": 1}', '{}', 1, true, $3, now(), now(),"
+        " now() - interval '1 hour', now() - interval '1 hour')",
+        f"collection:{org}",
+        org,
+        notify,
+    )
+
+
+async def test_collections_that_want_it_are_told_together_and_so_is_their_recovery(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    await write_worker(redis, "w", 60, BEAT)
+    await write_job(redis, "poll", facts())
+    for name, notify in (("acme", True), ("bolt", True), ("hush", False)):
+        await collect(pool, name, notify=notify)
+
+    async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
+        await watching.step()
+        await pool.execute("UPDATE schedules SET due_at = now() + interval '1 hour'")
+        await watching.step()  # within the same minute nobody looks at collections
+        await redis.delete(COLLECTIONS_LOOKED)
+        await watching.step()
+
+    assert receiver.titles == ["[rollcall] 2 jobs are ill", "[rollcall] 2 are well again"]
+    told = str(receiver.messages[0]["message"])
+    assert "acme: its tick was not decided in time" in told
+    assert "bolt" in told
+    assert "hush" not in told
+
+
+async def test_a_redis_that_is_away_is_told_and_no_job_is_blamed(
+    pool: Pool, dsn: str, receiver: Receiver
+) -> None:
+    nowhere = ArqRedis(unix_socket_path="/nonexistent/redis.sock")
+    settings = config(dsn, "redis://127.0.0.1:1/0", receiver)
+
+    async with watcher(settings, pool, nowhere) as watching:
+        await watching.step()
+        await pool.execute("UPDATE health_states SET flipped_at = now() - interval '1 minute'")
+        await watching.step()
+
+    assert receiver.titles == ["[rollcall] Redis does not answer"]
+
+
+async def test_while_postgres_is_away_one_of_all_watchers_tells_it_and_its_return(
+    dsn: str,
+    redis: ArqRedis,
+    redis_url: str,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.alerts.watcher.POSTGRES_PATIENCE", 0)
+    settings = config(dsn, redis_url, receiver)
+    pool = await open_pool(dsn, size=2)
+    gone = await open_pool(dsn, size=1)
+    gone.terminate()
+
+    async with watcher(settings, gone, redis) as one, watcher(settings, gone, redis) as two:
+        await one.step()
+        await two.step()
+        await one.step()
+    async with watcher(settings, pool, redis) as back:
+        await back.step()
+        await back.step()
+    pool.terminate()
+
+    assert receiver.titles == [
+        "[rollcall] Postgres does not answer",
+        "[rollcall] Postgres answers again",
+    ]

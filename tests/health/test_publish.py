@@ -1,0 +1,125 @@
+"""What Postgres knows, as health tells it: after runs, skips, pauses, and of all collections."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+from arq.connections import ArqRedis
+
+from app.health import accounting, publish
+from app.health.facts import JobFacts
+from app.health.judge import judge
+from app.health.keys import read_collections, read_jobs
+from app.store import runs
+from app.store.db import Pool
+from app.store.runs import Ending
+from app.words import HealthReason, RunStatus, TickReason
+from tests.clock import SettableClock
+from tests.ledger.book import KEY, MINUTE, Book, every
+
+
+async def told(pool: Pool, redis: ArqRedis) -> JobFacts:
+    await publish.job(pool, redis, KEY)
+    return (await read_jobs(redis))[KEY]
+
+
+async def finish(book: Book, status: RunStatus, error: str | None = None, **stats: str) -> None:
+    (queued,) = await book.ring(after=MINUTE)
+    ending = Ending(status, book.clock() + timedelta(seconds=2), stats, error, error)
+    assert await runs.finish(book.pool, await book.claim(queued), ending)
+
+
+async def test_runs_and_their_ends_are_told(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    book = Book(pool, clock)
+    await book.open(every(1))
+    await finish(book, RunStatus.SUCCESS)
+    await finish(book, RunStatus.FAILURE, "local_network")
+    await finish(book, RunStatus.FAILURE, "http_status")
+    failed_at = clock() + timedelta(seconds=2)
+    await finish(book, RunStatus.TIMED_OUT)
+
+    facts = await told(pool, redis)
+
+    assert facts.history == (RunStatus.TIMED_OUT, RunStatus.FAILURE, None, RunStatus.SUCCESS)
+    assert (facts.consecutive_failures, facts.failing_since) == (2, failed_at)
+    assert (facts.succeeded, facts.finished, facts.ran, facts.due) == (1, 4, 4, 4)
+    assert (facts.grace_seconds, facts.late_by) == (60, 0)
+    assert facts.last_success == clock() - 3 * MINUTE + timedelta(seconds=2)
+
+
+async def test_ticks_that_overlap_are_a_streak_and_a_broken_expectation_is_read(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    book = Book(pool, clock)
+    await book.open(every(1))
+    await finish(book, RunStatus.SUCCESS, breach="drift")
+    drifted = await told(pool, redis)
+    await book.ring(after=MINUTE)
+    for _ in range(3):
+        await book.ring(after=MINUTE)
+
+    facts = await told(pool, redis)
+
+    assert judge(drifted, clock() - 4 * MINUTE).reason is HealthReason.DRIFT
+    assert (facts.skip_streak, facts.skip_reason) == (3, TickReason.OVERLAP)
+    assert facts.skipping_since == clock() - 2 * MINUTE
+    assert (facts.ran, facts.due) == (2, 5)
+
+
+async def test_a_job_that_was_resumed_is_not_overdue_for_the_time_it_was_paused(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    book = Book(pool, clock)
+    await book.open(every(1))
+    await finish(book, RunStatus.SUCCESS)
+    await book.pause()
+    clock.pass_by(hours=5)
+    await book.resume()
+
+    facts = await told(pool, redis)
+
+    assert facts.rested_until == clock()
+    assert judge(facts, clock()).reason is None
+    assert judge(facts, clock() + 3 * MINUTE).reason is HealthReason.OVERDUE
+
+
+async def test_collections_are_counted_together_and_have_no_key_of_their_own(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    for number, due in enumerate((clock() + MINUTE, clock() + MINUTE, clock() - 2 * MINUTE)):
+        org = uuid4()
+        await pool.execute("INSERT INTO organizations (id, name) VALUES ($1, $2)", org, str(org))
+        await pool.execute(
+            "INSERT INTO schedules (key, job, org_id, spec, policies, params, version, enabled,"
+            " effective_from, evaluated_through, next_tick_at, due_at, paused_at)"
+            " VALUES ($1, 'collection', $2, '{}', '{\"misfire_grace_seconds\": 60}', '{}', 1, true,"
+            " $3, $3, $4, $4, $5)",
+            f"collection:{org}", org, clock(), due, clock() if number == 0 else None,
+        )  # fmt: skip
+
+    await publish.collections(pool, redis, clock())
+    await publish.all_jobs(pool, redis)
+    facts = await read_collections(redis)
+
+    assert facts is not None
+    assert (facts.paused, facts.not_started, facts.overdue, facts.unhealthy) == (1, 1, 1, 1)
+    assert await read_jobs(redis) == {}
+
+
+async def test_a_tick_without_an_outcome_is_found_and_a_day_with_gaps_and_edits_is_whole(
+    pool: Pool, clock: SettableClock
+) -> None:
+    book = Book(pool, clock)
+    await book.open(every(1))
+    await book.ring_each(3)
+    clock.pass_by(hours=30)
+    await book.ring()
+    await book.edit(every(2))
+    await book.ring(after=timedelta(hours=1))
+    whole = await accounting.unaccounted(pool, clock())
+
+    await pool.execute("UPDATE tick_gaps SET last_tick = last_tick - interval '1 minute'")
+
+    assert whole == 0
+    assert await accounting.unaccounted(pool, clock()) >= 1

@@ -1,0 +1,137 @@
+"""One event, one line, in one shape, and no secret in any of them."""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from app import log, redact
+from app.config import Config
+
+SECRETS = {
+    "a URL with a password": "postgresql://rollcall:hunter22@db/x",
+    "a URL with a password that has an at sign": "redis://:p@hunter22@cache:6379/0",
+    "a token as a user": "https://hunter22@hooks.example.org/x",
+    "one of our tokens": "rc_0123456789abcdef0123456789abcdef_hunter22-abcdefghij",
+    "a header": "Authorization: Bearer hunter22.abc",
+    "a plain header": "authorization=hunter22",
+    "basic credentials": "Basic aHVudGVyMjI6hunter22",
+    "a query": "GET /x?api_key=hunter22&page=2",
+    "another query": "/login?token=hunter22",
+    "a value in JSON": '{"client_secret": "hunter22", "page": 2}',
+    "a keyword": "password='hunter22'",
+}
+
+
+@pytest.fixture
+def lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What is logged, as JSON."""
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level, structlog.get_config())
+    log.configure("json", "info", {"s3cr3t-word", "x"})
+    stream = io.StringIO()
+    handler = cast("logging.StreamHandler[io.StringIO]", root.handlers[0])
+    handler.setStream(stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.handlers[:], root.level = before[:2]
+    structlog.configure(**before[2])
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_a_secret_is_taken_out_of_the_event_its_fields_and_what_is_within_them(
+    kind: str, lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    text = SECRETS[kind]
+
+    log.logger("test").warning("it.happened", error=text, deep={"a": [text]}, shown=KeyError(text))
+    logging.getLogger("arq.worker").warning("it happened: %s", text)
+
+    said = json.dumps(lines())
+    assert "hunter22" not in said
+    assert said.count(redact.HIDDEN) >= 4
+
+
+def test_a_traceback_has_no_secret_either(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    try:
+        raise ValueError("cannot reach redis://:hunter22@cache s3cr3t-word")  # noqa: TRY301
+    except ValueError:
+        log.logger("test").exception("it.broke")
+
+    (line,) = lines()
+    assert "Traceback" in line["exception"]
+    assert "hunter22" not in line["exception"]
+    assert "s3cr3t-word" not in line["exception"]
+
+
+def test_a_field_with_a_telling_name_is_hidden_whatever_is_in_it(
+    lines: Callable[[], list[dict[str, Any]]],
+) -> None:
+    log.logger("test").info("it.happened", authorization="abc", api_key="abc", token=b"abc", page=2)
+
+    (line,) = lines()
+    assert (line["authorization"], line["api_key"], line["token"]) == (redact.HIDDEN,) * 3
+    assert line["page"] == 2
+
+
+def test_every_secret_setting_is_known_word_for_word_with_the_password_within() -> None:
+    config = Config(
+        database_url=SecretStr("postgresql://me:hunter22@db/x"), asknews_api_key=SecretStr("key-1")
+    )
+
+    assert {"hunter22", "key-1", "postgresql://me:hunter22@db/x"} <= config.secrets()
+
+
+def test_the_tokens_within_addresses_of_notifiers_and_pings_are_known_and_hosts_are_not() -> None:
+    config = Config(
+        alert_urls=SecretStr("slack://tokA1234567890/tokB1234567890 json://hooks.example.org/x"),
+        ping_urls=SecretStr("poll=https://hc.example.org/5f2c0d2e-4bb2-4f53-9d3b-000000000000"),
+    )
+
+    secrets = config.secrets()
+
+    assert {"tokA1234567890", "tokB1234567890"} <= secrets
+    assert "5f2c0d2e-4bb2-4f53-9d3b-000000000000" in secrets
+    assert not {"hooks.example.org", "hc.example.org", "json", "poll"} & secrets
+
+
+def test_a_line_carries_what_is_bound_and_a_visit_of_uvicorn_looks_like_any_other(
+    lines: Callable[[], list[dict[str, Any]]],
+) -> None:
+    with structlog.contextvars.bound_contextvars(execution_id="e", job="j", attempt=1, worker="w"):
+        log.logger("test").info("run.finished", status="success")
+    visit = ("127.0.0.1:1", "GET", "/jobs?token=hunter22", "1.1", 200)
+    probe = ("127.0.0.1:1", "GET", "/health/scheduler", "1.1", 503)
+    for one in (visit, probe):
+        logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', *one)
+
+    run, request = lines()
+    assert {run[name] for name in ("execution_id", "job", "worker")} == {"e", "j", "w"}
+    assert (run["event"], run["level"], run["logger"]) == ("run.finished", "info", "test")
+    assert (request["event"], request["method"], request["status"]) == ("http.request", "GET", 200)
+    assert request["path"] == "/jobs?token=***"
+    assert {"timestamp", "level", "logger"} <= run.keys() & request.keys()
+
+
+def test_what_is_no_secret_is_left_as_it_is() -> None:
+    for text in (
+        "the page https://sports.example.org/a?b=1 said 404",
+        "3 tokens of 2 sorts; basic facts",
+        "run 12 of src_1 is at 10:00:05",
+    ):
+        assert redact.text(text) == text
+
+
+@given(st.text(), st.text(min_size=6))
+def test_a_known_secret_is_never_shown_wherever_it_stands(around: str, secret: str) -> None:
+    shown = redact.redactor([secret])({"event": f"{around}{secret}{around}", "deep": [secret]})
+
+    if secret not in redact.HIDDEN + around + redact.HIDDEN:
+        assert secret not in shown["deep"][0]
+    assert shown["deep"] == [redact.HIDDEN]

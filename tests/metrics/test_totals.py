@@ -1,0 +1,163 @@
+"""Counters: each outcome once, with several workers, after restarts, and after pruning."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import uuid4
+
+from app.store import metrics, progress
+from app.store import runs as store
+from app.store.db import Pool, open_pool
+from app.store.metrics import Total
+from app.store.progress import Counts, SourceRow
+from app.store.runs import Ending
+from app.words import RunStatus
+from tests.clock import SettableClock
+from tests.ledger.book import MINUTE, Book, every
+from tests.runs.desk import LEASE, Desk
+
+
+def value(totals: Sequence[Total], *labels: str) -> float:
+    known = {(t.name, t.first, t.second, t.third): t.value for t in totals}
+    name, first, second, third = (*labels, "", "", "")[:4]
+    return known.get((name, first, second, third), 0)
+
+
+async def counted(pool: Pool) -> list[Total]:
+    await metrics.fold(pool)
+    return await metrics.totals(pool)
+
+
+async def ended(desk: Desk, status: RunStatus, seconds: float = 2.0) -> None:
+    claimed = await desk.begin()
+    desk.clock.now += timedelta(seconds=seconds)
+    await store.finish(desk.pool, claimed, Ending(status, desk.clock()))
+
+
+async def test_a_run_that_ended_is_counted_once_however_often_it_is_looked_at(
+    pool: Pool, clock: SettableClock
+) -> None:
+    desk = Desk(pool, clock)
+    await ended(desk, RunStatus.SUCCESS)
+    await ended(desk, RunStatus.FAILURE, seconds=0.5)
+
+    await counted(pool)
+    totals = await counted(pool)
+
+    assert value(totals, "runs", "job", "success") == value(totals, "runs", "job", "failure") == 1
+    assert value(totals, "duration_sum", "job") == 2.5
+    assert value(totals, "duration", "job", "0") == value(totals, "duration", "job", "2") == 1
+
+
+async def test_a_run_handed_back_is_not_counted_and_a_lost_one_is(
+    pool: Pool, clock: SettableClock
+) -> None:
+    desk = Desk(pool, clock)
+    back = await desk.begin()
+    await store.hand_back(pool, back, clock(), "worker stops")
+    await desk.begin(max_attempts=1)
+    clock.now += timedelta(seconds=LEASE + 1)
+    await store.take_up_expired(pool, clock())
+
+    totals = await counted(pool)
+
+    assert {(t.second, t.value) for t in totals if t.name == "runs"} == {("lost", 1)}
+
+
+async def test_two_workers_and_ten_scrapes_at_once_count_each_run_once(
+    pool: Pool, dsn: str, clock: SettableClock
+) -> None:
+    other = await open_pool(dsn, size=4)
+    desks = [Desk(pool, clock), Desk(other, clock)]
+
+    async def work(desk: Desk) -> None:
+        for _ in range(20):
+            await ended(desk, RunStatus.SUCCESS, seconds=0)
+            await metrics.fold(desk.pool)
+
+    await asyncio.gather(*map(work, desks), *(counted(pool) for _ in range(10)))
+    other.terminate()
+
+    assert value(await counted(pool), "runs", "job", "success") == 40
+
+
+async def test_pruning_the_runs_takes_nothing_off_the_counters(
+    pool: Pool, clock: SettableClock
+) -> None:
+    await ended(Desk(pool, clock), RunStatus.SUCCESS)
+    before = await counted(pool)
+
+    await pool.execute("DELETE FROM runs")
+
+    assert await counted(pool) == before
+
+
+async def test_a_source_is_counted_when_its_run_ends_with_its_requests_by_class(
+    pool: Pool, clock: SettableClock
+) -> None:
+    desk = Desk(pool, clock)
+    claimed = await desk.begin()
+    row = await progress.begin(pool, claimed, "betpawa")
+    row = SourceRow(
+        row.source,
+        counts=Counts(inserted=5, changed=2, rejected=1),
+        requests=10,
+        throttled_ms=1500,
+        classes={"2xx": 7, "429": 2},
+    )
+    async with pool.acquire() as connection, connection.transaction():
+        await progress.write(connection, claimed, row, {})
+    assert not [t for t in await counted(pool) if t.name == "records"]
+
+    await store.finish(pool, claimed, Ending(RunStatus.SUCCESS, clock()))
+    totals = await counted(pool)
+
+    assert value(totals, "records", "betpawa", "inserted") == 5
+    assert value(totals, "records", "betpawa", "rejected") == 1
+    assert value(totals, "throttled", "betpawa") == 1.5
+    assert [value(totals, "requests", "betpawa", c) for c in ("2xx", "429", "other")] == [7, 2, 1]
+
+
+async def test_more_sources_than_there_may_be_are_counted_together(
+    pool: Pool, clock: SettableClock
+) -> None:
+    desk = Desk(pool, clock)
+    for batch in range(2):
+        claimed = await desk.begin()
+        for number in range(80):
+            await progress.begin(pool, claimed, f"source{batch}-{number}")
+        await store.finish(pool, claimed, Ending(RunStatus.SUCCESS, clock()))
+        await metrics.fold(pool)
+    claimed = await desk.begin()
+    await progress.begin(pool, claimed, uuid4().hex)
+    await store.finish(pool, claimed, Ending(RunStatus.SUCCESS, clock()))
+
+    sources = {t.first for t in await counted(pool) if t.name == "throttled"}
+
+    assert "other" in sources
+    assert len(sources) == 101
+
+
+async def test_ticks_are_counted_by_outcome_and_not_again_when_they_are_compressed(
+    pool: Pool, clock: SettableClock
+) -> None:
+    book = Book(pool, clock)
+    await book.open(every(1))
+    await book.pause()
+    for _ in range(120):
+        await book.ring(after=MINUTE)
+
+    totals = await counted(pool)
+
+    assert await book.gaps() == [("skipped(paused)", 120)]
+    assert value(totals, "ticks", "job", "skipped", "paused") == 120
+
+
+async def test_a_long_outage_is_counted_tick_by_tick(pool: Pool, clock: SettableClock) -> None:
+    book = Book(pool, clock)
+    await book.open(every(1 / 60))
+    await book.ring(after=timedelta(hours=1))
+
+    totals = await counted(pool)
+
+    assert sum(t.value for t in totals if t.name == "ticks") == 3600

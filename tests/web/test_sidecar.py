@@ -1,0 +1,126 @@
+"""The health addresses beside the overall ones."""
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from redis.asyncio import Redis
+
+from app.health.facts import CollectionFacts, HouseFacts, WorkerFacts
+from app.health.keys import (
+    write_accounting,
+    write_alerting,
+    write_collections,
+    write_job,
+    write_worker,
+)
+from tests.web.house import RedisServer, Visit
+from tests.web.test_web import JOB, good
+
+NOW = datetime.now(UTC)
+SILENT = replace(good(), last_run=NOW - timedelta(hours=1))
+BEAT = WorkerFacts(seen_at=NOW, started_at=NOW, running=2)
+
+
+async def test_the_workers_that_beat_are_named_with_the_age_of_their_beat(
+    web: Visit, redis: Redis
+) -> None:
+    await write_worker(redis, "w1", 45, BEAT)
+
+    async with web() as client:
+        answer = await client.get("/health/workers")
+
+    worker = answer.json()["workers"]["w1"]
+    assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
+    assert (worker["running"], worker["age_seconds"] < 60) == (2, True)
+
+
+async def test_no_worker_is_503_and_says_so_which_is_not_what_an_idle_house_says(
+    web: Visit, redis: Redis
+) -> None:
+    await write_job(redis, JOB, good())
+
+    async with web() as client:
+        dead = await client.get("/health/workers")
+    await write_worker(redis, "w1", 45, BEAT)
+    async with web() as client:
+        idle = await client.get("/health/workers")
+
+    assert (dead.status_code, dead.json()["reason"]) == (503, "no_workers")
+    assert (idle.status_code, "reason" in idle.json()) == (200, False)
+
+
+async def test_a_job_is_told_with_since_and_why_and_the_shares_of_what_ran(
+    web: Visit, redis: Redis
+) -> None:
+    facts = replace(SILENT, ran=9, due=10, succeeded=4, finished=8, last_error="key=1 token=abc123")
+    await write_job(redis, JOB, facts)
+
+    async with web() as client:
+        answer = await client.get(f"/health/jobs/{JOB}")
+        listed = await client.get("/health/scheduler")
+
+    told = answer.json()
+    assert (answer.status_code, told["health"]["reason"]) == (503, "overdue")
+    assert told["since"] == told["health"]["since"] is not None
+    assert (told["adherence"], told["success_rate"]) == (0.9, 0.5)
+    assert "was expected to have run again by" in told["detail"]
+    assert told["reason"] == listed.json()["reason"] == "no_workers"
+    assert "abc123" not in answer.text
+
+
+async def test_an_unknown_job_is_404_and_a_job_that_is_well_200(web: Visit, redis: Redis) -> None:
+    await write_job(redis, JOB, good())
+
+    async with web() as client:
+        unknown = await client.get("/health/jobs/nothing")
+        well = await client.get(f"/health/jobs/{JOB}")
+
+    assert (unknown.status_code, unknown.json()["reason"]) == (404, "unknown_job")
+    assert (well.status_code, well.json()["detail"]) == (200, None)
+
+
+async def test_a_badge_is_a_picture_that_says_how_the_job_stands(web: Visit, redis: Redis) -> None:
+    await write_job(redis, JOB, SILENT)
+
+    async with web() as client:
+        ill = await client.get(f"/badge/{JOB}.svg")
+        whole = await client.get("/badge/scheduler.svg")
+        unknown = await client.get("/badge/a<b&c.svg")
+
+    assert ill.headers["content-type"] == "image/svg+xml"
+    assert ET.fromstring(ill.text)[0].text == f"{JOB}: overdue"  # noqa: S314 - our own
+    assert ET.fromstring(whole.text)[0].text == "scheduler: no workers"  # noqa: S314 - our own
+    assert (unknown.status_code, ET.fromstring(unknown.text)[0].text) == (404, "a<b&c: no such job")  # noqa: S314 - our own
+
+
+async def test_without_redis_every_address_still_answers(
+    web: Visit, redis_server: RedisServer
+) -> None:
+    redis_server.kill()
+
+    async with web() as client:
+        job = await client.get(f"/health/jobs/{JOB}")
+        workers = await client.get("/health/workers")
+        badge = await client.get(f"/badge/{JOB}.svg")
+
+    assert (job.status_code, job.json()["reason"]) == (503, "redis_unreachable")
+    assert (workers.status_code, workers.json()["reason"]) == (503, "redis_unreachable")
+    assert (badge.status_code, "unknown" in badge.text) == (200, True)
+
+
+async def test_the_summary_counts_collections_and_says_that_alerts_cannot_be_sent(
+    web: Visit, redis: Redis
+) -> None:
+    await write_job(redis, JOB, good())
+    await write_worker(redis, "w1", 45, BEAT)
+    await write_collections(redis, CollectionFacts(NOW, healthy=7, unhealthy=2, overdue=2))
+    await write_accounting(redis, HouseFacts(unaccounted=0, checked_at=NOW))
+    await write_alerting(redis, HouseFacts(pending=1, failing_since=NOW, notifier_error="refused"))
+
+    async with web() as client:
+        told = (await client.get("/health")).json()
+
+    assert (told["collections"]["healthy"], told["collections"]["overdue"]) == (7, 2)
+    assert told["unaccounted"] == 0
+    assert (told["alerts"]["pending"], told["alerts"]["error"]) == (1, "refused")
