@@ -11,18 +11,17 @@ from starlette.middleware import Middleware
 from app import log
 from app.config import Config, load
 from app.errors import BadConfig
-from app.store.runs import recent
-from app.web.ready import RecentRuns
-from app.web.routes import SecurityHeaders, http_error, routes
+from app.web.doors import http_error
+from app.web.routes import SecurityHeaders, routes
 from app.web.state import State, open_state
 
 
-def create_app(config: Config, recent_runs: RecentRuns = recent) -> Starlette:
-    """The web for `config`. `recent_runs(pool, limit)` gives the last runs, newest first."""
+def create_app(config: Config) -> Starlette:
+    """The web for `config`."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, State]]:
-        async with open_state(config, recent_runs) as state:
+        async with open_state(config) as state:
             yield {"web": state}
 
     return Starlette(

@@ -1,28 +1,24 @@
 """What the web holds open while it runs: Redis, Postgres, and what it read of them last."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+import sys
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from pydantic import SecretStr
 
+from app import once
 from app.alerts.watcher import Watcher
 from app.config import Config
 from app.health import rules
+from app.web.desk import Desk, open_desk
 from app.web.fresh import Fresh
 from app.web.health import Snapshot, open_redis, take
+from app.web.live import told_to_stop
 from app.web.metrics import scrape
-from app.web.ready import (
-    Readiness,
-    RecentRuns,
-    check,
-    close_postgres,
-    open_postgres,
-    recent_runs,
-)
+from app.web.ready import Readiness, check, close_postgres, open_postgres
 
 # When every worker is dead, this is who tells.
 WATCH_SECONDS = 3.0
@@ -34,13 +30,13 @@ class State:
 
     snapshot: Fresh[Snapshot]
     ready: Fresh[Readiness]
-    runs: Fresh[list[Mapping[str, Any]] | None]
     metrics: Fresh[bytes]
     metrics_token: str | None
+    desk: Desk
 
 
 @asynccontextmanager
-async def open_state(config: Config, query: RecentRuns) -> AsyncGenerator[State]:
+async def open_state(config: Config) -> AsyncGenerator[State]:
     """Open what the web needs, and close it. Neither server has to be up.
 
     Raises ServersUnavailable if a URL is missing and no private servers can be started.
@@ -56,12 +52,18 @@ async def open_state(config: Config, query: RecentRuns) -> AsyncGenerator[State]
         watch = asyncio.create_task(watcher.keep_watch(WATCH_SECONDS))
         stack.push_async_callback(_stopped, watch)
         snapshot = Fresh(partial(take, redis, rules.of(config)))
+        desk = await stack.enter_async_context(
+            open_desk(config, redis, (redis_url, database_url), snapshot)
+        )
+        stack.enter_context(told_to_stop(desk.ending))
+        if config.database_url is None:
+            await once.show(redis, sys.argv)
         yield State(
             snapshot=snapshot,
             ready=Fresh(partial(check, redis, pool)),
-            runs=Fresh(partial(recent_runs, pool, query)),
             metrics=Fresh(partial(scrape, redis, pool, snapshot)),
             metrics_token=_plain(config.metrics_token),
+            desk=desk,
         )
 
 

@@ -1,0 +1,170 @@
+"""What the dashboard shows of many schedules at once: a few statements, however many there are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.store.db import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleLine:
+    """A schedule as a row of the page begins with it."""
+
+    id: int
+    key: str
+    job: str
+    spec: dict[str, Any]
+    policies: dict[str, Any]
+    enabled: bool
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_note: str | None
+    evaluated_through: datetime
+    next_tick_at: datetime | None
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TickLine:
+    """A tick and what became of its run, if it made one that is still kept."""
+
+    schedule_id: int
+    scheduled_for: datetime
+    outcome: str
+    reason: str | None
+    run_id: UUID | None
+    status: str | None
+    started_at: datetime | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GapLine:
+    """A stretch of ticks that ended alike."""
+
+    schedule_id: int
+    first_tick: datetime
+    last_tick: datetime
+    count: int
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is to be counted of one wording of a schedule: instants in (since, until]."""
+
+    schedule_id: int
+    spec: dict[str, Any]
+    since: datetime
+    until: datetime
+    answered: int
+    gaps: list[tuple[datetime, datetime, int]]
+
+
+COLUMNS = (
+    "s.id, s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,"
+    " s.evaluated_through, s.next_tick_at, s.due_at"
+)
+BUILT_IN = f"SELECT {COLUMNS} FROM schedules s WHERE s.org_id IS NULL ORDER BY s.key"  # noqa: S608 - our own columns
+ONE = f"SELECT {COLUMNS} FROM schedules s WHERE s.key = $1"  # noqa: S608 - our own columns
+
+TICKS = """
+SELECT s.id, t.scheduled_for, t.outcome, t.reason, t.run_id, r.status, r.started_at,
+       r.duration_seconds
+FROM unnest($1::bigint[]) AS s (id)
+CROSS JOIN LATERAL (
+  SELECT scheduled_for, outcome, reason, run_id FROM ticks
+  WHERE schedule_id = s.id ORDER BY scheduled_for DESC LIMIT $2) t
+LEFT JOIN runs r ON r.execution_id = t.run_id
+"""
+
+GAPS = """
+SELECT s.id, g.first_tick, g.last_tick, g.count, g.outcome, g.reason
+FROM unnest($1::bigint[]) AS s (id)
+CROSS JOIN LATERAL (
+  SELECT first_tick, last_tick, count, outcome, reason FROM tick_gaps
+  WHERE schedule_id = s.id ORDER BY first_tick DESC LIMIT $2) g
+"""
+
+BEATS = """
+SELECT since, until FROM worker_beats WHERE until >= $1 ORDER BY since LIMIT 5000
+"""
+
+# Everything that a page may show moves one of these. No table that grows is read.
+PULSE = """
+SELECT coalesce((SELECT max(id) FROM run_events), 0),
+       (SELECT coalesce(sum(extract(epoch FROM evaluated_through)), 0) + count(paused_at)
+               + count(*) FILTER (WHERE enabled) + sum(version)
+        FROM schedules WHERE org_id IS NULL)::text
+"""
+
+RECENT = """
+SELECT r.* FROM unnest($1::text[]) AS j (job)
+CROSS JOIN LATERAL (
+  SELECT execution_id, job, trigger, status, scheduled_for, queued_at, started_at, completed_at,
+         duration_seconds, error_type, error_message, created_at
+  FROM runs WHERE runs.job = j.job AND org_id IS NULL
+  ORDER BY created_at DESC LIMIT $2) r
+ORDER BY r.created_at DESC LIMIT $2
+"""
+
+# The versions of built-in schedules that answer for anything after $1, and what was answered.
+PROOF = """
+SELECT v.schedule_id, v.spec, greatest(v.effective_from, $1),
+       coalesce(v.answers_until, s.evaluated_through),
+       (SELECT count(*) FROM ticks t WHERE t.schedule_id = v.schedule_id
+          AND t.version = v.version AND t.scheduled_for > $1),
+       (SELECT coalesce(array_agg((g.first_tick, g.last_tick, g.count)), '{}') FROM tick_gaps g
+        WHERE g.schedule_id = v.schedule_id AND g.version = v.version AND g.last_tick > $1)
+FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id
+WHERE s.org_id IS NULL AND coalesce(v.answers_until, s.evaluated_through) > $1
+"""
+
+
+async def built_in(connection: Pool | Connection) -> list[ScheduleLine]:
+    """The schedules that code declares, by key."""
+    return [ScheduleLine(*row) for row in await connection.fetch(BUILT_IN)]
+
+
+async def one(connection: Pool | Connection, key: str) -> ScheduleLine | None:
+    """One schedule, whoever owns it."""
+    row = await connection.fetchrow(ONE, key)
+    return None if row is None else ScheduleLine(*row)
+
+
+async def ticks(connection: Pool | Connection, ids: Sequence[int], most: int) -> list[TickLine]:
+    """The last `most` ticks of each schedule, newest first within one."""
+    return [TickLine(*row) for row in await connection.fetch(TICKS, ids, most)]
+
+
+async def gaps(connection: Pool | Connection, ids: Sequence[int], most: int) -> list[GapLine]:
+    """The last `most` compressed stretches of each schedule, newest first within one."""
+    return [GapLine(*row) for row in await connection.fetch(GAPS, ids, most)]
+
+
+async def beats(connection: Pool | Connection, since: datetime) -> list[tuple[datetime, datetime]]:
+    """When workers were beating, from `since` on, in order of their beginning."""
+    return [(row[0], row[1]) for row in await connection.fetch(BEATS, since)]
+
+
+async def pulse(connection: Pool | Connection) -> tuple[int, str]:
+    """Two values that change with anything a page shows."""
+    row = await connection.fetchrow(PULSE)
+    return (0, "") if row is None else (row[0], row[1])
+
+
+async def recent(
+    connection: Pool | Connection, jobs: Sequence[str], most: int
+) -> list[dict[str, Any]]:
+    """The newest runs of the house itself, of these jobs, as plain rows."""
+    return [dict(row) for row in await connection.fetch(RECENT, jobs, most)]
+
+
+async def proof(connection: Pool | Connection, since: datetime) -> list[Proof]:
+    """What the built-in schedules answered for after `since`, to be held against their rules."""
+    rows = await connection.fetch(PROOF, since)
+    return [Proof(*row[:5], [(gap[0], gap[1], gap[2]) for gap in row[5]]) for row in rows]
