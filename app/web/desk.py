@@ -25,7 +25,7 @@ from app.web.fresh import Fresh, within
 from app.web.health import Snapshot
 from app.web.session import Seal, Session
 
-TRUSTED = 10.0  # seconds for which a token is not looked up again
+TRUSTED = 2.0  # seconds for which a token is not looked up again
 MOST_TRUSTED = 1000
 CLOSING = 0.8
 PROVE_EVERY = 60.0

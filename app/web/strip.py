@@ -99,13 +99,14 @@ def timeline(
     both, offset = [*slots, *ahead], SHOWN - len(slots)
     tallest = max((slot.seconds or 0.0 for slot in slots), default=0.0) or 1.0
     width, line = (SHOWN + len(ahead)) * STEP, SHOWN * STEP
+    labels = [_label(both[n].at, offset + n, line) for n in range(0, len(both), LABELLED)]
     return Markup(  # noqa: S704 - closed words and numbers only
         f'<svg class="strip long" viewBox="0 0 {width} {HEIGHT + 8}" role="img"'
         f' aria-label="The last {len(slots)} ticks, now, and the next {len(ahead)}">'
         f"<g>{''.join(_band(slots, offset, outage) for outage in outages)}"
         f'<path class="nowline" d="M{line} 0v{HEIGHT}"><title>now: {instant(now)}</title></path>'
         f'<text class="nowline" x="{line}" y="{HEIGHT + 6}" text-anchor="middle">now</text>'
-        f"{''.join(_label(both[n].at, offset + n, line) for n in range(0, len(both), LABELLED))}</g>"
+        f"{''.join(labels)}</g>"
         f"<g>{''.join(_shape(slot, offset + n, tallest) for n, slot in enumerate(both))}</g></svg>"
     )
 
