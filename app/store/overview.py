@@ -1,10 +1,11 @@
 """What the dashboard shows of many schedules at once: a few statements, however many there are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+
+import msgspec
 
 from app.store.db import Connection, Pool
 
@@ -25,17 +26,16 @@ class ScheduleLine:
     evaluated_through: datetime
     next_tick_at: datetime | None
     due_at: datetime | None
+    version: int
 
 
-@dataclass(frozen=True, slots=True)
-class TickLine:
+class TickLine(msgspec.Struct, frozen=True, gc=False):
     """A tick and what became of its run, if it made one that is still kept."""
 
     schedule_id: int
     scheduled_for: datetime
     outcome: str
     reason: str | None
-    run_id: UUID | None
     status: str | None
     started_at: datetime | None
     seconds: float | None
@@ -67,19 +67,25 @@ class Proof:
 
 COLUMNS = (
     "s.id, s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,"
-    " s.evaluated_through, s.next_tick_at, s.due_at"
+    " s.evaluated_through, s.next_tick_at, s.due_at, s.version"
 )
 BUILT_IN = f"SELECT {COLUMNS} FROM schedules s WHERE s.org_id IS NULL ORDER BY s.key"  # noqa: S608 - our own columns
 ONE = f"SELECT {COLUMNS} FROM schedules s WHERE s.key = $1"  # noqa: S608 - our own columns
 
 TICKS = """
-SELECT s.id, t.scheduled_for, t.outcome, t.reason, t.run_id, r.status, r.started_at,
-       r.duration_seconds
-FROM unnest($1::bigint[]) AS s (id)
+SELECT s.id, seen.scheduled_for, outcome, reason, status, started_at, duration_seconds
+FROM unnest($1::bigint[], $3::timestamptz[]) AS s (id, after)
 CROSS JOIN LATERAL (
-  SELECT scheduled_for, outcome, reason, run_id FROM ticks
-  WHERE schedule_id = s.id ORDER BY scheduled_for DESC LIMIT $2) t
-LEFT JOIN runs r ON r.execution_id = t.run_id
+  SELECT t.scheduled_for, t.outcome, t.reason, r.status, r.started_at, r.duration_seconds
+  FROM (
+    SELECT scheduled_for, outcome, reason FROM ticks
+    WHERE schedule_id = s.id AND scheduled_for > s.after
+    ORDER BY scheduled_for DESC LIMIT $2) t
+  LEFT JOIN (
+    SELECT scheduled_for, status, started_at, duration_seconds FROM runs
+    WHERE schedule_id = s.id AND trigger = 'scheduled' AND scheduled_for > s.after
+    ORDER BY scheduled_for DESC LIMIT $2) r ON r.scheduled_for = t.scheduled_for
+) seen
 """
 
 GAPS = """
@@ -136,9 +142,12 @@ async def one(connection: Pool | Connection, key: str) -> ScheduleLine | None:
     return None if row is None else ScheduleLine(*row)
 
 
-async def ticks(connection: Pool | Connection, ids: Sequence[int], most: int) -> list[TickLine]:
-    """The last `most` ticks of each schedule, newest first within one."""
-    return [TickLine(*row) for row in await connection.fetch(TICKS, ids, most)]
+async def ticks(
+    connection: Pool | Connection, after: Mapping[int, datetime], most: int
+) -> list[TickLine]:
+    """The last `most` ticks of each schedule that are later than the instant named for it."""
+    rows = await connection.fetch(TICKS, list(after), most, list(after.values()))
+    return [TickLine(*row) for row in rows]
 
 
 async def gaps(connection: Pool | Connection, ids: Sequence[int], most: int) -> list[GapLine]:

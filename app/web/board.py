@@ -11,7 +11,8 @@ from app.store import beats, overview
 from app.store.db import AWAY, Pool
 from app.store.overview import Proof
 from app.web.health import Snapshot
-from app.web.rows import Lines, Row, from_redis, rows
+from app.web.memory import Memory
+from app.web.rows import Drawings, Lines, Row, from_redis, rows
 from app.web.slots import SHOWN, Stretch, outages
 
 LOOK_BACK = timedelta(days=60)
@@ -58,7 +59,7 @@ class Board:
         return fine and not self.ill
 
 
-async def read(pool: Pool, patience: timedelta) -> Read | None:
+async def read(pool: Pool, patience: timedelta, memory: Memory) -> Read | None:
     """Everything of Postgres, in a handful of statements; None if it does not answer."""
     try:
         async with pool.acquire() as connection, connection.transaction(readonly=True):
@@ -66,10 +67,12 @@ async def read(pool: Pool, patience: timedelta) -> Read | None:
             now = await beats.database_now(connection)
             skew = (now - before - (datetime.now(UTC) - before) / 2).total_seconds()
             schedules = await overview.built_in(connection)
-            ids = [line.id for line in schedules]
-            ticks = await overview.ticks(connection, ids, SHOWN)
-            gaps = await overview.gaps(connection, ids, SHOWN)
-            first = min([now - LATELY, *(tick.scheduled_for for tick in ticks)])
+            gaps = await overview.gaps(connection, [line.id for line in schedules], SHOWN)
+            memory.forget(gaps)
+            after = memory.unknown_after(schedules)
+            ticks = memory.learn(schedules, after, await overview.ticks(connection, after, SHOWN))
+            oldest = [known[-1].scheduled_for for known in ticks.values() if known]
+            first = min([now - LATELY, *oldest])
             beaten = await overview.beats(connection, max(first, now - LOOK_BACK))
             recent = await overview.recent(
                 connection, sorted({line.job for line in schedules}), RECENT
@@ -80,14 +83,14 @@ async def read(pool: Pool, patience: timedelta) -> Read | None:
     return Read(lines, outages(beaten, now, patience), recent, skew, bool(beaten))
 
 
-def board(snapshot: Snapshot, told: Read | None) -> Board:
-    """The page's content, of what Redis and Postgres told. Pure."""
+def board(snapshot: Snapshot, told: Read | None, drawn: Drawings) -> Board:
+    """The page's content, of what Redis and Postgres told."""
     redis = snapshot.reason != "redis_unreachable"
     workers = len(snapshot.workers) if redis else None
     if told is None:
         made, now = from_redis(snapshot.jobs), snapshot.taken_at
         return Board(now, made, workers, None, None, None, (), None, redis, _ill(made))
-    made = rows(told.lines, snapshot.jobs, told.outages)
+    made = rows(told.lines, snapshot.jobs, told.outages, drawn)
     now = told.lines.now
     return Board(
         now=now,

@@ -1,7 +1,7 @@
 """What the pages for people work with: a pool, the queue, the seal, and what was read last."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 from arq.connections import ArqRedis
+from markupsafe import Markup
 from redis.asyncio import Redis
 
 from app import access, log
@@ -19,11 +20,15 @@ from app.config import Config
 from app.queue import redis_pool
 from app.store import overview
 from app.store.db import AWAY, HOUSE, Pool, speak_json
+from app.web import pages
 from app.web.attempts import Attempts
 from app.web.board import Board, Read, board, read, unaccounted
 from app.web.fresh import Fresh, within
 from app.web.health import Snapshot
+from app.web.memory import Memory
+from app.web.rows import Drawings
 from app.web.session import Seal, Session
+from app.web.slots import SHOWN
 
 TRUSTED = 2.0  # seconds for which a token is not looked up again
 MOST_TRUSTED = 1000
@@ -32,6 +37,14 @@ PROVE_EVERY = 60.0
 PATIENCE = 3.0  # seconds that a page waits for Postgres
 
 _log = log.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The table of the jobs, drawn once for all who look at it within a second."""
+
+    board: Board
+    drawn: Markup
 
 
 @dataclass(slots=True)
@@ -45,7 +58,7 @@ class Desk:
     seal: Seal
     attempts: Attempts
     snapshot: Fresh[Snapshot]
-    told: Fresh[Read | None]
+    table: Fresh[Table]
     pulse: Fresh[str]
     proven: Fresh[int | None]
     ending: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,11 +66,6 @@ class Desk:
     _trusted: dict[UUID, tuple[float, Principal]] = field(
         default_factory=dict[UUID, tuple[float, Principal]]
     )
-
-    async def board(self) -> Board:
-        """The dashboard's content, a second old at most."""
-        snapshot, told = await asyncio.gather(self.snapshot.value(), self.told.value())
-        return board(snapshot, told)
 
     async def still(self, session: Session) -> Principal:
         """Who signed in, if their token still works. Raises Unauthorized, or what AWAY lists."""
@@ -104,7 +112,11 @@ async def open_desk(
         seal=Seal(_secret(config)),
         attempts=Attempts(redis),
         snapshot=snapshot,
-        told=Fresh(partial(_patiently, pool, patience)),
+        table=Fresh(
+            partial(
+                _table, partial(_patiently, pool, patience, Memory(SHOWN)), snapshot, Drawings()
+            )
+        ),
         pulse=Fresh(partial(_pulse, pool, snapshot)),
         proven=Fresh(partial(unaccounted, pool), PROVE_EVERY),
     )
@@ -116,11 +128,19 @@ async def open_desk(
         await _closed(pool)
 
 
-async def _patiently(pool: Pool, patience: timedelta) -> Read | None:
+async def _patiently(pool: Pool, patience: timedelta, memory: Memory) -> Read | None:
     try:
-        return await within(PATIENCE, read(pool, patience))
+        return await within(PATIENCE, read(pool, patience, memory))
     except TimeoutError:
         return None
+
+
+async def _table(
+    reading: Callable[[], Awaitable[Read | None]], snapshot: Fresh[Snapshot], drawings: Drawings
+) -> Table:
+    known, told = await asyncio.gather(snapshot.value(), reading())
+    seen = board(known, told, drawings)
+    return Table(seen, pages.table(seen))
 
 
 async def _pulse(pool: Pool, snapshot: Fresh[Snapshot]) -> str:

@@ -1,6 +1,7 @@
 """Values in plain words: spans, instants, closed words and their shapes. Pure."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from app.words import JobStatus, RunStatus
@@ -55,6 +56,7 @@ def clock(value: datetime | None, now: datetime) -> str:
     return f"{at:%H:%M:%S}" if at.date() == now.astimezone(UTC).date() else f"{at:%Y-%m-%d %H:%M}"
 
 
+@lru_cache(maxsize=8192)
 def moment(value: datetime) -> str:
     """An instant of UTC with as much of its second as there is: `2026-03-01 12:00:05.25`."""
     text = value.isoformat(sep=" ")

@@ -2,10 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import TypeVar
 
 import msgspec
 from markupsafe import Markup
@@ -21,6 +20,7 @@ from app.web.slots import Slot, Stretch, Tally
 from app.words import HealthReason, JobStatus
 
 LONGEST_ERROR = 160
+NOT_DRAWN = Markup()
 _ORDER = {
     JobStatus.UNHEALTHY: 0,
     JobStatus.NOT_STARTED: 1,
@@ -28,7 +28,6 @@ _ORDER = {
     JobStatus.HEALTHY: 3,
     JobStatus.PAUSED: 4,
 }
-T = TypeVar("T", TickLine, GapLine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +64,58 @@ class Lines:
 
     now: datetime
     schedules: Sequence[ScheduleLine]
-    ticks: Sequence[TickLine]
+    ticks: Mapping[int, list[TickLine]]
     gaps: Sequence[GapLine]
 
 
-def rows(lines: Lines, judged: Mapping[str, JudgedJob], outages: Sequence[Stretch]) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The slots of a schedule, what they add up to, and its rule in words."""
+
+    rule: str
+    interval: float | None
+    slots: list[Slot]
+    tally: Tally
+
+
+@dataclass(slots=True)
+class Drawings:
+    """Strips that were drawn before: nothing is drawn again that has not changed."""
+
+    _kept: dict[int, tuple[object, Drawn, Markup]] = field(
+        default_factory=dict[int, tuple[object, Drawn, Markup]]
+    )
+
+    def of(
+        self, line: ScheduleLine, lines: Lines, gaps: Sequence[GapLine], outages: Sequence[Stretch]
+    ) -> tuple[Drawn, Markup]:
+        """The strip of one schedule, and what it adds up to."""
+        ticks = lines.ticks[line.id]
+        late = line.due_at is not None and line.due_at < lines.now
+        told = (ticks, gaps, outages, line.spec, lines.now if late else None)
+        kept = self._kept.get(line.id)
+        if kept is not None and kept[0] == told:
+            return kept[1], kept[2]
+        seen = drawn(line, ticks, gaps, lines.now)
+        strip_ = strip.draw(seen.slots, seen.tally, outages)
+        self._kept[line.id] = (told, seen, strip_)
+        return seen, strip_
+
+
+def rows(
+    lines: Lines,
+    judged: Mapping[str, JudgedJob],
+    outages: Sequence[Stretch],
+    drawings: Drawings,
+) -> list[Row]:
     """A row for each schedule, the ill ones first."""
-    ticks, gaps = _by_schedule(lines.ticks), _by_schedule(lines.gaps)
-    made = [
-        row_of(
-            line,
-            judged.get(line.key),
-            drawn(line, ticks[line.id], gaps[line.id], lines.now),
-            outages,
-        )
-        for line in lines.schedules
-    ]
+    gaps: defaultdict[int, list[GapLine]] = defaultdict(list)
+    for gap in lines.gaps:
+        gaps[gap.schedule_id].append(gap)
+    made: list[Row] = []
+    for line in lines.schedules:
+        seen, strip_ = drawings.of(line, lines, gaps[line.id], outages)
+        made.append(row_of(line, judged.get(line.key), seen, strip_))
     return in_order(made)
 
 
@@ -105,16 +140,6 @@ def _read(spec: bytes, name: str) -> tuple[Schedule, str, float | None]:
     return schedule, schedule.describe(), None if interval is None else interval.total_seconds()
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """The slots of a schedule, what they add up to, and its rule in words."""
-
-    rule: str
-    interval: float | None
-    slots: list[Slot]
-    tally: Tally
-
-
 def drawn(
     line: ScheduleLine, ticks: Sequence[TickLine], gaps: Sequence[GapLine], now: datetime
 ) -> Drawn:
@@ -131,7 +156,7 @@ def drawn(
 
 
 def row_of(
-    line: ScheduleLine, job: JudgedJob | None, seen: Drawn, outages: Sequence[Stretch]
+    line: ScheduleLine, job: JudgedJob | None, seen: Drawn, strip_: Markup = NOT_DRAWN
 ) -> Row:
     """The row of one schedule."""
     known = _told(line.key, job, seen.rule, line.spec.get("timezone"))
@@ -150,7 +175,7 @@ def row_of(
         wait=_both(tally.waits),
         run=_both(tally.runs),
         tally=tally,
-        strip=strip.draw(seen.slots, tally, outages),
+        strip=strip_,
     )
 
 
@@ -208,10 +233,3 @@ def _error(facts: JobFacts) -> str:
 
 def _both(values: Sequence[float]) -> tuple[float | None, float | None]:
     return slots.percentile(values, 0.5), slots.percentile(values, 0.95)
-
-
-def _by_schedule(lines: Iterable[T]) -> defaultdict[int, list[T]]:
-    found: defaultdict[int, list[T]] = defaultdict(list)
-    for line in lines:
-        found[line.schedule_id].append(line)
-    return found

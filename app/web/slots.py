@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain
 
+import msgspec
+
 from app.scheduling.schedule import Schedule
 from app.store.overview import GapLine, TickLine
 from app.web.plain import moment, span
@@ -56,8 +58,7 @@ WHY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(msgspec.Struct, frozen=True, gc=False):
     """One tick, as it is drawn. `seconds`: what its run took. `says`: all of it in words."""
 
     at: datetime

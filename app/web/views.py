@@ -31,6 +31,7 @@ from app.words import RunStatus, Trigger
 
 COLLECTION = "collection"  # the job of every organisation's schedule
 PER_PAGE = 25
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
 UPCOMING = 8
 EDITS = 10
 LOG_SECONDS = 0.8
@@ -54,9 +55,9 @@ def away(visitor: Visitor) -> HTMLResponse:
 async def home(request: Request, visitor: Visitor) -> Response:
     """The dashboard."""
     desk = desk_of(request)
-    board = await desk.board()
-    unaccounted = await desk.proven.value() if board.postgres else None
-    return shown(home_page(board, unaccounted, visitor))
+    table = await desk.table.value()
+    unaccounted = await desk.proven.value() if table.board.postgres else None
+    return shown(home_page(table.board, table.drawn, unaccounted, visitor))
 
 
 async def job(request: Request, visitor: Visitor) -> Response:
@@ -72,12 +73,12 @@ async def job(request: Request, visitor: Visitor) -> Response:
     except AWAY:
         return away(visitor)
     snapshot = await desk.snapshot.value()
-    slots = drawn(seen.line, seen.lines.ticks, seen.lines.gaps, seen.lines.now)
+    slots = drawn(seen.line, seen.lines.ticks[seen.line.id], seen.lines.gaps, seen.lines.now)
     upcoming = _upcoming(seen.line, seen.lines.now)
     context: dict[str, Any] = {
         "visitor": visitor,
         "here": "jobs",
-        "row": row_of(seen.line, snapshot.jobs.get(key), slots, seen.outages),
+        "row": row_of(seen.line, snapshot.jobs.get(key), slots),
         "line": seen.line,
         "now": seen.lines.now,
         "slots": slots.slots,
@@ -148,11 +149,11 @@ async def _seen(connection: Connection, key: str, patience: timedelta) -> _Seen:
     if line is None:
         raise HTTPException(404, "There is no such job.")
     now = await beats.database_now(connection)
-    ticks = await overview.ticks(connection, [line.id], SHOWN)
+    ticks = await overview.ticks(connection, {line.id: EVER}, SHOWN)
     gaps = await overview.gaps(connection, [line.id], SHOWN)
     first = min([now - timedelta(hours=1), *(tick.scheduled_for for tick in ticks)])
     beaten = await overview.beats(connection, first)
-    return _Seen(line, Lines(now, [line], ticks, gaps), outages(beaten, now, patience))
+    return _Seen(line, Lines(now, [line], {line.id: ticks}, gaps), outages(beaten, now, patience))
 
 
 def _upcoming(line: ScheduleLine, now: datetime) -> list[datetime]:
