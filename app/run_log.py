@@ -10,13 +10,15 @@ import json
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 from uuid import UUID
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+
+from app import redact
 
 LINES = 200  # of a run
 RUNS = 2_000  # all together, in Redis
@@ -29,7 +31,8 @@ INDEX = "rollcall:log:runs"
 _BOUND = frozenset({"execution_id", "job", "worker", "attempt", "event", "level", "timestamp"})
 _UNSAID = frozenset({"logger", "exc_info", "stack_info", "_record", "_from_structlog"})
 
-Line = tuple[str, str]  # execution_id, text
+Line = tuple[str, Mapping[str, Any]]  # execution_id, event
+Clean = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def name(run_id: UUID | str) -> str:
@@ -40,8 +43,9 @@ def name(run_id: UUID | str) -> str:
 class Keeper(logging.Handler):
     """Takes a copy of every line that belongs to a run, as it went through the processors."""
 
-    def __init__(self) -> None:
+    def __init__(self, clean: Clean) -> None:
         super().__init__()
+        self.clean = clean
         self.waiting: deque[Line] = deque(maxlen=WAITING)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -49,7 +53,7 @@ class Keeper(logging.Handler):
         event = cast("object", record.msg)
         if isinstance(event, dict) and "execution_id" in event:
             told = cast("Mapping[str, Any]", event)
-            self.waiting.append((str(told["execution_id"]), text(told)))
+            self.waiting.append((str(told["execution_id"]), dict(told)))
 
 
 def text(event: Mapping[str, Any]) -> str:
@@ -74,9 +78,9 @@ def _fact(value: object) -> str:
 
 
 @asynccontextmanager
-async def kept(redis: Redis) -> AsyncGenerator[Keeper]:
-    """Keep the lines of this process's runs while the body goes on."""
-    keeper = Keeper()
+async def kept(redis: Redis, secrets: Collection[str] = ()) -> AsyncGenerator[Keeper]:
+    """Keep the lines of this process's runs while the body goes on, without these secrets."""
+    keeper = Keeper(redact.redactor(tuple(secrets)))
     root = logging.getLogger()
     root.addHandler(keeper)
     carrying = asyncio.create_task(_carry(keeper, redis))
@@ -105,7 +109,7 @@ async def carry_off(keeper: Keeper, redis: Redis) -> None:
     if not lines:
         return
     async with redis.pipeline(transaction=False) as pipe:
-        by_run = _by_run(lines)
+        by_run = _by_run(lines, keeper.clean)
         for run_id, texts in by_run.items():
             pipe.rpush(name(run_id), *texts)
             pipe.ltrim(name(run_id), -LINES, -1)
@@ -119,10 +123,10 @@ async def carry_off(keeper: Keeper, redis: Redis) -> None:
         await redis.zrem(INDEX, *oldest)
 
 
-def _by_run(lines: Iterable[Line]) -> dict[str, list[str]]:
+def _by_run(lines: Iterable[Line], clean: Clean) -> dict[str, list[str]]:
     found: defaultdict[str, list[str]] = defaultdict(list)
-    for run_id, line in lines:
-        found[run_id].append(line)
+    for run_id, event in lines:
+        found[run_id].append(text(clean(event)))
     return found
 
 

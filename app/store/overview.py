@@ -53,18 +53,6 @@ class GapLine:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What is to be counted of one wording of a schedule: instants in (since, until]."""
-
-    schedule_id: int
-    spec: dict[str, Any]
-    since: datetime
-    until: datetime
-    answered: int
-    gaps: list[tuple[datetime, datetime, int]]
-
-
 COLUMNS = (
     "s.id, s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,"
     " s.evaluated_through, s.next_tick_at, s.due_at, s.version"
@@ -118,18 +106,6 @@ CROSS JOIN LATERAL (
 ORDER BY r.created_at DESC LIMIT $2
 """
 
-# The versions of built-in schedules that answer for anything after $1, and what was answered.
-PROOF = """
-SELECT v.schedule_id, v.spec, greatest(v.effective_from, $1),
-       coalesce(v.answers_until, s.evaluated_through),
-       (SELECT count(*) FROM ticks t WHERE t.schedule_id = v.schedule_id
-          AND t.version = v.version AND t.scheduled_for > $1),
-       (SELECT coalesce(array_agg((g.first_tick, g.last_tick, g.count)), '{}') FROM tick_gaps g
-        WHERE g.schedule_id = v.schedule_id AND g.version = v.version AND g.last_tick > $1)
-FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id
-WHERE s.org_id IS NULL AND coalesce(v.answers_until, s.evaluated_through) > $1
-"""
-
 
 async def built_in(connection: Pool | Connection) -> list[ScheduleLine]:
     """The schedules that code declares, by key."""
@@ -171,9 +147,3 @@ async def recent(
 ) -> list[dict[str, Any]]:
     """The newest runs of the house itself, of these jobs, as plain rows."""
     return [dict(row) for row in await connection.fetch(RECENT, jobs, most)]
-
-
-async def proof(connection: Pool | Connection, since: datetime) -> list[Proof]:
-    """What the built-in schedules answered for after `since`, to be held against their rules."""
-    rows = await connection.fetch(PROOF, since)
-    return [Proof(*row[:5], [(gap[0], gap[1], gap[2]) for gap in row[5]]) for row in rows]

@@ -1,22 +1,18 @@
 """The dashboard's table, read at most once a second for all who look at it."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.scheduling.schedule import Schedule
 from app.store import beats, overview
 from app.store.db import AWAY, Pool
-from app.store.overview import Proof
 from app.web.health import Snapshot
 from app.web.memory import Memory
 from app.web.rows import Drawings, Lines, Row, from_redis, rows
 from app.web.slots import SHOWN, Stretch, outages
 
 LOOK_BACK = timedelta(days=60)
-PROVEN = timedelta(hours=24)
 RECENT = 12
 LATELY = timedelta(days=2)
 
@@ -45,6 +41,7 @@ class Board:
     outages: Sequence[Stretch]
     recent: Sequence[Mapping[str, Any]] | None
     redis: bool
+    unaccounted: int | None = None
     ill: Sequence[Row] = field(default=())
 
     @property
@@ -89,7 +86,8 @@ def board(snapshot: Snapshot, told: Read | None, drawn: Drawings) -> Board:
     workers = len(snapshot.workers) if redis else None
     if told is None:
         made, now = from_redis(snapshot.jobs), snapshot.taken_at
-        return Board(now, made, workers, None, None, None, (), None, redis, _ill(made))
+        counted = snapshot.house.unaccounted
+        return Board(now, made, workers, None, None, None, (), None, redis, counted, _ill(made))
     made = rows(told.lines, snapshot.jobs, told.outages, drawn)
     now = told.lines.now
     return Board(
@@ -102,6 +100,7 @@ def board(snapshot: Snapshot, told: Read | None, drawn: Drawings) -> Board:
         outages=told.outages,
         recent=told.recent,
         redis=redis,
+        unaccounted=snapshot.house.unaccounted,
         ill=_ill(made),
     )
 
@@ -114,26 +113,3 @@ def lag(lines: Lines) -> float:
 
 def _ill(made: Sequence[Row]) -> list[Row]:
     return [row for row in made if row.ill]
-
-
-async def unaccounted(pool: Pool) -> int | None:
-    """Instants of the last day that no tick answers for; None if Postgres does not tell."""
-    try:
-        now = await beats.database_now(pool)
-        proofs = await overview.proof(pool, now - PROVEN)
-    except AWAY:
-        return None
-    return await asyncio.to_thread(lambda: sum(map(missing, proofs)))  # cron is walked
-
-
-def missing(proof: Proof) -> int:
-    """How many instants of (since, until] have no answer. Pure."""
-    schedule = Schedule.from_spec(proof.spec)
-    named = schedule.count(proof.since, proof.until)
-    compressed = sum(_within(schedule, proof, gap) for gap in proof.gaps)
-    return max(named - proof.answered - compressed, 0)
-
-
-def _within(schedule: Schedule, proof: Proof, gap: tuple[datetime, datetime, int]) -> int:
-    first, last, count = gap
-    return count if first > proof.since else schedule.count(proof.since, last)

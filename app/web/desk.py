@@ -22,7 +22,7 @@ from app.store import overview
 from app.store.db import AWAY, HOUSE, Pool, speak_json
 from app.web import pages
 from app.web.attempts import Attempts
-from app.web.board import Board, Read, board, read, unaccounted
+from app.web.board import Board, Read, board, read
 from app.web.fresh import Fresh, within
 from app.web.health import Snapshot
 from app.web.memory import Memory
@@ -33,7 +33,6 @@ from app.web.slots import SHOWN
 TRUSTED = 2.0  # seconds for which a token is not looked up again
 MOST_TRUSTED = 1000
 CLOSING = 0.8
-PROVE_EVERY = 60.0
 PATIENCE = 3.0  # seconds that a page waits for Postgres
 
 _log = log.logger(__name__)
@@ -60,7 +59,6 @@ class Desk:
     snapshot: Fresh[Snapshot]
     table: Fresh[Table]
     pulse: Fresh[str]
-    proven: Fresh[int | None]
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     listeners: int = 0
     _trusted: dict[UUID, tuple[float, Principal]] = field(
@@ -118,7 +116,6 @@ async def open_desk(
             )
         ),
         pulse=Fresh(partial(_pulse, pool, snapshot)),
-        proven=Fresh(partial(unaccounted, pool), PROVE_EVERY),
     )
     try:
         yield desk

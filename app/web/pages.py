@@ -59,14 +59,13 @@ def table(board: Board) -> Markup:
     return Markup(page("table.html", board=board))  # noqa: S704 - escaped by the template
 
 
-def home(board: Board, drawn: Markup, unaccounted: int | None, visitor: object) -> str:
+def home(board: Board, drawn: Markup, visitor: object) -> str:
     """The dashboard, with its table drawn already."""
     return page(
         "home.html",
         board=board,
         table=drawn,
         headline=headline(board),
-        unaccounted=unaccounted,
         visitor=visitor,
         here="jobs",
         legend=strip.LEGEND,
@@ -119,6 +118,8 @@ def _made() -> Environment:
         as_json=_as_json,
         decoded=_decoded,
     )
+    for name in environment.list_templates():
+        environment.get_template(name)  # so that the first visitor does not wait for it
     return environment
 
 

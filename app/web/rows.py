@@ -34,7 +34,8 @@ _ORDER = {
 class Row:
     """One line of the table. Seconds; None is "not known".
 
-    `status` is None when Redis does not tell. `why` is a sentence or empty.
+    `status` is None when Redis does not tell. `why` is a sentence or empty. `ill`: somebody
+    should look.
     """
 
     key: str
@@ -51,11 +52,7 @@ class Row:
     run: tuple[float | None, float | None]
     tally: Tally
     strip: Markup
-
-    @property
-    def ill(self) -> bool:
-        """Does it need a look?"""
-        return self.status in {JobStatus.UNHEALTHY, JobStatus.NOT_STARTED}
+    ill: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +173,7 @@ def row_of(
         run=_both(tally.runs),
         tally=tally,
         strip=strip_,
+        ill=known.ill,
     )
 
 
@@ -196,6 +194,7 @@ def _told(key: str, job: JudgedJob | None, rule: str, zone: str | None) -> Row:
         run=(None, None),
         tally=Tally(),
         strip=Markup(),
+        ill=job is not None and job.verdict.ill,
     )
 
 

@@ -56,8 +56,7 @@ async def home(request: Request, visitor: Visitor) -> Response:
     """The dashboard."""
     desk = desk_of(request)
     table = await desk.table.value()
-    unaccounted = await desk.proven.value() if table.board.postgres else None
-    return shown(home_page(table.board, table.drawn, unaccounted, visitor))
+    return shown(home_page(table.board, table.drawn, visitor))
 
 
 async def job(request: Request, visitor: Visitor) -> Response:

@@ -2,10 +2,11 @@
 
 The web is asked as a browser does, in this process, on private servers. Milliseconds from request
 to last byte: `first_ms` of the first page of a new process, which knows nothing yet and connects
-first; `ms` of a page that is read and drawn anew, by a process that keeps the ticks it has seen;
+first; `ms` of a page that is read and drawn anew, by a process that keeps the ticks it has seen.
 `cpu_ms` is what that costs this process in CPU, which a busy machine does not stretch, and
-`first_cpu_ms` the same of the first page; `kept_ms` of a page within the second for which the table is kept. `sql_ms`: reading all of it from
-Postgres, as the first page does; `job_ms`: the page of one job.
+`first_cpu_ms` the same of the first page. `kept_ms`: of a page within the second for which the
+table is kept. `sql_ms`: reading all of it from Postgres, as the first page does. `job_ms`: the page
+of one job.
 """
 
 import argparse
