@@ -10,6 +10,7 @@ from markupsafe import Markup
 from app.health.judge import OverallReason
 from app.web import plain, strip
 from app.web.board import Board
+from app.web.rows import Row
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -40,18 +41,20 @@ def headline(board: Board) -> str:
 def _of_jobs(board: Board) -> str:
     if not board.ill:
         return "Every job is on time" if board.postgres else "Postgres does not answer"
-    named = [_since(row.key, row.since, board) for row in board.ill[:NAMED]]
+    named = [_since(row, board) for row in board.ill[:NAMED]]
     more = len(board.ill) - len(named)
     others = f" and {more} more" if more else ""
     verb = "needs" if len(board.ill) == 1 else "need"
     return f"{len(board.ill)} of {len(board.rows)} jobs {verb} a look: {', '.join(named)}{others}"
 
 
-def _since(key: str, since: Any, board: Board) -> str:
-    if since is None:
-        return key
-    day = "" if since.date() == board.now.date() else f"{since:%Y-%m-%d} "
-    return f"{key} since {day}{since:%H:%M}"
+def _since(row: Row, board: Board) -> str:
+    named = f"{row.key} {plain.words(row.reason)}" if row.reason else row.key
+    if row.since is None:
+        return named
+    day = "" if row.since.date() == board.now.date() else f"{row.since:%Y-%m-%d} "
+    lasts = plain.span((board.now - row.since).total_seconds())
+    return f"{named} since {day}{row.since:%H:%M} ({lasts})"
 
 
 def table(board: Board) -> Markup:

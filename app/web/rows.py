@@ -15,7 +15,7 @@ from app.scheduling.schedule import Schedule
 from app.store.overview import GapLine, ScheduleLine, TickLine
 from app.web import slots, strip
 from app.web.health import JudgedJob
-from app.web.plain import clipped, span
+from app.web.plain import clipped, instant, span
 from app.web.slots import Slot, Stretch, Tally
 from app.words import HealthReason, JobStatus
 
@@ -40,6 +40,7 @@ class Row:
 
     key: str
     status: JobStatus | None
+    reason: HealthReason | None
     why: str
     since: datetime | None
     rule: str
@@ -161,6 +162,7 @@ def row_of(
     return Row(
         key=line.key,
         status=known.status,
+        reason=known.reason,
         why=known.why or _resting(line),
         since=known.since or line.paused_at,
         rule=seen.rule,
@@ -182,6 +184,7 @@ def _told(key: str, job: JudgedJob | None, rule: str, zone: str | None) -> Row:
     return Row(
         key=key,
         status=None if job is None else job.verdict.status,
+        reason=None if job is None else job.verdict.reason,
         why="" if job is None else why(job),
         since=None if job is None else job.verdict.since,
         rule=rule,
@@ -211,8 +214,9 @@ def why(job: JudgedJob) -> str:
     facts, reason = job.facts, job.verdict.reason
     if reason is None:
         return ""
+    since = "" if facts.last_run is None else f" since {instant(facts.last_run)} UTC"
     known = {
-        HealthReason.OVERDUE: "overdue: nothing has ended since the last run",
+        HealthReason.OVERDUE: f"overdue: no run has ended{since}",
         HealthReason.NEVER_RAN: "it has never run",
         HealthReason.DISABLED: "switched off by the settings",
         HealthReason.FAILING: f"{facts.consecutive_failures} failed in a row: {_error(facts)}",

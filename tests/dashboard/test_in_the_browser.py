@@ -21,8 +21,8 @@ State = Literal["empty", "healthy", "failing", "overdue", "paused", "outage"]
 STATES: dict[State, str] = {
     "empty": "No job is known",
     "healthy": "Every job is on time",
-    "failing": "1 of 2 jobs needs a look: poll_news since",
-    "overdue": "1 of 2 jobs needs a look: poll_news since",
+    "failing": "1 of 2 jobs needs a look: poll_news failing since",
+    "overdue": "1 of 2 jobs needs a look: poll_news overdue since",
     "paused": "Every job is on time",
     "outage": "No worker has been beating since",
 }
@@ -51,6 +51,7 @@ async def open_page(
     await page.get_by_label("Token").fill(await site.token(scope))
     await page.get_by_role("button", name="Sign in").click()
     await page.wait_for_selector("#headline")
+    await page.wait_for_load_state("load")  # the style too: it says where things are
     yield page
     await context.close()
     assert complaints == []
@@ -191,10 +192,12 @@ async def test_the_page_changes_by_itself_after_a_run(
         )
         await publish.all_jobs(scene.pool, scene.redis)
 
-        await expect(page.locator("#headline")).to_contain_text("poll_news since", timeout=10_000)
+        await expect(page.locator("#headline")).to_contain_text(
+            "poll_news failing since", timeout=10_000
+        )
         title = await page.title()
 
-    assert "poll_news since" in title
+    assert "poll_news failing since" in title
 
 
 async def test_a_note_that_is_being_typed_is_not_taken_away(

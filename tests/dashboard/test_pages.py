@@ -57,7 +57,7 @@ async def test_the_headline_names_who_is_ill_and_since_when(site: Site, scene: S
 
     page = await home(site)
 
-    assert "1 of 2 jobs needs a look: b since " in page
+    assert "1 of 2 jobs needs a look: b failing since " in page
     assert f"4 failed in a row: {ERROR}" in page
     assert page.index('href="/jobs/b"') < page.index('href="/jobs/a"')
 
