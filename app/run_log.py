@@ -116,7 +116,7 @@ async def carry_off(keeper: Keeper, redis: Redis) -> None:
             pipe.expire(name(run_id), DAY)
         pipe.zadd(INDEX, dict.fromkeys(by_run, time.time()))
         pipe.expire(INDEX, DAY)
-        pipe.zrange(INDEX, 0, -RUNS - 1)
+        pipe.zrange(INDEX, 0, -RUNS - 1)  # pyright: ignore[reportUnknownMemberType] - redis-py 5 has no types here
         oldest = cast("list[bytes]", (await pipe.execute())[-1])
     if oldest:
         await redis.delete(*(name(_text(run_id)) for run_id in oldest))

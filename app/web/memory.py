@@ -10,6 +10,7 @@ from app.words import RunStatus
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 OPEN = frozenset({RunStatus.QUEUED.value, RunStatus.RUNNING.value})
 SETTLED = timedelta(minutes=10)  # a tick this old whose run cannot be found has none any more
+NOTHING: tuple[int, list[TickLine]] = (0, [])
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -30,7 +31,7 @@ class Memory:
         return {line.id: self._settled(line) for line in schedules}
 
     def _settled(self, line: ScheduleLine) -> datetime:
-        version, ticks = self._ticks.get(line.id, (None, []))
+        version, ticks = self._ticks.get(line.id, NOTHING)
         if version != line.version or not ticks:
             return EVER
         recently = line.evaluated_through - SETTLED
@@ -50,7 +51,7 @@ class Memory:
             fresh[tick.schedule_id].append(tick)
         known: dict[int, list[TickLine]] = {}
         for line in schedules:
-            kept = self._ticks.get(line.id, (0, []))[1]
+            kept = self._ticks.get(line.id, NOTHING)[1]
             known[line.id] = _joined(fresh[line.id], kept, after[line.id])[: self.most]
         self._ticks = {line.id: (line.version, known[line.id]) for line in schedules}
         return known
@@ -58,7 +59,7 @@ class Memory:
     def forget(self, gaps: Iterable[GapLine]) -> None:
         """Ticks that have become one row since are rows of their own no more."""
         for gap in gaps:
-            version, ticks = self._ticks.get(gap.schedule_id, (0, []))
+            version, ticks = self._ticks.get(gap.schedule_id, NOTHING)
             if ticks and ticks[-1].scheduled_for <= gap.last_tick:
                 left = [
                     tick

@@ -24,7 +24,6 @@ from typing import Any
 
 import httpx
 from pydantic import SecretStr
-from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
@@ -33,6 +32,7 @@ from app.access import Wish
 from app.config import Config
 from app.health import keys, publish
 from app.health.facts import WorkerFacts
+from app.queue import redis_pool
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool, open_pool
@@ -132,7 +132,7 @@ def _asked() -> argparse.Namespace:
 
 async def _measure(servers: embedded.Servers, asked: argparse.Namespace) -> Figures:
     pool = await open_pool(servers.database_url, size=4)
-    redis = Redis.from_url(servers.redis_url)
+    redis = redis_pool(servers.redis_url)
     try:
         each = max(asked.ticks // asked.jobs, 1)
         Console(stderr=True).print(f"Writing {each * asked.jobs:,} ticks ...", highlight=False)
@@ -142,7 +142,7 @@ async def _measure(servers: embedded.Servers, asked: argparse.Namespace) -> Figu
         return await _ask(servers, pool, asked, each)
     finally:
         pool.terminate()
-        await redis.aclose()
+        await redis.aclose(close_connection_pool=True)
 
 
 async def _fill(pool: Pool, jobs: int, each: int) -> None:

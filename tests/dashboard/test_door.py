@@ -1,15 +1,18 @@
 """The door: who comes in, how long they stay, and what a stranger can do."""
 
+import re
 from datetime import UTC, datetime
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from arq.connections import ArqRedis
+from starlette.routing import Route
 
 from app import once
 from app.store import orgs
 from app.web.attempts import FROM_ONE
+from app.web.routes import routes as every_route
 from app.web.session import COOKIE, Seal
 from app.words import Scope
 from tests.dashboard.scenes import GOOD, Scene, alive
@@ -34,6 +37,24 @@ async def test_no_page_is_shown_to_a_stranger(site: Site, path: str) -> None:
 
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/login")
+
+
+async def test_whatever_is_added_is_behind_the_door_unless_it_is_named_here(site: Site) -> None:
+    open_ = {"/livez", "/readyz", "/health", "/health/scheduler", "/health/workers", "/metrics"}
+    open_ |= {"/health/jobs/{job}", "/badge/{job}.svg", "/login", "/logout", "/openapi.json"}
+    routes = [route for route in every_route() if isinstance(route, Route)]
+    behind = [route for route in routes if route.path not in open_]
+
+    statuses: dict[str, int] = {}
+    async with site.visitor() as stranger:
+        for route in behind:
+            path = route.path.replace("{run_id:uuid}", str(uuid4()))
+            for method in (route.methods or set()) - {"HEAD"}:
+                answer = await stranger.request(method, re.sub(r"{.*?}", "x", path))
+                statuses[f"{method} {route.path}"] = answer.status_code
+
+    assert len(behind) >= 9
+    assert {route: status for route, status in statuses.items() if status not in {303, 401}} == {}
 
 
 @pytest.mark.parametrize("path", OPEN)

@@ -1,6 +1,6 @@
 """The pages in a browser: as they look, without JavaScript, on a phone, in the dark, and alive."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Literal
@@ -68,7 +68,7 @@ async def play(scene: Scene, state: State) -> None:
         await scene.told(workers=0)
         return
     await alive(scene)
-    ill: dict[str, list[Fate]] = {"failing": [GOOD] * 9 + [BAD] * 4}
+    ill: dict[State, Sequence[Fate]] = {"failing": [GOOD] * 9 + [BAD] * 4}
     ago = timedelta(minutes=50) if state == "overdue" else timedelta(0)
     note = "they asked us to wait" if state == "paused" else None
     await scene.job("poll_news", ill.get(state, [GOOD] * 9), ago=ago, paused=note)
@@ -107,6 +107,21 @@ async def test_every_page_reads_well_in_either_light(
             found[path] = await faults(page)
 
     assert {path: what for path, what in found.items() if what} == {}
+
+
+async def test_the_door_bars_nobody(browser: Browser, site: Site) -> None:
+    context = await browser.new_context(base_url=site.url)
+    page = await context.new_page()
+
+    await page.goto("/collections")
+    found = await faults(page)
+    await page.get_by_label("Token").fill("rc_wrong")
+    await page.get_by_role("button", name="Sign in").click()
+    said = await page.get_by_role("alert").inner_text()
+    await context.close()
+
+    assert found == []
+    assert "not valid" in said
 
 
 async def test_on_a_phone_nothing_is_wider_than_the_screen(

@@ -182,7 +182,7 @@ async def test_the_page_of_a_run_shows_all_that_is_kept(
     await scene.job("a", [BAD])
     run_id: UUID = await scene.pool.fetchval("SELECT execution_id FROM runs")
     await _filled(scene.pool, run_id)
-    await redis.rpush(f"rollcall:log:{run_id}", "12:00 warning page.rejected")
+    await redis.execute_command("RPUSH", f"rollcall:log:{run_id}", "12:00 page.rejected")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
     await redis.expire(f"rollcall:log:{run_id}", 60)
 
     async with reader(site) as visitor:

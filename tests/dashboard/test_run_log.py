@@ -41,7 +41,7 @@ async def test_a_kept_line_shows_no_secret_and_is_never_long(redis: ArqRedis) ->
 
 async def test_only_so_many_runs_are_kept(redis: ArqRedis) -> None:
     await redis.zadd(run_log.INDEX, {f"old-{n}": n for n in range(run_log.RUNS)})
-    await redis.rpush(run_log.name("old-0"), "x")
+    await redis.set(run_log.name("old-0"), "x", ex=60)
     run_id = uuid4()
     log.configure()
 
@@ -56,7 +56,7 @@ async def test_only_so_many_runs_are_kept(redis: ArqRedis) -> None:
 async def test_a_log_that_nobody_carries_off_stays_small(redis: ArqRedis) -> None:
     keeper = run_log.Keeper(dict)
     record = logging.LogRecord("x", logging.INFO, "", 0, "", None, None)
-    record.msg = {"event": "a", "execution_id": "r"}  # pyright: ignore[reportAttributeAccessIssue] - as structlog does
+    record.msg = {"event": "a", "execution_id": "r"}  # as structlog does
 
     for _ in range(run_log.WAITING + 100):
         keeper.emit(record)
