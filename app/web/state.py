@@ -76,10 +76,12 @@ async def _urls(config: Config, stack: AsyncExitStack) -> tuple[str, str]:
     redis, database = _plain(config.redis_url), _plain(config.database_url)
     if redis is not None and database is not None:
         return redis, database
-    from app.embedded import start  # noqa: PLC0415  # production sets both and never opens that room
+    from app import embedded, migrations  # noqa: PLC0415  # production never opens these rooms
 
-    servers = await asyncio.to_thread(start, config.data_dir)
+    servers = await asyncio.to_thread(embedded.start, config.data_dir)
     stack.push_async_callback(asyncio.to_thread, servers.close)
+    if database is None:  # whoever comes first, be it the web, finds a house to sign in to
+        await asyncio.to_thread(migrations.upgrade, servers.database_url)
     return redis or servers.redis_url, database or servers.database_url
 
 

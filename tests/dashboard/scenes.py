@@ -88,10 +88,11 @@ class Scene:
         )
         await self.pool.execute(VERSION, schedule_id)
         for number, fate in enumerate(fates):
-            await self._tick(schedule_id, key, first + STEP * number, fate)
+            await self.tick(schedule_id, key, first + STEP * number, fate)
         return schedule_id
 
-    async def _tick(self, schedule_id: int, key: str, at: datetime, fate: Fate) -> UUID | None:
+    async def tick(self, schedule_id: int, key: str, at: datetime, fate: Fate) -> UUID | None:
+        """One tick of it, and its run if it made one."""
         if isinstance(fate, TickReason):
             missed = fate in {TickReason.SCHEDULER_DOWN, TickReason.LATE}
             outcome = TickOutcome.MISSED if missed else TickOutcome.SKIPPED
