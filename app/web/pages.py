@@ -33,7 +33,7 @@ def headline(board: Board) -> str:
         if board.outage is None:
             return NO_WORKERS
         since = board.outage[0]
-        lasts = plain.span((board.now - since).total_seconds())
+        lasts = plain.about((board.now - since).total_seconds())
         return f"No worker has been beating since {since:%H:%M:%S} UTC ({lasts}): nothing will run"
     return _of_jobs(board)
 
@@ -53,7 +53,7 @@ def _since(row: Row, board: Board) -> str:
     if row.since is None:
         return named
     day = "" if row.since.date() == board.now.date() else f"{row.since:%Y-%m-%d} "
-    lasts = plain.span((board.now - row.since).total_seconds())
+    lasts = plain.about((board.now - row.since).total_seconds())
     return f"{named} since {day}{row.since:%H:%M} ({lasts})"
 
 
@@ -107,6 +107,7 @@ def _made() -> Environment:
     )
     filters = cast("dict[str, Any]", environment.filters)
     filters.update(
+        about=plain.about,
         span=plain.span,
         instant=plain.instant,
         clock=plain.clock,

@@ -43,6 +43,11 @@ def span(seconds: float | None) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def about(seconds: float | None) -> str:
+    """Seconds in the largest unit that fits: `4 min`."""
+    return " ".join(span(seconds).split()[:2])
+
+
 def instant(value: datetime | None) -> str:
     """`2026-03-01 12:00:05`, in UTC as the page says once."""
     return NOTHING if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

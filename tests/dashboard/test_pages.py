@@ -46,7 +46,7 @@ async def test_a_house_that_is_well_says_so(site: Site, scene: Scene) -> None:
     assert "Every job is on time" in page
     assert "The last 8 ticks: 8 ran, 0 skipped, 0 missed" in page
     assert "every 5 minutes" in page
-    assert "8 of 8" in page
+    assert "8/8" in page
 
 
 async def test_the_headline_names_who_is_ill_and_since_when(site: Site, scene: Scene) -> None:
