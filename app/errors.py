@@ -8,6 +8,12 @@ RollcallError
 ├── UnknownOrg            no organisation of that name, or two of one
 ├── Unauthorized          a token that lets nobody in; never says why
 ├── OverLimit             an organisation wants more than it may have; names the limit
+├── BadPreset             a collection's preset cannot be run: none, empty, or a source of it is odd
+├── OrgDisabled           a collection's run whose organisation was shut out meanwhile
+├── NotThere              the organisation has nothing of that id
+├── Conflicting           it does not go with how things stand; carries the run in its way
+├── Outdated              another editor was quicker
+├── Unsuitable            a value is understood and cannot be taken; carries its field
 ├── ServersUnavailable    the private Postgres or Redis cannot be started
 ├── Fenced                the attempt's lease is gone: neither rows nor outcome are accepted
 └── Failure               a page could not be had or read; carries what to do about it
@@ -22,10 +28,12 @@ RollcallError
     ├── TooLarge          the answer is bigger than we read
     ├── Unsafe            the address is one we must not visit
     ├── LocalNetwork      our own network is down; nobody else's fault
-    └── Incomplete        fewer records than the site said there are
+    ├── Incomplete        fewer records than the site said there are
+    └── Spent             the run has used up what its organisation may; names the limit
 """
 
 from typing import ClassVar
+from uuid import UUID
 
 from app.words import FailureKind
 
@@ -63,6 +71,38 @@ class Unauthorized(RollcallError):
 
 class OverLimit(RollcallError):
     """An organisation wants more than it may have. The message names the limit and its value."""
+
+
+class BadPreset(RollcallError):
+    """A collection has no preset that can be run. The message says what is wrong with it."""
+
+
+class OrgDisabled(RollcallError):
+    """The organisation whose run it is was shut out meanwhile."""
+
+
+class NotThere(RollcallError):
+    """The organisation has nothing of that id. Whether another has, is not said."""
+
+
+class Conflicting(RollcallError):
+    """What is asked for does not go with how things stand. `run_id`: the run in its way."""
+
+    def __init__(self, message: str, run_id: UUID | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class Outdated(RollcallError):
+    """Another editor was quicker: what was edited is not what there is."""
+
+
+class Unsuitable(RollcallError):
+    """A value is understood but cannot be taken. `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class ServersUnavailable(RollcallError):
@@ -175,3 +215,9 @@ class Incomplete(Failure):
     """Fewer records than the site said there are."""
 
     kind = FailureKind.INCOMPLETE
+
+
+class Spent(Failure):
+    """The run has used up what its organisation may. The message names the limit and its value."""
+
+    kind = FailureKind.OVER_LIMIT

@@ -1,23 +1,23 @@
 """The ledger: what became of every tick. One transaction under the schedule's row lock."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app import log
 from app.errors import UnknownJob
 from app.scheduling.policies import Policies
-from app.scheduling.policy import Decided, Decision, Situation, decide
+from app.scheduling.policy import Decision, Situation, decide
 from app.scheduling.schedule import Schedule
 from app.store import registry, schedules
 from app.store.db import Connection, Pool
 from app.store.runs import cancel_open
-from app.store.schedules import GapWrite, ScheduleState, TickWrite, Verdict
+from app.store.schedules import ScheduleState
+from app.verdicts import MOST_ALIKE, first_due, verdict
 from app.words import TickOutcome
 
-MOST_ALIKE = 50  # more ticks in a row than this with the same outcome and reason become one row
 _INSTANT = timedelta(microseconds=1)
 
 _log = log.logger(__name__)
@@ -41,6 +41,7 @@ class Declared:
     schedule: Schedule
     policies: Policies
     enabled: bool = True
+    org_id: UUID | None = None
 
 
 async def ring(pool: Pool, key: str, now: datetime) -> list[Queued]:
@@ -62,7 +63,7 @@ async def ring(pool: Pool, key: str, now: datetime) -> list[Queued]:
 async def _decide(
     connection: Connection, state: ScheduleState, now: datetime, queued: list[Queued]
 ) -> bool:
-    if state.due_at is not None and state.due_at > now:
+    if state.retired_at is not None or (state.due_at is not None and state.due_at > now):
         return True
     policies = Policies.from_spec(state.policies)
     schedule = policies.spread(Schedule.from_spec(state.spec, name=state.key))
@@ -71,11 +72,11 @@ async def _decide(
         return True
     if decision.cancel:
         await cancel_open(connection, decision.cancel, now, by="overlap policy cancel_running")
-    verdict = _verdict(decision, schedule, policies, now)
-    await schedules.record(connection, state, verdict)
-    queued += [Queued(t.run_id, state.job) for t in verdict.ticks if t.run_id is not None]
-    if verdict.ticks and verdict.ticks[-1].outcome is not TickOutcome.RAN:
-        await schedules.compress(connection, state, verdict.ticks[-1], now, MOST_ALIKE)
+    made = verdict(decision, schedule, policies, now)
+    await schedules.record(connection, state, made)
+    queued += [Queued(t.run_id, state.job) for t in made.ticks if t.run_id is not None]
+    if made.ticks and made.ticks[-1].outcome is not TickOutcome.RAN:
+        await schedules.compress(connection, state, made.ticks[-1], now, MOST_ALIKE)
     _tell(state, decision)
     return decision.complete
 
@@ -87,8 +88,7 @@ async def _situation(
     policies: Policies,
     now: datetime,
 ) -> Situation:
-    first = schedule.next(state.evaluated_through)
-    backlog = now - first > policies.misfire_grace or schedule.next(first) <= now
+    late = first_due(schedule, policies, state.evaluated_through, now)
     return Situation(
         schedule=schedule,
         policies=policies,
@@ -98,43 +98,7 @@ async def _situation(
         enabled=state.enabled,
         open_runs=await schedules.open_runs(connection, state.id),
         # Only a late tick asks who was alive: the ordinary one is spared the question.
-        beats=await schedules.beats(connection, first) if backlog else (),
-    )
-
-
-def _verdict(decision: Decision, schedule: Schedule, policies: Policies, now: datetime) -> Verdict:
-    ticks: list[TickWrite] = []
-    gaps: list[GapWrite] = []
-    made = {o.tick: uuid4() for o in decision.outcomes if o.outcome is TickOutcome.RAN}
-    for alike in _runs_of_alike(decision.outcomes):
-        first, reason = alike[0], alike[0].reason
-        if len(alike) > MOST_ALIKE and reason is not None:
-            gaps.append(GapWrite(first.tick, alike[-1].tick, len(alike), first.outcome, reason))
-        else:
-            ticks += [_tick(decided, made) for decided in alike]
-    upcoming = schedule.next(decision.frontier)
-    return Verdict(
-        ticks=ticks,
-        gaps=gaps,
-        policies=policies,
-        frontier=decision.frontier,
-        next_tick_at=upcoming,
-        due_at=schedule.starts_at(upcoming),
-        now=now,
-    )
-
-
-def _runs_of_alike(outcomes: Sequence[Decided]) -> Iterator[list[Decided]]:
-    for _, alike in groupby(outcomes, key=lambda o: (o.outcome, o.reason, o.blocking_run)):
-        yield list(alike)
-
-
-def _tick(decided: Decided, made: Mapping[datetime, UUID]) -> TickWrite:
-    blocking = decided.blocking_run
-    if decided.blocking_tick is not None:
-        blocking = made[decided.blocking_tick]
-    return TickWrite(
-        decided.tick, decided.outcome, decided.reason, made.get(decided.tick), blocking
+        beats=await schedules.beats(connection, late) if late else (),
     )
 
 
@@ -165,25 +129,73 @@ async def register(pool: Pool, declared: Sequence[Declared], now: datetime) -> l
 
 async def edit(pool: Pool, wanted: Declared, now: datetime) -> list[Queued]:
     """Create the schedule or bring it to `wanted`; returns runs that were due before the edit."""
-    queued: list[Queued] = []
     async with pool.acquire() as connection, connection.transaction():
+        return await edit_in(connection, wanted, now)
+
+
+async def edit_in(connection: Connection, wanted: Declared, now: datetime) -> list[Queued]:
+    """As `edit`, within the caller's transaction; a retired schedule lives again."""
+    queued: list[Queued] = []
+    state = await schedules.lock(connection, wanted.key)
+    if state is None:
+        await registry.create(connection, _wording(wanted, now))
+        # Another worker may have been quicker, with another wording.
         state = await schedules.lock(connection, wanted.key)
-        if state is None:
-            await registry.create(connection, _wording(wanted, now))
-            # Another worker may have been quicker, with another wording.
-            state = await schedules.lock(connection, wanted.key)
-        if state is None:
-            return queued
-        while not await _decide(connection, state, now, queued):
-            state = await schedules.lock(connection, wanted.key) or state
-        state = await schedules.lock(connection, wanted.key) or state
-        if (state.spec, state.policies, state.enabled) != (
-            wanted.schedule.to_spec(),
-            wanted.policies.to_spec(),
-            wanted.enabled,
-        ):
-            await _replace(connection, state, wanted, max(now, state.evaluated_through))
+    if state is None:
+        return queued
+    state = await _decide_all(connection, state, now, queued)
+    since = max(now, state.evaluated_through)
+    if state.retired_at is not None:
+        await _revive(connection, state, wanted, since)
+    elif (state.spec, state.policies, state.enabled) != (
+        wanted.schedule.to_spec(),
+        wanted.policies.to_spec(),
+        wanted.enabled,
+    ):
+        await _replace(connection, state, wanted, since)
     return queued
+
+
+async def _decide_all(
+    connection: Connection, state: ScheduleState, now: datetime, queued: list[Queued]
+) -> ScheduleState:
+    while not await _decide(connection, state, now, queued):
+        state = await schedules.lock(connection, state.key) or state
+    return await schedules.lock(connection, state.key) or state
+
+
+async def retire_in(connection: Connection, key: str, now: datetime) -> list[Queued]:
+    """End a schedule within the caller's transaction; what it has announced is superseded.
+
+    Returns runs that were due before. Raises UnknownJob if there is no such schedule, or no more.
+    """
+    queued: list[Queued] = []
+    state = await schedules.lock(connection, key)
+    if state is None or state.retired_at is not None:
+        raise UnknownJob(f"there is no schedule {key!r}")
+    state = await _decide_all(connection, state, now, queued)
+    old = Schedule.from_spec(state.spec, name=state.key)
+    answers_until = max(now, old.next(state.evaluated_through))
+    superseded = tuple(old.ticks(state.evaluated_through, answers_until))
+    await registry.retire(connection, state, superseded, answers_until, now)
+    _log.info("schedule.retired", schedule=key, version=state.version)
+    return queued
+
+
+async def _revive(
+    connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
+) -> None:
+    taken_up = await _named_again(connection, state, wanted, since)
+    await registry.reopen(connection, state, _wording(wanted, since))
+    await registry.take_up(connection, state.id, taken_up)
+    _log.info("schedule.revived", schedule=state.key, version=state.version + 1)
+
+
+async def _named_again(
+    connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
+) -> list[datetime]:
+    ahead = await registry.superseded_ahead(connection, state.id, since)
+    return [instant for instant in ahead if _names(wanted.schedule, instant)]
 
 
 async def _replace(
@@ -199,11 +211,7 @@ async def _replace(
     # The old wording had announced its next tick: it answers for it, unless the new one names it.
     still_named = announced <= since or _names(wanted.schedule, announced)
     answers_until = since if still_named else announced
-    taken_up = [
-        instant
-        for instant in await registry.superseded_ahead(connection, state.id, since)
-        if _names(wanted.schedule, instant)
-    ]
+    taken_up = await _named_again(connection, state, wanted, since)
     await registry.take_up(connection, state.id, taken_up)
     superseded = tuple(old.ticks(state.evaluated_through, answers_until))
     await registry.supersede(connection, state, wording, superseded, answers_until)
@@ -236,6 +244,7 @@ def _wording(wanted: Declared, since: datetime) -> registry.Wording:
         since=since,
         next_tick_at=upcoming,
         due_at=schedule.starts_at(upcoming),
+        org_id=wanted.org_id,
     )
 
 
@@ -244,7 +253,8 @@ async def pause(pool: Pool, key: str, now: datetime, *, by: str, note: str) -> l
 
     Returns runs that were due before. Raises UnknownJob if there is no such schedule.
     """
-    return await _turn(pool, key, now, registry.Pause(now, by, note))
+    async with pool.acquire() as connection, connection.transaction():
+        return await pause_in(connection, key, registry.Pause(now, by, note))
 
 
 async def resume(pool: Pool, key: str, now: datetime) -> list[Queued]:
@@ -252,18 +262,28 @@ async def resume(pool: Pool, key: str, now: datetime) -> list[Queued]:
 
     Returns no runs but those that were due. Raises UnknownJob if there is no such schedule.
     """
-    return await _turn(pool, key, now, None)
-
-
-async def _turn(pool: Pool, key: str, now: datetime, pause_: registry.Pause | None) -> list[Queued]:
-    queued: list[Queued] = []
     async with pool.acquire() as connection, connection.transaction():
-        complete = False
-        while not complete:
-            state = await schedules.lock(connection, key)
-            if state is None:
-                raise UnknownJob(f"there is no schedule {key!r}")
-            complete = await _decide(connection, state, now, queued)
-        await registry.set_pause(connection, key, pause_)
+        return await resume_in(connection, key, now)
+
+
+async def pause_in(connection: Connection, key: str, pause_: registry.Pause) -> list[Queued]:
+    """As `pause`, within the caller's transaction."""
+    return await _turn(connection, key, pause_.at, pause_)
+
+
+async def resume_in(connection: Connection, key: str, now: datetime) -> list[Queued]:
+    """As `resume`, within the caller's transaction."""
+    return await _turn(connection, key, now, None)
+
+
+async def _turn(
+    connection: Connection, key: str, now: datetime, pause_: registry.Pause | None
+) -> list[Queued]:
+    queued: list[Queued] = []
+    state = await schedules.lock(connection, key)
+    if state is None:
+        raise UnknownJob(f"there is no schedule {key!r}")
+    await _decide_all(connection, state, now, queued)
+    await registry.set_pause(connection, key, pause_)
     _log.info("schedule.paused" if pause_ else "schedule.resumed", schedule=key)
     return queued

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app import access, allowance, terminal
+from app import access, allowance, ledger, terminal
 from app.errors import UnknownOrg
-from app.store import beats, orgs
+from app.store import beats, chosen, orgs, runs
 from app.store.db import Pool
 from app.store.orgs import Org
 from app.words import Scope
@@ -64,11 +64,13 @@ def list_orgs(*, as_json: JSON = False) -> None:
 
 @org.command("disable")
 def disable_org(name: Name) -> None:
-    """Shut an organisation out: its tokens work no more. Its collections are recorded as disabled.
+    """Shut an organisation out: its tokens work no more, its open runs are cancelled.
+
+    What its collection's schedule names from now on is recorded as `skipped(disabled)`.
 
     Example: `python -m app org disable "Acme Odds"`
     """
-    _with_org(name, lambda pool, found, now: orgs.disable(pool, found.id, now))
+    _with_org(name, shut_out)
     sys.stdout.write(f"{name} is disabled\n")
 
 
@@ -78,7 +80,7 @@ def enable_org(name: Name) -> None:
 
     Example: `python -m app org enable "Acme Odds"`
     """
-    _with_org(name, lambda pool, found, _: orgs.disable(pool, found.id, None))
+    _with_org(name, let_in)
     sys.stdout.write(f"{name} is enabled\n")
 
 
@@ -179,6 +181,19 @@ def _with_org(
         return await step(pool, found, await beats.database_now(pool))
 
     return terminal.with_pool(run)
+
+
+async def shut_out(pool: Pool, found: Org, now: datetime) -> None:
+    await ledger.ring(pool, f"collection:{found.id}", now)  # what was due before was not disabled
+    async with pool.acquire() as connection, connection.transaction():
+        await orgs.disable(connection, found.id, now)
+        under_way = await chosen.open_runs(connection, found.id)
+        await runs.cancel_open(connection, under_way, now, by="the organisation is disabled")
+
+
+async def let_in(pool: Pool, found: Org, now: datetime) -> None:
+    await ledger.ring(pool, f"collection:{found.id}", now)  # what was due before was
+    await orgs.disable(pool, found.id, None)
 
 
 def _tell(facts: dict[str, Any], sentence: str, *, as_json: bool) -> None:

@@ -121,7 +121,9 @@ async def story(connection: Connection, key: str, at: datetime | None) -> list[s
 def _about(state: ScheduleState) -> list[str]:
     schedule = Schedule.from_spec(state.spec, name=state.key)
     said = [f"{state.key} is due {schedule.describe()} (version {state.version})."]
-    if not state.enabled:
+    if state.retired_at is not None:
+        said.append(f"It was retired at {_at(state.retired_at)}.")
+    elif not state.enabled:
         said.append("It is switched off.")
     if state.paused_at is not None:
         said.append(

@@ -178,10 +178,15 @@ async def enqueue(
 
 
 async def enqueue_many(
-    redis: ArqRedis, wanted: Iterable[Wanted], *, queue: str | None = None
+    redis: ArqRedis,
+    wanted: Iterable[Wanted],
+    *,
+    defer_until: datetime | None = None,
+    queue: str | None = None,
 ) -> list[bool]:
     """Queue jobs in bulk, 500 to a round trip; for each, in order, what `enqueue` would say."""
-    entries = [_entry(redis, one) for one in wanted]
+    due = None if defer_until is None else to_unix_ms(defer_until)
+    entries = [_entry(redis, one, due) for one in wanted]
     answers: list[bool] = []
     for start in range(0, len(entries), BATCH):
         answers += await _send(redis, queue, entries[start : start + BATCH])

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import TypeAlias
 
 from app.words import Market, Outcome
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,18 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """One record of no kind of its own. `key` tells it from the others of its source.
+
+    Text in it is text that Postgres takes: no NUL, no half of a surrogate pair.
+    """
+
+    source: str
+    key: str
+    data: Mapping[str, JSON]
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A record that could not be read, kept aside with its reason. `data` is it as it came."""
 
@@ -119,4 +134,4 @@ class Rejected:
     record_id: str | None = None
 
 
-Record = OddsEvent | Article | Story | Rejected
+Record = OddsEvent | Article | Story | Item | Rejected

@@ -22,6 +22,8 @@ _log = log.logger(__name__)
 _INSIST = (0.2, 0.5, 1.0, 2.0)
 MOST_ATTEMPTS = 20  # of a run whose worker is cut off from Postgres each time
 
+_EVEN = 5.0  # seconds; of two limits as close as this, the one that is told of itself holds
+
 DEFERRALS = 3  # of one run
 ELBOW_ROOM = timedelta(seconds=30)  # between a deferred start and the schedule's next tick
 UNSCHEDULED = timedelta(minutes=15)  # how long a run without a schedule may be put off at once
@@ -37,6 +39,7 @@ class Leases:
     held: dict[Lease, asyncio.Task[Any]] = field(default_factory=dict[Lease, asyncio.Task[Any]])
     gone: set[Lease] = field(default_factory=set[Lease])
     under_way: int = 0
+    in_line: int = 0  # of those, organisations' runs
 
     async def renew(self) -> None:
         """Prolong every lease; an attempt whose epoch is gone is cancelled here and now."""
@@ -83,6 +86,18 @@ class Outcome:
     deferral: Deferral | None = None
     handed_back: Waiting | None = None
     fenced: bool = False
+    limit: asyncio.Timeout | None = None
+    too_long: tuple[str, str] | None = None
+
+    def allow(self, seconds: float, error_type: str, message: str) -> None:
+        """Give the attempt but so long from now, and say that if it takes longer."""
+        if self.limit is None:
+            return
+        by = asyncio.get_running_loop().time() + seconds
+        earlier = self.limit.when()
+        if earlier is None or by <= earlier + _EVEN:
+            self.limit.reschedule(by if earlier is None else min(by, earlier))
+            self.too_long = (error_type, message)
 
 
 async def claim(leases: Leases, run_id: UUID, worker: str) -> Claimed | None:
@@ -114,8 +129,8 @@ async def attempt(leases: Leases, claimed: Claimed) -> AsyncGenerator[Outcome]:
     The body sets the outcome's status. An exception of the body is recorded and goes no further;
     being cancelled, or cut off from Postgres, hands the run back for another worker.
     """
-    outcome = Outcome()
     limit = asyncio.timeout(claimed.timeout)
+    outcome = Outcome(limit=limit)
     leases.hold(claimed)
     try:
         async with limit:
@@ -155,6 +170,8 @@ def _blame_time(outcome: Outcome, error: TimeoutError, limit: float | None) -> N
         _blame(outcome, RunStatus.FAILURE, error, str(error))
     else:
         _blame(outcome, RunStatus.TIMED_OUT, error, f"took longer than {limit:g} s")
+        if outcome.too_long is not None:
+            outcome.error_type, outcome.error_message = outcome.too_long
 
 
 async def _shielded(recording: Any) -> None:

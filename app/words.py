@@ -116,6 +116,7 @@ class FailureKind(StrEnum):
     UNSAFE = "unsafe"
     LOCAL_NETWORK = "local_network"
     INCOMPLETE = "incomplete"
+    OVER_LIMIT = "over_limit"
 
 
 class Market(StrEnum):
@@ -167,3 +168,6 @@ class Scope(StrEnum):
         """Whether a token of this scope may do what needs `wanted`."""
         order = list(Scope)
         return order.index(self) >= order.index(wanted)
+
+
+COLLECTION = "collection"  # the job of every organisation's schedule

@@ -9,7 +9,8 @@ from app.scheduling.schedule import Schedule
 from workers import catalogue, house
 from workers import prune as pruning
 from workers import watch as watching
-from workers.ring import ALARM_SLOTS, alarm_for, alarm_of, dispatch
+from workers.dispatch import dispatch
+from workers.ring import ALARM_SLOTS, alarm_for, alarm_of
 from workers.sweep import HEALTH, sweep, sweeps, tell_health
 from workers.tidy import tidy
 

@@ -85,10 +85,15 @@ async def prepare(house: House, sources: Sequence[AskNews]) -> Sequence[Source]:
 
 
 async def _prepared(house: House, source: AskNews) -> AskNews:
+    return await read_on(house, source, source.name)
+
+
+async def read_on(house: House, source: AskNews, reader: str) -> AskNews:
+    """The source, told up to when `reader` has read each of its entities, less the overlap."""
     config = house.config
     oldest = house.clock() - timedelta(hours=config.asknews_lookback_hours)
     overlap = timedelta(minutes=config.asknews_overlap_minutes)
-    read = await news.cursors(house.pool, source.name, source.entities)
+    read = await news.cursors(house.pool, reader, source.entities)
     since = {name: max(oldest, read.get(name, oldest) - overlap) for name in source.entities}
     return replace(source, since=since)
 

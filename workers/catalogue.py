@@ -1,15 +1,25 @@
 """Every job there is, by name."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
 from app.config import Config
 from app.errors import UnknownJob
 from app.fetch.auth import Login
 from app.ledger import Declared
 from app.messages import Limits
-from workers import news, odds, stories
+from app.store.db import Connection, Pool
+from workers import collection, news, odds, offers, stories
 from workers.job import Job
 
 JOBS: tuple[Job, ...] = (odds.JOB, news.JOB, stories.JOB)
-FUNCTIONS = (odds.scrape_all_platforms, news.poll_news, stories.poll_stories)
+FUNCTIONS = (
+    odds.scrape_all_platforms,
+    news.poll_news,
+    stories.poll_stories,
+    collection.collection,
+)
 
 
 def find(name: str) -> Job:
@@ -18,6 +28,13 @@ def find(name: str) -> Job:
         if job.name == name:
             return job
     raise UnknownJob(f"there is no job {name!r}; known: {', '.join(job.name for job in JOBS)}")
+
+
+async def check_sources(
+    connection: Pool | Connection, org_id: UUID, sources: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
+    """What is wrong with the sources of an organisation's preset: fields, and why."""
+    return offers.check(sources, await offers.offered(connection, org_id))
 
 
 def limits(config: Config) -> dict[str, Limits]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from app import log
-from app.errors import ApiError, Failure, Incomplete, Schema
+from app.errors import ApiError, Failure, Incomplete, Schema, Spent
 from app.fetch.client import Tally
 from app.fetch.retry import PATIENCE
 from app.messages import Partition, Raw, Request
@@ -20,14 +20,15 @@ from app.records import Record, Rejected
 from app.resources import House
 from app.sources.base import Source
 from app.store import pages as store
-from app.store import progress
+from app.store import progress, tenancy
 from app.store.boards import Listing
 from app.store.db import REFUSED, Connection
 from app.store.pages import Known
 from app.store.progress import Counts, SourceRow
 from app.store.runs import Claimed
 from app.words import FailureKind, RunStatus
-from workers.job import Job, Turned
+from workers.budget import Budget
+from workers.job import Part, Turned
 from workers.pages import Page, Pages
 from workers.together import together
 
@@ -37,12 +38,20 @@ Told = TypeVar("Told")
 _log = log.logger(__name__)
 
 
-def totals(job: Job, rows: Iterable[SourceRow]) -> dict[str, int]:
+def totals(parts: Iterable[Part], rows: Iterable[SourceRow]) -> dict[str, int]:
     """A run's totals over its sources, as `stats` name them."""
-    total = Counter(job.told(SourceRow("")))
-    for row in rows:
-        total.update(job.told(row))
+    jobs = {part.source.name: part.job for part in parts}
+    total = Counter[str]()
+    for job in jobs.values():
+        total.update(job.told(SourceRow("")))
+    for row in rows:  # one that the plan has no more ended in an earlier attempt
+        total.update(jobs.get(row.source, next(iter(jobs.values()))).told(row))
     return dict(total)
+
+
+def foremost(kinds: Sequence[str]) -> str:
+    """Of several kinds of failure the one that explains the others: at home, what is wrong."""
+    return next((kind for kind in _AT_HOME if kind in kinds), kinds[0])
 
 
 @dataclass(slots=True)
@@ -97,18 +106,26 @@ class Drive:
     """Takes one source through its partitions, side by side as far as its limits go."""
 
     def __init__(
-        self, house: House, job: Job, claimed: Claimed, source: Source, row: SourceRow
+        self,
+        house: House,
+        part: Part,
+        claimed: Claimed,
+        row: SourceRow,
+        budget: Budget | None = None,
     ) -> None:
         self._house = house
-        self._job = job
+        self._job = part.job
         self._claimed = claimed
-        self._source = source
+        self._source = source = part.source
         self._row = row
         self._begun = row
         self._errors: dict[str, Any] = {}
         self._cut_short: list[_Walk] = []
         self._tally = Tally()
-        self._asked = Pages(house, claimed, source.name, self._tally)
+        self._asked = Pages(house, claimed, source.name, self._tally, budget)
+        self._spent: Spent | None = None
+        if budget is not None:
+            budget.tallies.append(self._tally)
         self._started = time.monotonic()
         self._turn = asyncio.Lock()  # a source's pages are committed one after the other
         self.late: tuple[datetime, Failure] | None = None
@@ -169,8 +186,10 @@ class Drive:
 
     async def _partition(self, part: Partition, gate: asyncio.Semaphore) -> None:
         async with gate:
-            if self.late is not None:  # the site has asked for a longer pause than a slot is worth
-                self._errors[part.key] = _fault(self.late[1]) | {"attempts": 0}
+            # The site has asked for a longer pause than a slot is worth, or we may ask no more.
+            stopped = self._spent or (self.late and self.late[1])
+            if stopped:
+                self._errors[part.key] = _fault(stopped) | {"attempts": 0}
                 return
             try:
                 await self._walked(part)
@@ -196,6 +215,8 @@ class Drive:
     def _blame(self, what: str, failure: Failure) -> None:
         self._errors[what] = _fault(failure)
         _log.warning("partition.failed", partition=what, **_fault(failure))
+        if isinstance(failure, Spent):
+            self._spent = failure
         if failure.retry_in is not None and failure.retry_in > PATIENCE:
             until = self._house.clock() + timedelta(seconds=failure.retry_in)
             self.late = self.late or (until, failure)
@@ -240,8 +261,8 @@ class Drive:
 
     async def _commit(self, walk: _Walk, find: _Find, promised: int | Incomplete | None) -> None:
         async with self._turn:
-            pool = self._house.pool
-            async with pool.acquire() as connection, connection.transaction():
+            whose = self._claimed.org_id
+            async with tenancy.transaction(self._house.pool, whose) as connection:
                 stored = await self._store(connection, walk.part, find)
                 counts = replace(stored, records=len(find.content.keys - walk.seen))
                 redone = _redone(counts, self._row.redo)
@@ -273,6 +294,8 @@ class Drive:
     async def _store(self, connection: Connection, part: Partition, find: _Find) -> Counts:
         page, content = find.page, find.content
         if page.known is not None:
+            if self._job.unmoved is not None:
+                await self._job.unmoved(connection, content.keys, page.raw.fetched_at)
             same = content.prices or len(content.keys)
             seen = Counts(pages=1, pages_unchanged=1, prices=content.prices, unchanged=same)
             return replace(seen, rejected=content.rejected)
@@ -307,7 +330,7 @@ class Drive:
         return {name: count - before[name] for name, count in self._job.told(row).items()}
 
     def _row_after(self, page: Counts, walk: _Walk, promised: int | Incomplete | None) -> SourceRow:
-        row = replace(self._spent(), counts=self._row.counts.plus(page))
+        row = replace(self._used(), counts=self._row.counts.plus(page))
         if promised is MORE or walk.shortfall(promised) is not None:
             return row
         return replace(
@@ -316,7 +339,7 @@ class Drive:
             done_counts=row.done_counts.plus(walk.counts),
         )
 
-    def _spent(self) -> SourceRow:
+    def _used(self) -> SourceRow:
         begun, tally = self._begun, self._tally
         return replace(
             self._row,
@@ -330,7 +353,7 @@ class Drive:
         )
 
     async def _end(self, failed: Failure | None) -> None:
-        row = self._spent()
+        row = self._used()
         if failed is None and self._job.never_empty and not row.counts.records and not row.errors:
             failed = Incomplete("the site listed nothing at all")
         status = RunStatus.SUCCESS
@@ -340,7 +363,7 @@ class Drive:
             status = RunStatus.PARTIAL_FAILURE
         kind, message = _why(row, failed)
         self._row = replace(row, status=status, error_kind=kind, error_message=message)
-        async with self._house.pool.acquire() as connection, connection.transaction():
+        async with tenancy.transaction(self._house.pool, self._claimed.org_id) as connection:
             await self._sum_up(connection, self._row)
             await progress.write(connection, self._claimed, self._row, {})
         _log.info(
@@ -368,6 +391,7 @@ class Drive:
             await presence.catalogued(connection, self._source.name, row.done, now, run_id)
 
 
+_AT_HOME = (FailureKind.OVER_LIMIT.value, FailureKind.LOCAL_NETWORK.value)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 NAMELESS = re.compile(r"#\d+:\d+")  # what a refused record is called that has no name
 AGAIN = (1.0, 3.0)  # seconds before a partition is asked for again, if its source says that helps
@@ -437,8 +461,6 @@ def _why(row: SourceRow, failed: Failure | None) -> tuple[str | None, str | None
         return failed.kind.value, str(failed)[:500]
     if not row.errors:
         return None, None
-    # What is wrong at home explains the rest.
-    ours = (p for p, e in row.errors.items() if e["kind"] == FailureKind.LOCAL_NETWORK)
-    part = next(ours, next(iter(row.errors)))
-    first = row.errors[part]
+    kind = foremost([error["kind"] for error in row.errors.values()])
+    part, first = next((p, e) for p, e in row.errors.items() if e["kind"] == kind)
     return first["kind"], f"{len(row.errors)} of {row.partitions} failed; {part}: {first['error']}"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
-from app import ledger, log, run_log
+from app import backlog, ledger, log, run_log
 from app.alerts.pings import Pings
 from app.alerts.watcher import Watcher
 from app.config import Config
@@ -20,7 +20,10 @@ from app.resources import House, Urls, opened
 from app.runs import Leases
 from app.store import tenancy
 from app.store.db import AWAY
+from app.words import COLLECTION
 from workers import catalogue, ring
+from workers.dispatch import Turn
+from workers.spine import slots
 from workers.sweep import sweep, tell_health
 from workers.tidy import tidy
 
@@ -53,9 +56,12 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
             house=house,
             clients=house.clients,
             leases=leases,
-            heartbeat=lambda: _beat(house, leases),
+            heartbeat=lambda: _beat(ctx, house, leases),
             lease_seconds=config.lease_seconds,
-            known_jobs=[one.job for one in declared],
+            known_jobs=[*(one.job for one in declared), COLLECTION],
+            turn=Turn(),
+            # The built-in jobs never wait for an organisation's.
+            slots=ctx.get("slots", max(1, config.max_jobs - len(declared))),
             watcher=watcher,
             pings=pings,
         )
@@ -86,7 +92,7 @@ async def _look_around(
         _log.warning("row_security.bypassed", mend="use a role without SUPERUSER and BYPASSRLS")
     queued = await ledger.register(house.pool, declared, house.clock())
     await ring.tell(house, queued)  # what it does not hear now, a sweep tells it
-    await _beat(house, leases)
+    await _beat(ctx, house, leases)
     await sweep(ctx)
     await tell_health(ctx)
     await tidy(ctx)
@@ -98,6 +104,7 @@ async def shutdown(ctx: dict[str, Any]) -> None:
     if isinstance(house, House):
         try:
             await keys.forget_worker(house.redis, house.worker)
+            await backlog.withdraw(house.redis, house.worker, slots(ctx))
         except RedisError:
             _log.info("worker.not_forgotten", worker=house.worker)  # its key expires
         _log.info("worker.stopped", worker=house.worker)
@@ -110,7 +117,7 @@ def queue(config: Config, where: Urls) -> ArqRedis:
     return redis_pool(where.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
 
 
-async def _beat(house: House, leases: Leases) -> None:
+async def _beat(ctx: dict[str, Any], house: House, leases: Leases) -> None:
     try:
         await leases.renew()
         await house.heart.beat()
@@ -122,5 +129,6 @@ async def _beat(house: House, leases: Leases) -> None:
     # A Redis that hangs must not keep us from renewing our leases in time.
     async with asyncio.timeout(leases.seconds / 3):
         await house.limiter.beat(leases.seconds)
+        await backlog.offer(house.redis, house.worker, slots(ctx), leases.seconds)
         ttl = house.config.lease_seconds * ALIVE
         await keys.write_worker(house.redis, house.worker, ttl, facts)

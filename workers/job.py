@@ -1,6 +1,6 @@
 """What a job is: declared once, in the file that does it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from app.sources.base import Source
 from app.store.boards import Listing
 from app.store.db import Connection
 from app.store.progress import NAMES, SourceRow
+from workers.budget import Budget
 
 
 class Params(BaseModel):
@@ -80,6 +81,7 @@ class Presence(Protocol):
 Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[Written]]
 Prepare = Callable[[House, Sequence[Any]], Awaitable[Sequence[Source]]]
 Turn = Callable[[Connection, Turned], Awaitable[None]]
+Unmoved = Callable[[Connection, Collection[str], datetime], Awaitable[None]]
 
 
 def _always_on(config: Config) -> str | None:
@@ -106,6 +108,7 @@ class Job:
     `prepare`: gives the sources what earlier runs left for them.
     `turned`: what is done in the transaction of a partition's last page.
     `presence`: how it is kept what the listings had and lacked, if it is.
+    `unmoved`: what is done about the records (their keys) of a page that is unchanged.
     """
 
     name: str
@@ -124,6 +127,7 @@ class Job:
     prepare: Prepare | None = None
     turned: Turn | None = None
     presence: Presence | None = None
+    unmoved: Unmoved | None = None
 
     def declared(self, config: Config) -> Declared:
         """The job's schedule, as the settings have it."""
@@ -163,3 +167,19 @@ class Job:
             )
             known = ", ".join(self.params.model_fields) or "none"
             raise BadParameters(f"{self.name}: {faults} (known: {known})") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One source of a run, and the job by whose rules it is read and kept."""
+
+    job: Job
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does. `budget`: what it may use up, if that is limited."""
+
+    parts: Sequence[Part]
+    budget: Budget | None = None

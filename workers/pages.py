@@ -16,6 +16,7 @@ from app.store import pages
 from app.store.db import Connection, Pool
 from app.store.pages import Known
 from app.store.runs import Claimed
+from workers.budget import Budget
 
 FULL = timedelta(hours=24)  # a page is read in full at least this often, whatever the site says
 
@@ -54,16 +55,23 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """The pages of one source of one run."""
+    """The pages of one source of one run.
+
+    What is known of a page is known to one owner: an organisation's run is told nothing by what
+    the house, or another organisation, has stored of it.
+    """
 
     house: House
     claimed: Claimed
     source: str
     tally: Tally
+    budget: Budget | None = None
 
     async def ask(self, request: Request, part: Partition | None, number: int) -> Page:
         """Ask for a page, unless it is unchanged: then its body is recalled. Raises Failure."""
-        fingerprint = pages.fingerprint(self.source, request)
+        org_id = self.claimed.org_id
+        whose = self.source if org_id is None else f"{org_id}/{self.source}"
+        fingerprint = pages.fingerprint(whose, request)
         now = self.house.clock()
         known = await self._believed(fingerprint, now)
         raw = await self._unless_unchanged(request, known, part, number)
@@ -122,6 +130,8 @@ class Pages:
         return await self._asked(request, part, number)
 
     async def _asked(self, request: Request, part: Partition | None, number: int) -> Raw:
+        if self.budget is not None:
+            self.budget.take()
         window = self.house.windows[self.source]
         if request.robots:
             unsigned = window.window if isinstance(window, SignedWindow) else window

@@ -7,16 +7,18 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from app import ledger, log
+from app import backlog, ledger, log
+from app.backlog import Waiter
 from app.health import publish
 from app.ledger import Declared, Queued
 from app.queue import enqueue_many
 from app.resources import House, ctx_house
 from app.scheduling.cronjob import RING_TIMEOUT, ScheduleCron, alarm
 from app.scheduling.schedule import Schedule
-from app.store import schedules
+from app.store import batches
 from app.store.db import AWAY
 from app.store.runs import Waiting
+from app.words import COLLECTION
 
 Step = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -67,29 +69,36 @@ def alarm_of(
     return alarm(name, rung, schedule, timeout=timeout)
 
 
-async def dispatch(ctx: dict[str, Any]) -> None:
-    """Every second: decide schedules whose alarm did not ring, or which have none."""
-    house = ctx_house(ctx)
-    for key in await schedules.due(
-        house.pool, house.clock(), jobs=known_jobs(ctx), head_start=HEAD_START
-    ):
-        try:
-            await tell(house, await ledger.ring(house.pool, key, house.clock()))
-        except (RedisError, *AWAY):
-            raise
-        except Exception:  # noqa: BLE001 - logged with its traceback
-            # One schedule that cannot be read must not keep the others from being decided.
-            _log.exception("schedule.undecidable", schedule=key)
-
-
 def known_jobs(ctx: dict[str, Any]) -> Sequence[str] | None:
     """The jobs this worker can do: in a deploy there may be others'. None is any."""
     known: Sequence[str] | None = ctx.get("known_jobs")
     return known
 
 
-async def tell(house: House, queued: Iterable[Queued | Waiting]) -> None:
-    """Tell Redis of queued runs, in bulk. What it does not hear, a sweep tells it again."""
-    wanted = [(run.job, [str(run.run_id)], f"run:{run.run_id}:{run.attempt}") for run in queued]
+async def tell(
+    house: House, queued: Iterable[Queued | Waiting], until: datetime | None = None
+) -> None:
+    """Tell Redis of queued runs, in bulk. What it does not hear, a sweep tells it again.
+
+    Those of organisations wait in line, so that nothing else waits behind them. None of them is to
+    start before `until`, if that is given.
+    """
+    told = list(queued)
+    wanted = [(run.job, [str(run.run_id)], _job_id(run)) for run in told if run.job != COLLECTION]
     if wanted:
-        await enqueue_many(house.redis, wanted)
+        await enqueue_many(house.redis, wanted, defer_until=until)
+    await _line_up(house, [run for run in told if run.job == COLLECTION], until)
+
+
+async def _line_up(house: House, runs: Sequence[Queued | Waiting], until: datetime | None) -> None:
+    if runs:
+        took = await batches.took(house.pool, [run.run_id for run in runs])
+        waiters = [
+            Waiter(run.job, [str(run.run_id)], _job_id(run), took.get(run.run_id, 0.0), until)
+            for run in runs
+        ]
+        await backlog.put(house.redis, waiters)
+
+
+def _job_id(run: Queued | Waiting) -> str:
+    return f"run:{run.run_id}:{run.attempt}"

@@ -1,6 +1,6 @@
 """What happens to a run, in order: claim, fetch and parse and store page by page, record."""
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -9,22 +9,23 @@ import structlog
 from arq import Retry
 from redis.exceptions import RedisError
 
-from app import log, runs
+from app import backlog, log, runs
 from app.alerts.pings import Pings
 from app.health import publish
-from app.queue import enqueue
 from app.resources import House, ctx_house
 from app.store import progress
 from app.store import runs as store
 from app.store.db import AWAY
 from app.store.progress import SourceRow
 from app.store.runs import Claimed, Wanted
-from app.words import FailureKind
-from workers.drive import Drive, totals
-from workers.job import Job
+from app.words import COLLECTION
+from workers import ring
+from workers.drive import Drive, foremost, totals
+from workers.job import Job, Part, Plan
 from workers.together import together
 
 Body = Callable[[Claimed, runs.Outcome], Awaitable[None]]
+Planner = Callable[[House, Claimed, runs.Outcome], Awaitable[Plan]]
 
 CROWDED = 0.25  # seconds after which a full worker looks again
 
@@ -35,22 +36,56 @@ async def perform(
     ctx: dict[str, Any], job: Job, run_id: str | None, params: dict[str, Any]
 ) -> None:
     """Do one run, if it is still to be done. Never raises for what a site or a parser did."""
+
+    async def plan(house: House, claimed: Claimed, _: runs.Outcome) -> Plan:
+        sources = await job.prepared(house, job.understood(claimed.params))
+        return Plan([Part(job, source) for source in sources])
+
+    await perform_planned(ctx, job.name, plan, run_id, params)
+
+
+async def perform_planned(
+    ctx: dict[str, Any], name: str, plan: Planner, run_id: str | None, params: dict[str, Any]
+) -> None:
+    """The same for a job of that name whose runs are each planned by themselves, once claimed."""
     house = ctx_house(ctx)
     with _put_off():
-        wanted = UUID(run_id) if run_id else await _asked_for(house, job, ctx, params)
-    await carry_out(ctx, wanted, lambda claimed, outcome: _scrape(house, job, claimed, outcome))
+        wanted = UUID(run_id) if run_id else await _asked_for(house, name, ctx, params)
+
+    async def body(claimed: Claimed, outcome: runs.Outcome) -> None:
+        await _scrape(house, await plan(house, claimed, outcome), claimed, outcome)
+
+    await carry_out(ctx, wanted, body, in_line=name == COLLECTION)
 
 
-async def carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
-    """Claim the run, let the body do it under its lease, record the outcome, tell health."""
+async def carry_out(
+    ctx: dict[str, Any], run_id: UUID, body: Body, *, in_line: bool = False
+) -> None:
+    """Claim the run, let the body do it under its lease, record the outcome, tell health.
+
+    `in_line`: it is an organisation's, and came from the line: it leaves slots to the built-in
+    jobs, and when it has ended the next in line is let in.
+    """
     leases: runs.Leases = ctx["leases"]
-    if leases.under_way >= ctx_house(ctx).config.max_jobs:
+    full = leases.under_way >= ctx_house(ctx).config.max_jobs
+    if full or (in_line and leases.in_line >= slots(ctx)):
         raise Retry(defer=CROWDED)  # the slots beyond are the alarms'
     leases.under_way += 1
+    leases.in_line += in_line
     try:
         await _carry_out(ctx, run_id, body)
     finally:
         leases.under_way -= 1
+        leases.in_line -= in_line
+    if in_line:
+        with suppress(RedisError):  # dispatch lets it in then
+            await backlog.admit(ctx_house(ctx).redis, ended=ctx["job_id"])
+
+
+def slots(ctx: dict[str, Any]) -> int:
+    """How many organisations' runs this worker does at once."""
+    own: int | None = ctx.get("slots")
+    return ctx_house(ctx).config.max_jobs if own is None else own
 
 
 async def _carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
@@ -85,43 +120,41 @@ def _put_off() -> Generator[None]:
         raise Retry(defer=1) from error
 
 
-async def _asked_for(house: House, job: Job, ctx: dict[str, Any], params: dict[str, Any]) -> UUID:
+async def _asked_for(house: House, job: str, ctx: dict[str, Any], params: dict[str, Any]) -> UUID:
     # The same arq job delivered twice is the same run; the same id queued again another day is not.
     queued_at = ctx.get("enqueue_time")
     run_id = uuid5(NAMESPACE_OID, f"{ctx['job_id']} {queued_at}" if queued_at else ctx["job_id"])
     config = house.config
-    wanted = Wanted(
-        run_id, job.name, params, "queue", config.max_attempts, config.job_timeout_seconds
-    )
+    wanted = Wanted(run_id, job, params, "queue", config.max_attempts, config.job_timeout_seconds)
     await store.request(house.pool, wanted, house.clock())
     return run_id
 
 
-async def _scrape(house: House, job: Job, claimed: Claimed, outcome: runs.Outcome) -> None:
-    sources = await job.prepared(house, job.understood(claimed.params))
+async def _scrape(house: House, plan: Plan, claimed: Claimed, outcome: runs.Outcome) -> None:
     # A run that was deferred has ended with some of its sources: those are not asked again.
     ended = await progress.ended(house.pool, claimed) if claimed.deferrals else {}
-    drives = [
-        Drive(house, job, claimed, source, await progress.begin(house.pool, claimed, source.name))
-        for source in sources
-        if source.name not in ended
+    todo = [
+        (part, await progress.begin(house.pool, claimed, part.source.name))
+        for part in plan.parts
+        if part.source.name not in ended
     ]
-    begun = [*ended.values(), *(drive.row for drive in drives)]
-    await progress.restart(house.pool, claimed, totals(job, begun))
+    begun = [*ended.values(), *(row for _, row in todo)]
+    if plan.budget is not None:
+        plan.budget.taken(begun)
+    await progress.restart(house.pool, claimed, totals(plan.parts, begun))
+    drives = [Drive(house, part, claimed, row, plan.budget) for part, row in todo]
     ended |= {row.source: row for row in await together(drive.run() for drive in drives)}
-    _sum_up(outcome, job, list(ended.values()))
+    _sum_up(outcome, plan.parts, list(ended.values()))
     late = {d.row.source: (d.late[0], str(d.late[1])[:500]) for d in drives if d.late is not None}
     outcome.deferral = runs.deferral(claimed, house.clock(), late)
 
 
-def _sum_up(outcome: runs.Outcome, job: Job, rows: list[SourceRow]) -> None:
+def _sum_up(outcome: runs.Outcome, parts: Sequence[Part], rows: list[SourceRow]) -> None:
     outcome.status = runs.verdict([row.status for row in rows])
-    outcome.stats = totals(job, rows)
+    outcome.stats = totals(parts, rows)
     faulty = [row for row in rows if row.error_kind]
     if faulty:
-        kinds = [row.error_kind for row in faulty]
-        ours = FailureKind.LOCAL_NETWORK.value
-        outcome.error_type = ours if ours in kinds else kinds[0]
+        outcome.error_type = foremost([row.error_kind for row in faulty if row.error_kind])
         outcome.error_message = "; ".join(f"{row.source}: {row.error_message}" for row in faulty)
 
 
@@ -129,10 +162,8 @@ async def _afterwards(house: House, claimed: Claimed, outcome: runs.Outcome) -> 
     again = outcome.handed_back
     with suppress(RedisError, *AWAY):  # a sweep makes good for either
         if again is not None:
-            job_id = f"run:{again.run_id}:{again.attempt}"
             until = outcome.deferral.until if outcome.deferral else None
-            await enqueue(
-                house.redis, again.job, str(again.run_id), job_id=job_id, defer_until=until
-            )
-        elif claimed.schedule_key is not None:
+            await ring.tell(house, [again], until)
+        elif claimed.schedule_key is not None and claimed.org_id is None:
+            # An organisation's collection has no health of its own: there may be 100,000 of them.
             await publish.job(house.pool, house.redis, claimed.schedule_key)

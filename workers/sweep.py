@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
-from arq.constants import job_key_prefix
-
-from app import log
+from app import backlog, log
 from app.health import publish
 from app.resources import House, ctx_house
 from app.scheduling.schedule import EPOCH, Schedule
 from app.store import runs
-from app.store.runs import Waiting
+from app.store.runs import Page, Waiting
 from workers import ring
+from workers.dispatch import decide, turn_of
 
 # A run this young may still be on its way from its transaction to Redis.
 SETTLED = timedelta(seconds=3)
+
+START = Page(EPOCH, UUID(int=0), limit=2_000)
+PAGES = 10  # of organisations' runs to a sweep
+MOST_TOLD = 20  # runs queued again at once which are named in the log; of more, how many
+DECIDING = 1.0  # seconds for organisations' schedules: a start-up must not wait for them all
 
 # Between the whole tens, at which most ticks are due.
 HEALTH = Schedule.every(10, anchor=EPOCH + timedelta(seconds=5.5))
@@ -37,7 +42,9 @@ async def sweep(ctx: dict[str, Any]) -> None:
     house = ctx_house(ctx)
     await take_up(house)
     await tell_again(house, ring.known_jobs(ctx))
-    await ring.dispatch(ctx)
+    turn = turn_of(ctx)
+    turn.page = await tell_line(house, ring.known_jobs(ctx), turn.page or START)
+    await decide(ctx, DECIDING)
 
 
 async def tell_health(ctx: dict[str, Any]) -> None:
@@ -61,21 +68,35 @@ async def tell_again(house: House, jobs: Sequence[str] | None = None) -> None:
     waiting = await runs.waiting(house.pool, house.clock() - SETTLED, jobs)
     if not waiting:
         return
-    unknown = await _unknown(house, waiting)
+    await _tell_unknown(house, waiting)
+
+
+async def tell_line(
+    house: House, jobs: Sequence[str] | None = None, page: Page = START, *, pages: int = PAGES
+) -> Page:
+    """The same for organisations' runs: from `page` on, so many; returns where it stopped.
+
+    As many may wait as there are organisations: each sweep goes on where the last one stopped.
+    """
+    before = house.clock() - SETTLED
+    for _ in range(pages):
+        waiting, following = await runs.waiting_in_line(house.pool, before, jobs, page)
+        await _tell_unknown(house, waiting)
+        if following is None:
+            return START
+        page = following
+    return page
+
+
+async def _tell_unknown(house: House, waiting: Sequence[Waiting]) -> None:
+    if not waiting:
+        return
+    ids = [f"run:{run.run_id}:{run.attempt}" for run in waiting]
+    known = await backlog.known(house.redis, ids)
+    unknown = [run for run, knows in zip(waiting, known, strict=True) if not knows]
     again = await runs.requeue(house.pool, unknown, house.clock()) if unknown else []
-    for run in again:
+    for run in again[:MOST_TOLD]:
         _log.warning("run.requeued", execution_id=str(run.run_id), attempt=run.attempt)
+    if len(again) > MOST_TOLD:
+        _log.warning("runs.requeued", count=len(again))
     await ring.tell(house, again)
-
-
-async def _unknown(house: House, waiting: list[Waiting]) -> list[Waiting]:
-    async with house.redis.pipeline(transaction=False) as pipe:
-        for run in waiting:
-            job_id = f"run:{run.run_id}:{run.attempt}"
-            pipe.exists(job_key_prefix + job_id)
-            pipe.zscore(house.redis.default_queue_name, job_id)
-        answers = await pipe.execute()
-    # A job without its queue entry never starts, and an entry without its job is none.
-    pairs = zip(answers[::2], answers[1::2], strict=True)
-    known = [bool(exists) and score is not None for exists, score in pairs]
-    return [run for run, knows in zip(waiting, known, strict=True) if not knows]

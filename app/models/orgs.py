@@ -95,7 +95,13 @@ class ItemRow(SQLModel, table=True):
 
     __tablename__: ClassVar[Any] = "items"
     __table_args__ = (
-        Index("items_key", text(f"coalesce(org_id, {NOBODY})"), "source", "key", unique=True),
+        # Plain columns: behind row-level security no expression on them is looked up in an index.
+        Index(
+            "items_key",
+            *("org_id", "source", "key"),
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+        ),
         Index("items_changed", "org_id", text("changed_at DESC"), text("id DESC")),
     )
 

@@ -14,6 +14,7 @@ from cronsim import CronSim, CronSimError
 from cronsim.explain import Expression
 
 from app.errors import BadSchedule
+from app.scheduling.known import Known
 
 _ZERO = timedelta(0)
 _INSTANT = timedelta(microseconds=1)
@@ -23,6 +24,9 @@ _SECOND = timedelta(seconds=1)
 
 
 _WEEK = timedelta(weeks=1)
+
+
+_MONTH = timedelta(days=32)
 
 
 # The rarest expression that still fires, 29 February on a given weekday, skips 40 years at 2100.
@@ -89,16 +93,22 @@ class Cron:
     timezone: str = "UTC"
 
     def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        follow = self._real_time if self._follows_real_time() else self._fixed_time
-        return follow(after, until)
+        first = _known(self).after(after)
+        return self._walk(after, until) if first is None else self._from(first, until)
 
     def count(self, after: datetime, until: datetime) -> int:
         return sum(1 for _ in self.ticks(after, until))
 
     def next(self, after: datetime) -> datetime:
-        tick = next(self.ticks(after, after + _HORIZON), None)
+        known = _known(self)
+        tick = known.after(after)
         if tick is None:
-            raise BadSchedule(f"{self._name()}: never fires after {after.isoformat()}")
+            walk = self._walk(after, after + _HORIZON)
+            tick = next(walk, None)
+            if tick is None:
+                raise BadSchedule(f"{self._name()}: never fires after {after.isoformat()}")
+            # Whoever asks for one mostly asks for the next two: on a walk they cost little more.
+            known.learn(after, (tick, *islice(walk, 2 if tick - after < _MONTH else 0)))
         return tick
 
     def previous(self, before: datetime) -> datetime | None:
@@ -133,6 +143,18 @@ class Cron:
         """Refuse what can never fire. Raises BadSchedule."""
         if next(self.ticks(_REFERENCE, _REFERENCE + _HORIZON), None) is None:
             raise BadSchedule(f"{self._name()}: never fires in {self.timezone}")
+
+    def _from(self, first: datetime, until: datetime) -> Iterator[datetime]:
+        if first > until:
+            return
+        yield first
+        following = _known(self).after(first)
+        if following is None or following <= until:
+            yield from self._walk(first, until)
+
+    def _walk(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        follow = self._real_time if self._follows_real_time() else self._fixed_time
+        return follow(after, until)
 
     def _name(self) -> str:
         return f"Invalid cron expression {shown(self.expression)}"
@@ -178,6 +200,20 @@ class Cron:
             later = self.next(middle)
             tick, high = (later, high) if later <= high else (following, middle)
         return tick
+
+
+@lru_cache(maxsize=4096)
+def _known(_: Cron) -> Known:
+    return Known()
+
+
+@lru_cache(maxsize=4096)
+def checked(expression: str, timezone: str) -> Cron:
+    """The rule, once it was found to be one. Raises BadSchedule, as the checks it is made of."""
+    check_zone(timezone)
+    rule = Cron(checked_expression(expression), timezone)
+    rule.check()
+    return rule
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Self
 
 from app.errors import BadSchedule
-from app.scheduling.cron import Cron, check_zone, checked_expression, shown
+from app.scheduling.cron import Cron, checked, shown
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHORTEST = timedelta(seconds=0.1)
@@ -89,10 +89,7 @@ class Schedule:
 
         Raises BadSchedule for what cannot be read, has no such zone, or never fires.
         """
-        check_zone(timezone)
-        rule = Cron(checked_expression(expression), timezone)
-        rule.check()
-        return cls(rule, name, _checked_jitter(jitter))
+        return cls(checked(expression, timezone), name, _checked_jitter(jitter))
 
     def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """Name the instants with after < tick <= until, in order."""

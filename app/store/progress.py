@@ -165,6 +165,9 @@ def _ended(row: dict[str, Any]) -> SourceRow:
         status=RunStatus(row["status"]),
         partitions=row["partitions"],
         counts=Counts(**{name: row.get(name, extra.get(name, 0)) for name in NAMES}),
+        requests=row["requests"],
+        retries=row["retries"],
+        bytes=row["bytes"],
         error_kind=row["error_kind"],
         error_message=row["error_message"],
     )

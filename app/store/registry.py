@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from app.store.db import Connection
 from app.store.schedules import ScheduleState
@@ -21,6 +22,7 @@ class Wording:
     since: datetime
     next_tick_at: datetime
     due_at: datetime
+    org_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,16 @@ class Pause:
 
 
 CREATE = """
-WITH made AS (
-  INSERT INTO schedules (key, job, spec, policies, params, version, effective_from, enabled,
-                         evaluated_through, next_tick_at, due_at)
-  VALUES ($1, $2, $3, $4, '{}', 1, $6, $5, $6, $7, $8)
-  ON CONFLICT (key) DO NOTHING RETURNING id
-)
+INSERT INTO schedules (key, job, spec, policies, params, version, effective_from, enabled,
+                       evaluated_through, next_tick_at, due_at, org_id)
+VALUES ($1, $2, $3, $4, '{}', 1, $6, $5, $6, $7, $8, $9)
+ON CONFLICT (key) DO NOTHING RETURNING id
+"""
+
+# Not in one statement with the schedule: row-level security looks for it there already.
+FIRST_VERSION = """
 INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
-SELECT id, 1, $3, $4, $6 FROM made
+VALUES ($1, 1, $2, $3, $4)
 """
 
 CLOSE = """
@@ -57,7 +61,13 @@ WITH opened AS (
   VALUES ($1, $2, $3, $4, $6)
 )
 UPDATE schedules SET version = $2, spec = $3, policies = $4, enabled = $5, effective_from = $6,
-                     evaluated_through = $6, next_tick_at = $7, due_at = $8
+                     evaluated_through = $6, next_tick_at = $7, due_at = $8, retired_at = NULL
+WHERE id = $1
+"""
+
+RETIRE = """
+UPDATE schedules SET retired_at = $2, next_tick_at = NULL, due_at = NULL, enabled = false,
+                     paused_at = NULL, paused_by = NULL, paused_note = NULL
 WHERE id = $1
 """
 
@@ -82,8 +92,8 @@ PAUSE = "UPDATE schedules SET paused_at = $2, paused_by = $3, paused_note = $4 W
 
 
 async def create(connection: Connection, wording: Wording) -> None:
-    """Write a new schedule down; does nothing if another worker was quicker."""
-    await connection.execute(
+    """Write a new schedule down; does nothing if another worker was quicker. In a transaction."""
+    made = await connection.fetchval(
         CREATE,
         wording.key,
         wording.job,
@@ -93,7 +103,10 @@ async def create(connection: Connection, wording: Wording) -> None:
         wording.since,
         wording.next_tick_at,
         wording.due_at,
+        wording.org_id,
     )
+    if made is not None:
+        await connection.execute(FIRST_VERSION, made, wording.spec, wording.policies, wording.since)
 
 
 async def supersede(
@@ -104,9 +117,34 @@ async def supersede(
     answers_until: datetime,
 ) -> None:
     """Close the version in force, answering for its announced ticks, and open the next one."""
-    await connection.execute(
-        CLOSE, state.id, state.version, answers_until, wording.since, list(superseded)
-    )
+    await _close(connection, state, superseded, answers_until, wording.since)
+    await reopen(connection, state, wording)
+
+
+async def retire(
+    connection: Connection,
+    state: ScheduleState,
+    superseded: Sequence[datetime],
+    answers_until: datetime,
+    now: datetime,
+) -> None:
+    """Close the version in force, answering for its announced ticks; no other follows."""
+    await _close(connection, state, superseded, answers_until, now)
+    await connection.execute(RETIRE, state.id, now)
+
+
+async def _close(
+    connection: Connection,
+    state: ScheduleState,
+    superseded: Sequence[datetime],
+    answers_until: datetime,
+    now: datetime,
+) -> None:
+    await connection.execute(CLOSE, state.id, state.version, answers_until, now, list(superseded))
+
+
+async def reopen(connection: Connection, state: ScheduleState, wording: Wording) -> None:
+    """Open the next version, of a retired schedule too."""
     await connection.execute(
         OPEN,
         state.id,

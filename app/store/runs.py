@@ -12,7 +12,10 @@ from app.words import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An attempt that holds the lease. `epoch` is its right to write."""
+    """An attempt that holds the lease. `epoch` is its right to write.
+
+    `org_id`: the organisation whose run it is; None is the house.
+    """
 
     run_id: UUID
     job: str
@@ -27,6 +30,7 @@ class Claimed:
     requested_by: str | None
     deferrals: int = 0
     next_due: datetime | None = None
+    org_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """The runs behind this one, in the order in which they were queued, `limit` of them."""
+
+    at: datetime
+    run_id: UUID
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How an attempt ends its run."""
 
@@ -60,8 +73,9 @@ class Ending:
 
 REQUEST = """
 INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
-                  max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
-VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}')
+                  max_attempts, timeout_seconds, lease_epoch, queued_at, stats,
+                  schedule_id, org_id)
+VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}', $8, $9)
 ON CONFLICT (execution_id) DO NOTHING
 """
 
@@ -83,13 +97,14 @@ WITH claimed AS (
   WHERE execution_id = $1 AND status = 'queued' AND coalesce(not_before, $3) <= $3
     AND {_IN_LINE}
   RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
-            scheduled_for, trigger, started_at, requested_by, deferrals
+            scheduled_for, trigger, started_at, requested_by, deferrals, org_id
 ), told AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker)
   SELECT execution_id, $3, 'started', attempt, $2 FROM claimed
 )
 SELECT c.execution_id, c.job, c.lease_epoch, c.attempt, c.params, c.timeout_seconds, s.key,
-       c.scheduled_for, c.trigger, c.started_at, c.requested_by, c.deferrals, s.due_at
+       c.scheduled_for, c.trigger, c.started_at, c.requested_by, c.deferrals, s.due_at,
+       c.org_id
 FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
 """  # noqa: S608 - our own text
 
@@ -183,9 +198,19 @@ SELECT execution_id, job, attempt, status FROM moved
 WAITING = f"""
 SELECT execution_id, job, attempt FROM runs
 WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
-  AND ($3::text[] IS NULL OR job = ANY ($3))
+  AND ($3::text[] IS NULL OR job = ANY ($3)) AND org_id IS NULL
   AND {_IN_LINE}
 ORDER BY queued_at LIMIT $2
+"""  # noqa: S608 - our own text
+
+# Page by page, for they may be a hundred thousand.
+WAITING_IN_LINE = f"""
+SELECT execution_id, job, attempt, queued_at FROM runs
+WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
+  AND ($3::text[] IS NULL OR job = ANY ($3)) AND org_id IS NOT NULL
+  AND (queued_at, execution_id) > ($4, $5)
+  AND {_IN_LINE}
+ORDER BY queued_at, execution_id LIMIT $2
 """  # noqa: S608 - our own text
 
 REQUEUE = """
@@ -227,7 +252,7 @@ FROM runs r ORDER BY r.created_at DESC LIMIT $1
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A run that somebody asked for by hand."""
+    """A run that somebody asked for by hand; `schedule_id` and `org_id` if it is a collection's."""
 
     run_id: UUID
     job: str
@@ -235,6 +260,8 @@ class Wanted:
     requested_by: str
     max_attempts: int
     timeout: float
+    schedule_id: int | None = None
+    org_id: UUID | None = None
 
 
 async def request(pool: Pool | Connection, wanted: Wanted, now: datetime) -> None:
@@ -248,6 +275,8 @@ async def request(pool: Pool | Connection, wanted: Wanted, now: datetime) -> Non
         wanted.max_attempts,
         wanted.timeout,
         now,
+        wanted.schedule_id,
+        wanted.org_id,
     )
 
 
@@ -314,11 +343,23 @@ async def take_up_expired(
 async def waiting(
     pool: Pool, before: datetime, jobs: Sequence[str] | None = None, limit: int = 2_000
 ) -> list[Waiting]:
-    """Runs that have been queued, and free to start, since before `before`, the oldest first.
+    """The house's runs that have been queued, and free to start, since before `before`.
 
-    Only of these `jobs`, if they are named: who cannot do a job must not queue it again and again.
+    The oldest first. Only of these `jobs`, if they are named: who cannot do a job must not queue
+    it again and again.
     """
     return [Waiting(*row) for row in await pool.fetch(WAITING, before, limit, jobs)]
+
+
+async def waiting_in_line(
+    pool: Pool, before: datetime, jobs: Sequence[str] | None, page: Page
+) -> tuple[list[Waiting], Page | None]:
+    """As `waiting`, of organisations: a page of them, and where the next begins if it was full."""
+    rows = await pool.fetch(WAITING_IN_LINE, before, page.limit, jobs, page.at, page.run_id)
+    following = None
+    if len(rows) == page.limit:
+        following = Page(rows[-1]["queued_at"], rows[-1]["execution_id"], page.limit)
+    return [Waiting(*row[:3]) for row in rows], following
 
 
 async def requeue(pool: Pool, lost: Sequence[Waiting], now: datetime) -> list[Waiting]:

@@ -31,6 +31,7 @@ class ScheduleState:
     evaluated_through: datetime
     next_tick_at: datetime | None
     due_at: datetime | None
+    retired_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,14 @@ class Verdict:
     now: datetime
 
 
+# A disabled organisation has no enabled schedule, whatever it chose.
+ENABLED = (
+    "enabled AND NOT EXISTS (SELECT FROM organizations o"
+    " WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL) AS enabled"
+)
 COLUMNS = (
-    "id, key, job, spec, policies, params, version, effective_from, enabled,"
-    " paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at"
+    f"id, key, job, spec, policies, params, version, effective_from, {ENABLED},"
+    " paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at"
 )
 
 # One row lock per schedule: two workers ringing the same tick decide it one after the other.
@@ -79,8 +85,8 @@ LOOK = f"SELECT {COLUMNS} FROM schedules"  # noqa: S608 - our own columns
 
 DUE = """
 SELECT key FROM schedules
-WHERE due_at <= $1 AND (due_at <= $2 OR org_id IS NOT NULL)
-  AND ($4::text[] IS NULL OR job = ANY ($4)) ORDER BY due_at LIMIT $3
+WHERE due_at <= $1 AND org_id IS NULL
+  AND ($3::text[] IS NULL OR job = ANY ($3)) ORDER BY due_at LIMIT $2
 """
 
 OPEN_RUNS = """
@@ -90,9 +96,10 @@ WHERE schedule_id = $1 AND status IN ('queued', 'running') ORDER BY created_at
 
 RECORD = """
 WITH queued AS (
-  INSERT INTO runs (execution_id, job, schedule_id, scheduled_for, trigger, params, status,
+  INSERT INTO runs (execution_id, job, schedule_id, org_id, scheduled_for, trigger, params, status,
                     attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
-  SELECT r.run_id, $2, $1, r.tick, 'scheduled', $3, 'queued', 1, 0, $4, $5, 0, $6, '{}'
+  SELECT r.run_id, $2, $1, (SELECT org_id FROM schedules WHERE id = $1), r.tick, 'scheduled', $3,
+         'queued', 1, 0, $4, $5, 0, $6, '{}'
   FROM unnest($7::timestamptz[], $10::uuid[]) AS r (tick, run_id)
   WHERE r.run_id IS NOT NULL
 ), written AS (
@@ -163,12 +170,12 @@ async def due(
     head_start: timedelta = timedelta(0),
     limit: int = 500,
 ) -> list[str]:
-    """Keys of schedules whose next tick is to start by `now`, the longest due first.
+    """Keys of built-in schedules whose next tick is to start by `now`, the longest due first.
 
-    Only of these `jobs`, if they are named. Built-in schedules have an alarm: they are left to it
-    for as long as `head_start`.
+    Only of these `jobs`, if they are named. They have an alarm each: they are left to it for as
+    long as `head_start`. Organisations' schedules are decided in bulk (`store.batches`).
     """
-    rows = await pool.fetch(DUE, now, now - head_start, limit, jobs)
+    rows = await pool.fetch(DUE, now - head_start, limit, jobs)
     return [row["key"] for row in rows]
 
 

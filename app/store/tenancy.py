@@ -24,6 +24,17 @@ async def org_transaction(pool: Pool, org_id: UUID) -> AsyncGenerator[Connection
         yield connection
 
 
+@asynccontextmanager
+async def transaction(pool: Pool, org_id: UUID | None) -> AsyncGenerator[Connection]:
+    """A transaction of that organisation, or of the house if it is None."""
+    if org_id is None:
+        async with pool.acquire() as connection, connection.transaction():
+            yield connection
+    else:
+        async with org_transaction(pool, org_id) as connection:
+            yield connection
+
+
 async def enforced(pool: Pool | Connection) -> bool:
     """Whether Postgres keeps organisations apart: not for a superuser, nor with BYPASSRLS."""
     return not await pool.fetchval(BYPASSES)

@@ -3,26 +3,35 @@
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from app import log
+from app.api.desk import Check, Now
 from app.config import Config, load
 from app.errors import BadConfig
+from app.store.beats import database_now
 from app.web.doors import http_error
 from app.web.routes import SecurityHeaders, routes
-from app.web.state import State, open_state
+from app.web.state import open_state
+from workers.catalogue import check_sources
 
 
-def create_app(config: Config) -> Starlette:
-    """The web for `config`."""
+def create_app(
+    config: Config, *, check: Check = check_sources, now: Now = database_now
+) -> Starlette:
+    """The web for `config`.
+
+    `check` says what is wrong with the sources that an organisation wants in a preset.
+    """
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, State]]:
-        async with open_state(config) as state:
-            yield {"web": state}
+    async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
+        async with open_state(config, check, now) as state:
+            yield {"web": state, "api": state.api}
 
     return Starlette(
         routes=routes(),

@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.routes import routes as api_routes
 from app.web import sidecar
 from app.web.doors import page_routes
 from app.web.pages import STATIC
@@ -79,6 +80,7 @@ def routes() -> list[BaseRoute]:
         *sidecar.routes(),
         *page_routes(),
         Mount("/static", StaticFiles(directory=STATIC)),
+        *api_routes(),
     ]
 
 

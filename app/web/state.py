@@ -11,6 +11,8 @@ from pydantic import SecretStr
 
 from app import once
 from app.alerts.watcher import Watcher
+from app.api import desk as api
+from app.api.desk import Check, Now
 from app.config import Config
 from app.health import rules
 from app.web.desk import Desk, open_desk
@@ -26,23 +28,24 @@ WATCH_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The answers of the last second."""
+    """The answers of the last second, and the desk of the API."""
 
     snapshot: Fresh[Snapshot]
     ready: Fresh[Readiness]
     metrics: Fresh[bytes]
     metrics_token: str | None
     desk: Desk
+    api: api.Desk
 
 
 @asynccontextmanager
-async def open_state(config: Config) -> AsyncGenerator[State]:
+async def open_state(config: Config, check_: Check, now: Now) -> AsyncGenerator[State]:
     """Open what the web needs, and close it. Neither server has to be up.
 
     Raises ServersUnavailable if a URL is missing and no private servers can be started.
     """
     async with AsyncExitStack() as stack:
-        redis_url, database_url = await _urls(config, stack)
+        urls = redis_url, database_url = await _urls(config, stack)
         redis = open_redis(config, redis_url)
         stack.push_async_callback(redis.aclose)
         pool = await open_postgres(database_url)
@@ -52,9 +55,7 @@ async def open_state(config: Config) -> AsyncGenerator[State]:
         watch = asyncio.create_task(watcher.keep_watch(WATCH_SECONDS))
         stack.push_async_callback(_stopped, watch)
         snapshot = Fresh(partial(take, redis, rules.of(config)))
-        desk = await stack.enter_async_context(
-            open_desk(config, redis, (redis_url, database_url), snapshot)
-        )
+        desk = await stack.enter_async_context(open_desk(config, redis, urls, snapshot))
         stack.enter_context(told_to_stop(desk.ending))
         if config.database_url is None:
             await once.show(redis, sys.argv)
@@ -64,6 +65,7 @@ async def open_state(config: Config) -> AsyncGenerator[State]:
             metrics=Fresh(partial(scrape, redis, pool, snapshot)),
             metrics_token=_plain(config.metrics_token),
             desk=desk,
+            api=await stack.enter_async_context(api.opened(config, urls, check_, now)),
         )
 
 

@@ -18,7 +18,8 @@ from app.store.runs import Claimed
 from app.words import RunStatus
 from scripts.bench.stopwatch import Stopwatch, asked, offset_us, period
 from workers import house, spine
-from workers.ring import alarm_for, alarm_of, dispatch
+from workers.dispatch import dispatch
+from workers.ring import alarm_for, alarm_of
 from workers.sweep import HEALTH, sweep, sweeps, tell_health
 
 

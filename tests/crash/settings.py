@@ -78,12 +78,12 @@ def recording(step: Step) -> Step:
 
 
 def telling(step: Step) -> Step:
-    async def tell(where: Any, queued: Iterable[Any]) -> None:
+    async def tell(where: Any, queued: Iterable[Any], *more: Any) -> None:
         queued = list(queued)
         new = [run for run in queued if isinstance(run, Queued)]
         if new:
             await MOMENTS.come("after_commit_before_enqueue")
-        await step(where, queued)
+        await step(where, queued, *more)
         if new:
             await MOMENTS.come("after_enqueue")
 

@@ -142,15 +142,13 @@ def upgrade() -> None:
         ["org_id", sa.literal_column("changed_at DESC"), sa.literal_column("id DESC")],
         unique=False,
     )
+    # Plain columns: behind row-level security no expression on them may be looked up in an index.
     op.create_index(
         "items_key",
         "items",
-        [
-            sa.literal_column("coalesce(org_id, '00000000-0000-0000-0000-000000000000'::uuid)"),
-            "source",
-            "key",
-        ],
+        ["org_id", "source", "key"],
         unique=True,
+        postgresql_nulls_not_distinct=True,
     )
     op.create_table(
         "schedule_edits",

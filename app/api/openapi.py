@@ -1,0 +1,163 @@
+"""The OpenAPI 3.1 document, written from the table of addresses and the models."""
+
+import json
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.api import problems
+from app.api.endpoint import Endpoint
+from app.api.problems import ProblemBody
+from app.api.table import ENDPOINTS
+
+VERSION = "0.1.0"
+REF = "#/components/schemas/{model}"
+ALWAYS = (401, 403, 422, 429, 503)  # statuses that every address may answer
+WITH_BODY = (400, 413, 415)
+HEADERS = {
+    "etag": "The revision, for If-Match.",
+    "location": "Where the new thing is.",
+    "www-authenticate": "How to authenticate.",
+    "retry-after": "Seconds after which to ask again.",
+}
+
+Json = dict[str, Any]
+Mode = Literal["validation", "serialization"]
+
+
+def document(endpoints: Iterable[Endpoint] = ENDPOINTS) -> Json:
+    """The whole document."""
+    known = list(endpoints)
+    paths: dict[str, Json] = {}
+    for endpoint in known:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Rollcall collections",
+            "version": VERSION,
+            "description": "What an organisation collects, when, and what came of it.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(known),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _operation(endpoint: Endpoint) -> Json:
+    written: Json = {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
+        "description": f"Needs a token of scope `{endpoint.scope.value}`.",
+        "parameters": [*_in_path(endpoint), *_in_query(endpoint), *_in_headers(endpoint)],
+        "responses": _responses(endpoint),
+    }
+    if endpoint.body is not None:
+        written["requestBody"] = {
+            "required": not endpoint.optional,
+            "content": {"application/json": {"schema": _ref(endpoint.body)}},
+        }
+    return written
+
+
+def _in_path(endpoint: Endpoint) -> list[Json]:
+    names = re.findall(r"{(\w+)}", endpoint.path)
+    schema = {"type": "string", "format": "uuid"}
+    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in names]
+
+
+def _in_query(endpoint: Endpoint) -> list[Json]:
+    if endpoint.query is None:
+        return []
+    schema = endpoint.query.model_json_schema(ref_template=REF)
+    required = schema.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": _not_null(said)}
+        for name, said in schema["properties"].items()
+    ]
+
+
+def _not_null(schema: Json) -> Json:
+    # A query has no null: what is not said is left away.
+    plain: Json = {key: value for key, value in schema.items() if key != "anyOf"}
+    for one in schema.get("anyOf", ()):
+        plain |= one if one != {"type": "null"} else {}
+    return {key: value for key, value in plain.items() if (key, value) != ("default", None)}
+
+
+def _in_headers(endpoint: Endpoint) -> list[Json]:
+    if not endpoint.if_match:
+        return []
+    return [
+        {
+            "name": "If-Match",
+            "in": "header",
+            "required": False,
+            "description": "The ETag that is edited; 412 if another editor was quicker.",
+            "schema": {"type": "string", "examples": ['"3"', "*"]},
+        }
+    ]
+
+
+def _responses(endpoint: Endpoint) -> Json:
+    statuses = {*ALWAYS, *endpoint.refusals}
+    statuses |= set(WITH_BODY) if endpoint.body is not None else set()
+    statuses |= {412} if endpoint.if_match else set()
+    return {str(endpoint.status): _success(endpoint)} | {
+        str(status): _refusal(status) for status in sorted(statuses)
+    }
+
+
+def _success(endpoint: Endpoint) -> Json:
+    names = ["etag"] if endpoint.etag else []
+    names += ["location"] if endpoint.status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED) else []
+    written: Json = {"description": HTTPStatus(endpoint.status).phrase, "headers": _headers(names)}
+    if endpoint.answer is not None:
+        written["content"] = {"application/json": {"schema": _ref(endpoint.answer)}}
+    return written
+
+
+def _refusal(status: int) -> Json:
+    names = {401: ["www-authenticate"], 429: ["retry-after"], 503: ["retry-after"]}
+    return {
+        "description": HTTPStatus(status).phrase,
+        "headers": _headers(names.get(status, [])),
+        "content": {problems.MEDIA_TYPE: {"schema": _ref(ProblemBody)}},
+    }
+
+
+def _headers(names: Iterable[str]) -> Json:
+    return {
+        name: {"required": True, "description": HEADERS[name], "schema": {"type": "string"}}
+        for name in names
+    }
+
+
+def _ref(model: type[BaseModel]) -> Json:
+    return {"$ref": REF.format(model=_title(model))}
+
+
+def _title(model: type[BaseModel]) -> str:
+    return str(model.model_config.get("title") or model.__name__)
+
+
+def _schemas(endpoints: Iterable[Endpoint]) -> Json:
+    models: dict[tuple[type[BaseModel], Mode], None] = {(ProblemBody, "serialization"): None}
+    for endpoint in endpoints:
+        for model in filter(None, (endpoint.body, endpoint.query)):
+            models[model, "validation"] = None
+        if endpoint.answer is not None:
+            models[endpoint.answer, "serialization"] = None
+    _, schema = models_json_schema(list(models), ref_template=REF)
+    defined: Json = schema["$defs"]
+    return {str(one.get("title", name)): one for name, one in defined.items()}
+
+
+DOCUMENT = json.dumps(document(), indent=1).encode()

@@ -1,0 +1,125 @@
+"""Every address of the API, once: routes and document are made of this table."""
+
+from app.api import items, presets, preview, runs, schedule, shapes
+from app.api.endpoint import Endpoint
+from app.words import Scope
+
+READ, OPERATE, ADMIN = Scope.READ, Scope.OPERATE, Scope.ADMIN
+SCHEDULE = "/collection/schedule"
+PRESETS = "/collection/presets"
+PRESET = "/collection/presets/{preset_id}"
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", SCHEDULE, READ, schedule.read_schedule, shapes.Schedule, etag=True),
+    Endpoint(
+        "PATCH",
+        SCHEDULE,
+        ADMIN,
+        schedule.change_schedule,
+        shapes.Schedule,
+        body=shapes.ScheduleChange,
+        etag=True,
+        if_match=True,
+    ),
+    Endpoint(
+        "DELETE",
+        SCHEDULE,
+        ADMIN,
+        schedule.retire_schedule,
+        status=204,
+        if_match=True,
+        refusals=(404,),
+    ),
+    Endpoint("GET", f"{SCHEDULE}/pause", READ, schedule.read_pause, shapes.Pause, etag=True),
+    Endpoint(
+        "POST",
+        f"{SCHEDULE}/pause",
+        OPERATE,
+        schedule.pause_schedule,
+        shapes.Pause,
+        body=shapes.Pausing,
+        etag=True,
+        if_match=True,
+        refusals=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{SCHEDULE}/resume",
+        OPERATE,
+        schedule.resume_schedule,
+        shapes.Pause,
+        body=shapes.Resuming,
+        optional=True,
+        etag=True,
+        if_match=True,
+        refusals=(404,),
+    ),
+    Endpoint(
+        "GET",
+        f"{SCHEDULE}/preview",
+        READ,
+        preview.preview_schedule,
+        shapes.Preview,
+        query=shapes.PreviewQuery,
+        refusals=(400,),
+    ),
+    Endpoint(
+        "GET", f"{SCHEDULE}/edits", READ, schedule.list_edits, shapes.Edits, query=shapes.Paged
+    ),
+    Endpoint(
+        "POST",
+        "/collection/run",
+        OPERATE,
+        runs.ask_for_run,
+        shapes.QueuedRun,
+        status=202,
+        body=shapes.Nothing,
+        optional=True,
+        refusals=(409,),
+    ),
+    Endpoint("GET", "/collection/runs", READ, runs.list_runs, shapes.Runs, query=shapes.RunsQuery),
+    Endpoint(
+        "GET",
+        "/collection/runs/{run_id}",
+        READ,
+        runs.read_run,
+        shapes.RunWithSources,
+        refusals=(404,),
+    ),
+    Endpoint(
+        "GET", "/collection/items", READ, items.list_items, shapes.Items, query=shapes.ItemsQuery
+    ),
+    Endpoint("GET", PRESETS, READ, presets.list_presets, shapes.Presets),
+    Endpoint(
+        "POST",
+        PRESETS,
+        ADMIN,
+        presets.create_preset,
+        shapes.Preset,
+        status=201,
+        body=shapes.PresetWanted,
+        etag=True,
+        refusals=(409,),
+    ),
+    Endpoint("GET", PRESET, READ, presets.read_preset, shapes.Preset, etag=True, refusals=(404,)),
+    Endpoint(
+        "PATCH",
+        PRESET,
+        ADMIN,
+        presets.change_preset,
+        shapes.Preset,
+        body=shapes.PresetChange,
+        etag=True,
+        if_match=True,
+        refusals=(404, 409),
+    ),
+    Endpoint(
+        "DELETE",
+        PRESET,
+        ADMIN,
+        presets.delete_preset,
+        status=204,
+        if_match=True,
+        refusals=(404, 409),
+    ),
+)

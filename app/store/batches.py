@@ -1,0 +1,254 @@
+"""Every statement that decides many schedules at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.scheduling.policy import Open
+from app.store.db import Connection, Pool
+from app.store.schedules import ENABLED, TickWrite, Verdict
+from app.words import RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Which schedules of organisations to decide: those due by `now`, at most `limit` of them.
+
+    Only of these `jobs`, if they are named, and none whose `mark` is in `aside`.
+    """
+
+    now: datetime
+    limit: int
+    jobs: Sequence[str] | None = None
+    aside: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """A schedule under its lock. `spec` and `policies` are JSON text: thousands have the same."""
+
+    id: int
+    key: str
+    job: str
+    spec: str
+    policies: str
+    version: int
+    enabled: bool
+    paused_at: datetime | None
+    evaluated_through: datetime
+
+    @property
+    def mark(self) -> str:
+        """This wording of this schedule."""
+        return f"{self.key} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was decided of one schedule, to be written."""
+
+    row: DueRow
+    verdict: Verdict
+
+
+_DUE = """
+FROM schedules WHERE due_at <= $1 AND org_id IS NOT NULL
+  AND ($2::text[] IS NULL OR job = ANY ($2))
+  AND ($3::text[] IS NULL OR key || ' ' || version <> ALL ($3))
+"""
+
+ANY_DUE = f"SELECT EXISTS (SELECT {_DUE})"
+
+KEYS = f"SELECT key || ' ' || version, key {_DUE} ORDER BY due_at LIMIT $4"
+
+# SKIP LOCKED: two workers at once share what is due instead of waiting for each other.
+LOCK = f"""
+SELECT id, key, job, spec::text, policies::text, version, {ENABLED}, paused_at, evaluated_through
+{_DUE} ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
+"""
+
+OPEN_RUNS = """
+SELECT schedule_id, execution_id, status, scheduled_for FROM runs
+WHERE schedule_id = ANY ($1::bigint[]) AND status IN ('queued', 'running') ORDER BY created_at
+"""
+
+RECORD = """
+WITH moved AS (
+  UPDATE schedules s
+  SET evaluated_through = m.frontier, next_tick_at = m.next_tick, due_at = m.due
+  FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[],
+              $5::int[], $6::float8[])
+       AS m (id, frontier, next_tick, due, max_attempts, timeout)
+  WHERE s.id = m.id
+  RETURNING s.id, s.job, s.org_id, s.params, s.version, m.max_attempts, m.timeout
+), decided AS (
+  SELECT * FROM unnest($7::bigint[], $8::timestamptz[], $9::text[], $10::text[], $11::uuid[],
+                       $12::uuid[])
+           AS t (schedule_id, tick, outcome, reason, run_id, blocking)
+), queued AS (
+  INSERT INTO runs (execution_id, job, schedule_id, org_id, scheduled_for, trigger, params, status,
+                    attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
+  SELECT d.run_id, m.job, m.id, m.org_id, d.tick, 'scheduled', m.params, 'queued',
+         1, 0, m.max_attempts, m.timeout, 0, $13, '{}'
+  FROM decided d JOIN moved m ON m.id = d.schedule_id WHERE d.run_id IS NOT NULL
+)
+INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason,
+                   run_id, blocking_run_id, decided_at)
+SELECT m.id, d.tick, m.version, d.outcome, d.reason, d.run_id, d.blocking, $13
+FROM decided d JOIN moved m ON m.id = d.schedule_id
+"""
+
+WRITE_GAPS = """
+INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version,
+                       outcome, reason, decided_at)
+SELECT g.*, $8::timestamptz
+FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[], $5::int[],
+            $6::text[], $7::text[]) AS g
+"""
+
+# As `schedules.TRAIL`, of many schedules: those whose newest ticks are to become one row.
+TRAILS = """
+SELECT a.schedule_id, trail.count, trail.first_tick, trail.last_tick, gap.first_tick AS gap,
+       a.version, a.outcome, a.reason
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::int[])
+       AS a (schedule_id, outcome, reason, version)
+CROSS JOIN LATERAL (
+  SELECT greatest(
+    (SELECT scheduled_for FROM ticks t
+     WHERE t.schedule_id = a.schedule_id
+       AND (t.outcome, t.reason, t.version) IS DISTINCT FROM (a.outcome, a.reason, a.version)
+     ORDER BY scheduled_for DESC LIMIT 1),
+    (SELECT last_tick FROM tick_gaps g
+     WHERE g.schedule_id = a.schedule_id ORDER BY first_tick DESC LIMIT 1)
+  ) AS at
+) AS edge
+CROSS JOIN LATERAL (
+  SELECT count(*) AS count, min(scheduled_for) AS first_tick, max(scheduled_for) AS last_tick
+  FROM ticks t
+  WHERE t.schedule_id = a.schedule_id AND t.scheduled_for > coalesce(edge.at, '-infinity')
+) AS trail
+LEFT JOIN tick_gaps gap
+  ON gap.schedule_id = a.schedule_id AND gap.last_tick = edge.at
+ AND (gap.outcome, gap.reason, gap.version) = (a.outcome, a.reason, a.version)
+WHERE trail.count > 0 AND (gap.first_tick IS NOT NULL OR trail.count > $5)
+"""
+
+EXTEND_GAPS = """
+UPDATE tick_gaps g SET last_tick = x.last_tick, count = g.count + x.count
+FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[])
+       AS x (schedule_id, first_tick, last_tick, count)
+WHERE g.schedule_id = x.schedule_id AND g.first_tick = x.first_tick
+"""
+
+DROP_TRAILS = """
+DELETE FROM ticks t
+USING unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[])
+        AS x (schedule_id, first_tick, last_tick)
+WHERE t.schedule_id = x.schedule_id AND t.scheduled_for BETWEEN x.first_tick AND x.last_tick
+"""
+
+
+async def any_due(pool: Pool, due: Due) -> bool:
+    """Whether there is anything to decide."""
+    return bool(await pool.fetchval(ANY_DUE, due.now, due.jobs, list(due.aside) or None))
+
+
+async def keys(pool: Pool, due: Due) -> list[tuple[str, str]]:
+    """Marks and keys of the schedules that are due, the longest due first; not locked."""
+    rows = await pool.fetch(KEYS, due.now, due.jobs, list(due.aside) or None, due.limit)
+    return [(row[0], row[1]) for row in rows]
+
+
+async def lock(connection: Connection, due: Due) -> list[DueRow]:
+    """The schedules that are due and which nobody else is deciding, the longest due first.
+
+    They stay locked until the transaction ends.
+    """
+    rows = await connection.fetch(LOCK, due.now, due.jobs, list(due.aside) or None, due.limit)
+    return [DueRow(*row) for row in rows]
+
+
+async def open_runs(connection: Connection, ids: Sequence[int]) -> dict[int, list[Open]]:
+    """Runs that are queued or running, oldest first, of those schedules that have any."""
+    found: dict[int, list[Open]] = {}
+    for row in await connection.fetch(OPEN_RUNS, ids):
+        found.setdefault(row[0], []).append(Open(row[1], RunStatus(row[2]), row[3]))
+    return found
+
+
+async def record(connection: Connection, made: Sequence[Made], now: datetime) -> None:
+    """Write all ticks, queue their runs and move the frontiers, in one statement; then gaps."""
+    ticks = [(one.row.id, tick) for one in made for tick in one.verdict.ticks]
+    await connection.execute(
+        RECORD,
+        [one.row.id for one in made],
+        [one.verdict.frontier for one in made],
+        [one.verdict.next_tick_at for one in made],
+        [one.verdict.due_at for one in made],
+        [one.verdict.policies.max_attempts for one in made],
+        [one.verdict.policies.timeout for one in made],
+        [schedule_id for schedule_id, _ in ticks],
+        [tick.scheduled_for for _, tick in ticks],
+        [tick.outcome.value for _, tick in ticks],
+        [tick.reason and tick.reason.value for _, tick in ticks],
+        [tick.run_id for _, tick in ticks],
+        [tick.blocking_run_id for _, tick in ticks],
+        now,
+    )
+    gaps = [
+        (one.row.id, g.first_tick, g.last_tick, g.count, one.row.version, g.outcome, g.reason)
+        for one in made
+        for g in one.verdict.gaps
+    ]
+    await _write_gaps(connection, gaps, now)
+
+
+async def _write_gaps(
+    connection: Connection, gaps: Sequence[tuple[object, ...]], now: datetime
+) -> None:
+    if gaps:
+        await connection.execute(WRITE_GAPS, *map(list, zip(*gaps, strict=True)), now)
+
+
+async def compress(
+    connection: Connection,
+    lasts: Sequence[tuple[DueRow, TickWrite]],
+    now: datetime,
+    most: int,
+) -> None:
+    """Turn the last ticks into one gap wherever more than `most` in a row ended alike."""
+    if not lasts:
+        return
+    trails = await connection.fetch(
+        TRAILS,
+        [row.id for row, _ in lasts],
+        [tick.outcome.value for _, tick in lasts],
+        [tick.reason and tick.reason.value for _, tick in lasts],
+        [row.version for row, _ in lasts],
+        most,
+    )
+    if not trails:
+        return
+    longer = [(t[0], t[4], t[3], t[1]) for t in trails if t["gap"] is not None]
+    fresh = [(t[0], t[2], t[3], t[1], t[5], t[6], t[7]) for t in trails if t["gap"] is None]
+    if longer:
+        await connection.execute(EXTEND_GAPS, *map(list, zip(*longer, strict=True)))
+    await _write_gaps(connection, fresh, now)
+    dropped = zip(*((t[0], t[2], t[3]) for t in trails), strict=True)
+    await connection.execute(DROP_TRAILS, *map(list, dropped))
+
+
+async def took(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, float]:
+    """Seconds that the last ended run of the same organisation took; 0 for its first."""
+    rows = await pool.fetch(TOOK, run_ids)
+    return {row[0]: row[1] for row in rows}
+
+
+TOOK = """
+SELECT r.execution_id, coalesce(
+  (SELECT o.duration_seconds FROM runs o
+   WHERE o.org_id = r.org_id AND o.duration_seconds IS NOT NULL
+   ORDER BY o.created_at DESC LIMIT 1), 0)
+FROM runs r WHERE r.execution_id = ANY ($1::uuid[])
+"""

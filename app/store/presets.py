@@ -1,0 +1,63 @@
+"""Every statement about presets: an organisation's own, and those built in."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.store.db import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A named set of sources. `built_in`: the house's, for every organisation to choose."""
+
+    id: UUID
+    name: str
+    sources: list[dict[str, Any]]
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    built_in: bool
+
+
+COLUMNS = "id, name, sources, revision, created_at, updated_at, org_id IS NULL"
+# What row-level security says already is said again: two locks on the door.
+LOOK = f"SELECT {COLUMNS} FROM collection_presets WHERE (org_id = $1 OR org_id IS NULL)"  # noqa: S608 - our own columns
+ADD = """
+INSERT INTO collection_presets (id, org_id, name, sources, revision, created_at, updated_at)
+VALUES ($1, $2, $3, $4, 1, $5, $5)
+"""
+SET = """
+UPDATE collection_presets SET name = $3, sources = $4, revision = revision + 1, updated_at = $5
+WHERE org_id = $1 AND id = $2
+"""
+
+
+async def all_of(connection: Connection, org_id: UUID) -> list[Preset]:
+    """Those an organisation may choose, built in ones first, by name."""
+    rows = await connection.fetch(f"{LOOK} ORDER BY org_id IS NULL DESC, name", org_id)
+    return [Preset(*row) for row in rows]
+
+
+async def one(connection: Connection, org_id: UUID, preset_id: UUID) -> Preset | None:
+    """One of those."""
+    row = await connection.fetchrow(f"{LOOK} AND id = $2", org_id, preset_id)
+    return None if row is None else Preset(*row)
+
+
+async def add(connection: Connection, org_id: UUID, made: Preset) -> None:
+    """Write an organisation's preset down. asyncpg says if its name is taken."""
+    await connection.execute(ADD, made.id, org_id, made.name, made.sources, made.created_at)
+
+
+async def change(connection: Connection, org_id: UUID, wanted: Preset, now: datetime) -> None:
+    """Give an organisation's preset another name or other sources; its revision grows."""
+    await connection.execute(SET, org_id, wanted.id, wanted.name, wanted.sources, now)
+
+
+async def drop(connection: Connection, org_id: UUID, preset_id: UUID) -> None:
+    """Remove an organisation's preset. asyncpg says if a schedule has chosen it."""
+    await connection.execute(
+        "DELETE FROM collection_presets WHERE org_id = $1 AND id = $2", org_id, preset_id
+    )

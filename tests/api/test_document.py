@@ -1,0 +1,121 @@
+"""The document says what the routes do: each against the other, and a machine against both."""
+
+import asyncio
+from importlib import import_module
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.core.failures import FailureGroup
+from starlette.routing import Mount, Route
+
+from app.api import openapi
+from app.api.endpoint import Endpoint
+from app.api.routes import routes
+from app.api.table import ENDPOINTS
+from app.store.db import Pool
+from tests.api.visitors import ODDS, Org, Visitor, had_item, had_run, preset
+from tests.clock import NOON
+
+machine_checks: Any = import_module("schemathesis.checks")
+EXAMPLES = 25  # of each operation, and each way
+# `ignored_auth` and `unsupported_method` would ask by themselves, past our client; test_door does.
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+)
+REFUSE = (*CHECKS, "negative_data_rejection")
+
+
+async def test_the_document_has_every_route_and_no_other(api: httpx.AsyncClient) -> None:
+    document = (await api.get("/openapi.json")).json()
+
+    (mount,) = [route for route in routes() if isinstance(route, Mount)]
+    routed = {
+        (method, f"/collection{route.path}")
+        for route in mount.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    written = {(m.upper(), path) for path, said in document["paths"].items() for m in said}
+    assert written == routed == {(one.method, one.path) for one in ENDPOINTS}
+    assert document["openapi"] == "3.1.0"
+
+
+async def test_every_operation_says_its_scope_and_its_refusals(api: httpx.AsyncClient) -> None:
+    document = (await api.get("/openapi.json")).json()
+
+    for endpoint in ENDPOINTS:
+        said = document["paths"][endpoint.path][endpoint.method.lower()]
+        assert endpoint.scope.value in said["description"]
+        assert {"401", "403", "429", "503"} < set(said["responses"])
+        assert ("412" in said["responses"]) is endpoint.if_match
+
+
+def test_the_document_is_a_valid_one() -> None:
+    schemathesis.openapi.from_dict(openapi.document()).validate()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda one: one.name)
+async def test_whatever_a_machine_asks_the_answer_is_as_the_document_says(
+    visitor: Visitor, pool: Pool, org: Org, endpoint: Endpoint, mode: GenerationMode
+) -> None:
+    mine = await preset(visitor)
+    await visitor.patch(preset_id=mine if endpoint.path.endswith("}") else ODDS, enabled=True)
+    run_id = await had_run(pool, org, NOON)
+    await had_item(pool, org, NOON)
+    known = {"preset_id": mine, "run_id": str(run_id)}
+    loop = asyncio.get_running_loop()
+    schema: Any = schemathesis.openapi.from_dict(_without_tokens(openapi.document()))
+    operation: Any = schema[endpoint.path][endpoint.method]
+    names = REFUSE if mode is GenerationMode.NEGATIVE else CHECKS
+    checks = [getattr(machine_checks, name) for name in names]
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def explore(case: Any) -> None:
+        for name in set(case.path_parameters or {}) & set(known):
+            if mode is GenerationMode.POSITIVE:
+                case.path_parameters[name] = known[name]
+        asked = asyncio.run_coroutine_threadsafe(_asked(visitor, case), loop)
+        case.validate_response(asked.result(30), checks=checks)
+
+    if mode is GenerationMode.POSITIVE or endpoint.body or endpoint.query:
+        try:
+            await asyncio.to_thread(explore)
+        except FailureGroup as found:  # a group would take the fixtures down with it
+            raise AssertionError(str(found)) from None
+
+
+def _without_tokens(document: dict[str, Any]) -> dict[str, Any]:
+    # Else half of what it asks wrongly is only that it has no token.
+    document["components"].pop("securitySchemes")
+    document.pop("security")
+    return document
+
+
+async def _asked(visitor: Visitor, case: Any) -> Any:
+    asked = case.as_transport_kwargs(base_url="http://web")
+    request = httpx.Request(
+        asked["method"],
+        asked["url"],
+        params=asked.get("params"),
+        headers=dict(asked.get("headers") or {}) | {"authorization": f"Bearer {visitor.secret}"},
+        json=asked.get("json"),
+        content=asked.get("data"),
+    )
+    return await visitor.client.send(request)

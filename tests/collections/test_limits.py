@@ -1,0 +1,158 @@
+"""What an organisation may use up: each limit stops its run, and says which it was."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.allowance import Allowance
+from app.errors import Spent
+from app.fetch.client import Tally
+from app.resources import House
+from app.store.progress import SourceRow
+from scripts.standin.testing import Standin
+from tests.collections import desk
+from workers.budget import Budget
+
+
+def asked(web: Standin) -> int:
+    """How many requests the pretend web has had."""
+    return sum(site["requests"] for site in web.stats()["sites"].values())
+
+
+def received(run: dict[str, Any]) -> int:
+    """How many bytes a run has had."""
+    return sum(source["bytes"] for source in run["sources"].values())
+
+
+async def test_a_run_over_its_pages_keeps_what_it_has_and_asks_for_none_more(
+    house: House, standin: Standin
+) -> None:
+    acme = await desk.client(house)
+    await acme.limit(max_pages=4)
+
+    run = await acme.run()
+
+    assert (run["status"], run["error_type"]) == ("partial_failure", "over_limit")
+    assert "max_pages = 4 (setting ORG_MAX_PAGES" in run["error_message"]
+    assert asked(standin) == 4
+    assert len(await acme.items()) == run["stats"]["inserted"] > 0
+
+
+async def test_a_run_over_its_megabytes_ends_likewise(house: House) -> None:
+    acme, bolt = await desk.client(house, "Acme"), await desk.client(house, "Bolt")
+    whole = received(await bolt.run())
+    half = round(whole / 2_000_000, 4)
+    await acme.limit(max_mb=half)
+
+    run = await acme.run()
+
+    assert (run["status"], run["error_type"]) == ("partial_failure", "over_limit")
+    assert f"max_mb = {half:g} (setting ORG_MAX_MB" in run["error_message"]
+    assert half * 1_000_000 < received(run) < whole
+    assert 0 < len(await acme.items()) == run["stats"]["inserted"] < 90
+
+
+async def test_a_run_over_its_minutes_timed_out_by_the_smaller_of_both_limits(
+    house: House, standin: Standin
+) -> None:
+    standin.fault("/bet9ja", "delay", seconds=60)
+    acme = await desk.client(house)
+    await acme.limit(max_minutes=0.05)
+
+    run = await acme.run()
+
+    assert (run["status"], run["error_type"]) == ("timed_out", "over_limit")
+    assert "max_minutes = 0.05 (setting ORG_MAX_MINUTES" in run["error_message"]
+    kept = sum(source["inserted"] for source in run["sources"].values())
+    assert len(await acme.items()) == kept
+
+
+async def test_a_schedule_with_a_shorter_timeout_than_the_limit_keeps_it(
+    house: House, standin: Standin
+) -> None:
+    standin.fault("/bet9ja", "delay", seconds=60)
+    acme = await desk.client(house)
+
+    run = await acme.run(seconds=0.6)
+
+    assert (run["status"], run["error_message"]) == ("timed_out", "took longer than 0.6 s")
+
+
+async def test_a_preset_with_too_many_sources_asks_nobody(house: House, standin: Standin) -> None:
+    acme = await desk.client(house)
+    await acme.limit(max_sources=2)
+
+    run = await acme.run()
+
+    assert (run["status"], run["error_type"]) == ("failure", "over_limit")
+    assert "3 is over the limit max_sources = 2 (setting ORG_MAX_SOURCES" in run["error_message"]
+    assert asked(standin) == 0
+
+
+async def test_a_run_too_many_in_a_day_asks_nobody_and_does_not_count_itself(
+    house: House, standin: Standin
+) -> None:
+    acme = await desk.client(house)
+    await acme.choose({"source": "sportybet"})
+    await acme.limit(runs_per_day=2)
+    for _ in range(2):
+        assert (await acme.run())["status"] == "success"
+    before = asked(standin)
+
+    refused = [await acme.run() for _ in range(2)]
+    after = asked(standin)
+    await house.pool.execute(
+        "UPDATE runs SET created_at = created_at - $1::interval WHERE status = 'success'",
+        timedelta(hours=24),
+    )
+    next_day = await acme.run()
+
+    assert {(run["status"], run["error_type"]) for run in refused} == {("failure", "over_limit")}
+    assert "runs_per_day = 2 (setting ORG_RUNS_PER_DAY" in refused[0]["error_message"]
+    assert after == before
+    assert next_day["status"] == "success"
+
+
+async def test_one_organisations_limits_are_not_anothers(house: House) -> None:
+    acme, bolt = await desk.client(house, "Acme"), await desk.client(house, "Bolt")
+    await acme.limit(max_pages=1)
+
+    first, second = await acme.run(), await bolt.run()
+
+    assert (first["error_type"], second["status"]) == ("over_limit", "success")
+
+
+class Settings:
+    """Limits as settings have them."""
+
+    org_max_sources = 10
+    org_runs_per_day = 10
+    org_max_pages = 10
+    org_max_mb = 1.0
+    org_max_minutes = 1.0
+
+
+@pytest.mark.parametrize(
+    ("had", "left"),
+    [({}, 10), ({"requests": 8, "retries": 1}, 3), ({"bytes": 1_000_001}, 0)],
+)
+def test_what_earlier_attempts_had_is_taken_off(had: dict[str, Any], left: int) -> None:
+    budget = Budget(Allowance.of(Settings(), {}))
+    budget.taken([SourceRow("toy", **had)])
+
+    for _ in range(left):
+        budget.take()
+
+    with pytest.raises(Spent):
+        budget.take()
+
+
+def test_bytes_count_while_they_come_in() -> None:
+    tally = Tally()
+    budget = Budget(Allowance.of(Settings(), {}), tallies=[tally])
+    budget.take()
+    tally.bytes = 1_500_000
+
+    with pytest.raises(Spent, match=r"1\.5 is over the limit max_mb = 1 "):
+        budget.take()

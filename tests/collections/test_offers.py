@@ -1,0 +1,68 @@
+"""What a preset may hold: every fault is named with its field."""
+
+from typing import Any
+
+import pytest
+
+from app.config import PLATFORMS
+from app.records import Item
+from workers import odds, offers, shelves
+
+ALL = (*PLATFORMS, "asknews_news", "asknews_stories")
+
+
+FAULTS: list[tuple[list[dict[str, Any]], str, str]] = [
+    ([], "sources", "at least one"),
+    ([{}], "sources.0.source", "unknown source None"),
+    ([{"source": 7}], "sources.0.source", "unknown source 7"),
+    ([{"source": ["bet9ja"]}], "sources.0.source", "known: sportybet, betpawa"),
+    ([{"source": "bet9ja"}, {"source": "bet9ja"}], "sources.1.source", "chosen twice"),
+    ([{"source": "bet9ja", "parms": {}}], "sources.0.parms", "no part of a source"),
+    ([{"source": "bet9ja", "params": {"x": 1}}], "sources.0.params.x", "not permitted"),
+    ([{"source": "bet9ja", "params": 3}], "sources.0.params", "dictionary"),
+    ([{"source": "bet9ja", "params": []}], "sources.0.params", "dictionary"),
+    (
+        [{"source": "asknews_news", "params": {"entities": []}}],
+        "sources.0.params.entities",
+        "at least one",
+    ),
+    (
+        [{"source": "asknews_news", "params": {"entities": ["x"] * 51}}],
+        "sources.0.params.entities",
+        "at most 50",
+    ),
+    (
+        [{"source": "asknews_stories", "params": {"entities": ["x" * 201]}}],
+        "sources.0.params.entities",
+        "200 characters",
+    ),
+]
+
+
+def test_every_built_in_source_can_be_chosen_without_parameters() -> None:
+    assert tuple(offers.SOURCES) == ALL
+    assert offers.check([{"source": name} for name in ALL]) == []
+    assert offers.check([{"source": name, "params": {}} for name in ALL]) == []
+
+
+@pytest.mark.parametrize(("sources", "field", "told"), FAULTS)
+def test_a_fault_is_named_with_its_field(
+    sources: list[dict[str, Any]], field: str, told: str
+) -> None:
+    faults = offers.check(sources)
+
+    assert [where for where, _ in faults] == [field]
+    assert told in faults[0][1]
+
+
+def test_sources_beyond_the_built_in_can_be_offered() -> None:
+    more = {**offers.SOURCES, "recipe:shop": offers.SOURCES["bet9ja"]}
+
+    assert offers.check([{"source": "recipe:shop"}]) != []
+    assert offers.check([{"source": "recipe:shop"}], more) == []
+
+
+def test_an_item_is_kept_as_its_source_made_it() -> None:
+    made = Item("shop", "a", {"x": 1})
+
+    assert shelves.item(odds.JOB, "shop", made) is made

@@ -1,0 +1,145 @@
+"""Dispatch on a real house: what is due is decided, told, told again, and let in."""
+
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from arq.connections import ArqRedis
+
+from app import backlog, ledger
+from app.ledger import Declared
+from app.resources import House
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
+from app.store.db import Pool
+from app.words import COLLECTION
+from tests import inhouse
+from tests.dispatch import orgs
+from workers import sweep
+from workers.dispatch import dispatch
+
+HOUR = timedelta(hours=1)
+CALM = Policies(misfire_grace=HOUR)
+EACH_MINUTE = Schedule.cron("* * * * *")
+
+
+@pytest.fixture
+async def ctx(house: House) -> dict[str, Any]:
+    """A worker's context, in which nobody works: runs stay where they are put."""
+    return inhouse.ctx_of(house) | {"known_jobs": [COLLECTION], "slots": 4}
+
+
+async def due_now(house: House, count: int) -> None:
+    minute = house.clock().replace(second=0, microsecond=0)
+    await orgs.found(house.pool, minute - timedelta(minutes=1), [EACH_MINUTE] * count, CALM)
+
+
+async def statuses(pool: Pool) -> dict[tuple[str, int], int]:
+    rows = await pool.fetch("SELECT status, attempt, count(*) FROM runs GROUP BY 1, 2")
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def in_arq(redis: ArqRedis) -> int:
+    return int(await redis.zcard(redis.default_queue_name))
+
+
+async def test_all_that_are_due_wait_in_line_and_a_few_are_let_in(
+    house: House, ctx: dict[str, Any]
+) -> None:
+    await due_now(house, 1_200)
+    await backlog.offer(house.redis, house.worker, 4, 60)
+
+    await dispatch(ctx)
+
+    assert await statuses(house.pool) == {("queued", 1): 1_200}
+    assert (await in_arq(house.redis), await backlog.length(house.redis)) == (4, 1_196)
+
+
+async def test_what_a_worker_cannot_do_it_does_not_decide(
+    house: House, ctx: dict[str, Any]
+) -> None:
+    await due_now(house, 3)
+
+    await dispatch(ctx | {"known_jobs": ["scrape_all_platforms"]})
+
+    assert await statuses(house.pool) == {}
+
+
+async def test_runs_that_wait_in_line_are_not_told_again(house: House, ctx: dict[str, Any]) -> None:
+    await due_now(house, 50)
+    await dispatch(ctx)
+    await aged(house.pool)
+
+    await sweep.tell_line(house)
+
+    assert await statuses(house.pool) == {("queued", 1): 50}
+
+
+async def test_when_redis_was_emptied_all_are_told_again(house: House, ctx: dict[str, Any]) -> None:
+    await due_now(house, 2_500)
+    await dispatch(ctx)
+    await aged(house.pool)
+    await cast("Any", house.redis).execute_command("FLUSHDB")
+
+    await sweep.tell_line(house)
+
+    assert await statuses(house.pool) == {("queued", 2): 2_500}
+    assert await backlog.length(house.redis) == 2_500
+
+
+async def test_one_that_was_lost_far_behind_in_line_is_found(
+    house: House, ctx: dict[str, Any]
+) -> None:
+    await due_now(house, 300)
+    await dispatch(ctx)
+    await aged(house.pool)
+    last = await house.pool.fetchval(
+        "SELECT execution_id FROM runs ORDER BY queued_at DESC, execution_id DESC LIMIT 1"
+    )
+    await cast("Any", house.redis).zrem(backlog.LINE, f"run:{last}:1")
+    page = sweep.Page(sweep.START.at, sweep.START.run_id, limit=100)
+
+    for _ in range(3):
+        assert (await inhouse.run_row(house.pool, last))["attempt"] == 1
+        page = await sweep.tell_line(house, None, page, pages=1)
+
+    assert (await inhouse.run_row(house.pool, last))["attempt"] == 2
+    assert await statuses(house.pool) == {("queued", 1): 299, ("queued", 2): 1}
+
+
+async def test_an_unreadable_schedule_is_not_found_again_ahead_of_others(
+    house: House, ctx: dict[str, Any]
+) -> None:
+    await due_now(house, 600)
+    await house.pool.execute(
+        """UPDATE schedules SET spec = '{"cron": "rubbish"}', due_at = due_at - interval '1 day'
+           WHERE key <> $1""",
+        orgs.key(0),
+    )
+
+    await dispatch(ctx)
+
+    assert await statuses(house.pool) == {("queued", 1): 1}
+
+
+async def test_a_schedule_edited_while_it_is_due_is_decided_by_one_wording_only(
+    house: House, ctx: dict[str, Any]
+) -> None:
+    await due_now(house, 1)
+    now = house.clock()
+    rare = Declared(orgs.key(0), COLLECTION, Schedule.cron("0 0 1 1 *"), CALM)
+
+    queued = await ledger.edit(house.pool, rare, now)
+    await dispatch(ctx)
+
+    books = await orgs.books(house.pool)
+    assert len(queued) == 1
+    outcomes = [(row["outcome"], row["reason"]) for row in books["ticks"]]
+    assert outcomes[0] == ("ran", None)
+    assert set(outcomes[1:]) <= {("skipped", "superseded")}
+    assert len(books["runs"]) == 1
+
+
+async def aged(pool: Pool) -> None:
+    """As if all runs had been queued a while ago."""
+    await pool.execute("UPDATE runs SET queued_at = queued_at - interval '1 minute'")
