@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -39,6 +40,11 @@ class RedisServer:
             stdout=subprocess.DEVNULL,
         )
 
+    def answers(self) -> bool:
+        """Whether it takes connections: its socket is there a moment before."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
 
@@ -65,7 +71,7 @@ def redis_server() -> Iterator[RedisServer]:
     folder = Path(tempfile.mkdtemp(prefix="rc-"))
     server = RedisServer(folder)
     deadline = time.monotonic() + 10
-    while not server.socket.exists():
+    while not server.answers():
         assert time.monotonic() < deadline, "Redis did not start"
         time.sleep(0.01)
     yield server
