@@ -1,15 +1,28 @@
 """Front door: the commands. `python -m app --help`"""
 
+import asyncio
 import getpass
 import json
 import sys
 from typing import Annotated, Any
 
 import typer
+from redis.exceptions import RedisError
 from rich.console import Console
 
-from app import ledger, migrations, odds_cli, orgs_cli, proof, resources, source_cli, terminal
+from app import (
+    ledger,
+    migrations,
+    odds_cli,
+    once,
+    orgs_cli,
+    proof,
+    resources,
+    source_cli,
+    terminal,
+)
 from app.errors import RollcallError, UnknownJob
+from app.queue import redis_pool
 from app.store import beats, db
 
 app = typer.Typer(
@@ -45,6 +58,32 @@ def migrate() -> None:
         resources.urls(config)  # starting the private servers brings their schema up to date
     else:
         migrations.upgrade(config.database_url.get_secret_value())
+
+
+@app.command()
+def login(
+    base: Annotated[str, typer.Option(help="Where the page is.")] = "http://127.0.0.1:8000",
+) -> None:
+    """Print an address that signs in once, within ten minutes, as the local organisation.
+
+    Example: `python -m app login --base https://rollcall.example.org`
+    """
+    config = terminal.config()
+    where = resources.urls(config)
+
+    async def mint() -> str:
+        redis = redis_pool(where.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
+        try:
+            return await once.mint(redis)
+        finally:
+            await redis.aclose(close_connection_pool=True)
+
+    try:
+        path = asyncio.run(mint())
+    except (RedisError, OSError):
+        sys.stderr.write("Redis does not answer.\n")
+        raise typer.Exit(1) from None
+    sys.stdout.write(f"{base.rstrip('/')}{path}\n")
 
 
 @app.command()

@@ -212,6 +212,7 @@ class Config(BaseSettings):
     metrics_token: SecretStr | None = None
     ping_urls: Annotated[SecretStr, AfterValidator(_pings)] | None = None
     ping_scheduler_url: Annotated[SecretStr, AfterValidator(_ping)] | None = None
+    session_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
 
     max_jobs: Annotated[int, Field(ge=1, le=1000)] = 10
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15

@@ -103,14 +103,19 @@ def _book(account: Account, answer: Answer) -> None:
 async def why(pool: Pool, key: str, at: datetime | None) -> list[str]:
     """The chain from schedule to outcome, in sentences. Raises UnknownJob."""
     async with pool.acquire() as connection, connection.transaction():
-        state = await schedules.one(connection, key)
-        if state is None:
-            known = ", ".join(s.key for s in await schedules.all_of(connection)) or "none yet"
-            raise UnknownJob(f"there is no schedule {key!r}; known: {known}")
-        tick = await store.tick(connection, key, at)
-        if tick is None:
-            return [*_about(state), _undecided(state, at)]
-        return [*_about(state), *_decision(tick), *await _run(connection, tick)]
+        return await story(connection, key, at)
+
+
+async def story(connection: Connection, key: str, at: datetime | None) -> list[str]:
+    """The same, as far as this connection may see it. Wants a transaction."""
+    state = await schedules.one(connection, key)
+    if state is None:
+        known = ", ".join(s.key for s in await schedules.all_of(connection)) or "none yet"
+        raise UnknownJob(f"there is no schedule {key!r}; known: {known}")
+    tick = await store.tick(connection, key, at)
+    if tick is None:
+        return [*_about(state), _undecided(state, at)]
+    return [*_about(state), *_decision(tick), *await _run(connection, tick)]
 
 
 def _about(state: ScheduleState) -> list[str]:

@@ -14,6 +14,7 @@ _SIGN = r"['\"]?\s*[=:]\s*['\"]?"
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=://)[^/\s'\"]+@"), f"{HIDDEN}@"),
     (re.compile(r"\brc_[0-9A-Za-z]+(?:_[0-9A-Za-z_-]*)?"), f"rc_{HIDDEN}"),
+    (re.compile(r"([?&]once=)[\w-]+"), rf"\1{HIDDEN}"),
     (re.compile(r"\b([Bb]earer|Basic)\s+[\w.~+/=-]{8,}"), rf"\1 {HIDDEN}"),
     (re.compile(rf"({_NAME}{_SIGN}){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
     (
@@ -22,7 +23,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
 )
 # Cheap to ask, and most lines have none of these.
-_SUSPECT = re.compile(rf"://|rc_|bearer|basic|authorization|{_NAME}", re.IGNORECASE)
+_SUSPECT = re.compile(rf"://|rc_|once=|bearer|basic|authorization|{_NAME}", re.IGNORECASE)
 
 
 def text(value: str, secrets: Sequence[str] = ()) -> str:

@@ -23,10 +23,11 @@ from rich.live import Live
 from rich.text import Text
 
 from app import config as settings
-from app import embedded, log, resources
+from app import embedded, log, once, resources
 from app.config import Config
 from app.embedded.place import Place
 from app.errors import RollcallError
+from app.queue import redis_pool
 from app.store import beats, db, runs
 from app.store.db import Pool
 from app.words import Trigger
@@ -78,6 +79,7 @@ class Stage:
     folder: Path
     patience: float
     port: int
+    sign_in: str = ""
 
     @property
     def around(self) -> Surroundings:
@@ -217,9 +219,20 @@ async def _set(stage: Stage) -> AsyncGenerator[tuple[Scene, list[Child]]]:
         children.append(
             await enter(child("web", [*web, "--timeout-graceful-shutdown", "2"], around))
         )
+        if not stage.asked.once:
+            stage = replace(stage, sign_in=await _sign_in(stage))
         begun = await beats.database_now(pool)
         worker = await enter(child("worker", ["arq", "app.workers.Settings"], around))
         yield Scene(stage, pool, begun, worker), [*children, worker]
+
+
+async def _sign_in(stage: Stage) -> str:
+    """An address that signs in once, for whoever sees this terminal."""
+    redis = redis_pool(stage.where.redis)
+    try:
+        return f"http://127.0.0.1:{stage.port}{await once.mint(redis)}"
+    finally:
+        await redis.aclose(close_connection_pool=True)
 
 
 async def _sites(stack: AsyncExitStack, stage: Stage) -> tuple[Child, dict[str, str]]:
@@ -288,7 +301,7 @@ async def _watch(scene: Scene) -> int:
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             await _every_second(partial(_draw, scene, live))
-    console.print(_where(scene.stage))
+    console.print(_where(scene.stage), soft_wrap=True)
     told: set[object] = set()
     await _every_second(partial(_tell, scene, told))
     return 0
@@ -325,6 +338,7 @@ def _where(stage: Stage) -> Text:
         data = data.relative_to(ROOT)
     by_hand = f"DATA_DIR='{data}' scripts/enqueue.py scrape_all_platforms --wait"
     return Text(
+        f"sign in  {stage.sign_in}\n"
         f"page     {web}/\nhealth   {web}/health/scheduler\nlogs     {logs}\n"
         f"by hand  {by_hand}\nCtrl-C stops everything.",
         no_wrap=True,

@@ -10,7 +10,7 @@ from app.recipes.model import Recipe
 from app.recipes.source import RecipeSource
 from app.resources import House
 from app.sources.base import Source
-from app.store import history
+from app.store import usual
 from app.store.progress import SourceRow
 from app.store.runs import Claimed
 from app.words import FailureKind, HealthReason, RunStatus
@@ -64,7 +64,7 @@ async def judged(house: House, claimed: Claimed, expected: Expected, row: Source
     if row.errors:
         expected = replace(expected, least=None, drop=None)
     found = Found(row.counts.records, row.counts.rejected, row.coverage)
-    before = await history.found(house.pool, claimed, row.source)
+    before = await usual.found(house.pool, claimed, row.source)
     breaches = judge(found, before, expected, house.clock())
     if not breaches:
         return row

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
-from app import backlog, ledger, log
+from app import backlog, ledger, log, run_log
 from app.alerts.pings import Pings
 from app.alerts.watcher import Watcher
 from app.config import Config
@@ -49,6 +49,7 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
         watcher, pings = Watcher(config, house.pool, house.redis), Pings.of(config)
         stack.callback(watcher.close)
         stack.push_async_callback(pings.close)
+        await stack.enter_async_context(run_log.kept(house.redis, config.secrets()))
         leases = Leases(house.pool, house.clock, config.lease_seconds)
         ctx.update(
             stack=stack,

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from app.store.db import Pool
+from app.store.db import Connection, Pool
 
 OPEN = """
 INSERT INTO worker_beats (worker, since, until, jumped) VALUES ($1, $2, $2, $3) RETURNING id
@@ -22,7 +22,7 @@ async def extend(pool: Pool, beat: int, now: datetime) -> None:
     )
 
 
-async def database_now(pool: Pool) -> datetime:
+async def database_now(pool: Pool | Connection) -> datetime:
     """The instant by the database's clock, which judges for all workers."""
     now: datetime = await pool.fetchval("SELECT clock_timestamp()")
     return now

@@ -1,41 +1,103 @@
-"""What earlier runs found of a source, for the comparison with the last one."""
+"""What the pages of one job and one run show: runs by the page, and all that is kept of a run."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
 
-from app.coverage import unpacked
-from app.expectations import FARTHEST, Found
-from app.store.db import Pool
-from app.store.runs import Claimed
+from app.store.db import Connection, Pool
 
-REMEMBERED = timedelta(days=28)
-
-THIS = "SELECT schedule_id, org_id, job FROM runs WHERE execution_id = $1"
-
-# Only runs that were asked for the same and met their expectations: what is wrong for long must
-# not become what is usual. Each way in has an index of its own, by which the newest come first.
-HISTORY = """
-SELECT s.records, s.rejected, s.coverage
-FROM runs this
-JOIN runs r ON {same} AND r.params = this.params AND r.execution_id <> this.execution_id
-JOIN run_sources s ON s.execution_id = r.execution_id AND s.source = $2
-WHERE this.execution_id = $1 AND r.created_at > this.created_at - $3::interval
-  AND s.status = 'success' AND s.coverage ? 'rows' AND NOT s.coverage ? 'breach'
-ORDER BY r.created_at DESC LIMIT $4
-"""
-OF_SCHEDULE = HISTORY.format(same="r.schedule_id = this.schedule_id")
-OF_ORG = HISTORY.format(same="r.org_id = this.org_id AND r.job = this.job")
-OF_JOB = HISTORY.format(same="r.job = this.job AND r.org_id IS NULL")
+KEPT = 50  # rejected records shown of a run
+SHOWN_BYTES = 600  # of each
 
 
-async def found(pool: Pool, claimed: Claimed, source: str) -> list[Found]:
-    """What good runs before this one found of the source, newest first, 40 at most.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which runs: of a job, or of a schedule; perhaps only some; older than a cursor.
 
-    Of its schedule; of a run asked for by hand, of those asked for likewise.
+    `before`: (created_at, execution_id) of the last run of the page before.
     """
-    this = await pool.fetchrow(THIS, claimed.run_id)
-    if this is None:
-        return []
-    statement = OF_ORG if this["org_id"] else OF_JOB
-    statement = OF_SCHEDULE if this["schedule_id"] else statement
-    rows = await pool.fetch(statement, claimed.run_id, source, REMEMBERED, FARTHEST)
-    return [Found(row["records"], row["rejected"], unpacked(row["coverage"])) for row in rows]
+
+    job: str | None = None
+    schedule_id: int | None = None
+    status: str | None = None
+    trigger: str | None = None
+    before: tuple[datetime, UUID] | None = None
+
+
+RUNS = """
+SELECT execution_id, job, trigger, requested_by, status, attempt, scheduled_for, queued_at,
+       started_at, completed_at, duration_seconds, error_type, error_message, stats, created_at
+FROM runs
+WHERE {owner} = $1
+  AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR trigger = $3)
+  AND ($4::timestamptz IS NULL OR (created_at, execution_id) < ($4, $5::uuid))
+ORDER BY created_at DESC, execution_id DESC LIMIT $6
+"""
+RUN = """
+SELECT r.*, s.key AS schedule_key FROM runs r LEFT JOIN schedules s ON s.id = r.schedule_id
+WHERE r.execution_id = $1
+"""
+EVENTS = """
+SELECT at, event, attempt, worker, detail FROM run_events WHERE execution_id = $1 ORDER BY id
+"""
+SOURCES = "SELECT * FROM run_sources WHERE execution_id = $1 ORDER BY source"
+REJECTED = """
+SELECT source, partition, page, record_id, reason, substring(data FOR $3) AS data,
+       octet_length(data) AS size, created_at
+FROM rejected_records WHERE execution_id = $1 ORDER BY id LIMIT $2
+"""
+COUNT_REJECTED = "SELECT count(*) FROM rejected_records WHERE execution_id = $1"
+OPEN = """
+SELECT execution_id FROM runs WHERE job = $1 AND status IN ('queued', 'running')
+ORDER BY created_at DESC LIMIT 1
+"""
+
+
+async def runs(connection: Pool | Connection, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
+    """Runs, newest first, as plain rows."""
+    by_job = wanted.schedule_id is None
+    statement = RUNS.format(owner="job" if by_job else "schedule_id")
+    before, run_id = wanted.before or (None, None)
+    rows = await connection.fetch(
+        statement,
+        wanted.job if by_job else wanted.schedule_id,
+        wanted.status,
+        wanted.trigger,
+        before,
+        run_id,
+        limit,
+    )
+    return [dict(row) for row in rows]
+
+
+async def run(connection: Pool | Connection, run_id: UUID) -> dict[str, Any] | None:
+    """One run with the key of its schedule, as a plain row."""
+    row = await connection.fetchrow(RUN, run_id)
+    return None if row is None else dict(row)
+
+
+async def events(connection: Pool | Connection, run_id: UUID) -> Sequence[dict[str, Any]]:
+    """What happened to the run, in order."""
+    return [dict(row) for row in await connection.fetch(EVENTS, run_id)]
+
+
+async def sources(connection: Pool | Connection, run_id: UUID) -> Sequence[dict[str, Any]]:
+    """Its sources, by name."""
+    return [dict(row) for row in await connection.fetch(SOURCES, run_id)]
+
+
+async def rejected(
+    connection: Pool | Connection, run_id: UUID
+) -> tuple[Sequence[dict[str, Any]], int]:
+    """The first records it could not read, each cut short, and how many there are."""
+    rows = await connection.fetch(REJECTED, run_id, KEPT, SHOWN_BYTES)
+    count: int = await connection.fetchval(COUNT_REJECTED, run_id)
+    return [dict(row) for row in rows], count
+
+
+async def open_run(connection: Pool | Connection, job: str) -> UUID | None:
+    """A run of the job that is queued or running."""
+    found: UUID | None = await connection.fetchval(OPEN, job)
+    return found

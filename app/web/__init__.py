@@ -14,28 +14,23 @@ from app.api.desk import Check, Now
 from app.config import Config, load
 from app.errors import BadConfig
 from app.store.beats import database_now
-from app.store.runs import recent
-from app.web.ready import RecentRuns
-from app.web.routes import SecurityHeaders, http_error, routes
+from app.web.doors import http_error
+from app.web.routes import SecurityHeaders, routes
 from app.web.state import open_state
 from workers.catalogue import check_sources
 
 
 def create_app(
-    config: Config,
-    recent_runs: RecentRuns = recent,
-    *,
-    check: Check = check_sources,
-    now: Now = database_now,
+    config: Config, *, check: Check = check_sources, now: Now = database_now
 ) -> Starlette:
-    """The web for `config`. `recent_runs(pool, limit)` gives the last runs, newest first.
+    """The web for `config`.
 
     `check` says what is wrong with the sources that an organisation wants in a preset.
     """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
-        async with open_state(config, recent_runs, check, now) as state:
+        async with open_state(config, check, now) as state:
             yield {"web": state, "api": state.api}
 
     return Starlette(

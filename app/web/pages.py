@@ -1,99 +1,130 @@
-"""The page for people: how each job stands and what ran last. Rendered here, no JavaScript."""
+"""The pages for people, rendered here; they need no JavaScript."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
 
 from app.health.judge import OverallReason
-from app.web.health import Snapshot
-from app.words import JobStatus, RunStatus
+from app.web import plain, strip
+from app.web.board import Board
+from app.web.rows import Row
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
+NAMED = 3  # jobs that the headline names
 
-# Shape beside colour, so that a state can be read without seeing the colour.
-_GLYPHS: dict[str, str] = {
-    JobStatus.HEALTHY: "●",
-    JobStatus.UNHEALTHY: "▲",
-    JobStatus.NOT_STARTED: "○",
-    JobStatus.PAUSED: "■",
-    RunStatus.SUCCESS: "●",
-    RunStatus.PARTIAL_FAILURE: "◐",
-    RunStatus.RUNNING: "▶",
-    RunStatus.QUEUED: "○",
-}
-_HEADLINES = {
+_HEADLINES: dict[str, str] = {
     OverallReason.REDIS_UNREACHABLE: "Redis does not answer, so nothing is known of the jobs",
     OverallReason.NO_JOBS: "No job is known: no worker has started yet",
-    OverallReason.NO_WORKERS: "No worker is beating: nothing will run",
 }
-NOTHING = "\N{EN DASH}"
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+NO_WORKERS = "No worker is beating: nothing will run"
 
 
-def home(snapshot: Snapshot, runs: Sequence[Mapping[str, Any]] | None) -> str:
-    """The whole page. `runs` is None if Postgres did not give them."""
-    ill = sum(
-        job.verdict.status in {JobStatus.UNHEALTHY, JobStatus.NOT_STARTED}
-        for job in snapshot.jobs.values()
+def headline(board: Board) -> str:
+    """The one sentence that says how it all stands, and since when."""
+    if not board.redis:
+        return _HEADLINES[OverallReason.REDIS_UNREACHABLE]
+    if not board.rows:
+        return _HEADLINES[OverallReason.NO_JOBS]
+    if not board.workers:
+        if board.outage is None:
+            return NO_WORKERS
+        since = board.outage[0]
+        lasts = plain.about((board.now - since).total_seconds())
+        return f"No worker has been beating since {since:%H:%M:%S} UTC ({lasts}): nothing will run"
+    return _of_jobs(board)
+
+
+def _of_jobs(board: Board) -> str:
+    if not board.ill:
+        return "Every job is on time" if board.postgres else "Postgres does not answer"
+    named = [_since(row, board) for row in board.ill[:NAMED]]
+    more = len(board.ill) - len(named)
+    others = f" and {more} more" if more else ""
+    verb = "needs" if len(board.ill) == 1 else "need"
+    return f"{len(board.ill)} of {len(board.rows)} jobs {verb} a look: {', '.join(named)}{others}"
+
+
+def _since(row: Row, board: Board) -> str:
+    named = f"{row.key} {plain.words(row.reason)}" if row.reason else row.key
+    if row.since is None:
+        return named
+    day = "" if row.since.date() == board.now.date() else f"{row.since:%Y-%m-%d} "
+    lasts = plain.about((board.now - row.since).total_seconds())
+    return f"{named} since {day}{row.since:%H:%M} ({lasts})"
+
+
+def table(board: Board) -> Markup:
+    """The table of all jobs, the same for everybody."""
+    return Markup(page("table.html", board=board))  # noqa: S704 - escaped by the template
+
+
+def home(board: Board, drawn: Markup, visitor: object) -> str:
+    """The dashboard, with its table drawn already."""
+    return page(
+        "home.html",
+        board=board,
+        table=drawn,
+        headline=headline(board),
+        visitor=visitor,
+        here="jobs",
+        legend=strip.LEGEND,
     )
-    return _page.render(
-        snapshot=snapshot,
-        well=snapshot.summary_well,
-        headline=headline(snapshot, ill),
-        runs=runs,
-    )
 
 
-def headline(snapshot: Snapshot, ill: int) -> str:
-    """The one sentence that says how it all stands."""
-    if snapshot.reason:
-        return _HEADLINES[snapshot.reason]
-    if ill:
-        return f"{ill} of {len(snapshot.jobs)} jobs need a look"
-    return "Every job is on time"
+def login(onward: str, fault: str) -> str:
+    """The form at the door."""
+    return page("login.html", onward=onward, fault=fault, visitor=None)
 
 
-def span(seconds: float | None) -> str:
-    """Seconds in the two largest units that fit: `4 min 12 s`."""
-    if seconds is None:
-        return NOTHING
-    left = round(seconds)
-    parts: list[str] = []
-    for size, unit in _UNITS:
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
+def error(title: str, detail: str) -> str:
+    """What went wrong, in a sentence. Never a trace."""
+    return page("error.html", title=title, detail=detail, visitor=None)
 
 
-def instant(value: datetime | None) -> str:
-    """`2026-03-01 12:00:05`, in UTC as the page says once."""
-    return NOTHING if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
+def page(name: str, **values: object) -> str:
+    """The page of that name."""
+    return _environment.get_template(name).render(**values)
 
 
-def words(value: str | None) -> str:
-    """A closed word as one would say it: `not_started` is `not started`."""
-    return NOTHING if value is None else value.replace("_", " ")
+def _as_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
-def glyph(value: str) -> str:
-    """The shape of a state."""
-    return _GLYPHS.get(value, "▲")
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
 
 
-def _environment() -> Environment:
+def _made() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(span=span, instant=instant, words=words, glyph=glyph)
+    filters = cast("dict[str, Any]", environment.filters)
+    filters.update(
+        about=plain.about,
+        span=plain.span,
+        instant=plain.instant,
+        clock=plain.clock,
+        iso=plain.iso,
+        local=plain.local,
+        words=plain.words,
+        glyph=plain.glyph,
+        share=plain.share,
+        number=plain.number,
+        clipped=plain.clipped,
+        sample=strip.sample,
+        as_json=_as_json,
+        decoded=_decoded,
+    )
+    for name in environment.list_templates():
+        environment.get_template(name)  # so that the first visitor does not wait for it
     return environment
 
 
-_page = _environment().get_template("home.html")
+_environment = _made()

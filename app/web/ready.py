@@ -1,8 +1,8 @@
 """Whether the web can do its work: Redis and Postgres, asked side by side, within a second."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Awaitable
+from typing import TypeAlias
 
 import asyncpg
 import msgspec
@@ -15,7 +15,6 @@ from app.web.fresh import within
 CHECK_SECONDS = 0.8
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-RecentRuns = Callable[[Pool, int], Awaitable[Sequence[Mapping[str, Any]]]]
 POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError)
 
 
@@ -55,14 +54,6 @@ async def check(redis: Redis, pool: Pool) -> Readiness:
     )
     well = redis_says == postgres_says == "ok"
     return Readiness("ready" if well else "not ready", redis_says, postgres_says)
-
-
-async def recent_runs(pool: Pool, query: RecentRuns) -> list[Mapping[str, Any]] | None:
-    """The last 20 runs, or None if Postgres does not give them in time."""
-    try:
-        return list(await within(CHECK_SECONDS, query(pool, 20)))
-    except POSTGRES_ERRORS:
-        return None
 
 
 async def _verdict(ping: Awaitable[None]) -> str:

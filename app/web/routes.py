@@ -1,28 +1,30 @@
 """The addresses of the web, each a few lines, and the headers that all answers carry."""
 
-import asyncio
-
 import msgspec
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.routes import routes as api_routes
-from app.web import pages, sidecar
+from app.web import sidecar
+from app.web.doors import page_routes
+from app.web.pages import STATIC
 from app.web.state import State
 
 ALIVE = b'{"status":"alive"}'
 SECURITY = {
     "content-security-policy": (
-        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
     "x-frame-options": "DENY",
 }
 
@@ -68,22 +70,6 @@ async def health_scheduler(request: Request) -> Response:
     return _json(snapshot.scheduler, well=snapshot.well)
 
 
-async def home(request: Request) -> Response:
-    """The page for people."""
-    state = _state(request)
-    snapshot, runs = await asyncio.gather(state.snapshot.value(), state.runs.value())
-    return HTMLResponse(pages.home(snapshot, runs), headers={"cache-control": "no-store"})
-
-
-async def http_error(_: Request, error: Exception) -> Response:
-    """What the router refused, as JSON."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
-    reason = error.detail if isinstance(error, HTTPException) else "Internal Server Error"
-    body = msgspec.json.encode({"status": "error", "reason": reason.lower().replace(" ", "_")})
-    return Response(body, status, headers, "application/json")
-
-
 def routes() -> list[BaseRoute]:
     """Every address there is."""
     return [
@@ -92,8 +78,8 @@ def routes() -> list[BaseRoute]:
         Route("/health", health),
         Route("/health/scheduler", health_scheduler),
         *sidecar.routes(),
-        Route("/", home),
-        Mount("/static", StaticFiles(directory=pages.STATIC)),
+        *page_routes(),
+        Mount("/static", StaticFiles(directory=STATIC)),
         *api_routes(),
     ]
 

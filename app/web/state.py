@@ -1,30 +1,26 @@
 """What the web holds open while it runs: Redis, Postgres, and what it read of them last."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+import sys
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from pydantic import SecretStr
 
+from app import once
 from app.alerts.watcher import Watcher
-from app.api import desk
-from app.api.desk import Check, Desk, Now
+from app.api import desk as api
+from app.api.desk import Check, Now
 from app.config import Config
 from app.health import rules
+from app.web.desk import Desk, open_desk
 from app.web.fresh import Fresh
 from app.web.health import Snapshot, open_redis, take
+from app.web.live import told_to_stop
 from app.web.metrics import scrape
-from app.web.ready import (
-    Readiness,
-    RecentRuns,
-    check,
-    close_postgres,
-    open_postgres,
-    recent_runs,
-)
+from app.web.ready import Readiness, check, close_postgres, open_postgres
 
 # When every worker is dead, this is who tells.
 WATCH_SECONDS = 3.0
@@ -36,16 +32,14 @@ class State:
 
     snapshot: Fresh[Snapshot]
     ready: Fresh[Readiness]
-    runs: Fresh[list[Mapping[str, Any]] | None]
     metrics: Fresh[bytes]
     metrics_token: str | None
-    api: Desk
+    desk: Desk
+    api: api.Desk
 
 
 @asynccontextmanager
-async def open_state(
-    config: Config, query: RecentRuns, check_: Check, now: Now
-) -> AsyncGenerator[State]:
+async def open_state(config: Config, check_: Check, now: Now) -> AsyncGenerator[State]:
     """Open what the web needs, and close it. Neither server has to be up.
 
     Raises ServersUnavailable if a URL is missing and no private servers can be started.
@@ -61,13 +55,17 @@ async def open_state(
         watch = asyncio.create_task(watcher.keep_watch(WATCH_SECONDS))
         stack.push_async_callback(_stopped, watch)
         snapshot = Fresh(partial(take, redis, rules.of(config)))
+        desk = await stack.enter_async_context(open_desk(config, redis, urls, snapshot))
+        stack.enter_context(told_to_stop(desk.ending))
+        if config.database_url is None:
+            await once.show(redis, sys.argv)
         yield State(
             snapshot=snapshot,
             ready=Fresh(partial(check, redis, pool)),
-            runs=Fresh(partial(recent_runs, pool, query)),
             metrics=Fresh(partial(scrape, redis, pool, snapshot)),
             metrics_token=_plain(config.metrics_token),
-            api=await stack.enter_async_context(desk.opened(config, urls, check_, now)),
+            desk=desk,
+            api=await stack.enter_async_context(api.opened(config, urls, check_, now)),
         )
 
 
@@ -80,10 +78,12 @@ async def _urls(config: Config, stack: AsyncExitStack) -> tuple[str, str]:
     redis, database = _plain(config.redis_url), _plain(config.database_url)
     if redis is not None and database is not None:
         return redis, database
-    from app.embedded import start  # noqa: PLC0415  # production sets both and never opens that room
+    from app import embedded, migrations  # noqa: PLC0415  # production never opens these rooms
 
-    servers = await asyncio.to_thread(start, config.data_dir)
+    servers = await asyncio.to_thread(embedded.start, config.data_dir)
     stack.push_async_callback(asyncio.to_thread, servers.close)
+    if database is None:  # whoever comes first, be it the web, finds a house to sign in to
+        await asyncio.to_thread(migrations.upgrade, servers.database_url)
     return redis or servers.redis_url, database or servers.database_url
 
 

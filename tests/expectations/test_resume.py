@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from app.coverage import Coverage
-from app.store import history, progress, runs
+from app.store import progress, runs, usual
 from app.store.db import Pool
 from app.store.progress import Counts, SourceRow
 from app.store.runs import Claimed, Ending
@@ -55,7 +55,7 @@ async def test_only_good_runs_of_the_same_source_are_what_is_usual(
 
     this = await desk.begin()
 
-    found = await history.found(pool, this, "toy")
+    found = await usual.found(pool, this, "toy")
     assert [run.records for run in found] == [9, 7]
     assert found[0].coverage == COVERED
-    assert await history.found(pool, this, "other") == []
+    assert await usual.found(pool, this, "other") == []

@@ -135,3 +135,9 @@ def test_a_known_secret_is_never_shown_wherever_it_stands(around: str, secret: s
     if secret not in redact.HIDDEN + around + redact.HIDDEN:
         assert secret not in shown["deep"][0]
     assert shown["deep"] == [redact.HIDDEN]
+
+
+def test_a_one_time_login_is_not_written_out() -> None:
+    said = redact.text("GET /login?once=XUG2eeIFOhvllQBpOOJODg&next=/ 303")
+
+    assert said == "GET /login?once=***&next=/ 303"

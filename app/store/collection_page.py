@@ -1,0 +1,39 @@
+"""What the page of a collection shows of its schedule."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.store.db import Connection
+
+OF_ORG = """
+SELECT s.id, s.key, s.spec, s.enabled, s.paused_at, s.paused_by, s.paused_note, s.next_tick_at,
+       s.notify, s.retired_at, p.name, p.sources
+FROM schedules s LEFT JOIN collection_presets p ON p.id = s.preset_id
+WHERE s.org_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionLine:
+    """An organisation's schedule with the preset it chose."""
+
+    id: int
+    key: str
+    spec: dict[str, Any]
+    enabled: bool
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_note: str | None
+    next_tick_at: datetime | None
+    notify: bool
+    retired_at: datetime | None
+    preset: str | None
+    sources: list[dict[str, Any]] | None
+
+
+async def of_org(connection: Connection, org_id: UUID) -> CollectionLine | None:
+    """The organisation's schedule, if it has one."""
+    row = await connection.fetchrow(OF_ORG, org_id)
+    return None if row is None else CollectionLine(*row)

@@ -1,0 +1,34 @@
+"""The page of the signed-in organisation's collection: its schedule, its runs, who edited it."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.scheduling.schedule import Schedule
+from app.store import beats, controls, history
+from app.store import collection_page as store
+from app.store.db import AWAY
+from app.store.history import Wanted
+from app.store.tenancy import org_transaction
+from app.web.pages import page
+from app.web.views import away, shown
+from app.web.visitors import Visitor, desk_of
+
+RUNS = 25
+EDITS = 25
+
+
+async def collection(request: Request, visitor: Visitor) -> Response:
+    """What the organisation collects, when, and how that went."""
+    desk, org_id = desk_of(request), visitor.principal.org_id
+    try:
+        async with org_transaction(desk.pool, org_id) as connection:
+            now = await beats.database_now(connection)
+            line = await store.of_org(connection, org_id)
+            wanted = None if line is None else Wanted(schedule_id=line.id)
+            runs = [] if wanted is None else await history.runs(connection, wanted, RUNS)
+            edits = [] if line is None else await controls.edits(connection, line.key, EDITS)
+    except AWAY:
+        return away(visitor)
+    rule = "" if line is None else Schedule.from_spec(line.spec, name=line.key).describe()
+    context = {"line": line, "rule": rule, "runs": runs, "edits": edits, "now": now}
+    return shown(page("collections.html", visitor=visitor, here="collections", **context))

@@ -1,0 +1,166 @@
+"""What the pages for people work with: a pool, the queue, the seal, and what was read last."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from secrets import token_bytes
+from uuid import UUID
+
+import asyncpg
+from arq.connections import ArqRedis
+from markupsafe import Markup
+from redis.asyncio import Redis
+
+from app import access, log
+from app.access import Principal
+from app.config import Config
+from app.queue import redis_pool
+from app.store import overview
+from app.store.db import AWAY, HOUSE, Pool, speak_json
+from app.web import pages
+from app.web.attempts import Attempts
+from app.web.board import Board, Read, board, read
+from app.web.fresh import Fresh, within
+from app.web.health import Snapshot
+from app.web.memory import Memory
+from app.web.rows import Drawings
+from app.web.session import Seal, Session
+from app.web.slots import SHOWN
+
+TRUSTED = 2.0  # seconds for which a token is not looked up again
+MOST_TRUSTED = 1000
+CLOSING = 0.8
+PATIENCE = 3.0  # seconds that a page waits for Postgres
+
+_log = log.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The table of the jobs, drawn once for all who look at it within a second."""
+
+    board: Board
+    drawn: Markup
+
+
+@dataclass(slots=True)
+class Desk:
+    """Everything a page may need. `redis` is the health's own small client."""
+
+    config: Config
+    pool: Pool
+    redis: Redis
+    queue: ArqRedis
+    seal: Seal
+    attempts: Attempts
+    snapshot: Fresh[Snapshot]
+    table: Fresh[Table]
+    pulse: Fresh[str]
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    listeners: int = 0
+    _trusted: dict[UUID, tuple[float, Principal]] = field(
+        default_factory=dict[UUID, tuple[float, Principal]]
+    )
+
+    async def still(self, session: Session) -> Principal:
+        """Who signed in, if their token still works. Raises Unauthorized, or what AWAY lists."""
+        now = asyncio.get_running_loop().time()
+        known = self._trusted.get(session.token_id)
+        if known is not None and now < known[0]:
+            return known[1]
+        self._trusted.pop(session.token_id, None)
+        principal = await within(
+            PATIENCE, access.still(self.pool, session.token_id, datetime.now(UTC))
+        )
+        if len(self._trusted) >= MOST_TRUSTED:
+            self._trusted.clear()
+        self._trusted[session.token_id] = (now + TRUSTED, principal)
+        return principal
+
+    def distrust(self, token_id: UUID) -> None:
+        """Look the token up again the next time."""
+        self._trusted.pop(token_id, None)
+
+
+@asynccontextmanager
+async def open_desk(
+    config: Config, redis: Redis, urls: tuple[str, str], snapshot: Fresh[Snapshot]
+) -> AsyncGenerator[Desk]:
+    """Open what the pages need, and close it. `urls`: of Redis and Postgres, up or not."""
+    redis_url, database_url = urls
+    pool = await asyncpg.create_pool(
+        database_url,
+        min_size=0,
+        max_size=5,
+        timeout=2,
+        command_timeout=10,
+        init=speak_json,
+        server_settings=HOUSE | {"application_name": "rollcall web", "timezone": "UTC"},
+    )
+    queue = redis_pool(redis_url, ssl_cert_reqs=config.redis_ssl_cert_reqs, timeout=2)
+    patience = timedelta(seconds=config.lease_seconds)
+    desk = Desk(
+        config=config,
+        pool=pool,
+        redis=redis,
+        queue=queue,
+        seal=Seal(_secret(config)),
+        attempts=Attempts(redis),
+        snapshot=snapshot,
+        table=Fresh(
+            partial(
+                _table, partial(_patiently, pool, patience, Memory(SHOWN)), snapshot, Drawings()
+            )
+        ),
+        pulse=Fresh(partial(_pulse, pool, snapshot)),
+    )
+    try:
+        yield desk
+    finally:
+        desk.ending.set()
+        await queue.aclose(close_connection_pool=True)
+        await _closed(pool)
+
+
+async def _patiently(pool: Pool, patience: timedelta, memory: Memory) -> Read | None:
+    try:
+        return await within(PATIENCE, read(pool, patience, memory))
+    except TimeoutError:
+        return None
+
+
+async def _table(
+    reading: Callable[[], Awaitable[Read | None]], snapshot: Fresh[Snapshot], drawings: Drawings
+) -> Table:
+    known, told = await asyncio.gather(snapshot.value(), reading())
+    seen = board(known, told, drawings)
+    return Table(seen, pages.table(seen))
+
+
+async def _pulse(pool: Pool, snapshot: Fresh[Snapshot]) -> str:
+    """A text that changes when anything on a page does."""
+    known = await snapshot.value()
+    try:
+        moved = await within(PATIENCE, overview.pulse(pool))
+    except AWAY:
+        moved = None
+    jobs = {key: (job.verdict.status, job.verdict.reason) for key, job in known.jobs.items()}
+    return f"{moved} {sorted(known.workers)} {known.reason} {jobs}"
+
+
+async def _closed(pool: Pool) -> None:
+    try:
+        await within(CLOSING, pool.close())
+    except AWAY:
+        pool.terminate()
+
+
+def _secret(config: Config) -> bytes:
+    if config.session_secret is not None:
+        return config.session_secret.get_secret_value().encode()
+    if config.database_url is not None:
+        _log.warning("session.secret_unset", hint="set SESSION_SECRET: a restart signs all out")
+    return token_bytes(32)

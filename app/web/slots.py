@@ -1,0 +1,197 @@
+"""What became of the last ticks of a schedule, a slot for each, and what that says of it. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import chain
+
+import msgspec
+
+from app.scheduling.schedule import Schedule
+from app.store.overview import GapLine, TickLine
+from app.web.plain import moment, span
+from app.words import RunStatus, TickOutcome, TickReason
+
+SHOWN = 60
+
+Stretch = tuple[datetime, datetime]
+
+
+class Kind(StrEnum):
+    """How a slot is drawn. The value is its class in the style sheet."""
+
+    GOOD = "ok"
+    PARTIAL = "part"
+    BAD = "bad"
+    RUNNING = "going"
+    QUEUED = "wait"
+    RAN = "ran"
+    SKIPPED = "skipped-tick"
+    MISSED = "miss"
+    UNDECIDED = "due"
+    AHEAD = "ahead"
+
+
+KINDS: dict[str | None, Kind] = {
+    RunStatus.SUCCESS: Kind.GOOD,
+    RunStatus.PARTIAL_FAILURE: Kind.PARTIAL,
+    RunStatus.FAILURE: Kind.BAD,
+    RunStatus.TIMED_OUT: Kind.BAD,
+    RunStatus.LOST: Kind.BAD,
+    RunStatus.CANCELLED: Kind.BAD,
+    RunStatus.RUNNING: Kind.RUNNING,
+    RunStatus.QUEUED: Kind.QUEUED,
+    None: Kind.RAN,  # its run has been pruned
+}
+# What somebody wanted is no fault of the schedule: it was not due.
+WANTED = frozenset({TickReason.PAUSED, TickReason.DISABLED, TickReason.SUPERSEDED})
+WHY = {
+    TickReason.OVERLAP: "its run before was still going",
+    TickReason.PAUSED: "paused",
+    TickReason.COALESCED: "a later tick ran for it",
+    TickReason.SUPERSEDED: "the schedule was edited",
+    TickReason.DISABLED: "switched off",
+    TickReason.SCHEDULER_DOWN: "no worker was beating",
+    TickReason.LATE: "it could not start in time",
+    TickReason.CLOCK_JUMP: "the clock jumped",
+}
+
+
+class Slot(msgspec.Struct, frozen=True, gc=False):
+    """One tick, as it is drawn. `seconds`: what its run took. `says`: all of it in words."""
+
+    at: datetime
+    kind: Kind
+    says: str
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the shown ticks add up to. Seconds; waits are from the instant to the start."""
+
+    due: int = 0
+    ran: int = 0
+    ended: int = 0
+    succeeded: int = 0
+    missed: int = 0
+    skipped: int = 0
+    failed: int = 0
+    waits: list[float] = field(default_factory=list[float])
+    runs: list[float] = field(default_factory=list[float])
+
+    def take(self, tick: TickLine) -> None:
+        """Add a tick."""
+        self.ran += tick.outcome == TickOutcome.RAN
+        if tick.started_at is not None:
+            self.waits.append(max((tick.started_at - tick.scheduled_for).total_seconds(), 0.0))
+        if tick.seconds is not None:
+            self.runs.append(tick.seconds)
+            self.ended += 1
+            good = tick.status == RunStatus.SUCCESS
+            self.succeeded += good
+            self.failed += KINDS.get(tick.status) is Kind.BAD
+        self.fall_out(tick.outcome, tick.reason, 1)
+
+    def fall_out(self, outcome: str, reason: str | None, count: int) -> None:
+        """Add `count` ticks by their outcome alone."""
+        self.due += 0 if reason in WANTED else count
+        self.missed += count if outcome == TickOutcome.MISSED else 0
+        self.skipped += count if outcome == TickOutcome.SKIPPED else 0
+
+
+def last(
+    ticks: Sequence[TickLine], gaps: Sequence[GapLine], tally: Tally, most: int = SHOWN
+) -> list[Slot]:
+    """The slots of the last `most` ticks, oldest first; ticks and gaps come newest first."""
+    slots: list[Slot] = []
+    for line in _newest_first(ticks, gaps):
+        room = most - len(slots)
+        if room <= 0:
+            break
+        if isinstance(line, TickLine):
+            tally.take(line)
+            slots.append(_of_tick(line))
+        else:
+            count = min(room, line.count)
+            tally.fall_out(line.outcome, line.reason, count)
+            slots += _of_gap(line, count)
+    slots.reverse()
+    return slots
+
+
+def undecided(
+    schedule: Schedule, frontier: datetime, now: datetime, most: int = SHOWN
+) -> list[Slot]:
+    """Slots for the instants up to `now` that nobody has decided yet, the last `most` of them."""
+    step = schedule.interval or timedelta(days=1)
+    since = max(frontier, now - (most + 1) * step)
+    instants = list(schedule.ticks(since, now))[-most:]
+    return [Slot(at, Kind.UNDECIDED, f"{moment(at)} not decided yet") for at in instants]
+
+
+def outages(beats: Iterable[Stretch], now: datetime, patience: timedelta) -> list[Stretch]:
+    """When no worker was beating for longer than `patience`, up to `now`; beats in order."""
+    found: list[Stretch] = []
+    alive: datetime | None = None
+    for since, until in chain(beats, [(now, now)]):
+        if alive is not None and since - alive > patience:
+            found.append((alive, since))
+        alive = until if alive is None else max(alive, until)
+    return found
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The value that `share` of them do not exceed; None of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+def _newest_first(
+    ticks: Sequence[TickLine], gaps: Sequence[GapLine]
+) -> Iterable[TickLine | GapLine]:
+    if not gaps:
+        return ticks
+    both: list[tuple[datetime, TickLine | GapLine]] = [(tick.scheduled_for, tick) for tick in ticks]
+    both += [(gap.first_tick, gap) for gap in gaps]
+    both.sort(key=lambda pair: pair[0], reverse=True)
+    return (line for _, line in both)
+
+
+def _of_tick(tick: TickLine) -> Slot:
+    if tick.outcome == TickOutcome.RAN:
+        kind = KINDS.get(tick.status, Kind.RAN)
+        ended = f" in {span(tick.seconds)}" if tick.seconds is not None else ""
+        status = (tick.status or "its run is no longer kept").replace("_", " ")
+        return Slot(
+            tick.scheduled_for,
+            kind,
+            f"{moment(tick.scheduled_for)} ran: {status}{ended}",
+            tick.seconds,
+        )
+    kind = Kind.MISSED if tick.outcome == TickOutcome.MISSED else Kind.SKIPPED
+    return Slot(
+        tick.scheduled_for, kind, f"{moment(tick.scheduled_for)} {unrun(tick.outcome, tick.reason)}"
+    )
+
+
+def unrun(outcome: str, reason: str | None) -> str:
+    """`missed: no worker was beating`."""
+    return f"{outcome}: {WHY[TickReason(reason)]}" if reason else outcome
+
+
+def _of_gap(gap: GapLine, count: int) -> Iterator[Slot]:
+    """Newest first. Where the instants lie in between is told by the ends alone."""
+    kind = Kind.MISSED if gap.outcome == TickOutcome.MISSED else Kind.SKIPPED
+    step = (gap.last_tick - gap.first_tick) / max(gap.count - 1, 1)
+    words = (
+        f"{unrun(gap.outcome, gap.reason)}"
+        f" (one of {gap.count} from {moment(gap.first_tick)} to {moment(gap.last_tick)})"
+    )
+    for number in range(count):
+        at = (gap.last_tick - number * step).replace(microsecond=0)
+        at = min(max(at, gap.first_tick), gap.last_tick)
+        yield Slot(at, kind, f"{moment(at)} {words}")

@@ -1,0 +1,60 @@
+"""A real browser: the system's Chromium, driven by Playwright. Nothing is downloaded for it."""
+
+import shutil
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MISSING = "no Chromium on PATH; get it with: apt-get install chromium (.ci/run does so)"
+DESK, PHONE = (1280, 800), (375, 740)
+
+GRAVE = frozenset({"serious", "critical"})
+CHECK = "axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations)"
+
+
+def path() -> str:
+    """The browser's program. Skips the test if there is none."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(MISSING)
+    return found
+
+
+@asynccontextmanager
+async def launched() -> AsyncGenerator[Browser]:
+    """A browser without a window."""
+    program = path()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        await browser.close()
+
+
+async def faults(page: Page) -> list[str]:
+    """What axe-core finds of serious or critical weight, as readable lines.
+
+    It is put in past our policy, which forbids the page itself to do so.
+    """
+    axe = (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
+    await page.evaluate(axe)
+    found: list[dict[str, Any]] = await page.evaluate(CHECK)
+    return [
+        f"{one['id']}: {node['html'][:160]}"
+        for one in found
+        if one["impact"] in GRAVE
+        for node in one["nodes"]
+    ]
+
+
+async def too_wide(page: Page) -> int:
+    """By how many pixels the page is wider than its window."""
+    return await page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )

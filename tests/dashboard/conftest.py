@@ -1,0 +1,25 @@
+"""What the tests of this room may use."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+from arq.connections import ArqRedis
+
+from app.store.db import Pool
+from tests.dashboard import site as sites
+from tests.dashboard.scenes import Scene
+from tests.dashboard.site import Site
+
+
+@pytest.fixture
+def scene(pool: Pool, redis: ArqRedis) -> Scene:
+    """An empty house."""
+    return Scene.of(pool, redis)
+
+
+@pytest.fixture
+async def site(dsn: str, redis_url: str, pool: Pool, redis: ArqRedis) -> AsyncGenerator[Site]:
+    """The web of that house, on a port of its own."""
+    del redis  # emptied first
+    async with sites.opened(sites.config_for(dsn, redis_url), pool) as opened:
+        yield opened

@@ -1,0 +1,298 @@
+"""What the pages say of a house that is well, ill, resting or half away."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from html import unescape
+from uuid import UUID, uuid4
+
+import httpx
+from arq.connections import ArqRedis
+
+from app.store.db import Pool
+from app.words import RunStatus, Scope, TickReason
+from tests.dashboard import site as sites
+from tests.dashboard.scenes import BAD, ERROR, GOOD, STEP, Scene, alive
+from tests.dashboard.site import Site
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+@asynccontextmanager
+async def reader(site: Site) -> AsyncGenerator[httpx.AsyncClient]:
+    async with site.signed_in(Scope.READ) as visitor:
+        yield visitor
+
+
+async def home(site: Site) -> str:
+    async with reader(site) as visitor:
+        return unescape((await visitor.get("/")).text)
+
+
+async def test_an_empty_house_says_how_to_begin(site: Site) -> None:
+    page = await home(site)
+
+    assert "No job is known: no worker has started yet" in page
+    assert "arq app.workers.Settings" in page
+
+
+async def test_a_house_that_is_well_says_so(site: Site, scene: Scene) -> None:
+    await alive(scene)
+    await scene.job("a", [GOOD] * 8)
+    await scene.told()
+
+    page = await home(site)
+
+    assert "Every job is on time" in page
+    assert "The last 8 ticks: 8 ran, 0 skipped, 0 missed" in page
+    assert "every 5 minutes" in page
+    assert "8/8" in page
+
+
+async def test_the_headline_names_who_is_ill_and_since_when(site: Site, scene: Scene) -> None:
+    await alive(scene)
+    await scene.job("a", [GOOD] * 8)
+    await scene.job("b", [GOOD, GOOD, BAD, BAD, BAD, BAD])
+    await scene.told()
+
+    page = await home(site)
+
+    assert "1 of 2 jobs needs a look: b failing since " in page
+    assert f"4 failed in a row: {ERROR}" in page
+    assert page.index('href="/jobs/b"') < page.index('href="/jobs/a"')
+
+
+async def test_a_silent_job_is_overdue_and_its_undecided_ticks_are_shown(
+    site: Site, scene: Scene
+) -> None:
+    await alive(scene)
+    await scene.job("a", [GOOD] * 4, ago=timedelta(hours=1))
+    await scene.told()
+
+    page = await home(site)
+
+    assert "overdue" in page
+    assert page.count('<path class="due"') >= 10
+    assert "not decided yet" in page
+
+
+async def test_a_paused_job_is_shown_with_who_and_why(site: Site, scene: Scene) -> None:
+    await alive(scene)
+    await scene.job("a", [GOOD] * 4, paused="they asked us to wait")
+    await scene.told()
+
+    page = await home(site)
+
+    assert "by acme/ann: they asked us to wait" in page
+    assert "paused" in page
+
+
+async def test_missed_and_skipped_ticks_hold_their_slots_compressed_ones_too(
+    site: Site, scene: Scene
+) -> None:
+    await alive(scene)
+    fates = [GOOD, TickReason.OVERLAP, GOOD, TickReason.LATE, RunStatus.PARTIAL_FAILURE]
+    schedule_id = await scene.job("a", fates)
+    await scene.gap(schedule_id, STEP * 5, 20)
+    await scene.told()
+
+    page = await home(site)
+
+    assert page.count('<path class="miss" d="M') - 1 == 21  # one is in the legend
+    assert "missed: no worker was beating (one of 20 from" in page
+    assert "skipped: its run before was still going" in page
+    assert "The last 25 ticks: 3 ran, 1 skipped, 21 missed" in page
+
+
+async def test_an_outage_is_a_band_in_every_row(site: Site, scene: Scene) -> None:
+    await scene.beats((timedelta(hours=10), timedelta(minutes=40)), (timedelta(minutes=20), -STEP))
+    await scene.job("a", [GOOD] * 12)
+    await scene.job("b", [GOOD] * 12)
+    await scene.told()
+
+    page = await home(site)
+
+    assert page.count('class="outage"') == 2
+    assert "No worker was beating from " in page
+
+
+async def test_when_every_worker_is_dead_the_headline_says_since_when(
+    site: Site, scene: Scene
+) -> None:
+    await scene.beats((timedelta(hours=10), timedelta(minutes=3)))
+    await scene.job("a", [GOOD] * 12, ago=timedelta(minutes=4))
+    await scene.told(workers=0)
+
+    page = await home(site)
+
+    assert "No worker has been beating since " in page
+
+
+async def test_what_a_site_said_is_shown_as_text(site: Site, scene: Scene) -> None:
+    nasty = "<script>alert(1)</script>"
+    await alive(scene)
+    await scene.job(nasty.replace("/", "|"), [GOOD])
+    await scene.pool.execute("UPDATE runs SET error_message = $1, status = 'failure'", nasty)
+    await scene.told()
+
+    async with reader(site) as visitor:
+        page = (await visitor.get("/")).text
+
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+async def test_the_page_of_a_job_pages_and_filters_its_runs(site: Site, scene: Scene) -> None:
+    await alive(scene)
+    await scene.job("a", [GOOD] * 30 + [BAD] * 3)
+
+    async with reader(site) as visitor:
+        newest = (await visitor.get("/jobs/a")).text
+        older = unescape(newest.split('rel="next" href="')[1].split('"')[0])
+        rest = (await visitor.get(older)).text
+        failed = (await visitor.get("/jobs/a?status=failure")).text
+        nonsense = await visitor.get("/jobs/a?status=nonsense&before=x_y")
+
+    assert (newest.count('href="/runs/'), rest.count('href="/runs/')) == (25, 8)
+    assert failed.count('href="/runs/') == 3
+    assert 'rel="next"' not in rest
+    assert 'class="nowline"' in newest
+    assert nonsense.status_code in {400, 404}
+
+
+async def test_a_tick_tells_its_story(site: Site, scene: Scene) -> None:
+    await alive(scene)
+    await scene.job("a", [GOOD, TickReason.SCHEDULER_DOWN])
+    last, before = scene.now, scene.now - STEP
+
+    async with reader(site) as visitor:
+        missed = (await visitor.get(f"/jobs/a/ticks/{last:%Y-%m-%dT%H:%M:%SZ}")).text
+        ran = (await visitor.get(f"/jobs/a/ticks/{before:%Y-%m-%dT%H:%M:%SZ}")).text
+        never = (await visitor.get("/jobs/a/ticks/2001-01-01T00:00:01Z")).text
+
+    assert "missed (scheduler_down)" in missed
+    assert 'href="/runs/' in ran
+    assert "is no instant of this schedule" in never
+
+
+async def test_the_page_of_a_run_shows_all_that_is_kept(
+    site: Site, scene: Scene, redis: ArqRedis
+) -> None:
+    await alive(scene)
+    await scene.job("a", [BAD])
+    run_id: UUID = await scene.pool.fetchval("SELECT execution_id FROM runs")
+    await _filled(scene.pool, run_id)
+    await redis.execute_command("RPUSH", f"rollcall:log:{run_id}", "12:00 page.rejected")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+    await redis.expire(f"rollcall:log:{run_id}", 60)
+
+    async with reader(site) as visitor:
+        page = unescape((await visitor.get(f"/runs/{run_id}")).text)
+        unknown = await visitor.get(f"/runs/{uuid4()}")
+
+    for fact in (ERROR, "finished", "w1", "sportybet", "no odds", "page.rejected", '{"id": 7}'):
+        assert fact in page, fact
+    assert unknown.status_code == 404
+
+
+async def _filled(pool: Pool, run_id: UUID) -> None:
+    await pool.execute(
+        "INSERT INTO run_events (execution_id, at, event, attempt, worker)"
+        " VALUES ($1, now(), 'finished', 1, 'w1')",
+        run_id,
+    )
+    await pool.execute(
+        "INSERT INTO run_sources (execution_id, source, status, partitions, partitions_failed,"
+        " pages, records, inserted, changed, unchanged, rejected, requests, retries, bytes,"
+        " throttled_ms, counts, duration_seconds, errors, done_counts)"
+        " VALUES ($1, 'sportybet', 'failure', 1, 1, 3, 2, 1, 0, 1, 1, 4, 0, 9, 0, '{}', 1.5,"
+        " '{\"p1\": \"gone\"}', '{}')",
+        run_id,
+    )
+    await pool.execute(
+        "INSERT INTO rejected_records (execution_id, source, partition, page, reason, data)"
+        " VALUES ($1, 'sportybet', 'p1', 1, 'no odds', $2)",
+        run_id,
+        b'{"id": 7}',
+    )
+
+
+async def test_another_organisations_collection_does_not_exist(site: Site, scene: Scene) -> None:
+    await site.token(Scope.READ, org="other")
+    schedule_id = await scene.job("collection:other", [GOOD])
+    org_id = await scene.pool.fetchval("SELECT id FROM organizations WHERE name = 'other'")
+    await scene.pool.execute(
+        "UPDATE schedules SET org_id = $1, job = 'collection' WHERE id = $2", org_id, schedule_id
+    )
+    await scene.pool.execute("UPDATE runs SET org_id = $1, job = 'collection'", org_id)
+    run_id = await scene.pool.fetchval("SELECT execution_id FROM runs")
+    at = f"{scene.now:%Y-%m-%dT%H:%M:%SZ}"
+    paths = ("/jobs/collection:other", f"/jobs/collection:other/ticks/{at}", f"/runs/{run_id}")
+
+    async with reader(site) as visitor:
+        answers = [await visitor.get(path) for path in paths]
+        pages = [(await visitor.get(path)).text for path in ("/", "/collections")]
+
+    assert [answer.status_code for answer in answers] == [404, 404, 404]
+    assert all("collection:other" not in page and str(run_id) not in page for page in pages)
+
+
+async def test_an_organisation_sees_its_own_collection(site: Site, scene: Scene) -> None:
+    await site.token(Scope.READ)
+    schedule_id = await scene.job("collection:acme", [GOOD, BAD])
+    org_id = await scene.pool.fetchval("SELECT id FROM organizations WHERE name = 'acme'")
+    await scene.pool.execute(
+        "UPDATE schedules SET org_id = $1, job = 'collection' WHERE id = $2", org_id, schedule_id
+    )
+    await scene.pool.execute(
+        "UPDATE runs SET org_id = $1, job = 'collection', schedule_id = $2", org_id, schedule_id
+    )
+
+    async with reader(site) as visitor:
+        page = (await visitor.get("/collections")).text
+        ticks = await visitor.get("/jobs/collection:acme")
+
+    assert page.count('href="/runs/') == 2
+    assert "every 5 minutes" in page
+    assert ticks.status_code == 200
+    assert ticks.text.count('href="/runs/') == 2
+
+
+async def test_without_postgres_the_page_shows_what_redis_knows(
+    dsn: str, redis_url: str, pool: Pool, scene: Scene
+) -> None:
+    from pydantic import SecretStr  # noqa: PLC0415
+
+    await scene.job("a", [GOOD] * 3)
+    await scene.told()
+    config = sites.config_for(dsn, redis_url)
+    async with sites.opened(config, pool) as well, reader(well) as visitor:
+        cookies = dict(visitor.cookies)
+    cut_off = config.model_copy(update={"database_url": SecretStr(NOWHERE)})
+
+    async with sites.opened(cut_off, pool) as site, site.visitor() as visitor:
+        visitor.cookies.update(cookies)
+        page = await visitor.get("/")
+        job = await visitor.get("/jobs/a")
+
+    assert page.status_code == 200
+    assert "Postgres does not answer" in page.text
+    assert 'href="/jobs/a"' in page.text
+    assert job.status_code == 503
+    assert "127.0.0.1" not in page.text + job.text
+
+
+async def test_without_redis_the_page_shows_what_postgres_knows(
+    dsn: str, redis_url: str, pool: Pool, scene: Scene
+) -> None:
+    from pydantic import SecretStr  # noqa: PLC0415
+
+    await alive(scene)
+    await scene.job("a", [GOOD] * 3)
+    config = sites.config_for(dsn, redis_url)
+    alone = config.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+
+    async with sites.opened(alone, pool) as site:
+        page = await home(site)
+
+    assert "Redis does not answer" in page
+    assert "The last 3 ticks: 3 ran" in page

@@ -1,0 +1,51 @@
+"""Values as the pages say them."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from app import once
+from app.web import plain
+
+NOON = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said", "about"),
+    [
+        (None, plain.NOTHING, plain.NOTHING),
+        (0, "0 s", "0 s"),
+        (0.42, "0.4 s", "0.4 s"),
+        (61, "1 min 1 s", "1 min"),
+        (3600, "1 h", "1 h"),
+        (90_061, "1 d 1 h", "1 d"),
+    ],
+)
+def test_a_span_is_said_in_two_units_or_about(seconds: float | None, said: str, about: str) -> None:
+    assert (plain.span(seconds), plain.about(seconds)) == (said, about)
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "said"),
+    [(0, 0, plain.NOTHING), (0, 9, "0 %"), (1, 999, "1 %"), (998, 999, "99 %"), (9, 9, "100 %")],
+)
+def test_a_share_is_all_or_nothing_only_if_it_is(part: int, whole: int, said: str) -> None:
+    assert plain.share(part, whole) == said
+
+
+def test_an_instant_of_another_day_names_it() -> None:
+    assert plain.clock(NOON, NOON) == "12:00:05"
+    assert plain.clock(NOON, NOON.replace(day=2)) == "2026-03-01 12:00"
+    assert plain.local(NOON, "Pacific/Auckland") == "2026-03-02 01:00:05 Pacific/Auckland"
+
+
+@pytest.mark.parametrize(
+    ("command", "base"),
+    [
+        ("uvicorn app.web:app", "http://127.0.0.1:8000"),
+        ("uvicorn app.web:app --host 0.0.0.0 --port=9000", "http://127.0.0.1:9000"),
+        ("uvicorn app.web:app --host box --port 80", "http://box:80"),
+    ],
+)
+def test_the_address_to_sign_in_at_is_that_of_the_server(command: str, base: str) -> None:
+    assert once.base(command.split()) == base
