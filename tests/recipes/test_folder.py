@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 from app import ledger
 from app.errors import BadConfig
 from app.resources import House, Urls
-from app.store import items as store
+from app.store import readings as store
 from scripts.standin.testing import Standin
 from tests import inhouse
 from tests.recipes.shop import Shop, ask, items, write

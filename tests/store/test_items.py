@@ -169,7 +169,7 @@ async def test_behind_row_level_security_an_organisations_items_are_looked_up_in
     pool: Pool, statement: str
 ) -> None:
     ours = await access.create_org(pool, "Ours", NOW)
-    some: list[Any] = [["k"], ["{}"], [b""]]
+    some: list[Any] = [["k"], ["{}"], [b""], [False]]
     given = [NOW, uuid4(), *some] if statement is items.WRITE else [NOW, ["k"]]
     await pool.execute(
         "INSERT INTO items (source, key, content_hash, first_seen, last_seen, changed_at)"
