@@ -14,6 +14,7 @@ RollcallError
 ├── Conflicting           it does not go with how things stand; carries the run in its way
 ├── Outdated              another editor was quicker
 ├── Unsuitable            a value is understood and cannot be taken; carries its field
+├── WrongSchema           the database's schema is not that of this code; names both and the mend
 ├── ServersUnavailable    the private Postgres or Redis cannot be started
 ├── Fenced                the attempt's lease is gone: neither rows nor outcome are accepted
 └── Failure               a page could not be had or read; carries what to do about it
@@ -103,6 +104,10 @@ class Unsuitable(RollcallError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class WrongSchema(RollcallError):
+    """The database's schema is older or newer than this code. Names both, and what to do."""
 
 
 class ServersUnavailable(RollcallError):

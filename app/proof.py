@@ -22,6 +22,7 @@ class Account:
     """What became of every tick of one schedule up to its frontier.
 
     `unaccounted`: instants without an answer. `invented`: answers for instants never named.
+    `pruned`: ticks of which only the numbers are kept; they are among the others.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Account:
     unaccounted: int = 0
     invented: int = 0
     stuck: int = 0
+    pruned: int = 0
     examples: list[datetime] = field(default_factory=list[datetime])
 
     @property
@@ -62,7 +64,8 @@ async def _account(connection: Connection, state: ScheduleState, now: datetime) 
 
 
 async def _compare(connection: Connection, version: VersionRow, account: Account) -> None:
-    named = Schedule.from_spec(version.spec).ticks(version.effective_from, version.until)
+    _book_pruned(account, version)
+    named = Schedule.from_spec(version.spec).ticks(version.since, version.until)
     last: datetime | None = None
     waiting = next(named, None)
     async for answer in store.answers(connection, version):
@@ -82,6 +85,22 @@ async def _compare(connection: Connection, version: VersionRow, account: Account
         account.unaccounted += max(matched - answer.count, 0)
     while waiting is not None:
         waiting = _miss(account, waiting, named)
+
+
+def _book_pruned(account: Account, version: VersionRow) -> None:
+    """What was pruned was counted before it went: what was named, and what had become of it."""
+    answered = sum(version.pruned.values())
+    account.pruned += answered
+    account.expected += version.pruned_expected
+    account.unaccounted += max(version.pruned_expected - answered, 0)
+    account.invented += max(answered - version.pruned_expected, 0)
+    for word, count in version.pruned.items():
+        outcome, _, reason = word.partition(":")
+        if outcome == TickOutcome.RAN:
+            account.ran += count
+        else:
+            tally = account.skipped if outcome == TickOutcome.SKIPPED else account.missed
+            tally[reason] += count
 
 
 def _miss(account: Account, instant: datetime, named: Iterator[datetime]) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+from app.models.backfills import BackfillRow
 from app.models.news import (
     ArticleEntityRow,
     ArticleRow,
@@ -33,6 +34,7 @@ __all__ = [
     "ApiTokenRow",
     "ArticleEntityRow",
     "ArticleRow",
+    "BackfillRow",
     "CollectionPresetRow",
     "ItemRow",
     "NewsCursorRow",
