@@ -128,7 +128,8 @@ async def why(pool: Pool, key: str, at: datetime | None) -> list[str]:
             raise UnknownJob(f"there is no schedule {key!r}; known: {known}")
         tick = await store.tick(connection, key, at)
         if tick is None:
-            return [*_about(state), _undecided(state, at)]
+            pruned = await store.pruned_through(connection, state.id)
+            return [*_about(state), _undecided(state, at, pruned)]
         return [*_about(state), *_decision(tick), *await _run(connection, tick)]
 
 
@@ -147,7 +148,9 @@ def _about(state: ScheduleState) -> list[str]:
     return said
 
 
-def _undecided(state: ScheduleState, at: datetime | None) -> str:
+def _undecided(state: ScheduleState, at: datetime | None, pruned: datetime | None) -> str:
+    if pruned is not None and (at is None or at <= pruned):
+        return f"Of ticks up to {_at(pruned)} only the numbers are kept (TICK_DAYS)."
     if at is None:
         return "No tick has been decided yet."
     schedule = Schedule.from_spec(state.spec, name=state.key)

@@ -9,6 +9,8 @@ from app.scheduling.schedule import Schedule
 from workers import catalogue, house
 from workers import prune as pruning
 from workers.dispatch import dispatch
+from workers.retention import NIGHTLY, retain
+from workers.retention import TIMEOUT as NIGHT
 from workers.ring import ALARM_SLOTS, alarm_for, alarm_of
 from workers.sweep import HEALTH, sweep, sweeps, tell_health
 from workers.tidy import tidy
@@ -35,6 +37,7 @@ class Settings:
         alarm_of("sweep", sweep, sweeps(CONFIG.lease_seconds)),
         alarm_of("health", tell_health, HEALTH),
         alarm_of("prune", pruning.prune, Schedule.every(3600), timeout=pruning.TIMEOUT),
+        alarm_of("retention", retain, NIGHTLY, timeout=NIGHT),
         alarm_of("tidy", tidy, Schedule.every(3600)),
     )
     on_startup = house.startup(CONFIG, URLS, DECLARED)

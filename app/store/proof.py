@@ -108,6 +108,14 @@ async def versions(connection: Connection, key: str) -> list[VersionRow]:
     return [VersionRow(*row) for row in await connection.fetch(VERSIONS, key)]
 
 
+async def pruned_through(connection: Connection, schedule_id: int) -> datetime | None:
+    """Up to when only the numbers of a schedule's ticks are kept; None if all are."""
+    at: datetime | None = await connection.fetchval(
+        "SELECT max(pruned_through) FROM schedule_versions WHERE schedule_id = $1", schedule_id
+    )
+    return at
+
+
 async def answers(connection: Connection, version: VersionRow) -> AsyncGenerator[Answer]:
     """What was written for one version, in order, a piece at a time. Wants a transaction."""
     async for row in connection.cursor(
