@@ -66,27 +66,29 @@ ORDER BY id
 """
 
 COUNT_TICKS = """
-SELECT (SELECT count(*) FROM ticks WHERE scheduled_for < $1)
-     + (SELECT coalesce(sum(count), 0) FROM tick_gaps WHERE last_tick < $1)
+SELECT coalesce((SELECT count(*) FROM ticks t JOIN schedules s ON s.id = t.schedule_id
+                 WHERE scheduled_for < least($1, evaluated_through)), 0)
+     + coalesce((SELECT sum(count) FROM tick_gaps g JOIN schedules s ON s.id = g.schedule_id
+                 WHERE last_tick < least($1, evaluated_through)), 0)
 """
 
-# Up to where: so many ticks or gaps, nothing that the cutoff spares, and no part of a gap.
+# Up to where: so many ticks or gaps, none that is to stay, and no part of a gap. The last tick that
+# was decided always stays: it says where the frontier came from.
 BOUNDARY = """
 WITH edge AS (
-  SELECT least(
-    (SELECT max(at) FROM (
-       SELECT at FROM (
-         (SELECT scheduled_for AS at FROM ticks
-          WHERE schedule_id = $1 AND scheduled_for < $2 ORDER BY scheduled_for LIMIT $3)
-         UNION ALL
-         (SELECT last_tick FROM tick_gaps
-          WHERE schedule_id = $1 AND last_tick < $2 ORDER BY first_tick LIMIT $3)) AS both_kinds
-       ORDER BY at LIMIT $3) AS oldest),
-    (SELECT evaluated_through FROM schedules WHERE id = $1)) AS at
+  SELECT max(at) AS at FROM (
+    SELECT at FROM (
+      (SELECT scheduled_for AS at FROM ticks
+       WHERE schedule_id = $1 AND scheduled_for < $2 ORDER BY scheduled_for LIMIT $3)
+      UNION ALL
+      (SELECT last_tick FROM tick_gaps
+       WHERE schedule_id = $1 AND last_tick < $2 ORDER BY first_tick LIMIT $3)) AS both_kinds
+    ORDER BY at LIMIT $3) AS oldest
 )
 SELECT least(edge.at, (
   SELECT min(first_tick) - interval '1 microsecond' FROM tick_gaps
-  WHERE schedule_id = $1 AND first_tick <= edge.at AND last_tick > edge.at)) FROM edge
+  WHERE schedule_id = $1 AND first_tick <= edge.at AND last_tick > edge.at))
+FROM edge WHERE edge.at IS NOT NULL
 """
 
 VERSIONS = """
@@ -189,8 +191,14 @@ async def boundary(
 
     Under the schedule's row lock, which it takes: nobody decides or joins ticks meanwhile.
     """
-    await connection.execute("SELECT FROM schedules WHERE id = $1 FOR UPDATE", schedule_id)
-    at: datetime | None = await connection.fetchval(BOUNDARY, schedule_id, before, batch)
+    frontier = await connection.fetchval(
+        "SELECT evaluated_through FROM schedules WHERE id = $1 FOR UPDATE", schedule_id
+    )
+    if frontier is None:
+        return None
+    at: datetime | None = await connection.fetchval(
+        BOUNDARY, schedule_id, min(before, frontier), batch
+    )
     return at
 
 
