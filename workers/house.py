@@ -1,6 +1,7 @@
 """What opens when a worker starts, beats while it lives, and closes when it stops."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from redis.exceptions import RedisError
 
 from app import backlog, ledger, log
 from app.config import Config
+from app.errors import WrongSchema
 from app.health import keys
 from app.health.facts import WorkerFacts
 from app.ledger import Declared
@@ -40,9 +42,15 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
         log.configure(config.log_format, config.log_level)
         stack = AsyncExitStack()
         limits, logins = catalogue.limits(config), catalogue.logins(config)
-        house = await _patiently(
-            lambda: stack.enter_async_context(opened(config, where, ctx["redis"], limits, logins))
-        )
+        try:
+            house = await _patiently(
+                lambda: stack.enter_async_context(
+                    opened(config, where, ctx["redis"], limits, logins)
+                )
+            )
+        except WrongSchema as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(2) from None
         leases = Leases(house.pool, house.clock, config.lease_seconds)
         ctx.update(
             stack=stack,

@@ -21,6 +21,7 @@ from app.web.ready import (
     close_postgres,
     open_postgres,
     recent_runs,
+    refuse_wrong_schema,
 )
 
 
@@ -40,6 +41,7 @@ async def open_state(
 ) -> AsyncGenerator[State]:
     """Open what the web needs, and close it. Neither server has to be up.
 
+    Raises WrongSchema if Postgres is there and has another schema than this code wants.
     Raises ServersUnavailable if a URL is missing and no private servers can be started.
     """
     async with AsyncExitStack() as stack:
@@ -48,6 +50,7 @@ async def open_state(
         stack.push_async_callback(redis.aclose)
         pool = await open_postgres(database_url)
         stack.push_async_callback(close_postgres, pool)
+        await refuse_wrong_schema(pool)
         yield State(
             snapshot=Fresh(partial(take, redis)),
             ready=Fresh(partial(check, redis, pool)),
