@@ -4,6 +4,7 @@ RollcallError
 ├── BadConfig             a setting cannot be used; says which, and what it may be
 ├── BadSchedule           a schedule or its policies can never work
 ├── UnknownJob            no job of that name; says which there are
+├── UnknownRun            no run of that id
 ├── BadParameters         a run was asked for with parameters its job does not take
 ├── UnknownOrg            no organisation of that name, or two of one
 ├── Unauthorized          a token that lets nobody in; never says why
@@ -53,6 +54,10 @@ class BadSchedule(RollcallError):
 
 class UnknownJob(RollcallError):
     """No job has that name. The message lists those there are."""
+
+
+class UnknownRun(RollcallError):
+    """No run has that id."""
 
 
 class BadParameters(RollcallError):

@@ -79,9 +79,7 @@ async def _ticks(pool: Pool, before: datetime) -> int:
     return gone
 
 
-async def forget_ticks(
-    pool: Pool, schedule_id: int, before: datetime, batch: int = BATCH
-) -> int:
+async def forget_ticks(pool: Pool, schedule_id: int, before: datetime, batch: int = BATCH) -> int:
     """Turn a batch of one schedule's ticks into numbers, under its row lock; returns how many."""
     async with pool.acquire() as connection, connection.transaction():
         through = await store.boundary(connection, schedule_id, before, batch)

@@ -219,9 +219,7 @@ async def prune(pool: Pool, now: datetime, days: float, batch: int = _BATCH) -> 
 async def count_old(pool: Pool, now: datetime, days: float) -> int:
     """How many pages are older than `days`."""
     before = now - timedelta(days=days)
-    found: int = await pool.fetchval(
-        "SELECT count(*) FROM raw_pages WHERE fetched_at < $1", before
-    )
+    found: int = await pool.fetchval("SELECT count(*) FROM raw_pages WHERE fetched_at < $1", before)
     return found
 
 

@@ -202,9 +202,7 @@ async def boundary(
     return at
 
 
-async def stretches(
-    connection: Connection, schedule_id: int, through: datetime
-) -> list[Stretch]:
+async def stretches(connection: Connection, schedule_id: int, through: datetime) -> list[Stretch]:
     """What each wording answers for up to `through` that is not pruned yet."""
     return [Stretch(*row) for row in await connection.fetch(VERSIONS, schedule_id, through)]
 

@@ -70,9 +70,7 @@ def upgrade() -> None:
     op.execute(TRIGGERS.format("'scheduled', 'manual', 'backfill', 'replay'"))
     op.execute("ALTER TABLE backfills ENABLE ROW LEVEL SECURITY")
     op.execute("ALTER TABLE backfills FORCE ROW LEVEL SECURITY")
-    op.execute(
-        f"CREATE POLICY backfills_seen ON backfills FOR SELECT USING ({HOUSE} OR {SEEN})"
-    )
+    op.execute(f"CREATE POLICY backfills_seen ON backfills FOR SELECT USING ({HOUSE} OR {SEEN})")
     op.execute(
         "CREATE POLICY backfills_kept ON backfills"
         f" USING ({HOUSE} OR {SEEN[:-1]} AND parent.{MINE}))"
