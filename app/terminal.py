@@ -74,7 +74,7 @@ def with_servers(step: Callable[[Reach], Awaitable[Result]]) -> Result:
             finally:
                 await pool.close()
         finally:
-            await redis.aclose()
+            await redis.aclose(close_connection_pool=True)
 
     return doing(run)
 

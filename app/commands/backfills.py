@@ -41,7 +41,7 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
     Scheduled runs come first: nothing is added while one of them waits.
     Exit code 1 if a run did not end as a success.
 
-    Examples: `python -m app backfill poll_news --from 2026-09-05T00:00:00Z --to 2026-09-06T00:00:00Z`,
+    Examples: `python -m app backfill poll_news --from 2026-09-05T00:00:00Z --to 1h`,
     `python -m app backfill poll_news --from 1d --missing --yes`
     """
 

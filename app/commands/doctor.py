@@ -54,7 +54,7 @@ async def _examined(config: Config) -> list[Finding]:
     try:
         return found + await rooms.examined(Patient(config, pool, redis, off))
     finally:
-        await redis.aclose()
+        await redis.aclose(close_connection_pool=True)
         if pool is not None:
             await pool.close()
 
