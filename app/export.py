@@ -70,21 +70,22 @@ async def parquet(
 ) -> Written:
     """Write Parquet, a batch at a time. Raises BadParameters if pyarrow is missing."""
     arrow, pq = _pyarrow()
-    columns = await store.columns(connection, kind)
-    schema = arrow.schema([(name, _type(arrow, kind_of)) for name, kind_of in columns])
     written = Written()
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        held: list[Any] = []
-        async for rows in store.batches(connection, kind, span, BATCH):
-            held.append(_batch(arrow, schema, rows))
-            written.rows += len(rows)
-            if len(held) == GROUP:
+    async with connection.transaction(readonly=True):
+        columns = await store.columns(connection, kind)
+        schema = arrow.schema([(name, _type(arrow, kind_of)) for name, kind_of in columns])
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            held: list[Any] = []
+            async for rows in store.batches(connection, kind, span, BATCH):
+                held.append(_batch(arrow, schema, rows))
+                written.rows += len(rows)
+                if len(held) == GROUP:
+                    writer.write_table(arrow.Table.from_batches(held))
+                    held.clear()
+                written.bytes = file.tell() if file.seekable() else 0
+                told(written)
+            if held:
                 writer.write_table(arrow.Table.from_batches(held))
-                held.clear()
-            written.bytes = file.tell() if file.seekable() else 0
-            told(written)
-        if held:
-            writer.write_table(arrow.Table.from_batches(held))
     return written
 
 

@@ -121,7 +121,7 @@ async def copy_jsonl(connection: Connection, kind: Kind, span: Span, sink: Sink)
     """Stream the rows as a JSON object a line; returns how many they were."""
     query, values = _query(kind, span)
     tag = await connection.copy_from_query(
-        f"SELECT row_to_json(line) FROM ({query}) AS line",  # noqa: S608 - our own text
+        f"SELECT row_to_json(exported) FROM ({query}) AS exported",  # noqa: S608 - our own text
         *values,
         output=sink,
         format="csv",
@@ -135,16 +135,15 @@ async def copy_jsonl(connection: Connection, kind: Kind, span: Span, sink: Sink)
 async def batches(
     connection: Connection, kind: Kind, span: Span, size: int
 ) -> AsyncGenerator[Sequence[Any]]:
-    """The rows, `size` at a time, from one snapshot."""
+    """The rows, `size` at a time. Wants a transaction, whose snapshot they are from."""
     query, values = _query(kind, span)
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        cursor = await connection.cursor(query, *values, timeout=DAY)
-        while rows := await cursor.fetch(size, timeout=DAY):
-            yield rows
+    cursor = await connection.cursor(query, *values, timeout=DAY)
+    while rows := await cursor.fetch(size, timeout=DAY):
+        yield rows
 
 
 async def columns(connection: Connection, kind: Kind) -> list[tuple[str, str]]:
-    """The columns' names with their types in Postgres."""
+    """The columns' names with their types in Postgres. Wants a transaction."""
     query, _ = _query(kind, Span())
     prepared = await connection.prepare(query)
     return [(attribute.name, attribute.type.name) for attribute in prepared.get_attributes()]

@@ -66,10 +66,10 @@ ORDER BY id
 """
 
 COUNT_TICKS = """
-SELECT coalesce((SELECT count(*) FROM ticks t JOIN schedules s ON s.id = t.schedule_id
-                 WHERE scheduled_for < least($1, evaluated_through)), 0)
-     + coalesce((SELECT sum(count) FROM tick_gaps g JOIN schedules s ON s.id = g.schedule_id
-                 WHERE last_tick < least($1, evaluated_through)), 0)
+SELECT (SELECT count(*) FROM ticks t JOIN schedules s ON s.id = t.schedule_id
+        WHERE scheduled_for < least($1, evaluated_through))
+     + (SELECT coalesce(sum(count), 0)::bigint FROM tick_gaps g
+        JOIN schedules s ON s.id = g.schedule_id WHERE last_tick < least($1, evaluated_through))
 """
 
 # Up to where: so many ticks or gaps, none that is to stay, and no part of a gap. The last tick that
