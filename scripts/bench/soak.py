@@ -121,7 +121,7 @@ async def _day(
         key = ("--asknews-key", "soak", "--asknews-rate", "0", "--move-share", str(MOVED))
         await stack.enter_async_context(child("web", ("scripts.standin", *options, *key), around))
         web = await _url(ready)
-        env = around.env | _settings(servers, web, asked.round)
+        env = {**around.env, **_settings(servers, web, asked.round)}
         worker = await stack.enter_async_context(
             child("worker", ("scripts.bench.soak_house",), Surroundings(env, ROOT, folder, 40))
         )

@@ -13,8 +13,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 from arq.connections import ArqRedis
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app.cli import app
 from scripts.standin.testing import Standin

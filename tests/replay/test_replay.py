@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from app.config import Config
 from app.messages import Limits, Raw
 from app.records import OddsEvent, Record, Rejected
 from app.replay import Reader, Report, Wish
@@ -44,7 +45,11 @@ def source(house: House) -> Source:
 def only(house: House, read: Source | None = None) -> Any:
     """The job with one source alone."""
     one = read or source(house)
-    return replace(odds.JOB, sources=lambda _config, _params: (one,))
+
+    def alone(_config: Config, _params: Any) -> tuple[Source, ...]:
+        return (one,)
+
+    return replace(odds.JOB, sources=alone)
 
 
 async def again(

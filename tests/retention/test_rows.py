@@ -23,7 +23,7 @@ def keeping(**days: int) -> Config:
     everything = dict.fromkeys(
         ("raw_days", "run_days", "tick_days", "beat_days", "rejected_days"), 0
     )
-    return Config(_env_file=None, **(everything | days))  # pyright: ignore[reportCallIssue, reportArgumentType] - pydantic-settings' own keyword
+    return Config(_env_file=None, **(everything | days))  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
 
 
 async def forgotten(book: Book, config: Config) -> dict[str, int]:
