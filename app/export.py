@@ -87,6 +87,7 @@ async def parquet(
                 told(written)
             if held:
                 writer.write_table(arrow.Table.from_batches(held))
+    written.bytes = file.tell() if file.seekable() else 0
     return written
 
 

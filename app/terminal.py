@@ -85,6 +85,8 @@ def doing(run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         return asyncio.run(run())
     except db.UNFIT as error:
         raise BadConfig(f"{error}; is DATABASE_URL right, and has `migrate` been run?") from None
+    except BrokenPipeError:
+        raise  # an OSError too, but whoever reads has had enough
     except RedisError as error:
         raise BadConfig(f"Redis cannot be used (REDIS_URL): {error}") from None
     except db.AWAY as error:
@@ -118,11 +120,25 @@ def _plain(value: object) -> object:
 
 
 def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
-    """Rows as a table for people; instants to the second, in UTC."""
-    table = Table(*columns, box=None, header_style="bold")
+    """Rows as a table for people; instants to the second, in UTC, without their year."""
+    table = Table(box=None, header_style="bold")
+    for number, name in enumerate(columns):
+        table.add_column(name.replace("_", " "), no_wrap=number == 0, overflow="fold")
     for row in rows:
-        table.add_row(*(shown(row.get(name)) for name in columns))
-    Console(highlight=False).print(table)
+        table.add_row(*(_brief(row.get(name)) for name in columns))
+    console().print(table)
+
+
+def console() -> Console:
+    """Where tables go. What is piped on is not squeezed into eighty columns."""
+    found = Console(highlight=False, markup=False)
+    return found if found.is_terminal else Console(highlight=False, markup=False, width=240)
+
+
+def _brief(value: object) -> str:
+    return (
+        f"{value.astimezone(UTC):%m-%d %H:%M:%S}" if isinstance(value, datetime) else shown(value)
+    )
 
 
 def shown(value: object) -> str:

@@ -10,6 +10,7 @@ from app.config import Config
 from app.doctor import Finding, Level, Patient
 from app.errors import BadConfig
 from app.queue import redis_pool
+from app.resources import Urls
 from app.store import db
 from workers import catalogue
 
@@ -27,7 +28,9 @@ def doctor(*, as_json: terminal.JSON = False) -> None:
     Examples: `python -m app doctor`, `python -m app doctor --json`
     """
     try:
-        found = terminal.doing(lambda: _examined(terminal.config()))
+        config = terminal.config()
+        where = resources.urls(config)
+        found = terminal.doing(lambda: _examined(config, where))
     except BadConfig as error:
         found = [Finding("settings", Level.FAULT, str(error), "see .env.example")]
     if as_json:
@@ -40,8 +43,7 @@ def doctor(*, as_json: terminal.JSON = False) -> None:
         raise typer.Exit(1)
 
 
-async def _examined(config: Config) -> list[Finding]:
-    where = resources.urls(config)
+async def _examined(config: Config, where: Urls) -> list[Finding]:
     redis = redis_pool(where.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
     off = [(job.name, why) for job in catalogue.JOBS if (why := job.off(config)) is not None]
     found: list[Finding] = []

@@ -1,9 +1,11 @@
 """The command that takes data out: `export`."""
 
+import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -102,5 +104,6 @@ def _written(what: str, span: Span, as_: Format, to: str) -> Written:
     try:
         return terminal.doing(write)
     except BrokenPipeError:  # whoever reads has enough
-        sys.stderr.close()
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # what is still in its buffer
         raise typer.Exit(0) from None

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
 
 from app import terminal
 from app.commands import asking
@@ -25,7 +24,7 @@ from app.words import OPEN_STATUSES, RunStatus, Trigger
 app = typer.Typer()
 
 COLUMNS = (
-    "execution_id", "job", "trigger", "status", "attempt", "scheduled_for", "started_at",
+    "run", "job", "trigger", "status", "attempt", "scheduled_for", "started_at",
     "duration_seconds", "error_message",
 )  # fmt: skip
 DETAILS = (
@@ -80,7 +79,8 @@ def _list(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         terminal.print_json(rows)
     else:
-        terminal.print_table(rows, COLUMNS)
+        brief = ({**row, "run": str(row["execution_id"])[:8]} for row in rows)
+        terminal.print_table(brief, COLUMNS)
 
 
 async def _follow(pool: Pool, wanted: Filter, since: datetime, *, as_json: bool) -> None:
@@ -132,10 +132,10 @@ def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
     if as_json:
         terminal.print_json(row)
         return
-    console = Console(highlight=False)
+    console = terminal.console()
     for name in DETAILS:
         if row.get(name) not in (None, {}):
-            console.print(f"{name:>16}  {terminal.shown(row[name])}", markup=False)
+            console.print(f"{name:>16}  {terminal.shown(row[name])}")
     terminal.print_table(row["sources"], SOURCES)
     terminal.print_table(row["events"], ("at", "event", "attempt", "worker", "detail"))
 

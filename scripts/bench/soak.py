@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DAY = 288
 WARM = 5  # rounds until everything has been opened once
 MOVED = 0.01
+POOL = 10  # connections that the worker may hold
 NEWS, STORIES = 3, 12  # rounds of odds to one of these
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -147,6 +148,7 @@ def _settings(servers: embedded.Servers, web: str, seconds: float) -> Mapping[st
         "SCRAPE_INTERVAL_MINUTES": str(seconds / 60),
         "NEWS_INTERVAL_MINUTES": str(seconds * NEWS / 60),
         "STORIES_INTERVAL_MINUTES": str(seconds * STORIES / 60),
+        "DATABASE_POOL_SIZE": str(POOL),
         "LOG_LEVEL": "warning",
         "LOG_FORMAT": "json",
     }
@@ -212,7 +214,7 @@ async def _proved(dsn: str, found: dict[str, Any]) -> dict[str, Any]:
     doubled = sum(account.duplicates + account.invented for account in accounts)
     held = found["held_mb"]
     flat = held["last_tenth"] <= held["second_tenth"] * FLAT
-    calm = found["end"]["connections"] <= found["start"]["connections"] + 2
+    calm = found["end"]["connections"] <= POOL
     return {
         "ticks": ticks,
         "unaccounted": unaccounted,

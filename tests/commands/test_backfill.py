@@ -112,6 +112,20 @@ async def test_killed_in_the_midst_it_goes_on_and_doubles_nothing(
     assert set(done.values()) == {1}
 
 
+async def test_interrupted_by_hand_it_says_so_with_130(
+    house: House, surroundings: dict[str, str], until: datetime
+) -> None:
+    process = await started(surroundings, stretch(until, 3))
+
+    async def begun() -> bool:
+        return bool(await house.pool.fetchval("SELECT count(*) FROM runs"))
+
+    await inhouse.until(begun, 20, "the first run")
+    process.send_signal(signal.SIGINT)
+
+    assert await asyncio.wait_for(process.wait(), 20) == 130
+
+
 async def test_the_count_is_shown_and_no_means_nothing_is_queued(
     tell: Tell, pool: Pool, until: datetime
 ) -> None:
