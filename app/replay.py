@@ -120,8 +120,12 @@ async def _last_words(pool: Pool, reader: Reader, pages: Sequence[KeptPage]) -> 
     last: dict[str, int] = {}
     for page in pages:
         records = await _read(pool, reader, page)
-        last.update((store.name(r), page.id) for r in records or () if not isinstance(r, Rejected))
+        last.update((name, page.id) for name in _by_name(records or ()))
     return last
+
+
+def _by_name(records: Sequence[Record]) -> dict[str, Kept]:
+    return {store.name(r): r for r in records if isinstance(r, OddsEvent | Article | Story)}
 
 
 async def _read(pool: Pool, reader: Reader, page: KeptPage) -> list[Record] | None:
@@ -148,7 +152,7 @@ async def _replay(
     if found is None:
         report.unreadable += 1
         return
-    by_name = {store.name(r): r for r in found if not isinstance(r, Rejected)}
+    by_name = _by_name(found)
     page = _Page(
         kept,
         [record for name, record in by_name.items() if last.get(name) == kept.id],
