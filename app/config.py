@@ -15,6 +15,7 @@ from app.errors import BadConfig
 
 PLATFORMS = ("sportybet", "betpawa", "bet9ja")
 LONGEST_ENTITY = 200
+FEWEST_NEWS_DAYS = 3
 
 
 def _split(value: object) -> object:
@@ -76,6 +77,12 @@ def _redis(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must start with redis://, rediss:// or unix://")
     return _readable_address(value)
+
+
+def _beyond_live_news(value: int) -> int:
+    if 0 < value < FEWEST_NEWS_DAYS:
+        raise ValueError(f"must be 0 or at least {FEWEST_NEWS_DAYS}: polls look back two days")
+    return value
 
 
 def _http(value: str) -> str:
@@ -147,6 +154,7 @@ Minutes = Annotated[float, Field(gt=0, le=60 * 24 * 366)]
 Entities = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_entities), AfterValidator(_once)]
 FreshMinutes = Annotated[dict[str, Minutes], NoDecode, BeforeValidator(_minutes_by_job)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Days = Annotated[int, Field(ge=0, le=36_500)]  # 0 is for ever
 
 
 class Config(BaseSettings):
@@ -191,6 +199,14 @@ class Config(BaseSettings):
     sources_dir: Path | None = None
     secrets_key: SecretStr | None = None
     raw_days: Annotated[int, Field(ge=0, le=365)] = 3
+    run_days: Days = 90
+    tick_days: Days = 90
+    beat_days: Days = 90
+    rejected_days: Days = 30
+    odds_event_days: Days = 0
+    article_days: Annotated[Days, AfterValidator(_beyond_live_news)] = 0
+    story_days: Annotated[Days, AfterValidator(_beyond_live_news)] = 0
+    item_days: Days = 0
 
     collection_misfire_grace_seconds: Annotated[float, Field(gt=0, le=604_800)] = 3600
     collection_jitter_seconds: Annotated[float, Field(ge=0, le=3600)] = 30

@@ -4,6 +4,7 @@ RollcallError
 ├── BadConfig             a setting cannot be used; says which, and what it may be
 ├── BadSchedule           a schedule or its policies can never work
 ├── UnknownJob            no job of that name; says which there are
+├── UnknownRun            no run of that id
 ├── BadParameters         a run was asked for with parameters its job does not take
 ├── UnknownOrg            no organisation of that name, or two of one
 ├── Unauthorized          a token that lets nobody in; never says why
@@ -15,6 +16,7 @@ RollcallError
 ├── Outdated              another editor was quicker
 ├── Unsuitable            a value is understood and cannot be taken; carries its field
 ├── BadRecipe             a recipe has faults; carries where each is and how to mend it
+├── WrongSchema           the database's schema is not that of this code; names both and the mend
 ├── ServersUnavailable    the private Postgres or Redis cannot be started
 ├── Fenced                the attempt's lease is gone: neither rows nor outcome are accepted
 └── Failure               a page could not be had or read; carries what to do about it
@@ -55,6 +57,10 @@ class BadSchedule(RollcallError):
 
 class UnknownJob(RollcallError):
     """No job has that name. The message lists those there are."""
+
+
+class UnknownRun(RollcallError):
+    """No run has that id."""
 
 
 class BadParameters(RollcallError):
@@ -114,6 +120,10 @@ class BadRecipe(RollcallError):
     def __init__(self, faults: Sequence[object]) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = faults
+
+
+class WrongSchema(RollcallError):
+    """The database's schema is older or newer than this code. Names both, and what to do."""
 
 
 class ServersUnavailable(RollcallError):

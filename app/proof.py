@@ -22,6 +22,7 @@ class Account:
     """What became of every tick of one schedule up to its frontier.
 
     `unaccounted`: instants without an answer. `invented`: answers for instants never named.
+    `pruned`: ticks of which only the numbers are kept; they are among the others.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Account:
     unaccounted: int = 0
     invented: int = 0
     stuck: int = 0
+    pruned: int = 0
     examples: list[datetime] = field(default_factory=list[datetime])
 
     @property
@@ -62,7 +64,8 @@ async def _account(connection: Connection, state: ScheduleState, now: datetime) 
 
 
 async def _compare(connection: Connection, version: VersionRow, account: Account) -> None:
-    named = Schedule.from_spec(version.spec).ticks(version.effective_from, version.until)
+    _book_pruned(account, version)
+    named = Schedule.from_spec(version.spec).ticks(version.since, version.until)
     last: datetime | None = None
     waiting = next(named, None)
     async for answer in store.answers(connection, version):
@@ -82,6 +85,22 @@ async def _compare(connection: Connection, version: VersionRow, account: Account
         account.unaccounted += max(matched - answer.count, 0)
     while waiting is not None:
         waiting = _miss(account, waiting, named)
+
+
+def _book_pruned(account: Account, version: VersionRow) -> None:
+    """What was pruned was counted before it went: what was named, and what had become of it."""
+    answered = sum(version.pruned.values())
+    account.pruned += answered
+    account.expected += version.pruned_expected
+    account.unaccounted += max(version.pruned_expected - answered, 0)
+    account.invented += max(answered - version.pruned_expected, 0)
+    for word, count in version.pruned.items():
+        outcome, _, reason = word.partition(":")
+        if outcome == TickOutcome.RAN:
+            account.ran += count
+        else:
+            tally = account.skipped if outcome == TickOutcome.SKIPPED else account.missed
+            tally[reason] += count
 
 
 def _miss(account: Account, instant: datetime, named: Iterator[datetime]) -> datetime | None:
@@ -114,7 +133,8 @@ async def story(connection: Connection, key: str, at: datetime | None) -> list[s
         raise UnknownJob(f"there is no schedule {key!r}; known: {known}")
     tick = await store.tick(connection, key, at)
     if tick is None:
-        return [*_about(state), _undecided(state, at)]
+        pruned = await store.pruned_through(connection, state.id)
+        return [*_about(state), _undecided(state, at, pruned)]
     return [*_about(state), *_decision(tick), *await _run(connection, tick)]
 
 
@@ -133,7 +153,9 @@ def _about(state: ScheduleState) -> list[str]:
     return said
 
 
-def _undecided(state: ScheduleState, at: datetime | None) -> str:
+def _undecided(state: ScheduleState, at: datetime | None, pruned: datetime | None) -> str:
+    if pruned is not None and (at is None or at <= pruned):
+        return f"Of ticks up to {_at(pruned)} only the numbers are kept (TICK_DAYS)."
     if at is None:
         return "No tick has been decided yet."
     schedule = Schedule.from_spec(state.spec, name=state.key)

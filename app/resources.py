@@ -24,7 +24,7 @@ from app.fetch.keyed import AnyWindow, Opening, Visits
 from app.fetch.limiter import Limiter, RedisLimiter
 from app.messages import Limits
 from app.recipes.sandbox import Sandbox
-from app.store import beats, db
+from app.store import beats, db, schema
 from app.store.db import Pool
 
 VERSION = "0.1.0"
@@ -172,6 +172,7 @@ async def opened(
 ) -> AsyncGenerator[House]:
     """Open everything a worker needs, and close it again, last first.
 
+    Raises WrongSchema if the database's schema is older or newer than this code.
     `logins`: of sources that want to know who asks; those with the same one share its token.
     """
     async with AsyncExitStack() as stack:
@@ -179,6 +180,7 @@ async def opened(
             where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
         )
         stack.push_async_callback(_close, pool)
+        await schema.check(pool)
         clock = Clock(timedelta(seconds=config.clock_skew_seconds))
         worker = worker_name()
         limiter = RedisLimiter(redis, worker=worker)

@@ -53,11 +53,12 @@ OPEN_STATUSES = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
 
 
 class Trigger(StrEnum):
-    """Who asked for a run. Only a scheduled run has a tick."""
+    """Who asked for a run. Only a scheduled run has a tick; a replay asks no site."""
 
     SCHEDULED = "scheduled"
     MANUAL = "manual"
     BACKFILL = "backfill"
+    REPLAY = "replay"
 
 
 class Coalesce(StrEnum):

@@ -10,6 +10,8 @@ from workers import catalogue, house
 from workers import prune as pruning
 from workers import watch as watching
 from workers.dispatch import dispatch
+from workers.retention import NIGHTLY, retain
+from workers.retention import TIMEOUT as NIGHT
 from workers.ring import ALARM_SLOTS, alarm_for, alarm_of
 from workers.sweep import HEALTH, sweep, sweeps, tell_health
 from workers.tidy import tidy
@@ -38,6 +40,7 @@ class Settings:
         alarm_of("health", tell_health, HEALTH),
         alarm_of("watch", watching.watch, watching.WATCH, timeout=watching.TIMEOUT),
         alarm_of("prune", pruning.prune, Schedule.every(3600), timeout=pruning.TIMEOUT),
+        alarm_of("retention", retain, NIGHTLY, timeout=NIGHT),
         alarm_of("tidy", tidy, Schedule.every(3600)),
     )
     on_startup = house.startup(CONFIG, URLS, DECLARED)

@@ -1,6 +1,7 @@
 """What opens when a worker starts, beats while it lives, and closes when it stops."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from app import backlog, ledger, log, run_log
 from app.alerts.pings import Pings
 from app.alerts.watcher import Watcher
 from app.config import Config
+from app.errors import WrongSchema
 from app.health import keys
 from app.health.facts import WorkerFacts
 from app.ledger import Declared
@@ -43,9 +45,15 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
         log.configure(config.log_format, config.log_level, config.secrets())
         stack = AsyncExitStack()
         limits, logins = catalogue.limits(config), catalogue.logins(config)
-        house = await _patiently(
-            lambda: stack.enter_async_context(opened(config, where, ctx["redis"], limits, logins))
-        )
+        try:
+            house = await _patiently(
+                lambda: stack.enter_async_context(
+                    opened(config, where, ctx["redis"], limits, logins)
+                )
+            )
+        except WrongSchema as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(2) from None
         watcher, pings = Watcher(config, house.pool, house.redis), Pings.of(config)
         stack.callback(watcher.close)
         stack.push_async_callback(pings.close)

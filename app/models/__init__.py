@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+from app.models.backfills import BackfillRow
 from app.models.health import (
     HealthFlipRow,
     HealthStateRow,
@@ -42,6 +43,7 @@ __all__ = [
     "ApiTokenRow",
     "ArticleEntityRow",
     "ArticleRow",
+    "BackfillRow",
     "CollectionPresetRow",
     "HealthFlipRow",
     "HealthStateRow",

@@ -47,6 +47,8 @@ class RunRow(SQLModel, table=True):
             "execution_id",
             postgresql_where=text("org_id IS NOT NULL"),
         ),
+        Index("runs_created", "created_at"),
+        Index("runs_backfill", "backfill_id", postgresql_where=text("backfill_id IS NOT NULL")),
         Index(
             "runs_open",
             "schedule_id",
@@ -94,6 +96,7 @@ class RunRow(SQLModel, table=True):
     stats: dict[str, Any] = Field(sa_column=json())
     created_at: datetime = Field(sa_column=instant(default_now=True))
     org_id: UUID | None = Field(default=None, sa_column=org(null=True))
+    backfill_id: UUID | None = None
 
 
 class RunEventRow(SQLModel, table=True):
@@ -150,7 +153,10 @@ class RejectedRow(SQLModel, table=True):
     """A record that could not be read, as it came, with its reason and its page."""
 
     __tablename__: ClassVar[Any] = "rejected_records"
-    __table_args__ = (Index("rejected_records_run", "execution_id"),)
+    __table_args__ = (
+        Index("rejected_records_run", "execution_id"),
+        Index("rejected_records_created", "created_at"),
+    )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
     execution_id: UUID = Field(sa_column=_execution())

@@ -78,7 +78,11 @@ class ScheduleRow(SQLModel, table=True):
 
 
 class ScheduleVersionRow(SQLModel, table=True):
-    """One wording of a schedule. It answers for the instants in (effective_from, answers_until]."""
+    """One wording of a schedule. It answers for the instants in (effective_from, answers_until].
+
+    What became of the instants up to `pruned_through` is kept as numbers only: how many there were
+    (`pruned_expected`), and how many ended how (`pruned`).
+    """
 
     __tablename__: ClassVar[Any] = "schedule_versions"
 
@@ -92,6 +96,11 @@ class ScheduleVersionRow(SQLModel, table=True):
     policies: dict[str, Any] = Field(sa_column=json())
     effective_from: datetime = Field(sa_column=instant())
     answers_until: datetime | None = Field(default=None, sa_column=instant(null=True))
+    pruned_through: datetime | None = Field(default=None, sa_column=instant(null=True))
+    pruned_expected: int = Field(
+        default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0"))
+    )
+    pruned: dict[str, Any] = Field(sa_column=json())
     created_at: datetime = Field(sa_column=instant(default_now=True))
 
 

@@ -62,12 +62,17 @@ async def prune(pool: Pool, before: datetime, *, batch: int = 50_000) -> list[st
 
     Returns the names of what was dropped. What is younger stays, so up to a month more is kept.
     """
-    old = [name for name in await _there(pool) if _ended(name, before)]
-    for name in sorted(old):
+    dropped = await old(pool, before)
+    for name in dropped:
         await pool.execute(f'DROP TABLE IF EXISTS "{name}"')
     while (await pool.execute(_PRUNE_REST, before, batch)) == f"DELETE {batch}":
         pass
-    return sorted(old)
+    return dropped
+
+
+async def old(pool: Pool, before: datetime) -> list[str]:
+    """The months that ended before `before`."""
+    return sorted(name for name in await _there(pool) if _ended(name, before))
 
 
 def _name(month: datetime) -> str:

@@ -224,6 +224,13 @@ async def prune(pool: Pool, now: datetime, days: float, batch: int = _BATCH) -> 
     return gone + await _deleted(pool, PRUNE_VALIDATORS, now - _FORGOTTEN, batch)
 
 
+async def count_old(pool: Pool, now: datetime, days: float) -> int:
+    """How many pages are older than `days`."""
+    before = now - timedelta(days=days)
+    found: int = await pool.fetchval("SELECT count(*) FROM raw_pages WHERE fetched_at < $1", before)
+    return found
+
+
 async def _deleted(pool: Pool, statement: str, before: datetime, batch: int) -> int:
     gone = 0
     while True:

@@ -12,13 +12,18 @@ from app.words import TickOutcome, TickReason
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """One wording of a schedule and the instants it answers for: (effective_from, until]."""
+    """One wording of a schedule and the instants it answers for: (since, until].
+
+    Before that, `pruned_expected` instants were named, and `pruned` says what became of them.
+    """
 
     schedule_id: int
     version: int
     spec: dict[str, Any]
-    effective_from: datetime
+    since: datetime
     until: datetime
+    pruned_expected: int
+    pruned: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,8 @@ class Answer:
 
 
 VERSIONS = """
-SELECT v.schedule_id, v.version, v.spec, v.effective_from,
-       coalesce(v.answers_until, s.evaluated_through)
+SELECT v.schedule_id, v.version, v.spec, coalesce(v.pruned_through, v.effective_from),
+       coalesce(v.answers_until, s.evaluated_through), v.pruned_expected, v.pruned
 FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id
 WHERE s.key = $1 ORDER BY v.version
 """
@@ -54,7 +59,9 @@ SELECT (SELECT count(*) FROM (
           SELECT 1 FROM runs WHERE schedule_id = $1 AND trigger = 'scheduled'
           GROUP BY scheduled_for HAVING count(*) > 1) AS twice)
      + (SELECT count(*) FROM runs r
-        WHERE r.schedule_id = $1 AND r.trigger = 'scheduled' AND NOT EXISTS (
+        WHERE r.schedule_id = $1 AND r.trigger = 'scheduled'
+          AND r.scheduled_for > coalesce((SELECT max(pruned_through) FROM schedule_versions
+                                          WHERE schedule_id = $1), '-infinity') AND NOT EXISTS (
           SELECT 1 FROM ticks t WHERE t.schedule_id = $1 AND t.scheduled_for = r.scheduled_for
             AND t.run_id = r.execution_id))
      + (SELECT count(*) FROM ticks t JOIN tick_gaps g ON g.schedule_id = t.schedule_id
@@ -99,6 +106,14 @@ class TickStory:
 async def versions(connection: Connection, key: str) -> list[VersionRow]:
     """Every wording a schedule ever had, in order."""
     return [VersionRow(*row) for row in await connection.fetch(VERSIONS, key)]
+
+
+async def pruned_through(connection: Connection, schedule_id: int) -> datetime | None:
+    """Up to when only the numbers of a schedule's ticks are kept; None if all are."""
+    at: datetime | None = await connection.fetchval(
+        "SELECT max(pruned_through) FROM schedule_versions WHERE schedule_id = $1", schedule_id
+    )
+    return at
 
 
 async def answers(connection: Connection, version: VersionRow) -> AsyncGenerator[Answer]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import TypeAlias
 
 import asyncpg
@@ -9,6 +10,8 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.errors import WrongSchema
+from app.store import schema
 from app.store.db import HOUSE, speak_json
 from app.web.fresh import within
 
@@ -47,6 +50,12 @@ async def close_postgres(pool: Pool) -> None:
         pool.terminate()
 
 
+async def refuse_wrong_schema(pool: Pool) -> None:
+    """Raises WrongSchema. A Postgres that is away may be anything: `/readyz` asks it again."""
+    with suppress(*POSTGRES_ERRORS):
+        await within(CHECK_SECONDS, schema.check(pool))
+
+
 async def check(redis: Redis, pool: Pool) -> Readiness:
     """Ask both. Never raises, and never says where they live."""
     redis_says, postgres_says = await asyncio.gather(
@@ -61,6 +70,8 @@ async def _verdict(ping: Awaitable[None]) -> str:
         await within(CHECK_SECONDS, ping)
     except TimeoutError:
         return "timeout"
+    except WrongSchema as error:
+        return str(error)
     except (RedisError, *POSTGRES_ERRORS) as error:
         return f"unreachable ({type(error).__name__})"
     return "ok"
@@ -73,4 +84,4 @@ async def _ping_redis(redis: Redis) -> None:
 
 
 async def _ping_postgres(pool: Pool) -> None:
-    await pool.fetchval("SELECT 1")
+    await schema.check(pool)

@@ -20,7 +20,7 @@ from app.web.fresh import Fresh
 from app.web.health import Snapshot, open_redis, take
 from app.web.live import told_to_stop
 from app.web.metrics import scrape
-from app.web.ready import Readiness, check, close_postgres, open_postgres
+from app.web.ready import Readiness, check, close_postgres, open_postgres, refuse_wrong_schema
 
 # When every worker is dead, this is who tells.
 WATCH_SECONDS = 3.0
@@ -42,6 +42,7 @@ class State:
 async def open_state(config: Config, check_: Check, now: Now) -> AsyncGenerator[State]:
     """Open what the web needs, and close it. Neither server has to be up.
 
+    Raises WrongSchema if Postgres is there and has another schema than this code wants.
     Raises ServersUnavailable if a URL is missing and no private servers can be started.
     """
     async with AsyncExitStack() as stack:
@@ -50,6 +51,7 @@ async def open_state(config: Config, check_: Check, now: Now) -> AsyncGenerator[
         stack.push_async_callback(redis.aclose)
         pool = await open_postgres(database_url)
         stack.push_async_callback(close_postgres, pool)
+        await refuse_wrong_schema(pool)
         watcher = Watcher(config, pool, redis)
         stack.callback(watcher.close)
         watch = asyncio.create_task(watcher.keep_watch(WATCH_SECONDS))

@@ -1,0 +1,109 @@
+"""The command that takes data out: `export`."""
+
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app import export as rooms
+from app import resources, terminal
+from app.export import Told, Written
+from app.store import beats
+from app.store import exports as store
+from app.store.db import Pool
+from app.store.exports import KINDS, Span
+
+app = typer.Typer()
+
+
+class What(StrEnum):
+    """What can be taken out."""
+
+    ODDS = "odds"
+    CHANGES = "changes"
+    ARTICLES = "articles"
+    STORIES = "stories"
+    ITEMS = "items"
+    RUNS = "runs"
+
+
+class Format(StrEnum):
+    """How the file is written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+@app.command()
+def export(  # noqa: PLR0913 - the options of a command are its arguments
+    what: Annotated[What, typer.Argument(help="What to take out.")],
+    to: Annotated[str, typer.Argument(help="The file, or - for the standard output.")] = "-",
+    *,
+    as_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.CSV,
+    since: Annotated[str | None, typer.Option(help="From this instant on, or `1d` ago.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this instant.")] = None,
+    as_json: terminal.JSON = False,
+) -> None:
+    """Write rows to a file, streamed: it takes little memory however many they are.
+
+    The file appears when it is whole. With `--json`, what was written is told as JSON.
+
+    Examples: `python -m app export changes changes.csv --since 7d`,
+    `python -m app export articles articles.parquet --format parquet`,
+    `python -m app export runs - --format jsonl | head`
+    """
+
+    async def span(pool: Pool) -> Span:
+        now = await beats.database_now(pool)
+        return Span(
+            *(None if text is None else terminal.since(text, now) for text in (since, until))
+        )
+
+    if to == "-" and as_json:
+        raise typer.BadParameter("--json tells about a file: name one")
+    wanted = terminal.with_pool(span)
+    written = _written(what.value, wanted, as_, to)
+    if as_json:
+        terminal.print_json({"file": to, "rows": written.rows, "bytes": written.bytes})
+    else:
+        sys.stderr.write(f"{written.rows:,} rows, {written.bytes / 1e6:,.1f} MB\n")
+
+
+@contextmanager
+def _progress(what: str) -> Generator[Told]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda so_far: progress.update(task, completed=so_far.bytes)
+
+
+def _written(what: str, span: Span, as_: Format, to: str) -> Written:
+    dsn = resources.urls(terminal.config()).database
+    kind = KINDS[what]
+
+    async def write() -> Written:
+        connection = await store.connect(dsn)
+        try:
+            with _progress(what) as told:
+                async with rooms.whole(to) as file:
+                    if as_ is Format.PARQUET:
+                        return await rooms.parquet(connection, kind, span, file, told)
+                    lines = as_ is Format.JSONL
+                    return await rooms.text(connection, kind, span, file, told, lines=lines)
+        finally:
+            await connection.close(timeout=5)
+
+    try:
+        return terminal.doing(write)
+    except BrokenPipeError:  # whoever reads has enough
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # what is still in its buffer
+        raise typer.Exit(0) from None

@@ -1,0 +1,33 @@
+"""Backfills: runs for instants that a schedule names, asked for by hand, a few at a time."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index
+from sqlmodel import Field, SQLModel
+
+from app.models.columns import instant, json
+
+
+class BackfillRow(SQLModel, table=True):
+    """Who wanted which instants of a schedule again. Its id follows from schedule and name."""
+
+    __tablename__: ClassVar[Any] = "backfills"
+    __table_args__ = (
+        CheckConstraint("since <= until", name="backfills_order"),
+        Index("backfills_schedule", "schedule_id", "created_at"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    schedule_id: int = Field(
+        sa_column=Column(BigInteger, ForeignKey("schedules.id", ondelete="CASCADE"), nullable=False)
+    )
+    name: str
+    since: datetime = Field(sa_column=instant())
+    until: datetime = Field(sa_column=instant())
+    total: int
+    params: dict[str, Any] = Field(sa_column=json())
+    requested_by: str
+    created_at: datetime = Field(sa_column=instant())
+    completed_at: datetime | None = Field(default=None, sa_column=instant(null=True))

@@ -1,0 +1,37 @@
+"""What a check-up wants to know of Postgres, in one statement."""
+
+from typing import Any
+
+from app.store.db import Pool
+
+FACTS = """
+SELECT current_setting('server_version_num')::int AS version,
+       current_setting('server_version') AS version_name,
+       (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user) AS bypasses,
+       pg_is_in_recovery() AS standby,
+       current_setting('max_connections')::int
+         - current_setting('superuser_reserved_connections')::int AS connections_allowed,
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+       pg_database_size(current_database()) AS database_bytes,
+       (SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND state = 'idle in transaction'
+          AND state_change < now() - interval '1 minute') AS idle_in_transaction,
+       clock_timestamp() AS now
+"""
+
+STUCK = """
+SELECT count(*) FROM runs
+WHERE status = 'running' AND lease_expires_at < clock_timestamp() - interval '1 minute'
+"""
+
+
+async def facts(pool: Pool) -> dict[str, Any]:
+    """Version, role, connections, size and time of the server."""
+    row = await pool.fetchrow(FACTS)
+    return {} if row is None else dict(row)
+
+
+async def stuck(pool: Pool) -> int:
+    """Runs whose lease ran out more than a minute ago, and which nobody took up."""
+    count: int = await pool.fetchval(STUCK)
+    return count

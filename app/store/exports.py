@@ -1,0 +1,149 @@
+"""What can be taken out, and how Postgres streams it: COPY, or a cursor read in batches."""
+
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from app.store.db import HOUSE, Connection, speak_json
+
+Sink = Callable[[bytes], Coroutine[Any, Any, None]]
+DAY = 86_400.0  # seconds: how long a stream may take
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Something to export: its columns, where they come from, and by which instant it is cut."""
+
+    name: str
+    columns: str
+    tables: str
+    at: str
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "odds",
+            "e.platform, e.platform_event_id, e.sportradar_id, e.country, e.competition, e.home,"
+            " e.away, e.kickoff, p.market, p.line, p.outcome, p.price, p.active, p.changed_at,"
+            " greatest(e.seen_at, b.listed_at) AS seen_at, e.withdrawn_at, p.run_id",
+            "odds_prices p JOIN odds_events e ON e.id = p.event_id LEFT JOIN odds_boards b"
+            " ON b.platform = e.platform AND b.partition = e.partition AND e.absent_since IS NULL",
+            "p.changed_at",
+        ),
+        Kind(
+            "changes",
+            "e.platform, e.platform_event_id, e.sportradar_id, c.market, c.line, c.outcome,"
+            " c.price, c.active, c.observed_at, c.run_id",
+            "odds_price_changes c LEFT JOIN odds_events e ON e.id = c.event_id",
+            "c.observed_at",
+        ),
+        Kind(
+            "articles",
+            "a.provider, a.article_id, a.url, a.title, a.summary, a.source, a.domain, a.language,"
+            " a.country, a.published_at, a.sentiment, to_json(a.categories)::text AS categories,"
+            " to_json(a.keywords)::text AS keywords, a.entities::text AS entities,"
+            " (SELECT json_agg(entity ORDER BY entity)::text FROM article_entities n"
+            " WHERE n.article_id = a.id) AS tracked, a.first_seen_at, a.updated_at, a.run_id",
+            "articles a",
+            "a.published_at",
+        ),
+        Kind(
+            "stories",
+            "s.provider, s.story_uuid, s.topic, s.told_at, to_json(s.categories)::text AS"
+            " categories, to_json(s.keywords)::text AS keywords, s.languages::text AS languages,"
+            " s.countries::text AS countries, (SELECT json_agg(entity ORDER BY entity)::text"
+            " FROM story_entities n WHERE n.story_id = s.id) AS tracked, (SELECT value FROM"
+            " story_sentiment v WHERE v.story_id = s.id ORDER BY at DESC LIMIT 1) AS sentiment,"
+            " s.first_seen_at, s.updated_at, s.run_id",
+            "stories s",
+            "s.told_at",
+        ),
+        Kind(
+            "items",
+            "o.name AS organisation, i.source, i.key, i.data::text AS data, i.first_seen,"
+            " i.last_seen, i.changed_at, i.missing_since, i.run_id",
+            "items i LEFT JOIN organizations o ON o.id = i.org_id",
+            "i.changed_at",
+        ),
+        Kind(
+            "runs",
+            "r.execution_id, r.job, s.key AS schedule, r.trigger, r.requested_by, r.status,"
+            " r.attempt, r.scheduled_for, r.created_at, r.started_at, r.completed_at,"
+            " r.duration_seconds, r.worker, r.error_type, r.error_message,"
+            " r.params::text AS params, r.stats::text AS stats",
+            "runs r LEFT JOIN schedules s ON s.id = r.schedule_id",
+            "r.created_at",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Since when, inclusive, and until when, exclusive; None is open."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def connect(dsn: str) -> Connection:
+    """A connection for one long stream, in which nothing gives up after half a minute."""
+    # A plan that begins at once and keeps little is worth more here than one that ends sooner.
+    settings = HOUSE | {"application_name": "rollcall export", "timezone": "UTC", "jit": "off"}
+    connection = await asyncpg.connect(dsn, timeout=10, server_settings=settings)
+    await speak_json(connection)
+    return connection
+
+
+def _query(kind: Kind, span: Span) -> tuple[str, list[datetime]]:
+    bounds = [("<= " + kind.at, span.since), ("> " + kind.at, span.until)]
+    told = [(f"${n} {text}", at) for n, (text, at) in enumerate((b for b in bounds if b[1]), 1)]
+    where = f" WHERE {' AND '.join(text for text, _ in told)}" if told else ""
+    query = f"SELECT {kind.columns} FROM {kind.tables}{where}"  # noqa: S608 - our own text
+    return query, [at for _, at in told if at is not None]
+
+
+async def copy_csv(connection: Connection, kind: Kind, span: Span, sink: Sink) -> int:
+    """Stream the rows as CSV with a header; returns how many they were."""
+    query, values = _query(kind, span)
+    tag = await connection.copy_from_query(
+        query, *values, output=sink, format="csv", header=True, timeout=DAY
+    )
+    return int(tag.removeprefix("COPY "))
+
+
+async def copy_jsonl(connection: Connection, kind: Kind, span: Span, sink: Sink) -> int:
+    """Stream the rows as a JSON object a line; returns how many they were."""
+    query, values = _query(kind, span)
+    tag = await connection.copy_from_query(
+        f"SELECT row_to_json(exported) FROM ({query}) AS exported",  # noqa: S608 - our own text
+        *values,
+        output=sink,
+        format="csv",
+        delimiter="\x02",  # as the next one, a byte that no line of JSON has
+        quote="\x01",
+        timeout=DAY,
+    )
+    return int(tag.removeprefix("COPY "))
+
+
+async def batches(
+    connection: Connection, kind: Kind, span: Span, size: int
+) -> AsyncGenerator[Sequence[Any]]:
+    """The rows, `size` at a time. Wants a transaction, whose snapshot they are from."""
+    query, values = _query(kind, span)
+    cursor = await connection.cursor(query, *values, timeout=DAY)
+    while rows := await cursor.fetch(size, timeout=DAY):
+        yield rows
+
+
+async def columns(connection: Connection, kind: Kind) -> list[tuple[str, str]]:
+    """The columns' names with their types in Postgres. Wants a transaction."""
+    query, _ = _query(kind, Span())
+    prepared = await connection.prepare(query)
+    return [(attribute.name, attribute.type.name) for attribute in prepared.get_attributes()]

@@ -1,0 +1,91 @@
+"""Runs as people look for them: filtered, newest first, or as they go on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.store.db import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which runs are wanted; None is any."""
+
+    job: str | None = None
+    statuses: Sequence[str] | None = None
+    trigger: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+COLUMNS = """
+r.execution_id, r.job, s.key AS schedule, r.trigger, r.requested_by, r.status, r.attempt,
+r.scheduled_for, r.created_at, r.started_at, r.completed_at, r.duration_seconds, r.worker,
+r.error_type, r.error_message, r.params, r.stats, r.backfill_id, r.org_id
+"""
+
+WANTED = """
+FROM runs r LEFT JOIN schedules s ON s.id = r.schedule_id
+WHERE ($1::text IS NULL OR r.job = $1 OR s.key = $1)
+  AND ($2::text[] IS NULL OR r.status = ANY ($2))
+  AND ($3::text IS NULL OR r.trigger = $3)
+  AND ($4::timestamptz IS NULL OR r.created_at >= $4)
+  AND ($5::timestamptz IS NULL OR r.created_at < $5)
+"""
+NEWEST = f"SELECT {COLUMNS} {WANTED} ORDER BY r.created_at DESC LIMIT $6"
+
+# What was created or ended since the last look.
+MOVED = f"""
+SELECT {COLUMNS} {WANTED}
+  AND (r.created_at > $6 OR r.started_at > $6 OR r.completed_at > $6
+       OR r.status IN ('queued', 'running'))
+ORDER BY r.created_at LIMIT 1000
+"""
+
+BEGINS = "SELECT execution_id FROM runs WHERE execution_id::text LIKE $1 LIMIT 2"
+
+OPEN = """
+SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
+       count(*) FILTER (WHERE status = 'running') AS running,
+       min(queued_at) FILTER (WHERE status = 'queued' AND coalesce(not_before, $1) <= $1) AS oldest
+FROM runs WHERE status IN ('queued', 'running')
+"""
+
+LAG = """
+SELECT count(*) AS late, min(due_at) AS since FROM schedules
+WHERE due_at < $1::timestamptz - interval '1 minute'
+"""
+
+
+async def newest(pool: Pool, wanted: Filter, limit: int) -> list[dict[str, Any]]:
+    """The newest runs of that kind, newest first."""
+    return [dict(row) for row in await pool.fetch(NEWEST, *_values(wanted), limit)]
+
+
+async def moved(pool: Pool, wanted: Filter, since: datetime) -> list[dict[str, Any]]:
+    """Runs of that kind which are open, or began or ended after `since`, oldest first."""
+    return [dict(row) for row in await pool.fetch(MOVED, *_values(wanted), since)]
+
+
+async def named(pool: Pool, begins: str) -> list[UUID]:
+    """The runs, two at most, whose id begins so: hexadecimal digits and hyphens."""
+    return [row[0] for row in await pool.fetch(BEGINS, f"{begins.lower()}%")]
+
+
+async def open_runs(pool: Pool, now: datetime) -> dict[str, Any]:
+    """How many runs are queued and running, and since when the oldest has waited."""
+    row = await pool.fetchrow(OPEN, now)
+    return {} if row is None else dict(row)
+
+
+async def lag(pool: Pool, now: datetime) -> tuple[int, datetime | None]:
+    """How many schedules are more than a minute overdue, and since when."""
+    row = await pool.fetchrow(LAG, now)
+    return (0, None) if row is None else (row["late"], row["since"])
+
+
+def _values(wanted: Filter) -> tuple[Any, ...]:
+    statuses = None if wanted.statuses is None else list(wanted.statuses)
+    return wanted.job, statuses, wanted.trigger, wanted.since, wanted.until

@@ -1,0 +1,197 @@
+"""Every statement about replays: which pages are kept, and what stands of what is in them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.messages import Partition, Raw
+from app.records import Article, OddsEvent, Story
+from app.store import pages
+from app.store.db import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPage:
+    """A page that was kept, without its body. `refused`: records of it were put aside."""
+
+    id: int
+    run_id: UUID
+    partition: str
+    expected: int | None
+    page: int
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    fetched_at: datetime
+    body_hash: bytes
+    refused: bool
+
+
+# A page that came again unchanged has no row of its own: what is noted of it leads to the row of
+# the page that brought its body, however long ago that was.
+PAGES = """
+SELECT p.id, p.execution_id, p.partition, p.expected, p.page, p.url, p.status, p.headers,
+       p.fetched_at, p.body_hash, EXISTS (
+         SELECT FROM rejected_records r WHERE r.execution_id = p.execution_id
+           AND r.source = p.source AND r.partition = p.partition AND r.page = p.page) AS refused
+FROM raw_pages p
+WHERE p.source = $1 AND p.partition IS NOT NULL AND (p.fetched_at >= $2 OR p.body_hash IN (
+  SELECT v.body_hash FROM page_validators v WHERE v.source = $1))
+ORDER BY p.fetched_at, p.id
+"""
+
+ODDS = """
+SELECT e.platform_event_id AS key, to_jsonb(e) - '{id,platform,platform_event_id,first_seen_at,
+       updated_at,run_id,partition,absent_since,withdrawn_at,seen_at,seen_run_id,fingerprint}'::text[]
+  || coalesce((SELECT jsonb_object_agg(concat_ws(' ', p.market, p.line, p.outcome),
+                 concat(p.price, CASE WHEN p.active THEN '' ELSE ' (suspended)' END))
+               FROM odds_prices p WHERE p.event_id = e.id AND p.price IS NOT NULL), '{}') AS said
+FROM odds_events e WHERE e.platform = $1 AND e.platform_event_id = ANY ($2::text[])
+"""
+
+ARTICLES = """
+SELECT a.article_id AS key, to_jsonb(a) - '{id,provider,article_id,first_seen_at,updated_at,
+       run_id}'::text[] || jsonb_build_object('found under', (
+         SELECT jsonb_agg(n.entity ORDER BY n.entity) FROM article_entities n
+         WHERE n.article_id = a.id)) AS said
+FROM articles a WHERE a.provider = $1 AND a.article_id = ANY ($2::text[])
+"""
+
+STORIES = """
+SELECT s.story_uuid AS key, to_jsonb(s) - '{id,provider,story_uuid,first_seen_at,updated_at,
+       run_id}'::text[] || jsonb_build_object(
+         'found under', (SELECT jsonb_agg(n.entity ORDER BY n.entity) FROM story_entities n
+                         WHERE n.story_id = s.id),
+         'updates', (SELECT jsonb_agg(to_jsonb(u) - 'story_id' - 'run_id' ORDER BY u.update_uuid)
+                     FROM story_updates u WHERE u.story_id = s.id),
+         'sentiment', (SELECT jsonb_agg(to_jsonb(v) - 'story_id' - 'run_id' ORDER BY v.at)
+                       FROM story_sentiment v WHERE v.story_id = s.id)) AS said
+FROM stories s WHERE s.provider = $1 AND s.story_uuid = ANY ($2::text[])
+"""
+
+SEEN = """
+SELECT platform_event_id, seen_at, absent_since IS NOT NULL OR withdrawn_at IS NOT NULL AS gone
+FROM odds_events WHERE platform = $1 AND platform_event_id = ANY ($2::text[])
+"""
+
+# So that the next complete listing of its partition notices when it has gone.
+BELONG = """
+UPDATE odds_events SET partition = $2
+WHERE platform = $1 AND platform_event_id = ANY ($3::text[]) AND partition IS NULL
+"""
+
+READABLE = """
+DELETE FROM rejected_records WHERE execution_id = $1 AND source = $2 AND partition = $3
+  AND page = $4 AND NOT (data = ANY ($5::bytea[]))
+"""
+
+# The next run reads such a page in full, with the parser it has.
+UNKNOWN = "DELETE FROM page_validators WHERE source = $1 AND body_hash = $2"
+
+BEGIN = """
+INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
+                  max_attempts, timeout_seconds, lease_epoch, queued_at, started_at, completed_at,
+                  duration_seconds, error_type, error_message, stats)
+VALUES ($1, $2, 'replay', $3, $4, 'cancelled', 1, 0, 1, 0, 1, $5, $5, $5, 0, 'cancelled',
+        'cut short; what it has written stays', '{}')
+"""
+
+END = """
+UPDATE runs SET status = 'success', completed_at = $2, error_type = NULL, error_message = NULL,
+                duration_seconds = extract(epoch FROM $2 - started_at), stats = $3
+WHERE execution_id = $1
+"""
+
+
+async def kept(pool: Pool, source: str, since: datetime) -> list[KeptPage]:
+    """The pages to replay, in the order in which they came.
+
+    Those fetched from `since` on, and those from before that are still what the site says.
+    """
+    return [KeptPage(*row) for row in await pool.fetch(PAGES, source, since)]
+
+
+async def raw(pool: Pool, page: KeptPage) -> Raw | None:
+    """The page as a parser is given it; None if its body has been pruned meanwhile."""
+    body = await pages.recall(pool, page.body_hash)
+    if body is None:
+        return None
+    partition = Partition(page.partition, page.expected)
+    return Raw(body, page.status, page.url, page.headers, page.fetched_at, partition, page.page)
+
+
+async def said(
+    connection: Connection, records: Sequence[OddsEvent | Article | Story]
+) -> dict[str, dict[str, Any]]:
+    """What is stored of these records: their fields by name, prices among them."""
+    if not records:
+        return {}
+    query, provider, keys = _asked(records)
+    return {row["key"]: row["said"] for row in await connection.fetch(query, provider, keys)}
+
+
+def _asked(records: Sequence[OddsEvent | Article | Story]) -> tuple[str, str, list[str]]:
+    match records[0]:
+        case OddsEvent(platform=provider):
+            query = ODDS
+        case Article(provider=provider):
+            query = ARTICLES
+        case Story(provider=provider):
+            query = STORIES
+    return query, provider, [name(record) for record in records]
+
+
+def name(record: OddsEvent | Article | Story) -> str:
+    """What tells the record from others of its provider."""
+    match record:
+        case OddsEvent():
+            return record.platform_event_id
+        case Article():
+            return record.article_id
+        case Story():
+            return record.story_uuid
+
+
+async def seen(
+    connection: Connection, platform: str, ids: Sequence[str]
+) -> dict[str, tuple[datetime, bool]]:
+    """When each event was last seen, and whether it has left the board since."""
+    rows = await connection.fetch(SEEN, platform, list(ids))
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+async def belong(connection: Connection, platform: str, partition: str, ids: Sequence[str]) -> None:
+    """Say to which partition events belong that nobody has listed."""
+    await connection.execute(BELONG, platform, partition, list(ids))
+
+
+async def readable(
+    connection: Connection, source: str, page: KeptPage, still_refused: Collection[bytes]
+) -> int:
+    """Forget the refused records of a page which can be read now; returns how many they were."""
+    tag = await connection.execute(
+        READABLE, page.run_id, source, page.partition, page.page, list(still_refused)
+    )
+    return int(tag.removeprefix("DELETE "))
+
+
+async def unknown(connection: Connection, source: str, body_hash: bytes) -> None:
+    """Let the next run read this page in full."""
+    await connection.execute(UNKNOWN, source, body_hash)
+
+
+async def begin(
+    pool: Pool, run_id: UUID, what: tuple[str, str, Mapping[str, Any]], now: datetime
+) -> None:
+    """Write a replay down as cut short, which it is until it has ended.
+
+    `what`: the job, who wants it, and its parameters.
+    """
+    await pool.execute(BEGIN, run_id, *what, now)
+
+
+async def end(pool: Pool, run_id: UUID, stats: Mapping[str, int], now: datetime) -> None:
+    """Write down that the replay has come to its end."""
+    await pool.execute(END, run_id, now, dict(stats))

@@ -1,0 +1,229 @@
+"""Every statement that forgets: a batch at a time, so that no lock is held for long."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.store.db import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Something that grows old. `batch` is a DELETE of at most $2 rows older than $1."""
+
+    name: str
+    setting: str
+    batch: str
+    count: str
+
+
+def _kind(name: str, setting: str, key: str, old: str) -> Kind:
+    """Rows of the table `name` for which `old` holds, named by their primary key `key`."""
+    alias = f"{name} AS r"
+    return Kind(
+        name=name,
+        setting=setting,
+        batch=f"DELETE FROM {name} WHERE {key} IN (SELECT r.{key} FROM {alias}"  # noqa: S608 - our own text
+        f" WHERE {old} LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        count=f"SELECT count(*) FROM {alias} WHERE {old}",  # noqa: S608 - our own text
+    )
+
+
+# Health asks for the last run and the last success of a schedule, however long ago they were.
+RUN = """
+r.created_at < $1 AND r.completed_at < $1 AND r.status NOT IN ('queued', 'running')
+AND (r.schedule_id IS NULL OR (
+  r.execution_id <> (SELECT n.execution_id FROM runs n
+    WHERE n.schedule_id = r.schedule_id AND n.completed_at IS NOT NULL
+    ORDER BY n.created_at DESC LIMIT 1)
+  AND r.execution_id IS DISTINCT FROM (SELECT n.execution_id FROM runs n
+    WHERE n.schedule_id = r.schedule_id AND n.status = 'success'
+    ORDER BY n.created_at DESC LIMIT 1)))
+"""
+
+# Who was alive decides what becomes of ticks that are not decided yet.
+BEAT = """
+r.until < $1 AND r.until < coalesce(
+  (SELECT min(evaluated_through) FROM schedules WHERE due_at IS NOT NULL), $1)
+"""
+
+KINDS = (
+    _kind("runs", "run_days", "execution_id", RUN),
+    _kind("rejected_records", "rejected_days", "id", "r.created_at < $1"),
+    _kind("worker_beats", "beat_days", "id", BEAT),
+    _kind("odds_events", "odds_event_days", "id", "r.kickoff < $1"),
+    _kind("articles", "article_days", "id", "r.published_at < $1"),
+    _kind("stories", "story_days", "id", "r.told_at < $1"),
+    _kind("items", "item_days", "id", "r.missing_since < $1"),
+)
+
+OLD_TICKS = """
+SELECT id FROM schedules s
+WHERE EXISTS (SELECT FROM ticks t WHERE t.schedule_id = s.id AND t.scheduled_for < $1)
+   OR EXISTS (SELECT FROM tick_gaps g WHERE g.schedule_id = s.id AND g.last_tick < $1)
+ORDER BY id
+"""
+
+COUNT_TICKS = """
+SELECT (SELECT count(*) FROM ticks t JOIN schedules s ON s.id = t.schedule_id
+        WHERE scheduled_for < least($1, evaluated_through))
+     + (SELECT coalesce(sum(count), 0)::bigint FROM tick_gaps g
+        JOIN schedules s ON s.id = g.schedule_id WHERE last_tick < least($1, evaluated_through))
+"""
+
+# Up to where: so many ticks or gaps, none that is to stay, and no part of a gap. The last tick that
+# was decided always stays: it says where the frontier came from.
+BOUNDARY = """
+WITH edge AS (
+  SELECT max(at) AS at FROM (
+    SELECT at FROM (
+      (SELECT scheduled_for AS at FROM ticks
+       WHERE schedule_id = $1 AND scheduled_for < $2 ORDER BY scheduled_for LIMIT $3)
+      UNION ALL
+      (SELECT last_tick FROM tick_gaps
+       WHERE schedule_id = $1 AND last_tick < $2 ORDER BY first_tick LIMIT $3)) AS both_kinds
+    ORDER BY at LIMIT $3) AS oldest
+)
+SELECT least(edge.at, (
+  SELECT min(first_tick) - interval '1 microsecond' FROM tick_gaps
+  WHERE schedule_id = $1 AND first_tick <= edge.at AND last_tick > edge.at))
+FROM edge WHERE edge.at IS NOT NULL
+"""
+
+VERSIONS = """
+SELECT v.version, v.spec, coalesce(v.pruned_through, v.effective_from) AS since,
+       least($2, coalesce(v.answers_until, $2)) AS until
+FROM schedule_versions v
+WHERE v.schedule_id = $1 AND v.effective_from < $2
+  AND coalesce(v.pruned_through, v.effective_from) < least($2, coalesce(v.answers_until, $2))
+ORDER BY v.version
+"""
+
+# The rows go, and their numbers stay, in one statement.
+FORGET = """
+WITH gone AS (
+  DELETE FROM ticks WHERE schedule_id = $1 AND scheduled_for <= $2
+  RETURNING version, outcome, reason, 1::bigint AS count
+), gone_gaps AS (
+  DELETE FROM tick_gaps WHERE schedule_id = $1 AND last_tick <= $2
+  RETURNING version, outcome, reason, count
+), tally AS (
+  SELECT version, concat_ws(':', outcome, reason) AS word, sum(count) AS count
+  FROM (SELECT * FROM gone UNION ALL SELECT * FROM gone_gaps) AS both_kinds GROUP BY 1, 2
+), counted AS (
+  SELECT * FROM unnest($3::int[], $4::timestamptz[], $5::bigint[])
+    AS c (version, through, expected)
+), updated AS (
+  UPDATE schedule_versions v SET
+    pruned_through = greatest(v.pruned_through, c.through),
+    pruned_expected = v.pruned_expected + coalesce(c.expected, 0),
+    pruned = v.pruned || coalesce((
+      SELECT jsonb_object_agg(word, coalesce((v.pruned ->> word)::bigint, 0) + count)
+      FROM tally WHERE tally.version = v.version), '{}')
+  FROM (SELECT coalesce(c.version, t.version) AS version, c.through, c.expected
+        FROM counted c FULL JOIN (SELECT DISTINCT version FROM tally) t USING (version)) AS c
+  WHERE v.schedule_id = $1 AND v.version = c.version
+)
+SELECT coalesce(sum(count), 0)::bigint FROM tally
+"""
+
+# A wording of which nothing is left but numbers leaves them to the one that followed it.
+FOLD = """
+WITH done AS (
+  DELETE FROM schedule_versions v
+  WHERE v.schedule_id = $1 AND v.answers_until <= v.pruned_through
+    AND v.version < (SELECT max(version) FROM schedule_versions WHERE schedule_id = $1)
+    AND NOT EXISTS (SELECT FROM ticks t WHERE t.schedule_id = $1 AND t.version = v.version)
+    AND NOT EXISTS (SELECT FROM tick_gaps g WHERE g.schedule_id = $1 AND g.version = v.version)
+  RETURNING version, pruned_expected, pruned
+), heir AS (
+  SELECT min(version) AS version FROM schedule_versions
+  WHERE schedule_id = $1 AND version NOT IN (SELECT version FROM done)
+), words AS (
+  SELECT key, sum(value::bigint) AS count FROM done, jsonb_each_text(pruned) GROUP BY key
+)
+UPDATE schedule_versions v SET
+  pruned_expected = v.pruned_expected + (SELECT sum(pruned_expected) FROM done),
+  pruned = v.pruned || coalesce((
+    SELECT jsonb_object_agg(key, coalesce((v.pruned ->> key)::bigint, 0) + count) FROM words), '{}')
+FROM heir WHERE v.schedule_id = $1 AND v.version = heir.version AND EXISTS (SELECT FROM done)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of what one wording answers for: (since, until]."""
+
+    version: int
+    spec: Mapping[str, Any]
+    since: datetime
+    until: datetime
+
+
+async def forget(pool: Pool, kind: Kind, before: datetime, batch: int) -> int:
+    """Delete at most `batch` rows older than `before`; returns how many they were."""
+    tag = await pool.execute(kind.batch, before, batch)
+    return int(tag.removeprefix("DELETE "))
+
+
+async def count(pool: Pool, kind: Kind, before: datetime) -> int:
+    """How many rows are older than `before`."""
+    found: int = await pool.fetchval(kind.count, before)
+    return found
+
+
+async def count_ticks(pool: Pool, before: datetime) -> int:
+    """How many ticks are older than `before`, about: a gap counts when all of it is."""
+    found: int = await pool.fetchval(COUNT_TICKS, before)
+    return found
+
+
+async def with_old_ticks(pool: Pool, before: datetime) -> list[int]:
+    """The schedules that have ticks older than `before`, by id."""
+    return [row["id"] for row in await pool.fetch(OLD_TICKS, before)]
+
+
+async def boundary(
+    connection: Connection, schedule_id: int, before: datetime, batch: int
+) -> datetime | None:
+    """Up to where about `batch` of the oldest ticks go; None if none may go.
+
+    Under the schedule's row lock, which it takes: nobody decides or joins ticks meanwhile.
+    """
+    frontier = await connection.fetchval(
+        "SELECT evaluated_through FROM schedules WHERE id = $1 FOR UPDATE", schedule_id
+    )
+    if frontier is None:
+        return None
+    at: datetime | None = await connection.fetchval(
+        BOUNDARY, schedule_id, min(before, frontier), batch
+    )
+    return at
+
+
+async def stretches(connection: Connection, schedule_id: int, through: datetime) -> list[Stretch]:
+    """What each wording answers for up to `through` that is not pruned yet."""
+    return [Stretch(*row) for row in await connection.fetch(VERSIONS, schedule_id, through)]
+
+
+async def forget_ticks(
+    connection: Connection,
+    schedule_id: int,
+    through: datetime,
+    counted: Sequence[tuple[Stretch, int]],
+) -> int:
+    """Turn the ticks up to `through` into numbers; returns how many they were.
+
+    `counted`: how many instants each stretch names.
+    """
+    gone: int = await connection.fetchval(
+        FORGET,
+        schedule_id,
+        through,
+        [stretch.version for stretch, _ in counted],
+        [stretch.until for stretch, _ in counted],
+        [expected for _, expected in counted],
+    )
+    await connection.execute(FOLD, schedule_id)
+    return gone

@@ -1,0 +1,106 @@
+"""The commands as they are typed, on real servers, and a worker as it is started."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import pytest
+from arq.connections import ArqRedis
+from typer.testing import CliRunner, Result
+
+from app.cli import app
+from scripts.standin.testing import Standin
+from tests import inhouse
+
+ROOT = Path(__file__).parents[2]
+Tell = Callable[..., Awaitable[Result]]
+TellJson = Callable[..., Awaitable[Any]]
+Working = Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]
+
+
+@pytest.fixture
+def surroundings(
+    monkeypatch: pytest.MonkeyPatch, dsn: str, redis_url: str, standin: Standin
+) -> dict[str, str]:
+    """What the settings of a house on the stand-in are, in the environment too."""
+    found = {
+        "DATABASE_URL": dsn,
+        "DATABASE_POOL_SIZE": "4",
+        "REDIS_URL": redis_url,
+        "SPORTYBET_URL": standin.sportybet_url,
+        "BETPAWA_URL": standin.betpawa_url,
+        "BET9JA_URL": standin.bet9ja_url,
+        "ASKNEWS_URL": standin.asknews_url,
+        "ASKNEWS_TOKEN_URL": standin.token_url,
+        "LEASE_SECONDS": "4",
+        "LOG_LEVEL": "warning",
+    }
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
+@pytest.fixture
+def tell(surroundings: dict[str, str], redis: ArqRedis) -> Tell:
+    """Type a command; gives what it printed and its exit code."""
+    del surroundings, redis
+
+    async def typed(*words: str, answer: str | None = None) -> Result:
+        return await anyio.to_thread.run_sync(
+            lambda: CliRunner().invoke(app, list(words), input=answer)
+        )
+
+    return typed
+
+
+@pytest.fixture
+def tell_json(tell: Tell) -> TellJson:
+    """Type a command with `--json`; gives what it printed, read."""
+
+    async def typed(*words: str, code: int = 0) -> Any:
+        result = await tell(*words, "--json")
+        assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+        return json.loads(result.stdout.splitlines()[-1])
+
+    return typed
+
+
+@pytest.fixture
+def working(surroundings: dict[str, str], redis: ArqRedis, tmp_path: Path) -> Working:
+    """A worker process while the block lasts."""
+    del redis  # emptied before, and afterwards
+
+    @asynccontextmanager
+    async def started(**changes: str) -> AsyncGenerator[asyncio.subprocess.Process]:
+        log = tmp_path / "worker.log"
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}  # noqa: TID251 - the child's
+        with log.open("ab") as words:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "arq", "app.workers.Settings"),
+                cwd=tmp_path,
+                env=env | surroundings | {"LOG_LEVEL": "info"} | changes,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
+            )
+
+        async def up() -> bool:
+            assert process.returncode is None, log.read_text()
+            return "worker.started" in log.read_text()
+
+        try:
+            await inhouse.until(up, 20, "the worker")
+            yield process
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(process.wait(), 30)
+
+    return started

@@ -1,0 +1,213 @@
+"""A backfill that is killed goes on where it was, and nothing runs twice."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from app import ledger
+from app.ledger import Declared
+from app.resources import House
+from app.runs import Outcome
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
+from app.store import runs
+from app.store.db import Pool
+from app.store.runs import Claimed, Wanted
+from app.words import RunStatus
+from tests import inhouse
+from tests.commands.conftest import ROOT, Tell, TellJson
+from workers import spine
+
+QUEUED = "SELECT execution_id FROM runs WHERE status = 'queued' ORDER BY queued_at LIMIT 20"
+
+
+@pytest.fixture
+async def until(pool: Pool) -> datetime:
+    """A schedule of one minute exists; a whole minute of the past."""
+    now: datetime = await pool.fetchval("SELECT date_trunc('minute', clock_timestamp())")
+    schedule = Schedule.every(60, name="scrape")
+    await ledger.register(pool, [Declared("scrape", "scrape", schedule, Policies())], now)
+    return now - timedelta(minutes=1)
+
+
+def stretch(until: datetime, ticks: int) -> tuple[str, ...]:
+    since = until - timedelta(minutes=ticks - 1)
+    return ("scrape", "--from", since.isoformat(), "--to", until.isoformat())
+
+
+@asynccontextmanager
+async def executing(
+    house: House, status: RunStatus = RunStatus.SUCCESS
+) -> AsyncGenerator[Counter[datetime]]:
+    """A worker that does every queued run in no time; counts how often each instant was done."""
+    done: Counter[datetime] = Counter()
+    stop = asyncio.Event()
+
+    async def body(claimed: Claimed, outcome: Outcome) -> None:
+        assert claimed.scheduled_for is not None
+        done[claimed.scheduled_for] += 1
+        outcome.status = status
+
+    async def work() -> None:
+        ctx = inhouse.ctx_of(house)
+        while not stop.is_set():
+            for row in await house.pool.fetch(QUEUED):
+                await spine.carry_out(ctx, row["execution_id"], body)
+            await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(work())
+        yield done
+        stop.set()
+
+
+async def started(
+    surroundings: dict[str, str], words: tuple[str, ...]
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "backfill", *words, "--yes", "--json"),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]} | surroundings,  # noqa: TID251 - the child's
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+
+
+async def test_killed_in_the_midst_it_goes_on_and_doubles_nothing(
+    house: House, surroundings: dict[str, str], until: datetime
+) -> None:
+    words = (*stretch(until, 200), "--concurrency", "5")
+    async with executing(house) as done:
+        killed = await started(surroundings, words)
+
+        async def some() -> bool:
+            return sum(done.values()) >= 40
+
+        await inhouse.until(some, 30, "the first runs")
+        killed.send_signal(signal.SIGKILL)
+        await killed.wait()
+        so_far = sum(done.values())
+        again = await started(surroundings, words)
+        printed, _ = await asyncio.wait_for(again.communicate(), 50)
+
+    kept = await house.pool.fetchrow(
+        "SELECT count(*) AS runs, count(DISTINCT scheduled_for) AS instants,"
+        " count(DISTINCT trigger) AS triggers FROM runs WHERE trigger = 'backfill'"
+    )
+    begun = await house.pool.fetchval("SELECT count(*) FROM run_events WHERE event = 'started'")
+    assert kept is not None
+    assert 40 <= so_far < 200
+    assert again.returncode == 0
+    assert json.loads(printed)["ended"] == {"success": 200}
+    assert (kept["runs"], kept["instants"], begun) == (200, 200, 200)
+    assert set(done.values()) == {1}
+
+
+async def test_interrupted_by_hand_it_says_so_with_130(
+    house: House, surroundings: dict[str, str], until: datetime
+) -> None:
+    process = await started(surroundings, stretch(until, 3))
+
+    async def begun() -> bool:
+        return bool(await house.pool.fetchval("SELECT count(*) FROM runs"))
+
+    await inhouse.until(begun, 20, "the first run")
+    process.send_signal(signal.SIGINT)
+
+    assert await asyncio.wait_for(process.wait(), 20) == 130
+
+
+async def test_the_count_is_shown_and_no_means_nothing_is_queued(
+    tell: Tell, pool: Pool, until: datetime
+) -> None:
+    result = await tell("backfill", *stretch(until, 7), answer="n\n")
+
+    assert result.exit_code == 1
+    assert "7 instants of scrape" in result.output
+    assert await pool.fetchval("SELECT count(*) FROM runs") == 0
+
+
+async def test_overlapping_stretches_share_their_runs_and_another_name_does_not(
+    house: House, tell_json: TellJson, until: datetime
+) -> None:
+    async with executing(house) as done:
+        await tell_json("backfill", *stretch(until, 5), "--yes")
+        await tell_json("backfill", *stretch(until, 8), "--yes")
+        once = Counter(done)
+        await tell_json("backfill", *stretch(until, 2), "--yes", "--name", "second")
+
+    assert len(once) == 8
+    assert set(once.values()) == {1}
+    assert sum(done.values()) == 10
+
+
+async def test_only_the_missing_are_run(
+    house: House, pool: Pool, tell_json: TellJson, until: datetime
+) -> None:
+    await pool.execute(
+        "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)"
+        " SELECT id, $1, 1, 'ran', gen_random_uuid(), now() FROM schedules",
+        until,
+    )
+
+    async with executing(house):
+        told = await tell_json("backfill", *stretch(until, 3), "--yes", "--missing")
+
+    assert told["total"] == 2
+
+
+async def test_runs_that_fail_are_told_by_the_exit_code(
+    house: House, tell_json: TellJson, until: datetime
+) -> None:
+    async with executing(house, RunStatus.FAILURE):
+        told = await tell_json("backfill", *stretch(until, 2), "--yes", code=1)
+
+    assert told["ended"] == {"failure": 2}
+
+
+async def test_nothing_is_added_while_a_scheduled_run_waits(
+    house: House, surroundings: dict[str, str], until: datetime
+) -> None:
+    waits = Wanted(uuid4(), "other", {}, "", 3, 240)
+    await runs.request(house.pool, waits, until - timedelta(seconds=9))
+    await house.pool.execute("UPDATE runs SET trigger = 'scheduled'")
+    process = await started(surroundings, stretch(until, 3))
+
+    async def begun() -> bool:
+        return bool(await house.pool.fetchval("SELECT count(*) FROM backfills"))
+
+    await inhouse.until(begun, 20, "the backfill")
+    await asyncio.sleep(1)
+    waiting = await house.pool.fetchval("SELECT count(*) FROM runs WHERE trigger = 'backfill'")
+    await house.pool.execute("UPDATE runs SET status = 'success' WHERE job = 'other'")
+    async with executing(house):
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+
+    assert waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nobody", "--from", "1h"), "there is no schedule"),
+        (("scrape", "--from", "1h", "--to", "2999-01-01"), "has not come yet"),
+        (("scrape", "--from", "1900-01-01"), "more than 100,000 instants"),
+    ],
+)
+async def test_what_cannot_be_backfilled_is_refused(
+    tell: Tell, until: datetime, words: tuple[str, ...], said: str
+) -> None:
+    del until
+
+    result = await tell("backfill", *words, "--yes")
+
+    assert said in str(result.exception)

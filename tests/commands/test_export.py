@@ -1,0 +1,138 @@
+"""What is taken out is whole, streamed, and says what the tables say."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import pytest
+
+from app.resources import House
+from app.store.db import Pool
+from tests import inhouse
+from tests.commands.conftest import ROOT, Tell, TellJson
+
+ROWS = 1_000_000
+MOST_MB = 300
+FILL = """
+INSERT INTO odds_price_changes (event_id, market, line, outcome, price, active, observed_at, run_id)
+SELECT 1 + i % 1000, 'over_under', 2.5, 'over', 1 + (i % 900) / 100.0, true,
+       timestamptz '2026-09-05T00:00:00Z' + i * interval '1 ms', gen_random_uuid()
+FROM generate_series(1, $1::int) AS i
+"""
+AWKWARD = 'a "quote", a comma,\na line, a \\ and é'
+
+
+async def test_each_kind_is_written_in_each_format(
+    house: House, tell_json: TellJson, tmp_path: Path
+) -> None:
+    await inhouse.perform(house)
+
+    counts: dict[str, set[int]] = {}
+    for kind in ("odds", "changes", "articles", "stories", "items", "runs"):
+        for form in ("csv", "jsonl", "parquet"):
+            file = tmp_path / f"{kind}.{form}"
+            told = await tell_json("export", kind, str(file), "--format", form)
+            assert file.stat().st_size == told["bytes"] or form == "parquet"
+            counts.setdefault(kind, set()).add(told["rows"])
+
+    prices = await house.pool.fetchval("SELECT count(*) FROM odds_prices")
+    assert counts["odds"] == counts["changes"] == {prices}
+    assert counts["runs"] == {1}
+    assert counts["articles"] == counts["stories"] == counts["items"] == {0}
+
+
+async def test_awkward_words_come_out_as_they_went_in(tell: Tell, pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO runs (execution_id, job, trigger, status, queued_at, error_message, attempt,"
+        " losses, max_attempts, timeout_seconds, lease_epoch)"
+        " VALUES (gen_random_uuid(), 'odd', 'manual', 'failure', now(), $1, 1, 0, 3, 240, 0)",
+        AWKWARD,
+    )
+
+    (line,) = (await tell("export", "runs", "--format", "jsonl")).stdout.splitlines()
+    (row,) = csv.DictReader(io.StringIO((await tell("export", "runs")).stdout))
+
+    assert json.loads(line)["error_message"] == row["error_message"] == AWKWARD
+
+
+async def test_parquet_keeps_types(house: House, tell_json: TellJson, tmp_path: Path) -> None:
+    parquet: Any = pytest.importorskip("pyarrow.parquet")
+    await inhouse.perform(house)
+    file = tmp_path / "odds.parquet"
+
+    await tell_json("export", "odds", str(file), "--format", "parquet")
+
+    table = parquet.read_table(file)
+    row = table.slice(0, 1).to_pylist()[0]
+    price = await house.pool.fetchval(
+        "SELECT price FROM odds_prices p JOIN odds_events e ON e.id = p.event_id"
+        " WHERE platform = $1 AND platform_event_id = $2 AND market = $3 AND outcome = $4"
+        " AND p.line IS NOT DISTINCT FROM $5",
+        row["platform"],
+        row["platform_event_id"],
+        row["market"],
+        row["outcome"],
+        row["line"],
+    )
+    assert row["price"] == price
+    assert row["kickoff"].tzinfo is not None
+
+
+async def test_a_stretch_of_time_is_cut_out(
+    tell_json: TellJson, pool: Pool, tmp_path: Path
+) -> None:
+    await pool.execute(FILL, 3_000)
+
+    told = await tell_json(
+        *("export", "changes", str(tmp_path / "x.csv")),
+        *("--since", "2026-09-05T00:00:01Z", "--until", "2026-09-05T00:00:02Z"),
+    )
+
+    assert told["rows"] == 1_000
+
+
+async def test_an_export_that_fails_leaves_no_file_and_the_old_one_as_it_was(
+    tell: Tell, pool: Pool, tmp_path: Path
+) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text("before")
+    await pool.execute("ALTER TABLE runs RENAME COLUMN worker TO somebody")
+
+    result = await tell("export", "runs", str(file))
+
+    assert result.exit_code != 0
+    assert file.read_text() == "before"
+    assert os.listdir(tmp_path) == ["runs.csv"]  # noqa: PTH208 - one look, not a walk
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+async def test_a_million_rows_take_little_memory(
+    surroundings: dict[str, str], pool: Pool, tmp_path: Path, form: str
+) -> None:
+    await pool.execute(FILL, ROWS, timeout=60)
+    command = ["-m", "app", "export", "changes", str(tmp_path / "x"), "--format", form, "--json"]
+
+    def taken() -> tuple[bytes, float]:
+        with subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, *command],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"]} | surroundings,  # noqa: TID251 - the child's
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            assert process.stdout is not None
+            said = process.stdout.read()
+            _, _, usage = os.wait4(process.pid, 0)
+            process.returncode = 0
+        return said, usage.ru_maxrss / 1024
+
+    said, rss_mb = await anyio.to_thread.run_sync(taken)
+
+    assert json.loads(said)["rows"] == ROWS
+    assert rss_mb < MOST_MB

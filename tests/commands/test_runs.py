@@ -1,0 +1,114 @@
+"""`trigger`, `runs`, `run`, `cancel`, `retry`, `jobs`, `status`: typed, with a worker at work."""
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from app.store import runs
+from app.store.db import Pool
+from app.store.runs import Wanted
+from tests.clock import NOON
+from tests.commands.conftest import Tell, TellJson, Working
+
+JOB = "scrape_all_platforms"
+
+
+async def queued(pool: Pool, job: str = JOB) -> str:
+    """A run that nobody has begun; its id."""
+    run_id = uuid4()
+    await runs.request(pool, Wanted(run_id, job, {"platforms": ["bet9ja"]}, "ada", 3, 240), NOON)
+    return str(run_id)
+
+
+async def test_a_run_asked_for_is_done_listed_told_and_asked_for_again(
+    tell: Tell, tell_json: TellJson, working: Working
+) -> None:
+    async with working():
+        done = await tell_json("trigger", JOB, "platforms=betpawa", "--wait")
+        again = await tell_json("retry", done["execution_id"], "--wait")
+        listed = await tell_json("runs", "--trigger", "manual", "--since", "1h")
+        told = await tell_json("run", done["execution_id"][:8])
+        jobs = {one["schedule"]: one for one in await tell_json("jobs")}
+        status = json.loads((await tell("status", "--json")).stdout)
+
+    assert done["status"] == again["status"] == "success"
+    assert [one["execution_id"] for one in listed] == [again["execution_id"], done["execution_id"]]
+    assert again["params"] == {"platforms": ["betpawa"]}
+    assert done["execution_id"] in again["requested_by"]
+    assert [one["source"] for one in told["sources"]] == ["betpawa"]
+    assert [one["event"] for one in told["events"]] == ["started", "finished"]
+    assert jobs[JOB]["due"] == "every 5 minutes"
+    assert jobs["poll_news"]["enabled"] is False
+    assert len(status["workers"]) == 1
+
+
+async def test_parameters_are_checked_before_anything_is_queued(tell: Tell, pool: Pool) -> None:
+    wrong = await tell("trigger", JOB, "platforms=nobody")
+    no_pair = await tell("trigger", JOB, "platforms")
+
+    assert "unknown nobody" in str(wrong.exception)
+    assert no_pair.exit_code == 2
+    assert await pool.fetchval("SELECT count(*) FROM runs") == 0
+
+
+async def test_a_cancelled_run_has_ended_and_cannot_be_cancelled_again(
+    tell: Tell, pool: Pool
+) -> None:
+    run_id = await queued(pool)
+
+    first = await tell("cancel", run_id)
+    second = await tell("cancel", run_id)
+
+    assert (first.exit_code, second.exit_code) == (0, 2)
+    assert (await runs.look(pool, run_id) or {})["status"] == "cancelled"  # pyright: ignore[reportArgumentType] - asyncpg reads text
+
+
+async def test_an_open_run_is_not_asked_for_again(tell: Tell, pool: Pool) -> None:
+    assert (await tell("retry", await queued(pool))).exit_code == 2
+
+
+async def test_runs_are_filtered_by_job_status_and_number(
+    tell_json: TellJson, tell: Tell, pool: Pool
+) -> None:
+    for _ in range(3):
+        await queued(pool)
+    await queued(pool, "poll_news")
+    await tell("cancel", await queued(pool))
+
+    assert len(await tell_json("runs", "--limit", "2")) == 2
+    assert len(await tell_json("runs", "--job", "poll_news")) == 1
+    assert len(await tell_json("runs", "--status", "cancelled")) == 1
+    assert len(await tell_json("runs", "--status", "cancelled", "--status", "queued")) == 5
+
+
+@pytest.mark.parametrize("words", [("run", "abc"), ("run", "not-an-id"), ("run", "0" * 8)])
+async def test_an_id_that_is_none_is_refused_in_a_sentence(
+    tell: Tell, words: tuple[str, ...]
+) -> None:
+    result = await tell(*words)
+
+    assert result.exit_code != 0
+    assert "run" in (str(result.exception) + result.output)
+
+
+async def test_status_without_a_worker_is_not_well(tell: Tell) -> None:
+    result = await tell("status")
+
+    assert result.exit_code == 1
+    assert "NOT WELL" in result.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status", "jobs", "runs", "run", "cancel", "retry", "trigger", "verify", "why", "pause",
+        "resume", "backfill", "replay", "export", "doctor", "prune", "migrate",
+    ],
+)  # fmt: skip
+async def test_each_command_has_help_with_an_example(tell: Tell, command: str) -> None:
+    result = await tell(command, "--help")
+
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert f"python -m app {command}" in " ".join(result.output.replace("│", " ").split())

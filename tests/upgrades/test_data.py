@@ -1,0 +1,159 @@
+"""What was written under each schema is there under the next ones, and still proves itself."""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from app import migrations, proof
+from app.embedded import Servers
+from app.store import schema
+from app.store.db import HOUSE, open_pool
+from tests import servers as real
+
+# Rows as code of that schema wrote them: columns that came later are not named.
+WRITTEN = {
+    "0001": """
+INSERT INTO schedules (key, job, spec, policies, params, version, effective_from, enabled,
+                       evaluated_through, next_tick_at, due_at)
+VALUES ('scrape', 'scrape', '{"every_seconds": 60, "anchor": "2026-09-05T00:00:00+00:00",
+        "jitter_seconds": 0}', '{}', '{}', 1, '2026-09-05T12:00:00Z', true,
+        '2026-09-05T12:03:00Z', '2026-09-05T12:04:00Z', '2026-09-05T12:04:00Z');
+INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
+SELECT id, 1, spec, policies, effective_from FROM schedules;
+INSERT INTO runs (execution_id, job, schedule_id, scheduled_for, trigger, params, status, attempt,
+                  losses, max_attempts, timeout_seconds, lease_epoch, queued_at, started_at,
+                  completed_at, stats)
+SELECT '00000000-0000-4000-8000-000000000001', 'scrape', id, '2026-09-05T12:01:00Z', 'scheduled',
+       '{}', 'success', 1, 0, 3, 240, 1, '2026-09-05T12:01:00Z', '2026-09-05T12:01:00Z',
+       '2026-09-05T12:01:09Z', '{"pages": 3}' FROM schedules;
+INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)
+SELECT schedule_id, scheduled_for, 1, 'ran', execution_id, scheduled_for FROM runs;
+INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version, outcome, reason,
+                       decided_at)
+SELECT id, '2026-09-05T12:02:00Z', '2026-09-05T12:03:00Z', 2, 1, 'missed', 'scheduler_down', now()
+FROM schedules;
+INSERT INTO run_events (execution_id, at, event, attempt)
+SELECT execution_id, started_at, 'started', 1 FROM runs;
+INSERT INTO worker_beats (worker, since, until, jumped)
+VALUES ('w', '2026-09-05T12:00:00Z', '2026-09-05T12:01:30Z', false);
+INSERT INTO rejected_records (execution_id, source, partition, page, reason, data)
+SELECT execution_id, 'bet9ja', 'p', 1, 'no price', 'raw' FROM runs;
+""",
+    "0002": "UPDATE runs SET deferrals = 1",
+    "0003": """
+INSERT INTO raw_bodies (hash, body, size, used_at) VALUES ('\\x01', '\\x02', 3, now());
+INSERT INTO raw_pages (execution_id, source, partition, page, url, status, headers, fetched_at,
+                       body_hash)
+SELECT execution_id, 'bet9ja', 'p', 1, 'https://example.org', 200, '{}', now(), '\\x01' FROM runs;
+""",
+    "0004": """
+INSERT INTO articles (provider, article_id, url, title, summary, source, domain, language, country,
+                      published_at, categories, keywords, entities, first_seen_at, updated_at,
+                      run_id)
+VALUES ('asknews', 'a1', 'https://example.org', 'Title', '', '', '', 'en', '', now(), '{}', '{}',
+        '{}', now(), now(), '00000000-0000-4000-8000-000000000001');
+""",
+    "0005": """
+INSERT INTO odds_events (platform, platform_event_id, country, competition, home, away, kickoff,
+                         first_seen_at, updated_at, run_id, seen_at, seen_run_id)
+VALUES ('bet9ja', '1', 'England', 'Premier League', 'Home', 'Away', now(), now(), now(),
+        '00000000-0000-4000-8000-000000000001', now(), '00000000-0000-4000-8000-000000000001');
+INSERT INTO odds_prices (event_id, market, outcome, price, active, changed_at, run_id)
+SELECT id, '1x2', 'home', 2.4, true, now(), run_id FROM odds_events;
+INSERT INTO odds_price_changes (event_id, market, outcome, price, active, observed_at, run_id)
+SELECT id, '1x2', 'home', 2.4, true, now(), run_id FROM odds_events;
+""",
+    "0006": """
+INSERT INTO organizations (id, name) VALUES ('00000000-0000-4000-8000-00000000000a', 'Acme');
+INSERT INTO items (org_id, source, key, data, content_hash, first_seen, last_seen, changed_at)
+VALUES ('00000000-0000-4000-8000-00000000000a', 's', 'k', '{}', '\\x01', now(), now(), now());
+""",
+    "0007": """
+INSERT INTO source_cursors (source, partition, value, moved_at) VALUES ('s', 'all', '5', now());
+INSERT INTO source_paces (source, interval_seconds, next_at) VALUES ('s', 300, now());
+""",
+    "0008": """
+INSERT INTO org_secrets (org_id, name, ciphertext, updated_at)
+VALUES ('00000000-0000-4000-8000-00000000000a', 'key', '\\x01', now());
+""",
+    "0009": """
+INSERT INTO health_flips (key, sequence, at, before, after, since)
+VALUES ('scrape', 1, now(), 'healthy', 'unhealthy', now());
+INSERT INTO metric_totals (name, first, second, third, value) VALUES ('runs', 'scrape', '', '', 1);
+""",
+    "0011": """
+INSERT INTO backfills (id, schedule_id, name, since, until, total, requested_by, created_at)
+SELECT gen_random_uuid(), id, 'backfill', now(), now(), 1, 'ada', now() FROM schedules;
+""",
+}
+TABLES = (
+    "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",
+    "rejected_records", "raw_bodies", "raw_pages", "articles", "odds_events", "odds_prices",
+    "odds_price_changes", "organizations", "items", "backfills",
+    "source_cursors", "source_paces", "org_secrets", "health_flips",
+)  # fmt: skip
+
+
+@pytest.fixture
+def empty(servers: Servers) -> Iterator[str]:
+    """An empty database."""
+    name = f"upgrades_{uuid4().hex}"
+    yield asyncio.run(real.create_database(servers, name))
+    asyncio.run(real.drop_database(servers, name))
+
+
+async def executed(dsn: str, statements: str) -> None:
+    connection = await asyncpg.connect(dsn, server_settings=HOUSE)
+    try:
+        await connection.execute(statements)
+    finally:
+        await connection.close()
+
+
+async def counted(dsn: str) -> dict[str, int]:
+    connection = await asyncpg.connect(dsn, server_settings=HOUSE)
+    try:
+        return {
+            table: await connection.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - our own
+            for table in TABLES
+        }
+    finally:
+        await connection.close()
+
+
+async def proved(dsn: str) -> proof.Account:
+    pool = await open_pool(dsn, size=2)
+    try:
+        (account,) = await proof.verify(pool, datetime(2026, 9, 5, 12, 4, tzinfo=UTC))
+    finally:
+        await pool.close()
+    return account
+
+
+@pytest.mark.parametrize("begin", WRITTEN)
+def test_data_of_each_schema_is_there_after_the_upgrade(empty: str, begin: str) -> None:
+    for revision, rows in WRITTEN.items():
+        if revision <= begin:
+            migrations.upgrade(empty, revision)
+            asyncio.run(executed(empty, rows))
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(migrations.upgrade, empty).result()
+
+    written = "".join(rows for revision, rows in WRITTEN.items() if revision <= begin)
+    counts = asyncio.run(counted(empty))
+    account = asyncio.run(proved(empty))
+    assert {t for t in TABLES if f"INSERT INTO {t} " in written} == {t for t in TABLES if counts[t]}
+    assert account.sound
+    assert (account.expected, account.ran, dict(account.missed)) == (3, 1, {"scheduler_down": 2})
+
+
+def test_every_schema_up_to_this_code_s_is_tried(empty: str) -> None:
+    del empty
+
+    assert max(WRITTEN) == schema.wanted()
