@@ -140,6 +140,7 @@ class Config(BaseSettings):
     org_max_pages: Annotated[int, Field(ge=1, le=1_000_000)] = 500
     org_max_mb: Annotated[float, Field(gt=0, le=100_000)] = 100
     org_max_minutes: Annotated[float, Field(gt=0, le=1440)] = 15
+    org_max_recipes: Annotated[int, Field(ge=0, le=1000)] = 20
 
     max_jobs: Annotated[int, Field(ge=1, le=1000)] = 10
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15

@@ -48,11 +48,15 @@ def query(request: Request, model: type[Model]) -> Model:
         raise problems.of_validation(error, model.model_fields, "query") from None
 
 
-def path(request: Request) -> Mapping[str, UUID]:
-    """The ids in the address. Raises NotThere for what is no id."""
+def path(request: Request) -> Mapping[str, Any]:
+    """The ids in the address, and the names. Raises NotThere for what is no id."""
     said = cast("dict[str, str]", request.path_params)
     try:
-        return {name: UUID(value) for name, value in said.items() if name != "path"}
+        return {
+            name: UUID(value) if name.endswith("_id") else value
+            for name, value in said.items()
+            if name != "path"
+        }
     except ValueError:
         raise NotThere("there is nothing of that id") from None
 
