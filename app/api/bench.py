@@ -36,10 +36,14 @@ A_MINUTE = 60
 
 @dataclass(slots=True)
 class Bench:
-    """What a recipe is tried with. Hosts are asked within the limits that workers keep to."""
+    """What a recipe is tried with. Hosts are asked within the limits that workers keep to.
+
+    `seconds`: that a dry run has.
+    """
 
     eye: Eye
     redis: Redis
+    seconds: float = SECONDS
     _busy: set[UUID] = field(default_factory=set[UUID])
 
     async def tried(self, org_id: UUID, source: RecipeSource, opening: Opening) -> Seen:
@@ -50,10 +54,10 @@ class Bench:
         await self._admit(org_id)
         self._busy.add(org_id)
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(self.seconds):
                 return await self._tried(source, opening)
         except TimeoutError:
-            late = Timeout(f"took longer than {SECONDS:g} s, which is all that a dry run has")
+            late = Timeout(f"took longer than {self.seconds:g} s, which is all that a dry run has")
             return Seen(WHOLE, 1, None, failure=late)
         finally:
             self._busy.discard(org_id)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from app.api import problems
 from app.api.problems import Problem
 from app.errors import NotThere, Outdated
+from app.recipes.model import NAME
 
 MOST_BYTES = 65_536
 JSON = ("application/json", "application/merge-patch+json")
@@ -49,8 +50,10 @@ def query(request: Request, model: type[Model]) -> Model:
 
 
 def path(request: Request) -> Mapping[str, Any]:
-    """The ids in the address, and the names. Raises NotThere for what is no id."""
+    """The ids in the address, and the names. Raises NotThere for what is no id, or no name."""
     said = cast("dict[str, str]", request.path_params)
+    if not re.fullmatch(NAME, said.get("name", "any")):
+        raise NotThere("there is nothing of that name")
     try:
         return {
             name: UUID(value) if name.endswith("_id") else value
