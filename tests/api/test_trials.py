@@ -29,6 +29,7 @@ from tests.api.visitors import (
     wares,
 )
 from tests.clock import SettableClock
+from tests.fetch.hostile import Visit, serving
 from tests.recipes.shop import Shop, open_shop
 
 TRY = "/collection/sources/dry-run"
@@ -224,15 +225,11 @@ async def test_a_site_that_never_answers_is_given_up_in_time(
 ) -> None:
     del redis
     config = config_for(dsn, redis_url, guard_allow=("127.0.0.1",))
-    silent = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)  # noqa: ARG005
-    port = silent.sockets[0].getsockname()[1]
-    source = RecipeSource(load(wares(url=f"http://127.0.0.1:{port}/wares")), owner="acme")
-    try:
-        async with bench.opened(config, redis_url) as tools:
-            tools.seconds = 0.5
-            seen = await tools.tried(uuid4(), source, Opening(source.limits))
-    finally:
-        silent.close()
+
+    async with serving(Visit.hang) as silent, bench.opened(config, redis_url) as tools:
+        source = RecipeSource(load(wares(url=f"{silent}/wares")), owner="acme")
+        tools.seconds = 0.5
+        seen = await tools.tried(uuid4(), source, Opening(source.limits))
 
     assert isinstance(seen.failure, Timeout)
     assert "0.5 s" in str(seen.failure)

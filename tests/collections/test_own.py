@@ -201,7 +201,7 @@ async def test_no_redirect_leads_into_a_private_network(near: House, shop: Shop)
     ("kind", "costly"),
     [
         ("json", "title = { path = \"name\", match = '^(a+)+$' }"),
-        ("html", 'title = "count(.//i[count(.//ancestor::*[count(//i[//i[//i]]) > 1]) > 1])"'),
+        ("html", 'title = "(.)[count(//*[count(//*[count(//*) > 1]) > 1]) > 0]"'),
     ],
 )
 async def test_an_expression_without_an_end_costs_its_partition_and_no_more(
@@ -222,7 +222,6 @@ async def test_an_expression_without_an_end_costs_its_partition_and_no_more(
     }
     if kind == "html":
         text = text.replace('"json"', '"html"').replace('"items"', '"li"').replace('"id"', '"b"', 1)
-        text = text.replace("costly", "")
     for name, body in zip(("bad", "good"), bodies[kind], strict=True):
         shop.paths[f"/{name}"] = ("200 OK", body, {"content_type": f"text/{kind}"})
     if kind == "json":
