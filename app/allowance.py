@@ -20,6 +20,8 @@ class Defaults(Protocol):
     def org_max_mb(self) -> float: ...
     @property
     def org_max_minutes(self) -> float: ...
+    @property
+    def org_max_recipes(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Allowance:
     max_pages: int
     max_mb: float
     max_minutes: float
+    max_recipes: int
 
     @classmethod
     def of(cls, defaults: Defaults, own: Mapping[str, Any]) -> Self:
@@ -44,6 +47,7 @@ class Allowance:
             max_pages=int(own.get("max_pages", defaults.org_max_pages)),
             max_mb=float(own.get("max_mb", defaults.org_max_mb)),
             max_minutes=float(own.get("max_minutes", defaults.org_max_minutes)),
+            max_recipes=int(own.get("max_recipes", defaults.org_max_recipes)),
         )
 
     def check(self, name: str, wanted: float) -> None:

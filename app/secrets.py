@@ -7,12 +7,19 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
-from app.errors import Auth, BadParameters, OverLimit
+from app import safe as safes
+from app.config import Config
+from app.errors import Auth, BadParameters, BadRecipe, OverLimit
+from app.fetch.openings import Resolve
+from app.recipes.load import foreign
+from app.recipes.load import secrets as references
+from app.recipes.model import Recipe
 from app.safe import Safe
 from app.store import secrets as store
 from app.store.db import Pool
 from app.store.tenancy import org_transaction
 
+KIND = "secret"  # what an organisation's recipe says before a secret's name
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,59}")
 LONGEST = 8_000  # characters
 MOST = 100  # of one organisation
@@ -61,6 +68,21 @@ async def resolve(
             f"secret:{', secret:'.join(missing)} is not set; set it under /collection/secrets"
         )
     return {name: safe.opened(org_id, name, sealed) for name, sealed in found.items()}
+
+
+async def resolver(pool: Pool, config: Config, org_id: UUID, recipe: Recipe) -> Resolve:
+    """Gives the secrets that a recipe of the organisation names: its own, and no other.
+
+    Raises BadRecipe if it names any other, else as `resolve`, and BadConfig for want of a key.
+    """
+    faults = foreign(recipe, KIND)
+    if faults:
+        raise BadRecipe(faults)
+    wanted = [reference.partition(":")[2] for reference in references(recipe)]
+    values: Mapping[str, SecretStr] = {}
+    if wanted:
+        values = await resolve(pool, safes.of(config), org_id, wanted)
+    return lambda reference: values[reference.partition(":")[2]]
 
 
 async def reseal(pool: Pool, safe: Safe, now: datetime) -> int:

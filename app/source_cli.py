@@ -18,13 +18,13 @@ from app.authoring import changes, golden, page, proposal, trial
 from app.authoring.changes import Changes
 from app.authoring.trial import Seen
 from app.errors import Auth, BadConfig, BadRecipe, Failure
+from app.fetch.openings import opening
 from app.recipes.load import Fault, foreign, load, secrets
 from app.recipes.model import Recipe, json_schema
 from app.recipes.sandbox import Sandbox
 from app.recipes.source import RecipeSource
 from app.recipes.words import Kind
 from app.store import kept
-from workers import recipes
 
 app = typer.Typer(help="Write, check and try sources of your own.", no_args_is_help=True)
 
@@ -104,7 +104,7 @@ def try_(
     async def asked() -> list[Seen]:
         source = RecipeSource(recipe)
         async with page.opened(terminal.config()) as eye:
-            window = eye.visits.window(source.window, recipes.opening(source, _secret))
+            window = eye.visits.window(source.window, opening(source, _secret))
             return await trial.tried(source, eye, window, parts=partitions, pages=pages)
 
     seen = asyncio.run(_or_exit(asked()))

@@ -17,7 +17,7 @@ from app.words import COLLECTION, FailureKind
 from workers import offers, spine
 from workers.budget import Budget
 from workers.job import Plan
-from workers.offers import Offer
+from workers.offer import Offered
 
 DAY = timedelta(days=1)
 _FAULTS_TOLD = 5
@@ -49,7 +49,7 @@ async def plan(house: House, claimed: Claimed, outcome: Outcome) -> Plan:
         _within(allowance, "max_sources", len(sources))
         settled = {"preset": choice.preset, "sources": sources}
         await chosen.settle(house.pool, claimed, settled)
-    parts = [await offered[one["source"]].part(house, org_id, one) for one in sources]
+    parts = [await offers.part(offered, house, org_id, one) for one in sources]
     return Plan(parts, Budget(allowance))
 
 
@@ -60,7 +60,7 @@ async def _choice(connection: Connection, org_id: UUID) -> Chosen:
     return choice
 
 
-def _sound(choice: Chosen, offered: Mapping[str, Offer]) -> Sequence[dict[str, Any]]:
+def _sound(choice: Chosen, offered: Mapping[str, Offered]) -> Sequence[dict[str, Any]]:
     if choice.sources is None:
         raise BadPreset("no preset is chosen: PATCH /collection/schedule with a preset_id")
     faults = offers.check(choice.sources, offered)

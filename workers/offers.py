@@ -1,6 +1,6 @@
 """The sources that an organisation may choose from, and what it may ask each of them for."""
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
@@ -9,26 +9,20 @@ from pydantic import Field, ValidationError
 
 from app.config import PLATFORMS
 from app.errors import Failure, Incomplete
-from app.messages import Limits, Partition, Raw, Request
-from app.records import Record
 from app.resources import House
 from app.sources.asknews import NEWS, STORIES
 from app.sources.base import Source
 from app.store.db import Connection, Pool
-from workers import asknews, news, odds, stories
+from workers import asknews, news, odds, own, stories
 from workers.asknews import PollParams
 from workers.job import Job, Params, Part
+from workers.offer import Closed, Nothing, Offered
 from workers.shelves import reader, shelved
 
 MOST_ENTITIES = 50  # of one source of a preset
-NEVER_ASKED = Limits(rate=1, burst=1, concurrency=1)
 
 Fault = tuple[str, str]  # the field, and what is wrong with it
 Open = Callable[[House, UUID, Any], Awaitable[Source]]
-
-
-class Nothing(Params):
-    """A source that is asked for all it has."""
 
 
 class Entities(PollParams):
@@ -49,7 +43,7 @@ class Offer:
     params: type[Params]
     open: Open
 
-    async def part(self, house: House, org_id: UUID, choice: Mapping[str, Any]) -> Part:
+    async def part(self, house: House, org_id: UUID, choice: Mapping[str, Any], /) -> Part:
         """The source as this organisation has chosen it, its records kept as items.
 
         A source that cannot be opened now fails by itself, when it is asked.
@@ -61,30 +55,6 @@ class Offer:
         except Failure as failure:
             source = Closed(name, failure)
         return Part(shelved(self.job, org_id, name), source)
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """A source that could not be opened: it fails with the reason, and the others go on."""
-
-    name: str
-    why: Failure
-    limits: Limits = NEVER_ASKED
-
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
-        """Raises what stood in the way."""
-        yield from ()
-        raise self.why
-
-    def pages(self, part: Partition) -> Generator[Request, Raw, None]:
-        """There are none."""
-        del part
-        yield from ()
-
-    def parse(self, raw: Raw) -> Sequence[Record]:
-        """Nor is there anything to read."""
-        del raw
-        return ()
 
 
 def _platform(name: str) -> Open:
@@ -112,7 +82,7 @@ def _asked_for(entities: Sequence[str]) -> None:
         raise Incomplete("nothing to ask for: neither the preset nor TRACKED_ENTITIES names any")
 
 
-SOURCES: Mapping[str, Offer] = {
+SOURCES: Mapping[str, Offered] = {
     **{name: Offer(odds.JOB, Nothing, _platform(name)) for name in PLATFORMS},
     NEWS: Offer(news.JOB, Entities, _news),
     STORIES: Offer(stories.JOB, Entities, _stories),
@@ -120,14 +90,21 @@ SOURCES: Mapping[str, Offer] = {
 """What every organisation may choose."""
 
 
-async def offered(connection: Pool | Connection, org_id: UUID) -> Mapping[str, Offer]:
-    """What this organisation may choose. Here its own recipes join in, as `recipe:<name>`."""
-    del connection, org_id
-    return SOURCES
+async def offered(connection: Pool | Connection, org_id: UUID) -> Mapping[str, Offered]:
+    """What this organisation may choose: the built-in sources, and its own as `recipe:<name>`."""
+    return {**SOURCES, **await own.offered(connection, org_id)}
+
+
+async def part(
+    offers: Mapping[str, Offered], house: House, org_id: UUID, choice: Mapping[str, Any]
+) -> Part:
+    """What was chosen when the run began; an own recipe may be gone since, and then says so."""
+    name = choice["source"]
+    return await (offers.get(name) or own.named(name)).part(house, org_id, choice)
 
 
 def check(
-    sources: Sequence[Mapping[str, Any]], offers: Mapping[str, Offer] = SOURCES
+    sources: Sequence[Mapping[str, Any]], offers: Mapping[str, Offered] = SOURCES
 ) -> list[Fault]:
     """What is wrong with a preset's sources, each fault with its field; nothing if it can run."""
     if not sources:
@@ -144,7 +121,7 @@ def check(
     return faults
 
 
-def _check_one(at: str, choice: Mapping[str, Any], offers: Mapping[str, Offer]) -> list[Fault]:
+def _check_one(at: str, choice: Mapping[str, Any], offers: Mapping[str, Offered]) -> list[Fault]:
     faults = [
         (f"{at}.{name}", "is no part of a source: source, params")
         for name in sorted(set(choice) - {"source", "params"})

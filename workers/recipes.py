@@ -1,19 +1,14 @@
 """What a run does with sources that users wrote: makes them ready, and keeps what they find."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import SecretStr
-
 from app import log
-from app.fetch.auth import ApiKey, ClientCredentials, Login
-from app.fetch.keyed import HeaderKey, Key, NamePassword, Opening, QueryKey
+from app.fetch.openings import Resolve, opening
 from app.recipes.incremental import furthest, order
-from app.recipes.model import Auth, Basic, Bearer, Recipe
-from app.recipes.model import HeaderKey as HeaderBlock
-from app.recipes.model import QueryKey as QueryBlock
+from app.recipes.model import Recipe
 from app.recipes.source import RecipeSource
 from app.records import Item, Record
 from app.resources import House
@@ -22,9 +17,6 @@ from app.store.boards import Listing
 from app.store.db import Connection
 from app.store.items import Written
 from workers.job import Turned
-
-Resolve = Callable[[str], SecretStr]
-"""Gives the secret that a reference (`env:NAME`, `secret:NAME`) stands for."""
 
 _log = log.logger(__name__)
 
@@ -36,34 +28,11 @@ async def ready(
 
     An organisation's asks no harder than `STRANGERS`, whatever it says.
     """
-    cursors = await readings.cursors(house.pool, org_id, recipe.name) if recipe.incremental else {}
-    source = RecipeSource(recipe, cursors, "" if org_id is None else org_id.hex)
+    source = RecipeSource(recipe, owner="" if org_id is None else org_id.hex)
+    if recipe.incremental:
+        source = replace(source, cursors=await readings.cursors(house.pool, org_id, source.name))
     house.window_for(source.window, opening(source, resolve))
     return source
-
-
-def opening(source: RecipeSource, resolve: Resolve) -> Opening:
-    """How its window is to be."""
-    auth = source.recipe.auth
-    login = None if auth is None else login_of(auth, resolve)
-    return Opening(source.limits, login, source.recipe.retry.attempts)
-
-
-def login_of(auth: Auth, resolve: Resolve) -> Login | Key:
-    """Who we are to the site."""
-    match auth:
-        case Bearer():
-            return ApiKey(resolve(auth.token), auth.token)
-        case HeaderBlock():
-            return HeaderKey(auth.name, resolve(auth.value), auth.value)
-        case QueryBlock():
-            return QueryKey(auth.name, resolve(auth.value), auth.value)
-        case Basic():
-            return NamePassword(auth.username, resolve(auth.password), auth.password)
-        case _:
-            secret = resolve(auth.client_secret)
-            where = (auth.token_url, auth.client_id)
-            return ClientCredentials(*where, secret, auth.scope, auth.client_secret)
 
 
 def key(record: Record) -> str:

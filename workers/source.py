@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from app.config import Config
 from app.errors import BadParameters
@@ -32,10 +33,10 @@ def _nothing(config: Config, params: Any = None) -> tuple[RecipeSource, ...]:
     return ()
 
 
-def job_of(source: RecipeSource | None) -> Job:
-    """The job of asking this one source."""
+def job_of(source: RecipeSource | None, org_id: UUID | None = None) -> Job:
+    """The job of asking this one source, of an organisation or of the house."""
     sources = () if source is None else (source,)
-    keeping = recipes.Keeping(None, {one.name: one for one in sources})
+    keeping = recipes.Keeping(org_id, {one.name: one for one in sources})
     return Job(
         name=folder.JOB,
         minutes=lambda config: config.scrape_interval_minutes,

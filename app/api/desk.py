@@ -14,6 +14,8 @@ from redis.exceptions import RedisError
 
 from app import backlog, log
 from app.access import Principal
+from app.api import bench
+from app.api.bench import Bench
 from app.backlog import Waiter
 from app.config import Config
 from app.ledger import Queued
@@ -36,12 +38,13 @@ _log = log.logger(__name__)
 
 @dataclass(slots=True)
 class Desk:
-    """Postgres, Redis, the settings, what may be chosen, and what time it is."""
+    """Postgres, Redis, the settings, what may be chosen, where recipes are tried, and the time."""
 
     config: Config
     pool: Pool
     redis: ArqRedis
     check: Check
+    bench: Bench
     now: Now = beats.database_now
     _kept_apart: bool = field(default=False)
 
@@ -72,7 +75,7 @@ class Asking:
     desk: Desk
     who: Principal
     now: datetime
-    path: Mapping[str, UUID]
+    path: Mapping[str, Any]
     body: Any
     query: Any
     revision: int | None
@@ -112,10 +115,11 @@ async def opened(
         init=speak_json,
         server_settings=HOUSE | {"timezone": "UTC", "application_name": "rollcall api"},
     )
-    desk = Desk(config, pool, redis, check, now)
-    await _look(desk)
     try:
-        yield desk
+        async with bench.opened(config, redis_url) as tools:
+            desk = Desk(config, pool, redis, check, tools, now)
+            await _look(desk)
+            yield desk
     finally:
         pool.terminate()
         await redis.aclose(close_connection_pool=True)

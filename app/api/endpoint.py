@@ -17,7 +17,7 @@ class Endpoint:
 
     `answer`: the model of the body, none for an empty one. `body`, `query`: what is taken.
     `optional`: the body may be left away. `etag`: the answer has one. `if_match`: may be sent.
-    `refusals`: statuses beside those that every address has.
+    `refusals`: statuses beside those that every address has. `seconds`: for all of a request.
     """
 
     method: str
@@ -32,6 +32,7 @@ class Endpoint:
     etag: bool = False
     if_match: bool = False
     refusals: tuple[int, ...] = ()
+    seconds: float = 10.0
 
     @property
     def name(self) -> str:

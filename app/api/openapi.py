@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api import problems
+from app.api import problems, shapes
 from app.api.endpoint import Endpoint
 from app.api.problems import ProblemBody
 from app.api.table import ENDPOINTS
@@ -69,8 +69,15 @@ def _operation(endpoint: Endpoint) -> Json:
 
 def _in_path(endpoint: Endpoint) -> list[Json]:
     names = re.findall(r"{(\w+)}", endpoint.path)
-    schema = {"type": "string", "format": "uuid"}
-    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in names]
+    return [
+        {"name": name, "in": "path", "required": True, "schema": _of_path(name)} for name in names
+    ]
+
+
+def _of_path(name: str) -> Json:
+    if name.endswith("_id"):
+        return {"type": "string", "format": "uuid"}
+    return {"type": "string", "pattern": shapes.NAMES[name]}
 
 
 def _in_query(endpoint: Endpoint) -> list[Json]:

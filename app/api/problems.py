@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from app.errors import (
+    BadRecipe,
     BadSchedule,
     Conflicting,
     NotThere,
@@ -17,6 +18,7 @@ from app.errors import (
     Unauthorized,
     Unsuitable,
 )
+from app.recipes import load as recipes
 from app.store.db import AWAY
 
 MEDIA_TYPE = "application/problem+json"
@@ -26,10 +28,13 @@ MOST_SHOWN = 20  # faults in one answer
 
 
 class Fault(BaseModel):
-    """One field that cannot be taken, and why."""
+    """One field that cannot be taken, and why. In a recipe also where, and how to mend it."""
 
     field: str
     message: str
+    line: int | None = None
+    key: str | None = None
+    mend: str | None = None
 
 
 class ProblemBody(BaseModel):
@@ -90,6 +95,23 @@ def of_field(field: str, message: str) -> Problem:
     return of_fields([Fault(field=field, message=message)])
 
 
+def of_recipe(error: BadRecipe) -> Problem:
+    """422, with each fault of a recipe: its line, its key, what is wrong, and the mend."""
+    faults = [fault for fault in error.faults if isinstance(fault, recipes.Fault)][:MOST_SHOWN]
+    told = [
+        Fault(
+            field="recipe",
+            message=fault.problem,
+            line=fault.line,
+            key=fault.key or None,
+            mend=fault.mend or None,
+        )
+        for fault in faults
+    ]
+    detail = "; ".join(f"recipe: {fault}" for fault in faults) or "recipe: it cannot be used"
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=told)
+
+
 def of_validation(error: ValidationError, known: Iterable[str], whole: str) -> Problem:
     """422, with each field that pydantic did not take; `whole` is what holds the fields."""
     names = ", ".join(known) or "none"
@@ -124,6 +146,8 @@ def of_error(error: Exception) -> Problem | None:
 def _of_the_house(error: Exception) -> Problem | None:
     if isinstance(error, BadSchedule):
         return of_cron(error)
+    if isinstance(error, BadRecipe):
+        return of_recipe(error)
     if isinstance(error, Unsuitable):
         return of_field(error.field, str(error))
     if isinstance(error, Conflicting):

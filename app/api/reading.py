@@ -13,6 +13,7 @@ from starlette.requests import Request
 from app.api import problems
 from app.api.problems import Problem
 from app.errors import NotThere, Outdated
+from app.recipes.model import NAME
 
 MOST_BYTES = 65_536
 JSON = ("application/json", "application/merge-patch+json")
@@ -48,11 +49,17 @@ def query(request: Request, model: type[Model]) -> Model:
         raise problems.of_validation(error, model.model_fields, "query") from None
 
 
-def path(request: Request) -> Mapping[str, UUID]:
-    """The ids in the address. Raises NotThere for what is no id."""
+def path(request: Request) -> Mapping[str, Any]:
+    """The ids in the address, and the names. Raises NotThere for what is no id, or no name."""
     said = cast("dict[str, str]", request.path_params)
+    if not re.fullmatch(NAME, said.get("name", "any")):
+        raise NotThere("there is nothing of that name")
     try:
-        return {name: UUID(value) for name, value in said.items() if name != "path"}
+        return {
+            name: UUID(value) if name.endswith("_id") else value
+            for name, value in said.items()
+            if name != "path"
+        }
     except ValueError:
         raise NotThere("there is nothing of that id") from None
 

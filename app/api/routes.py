@@ -20,7 +20,6 @@ from app.api.shapes import Nothing
 from app.api.table import ENDPOINTS
 
 PREFIX = "/collection"
-SECONDS = 10.0  # for all of a request
 ASSURED = {"cache-control": "no-store"}
 
 _log = log.logger(__name__)
@@ -53,7 +52,7 @@ def _route(path: str, endpoints: list[Endpoint]) -> Route:
 
 async def _answered(request: Request, endpoint: Endpoint) -> Response:
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(endpoint.seconds):
             asking = await _understood(request, endpoint)
             return _written(endpoint, await endpoint.handler(asking))
     except Exception as error:

@@ -11,10 +11,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     WithJsonSchema,
 )
 
 from app.errors import BadSchedule
+from app.recipes.load import LARGEST
+from app.recipes.model import NAME
 from app.scheduling.cron import check_zone
 from app.words import RunStatus, Trigger
 
@@ -341,3 +344,129 @@ class Presets(Shown):
     """Every preset that may be chosen, built in ones first."""
 
     presets: list[Preset]
+
+
+# Sources of one's own
+
+NAMES = {"name": NAME, "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$"}  # of what stands in an address
+RecipeName = Annotated[str, Field(pattern=NAME, examples=["shop"])]
+RecipeText = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description=f"A recipe in TOML of at most {LARGEST:,} characters; see docs/sources.md.",
+    ),
+]
+
+
+class OwnSourceWanted(Wanted):
+    """A new recipe. `name`, if said, must be the one that the recipe says."""
+
+    recipe: RecipeText
+    name: RecipeName = Field(default_factory=str)
+
+
+class OwnSourceChange(Wanted):
+    """The recipe that is to take the place of the one before."""
+
+    recipe: RecipeText
+
+
+class RecipeToTry(Wanted):
+    """A recipe that need not be kept."""
+
+    recipe: RecipeText
+
+
+class OwnSourceLine(Shown):
+    """A recipe of the organisation's own. `source`: what a preset calls it."""
+
+    name: str
+    source: str
+    revision: int
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class OwnSource(OwnSourceLine):
+    """The same, with its text as it was written."""
+
+    recipe: str
+
+
+class OwnSources(Shown):
+    """Every recipe of the organisation's own, by name."""
+
+    sources: list[OwnSourceLine]
+
+
+class TriedRow(Shown):
+    """A row as it would be stored; long texts are cut short."""
+
+    key: str
+    data: dict[str, Any]
+
+
+class TriedRefusal(Shown):
+    """A row that would be kept aside, and why."""
+
+    key: str | None
+    reason: str
+
+
+class TriedField(Shown):
+    """A column: its type, in how many rows it is empty, and the first value it has."""
+
+    name: str
+    type: str
+    empty: int
+    example: Any
+
+
+class TriedFailure(Shown):
+    """Why the page could not be had or read."""
+
+    kind: str
+    message: str
+
+
+class Tried(Shown):
+    """What one page of a recipe has. Nothing of it is stored.
+
+    `found` and `refused` count rows, of which `rows` and `refusals` show the first.
+    `more`: there are further pages.
+    """
+
+    source: str
+    partition: str
+    url: str | None
+    status: int | None
+    bytes: int
+    asked_seconds: float
+    read_seconds: float
+    found: int
+    refused: int
+    rows: list[TriedRow]
+    refusals: list[TriedRefusal]
+    fields: list[TriedField]
+    more: bool
+    failure: TriedFailure | None
+
+
+class SecretWanted(Wanted):
+    """What a secret is to be from now on. It is never shown again."""
+
+    value: SecretStr = Field(min_length=1, max_length=8_000)
+
+
+class SecretName(Shown):
+    """A secret's name, and when it was last set."""
+
+    name: str
+    updated_at: AwareDatetime
+
+
+class SecretNames(Shown):
+    """The names of the organisation's secrets."""
+
+    secrets: list[SecretName]

@@ -1,6 +1,6 @@
 """Every address of the API, once: routes and document are made of this table."""
 
-from app.api import items, presets, preview, runs, schedule, shapes
+from app.api import bench, items, presets, preview, runs, schedule, secrets, shapes, sources, trials
 from app.api.endpoint import Endpoint
 from app.words import Scope
 
@@ -8,6 +8,11 @@ READ, OPERATE, ADMIN = Scope.READ, Scope.OPERATE, Scope.ADMIN
 SCHEDULE = "/collection/schedule"
 PRESETS = "/collection/presets"
 PRESET = "/collection/presets/{preset_id}"
+SOURCES = "/collection/sources"
+SOURCE = "/collection/sources/{name}"
+SECRETS = "/collection/secrets"
+SECRET = f"{SECRETS}/{{secret}}"
+TRYING = bench.SECONDS + 8  # seconds; the bench's own, and what comes before and after them
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", SCHEDULE, READ, schedule.read_schedule, shapes.Schedule, etag=True),
@@ -122,4 +127,70 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         if_match=True,
         refusals=(404, 409),
     ),
+    Endpoint("GET", SOURCES, READ, sources.list_sources, shapes.OwnSources),
+    Endpoint(
+        "POST",
+        SOURCES,
+        ADMIN,
+        sources.create_source,
+        shapes.OwnSource,
+        status=201,
+        body=shapes.OwnSourceWanted,
+        etag=True,
+        refusals=(409,),
+    ),
+    Endpoint(
+        "GET", SOURCE, READ, sources.read_source, shapes.OwnSource, etag=True, refusals=(404,)
+    ),
+    Endpoint(
+        "PUT",
+        SOURCE,
+        ADMIN,
+        sources.change_source,
+        shapes.OwnSource,
+        body=shapes.OwnSourceChange,
+        etag=True,
+        if_match=True,
+        refusals=(404,),
+    ),
+    Endpoint(
+        "DELETE",
+        SOURCE,
+        ADMIN,
+        sources.delete_source,
+        status=204,
+        if_match=True,
+        refusals=(404, 409),
+    ),
+    Endpoint(
+        "POST",
+        f"{SOURCES}/dry-run",
+        OPERATE,
+        trials.try_recipe,
+        shapes.Tried,
+        body=shapes.RecipeToTry,
+        seconds=TRYING,
+    ),
+    Endpoint(
+        "POST",
+        f"{SOURCE}/dry-run",
+        OPERATE,
+        trials.try_source,
+        shapes.Tried,
+        body=shapes.Nothing,
+        optional=True,
+        refusals=(404,),
+        seconds=TRYING,
+    ),
+    Endpoint("GET", SECRETS, READ, secrets.list_secrets, shapes.SecretNames),
+    Endpoint(
+        "PUT",
+        SECRET,
+        ADMIN,
+        secrets.put_secret,
+        shapes.SecretName,
+        body=shapes.SecretWanted,
+        refusals=(409,),
+    ),
+    Endpoint("DELETE", SECRET, ADMIN, secrets.delete_secret, status=204, refusals=(404,)),
 )

@@ -17,6 +17,7 @@ from app.fetch.keyed import AnyWindow, Visits
 from app.fetch.limiter import LocalLimiter
 from app.fetch.robots import Robots
 from app.messages import Limits, Partition, Raw, Request
+from app.recipes.sandbox import Sandbox
 from app.resources import Clock, user_agent
 
 POLITE = Limits(rate=1, burst=1, concurrency=1)
@@ -40,11 +41,15 @@ class _Rules:
 
 @dataclass(slots=True)
 class Eye:
-    """What looks. `visits` opens its windows, through the guard that workers have too."""
+    """What looks. `visits` opens its windows, through the guard that workers have too.
+
+    `sandbox`: where pages are read by what others have written.
+    """
 
     client: httpx.AsyncClient
     visits: Visits
     robots: Robots
+    sandbox: Sandbox
     tally: Tally = field(default_factory=Tally)
 
     async def look(self, url: str) -> Raw:
@@ -76,4 +81,8 @@ async def opened(config: Config) -> AsyncGenerator[Eye]:
     )
     async with client:
         visits = Visits(client, LocalLimiter(), Clock())
-        yield Eye(client, visits, Robots(cast("Redis", _Rules())))
+        sandbox = Sandbox(1)
+        try:
+            yield Eye(client, visits, Robots(cast("Redis", _Rules())), sandbox)
+        finally:
+            await sandbox.close()

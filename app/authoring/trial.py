@@ -1,5 +1,6 @@
 """A recipe tried: a page or two of each of a few partitions, as a run would read them."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,12 @@ class Seen:
 
 async def read(source: RecipeSource, raw: Raw, sandbox: Sandbox) -> tuple[Raw, list[Any]]:
     """A page read in a process that may be killed, and its records. Raises Failure."""
-    answer = await sandbox.read(source.window, source.errand(raw))
+    errand = await asyncio.to_thread(source.errand, raw)
+    answer = await sandbox.read(source.window, errand)
+    return await asyncio.to_thread(_understood, source, raw, answer)
+
+
+def _understood(source: RecipeSource, raw: Raw, answer: bytes) -> tuple[Raw, list[Any]]:
     raw = source.returned(raw, answer)
     return raw, list(source.parse(raw))
 
@@ -39,14 +45,10 @@ async def tried(
     source: RecipeSource, eye: Eye, window: AnyWindow, *, parts: int, pages: int
 ) -> list[Seen]:
     """What up to `pages` pages of each of the first `parts` partitions have."""
-    sandbox = Sandbox(1)
-    try:
-        seen = list[Seen]()
-        for part in _partitions(source)[:parts]:
-            seen += await _walked(source, part, (eye, window, sandbox), pages)
-        return seen
-    finally:
-        await sandbox.close()
+    seen = list[Seen]()
+    for part in _partitions(source)[:parts]:
+        seen += await _walked(source, part, (eye, window), pages)
+    return seen
 
 
 def _partitions(source: RecipeSource) -> Sequence[Partition]:
@@ -58,9 +60,9 @@ def _partitions(source: RecipeSource) -> Sequence[Partition]:
 
 
 async def _walked(
-    source: RecipeSource, part: Partition, means: tuple[Eye, AnyWindow, Sandbox], pages: int
+    source: RecipeSource, part: Partition, means: tuple[Eye, AnyWindow], pages: int
 ) -> list[Seen]:
-    eye, window, sandbox = means
+    eye, window = means
     seen, asking = list[Seen](), source.pages(part)
     raw: Raw | None = None
     try:
@@ -68,7 +70,7 @@ async def _walked(
         for number in range(1, pages + 1):
             raw, had = await eye.ask(window, request, part, number)
             started = time.monotonic()
-            raw, records = await read(source, raw, sandbox)
+            raw, records = await read(source, raw, eye.sandbox)
             took = (had, time.monotonic() - started)
             seen.append(_page(part, raw, records, took))
             request = asking.send(raw)

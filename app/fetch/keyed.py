@@ -11,7 +11,14 @@ from pydantic import SecretStr
 
 from app.errors import Auth, Failure
 from app.fetch import urls
-from app.fetch.auth import Keeper, Login, SignedWindow, keeper_of
+from app.fetch.auth import (
+    ApiKey,
+    ClientCredentials,
+    Keeper,
+    Login,
+    SignedWindow,
+    keeper_of,
+)
 from app.fetch.client import Tally, Window
 from app.fetch.limiter import Limiter
 from app.messages import Limits, Partition, Raw, Request
@@ -128,6 +135,19 @@ class Visits:
         if len(self._keepers) >= MOST_KEEPERS:
             self._keepers.clear()
         return self._keepers.setdefault(login, keeper_of(login, window))
+
+
+def shown_nowhere(opening: Opening) -> list[str]:
+    """What a window that is opened so must not let be seen."""
+    match opening.login:
+        case None:
+            return []
+        case ApiKey() as login:
+            return [login.key.get_secret_value()]
+        case ClientCredentials() as login:
+            return [login.secret.get_secret_value()]
+        case key:
+            return _secrets(key)
 
 
 def _carrying(request: Request, key: Key) -> Request:

@@ -38,6 +38,7 @@ from app.models.pages import PageValidatorRow, RawBodyRow, RawPageRow
 from app.models.runs import RejectedRow, RunEventRow, RunRow, RunSourceRow, WorkerBeatRow
 from app.models.schedules import ScheduleRow, ScheduleVersionRow, TickGapRow, TickRow
 from app.models.secrets import OrgSecretRow
+from app.models.sources import OrgSourceRow
 
 __all__ = [
     "ApiTokenRow",
@@ -58,6 +59,7 @@ __all__ = [
     "OddsPriceChangeRow",
     "OddsPriceRow",
     "OrgSecretRow",
+    "OrgSourceRow",
     "OrganizationRow",
     "PageValidatorRow",
     "RawBodyRow",

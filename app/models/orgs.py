@@ -13,10 +13,10 @@ from app.words import Scope
 NOBODY = "'00000000-0000-0000-0000-000000000000'::uuid"  # stands for null where null must be unique
 
 
-def org(*, null: bool = False) -> Column[Any]:
+def org(*, null: bool = False, primary: bool = False) -> Column[Any]:
     """The organisation a row belongs to; null is the house itself."""
     link = ForeignKey("organizations.id", ondelete="CASCADE")
-    return Column("org_id", link, nullable=null)
+    return Column("org_id", link, nullable=null, primary_key=primary)
 
 
 class OrganizationRow(SQLModel, table=True):

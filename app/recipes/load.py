@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, cast
@@ -94,6 +94,18 @@ def foreign(recipe: Recipe, allowed: str, text: str = "") -> list[Fault]:
         Fault(line_of(text, at), _key(at), f"{name} is in {whose}", f"write {allowed}:NAME")
         for name, at in secrets(recipe).items()
         if not name.startswith(f"{allowed}:")
+    ]
+
+
+def unset(recipe: Recipe, known: Collection[str], text: str = "") -> list[Fault]:
+    """A fault for each of an organisation's secrets that it names and has not set."""
+    mend = "set it with PUT /collection/secrets/{}"
+    return [
+        Fault(
+            line_of(text, at), _key(at), f"{name} is not set", mend.format(name[len("secret:") :])
+        )
+        for name, at in secrets(recipe).items()
+        if name.removeprefix("secret:") not in known
     ]
 
 

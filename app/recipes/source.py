@@ -21,6 +21,7 @@ from app.records import Item, Record, Rejected
 
 LONGEST_PART = 200  # characters of a partition's name
 STRANGERS = Limits(rate=5, burst=10, concurrency=4)  # as hard as an organisation may ask a host
+OWN = "recipe:"  # what the names of organisations' sources begin with; no built-in one's does
 WHOLE = "all"  # the partition of a source that has only one
 PRIVATE = {"auth", "http", "limits", "retry", "expect", "incremental", "request"}  # not for reading
 
@@ -59,8 +60,8 @@ class RecipeSource:
 
     @property
     def name(self) -> str:
-        """See Source."""
-        return self.recipe.name
+        """See Source. An organisation's is told from a built-in one by how it begins."""
+        return f"{OWN}{self.recipe.name}" if self.owner else self.recipe.name
 
     @property
     def window(self) -> str:

@@ -17,7 +17,16 @@ from app.api.endpoint import Endpoint
 from app.api.routes import routes
 from app.api.table import ENDPOINTS
 from app.store.db import Pool
-from tests.api.visitors import ODDS, Org, Visitor, had_item, had_run, preset
+from tests.api.visitors import (
+    ODDS,
+    Org,
+    Visitor,
+    had_item,
+    had_run,
+    own_secret,
+    own_source,
+    preset,
+)
 from tests.clock import NOON
 
 machine_checks: Any = import_module("schemathesis.checks")
@@ -72,7 +81,9 @@ async def test_whatever_a_machine_asks_the_answer_is_as_the_document_says(
     await visitor.patch(preset_id=mine if endpoint.path.endswith("}") else ODDS, enabled=True)
     run_id = await had_run(pool, org, NOON)
     await had_item(pool, org, NOON)
-    known = {"preset_id": mine, "run_id": str(run_id)}
+    await own_source(visitor)
+    await own_secret(visitor)
+    known = {"preset_id": mine, "run_id": str(run_id), "name": "wares", "secret": "TOKEN"}
     loop = asyncio.get_running_loop()
     schema: Any = schemathesis.openapi.from_dict(_without_tokens(openapi.document()))
     operation: Any = schema[endpoint.path][endpoint.method]

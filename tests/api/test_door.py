@@ -25,9 +25,12 @@ from tests.api.visitors import (
     config_for,
     had_item,
     had_run,
+    own_secret,
+    own_source,
     preset,
     problem,
     running,
+    wares,
 )
 from tests.clock import NOON, SettableClock
 from tests.web.house import NO_POSTGRES
@@ -38,6 +41,10 @@ BODIES: dict[str, Any] = {
     "pause_schedule": {"note": "x"},
     "create_preset": {"name": "new", "sources": [{"source": "bet9ja"}]},
     "change_preset": {"name": "changed"},
+    "create_source": {"recipe": wares("fresh")},
+    "change_source": {"recipe": wares("wares_of_acme")},
+    "try_recipe": {"recipe": wares()},
+    "put_secret": {"value": "another"},
 }
 every_address = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda one: one.name)
 
@@ -46,7 +53,8 @@ async def visit_address(
     visitor: Visitor, endpoint: Endpoint, *, preset_id: str = NOBODYS, run_id: str = NOBODYS
 ) -> httpx.Response:
     """Ask for what this address is for."""
-    path = endpoint.path.format(preset_id=preset_id, run_id=run_id)
+    named = {"name": "wares_of_acme", "secret": "OF_ACME"}
+    path = endpoint.path.format(preset_id=preset_id, run_id=run_id, **named)
     asked: dict[str, Any] = {}
     if endpoint.name in BODIES:
         asked["json"] = BODIES[endpoint.name]
@@ -56,11 +64,16 @@ async def visit_address(
 
 
 async def furnish(visitor: Visitor, pool: Pool, org: Org) -> tuple[str, str]:
-    """Give an organisation a preset, chosen, a run and an item; returns preset and run."""
+    """Give an organisation a preset, chosen, a run, an item, a source and a secret.
+
+    Returns preset and run.
+    """
     mine = await preset(visitor, f"of {org.name}")
     await visitor.patch(preset_id=mine)
     run_id = await had_run(pool, org, NOON)
     await had_item(pool, org, NOON)
+    await own_source(visitor, "wares_of_acme")
+    await own_secret(visitor, "OF_ACME", "s3cr3t-of-acme")
     return mine, str(run_id)
 
 
@@ -111,8 +124,8 @@ def test_reading_needs_read_deeds_operate_and_choosing_admin() -> None:
         if endpoint.method == "GET":
             assert endpoint.scope is Scope.READ
         else:
-            wanted = Scope.OPERATE if endpoint.path in deeds else Scope.ADMIN
-            assert endpoint.scope is wanted
+            deed = endpoint.path in deeds or endpoint.path.endswith("/dry-run")
+            assert endpoint.scope is (Scope.OPERATE if deed else Scope.ADMIN)
 
 
 @every_address
@@ -128,9 +141,12 @@ async def test_no_address_shows_or_touches_another_organisations_rows(
 
     told = answer.text.replace(run_id, "", 1) if answer.status_code == 404 else answer.text
     told = told.replace(mine, "", 1) if answer.status_code == 404 else told
-    for secret in (mine, run_id, "of Acme", '12:00:00"', str(org.id), "of the house"):
+    asked_for = (answer.request.content.decode(), answer.request.url.path)
+    for secret in (mine, run_id, "of Acme", '12:00:00"', str(org.id), "of the house", "s3cr3t"):
         assert secret not in told
-    if "{" in endpoint.path:
+    for name in ("wares_of_acme", "OF_ACME"):
+        assert name not in told or any(name in said for said in asked_for)
+    if "{" in endpoint.path and endpoint.name != "put_secret":
         problem(answer, 404)
     assert await rows_of(pool, org) == before
 
@@ -151,7 +167,15 @@ async def had_house_rows(pool: Pool) -> None:
 
 async def rows_of(pool: Pool, org: Org) -> list[str]:
     """All that the organisation has, as text."""
-    tables = ("schedules", "runs", "items", "collection_presets", "schedule_edits")
+    tables = (
+        "schedules",
+        "runs",
+        "items",
+        "collection_presets",
+        "schedule_edits",
+        "org_sources",
+        "org_secrets",
+    )
     found: list[str] = []
     for table in tables:
         rows = await pool.fetch(f"SELECT t::text FROM {table} t WHERE org_id = $1", org.id)  # noqa: S608 - names of our own

@@ -23,6 +23,21 @@ from tests.web.house import visit
 SCHEDULE = "/collection/schedule"
 ODDS = "00000000-0000-4000-8000-000000000001"
 NEWS = "00000000-0000-4000-8000-000000000002"
+KEY = "a" * 43  # SECRETS_KEY, of nobody
+WARES = """name = "{name}"
+kind = "json"
+url = "{url}"
+[limits]
+rate = 50
+burst = 50
+[extract]
+records = "items"
+[extract.fields]
+id = "id"
+title = "name"
+[store]
+key = "id"
+"""
 MERGE = "application/merge-patch+json"
 
 
@@ -64,6 +79,7 @@ def config_for(dsn: str, redis_url: str, **changes: Any) -> Config:
         "database_url": SecretStr(dsn),
         "redis_url": SecretStr(redis_url),
         "collection_jitter_seconds": 0,
+        "secrets_key": SecretStr(KEY),
     }
     return Config(_env_file=None, **(wanted | changes))  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
 
@@ -142,6 +158,23 @@ async def preset(who: Visitor, name: str = "mine", sources: int = 1) -> str:
     answer = await who("POST", "/collection/presets", json=wanted)
     assert answer.status_code == 201, answer.text
     return answer.json()["id"]
+
+
+def wares(name: str = "wares", url: str = "https://127.0.0.1:1/wares", more: str = "") -> str:
+    """A recipe of that name, of an address that nothing can be had of."""
+    return WARES.format(name=name, url=url) + more
+
+
+async def own_source(who: Visitor, name: str = "wares", **said: str) -> None:
+    """A source of the organisation's own."""
+    answer = await who("POST", "/collection/sources", json={"recipe": wares(name, **said)})
+    assert answer.status_code == 201, answer.text
+
+
+async def own_secret(who: Visitor, name: str = "TOKEN", value: str = "s3cr3t-of-acme") -> None:
+    """A secret of the organisation's own."""
+    answer = await who("PUT", f"/collection/secrets/{name}", json={"value": value})
+    assert answer.status_code == 200, answer.text
 
 
 RUN = """

@@ -90,12 +90,16 @@ INSERT INTO metric_totals (name, first, second, third, value) VALUES ('runs', 's
 INSERT INTO backfills (id, schedule_id, name, since, until, total, requested_by, created_at)
 SELECT gen_random_uuid(), id, 'backfill', now(), now(), 1, 'ada', now() FROM schedules;
 """,
+    "0012": """
+INSERT INTO org_sources (org_id, name, recipe, revision)
+VALUES ('00000000-0000-4000-8000-00000000000a', 'shop', 'name = "shop"', 1);
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",
     "rejected_records", "raw_bodies", "raw_pages", "articles", "odds_events", "odds_prices",
     "odds_price_changes", "organizations", "items", "backfills",
-    "source_cursors", "source_paces", "org_secrets", "health_flips",
+    "source_cursors", "source_paces", "org_secrets", "health_flips", "org_sources",
 )  # fmt: skip
 
 

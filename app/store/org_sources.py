@@ -1,0 +1,84 @@
+"""Every statement about the recipes that organisations have written."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.store.db import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A recipe as it is kept. `recipe`: its text, as it was written."""
+
+    name: str
+    recipe: str
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+
+# What row-level security says already is said again: two locks on the door.
+NAMES = "SELECT name FROM org_sources WHERE org_id = $1 ORDER BY name"
+ALL = """
+SELECT name, recipe, revision, created_at, updated_at FROM org_sources
+WHERE org_id = $1 ORDER BY name
+"""
+ONE = """
+SELECT name, recipe, revision, created_at, updated_at FROM org_sources
+WHERE org_id = $1 AND name = $2
+"""
+ADD = """
+INSERT INTO org_sources (org_id, name, recipe, revision, created_at, updated_at)
+VALUES ($1, $2, $3, 1, $4, $4)
+"""
+SET = """
+UPDATE org_sources SET recipe = $3, revision = revision + 1, updated_at = $4
+WHERE org_id = $1 AND name = $2
+"""
+DROP = "DELETE FROM org_sources WHERE org_id = $1 AND name = $2"
+# A source of the same name that is made later must not begin where this one ended.
+FORGET = "DELETE FROM source_cursors WHERE org_id = $1 AND source = $2"
+CHOOSING = """
+SELECT name FROM collection_presets WHERE org_id = $1 AND sources @> $2 ORDER BY name
+"""
+
+
+async def names(connection: Connection | Pool, org_id: UUID) -> list[str]:
+    """The names of an organisation's recipes."""
+    return [row["name"] for row in await connection.fetch(NAMES, org_id)]
+
+
+async def all_of(connection: Connection | Pool, org_id: UUID) -> list[Kept]:
+    """An organisation's recipes, by name."""
+    return [Kept(*row) for row in await connection.fetch(ALL, org_id)]
+
+
+async def one(connection: Connection | Pool, org_id: UUID, name: str) -> Kept | None:
+    """One of them."""
+    row = await connection.fetchrow(ONE, org_id, name)
+    return None if row is None else Kept(*row)
+
+
+async def add(connection: Connection, org_id: UUID, made: Kept) -> None:
+    """Write a recipe down. asyncpg says if its name is taken."""
+    await connection.execute(ADD, org_id, made.name, made.recipe, made.created_at)
+
+
+async def change(
+    connection: Connection, org_id: UUID, name: str, recipe: str, now: datetime
+) -> None:
+    """Put another text in its place; its revision grows."""
+    await connection.execute(SET, org_id, name, recipe, now)
+
+
+async def drop(connection: Connection, org_id: UUID, name: str, source: str) -> None:
+    """Remove a recipe, and how far it was read as `source`. Its items stay."""
+    await connection.execute(DROP, org_id, name)
+    await connection.execute(FORGET, org_id, source)
+
+
+async def chosen_by(connection: Connection, org_id: UUID, source: str) -> list[str]:
+    """The names of the organisation's presets that hold this source."""
+    rows = await connection.fetch(CHOOSING, org_id, [{"source": source}])
+    return [row["name"] for row in rows]
