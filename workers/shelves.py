@@ -13,7 +13,7 @@ from app.store import items, news
 from app.store.boards import Listing
 from app.store.db import Connection
 from app.store.items import Written
-from workers.job import Job, Turned
+from workers.job import Job, Presence, Turned
 
 
 def item(job: Job, source: str, record: Record) -> Item:
@@ -63,6 +63,8 @@ def shelved(job: Job, org_id: UUID, source: str) -> Job:
     async def unmoved(connection: Connection, keys: Collection[str], now: datetime) -> None:
         await items.touch(connection, org_id, source, keys, now)
 
+    # Named with its type: what is handed to `replace` no type checker looks at.
+    presence: Presence | None = Whole(org_id) if job.presence else None
     return replace(
         job,
         write=write,
@@ -71,7 +73,7 @@ def shelved(job: Job, org_id: UUID, source: str) -> Job:
         stats=None,
         turned=turned if job.turned else None,
         unmoved=unmoved,
-        presence=Whole(org_id) if job.presence else None,
+        presence=presence,
     )
 
 
@@ -111,3 +113,7 @@ class Whole:
         del run_id
         if not self.in_part and self.partitions >= set(partitions):
             await items.listed(connection, self.org_id, platform, self.keys, at)
+
+    async def doubted(self, connection: Connection, platform: str, run_id: UUID) -> None:
+        """Nothing is marked until a source has brought what it should: nothing to take back."""
+        del connection, platform, run_id
