@@ -182,3 +182,4 @@ class StoreMode(StrEnum):
 
 
 COLLECTION = "collection"  # the job of every organisation's schedule
+SOURCE = "source"  # the job of every recipe of the operator's; their schedules are `source:<name>`

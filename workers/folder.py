@@ -17,8 +17,9 @@ from app.recipes.load import Fault, foreign, load, secrets
 from app.recipes.model import Recipe, Schedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule as When
+from app.words import SOURCE
 
-JOB = "source"
+JOB = SOURCE
 PREFIX = f"{JOB}:"
 OTHERWISE = 3600.0  # seconds; of a recipe whose schedule cannot be read
 LARGEST = 400_000  # bytes of a file

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.store import schedules
 from app.store.db import Connection, Pool
 from app.store.schedules import ScheduleState
 from app.words import RunStatus
@@ -70,7 +71,7 @@ async def begin(pool: Pool, backfill: Backfill, total: int, now: datetime) -> No
         backfill.since,
         backfill.until,
         total,
-        backfill.state.params,
+        schedules.by_hand(backfill.state),
         backfill.requested_by,
         now,
     )
@@ -104,7 +105,7 @@ async def feed(
         [at for _, at in runs],
         backfill.state.job,
         backfill.requested_by,
-        backfill.state.params,
+        schedules.by_hand(backfill.state),
         backfill.max_attempts,
         backfill.timeout,
         now,

@@ -16,6 +16,7 @@ SHOWN_BYTES = 600  # of each
 class Wanted:
     """Which runs: of a job, or of a schedule; perhaps only some; older than a cursor.
 
+    `source`: of the job that all recipes share, only this one's.
     `before`: (created_at, execution_id) of the last run of the page before.
     """
 
@@ -24,8 +25,14 @@ class Wanted:
     status: str | None = None
     trigger: str | None = None
     before: tuple[datetime, UUID] | None = None
+    source: str | None = None
 
 
+# A recipe's run that has a tick knows its source by the schedule, any other by its parameters.
+_SOURCES = """
+(${n}::text IS NULL OR params ->> 'source' = ${n} OR (NOT params ? 'source'
+  AND schedule_id = (SELECT id FROM schedules WHERE key = 'source:' || ${n})))
+"""
 RUNS = """
 SELECT execution_id, job, trigger, requested_by, status, attempt, scheduled_for, queued_at,
        started_at, completed_at, duration_seconds, error_type, error_message, stats, created_at
@@ -33,6 +40,7 @@ FROM runs
 WHERE {owner} = $1
   AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR trigger = $3)
   AND ($4::timestamptz IS NULL OR (created_at, execution_id) < ($4, $5::uuid))
+  AND {ours}
 ORDER BY created_at DESC, execution_id DESC LIMIT $6
 """
 RUN = """
@@ -49,16 +57,18 @@ SELECT source, partition, page, record_id, reason, substring(data FOR $3) AS dat
 FROM rejected_records WHERE execution_id = $1 ORDER BY id LIMIT $2
 """
 COUNT_REJECTED = "SELECT count(*) FROM rejected_records WHERE execution_id = $1"
-OPEN = """
+OPEN = f"""
 SELECT execution_id FROM runs WHERE job = $1 AND status IN ('queued', 'running')
+  AND {_SOURCES.format(n=2)}
 ORDER BY created_at DESC LIMIT 1
-"""
+"""  # noqa: S608 - our own text
 
 
 async def runs(connection: Pool | Connection, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
     """Runs, newest first, as plain rows."""
     by_job = wanted.schedule_id is None
-    statement = RUNS.format(owner="job" if by_job else "schedule_id")
+    owner = "job" if by_job else "schedule_id"
+    statement = RUNS.format(owner=owner, ours=_SOURCES.format(n=7))
     before, run_id = wanted.before or (None, None)
     rows = await connection.fetch(
         statement,
@@ -68,6 +78,7 @@ async def runs(connection: Pool | Connection, wanted: Wanted, limit: int) -> lis
         before,
         run_id,
         limit,
+        wanted.source,
     )
     return [dict(row) for row in rows]
 
@@ -97,7 +108,9 @@ async def rejected(
     return [dict(row) for row in rows], count
 
 
-async def open_run(connection: Pool | Connection, job: str) -> UUID | None:
-    """A run of the job that is queued or running."""
-    found: UUID | None = await connection.fetchval(OPEN, job)
+async def open_run(
+    connection: Pool | Connection, job: str, source: str | None = None
+) -> UUID | None:
+    """A run of the job that is queued or running; of the recipes' job, one of this recipe."""
+    found: UUID | None = await connection.fetchval(OPEN, job, source)
     return found

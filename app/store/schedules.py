@@ -1,6 +1,6 @@
 """Every statement about schedules, ticks and beats."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from uuid import UUID
 from app.scheduling.policies import Policies
 from app.scheduling.policy import Beat, Open
 from app.store.db import Connection, Pool
-from app.words import RunStatus, TickOutcome, TickReason
+from app.words import SOURCE, RunStatus, TickOutcome, TickReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,23 @@ class ScheduleState:
     next_tick_at: datetime | None
     due_at: datetime | None
     retired_at: datetime | None = None
+
+
+def source_of(key: str, job: str) -> str | None:
+    """The recipe that a schedule of that key asks; None if it is of another job."""
+    return key.removeprefix(f"{SOURCE}:") if job == SOURCE else None
+
+
+def key_of(job: str, params: Mapping[str, Any]) -> str:
+    """The key of the house's schedule that a run by hand could be of."""
+    source = params.get("source") if job == SOURCE else None
+    return job if source is None else f"{SOURCE}:{source}"
+
+
+def by_hand(state: ScheduleState) -> dict[str, Any]:
+    """The parameters of a run that has no tick of this schedule, and so cannot tell by its key."""
+    source = source_of(state.key, state.job)
+    return state.params if source is None else {"source": source} | state.params
 
 
 @dataclass(frozen=True, slots=True)

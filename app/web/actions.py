@@ -14,7 +14,7 @@ from app import ledger, log
 from app.ledger import Queued
 from app.queue import enqueue_many
 from app.scheduling.policies import Policies
-from app.store import beats, controls, history, overview, runs
+from app.store import beats, controls, history, overview, runs, schedules
 from app.store.db import AWAY
 from app.store.overview import ScheduleLine
 from app.store.runs import Wanted
@@ -37,7 +37,8 @@ async def run_now(request: Request, visitor: Visitor, _: Form) -> Response:
             raise HTTPException(409, "A collection is run from its own address.")
         if not line.enabled:
             raise HTTPException(409, "The settings switch this job off.")
-        going = await history.open_run(desk.pool, line.job)
+        source = schedules.source_of(line.key, line.job)
+        going = await history.open_run(desk.pool, line.job, source)
         if going is not None:
             return _to(f"/runs/{going}")
         wanted = await _ask(desk, line, visitor)
@@ -101,7 +102,9 @@ async def _ask(desk: Desk, line: ScheduleLine, visitor: Visitor) -> Wanted:
     policies = Policies.from_spec(line.policies)
     now = await beats.database_now(desk.pool)
     by = visitor.principal.name
-    wanted = Wanted(uuid4(), line.job, {}, by, policies.max_attempts, policies.timeout)
+    source = schedules.source_of(line.key, line.job)
+    params = {} if source is None else {"source": source}
+    wanted = Wanted(uuid4(), line.job, params, by, policies.max_attempts, policies.timeout)
     async with desk.pool.acquire() as connection, connection.transaction():
         await runs.request(connection, wanted, now)
         await controls.asked(connection, wanted.run_id, now, by)

@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from app import proof, run_log
 from app.errors import BadSchedule, UnknownJob
 from app.scheduling.schedule import Schedule
-from app.store import beats, controls, history, overview
+from app.store import beats, controls, history, overview, schedules
 from app.store import proof as told
 from app.store.db import AWAY, Connection
 from app.store.history import Wanted
@@ -134,7 +134,7 @@ async def run(request: Request, visitor: Visitor) -> Response:
         "visitor": visitor,
         "here": "jobs",
         "run": row,
-        "key": row["schedule_key"] or (row["job"] if row["org_id"] is None else None),
+        "key": row["schedule_key"] or (_key(row) if row["org_id"] is None else None),
         "events": events,
         "sources": sources,
         "rejected": rejected,
@@ -190,11 +190,16 @@ def _wanted(request: Request) -> tuple[Wanted, dict[str, str]]:
     return kept, filters
 
 
+def _key(row: dict[str, Any]) -> str:
+    """The schedule whose page a run of none is shown on."""
+    return schedules.key_of(row["job"], row["params"])
+
+
 def _of(line: ScheduleLine, wanted: Wanted) -> Wanted:
     """Runs of a built-in job count whoever asked for them; those of a collection are its own."""
     if line.job == COLLECTION:
-        return Wanted(None, line.id, wanted.status, wanted.trigger, wanted.before)
-    return Wanted(line.job, None, wanted.status, wanted.trigger, wanted.before)
+        return replace(wanted, schedule_id=line.id)
+    return replace(wanted, job=line.job, source=schedules.source_of(line.key, line.job))
 
 
 def _paged(key: str, runs: list[dict[str, Any]], filters: dict[str, str]) -> dict[str, Any]:

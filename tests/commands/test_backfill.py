@@ -211,3 +211,18 @@ async def test_what_cannot_be_backfilled_is_refused(
     result = await tell("backfill", *words, "--yes")
 
     assert said in str(result.exception)
+
+
+async def test_a_backfill_of_a_recipe_says_which_source_it_asks(
+    house: House, surroundings: dict[str, str], until: datetime
+) -> None:
+    del until
+    pool = house.pool
+    await pool.execute("UPDATE schedules SET key = 'source:wares', job = 'source'")
+    process = await started(surroundings, ("source:wares", "--from", "90s", "--to", "20s"))
+    async with executing(house):
+        await asyncio.wait_for(process.wait(), 30)
+
+    asked = await pool.fetch("SELECT params FROM runs WHERE trigger = 'backfill'")
+    assert asked
+    assert all(row["params"] == {"source": "wares"} for row in asked)

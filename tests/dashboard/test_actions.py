@@ -27,6 +27,32 @@ async def test_run_now_queues_one_run_and_tells_redis(
     assert "acme/ann" in page
 
 
+async def test_run_now_of_a_recipe_says_which_and_is_not_put_off_by_another_ones(
+    site: Site, scene: Scene
+) -> None:
+    await alive(scene)
+    for key in ("source:wares", "source:daily"):
+        await scene.job(key, [GOOD])
+    await scene.pool.execute("UPDATE schedules SET job = 'source'")
+    await scene.pool.execute("UPDATE runs SET job = 'source'")
+    async with site.signed_in(Scope.OPERATE) as operator:
+        form = {"csrf": csrf((await operator.get("/jobs/source:wares")).text)}
+        answers = [
+            await operator.post(f"/jobs/source:{name}/run", data=form)
+            for name in ("wares", "daily", "wares")
+        ]
+        listed = (await operator.get("/jobs/source:wares")).text
+        run = (await operator.get(answers[1].headers["location"])).text
+
+    first, other, again = (answer.headers["location"] for answer in answers)
+    asked = await site.pool.fetch("SELECT params FROM runs WHERE trigger = 'manual' ORDER BY 1")
+    assert [row["params"] for row in asked] == [{"source": "daily"}, {"source": "wares"}]
+    assert (first == again, first == other) == (True, False)
+    assert (first in listed, other in listed) == (True, False)
+    assert listed.count('href="/runs/') == 2
+    assert 'href="/jobs/source%3Adaily"' in run
+
+
 async def test_pause_wants_a_reason_and_says_who(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("a", [GOOD])
