@@ -20,10 +20,11 @@ ON CONFLICT (id) DO UPDATE SET completed_at = NULL
 # All that feed come here one after the other, so that together they keep to the limit.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('rollcall.backfills'))"
 
-# A scheduled run that waits for a slot comes first.
+# A scheduled run that waits for a slot comes first. Those of organisations have slots of their own,
+# and a line that may never be empty: to wait for them would be to wait for ever.
 ROOM = """
 SELECT CASE WHEN EXISTS (
-  SELECT FROM runs WHERE status = 'queued' AND trigger = 'scheduled'
+  SELECT FROM runs WHERE status = 'queued' AND trigger = 'scheduled' AND org_id IS NULL
     AND coalesce(not_before, queued_at) < $1::timestamptz - interval '1 second')
 THEN 0 ELSE $2 - (
   SELECT count(*) FROM runs WHERE status IN ('queued', 'running') AND trigger = 'backfill') END

@@ -19,7 +19,7 @@ from app.resources import House
 from app.runs import Outcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.store import runs
+from app.store import backfills, runs
 from app.store.db import Pool
 from app.store.runs import Claimed, Wanted
 from app.words import RunStatus
@@ -226,3 +226,19 @@ async def test_a_backfill_of_a_recipe_says_which_source_it_asks(
     asked = await pool.fetch("SELECT params FROM runs WHERE trigger = 'backfill'")
     assert asked
     assert all(row["params"] == {"source": "wares"} for row in asked)
+
+
+async def test_a_backfill_does_not_wait_for_the_organisations_line(pool: Pool) -> None:
+    org, now = uuid4(), await pool.fetchval("SELECT clock_timestamp()")
+    await pool.execute("INSERT INTO organizations (id, name) VALUES ($1, 'acme')", org)
+    await pool.execute(
+        "INSERT INTO runs (execution_id, job, org_id, trigger, params, status, attempt, losses,"
+        " max_attempts, timeout_seconds, lease_epoch, queued_at, stats)"
+        " VALUES ($1, 'collection', $2, 'scheduled', '{}', 'queued', 1, 0, 3, 60, 0, $3, '{}')",
+        uuid4(), org, now - timedelta(minutes=1),
+    )  # fmt: skip
+
+    async with pool.acquire() as connection, connection.transaction():
+        free = await backfills.room(connection, now, 3)
+
+    assert free == 3
