@@ -88,7 +88,9 @@ ONE = f"{FACTS} AND s.key = $1"
 COLLECTIONS = """
 WITH judged AS (
   SELECT s.key, s.next_tick_at, l.last_run, l.error,
-    CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL THEN 'paused'
+    CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL OR EXISTS (
+           SELECT FROM organizations o WHERE o.id = s.org_id AND o.disabled_at IS NOT NULL)
+           THEN 'paused'
          WHEN s.due_at < $1::timestamptz - greatest(
                 interval '1 minute',
                 (s.policies ->> 'misfire_grace_seconds')::float8 * interval '1 second')

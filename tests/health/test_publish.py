@@ -107,6 +107,28 @@ async def test_collections_are_counted_together_and_have_no_key_of_their_own(
     assert await read_jobs(redis) == {}
 
 
+async def test_a_disabled_organisations_collection_is_paused_however_its_runs_ended(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    org = uuid4()
+    await pool.execute(
+        "INSERT INTO organizations (id, name, disabled_at) VALUES ($1, 'shut', $2)", org, clock()
+    )
+    await pool.execute(
+        "INSERT INTO schedules (key, job, org_id, spec, policies, params, version, enabled,"
+        " effective_from, evaluated_through, next_tick_at, due_at)"
+        " VALUES ($1, 'collection', $2, '{}', '{\"misfire_grace_seconds\": 60}', '{}', 1, true,"
+        " $3, $3, $4, $4)",
+        f"collection:{org}", org, clock(), clock() - 2 * MINUTE,
+    )  # fmt: skip
+
+    await publish.collections(pool, redis, clock())
+    facts = await read_collections(redis)
+
+    assert facts is not None
+    assert (facts.paused, facts.overdue, facts.unhealthy) == (1, 0, 0)
+
+
 async def test_a_tick_without_an_outcome_is_found_and_a_day_with_gaps_and_edits_is_whole(
     pool: Pool, clock: SettableClock
 ) -> None:
