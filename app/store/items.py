@@ -116,10 +116,11 @@ SELECT count(*) FILTER (WHERE b.key IS DISTINCT FROM f.key) AS inserted,
 FROM fresh f LEFT JOIN before b USING (series)
 """
 
+# What was missing may come back on a page that is as it was: its whole part had been gone.
 TOUCH = """
-UPDATE items i SET last_seen = $3
+UPDATE items i SET last_seen = $3, missing_since = NULL
 WHERE {owner} AND i.source = $2 AND i.key = ANY ($4::text[])
-  AND i.last_seen < $3::timestamptz - interval '1 hour'
+  AND (i.last_seen < $3::timestamptz - interval '1 hour' OR i.missing_since <= $3)
 """
 
 SEEN = """
@@ -221,7 +222,7 @@ async def touch(
     keys: Collection[str],
     at: datetime,
 ) -> None:
-    """Note that these items are still there, on a page that has not changed; to the hour."""
+    """Note that these items are there, on a page that has not changed; to the hour."""
     await connection.execute(worded(TOUCH, org_id), org_id, source, at, list(keys))
 
 

@@ -139,6 +139,17 @@ async def test_what_a_whole_listing_lacks_is_missing_until_it_is_seen_again(
     assert {r["key"] for r in await rows(pool) if r["missing_since"]} == {"c"}
 
 
+async def test_what_comes_back_on_a_page_that_has_not_changed_is_missing_no_longer(
+    pool: Pool,
+) -> None:
+    await write(pool, item("a"), item("b"))
+    await items.listed(pool, None, "shop", [], LATER)
+
+    await items.touch(pool, None, "shop", ["a"], LATER + timedelta(minutes=5))
+
+    assert {r["key"]: r["missing_since"] for r in await rows(pool)} == {"a": None, "b": LATER}
+
+
 async def test_a_cursor_moves_forward_only(pool: Pool) -> None:
     async with pool.acquire() as connection:
         await readings.move_cursor(connection, None, ("shop", "all"), "5", LATER, RUN)
