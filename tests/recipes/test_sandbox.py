@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from app.errors import Expression
 from app.messages import Partition, Raw
 from app.recipes.load import load
 from app.recipes.reading import Reading
-from app.recipes.sandbox import Sandbox
+from app.recipes.sandbox import ROOT, Sandbox
 from app.recipes.source import RecipeSource
 from app.resources import House
 from tests import inhouse
@@ -136,6 +137,48 @@ async def test_a_cancelled_reading_leaves_no_process_behind() -> None:
 
     assert not sandbox.at_work
     await sandbox.close()
+
+
+PARENT = """
+import asyncio
+from app.recipes.sandbox import Sandbox
+from tests.recipes import test_sandbox
+
+async def parent():
+    sandbox = Sandbox(1, cpu=2)
+    task = asyncio.create_task(test_sandbox.read(sandbox, *test_sandbox.catastrophic()))
+    while not sandbox.at_work:
+        await asyncio.sleep(0.01)
+    for child in sandbox.at_work:
+        print(child.process.pid, flush=True)
+    await task
+
+asyncio.run(parent())
+"""
+
+
+async def test_a_reading_process_whose_worker_was_killed_ends_by_itself() -> None:
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PARENT), stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    assert worker.stdout is not None
+    child = int(await asyncio.wait_for(worker.stdout.readline(), 40))
+
+    worker.kill()
+    await worker.wait()
+
+    async def gone() -> bool:
+        return not _alive(child)
+
+    await inhouse.until(gone, 30, "the end of the orphan")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    except FileNotFoundError:
+        return False
+    return told.rpartition(")")[2].split()[0] != "Z"  # nobody may be there to reap it
 
 
 def _working(sandbox: Sandbox) -> Callable[[], Awaitable[bool]]:
