@@ -55,10 +55,14 @@ class Known:
     coverage: Coverage = field(default_factory=Coverage)
 
 
+# A page with an event that was taken for gone is read again, however unchanged it is: it is back.
 KNOWN = """
 SELECT body_hash, full_fetched_at, etag, last_modified, keys, refused, prices, rejected, coverage,
        EXISTS (SELECT FROM raw_bodies b WHERE b.hash = v.body_hash) AS kept
-FROM page_validators v WHERE fingerprint = $1
+FROM page_validators v WHERE fingerprint = $1 AND NOT EXISTS (
+  SELECT FROM odds_events e
+  WHERE e.platform = v.source AND e.platform_event_id = ANY (v.keys)
+    AND e.absent_since IS NOT NULL)
 """
 
 REMEMBER = """

@@ -1,0 +1,82 @@
+"""What was gone and comes back on a page that is as it was is there again."""
+
+import json
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from app.fetch.client import Window
+from app.messages import Limits, Partition, Raw, Request
+from app.records import OddsEvent, Record
+from app.resources import House
+from app.words import RunStatus
+from tests import inhouse
+from tests.clock import NOON
+from tests.fetch.hostile import Visit, serving
+from workers import expect, odds
+
+FAST = Limits(rate=10_000, burst=10_000, concurrency=4)
+GONE = "SELECT platform_event_id FROM odds_events WHERE absent_since IS NOT NULL ORDER BY 1"
+
+
+async def site(visit: Visit) -> None:
+    """One event for each part, for ever the same."""
+    await visit.answer(body=json.dumps(["same"]).encode())
+
+
+@dataclass
+class Board:
+    """Lists its parts, each of one page with one event."""
+
+    url: str
+    parts: Sequence[str]
+    name: str = "toy"
+    limits: Limits = FAST
+
+    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+        yield from ()
+        return [Partition(part) for part in self.parts]
+
+    def pages(self, part: Partition) -> Generator[Request, Raw, int]:
+        return len(json.loads((yield Request(f"{self.url}/{part.key}")).body))
+
+    def parse(self, raw: Raw) -> Iterable[Record]:
+        assert raw.partition is not None
+        yield OddsEvent(
+            platform="toy",
+            platform_event_id=raw.partition.key,
+            sportradar_id=None,
+            country="Nigeria",
+            competition="NPFL",
+            competition_id=None,
+            home="a",
+            away="b",
+            kickoff=NOON + timedelta(days=400),
+            prices=(),
+        )
+
+
+async def test_a_part_that_was_gone_for_two_runs_and_is_back_unchanged_is_not_withdrawn(
+    house: House,
+) -> None:
+    async with serving(site) as url:
+        house.windows["toy"] = Window(
+            house.clients["betpawa"], house.limiter, source="toy", limits=FAST, clock=house.clock
+        )
+        board = Board(url, ("cup", "league"))
+
+        def sources(_config: Any, _params: Any) -> Sequence[Board]:
+            return (board,)
+
+        job = replace(odds.JOB, sources=sources, expects=lambda _: expect.NOTHING)
+        statuses: list[str] = []
+        gone: list[list[str]] = []
+        for parts in (("cup", "league"), ("league",), ("league",), ("cup", "league")):
+            board.parts = parts
+            run = await inhouse.run_row(house.pool, await inhouse.perform(house, job=job))
+            statuses.append(run["status"])
+            gone.append([row[0] for row in await house.pool.fetch(GONE)])
+
+    assert statuses == [RunStatus.SUCCESS] * 4
+    assert gone == [[], ["cup"], ["cup"], []]
