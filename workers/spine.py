@@ -13,7 +13,7 @@ from app import backlog, log, runs
 from app.alerts.pings import Pings
 from app.health import publish
 from app.resources import House, ctx_house
-from app.store import progress
+from app.store import progress, schedules
 from app.store import runs as store
 from app.store.db import AWAY
 from app.store.progress import SourceRow
@@ -114,8 +114,15 @@ async def _carry_out(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
             await body(claimed, outcome)
         pings = ctx.get("pings")
         if isinstance(pings, Pings) and outcome.handed_back is None and not outcome.fenced:
-            pings.run_ended(claimed.job, outcome.status)
+            pings.run_ended(_called(claimed), outcome.status)
         await _afterwards(house, claimed, outcome)
+
+
+def _called(claimed: Claimed) -> str:
+    """What the settings call it: a job by its name, a recipe's run by its schedule."""
+    if claimed.org_id is not None:
+        return claimed.job
+    return claimed.schedule_key or schedules.key_of(claimed.job, claimed.params)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from app import ledger
+from app.alerts.pings import Pings
 from app.errors import BadConfig
 from app.resources import House, Urls
 from app.store import readings as store
@@ -253,3 +254,26 @@ async def test_a_secret_of_an_organisation_is_none_of_the_operators(
     write(folder, "wares", good("https://site.test") + auth)
 
     assert "auth.token: secret:KEY is in" in catalogue.faulty(kitchen.config)[0]
+
+
+async def test_a_recipes_run_pings_the_address_of_that_recipe_by_hand_too(
+    kitchen: House, shop: Shop, folder: Path
+) -> None:
+    write(folder, "wares", good(shop.base))
+    await register(kitchen)
+    pings = Pings({f"source:{name}": f"{shop.base}/ping/{name}" for name in ("wares", "x")}, None)
+    ctx = inhouse.ctx_of(kitchen) | {"pings": pings}
+    sql = "SELECT next_tick_at FROM schedules WHERE key = 'source:wares'"
+    due = await kitchen.pool.fetchval(sql)
+    (queued,) = await ledger.ring(kitchen.pool, "source:wares", due)
+
+    async def heard(number: int) -> bool:
+        return shop.asked.count("/ping/wares") == number
+
+    await source.source(ctx, str(queued.run_id))
+    await inhouse.until(lambda: heard(1))
+    await source.source(ctx, None, source="wares")
+    await inhouse.until(lambda: heard(2))
+    await pings.close()
+
+    assert "/ping/x" not in shop.asked
