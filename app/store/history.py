@@ -43,9 +43,10 @@ WHERE {owner} = $1
   AND {ours}
 ORDER BY created_at DESC, execution_id DESC LIMIT $6
 """
+# What row-level security says already is said again: two locks on the door.
 RUN = """
 SELECT r.*, s.key AS schedule_key FROM runs r LEFT JOIN schedules s ON s.id = r.schedule_id
-WHERE r.execution_id = $1
+WHERE r.execution_id = $1 AND (r.org_id IS NULL OR r.org_id = $2)
 """
 EVENTS = """
 SELECT at, event, attempt, worker, detail FROM run_events WHERE execution_id = $1 ORDER BY id
@@ -83,9 +84,9 @@ async def runs(connection: Pool | Connection, wanted: Wanted, limit: int) -> lis
     return [dict(row) for row in rows]
 
 
-async def run(connection: Pool | Connection, run_id: UUID) -> dict[str, Any] | None:
-    """One run with the key of its schedule, as a plain row."""
-    row = await connection.fetchrow(RUN, run_id)
+async def run(connection: Pool | Connection, run_id: UUID, org_id: UUID) -> dict[str, Any] | None:
+    """One run of the house or of this organisation, with its schedule's key, as a plain row."""
+    row = await connection.fetchrow(RUN, run_id, org_id)
     return None if row is None else dict(row)
 
 

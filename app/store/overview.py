@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -58,7 +59,10 @@ COLUMNS = (
     " s.evaluated_through, s.next_tick_at, s.due_at, s.version"
 )
 BUILT_IN = f"SELECT {COLUMNS} FROM schedules s WHERE s.org_id IS NULL ORDER BY s.key"  # noqa: S608 - our own columns
-ONE = f"SELECT {COLUMNS} FROM schedules s WHERE s.key = $1"  # noqa: S608 - our own columns
+# What row-level security says already is said again: two locks on the door.
+ONE = f"""
+SELECT {COLUMNS} FROM schedules s WHERE s.key = $1 AND (s.org_id IS NULL OR s.org_id = $2)
+"""  # noqa: S608 - our own columns
 
 TICKS = """
 SELECT s.id, seen.scheduled_for, outcome, reason, status, started_at, duration_seconds
@@ -112,9 +116,9 @@ async def built_in(connection: Pool | Connection) -> list[ScheduleLine]:
     return [ScheduleLine(*row) for row in await connection.fetch(BUILT_IN)]
 
 
-async def one(connection: Pool | Connection, key: str) -> ScheduleLine | None:
-    """One schedule, whoever owns it."""
-    row = await connection.fetchrow(ONE, key)
+async def one(connection: Pool | Connection, key: str, org_id: UUID) -> ScheduleLine | None:
+    """One schedule, of the house or of this organisation."""
+    row = await connection.fetchrow(ONE, key, org_id)
     return None if row is None else ScheduleLine(*row)
 
 

@@ -14,13 +14,13 @@ from app import ledger, log
 from app.ledger import Queued
 from app.queue import enqueue_many
 from app.scheduling.policies import Policies
-from app.store import beats, controls, history, overview, runs, schedules
+from app.store import beats, controls, history, runs, schedules
 from app.store.db import AWAY
 from app.store.overview import ScheduleLine
 from app.store.runs import Wanted
 from app.store.tenancy import org_transaction
 from app.web.desk import Desk
-from app.web.views import COLLECTION
+from app.web.views import COLLECTION, line_of
 from app.web.visitors import NO_STORE, Form, Visitor, desk_of
 
 LONGEST_NOTE = 500
@@ -92,10 +92,7 @@ async def resume(request: Request, visitor: Visitor, _: Form) -> Response:
 async def _line(request: Request, visitor: Visitor) -> ScheduleLine:
     """The schedule of the address, if the visitor's organisation may see it."""
     async with org_transaction(desk_of(request).pool, visitor.principal.org_id) as connection:
-        line = await overview.one(connection, request.path_params["key"])
-    if line is None:
-        raise HTTPException(404, "There is no such job.")
-    return line
+        return await line_of(connection, request.path_params["key"], visitor.principal.org_id)
 
 
 async def _ask(desk: Desk, line: ScheduleLine, visitor: Visitor) -> Wanted:

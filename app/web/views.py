@@ -35,6 +35,7 @@ PACKED = NO_STORE | {"content-encoding": "gzip", "vary": "accept-encoding"}
 COLLECTION = "collection"  # the job of every organisation's schedule
 PER_PAGE = 25
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
+BEYOND = 9000  # the year from which no rule is asked
 UPCOMING = 8
 EDITS = 10
 LOG_SECONDS = 0.8
@@ -74,7 +75,7 @@ async def job(request: Request, visitor: Visitor) -> Response:
     patience = timedelta(seconds=desk.config.lease_seconds)
     try:
         async with org_transaction(desk.pool, visitor.principal.org_id) as connection:
-            seen = await _seen(connection, key, patience)
+            seen = await _seen(connection, (key, visitor.principal.org_id), patience)
             runs = await history.runs(connection, _of(seen.line, wanted), PER_PAGE + 1)
             edits = await controls.edits(connection, key, EDITS)
     except AWAY:
@@ -107,6 +108,7 @@ async def tick(request: Request, visitor: Visitor) -> Response:
     at = _instant(request.path_params["at"])
     try:
         async with org_transaction(desk.pool, visitor.principal.org_id) as connection:
+            await line_of(connection, key, visitor.principal.org_id)
             story = await proof.story(connection, key, at)
             found = await told.tick(connection, key, at)
     except UnknownJob:
@@ -122,7 +124,7 @@ async def run(request: Request, visitor: Visitor) -> Response:
     desk, run_id = desk_of(request), request.path_params["run_id"]
     try:
         async with org_transaction(desk.pool, visitor.principal.org_id) as connection:
-            row = await history.run(connection, run_id)
+            row = await history.run(connection, run_id, visitor.principal.org_id)
             if row is None:
                 raise HTTPException(404, "There is no such run, or it is no longer kept.")
             events = await history.events(connection, run_id)
@@ -151,16 +153,22 @@ class _Seen:
     outages: list[Stretch]
 
 
-async def _seen(connection: Connection, key: str, patience: timedelta) -> _Seen:
-    line = await overview.one(connection, key)
-    if line is None:
-        raise HTTPException(404, "There is no such job.")
+async def _seen(connection: Connection, whose: tuple[str, UUID], patience: timedelta) -> _Seen:
+    line = await line_of(connection, *whose)
     now = await beats.database_now(connection)
     ticks = await overview.ticks(connection, {line.id: EVER}, SHOWN)
     gaps = await overview.gaps(connection, [line.id], SHOWN)
     first = min([now - timedelta(hours=1), *(tick.scheduled_for for tick in ticks)])
     beaten = await overview.beats(connection, first)
     return _Seen(line, Lines(now, [line], {line.id: ticks}, gaps), outages(beaten, now, patience))
+
+
+async def line_of(connection: Connection, key: str, org_id: UUID) -> ScheduleLine:
+    """The schedule, if it is the house's or this organisation's. Raises HTTPException 404."""
+    line = await overview.one(connection, key, org_id) if key.isprintable() else None
+    if line is None:
+        raise HTTPException(404, "There is no such job.")
+    return line
 
 
 def _upcoming(line: ScheduleLine, now: datetime) -> list[datetime]:
@@ -226,4 +234,6 @@ def _instant(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise HTTPException(404, "That is no instant.") from None
+    if not EVER.year <= at.year < BEYOND:
+        raise HTTPException(404, "That is no instant of ours.")
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -7,6 +7,7 @@ from html import unescape
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 from arq.connections import ArqRedis
 
 from app.store.db import Pool
@@ -234,6 +235,64 @@ async def test_another_organisations_collection_does_not_exist(site: Site, scene
 
     assert [answer.status_code for answer in answers] == [404, 404, 404]
     assert all("collection:other" not in page and str(run_id) not in page for page in pages)
+
+
+async def test_nor_does_it_under_a_role_that_bypasses_row_level_security(
+    site: Site, scene: Scene, dsn: str, redis_url: str
+) -> None:
+    await site.token(Scope.READ, org="other")
+    await scene.job("mine", [GOOD])
+    schedule_id = await scene.job("theirs", [GOOD])
+    org_id = await scene.pool.fetchval("SELECT id FROM organizations WHERE name = 'other'")
+    await scene.pool.execute(
+        "UPDATE schedules SET org_id = $1, job = 'collection' WHERE id = $2", org_id, schedule_id
+    )
+    await scene.pool.execute(
+        "UPDATE runs SET org_id = $1, job = 'collection' WHERE schedule_id = $2",
+        org_id,
+        schedule_id,
+    )
+    run_id = await scene.pool.fetchval("SELECT execution_id FROM runs WHERE org_id = $1", org_id)
+    at = f"{scene.now:%Y-%m-%dT%H:%M:%SZ}"
+    paths = ("/jobs/theirs", f"/jobs/theirs/ticks/{at}", f"/runs/{run_id}")
+    superuser = sites.config_for(dsn.replace("//rollcall@", "//postgres@", 1), redis_url)
+
+    async with (
+        sites.opened(superuser, scene.pool) as bypassed,
+        bypassed.signed_in(Scope.OPERATE) as visitor,
+    ):
+        answers = [await visitor.get(path) for path in paths]
+        form = {"csrf": sites.csrf((await visitor.get("/jobs/mine")).text), "note": "x"}
+        answers += [
+            await visitor.post(f"/jobs/theirs/{deed}", data=form) for deed in ("pause", "resume")
+        ]
+
+    assert [answer.status_code for answer in answers] == [404] * 5
+    paused = "SELECT count(*) FROM schedules WHERE paused_at IS NOT NULL"
+    assert await scene.pool.fetchval(paused) == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/jobs/a/ticks/0001-01-01",
+        "/jobs/a/ticks/0001-01-01T00:00:00+23:59",
+        "/jobs/a/ticks/9999-12-31T23:59:59.999999Z",
+        "/jobs/a/ticks/9999-12-31T23:59:59-23:59",
+        "/jobs/a?before=0001-01-01T00:00:00%2B23:59_00000000-0000-4000-8000-000000000001",
+        "/jobs/%00",
+        "/jobs/%00/ticks/2026-01-01",
+    ],
+)
+async def test_an_address_that_means_nothing_is_no_fault_of_ours(
+    site: Site, scene: Scene, path: str
+) -> None:
+    await scene.job("a", [GOOD])
+
+    async with reader(site) as visitor:
+        answer = await visitor.get(path)
+
+    assert answer.status_code == 404
 
 
 async def test_an_organisation_sees_its_own_collection(site: Site, scene: Scene) -> None:
