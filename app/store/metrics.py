@@ -11,6 +11,7 @@ MOST_SOURCES = 100  # any more are counted together, as `other`
 BATCH = 20_000
 ONE_AT_A_TIME = 0x726F_6C6C_0001  # an advisory lock's number
 
+# What organisations call their own sources (`recipe:NAME`) is nobody's business: they count as one.
 # In the order of its key, so that nobody ever waits for somebody who waits for him.
 FOLD = """
 WITH taken AS (
@@ -22,10 +23,14 @@ WITH taken AS (
          CASE WHEN r.trigger = 'scheduled'
               THEN greatest(extract(epoch FROM r.started_at - r.scheduled_for), 0)::float8 END AS late
   FROM taken t JOIN runs r ON r.execution_id = t.execution_id
+), told AS (
+  SELECT CASE WHEN starts_with(q.source, 'recipe:') THEN 'recipe' ELSE q.source END AS source,
+         q.inserted, q.changed, q.unchanged, q.rejected, q.requests, q.throttled_ms, q.counts
+  FROM ended e JOIN run_sources q ON q.execution_id = e.execution_id
 ), known AS (
   SELECT DISTINCT first AS source FROM metric_totals WHERE name = 'throttled'
 ), newcomers AS (
-  SELECT q.source FROM ended e JOIN run_sources q ON q.execution_id = e.execution_id
+  SELECT source FROM told
   EXCEPT SELECT source FROM known
   ORDER BY 1 LIMIT greatest($4 - (SELECT count(*) FROM known), 0)
 ), named AS (
@@ -34,8 +39,7 @@ WITH taken AS (
   SELECT coalesce(k.source, 'other') AS source,
          q.inserted, q.changed, q.unchanged, q.rejected, q.requests, q.throttled_ms,
          coalesce(q.counts -> 'classes', '{}') AS classes
-  FROM ended e JOIN run_sources q ON q.execution_id = e.execution_id
-  LEFT JOIN named k ON k.source = q.source
+  FROM told q LEFT JOIN named k ON k.source = q.source
 ), lines (name, first, second, third, value) AS (
   SELECT 'ticks', job, outcome, coalesce(reason, ''), count::float8 FROM taken WHERE job IS NOT NULL
   UNION ALL SELECT 'runs', job, status, '', 1 FROM ended

@@ -118,6 +118,22 @@ async def test_a_source_is_counted_when_its_run_ends_with_its_requests_by_class(
     assert [value(totals, "requests", "betpawa", c) for c in ("2xx", "429", "other")] == [7, 2, 1]
 
 
+async def test_what_organisations_call_their_own_sources_is_told_to_nobody(
+    pool: Pool, clock: SettableClock
+) -> None:
+    claimed = await Desk(pool, clock).begin()
+    for name in ("recipe:our_rival", "recipe:our_client", "betpawa"):
+        row = SourceRow((await progress.begin(pool, claimed, name)).source, requests=3)
+        async with pool.acquire() as connection, connection.transaction():
+            await progress.write(connection, claimed, row, {})
+
+    await store.finish(pool, claimed, Ending(RunStatus.SUCCESS, clock()))
+    totals = await counted(pool)
+
+    assert {t.first for t in totals if t.name == "throttled"} == {"recipe", "betpawa"}
+    assert value(totals, "requests", "recipe", "other") == 6
+
+
 async def test_more_sources_than_there_may_be_are_counted_together(
     pool: Pool, clock: SettableClock
 ) -> None:
