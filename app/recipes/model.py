@@ -40,7 +40,11 @@ FEED_COLUMNS = (
 MOST_PAGES = 1_000
 MOST_FIELDS = 100
 SOONEST = timedelta(minutes=1)
-OURS = frozenset({"user-agent", "host", "content-length", "accept-encoding", "connection"})
+# Who we are, and where a request ends: a site behind a proxy could be told two requests for one.
+OURS = frozenset(
+    {"user-agent", "host", "content-length", "accept-encoding", "connection"}
+    | {"transfer-encoding", "te", "trailer", "upgrade", "expect", "keep-alive", "proxy-connection"}
+)
 SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
 
 
@@ -62,6 +66,12 @@ def _header_names(headers: dict[str, str]) -> dict[str, str]:
         if not value.isascii() or not value.isprintable():
             raise ValueError(f"the value of {name} is not printable ASCII; encode it")
     return lower
+
+
+def _key_name(name: str) -> str:
+    if name.lower() in OURS:
+        raise ValueError(f"{name.lower()} is ours to say; name the header that the site asks for")
+    return name
 
 
 def _each(value: object) -> object:
@@ -168,7 +178,7 @@ class HeaderKey(Block):
     """A header of a name the site has chosen."""
 
     type: Literal["header"]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$"), AfterValidator(_key_name)]
     value: Reference
 
 

@@ -35,6 +35,16 @@ def faults(text: str) -> list[str]:
     return [str(fault) for fault in refused.value.faults]
 
 
+@pytest.mark.parametrize("name", ["Host", "Transfer-Encoding", "Content-Length", "Upgrade"])
+def test_a_recipe_says_no_header_that_is_ours_to_say_not_even_as_its_key(name: str) -> None:
+    plain = f'[http]\nheaders = {{ {name} = "chunked" }}\n[store]'
+    key = f'[auth]\ntype = "header"\nname = "{name}"\nvalue = "secret:key"\n[store]'
+
+    found = [faults(GOOD.replace("[store]", block)) for block in (plain, key)]
+
+    assert all(f"{name.lower()} is ours to say" in "; ".join(said) for said in found)
+
+
 def test_a_good_recipe_has_no_fault() -> None:
     assert load(GOOD).paginate.max_pages == 3
 
