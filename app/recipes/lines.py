@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 Path = tuple[str | int, ...]
 
@@ -19,11 +20,16 @@ def line_of(text: str, path: Sequence[str | int]) -> int:
     """The line (from 1) of the key at `path`, or of the nearest table above it; 1 if of neither."""
     wanted = tuple(path)
     best, line = 0, 1
-    for number, found in _keys(text):
+    for number, found in _known(text):
         shared = len(found) if wanted[: len(found)] == found else 0
         if shared > best:
             best, line = shared, number
     return line
+
+
+@lru_cache(maxsize=4)  # a recipe of many faults is looked through once
+def _known(text: str) -> tuple[tuple[int, Path], ...]:
+    return tuple(_keys(text))
 
 
 def _keys(text: str) -> Iterator[tuple[int, Path]]:

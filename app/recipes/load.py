@@ -54,7 +54,7 @@ def load(text: str) -> Recipe:
     """Read a recipe. Raises BadRecipe, whose `faults` are all that could be found at once."""
     try:
         told = tomllib.loads(_bounded(text))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number may be too long for Python
         raise _refused([_syntax(text, error)]) from None
     return read(told, text)
 
