@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 import httpx
 from pydantic import SecretStr
@@ -80,9 +80,10 @@ class KeyedWindow:
         secrets = _secrets(self.key)
         with urls.hiding(secrets):
             try:
-                return await self.window.ask(
+                raw = await self.window.ask(
                     _carrying(request, self.key), partition=partition, page=page, tally=tally
                 )
+                return _unquoted(raw, urls.written(secrets))
             except Failure as failure:
                 raise _told(failure, self.key, urls.written(secrets)) from None
 
@@ -154,13 +155,23 @@ def _carrying(request: Request, key: Key) -> Request:
     secret = key.key.get_secret_value()
     match key:
         case QueryKey():
-            joint = "&" if "?" in request.url else "?"
-            return replace(request, url=f"{request.url}{joint}{urlencode({key.name: secret})}")
+            return replace(request, url=_with(request.url, key.name, secret))
         case HeaderKey():
             return replace(request, headers={**request.headers, key.name.lower(): secret})
         case NamePassword():
             shown = {"authorization": f"Basic {_pair(key)}"}
             return replace(request, headers={**request.headers, **shown})
+
+
+def _with(url: str, name: str, secret: str) -> str:
+    # A site may have written the key into the address of its next page, where we have masked it.
+    bare, _, query = url.partition("?")
+    kept = [pair for pair in query.split("&") if pair and unquote_plus(pair.split("=")[0]) != name]
+    return f"{bare}?{'&'.join([*kept, urlencode({name: secret})])}"
+
+
+def _unquoted(raw: Raw, forms: tuple[str, ...]) -> Raw:
+    return replace(raw, headers={n: urls.masked(v, forms) for n, v in raw.headers.items()})
 
 
 def _pair(key: NamePassword) -> str:

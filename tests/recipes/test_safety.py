@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from arq.connections import ArqRedis
@@ -96,6 +97,23 @@ async def test_a_site_that_repeats_a_secret_in_its_refusal_tells_nobody_of_it(
     assert SECRET not in await everything_kept(kitchen)
     if status.startswith("401"):
         assert "env:SHOP_KEY is not accepted" in run["error_message"]
+
+
+async def test_a_site_that_repeats_a_key_in_its_link_to_the_next_page_is_followed_and_not_quoted(
+    kitchen: House, shop: Shop, folder: Path
+) -> None:
+    said = f"<{shop.base}/two?appid={quote(SECRET, safe='')}&page=2>; rel=next"
+    shop.paths["/one"] = ("200 OK", b'{"items": [{"id": 1}]}', {"link": said})
+    shop.paths["/two"] = ("200 OK", b'{"items": [{"id": 2}]}', {})
+    paging = '[paginate]\ntype = "link_header"\nmax_pages = 3\n'
+    write(folder, "wares", WARES.format(url=shop.base + "/one") + QUERY + paging)
+
+    run = await error_of(kitchen)
+
+    assert run["status"] == "success"
+    assert parse_qs(urlsplit(shop.asked[-1]).query) == {"page": ["2"], "appid": [SECRET]}
+    for form in (SECRET, quote(SECRET, safe="")):
+        assert form not in await everything_kept(kitchen)
 
 
 async def test_a_secret_does_not_follow_a_redirect_to_another_site(
