@@ -42,6 +42,10 @@ class ScheduleRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "schedules"
     __table_args__ = (
         Index("schedules_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        # The house's own are few among a hundred thousand, and are looked at every second.
+        Index("schedules_built_in", "key", postgresql_where=text("org_id IS NULL")),
+        # So may those be that want to be told of.
+        Index("schedules_notify", "key", postgresql_where=text("notify")),
         # One schedule for each organisation.
         Index("schedules_org", "org_id", unique=True, postgresql_where=text("org_id IS NOT NULL")),
         Index("schedules_preset", "preset_id", postgresql_where=text("preset_id IS NOT NULL")),

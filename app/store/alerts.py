@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.store.db import Connection, Pool
-from app.store.health import COLLECTIONS
+from app.store.health import JUDGED, LAST_ERROR, STATE
 
 ONE_AT_A_TIME = 0x726F_6C6C_0002  # an advisory lock's number
 LEASE = 60.0  # seconds in which a message that is being sent is nobody else's
@@ -87,10 +87,11 @@ FROM notifications WHERE sent_at IS NULL AND given_up_at IS NULL
 """
 
 ILL_COLLECTIONS = f"""
-{COLLECTIONS}
 SELECT j.key, j.state, j.error, j.next_tick_at, o.name
-FROM judged j JOIN schedules s ON s.key = j.key JOIN organizations o ON o.id = s.org_id
-WHERE s.notify AND j.state IN ('overdue', 'failing') ORDER BY j.key LIMIT 500
+FROM (SELECT s.key, s.org_id, s.next_tick_at, {STATE} AS state, {LAST_ERROR} AS error
+      FROM schedules s WHERE s.notify AND {JUDGED}) AS j
+JOIN organizations o ON o.id = j.org_id
+WHERE j.state IN ('overdue', 'failing') ORDER BY j.key LIMIT 500
 """  # noqa: S608 - our own text
 
 

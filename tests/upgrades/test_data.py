@@ -94,6 +94,7 @@ SELECT gen_random_uuid(), id, 'backfill', now(), now(), 1, 'ada', now() FROM sch
 INSERT INTO org_sources (org_id, name, recipe, revision)
 VALUES ('00000000-0000-4000-8000-00000000000a', 'shop', 'name = "shop"', 1);
 """,
+    "0013": "UPDATE schedules SET notify = false",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",
