@@ -75,9 +75,16 @@ SELECT id, key, job, spec::text, policies::text, version, {ENABLED}, paused_at, 
 {_DUE} ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
 """
 
+# One probe for each: asked for all at once, Postgres would read every run that waits, and there may
+# be a hundred thousand. OFFSET keeps it from taking the two for the same.
 OPEN_RUNS = """
-SELECT schedule_id, execution_id, status, scheduled_for FROM runs
-WHERE schedule_id = ANY ($1::bigint[]) AND status IN ('queued', 'running') ORDER BY created_at
+SELECT s.id, r.execution_id, r.status, r.scheduled_for
+FROM unnest($1::bigint[]) AS s (id)
+CROSS JOIN LATERAL (
+  SELECT execution_id, status, scheduled_for, created_at FROM runs
+  WHERE schedule_id = s.id AND status IN ('queued', 'running') ORDER BY created_at OFFSET 0
+) AS r
+ORDER BY r.created_at
 """
 
 RECORD = """
