@@ -39,6 +39,7 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
+TOO_LARGE = 413
 REFUSE = (*CHECKS, "negative_data_rejection")
 
 
@@ -89,6 +90,7 @@ async def test_whatever_a_machine_asks_the_answer_is_as_the_document_says(
     operation: Any = schema[endpoint.path][endpoint.method]
     names = REFUSE if mode is GenerationMode.NEGATIVE else CHECKS
     checks = [getattr(machine_checks, name) for name in names]
+    plain = [getattr(machine_checks, name) for name in CHECKS]
 
     @settings(
         max_examples=EXAMPLES,
@@ -103,7 +105,10 @@ async def test_whatever_a_machine_asks_the_answer_is_as_the_document_says(
             if mode is GenerationMode.POSITIVE:
                 case.path_parameters[name] = known[name]
         asked = asyncio.run_coroutine_threadsafe(_asked(visitor, case), loop)
-        case.validate_response(asked.result(30), checks=checks)
+        answer = asked.result(30)
+        # What is too large to be read is refused before it is found to be wrong.
+        unread = answer.status_code == TOO_LARGE
+        case.validate_response(answer, checks=plain if unread else checks)
 
     if mode is GenerationMode.POSITIVE or endpoint.body or endpoint.query:
         try:
