@@ -26,21 +26,22 @@ class Attempts:
 
         Without Redis nothing is counted: a token cannot be guessed in any number of attempts.
         """
-        names = _names(address)
+        one, all_ = _names(address)
         try:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                for name in names:
-                    pipe.set(name, 0, ex=WINDOW, nx=True)
-                    pipe.incr(name)
-                    pipe.ttl(name)
-                answers: list[Any] = await pipe.execute()
+            # Who is turned away by their own count must not use up everybody's.
+            return await self._counted(one, FROM_ONE) or await self._counted(all_, FROM_ALL)
         except (RedisError, OSError, TimeoutError):
             _log.warning("sign_in.not_counted")
             return 0
-        (_, one, one_ttl), (_, all_, all_ttl) = answers[:3], answers[3:]
-        counted = ((one, FROM_ONE, one_ttl), (all_, FROM_ALL, all_ttl))
-        waits = [ttl for count, most, ttl in counted if count > most]
-        return max([max(int(wait), 1) for wait in waits], default=0)
+
+    async def _counted(self, name: str, most: int) -> int:
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.set(name, 0, ex=WINDOW, nx=True)
+            pipe.incr(name)
+            pipe.ttl(name)
+            answers: list[Any] = await pipe.execute()
+        _, count, left = answers
+        return max(int(left), 1) if count > most else 0
 
     async def succeeded(self, address: str) -> None:
         """Take the attempt back: it was no guess."""

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from app import once
 from app.store import orgs
-from app.web.attempts import FROM_ONE
+from app.web.attempts import FROM_ALL, FROM_ONE, Attempts
 from app.web.routes import routes as every_route
 from app.web.session import COOKIE, Seal
 from app.words import Scope
@@ -114,6 +114,15 @@ async def test_the_cookie_is_for_the_server_alone(site: Site) -> None:
     assert "secure" not in flags
     assert "secure" in behind_tls.headers["set-cookie"].lower()
     assert token.split("_", 2)[2] not in plain.headers["set-cookie"]
+
+
+async def test_one_who_is_turned_away_keeps_nobody_else_out(redis: ArqRedis) -> None:
+    attempts = Attempts(redis)
+
+    theirs = [await attempts.begin("192.0.2.1") for _ in range(FROM_ALL + 10)]
+
+    assert theirs[-1] > 0
+    assert await attempts.begin("192.0.2.2") == 0
 
 
 async def test_a_forged_cookie_is_no_session(site: Site) -> None:
