@@ -13,14 +13,15 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from arq.connections import ArqRedis
 
+from app import telling
 from app.errors import BadSchedule, UnknownJob
-from app.queue import enqueue_many
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store import backfills as store
 from app.store import beats, schedules
 from app.store.backfills import Backfill
 from app.store.db import Pool
+from app.store.runs import Waiting
 from app.words import OPEN_STATUSES, RunStatus
 
 MOST = 100_000  # instants of one backfill
@@ -143,7 +144,7 @@ async def _feed(pool: Pool, redis: ArqRedis, plan: Plan, most: int) -> None:
     plan.open |= {run_id for run_id, _ in some}
     # What Redis does not hear now, a sweep tells it.
     job = plan.backfill.state.job
-    await enqueue_many(redis, [(job, [str(run)], f"run:{run}:1") for run in fresh])
+    await telling.tell(pool, redis, [Waiting(run, job, 1) for run in fresh])
 
 
 async def _notice(pool: Pool, plan: Plan) -> None:

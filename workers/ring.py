@@ -7,18 +7,14 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from app import backlog, ledger, log
-from app.backlog import Waiter
+from app import ledger, log, telling
 from app.health import publish
 from app.ledger import Declared, Queued
-from app.queue import enqueue_many
 from app.resources import House, ctx_house
 from app.scheduling.cronjob import RING_TIMEOUT, ScheduleCron, alarm
 from app.scheduling.schedule import Schedule
-from app.store import batches
 from app.store.db import AWAY
 from app.store.runs import Waiting
-from app.words import COLLECTION
 
 Step = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -83,22 +79,4 @@ async def tell(
     Those of organisations wait in line, so that nothing else waits behind them. None of them is to
     start before `until`, if that is given.
     """
-    told = list(queued)
-    wanted = [(run.job, [str(run.run_id)], _job_id(run)) for run in told if run.job != COLLECTION]
-    if wanted:
-        await enqueue_many(house.redis, wanted, defer_until=until)
-    await _line_up(house, [run for run in told if run.job == COLLECTION], until)
-
-
-async def _line_up(house: House, runs: Sequence[Queued | Waiting], until: datetime | None) -> None:
-    if runs:
-        took = await batches.took(house.pool, [run.run_id for run in runs])
-        waiters = [
-            Waiter(run.job, [str(run.run_id)], _job_id(run), took.get(run.run_id, 0.0), until)
-            for run in runs
-        ]
-        await backlog.put(house.redis, waiters)
-
-
-def _job_id(run: Queued | Waiting) -> str:
-    return f"run:{run.run_id}:{run.attempt}"
+    await telling.tell(house.pool, house.redis, queued, until)

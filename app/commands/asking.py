@@ -24,7 +24,11 @@ def ask(job: str, params: dict[str, Any], by: str, *, wait: bool, as_json: bool)
 async def _ask(
     reach: Reach, wish: tuple[str, dict[str, Any], str], wait: bool, plain: bool
 ) -> None:
-    run_id = await queue(reach, *wish)
+    await say(reach, await queue(reach, *wish), wish[0], wait=wait, plain=plain)
+
+
+async def say(reach: Reach, run_id: UUID, job: str, *, wait: bool, plain: bool) -> None:
+    """Say which run was queued. With `wait`, show it to its end and exit as it ended."""
     if not plain:
         sys.stdout.write(f"{run_id}\n")
         sys.stdout.flush()
@@ -32,7 +36,7 @@ async def _ask(
         if not await keys.read_workers(reach.redis):
             sys.stderr.write("No worker is alive: the run waits in the queue until one is.\n")
         if plain:
-            terminal.print_json({"execution_id": run_id, "job": wish[0], "status": "queued"})
+            terminal.print_json({"execution_id": run_id, "job": job, "status": "queued"})
         return
     row = await following.to_end(reach, run_id)
     if row["status"] in OPEN_STATUSES:

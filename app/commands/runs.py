@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from app import terminal
-from app.commands import asking
+from app.commands import asking, collecting
 from app.errors import UnknownRun
 from app.store import beats, listing
 from app.store import proof as stories
@@ -168,6 +168,8 @@ def retry(
 ) -> None:
     """Queue a new run with the parameters of one that has ended. The old one stays as it was.
 
+    Of a collection it is a run of what its organisation has chosen by now, and within its limits.
+
     Example: `python -m app retry 5f0c7f3e --wait`
     """
 
@@ -177,9 +179,12 @@ def retry(
     old = terminal.with_servers(look)
     if old["status"] in OPEN_STATUSES:
         raise typer.BadParameter(f"run {old['execution_id']} has not ended yet; see `cancel`")
-    if old["org_id"] is not None:
-        raise typer.BadParameter("a collection's run is asked for again by its organisation")
     by = f"{terminal.user()} (retry of {old['execution_id']})"
+    if old["org_id"] is not None:
+        terminal.with_servers(
+            lambda reach: collecting.again(reach, old, by, wait=wait, plain=as_json)
+        )
+        return
     asking.ask(old["job"], old["params"], by, wait=wait, as_json=as_json)
 
 

@@ -1,0 +1,97 @@
+"""What an operator asks of an organisation's collection waits in the organisations' line."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+from arq.connections import ArqRedis
+from typer.testing import Result
+
+from app import backlog
+from app.errors import Conflicting
+from app.resources import House
+from app.scheduling.schedule import Schedule
+from tests import inhouse
+from tests.collections import desk
+from tests.collections.desk import Client
+from tests.commands.conftest import Tell, TellJson
+
+HOURLY = Schedule.cron("0 * * * *", name="hourly")
+NEWEST = "SELECT * FROM runs WHERE org_id = $1 ORDER BY created_at DESC, queued_at DESC LIMIT 1"
+
+
+async def lined_up(redis: ArqRedis) -> set[str]:
+    return {name.decode() for name in await redis.zrange(backlog.LINE, 0, -1)}
+
+
+async def in_queue(redis: ArqRedis) -> set[str]:
+    return {name.decode() for name in await redis.zrange("arq:queue", 0, -1)}
+
+
+async def ended(acme: Client) -> UUID:
+    run_id = await acme.queue()
+    await acme.house.pool.execute(
+        "UPDATE runs SET status = 'failure', completed_at = now() WHERE execution_id = $1", run_id
+    )
+    return run_id
+
+
+async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations(
+    house: House, redis: ArqRedis, tell: Tell
+) -> None:
+    acme = await desk.client(house, schedule=HOURLY)
+    now = house.clock().replace(minute=0, second=0, microsecond=0)
+    words = ("--from", (now - timedelta(hours=1)).isoformat(), "--to", now.isoformat(), "--yes")
+
+    async def lined() -> bool:
+        return await backlog.length(redis) > 0
+
+    asked = asyncio.create_task(tell("backfill", acme.key, *words))
+    await inhouse.until(lined, 20, "the first run in line")
+    waiting, queued = await lined_up(redis), await in_queue(redis)
+    done = 0
+    while done < 2:
+        for row in await house.pool.fetch("SELECT execution_id FROM runs WHERE status = 'queued'"):
+            await acme.run(row["execution_id"])
+            done += 1
+        await asyncio.sleep(0.05)
+    result: Result = await asked
+
+    rows = await house.pool.fetch("SELECT * FROM runs ORDER BY scheduled_for")
+    assert result.exit_code == 0, result.output
+    assert waiting == {f"run:{rows[0]['execution_id']}:1"}
+    assert not queued & waiting
+    assert {(row["org_id"], row["trigger"], row["status"]) for row in rows} == {
+        (acme.org_id, "backfill", "success")
+    }
+    assert len(await acme.items()) == 90
+
+
+async def test_a_collections_run_is_asked_for_again_as_its_organisations(
+    house: House, redis: ArqRedis, tell_json: TellJson
+) -> None:
+    acme = await desk.client(house)
+    old = await ended(acme)
+
+    told = await tell_json("retry", str(old))
+
+    row = await house.pool.fetchrow(NEWEST, acme.org_id)
+    assert row is not None
+    assert told == {
+        "execution_id": str(row["execution_id"]), "job": "collection", "status": "queued",
+    }  # fmt: skip
+    assert (row["trigger"], row["schedule_id"]) == ("manual", acme.schedule_id)
+    assert str(old) in row["requested_by"]
+    assert await lined_up(redis) == {f"run:{row['execution_id']}:1"}
+    assert await in_queue(redis) == set()
+
+
+async def test_it_is_refused_with_the_run_that_is_open(house: House, tell: Tell) -> None:
+    acme = await desk.client(house)
+    old, open_ = await ended(acme), await acme.queue()
+
+    result = await tell("retry", str(old))
+
+    assert isinstance(result.exception, Conflicting)
+    assert str(open_) in str(result.exception)
+    assert await house.pool.fetchval("SELECT count(*) FROM runs") == 2
