@@ -1,24 +1,24 @@
 """What people do from the page: run now, pause, resume. Each is written down with who did it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from app import ledger, log
+from app import backlog, ledger, log, telling
 from app.ledger import Queued
-from app.queue import enqueue_many
 from app.scheduling.policies import Policies
 from app.store import beats, controls, history, runs, schedules
 from app.store.db import AWAY
 from app.store.overview import ScheduleLine
 from app.store.runs import Wanted
 from app.store.tenancy import org_transaction
+from app.web import collecting
 from app.web.desk import Desk
 from app.web.views import COLLECTION, line_of
 from app.web.visitors import NO_STORE, Form, Visitor, desk_of
@@ -29,23 +29,27 @@ _log = log.logger(__name__)
 
 
 async def run_now(request: Request, visitor: Visitor, _: Form) -> Response:
-    """Ask for a run of a built-in job; if one is open already, show that one."""
+    """Ask for a run; if one is open already, show that one."""
     desk = desk_of(request)
     try:
         line = await _line(request, visitor)
-        if line.job == COLLECTION:
-            raise HTTPException(409, "A collection is run from its own address.")
-        if not line.enabled:
-            raise HTTPException(409, "The settings switch this job off.")
-        source = schedules.source_of(line.key, line.job)
-        going = await history.open_run(desk.pool, line.job, source)
-        if going is not None:
-            return _to(f"/runs/{going}")
-        wanted = await _ask(desk, line, visitor)
+        of = collecting.run(desk, visitor) if line.job == COLLECTION else _run(desk, line, visitor)
+        run_id, queued = await of
     except AWAY:
         raise _postgres_away() from None
-    await _tell(desk, [Queued(wanted.run_id, wanted.job)])
-    return _to(f"/runs/{wanted.run_id}")
+    await _tell(desk, queued)
+    return _to(f"/runs/{run_id}")
+
+
+async def _run(desk: Desk, line: ScheduleLine, visitor: Visitor) -> tuple[UUID, list[Queued]]:
+    if not line.enabled:
+        raise HTTPException(409, "The settings switch this job off.")
+    source = schedules.source_of(line.key, line.job)
+    going = await history.open_run(desk.pool, line.job, source)
+    if going is not None:
+        return going, []
+    wanted = await _ask(desk, line, visitor)
+    return wanted.run_id, [Queued(wanted.run_id, wanted.job)]
 
 
 async def pause(request: Request, visitor: Visitor, form: Form) -> Response:
@@ -57,16 +61,23 @@ async def pause(request: Request, visitor: Visitor, form: Form) -> Response:
     try:
         line = await _line(request, visitor)
         if line.paused_at is not None:
-            return _to_job(line.key)
-        now = await beats.database_now(desk.pool)
-        by = visitor.principal.name
-        queued = await ledger.pause(desk.pool, line.key, now, by=by, note=note)
-        await controls.note(desk.pool, line.key, now, by, ("pause", None, {"note": note}))
+            return _to_page(line)
+        if line.job == COLLECTION:
+            queued = await collecting.pause(desk, visitor, note)
+        else:
+            queued = await _pause(desk, line, visitor, note)
     except AWAY:
         raise _postgres_away() from None
     await _tell(desk, queued)
-    _log.info("schedule.paused_by", schedule=line.key, by=by)
-    return _to_job(line.key, "paused")
+    _log.info("schedule.paused_by", schedule=line.key, by=visitor.principal.name)
+    return _to_page(line, "paused")
+
+
+async def _pause(desk: Desk, line: ScheduleLine, visitor: Visitor, note: str) -> list[Queued]:
+    now, by = await beats.database_now(desk.pool), visitor.principal.name
+    queued = await ledger.pause(desk.pool, line.key, now, by=by, note=note)
+    await controls.note(desk.pool, line.key, now, by, ("pause", None, {"note": note}))
+    return queued
 
 
 async def resume(request: Request, visitor: Visitor, _: Form) -> Response:
@@ -75,18 +86,23 @@ async def resume(request: Request, visitor: Visitor, _: Form) -> Response:
     try:
         line = await _line(request, visitor)
         if line.paused_at is None:
-            return _to_job(line.key)
-        now = await beats.database_now(desk.pool)
-        by = visitor.principal.name
-        queued = await ledger.resume(desk.pool, line.key, now)
-        await controls.note(
-            desk.pool, line.key, now, by, ("resume", {"note": line.paused_note}, None)
-        )
+            return _to_page(line)
+        if line.job == COLLECTION:
+            queued = await collecting.resume(desk, visitor)
+        else:
+            queued = await _resume(desk, line, visitor)
     except AWAY:
         raise _postgres_away() from None
     await _tell(desk, queued)
-    _log.info("schedule.resumed_by", schedule=line.key, by=by)
-    return _to_job(line.key, "resumed")
+    _log.info("schedule.resumed_by", schedule=line.key, by=visitor.principal.name)
+    return _to_page(line, "resumed")
+
+
+async def _resume(desk: Desk, line: ScheduleLine, visitor: Visitor) -> list[Queued]:
+    now, by = await beats.database_now(desk.pool), visitor.principal.name
+    queued = await ledger.resume(desk.pool, line.key, now)
+    await controls.note(desk.pool, line.key, now, by, ("resume", {"note": line.paused_note}, None))
+    return queued
 
 
 async def _line(request: Request, visitor: Visitor) -> ScheduleLine:
@@ -109,13 +125,15 @@ async def _ask(desk: Desk, line: ScheduleLine, visitor: Visitor) -> Wanted:
     return wanted
 
 
-async def _tell(desk: Desk, queued: Iterable[Queued]) -> None:
+async def _tell(desk: Desk, queued: Sequence[Queued]) -> None:
     """Tell Redis at once; what it does not hear, a sweep tells it again."""
-    wanted = [(run.job, [str(run.run_id)], f"run:{run.run_id}:{run.attempt}") for run in queued]
+    if not queued:
+        return
     try:
         async with asyncio.timeout(2):
-            await enqueue_many(desk.queue, wanted)
-    except (RedisError, OSError, TimeoutError) as error:
+            await telling.tell(desk.pool, desk.queue, queued)
+            await backlog.admit(desk.queue)
+    except (RedisError, *AWAY) as error:
         _log.warning("run.not_told", error=repr(error))
 
 
@@ -123,8 +141,10 @@ def _postgres_away() -> HTTPException:
     return HTTPException(503, "Postgres does not answer, so nothing was done. Try again.")
 
 
-def _to_job(key: str, done: str = "") -> Response:
-    return _to(f"/jobs/{quote(key, safe='')}{f'?done={done}' if done else ''}")
+def _to_page(line: ScheduleLine, done: str = "") -> Response:
+    own = line.job == COLLECTION
+    page = "/collections" if own else f"/jobs/{quote(line.key, safe='')}"
+    return _to(f"{page}?done={done}" if done else page)
 
 
 def _to(path: str) -> Response:

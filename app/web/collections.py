@@ -10,7 +10,7 @@ from app.store.db import AWAY
 from app.store.history import Wanted
 from app.store.tenancy import org_transaction
 from app.web.pages import page
-from app.web.views import away, shown
+from app.web.views import SAID, away, shown
 from app.web.visitors import Visitor, desk_of
 
 RUNS = 25
@@ -31,4 +31,5 @@ async def collection(request: Request, visitor: Visitor) -> Response:
         return away(visitor)
     rule = "" if line is None else Schedule.from_spec(line.spec, name=line.key).describe()
     context = {"line": line, "rule": rule, "runs": runs, "edits": edits, "now": now}
+    context["said"] = SAID.get(request.query_params.get("done", ""), "")
     return shown(page("collections.html", visitor=visitor, here="collections", **context))

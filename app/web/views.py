@@ -92,7 +92,6 @@ async def job(request: Request, visitor: Visitor) -> Response:
         "slots": slots.slots,
         "timeline": strip.timeline(slots.slots, upcoming, seen.outages, seen.lines.now),
         "legend": strip.LEGEND,
-        "can_run": seen.line.job != COLLECTION,
         "edits": edits,
         "said": SAID.get(request.query_params.get("done", ""), ""),
         "statuses": list(RunStatus),

@@ -1,0 +1,109 @@
+"""What people do to their collection from its page is what they would do over its API."""
+
+from typing import Any
+from uuid import UUID
+
+from arq.connections import ArqRedis
+
+from app import access, backlog, collection
+from app.collection import Asked
+from app.store import beats
+from app.words import Scope
+from tests.collections.desk import ODDS
+from tests.dashboard.scenes import GOOD, Scene, alive
+from tests.dashboard.site import Site, config_for, csrf
+
+
+async def chosen(site: Site, **changes: Any) -> str:
+    """The organisation acme has chosen the odds, once a year; the schedule's name."""
+    now = await beats.database_now(site.pool)
+    token = await site.token(Scope.ADMIN, label="bob")
+    who = await access.authenticate(site.pool, token, now)
+    wish = {"preset_id": ODDS, "cron_expression": "0 3 29 2 *", "enabled": True} | changes
+    await collection.edit(site.pool, config_for("postgresql://nowhere/x", "redis://nowhere/0"), Asked(who, now), wish)
+    return collection.key_of(who.org_id)
+
+
+async def edits(site: Site) -> list[tuple[Any, ...]]:
+    rows = await site.pool.fetch("SELECT action, by, after FROM schedule_edits ORDER BY id")
+    return [tuple(row) for row in rows][1:]
+
+
+async def revision(site: Site) -> int:
+    found: int = await site.pool.fetchval("SELECT revision FROM schedules WHERE org_id IS NOT NULL")
+    return found
+
+
+async def test_run_now_queues_one_run_in_the_organisations_line(
+    site: Site, redis: ArqRedis
+) -> None:
+    key = await chosen(site)
+    async with site.signed_in(Scope.OPERATE) as operator:
+        page = (await operator.get("/collections")).text
+        answer = await operator.post(f"/jobs/{key}/run", data={"csrf": csrf(page)})
+        again = await operator.post(f"/jobs/{key}/run", data={"csrf": csrf(page)})
+
+    rows = await site.pool.fetch("SELECT * FROM runs")
+    assert f'action="/jobs/{key.replace(":", "%3A")}/run"' in page
+    assert (answer.status_code, again.headers["location"]) == (303, answer.headers["location"])
+    assert [(r["requested_by"], r["trigger"]) for r in rows] == [("acme/ann", "manual")]
+    assert [r["org_id"] for r in rows] == [UUID(key.partition(":")[2])]
+    assert await redis.zscore(backlog.LINE, f"run:{rows[0]['execution_id']}:1") is not None
+    assert await redis.zcard("arq:queue") == 0
+
+
+async def test_pause_and_resume_are_edits_of_the_collection(site: Site) -> None:
+    key = await chosen(site)
+    before = await revision(site)
+    async with site.signed_in(Scope.OPERATE) as operator:
+        form = {"csrf": csrf((await operator.get("/collections")).text)}
+        paused = await operator.post(f"/jobs/{key}/pause", data=form | {"note": "holidays"})
+        page = (await operator.get(paused.headers["location"])).text
+        resumed = await operator.post(f"/jobs/{key}/resume", data=form)
+
+    assert paused.headers["location"] == "/collections?done=paused"
+    assert resumed.headers["location"] == "/collections?done=resumed"
+    assert "It is paused." in page
+    assert "holidays" in page
+    assert "Resume" in page
+    assert await edits(site) == [
+        ("paused", "acme/ann", {"note": "holidays"}),
+        ("resumed", "acme/ann", {"note": None}),
+    ]
+    assert await revision(site) == before + 2
+    assert await site.pool.fetchval("SELECT paused_at FROM schedules") is None
+
+
+async def test_where_nothing_is_chosen_there_is_nothing_to_run(site: Site) -> None:
+    key = await chosen(site, preset_id=None)
+    async with site.signed_in(Scope.OPERATE) as operator:
+        form = {"csrf": csrf((await operator.get("/collections")).text)}
+        answer = await operator.post(f"/jobs/{key}/run", data=form)
+
+    assert answer.status_code == 409
+    assert "There is nothing to run" in answer.text
+
+
+async def test_who_has_had_the_days_runs_is_told_so(site: Site) -> None:
+    key = await chosen(site)
+    await site.pool.execute("""UPDATE organizations SET limits = '{"runs_per_day": 0}'""")
+    async with site.signed_in(Scope.OPERATE) as operator:
+        form = {"csrf": csrf((await operator.get("/collections")).text)}
+        answer = await operator.post(f"/jobs/{key}/run", data=form)
+
+    assert answer.status_code == 429
+    assert await site.pool.fetchval("SELECT count(*) FROM runs") == 0
+
+
+async def test_who_may_only_read_is_shown_no_button_and_refused(site: Site, scene: Scene) -> None:
+    key = await chosen(site)
+    await alive(scene)
+    await scene.job("a", [GOOD])
+    async with site.signed_in(Scope.READ) as reader:
+        page = (await reader.get("/collections")).text
+        answer = await reader.post(f"/jobs/{key}/run", data={"csrf": "x"})
+
+    assert "Run now" not in page
+    assert "takes operate" in page
+    assert answer.status_code == 403
+    assert await site.pool.fetchval("SELECT count(*) FROM runs WHERE org_id IS NOT NULL") == 0
