@@ -13,15 +13,14 @@ from uuid import UUID, uuid4
 
 from app.errors import Failure
 from app.messages import Raw
-from app.records import Article, OddsEvent, Record, Rejected, Story
+from app.records import Item, OddsEvent, Record, Rejected
 from app.sources.base import Source
 from app.store import beats
 from app.store import replays as store
 from app.store.db import Connection, Pool
-from app.store.replays import KeptPage
+from app.store.replays import Kept, KeptPage
 
 SHOWN = 20  # differences
-Kept = OddsEvent | Article | Story
 Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[object]]
 Told = Callable[[int, int], None]
 
@@ -125,7 +124,7 @@ async def _last_words(pool: Pool, reader: Reader, pages: Sequence[KeptPage]) -> 
 
 
 def _by_name(records: Sequence[Record]) -> dict[str, Kept]:
-    return {store.name(r): r for r in records if isinstance(r, OddsEvent | Article | Story)}
+    return {store.name(r): r for r in records if isinstance(r, Kept)}
 
 
 async def _read(pool: Pool, reader: Reader, page: KeptPage) -> list[Record] | None:
@@ -197,23 +196,34 @@ async def _instants(
 ) -> list[tuple[datetime, list[Kept]]]:
     """As of when each record is to be written.
 
-    News are written now. Odds count from when they were seen, and later listings that were the same
-    have moved that on; what has left the board since is left alone.
+    News are written now. Odds and items count from when they were seen, and later listings that
+    were the same have moved that on; what has left its source since is left alone.
     """
-    odds = [record for record in page.records if isinstance(record, OddsEvent)]
-    if not odds:
+    seen = await _seen(connection, page.records)
+    if seen is None:
         return [(now, list(page.records))] if page.records else []
-    ids = [event.platform_event_id for event in odds]
-    seen = await store.seen(connection, odds[0].platform, ids)
     timed: list[tuple[datetime, Kept]] = []
-    for event in odds:
-        at, gone = seen.get(event.platform_event_id, (page.kept.fetched_at, False))
+    for record in page.records:
+        at, gone = seen.get(store.name(record), (page.kept.fetched_at, False))
         if gone:
             report.left_alone += 1
         else:
-            timed.append((max(at, page.kept.fetched_at), event))
+            timed.append((max(at, page.kept.fetched_at), record))
     timed.sort(key=lambda pair: pair[0])
     return [(at, [r for _, r in some]) for at, some in groupby(timed, key=lambda pair: pair[0])]
+
+
+async def _seen(
+    connection: Connection, records: Sequence[Kept]
+) -> Mapping[str, tuple[datetime, bool]] | None:
+    names = [store.name(record) for record in records]
+    match records:
+        case [OddsEvent(platform=platform), *_]:
+            return await store.seen(connection, platform, names)
+        case [Item(source=source), *_]:
+            return await store.items_seen(connection, source, names)
+        case _:
+            return None
 
 
 async def _settle(connection: Connection, page: _Page, written: Sequence[Kept]) -> None:

@@ -14,7 +14,7 @@ from app.errors import UnknownJob
 from app.replay import Reader, Report, Wish
 from app.store import beats
 from app.store.db import Pool
-from workers import catalogue
+from workers import catalogue, folder, own_pages
 
 app = typer.Typer()
 
@@ -23,7 +23,7 @@ NUMBERS = ("pages", "unreadable", "records", "new", "changed", "readable", "refu
 
 @app.command()
 def replay(  # noqa: PLR0913 - the options of a command are its arguments
-    source: Annotated[str, typer.Argument(help="The source, such as bet9ja or asknews_news.")],
+    source: Annotated[str, typer.Argument(help="Such as bet9ja; source:NAME is a recipe.")],
     *,
     since: Annotated[str, typer.Option(help="Pages from this instant on, or `1d` ago.")],
     only_rejected: Annotated[
@@ -36,10 +36,12 @@ def replay(  # noqa: PLR0913 - the options of a command are its arguments
     """Read kept pages again with the parser as it is now, and mend what is stored.
 
     No site is asked. The difference is shown before anything is written, and only rows that differ
-    are written. Start the workers with the mended parser first.
+    are written. Start the workers with the mended parser first. What came for organisations is
+    not read: their pages and items stay as they are.
 
     Examples: `python -m app replay bet9ja --since 1d --dry-run`,
-    `python -m app replay asknews_news --since 6h --only-rejected --yes`
+    `python -m app replay asknews_news --since 6h --only-rejected --yes`,
+    `python -m app replay source:wares --since 1d`
     """
     reader = _reader(terminal.config(), source)
 
@@ -61,9 +63,13 @@ def replay(  # noqa: PLR0913 - the options of a command are its arguments
 
 
 def _reader(config: Config, source: str) -> Reader:
+    if source.startswith(folder.PREFIX):
+        return own_pages.reader(config, source.removeprefix(folder.PREFIX))
     known = {one.name: (job, one) for job in catalogue.JOBS for one in job.every_source(config)}
     if source not in known:
-        raise UnknownJob(f"there is no source {source!r}; known: {', '.join(sorted(known))}")
+        own = [folder.PREFIX + one.name for one in folder.shelf(config)]
+        told = ", ".join([*sorted(known), *own])
+        raise UnknownJob(f"there is no source {source!r}; known: {told}")
     job, found = known[source]
     return Reader(job.name, found, job.write)
 

@@ -7,9 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from app.messages import Partition, Raw
-from app.records import Article, OddsEvent, Story
+from app.records import Article, Item, OddsEvent, Story
 from app.store import pages
 from app.store.db import Connection, Pool
+
+Kept = OddsEvent | Article | Story | Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,13 @@ class KeptPage:
 
 
 # A page that came again unchanged has no row of its own: what is noted of it leads to the row of
-# the page that brought its body, however long ago that was.
+# the page that brought its body, however long ago that was. What came for organisations is theirs.
 PAGES = """
 SELECT p.id, p.execution_id, p.partition, p.expected, p.page, p.url, p.status, p.headers,
        p.fetched_at, p.body_hash, EXISTS (
          SELECT FROM rejected_records r WHERE r.execution_id = p.execution_id
            AND r.source = p.source AND r.partition = p.partition AND r.page = p.page) AS refused
-FROM raw_pages p
+FROM raw_pages p JOIN runs o ON o.execution_id = p.execution_id AND o.org_id IS NULL
 WHERE p.source = $1 AND p.partition IS NOT NULL AND (p.fetched_at >= $2 OR p.body_hash IN (
   SELECT v.body_hash FROM page_validators v WHERE v.source = $1))
 ORDER BY p.fetched_at, p.id
@@ -69,6 +71,17 @@ SELECT s.story_uuid AS key, to_jsonb(s) - '{id,provider,story_uuid,first_seen_at
          'sentiment', (SELECT jsonb_agg(to_jsonb(v) - 'story_id' - 'run_id' ORDER BY v.at)
                        FROM story_sentiment v WHERE v.story_id = s.id)) AS said
 FROM stories s WHERE s.provider = $1 AND s.story_uuid = ANY ($2::text[])
+"""
+
+# In the wording by which items are looked up, see items.py; an item that is missing is left alone.
+ITEMS = """
+SELECT i.key, i.data AS said FROM items i
+WHERE i.org_id IS NULL AND i.source = $1 AND i.key = ANY ($2::text[])
+"""
+
+ITEMS_SEEN = """
+SELECT i.key, i.last_seen, i.missing_since IS NOT NULL FROM items i
+WHERE i.org_id IS NULL AND i.source = $1 AND i.key = ANY ($2::text[])
 """
 
 SEEN = """
@@ -122,9 +135,7 @@ async def raw(pool: Pool, page: KeptPage) -> Raw | None:
     return Raw(body, page.status, page.url, page.headers, page.fetched_at, partition, page.page)
 
 
-async def said(
-    connection: Connection, records: Sequence[OddsEvent | Article | Story]
-) -> dict[str, dict[str, Any]]:
+async def said(connection: Connection, records: Sequence[Kept]) -> dict[str, dict[str, Any]]:
     """What is stored of these records: their fields by name, prices among them."""
     if not records:
         return {}
@@ -132,7 +143,7 @@ async def said(
     return {row["key"]: row["said"] for row in await connection.fetch(query, provider, keys)}
 
 
-def _asked(records: Sequence[OddsEvent | Article | Story]) -> tuple[str, str, list[str]]:
+def _asked(records: Sequence[Kept]) -> tuple[str, str, list[str]]:
     match records[0]:
         case OddsEvent(platform=provider):
             query = ODDS
@@ -140,10 +151,12 @@ def _asked(records: Sequence[OddsEvent | Article | Story]) -> tuple[str, str, li
             query = ARTICLES
         case Story(provider=provider):
             query = STORIES
+        case Item(source=provider):
+            query = ITEMS
     return query, provider, [name(record) for record in records]
 
 
-def name(record: OddsEvent | Article | Story) -> str:
+def name(record: Kept) -> str:
     """What tells the record from others of its provider."""
     match record:
         case OddsEvent():
@@ -152,6 +165,8 @@ def name(record: OddsEvent | Article | Story) -> str:
             return record.article_id
         case Story():
             return record.story_uuid
+        case Item():
+            return record.key
 
 
 async def seen(
@@ -159,6 +174,14 @@ async def seen(
 ) -> dict[str, tuple[datetime, bool]]:
     """When each event was last seen, and whether it has left the board since."""
     rows = await connection.fetch(SEEN, platform, list(ids))
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+async def items_seen(
+    connection: Connection, source: str, keys: Sequence[str]
+) -> dict[str, tuple[datetime, bool]]:
+    """When each of the house's items was last seen, and whether it has gone missing since."""
+    rows = await connection.fetch(ITEMS_SEEN, source, list(keys))
     return {row[0]: (row[1], row[2]) for row in rows}
 
 

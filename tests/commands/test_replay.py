@@ -1,0 +1,42 @@
+"""`replay` as it is typed, for a recipe of the operator's."""
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import BadRecipe, UnknownJob
+from tests.commands.conftest import Tell, TellJson
+
+WARES = """
+name = "wares"
+kind = "json"
+url = "https://example.com/wares"
+[extract]
+records = "items"
+[extract.fields]
+id = "id"
+[store]
+key = "id"
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wares.toml").write_text(WARES, "utf-8")
+    monkeypatch.setenv("SOURCES_DIR", str(tmp_path))
+
+
+async def test_a_recipe_is_named_by_its_schedule(tell_json: TellJson) -> None:
+    told = await tell_json("replay", "source:wares", "--since", "1d")
+
+    assert (told["pages"], told["run_id"]) == (0, None)
+
+
+async def test_what_is_not_there_is_refused_with_what_there_is(tell: Tell) -> None:
+    nobody = await tell("replay", "nobody", "--since", "1d")
+    gone = await tell("replay", "source:gone", "--since", "1d")
+
+    assert isinstance(nobody.exception, UnknownJob)
+    assert "bet9ja" in str(nobody.exception)
+    assert "source:wares" in str(nobody.exception)
+    assert isinstance(gone.exception, BadRecipe)

@@ -1,0 +1,141 @@
+"""Kept pages of recipes and of news are read again too; what came for organisations is not."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+
+from app.errors import BadParameters
+from app.replay import Reader, Report, Wish
+from app.replay import replay as replayed
+from app.resources import House
+from scripts.standin.testing import Standin
+from tests import inhouse
+from tests.collections import desk
+from tests.recipes.conftest import folder, kitchen, shop
+from tests.recipes.shop import Shop, ask, items, write
+from tests.recipes.test_running import WARES
+from tests.replay.test_replay import DAY
+from workers import news, odds, own_pages
+
+__all__ = ["folder", "kitchen", "shop"]
+OTHERWISE = WARES.replace('name = "name"', "name = \"join('-', [name, 'x'])\"")
+
+
+async def again(house: House, reader: Reader, *, write: bool = True, **wish: Any) -> Report:
+    wanted = Wish(house.clock() - DAY, by="ada", **wish)
+    return await replayed(house.pool, reader, wanted, lambda _done, _of: None, write=write)
+
+
+async def versions(house: House) -> dict[str, Any]:
+    rows = await house.pool.fetch("SELECT key, xmin::text || ctid::text AS v FROM items")
+    return {row["key"]: row["v"] for row in rows}
+
+
+async def test_the_same_recipe_differs_in_nothing_and_writes_nothing(
+    kitchen: House, shop: Shop, folder: Path
+) -> None:
+    write(folder, "wares", WARES.format(base=shop.base))
+    await ask(kitchen, "wares")
+    before, asked = await versions(kitchen), len(shop.asked)
+
+    report = await again(kitchen, own_pages.reader(kitchen.config, "wares"))
+
+    assert (report.records, report.differ, report.unreadable) == (7, 0, 0)
+    assert await versions(kitchen) == before
+    assert len(shop.asked) == asked
+
+
+async def test_a_mended_recipe_shows_the_difference_first_and_then_changes_those_rows(
+    kitchen: House, shop: Shop, folder: Path
+) -> None:
+    write(folder, "wares", WARES.format(base=shop.base))
+    await ask(kitchen, "wares")
+    before = await items(kitchen)
+    write(folder, "wares", OTHERWISE.format(base=shop.base))
+    reader = own_pages.reader(kitchen.config, "wares")
+
+    shown = await again(kitchen, reader, write=False)
+    untouched = await items(kitchen)
+    report = await again(kitchen, reader)
+    second = await again(kitchen, reader)
+
+    after = await items(kitchen)
+    example = shown.examples[0]
+    assert (shown.changed, report.changed, second.differ) == (7, 7, 0)
+    assert (example.record, example.field) == ("1", "name")
+    assert (example.before, example.after) == ("ware 1", "ware 1-x")
+    assert untouched == before
+    assert [row["data"]["name"] for row in after] == [f"ware {n}-x" for n in range(1, 8)]
+    assert [row["last_seen"] for row in after] == [row["last_seen"] for row in before]
+
+
+async def test_an_item_that_has_gone_missing_since_stays_so(
+    kitchen: House, shop: Shop, folder: Path
+) -> None:
+    write(folder, "wares", WARES.format(base=shop.base))
+    await ask(kitchen, "wares")
+    await kitchen.pool.execute("UPDATE items SET missing_since = now() WHERE key = '5'")
+    write(folder, "wares", OTHERWISE.format(base=shop.base))
+
+    report = await again(kitchen, own_pages.reader(kitchen.config, "wares"))
+
+    (gone,) = [row for row in await items(kitchen) if row["missing_since"]]
+    assert (report.changed, report.left_alone) == (6, 1)
+    assert gone["data"]["name"] == "ware 5"
+
+
+async def test_observations_are_not_made_again(kitchen: House, shop: Shop, folder: Path) -> None:
+    text = WARES.replace('missing = "mark"', 'mode = "append"')
+    write(folder, "wares", text.format(base=shop.base))
+
+    with pytest.raises(BadParameters, match="observation"):
+        own_pages.reader(kitchen.config, "wares")
+
+
+async def test_what_came_for_an_organisation_is_not_read(house: House) -> None:
+    acme = await desk.client(house)
+    await acme.choose({"source": "bet9ja"})
+    await acme.run()
+    source = next(one for one in odds.every_source(house.config) if one.name == "bet9ja")
+
+    report = await again(house, Reader(odds.JOB.name, source, odds.JOB.write))
+
+    assert await house.pool.fetchval("SELECT count(*) FROM raw_pages WHERE source = 'bet9ja'")
+    assert report.pages == 0
+    assert await house.pool.fetchval("SELECT count(*) FROM odds_events") == 0
+
+
+@pytest.fixture
+async def newsroom(
+    dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
+) -> AsyncGenerator[House]:
+    """A house that AskNews knows."""
+    settings: dict[str, Any] = {
+        "asknews_api_key": SecretStr("standin-key"),
+        "tracked_entities": ("OpenAI", "AMD"),
+    }
+    async with inhouse.opened(inhouse.config_for(dsn, redis_url, standin, **settings), redis) as h:
+        yield h
+
+
+async def test_news_that_were_stored_wrong_are_mended_from_their_pages(newsroom: House) -> None:
+    await inhouse.perform(newsroom, job=news.JOB)
+    (source,) = news.JOB.every_source(newsroom.config)
+    reader = Reader(news.JOB.name, source, news.JOB.write)
+    well = await again(newsroom, reader)
+    wrong = await newsroom.pool.fetchval(
+        "UPDATE articles SET title = 'wrong' WHERE id = (SELECT min(id) FROM articles)"
+        " RETURNING article_id"
+    )
+
+    report = await again(newsroom, reader)
+
+    (example,) = report.examples
+    assert (well.differ, report.changed, report.new) == (0, 1, 0)
+    assert well.records > 0
+    assert (example.record, example.field, example.before) == (wrong, "title", "wrong")
+    assert await newsroom.pool.fetchval("SELECT count(*) FROM articles WHERE title = 'wrong'") == 0
