@@ -144,3 +144,31 @@ async def test_a_million_rows_take_little_memory(
     rss_mb = int(done.stderr.split("VmHWM:")[1].split()[0]) / 1024
     assert json.loads(done.stdout)["rows"] == ROWS
     assert rss_mb < MOST_MB
+
+
+async def test_who_has_read_enough_ends_it_quietly(
+    surroundings: dict[str, str], pool: Pool
+) -> None:
+    await pool.execute(FILL, 100_000, timeout=60)
+
+    def cut_short() -> tuple[bytes, bytes, int]:
+        with subprocess.Popen(
+            [sys.executable, "-m", "app", "export", "changes", "-"],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"]} | surroundings,  # noqa: TID251 - the child's
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            first = process.stdout.readline()
+            process.stdout.close()
+            said = process.stderr.read()
+        return first, said, process.returncode
+
+    first, said, code = await anyio.to_thread.run_sync(cut_short)
+
+    assert b"price" in first
+    assert code in {0, 141, -13}
+    assert b"Traceback" not in said
+    assert b"BrokenPipe" not in said

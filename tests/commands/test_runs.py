@@ -1,15 +1,19 @@
 """`trigger`, `runs`, `run`, `cancel`, `retry`, `jobs`, `status`: typed, with a worker at work."""
 
+import asyncio
 import json
-from uuid import uuid4
+import os
+import signal
+import sys
+from uuid import UUID, uuid4
 
 import pytest
 
-from app.store import runs
+from app.store import beats, runs
 from app.store.db import Pool
 from app.store.runs import Wanted
 from tests.clock import NOON
-from tests.commands.conftest import Tell, TellJson, Working
+from tests.commands.conftest import ROOT, Tell, TellJson, Working
 
 JOB = "scrape_all_platforms"
 
@@ -90,6 +94,39 @@ async def test_an_id_that_is_none_is_refused_in_a_sentence(
 
     assert result.exit_code != 0
     assert "run" in (str(result.exception) + result.output)
+
+
+async def test_followed_runs_are_told_as_they_begin_and_end_until_interrupted(
+    surroundings: dict[str, str], pool: Pool
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "runs", "--follow", "--json"),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]} | surroundings,  # noqa: TID251 - the child's
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    run_id = await queued(pool)
+    try:
+        async with asyncio.timeout(40):
+            begun = json.loads(await process.stdout.readline())
+            now = await beats.database_now(pool)
+            await runs.cancel_open(pool, [UUID(run_id)], now, by="ada")
+            ended = json.loads(await process.stdout.readline())
+            process.send_signal(signal.SIGINT)
+            _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    assert [(one["execution_id"], one["status"]) for one in (begun, ended)] == [
+        (run_id, "queued"),
+        (run_id, "cancelled"),
+    ]
+    assert process.returncode == 130
+    assert b"Traceback" not in said
 
 
 async def test_status_without_a_worker_is_not_well(tell: Tell) -> None:
