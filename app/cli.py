@@ -15,6 +15,7 @@ from app.commands import (
     proof,
     replays,
     retention,
+    retiring,
     runs,
     schema,
     status,
@@ -30,8 +31,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 for room in (
-    status, jobs, runs, proof, pauses, trigger, backfills, replays, exports, doctor, retention,
-    schema, login,
+    status, jobs, runs, proof, pauses, retiring, trigger, backfills, replays, exports, doctor,
+    retention, schema, login,
 ):  # fmt: skip
     app.add_typer(room.app)
 app.add_typer(odds_cli.app, name="odds")

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -57,12 +57,16 @@ def bad(what: str, said: str, mend: str) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """What is looked at. `off`: the jobs that the settings switch off, and why."""
+    """What is looked at. `off`: the jobs that the settings switch off, and why.
+
+    `declared`: the keys of the schedules that the code and the folder of recipes declare.
+    """
 
     config: Config
     pool: Pool | None
     redis: ArqRedis
     off: Sequence[tuple[str, str]]
+    declared: Collection[str]
 
 
 Look = Callable[[Patient], Awaitable[Sequence[Finding]]]
@@ -222,7 +226,13 @@ async def _schedules(patient: Patient) -> list[Finding]:
     if stuck:
         told = f"{stuck} runs have lost their worker and were not taken up"
         found.append(bad("runs", told, "start a worker that knows their job"))
-    return found
+    return [*found, *await _undeclared(patient)]
+
+
+async def _undeclared(patient: Patient) -> list[Finding]:
+    gone = await checkup.undeclared(_pool(patient), patient.declared)
+    mend = "if no old worker is left that declares it: python -m app retire"
+    return [odd("schedule", f"{key} is declared no more", f"{mend} {key}") for key in gone]
 
 
 def _disk(config: Config) -> list[Finding]:

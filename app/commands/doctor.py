@@ -46,6 +46,7 @@ def doctor(*, as_json: terminal.JSON = False) -> None:
 async def _examined(config: Config, where: Urls) -> list[Finding]:
     redis = redis_pool(where.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
     off = [(job.name, why) for job in catalogue.JOBS if (why := job.off(config)) is not None]
+    declared = [one.key for one in catalogue.declared(config)]
     found: list[Finding] = []
     pool: db.Pool | None = None
     try:
@@ -54,7 +55,7 @@ async def _examined(config: Config, where: Urls) -> list[Finding]:
         mend = "check DATABASE_URL, and that the server runs and lets this machine in"
         found.append(rooms.bad("postgres", f"cannot be reached: {error}", mend))
     try:
-        return found + await rooms.examined(Patient(config, pool, redis, off))
+        return found + await rooms.examined(Patient(config, pool, redis, off, declared))
     finally:
         await redis.aclose(close_connection_pool=True)
         if pool is not None:

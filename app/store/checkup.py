@@ -1,5 +1,6 @@
 """What a check-up wants to know of Postgres, in one statement."""
 
+from collections.abc import Collection
 from typing import Any
 
 from app.store.db import Pool
@@ -24,6 +25,11 @@ SELECT count(*) FROM runs
 WHERE status = 'running' AND lease_expires_at < clock_timestamp() - interval '1 minute'
 """
 
+UNDECLARED = """
+SELECT key FROM schedules
+WHERE org_id IS NULL AND retired_at IS NULL AND NOT (key = ANY ($1::text[])) ORDER BY key
+"""
+
 
 async def facts(pool: Pool) -> dict[str, Any]:
     """Version, role, connections, size and time of the server."""
@@ -35,3 +41,8 @@ async def stuck(pool: Pool) -> int:
     """Runs whose lease ran out more than a minute ago, and which nobody took up."""
     count: int = await pool.fetchval(STUCK)
     return count
+
+
+async def undeclared(pool: Pool, declared: Collection[str]) -> list[str]:
+    """The house's schedules that live on although they are not among `declared`."""
+    return [row["key"] for row in await pool.fetch(UNDECLARED, list(declared))]

@@ -79,7 +79,7 @@ LEFT JOIN LATERAL (
   WHERE EXISTS (SELECT 1 FROM run_sources q WHERE q.execution_id = r.execution_id
                 AND q.inserted + q.changed > 0)
   ORDER BY r.created_at DESC LIMIT 1) n ON true
-WHERE s.org_id IS NULL
+WHERE s.org_id IS NULL AND s.retired_at IS NULL
 """
 ALL = f"{FACTS} ORDER BY s.key"
 ONE = f"{FACTS} AND s.key = $1"

@@ -58,7 +58,9 @@ COLUMNS = (
     "s.id, s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,"
     " s.evaluated_through, s.next_tick_at, s.due_at, s.version"
 )
-BUILT_IN = f"SELECT {COLUMNS} FROM schedules s WHERE s.org_id IS NULL ORDER BY s.key"  # noqa: S608 - our own columns
+BUILT_IN = f"""
+SELECT {COLUMNS} FROM schedules s WHERE s.org_id IS NULL AND s.retired_at IS NULL ORDER BY s.key
+"""  # noqa: S608 - our own columns
 # What row-level security says already is said again: two locks on the door.
 ONE = f"""
 SELECT {COLUMNS} FROM schedules s WHERE s.key = $1 AND (s.org_id IS NULL OR s.org_id = $2)

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from arq.connections import ArqRedis
@@ -20,12 +21,17 @@ HOURLY = Schedule.cron("0 * * * *", name="hourly")
 NEWEST = "SELECT * FROM runs WHERE org_id = $1 ORDER BY created_at DESC, queued_at DESC LIMIT 1"
 
 
+async def members(redis: ArqRedis, name: str) -> set[str]:
+    client: Any = redis
+    return {one.decode() for one in await client.zrange(name, 0, -1)}
+
+
 async def lined_up(redis: ArqRedis) -> set[str]:
-    return {name.decode() for name in await redis.zrange(backlog.LINE, 0, -1)}
+    return await members(redis, backlog.LINE)
 
 
 async def in_queue(redis: ArqRedis) -> set[str]:
-    return {name.decode() for name in await redis.zrange("arq:queue", 0, -1)}
+    return await members(redis, "arq:queue")
 
 
 async def ended(acme: Client) -> UUID:
@@ -46,7 +52,10 @@ async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations
     async def lined() -> bool:
         return await backlog.length(redis) > 0
 
-    asked = asyncio.create_task(tell("backfill", acme.key, *words))
+    async def typed() -> Result:
+        return await tell("backfill", acme.key, *words)
+
+    asked = asyncio.create_task(typed())
     await inhouse.until(lined, 20, "the first run in line")
     waiting, queued = await lined_up(redis), await in_queue(redis)
     done = 0
@@ -55,7 +64,7 @@ async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations
             await acme.run(row["execution_id"])
             done += 1
         await asyncio.sleep(0.05)
-    result: Result = await asked
+    result = await asked
 
     rows = await house.pool.fetch("SELECT * FROM runs ORDER BY scheduled_for")
     assert result.exit_code == 0, result.output

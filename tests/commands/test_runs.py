@@ -140,7 +140,7 @@ async def test_status_without_a_worker_is_not_well(tell: Tell) -> None:
     "command",
     [
         "status", "jobs", "runs", "run", "cancel", "retry", "trigger", "verify", "why", "pause",
-        "resume", "backfill", "replay", "export", "doctor", "prune", "migrate",
+        "resume", "retire", "backfill", "replay", "export", "doctor", "prune", "migrate",
     ],
 )  # fmt: skip
 async def test_each_command_has_help_with_an_example(tell: Tell, command: str) -> None:

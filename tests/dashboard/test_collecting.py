@@ -20,7 +20,9 @@ async def chosen(site: Site, **changes: Any) -> str:
     token = await site.token(Scope.ADMIN, label="bob")
     who = await access.authenticate(site.pool, token, now)
     wish = {"preset_id": ODDS, "cron_expression": "0 3 29 2 *", "enabled": True} | changes
-    await collection.edit(site.pool, config_for("postgresql://nowhere/x", "redis://nowhere/0"), Asked(who, now), wish)
+    await collection.edit(
+        site.pool, config_for("postgresql://nowhere/x", "redis://nowhere/0"), Asked(who, now), wish
+    )
     return collection.key_of(who.org_id)
 
 

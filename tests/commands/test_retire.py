@@ -1,0 +1,73 @@
+"""A schedule that the code declares no more is named by the doctor and ended by `retire`."""
+
+from datetime import datetime, timedelta
+
+from arq.connections import ArqRedis
+
+from app import ledger
+from app.errors import UnknownJob
+from app.health import keys, publish
+from app.ledger import Declared
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
+from app.store.db import Pool
+from tests.commands.conftest import Tell, TellJson
+
+
+async def left_behind(pool: Pool) -> datetime:
+    """A schedule of ten minutes whose job is in the code no more."""
+    now: datetime = await pool.fetchval("SELECT clock_timestamp()")
+    old = Declared("old", "old", Schedule.every(600, name="old"), Policies())
+    await ledger.register(pool, [old], now - timedelta(minutes=30))
+    return now
+
+
+async def test_the_doctor_names_it_until_it_is_retired(
+    tell: Tell, tell_json: TellJson, pool: Pool, redis: ArqRedis
+) -> None:
+    await left_behind(pool)
+    await publish.all_jobs(pool, redis)
+    before = [one for one in await tell_json("doctor", code=1) if one["what"] == "schedule"]
+
+    done = await tell("retire", "old")
+
+    after = [one for one in await tell_json("doctor", code=1) if one["what"] == "schedule"]
+    await publish.all_jobs(pool, redis)
+    edit = await pool.fetchrow("SELECT action FROM schedule_edits")
+    assert [one["said"] for one in before] == ["old is declared no more"]
+    assert "python -m app retire old" in before[0]["mend"]
+    assert (done.exit_code, after) == (0, [])
+    assert await keys.read_jobs(redis) == {}
+    assert edit is not None
+    assert edit["action"] == "retired"
+
+
+async def test_its_past_is_still_verified(tell: Tell, tell_json: TellJson, pool: Pool) -> None:
+    await left_behind(pool)
+
+    await tell("retire", "old")
+
+    (told,) = await tell_json("verify")
+    assert told["expected"] > 0
+    assert told["unaccounted"] == 0
+
+
+async def test_who_declares_it_again_revives_it(tell: Tell, pool: Pool) -> None:
+    now = await left_behind(pool)
+    await tell("retire", "old")
+
+    again = Declared("old", "old", Schedule.every(600, name="old"), Policies())
+    await ledger.register(pool, [again], now + timedelta(minutes=1))
+
+    assert await pool.fetchval("SELECT retired_at IS NULL AND enabled FROM schedules")
+
+
+async def test_what_is_declared_or_is_not_there_is_not_retired(tell: Tell, pool: Pool) -> None:
+    await left_behind(pool)
+
+    declared = await tell("retire", "scrape_all_platforms")
+    theirs = await tell("retire", "collection:x")
+    nobody = await tell("retire", "nobody")
+
+    assert (declared.exit_code, theirs.exit_code) == (2, 2)
+    assert isinstance(nobody.exception, UnknownJob)
