@@ -82,6 +82,8 @@ class Keeping:
         if where not in self._listed:
             self._empty.add(turned.source)
         source = self.sources.get(turned.source)
+        if source is not None and turned.partition in source.malformed:
+            _log.warning("feed.malformed", source=source.name, fault=source.malformed[where[1]])
         if source is None or source.recipe.incremental is None:
             return
         incremental, read_to = source.recipe.incremental, turned.begun.isoformat()

@@ -73,6 +73,11 @@ class FeedPage:
         """Entries that could not be read."""
         return self._feed.rejected
 
+    @property
+    def malformed(self) -> str | None:
+        """What is wrong with the feed as a whole, if it was read all the same."""
+        return self._feed.malformed
+
     def interval(self, headers: Mapping[str, str], now: datetime) -> float | None:
         """Seconds after which it is worth asking again."""
         return pace.interval(self._feed, headers, now).total_seconds()

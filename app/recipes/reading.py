@@ -46,6 +46,7 @@ class Reading(msgspec.Struct, frozen=True):
     `records`: how many it lists, read or refused, before they are exploded. `onward`: the cursor or
     the address of what follows. `total`: how many the site says there are. `interval`: seconds
     after which a feed is worth asking for again. `content`: a hash of what the page says.
+    `malformed`: what is wrong with a feed that was read all the same.
     """
 
     rows: list[Row] = []
@@ -55,6 +56,7 @@ class Reading(msgspec.Struct, frozen=True):
     total: int | None = None
     interval: float | None = None
     content: bytes = b""
+    malformed: str | None = None
 
 
 class Page(Protocol):
@@ -132,6 +134,7 @@ class Pages:
             onward=self._onward(page),
             total=self._total(page),
             interval=page.interval(headers, now) if self._recipe.schedule.auto else None,
+            malformed=page.malformed if isinstance(page, FeedPage) else None,
         )
 
     def _row(self, page: Page, source: Any) -> Row | Refusal:

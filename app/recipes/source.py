@@ -50,13 +50,15 @@ class RecipeSource:
 
     `cursors`: up to where each partition has been read. `owner`: whose it is, as text; empty for
     the house. Two owners' sources of one name share nothing. `paces`: seconds after which each
-    partition is worth asking again; a feed's are filled in as it is read.
+    partition is worth asking again; a feed's are filled in as it is read. `malformed`: what was
+    wrong with feeds that were read all the same, by partition.
     """
 
     recipe: Recipe
     cursors: Mapping[str, str] = field(default_factory=dict[str, str])
     owner: str = ""
     paces: dict[str, float] = field(default_factory=dict[str, float])
+    malformed: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def name(self) -> str:
@@ -115,7 +117,10 @@ class RecipeSource:
                 if walk.past_the_end(failure):
                     break
                 raise
-            request = walk.after(raw, self._reading(raw, first=walk.number == 0))
+            reading = self._reading(raw, first=walk.number == 0)
+            if reading.malformed is not None:
+                self.malformed[part.key] = reading.malformed
+            request = walk.after(raw, reading)
         if walk.interval is not None:
             self.paces[part.key] = walk.interval
         return walk.promised()
