@@ -9,8 +9,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from app import access, allowance, ledger, terminal
 from app.errors import UnknownOrg
@@ -204,7 +202,7 @@ def _table(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(rows) + "\n")
         return
-    table = Table(*(rows[0] if rows else ("none",)), box=None)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+    if not rows:
+        sys.stdout.write("none\n")
+        return
+    terminal.print_table(rows, list(rows[0]))

@@ -42,6 +42,18 @@ async def test_an_operator_makes_an_organisation_and_a_token_which_is_shown_once
     assert made.stdout.strip().rsplit("_", 1)[1] not in listed
 
 
+async def test_the_id_of_a_token_is_listed_whole_so_that_it_can_be_revoked(
+    environment: dict[str, str],
+) -> None:
+    app(environment, "org", "create", "Acme")
+    app(environment, "token", "create", "--org", "Acme")
+    token = json.loads(app(environment, "token", "list", "--org", "Acme", "--json").stdout)[0]
+
+    listed = app(environment, "token", "list", "--org", "Acme")
+
+    assert token["id"] in listed.stdout
+
+
 async def test_a_revoked_token_is_listed_as_revoked_and_cannot_be_revoked_twice(
     environment: dict[str, str],
 ) -> None:
