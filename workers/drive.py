@@ -19,7 +19,7 @@ from app.fetch.retry import PATIENCE
 from app.messages import Partition, Raw, Request
 from app.records import Record, Rejected
 from app.resources import House
-from app.sources.base import Apart, Source, window_of
+from app.sources.base import Apart, Source, turn_of, window_of
 from app.store import pages as store
 from app.store import progress, tenancy
 from app.store.boards import Listing
@@ -279,7 +279,7 @@ class Drive:
         if not isinstance(self._source, Apart):
             return page
         errand = self._source.errand(page.raw)
-        answer = await self._house.sandbox.read(window_of(self._source), errand)
+        answer = await self._house.sandbox.read(turn_of(self._source), errand)
         if len(answer) > LARGE:
             return replace(
                 page, raw=await asyncio.to_thread(self._source.returned, page.raw, answer)

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -69,7 +70,8 @@ def read(told: dict[str, Any], text: str = "") -> Recipe:
         raise _refused(faults) from None
     except (RollcallError, RecursionError) as error:
         raise _refused([Fault(1, "", str(error) or "is nested too deeply")]) from None
-    faults = [Fault(line_of(text, at), _key(at), *_split(why)) for at, why in _judged(recipe)]
+    found = islice(_judged(recipe), MOST_FAULTS)
+    faults = [Fault(line_of(text, at), _key(at), *_split(why)) for at, why in found]
     if faults:
         raise _refused(faults)
     return recipe

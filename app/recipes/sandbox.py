@@ -63,7 +63,8 @@ class Child:
 class Sandbox:
     """A few reading processes, started when they are needed.
 
-    `size`: how many. One source has one at a time, so that none keeps the others from theirs.
+    `size`: how many. One source, or one organisation, has one at a time, so that none keeps the
+    others from theirs.
     `cpu`, `wall`: seconds for one page.
     """
 
@@ -75,17 +76,20 @@ class Sandbox:
         self.at_work: set[Child] = set()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def read(self, source: str, errand: bytes) -> bytes:
-        """What came of an errand. Raises Expression if it took more than it may."""
-        turn = self._turns[source]
+    async def read(self, whose: str, errand: bytes) -> bytes:
+        """What came of an errand of that source or organisation.
+
+        Raises Expression if it took more than it may.
+        """
+        turn = self._turns[whose]
         try:
             async with turn, self._room:
-                return await self._read(source, errand)
+                return await self._read(whose, errand)
         finally:
             if not turn.locked():
-                self._turns.pop(source, None)
+                self._turns.pop(whose, None)
 
-    async def _read(self, source: str, errand: bytes) -> bytes:
+    async def _read(self, whose: str, errand: bytes) -> bytes:
         child = self._idle.pop() if self._idle else await self._started()
         self.at_work.add(child)
         well = False
@@ -95,7 +99,7 @@ class Sandbox:
             well = True
             return answer
         except (TimeoutError, EOFError, ConnectionError) as error:
-            _log.warning("sandbox.killed", source=source, error=type(error).__name__)
+            _log.warning("sandbox.killed", whose=whose, error=type(error).__name__)
             raise Expression(
                 f"reading the page took more than it may ({self._cpu:.0f} s of CPU, 1 GiB of"
                 " memory): look for a regular expression or a selector that multiplies"

@@ -58,6 +58,12 @@ def window_of(source: Source) -> str:
     return window or source.name
 
 
+def turn_of(source: Source) -> str:
+    """In whose turn its pages are read apart: of an organisation's sources one goes at a time."""
+    owner: str | None = getattr(source, "owner", None)
+    return owner or window_of(source)
+
+
 @runtime_checkable
 class Apart(Protocol):
     """A source whose pages are read in a process of their own: others have written how."""

@@ -19,6 +19,8 @@ TABLES = (
     "runs",
     "schedule_edits",
     "items",
+    "org_sources",
+    "org_secrets",
     "schedule_versions",
     "ticks",
     "tick_gaps",
@@ -63,6 +65,16 @@ async def furnish(pool: Pool, name: str) -> UUID:
         await house.execute(
             "INSERT INTO items (org_id, source, key, content_hash, first_seen, last_seen,"
             " changed_at) VALUES ($1, 's', 'k', '', $2, $2, $2)",
+            org,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO org_sources (org_id, name, recipe, revision) VALUES ($1, 'own', '', 1)",
+            org,
+        )
+        await house.execute(
+            "INSERT INTO org_secrets (org_id, name, ciphertext, updated_at)"
+            " VALUES ($1, 'own', '', $2)",
             org,
             NOW,
         )

@@ -12,8 +12,9 @@ from app.fetch.keyed import MOST_WINDOWS, Opening
 from app.messages import Limits
 from app.recipes.load import load
 from app.recipes.model import Recipe
+from app.recipes.source import RecipeSource
 from app.resources import House
-from app.sources.base import Source
+from app.sources.base import Source, turn_of
 from app.store import orgs, readings
 from tests import inhouse
 from tests.recipes.shop import Shop
@@ -105,6 +106,16 @@ async def test_none_asks_harder_than_strangers_may(kitchen: House, shop: Shop) -
     assert asked.limits == Limits(rate=5, burst=10, concurrency=4)
     assert asked.window in kitchen.windows
     assert "wares" not in kitchen.windows
+
+
+def test_of_an_organisations_sources_one_is_read_at_a_time_and_nobody_elses_waits() -> None:
+    one, other = uuid4().hex, uuid4().hex
+    text = RECIPE.format(base="https://shop.test", name="name")
+    both = [load(text), load(text.replace('"wares"', '"more"', 1))]
+
+    turns = [[turn_of(RecipeSource(r, owner=whose)) for r in both] for whose in (one, other, "")]
+
+    assert turns == [[one, one], [other, other], ["wares", "more"]]
 
 
 async def test_of_windows_that_were_opened_on_the_way_only_the_latest_are_kept(
