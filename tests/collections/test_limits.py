@@ -131,6 +131,7 @@ class Settings:
     org_max_pages = 10
     org_max_mb = 1.0
     org_max_minutes = 1.0
+    org_max_recipes = 10
 
 
 @pytest.mark.parametrize(
