@@ -235,6 +235,18 @@ async def test_a_site_that_never_answers_is_given_up_in_time(
     assert "0.5 s" in str(seen.failure)
 
 
+async def test_a_page_that_leads_nowhere_it_may_is_shown_with_the_reason(
+    near: Visitor, shop: Shop
+) -> None:
+    body = {"items": [{"id": 1}], "next": "https://elsewhere.test/steal"}
+    shop.paths["/wares"] = ("200 OK", json.dumps(body).encode(), {})
+    paging = '[paginate]\ntype = "next"\npath = "next"\nmax_pages = 3\n'
+
+    told = await tried(near, wares(url=f"{shop.base}/wares", more=paging))
+
+    assert (told["found"], told["failure"]["kind"]) == (1, "unsafe")
+
+
 async def test_of_a_large_page_the_first_rows_are_shown_and_all_are_counted(
     near: Visitor, shop: Shop
 ) -> None:
