@@ -454,9 +454,12 @@ class Tried(Shown):
 
 
 class SecretWanted(Wanted):
-    """What a secret is to be from now on. It is never shown again."""
+    """What a secret is to be from now on. It is never shown again.
 
-    value: SecretStr = Field(min_length=1, max_length=8_000)
+    Shorter ones could not be told from ordinary text, where a site says them back to us.
+    """
+
+    value: SecretStr = Field(min_length=4, max_length=8_000)
 
 
 class SecretName(Shown):
