@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import pytest
+from structlog.testing import capture_logs
 
 from app.resources import House
 from tests import inhouse
@@ -22,15 +22,16 @@ BROKEN = b"""<rss version="2.0"><channel><title>x</title>
 
 
 async def test_it_is_logged_and_a_sound_one_is_not(
-    kitchen: House, shop: Shop, folder: Path, capsys: pytest.CaptureFixture[str]
+    kitchen: House, shop: Shop, folder: Path
 ) -> None:
     said: list[int] = []
     for body in (BROKEN, BROKEN.replace(b"&", b"and")):
         shop.paths["/feed"] = ("200 OK", body, {"content_type": "application/rss+xml"})
         write(folder, "news", FEED.format(base=shop.base))
 
-        run = await inhouse.run_row(kitchen.pool, await ask(kitchen, "news"))
+        with capture_logs() as lines:
+            run = await inhouse.run_row(kitchen.pool, await ask(kitchen, "news"))
 
         assert run["status"] == "success"
-        said.append("".join(capsys.readouterr()).count("feed.malformed"))
+        said.append([line["event"] for line in lines].count("feed.malformed"))
     assert said == [1, 0]
