@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ async def test_awkward_words_come_out_as_they_went_in(tell: Tell, pool: Pool) ->
 
 
 async def test_parquet_keeps_types(house: House, tell_json: TellJson, tmp_path: Path) -> None:
-    parquet: Any = pytest.importorskip("pyarrow.parquet")
+    parquet: Any = import_module("pyarrow.parquet")
     await inhouse.perform(house)
     file = tmp_path / "odds.parquet"
 
