@@ -19,6 +19,7 @@ from app.errors import Conflicting, NotThere, Outdated, OverLimit, Unsuitable
 from app.ledger import Declared, Queued
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
+from app.store import chosen as kept
 from app.store import collection as store
 from app.store import presets, runs, schedules, tenancy
 from app.store.collection import Edit, Standing
@@ -158,7 +159,7 @@ async def run(pool: Pool, config: Config, asked: Asked) -> Queued:
         if open_:
             raise Conflicting(f"run {open_[0].run_id} is still open", open_[0].run_id)
         since = asked.now - A_DAY
-        had = await store.runs_since(connection, asked.who.org_id, since)
+        had = await kept.runs_since(connection, asked.who.org_id, since)
         allowance.check("runs_per_day", had + 1)
         wanted = runs.Wanted(
             run_id=uuid4(),

@@ -12,11 +12,10 @@ from arq.connections import ArqRedis
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
-from app import backlog, log
+from app import backlog, log, telling
 from app.access import Principal
 from app.api import bench
 from app.api.bench import Bench
-from app.backlog import Waiter
 from app.config import Config
 from app.ledger import Queued
 from app.queue import redis_pool
@@ -56,15 +55,13 @@ class Desk:
 
     async def tell(self, queued: Iterable[Queued]) -> None:
         """Tell Redis of queued runs. What it does not hear, a worker's sweep tells it again."""
-        wanted = [
-            Waiter(run.job, [str(run.run_id)], f"run:{run.run_id}:{run.attempt}") for run in queued
-        ]
+        wanted = list(queued)
         if not wanted:
             return
         try:
-            await backlog.put(self.redis, wanted)
+            await telling.tell(self.pool, self.redis, wanted)
             await backlog.admit(self.redis)
-        except (RedisError, OSError) as error:
+        except (RedisError, *AWAY) as error:
             _log.warning("collection.untold", runs=len(wanted), error=repr(error))
 
 

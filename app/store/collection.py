@@ -62,7 +62,6 @@ WITH grown AS (
 INSERT INTO schedule_edits (schedule_id, org_id, at, by, action, before, after)
 SELECT id, $1, $2, $3, $4, $5, $6 FROM grown
 """
-RUNS_SINCE = "SELECT count(*) FROM runs WHERE org_id = $1 AND created_at > $2"
 
 
 async def hold(connection: Connection, org_id: UUID) -> dict[str, Any]:
@@ -99,9 +98,3 @@ async def note(connection: Connection, org_id: UUID, edit: Edit, revision: int) 
     await connection.execute(
         NOTE, org_id, edit.at, edit.by, edit.action, edit.before, edit.after, revision
     )
-
-
-async def runs_since(connection: Connection, org_id: UUID, since: datetime) -> int:
-    """How many runs the organisation has had since."""
-    count: int = await connection.fetchval(RUNS_SINCE, org_id, since)
-    return count

@@ -7,6 +7,8 @@ from uuid import uuid4
 import pytest
 from arq.connections import ArqRedis
 
+from app.backlog import LINE, LONG
+from app.store import orgs
 from app.store.db import Pool
 from app.words import Scope
 from tests.api.visitors import ODDS, Org, Visitor, fields, had_run, problem
@@ -51,6 +53,31 @@ async def test_a_run_that_is_asked_for_is_queued_and_told_to_redis(
     assert await redis.exists(f"arq:job:run:{said['run_id']}:1")
     shown = (await visitor("GET", answer.headers["location"])).json()
     assert (shown["id"], shown["requested_by"]) == (said["run_id"], "Acme/admin")
+
+
+async def test_a_slow_organisations_run_waits_as_slow_also_when_it_is_asked_for(
+    visitor: Visitor, redis: ArqRedis, pool: Pool, org: Org
+) -> None:
+    await visitor.patch(preset_id=ODDS)
+    before = await had_run(pool, org, NOON)
+    await pool.execute(
+        "UPDATE runs SET duration_seconds = $2 WHERE execution_id = $1", before, LONG + 1
+    )
+
+    run_id = (await visitor("POST", RUN)).json()["run_id"]
+
+    assert await redis.zscore(f"{LINE}:slow", f"run:{run_id}:1") is not None
+
+
+async def test_refused_runs_do_not_use_up_the_day(visitor: Visitor, pool: Pool, org: Org) -> None:
+    await visitor.patch(preset_id=ODDS)
+    await orgs.limit(pool, org.id, "runs_per_day", 1)
+    refused = await had_run(pool, org, NOON, "failure")
+    await pool.execute("UPDATE runs SET error_type = 'over_limit' WHERE execution_id = $1", refused)
+
+    answer = await visitor("POST", RUN)
+
+    assert answer.status_code == 202, answer.text
 
 
 async def test_while_a_run_is_open_another_is_refused_by_its_name(visitor: Visitor) -> None:
