@@ -1,4 +1,4 @@
-"""Every table, so that migrations see them all."""
+"""All database tables, imported here so that migrations see the full metadata."""
 
 from sqlmodel import SQLModel
 

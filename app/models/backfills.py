@@ -1,4 +1,4 @@
-"""Backfills: runs for instants that a schedule names, asked for by hand, a few at a time."""
+"""Backfills: requests to run past ticks of a schedule again, enqueued a few at a time."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -11,7 +11,10 @@ from app.models.columns import instant, json
 
 
 class BackfillRow(SQLModel, table=True):
-    """Who wanted which instants of a schedule again. Its id follows from schedule and name."""
+    """One backfill request: schedule, range of ticks, requester.
+
+    `id` is derived from the schedule and the name, so that a repeated request is the same row.
+    """
 
     __tablename__: ClassVar[Any] = "backfills"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""What health keeps: how each job stood last, what flipped, what is to be told, and the totals."""
+"""Health states and their flips, queued notifications, and metric totals."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -12,10 +12,11 @@ from app.words import JobStatus
 
 
 class HealthStateRow(SQLModel, table=True):
-    """How a job stood when it was last judged. `sequence` counts its flips.
+    """The health status of a job when it was last judged. `sequence` counts its flips.
 
-    `told_at`: when somebody was first told that it is ill; none once its recovery has been told.
-    `reminded_at`: when somebody was last told so. `ill_since`: of the present or the last illness.
+    `ill`: whether the status is unhealthy. `ill_since`: start of the present or the last unhealthy
+    period. `told_at`: when it was first notified; null once the recovery was notified.
+    `reminded_at`: when the last notification about it was queued.
     """
 
     __tablename__: ClassVar[Any] = "health_states"
@@ -34,7 +35,7 @@ class HealthStateRow(SQLModel, table=True):
 
 
 class HealthFlipRow(SQLModel, table=True):
-    """A change of state, written once however many processes watch."""
+    """A change of health status, written once however many processes judge."""
 
     __tablename__: ClassVar[Any] = "health_flips"
     __table_args__ = (Index("health_flips_at", "at"),)
@@ -51,7 +52,7 @@ class HealthFlipRow(SQLModel, table=True):
 
 
 class NotificationRow(SQLModel, table=True):
-    """A message to one notifier, kept until it is sent or too old. `channel` names the notifier."""
+    """A message to one notifier (`channel`), retried until it is sent or given up."""
 
     __tablename__: ClassVar[Any] = "notifications"
     __table_args__ = (
@@ -75,7 +76,7 @@ class NotificationRow(SQLModel, table=True):
 
 
 class MetricTotalRow(SQLModel, table=True):
-    """A counter, for ever: pruning the runs behind it changes nothing."""
+    """A cumulative counter. Retention of the runs behind it does not change it."""
 
     __tablename__: ClassVar[Any] = "metric_totals"
 
@@ -87,9 +88,9 @@ class MetricTotalRow(SQLModel, table=True):
 
 
 class MetricPendingRow(SQLModel, table=True):
-    """What a trigger noted in the transaction of an outcome, until it is added to the totals.
+    """An outcome that a database trigger recorded and that is not yet added to the totals.
 
-    A run that ended, by its id; or `count` ticks of a job with the same outcome.
+    Either a run that ended (`execution_id`), or `count` ticks of a job with the same outcome.
     """
 
     __tablename__: ClassVar[Any] = "metric_pending"

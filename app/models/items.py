@@ -1,4 +1,4 @@
-"""What is kept of sources between their runs: how far they have been read, and their own pace."""
+"""State that sources keep between runs: partition cursors and automatic intervals."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from app.models.orgs import org
 
 
 class SourceCursorRow(SQLModel, table=True):
-    """Up to where a partition of a source has been read: `value` is what its requests carry."""
+    """The cursor of one partition of a source. `value` is what the next request carries."""
 
     __tablename__: ClassVar[Any] = "source_cursors"
     __table_args__ = (
@@ -36,7 +36,7 @@ class SourceCursorRow(SQLModel, table=True):
 
 
 class SourcePaceRow(SQLModel, table=True):
-    """When a source that goes by its own pace (`every = "auto"`) is to be asked next."""
+    """The present interval of a source with `every = "auto"`, and when it is next due."""
 
     __tablename__: ClassVar[Any] = "source_paces"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""News: articles, stories, how their mood moved, and how far each entity has been read."""
+"""News: articles, stories with their updates and sentiment, and the cursor of each entity."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -26,12 +26,15 @@ def _link(table: str) -> Column[Any]:
     return Column(name, BigInteger, link, primary_key=True, autoincrement=False)
 
 
-def _words() -> Column[Any]:
+def _text_array() -> Column[Any]:
     return Column(ARRAY(Text), nullable=False)
 
 
 class ArticleRow(SQLModel, table=True):
-    """One article, whatever entities it was found under. `entities` are those it names."""
+    """One article, independent of the tracked entities that found it.
+
+    `entities`: the entities that the article itself mentions.
+    """
 
     __tablename__: ClassVar[Any] = "articles"
     __table_args__ = (
@@ -51,8 +54,8 @@ class ArticleRow(SQLModel, table=True):
     country: str
     published_at: datetime = Field(sa_column=instant())
     sentiment: int | None = None
-    categories: list[str] = Field(sa_column=_words())
-    keywords: list[str] = Field(sa_column=_words())
+    categories: list[str] = Field(sa_column=_text_array())
+    keywords: list[str] = Field(sa_column=_text_array())
     entities: dict[str, Any] = Field(sa_column=json())
     first_seen_at: datetime = Field(sa_column=instant())
     updated_at: datetime = Field(sa_column=instant())
@@ -60,7 +63,7 @@ class ArticleRow(SQLModel, table=True):
 
 
 class ArticleEntityRow(SQLModel, table=True):
-    """An article was found under a tracked entity."""
+    """Link of an article to a tracked entity whose search returned it."""
 
     __tablename__: ClassVar[Any] = "article_entities"
     __table_args__ = (Index("article_entities_entity", "entity"),)
@@ -72,7 +75,10 @@ class ArticleEntityRow(SQLModel, table=True):
 
 
 class StoryRow(SQLModel, table=True):
-    """One story, whatever entities it was found under. `told_at` is when it last moved."""
+    """One story, independent of the tracked entities that found it.
+
+    `told_at`: when the provider last updated it.
+    """
 
     __tablename__: ClassVar[Any] = "stories"
     __table_args__ = (
@@ -85,8 +91,8 @@ class StoryRow(SQLModel, table=True):
     story_uuid: str
     topic: str
     told_at: datetime = Field(sa_column=instant())
-    categories: list[str] = Field(sa_column=_words())
-    keywords: list[str] = Field(sa_column=_words())
+    categories: list[str] = Field(sa_column=_text_array())
+    keywords: list[str] = Field(sa_column=_text_array())
     languages: dict[str, Any] = Field(sa_column=json())
     countries: dict[str, Any] = Field(sa_column=json())
     first_seen_at: datetime = Field(sa_column=instant())
@@ -95,7 +101,7 @@ class StoryRow(SQLModel, table=True):
 
 
 class StoryEntityRow(SQLModel, table=True):
-    """A story was found under a tracked entity."""
+    """Link of a story to a tracked entity whose search returned it."""
 
     __tablename__: ClassVar[Any] = "story_entities"
     __table_args__ = (Index("story_entities_entity", "entity"),)
@@ -107,7 +113,7 @@ class StoryEntityRow(SQLModel, table=True):
 
 
 class StoryUpdateRow(SQLModel, table=True):
-    """What was new in a story at one time."""
+    """One update of a story."""
 
     __tablename__: ClassVar[Any] = "story_updates"
 
@@ -121,7 +127,7 @@ class StoryUpdateRow(SQLModel, table=True):
 
 
 class StorySentimentRow(SQLModel, table=True):
-    """The mood of a story at one instant."""
+    """The sentiment of a story at one instant."""
 
     __tablename__: ClassVar[Any] = "story_sentiment"
 
@@ -132,7 +138,7 @@ class StorySentimentRow(SQLModel, table=True):
 
 
 class NewsCursorRow(SQLModel, table=True):
-    """Up to when everything of an entity has been read. It only moves forward."""
+    """The instant up to which an entity has been read. It only moves forward."""
 
     __tablename__: ClassVar[Any] = "news_cursors"
 

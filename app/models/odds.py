@@ -1,4 +1,4 @@
-"""Odds: events, the price of each outcome now, and every move it made."""
+"""Odds: events, current prices, price changes, and the last complete listing of each partition."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -25,10 +25,10 @@ from app.words import EventChange, Market, Outcome
 class OddsEventRow(SQLModel, table=True):
     """One match at one site. The Sportradar id joins the sites.
 
-    `fingerprint` is that of the record as it was last written; null if the next one is to be
-    looked at whatever it says. `seen_at` is when that was, or when a listing which was cut short
-    had it; a complete listing of its `partition` says more, in `odds_boards`.
-    `absent_since`: complete listings have lacked it since then.
+    `fingerprint`: of the record as last written; null forces a full comparison with the next one.
+    `seen_at`: when it was last written or last seen in an incomplete listing. An event that is not
+    absent was also seen in the last complete listing of its `partition` (`odds_boards`).
+    `absent_since`: complete listings have not contained it since then.
     """
 
     __tablename__: ClassVar[Any] = "odds_events"
@@ -62,7 +62,7 @@ class OddsEventRow(SQLModel, table=True):
 
 
 class OddsBoardRow(SQLModel, table=True):
-    """The last complete listing of a partition: all its events that are not absent were seen."""
+    """The last complete listing of a partition: it contained every event that is not absent."""
 
     __tablename__: ClassVar[Any] = "odds_boards"
 
@@ -74,7 +74,7 @@ class OddsBoardRow(SQLModel, table=True):
 
 
 class OddsEventChangeRow(SQLModel, table=True):
-    """What else became of an event: another kick-off, other names, gone and back. Append-only."""
+    """A change of an event: kick-off, teams, competition, withdrawal or return. Append-only."""
 
     __tablename__: ClassVar[Any] = "odds_event_changes"
     __table_args__ = (
@@ -96,9 +96,9 @@ class OddsEventChangeRow(SQLModel, table=True):
 
 
 class OddsPriceRow(SQLModel, table=True):
-    """What an outcome pays now; null if it was withdrawn.
+    """The current price of an outcome; null if it was withdrawn.
 
-    A row is written only when the price or its availability moves.
+    A row is written only when the price or its availability changes.
     """
 
     __tablename__: ClassVar[Any] = "odds_prices"
@@ -132,7 +132,7 @@ class OddsPriceRow(SQLModel, table=True):
 
 
 class OddsPriceChangeRow(SQLModel, table=True):
-    """One move of one price; a null price was withdrawn. Append-only, one table for each month."""
+    """One change of one price; null means withdrawn. Append-only, partitioned by month."""
 
     __tablename__: ClassVar[Any] = "odds_price_changes"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Organisations: who they are, what they hold, and what they chose to collect."""
+"""Organisations with their API tokens, presets, schedule edits and items."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -10,17 +10,17 @@ from sqlmodel import Field, SQLModel
 from app.models.columns import instant, json, one_of
 from app.words import Scope
 
-NOBODY = "'00000000-0000-0000-0000-000000000000'::uuid"  # stands for null where null must be unique
+NULL_ORG = "'00000000-0000-0000-0000-000000000000'::uuid"  # replaces null in a unique index
 
 
 def org(*, null: bool = False, primary: bool = False) -> Column[Any]:
-    """The organisation a row belongs to; null is the house itself."""
+    """Return an `org_id` column: the organisation that owns the row; null is the operator."""
     link = ForeignKey("organizations.id", ondelete="CASCADE")
     return Column("org_id", link, nullable=null, primary_key=primary)
 
 
 class OrganizationRow(SQLModel, table=True):
-    """An organisation. `limits` are those of the settings which it has otherwise."""
+    """An organisation. `limits` holds its overrides of the limits in the settings."""
 
     __tablename__: ClassVar[Any] = "organizations"
 
@@ -32,7 +32,7 @@ class OrganizationRow(SQLModel, table=True):
 
 
 class ApiTokenRow(SQLModel, table=True):
-    """A token. Only the SHA-256 of its secret is kept: 256 random bits need no slow hash."""
+    """An API token. Only the SHA-256 of its secret is stored: 256 random bits need no slow hash."""
 
     __tablename__: ClassVar[Any] = "api_tokens"
     __table_args__ = (
@@ -53,11 +53,13 @@ class ApiTokenRow(SQLModel, table=True):
 
 
 class CollectionPresetRow(SQLModel, table=True):
-    """A named set of sources with parameters. Without an organisation it is built in."""
+    """A named set of sources with parameters. A preset without an organisation is built in."""
 
     __tablename__: ClassVar[Any] = "collection_presets"
     __table_args__ = (
-        Index("collection_presets_name", text(f"coalesce(org_id, {NOBODY})"), "name", unique=True),
+        Index(
+            "collection_presets_name", text(f"coalesce(org_id, {NULL_ORG})"), "name", unique=True
+        ),
     )
 
     id: UUID = Field(primary_key=True)
@@ -70,7 +72,7 @@ class CollectionPresetRow(SQLModel, table=True):
 
 
 class ScheduleEditRow(SQLModel, table=True):
-    """Who changed a schedule, when, from what to what."""
+    """One edit of a schedule: when, by whom, and its state before and after."""
 
     __tablename__: ClassVar[Any] = "schedule_edits"
     __table_args__ = (Index("schedule_edits_schedule", "schedule_id", "at"),)
@@ -88,15 +90,16 @@ class ScheduleEditRow(SQLModel, table=True):
 
 
 class ItemRow(SQLModel, table=True):
-    """A generic record: what one source calls `key`, as it was last seen.
+    """A generic record of one source, identified by `key`, as it was last seen.
 
-    `changed_at` moves only when the content does; `missing_since` is set by a listing without it.
-    `series`: what the source itself calls it, where every observation is a row of its own.
+    `changed_at` moves only when the content changes. `missing_since` is set by a complete listing
+    that does not contain the item. `series`: the source's own key, in append modes, where every
+    observation is a row of its own.
     """
 
     __tablename__: ClassVar[Any] = "items"
     __table_args__ = (
-        # Plain columns: behind row-level security no expression on them is looked up in an index.
+        # Plain columns: under row-level security, Postgres does not use an index on expressions.
         Index(
             "items_key",
             *("org_id", "source", "key"),

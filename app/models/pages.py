@@ -1,4 +1,4 @@
-"""Pages: what came, kept for a while, and how to tell that a page has not changed since."""
+"""Fetched pages kept for retention and replay, and validators to detect unchanged pages."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -24,7 +24,10 @@ def _bytes(*, primary_key: bool = False) -> Column[Any]:
 
 
 class RawBodyRow(SQLModel, table=True):
-    """One body, compressed with zstd, however many pages had it. `size`: bytes before that."""
+    """One body, compressed with zstd and shared by all pages that had it.
+
+    `size`: bytes before compression.
+    """
 
     __tablename__: ClassVar[Any] = "raw_bodies"
     __table_args__ = (Index("raw_bodies_used", "used_at"),)
@@ -36,7 +39,7 @@ class RawBodyRow(SQLModel, table=True):
 
 
 class RawPageRow(SQLModel, table=True):
-    """One answer as a parser is given it. A catalogue page has no partition."""
+    """One response, as a parser receives it. A catalogue page has no partition."""
 
     __tablename__: ClassVar[Any] = "raw_pages"
     __table_args__ = (
@@ -65,9 +68,9 @@ class RawPageRow(SQLModel, table=True):
 
 
 class PageValidatorRow(SQLModel, table=True):
-    """What was stored of a page when it was last read in full, so that it need not be read again.
+    """What a page contained when it was last parsed, so that an unchanged page need not be.
 
-    `keys` and `refused` are the records that were in it: they count although it is not read.
+    `keys` and `refused`: the records that it contained, which count although it is not parsed.
     """
 
     __tablename__: ClassVar[Any] = "page_validators"

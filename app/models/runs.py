@@ -1,4 +1,4 @@
-"""Runs, their attempts and sources, what was kept aside, and when workers were alive."""
+"""Runs with their events, sources and rejected records, and heartbeats of workers."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -29,9 +29,10 @@ def _execution(*, primary_key: bool = False) -> Column[Any]:
 
 
 class RunRow(SQLModel, table=True):
-    """One execution. `lease_epoch` grows with every claim and fences off attempts that came before.
+    """One run. `lease_epoch` grows with every claim and fences off earlier attempts.
 
-    `attempt` names the arq job that may claim it; `losses` counts attempts that died.
+    `attempt` is part of the id of the arq job that may claim it. `losses` counts attempts whose
+    worker died.
     """
 
     __tablename__: ClassVar[Any] = "runs"
@@ -100,7 +101,7 @@ class RunRow(SQLModel, table=True):
 
 
 class RunEventRow(SQLModel, table=True):
-    """What happened to a run, in order."""
+    """One event in the life of a run."""
 
     __tablename__: ClassVar[Any] = "run_events"
     __table_args__ = (Index("run_events_run", "execution_id"),)
@@ -115,9 +116,9 @@ class RunEventRow(SQLModel, table=True):
 
 
 class RunSourceRow(SQLModel, table=True):
-    """One source of a run. `done` and `done_counts` are where the next attempt goes on from.
+    """One source of a run. The next attempt resumes from `done` and `done_counts`.
 
-    `coverage`: how many rows it looked at, and of each field in how many it is empty.
+    `coverage`: how many rows were read, and for each field how many of them lack it.
     """
 
     __tablename__: ClassVar[Any] = "run_sources"
@@ -150,7 +151,7 @@ class RunSourceRow(SQLModel, table=True):
 
 
 class RejectedRow(SQLModel, table=True):
-    """A record that could not be read, as it came, with its reason and its page."""
+    """A record that could not be parsed, in its raw form, with the reason and its page."""
 
     __tablename__: ClassVar[Any] = "rejected_records"
     __table_args__ = (
@@ -170,7 +171,10 @@ class RejectedRow(SQLModel, table=True):
 
 
 class WorkerBeatRow(SQLModel, table=True):
-    """A stretch of time in which a worker was surely beating. The proof behind `scheduler_down`."""
+    """An interval in which a worker sent heartbeats. The evidence for `scheduler_down`.
+
+    `jumped`: the clock jumped forward right before the interval.
+    """
 
     __tablename__: ClassVar[Any] = "worker_beats"
     __table_args__ = (Index("worker_beats_until", "until"),)

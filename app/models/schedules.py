@@ -1,4 +1,4 @@
-"""Schedules, their versions, and what became of every tick they named."""
+"""Schedules, their versions, and the outcome of every tick."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -22,8 +22,8 @@ from app.models.orgs import org
 from app.words import MISS_REASONS, SKIP_REASONS, TickOutcome, TickReason
 
 
-def _reasons(words: frozenset[TickReason]) -> str:
-    return ", ".join(f"'{word}'" for word in sorted(words))
+def _reasons(reasons: frozenset[TickReason]) -> str:
+    return ", ".join(f"'{reason}'" for reason in sorted(reasons))
 
 
 REASON_FITS = (
@@ -36,15 +36,15 @@ REASON_FITS = (
 class ScheduleRow(SQLModel, table=True):
     """When a job is due. `evaluated_through` is the frontier: it only moves forward.
 
-    `revision` grows with every edit. A retired schedule names no instants any more; its past stays.
+    `revision` grows with every edit. A retired schedule has no further ticks; its past ones stay.
     """
 
     __tablename__: ClassVar[Any] = "schedules"
     __table_args__ = (
         Index("schedules_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
-        # The house's own are few among a hundred thousand, and are looked at every second.
+        # Built-in schedules are few among a hundred thousand, and are read every second.
         Index("schedules_built_in", "key", postgresql_where=text("org_id IS NULL")),
-        # So may those be that want to be told of.
+        # Schedules with notifications may be few as well.
         Index("schedules_notify", "key", postgresql_where=text("notify")),
         # One schedule for each organisation.
         Index("schedules_org", "org_id", unique=True, postgresql_where=text("org_id IS NOT NULL")),
@@ -82,10 +82,10 @@ class ScheduleRow(SQLModel, table=True):
 
 
 class ScheduleVersionRow(SQLModel, table=True):
-    """One wording of a schedule. It answers for the instants in (effective_from, answers_until].
+    """One version of a schedule. It covers the ticks in (effective_from, answers_until].
 
-    What became of the instants up to `pruned_through` is kept as numbers only: how many there were
-    (`pruned_expected`), and how many ended how (`pruned`).
+    The ticks up to `pruned_through` are kept as numbers only: how many there were
+    (`pruned_expected`), and the count of each outcome and reason (`pruned`).
     """
 
     __tablename__: ClassVar[Any] = "schedule_versions"
@@ -109,7 +109,7 @@ class ScheduleVersionRow(SQLModel, table=True):
 
 
 class TickRow(SQLModel, table=True):
-    """The one outcome of one tick."""
+    """One tick and its outcome."""
 
     __tablename__: ClassVar[Any] = "ticks"
     __table_args__ = (
@@ -133,7 +133,7 @@ class TickRow(SQLModel, table=True):
 
 
 class TickGapRow(SQLModel, table=True):
-    """Many ticks in a row with the same outcome and reason, none of which ran."""
+    """Consecutive ticks with the same outcome and reason, none of which ran, stored as one row."""
 
     __tablename__: ClassVar[Any] = "tick_gaps"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Secrets of organisations, encrypted: what their sources log in with."""
+"""Encrypted secrets with which the sources of organisations authenticate."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from app.models.columns import instant
 
 
 class OrgSecretRow(SQLModel, table=True):
-    """One secret. `ciphertext` opens only with the key, for this organisation and this name."""
+    """One secret. `ciphertext` is bound to the key, the organisation and the name."""
 
     __tablename__: ClassVar[Any] = "org_secrets"
 

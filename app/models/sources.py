@@ -1,4 +1,4 @@
-"""Sources that organisations have written themselves."""
+"""Recipes that organisations have written."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from app.models.orgs import org
 
 
 class OrgSourceRow(SQLModel, table=True):
-    """One recipe, as its organisation wrote it."""
+    """One recipe of an organisation, as it was submitted."""
 
     __tablename__: ClassVar[Any] = "org_sources"
 

@@ -1,4 +1,4 @@
-"""Every statement about flips and the messages they made. A row each, however many watch."""
+"""Statements for health states, their flips, and the notifications about them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from typing import Any
 from app.store.db import Connection, Pool
 from app.store.health import JUDGED, LAST_ERROR, STATE
 
-ONE_AT_A_TIME = 0x726F_6C6C_0002  # an advisory lock's number
-LEASE = 60.0  # seconds in which a message that is being sent is nobody else's
-KEPT_FOR = timedelta(days=30)
+JUDGE_LOCK = 0x726F_6C6C_0002  # key of an advisory lock
+LEASE = 60.0  # seconds for which a claimed notification is reserved to its sender
+RETENTION = timedelta(days=30)
 
-# A process that is stopped in the midst of it must not keep the others from judging.
-ALONE = """
+# The timeout releases the lock of a process that is suspended inside the transaction.
+TRY_LOCK = """
 SELECT pg_try_advisory_xact_lock($1), clock_timestamp(),
        set_config('idle_in_transaction_session_timeout', '15s', true)
 """
@@ -49,7 +49,7 @@ FROM seen s JOIN flipped f USING (key) LEFT JOIN before b USING (key)
 WHERE b.key IS NOT NULL OR s.ill
 """
 
-TOLD = """
+MARK_NOTIFIED = """
 UPDATE health_states SET
   told_at = CASE WHEN key = ANY ($3::text[]) THEN NULL ELSE coalesce(told_at, $4) END,
   reminded_at = CASE WHEN key = ANY ($2::text[]) THEN $4 END,
@@ -72,7 +72,7 @@ WHERE id = (
 RETURNING id, channel, title, body, attempts
 """
 
-# Ten seconds, then twice as long each time, up to an hour; after three days it is no news.
+# Backoff from ten seconds, doubling up to an hour; given up after three days.
 FAILED = """
 UPDATE notifications SET last_error = $2,
        next_try_at = now() + least(10 * 2 ^ least(attempts - 1, 20), 3600) * interval '1 second',
@@ -86,18 +86,18 @@ SELECT count(*), min(created_at) FILTER (WHERE last_error IS NOT NULL),
 FROM notifications WHERE sent_at IS NULL AND given_up_at IS NULL
 """
 
-ILL_COLLECTIONS = f"""
+UNHEALTHY_COLLECTIONS = f"""
 SELECT j.key, j.state, j.error, j.next_tick_at, o.name
 FROM (SELECT s.key, s.org_id, s.next_tick_at, {STATE} AS state, {LAST_ERROR} AS error
       FROM schedules s WHERE s.notify AND {JUDGED}) AS j
 JOIN organizations o ON o.id = j.org_id
 WHERE j.state IN ('overdue', 'failing') ORDER BY j.key LIMIT 500
-"""  # noqa: S608 - our own text
+"""  # noqa: S608 - constant fragments
 
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """How something stands now that stood otherwise before."""
+    """The new status of a job whose health status changed."""
 
     key: str
     status: str
@@ -109,7 +109,7 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A message that is ours to send for a minute."""
+    """A notification that this process has claimed for `LEASE` seconds."""
 
     id: int
     channel: str
@@ -120,7 +120,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """How many messages wait, and since when and why they cannot be sent, if that is so."""
+    """The unsent notifications: their count, and the last error if sending fails.
+
+    `failing_since`: when the oldest one that failed was created.
+    """
 
     count: int
     failing_since: datetime | None
@@ -128,26 +131,29 @@ class Pending:
 
 
 async def alone(connection: Connection) -> datetime | None:
-    """Be the only one who judges until the transaction ends; the instant, or None if one is."""
-    row = await connection.fetchrow(ALONE, ONE_AT_A_TIME)
+    """Take the judging lock until the transaction ends.
+
+    Returns the database's time, or None if another process holds the lock.
+    """
+    row = await connection.fetchrow(TRY_LOCK, JUDGE_LOCK)
     return row[1] if row is not None and row[0] else None
 
 
 async def states(connection: Connection) -> list[dict[str, Any]]:
-    """Everything that was ever judged, as plain rows."""
+    """Return the state of every job that was ever judged, as plain rows."""
     return [dict(row) for row in await connection.fetch(STATES)]
 
 
 async def flip(connection: Connection, flips: Sequence[Flip], now: datetime) -> None:
-    """Write down how these stand now, and that they did not before."""
+    """Store the new states and append a flip for each."""
     await connection.execute(
         FLIP,
-        [one.key for one in flips],
-        [one.status for one in flips],
-        [one.reason for one in flips],
-        [one.ill for one in flips],
-        [one.since for one in flips],
-        [one.detail for one in flips],
+        [row.key for row in flips],
+        [row.status for row in flips],
+        [row.reason for row in flips],
+        [row.ill for row in flips],
+        [row.since for row in flips],
+        [row.detail for row in flips],
         now,
     )
 
@@ -155,46 +161,46 @@ async def flip(connection: Connection, flips: Sequence[Flip], now: datetime) -> 
 async def told(
     connection: Connection, plan: tuple[Sequence[str], Sequence[str], Sequence[str]], now: datetime
 ) -> None:
-    """Write down who was told: keys newly ill, ill still, and well again."""
-    await connection.execute(TOLD, *(list(keys) for keys in plan), now)
+    """Record notifications. `plan`: keys newly unhealthy, still unhealthy, and recovered."""
+    await connection.execute(MARK_NOTIFIED, *(list(keys) for keys in plan), now)
 
 
 async def queue(
     connection: Pool | Connection, channels: Sequence[str], message: tuple[str, str], now: datetime
 ) -> None:
-    """Put a message (title, body) out for each of the channels."""
+    """Insert a notification (title, body) for each channel."""
     await connection.execute(QUEUE, list(channels), *message, now)
 
 
 async def claim(pool: Pool, channels: Sequence[str]) -> Claimed | None:
-    """The next message that is due to one of these channels; None if there is none."""
+    """Claim the next due notification of one of these channels; None if there is none."""
     row = await pool.fetchrow(CLAIM, list(channels), LEASE)
     return None if row is None else Claimed(*row)
 
 
 async def sent(pool: Pool, message: Claimed) -> None:
-    """It has arrived."""
+    """Mark a notification as sent."""
     await pool.execute("UPDATE notifications SET sent_at = now() WHERE id = $1", message.id)
 
 
 async def failed(pool: Pool, message: Claimed, error: str) -> None:
-    """It has not; it is tried again later."""
+    """Record a failed attempt and schedule the next one."""
     await pool.execute(FAILED, message.id, error)
 
 
 async def pending(pool: Pool) -> Pending:
-    """What waits to be sent."""
+    """Return the number of unsent notifications and their last error."""
     row = await pool.fetchrow(PENDING)
     return Pending(0, None, None) if row is None else Pending(*row)
 
 
 async def ill_collections(connection: Connection, now: datetime) -> list[dict[str, Any]]:
-    """The collections that want to be told of and are ill, at most 500."""
-    return [dict(row) for row in await connection.fetch(ILL_COLLECTIONS, now, timeout=20)]
+    """Return the unhealthy collections that have notifications enabled, at most 500."""
+    return [dict(row) for row in await connection.fetch(UNHEALTHY_COLLECTIONS, now, timeout=20)]
 
 
 async def flips(pool: Pool, key: str, limit: int) -> list[dict[str, Any]]:
-    """The last flips of one job, newest first, as plain rows."""
+    """Return the last flips of one job, newest first, as plain rows."""
     rows = await pool.fetch(
         "SELECT * FROM health_flips WHERE key = $1 ORDER BY sequence DESC LIMIT $2", key, limit
     )
@@ -202,8 +208,8 @@ async def flips(pool: Pool, key: str, limit: int) -> list[dict[str, Any]]:
 
 
 async def prune(pool: Pool) -> None:
-    """Forget messages that are long sent or given up. Flips are kept."""
+    """Delete notifications sent or given up more than `RETENTION` ago. Flips are kept."""
     await pool.execute(
         "DELETE FROM notifications WHERE coalesce(sent_at, given_up_at) < now() - $1::interval",
-        KEPT_FOR,
+        RETENTION,
     )

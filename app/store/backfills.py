@@ -1,4 +1,4 @@
-"""Every statement about backfills: written down once, and fed a few runs at a time."""
+"""Statements for backfills: the request, and its runs, enqueued a few at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (id) DO UPDATE SET completed_at = NULL
 """
 
-# All that feed come here one after the other, so that together they keep to the limit.
+# Serialises all backfills, so that together they respect the limit on open runs.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('rollcall.backfills'))"
 
-# A scheduled run that waits for a slot comes first. Those of organisations have slots of their own,
-# and a line that may never be empty: to wait for them would be to wait for ever.
-ROOM = """
+# A scheduled run that waits for a slot comes first. Runs of organisations are not counted: they
+# have slots of their own and a queue that may never be empty, which would block backfills for ever.
+FREE_SLOTS = """
 SELECT CASE WHEN EXISTS (
   SELECT FROM runs WHERE status = 'queued' AND trigger = 'scheduled' AND org_id IS NULL
     AND coalesce(not_before, queued_at) < $1::timestamptz - interval '1 second')
@@ -30,7 +30,7 @@ THEN 0 ELSE $2 - (
   SELECT count(*) FROM runs WHERE status IN ('queued', 'running') AND trigger = 'backfill') END
 """
 
-FEED = """
+INSERT_RUNS = """
 INSERT INTO runs (execution_id, job, scheduled_for, trigger, requested_by, params, status, attempt,
                   losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats, org_id,
                   backfill_id)
@@ -40,8 +40,8 @@ FROM unnest($1::uuid[], $2::timestamptz[]) AS f (run_id, at)
 ON CONFLICT (execution_id) DO NOTHING RETURNING execution_id
 """
 
-# A run that was pruned since had ended; of a tick without one nothing came.
-SERVED = """
+# A pruned run counts as successful: retention only deletes finished runs.
+SUCCESSFUL_TICKS = """
 SELECT t.scheduled_for FROM ticks t LEFT JOIN runs r ON r.execution_id = t.run_id
 WHERE t.schedule_id = $1 AND t.scheduled_for BETWEEN $2 AND $3 AND t.outcome = 'ran'
   AND coalesce(r.status, 'success') IN ('success', 'partial_failure', 'queued', 'running')
@@ -50,7 +50,10 @@ WHERE t.schedule_id = $1 AND t.scheduled_for BETWEEN $2 AND $3 AND t.outcome = '
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """Which instants of a schedule are wanted again, by whom, and as what."""
+    """One backfill: the schedule, the range of ticks, the requester, and the runs' limits.
+
+    `timeout`: seconds for each run.
+    """
 
     id: UUID
     state: ScheduleState
@@ -63,7 +66,7 @@ class Backfill:
 
 
 async def begin(pool: Pool, backfill: Backfill, total: int, now: datetime) -> None:
-    """Write the backfill down; one that was begun before goes on."""
+    """Insert the backfill, or resume it if it exists."""
     await pool.execute(
         BEGIN,
         backfill.id,
@@ -79,18 +82,19 @@ async def begin(pool: Pool, backfill: Backfill, total: int, now: datetime) -> No
 
 
 async def complete(pool: Pool, backfill_id: UUID, now: datetime) -> None:
-    """Say that all its runs have ended."""
+    """Mark a backfill as completed: all its runs have ended."""
     await pool.execute("UPDATE backfills SET completed_at = $2 WHERE id = $1", backfill_id, now)
 
 
 async def room(connection: Connection, now: datetime, most: int) -> int:
-    """How many runs may be fed, that no more than `most` of all backfills are open at once.
+    """Return how many runs may be enqueued so that at most `most` backfill runs are open at once.
 
-    None while a scheduled run waits for a slot. Wants a transaction, in which they are fed.
+    0 while a scheduled run waits for a slot. Holds a lock until the transaction ends, in which the
+    caller must insert the runs.
     """
     await connection.execute(LOCK)
-    free: int = await connection.fetchval(ROOM, now, most)
-    return max(0, free)
+    free_slots: int = await connection.fetchval(FREE_SLOTS, now, most)
+    return max(0, free_slots)
 
 
 async def feed(
@@ -99,9 +103,9 @@ async def feed(
     runs: Sequence[tuple[UUID, datetime]],
     now: datetime,
 ) -> list[UUID]:
-    """Queue the runs of these instants; returns those that were not there yet."""
+    """Insert queued runs for these ticks; returns the ids of those that did not exist yet."""
     rows = await connection.fetch(
-        FEED,
+        INSERT_RUNS,
         [run_id for run_id, _ in runs],
         [at for _, at in runs],
         backfill.state.job,
@@ -117,7 +121,7 @@ async def feed(
 
 
 async def statuses(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, RunStatus]:
-    """How these runs stand; those that do not exist are left out."""
+    """Return the status of each run; those that do not exist are left out."""
     rows = await pool.fetch(
         "SELECT execution_id, status FROM runs WHERE execution_id = ANY ($1::uuid[])", list(run_ids)
     )
@@ -125,13 +129,13 @@ async def statuses(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, RunStatus]
 
 
 async def served(pool: Pool, schedule_id: int, since: datetime, until: datetime) -> set[datetime]:
-    """Instants whose scheduled run brought something, or still may."""
-    rows = await pool.fetch(SERVED, schedule_id, since, until)
+    """Return the ticks in [since, until] whose scheduled run succeeded or is still open."""
+    rows = await pool.fetch(SUCCESSFUL_TICKS, schedule_id, since, until)
     return {row["scheduled_for"] for row in rows}
 
 
 async def recent(pool: Pool, limit: int = 20) -> list[dict[str, Any]]:
-    """The newest backfills, as plain rows."""
+    """Return the newest backfills, as plain rows."""
     rows = await pool.fetch(
         "SELECT b.*, s.key AS schedule FROM backfills b JOIN schedules s ON s.id = b.schedule_id"
         " ORDER BY b.created_at DESC LIMIT $1",

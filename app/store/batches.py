@@ -1,4 +1,4 @@
-"""Every statement that decides many schedules at once."""
+"""Statements that decide the ticks of many schedules at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from app.words import RunStatus
 class Due:
     """Which schedules of organisations to decide: those due by `now`, at most `limit` of them.
 
-    Only of these `jobs`, if they are named, and none whose `mark` is in `aside`.
+    Only of these `jobs`, unless None, and without those whose `mark` is in `aside`.
     """
 
     now: datetime
@@ -26,7 +26,10 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class DueRow:
-    """A schedule under its lock. `spec` and `policies` are JSON text: thousands have the same."""
+    """A schedule under its row lock.
+
+    `spec` and `policies` are JSON text, so that equal ones are parsed once.
+    """
 
     id: int
     key: str
@@ -40,13 +43,13 @@ class DueRow:
 
     @property
     def mark(self) -> str:
-        """This wording of this schedule."""
+        """Key that identifies this version of this schedule."""
         return f"{self.key} {self.version}"
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What was decided of one schedule, to be written."""
+    """The decision for one schedule, to be recorded."""
 
     row: DueRow
     verdict: Verdict
@@ -62,21 +65,21 @@ ANY_DUE = f"SELECT EXISTS (SELECT {_DUE})"
 
 KEYS = f"SELECT key || ' ' || version, key {_DUE} ORDER BY due_at LIMIT $4"
 
-# Behind so many conditions, Postgres takes what is due for a handful of rows: it would sort all
-# hundred thousand for every batch instead of reading the first of the index.
-BY_INDEX = """
+# With so many conditions, Postgres estimates a handful of due rows: it would sort a hundred
+# thousand for every batch instead of reading the first ones from the index.
+FORCE_INDEX = """
 SELECT set_config(name, 'off', true)
 FROM unnest('{enable_seqscan,enable_bitmapscan,enable_sort}'::text[]) AS name
 """
 
-# SKIP LOCKED: two workers at once share what is due instead of waiting for each other.
+# SKIP LOCKED: concurrent workers share the due schedules instead of waiting for each other.
 LOCK = f"""
 SELECT id, key, job, spec::text, policies::text, version, {ENABLED}, paused_at, evaluated_through
 {_DUE} ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
 """
 
-# One probe for each: asked for all at once, Postgres would read every run that waits, and there may
-# be a hundred thousand. OFFSET keeps it from taking the two for the same.
+# One index probe per schedule: a join would read every queued run, and there may be a hundred
+# thousand. OFFSET 0 keeps the planner from flattening the subquery into a join.
 OPEN_RUNS = """
 SELECT s.id, r.execution_id, r.status, r.scheduled_for
 FROM unnest($1::bigint[]) AS s (id)
@@ -121,7 +124,7 @@ FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[], $5
             $6::text[], $7::text[]) AS g
 """
 
-# As `schedules.TRAIL`, of many schedules: those whose newest ticks are to become one row.
+# `schedules.TRAIL` for many schedules: those whose newest ticks are to be compressed into a gap.
 TRAILS = """
 SELECT a.schedule_id, trail.count, trail.first_tick, trail.last_tick, gap.first_tick AS gap,
        a.version, a.outcome, a.reason
@@ -164,28 +167,28 @@ WHERE t.schedule_id = x.schedule_id AND t.scheduled_for BETWEEN x.first_tick AND
 
 
 async def any_due(pool: Pool, due: Due) -> bool:
-    """Whether there is anything to decide."""
+    """Return whether any schedule is due."""
     return bool(await pool.fetchval(ANY_DUE, due.now, due.jobs, list(due.aside) or None))
 
 
 async def keys(pool: Pool, due: Due) -> list[tuple[str, str]]:
-    """Marks and keys of the schedules that are due, the longest due first; not locked."""
+    """Return (mark, key) of the due schedules, the longest due first, without locking them."""
     rows = await pool.fetch(KEYS, due.now, due.jobs, list(due.aside) or None, due.limit)
     return [(row[0], row[1]) for row in rows]
 
 
 async def lock(connection: Connection, due: Due) -> list[DueRow]:
-    """The schedules that are due and which nobody else is deciding, the longest due first.
+    """Lock and return the due schedules that no other worker has locked, the longest due first.
 
-    They stay locked until the transaction ends, and until then Postgres keeps to its indexes.
+    They stay locked until the transaction ends; until then Postgres uses only index scans.
     """
-    await connection.execute(BY_INDEX)
+    await connection.execute(FORCE_INDEX)
     rows = await connection.fetch(LOCK, due.now, due.jobs, list(due.aside) or None, due.limit)
     return [DueRow(*row) for row in rows]
 
 
 async def open_runs(connection: Connection, ids: Sequence[int]) -> dict[int, list[Open]]:
-    """Runs that are queued or running, oldest first, of those schedules that have any."""
+    """Return the queued and running runs, oldest first, by schedule id."""
     found: dict[int, list[Open]] = {}
     for row in await connection.fetch(OPEN_RUNS, ids):
         found.setdefault(row[0], []).append(Open(row[1], RunStatus(row[2]), row[3]))
@@ -193,7 +196,7 @@ async def open_runs(connection: Connection, ids: Sequence[int]) -> dict[int, lis
 
 
 async def record(connection: Connection, made: Sequence[Made], now: datetime) -> None:
-    """Write all ticks, queue their runs and move the frontiers, in one statement; then gaps."""
+    """Write all ticks, queue their runs and move the frontiers in one statement; then the gaps."""
     ticks = [(one.row.id, tick) for one in made for tick in one.verdict.ticks]
     await connection.execute(
         RECORD,
@@ -232,7 +235,7 @@ async def compress(
     now: datetime,
     most: int,
 ) -> None:
-    """Turn the last ticks into one gap wherever more than `most` in a row ended alike."""
+    """Compress the newest ticks into a gap where more than `most` in a row are alike."""
     if not lasts:
         return
     trails = await connection.fetch(
@@ -245,22 +248,25 @@ async def compress(
     )
     if not trails:
         return
-    longer = [(t[0], t[4], t[3], t[1]) for t in trails if t["gap"] is not None]
-    fresh = [(t[0], t[2], t[3], t[1], t[5], t[6], t[7]) for t in trails if t["gap"] is None]
-    if longer:
-        await connection.execute(EXTEND_GAPS, *map(list, zip(*longer, strict=True)))
-    await _write_gaps(connection, fresh, now)
+    extended = [(t[0], t[4], t[3], t[1]) for t in trails if t["gap"] is not None]
+    new = [(t[0], t[2], t[3], t[1], t[5], t[6], t[7]) for t in trails if t["gap"] is None]
+    if extended:
+        await connection.execute(EXTEND_GAPS, *map(list, zip(*extended, strict=True)))
+    await _write_gaps(connection, new, now)
     dropped = zip(*((t[0], t[2], t[3]) for t in trails), strict=True)
     await connection.execute(DROP_TRAILS, *map(list, dropped))
 
 
 async def took(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, float]:
-    """Seconds that the last ended run of the same organisation took; 0 for its first."""
-    rows = await pool.fetch(TOOK, run_ids)
+    """Return, for each run, the duration in seconds of the last finished run of its organisation.
+
+    0 if the organisation has none.
+    """
+    rows = await pool.fetch(LAST_DURATIONS, run_ids)
     return {row[0]: row[1] for row in rows}
 
 
-TOOK = """
+LAST_DURATIONS = """
 SELECT r.execution_id, coalesce(
   (SELECT o.duration_seconds FROM runs o
    WHERE o.org_id = r.org_id AND o.duration_seconds IS NOT NULL

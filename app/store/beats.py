@@ -1,28 +1,31 @@
-"""When workers were alive, by the database's clock. The proof behind `scheduler_down`."""
+"""Heartbeat intervals of workers, by the database's clock. The evidence for `scheduler_down`."""
 
 from datetime import datetime
 
 from app.store.db import Connection, Pool
 
-OPEN = """
+INSERT_INTERVAL = """
 INSERT INTO worker_beats (worker, since, until, jumped) VALUES ($1, $2, $2, $3) RETURNING id
 """
 
 
 async def begin(pool: Pool, worker: str, now: datetime, *, jumped: bool = False) -> int:
-    """Open a stretch of beating; `jumped` if the clock leapt forward right before it."""
-    beat: int = await pool.fetchval(OPEN, worker, now, jumped)
-    return beat
+    """Start a heartbeat interval and return its id.
+
+    `jumped`: the clock jumped forward right before it.
+    """
+    interval_id: int = await pool.fetchval(INSERT_INTERVAL, worker, now, jumped)
+    return interval_id
 
 
 async def extend(pool: Pool, beat: int, now: datetime) -> None:
-    """Say that the stretch goes on until `now`."""
+    """Extend the interval to `now`."""
     await pool.execute(
         "UPDATE worker_beats SET until = greatest(until, $2) WHERE id = $1", beat, now
     )
 
 
 async def database_now(pool: Pool | Connection) -> datetime:
-    """The instant by the database's clock, which judges for all workers."""
+    """Return the time of the database's clock, which is authoritative for all workers."""
     now: datetime = await pool.fetchval("SELECT clock_timestamp()")
     return now

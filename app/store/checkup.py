@@ -1,4 +1,4 @@
-"""What a check-up wants to know of Postgres, in one statement."""
+"""Diagnostic queries: Postgres server facts, stuck runs, undeclared schedules."""
 
 from collections.abc import Collection
 from typing import Any
@@ -32,17 +32,17 @@ WHERE org_id IS NULL AND retired_at IS NULL AND NOT (key = ANY ($1::text[])) ORD
 
 
 async def facts(pool: Pool) -> dict[str, Any]:
-    """Version, role, connections, size and time of the server."""
+    """Return version, role, connections, size and time of the server."""
     row = await pool.fetchrow(FACTS)
     return {} if row is None else dict(row)
 
 
 async def stuck(pool: Pool) -> int:
-    """Runs whose lease ran out more than a minute ago, and which nobody took up."""
+    """Count the runs whose lease expired more than a minute ago and that were not requeued."""
     count: int = await pool.fetchval(STUCK)
     return count
 
 
 async def undeclared(pool: Pool, declared: Collection[str]) -> list[str]:
-    """The house's schedules that live on although they are not among `declared`."""
+    """Return the keys of active built-in schedules that are not among `declared`."""
     return [row["key"] for row in await pool.fetch(UNDECLARED, list(declared))]

@@ -1,4 +1,4 @@
-"""What a collection's run goes by: what its organisation has chosen, and how much it has had."""
+"""Queries for a collection run: the organisation's selection, its limits, and its run count."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from app.store.runs import Claimed
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What an organisation has chosen to collect. Without a preset, `sources` are None.
+    """The preset and sources that an organisation has selected. `sources` is None without a preset.
 
-    `limits`: its own, where they differ from the settings.
+    `limits`: its overrides of the limits in the settings.
     """
 
     limits: dict[str, Any]
@@ -24,7 +24,7 @@ class Chosen:
     sources: list[dict[str, Any]] | None
 
 
-CHOSEN = """
+SELECTION = """
 SELECT o.limits, o.disabled_at, p.name AS preset, p.sources
 FROM organizations o
 LEFT JOIN schedules s ON s.org_id = o.id
@@ -32,41 +32,41 @@ LEFT JOIN collection_presets p ON p.id = s.preset_id
 WHERE o.id = $1
 """
 
-# A run that was refused before it asked anybody for anything does not count.
-COUNT = """
+# A run that was refused before it made any request does not count.
+COUNT_RUNS = """
 SELECT count(*) FROM runs r
 WHERE org_id = $1 AND created_at >= $2 AND execution_id IS DISTINCT FROM $3
   AND (error_type IS DISTINCT FROM 'over_limit'
        OR EXISTS (SELECT FROM run_sources s WHERE s.execution_id = r.execution_id))
 """
 
-SETTLE = """
+SAVE_PARAMS = """
 UPDATE runs SET params = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
 
-OPEN = "SELECT execution_id FROM runs WHERE org_id = $1 AND status IN ('queued', 'running')"
+OPEN_RUNS = "SELECT execution_id FROM runs WHERE org_id = $1 AND status IN ('queued', 'running')"
 
 
 async def look(connection: Pool | Connection, org_id: UUID) -> Chosen | None:
-    """What the organisation collects; None if there is no such organisation."""
-    row = await connection.fetchrow(CHOSEN, org_id)
+    """Return what the organisation collects; None if the organisation does not exist."""
+    row = await connection.fetchrow(SELECTION, org_id)
     return None if row is None else Chosen(*row)
 
 
 async def runs_since(
     connection: Pool | Connection, org_id: UUID, since: datetime, *, besides: UUID | None = None
 ) -> int:
-    """How many runs an organisation has had since then, not counting those that were refused."""
-    return await connection.fetchval(COUNT, org_id, since, besides)
+    """Count the organisation's runs since `since`, without `besides` and without refused ones."""
+    return await connection.fetchval(COUNT_RUNS, org_id, since, besides)
 
 
 async def settle(connection: Pool | Connection, claimed: Claimed, params: dict[str, Any]) -> None:
-    """Write down what the run does, so that its next attempt does the same. Raises Fenced."""
-    done = await connection.execute(SETTLE, claimed.run_id, claimed.epoch, params)
-    if done != "UPDATE 1":
+    """Store the run's resolved parameters for its further attempts. Raises Fenced."""
+    tag = await connection.execute(SAVE_PARAMS, claimed.run_id, claimed.epoch, params)
+    if tag != "UPDATE 1":
         raise Fenced(f"run {claimed.run_id} belongs to another attempt")
 
 
 async def open_runs(connection: Pool | Connection, org_id: UUID) -> Sequence[UUID]:
-    """The runs of an organisation that are queued or running."""
-    return [row["execution_id"] for row in await connection.fetch(OPEN, org_id)]
+    """Return the ids of the organisation's queued and running runs."""
+    return [row["execution_id"] for row in await connection.fetch(OPEN_RUNS, org_id)]

@@ -1,4 +1,7 @@
-"""Every statement about an organisation's collection. Within its own transaction, but also said."""
+"""Statements for an organisation's collection schedule and its edits.
+
+Each filters by organisation itself, in addition to row-level security.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +13,7 @@ from app.store.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An organisation's schedule as it stands: what it chose, and what ran last."""
+    """An organisation's schedule, its preset, and its last run."""
 
     id: int
     preset_id: UUID | None
@@ -30,7 +33,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Who changed what, when, and into what."""
+    """One edit of the schedule: when, by whom, and its state before and after."""
 
     at: datetime
     by: str
@@ -40,7 +43,7 @@ class Edit:
 
 
 # One edit of an organisation at a time. Not FOR UPDATE: rows that refer to it may still be written.
-HOLD = "SELECT limits FROM organizations WHERE id = $1 FOR NO KEY UPDATE"
+LOCK_ORG = "SELECT limits FROM organizations WHERE id = $1 FOR NO KEY UPDATE"
 LIMITS = "SELECT limits FROM organizations WHERE id = $1"
 LOCK = "SELECT id FROM schedules WHERE org_id = $1 FOR UPDATE"
 LOOK = """
@@ -54,34 +57,34 @@ LEFT JOIN LATERAL (
 ) last ON true
 WHERE s.org_id = $1
 """
-CHOOSE = "UPDATE schedules SET preset_id = $2, notify = $3 WHERE org_id = $1"
-NOTE = """
-WITH grown AS (
+SET_PRESET = "UPDATE schedules SET preset_id = $2, notify = $3 WHERE org_id = $1"
+RECORD_EDIT = """
+WITH updated AS (
   UPDATE schedules SET revision = $7 WHERE org_id = $1 RETURNING id
 )
 INSERT INTO schedule_edits (schedule_id, org_id, at, by, action, before, after)
-SELECT id, $1, $2, $3, $4, $5, $6 FROM grown
+SELECT id, $1, $2, $3, $4, $5, $6 FROM updated
 """
 
 
 async def hold(connection: Connection, org_id: UUID) -> dict[str, Any]:
-    """Let nobody else edit this organisation until the transaction ends; returns its limits."""
-    return await connection.fetchval(HOLD, org_id) or {}
+    """Lock the organisation against other edits until the transaction ends; returns its limits."""
+    return await connection.fetchval(LOCK_ORG, org_id) or {}
 
 
 async def limits(connection: Connection, org_id: UUID) -> dict[str, Any]:
-    """The limits that are the organisation's own."""
+    """Return the organisation's overrides of the limits in the settings."""
     return await connection.fetchval(LIMITS, org_id) or {}
 
 
 async def lock(connection: Connection, org_id: UUID) -> Standing | None:
-    """The organisation's schedule under its row lock: nothing is decided of it meanwhile."""
+    """Return the organisation's schedule under its row lock, so that no tick of it is decided."""
     await connection.execute(LOCK, org_id)
     return await look(connection, org_id)
 
 
 async def look(connection: Connection, org_id: UUID) -> Standing | None:
-    """The organisation's schedule, retired or not."""
+    """Return the organisation's schedule, retired or not."""
     row = await connection.fetchrow(LOOK, org_id)
     return None if row is None else Standing(*row)
 
@@ -89,12 +92,12 @@ async def look(connection: Connection, org_id: UUID) -> Standing | None:
 async def choose(
     connection: Connection, org_id: UUID, preset_id: UUID | None, *, notify: bool
 ) -> None:
-    """Set what is collected, and whether its ends are told."""
-    await connection.execute(CHOOSE, org_id, preset_id, notify)
+    """Set the preset to collect, and whether the collection sends notifications."""
+    await connection.execute(SET_PRESET, org_id, preset_id, notify)
 
 
 async def note(connection: Connection, org_id: UUID, edit: Edit, revision: int) -> None:
-    """Write an edit down; the schedule has `revision` from now on."""
+    """Record an edit and set the schedule's revision."""
     await connection.execute(
-        NOTE, org_id, edit.at, edit.by, edit.action, edit.before, edit.after, revision
+        RECORD_EDIT, org_id, edit.at, edit.by, edit.action, edit.before, edit.after, revision
     )

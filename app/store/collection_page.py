@@ -1,4 +1,4 @@
-"""What the page of a collection shows of its schedule."""
+"""Query for the dashboard page of a collection."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ WHERE s.org_id = $1
 
 @dataclass(frozen=True, slots=True)
 class CollectionLine:
-    """An organisation's schedule with the preset it chose."""
+    """An organisation's schedule with its preset."""
 
     id: int
     key: str
@@ -34,6 +34,6 @@ class CollectionLine:
 
 
 async def of_org(connection: Connection, org_id: UUID) -> CollectionLine | None:
-    """The organisation's schedule, if it has one."""
+    """Return the organisation's schedule; None if it has none."""
     row = await connection.fetchrow(OF_ORG, org_id)
     return None if row is None else CollectionLine(*row)

@@ -1,4 +1,4 @@
-"""Reading the odds: what each site pays now, and the path of one price."""
+"""Queries that compare odds: current prices of each site, and the history of one price."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from app.words import Market, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which matches: kick-off from `since` to before `until`; at most `limit`, the first ones.
+    """Filter of matches: kick-off in [since, until); at most `limit`, the earliest ones.
 
-    `competition`: a part of a competition's or country's name, in any case.
+    `competition`: a substring of the competition's or country's name, case-insensitive.
     """
 
     since: datetime
@@ -24,7 +24,7 @@ class Wanted:
     limit: int = 50
 
 
-# A price was seen when its event was written, and whenever its partition was listed and had it.
+# `seen_at`: the later of when the event was written and when its partition was last listed.
 OFFERS = """
 WITH picked AS (
   SELECT sportradar_id, CASE WHEN sportradar_id IS NULL THEN id END AS lone, min(kickoff) AS kickoff
@@ -72,7 +72,7 @@ WHERE event_id = ANY ($1::bigint[]) AND market = $2 AND outcome = $3 ORDER BY li
 
 
 async def offers(pool: Pool | Connection, wanted: Wanted) -> list[dict[str, Any]]:
-    """Every price of the wanted matches at every site, as plain rows."""
+    """Return every price of the matching events at every site, as plain rows."""
     rows = await pool.fetch(
         OFFERS, wanted.since, wanted.until, wanted.competition, wanted.market, wanted.limit
     )
@@ -80,7 +80,7 @@ async def offers(pool: Pool | Connection, wanted: Wanted) -> list[dict[str, Any]
 
 
 async def events(pool: Pool, name: str) -> list[dict[str, Any]]:
-    """The events of a match by its Sportradar id, or one by `platform/its id`."""
+    """Return the events of a match. `name`: its Sportradar id, or `platform/event id`."""
     platform, _, key = name.partition("/")
     return [dict(row) for row in await pool.fetch(EVENTS, name, platform, key)]
 
@@ -88,12 +88,15 @@ async def events(pool: Pool, name: str) -> list[dict[str, Any]]:
 async def lines(
     pool: Pool, event_ids: Sequence[int], market: Market, outcome: Outcome
 ) -> list[Decimal | None]:
-    """The lines on which the events have that outcome."""
+    """Return the lines (handicaps or totals) for which the events have that outcome."""
     return [row["line"] for row in await pool.fetch(LINES, event_ids, market, outcome)]
 
 
 async def path(
     pool: Pool, event_ids: Sequence[int], pick: tuple[Market, Outcome, Decimal | None]
 ) -> list[dict[str, Any]]:
-    """Every move of one outcome at the events, the oldest first."""
+    """Return every price change of one outcome of the events, oldest first.
+
+    `pick`: market, outcome, line.
+    """
     return [dict(row) for row in await pool.fetch(PATH, event_ids, *pick)]

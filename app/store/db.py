@@ -1,4 +1,4 @@
-"""The connection pool: asyncpg, JSON as Python values, and patience while Postgres is away."""
+"""The asyncpg connection pool, its JSON codec, and the classification of Postgres errors."""
 
 import asyncio
 import json
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 else:
     Pool = Connection = Any
 
-# Shutting down, starting up and being full are answers of a server that is as good as away.
+# A server that shuts down, starts up or has no free connection is treated as unavailable.
 GONE = (
     ConnectionError,
-    FileNotFoundError,  # of its socket
+    FileNotFoundError,  # the Unix socket
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # asked right after the server had said that it shuts down
+    asyncpg.InternalClientError,  # raised by a query right after the server announced its shutdown
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
 )
 
-# All that waiting for it can end in.
+# Every error that waiting for an unavailable server can end in.
 AWAY = (OSError, TimeoutError, *GONE)
-REFUSED = (asyncpg.DataError,)  # a value that no column takes
+REFUSED = (asyncpg.DataError,)  # a value that the column type cannot store
 UNFIT = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
@@ -42,33 +42,34 @@ UNFIT = (
 _log = log.logger(__name__)
 
 
-# Row-level security lets the house see all rows; an organisation's transaction gives that up.
+# Row-level security shows the operator's sessions all rows; `tenancy` narrows a transaction.
 HOUSE = {"rollcall.house": "on"}
 
 
 async def speak_json(connection: Connection) -> None:
+    """Register a codec that maps `jsonb` to Python values."""
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
     )
 
 
-async def _nothing_left(_: Connection) -> None:
-    """Spare the round trip that clears a session: ours holds nothing beyond its transaction."""
+async def _skip_reset(_: Connection) -> None:
+    """Skip the reset round trip: no session state outlives a transaction."""
 
 
 async def open_pool(
     dsn: str, *, size: int, patience: float = 30.0, idle_limit: float = 60.0
 ) -> Pool:
-    """Open up to `size` connections; wait up to `patience` seconds for Postgres to be there.
+    """Open a pool of up to `size` connections; wait up to `patience` seconds for Postgres.
 
-    `idle_limit`: seconds after which Postgres ends a transaction whose owner says nothing more; a
-    process that was stopped in the midst of one must not keep its locks from the living.
-    Raises what asyncpg raised last when Postgres stays away, and at once what is wrong with `dsn`.
+    `idle_limit`: seconds after which Postgres ends an idle transaction, so that a suspended process
+    does not hold its locks.
+    Raises the last asyncpg error if Postgres stays unavailable, and an invalid `dsn` at once.
     """
     settings = HOUSE | {
         "application_name": "rollcall",
         "timezone": "UTC",
-        # What is asked for is in memory or on flash: looking up a page costs what reading on does.
+        # Data is in memory or on flash, where random reads cost about as much as sequential ones.
         "random_page_cost": "1.1",
         "idle_in_transaction_session_timeout": str(round(idle_limit * 1000)),
     }
@@ -80,13 +81,13 @@ async def open_pool(
                 min_size=1,
                 max_size=size,
                 init=speak_json,
-                reset=_nothing_left,
+                reset=_skip_reset,
                 command_timeout=30,
                 timeout=10,
                 server_settings=settings,
             )
         except asyncpg.ClientConfigurationError:
-            raise  # an InterfaceError too, but waiting mends no DSN
+            raise  # an InterfaceError too, but retrying does not fix a DSN
         except AWAY as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise

@@ -1,4 +1,4 @@
-"""What can be taken out, and how Postgres streams it: COPY, or a cursor read in batches."""
+"""Export queries, and how their rows are streamed: COPY, or a cursor read in batches."""
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import asyncpg
 from app.store.db import HOUSE, Connection, speak_json
 
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
-DAY = 86_400.0  # seconds: how long a stream may take
+STREAM_TIMEOUT = 86_400.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Something to export: its columns, where they come from, and by which instant it is cut."""
+    """One exportable dataset: select list, FROM clause, and the column that a span filters."""
 
     name: str
     columns: str
@@ -85,15 +85,15 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Since when, inclusive, and until when, exclusive; None is open."""
+    """The time range [since, until); None is unbounded."""
 
     since: datetime | None = None
     until: datetime | None = None
 
 
 async def connect(dsn: str) -> Connection:
-    """A connection for one long stream, in which nothing gives up after half a minute."""
-    # A plan that begins at once and keeps little is worth more here than one that ends sooner.
+    """Open a connection for one long stream, without the pool's command timeout."""
+    # JIT compilation delays the first row, which matters more here than total time.
     settings = HOUSE | {"application_name": "rollcall export", "timezone": "UTC", "jit": "off"}
     connection = await asyncpg.connect(dsn, timeout=10, server_settings=settings)
     await speak_json(connection)
@@ -102,32 +102,34 @@ async def connect(dsn: str) -> Connection:
 
 def _query(kind: Kind, span: Span) -> tuple[str, list[datetime]]:
     bounds = [("<= " + kind.at, span.since), ("> " + kind.at, span.until)]
-    told = [(f"${n} {text}", at) for n, (text, at) in enumerate((b for b in bounds if b[1]), 1)]
-    where = f" WHERE {' AND '.join(text for text, _ in told)}" if told else ""
-    query = f"SELECT {kind.columns} FROM {kind.tables}{where}"  # noqa: S608 - our own text
-    return query, [at for _, at in told if at is not None]
+    conditions = [
+        (f"${n} {text}", at) for n, (text, at) in enumerate((b for b in bounds if b[1]), 1)
+    ]
+    where = f" WHERE {' AND '.join(text for text, _ in conditions)}" if conditions else ""
+    query = f"SELECT {kind.columns} FROM {kind.tables}{where}"  # noqa: S608 - constant fragments
+    return query, [at for _, at in conditions if at is not None]
 
 
 async def copy_csv(connection: Connection, kind: Kind, span: Span, sink: Sink) -> int:
-    """Stream the rows as CSV with a header; returns how many they were."""
+    """Stream the rows to `sink` as CSV with a header; returns their number."""
     query, values = _query(kind, span)
     tag = await connection.copy_from_query(
-        query, *values, output=sink, format="csv", header=True, timeout=DAY
+        query, *values, output=sink, format="csv", header=True, timeout=STREAM_TIMEOUT
     )
     return int(tag.removeprefix("COPY "))
 
 
 async def copy_jsonl(connection: Connection, kind: Kind, span: Span, sink: Sink) -> int:
-    """Stream the rows as a JSON object a line; returns how many they were."""
+    """Stream the rows to `sink` as one JSON object per line; returns their number."""
     query, values = _query(kind, span)
     tag = await connection.copy_from_query(
-        f"SELECT row_to_json(exported) FROM ({query}) AS exported",  # noqa: S608 - our own text
+        f"SELECT row_to_json(exported) FROM ({query}) AS exported",  # noqa: S608 - constant fragments
         *values,
         output=sink,
         format="csv",
-        delimiter="\x02",  # as the next one, a byte that no line of JSON has
+        delimiter="\x02",  # like the quote, a byte that JSON text never contains
         quote="\x01",
-        timeout=DAY,
+        timeout=STREAM_TIMEOUT,
     )
     return int(tag.removeprefix("COPY "))
 
@@ -135,15 +137,15 @@ async def copy_jsonl(connection: Connection, kind: Kind, span: Span, sink: Sink)
 async def batches(
     connection: Connection, kind: Kind, span: Span, size: int
 ) -> AsyncGenerator[Sequence[Any]]:
-    """The rows, `size` at a time. Wants a transaction, whose snapshot they are from."""
+    """Yield the rows, `size` at a time. Requires a transaction, whose snapshot is read."""
     query, values = _query(kind, span)
-    cursor = await connection.cursor(query, *values, timeout=DAY)
-    while rows := await cursor.fetch(size, timeout=DAY):
+    cursor = await connection.cursor(query, *values, timeout=STREAM_TIMEOUT)
+    while rows := await cursor.fetch(size, timeout=STREAM_TIMEOUT):
         yield rows
 
 
 async def columns(connection: Connection, kind: Kind) -> list[tuple[str, str]]:
-    """The columns' names with their types in Postgres. Wants a transaction."""
+    """Return the columns' names and Postgres types. Requires a transaction."""
     query, _ = _query(kind, Span())
     prepared = await connection.prepare(query)
     return [(attribute.name, attribute.type.name) for attribute in prepared.get_attributes()]

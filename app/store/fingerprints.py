@@ -1,6 +1,6 @@
-"""Fingerprints: whether a record says what the last one of the same event said, told in 16 bytes.
+"""Fingerprints of odds events: 16-byte digests that detect unchanged records.
 
-Equal fingerprints mean equal records. Unequal ones mean only that somebody has to look.
+Equal fingerprints mean equal records. Unequal ones only mean that the records must be compared.
 """
 
 from hashlib import blake2b
@@ -10,13 +10,13 @@ import msgspec
 from app.records import OddsEvent
 
 VERSION = b"1"
-"""To be raised when what goes into a fingerprint changes: then every event is looked at once."""
+"""Raise it when the input of the digest changes: every event is then compared once."""
 
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 
 
 def of(event: OddsEvent) -> bytes:
-    """What the event says: names, competition, kick-off, and all prices in whatever order."""
+    """Return the digest of names, competition, kick-off and all prices, in any order."""
     digest = blake2b(VERSION, digest_size=16)
     digest.update(
         _encode(

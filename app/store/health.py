@@ -1,4 +1,4 @@
-"""What health wants to know: of the built-in jobs one by one, of collections all together."""
+"""Health queries: facts of each built-in job, and counts of collections by state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from app.store.db import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A schedule and what its last runs and ticks left behind.
+    """A schedule and the facts of its latest runs and ticks.
 
-    `ends`: of the newest finished runs status, error type, broken expectation and instant.
-    `ticks`: of the newest ticks outcome, reason, instant, and how many stand for it.
-    Both newest first.
+    `ends`: status, error type, broken expectation and completion time of the newest finished runs.
+    `ticks`: outcome, reason, instant and count of the newest ticks and gaps. Both newest first.
+    `late_by`: the least lateness of the last three scheduled runs, in seconds.
+    `last_new`: when a run last inserted or changed a record.
     """
 
     key: str
@@ -36,7 +37,7 @@ class JobRow:
     last_new: datetime | None
 
 
-# Everything is bounded: the newest hundred of each, whatever a schedule has behind it.
+# Every part is bounded by a LIMIT, so that the cost does not grow with a schedule's history.
 FACTS = """
 SELECT s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,
        s.next_tick_at, s.created_at,
@@ -84,15 +85,15 @@ WHERE s.org_id IS NULL AND s.retired_at IS NULL
 ALL = f"{FACTS} ORDER BY s.key"
 ONE = f"{FACTS} AND s.key = $1"
 
-_BAD = (
+_FAILED = (
     "r.status IN ('failure', 'timed_out', 'lost') AND r.error_type IS DISTINCT FROM 'local_network'"
 )
 _NEWEST = """
 FROM runs r WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL ORDER BY r.created_at DESC
 """
 
-# A collection is judged by less than a job: what is due of it, and how its last three runs ended.
-# Most ended well: of those the newest run says it all, and no other is looked for.
+# A collection is judged by fewer facts than a job: its due time and its last three finished runs.
+# The older two are only read if the newest one failed.
 STATE = f"""
 CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL OR EXISTS (
        SELECT FROM organizations o WHERE o.id = s.org_id AND o.disabled_at IS NOT NULL)
@@ -102,35 +103,35 @@ CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL OR EXISTS (
             (s.policies ->> 'misfire_grace_seconds')::float8 * interval '1 second')
        THEN 'overdue'
      ELSE coalesce((
-       SELECT CASE WHEN {_BAD} AND (
-                SELECT count(*) = 3 AND bool_and(bad)
-                FROM (SELECT {_BAD} AS bad {_NEWEST} LIMIT 3) AS newest) THEN 'failing'
+       SELECT CASE WHEN {_FAILED} AND (
+                SELECT count(*) = 3 AND bool_and(failed)
+                FROM (SELECT {_FAILED} AS failed {_NEWEST} LIMIT 3) AS newest) THEN 'failing'
               ELSE 'healthy' END
        {_NEWEST} LIMIT 1), 'not_started')
 END
-"""  # noqa: S608 - our own text
+"""  # noqa: S608 - constant fragments
 JUDGED = "s.org_id IS NOT NULL AND s.next_tick_at IS NOT NULL"
 LAST_ERROR = f"(SELECT r.error_message {_NEWEST} LIMIT 1)"
-COUNTED = f"SELECT {STATE} AS state, count(*) FROM schedules s WHERE {JUDGED} GROUP BY state"  # noqa: S608 - our own text
+COUNTED = f"SELECT {STATE} AS state, count(*) FROM schedules s WHERE {JUDGED} GROUP BY state"  # noqa: S608 - constant fragments
 
 
 async def facts(pool: Pool, key: str | None = None) -> list[JobRow]:
-    """Every built-in schedule, or the one of that key."""
+    """Return the facts of every built-in schedule, or of the one with that key."""
     rows = await (pool.fetch(ALL) if key is None else pool.fetch(ONE, key))
     return [_job_row(tuple(row)) for row in rows]
 
 
 async def collections(pool: Pool | Connection, now: datetime) -> dict[str, int]:
-    """How many collections stand how: healthy, overdue, failing, not_started, paused."""
+    """Count collections by state: healthy, overdue, failing, not_started, paused."""
     rows = await pool.fetch(COUNTED, now, timeout=60)
     return {row[0]: row[1] for row in rows}
 
 
 def _job_row(row: tuple[Any, ...]) -> JobRow:
-    schedule, ends, told, ticks, rest = row[:10], row[10:14], row[14:17], row[17:21], row[21:]
-    fields = [*schedule, _together(ends), *told, _together(ticks), *rest]
+    schedule, ends, latest, ticks, rest = row[:10], row[10:14], row[14:17], row[17:21], row[21:]
+    fields = [*schedule, _zipped(ends), *latest, _zipped(ticks), *rest]
     return JobRow(*cast("list[Any]", fields))
 
 
-def _together(arrays: Sequence[Sequence[Any] | None]) -> Sequence[tuple[Any, ...]]:
+def _zipped(arrays: Sequence[Sequence[Any] | None]) -> Sequence[tuple[Any, ...]]:
     return tuple(zip(*(array or () for array in arrays), strict=True))

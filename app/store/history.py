@@ -1,4 +1,4 @@
-"""What the pages of one job and one run show: runs by the page, and all that is kept of a run."""
+"""Queries for the dashboard pages of one job and one run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from uuid import UUID
 
 from app.store.db import Connection, Pool
 
-KEPT = 50  # rejected records shown of a run
-SHOWN_BYTES = 600  # of each
+REJECTED_SHOWN = 50  # rejected records of a run
+REJECTED_BYTES = 600  # bytes of each
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which runs: of a job, or of a schedule; perhaps only some; older than a cursor.
+    """Filter of runs: of a job or of a schedule, optionally by status and trigger.
 
-    `source`: of the job that all recipes share, only this one's.
-    `before`: (created_at, execution_id) of the last run of the page before.
+    `source`: only runs of this recipe, of the task that all recipes share.
+    `before`: page cursor, (created_at, execution_id) of the last run of the previous page.
     """
 
     job: str | None = None
@@ -28,8 +28,8 @@ class Wanted:
     source: str | None = None
 
 
-# A recipe's run that has a tick knows its source by the schedule, any other by its parameters.
-_SOURCES = """
+# A scheduled run of a recipe has its source in the schedule's key, any other in its parameters.
+_SOURCE_IS = """
 (${n}::text IS NULL OR params ->> 'source' = ${n} OR (NOT params ? 'source'
   AND schedule_id = (SELECT id FROM schedules WHERE key = 'source:' || ${n})))
 """
@@ -40,10 +40,10 @@ FROM runs
 WHERE {owner} = $1
   AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR trigger = $3)
   AND ($4::timestamptz IS NULL OR (created_at, execution_id) < ($4, $5::uuid))
-  AND {ours}
+  AND {source_is}
 ORDER BY created_at DESC, execution_id DESC LIMIT $6
 """
-# What row-level security says already is said again: two locks on the door.
+# Filters by organisation itself, in addition to row-level security.
 RUN = """
 SELECT r.*, s.key AS schedule_key FROM runs r LEFT JOIN schedules s ON s.id = r.schedule_id
 WHERE r.execution_id = $1 AND (r.org_id IS NULL OR r.org_id = $2)
@@ -60,16 +60,16 @@ FROM rejected_records WHERE execution_id = $1 ORDER BY id LIMIT $2
 COUNT_REJECTED = "SELECT count(*) FROM rejected_records WHERE execution_id = $1"
 OPEN = f"""
 SELECT execution_id FROM runs WHERE job = $1 AND status IN ('queued', 'running')
-  AND {_SOURCES.format(n=2)}
+  AND {_SOURCE_IS.format(n=2)}
 ORDER BY created_at DESC LIMIT 1
-"""  # noqa: S608 - our own text
+"""  # noqa: S608 - constant fragments
 
 
 async def runs(connection: Pool | Connection, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
-    """Runs, newest first, as plain rows."""
+    """Return the matching runs, newest first, as plain rows."""
     by_job = wanted.schedule_id is None
     owner = "job" if by_job else "schedule_id"
-    statement = RUNS.format(owner=owner, ours=_SOURCES.format(n=7))
+    statement = RUNS.format(owner=owner, source_is=_SOURCE_IS.format(n=7))
     before, run_id = wanted.before or (None, None)
     rows = await connection.fetch(
         statement,
@@ -85,26 +85,26 @@ async def runs(connection: Pool | Connection, wanted: Wanted, limit: int) -> lis
 
 
 async def run(connection: Pool | Connection, run_id: UUID, org_id: UUID) -> dict[str, Any] | None:
-    """One run of the house or of this organisation, with its schedule's key, as a plain row."""
+    """Return one run of the operator or of this organisation, with its schedule's key."""
     row = await connection.fetchrow(RUN, run_id, org_id)
     return None if row is None else dict(row)
 
 
 async def events(connection: Pool | Connection, run_id: UUID) -> Sequence[dict[str, Any]]:
-    """What happened to the run, in order."""
+    """Return the events of the run, in order."""
     return [dict(row) for row in await connection.fetch(EVENTS, run_id)]
 
 
 async def sources(connection: Pool | Connection, run_id: UUID) -> Sequence[dict[str, Any]]:
-    """Its sources, by name."""
+    """Return the sources of the run, by name."""
     return [dict(row) for row in await connection.fetch(SOURCES, run_id)]
 
 
 async def rejected(
     connection: Pool | Connection, run_id: UUID
 ) -> tuple[Sequence[dict[str, Any]], int]:
-    """The first records it could not read, each cut short, and how many there are."""
-    rows = await connection.fetch(REJECTED, run_id, KEPT, SHOWN_BYTES)
+    """Return the first rejected records of the run, each truncated, and their total number."""
+    rows = await connection.fetch(REJECTED, run_id, REJECTED_SHOWN, REJECTED_BYTES)
     count: int = await connection.fetchval(COUNT_REJECTED, run_id)
     return [dict(row) for row in rows], count
 
@@ -112,6 +112,6 @@ async def rejected(
 async def open_run(
     connection: Pool | Connection, job: str, source: str | None = None
 ) -> UUID | None:
-    """A run of the job that is queued or running; of the recipes' job, one of this recipe."""
-    found: UUID | None = await connection.fetchval(OPEN, job, source)
-    return found
+    """Return the newest queued or running run of the job, optionally only of one recipe."""
+    run_id: UUID | None = await connection.fetchval(OPEN, job, source)
+    return run_id

@@ -1,6 +1,6 @@
-"""Items: generic records, each the property of an organisation or of the house (no organisation).
+"""Statements for items: generic records, owned by an organisation or (null) by the operator.
 
-What has not changed costs no write, but for `last_seen`, which moves once an hour at most.
+An unchanged item is not written, except for `last_seen`, at most once an hour.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from app.records import Item
 from app.store.db import Connection, Pool
 from app.words import StoreMode
 
-MANY = 50  # items; more are written as JSON off the event loop
-SLICE = 500  # items at once: a page of thousands must not hold the loop
+MANY = 50  # items; more are encoded as JSON in a thread
+SLICE = 500  # items per statement, so that a page of thousands does not block the event loop
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Items given, and what became of them."""
+    """Counts of items given, inserted and changed."""
 
     given: int = 0
     inserted: int = 0
@@ -31,35 +31,34 @@ class Written:
 
     @property
     def unchanged(self) -> int:
-        """Those that were already so."""
+        """Items that were stored already."""
         return self.given - self.inserted - self.changed
 
     @property
     def prices(self) -> int:
-        """Items have no prices of their own."""
+        """Always 0: items have no prices."""
         return 0
 
     @property
     def points(self) -> int:
-        """Nor points."""
+        """Always 0: items have no sentiment."""
         return 0
 
     def plus(self, other: "Written") -> "Written":
-        """Both together."""
+        """Return the sum of both."""
         return Written(
             self.given + other.given, self.inserted + other.inserted, self.changed + other.changed
         )
 
 
-# Two wordings: only `=` and `IS NULL` on the plain column are looked up in the index, and behind
-# row-level security a look-up by any other expression would read every organisation's items.
-_THEIRS = "i.org_id = $1"
-_HOUSES = "i.org_id IS NULL AND $1::uuid IS NULL"
+# Two variants: only `=` and `IS NULL` on the plain column use the index, and under row-level
+# security any other expression would read every organisation's items.
+_ORG_OWNER = "i.org_id = $1"
+_OPERATOR_OWNER = "i.org_id IS NULL AND $1::uuid IS NULL"
 
-# An item that is as it was is left out before anything is written: even a row that an upsert only
-# locks would be written to the log. In the order of their keys, so that two writers never wait for
-# each other in turn. A change of what is to be ignored is kept, but neither `changed_at` nor the
-# run moves. What a later page has said already is left alone.
+# Unchanged items are filtered out first: even a row that an upsert only locks goes to the WAL.
+# Rows are written in key order, so that two writers cannot deadlock. A change of ignored members is
+# stored, but does not move `changed_at` or `run_id`. A row that a later page wrote is not changed.
 WRITE = """
 WITH given AS (
   SELECT g.* FROM unnest($5::text[], $6::text[], $7::bytea[], $8::boolean[])
@@ -80,14 +79,14 @@ WITH given AS (
     run_id = CASE WHEN i.content_hash = excluded.content_hash THEN i.run_id
                   ELSE excluded.run_id END
   WHERE i.last_seen <= excluded.last_seen
-  RETURNING xmax = 0 AS fresh, changed_at = $3 AS moved
+  RETURNING xmax = 0 AS new_row, changed_at = $3 AS moved
 )
-SELECT count(*) FILTER (WHERE fresh) AS inserted,
-       count(*) FILTER (WHERE moved AND NOT fresh) AS changed
+SELECT count(*) FILTER (WHERE new_row) AS inserted,
+       count(*) FILTER (WHERE moved AND NOT new_row) AS changed
 FROM written
 """
 
-# Every observation is a row, once for each run: a page that is written again finds its own row.
+# Every observation is a row, with the run in its key: writing a page again finds the same row.
 APPEND = """
 WITH given AS MATERIALIZED (
   SELECT g.* FROM unnest($5::text[], $6::text[], $7::bytea[], $8::text[])
@@ -96,7 +95,7 @@ WITH given AS MATERIALIZED (
   SELECT l.* FROM given g CROSS JOIN LATERAL (
     SELECT i.id, i.key, i.series, i.content_hash FROM items i
     WHERE {owner} AND i.source = $2 AND i.series = g.series ORDER BY i.id DESC LIMIT 1) l
-), fresh AS (
+), to_insert AS (
   SELECT g.* FROM given g LEFT JOIN before b USING (series)
   WHERE NOT $9 OR b.id IS NULL OR b.content_hash <> g.hash
 ), same AS (
@@ -106,17 +105,17 @@ WITH given AS MATERIALIZED (
 ), written AS (
   INSERT INTO items AS i (org_id, source, key, series, data, content_hash, first_seen, last_seen,
                           changed_at, run_id)
-  SELECT $1, $2, key, series, data::jsonb, hash, $3, $3, $3, $4 FROM fresh ORDER BY key
+  SELECT $1, $2, key, series, data::jsonb, hash, $3, $3, $3, $4 FROM to_insert ORDER BY key
   ON CONFLICT (org_id, source, key)
   DO UPDATE SET data = excluded.data, content_hash = excluded.content_hash,
                 last_seen = excluded.last_seen
 )
 SELECT count(*) FILTER (WHERE b.key IS DISTINCT FROM f.key) AS inserted,
        count(*) FILTER (WHERE b.key = f.key AND b.content_hash <> f.hash) AS changed
-FROM fresh f LEFT JOIN before b USING (series)
+FROM to_insert f LEFT JOIN before b USING (series)
 """
 
-# What was missing may come back on a page that is as it was: its whole part had been gone.
+# A missing item may return on an unchanged page, if its whole partition had been missing.
 TOUCH = """
 UPDATE items i SET last_seen = $3, missing_since = NULL
 WHERE {owner} AND i.source = $2 AND i.key = ANY ($4::text[])
@@ -141,7 +140,7 @@ WITH missing AS (
 SELECT count(*) FROM missing
 """
 
-# What somebody is writing just now is not missing.
+# SKIP LOCKED: an item that another transaction is writing is not missing.
 MISSING = """
 UPDATE items i SET missing_since = $3
 WHERE i.id IN (
@@ -153,17 +152,17 @@ WHERE i.id IN (
 
 
 def worded(statement: str, org_id: UUID | None) -> str:
-    """The statement for items of that owner."""
-    return statement.format(owner=_HOUSES if org_id is None else _THEIRS)
+    """Return the statement with its `{owner}` condition for that owner."""
+    return statement.format(owner=_OPERATOR_OWNER if org_id is None else _ORG_OWNER)
 
 
 def content_hash(data: Mapping[str, Any], ignore: Collection[str] = ()) -> bytes:
-    """What makes content the same again: all members but those to be ignored, in any order."""
-    told = {name: value for name, value in data.items() if name not in ignore}
-    return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).digest()
+    """Return the SHA-256 of all members except the ignored ones, independent of their order."""
+    hashed = {name: value for name, value in data.items() if name not in ignore}
+    return hashlib.sha256(msgspec.json.encode(hashed, order="deterministic")).digest()
 
 
-async def write(  # noqa: PLR0913, PLR0917 - whose they are, what they are, when and by whom
+async def write(  # noqa: PLR0913, PLR0917 - owner, source, items, time and run
     connection: Connection,
     org_id: UUID | None,
     source: str,
@@ -171,21 +170,21 @@ async def write(  # noqa: PLR0913, PLR0917 - whose they are, what they are, when
     now: datetime,
     run_id: UUID,
 ) -> Written:
-    """Write one page of one source's items, as it was at `now`. `org_id` None is the house.
+    """Write one page of one source's items, as fetched at `now`. `org_id` None is the operator.
 
-    Of two with one key the last counts. `run_id` is kept with what it brought or changed.
+    The last item of a key wins. `run_id` is stored with the items it inserted or changed.
     Writing the same page again in the same run changes nothing.
     """
     total = Written()
     for mode in StoreMode:
         latest = {item.key: item for item in items if item.mode is mode}
-        page = [latest[key] for key in sorted(latest)]  # one order of locks, across the slices too
+        page = [latest[key] for key in sorted(latest)]  # a fixed lock order, across slices too
         for start in range(0, len(page), SLICE):
             some = page[start : start + SLICE]
             texts, hashes = (
-                await asyncio.to_thread(_texts, some) if len(some) > MANY else _texts(some)
+                await asyncio.to_thread(_encoded, some) if len(some) > MANY else _encoded(some)
             )
-            statement, more = _worded(mode, some, run_id)
+            statement, more = _mode_statement(mode, some, run_id)
             row = await connection.fetchrow(
                 worded(statement, org_id),
                 org_id,
@@ -202,15 +201,15 @@ async def write(  # noqa: PLR0913, PLR0917 - whose they are, what they are, when
     return total
 
 
-def _worded(mode: StoreMode, items: Sequence[Item], run_id: UUID) -> tuple[str, list[Any]]:
+def _mode_statement(mode: StoreMode, items: Sequence[Item], run_id: UUID) -> tuple[str, list[Any]]:
     keys = [item.key for item in items]
     if mode is StoreMode.UPSERT:
         return WRITE, [keys, [bool(item.ignore) for item in items]]
-    own = [f"{key}#{run_id.hex}" for key in keys]
-    return APPEND, [own, keys, mode is StoreMode.APPEND_ON_CHANGE]
+    run_keys = [f"{key}#{run_id.hex}" for key in keys]
+    return APPEND, [run_keys, keys, mode is StoreMode.APPEND_ON_CHANGE]
 
 
-def _texts(items: Sequence[Item]) -> tuple[list[str], list[bytes]]:
+def _encoded(items: Sequence[Item]) -> tuple[list[str], list[bytes]]:
     texts = [msgspec.json.encode(item.data).decode() for item in items]
     return texts, [content_hash(item.data, item.ignore) for item in items]
 
@@ -222,14 +221,14 @@ async def touch(
     keys: Collection[str],
     at: datetime,
 ) -> None:
-    """Note that these items are there, on a page that has not changed; to the hour."""
+    """Update `last_seen` of the items of an unchanged page, at most once an hour each."""
     await connection.execute(worded(TOUCH, org_id), org_id, source, at, list(keys))
 
 
 async def seen(
     connection: Connection, org_id: UUID | None, source: str, keys: Iterable[str], at: datetime
 ) -> None:
-    """Note that these items were there at `at`, to the instant: `mark_missing` goes by that."""
+    """Set `last_seen` of these items to exactly `at`, which `mark_missing` relies on."""
     await connection.execute(worded(SEEN, org_id), org_id, source, at, sorted(keys))
 
 
@@ -240,9 +239,9 @@ async def listed(
     keys: Collection[str],
     at: datetime,
 ) -> int:
-    """Mark what a complete listing of the source lacks as missing since `at`; returns how many.
+    """Mark items that a complete listing of the source lacks as missing since `at`.
 
-    An item that is written again is there again.
+    Returns how many were marked. Writing an item again clears the mark.
     """
     return await connection.fetchval(worded(LISTED, org_id), org_id, source, at, list(keys))
 
@@ -250,5 +249,5 @@ async def listed(
 async def mark_missing(
     connection: Connection, org_id: UUID | None, source: str, run_id: UUID, at: datetime
 ) -> None:
-    """Mark what a run has not `seen`, which has listed the whole source, in all its attempts."""
+    """Mark items as missing that no attempt of a run has seen which listed the whole source."""
     await connection.execute(worded(MISSING, org_id), org_id, source, at, run_id)

@@ -1,4 +1,4 @@
-"""What a source has left behind: its newest pages as they came, and its rows."""
+"""The newest kept pages and stored items of a source."""
 
 from typing import Any
 
@@ -19,17 +19,17 @@ WHERE source = $1 AND org_id IS NULL ORDER BY coalesce(series, key), id DESC
 
 
 async def raws(pool: Pool, source: str, most: int = 50) -> list[Raw]:
-    """The newest of each page of a source that is still kept, `most` at most."""
+    """Return the newest kept version of each page of a source, at most `most` pages."""
     found = list[Raw]()
     for row in await pool.fetch(NEWEST, source, most):
         body = await pages.recall(pool, row["body_hash"])
         if body is not None:
-            part = Partition(row["partition"])
-            told = {name: row[name] for name in ("status", "url", "headers", "fetched_at", "page")}
-            found.append(Raw(body=body, partition=part, **told))
+            partition = Partition(row["partition"])
+            rest = {name: row[name] for name in ("status", "url", "headers", "fetched_at", "page")}
+            found.append(Raw(body=body, partition=partition, **rest))
     return found
 
 
 async def rows(pool: Pool, source: str) -> dict[str, Any]:
-    """The rows of the operator's source of that name, by key; of a series the last."""
+    """Return the operator's items of that source, by key; of a series only the last."""
     return {row["key"]: row["data"] for row in await pool.fetch(ROWS, source)}

@@ -1,4 +1,4 @@
-"""Runs as people look for them: filtered, newest first, or as they go on."""
+"""Queries for the command line: filtered runs, changes of runs, and scheduling lag."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from app.store.db import Pool
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which runs are wanted; None is any."""
+    """Filter of runs; None matches any."""
 
     job: str | None = None
     statuses: Sequence[str] | None = None
@@ -26,7 +26,7 @@ r.scheduled_for, r.created_at, r.started_at, r.completed_at, r.duration_seconds,
 r.error_type, r.error_message, r.params, r.stats, r.backfill_id, r.org_id
 """
 
-WANTED = """
+MATCHING = """
 FROM runs r LEFT JOIN schedules s ON s.id = r.schedule_id
 WHERE ($1::text IS NULL OR r.job = $1 OR s.key = $1)
   AND ($2::text[] IS NULL OR r.status = ANY ($2))
@@ -34,17 +34,17 @@ WHERE ($1::text IS NULL OR r.job = $1 OR s.key = $1)
   AND ($4::timestamptz IS NULL OR r.created_at >= $4)
   AND ($5::timestamptz IS NULL OR r.created_at < $5)
 """
-NEWEST = f"SELECT {COLUMNS} {WANTED} ORDER BY r.created_at DESC LIMIT $6"
+NEWEST = f"SELECT {COLUMNS} {MATCHING} ORDER BY r.created_at DESC LIMIT $6"
 
-# What was created or ended since the last look.
+# Runs that are open, or were created, started or completed since $6.
 MOVED = f"""
-SELECT {COLUMNS} {WANTED}
+SELECT {COLUMNS} {MATCHING}
   AND (r.created_at > $6 OR r.started_at > $6 OR r.completed_at > $6
        OR r.status IN ('queued', 'running'))
 ORDER BY r.created_at LIMIT 1000
 """
 
-BEGINS = "SELECT execution_id FROM runs WHERE execution_id::text LIKE $1 LIMIT 2"
+BY_PREFIX = "SELECT execution_id FROM runs WHERE execution_id::text LIKE $1 LIMIT 2"
 
 OPEN = """
 SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
@@ -60,28 +60,28 @@ WHERE due_at < $1::timestamptz - interval '1 minute'
 
 
 async def newest(pool: Pool, wanted: Filter, limit: int) -> list[dict[str, Any]]:
-    """The newest runs of that kind, newest first."""
+    """Return the newest matching runs, newest first."""
     return [dict(row) for row in await pool.fetch(NEWEST, *_values(wanted), limit)]
 
 
 async def moved(pool: Pool, wanted: Filter, since: datetime) -> list[dict[str, Any]]:
-    """Runs of that kind which are open, or began or ended after `since`, oldest first."""
+    """Return matching runs that are open, or changed after `since`, oldest first."""
     return [dict(row) for row in await pool.fetch(MOVED, *_values(wanted), since)]
 
 
 async def named(pool: Pool, begins: str) -> list[UUID]:
-    """The runs, two at most, whose id begins so: hexadecimal digits and hyphens."""
-    return [row[0] for row in await pool.fetch(BEGINS, f"{begins.lower()}%")]
+    """Return at most two run ids with that prefix of hexadecimal digits and hyphens."""
+    return [row[0] for row in await pool.fetch(BY_PREFIX, f"{begins.lower()}%")]
 
 
 async def open_runs(pool: Pool, now: datetime) -> dict[str, Any]:
-    """How many runs are queued and running, and since when the oldest has waited."""
+    """Return the numbers of queued and running runs, and since when the oldest has been queued."""
     row = await pool.fetchrow(OPEN, now)
     return {} if row is None else dict(row)
 
 
 async def lag(pool: Pool, now: datetime) -> tuple[int, datetime | None]:
-    """How many schedules are more than a minute overdue, and since when."""
+    """Return how many schedules are more than a minute overdue, and since when."""
     row = await pool.fetchrow(LAG, now)
     return (0, None) if row is None else (row["late"], row["since"])
 

@@ -1,4 +1,4 @@
-"""Counters that outlive the runs behind them: noted by triggers, added up here."""
+"""Cumulative metric totals, which database triggers feed and `fold` adds up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from app.store.db import Connection, Pool
 
 DURATIONS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)  # seconds
 LATENESSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0)  # seconds
-MOST_SOURCES = 100  # any more are counted together, as `other`
+MOST_SOURCES = 100  # further sources are counted together, as `other`
 BATCH = 20_000
-ONE_AT_A_TIME = 0x726F_6C6C_0001  # an advisory lock's number
+FOLD_LOCK = 0x726F_6C6C_0001  # key of an advisory lock
 
-# What organisations call their own sources (`recipe:NAME`) is nobody's business: they count as one.
-# In the order of its key, so that nobody ever waits for somebody who waits for him.
+# The names of organisations' own sources (`recipe:NAME`) are private: they are counted as one.
+# Totals are updated in key order, so that two writers cannot deadlock.
 FOLD = """
 WITH taken AS (
   DELETE FROM metric_pending WHERE id IN (SELECT id FROM metric_pending ORDER BY id LIMIT $1)
@@ -23,23 +23,23 @@ WITH taken AS (
          CASE WHEN r.trigger = 'scheduled'
               THEN greatest(extract(epoch FROM r.started_at - r.scheduled_for), 0)::float8 END AS late
   FROM taken t JOIN runs r ON r.execution_id = t.execution_id
-), told AS (
+), sources AS (
   SELECT CASE WHEN starts_with(q.source, 'recipe:') THEN 'recipe' ELSE q.source END AS source,
          q.inserted, q.changed, q.unchanged, q.rejected, q.requests, q.throttled_ms, q.counts
   FROM ended e JOIN run_sources q ON q.execution_id = e.execution_id
 ), known AS (
   SELECT DISTINCT first AS source FROM metric_totals WHERE name = 'throttled'
-), newcomers AS (
-  SELECT source FROM told
+), added_sources AS (
+  SELECT source FROM sources
   EXCEPT SELECT source FROM known
   ORDER BY 1 LIMIT greatest($4 - (SELECT count(*) FROM known), 0)
 ), named AS (
-  SELECT source FROM known UNION ALL SELECT source FROM newcomers
-), asked AS (
+  SELECT source FROM known UNION ALL SELECT source FROM added_sources
+), named_sources AS (
   SELECT coalesce(k.source, 'other') AS source,
          q.inserted, q.changed, q.unchanged, q.rejected, q.requests, q.throttled_ms,
          coalesce(q.counts -> 'classes', '{}') AS classes
-  FROM told q LEFT JOIN named k ON k.source = q.source
+  FROM sources q LEFT JOIN named k ON k.source = q.source
 ), lines (name, first, second, third, value) AS (
   SELECT 'ticks', job, outcome, coalesce(reason, ''), count::float8 FROM taken WHERE job IS NOT NULL
   UNION ALL SELECT 'runs', job, status, '', 1 FROM ended
@@ -50,14 +50,14 @@ WITH taken AS (
             FROM ended WHERE late IS NOT NULL
   UNION ALL SELECT 'lateness_sum', job, '', '', late FROM ended WHERE late IS NOT NULL
   UNION ALL SELECT 'records', source, change, '', n
-            FROM asked, LATERAL (VALUES ('inserted', inserted), ('changed', changed),
+            FROM named_sources, LATERAL (VALUES ('inserted', inserted), ('changed', changed),
               ('unchanged', unchanged), ('rejected', rejected)) AS v (change, n)
-  UNION ALL SELECT 'throttled', source, '', '', throttled_ms / 1000.0 FROM asked
+  UNION ALL SELECT 'throttled', source, '', '', throttled_ms / 1000.0 FROM named_sources
   UNION ALL SELECT 'requests', source, c.key, '', c.value::float8
-            FROM asked, LATERAL jsonb_each_text(classes) AS c
+            FROM named_sources, LATERAL jsonb_each_text(classes) AS c
   UNION ALL SELECT 'requests', source, 'other', '',
               requests - (SELECT coalesce(sum(value::float8), 0) FROM jsonb_each_text(classes))
-            FROM asked
+            FROM named_sources
 ), added AS (
   INSERT INTO metric_totals (name, first, second, third, value)
   SELECT name, first, second, third, sum(value) FROM lines
@@ -84,7 +84,7 @@ FROM (SELECT org_id, queued_at FROM runs
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """One counter, with up to three labels."""
+    """One counter with up to three label values."""
 
     name: str
     first: str
@@ -95,9 +95,9 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits now: runs of jobs and of collections, and for how many seconds the oldest has.
+    """The backlog: numbers of queued runs of jobs and of collections, and their highest age.
 
-    `collections_lag`: seconds by which the dispatch of collections is behind.
+    Ages are in seconds. `collections_lag`: seconds by which the dispatch of collections lags.
     """
 
     jobs: int
@@ -108,12 +108,12 @@ class Waiting:
 
 
 async def fold(pool: Pool) -> int:
-    """Add what the triggers noted to the totals, each note once; returns how many there were.
+    """Add pending outcomes to the totals, each exactly once; returns how many were added.
 
-    Nothing if somebody else is at it.
+    Does nothing while another process does it.
     """
     async with pool.acquire() as connection, connection.transaction():
-        if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", ONE_AT_A_TIME):
+        if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", FOLD_LOCK):
             return 0
         folded: int = await connection.fetchval(
             FOLD, BATCH, _bounds(DURATIONS), _bounds(LATENESSES), MOST_SOURCES
@@ -122,16 +122,16 @@ async def fold(pool: Pool) -> int:
 
 
 def _bounds(limits: Sequence[float]) -> list[float]:
-    # Prometheus' buckets end with their limit, those of width_bucket right before it.
+    # Prometheus buckets include their upper bound, those of width_bucket exclude it.
     return [limit + 1e-9 for limit in limits]
 
 
 async def totals(pool: Pool | Connection) -> list[Total]:
-    """Every counter."""
+    """Return every counter."""
     return [Total(*row) for row in await pool.fetch(TOTALS)]
 
 
 async def waiting(pool: Pool | Connection) -> Waiting:
-    """What waits now."""
+    """Return the present backlog of queued runs."""
     row = await pool.fetchrow(WAITING)
     return Waiting(0, 0, 0.0, 0.0, 0.0) if row is None else Waiting(*row)

@@ -1,27 +1,27 @@
-"""The moves of the prices, a table for each month (UTC): opened ahead, dropped when old."""
+"""Monthly partitions (UTC) of the price changes: created ahead of time, dropped when old."""
 
 from datetime import UTC, datetime, timedelta
 
 from app.store.db import Connection, Pool
 
 PREFIX = "odds_price_changes_"
-AHEAD = 2  # months, beside the present one
+MONTHS_AHEAD = 2  # besides the present month
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('rollcall.odds_months'))"
 
-# What fell into the rest while its month was not there would keep the month from being opened.
-_IN_THE_REST = """
+# Rows in the default partition prevent creating the partition of their month.
+_IN_DEFAULT = """
 SELECT EXISTS (
   SELECT FROM odds_price_changes_rest WHERE observed_at >= $1 AND observed_at < $2
 )
 """
 
-_THERE = """
+_PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'odds_price_changes'::regclass
 """
 
-_PRUNE_REST = """
+_PRUNE_DEFAULT = """
 DELETE FROM odds_price_changes_rest WHERE ctid IN (
   SELECT ctid FROM odds_price_changes_rest WHERE observed_at < $1 LIMIT $2
 )
@@ -29,50 +29,50 @@ DELETE FROM odds_price_changes_rest WHERE ctid IN (
 
 
 def month_of(at: datetime) -> datetime:
-    """The first instant of its month."""
+    """Return the first instant of the month of `at`, in UTC."""
     return at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def after(month: datetime) -> datetime:
-    """The first instant of the month that follows."""
+    """Return the first instant of the following month."""
     return month_of(month + timedelta(days=31))
 
 
 async def ready(pool: Pool, now: datetime) -> list[str]:
-    """Open the present month and those to come, where they are missing; returns their names.
+    """Create the missing partitions of the present and the next months; returns their names.
 
-    Costs one look at the catalogue when all is there. Safe to race.
+    Costs one catalogue query if all exist. Safe to call concurrently.
     """
     months = [month_of(now)]
-    for _ in range(AHEAD):
+    for _ in range(MONTHS_AHEAD):
         months.append(after(months[-1]))
-    there = await _there(pool)
-    missing = [month for month in months if _name(month) not in there]
+    existing = await _existing(pool)
+    missing = [month for month in months if _name(month) not in existing]
     if not missing:
         return []
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(_LOCK)
-        there = await _there(connection)
-        opened = [month for month in missing if _name(month) not in there]
-        return [_name(m) for m in opened if await _open(connection, m)]
+        existing = await _existing(connection)
+        missing = [month for month in missing if _name(month) not in existing]
+        return [_name(month) for month in missing if await _create(connection, month)]
 
 
 async def prune(pool: Pool, before: datetime, *, batch: int = 50_000) -> list[str]:
-    """Drop the months that ended before `before`, and what is as old in the rest.
+    """Drop the partitions of months that ended before `before`, and old rows of the default one.
 
-    Returns the names of what was dropped. What is younger stays, so up to a month more is kept.
+    Returns the names of the dropped partitions. A month is kept until all of it is old enough.
     """
     dropped = await old(pool, before)
     for name in dropped:
         await pool.execute(f'DROP TABLE IF EXISTS "{name}"')
-    while (await pool.execute(_PRUNE_REST, before, batch)) == f"DELETE {batch}":
+    while (await pool.execute(_PRUNE_DEFAULT, before, batch)) == f"DELETE {batch}":
         pass
     return dropped
 
 
 async def old(pool: Pool, before: datetime) -> list[str]:
-    """The months that ended before `before`."""
-    return sorted(name for name in await _there(pool) if _ended(name, before))
+    """Return the names of the partitions of months that ended before `before`."""
+    return sorted(name for name in await _existing(pool) if _ended(name, before))
 
 
 def _name(month: datetime) -> str:
@@ -87,13 +87,13 @@ def _ended(name: str, before: datetime) -> bool:
     return after(month) <= before
 
 
-async def _there(pool: Pool | Connection) -> set[str]:
-    return {row["relname"] for row in await pool.fetch(_THERE)}
+async def _existing(pool: Pool | Connection) -> set[str]:
+    return {row["relname"] for row in await pool.fetch(_PARTITIONS)}
 
 
-async def _open(connection: Connection, month: datetime) -> bool:
+async def _create(connection: Connection, month: datetime) -> bool:
     end = after(month)
-    if await connection.fetchval(_IN_THE_REST, month, end):
+    if await connection.fetchval(_IN_DEFAULT, month, end):
         return False
     await connection.execute(
         f'CREATE TABLE "{_name(month)}" PARTITION OF odds_price_changes'

@@ -1,4 +1,4 @@
-"""Articles and how far each entity has been read: only what is new or changed is written."""
+"""Statements for articles and entity cursors. Only new or changed rows are written."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,10 @@ from app.store.db import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Articles or stories given, and what became of them. `points` of sentiment were new."""
+    """Counts of articles or stories given, inserted and changed.
+
+    `points`: newly stored sentiment points.
+    """
 
     given: int
     inserted: int
@@ -21,17 +24,17 @@ class Written:
 
     @property
     def unchanged(self) -> int:
-        """Those that were already so."""
+        """Records that were stored already."""
         return self.given - self.inserted - self.changed
 
     @property
     def prices(self) -> int:
-        """News has no prices."""
+        """Always 0: news has no prices."""
         return 0
 
 
-# Writing an article again as it is changes nothing. In the order of their ids everywhere, so that
-# two runs on the same articles never wait for each other in turn.
+# An unchanged article is not written. Rows are written in id order everywhere, so that two runs on
+# the same articles cannot deadlock.
 ARTICLES = """
 WITH given AS (
   SELECT * FROM jsonb_to_recordset($1) AS g (
@@ -56,13 +59,13 @@ WITH given AS (
         (excluded.url, excluded.title, excluded.summary, excluded.source, excluded.domain,
          excluded.language, excluded.country, excluded.published_at, excluded.sentiment,
          excluded.categories, excluded.keywords, excluded.entities)
-  RETURNING xmax = 0 AS fresh
+  RETURNING xmax = 0 AS new_row
 )
-SELECT count(*) FILTER (WHERE fresh) AS inserted, count(*) FILTER (WHERE NOT fresh) AS changed
+SELECT count(*) FILTER (WHERE new_row) AS inserted, count(*) FILTER (WHERE NOT new_row) AS changed
 FROM moved
 """
 
-# A statement of its own: it sees the articles that another run has written meanwhile.
+# A separate statement, because its snapshot includes articles that another run just committed.
 LINKS = """
 INSERT INTO article_entities (article_id, entity, first_seen_at, run_id)
 SELECT a.id, g.entity, $2, $3
@@ -116,7 +119,7 @@ def _row(article: Article) -> dict[str, Any]:
 
 
 async def cursors(pool: Pool, source: str, entities: Collection[str]) -> dict[str, datetime]:
-    """Up to when each of these entities has been read; those that never were are left out."""
+    """Return the cursor of each entity; entities that were never read are left out."""
     rows = await pool.fetch(CURSORS, source, list(entities))
     return {row["entity"]: row["cursor"] for row in rows}
 
@@ -124,5 +127,5 @@ async def cursors(pool: Pool, source: str, entities: Collection[str]) -> dict[st
 async def move_cursor(
     connection: Connection, where: tuple[str, str], at: datetime, run_id: UUID
 ) -> None:
-    """Say that everything up to `at` has been read. Never backward. `where`: source, entity."""
+    """Move the cursor of an entity forward to `at`. `where`: source, entity."""
     await connection.execute(MOVE, *where, at, run_id)

@@ -1,4 +1,4 @@
-"""Odds: only what moved is written, and every move is kept."""
+"""Statements for odds events and prices. Only changes are written, and every change is kept."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from app.store import fingerprints
 from app.store.db import Connection
 from app.words import EventChange
 
-SLICE = 100  # events at once: a page of thousands must not hold the event loop while it is encoded
+SLICE = 100  # events per statement, so that encoding thousands does not block the event loop
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Prices given, and what became of them. Those `withdrawn` were not given."""
+    """Counts of prices given, inserted and changed. `withdrawn`: stored prices no longer given."""
 
     prices: int
     inserted: int
@@ -25,7 +25,7 @@ class Written:
     withdrawn: int = 0
 
     def plus(self, other: "Written") -> "Written":
-        """Both together."""
+        """Return the sum of both."""
         return Written(
             self.prices + other.prices,
             self.inserted + other.inserted,
@@ -35,24 +35,24 @@ class Written:
 
     @property
     def unchanged(self) -> int:
-        """Prices that were already so."""
+        """Prices that were stored already."""
         return self.prices - self.inserted - self.changed
 
     @property
     def points(self) -> int:
-        """Odds have no sentiment."""
+        """Always 0: odds have no sentiment."""
         return 0
 
 
-# How the events stand, and no lock: most pages end here.
+# The stored fingerprints, read without a lock: most pages are unchanged and end here.
 KNOWN = """
 SELECT platform_event_id, fingerprint FROM odds_events
 WHERE platform = $1 AND platform_event_id = ANY ($2::text[])
 """
 
-# All locks of a page are taken here, in one order, whatever way the planner joins: two runs on the
-# same events never wait for each other in turn. What an event said before is given back, as it was
-# when the lock was ours. An event that a later page has written already is left alone.
+# Takes all row locks of a page in id order, independent of the query plan, so that two runs on the
+# same events cannot deadlock. Returns each event's previous fields, as read under the lock.
+# An event that a later page wrote is not changed.
 EVENTS = """
 INSERT INTO odds_events AS e (platform, platform_event_id, sportradar_id, country, competition,
                               competition_id, home, away, kickoff, first_seen_at, updated_at,
@@ -72,7 +72,7 @@ RETURNING id, platform_event_id, sportradar_id, country, competition, competitio
           kickoff, withdrawn_at
 """
 
-# A site that stops sending the Sportradar id does not make us forget it.
+# A known Sportradar id is kept if the site stops sending it.
 FACTS = """
 WITH given AS (
   SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
@@ -92,9 +92,10 @@ SELECT c.event_id, c.what, c.before, c.after, $5, $6
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) AS c (event_id, what, before, after)
 """
 
-# The locks on the events are ours, so nobody else writes their prices: what this sees is so.
-# A line is never NaN, so that "no line" can be compared, and hashed, as one. The columns come as
-# one text each: a driver takes longer over an array, element by element, than the server over both.
+# The row locks on the events exclude concurrent writers of their prices.
+# A line is never NaN, so NaN stands for "no line", which makes it comparable and hashable.
+# Columns are passed as one text each: asyncpg encodes arrays element by element, which takes longer
+# than joining and splitting the text.
 PRICES = """
 WITH given AS MATERIALIZED (
   SELECT * FROM unnest(string_to_array($1, ',')::bigint[], string_to_array($2, ','),
@@ -112,13 +113,13 @@ WITH given AS MATERIALIZED (
     THEN p.price IS NOT NULL AND p.event_id = ANY ($8::bigint[])
     ELSE (g.price, g.active) IS DISTINCT FROM (p.price, p.active)
   END
-), fresh AS (
+), inserted AS (
   INSERT INTO odds_prices (event_id, market, line, outcome, price, active, changed_at, run_id)
   SELECT event_id, market, line, outcome, price, active, $9, $10 FROM moved WHERE place IS NULL
 ), changed AS (
   UPDATE odds_prices p SET price = m.price, active = m.active, changed_at = $9, run_id = $10
   FROM moved m WHERE p.ctid = m.place
-), kept AS (
+), logged AS (
   INSERT INTO odds_price_changes (event_id, market, line, outcome, price, active,
                                   observed_at, run_id)
   SELECT event_id, market, line, outcome, price, active, $9, $10 FROM moved
@@ -133,13 +134,13 @@ FROM moved
 async def write(
     connection: Connection, events: Sequence[OddsEvent], now: datetime, run_id: UUID
 ) -> Written:
-    """Write one page of one platform's events as it was at `now`.
+    """Write one page of one platform's events, as fetched at `now`.
 
-    Writing the same page again changes nothing, and an event that says what it said costs nothing.
-    A price that a complete record lacks is withdrawn.
+    Writing the same page again changes nothing, and an unchanged event is not written.
+    A stored price that a complete record lacks is withdrawn.
     """
     latest = {event.platform_event_id: event for event in events}
-    page = [latest[key] for key in sorted(latest)]  # one order of locks, across the slices too
+    page = [latest[key] for key in sorted(latest)]  # a fixed lock order, across slices too
     total = Written(0, 0, 0)
     for start in range(0, len(page), SLICE):
         total = total.plus(await _write_some(connection, page[start : start + SLICE], now, run_id))
@@ -151,29 +152,29 @@ async def _write_some(
 ) -> Written:
     page = {event.platform_event_id: event for event in events}
     prices = sum(len(event.prices) for event in page.values())
-    prints = {key: fingerprints.of(event) for key, event in page.items()}
-    moved = await _moved(connection, page, prints) if page else []
-    if not moved:
+    new_fingerprints = {key: fingerprints.of(event) for key, event in page.items()}
+    changed_events = await _changed(connection, page, new_fingerprints) if page else []
+    if not changed_events:
         return Written(prices, 0, 0)
-    ids = await _write_events(connection, moved, prints, now, run_id)
-    written = [(ids[e.platform_event_id], e) for e in moved if e.platform_event_id in ids]
+    ids = await _write_events(connection, changed_events, new_fingerprints, now, run_id)
+    written = [(ids[e.platform_event_id], e) for e in changed_events if e.platform_event_id in ids]
     inserted, changed, withdrawn = await _write_prices(connection, written, now, run_id)
     return Written(prices, inserted, changed, withdrawn)
 
 
-async def _moved(
-    connection: Connection, page: Mapping[str, OddsEvent], prints: Mapping[str, bytes]
+async def _changed(
+    connection: Connection, page: Mapping[str, OddsEvent], new_fingerprints: Mapping[str, bytes]
 ) -> list[OddsEvent]:
     platform = next(iter(page.values())).platform
     rows = await connection.fetch(KNOWN, platform, list(page))
-    known = {row["platform_event_id"]: row["fingerprint"] for row in rows}
-    return [event for key, event in page.items() if known.get(key) != prints[key]]
+    stored = {row["platform_event_id"]: row["fingerprint"] for row in rows}
+    return [event for key, event in page.items() if stored.get(key) != new_fingerprints[key]]
 
 
 async def _write_events(
     connection: Connection,
     page: Sequence[OddsEvent],
-    prints: Mapping[str, bytes],
+    new_fingerprints: Mapping[str, bytes],
     now: datetime,
     run_id: UUID,
 ) -> dict[str, int]:
@@ -182,18 +183,18 @@ async def _write_events(
         page[0].platform,
         [e.platform_event_id for e in page],
         *_facts(page),
-        [prints[e.platform_event_id] for e in page],
+        [new_fingerprints[e.platform_event_id] for e in page],
         now,
         run_id,
     )
     by_key = {event.platform_event_id: event for event in page}
     changes = {row["id"]: changes_of(row, by_key[row["platform_event_id"]]) for row in rows}
-    moved = [row for row in rows if _differs(row, by_key[row["platform_event_id"]])]
-    if moved:
-        facts = _facts([by_key[row["platform_event_id"]] for row in moved])
-        await connection.execute(FACTS, [row["id"] for row in moved], *facts, now, run_id)
-        listed = [(key, *change) for key, each in changes.items() for change in each]
-        columns = zip(*listed, strict=True) if listed else ((), (), (), ())
+    differing = [row for row in rows if _differs(row, by_key[row["platform_event_id"]])]
+    if differing:
+        facts = _facts([by_key[row["platform_event_id"]] for row in differing])
+        await connection.execute(FACTS, [row["id"] for row in differing], *facts, now, run_id)
+        change_rows = [(key, *change) for key, each in changes.items() for change in each]
+        columns = zip(*change_rows, strict=True) if change_rows else ((), (), (), ())
         await connection.execute(CHANGES, *map(list, columns), now, run_id)
     return {row["platform_event_id"]: row["id"] for row in rows}
 
@@ -206,17 +207,17 @@ def _facts(page: Iterable[OddsEvent]) -> list[list[object]]:
     return [list(column) for column in zip(*facts, strict=True)]
 
 
-NAMES = ("country", "competition", "competition_id", "home", "away", "kickoff")
+COMPARED_FIELDS = ("country", "competition", "competition_id", "home", "away", "kickoff")
 
 
 def _differs(row: Record, event: OddsEvent) -> bool:
-    learnt = event.sportradar_id is not None and event.sportradar_id != row["sportradar_id"]
-    back = row["withdrawn_at"] is not None
-    return learnt or back or any(row[name] != getattr(event, name) for name in NAMES)
+    new_id = event.sportradar_id is not None and event.sportradar_id != row["sportradar_id"]
+    returned = row["withdrawn_at"] is not None
+    return new_id or returned or any(row[name] != getattr(event, name) for name in COMPARED_FIELDS)
 
 
 def changes_of(row: Record, event: OddsEvent) -> list[tuple[str, str, str | None]]:
-    """What became of the event that its row does not say yet: what, before, after."""
+    """Return the changes of the event against its stored row, as (kind, before, after)."""
     pairs = (
         (EventChange.KICKOFF, row["kickoff"].isoformat(), event.kickoff.isoformat()),
         (EventChange.TEAMS, f"{row['home']} - {row['away']}", f"{event.home} - {event.away}"),

@@ -1,4 +1,4 @@
-"""Every statement about the recipes that organisations have written."""
+"""Statements for the recipes of organisations."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from app.store.db import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A recipe as it is kept. `recipe`: its text, as it was written."""
+    """A stored recipe. `recipe`: its text, as it was submitted."""
 
     name: str
     recipe: str
@@ -18,7 +18,7 @@ class Kept:
     updated_at: datetime
 
 
-# What row-level security says already is said again: two locks on the door.
+# Each statement filters by organisation itself, in addition to row-level security.
 NAMES = "SELECT name FROM org_sources WHERE org_id = $1 ORDER BY name"
 ALL = """
 SELECT name, recipe, revision, created_at, updated_at FROM org_sources
@@ -37,48 +37,48 @@ UPDATE org_sources SET recipe = $3, revision = revision + 1, updated_at = $4
 WHERE org_id = $1 AND name = $2
 """
 DROP = "DELETE FROM org_sources WHERE org_id = $1 AND name = $2"
-# A source of the same name that is made later must not begin where this one ended.
-FORGET = "DELETE FROM source_cursors WHERE org_id = $1 AND source = $2"
-CHOOSING = """
+# A later source of the same name must not resume from these cursors.
+DROP_CURSORS = "DELETE FROM source_cursors WHERE org_id = $1 AND source = $2"
+PRESETS_WITH = """
 SELECT name FROM collection_presets WHERE org_id = $1 AND sources @> $2 ORDER BY name
 """
 
 
 async def names(connection: Connection | Pool, org_id: UUID) -> list[str]:
-    """The names of an organisation's recipes."""
+    """Return the names of an organisation's recipes."""
     return [row["name"] for row in await connection.fetch(NAMES, org_id)]
 
 
 async def all_of(connection: Connection | Pool, org_id: UUID) -> list[Kept]:
-    """An organisation's recipes, by name."""
+    """Return an organisation's recipes, by name."""
     return [Kept(*row) for row in await connection.fetch(ALL, org_id)]
 
 
 async def one(connection: Connection | Pool, org_id: UUID, name: str) -> Kept | None:
-    """One of them."""
+    """Return one recipe; None if there is none of that name."""
     row = await connection.fetchrow(ONE, org_id, name)
     return None if row is None else Kept(*row)
 
 
 async def add(connection: Connection, org_id: UUID, made: Kept) -> None:
-    """Write a recipe down. asyncpg says if its name is taken."""
+    """Insert a recipe. Raises asyncpg.UniqueViolationError if its name is taken."""
     await connection.execute(ADD, org_id, made.name, made.recipe, made.created_at)
 
 
 async def change(
     connection: Connection, org_id: UUID, name: str, recipe: str, now: datetime
 ) -> None:
-    """Put another text in its place; its revision grows."""
+    """Replace the text of a recipe and increment its revision."""
     await connection.execute(SET, org_id, name, recipe, now)
 
 
 async def drop(connection: Connection, org_id: UUID, name: str, source: str) -> None:
-    """Remove a recipe, and how far it was read as `source`. Its items stay."""
+    """Delete a recipe and its cursors, which are stored under `source`. Its items stay."""
     await connection.execute(DROP, org_id, name)
-    await connection.execute(FORGET, org_id, source)
+    await connection.execute(DROP_CURSORS, org_id, source)
 
 
 async def chosen_by(connection: Connection, org_id: UUID, source: str) -> list[str]:
-    """The names of the organisation's presets that hold this source."""
-    rows = await connection.fetch(CHOOSING, org_id, [{"source": source}])
+    """Return the names of the organisation's presets that contain this source."""
+    rows = await connection.fetch(PRESETS_WITH, org_id, [{"source": source}])
     return [row["name"] for row in rows]

@@ -1,4 +1,4 @@
-"""Every statement about organisations and their tokens. For the house's connections only."""
+"""Statements for organisations and their API tokens. For the operator's connections only."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from app.words import Scope
 
 @dataclass(frozen=True, slots=True)
 class Org:
-    """An organisation; `limits` are those that differ from the settings."""
+    """An organisation. `limits`: its overrides of the limits in the settings."""
 
     id: UUID
     name: str
@@ -22,7 +22,7 @@ class Org:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as it is kept: its secret is not."""
+    """A stored API token, with the hash of its secret."""
 
     id: UUID
     org_id: UUID
@@ -60,34 +60,34 @@ UNLIMIT = "UPDATE organizations SET limits = limits - $2 WHERE id = $1"
 
 
 async def create(pool: Pool | Connection, org_id: UUID, name: str, now: datetime) -> bool:
-    """Write an organisation down; False if there is one of that name."""
+    """Insert an organisation; False if there is one of that name."""
     return await pool.fetchval(ADD_ORG, org_id, name, now) is not None
 
 
 async def named(pool: Pool | Connection, name: str) -> Org | None:
-    """The organisation of that name."""
+    """Return the organisation of that name; None if there is none."""
     row = await pool.fetchrow(f"{ORG} WHERE name = $1", name)
     return None if row is None else Org(*row)
 
 
 async def one(pool: Pool | Connection, org_id: UUID) -> Org | None:
-    """The organisation of that id."""
+    """Return the organisation of that id; None if there is none."""
     row = await pool.fetchrow(f"{ORG} WHERE id = $1", org_id)
     return None if row is None else Org(*row)
 
 
 async def all_of(pool: Pool | Connection) -> list[Org]:
-    """Every organisation, by name."""
+    """Return every organisation, by name."""
     return [Org(*row) for row in await pool.fetch(f"{ORG} ORDER BY name")]
 
 
 async def disable(pool: Pool | Connection, org_id: UUID, at: datetime | None) -> None:
-    """Shut an organisation out from `at` on, or let it in again."""
+    """Disable an organisation from `at` on, or with None enable it again."""
     await pool.execute("UPDATE organizations SET disabled_at = $2 WHERE id = $1", org_id, at)
 
 
 async def limit(pool: Pool | Connection, org_id: UUID, name: str, value: float | None) -> None:
-    """Give an organisation a limit of its own, or with None that of the settings."""
+    """Set an organisation's override of a limit, or with None remove it."""
     if value is None:
         await pool.execute(UNLIMIT, org_id, name)
     else:
@@ -95,7 +95,7 @@ async def limit(pool: Pool | Connection, org_id: UUID, name: str, value: float |
 
 
 async def add_token(pool: Pool | Connection, token: Token, by: str | None) -> None:
-    """Write a token down."""
+    """Insert a token. `by`: who created it."""
     await pool.execute(
         ADD,
         token.id,
@@ -110,29 +110,29 @@ async def add_token(pool: Pool | Connection, token: Token, by: str | None) -> No
 
 
 async def token(pool: Pool | Connection, token_id: UUID) -> Token | None:
-    """One token, with its organisation."""
+    """Return one token with its organisation; None if there is none."""
     row = await pool.fetchrow(f"{WITH_ORG} WHERE t.id = $1", token_id)
     return None if row is None else _token(row)
 
 
 async def tokens(pool: Pool | Connection, org_id: UUID) -> list[Token]:
-    """An organisation's tokens, oldest first."""
+    """Return an organisation's tokens, oldest first."""
     rows = await pool.fetch(f"{WITH_ORG} WHERE t.org_id = $1 ORDER BY t.created_at", org_id)
     return [_token(row) for row in rows]
 
 
 async def used(pool: Pool | Connection, token_id: UUID, now: datetime) -> None:
-    """Note that a token was used, to the minute."""
+    """Update `last_used_at` of a token, at most once a minute."""
     await pool.execute(USED, token_id, now)
 
 
 async def revoke(pool: Pool | Connection, token_id: UUID, now: datetime) -> bool:
-    """Revoke a token; False if there is none such that still works."""
+    """Revoke a token; False if there is none or it is revoked already."""
     sql = "UPDATE api_tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING id"
     return await pool.fetchval(sql, token_id, now) is not None
 
 
 def _token(row: Any) -> Token:
-    kept: dict[str, Any] = dict(row)
-    kept["scope"] = Scope(kept["scope"])
-    return Token(**kept)
+    fields: dict[str, Any] = dict(row)
+    fields["scope"] = Scope(fields["scope"])
+    return Token(**fields)

@@ -1,4 +1,4 @@
-"""What the dashboard shows of many schedules at once: a few statements, however many there are."""
+"""Queries for the dashboard's overview: a fixed number of statements for all schedules."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from app.store.db import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class ScheduleLine:
-    """A schedule as a row of the page begins with it."""
+    """The schedule's own fields in a row of the overview."""
 
     id: int
     key: str
@@ -31,7 +31,7 @@ class ScheduleLine:
 
 
 class TickLine(msgspec.Struct, frozen=True, gc=False):
-    """A tick and what became of its run, if it made one that is still kept."""
+    """A tick and its run, if there is one that retention has not deleted."""
 
     schedule_id: int
     scheduled_for: datetime
@@ -44,7 +44,7 @@ class TickLine(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class GapLine:
-    """A stretch of ticks that ended alike."""
+    """Consecutive ticks with the same outcome and reason."""
 
     schedule_id: int
     first_tick: datetime
@@ -60,11 +60,11 @@ COLUMNS = (
 )
 BUILT_IN = f"""
 SELECT {COLUMNS} FROM schedules s WHERE s.org_id IS NULL AND s.retired_at IS NULL ORDER BY s.key
-"""  # noqa: S608 - our own columns
-# What row-level security says already is said again: two locks on the door.
+"""  # noqa: S608 - constant fragments
+# Filters by organisation itself, in addition to row-level security.
 ONE = f"""
 SELECT {COLUMNS} FROM schedules s WHERE s.key = $1 AND (s.org_id IS NULL OR s.org_id = $2)
-"""  # noqa: S608 - our own columns
+"""  # noqa: S608 - constant fragments
 
 TICKS = """
 SELECT s.id, seen.scheduled_for, outcome, reason, status, started_at, duration_seconds
@@ -94,7 +94,7 @@ BEATS = """
 SELECT since, until FROM worker_beats WHERE until >= $1 ORDER BY since LIMIT 5000
 """
 
-# Everything that a page may show moves one of these. No table that grows is read.
+# Every change that the page can show changes one of these values. No growing table is scanned.
 PULSE = """
 SELECT coalesce((SELECT max(id) FROM run_events), 0),
        (SELECT coalesce(sum(extract(epoch FROM evaluated_through)), 0) + count(paused_at)
@@ -114,12 +114,12 @@ ORDER BY r.created_at DESC LIMIT $2
 
 
 async def built_in(connection: Pool | Connection) -> list[ScheduleLine]:
-    """The schedules that code declares, by key."""
+    """Return the built-in schedules, by key."""
     return [ScheduleLine(*row) for row in await connection.fetch(BUILT_IN)]
 
 
 async def one(connection: Pool | Connection, key: str, org_id: UUID) -> ScheduleLine | None:
-    """One schedule, of the house or of this organisation."""
+    """Return one schedule, of the operator or of this organisation; None if there is none."""
     row = await connection.fetchrow(ONE, key, org_id)
     return None if row is None else ScheduleLine(*row)
 
@@ -127,23 +127,23 @@ async def one(connection: Pool | Connection, key: str, org_id: UUID) -> Schedule
 async def ticks(
     connection: Pool | Connection, after: Mapping[int, datetime], most: int
 ) -> list[TickLine]:
-    """The last `most` ticks of each schedule that are later than the instant named for it."""
+    """Return the last `most` ticks of each schedule, later than the given instant."""
     rows = await connection.fetch(TICKS, list(after), most, list(after.values()))
     return [TickLine(*row) for row in rows]
 
 
 async def gaps(connection: Pool | Connection, ids: Sequence[int], most: int) -> list[GapLine]:
-    """The last `most` compressed stretches of each schedule, newest first within one."""
+    """Return the last `most` gaps of each schedule, newest first within a schedule."""
     return [GapLine(*row) for row in await connection.fetch(GAPS, ids, most)]
 
 
 async def beats(connection: Pool | Connection, since: datetime) -> list[tuple[datetime, datetime]]:
-    """When workers were beating, from `since` on, in order of their beginning."""
+    """Return the heartbeat intervals that end at or after `since`, ordered by start."""
     return [(row[0], row[1]) for row in await connection.fetch(BEATS, since)]
 
 
 async def pulse(connection: Pool | Connection) -> tuple[int, str]:
-    """Two values that change with anything a page shows."""
+    """Return two values that change whenever anything on the page changes."""
     row = await connection.fetchrow(PULSE)
     return (0, "") if row is None else (row[0], row[1])
 
@@ -151,5 +151,5 @@ async def pulse(connection: Pool | Connection) -> tuple[int, str]:
 async def recent(
     connection: Pool | Connection, jobs: Sequence[str], most: int
 ) -> list[dict[str, Any]]:
-    """The newest runs of the house itself, of these jobs, as plain rows."""
+    """Return the newest runs of the operator's jobs, as plain rows."""
     return [dict(row) for row in await connection.fetch(RECENT, jobs, most)]

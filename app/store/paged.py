@@ -1,6 +1,6 @@
-"""What an organisation leafs through, newest first: its runs, items and edits.
+"""Keyset-paginated queries of the API: an organisation's runs, items and schedule edits.
 
-A page begins after the last row of the one before, by value: what comes meanwhile shifts nothing.
+Newest first. A page starts after the last row of the previous one, so new rows do not shift it.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ WHERE org_id = $1
   AND created_at <= coalesce($5::timestamptz, 'infinity')
   AND (created_at < coalesce($5, 'infinity') OR execution_id > $6::uuid)
 ORDER BY created_at DESC, execution_id LIMIT $2
-"""  # noqa: S608 - our own columns
-ONE_RUN = f"SELECT {RUN} FROM runs WHERE org_id = $1 AND execution_id = $2"  # noqa: S608 - our own columns
+"""  # noqa: S608 - constant fragments
+ONE_RUN = f"SELECT {RUN} FROM runs WHERE org_id = $1 AND execution_id = $2"  # noqa: S608 - constant fragments
 SOURCES = """
 SELECT s.source, s.status, s.pages, s.records, s.inserted, s.changed, s.unchanged, s.rejected,
        s.requests, s.retries, s.bytes, s.throttled_ms, s.duration_seconds, s.error_kind,
@@ -51,7 +51,7 @@ WHERE s.org_id = $1 AND ($3::bigint IS NULL OR e.id < $3) ORDER BY e.id DESC LIM
 
 @dataclass(frozen=True, slots=True)
 class SoughtRuns:
-    """Which runs: of a status, begun to wait since."""
+    """Filter of runs: by status, and created at or after `since`."""
 
     status: str | None = None
     since: datetime | None = None
@@ -59,7 +59,7 @@ class SoughtRuns:
 
 @dataclass(frozen=True, slots=True)
 class SoughtItems:
-    """Which items: of a source, changed since, gone from the last listing or not."""
+    """Filter of items: by source, by time of change, and whether they are missing."""
 
     source: str | None = None
     changed_since: datetime | None = None
@@ -73,20 +73,20 @@ async def runs(
     after: tuple[datetime, UUID] | None,
     sought: SoughtRuns,
 ) -> list[Row]:
-    """Runs after that instant and id, newest first."""
+    """Return runs, newest first. `after`: (created_at, id) of the last run of the previous page."""
     at, run_id = after or (None, None)
-    asked = (sought.status, sought.since)
-    return _plain(await connection.fetch(RUNS, org_id, limit, *asked, at, run_id))
+    filters = (sought.status, sought.since)
+    return _plain(await connection.fetch(RUNS, org_id, limit, *filters, at, run_id))
 
 
 async def run(connection: Connection, org_id: UUID, run_id: UUID) -> Row | None:
-    """One run of the organisation."""
+    """Return one run of the organisation; None if there is none."""
     row = await connection.fetchrow(ONE_RUN, org_id, run_id)
     return None if row is None else dict(row)
 
 
 async def sources(connection: Connection, org_id: UUID, run_id: UUID) -> list[Row]:
-    """What each source of a run did."""
+    """Return the sources of a run, by name."""
     return _plain(await connection.fetch(SOURCES, org_id, run_id))
 
 
@@ -97,14 +97,14 @@ async def items(
     after: tuple[datetime, int] | None,
     sought: SoughtItems,
 ) -> list[Row]:
-    """Items after that instant and number, the last changed first."""
-    at, number = after or (None, None)
-    asked = (sought.source, sought.changed_since, sought.missing)
-    return _plain(await connection.fetch(ITEMS, org_id, limit, *asked, at, number))
+    """Return items, last changed first. `after`: (changed_at, id) of the previous page's last."""
+    at, item_id = after or (None, None)
+    filters = (sought.source, sought.changed_since, sought.missing)
+    return _plain(await connection.fetch(ITEMS, org_id, limit, *filters, at, item_id))
 
 
 async def edits(connection: Connection, org_id: UUID, limit: int, after: int | None) -> list[Row]:
-    """Edits of the schedule before that number, the last first."""
+    """Return edits of the schedule, newest first. `after`: id of the previous page's last edit."""
     return _plain(await connection.fetch(EDITS, org_id, limit, after))
 
 

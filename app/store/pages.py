@@ -1,4 +1,4 @@
-"""Every statement about pages as they came: kept for a while, and known again when unchanged."""
+"""Statements for raw pages kept for replay, and validators that detect unchanged pages."""
 
 import asyncio
 import hashlib
@@ -32,15 +32,15 @@ _KEPT_HEADERS = (
     "link",
 )
 
-# Beyond this age no validator is believed, see workers/pages.py.
-_FORGOTTEN = timedelta(days=2)
+# Older validators are not used, see workers/pages.py.
+_VALIDATOR_AGE = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was stored of a page when it was last read in full, at `full_fetched_at`.
+    """What is stored about a page since it was last parsed, at `full_fetched_at`.
 
-    `keys`: its records. `refused`: those that were kept aside. `kept`: its body can be recalled.
+    `keys`: its records. `refused`: keys of its rejected records. `kept`: its body is stored.
     """
 
     body_hash: bytes
@@ -55,7 +55,7 @@ class Known:
     coverage: Coverage = field(default_factory=Coverage)
 
 
-# A page with an event that was taken for gone is read again, however unchanged it is: it is back.
+# A page with an absent event is parsed again although it is unchanged: the event has returned.
 KNOWN = """
 SELECT body_hash, full_fetched_at, etag, last_modified, keys, refused, prices, rejected, coverage,
        EXISTS (SELECT FROM raw_bodies b WHERE b.hash = v.body_hash) AS kept
@@ -76,7 +76,7 @@ ON CONFLICT (fingerprint) DO UPDATE SET
   coverage = excluded.coverage
 """
 
-# A body in use is touched, so that a pruning that runs at the same time sees it and leaves it.
+# Updating `used_at` of an existing body locks it, so that concurrent retention skips it.
 KEEP = """
 WITH body AS (
   INSERT INTO raw_bodies (hash, body, size, used_at) VALUES ($3, $4, $5, $6)
@@ -111,22 +111,22 @@ DELETE FROM page_validators WHERE fingerprint IN (
 
 
 def fingerprint(source: str, request: Request) -> bytes:
-    """What makes a request the same one again: all but its headers, which may carry secrets."""
-    asked = (source, request.method, request.url, request.params, request.accept, request.body)
+    """Return the SHA-256 that identifies a request, except its headers: they may carry secrets."""
+    identity = (source, request.method, request.url, request.params, request.accept, request.body)
     if request.reader:
-        asked = (*asked, request.reader)
-    return hashlib.sha256(msgspec.json.encode(asked)).digest()
+        identity = (*identity, request.reader)
+    return hashlib.sha256(msgspec.json.encode(identity)).digest()
 
 
 async def digest(body: bytes) -> bytes:
-    """The name of a body: its SHA-256."""
+    """Return the SHA-256 of a body, computed in a thread if it is large."""
     if len(body) > LARGE:
         return await asyncio.to_thread(_digest, body)
     return _digest(body)
 
 
 async def packed(body: bytes) -> bytes:
-    """`body`, compressed with zstd."""
+    """Return `body` compressed with zstd, in a thread if it is large."""
     if len(body) > LARGE:
         return await asyncio.to_thread(_packed, body)
     return _packed(body)
@@ -145,24 +145,24 @@ def _unpacked(data: bytes, size: int) -> bytes:
 
 
 async def known(pool: Pool, fingerprint: bytes) -> Known | None:
-    """What was stored of the page when it was last read in full."""
+    """Return what is stored about the page; None if nothing is."""
     row = await pool.fetchrow(KNOWN, fingerprint)
     if row is None:
         return None
-    told: dict[str, Any] = dict(row)
-    told |= {name: frozenset(told[name]) for name in ("keys", "refused")}
-    told["coverage"] = covers.unpacked(told["coverage"])
-    return Known(**told)
+    fields: dict[str, Any] = dict(row)
+    fields |= {name: frozenset(fields[name]) for name in ("keys", "refused")}
+    fields["coverage"] = covers.unpacked(fields["coverage"])
+    return Known(**fields)
 
 
 async def alone(connection: Connection, fingerprint: bytes) -> None:
-    """Let no other transaction store this page meanwhile: what is remembered is what is stored."""
-    number = int.from_bytes(fingerprint[:8], signed=True)
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", number)
+    """Lock the page until the transaction ends, so that its validator matches its stored rows."""
+    lock_key = int.from_bytes(fingerprint[:8], signed=True)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", lock_key)
 
 
 async def remember(connection: Connection, fingerprint: bytes, source: str, page: Known) -> None:
-    """Note what is stored of the page. In the transaction that stores it, under the epoch."""
+    """Save the page's validator. Call it in the transaction that writes the page's records."""
     await connection.execute(
         REMEMBER,
         fingerprint,
@@ -186,9 +186,9 @@ async def keep(
     raw: Raw,
     body: tuple[bytes, bytes],
 ) -> None:
-    """Keep a page as it came. `body`: its digest, and itself packed.
+    """Store a raw page. `body`: its digest and its compressed bytes.
 
-    The same body is kept once. Keeps nothing if the attempt was fenced off.
+    Equal bodies are stored once. Stores nothing if the attempt was fenced off.
     """
     await connection.execute(
         KEEP,
@@ -208,7 +208,7 @@ async def keep(
 
 
 async def recall(pool: Pool, body_hash: bytes) -> bytes | None:
-    """A body that was kept; None if it is kept no longer."""
+    """Return a stored body, decompressed; None if it is not stored (any more)."""
     row = await pool.fetchrow("SELECT body, size FROM raw_bodies WHERE hash = $1", body_hash)
     if row is None:
         return None
@@ -218,40 +218,40 @@ async def recall(pool: Pool, body_hash: bytes) -> bytes | None:
 
 
 async def prune(pool: Pool, now: datetime, days: float, batch: int = _BATCH) -> int:
-    """Forget pages older than `days`, bodies that none of them has, and old validators.
+    """Delete pages older than `days`, unused bodies, and old validators.
 
-    Deletes `batch` rows at a time until there are none; returns how many. Two at once are fine.
+    Deletes `batch` rows at a time until none is left; returns how many. Safe to call concurrently.
     """
-    gone = 0
+    deleted = 0
     for statement in PRUNE:
-        gone += await _deleted(pool, statement, now - timedelta(days=days), batch)
-    return gone + await _deleted(pool, PRUNE_VALIDATORS, now - _FORGOTTEN, batch)
+        deleted += await _delete_batches(pool, statement, now - timedelta(days=days), batch)
+    return deleted + await _delete_batches(pool, PRUNE_VALIDATORS, now - _VALIDATOR_AGE, batch)
 
 
 async def count_old(pool: Pool, now: datetime, days: float) -> int:
-    """How many pages are older than `days`."""
+    """Count the pages older than `days`."""
     before = now - timedelta(days=days)
     found: int = await pool.fetchval("SELECT count(*) FROM raw_pages WHERE fetched_at < $1", before)
     return found
 
 
-async def _deleted(pool: Pool, statement: str, before: datetime, batch: int) -> int:
-    gone = 0
+async def _delete_batches(pool: Pool, statement: str, before: datetime, batch: int) -> int:
+    deleted = 0
     while True:
         tag = await pool.execute(statement, before, batch)
         count = int(tag.removeprefix("DELETE "))
-        gone += count
+        deleted += count
         if count < batch:
-            return gone
+            return deleted
 
 
 def validator(headers: Mapping[str, str], name: str) -> str | None:
-    """A validator that may be sent back as it came; None for one that no header can carry."""
+    """Return the validator in header `name`; None if it is absent or cannot be sent back."""
     value = headers.get(name, "")
     usable = value.isascii() and value.isprintable() and 0 < len(value) <= _LONGEST_VALIDATOR
     return value if usable else None
 
 
 def _printable(value: str) -> str:
-    # Postgres takes neither NUL nor half a surrogate pair.
+    # Postgres text can store neither NUL nor a lone surrogate.
     return "".join(c if c.isprintable() else "?" for c in value)

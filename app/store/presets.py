@@ -1,4 +1,4 @@
-"""Every statement about presets: an organisation's own, and those built in."""
+"""Statements for collection presets: an organisation's own and the built-in ones."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from app.store.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A named set of sources. `built_in`: the house's, for every organisation to choose."""
+    """A named set of sources. `built_in`: it is available to every organisation."""
 
     id: UUID
     name: str
@@ -22,8 +22,8 @@ class Preset:
 
 
 COLUMNS = "id, name, sources, revision, created_at, updated_at, org_id IS NULL"
-# What row-level security says already is said again: two locks on the door.
-LOOK = f"SELECT {COLUMNS} FROM collection_presets WHERE (org_id = $1 OR org_id IS NULL)"  # noqa: S608 - our own columns
+# Each statement filters by organisation itself, in addition to row-level security.
+LOOK = f"SELECT {COLUMNS} FROM collection_presets WHERE (org_id = $1 OR org_id IS NULL)"  # noqa: S608 - constant fragments
 ADD = """
 INSERT INTO collection_presets (id, org_id, name, sources, revision, created_at, updated_at)
 VALUES ($1, $2, $3, $4, 1, $5, $5)
@@ -35,29 +35,29 @@ WHERE org_id = $1 AND id = $2
 
 
 async def all_of(connection: Connection, org_id: UUID) -> list[Preset]:
-    """Those an organisation may choose, built in ones first, by name."""
+    """Return the presets available to an organisation, built-in ones first, by name."""
     rows = await connection.fetch(f"{LOOK} ORDER BY org_id IS NULL DESC, name", org_id)
     return [Preset(*row) for row in rows]
 
 
 async def one(connection: Connection, org_id: UUID, preset_id: UUID) -> Preset | None:
-    """One of those."""
+    """Return one preset available to the organisation; None if there is none."""
     row = await connection.fetchrow(f"{LOOK} AND id = $2", org_id, preset_id)
     return None if row is None else Preset(*row)
 
 
 async def add(connection: Connection, org_id: UUID, made: Preset) -> None:
-    """Write an organisation's preset down. asyncpg says if its name is taken."""
+    """Insert a preset. Raises asyncpg.UniqueViolationError if its name is taken."""
     await connection.execute(ADD, made.id, org_id, made.name, made.sources, made.created_at)
 
 
 async def change(connection: Connection, org_id: UUID, wanted: Preset, now: datetime) -> None:
-    """Give an organisation's preset another name or other sources; its revision grows."""
+    """Update the name and sources of an organisation's preset and increment its revision."""
     await connection.execute(SET, org_id, wanted.id, wanted.name, wanted.sources, now)
 
 
 async def drop(connection: Connection, org_id: UUID, preset_id: UUID) -> None:
-    """Remove an organisation's preset. asyncpg says if a schedule has chosen it."""
+    """Delete a preset. Raises asyncpg.ForeignKeyViolationError if a schedule uses it."""
     await connection.execute(
         "DELETE FROM collection_presets WHERE org_id = $1 AND id = $2", org_id, preset_id
     )

@@ -1,4 +1,4 @@
-"""What a run has done so far: one row for each source, written with every page, under the epoch."""
+"""Statements for the progress of a run: one row per source, written under the lease epoch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from app.words import HealthReason, RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was read and written. `prices` is 0 for sources that have none.
+    """Counts of what was read and written. `prices` is 0 for sources that have none.
 
-    `pages_unchanged` of the `pages` were neither read nor written, but their records count.
-    `points`: of sentiment, newly stored.
+    `pages_unchanged`: those of the `pages` that were not parsed; their records count.
+    `points`: newly stored sentiment points.
     """
 
     pages: int = 0
@@ -31,11 +31,11 @@ class Counts:
     rejected: int = 0
 
     def plus(self, other: "Counts") -> "Counts":
-        """Both together."""
+        """Return the sum of both."""
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in NAMES})
 
     def minus(self, other: "Counts") -> "Counts":
-        """What is left of these without the others."""
+        """Return the difference of both."""
         return Counts(**{name: getattr(self, name) - getattr(other, name) for name in NAMES})
 
 
@@ -54,12 +54,12 @@ NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """The row of one source of one run, as it is to be written.
+    """The row of one source of one run.
 
-    `classes`: the requests by what came of them.
-    `redo`: what earlier attempts wrote in partitions that they did not finish.
-    `coverage`: of the partitions that are done; in the end, of all it read.
-    `breach`: that it did not bring what is expected of it, as health says it.
+    `classes`: numbers of requests by response class.
+    `redo`: counts that earlier attempts wrote in partitions they did not finish.
+    `coverage`: of the finished partitions; at the end, of everything that was read.
+    `breach`: the health reason if the source did not meet its expectations.
     """
 
     source: str
@@ -94,7 +94,7 @@ RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_c
           inserted, changed, counts, coverage
 """
 
-# The run's row is touched last, so that three sources of a run wait for each other but briefly.
+# The run's row is updated last, so that concurrent sources hold its lock only briefly.
 WRITE = """
 UPDATE run_sources SET status = $3, partitions = $4, partitions_failed = $5, pages = $6,
        records = $7, inserted = $8, changed = $9, unchanged = $10, rejected = $11, requests = $12,
@@ -120,7 +120,7 @@ RESTART = """
 UPDATE runs SET stats = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
 
-# A page that is read again after a crash refuses the same records again: they are kept once.
+# A page parsed again after a crash rejects the same records: they replace the previous ones.
 REJECT = """
 WITH before AS (
   DELETE FROM rejected_records
@@ -133,7 +133,7 @@ FROM unnest($5::text[], $6::text[], $7::bytea[]) AS r (record_id, reason, data)
 
 
 async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
-    """Open the source's row, or take up what an earlier attempt left. Raises Fenced."""
+    """Insert the source's row, or resume that of an earlier attempt. Raises Fenced."""
     row = await pool.fetchrow(BEGIN, claimed.run_id, claimed.epoch, source)
     if row is None:
         raise Fenced(f"run {claimed.run_id} belongs to another attempt")
@@ -160,7 +160,7 @@ async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
 
 
 async def ended(pool: Pool, claimed: Claimed) -> dict[str, SourceRow]:
-    """The sources that earlier attempts of the run have ended with, by name, as they ended."""
+    """Return the sources that earlier attempts of the run finished, by name."""
     rows = await pool.fetch(ENDED, claimed.run_id)
     return {row["source"]: _ended(dict(row)) for row in rows}
 
@@ -182,16 +182,16 @@ def _ended(row: dict[str, Any]) -> SourceRow:
 
 
 async def restart(pool: Pool, claimed: Claimed, stats: dict[str, int]) -> None:
-    """Set the run's running totals to what earlier attempts finished. Raises Fenced."""
-    _fenced(await pool.execute(RESTART, claimed.run_id, claimed.epoch, stats), claimed)
+    """Reset the run's totals to what earlier attempts finished. Raises Fenced."""
+    _check_fence(await pool.execute(RESTART, claimed.run_id, claimed.epoch, stats), claimed)
 
 
 async def write(
     connection: Connection, claimed: Claimed, row: SourceRow, added: dict[str, int]
 ) -> None:
-    """Write the source's row and add to the run's totals, under the epoch. Raises Fenced.
+    """Write the source's row and add `added` to the run's totals. Raises Fenced.
 
-    In the transaction of the page it counts, so that neither is ever seen without the other.
+    Call it in the transaction that writes the counted page, so that both become visible together.
     """
     counts = row.counts
     await connection.execute(
@@ -225,10 +225,10 @@ async def write(
         },
         packed(row.coverage) | ({"breach": row.breach.value} if row.breach else {}),
     )
-    _fenced(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
+    _check_fence(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
 
 
-def _fenced(tag: str, claimed: Claimed) -> None:
+def _check_fence(tag: str, claimed: Claimed) -> None:
     if tag != "UPDATE 1":
         raise Fenced(f"run {claimed.run_id} belongs to another attempt")
 
@@ -239,7 +239,7 @@ async def reject(
     where: tuple[str, str, int],
     rejected: Sequence[Rejected],
 ) -> None:
-    """Keep records aside that could not be read. `where`: source, partition, page."""
+    """Store rejected records of a page. `where`: source, partition, page."""
     await connection.execute(
         REJECT,
         claimed.run_id,

@@ -1,4 +1,4 @@
-"""What the proof needs to read: versions, what their ticks became, and which runs they made."""
+"""Queries for the proof: schedule versions, the outcomes of their ticks, and their runs."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from app.words import TickOutcome, TickReason
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """One wording of a schedule and the instants it answers for: (since, until].
+    """One version of a schedule and the ticks it covers: (since, until].
 
-    Before that, `pruned_expected` instants were named, and `pruned` says what became of them.
+    `pruned_expected`: the number of earlier ticks, which retention deleted. `pruned`: their number
+    by outcome and reason.
     """
 
     schedule_id: int
@@ -28,7 +29,7 @@ class VersionRow:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A tick, or `count` ticks from `first` to `last` written as one."""
+    """A recorded tick, or a gap of `count` ticks from `first` to `last`."""
 
     first: datetime
     last: datetime
@@ -44,7 +45,7 @@ FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id
 WHERE s.key = $1 ORDER BY v.version
 """
 
-ANSWERS = """
+RECORDED_TICKS = """
 SELECT scheduled_for, scheduled_for, 1, outcome, reason FROM ticks
 WHERE schedule_id = $1 AND version = $2
 UNION ALL
@@ -53,8 +54,8 @@ WHERE schedule_id = $1 AND version = $2
 ORDER BY 1
 """
 
-# Ran twice, or ran without a run, or a run without its tick.
-DOUBLED = """
+# Ticks with two scheduled runs, scheduled runs without their tick, and ticks inside a gap.
+INCONSISTENT = """
 SELECT (SELECT count(*) FROM (
           SELECT 1 FROM runs WHERE schedule_id = $1 AND trigger = 'scheduled'
           GROUP BY scheduled_for HAVING count(*) > 1) AS twice)
@@ -91,7 +92,7 @@ ORDER BY 1 DESC LIMIT 1
 
 @dataclass(frozen=True, slots=True)
 class TickStory:
-    """What was decided of one tick."""
+    """The decision about one tick; `count` is above 1 for a gap."""
 
     scheduled_for: datetime
     version: int
@@ -104,12 +105,12 @@ class TickStory:
 
 
 async def versions(connection: Connection, key: str) -> list[VersionRow]:
-    """Every wording a schedule ever had, in order."""
+    """Return every stored version of a schedule, in order."""
     return [VersionRow(*row) for row in await connection.fetch(VERSIONS, key)]
 
 
 async def pruned_through(connection: Connection, schedule_id: int) -> datetime | None:
-    """Up to when only the numbers of a schedule's ticks are kept; None if all are."""
+    """Return the instant up to which ticks are kept as numbers only; None if all rows are kept."""
     at: datetime | None = await connection.fetchval(
         "SELECT max(pruned_through) FROM schedule_versions WHERE schedule_id = $1", schedule_id
     )
@@ -117,28 +118,28 @@ async def pruned_through(connection: Connection, schedule_id: int) -> datetime |
 
 
 async def answers(connection: Connection, version: VersionRow) -> AsyncGenerator[Answer]:
-    """What was written for one version, in order, a piece at a time. Wants a transaction."""
+    """Yield the ticks and gaps of one version, in order. Requires a transaction."""
     async for row in connection.cursor(
-        ANSWERS, version.schedule_id, version.version, prefetch=2_000
+        RECORDED_TICKS, version.schedule_id, version.version, prefetch=2_000
     ):
         reason = None if row[4] is None else TickReason(row[4])
         yield Answer(row[0], row[1], row[2], TickOutcome(row[3]), reason)
 
 
 async def doubled(connection: Connection, schedule_id: int) -> int:
-    """Ticks that have more than one answer or run, and runs that have no tick."""
-    count: int = await connection.fetchval(DOUBLED, schedule_id)
+    """Count ticks with more than one outcome or run, and scheduled runs without a tick."""
+    count: int = await connection.fetchval(INCONSISTENT, schedule_id)
     return count
 
 
 async def stuck(connection: Connection, schedule_id: int, now: datetime) -> int:
-    """Runs that are open although nobody works on them any more."""
+    """Count open runs with an expired lease, or queued for more than five minutes."""
     count: int = await connection.fetchval(STUCK, schedule_id, now)
     return count
 
 
 async def tick(connection: Connection, key: str, at: datetime | None) -> TickStory | None:
-    """The tick of that instant, or the newest one decided."""
+    """Return the tick at `at`, or with None the newest one decided; None if there is none."""
     row = await connection.fetchrow(TICK, key, at)
     if row is None:
         return None
@@ -147,7 +148,7 @@ async def tick(connection: Connection, key: str, at: datetime | None) -> TickSto
 
 
 async def events(connection: Connection, run_id: UUID) -> list[dict[str, Any]]:
-    """What happened to a run, in order."""
+    """Return the events of a run, in order."""
     rows = await connection.fetch(
         "SELECT at, event, attempt, worker, detail FROM run_events"
         " WHERE execution_id = $1 ORDER BY id",

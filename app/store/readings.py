@@ -1,4 +1,4 @@
-"""How far sources have been read, and at what pace those go that have their own."""
+"""Statements for source cursors and automatic intervals."""
 
 from datetime import datetime
 from uuid import UUID
@@ -26,12 +26,12 @@ DO UPDATE SET interval_seconds = excluded.interval_seconds, next_at = excluded.n
 
 
 async def cursors(pool: Pool | Connection, org_id: UUID | None, source: str) -> dict[str, str]:
-    """Up to where each partition of a source has been read."""
+    """Return the cursor of each partition of a source."""
     rows = await pool.fetch(worded(CURSORS, org_id), org_id, source)
     return {row["partition"]: row["value"] for row in rows}
 
 
-async def move_cursor(  # noqa: PLR0913, PLR0917 - whose it is, which, where to, when and by whom
+async def move_cursor(  # noqa: PLR0913, PLR0917 - owner, partition, value, time and run
     connection: Connection,
     org_id: UUID | None,
     where: tuple[str, str],
@@ -39,17 +39,20 @@ async def move_cursor(  # noqa: PLR0913, PLR0917 - whose it is, which, where to,
     at: datetime,
     run_id: UUID,
 ) -> None:
-    """A partition has been read up to `value`, at `at`. `where`: source, partition."""
+    """Move the cursor of a partition to `value`, unless it moved after `at`.
+
+    `where`: source, partition.
+    """
     await connection.execute(MOVE, org_id, *where, value, at, run_id)
 
 
 async def next_at(pool: Pool | Connection, org_id: UUID | None, source: str) -> datetime | None:
-    """When a source that goes by its own pace is to be asked next; None if nothing is known."""
+    """Return when a source with an automatic interval is next due; None if that is not known."""
     return await pool.fetchval(worded(PACE, org_id), org_id, source)
 
 
 async def set_pace(
     pool: Pool | Connection, org_id: UUID | None, source: str, seconds: float, at: datetime
 ) -> None:
-    """Keep that a source is to be asked at `at` next, as its own pace of `seconds` has it."""
+    """Store a source's automatic interval in seconds, and `at`, when it is next due."""
     await pool.execute(SET_PACE, org_id, source, seconds, at)

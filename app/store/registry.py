@@ -1,4 +1,4 @@
-"""Every statement that changes what a schedule says: creation, new versions, pauses."""
+"""Statements that change schedules: creation, new versions, retirement, pauses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from app.store.schedules import ScheduleState
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What a schedule says from `since` on, and its first tick under it."""
+    """A schedule version in force from `since` on, and its first tick."""
 
     key: str
     job: str
@@ -27,7 +27,7 @@ class Wording:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Since when, by whom and why a schedule rests."""
+    """Since when, by whom and why a schedule is paused."""
 
     at: datetime
     by: str
@@ -41,7 +41,7 @@ VALUES ($1, $2, $3, $4, '{}', 1, $6, $5, $6, $7, $8, $9)
 ON CONFLICT (key) DO NOTHING RETURNING id
 """
 
-# Not in one statement with the schedule: row-level security looks for it there already.
+# A separate statement: the row-level security policy must see the new schedule row.
 FIRST_VERSION = """
 INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
 VALUES ($1, 1, $2, $3, $4)
@@ -76,49 +76,54 @@ SELECT scheduled_for FROM ticks
 WHERE schedule_id = $1 AND scheduled_for > $2 AND reason = 'superseded'
 """
 
-# The instant has not come yet, and the new wording names it again: its old answer is taken back.
-TAKE_UP = """
-WITH taken AS (
+# A future tick that the new version has as well: its `superseded` outcome is deleted.
+REOPEN_TICKS = """
+WITH reopened AS (
   DELETE FROM ticks WHERE schedule_id = $1 AND scheduled_for = ANY ($2::timestamptz[])
   RETURNING version
 )
 UPDATE schedule_versions v SET answers_until = later.effective_from
 FROM schedule_versions later
-WHERE v.schedule_id = $1 AND v.version IN (SELECT version FROM taken)
+WHERE v.schedule_id = $1 AND v.version IN (SELECT version FROM reopened)
   AND later.schedule_id = v.schedule_id AND later.version = v.version + 1
 """
 
 PAUSE = "UPDATE schedules SET paused_at = $2, paused_by = $3, paused_note = $4 WHERE key = $1"
 
 
-async def create(connection: Connection, wording: Wording) -> None:
-    """Write a new schedule down; does nothing if another worker was quicker. In a transaction."""
-    made = await connection.fetchval(
+async def create(connection: Connection, version: Wording) -> None:
+    """Insert a new schedule with its first version; does nothing if the key exists.
+
+    Requires a transaction.
+    """
+    schedule_id = await connection.fetchval(
         CREATE,
-        wording.key,
-        wording.job,
-        wording.spec,
-        wording.policies,
-        wording.enabled,
-        wording.since,
-        wording.next_tick_at,
-        wording.due_at,
-        wording.org_id,
+        version.key,
+        version.job,
+        version.spec,
+        version.policies,
+        version.enabled,
+        version.since,
+        version.next_tick_at,
+        version.due_at,
+        version.org_id,
     )
-    if made is not None:
-        await connection.execute(FIRST_VERSION, made, wording.spec, wording.policies, wording.since)
+    if schedule_id is not None:
+        await connection.execute(
+            FIRST_VERSION, schedule_id, version.spec, version.policies, version.since
+        )
 
 
 async def supersede(
     connection: Connection,
     state: ScheduleState,
-    wording: Wording,
+    version: Wording,
     superseded: Sequence[datetime],
     answers_until: datetime,
 ) -> None:
-    """Close the version in force, answering for its announced ticks, and open the next one."""
-    await _close(connection, state, superseded, answers_until, wording.since)
-    await reopen(connection, state, wording)
+    """Close the version in force, skip its `superseded` ticks, and open the next version."""
+    await _close(connection, state, superseded, answers_until, version.since)
+    await reopen(connection, state, version)
 
 
 async def retire(
@@ -128,7 +133,7 @@ async def retire(
     answers_until: datetime,
     now: datetime,
 ) -> None:
-    """Close the version in force, answering for its announced ticks; no other follows."""
+    """Close the version in force, skip its `superseded` ticks, and retire the schedule."""
     await _close(connection, state, superseded, answers_until, now)
     await connection.execute(RETIRE, state.id, now)
 
@@ -143,44 +148,44 @@ async def _close(
     await connection.execute(CLOSE, state.id, state.version, answers_until, now, list(superseded))
 
 
-async def reopen(connection: Connection, state: ScheduleState, wording: Wording) -> None:
-    """Open the next version, of a retired schedule too."""
+async def reopen(connection: Connection, state: ScheduleState, version: Wording) -> None:
+    """Open the next version, also of a retired schedule."""
     await connection.execute(
         OPEN,
         state.id,
         state.version + 1,
-        wording.spec,
-        wording.policies,
-        wording.enabled,
-        wording.since,
-        wording.next_tick_at,
-        wording.due_at,
+        version.spec,
+        version.policies,
+        version.enabled,
+        version.since,
+        version.next_tick_at,
+        version.due_at,
     )
 
 
 async def superseded_ahead(
     connection: Connection, schedule_id: int, since: datetime
 ) -> list[datetime]:
-    """Ticks still to come which an earlier edit has answered for."""
+    """Return the ticks after `since` that an earlier edit recorded as superseded."""
     rows = await connection.fetch(SUPERSEDED_AHEAD, schedule_id, since)
     return [row["scheduled_for"] for row in rows]
 
 
 async def take_up(connection: Connection, schedule_id: int, instants: Sequence[datetime]) -> None:
-    """Take back the answer for ticks still to come, because the new wording names them again."""
+    """Delete the outcomes of future ticks that the new version has as well."""
     if instants:
-        await connection.execute(TAKE_UP, schedule_id, list(instants))
+        await connection.execute(REOPEN_TICKS, schedule_id, list(instants))
 
 
 async def enable(connection: Connection, schedule_id: int, *, enabled: bool) -> None:
-    """Switch a schedule on or off; its ticks go on being recorded."""
+    """Enable or disable a schedule; its ticks are recorded either way."""
     await connection.execute(
         "UPDATE schedules SET enabled = $2 WHERE id = $1", schedule_id, enabled
     )
 
 
 async def set_pause(connection: Connection, key: str, pause: Pause | None) -> None:
-    """Pause the schedule, or let it go on."""
+    """Pause the schedule, or with None resume it."""
     if pause is None:
         await connection.execute(PAUSE, key, None, None, None)
     else:

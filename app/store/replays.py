@@ -1,4 +1,4 @@
-"""Every statement about replays: which pages are kept, and what stands of what is in them."""
+"""Statements for replays: kept pages, stored records to compare with, and the replay run."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Kept = OddsEvent | Article | Story | Item
 
 @dataclass(frozen=True, slots=True)
 class KeptPage:
-    """A page that was kept, without its body. `refused`: records of it were put aside."""
+    """A kept page without its body. `refused`: some of its records were rejected."""
 
     id: int
     run_id: UUID
@@ -31,8 +31,8 @@ class KeptPage:
     refused: bool
 
 
-# A page that came again unchanged has no row of its own: what is noted of it leads to the row of
-# the page that brought its body, however long ago that was. What came for organisations is theirs.
+# An unchanged page has no row of its own: its validator leads to the row of the page that first had
+# its body, however old. Pages of organisations' runs are excluded.
 PAGES = """
 SELECT p.id, p.execution_id, p.partition, p.expected, p.page, p.url, p.status, p.headers,
        p.fetched_at, p.body_hash, EXISTS (
@@ -49,7 +49,7 @@ SELECT e.platform_event_id AS key, to_jsonb(e) - '{id,platform,platform_event_id
        updated_at,run_id,partition,absent_since,withdrawn_at,seen_at,seen_run_id,fingerprint}'::text[]
   || coalesce((SELECT jsonb_object_agg(concat_ws(' ', p.market, p.line, p.outcome),
                  concat(p.price, CASE WHEN p.active THEN '' ELSE ' (suspended)' END))
-               FROM odds_prices p WHERE p.event_id = e.id AND p.price IS NOT NULL), '{}') AS said
+               FROM odds_prices p WHERE p.event_id = e.id AND p.price IS NOT NULL), '{}') AS fields
 FROM odds_events e WHERE e.platform = $1 AND e.platform_event_id = ANY ($2::text[])
 """
 
@@ -57,7 +57,7 @@ ARTICLES = """
 SELECT a.article_id AS key, to_jsonb(a) - '{id,provider,article_id,first_seen_at,updated_at,
        run_id}'::text[] || jsonb_build_object('found under', (
          SELECT jsonb_agg(n.entity ORDER BY n.entity) FROM article_entities n
-         WHERE n.article_id = a.id)) AS said
+         WHERE n.article_id = a.id)) AS fields
 FROM articles a WHERE a.provider = $1 AND a.article_id = ANY ($2::text[])
 """
 
@@ -69,13 +69,13 @@ SELECT s.story_uuid AS key, to_jsonb(s) - '{id,provider,story_uuid,first_seen_at
          'updates', (SELECT jsonb_agg(to_jsonb(u) - 'story_id' - 'run_id' ORDER BY u.update_uuid)
                      FROM story_updates u WHERE u.story_id = s.id),
          'sentiment', (SELECT jsonb_agg(to_jsonb(v) - 'story_id' - 'run_id' ORDER BY v.at)
-                       FROM story_sentiment v WHERE v.story_id = s.id)) AS said
+                       FROM story_sentiment v WHERE v.story_id = s.id)) AS fields
 FROM stories s WHERE s.provider = $1 AND s.story_uuid = ANY ($2::text[])
 """
 
-# In the wording by which items are looked up, see items.py; an item that is missing is left alone.
+# The owner condition is the one that uses the index, see items.py.
 ITEMS = """
-SELECT i.key, i.data AS said FROM items i
+SELECT i.key, i.data AS fields FROM items i
 WHERE i.org_id IS NULL AND i.source = $1 AND i.key = ANY ($2::text[])
 """
 
@@ -89,19 +89,19 @@ SELECT platform_event_id, seen_at, absent_since IS NOT NULL OR withdrawn_at IS N
 FROM odds_events WHERE platform = $1 AND platform_event_id = ANY ($2::text[])
 """
 
-# So that the next complete listing of its partition notices when it has gone.
-BELONG = """
+# Lets the next complete listing of the partition detect the absence of these events.
+ASSIGN_PARTITION = """
 UPDATE odds_events SET partition = $2
 WHERE platform = $1 AND platform_event_id = ANY ($3::text[]) AND partition IS NULL
 """
 
-READABLE = """
+DELETE_READABLE = """
 DELETE FROM rejected_records WHERE execution_id = $1 AND source = $2 AND partition = $3
   AND page = $4 AND NOT (data = ANY ($5::bytea[]))
 """
 
-# The next run reads such a page in full, with the parser it has.
-UNKNOWN = "DELETE FROM page_validators WHERE source = $1 AND body_hash = $2"
+# Without its validator, the next run parses the page, with the current parser.
+DELETE_VALIDATORS = "DELETE FROM page_validators WHERE source = $1 AND body_hash = $2"
 
 BEGIN = """
 INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
@@ -119,15 +119,15 @@ WHERE execution_id = $1
 
 
 async def kept(pool: Pool, source: str, since: datetime) -> list[KeptPage]:
-    """The pages to replay, in the order in which they came.
+    """Return the pages to replay, in the order of their fetching.
 
-    Those fetched from `since` on, and those from before that are still what the site says.
+    Those fetched since `since`, and older ones that a validator still refers to.
     """
     return [KeptPage(*row) for row in await pool.fetch(PAGES, source, since)]
 
 
 async def raw(pool: Pool, page: KeptPage) -> Raw | None:
-    """The page as a parser is given it; None if its body has been pruned meanwhile."""
+    """Return the page as a parser receives it; None if retention has deleted its body."""
     body = await pages.recall(pool, page.body_hash)
     if body is None:
         return None
@@ -136,14 +136,14 @@ async def raw(pool: Pool, page: KeptPage) -> Raw | None:
 
 
 async def said(connection: Connection, records: Sequence[Kept]) -> dict[str, dict[str, Any]]:
-    """What is stored of these records: their fields by name, prices among them."""
+    """Return the stored fields of these records, prices among them, by key and name."""
     if not records:
         return {}
-    query, provider, keys = _asked(records)
-    return {row["key"]: row["said"] for row in await connection.fetch(query, provider, keys)}
+    query, provider, keys = _stored_query(records)
+    return {row["key"]: row["fields"] for row in await connection.fetch(query, provider, keys)}
 
 
-def _asked(records: Sequence[Kept]) -> tuple[str, str, list[str]]:
+def _stored_query(records: Sequence[Kept]) -> tuple[str, str, list[str]]:
     match records[0]:
         case OddsEvent(platform=provider):
             query = ODDS
@@ -157,7 +157,7 @@ def _asked(records: Sequence[Kept]) -> tuple[str, str, list[str]]:
 
 
 def name(record: Kept) -> str:
-    """What tells the record from others of its provider."""
+    """Return the key that identifies the record within its provider."""
     match record:
         case OddsEvent():
             return record.platform_event_id
@@ -172,7 +172,7 @@ def name(record: Kept) -> str:
 async def seen(
     connection: Connection, platform: str, ids: Sequence[str]
 ) -> dict[str, tuple[datetime, bool]]:
-    """When each event was last seen, and whether it has left the board since."""
+    """Return when each event was last seen, and whether it is absent or withdrawn."""
     rows = await connection.fetch(SEEN, platform, list(ids))
     return {row[0]: (row[1], row[2]) for row in rows}
 
@@ -180,41 +180,41 @@ async def seen(
 async def items_seen(
     connection: Connection, source: str, keys: Sequence[str]
 ) -> dict[str, tuple[datetime, bool]]:
-    """When each of the house's items was last seen, and whether it has gone missing since."""
+    """Return when each of the operator's items was last seen, and whether it is missing."""
     rows = await connection.fetch(ITEMS_SEEN, source, list(keys))
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
 async def belong(connection: Connection, platform: str, partition: str, ids: Sequence[str]) -> None:
-    """Say to which partition events belong that nobody has listed."""
-    await connection.execute(BELONG, platform, partition, list(ids))
+    """Set the partition of events that no listing has assigned to one."""
+    await connection.execute(ASSIGN_PARTITION, platform, partition, list(ids))
 
 
 async def readable(
     connection: Connection, source: str, page: KeptPage, still_refused: Collection[bytes]
 ) -> int:
-    """Forget the refused records of a page which can be read now; returns how many they were."""
+    """Delete the rejected records of a page that can now be parsed; returns how many."""
     tag = await connection.execute(
-        READABLE, page.run_id, source, page.partition, page.page, list(still_refused)
+        DELETE_READABLE, page.run_id, source, page.partition, page.page, list(still_refused)
     )
     return int(tag.removeprefix("DELETE "))
 
 
 async def unknown(connection: Connection, source: str, body_hash: bytes) -> None:
-    """Let the next run read this page in full."""
-    await connection.execute(UNKNOWN, source, body_hash)
+    """Delete the page's validators, so that the next run parses it."""
+    await connection.execute(DELETE_VALIDATORS, source, body_hash)
 
 
 async def begin(
     pool: Pool, run_id: UUID, what: tuple[str, str, Mapping[str, Any]], now: datetime
 ) -> None:
-    """Write a replay down as cut short, which it is until it has ended.
+    """Insert the replay's run as `cancelled`, which it remains unless `end` is called.
 
-    `what`: the job, who wants it, and its parameters.
+    `what`: job, requester, parameters.
     """
     await pool.execute(BEGIN, run_id, *what, now)
 
 
 async def end(pool: Pool, run_id: UUID, stats: Mapping[str, int], now: datetime) -> None:
-    """Write down that the replay has come to its end."""
+    """Mark the replay's run as successful."""
     await pool.execute(END, run_id, now, dict(stats))

@@ -1,4 +1,4 @@
-"""Every statement that forgets: a batch at a time, so that no lock is held for long."""
+"""Statements that delete old rows, in batches, so that no lock is held for long."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,10 @@ from app.store.db import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Something that grows old. `batch` is a DELETE of at most $2 rows older than $1."""
+    """One kind of rows under retention. `batch` deletes at most $2 rows older than $1.
+
+    `setting`: the setting with the retention in days. `count`: a query that counts old rows.
+    """
 
     name: str
     setting: str
@@ -19,18 +22,18 @@ class Kind:
 
 
 def _kind(name: str, setting: str, key: str, old: str) -> Kind:
-    """Rows of the table `name` for which `old` holds, named by their primary key `key`."""
+    """Build the statements for rows of table `name`, primary key `key`, that match `old`."""
     alias = f"{name} AS r"
     return Kind(
         name=name,
         setting=setting,
-        batch=f"DELETE FROM {name} WHERE {key} IN (SELECT r.{key} FROM {alias}"  # noqa: S608 - our own text
+        batch=f"DELETE FROM {name} WHERE {key} IN (SELECT r.{key} FROM {alias}"  # noqa: S608 - constant fragments
         f" WHERE {old} LIMIT $2 FOR UPDATE SKIP LOCKED)",
-        count=f"SELECT count(*) FROM {alias} WHERE {old}",  # noqa: S608 - our own text
+        count=f"SELECT count(*) FROM {alias} WHERE {old}",  # noqa: S608 - constant fragments
     )
 
 
-# Health asks for the last run and the last success of a schedule, however long ago they were.
+# Keeps the last finished and the last successful run of each schedule, which health reads.
 RUN = """
 r.created_at < $1 AND r.completed_at < $1 AND r.status NOT IN ('queued', 'running')
 AND (r.schedule_id IS NULL OR (
@@ -42,7 +45,7 @@ AND (r.schedule_id IS NULL OR (
     ORDER BY n.created_at DESC LIMIT 1)))
 """
 
-# Who was alive decides what becomes of ticks that are not decided yet.
+# Keeps heartbeats that undecided ticks still depend on.
 BEAT = """
 r.until < $1 AND r.until < coalesce(
   (SELECT min(evaluated_through) FROM schedules WHERE due_at IS NOT NULL), $1)
@@ -72,8 +75,8 @@ SELECT (SELECT count(*) FROM ticks t JOIN schedules s ON s.id = t.schedule_id
         JOIN schedules s ON s.id = g.schedule_id WHERE last_tick < least($1, evaluated_through))
 """
 
-# Up to where: so many ticks or gaps, none that is to stay, and no part of a gap. The last tick that
-# was decided always stays: it says where the frontier came from.
+# The end of the next batch: at most $3 ticks or gaps older than $2, and no part of a gap.
+# The caller passes a $2 that is not after the frontier, so that the last decided tick stays.
 BOUNDARY = """
 WITH edge AS (
   SELECT max(at) AS at FROM (
@@ -100,17 +103,17 @@ WHERE v.schedule_id = $1 AND v.effective_from < $2
 ORDER BY v.version
 """
 
-# The rows go, and their numbers stay, in one statement.
-FORGET = """
-WITH gone AS (
+# Deletes the rows and adds their numbers to the versions in one statement.
+PRUNE_TICKS = """
+WITH deleted AS (
   DELETE FROM ticks WHERE schedule_id = $1 AND scheduled_for <= $2
   RETURNING version, outcome, reason, 1::bigint AS count
-), gone_gaps AS (
+), deleted_gaps AS (
   DELETE FROM tick_gaps WHERE schedule_id = $1 AND last_tick <= $2
   RETURNING version, outcome, reason, count
 ), tally AS (
-  SELECT version, concat_ws(':', outcome, reason) AS word, sum(count) AS count
-  FROM (SELECT * FROM gone UNION ALL SELECT * FROM gone_gaps) AS both_kinds GROUP BY 1, 2
+  SELECT version, concat_ws(':', outcome, reason) AS ending, sum(count) AS count
+  FROM (SELECT * FROM deleted UNION ALL SELECT * FROM deleted_gaps) AS both_kinds GROUP BY 1, 2
 ), counted AS (
   SELECT * FROM unnest($3::int[], $4::timestamptz[], $5::bigint[])
     AS c (version, through, expected)
@@ -119,7 +122,7 @@ WITH gone AS (
     pruned_through = greatest(v.pruned_through, c.through),
     pruned_expected = v.pruned_expected + coalesce(c.expected, 0),
     pruned = v.pruned || coalesce((
-      SELECT jsonb_object_agg(word, coalesce((v.pruned ->> word)::bigint, 0) + count)
+      SELECT jsonb_object_agg(ending, coalesce((v.pruned ->> ending)::bigint, 0) + count)
       FROM tally WHERE tally.version = v.version), '{}')
   FROM (SELECT coalesce(c.version, t.version) AS version, c.through, c.expected
         FROM counted c FULL JOIN (SELECT DISTINCT version FROM tally) t USING (version)) AS c
@@ -128,8 +131,8 @@ WITH gone AS (
 SELECT coalesce(sum(count), 0)::bigint FROM tally
 """
 
-# A wording of which nothing is left but numbers leaves them to the one that followed it.
-FOLD = """
+# A version without remaining ticks is deleted, and its numbers are added to the next version.
+FOLD_VERSIONS = """
 WITH done AS (
   DELETE FROM schedule_versions v
   WHERE v.schedule_id = $1 AND v.answers_until <= v.pruned_through
@@ -137,23 +140,25 @@ WITH done AS (
     AND NOT EXISTS (SELECT FROM ticks t WHERE t.schedule_id = $1 AND t.version = v.version)
     AND NOT EXISTS (SELECT FROM tick_gaps g WHERE g.schedule_id = $1 AND g.version = v.version)
   RETURNING version, pruned_expected, pruned
-), heir AS (
+), successor AS (
   SELECT min(version) AS version FROM schedule_versions
   WHERE schedule_id = $1 AND version NOT IN (SELECT version FROM done)
-), words AS (
+), counts AS (
   SELECT key, sum(value::bigint) AS count FROM done, jsonb_each_text(pruned) GROUP BY key
 )
 UPDATE schedule_versions v SET
   pruned_expected = v.pruned_expected + (SELECT sum(pruned_expected) FROM done),
   pruned = v.pruned || coalesce((
-    SELECT jsonb_object_agg(key, coalesce((v.pruned ->> key)::bigint, 0) + count) FROM words), '{}')
-FROM heir WHERE v.schedule_id = $1 AND v.version = heir.version AND EXISTS (SELECT FROM done)
+    SELECT jsonb_object_agg(key, coalesce((v.pruned ->> key)::bigint, 0) + count)
+    FROM counts), '{}')
+FROM successor
+WHERE v.schedule_id = $1 AND v.version = successor.version AND EXISTS (SELECT FROM done)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of what one wording answers for: (since, until]."""
+    """A part of the time that one schedule version covers: (since, until]."""
 
     version: int
     spec: Mapping[str, Any]
@@ -162,34 +167,34 @@ class Stretch:
 
 
 async def forget(pool: Pool, kind: Kind, before: datetime, batch: int) -> int:
-    """Delete at most `batch` rows older than `before`; returns how many they were."""
+    """Delete at most `batch` rows older than `before`; returns how many were deleted."""
     tag = await pool.execute(kind.batch, before, batch)
     return int(tag.removeprefix("DELETE "))
 
 
 async def count(pool: Pool, kind: Kind, before: datetime) -> int:
-    """How many rows are older than `before`."""
+    """Count the rows older than `before`."""
     found: int = await pool.fetchval(kind.count, before)
     return found
 
 
 async def count_ticks(pool: Pool, before: datetime) -> int:
-    """How many ticks are older than `before`, about: a gap counts when all of it is."""
+    """Count the ticks older than `before`; a gap counts only if all of it is older."""
     found: int = await pool.fetchval(COUNT_TICKS, before)
     return found
 
 
 async def with_old_ticks(pool: Pool, before: datetime) -> list[int]:
-    """The schedules that have ticks older than `before`, by id."""
+    """Return the ids of schedules that have ticks older than `before`."""
     return [row["id"] for row in await pool.fetch(OLD_TICKS, before)]
 
 
 async def boundary(
     connection: Connection, schedule_id: int, before: datetime, batch: int
 ) -> datetime | None:
-    """Up to where about `batch` of the oldest ticks go; None if none may go.
+    """Return the instant up to which about `batch` of the oldest ticks may be deleted, or None.
 
-    Under the schedule's row lock, which it takes: nobody decides or joins ticks meanwhile.
+    Takes the schedule's row lock, so that no ticks are decided or compressed meanwhile.
     """
     frontier = await connection.fetchval(
         "SELECT evaluated_through FROM schedules WHERE id = $1 FOR UPDATE", schedule_id
@@ -203,7 +208,7 @@ async def boundary(
 
 
 async def stretches(connection: Connection, schedule_id: int, through: datetime) -> list[Stretch]:
-    """What each wording answers for up to `through` that is not pruned yet."""
+    """Return the part of each version up to `through` that is not pruned yet."""
     return [Stretch(*row) for row in await connection.fetch(VERSIONS, schedule_id, through)]
 
 
@@ -213,17 +218,17 @@ async def forget_ticks(
     through: datetime,
     counted: Sequence[tuple[Stretch, int]],
 ) -> int:
-    """Turn the ticks up to `through` into numbers; returns how many they were.
+    """Replace the ticks up to `through` by numbers; returns how many were deleted.
 
-    `counted`: how many instants each stretch names.
+    `counted`: the number of ticks that the schedule has in each part of a version.
     """
-    gone: int = await connection.fetchval(
-        FORGET,
+    deleted: int = await connection.fetchval(
+        PRUNE_TICKS,
         schedule_id,
         through,
         [stretch.version for stretch, _ in counted],
         [stretch.until for stretch, _ in counted],
         [expected for _, expected in counted],
     )
-    await connection.execute(FOLD, schedule_id)
-    return gone
+    await connection.execute(FOLD_VERSIONS, schedule_id)
+    return deleted

@@ -1,4 +1,4 @@
-"""Every statement about runs and their attempts."""
+"""Statements for runs and their attempts: request, claim, lease, outcome, requeue."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from app.words import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An attempt that holds the lease. `epoch` is its right to write.
+    """A run with the attempt that holds its lease. Writes are fenced by `epoch`.
 
-    `org_id`: the organisation whose run it is; None is the house.
+    `timeout`: seconds. `next_due`: when the schedule's next tick is due. `org_id`: the owner; None
+    is the operator.
     """
 
     run_id: UUID
@@ -35,7 +36,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Deferral:
-    """That the rest of a run waits, until when, for which of its sources, and why."""
+    """Until when a run is deferred, which of its sources are left, and why."""
 
     until: datetime
     sources: tuple[str, ...]
@@ -44,7 +45,7 @@ class Deferral:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queued run as Redis should know it: `run:<run_id>:<attempt>`."""
+    """A queued attempt. Its arq job id is `run:<run_id>:<attempt>`."""
 
     run_id: UUID
     job: str
@@ -53,7 +54,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The runs behind this one, in the order in which they were queued, `limit` of them."""
+    """Keyset page of queued runs: `limit` runs after (`at`, `run_id`)."""
 
     at: datetime
     run_id: UUID
@@ -62,7 +63,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an attempt ends its run."""
+    """The outcome with which an attempt ends its run."""
 
     status: RunStatus
     at: datetime
@@ -79,8 +80,8 @@ VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}', $8, $9)
 ON CONFLICT (execution_id) DO NOTHING
 """
 
-# A schedule that queues one behind another: the older run first, and one at a time.
-_IN_LINE = """
+# Under the overlap policy `queue_one`: the older run first, and one at a time.
+_NOT_BLOCKED = """
   NOT EXISTS (
     SELECT 1 FROM schedules s JOIN runs o ON o.schedule_id = s.id
     WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
@@ -95,10 +96,10 @@ WITH claimed AS (
                   lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second',
                   worker = $2, started_at = coalesce(started_at, $3), not_before = NULL
   WHERE execution_id = $1 AND status = 'queued' AND coalesce(not_before, $3) <= $3
-    AND {_IN_LINE}
+    AND {_NOT_BLOCKED}
   RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
             scheduled_for, trigger, started_at, requested_by, deferrals, org_id
-), told AS (
+), logged AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker)
   SELECT execution_id, $3, 'started', attempt, $2 FROM claimed
 )
@@ -106,7 +107,7 @@ SELECT c.execution_id, c.job, c.lease_epoch, c.attempt, c.params, c.timeout_seco
        c.scheduled_for, c.trigger, c.started_at, c.requested_by, c.deferrals, s.due_at,
        c.org_id
 FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
-"""  # noqa: S608 - our own text
+"""  # noqa: S608 - constant fragments
 
 RENEW = """
 UPDATE runs SET lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second'
@@ -122,7 +123,7 @@ WITH ended AS (
                   stats = coalesce($5, stats), error_type = $6, error_message = $7
   WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
   RETURNING execution_id, attempt, worker
-), told AS (
+), logged AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
   SELECT execution_id, $4, 'finished', attempt, worker, $3 FROM ended
 ), closed AS (
@@ -138,7 +139,7 @@ WITH back AS (
                   lease_expires_at = NULL
   WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
   RETURNING execution_id, job, attempt, worker
-), told AS (
+), logged AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
   SELECT execution_id, $3, 'cancelled', attempt - 1, worker, $4 FROM back
 )
@@ -151,7 +152,7 @@ WITH back AS (
                   queued_at = $3, not_before = $4, lease_expires_at = NULL
   WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
   RETURNING execution_id, job, attempt, worker
-), told AS (
+), logged AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
   SELECT execution_id, $3, 'deferred', attempt - 1, worker, $6 FROM back
 ), reopened AS (
@@ -161,8 +162,8 @@ WITH back AS (
 SELECT execution_id, job, attempt FROM back
 """
 
-# SKIP LOCKED: two sweeps at once share the work instead of waiting for each other.
-TAKE_UP_EXPIRED = """
+# SKIP LOCKED: concurrent sweeps share the work instead of waiting for each other.
+REQUEUE_EXPIRED = """
 WITH expired AS (
   SELECT execution_id, losses + 1 >= max_attempts AS out_of_attempts FROM runs
   WHERE status = 'running' AND lease_expires_at < $1
@@ -181,11 +182,11 @@ WITH expired AS (
          queued_at = $1
   FROM expired e WHERE r.execution_id = e.execution_id
   RETURNING r.execution_id, r.job, r.attempt, r.status, r.worker
-), told AS (
+), logged AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
   SELECT execution_id, $1, 'lost',
          CASE WHEN status = 'queued' THEN attempt - 1 ELSE attempt END, worker,
-         CASE WHEN status = 'queued' THEN 'lease expired; taken up again'
+         CASE WHEN status = 'queued' THEN 'lease expired; queued again'
               ELSE 'lease expired; no attempts left' END
   FROM moved
 ), closed AS (
@@ -199,19 +200,19 @@ WAITING = f"""
 SELECT execution_id, job, attempt FROM runs
 WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
   AND ($3::text[] IS NULL OR job = ANY ($3)) AND org_id IS NULL
-  AND {_IN_LINE}
+  AND {_NOT_BLOCKED}
 ORDER BY queued_at LIMIT $2
-"""  # noqa: S608 - our own text
+"""  # noqa: S608 - constant fragments
 
-# Page by page, for they may be a hundred thousand.
-WAITING_IN_LINE = f"""
+# Paginated, because there may be a hundred thousand.
+WAITING_OF_ORGS = f"""
 SELECT execution_id, job, attempt, queued_at FROM runs
 WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
   AND ($3::text[] IS NULL OR job = ANY ($3)) AND org_id IS NOT NULL
   AND (queued_at, execution_id) > ($4, $5)
-  AND {_IN_LINE}
+  AND {_NOT_BLOCKED}
 ORDER BY queued_at, execution_id LIMIT $2
-"""  # noqa: S608 - our own text
+"""  # noqa: S608 - constant fragments
 
 REQUEUE = """
 WITH again AS (
@@ -219,9 +220,9 @@ WITH again AS (
   FROM unnest($2::uuid[], $3::int[]) AS w (run_id, attempt)
   WHERE r.execution_id = w.run_id AND r.attempt = w.attempt AND r.status = 'queued'
   RETURNING r.execution_id, r.job, r.attempt
-), told AS (
+), logged AS (
   INSERT INTO run_events (execution_id, at, event, attempt, detail)
-  SELECT execution_id, $1, 'requeued', attempt, 'Redis did not know it' FROM again
+  SELECT execution_id, $1, 'requeued', attempt, 'not found in Redis' FROM again
 )
 SELECT execution_id, job, attempt FROM again
 """
@@ -233,7 +234,7 @@ WITH ended AS (
                   duration_seconds = extract(epoch FROM greatest($2, started_at) - started_at)
   WHERE execution_id = ANY ($1::uuid[]) AND status IN ('queued', 'running')
   RETURNING execution_id, attempt, worker
-), told AS (
+), logged AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
   SELECT execution_id, $2, 'cancelled', attempt, worker, $3 FROM ended
 ), closed AS (
@@ -252,7 +253,10 @@ FROM runs r ORDER BY r.created_at DESC LIMIT $1
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A run that somebody asked for by hand; `schedule_id` and `org_id` if it is a collection's."""
+    """A manual run to queue; `schedule_id` and `org_id` are set for a collection.
+
+    `timeout`: seconds.
+    """
 
     run_id: UUID
     job: str
@@ -265,7 +269,7 @@ class Wanted:
 
 
 async def request(pool: Pool | Connection, wanted: Wanted, now: datetime) -> None:
-    """Queue a manual run; does nothing if a run of that id exists."""
+    """Insert a queued manual run; does nothing if a run of that id exists."""
     await pool.execute(
         REQUEST,
         wanted.run_id,
@@ -283,7 +287,7 @@ async def request(pool: Pool | Connection, wanted: Wanted, now: datetime) -> Non
 async def claim(
     pool: Pool, run_id: UUID, worker: str, now: datetime, lease: float
 ) -> Claimed | None:
-    """Take a queued run under a lease of `lease` seconds; None if somebody else has it."""
+    """Claim a queued run with a lease of `lease` seconds; None if it cannot be claimed."""
     row = await pool.fetchrow(CLAIM, run_id, worker, now, lease)
     return None if row is None else Claimed(*row)
 
@@ -291,13 +295,13 @@ async def claim(
 async def renew(
     pool: Pool, held: Sequence[tuple[UUID, int]], now: datetime, lease: float
 ) -> set[tuple[UUID, int]]:
-    """Prolong leases (run id, epoch); returns those that are still ours."""
+    """Extend leases, given as (run id, epoch); returns those that are still held."""
     rows = await pool.fetch(RENEW, [r for r, _ in held], [e for _, e in held], now, lease)
     return {(row["execution_id"], row["lease_epoch"]) for row in rows}
 
 
 async def finish(pool: Pool, claimed: Claimed, ending: Ending) -> bool:
-    """Record how the run ended; False if the attempt was fenced off meanwhile."""
+    """Record the outcome of a run; False if the attempt was fenced off."""
     count = await pool.fetchval(
         FINISH,
         claimed.run_id,
@@ -312,13 +316,13 @@ async def finish(pool: Pool, claimed: Claimed, ending: Ending) -> bool:
 
 
 async def hand_back(pool: Pool, claimed: Claimed, now: datetime, why: str) -> Waiting | None:
-    """Queue the run again under a new attempt; None if the attempt was fenced off meanwhile."""
+    """Queue the run again with a new attempt; None if this attempt was fenced off."""
     row = await pool.fetchrow(HAND_BACK, claimed.run_id, claimed.epoch, now, why)
     return None if row is None else Waiting(*row)
 
 
 async def defer(pool: Pool, claimed: Claimed, now: datetime, deferral: Deferral) -> Waiting | None:
-    """Queue the run again, not to start before the deferral's end; None if fenced off meanwhile."""
+    """Queue the run again, not to start before `deferral.until`; None if fenced off."""
     row = await pool.fetchrow(
         DEFER,
         claimed.run_id,
@@ -334,8 +338,8 @@ async def defer(pool: Pool, claimed: Claimed, now: datetime, deferral: Deferral)
 async def take_up_expired(
     pool: Pool, now: datetime, limit: int = 500
 ) -> tuple[list[Waiting], list[UUID]]:
-    """Runs whose worker died: those queued again, and those lost for want of attempts."""
-    rows = await pool.fetch(TAKE_UP_EXPIRED, now, limit)
+    """Handle runs with expired leases; returns those queued again, and those out of attempts."""
+    rows = await pool.fetch(REQUEUE_EXPIRED, now, limit)
     again = [Waiting(*row[:3]) for row in rows if row["status"] == RunStatus.QUEUED]
     return again, [row[0] for row in rows if row["status"] == RunStatus.LOST]
 
@@ -343,10 +347,10 @@ async def take_up_expired(
 async def waiting(
     pool: Pool, before: datetime, jobs: Sequence[str] | None = None, limit: int = 2_000
 ) -> list[Waiting]:
-    """The house's runs that have been queued, and free to start, since before `before`.
+    """Return the operator's runs that have been queued and ready since before `before`.
 
-    The oldest first. Only of these `jobs`, if they are named: who cannot do a job must not queue
-    it again and again.
+    The oldest first. Only of these `jobs`, unless None: a worker must not requeue jobs that it
+    cannot run.
     """
     return [Waiting(*row) for row in await pool.fetch(WAITING, before, limit, jobs)]
 
@@ -354,16 +358,16 @@ async def waiting(
 async def waiting_in_line(
     pool: Pool, before: datetime, jobs: Sequence[str] | None, page: Page
 ) -> tuple[list[Waiting], Page | None]:
-    """As `waiting`, of organisations: a page of them, and where the next begins if it was full."""
-    rows = await pool.fetch(WAITING_IN_LINE, before, page.limit, jobs, page.at, page.run_id)
-    following = None
+    """As `waiting`, for organisations: one page, and the next page unless this was the last."""
+    rows = await pool.fetch(WAITING_OF_ORGS, before, page.limit, jobs, page.at, page.run_id)
+    next_page = None
     if len(rows) == page.limit:
-        following = Page(rows[-1]["queued_at"], rows[-1]["execution_id"], page.limit)
-    return [Waiting(*row[:3]) for row in rows], following
+        next_page = Page(rows[-1]["queued_at"], rows[-1]["execution_id"], page.limit)
+    return [Waiting(*row[:3]) for row in rows], next_page
 
 
 async def requeue(pool: Pool, lost: Sequence[Waiting], now: datetime) -> list[Waiting]:
-    """Give queued runs that Redis lost a new attempt, and so a new id."""
+    """Start a new attempt, and so a new arq job id, for queued runs that Redis lost."""
     rows = await pool.fetch(REQUEUE, now, [w.run_id for w in lost], [w.attempt for w in lost])
     return [Waiting(*row) for row in rows]
 
@@ -371,24 +375,24 @@ async def requeue(pool: Pool, lost: Sequence[Waiting], now: datetime) -> list[Wa
 async def cancel_open(
     connection: Pool | Connection, run_ids: Sequence[UUID], now: datetime, *, by: str
 ) -> list[UUID]:
-    """End open runs as `cancelled`; their workers notice with the next heartbeat."""
+    """Cancel open runs; their workers notice at the next lease renewal. Returns their ids."""
     rows = await connection.fetch(CANCEL, list(run_ids), now, by)
     return [row["execution_id"] for row in rows]
 
 
 async def recent(pool: Pool, limit: int) -> list[dict[str, Any]]:
-    """The newest runs, as plain rows."""
+    """Return the newest runs, as plain rows."""
     return [dict(row) for row in await pool.fetch(RECENT, limit)]
 
 
 async def look(pool: Pool | Connection, run_id: UUID) -> dict[str, Any] | None:
-    """One run, as a plain row."""
+    """Return one run as a plain row; None if there is none."""
     row = await pool.fetchrow("SELECT * FROM runs WHERE execution_id = $1", run_id)
     return None if row is None else dict(row)
 
 
 async def look_sources(pool: Pool, run_id: UUID) -> list[dict[str, Any]]:
-    """The sources of one run, as plain rows."""
+    """Return the sources of one run, as plain rows."""
     rows = await pool.fetch(
         "SELECT * FROM run_sources WHERE execution_id = $1 ORDER BY source", run_id
     )

@@ -1,4 +1,4 @@
-"""Every statement about schedules, ticks and beats."""
+"""Statements for schedules and their ticks, gaps and frontiers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from app.words import SOURCE, RunStatus, TickOutcome, TickReason
 
 @dataclass(frozen=True, slots=True)
 class ScheduleState:
-    """A schedule's row, read under its lock or just looked at."""
+    """A schedule's row, read with or without its row lock."""
 
     id: int
     key: str
@@ -35,25 +35,25 @@ class ScheduleState:
 
 
 def source_of(key: str, job: str) -> str | None:
-    """The recipe that a schedule of that key asks; None if it is of another job."""
+    """Return the recipe of a schedule with that key; None if `job` is another task."""
     return key.removeprefix(f"{SOURCE}:") if job == SOURCE else None
 
 
 def key_of(job: str, params: Mapping[str, Any]) -> str:
-    """The key of the house's schedule that a run by hand could be of."""
+    """Return the key of the built-in schedule that a manual run belongs to."""
     source = params.get("source") if job == SOURCE else None
     return job if source is None else f"{SOURCE}:{source}"
 
 
 def by_hand(state: ScheduleState) -> dict[str, Any]:
-    """The parameters of a run that has no tick of this schedule, and so cannot tell by its key."""
+    """Return the parameters of a run without a tick of this schedule, with its source."""
     source = source_of(state.key, state.job)
     return state.params if source is None else {"source": source} | state.params
 
 
 @dataclass(frozen=True, slots=True)
 class TickWrite:
-    """One tick to write, with the run it queued."""
+    """One tick to write, with the run it queues."""
 
     scheduled_for: datetime
     outcome: TickOutcome
@@ -64,7 +64,7 @@ class TickWrite:
 
 @dataclass(frozen=True, slots=True)
 class GapWrite:
-    """A stretch of ticks to write as one row."""
+    """Consecutive ticks to write as one row."""
 
     first_tick: datetime
     last_tick: datetime
@@ -75,7 +75,7 @@ class GapWrite:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one decision writes: ticks with their runs, the new frontier, and what comes next."""
+    """The decision for one schedule: ticks with their runs, gaps, the frontier, the next tick."""
 
     ticks: Sequence[TickWrite]
     gaps: Sequence[GapWrite]
@@ -86,7 +86,7 @@ class Verdict:
     now: datetime
 
 
-# A disabled organisation has no enabled schedule, whatever it chose.
+# The schedule of a disabled organisation counts as disabled.
 ENABLED = (
     "enabled AND NOT EXISTS (SELECT FROM organizations o"
     " WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL) AS enabled"
@@ -96,15 +96,15 @@ COLUMNS = (
     " paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at"
 )
 
-# A source of the house's whose recipe is gone.
-GONE = """
+# Built-in schedules of recipes that no longer exist.
+DISABLE_UNDECLARED = """
 UPDATE schedules SET enabled = false
 WHERE job = $1 AND org_id IS NULL AND enabled AND NOT (key = ANY ($2::text[])) RETURNING key
 """
 
-# One row lock per schedule: two workers ringing the same tick decide it one after the other.
-LOCK = f"SELECT {COLUMNS} FROM schedules WHERE key = $1 FOR UPDATE"  # noqa: S608 - our own columns
-LOOK = f"SELECT {COLUMNS} FROM schedules"  # noqa: S608 - our own columns
+# One row lock per schedule: two workers that trigger the same tick decide it one after the other.
+LOCK = f"SELECT {COLUMNS} FROM schedules WHERE key = $1 FOR UPDATE"  # noqa: S608 - constant fragments
+LOOK = f"SELECT {COLUMNS} FROM schedules"  # noqa: S608 - constant fragments
 
 DUE = """
 SELECT key FROM schedules
@@ -141,7 +141,7 @@ INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version,
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 
-# The trail: the newest ticks that ended alike, back to what ended otherwise or is a row already.
+# The trail: the newest ticks with the same outcome, back to a different outcome or a gap.
 TRAIL = """
 WITH edge AS (
   SELECT greatest(
@@ -169,18 +169,18 @@ UPDATE tick_gaps SET last_tick = $3, count = count + $4 WHERE schedule_id = $1 A
 
 
 async def lock(connection: Connection, key: str) -> ScheduleState | None:
-    """Take the schedule's row lock until the transaction ends."""
+    """Lock the schedule's row until the transaction ends; None if there is no such schedule."""
     row = await connection.fetchrow(LOCK, key)
     return None if row is None else ScheduleState(*row)
 
 
 async def all_of(pool: Pool | Connection) -> list[ScheduleState]:
-    """Every schedule, by key."""
+    """Return every schedule, by key."""
     return [ScheduleState(*row) for row in await pool.fetch(f"{LOOK} ORDER BY key")]
 
 
 async def one(pool: Pool | Connection, key: str) -> ScheduleState | None:
-    """One schedule as it stands, not locked."""
+    """Return one schedule without locking it; None if there is none."""
     row = await pool.fetchrow(f"{LOOK} WHERE key = $1", key)
     return None if row is None else ScheduleState(*row)
 
@@ -193,23 +193,23 @@ async def due(
     head_start: timedelta = timedelta(0),
     limit: int = 500,
 ) -> list[str]:
-    """Keys of built-in schedules whose next tick is to start by `now`, the longest due first.
+    """Return the keys of built-in schedules that are due by `now`, the longest due first.
 
-    Only of these `jobs`, if they are named. They have an alarm each: they are left to it for as
-    long as `head_start`. Organisations' schedules are decided in bulk (`store.batches`).
+    Only of these `jobs`, unless None. Each has its own trigger, which gets `head_start` to decide
+    the tick. Organisations' schedules are decided in bulk (`store.batches`).
     """
     rows = await pool.fetch(DUE, now - head_start, limit, jobs)
     return [row["key"] for row in rows]
 
 
 async def open_runs(connection: Connection, schedule_id: int) -> list[Open]:
-    """Runs of the schedule that are queued or running, oldest first."""
+    """Return the queued and running runs of the schedule, oldest first."""
     rows = await connection.fetch(OPEN_RUNS, schedule_id)
     return [Open(row[0], RunStatus(row[1]), row[2]) for row in rows]
 
 
 async def beats(connection: Connection, since: datetime) -> list[Beat]:
-    """Stretches in which some worker was beating, from `since` on, in order."""
+    """Return the heartbeat intervals that end at or after `since`, ordered by start."""
     rows = await connection.fetch(
         "SELECT since, until, jumped FROM worker_beats WHERE until >= $1 ORDER BY since", since
     )
@@ -217,7 +217,7 @@ async def beats(connection: Connection, since: datetime) -> list[Beat]:
 
 
 async def record(connection: Connection, state: ScheduleState, verdict: Verdict) -> None:
-    """Write ticks, queue their runs and move the frontier, in one statement; then gaps, if any."""
+    """Write ticks, queue their runs and move the frontier in one statement; then the gaps."""
     ticks = verdict.ticks
     await connection.execute(
         RECORD,
@@ -256,9 +256,9 @@ async def _write_gaps(
 async def compress(
     connection: Connection, state: ScheduleState, last: TickWrite, now: datetime, most: int
 ) -> None:
-    """Turn the last ticks into one gap when more than `most` in a row ended alike."""
-    alike = (state.id, last.outcome.value, last.reason and last.reason.value, state.version)
-    trail = await connection.fetchrow(TRAIL, *alike)
+    """Compress the newest ticks into a gap if more than `most` in a row are alike."""
+    matching = (state.id, last.outcome.value, last.reason and last.reason.value, state.version)
+    trail = await connection.fetchrow(TRAIL, *matching)
     if trail is None or trail["first_tick"] is None:
         return
     if trail["gap"] is not None:
@@ -276,8 +276,8 @@ async def compress(
 
 
 async def disable_gone(pool: Pool, job: str, declared: Sequence[str]) -> list[str]:
-    """Switch off the job's schedules that are declared no more; returns their keys.
+    """Disable the job's built-in schedules that are not declared; returns their keys.
 
-    Their ticks go on being answered, as `skipped(disabled)`.
+    Their ticks are recorded as `skipped(disabled)`.
     """
-    return [row["key"] for row in await pool.fetch(GONE, job, list(declared))]
+    return [row["key"] for row in await pool.fetch(DISABLE_UNDECLARED, job, list(declared))]

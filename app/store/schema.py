@@ -1,4 +1,4 @@
-"""Which schema the database has, held against the one that this code was written for."""
+"""Comparison of the database's schema revision with the one that this code requires."""
 
 import re
 from collections.abc import Sequence
@@ -10,29 +10,29 @@ import asyncpg
 from app.errors import WrongSchema
 from app.store.db import Connection, Pool
 
-_NAME = re.compile(r'^revision = "(.+)"$', re.MULTILINE)
-_BEFORE = re.compile(r'^down_revision = (None|".+")$', re.MULTILINE)
+_REVISION = re.compile(r'^revision = "(.+)"$', re.MULTILINE)
+_DOWN_REVISION = re.compile(r'^down_revision = (None|".+")$', re.MULTILINE)
 VERSIONS = Path(__file__).parents[1] / "migrations" / "versions"
 
 
 @cache
 def known() -> tuple[str, ...]:
-    """The revisions that this code knows, from the first to the newest."""
+    """Return the revisions of the migrations in this code, oldest first."""
     texts = [path.read_text("utf-8") for path in VERSIONS.glob("[0-9]*_*.py")]
-    after = {_BEFORE.findall(text)[0]: _NAME.findall(text)[0] for text in texts}
+    successors = {_DOWN_REVISION.findall(text)[0]: _REVISION.findall(text)[0] for text in texts}
     chain: list[str] = []
-    while (following := after.get(f'"{chain[-1]}"' if chain else "None")) is not None:
-        chain.append(following)
+    while (successor := successors.get(f'"{chain[-1]}"' if chain else "None")) is not None:
+        chain.append(successor)
     return tuple(chain)
 
 
 def wanted() -> str:
-    """The newest revision that this code knows."""
+    """Return the newest revision, which this code requires."""
     return known()[-1]
 
 
 async def found(connection: Pool | Connection) -> str | None:
-    """The revision that the database has; None if it has no tables of ours."""
+    """Return the revision of the database; None if it has not been migrated."""
     try:
         revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:
@@ -41,28 +41,31 @@ async def found(connection: Pool | Connection) -> str | None:
 
 
 async def check(connection: Pool | Connection) -> None:
-    """Raises WrongSchema unless the database has just the schema that this code wants."""
-    fault = judged(await found(connection), known())
-    if fault is not None:
-        raise WrongSchema(fault)
+    """Raise WrongSchema unless the database has exactly the required revision."""
+    problem = judged(await found(connection), known())
+    if problem is not None:
+        raise WrongSchema(problem)
 
 
 def judged(has: str | None, revisions: Sequence[str]) -> str | None:
-    """What is wrong, and what mends it; None if nothing is. `revisions`: known, in order."""
-    wants = revisions[-1]
-    if has == wants:
+    """Return the error message with its remedy; None if the revision is right.
+
+    `has`: the database's revision. `revisions`: those of this code, in order.
+    """
+    required = revisions[-1]
+    if has == required:
         return None
     if has is None:
         return (
-            f"The database has no schema yet, and this code wants {wants}: "
+            f"The database has no schema yet, and this code requires {required}: "
             "run `python -m app migrate`."
         )
     if has in revisions:
         return (
-            f"The database's schema is {has}, and this code wants {wants}, which is newer: "
+            f"The database's schema is {has}, and this code requires {required}, which is newer: "
             "run `python -m app migrate` (on Heroku the release phase does)."
         )
     return (
-        f"The database's schema is {has}, and this code knows only {wants}, which is older: "
-        "start the newer code, or restore the backup that fits this one."
+        f"The database's schema is {has}, and this code knows only {required}, which is older: "
+        "start the newer code, or restore a backup with schema {required}."
     )

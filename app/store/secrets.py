@@ -1,4 +1,4 @@
-"""Every statement about secrets of organisations. What is kept here is sealed."""
+"""Statements for secrets of organisations, which are stored encrypted."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -20,27 +20,27 @@ ALL = "SELECT org_id, name, ciphertext FROM org_secrets ORDER BY org_id, name FO
 async def put(
     connection: Connection, org_id: UUID, name: str, sealed: bytes, now: datetime
 ) -> None:
-    """Keep a sealed secret, in place of the one of that name."""
+    """Insert or replace an encrypted secret."""
     await connection.execute(PUT, org_id, name, sealed, now)
 
 
 async def delete(connection: Connection, org_id: UUID, name: str) -> bool:
-    """Forget it; false if there was none."""
+    """Delete a secret; False if there was none."""
     return await connection.execute(DELETE, org_id, name) == "DELETE 1"
 
 
 async def names(connection: Connection, org_id: UUID) -> list[tuple[str, datetime]]:
-    """The names of an organisation's secrets, and when each was last set."""
+    """Return the names of an organisation's secrets, and when each was last set."""
     return [(row["name"], row["updated_at"]) for row in await connection.fetch(NAMES, org_id)]
 
 
 async def sealed(connection: Connection, org_id: UUID, wanted: Iterable[str]) -> dict[str, bytes]:
-    """Those of these names that there are, sealed."""
+    """Return the ciphertexts of the secrets with these names; absent ones are left out."""
     rows = await connection.fetch(SEALED, org_id, list(wanted))
     return {row["name"]: row["ciphertext"] for row in rows}
 
 
 async def everything(connection: Connection) -> list[tuple[UUID, str, bytes]]:
-    """All secrets of all organisations, sealed, and locked until the transaction ends."""
+    """Lock all secrets until the transaction ends; returns (organisation, name, ciphertext)."""
     rows = await connection.fetch(ALL)
     return [(row["org_id"], row["name"], row["ciphertext"]) for row in rows]

@@ -1,4 +1,4 @@
-"""Stories with their updates and moods: only what is new or changed is written."""
+"""Statements for stories, their updates and sentiment. Only new or changed rows are written."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from app.records import Story
 from app.store.db import Connection
 from app.store.news import Written
 
-# As for articles: in the order of their ids, and nothing is written that is already so.
+# As for articles: rows are written in id order, and unchanged ones are not written.
 STORIES = """
 WITH given AS (
   SELECT * FROM jsonb_to_recordset($1) AS g (
@@ -27,9 +27,9 @@ WITH given AS (
         IS DISTINCT FROM
         (excluded.topic, excluded.told_at, excluded.categories, excluded.keywords,
          excluded.languages, excluded.countries)
-  RETURNING xmax = 0 AS fresh
+  RETURNING xmax = 0 AS new_row
 )
-SELECT count(*) FILTER (WHERE fresh) AS inserted, count(*) FILTER (WHERE NOT fresh) AS changed
+SELECT count(*) FILTER (WHERE new_row) AS inserted, count(*) FILTER (WHERE NOT new_row) AS changed
 FROM moved
 """
 
@@ -65,9 +65,9 @@ WITH moved AS (
   ORDER BY s.id, g.at
   ON CONFLICT (story_id, at) DO UPDATE SET value = excluded.value, run_id = excluded.run_id
   WHERE p.value <> excluded.value
-  RETURNING xmax = 0 AS fresh
+  RETURNING xmax = 0 AS new_row
 )
-SELECT count(*) FILTER (WHERE fresh) FROM moved
+SELECT count(*) FILTER (WHERE new_row) FROM moved
 """
 
 

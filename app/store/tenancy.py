@@ -1,4 +1,4 @@
-"""Whose rows a transaction may see: the house's connections see all, an organisation's its own."""
+"""Transactions under row-level security: the operator's see all rows, an organisation's its own."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app.store.db import Connection, Pool
 
-# Local to the transaction: the pool's next user is the house again.
+# Local to the transaction: afterwards the connection sees all rows again.
 NARROW = """
 SELECT set_config('rollcall.house', 'off', true), set_config('rollcall.org', $1, true)
 """
@@ -15,9 +15,9 @@ BYPASSES = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = curren
 
 @asynccontextmanager
 async def org_transaction(pool: Pool, org_id: UUID) -> AsyncGenerator[Connection]:
-    """A transaction in which Postgres itself hides every other organisation's rows.
+    """Open a transaction in which Postgres hides the rows of all other organisations.
 
-    Rows of the house (without an organisation) can be read but not written.
+    Rows of the operator (without an organisation) can be read but not written.
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(NARROW, str(org_id))
@@ -26,7 +26,7 @@ async def org_transaction(pool: Pool, org_id: UUID) -> AsyncGenerator[Connection
 
 @asynccontextmanager
 async def transaction(pool: Pool, org_id: UUID | None) -> AsyncGenerator[Connection]:
-    """A transaction of that organisation, or of the house if it is None."""
+    """Open a transaction of that organisation, or of the operator if it is None."""
     if org_id is None:
         async with pool.acquire() as connection, connection.transaction():
             yield connection
@@ -36,5 +36,5 @@ async def transaction(pool: Pool, org_id: UUID | None) -> AsyncGenerator[Connect
 
 
 async def enforced(pool: Pool | Connection) -> bool:
-    """Whether Postgres keeps organisations apart: not for a superuser, nor with BYPASSRLS."""
+    """Return whether row-level security applies: not for a superuser, nor with BYPASSRLS."""
     return not await pool.fetchval(BYPASSES)

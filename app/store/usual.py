@@ -1,4 +1,4 @@
-"""What earlier runs found of a source, for the comparison with the last one."""
+"""Baselines of a source: what earlier runs found, to compare the present run with."""
 
 from datetime import timedelta
 
@@ -7,12 +7,12 @@ from app.expectations import FARTHEST, Found
 from app.store.db import Pool
 from app.store.runs import Claimed
 
-REMEMBERED = timedelta(days=28)
+MAX_AGE = timedelta(days=28)
 
-THIS = "SELECT schedule_id, org_id, job FROM runs WHERE execution_id = $1"
+RUN = "SELECT schedule_id, org_id, job FROM runs WHERE execution_id = $1"
 
-# Only runs that were asked for the same and met their expectations: what is wrong for long must
-# not become what is usual. Each way in has an index of its own, by which the newest come first.
+# Only runs with the same parameters that met their expectations: a lasting fault must not become
+# the baseline. Each variant has an index of its own that returns the newest runs first.
 HISTORY = """
 SELECT s.records, s.rejected, s.coverage
 FROM runs this
@@ -28,14 +28,14 @@ OF_JOB = HISTORY.format(same="r.job = this.job AND r.org_id IS NULL")
 
 
 async def found(pool: Pool, claimed: Claimed, source: str) -> list[Found]:
-    """What good runs before this one found of the source, newest first, 40 at most.
+    """Return what good runs before this one found of the source, newest first, at most 40.
 
-    Of its schedule; of a run asked for by hand, of those asked for likewise.
+    Runs of the same schedule; for a manual run, of the same organisation and job.
     """
-    this = await pool.fetchrow(THIS, claimed.run_id)
-    if this is None:
+    run = await pool.fetchrow(RUN, claimed.run_id)
+    if run is None:
         return []
-    statement = OF_ORG if this["org_id"] else OF_JOB
-    statement = OF_SCHEDULE if this["schedule_id"] else statement
-    rows = await pool.fetch(statement, claimed.run_id, source, REMEMBERED, FARTHEST)
+    statement = OF_ORG if run["org_id"] else OF_JOB
+    statement = OF_SCHEDULE if run["schedule_id"] else statement
+    rows = await pool.fetch(statement, claimed.run_id, source, MAX_AGE, FARTHEST)
     return [Found(row["records"], row["rejected"], unpacked(row["coverage"])) for row in rows]
