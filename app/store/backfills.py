@@ -86,15 +86,15 @@ async def complete(pool: Pool, backfill_id: UUID, now: datetime) -> None:
     await pool.execute("UPDATE backfills SET completed_at = $2 WHERE id = $1", backfill_id, now)
 
 
-async def room(connection: Connection, now: datetime, most: int) -> int:
-    """Return how many runs may be enqueued so that at most `most` backfill runs are open at once.
+async def room(connection: Connection, now: datetime, limit: int) -> int:
+    """Return how many runs may be enqueued so that at most `limit` backfill runs are open at once.
 
     0 while a scheduled run waits for a slot. Holds a lock until the transaction ends, in which the
     caller must insert the runs.
     """
     await connection.execute(LOCK)
-    free_slots: int = await connection.fetchval(FREE_SLOTS, now, most)
-    return max(0, free_slots)
+    free: int = await connection.fetchval(FREE_SLOTS, now, limit)
+    return max(0, free)
 
 
 async def feed(

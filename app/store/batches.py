@@ -233,9 +233,9 @@ async def compress(
     connection: Connection,
     lasts: Sequence[tuple[DueRow, TickWrite]],
     now: datetime,
-    most: int,
+    threshold: int,
 ) -> None:
-    """Compress the newest ticks into a gap where more than `most` in a row are alike."""
+    """Compress the newest ticks into a gap where more than `threshold` in a row are alike."""
     if not lasts:
         return
     trails = await connection.fetch(
@@ -244,7 +244,7 @@ async def compress(
         [tick.outcome.value for _, tick in lasts],
         [tick.reason and tick.reason.value for _, tick in lasts],
         [row.version for row, _ in lasts],
-        most,
+        threshold,
     )
     if not trails:
         return

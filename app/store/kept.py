@@ -18,10 +18,10 @@ WHERE source = $1 AND org_id IS NULL ORDER BY coalesce(series, key), id DESC
 """
 
 
-async def raws(pool: Pool, source: str, most: int = 50) -> list[Raw]:
-    """Return the newest kept version of each page of a source, at most `most` pages."""
+async def raws(pool: Pool, source: str, limit: int = 50) -> list[Raw]:
+    """Return the newest kept version of each page of a source, at most `limit` pages."""
     found = list[Raw]()
-    for row in await pool.fetch(NEWEST, source, most):
+    for row in await pool.fetch(NEWEST, source, limit):
         body = await pages.recall(pool, row["body_hash"])
         if body is not None:
             partition = Partition(row["partition"])

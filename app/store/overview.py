@@ -125,16 +125,16 @@ async def one(connection: Pool | Connection, key: str, org_id: UUID) -> Schedule
 
 
 async def ticks(
-    connection: Pool | Connection, after: Mapping[int, datetime], most: int
+    connection: Pool | Connection, after: Mapping[int, datetime], limit: int
 ) -> list[TickLine]:
-    """Return the last `most` ticks of each schedule, later than the given instant."""
-    rows = await connection.fetch(TICKS, list(after), most, list(after.values()))
+    """Return the last `limit` ticks of each schedule, later than the given instant."""
+    rows = await connection.fetch(TICKS, list(after), limit, list(after.values()))
     return [TickLine(*row) for row in rows]
 
 
-async def gaps(connection: Pool | Connection, ids: Sequence[int], most: int) -> list[GapLine]:
-    """Return the last `most` gaps of each schedule, newest first within a schedule."""
-    return [GapLine(*row) for row in await connection.fetch(GAPS, ids, most)]
+async def gaps(connection: Pool | Connection, ids: Sequence[int], limit: int) -> list[GapLine]:
+    """Return the last `limit` gaps of each schedule, newest first within a schedule."""
+    return [GapLine(*row) for row in await connection.fetch(GAPS, ids, limit)]
 
 
 async def beats(connection: Pool | Connection, since: datetime) -> list[tuple[datetime, datetime]]:
@@ -149,7 +149,7 @@ async def pulse(connection: Pool | Connection) -> tuple[int, str]:
 
 
 async def recent(
-    connection: Pool | Connection, jobs: Sequence[str], most: int
+    connection: Pool | Connection, jobs: Sequence[str], limit: int
 ) -> list[dict[str, Any]]:
     """Return the newest runs of the operator's jobs, as plain rows."""
-    return [dict(row) for row in await connection.fetch(RECENT, jobs, most)]
+    return [dict(row) for row in await connection.fetch(RECENT, jobs, limit)]

@@ -75,8 +75,8 @@ async def runs(
 ) -> list[Row]:
     """Return runs, newest first. `after`: (created_at, id) of the last run of the previous page."""
     at, run_id = after or (None, None)
-    filters = (sought.status, sought.since)
-    return _plain(await connection.fetch(RUNS, org_id, limit, *filters, at, run_id))
+    values = (sought.status, sought.since)
+    return _plain(await connection.fetch(RUNS, org_id, limit, *values, at, run_id))
 
 
 async def run(connection: Connection, org_id: UUID, run_id: UUID) -> Row | None:
@@ -99,8 +99,8 @@ async def items(
 ) -> list[Row]:
     """Return items, last changed first. `after`: (changed_at, id) of the previous page's last."""
     at, item_id = after or (None, None)
-    filters = (sought.source, sought.changed_since, sought.missing)
-    return _plain(await connection.fetch(ITEMS, org_id, limit, *filters, at, item_id))
+    values = (sought.source, sought.changed_since, sought.missing)
+    return _plain(await connection.fetch(ITEMS, org_id, limit, *values, at, item_id))
 
 
 async def edits(connection: Connection, org_id: UUID, limit: int, after: int | None) -> list[Row]:

@@ -254,9 +254,9 @@ async def _write_gaps(
 
 
 async def compress(
-    connection: Connection, state: ScheduleState, last: TickWrite, now: datetime, most: int
+    connection: Connection, state: ScheduleState, last: TickWrite, now: datetime, threshold: int
 ) -> None:
-    """Compress the newest ticks into a gap if more than `most` in a row are alike."""
+    """Compress the newest ticks into a gap if more than `threshold` in a row are alike."""
     matching = (state.id, last.outcome.value, last.reason and last.reason.value, state.version)
     trail = await connection.fetchrow(TRAIL, *matching)
     if trail is None or trail["first_tick"] is None:
@@ -265,7 +265,7 @@ async def compress(
         await connection.execute(
             EXTEND_GAP, state.id, trail["gap"], trail["last_tick"], trail["count"]
         )
-    elif trail["count"] > most and last.reason is not None:
+    elif trail["count"] > threshold and last.reason is not None:
         gap = GapWrite(
             trail["first_tick"], trail["last_tick"], trail["count"], last.outcome, last.reason
         )
