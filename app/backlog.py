@@ -1,15 +1,15 @@
-"""The line of organisations' runs: they wait here, and come into arq's queue as slots fall free.
+"""The queue of organisations' runs, which enter arq's queue as slots become free.
 
-So nothing else ever waits behind them, however many they are. In Redis, beside arq's own queue:
+However many there are, nothing else waits behind them. Sorted sets in Redis, beside arq's queue:
 
-- `rollcall:queue:collections`: runs by when they were queued plus what their organisation's last
-  run took (ms): who is slow waits in proportion
-- `…:slow`: the same, of organisations whose last run was long: at most half of the slots are theirs
-- `…:later`: runs that were put off, by the instant from which they may start
-- `…:admitted`: runs that were let into arq's queue, until they have ended
-- `…:workers`: each worker and how many such runs it does at once, by when that was last heard
+- `rollcall:queue:collections`: runs by the time they were queued plus the duration of their
+  organisation's last run (ms), so that slow organisations wait in proportion
+- `…:slow`: the same for organisations whose last run was long; they get at most half of the slots
+- `…:later`: deferred runs, by the instant from which they may start
+- `…:admitted`: runs moved to arq's queue, until they end
+- `…:workers`: each worker's slots for such runs, by when that announcement expires
 
-The bodies are arq's own job keys. What expires here, or is lost, a sweep tells again.
+The bodies are arq's own job keys. A run that expires here, or is lost, is requeued by a sweep.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,91 +25,96 @@ from arq.utils import timestamp_ms, to_unix_ms
 from app.queue import BATCH, WAKE, Script
 
 LINE = "rollcall:queue:collections"
-LONG = 60.0  # seconds of an organisation's last run from which it counts as slow
+LONG = 60.0  # seconds; an organisation whose last run took longer counts as slow
 KEPT_MS = 86_400_000
 
-# ARGV: line, prefix of jobs, TTL, then id, score, which line, TTL of the body and body of each.
-_PUT = Script("""
-local line, prefix = ARGV[1], ARGV[2]
-local put = 0
+# Adds runs not queued yet. ARGV: queue, job key prefix, TTL (ms); then for each: id, score, suffix
+# of the queue, TTL of the body (ms), body. Returns how many were added.
+_ADD = Script("""
+local queue, prefix = ARGV[1], ARGV[2]
+local added = 0
 for i = 4, #ARGV, 5 do
   local id = ARGV[i]
-  local known = redis.call('EXISTS', prefix .. id) == 1
-    and (redis.call('ZSCORE', KEYS[1], id) or redis.call('ZSCORE', line, id)
-         or redis.call('ZSCORE', line .. ':slow', id) or redis.call('ZSCORE', line .. ':later', id))
-  if not known then
+  local queued = redis.call('EXISTS', prefix .. id) == 1
+    and (redis.call('ZSCORE', KEYS[1], id) or redis.call('ZSCORE', queue, id)
+         or redis.call('ZSCORE', queue .. ':slow', id)
+         or redis.call('ZSCORE', queue .. ':later', id))
+  if not queued then
     redis.call('SET', prefix .. id, ARGV[i + 4], 'PX', ARGV[i + 3])
-    redis.call('ZADD', line .. ARGV[i + 2], ARGV[i + 1], id)
-    put = put + 1
+    redis.call('ZADD', queue .. ARGV[i + 2], ARGV[i + 1], id)
+    added = added + 1
   end
 end
-for _, which in ipairs({'', ':slow', ':later'}) do
-  redis.call('PEXPIRE', line .. which, ARGV[3])
+for _, suffix in ipairs({'', ':slow', ':later'}) do
+  redis.call('PEXPIRE', queue .. suffix, ARGV[3])
 end
-return put
+return added
 """)
 
-# ARGV: line, prefix of jobs, wake channel, now, TTL, id of a run that has just ended or ''.
+# Moves runs to arq's queue while there are free slots. ARGV: queue, job key prefix, wake channel,
+# now (ms), TTL (ms), id of a run that has just ended or ''. Returns how many were moved.
 _ADMIT = Script("""
-local line, prefix, now = ARGV[1], ARGV[2], tonumber(ARGV[4])
-local admitted, workers = line .. ':admitted', line .. ':workers'
+local queue, prefix, now = ARGV[1], ARGV[2], tonumber(ARGV[4])
+local admitted, workers = queue .. ':admitted', queue .. ':workers'
 redis.call('ZREM', admitted, ARGV[6])
 redis.call('ZREMRANGEBYSCORE', workers, '-inf', now)
 local slots = 0
 for _, worker in ipairs(redis.call('ZRANGE', workers, 0, -1)) do
   slots = slots + tonumber(string.match(worker, '^%d+'))
 end
-local open, slow = 0, 0
-local held = redis.call('ZRANGE', admitted, 0, -1, 'WITHSCORES')
-for i = 1, #held, 2 do
-  if redis.call('ZSCORE', KEYS[1], held[i]) then
-    open, slow = open + 1, slow + tonumber(held[i + 1])
+local running, slow = 0, 0
+local entries = redis.call('ZRANGE', admitted, 0, -1, 'WITHSCORES')
+for i = 1, #entries, 2 do
+  if redis.call('ZSCORE', KEYS[1], entries[i]) then
+    running, slow = running + 1, slow + tonumber(entries[i + 1])
   else
-    redis.call('ZREM', admitted, held[i])
+    redis.call('ZREM', admitted, entries[i])
   end
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', line .. ':later', '-inf', now, 'LIMIT', 0, 1000)) do
-  redis.call('ZREM', line .. ':later', id)
-  redis.call('ZADD', line, now, id)
+local due = redis.call('ZRANGEBYSCORE', queue .. ':later', '-inf', now, 'LIMIT', 0, 1000)
+for _, id in ipairs(due) do
+  redis.call('ZREM', queue .. ':later', id)
+  redis.call('ZADD', queue, now, id)
 end
-local most_slow, moved = math.max(1, math.floor(slots / 2)), 0
-while open < slots do
-  local quick = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
-  local long = {}
-  if slow < most_slow then long = redis.call('ZRANGE', line .. ':slow', 0, 0, 'WITHSCORES') end
-  local which, id, is_slow = '', quick[1], 0
-  if long[1] and (not id or tonumber(long[2]) < tonumber(quick[2])) then
-    which, id, is_slow = ':slow', long[1], 1
+local max_slow, moved = math.max(1, math.floor(slots / 2)), 0
+while running < slots do
+  local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+  local slow_head = {}
+  if slow < max_slow then slow_head = redis.call('ZRANGE', queue .. ':slow', 0, 0, 'WITHSCORES') end
+  local suffix, id, is_slow = '', head[1], 0
+  if slow_head[1] and (not id or tonumber(slow_head[2]) < tonumber(head[2])) then
+    suffix, id, is_slow = ':slow', slow_head[1], 1
   end
   if not id then break end
-  redis.call('ZREM', line .. which, id)
+  redis.call('ZREM', queue .. suffix, id)
   if redis.call('EXISTS', prefix .. id) == 1 then
     redis.call('ZADD', KEYS[1], now - 1, id)
     redis.call('ZADD', admitted, is_slow, id)
-    open, slow, moved = open + 1, slow + is_slow, moved + 1
+    running, slow, moved = running + 1, slow + is_slow, moved + 1
   end
 end
 redis.call('PEXPIRE', admitted, ARGV[5])
-redis.call('PEXPIRE', line, ARGV[5], 'NX')
+redis.call('PEXPIRE', queue, ARGV[5], 'NX')
 if moved > 0 then redis.call('PUBLISH', ARGV[3], '') end
 return moved
 """)
 
-# ARGV: line, prefix of jobs, ids. A job without its entry never starts, an entry without its job
-# is none.
-_KNOWN = Script("""
-local line, prefix, known = ARGV[1], ARGV[2], {}
+# ARGV: queue, job key prefix, ids. Returns 1 or 0 for each: a run is queued only if both its body
+# and its queue entry exist.
+_ARE_QUEUED = Script("""
+local queue, prefix, queued = ARGV[1], ARGV[2], {}
 for i = 3, #ARGV do
   local id = ARGV[i]
-  known[i - 2] = redis.call('EXISTS', prefix .. id) == 1
-    and (redis.call('ZSCORE', KEYS[1], id) or redis.call('ZSCORE', line, id)
-         or redis.call('ZSCORE', line .. ':slow', id) or redis.call('ZSCORE', line .. ':later', id))
+  queued[i - 2] = redis.call('EXISTS', prefix .. id) == 1
+    and (redis.call('ZSCORE', KEYS[1], id) or redis.call('ZSCORE', queue, id)
+         or redis.call('ZSCORE', queue .. ':slow', id)
+         or redis.call('ZSCORE', queue .. ':later', id))
     and 1 or 0
 end
-return known
+return queued
 """)
 
-_OFFER = Script("""
+_ANNOUNCE = Script("""
 redis.call('ZADD', ARGV[1], ARGV[2], ARGV[3])
 redis.call('PEXPIRE', ARGV[1], ARGV[4])
 """)
@@ -119,9 +124,10 @@ _WITHDRAW = Script("return redis.call('ZREM', ARGV[1], ARGV[2])")
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """A run that is to wait its turn. `took`: seconds of its organisation's last run.
+    """A run to add to the queue.
 
-    `until`: it must not start before that instant (aware).
+    `took`: seconds that its organisation's last run took. `until`: the instant (aware) before which
+    it must not start.
     """
 
     function: str
@@ -132,14 +138,14 @@ class Waiter:
 
 
 async def put(redis: ArqRedis, waiters: Iterable[Waiter]) -> int:
-    """Let runs wait in line, 500 to a round trip; returns how many were not there yet."""
+    """Add runs to the queue, 500 per round trip; returns how many were not queued yet."""
     entries = [_entry(redis, waiter) for waiter in waiters]
-    fresh = 0
+    added = 0
     for start in range(0, len(entries), BATCH):
         flat = [part for entry in entries[start : start + BATCH] for part in entry]
-        answer = await _PUT(redis, redis.default_queue_name, LINE, job_key_prefix, KEPT_MS, *flat)
-        fresh += int(answer)
-    return fresh
+        answer = await _ADD(redis, redis.default_queue_name, LINE, job_key_prefix, KEPT_MS, *flat)
+        added += int(answer)
+    return added
 
 
 def _entry(redis: ArqRedis, waiter: Waiter) -> tuple[str | bytes | int, ...]:
@@ -150,14 +156,14 @@ def _entry(redis: ArqRedis, waiter: Waiter) -> tuple[str | bytes | int, ...]:
     if waiter.until is not None:
         until = to_unix_ms(waiter.until)
         return waiter.job_id, until, ":later", max(until - now, 0) + KEPT_MS, body
-    which = ":slow" if waiter.took > LONG else ""
-    return waiter.job_id, now + round(waiter.took * 1000), which, KEPT_MS, body
+    suffix = ":slow" if waiter.took > LONG else ""
+    return waiter.job_id, now + round(waiter.took * 1000), suffix, KEPT_MS, body
 
 
 async def admit(redis: ArqRedis, ended: str = "") -> int:
-    """Let the first in line into arq's queue, as many as there are free slots; returns how many.
+    """Move runs to arq's queue, as many as there are free slots; returns how many were moved.
 
-    `ended`: the id of an admitted run whose slot has just fallen free.
+    `ended`: the id of an admitted run that has just ended and freed its slot.
     """
     now = timestamp_ms()
     args = (LINE, job_key_prefix, WAKE, now, KEPT_MS, ended)
@@ -165,28 +171,28 @@ async def admit(redis: ArqRedis, ended: str = "") -> int:
 
 
 async def known(redis: ArqRedis, job_ids: Sequence[str]) -> list[bool]:
-    """For each, in order, whether it waits in arq's queue or here, with its body."""
+    """For each arq job id, in order: is it in arq's queue or in this one, with its body?"""
     answers: list[bool] = []
     for start in range(0, len(job_ids), BATCH):
-        some = job_ids[start : start + BATCH]
-        answer = await _KNOWN(redis, redis.default_queue_name, LINE, job_key_prefix, *some)
-        answers += [one == 1 for one in cast("list[int]", answer)]
+        batch = job_ids[start : start + BATCH]
+        answer = await _ARE_QUEUED(redis, redis.default_queue_name, LINE, job_key_prefix, *batch)
+        answers += [flag == 1 for flag in cast("list[int]", answer)]
     return answers
 
 
 async def offer(redis: ArqRedis, worker: str, slots: int, seconds: float) -> None:
-    """Say that this worker does so many of these runs at once, which holds for `seconds`."""
+    """Announce how many of these runs this worker executes at once, valid for `seconds`."""
     until = timestamp_ms() + round(seconds * 1000)
     args = (f"{LINE}:workers", until, f"{slots} {worker}", KEPT_MS)
-    await _OFFER(redis, redis.default_queue_name, *args)
+    await _ANNOUNCE(redis, redis.default_queue_name, *args)
 
 
 async def withdraw(redis: ArqRedis, worker: str, slots: int) -> None:
-    """Say that this worker takes no more of them."""
+    """Withdraw this worker's slots: it takes no more of these runs."""
     await _WITHDRAW(redis, redis.default_queue_name, f"{LINE}:workers", f"{slots} {worker}")
 
 
 async def length(redis: ArqRedis) -> int:
-    """How many wait, those put off among them."""
+    """The number of waiting runs, deferred ones included."""
     names = (LINE, f"{LINE}:slow", f"{LINE}:later")
     return sum([int(await redis.zcard(name)) for name in names])

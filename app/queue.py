@@ -1,4 +1,4 @@
-"""The queue: what goes over it, and how it is put there. JSON, never pickle; one round trip."""
+"""arq's queue: JSON serialisation (never pickle), the Redis client, enqueueing."""
 
 import contextlib
 import hashlib
@@ -16,66 +16,66 @@ from arq.utils import timestamp_ms, to_unix_ms
 from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import NoScriptError
 
-WAKE = "rollcall:wake"  # a message is the id of a job to start, or empty: look at the queue
+WAKE = "rollcall:wake"  # channel; a message is the id of a job to start, or empty: scan the queue
 BATCH = 500
 
 
-# What goes over the queue
+# Serialisation
 
 
-def _described(value: object) -> object:
-    """What msgspec cannot write: an error as its type and message, anything else by its repr."""
+def _encode_unknown(value: object) -> object:
+    """Encode what msgspec cannot: an exception as type and message, anything else as its repr."""
     if isinstance(value, BaseException):
-        return {"error": type(value).__name__, "message": _text(value, str)}
-    return _text(value, repr)
+        return {"error": type(value).__name__, "message": _safe_text(value, str)}
+    return _safe_text(value, repr)
 
 
-def _text(value: object, write: Callable[[object], str]) -> str:
+def _safe_text(value: object, write: Callable[[object], str]) -> str:
     try:
         return write(value).encode("utf-8", "replace").decode()
-    except Exception:  # noqa: BLE001 - a broken __repr__ must not lose the result around it
+    except Exception:  # noqa: BLE001 - a broken __repr__ must not lose the whole result
         return f"<{type(value).__name__}>"
 
 
-def _plain(value: object) -> object:
-    """`value` in nothing but JSON's own types, for what even the encoder refuses as a whole."""
+def _to_json_types(value: object) -> object:
+    """`value` converted to JSON's own types, for values that the encoder refuses."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
-        return _text(value, str)
+        return _safe_text(value, str)
     if isinstance(value, dict):
         items = cast("dict[object, object]", value).items()
-        return {_text(key, str): _plain(item) for key, item in items}
+        return {_safe_text(key, str): _to_json_types(item) for key, item in items}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in cast("Iterable[object]", value)]
-    return _described(value)
+        return [_to_json_types(item) for item in cast("Iterable[object]", value)]
+    return _encode_unknown(value)
 
 
 _strict = msgspec.json.Encoder()
-_lenient = msgspec.json.Encoder(enc_hook=_described)
+_lenient = msgspec.json.Encoder(enc_hook=_encode_unknown)
 
 
 def dumps(message: dict[str, Any]) -> bytes:
-    """A job or a result as JSON, never pickle.
+    """Serialise an arq job or result as JSON.
 
-    A result is always written, whatever a job returned or raised: an exception becomes
-    `{"error": type, "message": text}`, an unknown type its repr. A job with arguments which are
-    not JSON raises TypeError instead: a guess there would run the wrong thing.
+    A result is always serialised, whatever the task returned or raised: an exception becomes
+    `{"error": type, "message": text}`, an unknown type its repr. Raises TypeError for a job whose
+    arguments are not JSON: a converted argument could execute the wrong thing.
     """
-    if "r" not in message:  # arq's key of a result
+    if "r" not in message:  # arq's key for a result
         return _strict.encode(message)
     try:
         return _lenient.encode(message)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return json.dumps(_plain(message)).encode()
+        return json.dumps(_to_json_types(message)).encode()
 
 
 def loads(data: bytes) -> dict[str, Any]:
-    """Read what `dumps` wrote. Raises msgspec.DecodeError for anything else, pickle above all."""
+    """Deserialise what `dumps` wrote. Raises msgspec.DecodeError for anything else."""
     return msgspec.json.decode(data, type=dict[str, Any])
 
 
-# The pool
+# Redis client
 
 
 def redis_pool(
@@ -85,10 +85,10 @@ def redis_pool(
     max_connections: int = 50,
     timeout: float = 5.0,
 ) -> ArqRedis:
-    """A client for `redis://`, `rediss://` or `unix://`; opens nothing until it is used.
+    """A pooled client for `redis://`, `rediss://` or `unix://`; connects on first use.
 
-    More than `max_connections` callers wait for each other. `timeout`: seconds for connecting and
-    for each answer. `ssl_cert_reqs="none"` accepts a self-signed certificate (Heroku's).
+    Callers beyond `max_connections` wait for a connection. `timeout`: seconds for connecting and
+    for each response. `ssl_cert_reqs="none"` accepts a self-signed certificate (Heroku's).
     """
     options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
     if not url.startswith("unix://"):
@@ -103,7 +103,7 @@ def redis_pool(
 
 
 class Wire(Protocol):
-    """redis-py's PubSub, as far as it is used here, with types."""
+    """The part of redis-py's PubSub that is used here, typed."""
 
     async def subscribe(self, channel: str) -> None: ...
     async def get_message(self, *, timeout: float) -> dict[str, Any] | None: ...  # noqa: ASYNC109 - redis-py's
@@ -111,7 +111,7 @@ class Wire(Protocol):
 
 
 class Server(Protocol):
-    """redis-py's client, as far as it is used here, with types."""
+    """The part of redis-py's client that is used here, typed."""
 
     async def evalsha(self, sha: str, numkeys: int, *args: str | bytes | float) -> Any: ...
     async def eval(self, script: str, numkeys: int, *args: str | bytes | float) -> Any: ...
@@ -120,7 +120,7 @@ class Server(Protocol):
 
 
 class Script:
-    """A Lua script on one key, the queue; sent by its hash, and in full to a server new to it."""
+    """A Lua script with one key, the queue; called by hash, or in full if the server lacks it."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -134,20 +134,21 @@ class Script:
             return await server.eval(self.text, 1, queue, *args)
 
 
-# Writes each job that is not there yet and says so on the channel; 1 or 0 for each.
-# A key without its queue entry, or the other way round, is half a job: it is made whole.
+# Adds each job that is not queued yet and announces it on the channel. ARGV: channel, prefixes of
+# job and result keys; then for each job: id, score, TTL (ms), payload. Returns 1 or 0 for each.
+# A job key without its queue entry, or the reverse, counts as not queued and is written again.
 ENQUEUE = Script("""
 local done = {}
 for i = 4, #ARGV, 4 do
   local id, score, expires, payload = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local queued = redis.call('ZSCORE', KEYS[1], id) and redis.call('EXISTS', ARGV[2] .. id) == 1
-  local fresh = not queued and redis.call('EXISTS', ARGV[3] .. id) == 0
-  if fresh then
+  local is_new = not queued and redis.call('EXISTS', ARGV[3] .. id) == 0
+  if is_new then
     redis.call('SET', ARGV[2] .. id, payload, 'PX', expires)
     redis.call('ZADD', KEYS[1], score, id)
     if #ARGV == 7 then redis.call('PUBLISH', ARGV[1], id) end
   end
-  done[#done + 1] = fresh and 1 or 0
+  done[#done + 1] = is_new and 1 or 0
 end
 if #ARGV > 7 then redis.call('PUBLISH', ARGV[1], '') end
 return done
@@ -167,36 +168,36 @@ async def enqueue(
     defer_until: datetime | None = None,
     queue: str | None = None,
 ) -> bool:
-    """Queue one job and wake the workers, in one round trip.
+    """Enqueue one arq job and wake the workers, in one round trip.
 
-    False if there is a job, or a kept result, of that id. A deferred job starts at its instant
-    (aware datetime). Raises arq's SerializationError for arguments that are not JSON.
+    Returns False if a job or a kept result of that id exists. A deferred job starts at
+    `defer_until` (aware). Raises arq's SerializationError for arguments that are not JSON.
     """
-    wanted = (function, args, job_id or uuid4().hex)
+    job = (function, args, job_id or uuid4().hex)
     due = None if defer_until is None else to_unix_ms(defer_until)
-    return (await _send(redis, queue, [_entry(redis, wanted, due)]))[0]
+    return (await _send(redis, queue, [_entry(redis, job, due)]))[0]
 
 
 async def enqueue_many(
     redis: ArqRedis,
-    wanted: Iterable[Wanted],
+    jobs: Iterable[Wanted],
     *,
     defer_until: datetime | None = None,
     queue: str | None = None,
 ) -> list[bool]:
-    """Queue jobs in bulk, 500 to a round trip; for each, in order, what `enqueue` would say."""
+    """Enqueue arq jobs, 500 per round trip; returns for each, in order, what `enqueue` would."""
     due = None if defer_until is None else to_unix_ms(defer_until)
-    entries = [_entry(redis, one, due) for one in wanted]
+    entries = [_entry(redis, job, due) for job in jobs]
     answers: list[bool] = []
     for start in range(0, len(entries), BATCH):
         answers += await _send(redis, queue, entries[start : start + BATCH])
     return answers
 
 
-def _entry(redis: ArqRedis, wanted: Wanted, due_ms: int | None = None) -> list[str | bytes | int]:
-    function, args, job_id = wanted
+def _entry(redis: ArqRedis, job: Wanted, due_ms: int | None = None) -> list[str | bytes | int]:
+    function, args, job_id = job
     now = timestamp_ms()
-    score = now - 1 if due_ms is None else due_ms  # due at once, however the clock was rounded
+    score = now - 1 if due_ms is None else due_ms  # due at once despite rounding
     payload = serialize_job(function, tuple(args), {}, None, now, serializer=redis.job_serializer)
     return [job_id, score, max(score - now, 0) + redis.expires_extra_ms, payload]
 

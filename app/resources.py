@@ -1,4 +1,4 @@
-"""What must be opened and closed: the pool, Redis, one pooled client for each source."""
+"""The worker context: the Postgres pool, Redis, the clock and one HTTP client per source."""
 
 import asyncio
 import os
@@ -31,69 +31,74 @@ VERSION = "0.1.0"
 LEAP = timedelta(seconds=5)
 TREMOR = timedelta(milliseconds=1)
 NO_LOGINS: Mapping[str, Login] = MappingProxyType({})
-GUARDED_CONNECTIONS = 64  # of all sources together that users have written
-FEWEST_CONNECTIONS = 4  # a site may tell us later that it takes more at once than we thought
+GUARDED_CONNECTIONS = 64  # over all recipe sources together
+FEWEST_CONNECTIONS = 4  # a source may raise its concurrency while it runs
 
 
 @dataclass(slots=True)
 class Clock:
-    """The instant by the database's clock, so that a machine whose clock is wrong does no harm.
+    """The current instant (aware, UTC) by the database's clock, whatever the machine's clock says.
 
-    `skew` is what this machine's clock is taken to be wrong by, for drills.
+    `skew` is a simulated error of the machine's clock, for tests. `offset` is the measured
+    difference between the database's clock and the machine's.
     """
 
     skew: timedelta = timedelta(0)
     offset: timedelta = timedelta(0)
 
-    _wall: datetime = field(default_factory=lambda: datetime.now(UTC))
-    _since: float = field(default_factory=time.monotonic)
+    _started_wall: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _started_monotonic: float = field(default_factory=time.monotonic)
 
     def __call__(self) -> datetime:
-        return self._own() + self.offset
+        return self._machine_time() + self.offset
 
-    def _own(self) -> datetime:
-        # Counted on from the start: a machine clock that is set while we live changes nothing.
-        return self._wall + self.skew + timedelta(seconds=time.monotonic() - self._since)
+    def _machine_time(self) -> datetime:
+        # Monotonic from the start: setting the machine's clock while we run changes nothing.
+        return (
+            self._started_wall
+            + self.skew
+            + timedelta(seconds=time.monotonic() - self._started_monotonic)
+        )
 
     async def set_by(self, pool: Pool) -> None:
-        """Ask the database what time it is; half the round trip is taken off."""
-        before, started = self._own(), time.monotonic()
-        there = await beats.database_now(pool)
-        half = timedelta(seconds=(time.monotonic() - started) / 2)
-        offset = there - before - half
-        # Within half a round trip the answer says nothing new: the clock need not tremble.
-        if abs(offset - self.offset) > half + TREMOR:
+        """Synchronise with the database's clock, allowing half the round trip for transport."""
+        before, started = self._machine_time(), time.monotonic()
+        database_now = await beats.database_now(pool)
+        half_trip = timedelta(seconds=(time.monotonic() - started) / 2)
+        offset = database_now - before - half_trip
+        # A difference within half a round trip is measurement error.
+        if abs(offset - self.offset) > half_trip + TREMOR:
             self.offset = offset
 
 
 @dataclass(slots=True)
 class Heart:
-    """This worker's stretches of beating, in the database."""
+    """This worker's heartbeat, recorded in the database as intervals without a gap."""
 
     pool: Pool
     clock: Clock
     worker: str
     longest_gap: timedelta
-    _beat: int | None = None
-    _wall: datetime | None = None
-    _monotonic: float = 0.0
+    _beat_id: int | None = None
+    _last_beat_at: datetime | None = None
+    _last_monotonic: float = 0.0
 
     async def beat(self) -> None:
-        """Prolong this worker's stretch, or open a new one after a gap or a leap of the clock."""
+        """Extend the current interval, or begin a new one after a gap or a jump of the clock."""
         await self.clock.set_by(self.pool)
         now, monotonic = self.clock(), time.monotonic()
-        elapsed = timedelta(seconds=monotonic - self._monotonic)
-        last, self._wall, self._monotonic = self._wall, now, monotonic
+        elapsed = timedelta(seconds=monotonic - self._last_monotonic)
+        last, self._last_beat_at, self._last_monotonic = self._last_beat_at, now, monotonic
         jumped = last is not None and now - last - elapsed > LEAP
-        if self._beat is None or last is None or jumped or now - last > self.longest_gap:
-            self._beat = await beats.begin(self.pool, self.worker, now, jumped=jumped)
+        if self._beat_id is None or last is None or jumped or now - last > self.longest_gap:
+            self._beat_id = await beats.begin(self.pool, self.worker, now, jumped=jumped)
         else:
-            await beats.extend(self.pool, self._beat, now)
+            await beats.extend(self.pool, self._beat_id, now)
 
 
 @dataclass(slots=True)
 class House:
-    """All that is open, handed to whoever needs it."""
+    """What a worker opens and closes, handed to jobs. `worker`: this process's unique name."""
 
     config: Config
     pool: Pool
@@ -109,10 +114,10 @@ class House:
     windows: dict[str, AnyWindow] = field(default_factory=dict[str, AnyWindow])
 
     def window_for(self, name: str, opening: Opening) -> None:
-        """Open a window for a source that was not known when the house was opened.
+        """Open a fetcher for a source that was not known when the worker started.
 
-        Its addresses pass the guard. One of the same name is replaced; of those that were opened so
-        only the latest are kept.
+        Its addresses pass the SSRF guard. It replaces an earlier one of the same name; only the
+        most recently opened fetchers are kept.
         """
         for old in self.visits.opened(name):
             self.windows.pop(old, None)
@@ -121,32 +126,32 @@ class House:
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Where Postgres and Redis are: as configured, or our own private pair."""
+    """URLs of Postgres and Redis: the configured servers, or the embedded ones."""
 
     database: str
     redis: str
 
 
 def user_agent(contact: str) -> str:
-    """Who we say we are: the product, and whom to write to."""
+    """The User-Agent header: product, version and contact."""
     about = f"; {contact}" if contact else ""
     return f"Rollcall/{VERSION} (scheduled scraper{about})"
 
 
 def worker_name() -> str:
-    """This process, told apart from every other that was or is."""
+    """A name unique to this process: host, process id and a random suffix."""
     return f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
 
 
 def urls(config: Config) -> Urls:
-    """The configured servers; for what is not configured, the private ones of DATA_DIR, started.
+    """URLs of the configured servers; those not configured are started, embedded, in DATA_DIR.
 
-    Raises ServersUnavailable if those are needed and cannot be had.
+    Raises ServersUnavailable if an embedded server is needed and cannot be started.
     """
     database, redis = config.database_url, config.redis_url
     if database is not None and redis is not None:
         return Urls(database.get_secret_value(), redis.get_secret_value())
-    from app import embedded, migrations  # noqa: PLC0415 - production never opens these rooms
+    from app import embedded, migrations  # noqa: PLC0415 - not imported in production
 
     servers = embedded.start(config.data_dir)
     if database is None:
@@ -158,7 +163,7 @@ def urls(config: Config) -> Urls:
 
 
 def check(config: Config) -> None:
-    """Raises BadConfig for a setting that only what is opened here can judge."""
+    """Raises BadConfig for settings that only the opened components can validate."""
     Guard.allowing(config.guard_allow)
 
 
@@ -170,30 +175,31 @@ async def opened(
     sources: Mapping[str, Limits],
     logins: Mapping[str, Login] = NO_LOGINS,
 ) -> AsyncGenerator[House]:
-    """Open everything a worker needs, and close it again, last first.
+    """Open the worker context, and close it again in reverse order.
 
-    Raises WrongSchema if the database's schema is older or newer than this code.
-    `logins`: of sources that want to know who asks; those with the same one share its token.
+    `sources`: limits by source name. `logins`: credentials by source name; sources with the same
+    credentials share a token. Raises WrongSchema if the database's schema is older or newer than
+    this code.
     """
     async with AsyncExitStack() as stack:
         pool = await db.open_pool(
             where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
         )
-        stack.push_async_callback(_close, pool)
+        stack.push_async_callback(_close_pool, pool)
         await schema.check(pool)
         clock = Clock(timedelta(seconds=config.clock_skew_seconds))
         worker = worker_name()
         limiter = RedisLimiter(redis, worker=worker)
-        context = ssl.create_default_context()
+        ssl_context = ssl.create_default_context()
         guarded = open_client(
             user_agent(config.contact),
             concurrency=GUARDED_CONNECTIONS,
-            ssl_context=context,
+            ssl_context=ssl_context,
             guard=Guard.allowing(config.guard_allow),
         )
         sandbox = Sandbox()
         stack.push_async_callback(sandbox.close)
-        house = House(
+        context = House(
             config=config,
             pool=pool,
             redis=redis,
@@ -205,32 +211,32 @@ async def opened(
             visits=Visits(await stack.enter_async_context(guarded), limiter, clock),
             sandbox=sandbox,
         )
-        stack.push_async_callback(house.limiter.close)
-        await house.heart.beat()
+        stack.push_async_callback(context.limiter.close)
+        await context.heart.beat()
         for name, limits in sources.items():
             client = open_client(
                 user_agent(config.contact),
                 concurrency=max(limits.concurrency, FEWEST_CONNECTIONS),
-                ssl_context=context,
+                ssl_context=ssl_context,
             )
-            house.clients[name] = await stack.enter_async_context(client)
-            house.windows[name] = Window(
-                client, house.limiter, source=name, limits=limits, clock=clock
+            context.clients[name] = await stack.enter_async_context(client)
+            context.windows[name] = Window(
+                client, context.limiter, source=name, limits=limits, clock=clock
             )
-        _sign(house.windows, logins)
-        yield house
+        _add_logins(context.windows, logins)
+        yield context
 
 
-def _sign(windows: dict[str, AnyWindow], logins: Mapping[str, Login]) -> None:
-    keepers: dict[Login, Keeper] = {}
+def _add_logins(windows: dict[str, AnyWindow], logins: Mapping[str, Login]) -> None:
+    token_keepers: dict[Login, Keeper] = {}
     for name, login in logins.items():
         window = windows[name]
         if isinstance(window, Window):
-            keeper = keepers.setdefault(login, keeper_of(login, window))
-            windows[name] = SignedWindow(window, keeper, login.setting)
+            token_keeper = token_keepers.setdefault(login, keeper_of(login, window))
+            windows[name] = SignedWindow(window, token_keeper, login.setting)
 
 
-async def _close(pool: Pool) -> None:
+async def _close_pool(pool: Pool) -> None:
     try:
         async with asyncio.timeout(2):
             await pool.close()
@@ -239,8 +245,8 @@ async def _close(pool: Pool) -> None:
 
 
 def ctx_house(ctx: dict[str, Any]) -> House:
-    """Arq's untyped context, opened."""
-    house = ctx["house"]
-    if not isinstance(house, House):
+    """The worker context held by arq's untyped `ctx`. Raises TypeError if startup did not run."""
+    context = ctx["house"]
+    if not isinstance(context, House):
         raise TypeError("ctx['house'] is missing: on_startup did not run")
-    return house
+    return context

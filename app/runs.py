@@ -1,4 +1,4 @@
-"""Runs: claimed under a lease, kept alive by one heartbeat, and ended exactly once."""
+"""Run attempts: claimed under a lease, renewed by one heartbeat, recorded exactly once."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -16,22 +16,26 @@ from app.store.runs import Claimed, Deferral, Ending, Waiting
 from app.words import RunStatus
 
 Clock = Callable[[], datetime]
-Lease = tuple[UUID, int]  # of which run, and which epoch
+Lease = tuple[UUID, int]  # run id and epoch
 
 _log = log.logger(__name__)
-_INSIST = (0.2, 0.5, 1.0, 2.0)
-MOST_ATTEMPTS = 20  # of a run whose worker is cut off from Postgres each time
+_RECORD_RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0)
+MOST_ATTEMPTS = 20  # after which losing Postgres fails the run
 
-_EVEN = 5.0  # seconds; of two limits as close as this, the one that is told of itself holds
+_LIMIT_TOLERANCE = 5.0  # seconds; of two limits this close, the one with a message is reported
 
-DEFERRALS = 3  # of one run
+DEFERRALS = 3  # per run
 ELBOW_ROOM = timedelta(seconds=30)  # between a deferred start and the schedule's next tick
-UNSCHEDULED = timedelta(minutes=15)  # how long a run without a schedule may be put off at once
+UNSCHEDULED = timedelta(minutes=15)  # the longest single deferral of a run without a schedule
 
 
 @dataclass(slots=True)
 class Leases:
-    """The leases of all attempts of this worker. One heartbeat renews them together."""
+    """The leases of all attempts of this worker. One heartbeat renews them together.
+
+    `seconds`: length of a lease. `gone`: held leases that were lost. `under_way`: runs being
+    executed; `in_line`: those of them that belong to organisations.
+    """
 
     pool: Pool
     clock: Clock
@@ -39,35 +43,35 @@ class Leases:
     held: dict[Lease, asyncio.Task[Any]] = field(default_factory=dict[Lease, asyncio.Task[Any]])
     gone: set[Lease] = field(default_factory=set[Lease])
     under_way: int = 0
-    in_line: int = 0  # of those, organisations' runs
+    in_line: int = 0
 
     async def renew(self) -> None:
-        """Prolong every lease; an attempt whose epoch is gone is cancelled here and now."""
+        """Renew every lease; an attempt whose lease was lost is cancelled."""
         held = list(self.held)
         if not held:
             return
-        ours = await store.renew(self.pool, held, self.clock(), self.seconds)
+        renewed = await store.renew(self.pool, held, self.clock(), self.seconds)
         for lease in held:
-            if lease not in ours and lease in self.held:
-                self._lose(lease)
+            if lease not in renewed and lease in self.held:
+                self._mark_lost(lease)
 
     def hold(self, claimed: Claimed) -> None:
-        """Keep this attempt's lease until it is let go; an older attempt's is lost by that."""
+        """Renew this attempt's lease until released; older leases of the same run are lost."""
         for lease in [held for held in self.held if held[0] == claimed.run_id]:
-            self._lose(lease)
+            self._mark_lost(lease)
         task = asyncio.current_task()
         if task is not None:
             self.held[claimed.run_id, claimed.epoch] = task
 
     def let_go(self, claimed: Claimed) -> bool:
-        """Stop renewing; true if the lease had gone meanwhile."""
+        """Stop renewing; returns true if the lease had been lost."""
         lease = (claimed.run_id, claimed.epoch)
         self.held.pop(lease, None)
         gone = lease in self.gone
         self.gone.discard(lease)
         return gone
 
-    def _lose(self, lease: Lease) -> None:
+    def _mark_lost(self, lease: Lease) -> None:
         self.gone.add(lease)
         self.held[lease].cancel()
         _log.warning("lease.gone", execution_id=str(lease[0]), epoch=lease[1])
@@ -75,7 +79,12 @@ class Leases:
 
 @dataclass(slots=True)
 class Outcome:
-    """What is known of how the run will end. Until something better is known, it was cut short."""
+    """How an attempt ends: `CANCELLED` until its body sets another status.
+
+    `why_back`: the reason recorded when the run is handed back. `handed_back`: the queued run that
+    follows a hand-back or a deferral. `fenced`: the lease was lost, nothing may be recorded.
+    `too_long`: error type and message that replace those of the timeout.
+    """
 
     status: RunStatus = RunStatus.CANCELLED
     stats: dict[str, Any] | None = None
@@ -90,44 +99,44 @@ class Outcome:
     too_long: tuple[str, str] | None = None
 
     def allow(self, seconds: float, error_type: str, message: str) -> None:
-        """Give the attempt but so long from now, and say that if it takes longer."""
+        """Limit the attempt to `seconds` from now; past that it fails with this error."""
         if self.limit is None:
             return
-        by = asyncio.get_running_loop().time() + seconds
-        earlier = self.limit.when()
-        if earlier is None or by <= earlier + _EVEN:
-            self.limit.reschedule(by if earlier is None else min(by, earlier))
+        deadline = asyncio.get_running_loop().time() + seconds
+        current = self.limit.when()
+        if current is None or deadline <= current + _LIMIT_TOLERANCE:
+            self.limit.reschedule(deadline if current is None else min(deadline, current))
             self.too_long = (error_type, message)
 
 
 async def claim(leases: Leases, run_id: UUID, worker: str) -> Claimed | None:
-    """Take a queued run under a lease; None if somebody else has it.
+    """Claim a queued run under a lease; None if it is not queued or already claimed.
 
-    Cancelled while Postgres answers, it hands back what it took: no lease has to expire first.
+    If cancelled while Postgres answers, it hands the claim back, so that no lease has to expire.
     """
-    taking = asyncio.ensure_future(
+    claiming = asyncio.ensure_future(
         store.claim(leases.pool, run_id, worker, leases.clock(), leases.seconds)
     )
     try:
-        return await asyncio.shield(taking)
+        return await asyncio.shield(claiming)
     except asyncio.CancelledError:
-        await _shielded(_put_back(leases, taking))
+        await _shielded(_hand_back_claim(leases, claiming))
         raise
 
 
-async def _put_back(leases: Leases, taking: Awaitable[Claimed | None]) -> None:
-    with suppress(*AWAY):  # then the lease expires
-        claimed = await taking
+async def _hand_back_claim(leases: Leases, claiming: Awaitable[Claimed | None]) -> None:
+    with suppress(*AWAY):  # otherwise the lease expires
+        claimed = await claiming
         if claimed is not None:
             await store.hand_back(leases.pool, claimed, leases.clock(), "worker stops")
 
 
 @asynccontextmanager
 async def attempt(leases: Leases, claimed: Claimed) -> AsyncGenerator[Outcome]:
-    """Hold the lease while the body works, then record the outcome once, whatever happened.
+    """Hold the lease while the body runs, then record the outcome once, whatever happened.
 
-    The body sets the outcome's status. An exception of the body is recorded and goes no further;
-    being cancelled, or cut off from Postgres, hands the run back for another worker.
+    The body sets the outcome's status. An exception of the body is recorded and not raised;
+    cancellation, or loss of Postgres, hands the run back for another worker.
     """
     limit = asyncio.timeout(claimed.timeout)
     outcome = Outcome(limit=limit)
@@ -136,40 +145,40 @@ async def attempt(leases: Leases, claimed: Claimed) -> AsyncGenerator[Outcome]:
         async with limit:
             yield outcome
     except GONE as error:
-        _blame_postgres(outcome, error, claimed.attempt)
+        _handle_postgres_loss(outcome, error, claimed.attempt)
     except TimeoutError as error:
-        _blame_time(outcome, error, claimed.timeout if limit.expired() else None)
+        _handle_timeout(outcome, error, claimed.timeout if limit.expired() else None)
     except Fenced:
         outcome.fenced = True
     except asyncio.CancelledError:
         outcome.status = RunStatus.CANCELLED
-    except Exception as error:  # noqa: BLE001 - a job that raises is an outcome, not a dead worker
-        _blame(outcome, RunStatus.FAILURE, error, str(error))
+    except Exception as error:  # noqa: BLE001 - an exception is an outcome, not the worker's end
+        _set_error(outcome, RunStatus.FAILURE, error, str(error))
     finally:
         outcome.fenced = leases.let_go(claimed) or outcome.fenced
         await _shielded(_record(leases, claimed, outcome))
-        _take_back_cancels()
+        _clear_cancellations()
 
 
-def _blame(outcome: Outcome, status: RunStatus, error: Exception, message: str) -> None:
+def _set_error(outcome: Outcome, status: RunStatus, error: Exception, message: str) -> None:
     outcome.status = status
     outcome.error = error
     outcome.error_type = error.kind if isinstance(error, Failure) else type(error).__name__
     outcome.error_message = message[:2_000]
 
 
-def _blame_postgres(outcome: Outcome, error: Exception, attempt_: int) -> None:
-    if attempt_ < MOST_ATTEMPTS:
-        outcome.why_back = f"Postgres was away: {error}"[:2_000]
-    else:  # an outage so long, or so well timed, is something else
-        _blame(outcome, RunStatus.FAILURE, error, str(error))
+def _handle_postgres_loss(outcome: Outcome, error: Exception, number: int) -> None:
+    if number < MOST_ATTEMPTS:
+        outcome.why_back = f"Postgres was unavailable: {error}"[:2_000]
+    else:  # not an outage: the run itself may be the cause
+        _set_error(outcome, RunStatus.FAILURE, error, str(error))
 
 
-def _blame_time(outcome: Outcome, error: TimeoutError, limit: float | None) -> None:
-    if limit is None:  # something within the body took too long, not the body
-        _blame(outcome, RunStatus.FAILURE, error, str(error))
+def _handle_timeout(outcome: Outcome, error: TimeoutError, limit: float | None) -> None:
+    if limit is None:  # a timeout inside the body, not the attempt's
+        _set_error(outcome, RunStatus.FAILURE, error, str(error))
     else:
-        _blame(outcome, RunStatus.TIMED_OUT, error, f"took longer than {limit:g} s")
+        _set_error(outcome, RunStatus.TIMED_OUT, error, f"took longer than {limit:g} s")
         if outcome.too_long is not None:
             outcome.error_type, outcome.error_message = outcome.too_long
 
@@ -180,25 +189,25 @@ async def _shielded(recording: Any) -> None:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            continue  # recorded first, cancelled afterwards
+            continue  # the recording is completed before the cancellation takes effect
     task.result()
 
 
-def _take_back_cancels() -> None:
-    # A cancel that goes no further must be taken back: until Python 3.11.3 a timeout entered with
-    # one pending (redis-py does, in every command) raises it again.
+def _clear_cancellations() -> None:
+    # A suppressed cancellation must be uncounted: until Python 3.11.3 a timeout entered with one
+    # pending (redis-py does so in every command) raises it again.
     task = asyncio.current_task()
     while task is not None and task.cancelling():
         task.uncancel()
 
 
 async def _record(leases: Leases, claimed: Claimed, outcome: Outcome) -> None:
-    for pause in (*_INSIST, None):
+    for pause in (*_RECORD_RETRY_DELAYS, None):
         try:
             await _record_once(leases, claimed, outcome)
             return
         except AWAY as error:
-            # Not recorded: the lease expires, and a sweep takes the run up again.
+            # If never recorded, the lease expires and a sweep requeues the run.
             _log.warning("run.unrecorded", error=str(error), again_in=pause)
             if pause is not None:
                 await asyncio.sleep(pause)
@@ -219,8 +228,8 @@ async def _record_once(leases: Leases, claimed: Claimed, outcome: Outcome) -> No
         return
     ending = Ending(outcome.status, now, outcome.stats, outcome.error_type, outcome.error_message)
     outcome.fenced = not await store.finish(leases.pool, claimed, ending)
-    tell = _log.info if outcome.status is RunStatus.SUCCESS else _log.warning
-    tell(
+    write = _log.info if outcome.status is RunStatus.SUCCESS else _log.warning
+    write(
         "run.finished",
         status=outcome.status.value,
         error_type=outcome.error_type,
@@ -247,18 +256,18 @@ async def _defer(leases: Leases, claimed: Claimed, outcome: Outcome, deferral: D
 def deferral(
     claimed: Claimed, now: datetime, late: Mapping[str, tuple[datetime, str]]
 ) -> Deferral | None:
-    """Whether the rest of a run waits for its `late` sources: name, until when, and why.
+    """The deferral of a run whose `late` sources (name: until when, and why) must wait, or None.
 
-    Not more than three times, and only if that leaves the schedule's next tick its time: a run that
-    is still open then would cost all its sources that tick. Else they fail with what they said.
+    A run is deferred at most three times, and only if it can end before the schedule's next tick:
+    a run still open then would cost all its sources that tick. Otherwise the sources fail.
     """
     latest = now + UNSCHEDULED if claimed.next_due is None else claimed.next_due - ELBOW_ROOM
-    possible = {name: told for name, told in late.items() if told[0] <= latest}
-    if claimed.deferrals >= DEFERRALS or not possible:
+    deferrable = {name: (until, why) for name, (until, why) in late.items() if until <= latest}
+    if claimed.deferrals >= DEFERRALS or not deferrable:
         return None
-    until = max(until for until, _ in possible.values())
-    why = "; ".join(f"{name}: {reason}" for name, (_, reason) in possible.items())
-    return Deferral(until, tuple(possible), why)
+    until = max(until for until, _ in deferrable.values())
+    why = "; ".join(f"{name}: {reason}" for name, (_, reason) in deferrable.items())
+    return Deferral(until, tuple(deferrable), why)
 
 
 def _unexpected(error: BaseException | None) -> bool:
@@ -266,7 +275,7 @@ def _unexpected(error: BaseException | None) -> bool:
 
 
 def verdict(sources: Sequence[RunStatus]) -> RunStatus:
-    """How a run ends whose sources ended so. Nothing tried is no success."""
+    """The run's status from those of its sources. A run without sources has failed."""
     ended = set(sources)
     if ended == {RunStatus.SUCCESS}:
         return RunStatus.SUCCESS

@@ -1,6 +1,6 @@
-"""Tells Redis of runs that are queued: the house's into arq's queue, organisations' into the line.
+"""Enqueueing of runs in Redis: built-in jobs in arq's queue, organisations' in their own queue.
 
-What it does not hear, a worker's sweep tells it again.
+A run that Redis does not receive or loses is requeued by a worker's sweep.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,16 +19,16 @@ from app.words import COLLECTION
 
 
 class Run(Protocol):
-    """A queued run, as its job is named in Redis: `run:<run_id>:<attempt>`."""
+    """A queued run; the id of its arq job is `run:<run_id>:<attempt>`."""
 
     @property
     def run_id(self) -> UUID:
-        """Which it is."""
+        """The run's id."""
         ...
 
     @property
     def job(self) -> str:
-        """Whose function does it."""
+        """The arq task that executes it."""
         ...
 
     @property
@@ -40,29 +40,37 @@ class Run(Protocol):
 async def tell(
     pool: Pool, redis: ArqRedis, queued: Iterable[Run], until: datetime | None = None
 ) -> None:
-    """Tell Redis of queued runs, in bulk; none of them is to start before `until`, if it is given.
+    """Enqueue runs in Redis, in bulk; none starts before `until` (aware), if given.
 
-    Those of organisations wait in line, so that nothing else waits behind them.
+    Organisations' runs wait in a queue of their own, so that they delay nothing else.
     """
-    told = list(queued)
-    wanted = [(run.job, [str(run.run_id)], _job_id(run)) for run in told if run.job != COLLECTION]
-    if wanted:
-        await enqueue_many(redis, wanted, defer_until=until)
-    await _line_up(pool, redis, [run for run in told if run.job == COLLECTION], until)
+    runs = list(queued)
+    jobs = [(run.job, [str(run.run_id)], _arq_job_id(run)) for run in runs if run.job != COLLECTION]
+    if jobs:
+        await enqueue_many(redis, jobs, defer_until=until)
+    await _enqueue_for_organisations(
+        pool, redis, [run for run in runs if run.job == COLLECTION], until
+    )
 
 
-async def _line_up(
+async def _enqueue_for_organisations(
     pool: Pool, redis: ArqRedis, runs: Sequence[Run], until: datetime | None
 ) -> None:
     if not runs:
         return
-    took = await batches.took(pool, [run.run_id for run in runs])
+    last_run_seconds = await batches.took(pool, [run.run_id for run in runs])
     waiters = [
-        Waiter(run.job, [str(run.run_id)], _job_id(run), took.get(run.run_id, 0.0), until)
+        Waiter(
+            run.job,
+            [str(run.run_id)],
+            _arq_job_id(run),
+            last_run_seconds.get(run.run_id, 0.0),
+            until,
+        )
         for run in runs
     ]
     await backlog.put(redis, waiters)
 
 
-def _job_id(run: Run) -> str:
+def _arq_job_id(run: Run) -> str:
     return f"run:{run.run_id}:{run.attempt}"

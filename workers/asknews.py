@@ -1,4 +1,4 @@
-"""What the two AskNews jobs share: who we are, what is tracked, and up to when it has been read."""
+"""What the AskNews jobs share: credentials, tracked entities, cursors and stats."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,23 +24,23 @@ SCOPE = "offline openid news stories"
 AskNews = TypeVar("AskNews", AskNewsNews, AskNewsStories)
 
 
-def _named(entities: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    named = tuple(dict.fromkeys(name.strip() for name in entities or ()))
-    if entities is not None and not named:
+def _validate_entities(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    entities = tuple(dict.fromkeys(name.strip() for name in value or ()))
+    if value is not None and not entities:
         raise ValueError("name at least one")
-    if any(not 0 < len(name) <= LONGEST_ENTITY for name in named):
-        raise ValueError(f"a name has from 1 to {LONGEST_ENTITY} characters")
-    return named or None
+    if any(not 0 < len(name) <= LONGEST_ENTITY for name in entities):
+        raise ValueError(f"a name must have 1 to {LONGEST_ENTITY} characters")
+    return entities or None
 
 
 class PollParams(Params):
-    """Which entities to poll for; all that the settings track, if not said."""
+    """Parameters of a poll. `entities`: those to poll; all TRACKED_ENTITIES if not given."""
 
-    entities: Annotated[tuple[str, ...] | None, AfterValidator(_named)] = None
+    entities: Annotated[tuple[str, ...] | None, AfterValidator(_validate_entities)] = None
 
 
 def login(config: Config) -> Login | None:
-    """Who we are to AskNews. The key goes before the client credentials."""
+    """Credentials for AskNews: the API key, else the client credentials; None if neither is set."""
     key, client_id, secret = (
         config.asknews_api_key,
         config.asknews_client_id,
@@ -50,18 +50,18 @@ def login(config: Config) -> Login | None:
         return ApiKey(key, "ASKNEWS_API_KEY")
     if client_id is None or secret is None:
         return None
-    names = "ASKNEWS_CLIENT_ID with ASKNEWS_CLIENT_SECRET"
-    return ClientCredentials(config.asknews_token_url, client_id, secret, SCOPE, names)
+    setting = "ASKNEWS_CLIENT_ID with ASKNEWS_CLIENT_SECRET"
+    return ClientCredentials(config.asknews_token_url, client_id, secret, SCOPE, setting)
 
 
 def off(config: Config) -> str | None:
-    """Why there is nothing to poll, if there is not."""
+    """Why the settings disable the AskNews jobs, or None if they do not."""
     if login(config) is None:
-        return _unknown(config)
+        return _missing_login(config)
     return None if config.tracked_entities else "TRACKED_ENTITIES is not set"
 
 
-def _unknown(config: Config) -> str:
+def _missing_login(config: Config) -> str:
     if config.asknews_client_id is not None:
         return "ASKNEWS_CLIENT_SECRET is not set"
     if config.asknews_client_secret is not None:
@@ -70,42 +70,38 @@ def _unknown(config: Config) -> str:
 
 
 def tracked(config: Config, params: PollParams) -> tuple[str, ...]:
-    """What a run polls for. Raises Auth if we are nobody to AskNews."""
+    """The entities that a run polls. Raises Auth if credentials are missing."""
     if login(config) is None:
-        raise Auth(f"{_unknown(config)}: AskNews cannot be asked")
+        raise Auth(f"{_missing_login(config)}: AskNews cannot be polled")
     return params.entities or config.tracked_entities
 
 
-async def prepare(house: House, sources: Sequence[AskNews]) -> Sequence[Source]:
-    """Tell each source up to when its entities have been read, less the overlap.
+async def prepare(context: House, sources: Sequence[AskNews]) -> Sequence[Source]:
+    """The sources with the instant since which to read each of their entities.
 
-    What was never read, or not for long, is read from as far back as the settings say.
+    That is the cursor less the overlap, but at most ASKNEWS_LOOKBACK_HOURS ago.
     """
-    return [await _prepared(house, source) for source in sources]
+    return [await read_on(context, source, source.name) for source in sources]
 
 
-async def _prepared(house: House, source: AskNews) -> AskNews:
-    return await read_on(house, source, source.name)
-
-
-async def read_on(house: House, source: AskNews, reader: str) -> AskNews:
-    """The source, told up to when `reader` has read each of its entities, less the overlap."""
-    config = house.config
-    oldest = house.clock() - timedelta(hours=config.asknews_lookback_hours)
+async def read_on(context: House, source: AskNews, reader: str) -> AskNews:
+    """The source with the cursors of `reader`, less the overlap, limited by the lookback."""
+    config = context.config
+    oldest = context.clock() - timedelta(hours=config.asknews_lookback_hours)
     overlap = timedelta(minutes=config.asknews_overlap_minutes)
-    read = await news.cursors(house.pool, reader, source.entities)
+    read = await news.cursors(context.pool, reader, source.entities)
     since = {name: max(oldest, read.get(name, oldest) - overlap) for name in source.entities}
     return replace(source, since=since)
 
 
 async def turned(connection: Connection, partition: Turned) -> None:
-    """The entity has been read up to when its first page came."""
-    where = (partition.source, partition.partition)
-    await news.move_cursor(connection, where, partition.begun, partition.run_id)
+    """Move the entity's cursor to when its first page was fetched."""
+    partition_key = (partition.source, partition.partition)
+    await news.move_cursor(connection, partition_key, partition.begun, partition.run_id)
 
 
 def key(record: Record) -> str:
-    """What tells a record of AskNews from another."""
+    """The key of an AskNews record."""
     match record:
         case Article():
             return record.article_id
@@ -116,7 +112,7 @@ def key(record: Record) -> str:
 
 
 def entities(row: SourceRow) -> dict[str, int]:
-    """How many entities were read to their end, and how many were not."""
+    """The stats that both AskNews jobs share: entities read completely or not, and pages."""
     return {
         "entities_processed": len(set(row.done) - row.errors.keys()),
         "entities_failed": len(row.errors),

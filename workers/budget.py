@@ -1,4 +1,4 @@
-"""What a collection's run may still ask for and take in, over all its sources and attempts."""
+"""The budget of a collection's run: pages and bytes, over all its sources and attempts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,9 +13,10 @@ MB = 1_000_000
 
 @dataclass(slots=True)
 class Budget:
-    """Counts pages as they are asked for, and bytes as they come in.
+    """Counts pages when they are requested, and bytes when they are received.
 
-    `pages` asked for, and `bytes` had, by earlier attempts and this one. `tallies`: of this one.
+    `pages`: requested by all attempts. `bytes`: received by earlier attempts; `tallies` count those
+    of this one.
     """
 
     allowance: Allowance
@@ -24,20 +25,20 @@ class Budget:
     tallies: list[Tally] = field(default_factory=list[Tally])
 
     def taken(self, rows: Iterable[SourceRow]) -> None:
-        """Count what earlier attempts have had."""
+        """Add the pages and bytes of earlier attempts."""
         for row in rows:
             self.pages += max(row.requests - row.retries, 0)
             self.bytes += row.bytes
 
     def take(self) -> None:
-        """Count a page that is about to be asked for. Raises Spent if it must not be.
+        """Count a page that is about to be requested. Raises Spent if a limit is used up.
 
-        Of the pages under way when the bytes run out, each is still had.
+        Requests under way when the bytes are used up still complete.
         """
         had = self.bytes + sum(tally.bytes for tally in self.tallies)
         try:
             self.allowance.check("max_pages", self.pages + 1)
             self.allowance.check("max_mb", had / MB)
         except OverLimit as error:
-            raise Spent(f"no page more: {error}") from error
+            raise Spent(f"no more pages may be requested: {error}") from error
         self.pages += 1

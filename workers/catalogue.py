@@ -1,4 +1,4 @@
-"""Every job there is, by name."""
+"""All jobs, the arq tasks that execute them, and the schedules that the settings declare."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ FUNCTIONS = (
 
 
 def find(name: str) -> Job:
-    """The job of that name. Raises UnknownJob, which lists those there are."""
+    """The job of that name. Raises UnknownJob, which lists the known jobs."""
     for job in (*JOBS, source.JOB):
         if job.name == name:
             return job
@@ -34,29 +34,29 @@ def find(name: str) -> Job:
 async def check_sources(
     connection: Pool | Connection, org_id: UUID, sources: Sequence[Mapping[str, Any]]
 ) -> list[tuple[str, str]]:
-    """What is wrong with the sources of an organisation's preset: fields, and why."""
+    """The faults of a preset's sources: field and message of each."""
     return offers.check(sources, await offers.offered(connection, org_id))
 
 
 def limits(config: Config) -> dict[str, Limits]:
-    """How hard each source of any job may be asked, by its name."""
+    """The rate limits of every built-in source, by its name."""
     return {source.name: source.limits for job in JOBS for source in job.every_source(config)}
 
 
 def logins(config: Config) -> dict[str, Login]:
-    """Who we are to those sources that want to know, by their name."""
-    known = [(job.login(config), job.every_source(config)) for job in JOBS]
-    return {source.name: login for login, sources in known if login for source in sources}
+    """The credentials of sources that need them, by source name."""
+    jobs = [(job.login(config), job.every_source(config)) for job in JOBS]
+    return {source.name: login for login, sources in jobs if login for source in sources}
 
 
 def declared(config: Config) -> list[Declared]:
-    """The schedules that the settings give the jobs, and the folder of recipes its own."""
-    shelf = folder.shelf(config, frozenset(limits(config)))
+    """The schedules of the built-in jobs and of the recipes in SOURCES_DIR."""
+    recipes = folder.shelf(config, frozenset(limits(config)))
     built_in = [job.declared(config) for job in JOBS]
-    return [*built_in, *(folder.declared(config, shelved) for shelved in shelf)]
+    return [*built_in, *(folder.declared(config, recipe) for recipe in recipes)]
 
 
 def faulty(config: Config) -> list[str]:
-    """What is wrong in the folder of recipes: a line for each fault."""
-    shelf = folder.shelf(config, frozenset(limits(config)))
-    return [fault for shelved in shelf for fault in shelved.faults]
+    """The faults of the recipes in SOURCES_DIR, one line each."""
+    recipes = folder.shelf(config, frozenset(limits(config)))
+    return [fault for recipe in recipes for fault in recipe.faults]

@@ -1,4 +1,4 @@
-"""An organisation's collection, in one run: the sources of its preset, kept as its own items."""
+"""The task `collection`: one run of an organisation's preset, stored as its own items."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -20,70 +20,72 @@ from workers.job import Plan
 from workers.offer import Offered
 
 DAY = timedelta(days=1)
-_FAULTS_TOLD = 5
+_MAX_FAULTS = 5
 
 
 async def collection(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
-    """Do one run of an organisation's collection."""
+    """Execute one run of an organisation's collection."""
     await spine.perform_planned(ctx, COLLECTION, plan, run_id, params)
 
 
-async def plan(house: House, claimed: Claimed, outcome: Outcome) -> Plan:
-    """What this run asks, as its organisation has chosen, and how much of it.
+async def plan(context: House, claimed: Claimed, outcome: Outcome) -> Plan:
+    """The sources that the run collects, as its organisation selected them, and its budget.
 
-    Its first attempt decides: those after it do the same, whatever was chosen meanwhile.
-    Raises BadPreset, OrgDisabled, or Spent where a limit forbids the run.
+    The first attempt decides; later attempts use the same sources whatever is selected meanwhile.
+    Raises BadPreset, OrgDisabled, or Spent if a limit forbids the run.
     """
     org_id = claimed.org_id
     if org_id is None:
         raise BadPreset("the run belongs to no organisation; POST /collection/run asks for one")
-    async with tenancy.org_transaction(house.pool, org_id) as connection:
-        choice = await _choice(connection, org_id)
+    async with tenancy.org_transaction(context.pool, org_id) as connection:
+        selection = await _selection(connection, org_id)
         offered = await offers.offered(connection, org_id)
-    allowance = Allowance.of(house.config, choice.limits)
-    _limit_time(outcome, allowance)
+    allowance = Allowance.of(context.config, selection.limits)
+    _limit_duration(outcome, allowance)
     sources = claimed.params.get("sources")
     if sources is None:
-        sources = _sound(choice, offered)
-        await _allowed(house, claimed, org_id, allowance)
-        _within(allowance, "max_sources", len(sources))
-        settled = {"preset": choice.preset, "sources": sources}
-        await chosen.settle(house.pool, claimed, settled)
-    parts = [await offers.part(offered, house, org_id, one) for one in sources]
+        sources = _checked_sources(selection, offered)
+        await _check_daily_runs(context, claimed, org_id, allowance)
+        _check_limit(allowance, "max_sources", len(sources))
+        params = {"preset": selection.preset, "sources": sources}
+        await chosen.settle(context.pool, claimed, params)
+    parts = [await offers.part(offered, context, org_id, one) for one in sources]
     return Plan(parts, Budget(allowance))
 
 
-async def _choice(connection: Connection, org_id: UUID) -> Chosen:
-    choice = await chosen.look(connection, org_id)
-    if choice is None or choice.disabled_at is not None:
+async def _selection(connection: Connection, org_id: UUID) -> Chosen:
+    selection = await chosen.look(connection, org_id)
+    if selection is None or selection.disabled_at is not None:
         raise OrgDisabled("the organisation is disabled")
-    return choice
+    return selection
 
 
-def _sound(choice: Chosen, offered: Mapping[str, Offered]) -> Sequence[dict[str, Any]]:
-    if choice.sources is None:
+def _checked_sources(selection: Chosen, offered: Mapping[str, Offered]) -> Sequence[dict[str, Any]]:
+    if selection.sources is None:
         raise BadPreset("no preset is chosen: PATCH /collection/schedule with a preset_id")
-    faults = offers.check(choice.sources, offered)
+    faults = offers.check(selection.sources, offered)
     if faults:
-        told = "; ".join(f"{field}: {what}" for field, what in faults[:_FAULTS_TOLD])
-        raise BadPreset(f"preset {choice.preset!r}: {told}")
-    return choice.sources
+        details = "; ".join(f"{field}: {what}" for field, what in faults[:_MAX_FAULTS])
+        raise BadPreset(f"preset {selection.preset!r}: {details}")
+    return selection.sources
 
 
-async def _allowed(house: House, claimed: Claimed, org_id: UUID, allowance: Allowance) -> None:
-    since = house.clock() - DAY
-    before = await chosen.runs_since(house.pool, org_id, since, besides=claimed.run_id)
-    _within(allowance, "runs_per_day", before + 1)
+async def _check_daily_runs(
+    context: House, claimed: Claimed, org_id: UUID, allowance: Allowance
+) -> None:
+    since = context.clock() - DAY
+    before = await chosen.runs_since(context.pool, org_id, since, besides=claimed.run_id)
+    _check_limit(allowance, "runs_per_day", before + 1)
 
 
-def _within(allowance: Allowance, name: str, wanted: float) -> None:
+def _check_limit(allowance: Allowance, name: str, value: float) -> None:
     try:
-        allowance.check(name, wanted)
+        allowance.check(name, value)
     except OverLimit as error:
         raise Spent(f"{name}: {error}") from error
 
 
-def _limit_time(outcome: Outcome, allowance: Allowance) -> None:
+def _limit_duration(outcome: Outcome, allowance: Allowance) -> None:
     minutes = allowance.max_minutes
     outcome.allow(
         minutes * 60,

@@ -1,4 +1,4 @@
-"""Every second: what is due and has not been decided is decided, and what waits in line goes on."""
+"""Dispatch, every second: decides due ticks without a trigger, and admits organisations' runs."""
 
 import time
 from dataclasses import dataclass, field
@@ -17,88 +17,89 @@ from workers import ring
 from workers.together import together
 
 BATCH = 500
-LANES = 2  # one decides while the other waits for Postgres
-LONGEST = 10.0  # seconds; the next second goes on
-ASIDE = 60.0  # seconds after which what could not be read is tried again
+LANES = 2  # concurrent batches: one is decided while the other waits for Postgres
+LONGEST = 10.0  # seconds that one dispatch may take; the next one continues
+ASIDE = 60.0  # seconds until an undecidable schedule is tried again
 
 _log = log.logger(__name__)
 
 
 @dataclass(slots=True)
 class Turn:
-    """What one process remembers from one second to the next; arq gives each alarm a new `ctx`.
+    """State of one process between dispatches; arq gives each cron job a new `ctx`.
 
-    `page`: how far its last sweep looked through the runs that wait in line.
+    `busy`: a dispatch is under way. `aside`: schedules that could not be decided, until when.
+    `page`: where the last sweep of organisations' runs stopped.
     """
 
     busy: bool = False
-    aside: dict[str, float] = field(default_factory=dict[str, float])  # mark, until when
+    aside: dict[str, float] = field(default_factory=dict[str, float])  # mark, monotonic deadline
     page: Page | None = None
 
     def put_aside(self, marks: list[str]) -> None:
-        """What cannot be decided must not be found again ahead of all others."""
+        """Skip these schedules for a minute, so that they do not block the others."""
         self.aside |= dict.fromkeys(marks, time.monotonic() + ASIDE)
 
     def marks(self) -> list[str]:
-        """What is put aside now."""
+        """The marks of the schedules skipped now."""
         now = time.monotonic()
         self.aside = {mark: until for mark, until in self.aside.items() if until > now}
         return list(self.aside)
 
 
 async def dispatch(ctx: dict[str, Any]) -> None:
-    """Every second: decide schedules whose alarm did not ring, or which have none."""
+    """Decide schedules whose trigger did not fire, or which have none. Runs every second."""
     await decide(ctx, LONGEST)
 
 
 async def decide(ctx: dict[str, Any], seconds: float) -> None:
-    """Decide what is due: the built-in schedules, then for `seconds` at most the organisations'."""
-    house = ctx_house(ctx)
-    await _built_in(house, ctx)
+    """Decide due built-in schedules, then organisations' schedules for at most `seconds`."""
+    context = ctx_house(ctx)
+    await _built_in(context, ctx)
     turn = turn_of(ctx)
-    if turn.busy:  # the last second's goes on, and nothing is gained by two
+    if turn.busy:  # the previous dispatch is still under way
         return
     turn.busy = True
     try:
-        await _organisations(house, ctx, turn, time.monotonic() + seconds)
-        await backlog.admit(house.redis)
+        await _organisations(context, ctx, turn, time.monotonic() + seconds)
+        await backlog.admit(context.redis)
     finally:
         turn.busy = False
 
 
 def turn_of(ctx: dict[str, Any]) -> Turn:
-    """This worker's; `on_startup` has put it there."""
+    """This worker's dispatch state, created at startup."""
     turn: Turn = ctx.setdefault("turn", Turn())
     return turn
 
 
-async def _built_in(house: House, ctx: dict[str, Any]) -> None:
+async def _built_in(context: House, ctx: dict[str, Any]) -> None:
     for key in await schedules.due(
-        house.pool, house.clock(), jobs=ring.known_jobs(ctx), head_start=ring.HEAD_START
+        context.pool, context.clock(), jobs=ring.known_jobs(ctx), head_start=ring.HEAD_START
     ):
         try:
-            await ring.tell(house, await ledger.ring(house.pool, key, house.clock()))
+            await ring.tell(context, await ledger.ring(context.pool, key, context.clock()))
         except (RedisError, *AWAY):
             raise
         except Exception:  # noqa: BLE001 - logged with its traceback
-            # One schedule that cannot be read must not keep the others from being decided.
+            # One unreadable schedule must not keep the others from being decided.
             _log.exception("schedule.undecidable", schedule=key)
 
 
-async def _organisations(house: House, ctx: dict[str, Any], turn: Turn, end: float) -> None:
-    if await store.any_due(house.pool, _due(house, ctx, turn)):
-        await together(_lane(house, ctx, turn, end) for _ in range(LANES))
+async def _organisations(context: House, ctx: dict[str, Any], turn: Turn, deadline: float) -> None:
+    if await store.any_due(context.pool, _due_now(context, ctx, turn)):
+        await together(_decide_batches(context, ctx, turn, deadline) for _ in range(LANES))
 
 
-async def _lane(house: House, ctx: dict[str, Any], turn: Turn, end: float) -> None:
+async def _decide_batches(context: House, ctx: dict[str, Any], turn: Turn, deadline: float) -> None:
     found = BATCH
-    while found == BATCH and time.monotonic() < end:
-        batch = await batches.decide_due(house.pool, _due(house, ctx, turn))
+    while found == BATCH and time.monotonic() < deadline:
+        batch = await batches.decide_due(context.pool, _due_now(context, ctx, turn))
         found = batch.found
         turn.put_aside(batch.undecidable)
-        await ring.tell(house, batch.queued)
-        await backlog.admit(house.redis)
+        await ring.tell(context, batch.queued)
+        await backlog.admit(context.redis)
 
 
-def _due(house: House, ctx: dict[str, Any], turn: Turn) -> Due:
-    return Due(house.clock(), BATCH, ring.known_jobs(ctx), turn.marks())
+def _due_now(context: House, ctx: dict[str, Any], turn: Turn) -> Due:
+    return Due(context.clock(), BATCH, ring.known_jobs(ctx), turn.marks())

@@ -1,4 +1,4 @@
-"""The operator's own sources: a folder of recipes, each with a schedule of its own."""
+"""The recipe directory SOURCES_DIR: one recipe per file, each with its own schedule."""
 
 import tomllib
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ from app.words import SOURCE
 
 JOB = SOURCE
 PREFIX = f"{JOB}:"
-OTHERWISE = 3600.0  # seconds; of a recipe whose schedule cannot be read
-LARGEST = 400_000  # bytes of a file
+OTHERWISE = 3600.0  # seconds; the interval of a recipe whose schedule is invalid
+LARGEST = 400_000  # bytes per file
 
 
 @dataclass(frozen=True, slots=True)
 class Shelved:
-    """A file of the folder: its recipe with its secrets, or what is wrong with it."""
+    """A recipe file: the recipe with its resolved secrets, or its faults."""
 
     path: Path
     recipe: Recipe | None
@@ -37,11 +37,11 @@ class Shelved:
 
     @property
     def name(self) -> str:
-        """The source's name, which is the file's."""
+        """The source's name: the file name without its suffix."""
         return self.path.stem
 
     def usable(self) -> Recipe:
-        """The recipe. Raises BadRecipe, which names the file, its lines and their mends."""
+        """The recipe. Raises BadRecipe, which lists the faults by file and line, with fixes."""
         if self.recipe is None or self.faults:
             raise BadRecipe(self.faults)
         return self.recipe
@@ -52,9 +52,9 @@ class Shelved:
 
 
 def shelf(config: Config, taken: frozenset[str] = frozenset()) -> list[Shelved]:
-    """Every recipe in the folder, by name. `taken`: names that built-in sources have.
+    """Load every recipe in SOURCES_DIR, ordered by name. `taken`: names of built-in sources.
 
-    Raises BadConfig if there is no such folder; a bad file is a Shelved with its faults.
+    Raises BadConfig if the directory does not exist. An invalid file is returned with its faults.
     """
     folder = config.sources_dir
     if folder is None:
@@ -65,17 +65,17 @@ def shelf(config: Config, taken: frozenset[str] = frozenset()) -> list[Shelved]:
 
 
 def find(config: Config, name: str) -> Shelved:
-    """The recipe of that name, as it is now. Raises BadRecipe if there is none."""
+    """Load the recipe of that name. Raises BadRecipe if there is none."""
     folder = config.sources_dir
     path = None if folder is None else folder / f"{name}.toml"
-    plain = name.replace("-", "").replace("_", "").isalnum()
-    if path is None or not plain or not path.is_file():
+    valid_name = name.replace("-", "").replace("_", "").isalnum()
+    if path is None or not valid_name or not path.is_file():
         raise BadRecipe([f"there is no recipe {name!r} in SOURCES_DIR"])
     return one(path)
 
 
 def one(path: Path, taken: frozenset[str] = frozenset()) -> Shelved:
-    """Read one file."""
+    """Load one file. An invalid file is returned with its faults."""
     try:
         if path.stat().st_size > LARGEST:
             return Shelved(path, None, {}, (f"{path.name}: is larger than {LARGEST:,} bytes",))
@@ -87,14 +87,14 @@ def one(path: Path, taken: frozenset[str] = frozenset()) -> Shelved:
     except BadRecipe as bad:
         faults = tuple(f"{path.name}: {fault}" for fault in bad.faults)
         return Shelved(path, None, {}, faults, _schedule(text))
-    known, unknown = _secrets(recipe)
-    faults = [*foreign(recipe, "env", text), *unknown, *_misnamed(recipe, path, taken)]
+    resolved, unknown = _resolve_secrets(recipe)
+    faults = [*foreign(recipe, "env", text), *unknown, *_name_faults(recipe, path, taken)]
     when = recipe.schedule.when()
-    return Shelved(path, recipe, known, tuple(f"{path.name}: {f}" for f in faults), when)
+    return Shelved(path, recipe, resolved, tuple(f"{path.name}: {f}" for f in faults), when)
 
 
 def declared(config: Config, shelved: Shelved) -> Declared:
-    """The schedule of a recipe. A bad one keeps its own: its runs say what is wrong."""
+    """The schedule of a recipe. An invalid recipe has one too: its runs report the faults."""
     key = PREFIX + shelved.name
     schedule = shelved.schedule or When.every(OTHERWISE)
     return Declared(
@@ -109,32 +109,32 @@ def declared(config: Config, shelved: Shelved) -> Declared:
     )
 
 
-def _secrets(recipe: Recipe) -> tuple[dict[str, SecretStr], list[Fault]]:
-    known: dict[str, SecretStr] = {}
+def _resolve_secrets(recipe: Recipe) -> tuple[dict[str, SecretStr], list[Fault]]:
+    resolved: dict[str, SecretStr] = {}
     unknown: list[Fault] = []
     for reference, where in secrets(recipe).items():
         kind, _, name = reference.partition(":")
         value = settings.secret(name) if kind == "env" else None
         if value is not None:
-            known[reference] = value
+            resolved[reference] = value
         elif kind == "env":
             place = ".".join(map(str, where))
             unknown.append(Fault(1, place, f"{name} is not set", f"put {name}=… into .env"))
-    return known, unknown
+    return resolved, unknown
 
 
-def _misnamed(recipe: Recipe, path: Path, taken: frozenset[str]) -> list[Fault]:
+def _name_faults(recipe: Recipe, path: Path, taken: frozenset[str]) -> list[Fault]:
     if recipe.name in taken:
         return [Fault(1, "name", f"{recipe.name} is built in", "choose another name")]
     if recipe.name == path.stem:
         return []
-    mend = f"call the file {recipe.name}.toml, or the source {path.stem}"
-    return [Fault(1, "name", f"{recipe.name} is in the file {path.name}", mend)]
+    fix = f"call the file {recipe.name}.toml, or the source {path.stem}"
+    return [Fault(1, "name", f"{recipe.name} is in the file {path.name}", fix)]
 
 
 def _schedule(text: str) -> When | None:
     try:
-        told: Any = tomllib.loads(text).get("schedule")
-        return None if told is None else Schedule.model_validate(told).when()
+        table: Any = tomllib.loads(text).get("schedule")
+        return None if table is None else Schedule.model_validate(table).when()
     except (tomllib.TOMLDecodeError, ValidationError, BadSchedule, RecursionError):
         return None

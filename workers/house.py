@@ -1,4 +1,4 @@
-"""What opens when a worker starts, beats while it lives, and closes when it stops."""
+"""A worker's lifecycle: arq's startup and shutdown hooks, and the heartbeat between them."""
 
 import asyncio
 import sys
@@ -33,20 +33,20 @@ Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
 
 RETRY_SECONDS = 0.5
-ALIVE = 1.25  # leases for which a beat counts: who is silent for longer has lost its runs as well
+ALIVE = 1.25  # TTL of a worker's key in leases: a worker silent for longer has lost its runs
 
 _log = log.logger(__name__)
 
 
 def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
-    """The hook that opens the house into arq's `ctx`, registers its schedules and looks around."""
+    """The hook that opens the worker context into arq's `ctx` and registers the schedules."""
 
-    async def open_house(ctx: dict[str, Any]) -> None:
+    async def open_worker(ctx: dict[str, Any]) -> None:
         log.configure(config.log_format, config.log_level, config.secrets())
         stack = AsyncExitStack()
         limits, logins = catalogue.limits(config), catalogue.logins(config)
         try:
-            house = await _patiently(
+            context = await _wait_for_servers(
                 lambda: stack.enter_async_context(
                     opened(config, where, ctx["redis"], limits, logins)
                 )
@@ -54,39 +54,39 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
         except WrongSchema as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(2) from None
-        watcher, pings = Watcher(config, house.pool, house.redis), Pings.of(config)
+        watcher, pings = Watcher(config, context.pool, context.redis), Pings.of(config)
         stack.callback(watcher.close)
         stack.push_async_callback(pings.close)
-        await stack.enter_async_context(run_log.kept(house.redis, config.secrets()))
-        leases = Leases(house.pool, house.clock, config.lease_seconds)
+        await stack.enter_async_context(run_log.kept(context.redis, config.secrets()))
+        leases = Leases(context.pool, context.clock, config.lease_seconds)
         ctx.update(
             stack=stack,
-            house=house,
-            clients=house.clients,
+            context=context,
+            clients=context.clients,
             leases=leases,
-            heartbeat=lambda: _beat(ctx, house, leases),
+            heartbeat=lambda: _beat(ctx, context, leases),
             lease_seconds=config.lease_seconds,
             known_jobs=[*{one.job for one in declared} | {source.JOB.name, COLLECTION}],
             turn=Turn(),
-            # The built-in jobs never wait for an organisation's.
+            # Leave one slot to each built-in job: they must not wait for organisations' runs.
             slots=ctx.get("slots", max(1, config.max_jobs - len(catalogue.JOBS))),
             watcher=watcher,
             pings=pings,
         )
-        await _patiently(lambda: _look_around(ctx, house, leases, declared))
+        await _wait_for_servers(lambda: _initialise(ctx, context, leases, declared))
         for fault in catalogue.faulty(config):
             _log.error("recipe.faulty", fault=fault)
         for job in catalogue.JOBS:
-            why = job.off(config)
-            if why is not None:
-                _log.info("job.disabled", job=job.name, why=why)
-        _log.info("worker.started", worker=house.worker, jobs=[d.key for d in declared])
+            reason = job.off(config)
+            if reason is not None:
+                _log.info("job.disabled", job=job.name, why=reason)
+        _log.info("worker.started", worker=context.worker, jobs=[d.key for d in declared])
 
-    return open_house
+    return open_worker
 
 
-async def _patiently(step: Callable[[], Awaitable[Result]]) -> Result:
-    """A worker that comes up while Postgres or Redis is away waits for them; it does not die."""
+async def _wait_for_servers(step: Callable[[], Awaitable[Result]]) -> Result:
+    """Retry `step` until Postgres and Redis are available."""
     while True:
         try:
             return await step()
@@ -95,59 +95,59 @@ async def _patiently(step: Callable[[], Awaitable[Result]]) -> Result:
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _look_around(
-    ctx: dict[str, Any], house: House, leases: Leases, declared: Sequence[Declared]
+async def _initialise(
+    ctx: dict[str, Any], context: House, leases: Leases, declared: Sequence[Declared]
 ) -> None:
-    if not await tenancy.enforced(house.pool):
-        _log.warning("row_security.bypassed", mend="use a role without SUPERUSER and BYPASSRLS")
-    queued = await ledger.register(house.pool, declared, house.clock())
-    await switch_off_gone(house, declared)
-    await ring.tell(house, queued)  # what it does not hear now, a sweep tells it
-    await _beat(ctx, house, leases)
+    if not await tenancy.enforced(context.pool):
+        _log.warning("row_security.bypassed", fix="use a role without SUPERUSER and BYPASSRLS")
+    queued = await ledger.register(context.pool, declared, context.clock())
+    await switch_off_gone(context, declared)
+    await ring.tell(context, queued)  # a sweep requeues what Redis does not receive
+    await _beat(ctx, context, leases)
     await sweep(ctx)
     await tell_health(ctx)
     await tidy(ctx)
 
 
-async def switch_off_gone(house: House, declared: Sequence[Declared]) -> None:
-    """Switch off the schedules of recipes that are gone: they must not be overdue for ever."""
+async def switch_off_gone(context: House, declared: Sequence[Declared]) -> None:
+    """Disable the schedules of removed recipes, which would otherwise be overdue forever."""
     keys = [one.key for one in declared]
-    gone = await schedules.disable_gone(house.pool, source.JOB.name, keys)
+    gone = await schedules.disable_gone(context.pool, source.JOB.name, keys)
     if gone:
-        _log.info("source.disabled", schedules=gone, why="there is no such recipe any more")
+        _log.info("source.disabled", schedules=gone, why="the recipe no longer exists")
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:
-    """Close what was opened, last first."""
-    stack, house = ctx.get("stack"), ctx.get("house")
-    if isinstance(house, House):
+    """Close what startup opened, in reverse order."""
+    stack, context = ctx.get("stack"), ctx.get("house")
+    if isinstance(context, House):
         try:
-            await keys.forget_worker(house.redis, house.worker)
-            await backlog.withdraw(house.redis, house.worker, slots(ctx))
+            await keys.forget_worker(context.redis, context.worker)
+            await backlog.withdraw(context.redis, context.worker, slots(ctx))
         except RedisError:
-            _log.info("worker.not_forgotten", worker=house.worker)  # its key expires
-        _log.info("worker.stopped", worker=house.worker)
+            _log.info("worker.not_forgotten", worker=context.worker)  # its key expires
+        _log.info("worker.stopped", worker=context.worker)
     if isinstance(stack, AsyncExitStack):
         await stack.aclose()
 
 
 def queue(config: Config, where: Urls) -> ArqRedis:
-    """The connection to the queue; opened when it is first used."""
+    """The client of arq's queue; connects on first use."""
     return redis_pool(where.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
 
 
-async def _beat(ctx: dict[str, Any], house: House, leases: Leases) -> None:
+async def _beat(ctx: dict[str, Any], context: House, leases: Leases) -> None:
     try:
         await leases.renew()
-        await house.heart.beat()
+        await context.heart.beat()
     except AWAY as error:
         _log.warning("heartbeat.no_postgres", error=str(error))
     facts = WorkerFacts(
-        seen_at=house.clock(), started_at=house.started_at, running=len(leases.held)
+        seen_at=context.clock(), started_at=context.started_at, running=len(leases.held)
     )
-    # A Redis that hangs must not keep us from renewing our leases in time.
+    # A Redis that hangs must not delay the renewal of leases.
     async with asyncio.timeout(leases.seconds / 3):
-        await house.limiter.beat(leases.seconds)
-        await backlog.offer(house.redis, house.worker, slots(ctx), leases.seconds)
-        ttl = house.config.lease_seconds * ALIVE
-        await keys.write_worker(house.redis, house.worker, ttl, facts)
+        await context.limiter.beat(leases.seconds)
+        await backlog.offer(context.redis, context.worker, slots(ctx), leases.seconds)
+        ttl = context.config.lease_seconds * ALIVE
+        await keys.write_worker(context.redis, context.worker, ttl, facts)

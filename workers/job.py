@@ -1,4 +1,4 @@
-"""What a job is: declared once, in the file that does it."""
+"""The declaration of a job: its schedule, sources, storage and hooks; and the plan of a run."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ from workers.budget import Budget
 
 
 class Params(BaseModel):
-    """What a run of a job may be asked to do differently. Unknown names are refused."""
+    """Parameters of a run. Unknown names are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Written(Protocol):
-    """What became of the rows of one page."""
+    """Counts of the rows that storing one page wrote."""
 
     @property
     def prices(self) -> int: ...
@@ -48,7 +48,7 @@ class Written(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """A partition whose last page has just been written. `begun`: when its first page came."""
+    """A partition whose last page has been stored. `begun`: when its first page was fetched."""
 
     source: str
     partition: str
@@ -57,14 +57,14 @@ class Turned:
 
 
 class Presence(Protocol):
-    """How a job keeps what its sources' listings had, beside the records themselves."""
+    """Records which keys a source's listings contained, so that missing records can be marked."""
 
     async def listed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
-        """A partition was listed from end to end. In the transaction of its last page."""
+        """A partition was listed completely. Called in the transaction of its last page."""
         ...
 
     async def glimpsed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
-        """A partition was listed in part."""
+        """A partition was listed in part: missing keys mean nothing."""
         ...
 
     async def catalogued(
@@ -76,11 +76,11 @@ class Presence(Protocol):
         run_id: UUID,
         /,
     ) -> None:
-        """All partitions that the source has were listed from end to end, in this run."""
+        """All partitions of the source were listed completely in this run."""
         ...
 
     async def doubted(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
-        """What this run found missing is not believed: the source did not bring what it should."""
+        """The source broke an expectation: keys found missing in this run are not trusted."""
         ...
 
 
@@ -95,7 +95,7 @@ def _always_on(config: Config) -> str | None:
     return None
 
 
-def _nobody(config: Config) -> Login | None:
+def _no_login(config: Config) -> Login | None:
     del config
     return None
 
@@ -104,18 +104,18 @@ def _nobody(config: Config) -> Login | None:
 class Job:
     """A job with a schedule.
 
-    `minutes`: its interval, from the settings. `every_source`: all it may ever ask.
-    `sources`: what a run with these parameters asks.
-    `write`: how its records are kept. `counted`: what `stats` call its records.
-    `never_empty`: a source of it that has no records at all has failed, whatever it says.
-    `stored`: what `stats` call its new rows.
-    `stats`: what a source's row adds to the run's, if that is not what all jobs count.
-    `off`: why the settings switch it off, if they do. `login`: who it is to its sources.
-    `prepare`: gives the sources what earlier runs left for them.
-    `turned`: what is done in the transaction of a partition's last page.
-    `presence`: how it is kept what the listings had and lacked, if it is.
-    `unmoved`: what is done about the records (their keys) of a page that is unchanged.
-    `expects`: what a run must have found of a source, or it is a partial failure that says why.
+    `minutes`: its interval, from the settings. `every_source`: all sources that it can collect.
+    `sources`: the sources of a run with these parameters.
+    `write`: stores the records of a page. `key`: the key of a record.
+    `counted`: the name in `stats` for records. `stored`: the name in `stats` for new rows.
+    `never_empty`: a source that returns no records at all has failed.
+    `stats`: what a source's row adds to the run's stats, if that differs from the default counts.
+    `off`: why the settings disable the job, or None. `login`: credentials for its sources, or None.
+    `prepare`: adds to the sources what earlier runs stored for them, such as cursors.
+    `turned`: called in the transaction of a partition's last page.
+    `presence`: records what the listings contained, if that is tracked.
+    `unmoved`: called with the keys of the records of a page that is unchanged.
+    `expects`: expectations of a source; a run that breaks one is a partial failure.
     """
 
     name: str
@@ -130,7 +130,7 @@ class Job:
     stored: str = "inserted"
     stats: Callable[[SourceRow], dict[str, int]] | None = None
     off: Callable[[Config], str | None] = _always_on
-    login: Callable[[Config], Login | None] = _nobody
+    login: Callable[[Config], Login | None] = _no_login
     prepare: Prepare | None = None
     turned: Turn | None = None
     presence: Presence | None = None
@@ -138,7 +138,7 @@ class Job:
     expects: Callable[[Source], Expected] = expect.of
 
     def declared(self, config: Config) -> Declared:
-        """The job's schedule, as the settings have it."""
+        """The job's schedule, from the settings."""
         seconds = self.minutes(config) * 60
         return Declared(
             key=self.name,
@@ -152,20 +152,20 @@ class Job:
             enabled=self.off(config) is None,
         )
 
-    async def prepared(self, house: House, params: Params) -> Sequence[Source]:
-        """The sources that a run with these parameters asks. Raises Auth for want of a login."""
-        sources = self.sources(house.config, params)
-        return sources if self.prepare is None else await self.prepare(house, sources)
+    async def prepared(self, context: House, params: Params) -> Sequence[Source]:
+        """The sources of a run with these parameters. Raises Auth if credentials are missing."""
+        sources = self.sources(context.config, params)
+        return sources if self.prepare is None else await self.prepare(context, sources)
 
     def told(self, row: SourceRow) -> dict[str, int]:
-        """What a source's row adds to the run's stats."""
+        """The counts that a source's row adds to the run's stats."""
         if self.stats is not None:
             return self.stats(row)
         counted = {name: getattr(row.counts, name) for name in NAMES if name != "points"}
         return {self.counted if name == "records" else name: n for name, n in counted.items()}
 
     def understood(self, params: dict[str, Any]) -> Params:
-        """The parameters of a run, checked. Raises BadParameters, which names each fault."""
+        """The validated parameters of a run. Raises BadParameters, which lists each fault."""
         try:
             return self.params.model_validate(params)
         except ValidationError as error:
@@ -179,7 +179,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One source of a run, and the job by whose rules it is read and kept."""
+    """One source of a run, and the job that says how its records are read and stored."""
 
     job: Job
     source: Source
@@ -187,7 +187,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does. `budget`: what it may use up, if that is limited."""
+    """The sources that a run collects. `budget`: its limits on pages and bytes, if any."""
 
     parts: Sequence[Part]
     budget: Budget | None = None

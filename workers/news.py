@@ -1,4 +1,4 @@
-"""The news of all tracked entities, in one run: `poll_news`."""
+"""The task `poll_news`: news about the tracked entities."""
 
 import math
 from typing import Any
@@ -13,12 +13,12 @@ from workers.job import Job
 
 
 def every_source(config: Config) -> tuple[AskNewsNews]:
-    """AskNews, asked for nothing yet."""
+    """The AskNews source, without entities."""
     return (AskNewsNews(config.asknews_url),)
 
 
 def sources(config: Config, params: PollParams) -> tuple[AskNewsNews]:
-    """AskNews, asked for the entities that are tracked, or those asked for."""
+    """The AskNews source for the entities of `params`, or the tracked ones."""
     return (
         AskNewsNews(
             config.asknews_url,
@@ -31,7 +31,7 @@ def sources(config: Config, params: PollParams) -> tuple[AskNewsNews]:
 
 
 def stats(row: SourceRow) -> dict[str, int]:
-    """What a poll for news tells of itself."""
+    """The stats of a news poll."""
     fetched, stored = row.counts.records, row.counts.inserted
     return asknews.entities(row) | {"articles_fetched": fetched, "articles_stored": stored}
 
@@ -56,5 +56,5 @@ JOB = Job(
 
 
 async def poll_news(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
-    """Poll for news; without a run id, as a manual run with these parameters."""
+    """Execute one run; without `run_id`, a manual run with these parameters."""
     await spine.perform(ctx, JOB, run_id, params)

@@ -1,4 +1,4 @@
-"""The odds of all platforms, in one run: `scrape_all_platforms`."""
+"""The task `scrape_all_platforms`: the odds of all platforms."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -24,13 +24,13 @@ def _known(platforms: Sequence[str] | None) -> Sequence[str] | None:
 
 
 class OddsParams(Params):
-    """Which platforms to scrape; all that the settings name, if not said."""
+    """Parameters of a scrape. `platforms`: those to scrape; all ODDS_PLATFORMS if not given."""
 
     platforms: Annotated[tuple[str, ...] | None, AfterValidator(_known)] = None
 
 
 def every_source(config: Config) -> tuple[Source, ...]:
-    """All platforms, switched on or not: a run by hand may ask for any."""
+    """All platforms, enabled or not: a manual run may scrape any."""
     return (
         SportyBet(config.sportybet_url),
         BetPawa(config.betpawa_url, config.betpawa_version, config.betpawa_brand),
@@ -39,7 +39,7 @@ def every_source(config: Config) -> tuple[Source, ...]:
 
 
 def sources(config: Config, params: OddsParams) -> tuple[Source, ...]:
-    """The platforms that are switched on, or those asked for."""
+    """The platforms of `params`, or the enabled ones."""
     wanted = params.platforms or config.odds_platforms
     return tuple(source for source in every_source(config) if source.name in wanted)
 
@@ -65,5 +65,5 @@ JOB = Job(
 async def scrape_all_platforms(
     ctx: dict[str, Any], run_id: str | None = None, **params: Any
 ) -> None:
-    """Scrape every platform; without a run id, as a manual run with these parameters."""
+    """Execute one run; without `run_id`, a manual run with these parameters."""
     await spine.perform(ctx, JOB, run_id, params)

@@ -1,4 +1,4 @@
-"""What an offer is: a source that an organisation may choose, and how it becomes part of a run."""
+"""The interface of sources that an organisation may select, and a source that is unavailable."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,42 +15,42 @@ NEVER_ASKED = Limits(rate=1, burst=1, concurrency=1)
 
 
 class Offered(Protocol):
-    """A source that may be chosen. `params`: what it may be asked for."""
+    """A source that may be selected. `params`: the model of its parameters."""
 
     @property
     def params(self) -> type[Params]: ...
 
-    async def part(self, house: House, org_id: UUID, choice: Mapping[str, Any], /) -> Part:
-        """The source as this organisation has chosen it.
+    async def part(self, context: House, org_id: UUID, choice: Mapping[str, Any], /) -> Part:
+        """The source as this organisation selected it.
 
-        A source that cannot be opened now fails by itself, when it is asked.
+        If it cannot be opened, the returned source raises the failure when it is collected.
         """
         ...
 
 
 class Nothing(Params):
-    """A source that is asked for all it has."""
+    """Parameters of a source that has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A source that could not be opened: it fails with the reason, and the others go on."""
+    """A source that could not be opened: it fails with the reason, the others continue."""
 
     name: str
     why: Failure
     limits: Limits = NEVER_ASKED
 
     def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
-        """Raises what stood in the way."""
+        """Raises the reason."""
         yield from ()
         raise self.why
 
     def pages(self, part: Partition) -> Generator[Request, Raw, None]:
-        """There are none."""
+        """Yields no pages."""
         del part
         yield from ()
 
     def parse(self, raw: Raw) -> Sequence[Record]:
-        """Nor is there anything to read."""
+        """Returns no records."""
         del raw
         return ()

@@ -1,4 +1,4 @@
-"""The sources that an organisation may choose from, and what it may ask each of them for."""
+"""The sources that an organisation may select, and the validation of a selection."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from workers.job import Job, Params, Part
 from workers.offer import Closed, Nothing, Offered
 from workers.shelves import reader, shelved
 
-MOST_ENTITIES = 50  # of one source of a preset
+MOST_ENTITIES = 50  # per source of a preset
 
-Fault = tuple[str, str]  # the field, and what is wrong with it
+Fault = tuple[str, str]  # field and message
 Open = Callable[[House, UUID, Any], Awaitable[Source]]
 
 
 class Entities(PollParams):
-    """Which entities to read about; those that the settings track, if not said."""
+    """Parameters of an AskNews source. `entities`: TRACKED_ENTITIES if not given."""
 
     entities: Annotated[
         tuple[str, ...] | None,
@@ -37,76 +37,76 @@ class Entities(PollParams):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A source that may be chosen. `params`: what it may be asked for. `job`: how it is read."""
+    """A built-in source. `params`: the model of its parameters. `job`: how it is collected."""
 
     job: Job
     params: type[Params]
     open: Open
 
-    async def part(self, house: House, org_id: UUID, choice: Mapping[str, Any], /) -> Part:
-        """The source as this organisation has chosen it, its records kept as items.
+    async def part(self, context: House, org_id: UUID, choice: Mapping[str, Any], /) -> Part:
+        """The source as this organisation selected it, its records stored as items.
 
-        A source that cannot be opened now fails by itself, when it is asked.
+        If it cannot be opened, the returned source raises the failure when it is collected.
         """
         name = choice["source"]
         params = self.params.model_validate(choice.get("params") or {})
         try:
-            source = await self.open(house, org_id, params)
+            source = await self.open(context, org_id, params)
         except Failure as failure:
             source = Closed(name, failure)
         return Part(shelved(self.job, org_id, name), source)
 
 
-def _platform(name: str) -> Open:
-    async def opened(house: House, org_id: UUID, params: Nothing) -> Source:
+def _open_platform(name: str) -> Open:
+    async def opened(context: House, org_id: UUID, params: Nothing) -> Source:
         del org_id, params
-        return next(s for s in odds.every_source(house.config) if s.name == name)
+        return next(s for s in odds.every_source(context.config) if s.name == name)
 
     return opened
 
 
-async def _news(house: House, org_id: UUID, params: PollParams) -> Source:
-    (source,) = news.sources(house.config, params)
-    _asked_for(source.entities)
-    return await asknews.read_on(house, source, reader(org_id, NEWS))
+async def _open_news(context: House, org_id: UUID, params: PollParams) -> Source:
+    (source,) = news.sources(context.config, params)
+    _require_entities(source.entities)
+    return await asknews.read_on(context, source, reader(org_id, NEWS))
 
 
-async def _stories(house: House, org_id: UUID, params: PollParams) -> Source:
-    (source,) = stories.sources(house.config, params)
-    _asked_for(source.entities)
-    return await asknews.read_on(house, source, reader(org_id, STORIES))
+async def _open_stories(context: House, org_id: UUID, params: PollParams) -> Source:
+    (source,) = stories.sources(context.config, params)
+    _require_entities(source.entities)
+    return await asknews.read_on(context, source, reader(org_id, STORIES))
 
 
-def _asked_for(entities: Sequence[str]) -> None:
+def _require_entities(entities: Sequence[str]) -> None:
     if not entities:
-        raise Incomplete("nothing to ask for: neither the preset nor TRACKED_ENTITIES names any")
+        raise Incomplete("no entities to poll: neither the preset nor TRACKED_ENTITIES names any")
 
 
 SOURCES: Mapping[str, Offered] = {
-    **{name: Offer(odds.JOB, Nothing, _platform(name)) for name in PLATFORMS},
-    NEWS: Offer(news.JOB, Entities, _news),
-    STORIES: Offer(stories.JOB, Entities, _stories),
+    **{name: Offer(odds.JOB, Nothing, _open_platform(name)) for name in PLATFORMS},
+    NEWS: Offer(news.JOB, Entities, _open_news),
+    STORIES: Offer(stories.JOB, Entities, _open_stories),
 }
-"""What every organisation may choose."""
+"""The sources that every organisation may select."""
 
 
 async def offered(connection: Pool | Connection, org_id: UUID) -> Mapping[str, Offered]:
-    """What this organisation may choose: the built-in sources, and its own as `recipe:<name>`."""
+    """The sources this organisation may select: built-in ones, and its own as `recipe:<name>`."""
     return {**SOURCES, **await own.offered(connection, org_id)}
 
 
 async def part(
-    offers: Mapping[str, Offered], house: House, org_id: UUID, choice: Mapping[str, Any]
+    offers: Mapping[str, Offered], context: House, org_id: UUID, choice: Mapping[str, Any]
 ) -> Part:
-    """What was chosen when the run began; an own recipe may be gone since, and then says so."""
+    """The selected source as part of a run; a recipe removed meanwhile fails when collected."""
     name = choice["source"]
-    return await (offers.get(name) or own.named(name)).part(house, org_id, choice)
+    return await (offers.get(name) or own.named(name)).part(context, org_id, choice)
 
 
 def check(
     sources: Sequence[Mapping[str, Any]], offers: Mapping[str, Offered] = SOURCES
 ) -> list[Fault]:
-    """What is wrong with a preset's sources, each fault with its field; nothing if it can run."""
+    """The faults of a preset's sources, each with its field; empty if it can run."""
     if not sources:
         return [("sources", "name at least one source")]
     faults: list[Fault] = []
@@ -123,7 +123,7 @@ def check(
 
 def _check_one(at: str, choice: Mapping[str, Any], offers: Mapping[str, Offered]) -> list[Fault]:
     faults = [
-        (f"{at}.{name}", "is no part of a source: source, params")
+        (f"{at}.{name}", "unknown field; known: source, params")
         for name in sorted(set(choice) - {"source", "params"})
     ]
     name, params = choice.get("source"), choice.get("params")

@@ -1,4 +1,4 @@
-"""The kept pages of the operator's own sources, to be read again with the recipe as it is now."""
+"""Replay of stored pages of the operator's recipes, with the current recipe."""
 
 from app.config import Config
 from app.errors import BadParameters
@@ -9,15 +9,15 @@ from workers import folder, recipes
 
 
 def reader(config: Config, name: str) -> Reader:
-    """How the pages of that recipe are read. How far the source has been read is not touched.
+    """The reader for pages of that recipe. A replay does not move the source's cursors.
 
     Raises BadRecipe if there is none or it has faults, and BadParameters if its rows are
-    observations, which a replay would double.
+    observations, which a replay would duplicate.
     """
     recipe = folder.find(config, name).usable()
     mode = recipe.kept.mode
     if mode is not StoreMode.UPSERT:
         raise BadParameters(
-            f"{name} stores by {mode}: each row is an observation of its run, and is not made again"
+            f"{name} stores by {mode}: each row is an observation of its run and cannot be replayed"
         )
     return Reader(folder.JOB, RecipeSource(recipe), recipes.Keeping(None, {}).write)

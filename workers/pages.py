@@ -1,4 +1,4 @@
-"""A source's pages: asked for with what is known of them, kept as they came, known again."""
+"""Pages of a source: fetched conditionally, stored raw, recognised when unchanged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,19 +19,19 @@ from app.store.pages import Known
 from app.store.runs import Claimed
 from workers.budget import Budget
 
-FULL = timedelta(hours=24)  # a page is read in full at least this often, whatever the site says
+FULL = timedelta(hours=24)  # a page is parsed again at least this often, even if unchanged
 
-_ASKED_WITH = {"if-none-match": "etag", "if-modified-since": "last_modified"}
-_UNWILLING = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.PRECONDITION_FAILED})
+_CONDITIONAL_HEADERS = {"if-none-match": "etag", "if-modified-since": "last_modified"}
+_CONDITIONS_REFUSED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.PRECONDITION_FAILED})
 
 _log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page, always with its body, asked for at `at`.
+    """A fetched page, always with its body. `at`: when it was requested.
 
-    `known`: what is stored of these very bytes already.
+    `known`: what an earlier run stored of the same body, if the page is unchanged.
     """
 
     raw: Raw
@@ -41,7 +41,7 @@ class Page:
     known: Known | None = None
 
     def found(self, keys: frozenset[str], refused: frozenset[str], rejected: int) -> Known:
-        """What is to be remembered of it once it is stored."""
+        """What to remember of the page once it is stored."""
         headers = self.raw.headers
         return Known(
             body_hash=self.body_hash,
@@ -58,26 +58,26 @@ class Page:
 class Pages:
     """The pages of one source of one run.
 
-    What is known of a page is known to one owner: an organisation's run is told nothing by what
-    the house, or another organisation, has stored of it.
+    What is remembered of a page belongs to one owner: an organisation's run is independent of what
+    built-in jobs, or other organisations, have stored of it.
     """
 
-    house: House
+    context: House
     claimed: Claimed
     source: str
     tally: Tally
     budget: Budget | None = None
     window: str = ""
-    """The name of the window it asks by, if that is not the source's."""
+    """The name of its fetcher, if that is not the source's name."""
 
     async def ask(self, request: Request, part: Partition | None, number: int) -> Page:
-        """Ask for a page, unless it is unchanged: then its body is recalled. Raises Failure."""
+        """Fetch a page; if the site reports it unchanged, load its body. Raises Failure."""
         org_id = self.claimed.org_id
-        whose = self.source if org_id is None else f"{org_id}/{self.source}"
-        fingerprint = pages.fingerprint(whose, request)
-        now = self.house.clock()
-        known = await self._believed(fingerprint, now)
-        raw = await self._unless_unchanged(request, known, part, number)
+        owner = self.source if org_id is None else f"{org_id}/{self.source}"
+        fingerprint = pages.fingerprint(owner, request)
+        now = self.context.clock()
+        known = await self._known_page(fingerprint, now)
+        raw = await self._fetch_conditionally(request, known, part, number)
         body_hash = await pages.digest(raw.body)
         if known is None or body_hash != known.body_hash:
             return Page(raw, now, fingerprint, body_hash)
@@ -85,67 +85,67 @@ class Pages:
         return Page(raw, now, fingerprint, body_hash, known)
 
     async def packed(self, page: Page) -> bytes | None:
-        """Its body as it is to be kept; None if it is not to be."""
-        if not self.house.config.raw_days or page.known is not None:
+        """Its body compressed for storage; None if it is not to be stored."""
+        if not self.context.config.raw_days or page.known is not None:
             return None
         return await pages.packed(page.raw.body)
 
     async def keep(self, page: Page) -> None:
-        """Keep it as it came, whatever becomes of it."""
+        """Store the raw page by itself, if raw pages are kept."""
         packed = await self.packed(page)
         if packed is not None:
-            await self.keep_with(self.house.pool, page, packed)
+            await self.keep_with(self.context.pool, page, packed)
 
     async def keep_with(self, connection: Pool | Connection, page: Page, packed: bytes) -> None:
-        """Keep it as it came, in the transaction that stores it."""
+        """Store the raw page on `connection`, in the transaction of its records."""
         body = (page.body_hash, packed)
         await pages.keep(connection, self.claimed, self.source, page.raw, body)
 
     async def remember(self, page: Page, stored: Known, connection: Connection) -> None:
-        """Note what is stored of it, in the transaction that stores it."""
+        """Remember what was stored of the page, in the transaction of its records."""
         await pages.remember(connection, page.fingerprint, self.source, stored)
 
-    async def _believed(self, fingerprint: bytes, now: datetime) -> Known | None:
-        known = await pages.known(self.house.pool, fingerprint)
-        # Long enough ago, the parser may be another, and the site's word is not taken for ever.
+    async def _known_page(self, fingerprint: bytes, now: datetime) -> Known | None:
+        known = await pages.known(self.context.pool, fingerprint)
+        # After that long the parser may have changed, and the site may report it wrongly.
         if known is None or abs(now - known.full_fetched_at) >= FULL:
             return None
         return known
 
-    async def _unless_unchanged(
+    async def _fetch_conditionally(
         self, request: Request, known: Known | None, part: Partition | None, number: int
     ) -> Raw:
         conditions = _conditions(request, known)
         if known is None or not conditions:
-            return await self._asked(request, part, number)
+            return await self._fetch(request, part, number)
         asked = replace(request, headers={**request.headers, **conditions})
         try:
-            raw = await self._asked(asked, part, number)
+            raw = await self._fetch(asked, part, number)
         except HttpStatus as failure:
-            if failure.status not in _UNWILLING:
+            if failure.status not in _CONDITIONS_REFUSED:
                 raise
         else:
             if raw.status != HTTPStatus.NOT_MODIFIED:
                 return raw
-            body = await pages.recall(self.house.pool, known.body_hash)
+            body = await pages.recall(self.context.pool, known.body_hash)
             if body is not None:
                 return replace(raw, status=HTTPStatus.OK.value, body=body)
-        return await self._asked(request, part, number)
+        return await self._fetch(request, part, number)
 
-    async def _asked(self, request: Request, part: Partition | None, number: int) -> Raw:
+    async def _fetch(self, request: Request, part: Partition | None, number: int) -> Raw:
         if self.budget is not None:
             self.budget.take()
-        window = self.house.windows[self.window or self.source]
+        window = self.context.windows[self.window or self.source]
         if request.robots:
             signed = isinstance(window, SignedWindow | KeyedWindow)
-            unsigned = window.window if signed else window
-            await Robots(self.house.redis).check(unsigned, request, self.tally)
+            fetcher = window.window if signed else window
+            await Robots(self.context.redis).check(fetcher, request, self.tally)
         return await window.ask(request, partition=part, page=number, tally=self.tally)
 
 
 def _conditions(request: Request, known: Known | None) -> Mapping[str, str]:
-    # Only where the body is still there: a source needs it to go on paging.
+    # Only if the body is still stored: a source needs it to find the next page.
     if known is None or not known.kept or request.method != "GET":
         return {}
-    told = {header: getattr(known, name) for header, name in _ASKED_WITH.items()}
-    return {header: value for header, value in told.items() if value is not None}
+    values = {header: getattr(known, name) for header, name in _CONDITIONAL_HEADERS.items()}
+    return {header: value for header, value in values.items() if value is not None}

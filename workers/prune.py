@@ -1,4 +1,4 @@
-"""Every hour: forget what need not be kept any longer."""
+"""Hourly pruning of raw pages."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from app import log
 from app.resources import ctx_house
 from app.store import pages
 
-TIMEOUT = 300.0  # seconds that a pruning may take; the next one goes on where it was cut short
+TIMEOUT = 300.0  # seconds; the next pruning continues one that was cut off
 
 _log = log.logger(__name__)
 
 
 async def prune(ctx: dict[str, Any]) -> None:
-    """Forget raw pages after RAW_DAYS. Safe to race, safe to repeat."""
-    house = ctx_house(ctx)
-    gone = await pages.prune(house.pool, house.clock(), house.config.raw_days)
-    if gone:
-        _log.info("pages.pruned", rows=gone)
+    """Delete raw pages older than RAW_DAYS. Safe to run concurrently and repeatedly."""
+    context = ctx_house(ctx)
+    deleted = await pages.prune(context.pool, context.clock(), context.config.raw_days)
+    if deleted:
+        _log.info("pages.pruned", rows=deleted)

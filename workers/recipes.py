@@ -1,4 +1,4 @@
-"""What a run does with sources that users wrote: makes them ready, and keeps what they find."""
+"""Recipe sources in a run: how they are opened, and how their items are stored."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,87 +22,91 @@ _log = log.logger(__name__)
 
 
 async def ready(
-    house: House, recipe: Recipe, resolve: Resolve, org_id: UUID | None = None
+    context: House, recipe: Recipe, resolve: Resolve, org_id: UUID | None = None
 ) -> RecipeSource:
-    """The source of a recipe, told how far it has been read, with its window open.
+    """The source of a recipe, with its cursors, and its fetcher opened.
 
-    An organisation's asks no harder than `STRANGERS`, whatever it says.
+    An organisation's recipe is limited to `STRANGERS`, whatever its own limits are.
     """
     source = RecipeSource(recipe, owner="" if org_id is None else org_id.hex)
     if recipe.incremental:
-        source = replace(source, cursors=await readings.cursors(house.pool, org_id, source.name))
-    house.window_for(source.window, opening(source, resolve))
+        source = replace(source, cursors=await readings.cursors(context.pool, org_id, source.name))
+    context.window_for(source.window, opening(source, resolve))
     return source
 
 
 def key(record: Record) -> str:
-    """What tells an item of a source from another."""
+    """The key of an item."""
     return record.key if isinstance(record, Item) else ""
 
 
 @dataclass(slots=True)
 class Keeping:
-    """How the items of one run's sources are kept. `sources`: those that users wrote, by name.
+    """Stores the items of one run's sources, and tracks cursors and listings.
 
-    What is listed, turned and catalogued is as `Presence` and `Job.turned` have it.
+    `sources`: the recipe sources, by name. Implements `Presence` and `Job.turned`.
     """
 
     org_id: UUID | None
     sources: Mapping[str, RecipeSource]
     _furthest: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     _listed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
-    _empty: set[str] = field(default_factory=set[str])
+    _unlisted: set[str] = field(default_factory=set[str])
 
     async def write(
         self, connection: Connection, records: Sequence[Item], now: datetime, run_id: UUID
     ) -> Written:
-        """Write a page of items."""
+        """Store a page of items; returns the counts."""
         total = Written()
         for name in dict.fromkeys(item.source for item in records):
             page = [item for item in records if item.source == name]
             written = await items.write(connection, self.org_id, name, page, now, run_id)
             total = total.plus(written)
-            self._follow(name, page)
+            self._advance_cursors(name, page)
         return total
 
-    def _follow(self, name: str, page: Iterable[Item]) -> None:
+    def _advance_cursors(self, name: str, page: Iterable[Item]) -> None:
         source = self.sources.get(name)
         if source is None or source.recipe.incremental is None:
             return
         incremental = source.recipe.incremental
         for item in page:
-            where = (name, item.partition)
-            best = furthest(incremental, [item], self._furthest.get(where))
-            if best is not None:
-                self._furthest[where] = best
+            partition_key = (name, item.partition)
+            cursor = furthest(incremental, [item], self._furthest.get(partition_key))
+            if cursor is not None:
+                self._furthest[partition_key] = cursor
 
     async def turned(self, connection: Connection, turned: Turned) -> None:
-        """A partition has been read to its end: the next run begins there."""
-        where = (turned.source, turned.partition)
-        if where not in self._listed:
-            self._empty.add(turned.source)
+        """Move the cursor of a partition that was read to its end: the next run starts there."""
+        partition_key = (turned.source, turned.partition)
+        if partition_key not in self._listed:
+            self._unlisted.add(turned.source)
         source = self.sources.get(turned.source)
         if source is not None and turned.partition in source.malformed:
-            _log.warning("feed.malformed", source=source.name, fault=source.malformed[where[1]])
+            _log.warning(
+                "feed.malformed", source=source.name, fault=source.malformed[partition_key[1]]
+            )
         if source is None or source.recipe.incremental is None:
             return
         incremental, read_to = source.recipe.incremental, turned.begun.isoformat()
         if incremental.field is not None:
             before = source.cursors.get(turned.partition)
-            found = self._furthest.get(where)
-            read_to = max((v for v in (before, found) if v is not None), key=order, default="")
+            furthest_seen = self._furthest.get(partition_key)
+            read_to = max(
+                (v for v in (before, furthest_seen) if v is not None), key=order, default=""
+            )
         if read_to:
             await readings.move_cursor(
-                connection, self.org_id, where, read_to, turned.begun, turned.run_id
+                connection, self.org_id, partition_key, read_to, turned.begun, turned.run_id
             )
 
     async def listed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
-        """See Presence."""
+        """A partition was listed completely."""
         self._listed.add((listing.platform, listing.partition))
         await self.glimpsed(connection, listing, run_id)
 
     async def glimpsed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
-        """See Presence."""
+        """A partition was listed in part."""
         del run_id
         await items.seen(connection, self.org_id, listing.platform, listing.present, listing.at)
 
@@ -115,16 +119,16 @@ class Keeping:
         run_id: UUID,
         /,
     ) -> None:
-        """Mark what the whole listing lacks, if the recipe says so and no part of it was empty."""
+        """Mark missing items, if the recipe asks for it and no partition was empty."""
         del partitions
         source = self.sources.get(platform)
         if source is None or not source.marks_missing:
             return
-        if platform in self._empty:
-            why = "a part of it lists nothing, or rows without a key"
+        if platform in self._unlisted:
+            why = "a partition lists nothing, or rows without a key"
             _log.warning("items.not_marked", source=platform, why=why)
             return
         await items.mark_missing(connection, self.org_id, platform, run_id, at)
 
     async def doubted(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
-        """See Presence. Nothing is marked until a source has brought what it should."""
+        """Nothing to undo: items are marked only after the expectations were met."""

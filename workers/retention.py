@@ -1,4 +1,4 @@
-"""Every night: forget what the settings let go. What is cut short goes on the next night."""
+"""Nightly retention: deletes rows older than the settings allow."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from app.resources import ctx_house
 from app.scheduling.schedule import Schedule
 
 NIGHTLY = Schedule.cron("17 3 * * *")  # UTC
-TIMEOUT = 3600.0  # seconds
+TIMEOUT = 3600.0  # seconds; the next night continues a run that was cut off
 
 _log = log.logger(__name__)
 
 
 async def retain(ctx: dict[str, Any]) -> None:
-    """Keep of each kind what the settings say, and no more. Safe to race, safe to repeat."""
-    house = ctx_house(ctx)
-    async for forgotten in retention.forget(house.pool, house.config, house.clock()):
-        if forgotten.rows:
-            _log.info("kind.pruned", kind=forgotten.kind, rows=forgotten.rows)
+    """Delete expired rows of each kind. Safe to run concurrently and repeatedly."""
+    context = ctx_house(ctx)
+    async for deleted in retention.forget(context.pool, context.config, context.clock()):
+        if deleted.rows:
+            _log.info("kind.pruned", kind=deleted.kind, rows=deleted.rows)

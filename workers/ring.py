@@ -1,4 +1,4 @@
-"""The alarm clock's bells: ask the ledger, queue what it decided, end. Milliseconds."""
+"""Triggers of schedules: arq cron entries that ask the ledger and enqueue the runs it decided."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -18,65 +18,70 @@ from app.store.runs import Waiting
 
 Step = Callable[[dict[str, Any]], Awaitable[None]]
 
-# Our clock is the database's: the alarm, which has the machine's, may ring a little early.
+# Ticks are judged by the database's clock; arq triggers by the machine's, which may be ahead.
 EARLY = timedelta(seconds=2)
-# Dispatch comes at whole seconds, as most ticks do: it must not race their alarms for the row lock.
+# Dispatch runs at whole seconds, as most ticks do: it must not race triggers for the row lock.
 HEAD_START = timedelta(seconds=1)
-# Slots that long runs can never take: a worker full of them still decides, sweeps and tells.
+# Slots that runs never use, so that a worker full of runs still triggers, dispatches and sweeps.
 ALARM_SLOTS = 8
 
 _log = log.logger(__name__)
 
 
-async def ring(house: House, key: str, meant: datetime) -> None:
-    """Decide what is due of one schedule and queue its runs; wait a moment if rung too early."""
-    early = meant - house.clock()
-    if timedelta(0) < early <= EARLY:
-        await asyncio.sleep(early.total_seconds())
-    now = max(house.clock(), meant) if early <= EARLY else house.clock()
-    queued = await ledger.ring(house.pool, key, now)
-    await tell(house, queued)
-    if not queued:  # skipped or missed: no run will tell health of it
-        await publish.rest(house.pool, house.redis, key)
+async def ring(context: House, key: str, tick_at: datetime) -> None:
+    """Decide the due ticks of one schedule and enqueue their runs.
+
+    `tick_at`: the instant of the trigger. If the clock is up to two seconds before it, it waits.
+    """
+    lead = tick_at - context.clock()
+    if timedelta(0) < lead <= EARLY:
+        await asyncio.sleep(lead.total_seconds())
+    now = max(context.clock(), tick_at) if lead <= EARLY else context.clock()
+    queued = await ledger.ring(context.pool, key, now)
+    await tell(context, queued)
+    if not queued:  # skipped or missed: no run will publish it
+        await publish.rest(context.pool, context.redis, key)
 
 
 def alarm_for(declared: Declared) -> ScheduleCron:
-    """The arq cron job that rings a schedule. A ring that comes twice or never changes nothing."""
+    """The arq cron job that triggers a schedule. A repeated or lost trigger is harmless."""
 
-    async def bell(ctx: dict[str, Any]) -> None:
-        meant = datetime.fromtimestamp(ctx["score"] / 1000, UTC)
-        await ring(ctx_house(ctx), declared.key, meant)
+    async def trigger_schedule(ctx: dict[str, Any]) -> None:
+        tick_at = datetime.fromtimestamp(ctx["score"] / 1000, UTC)
+        await ring(ctx_house(ctx), declared.key, tick_at)
 
     schedule = declared.policies.spread(declared.schedule)
-    return alarm_of(f"ring:{declared.key}", bell, schedule)
+    return alarm_of(f"ring:{declared.key}", trigger_schedule, schedule)
 
 
 def alarm_of(
     name: str, step: Step, schedule: Schedule, timeout: float = RING_TIMEOUT
 ) -> ScheduleCron:
-    """An alarm which rings in vain while Postgres or Redis is away: the next one makes it good."""
+    """A cron entry that logs, and does not raise, if Postgres or Redis is away.
 
-    async def rung(ctx: dict[str, Any]) -> None:
+    `timeout`: seconds.
+    """
+
+    async def run_step(ctx: dict[str, Any]) -> None:
         try:
             await step(ctx)
         except (RedisError, *AWAY) as error:
             _log.warning("alarm.in_vain", alarm=name, error=repr(error))
 
-    return alarm(name, rung, schedule, timeout=timeout)
+    return alarm(name, run_step, schedule, timeout=timeout)
 
 
 def known_jobs(ctx: dict[str, Any]) -> Sequence[str] | None:
-    """The jobs this worker can do: in a deploy there may be others'. None is any."""
+    """The jobs that this worker can execute; None means any. Versions may differ in a deploy."""
     known: Sequence[str] | None = ctx.get("known_jobs")
     return known
 
 
 async def tell(
-    house: House, queued: Iterable[Queued | Waiting], until: datetime | None = None
+    context: House, queued: Iterable[Queued | Waiting], until: datetime | None = None
 ) -> None:
-    """Tell Redis of queued runs, in bulk. What it does not hear, a sweep tells it again.
+    """Enqueue runs in Redis, in bulk; none starts before `until` (aware), if given.
 
-    Those of organisations wait in line, so that nothing else waits behind them. None of them is to
-    start before `until`, if that is given.
+    A run that Redis does not receive is requeued by a sweep.
     """
-    await telling.tell(house.pool, house.redis, queued, until)
+    await telling.tell(context.pool, context.redis, queued, until)

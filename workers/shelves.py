@@ -1,4 +1,4 @@
-"""How a source of any job is kept for an organisation: its records as items of its own."""
+"""Item storage: how an organisation stores the records of a built-in source as its own items."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from workers.job import Job, Presence, Turned
 
 
 def item(job: Job, source: str, record: Record) -> Item:
-    """A record as an item: its key as the job tells it, its data as JSON; decimals are strings."""
+    """The record as an item, with the job's key; its data is JSON, decimals as strings."""
     if isinstance(record, Item):
         return record
     return Item(source, job.key(record), _data(record))
@@ -26,11 +26,11 @@ def item(job: Job, source: str, record: Record) -> Item:
 def _data(record: Record) -> dict[str, JSON]:
     match record:
         case OddsEvent():
-            # A site that lists the same prices in another order has said nothing new.
-            record = replace(record, prices=tuple(sorted(record.prices, key=_place)))
+            # The same prices in another order are no change.
+            record = replace(record, prices=tuple(sorted(record.prices, key=_price_key)))
             return msgspec.to_builtins(record)
         case Article() | Story():
-            # Found under two entities it is one item, and must not change with each find.
+            # Found under two entities it is one item, which must not change with each of them.
             data: dict[str, JSON] = msgspec.to_builtins(record)
             del data["entity"]
             return data
@@ -38,17 +38,17 @@ def _data(record: Record) -> dict[str, JSON]:
             return msgspec.to_builtins(record)
 
 
-def _place(price: Any) -> tuple[str, str, str]:
+def _price_key(price: Any) -> tuple[str, str, str]:
     return (price.market, price.outcome, str(price.line))
 
 
 def reader(org_id: UUID, source: str) -> str:
-    """Who has read a source's entities up to some instant: an organisation, not the house."""
+    """The owner of an organisation's cursors for a source."""
     return f"{org_id}/{source}"
 
 
 def shelved(job: Job, org_id: UUID, source: str) -> Job:
-    """The job, but its source's records become items of the organisation, told in one way."""
+    """The job with its source's records stored as items of the organisation, and uniform stats."""
 
     async def write(
         connection: Connection, records: Sequence[Record], now: datetime, run_id: UUID
@@ -57,13 +57,13 @@ def shelved(job: Job, org_id: UUID, source: str) -> Job:
         return await items.write(connection, org_id, source, page, now, run_id)
 
     async def turned(connection: Connection, part: Turned) -> None:
-        where = (reader(org_id, source), part.partition)
-        await news.move_cursor(connection, where, part.begun, part.run_id)
+        partition_key = (reader(org_id, source), part.partition)
+        await news.move_cursor(connection, partition_key, part.begun, part.run_id)
 
     async def unmoved(connection: Connection, keys: Collection[str], now: datetime) -> None:
         await items.touch(connection, org_id, source, keys, now)
 
-    # Named with its type: what is handed to `replace` no type checker looks at.
+    # Annotated because type checkers do not check arguments of `replace`.
     presence: Presence | None = Whole(org_id) if job.presence else None
     return replace(
         job,
@@ -79,10 +79,10 @@ def shelved(job: Job, org_id: UUID, source: str) -> Job:
 
 @dataclass(slots=True)
 class Whole:
-    """What a source has listed in this attempt; once that is all it has, the rest is missing.
+    """The keys a source has listed in this attempt; once it is complete, other items are missing.
 
-    An attempt that takes up another's run has not seen what that one had read: it marks nothing.
-    The next run does.
+    An attempt that continues a run has not seen the partitions of earlier attempts: it marks
+    nothing, the next run does.
     """
 
     org_id: UUID
@@ -91,13 +91,13 @@ class Whole:
     in_part: bool = False
 
     async def listed(self, connection: Connection, listing: Listing, run_id: UUID) -> None:
-        """A partition was listed from end to end."""
+        """A partition was listed completely."""
         del connection, run_id
         self.keys.update(listing.present)
         self.partitions.add(listing.partition)
 
     async def glimpsed(self, connection: Connection, listing: Listing, run_id: UUID) -> None:
-        """A partition was listed in part: what is missing is not known."""
+        """A partition was listed in part: missing keys are not known."""
         del connection, listing, run_id
         self.in_part = True
 
@@ -109,11 +109,11 @@ class Whole:
         at: datetime,
         run_id: UUID,
     ) -> None:
-        """All partitions were listed."""
+        """Mark missing items, if this attempt listed all partitions completely."""
         del run_id
         if not self.in_part and self.partitions >= set(partitions):
             await items.listed(connection, self.org_id, platform, self.keys, at)
 
     async def doubted(self, connection: Connection, platform: str, run_id: UUID) -> None:
-        """Nothing is marked until a source has brought what it should: nothing to take back."""
+        """Nothing to undo: items are marked only after the expectations were met."""
         del connection, platform, run_id

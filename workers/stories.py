@@ -1,4 +1,4 @@
-"""The stories about all tracked entities, in one run: `poll_stories`."""
+"""The task `poll_stories`: stories about the tracked entities."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from workers.job import Job
 
 
 def every_source(config: Config) -> tuple[AskNewsStories]:
-    """AskNews, asked for nothing yet."""
+    """The AskNews source, without entities."""
     return (AskNewsStories(config.asknews_url),)
 
 
 def sources(config: Config, params: PollParams) -> tuple[AskNewsStories]:
-    """AskNews, asked for the entities that are tracked, or those asked for."""
+    """The AskNews source for the entities of `params`, or the tracked ones."""
     return (
         AskNewsStories(
             config.asknews_url,
@@ -29,7 +29,7 @@ def sources(config: Config, params: PollParams) -> tuple[AskNewsStories]:
 
 
 def stats(row: SourceRow) -> dict[str, int]:
-    """What a poll for stories tells of itself."""
+    """The stats of a stories poll."""
     return asknews.entities(row) | {
         "stories_fetched": row.counts.records,
         "stories_stored": row.counts.inserted,
@@ -57,5 +57,5 @@ JOB = Job(
 
 
 async def poll_stories(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
-    """Poll for stories; without a run id, as a manual run with these parameters."""
+    """Execute one run; without `run_id`, a manual run with these parameters."""
     await spine.perform(ctx, JOB, run_id, params)

@@ -1,4 +1,4 @@
-"""Now and then and at start-up: make good what was lost. Safe to race, safe to repeat."""
+"""The sweep: takes over expired runs and requeues lost ones, periodically and at startup."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,89 +14,92 @@ from app.store.runs import Page, Waiting
 from workers import ring
 from workers.dispatch import decide, turn_of
 
-# A run this young may still be on its way from its transaction to Redis.
+# A run queued more recently than this may not have reached Redis yet.
 SETTLED = timedelta(seconds=3)
 
 START = Page(EPOCH, UUID(int=0), limit=2_000)
-PAGES = 10  # of organisations' runs to a sweep
-MOST_TOLD = 20  # runs queued again at once which are named in the log; of more, how many
-DECIDING = 1.0  # seconds for organisations' schedules: a start-up must not wait for them all
+PAGES = 10  # of organisations' runs per sweep
+MOST_TOLD = 20  # requeued runs to log one by one; beyond that, their number
+DECIDING = 1.0  # seconds for organisations' schedules: startup must not wait for them all
 
-# Between the whole tens, at which most ticks are due.
+# Between the multiples of ten seconds, at which most ticks are due.
 HEALTH = Schedule.every(10, anchor=EPOCH + timedelta(seconds=5.5))
 
 _log = log.logger(__name__)
 
 
 def sweeps(lease: float) -> Schedule:
-    """How often to look: a lease of so many seconds has run out within the next two of them.
+    """The schedule of sweeps for a lease of so many seconds: every third of it, at most 10 s.
 
-    Often enough that a dead worker's run is under way again within two leases, even if the dead
-    worker took a sweep with it; and every ten seconds at least.
+    So a dead worker's run executes again within two leases, even if that worker had claimed a
+    sweep.
     """
     return Schedule.every(max(1, min(10, lease // 3)))
 
 
 async def sweep(ctx: dict[str, Any]) -> None:
-    """Decide what no alarm rang for, take up dead workers' runs, queue again what Redis lost."""
-    house = ctx_house(ctx)
-    await take_up(house)
-    await tell_again(house, ring.known_jobs(ctx))
-    turn = turn_of(ctx)
-    turn.page = await tell_line(house, ring.known_jobs(ctx), turn.page or START)
+    """Take over dead workers' runs, requeue what Redis lost, decide ticks without a trigger.
+
+    Safe to run concurrently and repeatedly.
+    """
+    context = ctx_house(ctx)
+    await take_up(context)
+    await tell_again(context, ring.known_jobs(ctx))
+    state = turn_of(ctx)
+    state.page = await tell_line(context, ring.known_jobs(ctx), state.page or START)
     await decide(ctx, DECIDING)
 
 
 async def tell_health(ctx: dict[str, Any]) -> None:
-    """Write again in Redis how every job stands: it may have been emptied, or a tick skipped."""
-    house = ctx_house(ctx)
-    await publish.all_jobs(house.pool, house.redis)
+    """Publish every job's health in Redis again: Redis may have lost it, or a tick was skipped."""
+    context = ctx_house(ctx)
+    await publish.all_jobs(context.pool, context.redis)
 
 
-async def take_up(house: House) -> None:
-    """Give runs whose lease expired to a living worker, or call them lost."""
-    again, lost = await runs.take_up_expired(house.pool, house.clock())
-    for run in again:
+async def take_up(context: House) -> None:
+    """Requeue runs whose lease expired, or record them as lost."""
+    requeued, lost = await runs.take_up_expired(context.pool, context.clock())
+    for run in requeued:
         _log.warning("run.taken_up", execution_id=str(run.run_id), attempt=run.attempt)
     for run_id in lost:
         _log.error("run.lost", execution_id=str(run_id))
-    await ring.tell(house, again)
+    await ring.tell(context, requeued)
 
 
-async def tell_again(house: House, jobs: Sequence[str] | None = None) -> None:
-    """Queue runs again which Redis does not know of any more, under a new attempt."""
-    waiting = await runs.waiting(house.pool, house.clock() - SETTLED, jobs)
+async def tell_again(context: House, jobs: Sequence[str] | None = None) -> None:
+    """Requeue, under a new attempt, runs that Redis has lost."""
+    waiting = await runs.waiting(context.pool, context.clock() - SETTLED, jobs)
     if not waiting:
         return
-    await _tell_unknown(house, waiting)
+    await _requeue_unknown(context, waiting)
 
 
 async def tell_line(
-    house: House, jobs: Sequence[str] | None = None, page: Page = START, *, pages: int = PAGES
+    context: House, jobs: Sequence[str] | None = None, page: Page = START, *, pages: int = PAGES
 ) -> Page:
-    """The same for organisations' runs: from `page` on, so many; returns where it stopped.
+    """As `tell_again` for organisations' runs: up to `pages` from `page`; returns the next page.
 
-    As many may wait as there are organisations: each sweep goes on where the last one stopped.
+    As many may wait as there are organisations: each sweep continues where the last one stopped.
     """
-    before = house.clock() - SETTLED
+    before = context.clock() - SETTLED
     for _ in range(pages):
-        waiting, following = await runs.waiting_in_line(house.pool, before, jobs, page)
-        await _tell_unknown(house, waiting)
+        waiting, following = await runs.waiting_in_line(context.pool, before, jobs, page)
+        await _requeue_unknown(context, waiting)
         if following is None:
             return START
         page = following
     return page
 
 
-async def _tell_unknown(house: House, waiting: Sequence[Waiting]) -> None:
+async def _requeue_unknown(context: House, waiting: Sequence[Waiting]) -> None:
     if not waiting:
         return
     ids = [f"run:{run.run_id}:{run.attempt}" for run in waiting]
-    known = await backlog.known(house.redis, ids)
-    unknown = [run for run, knows in zip(waiting, known, strict=True) if not knows]
-    again = await runs.requeue(house.pool, unknown, house.clock()) if unknown else []
-    for run in again[:MOST_TOLD]:
+    queued = await backlog.known(context.redis, ids)
+    missing = [run for run, is_queued in zip(waiting, queued, strict=True) if not is_queued]
+    requeued = await runs.requeue(context.pool, missing, context.clock()) if missing else []
+    for run in requeued[:MOST_TOLD]:
         _log.warning("run.requeued", execution_id=str(run.run_id), attempt=run.attempt)
-    if len(again) > MOST_TOLD:
-        _log.warning("runs.requeued", count=len(again))
-    await ring.tell(house, again)
+    if len(requeued) > MOST_TOLD:
+        _log.warning("runs.requeued", count=len(requeued))
+    await ring.tell(context, requeued)

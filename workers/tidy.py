@@ -1,4 +1,4 @@
-"""Every hour and at start-up: what is kept by the month is opened ahead, and dropped when old."""
+"""Monthly partitions: created ahead and dropped when expired, hourly and at startup."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,17 +11,17 @@ _log = log.logger(__name__)
 
 
 async def tidy(ctx: dict[str, Any]) -> None:
-    """Open the coming months of the moves, and drop what the settings let go. Safe to race."""
+    """Create and drop monthly partitions. Safe to run concurrently and repeatedly."""
     await months_of_moves(ctx_house(ctx))
 
 
-async def months_of_moves(house: House) -> None:
-    """The same, of the prices' moves."""
-    now = house.clock()
-    opened = await months.ready(house.pool, now)
-    if opened:
-        _log.info("months.opened", names=opened)
-    days = house.config.odds_changes_days
-    dropped = await months.prune(house.pool, now - timedelta(days=days)) if days else []
+async def months_of_moves(context: House) -> None:
+    """Create the coming partitions of price moves; drop those older than ODDS_CHANGES_DAYS."""
+    now = context.clock()
+    created = await months.ready(context.pool, now)
+    if created:
+        _log.info("months.opened", names=created)
+    days = context.config.odds_changes_days
+    dropped = await months.prune(context.pool, now - timedelta(days=days)) if days else []
     if dropped:
         _log.info("months.dropped", names=dropped)

@@ -1,4 +1,4 @@
-"""Steps side by side: the first that fails ends the others, and fails as itself."""
+"""Concurrent execution: the first failure cancels the rest and is raised as itself."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -8,9 +8,9 @@ Result = TypeVar("Result")
 
 
 async def together(steps: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
-    """Wait for all steps; returns what they returned, in order.
+    """Run all steps concurrently; returns their results, in order.
 
-    Raises what the first failing step raised, not a group: its callers tell errors apart by type.
+    Raises the first failing step's exception, not a group: callers distinguish errors by type.
     """
     try:
         async with asyncio.TaskGroup() as group:

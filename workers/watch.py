@@ -1,4 +1,4 @@
-"""Now and then: what is expensive to know of health, counted by one worker for all."""
+"""The monitor: alerts, and health figures that are expensive and computed by one worker for all."""
 
 import time
 from datetime import timedelta
@@ -13,53 +13,51 @@ from app.resources import House, ctx_house
 from app.scheduling.schedule import EPOCH, Schedule
 from app.store import alerts
 
-# Between the whole tens, at which most ticks are due, and after the facts have been written.
+# Between the multiples of ten seconds, at which most ticks are due, and after health is published.
 WATCH = Schedule.every(10, anchor=EPOCH + timedelta(seconds=7.5))
 TIMEOUT = 120.0
 COUNT_EVERY = 60, 600  # seconds, at least and at most
-COUNT_SHARE = 500  # it rests so many times as long as it took: of a second, it costs 2 ms
-MINUTE = 60  # seconds between two pings
-PROVE_EVERY = 300  # seconds
+COUNT_SHARE = 500  # pauses so many times as long as counting took: 2 ms of each second
+MINUTE = 60  # seconds between pings
+PROVE_EVERY = 300  # seconds between accounting checks
 
 
 async def watch(ctx: dict[str, Any]) -> None:
-    """Look for what flipped, tell of it, and keep the counters and counts up to date."""
-    house = ctx_house(ctx)
+    """Send alerts for changes of health, and update counters, counts and accounting."""
+    context = ctx_house(ctx)
     watcher, pings = ctx.get("watcher"), ctx.get("pings")
     if isinstance(watcher, Watcher):
         await watcher.step()
-    await _add_up(house)
-    if await _turn(house, "minute", MINUTE) and isinstance(pings, Pings):
+    counters, _ = await read.totals(context.pool)
+    await read.keep(context.redis, counters)
+    if await _claim_interval(context, "minute", MINUTE) and isinstance(pings, Pings):
         pings.scheduler()
-    if await _turn(house, "count", COUNT_EVERY[0]):
-        await _count(house)
-    if await _turn(house, "prove", PROVE_EVERY):
-        await _prove(house)
+    if await _claim_interval(context, "count", COUNT_EVERY[0]):
+        await _count_collections(context)
+    if await _claim_interval(context, "prove", PROVE_EVERY):
+        await _check_accounting(context)
 
 
-async def _count(house: House) -> None:
-    """Count the collections, and the more seldom the longer it takes: there may be 100,000."""
-    began = time.monotonic()
-    await publish.collections(house.pool, house.redis, house.clock())
-    least, most = COUNT_EVERY
-    rest = round(min((time.monotonic() - began) * COUNT_SHARE, most)) - 5
-    if rest > least:
-        await house.redis.expire("rollcall:turn:count", rest)
+async def _count_collections(context: House) -> None:
+    """Count the collections, less often the longer it takes: there may be 100,000."""
+    started = time.monotonic()
+    await publish.collections(context.pool, context.redis, context.clock())
+    shortest, longest = COUNT_EVERY
+    interval = round(min((time.monotonic() - started) * COUNT_SHARE, longest)) - 5
+    if interval > shortest:
+        await context.redis.expire("rollcall:turn:count", interval)
 
 
-async def _add_up(house: House) -> None:
-    counters, _ = await read.totals(house.pool)
-    await read.keep(house.redis, counters)
+async def _check_accounting(context: House) -> None:
+    now = context.clock()
+    missing = await accounting.unaccounted(context.pool, now)
+    await keys.write_accounting(context.redis, HouseFacts(unaccounted=missing, checked_at=now))
+    await alerts.prune(context.pool)
 
 
-async def _prove(house: House) -> None:
-    now = house.clock()
-    missing = await accounting.unaccounted(house.pool, now)
-    await keys.write_accounting(house.redis, HouseFacts(unaccounted=missing, checked_at=now))
-    await alerts.prune(house.pool)
-
-
-async def _turn(house: House, what: str, every: int) -> bool:
-    """Whether it is time, and nobody else has taken the turn."""
-    taken = await house.redis.set(f"rollcall:turn:{what}", house.worker, nx=True, ex=every - 5)
-    return bool(cast("object", taken))
+async def _claim_interval(context: House, name: str, seconds: int) -> bool:
+    """Claim this interval's execution; false if a worker has claimed it already."""
+    claimed = await context.redis.set(
+        f"rollcall:turn:{name}", context.worker, nx=True, ex=seconds - 5
+    )
+    return bool(cast("object", claimed))

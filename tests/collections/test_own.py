@@ -263,7 +263,7 @@ async def test_a_recipe_that_is_gone_when_its_run_goes_on_says_so(near: House, s
     run = await acme.run(run_id)
 
     assert run["status"] == "partial_failure"
-    assert "there is no recipe 'wares' any more" in run["error_message"]
+    assert "the recipe 'wares' no longer exists" in run["error_message"]
 
 
 async def test_a_recipe_goes_on_from_where_it_was_read_to(near: House, shop: Shop) -> None:

@@ -127,7 +127,7 @@ async def test_a_body_cut_off_from_postgres_hands_its_run_back(desk: Desk) -> No
     assert outcome.handed_back == store.Waiting(claimed.run_id, "job", 2)
     assert (await desk.row(claimed))["losses"] == 0
     detail = await desk.pool.fetchval("SELECT detail FROM run_events WHERE event = 'cancelled'")
-    assert "Postgres was away" in detail
+    assert "Postgres was unavailable" in detail
 
 
 async def test_a_claim_cancelled_while_postgres_answers_leaves_the_run_free(desk: Desk) -> None:
