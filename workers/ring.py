@@ -46,12 +46,12 @@ async def ring(context: House, key: str, tick_at: datetime) -> None:
 def alarm_for(declared: Declared) -> ScheduleCron:
     """The arq cron job that triggers a schedule. A repeated or lost trigger is harmless."""
 
-    async def trigger_schedule(ctx: dict[str, Any]) -> None:
+    async def on_trigger(ctx: dict[str, Any]) -> None:
         tick_at = datetime.fromtimestamp(ctx["score"] / 1000, UTC)
         await ring(ctx_house(ctx), declared.key, tick_at)
 
     schedule = declared.policies.spread(declared.schedule)
-    return alarm_of(f"ring:{declared.key}", trigger_schedule, schedule)
+    return alarm_of(f"ring:{declared.key}", on_trigger, schedule)
 
 
 def alarm_of(
