@@ -17,7 +17,7 @@ FAULTS: list[tuple[list[dict[str, Any]], str, str]] = [
     ([{"source": 7}], "sources.0.source", "unknown source 7"),
     ([{"source": ["bet9ja"]}], "sources.0.source", "known: sportybet, betpawa"),
     ([{"source": "bet9ja"}, {"source": "bet9ja"}], "sources.1.source", "chosen twice"),
-    ([{"source": "bet9ja", "parms": {}}], "sources.0.parms", "no part of a source"),
+    ([{"source": "bet9ja", "parms": {}}], "sources.0.parms", "unknown field; known: source, params"),
     ([{"source": "bet9ja", "params": {"x": 1}}], "sources.0.params.x", "not permitted"),
     ([{"source": "bet9ja", "params": 3}], "sources.0.params", "dictionary"),
     ([{"source": "bet9ja", "params": []}], "sources.0.params", "dictionary"),
