@@ -1,4 +1,4 @@
-"""Who asks: tokens are made here, shown once, and recognised again."""
+"""Organisations and their API tokens: creation and authentication."""
 
 import hashlib
 import hmac
@@ -16,12 +16,12 @@ from app.words import Scope
 
 SHAPE = re.compile(r"rc_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
 SECRET_BYTES = 32
-_NOBODY = b"\x00" * 32
+_NO_HASH = b"\x00" * 32  # compared with when there is no such token
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a token says is asking, and what it may do."""
+    """The organisation and token that a request is authenticated as, and the token's scope."""
 
     org_id: UUID
     org: str
@@ -31,23 +31,25 @@ class Principal:
 
     @property
     def name(self) -> str:
-        """As it is recorded: the organisation and the token's label."""
+        """The name recorded with actions: organisation and token label."""
         return f"{self.org}/{self.label}"
 
 
 async def create_org(pool: Pool | Connection, name: str, now: datetime) -> UUID:
-    """Make an organisation. Raises UnknownOrg if its name is taken or is none."""
+    """Create an organisation; return its id. Raises UnknownOrg for a taken or invalid name."""
     if not re.fullmatch(r"[\w][\w .&'-]{0,79}", name):
-        raise UnknownOrg(f"{name!r} is no name: 1 to 80 letters, digits, spaces or . & ' -")
+        raise UnknownOrg(
+            f"{name!r} is not a valid name: it takes 1 to 80 letters, digits, spaces or . & ' -"
+        )
     org_id = uuid4()
     if not await orgs.create(pool, org_id, name, now):
-        raise UnknownOrg(f"there is an organisation {name!r} already")
+        raise UnknownOrg(f"an organisation named {name!r} already exists")
     return org_id
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The token that is wanted: for which organisation, called what, and what it may do."""
+    """A token to create: its organisation, label, scope and expiry (None: never)."""
 
     org: str
     label: str
@@ -55,24 +57,24 @@ class Wish:
     expires_at: datetime | None = None
 
 
-async def create_token(pool: Pool | Connection, wish: Wish, now: datetime, *, by: str) -> str:
-    """Make a token and return its secret, which is not kept and cannot be shown again.
+async def create_token(pool: Pool | Connection, request: Wish, now: datetime, *, by: str) -> str:
+    """Create a token and return it. Only its hash is stored, so it cannot be shown again.
 
     Raises UnknownOrg if there is no such organisation.
     """
-    org = await orgs.named(pool, wish.org)
+    org = await orgs.named(pool, request.org)
     if org is None:
-        raise UnknownOrg(f"there is no organisation {wish.org!r}; see `python -m app org list`")
+        raise UnknownOrg(f"there is no organisation {request.org!r}; see `python -m app org list`")
     token_id, secret = uuid4(), secrets.token_urlsafe(SECRET_BYTES)
     token = Token(
         id=token_id,
         org_id=org.id,
         org=org.name,
-        label=wish.label,
-        scope=wish.scope,
+        label=request.label,
+        scope=request.scope,
         hash=_hash(secret),
         created_at=now,
-        expires_at=wish.expires_at,
+        expires_at=request.expires_at,
         revoked_at=None,
         last_used_at=None,
         org_disabled_at=None,
@@ -82,29 +84,29 @@ async def create_token(pool: Pool | Connection, wish: Wish, now: datetime, *, by
 
 
 async def authenticate(pool: Pool | Connection, presented: str, now: datetime) -> Principal:
-    """Who presents this token. Raises Unauthorized, in the same words whatever is wrong.
+    """Return the principal of a token. Raises Unauthorized, with one message for every cause.
 
-    The secret is compared in constant time, and also when there is no such token.
+    The secret is compared in constant time, also when there is no such token.
     """
-    shape = SHAPE.fullmatch(presented)
-    token = None if shape is None else await orgs.token(pool, UUID(shape[1]))
-    kept = _NOBODY if token is None else token.hash
-    same = hmac.compare_digest(_hash("" if shape is None else shape[2]), kept)
-    if token is None or not same or not _works(token, now):
+    match = SHAPE.fullmatch(presented)
+    token = None if match is None else await orgs.token(pool, UUID(match[1]))
+    stored = _NO_HASH if token is None else token.hash
+    same = hmac.compare_digest(_hash("" if match is None else match[2]), stored)
+    if token is None or not same or not _is_valid(token, now):
         raise Unauthorized("this token is not valid")
     await orgs.used(pool, token.id, now)
     return _principal(token)
 
 
 async def still(pool: Pool | Connection, token_id: UUID, now: datetime) -> Principal:
-    """Who signed in with this token, if it still works. Raises Unauthorized."""
+    """Return the principal of a session's token. Raises Unauthorized if it is no longer valid."""
     token = await orgs.token(pool, token_id)
-    if token is None or not _works(token, now):
-        raise Unauthorized("this token is not valid any more")
+    if token is None or not _is_valid(token, now):
+        raise Unauthorized("this token is no longer valid")
     return _principal(token)
 
 
-def _works(token: Token, now: datetime) -> bool:
+def _is_valid(token: Token, now: datetime) -> bool:
     expired = token.expires_at is not None and token.expires_at <= now
     return not expired and token.revoked_at is None and token.org_disabled_at is None
 

@@ -1,4 +1,4 @@
-"""What an organisation may have and do: the settings' limits, or its own. Pure."""
+"""Limits of an organisation: the defaults from the settings, and its own overrides. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -8,7 +8,7 @@ from app.errors import OverLimit
 
 
 class Defaults(Protocol):
-    """The settings that limit an organisation."""
+    """The settings with the default limits of organisations."""
 
     @property
     def org_max_sources(self) -> int: ...
@@ -26,9 +26,10 @@ class Defaults(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Limits of one organisation, named as their settings are.
+    """The limits of one organisation, named like their settings without `ORG_`.
 
-    `max_mb`: of 1,000,000 bytes, in one run. `max_minutes`: of one attempt.
+    `max_mb`: megabytes (1,000,000 bytes) per run. `max_minutes`: per attempt.
+    `max_pages`: per run. `max_sources`: per preset.
     """
 
     max_sources: int
@@ -40,7 +41,7 @@ class Allowance:
 
     @classmethod
     def of(cls, defaults: Defaults, own: Mapping[str, Any]) -> Self:
-        """The settings' limits, and where the organisation has one of its own, that."""
+        """Return the defaults, replaced by the organisation's own limits where it has them."""
         return cls(
             max_sources=int(own.get("max_sources", defaults.org_max_sources)),
             runs_per_day=int(own.get("runs_per_day", defaults.org_runs_per_day)),
@@ -51,11 +52,11 @@ class Allowance:
         )
 
     def check(self, name: str, wanted: float) -> None:
-        """Raises OverLimit, which names the limit and how it is raised, if `wanted` is over it."""
-        most = float(getattr(self, name))
-        if wanted > most:
+        """Raise OverLimit, which names the limit and how to raise it, if `wanted` exceeds it."""
+        limit = float(getattr(self, name))
+        if wanted > limit:
             raise OverLimit(
-                f"{wanted:g} is over the limit {name} = {most:g}"
+                f"{wanted:g} is over the limit {name} = {limit:g}"
                 f" (setting ORG_{name.removeprefix('org_').upper()}, or for one organisation"
                 f" `python -m app org limit NAME {name} {wanted:g}`)"
             )

@@ -1,7 +1,7 @@
-"""An organisation's collection: what it chose to collect and when. One transaction for each deed.
+"""Operations on an organisation's collection: read, edit, retire, pause, resume, request a run.
 
-Every deed holds the organisation's row, so that its editors come one after the other, and is done
-within its own transaction, so that Postgres hides what is not its own.
+Each operation is one transaction. It locks the organisation's row, which serialises edits, and
+runs under row-level security, which hides the rows of other organisations.
 """
 
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ _log = log.logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What an organisation has a say in."""
+    """The settings of a collection that its organisation can change."""
 
     preset_id: UUID | None = None
     cron_expression: str = "0 6 * * *"
@@ -43,7 +43,7 @@ class Choice:
     notify: bool = False
 
     def told(self) -> dict[str, Any]:
-        """As it is written down."""
+        """Return the settings as JSON values, as edits record them."""
         return {
             "preset_id": None if self.preset_id is None else str(self.preset_id),
             "cron_expression": self.cron_expression,
@@ -55,7 +55,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who wants something, when, and of which revision they think they are speaking."""
+    """Who requests an operation, when, and the revision it is based on (None: any)."""
 
     who: Principal
     now: datetime
@@ -64,43 +64,43 @@ class Asked:
 
 @dataclass(slots=True)
 class Deed:
-    """What came of it: how the schedule stands, and runs that Redis must be told of."""
+    """The result of an operation: the schedule afterwards, and the runs to enqueue in Redis."""
 
     standing: Standing | None
     queued: list[Queued] = field(default_factory=list[Queued])
 
 
-def chosen(standing: Standing | None) -> Choice:
-    """What stands chosen; the defaults if there is no schedule, or no more."""
-    if standing is None or standing.retired_at is not None:
+def chosen(schedule: Standing | None) -> Choice:
+    """Return the settings of a schedule; the defaults if there is none or it is retired."""
+    if schedule is None or schedule.retired_at is not None:
         return Choice()
     return Choice(
-        preset_id=standing.preset_id,
-        cron_expression=standing.spec["cron"],
-        timezone=standing.spec["timezone"],
-        enabled=standing.enabled,
-        notify=standing.notify,
+        preset_id=schedule.preset_id,
+        cron_expression=schedule.spec["cron"],
+        timezone=schedule.spec["timezone"],
+        enabled=schedule.enabled,
+        notify=schedule.notify,
     )
 
 
 def key_of(org_id: UUID) -> str:
-    """The name of an organisation's schedule."""
+    """Return the key of an organisation's schedule."""
     return f"collection:{org_id}"
 
 
 async def look(pool: Pool, who: Principal) -> Standing | None:
-    """How the organisation's schedule stands."""
+    """Return the organisation's schedule, retired or not; None if it never had one."""
     async with tenancy.org_transaction(pool, who.org_id) as connection:
         return await store.look(connection, who.org_id)
 
 
 async def edit(pool: Pool, config: Config, asked: Asked, changes: dict[str, Any]) -> Deed:
-    """Change what is chosen, all of it or nothing; from `now` on only the new rule counts.
+    """Change settings, all of them or none; ticks after `now` follow the new schedule version.
 
-    Raises BadSchedule, Outdated, Unsuitable (a preset that is not there, or too large).
+    Raises BadSchedule, Outdated, and Unsuitable for a preset that is unknown or too large.
     """
     async with tenancy.org_transaction(pool, asked.who.org_id) as connection:
-        allowance, before = await _held(connection, config, asked)
+        limits, before = await _locked(connection, config, asked)
         after = replace(chosen(before), **changes)
         if after == chosen(before):
             return Deed(before)
@@ -109,88 +109,98 @@ async def edit(pool: Pool, config: Config, asked: Asked, changes: dict[str, Any]
         )
         after = replace(after, cron_expression=str(schedule.to_spec()["cron"]))
         if after.preset_id != chosen(before).preset_id:
-            await _check_preset(connection, asked.who.org_id, after.preset_id, allowance)
-        wanted = _declared(config, asked.who.org_id, schedule, after.enabled, allowance)
-        queued = await ledger.edit_in(connection, wanted, asked.now)
+            await _check_preset(connection, asked.who.org_id, after.preset_id, limits)
+        declared = _declared(config, asked.who.org_id, schedule, after.enabled, limits)
+        queued = await ledger.edit_in(connection, declared, asked.now)
         await _choose(connection, asked.who.org_id, after)
-        return Deed(await _noted(connection, asked, before, _action(before), after.told()), queued)
+        recorded = await _record(connection, asked, before, _action(before), after.told())
+        return Deed(recorded, queued)
 
 
 async def retire(pool: Pool, config: Config, asked: Asked) -> Deed:
-    """End the schedule; what it announced is superseded, its past stays. Raises NotThere."""
+    """Retire the schedule; its history is kept. Raises NotThere and Outdated.
+
+    The announced next tick is recorded as superseded.
+    """
     async with tenancy.org_transaction(pool, asked.who.org_id) as connection:
-        _, before = await _held(connection, config, asked)
-        _there(before)
+        _, before = await _locked(connection, config, asked)
+        _existing(before)
         queued = await ledger.retire_in(connection, key_of(asked.who.org_id), asked.now)
         await store.choose(connection, asked.who.org_id, None, notify=False)
-        return Deed(await _noted(connection, asked, before, "retired", None), queued)
+        return Deed(await _record(connection, asked, before, "retired", None), queued)
 
 
 async def pause(pool: Pool, config: Config, asked: Asked, note: str) -> Deed:
-    """Let the schedule rest from `now` on; its ticks are recorded as paused. Raises NotThere."""
+    """Pause the schedule from `now` on; its ticks are recorded as paused.
+
+    Raises NotThere and Outdated.
+    """
     async with tenancy.org_transaction(pool, asked.who.org_id) as connection:
-        _, before = await _held(connection, config, asked)
-        _there(before)
+        _, before = await _locked(connection, config, asked)
+        _existing(before)
         pause_ = Pause(asked.now, asked.who.name, note)
         queued = await ledger.pause_in(connection, key_of(asked.who.org_id), pause_)
-        return Deed(await _noted(connection, asked, before, "paused", {"note": note}), queued)
+        return Deed(await _record(connection, asked, before, "paused", {"note": note}), queued)
 
 
 async def resume(pool: Pool, config: Config, asked: Asked, note: str | None) -> Deed:
-    """Let a paused schedule go on; does nothing if it is not paused. Raises NotThere."""
+    """Resume the schedule; does nothing if it is not paused. Raises NotThere and Outdated."""
     async with tenancy.org_transaction(pool, asked.who.org_id) as connection:
-        _, before = await _held(connection, config, asked)
-        if _there(before).paused_at is None:
+        _, before = await _locked(connection, config, asked)
+        if _existing(before).paused_at is None:
             return Deed(before)
         queued = await ledger.resume_in(connection, key_of(asked.who.org_id), asked.now)
-        return Deed(await _noted(connection, asked, before, "resumed", {"note": note}), queued)
+        return Deed(await _record(connection, asked, before, "resumed", {"note": note}), queued)
 
 
 async def run(pool: Pool, config: Config, asked: Asked) -> Queued:
-    """Queue a run at once, on or off the schedule.
+    """Queue a run now, also while the schedule is disabled or paused.
 
-    Raises Conflicting if one is open or nothing is chosen, OverLimit if the day's are used up.
+    Raises Conflicting if a run is open or no preset is chosen, OverLimit if `runs_per_day` runs
+    were made in the last 24 hours, and Outdated.
     """
     async with tenancy.org_transaction(pool, asked.who.org_id) as connection:
-        allowance, standing = await _held(connection, config, asked)
-        if standing is None or standing.retired_at is not None or standing.preset_id is None:
+        limits, schedule = await _locked(connection, config, asked)
+        if schedule is None or schedule.retired_at is not None or schedule.preset_id is None:
             raise Conflicting("there is nothing to run: choose a preset_id for the schedule first")
-        open_ = await schedules.open_runs(connection, standing.id)
+        open_ = await schedules.open_runs(connection, schedule.id)
         if open_:
             raise Conflicting(f"run {open_[0].run_id} is still open", open_[0].run_id)
-        since = asked.now - A_DAY
-        had = await kept.runs_since(connection, asked.who.org_id, since)
-        allowance.check("runs_per_day", had + 1)
-        wanted = runs.Wanted(
+        count = await kept.runs_since(connection, asked.who.org_id, asked.now - A_DAY)
+        limits.check("runs_per_day", count + 1)
+        request = runs.Wanted(
             run_id=uuid4(),
             job=JOB,
             params={},
             requested_by=asked.who.name,
             max_attempts=config.max_attempts,
-            timeout=allowance.max_minutes * 60,
-            schedule_id=standing.id,
+            timeout=limits.max_minutes * 60,
+            schedule_id=schedule.id,
             org_id=asked.who.org_id,
         )
-        await runs.request(connection, wanted, asked.now)
-    _log.info("collection.asked_for", execution_id=str(wanted.run_id), by=asked.who.name)
-    return Queued(wanted.run_id, JOB)
+        await runs.request(connection, request, asked.now)
+    _log.info("collection.asked_for", execution_id=str(request.run_id), by=asked.who.name)
+    return Queued(request.run_id, JOB)
 
 
-async def _held(
+async def _locked(
     connection: Connection, config: Config, asked: Asked
 ) -> tuple[Allowance, Standing | None]:
-    allowance = Allowance.of(config, await store.hold(connection, asked.who.org_id))
-    standing = await store.lock(connection, asked.who.org_id)
-    there = 0 if standing is None else standing.revision
-    if asked.revision is not None and asked.revision != there:
-        raise Outdated(f"the schedule is at revision {there}, not {asked.revision}: read it again")
-    return allowance, standing
+    """Lock the organisation and its schedule; return the limits and the schedule."""
+    limits = Allowance.of(config, await store.hold(connection, asked.who.org_id))
+    schedule = await store.lock(connection, asked.who.org_id)
+    current = 0 if schedule is None else schedule.revision
+    if asked.revision is not None and asked.revision != current:
+        raise Outdated(
+            f"the schedule is at revision {current}, not {asked.revision}: read it again"
+        )
+    return limits, schedule
 
 
-def _there(standing: Standing | None) -> Standing:
-    if standing is None or standing.retired_at is not None:
-        raise NotThere("there is no schedule: PATCH /collection/schedule makes one")
-    return standing
+def _existing(schedule: Standing | None) -> Standing:
+    if schedule is None or schedule.retired_at is not None:
+        raise NotThere("there is no schedule: create it with PATCH /collection/schedule")
+    return schedule
 
 
 def _action(before: Standing | None) -> str:
@@ -200,19 +210,19 @@ def _action(before: Standing | None) -> str:
 
 
 def _declared(
-    config: Config, org_id: UUID, schedule: Schedule, enabled: bool, allowance: Allowance
+    config: Config, org_id: UUID, schedule: Schedule, enabled: bool, limits: Allowance
 ) -> Declared:
     policies = Policies(
         misfire_grace=timedelta(seconds=config.collection_misfire_grace_seconds),
         jitter=timedelta(seconds=config.collection_jitter_seconds),
-        timeout=allowance.max_minutes * 60,
+        timeout=limits.max_minutes * 60,
         max_attempts=config.max_attempts,
     )
     return Declared(key_of(org_id), JOB, schedule, policies, enabled, org_id)
 
 
 async def _check_preset(
-    connection: Connection, org_id: UUID, preset_id: UUID | None, allowance: Allowance
+    connection: Connection, org_id: UUID, preset_id: UUID | None, limits: Allowance
 ) -> None:
     if preset_id is None:
         return
@@ -220,7 +230,7 @@ async def _check_preset(
     if preset is None:
         raise Unsuitable("preset_id", f"there is no preset {preset_id}; see /collection/presets")
     try:
-        allowance.check("max_sources", len(preset.sources))
+        limits.check("max_sources", len(preset.sources))
     except OverLimit as error:
         raise Unsuitable("preset_id", str(error)) from None
 
@@ -228,21 +238,21 @@ async def _check_preset(
 async def _choose(connection: Connection, org_id: UUID, after: Choice) -> None:
     try:
         await store.choose(connection, org_id, after.preset_id, notify=after.notify)
-    except asyncpg.ForeignKeyViolationError:  # deleted since it was looked at
-        raise Unsuitable("preset_id", f"there is no preset {after.preset_id} any more") from None
+    except asyncpg.ForeignKeyViolationError:  # deleted since it was read
+        raise Unsuitable("preset_id", f"preset {after.preset_id} no longer exists") from None
 
 
-async def _noted(
+async def _record(
     connection: Connection,
     asked: Asked,
     before: Standing | None,
     action: str,
     after: dict[str, Any] | None,
 ) -> Standing | None:
-    gone = before is None or before.retired_at is not None
-    told = None if gone else chosen(before).told()
+    active = before is not None and before.retired_at is None
+    settings = chosen(before).told() if active else None
     revision = 1 if before is None else before.revision + 1
-    noted = Edit(asked.now, asked.who.name, action, told, after)
-    await store.note(connection, asked.who.org_id, noted, revision)
+    edit_ = Edit(asked.now, asked.who.name, action, settings, after)
+    await store.note(connection, asked.who.org_id, edit_, revision)
     _log.info("collection.edited", action=action, by=asked.who.name, revision=revision)
     return await store.look(connection, asked.who.org_id)

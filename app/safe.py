@@ -1,7 +1,7 @@
-"""The safe: secrets of organisations, sealed so that only this house can open them again.
+"""SecretBox: encryption of organisations' secrets with the keys of SECRETS_KEY.
 
-AES-256-GCM, with the organisation and the secret's name bound to it: a sealed secret that is moved
-to another row opens no more.
+AES-256-GCM, with the organisation's id and the secret's name as associated data, so that a
+ciphertext that is moved to another row fails to decrypt.
 """
 
 import base64
@@ -19,66 +19,67 @@ from pydantic import SecretStr
 from app.config import Config
 from app.errors import BadConfig
 
-_FORM = b"\x01"
-_KEY, _MARK, _NONCE = 32, 4, 12  # bytes
-_MEND = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+_VERSION = b"\x01"  # of the stored format: version, key id, nonce, ciphertext
+_KEY_BYTES, _KEY_ID_BYTES, _NONCE_BYTES = 32, 4, 12
+_FIX = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
 @dataclass(frozen=True)
 class Safe:
-    """Seals with the first key and opens with any. Keys are 32 bytes each."""
+    """Encrypts with the first key and decrypts with any. Keys are 32 bytes each."""
 
     keys: Sequence[bytes] = field(repr=False)
 
     def seal(self, org_id: UUID, name: str, value: SecretStr) -> bytes:
-        """The secret, sealed for this organisation and this name only."""
-        key, nonce = self.keys[0], os.urandom(_NONCE)
+        """Encrypt the secret for this organisation and name."""
+        key, nonce = self.keys[0], os.urandom(_NONCE_BYTES)
         plain = value.get_secret_value().encode("utf-8")
-        return _FORM + _mark(key) + nonce + AESGCM(key).encrypt(nonce, plain, _bound(org_id, name))
+        ciphertext = AESGCM(key).encrypt(nonce, plain, _associated_data(org_id, name))
+        return _VERSION + _key_id(key) + nonce + ciphertext
 
     def opened(self, org_id: UUID, name: str, sealed: bytes) -> SecretStr:
-        """The secret. Raises BadConfig if none of the keys opens it, or it was meddled with."""
-        nonce = sealed[len(_FORM) + _MARK :][:_NONCE]
-        text = sealed[len(_FORM) + _MARK + _NONCE :]
+        """Decrypt the secret. Raises BadConfig if no key fits, or if the data was altered."""
+        header = len(_VERSION) + _KEY_ID_BYTES
+        nonce, ciphertext = sealed[header:][:_NONCE_BYTES], sealed[header + _NONCE_BYTES :]
         for key in self.keys:
-            if sealed.startswith(_FORM + _mark(key)):
+            if sealed.startswith(_VERSION + _key_id(key)):
                 try:
-                    plain = AESGCM(key).decrypt(nonce, text, _bound(org_id, name))
+                    plain = AESGCM(key).decrypt(nonce, ciphertext, _associated_data(org_id, name))
                 except InvalidTag:
                     break
                 return SecretStr(plain.decode("utf-8"))
         raise BadConfig(
-            f"SECRETS_KEY does not open the secret {name}: a key is missing from it, or the secret"
-            " is not as it was sealed; add the key, or set the secret again"
+            f"SECRETS_KEY does not decrypt the secret {name}: a key is missing, or the stored"
+            " secret was altered; add the key, or set the secret again"
         )
 
     def current(self, sealed: bytes) -> bool:
-        """Whether it was sealed with the first key."""
-        return sealed.startswith(_FORM + _mark(self.keys[0]))
+        """Whether the secret was encrypted with the first key."""
+        return sealed.startswith(_VERSION + _key_id(self.keys[0]))
 
 
 def of(config: Config) -> Safe:
-    """The safe of this house. Raises BadConfig if SECRETS_KEY is not set or no key."""
+    """Return the box with the keys of SECRETS_KEY. Raises BadConfig if it is not set or invalid."""
     if config.secrets_key is None:
         raise BadConfig(
-            f"SECRETS_KEY is not set: organisations' secrets can neither be kept nor used; {_MEND}"
+            f"SECRETS_KEY is not set: organisations' secrets can be neither stored nor used; {_FIX}"
         )
-    return Safe([_read(text.strip()) for text in config.secrets_key.get_secret_value().split(",")])
+    return Safe([_parsed(key.strip()) for key in config.secrets_key.get_secret_value().split(",")])
 
 
-def _read(text: str) -> bytes:
+def _parsed(text: str) -> bytes:
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if len(key) != _KEY:
-        raise BadConfig(f"SECRETS_KEY = (hidden): each key must be 32 bytes in base64; {_MEND}")
+    if len(key) != _KEY_BYTES:
+        raise BadConfig(f"SECRETS_KEY = (hidden): each key must be 32 bytes in base64; {_FIX}")
     return key
 
 
-def _mark(key: bytes) -> bytes:
-    return hashlib.sha256(b"rollcall key mark" + key).digest()[:_MARK]
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(b"rollcall key mark" + key).digest()[:_KEY_ID_BYTES]
 
 
-def _bound(org_id: UUID, name: str) -> bytes:
+def _associated_data(org_id: UUID, name: str) -> bytes:
     return b"rollcall org_secrets\0" + org_id.bytes + name.encode("utf-8")

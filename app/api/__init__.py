@@ -1,1 +1,1 @@
-"""The HTTP API of collections: what an organisation may ask for and change with its token."""
+"""The organisations' HTTP API: schedule, runs, items, presets, sources and secrets."""

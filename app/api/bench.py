@@ -1,4 +1,4 @@
-"""Where recipes are tried: a few pages at a time, through the guard, read by a process apart."""
+"""Dry runs of recipes: one page, fetched through the SSRF guard and parsed in a sandbox process."""
 
 import asyncio
 import ssl
@@ -27,18 +27,19 @@ from app.recipes.sandbox import Sandbox
 from app.recipes.source import WHOLE, RecipeSource
 from app.resources import Clock, user_agent
 
-AT_ONCE = 2  # of this process
-SECONDS = 20.0  # of one, all in all
-READING = 10.0  # seconds of them for reading the page
-IN_A_MINUTE = 10  # of one organisation, over all processes
+AT_ONCE = 2  # concurrent dry runs in this process
+SECONDS = 20.0  # total time of one dry run
+READING = 10.0  # seconds of that for parsing the page
+IN_A_MINUTE = 10  # dry runs per organisation, over all processes
 A_MINUTE = 60
 
 
 @dataclass(slots=True)
 class Bench:
-    """What a recipe is tried with. Hosts are asked within the limits that workers keep to.
+    """Runs dry runs and limits how many there are.
 
-    `seconds`: that a dry run has.
+    Requests go through the same rate limiter as those of workers.
+    `seconds`: the time limit of one dry run.
     """
 
     eye: Eye
@@ -47,56 +48,60 @@ class Bench:
     _busy: set[UUID] = field(default_factory=set[UUID])
 
     async def tried(self, org_id: UUID, source: RecipeSource, opening: Opening) -> Seen:
-        """The first page of the recipe's first partition; what it failed with, if it did.
+        """Fetch and parse the first page of the recipe's first partition.
 
-        Raises Problem (429) for a second at the same time, or too many.
+        A Failure, a timeout included, is returned in `failure`.
+        Raises Problem (429) if the organisation already has a dry run in progress, if this process
+        has AT_ONCE of them, or if the organisation has used up its dry runs of this minute.
         """
-        self._sit_down(org_id)
+        # Reserve the slot before the counter is awaited, so that two requests cannot both pass.
+        self._reserve(org_id)
         try:
-            await self._count(org_id)
+            await self._check_rate(org_id)
             async with asyncio.timeout(self.seconds):
-                return await self._tried(source, opening)
+                return await self._fetched(source, opening)
         except TimeoutError:
-            late = Timeout(f"took longer than {self.seconds:g} s, which is all that a dry run has")
-            return Seen(WHOLE, 1, None, failure=late)
+            timeout = Timeout(f"exceeded the dry run time limit of {self.seconds:g} s")
+            return Seen(WHOLE, 1, None, failure=timeout)
         finally:
             self._busy.discard(org_id)
 
-    async def _tried(self, source: RecipeSource, opening: Opening) -> Seen:
-        eye = replace(self.eye, tally=Tally())
-        window = eye.visits.window(source.window, replace(opening, attempts=1))
-        seen = await trial.tried(source, eye, window, parts=1, pages=1)
-        # What leads on from a page may be faulty although the page could be read.
-        return replace(seen[0], failure=seen[-1].failure)
+    async def _fetched(self, source: RecipeSource, opening: Opening) -> Seen:
+        fetcher = replace(self.eye, tally=Tally())
+        window = fetcher.visits.window(source.window, replace(opening, attempts=1))
+        pages = await trial.tried(source, fetcher, window, parts=1, pages=1)
+        # The link to the next page can be faulty although this page was parsed.
+        return replace(pages[0], failure=pages[-1].failure)
 
-    def _sit_down(self, org_id: UUID) -> None:
+    def _reserve(self, org_id: UUID) -> None:
         if org_id in self._busy:
-            raise _later("a dry run of your organisation is under way", 1)
+            raise _too_many("your organisation already has a dry run in progress", 1)
         if len(self._busy) >= AT_ONCE:
-            raise _later("other dry runs are under way", 2)
+            raise _too_many("too many dry runs are in progress", 2)
         self._busy.add(org_id)
 
-    async def _count(self, org_id: UUID) -> None:
-        count, left = await self._counted(org_id)
+    async def _check_rate(self, org_id: UUID) -> None:
+        count, expires_in = await self._increment(org_id)
         if count > IN_A_MINUTE:
-            raise _later(f"more than {IN_A_MINUTE} dry runs in a minute", max(left, 1))
+            raise _too_many(f"more than {IN_A_MINUTE} dry runs in a minute", max(expires_in, 1))
 
-    async def _counted(self, org_id: UUID) -> tuple[int, int]:
+    async def _increment(self, org_id: UUID) -> tuple[int, int]:
+        """The organisation's dry runs in this minute, and the seconds left; 0, 0 without Redis."""
         key = f"rollcall:api:tried:{org_id}"
         try:
             async with self.redis.pipeline(transaction=True) as pipe:
                 pipe.set(key, 0, ex=A_MINUTE, nx=True)
                 pipe.incr(key)
                 pipe.ttl(key)
-                _, count, left = await pipe.execute()
+                _, count, expires_in = await pipe.execute()
         except (RedisError, OSError):
             return 0, 0
-        return count, left
+        return count, expires_in
 
 
 @asynccontextmanager
 async def opened(config: Config, redis_url: str) -> AsyncGenerator[Bench]:
-    """A bench that stands while the block lasts. It opens no connection until it is used."""
+    """Yield what dry runs need, and close it afterwards. Connections are opened on first use."""
     async with AsyncExitStack() as stack:
         redis = redis_pool(redis_url, ssl_cert_reqs=config.redis_ssl_cert_reqs, max_connections=8)
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
@@ -111,11 +116,13 @@ async def opened(config: Config, redis_url: str) -> AsyncGenerator[Bench]:
         await stack.enter_async_context(client)
         sandbox = Sandbox(AT_ONCE, wall=READING)
         stack.push_async_callback(sandbox.close)
-        eye = Eye(client, Visits(client, limiter, Clock()), Robots(redis), sandbox)
-        yield Bench(eye, redis)
+        fetcher = Eye(client, Visits(client, limiter, Clock()), Robots(redis), sandbox)
+        yield Bench(fetcher, redis)
 
 
-def _later(why: str, seconds: int) -> Problem:
+def _too_many(reason: str, seconds: int) -> Problem:
     return Problem(
-        HTTPStatus.TOO_MANY_REQUESTS, f"{why}: try again", headers={"retry-after": str(seconds)}
+        HTTPStatus.TOO_MANY_REQUESTS,
+        f"{reason}: try again later",
+        headers={"retry-after": str(seconds)},
     )

@@ -1,4 +1,4 @@
-"""Where a page ended, as one word that means nothing to whoever carries it."""
+"""Opaque pagination cursors: the sort key of a page's last row, in URL-safe base64."""
 
 import base64
 import json
@@ -14,45 +14,45 @@ MOST_NUMBER = 2**63 - 1
 
 
 def after(*values: datetime | UUID | int) -> str:
-    """The word for what comes after the row with these values."""
-    told = [value if isinstance(value, int) else str(value) for value in values]
-    return base64.urlsafe_b64encode(json.dumps(told).encode()).decode().rstrip("=")
+    """Return the cursor of the rows that follow the row with these sort values."""
+    encodable = [value if isinstance(value, int) else str(value) for value in values]
+    return base64.urlsafe_b64encode(json.dumps(encodable).encode()).decode().rstrip("=")
 
 
 def instant_and_id(cursor: str | None) -> tuple[datetime, UUID] | None:
-    """What `after` was told. Raises Problem for a word that is not one of ours."""
+    """Return the instant and the id it holds. Raises Problem (422) if it is invalid."""
     if cursor is None:
         return None
     try:
-        at, run_id = _read(cursor)
+        at, run_id = _decode(cursor)
         return _instant(at), UUID(run_id)
     except (ValueError, TypeError, AttributeError):
-        raise _no_cursor() from None
+        raise _invalid_cursor() from None
 
 
 def instant_and_number(cursor: str | None) -> tuple[datetime, int] | None:
-    """As above, with a number."""
+    """Return the instant and the number it holds. Raises Problem (422) if it is invalid."""
     if cursor is None:
         return None
     try:
-        at, number = _read(cursor)
+        at, number = _decode(cursor)
         return _instant(at), _number(number)
     except (ValueError, TypeError):
-        raise _no_cursor() from None
+        raise _invalid_cursor() from None
 
 
 def number(cursor: str | None) -> int | None:
-    """As above, a number alone."""
+    """Return the number that the cursor holds. Raises Problem (422) if it is invalid."""
     if cursor is None:
         return None
     try:
-        (value,) = _read(cursor)
+        (value,) = _decode(cursor)
         return _number(value)
     except (ValueError, TypeError):
-        raise _no_cursor() from None
+        raise _invalid_cursor() from None
 
 
-def _read(cursor: str) -> Sequence[Any]:
+def _decode(cursor: str) -> Sequence[Any]:
     padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
     return json.loads(base64.b64decode(padded, b"-_", validate=True))
 
@@ -70,5 +70,5 @@ def _number(value: object) -> int:
     return value
 
 
-def _no_cursor() -> problems.Problem:
+def _invalid_cursor() -> problems.Problem:
     return problems.of_field("cursor", "is not the next_cursor of an earlier page")

@@ -1,4 +1,4 @@
-"""What the API holds open while it runs, and is handed to every one of its addresses."""
+"""The API context: pools, settings and dry runs, opened once and passed to every handler."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -28,7 +28,7 @@ CONNECT_SECONDS = 2.0
 REDIS_SECONDS = 1.0
 
 Sources = Sequence[Mapping[str, Any]]  # {"source": name, "params": {…}}
-# What is wrong with a preset's sources, for this organisation: fields, and what is wrong with each.
+# Validates a preset's sources for an organisation; returns (field, message) for each fault.
 Check = Callable[[Connection, UUID, Sources], Awaitable[Sequence[tuple[str, str]]]]
 Now = Callable[[Pool], Awaitable[datetime]]
 
@@ -37,7 +37,7 @@ _log = log.logger(__name__)
 
 @dataclass(slots=True)
 class Desk:
-    """Postgres, Redis, the settings, what may be chosen, where recipes are tried, and the time."""
+    """What every handler gets: settings, Postgres, Redis, source validation, dry runs, clock."""
 
     config: Config
     pool: Pool
@@ -45,29 +45,32 @@ class Desk:
     check: Check
     bench: Bench
     now: Now = beats.database_now
-    _kept_apart: bool = field(default=False)
+    _isolation_enforced: bool = field(default=False)
 
     async def keeps_apart(self) -> bool:
-        """Whether Postgres keeps organisations apart; asked until it does."""
-        if not self._kept_apart:
-            self._kept_apart = await tenancy.enforced(self.pool)
-        return self._kept_apart
+        """Whether row-level security binds our role. Queried until it does, then cached."""
+        if not self._isolation_enforced:
+            self._isolation_enforced = await tenancy.enforced(self.pool)
+        return self._isolation_enforced
 
     async def tell(self, queued: Iterable[Queued]) -> None:
-        """Tell Redis of queued runs. What it does not hear, a worker's sweep tells it again."""
-        wanted = list(queued)
-        if not wanted:
+        """Enqueue these runs in Redis. Those that fail are enqueued later by a worker's sweep."""
+        runs = list(queued)
+        if not runs:
             return
         try:
-            await telling.tell(self.pool, self.redis, wanted)
+            await telling.tell(self.pool, self.redis, runs)
             await backlog.admit(self.redis)
         except (RedisError, *AWAY) as error:
-            _log.warning("collection.untold", runs=len(wanted), error=repr(error))
+            _log.warning("collection.untold", runs=len(runs), error=repr(error))
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """One request, understood: who asks, when, and for what."""
+    """One validated API request: principal, time, path parameters, body, query and revision.
+
+    `revision`: of If-Match; None if the request does not depend on one.
+    """
 
     desk: Desk
     who: Principal
@@ -79,13 +82,13 @@ class Asking:
 
     @property
     def org_id(self) -> UUID:
-        """Whose rows they are."""
+        """The organisation whose rows the request may see."""
         return self.who.org_id
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered: a body or none, and headers beside the usual ones."""
+    """What a handler returns: a body or none, and headers in addition to the standard ones."""
 
     body: BaseModel | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -95,7 +98,10 @@ class Answer:
 async def opened(
     config: Config, urls: tuple[str, str], check: Check, now: Now = beats.database_now
 ) -> AsyncGenerator[Desk]:
-    """Open what the API needs, Redis and Postgres at these addresses. Neither has to be up."""
+    """Yield the API context and close it afterwards.
+
+    `urls`: of Redis and Postgres. Neither has to be reachable yet.
+    """
     redis_url, database_url = urls
     redis = redis_pool(
         redis_url,
@@ -113,22 +119,18 @@ async def opened(
         server_settings=HOUSE | {"timezone": "UTC", "application_name": "rollcall api"},
     )
     try:
-        async with bench.opened(config, redis_url) as tools:
-            desk = Desk(config, pool, redis, check, tools, now)
-            await _look(desk)
-            yield desk
+        async with bench.opened(config, redis_url) as dry_runs:
+            context = Desk(config, pool, redis, check, dry_runs, now)
+            with suppress(*AWAY, asyncpg.PostgresError):
+                if not await context.keeps_apart():
+                    _log.error("tenancy.bypassed", fix=BYPASSED)
+            yield context
     finally:
         pool.terminate()
         await redis.aclose(close_connection_pool=True)
 
 
-async def _look(desk: Desk) -> None:
-    with suppress(*AWAY, asyncpg.PostgresError):
-        if not await desk.keeps_apart():
-            _log.error("tenancy.bypassed", mend=BYPASSED)
-
-
 BYPASSED = (
-    "the role of DATABASE_URL bypasses row-level security, so organisations would not be kept"
-    " apart: use a role that is neither superuser nor has BYPASSRLS"
+    "the role of DATABASE_URL bypasses row-level security, so organisations would not be isolated"
+    " from each other: use a role that is not a superuser and does not have BYPASSRLS"
 )

@@ -1,4 +1,4 @@
-"""Who may come in: tokens, what they allow, and how often one may be wrong."""
+"""Authentication of API requests: bearer tokens, scopes, and a limit on invalid tokens."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -14,51 +14,54 @@ from app.api.problems import RETRY_AFTER, Problem
 from app.errors import Unauthorized
 from app.words import Scope
 
-WRONG_TOKENS = 30  # in a minute, from one address
+WRONG_TOKENS = 30  # requests without a valid token, per minute and client address
 A_MINUTE = 60
-NOT_VALID = "a valid token is needed: Authorization: Bearer rc_…"
+NOT_VALID = "a valid token is required: Authorization: Bearer rc_…"
 
 
-async def let_in(desk: Desk, request: Request, needed: Scope) -> tuple[Principal, datetime]:
-    """Who asks, and when. Raises Problem: 401, 429, 503 or 403, in this order."""
-    who, now = await _recognised(desk, request)
-    if not await desk.keeps_apart():
+async def let_in(context: Desk, request: Request, needed: Scope) -> tuple[Principal, datetime]:
+    """Return the principal and the time of the request.
+
+    Raises Unauthorized (401) or Problem: 429 for too many invalid tokens, 503 if row-level security
+    does not bind our role, 403 if the token's scope does not allow `needed`.
+    """
+    principal, now = await _authenticated(context, request)
+    if not await context.keeps_apart():
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, BYPASSED, headers=RETRY_AFTER)
-    if not who.scope.allows(needed):
-        detail = f"this needs a token of scope {needed.value}; this one has {who.scope.value}"
+    if not principal.scope.allows(needed):
+        detail = (
+            f"this needs a token of scope {needed.value};"
+            f" this one has scope {principal.scope.value}"
+        )
         raise Problem(HTTPStatus.FORBIDDEN, detail)
-    return who, now
+    return principal, now
 
 
-async def _recognised(desk: Desk, request: Request) -> tuple[Principal, datetime]:
-    presented = _presented(request)
-    if access.SHAPE.fullmatch(presented):  # else the database need not be asked
-        now = await desk.now(desk.pool)
+async def _authenticated(context: Desk, request: Request) -> tuple[Principal, datetime]:
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    token = value.strip() if scheme.lower() == "bearer" else ""
+    if access.SHAPE.fullmatch(token):  # a malformed token costs no query
+        now = await context.now(context.pool)
         with suppress(Unauthorized):
-            return await access.authenticate(desk.pool, presented, now), now
-    await _count(desk, request)
+            return await access.authenticate(context.pool, token, now), now
+    await _count_invalid(context, request)
     raise Unauthorized(NOT_VALID)
 
 
-def _presented(request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
-
-
-async def _count(desk: Desk, request: Request) -> None:
-    # Only wrong tokens are counted: a right one gets in, whoever else shares its address.
+async def _count_invalid(context: Desk, request: Request) -> None:
+    # Only invalid tokens are counted: a valid one is accepted, even from an address over the limit.
     address = request.client.host if request.client else "unknown"
     key = f"rollcall:api:refused:{address}"
     try:
-        async with desk.redis.pipeline(transaction=True) as pipe:
+        async with context.redis.pipeline(transaction=True) as pipe:
             pipe.set(key, 0, ex=A_MINUTE, nx=True)
             pipe.incr(key)
             pipe.ttl(key)
-            _, count, left = await pipe.execute()
+            _, count, expires_in = await pipe.execute()
     except (RedisError, OSError):
         return
     if count > WRONG_TOKENS:
         detail = f"more than {WRONG_TOKENS} requests without a valid token in a minute"
         raise Problem(
-            HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"retry-after": str(max(left, 1))}
+            HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"retry-after": str(max(expires_in, 1))}
         )

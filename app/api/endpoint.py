@@ -1,4 +1,4 @@
-"""An address of the API, declared once: the route, the checks and the document come of it."""
+"""Endpoint: the declaration of an API operation, for its route, validation and OpenAPI entry."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,11 +13,14 @@ Handler = Callable[[Asking], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one address.
+    """One method of one path.
 
-    `answer`: the model of the body, none for an empty one. `body`, `query`: what is taken.
-    `optional`: the body may be left away. `etag`: the answer has one. `if_match`: may be sent.
-    `refusals`: statuses beside those that every address has. `seconds`: for all of a request.
+    `answer`: the model of the response body, None if it is empty.
+    `body`, `query`: the models of the request.
+    `optional`: the body may be omitted.
+    `etag`: the response has an ETag. `if_match`: If-Match is accepted.
+    `refusals`: error statuses in addition to those of every endpoint.
+    `seconds`: the time limit of a request.
     """
 
     method: str
@@ -36,10 +39,10 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """The operation's id in the document."""
+        """The operation id in the OpenAPI document."""
         return self.handler.__name__
 
     @property
     def summary(self) -> str:
-        """What it does: the handler's own first line."""
+        """The first line of the handler's docstring."""
         return (self.handler.__doc__ or self.name).strip().splitlines()[0].rstrip(".")

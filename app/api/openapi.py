@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, written from the table of addresses and the models."""
+"""The OpenAPI 3.1 document, built from the endpoint table and the pydantic models."""
 
 import json
 import re
@@ -16,13 +16,13 @@ from app.api.table import ENDPOINTS
 
 VERSION = "0.1.0"
 REF = "#/components/schemas/{model}"
-ALWAYS = (401, 403, 422, 429, 503)  # statuses that every address may answer
+ALWAYS = (401, 403, 422, 429, 503)  # error statuses of every endpoint
 WITH_BODY = (400, 413, 415)
 HEADERS = {
     "etag": "The revision, for If-Match.",
-    "location": "Where the new thing is.",
-    "www-authenticate": "How to authenticate.",
-    "retry-after": "Seconds after which to ask again.",
+    "location": "The path of the new resource.",
+    "www-authenticate": "The authentication scheme.",
+    "retry-after": "Seconds after which to try again.",
 }
 
 Json = dict[str, Any]
@@ -30,21 +30,21 @@ Mode = Literal["validation", "serialization"]
 
 
 def document(endpoints: Iterable[Endpoint] = ENDPOINTS) -> Json:
-    """The whole document."""
-    known = list(endpoints)
+    """Return the whole document."""
+    listed = list(endpoints)
     paths: dict[str, Json] = {}
-    for endpoint in known:
+    for endpoint in listed:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Rollcall collections",
             "version": VERSION,
-            "description": "What an organisation collects, when, and what came of it.",
+            "description": "An organisation's schedule, runs, items, presets and sources.",
         },
         "paths": paths,
         "components": {
-            "schemas": _schemas(known),
+            "schemas": _schemas(listed),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"token": []}],
@@ -52,7 +52,7 @@ def document(endpoints: Iterable[Endpoint] = ENDPOINTS) -> Json:
 
 
 def _operation(endpoint: Endpoint) -> Json:
-    written: Json = {
+    operation: Json = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
         "description": f"Needs a token of scope `{endpoint.scope.value}`.",
@@ -60,21 +60,22 @@ def _operation(endpoint: Endpoint) -> Json:
         "responses": _responses(endpoint),
     }
     if endpoint.body is not None:
-        written["requestBody"] = {
+        operation["requestBody"] = {
             "required": not endpoint.optional,
             "content": {"application/json": {"schema": _ref(endpoint.body)}},
         }
-    return written
+    return operation
 
 
 def _in_path(endpoint: Endpoint) -> list[Json]:
     names = re.findall(r"{(\w+)}", endpoint.path)
     return [
-        {"name": name, "in": "path", "required": True, "schema": _of_path(name)} for name in names
+        {"name": name, "in": "path", "required": True, "schema": _path_schema(name)}
+        for name in names
     ]
 
 
-def _of_path(name: str) -> Json:
+def _path_schema(name: str) -> Json:
     if name.endswith("_id"):
         return {"type": "string", "format": "uuid"}
     return {"type": "string", "pattern": shapes.NAMES[name]}
@@ -86,16 +87,16 @@ def _in_query(endpoint: Endpoint) -> list[Json]:
     schema = endpoint.query.model_json_schema(ref_template=REF)
     required = schema.get("required", [])
     return [
-        {"name": name, "in": "query", "required": name in required, "schema": _not_null(said)}
-        for name, said in schema["properties"].items()
+        {"name": name, "in": "query", "required": name in required, "schema": _not_null(field)}
+        for name, field in schema["properties"].items()
     ]
 
 
 def _not_null(schema: Json) -> Json:
-    # A query has no null: what is not said is left away.
+    # A query parameter cannot be null, only absent.
     plain: Json = {key: value for key, value in schema.items() if key != "anyOf"}
-    for one in schema.get("anyOf", ()):
-        plain |= one if one != {"type": "null"} else {}
+    for alternative in schema.get("anyOf", ()):
+        plain |= alternative if alternative != {"type": "null"} else {}
     return {key: value for key, value in plain.items() if (key, value) != ("default", None)}
 
 
@@ -107,7 +108,7 @@ def _in_headers(endpoint: Endpoint) -> list[Json]:
             "name": "If-Match",
             "in": "header",
             "required": False,
-            "description": "The ETag that is edited; 412 if another editor was quicker.",
+            "description": "The ETag that the edit is based on; 412 if it is no longer current.",
             "schema": {"type": "string", "examples": ['"3"', "*"]},
         }
     ]
@@ -118,20 +119,20 @@ def _responses(endpoint: Endpoint) -> Json:
     statuses |= set(WITH_BODY) if endpoint.body is not None else set()
     statuses |= {412} if endpoint.if_match else set()
     return {str(endpoint.status): _success(endpoint)} | {
-        str(status): _refusal(status) for status in sorted(statuses)
+        str(status): _error(status) for status in sorted(statuses)
     }
 
 
 def _success(endpoint: Endpoint) -> Json:
     names = ["etag"] if endpoint.etag else []
     names += ["location"] if endpoint.status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED) else []
-    written: Json = {"description": HTTPStatus(endpoint.status).phrase, "headers": _headers(names)}
+    response: Json = {"description": HTTPStatus(endpoint.status).phrase, "headers": _headers(names)}
     if endpoint.answer is not None:
-        written["content"] = {"application/json": {"schema": _ref(endpoint.answer)}}
-    return written
+        response["content"] = {"application/json": {"schema": _ref(endpoint.answer)}}
+    return response
 
 
-def _refusal(status: int) -> Json:
+def _error(status: int) -> Json:
     names = {401: ["www-authenticate"], 429: ["retry-after"], 503: ["retry-after"]}
     return {
         "description": HTTPStatus(status).phrase,
@@ -164,7 +165,7 @@ def _schemas(endpoints: Iterable[Endpoint]) -> Json:
             models[endpoint.answer, "serialization"] = None
     _, schema = models_json_schema(list(models), ref_template=REF)
     defined: Json = schema["$defs"]
-    return {str(one.get("title", name)): one for name, one in defined.items()}
+    return {str(model.get("title", name)): model for name, model in defined.items()}
 
 
 DOCUMENT = json.dumps(document(), indent=1).encode()

@@ -1,4 +1,4 @@
-"""The presets' addresses: a collection is chosen from them, not programmed."""
+"""Handlers of /collection/presets."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,107 +16,111 @@ from app.store import presets as store
 from app.store.db import Connection
 from app.store.presets import Preset
 
-MOST = 200  # presets of one organisation
+MOST = 200  # presets per organisation
 
 
-async def list_presets(asking: Asking) -> Answer:
-    """List the presets that may be chosen, built in ones first."""
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        found = await store.all_of(connection, asking.org_id)
-    return Answer(shapes.Presets(presets=[_shape(preset) for preset in found]))
+async def list_presets(request: Asking) -> Answer:
+    """List the presets that can be chosen, built-in ones first."""
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        found = await store.all_of(connection, request.org_id)
+    return Answer(shapes.Presets(presets=[_body(preset) for preset in found]))
 
 
-async def read_preset(asking: Asking) -> Answer:
-    """Say what one preset holds."""
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        found = await store.one(connection, asking.org_id, asking.path["preset_id"])
-    return _shown(_there(found, asking.path["preset_id"]))
+async def read_preset(request: Asking) -> Answer:
+    """Read a preset."""
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        found = await store.one(connection, request.org_id, request.path["preset_id"])
+    return _answer(_existing(found, request.path["preset_id"]))
 
 
-async def create_preset(asking: Asking) -> Answer:
-    """Make a preset."""
-    body: shapes.PresetWanted = asking.body
-    sources = [one.model_dump() for one in body.sources]
-    made = Preset(uuid4(), body.name, sources, 1, asking.now, asking.now, built_in=False)
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        await _check(connection, asking, sources)
-        if len(await store.all_of(connection, asking.org_id)) >= MOST:
-            raise Conflicting(f"an organisation keeps at most {MOST} presets")
+async def create_preset(request: Asking) -> Answer:
+    """Create a preset."""
+    body: shapes.PresetWanted = request.body
+    sources = [source.model_dump() for source in body.sources]
+    preset = Preset(uuid4(), body.name, sources, 1, request.now, request.now, built_in=False)
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        await _check(connection, request, sources)
+        if len(await store.all_of(connection, request.org_id)) >= MOST:
+            raise Conflicting(f"an organisation can have at most {MOST} presets")
         try:
-            await store.add(connection, asking.org_id, made)
+            await store.add(connection, request.org_id, preset)
         except asyncpg.UniqueViolationError:
-            raise _taken(body.name) from None
-    answer = _shown(made)
-    return Answer(answer.body, {**answer.headers, "location": f"/collection/presets/{made.id}"})
+            raise _name_taken(body.name) from None
+    answer = _answer(preset)
+    return Answer(answer.body, {**answer.headers, "location": f"/collection/presets/{preset.id}"})
 
 
-async def change_preset(asking: Asking) -> Answer:
-    """Change what is said of a preset, and leave the rest; runs from now on collect by it."""
-    body: shapes.PresetChange = asking.body
+async def change_preset(request: Asking) -> Answer:
+    """Change the given fields of a preset; runs that start from now on use them."""
+    body: shapes.PresetChange = request.body
     changes: dict[str, Any] = body.model_dump(include=body.model_fields_set)
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        await collection.hold(connection, asking.org_id)
-        before = await _own(connection, asking)
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        await collection.hold(connection, request.org_id)
+        before = await _editable(connection, request)
         after = replace(before, **changes)
         if after == before:
-            return _shown(before)
+            return _answer(before)
         if after.sources != before.sources:
-            await _check(connection, asking, after.sources)
+            await _check(connection, request, after.sources)
         try:
-            await store.change(connection, asking.org_id, after, asking.now)
+            await store.change(connection, request.org_id, after, request.now)
         except asyncpg.UniqueViolationError:
-            raise _taken(after.name) from None
-    return _shown(replace(after, revision=before.revision + 1, updated_at=asking.now))
+            raise _name_taken(after.name) from None
+    return _answer(replace(after, revision=before.revision + 1, updated_at=request.now))
 
 
-async def delete_preset(asking: Asking) -> Answer:
-    """Delete a preset that the schedule has not chosen."""
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        await collection.hold(connection, asking.org_id)
-        preset = await _own(connection, asking)
+async def delete_preset(request: Asking) -> Answer:
+    """Delete a preset that the schedule does not use."""
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        await collection.hold(connection, request.org_id)
+        preset = await _editable(connection, request)
         try:
-            await store.drop(connection, asking.org_id, preset.id)
+            await store.drop(connection, request.org_id, preset.id)
         except asyncpg.ForeignKeyViolationError:
-            raise Conflicting(f"the schedule has chosen {preset.name!r}: choose another") from None
+            raise Conflicting(
+                f"the schedule uses preset {preset.name!r}: choose another preset first"
+            ) from None
     return Answer()
 
 
-async def _own(connection: Connection, asking: Asking) -> Preset:
-    preset_id = asking.path["preset_id"]
-    found = _there(await store.one(connection, asking.org_id, preset_id), preset_id)
+async def _editable(connection: Connection, request: Asking) -> Preset:
+    preset_id = request.path["preset_id"]
+    found = _existing(await store.one(connection, request.org_id, preset_id), preset_id)
     if found.built_in:
-        raise Conflicting(f"{found.name!r} is built in: make a preset of your own with its sources")
-    if asking.revision not in (None, found.revision):
-        raise Outdated(f"the preset is at revision {found.revision}, not {asking.revision}")
+        raise Conflicting(f"preset {found.name!r} is built in: create one with the same sources")
+    if request.revision not in (None, found.revision):
+        raise Outdated(f"the preset is at revision {found.revision}, not {request.revision}")
     return found
 
 
-async def _check(connection: Connection, asking: Asking, sources: Sequence[Any]) -> None:
+async def _check(connection: Connection, request: Asking, sources: Sequence[Any]) -> None:
     try:
-        own = await collection.hold(connection, asking.org_id)
-        Allowance.of(asking.desk.config, own).check("max_sources", len(sources))
+        overrides = await collection.hold(connection, request.org_id)
+        Allowance.of(request.desk.config, overrides).check("max_sources", len(sources))
     except OverLimit as error:
         raise Unsuitable("sources", str(error)) from None
-    faults = await asking.desk.check(connection, asking.org_id, sources)
+    faults = await request.desk.check(connection, request.org_id, sources)
     if faults:
-        raise problems.of_fields(problems.Fault(field=at, message=why) for at, why in faults)
+        raise problems.of_fields(
+            problems.Fault(field=field, message=message) for field, message in faults
+        )
 
 
-def _there(found: Preset | None, preset_id: UUID) -> Preset:
+def _existing(found: Preset | None, preset_id: UUID) -> Preset:
     if found is None:
         raise NotThere(f"there is no preset {preset_id}")
     return found
 
 
-def _taken(name: str) -> Conflicting:
-    return Conflicting(f"there is a preset {name!r} already")
+def _name_taken(name: str) -> Conflicting:
+    return Conflicting(f"a preset named {name!r} already exists")
 
 
-def _shown(preset: Preset) -> Answer:
-    return Answer(_shape(preset), {"etag": f'"{preset.revision}"'})
+def _answer(preset: Preset) -> Answer:
+    return Answer(_body(preset), {"etag": f'"{preset.revision}"'})
 
 
-def _shape(preset: Preset) -> shapes.Preset:
+def _body(preset: Preset) -> shapes.Preset:
     return shapes.Preset(
         id=preset.id,
         name=preset.name,

@@ -1,4 +1,4 @@
-"""What a rule would do, before it is chosen: in words, and its next instants on both clocks."""
+"""Handler of /collection/schedule/preview: a cron expression in words, and its next ticks."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,9 +14,9 @@ AHEAD = timedelta(days=366 * 12)
 _INSTANT = timedelta(microseconds=1)
 
 
-async def preview_schedule(asking: Asking) -> Answer:
-    """Say what a cron expression means: the next ten instants, and those a clock change moves."""
-    query: shapes.PreviewQuery = asking.query
+async def preview_schedule(request: Asking) -> Answer:
+    """Describe a cron expression, its next ten ticks, and those that a clock change moves."""
+    query: shapes.PreviewQuery = request.query
     schedule = Schedule.cron(query.cron, query.timezone)
     expression = str(schedule.to_spec()["cron"])
     return Answer(
@@ -24,35 +24,35 @@ async def preview_schedule(asking: Asking) -> Answer:
             cron_expression=expression,
             timezone=query.timezone,
             words=schedule.describe(),
-            instants=list(_occasions(schedule, expression, query.timezone, asking.now)),
+            instants=list(_ticks(schedule, expression, query.timezone, request.now)),
         )
     )
 
 
-def _occasions(
+def _ticks(
     schedule: Schedule, expression: str, timezone: str, now: datetime
 ) -> Iterator[shapes.Occasion]:
     zone = ZoneInfo(timezone)
-    # On a clock that never changes the expression names exactly the times it says.
-    plain = Schedule.cron(expression, "UTC")
+    # In UTC no clock change moves a tick: these are the wall-clock times that the expression names.
+    unmoved = Schedule.cron(expression, "UTC")
     for instant in islice(schedule.ticks(now, now + AHEAD), SHOWN):
         local = instant.astimezone(zone)
         wall = local.replace(tzinfo=UTC, fold=0)
-        moved = plain.next(wall - _INSTANT) != wall
-        note = _moved(plain, wall) if moved else _repeated(local, zone)
+        moved = unmoved.next(wall - _INSTANT) != wall
+        note = _skipped_note(unmoved, wall) if moved else _repeated_note(local, zone)
         yield shapes.Occasion(utc=instant, local=local, moved=moved, note=note)
 
 
-def _moved(plain: Schedule, wall: datetime) -> str:
-    named = plain.previous(wall)
-    said = "the time it names" if named is None else f"{named:%H:%M}"
-    return f"the clocks skip {said} that day: it runs right after"
+def _skipped_note(unmoved: Schedule, wall: datetime) -> str:
+    named = unmoved.previous(wall)
+    skipped = "the time it names" if named is None else f"{named:%H:%M}"
+    return f"the clocks skip {skipped} that day: it runs right after"
 
 
-def _repeated(local: datetime, zone: ZoneInfo) -> str | None:
+def _repeated_note(local: datetime, zone: ZoneInfo) -> str | None:
     naive = local.replace(tzinfo=None)
     first, second = (naive.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
-    # In a gap the two differ as well, but no clock ever shows such a time.
+    # In a gap the two offsets differ as well, with the smaller one first.
     if first is None or second is None or first <= second:
         return None
     which = "second" if local.fold else "first"

@@ -1,4 +1,4 @@
-"""Refusals: every error of the API in one shape, application/problem+json (RFC 9457)."""
+"""API errors as application/problem+json (RFC 9457), and the mapping of exceptions to them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -24,11 +24,11 @@ from app.store.db import AWAY
 MEDIA_TYPE = "application/problem+json"
 BAD_CRON = "Invalid cron expression"
 RETRY_AFTER = {"retry-after": "5"}
-MOST_SHOWN = 20  # faults in one answer
+MOST_SHOWN = 20  # faults in one response
 
 
 class Fault(BaseModel):
-    """One field that cannot be taken, and why. In a recipe also where, and how to mend it."""
+    """One invalid field and why; for a recipe also its line, its key, and the fix (`mend`)."""
 
     field: str
     message: str
@@ -38,7 +38,7 @@ class Fault(BaseModel):
 
 
 class ProblemBody(BaseModel):
-    """What went wrong. `errors` names the fields, `blocking_run_id` the run in the way."""
+    """An error. `errors`: the invalid fields. `blocking_run_id`: the open run that blocks it."""
 
     model_config = ConfigDict(title="Problem")
 
@@ -51,7 +51,7 @@ class ProblemBody(BaseModel):
 
 
 class Problem(Exception):
-    """A refusal on its way to whoever asked."""
+    """An error response: raised by handlers, sent to the client."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Problem(Exception):
         self.blocking_run_id = blocking_run_id
 
     def answer(self) -> Response:
-        """As it goes over the wire."""
+        """Return the HTTP response."""
         body = ProblemBody(
             title=HTTPStatus(self.status).phrase,
             status=self.status,
@@ -84,21 +84,21 @@ class Problem(Exception):
 
 
 def of_fields(faults: Iterable[Fault]) -> Problem:
-    """422, with the fields named."""
+    """Return a 422 that names the fields."""
     shown = list(faults)[:MOST_SHOWN]
     detail = "; ".join(f"{fault.field}: {fault.message}" for fault in shown)
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=shown)
 
 
 def of_field(field: str, message: str) -> Problem:
-    """422, with the one field named."""
+    """Return a 422 that names the field."""
     return of_fields([Fault(field=field, message=message)])
 
 
 def of_recipe(error: BadRecipe) -> Problem:
-    """422, with each fault of a recipe: its line, its key, what is wrong, and the mend."""
+    """Return a 422 with each fault of a recipe: its line, its key, what is wrong, and the fix."""
     faults = [fault for fault in error.faults if isinstance(fault, recipes.Fault)][:MOST_SHOWN]
-    told = [
+    errors = [
         Fault(
             field="recipe",
             message=fault.problem,
@@ -108,12 +108,15 @@ def of_recipe(error: BadRecipe) -> Problem:
         )
         for fault in faults
     ]
-    detail = "; ".join(f"recipe: {fault}" for fault in faults) or "recipe: it cannot be used"
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=told)
+    detail = "; ".join(f"recipe: {fault}" for fault in faults) or "recipe: is not valid"
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
 
 def of_validation(error: ValidationError, known: Iterable[str], whole: str) -> Problem:
-    """422, with each field that pydantic did not take; `whole` is what holds the fields."""
+    """Return a 422 with each field that pydantic rejected.
+
+    `known`: the field names, listed for an unknown one. `whole`: the name for the object itself.
+    """
     names = ", ".join(known) or "none"
     return of_fields(
         Fault(
@@ -127,23 +130,23 @@ def of_validation(error: ValidationError, known: Iterable[str], whole: str) -> P
 
 
 def of_cron(error: BadSchedule) -> Problem:
-    """400, which says where the expression is wrong and why; 422 if it is the zone."""
-    said = str(error)
-    if not said.startswith(BAD_CRON):
-        return of_field("timezone", said)
+    """Return a 400 that says where the cron expression is wrong; a 422 for the time zone."""
+    message = str(error)
+    if not message.startswith(BAD_CRON):
+        return of_field("timezone", message)
     return Problem(
-        HTTPStatus.BAD_REQUEST, f"{BAD_CRON}: {said.removeprefix(BAD_CRON).lstrip(': ')}"
+        HTTPStatus.BAD_REQUEST, f"{BAD_CRON}: {message.removeprefix(BAD_CRON).lstrip(': ')}"
     )
 
 
 def of_error(error: Exception) -> Problem | None:
-    """What an error of the house is called over HTTP; None for one that nobody expected."""
+    """Translate an exception into a Problem; None if it is unexpected."""
     if isinstance(error, Problem):
         return error
-    return _of_the_house(error) or _of_postgres(error)
+    return _of_app_error(error) or _of_postgres(error)
 
 
-def _of_the_house(error: Exception) -> Problem | None:
+def _of_app_error(error: Exception) -> Problem | None:
     if isinstance(error, BadSchedule):
         return of_cron(error)
     if isinstance(error, BadRecipe):
@@ -152,13 +155,13 @@ def _of_the_house(error: Exception) -> Problem | None:
         return of_field(error.field, str(error))
     if isinstance(error, Conflicting):
         return Problem(HTTPStatus.CONFLICT, str(error), blocking_run_id=error.run_id)
-    for kind, (status, headers) in _PLAIN.items():
-        if isinstance(error, kind):
+    for error_type, (status, headers) in _STATUSES.items():
+        if isinstance(error, error_type):
             return Problem(status, str(error), headers=headers)
     return None
 
 
-_PLAIN: Mapping[type[Exception], tuple[HTTPStatus, Mapping[str, str]]] = {
+_STATUSES: Mapping[type[Exception], tuple[HTTPStatus, Mapping[str, str]]] = {
     Unauthorized: (HTTPStatus.UNAUTHORIZED, {"www-authenticate": 'Bearer realm="rollcall"'}),
     NotThere: (HTTPStatus.NOT_FOUND, {}),
     Outdated: (HTTPStatus.PRECONDITION_FAILED, {}),
@@ -168,9 +171,9 @@ _PLAIN: Mapping[type[Exception], tuple[HTTPStatus, Mapping[str, str]]] = {
 
 def _of_postgres(error: Exception) -> Problem | None:
     if isinstance(error, asyncpg.DataError | UnicodeError):
-        detail = "the request holds a value that the database cannot keep"
+        detail = "the request holds a value that the database cannot store"
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     if isinstance(error, (*AWAY, asyncpg.PostgresError)):
-        detail = "the database does not answer; nothing was changed by this request, or all of it"
+        detail = "the database is unavailable; the request was applied as a whole or not at all"
         return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
     return None

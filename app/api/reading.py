@@ -1,4 +1,4 @@
-"""Reading a request: its body, its query, and which revision it speaks of. Nothing is guessed."""
+"""Parsing and strict validation of requests: body, query, path parameters and If-Match."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 async def body(request: Request, model: type[Model], *, optional: bool) -> Model:
-    """The body as the model. Raises Problem: 413, 415, 400 or 422."""
+    """Return the body as the model. Raises Problem: 413, 415, 400 or 422."""
     raw = await _raw(request)
     if not raw and optional:
         raw = b"{}"
@@ -37,41 +37,41 @@ async def body(request: Request, model: type[Model], *, optional: bool) -> Model
 
 
 def query(request: Request, model: type[Model]) -> Model:
-    """The query as the model. Raises Problem: 422."""
-    said = request.query_params.multi_items()
-    names = [name for name, _ in said]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise problems.of_field(twice[0], "is said more than once")
+    """Return the query as the model. Raises Problem: 422."""
+    pairs = request.query_params.multi_items()
+    names = [name for name, _ in pairs]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise problems.of_field(repeated[0], "is given more than once")
     try:
-        return model.model_validate(dict(said))
+        return model.model_validate(dict(pairs))
     except ValidationError as error:
         raise problems.of_validation(error, model.model_fields, "query") from None
 
 
 def path(request: Request) -> Mapping[str, Any]:
-    """The ids in the address, and the names. Raises NotThere for what is no id, or no name."""
-    said = cast("dict[str, str]", request.path_params)
-    if not re.fullmatch(NAME, said.get("name", "any")):
-        raise NotThere("there is nothing of that name")
+    """Return the path parameters, ids as UUID. Raises NotThere for an invalid id or name."""
+    params = cast("dict[str, str]", request.path_params)
+    if not re.fullmatch(NAME, params.get("name", "any")):
+        raise NotThere("there is nothing with that name")
     try:
         return {
             name: UUID(value) if name.endswith("_id") else value
-            for name, value in said.items()
+            for name, value in params.items()
             if name != "path"
         }
     except ValueError:
-        raise NotThere("there is nothing of that id") from None
+        raise NotThere("there is nothing with that id") from None
 
 
 def revision(request: Request) -> int | None:
-    """The revision in If-Match; None if any will do. Raises Outdated for one that never was."""
-    said = request.headers.get("if-match", "*").strip()
-    if said == "*":
+    """Return the revision in If-Match; None for `*` or no header. Raises Outdated if malformed."""
+    header = request.headers.get("if-match", "*").strip()
+    if header == "*":
         return None
-    match = _REVISION.fullmatch(said)
+    match = _REVISION.fullmatch(header)
     if match is None:
-        raise Outdated('If-Match takes the ETag of an earlier answer, like "3", or *')
+        raise Outdated('If-Match must be the ETag of an earlier response, like "3", or *')
     return int(match[1])
 
 
@@ -86,8 +86,8 @@ async def _raw(request: Request) -> bytes:
 
 
 def _check_type(request: Request) -> None:
-    said = request.headers.get("content-type", "")
-    if said.partition(";")[0].strip().lower() not in JSON:
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() not in JSON:
         detail = "the body must be JSON: Content-Type: application/json"
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
@@ -96,17 +96,17 @@ def _check_text(raw: bytes) -> None:
     try:
         value = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"the body is no JSON: {error}") from None
-    if _holds_nul(value):
-        raise problems.of_field("body", "a text holds the character U+0000")
+        raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not valid JSON: {error}") from None
+    if _contains_nul(value):
+        raise problems.of_field("body", "a string contains the character U+0000")
 
 
-def _holds_nul(value: Any) -> bool:
+def _contains_nul(value: Any) -> bool:
     if isinstance(value, str):
         return "\x00" in value
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value).items()
-        return any("\x00" in key or _holds_nul(item) for key, item in pairs)
+        return any("\x00" in key or _contains_nul(item) for key, item in pairs)
     if isinstance(value, list):
-        return any(map(_holds_nul, cast("list[Any]", value)))
+        return any(map(_contains_nul, cast("list[Any]", value)))
     return False

@@ -1,6 +1,4 @@
-"""The runs' addresses: ask for one, leaf through them, look at one."""
-
-from typing import Any
+"""Handlers of /collection/run and /collection/runs."""
 
 from app import collection
 from app.api import cursor, shapes
@@ -11,42 +9,38 @@ from app.store import paged, tenancy
 from app.store.paged import SoughtRuns
 
 
-async def ask_for_run(asking: Asking) -> Answer:
-    """Run the collection now, whatever its schedule says."""
-    asked = Asked(asking.who, asking.now)
-    queued = await collection.run(asking.desk.pool, asking.desk.config, asked)
-    await asking.desk.tell([queued])
-    body = shapes.QueuedRun(run_id=queued.run_id, queued_at=asking.now)
+async def ask_for_run(request: Asking) -> Answer:
+    """Queue a run of the collection now, whatever its schedule says."""
+    requested = Asked(request.who, request.now)
+    queued = await collection.run(request.desk.pool, request.desk.config, requested)
+    await request.desk.tell([queued])
+    body = shapes.QueuedRun(run_id=queued.run_id, queued_at=request.now)
     return Answer(body, {"location": f"/collection/runs/{queued.run_id}"})
 
 
-async def list_runs(asking: Asking) -> Answer:
-    """List runs, the newest first."""
-    page: shapes.RunsQuery = asking.query
-    after = cursor.instant_and_id(page.cursor)
-    sought = SoughtRuns(page.status, page.since)
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        rows = await paged.runs(connection, asking.org_id, page.limit + 1, after, sought)
-    more = len(rows) > page.limit
-    shown = rows[: page.limit]
+async def list_runs(request: Asking) -> Answer:
+    """List runs, newest first."""
+    query: shapes.RunsQuery = request.query
+    after = cursor.instant_and_id(query.cursor)
+    filters = SoughtRuns(query.status, query.since)
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        rows = await paged.runs(connection, request.org_id, query.limit + 1, after, filters)
+    page, more = rows[: query.limit], len(rows) > query.limit
+    last = page[-1] if more else None
     return Answer(
         shapes.Runs(
-            runs=[shapes.Run.model_validate(row) for row in shown],
-            next_cursor=_after(shown[-1]) if more else None,
+            runs=[shapes.Run.model_validate(row) for row in page],
+            next_cursor=cursor.after(last["created_at"], last["id"]) if last else None,
         )
     )
 
 
-async def read_run(asking: Asking) -> Answer:
-    """Say what became of one run, and of each of its sources."""
-    run_id = asking.path["run_id"]
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        row = await paged.run(connection, asking.org_id, run_id)
-        sources = await paged.sources(connection, asking.org_id, run_id)
+async def read_run(request: Asking) -> Answer:
+    """Read a run and the result of each of its sources."""
+    run_id = request.path["run_id"]
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        row = await paged.run(connection, request.org_id, run_id)
+        sources = await paged.sources(connection, request.org_id, run_id)
     if row is None:
         raise NotThere(f"there is no run {run_id}")
     return Answer(shapes.RunWithSources.model_validate(row | {"sources": sources}))
-
-
-def _after(row: dict[str, Any]) -> str:
-    return cursor.after(row["created_at"], row["id"])

@@ -1,4 +1,4 @@
-"""The secrets' addresses: set, named, forgotten; never read."""
+"""Handlers of /collection/secrets: list names, set, delete. Values are never returned."""
 
 from http import HTTPStatus
 
@@ -11,41 +11,41 @@ from app.errors import BadConfig, BadParameters, Conflicting, NotThere, OverLimi
 AN_HOUR = {"retry-after": "3600"}
 
 
-async def list_secrets(asking: Asking) -> Answer:
+async def list_secrets(request: Asking) -> Answer:
     """List the names of the secrets, and when each was last set."""
-    known = await secrets.names(asking.desk.pool, asking.org_id)
+    names = await secrets.names(request.desk.pool, request.org_id)
     return Answer(
         shapes.SecretNames(
-            secrets=[shapes.SecretName(name=name, updated_at=at) for name, at in known]
+            secrets=[shapes.SecretName(name=name, updated_at=at) for name, at in names]
         )
     )
 
 
-async def put_secret(asking: Asking) -> Answer:
-    """Keep a secret, sealed, in place of the one of that name."""
-    body: shapes.SecretWanted = asking.body
-    name, desk = asking.path["secret"], asking.desk
+async def put_secret(request: Asking) -> Answer:
+    """Set a secret, stored encrypted; replaces one with the same name."""
+    body: shapes.SecretWanted = request.body
+    name, desk = request.path["secret"], request.desk
     try:
-        sealing = safe.of(desk.config)
-        await secrets.put(desk.pool, sealing, asking.org_id, (name, body.value), asking.now)
+        box = safe.of(desk.config)
+        await secrets.put(desk.pool, box, request.org_id, (name, body.value), request.now)
     except BadConfig as error:
         raise without_key(error) from None
     except BadParameters as error:
-        field, _, why = str(error).partition(": ")
-        raise problems.of_field(field, why) from None
+        field, _, message = str(error).partition(": ")
+        raise problems.of_field(field, message) from None
     except OverLimit as error:
         raise Conflicting(str(error)) from None
-    return Answer(shapes.SecretName(name=name, updated_at=asking.now))
+    return Answer(shapes.SecretName(name=name, updated_at=request.now))
 
 
-async def delete_secret(asking: Asking) -> Answer:
-    """Forget a secret; sources that name it cannot log in any more."""
-    name = asking.path["secret"]
-    if not await secrets.delete(asking.desk.pool, asking.org_id, name):
-        raise NotThere("there is no secret of that name")
+async def delete_secret(request: Asking) -> Answer:
+    """Delete a secret; sources that reference it can no longer log in."""
+    name = request.path["secret"]
+    if not await secrets.delete(request.desk.pool, request.org_id, name):
+        raise NotThere("there is no secret with that name")
     return Answer()
 
 
 def without_key(error: BadConfig) -> Problem:
-    """503: it is the operator's to mend."""
+    """Return a 503: only the operator can fix the key."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=AN_HOUR)

@@ -1,4 +1,4 @@
-"""What goes over the wire, as pydantic models: they check, answer, and write the document."""
+"""Pydantic models of the API's requests and responses, and of its OpenAPI schemas."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -21,14 +21,14 @@ from app.recipes.model import NAME
 from app.scheduling.cron import check_zone
 from app.words import RunStatus, Trigger
 
-MOST = 200  # rows of a page
+MOST = 200  # rows per page
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 
 
 def _printable(value: str) -> str:
     if not value.strip() or not value.isprintable():
-        raise ValueError("must be printable characters, and not only spaces")
+        raise ValueError("must be printable and not blank")
     return value
 
 
@@ -48,24 +48,24 @@ def _digits(value: object) -> object:
 
 def _instant(value: object) -> object:
     if not isinstance(value, str) or value[10:11] not in ("T", "t"):
-        raise ValueError("must be an instant with its zone, like 2026-11-21T06:00:00Z")
+        raise ValueError("must be a timestamp with a time zone, like 2026-11-21T06:00:00Z")
     return value
 
 
-def _in_our_time(value: datetime) -> datetime:
+def _in_range(value: datetime) -> datetime:
     if not EARLIEST <= value <= LATEST:
-        raise ValueError("must lie between 1970 and 3000")
+        raise ValueError("must be between the years 1970 and 3000")
     return value
 
 
-def _said(value: object) -> object:
+def _boolean(value: object) -> object:
     if value not in ("true", "false"):
         raise ValueError("must be true or false")
     return value == "true"
 
 
-def _unsaid() -> None:
-    """Stands where nothing was said: a default that the OpenAPI document does not name."""
+def _omitted() -> None:
+    """Default of an omitted field that may also be null; a factory keeps it out of the schema."""
 
 
 Text = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_printable)]
@@ -78,32 +78,32 @@ Zone = Annotated[
     AfterValidator(_zone),
 ]
 Limit = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_digits)]
-Instant = Annotated[AwareDatetime, AfterValidator(_in_our_time), BeforeValidator(_instant)]
-Flag = Annotated[bool, BeforeValidator(_said), WithJsonSchema({"type": "boolean"})]
+Instant = Annotated[AwareDatetime, AfterValidator(_in_range), BeforeValidator(_instant)]
+Flag = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema({"type": "boolean"})]
 Cursor = Annotated[str, Field(min_length=1, max_length=300)]
 
 
 class Wanted(BaseModel):
-    """What somebody sends. Unknown names are refused, and nothing is guessed."""
+    """Base of request models: unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Shown(BaseModel):
-    """What somebody gets."""
+    """Base of response models."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class Nothing(Wanted):
-    """No parameters, and no others either."""
+    """An empty body or query."""
 
 
 # The schedule
 
 
 class Schedule(Shown):
-    """The organisation's schedule; the defaults if it has none."""
+    """The organisation's schedule, or the defaults if it has none."""
 
     id: int | None
     preset_id: UUID | None
@@ -118,9 +118,9 @@ class Schedule(Shown):
 
 
 class ScheduleChange(Wanted):
-    """What is to be different. What is not said stays; `preset_id` may be null: nothing chosen."""
+    """Fields to change; omitted fields are kept. A null `preset_id` selects no preset."""
 
-    preset_id: UUID | None = Field(default_factory=_unsaid)
+    preset_id: UUID | None = Field(default_factory=_omitted)
     cron_expression: Expression = Field(default_factory=str)
     timezone: Zone = Field(default_factory=str)
     enabled: bool = Field(default_factory=bool)
@@ -128,19 +128,19 @@ class ScheduleChange(Wanted):
 
 
 class Pausing(Wanted):
-    """Why the schedule is to rest."""
+    """Why the schedule is paused."""
 
     note: Note
 
 
 class Resuming(Wanted):
-    """Why it goes on, if there is anything to say."""
+    """Why the schedule is resumed; optional."""
 
     note: Note | None = None
 
 
 class Pause(Shown):
-    """Whether the schedule rests, since when, by whom and why."""
+    """Whether the schedule is paused, since when, by whom and why."""
 
     paused: bool
     paused_at: AwareDatetime | None
@@ -149,14 +149,14 @@ class Pause(Shown):
 
 
 class PreviewQuery(Wanted):
-    """The rule to look at."""
+    """The cron expression and time zone to preview."""
 
     cron: Expression
     timezone: Zone = "UTC"
 
 
 class Occasion(Shown):
-    """One instant of a rule. `moved`: the clocks skip the time it names; `note` says so."""
+    """One tick. `moved`: a clock change skips the time that the expression names; see `note`."""
 
     utc: AwareDatetime
     local: AwareDatetime
@@ -165,7 +165,7 @@ class Occasion(Shown):
 
 
 class Preview(Shown):
-    """What a rule says in plain words, and when it is due next: up to ten instants."""
+    """A cron expression in plain words, and its next ticks, at most ten."""
 
     cron_expression: str
     timezone: str
@@ -177,14 +177,14 @@ class Preview(Shown):
 
 
 class Paged(Wanted):
-    """A page: how many rows, and where the page before ended."""
+    """Pagination: how many rows, and the cursor that the previous page returned."""
 
     limit: Limit = 50
     cursor: Cursor | None = None
 
 
 class Edit(Shown):
-    """Who changed the schedule, when, and from what to what."""
+    """One edit of the schedule: who, when, and the settings before and after."""
 
     id: int
     at: AwareDatetime
@@ -195,21 +195,21 @@ class Edit(Shown):
 
 
 class Edits(Shown):
-    """A page of edits, the last first."""
+    """A page of edits, newest first."""
 
     edits: list[Edit]
     next_cursor: str | None
 
 
 class RunsQuery(Paged):
-    """Which runs."""
+    """Filters and pagination of runs."""
 
     status: RunStatus | None = None
     since: Instant | None = None
 
 
 class Run(Shown):
-    """One run. `scheduled_for` is null for one that was asked for."""
+    """One run. `scheduled_for` is null if it was requested by hand."""
 
     id: UUID
     trigger: Trigger
@@ -225,14 +225,14 @@ class Run(Shown):
 
 
 class Runs(Shown):
-    """A page of runs, the newest first."""
+    """A page of runs, newest first."""
 
     runs: list[Run]
     next_cursor: str | None
 
 
 class RunSource(Shown):
-    """What one source of a run did."""
+    """The result of one source of a run."""
 
     source: str
     status: RunStatus
@@ -252,7 +252,7 @@ class RunSource(Shown):
 
 
 class RunWithSources(Run):
-    """One run, with what each source did."""
+    """One run, with the result of each source."""
 
     requested_by: str | None
     attempt: int
@@ -260,7 +260,7 @@ class RunWithSources(Run):
 
 
 class QueuedRun(Shown):
-    """A run that has just been asked for."""
+    """A run that was just queued."""
 
     run_id: UUID
     status: Literal["queued"] = "queued"
@@ -268,7 +268,7 @@ class QueuedRun(Shown):
 
 
 class ItemsQuery(Paged):
-    """Which items. `missing`: only those that the last listing lacked, or only those it had."""
+    """Filters and pagination of items. `missing`: absent from the last complete listing, or not."""
 
     source: Word | None = None
     changed_since: Instant | None = None
@@ -276,7 +276,7 @@ class ItemsQuery(Paged):
 
 
 class Item(Shown):
-    """One thing that was collected, as it was last seen."""
+    """One collected item, as last seen."""
 
     source: str
     key: str
@@ -288,7 +288,7 @@ class Item(Shown):
 
 
 class Items(Shown):
-    """A page of items, the last changed first."""
+    """A page of items, most recently changed first."""
 
     items: list[Item]
     next_cursor: str | None
@@ -298,7 +298,7 @@ class Items(Shown):
 
 
 class Chosen(Wanted):
-    """A source, and what it is to be asked for."""
+    """A source and its parameters."""
 
     source: Word
     params: dict[str, Any] = Field(default_factory=dict)
@@ -315,21 +315,21 @@ class PresetWanted(Wanted):
 
 
 class PresetChange(Wanted):
-    """What is to be different. What is not said stays."""
+    """Fields to change; omitted fields are kept."""
 
     name: Text = Field(default_factory=str)
     sources: Sources = Field(default_factory=list[Chosen])
 
 
 class ShownSource(Shown):
-    """A source, and what it is asked for."""
+    """A source and its parameters, as stored."""
 
     source: str
     params: dict[str, Any] = Field(default_factory=dict)
 
 
 class Preset(Shown):
-    """A named set of sources. Built in ones can be chosen, not changed."""
+    """A named set of sources. Built-in presets can be chosen but not changed."""
 
     id: UUID
     name: str
@@ -341,14 +341,14 @@ class Preset(Shown):
 
 
 class Presets(Shown):
-    """Every preset that may be chosen, built in ones first."""
+    """All presets that can be chosen, built-in ones first."""
 
     presets: list[Preset]
 
 
-# Sources of one's own
+# Sources of an organisation
 
-NAMES = {"name": NAME, "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$"}  # of what stands in an address
+NAMES = {"name": NAME, "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$"}  # patterns of path parameters
 RecipeName = Annotated[str, Field(pattern=NAME, examples=["shop"])]
 RecipeText = Annotated[
     str,
@@ -360,26 +360,26 @@ RecipeText = Annotated[
 
 
 class OwnSourceWanted(Wanted):
-    """A new recipe. `name`, if said, must be the one that the recipe says."""
+    """A new recipe. `name`, if given, must equal the name in the recipe."""
 
     recipe: RecipeText
     name: RecipeName = Field(default_factory=str)
 
 
 class OwnSourceChange(Wanted):
-    """The recipe that is to take the place of the one before."""
+    """The recipe that replaces the current one."""
 
     recipe: RecipeText
 
 
 class RecipeToTry(Wanted):
-    """A recipe that need not be kept."""
+    """A recipe to fetch one page by; it need not be stored."""
 
     recipe: RecipeText
 
 
 class OwnSourceLine(Shown):
-    """A recipe of the organisation's own. `source`: what a preset calls it."""
+    """An organisation's source. `source`: its name in presets."""
 
     name: str
     source: str
@@ -389,33 +389,33 @@ class OwnSourceLine(Shown):
 
 
 class OwnSource(OwnSourceLine):
-    """The same, with its text as it was written."""
+    """An organisation's source, with its recipe as it was written."""
 
     recipe: str
 
 
 class OwnSources(Shown):
-    """Every recipe of the organisation's own, by name."""
+    """The organisation's sources, by name."""
 
     sources: list[OwnSourceLine]
 
 
 class TriedRow(Shown):
-    """A row as it would be stored; long texts are cut short."""
+    """A row as it would be stored; long strings are truncated."""
 
     key: str
     data: dict[str, Any]
 
 
 class TriedRefusal(Shown):
-    """A row that would be kept aside, and why."""
+    """A row that would be rejected, and why."""
 
     key: str | None
     reason: str
 
 
 class TriedField(Shown):
-    """A column: its type, in how many rows it is empty, and the first value it has."""
+    """A column: its type, the number of rows in which it is empty, and its first value."""
 
     name: str
     type: str
@@ -424,16 +424,17 @@ class TriedField(Shown):
 
 
 class TriedFailure(Shown):
-    """Why the page could not be had or read."""
+    """Why the page could not be fetched or parsed."""
 
     kind: str
     message: str
 
 
 class Tried(Shown):
-    """What one page of a recipe has. Nothing of it is stored.
+    """The result of a dry run. Nothing is stored.
 
-    `found` and `refused` count rows, of which `rows` and `refusals` show the first.
+    `asked_seconds`: time to fetch the page. `read_seconds`: time to parse it.
+    `found` and `refused` count rows; `rows` and `refusals` hold the first of them.
     `more`: there are further pages.
     """
 
@@ -454,9 +455,9 @@ class Tried(Shown):
 
 
 class SecretWanted(Wanted):
-    """What a secret is to be from now on. It is never shown again.
+    """The value of a secret. It is never returned.
 
-    Shorter ones could not be told from ordinary text, where a site says them back to us.
+    The minimum length makes it possible to mask the value where a site echoes it.
     """
 
     value: SecretStr = Field(min_length=4, max_length=8_000)

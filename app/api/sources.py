@@ -1,4 +1,4 @@
-"""The addresses of an organisation's own sources: recipes, kept as they were written."""
+"""Handlers of /collection/sources: an organisation's own recipes, stored as written."""
 
 import asyncio
 from dataclasses import replace
@@ -19,67 +19,72 @@ from app.store.db import Connection
 from app.store.org_sources import Kept
 
 
-async def list_sources(asking: Asking) -> Answer:
+async def list_sources(request: Asking) -> Answer:
     """List the organisation's own sources."""
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        found = await store.all_of(connection, asking.org_id)
-    lines = [shapes.OwnSourceLine.model_validate(_told(kept)) for kept in found]
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        found = await store.all_of(connection, request.org_id)
+    lines = [shapes.OwnSourceLine.model_validate(_summary(stored)) for stored in found]
     return Answer(shapes.OwnSources(sources=lines))
 
 
-async def read_source(asking: Asking) -> Answer:
-    """Give a source's recipe as it was written."""
-    return _shown(await kept_of(asking))
+async def read_source(request: Asking) -> Answer:
+    """Read a source and its recipe as it was written."""
+    return _answer(await kept_of(request))
 
 
-async def create_source(asking: Asking) -> Answer:
-    """Keep a recipe; presets may hold it as `recipe:NAME` from now on."""
-    body: shapes.OwnSourceWanted = asking.body
+async def create_source(request: Asking) -> Answer:
+    """Store a recipe; presets can refer to it as `recipe:NAME`."""
+    body: shapes.OwnSourceWanted = request.body
     recipe = await judged(body.recipe)
     if body.name not in ("", recipe.name):
-        raise problems.of_field("name", f"the recipe says that its name is {recipe.name}")
-    made = Kept(recipe.name, body.recipe, 1, asking.now, asking.now)
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        await _check_room(connection, asking)
+        raise problems.of_field("name", f"differs from the name in the recipe, {recipe.name}")
+    created = Kept(recipe.name, body.recipe, 1, request.now, request.now)
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        await _check_count(connection, request)
         try:
-            await store.add(connection, asking.org_id, made)
+            await store.add(connection, request.org_id, created)
         except asyncpg.UniqueViolationError:
-            raise Conflicting(f"there is a source {made.name!r} already: PUT it") from None
-    answer = _shown(made)
-    return Answer(answer.body, {**answer.headers, "location": f"/collection/sources/{made.name}"})
+            raise Conflicting(
+                f"a source named {created.name!r} already exists: change it with PUT"
+            ) from None
+    answer = _answer(created)
+    location = f"/collection/sources/{created.name}"
+    return Answer(answer.body, {**answer.headers, "location": location})
 
 
-async def change_source(asking: Asking) -> Answer:
-    """Put another recipe in its place; attempts at runs from now on go by it."""
-    body: shapes.OwnSourceChange = asking.body
+async def change_source(request: Asking) -> Answer:
+    """Replace a source's recipe; attempts that start from now on use it."""
+    body: shapes.OwnSourceChange = request.body
     recipe = await judged(body.recipe)
-    name: str = asking.path["name"]
+    name: str = request.path["name"]
     if recipe.name != name:
-        mend = f'write name = "{name}", or make another source with POST /collection/sources'
-        raise BadRecipe([Fault(1, "name", f"is {recipe.name}, where {name} is changed", mend)])
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        before = await _held(connection, asking)
+        fix = f'write name = "{name}", or create another source with POST /collection/sources'
+        raise BadRecipe([Fault(1, "name", f"is {recipe.name}, but the source is {name}", fix)])
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        before = await _locked(connection, request)
         if before.recipe == body.recipe:
-            return _shown(before)
-        await store.change(connection, asking.org_id, name, body.recipe, asking.now)
-    grown = before.revision + 1
-    return _shown(replace(before, recipe=body.recipe, revision=grown, updated_at=asking.now))
+            return _answer(before)
+        await store.change(connection, request.org_id, name, body.recipe, request.now)
+    revision = before.revision + 1
+    return _answer(replace(before, recipe=body.recipe, revision=revision, updated_at=request.now))
 
 
-async def delete_source(asking: Asking) -> Answer:
-    """Delete a source that no preset holds; what it has collected stays."""
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        kept = await _held(connection, asking)
-        source = OWN + kept.name
-        presets = await store.chosen_by(connection, asking.org_id, source)
+async def delete_source(request: Asking) -> Answer:
+    """Delete a source that no preset refers to; its items are kept."""
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        stored = await _locked(connection, request)
+        source = OWN + stored.name
+        presets = await store.chosen_by(connection, request.org_id, source)
         if presets:
-            raise Conflicting(f"{source} is in a preset: {', '.join(presets)}; take it out first")
-        await store.drop(connection, asking.org_id, kept.name, source)
+            raise Conflicting(
+                f"{source} is used by presets: {', '.join(presets)}; remove it from them first"
+            )
+        await store.drop(connection, request.org_id, stored.name, source)
     return Answer()
 
 
 async def judged(text: str) -> Recipe:
-    """The recipe. Raises BadRecipe with every fault, secrets that are not its own among them."""
+    """Return the recipe. Raises BadRecipe with every fault, foreign secret references included."""
 
     def read() -> Recipe:
         recipe = load(text)
@@ -91,45 +96,45 @@ async def judged(text: str) -> Recipe:
     return await asyncio.to_thread(read)
 
 
-async def kept_of(asking: Asking) -> Kept:
-    """The source that the address names. Raises NotThere."""
-    async with tenancy.org_transaction(asking.desk.pool, asking.org_id) as connection:
-        return _there(await store.one(connection, asking.org_id, asking.path["name"]))
+async def kept_of(request: Asking) -> Kept:
+    """Return the stored source that the path names. Raises NotThere."""
+    async with tenancy.org_transaction(request.desk.pool, request.org_id) as connection:
+        return _existing(await store.one(connection, request.org_id, request.path["name"]))
 
 
-async def _held(connection: Connection, asking: Asking) -> Kept:
-    await collection.hold(connection, asking.org_id)
-    kept = _there(await store.one(connection, asking.org_id, asking.path["name"]))
-    if asking.revision not in (None, kept.revision):
-        raise Outdated(f"the source is at revision {kept.revision}, not {asking.revision}")
-    return kept
+async def _locked(connection: Connection, request: Asking) -> Kept:
+    await collection.hold(connection, request.org_id)
+    stored = _existing(await store.one(connection, request.org_id, request.path["name"]))
+    if request.revision not in (None, stored.revision):
+        raise Outdated(f"the source is at revision {stored.revision}, not {request.revision}")
+    return stored
 
 
-async def _check_room(connection: Connection, asking: Asking) -> None:
-    allowance = Allowance.of(asking.desk.config, await collection.hold(connection, asking.org_id))
-    have = len(await store.names(connection, asking.org_id))
+async def _check_count(connection: Connection, request: Asking) -> None:
+    limits = Allowance.of(request.desk.config, await collection.hold(connection, request.org_id))
+    count = len(await store.names(connection, request.org_id))
     try:
-        allowance.check("max_recipes", have + 1)
+        limits.check("max_recipes", count + 1)
     except OverLimit as error:
         raise Conflicting(str(error)) from None
 
 
-def _there(found: Kept | None) -> Kept:
+def _existing(found: Kept | None) -> Kept:
     if found is None:
-        raise NotThere("there is no source of that name")
+        raise NotThere("there is no source with that name")
     return found
 
 
-def _shown(kept: Kept) -> Answer:
-    body = shapes.OwnSource.model_validate({**_told(kept), "recipe": kept.recipe})
-    return Answer(body, {"etag": f'"{kept.revision}"'})
+def _answer(stored: Kept) -> Answer:
+    body = shapes.OwnSource.model_validate({**_summary(stored), "recipe": stored.recipe})
+    return Answer(body, {"etag": f'"{stored.revision}"'})
 
 
-def _told(kept: Kept) -> dict[str, object]:
+def _summary(stored: Kept) -> dict[str, object]:
     return {
-        "name": kept.name,
-        "source": OWN + kept.name,
-        "revision": kept.revision,
-        "created_at": kept.created_at,
-        "updated_at": kept.updated_at,
+        "name": stored.name,
+        "source": OWN + stored.name,
+        "revision": stored.revision,
+        "created_at": stored.created_at,
+        "updated_at": stored.updated_at,
     }

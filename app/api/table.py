@@ -1,4 +1,4 @@
-"""Every address of the API, once: routes and document are made of this table."""
+"""The table of API endpoints, from which the routes and the OpenAPI document are built."""
 
 from app.api import bench, items, presets, preview, runs, schedule, secrets, shapes, sources, trials
 from app.api.endpoint import Endpoint
@@ -12,7 +12,7 @@ SOURCES = "/collection/sources"
 SOURCE = "/collection/sources/{name}"
 SECRETS = "/collection/secrets"
 SECRET = f"{SECRETS}/{{secret}}"
-TRYING = bench.SECONDS + 8  # seconds; the bench's own, and what comes before and after them
+TRYING = bench.SECONDS + 8  # seconds; the dry run itself, and the queries before and after it
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", SCHEDULE, READ, schedule.read_schedule, shapes.Schedule, etag=True),

@@ -1,4 +1,4 @@
-"""The addresses of dry runs: what one page of a recipe has, and nothing of it is stored."""
+"""Handlers of dry runs: fetch and parse one page by a recipe, and store nothing."""
 
 import asyncio
 import json
@@ -23,81 +23,81 @@ from app.recipes.model import Recipe
 from app.recipes.source import RecipeSource
 from app.words import Scope
 
-Forms = Sequence[str]  # in which secrets may be written
+Forms = Sequence[str]  # spellings of the secrets (plain, escaped), which responses must not contain
 
 ROWS = 20
 REFUSALS = 10
-LONGEST = 1_000  # characters of a text
-LARGEST = 200_000  # characters of all rows, after which no more are shown
+LONGEST = 1_000  # characters of one string
+LARGEST = 200_000  # characters of all rows; further rows are left out
 
 
-async def try_recipe(asking: Asking) -> Answer:
-    """Ask for one page by a recipe that is not kept, and say what it has; nothing is stored.
+async def try_recipe(request: Asking) -> Answer:
+    """Fetch and parse one page by a recipe that is not stored; nothing is written.
 
-    A recipe which names secrets decides where they are sent: that takes a token of scope admin.
+    A recipe that references secrets decides where they are sent, so that needs the scope admin.
     """
-    body: shapes.RecipeToTry = asking.body
+    body: shapes.RecipeToTry = request.body
     recipe = await judged(body.recipe)
-    if references(recipe) and not asking.who.scope.allows(Scope.ADMIN):
-        detail = "to send secrets by a recipe that is not kept takes a token of scope admin"
+    if references(recipe) and not request.who.scope.allows(Scope.ADMIN):
+        detail = "sending secrets by a recipe that is not stored needs a token of scope admin"
         raise Problem(HTTPStatus.FORBIDDEN, detail)
-    return await _tried(asking, recipe, body.recipe)
+    return await _dry_run(request, recipe, body.recipe)
 
 
-async def try_source(asking: Asking) -> Answer:
-    """Ask for one page by a source's recipe, and say what it has; nothing is stored."""
-    kept = await kept_of(asking)
-    return await _tried(asking, await judged(kept.recipe), kept.recipe)
+async def try_source(request: Asking) -> Answer:
+    """Fetch and parse one page by a source's recipe; nothing is written."""
+    stored = await kept_of(request)
+    return await _dry_run(request, await judged(stored.recipe), stored.recipe)
 
 
-async def _tried(asking: Asking, recipe: Recipe, text: str) -> Answer:
-    source = RecipeSource(recipe, owner=asking.org_id.hex)
-    how = opening(source, await _resolver(asking, recipe, text))
-    seen = await asking.desk.bench.tried(asking.org_id, source, how)
-    return Answer(await asyncio.to_thread(_shown, source, seen, how))
+async def _dry_run(request: Asking, recipe: Recipe, text: str) -> Answer:
+    source = RecipeSource(recipe, owner=request.org_id.hex)
+    options = opening(source, await _resolver(request, recipe, text))
+    page = await request.desk.bench.tried(request.org_id, source, options)
+    return Answer(await asyncio.to_thread(_body, source, page, options))
 
 
-async def _resolver(asking: Asking, recipe: Recipe, text: str) -> secrets.Resolve:
-    desk = asking.desk
-    known = [name for name, _ in await secrets.names(desk.pool, asking.org_id)]
-    missing = unset(recipe, known, text)
+async def _resolver(request: Asking, recipe: Recipe, text: str) -> secrets.Resolve:
+    desk = request.desk
+    names = [name for name, _ in await secrets.names(desk.pool, request.org_id)]
+    missing = unset(recipe, names, text)
     if missing:
         raise BadRecipe(missing)
     try:
-        return await secrets.resolver(desk.pool, desk.config, asking.org_id, recipe)
+        return await secrets.resolver(desk.pool, desk.config, request.org_id, recipe)
     except BadConfig as error:
         raise without_key(error) from None
 
 
-def _shown(source: RecipeSource, seen: Seen, how: Opening) -> shapes.Tried:
-    forms = urls.written(shown_nowhere(how))
-    raw, failure = seen.raw, seen.failure
-    refusals = [{"key": r.record_id, "reason": r.reason} for r in seen.refused[:REFUSALS]]
-    told: dict[str, Any] = {
+def _body(source: RecipeSource, page: Seen, options: Opening) -> shapes.Tried:
+    forms = urls.written(shown_nowhere(options))
+    raw, failure = page.raw, page.failure
+    refusals = [{"key": r.record_id, "reason": r.reason} for r in page.refused[:REFUSALS]]
+    body: dict[str, Any] = {
         "source": source.name,
-        "partition": seen.partition,
+        "partition": page.partition,
         "url": raw and urls.masked(raw.url, forms),
         "status": raw.status if raw else failure and failure.status,
         "bytes": len(raw.body) if raw else 0,
-        "asked_seconds": round(seen.seconds[0], 3),
-        "read_seconds": round(seen.seconds[1], 3),
-        "found": len(seen.rows),
-        "refused": len(seen.refused),
-        "rows": _rows(seen, forms),
-        "refusals": _seemly(refusals, forms),
-        "fields": _fields(source, seen, forms),
-        "more": seen.more,
+        "asked_seconds": round(page.seconds[0], 3),
+        "read_seconds": round(page.seconds[1], 3),
+        "found": len(page.rows),
+        "refused": len(page.refused),
+        "rows": _rows(page, forms),
+        "refusals": _masked(refusals, forms),
+        "fields": _fields(source, page, forms),
+        "more": page.more,
         "failure": failure
         and {"kind": failure.kind.value, "message": urls.masked(str(failure), forms)},
     }
-    return shapes.Tried.model_validate(told)
+    return shapes.Tried.model_validate(body)
 
 
-def _rows(seen: Seen, forms: Forms) -> list[dict[str, Any]]:
+def _rows(page: Seen, forms: Forms) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     size = 0
-    for item in seen.rows[:ROWS]:
-        row = _seemly({"key": item.key, "data": dict(item.data)}, forms)
+    for item in page.rows[:ROWS]:
+        row = _masked({"key": item.key, "data": dict(item.data)}, forms)
         size += len(json.dumps(row))
         if size > LARGEST:
             break
@@ -105,41 +105,42 @@ def _rows(seen: Seen, forms: Forms) -> list[dict[str, Any]]:
     return shown
 
 
-def _fields(source: RecipeSource, seen: Seen, forms: Forms) -> list[dict[str, Any]]:
-    said, rows = source.recipe.extract.fields, [item.data for item in seen.rows]
-    names = dict.fromkeys([*said, *(name for row in rows for name in row)])
+def _fields(source: RecipeSource, page: Seen, forms: Forms) -> list[dict[str, Any]]:
+    declared, rows = source.recipe.extract.fields, [item.data for item in page.rows]
+    names = dict.fromkeys([*declared, *(name for row in rows for name in row)])
     return [
         {
             "name": name,
-            "type": said[name].type.value if name in said else "feed",
-            **_filled((row.get(name) for row in rows), forms),
+            "type": declared[name].type.value if name in declared else "feed",
+            **_column((row.get(name) for row in rows), forms),
         }
         for name in names
     ]
 
 
-def _filled(values: Iterable[Any], forms: Forms) -> dict[str, Any]:
+def _column(values: Iterable[Any], forms: Forms) -> dict[str, Any]:
+    """How many of the values are empty, and the first that is not."""
     empty, example = 0, None
     for value in values:
         if value in (None, "", []):
             empty += 1
         elif example is None:
-            example = _seemly(value, forms)
+            example = _masked(value, forms)
     long = len(json.dumps(example)) > LONGEST
-    return {"empty": empty, "example": _cut(str(example)) if long else example}
+    return {"empty": empty, "example": _truncated(str(example)) if long else example}
 
 
-def _cut(text: str) -> str:
+def _truncated(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def _seemly(value: Any, forms: Forms) -> Any:
-    """A value to be shown: a site may say a secret back to us, and at any length."""
+def _masked(value: Any, forms: Forms) -> Any:
+    """The value with secrets masked and long strings truncated: a site may echo a secret."""
     if isinstance(value, str):
-        return _cut(urls.masked(value, forms))
+        return _truncated(urls.masked(value, forms))
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value).items()
-        return {urls.masked(name, forms): _seemly(item, forms) for name, item in pairs}
+        return {urls.masked(name, forms): _masked(item, forms) for name, item in pairs}
     if isinstance(value, list):
-        return [_seemly(item, forms) for item in cast("list[Any]", value)]
+        return [_masked(item, forms) for item in cast("list[Any]", value)]
     return value

@@ -62,7 +62,7 @@ async def test_a_preset_that_is_chosen_cannot_be_deleted_until_the_schedule_is_r
     await visitor("DELETE", "/collection/schedule")
     deleted = await visitor("DELETE", f"{PRESETS}/{mine}")
 
-    assert "chosen" in problem(refused, 409)["detail"]
+    assert "uses preset" in problem(refused, 409)["detail"]
     assert deleted.status_code == 204
 
 

@@ -97,7 +97,7 @@ async def test_a_preset_may_hold_own_sources_and_keeps_them_from_being_deleted(
 
     assert made.status_code == 201
     assert fields(theirs) == ["sources.0.source"]
-    assert "preset: mine" in problem(refused, 409)["detail"]
+    assert "used by presets: mine" in problem(refused, 409)["detail"]
     assert deleted.status_code == 204
 
 

@@ -54,7 +54,7 @@ async def test_a_sealed_secret_moved_to_another_row_opens_no_more(pool: Pool) ->
     await pool.execute("UPDATE org_secrets SET name = 'MOVED' WHERE org_id = $1", acme)
 
     for org_id, name in ((other, "TOKEN"), (acme, "MOVED")):
-        with pytest.raises(BadConfig, match="SECRETS_KEY does not open the secret"):
+        with pytest.raises(BadConfig, match="SECRETS_KEY does not decrypt the secret"):
             await secrets.resolve(pool, a_safe(), org_id, [name])
 
 
@@ -76,7 +76,7 @@ async def test_keys_are_changed_by_putting_the_new_one_first(pool: Pool) -> None
     await secrets.put(pool, a_safe(old), acme, ("TOKEN", VALUE), NOW)
 
     assert await secrets.resolve(pool, a_safe(new, old), acme, ["TOKEN"]) == {"TOKEN": VALUE}
-    with pytest.raises(BadConfig, match="does not open"):
+    with pytest.raises(BadConfig, match="does not decrypt"):
         await secrets.resolve(pool, a_safe(new), acme, ["TOKEN"])
     assert await secrets.reseal(pool, a_safe(new, old), NOW) == 1
     assert await secrets.reseal(pool, a_safe(new, old), NOW) == 0
