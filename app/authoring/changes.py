@@ -1,4 +1,4 @@
-"""What an edit of a recipe does to its rows. Pure."""
+"""Comparison of the rows that two versions of a recipe yield. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,10 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Keys that are there no more, keys that are new, and columns that differ: before, after."""
+    """Keys removed and added, and the changed columns by key: (before, after).
+
+    `same`: how many rows are unchanged.
+    """
 
     gone: tuple[str, ...]
     new: tuple[str, ...]
@@ -18,12 +21,12 @@ class Changes:
 
     @property
     def none(self) -> bool:
-        """Whether all rows are as they were."""
+        """Whether no row was added, removed or changed."""
         return not (self.gone or self.new or self.changed)
 
 
 def between(before: Rows, after: Rows) -> Changes:
-    """What became of the rows."""
+    """Compare the rows before and after."""
     both = [key for key in before if key in after]
     differing = {key: _columns(before[key], after[key]) for key in both}
     changed = {key: columns for key, columns in differing.items() if columns}
@@ -37,5 +40,5 @@ def between(before: Rows, after: Rows) -> Changes:
 
 def _columns(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     names = [*before, *(name for name in after if name not in before)]
-    told = {name: (before.get(name), after.get(name)) for name in names}
-    return {name: pair for name, pair in told.items() if pair[0] != pair[1]}
+    pairs = {name: (before.get(name), after.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -1,4 +1,4 @@
-"""A recipe while it is drafted, and how it is written down."""
+"""Drafts of recipes, and their serialisation as TOML."""
 
 import json
 import re
@@ -13,9 +13,10 @@ _COMMON = frozenset({"www", "api", "com", "org", "net", "co", "v1", "v2", "v3", 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is proposed. `fields`: path and type by column. `paginate`: its keys and values.
+    """A drafted recipe.
 
-    `remarks`: sentences for the author, written above it.
+    `fields`: path and type by column. `paginate`: the keys and values of that table.
+    `remarks`: comments for the author, written at the top of the file.
     """
 
     name: str
@@ -32,16 +33,16 @@ class Draft:
 
 
 def name_of(url: str) -> str:
-    """What a source at that address may be called."""
+    """Return a source name made of the URL's distinctive words."""
     parts = urlsplit(url)
     words = re.findall(r"[a-z0-9]+", f"{parts.hostname or ''}/{parts.path}".lower())
-    telling = [word for word in words if word not in _COMMON and not word.isdigit()]
-    name = "-".join(dict.fromkeys(telling[:4]))[:50].strip("-")
+    distinctive = [word for word in words if word not in _COMMON and not word.isdigit()]
+    name = "-".join(dict.fromkeys(distinctive[:4]))[:50].strip("-")
     return name if name[:1].isalpha() else f"source-{name}".strip("-")
 
 
 def written(draft: Draft) -> str:
-    """The draft as TOML."""
+    """Return the draft as TOML."""
     lines = [f"# {remark}" for remark in draft.remarks]
     lines += [f"{name} = {_value(getattr(draft, name))}" for name in ("name", "kind", "url")]
     lines += ["", "[schedule]", f"every = {_value(draft.every)}"]
@@ -52,7 +53,7 @@ def written(draft: Draft) -> str:
         lines += ["", "[extract]"]
         lines += [f"records = {_value(draft.records)}"] if draft.records else []
         lines += ["", "[extract.fields]"]
-        lines += [f"{name} = {_field(*told)}" for name, told in draft.fields.items()]
+        lines += [f"{name} = {_field(*field)}" for name, field in draft.fields.items()]
     if draft.key:
         key = draft.key[0] if len(draft.key) == 1 else list(draft.key)
         lines += ["", "[store]", f"key = {_value(key)}"]
@@ -66,5 +67,5 @@ def _field(path: str, kind: FieldType) -> str:
 
 
 def _value(value: str | int | list[str]) -> str:
-    # What JSON writes, TOML reads; but for DEL, which it wants escaped.
+    # A JSON value is a TOML value, except that TOML requires DEL to be escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

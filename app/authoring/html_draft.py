@@ -1,4 +1,4 @@
-"""A recipe for a page made for people, drafted from what repeats in it. Pure."""
+"""Drafting of a recipe from an HTML page, by its repeating elements. Pure."""
 
 import re
 from collections import Counter, defaultdict
@@ -11,8 +11,8 @@ from app.errors import Failure
 from app.recipes.htmlpages import parsed, selected
 from app.recipes.words import FieldType
 
-_SAFE = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*")
-_IDLE = frozenset({"script", "style", "option", "br", "link", "meta", "path", "head"})
+_IDENTIFIER = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*")
+_WITHOUT_DATA = frozenset({"script", "style", "option", "br", "link", "meta", "path", "head"})
 _NAMES = {"href": "url", "src": "image", "datetime": "at", "title": "title"}
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _ATTRIBUTES = (
@@ -21,28 +21,29 @@ _ATTRIBUTES = (
     ("img", "src", FieldType.URL),
     ("time", "datetime", FieldType.STRING),
 )
-_FEWEST = 3
-_MOST_FIELDS = 12
-_OFTEN = 0.6  # share of the records that have a field
+_MIN_RECORDS = 3
+_MIN_TEXT = 3  # characters of a typical record
+_MAX_FIELDS = 12
+_MIN_SHARE = 0.6  # of the records that must have a field, and that must differ in text
 
 Element = Any
 
 
 def drafted(body: bytes, url: str, content_type: str | None) -> Draft | None:
-    """A draft; None if nothing in the page repeats."""
+    """Return a draft; None if no element of the page repeats."""
     try:
         root = parsed(body, content_type)
     except Failure:
         return None
-    best = max(_groups(root), key=lambda group: _weight(group[1]), default=None)
+    best = max(_groups(root), key=lambda group: _score(group[1]), default=None)
     if best is None:
         return None
     records, elements = best
     fields, samples = _fields(elements)
     if not fields:
         return None
-    remarks = [f"{len(elements)} records were found: {records}"]
-    remarks.append("Look at the selectors; a site may change them. `source try` shows the rows.")
+    remarks = [f"Found {len(elements)} records: {records}"]
+    remarks.append("Check the selectors; a site may change them. `source try` shows the rows.")
     return Draft(
         name=name_of(url),
         kind="html",
@@ -55,7 +56,7 @@ def drafted(body: bytes, url: str, content_type: str | None) -> Draft | None:
 
 
 def feeds(body: bytes, content_type: str | None) -> list[str]:
-    """The addresses of the feeds that a page offers, as they stand in it."""
+    """Return the URLs of the feeds that a page links to, unresolved."""
     try:
         root = parsed(body, content_type)
     except Failure:
@@ -68,14 +69,14 @@ def feeds(body: bytes, content_type: str | None) -> list[str]:
 
 
 def _groups(root: Element) -> Iterator[tuple[str, list[Element]]]:
-    """Elements that look alike below one parent, and the selector that finds them all."""
+    """Yield groups of similar elements below one parent, each with the selector that finds it."""
     for parent in root.iter():
-        alike = defaultdict[str, list[Element]](list)
+        similar = defaultdict[str, list[Element]](list)
         for child in _children(parent):
-            if child.tag not in _IDLE:
-                alike[_step(child)].append(child)
-        for step, members in alike.items():
-            if len(members) >= _FEWEST:
+            if child.tag not in _WITHOUT_DATA:
+                similar[_step(child)].append(child)
+        for step, members in similar.items():
+            if len(members) >= _MIN_RECORDS:
                 selector = f"{_step(parent)} > {step}"
                 found = selected(selector, root)
                 if len(found) <= len(members) * 2:
@@ -87,28 +88,28 @@ def _children(element: Element) -> list[Element]:
 
 
 def _step(element: Element) -> str:
-    """One step of a selector: the tag, with its id or those of its classes that are names."""
-    named = element.get("id") or ""
-    if _SAFE.fullmatch(named):
-        return f"{element.tag}#{named}"
-    classes = [word for word in (element.get("class") or "").split() if _SAFE.fullmatch(word)]
-    kept = [word for word in classes if not re.search(r"\d|active|first|last|odd|even", word)]
-    return ".".join([element.tag, *kept[:2]])
+    """One step of a selector: the tag, with its id or its first two stable classes."""
+    element_id = element.get("id") or ""
+    if _IDENTIFIER.fullmatch(element_id):
+        return f"{element.tag}#{element_id}"
+    classes = [name for name in (element.get("class") or "").split() if _IDENTIFIER.fullmatch(name)]
+    stable = [name for name in classes if not re.search(r"\d|active|first|last|odd|even", name)]
+    return ".".join([element.tag, *stable[:2]])
 
 
-def _weight(elements: Sequence[Element]) -> float:
-    """How much a group looks like a list of records: many, and each with text of its own."""
+def _score(elements: Sequence[Element]) -> float:
+    """How much a group looks like a list of records: many, each with different text and links."""
     texts = [" ".join("".join(e.itertext()).split()) for e in elements]
     different = len(set(texts)) / len(texts)
     parts = [sum(1 for _ in e.iter()) for e in elements]
     links = sum(1 for e in elements if selected("(self::a | .//a)[@href]", e))
     typical = sorted(map(len, texts))[len(texts) // 2]
-    if typical < _FEWEST or different < _OFTEN:
+    if typical < _MIN_TEXT or different < _MIN_SHARE:
         return 0.0
     rich = min(typical, 400) ** 0.5 * min(sorted(parts)[len(parts) // 2], 30)
-    aside = any(a.tag in ("nav", "header", "footer") for a in elements[0].iterancestors())
-    nav = 0.2 if aside else 1.0
-    return min(len(elements), 100) * rich * different * nav * (1 + links / len(elements))
+    is_navigation = any(a.tag in ("nav", "header", "footer") for a in elements[0].iterancestors())
+    place = 0.2 if is_navigation else 1.0
+    return min(len(elements), 100) * rich * different * place * (1 + links / len(elements))
 
 
 def _fields(
@@ -116,12 +117,13 @@ def _fields(
 ) -> tuple[dict[str, tuple[str, FieldType]], list[dict[str, Any]]]:
     counted = Counter(path for element in elements for path in dict(_paths(element)))
     kinds = {path: kind for element in elements for path, kind in _paths(element)}
-    often = [p for p, n in counted.items() if n >= len(elements) * _OFTEN][: _MOST_FIELDS * 2]
+    minimum = len(elements) * _MIN_SHARE
+    frequent = [path for path, n in counted.items() if n >= minimum][: _MAX_FIELDS * 2]
     fields, seen = dict[str, tuple[str, FieldType]](), set[tuple[str, ...]]()
     rows = [dict[str, Any]() for _ in elements]
-    for path in often:
+    for path in frequent:
         values = tuple(_first(path, element) for element in elements)
-        if values in seen or not any(values) or len(fields) >= _MOST_FIELDS:
+        if values in seen or not any(values) or len(fields) >= _MAX_FIELDS:
             continue
         seen.add(values)
         name = column(_name(path), fields)
@@ -135,13 +137,13 @@ def _paths(element: Element) -> Iterator[tuple[str, FieldType]]:
     if element.tag == "a" and element.get("href"):
         yield "./@href", FieldType.URL
     for inner in element.iter():
-        if inner is not element and isinstance(inner.tag, str) and inner.tag not in _IDLE:
-            yield from _of_inner(inner)
+        if inner is not element and isinstance(inner.tag, str) and inner.tag not in _WITHOUT_DATA:
+            yield from _paths_of_inner(inner)
     if not _children(element) or (element.text or "").strip():
         yield "./text()", FieldType.STRING
 
 
-def _of_inner(inner: Element) -> Iterator[tuple[str, FieldType]]:
+def _paths_of_inner(inner: Element) -> Iterator[tuple[str, FieldType]]:
     step = _cell(inner) if inner.tag in ("td", "th") else _step(inner)
     for tag, attribute, kind in _ATTRIBUTES:
         if inner.tag == tag and inner.get(attribute):
@@ -151,7 +153,7 @@ def _of_inner(inner: Element) -> Iterator[tuple[str, FieldType]]:
 
 
 def _cell(inner: Element) -> str:
-    """A cell of a table by its place in the row, if it has no name of its own."""
+    """One step for a table cell: by its position in the row if it has no id or class."""
     step = _step(inner)
     if step != inner.tag:
         return step
@@ -168,12 +170,12 @@ def _first(path: str, element: Element) -> str:
 
 def _name(path: str) -> str:
     step, _, attribute = path.partition("::attr(")
-    told = attribute.rstrip(")") or ("href" if path == "./@href" else "")
-    if told in _NAMES:
-        return _NAMES[told]
-    place = re.search(r":nth-child\((\d+)\)$", step)
-    if place:
-        return f"column_{place[1]}"
+    attribute = attribute.rstrip(")") or ("href" if path == "./@href" else "")
+    if attribute in _NAMES:
+        return _NAMES[attribute]
+    position = re.search(r":nth-child\((\d+)\)$", step)
+    if position:
+        return f"column_{position[1]}"
     words = step.strip("./@").replace("text()", "text").split(".")
     if len(words) > 1:
         return words[-1]

@@ -1,4 +1,4 @@
-"""A recipe for a JSON API, drafted from one page of it. Pure."""
+"""Drafting of a recipe from one page of a JSON API. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,37 +14,37 @@ _CURSOR = re.compile(r"(next_?|end_?)?cursor|next_?page_?token|continuation", re
 _PAGE_PARAMS = ("page", "p", "pageNumber", "page_number")
 _OFFSET_PARAMS = ("offset", "skip", "start")
 _SIZE_PARAMS = ("limit", "size", "per_page", "page_size", "pageSize", "count")
-_DEEPEST = 6
+_MAX_DEPTH = 6
 _SAMPLE = 100  # rows
-_VALUES = 3  # that one object must have to be a row
-_WIDEST = 40  # columns
+_MIN_VALUES = 3  # scalars that a single object must have to be taken for a row
+_MAX_COLUMNS = 40
 MOST_PAGES = 20
 
 Object = dict[str, Any]
 
 
 def drafted(document: Any, url: str, headers: Mapping[str, str]) -> Draft | None:
-    """A draft; None if there is neither a list of objects in the document nor one object."""
-    lists = list(_lists(document, "", 0)) or list(_alone(document))
+    """Return a draft; None if the document holds no list of objects and is not itself a row."""
+    lists = list(_lists(document, "", 0)) or list(_single_row(document))
     if not lists:
         return None
     path, rows = max(lists, key=lambda found: len(found[1]) * min(len(found[1][0]), 8))
     fields = _fields(rows[:_SAMPLE])
     samples = [{name: _at(row, keys) for name, keys in fields.items()} for row in rows[:_SAMPLE]]
-    told = {
-        name: (_path(keys), type_of((s[name] for s in samples), name))
+    typed = {
+        name: (".".join(map(_quoted, keys)), type_of((s[name] for s in samples), name))
         for name, keys in fields.items()
     }
     paginate, address = _paging(document, url, headers)
-    remarks = [f"{len(rows)} rows were found at {path or 'the top'} of the answer."]
+    remarks = [f"Found {len(rows)} rows at {path or 'the top level'} of the response."]
     if not paginate:
-        remarks.append("No sign of further pages was found; see [paginate] if there are any.")
+        remarks.append("Found no link to further pages; see [paginate] if there are any.")
     return Draft(
         name=name_of(url),
         kind="json",
         url=address,
         records=path or None,
-        fields=told,
+        fields=typed,
         key=tuple(key_of(samples)),
         paginate=paginate,
         remarks=tuple(remarks),
@@ -52,7 +52,7 @@ def drafted(document: Any, url: str, headers: Mapping[str, str]) -> Draft | None
 
 
 def _lists(value: Any, path: str, depth: int) -> Iterator[tuple[str, list[Object]]]:
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         return
     if isinstance(value, list):
         members = cast("list[Any]", value)
@@ -64,25 +64,25 @@ def _lists(value: Any, path: str, depth: int) -> Iterator[tuple[str, list[Object
             yield from _lists(member, f"{path}.{step}" if path else step, depth + 1)
 
 
-def _alone(document: Any) -> Iterator[tuple[str, list[Object]]]:
-    """An answer that is one object with values of its own: one row."""
+def _single_row(document: Any) -> Iterator[tuple[str, list[Object]]]:
+    """Yield the document as the only row if it is one object with enough scalar values."""
     if isinstance(document, dict):
-        told = cast("Object", document)
-        if all(isinstance(value, dict) for value in told.values()):
-            return  # rather a list whose keys are names
-        values = [_at(told, keys) for keys in _keys(told)]
-        if sum(isinstance(value, str | int | float) for value in values) >= _VALUES:
-            yield "", [told]
+        row = cast("Object", document)
+        if all(isinstance(value, dict) for value in row.values()):
+            return  # probably a mapping of rows by key
+        values = [_at(row, keys) for keys in _keys(row)]
+        if sum(isinstance(value, str | int | float) for value in values) >= _MIN_VALUES:
+            yield "", [row]
 
 
 def _fields(rows: list[Object]) -> dict[str, tuple[str, ...]]:
-    """Columns and where they stand; an object within a row gives a column for each member."""
+    """Columns and their key paths; an object within a row gives one column per member."""
     found = dict[str, tuple[str, ...]]()
-    every = dict.fromkeys(keys for row in rows for keys in _keys(row))
-    opened = {first for first, *rest in every if rest}
-    for keys in every:
-        # What is an object in one row may be null in another: its members say it all.
-        if len(found) < _WIDEST and (len(keys) > 1 or not opened.intersection(keys)):
+    paths = dict.fromkeys(keys for row in rows for keys in _keys(row))
+    objects = {first for first, *rest in paths if rest}
+    for keys in paths:
+        # A key that is an object in one row may be null in another: only its members are columns.
+        if len(found) < _MAX_COLUMNS and (len(keys) > 1 or not objects.intersection(keys)):
             found[column("_".join(keys), found)] = keys
     return found
 
@@ -102,19 +102,15 @@ def _at(row: Object, keys: tuple[str, ...]) -> Any:
     return value
 
 
-def _path(keys: tuple[str, ...]) -> str:
-    return ".".join(map(_quoted, keys))
-
-
 def _quoted(name: str) -> str:
-    plain = name.replace("\\", "\\\\").replace('"', '\\"')
-    return name if _PLAIN.fullmatch(name) else f'"{plain}"'
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return name if _PLAIN.fullmatch(name) else f'"{escaped}"'
 
 
 def _paging(
     document: Any, url: str, headers: Mapping[str, str]
 ) -> tuple[dict[str, str | int], str]:
-    """What the recipe says of further pages, and its address without what that says."""
+    """The values of [paginate], and the URL without the parameters that it controls."""
     if re.search(r'rel="?next"?', headers.get("link", "")):
         return {"type": "link_header", "max_pages": MOST_PAGES}, url
     for path, value in _scalars(document, "", 0):
@@ -123,28 +119,29 @@ def _paging(
         if address and (_NEXT.fullmatch(last) or path.endswith("next.href")):
             return {"type": "next", "path": path, "max_pages": MOST_PAGES}, url
         if value and not address and _CURSOR.fullmatch(last):
-            told = {"type": "cursor", "path": path, "param": "cursor", "max_pages": MOST_PAGES}
-            return told, _without(url, ("cursor",))
+            paginate = {"type": "cursor", "path": path, "param": "cursor", "max_pages": MOST_PAGES}
+            return paginate, _without(url, ("cursor",))
     return _by_params(url)
 
 
 def _by_params(url: str) -> tuple[dict[str, str | int], str]:
-    asked = dict(parse_qsl(urlsplit(url).query))
-    sizes = [name for name in _SIZE_PARAMS if asked.get(name, "").isdecimal()]
+    params = dict(parse_qsl(urlsplit(url).query))
+    sizes = [name for name in _SIZE_PARAMS if params.get(name, "").isdecimal()]
     for name in _PAGE_PARAMS:
-        if asked.get(name, "").isdecimal():
-            start = 0 if asked[name] == "0" else 1
-            told = {"type": "page", "param": name, "start": start, "max_pages": MOST_PAGES}
-            return told, _without(url, (name,))
+        if params.get(name, "").isdecimal():
+            start = 0 if params[name] == "0" else 1
+            paginate = {"type": "page", "param": name, "start": start, "max_pages": MOST_PAGES}
+            return paginate, _without(url, (name,))
     for name in _OFFSET_PARAMS:
-        if asked.get(name, "").isdecimal() and sizes:
-            told: dict[str, str | int] = {
+        if params.get(name, "").isdecimal() and sizes:
+            paginate: dict[str, str | int] = {
                 "type": "offset",
                 "param": name,
-                "size": int(asked[sizes[0]]),
+                "size": int(params[sizes[0]]),
+                "size_param": sizes[0],
+                "max_pages": MOST_PAGES,
             }
-            told |= {"size_param": sizes[0], "max_pages": MOST_PAGES}
-            return told, _without(url, (name, sizes[0]))
+            return paginate, _without(url, (name, sizes[0]))
     return {}, url
 
 
@@ -155,7 +152,7 @@ def _without(url: str, names: tuple[str, ...]) -> str:
 
 
 def _scalars(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and depth < _DEEPEST:
+    if isinstance(value, dict) and depth < _MAX_DEPTH:
         for name, member in cast("Object", value).items():
             step = _quoted(name)
             yield from _scalars(member, f"{path}.{step}" if path else step, depth + 1)

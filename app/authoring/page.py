@@ -1,4 +1,4 @@
-"""One polite look at one address: robots.txt first, our limits, our name."""
+"""Fetching of single pages outside of runs: robots.txt, rate limit, SSRF guard, user agent."""
 
 import ssl
 import time
@@ -21,29 +21,30 @@ from app.recipes.sandbox import Sandbox
 from app.resources import Clock, user_agent
 
 POLITE = Limits(rate=1, burst=1, concurrency=1)
-# An API says what it speaks; and whoever names JSON here has a page for people refused as a block.
+# Accept: APIs answer with their own type. With application/json here, an HTML page would be taken
+# for a block page and raise a failure.
 ANYTHING = "*/*"
 
 
 @dataclass
-class _Rules:
-    """Where robots.txt is kept while a command lasts; what Redis is to a worker."""
+class _MemoryCache:
+    """An in-process cache of robots.txt with the two methods of Redis that Robots uses."""
 
-    kept: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    values: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
     async def get(self, key: str) -> bytes | None:
-        return self.kept.get(key)
+        return self.values.get(key)
 
     async def set(self, key: str, value: bytes, ex: int) -> None:
         del ex
-        self.kept[key] = value
+        self.values[key] = value
 
 
 @dataclass(slots=True)
 class Eye:
-    """What looks. `visits` opens its windows, through the guard that workers have too.
+    """Fetches single pages, with the SSRF guard and robots.txt checks that workers have.
 
-    `sandbox`: where pages are read by what others have written.
+    `visits`: makes the fetcher of a source. `sandbox`: the processes that parse pages by recipes.
     """
 
     client: httpx.AsyncClient
@@ -53,7 +54,7 @@ class Eye:
     tally: Tally = field(default_factory=Tally)
 
     async def look(self, url: str) -> Raw:
-        """The page at that address, if robots.txt lets us have it. Raises Failure."""
+        """Return the page at the URL. Raises Failure, also if robots.txt disallows it."""
         request = Request(url, accept=ANYTHING, robots=True)
         window = Window(self.client, self.visits.limiter, source="look", limits=POLITE, attempts=1)
         return (await self.ask(window, request, None, 1))[0]
@@ -61,10 +62,10 @@ class Eye:
     async def ask(
         self, window: AnyWindow, request: Request, part: Partition | None, number: int
     ) -> tuple[Raw, float]:
-        """A page, and how many seconds it took. Raises Failure."""
+        """Return a page, and the seconds it took to fetch. Raises Failure."""
         if request.robots:
-            plain = window if isinstance(window, Window) else window.window
-            await self.robots.check(plain, request, self.tally)
+            unauthenticated = window if isinstance(window, Window) else window.window
+            await self.robots.check(unauthenticated, request, self.tally)
         started = time.monotonic()
         raw = await window.ask(request, partition=part, page=number, tally=self.tally)
         return raw, time.monotonic() - started
@@ -72,7 +73,7 @@ class Eye:
 
 @asynccontextmanager
 async def opened(config: Config) -> AsyncGenerator[Eye]:
-    """An eye that is open while the block lasts. Addresses are guarded as a worker's are."""
+    """Yield a page fetcher and close it afterwards."""
     client = open_client(
         user_agent(config.contact),
         concurrency=2,
@@ -83,6 +84,6 @@ async def opened(config: Config) -> AsyncGenerator[Eye]:
         visits = Visits(client, LocalLimiter(), Clock())
         sandbox = Sandbox(1)
         try:
-            yield Eye(client, visits, Robots(cast("Redis", _Rules())), sandbox)
+            yield Eye(client, visits, Robots(cast("Redis", _MemoryCache())), sandbox)
         finally:
             await sandbox.close()

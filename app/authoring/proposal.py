@@ -1,4 +1,4 @@
-"""A recipe proposed from one look at a page, which works as it stands. Pure."""
+"""Proposal of a working recipe from one fetched page: feed, JSON or HTML. Pure."""
 
 from dataclasses import replace
 
@@ -15,35 +15,35 @@ from app.recipes.reading import Pages
 
 
 def proposed(raw: Raw, url: str) -> str:
-    """The text of a recipe for what was found at `url`.
+    """Return the text of a recipe for the page at `url`.
 
-    Raises Schema if it is neither a feed nor JSON nor HTML with anything that repeats.
+    Raises Schema if the page is neither a feed, nor JSON or HTML with a list of records.
     """
     draft = _feed(raw, url) or _json(raw, url) or _html(raw, url)
     if draft is None:
-        kind = raw.headers.get("content-type", "an unknown kind").partition(";")[0]
-        hint = "if the page fills itself in by script, look for the API that the script asks"
-        offered = _offered(raw)
+        kind = raw.headers.get("content-type", "unknown content type").partition(";")[0]
+        hint = "if a script fills in the page, look for the API that the script calls"
+        offered = _feed_urls(raw)
         if offered:
-            hint = f"it offers a feed: {offered[0]}"
+            hint = f"it links to a feed: {offered[0]}"
         if "json" in kind:
-            hint = "write a recipe by hand: extract.records may be any JMESPath, such as values(@)"
-        raise Schema(f"no list of anything was found in it ({kind}, {len(raw.body)} bytes); {hint}")
+            hint = "write a recipe by hand: extract.records can be any JMESPath, such as values(@)"
+        raise Schema(f"found no list of records ({kind}, {len(raw.body)} bytes); {hint}")
     text = written(draft)
     _check(text, raw)
     return text
 
 
 def _check(text: str, raw: Raw) -> None:
-    """That the proposal reads the very page it was made from."""
+    """Parse the page by the proposed recipe. Raises Schema if that yields no rows."""
     try:
-        reading = Pages(load(text)).read(
+        parsed = Pages(load(text)).read(
             raw.body, url=raw.url, headers=raw.headers, now=raw.fetched_at
         )
     except BadRecipe as error:
-        raise Schema(f"no recipe could be made that works: {error}") from None
-    if not reading.rows and reading.refused:
-        raise Schema(f"no recipe could be made that works: {reading.refused[0].reason}")
+        raise Schema(f"found no working recipe: {error}") from None
+    if not parsed.rows and parsed.refused:
+        raise Schema(f"found no working recipe: {parsed.refused[0].reason}")
 
 
 def _feed(raw: Raw, url: str) -> Draft | None:
@@ -53,9 +53,9 @@ def _feed(raw: Raw, url: str) -> Draft | None:
         return None
     remarks = [f"A feed ({feed.kind}) of {len(feed.entries)} entries: {feed.title or 'untitled'}."]
     if feed.malformed:
-        remarks.append(f"It is not quite as it should be: {feed.malformed[:150]}")
-    safe = tuple("".join(c for c in remark if c.isprintable()) for remark in remarks)
-    return Draft(name=name_of(url), kind="feed", url=url, every="auto", remarks=safe)
+        remarks.append(f"It is malformed: {feed.malformed[:150]}")
+    printable = tuple("".join(c for c in remark if c.isprintable()) for remark in remarks)
+    return Draft(name=name_of(url), kind="feed", url=url, every="auto", remarks=printable)
 
 
 def _json(raw: Raw, url: str) -> Draft | None:
@@ -70,16 +70,16 @@ def _html(raw: Raw, url: str) -> Draft | None:
     if b"<" not in raw.body[:2_000]:
         return None
     draft = html_draft.drafted(raw.body, url, raw.headers.get("content-type"))
-    offered = _offered(raw)
+    offered = _feed_urls(raw)
     if draft is None or not offered:
         return draft
-    remark = f"The page offers a feed, which is read more surely: {offered[0]}"
+    remark = f"The page links to a feed, which is more reliable: {offered[0]}"
     return replace(draft, remarks=(*draft.remarks, remark))
 
 
-def _offered(raw: Raw) -> list[str]:
-    """The addresses of the feeds that a page offers."""
+def _feed_urls(raw: Raw) -> list[str]:
+    """The absolute URLs of the feeds that a page links to."""
     if b"<link" not in raw.body:
         return []
-    told = (joined(raw.url, href) or "" for href in html_draft.feeds(raw.body, None))
-    return ["".join(filter(str.isprintable, address)) for address in told if address]
+    urls = (joined(raw.url, href) or "" for href in html_draft.feeds(raw.body, None))
+    return ["".join(filter(str.isprintable, url)) for url in urls if url]

@@ -1,4 +1,4 @@
-"""What sample values are: the type of a column, and which columns tell rows apart. Pure."""
+"""Inference from sample rows: column types, column names, and the columns of a key. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 _DECIMAL = re.compile(r"-?\d{1,15}\.\d{1,10}")
-_MOST = 0.7
+_MIN_SHARE = 0.7  # of the rows that must have a key column
 _TIMES = re.compile(r"(^|_)(time|timestamp|date|at|on|updated|created|published|modified)$")
 _SECONDS, _MILLIS = (10**9, 2 * 10**9), (10**12, 2 * 10**12)  # from 2001 to 2033
 _ADDRESSES = ("url", "link", "href", "image", "uri")
@@ -20,9 +20,10 @@ _KEYS = ("id", "uuid", "guid", "key", "code", "slug", "sku", "url", "link", "hre
 
 
 def type_of(values: Iterable[Any], name: str = "") -> FieldType:
-    """The narrowest type that all of these values are; of none at all, text.
+    """Return the narrowest type that all values have; STRING if there are none.
 
-    `name`: of the column; one that is called like an address may hold parts of addresses.
+    `name`: of the column; one that is named like a URL may hold relative URLs, and one that is
+    named like a time may hold Unix timestamps.
     """
     given = [value for value in values if value not in (None, "")]
     if given and name.endswith(_ADDRESSES) and all(_is_address(value) for value in given):
@@ -82,31 +83,28 @@ def _zoned(text: str) -> bool:
 
 
 def key_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns that tell the rows apart: one if that does, else two, else all there are."""
+    """Return columns that are unique over the rows: one, else two, else the first ten."""
     names = sorted(rows[0] if rows else (), key=_rank)
-    named = next((name for name in names if _is_called_key(name) and _tells(rows, name)), None)
+    likely = (name for name in names if _rank(name) < _rank(""))
+    named = next((name for name in likely if _mostly_unique(rows, name)), None)
     if named is not None:
         return [named]
-    plain = [name for name in names if all(isinstance(row.get(name), str | int) for row in rows)]
-    pairs = (
+    scalar = [name for name in names if all(isinstance(row.get(name), str | int) for row in rows)]
+    candidates = (
         [*dict.fromkeys(pair)]
-        for pair in [*zip(plain, plain, strict=True), *permutations(plain, 2)]
+        for pair in [*zip(scalar, scalar, strict=True), *permutations(scalar, 2)]
     )
-    return next((pair for pair in pairs if _unique(rows, pair)), (plain or names)[:10])
+    return next((pair for pair in candidates if _unique(rows, pair)), (scalar or names)[:10])
 
 
-def _is_called_key(name: str) -> bool:
-    return _rank(name) < _rank("")
-
-
-def _tells(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
-    """Whether most rows have it, each another. A row or two that lack it are refused later."""
+def _mostly_unique(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether most rows have the column and its values differ; rows without it get rejected."""
     given = [str(row[name]) for row in rows if isinstance(row.get(name), str | int)]
-    return len(given) >= len(rows) * _MOST and all(given) and len(set(given)) == len(given)
+    return len(given) >= len(rows) * _MIN_SHARE and all(given) and len(set(given)) == len(given)
 
 
 def _rank(name: str) -> tuple[int, int]:
-    """Columns that are called like keys go first."""
+    """Sort key: columns that are named like keys come first."""
     if name in _KEYS:
         return 0, _KEYS.index(name)
     return (1, 0) if name.endswith(("_id", "_uuid", "_key")) else (2, 0)
@@ -118,11 +116,11 @@ def _unique(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
 
 
 def column(text: str, taken: Iterable[str] = ()) -> str:
-    """A column's name made of any text, unlike those that are taken."""
+    """Return a column name made from `text` that differs from those in `taken`."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)
     name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:50] or "field"
     name = name if name[0].isalpha() else f"f_{name}"
-    known, number, made = set(taken), 2, name
-    while made in known:
-        made, number = f"{name}_{number}", number + 1
-    return made
+    used, number, candidate = set(taken), 2, name
+    while candidate in used:
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate

@@ -1,9 +1,9 @@
-"""A recipe tried: a page or two of each of a few partitions, as a run would read them."""
+"""Trial of a recipe: fetch and parse a few pages of a few partitions, as a run would."""
 
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.authoring.page import Eye
@@ -17,7 +17,7 @@ from app.records import Item, Rejected
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A page that was read, or could not be. `seconds`: to have it, and to read it."""
+    """A page that was parsed, or the failure of it. `seconds`: to fetch it, and to parse it."""
 
     partition: str
     page: int
@@ -30,25 +30,28 @@ class Seen:
 
 
 async def read(source: RecipeSource, raw: Raw, sandbox: Sandbox) -> tuple[Raw, list[Any]]:
-    """A page read in a process that may be killed, and its records. Raises Failure."""
-    errand = await asyncio.to_thread(source.errand, raw)
-    answer = await sandbox.read(source.window, errand)
-    return await asyncio.to_thread(_understood, source, raw, answer)
+    """Parse a page in the sandbox; return it with its records. Raises Failure."""
+    request = await asyncio.to_thread(source.errand, raw)
+    result = await sandbox.read(source.window, request)
+    return await asyncio.to_thread(_records, source, raw, result)
 
 
-def _understood(source: RecipeSource, raw: Raw, answer: bytes) -> tuple[Raw, list[Any]]:
-    raw = source.returned(raw, answer)
+def _records(source: RecipeSource, raw: Raw, result: bytes) -> tuple[Raw, list[Any]]:
+    raw = source.returned(raw, result)
     return raw, list(source.parse(raw))
 
 
 async def tried(
-    source: RecipeSource, eye: Eye, window: AnyWindow, *, parts: int, pages: int
+    source: RecipeSource, fetcher: Eye, window: AnyWindow, *, parts: int, pages: int
 ) -> list[Seen]:
-    """What up to `pages` pages of each of the first `parts` partitions have."""
-    seen = list[Seen]()
+    """Return up to `pages` pages of each of the first `parts` partitions.
+
+    A Failure ends its partition and is returned with the page.
+    """
+    fetched = list[Seen]()
     for part in _partitions(source)[:parts]:
-        seen += await _walked(source, part, (eye, window), pages)
-    return seen
+        fetched += await _pages(source, part, (fetcher, window), pages)
+    return fetched
 
 
 def _partitions(source: RecipeSource) -> Sequence[Partition]:
@@ -59,36 +62,30 @@ def _partitions(source: RecipeSource) -> Sequence[Partition]:
     return ()
 
 
-async def _walked(
-    source: RecipeSource, part: Partition, means: tuple[Eye, AnyWindow], pages: int
+async def _pages(
+    source: RecipeSource, part: Partition, through: tuple[Eye, AnyWindow], limit: int
 ) -> list[Seen]:
-    eye, window = means
-    seen, asking = list[Seen](), source.pages(part)
+    fetcher, window = through
+    pages, requests = list[Seen](), source.pages(part)
     raw: Raw | None = None
     try:
-        request = next(asking)
-        for number in range(1, pages + 1):
-            raw, had = await eye.ask(window, request, part, number)
+        request = next(requests)
+        for number in range(1, limit + 1):
+            raw, fetch_seconds = await fetcher.ask(window, request, part, number)
             started = time.monotonic()
-            raw, records = await read(source, raw, eye.sandbox)
-            took = (had, time.monotonic() - started)
-            seen.append(_page(part, raw, records, took))
-            request = asking.send(raw)
-        seen[-1:] = [_more(seen[-1])]
+            raw, records = await read(source, raw, fetcher.sandbox)
+            seconds = (fetch_seconds, time.monotonic() - started)
+            pages.append(_page(part, raw, records, seconds))
+            request = requests.send(raw)
+        pages[-1] = replace(pages[-1], more=True)
     except StopIteration:
         pass
     except Failure as failure:
-        seen.append(Seen(part.key, len(seen) + 1, raw, failure=failure))
-    return seen
+        pages.append(Seen(part.key, len(pages) + 1, raw, failure=failure))
+    return pages
 
 
-def _page(part: Partition, raw: Raw, records: Sequence[Any], took: tuple[float, float]) -> Seen:
+def _page(part: Partition, raw: Raw, records: Sequence[Any], seconds: tuple[float, float]) -> Seen:
     rows = tuple(record for record in records if isinstance(record, Item))
     refused = tuple(record for record in records if isinstance(record, Rejected))
-    return Seen(part.key, raw.page, raw, rows, refused, took)
-
-
-def _more(seen: Seen) -> Seen:
-    return Seen(
-        seen.partition, seen.page, seen.raw, seen.rows, seen.refused, seen.seconds, more=True
-    )
+    return Seen(part.key, raw.page, raw, rows, refused, seconds)

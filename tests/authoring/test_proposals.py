@@ -209,5 +209,5 @@ def test_of_any_markup_comes_a_recipe_that_works_or_a_named_fault(parts: list[st
 def test_a_page_without_a_list_names_the_feed_that_it_offers() -> None:
     page = b'<html><head><link rel="alternate" type="application/atom+xml" href="/a.atom"></head>'
 
-    with pytest.raises(Schema, match=r"it offers a feed: https://town\.example/a\.atom"):
+    with pytest.raises(Schema, match=r"it links to a feed: https://town\.example/a\.atom"):
         proposed(answer(page, "text/html", "https://town.example/x"), "https://town.example/x")
