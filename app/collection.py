@@ -88,111 +88,111 @@ def key_of(org_id: UUID) -> str:
     return f"collection:{org_id}"
 
 
-async def look(pool: Pool, who: Principal) -> Standing | None:
+async def look(pool: Pool, principal: Principal) -> Standing | None:
     """Return the organisation's schedule, retired or not; None if it never had one."""
-    async with tenancy.org_transaction(pool, who.org_id) as connection:
-        return await store.look(connection, who.org_id)
+    async with tenancy.org_transaction(pool, principal.org_id) as connection:
+        return await store.look(connection, principal.org_id)
 
 
-async def edit(pool: Pool, config: Config, asked: Asked, changes: dict[str, Any]) -> Deed:
+async def edit(pool: Pool, config: Config, request: Asked, changes: dict[str, Any]) -> Deed:
     """Change settings, all of them or none; ticks after `now` follow the new schedule version.
 
     Raises BadSchedule, Outdated, and Unsuitable for a preset that is unknown or too large.
     """
-    async with tenancy.org_transaction(pool, asked.who.org_id) as connection:
-        limits, before = await _locked(connection, config, asked)
+    async with tenancy.org_transaction(pool, request.who.org_id) as connection:
+        limits, before = await _locked(connection, config, request)
         after = replace(chosen(before), **changes)
         if after == chosen(before):
             return Deed(before)
         schedule = Schedule.cron(
-            after.cron_expression, after.timezone, name=key_of(asked.who.org_id)
+            after.cron_expression, after.timezone, name=key_of(request.who.org_id)
         )
         after = replace(after, cron_expression=str(schedule.to_spec()["cron"]))
         if after.preset_id != chosen(before).preset_id:
-            await _check_preset(connection, asked.who.org_id, after.preset_id, limits)
-        declared = _declared(config, asked.who.org_id, schedule, after.enabled, limits)
-        queued = await ledger.edit_in(connection, declared, asked.now)
-        await _choose(connection, asked.who.org_id, after)
-        recorded = await _record(connection, asked, before, _action(before), after.told())
+            await _check_preset(connection, request.who.org_id, after.preset_id, limits)
+        declared = _declared(config, request.who.org_id, schedule, after.enabled, limits)
+        queued = await ledger.edit_in(connection, declared, request.now)
+        await _choose(connection, request.who.org_id, after)
+        recorded = await _record(connection, request, before, _action(before), after.told())
         return Deed(recorded, queued)
 
 
-async def retire(pool: Pool, config: Config, asked: Asked) -> Deed:
+async def retire(pool: Pool, config: Config, request: Asked) -> Deed:
     """Retire the schedule; its history is kept. Raises NotThere and Outdated.
 
     The announced next tick is recorded as superseded.
     """
-    async with tenancy.org_transaction(pool, asked.who.org_id) as connection:
-        _, before = await _locked(connection, config, asked)
+    async with tenancy.org_transaction(pool, request.who.org_id) as connection:
+        _, before = await _locked(connection, config, request)
         _existing(before)
-        queued = await ledger.retire_in(connection, key_of(asked.who.org_id), asked.now)
-        await store.choose(connection, asked.who.org_id, None, notify=False)
-        return Deed(await _record(connection, asked, before, "retired", None), queued)
+        queued = await ledger.retire_in(connection, key_of(request.who.org_id), request.now)
+        await store.choose(connection, request.who.org_id, None, notify=False)
+        return Deed(await _record(connection, request, before, "retired", None), queued)
 
 
-async def pause(pool: Pool, config: Config, asked: Asked, note: str) -> Deed:
+async def pause(pool: Pool, config: Config, request: Asked, note: str) -> Deed:
     """Pause the schedule from `now` on; its ticks are recorded as paused.
 
     Raises NotThere and Outdated.
     """
-    async with tenancy.org_transaction(pool, asked.who.org_id) as connection:
-        _, before = await _locked(connection, config, asked)
+    async with tenancy.org_transaction(pool, request.who.org_id) as connection:
+        _, before = await _locked(connection, config, request)
         _existing(before)
-        pause_ = Pause(asked.now, asked.who.name, note)
-        queued = await ledger.pause_in(connection, key_of(asked.who.org_id), pause_)
-        return Deed(await _record(connection, asked, before, "paused", {"note": note}), queued)
+        pause_ = Pause(request.now, request.who.name, note)
+        queued = await ledger.pause_in(connection, key_of(request.who.org_id), pause_)
+        return Deed(await _record(connection, request, before, "paused", {"note": note}), queued)
 
 
-async def resume(pool: Pool, config: Config, asked: Asked, note: str | None) -> Deed:
+async def resume(pool: Pool, config: Config, request: Asked, note: str | None) -> Deed:
     """Resume the schedule; does nothing if it is not paused. Raises NotThere and Outdated."""
-    async with tenancy.org_transaction(pool, asked.who.org_id) as connection:
-        _, before = await _locked(connection, config, asked)
+    async with tenancy.org_transaction(pool, request.who.org_id) as connection:
+        _, before = await _locked(connection, config, request)
         if _existing(before).paused_at is None:
             return Deed(before)
-        queued = await ledger.resume_in(connection, key_of(asked.who.org_id), asked.now)
-        return Deed(await _record(connection, asked, before, "resumed", {"note": note}), queued)
+        queued = await ledger.resume_in(connection, key_of(request.who.org_id), request.now)
+        return Deed(await _record(connection, request, before, "resumed", {"note": note}), queued)
 
 
-async def run(pool: Pool, config: Config, asked: Asked) -> Queued:
+async def run(pool: Pool, config: Config, request: Asked) -> Queued:
     """Queue a run now, also while the schedule is disabled or paused.
 
     Raises Conflicting if a run is open or no preset is chosen, OverLimit if `runs_per_day` runs
     were made in the last 24 hours, and Outdated.
     """
-    async with tenancy.org_transaction(pool, asked.who.org_id) as connection:
-        limits, schedule = await _locked(connection, config, asked)
+    async with tenancy.org_transaction(pool, request.who.org_id) as connection:
+        limits, schedule = await _locked(connection, config, request)
         if schedule is None or schedule.retired_at is not None or schedule.preset_id is None:
             raise Conflicting("there is nothing to run: choose a preset_id for the schedule first")
         open_ = await schedules.open_runs(connection, schedule.id)
         if open_:
             raise Conflicting(f"run {open_[0].run_id} is still open", open_[0].run_id)
-        count = await kept.runs_since(connection, asked.who.org_id, asked.now - A_DAY)
+        count = await kept.runs_since(connection, request.who.org_id, request.now - A_DAY)
         limits.check("runs_per_day", count + 1)
-        request = runs.Wanted(
+        run_request = runs.Wanted(
             run_id=uuid4(),
             job=JOB,
             params={},
-            requested_by=asked.who.name,
+            requested_by=request.who.name,
             max_attempts=config.max_attempts,
             timeout=limits.max_minutes * 60,
             schedule_id=schedule.id,
-            org_id=asked.who.org_id,
+            org_id=request.who.org_id,
         )
-        await runs.request(connection, request, asked.now)
-    _log.info("collection.asked_for", execution_id=str(request.run_id), by=asked.who.name)
-    return Queued(request.run_id, JOB)
+        await runs.request(connection, run_request, request.now)
+    _log.info("collection.asked_for", execution_id=str(run_request.run_id), by=request.who.name)
+    return Queued(run_request.run_id, JOB)
 
 
 async def _locked(
-    connection: Connection, config: Config, asked: Asked
+    connection: Connection, config: Config, request: Asked
 ) -> tuple[Allowance, Standing | None]:
     """Lock the organisation and its schedule; return the limits and the schedule."""
-    limits = Allowance.of(config, await store.hold(connection, asked.who.org_id))
-    schedule = await store.lock(connection, asked.who.org_id)
+    limits = Allowance.of(config, await store.hold(connection, request.who.org_id))
+    schedule = await store.lock(connection, request.who.org_id)
     current = 0 if schedule is None else schedule.revision
-    if asked.revision is not None and asked.revision != current:
+    if request.revision is not None and request.revision != current:
         raise Outdated(
-            f"the schedule is at revision {current}, not {asked.revision}: read it again"
+            f"the schedule is at revision {current}, not {request.revision}: read it again"
         )
     return limits, schedule
 
@@ -244,7 +244,7 @@ async def _choose(connection: Connection, org_id: UUID, after: Choice) -> None:
 
 async def _record(
     connection: Connection,
-    asked: Asked,
+    request: Asked,
     before: Standing | None,
     action: str,
     after: dict[str, Any] | None,
@@ -252,7 +252,7 @@ async def _record(
     active = before is not None and before.retired_at is None
     settings = chosen(before).told() if active else None
     revision = 1 if before is None else before.revision + 1
-    edit_ = Edit(asked.now, asked.who.name, action, settings, after)
-    await store.note(connection, asked.who.org_id, edit_, revision)
-    _log.info("collection.edited", action=action, by=asked.who.name, revision=revision)
-    return await store.look(connection, asked.who.org_id)
+    edit_ = Edit(request.now, request.who.name, action, settings, after)
+    await store.note(connection, request.who.org_id, edit_, revision)
+    _log.info("collection.edited", action=action, by=request.who.name, revision=revision)
+    return await store.look(connection, request.who.org_id)

@@ -22,15 +22,19 @@ async def change_schedule(request: Asking) -> Answer:
     changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     if "cron_expression" in changes:  # rejected before any row is locked
         changes["cron_expression"] = cron.checked_expression(changes["cron_expression"])
-    desk = request.desk
-    change = await collection.edit(desk.pool, desk.config, _asked(request), changes)
-    await desk.tell(change.queued)
+    context = request.desk
+    change = await collection.edit(
+        context.pool, context.config, _collection_request(request), changes
+    )
+    await context.tell(change.queued)
     return _answer(change.standing)
 
 
 async def retire_schedule(request: Asking) -> Answer:
     """Retire the schedule: it has no further ticks, and its history is kept."""
-    change = await collection.retire(request.desk.pool, request.desk.config, _asked(request))
+    change = await collection.retire(
+        request.desk.pool, request.desk.config, _collection_request(request)
+    )
     await request.desk.tell(change.queued)
     return Answer()
 
@@ -43,18 +47,22 @@ async def read_pause(request: Asking) -> Answer:
 async def pause_schedule(request: Asking) -> Answer:
     """Pause the schedule; its ticks are recorded as paused until it is resumed."""
     body: shapes.Pausing = request.body
-    desk = request.desk
-    change = await collection.pause(desk.pool, desk.config, _asked(request), body.note)
-    await desk.tell(change.queued)
+    context = request.desk
+    change = await collection.pause(
+        context.pool, context.config, _collection_request(request), body.note
+    )
+    await context.tell(change.queued)
     return _pause_answer(change.standing)
 
 
 async def resume_schedule(request: Asking) -> Answer:
     """Resume a paused schedule."""
     body: shapes.Resuming = request.body
-    desk = request.desk
-    change = await collection.resume(desk.pool, desk.config, _asked(request), body.note)
-    await desk.tell(change.queued)
+    context = request.desk
+    change = await collection.resume(
+        context.pool, context.config, _collection_request(request), body.note
+    )
+    await context.tell(change.queued)
     return _pause_answer(change.standing)
 
 
@@ -71,7 +79,7 @@ async def list_edits(request: Asking) -> Answer:
     )
 
 
-def _asked(request: Asking) -> Asked:
+def _collection_request(request: Asking) -> Asked:
     return Asked(request.who, request.now, request.revision)
 
 

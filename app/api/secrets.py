@@ -24,10 +24,10 @@ async def list_secrets(request: Asking) -> Answer:
 async def put_secret(request: Asking) -> Answer:
     """Set a secret, stored encrypted; replaces one with the same name."""
     body: shapes.SecretWanted = request.body
-    name, desk = request.path["secret"], request.desk
+    name, context = request.path["secret"], request.desk
     try:
-        box = safe.of(desk.config)
-        await secrets.put(desk.pool, box, request.org_id, (name, body.value), request.now)
+        box = safe.of(context.config)
+        await secrets.put(context.pool, box, request.org_id, (name, body.value), request.now)
     except BadConfig as error:
         raise without_key(error) from None
     except BadParameters as error:

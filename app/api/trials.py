@@ -58,13 +58,13 @@ async def _dry_run(request: Asking, recipe: Recipe, text: str) -> Answer:
 
 
 async def _resolver(request: Asking, recipe: Recipe, text: str) -> secrets.Resolve:
-    desk = request.desk
-    names = [name for name, _ in await secrets.names(desk.pool, request.org_id)]
+    context = request.desk
+    names = [name for name, _ in await secrets.names(context.pool, request.org_id)]
     missing = unset(recipe, names, text)
     if missing:
         raise BadRecipe(missing)
     try:
-        return await secrets.resolver(desk.pool, desk.config, request.org_id, recipe)
+        return await secrets.resolver(context.pool, context.config, request.org_id, recipe)
     except BadConfig as error:
         raise without_key(error) from None
 
