@@ -126,7 +126,7 @@ def test_a_list_in_a_page_for_people_gets_selectors_for_what_repeats_in_it() -> 
         "at": "2026-09-01T00:00:00Z",
         "time": "soon",
     }
-    assert "offers a feed, which is read more surely: https://town.example/jobs.rss" in proposed(
+    assert "links to a feed, which is more reliable: https://town.example/jobs.rss" in proposed(
         raw, raw.url
     )
 
