@@ -174,7 +174,7 @@ def test_a_row_or_two_without_a_key_do_not_keep_it_from_being_the_key() -> None:
     ],
 )
 def test_where_there_is_no_list_no_recipe_is_made_up(body: bytes, kind: str) -> None:
-    with pytest.raises(Schema, match="no list of anything was found"):
+    with pytest.raises(Schema, match="found no list of records"):
         proposed(answer(body, kind), AT)
 
 
