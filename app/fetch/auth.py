@@ -1,6 +1,6 @@
-"""Who we are to a site that wants to know: a key, or tokens that are fetched and kept for it.
+"""Authentication of requests with an API key or OAuth2 client credentials.
 
-No secret leaves this room but in the request it is for: neither in a failure nor in a log line.
+Secrets are sent only in the requests they are for, and appear in no failure and no log line.
 """
 
 import asyncio
@@ -19,17 +19,15 @@ from app.fetch.client import Tally, Window
 from app.messages import Limits, Partition, Raw, Request
 
 TOKEN_LIMITS = Limits(rate=1, burst=3, concurrency=1)
-UNSAID_LIFE = 300.0  # seconds; of a token that does not say how long it is good
-EARLY = (
-    60.0  # seconds, or a tenth of its life, before its end in which a token is not used any more
-)
-SORE = 60.0  # seconds for which refused credentials are not shown again
+UNSAID_LIFE = 300.0  # seconds; of a token without `expires_in`
+EARLY = 60.0  # seconds (at most a tenth of its life) before its end at which a token is renewed
+SORE = 60.0  # seconds for which refused credentials are not sent again
 _REFUSALS = frozenset({400, 401, 403})
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key that goes with every request. `setting` names it to people."""
+    """An API key sent with every request. `setting` is its name in messages."""
 
     key: SecretStr
     setting: str
@@ -37,7 +35,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class ClientCredentials:
-    """OAuth2 client credentials (RFC 6749 4.4). `setting` names them to people."""
+    """OAuth2 client credentials (RFC 6749 4.4). `setting` is their name in messages."""
 
     token_url: str
     client_id: str
@@ -50,16 +48,16 @@ Login = ApiKey | ClientCredentials
 
 
 class Keeper(Protocol):
-    """Has the `Authorization` to show."""
+    """Provides the `Authorization` header."""
 
     async def header(self, tally: Tally, refused: str | None = None) -> str:
-        """The header's value; another than `refused`, if there can be another."""
+        """The header's value; a new one if it would equal `refused` and can be renewed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class KeyKeeper:
-    """Has a key, and no other."""
+    """Provides a header with a fixed API key."""
 
     login: ApiKey
 
@@ -74,14 +72,14 @@ class _Token(msgspec.Struct):
     expires_in: float | None = None
 
 
-_token = msgspec.json.Decoder(_Token)
+_token_decoder = msgspec.json.Decoder(_Token)
 
 
 @dataclass(slots=True)
 class TokenKeeper:
-    """Fetches a token when one is needed, once for all who wait, and keeps it until it gets old.
+    """Fetches a token on demand, once for concurrent callers, and keeps it until it is renewed.
 
-    `clock` is in seconds and only moves forward.
+    `clock` is monotonic, in seconds.
     """
 
     login: ClientCredentials
@@ -89,30 +87,30 @@ class TokenKeeper:
     clock: Callable[[], float] = time.monotonic
     _header: str | None = field(default=None, init=False, repr=False)
     _until: float = field(default=0.0, init=False)
-    _sore: tuple[float, Failure] | None = field(default=None, init=False)
-    _one: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _refusal: tuple[float, Failure] | None = field(default=None, init=False)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def header(self, tally: Tally, refused: str | None = None) -> str:
-        """See Keeper. Raises Auth if the credentials are refused, or why there is no answer."""
-        async with self._one:
-            kept = self._header
-            if kept is None or kept == refused or self.clock() >= self._until:
-                kept = await self._renewed(tally)
-            return kept
+        """See Keeper. Raises Auth if the credentials are refused; else as `Fetcher.fetch`."""
+        async with self._lock:
+            header = self._header
+            if header is None or header == refused or self.clock() >= self._until:
+                header = await self._renew(tally)
+            return header
 
-    async def _renewed(self, tally: Tally) -> str:
-        if self._sore is not None and self.clock() < self._sore[0]:
-            raise _again(self._sore[1])
+    async def _renew(self, tally: Tally) -> str:
+        if self._refusal is not None and self.clock() < self._refusal[0]:
+            raise _copy_of(self._refusal[1])
         self._header, asked_at = None, self.clock()
         try:
             raw = await self.window.ask(self._request(), partition=None, page=1, tally=tally)
         except Failure as failure:
             if failure.status not in _REFUSALS:
                 raise
-            refusal = _named(failure, self.login.setting)
-            self._sore = (self.clock() + SORE, refusal)
+            refusal = _naming_setting(failure, self.login.setting)
+            self._refusal = (self.clock() + SORE, refusal)
             raise refusal from failure
-        token = _read(raw)
+        token = _parse_token(raw)
         life = UNSAID_LIFE if token.expires_in is None else token.expires_in
         self._until = asked_at + life - min(EARLY, life / 10)
         self._header = f"Bearer {token.access_token}"
@@ -136,7 +134,7 @@ class TokenKeeper:
 
 @dataclass(slots=True)
 class SignedWindow:
-    """A window whose requests say who asks. A 401 is answered with another token, once."""
+    """A fetcher that authenticates its requests. After a 401 it retries once with a new token."""
 
     window: Window
     keeper: Keeper
@@ -145,41 +143,41 @@ class SignedWindow:
     async def ask(
         self, request: Request, *, partition: Partition | None, page: int, tally: Tally
     ) -> Raw:
-        """As Window.ask. Raises Auth, which names the setting, if the site does not know us."""
-        shown = await self.keeper.header(tally)
+        """See Fetcher.fetch. Raises Auth, naming the setting, if the credentials are refused."""
+        header = await self.keeper.header(tally)
         try:
             return await self.window.ask(
-                _signed(request, shown), partition=partition, page=page, tally=tally
+                _with_authorization(request, header), partition=partition, page=page, tally=tally
             )
         except Auth as refused:
-            other = await self.keeper.header(tally, shown)
-            if other == shown:
-                raise _named(refused, self.setting) from refused
+            other = await self.keeper.header(tally, header)
+            if other == header:
+                raise _naming_setting(refused, self.setting) from refused
         tally.retries += 1
         try:
             return await self.window.ask(
-                _signed(request, other), partition=partition, page=page, tally=tally
+                _with_authorization(request, other), partition=partition, page=page, tally=tally
             )
         except Auth as refused:
-            raise _named(refused, self.setting) from refused
+            raise _naming_setting(refused, self.setting) from refused
 
     def pace(self, limits: Limits) -> None:
-        """See Window.pace."""
+        """See Fetcher.set_limits."""
         self.window.pace(limits)
 
 
 def keeper_of(login: Login, window: Window) -> Keeper:
-    """Who keeps this login's header; tokens are asked for as `window` asks, but seldom."""
+    """The header provider for `login`; tokens are fetched through `window` with TOKEN_LIMITS."""
     if isinstance(login, ApiKey):
         return KeyKeeper(login)
     return TokenKeeper(login, replace(window, limits=TOKEN_LIMITS))
 
 
-def _signed(request: Request, shown: str) -> Request:
-    return replace(request, headers={**request.headers, "authorization": shown})
+def _with_authorization(request: Request, header: str) -> Request:
+    return replace(request, headers={**request.headers, "authorization": header})
 
 
-def _named(failure: Failure, setting: str) -> Auth:
+def _naming_setting(failure: Failure, setting: str) -> Auth:
     named = Auth(
         f"{setting} is not accepted: {failure}", status=failure.status, url=failure.url, retry=False
     )
@@ -187,16 +185,16 @@ def _named(failure: Failure, setting: str) -> Auth:
     return named
 
 
-def _again(failure: Failure) -> Auth:
+def _copy_of(failure: Failure) -> Auth:
     return Auth(str(failure), status=failure.status, url=failure.url, retry=False)
 
 
-def _read(raw: Raw) -> _Token:
+def _parse_token(raw: Raw) -> _Token:
     try:
-        token = _token.decode(raw.body)
+        token = _token_decoder.decode(raw.body)
     except (ValueError, RecursionError):
-        # Without its cause: that may quote the answer, which holds a token.
-        raise Schema("the token's answer is no token", status=raw.status, url=raw.url) from None
+        # Without its cause, which may quote the response and so the token.
+        raise Schema("the token response is invalid", status=raw.status, url=raw.url) from None
     if not token.access_token.isascii() or not token.access_token.isprintable():
-        raise Schema("the token is no token", status=raw.status, url=raw.url)
+        raise Schema("the access token is invalid", status=raw.status, url=raw.url)
     return token

@@ -1,4 +1,4 @@
-"""The border: what httpx and aiohttp raise, said in our words."""
+"""Translation of the errors of httpx and aiohttp into failures."""
 
 import aiohttp
 import httpx
@@ -6,45 +6,41 @@ import httpx
 from app.errors import Failure, Network, Timeout, TooLarge, Unsafe
 
 FOREIGN = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError)
-_UNREADABLE = (
+_INVALID_URL_ERRORS = (
     httpx.UnsupportedProtocol,
-    httpx.RemoteProtocolError,  # httpx itself, of a redirect that is no address
+    httpx.RemoteProtocolError,  # httpx raises it for a redirect to an invalid URL
     httpx.InvalidURL,
-    ValueError,
-)  # aiohttp's are ValueError
+    ValueError,  # aiohttp's errors for invalid URLs are ValueErrors
+)
 
-_TOO_LONG = "Got more than"  # of aiohttp's LineTooLong, which is not in the chain of causes
+_LINE_TOO_LONG = "Got more than"  # of aiohttp's LineTooLong, which is not in the cause chain
 
 
 def translated(error: BaseException, url: str) -> Failure:
-    """The failure that `error` means. `url` has no secrets.
+    """The failure for a transport error. `url` must have its secrets masked.
 
-    The transport calls every lost connection a ConnectTimeout, so its cause is what counts.
+    The transport reports every lost connection as a ConnectTimeout, so the cause is classified.
     """
     cause = (error.__cause__ if isinstance(error, httpx.HTTPError) else None) or error
     if isinstance(cause, TimeoutError | httpx.TimeoutException):
-        return Timeout(_named("no answer in time", cause), url=url)
+        return Timeout(_with_cause("no response in time", cause), url=url)
     if isinstance(cause, aiohttp.ClientResponseError):
-        return _garbled(cause, url)
+        if cause.message.startswith(_LINE_TOO_LONG):
+            return TooLarge("a response header exceeds the size limit", url=url)
+        return Network("the response is not valid HTTP", url=url)
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        return Network("the site's certificate is not good", url=url, retry=False)
-    if isinstance(cause, _UNREADABLE) or isinstance(error, httpx.UnsupportedProtocol):
-        return Unsafe("an address that cannot be asked", url=url)
-    return Network(_named("the connection broke", cause), url=url)
+        return Network("the site's TLS certificate is invalid", url=url, retry=False)
+    if isinstance(cause, _INVALID_URL_ERRORS) or isinstance(error, httpx.UnsupportedProtocol):
+        return Unsafe("a URL that cannot be requested", url=url)
+    return Network(_with_cause("the connection was lost", cause), url=url)
 
 
-def _garbled(cause: aiohttp.ClientResponseError, url: str) -> Failure:
-    if cause.message.startswith(_TOO_LONG):
-        return TooLarge("a header is longer than we read", url=url)
-    return Network("the answer is not HTTP", url=url)
-
-
-def _named(message: str, cause: BaseException) -> str:
+def _with_cause(message: str, cause: BaseException) -> str:
     return f"{message} ({type(cause).__name__})"
 
 
 def unreached(failure: BaseException | None) -> bool:
-    """Whether `failure`, one of ours, means that no connection was made at all."""
+    """Whether `failure` means that no connection was made."""
     error = failure.__cause__ if isinstance(failure, Network | Timeout) else None
     cause = (error.__cause__ if isinstance(error, httpx.HTTPError) else None) or error
     if isinstance(cause, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):

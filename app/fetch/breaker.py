@@ -1,10 +1,10 @@
-"""When a host is left alone: after five hard failures in a row, for a minute, doubling to an hour.
+"""Circuit breakers of hosts, and detection of a failure of the local network.
 
-Hard is what says that the host is not well or does not want us: no connection, no answer in time,
-5xx, turned away. Whatever else a host answers (404, 401, 429, a page we cannot read) shows that it
-lives. A request counts once, not its retries, and any good answer to any worker ends the row. When
-the time is over one request goes first, and the others wait for what becomes of it: an answer
-closes the breaker, a hard failure doubles the rest. Nothing needs to be reset by hand.
+A breaker opens after five hard failures in a row, for 60 s, doubling up to an hour. Hard failures
+are: no connection, a timeout, 5xx, and Blocked. Any other response (404, 401, 429, a page that
+cannot be parsed) shows that the host works. A request counts once, without its retries, and a good
+response to any worker resets the count. When the open time is over, one probe request is sent while
+the others wait: a response closes the breaker, a hard failure doubles the open time.
 """
 
 import time
@@ -18,7 +18,7 @@ FAILURES = 5
 FIRST_REST = 60.0  # seconds
 LONGEST_REST = 3_600.0
 RECENT = 15.0  # seconds; longer than a connection may take to fail
-_HOSTS = 1_000
+_MAX_HOSTS = 1_000
 
 
 def hard(failure: Failure) -> bool:
@@ -38,79 +38,82 @@ class _Host:
 
 
 class Breakers:
-    """The breakers of one process. `clock` is in seconds and only moves forward."""
+    """The breakers of one process. `clock` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._hosts: dict[str, _Host] = {}
 
     def resting(self, host: str) -> tuple[float, str]:
-        """Seconds for which `host` is left alone, 0 if it is not, and the kind of failure."""
-        known = self._hosts.get(host)
-        return (max(known.until - self._clock(), 0.0), known.kind) if known else (0.0, "")
+        """Seconds until the breaker of `host` may close (0: not open), and the failure's kind."""
+        state = self._hosts.get(host)
+        return (max(state.until - self._clock(), 0.0), state.kind) if state else (0.0, "")
 
     def worried(self, host: str) -> bool:
-        """Whether a good answer of `host` would be news."""
+        """Whether failures of `host` are counted, so that a good response must be recorded."""
         return host in self._hosts
 
     def enter(self, host: str, token: str) -> bool:
-        """Whether a request may go now, the rest being over; false while another goes first."""
-        known = self._hosts.get(host)
-        if known is None or not known.until:
+        """Whether a request may be sent after the open time; false while a probe is in flight.
+
+        The first request after the open time becomes the probe, named by its `token`.
+        """
+        state = self._hosts.get(host)
+        if state is None or not state.until:
             return True
-        if known.probe:
+        if state.probe:
             return False
-        known.probe = token
+        state.probe = token
         return True
 
     def let_go(self, host: str, token: str) -> None:
-        """The request that went first ended without a verdict: another may."""
-        known = self._hosts.get(host)
-        if known is not None and known.probe == token:
-            known.probe = ""
+        """Release the probe `token`, which ended without a result, so that another can be sent."""
+        state = self._hosts.get(host)
+        if state is not None and state.probe == token:
+            state.probe = ""
 
     def failed(self, host: str, kind: str, token: str, *, again: bool = False) -> float:
-        """Count a hard failure; returns the seconds of rest if it opened the breaker, else 0.
+        """Count a hard failure; return the open time in seconds if it opened the breaker, else 0.
 
-        A retry (`again`) says nothing new of a host that is not resting.
+        A retry (`again`) is not counted while the breaker is closed.
         """
-        self._forget()
-        known = self._hosts.setdefault(host, _Host())
-        if known.until:
-            if known.probe != token:
-                return 0.0  # was under way when the breaker opened
-            known.rest, known.probe = min(known.rest * 2, LONGEST_REST), ""
+        self._prune()
+        state = self._hosts.setdefault(host, _Host())
+        if state.until:
+            if state.probe != token:
+                return 0.0  # was in flight when the breaker opened
+            state.rest, state.probe = min(state.rest * 2, LONGEST_REST), ""
         elif again:
             return 0.0
         else:
-            known.failures += 1
-            if known.failures < FAILURES:
+            state.failures += 1
+            if state.failures < FAILURES:
                 return 0.0
-            known.rest = FIRST_REST
-        known.kind, known.until = kind, self._clock() + known.rest
-        return known.rest
+            state.rest = FIRST_REST
+        state.kind, state.until = kind, self._clock() + state.rest
+        return state.rest
 
     def answered(self, host: str, token: str) -> None:
-        """The host lives: the row of failures is over. Of a resting host only the probe counts."""
-        known = self._hosts.get(host)
-        if known is not None and (not known.until or known.probe == token):
+        """Reset the failures of `host`; with an open breaker, only on the probe's response."""
+        state = self._hosts.get(host)
+        if state is not None and (not state.until or state.probe == token):
             del self._hosts[host]
 
     def forgive(self, host: str) -> None:
-        """It was not the host's fault."""
+        """Reset the breaker: the failures were not caused by the host."""
         self._hosts.pop(host, None)
 
-    def _forget(self) -> None:
-        if len(self._hosts) > _HOSTS:
+    def _prune(self) -> None:
+        if len(self._hosts) > _MAX_HOSTS:
             before = self._clock() - LONGEST_REST
-            for host in [host for host, known in self._hosts.items() if known.until < before]:
+            for host in [host for host, state in self._hosts.items() if state.until < before]:
                 del self._hosts[host]
 
 
 class Reach:
-    """Tells whether it is our own network that is down: when no host of late could be reached.
+    """Detects that the local network is down: no host of the last `RECENT` seconds was reachable.
 
-    It takes two hosts: one alone is more likely down itself.
+    At least two hosts are needed: a single one is more likely down itself. `clock` is monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -118,12 +121,12 @@ class Reach:
         self._seen: dict[str, tuple[float, bool]] = {}
 
     def note(self, host: str, *, reached: bool) -> None:
-        """A request to `host` ended, with a connection or without."""
-        self._seen.pop(host, None)  # so that the order is that of time
+        """Record the end of a request to `host`, with or without a connection."""
+        self._seen.pop(host, None)  # keeps the hosts ordered by time
         self._seen[host] = (self._clock(), reached)
 
     def cut_off(self) -> list[str]:
-        """The hosts that could not be reached, if all that were asked of late could not."""
+        """The unreachable hosts, if no recently requested host was reachable; else empty."""
         since = self._clock() - RECENT
         for host in [host for host, (at, _) in self._seen.items() if at < since]:
             del self._seen[host]

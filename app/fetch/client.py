@@ -1,4 +1,4 @@
-"""The window to the outside: every page anybody asks for comes through here."""
+"""The fetcher: sends the requests of one source, with rate limits, retries and size bounds."""
 
 import asyncio
 import random
@@ -30,7 +30,7 @@ HOPS = 5
 HEADER = 16_384
 _ERROR_PAGE = 16_384
 _ERROR_PAGE_SECONDS = 5.0
-_RESTED: dict[str, type[Failure]] = {
+_BREAKER_KINDS: dict[str, type[Failure]] = {
     kind.kind.value: kind for kind in (Network, Timeout, Blocked, HttpStatus)
 }
 
@@ -39,10 +39,10 @@ _log = logger("fetch")
 
 @dataclass(slots=True)
 class Tally:
-    """What asking has cost so far. `bytes` are as received.
+    """Counts of the requests made so far. `bytes` are as received, before decompression.
 
-    `throttled_ms` was spent waiting for a slot or for the rate; the pauses before retries are not.
-    `classes` counts the requests by what came of them: `2xx`, `429`, or the kind of a failure.
+    `throttled_ms` is the time spent waiting for a slot or for the rate, without the delays before
+    retries. `classes` counts requests by result: `2xx`, `429`, or the kind of a failure.
     """
 
     requests: int = 0
@@ -59,10 +59,11 @@ def open_client(
     ssl_context: ssl.SSLContext | None = None,
     guard: Guard | None = None,
 ) -> httpx.AsyncClient:
-    """A pooled client for one source; close it. Hand in one `ssl_context` for all: it is costly.
+    """Return a pooled client for one source; the caller closes it.
 
-    On aiohttp's connector: httpx's own pool stays clogged after many cancelled requests. With a
-    `guard`, for addresses that users supply, asking for a private one raises Unsafe.
+    An `ssl_context` is costly to create, so share one between clients. The client uses aiohttp's
+    connector because httpx's own pool stays exhausted after many cancelled requests. With a
+    `guard`, for URLs that users supply, a request to a private address raises Unsafe.
     """
     context = ssl_context or httpx.create_ssl_context(trust_env=False)
     connector = aiohttp.TCPConnector if guard is None else guard.connector
@@ -88,8 +89,8 @@ def open_client(
 
 
 @dataclass(slots=True)
-class _Asking:
-    """How one page has been asked for so far."""
+class _Progress:
+    """The attempts made so far for one page."""
 
     tally: Tally
     attempt: int = 1
@@ -103,10 +104,10 @@ def _now() -> datetime:
 
 @dataclass(slots=True)
 class Window:
-    """How one source asks: politely, bounded, again where that helps.
+    """Fetches the pages of one source within its rate limits, with retries and size bounds.
 
-    `max_bytes` bounds a decoded body, `deadline` (seconds) one attempt without its waits.
-    `attempts`: how often a page may be asked for, at most.
+    `max_bytes` limits a decoded body. `deadline` is in seconds and limits one attempt, without its
+    waits. `attempts` is the maximum number of attempts for one page.
     """
 
     client: httpx.AsyncClient
@@ -121,27 +122,27 @@ class Window:
     rng: Callable[[], float] = field(default=random.random, kw_only=True)
 
     def pace(self, limits: Limits) -> None:
-        """Keep to these limits from now on: the site has told us its own."""
+        """Use these limits for all further requests: the site has stated its own."""
         self.limits = limits
 
     async def ask(
         self, request: Request, *, partition: Partition | None, page: int, tally: Tally
     ) -> Raw:
-        """One page, asked for up to three times.
+        """Fetch one page, with up to `attempts` attempts.
 
-        Raises a Failure with its `attempts` if there is no answer to be had. If that could be had
-        after a wait longer than 30 s, it is RateLimited or what a resting host failed with last,
-        and `retry_in` is that wait.
+        Raises a Failure, with its `attempts`, if the last attempt fails or a retry does not help.
+        If a retry is possible only after more than 30 s, the failure is RateLimited, or the kind
+        that opened the host's breaker, and `retry_in` is the wait in seconds.
         """
-        asking = _Asking(tally)
+        progress = _Progress(tally)
         while True:
             try:
-                answer = await self._attempt(request, asking)
+                answer = await self._attempt(request, progress)
                 break
             except Failure as failure:
-                wait = self._patience(failure, request, asking)
+                wait = self._retry_wait(failure, request, progress)
             await self.sleep(wait)
-            asking.attempt += 1
+            progress.attempt += 1
             tally.retries += 1
         shown = urls.public(answer.url)
         _log.debug(
@@ -149,7 +150,7 @@ class Window:
             source=self.source,
             status=answer.status,
             bytes=len(answer.body),
-            attempt=asking.attempt,
+            attempt=progress.attempt,
             url=shown,
         )
         return Raw(
@@ -162,41 +163,43 @@ class Window:
             page=page,
         )
 
-    def _patience(self, failure: Failure, request: Request, asking: _Asking) -> float:
-        """Seconds to sleep before asking again. Raises `failure`, or as it is told, if not."""
-        failure.attempts = asking.attempt
-        wait = retry.pause(failure, asking.attempt, self.rng())
+    def _retry_wait(self, failure: Failure, request: Request, progress: _Progress) -> float:
+        """Seconds to sleep before the next attempt. Raises a failure if there is to be none."""
+        failure.attempts = progress.attempt
+        wait = retry.pause(failure, progress.attempt, self.rng())
         if wait > retry.PATIENCE:
             raise _postponed(failure) from failure.__cause__
-        helps = retry.helps(failure, request.method, asking.attempt)
-        if not helps or asking.attempt >= self.attempts:
+        helps = retry.helps(failure, request.method, progress.attempt)
+        if not helps or progress.attempt >= self.attempts:
             raise failure
-        if not asking.may_retry:
-            raise _unretried(failure) from failure.__cause__
-        asking.last = failure
+        if not progress.may_retry:
+            raise _not_retried(failure) from failure.__cause__
+        progress.last = failure
         self._log_retry(failure, wait)
         return wait
 
-    async def _attempt(self, request: Request, asking: _Asking) -> Answer:
+    async def _attempt(self, request: Request, progress: _Progress) -> Answer:
         left = self.deadline
         clock = asyncio.get_running_loop().time
         hop = request
         for _ in range(HOPS + 1):
-            outgoing = self._outgoing(hop)
-            passed = await self._enter(outgoing.url, asking)
+            outgoing = self._build_request(hop)
+            permit = await self._acquire(outgoing.url, progress)
             try:
-                await self._turn(passed.wait, asking.tally)
+                await self._throttle(permit.wait, progress.tally)
                 began = clock()
-                answer, following = await self._heeded(passed, hop, outgoing, (left, asking.tally))
+                answer, following = await self._exchange_and_record(
+                    permit, hop, outgoing, (left, progress.tally)
+                )
                 left -= clock() - began
             finally:
-                self.limiter.free(passed)
+                self.limiter.free(permit)
             if following is None:
                 return answer
             hop = following
         raise HttpStatus(f"more than {HOPS} redirects", url=urls.public(hop.url))
 
-    def _outgoing(self, hop: Request) -> httpx.Request:
+    def _build_request(self, hop: Request) -> httpx.Request:
         try:
             outgoing = self.client.build_request(
                 hop.method,
@@ -211,62 +214,61 @@ class Window:
         return outgoing
 
     def _headers(self, hop: Request) -> Mapping[str, str] | None:
-        # Merging headers is costly, and what most sources accept is the client's own default.
+        # Merging headers is costly, and most sources use the client's default `accept`.
         if self.client.headers.get("accept") == hop.accept:
             return hop.headers or None
         return {"accept": hop.accept, **hop.headers}
 
-    async def _enter(self, url: httpx.URL, asking: _Asking) -> Pass:
-        host, tally = urls.host_key(url), asking.tally
+    async def _acquire(self, url: httpx.URL, progress: _Progress) -> Pass:
+        host, tally = urls.host_key(url), progress.tally
         while True:
-            passed = await self.limiter.enter(host, self.limits, again=asking.last is not None)
-            tally.throttled_ms += round(passed.queued * 1000)
-            if passed.verdict is not Verdict.RESTING or passed.wait > retry.PATIENCE:
+            permit = await self.limiter.enter(host, self.limits, again=progress.last is not None)
+            tally.throttled_ms += round(permit.queued * 1000)
+            if permit.verdict is not Verdict.RESTING or permit.wait > retry.PATIENCE:
                 break
-            await self._turn(passed.wait, tally)
-        asking.may_retry = passed.may_retry
-        if passed.verdict is Verdict.GO:
-            return passed
-        if passed.verdict is Verdict.SPENT and asking.last is not None:
-            raise _unretried(asking.last) from asking.last.__cause__
-        raise self._refused(passed, url)
+            await self._throttle(permit.wait, tally)
+        progress.may_retry = permit.may_retry
+        if permit.verdict is Verdict.GO:
+            return permit
+        if permit.verdict is Verdict.SPENT and progress.last is not None:
+            raise _not_retried(progress.last) from progress.last.__cause__
+        raise self._refusal(permit, url)
 
-    def _refused(self, passed: Pass, url: httpx.URL) -> Failure:
-        if passed.verdict is Verdict.RESTING:
-            until = self.clock() + timedelta(seconds=passed.wait)
-            kind = _RESTED.get(passed.kind, Network)
+    def _refusal(self, permit: Pass, url: httpx.URL) -> Failure:
+        if permit.verdict is Verdict.RESTING:
+            until = self.clock() + timedelta(seconds=permit.wait)
+            kind = _BREAKER_KINDS.get(permit.kind, Network)
             message = (
-                f"{url.host} failed too often ({kind.kind}) and rests until {until:%H:%M:%S} UTC"
+                f"{url.host} failed too often ({kind.kind}): "
+                f"its breaker is open until {until:%H:%M:%S} UTC"
             )
-            return kind(message, url=urls.public(str(url)), retry=False, retry_in=passed.wait)
-        message = f"{url.host} is not to be asked for another {passed.wait:.0f} s"
-        return RateLimited(message, url=urls.public(str(url)), retry_in=passed.wait)
+            return kind(message, url=urls.public(str(url)), retry=False, retry_in=permit.wait)
+        message = f"{url.host} accepts no request for another {permit.wait:.0f} s"
+        return RateLimited(message, url=urls.public(str(url)), retry_in=permit.wait)
 
-    async def _turn(self, wait: float, tally: Tally) -> None:
+    async def _throttle(self, wait: float, tally: Tally) -> None:
         if wait > 0:
             tally.throttled_ms += round(wait * 1000)
             await self.sleep(wait)
 
-    async def _heeded(
-        self, passed: Pass, hop: Request, outgoing: httpx.Request, bounds: tuple[float, Tally]
+    async def _exchange_and_record(
+        self, permit: Pass, hop: Request, outgoing: httpx.Request, bounds: tuple[float, Tally]
     ) -> tuple[Answer, Request | None]:
-        """The answer and where it points, if elsewhere. Raises what the limiter makes of a failure.
+        """Send one request; return the response and the request to follow if it redirects.
 
-        `bounds`: the seconds left, and where to count.
+        Reports the result to the rate limiter and raises the failure that the limiter returns.
+        `bounds`: the seconds left, and the counts to update.
         """
         try:
             answer = await self._exchange(outgoing, *bounds)
             following = answers.next_hop(hop, answer)
             failure = None if following else answers.fault(answer, hop, self.clock())
         except Failure as error:
-            raise await self._told(passed, error) from error.__cause__
+            raise await self.limiter.heed(permit, error) or error from error.__cause__
         if failure is not None:
-            raise await self._told(passed, failure)
-        await self.limiter.heed(passed, None)
+            raise await self.limiter.heed(permit, failure) or failure
+        await self.limiter.heed(permit, None)
         return answer, following
-
-    async def _told(self, passed: Pass, failure: Failure) -> Failure:
-        return await self.limiter.heed(passed, failure) or failure
 
     async def _exchange(self, outgoing: httpx.Request, left: float, tally: Tally) -> Answer:
         tally.requests += 1
@@ -275,7 +277,7 @@ class Window:
                 response = await self.client.send(outgoing, stream=True)
                 try:
                     answer = await self._read(response)
-                    tally.classes[_class(answer.status)] += 1
+                    tally.classes[_status_class(answer.status)] += 1
                     return answer
                 finally:
                     tally.bytes += response.num_bytes_downloaded
@@ -308,12 +310,12 @@ class Window:
         )
 
 
-def _class(status: int) -> str:
+def _status_class(status: int) -> str:
     return "429" if status == HTTPStatus.TOO_MANY_REQUESTS else f"{status // 100}xx"
 
 
 async def _error_page(response: httpx.Response) -> bytes:
-    """The start of a page whose status alone decides: however it fails, the status counts."""
+    """The start of an error page. A failure to read it is ignored: the status decides."""
     try:
         async with asyncio.timeout(_ERROR_PAGE_SECONDS):
             return await body.start(response, _ERROR_PAGE)
@@ -331,8 +333,8 @@ def _postponed(failure: Failure) -> Failure:
     return late
 
 
-def _unretried(failure: Failure) -> Failure:
-    message = f"{failure}; not asked again, for this hour's retries of the host are used up"
+def _not_retried(failure: Failure) -> Failure:
+    message = f"{failure}; not retried: the host's retry budget for this hour is exhausted"
     final = type(failure)(message, status=failure.status, url=failure.url, retry=False)
     final.attempts = failure.attempts
     return final

@@ -1,12 +1,12 @@
-"""The guard for addresses that users supply: nobody is led into a private network by us.
+"""SSRF guard for URLs that users supply: no connection to an address off the public internet.
 
-What counts is the address that is really connected to, each time a connection is made: a name may
-mean another address by then (DNS rebinding), and a redirect is another name. Text is refused only
-where it hides what it means.
+The guard checks the address of each connection when it is made, since a host name may resolve to
+another address by then (DNS rebinding) and a redirect names another host. A host is refused by its
+text only if it is an obfuscated address.
 
-Refused is all that IANA's special-purpose registries do not call globally reachable, and every
-address that carries another one (RFC 4291 mapped and compatible, RFC 6052 NAT64, RFC 3056 6to4,
-RFC 4380 Teredo, RFC 5214 ISATAP): which network it ends in is not ours to say.
+Refused is every address that IANA's special-purpose registries do not list as globally reachable,
+and every address that embeds another one (RFC 4291 mapped and compatible, RFC 6052 NAT64, RFC 3056
+6to4, RFC 4380 Teredo, RFC 5214 ISATAP), because its destination network cannot be determined.
 """
 
 import re
@@ -33,14 +33,14 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 AddrInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 
-_NOT_FOR_US_4 = tuple(
+_REFUSED_4 = tuple(
     IPv4Network(net)
     for net in (
         "0.0.0.0/8",
         "10.0.0.0/8",
         "100.64.0.0/10",
         "127.0.0.0/8",
-        "168.63.129.16/32",  # Azure's platform, seen from every machine there
+        "168.63.129.16/32",  # Azure's platform services
         "169.254.0.0/16",
         "172.16.0.0/12",
         "192.0.0.0/24",
@@ -57,29 +57,29 @@ _NOT_FOR_US_4 = tuple(
     )
 )
 _GLOBAL_6 = IPv6Network("2000::/3")
-_NOT_FOR_US_6 = tuple(
+_REFUSED_6 = tuple(
     IPv6Network(net)
     for net in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 )
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})  # the upper half of the interface identifier
 
-# RFC 1123 hosts never end in a number, but the C library reads such names as IPv4 addresses.
+# RFC 1123 host names never end in a number; the C library parses such names as IPv4 addresses.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
-_REFUSED = "an address that is not on the public internet"
+_REFUSAL_MESSAGE = "an address that is not on the public internet"
 
 
 def refused(address: Address) -> bool:
-    """Whether nobody may be led to `address`."""
+    """Whether connections to `address` are refused."""
     if isinstance(address, IPv4Address):
-        return any(address in net for net in _NOT_FOR_US_4) or not address.is_global
+        return any(address in net for net in _REFUSED_4) or not address.is_global
     if address.scope_id is not None or address not in _GLOBAL_6:
         return True
     isatap = int(address) >> 32 & 0xFFFFFFFF in _ISATAP
-    return isatap or any(address in net for net in _NOT_FOR_US_6) or not address.is_global
+    return isatap or any(address in net for net in _REFUSED_6) or not address.is_global
 
 
 def hides_an_address(host: str) -> bool:
-    """Whether `host` is an address written so that it does not look like one (`0x7f.1`)."""
+    """Whether `host` is an address in an obfuscated form (`0x7f.1`)."""
     try:
         ip_address(host)
     except ValueError:
@@ -89,18 +89,18 @@ def hides_an_address(host: str) -> bool:
 
 
 class _Refused(OSError):
-    """Told to aiohttp, which goes on to a name's next address."""
+    """Raised in the socket factory; aiohttp then tries the next address of the name."""
 
     def __init__(self) -> None:
-        super().__init__(_REFUSED)
+        super().__init__(_REFUSAL_MESSAGE)
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Lets nothing through but public addresses, and what is allowed in so many words.
+    """Allows connections to public addresses and to listed exceptions only.
 
-    `hosts` are allowed by name, lower-case, wherever they lead; `networks` by address.
-    `resolver` stands in for the system's, in tests.
+    `hosts` are lower-case names that are allowed whatever they resolve to; `networks` are allowed
+    by address. `resolver` replaces the system's resolver in tests.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -109,9 +109,9 @@ class Guard:
 
     @classmethod
     def allowing(cls, entries: Iterable[str]) -> "Guard":
-        """A guard with exceptions: host names, addresses and networks (`10.1.0.0/16`).
+        """Return a guard with exceptions: host names, addresses and networks (`10.1.0.0/16`).
 
-        Raises BadConfig if one looks like a network and is none.
+        Raises BadConfig for an invalid address or network.
         """
         networks: list[Network] = []
         hosts: set[str] = set()
@@ -123,30 +123,30 @@ class Guard:
         return cls(frozenset(hosts), tuple(networks))
 
     def vet(self, host: str) -> None:
-        """Look at a host as it is written. Raises Unsafe; that it does not proves nothing yet."""
-        bare = host.removeprefix("[").removesuffix("]")
-        if hides_an_address(bare):
-            raise Unsafe("an address in a form that hides it")
-        if _is_address(bare) and not self._lets(bare):
-            raise Unsafe(_REFUSED)
+        """Check the text of a host. Raises Unsafe; a host that passes may still be refused."""
+        unbracketed = host.removeprefix("[").removesuffix("]")
+        if hides_an_address(unbracketed):
+            raise Unsafe("an address in an obfuscated form")
+        if _is_address(unbracketed) and not self._allows(unbracketed):
+            raise Unsafe(_REFUSAL_MESSAGE)
 
     def trusts(self, host: str) -> bool:
-        """Whether this name is allowed wherever it leads."""
+        """Whether this name is allowed whatever it resolves to."""
         return host.lower().rstrip(".") in self.hosts
 
     def socket_factory(self, addr_info: AddrInfo) -> socket.socket:
-        """Open the socket for an address that is about to be connected to, or refuse it."""
-        family, kind, protocol, _, place = addr_info
-        if family not in (socket.AF_INET, socket.AF_INET6) or not self._lets(str(place[0])):
+        """Return a socket for an address about to be connected to. Raises OSError if refused."""
+        family, kind, protocol, _, sockaddr = addr_info
+        if family not in (socket.AF_INET, socket.AF_INET6) or not self._allows(str(sockaddr[0])):
             raise _Refused
         return socket.socket(family, kind, protocol)
 
     def connector(self, **options: Any) -> aiohttp.TCPConnector:
-        """What aiohttp connects with; `options` as for its TCPConnector. Raises Unsafe, in use."""
+        """Return a guarded TCPConnector; `options` are aiohttp's. Its `connect` raises Unsafe."""
         resolver = self.resolver() if self.resolver else None
         return _GuardedConnector(self, resolver=resolver, use_dns_cache=resolver is None, **options)
 
-    def _lets(self, written: str) -> bool:
+    def _allows(self, written: str) -> bool:
         try:
             address = ip_address(written)
         except ValueError:
@@ -154,16 +154,16 @@ class Guard:
         return any(address in net for net in self.networks) or not refused(address)
 
 
-# A name is looked up and connected to in tasks of aiohttp's own, which take this along.
+# aiohttp resolves and connects in tasks of its own, which inherit this context variable.
 _trusted: ContextVar[bool] = ContextVar("_trusted", default=False)
 
 
 class _GuardedConnector(aiohttp.TCPConnector):
     def __init__(self, guard: Guard, **options: Any) -> None:
         self._guard = guard
-        super().__init__(socket_factory=self._opened, **options)  # pyright: ignore[reportUnknownMemberType] - aiohttp's own tuple
+        super().__init__(socket_factory=self._open_socket, **options)  # pyright: ignore[reportUnknownMemberType] - aiohttp's own tuple
 
-    def _opened(self, addr_info: AddrInfo) -> socket.socket:
+    def _open_socket(self, addr_info: AddrInfo) -> socket.socket:
         if _trusted.get():
             family, kind, protocol, *_ = addr_info
             return socket.socket(family, kind, protocol)
@@ -179,15 +179,15 @@ class _GuardedConnector(aiohttp.TCPConnector):
         trusted = self._guard.trusts(host)
         if not trusted:
             self._guard.vet(host)
-        before = _trusted.set(trusted)
+        outer = _trusted.set(trusted)
         try:
             return await super().connect(req, traces, timeout)
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, _Refused):
-                raise Unsafe(_REFUSED) from error
+                raise Unsafe(_REFUSAL_MESSAGE) from error
             raise
         finally:
-            _trusted.reset(before)
+            _trusted.reset(outer)
 
 
 def _is_address(host: str) -> bool:
@@ -202,4 +202,4 @@ def _network(entry: str) -> Network:
     try:
         return ip_network(entry)
     except ValueError as error:
-        raise BadConfig(f"GUARD_ALLOW: {entry!r} is no network: {error}") from None
+        raise BadConfig(f"GUARD_ALLOW: {entry!r} is not a valid network: {error}") from None

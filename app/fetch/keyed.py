@@ -1,4 +1,4 @@
-"""Windows for sources that users write: guarded, and with whatever key the site has asked for."""
+"""Fetchers for sources that users write: guarded, and with the credentials of each source."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ MOST_KEEPERS = 1_024
 
 @dataclass(frozen=True, slots=True)
 class HeaderKey:
-    """A header that carries a key. `setting` names the key to people."""
+    """A key sent in a header. `setting` is its name in messages."""
 
     name: str
     key: SecretStr
@@ -38,7 +38,7 @@ class HeaderKey:
 
 @dataclass(frozen=True, slots=True)
 class QueryKey:
-    """A parameter of the address that carries a key."""
+    """A key sent in a query parameter. `setting` is its name in messages."""
 
     name: str
     key: SecretStr
@@ -47,7 +47,7 @@ class QueryKey:
 
 @dataclass(frozen=True, slots=True)
 class NamePassword:
-    """Basic authentication (RFC 7617)."""
+    """Basic authentication (RFC 7617). `setting` is the password's name in messages."""
 
     username: str
     key: SecretStr
@@ -59,7 +59,7 @@ Key = HeaderKey | QueryKey | NamePassword
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How a window is to be: how hard it may ask, who it says we are, how often it tries."""
+    """The options of a fetcher: rate limits, credentials, and attempts for each page."""
 
     limits: Limits
     login: Login | Key | None = None
@@ -68,7 +68,7 @@ class Opening:
 
 @dataclass(slots=True)
 class KeyedWindow:
-    """A window whose requests carry a key. The key is in nothing that leaves this room."""
+    """A fetcher that sends a key with its requests; masks it in URLs, headers and failures."""
 
     window: Window
     key: Key
@@ -76,19 +76,19 @@ class KeyedWindow:
     async def ask(
         self, request: Request, *, partition: Partition | None, page: int, tally: Tally
     ) -> Raw:
-        """As Window.ask. Raises Auth, which names the key, if the site does not take it."""
+        """See Fetcher.fetch. Raises Auth, naming the key's setting, if the key is refused."""
         secrets = _secrets(self.key)
         with urls.hiding(secrets):
             try:
                 raw = await self.window.ask(
-                    _carrying(request, self.key), partition=partition, page=page, tally=tally
+                    _with_key(request, self.key), partition=partition, page=page, tally=tally
                 )
-                return _unquoted(raw, urls.written(secrets))
+                return _with_masked_headers(raw, urls.written(secrets))
             except Failure as failure:
-                raise _told(failure, self.key, urls.written(secrets)) from None
+                raise _masked_failure(failure, self.key, urls.written(secrets)) from None
 
     def pace(self, limits: Limits) -> None:
-        """See Window.pace."""
+        """See Fetcher.set_limits."""
         self.window.pace(limits)
 
 
@@ -97,7 +97,7 @@ AnyWindow = Window | SignedWindow | KeyedWindow
 
 @dataclass(slots=True)
 class Visits:
-    """Opens windows by a client whose addresses are guarded, and remembers which it did."""
+    """Creates fetchers on one guarded client, and tracks the least recently opened ones."""
 
     client: httpx.AsyncClient
     limiter: Limiter
@@ -106,7 +106,7 @@ class Visits:
     _keepers: dict[Login, Keeper] = field(default_factory=dict[Login, Keeper], init=False)
 
     def opened(self, name: str) -> Iterator[str]:
-        """Take note of a window; gives the names of those that are too many now."""
+        """Record `name` as opened; yield the names of the fetchers beyond MOST_WINDOWS."""
         self._names.pop(name, None)
         self._names[name] = None
         while len(self._names) > MOST_WINDOWS:
@@ -115,8 +115,8 @@ class Visits:
             yield oldest
 
     def window(self, name: str, opening: Opening) -> AnyWindow:
-        """A window that asks as it is told."""
-        plain = Window(
+        """Return a fetcher with these options."""
+        fetcher = Window(
             self.client,
             self.limiter,
             source=name,
@@ -126,20 +126,20 @@ class Visits:
         )
         login = opening.login
         if login is None:
-            return plain
+            return fetcher
         if isinstance(login, Key):
-            return KeyedWindow(plain, login)
-        return SignedWindow(plain, self._keeper(login, plain), login.setting)
+            return KeyedWindow(fetcher, login)
+        return SignedWindow(fetcher, self._keeper(login, fetcher), login.setting)
 
     def _keeper(self, login: Login, window: Window) -> Keeper:
-        # A token outlives the run it was fetched for.
+        # Shared between fetchers, because a token outlives the run it was fetched for.
         if len(self._keepers) >= MOST_KEEPERS:
             self._keepers.clear()
         return self._keepers.setdefault(login, keeper_of(login, window))
 
 
 def shown_nowhere(opening: Opening) -> list[str]:
-    """What a window that is opened so must not let be seen."""
+    """The secrets of these options, to be masked in everything that is shown."""
     match opening.login:
         case None:
             return []
@@ -151,48 +151,48 @@ def shown_nowhere(opening: Opening) -> list[str]:
             return _secrets(key)
 
 
-def _carrying(request: Request, key: Key) -> Request:
+def _with_key(request: Request, key: Key) -> Request:
     secret = key.key.get_secret_value()
     match key:
         case QueryKey():
-            return replace(request, url=_with(request.url, key.name, secret))
+            return replace(request, url=_with_query_key(request.url, key.name, secret))
         case HeaderKey():
             return replace(request, headers={**request.headers, key.name.lower(): secret})
         case NamePassword():
-            shown = {"authorization": f"Basic {_pair(key)}"}
-            return replace(request, headers={**request.headers, **shown})
+            headers = {"authorization": f"Basic {_basic_token(key)}"}
+            return replace(request, headers={**request.headers, **headers})
 
 
-def _with(url: str, name: str, secret: str) -> str:
-    # A site may have written the key into the address of its next page, where we have masked it.
+def _with_query_key(url: str, name: str, secret: str) -> str:
+    # The URL of a next page may contain the key, which we have masked there.
     bare, _, query = url.partition("?")
     kept = [pair for pair in query.split("&") if pair and unquote_plus(pair.split("=")[0]) != name]
     return f"{bare}?{'&'.join([*kept, urlencode({name: secret})])}"
 
 
-def _unquoted(raw: Raw, forms: tuple[str, ...]) -> Raw:
+def _with_masked_headers(raw: Raw, forms: tuple[str, ...]) -> Raw:
     return replace(raw, headers={n: urls.masked(v, forms) for n, v in raw.headers.items()})
 
 
-def _pair(key: NamePassword) -> str:
+def _basic_token(key: NamePassword) -> str:
     return base64.b64encode(f"{key.username}:{key.key.get_secret_value()}".encode()).decode()
 
 
 def _secrets(key: Key) -> list[str]:
     secret = key.key.get_secret_value()
-    return [secret, _pair(key)] if isinstance(key, NamePassword) else [secret]
+    return [secret, _basic_token(key)] if isinstance(key, NamePassword) else [secret]
 
 
-def _told(failure: Failure, key: Key, forms: tuple[str, ...]) -> Failure:
+def _masked_failure(failure: Failure, key: Key, forms: tuple[str, ...]) -> Failure:
     message = urls.masked(str(failure), forms)
     if isinstance(failure, Auth):
         message = f"{key.setting} is not accepted: {message}"
-    told = type(failure)(
+    masked = type(failure)(
         message,
         status=failure.status,
         url=failure.url,
         retry=failure.retry and not isinstance(failure, Auth),
         retry_in=failure.retry_in,
     )
-    told.attempts = failure.attempts
-    return told
+    masked.attempts = failure.attempts
+    return masked

@@ -1,6 +1,7 @@
-"""httpx's client without what a scrape never uses: authentication, cookies, redirects, its log.
+"""An httpx client without authentication, cookies, redirects and request logging.
 
-Half of what a request costs in httpx goes there. Requests, answers and the transport are httpx's.
+These cost half of the CPU time of a request in httpx, and a scrape uses none of them. Requests,
+responses and the transport are httpx's.
 """
 
 from collections.abc import Mapping
@@ -10,27 +11,31 @@ import httpx
 
 
 class LeanClient(httpx.AsyncClient):
-    """Sends what it is given over `wire`, and hands back what comes, unread. To be closed."""
+    """Sends requests over `transport` and returns unread responses. Must be closed."""
 
     def __init__(
-        self, wire: httpx.AsyncBaseTransport, *, headers: Mapping[str, str], timeout: httpx.Timeout
+        self,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        headers: Mapping[str, str],
+        timeout: httpx.Timeout,
     ) -> None:
-        super().__init__(transport=wire, headers=headers, timeout=timeout, trust_env=False)
-        self._wire = wire
-        self._always = dict(headers)
+        super().__init__(transport=transport, headers=headers, timeout=timeout, trust_env=False)
+        self._direct_transport = transport
+        self._default_headers = dict(headers)
         self._extensions = {"timeout": timeout.as_dict()}
 
-    def build_request(self, method: str, url: httpx.URL | str, **told: Any) -> httpx.Request:
-        """As httpx does it, from `params`, `headers` and `content` alone."""
+    def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
+        """Build a request as httpx does, from `params`, `headers` and `content` only."""
         return httpx.Request(
             method,
             url,
-            params=told.get("params"),
-            headers=self._always | (told.get("headers") or {}),
-            content=told.get("content"),
+            params=options.get("params"),
+            headers=self._default_headers | (options.get("headers") or {}),
+            content=options.get("content"),
             extensions=self._extensions,
         )
 
     async def send(self, request: httpx.Request, **_: Any) -> httpx.Response:
-        """Send it. The answer is a stream: read it, and close it."""
-        return await self._wire.handle_async_request(request)
+        """Send `request`; the caller reads and closes the response, which is a stream."""
+        return await self._direct_transport.handle_async_request(request)

@@ -1,7 +1,7 @@
-"""Whether and when a host may be asked: its breaker, its retries, its slots and its rate, at once.
+"""The rate limiter: breaker, retry budget, slots and rate of each host, checked in one call.
 
-One call to Redis before each request, none after it: a slot that falls free is given back with the
-next request of this worker, or a moment later if there is none.
+One call to Redis precedes each request and none follows it: a free slot is released with the next
+request of this worker, or 20 ms later if there is none.
 """
 
 import asyncio
@@ -29,32 +29,35 @@ from app.fetch.slots import Slots
 from app.log import logger
 from app.messages import Limits
 
-SLOT_LEASE = 60.0  # seconds; longer than one attempt may take, so only a dead worker's slot ends so
+SLOT_LEASE = (
+    60.0  # seconds; longer than one attempt, so that it ends only the slots of dead workers
+)
 _THROTTLES = frozenset({429, 503})
-_LINGER = 0.02  # seconds for which a free slot waits for the next request to take it along
-_AT_ONCE = 100  # requests in one call
-_DOZE = 1.0  # seconds until a waiting worker looks by itself
-_REDIS_PATIENCE = 1.0
+_RELEASE_DELAY = 0.02  # seconds until a free slot is released without a next request
+_BATCH = 100  # requests decided in one call
+_LISTEN_TIMEOUT = 1.0  # seconds until a waiting worker checks again without a wake-up
+_REDIS_TIMEOUT = 1.0
 
 _log = logger("fetch")
 
 
 class Verdict(Enum):
-    """What becomes of a request that is to be made."""
+    """The decision on a request."""
 
     GO = lua.GO
-    TOO_LONG = lua.TOO_LONG  # its turn comes after more than the patience
+    TOO_LONG = lua.TOO_LONG  # the rate or a cool-down requires a wait longer than `patience`
     RESTING = lua.RESTING  # the breaker is open
-    SPENT = lua.SPENT  # it is a retry, and there were too many this hour
-    BUSY = lua.BUSY  # never seen outside
+    SPENT = lua.SPENT  # a retry, and the hour's retry budget is exhausted
+    BUSY = lua.BUSY  # no free slot, or a probe is in flight; handled inside the limiter
 
 
 @dataclass(slots=True)
 class Pass:
-    """The leave to ask a host, `wait` seconds from now, or the refusal of it.
+    """A permit for one request to a host, `wait` seconds from now, or the refusal of it.
 
-    `queued`: seconds spent on waiting for a slot. `kind`: the failure a resting host had last.
-    `may_retry`: whether the host has retries left this hour. `again`: it is for a retry.
+    `queued`: seconds spent waiting for a slot. `kind`: the kind of failure that opened the breaker.
+    `worried`: failures of the host are counted. `may_retry`: the host has retries left this hour.
+    `shared`: granted by Redis. `again`: the request is a retry.
     """
 
     host: str
@@ -70,41 +73,45 @@ class Pass:
 
 
 class Limiter(Protocol):
-    """Says when a host may be asked, and learns from its answers."""
+    """Decides when a request to a host may be sent, and records the results."""
 
     async def enter(
         self, host: str, limits: Limits, *, again: bool = False, patience: float = PATIENCE
     ) -> Pass:
-        """Ask for leave; waits for a slot. `again`: it is a retry.
+        """Wait for a slot and return a permit. `again`: the request is a retry.
 
-        A pass that says GO must be freed; sleep its `wait` first. Any other reserved nothing.
+        If the verdict is GO, sleep `wait` seconds before the request, and free the permit after it.
+        Any other verdict reserves nothing. `patience`: the longest wait to grant, in seconds.
         """
         ...
 
-    def free(self, passed: Pass) -> None:
-        """The request has ended, however it did, and was heeded unless it was cancelled."""
+    def free(self, permit: Pass) -> None:
+        """Release a permit after its request; call `heed` first unless it was cancelled."""
         ...
 
-    async def heed(self, passed: Pass, failure: Failure | None) -> Failure | None:
-        """Learn from how it ended; returns the failure as it is to be told, None if all is well."""
+    async def heed(self, permit: Pass, failure: Failure | None) -> Failure | None:
+        """Record the result of a request; return the failure to raise, or None on success.
+
+        The returned failure is LocalNetwork if the local network is down.
+        """
         ...
 
     async def beat(self, lease: float) -> None:
-        """Say that this worker lives; when it is silent for `lease` seconds, its slots are free.
+        """Record a heartbeat; after `lease` seconds without one, this worker's slots are free.
 
-        Raises what Redis raises. Who never beats keeps a slot until the slot's own lease ends.
+        Raises redis-py's errors. Without heartbeats a slot is held until its own lease ends.
         """
         ...
 
     async def close(self) -> None:
-        """Give back what is still held; before Redis is closed."""
+        """Release all slots still held; call it before Redis is closed."""
         ...
 
 
 class LocalLimiter:
-    """The limiter of one process. `share`: how many such processes share the budgets.
+    """The limiter of one process. `share` returns how many processes share the limits.
 
-    `clock` is in seconds and only moves forward.
+    `clock` is monotonic, in seconds.
     """
 
     def __init__(
@@ -126,21 +133,21 @@ class LocalLimiter:
             self.slots, host, max(limits.concurrency // max(self._share(), 1), 1)
         )
         while True:
-            passed = self.decide(host, limits, again=again, patience=patience)
-            if passed.verdict is not Verdict.BUSY:
+            permit = self.decide(host, limits, again=again, patience=patience)
+            if permit.verdict is not Verdict.BUSY:
                 break
-            await asyncio.sleep(_LINGER)
-            queued += _LINGER
-        passed.queued = queued
-        if passed.verdict is not Verdict.GO:
+            await asyncio.sleep(_RELEASE_DELAY)
+            queued += _RELEASE_DELAY
+        permit.queued = queued
+        if permit.verdict is not Verdict.GO:
             self.slots.free(host)
-        return passed
+        return permit
 
     def decide(self, host: str, limits: Limits, *, again: bool, patience: float) -> Pass:
-        """What `enter` says to a request that has its slot; BUSY while another goes first."""
-        rest, kind = self.breakers.resting(host)
-        if rest > 0:
-            return Pass(host, Verdict.RESTING, rest, kind=kind)
+        """Decide on a request that has a slot; BUSY while a probe is in flight."""
+        open_seconds, kind = self.breakers.resting(host)
+        if open_seconds > 0:
+            return Pass(host, Verdict.RESTING, open_seconds, kind=kind)
         if again and not self.budget.left(host):
             return Pass(host, Verdict.SPENT)
         token = f"local:{next(self._tokens)}"
@@ -161,23 +168,23 @@ class LocalLimiter:
             again=again,
         )
 
-    def free(self, passed: Pass) -> None:
+    def free(self, permit: Pass) -> None:
         """See Limiter."""
-        self.breakers.let_go(passed.host, passed.token)
-        self.slots.free(passed.host)
+        self.breakers.let_go(permit.host, permit.token)
+        self.slots.free(permit.host)
 
-    async def heed(self, passed: Pass, failure: Failure | None) -> Failure | None:
+    async def heed(self, permit: Pass, failure: Failure | None) -> Failure | None:
         """See Limiter."""
-        host, token = passed.host, passed.token
-        cut_off = _cut_off(self.reach, host, failure)
-        for unreachable in cut_off:
-            self.breakers.forgive(unreachable)
-        if failure is not None and cut_off:
+        host, token = permit.host, permit.token
+        unreachable_hosts = _unreachable_hosts(self.reach, host, failure)
+        for unreachable_host in unreachable_hosts:
+            self.breakers.forgive(unreachable_host)
+        if failure is not None and unreachable_hosts:
             self.breakers.let_go(host, token)
-            return _local(failure, cut_off)
+            return _local_network_failure(failure, unreachable_hosts)
         if failure is not None and breaker.hard(failure):
-            rest = self.breakers.failed(host, failure.kind, token, again=passed.again)
-            _tell(host, failure, rest)
+            open_seconds = self.breakers.failed(host, failure.kind, token, again=permit.again)
+            _log_opened(host, failure, open_seconds)
         else:
             self.breakers.answered(host, token)
         self.learn(host, failure)
@@ -190,7 +197,7 @@ class LocalLimiter:
         """See Limiter."""
 
     def learn(self, host: str, failure: Failure | None) -> None:
-        """Slow down or speed up."""
+        """Adjust the rate of `host`: slower after a 429 or 503, faster after good responses."""
         if failure is None:
             self.rates.clean(host)
         elif failure.status in _THROTTLES:
@@ -199,7 +206,7 @@ class LocalLimiter:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """On which terms leave is asked for; those who agree in them can be answered together."""
+    """The parameters of a permit request; requests with equal terms share one call."""
 
     limits: Limits
     again: bool
@@ -207,27 +214,27 @@ class _Terms:
 
 
 @dataclass(slots=True)
-class _Line:
-    """What one worker knows of a host: who asks, who waits for a slot, and slots to give back."""
+class _HostQueue:
+    """This worker's state of a host: pending requests, the listener, slots to release."""
 
-    asking: list[tuple[_Terms, asyncio.Future[Pass]]] = field(
+    pending: list[tuple[_Terms, asyncio.Future[Pass]]] = field(
         default_factory=list[tuple[_Terms, "asyncio.Future[Pass]"]]
     )
-    clerk: asyncio.Task[None] | None = None
-    bell: asyncio.Task[None] | None = None
-    stir: asyncio.Event = field(default_factory=asyncio.Event)
-    spare: list[str] = field(default_factory=list[str])
+    batcher: asyncio.Task[None] | None = None
+    listener: asyncio.Task[None] | None = None
+    wakeup: asyncio.Event = field(default_factory=asyncio.Event)
+    to_release: list[str] = field(default_factory=list[str])
     timer: asyncio.TimerHandle | None = None
     contended: bool = False
 
     def idle(self) -> bool:
-        return not (self.asking or self.clerk or self.spare or self.bell)
+        return not (self.pending or self.batcher or self.to_release or self.listener)
 
 
 class RedisLimiter:
-    """The limiter all workers share. Without Redis, each keeps to its share of the budgets.
+    """The limiter that all workers share. While Redis is unavailable, each uses its share locally.
 
-    `ahead`: seconds by which the time is taken to be later than Redis says, for drills.
+    `ahead` returns seconds that are added to Redis' time, for drills.
     """
 
     def __init__(
@@ -240,151 +247,153 @@ class RedisLimiter:
     ) -> None:
         self._redis = redis
         self._worker = worker or secrets.token_hex(8)
-        self._owner = ""  # what our tokens begin with, once we beat
+        self._owner_prefix = ""  # prefix of this worker's tokens, set by the first heartbeat
         self._clock = clock
         self._ahead = ahead
         self._workers = 1
         self._local = LocalLimiter(clock, share=lambda: self._workers)
-        self._lines: defaultdict[str, _Line] = defaultdict(_Line)
+        self._queues: defaultdict[str, _HostQueue] = defaultdict(_HostQueue)
         self._tokens = count()
         self._scripts = {text: redis.register_script(text) for text in _SCRIPTS}
-        self._clean: dict[str, int] = {}  # only hosts that are slowed
-        self._away_until: float | None = None
-        self._errands: set[asyncio.Task[Any]] = set()
+        self._clean: dict[str, int] = {}  # good responses since the last easing; slowed hosts only
+        self._redis_down_until: float | None = None
+        self._releases: set[asyncio.Task[Any]] = set()
 
     async def enter(
         self, host: str, limits: Limits, *, again: bool = False, patience: float = PATIENCE
     ) -> Pass:
         """See Limiter."""
-        queued = await line_up(self._local.slots, host, self._most(limits))
+        queued = await line_up(self._local.slots, host, self._concurrency(limits))
         go = False
         try:
-            passed = await self._enter(host, _Terms(limits, again, patience))
-            go = passed.verdict is Verdict.GO
+            permit = await self._enter(host, _Terms(limits, again, patience))
+            go = permit.verdict is Verdict.GO
         finally:
             if not go:
                 self._local.slots.free(host)
-        passed.queued += queued
-        return passed
+        permit.queued += queued
+        return permit
 
-    def _most(self, limits: Limits) -> int:
-        share = 1 if self._away_until is None else max(self._workers, 1)
+    def _concurrency(self, limits: Limits) -> int:
+        share = 1 if self._redis_down_until is None else max(self._workers, 1)
         return max(limits.concurrency // share, 1)
 
     async def _enter(self, host: str, terms: _Terms) -> Pass:
-        passed = await self._decide(host, terms)
-        if passed.verdict is not Verdict.BUSY:
-            return passed
+        permit = await self._decide(host, terms)
+        if permit.verdict is not Verdict.BUSY:
+            return permit
         began = time.monotonic()
-        while passed.verdict is Verdict.BUSY:
-            line = self._lines[host]
-            line.stir.clear()
-            if line.bell is None:
-                line.bell = asyncio.create_task(self._listen(host, line))
-            await line.stir.wait()
-            passed = await self._decide(host, terms)
-        passed.queued = time.monotonic() - began
-        return passed
+        while permit.verdict is Verdict.BUSY:
+            queue = self._queues[host]
+            queue.wakeup.clear()
+            if queue.listener is None:
+                queue.listener = asyncio.create_task(self._listen(host, queue))
+            await queue.wakeup.wait()
+            permit = await self._decide(host, terms)
+        permit.queued = time.monotonic() - began
+        return permit
 
-    async def _listen(self, host: str, line: _Line) -> None:
-        """Stir those who wait when a slot may be free: at the bell, or after a while."""
+    async def _listen(self, host: str, queue: _HostQueue) -> None:
+        """Wake waiting requests when a slot may be free, or after a timeout."""
         try:
-            await self._doze(host)
+            await self._wait_for_wakeup(host)
         finally:
-            line.bell = None
-            line.stir.set()
+            queue.listener = None
+            queue.wakeup.set()
 
-    async def _doze(self, host: str) -> None:
-        bell = f"{_key(host)}:waiting:{self._worker}"
+    async def _wait_for_wakeup(self, host: str) -> None:
+        wakeups = f"{_limit_key(host)}:waiting:{self._worker}"
         try:
-            async with asyncio.timeout(_DOZE + _REDIS_PATIENCE):
-                await cast("Any", self._redis).blpop([bell], timeout=_DOZE)
+            async with asyncio.timeout(_LISTEN_TIMEOUT + _REDIS_TIMEOUT):
+                await cast("Any", self._redis).blpop([wakeups], timeout=_LISTEN_TIMEOUT)
         except (RedisError, OSError, TimeoutError):
-            await asyncio.sleep(_LINGER)
+            await asyncio.sleep(_RELEASE_DELAY)
 
     async def _decide(self, host: str, terms: _Terms) -> Pass:
-        held = self._local.rates.closed_for(host)
-        if held > terms.patience:
-            return Pass(host, Verdict.TOO_LONG, held)
-        rest, kind = self._local.breakers.resting(host)
-        if rest > 0:
-            return Pass(host, Verdict.RESTING, rest, kind=kind)
-        line = self._lines[host]
-        told: asyncio.Future[Pass] = asyncio.get_running_loop().create_future()
-        line.asking.append((terms, told))
-        if line.clerk is None:
-            line.clerk = asyncio.create_task(self._serve(host, line))
+        closed = self._local.rates.closed_for(host)
+        if closed > terms.patience:
+            return Pass(host, Verdict.TOO_LONG, closed)
+        open_seconds, kind = self._local.breakers.resting(host)
+        if open_seconds > 0:
+            return Pass(host, Verdict.RESTING, open_seconds, kind=kind)
+        queue = self._queues[host]
+        future: asyncio.Future[Pass] = asyncio.get_running_loop().create_future()
+        queue.pending.append((terms, future))
+        if queue.batcher is None:
+            queue.batcher = asyncio.create_task(self._serve_pending(host, queue))
         try:
-            passed = await told
+            permit = await future
         except asyncio.CancelledError:
-            if told.done() and not told.cancelled():
-                self._unused(told.result())
+            if future.done() and not future.cancelled():
+                self._discard(future.result())
             raise
-        passed.wait = max(passed.wait, held)
-        return passed
+        permit.wait = max(permit.wait, closed)
+        return permit
 
-    async def _serve(self, host: str, line: _Line) -> None:
-        """Ask leave for all who ask, together: those who come meanwhile go with the next call."""
+    async def _serve_pending(self, host: str, queue: _HostQueue) -> None:
+        """Request permits for all pending requests in batches; later ones join the next call."""
         served: list[asyncio.Future[Pass]] = []
         try:
-            while line.asking:
-                terms = line.asking[0][0]
-                served = [told for asked, told in line.asking if asked == terms][:_AT_ONCE]
-                line.asking = [one for one in line.asking if one[1] not in served]
-                passes = await self._leave(host, terms, len(served))
-                for told, passed in zip(served, passes, strict=True):
-                    if told.done():
-                        self._unused(passed)
+            while queue.pending:
+                terms = queue.pending[0][0]
+                served = [future for asked, future in queue.pending if asked == terms][:_BATCH]
+                queue.pending = [one for one in queue.pending if one[1] not in served]
+                permits = await self._request_permits(host, terms, len(served))
+                for future, permit in zip(served, permits, strict=True):
+                    if future.done():
+                        self._discard(permit)
                     else:
-                        told.set_result(passed)
+                        future.set_result(permit)
         finally:
-            line.clerk = None
-            for told in (*served, *(told for _, told in line.asking)):
-                told.cancel()  # of those who have their answer this changes nothing
+            queue.batcher = None
+            for future in (*served, *(future for _, future in queue.pending)):
+                future.cancel()  # no effect on futures that have their result
 
-    def _unused(self, passed: Pass) -> None:
-        if passed.verdict is Verdict.GO:
-            self._return(passed)
+    def _discard(self, permit: Pass) -> None:
+        if permit.verdict is Verdict.GO:
+            self._release(permit)
 
-    async def _leave(self, host: str, terms: _Terms, many: int) -> list[Pass]:
-        token = f"{self._owner}{self._worker}:{next(self._tokens)}"
-        answer = await self._ask_leave(host, terms, token, many)
+    async def _request_permits(self, host: str, terms: _Terms, number: int) -> list[Pass]:
+        token = f"{self._owner_prefix}{self._worker}:{next(self._tokens)}"
+        answer = await self._call_enter(host, terms, token, number)
         if answer is None:
-            self._give_back_soon(host, [f"{token}:{n}" for n in range(1, many + 1)])
-            return [self._decide_alone(host, terms) for _ in range(many)]
+            self._schedule_release(host, [f"{token}:{n}" for n in range(1, number + 1)])
+            return [self._decide_locally(host, terms) for _ in range(number)]
         verdict, wait, slowed, worried, self._workers, left, contended, kind, *waits = answer
-        self._watch(host, slowed=bool(slowed))
-        self._lines[host].contended = contended > 0
-        fears = bool(worried) or self._local.breakers.worried(host)
+        self._track_slowed(host, slowed=bool(slowed))
+        self._queues[host].contended = contended > 0
+        has_failures = bool(worried) or self._local.breakers.worried(host)
         kind = kind.decode() if isinstance(kind, bytes) else kind
         refusal = Pass(host, Verdict(verdict), wait / MICRO, may_retry=bool(left), kind=kind)
-        passes = [
+        permits = [
             Pass(
                 host,
                 Verdict.GO,
                 go / MICRO,
                 f"{token}:{n}",
-                fears,
+                has_failures,
                 bool(left),
                 shared=True,
                 again=terms.again,
             )
             for n, go in enumerate(waits, 1)
         ]
-        return passes + [replace(refusal) for _ in range(many - len(passes))]
+        return permits + [replace(refusal) for _ in range(number - len(permits))]
 
-    def _decide_alone(self, host: str, terms: _Terms) -> Pass:
+    def _decide_locally(self, host: str, terms: _Terms) -> Pass:
         return self._local.decide(host, terms.limits, again=terms.again, patience=terms.patience)
 
-    async def _ask_leave(self, host: str, terms: _Terms, token: str, many: int) -> list[Any] | None:
+    async def _call_enter(
+        self, host: str, terms: _Terms, token: str, number: int
+    ) -> list[Any] | None:
         limits = terms.limits
         interval = MICRO / limits.rate
-        line = self._lines[host]
-        given, line.spare = line.spare[:_AT_ONCE], line.spare[_AT_ONCE:]
-        key = _key(host)
+        queue = self._queues[host]
+        released, queue.to_release = queue.to_release[:_BATCH], queue.to_release[_BATCH:]
+        key = _limit_key(host)
         keys = [key, f"{key}:slots", f"{key}:waiting", f"{key}:workers"]
         args = [
-            self._shift(),
+            self._clock_offset(),
             f"{interval:.3f}",
             f"{(limits.burst - 1) * interval:.3f}",
             f"{terms.patience * MICRO:.0f}",
@@ -392,178 +401,182 @@ class RedisLimiter:
             limits.concurrency,
             f"{SLOT_LEASE * MICRO:.0f}",
             token,
-            many,
+            number,
             int(terms.again),
-            *given,
+            *released,
         ]
-        answer = await self._ask(lua.ENTER, keys, args)
+        answer = await self._run_script(lua.ENTER, keys, args)
         if answer is None:
-            self._give_back_soon(host, given)
+            self._schedule_release(host, released)
         return answer
 
-    def free(self, passed: Pass) -> None:
-        """See Limiter. The slot is given back with the next request, or by itself soon."""
-        self._local.slots.free(passed.host)
-        self._return(passed)
+    def free(self, permit: Pass) -> None:
+        """See Limiter. The slot is released with the next request, or after a short delay."""
+        self._local.slots.free(permit.host)
+        self._release(permit)
 
-    def _return(self, passed: Pass) -> None:
-        if passed.shared:
-            self._give_back_soon(passed.host, [passed.token])
+    def _release(self, permit: Pass) -> None:
+        if permit.shared:
+            self._schedule_release(permit.host, [permit.token])
         else:
-            self._local.breakers.let_go(passed.host, passed.token)
+            self._local.breakers.let_go(permit.host, permit.token)
 
-    def _give_back_soon(self, host: str, tokens: Sequence[str]) -> None:
-        line = self._lines[host]
-        line.spare += tokens
-        if line.timer is None:
+    def _schedule_release(self, host: str, tokens: Sequence[str]) -> None:
+        queue = self._queues[host]
+        queue.to_release += tokens
+        if queue.timer is None:
             loop = asyncio.get_running_loop()
-            wait = 0 if line.contended else _LINGER
-            line.timer = loop.call_later(wait, self._give_back, host)
-        line.stir.set()  # whoever waits here may have it
+            wait = 0 if queue.contended else _RELEASE_DELAY
+            queue.timer = loop.call_later(wait, self._release_pending, host)
+        queue.wakeup.set()  # a request waiting in this process may take it
 
-    def _give_back(self, host: str) -> None:
-        line = self._lines[host]
-        line.timer = None
-        if line.clerk is not None and not line.contended:  # who takes them along
-            line.timer = asyncio.get_running_loop().call_later(_LINGER, self._give_back, host)
-            return
-        given, line.spare = line.spare, []
-        if line.idle():
-            del self._lines[host]
-        if given:
-            key = _key(host)
-            errand = asyncio.ensure_future(
-                self._ask(lua.FREE, [f"{key}:slots", f"{key}:waiting"], given)
+    def _release_pending(self, host: str) -> None:
+        queue = self._queues[host]
+        queue.timer = None
+        if queue.batcher is not None and not queue.contended:  # its call releases them
+            queue.timer = asyncio.get_running_loop().call_later(
+                _RELEASE_DELAY, self._release_pending, host
             )
-            self._errands.add(errand)
-            errand.add_done_callback(self._errands.discard)
+            return
+        released, queue.to_release = queue.to_release, []
+        if queue.idle():
+            del self._queues[host]
+        if released:
+            key = _limit_key(host)
+            release = asyncio.ensure_future(
+                self._run_script(lua.FREE, [f"{key}:slots", f"{key}:waiting"], released)
+            )
+            self._releases.add(release)
+            release.add_done_callback(self._releases.discard)
 
     async def beat(self, lease: float) -> None:
         """See Limiter."""
         key = f"rollcall:limit:alive:{self._worker}"
         await self._redis.psetex(key, round(lease * 1000), 1)
-        self._owner = f"{key}|"
+        self._owner_prefix = f"{key}|"
 
     async def close(self) -> None:
         """See Limiter."""
-        for host, line in list(self._lines.items()):
-            line.contended = True
-            if line.timer is not None:
-                line.timer.cancel()
-                self._give_back(host)
-        await asyncio.gather(*self._errands)
+        for host, queue in list(self._queues.items()):
+            queue.contended = True
+            if queue.timer is not None:
+                queue.timer.cancel()
+                self._release_pending(host)
+        await asyncio.gather(*self._releases)
 
-    async def heed(self, passed: Pass, failure: Failure | None) -> Failure | None:
-        """See Limiter. Costs a call to Redis only where there is something to tell."""
-        host = passed.host
-        cut_off = _cut_off(self._local.reach, host, failure)
-        if failure is not None and cut_off:
-            for unreachable in cut_off:
-                await self._answered(unreachable, "")
-            return _local(failure, cut_off)
+    async def heed(self, permit: Pass, failure: Failure | None) -> Failure | None:
+        """See Limiter. Calls Redis only if there is a change to record."""
+        host = permit.host
+        unreachable_hosts = _unreachable_hosts(self._local.reach, host, failure)
+        if failure is not None and unreachable_hosts:
+            for unreachable_host in unreachable_hosts:
+                await self._record_answer(unreachable_host, "")
+            return _local_network_failure(failure, unreachable_hosts)
         if failure is not None and breaker.hard(failure):
-            await self._failed(passed, failure)
-        elif passed.worried:
-            await self._answered(host, passed.token)
-        await self._learn(host, failure)
+            await self._record_failure(permit, failure)
+        elif permit.worried:
+            await self._record_answer(host, permit.token)
+        await self._adjust_rate(host, failure)
         return failure
 
-    async def _failed(self, passed: Pass, failure: Failure) -> None:
-        host, kind, token = passed.host, failure.kind.value, passed.token
-        keys = [_key(host), f"{_key(host)}:waiting", lua.RESTS]
-        again = int(passed.again)
-        answer = await self._ask(lua.FAILED, keys, [self._shift(), token, kind, again, host])
+    async def _record_failure(self, permit: Pass, failure: Failure) -> None:
+        host, kind, token = permit.host, failure.kind.value, permit.token
+        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", lua.RESTS]
+        again = int(permit.again)
+        answer = await self._run_script(
+            lua.FAILED, keys, [self._clock_offset(), token, kind, again, host]
+        )
         if answer is None:
-            rest = self._local.breakers.failed(host, kind, token, again=passed.again)
-            _tell(host, failure, rest)
+            open_seconds = self._local.breakers.failed(host, kind, token, again=permit.again)
+            _log_opened(host, failure, open_seconds)
         else:
-            _tell(host, failure, answer[0] / MICRO)
+            _log_opened(host, failure, answer[0] / MICRO)
 
-    async def _answered(self, host: str, token: str) -> None:
+    async def _record_answer(self, host: str, token: str) -> None:
         if token:
             self._local.breakers.answered(host, token)
         else:
             self._local.breakers.forgive(host)
-        keys = [_key(host), f"{_key(host)}:waiting", lua.RESTS]
-        await self._ask(lua.ANSWERED, keys, [host, token])
+        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", lua.RESTS]
+        await self._run_script(lua.ANSWERED, keys, [host, token])
 
-    async def _learn(self, host: str, failure: Failure | None) -> None:
+    async def _adjust_rate(self, host: str, failure: Failure | None) -> None:
         if failure is None:
-            await self._clean_answer(host)
+            await self._record_clean(host)
         elif failure.status in _THROTTLES:
             self._local.learn(host, failure)
             self._clean[host] = 0
             closed = f"{(failure.retry_in or 0.0) * MICRO:.0f}"
-            args = [self._shift(), closed, lua.HOLD, str(SLOWEST)]
-            await self._ask(lua.PENALISE, [_key(host)], args)
+            args = [self._clock_offset(), closed, lua.HOLD, str(SLOWEST)]
+            await self._run_script(lua.PENALISE, [_limit_key(host)], args)
 
-    async def _clean_answer(self, host: str) -> None:
-        """Costs a call to Redis once in twenty, and only while the host is slowed."""
+    async def _record_clean(self, host: str) -> None:
+        """Count a good response of a slowed host; every twentieth calls Redis."""
         if host not in self._clean:
             return
         self._local.learn(host, None)
         self._clean[host] += 1
         if self._clean[host] >= CLEAN_ANSWERS:
             self._clean[host] = 0
-            await self._ask(lua.EASE, [_key(host)], [str(EASING)])
+            await self._run_script(lua.EASE, [_limit_key(host)], [str(EASING)])
 
-    def _watch(self, host: str, *, slowed: bool) -> None:
+    def _track_slowed(self, host: str, *, slowed: bool) -> None:
         if slowed:
             self._clean.setdefault(host, 0)
         else:
             self._clean.pop(host, None)
 
-    def _shift(self) -> str:
+    def _clock_offset(self) -> str:
         return f"{self._ahead() * MICRO:.0f}"
 
-    async def _ask(
+    async def _run_script(
         self, text: str, keys: Sequence[str], args: Sequence[str | int]
     ) -> list[Any] | None:
-        if self._away_until is not None and self._clock() < self._away_until:
+        if self._redis_down_until is not None and self._clock() < self._redis_down_until:
             return None
         script: AsyncScript = self._scripts[text]
         try:
-            async with asyncio.timeout(_REDIS_PATIENCE):
+            async with asyncio.timeout(_REDIS_TIMEOUT):
                 answer = cast("list[Any]", await script(keys=list(keys), args=list(args)))
         except (RedisError, OSError, TimeoutError) as error:
-            if self._away_until is None:
+            if self._redis_down_until is None:
                 _log.warning("limiter.redis_away", error=type(error).__name__)
-            self._away_until = self._clock() + _REDIS_PATIENCE
+            self._redis_down_until = self._clock() + _REDIS_TIMEOUT
             return None
-        if self._away_until is not None:
+        if self._redis_down_until is not None:
             _log.info("limiter.redis_back")
-            self._away_until = None
+            self._redis_down_until = None
         return answer
 
 
 _SCRIPTS = (lua.ENTER, lua.FREE, lua.FAILED, lua.ANSWERED, lua.PENALISE, lua.EASE)
 
 
-async def line_up(slots: Slots, host: str, most: int) -> float:
-    """Take a slot of this process; returns the seconds it took."""
-    if slots.under_way(host) < most:
-        await slots.take(host, most)
+async def line_up(slots: Slots, host: str, limit: int) -> float:
+    """Take a slot of this process; return the seconds spent waiting for it."""
+    if slots.under_way(host) < limit:
+        await slots.take(host, limit)
         return 0.0
     began = time.monotonic()
-    await slots.take(host, most)
+    await slots.take(host, limit)
     return time.monotonic() - began
 
 
-def _cut_off(reach: Reach, host: str, failure: Failure | None) -> list[str]:
+def _unreachable_hosts(reach: Reach, host: str, failure: Failure | None) -> list[str]:
     lost = unreached(failure)
     reach.note(host, reached=not lost)
     return reach.cut_off() if lost else []
 
 
-def _local(failure: Failure, hosts: Sequence[str]) -> LocalNetwork:
-    message = f"no host can be reached ({', '.join(sorted(hosts))}): our own network is down"
+def _local_network_failure(failure: Failure, hosts: Sequence[str]) -> LocalNetwork:
+    message = f"no host can be reached ({', '.join(sorted(hosts))}): the local network is down"
     return LocalNetwork(message, url=failure.url, retry=True)
 
 
-def _tell(host: str, failure: Failure, rest: float) -> None:
-    if rest > 0:
-        _log.warning("breaker.opened", host=host, kind=failure.kind.value, rest_s=rest)
+def _log_opened(host: str, failure: Failure, open_seconds: float) -> None:
+    if open_seconds > 0:
+        _log.warning("breaker.opened", host=host, kind=failure.kind.value, rest_s=open_seconds)
 
 
-def _key(host: str) -> str:
+def _limit_key(host: str) -> str:
     return f"rollcall:limit:{host}"

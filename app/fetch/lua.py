@@ -1,13 +1,12 @@
-"""What all workers agree on through Redis: the scripts, and the keys they keep.
+"""The Lua scripts of the rate limiter, and the Redis keys they use.
 
-Times are microseconds of Redis' own clock, so that workers need not agree on one. Of each host:
-`rollcall:limit:<host>` (hash: rate, retries, breaker), `…:slots` (requests under way, each until
-its lease ends), `…:waiting` (workers that wait for a slot, by when they last said so),
-`…:waiting:<worker>` (the bell that wakes one) and `…:workers`. Of each worker that beats:
-`rollcall:limit:alive:<worker>`; its slots name that key, and are free when it is gone.
-`rollcall:limit:resting` (hosts whose breaker is open, by when their rest ends) is for those who
-look on; nothing is decided by it.
-All have a TTL.
+Times are microseconds of Redis' own clock, so workers' clocks need not agree. Keys of each host:
+`rollcall:limit:<host>` (hash: rate, retries, breaker), `…:slots` (tokens of requests in flight,
+scored by the end of their lease), `…:waiting` (workers that wait for a slot, scored by their last
+call), `…:waiting:<worker>` (a list that wakes one worker) and `…:workers`. Key of each worker with
+heartbeats: `rollcall:limit:alive:<worker>`; its slots name that key and are free once it expires.
+`rollcall:limit:resting` (hosts whose breaker is open, scored by the end) serves metrics only; no
+decision reads it. All keys have a TTL.
 """
 
 from app.fetch import breaker, rates, retry
@@ -18,7 +17,7 @@ GO, TOO_LONG, RESTING, SPENT, BUSY = range(5)
 RESTS = "rollcall:limit:resting"
 _MOST_RESTS = 1_000  # hosts
 
-_KEEP = 2 * 3_600_000  # milliseconds; longer than any rest, cool-down or hour of counting
+_KEEP = 2 * 3_600_000  # milliseconds; longer than any open breaker, cool-down or counted hour
 _COMMON = """
 local function clock(ahead)
   local time = redis.call('TIME')
@@ -27,19 +26,19 @@ end
 local function whole(number) return string.format('%.0f', number) end
 local function wake(waiting, count)
   for _, worker in ipairs(redis.call('ZRANGE', waiting, 0, count - 1)) do
-    local bell = waiting .. ':' .. worker
-    redis.call('LPUSH', bell, 1)
-    redis.call('LTRIM', bell, 0, 0)
-    redis.call('PEXPIRE', bell, 5000)
+    local wakeups = waiting .. ':' .. worker
+    redis.call('LPUSH', wakeups, 1)
+    redis.call('LTRIM', wakeups, 0, 0)
+    redis.call('PEXPIRE', wakeups, 5000)
   end
 end
 """
 
-# Several requests of one worker at once: as many as may go, in order, until one may not.
+# Decides on several requests of one worker: grants them in order until one is refused.
 # KEYS: hash, slots, waiting, workers. ARGV: ahead, interval, tolerance, patience, worker,
-# concurrency, lease, token, how many, whether retries, tokens to give back …
-# Answer: verdict on the first that may not go (or GO), its wait, slowed, worried, workers,
-# retries left, contended, kind, and the wait of each that may go. The nth has token:n.
+# concurrency, lease, token, number of requests, whether retries, tokens to release …
+# Returns: verdict on the first refused one (or GO), its wait, slowed, failures counted, workers,
+# retries left, contended, kind, and the wait of each granted one. The nth has token:n.
 ENTER = (
     _COMMON
     + """
@@ -61,9 +60,9 @@ redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - 60000000)
 redis.call('PEXPIRE', KEYS[4], 120000)
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - 2500000)
-local used, line = redis.call('ZCARD', KEYS[2]), redis.call('ZCARD', KEYS[3])
-local waited = line > 0 and redis.call('ZSCORE', KEYS[3], worker)
-local ahead = waited and 0 or line
+local used, queued = redis.call('ZCARD', KEYS[2]), redis.call('ZCARD', KEYS[3])
+local waited = queued > 0 and redis.call('ZSCORE', KEYS[3], worker)
+local ahead = waited and 0 or queued
 local probing = open > 0 and h[9] and redis.call('ZSCORE', KEYS[2], h[9])
 local due, closed = math.max(tonumber(h[1] or 0), now), tonumber(h[2] or 0)
 
@@ -116,16 +115,16 @@ if verdict == 4 then
 elseif waited then
   redis.call('ZREM', KEYS[3], worker)
 end
-if line > 0 then wake(KEYS[3], #ARGV - 10) end
+if queued > 0 then wake(KEYS[3], #ARGV - 10) end
 return {verdict, math.ceil(refused), slow > 1 and 1 or 0,
         (open > 0 or tonumber(h[7] or 0) > 0) and 1 or 0, redis.call('ZCARD', KEYS[4]),
-        again < allowed() and 1 or 0, line, h[10] or '', unpack(waits)}
+        again < allowed() and 1 or 0, queued, h[10] or '', unpack(waits)}
 """.replace("@FLOOR", str(retry.FLOOR))
     .replace("@SHARE", str(retry.SHARE))
     .replace("@KEEP", str(_KEEP))
 )
 
-# KEYS: slots, waiting. ARGV: tokens to give back.
+# Releases slots. KEYS: slots, waiting. ARGV: tokens to release.
 FREE = (
     _COMMON
     + """
@@ -135,8 +134,8 @@ return {1}
 """
 )
 
-# KEYS: hash, waiting, resting. ARGV: ahead, token, kind, whether it was a retry, host.
-# Answer: the rest, if it opened the breaker.
+# Records a hard failure. KEYS: hash, waiting, resting. ARGV: ahead, token, kind, whether it was a
+# retry, host. Returns: the open time if it opened the breaker, else 0.
 FAILED = (
     _COMMON
     + """
@@ -170,7 +169,8 @@ return {rest}
     .replace("@KEEP", str(_KEEP))
 )
 
-# KEYS: hash, waiting, resting. ARGV: host, and the token, or empty to forgive whatever was counted.
+# Closes the breaker. KEYS: hash, waiting, resting. ARGV: host, and the token, or empty to reset the
+# breaker whatever its state.
 ANSWERED = (
     _COMMON
     + """
@@ -183,25 +183,25 @@ return {1}
 """
 )
 
-# KEYS: hash. ARGV: ahead, seconds closed, hold, slowest.
+# Slows a host down. KEYS: hash. ARGV: ahead, time closed, hold (microseconds), largest slowdown.
 PENALISE = (
     _COMMON
     + """
 local now = clock(ARGV[1])
-local lane = redis.call('HMGET', KEYS[1], 'closed', 'slow', 'slowed_at')
-local slow = tonumber(lane[2] or 1)
-if now - tonumber(lane[3] or 0) >= tonumber(ARGV[3]) then
+local h = redis.call('HMGET', KEYS[1], 'closed', 'slow', 'slowed_at')
+local slow = tonumber(h[2] or 1)
+if now - tonumber(h[3] or 0) >= tonumber(ARGV[3]) then
   slow = math.min(slow * 2, tonumber(ARGV[4]))
   redis.call('HSET', KEYS[1], 'slow', tostring(slow), 'slowed_at', whole(now))
 end
-local closed = math.max(tonumber(lane[1] or 0), now + tonumber(ARGV[2]))
+local closed = math.max(tonumber(h[1] or 0), now + tonumber(ARGV[2]))
 redis.call('HSET', KEYS[1], 'closed', whole(closed))
 redis.call('PEXPIRE', KEYS[1], math.max(math.ceil((closed - now) / 1000) + 3600000, @KEEP))
 return {1}
 """.replace("@KEEP", str(_KEEP))
 )
 
-# KEYS: hash. ARGV: the share of a slowed interval that is left.
+# Speeds a slowed host up. KEYS: hash. ARGV: the factor for the slowed interval.
 EASE = """
 local slow = tonumber(redis.call('HGET', KEYS[1], 'slow') or 1)
 if slow > 1 then

@@ -1,4 +1,4 @@
-"""From what a recipe says to how its window is: how hard it asks, and who it says we are."""
+"""The options of a recipe's fetcher: rate limits, credentials and attempts."""
 
 from collections.abc import Callable
 
@@ -12,18 +12,18 @@ from app.recipes.model import QueryKey as QueryBlock
 from app.recipes.source import RecipeSource
 
 Resolve = Callable[[str], SecretStr]
-"""Gives the secret that a reference (`env:NAME`, `secret:NAME`) stands for."""
+"""Returns the secret for a reference (`env:NAME`, `secret:NAME`)."""
 
 
 def opening(source: RecipeSource, resolve: Resolve) -> Opening:
-    """How its window is to be."""
+    """The options of the fetcher of `source`. Raises what `resolve` raises."""
     auth = source.recipe.auth
     login = None if auth is None else login_of(auth, resolve)
     return Opening(source.limits, login, source.recipe.retry.attempts)
 
 
 def login_of(auth: Auth, resolve: Resolve) -> Login | Key:
-    """Who we are to the site."""
+    """The credentials for an `[auth]` block, with secrets resolved."""
     match auth:
         case Bearer():
             return ApiKey(resolve(auth.token), auth.token)
@@ -35,5 +35,5 @@ def login_of(auth: Auth, resolve: Resolve) -> Login | Key:
             return NamePassword(auth.username, resolve(auth.password), auth.password)
         case _:
             secret = resolve(auth.client_secret)
-            where = (auth.token_url, auth.client_id)
-            return ClientCredentials(*where, secret, auth.scope, auth.client_secret)
+            endpoint = (auth.token_url, auth.client_id)
+            return ClientCredentials(*endpoint, secret, auth.scope, auth.client_secret)

@@ -1,4 +1,4 @@
-"""A plain GET to an address of the operator's own, of which only the status counts."""
+"""Sends heartbeat pings: a GET to a URL of the operator, of which only the status counts."""
 
 import httpx
 
@@ -8,7 +8,7 @@ SECONDS = 10.0
 
 
 async def ask(url: str) -> str | None:
-    """Ask once; returns what went wrong, without the address, or None. Never raises for that."""
+    """Send one GET; return the error, without the URL, or None. Does not raise for HTTP errors."""
     try:
         async with open_client("Rollcall", concurrency=1) as client:
             answer = await client.get(url, timeout=SECONDS)

@@ -1,8 +1,8 @@
-"""How fast a host may be asked, as one process reckons it. Pure but for the clock handed in.
+"""Request rates of hosts in one process. Pure except for the clock, which is passed in.
 
-The arithmetic is GCRA: a host has a theoretical arrival time (`due`), each request moves it by one
-interval, and a request may start `tolerance` before it: (burst - 1) intervals. A host that is
-slowed has a longer interval and the same tolerance, so it also bursts less.
+The algorithm is GCRA: a host has a theoretical arrival time (`due`), each request moves it by one
+interval, and a request may start `tolerance` before it: (burst - 1) intervals. A slowed host has a
+longer interval and the same tolerance, so its bursts are smaller too.
 """
 
 import time
@@ -16,12 +16,12 @@ from app.messages import Limits
 SLOWEST = 64.0
 CLEAN_ANSWERS = 20
 EASING = 0.95
-HOLD = 1.0  # seconds in which several refusals count as one: they were under way together
-_HOSTS = 1_000
+HOLD = 1.0  # seconds in which several refusals count as one: the requests were concurrent
+_MAX_HOSTS = 1_000
 
 
 @dataclass(slots=True)
-class _Lane:
+class _HostRate:
     due: float = 0.0
     closed: float = 0.0
     slow: float = 1.0
@@ -33,9 +33,9 @@ class _Lane:
 
 
 class Rates:
-    """The budgets of one process. `share`: how many such processes share them.
+    """The request rates of one process. `share` returns how many processes share the limits.
 
-    `clock` is in seconds and only moves forward.
+    `clock` is monotonic, in seconds.
     """
 
     def __init__(
@@ -43,51 +43,51 @@ class Rates:
     ) -> None:
         self._clock = clock
         self._share = share
-        self._lanes: defaultdict[str, _Lane] = defaultdict(_Lane)
+        self._hosts: defaultdict[str, _HostRate] = defaultdict(_HostRate)
 
     def reserve(self, host: str, limits: Limits, *, patience: float = PATIENCE) -> float:
-        """Reserve the next slot of `host`; returns the seconds to wait for it.
+        """Reserve the next request to `host`; return the seconds to wait before it.
 
-        A wait longer than `patience` reserves nothing: do not sleep it.
+        If the wait is longer than `patience`, nothing is reserved and the request must not be sent.
         """
         now = self._clock()
-        self._forget(now)
-        lane = self._lanes[host]
+        self._prune(now)
+        rate = self._hosts[host]
         tolerance = (limits.burst - 1) / limits.rate
-        due = max(lane.due, now)
-        if lane.closed > max(due - tolerance, now):
-            due = lane.closed + tolerance  # no burst right after a cool-down
+        due = max(rate.due, now)
+        if rate.closed > max(due - tolerance, now):
+            due = rate.closed + tolerance  # no burst right after a cool-down
         wait = max(due - tolerance - now, 0.0)
         if wait <= patience:
-            lane.due = due + lane.slow * max(self._share(), 1) / limits.rate
+            rate.due = due + rate.slow * max(self._share(), 1) / limits.rate
         return wait
 
     def penalise(self, host: str, seconds: float) -> None:
-        """The host asked us to slow down: double the interval, and ask nothing for `seconds`."""
+        """Double the interval of `host` and close it for `seconds`, after a 429 or 503."""
         now = self._clock()
-        lane = self._lanes[host]
-        if now - lane.slowed_at >= HOLD:
-            lane.slow = min(lane.slow * 2, SLOWEST)
-            lane.slowed_at = now
-        lane.closed = max(lane.closed, now + seconds)
-        lane.clean = 0
+        rate = self._hosts[host]
+        if now - rate.slowed_at >= HOLD:
+            rate.slow = min(rate.slow * 2, SLOWEST)
+            rate.slowed_at = now
+        rate.closed = max(rate.closed, now + seconds)
+        rate.clean = 0
 
     def clean(self, host: str) -> None:
-        """The host gave a good answer: twenty of them take 5 % off a slowed interval."""
-        lane = self._lanes.get(host)
-        if lane is None or lane.slow <= 1.0:
+        """Record a good response: twenty of them shorten a slowed interval by 5 %."""
+        rate = self._hosts.get(host)
+        if rate is None or rate.slow <= 1.0:
             return
-        lane.clean += 1
-        if lane.clean >= CLEAN_ANSWERS:
-            lane.clean = 0
-            lane.slow = max(lane.slow * EASING, 1.0)
+        rate.clean += 1
+        if rate.clean >= CLEAN_ANSWERS:
+            rate.clean = 0
+            rate.slow = max(rate.slow * EASING, 1.0)
 
     def closed_for(self, host: str) -> float:
-        """Seconds for which `host` is not to be asked at all."""
-        lane = self._lanes.get(host)
-        return max(lane.closed - self._clock(), 0.0) if lane else 0.0
+        """Seconds for which `host` accepts no request."""
+        rate = self._hosts.get(host)
+        return max(rate.closed - self._clock(), 0.0) if rate else 0.0
 
-    def _forget(self, now: float) -> None:
-        if len(self._lanes) > _HOSTS:
-            for host in [host for host, lane in self._lanes.items() if lane.idle(now)]:
-                del self._lanes[host]
+    def _prune(self, now: float) -> None:
+        if len(self._hosts) > _MAX_HOSTS:
+            for host in [host for host, rate in self._hosts.items() if rate.idle(now)]:
+                del self._hosts[host]

@@ -1,4 +1,4 @@
-"""Whether and when to ask again. Pure: the failure, the attempt and a chance come in."""
+"""Retry policy: whether and when to retry a request, and the retry budget of each host. Pure."""
 
 import re
 import time
@@ -9,10 +9,10 @@ from email.utils import parsedate_to_datetime
 from app.errors import Failure
 
 ATTEMPTS = 3
-PATIENCE = 30.0  # seconds; a longer wait is not slept in a worker's slot
-LONGEST = 3_600.0  # seconds; what a site may ask of us at once
-SHARE = 0.1  # of a host's requests in an hour may be retries
-FLOOR = 10  # retries in an hour that even a host which is seldom asked may have
+PATIENCE = 30.0  # seconds; a worker does not sleep longer while it holds a slot
+LONGEST = 3_600.0  # seconds; the longest Retry-After that is honoured
+SHARE = 0.1  # of a host's requests in an hour that may be retries
+FLOOR = 10  # retries in an hour that every host has, however few its requests
 HOUR = 3_600.0
 _BASE = 1.0
 _IDEMPOTENT = frozenset({"GET", "HEAD"})
@@ -20,24 +20,23 @@ _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
 
 
 def helps(failure: Failure, method: str, attempt: int) -> bool:
-    """Whether to ask again after the `attempt`-th try (from 1) ended in `failure`."""
+    """Whether to retry after attempt number `attempt` (from 1) ended in `failure`."""
     return failure.retry and attempt < ATTEMPTS and method.upper() in _IDEMPOTENT
 
 
 def pause(failure: Failure, attempt: int, chance: float) -> float:
-    """Seconds to wait before the next try: full jitter, never less than the site asked for.
+    """Seconds to wait before the next attempt: full jitter, at least the site's Retry-After.
 
-    `chance` is random in [0, 1).
+    `chance` is a random number in [0, 1).
     """
     jitter = chance * _BASE * 2.0 ** (attempt - 1)
     return max(jitter, failure.retry_in or 0.0)
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks for, 0 to LONGEST; None where it says nothing.
+    """The wait of a Retry-After header in seconds, 0 to LONGEST; None if absent or invalid.
 
-    RFC 9110 10.2.3: seconds or an HTTP date. Nonsense (negative, not a date) says nothing, a date
-    in the past asks for no wait. `now` is aware.
+    RFC 9110 10.2.3: seconds or an HTTP date. A date in the past means no wait. `now` is aware.
     """
     text = (value or "").strip()[:64]
     if _SECONDS.fullmatch(text):
@@ -52,9 +51,9 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 class Budget:
-    """How many retries each host has left in this hour, as one process counts them.
+    """The retry budget of each host for the current hour, counted in one process.
 
-    `clock` is in seconds; its hours begin when it says a multiple of 3600.
+    `clock` is in seconds; an hour begins at each multiple of 3600.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,16 +62,16 @@ class Budget:
         self._counts: dict[str, tuple[int, int]] = {}
 
     def left(self, host: str) -> bool:
-        """Whether `host` may be asked again."""
-        asked, again = self._counted(host)
-        return again < allowed(asked)
+        """Whether `host` has retries left in this hour."""
+        requests, retries = self._counts_of(host)
+        return retries < allowed(requests)
 
     def count(self, host: str, *, again: bool) -> None:
-        """A request to `host` is under way; `again`: it is a retry."""
-        asked, so_far = self._counted(host)
-        self._counts[host] = (asked + 1, so_far + again)
+        """Count a request to `host`; `again`: it is a retry."""
+        requests, retries = self._counts_of(host)
+        self._counts[host] = (requests + 1, retries + again)
 
-    def _counted(self, host: str) -> tuple[int, int]:
+    def _counts_of(self, host: str) -> tuple[int, int]:
         hour = int(self._clock() // HOUR)
         if hour != self._hour:
             self._hour = hour
@@ -80,6 +79,6 @@ class Budget:
         return self._counts.get(host, (0, 0))
 
 
-def allowed(asked: int) -> int:
-    """How many retries `asked` requests of one hour allow."""
-    return max(FLOOR, int(asked * SHARE))
+def allowed(requests: int) -> int:
+    """How many retries `requests` requests in one hour allow."""
+    return max(FLOOR, int(requests * SHARE))

@@ -1,4 +1,4 @@
-"""robots.txt, as RFC 9309 has it: read once a day for each origin, and kept to."""
+"""robots.txt rules after RFC 9309: fetched once a day for each origin, and obeyed."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,8 +17,8 @@ from app.messages import Request
 
 AGENT = "Rollcall"
 DAY = 86_400
-SHORT = 600  # seconds after which a site whose rules could not be read is asked for them again
-LARGEST = 500 * 1024  # bytes; what comes after them is not read
+SHORT = 600  # seconds until robots.txt is fetched again after a failure
+LARGEST = 500 * 1024  # bytes; the rest is ignored
 
 NO_RULES = ""
 FORBIDDING = f"User-agent: {AGENT}\nDisallow: /"
@@ -27,15 +27,15 @@ _log = logger("fetch")
 
 
 def permits(text: str, url: str, agent: str = AGENT) -> bool:
-    """Whether a robots.txt lets `agent` ask for `url`. One that makes no sense forbids nothing."""
+    """Whether a robots.txt allows `agent` to fetch `url`. An invalid file forbids nothing."""
     return _parsed(text).can_fetch(url, agent)
 
 
 def rules_after(failure: Failure) -> tuple[str, int]:
-    """The rules of a site whose robots.txt could not be had, and for how many seconds.
+    """The rules that apply after robots.txt could not be fetched, and their lifetime in seconds.
 
-    RFC 9309 2.3.1: if there is none (4xx) everything is allowed; if it cannot be reached (5xx, no
-    connection, asked to slow down) nothing is, for now.
+    RFC 9309 2.3.1: if it is unavailable (4xx), everything is allowed; if it is unreachable (5xx, no
+    connection, 429), nothing is.
     """
     status = failure.status or 0
     refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
@@ -46,50 +46,50 @@ def rules_after(failure: Failure) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Robots:
-    """The rules of all sites, kept in Redis for all workers."""
+    """The robots.txt rules of all sites, cached in Redis for all workers."""
 
     redis: Redis
 
     async def check(self, window: Window, request: Request, tally: Tally) -> None:
-        """Raises Blocked if the site does not want `request` to be made; RateLimited as `ask`."""
+        """Raise Blocked if robots.txt forbids `request`, or what `Fetcher.fetch` raises."""
         url = httpx.URL(request.url)
         if request.params:
             url = url.copy_merge_params(request.params)
         urls.vet(url)
-        text = await self._rules(window, f"{url.scheme}://{urls.host_key(url)}", tally)
+        text = await self._rules_of(window, f"{url.scheme}://{urls.host_key(url)}", tally)
         if not permits(text, str(url)):
             raise Blocked("robots.txt forbids", url=urls.public(str(url)))
 
-    async def _rules(self, window: Window, origin: str, tally: Tally) -> str:
+    async def _rules_of(self, window: Window, origin: str, tally: Tally) -> str:
         key = f"rollcall:robots:{origin}"
-        kept = await self._kept(key)
-        if kept is not None:
-            return kept.decode("utf-8", "replace")
-        text, seconds = await _fetched(window, origin, tally)
+        cached = await self._cached(key)
+        if cached is not None:
+            return cached.decode("utf-8", "replace")
+        text, ttl = await _fetch_rules(window, origin, tally)
         try:
-            await self.redis.set(key, text.encode(), ex=seconds)
+            await self.redis.set(key, text.encode(), ex=ttl)
         except (RedisError, OSError) as error:
             _log.warning("robots.not_kept", origin=origin, error=type(error).__name__)
         return text
 
-    async def _kept(self, key: str) -> bytes | None:
+    async def _cached(self, key: str) -> bytes | None:
         try:
             return await self.redis.get(key)
         except (RedisError, OSError):
             return None
 
 
-async def _fetched(window: Window, origin: str, tally: Tally) -> tuple[str, int]:
-    # A default port must not be said: some sites redirect to the address without it.
+async def _fetch_rules(window: Window, origin: str, tally: Tally) -> tuple[str, int]:
+    # httpx drops a default port: some sites redirect to the URL without it.
     request = Request(str(httpx.URL(f"{origin}/robots.txt")), accept="text/plain, */*;q=0.5")
     try:
         raw = await window.ask(request, partition=None, page=1, tally=tally)
     except RateLimited as failure:
         if failure.status is None:
-            raise  # it is we who wait: the site was not asked
+            raise  # our own rate limit: no request was sent
         return rules_after(failure)
     except (Unsafe, LocalNetwork):
-        raise  # it is not the site that forbids
+        raise  # not a response of the site
     except Failure as failure:
         return rules_after(failure)
     return raw.body[:LARGEST].decode("utf-8", "replace").replace("\0", ""), DAY

@@ -1,4 +1,4 @@
-"""How many requests are under way at a host, in one process: first come, first served."""
+"""Concurrency slots of hosts in one process, granted in the order of requests."""
 
 import asyncio
 import contextlib
@@ -7,54 +7,54 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class _Lane:
+class _HostSlots:
     used: int = 0
-    line: deque[tuple[asyncio.Future[None], int]] = field(
+    waiting: deque[tuple[asyncio.Future[None], int]] = field(
         default_factory=deque[tuple[asyncio.Future[None], int]]
     )
 
 
 class Slots:
-    """The slots of one process, by host. A host that nobody asks costs nothing."""
+    """The slots of one process, by host. An idle host uses no memory."""
 
     def __init__(self) -> None:
-        self._lanes: defaultdict[str, _Lane] = defaultdict(_Lane)
+        self._hosts: defaultdict[str, _HostSlots] = defaultdict(_HostSlots)
 
-    async def take(self, host: str, most: int) -> None:
-        """Wait until fewer than `most` requests are under way, then count as one of them."""
-        lane = self._lanes[host]
-        if lane.used < most and not lane.line:
-            lane.used += 1
+    async def take(self, host: str, limit: int) -> None:
+        """Wait until fewer than `limit` requests are in flight, then take a slot."""
+        slots = self._hosts[host]
+        if slots.used < limit and not slots.waiting:
+            slots.used += 1
             return
-        turn = asyncio.get_running_loop().create_future()
-        lane.line.append((turn, most))
+        granted = asyncio.get_running_loop().create_future()
+        slots.waiting.append((granted, limit))
         try:
-            await turn
+            await granted
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.free(host)  # had its turn in the moment it was cancelled
+            if granted.done() and not granted.cancelled():
+                self.free(host)  # the slot was granted just before the cancellation
             else:
-                with contextlib.suppress(ValueError):  # its turn may have been passed over already
-                    lane.line.remove((turn, most))
-                self._next(host, lane)
+                with contextlib.suppress(ValueError):  # may have been removed already
+                    slots.waiting.remove((granted, limit))
+                self._grant_next(host, slots)
             raise
 
     def free(self, host: str) -> None:
-        """A request has ended."""
-        lane = self._lanes[host]
-        lane.used -= 1
-        self._next(host, lane)
+        """Release the slot of a request that has ended."""
+        slots = self._hosts[host]
+        slots.used -= 1
+        self._grant_next(host, slots)
 
     def under_way(self, host: str) -> int:
-        """How many requests have a slot of `host`."""
-        lane = self._lanes.get(host)
-        return lane.used if lane else 0
+        """How many slots of `host` are taken."""
+        slots = self._hosts.get(host)
+        return slots.used if slots else 0
 
-    def _next(self, host: str, lane: _Lane) -> None:
-        while lane.line and lane.used < lane.line[0][1]:
-            turn, _ = lane.line.popleft()
-            if not turn.done():
-                lane.used += 1
-                turn.set_result(None)
-        if not lane.used and not lane.line:
-            self._lanes.pop(host, None)
+    def _grant_next(self, host: str, slots: _HostSlots) -> None:
+        while slots.waiting and slots.used < slots.waiting[0][1]:
+            granted, _ = slots.waiting.popleft()
+            if not granted.done():
+                slots.used += 1
+                granted.set_result(None)
+        if not slots.used and not slots.waiting:
+            self._hosts.pop(host, None)

@@ -1,4 +1,4 @@
-"""Addresses: which we may visit, whose they are, and how to show them without their secrets."""
+"""URL checks, rate limit keys and origins, and masking of secrets in URLs."""
 
 import re
 from collections.abc import Generator, Iterable
@@ -22,62 +22,64 @@ _SECRET = re.compile(
 
 _ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _hidden: ContextVar[tuple[str, ...]] = ContextVar("_hidden", default=())
-SHORTEST = 4  # characters; hiding a shorter secret would hide what is none
+SHORTEST = 4  # characters; masking a shorter secret would mask unrelated text
 
 
 @contextmanager
 def hiding(secrets: Iterable[str]) -> Generator[None]:
-    """Show none of these values in any address meanwhile, whatever their parameters are called."""
-    before = _hidden.set((*_hidden.get(), *written(secrets)))
+    """Mask these values in all URLs that `public` returns inside the context."""
+    outer = _hidden.set((*_hidden.get(), *written(secrets)))
     try:
         yield
     finally:
-        _hidden.reset(before)
+        _hidden.reset(outer)
 
 
 def written(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Every way in which these values may be written in an address, longest first."""
+    """Every encoding of these values that a URL may contain, longest first."""
     usable = [secret for secret in secrets if len(secret) >= SHORTEST]
-    ways = {way for s in usable for way in (s, quote(s), quote_plus(s), quote(s, safe=""))}
-    ways |= {_ESCAPE.sub(lambda found: found[0].lower(), way) for way in ways}
-    return tuple(sorted(ways, key=len, reverse=True))
+    forms = {form for s in usable for form in (s, quote(s), quote_plus(s), quote(s, safe=""))}
+    forms |= {_ESCAPE.sub(lambda found: found[0].lower(), form) for form in forms}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def masked(text: str, forms: Iterable[str]) -> str:
-    """`text` with `***` for each of these."""
+    """`text` with each of `forms` replaced by `***`."""
     for form in forms:
         text = text.replace(form, "***")
     return text
 
 
 def vet(url: httpx.URL) -> None:
-    """Raises Unsafe unless `url` is http or https, with a host and no user; TooLarge if endless."""
+    """Raise Unsafe unless `url` is http(s) with a host and no user; TooLarge if it is too long."""
     if len(str(url)) > LONGEST:
-        raise TooLarge(f"the address is longer than {LONGEST} characters", url=public(str(url)))
+        raise TooLarge(f"the URL is longer than {LONGEST} characters", url=public(str(url)))
     if url.scheme not in _PORTS:
-        raise Unsafe(f"{url.scheme or 'no'} scheme: only http and https", url=public(str(url)))
+        raise Unsafe(
+            f"{url.scheme or 'no'} scheme: only http and https are allowed", url=public(str(url))
+        )
     if not url.host:
-        raise Unsafe("an address without a host", url=public(str(url)))
+        raise Unsafe("a URL without a host", url=public(str(url)))
     if url.userinfo:
-        raise Unsafe("an address with a user in it: use a header", url=public(str(url)))
+        raise Unsafe("a URL with a user name: use a header", url=public(str(url)))
 
 
 def host_key(url: httpx.URL) -> str:
-    """The name under which a host's limits are kept: `host:port`, the port always said."""
+    """The key of a host's rate limits: `host:port`, always with the port."""
     return f"{url.host.rstrip('.')}:{url.port or _PORTS.get(url.scheme, 0)}"
 
 
 def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
-    """Whether what was meant for `one` may be told to `other`."""
+    """Whether `one` and `other` have the same scheme, host and port."""
     return one.scheme == other.scheme and host_key(one) == host_key(other)
 
 
 def public(url: str) -> str:
-    """`url` for people and logs: no user, no fragment, `***` for secrets. Never raises."""
+    """`url` for display: no user, no fragment, secrets as `***`, cut to `SHOWN`. Never raises."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "(unreadable address)"
+        return "(invalid URL)"
     host = parts.netloc.rpartition("@")[2]
     query = re.sub(r"[^&;]+", _masked, parts.query)
     shown = urlunsplit((parts.scheme, host, parts.path, query, ""))
@@ -86,7 +88,7 @@ def public(url: str) -> str:
 
 
 def is_secret(name: str) -> bool:
-    """Whether a parameter or header of this name carries something not to be shown."""
+    """Whether a parameter or header of this name carries a secret."""
     return _SECRET.search(unquote_plus(name)) is not None
 
 

@@ -22,7 +22,7 @@ from app.fetch.urls import host_key, public, same_origin, vet
         ("https://a.test/?%74oken=hush", "https://a.test/?%74oken=***"),
         ("https://a.test/?password=hush#token", "https://a.test/?password=***"),
         ("https://a.test/?keywords=goal&keyboard=1", "https://a.test/?keywords=goal&keyboard=1"),
-        ("http://[broken", "(unreadable address)"),
+        ("http://[broken", "(invalid URL)"),
     ],
 )
 def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:

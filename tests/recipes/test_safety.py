@@ -202,7 +202,7 @@ def test_a_guard_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("GUARD_ALLOW", "10.0.0.0/99")
     config = settings.load()
 
-    with pytest.raises(BadConfig, match=r"GUARD_ALLOW: '10\.0\.0\.0/99' is no network"):
+    with pytest.raises(BadConfig, match=r"GUARD_ALLOW: '10\.0\.0\.0/99' is not a valid network"):
         check(config)
 
 

@@ -156,7 +156,7 @@ async def test_a_run_says_that_it_is_our_own_network_that_is_down(
         row = await inhouse.run_row(cut.pool, run_id)
 
     assert (row["status"], row["error_type"]) == ("failure", "local_network")
-    assert "our own network is down" in row["error_message"]
+    assert "the local network is down" in row["error_message"]
 
 
 async def test_no_sweep_starts_a_deferred_run_early_and_one_that_redis_lost_starts_in_time(
