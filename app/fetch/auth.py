@@ -62,7 +62,7 @@ class KeyKeeper:
     login: ApiKey
 
     async def header(self, tally: Tally, refused: str | None = None) -> str:
-        """See Keeper."""
+        """See AuthorizationProvider.header."""
         del tally, refused
         return f"Bearer {self.login.key.get_secret_value()}"
 
@@ -91,7 +91,10 @@ class TokenKeeper:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def header(self, tally: Tally, refused: str | None = None) -> str:
-        """See Keeper. Raises Auth if the credentials are refused; else as `Fetcher.fetch`."""
+        """See AuthorizationProvider.header.
+
+        Raises Auth if the credentials are refused, or what `Fetcher.fetch` raises.
+        """
         async with self._lock:
             header = self._header
             if header is None or header == refused or self.clock() >= self._until:

@@ -111,7 +111,7 @@ class Breakers:
 
 
 class Reach:
-    """Detects that the local network is down: no host of the last `RECENT` seconds was reachable.
+    """Detects that the local network is down: no recently requested host was reachable.
 
     At least two hosts are needed: a single one is more likely down itself. `clock` is monotonic.
     """

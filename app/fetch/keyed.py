@@ -103,10 +103,10 @@ class Visits:
     limiter: Limiter
     clock: Callable[[], datetime]
     _names: dict[str, None] = field(default_factory=dict[str, None], init=False)
-    _keepers: dict[Login, Keeper] = field(default_factory=dict[Login, Keeper], init=False)
+    _providers: dict[Login, Keeper] = field(default_factory=dict[Login, Keeper], init=False)
 
     def opened(self, name: str) -> Iterator[str]:
-        """Record `name` as opened; yield the names of the fetchers beyond MOST_WINDOWS."""
+        """Record `name` as opened; yield the names of the oldest ones beyond the limit."""
         self._names.pop(name, None)
         self._names[name] = None
         while len(self._names) > MOST_WINDOWS:
@@ -129,13 +129,13 @@ class Visits:
             return fetcher
         if isinstance(login, Key):
             return KeyedWindow(fetcher, login)
-        return SignedWindow(fetcher, self._keeper(login, fetcher), login.setting)
+        return SignedWindow(fetcher, self._provider(login, fetcher), login.setting)
 
-    def _keeper(self, login: Login, window: Window) -> Keeper:
+    def _provider(self, login: Login, fetcher: Window) -> Keeper:
         # Shared between fetchers, because a token outlives the run it was fetched for.
-        if len(self._keepers) >= MOST_KEEPERS:
-            self._keepers.clear()
-        return self._keepers.setdefault(login, keeper_of(login, window))
+        if len(self._providers) >= MOST_KEEPERS:
+            self._providers.clear()
+        return self._providers.setdefault(login, keeper_of(login, fetcher))
 
 
 def shown_nowhere(opening: Opening) -> list[str]:

@@ -80,13 +80,13 @@ class Limiter(Protocol):
     ) -> Pass:
         """Wait for a slot and return a permit. `again`: the request is a retry.
 
-        If the verdict is GO, sleep `wait` seconds before the request, and free the permit after it.
-        Any other verdict reserves nothing. `patience`: the longest wait to grant, in seconds.
+        With GO, sleep `wait` seconds before the request, and release the permit after it. Any other
+        decision reserves nothing. `patience`: the longest wait to grant, in seconds.
         """
         ...
 
     def free(self, permit: Pass) -> None:
-        """Release a permit after its request; call `heed` first unless it was cancelled."""
+        """Release a permit after its request; record the result first unless it was cancelled."""
         ...
 
     async def heed(self, permit: Pass, failure: Failure | None) -> Failure | None:

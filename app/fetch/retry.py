@@ -34,7 +34,7 @@ def pause(failure: Failure, attempt: int, chance: float) -> float:
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """The wait of a Retry-After header in seconds, 0 to LONGEST; None if absent or invalid.
+    """The wait of a Retry-After header in seconds, at most an hour; None if absent or invalid.
 
     RFC 9110 10.2.3: seconds or an HTTP date. A date in the past means no wait. `now` is aware.
     """

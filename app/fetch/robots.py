@@ -60,12 +60,12 @@ class Robots:
         if not permits(text, str(url)):
             raise Blocked("robots.txt forbids", url=urls.public(str(url)))
 
-    async def _rules_of(self, window: Window, origin: str, tally: Tally) -> str:
+    async def _rules_of(self, fetcher: Window, origin: str, tally: Tally) -> str:
         key = f"rollcall:robots:{origin}"
         cached = await self._cached(key)
         if cached is not None:
             return cached.decode("utf-8", "replace")
-        text, ttl = await _fetch_rules(window, origin, tally)
+        text, ttl = await _fetch_rules(fetcher, origin, tally)
         try:
             await self.redis.set(key, text.encode(), ex=ttl)
         except (RedisError, OSError) as error:
@@ -79,11 +79,11 @@ class Robots:
             return None
 
 
-async def _fetch_rules(window: Window, origin: str, tally: Tally) -> tuple[str, int]:
+async def _fetch_rules(fetcher: Window, origin: str, tally: Tally) -> tuple[str, int]:
     # httpx drops a default port: some sites redirect to the URL without it.
     request = Request(str(httpx.URL(f"{origin}/robots.txt")), accept="text/plain, */*;q=0.5")
     try:
-        raw = await window.ask(request, partition=None, page=1, tally=tally)
+        raw = await fetcher.ask(request, partition=None, page=1, tally=tally)
     except RateLimited as failure:
         if failure.status is None:
             raise  # our own rate limit: no request was sent

@@ -75,7 +75,7 @@ def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
 
 
 def public(url: str) -> str:
-    """`url` for display: no user, no fragment, secrets as `***`, cut to `SHOWN`. Never raises."""
+    """`url` for display: no user, no fragment, secrets as `***`, shortened. Never raises."""
     try:
         parts = urlsplit(url)
     except ValueError:
