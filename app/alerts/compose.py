@@ -1,4 +1,4 @@
-"""What is to be told, to whom it may concern: one message for all that happened together. Pure."""
+"""Alert messages: what to send now, grouped into one message, and its text. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,19 @@ from app.alerts.standing import SCHEDULER, Seen, Standing, State
 from app.health.explain import at, span
 from app.quiet import Quiet
 
-MOST = 20  # lines of a message
-PATIENCE = 30.0  # seconds that a scheduler without workers is given: it may be a deploy
+MOST = 20  # entries listed in each section of a message
+PATIENCE = 30.0  # seconds before missing workers are alerted: it may be a deploy
 CATCHING_UP = timedelta(seconds=60)
-LONGEST_HOLD = 900.0  # seconds
+LONGEST_HOLD = 900.0  # seconds after a recovery of the scheduler
 
 
 @dataclass(frozen=True, slots=True)
 class Manners:
-    """How one wants to be told. `group` in seconds; `remind` None is never."""
+    """The settings of alerts.
+
+    `group`: seconds for which changes are collected into one message. `remind`: interval between
+    reminders, None for no reminders. `quiet`: hours in which nothing is sent.
+    """
 
     group: float = 30.0
     remind: timedelta | None = timedelta(hours=24)
@@ -26,7 +30,7 @@ class Manners:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it is sent. Plain text."""
+    """A message as it is sent, in plain text."""
 
     title: str
     body: str
@@ -34,7 +38,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who is to be told of what, by key: newly ill, ill still, and well again."""
+    """Keys to report: newly unhealthy, still unhealthy, and recovered."""
 
     ill: Sequence[str] = ()
     reminded: Sequence[str] = ()
@@ -45,15 +49,17 @@ class Plan:
 
 
 def plan(seen: Seen, states: Mapping[str, State], manners: Manners) -> Plan:
-    """What is to be told now. What is not told in quiet hours is told after them, if it lasts."""
+    """What to report now. In quiet hours nothing; what lasts is reported after them."""
     if manners.quiet is not None and manners.quiet.covers(seen.now):
         return Plan()
-    known = [state for key, state in states.items() if key in seen.standings]
-    untold = [s for s in known if s.ill and s.told_at is None and _may_tell(s, seen, states)]
-    ready = _ready(untold, seen, manners)
+    current = [state for key, state in states.items() if key in seen.standings]
+    unreported = [
+        s for s in current if s.ill and s.told_at is None and _may_report(s, seen, states)
+    ]
+    grouped = _group_is_due(unreported, seen, manners)
     return Plan(
-        ill=_keys(untold) if ready else _keys(s for s in untold if s.key == SCHEDULER),
-        reminded=_keys(s for s in known if _is_due(s, seen.now, manners)),
+        ill=_keys(unreported) if grouped else _keys(s for s in unreported if s.key == SCHEDULER),
+        reminded=_keys(s for s in current if _reminder_is_due(s, seen.now, manners)),
         recovered=_recovered(states.values(), seen.now, manners),
     )
 
@@ -62,8 +68,8 @@ def _keys(states: Iterable[State]) -> list[str]:
     return sorted(state.key for state in states)
 
 
-def _may_tell(state: State, seen: Seen, states: Mapping[str, State]) -> bool:
-    """Not what a dead scheduler explains, nor what a living one is about to make good."""
+def _may_report(state: State, seen: Seen, states: Mapping[str, State]) -> bool:
+    """Whether to report the state: not while the scheduler is down, nor while it catches up."""
     scheduler = states.get(SCHEDULER)
     if state.key == SCHEDULER:
         interval = seen.standings[SCHEDULER].interval
@@ -78,12 +84,12 @@ def _may_tell(state: State, seen: Seen, states: Mapping[str, State]) -> bool:
     return seen.now >= scheduler.flipped_at + hold
 
 
-def _ready(untold: Sequence[State], seen: Seen, manners: Manners) -> bool:
-    oldest = min((s.flipped_at for s in untold if s.key != SCHEDULER), default=None)
+def _group_is_due(unreported: Sequence[State], seen: Seen, manners: Manners) -> bool:
+    oldest = min((s.flipped_at for s in unreported if s.key != SCHEDULER), default=None)
     return oldest is not None and seen.now - oldest >= timedelta(seconds=manners.group)
 
 
-def _is_due(state: State, now: datetime, manners: Manners) -> bool:
+def _reminder_is_due(state: State, now: datetime, manners: Manners) -> bool:
     last = state.reminded_at or state.told_at
     if not state.ill or last is None or manners.remind is None:
         return False
@@ -91,49 +97,51 @@ def _is_due(state: State, now: datetime, manners: Manners) -> bool:
 
 
 def _recovered(states: Iterable[State], now: datetime, manners: Manners) -> list[str]:
-    well = [state for state in states if not state.ill and state.told_at is not None]
-    oldest = min((state.flipped_at for state in well), default=None)
-    waited = oldest is not None and now - oldest >= timedelta(seconds=manners.group)
-    return _keys(well) if waited else []
+    recovered = [state for state in states if not state.ill and state.told_at is not None]
+    oldest = min((state.flipped_at for state in recovered), default=None)
+    grouped = oldest is not None and now - oldest >= timedelta(seconds=manners.group)
+    return _keys(recovered) if grouped else []
 
 
 def message(plan_: Plan, seen: Seen, states: Mapping[str, State], manners: Manners) -> Message:
-    """The plan in words."""
+    """The message for a plan that is not empty."""
     parts = [
-        *_section(plan_.ill, "", lambda key: _ill(key, seen, states, manners)),
-        *_section(plan_.reminded, "Still ill:", lambda key: _ill(key, seen, states, manners)),
-        *_section(plan_.recovered, "Well again:", lambda key: _well(states[key])),
+        *_section(plan_.ill, "", lambda key: _problem(key, seen, states, manners)),
+        *_section(
+            plan_.reminded, "Still unhealthy:", lambda key: _problem(key, seen, states, manners)
+        ),
+        *_section(plan_.recovered, "Recovered:", lambda key: _recovery(states[key])),
     ]
     if manners.public_url is not None:
-        parts.append(f"All of it: {manners.public_url}/")
+        parts.append(f"Dashboard: {manners.public_url}/")
     return Message(f"[rollcall] {_title(plan_, seen)}", "\n\n".join(parts))
 
 
 def _title(plan_: Plan, seen: Seen) -> str:
-    said: list[str] = []
+    parts: list[str] = []
     if SCHEDULER in plan_.ill:
-        said.append(_scheduler_is(seen))
+        parts.append(_scheduler_problem(seen))
     jobs = [key for key in plan_.ill if key != SCHEDULER]
     if jobs:
-        said.append(_one_or_many(jobs, seen))
+        parts.append(_new_problems(jobs, seen))
     if plan_.reminded:
-        said.append(f"{_named(plan_.reminded)} still ill")
+        parts.append(f"{_named(plan_.reminded)} still unhealthy")
     if plan_.recovered:
-        said.append(f"{_named(plan_.recovered)} well again")
-    return "; ".join(said)
+        parts.append(f"{_named(plan_.recovered)} healthy again")
+    return "; ".join(parts)
 
 
-def _scheduler_is(seen: Seen) -> str:
+def _scheduler_problem(seen: Seen) -> str:
     standing = seen.standings.get(SCHEDULER)
-    blind = standing is not None and standing.reason == "redis_unreachable"
-    return "Redis does not answer" if blind else "the scheduler is dead: no worker beats"
+    redis_down = standing is not None and standing.reason == "redis_unreachable"
+    return "Redis does not answer" if redis_down else "the scheduler is down: no live worker"
 
 
-def _one_or_many(jobs: Sequence[str], seen: Seen) -> str:
+def _new_problems(jobs: Sequence[str], seen: Seen) -> str:
     if len(jobs) > 1:
-        return f"{len(jobs)} jobs are ill"
+        return f"{len(jobs)} jobs are unhealthy"
     standing = seen.standings[jobs[0]]
-    return f"{jobs[0]} is {_word(standing.reason)}"
+    return f"{jobs[0]} is {_as_text(standing.reason)}"
 
 
 def _named(keys: Sequence[str]) -> str:
@@ -149,10 +157,10 @@ def _section(keys: Sequence[str], head: str, line: Callable[[str], str]) -> list
     return [*([head] if head else []), *lines]
 
 
-def _ill(key: str, seen: Seen, states: Mapping[str, State], manners: Manners) -> str:
+def _problem(key: str, seen: Seen, states: Mapping[str, State], manners: Manners) -> str:
     standing: Standing = seen.standings[key]
     since = states[key].ill_since or standing.since
-    lines = [f"{key}: {_word(standing.reason)} since {at(since)}: {standing.detail}."]
+    lines = [f"{key}: {_as_text(standing.reason)} since {at(since)}: {standing.detail}."]
     if standing.expected is not None:
         lines.append(f"Expected by: {at(standing.expected)}.")
     if standing.last_error:
@@ -162,10 +170,11 @@ def _ill(key: str, seen: Seen, states: Mapping[str, State], manners: Manners) ->
     return "\n".join(lines)
 
 
-def _well(state: State) -> str:
-    down = (state.flipped_at - (state.ill_since or state.flipped_at)).total_seconds()
-    return f"{state.key}: {_word(state.status)} since {at(state.flipped_at)}, ill for {span(down)}."
+def _recovery(state: State) -> str:
+    duration = (state.flipped_at - (state.ill_since or state.flipped_at)).total_seconds()
+    since = f"{_as_text(state.status)} since {at(state.flipped_at)}"
+    return f"{state.key}: {since}, unhealthy for {span(duration)}."
 
 
-def _word(word: str | None) -> str:
-    return (word or "unknown").replace("_", " ")
+def _as_text(value: str | None) -> str:
+    return (value or "unknown").replace("_", " ")

@@ -1,4 +1,4 @@
-"""Pings to a dead man's switch outside: it notices when they stay away. Never waited for."""
+"""Dead-man pings: requests to an external monitor, which alerts when they stop."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,43 +16,43 @@ _log = log.logger(__name__)
 
 
 class Pings:
-    """The addresses of the settings, and the pings that are under way."""
+    """Sends pings in background tasks, so that nothing waits for them. `close` it at the end."""
 
     def __init__(self, jobs: Mapping[str, str], scheduler: str | None) -> None:
         self._jobs = jobs
         self._scheduler = scheduler
-        self._errands: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
     def of(cls, config: Config) -> "Pings":
-        """Those of the settings."""
+        """The pings that the settings configure."""
         scheduler = config.ping_scheduler_url
         return cls(
             pings(config.ping_urls), None if scheduler is None else scheduler.get_secret_value()
         )
 
     def run_ended(self, job: str, status: RunStatus) -> None:
-        """Say that a run of the job ended: to its address, or to `/fail` behind it."""
+        """Ping the URL of the job after a run; append `/fail` to its path if the run failed."""
         url = self._jobs.get(job)
         if url is not None:
             self._start(job, _fail(url) if status in BAD else url)
 
     def scheduler(self) -> None:
-        """Say that a worker beats."""
+        """Ping the URL of the scheduler: a worker is live."""
         if self._scheduler is not None:
             self._start("scheduler", self._scheduler)
 
     async def close(self) -> None:
-        """Give the pings under way two seconds, then leave them."""
-        if self._errands:
-            _, late = await asyncio.wait(self._errands, timeout=2)
-            for errand in late:
-                errand.cancel()
+        """Wait two seconds for the pings under way, then cancel them."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=2)
+            for task in late:
+                task.cancel()
 
-    def _start(self, what: str, url: str) -> None:
-        errand = asyncio.create_task(_ping(what, url))
-        self._errands.add(errand)
-        errand.add_done_callback(self._errands.discard)
+    def _start(self, job: str, url: str) -> None:
+        task = asyncio.create_task(_ping(job, url))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 def _fail(url: str) -> str:
@@ -60,11 +60,11 @@ def _fail(url: str) -> str:
     return parts._replace(path=f"{parts.path.rstrip('/')}/fail").geturl()
 
 
-async def _ping(what: str, url: str) -> None:
+async def _ping(job: str, url: str) -> None:
     error: str | None = None
     for wait in TRIES:
         await asyncio.sleep(wait)
         error = await ping.ask(url)
         if error is None:
             return
-    _log.warning("ping.not_sent", job=what, error=error)
+    _log.warning("ping.not_sent", job=job, error=error)

@@ -1,4 +1,4 @@
-"""Sending what was put out, through Apprise, in threads of its own: a notifier may hang."""
+"""Delivery of queued alerts through Apprise, in threads because notifiers block."""
 
 import asyncio
 import hashlib
@@ -19,14 +19,14 @@ from app.store import alerts as store
 from app.store.db import Pool
 
 PATIENCE = 20.0  # seconds for one message to one notifier
-AT_ONCE = 20  # messages of one round
+AT_ONCE = 20  # messages per call of `deliver`
 
 _log = log.logger(__name__)
 
 
 @dataclass(slots=True)
 class Notifiers:
-    """Where alerts go, by a name that can be shown: the kind and a few letters of a digest."""
+    """Notifier URLs by channel name, which is the URL scheme and a digest without secrets."""
 
     urls: Mapping[str, str]
     threads: ThreadPoolExecutor = field(
@@ -35,12 +35,12 @@ class Notifiers:
 
     @classmethod
     def of(cls, setting: SecretStr | None) -> "Notifiers":
-        """Those of the settings."""
+        """The notifiers that the settings configure."""
         urls = [] if setting is None else setting.get_secret_value().split()
         return cls({_name(url): url for url in urls})
 
     async def send(self, channel: str, message: Message) -> str | None:
-        """Send one message; returns why it has not arrived, if it has not. Never raises."""
+        """Send one message. Returns None if it was delivered, else the error. Never raises."""
         loop = asyncio.get_running_loop()
         sending = loop.run_in_executor(self.threads, _send, self.urls[channel], message)
         try:
@@ -48,11 +48,11 @@ class Notifiers:
                 return await sending
         except TimeoutError:
             return f"{channel} took longer than {PATIENCE:g} s"
-        except Exception as error:  # noqa: BLE001 - whatever a notifier does, the others go on
+        except Exception as error:  # noqa: BLE001 - a faulty notifier must not stop the others
             return f"{channel} raised {type(error).__name__}"
 
     def close(self) -> None:
-        """Let go of the threads, whatever they are waiting for."""
+        """Shut the threads down without waiting for them."""
         self.threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -61,22 +61,23 @@ def _name(url: str) -> str:
 
 
 def _send(url: str, message: Message) -> str | None:
-    import apprise  # noqa: PLC0415 - costly, and needed by few processes
+    import apprise  # noqa: PLC0415 - slow to import, and needed by few processes
 
     app: Any = apprise.Apprise()
-    kind = url.partition("://")[0]
+    scheme = url.partition("://")[0]
     if not app.add(url):
-        return f"Apprise does not understand this {kind} address"
-    arrived = app.notify(title=message.title, body=message.body, body_format="text")
-    return None if arrived else f"the {kind} notifier did not take it"
+        return f"Apprise does not support this {scheme} URL"
+    delivered = app.notify(title=message.title, body=message.body, body_format="text")
+    return None if delivered else f"the {scheme} notifier rejected the message"
 
 
 async def deliver(pool: Pool, notifiers: Notifiers) -> int:
-    """Send what is due; returns how many messages arrived. What does not is tried again later.
+    """Send the messages that are due. Returns the number delivered; failures are retried later.
 
-    A message is sent at least once: one whose sender dies before writing it down goes out again.
+    Delivery is at least once: if the process dies before it records a message as sent, the message
+    is sent again.
     """
-    arrived = 0
+    delivered = 0
     for _ in range(AT_ONCE):
         message = await store.claim(pool, list(notifiers.urls))
         if message is None:
@@ -84,16 +85,16 @@ async def deliver(pool: Pool, notifiers: Notifiers) -> int:
         error = await notifiers.send(message.channel, Message(message.title, message.body))
         if error is None:
             await store.sent(pool, message)
-            arrived += 1
+            delivered += 1
             _log.info("alert.sent", channel=message.channel, title=message.title)
         else:
             await store.failed(pool, message, error)
             _log.warning("alert.not_sent", error=error, tries=message.attempts)
-    return arrived
+    return delivered
 
 
 async def tell(pool: Pool, redis: Redis) -> None:
-    """Say in health how sending goes."""
+    """Publish the state of alert delivery to health. Never raises for Redis."""
     pending = await store.pending(pool)
     facts = HouseFacts(
         pending=pending.count, failing_since=pending.failing_since, notifier_error=pending.error
@@ -101,4 +102,4 @@ async def tell(pool: Pool, redis: Redis) -> None:
     try:
         await keys.write_alerting(redis, facts)
     except (RedisError, OSError, TimeoutError):
-        _log.info("alert.untold")  # the next round tells it
+        _log.info("alert.untold")  # the next call publishes it

@@ -1,4 +1,4 @@
-"""How something stands, as far as whoever is alerted is concerned. Values and comparison; pure."""
+"""The states that alerts compare: of a job, a collection or the scheduler. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,14 +10,15 @@ from app.health.facts import JobFacts, WorkerFacts
 from app.health.judge import OverallReason, Rules, expected_by, judge
 from app.words import JobStatus
 
-SCHEDULER = "scheduler"  # its key, beside those of the jobs
+SCHEDULER = "scheduler"  # the key of the scheduler, besides those of jobs
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a job, a collection or the scheduler stands now.
+    """The current state of a job, a collection or the scheduler.
 
-    `detail`: why, in a sentence. `expected`: when it should have run. `interval`: seconds.
+    `ill`: it needs attention. `detail`: the reason in a sentence. `expected`: by when it should
+    have run. `interval`: seconds between ticks.
     """
 
     key: str
@@ -33,7 +34,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is written down of it: how it stood when it was last looked at, and who was told."""
+    """The state as recorded in Postgres, and when it was reported. The fields are its columns."""
 
     key: str
     status: str
@@ -49,14 +50,14 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """All that was seen at once."""
+    """The current states by key, all read at `now`."""
 
     now: datetime
     standings: Mapping[str, Standing] = field(default_factory=dict[str, Standing])
 
 
 def of_jobs(jobs: Mapping[str, JobFacts], now: datetime, rules: Rules) -> list[Standing]:
-    """How each job stands."""
+    """The state of each job."""
     standings: list[Standing] = []
     for key, facts in jobs.items():
         verdict = judge(facts, now, rules)
@@ -78,7 +79,7 @@ def of_jobs(jobs: Mapping[str, JobFacts], now: datetime, rules: Rules) -> list[S
 def of_scheduler(
     workers: Mapping[str, WorkerFacts], intervals: Iterable[float], now: datetime, *, known: bool
 ) -> Standing:
-    """How the scheduler stands: no worker is a fault once there were jobs. `known`: there were."""
+    """The state of the scheduler: unhealthy without a worker, if a job was ever `known`."""
     shortest = min(intervals, default=None)
     if workers:
         return Standing(SCHEDULER, JobStatus.HEALTHY, ill=False, since=now, interval=shortest)
@@ -90,25 +91,25 @@ def of_scheduler(
         ill=True,
         since=now,
         reason=OverallReason.NO_WORKERS,
-        detail="no worker beats, so nothing will run until one is started",
+        detail="no live worker, so no run will start until one is started",
         interval=shortest,
     )
 
 
 def blind(now: datetime) -> Standing:
-    """How the scheduler stands when Redis does not answer: nothing is known of any job."""
+    """The state of the scheduler when Redis does not answer: no job's state is known."""
     return Standing(
         key=SCHEDULER,
         status=JobStatus.UNHEALTHY,
         ill=True,
         since=now,
         reason=OverallReason.REDIS_UNREACHABLE,
-        detail="Redis does not answer, so nothing is known of the jobs and no run can start",
+        detail="Redis does not answer, so the state of the jobs is unknown and no run can start",
     )
 
 
 def changed(standing: Standing, state: State | None) -> bool:
-    """Whether it stands otherwise than is written down."""
+    """Whether the state differs from the recorded one, or none is recorded."""
     if state is None:
         return True
     return (state.status, state.reason) != (standing.status, standing.reason)

@@ -1,7 +1,7 @@
-"""The watch: judge everything, write down what flipped, and put out what is to be told.
+"""One pass of alerting: judge everything, record state changes, queue messages.
 
-Any number of processes may watch. In Postgres one at a time judges, and a flip and its messages are
-written in the same transaction: there is one of each, however many watch and whenever one dies.
+Any number of processes may run it. A lock in Postgres admits one at a time, and a change and its
+messages are written in one transaction, so that each is written once even if a process dies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ _log = log.logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What is watched, by which rules, and who is to be told how. `channels`: the notifiers."""
+    """What a pass needs. `channels`: names of the notifiers that messages are queued for."""
 
     pool: Pool
     redis: Redis
@@ -40,7 +40,10 @@ class Watched:
 
 
 async def look(watched: Watched) -> bool:
-    """Judge once, if nobody else is at it. True if something was put out to be told."""
+    """Judge once, unless another process does so now. Returns whether a message was queued.
+
+    Raises the errors of asyncpg; without Redis the scheduler counts as unhealthy.
+    """
     pool = watched.pool
     async with pool.acquire() as connection, connection.transaction():
         now = await store.alone(connection)
@@ -54,8 +57,8 @@ async def look(watched: Watched) -> bool:
             states = await _states(connection)
         plan = compose.plan(seen, states, watched.manners)
         if plan:
-            await _put_out(watched, connection, plan, seen, states)
-    _tell(flips)
+            await _queue_message(watched, connection, plan, seen, states)
+    _log_flips(flips)
     return bool(plan)
 
 
@@ -69,7 +72,7 @@ async def _seen(
     try:
         jobs = await keys.read_jobs(watched.redis)
         workers = await keys.read_workers(watched.redis)
-        collections = await _time_for_collections(watched.redis)
+        collections = await _claim_collections(watched.redis)
     except (RedisError, OSError, TimeoutError):
         return Seen(now, {SCHEDULER: standing.blind(now)})
     intervals = [facts.interval_seconds for facts in jobs.values() if facts.interval_seconds]
@@ -83,36 +86,38 @@ async def _seen(
     return Seen(now, {one.key: one for one in standings})
 
 
-async def _time_for_collections(redis: Redis) -> bool:
-    looked = await redis.set(COLLECTIONS_LOOKED, "1", nx=True, ex=COLLECTIONS_EVERY)
-    return bool(cast("object", looked))
+async def _claim_collections(redis: Redis) -> bool:
+    claimed = await redis.set(COLLECTIONS_LOOKED, "1", nx=True, ex=COLLECTIONS_EVERY)
+    return bool(cast("object", claimed))
 
 
 async def _collections(
     connection: Connection, states: Mapping[str, State], now: datetime
 ) -> list[Standing]:
-    ill = [_ill_collection(row, now) for row in await store.ill_collections(connection, now)]
-    named = {one.key for one in ill}
-    known = [s for s in states.values() if s.key.startswith("collection:") and s.ill]
-    well = [
-        Standing(state.key, JobStatus.HEALTHY, ill=False, since=now)
-        for state in known
-        if state.key not in named
+    unhealthy = [
+        _unhealthy_collection(row, now) for row in await store.ill_collections(connection, now)
     ]
-    return ill + well
+    keys_ = {one.key for one in unhealthy}
+    recorded = [s for s in states.values() if s.key.startswith("collection:") and s.ill]
+    recovered = [
+        Standing(state.key, JobStatus.HEALTHY, ill=False, since=now)
+        for state in recorded
+        if state.key not in keys_
+    ]
+    return unhealthy + recovered
 
 
-def _ill_collection(row: Mapping[str, object], now: datetime) -> Standing:
+def _unhealthy_collection(row: Mapping[str, object], now: datetime) -> Standing:
     state, due = str(row["state"]), row["next_tick_at"]
     overdue = state == "overdue"
-    what = "its tick was not decided in time" if overdue else "its last three runs failed"
+    problem = "its tick was not decided in time" if overdue else "its last three runs failed"
     return Standing(
         key=str(row["key"]),
         status=JobStatus.UNHEALTHY,
         ill=True,
         since=now,
         reason=state,
-        detail=f"{row['name']}: {what}",
+        detail=f"{row['name']}: {problem}",
         expected=due if overdue and isinstance(due, datetime) else None,
         last_error=str(row["error"])[:300] if row["error"] else None,
     )
@@ -122,7 +127,7 @@ def _flip(one: Standing) -> store.Flip:
     return store.Flip(one.key, one.status.value, one.reason, one.ill, one.since, one.detail)
 
 
-async def _put_out(
+async def _queue_message(
     watched: Watched,
     connection: Connection,
     plan: Plan,
@@ -136,10 +141,10 @@ async def _put_out(
     _log.warning("alert.put_out", title=message.title, channels=len(watched.channels))
 
 
-def _tell(flips: Sequence[Standing]) -> None:
+def _log_flips(flips: Sequence[Standing]) -> None:
     for one in flips:
-        tell = _log.warning if one.ill else _log.info
-        tell(
+        write = _log.warning if one.ill else _log.info
+        write(
             "health.flipped",
             job=one.key,
             status=one.status.value,

@@ -1,4 +1,4 @@
-"""One process's part in the watch: look, send, and cry out when Postgres is down."""
+"""Alerting in one process: repeated passes, delivery, and a fallback without Postgres."""
 
 import asyncio
 import time
@@ -19,26 +19,26 @@ from app.health.explain import at
 from app.store import alerts as store
 from app.store.db import AWAY, Pool
 
-POSTGRES_PATIENCE = 15.0  # seconds that Postgres may be away before anybody is told
+POSTGRES_PATIENCE = 15.0  # seconds without Postgres before an alert is sent
 POSTGRES_TOLD = "rollcall:alert:postgres"
-POSTGRES_AGAIN = 6 * 3600  # seconds after which it is told again
+POSTGRES_AGAIN = 6 * 3600  # seconds until the alert is repeated
 
 _log = log.logger(__name__)
 
 
 def manners(config: Config) -> Manners:
-    """How the settings want to be told."""
-    hours, hush = config.alert_remind_hours, config.alert_quiet_hours
+    """The alert settings of `config`."""
+    hours, quiet_hours = config.alert_remind_hours, config.alert_quiet_hours
     return Manners(
         group=config.alert_group_seconds,
         remind=timedelta(hours=hours) if hours else None,
-        quiet=quiet.parse(hush) if hush else None,
+        quiet=quiet.parse(quiet_hours) if quiet_hours else None,
         public_url=config.public_url,
     )
 
 
 class Watcher:
-    """Looks and sends when it is told to. `close` it at the end."""
+    """Runs alert passes and delivers messages. `close` it at the end."""
 
     def __init__(self, config: Config, pool: Pool, redis: Redis) -> None:
         self._notifiers = Notifiers.of(config.alert_urls)
@@ -46,34 +46,34 @@ class Watcher:
             pool, redis, rules.of(config), manners(config), list(self._notifiers.urls)
         )
         self._away_since: float | None = None
-        self._told_alone = False
+        self._sent_without_redis = False
 
     async def step(self) -> None:
-        """Look around once. Never raises for what Postgres, Redis or a notifier does."""
+        """Judge, queue and deliver once. Does not raise if a server or a notifier is down."""
         try:
             await watch.look(self._watched)
-            await self._back()
+            await self._postgres_answers()
         except AWAY as error:
             await self._postgres_away(error)
             return
         await self._deliver()
 
     async def keep_watch(self, every: float) -> None:
-        """Look around for ever, so many seconds apart."""
+        """Run `step` for ever, every `every` seconds. Logs an exception and goes on."""
         failed: type[Exception] | None = None
         while True:
             await asyncio.sleep(every)
             try:
                 await self.step()
                 failed = None
-            except Exception as error:  # noqa: BLE001 - the watch goes on
-                # Before the schema is there, say, it fails each time: once is enough.
+            except Exception as error:  # noqa: BLE001 - one failed step must not end alerting
+                # A lasting fault, such as a missing schema, is logged once.
                 if type(error) is not failed:
                     _log.exception("alert.watch_failed")
                 failed = type(error)
 
     def close(self) -> None:
-        """Let go of the notifiers' threads."""
+        """Shut down the threads of the notifiers."""
         self._notifiers.close()
 
     async def _deliver(self) -> None:
@@ -86,56 +86,61 @@ class Watcher:
             _log.warning("alert.put_off", error=repr(error))
 
     async def _postgres_away(self, error: BaseException) -> None:
-        """Nothing can be written down: a key in Redis says who tells it, or each tells it once."""
+        """Send the alert directly. A key in Redis elects one sender, without Redis each sends once."""
         now = time.monotonic()
         if self._away_since is None:
             self._away_since = now
             _log.warning("alert.no_postgres", error=repr(error))
-        if now - self._away_since < POSTGRES_PATIENCE or self._hushed():
+        if now - self._away_since < POSTGRES_PATIENCE or self._in_quiet_hours():
             return
-        if await self._mine_to_tell():
+        if await self._claim_alert():
             since = datetime.now(UTC) - timedelta(seconds=now - self._away_since)
-            await self._cry_out(since)
+            await self._send_alert(since)
 
-    def _hushed(self) -> bool:
-        hush = self._watched.manners.quiet
-        return hush is not None and hush.covers(datetime.now(UTC))
+    def _in_quiet_hours(self) -> bool:
+        quiet_hours = self._watched.manners.quiet
+        return quiet_hours is not None and quiet_hours.covers(datetime.now(UTC))
 
-    async def _mine_to_tell(self) -> bool:
+    async def _claim_alert(self) -> bool:
         since = datetime.now(UTC).isoformat()
         try:
-            mine = await self._watched.redis.set(POSTGRES_TOLD, since, nx=True, ex=POSTGRES_AGAIN)
+            claimed = await self._watched.redis.set(
+                POSTGRES_TOLD, since, nx=True, ex=POSTGRES_AGAIN
+            )
         except (RedisError, OSError, TimeoutError):
-            mine, self._told_alone = not self._told_alone, True
-        return bool(cast("object", mine))
+            claimed, self._sent_without_redis = not self._sent_without_redis, True
+        return bool(cast("object", claimed))
 
-    async def _cry_out(self, since: datetime) -> None:
+    async def _send_alert(self, since: datetime) -> None:
         body = (
             f"Postgres has not answered since {at(since)}. No run can start; "
-            "what was due is decided when it is back."
+            "ticks that are due are decided when it answers again."
         )
         message = Message("[rollcall] Postgres does not answer", body)
         errors = [await self._notifiers.send(name, message) for name in self._notifiers.urls]
         _log.error("alert.postgres_away", told=sum(error is None for error in errors))
         if errors and all(errors):
-            await self._let_another_tell()
+            await self._release_alert()
 
-    async def _let_another_tell(self) -> None:
-        self._told_alone = False
+    async def _release_alert(self) -> None:
+        self._sent_without_redis = False
         try:
             await self._watched.redis.delete(POSTGRES_TOLD)
         except (RedisError, OSError, TimeoutError):
             _log.info("alert.untold")
 
-    async def _back(self) -> None:
-        """Postgres answers: who was told that it did not is told this too."""
-        self._away_since, self._told_alone = None, False
+    async def _postgres_answers(self) -> None:
+        """Queue a recovery message if an outage of Postgres was reported."""
+        self._away_since, self._sent_without_redis = None, False
         try:
-            told = cast("bytes | None", await self._watched.redis.getdel(POSTGRES_TOLD))
+            reported = cast("bytes | None", await self._watched.redis.getdel(POSTGRES_TOLD))
         except (RedisError, OSError, TimeoutError):
             return
-        if told is None or not self._notifiers.urls:
+        if reported is None or not self._notifiers.urls:
             return
         now = datetime.now(UTC)
-        texts = ("[rollcall] Postgres answers again", f"It was told at {told.decode()}.")
+        texts = (
+            "[rollcall] Postgres answers again",
+            f"The outage was reported at {reported.decode()}.",
+        )
         await store.queue(self._watched.pool, list(self._notifiers.urls), texts, now)

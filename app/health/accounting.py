@@ -1,7 +1,7 @@
-"""A running proof: of the last day's ticks of the built-in schedules, does each have an outcome?
+"""Counts ticks of the last day that have no outcome, for the built-in schedules.
 
-`python -m app verify` holds all of history against what was written. This only counts, and only a
-day, so that it can be done every few minutes.
+`python -m app verify` checks the whole history tick by tick. This only compares counts for one day,
+so that it can run every few minutes.
 """
 
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ _INSTANT = timedelta(microseconds=1)
 
 
 async def unaccounted(pool: Pool, now: datetime) -> int:
-    """How many ticks of the last day have no outcome, up to each schedule's frontier."""
+    """The number of ticks without an outcome in the day up to each schedule's frontier."""
     return sum(_missing(one) for one in await accounting.stretches(pool, now - WINDOW))
 
 

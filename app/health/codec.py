@@ -1,4 +1,4 @@
-"""Facts as the fields of a Redis hash, and back. What cannot be read is not known (None)."""
+"""Encoding of health facts as Redis hashes. A field that cannot be parsed is None."""
 
 import math
 from collections.abc import Callable, Collection, Mapping
@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
 from app.words import HealthReason, RunStatus, TickReason
 
-LONG_AGO = datetime.fromtimestamp(0, UTC)  # a beat whose instant cannot be read
-OURS = "-"  # in a history: our own network was down
+LONG_AGO = datetime.fromtimestamp(0, UTC)  # stands for a heartbeat time that cannot be parsed
+OURS = "-"  # in a history: a run during an outage of the worker's network
 
 Write = Callable[[Any], str | None]
 Read = Callable[[str | None], Any]
@@ -18,7 +18,7 @@ Word = TypeVar("Word", bound=StrEnum)
 
 
 def instant(text: str | None) -> datetime | None:
-    """An instant with its zone, in UTC."""
+    """Parse an instant that has a zone, in UTC; None if it is not one."""
     try:
         read = datetime.fromisoformat(text or "")
         return None if read.tzinfo is None else read.astimezone(UTC)
@@ -27,7 +27,7 @@ def instant(text: str | None) -> datetime | None:
 
 
 def count(text: str | None) -> int | None:
-    """A number of things, never less than none."""
+    """Parse a count, at least 0; None if it is not a number."""
     try:
         return max(0, int(text or ""))
     except ValueError:
@@ -38,7 +38,7 @@ def _iso(value: datetime | None) -> str | None:
     return None if value is None else value.astimezone(UTC).isoformat()
 
 
-def _shown(number: float | None) -> str | None:
+def _repr(number: float | None) -> str | None:
     return None if number is None else repr(number)
 
 
@@ -55,20 +55,20 @@ def _number(text: str | None) -> float | None:
     return read if math.isfinite(read) else None
 
 
-def _word(words: type[Word]) -> Read:
+def _member(enum: type[Word]) -> Read:
     def read(text: str | None) -> Word | None:
         try:
-            return words(text or "")
+            return enum(text or "")
         except ValueError:
             return None
 
     return read
 
 
-_status = _word(RunStatus)
+_status = _member(RunStatus)
 
 
-def _told(history: tuple[RunStatus | None, ...]) -> str | None:
+def _joined(history: tuple[RunStatus | None, ...]) -> str | None:
     return ",".join(status or OURS for status in history) or None
 
 
@@ -83,14 +83,14 @@ def _same(text: str | None) -> str | None:
 
 
 _INSTANT: tuple[Write, Read] = (_iso, instant)
-_COUNT: tuple[Write, Read] = (_shown, count)
+_COUNT: tuple[Write, Read] = (_repr, count)
 _TEXT: tuple[Write, Read] = (_same, _same)
 _FIELDS: dict[str, tuple[Write, Read]] = {
     "last_run": _INSTANT,
     "last_success": _INSTANT,
     "last_status": (_same, _status),
     "next_run": _INSTANT,
-    "interval_seconds": (_shown, _seconds),
+    "interval_seconds": (_repr, _seconds),
     "enabled": (lambda on: "1" if on else "0", lambda text: text != "0"),
     "paused_at": _INSTANT,
     "paused_by": _TEXT,
@@ -101,14 +101,14 @@ _FIELDS: dict[str, tuple[Write, Read]] = {
     "registered_at": _INSTANT,
     "silent_after": _INSTANT,
     "rested_until": _INSTANT,
-    "history": (_told, _history),
+    "history": (_joined, _history),
     "failing_since": _INSTANT,
     "skip_streak": _COUNT,
     "skipping_since": _INSTANT,
-    "skip_reason": (_same, _word(TickReason)),
-    "late_by": (_shown, _number),
-    "grace_seconds": (_shown, _number),
-    "breach": (_same, _word(HealthReason)),
+    "skip_reason": (_same, _member(TickReason)),
+    "late_by": (_repr, _number),
+    "grace_seconds": (_repr, _number),
+    "breach": (_same, _member(HealthReason)),
     "breach_since": _INSTANT,
     "last_new": _INSTANT,
     "ran": _COUNT,
@@ -116,7 +116,7 @@ _FIELDS: dict[str, tuple[Write, Read]] = {
     "succeeded": _COUNT,
     "finished": _COUNT,
 }
-_HOUSE: dict[str, tuple[Write, Read]] = {
+_SYSTEM_FIELDS: dict[str, tuple[Write, Read]] = {
     "unaccounted": _COUNT,
     "checked_at": _INSTANT,
     "pending": _COUNT,
@@ -127,29 +127,29 @@ _STATES = ("healthy", "unhealthy", "not_started", "paused", "overdue", "failing"
 
 
 def job_values(facts: JobFacts) -> dict[str, str | None]:
-    """The hash of a job; None is a field to be removed."""
-    written = {name: write(getattr(facts, name)) for name, (write, _) in _FIELDS.items()}
-    return {"job": facts.job, **written}
+    """The hash of a job; None marks a field to delete."""
+    values = {name: write(getattr(facts, name)) for name, (write, _) in _FIELDS.items()}
+    return {"job": facts.job, **values}
 
 
 def job_facts(key: str, values: Mapping[str, str]) -> JobFacts:
-    """What the hash of a job says."""
+    """Decode the hash of a job."""
     read = {name: read(values.get(name)) for name, (_, read) in _FIELDS.items()}
     return JobFacts(job=values.get("job") or key, **read)
 
 
 def worker_values(facts: WorkerFacts) -> dict[str, str | None]:
-    """The hash of a worker; None is a field to be removed."""
+    """The hash of a worker; None marks a field to delete."""
     return {
         "seen_at": _iso(facts.seen_at),
         "started_at": _iso(facts.started_at),
         "host": facts.host,
-        "running": _shown(facts.running),
+        "running": _repr(facts.running),
     }
 
 
 def worker_facts(values: Mapping[str, str]) -> WorkerFacts:
-    """What the hash of a worker says."""
+    """Decode the hash of a worker."""
     return WorkerFacts(
         seen_at=instant(values.get("seen_at")) or LONG_AGO,
         started_at=instant(values.get("started_at")),
@@ -159,13 +159,13 @@ def worker_facts(values: Mapping[str, str]) -> WorkerFacts:
 
 
 def collection_values(facts: CollectionFacts) -> dict[str, str | None]:
-    """The hash of all collections together."""
-    counts = {name: _shown(getattr(facts, name)) for name in _STATES}
+    """The hash with the numbers of collections."""
+    counts = {name: _repr(getattr(facts, name)) for name in _STATES}
     return {"as_of": _iso(facts.as_of), **counts}
 
 
 def collection_facts(values: Mapping[str, str]) -> CollectionFacts | None:
-    """What the hash of all collections says; None if nobody has counted them."""
+    """Decode the hash with the numbers of collections; None if they were not counted."""
     as_of = instant(values.get("as_of"))
     if as_of is None:
         return None
@@ -173,10 +173,12 @@ def collection_facts(values: Mapping[str, str]) -> CollectionFacts | None:
 
 
 def house_values(facts: HouseFacts, names: Collection[str]) -> dict[str, str | None]:
-    """These fields of the house's hash; None is a field to be removed."""
-    return {name: _HOUSE[name][0](getattr(facts, name)) for name in names}
+    """The named fields of the system hash; None marks a field to delete."""
+    return {name: _SYSTEM_FIELDS[name][0](getattr(facts, name)) for name in names}
 
 
 def house_facts(values: Mapping[str, str]) -> HouseFacts:
-    """What the house's hash says."""
-    return HouseFacts(**{name: read(values.get(name)) for name, (_, read) in _HOUSE.items()})
+    """Decode the system hash."""
+    return HouseFacts(
+        **{name: read(values.get(name)) for name, (_, read) in _SYSTEM_FIELDS.items()}
+    )

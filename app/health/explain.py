@@ -1,4 +1,4 @@
-"""A verdict in a sentence, for whoever is woken by it. Pure."""
+"""Explains the health of a job in a sentence, for alerts and health responses. Pure."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,8 +12,8 @@ _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def sentence(facts: JobFacts, verdict: Verdict) -> str:
-    """Why the job stands as it does; empty if it is simply healthy."""
-    return "" if verdict.reason is None else _SAID[verdict.reason](facts)
+    """Why the job has its status, as a clause; empty if there is no reason."""
+    return "" if verdict.reason is None else _SENTENCES[verdict.reason](facts)
 
 
 def at(instant: datetime | None) -> str:
@@ -22,7 +22,7 @@ def at(instant: datetime | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """Seconds in the two largest units that fit: `4 min 12 s`."""
+    """A duration in its two largest units: `4 min 12 s`."""
     left = max(round(seconds), 0)
     parts: list[str] = []
     for size, unit in _UNITS:
@@ -33,7 +33,7 @@ def span(seconds: float) -> str:
 
 
 def error(facts: JobFacts) -> str | None:
-    """The last error, cut to what fits a message."""
+    """The last error, cut to LONGEST characters."""
     return facts.last_error and facts.last_error[:LONGEST]
 
 
@@ -45,14 +45,14 @@ def _overdue(facts: JobFacts) -> str:
     last = "it has never run" if facts.last_run is None else f"it last ran at {at(facts.last_run)}"
     expected = expected_by(facts)
     if facts.next_run is not None and (expected is None or facts.next_run < expected):
-        return f"{last}, and was due at {at(facts.next_run)}"
-    return f"{last}, and was expected to have run again by {at(expected)}"
+        return f"{last} and was due at {at(facts.next_run)}"
+    return f"{last} and was expected to run by {at(expected)}"
 
 
 def _failing(facts: JobFacts) -> str:
     count = facts.consecutive_failures or 0
     if not count:
-        return "it failed again and again, and has not recovered yet"
+        return "it failed repeatedly and has not recovered yet"
     return f"the last {count} runs failed" if count > 1 else "the last run failed"
 
 
@@ -63,37 +63,37 @@ def _skipping(facts: JobFacts) -> str:
 
 def _late(facts: JobFacts) -> str:
     return (
-        f"the last three runs began at least {span(facts.late_by or 0)} late, "
-        f"where {span(facts.grace_seconds or 0)} are allowed"
+        f"the last three runs started at least {span(facts.late_by or 0)} late; "
+        f"the grace is {span(facts.grace_seconds or 0)}"
     )
 
 
 def _stale(facts: JobFacts) -> str:
     if facts.breach is HealthReason.STALE_DATA:
-        return "its data has brought nothing new for too long"
-    return f"it has brought nothing new since {at(facts.last_new or facts.registered_at)}"
+        return "its data is older than expected"
+    return f"it has stored nothing new since {at(facts.last_new or facts.registered_at)}"
 
 
 def _drift(_: JobFacts) -> str:
-    return "what it brings no longer looks as it used to"
+    return "the shape of its data has changed"
 
 
 def _disabled(_: JobFacts) -> str:
-    return "it is switched off by the settings"
+    return "it is disabled in the settings"
 
 
 def _paused(facts: JobFacts) -> str:
     note = f": {facts.paused_note}" if facts.paused_note else ""
-    return f"it is paused by {facts.paused_by or 'somebody'}{note}"
+    return f"it is paused by {facts.paused_by or 'unknown'}{note}"
 
 
 def _unknown(facts: JobFacts) -> str:
     if facts.history and not facts.history[0]:
-        return "our own network is down, so nothing is known of it"
-    return "its interval is not known, or the clocks disagree"
+        return "the network of the workers is down, so its state is unknown"
+    return "its interval is unknown, or the clocks differ too much"
 
 
-_SAID: dict[HealthReason, Callable[[JobFacts], str]] = {
+_SENTENCES: dict[HealthReason, Callable[[JobFacts], str]] = {
     HealthReason.NEVER_RAN: _never_ran,
     HealthReason.OVERDUE: _overdue,
     HealthReason.FAILING: _failing,

@@ -1,4 +1,4 @@
-"""What is known of a job, of a worker and of all collections, as health keeps it. Values only."""
+"""Health facts of jobs, workers, collections and the system, as stored in Redis."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,18 +8,20 @@ from app.words import HealthReason, RunStatus, TickReason
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """What the last runs and ticks of a job left behind. Instants are UTC; None is "not known".
+    """Facts of a job from its last runs and ticks. Instants are UTC; None is "not known".
 
-    `last_run` is the end of the last finished run, however it ended. `interval_seconds` is the time
-    between two ticks. `silent_after`: of a cron expression, when silence is too long.
-    `rested_until`: the last tick that was let go on purpose (paused, disabled).
-    `history`: how the last runs ended, newest first; None where our own network was down.
-    `consecutive_failures` counts runs since the last one that was no failure, and `failing_since`
-    is the end of the first of them. `skip_streak` counts the newest ticks that did not run, though
-    nobody had wanted that. `late_by`: seconds by which each of the last three runs began late, at
-    least. `grace_seconds`: how late a tick may begin. `breach`: an expectation on the data that the
-    last run broke. `last_new`: the end of the last run that stored something new. `ran` of `due`
-    are the last hundred ticks, `succeeded` of `finished` the last runs.
+    - `last_run`: end of the last finished run, whatever its status.
+    - `interval_seconds`: time between two ticks.
+    - `silent_after`: for a cron expression, the instant from which the job is overdue.
+    - `rested_until`: the last tick that was skipped on purpose (paused, disabled).
+    - `history`: status of the last runs, newest first; None if the worker's network was down.
+    - `consecutive_failures`: failed runs since the last good one; `failing_since`: the first's end.
+    - `skip_streak`: number of newest ticks that did not run, without those skipped on purpose.
+    - `late_by`: the smallest delay of the last three runs in seconds; `grace_seconds`: the delay
+      that the schedule allows.
+    - `breach`: the expectation on the data that the last run violated.
+    - `last_new`: end of the last run that stored something new.
+    - `ran` of `due`: the last hundred ticks; `succeeded` of `finished`: the last hundred runs.
     """
 
     job: str
@@ -55,18 +57,18 @@ class JobFacts:
 
     @property
     def adherence(self) -> float | None:
-        """The share of the last due ticks that ran, 0 to 1."""
+        """The share of the last due ticks that ran, from 0 to 1; None if not known."""
         return _share(self.ran, self.due)
 
     @property
     def success_rate(self) -> float | None:
-        """The share of the last finished runs that brought something home, 0 to 1."""
+        """The share of the last finished runs that were good, from 0 to 1; None if not known."""
         return _share(self.succeeded, self.finished)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """What a worker says of itself with each beat. `seen_at` is the beat's own instant, UTC."""
+    """What a worker publishes with each heartbeat. `seen_at`: instant of the heartbeat, UTC."""
 
     seen_at: datetime
     started_at: datetime | None = None
@@ -76,9 +78,9 @@ class WorkerFacts:
 
 @dataclass(frozen=True, slots=True)
 class CollectionFacts:
-    """How many collections stood how at `as_of`, all organizations together.
+    """Numbers of collections by status at `as_of`, over all organizations.
 
-    `overdue` and `failing` are those of the unhealthy ones.
+    `overdue` and `failing` are parts of `unhealthy`.
     """
 
     as_of: datetime
@@ -92,11 +94,11 @@ class CollectionFacts:
 
 @dataclass(frozen=True, slots=True)
 class HouseFacts:
-    """What is known of the house itself.
+    """Facts of the whole system.
 
     `unaccounted`: ticks of the last day without an outcome, counted at `checked_at`. `pending`:
-    alerts that wait to be sent. `failing_since`: since when no alert could be sent, and
-    `notifier_error` why, if that is so.
+    alerts waiting to be sent. `failing_since`: since when alerts cannot be sent, None if they can;
+    `notifier_error`: the last error of a notifier.
     """
 
     unaccounted: int | None = None

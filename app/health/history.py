@@ -1,4 +1,4 @@
-"""What the newest runs and ticks of a job say when they are read together. Pure."""
+"""Derives health facts from the newest runs and ticks of a job. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ REMEMBERED = 20  # runs
 COUNTED = 100  # ticks
 BREACHES = frozenset({HealthReason.DRIFT, HealthReason.STALE_DATA})
 _RESTED = frozenset({TickReason.PAUSED, TickReason.DISABLED})
-_WANTED = _RESTED | {TickReason.SUPERSEDED}  # nobody expected these to run
+_WANTED = _RESTED | {TickReason.SUPERSEDED}  # these did not run on purpose
 _FOLDED = frozenset({TickReason.COALESCED})  # another tick ran for these
 
 End = tuple[str, str | None, str | None, datetime]
@@ -24,7 +24,7 @@ Tick = tuple[str, str | None, datetime, int]
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """How the newest runs ended; the fields are those of JobFacts."""
+    """Facts from the newest finished runs. The fields are those of JobFacts."""
 
     last_run: datetime | None = None
     last_status: RunStatus | None = None
@@ -39,7 +39,7 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
-    """What became of the newest ticks; the fields are those of JobFacts."""
+    """Facts from the newest ticks. The fields are those of JobFacts."""
 
     skips: int = 0
     skipping_since: datetime | None = None
@@ -50,11 +50,13 @@ class Ticks:
 
 
 def ends(newest: Sequence[End]) -> Ends:
-    """Read the newest finished runs together: status, error type, broken expectation, instant."""
+    """Facts from finished runs, newest first: (status, error type, breach, end)."""
     if not newest:
         return Ends()
     statuses = [_status(end) for end in newest]
-    known = [(status, end) for status, end in zip(statuses, newest, strict=True) if status in _TOLD]
+    known = [
+        (status, end) for status, end in zip(statuses, newest, strict=True) if status in _CONCLUSIVE
+    ]
     failing = [end for _, end in takewhile(lambda one: one[0] in BAD, known)]
     breach = _breach(newest[0])
     breached = list(takewhile(lambda end: _breach(end) == breach, newest)) if breach else []
@@ -71,11 +73,11 @@ def ends(newest: Sequence[End]) -> Ends:
     )
 
 
-_TOLD = GOOD | BAD
+_CONCLUSIVE = GOOD | BAD
 
 
 def _status(end: End) -> RunStatus | None:
-    """How the run ended; None where our own network was down."""
+    """The status of a run; None if it failed because the worker's network was down."""
     bad = RunStatus(end[0]) in BAD
     return None if bad and end[1] == FailureKind.LOCAL_NETWORK else RunStatus(end[0])
 
@@ -85,10 +87,10 @@ def _breach(end: End) -> HealthReason | None:
 
 
 def ticks(newest: Sequence[Tick]) -> Ticks:
-    """Read the newest ticks together: outcome, reason, instant, and how many stand for it."""
-    read = [(outcome, _reason(reason), at, count) for outcome, reason, at, count in newest]
-    rested = [at for _, reason, at, _ in read if reason in _RESTED]
-    due = [tick for tick in read if tick[1] not in _WANTED]
+    """Facts from decided ticks, newest first: (outcome, reason, instant, number of ticks)."""
+    parsed = [(outcome, _reason(reason), at, count) for outcome, reason, at, count in newest]
+    rested = [at for _, reason, at, _ in parsed if reason in _RESTED]
+    due = [tick for tick in parsed if tick[1] not in _WANTED]
     skipped = [
         tick
         for tick in takewhile(lambda tick: tick[0] != TickOutcome.RAN, due)
@@ -109,17 +111,19 @@ def ticks(newest: Sequence[Tick]) -> Ticks:
     )
 
 
-def _reason(word: str | None) -> TickReason | None:
-    return None if word is None else TickReason(word)
+def _reason(value: str | None) -> TickReason | None:
+    return None if value is None else TickReason(value)
 
 
-def silent_after(schedule: Schedule, policies: Policies, heard: datetime) -> datetime | None:
-    """When a cron expression that was last heard at `heard` has been silent for too long.
+def silent_after(
+    schedule: Schedule, policies: Policies, last_activity: datetime
+) -> datetime | None:
+    """When a cron schedule becomes overdue that was last active at `last_activity`.
 
-    After its next instant, the grace in which that may start, and the time it may take. None for an
-    interval, which has a rule of its own.
+    That is its next tick, plus jitter, the grace within which the run may start and the timeout of
+    the run. None for an interval, for which `judge` has a rule.
     """
     if not isinstance(schedule.rule, Cron):
         return None
     grace = policies.misfire_grace + timedelta(seconds=policies.timeout)
-    return schedule.next(heard) + policies.jitter + grace
+    return schedule.next(last_activity) + policies.jitter + grace

@@ -1,8 +1,8 @@
-"""The judgement: how a job stands, from what is known of it and the clock. Pure.
+"""Judges the health of a job from its facts and the clock. Pure.
 
-Silence is a fault: a job is healthy only while it keeps answering. What a human did on purpose
-(paused, disabled) is shown, but it is no fault and does not make the whole unhealthy. What our own
-network did is never blamed on the job.
+A job is healthy only while it keeps running: silence is a fault. A job that was paused or disabled
+is reported as such and is not at fault. Failures of the worker's own network do not count against
+the job.
 """
 
 import math
@@ -25,7 +25,7 @@ _FAULTS = frozenset({JobStatus.UNHEALTHY, JobStatus.NOT_STARTED})
 
 
 class OverallReason(StrEnum):
-    """Why nothing can be said of the jobs, or why no job of them will run."""
+    """Why the state of the jobs is unknown, or why no job will run."""
 
     NO_JOBS = "no_jobs"
     NO_WORKERS = "no_workers"
@@ -34,10 +34,12 @@ class OverallReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is too much. `fresh`: seconds within which a job must bring something new, by its key.
+    """Thresholds.
 
-    `failing_after` failures in a row are a fault, until `recovered_after` good runs in a row;
-    `skips` ticks in a row that did not run are one too.
+    - `failing_after`: consecutive failures after which a job is failing.
+    - `recovered_after`: consecutive good runs after which it is not any more.
+    - `skips`: consecutive ticks that did not run after which a job is unhealthy.
+    - `fresh`: seconds within which a job must store something new, by job.
     """
 
     failing_after: int = FAILING_AFTER
@@ -48,7 +50,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a job stands, why, and since when that has been so (if it can be told).
+    """The status of a job, its reason, and since when it holds (None if not known).
 
     `age_seconds`: since the end of the last run; None if it never ran.
     """
@@ -60,9 +62,9 @@ class Verdict:
 
     @property
     def ill(self) -> bool:
-        """Whether somebody should look: unhealthy, or silent from the start for too long."""
-        silent = self.status is JobStatus.NOT_STARTED and self.reason is HealthReason.OVERDUE
-        return silent or self.status is JobStatus.UNHEALTHY
+        """Whether the job needs attention: unhealthy, or not started and overdue."""
+        overdue = self.status is JobStatus.NOT_STARTED and self.reason is HealthReason.OVERDUE
+        return overdue or self.status is JobStatus.UNHEALTHY
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,10 @@ DEFAULT = Rules()
 
 
 def judge(facts: JobFacts, now: datetime, rules: Rules = DEFAULT) -> Verdict:
-    """Say how the job stands at `now`.
+    """The health of the job at `now`.
 
-    Healthy is: the last run ended within twice the interval (of a cron expression: the next instant
-    and its grace are not over), the next one is not later than one interval, and no rule is broken.
+    It is healthy if its last run ended within two intervals (cron: before `silent_after`), its next
+    tick has been due for at most one interval (cron: the grace), and no check of `rules` fails.
     """
     age = _age(facts.last_run, now)
     if not facts.enabled:
@@ -94,17 +96,19 @@ def judge(facts: JobFacts, now: datetime, rules: Rules = DEFAULT) -> Verdict:
 
 
 def all_well(statuses: Collection[JobStatus]) -> bool:
-    """Whether there are jobs and none of them is at fault. Paused is no fault."""
+    """Whether there are jobs and each is healthy or paused."""
     return bool(statuses) and _FAULTS.isdisjoint(statuses)
 
 
 def expected_by(facts: JobFacts) -> datetime | None:
-    """Until when a run should have ended, if that can be told."""
-    if facts.silent_after is not None or not _sound(facts.interval_seconds):
+    """By when the next run should have ended; None if not known."""
+    if facts.silent_after is not None or not _is_valid(facts.interval_seconds):
         return facts.silent_after
-    heard = _heard(facts, facts.last_run or facts.registered_at)
+    last_activity = _last_activity(facts, facts.last_run or facts.registered_at)
     try:
-        return heard and heard + timedelta(seconds=SILENT_INTERVALS * (facts.interval_seconds or 0))
+        return last_activity and last_activity + timedelta(
+            seconds=SILENT_INTERVALS * (facts.interval_seconds or 0)
+        )
     except OverflowError:
         return None
 
@@ -118,10 +122,10 @@ def _not_started(facts: JobFacts, now: datetime) -> Verdict:
 
 def _fault(facts: JobFacts, last_run: datetime, now: datetime, rules: Rules) -> _Fault | None:
     interval = facts.interval_seconds
-    if interval is None or not _sound(interval):
+    if interval is None or not _is_valid(interval):
         return _Fault(HealthReason.UNKNOWN)
     if _seconds(last_run, now) < -SILENT_INTERVALS * interval:
-        # The two clocks disagree so far that silence cannot be told from health.
+        # The clocks differ so much that an overdue job cannot be recognised.
         return _Fault(HealthReason.UNKNOWN)
     overdue = _overdue_since(facts, last_run, interval, now)
     if overdue is not None:
@@ -142,7 +146,7 @@ def _failing(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
 
 
 def _still_failing(history: Sequence[RunStatus | None], rules: Rules) -> bool:
-    """Walk from the oldest run to the newest; what says nothing of the job is passed over."""
+    """Whether the job is failing after its runs, oldest first; inconclusive ones are ignored."""
     failing, bad, good = False, 0, 0
     for status in reversed(history):
         if status in BAD:
@@ -154,11 +158,11 @@ def _still_failing(history: Sequence[RunStatus | None], rules: Rules) -> bool:
     return failing
 
 
-def _cut_off(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
+def _network_down(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
     del now
     newest = facts.history[: rules.failing_after]
-    ours = len(newest) == rules.failing_after and not any(newest)
-    return _Fault(HealthReason.UNKNOWN, facts.last_success) if ours else None
+    all_unknown = len(newest) == rules.failing_after and not any(newest)
+    return _Fault(HealthReason.UNKNOWN, facts.last_success) if all_unknown else None
 
 
 def _skipping(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
@@ -189,24 +193,24 @@ def _stale(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
 
 
 _Check = Callable[[JobFacts, datetime, Rules], _Fault | None]
-# What is worst is said first.
-_CHECKS: tuple[_Check, ...] = (_failing, _cut_off, _skipping, _late, _breached, _stale)
+# In the order of severity: the first fault is reported.
+_CHECKS: tuple[_Check, ...] = (_failing, _network_down, _skipping, _late, _breached, _stale)
 
 
 def _overdue_since(
     facts: JobFacts, last_run: datetime, interval: float, now: datetime
 ) -> datetime | None:
     passed: list[datetime] = []
-    heard = _heard(facts, last_run) or last_run
+    last_activity = _last_activity(facts, last_run) or last_run
     if facts.silent_after is not None:
         if now > facts.silent_after:
             passed.append(facts.silent_after)
-    elif _seconds(heard, now) > SILENT_INTERVALS * interval:
-        passed.append(heard + timedelta(seconds=SILENT_INTERVALS * interval))
-    # A tick left behind tells of a dead alarm, however young the last run is.
-    left, patience = _unanswered_tick(facts), _patience(facts, interval)
-    if left is not None and _seconds(left, now) > patience:
-        passed.append(left + timedelta(seconds=patience))
+    elif _seconds(last_activity, now) > SILENT_INTERVALS * interval:
+        passed.append(last_activity + timedelta(seconds=SILENT_INTERVALS * interval))
+    # An undecided tick shows that the schedule is not triggered, however recent the last run is.
+    undecided, patience = _undecided_tick(facts), _patience(facts, interval)
+    if undecided is not None and _seconds(undecided, now) > patience:
+        passed.append(undecided + timedelta(seconds=patience))
     return min(passed, default=None)
 
 
@@ -215,19 +219,19 @@ def _patience(facts: JobFacts, interval: float) -> float:
     return facts.grace_seconds or 0.0 if cron else interval
 
 
-def _heard(facts: JobFacts, last_run: datetime | None) -> datetime | None:
-    """When the job last answered: a tick let go on purpose is an answer."""
+def _last_activity(facts: JobFacts, last_run: datetime | None) -> datetime | None:
+    """When the job last ran, or last skipped a tick on purpose."""
     known = [instant for instant in (last_run, facts.rested_until) if instant is not None]
     return max(known, default=None)
 
 
-def _unanswered_tick(facts: JobFacts) -> datetime | None:
+def _undecided_tick(facts: JobFacts) -> datetime | None:
     tick, running = facts.next_run, facts.running_since
-    answered = tick is not None and running is not None and running >= tick
-    return None if answered else tick
+    running_it = tick is not None and running is not None and running >= tick
+    return None if running_it else tick
 
 
-def _sound(interval: float | None) -> bool:
+def _is_valid(interval: float | None) -> bool:
     return interval is not None and math.isfinite(interval) and interval > 0
 
 

@@ -1,6 +1,7 @@
-"""Health in Redis: one hash per job, one per worker, and an index of each. Every key has a TTL.
+"""Health facts in Redis: one hash per job and per worker, with an index of each.
 
-A value that cannot be read is not known (None): a foreign hand in Redis must not blind the reader.
+Every key has a TTL. A value that cannot be parsed reads as None, so that a damaged key does not
+break reading the others.
 """
 
 import math
@@ -21,36 +22,36 @@ COLLECTIONS_TTL = 3600  # seconds
 HOUSE = "rollcall:health:house"
 HOUSE_TTL = 24 * 3600  # seconds
 JOB_TTL = 30 * 24 * 3600  # seconds
-BATCH = 10  # jobs to a round trip: a thousand at once would hold up every run meanwhile
-INDEX_GRACE = 600  # seconds by which workers' clocks may differ before one strikes off another
+BATCH = 10  # jobs per round trip, so that Redis is not blocked for long
+INDEX_GRACE = 600  # seconds by which the clocks of workers may differ
 
 Command = tuple[str | float, ...]
 
 
 def job_key(key: str) -> str:
-    """The name of the job's hash."""
+    """The Redis key of the job's hash."""
     return f"rollcall:health:job:{key}"
 
 
 def worker_key(worker_id: str) -> str:
-    """The name of the worker's hash."""
+    """The Redis key of the worker's hash."""
     return f"rollcall:health:worker:{worker_id}"
 
 
 async def write_job(redis: Redis, key: str, fields: JobFacts) -> None:
-    """Write all that is known of the job, and forget what is None. One round trip, all or nothing.
+    """Write the facts of a job and delete the fields that are None, in one transaction.
 
-    `redis` may or may not decode its answers; arq's does not.
+    `redis` may decode responses or not.
     """
     await write_jobs(redis, [(key, fields)])
 
 
 async def write_jobs(redis: Redis, jobs: Iterable[tuple[str, JobFacts]]) -> None:
-    """Write all that is known of these jobs, as `write_job` does, a few to a round trip."""
-    waiting = iter(jobs)
-    while batch := list(islice(waiting, BATCH)):
+    """Write the facts of these jobs as `write_job` does, BATCH jobs per transaction."""
+    remaining = iter(jobs)
+    while batch := list(islice(remaining, BATCH)):
         puts = [_put(job_key(key), codec.job_values(fields)) for key, fields in batch]
-        await _tell(
+        await _execute(
             redis,
             *chain.from_iterable(puts),
             *(("EXPIRE", job_key(key), JOB_TTL) for key, _ in batch),
@@ -62,7 +63,7 @@ async def write_jobs(redis: Redis, jobs: Iterable[tuple[str, JobFacts]]) -> None
 async def read_jobs(redis: Redis) -> dict[str, JobFacts]:
     """Every known job by its key, sorted. Two round trips.
 
-    A job that is in the index but has no hash any more is known by its name alone.
+    For a job in the index whose hash has expired, all facts but its name are None.
     """
     keys = await _members(redis, ("SMEMBERS", JOBS))
     hashes = await _hashes(redis, [job_key(key) for key in keys])
@@ -70,14 +71,14 @@ async def read_jobs(redis: Redis) -> dict[str, JobFacts]:
 
 
 async def forget_job(redis: Redis, key: str) -> None:
-    """Forget a job that is no longer declared."""
-    await _tell(redis, ("DEL", job_key(key)), ("SREM", JOBS, key))
+    """Delete a job that is no longer declared."""
+    await _execute(redis, ("DEL", job_key(key)), ("SREM", JOBS, key))
 
 
 async def write_worker(redis: Redis, worker_id: str, ttl: float, facts: WorkerFacts) -> None:
-    """Beat: the worker is taken for alive for `ttl` seconds."""
+    """Record a heartbeat: the worker counts as live for `ttl` seconds."""
     seen = facts.seen_at.timestamp()
-    await _tell(
+    await _execute(
         redis,
         *_put(worker_key(worker_id), codec.worker_values(facts)),
         ("PEXPIRE", worker_key(worker_id), math.ceil(ttl * 1000)),
@@ -88,7 +89,7 @@ async def write_worker(redis: Redis, worker_id: str, ttl: float, facts: WorkerFa
 
 
 async def read_workers(redis: Redis) -> dict[str, WorkerFacts]:
-    """The workers that beat, by id. Their own keys' TTL decides, so no two clocks are compared."""
+    """The live workers by id. The TTL of their keys decides, so no clocks are compared."""
     ids = await _members(redis, ("ZRANGE", WORKERS, 0, -1))
     hashes = await _hashes(redis, [worker_key(worker_id) for worker_id in ids])
     pairs = zip(ids, hashes, strict=True)
@@ -96,13 +97,13 @@ async def read_workers(redis: Redis) -> dict[str, WorkerFacts]:
 
 
 async def forget_worker(redis: Redis, worker_id: str) -> None:
-    """Strike off a worker that ended as it should."""
-    await _tell(redis, ("DEL", worker_key(worker_id)), ("ZREM", WORKERS, worker_id))
+    """Delete a worker that shut down."""
+    await _execute(redis, ("DEL", worker_key(worker_id)), ("ZREM", WORKERS, worker_id))
 
 
 async def write_collections(redis: Redis, facts: CollectionFacts) -> None:
-    """Say how all collections stand together: one hash, however many there are."""
-    await _tell(
+    """Write the numbers of collections by status."""
+    await _execute(
         redis,
         *_put(COLLECTIONS, codec.collection_values(facts)),
         ("EXPIRE", COLLECTIONS, COLLECTIONS_TTL),
@@ -110,48 +111,48 @@ async def write_collections(redis: Redis, facts: CollectionFacts) -> None:
 
 
 async def read_collections(redis: Redis) -> CollectionFacts | None:
-    """How all collections stood when they were last counted; None if nobody has."""
+    """The numbers of collections when last counted; None if never counted."""
     (values,) = await _hashes(redis, [COLLECTIONS])
     return codec.collection_facts(values)
 
 
 async def write_accounting(redis: Redis, facts: HouseFacts) -> None:
-    """Say how many ticks have no outcome."""
-    await _write_house(redis, codec.house_values(facts, ("unaccounted", "checked_at")))
+    """Write the number of ticks without an outcome."""
+    await _write_system(redis, codec.house_values(facts, ("unaccounted", "checked_at")))
 
 
 async def write_alerting(redis: Redis, facts: HouseFacts) -> None:
-    """Say how sending alerts goes."""
+    """Write the state of alert delivery."""
     names = ("pending", "failing_since", "notifier_error")
-    await _write_house(redis, codec.house_values(facts, names))
+    await _write_system(redis, codec.house_values(facts, names))
 
 
-async def _write_house(redis: Redis, values: Mapping[str, str | None]) -> None:
-    await _tell(redis, *_put(HOUSE, values), ("EXPIRE", HOUSE, HOUSE_TTL))
+async def _write_system(redis: Redis, values: Mapping[str, str | None]) -> None:
+    await _execute(redis, *_put(HOUSE, values), ("EXPIRE", HOUSE, HOUSE_TTL))
 
 
 async def read_house(redis: Redis) -> HouseFacts:
-    """What is known of the house itself."""
+    """The facts of the whole system."""
     (values,) = await _hashes(redis, [HOUSE])
     return codec.house_facts(values)
 
 
-async def _tell(redis: Redis, *commands: Command) -> None:
-    for answer in await _send(redis, commands, atomic=True):
-        if isinstance(answer, Exception):
-            raise answer
+async def _execute(redis: Redis, *commands: Command) -> None:
+    for response in await _send(redis, commands, atomic=True):
+        if isinstance(response, Exception):
+            raise response
 
 
 async def _members(redis: Redis, command: Command) -> list[str]:
-    (answer,) = await _send(redis, (command,), atomic=False)
-    if isinstance(answer, Exception):
-        raise answer
-    return sorted(_text(member) for member in cast("Iterable[bytes | str]", answer))
+    (response,) = await _send(redis, (command,), atomic=False)
+    if isinstance(response, Exception):
+        raise response
+    return sorted(_text(member) for member in cast("Iterable[bytes | str]", response))
 
 
 async def _hashes(redis: Redis, names: Iterable[str]) -> list[dict[str, str]]:
     commands = [("HGETALL", name) for name in names]
-    return [_hash(answer) for answer in await _send(redis, commands, atomic=False)]
+    return [_hash(response) for response in await _send(redis, commands, atomic=False)]
 
 
 async def _send(redis: Redis, commands: Sequence[Command], *, atomic: bool) -> list[object]:
@@ -161,12 +162,12 @@ async def _send(redis: Redis, commands: Sequence[Command], *, atomic: bool) -> l
         return await pipe.execute(raise_on_error=False)
 
 
-def _hash(answer: object) -> dict[str, str]:
-    if isinstance(answer, ResponseError):
-        return {}  # the name holds something that is no hash
-    if isinstance(answer, Exception):
-        raise answer
-    values = cast("Mapping[bytes | str, bytes | str]", answer)
+def _hash(response: object) -> dict[str, str]:
+    if isinstance(response, ResponseError):
+        return {}  # the key holds another type than a hash
+    if isinstance(response, Exception):
+        raise response
+    values = cast("Mapping[bytes | str, bytes | str]", response)
     return {_text(name): _text(value) for name, value in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""From the record to Redis: what health is judged by, after every run and every ten seconds."""
+"""Publishes health facts from Postgres to Redis, after every run and every ten seconds."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -14,34 +14,31 @@ from app.store import health
 from app.store.db import Pool
 from app.store.health import JobRow
 
-COLLECTION = "collection:"  # how the keys of collections begin
+COLLECTION = "collection:"  # prefix of the schedule keys of collections
 
 
 async def job(pool: Pool, redis: Redis, key: str) -> None:
-    """A run of the job ended: write what is known of it.
-
-    A collection is not written by itself: there are too many.
-    """
+    """Publish the facts of a job after one of its runs. Ignores collections, which are counted."""
     await _write(pool, redis, key)
 
 
 async def rest(pool: Pool, redis: Redis, key: str) -> None:
-    """A tick of the job made no run: write what is known of it."""
+    """Publish the facts of a job after a tick that created no run. Ignores collections."""
     await _write(pool, redis, key)
 
 
 async def _write(pool: Pool, redis: Redis, key: str) -> None:
     if not key.startswith(COLLECTION):
-        await keys.write_jobs(redis, _told(await health.facts(pool, key)))
+        await keys.write_jobs(redis, _by_key(await health.facts(pool, key)))
 
 
 async def all_jobs(pool: Pool, redis: Redis) -> None:
-    """Write every built-in job again: Redis may have been emptied."""
-    await keys.write_jobs(redis, _told(await health.facts(pool)))
+    """Publish all built-in jobs, which also restores them after Redis was emptied."""
+    await keys.write_jobs(redis, _by_key(await health.facts(pool)))
 
 
 async def collections(pool: Pool, redis: Redis, now: datetime) -> None:
-    """Count all collections by how they stand, and write the counts."""
+    """Count the collections by status and publish the numbers."""
     counted = await health.collections(pool, now)
     overdue, failing = counted.get("overdue", 0), counted.get("failing", 0)
     facts = CollectionFacts(
@@ -56,13 +53,13 @@ async def collections(pool: Pool, redis: Redis, now: datetime) -> None:
     await keys.write_collections(redis, facts)
 
 
-def _told(rows: Iterable[JobRow]) -> Iterator[tuple[str, JobFacts]]:
+def _by_key(rows: Iterable[JobRow]) -> Iterator[tuple[str, JobFacts]]:
     return ((row.key, _facts(row)) for row in rows)
 
 
 @lru_cache(maxsize=4096)
 def _interval(schedule: Schedule) -> float | None:
-    interval = schedule.interval  # of a cron expression, found by walking it
+    interval = schedule.interval  # computed by iteration for a cron expression
     return None if interval is None else interval.total_seconds()
 
 
@@ -85,7 +82,7 @@ def _facts(row: JobRow) -> JobFacts:
         last_error=row.last_error,
         consecutive_failures=ends.failures,
         registered_at=row.registered_at,
-        silent_after=history.silent_after(schedule, policies, _heard(row, ends, ticks)),
+        silent_after=history.silent_after(schedule, policies, _last_activity(row, ends, ticks)),
         rested_until=ticks.rested_until,
         history=ends.statuses,
         failing_since=ends.failing_since,
@@ -104,6 +101,6 @@ def _facts(row: JobRow) -> JobFacts:
     )
 
 
-def _heard(row: JobRow, ends: history.Ends, ticks: history.Ticks) -> datetime:
+def _last_activity(row: JobRow, ends: history.Ends, ticks: history.Ticks) -> datetime:
     known = [ends.last_run or row.registered_at, ticks.rested_until]
     return max(instant for instant in known if instant is not None)

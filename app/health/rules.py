@@ -1,11 +1,11 @@
-"""The rules of the judgement, as the settings have them."""
+"""The thresholds of health as configured."""
 
 from app.config import Config
 from app.health.judge import Rules
 
 
 def of(config: Config) -> Rules:
-    """What is too much, by these settings."""
+    """The thresholds that the settings configure."""
     return Rules(
         failing_after=config.health_failing_after,
         recovered_after=config.health_recovered_after,

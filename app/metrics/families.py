@@ -1,6 +1,6 @@
-"""What is measured, as Prometheus wants it: from what was read just now, never from memory. Pure.
+"""The Prometheus metric families, built from the values read for one scrape. Pure.
 
-Counters come from the totals in Postgres; everything else from the health facts in Redis.
+Counters come from the totals in Postgres, everything else from the health facts in Redis.
 """
 
 from collections import defaultdict
@@ -24,27 +24,31 @@ from app.store.metrics import DURATIONS, LATENESSES, Total, Waiting
 from app.words import JobStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-COLLECTION = "collection"  # the one label of all collections
+COLLECTION = "collection"  # the value of the label `job` for all collections
 
-# name of the totals: name of the metric, what it says, its labels
+# name in `metric_totals`: name of the metric, help text, labels
 COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "runs": ("rollcall_runs", "Runs that ended, by how.", ("job", "status")),
-    "ticks": ("rollcall_ticks", "Ticks by what became of them.", ("job", "outcome", "reason")),
-    "records": ("rollcall_records", "Records by what was done with them.", ("source", "change")),
+    "runs": ("rollcall_runs", "Finished runs by status.", ("job", "status")),
+    "ticks": (
+        "rollcall_ticks",
+        "Decided ticks by outcome and reason.",
+        ("job", "outcome", "reason"),
+    ),
+    "records": ("rollcall_records", "Records by change.", ("source", "change")),
     "requests": (
         "rollcall_requests",
-        "Requests by what came of them: a class of status, or a kind of failure.",
+        "Requests by class of status code or kind of failure.",
         ("source", "class"),
     ),
     "throttled": (
         "rollcall_throttled_seconds",
-        "Seconds that requests waited for their site's limits.",
+        "Seconds for which requests waited for the rate limiter.",
         ("source",),
     ),
 }
 HISTOGRAMS: dict[str, tuple[str, str, tuple[float, ...]]] = {
-    "duration": ("rollcall_run_duration_seconds", "How long runs took.", DURATIONS),
-    "lateness": ("rollcall_tick_lateness_seconds", "How long after its tick a run began.",
+    "duration": ("rollcall_run_duration_seconds", "Duration of runs.", DURATIONS),
+    "lateness": ("rollcall_tick_lateness_seconds", "Delay from a tick to the start of its run.",
                  LATENESSES),
 }  # fmt: skip
 
@@ -53,8 +57,8 @@ HISTOGRAMS: dict[str, tuple[str, str, tuple[float, ...]]] = {
 class Seen:
     """What was read for one scrape. `totals` and `waiting` are None if Postgres did not answer.
 
-    `kept`: the totals that Redis remembers for that case. `resting`: hosts with an open breaker.
-    `depth`: entries of each queue in Redis.
+    `kept`: the totals last stored in Redis, used in that case. `resting`: hosts with an open
+    breaker. `depth`: entries of each queue in Redis.
     """
 
     now: datetime
@@ -70,7 +74,7 @@ class Seen:
     depth: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-class _Once(Collector):
+class _Families(Collector):
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
@@ -79,9 +83,9 @@ class _Once(Collector):
 
 
 def exposition(seen: Seen) -> bytes:
-    """The body of `/metrics`."""
+    """The body of `/metrics` in the Prometheus text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Once(list(families(seen))))
+    registry.register(_Families(list(families(seen))))
     return generate_latest(registry)
 
 
@@ -90,7 +94,7 @@ def families(seen: Seen) -> Iterator[Metric]:
     totals = seen.kept if seen.totals is None else seen.totals
     yield from _counters(totals)
     yield from _histograms(totals)
-    yield from _house(seen)
+    yield from _system(seen)
     yield from _jobs(seen)
     yield from _queues(seen)
     yield from _collections(seen)
@@ -119,10 +123,10 @@ def _histograms(totals: Sequence[Total]) -> Iterator[Metric]:
 
 
 def _buckets(counts: Mapping[int, float], bounds: Sequence[float]) -> list[tuple[str, float]]:
-    so_far, buckets = 0.0, list[tuple[str, float]]()
+    cumulative, buckets = 0.0, list[tuple[str, float]]()
     for index, bound in enumerate((*bounds, float("inf"))):
-        so_far += counts.get(index, 0)
-        buckets.append(("+Inf" if index == len(bounds) else str(bound), so_far))
+        cumulative += counts.get(index, 0)
+        buckets.append(("+Inf" if index == len(bounds) else str(bound), cumulative))
     return buckets
 
 
@@ -130,19 +134,19 @@ def _gauge(name: str, about: str, value: float) -> Metric:
     return GaugeMetricFamily(f"rollcall_{name}", about, value=value)
 
 
-def _house(seen: Seen) -> Iterator[Metric]:
-    yield _gauge("workers", "Workers that beat.", seen.workers)
-    yield _gauge("redis_up", "Whether Redis answered.", seen.redis_up)
-    yield _gauge("postgres_up", "Whether Postgres answered.", seen.totals is not None)
+def _system(seen: Seen) -> Iterator[Metric]:
+    yield _gauge("workers", "Live workers.", seen.workers)
+    yield _gauge("redis_up", "1 if Redis answered this scrape.", seen.redis_up)
+    yield _gauge("postgres_up", "1 if Postgres answered this scrape.", seen.totals is not None)
     house = seen.house
     if house.unaccounted is not None:
-        about = "Ticks of the last day that have no outcome."
+        about = "Ticks of the last day without an outcome."
         yield _gauge("unaccounted_ticks", about, house.unaccounted)
-    yield _gauge("notifications_pending", "Alerts that wait to be sent.", house.pending or 0)
+    yield _gauge("notifications_pending", "Alerts waiting to be sent.", house.pending or 0)
     failing = house.failing_since is not None
-    yield _gauge("notifier_failing", "Whether no alert can be sent.", failing)
+    yield _gauge("notifier_failing", "1 while alerts cannot be sent.", failing)
     resting = GaugeMetricFamily(
-        "rollcall_breaker_open", "Hosts that are left alone for a while.", labels=("host",)
+        "rollcall_breaker_open", "Hosts with an open circuit breaker.", labels=("host",)
     )
     for host in seen.resting:
         resting.add_metric((host,), 1)
@@ -151,22 +155,24 @@ def _house(seen: Seen) -> Iterator[Metric]:
 
 def _jobs(seen: Seen) -> Iterator[Metric]:
     status = GaugeMetricFamily(
-        "rollcall_job_status", "1 for how the job stands now.", labels=("job", "status")
+        "rollcall_job_status", "1 for the current status of the job.", labels=("job", "status")
     )
     ill = GaugeMetricFamily(
-        "rollcall_job_ill", "1 for each job that needs a look.", labels=("job", "reason")
+        "rollcall_job_ill", "1 for each job that needs attention.", labels=("job", "reason")
     )
     lag = GaugeMetricFamily(
         "rollcall_frontier_lag_seconds",
-        "Seconds by which the next tick is overdue for a decision.",
+        "Seconds for which the next tick has been due and undecided.",
         labels=("job",),
     )
     last = GaugeMetricFamily(
-        "rollcall_last_success_timestamp_seconds", "When a run last succeeded.", labels=("job",)
+        "rollcall_last_success_timestamp_seconds",
+        "Unix time of the last successful run.",
+        labels=("job",),
     )
     for key, (facts, verdict) in seen.jobs.items():
-        for word in JobStatus:
-            status.add_metric((key, word), verdict.status is word)
+        for value in JobStatus:
+            status.add_metric((key, value), verdict.status is value)
         if verdict.ill:
             ill.add_metric((key, verdict.reason or ""), 1)
         if facts.next_run is not None and facts.enabled and facts.paused_at is None:
@@ -180,7 +186,7 @@ def _jobs(seen: Seen) -> Iterator[Metric]:
 
 def _queues(seen: Seen) -> Iterator[Metric]:
     depth = GaugeMetricFamily(
-        "rollcall_queue_depth", "Entries of the queue, those under way included.",
+        "rollcall_queue_depth", "Entries of the queue, runs in progress included.",
         labels=("queue",),
     )  # fmt: skip
     for queue, entries in seen.depth.items():
@@ -188,9 +194,13 @@ def _queues(seen: Seen) -> Iterator[Metric]:
     yield depth
     if seen.waiting is None:
         return
-    runs = GaugeMetricFamily("rollcall_runs_waiting", "Runs that may start now.", labels=("queue",))
+    runs = GaugeMetricFamily(
+        "rollcall_runs_waiting", "Runs that are due to start.", labels=("queue",)
+    )
     age = GaugeMetricFamily(
-        "rollcall_queue_age_seconds", "For how long the oldest of them has.", labels=("queue",)
+        "rollcall_queue_age_seconds",
+        "Seconds for which the oldest waiting run has been due.",
+        labels=("queue",),
     )
     runs.add_metric(("jobs",), seen.waiting.jobs)
     runs.add_metric(("collections",), seen.waiting.collections)
@@ -200,11 +210,9 @@ def _queues(seen: Seen) -> Iterator[Metric]:
 
 
 def _collections(seen: Seen) -> Iterator[Metric]:
-    family = GaugeMetricFamily(
-        "rollcall_collections", "Collections by how they stand.", labels=("status",)
-    )
-    known = seen.collections
-    if known is not None:
+    family = GaugeMetricFamily("rollcall_collections", "Collections by status.", labels=("status",))
+    facts = seen.collections
+    if facts is not None:
         for status in ("healthy", "overdue", "failing", "not_started", "paused"):
-            family.add_metric((status,), getattr(known, status))
+            family.add_metric((status,), getattr(facts, status))
     yield family

@@ -1,4 +1,4 @@
-"""What a scrape needs, read from Postgres, or from what Redis remembers if that is down."""
+"""Reads the values for a scrape from Postgres and Redis, and caches the counters in Redis."""
 
 import asyncio
 import time
@@ -22,19 +22,19 @@ _rows = msgspec.json.Decoder(list[Row])
 
 
 async def totals(pool: Pool) -> tuple[list[Total], Waiting]:
-    """Every counter up to now, and what waits. Folds what the triggers noted first."""
+    """All counters, and the waiting runs. First folds the notes of the triggers into the totals."""
     await metrics.fold(pool)
     return await metrics.totals(pool), await metrics.waiting(pool)
 
 
 async def keep(redis: Redis, known: Sequence[Total]) -> None:
-    """Remember the counters in Redis, for a scrape while Postgres is down."""
+    """Store the counters in Redis, for scrapes while Postgres is down."""
     rows = [(t.name, t.first, t.second, t.third, t.value) for t in known]
     await redis.set(KEPT, msgspec.json.encode(rows), ex=KEPT_FOR)
 
 
 async def kept(redis: Redis) -> list[Total]:
-    """The counters as they were remembered last."""
+    """The counters last stored in Redis; empty if there are none."""
     text = cast("bytes | None", await redis.get(KEPT))
     try:
         return [Total(*row) for row in _rows.decode(text or b"[]")]
@@ -43,7 +43,7 @@ async def kept(redis: Redis) -> list[Total]:
 
 
 async def resting(redis: Redis) -> list[str]:
-    """Hosts with an open breaker, at most fifty: those that rest the longest."""
+    """Hosts with an open breaker, sorted; at most fifty, those that stay open the longest."""
     now = time.time() * MICRO
     found = await redis.zrevrangebyscore(RESTS, "+inf", now, 0, 50)  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
     hosts = cast("list[bytes]", found)
@@ -51,6 +51,6 @@ async def resting(redis: Redis) -> list[str]:
 
 
 async def depth(redis: Redis) -> dict[str, int]:
-    """Entries of each queue."""
+    """The number of entries of each queue, by its label."""
     counts = await asyncio.gather(*(redis.zcard(key) for key in QUEUES.values()))
     return dict(zip(QUEUES, counts, strict=True))

@@ -1,4 +1,4 @@
-"""Front door: the Starlette app. `uvicorn app.web:app`"""
+"""The Starlette application of the web process: `uvicorn app.web:app`."""
 
 import sys
 from collections.abc import AsyncGenerator
@@ -23,9 +23,9 @@ from workers.catalogue import check_sources
 def create_app(
     config: Config, *, check: Check = check_sources, now: Now = database_now
 ) -> Starlette:
-    """The web for `config`.
+    """The application for `config`; `now` is the clock of the API.
 
-    `check` says what is wrong with the sources that an organisation wants in a preset.
+    `check` validates the sources that an organisation wants in a preset.
     """
 
     @asynccontextmanager
@@ -42,8 +42,8 @@ def create_app(
 
 
 def __getattr__(name: str) -> Starlette:
-    # `app` is made when uvicorn asks for it, so that the rooms behind this door can be imported
-    # without an environment.
+    # `app` is created when uvicorn asks for it, so that this package can be imported without an
+    # environment.
     if name != "app":
         raise AttributeError(name)
     try:

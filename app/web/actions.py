@@ -1,4 +1,4 @@
-"""What people do from the page: run now, pause, resume. Each is written down with who did it."""
+"""Dashboard actions: run now, pause and resume a schedule. Each is recorded with its author."""
 
 import asyncio
 from collections.abc import Sequence
@@ -28,124 +28,134 @@ LONGEST_NOTE = 500
 _log = log.logger(__name__)
 
 
-async def run_now(request: Request, visitor: Visitor, _: Form) -> Response:
-    """Ask for a run; if one is open already, show that one."""
-    desk = desk_of(request)
+async def run_now(request: Request, user: Visitor, _: Form) -> Response:
+    """Request a run and redirect to it; redirect to the open run if there is one.
+
+    Raises HTTPException 409 if the job is disabled, 503 if Postgres does not answer.
+    """
+    context = desk_of(request)
     try:
-        line = await _line(request, visitor)
-        of = collecting.run(desk, visitor) if line.job == COLLECTION else _run(desk, line, visitor)
-        run_id, queued = await of
+        line = await _line(request, user)
+        if line.job == COLLECTION:
+            run_id, queued = await collecting.run(context, user)
+        else:
+            run_id, queued = await _run(context, line, user)
     except AWAY:
-        raise _postgres_away() from None
-    await _tell(desk, queued)
-    return _to(f"/runs/{run_id}")
+        raise _postgres_unavailable() from None
+    await _enqueue(context, queued)
+    return _redirect(f"/runs/{run_id}")
 
 
-async def _run(desk: Desk, line: ScheduleLine, visitor: Visitor) -> tuple[UUID, list[Queued]]:
+async def _run(context: Desk, line: ScheduleLine, user: Visitor) -> tuple[UUID, list[Queued]]:
     if not line.enabled:
-        raise HTTPException(409, "The settings switch this job off.")
+        raise HTTPException(409, "This job is disabled in the settings.")
     source = schedules.source_of(line.key, line.job)
-    going = await history.open_run(desk.pool, line.job, source)
-    if going is not None:
-        return going, []
-    wanted = await _ask(desk, line, visitor)
-    return wanted.run_id, [Queued(wanted.run_id, wanted.job)]
+    open_run = await history.open_run(context.pool, line.job, source)
+    if open_run is not None:
+        return open_run, []
+    request = await _request(context, line, user)
+    return request.run_id, [Queued(request.run_id, request.job)]
 
 
-async def pause(request: Request, visitor: Visitor, form: Form) -> Response:
-    """Let a schedule rest, with a reason."""
+async def pause(request: Request, user: Visitor, form: Form) -> Response:
+    """Pause a schedule and record the reason. Its ticks are skipped until it is resumed.
+
+    Raises HTTPException 422 if the reason is missing or too long, 503 if Postgres does not answer.
+    """
     note = form.get("note", "").strip()
     if not note or len(note) > LONGEST_NOTE or not note.isprintable():
-        raise HTTPException(422, f"Say why, in one line of at most {LONGEST_NOTE} characters.")
-    desk = desk_of(request)
+        raise HTTPException(422, f"Enter a reason: one line of at most {LONGEST_NOTE} characters.")
+    context = desk_of(request)
     try:
-        line = await _line(request, visitor)
+        line = await _line(request, user)
         if line.paused_at is not None:
-            return _to_page(line)
+            return _redirect_to_schedule(line)
         if line.job == COLLECTION:
-            queued = await collecting.pause(desk, visitor, note)
+            queued = await collecting.pause(context, user, note)
         else:
-            queued = await _pause(desk, line, visitor, note)
+            queued = await _pause(context, line, user, note)
     except AWAY:
-        raise _postgres_away() from None
-    await _tell(desk, queued)
-    _log.info("schedule.paused_by", schedule=line.key, by=visitor.principal.name)
-    return _to_page(line, "paused")
+        raise _postgres_unavailable() from None
+    await _enqueue(context, queued)
+    _log.info("schedule.paused_by", schedule=line.key, by=user.principal.name)
+    return _redirect_to_schedule(line, "paused")
 
 
-async def _pause(desk: Desk, line: ScheduleLine, visitor: Visitor, note: str) -> list[Queued]:
-    now, by = await beats.database_now(desk.pool), visitor.principal.name
-    queued = await ledger.pause(desk.pool, line.key, now, by=by, note=note)
-    await controls.note(desk.pool, line.key, now, by, ("pause", None, {"note": note}))
+async def _pause(context: Desk, line: ScheduleLine, user: Visitor, note: str) -> list[Queued]:
+    now, by = await beats.database_now(context.pool), user.principal.name
+    queued = await ledger.pause(context.pool, line.key, now, by=by, note=note)
+    await controls.note(context.pool, line.key, now, by, ("pause", None, {"note": note}))
     return queued
 
 
-async def resume(request: Request, visitor: Visitor, _: Form) -> Response:
-    """Let a paused schedule go on."""
-    desk = desk_of(request)
+async def resume(request: Request, user: Visitor, _: Form) -> Response:
+    """Resume a paused schedule. Raises HTTPException 503 if Postgres does not answer."""
+    context = desk_of(request)
     try:
-        line = await _line(request, visitor)
+        line = await _line(request, user)
         if line.paused_at is None:
-            return _to_page(line)
+            return _redirect_to_schedule(line)
         if line.job == COLLECTION:
-            queued = await collecting.resume(desk, visitor)
+            queued = await collecting.resume(context, user)
         else:
-            queued = await _resume(desk, line, visitor)
+            queued = await _resume(context, line, user)
     except AWAY:
-        raise _postgres_away() from None
-    await _tell(desk, queued)
-    _log.info("schedule.resumed_by", schedule=line.key, by=visitor.principal.name)
-    return _to_page(line, "resumed")
+        raise _postgres_unavailable() from None
+    await _enqueue(context, queued)
+    _log.info("schedule.resumed_by", schedule=line.key, by=user.principal.name)
+    return _redirect_to_schedule(line, "resumed")
 
 
-async def _resume(desk: Desk, line: ScheduleLine, visitor: Visitor) -> list[Queued]:
-    now, by = await beats.database_now(desk.pool), visitor.principal.name
-    queued = await ledger.resume(desk.pool, line.key, now)
-    await controls.note(desk.pool, line.key, now, by, ("resume", {"note": line.paused_note}, None))
+async def _resume(context: Desk, line: ScheduleLine, user: Visitor) -> list[Queued]:
+    now, by = await beats.database_now(context.pool), user.principal.name
+    queued = await ledger.resume(context.pool, line.key, now)
+    change = ("resume", {"note": line.paused_note}, None)
+    await controls.note(context.pool, line.key, now, by, change)
     return queued
 
 
-async def _line(request: Request, visitor: Visitor) -> ScheduleLine:
-    """The schedule of the address, if the visitor's organisation may see it."""
-    async with org_transaction(desk_of(request).pool, visitor.principal.org_id) as connection:
-        return await line_of(connection, request.path_params["key"], visitor.principal.org_id)
+async def _line(request: Request, user: Visitor) -> ScheduleLine:
+    """The schedule named by the path, if the user's organisation may see it."""
+    async with org_transaction(desk_of(request).pool, user.principal.org_id) as connection:
+        return await line_of(connection, request.path_params["key"], user.principal.org_id)
 
 
-async def _ask(desk: Desk, line: ScheduleLine, visitor: Visitor) -> Wanted:
+async def _request(context: Desk, line: ScheduleLine, user: Visitor) -> Wanted:
     policies = Policies.from_spec(line.policies)
-    now = await beats.database_now(desk.pool)
-    by = visitor.principal.name
+    now = await beats.database_now(context.pool)
+    by = user.principal.name
     source = schedules.source_of(line.key, line.job)
     params = {} if source is None else {"source": source}
-    wanted = Wanted(uuid4(), line.job, params, by, policies.max_attempts, policies.timeout)
-    async with desk.pool.acquire() as connection, connection.transaction():
-        await runs.request(connection, wanted, now)
-        await controls.asked(connection, wanted.run_id, now, by)
-    _log.info("run.requested", execution_id=str(wanted.run_id), job=line.job, by=by)
-    return wanted
+    request = Wanted(uuid4(), line.job, params, by, policies.max_attempts, policies.timeout)
+    async with context.pool.acquire() as connection, connection.transaction():
+        await runs.request(connection, request, now)
+        await controls.asked(connection, request.run_id, now, by)
+    _log.info("run.requested", execution_id=str(request.run_id), job=line.job, by=by)
+    return request
 
 
-async def _tell(desk: Desk, queued: Sequence[Queued]) -> None:
-    """Tell Redis at once; what it does not hear, a sweep tells it again."""
+async def _enqueue(context: Desk, queued: Sequence[Queued]) -> None:
+    """Enqueue the runs in Redis now. On failure the sweep enqueues them later."""
     if not queued:
         return
     try:
         async with asyncio.timeout(2):
-            await telling.tell(desk.pool, desk.queue, queued)
-            await backlog.admit(desk.queue)
+            await telling.tell(context.pool, context.queue, queued)
+            await backlog.admit(context.queue)
     except (RedisError, *AWAY) as error:
         _log.warning("run.not_told", error=repr(error))
 
 
-def _postgres_away() -> HTTPException:
-    return HTTPException(503, "Postgres does not answer, so nothing was done. Try again.")
+def _postgres_unavailable() -> HTTPException:
+    return HTTPException(
+        503, "Postgres does not answer, so the action was not performed. Try again."
+    )
 
 
-def _to_page(line: ScheduleLine, done: str = "") -> Response:
-    own = line.job == COLLECTION
-    page = "/collections" if own else f"/jobs/{quote(line.key, safe='')}"
-    return _to(f"{page}?done={done}" if done else page)
+def _redirect_to_schedule(line: ScheduleLine, done: str = "") -> Response:
+    page = "/collections" if line.job == COLLECTION else f"/jobs/{quote(line.key, safe='')}"
+    return _redirect(f"{page}?done={done}" if done else page)
 
 
-def _to(path: str) -> Response:
+def _redirect(path: str) -> Response:
     return RedirectResponse(path, 303, NO_STORE)

@@ -1,4 +1,4 @@
-"""The bodies of the health addresses, as JSON. Instants are UTC, ages and intervals seconds."""
+"""JSON bodies of the health endpoints. Instants are UTC; ages and intervals are in seconds."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ UNSET = msgspec.UNSET
 
 
 class JobHealth(msgspec.Struct, frozen=True):
-    """One job in `/health/scheduler`. `since` and `detail` are there if the job is ill."""
+    """One job in `/health/scheduler`. `since` and `detail` are present if it needs attention."""
 
     status: JobStatus
     last_run: datetime | None
@@ -37,7 +37,10 @@ class JobHealth(msgspec.Struct, frozen=True):
 
 
 class SchedulerHealth(msgspec.Struct, frozen=True):
-    """The body of `/health/scheduler`. `reason` is there if no job can be told of or will run."""
+    """The body of `/health/scheduler`.
+
+    `reason` is present if the state of the jobs is unknown, or if no job will run.
+    """
 
     status: Overall
     jobs: dict[str, JobHealth]
@@ -45,7 +48,7 @@ class SchedulerHealth(msgspec.Struct, frozen=True):
 
 
 class Collections(msgspec.Struct, frozen=True):
-    """All collections together, as they were counted at `as_of`."""
+    """Numbers of collections by status, counted at `as_of`."""
 
     as_of: datetime
     healthy: int
@@ -57,7 +60,7 @@ class Collections(msgspec.Struct, frozen=True):
 
 
 class Alerting(msgspec.Struct, frozen=True):
-    """That alerts cannot be sent: how many wait, since when, and why."""
+    """Failing alert delivery: pending messages, since when it has failed, and the last error."""
 
     pending: int
     failing_since: datetime
@@ -65,9 +68,9 @@ class Alerting(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """The body of `/health`. `jobs` counts by status, `workers` those that beat.
+    """The body of `/health`. `jobs` counts jobs by status, `workers` the live workers.
 
-    `unaccounted`: ticks of the last day without an outcome, if somebody has counted them.
+    `unaccounted`: ticks of the last day without an outcome, absent if they were never counted.
     """
 
     status: Overall
@@ -81,7 +84,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """One worker in `/health/workers`. `age_seconds`: since its last beat."""
+    """One worker in `/health/workers`. `age_seconds`: since its last heartbeat."""
 
     seen_at: datetime
     age_seconds: float
@@ -117,7 +120,7 @@ class OneJob(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What `/health` says beside the jobs."""
+    """What `/health` reports besides the jobs."""
 
     workers: int
     reason: OverallReason | None
@@ -126,7 +129,7 @@ class Beside:
 
 
 def job(facts: JobFacts, verdict: Verdict) -> JobHealth:
-    """One job, as the scheduler's answer shows it."""
+    """One job as an entry of `/health/scheduler`."""
     since = verdict.since if verdict.ill else None
     return JobHealth(
         status=verdict.status,
@@ -143,14 +146,14 @@ def job(facts: JobFacts, verdict: Verdict) -> JobHealth:
 
 
 def scheduler(jobs: dict[str, JobHealth], reason: OverallReason | None, *, well: bool) -> bytes:
-    """The body of `/health/scheduler`."""
+    """The body of `/health/scheduler`, encoded as JSON."""
     return msgspec.json.encode(SchedulerHealth(_overall(well), jobs, reason or UNSET))
 
 
 def summary(statuses: Sequence[JobStatus], beside: Beside, *, well: bool) -> bytes:
-    """The body of `/health`."""
+    """The body of `/health`, encoded as JSON."""
     unaccounted = beside.house.unaccounted
-    told = Summary(
+    body = Summary(
         status=_overall(well),
         version=VERSION,
         workers=beside.workers,
@@ -160,12 +163,12 @@ def summary(statuses: Sequence[JobStatus], beside: Beside, *, well: bool) -> byt
         unaccounted=UNSET if unaccounted is None else unaccounted,
         alerts=_alerting(beside.house),
     )
-    return msgspec.json.encode(told)
+    return msgspec.json.encode(body)
 
 
 def workers(beating: dict[str, WorkerFacts], reason: OverallReason | None, now: datetime) -> bytes:
-    """The body of `/health/workers`."""
-    told = {
+    """The body of `/health/workers`, encoded as JSON."""
+    body = {
         name: Worker(
             seen_at=facts.seen_at,
             age_seconds=round(max((now - facts.seen_at).total_seconds(), 0), 3),
@@ -174,15 +177,15 @@ def workers(beating: dict[str, WorkerFacts], reason: OverallReason | None, now: 
         )
         for name, facts in beating.items()
     }
-    return msgspec.json.encode(Workers(_overall(bool(told)), told, reason or UNSET))
+    return msgspec.json.encode(Workers(_overall(bool(body)), body, reason or UNSET))
 
 
 def one_job(facts: JobFacts, verdict: Verdict, reason: OverallReason | None) -> bytes:
-    """The body of `/health/jobs/{job}`."""
-    told = OneJob(
+    """The body of `/health/jobs/{job}`, encoded as JSON."""
+    body = OneJob(
         job=facts.job,
         health=job(facts, verdict),
-        # Who paused it, and why, is for those who are signed in.
+        # The author and the reason of a pause are shown to signed-in users only.
         detail=None if verdict.reason is HealthReason.PAUSED else sentence(facts, verdict) or None,
         since=verdict.since,
         expected_by=expected_by(facts),
@@ -195,7 +198,7 @@ def one_job(facts: JobFacts, verdict: Verdict, reason: OverallReason | None) -> 
         last_new=facts.last_new,
         reason=reason or UNSET,
     )
-    return msgspec.json.encode(told)
+    return msgspec.json.encode(body)
 
 
 def _collections(facts: CollectionFacts | None) -> Collections | Unset:

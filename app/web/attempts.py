@@ -1,4 +1,4 @@
-"""How often somebody may try to sign in: counted in Redis, for each address and over all."""
+"""Sign-in throttle: attempts per address and in total, counted in Redis in fixed windows."""
 
 from typing import Any
 
@@ -15,36 +15,39 @@ _log = log.logger(__name__)
 
 
 class Attempts:
-    """Failed attempts of the last minutes. An attempt counts when it begins, and is taken back
-    when it succeeds, so that many at once cannot slip through."""
+    """Failed sign-in attempts of the current window.
+
+    An attempt counts from its beginning and is subtracted when it succeeds, so that concurrent
+    attempts cannot exceed the limit.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def begin(self, address: str) -> int:
-        """Count an attempt. Returns the seconds to wait if there were too many, else 0.
+        """Count an attempt. Returns the seconds to wait if the limit is exceeded, else 0.
 
-        Without Redis nothing is counted: a token cannot be guessed in any number of attempts.
+        Without Redis nothing is counted: tokens are too long to be guessed.
         """
-        one, all_ = _names(address)
+        by_address, total = _names(address)
         try:
-            # Who is turned away by their own count must not use up everybody's.
-            return await self._counted(one, FROM_ONE) or await self._counted(all_, FROM_ALL)
+            # An attempt refused for its own address must not count towards the total.
+            return await self._counted(by_address, FROM_ONE) or await self._counted(total, FROM_ALL)
         except (RedisError, OSError, TimeoutError):
             _log.warning("sign_in.not_counted")
             return 0
 
-    async def _counted(self, name: str, most: int) -> int:
+    async def _counted(self, name: str, limit: int) -> int:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.set(name, 0, ex=WINDOW, nx=True)
             pipe.incr(name)
             pipe.ttl(name)
-            answers: list[Any] = await pipe.execute()
-        _, count, left = answers
-        return max(int(left), 1) if count > most else 0
+            results: list[Any] = await pipe.execute()
+        _, count, ttl = results
+        return max(int(ttl), 1) if count > limit else 0
 
     async def succeeded(self, address: str) -> None:
-        """Take the attempt back: it was no guess."""
+        """Subtract an attempt that succeeded."""
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
                 for name in _names(address):

@@ -1,4 +1,4 @@
-"""The dashboard's table, read at most once a second for all who look at it."""
+"""Data of the dashboard's front page: what Postgres and Redis know of every job."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ LATELY = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What Postgres told, or that it did not."""
+    """What was read from Postgres. `skew`: seconds by which the database clock is ahead."""
 
     lines: Lines
     outages: Sequence[Stretch]
@@ -30,7 +30,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """All that the page shows to everybody. Seconds; None is "not known"."""
+    """The content of the front page. Durations in seconds; None is "not known"."""
 
     now: datetime
     rows: Sequence[Row]
@@ -46,70 +46,72 @@ class Board:
 
     @property
     def postgres(self) -> bool:
-        """Did Postgres answer?"""
+        """Whether Postgres answered."""
         return self.recent is not None
 
     @property
     def well(self) -> bool:
-        """Is there nothing to look at?"""
-        fine = self.redis and self.postgres and bool(self.workers) and bool(self.rows)
-        return fine and not self.ill
+        """Whether both servers answer, a worker is live and no job needs attention."""
+        available = self.redis and self.postgres and bool(self.workers) and bool(self.rows)
+        return available and not self.ill
 
 
 async def read(pool: Pool, patience: timedelta, memory: Memory) -> Read | None:
-    """Everything of Postgres, in a handful of statements; None if it does not answer."""
+    """Read schedules, ticks, heartbeats and recent runs; None if Postgres does not answer."""
     try:
         async with pool.acquire() as connection, connection.transaction(readonly=True):
-            before = datetime.now(UTC)
+            started = datetime.now(UTC)
             now = await beats.database_now(connection)
-            skew = (now - before - (datetime.now(UTC) - before) / 2).total_seconds()
+            skew = (now - started - (datetime.now(UTC) - started) / 2).total_seconds()
             schedules = await overview.built_in(connection)
             gaps = await overview.gaps(connection, [line.id for line in schedules], SHOWN)
             memory.forget(gaps)
             after = memory.unknown_after(schedules)
             ticks = memory.learn(schedules, after, await overview.ticks(connection, after, SHOWN))
             oldest = [known[-1].scheduled_for for known in ticks.values() if known]
-            first = min([now - LATELY, *oldest])
-            beaten = await overview.beats(connection, max(first, now - LOOK_BACK))
+            since = min([now - LATELY, *oldest])
+            heartbeats = await overview.beats(connection, max(since, now - LOOK_BACK))
             recent = await overview.recent(
                 connection, sorted({line.job for line in schedules}), RECENT
             )
     except AWAY:
         return None
     lines = Lines(now, schedules, ticks, gaps)
-    return Read(lines, outages(beaten, now, patience), recent, skew, bool(beaten))
+    return Read(lines, outages(heartbeats, now, patience), recent, skew, bool(heartbeats))
 
 
-def board(snapshot: Snapshot, told: Read | None, drawn: Drawings) -> Board:
-    """The page's content, of what Redis and Postgres told."""
+def board(snapshot: Snapshot, database: Read | None, drawn: Drawings) -> Board:
+    """Combine what Redis (`snapshot`) and Postgres (`database`; None if it did not answer) know."""
     redis = snapshot.reason != "redis_unreachable"
     workers = len(snapshot.workers) if redis else None
-    if told is None:
-        made, now = from_redis(snapshot.jobs), snapshot.taken_at
+    if database is None:
+        entries, now = from_redis(snapshot.jobs), snapshot.taken_at
         counted = snapshot.house.unaccounted
-        return Board(now, made, workers, None, None, None, (), None, redis, counted, _ill(made))
-    made = rows(told.lines, snapshot.jobs, told.outages, drawn)
-    now = told.lines.now
+        return Board(
+            now, entries, workers, None, None, None, (), None, redis, counted, _ill(entries)
+        )
+    entries = rows(database.lines, snapshot.jobs, database.outages, drawn)
+    now = database.lines.now
     return Board(
         now=now,
-        rows=made,
+        rows=entries,
         workers=workers,
-        lag=lag(told.lines),
-        skew=told.skew,
-        outage=next((outage for outage in told.outages if outage[1] == now), None),
-        outages=told.outages,
-        recent=told.recent,
+        lag=lag(database.lines),
+        skew=database.skew,
+        outage=next((outage for outage in database.outages if outage[1] == now), None),
+        outages=database.outages,
+        recent=database.recent,
         redis=redis,
         unaccounted=snapshot.house.unaccounted,
-        ill=_ill(made),
+        ill=_ill(entries),
     )
 
 
 def lag(lines: Lines) -> float:
-    """Seconds by which the most belated tick has been due and is not decided."""
+    """The frontier lag: seconds for which the oldest undecided tick has been due."""
     due = [line.due_at for line in lines.schedules if line.due_at is not None and line.enabled]
     return max(((lines.now - at).total_seconds() for at in due if at < lines.now), default=0.0)
 
 
-def _ill(made: Sequence[Row]) -> list[Row]:
-    return [row for row in made if row.ill]
+def _ill(entries: Sequence[Row]) -> list[Row]:
+    return [row for row in entries if row.ill]

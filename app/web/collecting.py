@@ -1,4 +1,4 @@
-"""What people do to their organisation's collection from the page, done as its API does it."""
+"""Dashboard actions on an organisation's collection, with the same rules as its API."""
 
 from uuid import UUID
 
@@ -13,13 +13,13 @@ from app.web.desk import Desk
 from app.web.visitors import Visitor
 
 
-async def run(desk: Desk, visitor: Visitor) -> tuple[UUID, list[Queued]]:
-    """Queue a run at once; gives which it is, or which is open already, and what to tell Redis.
+async def run(context: Desk, user: Visitor) -> tuple[UUID, list[Queued]]:
+    """Request a run. Returns its id, or that of the open run, and the runs to enqueue.
 
-    Raises HTTPException: 409 if nothing is chosen, 429 if the day's runs are used up.
+    Raises HTTPException: 409 if nothing is selected, 429 if the daily limit of runs is reached.
     """
     try:
-        queued = await collection.run(desk.pool, desk.config, await _asked(desk, visitor))
+        queued = await collection.run(context.pool, context.config, await _request(context, user))
     except Conflicting as error:
         if error.run_id is None:
             raise HTTPException(409, _sentence(error)) from None
@@ -29,28 +29,34 @@ async def run(desk: Desk, visitor: Visitor) -> tuple[UUID, list[Queued]]:
     return queued.run_id, [queued]
 
 
-async def pause(desk: Desk, visitor: Visitor, note: str) -> list[Queued]:
-    """Let the schedule rest. Returns runs that were due before. Raises HTTPException 404."""
-    asked = await _asked(desk, visitor)
+async def pause(context: Desk, user: Visitor, note: str) -> list[Queued]:
+    """Pause the schedule. Returns runs that were due before, to be enqueued.
+
+    Raises HTTPException 404 if there is no schedule.
+    """
+    request = await _request(context, user)
     try:
-        return (await collection.pause(desk.pool, desk.config, asked, note)).queued
+        return (await collection.pause(context.pool, context.config, request, note)).queued
     except NotThere as error:
         raise HTTPException(404, _sentence(error)) from None
 
 
-async def resume(desk: Desk, visitor: Visitor) -> list[Queued]:
-    """Let the schedule go on. Returns runs that were due before. Raises HTTPException 404."""
-    asked = await _asked(desk, visitor)
+async def resume(context: Desk, user: Visitor) -> list[Queued]:
+    """Resume the schedule. Returns runs that were due before, to be enqueued.
+
+    Raises HTTPException 404 if there is no schedule.
+    """
+    request = await _request(context, user)
     try:
-        return (await collection.resume(desk.pool, desk.config, asked, None)).queued
+        return (await collection.resume(context.pool, context.config, request, None)).queued
     except NotThere as error:
         raise HTTPException(404, _sentence(error)) from None
 
 
-async def _asked(desk: Desk, visitor: Visitor) -> Asked:
-    return Asked(visitor.principal, await beats.database_now(desk.pool))
+async def _request(context: Desk, user: Visitor) -> Asked:
+    return Asked(user.principal, await beats.database_now(context.pool))
 
 
 def _sentence(error: Exception) -> str:
-    said = str(error)
-    return f"{said[:1].upper()}{said[1:]}."
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."

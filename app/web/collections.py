@@ -1,4 +1,4 @@
-"""The page of the signed-in organisation's collection: its schedule, its runs, who edited it."""
+"""The collection page of the signed-in organisation: schedule, runs and edits."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,19 +17,19 @@ RUNS = 25
 EDITS = 25
 
 
-async def collection(request: Request, visitor: Visitor) -> Response:
-    """What the organisation collects, when, and how that went."""
-    desk, org_id = desk_of(request), visitor.principal.org_id
+async def collection(request: Request, user: Visitor) -> Response:
+    """The schedule of the organisation's collection, its last runs and its last edits."""
+    context, org_id = desk_of(request), user.principal.org_id
     try:
-        async with org_transaction(desk.pool, org_id) as connection:
+        async with org_transaction(context.pool, org_id) as connection:
             now = await beats.database_now(connection)
             line = await store.of_org(connection, org_id)
-            wanted = None if line is None else Wanted(schedule_id=line.id)
-            runs = [] if wanted is None else await history.runs(connection, wanted, RUNS)
+            selection = None if line is None else Wanted(schedule_id=line.id)
+            runs = [] if selection is None else await history.runs(connection, selection, RUNS)
             edits = [] if line is None else await controls.edits(connection, line.key, EDITS)
     except AWAY:
-        return away(visitor)
+        return away(user)
     rule = "" if line is None else Schedule.from_spec(line.spec, name=line.key).describe()
-    context = {"line": line, "rule": rule, "runs": runs, "edits": edits, "now": now}
-    context["said"] = SAID.get(request.query_params.get("done", ""), "")
-    return shown(page("collections.html", visitor=visitor, here="collections", **context))
+    values = {"line": line, "rule": rule, "runs": runs, "edits": edits, "now": now}
+    values["notice"] = SAID.get(request.query_params.get("done", ""), "")
+    return shown(page("collections.html", user=user, section="collections", **values))

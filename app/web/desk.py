@@ -1,4 +1,4 @@
-"""What the pages for people work with: a pool, the queue, the seal, and what was read last."""
+"""WebContext: the clients, session signer and caches that the dashboard pages share."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -30,17 +30,17 @@ from app.web.rows import Drawings
 from app.web.session import Seal, Session
 from app.web.slots import SHOWN
 
-TRUSTED = 2.0  # seconds for which a token is not looked up again
+TRUSTED = 2.0  # seconds for which a token lookup is cached
 MOST_TRUSTED = 1000
 CLOSING = 0.8
-PATIENCE = 3.0  # seconds that a page waits for Postgres
+PATIENCE = 3.0  # seconds for which a page waits for Postgres
 
 _log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table of the jobs, drawn once for all who look at it within a second."""
+    """The jobs table, as data and as rendered HTML."""
 
     board: Board
     drawn: Markup
@@ -48,7 +48,7 @@ class Table:
 
 @dataclass(slots=True)
 class Desk:
-    """Everything a page may need. `redis` is the health's own small client."""
+    """What a page may need. `redis` is the client that the health endpoints use as well."""
 
     config: Config
     pool: Pool
@@ -66,11 +66,14 @@ class Desk:
     )
 
     async def still(self, session: Session) -> Principal:
-        """Who signed in, if their token still works. Raises Unauthorized, or what AWAY lists."""
+        """The principal of a session whose token is still valid.
+
+        Raises Unauthorized if it is not, and the errors of AWAY if Postgres does not answer.
+        """
         now = asyncio.get_running_loop().time()
-        known = self._trusted.get(session.token_id)
-        if known is not None and now < known[0]:
-            return known[1]
+        cached = self._trusted.get(session.token_id)
+        if cached is not None and now < cached[0]:
+            return cached[1]
         self._trusted.pop(session.token_id, None)
         principal = await within(
             PATIENCE, access.still(self.pool, session.token_id, datetime.now(UTC))
@@ -81,7 +84,7 @@ class Desk:
         return principal
 
     def distrust(self, token_id: UUID) -> None:
-        """Look the token up again the next time."""
+        """Drop the cached lookup of a token."""
         self._trusted.pop(token_id, None)
 
 
@@ -89,7 +92,7 @@ class Desk:
 async def open_desk(
     config: Config, redis: Redis, urls: tuple[str, str], snapshot: Fresh[Snapshot]
 ) -> AsyncGenerator[Desk]:
-    """Open what the pages need, and close it. `urls`: of Redis and Postgres, up or not."""
+    """Open the context and close it at the end. `urls`: of Redis and Postgres, reachable or not."""
     redis_url, database_url = urls
     pool = await asyncpg.create_pool(
         database_url,
@@ -102,7 +105,7 @@ async def open_desk(
     )
     queue = redis_pool(redis_url, ssl_cert_reqs=config.redis_ssl_cert_reqs, timeout=2)
     patience = timedelta(seconds=config.lease_seconds)
-    desk = Desk(
+    context = Desk(
         config=config,
         pool=pool,
         redis=redis,
@@ -112,20 +115,20 @@ async def open_desk(
         snapshot=snapshot,
         table=Fresh(
             partial(
-                _table, partial(_patiently, pool, patience, Memory(SHOWN)), snapshot, Drawings()
+                _table, partial(_read_board, pool, patience, Memory(SHOWN)), snapshot, Drawings()
             )
         ),
         pulse=Fresh(partial(_pulse, pool, snapshot)),
     )
     try:
-        yield desk
+        yield context
     finally:
-        desk.ending.set()
+        context.ending.set()
         await queue.aclose(close_connection_pool=True)
-        await _closed(pool)
+        await _close(pool)
 
 
-async def _patiently(pool: Pool, patience: timedelta, memory: Memory) -> Read | None:
+async def _read_board(pool: Pool, patience: timedelta, memory: Memory) -> Read | None:
     try:
         return await within(PATIENCE, read(pool, patience, memory))
     except TimeoutError:
@@ -133,25 +136,25 @@ async def _patiently(pool: Pool, patience: timedelta, memory: Memory) -> Read | 
 
 
 async def _table(
-    reading: Callable[[], Awaitable[Read | None]], snapshot: Fresh[Snapshot], drawings: Drawings
+    read_board: Callable[[], Awaitable[Read | None]], snapshot: Fresh[Snapshot], drawings: Drawings
 ) -> Table:
-    known, told = await asyncio.gather(snapshot.value(), reading())
-    seen = board(known, told, drawings)
-    return Table(seen, pages.table(seen))
+    judged, rows = await asyncio.gather(snapshot.value(), read_board())
+    content = board(judged, rows, drawings)
+    return Table(content, pages.table(content))
 
 
 async def _pulse(pool: Pool, snapshot: Fresh[Snapshot]) -> str:
-    """A text that changes when anything on a page does."""
-    known = await snapshot.value()
+    """A text that changes whenever the content of a page changes."""
+    current = await snapshot.value()
     try:
-        moved = await within(PATIENCE, overview.pulse(pool))
+        database = await within(PATIENCE, overview.pulse(pool))
     except AWAY:
-        moved = None
-    jobs = {key: (job.verdict.status, job.verdict.reason) for key, job in known.jobs.items()}
-    return f"{moved} {sorted(known.workers)} {known.reason} {jobs}"
+        database = None
+    jobs = {key: (job.verdict.status, job.verdict.reason) for key, job in current.jobs.items()}
+    return f"{database} {sorted(current.workers)} {current.reason} {jobs}"
 
 
-async def _closed(pool: Pool) -> None:
+async def _close(pool: Pool) -> None:
     try:
         await within(CLOSING, pool.close())
     except AWAY:
@@ -162,5 +165,5 @@ def _secret(config: Config) -> bytes:
     if config.session_secret is not None:
         return config.session_secret.get_secret_value().encode()
     if config.database_url is not None:
-        _log.warning("session.secret_unset", hint="set SESSION_SECRET: a restart signs all out")
+        _log.warning("session.secret_unset", hint="set SESSION_SECRET: a restart ends all sessions")
     return token_bytes(32)

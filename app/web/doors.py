@@ -1,4 +1,4 @@
-"""The addresses of the pages, each behind the door but for the door itself, and their faults."""
+"""Routes of the dashboard pages and actions, and the handler of HTTP errors."""
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -10,21 +10,21 @@ from app.web import actions, collections, live, pages, sign_in, views
 from app.web.visitors import NO_STORE, acting, signed_in
 
 TITLES = {
-    400: "That cannot be understood",
-    401: "Sign in first",
+    400: "Bad request",
+    401: "Sign in required",
     403: "Not allowed",
     404: "Not found",
-    405: "Not possible",
-    409: "Not now",
-    413: "Too much",
-    422: "Something is missing",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Request too large",
+    422: "Invalid input",
     429: "Too many attempts",
-    503: "Not now",
+    503: "Service unavailable",
 }
 
 
 def page_routes() -> list[BaseRoute]:
-    """Every page and action, and the door."""
+    """The routes of every page and action; all but sign-in and sign-out require a session."""
     return [
         Route("/", signed_in(views.home)),
         Route("/jobs/{key}", signed_in(views.job)),
@@ -42,13 +42,13 @@ def page_routes() -> list[BaseRoute]:
 
 
 async def http_error(request: Request, error: Exception) -> Response:
-    """What was refused or broke: a page for browsers, JSON for the rest. Never a trace."""
+    """The response to an error: HTML for browsers, JSON otherwise. Never contains a traceback."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = NO_STORE | dict((error.headers if isinstance(error, HTTPException) else None) or {})
     reason = error.detail if isinstance(error, HTTPException) else "Internal Server Error"
     if "text/html" in request.headers.get("accept", ""):
-        title = TITLES.get(status, "Something broke")
-        detail = reason if isinstance(error, HTTPException) else "The log of the web says what."
+        title = TITLES.get(status, "Internal error")
+        detail = reason if isinstance(error, HTTPException) else "See the log of the web process."
         return HTMLResponse(pages.error(title, detail), status, headers)
     body = msgspec.json.encode({"status": "error", "reason": reason.lower().replace(" ", "_")})
     return Response(body, status, headers, "application/json")

@@ -1,4 +1,4 @@
-"""A value that is read at most once a second, however many ask, and never waited for too long."""
+"""A cache of one value with a time to live, and a hard limit on waiting."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -8,50 +8,50 @@ T = TypeVar("T")
 
 
 class Fresh(Generic[T]):
-    """Keeps what `read` returned for `seconds`. Those who ask during a read share it.
+    """Caches what `read` returns for `seconds`. Concurrent callers share one read.
 
-    `read` must translate its own failures into values: a failure is kept like any other answer.
+    `read` should return its failures as values, which are cached; an exception is not cached.
     """
 
     def __init__(self, read: Callable[[], Coroutine[Any, Any, T]], seconds: float = 1.0) -> None:
         self._read = read
         self._seconds = seconds
-        self._kept: tuple[float, T] | None = None
+        self._cached: tuple[float, T] | None = None
         self._reading: asyncio.Task[T] | None = None
 
     async def value(self) -> T:
-        """The kept value if it is young enough, else a new one."""
-        kept = self._kept
-        if kept is not None and asyncio.get_running_loop().time() < kept[0]:
-            return kept[1]
+        """The cached value, or a new one if it has expired. Raises what `read` raises."""
+        cached = self._cached
+        if cached is not None and asyncio.get_running_loop().time() < cached[0]:
+            return cached[1]
         if self._reading is None:
-            self._reading = asyncio.create_task(self._renew())
-        # Shielded: a visitor who leaves does not take the answer from the others.
+            self._reading = asyncio.create_task(self._refresh())
+        # Shielded: the cancellation of one caller must not cancel the read of the others.
         return await asyncio.shield(self._reading)
 
-    async def _renew(self) -> T:
+    async def _refresh(self) -> T:
         try:
             value = await self._read()
-            self._kept = (asyncio.get_running_loop().time() + self._seconds, value)
+            self._cached = (asyncio.get_running_loop().time() + self._seconds, value)
             return value
         finally:
             self._reading = None
 
 
 async def within(seconds: float, work: Awaitable[T]) -> T:
-    """Wait for `work` no longer than `seconds`, its tidying up included. Raises TimeoutError."""
+    """Wait for `work` for at most `seconds`, its cancellation included. Raises TimeoutError."""
     task = asyncio.ensure_future(work)
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     finally:
         if not task.done():
-            task.add_done_callback(_look_away)
+            task.add_done_callback(_discard_result)
             task.cancel()
     if not done:
         raise TimeoutError
     return task.result()
 
 
-def _look_away(task: "asyncio.Future[T]") -> None:
+def _discard_result(task: "asyncio.Future[T]") -> None:
     if not task.cancelled():
-        task.exception()  # nobody waits for it any more
+        task.exception()  # marks the exception as retrieved

@@ -1,4 +1,4 @@
-"""What is known of everything, read from Redis and judged once a second, for whoever asks."""
+"""The health snapshot: facts read from Redis, the status of every job, encoded responses."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ READ_SECONDS = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What Redis said."""
+    """The facts read from Redis."""
 
     jobs: dict[str, JobFacts]
     workers: dict[str, WorkerFacts]
@@ -29,7 +29,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class JudgedJob:
-    """What is known of a job, and what was made of it."""
+    """The facts of a job and its health."""
 
     facts: JobFacts
     verdict: Verdict
@@ -37,10 +37,10 @@ class JudgedJob:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How all stood at `taken_at`, with two answers already encoded.
+    """The health of everything at `taken_at`, with two responses already encoded.
 
-    `well`: no job is at fault. `summary_well`: and a worker beats. `reason`: why nothing can be
-    said of the jobs, or why none of them will run.
+    `well`: no job is at fault. `summary_well`: no job is at fault and a worker is live.
+    `reason`: why the state of the jobs is unknown, or why no job will run.
     """
 
     taken_at: datetime
@@ -56,7 +56,7 @@ class Snapshot:
 
 
 def open_redis(config: Config, url: str) -> Redis:
-    """A small client that gives up before a second is over."""
+    """A client of at most four connections, with timeouts of READ_SECONDS."""
     tls = {"ssl_cert_reqs": config.redis_ssl_cert_reqs} if url.startswith("rediss://") else {}
     pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
         url,
@@ -70,12 +70,11 @@ def open_redis(config: Config, url: str) -> Redis:
 
 
 async def take(redis: Redis, rules: Rules = DEFAULT) -> Snapshot:
-    """Read and judge everything, within a second whatever Redis does."""
+    """Read and judge everything. Takes at most READ_SECONDS and never raises for Redis."""
     try:
         known = await within(READ_SECONDS, _read(redis))
     except (RedisError, OSError, TimeoutError):
-        nothing = Known({}, {})
-        return _snapshot(nothing, rules, OverallReason.REDIS_UNREACHABLE, datetime.now(UTC))
+        return _snapshot(Known({}, {}), rules, OverallReason.REDIS_UNREACHABLE, datetime.now(UTC))
     reason = None if known.jobs else OverallReason.NO_JOBS
     return _snapshot(known, rules, reason, datetime.now(UTC))
 
@@ -90,23 +89,25 @@ async def _read(redis: Redis) -> Known:
 
 
 def _snapshot(known: Known, rules: Rules, reason: OverallReason | None, now: datetime) -> Snapshot:
-    jobs = {key: JudgedJob(one, judge(one, now, rules)) for key, one in known.jobs.items()}
+    jobs = {key: JudgedJob(facts, judge(facts, now, rules)) for key, facts in known.jobs.items()}
     statuses = [job.verdict.status for job in jobs.values()]
     well = all_well(statuses)
-    # Every job may still be young when the last worker dies; only the summary can say so at once.
-    idle = None if known.workers or reason else OverallReason.NO_WORKERS
-    summary_well = well and idle is None
-    told = {key: answers.job(job.facts, job.verdict) for key, job in jobs.items()}
-    beside = answers.Beside(len(known.workers), reason or idle, known.collections, known.house)
+    # Jobs stay healthy for a while after the last worker dies; the summary shows it at once.
+    no_workers = None if known.workers or reason else OverallReason.NO_WORKERS
+    summary_well = well and no_workers is None
+    entries = {key: answers.job(job.facts, job.verdict) for key, job in jobs.items()}
+    beside = answers.Beside(
+        len(known.workers), reason or no_workers, known.collections, known.house
+    )
     return Snapshot(
         taken_at=now,
         jobs=jobs,
         workers=known.workers,
         collections=known.collections,
         house=known.house,
-        reason=reason or idle,
+        reason=reason or no_workers,
         well=well,
-        scheduler=answers.scheduler(told, reason or (None if well else idle), well=well),
+        scheduler=answers.scheduler(entries, reason or (None if well else no_workers), well=well),
         summary_well=summary_well,
         summary=answers.summary(statuses, beside, well=summary_well),
     )

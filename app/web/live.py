@@ -1,4 +1,4 @@
-"""Word of every change, as server-sent events: the page then reads itself again."""
+"""Server-sent events: one per change of the displayed state, on which the page reloads."""
 
 import asyncio
 import contextlib
@@ -15,79 +15,83 @@ from starlette.responses import Response, StreamingResponse
 from app.web.desk import Desk
 from app.web.visitors import NO_STORE, Visitor, desk_of, recognise
 
-LOOK_EVERY = 1.0
-SPEAK_EVERY = 15  # looks
-KNOW_EVERY = 10  # looks, after which it is asked again who listens
-LASTS = 300  # looks; then the browser comes again
-MOST = 200  # who listen at once
+LOOK_EVERY = 1.0  # seconds between two polls of the state
+SPEAK_EVERY = 15  # polls between keep-alive comments
+KNOW_EVERY = 10  # polls between checks of the session
+LASTS = 300  # polls until the stream ends and the browser reconnects
+MOST = 200  # concurrent streams
 
 HEADERS = NO_STORE | {"x-accel-buffering": "no"}
 
 
 async def live(request: Request, _: Visitor) -> Response:
-    """A stream of one short text per change."""
-    desk = desk_of(request)
-    if desk.listeners >= MOST:
-        raise HTTPException(503, "Too many are listening.")
-    return StreamingResponse(_words(request, desk), media_type="text/event-stream", headers=HEADERS)
+    """A stream with one short event per change. Raises HTTPException 503 beyond MOST streams."""
+    context = desk_of(request)
+    if context.listeners >= MOST:
+        raise HTTPException(503, "Too many live connections.")
+    events = _events(request, context)
+    return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
 
 
-async def _words(request: Request, desk: Desk) -> AsyncGenerator[str]:
-    desk.listeners += 1
+async def _events(request: Request, context: Desk) -> AsyncGenerator[str]:
+    context.listeners += 1
     try:
         yield "retry: 2000\n\n"
-        said = ""
-        for look in range(1, LASTS):
-            now = _mark(await desk.pulse.value())
-            if now != said:
-                said = now
+        sent = ""
+        for poll in range(1, LASTS):
+            now = _digest(await context.pulse.value())
+            if now != sent:
+                sent = now
                 yield f"data: {now}\n\n"
-            elif look % SPEAK_EVERY == 0:
-                yield ": still here\n\n"  # else nobody notices that a reader has left
-            if look % KNOW_EVERY == 0 and await recognise(request) is None:
+            elif poll % SPEAK_EVERY == 0:
+                yield ": keep-alive\n\n"  # a write detects a closed connection
+            if poll % KNOW_EVERY == 0 and await recognise(request) is None:
                 return
-            if await _ended(desk):
+            if await _is_ending(context):
                 return
     finally:
-        desk.listeners -= 1
+        context.listeners -= 1
 
 
-async def _ended(desk: Desk) -> bool:
+async def _is_ending(context: Desk) -> bool:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(desk.ending.wait(), LOOK_EVERY)
-    return desk.ending.is_set()
+        await asyncio.wait_for(context.ending.wait(), LOOK_EVERY)
+    return context.ending.is_set()
 
 
-def _mark(pulse: str) -> str:
+def _digest(pulse: str) -> str:
     return sha256(pulse.encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
 def told_to_stop(ending: asyncio.Event) -> Generator[None]:
-    """Set `ending` at SIGTERM and SIGINT: a server waits for streams to end before it tells us."""
+    """Set `ending` at SIGTERM and SIGINT.
+
+    The server waits for open streams before it runs the shutdown of the lifespan.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals go to others; whoever started us stops us
+        yield  # signal handlers can be set in the main thread only
         return
     with contextlib.ExitStack() as stack:
         for number in (signal.SIGTERM, signal.SIGINT):
-            stack.enter_context(_also(number, ending))
+            stack.enter_context(_chain_handler(number, ending))
         yield
 
 
 @contextlib.contextmanager
-def _also(number: signal.Signals, ending: asyncio.Event) -> Generator[None]:
-    loop, theirs = asyncio.get_running_loop(), signal.getsignal(number)
-    if not callable(theirs):
+def _chain_handler(number: signal.Signals, ending: asyncio.Event) -> Generator[None]:
+    loop, previous = asyncio.get_running_loop(), signal.getsignal(number)
+    if not callable(previous):
         yield
         return
 
-    def stop(got: int, frame: FrameType | None) -> None:
+    def stop(received: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(ending.set)
-        theirs(got, frame)
+        previous(received, frame)
 
     signal.signal(number, stop)
     try:
         yield
     finally:
         if signal.getsignal(number) is stop:
-            signal.signal(number, theirs)
+            signal.signal(number, previous)

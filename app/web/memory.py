@@ -1,4 +1,4 @@
-"""What was read of the ticks before: decided ticks stay, so only the new ones are asked for."""
+"""A cache of decided ticks, so that only new ones are read from Postgres."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,16 +9,17 @@ from app.words import RunStatus
 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 OPEN = frozenset({RunStatus.QUEUED.value, RunStatus.RUNNING.value})
-SETTLED = timedelta(minutes=10)  # a tick this old whose run cannot be found has none any more
+# For a tick this old, a run that is not found was removed by retention.
+SETTLED = timedelta(minutes=10)
 NOTHING: tuple[int, list[TickLine]] = (0, [])
 _INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(slots=True)
 class Memory:
-    """The last ticks of each schedule, newest first, by its id.
+    """The last `most` ticks of each schedule, newest first, by the schedule's id.
 
-    A schedule that was edited is read anew: an edit may take ticks back.
+    After an edit all ticks of a schedule are read again, because an edit may supersede ticks.
     """
 
     most: int
@@ -27,51 +28,52 @@ class Memory:
     )
 
     def unknown_after(self, schedules: Iterable[ScheduleLine]) -> dict[int, datetime]:
-        """From when on each schedule's ticks have to be read: the first that may still change."""
-        return {line.id: self._settled(line) for line in schedules}
+        """By schedule id, the instant after which ticks may still change and must be read."""
+        return {line.id: self._settled_until(line) for line in schedules}
 
-    def _settled(self, line: ScheduleLine) -> datetime:
+    def _settled_until(self, line: ScheduleLine) -> datetime:
         version, ticks = self._ticks.get(line.id, NOTHING)
         if version != line.version or not ticks:
             return EVER
-        recently = line.evaluated_through - SETTLED
-        moving = [
+        settled_until = line.evaluated_through - SETTLED
+        unsettled = [
             tick.scheduled_for
             for tick in ticks
-            if tick.status in OPEN or (tick.status is None and tick.scheduled_for > recently)
+            if tick.status in OPEN or (tick.status is None and tick.scheduled_for > settled_until)
         ]
-        return moving[-1] - _INSTANT if moving else ticks[0].scheduled_for
+        return unsettled[-1] - _INSTANT if unsettled else ticks[0].scheduled_for
 
     def learn(
         self, schedules: Sequence[ScheduleLine], after: Mapping[int, datetime], new: list[TickLine]
     ) -> dict[int, list[TickLine]]:
-        """Put what was read to what is known; returns all, newest first."""
+        """Merge newly read ticks into the cache. Returns all ticks by schedule id, newest first."""
         fresh: dict[int, list[TickLine]] = {line.id: [] for line in schedules}
         for tick in new:
             fresh[tick.schedule_id].append(tick)
         known: dict[int, list[TickLine]] = {}
         for line in schedules:
-            kept = self._ticks.get(line.id, NOTHING)[1]
-            known[line.id] = _joined(fresh[line.id], kept, after[line.id])[: self.most]
+            cached = self._ticks.get(line.id, NOTHING)[1]
+            known[line.id] = _merge(fresh[line.id], cached, after[line.id])[: self.most]
         self._ticks = {line.id: (line.version, known[line.id]) for line in schedules}
         return known
 
     def forget(self, gaps: Iterable[GapLine]) -> None:
-        """Ticks that have become one row since are rows of their own no more."""
+        """Drop the cached ticks of schedules whose ticks were compacted into a gap row."""
         for gap in gaps:
             version, ticks = self._ticks.get(gap.schedule_id, NOTHING)
             if ticks and ticks[-1].scheduled_for <= gap.last_tick:
-                left = [
+                remaining = [
                     tick
                     for tick in ticks
                     if not gap.first_tick <= tick.scheduled_for <= gap.last_tick
                 ]
-                if len(left) != len(ticks):
-                    self._ticks[gap.schedule_id] = (version, [])  # older ones move up: read anew
+                if len(remaining) != len(ticks):
+                    # Older ticks take the free places, so all are read again.
+                    self._ticks[gap.schedule_id] = (version, [])
 
 
-def _joined(fresh: list[TickLine], kept: list[TickLine], after: datetime) -> list[TickLine]:
-    if not fresh and (not kept or kept[0].scheduled_for <= after):
-        return kept
+def _merge(fresh: list[TickLine], cached: list[TickLine], after: datetime) -> list[TickLine]:
+    if not fresh and (not cached or cached[0].scheduled_for <= after):
+        return cached
     fresh.sort(key=lambda tick: tick.scheduled_for, reverse=True)
-    return fresh + [tick for tick in kept if tick.scheduled_for <= after]
+    return fresh + [tick for tick in cached if tick.scheduled_for <= after]

@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus: read at most once a second, from Redis alone if Postgres is down."""
+"""The `/metrics` endpoint. Without Postgres its counters are those last stored in Redis."""
 
 import hmac
 from typing import TYPE_CHECKING
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
 
 async def metrics(request: Request) -> Response:
-    """Everything that is measured. 401 without the METRICS_TOKEN, if there is one."""
+    """All metrics in the Prometheus text format. 401 without the METRICS_TOKEN, if one is set."""
     state: State = request.state.web
-    if not _welcome(request, state.metrics_token):
+    if not _authorized(request, state.metrics_token):
         return Response(b"unauthorized\n", 401, {"www-authenticate": "Bearer"}, "text/plain")
     body = await state.metrics.value()
     return Response(body, headers={"cache-control": "no-store", "content-type": CONTENT_TYPE})
 
 
 async def scrape(redis: Redis, pool: Pool, snapshot: Fresh[Snapshot]) -> bytes:
-    """Read everything and write it down as Prometheus wants it. Never raises."""
-    taken = await snapshot.value()
+    """Read all metrics and encode them. Never raises for Redis or Postgres."""
+    health = await snapshot.value()
     counted = await _counted(pool)
     try:
-        resting, depth, kept = await within(CHECK_SECONDS, _from_redis(redis, counted))
+        breakers, depth, kept = await within(CHECK_SECONDS, _from_redis(redis, counted))
         redis_up = True
     except (RedisError, OSError, TimeoutError):
-        resting, depth, kept, redis_up = [], {}, [], False
+        breakers, depth, kept, redis_up = [], {}, [], False
     seen = Seen(
-        now=taken.taken_at,
-        jobs={key: (job.facts, job.verdict) for key, job in taken.jobs.items()},
-        workers=len(taken.workers),
+        now=health.taken_at,
+        jobs={key: (job.facts, job.verdict) for key, job in health.jobs.items()},
+        workers=len(health.workers),
         redis_up=redis_up,
         totals=counted and counted[0],
         kept=kept,
         waiting=counted and counted[1],
-        collections=taken.collections,
-        house=taken.house,
-        resting=resting,
+        collections=health.collections,
+        house=health.house,
+        resting=breakers,
         depth=depth,
     )
     return exposition(seen)
@@ -69,7 +69,7 @@ async def _from_redis(
     return await read.resting(redis), await read.depth(redis), kept
 
 
-def _welcome(request: Request, token: str | None) -> bool:
+def _authorized(request: Request, token: str | None) -> bool:
     if token is None:
         return True
     given = request.headers.get("authorization", "")

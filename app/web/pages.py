@@ -1,4 +1,4 @@
-"""The pages for people, rendered here; they need no JavaScript."""
+"""Rendering of the dashboard pages with Jinja. The pages work without JavaScript."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -14,17 +14,17 @@ from app.web.rows import Row
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
-NAMED = 3  # jobs that the headline names
+NAMED = 3  # jobs named in the headline
 
 _HEADLINES: dict[str, str] = {
-    OverallReason.REDIS_UNREACHABLE: "Redis does not answer, so nothing is known of the jobs",
-    OverallReason.NO_JOBS: "No job is known: no worker has started yet",
+    OverallReason.REDIS_UNREACHABLE: "Redis does not answer: the state of the jobs is unknown",
+    OverallReason.NO_JOBS: "No jobs registered: no worker has started yet",
 }
-NO_WORKERS = "No worker is beating: nothing will run"
+NO_WORKERS = "No live worker: no run will start"
 
 
 def headline(board: Board) -> str:
-    """The one sentence that says how it all stands, and since when."""
+    """The overall state in one sentence: which jobs are unhealthy, why, and since when."""
     if not board.redis:
         return _HEADLINES[OverallReason.REDIS_UNREACHABLE]
     if not board.rows:
@@ -33,19 +33,20 @@ def headline(board: Board) -> str:
         if board.outage is None:
             return NO_WORKERS
         since = board.outage[0]
-        lasts = plain.about((board.now - since).total_seconds())
-        return f"No worker has been beating since {since:%H:%M:%S} UTC ({lasts}): nothing will run"
+        duration = plain.about((board.now - since).total_seconds())
+        return f"No live worker since {since:%H:%M:%S} UTC ({duration}): no run will start"
     return _of_jobs(board)
 
 
 def _of_jobs(board: Board) -> str:
     if not board.ill:
-        return "Every job is on time" if board.postgres else "Postgres does not answer"
+        return "All jobs are healthy" if board.postgres else "Postgres does not answer"
     named = [_since(row, board) for row in board.ill[:NAMED]]
     more = len(board.ill) - len(named)
     others = f" and {more} more" if more else ""
-    verb = "needs" if len(board.ill) == 1 else "need"
-    return f"{len(board.ill)} of {len(board.rows)} jobs {verb} a look: {', '.join(named)}{others}"
+    verb = "is" if len(board.ill) == 1 else "are"
+    count = f"{len(board.ill)} of {len(board.rows)} jobs {verb} unhealthy"
+    return f"{count}: {', '.join(named)}{others}"
 
 
 def _since(row: Row, board: Board) -> str:
@@ -53,40 +54,40 @@ def _since(row: Row, board: Board) -> str:
     if row.since is None:
         return named
     day = "" if row.since.date() == board.now.date() else f"{row.since:%Y-%m-%d} "
-    lasts = plain.about((board.now - row.since).total_seconds())
-    return f"{named} since {day}{row.since:%H:%M} ({lasts})"
+    duration = plain.about((board.now - row.since).total_seconds())
+    return f"{named} since {day}{row.since:%H:%M} ({duration})"
 
 
 def table(board: Board) -> Markup:
-    """The table of all jobs, the same for everybody."""
+    """The jobs table as HTML. It does not depend on the user."""
     return Markup(page("table.html", board=board))  # noqa: S704 - escaped by the template
 
 
-def home(board: Board, drawn: Markup, visitor: object) -> str:
-    """The dashboard, with its table drawn already."""
+def home(board: Board, drawn: Markup, user: object) -> str:
+    """The front page as HTML, around the jobs table that is rendered already."""
     return page(
         "home.html",
         board=board,
         table=drawn,
         headline=headline(board),
-        visitor=visitor,
-        here="jobs",
+        user=user,
+        section="jobs",
         legend=strip.LEGEND,
     )
 
 
 def login(onward: str, fault: str) -> str:
-    """The form at the door."""
-    return page("login.html", onward=onward, fault=fault, visitor=None)
+    """The sign-in form as HTML. `onward`: path to redirect to; `fault`: message or empty."""
+    return page("login.html", onward=onward, fault=fault, user=None)
 
 
 def error(title: str, detail: str) -> str:
-    """What went wrong, in a sentence. Never a trace."""
-    return page("error.html", title=title, detail=detail, visitor=None)
+    """The error page as HTML."""
+    return page("error.html", title=title, detail=detail, user=None)
 
 
 def page(name: str, **values: object) -> str:
-    """The page of that name."""
+    """Render the template of that name."""
     return _environment.get_template(name).render(**values)
 
 
@@ -98,7 +99,7 @@ def _decoded(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _made() -> Environment:
+def _create_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -123,8 +124,8 @@ def _made() -> Environment:
         decoded=_decoded,
     )
     for name in environment.list_templates():
-        environment.get_template(name)  # so that the first visitor does not wait for it
+        environment.get_template(name)  # compiles it before the first request
     return environment
 
 
-_environment = _made()
+_environment = _create_environment()

@@ -1,4 +1,4 @@
-"""Values in plain words: spans, instants, closed words and their shapes. Pure."""
+"""Formatting of values for people: durations, instants, enum values, shares. Pure."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -9,9 +9,9 @@ from app.words import JobStatus, RunStatus
 NOTHING = "\N{EN DASH}"
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _ALL = 100
-_TENTHS = 9.95  # seconds below which a tenth is worth saying
+_TENTHS = 9.95  # seconds below which tenths are shown
 
-# Shape beside colour, so that a state can be read without seeing the colour.
+# A shape besides the colour, so that a state can be read without seeing the colour.
 _GLYPHS: dict[str, str] = {
     JobStatus.HEALTHY: "●",
     JobStatus.UNHEALTHY: "▲",
@@ -29,7 +29,7 @@ _GLYPHS: dict[str, str] = {
 
 
 def span(seconds: float | None) -> str:
-    """Seconds in the two largest units that fit: `4 min 12 s`, `0.4 s`."""
+    """A duration in its two largest units: `4 min 12 s`, `0.4 s`."""
     if seconds is None:
         return NOTHING
     if seconds < _TENTHS:
@@ -44,17 +44,17 @@ def span(seconds: float | None) -> str:
 
 
 def about(seconds: float | None) -> str:
-    """Seconds in the largest unit that fits: `4 min`."""
+    """A duration in its largest unit: `4 min`."""
     return " ".join(span(seconds).split()[:2])
 
 
 def instant(value: datetime | None) -> str:
-    """`2026-03-01 12:00:05`, in UTC as the page says once."""
+    """An instant in UTC without its zone, which the page names once: `2026-03-01 12:00:05`."""
     return NOTHING if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def clock(value: datetime | None, now: datetime) -> str:
-    """The time of day; with the day before it, unless that is today."""
+    """The time of day in UTC, or date and time if the instant is not on the day of `now`."""
     if value is None:
         return NOTHING
     at = value.astimezone(UTC)
@@ -63,37 +63,37 @@ def clock(value: datetime | None, now: datetime) -> str:
 
 @lru_cache(maxsize=8192)
 def moment(value: datetime) -> str:
-    """An instant of UTC with as much of its second as there is: `2026-03-01 12:00:05.25`."""
+    """An instant in UTC with its fraction of a second, if any: `2026-03-01 12:00:05.25`."""
     text = value.isoformat(sep=" ")
     return text.removesuffix("+00:00")
 
 
 def iso(value: datetime) -> str:
-    """For machines, and for addresses: `2026-03-01T12:00:05Z`."""
+    """An instant in ISO 8601, for attributes and URLs: `2026-03-01T12:00:05Z`."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def local(value: datetime | None, zone: str) -> str:
-    """`13:00:05 in Africa/Lagos`, with the day where it is another than in UTC."""
+    """`13:00:05 Africa/Lagos`, with the date if it differs from the one in UTC."""
     if value is None:
         return NOTHING
-    there = value.astimezone(ZoneInfo(zone))
-    day = "" if there.date() == value.astimezone(UTC).date() else f"{there:%Y-%m-%d} "
-    return f"{day}{there:%H:%M:%S} {zone}"
+    at = value.astimezone(ZoneInfo(zone))
+    day = "" if at.date() == value.astimezone(UTC).date() else f"{at:%Y-%m-%d} "
+    return f"{day}{at:%H:%M:%S} {zone}"
 
 
 def words(value: str | None) -> str:
-    """A closed word as one would say it: `not_started` is `not started`."""
+    """An enum value as text: `not_started` becomes `not started`."""
     return NOTHING if value is None else value.replace("_", " ")
 
 
 def glyph(value: str) -> str:
-    """The shape of a state."""
+    """The symbol of a state."""
     return _GLYPHS.get(value, "▲")
 
 
 def share(part: int, whole: int) -> str:
-    """`98 %`; never rounded up to all nor down to nothing."""
+    """A percentage: `98 %`. Rounded to 100 or 0 only if it is exactly that."""
     if not whole:
         return NOTHING
     most, least = (_ALL, 1) if part == whole else (_ALL - 1, 1 if part else 0)
@@ -101,12 +101,12 @@ def share(part: int, whole: int) -> str:
 
 
 def number(value: float | None) -> str:
-    """`12,345`."""
+    """A number with thousands separators: `12,345`."""
     return NOTHING if value is None else f"{value:,}"
 
 
 def clipped(text: str | None, most: int) -> str:
-    """At most that many characters, the rest as `…`."""
+    """At most `most` characters, ending in `…` if the text was cut."""
     if not text:
         return ""
     return text if len(text) <= most else f"{text[: most - 1]}…"

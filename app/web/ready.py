@@ -1,4 +1,4 @@
-"""Whether the web can do its work: Redis and Postgres, asked side by side, within a second."""
+"""Readiness of the web process: Redis and Postgres, checked concurrently."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -22,7 +22,7 @@ POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, Timeo
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """The body of `/readyz`: `ok` or a reason for each."""
+    """The body of `/readyz`: `ok` or an error for each server."""
 
     status: str
     redis: str
@@ -30,7 +30,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 async def open_postgres(url: str) -> Pool:
-    """A small pool that connects only when it is asked: Postgres may be down."""
+    """A pool of at most three connections, opened on first use because Postgres may be down."""
     return await asyncpg.create_pool(
         url,
         min_size=0,
@@ -43,7 +43,7 @@ async def open_postgres(url: str) -> Pool:
 
 
 async def close_postgres(pool: Pool) -> None:
-    """Close the pool politely, or at once if Postgres does not listen."""
+    """Close the pool, or terminate it if that takes longer than CHECK_SECONDS."""
     try:
         await within(CHECK_SECONDS, pool.close())
     except POSTGRES_ERRORS:
@@ -51,21 +51,21 @@ async def close_postgres(pool: Pool) -> None:
 
 
 async def refuse_wrong_schema(pool: Pool) -> None:
-    """Raises WrongSchema. A Postgres that is away may be anything: `/readyz` asks it again."""
+    """Raises WrongSchema. Passes if Postgres does not answer; `/readyz` checks it again."""
     with suppress(*POSTGRES_ERRORS):
         await within(CHECK_SECONDS, schema.check(pool))
 
 
 async def check(redis: Redis, pool: Pool) -> Readiness:
-    """Ask both. Never raises, and never says where they live."""
-    redis_says, postgres_says = await asyncio.gather(
-        _verdict(_ping_redis(redis)), _verdict(_ping_postgres(pool))
+    """Check both servers. Never raises, and never reveals their addresses."""
+    redis_result, postgres_result = await asyncio.gather(
+        _result(_ping_redis(redis)), _result(_ping_postgres(pool))
     )
-    well = redis_says == postgres_says == "ok"
-    return Readiness("ready" if well else "not ready", redis_says, postgres_says)
+    ready = redis_result == postgres_result == "ok"
+    return Readiness("ready" if ready else "not ready", redis_result, postgres_result)
 
 
-async def _verdict(ping: Awaitable[None]) -> str:
+async def _result(ping: Awaitable[None]) -> str:
     try:
         await within(CHECK_SECONDS, ping)
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""The addresses of the web, each a few lines, and the headers that all answers carry."""
+"""Routes of the web process, the basic health endpoints, and the security headers."""
 
 import msgspec
 from starlette.datastructures import MutableHeaders
@@ -30,7 +30,7 @@ SECURITY = {
 
 
 class SecurityHeaders:
-    """Adds the security headers to every answer, errors included."""
+    """ASGI middleware that adds the security headers to every response, errors included."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -48,30 +48,30 @@ _SECURITY_RAW = MutableHeaders(SECURITY).raw
 
 
 async def livez(_: Request) -> Response:
-    """The process answers. Says nothing of anything else."""
+    """Liveness: 200 while the process answers. Checks nothing else."""
     return _json(ALIVE)
 
 
 async def readyz(request: Request) -> Response:
-    """Redis and Postgres both answer."""
+    """Readiness: 200 if Redis and Postgres answer, else 503."""
     ready = await _state(request).ready.value()
     return _json(msgspec.json.encode(ready), well=ready.status == "ready")
 
 
 async def health(request: Request) -> Response:
-    """A summary: workers that beat, jobs by status."""
+    """Health summary. 200 if no job is at fault and a worker is live, else 503."""
     snapshot = await _state(request).snapshot.value()
     return _json(snapshot.summary, well=snapshot.summary_well)
 
 
 async def health_scheduler(request: Request) -> Response:
-    """Every job, judged. 200 when none is at fault."""
+    """The health of every job. 200 if none is at fault, else 503."""
     snapshot = await _state(request).snapshot.value()
     return _json(snapshot.scheduler, well=snapshot.well)
 
 
 def routes() -> list[BaseRoute]:
-    """Every address there is."""
+    """All routes of the application."""
     return [
         Route("/livez", livez),
         Route("/readyz", readyz),

@@ -1,4 +1,4 @@
-"""A row of the dashboard: what is known of one schedule, in the words of the page. Pure."""
+"""Rows of the jobs table: the state, figures and tick strip of each schedule. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,10 +32,10 @@ _ORDER = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. Seconds; None is "not known".
+    """One row of the table. Durations in seconds; None is "not known".
 
-    `status` is None when Redis does not tell. `why` is a sentence or empty. `ill`: somebody
-    should look.
+    `status` is None if Redis does not answer. `why` is a sentence or empty. `wait` and `run`: p50
+    and p95. `ill`: the job needs attention.
     """
 
     key: str
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """All that was read of the schedules at `now`."""
+    """Schedules, ticks by schedule id, and gaps, as read from Postgres at `now`."""
 
     now: datetime
     schedules: Sequence[ScheduleLine]
@@ -68,7 +68,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The slots of a schedule, what they add up to, and its rule in words."""
+    """The slots of a schedule, their totals, and its rule in words. `interval` in seconds."""
 
     rule: str
     interval: float | None
@@ -78,26 +78,26 @@ class Drawn:
 
 @dataclass(slots=True)
 class Drawings:
-    """Strips that were drawn before: nothing is drawn again that has not changed."""
+    """A cache of rendered strips: a strip is rendered again only if its input has changed."""
 
-    _kept: dict[int, tuple[object, Drawn, Markup]] = field(
+    _cached: dict[int, tuple[object, Drawn, Markup]] = field(
         default_factory=dict[int, tuple[object, Drawn, Markup]]
     )
 
     def of(
         self, line: ScheduleLine, lines: Lines, gaps: Sequence[GapLine], outages: Sequence[Stretch]
     ) -> tuple[Drawn, Markup]:
-        """The strip of one schedule, and what it adds up to."""
+        """The slots and the rendered strip of one schedule."""
         ticks = lines.ticks[line.id]
         late = line.due_at is not None and line.due_at < lines.now
-        told = (ticks, gaps, outages, line.spec, lines.now if late else None)
-        kept = self._kept.get(line.id)
-        if kept is not None and kept[0] == told:
-            return kept[1], kept[2]
-        seen = drawn(line, ticks, gaps, lines.now)
-        strip_ = strip.draw(seen.slots, seen.tally, outages)
-        self._kept[line.id] = (told, seen, strip_)
-        return seen, strip_
+        inputs = (ticks, gaps, outages, line.spec, lines.now if late else None)
+        cached = self._cached.get(line.id)
+        if cached is not None and cached[0] == inputs:
+            return cached[1], cached[2]
+        summary = drawn(line, ticks, gaps, lines.now)
+        strip_ = strip.draw(summary.slots, summary.tally, outages)
+        self._cached[line.id] = (inputs, summary, strip_)
+        return summary, strip_
 
 
 def rows(
@@ -106,80 +106,80 @@ def rows(
     outages: Sequence[Stretch],
     drawings: Drawings,
 ) -> list[Row]:
-    """A row for each schedule, the ill ones first."""
+    """A row for each schedule, sorted by `in_order`."""
     gaps: defaultdict[int, list[GapLine]] = defaultdict(list)
     for gap in lines.gaps:
         gaps[gap.schedule_id].append(gap)
-    made: list[Row] = []
+    result: list[Row] = []
     for line in lines.schedules:
-        seen, strip_ = drawings.of(line, lines, gaps[line.id], outages)
-        made.append(row_of(line, judged.get(line.key), seen, strip_))
-    return in_order(made)
+        summary, strip_ = drawings.of(line, lines, gaps[line.id], outages)
+        result.append(row_of(line, judged.get(line.key), summary, strip_))
+    return in_order(result)
 
 
-def in_order(made: Iterable[Row]) -> list[Row]:
-    """The ill ones first, the resting ones last."""
-    return sorted(made, key=lambda row: (_ORDER[row.status], row.key))
+def in_order(result: Iterable[Row]) -> list[Row]:
+    """Sorted by status, unhealthy first and paused last, then by key."""
+    return sorted(result, key=lambda row: (_ORDER[row.status], row.key))
 
 
 def from_redis(judged: Mapping[str, JudgedJob]) -> list[Row]:
-    """What Redis alone can tell of each job, while Postgres is away."""
-    made: list[Row] = []
+    """Rows from Redis alone, for when Postgres does not answer."""
+    result: list[Row] = []
     for key, job in judged.items():
         rule = f"every {span(job.facts.interval_seconds)}" if job.facts.interval_seconds else ""
-        made.append(_told(key, job, rule, None))
-    return in_order(made)
+        result.append(_row_from_health(key, job, rule, None))
+    return in_order(result)
 
 
 @lru_cache(maxsize=4096)
-def _read(spec: bytes, name: str) -> tuple[Schedule, str, float | None]:
+def _parse(spec: bytes, name: str) -> tuple[Schedule, str, float | None]:
     schedule = Schedule.from_spec(msgspec.json.decode(spec), name=name)
-    interval = schedule.interval  # of a cron expression, found by walking it
+    interval = schedule.interval  # computed by iteration for a cron expression
     return schedule, schedule.describe(), None if interval is None else interval.total_seconds()
 
 
 def drawn(
     line: ScheduleLine, ticks: Sequence[TickLine], gaps: Sequence[GapLine], now: datetime
 ) -> Drawn:
-    """The last ticks of a schedule, and those that are due and not decided."""
+    """Slots for the last ticks of a schedule, and for those that are due and undecided."""
     tally = Tally()
     decided = slots.last(ticks, gaps, tally)
     try:
-        schedule, rule, interval = _read(msgspec.json.encode(line.spec), line.key)
+        schedule, rule, interval = _parse(msgspec.json.encode(line.spec), line.key)
     except BadSchedule as error:
         return Drawn(str(error), None, decided, tally)
     late = line.due_at is not None and line.due_at < now
-    waiting = slots.undecided(schedule, line.evaluated_through, now) if late else []
-    return Drawn(rule, interval, decided + waiting, tally)
+    undecided = slots.undecided(schedule, line.evaluated_through, now) if late else []
+    return Drawn(rule, interval, decided + undecided, tally)
 
 
 def row_of(
-    line: ScheduleLine, job: JudgedJob | None, seen: Drawn, strip_: Markup = NOT_DRAWN
+    line: ScheduleLine, job: JudgedJob | None, summary: Drawn, strip_: Markup = NOT_DRAWN
 ) -> Row:
-    """The row of one schedule."""
-    known = _told(line.key, job, seen.rule, line.spec.get("timezone"))
-    tally = seen.tally
+    """The row of one schedule. `job` is None if Redis does not know it."""
+    known = _row_from_health(line.key, job, summary.rule, line.spec.get("timezone"))
+    tally = summary.tally
     return Row(
         key=line.key,
         status=known.status,
         reason=known.reason,
-        why=known.why or _resting(line),
+        why=known.why or _pause_reason(line),
         since=known.since or line.paused_at,
-        rule=seen.rule,
+        rule=summary.rule,
         zone=known.zone,
         last=known.last,
         running_since=known.running_since,
         upcoming=line.next_tick_at,
-        interval=seen.interval,
-        wait=_both(tally.waits),
-        run=_both(tally.runs),
+        interval=summary.interval,
+        wait=_p50_p95(tally.waits),
+        run=_p50_p95(tally.runs),
         tally=tally,
         strip=strip_,
         ill=known.ill,
     )
 
 
-def _told(key: str, job: JudgedJob | None, rule: str, zone: str | None) -> Row:
+def _row_from_health(key: str, job: JudgedJob | None, rule: str, zone: str | None) -> Row:
     facts = JobFacts(job=key) if job is None else job.facts
     return Row(
         key=key,
@@ -201,38 +201,38 @@ def _told(key: str, job: JudgedJob | None, rule: str, zone: str | None) -> Row:
     )
 
 
-def _resting(line: ScheduleLine) -> str:
+def _pause_reason(line: ScheduleLine) -> str:
     if not line.enabled:
-        return "switched off by the settings"
+        return "disabled in the settings"
     if line.paused_at is None:
         return ""
     return f"by {line.paused_by}: {line.paused_note}"
 
 
 def why(job: JudgedJob) -> str:
-    """The reason of a verdict as a person would say it, with the fact that settles it."""
+    """The reason of a status in a sentence, with the decisive fact. Empty if there is no reason."""
     facts, reason = job.facts, job.verdict.reason
     if reason is None:
         return ""
-    since = "" if facts.last_run is None else f" since {instant(facts.last_run)} UTC"
-    known = {
-        HealthReason.OVERDUE: f"overdue: no run has ended{since}",
-        HealthReason.NEVER_RAN: "it has never run",
-        HealthReason.DISABLED: "switched off by the settings",
-        HealthReason.FAILING: f"{facts.consecutive_failures} failed in a row: {_error(facts)}",
+    last_run = "" if facts.last_run is None else f" since {instant(facts.last_run)} UTC"
+    sentences = {
+        HealthReason.OVERDUE: f"overdue: no run has ended{last_run}",
+        HealthReason.NEVER_RAN: "has never run",
+        HealthReason.DISABLED: "disabled in the settings",
+        HealthReason.FAILING: f"{facts.consecutive_failures} consecutive failures: {_error(facts)}",
         HealthReason.PAUSED: f"by {facts.paused_by}: {facts.paused_note}",
-        HealthReason.SKIP_STREAK: "its ticks are skipped, one after the other",
-        HealthReason.LATE: "its runs start too late",
-        HealthReason.STALE_DATA: "it runs, but brings nothing new",
-        HealthReason.DRIFT: "its records look other than they used to",
-        HealthReason.UNKNOWN: "it cannot be told: our own outage",
+        HealthReason.SKIP_STREAK: "consecutive ticks did not run",
+        HealthReason.LATE: "the last runs started later than the grace allows",
+        HealthReason.STALE_DATA: "runs, but its data is older than expected",
+        HealthReason.DRIFT: "the shape of its data has changed",
+        HealthReason.UNKNOWN: "state unknown: network outage, unknown interval or differing clocks",
     }
-    return known[reason]
+    return sentences[reason]
 
 
 def _error(facts: JobFacts) -> str:
-    return clipped(facts.last_error, LONGEST_ERROR) or "no error was kept"
+    return clipped(facts.last_error, LONGEST_ERROR) or "no error recorded"
 
 
-def _both(values: Sequence[float]) -> tuple[float | None, float | None]:
+def _p50_p95(values: Sequence[float]) -> tuple[float | None, float | None]:
     return slots.percentile(values, 0.5), slots.percentile(values, 0.95)

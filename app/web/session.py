@@ -1,4 +1,4 @@
-"""A session as it travels in a cookie: signed, dated, and not readable as anything else. Pure."""
+"""Sessions in signed cookies, and CSRF tokens bound to them. Pure."""
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -17,7 +17,7 @@ LASTS = timedelta(hours=12)
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
-    """Who signed in, until when. `nonce` tells one session from another: CSRF tokens hang on it."""
+    """A signed-in principal. `until`: expiry in Unix seconds; `nonce` is part of the CSRF token."""
 
     token_id: UUID
     org_id: UUID
@@ -29,25 +29,25 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def principal(self) -> Principal:
-        """Who that was when they signed in. The token may have been revoked since."""
+        """The principal at the time of sign-in. The token may have been revoked since."""
         return Principal(self.org_id, self.org, self.token_id, self.label, self.scope)
 
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What signs and checks. `secret` never leaves it."""
+    """Signs and verifies session cookies and CSRF tokens with an HMAC-SHA-256 of `secret`."""
 
     secret: bytes
 
     def close(self, session: Session) -> str:
-        """The session as a cookie's value."""
+        """The signed value of the session cookie."""
         body = _text(msgspec.json.encode(session))
-        return f"{body}.{self._mark('session', body)}"
+        return f"{body}.{self._sign('session', body)}"
 
     def open(self, value: str, now: datetime) -> Session | None:
-        """The session of a cookie that this seal closed and that has not run out; else None."""
-        body, _, mark = value.partition(".")
-        if not _same(mark, self._mark("session", body)):
+        """The session of a cookie; None if its signature is wrong or it has expired at `now`."""
+        body, _, signature = value.partition(".")
+        if not _same(signature, self._sign("session", body)):
             return None
         try:
             session = msgspec.json.decode(_bytes(body), type=Session)
@@ -56,20 +56,20 @@ class Seal:
         return session if session.until > now.timestamp() else None
 
     def csrf(self, session: Session) -> str:
-        """The token that a form of this session carries."""
-        return self._mark("form", f"{session.nonce} {session.token_id}")
+        """The CSRF token for the forms of this session."""
+        return self._sign("form", f"{session.nonce} {session.token_id}")
 
     def agrees(self, session: Session, presented: str) -> bool:
-        """Whether the form came from a page of this session."""
+        """Whether `presented` is the CSRF token of this session."""
         return _same(presented, self.csrf(session))
 
-    def _mark(self, purpose: str, body: str) -> str:
+    def _sign(self, purpose: str, body: str) -> str:
         message = f"{purpose}\n{body}".encode()
         return _text(hmac.digest(self.secret, message, sha256))
 
 
 def begin(principal: Principal, now: datetime, nonce: str) -> Session:
-    """A session of that principal, from now on. It ends with the token, if that is sooner."""
+    """A session of `principal` that starts at `now` and lasts LASTS at most."""
     return Session(
         principal.token_id,
         principal.org_id,

@@ -1,4 +1,4 @@
-"""The health addresses beside the overall ones: workers, one job, its badge. From Redis alone."""
+"""Health endpoints for the workers, one job and its badge. They need Redis only."""
 
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from app.web.health import Snapshot
     from app.web.state import State
 
-WHOLE = "scheduler"  # the badge of all jobs together
-_WIDTH = 6.6  # of a character at 11 pixels, roughly
+WHOLE = "scheduler"  # name of the badge for all jobs
+_WIDTH = 6.6  # pixels per character at font size 11, approximately
 _COLOURS = {
     JobStatus.HEALTHY: "#1a7f37",
     JobStatus.UNHEALTHY: "#b3261e",
@@ -30,27 +30,27 @@ _UNKNOWN_JOB = msgspec.json.encode({"status": "error", "reason": "unknown_job"})
 
 
 async def workers(request: Request) -> Response:
-    """The workers that beat. 503 if there is none."""
+    """The live workers. 503 if there is none."""
     snapshot = await _snapshot(request)
     body = answers.workers(snapshot.workers, snapshot.reason, snapshot.taken_at)
     return _json(body, 200 if snapshot.workers else 503)
 
 
 async def job(request: Request) -> Response:
-    """One job, with all that is known of it. 404 if there is none of that name."""
+    """All facts of one job. 200 if healthy or paused, 503 otherwise, 404 if unknown."""
     snapshot = await _snapshot(request)
-    known = snapshot.jobs.get(request.path_params["job"])
-    if known is None and snapshot.reason is OverallReason.REDIS_UNREACHABLE:
+    found = snapshot.jobs.get(request.path_params["job"])
+    if found is None and snapshot.reason is OverallReason.REDIS_UNREACHABLE:
         return _json(snapshot.scheduler, 503)
-    if known is None:
+    if found is None:
         return _json(_UNKNOWN_JOB, 404)
-    well = known.verdict.status in {JobStatus.HEALTHY, JobStatus.PAUSED}
-    idle = snapshot.reason if not snapshot.workers else None
-    return _json(answers.one_job(known.facts, known.verdict, idle), 200 if well else 503)
+    well = found.verdict.status in {JobStatus.HEALTHY, JobStatus.PAUSED}
+    reason = snapshot.reason if not snapshot.workers else None
+    return _json(answers.one_job(found.facts, found.verdict, reason), 200 if well else 503)
 
 
 async def badge(request: Request) -> Response:
-    """How a job stands, as a small picture. `scheduler` is all of them together."""
+    """The status of a job as an SVG badge. The name `scheduler` is the overall status."""
     snapshot = await _snapshot(request)
     name: str = request.path_params["job"]
     if snapshot.reason is OverallReason.REDIS_UNREACHABLE:
@@ -58,16 +58,16 @@ async def badge(request: Request) -> Response:
     if name == WHOLE:
         status = JobStatus.HEALTHY if snapshot.summary_well else JobStatus.UNHEALTHY
         return _svg(name, snapshot.reason or status, _COLOURS[status])
-    known = snapshot.jobs.get(name)
-    if known is None:
+    found = snapshot.jobs.get(name)
+    if found is None:
         return _svg(name, "no such job", _GREY, 404)
-    verdict = known.verdict
-    word = verdict.reason if verdict.ill and verdict.reason else verdict.status
-    return _svg(name, word, _COLOURS[verdict.status])
+    verdict = found.verdict
+    text = verdict.reason if verdict.ill and verdict.reason else verdict.status
+    return _svg(name, text, _COLOURS[verdict.status])
 
 
 def routes() -> list[BaseRoute]:
-    """The addresses of this room."""
+    """The routes of these endpoints and of `/metrics`."""
     return [
         Route("/health/workers", workers),
         Route("/health/jobs/{job}", job),
@@ -76,26 +76,26 @@ def routes() -> list[BaseRoute]:
     ]
 
 
-def picture(label: str, word: str, colour: str) -> str:
-    """The badge itself. The words are in its title too, so that they can be heard."""
-    label, word = escape(label[:60]), word.replace("_", " ")
-    left, right = (round(len(part) * _WIDTH) + 12 for part in (label, word))
+def picture(label: str, status: str, colour: str) -> str:
+    """The badge as SVG. Its title repeats the text for screen readers."""
+    label, status = escape(label[:60]), status.replace("_", " ")
+    left, right = (round(len(part) * _WIDTH) + 12 for part in (label, status))
     width = left + right
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img">'
-        f"<title>{label}: {word}</title>"
+        f"<title>{label}: {status}</title>"
         f'<rect width="{width}" height="20" rx="3" fill="#24292f"/>'
         f'<path d="M{left} 0h{right - 3}a3 3 0 0 1 3 3v14a3 3 0 0 1-3 3H{left}z" fill="{colour}"/>'
         '<g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11"'
         ' text-anchor="middle">'
         f'<text x="{left / 2:g}" y="14">{label}</text>'
-        f'<text x="{left + right / 2:g}" y="14">{word}</text></g></svg>'
+        f'<text x="{left + right / 2:g}" y="14">{status}</text></g></svg>'
     )
 
 
-def _svg(label: str, word: str, colour: str, status: int = 200) -> Response:
+def _svg(label: str, status: str, colour: str, code: int = 200) -> Response:
     headers = {"cache-control": "no-cache, max-age=0"}
-    return Response(picture(label, word, colour), status, headers, "image/svg+xml")
+    return Response(picture(label, status, colour), code, headers, "image/svg+xml")
 
 
 def _json(body: bytes, status: int) -> Response:

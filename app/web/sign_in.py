@@ -1,4 +1,4 @@
-"""The door: a token or a one-time address opens it, and a signed cookie keeps it open."""
+"""Sign-in and sign-out: with a token or a one-time login link, kept in a signed cookie."""
 
 import contextlib
 from datetime import UTC, datetime, timedelta
@@ -25,15 +25,15 @@ from app.web.visitors import (
 )
 
 A_LITTLE = timedelta(minutes=1)
-WRONG = "This token is not valid. It may be mistyped, expired or revoked."
-USED = "This one-time address was used already, or is older than ten minutes."
-AWAY_NOW = "Postgres does not answer, so nobody can sign in. Try again in a moment."
+WRONG = "Invalid token. It may be mistyped, expired or revoked."
+USED = "This one-time login link was used already, or is older than ten minutes."
+AWAY_NOW = "Postgres does not response, so sign-in is unavailable. Try again in a moment."
 
 _log = log.logger(__name__)
 
 
 async def show(request: Request) -> Response:
-    """The form; or in at once, with a one-time address."""
+    """The sign-in form. With a one-time login link, or if signed in already, a redirect."""
     onward = local_path(request.query_params.get("next", "/"))
     presented = request.query_params.get("once")
     if presented is not None:
@@ -44,10 +44,10 @@ async def show(request: Request) -> Response:
 
 
 async def enter(request: Request) -> Response:
-    """Sign in with the token of the form."""
+    """Sign in with the token of the form. Raises HTTPException 400, 403 or 413."""
     own_origin(request)
-    desk, address = desk_of(request), address_of(request)
-    wait = await desk.attempts.begin(address)
+    context, address = desk_of(request), address_of(request)
+    wait = await context.attempts.begin(address)
     if wait:
         _log.warning("sign_in.too_many", address=address)
         text = f"Too many attempts. Try again in {wait} seconds."
@@ -56,52 +56,52 @@ async def enter(request: Request) -> Response:
     onward = local_path(form.get("next", "/"))
     try:
         principal = await access.authenticate(
-            desk.pool, form.get("token", "").strip(), datetime.now(UTC)
+            context.pool, form.get("token", "").strip(), datetime.now(UTC)
         )
     except Unauthorized:
         _log.warning("sign_in.refused", address=address)
         return _form(onward, WRONG, 403)
     except AWAY:
         return _form(onward, AWAY_NOW, 503)
-    await desk.attempts.succeeded(address)
-    return _let_in(request, principal, onward)
+    await context.attempts.succeeded(address)
+    return _sign_in(request, principal, onward)
 
 
 async def leave(request: Request) -> Response:
-    """Sign out."""
+    """Sign out: end a one-time login, delete the cookie. Raises HTTPException 403."""
     own_origin(request)
-    visitor = await recognise(request)
-    if visitor is not None and not visitor.cut_off:
-        desk = desk_of(request)
+    user = await recognise(request)
+    if user is not None and not user.cut_off:
+        context = desk_of(request)
         with contextlib.suppress(*AWAY):
-            await once.end(desk.pool, visitor.principal.token_id, datetime.now(UTC))
-        desk.distrust(visitor.principal.token_id)
-    answer = RedirectResponse("/login", 303, NO_STORE)
-    answer.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=_secure(request))
-    return answer
+            await once.end(context.pool, user.principal.token_id, datetime.now(UTC))
+        context.distrust(user.principal.token_id)
+    response = RedirectResponse("/login", 303, NO_STORE)
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=_secure(request))
+    return response
 
 
 async def _once(request: Request, presented: str, onward: str) -> Response:
-    desk = desk_of(request)
-    wait = await desk.attempts.begin(address_of(request))
+    context = desk_of(request)
+    wait = await context.attempts.begin(address_of(request))
     if wait:
         return _form("/", f"Too many attempts. Try again in {wait} seconds.", 429)
     try:
         principal = await once.spend(
-            desk.redis, desk.pool, presented, datetime.now(UTC), LASTS + A_LITTLE
+            context.redis, context.pool, presented, datetime.now(UTC), LASTS + A_LITTLE
         )
     except (*AWAY, asyncpg.PostgresError, RedisError):
         return _form(onward, AWAY_NOW, 503)
     if principal is None:
         return _form(onward, USED, 403)
-    await desk.attempts.succeeded(address_of(request))
-    return _let_in(request, principal, onward)
+    await context.attempts.succeeded(address_of(request))
+    return _sign_in(request, principal, onward)
 
 
-def _let_in(request: Request, principal: Principal, onward: str) -> Response:
+def _sign_in(request: Request, principal: Principal, onward: str) -> Response:
     session = begin(principal, datetime.now(UTC), token_urlsafe(12))
-    answer = RedirectResponse(onward, 303, NO_STORE)
-    answer.set_cookie(
+    response = RedirectResponse(onward, 303, NO_STORE)
+    response.set_cookie(
         COOKIE,
         desk_of(request).seal.close(session),
         max_age=int(LASTS.total_seconds()),
@@ -110,7 +110,7 @@ def _let_in(request: Request, principal: Principal, onward: str) -> Response:
         secure=_secure(request),
     )
     _log.info("sign_in.done", who=principal.name, scope=principal.scope.value)
-    return answer
+    return response
 
 
 def _form(
@@ -120,13 +120,13 @@ def _form(
 
 
 def _secure(request: Request) -> bool:
-    # Claiming https where there is none locks out only whoever claims it.
+    # A client that sends a false header only keeps itself from sending the cookie back.
     forwarded = request.headers.get("x-forwarded-proto", "").split(",")[0].strip()
     return "https" in {request.url.scheme, forwarded}
 
 
 def address_of(request: Request) -> str:
-    """Who tries: the peer, and whom a router in front of us says it speaks for."""
+    """The client for throttling: the peer and the last address of `X-Forwarded-For`."""
     peer = request.client.host if request.client else "socket"
     forwarded = request.headers.get("x-forwarded-for", "").rsplit(",", 1)[-1].strip()
     return f"{peer} {forwarded}".strip()

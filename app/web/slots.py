@@ -1,4 +1,4 @@
-"""What became of the last ticks of a schedule, a slot for each, and what that says of it. Pure."""
+"""Tick slots: the outcome of each of a schedule's last ticks, and their totals. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ Stretch = tuple[datetime, datetime]
 
 
 class Kind(StrEnum):
-    """How a slot is drawn. The value is its class in the style sheet."""
+    """How a slot is drawn. The value is its CSS class."""
 
     GOOD = "ok"
     PARTIAL = "part"
@@ -42,24 +42,24 @@ KINDS: dict[str | None, Kind] = {
     RunStatus.CANCELLED: Kind.BAD,
     RunStatus.RUNNING: Kind.RUNNING,
     RunStatus.QUEUED: Kind.QUEUED,
-    None: Kind.RAN,  # its run has been pruned
+    None: Kind.RAN,  # its run was removed by retention
 }
-# What somebody wanted is no fault of the schedule: it was not due.
+# Ticks that did not run on purpose do not count as due.
 WANTED = frozenset({TickReason.PAUSED, TickReason.DISABLED, TickReason.SUPERSEDED})
 WHY = {
-    TickReason.OVERLAP: "its run before was still going",
+    TickReason.OVERLAP: "the previous run was still running",
     TickReason.PAUSED: "paused",
-    TickReason.COALESCED: "a later tick ran for it",
+    TickReason.COALESCED: "coalesced into a later tick",
     TickReason.SUPERSEDED: "the schedule was edited",
-    TickReason.DISABLED: "switched off",
-    TickReason.SCHEDULER_DOWN: "no worker was beating",
-    TickReason.LATE: "it could not start in time",
+    TickReason.DISABLED: "disabled",
+    TickReason.SCHEDULER_DOWN: "no live worker",
+    TickReason.LATE: "it could not start within its grace",
     TickReason.CLOCK_JUMP: "the clock jumped",
 }
 
 
 class Slot(msgspec.Struct, frozen=True, gc=False):
-    """One tick, as it is drawn. `seconds`: what its run took. `says`: all of it in words."""
+    """One tick as it is drawn. `seconds`: duration of its run. `says`: tooltip text."""
 
     at: datetime
     kind: Kind
@@ -69,7 +69,7 @@ class Slot(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class Tally:
-    """What the shown ticks add up to. Seconds; waits are from the instant to the start."""
+    """Totals of the shown ticks. `waits` (from tick to start) and `runs` are in seconds."""
 
     due: int = 0
     ran: int = 0
@@ -82,20 +82,19 @@ class Tally:
     runs: list[float] = field(default_factory=list[float])
 
     def take(self, tick: TickLine) -> None:
-        """Add a tick."""
+        """Count a tick."""
         self.ran += tick.outcome == TickOutcome.RAN
         if tick.started_at is not None:
             self.waits.append(max((tick.started_at - tick.scheduled_for).total_seconds(), 0.0))
         if tick.seconds is not None:
             self.runs.append(tick.seconds)
             self.ended += 1
-            good = tick.status == RunStatus.SUCCESS
-            self.succeeded += good
+            self.succeeded += tick.status == RunStatus.SUCCESS
             self.failed += KINDS.get(tick.status) is Kind.BAD
         self.fall_out(tick.outcome, tick.reason, 1)
 
     def fall_out(self, outcome: str, reason: str | None, count: int) -> None:
-        """Add `count` ticks by their outcome alone."""
+        """Count `count` ticks by their outcome only."""
         self.due += 0 if reason in WANTED else count
         self.missed += count if outcome == TickOutcome.MISSED else 0
         self.skipped += count if outcome == TickOutcome.SKIPPED else 0
@@ -107,14 +106,14 @@ def last(
     """The slots of the last `most` ticks, oldest first; ticks and gaps come newest first."""
     slots: list[Slot] = []
     for line in _newest_first(ticks, gaps):
-        room = most - len(slots)
-        if room <= 0:
+        free = most - len(slots)
+        if free <= 0:
             break
         if isinstance(line, TickLine):
             tally.take(line)
             slots.append(_of_tick(line))
         else:
-            count = min(room, line.count)
+            count = min(free, line.count)
             tally.fall_out(line.outcome, line.reason, count)
             slots += _of_gap(line, count)
     slots.reverse()
@@ -124,15 +123,15 @@ def last(
 def undecided(
     schedule: Schedule, frontier: datetime, now: datetime, most: int = SHOWN
 ) -> list[Slot]:
-    """Slots for the instants up to `now` that nobody has decided yet, the last `most` of them."""
+    """Slots for the last `most` ticks between the frontier and `now`, which are undecided."""
     step = schedule.interval or timedelta(days=1)
     since = max(frontier, now - (most + 1) * step)
     instants = list(schedule.ticks(since, now))[-most:]
-    return [Slot(at, Kind.UNDECIDED, f"{moment(at)} not decided yet") for at in instants]
+    return [Slot(at, Kind.UNDECIDED, f"{moment(at)} undecided") for at in instants]
 
 
 def outages(beats: Iterable[Stretch], now: datetime, patience: timedelta) -> list[Stretch]:
-    """When no worker was beating for longer than `patience`, up to `now`; beats in order."""
+    """Intervals up to `now`, longer than `patience`, without a live worker. `beats` is sorted."""
     found: list[Stretch] = []
     alive: datetime | None = None
     for since, until in chain(beats, [(now, now)]):
@@ -143,7 +142,7 @@ def outages(beats: Iterable[Stretch], now: datetime, patience: timedelta) -> lis
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The value that `share` of them do not exceed; None of nothing."""
+    """The value that a `share` of the values does not exceed; None if there are no values."""
     if not values:
         return None
     ordered = sorted(values)
@@ -165,7 +164,7 @@ def _of_tick(tick: TickLine) -> Slot:
     if tick.outcome == TickOutcome.RAN:
         kind = KINDS.get(tick.status, Kind.RAN)
         ended = f" in {span(tick.seconds)}" if tick.seconds is not None else ""
-        status = (tick.status or "its run is no longer kept").replace("_", " ")
+        status = (tick.status or "run removed by retention").replace("_", " ")
         return Slot(
             tick.scheduled_for,
             kind,
@@ -179,19 +178,19 @@ def _of_tick(tick: TickLine) -> Slot:
 
 
 def unrun(outcome: str, reason: str | None) -> str:
-    """`missed: no worker was beating`."""
+    """An outcome with its reason in words: `missed: no live worker`."""
     return f"{outcome}: {WHY[TickReason(reason)]}" if reason else outcome
 
 
 def _of_gap(gap: GapLine, count: int) -> Iterator[Slot]:
-    """Newest first. Where the instants lie in between is told by the ends alone."""
+    """Newest first. The instants are interpolated between the ends of the gap."""
     kind = Kind.MISSED if gap.outcome == TickOutcome.MISSED else Kind.SKIPPED
     step = (gap.last_tick - gap.first_tick) / max(gap.count - 1, 1)
-    words = (
+    text = (
         f"{unrun(gap.outcome, gap.reason)}"
         f" (one of {gap.count} from {moment(gap.first_tick)} to {moment(gap.last_tick)})"
     )
     for number in range(count):
         at = (gap.last_tick - number * step).replace(microsecond=0)
         at = min(max(at, gap.first_tick), gap.last_tick)
-        yield Slot(at, kind, f"{moment(at)} {words}")
+        yield Slot(at, kind, f"{moment(at)} {text}")

@@ -1,4 +1,4 @@
-"""What the web holds open while it runs: Redis, Postgres, and what it read of them last."""
+"""State of the web process: its clients of Redis and Postgres, and its caches."""
 
 import asyncio
 import sys
@@ -22,13 +22,13 @@ from app.web.live import told_to_stop
 from app.web.metrics import scrape
 from app.web.ready import Readiness, check, close_postgres, open_postgres, refuse_wrong_schema
 
-# When every worker is dead, this is who tells.
+# The web process checks for alerts too, so that they are sent when every worker is dead.
 WATCH_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The answers of the last second, and the desk of the API."""
+    """Cached health responses, and the contexts of the dashboard and the API."""
 
     snapshot: Fresh[Snapshot]
     ready: Fresh[Readiness]
@@ -40,10 +40,10 @@ class State:
 
 @asynccontextmanager
 async def open_state(config: Config, check_: Check, now: Now) -> AsyncGenerator[State]:
-    """Open what the web needs, and close it. Neither server has to be up.
+    """Open the state and close it at the end. Neither server has to be reachable.
 
-    Raises WrongSchema if Postgres is there and has another schema than this code wants.
-    Raises ServersUnavailable if a URL is missing and no private servers can be started.
+    Raises WrongSchema if Postgres answers and its schema is not the one this version expects.
+    Raises ServersUnavailable if a URL is missing and the embedded servers cannot be started.
     """
     async with AsyncExitStack() as stack:
         urls = redis_url, database_url = await _urls(config, stack)
@@ -55,7 +55,7 @@ async def open_state(config: Config, check_: Check, now: Now) -> AsyncGenerator[
         watcher = Watcher(config, pool, redis)
         stack.callback(watcher.close)
         watch = asyncio.create_task(watcher.keep_watch(WATCH_SECONDS))
-        stack.push_async_callback(_stopped, watch)
+        stack.push_async_callback(_cancel, watch)
         snapshot = Fresh(partial(take, redis, rules.of(config)))
         desk = await stack.enter_async_context(open_desk(config, redis, urls, snapshot))
         stack.enter_context(told_to_stop(desk.ending))
@@ -65,29 +65,29 @@ async def open_state(config: Config, check_: Check, now: Now) -> AsyncGenerator[
             snapshot=snapshot,
             ready=Fresh(partial(check, redis, pool)),
             metrics=Fresh(partial(scrape, redis, pool, snapshot)),
-            metrics_token=_plain(config.metrics_token),
+            metrics_token=_secret_value(config.metrics_token),
             desk=desk,
             api=await stack.enter_async_context(api.opened(config, urls, check_, now)),
         )
 
 
-async def _stopped(task: "asyncio.Task[None]") -> None:
+async def _cancel(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.wait({task})
 
 
 async def _urls(config: Config, stack: AsyncExitStack) -> tuple[str, str]:
-    redis, database = _plain(config.redis_url), _plain(config.database_url)
+    redis, database = _secret_value(config.redis_url), _secret_value(config.database_url)
     if redis is not None and database is not None:
         return redis, database
-    from app import embedded, migrations  # noqa: PLC0415  # production never opens these rooms
+    from app import embedded, migrations  # noqa: PLC0415  # not imported when both URLs are set
 
     servers = await asyncio.to_thread(embedded.start, config.data_dir)
     stack.push_async_callback(asyncio.to_thread, servers.close)
-    if database is None:  # whoever comes first, be it the web, finds a house to sign in to
+    if database is None:  # the embedded database may be new, and sign-in needs its tables
         await asyncio.to_thread(migrations.upgrade, servers.database_url)
     return redis or servers.redis_url, database or servers.database_url
 
 
-def _plain(secret: SecretStr | None) -> str | None:
+def _secret_value(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()

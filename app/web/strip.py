@@ -1,5 +1,7 @@
-"""The strip of a schedule's last ticks as SVG: shape and colour tell the outcome, height how long
-its run took. Pure."""
+"""The tick strip of a schedule as SVG. Pure.
+
+Shape and colour show the outcome of a tick, height the duration of its run.
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -9,9 +11,9 @@ from markupsafe import Markup
 from app.web.plain import instant, moment, span
 from app.web.slots import SHOWN, Kind, Slot, Stretch, Tally
 
-STEP, HEIGHT, BASE = 8, 32, 30  # of the drawing's own units
+STEP, HEIGHT, BASE = 8, 32, 30  # in units of the view box
 TALLEST, SHORTEST, POINTED = 26, 4, 14
-LABELLED = 8  # every so many slots have their instant below
+LABELLED = 8  # slots from one time label to the next
 
 
 def _bar(x: int, h: int) -> str:
@@ -44,11 +46,11 @@ def _cross(x: int, _: int) -> str:
     return f"M{x} 11l6 14m0-14l-6 14"
 
 
-def _lozenge(x: int, _: int) -> str:
+def _diamond(x: int, _: int) -> str:
     return f"M{x + 3} 13l3 5-3 5-3-5z"
 
 
-def _ring(x: int, _: int) -> str:
+def _circle(x: int, _: int) -> str:
     return f"M{x + 1} 18a2 2 0 1 0 4 0a2 2 0 1 0-4 0z"
 
 
@@ -61,29 +63,29 @@ SHAPES: dict[Kind, Callable[[int, int], str]] = {
     Kind.RAN: _bar,
     Kind.SKIPPED: _dash,
     Kind.MISSED: _cross,
-    Kind.UNDECIDED: _lozenge,
-    Kind.AHEAD: _ring,
+    Kind.UNDECIDED: _diamond,
+    Kind.AHEAD: _circle,
 }
 LEGEND = (
     (Kind.GOOD, "ran, success"),
-    (Kind.PARTIAL, "ran, partly failed"),
-    (Kind.BAD, "ran, failed"),
+    (Kind.PARTIAL, "ran, partial failure"),
+    (Kind.BAD, "ran, failure"),
     (Kind.RUNNING, "running"),
-    (Kind.QUEUED, "waiting to start"),
+    (Kind.QUEUED, "queued"),
     (Kind.SKIPPED, "skipped"),
     (Kind.MISSED, "missed"),
-    (Kind.UNDECIDED, "not decided yet"),
+    (Kind.UNDECIDED, "undecided"),
 )
 
 
 def draw(slots: Sequence[Slot], tally: Tally, outages: Sequence[Stretch]) -> Markup:
-    """The strip, the newest tick at its right end; outages as bands behind it."""
+    """The strip with the newest tick on the right, and outages as bands behind the slots."""
     slots = slots[-SHOWN:]
     offset = SHOWN - len(slots)
     tallest = max((slot.seconds or 0.0 for slot in slots), default=0.0) or 1.0
     shapes = [_shape(slot, offset + n, tallest) for n, slot in enumerate(slots)]
     bands = [_band(slots, offset, outage) for outage in outages]
-    return Markup(  # noqa: S704 - closed words and numbers only
+    return Markup(  # noqa: S704 - enum values and numbers only
         f'<svg class="strip" viewBox="0 0 {SHOWN * STEP} {HEIGHT}" preserveAspectRatio="none"'
         f' role="img" aria-label="{summary(len(slots), tally)}">'
         f"<g>{''.join(bands)}</g><g>{''.join(shapes)}</g></svg>"
@@ -93,14 +95,14 @@ def draw(slots: Sequence[Slot], tally: Tally, outages: Sequence[Stretch]) -> Mar
 def timeline(
     slots: Sequence[Slot], upcoming: Sequence[datetime], outages: Sequence[Stretch], now: datetime
 ) -> Markup:
-    """The same, larger: with the coming ticks, a line for now between, and instants below."""
-    ahead = [Slot(at, Kind.AHEAD, f"{moment(at)} to come") for at in upcoming]
+    """The large strip: also the upcoming ticks, a line at `now`, and time labels."""
+    ahead = [Slot(at, Kind.AHEAD, f"{moment(at)} upcoming") for at in upcoming]
     slots = slots[-SHOWN:]
     both, offset = [*slots, *ahead], SHOWN - len(slots)
     tallest = max((slot.seconds or 0.0 for slot in slots), default=0.0) or 1.0
     width, line = (SHOWN + len(ahead)) * STEP, SHOWN * STEP
     labels = [_label(both[n].at, offset + n, line) for n in range(0, len(both), LABELLED)]
-    return Markup(  # noqa: S704 - closed words and numbers only
+    return Markup(  # noqa: S704 - enum values and numbers only
         f'<svg class="strip long" viewBox="0 0 {width} {HEIGHT + 8}" role="img"'
         f' aria-label="The last {len(slots)} ticks, now, and the next {len(ahead)}">'
         f"<g>{''.join(_band(slots, offset, outage) for outage in outages)}"
@@ -119,7 +121,7 @@ def _shape(slot: Slot, place: int, tallest: float) -> str:
 def _label(at: datetime, place: int, line: int) -> str:
     x = place * STEP + STEP // 2
     if abs(x - line) < 2 * STEP:
-        return ""  # where it says "now"
+        return ""  # overlaps the "now" label
     return f'<text x="{x}" y="{HEIGHT + 6}" text-anchor="middle">{at:%H:%M}</text>'
 
 
@@ -170,9 +172,9 @@ def _first_at_or_after(slots: Sequence[Slot], at: datetime) -> int:
 
 def _rect(left: int, width: int, outage: Stretch) -> str:
     since, until = outage
-    took = span((until - since).total_seconds())
+    duration = span((until - since).total_seconds())
     return (
         f'<path class="outage" d="M{left} 0h{width}v{HEIGHT}h-{width}z">'
-        f"<title>No worker was beating from {instant(since)} to {instant(until)} ({took})</title>"
+        f"<title>No live worker from {instant(since)} to {instant(until)} ({duration})</title>"
         "</path>"
     )

@@ -1,4 +1,4 @@
-"""The pages of the jobs: the dashboard, one job, one tick, one run."""
+"""Views of the dashboard: the front page, one job, one tick, one run."""
 
 import asyncio
 import gzip
@@ -32,108 +32,108 @@ from app.web.visitors import NO_STORE, Visitor, desk_of
 from app.words import RunStatus, Trigger
 
 PACKED = NO_STORE | {"content-encoding": "gzip", "vary": "accept-encoding"}
-COLLECTION = "collection"  # the job of every organisation's schedule
+COLLECTION = "collection"  # the task of every organisation's schedule
 PER_PAGE = 25
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
-BEYOND = 9000  # the year from which no rule is asked
+BEYOND = 9000  # the first year that schedules are not evaluated for
 UPCOMING = 8
 EDITS = 10
 LOG_SECONDS = 0.8
 SAID = {
-    "run": "It is asked for. A worker takes it up in a moment.",
-    "paused": "It is paused. Its ticks are recorded as skipped until it is resumed.",
-    "resumed": "It goes on.",
+    "run": "Run requested. A worker will start it shortly.",
+    "paused": "Paused. Its ticks are recorded as skipped until it is resumed.",
+    "resumed": "Resumed.",
 }
 
 
 def shown(html: str, status: int = 200) -> HTMLResponse:
-    """A page, which nobody between us and the reader may keep."""
+    """An HTML response that must not be cached."""
     return HTMLResponse(html, status, NO_STORE)
 
 
-def away(visitor: Visitor) -> HTMLResponse:
-    """That Postgres does not answer."""
-    return shown(page("away.html", visitor=visitor), 503)
+def away(user: Visitor) -> HTMLResponse:
+    """The page with status 503 that reports that Postgres does not answer."""
+    return shown(page("away.html", user=user), 503)
 
 
-async def home(request: Request, visitor: Visitor) -> Response:
-    """The dashboard."""
-    desk = desk_of(request)
-    table = await desk.table.value()
-    html = home_page(table.board, table.drawn, visitor).encode()
+async def home(request: Request, user: Visitor) -> Response:
+    """The front page: the jobs table and the last runs."""
+    context = desk_of(request)
+    table = await context.table.value()
+    html = home_page(table.board, table.drawn, user).encode()
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return HTMLResponse(html, headers=NO_STORE)
-    # Only here: it holds no secret that its length could tell, and two hundred strips are large.
-    packed = await asyncio.to_thread(gzip.compress, html, 1)
-    return HTMLResponse(packed, headers=PACKED)
+    # Only this page is compressed: it contains no CSRF token that the length could leak (BREACH).
+    compressed = await asyncio.to_thread(gzip.compress, html, 1)
+    return HTMLResponse(compressed, headers=PACKED)
 
 
-async def job(request: Request, visitor: Visitor) -> Response:
-    """One schedule: its ticks, its runs, and what may be done to it."""
-    desk, key = desk_of(request), request.path_params["key"]
-    wanted, filters = _wanted(request)
-    patience = timedelta(seconds=desk.config.lease_seconds)
+async def job(request: Request, user: Visitor) -> Response:
+    """The page of one schedule: its ticks, runs and actions. Raises HTTPException 400 or 404."""
+    context, key = desk_of(request), request.path_params["key"]
+    query, filters = _run_query(request)
+    patience = timedelta(seconds=context.config.lease_seconds)
     try:
-        async with org_transaction(desk.pool, visitor.principal.org_id) as connection:
-            seen = await _seen(connection, (key, visitor.principal.org_id), patience)
-            runs = await history.runs(connection, _of(seen.line, wanted), PER_PAGE + 1)
+        async with org_transaction(context.pool, user.principal.org_id) as connection:
+            data = await _read_schedule(connection, (key, user.principal.org_id), patience)
+            runs = await history.runs(connection, _for_schedule(data.line, query), PER_PAGE + 1)
             edits = await controls.edits(connection, key, EDITS)
     except AWAY:
-        return away(visitor)
-    snapshot = await desk.snapshot.value()
-    slots = drawn(seen.line, seen.lines.ticks[seen.line.id], seen.lines.gaps, seen.lines.now)
-    upcoming = _upcoming(seen.line, seen.lines.now)
-    context: dict[str, Any] = {
-        "visitor": visitor,
-        "here": "jobs",
-        "row": row_of(seen.line, snapshot.jobs.get(key), slots),
-        "line": seen.line,
-        "now": seen.lines.now,
+        return away(user)
+    snapshot = await context.snapshot.value()
+    slots = drawn(data.line, data.lines.ticks[data.line.id], data.lines.gaps, data.lines.now)
+    upcoming = _upcoming(data.line, data.lines.now)
+    values: dict[str, Any] = {
+        "user": user,
+        "section": "jobs",
+        "row": row_of(data.line, snapshot.jobs.get(key), slots),
+        "line": data.line,
+        "now": data.lines.now,
         "slots": slots.slots,
-        "timeline": strip.timeline(slots.slots, upcoming, seen.outages, seen.lines.now),
+        "timeline": strip.timeline(slots.slots, upcoming, data.outages, data.lines.now),
         "legend": strip.LEGEND,
         "edits": edits,
-        "said": SAID.get(request.query_params.get("done", ""), ""),
+        "notice": SAID.get(request.query_params.get("done", ""), ""),
         "statuses": list(RunStatus),
         "triggers": list(Trigger),
         **_paged(key, runs, filters),
     }
-    return shown(page("job.html", **context))
+    return shown(page("job.html", **values))
 
 
-async def tick(request: Request, visitor: Visitor) -> Response:
-    """What became of one instant, and why."""
-    desk, key = desk_of(request), request.path_params["key"]
+async def tick(request: Request, user: Visitor) -> Response:
+    """The page of one tick: its outcome and how it came about. Raises HTTPException 404."""
+    context, key = desk_of(request), request.path_params["key"]
     at = _instant(request.path_params["at"])
     try:
-        async with org_transaction(desk.pool, visitor.principal.org_id) as connection:
-            await line_of(connection, key, visitor.principal.org_id)
-            story = await proof.story(connection, key, at)
+        async with org_transaction(context.pool, user.principal.org_id) as connection:
+            await line_of(connection, key, user.principal.org_id)
+            sentences = await proof.story(connection, key, at)
             found = await told.tick(connection, key, at)
     except UnknownJob:
-        raise HTTPException(404, "There is no such job.") from None
+        raise HTTPException(404, "No such job.") from None
     except AWAY:
-        return away(visitor)
-    context = {"key": key, "at": at, "story": story, "tick": found, "visitor": visitor}
-    return shown(page("tick.html", here="jobs", **context))
+        return away(user)
+    values = {"key": key, "at": at, "story": sentences, "tick": found, "user": user}
+    return shown(page("tick.html", section="jobs", **values))
 
 
-async def run(request: Request, visitor: Visitor) -> Response:
-    """All that is kept of one run."""
-    desk, run_id = desk_of(request), request.path_params["run_id"]
+async def run(request: Request, user: Visitor) -> Response:
+    """The page of one run: attempts, sources, rejected records, log. Raises HTTPException 404."""
+    context, run_id = desk_of(request), request.path_params["run_id"]
     try:
-        async with org_transaction(desk.pool, visitor.principal.org_id) as connection:
-            row = await history.run(connection, run_id, visitor.principal.org_id)
+        async with org_transaction(context.pool, user.principal.org_id) as connection:
+            row = await history.run(connection, run_id, user.principal.org_id)
             if row is None:
-                raise HTTPException(404, "There is no such run, or it is no longer kept.")
+                raise HTTPException(404, "No such run, or retention has removed it.")
             events = await history.events(connection, run_id)
             sources = await history.sources(connection, run_id)
             rejected, count = await history.rejected(connection, run_id)
     except AWAY:
-        return away(visitor)
-    context: dict[str, Any] = {
-        "visitor": visitor,
-        "here": "jobs",
+        return away(user)
+    values: dict[str, Any] = {
+        "user": user,
+        "section": "jobs",
         "run": row,
         "key": row["schedule_key"] or (_key(row) if row["org_id"] is None else None),
         "events": events,
@@ -142,31 +142,35 @@ async def run(request: Request, visitor: Visitor) -> Response:
         "rejected_count": count,
         "log": await _log_of(request, run_id),
     }
-    return shown(page("run.html", **context))
+    return shown(page("run.html", **values))
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _ScheduleData:
     line: ScheduleLine
     lines: Lines
     outages: list[Stretch]
 
 
-async def _seen(connection: Connection, whose: tuple[str, UUID], patience: timedelta) -> _Seen:
-    line = await line_of(connection, *whose)
+async def _read_schedule(
+    connection: Connection, key_and_org: tuple[str, UUID], patience: timedelta
+) -> _ScheduleData:
+    line = await line_of(connection, *key_and_org)
     now = await beats.database_now(connection)
     ticks = await overview.ticks(connection, {line.id: EVER}, SHOWN)
     gaps = await overview.gaps(connection, [line.id], SHOWN)
-    first = min([now - timedelta(hours=1), *(tick.scheduled_for for tick in ticks)])
-    beaten = await overview.beats(connection, first)
-    return _Seen(line, Lines(now, [line], {line.id: ticks}, gaps), outages(beaten, now, patience))
+    since = min([now - timedelta(hours=1), *(tick.scheduled_for for tick in ticks)])
+    heartbeats = await overview.beats(connection, since)
+    return _ScheduleData(
+        line, Lines(now, [line], {line.id: ticks}, gaps), outages(heartbeats, now, patience)
+    )
 
 
 async def line_of(connection: Connection, key: str, org_id: UUID) -> ScheduleLine:
-    """The schedule, if it is the house's or this organisation's. Raises HTTPException 404."""
+    """The schedule, if it is built in or this organisation's. Raises HTTPException 404."""
     line = await overview.one(connection, key, org_id) if key.isprintable() else None
     if line is None:
-        raise HTTPException(404, "There is no such job.")
+        raise HTTPException(404, "No such job.")
     return line
 
 
@@ -180,44 +184,44 @@ def _upcoming(line: ScheduleLine, now: datetime) -> list[datetime]:
         return []
 
 
-def _wanted(request: Request) -> tuple[Wanted, dict[str, str]]:
-    asked = request.query_params
+def _run_query(request: Request) -> tuple[Wanted, dict[str, str]]:
+    params = request.query_params
     filters = {
-        "status": asked.get("status", "") if asked.get("status") in list(RunStatus) else "",
-        "trigger": asked.get("trigger", "") if asked.get("trigger") in list(Trigger) else "",
+        "status": params.get("status", "") if params.get("status") in list(RunStatus) else "",
+        "trigger": params.get("trigger", "") if params.get("trigger") in list(Trigger) else "",
     }
-    at, _, run_id = asked.get("before", "").partition("_")
+    at, _, run_id = params.get("before", "").partition("_")
     try:
         before = (_instant(at), UUID(run_id)) if run_id else None
     except ValueError:
-        raise HTTPException(400, "This address leads to no page.") from None
-    kept = Wanted(
+        raise HTTPException(400, "Invalid page cursor.") from None
+    query = Wanted(
         status=filters["status"] or None, trigger=filters["trigger"] or None, before=before
     )
-    return kept, filters
+    return query, filters
 
 
 def _key(row: dict[str, Any]) -> str:
-    """The schedule whose page a run of none is shown on."""
+    """The key of the built-in schedule that a run without a schedule belongs to."""
     return schedules.key_of(row["job"], row["params"])
 
 
-def _of(line: ScheduleLine, wanted: Wanted) -> Wanted:
-    """Runs of a built-in job count whoever asked for them; those of a collection are its own."""
+def _for_schedule(line: ScheduleLine, query: Wanted) -> Wanted:
+    """Restrict the query: by schedule for a collection, by task and source for a built-in job."""
     if line.job == COLLECTION:
-        return replace(wanted, schedule_id=line.id)
-    return replace(wanted, job=line.job, source=schedules.source_of(line.key, line.job))
+        return replace(query, schedule_id=line.id)
+    return replace(query, job=line.job, source=schedules.source_of(line.key, line.job))
 
 
 def _paged(key: str, runs: list[dict[str, Any]], filters: dict[str, str]) -> dict[str, Any]:
-    here = f"/jobs/{quote(key, safe='')}"
-    kept = {name: value for name, value in filters.items() if value}
+    path = f"/jobs/{quote(key, safe='')}"
+    active = {name: value for name, value in filters.items() if value}
     older = ""
     if len(runs) > PER_PAGE:
         last = runs[PER_PAGE - 1]
         cursor = f"{plain.iso(last['created_at'])}_{last['execution_id']}"
-        older = f"{here}?{urlencode(kept | {'before': cursor})}#runs"
-    first_page = f"{here}?{urlencode(kept)}#runs" if kept else f"{here}#runs"
+        older = f"{path}?{urlencode(active | {'before': cursor})}#runs"
+    first_page = f"{path}?{urlencode(active)}#runs" if active else f"{path}#runs"
     return {"runs": runs[:PER_PAGE], "older": older, "first_page": first_page, "filters": filters}
 
 
@@ -232,7 +236,7 @@ def _instant(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise HTTPException(404, "That is no instant.") from None
+        raise HTTPException(404, "Not a valid instant.") from None
     if not EVER.year <= at.year < BEYOND:
-        raise HTTPException(404, "That is no instant of ours.")
+        raise HTTPException(404, "This instant is out of range.")
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Who is at the door: every page is behind it, and every action behind a second one."""
+"""Session authentication and CSRF checks for the dashboard."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ NO_STORE = {"cache-control": "no-store"}
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who signed in. `cut_off`: Postgres is away, so nobody can say if they still may."""
+    """A signed-in user. `cut_off`: Postgres does not answer, so the token was not verified."""
 
     principal: Principal
     csrf: str
@@ -33,7 +33,7 @@ class Visitor:
 
     @property
     def may_operate(self) -> bool:
-        """May they run, pause and resume?"""
+        """Whether the token allows to run, pause and resume jobs."""
         return self.principal.scope.allows(Scope.OPERATE)
 
 
@@ -44,78 +44,80 @@ Action = Callable[[Request, Visitor, Form], Awaitable[Response]]
 
 
 def signed_in(page: Page) -> Endpoint:
-    """The page, for those who signed in; others are sent to the door and then back."""
+    """An endpoint that requires a session and otherwise redirects to the sign-in page."""
 
     async def guarded(request: Request) -> Response:
-        visitor = await recognise(request)
-        return turned_away(request) if visitor is None else await page(request, visitor)
+        user = await recognise(request)
+        return turned_away(request) if user is None else await page(request, user)
 
     return guarded
 
 
 def acting(action: Action) -> Endpoint:
-    """The action, for those whose scope allows it and whose form came from one of our pages."""
+    """An endpoint that requires a session, a valid CSRF token and the scope `operate`.
+
+    It raises HTTPException 401 or 403, and 503 if Postgres does not answer.
+    """
 
     async def guarded(request: Request) -> Response:
         own_origin(request)
-        visitor = await recognise(request)
-        if visitor is None:
+        user = await recognise(request)
+        if user is None:
             return turned_away(request)
         form = await read_form(request)
-        if not desk_of(request).seal.agrees(visitor.session, form.get("csrf", "")):
+        if not desk_of(request).seal.agrees(user.session, form.get("csrf", "")):
+            raise HTTPException(403, "Invalid or expired form. Load the page again.")
+        if user.cut_off:
+            raise HTTPException(503, "Postgres does not answer, so actions are unavailable.")
+        if not user.may_operate:
             raise HTTPException(
-                403, "This form is not from here, or is too old. Load the page again."
+                403,
+                f"This action requires the scope operate; your token has {user.principal.scope}.",
             )
-        if visitor.cut_off:
-            raise HTTPException(503, "Postgres does not answer, so nothing can be done.")
-        if not visitor.may_operate:
-            raise HTTPException(
-                403, f"Your token may {visitor.principal.scope}; this takes operate."
-            )
-        return await action(request, visitor, form)
+        return await action(request, user, form)
 
     return guarded
 
 
 async def recognise(request: Request) -> Visitor | None:
-    """Who visits, by their cookie; None if nobody who may."""
-    desk = desk_of(request)
-    session = desk.seal.open(request.cookies.get(COOKIE, ""), datetime.now(UTC))
+    """The user of the session cookie; None if there is no valid session."""
+    context = desk_of(request)
+    session = context.seal.open(request.cookies.get(COOKIE, ""), datetime.now(UTC))
     if session is None:
         return None
-    csrf = desk.seal.csrf(session)
+    csrf = context.seal.csrf(session)
     try:
-        return Visitor(await desk.still(session), csrf, session)
+        return Visitor(await context.still(session), csrf, session)
     except Unauthorized:
         return None
     except AWAY:
-        # They were who they say when they signed in: enough to see what Redis knows.
+        # The cookie is signed, so the session was valid once: enough to show what Redis knows.
         return Visitor(replace(session.principal, scope=Scope.READ), csrf, session, cut_off=True)
 
 
 def turned_away(request: Request) -> Response:
-    """To the door for those who look at a page; 401 for everything else."""
+    """A redirect to the sign-in page for page views; other requests raise HTTPException 401."""
     if request.method not in {"GET", "HEAD"} or "text/event-stream" in request.headers.get(
         "accept", ""
     ):
         raise HTTPException(401, "Sign in first.")
     path = request.url.path
-    wanted = f"{path}?{request.url.query}" if request.url.query else path
-    onward = "" if wanted == "/" else f"?next={quote(wanted, safe='')}"
+    target = f"{path}?{request.url.query}" if request.url.query else path
+    onward = "" if target == "/" else f"?next={quote(target, safe='')}"
     return RedirectResponse(f"/login{onward}", 303, NO_STORE)
 
 
 def local_path(wanted: str) -> str:
-    """Where to go after signing in: a path of ours, whatever was asked for."""
-    fine = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted
-    if not fine or not wanted.isprintable() or len(wanted) > LONGEST_PATH:
+    """The path to redirect to after sign-in: `wanted` if it is a local path, else `/`."""
+    local = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted
+    if not local or not wanted.isprintable() or len(wanted) > LONGEST_PATH:
         return "/"
     parts = urlsplit(wanted)
     return "/" if parts.scheme or parts.netloc or parts.path in {"/login", "/logout"} else wanted
 
 
 def own_origin(request: Request) -> None:
-    """Refuse a form that a page of another site sent. Raises HTTPException 403."""
+    """Check that a form was sent by a page of this site. Raises HTTPException 403."""
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
     foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     if foreign or site not in {None, "same-origin", "none"}:
@@ -128,15 +130,15 @@ async def read_form(request: Request) -> Form:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MOST_BYTES:
-            raise HTTPException(413, "That is too much for a form.")
+            raise HTTPException(413, "The form is too large.")
     try:
         fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
-        raise HTTPException(400, "That is no form.") from None
+        raise HTTPException(400, "Invalid form data.") from None
     return {name: values[0] for name, values in fields.items()}
 
 
 def desk_of(request: Request) -> Desk:
-    """What the pages work with."""
-    desk: Desk = request.state.web.desk
-    return desk
+    """The context of the dashboard, from the lifespan state."""
+    context: Desk = request.state.web.desk
+    return context

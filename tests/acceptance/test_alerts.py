@@ -90,7 +90,7 @@ async def test_every_worker_killed_is_told_once_and_within_two_intervals(
         await until(lambda: says("/health", "no_workers"), 1, "the health")
         assert time.monotonic() - killed < 2 * INTERVAL
         await until(lambda: says("/health/scheduler", "overdue"), 2 * INTERVAL, "the job's silence")
-        assert receiver.titles == ["[rollcall] the scheduler is dead: no worker beats"]
+        assert receiver.titles == ["[rollcall] the scheduler is down: no live worker"]
 
     flips = await pool.fetch("SELECT key, after FROM health_flips ORDER BY at, key")
     assert ("scheduler", "unhealthy") in {tuple(row) for row in flips}

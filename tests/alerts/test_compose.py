@@ -158,8 +158,8 @@ def test_a_recovery_says_for_how_long_it_was_ill() -> None:
 
     made = message(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
 
-    assert made.title == "[rollcall] poll is well again"
-    assert "ill for 10 min" in made.body
+    assert made.title == "[rollcall] poll is healthy again"
+    assert "unhealthy for 10 min" in made.body
 
 
 def test_two_hundred_jobs_make_one_message_of_bounded_length() -> None:
@@ -168,6 +168,6 @@ def test_two_hundred_jobs_make_one_message_of_bounded_length() -> None:
 
     made = message(plan(what, states, MANNERS), what, states, MANNERS)
 
-    assert made.title == "[rollcall] 200 jobs are ill"
+    assert made.title == "[rollcall] 200 jobs are unhealthy"
     assert "and 180 more" in made.body
     assert len(made.body) < 10_000

@@ -119,7 +119,7 @@ async def test_four_processes_tell_of_an_illness_once_and_of_its_end_once(
         await until(lambda: told(2), 20)
         await asyncio.sleep(1)  # forty looks, in which nobody may say it again
 
-    assert receiver.titles == ["[rollcall] poll is overdue", "[rollcall] poll is well again"]
+    assert receiver.titles == ["[rollcall] poll is overdue", "[rollcall] poll is healthy again"]
     assert await flips(pool) == [("poll", "healthy", "unhealthy"), ("poll", "unhealthy", "healthy")]
     assert "abc123" not in str(receiver.messages)
 
@@ -138,7 +138,7 @@ async def test_when_the_last_worker_dies_one_message_says_so_and_the_jobs_are_si
         await write_job(redis, "poll", replace(silent(), interval_seconds=3))
         await asyncio.sleep(1)
 
-    assert receiver.titles == ["[rollcall] the scheduler is dead: no worker beats"]
+    assert receiver.titles == ["[rollcall] the scheduler is down: no live worker"]
 
 
 async def test_a_notifier_that_fails_is_tried_again_and_shown_and_holds_up_nobody(
@@ -158,7 +158,7 @@ async def test_a_notifier_that_fails_is_tried_again_and_shown_and_holds_up_nobod
         await watching.step()
         after = await read_house(redis)
 
-    assert (shown.pending, shown.notifier_error) == (1, "the json notifier did not take it")
+    assert (shown.pending, shown.notifier_error) == (1, "the json notifier rejected the message")
     assert shown.failing_since is not None
     assert early == []
     assert receiver.titles == ["[rollcall] poll is overdue"]
@@ -224,7 +224,7 @@ async def test_collections_that_want_it_are_told_together_and_so_is_their_recove
         await redis.delete(COLLECTIONS_LOOKED)
         await watching.step()
 
-    assert receiver.titles == ["[rollcall] 2 jobs are ill", "[rollcall] 2 are well again"]
+    assert receiver.titles == ["[rollcall] 2 jobs are unhealthy", "[rollcall] 2 are healthy again"]
     told = str(receiver.messages[0]["message"])
     assert "acme: its tick was not decided in time" in told
     assert "bolt" in told

@@ -65,7 +65,7 @@ async def test_pause_and_resume_are_edits_of_the_collection(site: Site) -> None:
 
     assert paused.headers["location"] == "/collections?done=paused"
     assert resumed.headers["location"] == "/collections?done=resumed"
-    assert "It is paused." in page
+    assert "Paused. Its ticks" in page
     assert "holidays" in page
     assert "Resume" in page
     assert await edits(site) == [
@@ -106,6 +106,6 @@ async def test_who_may_only_read_is_shown_no_button_and_refused(site: Site, scen
         answer = await reader.post(f"/jobs/{key}/run", data={"csrf": "x"})
 
     assert "Run now" not in page
-    assert "takes operate" in page
+    assert "require the scope operate" in page
     assert answer.status_code == 403
     assert await site.pool.fetchval("SELECT count(*) FROM runs WHERE org_id IS NOT NULL") == 0

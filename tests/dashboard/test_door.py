@@ -317,5 +317,5 @@ async def test_a_fault_is_a_page_without_a_trace(site: Site) -> None:
         unknown = await visitor.get("/nothing")
 
     assert answer.status_code == unknown.status_code == 404
-    assert "There is no such job." in answer.text
+    assert "No such job." in answer.text
     assert "Traceback" not in answer.text + unknown.text

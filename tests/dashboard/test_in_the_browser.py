@@ -19,12 +19,12 @@ pytestmark = pytest.mark.timeout(120)
 
 State = Literal["empty", "healthy", "failing", "overdue", "paused", "outage"]
 STATES: dict[State, str] = {
-    "empty": "No job is known",
-    "healthy": "Every job is on time",
-    "failing": "1 of 2 jobs needs a look: poll_news failing since",
-    "overdue": "1 of 2 jobs needs a look: poll_news overdue since",
-    "paused": "Every job is on time",
-    "outage": "No worker has been beating since",
+    "empty": "No jobs registered",
+    "healthy": "All jobs are healthy",
+    "failing": "1 of 2 jobs is unhealthy: poll_news failing since",
+    "overdue": "1 of 2 jobs is unhealthy: poll_news overdue since",
+    "paused": "All jobs are healthy",
+    "outage": "No live worker since",
 }
 
 
@@ -121,7 +121,7 @@ async def test_the_door_bars_nobody(browser: Browser, site: Site) -> None:
     await context.close()
 
     assert found == []
-    assert "not valid" in said
+    assert "Invalid token" in said
 
 
 async def test_on_a_phone_nothing_is_wider_than_the_screen(
@@ -149,7 +149,7 @@ async def test_without_javascript_all_of_it_is_there_and_works(
     async with open_page(browser, site, java_script_enabled=False) as page:
         refreshes = await page.locator("noscript meta[http-equiv=refresh]").count()
         await page.get_by_role("link", name="poll_news", exact=True).click()
-        await page.get_by_label("Pause, because").fill("a rest")
+        await page.get_by_label("Reason").fill("a rest")
         await page.get_by_role("button", name="Pause").click()
         said = await page.inner_text("main")
         await page.get_by_role("button", name="Resume").click()
@@ -222,13 +222,13 @@ async def test_a_note_that_is_being_typed_is_not_taken_away(
 
     async with open_page(browser, site) as page:
         await page.goto("/jobs/poll_news")
-        await page.get_by_label("Pause, because").fill("half a senten")
+        await page.get_by_label("Reason").fill("half a senten")
         await page.wait_for_timeout(1_500)
         await scene.pool.execute("UPDATE runs SET status = 'failure' WHERE job = 'poll_news'")
         await publish.all_jobs(scene.pool, scene.redis)
         await page.wait_for_timeout(2_500)
-        kept = await page.get_by_label("Pause, because").input_value()
-        await page.get_by_role("button", name="Show").focus()
+        kept = await page.get_by_label("Reason").input_value()
+        await page.get_by_role("button", name="Filter").focus()
 
         await expect(page.locator("h1")).to_contain_text("unhealthy", timeout=10_000)
 
@@ -246,7 +246,7 @@ async def test_a_keyboard_is_enough(browser: Browser, site: Site, scene: Scene) 
             await page.keyboard.press("Tab")
             stops.append(await page.evaluate("document.activeElement.getAttribute('href') ?? ''"))
 
-    assert first == "To the content"
+    assert first == "Skip to content"
     assert "/jobs/poll_news" in stops
     assert "/jobs/scrape_all_platforms" in stops
 
@@ -264,7 +264,7 @@ async def test_two_hundred_jobs_are_one_page(browser: Browser, site: Site, scene
         wide = await too_wide(page)
 
     assert rows == 200
-    assert "200 of 200 jobs need a look" in headline
+    assert "200 of 200 jobs are unhealthy" in headline
     assert wide <= 0
 
 

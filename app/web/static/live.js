@@ -1,34 +1,34 @@
-// The page reads itself again when the server says that something changed. All of it works without.
+// Reloads the content of the page when the server reports a change. The pages work without it.
 "use strict";
 (() => {
-  const TICK = 8; // units of a strip's drawing for each tick
-  const EVERY = 30_000; // so that "3 min ago" stays true
+  const TICK = 8; // width of a slot in units of the strip's view box
+  const EVERY = 30_000; // milliseconds; keeps relative times such as "3 min ago" current
   const live = document.getElementById("live");
   const tip = document.createElement("div");
   let retry = 2_000;
   let reading = false;
-  let again = false;
+  let stale = false;
 
-  const say = (text) => {
+  const announce = (text) => {
     if (live && live.textContent !== text) live.textContent = text;
   };
 
-  // Whoever types is not disturbed.
+  // The content is not replaced while the user edits a form field.
   const typing = () => document.activeElement?.matches("input, textarea, select") ?? false;
 
-  const mark = (element) => {
+  const selectorOf = (element) => {
     if (!element || element === document.body) return null;
     if (element.id) return `#${CSS.escape(element.id)}`;
     const href = element.getAttribute("href");
     return href ? `a[href="${CSS.escape(href)}"]` : null;
   };
 
-  const put = (text) => {
+  const replaceContent = (text) => {
     const page = new DOMParser().parseFromString(text, "text/html");
     const fresh = page.querySelector("main[data-live]");
     const old = document.querySelector("main[data-live]");
     if (!fresh || !old) return;
-    const focused = old.contains(document.activeElement) ? mark(document.activeElement) : null;
+    const focused = old.contains(document.activeElement) ? selectorOf(document.activeElement) : null;
     const open = [...old.querySelectorAll("details[open][id]")].map((one) => one.id);
     const scrolled = [...old.querySelectorAll(".wide")].map((one) => one.scrollLeft);
     old.replaceChildren(...fresh.childNodes);
@@ -36,20 +36,20 @@
     old.querySelectorAll(".wide").forEach((one, n) => { one.scrollLeft = scrolled[n] ?? 0; });
     if (focused) old.querySelector(focused)?.focus({ preventScroll: true });
     const head = document.getElementById("headline")?.textContent.trim();
-    if (document.title !== page.title && head) say(head);
+    if (document.title !== page.title && head) announce(head);
     document.title = page.title;
   };
 
-  const read = async () => {
-    if (reading || typing() || document.hidden) { again = true; return; }
+  const reload = async () => {
+    if (reading || typing() || document.hidden) { stale = true; return; }
     reading = true;
-    again = false;
+    stale = false;
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-      if (answer.redirected && new URL(answer.url).pathname === "/login") location.reload();
-      else put(await answer.text());
+      const response = await fetch(location.href, { headers: { accept: "text/html" } });
+      if (response.redirected && new URL(response.url).pathname === "/login") location.reload();
+      else replaceContent(await response.text());
     } catch {
-      say("The server does not answer. Trying again.");
+      announce("The server does not answer. Trying again.");
     } finally {
       reading = false;
     }
@@ -58,17 +58,17 @@
   const listen = () => {
     const stream = new EventSource("/live");
     let first = true;
-    stream.onopen = () => { retry = 2_000; say(""); };
+    stream.onopen = () => { retry = 2_000; announce(""); };
     stream.onmessage = () => {
-      if (first && !again) { first = false; return; } // what we were served is as new
+      if (first && !stale) { first = false; return; } // the page was just loaded
       first = false;
-      read();
+      reload();
     };
     stream.onerror = () => {
-      say("The server does not answer. Trying again.");
-      again = true;
-      if (stream.readyState !== EventSource.CLOSED) return; // the browser comes again by itself
-      setTimeout(() => { read(); listen(); }, retry);
+      announce("The server does not answer. Trying again.");
+      stale = true;
+      if (stream.readyState !== EventSource.CLOSED) return; // the browser reconnects by itself
+      setTimeout(() => { reload(); listen(); }, retry);
       retry = Math.min(retry * 2, 30_000);
     };
   };
@@ -84,13 +84,13 @@
     return shapes[place] ?? null;
   };
 
-  const words = (shape) => shape?.querySelector("title")?.textContent ?? shape?.dataset.says ?? "";
+  const textOf = (shape) => shape?.querySelector("title")?.textContent ?? shape?.dataset.says ?? "";
 
   document.addEventListener("click", (event) => {
     const shape = slot(event);
     if (!shape || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const job = shape.closest("[data-job]")?.dataset.job;
-    const [day, time] = words(shape).split(" ");
+    const [day, time] = textOf(shape).split(" ");
     if (!job || !day) return;
     event.preventDefault();
     location.href = `/jobs/${job}/ticks/${day}T${time}Z`;
@@ -104,13 +104,13 @@
     const shape = slot(event);
     tip.hidden = !shape;
     if (!shape) return;
-    tip.textContent = words(shape);
+    tip.textContent = textOf(shape);
     tip.style.left = `${Math.min(event.clientX, innerWidth - tip.offsetWidth - 8)}px`;
     tip.style.top = `${event.clientY + 18}px`;
   });
 
-  document.addEventListener("focusout", () => { if (again) setTimeout(read, 200); });
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && again) read(); });
-  setInterval(read, EVERY);
+  document.addEventListener("focusout", () => { if (stale) setTimeout(reload, 200); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && stale) reload(); });
+  setInterval(reload, EVERY);
   listen();
 })();
