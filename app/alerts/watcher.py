@@ -86,7 +86,7 @@ class Watcher:
             _log.warning("alert.put_off", error=repr(error))
 
     async def _postgres_away(self, error: BaseException) -> None:
-        """Send the alert directly. A key in Redis elects one sender, without Redis each sends once."""
+        """Send the alert directly, from one process elected in Redis, or from each without Redis."""
         now = time.monotonic()
         if self._away_since is None:
             self._away_since = now

@@ -155,7 +155,7 @@ def _band(slots: Sequence[Slot], offset: int, outage: Stretch) -> str:
     before = _first_at_or_after(slots, since)
     after = _first_at_or_after(slots, until)
     if after == 0 or (before == len(slots) and slots):
-        # All of it before the first slot; or after the last, where no tick was due in it.
+        # The outage ends before the first slot, or starts after the last with no tick due in it.
         return "" if after == 0 else _rect(SHOWN * STEP - 2, 2, outage)
     left = (offset + before) * STEP
     width = (after - before) * STEP
