@@ -10,7 +10,7 @@ from app.fetch import ping
 from app.health.judge import BAD
 from app.words import RunStatus
 
-TRIES = (0.0, 2.0, 10.0)  # seconds to wait before each
+RETRY_DELAYS = (0.0, 2.0, 10.0)  # seconds to wait before each
 
 _log = log.logger(__name__)
 
@@ -62,7 +62,7 @@ def _fail(url: str) -> str:
 
 async def _ping(job: str, url: str) -> None:
     error: str | None = None
-    for wait in TRIES:
+    for wait in RETRY_DELAYS:
         await asyncio.sleep(wait)
         error = await ping.ask(url)
         if error is None:

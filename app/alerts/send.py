@@ -18,8 +18,8 @@ from app.health.facts import HouseFacts
 from app.store import alerts as store
 from app.store.db import Pool
 
-PATIENCE = 20.0  # seconds for one message to one notifier
-AT_ONCE = 20  # messages per call of `deliver`
+SEND_TIMEOUT = 20.0  # seconds for one message to one notifier
+MAX_MESSAGES = 20  # messages per call of `deliver`
 
 _log = log.logger(__name__)
 
@@ -44,10 +44,10 @@ class Notifiers:
         loop = asyncio.get_running_loop()
         sending = loop.run_in_executor(self.threads, _send, self.urls[channel], message)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(SEND_TIMEOUT):
                 return await sending
         except TimeoutError:
-            return f"{channel} took longer than {PATIENCE:g} s"
+            return f"{channel} took longer than {SEND_TIMEOUT:g} s"
         except Exception as error:  # noqa: BLE001 - a faulty notifier must not stop the others
             return f"{channel} raised {type(error).__name__}"
 
@@ -78,7 +78,7 @@ async def deliver(pool: Pool, notifiers: Notifiers) -> int:
     is sent again.
     """
     delivered = 0
-    for _ in range(AT_ONCE):
+    for _ in range(MAX_MESSAGES):
         message = await store.claim(pool, list(notifiers.urls))
         if message is None:
             break

@@ -60,14 +60,14 @@ def of_jobs(jobs: Mapping[str, JobFacts], now: datetime, rules: Rules) -> list[S
     """The state of each job."""
     standings: list[Standing] = []
     for key, facts in jobs.items():
-        verdict = judge(facts, now, rules)
+        health = judge(facts, now, rules)
         standing = Standing(
             key=key,
-            status=verdict.status,
-            ill=verdict.ill,
-            since=verdict.since or now,
-            reason=verdict.reason,
-            detail=sentence(facts, verdict),
+            status=health.status,
+            ill=health.ill,
+            since=health.since or now,
+            reason=health.reason,
+            detail=sentence(facts, health),
             expected=expected_by(facts),
             last_error=redact.text(error(facts) or "") or None,
             interval=facts.interval_seconds,

@@ -22,7 +22,7 @@ from app.store import alerts as store
 from app.store.db import Connection, Pool
 from app.words import JobStatus
 
-COLLECTIONS_EVERY = 60  # seconds
+COLLECTIONS_INTERVAL = 60  # seconds
 COLLECTIONS_LOOKED = "rollcall:alert:collections"
 
 _log = log.logger(__name__)
@@ -39,25 +39,25 @@ class Watched:
     channels: Sequence[str] = ()
 
 
-async def look(watched: Watched) -> bool:
+async def look(context: Watched) -> bool:
     """Judge once, unless another process does so now. Returns whether a message was queued.
 
     Raises the errors of asyncpg; without Redis the scheduler counts as unhealthy.
     """
-    pool = watched.pool
+    pool = context.pool
     async with pool.acquire() as connection, connection.transaction():
         now = await store.alone(connection)
         if now is None:
             return False
         states = await _states(connection)
-        seen = await _seen(watched, connection, states, now)
-        flips = [s for s in seen.standings.values() if standing.changed(s, states.get(s.key))]
+        current = await _seen(context, connection, states, now)
+        flips = [s for s in current.standings.values() if standing.changed(s, states.get(s.key))]
         if flips:
             await store.flip(connection, [_flip(one) for one in flips], now)
             states = await _states(connection)
-        plan = compose.plan(seen, states, watched.manners)
+        plan = compose.plan(current, states, context.manners)
         if plan:
-            await _queue_message(watched, connection, plan, seen, states)
+            await _queue_message(context, connection, plan, current, states)
     _log_flips(flips)
     return bool(plan)
 
@@ -67,19 +67,19 @@ async def _states(connection: Connection) -> dict[str, State]:
 
 
 async def _seen(
-    watched: Watched, connection: Connection, states: Mapping[str, State], now: datetime
+    context: Watched, connection: Connection, states: Mapping[str, State], now: datetime
 ) -> Seen:
     try:
-        jobs = await keys.read_jobs(watched.redis)
-        workers = await keys.read_workers(watched.redis)
-        collections = await _claim_collections(watched.redis)
+        jobs = await keys.read_jobs(context.redis)
+        workers = await keys.read_workers(context.redis)
+        collections = await _claim_collections(context.redis)
     except (RedisError, OSError, TimeoutError):
         return Seen(now, {SCHEDULER: standing.blind(now)})
     intervals = [facts.interval_seconds for facts in jobs.values() if facts.interval_seconds]
     known = bool(jobs) or SCHEDULER in states
     standings = [
         standing.of_scheduler(workers, intervals, now, known=known),
-        *standing.of_jobs(jobs, now, watched.rules),
+        *standing.of_jobs(jobs, now, context.rules),
     ]
     if collections:
         standings += await _collections(connection, states, now)
@@ -87,7 +87,7 @@ async def _seen(
 
 
 async def _claim_collections(redis: Redis) -> bool:
-    claimed = await redis.set(COLLECTIONS_LOOKED, "1", nx=True, ex=COLLECTIONS_EVERY)
+    claimed = await redis.set(COLLECTIONS_LOOKED, "1", nx=True, ex=COLLECTIONS_INTERVAL)
     return bool(cast("object", claimed))
 
 
@@ -128,17 +128,17 @@ def _flip(one: Standing) -> store.Flip:
 
 
 async def _queue_message(
-    watched: Watched,
+    context: Watched,
     connection: Connection,
     plan: Plan,
-    seen: Seen,
+    current: Seen,
     states: Mapping[str, State],
 ) -> None:  # fmt: skip
-    await store.told(connection, (plan.ill, plan.reminded, plan.recovered), seen.now)
-    message = compose.message(plan, seen, states, watched.manners)
+    await store.told(connection, (plan.ill, plan.reminded, plan.recovered), current.now)
+    message = compose.message(plan, current, states, context.manners)
     texts = (message.title, message.body)
-    await store.queue(connection, watched.channels, texts, seen.now)
-    _log.warning("alert.put_out", title=message.title, channels=len(watched.channels))
+    await store.queue(connection, context.channels, texts, current.now)
+    _log.warning("alert.put_out", title=message.title, channels=len(context.channels))
 
 
 def _log_flips(flips: Sequence[Standing]) -> None:

@@ -20,8 +20,8 @@ from app.store import alerts as store
 from app.store.db import AWAY, Pool
 
 POSTGRES_PATIENCE = 15.0  # seconds without Postgres before an alert is sent
-POSTGRES_TOLD = "rollcall:alert:postgres"
-POSTGRES_AGAIN = 6 * 3600  # seconds until the alert is repeated
+POSTGRES_ALERT_KEY = "rollcall:alert:postgres"
+POSTGRES_REPEAT_SECONDS = 6 * 3600  # seconds until the alert is repeated
 
 _log = log.logger(__name__)
 
@@ -86,7 +86,7 @@ class Watcher:
             _log.warning("alert.put_off", error=repr(error))
 
     async def _postgres_away(self, error: BaseException) -> None:
-        """Send the alert directly, from one process elected in Redis, or from each without Redis."""
+        """Send the alert directly: from one process elected in Redis, or each without Redis."""
         now = time.monotonic()
         if self._away_since is None:
             self._away_since = now
@@ -105,7 +105,7 @@ class Watcher:
         since = datetime.now(UTC).isoformat()
         try:
             claimed = await self._watched.redis.set(
-                POSTGRES_TOLD, since, nx=True, ex=POSTGRES_AGAIN
+                POSTGRES_ALERT_KEY, since, nx=True, ex=POSTGRES_REPEAT_SECONDS
             )
         except (RedisError, OSError, TimeoutError):
             claimed, self._sent_without_redis = not self._sent_without_redis, True
@@ -125,7 +125,7 @@ class Watcher:
     async def _release_alert(self) -> None:
         self._sent_without_redis = False
         try:
-            await self._watched.redis.delete(POSTGRES_TOLD)
+            await self._watched.redis.delete(POSTGRES_ALERT_KEY)
         except (RedisError, OSError, TimeoutError):
             _log.info("alert.untold")
 
@@ -133,7 +133,7 @@ class Watcher:
         """Queue a recovery message if an outage of Postgres was reported."""
         self._away_since, self._sent_without_redis = None, False
         try:
-            reported = cast("bytes | None", await self._watched.redis.getdel(POSTGRES_TOLD))
+            reported = cast("bytes | None", await self._watched.redis.getdel(POSTGRES_ALERT_KEY))
         except (RedisError, OSError, TimeoutError):
             return
         if reported is None or not self._notifiers.urls:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
 from app.words import HealthReason, RunStatus, TickReason
 
-LONG_AGO = datetime.fromtimestamp(0, UTC)  # stands for a heartbeat time that cannot be parsed
-OURS = "-"  # in a history: a run during an outage of the worker's network
+UNKNOWN_HEARTBEAT = datetime.fromtimestamp(0, UTC)  # if the time cannot be parsed
+NETWORK_DOWN = "-"  # in a history: a run during an outage of the worker's network
 
 Write = Callable[[Any], str | None]
 Read = Callable[[str | None], Any]
@@ -69,13 +69,13 @@ _status = _member(RunStatus)
 
 
 def _joined(history: tuple[RunStatus | None, ...]) -> str | None:
-    return ",".join(status or OURS for status in history) or None
+    return ",".join(status or NETWORK_DOWN for status in history) or None
 
 
 def _history(text: str | None) -> tuple[RunStatus | None, ...]:
     parts = text.split(",") if text else []
     read = [(part, _status(part)) for part in parts]
-    return tuple(status for part, status in read if status or part == OURS)
+    return tuple(status for part, status in read if status or part == NETWORK_DOWN)
 
 
 def _same(text: str | None) -> str | None:
@@ -151,7 +151,7 @@ def worker_values(facts: WorkerFacts) -> dict[str, str | None]:
 def worker_facts(values: Mapping[str, str]) -> WorkerFacts:
     """Decode the hash of a worker."""
     return WorkerFacts(
-        seen_at=instant(values.get("seen_at")) or LONG_AGO,
+        seen_at=instant(values.get("seen_at")) or UNKNOWN_HEARTBEAT,
         started_at=instant(values.get("started_at")),
         host=values.get("host"),
         running=count(values.get("running")),

@@ -7,13 +7,13 @@ from app.health.facts import JobFacts
 from app.health.judge import Verdict, expected_by
 from app.words import HealthReason
 
-LONGEST = 300  # characters of an error
+MAX_ERROR_LENGTH = 300  # characters of an error
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-def sentence(facts: JobFacts, verdict: Verdict) -> str:
+def sentence(facts: JobFacts, health: Verdict) -> str:
     """Why the job has its status, as a clause; empty if there is no reason."""
-    return "" if verdict.reason is None else _SENTENCES[verdict.reason](facts)
+    return "" if health.reason is None else _SENTENCES[health.reason](facts)
 
 
 def at(instant: datetime | None) -> str:
@@ -33,8 +33,8 @@ def span(seconds: float) -> str:
 
 
 def error(facts: JobFacts) -> str | None:
-    """The last error, cut to LONGEST characters."""
-    return facts.last_error and facts.last_error[:LONGEST]
+    """The last error, cut to MAX_ERROR_LENGTH characters."""
+    return facts.last_error and facts.last_error[:MAX_ERROR_LENGTH]
 
 
 def _never_ran(_: JobFacts) -> str:

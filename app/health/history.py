@@ -11,8 +11,8 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.words import FailureKind, HealthReason, RunStatus, TickOutcome, TickReason
 
-REMEMBERED = 20  # runs
-COUNTED = 100  # ticks
+HISTORY_RUNS = 20  # runs
+COUNTED_TICKS = 100  # ticks
 BREACHES = frozenset({HealthReason.DRIFT, HealthReason.STALE_DATA})
 _RESTED = frozenset({TickReason.PAUSED, TickReason.DISABLED})
 _WANTED = _RESTED | {TickReason.SUPERSEDED}  # these did not run on purpose
@@ -63,7 +63,7 @@ def ends(newest: Sequence[End]) -> Ends:
     return Ends(
         last_run=newest[0][3],
         last_status=RunStatus(newest[0][0]),
-        statuses=tuple(statuses[:REMEMBERED]),
+        statuses=tuple(statuses[:HISTORY_RUNS]),
         failures=len(failing),
         failing_since=failing[-1][3] if failing else None,
         breach=breach,
@@ -96,7 +96,7 @@ def ticks(newest: Sequence[Tick]) -> Ticks:
         for tick in takewhile(lambda tick: tick[0] != TickOutcome.RAN, due)
         if tick[1] not in _FOLDED
     ]
-    left, ran, counted = COUNTED, 0, 0
+    left, ran, counted = COUNTED_TICKS, 0, 0
     for outcome, _, _, count in due:
         taken = min(count, left - counted)
         counted += taken

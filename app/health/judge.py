@@ -16,8 +16,8 @@ from app.words import HealthReason, JobStatus, RunStatus
 
 FAILING_AFTER = 3
 RECOVERED_AFTER = 1
-SKIPS = 3
-SILENT_INTERVALS = 2
+MAX_SKIPS = 3
+OVERDUE_INTERVALS = 2
 
 GOOD = frozenset({RunStatus.SUCCESS, RunStatus.PARTIAL_FAILURE})
 BAD = frozenset({RunStatus.FAILURE, RunStatus.TIMED_OUT, RunStatus.LOST})
@@ -44,7 +44,7 @@ class Rules:
 
     failing_after: int = FAILING_AFTER
     recovered_after: int = RECOVERED_AFTER
-    skips: int = SKIPS
+    skips: int = MAX_SKIPS
     fresh: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
@@ -107,7 +107,7 @@ def expected_by(facts: JobFacts) -> datetime | None:
     last_activity = _last_activity(facts, facts.last_run or facts.registered_at)
     try:
         return last_activity and last_activity + timedelta(
-            seconds=SILENT_INTERVALS * (facts.interval_seconds or 0)
+            seconds=OVERDUE_INTERVALS * (facts.interval_seconds or 0)
         )
     except OverflowError:
         return None
@@ -124,7 +124,7 @@ def _fault(facts: JobFacts, last_run: datetime, now: datetime, rules: Rules) -> 
     interval = facts.interval_seconds
     if interval is None or not _is_valid(interval):
         return _Fault(HealthReason.UNKNOWN)
-    if _seconds(last_run, now) < -SILENT_INTERVALS * interval:
+    if _seconds(last_run, now) < -OVERDUE_INTERVALS * interval:
         # The clocks differ so much that an overdue job cannot be recognised.
         return _Fault(HealthReason.UNKNOWN)
     overdue = _overdue_since(facts, last_run, interval, now)
@@ -205,8 +205,8 @@ def _overdue_since(
     if facts.silent_after is not None:
         if now > facts.silent_after:
             passed.append(facts.silent_after)
-    elif _seconds(last_activity, now) > SILENT_INTERVALS * interval:
-        passed.append(last_activity + timedelta(seconds=SILENT_INTERVALS * interval))
+    elif _seconds(last_activity, now) > OVERDUE_INTERVALS * interval:
+        passed.append(last_activity + timedelta(seconds=OVERDUE_INTERVALS * interval))
     # An undecided tick shows that the schedule is not triggered, however recent the last run is.
     undecided, patience = _undecided_tick(facts), _patience(facts, interval)
     if undecided is not None and _seconds(undecided, now) > patience:

@@ -19,8 +19,8 @@ JOBS = "rollcall:health:jobs"
 WORKERS = "rollcall:health:workers"
 COLLECTIONS = "rollcall:health:collections"
 COLLECTIONS_TTL = 3600  # seconds
-HOUSE = "rollcall:health:house"
-HOUSE_TTL = 24 * 3600  # seconds
+SYSTEM = "rollcall:health:house"
+SYSTEM_TTL = 24 * 3600  # seconds
 JOB_TTL = 30 * 24 * 3600  # seconds
 BATCH = 10  # jobs per round trip, so that Redis is not blocked for long
 INDEX_GRACE = 600  # seconds by which the clocks of workers may differ
@@ -128,12 +128,12 @@ async def write_alerting(redis: Redis, facts: HouseFacts) -> None:
 
 
 async def _write_system(redis: Redis, values: Mapping[str, str | None]) -> None:
-    await _execute(redis, *_put(HOUSE, values), ("EXPIRE", HOUSE, HOUSE_TTL))
+    await _execute(redis, *_put(SYSTEM, values), ("EXPIRE", SYSTEM, SYSTEM_TTL))
 
 
 async def read_house(redis: Redis) -> HouseFacts:
     """The facts of the whole system."""
-    (values,) = await _hashes(redis, [HOUSE])
+    (values,) = await _hashes(redis, [SYSTEM])
     return codec.house_facts(values)
 
 

@@ -24,7 +24,7 @@ from app.store.metrics import DURATIONS, LATENESSES, Total, Waiting
 from app.words import JobStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-COLLECTION = "collection"  # the value of the label `job` for all collections
+COLLECTION_LABEL = "collection"  # the value of the label `job` for all collections
 
 # name in `metric_totals`: name of the metric, help text, labels
 COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -82,22 +82,22 @@ class _Families(Collector):
         return self._families
 
 
-def exposition(seen: Seen) -> bytes:
+def exposition(data: Seen) -> bytes:
     """The body of `/metrics` in the Prometheus text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(list(families(seen))))
+    registry.register(_Families(list(families(data))))
     return generate_latest(registry)
 
 
-def families(seen: Seen) -> Iterator[Metric]:
+def families(data: Seen) -> Iterator[Metric]:
     """Every metric, in a fixed order."""
-    totals = seen.kept if seen.totals is None else seen.totals
+    totals = data.kept if data.totals is None else data.totals
     yield from _counters(totals)
     yield from _histograms(totals)
-    yield from _system(seen)
-    yield from _jobs(seen)
-    yield from _queues(seen)
-    yield from _collections(seen)
+    yield from _system(data)
+    yield from _jobs(data)
+    yield from _queues(data)
+    yield from _collections(data)
 
 
 def _counters(totals: Iterable[Total]) -> Iterator[Metric]:
@@ -134,11 +134,11 @@ def _gauge(name: str, about: str, value: float) -> Metric:
     return GaugeMetricFamily(f"rollcall_{name}", about, value=value)
 
 
-def _system(seen: Seen) -> Iterator[Metric]:
-    yield _gauge("workers", "Live workers.", seen.workers)
-    yield _gauge("redis_up", "1 if Redis answered this scrape.", seen.redis_up)
-    yield _gauge("postgres_up", "1 if Postgres answered this scrape.", seen.totals is not None)
-    house = seen.house
+def _system(data: Seen) -> Iterator[Metric]:
+    yield _gauge("workers", "Live workers.", data.workers)
+    yield _gauge("redis_up", "1 if Redis answered this scrape.", data.redis_up)
+    yield _gauge("postgres_up", "1 if Postgres answered this scrape.", data.totals is not None)
+    house = data.house
     if house.unaccounted is not None:
         about = "Ticks of the last day without an outcome."
         yield _gauge("unaccounted_ticks", about, house.unaccounted)
@@ -148,12 +148,12 @@ def _system(seen: Seen) -> Iterator[Metric]:
     resting = GaugeMetricFamily(
         "rollcall_breaker_open", "Hosts with an open circuit breaker.", labels=("host",)
     )
-    for host in seen.resting:
+    for host in data.resting:
         resting.add_metric((host,), 1)
     yield resting
 
 
-def _jobs(seen: Seen) -> Iterator[Metric]:
+def _jobs(data: Seen) -> Iterator[Metric]:
     status = GaugeMetricFamily(
         "rollcall_job_status", "1 for the current status of the job.", labels=("job", "status")
     )
@@ -170,29 +170,29 @@ def _jobs(seen: Seen) -> Iterator[Metric]:
         "Unix time of the last successful run.",
         labels=("job",),
     )
-    for key, (facts, verdict) in seen.jobs.items():
+    for key, (facts, health) in data.jobs.items():
         for value in JobStatus:
-            status.add_metric((key, value), verdict.status is value)
-        if verdict.ill:
-            ill.add_metric((key, verdict.reason or ""), 1)
+            status.add_metric((key, value), health.status is value)
+        if health.ill:
+            ill.add_metric((key, health.reason or ""), 1)
         if facts.next_run is not None and facts.enabled and facts.paused_at is None:
-            lag.add_metric((key,), max((seen.now - facts.next_run).total_seconds(), 0.0))
+            lag.add_metric((key,), max((data.now - facts.next_run).total_seconds(), 0.0))
         if facts.last_success is not None:
             last.add_metric((key,), facts.last_success.timestamp())
-    if seen.waiting is not None:
-        lag.add_metric((COLLECTION,), max(seen.waiting.collections_lag, 0.0))
+    if data.waiting is not None:
+        lag.add_metric((COLLECTION_LABEL,), max(data.waiting.collections_lag, 0.0))
     yield from (status, ill, lag, last)
 
 
-def _queues(seen: Seen) -> Iterator[Metric]:
+def _queues(data: Seen) -> Iterator[Metric]:
     depth = GaugeMetricFamily(
         "rollcall_queue_depth", "Entries of the queue, runs in progress included.",
         labels=("queue",),
     )  # fmt: skip
-    for queue, entries in seen.depth.items():
+    for queue, entries in data.depth.items():
         depth.add_metric((queue,), entries)
     yield depth
-    if seen.waiting is None:
+    if data.waiting is None:
         return
     runs = GaugeMetricFamily(
         "rollcall_runs_waiting", "Runs that are due to start.", labels=("queue",)
@@ -202,16 +202,16 @@ def _queues(seen: Seen) -> Iterator[Metric]:
         "Seconds for which the oldest waiting run has been due.",
         labels=("queue",),
     )
-    runs.add_metric(("jobs",), seen.waiting.jobs)
-    runs.add_metric(("collections",), seen.waiting.collections)
-    age.add_metric(("jobs",), max(seen.waiting.jobs_age, 0.0))
-    age.add_metric(("collections",), max(seen.waiting.collections_age, 0.0))
+    runs.add_metric(("jobs",), data.waiting.jobs)
+    runs.add_metric(("collections",), data.waiting.collections)
+    age.add_metric(("jobs",), max(data.waiting.jobs_age, 0.0))
+    age.add_metric(("collections",), max(data.waiting.collections_age, 0.0))
     yield from (runs, age)
 
 
-def _collections(seen: Seen) -> Iterator[Metric]:
+def _collections(data: Seen) -> Iterator[Metric]:
     family = GaugeMetricFamily("rollcall_collections", "Collections by status.", labels=("status",))
-    facts = seen.collections
+    facts = data.collections
     if facts is not None:
         for status in ("healthy", "overdue", "failing", "not_started", "paused"):
             family.add_metric((status,), getattr(facts, status))

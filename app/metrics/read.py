@@ -14,7 +14,7 @@ from app.store.db import Pool
 from app.store.metrics import Total, Waiting
 
 KEPT = "rollcall:metrics:totals"
-KEPT_FOR = 7 * 24 * 3600  # seconds
+TOTALS_TTL = 7 * 24 * 3600  # seconds
 QUEUES = {"arq": "arq:queue", "collections": "rollcall:queue:collections"}
 
 Row = tuple[str, str, str, str, float]
@@ -30,7 +30,7 @@ async def totals(pool: Pool) -> tuple[list[Total], Waiting]:
 async def keep(redis: Redis, known: Sequence[Total]) -> None:
     """Store the counters in Redis, for scrapes while Postgres is down."""
     rows = [(t.name, t.first, t.second, t.third, t.value) for t in known]
-    await redis.set(KEPT, msgspec.json.encode(rows), ex=KEPT_FOR)
+    await redis.set(KEPT, msgspec.json.encode(rows), ex=TOTALS_TTL)
 
 
 async def kept(redis: Redis) -> list[Total]:

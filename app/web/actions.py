@@ -23,7 +23,7 @@ from app.web.desk import Desk
 from app.web.views import COLLECTION, line_of
 from app.web.visitors import NO_STORE, Form, Visitor, desk_of
 
-LONGEST_NOTE = 500
+MAX_NOTE_LENGTH = 500
 
 _log = log.logger(__name__)
 
@@ -63,8 +63,10 @@ async def pause(request: Request, user: Visitor, form: Form) -> Response:
     Raises HTTPException 422 if the reason is missing or too long, 503 if Postgres does not answer.
     """
     note = form.get("note", "").strip()
-    if not note or len(note) > LONGEST_NOTE or not note.isprintable():
-        raise HTTPException(422, f"Enter a reason: one line of at most {LONGEST_NOTE} characters.")
+    if not note or len(note) > MAX_NOTE_LENGTH or not note.isprintable():
+        raise HTTPException(
+            422, f"Enter a reason of one line, at most {MAX_NOTE_LENGTH} characters."
+        )
     context = desk_of(request)
     try:
         line = await _line(request, user)

@@ -128,20 +128,20 @@ class Beside:
     house: HouseFacts
 
 
-def job(facts: JobFacts, verdict: Verdict) -> JobHealth:
+def job(facts: JobFacts, health: Verdict) -> JobHealth:
     """One job as an entry of `/health/scheduler`."""
-    since = verdict.since if verdict.ill else None
+    since = health.since if health.ill else None
     return JobHealth(
-        status=verdict.status,
+        status=health.status,
         last_run=facts.last_run,
         last_success=facts.last_success,
         last_status=facts.last_status,
         next_run=facts.next_run,
-        age_seconds=None if verdict.age_seconds is None else round(verdict.age_seconds, 3),
+        age_seconds=None if health.age_seconds is None else round(health.age_seconds, 3),
         interval_seconds=facts.interval_seconds,
-        reason=verdict.reason,
+        reason=health.reason,
         since=UNSET if since is None else since,
-        detail=sentence(facts, verdict) if verdict.ill else UNSET,
+        detail=sentence(facts, health) if health.ill else UNSET,
     )
 
 
@@ -180,14 +180,14 @@ def workers(beating: dict[str, WorkerFacts], reason: OverallReason | None, now: 
     return msgspec.json.encode(Workers(_overall(bool(body)), body, reason or UNSET))
 
 
-def one_job(facts: JobFacts, verdict: Verdict, reason: OverallReason | None) -> bytes:
+def one_job(facts: JobFacts, health: Verdict, reason: OverallReason | None) -> bytes:
     """The body of `/health/jobs/{job}`, encoded as JSON."""
     body = OneJob(
         job=facts.job,
-        health=job(facts, verdict),
+        health=job(facts, health),
         # The author and the reason of a pause are shown to signed-in users only.
-        detail=None if verdict.reason is HealthReason.PAUSED else sentence(facts, verdict) or None,
-        since=verdict.since,
+        detail=None if health.reason is HealthReason.PAUSED else sentence(facts, health) or None,
+        since=health.since,
         expected_by=expected_by(facts),
         running_since=facts.running_since,
         consecutive_failures=facts.consecutive_failures,

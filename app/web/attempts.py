@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 
 from app import log
 
-WINDOW = 300  # seconds
+WINDOW_SECONDS = 300  # seconds
 FROM_ONE = 10
 FROM_ALL = 300
 
@@ -39,7 +39,7 @@ class Attempts:
 
     async def _counted(self, name: str, limit: int) -> int:
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.set(name, 0, ex=WINDOW, nx=True)
+            pipe.set(name, 0, ex=WINDOW_SECONDS, nx=True)
             pipe.incr(name)
             pipe.ttl(name)
             results: list[Any] = await pipe.execute()
@@ -52,7 +52,7 @@ class Attempts:
             async with self._redis.pipeline(transaction=True) as pipe:
                 for name in _names(address):
                     pipe.decr(name)
-                    pipe.expire(name, WINDOW)
+                    pipe.expire(name, WINDOW_SECONDS)
                 await pipe.execute()
         except (RedisError, OSError, TimeoutError):
             _log.warning("sign_in.not_counted")

@@ -12,9 +12,9 @@ from app.web.memory import Memory
 from app.web.rows import Drawings, Lines, Row, from_redis, rows
 from app.web.slots import SHOWN, Stretch, outages
 
-LOOK_BACK = timedelta(days=60)
-RECENT = 12
-LATELY = timedelta(days=2)
+MAX_OUTAGE_AGE = timedelta(days=60)
+RECENT_RUNS = 12
+MIN_OUTAGE_AGE = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Board:
     recent: Sequence[Mapping[str, Any]] | None
     redis: bool
     unaccounted: int | None = None
-    ill: Sequence[Row] = field(default=())
+    unhealthy: Sequence[Row] = field(default=())
 
     @property
     def postgres(self) -> bool:
@@ -50,10 +50,10 @@ class Board:
         return self.recent is not None
 
     @property
-    def well(self) -> bool:
+    def healthy(self) -> bool:
         """Whether both servers answer, a worker is live and no job needs attention."""
         available = self.redis and self.postgres and bool(self.workers) and bool(self.rows)
-        return available and not self.ill
+        return available and not self.unhealthy
 
 
 async def read(pool: Pool, patience: timedelta, memory: Memory) -> Read | None:
@@ -69,10 +69,10 @@ async def read(pool: Pool, patience: timedelta, memory: Memory) -> Read | None:
             after = memory.unknown_after(schedules)
             ticks = memory.learn(schedules, after, await overview.ticks(connection, after, SHOWN))
             oldest = [known[-1].scheduled_for for known in ticks.values() if known]
-            since = min([now - LATELY, *oldest])
-            heartbeats = await overview.beats(connection, max(since, now - LOOK_BACK))
+            since = min([now - MIN_OUTAGE_AGE, *oldest])
+            heartbeats = await overview.beats(connection, max(since, now - MAX_OUTAGE_AGE))
             recent = await overview.recent(
-                connection, sorted({line.job for line in schedules}), RECENT
+                connection, sorted({line.job for line in schedules}), RECENT_RUNS
             )
     except AWAY:
         return None
@@ -88,7 +88,7 @@ def board(snapshot: Snapshot, database: Read | None, drawn: Drawings) -> Board:
         entries, now = from_redis(snapshot.jobs), snapshot.taken_at
         counted = snapshot.house.unaccounted
         return Board(
-            now, entries, workers, None, None, None, (), None, redis, counted, _ill(entries)
+            now, entries, workers, None, None, None, (), None, redis, counted, _unhealthy(entries)
         )
     entries = rows(database.lines, snapshot.jobs, database.outages, drawn)
     now = database.lines.now
@@ -103,7 +103,7 @@ def board(snapshot: Snapshot, database: Read | None, drawn: Drawings) -> Board:
         recent=database.recent,
         redis=redis,
         unaccounted=snapshot.house.unaccounted,
-        ill=_ill(entries),
+        unhealthy=_unhealthy(entries),
     )
 
 
@@ -113,5 +113,5 @@ def lag(lines: Lines) -> float:
     return max(((lines.now - at).total_seconds() for at in due if at < lines.now), default=0.0)
 
 
-def _ill(entries: Sequence[Row]) -> list[Row]:
+def _unhealthy(entries: Sequence[Row]) -> list[Row]:
     return [row for row in entries if row.ill]

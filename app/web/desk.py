@@ -30,9 +30,9 @@ from app.web.rows import Drawings
 from app.web.session import Seal, Session
 from app.web.slots import SHOWN
 
-TRUSTED = 2.0  # seconds for which a token lookup is cached
-MOST_TRUSTED = 1000
-CLOSING = 0.8
+TOKEN_CACHE_SECONDS = 2.0  # seconds for which a token lookup is cached
+MAX_CACHED_TOKENS = 1000
+CLOSE_TIMEOUT = 0.8
 PATIENCE = 3.0  # seconds for which a page waits for Postgres
 
 _log = log.logger(__name__)
@@ -78,9 +78,9 @@ class Desk:
         principal = await within(
             PATIENCE, access.still(self.pool, session.token_id, datetime.now(UTC))
         )
-        if len(self._trusted) >= MOST_TRUSTED:
+        if len(self._trusted) >= MAX_CACHED_TOKENS:
             self._trusted.clear()
-        self._trusted[session.token_id] = (now + TRUSTED, principal)
+        self._trusted[session.token_id] = (now + TOKEN_CACHE_SECONDS, principal)
         return principal
 
     def distrust(self, token_id: UUID) -> None:
@@ -136,9 +136,9 @@ async def _read_board(pool: Pool, patience: timedelta, memory: Memory) -> Read |
 
 
 async def _table(
-    read_board: Callable[[], Awaitable[Read | None]], snapshot: Fresh[Snapshot], drawings: Drawings
+    read_rows: Callable[[], Awaitable[Read | None]], snapshot: Fresh[Snapshot], drawings: Drawings
 ) -> Table:
-    judged, rows = await asyncio.gather(snapshot.value(), read_board())
+    judged, rows = await asyncio.gather(snapshot.value(), read_rows())
     content = board(judged, rows, drawings)
     return Table(content, pages.table(content))
 
@@ -156,7 +156,7 @@ async def _pulse(pool: Pool, snapshot: Fresh[Snapshot]) -> str:
 
 async def _close(pool: Pool) -> None:
     try:
-        await within(CLOSING, pool.close())
+        await within(CLOSE_TIMEOUT, pool.close())
     except AWAY:
         pool.terminate()
 

@@ -15,19 +15,19 @@ from starlette.responses import Response, StreamingResponse
 from app.web.desk import Desk
 from app.web.visitors import NO_STORE, Visitor, desk_of, recognise
 
-LOOK_EVERY = 1.0  # seconds between two polls of the state
-SPEAK_EVERY = 15  # polls between keep-alive comments
-KNOW_EVERY = 10  # polls between checks of the session
-LASTS = 300  # polls until the stream ends and the browser reconnects
-MOST = 200  # concurrent streams
+POLL_SECONDS = 1.0  # seconds between two polls of the state
+POLLS_PER_KEEP_ALIVE = 15  # polls between keep-alive comments
+POLLS_PER_SESSION_CHECK = 10  # polls between checks of the session
+MAX_POLLS = 300  # polls until the stream ends and the browser reconnects
+MAX_STREAMS = 200  # concurrent streams
 
 HEADERS = NO_STORE | {"x-accel-buffering": "no"}
 
 
 async def live(request: Request, _: Visitor) -> Response:
-    """A stream with one short event per change. Raises HTTPException 503 beyond MOST streams."""
+    """A stream with one event per change. Raises HTTPException 503 beyond MAX_STREAMS streams."""
     context = desk_of(request)
-    if context.listeners >= MOST:
+    if context.listeners >= MAX_STREAMS:
         raise HTTPException(503, "Too many live connections.")
     events = _events(request, context)
     return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
@@ -38,14 +38,14 @@ async def _events(request: Request, context: Desk) -> AsyncGenerator[str]:
     try:
         yield "retry: 2000\n\n"
         sent = ""
-        for poll in range(1, LASTS):
+        for poll in range(1, MAX_POLLS):
             now = _digest(await context.pulse.value())
             if now != sent:
                 sent = now
                 yield f"data: {now}\n\n"
-            elif poll % SPEAK_EVERY == 0:
+            elif poll % POLLS_PER_KEEP_ALIVE == 0:
                 yield ": keep-alive\n\n"  # a write detects a closed connection
-            if poll % KNOW_EVERY == 0 and await recognise(request) is None:
+            if poll % POLLS_PER_SESSION_CHECK == 0 and await recognise(request) is None:
                 return
             if await _is_ending(context):
                 return
@@ -55,7 +55,7 @@ async def _events(request: Request, context: Desk) -> AsyncGenerator[str]:
 
 async def _is_ending(context: Desk) -> bool:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(context.ending.wait(), LOOK_EVERY)
+        await asyncio.wait_for(context.ending.wait(), POLL_SECONDS)
     return context.ending.is_set()
 
 

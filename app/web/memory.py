@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from app.store.overview import GapLine, ScheduleLine, TickLine
 from app.words import RunStatus
 
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
-OPEN = frozenset({RunStatus.QUEUED.value, RunStatus.RUNNING.value})
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+OPEN_STATUSES = frozenset({RunStatus.QUEUED.value, RunStatus.RUNNING.value})
 # For a tick this old, a run that is not found was removed by retention.
-SETTLED = timedelta(minutes=10)
-NOTHING: tuple[int, list[TickLine]] = (0, [])
+SETTLE_TIME = timedelta(minutes=10)
+NO_TICKS: tuple[int, list[TickLine]] = (0, [])
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -32,14 +32,15 @@ class Memory:
         return {line.id: self._settled_until(line) for line in schedules}
 
     def _settled_until(self, line: ScheduleLine) -> datetime:
-        version, ticks = self._ticks.get(line.id, NOTHING)
+        version, ticks = self._ticks.get(line.id, NO_TICKS)
         if version != line.version or not ticks:
-            return EVER
-        settled_until = line.evaluated_through - SETTLED
+            return EPOCH
+        settled_until = line.evaluated_through - SETTLE_TIME
         unsettled = [
             tick.scheduled_for
             for tick in ticks
-            if tick.status in OPEN or (tick.status is None and tick.scheduled_for > settled_until)
+            if tick.status in OPEN_STATUSES
+            or (tick.status is None and tick.scheduled_for > settled_until)
         ]
         return unsettled[-1] - _INSTANT if unsettled else ticks[0].scheduled_for
 
@@ -52,7 +53,7 @@ class Memory:
             fresh[tick.schedule_id].append(tick)
         known: dict[int, list[TickLine]] = {}
         for line in schedules:
-            cached = self._ticks.get(line.id, NOTHING)[1]
+            cached = self._ticks.get(line.id, NO_TICKS)[1]
             known[line.id] = _merge(fresh[line.id], cached, after[line.id])[: self.most]
         self._ticks = {line.id: (line.version, known[line.id]) for line in schedules}
         return known
@@ -60,7 +61,7 @@ class Memory:
     def forget(self, gaps: Iterable[GapLine]) -> None:
         """Drop the cached ticks of schedules whose ticks were compacted into a gap row."""
         for gap in gaps:
-            version, ticks = self._ticks.get(gap.schedule_id, NOTHING)
+            version, ticks = self._ticks.get(gap.schedule_id, NO_TICKS)
             if ticks and ticks[-1].scheduled_for <= gap.last_tick:
                 remaining = [
                     tick

@@ -37,7 +37,7 @@ async def scrape(redis: Redis, pool: Pool, snapshot: Fresh[Snapshot]) -> bytes:
         redis_up = True
     except (RedisError, OSError, TimeoutError):
         breakers, depth, kept, redis_up = [], {}, [], False
-    seen = Seen(
+    data = Seen(
         now=health.taken_at,
         jobs={key: (job.facts, job.verdict) for key, job in health.jobs.items()},
         workers=len(health.workers),
@@ -50,7 +50,7 @@ async def scrape(redis: Redis, pool: Pool, snapshot: Fresh[Snapshot]) -> bytes:
         resting=breakers,
         depth=depth,
     )
-    return exposition(seen)
+    return exposition(data)
 
 
 async def _counted(pool: Pool) -> tuple[list[Total], Waiting] | None:

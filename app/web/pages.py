@@ -12,9 +12,9 @@ from app.web import plain, strip
 from app.web.board import Board
 from app.web.rows import Row
 
-HERE = Path(__file__).parent
-STATIC = HERE / "static"
-NAMED = 3  # jobs named in the headline
+PACKAGE = Path(__file__).parent
+STATIC = PACKAGE / "static"
+NAMED_JOBS = 3  # jobs named in the headline
 
 _HEADLINES: dict[str, str] = {
     OverallReason.REDIS_UNREACHABLE: "Redis does not answer: the state of the jobs is unknown",
@@ -39,13 +39,13 @@ def headline(board: Board) -> str:
 
 
 def _of_jobs(board: Board) -> str:
-    if not board.ill:
+    if not board.unhealthy:
         return "All jobs are healthy" if board.postgres else "Postgres does not answer"
-    named = [_since(row, board) for row in board.ill[:NAMED]]
-    more = len(board.ill) - len(named)
+    named = [_since(row, board) for row in board.unhealthy[:NAMED_JOBS]]
+    more = len(board.unhealthy) - len(named)
     others = f" and {more} more" if more else ""
-    verb = "is" if len(board.ill) == 1 else "are"
-    count = f"{len(board.ill)} of {len(board.rows)} jobs {verb} unhealthy"
+    verb = "is" if len(board.unhealthy) == 1 else "are"
+    count = f"{len(board.unhealthy)} of {len(board.rows)} jobs {verb} unhealthy"
     return f"{count}: {', '.join(named)}{others}"
 
 
@@ -101,7 +101,7 @@ def _decoded(data: bytes) -> str:
 
 def _create_environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
+        loader=FileSystemLoader(PACKAGE / "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -19,8 +19,8 @@ from app.web.plain import clipped, instant, span
 from app.web.slots import Slot, Stretch, Tally
 from app.words import HealthReason, JobStatus
 
-LONGEST_ERROR = 160
-NOT_DRAWN = Markup()
+MAX_ERROR_LENGTH = 160
+NO_STRIP = Markup()
 _ORDER = {
     JobStatus.UNHEALTHY: 0,
     JobStatus.NOT_STARTED: 1,
@@ -154,7 +154,7 @@ def drawn(
 
 
 def row_of(
-    line: ScheduleLine, job: JudgedJob | None, summary: Drawn, strip_: Markup = NOT_DRAWN
+    line: ScheduleLine, job: JudgedJob | None, summary: Drawn, strip_: Markup = NO_STRIP
 ) -> Row:
     """The row of one schedule. `job` is None if Redis does not know it."""
     known = _row_from_health(line.key, job, summary.rule, line.spec.get("timezone"))
@@ -231,7 +231,7 @@ def why(job: JudgedJob) -> str:
 
 
 def _error(facts: JobFacts) -> str:
-    return clipped(facts.last_error, LONGEST_ERROR) or "no error recorded"
+    return clipped(facts.last_error, MAX_ERROR_LENGTH) or "no error recorded"
 
 
 def _p50_p95(values: Sequence[float]) -> tuple[float | None, float | None]:

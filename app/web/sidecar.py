@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from app.web.health import Snapshot
     from app.web.state import State
 
-WHOLE = "scheduler"  # name of the badge for all jobs
+OVERALL = "scheduler"  # name of the badge for all jobs
 _WIDTH = 6.6  # pixels per character at font size 11, approximately
 _COLOURS = {
     JobStatus.HEALTHY: "#1a7f37",
@@ -55,15 +55,15 @@ async def badge(request: Request) -> Response:
     name: str = request.path_params["job"]
     if snapshot.reason is OverallReason.REDIS_UNREACHABLE:
         return _svg(name, "unknown", _GREY)
-    if name == WHOLE:
+    if name == OVERALL:
         status = JobStatus.HEALTHY if snapshot.summary_well else JobStatus.UNHEALTHY
         return _svg(name, snapshot.reason or status, _COLOURS[status])
     found = snapshot.jobs.get(name)
     if found is None:
         return _svg(name, "no such job", _GREY, 404)
-    verdict = found.verdict
-    text = verdict.reason if verdict.ill and verdict.reason else verdict.status
-    return _svg(name, text, _COLOURS[verdict.status])
+    health = found.verdict
+    text = health.reason if health.ill and health.reason else health.status
+    return _svg(name, text, _COLOURS[health.status])
 
 
 def routes() -> list[BaseRoute]:

@@ -24,10 +24,10 @@ from app.web.visitors import (
     recognise,
 )
 
-A_LITTLE = timedelta(minutes=1)
-WRONG = "Invalid token. It may be mistyped, expired or revoked."
-USED = "This one-time login link was used already, or is older than ten minutes."
-AWAY_NOW = "Postgres does not response, so sign-in is unavailable. Try again in a moment."
+TOKEN_MARGIN = timedelta(minutes=1)
+REFUSED = "Invalid token. It may be mistyped, expired or revoked."
+USED_LINK = "This one-time login link was used already, or is older than ten minutes."
+UNAVAILABLE = "Postgres does not answer, so sign-in is unavailable. Try again in a moment."
 
 _log = log.logger(__name__)
 
@@ -60,9 +60,9 @@ async def enter(request: Request) -> Response:
         )
     except Unauthorized:
         _log.warning("sign_in.refused", address=address)
-        return _form(onward, WRONG, 403)
+        return _form(onward, REFUSED, 403)
     except AWAY:
-        return _form(onward, AWAY_NOW, 503)
+        return _form(onward, UNAVAILABLE, 503)
     await context.attempts.succeeded(address)
     return _sign_in(request, principal, onward)
 
@@ -88,12 +88,12 @@ async def _once(request: Request, presented: str, onward: str) -> Response:
         return _form("/", f"Too many attempts. Try again in {wait} seconds.", 429)
     try:
         principal = await once.spend(
-            context.redis, context.pool, presented, datetime.now(UTC), LASTS + A_LITTLE
+            context.redis, context.pool, presented, datetime.now(UTC), LASTS + TOKEN_MARGIN
         )
     except (*AWAY, asyncpg.PostgresError, RedisError):
-        return _form(onward, AWAY_NOW, 503)
+        return _form(onward, UNAVAILABLE, 503)
     if principal is None:
-        return _form(onward, USED, 403)
+        return _form(onward, USED_LINK, 403)
     await context.attempts.succeeded(address_of(request))
     return _sign_in(request, principal, onward)
 

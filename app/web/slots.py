@@ -33,7 +33,7 @@ class Kind(StrEnum):
     AHEAD = "ahead"
 
 
-KINDS: dict[str | None, Kind] = {
+SLOT_KINDS: dict[str | None, Kind] = {
     RunStatus.SUCCESS: Kind.GOOD,
     RunStatus.PARTIAL_FAILURE: Kind.PARTIAL,
     RunStatus.FAILURE: Kind.BAD,
@@ -45,8 +45,8 @@ KINDS: dict[str | None, Kind] = {
     None: Kind.RAN,  # its run was removed by retention
 }
 # Ticks that did not run on purpose do not count as due.
-WANTED = frozenset({TickReason.PAUSED, TickReason.DISABLED, TickReason.SUPERSEDED})
-WHY = {
+NOT_DUE_REASONS = frozenset({TickReason.PAUSED, TickReason.DISABLED, TickReason.SUPERSEDED})
+REASON_TEXTS = {
     TickReason.OVERLAP: "the previous run was still running",
     TickReason.PAUSED: "paused",
     TickReason.COALESCED: "coalesced into a later tick",
@@ -90,12 +90,12 @@ class Tally:
             self.runs.append(tick.seconds)
             self.ended += 1
             self.succeeded += tick.status == RunStatus.SUCCESS
-            self.failed += KINDS.get(tick.status) is Kind.BAD
+            self.failed += SLOT_KINDS.get(tick.status) is Kind.BAD
         self.fall_out(tick.outcome, tick.reason, 1)
 
     def fall_out(self, outcome: str, reason: str | None, count: int) -> None:
         """Count `count` ticks by their outcome only."""
-        self.due += 0 if reason in WANTED else count
+        self.due += 0 if reason in NOT_DUE_REASONS else count
         self.missed += count if outcome == TickOutcome.MISSED else 0
         self.skipped += count if outcome == TickOutcome.SKIPPED else 0
 
@@ -162,7 +162,7 @@ def _newest_first(
 
 def _of_tick(tick: TickLine) -> Slot:
     if tick.outcome == TickOutcome.RAN:
-        kind = KINDS.get(tick.status, Kind.RAN)
+        kind = SLOT_KINDS.get(tick.status, Kind.RAN)
         ended = f" in {span(tick.seconds)}" if tick.seconds is not None else ""
         status = (tick.status or "run removed by retention").replace("_", " ")
         return Slot(
@@ -179,7 +179,7 @@ def _of_tick(tick: TickLine) -> Slot:
 
 def unrun(outcome: str, reason: str | None) -> str:
     """An outcome with its reason in words: `missed: no live worker`."""
-    return f"{outcome}: {WHY[TickReason(reason)]}" if reason else outcome
+    return f"{outcome}: {REASON_TEXTS[TickReason(reason)]}" if reason else outcome
 
 
 def _of_gap(gap: GapLine, count: int) -> Iterator[Slot]:

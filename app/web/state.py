@@ -23,7 +23,7 @@ from app.web.metrics import scrape
 from app.web.ready import Readiness, check, close_postgres, open_postgres, refuse_wrong_schema
 
 # The web process checks for alerts too, so that they are sent when every worker is dead.
-WATCH_SECONDS = 3.0
+ALERT_CHECK_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ async def open_state(config: Config, check_: Check, now: Now) -> AsyncGenerator[
         await refuse_wrong_schema(pool)
         watcher = Watcher(config, pool, redis)
         stack.callback(watcher.close)
-        watch = asyncio.create_task(watcher.keep_watch(WATCH_SECONDS))
+        watch = asyncio.create_task(watcher.keep_watch(ALERT_CHECK_SECONDS))
         stack.push_async_callback(_cancel, watch)
         snapshot = Fresh(partial(take, redis, rules.of(config)))
         desk = await stack.enter_async_context(open_desk(config, redis, urls, snapshot))

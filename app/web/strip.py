@@ -13,7 +13,7 @@ from app.web.slots import SHOWN, Kind, Slot, Stretch, Tally
 
 STEP, HEIGHT, BASE = 8, 32, 30  # in units of the view box
 TALLEST, SHORTEST, POINTED = 26, 4, 14
-LABELLED = 8  # slots from one time label to the next
+LABEL_STEP = 8  # slots from one time label to the next
 
 
 def _bar(x: int, h: int) -> str:
@@ -101,7 +101,7 @@ def timeline(
     both, offset = [*slots, *ahead], SHOWN - len(slots)
     tallest = max((slot.seconds or 0.0 for slot in slots), default=0.0) or 1.0
     width, line = (SHOWN + len(ahead)) * STEP, SHOWN * STEP
-    labels = [_label(both[n].at, offset + n, line) for n in range(0, len(both), LABELLED)]
+    labels = [_label(both[n].at, offset + n, line) for n in range(0, len(both), LABEL_STEP)]
     return Markup(  # noqa: S704 - enum values and numbers only
         f'<svg class="strip long" viewBox="0 0 {width} {HEIGHT + 8}" role="img"'
         f' aria-label="The last {len(slots)} ticks, now, and the next {len(ahead)}">'

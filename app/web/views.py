@@ -31,11 +31,11 @@ from app.web.slots import SHOWN, Stretch, outages
 from app.web.visitors import NO_STORE, Visitor, desk_of
 from app.words import RunStatus, Trigger
 
-PACKED = NO_STORE | {"content-encoding": "gzip", "vary": "accept-encoding"}
+GZIP_HEADERS = NO_STORE | {"content-encoding": "gzip", "vary": "accept-encoding"}
 COLLECTION = "collection"  # the task of every organisation's schedule
 PER_PAGE = 25
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
-BEYOND = 9000  # the first year that schedules are not evaluated for
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_YEAR = 9000  # the first year that schedules are not evaluated for
 UPCOMING = 8
 EDITS = 10
 LOG_SECONDS = 0.8
@@ -65,7 +65,7 @@ async def home(request: Request, user: Visitor) -> Response:
         return HTMLResponse(html, headers=NO_STORE)
     # Only this page is compressed: it contains no CSRF token that the length could leak (BREACH).
     compressed = await asyncio.to_thread(gzip.compress, html, 1)
-    return HTMLResponse(compressed, headers=PACKED)
+    return HTMLResponse(compressed, headers=GZIP_HEADERS)
 
 
 async def job(request: Request, user: Visitor) -> Response:
@@ -157,7 +157,7 @@ async def _read_schedule(
 ) -> _ScheduleData:
     line = await line_of(connection, *key_and_org)
     now = await beats.database_now(connection)
-    ticks = await overview.ticks(connection, {line.id: EVER}, SHOWN)
+    ticks = await overview.ticks(connection, {line.id: EPOCH}, SHOWN)
     gaps = await overview.gaps(connection, [line.id], SHOWN)
     since = min([now - timedelta(hours=1), *(tick.scheduled_for for tick in ticks)])
     heartbeats = await overview.beats(connection, since)
@@ -237,6 +237,6 @@ def _instant(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise HTTPException(404, "Not a valid instant.") from None
-    if not EVER.year <= at.year < BEYOND:
+    if not EPOCH.year <= at.year < MAX_YEAR:
         raise HTTPException(404, "This instant is out of range.")
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -16,9 +16,9 @@ from app.web.desk import Desk
 from app.web.session import COOKIE, Session
 from app.words import Scope
 
-MOST_BYTES = 16_384
-MOST_FIELDS = 20
-LONGEST_PATH = 2_000
+MAX_FORM_BYTES = 16_384
+MAX_FORM_FIELDS = 20
+MAX_PATH_LENGTH = 2_000
 NO_STORE = {"cache-control": "no-store"}
 
 
@@ -110,7 +110,7 @@ def turned_away(request: Request) -> Response:
 def local_path(wanted: str) -> str:
     """The path to redirect to after sign-in: `wanted` if it is a local path, else `/`."""
     local = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted
-    if not local or not wanted.isprintable() or len(wanted) > LONGEST_PATH:
+    if not local or not wanted.isprintable() or len(wanted) > MAX_PATH_LENGTH:
         return "/"
     parts = urlsplit(wanted)
     return "/" if parts.scheme or parts.netloc or parts.path in {"/login", "/logout"} else wanted
@@ -129,10 +129,10 @@ async def read_form(request: Request) -> Form:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MOST_BYTES:
+        if len(body) > MAX_FORM_BYTES:
             raise HTTPException(413, "The form is too large.")
     try:
-        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
     except ValueError:
         raise HTTPException(400, "Invalid form data.") from None
     return {name: values[0] for name, values in fields.items()}
