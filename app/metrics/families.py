@@ -138,12 +138,12 @@ def _system(data: Seen) -> Iterator[Metric]:
     yield _gauge("workers", "Live workers.", data.workers)
     yield _gauge("redis_up", "1 if Redis answered this scrape.", data.redis_up)
     yield _gauge("postgres_up", "1 if Postgres answered this scrape.", data.totals is not None)
-    house = data.house
-    if house.unaccounted is not None:
+    system = data.house
+    if system.unaccounted is not None:
         about = "Ticks of the last day without an outcome."
-        yield _gauge("unaccounted_ticks", about, house.unaccounted)
-    yield _gauge("notifications_pending", "Alerts waiting to be sent.", house.pending or 0)
-    failing = house.failing_since is not None
+        yield _gauge("unaccounted_ticks", about, system.unaccounted)
+    yield _gauge("notifications_pending", "Alerts waiting to be sent.", system.pending or 0)
+    failing = system.failing_since is not None
     yield _gauge("notifier_failing", "1 while alerts cannot be sent.", failing)
     resting = GaugeMetricFamily(
         "rollcall_breaker_open", "Hosts with an open circuit breaker.", labels=("host",)

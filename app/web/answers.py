@@ -207,10 +207,10 @@ def _collections(facts: CollectionFacts | None) -> Collections | Unset:
     return Collections(**{name: getattr(facts, name) for name in Collections.__struct_fields__})
 
 
-def _alerting(house: HouseFacts) -> Alerting | Unset:
-    if house.failing_since is None:
+def _alerting(system: HouseFacts) -> Alerting | Unset:
+    if system.failing_since is None:
         return UNSET
-    return Alerting(house.pending or 0, house.failing_since, house.notifier_error)
+    return Alerting(system.pending or 0, system.failing_since, system.notifier_error)
 
 
 def _overall(well: bool) -> Overall:
