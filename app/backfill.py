@@ -1,6 +1,7 @@
-"""Backfills: the instants of a schedule once more, a few at a time, each of them once.
+"""Backfills: runs for past ticks of a schedule, a few at a time, each tick once.
 
-A run's id follows from schedule, name and instant: who was interrupted asks again and goes on.
+A run's id is derived from schedule, backfill name and tick, so an interrupted backfill continues
+when it is requested again.
 """
 
 import asyncio
@@ -24,17 +25,18 @@ from app.store.db import Pool
 from app.store.runs import Waiting
 from app.words import OPEN_STATUSES, RunStatus
 
-MOST = 100_000  # instants of one backfill
+MOST = 100_000  # ticks of one backfill
 LOOK_EVERY = 0.25  # seconds
-LOOKED_UP = 5_000  # runs at once
+LOOKED_UP = 5_000  # runs per query
 _INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What was asked for: from `since` to `until`, both included.
+    """A request for a backfill of the ticks from `since` to `until`, both included.
 
-    `missing`: only instants of which nothing came. `again`: another name makes other runs.
+    `missing`: only ticks whose scheduled run stored nothing and is not open.
+    `name`: another name creates other runs for the same ticks.
     """
 
     key: str
@@ -47,7 +49,7 @@ class Wish:
 
 @dataclass(slots=True)
 class Plan:
-    """A backfill, its runs in order, and how those stand that are known already."""
+    """A backfill with its runs (id, tick) in order of time, and the status of those that exist."""
 
     backfill: Backfill
     runs: Sequence[tuple[UUID, datetime]]
@@ -57,31 +59,34 @@ class Plan:
 
     @property
     def done(self) -> int:
-        """How many of its runs have ended."""
+        """The number of runs that have ended."""
         return sum(self.ended.values())
 
 
 async def planned(pool: Pool, wish: Wish, now: datetime) -> Plan:
-    """Which runs it takes, and how many of them there are already. Writes nothing.
+    """Return the runs of a backfill and the status of those that exist. Writes nothing.
 
-    Raises UnknownJob, and BadSchedule for a range that has not come yet or is too long.
+    Raises UnknownJob if there is no such schedule, and BadSchedule if the range ends in the future
+    or has more than MOST ticks.
     """
     state = await schedules.one(pool, wish.key)
     if state is None:
         known = ", ".join(s.key for s in await schedules.all_of(pool)) or "none yet"
         raise UnknownJob(f"there is no schedule {wish.key!r}; known: {known}")
     if wish.until > now:
-        raise BadSchedule(f"{wish.until.isoformat()} has not come yet: a backfill is of the past")
+        raise BadSchedule(
+            f"{wish.until.isoformat()} is in the future: a backfill covers past ticks only"
+        )
     schedule = Schedule.from_spec(state.spec, name=state.key)
-    instants = list(islice(schedule.ticks(wish.since - _INSTANT, wish.until), MOST + 1))
-    if len(instants) > MOST:
-        raise BadSchedule(f"that is more than {MOST:,} instants: take a shorter range")
+    ticks = list(islice(schedule.ticks(wish.since - _INSTANT, wish.until), MOST + 1))
+    if len(ticks) > MOST:
+        raise BadSchedule(f"the range has more than {MOST:,} ticks: choose a shorter one")
     if wish.missing:
         served = await store.served(pool, state.id, wish.since, wish.until)
-        instants = [instant for instant in instants if instant not in served]
+        ticks = [tick for tick in ticks if tick not in served]
     policies = Policies.from_spec(state.policies)
     backfill = Backfill(
-        id=_named(f"{wish.key} {wish.name} {wish.since.isoformat()} {wish.until.isoformat()}"),
+        id=_uuid(f"{wish.key} {wish.name} {wish.since.isoformat()} {wish.until.isoformat()}"),
         state=state,
         name=wish.name,
         since=wish.since,
@@ -90,24 +95,24 @@ async def planned(pool: Pool, wish: Wish, now: datetime) -> Plan:
         max_attempts=policies.max_attempts,
         timeout=policies.timeout,
     )
-    runs = [(_named(f"{wish.key} {wish.name} {at.isoformat()}"), at) for at in instants]
+    runs = [(_uuid(f"{wish.key} {wish.name} {tick.isoformat()}"), tick) for tick in ticks]
     plan = Plan(backfill, runs)
-    await _look(pool, plan)
+    await _load_statuses(pool, plan)
     return plan
 
 
-def _named(text: str) -> UUID:
+def _uuid(text: str) -> UUID:
     return uuid5(NAMESPACE_OID, f"rollcall backfill {text}")
 
 
-async def _look(pool: Pool, plan: Plan) -> None:
+async def _load_statuses(pool: Pool, plan: Plan) -> None:
     for start in range(0, len(plan.runs), LOOKED_UP):
-        some = plan.runs[start : start + LOOKED_UP]
-        known = await store.statuses(pool, [run_id for run_id, _ in some])
-        for run_id, at in some:
+        chunk = plan.runs[start : start + LOOKED_UP]
+        known = await store.statuses(pool, [run_id for run_id, _ in chunk])
+        for run_id, tick in chunk:
             status = known.get(run_id)
             if status is None:
-                plan.todo.append((run_id, at))
+                plan.todo.append((run_id, tick))
             elif status in OPEN_STATUSES:
                 plan.open.add(run_id)
             else:
@@ -115,39 +120,40 @@ async def _look(pool: Pool, plan: Plan) -> None:
 
 
 async def carry_out(
-    pool: Pool, redis: ArqRedis, plan: Plan, most: int, told: Callable[[Plan], None]
+    pool: Pool, redis: ArqRedis, plan: Plan, most: int, on_progress: Callable[[Plan], None]
 ) -> None:
-    """Feed the runs to the workers, `most` at a time, until all have ended.
+    """Enqueue the runs, with at most `most` open at a time, until all have ended.
 
-    To be interrupted at any point: what is queued ends, and the same wish goes on with the rest.
+    Calls `on_progress` after every poll. Safe to interrupt at any point: queued runs still end, and
+    the same request continues with the rest.
     """
     now = await beats.database_now(pool)
     await store.begin(pool, plan.backfill, len(plan.runs), now)
-    plan.todo.reverse()  # the oldest last, to be taken from the end
+    plan.todo.reverse()  # `pop` takes the oldest first
     while plan.todo or plan.open:
-        await _feed(pool, redis, plan, most)
-        await _notice(pool, plan)
-        told(plan)
+        await _enqueue_next(pool, redis, plan, most)
+        await _refresh_open(pool, plan)
+        on_progress(plan)
         if plan.todo or plan.open:
             await asyncio.sleep(LOOK_EVERY)
     await store.complete(pool, plan.backfill.id, await beats.database_now(pool))
 
 
-async def _feed(pool: Pool, redis: ArqRedis, plan: Plan, most: int) -> None:
+async def _enqueue_next(pool: Pool, redis: ArqRedis, plan: Plan, most: int) -> None:
     if not plan.todo:
         return
     now = await beats.database_now(pool)
     async with pool.acquire() as connection, connection.transaction():
         free = await store.room(connection, now, most)
-        some = [plan.todo.pop() for _ in range(min(free, len(plan.todo)))]
-        fresh = await store.feed(connection, plan.backfill, some, now) if some else []
-    plan.open |= {run_id for run_id, _ in some}
-    # What Redis does not hear now, a sweep tells it.
+        chunk = [plan.todo.pop() for _ in range(min(free, len(plan.todo)))]
+        created = await store.feed(connection, plan.backfill, chunk, now) if chunk else []
+    plan.open |= {run_id for run_id, _ in chunk}
+    # A run that is not enqueued now is enqueued by a later sweep.
     job = plan.backfill.state.job
-    await telling.tell(pool, redis, [Waiting(run, job, 1) for run in fresh])
+    await telling.tell(pool, redis, [Waiting(run, job, 1) for run in created])
 
 
-async def _notice(pool: Pool, plan: Plan) -> None:
+async def _refresh_open(pool: Pool, plan: Plan) -> None:
     known = await store.statuses(pool, list(plan.open))
     for run_id in list(plan.open):
         status = known.get(run_id)

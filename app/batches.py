@@ -1,4 +1,4 @@
-"""The ledger in bulk: organisations' schedules, decided many to a transaction."""
+"""Decides the due ticks of many schedules of organisations in one transaction."""
 
 import asyncio
 import json
@@ -25,17 +25,18 @@ from app.store.schedules import Verdict
 from app.verdicts import MOST_ALIKE, first_due, verdict
 from app.words import TickOutcome, TickReason
 
-SLICE = 0.002  # seconds of deciding after which others get their turn
-MANY = 200  # due ticks of one schedule; more are decided in a thread
+SLICE = 0.002  # seconds of deciding before yielding to the event loop
+MANY = 200  # due ticks of one schedule above which it is decided in a thread
 
 _log = log.logger(__name__)
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one batch did: how many schedules it `found`, what it queued, whom it could not read.
+    """The result of one batch: the number of schedules `found`, and the runs it created.
 
-    `undecidable`: their marks, for the caller to put aside; else they would be found for ever.
+    `undecidable`: marks of schedules that failed. The caller excludes them from the next batch, or
+    they would be selected again without end.
     """
 
     found: int = 0
@@ -45,7 +46,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A schedule that was read. `late`: its first tick, if it matters who was alive then."""
+    """A schedule row, parsed. `late`: its first due tick, if deciding it needs heartbeats."""
 
     row: DueRow
     schedule: Schedule
@@ -54,8 +55,8 @@ class _Case:
 
 
 @dataclass(frozen=True, slots=True)
-class _World:
-    """What is known beside the schedules themselves."""
+class _Context:
+    """What deciding needs besides the schedules: the time, open runs and heartbeats."""
 
     now: datetime
     open_runs: dict[int, list[Open]]
@@ -65,27 +66,27 @@ class _World:
 async def decide_due(pool: Pool, due: Due) -> Batch:
     """Decide every tick of the schedules that are due, in one transaction.
 
-    Those which another worker is deciding are left to it. One that cannot be decided does not
-    stop the others: it is logged, and named in the answer.
+    Schedules locked by another worker are skipped. A schedule that cannot be decided does not stop
+    the others: it is logged and listed in `Batch.undecidable`.
     """
     try:
-        return await _together(pool, due)
+        return await _decide_together(pool, due)
     except AWAY:
         raise
     except Exception:  # noqa: BLE001 - logged with its traceback
         _log.exception("batch.undecidable", limit=due.limit)
-        return await _one_by_one(pool, due)
+        return await _decide_one_by_one(pool, due)
 
 
-async def _together(pool: Pool, due: Due) -> Batch:
-    batch, turns = Batch(), _Turns()
+async def _decide_together(pool: Pool, due: Due) -> Batch:
+    batch, slices = Batch(), _Slices()
     async with pool.acquire() as connection, connection.transaction():
         rows = await store.lock(connection, due)
         batch.found = len(rows)
-        cases = await _read(rows, due.now, batch, turns)
+        cases = await _read(rows, due.now, batch, slices)
         if cases:
-            world = await _world(connection, cases, due.now)
-            made = await _decided(connection, cases, world, batch)
+            context = await _context(connection, cases, due.now)
+            made = await _decide_cases(connection, cases, context, batch)
             await _write(connection, made, due.now)
             batch.queued = [
                 Queued(tick.run_id, one.row.job)
@@ -93,12 +94,12 @@ async def _together(pool: Pool, due: Due) -> Batch:
                 for tick in one.verdict.ticks
                 if tick.run_id is not None
             ]
-            _tell(made)
+            _log_decisions(made)
     return batch
 
 
-async def _one_by_one(pool: Pool, due: Due) -> Batch:
-    """The slow way, when one of the schedules spoils what is written of all."""
+async def _decide_one_by_one(pool: Pool, due: Due) -> Batch:
+    """Decide each schedule in its own transaction, after the shared transaction failed."""
     batch = Batch()
     for mark, key in await store.keys(pool, due):
         batch.found += 1
@@ -106,37 +107,39 @@ async def _one_by_one(pool: Pool, due: Due) -> Batch:
             batch.queued += await ledger.ring(pool, key, due.now)
         except AWAY:
             raise
-        except Exception as error:  # noqa: BLE001 - logged, with its traceback if it is a surprise
-            _undecidable(batch, mark, key, error)
+        except Exception as error:  # noqa: BLE001 - logged, with its traceback unless it is expected
+            _note_undecidable(batch, mark, key, error)
     return batch
 
 
-def _undecidable(batch: Batch, mark: str, key: str, error: Exception) -> None:
-    surprise = None if isinstance(error, BadSchedule) else error
-    _log.error("schedule.undecidable", schedule=key, error=str(error), exc_info=surprise)
+def _note_undecidable(batch: Batch, mark: str, key: str, error: Exception) -> None:
+    exc_info = None if isinstance(error, BadSchedule) else error
+    _log.error("schedule.undecidable", schedule=key, error=str(error), exc_info=exc_info)
     batch.undecidable.append(mark)
 
 
-class _Turns:
-    """Deciding in slices, so that the loop goes on beside it."""
+class _Slices:
+    """Yields to the event loop after every `SLICE` seconds of deciding."""
 
     def __init__(self) -> None:
         self._since = time.perf_counter()
 
-    async def take(self) -> None:
+    async def checkpoint(self) -> None:
         if time.perf_counter() - self._since > SLICE:
             await asyncio.sleep(0)
             self._since = time.perf_counter()
 
 
-async def _read(rows: Sequence[DueRow], now: datetime, batch: Batch, turns: _Turns) -> list[_Case]:
+async def _read(
+    rows: Sequence[DueRow], now: datetime, batch: Batch, slices: _Slices
+) -> list[_Case]:
     cases: list[_Case] = []
     for row in rows:
-        await turns.take()
+        await slices.checkpoint()
         try:
             cases.append(_case(row, now))
-        except Exception as error:  # noqa: BLE001 - as above
-            _undecidable(batch, row.mark, row.key, error)
+        except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
+            _note_undecidable(batch, row.mark, row.key, error)
     return cases
 
 
@@ -157,80 +160,81 @@ def _schedule(spec: str, jitter: timedelta) -> Schedule:
     return schedule.jittered(jitter) if jitter else schedule
 
 
-async def _world(connection: Connection, cases: Sequence[_Case], now: datetime) -> _World:
+async def _context(connection: Connection, cases: Sequence[_Case], now: datetime) -> _Context:
     late = [case.late for case in cases if case.late is not None]
-    return _World(
+    return _Context(
         now=now,
         open_runs=await store.open_runs(connection, [case.row.id for case in cases]),
         beats=await schedules.beats(connection, min(late)) if late else (),
     )
 
 
-async def _decided(
-    connection: Connection, cases: Sequence[_Case], world: _World, batch: Batch
+async def _decide_cases(
+    connection: Connection, cases: Sequence[_Case], context: _Context, batch: Batch
 ) -> list[Made]:
     made: list[Made] = []
-    gives_way: list[UUID] = []
-    turns = _Turns()
+    cancelled: list[UUID] = []
+    slices = _Slices()
     for case in cases:
-        await turns.take()
+        await slices.checkpoint()
         try:
-            decision, written = await _decide(case, world)
-        except Exception as error:  # noqa: BLE001 - as above
-            _undecidable(batch, case.row.mark, case.row.key, error)
+            decision, writes = await _decide(case, context)
+        except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
+            _note_undecidable(batch, case.row.mark, case.row.key, error)
             continue
-        gives_way += decision.cancel
-        made.append(Made(case.row, written))
-    if gives_way:
-        await cancel_open(connection, gives_way, world.now, by="overlap policy cancel_running")
+        cancelled += decision.cancel
+        made.append(Made(case.row, writes))
+    if cancelled:
+        await cancel_open(connection, cancelled, context.now, by="overlap policy cancel_running")
     return made
 
 
-async def _decide(case: _Case, world: _World) -> tuple[Decision, Verdict]:
-    if case.late is not None and _is_long(case, case.late, world.now):
-        return await asyncio.to_thread(_decide_one, case, world)
-    return _decide_one(case, world)
+async def _decide(case: _Case, context: _Context) -> tuple[Decision, Verdict]:
+    if case.late is not None and _is_long(case, case.late, context.now):
+        return await asyncio.to_thread(_decide_one, case, context)
+    return _decide_one(case, context)
 
 
 def _is_long(case: _Case, first: datetime, now: datetime) -> bool:
+    """Estimate from the first gap whether more than `MANY` ticks are due."""
     return now - first > MANY * (case.schedule.next(first) - first)
 
 
-def _decide_one(case: _Case, world: _World) -> tuple[Decision, Verdict]:
+def _decide_one(case: _Case, context: _Context) -> tuple[Decision, Verdict]:
     row, late = case.row, case.late
     situation = Situation(
         schedule=case.schedule,
         policies=case.policies,
         frontier=row.evaluated_through,
-        now=world.now,
+        now=context.now,
         paused_at=row.paused_at,
         enabled=row.enabled,
-        open_runs=world.open_runs.get(row.id, ()),
-        beats=[beat for beat in world.beats if beat.until >= late] if late else (),
+        open_runs=context.open_runs.get(row.id, ()),
+        beats=[beat for beat in context.beats if beat.until >= late] if late else (),
     )
     decision = decide(situation)
-    return decision, verdict(decision, case.schedule, case.policies, world.now)
+    return decision, verdict(decision, case.schedule, case.policies, context.now)
 
 
 async def _write(connection: Connection, made: Sequence[Made], now: datetime) -> None:
     await store.record(connection, made, now)
-    lasts = [
+    last_ticks = [
         (one.row, one.verdict.ticks[-1])
         for one in made
         if one.verdict.ticks and one.verdict.ticks[-1].outcome is not TickOutcome.RAN
     ]
-    await store.compress(connection, lasts, now, MOST_ALIKE)
+    await store.compress(connection, last_ticks, now, MOST_ALIKE)
 
 
-def _tell(made: Sequence[Made]) -> None:
+def _log_decisions(made: Sequence[Made]) -> None:
     counts: Counter[tuple[TickOutcome, TickReason | None]] = Counter()
     for one in made:
         counts.update((tick.outcome, tick.reason) for tick in one.verdict.ticks)
         for gap in one.verdict.gaps:
             counts[gap.outcome, gap.reason] += gap.count
     for (outcome, reason), count in counts.items():
-        tell = _log.warning if outcome is TickOutcome.MISSED else _log.info
-        tell(
+        log_at = _log.warning if outcome is TickOutcome.MISSED else _log.info
+        log_at(
             "ticks.decided",
             schedules=len(made),
             outcome=outcome.value,

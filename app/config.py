@@ -1,4 +1,7 @@
-"""The environment, read once and frozen. Only this room reads it; arq owns the name Settings."""
+"""The settings, read once from the environment and `.env`. No other module reads the environment.
+
+The class is called Config because arq uses the name Settings.
+"""
 
 import os
 import re
@@ -25,7 +28,7 @@ def _split(value: object) -> object:
 
 
 def _entities(value: object) -> object:
-    """Names separated by commas; or a file of them, `@names.txt` or its path, one a line."""
+    """Read names separated by commas, or a file (its path or `@path`) with one name per line."""
     if not isinstance(value, str):
         return value
     path = Path(value.removeprefix("@").strip())
@@ -38,14 +41,14 @@ def _entities(value: object) -> object:
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 
-def _once(value: tuple[str, ...]) -> tuple[str, ...]:
+def _unique(value: tuple[str, ...]) -> tuple[str, ...]:
     long = [name[:40] for name in value if len(name) > LONGEST_ENTITY]
     if long:
         raise ValueError(f"{long[0]!r}… is longer than {LONGEST_ENTITY} characters")
-    first: dict[str, str] = {}
+    by_folded: dict[str, str] = {}
     for name in value:
-        first.setdefault(name.casefold(), name)
-    return tuple(first.values())
+        by_folded.setdefault(name.casefold(), name)
+    return tuple(by_folded.values())
 
 
 def _known_platforms(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -68,7 +71,7 @@ def _readable_address(value: SecretStr) -> SecretStr:
         _ = urlsplit(value.get_secret_value()).port
     except ValueError:
         raise ValueError(
-            "is no address; special characters in a password must be percent-encoded"
+            "is not a valid URL; special characters in a password must be percent-encoded"
         ) from None
     return value
 
@@ -79,9 +82,11 @@ def _redis(value: SecretStr) -> SecretStr:
     return _readable_address(value)
 
 
-def _beyond_live_news(value: int) -> int:
+def _at_least_news_days(value: int) -> int:
     if 0 < value < FEWEST_NEWS_DAYS:
-        raise ValueError(f"must be 0 or at least {FEWEST_NEWS_DAYS}: polls look back two days")
+        raise ValueError(
+            f"must be 0 or at least {FEWEST_NEWS_DAYS}: polls look back up to two days"
+        )
     return value
 
 
@@ -89,14 +94,14 @@ def _http(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
     if "@" in urlsplit(value).netloc:
-        raise ValueError("must not name a user: credentials have settings of their own")
+        raise ValueError("must not contain a user name: credentials have their own settings")
     return value.rstrip("/")
 
 
-def _addresses(value: SecretStr) -> SecretStr:
+def _alert_urls(value: SecretStr) -> SecretStr:
     for address in value.get_secret_value().split():
         if "://" not in address:
-            raise ValueError("must be addresses such as json://host/path, separated by spaces")
+            raise ValueError("must be URLs such as json://host/path, separated by spaces")
     return value
 
 
@@ -114,7 +119,7 @@ def _ping(value: SecretStr) -> SecretStr:
 
 
 def pings(value: SecretStr | None) -> dict[str, str]:
-    """The addresses to ping, by job: `job=https://…` separated by commas or spaces."""
+    """Return the ping URLs by job, from `job=https://…` separated by commas or spaces."""
     if value is None:
         return {}
     parts = re.split(r"[\s,]+(?=[^\s,=/]+=)", value.get_secret_value().strip(", \n"))
@@ -122,8 +127,8 @@ def pings(value: SecretStr | None) -> dict[str, str]:
     return {name.strip(): address.strip() for name, _, address in pairs}
 
 
-def _inner(address: str) -> list[str]:
-    """What is secret in an address: its password, and the tokens that notifiers have for a path."""
+def _secret_parts(address: str) -> list[str]:
+    """Return the secret parts of a URL: its password, and the tokens in its host and path."""
     if "://" not in address:
         return []
     try:
@@ -151,14 +156,14 @@ def _minutes_by_job(value: object) -> object:
 Url = Annotated[str, AfterValidator(_http)]
 _TOKEN = re.compile(r"(?=.*\d)[\w-]{12,}")
 Minutes = Annotated[float, Field(gt=0, le=60 * 24 * 366)]
-Entities = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_entities), AfterValidator(_once)]
+Entities = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_entities), AfterValidator(_unique)]
 FreshMinutes = Annotated[dict[str, Minutes], NoDecode, BeforeValidator(_minutes_by_job)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Days = Annotated[int, Field(ge=0, le=36_500)]  # 0 is for ever
+Days = Annotated[int, Field(ge=0, le=36_500)]  # 0 keeps for ever
 
 
 class Config(BaseSettings):
-    """Every setting, with its default. Each one is explained in `.env.example`."""
+    """Every setting with its default. `.env.example` describes each one."""
 
     model_config = SettingsConfigDict(
         frozen=True, env_file=".env", env_ignore_empty=True, extra="ignore"
@@ -204,8 +209,8 @@ class Config(BaseSettings):
     beat_days: Days = 90
     rejected_days: Days = 30
     odds_event_days: Days = 0
-    article_days: Annotated[Days, AfterValidator(_beyond_live_news)] = 0
-    story_days: Annotated[Days, AfterValidator(_beyond_live_news)] = 0
+    article_days: Annotated[Days, AfterValidator(_at_least_news_days)] = 0
+    story_days: Annotated[Days, AfterValidator(_at_least_news_days)] = 0
     item_days: Days = 0
 
     collection_misfire_grace_seconds: Annotated[float, Field(gt=0, le=604_800)] = 3600
@@ -221,7 +226,7 @@ class Config(BaseSettings):
     health_recovered_after: Annotated[int, Field(ge=1, le=20)] = 1
     health_skips: Annotated[int, Field(ge=1, le=100)] = 3
     fresh_minutes: FreshMinutes = {}
-    alert_urls: Annotated[SecretStr, AfterValidator(_addresses)] | None = None
+    alert_urls: Annotated[SecretStr, AfterValidator(_alert_urls)] | None = None
     alert_group_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
     alert_remind_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
     alert_quiet_hours: Annotated[str, AfterValidator(_quiet)] = ""
@@ -239,16 +244,16 @@ class Config(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def secrets(self) -> frozenset[str]:
-        """Every text that must not be seen: the secret settings, and what is secret within them."""
+        """Return the texts to redact from output: secret settings, their items and parts."""
         values = [getattr(self, name) for name in type(self).model_fields]
         whole = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-        words = [word for text in whole for word in re.split(r"[\s,]+", text)]
-        inner = [part for word in words for part in _inner(word)]
-        return frozenset(text for text in (*whole, *words, *inner) if text)
+        items = [item for text in whole for item in re.split(r"[\s,]+", text)]
+        parts = [part for item in items for part in _secret_parts(item)]
+        return frozenset(text for text in (*whole, *items, *parts) if text)
 
 
 def load(**overrides: Any) -> Config:
-    """Read the environment and `.env`. Raises BadConfig: a line for each setting that is wrong."""
+    """Read the environment and `.env`. Raises BadConfig with one line for each invalid setting."""
     try:
         return Config(**overrides)
     except ValidationError as error:
@@ -256,14 +261,14 @@ def load(**overrides: Any) -> Config:
 
 
 def secret(name: str) -> SecretStr | None:
-    """Exactly this variable, from the environment or `.env`: a secret that a recipe names."""
-    value = os.environ.get(name)  # noqa: TID251 - this room is the one
+    """Return one variable from the environment or `.env`, for a recipe; None if it is not set."""
+    value = os.environ.get(name)  # noqa: TID251 - the one module that reads it
     value = value or dotenv_values(".env").get(name)
     return SecretStr(value) if value else None
 
 
 def _readable(error: ValidationError) -> str:
-    lines = ["These settings cannot be used (see .env.example):"]
+    lines = ["Invalid settings (see .env.example):"]
     for fault in error.errors(include_url=False, include_context=False):
         name = str(fault["loc"][0]) if fault["loc"] else "settings"
         message = fault["msg"].removeprefix("Value error, ")

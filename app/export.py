@@ -1,4 +1,4 @@
-"""Rows taken out into a file: streamed, in constant memory, and there only when it is whole."""
+"""Exports rows to CSV, JSON lines or Parquet: streamed, in constant memory, replaced atomically."""
 
 import asyncio
 import os
@@ -16,13 +16,13 @@ from app.store import exports as store
 from app.store.db import Connection
 from app.store.exports import Kind, Span
 
-BATCH = 20_000  # rows of Parquet that are in memory at once
-GROUP = 5  # batches to a row group
+BATCH = 20_000  # rows per Parquet record batch
+GROUP = 5  # record batches per row group
 
 
 @dataclass(slots=True)
 class Written:
-    """What has been written so far. `rows` of CSV and JSON are known when all are there."""
+    """What has been written so far. For CSV and JSON lines `rows` is 0 until the end."""
 
     rows: int = 0
     bytes: int = 0
@@ -33,7 +33,7 @@ Told = Callable[[Written], None]
 
 @asynccontextmanager
 async def whole(target: str) -> AsyncGenerator[IO[bytes]]:
-    """A file that takes its name only when the block has ended well; `-` is the standard output."""
+    """Open a temporary file that is renamed to `target` when the block succeeds; `-` is stdout."""
     if target == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -50,16 +50,22 @@ async def whole(target: str) -> AsyncGenerator[IO[bytes]]:
         part.unlink(missing_ok=True)
 
 
-async def text(  # noqa: PLR0913 - where from, what, where to, and how
-    connection: Connection, kind: Kind, span: Span, file: IO[bytes], told: Told, *, lines: bool
+async def text(  # noqa: PLR0913 - source, selection, target and format
+    connection: Connection,
+    kind: Kind,
+    span: Span,
+    file: IO[bytes],
+    on_progress: Told,
+    *,
+    lines: bool,
 ) -> Written:
-    """Write CSV, or with `lines` a JSON object a line, as it comes from Postgres."""
+    """Write CSV, or with `lines` one JSON object per line, as COPY delivers it."""
     written = Written()
 
     async def sink(data: bytes) -> None:
         file.write(data)
         written.bytes += len(data)
-        told(written)
+        on_progress(written)
 
     copy = store.copy_jsonl if lines else store.copy_csv
     written.rows = await copy(connection, kind, span, sink)
@@ -67,39 +73,39 @@ async def text(  # noqa: PLR0913 - where from, what, where to, and how
 
 
 async def parquet(
-    connection: Connection, kind: Kind, span: Span, file: IO[bytes], told: Told
+    connection: Connection, kind: Kind, span: Span, file: IO[bytes], on_progress: Told
 ) -> Written:
-    """Write Parquet, a batch at a time. Raises BadParameters if pyarrow is missing."""
+    """Write Parquet in batches of BATCH rows. Raises BadParameters if pyarrow is not installed."""
     arrow, pq = _pyarrow()
     written = Written()
     async with connection.transaction(readonly=True):
         columns = await store.columns(connection, kind)
-        schema = arrow.schema([(name, _type(arrow, kind_of)) for name, kind_of in columns])
+        schema = arrow.schema([(name, _type(arrow, type_name)) for name, type_name in columns])
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            held: list[Any] = []
+            buffered: list[Any] = []
             async for rows in store.batches(connection, kind, span, BATCH):
-                held.append(_batch(arrow, schema, rows))
+                buffered.append(_batch(arrow, schema, rows))
                 written.rows += len(rows)
-                if len(held) == GROUP:
-                    writer.write_table(arrow.Table.from_batches(held))
-                    held.clear()
+                if len(buffered) == GROUP:
+                    writer.write_table(arrow.Table.from_batches(buffered))
+                    buffered.clear()
                 written.bytes = file.tell() if file.seekable() else 0
-                told(written)
-            if held:
-                writer.write_table(arrow.Table.from_batches(held))
+                on_progress(written)
+            if buffered:
+                writer.write_table(arrow.Table.from_batches(buffered))
     written.bytes = file.tell() if file.seekable() else 0
     return written
 
 
 def _pyarrow() -> tuple[Any, Any]:
     try:
-        pa: Any = import_module("pyarrow")  # an extra: most never need it
+        pa: Any = import_module("pyarrow")  # an optional extra
         pq: Any = import_module("pyarrow.parquet")
     except ImportError:
         raise BadParameters(
-            "Parquet needs pyarrow: pip install 'pyarrow>=18', or take --format csv"
+            "Parquet needs pyarrow: pip install 'pyarrow>=18', or use --format csv"
         ) from None
-    # What a batch used goes back at once; a pool that keeps it would grow by what is in flight.
+    # The system pool frees a batch at once; the default pool would keep the memory.
     pa.set_memory_pool(pa.system_memory_pool())
     return pa, pq
 

@@ -1,4 +1,7 @@
-"""The ledger: what became of every tick. One transaction under the schedule's row lock."""
+"""The ledger of one schedule: decide due ticks, edit, retire, pause and resume.
+
+Each operation is one transaction under the schedule's row lock.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ _log = log.logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A run that waits to be told to Redis: `run:<run_id>:<attempt>`."""
+    """A run in Postgres that is yet to be enqueued in Redis as `run:<run_id>:<attempt>`."""
 
     run_id: UUID
     job: str
@@ -34,7 +37,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A schedule as code declares it. `key` is its name for ever."""
+    """A schedule as declared in code or by a recipe. `key` is its permanent name."""
 
     key: str
     job: str
@@ -45,9 +48,10 @@ class Declared:
 
 
 async def ring(pool: Pool, key: str, now: datetime) -> list[Queued]:
-    """Decide every tick of one schedule that is due by `now`; return the runs it queued.
+    """Decide every tick of one schedule that is due by `now`; return the runs it created.
 
-    A ring that comes twice, late or never changes nothing: what is decided is decided.
+    Safe to call late, twice or concurrently: a tick at or before the frontier is never decided
+    again. Returns an empty list for an unknown schedule.
     """
     queued: list[Queued] = []
     complete = False
@@ -72,12 +76,12 @@ async def _decide(
         return True
     if decision.cancel:
         await cancel_open(connection, decision.cancel, now, by="overlap policy cancel_running")
-    made = verdict(decision, schedule, policies, now)
-    await schedules.record(connection, state, made)
-    queued += [Queued(t.run_id, state.job) for t in made.ticks if t.run_id is not None]
-    if made.ticks and made.ticks[-1].outcome is not TickOutcome.RAN:
-        await schedules.compress(connection, state, made.ticks[-1], now, MOST_ALIKE)
-    _tell(state, decision)
+    writes = verdict(decision, schedule, policies, now)
+    await schedules.record(connection, state, writes)
+    queued += [Queued(t.run_id, state.job) for t in writes.ticks if t.run_id is not None]
+    if writes.ticks and writes.ticks[-1].outcome is not TickOutcome.RAN:
+        await schedules.compress(connection, state, writes.ticks[-1], now, MOST_ALIKE)
+    _log_decision(state, decision)
     return decision.complete
 
 
@@ -97,16 +101,16 @@ async def _situation(
         paused_at=state.paused_at,
         enabled=state.enabled,
         open_runs=await schedules.open_runs(connection, state.id),
-        # Only a late tick asks who was alive: the ordinary one is spared the question.
+        # Heartbeats only matter for late ticks; the common case skips the query.
         beats=await schedules.beats(connection, late) if late else (),
     )
 
 
-def _tell(state: ScheduleState, decision: Decision) -> None:
-    for (outcome, reason), alike in groupby(decision.outcomes, key=lambda o: (o.outcome, o.reason)):
-        decided = list(alike)
-        tell = _log.warning if outcome is TickOutcome.MISSED else _log.info
-        tell(
+def _log_decision(state: ScheduleState, decision: Decision) -> None:
+    for (outcome, reason), group in groupby(decision.outcomes, key=lambda o: (o.outcome, o.reason)):
+        decided = list(group)
+        log_at = _log.warning if outcome is TickOutcome.MISSED else _log.info
+        log_at(
             "tick.decided",
             schedule=state.key,
             outcome=outcome.value,
@@ -117,36 +121,37 @@ def _tell(state: ScheduleState, decision: Decision) -> None:
 
 
 async def register(pool: Pool, declared: Sequence[Declared], now: datetime) -> list[Queued]:
-    """Write code-declared schedules down; a changed one gets a new version from now on.
+    """Store the declared schedules; a changed one gets a new version from `now` on.
 
-    What was due before the change is decided by the old wording first, so nothing is lost.
+    Ticks that were due before the change are decided under the old version first. Returns the
+    runs created for them.
     """
     queued: list[Queued] = []
-    for wanted in declared:
-        queued += await edit(pool, wanted, now)
+    for each in declared:
+        queued += await edit(pool, each, now)
     return queued
 
 
 async def edit(pool: Pool, wanted: Declared, now: datetime) -> list[Queued]:
-    """Create the schedule or bring it to `wanted`; returns runs that were due before the edit."""
+    """Create the schedule or change it to `wanted`; return the runs of ticks due before."""
     async with pool.acquire() as connection, connection.transaction():
         return await edit_in(connection, wanted, now)
 
 
 async def edit_in(connection: Connection, wanted: Declared, now: datetime) -> list[Queued]:
-    """As `edit`, within the caller's transaction; a retired schedule lives again."""
+    """Do the same as `edit` in the caller's transaction. A retired schedule is reopened."""
     queued: list[Queued] = []
     state = await schedules.lock(connection, wanted.key)
     if state is None:
-        await registry.create(connection, _wording(wanted, now))
-        # Another worker may have been quicker, with another wording.
+        await registry.create(connection, _version(wanted, now))
+        # Another worker may have created it first, with another declaration.
         state = await schedules.lock(connection, wanted.key)
     if state is None:
         return queued
     state = await _decide_all(connection, state, now, queued)
     since = max(now, state.evaluated_through)
     if state.retired_at is not None:
-        await _revive(connection, state, wanted, since)
+        await _reopen(connection, state, wanted, since)
     elif (state.spec, state.policies, state.enabled) != (
         wanted.schedule.to_spec(),
         wanted.policies.to_spec(),
@@ -165,9 +170,10 @@ async def _decide_all(
 
 
 async def retire_in(connection: Connection, key: str, now: datetime) -> list[Queued]:
-    """End a schedule within the caller's transaction; what it has announced is superseded.
+    """Retire a schedule in the caller's transaction; its announced next tick is superseded.
 
-    Returns runs that were due before. Raises UnknownJob if there is no such schedule, or no more.
+    Returns the runs of ticks due before `now`. Raises UnknownJob if the schedule does not exist or
+    is retired already.
     """
     queued: list[Queued] = []
     state = await schedules.lock(connection, key)
@@ -175,64 +181,66 @@ async def retire_in(connection: Connection, key: str, now: datetime) -> list[Que
         raise UnknownJob(f"there is no schedule {key!r}")
     state = await _decide_all(connection, state, now, queued)
     old = Schedule.from_spec(state.spec, name=state.key)
-    answers_until = max(now, old.next(state.evaluated_through))
-    superseded = tuple(old.ticks(state.evaluated_through, answers_until))
-    await registry.retire(connection, state, superseded, answers_until, now)
+    valid_until = max(now, old.next(state.evaluated_through))
+    superseded = tuple(old.ticks(state.evaluated_through, valid_until))
+    await registry.retire(connection, state, superseded, valid_until, now)
     _log.info("schedule.retired", schedule=key, version=state.version)
     return queued
 
 
-async def _revive(
+async def _reopen(
     connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
 ) -> None:
-    taken_up = await _named_again(connection, state, wanted, since)
-    await registry.reopen(connection, state, _wording(wanted, since))
-    await registry.take_up(connection, state.id, taken_up)
+    reinstated = await _reinstated(connection, state, wanted, since)
+    await registry.reopen(connection, state, _version(wanted, since))
+    await registry.take_up(connection, state.id, reinstated)
     _log.info("schedule.revived", schedule=state.key, version=state.version + 1)
 
 
-async def _named_again(
+async def _reinstated(
     connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
 ) -> list[datetime]:
+    """Return the superseded ticks after `since` that are ticks of the wanted schedule as well."""
     ahead = await registry.superseded_ahead(connection, state.id, since)
-    return [instant for instant in ahead if _names(wanted.schedule, instant)]
+    return [instant for instant in ahead if _is_tick(wanted.schedule, instant)]
 
 
 async def _replace(
     connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
 ) -> None:
     old = Schedule.from_spec(state.spec, name=state.key)
-    since = _taken_over(old, wanted.schedule, state.evaluated_through, since)
-    wording = _wording(wanted, since)
-    if (state.spec, state.policies) == (wording.spec, wording.policies):
+    since = _effective_from(old, wanted.schedule, state.evaluated_through, since)
+    version = _version(wanted, since)
+    if (state.spec, state.policies) == (version.spec, version.policies):
         await registry.enable(connection, state.id, enabled=wanted.enabled)
         return
     announced = old.next(state.evaluated_through)
-    # The old wording had announced its next tick: it answers for it, unless the new one names it.
-    still_named = announced <= since or _names(wanted.schedule, announced)
-    answers_until = since if still_named else announced
-    taken_up = await _named_again(connection, state, wanted, since)
-    await registry.take_up(connection, state.id, taken_up)
-    superseded = tuple(old.ticks(state.evaluated_through, answers_until))
-    await registry.supersede(connection, state, wording, superseded, answers_until)
+    # The old version stays valid through its announced next tick, unless the new one has that tick.
+    still_announced = announced <= since or _is_tick(wanted.schedule, announced)
+    valid_until = since if still_announced else announced
+    reinstated = await _reinstated(connection, state, wanted, since)
+    await registry.take_up(connection, state.id, reinstated)
+    superseded = tuple(old.ticks(state.evaluated_through, valid_until))
+    await registry.supersede(connection, state, version, superseded, valid_until)
     _log.info("schedule.edited", schedule=state.key, version=state.version + 1)
 
 
-def _taken_over(old: Schedule, new: Schedule, frontier: datetime, since: datetime) -> datetime:
-    """From when on the new wording answers: it takes over a tick that waits for its jitter.
+def _effective_from(old: Schedule, new: Schedule, frontier: datetime, since: datetime) -> datetime:
+    """Return the instant from which the new version is valid.
 
-    But for such a tick it would name instants that are past, which nobody has announced.
+    That is just before a tick that still waits for its jitter, if both versions have the same ticks
+    up to `since`; else `since`, so that the new version has no ticks in the past.
     """
     waiting = list(old.ticks(frontier, since))
     before = waiting[0] - _INSTANT if waiting else since
     return before if list(new.ticks(before, since)) == waiting else since
 
 
-def _names(schedule: Schedule, instant: datetime) -> bool:
+def _is_tick(schedule: Schedule, instant: datetime) -> bool:
     return schedule.next(instant - _INSTANT) == instant
 
 
-def _wording(wanted: Declared, since: datetime) -> registry.Wording:
+def _version(wanted: Declared, since: datetime) -> registry.Wording:
     schedule = wanted.policies.spread(wanted.schedule)
     upcoming = schedule.next(since)
     return registry.Wording(
@@ -249,34 +257,34 @@ def _wording(wanted: Declared, since: datetime) -> registry.Wording:
 
 
 async def pause(pool: Pool, key: str, now: datetime, *, by: str, note: str) -> list[Queued]:
-    """Pause a schedule from now on; its ticks are recorded `skipped(paused)` until it is resumed.
+    """Pause a schedule from `now` on; its ticks are recorded `skipped(paused)` until it is resumed.
 
-    Returns runs that were due before. Raises UnknownJob if there is no such schedule.
+    Returns the runs of ticks due before `now`. Raises UnknownJob if there is no such schedule.
     """
     async with pool.acquire() as connection, connection.transaction():
         return await pause_in(connection, key, registry.Pause(now, by, note))
 
 
 async def resume(pool: Pool, key: str, now: datetime) -> list[Queued]:
-    """Let a paused schedule go on; every tick that fell into the pause is recorded first.
+    """Resume a paused schedule; every tick of the pause is recorded first.
 
-    Returns no runs but those that were due. Raises UnknownJob if there is no such schedule.
+    Returns the runs of ticks that were due. Raises UnknownJob if there is no such schedule.
     """
     async with pool.acquire() as connection, connection.transaction():
         return await resume_in(connection, key, now)
 
 
 async def pause_in(connection: Connection, key: str, pause_: registry.Pause) -> list[Queued]:
-    """As `pause`, within the caller's transaction."""
-    return await _turn(connection, key, pause_.at, pause_)
+    """Do the same as `pause` in the caller's transaction."""
+    return await _set_pause(connection, key, pause_.at, pause_)
 
 
 async def resume_in(connection: Connection, key: str, now: datetime) -> list[Queued]:
-    """As `resume`, within the caller's transaction."""
-    return await _turn(connection, key, now, None)
+    """Do the same as `resume` in the caller's transaction."""
+    return await _set_pause(connection, key, now, None)
 
 
-async def _turn(
+async def _set_pause(
     connection: Connection, key: str, now: datetime, pause_: registry.Pause | None
 ) -> list[Queued]:
     queued: list[Queued] = []

@@ -1,4 +1,4 @@
-"""One event, one line: structlog, for our own lines and for those of arq and uvicorn."""
+"""Logging through structlog, for the application, arq and uvicorn: one line per event."""
 
 import logging
 import sys
@@ -12,25 +12,31 @@ from app import redact
 
 Format = Literal["json", "console"]
 
-# Our own lines say it better.
+# Loggers whose info lines repeat events of the application.
 CHATTY = ("arq.worker", "httpx", "alembic.runtime.plugins", "apprise", "urllib3")
 ACCESS = "uvicorn.access"
-PROBES = ("/health", "/livez", "/readyz", "/metrics", "/badge/")  # asked all day long
-VISIT = 5  # what uvicorn says of a visit: client, method, path, HTTP version, status
+PROBES = (
+    "/health",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/badge/",
+)  # not logged, unless at level debug
+VISIT = 5  # arguments of an access log record: client, method, path, HTTP version, status
 
 
 def configure(
     format_: Format = "console", level: str = "info", secrets: Collection[str] = ()
 ) -> None:
-    """Send every log line through structlog, once, in `format_`. Safe to call again.
+    """Configure structlog and the root logger to write `format_` to stderr. Safe to call again.
 
-    `secrets`: texts that no line may show, beside whatever looks like a secret.
+    `secrets`: texts to redact, in addition to whatever looks like a secret.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
-        _without_nothing,
+        _drop_none,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
@@ -47,11 +53,11 @@ def configure(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             pass_foreign_args=True,
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _visit, *shared],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _access_fields, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                _without_secrets(secrets),
+                _redact(secrets),
                 _renderer(format_),
             ],
         )
@@ -60,8 +66,8 @@ def configure(
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     take_over()
-    _hush_probes(hushed=level != "debug")
-    # It writes a traceback for every second that Postgres is away; heartbeats say so in a line.
+    _filter_probes(enabled=level != "debug")
+    # It logs a traceback every second while Postgres is unreachable; the heartbeat logs one line.
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     if level != "debug":
         for name in CHATTY:
@@ -69,32 +75,32 @@ def configure(
 
 
 def take_over() -> None:
-    """Take the lines of arq and uvicorn: with handlers of their own they would print twice."""
+    """Remove the handlers of arq and uvicorn, so that their records reach the root handler once."""
     for name in ("arq", "uvicorn", "uvicorn.error", "uvicorn.access"):
-        theirs = logging.getLogger(name)
-        theirs.handlers.clear()
-        theirs.propagate = True
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
 
 
-def _hush_probes(*, hushed: bool) -> None:
-    theirs = logging.getLogger(ACCESS)
-    theirs.filters.clear()
-    if hushed:
-        theirs.addFilter(_is_no_probe)
+def _filter_probes(*, enabled: bool) -> None:
+    access = logging.getLogger(ACCESS)
+    access.filters.clear()
+    if enabled:
+        access.addFilter(_is_not_probe)
 
 
-def _is_no_probe(record: logging.LogRecord) -> bool:
+def _is_not_probe(record: logging.LogRecord) -> bool:
     args = record.args
     path = args[2] if isinstance(args, tuple) and len(args) == VISIT else ""
     return not str(path).startswith(PROBES)
 
 
-def _without_nothing(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+def _drop_none(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {n: v for n, v in event.items() if v is not None and n != "color_message"}
 
 
-def _visit(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """A visit as uvicorn tells it, in fields like any other line."""
+def _access_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Turn an access log record of uvicorn into an `http.request` event with fields."""
     args = cast("Sequence[Any]", event.pop("positional_args", ()))
     record = cast("logging.LogRecord", event["_record"])
     if record.name != ACCESS or len(args) != VISIT:
@@ -104,7 +110,7 @@ def _visit(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def _without_secrets(secrets: Collection[str]) -> Processor:
+def _redact(secrets: Collection[str]) -> Processor:
     clean = redact.redactor(tuple(secrets))
 
     def process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -120,6 +126,6 @@ def _renderer(format_: Format) -> Processor:
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger whose lines carry `name` and whatever is bound in the context."""
+    """Return a logger that adds `name` and the bound context to every event."""
     bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return bound

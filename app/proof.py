@@ -1,7 +1,6 @@
-"""The proof: every instant a schedule named is held against what was written of it."""
+"""Verifies that every tick of a schedule has exactly one outcome, and explains single ticks."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,10 +18,11 @@ SHOWN = 5
 
 @dataclass(slots=True)
 class Account:
-    """What became of every tick of one schedule up to its frontier.
+    """Counts of the ticks of one schedule up to its frontier, by outcome.
 
-    `unaccounted`: instants without an answer. `invented`: answers for instants never named.
-    `pruned`: ticks of which only the numbers are kept; they are among the others.
+    `unaccounted`: expected ticks without an outcome. `invented`: outcomes for instants that are not
+    ticks. `pruned`: ticks of which only counts are kept; they are included in the other numbers.
+    `stuck`: open runs that no worker executes. `examples`: the first unaccounted ticks.
     """
 
     key: str
@@ -40,12 +40,12 @@ class Account:
 
     @property
     def sound(self) -> bool:
-        """Does every tick have exactly one answer?"""
+        """Whether every tick has exactly one outcome."""
         return not (self.unaccounted or self.duplicates or self.invented)
 
 
 async def verify(pool: Pool, now: datetime) -> list[Account]:
-    """Count every tick of every schedule, in one snapshot of the database."""
+    """Count the ticks of every schedule by outcome, in one snapshot of the database."""
     async with (
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -64,69 +64,74 @@ async def _account(connection: Connection, state: ScheduleState, now: datetime) 
 
 
 async def _compare(connection: Connection, version: VersionRow, account: Account) -> None:
-    _book_pruned(account, version)
-    named = Schedule.from_spec(version.spec).ticks(version.since, version.until)
+    """Merge the expected ticks of a version with the stored answers, both in order of time."""
+    _count_pruned(account, version)
+    expected = Schedule.from_spec(version.spec).ticks(version.since, version.until)
     last: datetime | None = None
-    waiting = next(named, None)
+    tick = next(expected, None)
     async for answer in store.answers(connection, version):
-        _book(account, answer)
+        _count_answer(account, answer)
         if last is not None and answer.first <= last:
             account.duplicates += 1
             continue
         last = answer.last
-        while waiting is not None and waiting < answer.first:
-            waiting = _miss(account, waiting, named)
+        while tick is not None and tick < answer.first:
+            _count_unaccounted(account, tick)
+            tick = next(expected, None)
         matched = 0
-        while waiting is not None and waiting <= answer.last:
+        while tick is not None and tick <= answer.last:
             matched += 1
             account.expected += 1
-            waiting = next(named, None)
+            tick = next(expected, None)
         account.invented += max(answer.count - matched, 0)
         account.unaccounted += max(matched - answer.count, 0)
-    while waiting is not None:
-        waiting = _miss(account, waiting, named)
+    while tick is not None:
+        _count_unaccounted(account, tick)
+        tick = next(expected, None)
 
 
-def _book_pruned(account: Account, version: VersionRow) -> None:
-    """What was pruned was counted before it went: what was named, and what had become of it."""
+def _count_pruned(account: Account, version: VersionRow) -> None:
+    """Add the counts of expected ticks and of outcomes that were stored when ticks were pruned."""
     answered = sum(version.pruned.values())
     account.pruned += answered
     account.expected += version.pruned_expected
     account.unaccounted += max(version.pruned_expected - answered, 0)
     account.invented += max(answered - version.pruned_expected, 0)
-    for word, count in version.pruned.items():
-        outcome, _, reason = word.partition(":")
+    for name, count in version.pruned.items():
+        outcome, _, reason = name.partition(":")
         if outcome == TickOutcome.RAN:
             account.ran += count
         else:
-            tally = account.skipped if outcome == TickOutcome.SKIPPED else account.missed
-            tally[reason] += count
+            counter = account.skipped if outcome == TickOutcome.SKIPPED else account.missed
+            counter[reason] += count
 
 
-def _miss(account: Account, instant: datetime, named: Iterator[datetime]) -> datetime | None:
+def _count_unaccounted(account: Account, tick: datetime) -> None:
     account.expected += 1
     account.unaccounted += 1
     if len(account.examples) < SHOWN:
-        account.examples.append(instant)
-    return next(named, None)
+        account.examples.append(tick)
 
 
-def _book(account: Account, answer: Answer) -> None:
+def _count_answer(account: Account, answer: Answer) -> None:
     if answer.outcome is TickOutcome.RAN:
         account.ran += 1
     elif answer.reason is not None:
-        tally = account.skipped if answer.outcome is TickOutcome.SKIPPED else account.missed
-        tally[answer.reason.value] += answer.count
+        counter = account.skipped if answer.outcome is TickOutcome.SKIPPED else account.missed
+        counter[answer.reason.value] += answer.count
 
 
 async def why(pool: Pool, key: str, at: datetime | None) -> list[str]:
-    """The chain from schedule to outcome, in sentences. Raises UnknownJob."""
+    """Explain a tick (the latest if `at` is None), from schedule to run, as a list of sentences.
+
+    Raises UnknownJob if there is no such schedule.
+    """
     async with pool.acquire() as connection, connection.transaction():
         return await story(connection, key, at)
 
 
 async def story(connection: Connection, key: str, at: datetime | None) -> list[str]:
-    """The same, as far as this connection may see it. Wants a transaction."""
+    """Do the same as `why` in the caller's transaction, with the rows visible to its connection."""
     state = await schedules.one(connection, key)
     if state is None:
         known = ", ".join(s.key for s in await schedules.all_of(connection)) or "none yet"
@@ -140,38 +145,40 @@ async def story(connection: Connection, key: str, at: datetime | None) -> list[s
 
 def _about(state: ScheduleState) -> list[str]:
     schedule = Schedule.from_spec(state.spec, name=state.key)
-    said = [f"{state.key} is due {schedule.describe()} (version {state.version})."]
+    sentences = [f"{state.key} is due {schedule.describe()} (version {state.version})."]
     if state.retired_at is not None:
-        said.append(f"It was retired at {_at(state.retired_at)}.")
+        sentences.append(f"It was retired at {_at(state.retired_at)}.")
     elif not state.enabled:
-        said.append("It is switched off.")
+        sentences.append("It is disabled.")
     if state.paused_at is not None:
-        said.append(
+        sentences.append(
             f"It is paused since {_at(state.paused_at)} by {state.paused_by}: {state.paused_note}"
         )
-    said.append(f"Everything up to {_at(state.evaluated_through)} is decided.")
-    return said
+    sentences.append(f"Every tick up to {_at(state.evaluated_through)} is decided.")
+    return sentences
 
 
 def _undecided(state: ScheduleState, at: datetime | None, pruned: datetime | None) -> str:
     if pruned is not None and (at is None or at <= pruned):
-        return f"Of ticks up to {_at(pruned)} only the numbers are kept (TICK_DAYS)."
+        return f"Ticks up to {_at(pruned)} were pruned; only their counts are kept (TICK_DAYS)."
     if at is None:
         return "No tick has been decided yet."
     schedule = Schedule.from_spec(state.spec, name=state.key)
     if schedule.next(at - timedelta(microseconds=1)) == at and at > state.evaluated_through:
         return f"{_at(at)} has not been decided yet."
-    return f"{_at(at)} is no instant of this schedule."
+    return f"{_at(at)} is not a tick of this schedule."
 
 
 def _decision(tick: TickStory) -> list[str]:
-    what = tick.outcome.value if tick.reason is None else f"{tick.outcome} ({tick.reason})"
-    many = f", with {tick.count - 1} more after it" if tick.count > 1 else ""
-    said = [f"The tick of {_at(tick.scheduled_for)}{many} was decided at {_at(tick.decided_at)}:"]
-    said[0] += f" {what}."
+    outcome = tick.outcome.value if tick.reason is None else f"{tick.outcome} ({tick.reason})"
+    more = f", with {tick.count - 1} more after it" if tick.count > 1 else ""
+    sentences = [
+        f"The tick of {_at(tick.scheduled_for)}{more} was decided at {_at(tick.decided_at)}:"
+        f" {outcome}."
+    ]
     if tick.blocking_run_id is not None:
-        said.append(f"Run {tick.blocking_run_id} was still open and stood in its way.")
-    return said
+        sentences.append(f"Run {tick.blocking_run_id} was still open and blocked it.")
+    return sentences
 
 
 async def _run(connection: Connection, tick: TickStory) -> list[str]:
@@ -179,17 +186,17 @@ async def _run(connection: Connection, tick: TickStory) -> list[str]:
         return []
     run = await runs.look(connection, tick.run_id)
     if run is None:
-        return [f"It made run {tick.run_id}, which has been pruned since."]
-    said = [f"It made run {tick.run_id}, queued at {_at(run['created_at'])}."]
+        return [f"It created run {tick.run_id}, which has been pruned since."]
+    sentences = [f"It created run {tick.run_id}, queued at {_at(run['created_at'])}."]
     for event in await store.events(connection, tick.run_id):
         worker = f" on {event['worker']}" if event["worker"] else ""
         detail = f": {event['detail']}" if event["detail"] else ""
-        said.append(
+        sentences.append(
             f"Attempt {event['attempt']} {event['event']} at {_at(event['at'])}{worker}{detail}."
         )
-    error = f", because {run['error_message']}" if run["error_message"] else ""
-    said.append(f"The run is {run['status']}{error}.")
-    return said
+    error = f": {run['error_message']}" if run["error_message"] else ""
+    sentences.append(f"The run is {run['status']}{error}.")
+    return sentences
 
 
 def _at(instant: datetime) -> str:

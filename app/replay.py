@@ -1,6 +1,6 @@
-"""Replays: a mended parser over the pages that were kept. No site is asked.
+"""Replays: parse stored pages again, after a parser was fixed. No request is made to a site.
 
-Of each record the last page that has it is what counts, as when the pages came.
+If a record is on several pages, the last page wins, as it did when the pages were fetched.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from app.store import replays as store
 from app.store.db import Connection, Pool
 from app.store.replays import Kept, KeptPage
 
-SHOWN = 20  # differences
+SHOWN = 20  # differences listed in a report
 Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[object]]
 Told = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How the pages of a source are read, and how its records are kept."""
+    """The job of a replayed source, its parser, and the function that stores its records."""
 
     job: str
     source: Source
@@ -36,7 +36,10 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Which pages are to be read again, and who wants it."""
+    """A request for a replay: the pages fetched from `since` on, and who requested it.
+
+    `only_rejected`: only pages that had rejected records.
+    """
 
     since: datetime
     only_rejected: bool = False
@@ -45,7 +48,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One field of one record. None: it was not there, or is no longer."""
+    """A changed field of a record. `before` or `after` is None where the field is absent."""
 
     record: str
     field: str
@@ -55,7 +58,12 @@ class Difference:
 
 @dataclass(slots=True)
 class Report:
-    """What a replay found, or did. `readable`: records that had been put aside."""
+    """The result of a replay or of its dry run.
+
+    `unreadable`: pages that are gone or could not be parsed. `readable`: records that were rejected
+    before and are parsed now. `refused`: records that are rejected now. `left_alone`: records that
+    have left their source since. `examples`: the first SHOWN differences.
+    """
 
     pages: int = 0
     unreadable: int = 0
@@ -70,18 +78,18 @@ class Report:
 
     @property
     def differ(self) -> int:
-        """How many records differ from what is stored."""
+        """The number of records that differ from what is stored."""
         return self.new + self.changed
 
     def stats(self) -> dict[str, int]:
-        """The numbers, as a run's `stats` have them."""
+        """Return the counts under the names used in a run's `stats`."""
         names = ("pages", "unreadable", "records", "new", "changed", "readable", "refused")
         return {name: getattr(self, name) for name in (*names, "left_alone")}
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A page with what of it counts."""
+    """A stored page with the records it contributes and those it rejects."""
 
     kept: KeptPage
     records: Sequence[Kept]
@@ -89,36 +97,36 @@ class _Page:
 
 
 async def replay(pool: Pool, reader: Reader, wish: Wish, told: Told, *, write: bool) -> Report:
-    """Read the kept pages again and bring what is stored to what they say; or only look.
+    """Parse the stored pages again and update the stored records; without `write`, only compare.
 
-    A page at a time in a transaction of its own, so that the workers go on. What was withdrawn
-    since stays withdrawn, what a worker has seen later stays as it is, and nothing is deleted.
+    Each page has its own transaction, so that workers are not blocked. Nothing is deleted: events
+    withdrawn since stay withdrawn, and records that a worker has seen later keep their values.
     """
     pages = await store.kept(pool, reader.source.name, wish.since)
-    last = await _last_words(pool, reader, pages)
+    last = await _last_pages(pool, reader, pages)
     report = Report(run_id=uuid4() if write else None)
-    wanted = [page for page in pages if page.refused or not wish.only_rejected]
+    selected = [page for page in pages if page.refused or not wish.only_rejected]
     if report.run_id is not None:
-        begun = await beats.database_now(pool)
+        started_at = await beats.database_now(pool)
         params = {
             "source": reader.source.name,
             "since": wish.since.isoformat(),
             "only_rejected": wish.only_rejected,
         }
-        await store.begin(pool, report.run_id, (reader.job, wish.by, params), begun)
-    for number, page in enumerate(wanted, 1):
-        await _replay(pool, reader, page, last, report)
-        told(number, len(wanted))
+        await store.begin(pool, report.run_id, (reader.job, wish.by, params), started_at)
+    for number, page in enumerate(selected, 1):
+        await _replay_page(pool, reader, page, last, report)
+        told(number, len(selected))
     if report.run_id is not None:
         await store.end(pool, report.run_id, report.stats(), await beats.database_now(pool))
     return report
 
 
-async def _last_words(pool: Pool, reader: Reader, pages: Sequence[KeptPage]) -> Mapping[str, int]:
-    """In which page each record is found last."""
+async def _last_pages(pool: Pool, reader: Reader, pages: Sequence[KeptPage]) -> Mapping[str, int]:
+    """Return the id of the last page on which each record is found."""
     last: dict[str, int] = {}
     for page in pages:
-        records = await _read(pool, reader, page)
+        records = await _parse_page(pool, reader, page)
         last.update((name, page.id) for name in _by_name(records or ()))
     return last
 
@@ -127,26 +135,26 @@ def _by_name(records: Sequence[Record]) -> dict[str, Kept]:
     return {store.name(r): r for r in records if isinstance(r, Kept)}
 
 
-async def _read(pool: Pool, reader: Reader, page: KeptPage) -> list[Record] | None:
+async def _parse_page(pool: Pool, reader: Reader, page: KeptPage) -> list[Record] | None:
     raw = await store.raw(pool, page)
     if raw is None:
         return None
-    return await asyncio.to_thread(_parsed, reader.source, raw)
+    return await asyncio.to_thread(_parse, reader.source, raw)
 
 
-def _parsed(source: Source, raw: Raw) -> list[Record] | None:
+def _parse(source: Source, raw: Raw) -> list[Record] | None:
     try:
         return list(source.parse(raw))
     except Failure:
         return None
-    except Exception:  # noqa: BLE001 - a parser that is being mended may raise whatever
+    except Exception:  # noqa: BLE001 - a parser under repair may raise anything
         return None
 
 
-async def _replay(
+async def _replay_page(
     pool: Pool, reader: Reader, kept: KeptPage, last: Mapping[str, int], report: Report
 ) -> None:
-    found = await _read(pool, reader, kept)
+    found = await _parse_page(pool, reader, kept)
     report.pages += 1
     if found is None:
         report.unreadable += 1
@@ -163,41 +171,41 @@ async def _replay(
         transaction = connection.transaction()
         await transaction.start()
         try:
-            await _bring(connection, reader, page, report)
+            await _update(connection, reader, page, report)
         except BaseException:
             await transaction.rollback()
             raise
         await (transaction.rollback() if report.run_id is None else transaction.commit())
 
 
-async def _bring(connection: Connection, reader: Reader, page: _Page, report: Report) -> None:
+async def _update(connection: Connection, reader: Reader, page: _Page, report: Report) -> None:
     before = await store.said(connection, page.records)
     run_id = report.run_id or uuid4()
     now: datetime = await connection.fetchval("SELECT now()")
     written: list[Kept] = []
-    for at, records in await _instants(connection, page, now, report):
+    for at, records in await _by_write_time(connection, page, now, report):
         await reader.write(connection, records, at, run_id)
         written += records
-    await _settle(connection, page, written)
+    await _assign_partition(connection, page, written)
     after = await store.said(connection, written)
     differs = _compare(before, after, report)
     source = reader.source.name
     readable = 0
     if page.kept.refused:
-        still = [record.data for record in page.refused]
-        readable = await store.readable(connection, source, page.kept, still)
+        still_rejected = [record.data for record in page.refused]
+        readable = await store.readable(connection, source, page.kept, still_rejected)
         report.readable += readable
     if differs or readable:
         await store.unknown(connection, source, page.kept.body_hash)
 
 
-async def _instants(
+async def _by_write_time(
     connection: Connection, page: _Page, now: datetime, report: Report
 ) -> list[tuple[datetime, list[Kept]]]:
-    """As of when each record is to be written.
+    """Group the records by the instant as of which they are written, in order of time.
 
-    News are written now. Odds and items count from when they were seen, and later listings that
-    were the same have moved that on; what has left its source since is left alone.
+    News is written as of now. Odds and items are written as of when they were last seen, which
+    later unchanged listings have moved on. Records that have left their source are left out.
     """
     seen = await _seen(connection, page.records)
     if seen is None:
@@ -210,7 +218,7 @@ async def _instants(
         else:
             timed.append((max(at, page.kept.fetched_at), record))
     timed.sort(key=lambda pair: pair[0])
-    return [(at, [r for _, r in some]) for at, some in groupby(timed, key=lambda pair: pair[0])]
+    return [(at, [r for _, r in group]) for at, group in groupby(timed, key=lambda pair: pair[0])]
 
 
 async def _seen(
@@ -226,7 +234,7 @@ async def _seen(
             return None
 
 
-async def _settle(connection: Connection, page: _Page, written: Sequence[Kept]) -> None:
+async def _assign_partition(connection: Connection, page: _Page, written: Sequence[Kept]) -> None:
     odds = [record for record in written if isinstance(record, OddsEvent)]
     if odds:
         ids = [event.platform_event_id for event in odds]
@@ -244,15 +252,15 @@ def _compare(
         differs = True
         if was is None:
             report.new += 1
-            _show(report, Difference(name, "(new)", None, None))
+            _add_example(report, Difference(name, "(new)", None, None))
             continue
         report.changed += 1
         for key in sorted({*was, *now}):
             if was.get(key) != now.get(key):
-                _show(report, Difference(name, key, was.get(key), now.get(key)))
+                _add_example(report, Difference(name, key, was.get(key), now.get(key)))
     return differs
 
 
-def _show(report: Report, difference: Difference) -> None:
+def _add_example(report: Report, difference: Difference) -> None:
     if len(report.examples) < SHOWN:
         report.examples.append(difference)

@@ -1,4 +1,4 @@
-"""What is forgotten, and when: by kind, in batches, safe to race and to be cut short."""
+"""Retention: deletes expired rows of each kind in batches. Safe to run twice and to interrupt."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from app.store import retention as store
 from app.store.db import Pool
 
 BATCH = 1_000
-BREATH = 0.01  # seconds between two batches: whoever waits for a lock or the disk comes first
+BREATH = 0.01  # seconds between two batches, so that other transactions get locks and I/O
 TICKS = "ticks"
 MOVES = "odds_price_changes"
 PAGES = "raw_pages"
@@ -20,7 +20,10 @@ PAGES = "raw_pages"
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What became of one kind. `days` is 0 if it is kept for ever."""
+    """The result for one kind: `rows` deleted or to delete (partitions for price changes).
+
+    `days`: the value of `setting`; 0 keeps rows for ever.
+    """
 
     kind: str
     setting: str
@@ -29,63 +32,66 @@ class Forgotten:
 
 
 async def forget(pool: Pool, config: Config, now: datetime) -> AsyncIterator[Forgotten]:
-    """Forget what the settings let go, one kind after the other."""
+    """Delete the rows that have expired under the settings; yield a result after each kind."""
     days = config.tick_days
-    gone = await _ticks(pool, now - timedelta(days=days)) if days else 0
-    yield Forgotten(TICKS, "TICK_DAYS", days, gone)
+    deleted = await _prune_ticks(pool, now - timedelta(days=days)) if days else 0
+    yield Forgotten(TICKS, "TICK_DAYS", days, deleted)
     for kind in store.KINDS:
         days = getattr(config, kind.setting)
-        gone = await _rows(pool, kind, now - timedelta(days=days)) if days else 0
-        yield Forgotten(kind.name, kind.setting.upper(), days, gone)
+        deleted = await _delete_rows(pool, kind, now - timedelta(days=days)) if days else 0
+        yield Forgotten(kind.name, kind.setting.upper(), days, deleted)
     days = config.odds_changes_days
     dropped = await months.prune(pool, now - timedelta(days=days)) if days else []
     yield Forgotten(MOVES, "ODDS_CHANGES_DAYS", days, len(dropped))
-    gone = await pages.prune(pool, now, config.raw_days)
-    yield Forgotten(PAGES, "RAW_DAYS", config.raw_days, gone)
+    deleted = await pages.prune(pool, now, config.raw_days)
+    yield Forgotten(PAGES, "RAW_DAYS", config.raw_days, deleted)
 
 
 async def would_forget(pool: Pool, config: Config, now: datetime) -> AsyncIterator[Forgotten]:
-    """What `forget` would do, and nothing done."""
+    """Count what `forget` would delete. Deletes nothing."""
     days = config.tick_days
-    old = await store.count_ticks(pool, now - timedelta(days=days)) if days else 0
-    yield Forgotten(TICKS, "TICK_DAYS", days, old)
+    expired = await store.count_ticks(pool, now - timedelta(days=days)) if days else 0
+    yield Forgotten(TICKS, "TICK_DAYS", days, expired)
     for kind in store.KINDS:
         days = getattr(config, kind.setting)
-        old = await store.count(pool, kind, now - timedelta(days=days)) if days else 0
-        yield Forgotten(kind.name, kind.setting.upper(), days, old)
+        expired = await store.count(pool, kind, now - timedelta(days=days)) if days else 0
+        yield Forgotten(kind.name, kind.setting.upper(), days, expired)
     days = config.odds_changes_days
-    old = len(await months.old(pool, now - timedelta(days=days))) if days else 0
-    yield Forgotten(MOVES, "ODDS_CHANGES_DAYS", days, old)
-    old = await pages.count_old(pool, now, config.raw_days)
-    yield Forgotten(PAGES, "RAW_DAYS", config.raw_days, old)
+    expired = len(await months.old(pool, now - timedelta(days=days))) if days else 0
+    yield Forgotten(MOVES, "ODDS_CHANGES_DAYS", days, expired)
+    expired = await pages.count_old(pool, now, config.raw_days)
+    yield Forgotten(PAGES, "RAW_DAYS", config.raw_days, expired)
 
 
-async def _rows(pool: Pool, kind: store.Kind, before: datetime) -> int:
-    gone = 0
+async def _delete_rows(pool: Pool, kind: store.Kind, before: datetime) -> int:
+    deleted = 0
     while True:
-        some = await store.forget(pool, kind, before, BATCH)
-        gone += some
-        if some < BATCH:
-            return gone
+        count = await store.forget(pool, kind, before, BATCH)
+        deleted += count
+        if count < BATCH:
+            return deleted
         await asyncio.sleep(BREATH)
 
 
-async def _ticks(pool: Pool, before: datetime) -> int:
-    gone = 0
+async def _prune_ticks(pool: Pool, before: datetime) -> int:
+    deleted = 0
     for schedule_id in await store.with_old_ticks(pool, before):
-        while some := await forget_ticks(pool, schedule_id, before):
-            gone += some
+        while count := await forget_ticks(pool, schedule_id, before):
+            deleted += count
             await asyncio.sleep(BREATH)
-    return gone
+    return deleted
 
 
 async def forget_ticks(pool: Pool, schedule_id: int, before: datetime, batch: int = BATCH) -> int:
-    """Turn a batch of one schedule's ticks into numbers, under its row lock; returns how many."""
+    """Replace a batch of one schedule's ticks by counts, under its row lock.
+
+    Returns the number of ticks deleted.
+    """
     async with pool.acquire() as connection, connection.transaction():
         through = await store.boundary(connection, schedule_id, before, batch)
         if through is None:
             return 0
-        # What the wording named is counted now, beside what was answered: the proof keeps both.
+        # `verify` needs both counts: the expected ticks of each version, and the outcomes stored.
         counted = [
             (stretch, Schedule.from_spec(stretch.spec).count(stretch.since, stretch.until))
             for stretch in await store.stretches(connection, schedule_id, through)

@@ -1,7 +1,7 @@
-"""The last lines of each run's log, kept in Redis for a day, so that a page can show them.
+"""The last log lines of each run, kept in Redis for a day for the dashboard.
 
-A line costs the run an entry in a list here; a task of its own carries them off, a batch to a round
-trip. What cannot be carried in time is dropped: a log must never slow a run, nor fill Redis.
+Logging appends a line to a bounded queue in memory; a background task writes the queue to Redis in
+batches. When the queue is full the oldest lines are dropped, so that logging never slows a run.
 """
 
 import asyncio
@@ -20,28 +20,28 @@ from redis.exceptions import RedisError
 
 from app import redact
 
-LINES = 200  # of a run
-RUNS = 2_000  # all together, in Redis
-LONGEST = 500  # characters of a line
-WAITING = 5_000  # lines that wait to be carried off
-SECONDS = 0.5  # between two trips
+LINES = 200  # per run
+RUNS = 2_000  # in Redis
+LONGEST = 500  # characters per line
+WAITING = 5_000  # lines in memory
+SECONDS = 0.5  # between two flushes
 DAY = 24 * 3600
 INDEX = "rollcall:log:runs"
 
 _BOUND = frozenset({"execution_id", "job", "worker", "attempt", "event", "level", "timestamp"})
-_UNSAID = frozenset({"logger", "exc_info", "stack_info", "_record", "_from_structlog"})
+_INTERNAL = frozenset({"logger", "exc_info", "stack_info", "_record", "_from_structlog"})
 
 Line = tuple[str, Mapping[str, Any]]  # execution_id, event
 Clean = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def name(run_id: UUID | str) -> str:
-    """The key of a run's lines."""
+    """Return the Redis key of a run's lines."""
     return f"rollcall:log:{run_id}"
 
 
 class Keeper(logging.Handler):
-    """Takes a copy of every line that belongs to a run, as it went through the processors."""
+    """Queues a copy of every log event that is bound to a run, after structlog's processors."""
 
     def __init__(self, clean: Clean) -> None:
         super().__init__()
@@ -49,67 +49,70 @@ class Keeper(logging.Handler):
         self.waiting: deque[Line] = deque(maxlen=WAITING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note the line, if it is one of a run. Never raises, never waits."""
+        """Queue the event if it is bound to a run. Never raises or blocks."""
         event = cast("object", record.msg)
         if isinstance(event, dict) and "execution_id" in event:
-            told = cast("Mapping[str, Any]", event)
-            self.waiting.append((str(told["execution_id"]), dict(told)))
+            fields = cast("Mapping[str, Any]", event)
+            self.waiting.append((str(fields["execution_id"]), dict(fields)))
 
 
 def text(event: Mapping[str, Any]) -> str:
-    """An event as one line: instant, level, name, and its facts."""
-    facts = [
-        f"{key}={_fact(value)}"
+    """Format an event as one line: timestamp, level, name and fields, cut at LONGEST characters."""
+    fields = [
+        f"{key}={_quoted(value)}"
         for key, value in event.items()
-        if key not in _BOUND and key not in _UNSAID
+        if key not in _BOUND and key not in _INTERNAL
     ]
     error = event.get("exc_info")
     if isinstance(error, BaseException):
-        facts.append(f"error_type={type(error).__name__}")
+        fields.append(f"error_type={type(error).__name__}")
     at, level = str(event.get("timestamp", ""))[:23], str(event.get("level", ""))
     head = f"{at} {level:<7} {event.get('event', '')}"
-    line = " ".join([head, *facts]).replace("\n", " ")
+    line = " ".join([head, *fields]).replace("\n", " ")
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
-def _fact(value: object) -> str:
+def _quoted(value: object) -> str:
     shown = str(value)
     return json.dumps(shown, ensure_ascii=False) if " " in shown or not shown else shown
 
 
 @asynccontextmanager
 async def kept(redis: Redis, secrets: Collection[str] = ()) -> AsyncGenerator[Keeper]:
-    """Keep the lines of this process's runs while the body goes on, without these secrets."""
-    keeper = Keeper(redact.redactor(tuple(secrets)))
+    """Capture the log lines of this process's runs for the duration of the block.
+
+    `secrets` are removed from every line. On exit the remaining lines are flushed, for up to 1 s.
+    """
+    handler = Keeper(redact.redactor(tuple(secrets)))
     root = logging.getLogger()
-    root.addHandler(keeper)
-    carrying = asyncio.create_task(_carry(keeper, redis))
+    root.addHandler(handler)
+    flushing = asyncio.create_task(_flush_forever(handler, redis))
     try:
-        yield keeper
+        yield handler
     finally:
-        root.removeHandler(keeper)
-        carrying.cancel()
+        root.removeHandler(handler)
+        flushing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await carrying
+            await flushing
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(1):
-                await carry_off(keeper, redis)
+                await carry_off(handler, redis)
 
 
-async def _carry(keeper: Keeper, redis: Redis) -> None:
+async def _flush_forever(handler: Keeper, redis: Redis) -> None:
     while True:
         await asyncio.sleep(SECONDS)
         with contextlib.suppress(RedisError, OSError, TimeoutError):
-            await carry_off(keeper, redis)
+            await carry_off(handler, redis)
 
 
-async def carry_off(keeper: Keeper, redis: Redis) -> None:
-    """Write down what waits. Lines that Redis refuses are lost; it is only a copy."""
-    lines = [keeper.waiting.popleft() for _ in range(len(keeper.waiting))]
-    if not lines:
+async def carry_off(handler: Keeper, redis: Redis) -> None:
+    """Write the queued lines to Redis. On an error these lines are lost. Raises RedisError."""
+    queued = [handler.waiting.popleft() for _ in range(len(handler.waiting))]
+    if not queued:
         return
     async with redis.pipeline(transaction=False) as pipe:
-        by_run = _by_run(lines, keeper.clean)
+        by_run = _by_run(queued, handler.clean)
         for run_id, texts in by_run.items():
             pipe.rpush(name(run_id), *texts)
             pipe.ltrim(name(run_id), -LINES, -1)
@@ -123,17 +126,17 @@ async def carry_off(keeper: Keeper, redis: Redis) -> None:
         await redis.zrem(INDEX, *oldest)
 
 
-def _by_run(lines: Iterable[Line], clean: Clean) -> dict[str, list[str]]:
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for run_id, event in lines:
-        found[run_id].append(text(clean(event)))
-    return found
+def _by_run(events: Iterable[Line], clean: Clean) -> dict[str, list[str]]:
+    by_run: defaultdict[str, list[str]] = defaultdict(list)
+    for run_id, event in events:
+        by_run[run_id].append(text(clean(event)))
+    return by_run
 
 
 async def lines(redis: Redis, run_id: UUID) -> list[str]:
-    """The kept lines of a run, oldest first."""
-    answer = cast("list[bytes]", await redis.lrange(name(run_id), 0, -1))  # pyright: ignore[reportGeneralTypeIssues, reportUnknownMemberType]
-    return [_text(line) for line in answer]
+    """Return the stored lines of a run, oldest first; empty if there are none."""
+    found = cast("list[bytes]", await redis.lrange(name(run_id), 0, -1))  # pyright: ignore[reportGeneralTypeIssues, reportUnknownMemberType]
+    return [_text(line) for line in found]
 
 
 def _text(value: bytes | str) -> str:

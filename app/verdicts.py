@@ -1,6 +1,6 @@
-"""From a decision to what is written: pure, and the same for one schedule as for a thousand."""
+"""Turns a decision into the rows to write, for one schedule. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID, uuid4
@@ -11,29 +11,30 @@ from app.scheduling.schedule import Schedule
 from app.store.schedules import GapWrite, TickWrite, Verdict
 from app.words import TickOutcome
 
-MOST_ALIKE = 50  # more ticks in a row than this with the same outcome and reason become one row
+MOST_ALIKE = 50  # consecutive ticks of one outcome and reason; more are stored as one gap row
 
 
 def first_due(
     schedule: Schedule, policies: Policies, frontier: datetime, now: datetime
 ) -> datetime | None:
-    """The first tick to decide, if it is late or one of several: then it matters who was alive."""
+    """Return the first due tick if it is late or one of several (heartbeats matter); else None."""
     first = schedule.next(frontier)
     late = now - first > policies.misfire_grace or schedule.next(first) <= now
     return first if late else None
 
 
 def verdict(decision: Decision, schedule: Schedule, policies: Policies, now: datetime) -> Verdict:
-    """What the decision writes: ticks with their runs' ids, gaps, and what comes next."""
+    """Return what to write: ticks with the ids of their new runs, gaps, and the next tick."""
     ticks: list[TickWrite] = []
     gaps: list[GapWrite] = []
-    made = {o.tick: uuid4() for o in decision.outcomes if o.outcome is TickOutcome.RAN}
-    for alike in _runs_of_alike(decision.outcomes):
-        first, reason = alike[0], alike[0].reason
-        if len(alike) > MOST_ALIKE and reason is not None:
-            gaps.append(GapWrite(first.tick, alike[-1].tick, len(alike), first.outcome, reason))
+    run_ids = {o.tick: uuid4() for o in decision.outcomes if o.outcome is TickOutcome.RAN}
+    for _, group in groupby(decision.outcomes, key=lambda o: (o.outcome, o.reason, o.blocking_run)):
+        same = list(group)
+        first, reason = same[0], same[0].reason
+        if len(same) > MOST_ALIKE and reason is not None:
+            gaps.append(GapWrite(first.tick, same[-1].tick, len(same), first.outcome, reason))
         else:
-            ticks += [_tick(decided, made) for decided in alike]
+            ticks += [_tick(decided, run_ids) for decided in same]
     upcoming = schedule.next(decision.frontier)
     return Verdict(
         ticks=ticks,
@@ -46,15 +47,10 @@ def verdict(decision: Decision, schedule: Schedule, policies: Policies, now: dat
     )
 
 
-def _runs_of_alike(outcomes: Sequence[Decided]) -> Iterator[list[Decided]]:
-    for _, alike in groupby(outcomes, key=lambda o: (o.outcome, o.reason, o.blocking_run)):
-        yield list(alike)
-
-
-def _tick(decided: Decided, made: Mapping[datetime, UUID]) -> TickWrite:
+def _tick(decided: Decided, run_ids: Mapping[datetime, UUID]) -> TickWrite:
     blocking = decided.blocking_run
     if decided.blocking_tick is not None:
-        blocking = made[decided.blocking_tick]
+        blocking = run_ids[decided.blocking_tick]
     return TickWrite(
-        decided.tick, decided.outcome, decided.reason, made.get(decided.tick), blocking
+        decided.tick, decided.outcome, decided.reason, run_ids.get(decided.tick), blocking
     )

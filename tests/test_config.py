@@ -56,7 +56,7 @@ def test_all_that_is_wrong_is_said_in_one_list(monkeypatch: pytest.MonkeyPatch) 
     )
 
     first, *lines = said.splitlines()
-    assert first == "These settings cannot be used (see .env.example):"
+    assert first == "Invalid settings (see .env.example):"
     assert len(lines) == 5
     assert all(re.match(r"  [A-Z0-9_]+ = .+: .+", line) for line in lines)
 

@@ -199,7 +199,7 @@ async def test_nothing_is_added_while_a_scheduled_run_waits(
     ("words", "said"),
     [
         (("nobody", "--from", "1h"), "there is no schedule"),
-        (("scrape", "--from", "1h", "--to", "2999-01-01"), "has not come yet"),
+        (("scrape", "--from", "1h", "--to", "2999-01-01"), "is in the future"),
         (("scrape", "--from", "1900-01-01"), "more than 100,000 instants"),
     ],
 )

@@ -173,7 +173,7 @@ async def test_a_tick_tells_its_story(site: Site, scene: Scene) -> None:
 
     assert "missed (scheduler_down)" in missed
     assert 'href="/runs/' in ran
-    assert "is no instant of this schedule" in never
+    assert "is not a tick of this schedule" in never
 
 
 async def test_the_page_of_a_run_shows_all_that_is_kept(

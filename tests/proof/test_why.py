@@ -30,10 +30,10 @@ async def test_of_a_tick_that_ran_it_tells_the_run_its_attempts_and_its_end(book
     assert "scrape is due every minute (version 1)." in said
     assert "The tick of 2026-09-05 12:01:00.000 UTC was decided at" in said
     assert ": ran." in said
-    assert f"It made run {run.run_id}, queued at " in said
+    assert f"It created run {run.run_id}, queued at " in said
     assert "Attempt 1 started at 2026-09-05 12:01:00.000 UTC on worker." in said
     assert "Attempt 1 finished at 2026-09-05 12:01:09.000 UTC on worker: failure." in said
-    assert said.endswith("The run is failure, because turned away.")
+    assert said.endswith("The run is failure: turned away.")
 
 
 async def test_of_a_skipped_tick_it_names_the_run_that_stood_in_its_way(book: Book) -> None:
@@ -45,8 +45,8 @@ async def test_of_a_skipped_tick_it_names_the_run_that_stood_in_its_way(book: Bo
     said = await told(book, 2)
 
     assert ": skipped (overlap)." in said
-    assert f"Run {run.run_id} was still open and stood in its way." in said
-    assert "It made run" not in said
+    assert f"Run {run.run_id} was still open and blocked it." in said
+    assert "It created run" not in said
 
 
 async def test_of_a_missed_tick_it_gives_the_reason(book: Book) -> None:
@@ -89,7 +89,7 @@ async def test_an_instant_never_named_is_none_of_the_schedule_be_it_past_or_to_c
     await book.open(every(1))
     await book.ring_each(2)
 
-    assert (await told(book, minutes)).endswith("is no instant of this schedule.")
+    assert (await told(book, minutes)).endswith("is not a tick of this schedule.")
 
 
 async def test_of_a_schedule_switched_off_it_says_so(book: Book) -> None:
@@ -98,7 +98,7 @@ async def test_of_a_schedule_switched_off_it_says_so(book: Book) -> None:
 
     said = await told(book)
 
-    assert "It is switched off." in said
+    assert "It is disabled." in said
     assert ": skipped (disabled)." in said
 
 
@@ -107,7 +107,7 @@ async def test_of_a_pruned_run_it_says_that_it_was_pruned(book: Book) -> None:
     (run,) = await book.ring(after=MINUTE)
     await book.pool.execute("DELETE FROM runs")
 
-    assert f"It made run {run.run_id}, which has been pruned since." in await told(book)
+    assert f"It created run {run.run_id}, which has been pruned since." in await told(book)
 
 
 async def test_for_a_schedule_that_is_not_there_it_lists_those_that_are(book: Book) -> None:

@@ -180,4 +180,4 @@ async def test_why_says_that_a_tick_was_pruned(book: Book) -> None:
 
     said = await proof.why(book.pool, KEY, book.clock() - MINUTE)
 
-    assert "only the numbers are kept" in said[-1]
+    assert "only their counts are kept" in said[-1]
