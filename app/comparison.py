@@ -1,7 +1,4 @@
-"""The same match at several sites: best prices, margins, and which prices are too old to believe.
-
-Pure: rows and `now` in, values out.
-"""
+"""Compares the prices of a match across sites: best prices, margins and stale prices. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +14,17 @@ OUTCOMES: Mapping[Market, tuple[Outcome, ...]] = {
     Market.BOTH_TEAMS_TO_SCORE: (Outcome.YES, Outcome.NO),
     Market.OVER_UNDER: (Outcome.OVER, Outcome.UNDER),
 }
-# So many of a market's outcomes win: two of the three double chances do.
+# How many outcomes of a market win, if not one: two of the three double chances.
 WINNERS: Mapping[Market, int] = {Market.DOUBLE_CHANCE: 2}
 MARKETS = tuple(OUTCOMES)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One price of one outcome at one site, as it was last known.
+    """The last known price of one outcome at one site.
 
-    `match` is the same for all sites that have the match. `seen_at`: when the price was last on
-    the site's board; `changed_at`: when it last moved.
+    `match` is the same for all sites that have the match. `seen_at`: when the site last listed the
+    price; `changed_at`: when it last changed.
     """
 
     match: str
@@ -48,7 +45,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a site pays for an outcome. Only what is `current` can be had."""
+    """The price of an outcome at a site. `stale`: not seen recently enough."""
 
     platform: str
     price: Decimal
@@ -59,13 +56,13 @@ class Quote:
 
     @property
     def current(self) -> bool:
-        """Is it on offer, as far as anybody knows?"""
+        """Whether the price is active and not stale."""
         return self.active and not self.stale
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """An outcome with what each site pays. `best` is the highest price that can be had."""
+    """An outcome with its quotes by site. `best` is the highest current quote, if there is one."""
 
     outcome: Outcome
     quotes: Mapping[str, Quote]
@@ -74,10 +71,10 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A market of a match (with its line). Margins are shares: 0.05 is five per cent.
+    """A market of a match, with its line. Margins are shares: 0.05 is five per cent.
 
-    `margins`: of each site that offers all outcomes; `margin`: of the best prices together, which
-    is below nought where backing all outcomes would surely win.
+    `margins`: by site, for sites with current prices of all outcomes. `margin`: of the best prices;
+    below zero if betting on all outcomes is sure to win.
     """
 
     market: Market
@@ -89,7 +86,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One match, named as the first site has it, with its markets."""
+    """One match with its markets. Names are those of the first site."""
 
     key: str
     country: str
@@ -102,16 +99,17 @@ class Match:
 
 
 def margin(market: Market, prices: Sequence[Decimal]) -> Decimal | None:
-    """The share that is kept of the stakes, from the prices of all outcomes; None if one lacks."""
+    """Return the bookmaker's margin as a share of stakes; None unless all outcomes have a price."""
     if len(prices) != len(OUTCOMES[market]):
         return None
     return sum((1 / price for price in prices), Decimal(0)) / WINNERS.get(market, 1) - 1
 
 
 def compared(offers: Iterable[Offer], now: datetime, fresh: timedelta) -> list[Match]:
-    """Put the offers side by side, by kick-off. What was not seen for longer than `fresh` is stale.
+    """Return the matches with their prices side by side, in order of kick-off.
 
-    If a site lists a match twice, the listing seen last counts.
+    Prices not seen for longer than `fresh` are stale. If a site lists a match twice, the listing
+    seen last counts.
     """
     matches: dict[str, list[Offer]] = {}
     for offer in offers:
@@ -121,7 +119,7 @@ def compared(offers: Iterable[Offer], now: datetime, fresh: timedelta) -> list[M
 
 
 def _match(key: str, offers: Sequence[Offer], since: datetime) -> Match:
-    ordered = sorted(offers, key=_place)
+    ordered = sorted(offers, key=_market_order)
     rows = [
         _row(market, line, list(each), since)
         for (market, line), each in groupby(ordered, key=lambda offer: (offer.market, offer.line))
@@ -139,7 +137,7 @@ def _match(key: str, offers: Sequence[Offer], since: datetime) -> Match:
     )
 
 
-def _place(offer: Offer) -> tuple[int, Decimal]:
+def _market_order(offer: Offer) -> tuple[int, Decimal]:
     return (MARKETS.index(offer.market), Decimal(-1) if offer.line is None else offer.line)
 
 
@@ -151,9 +149,9 @@ def _row(market: Market, line: Decimal | None, offers: Sequence[Offer], since: d
     margins: dict[str, Decimal] = {}
     for platform in sorted({offer.platform for offer in offers}):
         quotes = [pick.quotes[platform] for pick in picks if platform in pick.quotes]
-        own = margin(market, [quote.price for quote in quotes if quote.current])
-        if own is not None:
-            margins[platform] = own
+        share = margin(market, [quote.price for quote in quotes if quote.current])
+        if share is not None:
+            margins[platform] = share
     best = margin(market, [pick.best.price for pick in picks if pick.best is not None])
     return Row(market, line, tuple(picks), margins, best)
 

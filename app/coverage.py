@@ -1,4 +1,4 @@
-"""What the records of a run have in their fields, counted: how many are empty, and the newest."""
+"""Counts empty fields in the records of a run, and finds the newest instant of one field. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,9 +15,9 @@ _MOST_FIELDS = 200
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """`rows` that were looked at, and of each field how many of them have it empty.
+    """The number of rows, and for each field the number of rows in which it is empty.
 
-    `newest`: the greatest instant in the field that was asked for.
+    `newest`: the latest instant in the field that was asked for.
     """
 
     rows: int = 0
@@ -25,7 +25,7 @@ class Coverage:
     newest: datetime | None = None
 
     def plus(self, other: "Coverage") -> "Coverage":
-        """Both together. A field that only one of them knows was empty in the other."""
+        """Return the sum of both. A field missing from one of them counts as empty there."""
         if not self.rows or not other.rows:
             return other if not self.rows else self
         names = [*self.empty, *(name for name in other.empty if name not in self.empty)]
@@ -37,39 +37,42 @@ class Coverage:
         return Coverage(self.rows + other.rows, empty, newest)
 
     def filled(self, name: str) -> float | None:
-        """The share of rows that have something in the field, from 0 to 1; None without rows."""
+        """Return the share of rows in which the field is not empty; None without rows."""
         if not self.rows:
             return None
         return 1 - self.empty.get(name, self.rows) / self.rows
 
 
 def of(records: Iterable[Record], instant: str | None = None) -> Coverage:
-    """Count what is empty: null, no text, no members. `instant`: the field whose newest counts."""
+    """Count empty values: null, empty text, no members. `instant`: the field to find the newest of.
+
+    Rejected records are not counted.
+    """
     rows, filled, newest = 0, Counter[str](), None
     names = dict[str, None]()
     for record in records:
         if isinstance(record, Rejected):
             continue
         rows += 1
-        told = _told(record)
-        names.update(dict.fromkeys(told))
-        filled.update(name for name, value in told.items() if _is_filled(value))
-        at = _instant(told.get(instant)) if instant else None
+        values = _values(record)
+        names.update(dict.fromkeys(values))
+        filled.update(name for name, value in values.items() if _is_filled(value))
+        at = _instant(values.get(instant)) if instant else None
         newest = max(filter(None, (newest, at)), default=None)
     return Coverage(rows, {name: rows - filled[name] for name in [*names][:_MOST_FIELDS]}, newest)
 
 
 def packed(coverage: Coverage) -> dict[str, Any]:
-    """As JSON keeps it."""
+    """Return the coverage as JSON values."""
     newest = coverage.newest and coverage.newest.isoformat()
     return {"rows": coverage.rows, "empty": dict(coverage.empty), "newest": newest}
 
 
-def unpacked(told: Mapping[str, Any] | None) -> Coverage:
-    """As it was packed; nothing counted where nothing was kept."""
-    if not told:
+def unpacked(stored: Mapping[str, Any] | None) -> Coverage:
+    """Read what `packed` returned; None gives an empty coverage."""
+    if not stored:
         return Coverage()
-    return Coverage(told["rows"], told["empty"], _instant(told["newest"]))
+    return Coverage(stored["rows"], stored["empty"], _instant(stored["newest"]))
 
 
 @cache
@@ -77,14 +80,14 @@ def _names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(each.name for each in fields(kind))
 
 
-def _told(record: Record) -> Mapping[str, Any]:
+def _values(record: Record) -> Mapping[str, Any]:
     if isinstance(record, Item):
         return record.data
-    told = {name: getattr(record, name) for name in _names(type(record))}
+    values = {name: getattr(record, name) for name in _names(type(record))}
     if isinstance(record, OddsEvent):
         offered = {price.market for price in record.prices}
-        told |= {f"{market.value} prices": market in offered or None for market in Market}
-    return told
+        values |= {f"{market.value} prices": market in offered or None for market in Market}
+    return values
 
 
 def _is_filled(value: object) -> bool:

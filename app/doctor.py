@@ -1,4 +1,4 @@
-"""The doctor: looks at everything a worker needs, and says of each fault what mends it."""
+"""Diagnostic checks of everything that a worker needs, each with a fix."""
 
 import shutil
 import time
@@ -21,12 +21,12 @@ from app.store.db import Pool
 OLDEST_POSTGRES = 150_000
 SKEW = timedelta(seconds=2)
 LONG_WAIT = timedelta(minutes=5)
-LEAST_DISK = 0.10  # free share
-CROWDED = 0.85  # share of the connections that are taken
+LEAST_DISK = 0.10  # share of the disk that should be free
+CROWDED = 0.85  # share of the connections in use
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -35,7 +35,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `mend`: what to do, if there is something."""
+    """The result of one check. `mend`: what to do, if the level is not OK."""
 
     what: str
     level: Level
@@ -43,23 +43,23 @@ class Finding:
     mend: str | None = None
 
 
-def well(what: str, said: str) -> Finding:
-    return Finding(what, Level.OK, said)
+def well(what: str, message: str) -> Finding:
+    return Finding(what, Level.OK, message)
 
 
-def odd(what: str, said: str, mend: str) -> Finding:
-    return Finding(what, Level.WARNING, said, mend)
+def odd(what: str, message: str, fix: str) -> Finding:
+    return Finding(what, Level.WARNING, message, fix)
 
 
-def bad(what: str, said: str, mend: str) -> Finding:
-    return Finding(what, Level.FAULT, said, mend)
+def bad(what: str, message: str, fix: str) -> Finding:
+    return Finding(what, Level.FAULT, message, fix)
 
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """What is looked at. `off`: the jobs that the settings switch off, and why.
+    """What the checks examine. `off`: disabled jobs, with the reason.
 
-    `declared`: the keys of the schedules that the code and the folder of recipes declare.
+    `declared`: the keys of the schedules that the code and the recipe directory declare.
     """
 
     config: Config
@@ -69,182 +69,196 @@ class Patient:
     declared: Collection[str]
 
 
-Look = Callable[[Patient], Awaitable[Sequence[Finding]]]
+Check = Callable[[Patient], Awaitable[Sequence[Finding]]]
 
 
-async def examined(patient: Patient) -> list[Finding]:
-    """Everything that can be looked at; what cannot be is a finding itself. Never raises."""
-    found: list[Finding] = [*_settings(patient.config), *_credentials(patient)]
-    looks: tuple[tuple[str, Look], ...] = (
+async def examined(targets: Patient) -> list[Finding]:
+    """Run every check. A check that fails becomes a finding. Never raises."""
+    found: list[Finding] = [*_settings(targets.config), *_credentials(targets)]
+    checks: tuple[tuple[str, Check], ...] = (
         ("redis", _redis), ("workers", _workers), ("queue", _queue),
     )  # fmt: skip
-    if patient.pool is not None:
-        looks = (*looks, ("postgres", _postgres), ("schema", _schema), ("schedules", _schedules))
-    for what, look in looks:
+    if targets.pool is not None:
+        checks = (*checks, ("postgres", _postgres), ("schema", _schema), ("schedules", _schedules))
+    for what, check in checks:
         try:
-            found += await look(patient)
-        except Exception as error:  # noqa: BLE001 - what cannot be looked at is a finding
-            told = f"cannot be looked at: {type(error).__name__}: {error}"
-            found.append(bad(what, told, _REACH[what]))
-    return [*found, *_disk(patient.config)]
+            found += await check(targets)
+        except Exception as error:  # noqa: BLE001 - reported as a finding
+            message = f"the check failed: {type(error).__name__}: {error}"
+            found.append(bad(what, message, _CHECK_FAILED[what]))
+    return [*found, *_disk(targets.config)]
 
 
-_REACH = {
-    "redis": "check REDIS_URL, and that the server runs and lets this machine in",
-    "workers": "mend Redis first",
-    "queue": "mend Redis and Postgres first",
-    "postgres": "check DATABASE_URL, and that the server runs and lets this machine in",
+_CHECK_FAILED = {
+    "redis": "check REDIS_URL, and that the server runs and accepts connections from here",
+    "workers": "fix Redis first",
+    "queue": "fix Redis and Postgres first",
+    "postgres": "check DATABASE_URL, and that the server runs and accepts connections from here",
     "schema": "run `python -m app migrate`",
     "schedules": "run `python -m app migrate`",
 }
 
 
 def _settings(config: Config) -> list[Finding]:
-    own = [
+    private = [
         n for n, url in (("Postgres", config.database_url), ("Redis", config.redis_url)) if not url
     ]
-    found = [well("settings", "all can be used")]
-    if own:
-        told = f"a private {' and '.join(own)} under {config.data_dir}"
-        found.append(odd("servers", told, "fine for one machine; set DATABASE_URL and REDIS_URL"))
+    found = [well("settings", "all are valid")]
+    if private:
+        message = f"a private {' and '.join(private)} under {config.data_dir}"
+        found.append(
+            odd("servers", message, "fine for one machine; set DATABASE_URL and REDIS_URL")
+        )
     if not config.contact:
-        mend = "set CONTACT to an address where a site can reach you"
-        found.append(odd("contact", "sites are not told whom to write to", mend))
+        fix = "set CONTACT to an address where a site can reach you"
+        found.append(odd("contact", "requests to sites carry no contact address", fix))
     if config.clock_skew_seconds:
-        told = f"CLOCK_SKEW_SECONDS is {config.clock_skew_seconds:g}"
-        found.append(bad("clock", told, "it is for drills only: take it out"))
+        message = f"CLOCK_SKEW_SECONDS is {config.clock_skew_seconds:g}"
+        found.append(bad("clock", message, "it is for tests only: remove it"))
     return found
 
 
-def _credentials(patient: Patient) -> list[Finding]:
+def _credentials(targets: Patient) -> list[Finding]:
     return [
-        odd("credentials", f"{job} is switched off: {why}", "set it, if the job is wanted")
-        for job, why in patient.off
+        odd("credentials", f"{job} is disabled: {why}", "set it, if the job should run")
+        for job, why in targets.off
     ]
 
 
-async def _redis(patient: Patient) -> list[Finding]:
+async def _redis(targets: Patient) -> list[Finding]:
     started = time.monotonic()
-    info = await _info(patient.redis)
+    info = await _info(targets.redis)
     took = (time.monotonic() - started) * 1000
     version = info.get("valkey_version") or info.get("redis_version")
-    found = [well("redis", f"{version}, answers in {took:.1f} ms")]
+    found = [well("redis", f"{version}, responds in {took:.1f} ms")]
     policy = info.get("maxmemory_policy", "unknown")
     if int(info.get("maxmemory") or 0) and policy != "noeviction":
-        told = f"evicts keys when memory is short (maxmemory-policy {policy})"
-        found.append(bad("redis memory", told, "set maxmemory-policy to noeviction"))
+        message = f"evicts keys when memory is short (maxmemory-policy {policy})"
+        found.append(bad("redis memory", message, "set maxmemory-policy to noeviction"))
     elif policy != "noeviction":
-        told = f"maxmemory-policy is {policy}; no limit is set, so nothing is evicted yet"
-        found.append(odd("redis memory", told, "set maxmemory-policy to noeviction"))
+        message = f"maxmemory-policy is {policy}; no limit is set, so nothing is evicted yet"
+        found.append(odd("redis memory", message, "set maxmemory-policy to noeviction"))
     else:
         found.append(well("redis memory", f"noeviction, {info.get('used_memory_human')} used"))
     return found
 
 
 async def _info(redis: ArqRedis) -> dict[str, Any]:
-    told: Any = await redis.info()  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
-    return cast("dict[str, Any]", told)
+    info: Any = await redis.info()  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+    return cast("dict[str, Any]", info)
 
 
-async def _workers(patient: Patient) -> list[Finding]:
-    alive = await keys.read_workers(patient.redis)
+async def _workers(targets: Patient) -> list[Finding]:
+    alive = await keys.read_workers(targets.redis)
     if not alive:
         return [bad("workers", "none is alive", "start one: arq app.workers.Settings")]
     running = sum(facts.running or 0 for facts in alive.values())
-    return [well("workers", f"{len(alive)} alive, {running} runs under way")]
+    return [well("workers", f"{len(alive)} alive, {running} runs in progress")]
 
 
-async def _queue(patient: Patient) -> list[Finding]:
-    length = await patient.redis.zcard(default_queue_name)
-    if patient.pool is None:
+async def _queue(targets: Patient) -> list[Finding]:
+    length = await targets.redis.zcard(default_queue_name)
+    if targets.pool is None:
         return [well("queue", f"{length} jobs")]
-    now = (await checkup.facts(patient.pool))["now"]
-    waiting = await listing.open_runs(patient.pool, now)
+    now = (await checkup.facts(targets.pool))["now"]
+    waiting = await listing.open_runs(targets.pool, now)
     oldest: datetime | None = waiting["oldest"]
-    told = f"{length} jobs; {waiting['queued']} runs queued, {waiting['running']} running"
+    message = f"{length} jobs; {waiting['queued']} runs queued, {waiting['running']} running"
     if oldest is not None and now - oldest > LONG_WAIT:
-        mend = "start another worker, raise MAX_JOBS, or see `python -m app runs --status running`"
-        return [bad("queue", f"{told}; the oldest waits since {oldest:%H:%M:%S} UTC", mend)]
-    return [well("queue", told)]
+        fix = "start another worker, raise MAX_JOBS, or see `python -m app runs --status running`"
+        return [bad("queue", f"{message}; the oldest has waited since {oldest:%H:%M:%S} UTC", fix)]
+    return [well("queue", message)]
 
 
-async def _postgres(patient: Patient) -> list[Finding]:
-    facts = await checkup.facts(_pool(patient))
+async def _postgres(targets: Patient) -> list[Finding]:
+    facts = await checkup.facts(_pool(targets))
     size = facts["database_bytes"] / 1e6
     found = [well("postgres", f"{facts['version_name']}, {size:,.0f} MB")]
     if facts["version"] < OLDEST_POSTGRES:
         found = [bad("postgres", f"{facts['version_name']} is too old", "upgrade to 15 or newer")]
     if facts["standby"]:
-        found.append(
-            bad("postgres role", "a standby, which cannot be written to", "use the primary")
-        )
+        found.append(bad("postgres role", "a standby, which is read-only", "use the primary"))
     if facts["bypasses"]:
-        mend = "use a role without SUPERUSER and BYPASSRLS"
-        told = "this role bypasses row-level security: organisations are not kept apart"
-        found.append(odd("postgres role", told, mend))
+        fix = "use a role without SUPERUSER and BYPASSRLS"
+        message = "this role bypasses row-level security: organisations are not isolated"
+        found.append(odd("postgres role", message, fix))
     return [*found, *_connections(facts), *_clock(facts["now"])]
 
 
 def _connections(facts: dict[str, Any]) -> list[Finding]:
     used, allowed = facts["connections"], facts["connections_allowed"]
-    told = f"{used} of {allowed} taken"
-    found = [well("connections", told)]
+    message = f"{used} of {allowed} in use"
+    found = [well("connections", message)]
     if used > allowed * CROWDED:
-        found = [bad("connections", told, "lower DATABASE_POOL_SIZE, or put a pooler in front")]
+        found = [
+            bad("connections", message, "lower DATABASE_POOL_SIZE, or use a connection pooler")
+        ]
     if facts["idle_in_transaction"]:
-        told = f"{facts['idle_in_transaction']} idle in a transaction for more than a minute"
-        found.append(odd("transactions", told, "find whose they are in pg_stat_activity"))
+        message = f"{facts['idle_in_transaction']} idle in a transaction for more than a minute"
+        found.append(odd("transactions", message, "find their owner in pg_stat_activity"))
     return found
 
 
-def _clock(there: datetime) -> list[Finding]:
-    skew = datetime.now(UTC) - there
-    told = f"this machine's clock is {abs(skew.total_seconds()):.3f} s off the database's"
+def _clock(database_now: datetime) -> list[Finding]:
+    skew = datetime.now(UTC) - database_now
+    message = f"this machine's clock is {abs(skew.total_seconds()):.3f} s off the database's"
     if abs(skew) > SKEW:
-        return [odd("clock", f"{told}; the database's is used", "let NTP set the machine's clock")]
-    return [well("clock", told)]
+        return [
+            odd(
+                "clock",
+                f"{message}; the database's clock is used",
+                "let NTP set the machine's clock",
+            )
+        ]
+    return [well("clock", message)]
 
 
-async def _schema(patient: Patient) -> list[Finding]:
+async def _schema(targets: Patient) -> list[Finding]:
     try:
-        await schema.check(_pool(patient))
+        await schema.check(_pool(targets))
     except WrongSchema as error:
-        told, _, mend = str(error).partition(": ")
-        return [bad("schema", told, mend.rstrip("."))]
-    return [well("schema", f"{schema.wanted()}, as this code wants it")]
+        message, _, fix = str(error).partition(": ")
+        return [bad("schema", message, fix.rstrip("."))]
+    return [well("schema", f"{schema.wanted()}, the version of this code")]
 
 
-async def _schedules(patient: Patient) -> list[Finding]:
-    pool = _pool(patient)
+async def _schedules(targets: Patient) -> list[Finding]:
+    pool = _pool(targets)
     now = (await checkup.facts(pool))["now"]
     late, since = await listing.lag(pool, now)
     stuck = await checkup.stuck(pool)
     found = [well("frontier", "every schedule is decided up to now")]
     if late and since is not None:
-        told = f"{late} schedules are undecided since {since:%Y-%m-%d %H:%M:%S} UTC"
-        found = [bad("frontier", told, "start a worker; what was due is decided at once")]
+        message = f"{late} schedules have been undecided since {since:%Y-%m-%d %H:%M:%S} UTC"
+        found = [bad("frontier", message, "start a worker; due ticks are decided at once")]
     if stuck:
-        told = f"{stuck} runs have lost their worker and were not taken up"
-        found.append(bad("runs", told, "start a worker that knows their job"))
-    return [*found, *await _undeclared(patient)]
+        message = f"{stuck} runs have lost their worker and were not claimed again"
+        found.append(bad("runs", message, "start a worker that has their job"))
+    return [*found, *await _undeclared(targets)]
 
 
-async def _undeclared(patient: Patient) -> list[Finding]:
-    gone = await checkup.undeclared(_pool(patient), patient.declared)
-    mend = "if no old worker is left that declares it: python -m app retire"
-    return [odd("schedule", f"{key} is declared no more", f"{mend} {key}") for key in gone]
+async def _undeclared(targets: Patient) -> list[Finding]:
+    gone = await checkup.undeclared(_pool(targets), targets.declared)
+    fix = "if no old worker that declares it is left: python -m app retire"
+    return [odd("schedule", f"{key} is no longer declared", f"{fix} {key}") for key in gone]
 
 
 def _disk(config: Config) -> list[Finding]:
     folder = config.data_dir if config.data_dir.exists() else Path()
     usage = shutil.disk_usage(folder)
-    told = f"{usage.free / 1e9:.1f} GB free where this runs"
+    message = f"{usage.free / 1e9:.1f} GB free"
     if usage.free < usage.total * LEAST_DISK:
-        return [odd("disk", told, "make room, or forget sooner: python -m app prune --dry-run")]
-    return [well("disk", told)]
+        return [
+            odd(
+                "disk",
+                message,
+                "free some space, or shorten retention: python -m app prune --dry-run",
+            )
+        ]
+    return [well("disk", message)]
 
 
-def _pool(patient: Patient) -> Pool:
-    if patient.pool is None:
-        raise ConnectionError("Postgres is away")
-    return patient.pool
+def _pool(targets: Patient) -> Pool:
+    if targets.pool is None:
+        raise ConnectionError("Postgres is unreachable")
+    return targets.pool

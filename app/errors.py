@@ -1,4 +1,4 @@
-"""Errors, named for what happened.
+"""The exceptions of the application.
 
 RollcallError
 ├── BadConfig             a setting cannot be used; says which, and what it may be
@@ -7,33 +7,33 @@ RollcallError
 ├── UnknownRun            no run of that id
 ├── BadParameters         a run was asked for with parameters its job does not take
 ├── UnknownOrg            no organisation of that name, or two of one
-├── Unauthorized          a token that lets nobody in; never says why
-├── OverLimit             an organisation wants more than it may have; names the limit
-├── BadPreset             a collection's preset cannot be run: none, empty, or a source of it is odd
-├── OrgDisabled           a collection's run whose organisation was shut out meanwhile
+├── Unauthorized          a token is not accepted; never says why
+├── OverLimit             a request exceeds a limit of the organisation; names the limit
+├── BadPreset             a collection's preset cannot run: none, empty, or an invalid source
+├── OrgDisabled           the organisation of the run has been disabled
 ├── NotThere              the organisation has nothing of that id
-├── Conflicting           it does not go with how things stand; carries the run in its way
-├── Outdated              another editor was quicker
-├── Unsuitable            a value is understood and cannot be taken; carries its field
-├── BadRecipe             a recipe has faults; carries where each is and how to mend it
-├── WrongSchema           the database's schema is not that of this code; names both and the mend
+├── Conflicting           the request conflicts with the present state; carries the blocking run
+├── Outdated              an edit is based on an old version
+├── Unsuitable            a value is well-formed but not acceptable; carries its field
+├── BadRecipe             a recipe has faults; carries where each is and how to fix it
+├── WrongSchema           the database schema is of another version; names both and the fix
 ├── ServersUnavailable    the private Postgres or Redis cannot be started
-├── Fenced                the attempt's lease is gone: neither rows nor outcome are accepted
-└── Failure               a page could not be had or read; carries what to do about it
-    ├── Network           no connection, or it broke
-    ├── Timeout           an answer took too long
-    ├── RateLimited       the site asked us to slow down
-    ├── Blocked           the site turned us away, openly or with a page that is not data
-    ├── Auth              credentials are missing, wrong or not enough
-    ├── HttpStatus        any other status that is not an answer
-    ├── ApiError          HTTP 200 with an error in the envelope
-    ├── Schema            the answer does not have the shape it should
-    ├── TooLarge          the answer is bigger than we read
-    ├── Unsafe            the address is one we must not visit
-    ├── LocalNetwork      our own network is down; nobody else's fault
-    ├── Expression        a recipe's expression cost more than it may
-    ├── Incomplete        fewer records than the site said there are
-    └── Spent             the run has used up what its organisation may; names the limit
+├── Fenced                the attempt has lost its lease: neither rows nor outcome are accepted
+└── Failure               a page could not be fetched or parsed; carries whether to retry
+    ├── Network           the connection failed or broke
+    ├── Timeout           the response took too long
+    ├── RateLimited       the site asked for a slower rate
+    ├── Blocked           the site refused access, or sent a page that is not data
+    ├── Auth              credentials are missing, wrong or insufficient
+    ├── HttpStatus        any other unsuccessful status
+    ├── ApiError          HTTP 200 with an error in the body
+    ├── Schema            the response does not have the expected structure
+    ├── TooLarge          the response exceeds the size limit
+    ├── Unsafe            the URL leads to a forbidden address
+    ├── LocalNetwork      this machine's network is down
+    ├── Expression        a recipe's expression exceeded its time or memory limit
+    ├── Incomplete        fewer records than the site announced
+    └── Spent             the run has used up a budget of its organisation; names the limit
 """
 
 from collections.abc import Sequence
@@ -44,19 +44,19 @@ from app.words import FailureKind
 
 
 class RollcallError(Exception):
-    """Anything this house raises on purpose."""
+    """Base class of all errors that the application raises on purpose."""
 
 
 class BadConfig(RollcallError):
-    """A setting cannot be used. The message is one readable list."""
+    """One or more settings are invalid. The message lists them, one per line."""
 
 
 class BadSchedule(RollcallError):
-    """A schedule or its policies can never work. The message says why."""
+    """A schedule or its policies are invalid. The message says why."""
 
 
 class UnknownJob(RollcallError):
-    """No job has that name. The message lists those there are."""
+    """No job has that name. The message lists the known ones."""
 
 
 class UnknownRun(RollcallError):
@@ -68,34 +68,34 @@ class BadParameters(RollcallError):
 
 
 class UnknownOrg(RollcallError):
-    """There is no organisation of that name, or there is one already."""
+    """There is no organisation of that name, or the name is not unique."""
 
 
 class Unauthorized(RollcallError):
-    """The token lets nobody in: unknown, expired, revoked or of a disabled organisation.
+    """The token is unknown, expired, revoked or of a disabled organisation.
 
-    Which of these it is, is not said.
+    The message does not say which.
     """
 
 
 class OverLimit(RollcallError):
-    """An organisation wants more than it may have. The message names the limit and its value."""
+    """A request exceeds a limit of the organisation. The message names the limit and its value."""
 
 
 class BadPreset(RollcallError):
-    """A collection has no preset that can be run. The message says what is wrong with it."""
+    """A collection's preset cannot run. The message says why."""
 
 
 class OrgDisabled(RollcallError):
-    """The organisation whose run it is was shut out meanwhile."""
+    """The organisation of the run was disabled after the run was queued."""
 
 
 class NotThere(RollcallError):
-    """The organisation has nothing of that id. Whether another has, is not said."""
+    """The organisation has nothing of that id. Does not reveal whether another one has."""
 
 
 class Conflicting(RollcallError):
-    """What is asked for does not go with how things stand. `run_id`: the run in its way."""
+    """The request conflicts with the present state. `run_id`: the blocking run, if it is one."""
 
     def __init__(self, message: str, run_id: UUID | None = None) -> None:
         super().__init__(message)
@@ -103,11 +103,11 @@ class Conflicting(RollcallError):
 
 
 class Outdated(RollcallError):
-    """Another editor was quicker: what was edited is not what there is."""
+    """The edit is based on a version that has been replaced since."""
 
 
 class Unsuitable(RollcallError):
-    """A value is understood but cannot be taken. `field` names it."""
+    """A value is well-formed but not acceptable. `field` names it."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -115,7 +115,7 @@ class Unsuitable(RollcallError):
 
 
 class BadRecipe(RollcallError):
-    """A recipe has faults. `faults`: each with its line, its key, what is wrong, and the mend."""
+    """A recipe has faults. `faults`: each with its line, key, problem and fix."""
 
     def __init__(self, faults: Sequence[object]) -> None:
         super().__init__("\n".join(map(str, faults)))
@@ -123,7 +123,7 @@ class BadRecipe(RollcallError):
 
 
 class WrongSchema(RollcallError):
-    """The database's schema is older or newer than this code. Names both, and what to do."""
+    """The database schema is older or newer than this code. The message names both and the fix."""
 
 
 class ServersUnavailable(RollcallError):
@@ -131,14 +131,15 @@ class ServersUnavailable(RollcallError):
 
 
 class Fenced(RollcallError):
-    """The attempt's lease is gone: another attempt may be writing, so this one must not."""
+    """The attempt has lost its lease: another attempt may be writing, so this one must not."""
 
 
 class Failure(RollcallError):
-    """A page could not be had or read.
+    """A page could not be fetched or parsed.
 
-    `retry`: could asking again soon help? `retry_in`: seconds the site asked us to wait, if it did.
-    `status`: the HTTP status, if there was one. `url`: without its secrets.
+    `retry`: whether trying again soon could help. `retry_in`: seconds that the site asked to wait,
+    if it did. `status`: the HTTP status, if there was a response. `url`: without secrets.
+    `attempts`: requests made so far.
     """
 
     kind: ClassVar[FailureKind]
@@ -153,7 +154,7 @@ class Failure(RollcallError):
         retry: bool | None = None,
         retry_in: float | None = None,
     ) -> None:
-        # A site's own words may be in it, and Postgres takes neither NUL nor half a surrogate pair.
+        # May contain text from a site; Postgres accepts neither NUL nor lone surrogates.
         super().__init__("".join(c if c.isprintable() else " " for c in message))
         self.status = status
         self.url = url
@@ -164,87 +165,87 @@ class Failure(RollcallError):
 
 
 class Network(Failure):
-    """No connection, or it broke."""
+    """The connection failed or broke."""
 
     kind = FailureKind.NETWORK
     retry = True
 
 
 class Timeout(Failure):
-    """An answer took too long."""
+    """The response took too long."""
 
     kind = FailureKind.TIMEOUT
     retry = True
 
 
 class RateLimited(Failure):
-    """The site asked us to slow down."""
+    """The site asked for a slower rate."""
 
     kind = FailureKind.RATE_LIMITED
     retry = True
 
 
 class Blocked(Failure):
-    """The site turned us away, openly or with a page that is not data."""
+    """The site refused access, or sent a page that is not data."""
 
     kind = FailureKind.BLOCKED
 
 
 class Auth(Failure):
-    """Credentials are missing, wrong or not enough."""
+    """Credentials are missing, wrong or insufficient."""
 
     kind = FailureKind.AUTH
 
 
 class HttpStatus(Failure):
-    """Any other status that is not an answer."""
+    """Any other unsuccessful status."""
 
     kind = FailureKind.HTTP_STATUS
 
 
 class ApiError(Failure):
-    """HTTP 200 with an error in the envelope."""
+    """HTTP 200 with an error in the body."""
 
     kind = FailureKind.API_ERROR
 
 
 class Schema(Failure):
-    """The answer does not have the shape it should."""
+    """The response does not have the expected structure."""
 
     kind = FailureKind.SCHEMA
 
 
 class TooLarge(Failure):
-    """The answer is bigger than we read."""
+    """The response exceeds the size limit."""
 
     kind = FailureKind.TOO_LARGE
 
 
 class Unsafe(Failure):
-    """The address is one we must not visit."""
+    """The URL leads to a forbidden address."""
 
     kind = FailureKind.UNSAFE
 
 
 class LocalNetwork(Failure):
-    """Our own network is down; nobody else's fault."""
+    """This machine's network is down; the site is not at fault."""
 
     kind = FailureKind.LOCAL_NETWORK
 
 
 class Expression(Failure):
-    """A recipe's expression took more time, memory or room than it may."""
+    """A recipe's expression exceeded its time, memory or output limit."""
 
     kind = FailureKind.EXPRESSION
 
 
 class Incomplete(Failure):
-    """Fewer records than the site said there are."""
+    """The site delivered fewer records than it announced."""
 
     kind = FailureKind.INCOMPLETE
 
 
 class Spent(Failure):
-    """The run has used up what its organisation may. The message names the limit and its value."""
+    """The run has used up a budget of its organisation. The message names the limit and value."""
 
     kind = FailureKind.OVER_LIMIT

@@ -1,7 +1,7 @@
-"""What a source is expected to bring, and in which of that a run failed it. Pure.
+"""Checks the result of a run against the expectations of its source. Pure.
 
-A run is compared with runs of a while ago, not with the last ones: what goes bad slowly would drag
-those along.
+A run is compared with runs some time back, not with the latest ones, so that a slow decline does
+not shift the baseline along with it.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from statistics import median
 from app.coverage import Coverage
 from app.words import HealthReason
 
-NEAREST, FARTHEST = 20, 40  # runs back; between them lies what a run is compared with
-ENOUGH = 5  # runs that the median of is taken, if that many are so far back
-FEWEST = 3  # runs in all, without which nothing is compared
-FEW_ROWS = 10  # of which fields are judged only if they are empty altogether
-USUAL = 0.2  # share of rows that usually have a field, below which its emptiness says nothing
-SURE = 0.9  # the same, where there are few rows
+NEAREST, FARTHEST = 20, 40  # the baseline: from the 20th to the 40th run back
+ENOUGH = 5  # runs in that range that are needed to use it
+FEWEST = 3  # earlier runs needed to compare at all
+FEW_ROWS = 10  # below this, a field is judged only if it is empty in every row
+USUAL = 0.2  # share of baseline rows that must have a field for it to be judged
+SURE = 0.9  # the same, with fewer than FEW_ROWS rows
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a run found of one source. `records` and `rejected` are numbers of rows."""
+    """The result of a run for one source. `records` and `rejected` are numbers of rows."""
 
     records: int
     rejected: int = 0
@@ -30,21 +30,20 @@ class Found:
 
     @property
     def invalid(self) -> float:
-        """The share of rows that could not be read, from 0 to 1."""
-        given = self.records + self.rejected
-        return self.rejected / given if given else 0.0
+        """The share of rows that were rejected, from 0 to 1."""
+        total = self.records + self.rejected
+        return self.rejected / total if total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a run of a source must have found.
+    """The expectations for a run of a source. None disables a check.
 
-    `least`: records. `drop`: by which share there may be fewer than usual, where `many` are usual;
-    so for the fields in `thinning`, of the share of rows that have them.
-    `filled`: fields that must not be empty in any row.
-    `invalid`: the share of rows that may be unreadable.
-    `instant`: the field whose newest value must not be older than `fresh`.
-    None, for any of them, is whatever it may be.
+    `least`: the minimum number of records. `drop`: the share by which the number of records may
+    fall below the baseline, if the baseline has at least `many`. `thinning`: the share by which the
+    share of rows with a field may fall below the baseline. `filled`: fields that must not be empty
+    in any row. `invalid`: the maximum share of rejected rows. `instant`: the field whose newest
+    value must not be older than `fresh`.
     """
 
     least: int | None = None
@@ -62,7 +61,7 @@ NOTHING = Expected(thinning=None)
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """An expectation that a run did not meet. `reason` is as health says it."""
+    """An expectation that a run did not meet, with the health reason and a message."""
 
     reason: HealthReason
     words: str
@@ -71,32 +70,32 @@ class Breach:
 def judge(
     found: Found, history: Sequence[Found], expected: Expected, now: datetime
 ) -> tuple[Breach, ...]:
-    """In what the run failed what is expected of it.
+    """Return the expectations that the run did not meet.
 
-    `history`: earlier runs that met their expectations, newest first. What is usual is the median
-    of those 20 to 40 runs back; with fewer, of the older half of what there is, down to three runs.
+    `history`: earlier runs that met their expectations, newest first. The baseline is the median of
+    those 20 to 40 runs back; with a shorter history, of its older half, if it has three runs.
     """
-    usual = _usual(history)
+    baseline = _baseline(history)
     return (
         *_counted(found, expected),
         *_fresh(found, expected, now),
-        *(_dropped(found, usual, expected) if usual else ()),
-        *(_thinned(found, usual, expected) if usual else ()),
+        *(_dropped(found, baseline, expected) if baseline else ()),
+        *(_thinned(found, baseline, expected) if baseline else ()),
     )
 
 
 def said(breaches: Sequence[Breach]) -> str:
-    """All of them in one line."""
+    """Return the messages as one line."""
     return "; ".join(breach.words for breach in breaches)
 
 
 def worst(breaches: Sequence[Breach]) -> HealthReason | None:
-    """The one word for them all: drift goes before stale data, which may be its consequence."""
+    """Return the main reason: drift before stale data, which may be a consequence of it."""
     reasons = {breach.reason for breach in breaches}
     return next((r for r in (HealthReason.DRIFT, HealthReason.STALE_DATA) if r in reasons), None)
 
 
-def _usual(history: Sequence[Found]) -> Sequence[Found]:
+def _baseline(history: Sequence[Found]) -> Sequence[Found]:
     lagged = history[NEAREST - 1 : FARTHEST]
     if len(lagged) >= ENOUGH:
         return lagged
@@ -104,19 +103,19 @@ def _usual(history: Sequence[Found]) -> Sequence[Found]:
 
 
 def _counted(found: Found, expected: Expected) -> Sequence[Breach]:
-    broken = list[str]()
+    failed = list[str]()
     if expected.least is not None and found.records < expected.least:
-        broken.append(f"{found.records} records; at least {expected.least} are expected")
+        failed.append(f"{found.records} records; at least {expected.least} are expected")
     if expected.invalid is not None and found.invalid > expected.invalid:
-        broken.append(
+        failed.append(
             f"{_share(found.invalid)} of the records could not be read;"
             f" at most {_share(expected.invalid)} are expected"
         )
     for name in expected.filled:
         empty = found.coverage.empty.get(name, found.coverage.rows)
         if empty:
-            broken.append(f"{name} is empty in {empty} of {found.coverage.rows} records")
-    return [Breach(HealthReason.DRIFT, words) for words in broken]
+            failed.append(f"{name} is empty in {empty} of {found.coverage.rows} records")
+    return [Breach(HealthReason.DRIFT, message) for message in failed]
 
 
 def _fresh(found: Found, expected: Expected, now: datetime) -> Sequence[Breach]:
@@ -126,40 +125,40 @@ def _fresh(found: Found, expected: Expected, now: datetime) -> Sequence[Breach]:
     if newest is not None and now - newest <= expected.fresh:
         return ()
     age = (
-        "no record says when it is from"
+        "no record has a timestamp"
         if newest is None
-        else f"the newest is {_age(now, newest)} old"
+        else f"the newest is {_span(now - newest)} old"
     )
-    words = f"{age}; {expected.instant} is expected within {_span(expected.fresh)}"
-    return (Breach(HealthReason.STALE_DATA, words),)
+    message = f"{age}; {expected.instant} is expected within {_span(expected.fresh)}"
+    return (Breach(HealthReason.STALE_DATA, message),)
 
 
-def _dropped(found: Found, usual: Sequence[Found], expected: Expected) -> Sequence[Breach]:
-    before = median(run.records for run in usual)
+def _dropped(found: Found, baseline: Sequence[Found], expected: Expected) -> Sequence[Breach]:
+    before = median(run.records for run in baseline)
     if expected.drop is None or before < expected.many:
         return ()
     if found.records >= before * (1 - expected.drop):
         return ()
-    words = f"{found.records} records where {before:g} are usual"
-    return (Breach(HealthReason.DRIFT, words),)
+    message = f"{found.records} records where {before:g} are usual"
+    return (Breach(HealthReason.DRIFT, message),)
 
 
-def _thinned(found: Found, usual: Sequence[Found], expected: Expected) -> Sequence[Breach]:
+def _thinned(found: Found, baseline: Sequence[Found], expected: Expected) -> Sequence[Breach]:
     if expected.thinning is None or not found.coverage.rows:
         return ()
-    # A field that is not asked for any more is missed by nobody.
+    # Only fields present in this run: one that is no longer requested is not an error.
     names = found.coverage.empty
-    broken = [name for name in names if _is_thin(found.coverage, usual, name, expected.thinning)]
-    if not broken:
+    failed = [name for name in names if _is_thin(found.coverage, baseline, name, expected.thinning)]
+    if not failed:
         return ()
-    told = ", ".join(f"{name} {_share(found.coverage.filled(name) or 0)}" for name in broken[:5])
-    more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""  # noqa: PLR2004 - as above
-    words = f"far fewer records than usual have these fields: {told}{more}"
-    return (Breach(HealthReason.DRIFT, words),)
+    shares = ", ".join(f"{name} {_share(found.coverage.filled(name) or 0)}" for name in failed[:5])
+    more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""  # noqa: PLR2004 - five are listed
+    message = f"far fewer records than usual have these fields: {shares}{more}"
+    return (Breach(HealthReason.DRIFT, message),)
 
 
-def _is_thin(coverage: Coverage, usual: Sequence[Found], name: str, thinning: float) -> bool:
-    shares = [s for s in (run.coverage.filled(name) for run in usual) if s is not None]
+def _is_thin(coverage: Coverage, baseline: Sequence[Found], name: str, thinning: float) -> bool:
+    shares = [s for s in (run.coverage.filled(name) for run in baseline) if s is not None]
     before, now = median(shares) if shares else 0.0, coverage.filled(name) or 0.0
     if coverage.rows < FEW_ROWS:
         return now == 0 and before >= SURE
@@ -168,10 +167,6 @@ def _is_thin(coverage: Coverage, usual: Sequence[Found], name: str, thinning: fl
 
 def _share(share: float) -> str:
     return f"{share * 100:.0f} %"
-
-
-def _age(now: datetime, then: datetime) -> str:
-    return _span(now - then)
 
 
 def _span(span: timedelta) -> str:

@@ -1,4 +1,4 @@
-"""What a source asks for and what it is sent back. Values only: nothing here touches a network."""
+"""Requests that sources make and the raw responses they receive. Values only, no I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How hard a host may be asked, by all workers together.
+    """The rate limits of a host, across all workers.
 
-    `rate`: requests per second. `burst`: requests that may come at once after a rest.
-    `concurrency`: requests under way at once.
+    `rate`: requests per second. `burst`: requests that may start at once after a pause.
+    `concurrency`: requests in progress at once.
     """
 
     rate: float
@@ -23,14 +23,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One page to ask for.
+    """A request for one page.
 
-    `retry_empty`: the site answers 200 with an empty body now and then; ask again.
-    `accept`: the media type without which the answer is no data (`application/json`).
-    `robots`: ask only if the site's robots.txt lets us; for pages made for people.
-    `wait`: seconds for which the site said beforehand that it wants to be left alone.
-    `reader`: who reads the answer, if that may change; it is not sent. A page that another reader
-    has read is read again although it is unchanged.
+    `retry_empty`: retry a 200 response with an empty body, which the site sends now and then.
+    `accept`: the media type that the response must have (`application/json`).
+    `robots`: send only if the site's robots.txt allows it; for pages made for people.
+    `wait`: seconds to wait before sending, as the site has asked.
+    `reader`: the version of the parser, if it may change; it is not sent. An unchanged page that
+    another version has parsed is parsed again.
     """
 
     url: str
@@ -50,7 +50,7 @@ class Partition:
     """The unit of partial failure: a competition, a tracked entity, a feed.
 
     `key` is unique within its source and the same in every run.
-    `expected`: how many records the site says there are, if it says so beforehand.
+    `expected`: the number of records that the site announces, if it does.
     """
 
     key: str
@@ -59,11 +59,11 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One answer, as it came. `body` is decoded from its transfer encoding and nothing more.
+    """One response. `body` is decoded from its transfer and content encodings only.
 
     `headers` has lower-case names. `fetched_at` is UTC. `page` counts from 1 within its partition;
-    a catalogue page has no partition. `reading`: what a process of its own has read in it, for a
-    source that wants that.
+    a catalogue page has no partition. `reading`: the result of parsing in a separate process, for
+    sources that use one.
     """
 
     body: bytes

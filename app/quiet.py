@@ -1,36 +1,36 @@
-"""Quiet hours: a stretch of every day, in a time zone. Pure."""
+"""Quiet hours: a daily period in a time zone. Pure."""
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, tzinfo
 from zoneinfo import ZoneInfo
 
-_WORDING = re.compile(r"(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d)(?:\s+(\S+))?")
+_FORMAT = re.compile(r"(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d)(?:\s+(\S+))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """From `begins` up to `ends` by the clocks of `zone`; over midnight if it ends earlier."""
+    """A daily period [`begins`, `ends`) in the local time of `zone`; may span midnight."""
 
     begins: time
     ends: time
     zone: tzinfo
 
     def covers(self, instant: datetime) -> bool:
-        """Whether it is quiet at that instant."""
-        there = instant.astimezone(self.zone).time()
+        """Return whether `instant` is in the period."""
+        local = instant.astimezone(self.zone).time()
         if self.begins <= self.ends:
-            return self.begins <= there < self.ends
-        return there >= self.begins or there < self.ends
+            return self.begins <= local < self.ends
+        return local >= self.begins or local < self.ends
 
 
 def parse(text: str) -> Quiet:
-    """Read `22:00-07:00 Europe/London`. Raises ValueError, which says what is wrong."""
-    read = _WORDING.fullmatch(text.strip())
-    if read is None:
+    """Parse `22:00-07:00 Europe/London`. Raises ValueError with what is wrong."""
+    match = _FORMAT.fullmatch(text.strip())
+    if match is None:
         raise ValueError("must be HH:MM-HH:MM and a time zone, such as 22:00-07:00 Europe/London")
-    hours = [int(part) for part in read.groups()[:4]]
-    return Quiet(time(hours[0], hours[1]), time(hours[2], hours[3]), _zone(read[5]))
+    hours = [int(part) for part in match.groups()[:4]]
+    return Quiet(time(hours[0], hours[1]), time(hours[2], hours[3]), _zone(match[5]))
 
 
 def _zone(name: str | None) -> tzinfo:

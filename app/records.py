@@ -1,4 +1,4 @@
-"""Typed rows that sources yield and stores keep: the house shape, whatever the wire looked like."""
+"""The typed records that sources yield and the store writes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class OddsEvent:
 
     (`platform`, `platform_event_id`) is unique. `sportradar_id` is digits only, and joins sites.
     `kickoff` is UTC. No two prices share (market, line, outcome).
-    `complete` is false if some price of it could not be read: what is missing is then not gone.
+    `complete` is false if a price could not be parsed: missing prices are then not withdrawn.
     """
 
     platform: str
@@ -52,7 +52,7 @@ class Article:
     """One article, as it was found under one tracked `entity`.
 
     (`provider`, `article_id`) is unique. `published_at` is UTC. `sentiment` goes from -1 to 1.
-    `entities` are those the article names, by kind.
+    `entities` are the names in the article, by kind.
     """
 
     provider: str
@@ -85,7 +85,7 @@ class StoryUpdate:
 
 @dataclass(frozen=True, slots=True)
 class SentimentPoint:
-    """The mood of a story at `at` (UTC), from -1 to 1."""
+    """The sentiment of a story at `at` (UTC), from -1 to 1."""
 
     at: datetime
     value: float
@@ -95,9 +95,9 @@ class SentimentPoint:
 class Story:
     """One story, as it was found under one tracked `entity`.
 
-    (`provider`, `story_uuid`) is unique. `told_at` is when it last moved, UTC. `languages` and
-    `countries` say how many articles there are of each. No two updates share their uuid, no two
-    points their instant.
+    (`provider`, `story_uuid`) is unique. `told_at` is the time of its last update, UTC.
+    `languages` and `countries` count its articles by each. Update uuids are unique, and so are the
+    instants of sentiment points.
     """
 
     provider: str
@@ -115,11 +115,11 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One record of no kind of its own. `key` tells it from the others of its source.
+    """A generic record. `key` is unique within its source.
 
-    `mode`: how it is kept if it is there already. `ignore`: members of `data` whose change is none.
-    `partition`: where it was found.
-    Text in it is text that Postgres takes: no NUL, no half of a surrogate pair.
+    `mode`: how it is stored if the key exists. `ignore`: members of `data` whose changes do not
+    count. `partition`: the key of the partition where it was found.
+    Its text is valid in Postgres: no NUL, no lone surrogates.
     """
 
     source: str
@@ -132,7 +132,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that could not be read, kept aside with its reason. `data` is it as it came."""
+    """A record that could not be parsed, stored with the reason. `data`: the original bytes."""
 
     reason: str
     data: bytes

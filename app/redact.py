@@ -1,17 +1,17 @@
-"""Takes secrets out of text: what looks like one, and what the settings say is one. Pure."""
+"""Redacts secrets in text: known ones, and whatever looks like one. Pure."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 HIDDEN = "***"
-SHORTEST = 6  # characters; a shorter secret of the settings would blot out half of every line
+SHORTEST = 6  # characters; redacting shorter secrets would make lines unreadable
 
 _NAME = r"(?:api[_-]?key|apikey|access[_-]?token|auth[_-]?token|token|secret|password|passwd|pwd)"
 _FIELD = re.compile(rf"(?:^|[_-])(?:authorization|cookie|{_NAME})$", re.IGNORECASE)
 _VALUE = r"[^\s&'\",;}]+"
 _SIGN = r"['\"]?\s*[=:]\s*['\"]?"
-_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=://)[^/\s'\"]+@"), f"{HIDDEN}@"),
     (re.compile(r"\brc_[0-9A-Za-z]+(?:_[0-9A-Za-z_-]*)?"), f"rc_{HIDDEN}"),
     (re.compile(r"([?&]once=)[\w-]+"), rf"\1{HIDDEN}"),
@@ -22,25 +22,28 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{HIDDEN}",
     ),
 )
-# Cheap to ask, and most lines have none of these.
+# A cheap first test: most lines match none of these.
 _SUSPECT = re.compile(rf"://|rc_|once=|bearer|basic|authorization|{_NAME}", re.IGNORECASE)
 
 
 def text(value: str, secrets: Sequence[str] = ()) -> str:
-    """The text without its secrets. `secrets`: those that are known word for word."""
+    """Return the text with secrets replaced by `HIDDEN`. `secrets`: the known ones, verbatim."""
     for secret in secrets:
         if secret in value:
             value = value.replace(secret, HIDDEN)
     if not _SUSPECT.search(value):
         return value
-    for shape, instead in _SHAPES:
-        value = shape.sub(instead, value)
+    for pattern, replacement in _PATTERNS:
+        value = pattern.sub(replacement, value)
     return value
 
 
 def redactor(secrets: Sequence[str] = ()) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """What takes the secrets out of a log line's fields, however deep they lie."""
-    # The longest first: one secret may be part of another.
+    """Return a function that redacts the fields of a log event, at any depth.
+
+    Secrets shorter than SHORTEST characters are ignored.
+    """
+    # Longest first: one secret may be part of another.
     known = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
 
     def clean(value: object) -> object:

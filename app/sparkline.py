@@ -1,4 +1,4 @@
-"""The path of a price as one line of blocks. Pure."""
+"""Renders the course of a price as one line of block characters. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,9 +11,10 @@ Point = tuple[datetime, Decimal | None]
 
 
 def drawn(path: Sequence[Point], since: datetime, until: datetime, width: int) -> str:
-    """One block for each of `width` stretches of time, at the price at the end of the stretch.
+    """Return `width` characters, one for each equal part of the time from `since` to `until`.
 
-    `path` is in order of time; None is no price, and so is the time before the first point.
+    Each shows the price at the end of its part, or NOTHING if there is none. `path` is in order of
+    time; a price of None means that there is none, as before the first point.
     """
     lowest, highest = spread([path])
     span = highest - lowest
@@ -21,19 +22,19 @@ def drawn(path: Sequence[Point], since: datetime, until: datetime, width: int) -
     blocks: list[str] = []
     for number in range(1, width + 1):
         price = price_at(path, until if number == width else since + step * number)
-        share = Decimal("0.5") if not span or price is None else (price - lowest) / span
-        blocks.append(NOTHING if price is None else BLOCKS[round(share * (len(BLOCKS) - 1))])
+        height = Decimal("0.5") if not span or price is None else (price - lowest) / span
+        blocks.append(NOTHING if price is None else BLOCKS[round(height * (len(BLOCKS) - 1))])
     return "".join(blocks)
 
 
 def spread(paths: Sequence[Sequence[Point]]) -> tuple[Decimal, Decimal]:
-    """The lowest and the highest price of all; noughts if there is none."""
+    """Return the lowest and the highest price of all paths; zeros if there is none."""
     prices = [price for path in paths for _, price in path if price is not None]
     return min(prices, default=Decimal(0)), max(prices, default=Decimal(0))
 
 
 def price_at(path: Sequence[Point], at: datetime) -> Decimal | None:
-    """The price as of that instant."""
+    """Return the price as of that instant; None if there is none."""
     price = None
     for instant, value in path:
         if instant > at:

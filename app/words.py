@@ -1,10 +1,10 @@
-"""The closed sets of words: one Enum each, mirrored by CHECK constraints in the database."""
+"""Enums of the domain. Those stored in the database are mirrored by CHECK constraints."""
 
 from enum import StrEnum
 
 
 class TickOutcome(StrEnum):
-    """What became of a tick. Every tick has exactly one."""
+    """The outcome of a tick. Every decided tick has exactly one."""
 
     RAN = "ran"
     SKIPPED = "skipped"
@@ -37,7 +37,7 @@ MISS_REASONS = frozenset({TickReason.SCHEDULER_DOWN, TickReason.LATE, TickReason
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. `queued` and `running` are open, the rest are final."""
+    """The status of a run. `queued` and `running` are open, the rest are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -53,7 +53,7 @@ OPEN_STATUSES = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
 
 
 class Trigger(StrEnum):
-    """Who asked for a run. Only a scheduled run has a tick; a replay asks no site."""
+    """What created a run. Only a scheduled run has a tick; a replay makes no requests."""
 
     SCHEDULED = "scheduled"
     MANUAL = "manual"
@@ -62,7 +62,7 @@ class Trigger(StrEnum):
 
 
 class Coalesce(StrEnum):
-    """What becomes of several ticks that are due at once."""
+    """Which of several ticks that are due at once run."""
 
     LATEST = "latest"
     ALL = "all"
@@ -70,7 +70,7 @@ class Coalesce(StrEnum):
 
 
 class Overlap(StrEnum):
-    """What becomes of a tick whose schedule still has an open run."""
+    """What to do with a tick whose schedule still has an open run."""
 
     SKIP = "skip"
     QUEUE_ONE = "queue_one"
@@ -79,7 +79,7 @@ class Overlap(StrEnum):
 
 
 class JobStatus(StrEnum):
-    """How a job stands, as health says it."""
+    """The health status of a job."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
@@ -88,7 +88,7 @@ class JobStatus(StrEnum):
 
 
 class HealthReason(StrEnum):
-    """Why a job is not simply healthy."""
+    """Why a job has a status other than healthy."""
 
     NEVER_RAN = "never_ran"
     OVERDUE = "overdue"
@@ -103,7 +103,7 @@ class HealthReason(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """What went wrong with a page, so that an operator knows what to do about it."""
+    """The kind of a failure, stored as `error_type`."""
 
     NETWORK = "network"
     TIMEOUT = "timeout"
@@ -125,7 +125,9 @@ class FailureKind(StrEnum):
 class Market(StrEnum):
     """Football markets that every odds site has."""
 
-    __hash__ = str.__hash__  # Enum's own is Python code, and a board asks it 200,000 times
+    __hash__ = (
+        str.__hash__
+    )  # Enum's own is in Python, and parsing one listing calls it 200,000 times
 
     MATCH_RESULT = "1x2"
     OVER_UNDER = "over_under"
@@ -134,7 +136,7 @@ class Market(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What can be backed in a market."""
+    """An outcome of a market that can be bet on."""
 
     __hash__ = str.__hash__  # as above
 
@@ -151,7 +153,7 @@ class Outcome(StrEnum):
 
 
 class EventChange(StrEnum):
-    """What can become of an event beside its prices."""
+    """A change of an event other than its prices."""
 
     KICKOFF = "kickoff"
     TEAMS = "teams"
@@ -161,25 +163,25 @@ class EventChange(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a token may do. Each may do what those before it may."""
+    """The permission of a token. Each scope includes those before it."""
 
     READ = "read"
     OPERATE = "operate"
     ADMIN = "admin"
 
     def allows(self, wanted: "Scope") -> bool:
-        """Whether a token of this scope may do what needs `wanted`."""
+        """Return whether a token of this scope permits an action that requires `wanted`."""
         order = list(Scope)
         return order.index(self) >= order.index(wanted)
 
 
 class StoreMode(StrEnum):
-    """What becomes of a generic row that is there already."""
+    """How an item is stored if its key exists already."""
 
     UPSERT = "upsert"
     APPEND = "append"
     APPEND_ON_CHANGE = "append_on_change"
 
 
-COLLECTION = "collection"  # the job of every organisation's schedule
-SOURCE = "source"  # the job of every recipe of the operator's; their schedules are `source:<name>`
+COLLECTION = "collection"  # the task of every organisation's schedule
+SOURCE = "source"  # the task of every recipe of the operator; its job is `source:<name>`

@@ -1,4 +1,4 @@
-"""Front door: arq's settings. `arq app.workers.Settings`"""
+"""The settings of arq's worker: `arq app.workers.Settings`."""
 
 import sys
 
@@ -30,7 +30,7 @@ arq_worker.install()
 
 
 class Settings:
-    """What arq reads. Only what stands in this class counts: arq does not look at base classes."""
+    """The settings that arq reads. arq ignores inherited attributes."""
 
     functions = catalogue.FUNCTIONS
     cron_jobs = (
@@ -49,7 +49,7 @@ class Settings:
     job_serializer = queue.dumps
     job_deserializer = queue.loads
     max_jobs = CONFIG.max_jobs + ALARM_SLOTS
-    job_timeout = CATCH_UP_WINDOW.total_seconds() + 60  # a run keeps to a limit of its own
+    job_timeout = CATCH_UP_WINDOW.total_seconds() + 60  # runs have their own timeout
     job_completion_wait = CONFIG.shutdown_grace_seconds
     keep_result = 0
     max_tries = 1_000_000

@@ -98,7 +98,7 @@ def test_records_of_long_ago_are_stale() -> None:
     assert worst(stale) is HealthReason.STALE_DATA
     dateless = Found(3, 0, Coverage(3, {"id": 0}))
     assert words(judge(dateless, [], fresh, NOW)) == [
-        "no record says when it is from; at is expected within 24.0 h"
+        "no record has a timestamp; at is expected within 24.0 h"
     ]
     assert judge(Found(0), [], fresh, NOW) == ()
 
