@@ -1,7 +1,8 @@
-"""A private Postgres and Redis for DATA_DIR, shared by every process that asks, gone with the last.
+"""A private Postgres and Redis in DATA_DIR, shared by all processes that use it.
 
-`launch` is the last step before a server runs, `process` knows processes, `place` folders,
-`postgres` and `redis` their servers, and `keeper` is the process that holds it all together.
+They stop when the last of these processes has ended. `launch` is executed just before a server,
+`process` manages server processes, `place` the directories, `postgres` and `redis` configure the
+servers, and `keeper` is the process that supervises them.
 """
 
 import json
@@ -26,7 +27,7 @@ _BACKLOG = 512
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Both addresses, usable as long as this process lives or until `close`.
+    """The URLs of both servers, valid until `close` or the end of this process.
 
     `database_url` is a DSN for asyncpg, `redis_url` one for redis-py and arq.
     """
@@ -34,41 +35,41 @@ class Servers:
     database_url: str
     redis_url: str
     data_dir: Path
-    _hold: int
+    _connection: int
 
     def close(self) -> None:
-        """Let go. The servers stop when everybody has. Closing twice is fine."""
+        """Disconnect. The servers stop after the last process has disconnected. Idempotent."""
         with _guard:
-            if _held.get(self.data_dir) is self:
-                del _held[self.data_dir]
-                os.close(self._hold)
+            if _open.get(self.data_dir) is self:
+                del _open[self.data_dir]
+                os.close(self._connection)
 
     def alive(self) -> bool:
-        """Does the keeper still know us? It never speaks twice: readable means gone."""
+        """Return whether the keeper runs. It sends one line only: readable again means closed."""
         poll = select.poll()
-        poll.register(self._hold, select.POLLIN)
+        poll.register(self._connection, select.POLLIN)
         return not poll.poll(0)
 
 
-# Per process on purpose: who drops the object must not lose the servers under its feet.
-_held: dict[Path, Servers] = {}
+# Module state on purpose: dropping a Servers object must not stop servers that are in use.
+_open: dict[Path, Servers] = {}
 _guard = threading.RLock()
 
 
 def start(data_dir: Path) -> Servers:
-    """Find or start the servers of `data_dir`; returns when both are ready.
+    """Connect to the servers of `data_dir`, or start them; return when both are ready.
 
-    Asked again in the same process it gives the same answer. Raises ServersUnavailable with one
+    Returns the same object when called again in this process. Raises ServersUnavailable with one
     sentence that says what to do.
     """
     place = settle(data_dir)
     with _guard:
-        held = _held.get(place.data_dir)
-        if held is not None:
-            if held.alive():
-                return held
-            held.close()
-        return _held.setdefault(place.data_dir, _join(place))
+        servers = _open.get(place.data_dir)
+        if servers is not None:
+            if servers.alive():
+                return servers
+            servers.close()
+        return _open.setdefault(place.data_dir, _join(place))
 
 
 def _join(place: Place) -> Servers:
@@ -76,8 +77,8 @@ def _join(place: Place) -> Servers:
     while time.monotonic() < deadline:
         lock = place.try_lock()
         if lock is not None:
-            return _found(place, lock)
-        servers = _greeted(place, _connected(place))
+            return _start_servers(place, lock)
+        servers = _receive(place, _connect(place))
         if servers is not None:
             return servers
         time.sleep(_RETRY_SECONDS)
@@ -87,47 +88,47 @@ def _join(place: Place) -> Servers:
     )
 
 
-def _found(place: Place, lock: int) -> Servers:
-    """Start a keeper, which inherits the lock and a socket that we already wait at."""
+def _start_servers(place: Place, lock: int) -> Servers:
+    """Start a keeper, which inherits the lock and the socket to which we are connected already."""
     try:
         place.renew_run()
-        with socket.socket(socket.AF_UNIX) as door:
-            door.bind(str(place.door))
-            door.listen(_BACKLOG)
-            connection = _connected(place)
-            _start_keeper(place, lock, door.fileno())
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(place.door))
+            listener.listen(_BACKLOG)
+            connection = _connect(place)
+            _start_keeper(place, lock, listener.fileno())
     except OSError as error:
         raise ServersUnavailable(
             f"the private servers of {place.data_dir} cannot be started: {error}"
         ) from error
     finally:
         os.close(lock)
-    servers = _greeted(place, connection)
+    servers = _receive(place, connection)
     if servers is None:
         raise ServersUnavailable(
-            "the keeper of the private servers died while starting them, try again: "
+            "the keeper of the private servers ended while starting them; try again: "
             f"{last_words(place.log / 'keeper.log')}"
         )
     return servers
 
 
-def _start_keeper(place: Place, lock: int, door: int) -> None:
+def _start_keeper(place: Place, lock: int, listener: int) -> None:
     log = place.log / "keeper.log"
     turn_over(log)
-    with log.open("ab") as words:
-        subprocess.run(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "app.embedded", str(place.data_dir), str(lock), str(door)],
+    with log.open("ab") as output:
+        subprocess.run(  # noqa: S603 - this program
+            [sys.executable, "-m", "app.embedded", str(place.data_dir), str(lock), str(listener)],
             cwd=_PROJECT,
             stdin=subprocess.DEVNULL,
-            stdout=words,
-            stderr=words,
-            pass_fds=(lock, door),
+            stdout=output,
+            stderr=output,
+            pass_fds=(lock, listener),
             start_new_session=True,
             check=True,
         )
 
 
-def _connected(place: Place) -> socket.socket | None:
+def _connect(place: Place) -> socket.socket | None:
     if not place.trusted():
         return None
     connection = socket.socket(socket.AF_UNIX)
@@ -140,18 +141,18 @@ def _connected(place: Place) -> socket.socket | None:
     return connection
 
 
-def _greeted(place: Place, connection: socket.socket | None) -> Servers | None:
-    """The keeper's word, or None if it went away without one."""
+def _receive(place: Place, connection: socket.socket | None) -> Servers | None:
+    """Read the keeper's line with the URLs; None if it closed the connection without one."""
     if connection is None:
         return None
     with connection:
         try:
-            words = connection.makefile("rb").readline()
+            line = connection.makefile("rb").readline()
         except OSError:
             return None
-        if not words.endswith(b"\n"):
+        if not line.endswith(b"\n"):
             return None
-        answer: dict[str, str] = json.loads(words)
+        answer: dict[str, str] = json.loads(line)
         if "error" in answer:
             raise ServersUnavailable(answer["error"])
-        return Servers(**answer, data_dir=place.data_dir, _hold=connection.detach())
+        return Servers(**answer, data_dir=place.data_dir, _connection=connection.detach())

@@ -1,4 +1,4 @@
-"""`python -m app.embedded DATA_DIR LOCK DOOR`: the keeper, cut loose from whoever started it."""
+"""`python -m app.embedded DATA_DIR LOCK LISTENER`: the keeper, detached from its parent."""
 
 import os
 import sys
@@ -6,5 +6,5 @@ import sys
 from app.embedded.keeper import main
 
 if os.fork() == 0:
-    # The child of a parent that is gone: nobody has to wait for it.
+    # The parent exits at once, so init reaps the keeper.
     main(sys.argv[1:])

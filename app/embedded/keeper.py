@@ -1,7 +1,7 @@
-"""The keeper: starts the pair, stays while anybody holds on to its socket, stops it, goes.
+"""The keeper: supervises the private servers while any process is connected to its socket.
 
-A process of its own in a session of its own, so that neither Ctrl-C in somebody's terminal nor
-the end of whoever came first takes the servers from the others.
+It is a separate process in its own session, so that neither Ctrl-C in a terminal nor the end of
+the process that started it stops the servers for the others.
 """
 
 import json
@@ -26,7 +26,7 @@ _WATCH_SECONDS = 1.0
 
 
 class Pair:
-    """Both servers of a place."""
+    """Postgres and Redis in the directories of a place."""
 
     def __init__(self, place: Place) -> None:
         run = place.run
@@ -39,7 +39,7 @@ class Pair:
         self._both = (self.redis, self.postgres)
 
     def start(self) -> None:
-        """Block until both are ready. Raises ServersUnavailable."""
+        """Start both and block until they are ready. Raises ServersUnavailable."""
         for server in self._both:
             server.prepare()
         for server in self._both:
@@ -48,10 +48,10 @@ class Pair:
             server.wait_ready()
 
     def mend(self) -> None:
-        """Start again what has died."""
+        """Restart each server that has ended. Raises ServersUnavailable."""
         for server in self._both:
             if server.daemon is None or not server.daemon.alive():
-                say(f"{type(server).__name__} is gone, starting it again")
+                say(f"{type(server).__name__} has ended, restarting it")
                 server.launch()
                 server.wait_ready()
 
@@ -64,36 +64,36 @@ class Pair:
 
 
 class Users:
-    """Who holds on: one connection each. A process that ends in any way lets go."""
+    """The connected processes, one connection each. The kernel closes it when a process ends."""
 
-    def __init__(self, door: socket.socket, greeting: bytes) -> None:
-        self._door = door
+    def __init__(self, listener: socket.socket, greeting: bytes) -> None:
+        self._listener = listener
         self._greeting = greeting
         self._selector = selectors.DefaultSelector()
-        self._selector.register(door, selectors.EVENT_READ)
-        self._alone_since: float | None = None
-        self._patience = FIRST_USER_SECONDS
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._idle_since: float | None = None
+        self._idle_limit = FIRST_USER_SECONDS
 
     def watch(self, seconds: float) -> None:
-        """Let in who comes and forget who goes, for up to `seconds`."""
+        """Handle new and closed connections, waiting up to `seconds` for one."""
         for key, _ in self._selector.select(seconds):
-            if key.fileobj is self._door:
-                self._let_in()
+            if key.fileobj is self._listener:
+                self._accept()
             elif isinstance(key.fileobj, socket.socket):
-                self._forget_if_gone(key.fileobj)
+                self._remove_if_closed(key.fileobj)
 
     def lingering(self) -> bool:
-        """Is anybody here, or may somebody come back in a moment?"""
+        """Return whether a process is connected, or was within the last LINGER_SECONDS."""
         if len(self._selector.get_map()) > 1:
-            self._alone_since = None
-            self._patience = LINGER_SECONDS
+            self._idle_since = None
+            self._idle_limit = LINGER_SECONDS
             return True
-        if self._alone_since is None:
-            self._alone_since = time.monotonic()
-        return time.monotonic() - self._alone_since < self._patience
+        if self._idle_since is None:
+            self._idle_since = time.monotonic()
+        return time.monotonic() - self._idle_since < self._idle_limit
 
-    def _let_in(self) -> None:
-        user, _ = self._door.accept()
+    def _accept(self) -> None:
+        user, _ = self._listener.accept()
         try:
             user.sendall(self._greeting)
         except OSError:
@@ -101,33 +101,33 @@ class Users:
             return
         self._selector.register(user, selectors.EVENT_READ)
 
-    def _forget_if_gone(self, user: socket.socket) -> None:
+    def _remove_if_closed(self, user: socket.socket) -> None:
         try:
-            said = user.recv(64)
+            received = user.recv(64)
         except OSError:
-            said = b""
-        if not said:
+            received = b""
+        if not received:
             self._selector.unregister(user)
             user.close()
 
 
-def keep(place: Place, lock: int, door: socket.socket) -> None:
-    """Start the pair, tell whoever asks, and stop it when nobody is left."""
+def keep(place: Place, lock: int, listener: socket.socket) -> None:
+    """Start the servers, send their URLs to each user, and stop them after the last one."""
     pair = Pair(place)
     try:
         let_through(place.data_dir, place.run)
         pair.start()
         say("ready")
         urls = {"database_url": pair.postgres.url, "redis_url": pair.redis.url}
-        _serve(pair, Users(door, _line(urls)), place, lock)
+        _serve(pair, Users(listener, _line(urls)), place, lock)
     except (ServersUnavailable, OSError) as error:
         say(str(error))
-        Users(door, _line({"error": str(error)})).watch(0)
+        Users(listener, _line({"error": str(error)})).watch(0)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         say("stopping")
-        # Closed first: who comes now waits for the lock, and starts anew.
-        door.close()
+        # Closed first: a process that connects now waits for the lock and starts a new keeper.
+        listener.close()
         pair.stop()
         if place.holds(lock):
             place.clear_run()
@@ -143,25 +143,25 @@ def _serve(pair: Pair, users: Users, place: Place, lock: int) -> None:
             say(str(error))
 
 
-def _line(words: dict[str, str]) -> bytes:
-    return json.dumps(words).encode() + b"\n"
+def _line(message: dict[str, str]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
 
 
-def say(words: str) -> None:
-    """A line in the keeper's log: its standard error."""
-    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} keeper {os.getpid()}: {words}\n")
+def say(message: str) -> None:
+    """Write a line to the keeper's log: its standard error."""
+    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} keeper {os.getpid()}: {message}\n")
     sys.stderr.flush()
 
 
 def main(arguments: list[str]) -> None:
-    """DATA_DIR, and the descriptors of the lock and of the listening socket, both inherited."""
-    data_dir, lock, door = arguments
-    signal.signal(signal.SIGTERM, _leave)
+    """Run the keeper. Arguments: DATA_DIR, and the descriptors of the lock and of the listener."""
+    data_dir, lock, listener = arguments
+    signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with socket.socket(fileno=int(door)) as listening:
-        keep(Place(Path(data_dir)), int(lock), listening)
+    with socket.socket(fileno=int(listener)) as inherited:
+        keep(Place(Path(data_dir)), int(lock), inherited)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _exit(number: int, frame: FrameType | None) -> None:
     del number, frame
     sys.exit(0)

@@ -1,7 +1,7 @@
-"""The last step before a server runs: its own account, an order to die with its keeper, then exec.
+"""Runs before a server: changes account, sets the parent-death signal, then execs the server.
 
-A stage of its own, run as a file by `python -I -S`, because code between fork and exec of a
-process that may have threads is not safe. It knows nothing but the standard library.
+A separate program, run as a file by `python -I -S`, because code between fork and exec of a process
+that may have threads is not safe. It imports only the standard library.
 """
 
 import ctypes
@@ -42,7 +42,7 @@ def _prctl(option: int, *values: int) -> int:
 
 
 def can_carry_traversal() -> bool:
-    """May a child that gives up root keep CAP_DAC_OVERRIDE? Only on Linux."""
+    """Return whether a child that gives up root can keep CAP_DAC_OVERRIDE. Only on Linux."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return False
     bounded = all(_prctl(PR_CAPBSET_READ, cap) == 1 for cap in (CAP_DAC_OVERRIDE, CAP_SETPCAP))
@@ -50,20 +50,20 @@ def can_carry_traversal() -> bool:
     return bounded and known and not _prctl(PR_GET_SECUREBITS) & NO_AMBIENT_RAISE
 
 
-def _become(uid: int, gid: int) -> None:
-    carry = can_carry_traversal()
-    if carry:
-        # Keeps capabilities through setuid, and lets access(2), which initdb asks, see them.
+def _change_account(uid: int, gid: int) -> None:
+    keep = can_carry_traversal()
+    if keep:
+        # Keeps capabilities through setuid, and makes access(2), which initdb calls, honour them.
         _prctl(PR_SET_SECUREBITS, _prctl(PR_GET_SECUREBITS) | NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
-    if carry:
+    if keep:
         _keep_traversal()
 
 
 def _keep_traversal() -> None:
-    """Of root's powers keep one, so that folders above DATA_DIR may stay closed to others."""
+    """Keep one capability of root, so that directories above DATA_DIR may stay private."""
     bit = 1 << CAP_DAC_OVERRIDE
     header = _CapHeader(CAPABILITY_VERSION_3, 0)
     low_and_high = (_CapData * 2)(_CapData(bit, bit, bit), _CapData(0, 0, 0))
@@ -73,21 +73,21 @@ def _keep_traversal() -> None:
 
 def _die_with(parent: int) -> None:
     if sys.platform == "linux":
-        # After the change of account: that would clear it.
+        # After the change of account, which would clear it.
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        sys.exit("the keeper is gone")
+        sys.exit("the keeper has ended")
 
 
 def main() -> None:
-    """Arguments: the parent's pid, uid and gid (or `-` and `-`), the command."""
+    """Run the command. Arguments: the parent's pid, uid and gid (or `-` and `-`), the command."""
     parent, uid, gid, *command = sys.argv[1:]
     os.umask(0o077)
     if uid != SAME_ACCOUNT:
-        _become(int(uid), int(gid))
+        _change_account(int(uid), int(gid))
     _die_with(int(parent))
     try:
-        os.execv(command[0], command)  # noqa: S606 - no shell wanted
+        os.execv(command[0], command)  # noqa: S606 - no shell
     except OSError as error:
         sys.exit(f"account {os.geteuid()} cannot run {command[0]} ({error.strerror})")
 

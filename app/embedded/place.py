@@ -1,4 +1,4 @@
-"""Where the private servers live: DATA_DIR, and a runtime folder short enough for socket paths."""
+"""The directories of the private servers: DATA_DIR, and a runtime directory for sockets."""
 
 import fcntl
 import os
@@ -14,16 +14,16 @@ from pathlib import Path
 from app.embedded import launch
 from app.errors import ServersUnavailable
 
-# Nothing that a URL, a list of hosts or a configuration file would want quoted.
+# Characters that need no quoting in a URL, a list of hosts or a configuration file.
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
 _LONGEST_NAME = "postgres/.s.PGSQL.5432"
 _PREFIX = "rollcall-"
-_INSTEAD = "set DATA_DIR to a folder that you can write, or set DATABASE_URL and REDIS_URL"
+_FIX = "set DATA_DIR to a writable directory, or set DATABASE_URL and REDIS_URL"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The folders of one pair of servers. `data_dir` is absolute, without symlinks."""
+    """The directories of one pair of servers. `data_dir` is absolute, without symlinks."""
 
     data_dir: Path
 
@@ -37,18 +37,19 @@ class Place:
 
     @property
     def run(self) -> Path:
-        """The runtime folder as it really is: DATA_DIR/run, or the short one that it links to."""
+        """The runtime directory: DATA_DIR/run, or the one with a shorter path that it links to."""
         return (self.data_dir / "run").resolve()
 
     @property
     def door(self) -> Path:
-        """The keeper's socket, which users hold on to."""
+        """The keeper's socket, to which users stay connected."""
         return self.run / "keeper.sock"
 
     def try_lock(self) -> int | None:
-        """The keeper's lock as a file descriptor, or None while a keeper has it.
+        """Return the keeper's lock as a file descriptor, or None while a keeper holds it.
 
-        It lives as long as the descriptor and its copies in child processes do.
+        The lock is held until the descriptor and its copies in child processes are closed. Raises
+        ServersUnavailable if the file system has no locks.
         """
         lock = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -60,19 +61,22 @@ class Place:
             os.close(lock)
             raise ServersUnavailable(
                 f"DATA_DIR {self.data_dir} is on a file system without locks ({error.strerror}): "
-                f"{_INSTEAD}"
+                f"{_FIX}"
             ) from error
         return lock
 
     def holds(self, lock: int) -> bool:
-        """Is the lock still that of this folder, or was the folder removed under our feet?"""
+        """Return whether the lock is still that of this directory, which may have been replaced."""
         try:
             return os.path.samestat(self.lock.stat(), os.fstat(lock))
         except OSError:
             return False
 
     def renew_run(self) -> None:
-        """A fresh runtime folder, whatever a keeper that was killed left. Needs the lock."""
+        """Create an empty runtime directory, also after a keeper was killed. Needs the lock.
+
+        Raises ServersUnavailable if no directory is suitable for Unix sockets.
+        """
         self.clear_run()
         local = self.data_dir / "run"
         if _takes_sockets(local):
@@ -83,26 +87,26 @@ class Place:
                 local.symlink_to(short, target_is_directory=True)
                 return
         raise ServersUnavailable(
-            f"no folder for sockets: neither {local} nor {parent} takes a Unix socket; {_INSTEAD}"
+            f"no directory for sockets: neither {local} nor {parent} accepts a Unix socket; {_FIX}"
         )
 
     def clear_run(self) -> None:
-        """Remove the runtime folder. Needs the lock."""
+        """Remove the runtime directory. Needs the lock."""
         local, real = self.data_dir / "run", self.run
         if local.is_symlink():
             local.unlink()
             if not real.name.startswith(_PREFIX):
                 return
-        if _made_by(real, {os.geteuid()}):
+        if _owned_by(real, {os.geteuid()}):
             shutil.rmtree(real)
 
     def trusted(self) -> bool:
-        """Is there a runtime folder, made by us or by whoever DATA_DIR belongs to?"""
-        return _made_by(self.run, {os.geteuid(), self.data_dir.stat().st_uid})
+        """Return whether the runtime directory exists and its owner is ours or DATA_DIR's."""
+        return _owned_by(self.run, {os.geteuid(), self.data_dir.stat().st_uid})
 
 
 def settle(data_dir: Path) -> Place:
-    """Make DATA_DIR if need be. Raises ServersUnavailable when it cannot be written."""
+    """Create DATA_DIR if it is missing. Raises ServersUnavailable if it is not writable."""
     try:
         place = Place(data_dir.resolve())
         place.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -110,26 +114,26 @@ def settle(data_dir: Path) -> Place:
         os.close(os.open(place.lock, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise ServersUnavailable(
-            f"DATA_DIR {data_dir} cannot be written ({error.strerror}): {_INSTEAD}"
+            f"DATA_DIR {data_dir} cannot be written ({error.strerror}): {_FIX}"
         ) from error
     return place
 
 
 def let_through(*folders: Path) -> None:
-    """As root without ambient capabilities: Postgres' account must be able to pass our folders."""
+    """Let the account of Postgres traverse `folders`, for root without ambient capabilities."""
     if os.geteuid() == 0 and not launch.can_carry_traversal():
         for folder in folders:
             folder.chmod(folder.stat().st_mode | 0o011)
 
 
 def _takes_sockets(folder: Path) -> bool:
-    """Make the folder and try; if it will not do, remove it again."""
+    """Create the directory and try to bind a socket in it; remove it again if that fails."""
     probe = folder / _LONGEST_NAME
     folder.mkdir(mode=0o700, exist_ok=True)
     probe.parent.mkdir(mode=0o700)
     try:
-        with socket.socket(socket.AF_UNIX) as trial:
-            trial.bind(str(probe))
+        with socket.socket(socket.AF_UNIX) as test:
+            test.bind(str(probe))
         probe.unlink()
         if _PLAIN.fullmatch(str(folder)):
             return True
@@ -139,10 +143,10 @@ def _takes_sockets(folder: Path) -> bool:
     return False
 
 
-def _made_by(folder: Path, makers: Collection[int]) -> bool:
+def _owned_by(folder: Path, owners: Collection[int]) -> bool:
     try:
-        seen = folder.lstat()
+        status = folder.lstat()
     except OSError:
         return False
-    shared = seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return stat.S_ISDIR(seen.st_mode) and seen.st_uid in makers and not shared
+    shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid in owners and not shared

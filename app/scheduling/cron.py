@@ -1,4 +1,4 @@
-"""A cron expression read on the clocks of a zone: which instants it names. Pure."""
+"""Cron expressions in a time zone, and the instants at which they fire. Pure."""
 
 import re
 from collections import Counter
@@ -18,27 +18,19 @@ from app.scheduling.known import Known
 
 _ZERO = timedelta(0)
 _INSTANT = timedelta(microseconds=1)
-
-
 _SECOND = timedelta(seconds=1)
-
-
 _WEEK = timedelta(weeks=1)
-
-
 _MONTH = timedelta(days=32)
-
 
 # The rarest expression that still fires, 29 February on a given weekday, skips 40 years at 2100.
 _HORIZON = timedelta(days=366 * 60)
 
 
-# Any fixed Monday would do: what a schedule is called refused or usual must not depend on today.
+# A fixed start, any Monday: validation and spacing must not depend on the present date.
 _REFERENCE = datetime(2025, 6, 2, tzinfo=UTC)
 
 
-_MOST_CHARACTERS = 500
-
+_MAX_CHARACTERS = 500
 
 _ALIASES = {
     "@hourly": "0 * * * *",
@@ -50,7 +42,6 @@ _ALIASES = {
     "@annually": "0 0 1 1 *",
 }
 
-
 _FIELDS = {
     "second": "0-59",
     "minute": "0-59",
@@ -60,33 +51,25 @@ _FIELDS = {
     "day-of-week": "0-7 or SUN-SAT, 5L, MON#1",
 }
 
-
 _RANGE_OF_ONE = re.compile(r"\b0*(\w+)-0*\1/0*[1-9]\d*\b", re.IGNORECASE | re.ASCII)
 
-
-_MOST_SHOWN = 60
-
-
-_MOST_IN_A_ZONE_NAME = 64
-
+_MAX_SHOWN = 60
+_MAX_ZONE_NAME = 64
 
 _EVERY_DATE = frozenset(range(1, 32))
-
-
 _EVERY_DAY = frozenset(range(7))
-
 
 _NEVER = datetime.max  # noqa: DTZ901 - a wall clock has no zone
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A cron expression of 5 fields, or 6 with seconds first, read on the clocks of a zone.
+    """A cron expression of 5 fields, or 6 with seconds first, in the local time of a zone.
 
     Debian cron: a job for a fixed time that falls into the spring gap runs right after it, and one
     in a repeated hour runs once; a job with a star for its minute or hour follows real time, as
-    does every expression with seconds. cronsim says which wall clock times match; which instants
-    those are is worked out here, for every kind of clock change.
+    does every expression with seconds. cronsim finds the matching wall clock times; this class
+    converts them to instants, for every kind of clock change.
     """
 
     expression: str
@@ -94,7 +77,7 @@ class Cron:
 
     def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
         first = _known(self).after(after)
-        return self._walk(after, until) if first is None else self._from(first, until)
+        return self._search(after, until) if first is None else self._from(first, until)
 
     def count(self, after: datetime, until: datetime) -> int:
         return sum(1 for _ in self.ticks(after, until))
@@ -103,27 +86,27 @@ class Cron:
         known = _known(self)
         tick = known.after(after)
         if tick is None:
-            walk = self._walk(after, after + _HORIZON)
-            tick = next(walk, None)
+            found = self._search(after, after + _HORIZON)
+            tick = next(found, None)
             if tick is None:
                 raise BadSchedule(f"{self._name()}: never fires after {after.isoformat()}")
-            # Whoever asks for one mostly asks for the next two: on a walk they cost little more.
-            known.learn(after, (tick, *islice(walk, 2 if tick - after < _MONTH else 0)))
+            # Callers mostly need the next two as well, and a search in progress finds them cheaply.
+            known.learn(after, (tick, *islice(found, 2 if tick - after < _MONTH else 0)))
         return tick
 
     def previous(self, before: datetime) -> datetime | None:
-        window = _SECOND
-        while window < _HORIZON:
-            tick = next(self.ticks(before - window, before - _INSTANT), None)
+        span = _SECOND
+        while span < _HORIZON:
+            tick = next(self.ticks(before - span, before - _INSTANT), None)
             if tick is not None:
                 return self._last(tick, before)
-            window *= 4
+            span *= 4
         return None
 
     def describe(self) -> str:
         sim = _parsed(self.expression)
         parts = list(sim.parts)
-        # Debian cron: without a star, a day matches by either field; so one full field is any day.
+        # Debian cron: without a star a day matches by either field, so a full field is any day.
         either = not sim.day_and
         if either and (sim.days >= _EVERY_DATE or _weekdays(sim) >= _EVERY_DAY):
             parts[3] = parts[5] = "*"
@@ -140,7 +123,7 @@ class Cron:
         return {"cron": self.expression, "timezone": self.timezone}
 
     def check(self) -> None:
-        """Refuse what can never fire. Raises BadSchedule."""
+        """Raise BadSchedule if the expression never fires."""
         if next(self.ticks(_REFERENCE, _REFERENCE + _HORIZON), None) is None:
             raise BadSchedule(f"{self._name()}: never fires in {self.timezone}")
 
@@ -150,11 +133,11 @@ class Cron:
         yield first
         following = _known(self).after(first)
         if following is None or following <= until:
-            yield from self._walk(first, until)
+            yield from self._search(first, until)
 
-    def _walk(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        follow = self._real_time if self._follows_real_time() else self._fixed_time
-        return follow(after, until)
+    def _search(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        search = self._real_time if self._follows_real_time() else self._fixed_time
+        return search(after, until)
 
     def _name(self) -> str:
         return f"Invalid cron expression {shown(self.expression)}"
@@ -165,19 +148,19 @@ class Cron:
 
     def _real_time(self, after: datetime, until: datetime) -> Iterator[datetime]:
         zone = ZoneInfo(self.timezone)
-        walk, wall, known = iter(()), _NEVER, None
+        walls, wall, known = iter(()), _NEVER, None
         for start, end, offset in _spans(zone, after + _INSTANT, until + _INSTANT):
             if offset != known:
-                walk, known = self._walls(_naive(start, offset) - _INSTANT), offset
-                wall = next(walk, _NEVER)
+                walls, known = self._walls(_naive(start, offset) - _INSTANT), offset
+                wall = next(walls, _NEVER)
             stop = _naive(end, offset)
             while wall < stop:
                 yield (wall - offset).replace(tzinfo=UTC)
-                wall = next(walk, _NEVER)
+                wall = next(walls, _NEVER)
 
     def _fixed_time(self, after: datetime, until: datetime) -> Iterator[datetime]:
         zone = ZoneInfo(self.timezone)
-        # Two times of one gap, or the end of it, are one instant: only what is later counts.
+        # Several times in a gap, and its end, map to one instant: yield it once.
         last = after
         for wall in self._walls(after.astimezone(zone).replace(tzinfo=None)):
             tick = _first_instant(zone, wall)
@@ -193,7 +176,7 @@ class Cron:
         return sim
 
     def _last(self, tick: datetime, before: datetime) -> datetime:
-        # Bisection by `next`: few steps however many ticks lie between. None lies in (high, before)
+        # Bisection by `next`, so that many ticks take few steps. There is none in (high, before).
         high = before - _INSTANT
         while (following := self.next(tick)) <= high:
             middle = tick + (high - tick) / 2
@@ -209,7 +192,7 @@ def _known(_: Cron) -> Known:
 
 @lru_cache(maxsize=4096)
 def checked(expression: str, timezone: str) -> Cron:
-    """The rule, once it was found to be one. Raises BadSchedule, as the checks it is made of."""
+    """Return the validated expression in the zone. Raises BadSchedule if either is invalid."""
     check_zone(timezone)
     rule = Cron(checked_expression(expression), timezone)
     rule.check()
@@ -222,11 +205,11 @@ def _parsed(expression: str) -> CronSim:
 
 
 def checked_expression(expression: str) -> str:
-    """The expression as cronsim reads it. Raises BadSchedule, which says where and why not."""
-    if len(expression) > _MOST_CHARACTERS:
-        raise BadSchedule(f"Invalid cron expression: longer than {_MOST_CHARACTERS} characters")
+    """Return the expression normalised for cronsim. Raises BadSchedule with field and reason."""
+    if len(expression) > _MAX_CHARACTERS:
+        raise BadSchedule(f"Invalid cron expression: longer than {_MAX_CHARACTERS} characters")
     fields = expression.split()
-    # cronsim reads 5-5/15, a range of one with a step, as 5/15, which goes on to the end.
+    # cronsim parses 5-5/15, a range of one with a step, as 5/15, which does not end at 5.
     fields = [_RANGE_OF_ONE.sub(r"\1", value) for value in fields]
     text = " ".join(fields)
     if text.startswith("@"):
@@ -239,7 +222,7 @@ def checked_expression(expression: str) -> str:
     try:
         _parsed(text)
     except CronSimError as error:
-        raise BadSchedule(_why_not(fields, str(error))) from None
+        raise BadSchedule(_explanation(fields, str(error))) from None
     return text
 
 
@@ -251,16 +234,18 @@ def _aliased(text: str) -> str:
     return expression
 
 
-def _why_not(fields: list[str], message: str) -> str:
+def _explanation(fields: list[str], message: str) -> str:
     name = message.removeprefix("Bad ")
     value = fields[list(_FIELDS).index(name) - 6]
-    if name == "day-of-month" and _is_readable([*fields[:-2], "*", "*"]):
+    if name == "day-of-month" and _parses([*fields[:-2], "*", "*"]):
         months = shown(fields[-2])
-        return f"Invalid cron expression: day-of-month {shown(value)} never comes in month {months}"
+        return (
+            f"Invalid cron expression: day-of-month {shown(value)} does not exist in month {months}"
+        )
     return f"Invalid cron expression: {name} {shown(value)}; it takes {_FIELDS[name]}"
 
 
-def _is_readable(fields: list[str]) -> bool:
+def _parses(fields: list[str]) -> bool:
     try:
         _parsed(" ".join(fields))
     except CronSimError:
@@ -275,9 +260,9 @@ def check_zone(name: str) -> None:
 
 
 def _is_zone(name: str) -> bool:
-    # `right/…` counts leap seconds; `localtime` and its like are whatever the machine says.
-    proper = re.fullmatch(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", name)
-    if not proper or len(name) > _MOST_IN_A_ZONE_NAME or name == "Factory":
+    # `right/…` counts leap seconds; `localtime` and the like depend on the machine.
+    valid = re.fullmatch(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", name)
+    if not valid or len(name) > _MAX_ZONE_NAME or name == "Factory":
         return False
     try:
         ZoneInfo(name)
@@ -289,7 +274,7 @@ def _is_zone(name: str) -> bool:
 def _spans(
     zone: ZoneInfo, start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, datetime, timedelta]]:
-    """Cut [start, end) into pieces of at most a week, each with one UTC offset."""
+    """Split [start, end) into spans of at most a week, each with one UTC offset."""
     while start < end:
         offset = _offset(zone, start)
         stop = start + min(_WEEK, end - start)
@@ -317,7 +302,7 @@ def _naive(instant: datetime, offset: timedelta) -> datetime:
 
 
 def _first_instant(zone: ZoneInfo, wall: datetime) -> datetime:
-    """Find the first instant at which clocks in the zone show `wall`, or have just skipped it."""
+    """Find the first instant at which local time is `wall`, or has just skipped it."""
     instant = wall.replace(tzinfo=zone).astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None) == wall:
         return instant
@@ -333,6 +318,6 @@ def _ordinal(match: re.Match[str]) -> str:
 
 
 def shown(value: str) -> str:
-    """What was said, quoted, and cut short if it is long."""
-    text = value if len(value) <= _MOST_SHOWN else value[:_MOST_SHOWN] + "..."
+    """Return the value quoted, escaped and shortened, for an error message."""
+    text = value if len(value) <= _MAX_SHOWN else value[:_MAX_SHOWN] + "..."
     return '"' + text.encode("unicode_escape").decode() + '"'

@@ -1,4 +1,4 @@
-"""arq's cron job on our schedule: it rings at the instants the schedule names, and only rings."""
+"""An arq cron job whose run times come from a Schedule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,26 +15,26 @@ _INSTANT = timedelta(microseconds=1)
 
 
 def utc_now() -> datetime:
-    """Read the clock."""
+    """Return the present time."""
     return datetime.now(UTC)
 
 
 @dataclass(repr=False)
 class ScheduleCron(CronJob):
-    """A cron job whose next instant is our schedule's; arq's own time fields say nothing here."""
+    """A cron job that runs at the ticks of `schedule`; arq's own time fields are not used."""
 
     schedule: Schedule = field(kw_only=True)
     clock: Callable[[], datetime] = field(default=utc_now, kw_only=True)
 
     def calculate_next(self, prev_run: datetime) -> None:
-        """Set `next_run` to the first ring after `prev_run`, or to the newest one missed since.
+        """Set `next_run` to the first start after `prev_run`, or to the latest one missed since.
 
-        arq would replay every missed ring, one at each poll; one ring is enough, for the ledger
-        decides all that is due.
+        arq would run every missed start, one at each poll; one is enough, as the ledger decides
+        all ticks that are due.
         """
-        following = _ring_after(self.schedule, prev_run)
+        following = _start_after(self.schedule, prev_run)
         now = self.clock()
-        newest = _last_ring(self.schedule, now) if following < now else None
+        newest = _last_start(self.schedule, now) if following < now else None
         self.next_run = following if newest is None else max(following, newest)
 
 
@@ -46,9 +46,9 @@ def alarm(
     timeout: float = RING_TIMEOUT,
     clock: Callable[[], datetime] = utc_now,
 ) -> ScheduleCron:
-    """Declare an alarm: once per instant however many workers ring, tried once, result not kept.
+    """Return a cron entry that runs once per tick across all workers, without retries or results.
 
-    `timeout`: seconds the ring itself may take.
+    `timeout`: seconds that the coroutine may take.
     """
     return ScheduleCron(
         name=name,
@@ -72,15 +72,15 @@ def alarm(
     )
 
 
-def _ring_after(schedule: Schedule, instant: datetime) -> datetime:
-    """Find the first ring later than `instant`: that of the tick before it, if still to come."""
+def _start_after(schedule: Schedule, instant: datetime) -> datetime:
+    """Return the first start later than `instant`, which may be of a tick before it (jitter)."""
     tick = schedule.previous(instant + _INSTANT) if schedule.jitter else None
     if tick is not None and schedule.starts_at(tick) > instant:
         return schedule.starts_at(tick)
     return schedule.starts_at(schedule.next(instant))
 
 
-def _last_ring(schedule: Schedule, instant: datetime) -> datetime | None:
+def _last_start(schedule: Schedule, instant: datetime) -> datetime | None:
     tick = schedule.previous(instant + _INSTANT)
     if tick is not None and schedule.starts_at(tick) > instant:
         tick = schedule.previous(tick)

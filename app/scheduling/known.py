@@ -1,6 +1,6 @@
-"""What is known already of a rule's instants, so that many schedules alike ask for them once. Pure.
+"""A cache of the instants of a cron expression, shared by equal schedules. Pure.
 
-A gap (start, end) says that the rule names `end` and nothing between the two.
+A gap (start, end) means that `end` is an instant of the expression and none lies between the two.
 """
 
 from bisect import bisect_right
@@ -11,29 +11,29 @@ MOST_GAPS = 24
 
 
 class Known:
-    """Some gaps between a rule's instants, the last that were asked for."""
+    """The most recently added gaps, at most MOST_GAPS. Reading is safe from any thread."""
 
     __slots__ = ("_gaps", "_sorted")
 
     def __init__(self) -> None:
-        self._gaps: dict[datetime, datetime] = {}  # start by end, in the order they were learned
+        self._gaps: dict[datetime, datetime] = {}  # start by end, in the order added
         self._sorted: tuple[list[datetime], list[datetime]] = ([], [])
 
     def after(self, instant: datetime) -> datetime | None:
-        """The first instant later than `instant`; None if that is not known."""
+        """Return the first instant later than `instant`; None if it is not cached."""
         starts, ends = self._sorted
         index = bisect_right(starts, instant) - 1
         return ends[index] if index >= 0 and instant < ends[index] else None
 
     def learn(self, start: datetime, instants: Iterable[datetime]) -> None:
-        """Keep the instants that follow `start`, each the next one after that before it."""
+        """Add consecutive instants, the first of which is the next after `start`."""
         gaps = dict(self._gaps)
         for end in instants:
             gaps[end] = min(gaps.pop(end, start), start)
             start = end
         while len(gaps) > MOST_GAPS:
             del gaps[next(iter(gaps))]
-        inside = sorted((begin, end) for end, begin in gaps.items())
-        # Replaced at once, never changed: another thread may be reading.
+        ordered = sorted((begin, end) for end, begin in gaps.items())
+        # Replaced, never mutated: another thread may be reading.
         self._gaps = gaps
-        self._sorted = ([begin for begin, _ in inside], [end for _, end in inside])
+        self._sorted = ([begin for begin, _ in ordered], [end for _, end in ordered])

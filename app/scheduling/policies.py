@@ -1,4 +1,4 @@
-"""How a schedule treats ticks that are late, many, or in the way of each other. Pure."""
+"""The policies of a schedule for late, coinciding and overlapping ticks. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,30 +11,21 @@ from app.scheduling.schedule import Schedule
 from app.words import Coalesce, Overlap
 
 _ZERO = timedelta(0)
-
-
 CATCH_UP_WINDOW = timedelta(days=7)
-
-
 MOST_CATCH_UP = 1000
-
-
 MOST_ATTEMPTS = 100
-
-
 _CATCH_UP = 10
-
 
 _Set = TypeVar("_Set", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """How a schedule treats ticks that are late, many, or in each other's way.
+    """The policies of a schedule for late, coinciding and overlapping ticks.
 
     `misfire_grace`: how long after its start a tick may still run. `catch_up`: how many of the
-    newest ticks run when all are to be coalesced. `timeout`: seconds of one attempt.
-    Raises BadSchedule when they contradict each other or can never work.
+    latest due ticks run with `coalesce=all`. `timeout`: seconds per attempt.
+    Raises BadSchedule if a value is out of range or two contradict each other.
     """
 
     misfire_grace: timedelta = timedelta(seconds=60)
@@ -51,11 +42,11 @@ class Policies:
         self._check_contradictions()
 
     def spread(self, schedule: Schedule) -> Schedule:
-        """Return the schedule with these policies' jitter, if they have one."""
+        """Return the schedule with the jitter of these policies, if it is not zero."""
         return schedule.jittered(self.jitter) if self.jitter else schedule
 
     def to_spec(self) -> dict[str, object]:
-        """Write them as JSON values."""
+        """Return the policies as JSON values."""
         return {
             "misfire_grace_seconds": self.misfire_grace.total_seconds(),
             "coalesce": self.coalesce.value,
@@ -68,19 +59,19 @@ class Policies:
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, object]) -> Self:
-        """Read what `to_spec` wrote; what is not said keeps its default. Raises BadSchedule."""
-        known = cls().to_spec()
-        if unknown := sorted(set(spec) - set(known)):
-            raise BadSchedule(f"Invalid policies: {unknown[0]!r} is none of {', '.join(known)}")
-        said = known | dict(spec)
+        """Read what `to_spec` returned; missing keys get their defaults. Raises BadSchedule."""
+        defaults = cls().to_spec()
+        if unknown := sorted(set(spec) - set(defaults)):
+            raise BadSchedule(f"Invalid policies: {unknown[0]!r} is none of {', '.join(defaults)}")
+        values = defaults | dict(spec)
         return cls(
-            misfire_grace=timedelta(seconds=_number(said, "misfire_grace_seconds")),
-            coalesce=_one_of(Coalesce, said, "coalesce"),
-            overlap=_one_of(Overlap, said, "overlap"),
-            catch_up=_whole(said, "catch_up"),
-            jitter=timedelta(seconds=_number(said, "jitter_seconds")),
-            timeout=_number(said, "timeout_seconds"),
-            max_attempts=_whole(said, "max_attempts"),
+            misfire_grace=timedelta(seconds=_number(values, "misfire_grace_seconds")),
+            coalesce=_one_of(Coalesce, values, "coalesce"),
+            overlap=_one_of(Overlap, values, "overlap"),
+            catch_up=_whole(values, "catch_up"),
+            jitter=timedelta(seconds=_number(values, "jitter_seconds")),
+            timeout=_number(values, "timeout_seconds"),
+            max_attempts=_whole(values, "max_attempts"),
         )
 
     def _check_times(self) -> None:

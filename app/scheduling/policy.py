@@ -1,4 +1,4 @@
-"""What becomes of each tick that is due: decided from what is known, without a clock. Pure."""
+"""Decides the outcome of each due tick from the state of its schedule. Pure."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,15 @@ from app.words import Coalesce, Overlap, RunStatus, TickOutcome, TickReason
 
 _ZERO = timedelta(0)
 _INSTANT = timedelta(microseconds=1)
-# `queue_one` keeps one run under way and one behind it.
-_QUEUE = 2
+# `queue_one` allows one running run and one queued run.
+_QUEUE_ONE_LIMIT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A stretch [since, until) in which some worker was surely beating.
+    """A span [since, until) in which a worker was alive, by its heartbeats.
 
-    `jumped`: this worker's wall clock jumped forward, from its last beat to `since`.
+    `jumped`: the worker's wall clock jumped forward, from its last heartbeat to `since`.
     """
 
     since: datetime
@@ -41,10 +41,10 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All that a decision depends on. Instants are aware.
+    """Everything a decision depends on. Instants are timezone-aware.
 
-    Every tick up to `frontier` has its outcome. `superseded`: the schedule was edited at `now`, so
-    this is the old version's last decision: what could still have run, is superseded.
+    Every tick up to `frontier` is decided. `superseded`: the schedule was edited at `now`, so this
+    is the last decision of the old version: ticks that could still have run are superseded.
     """
 
     schedule: Schedule
@@ -60,9 +60,10 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One tick's outcome. RAN: a run is to be created for it; it has no reason.
+    """The outcome of one tick. RAN means that a run is to be created, and has no reason.
 
-    What blocked it is an open run, or the run of a tick decided just before it.
+    `blocking_run`: the open run that blocked it. `blocking_tick`: the tick of the same decision
+    whose run blocked it.
     """
 
     tick: datetime
@@ -76,8 +77,8 @@ class Decided:
 class Decision:
     """Outcomes in order, one for each tick in (old frontier, `frontier`].
 
-    `cancel`: open runs that give way. `complete`: nothing due is left; else decide again from the
-    new frontier.
+    `cancel`: open runs to cancel. `complete`: no due ticks are left; else decide again from the new
+    frontier.
     """
 
     outcomes: tuple[Decided, ...]
@@ -87,18 +88,18 @@ class Decision:
 
 
 def decide(situation: Situation, limit: int = 20_000) -> Decision:
-    """Decide every tick that is due, oldest first and at most `limit` of them.
+    """Decide the due ticks, oldest first and at most `limit` of them.
 
-    The outcomes do not depend on the limit: which ticks may run is known beforehand, and they are
-    left to the last decision, unless more paused ticks than the limit come after them.
+    The outcomes do not depend on the limit: the ticks that may run are selected first and left to
+    the last decision, unless more paused ticks than the limit follow them.
     """
     case = _Case(situation, situation.policies.spread(situation.schedule))
     due = list(islice(case.due(), limit + 1))
     ticks, complete = due[:limit], len(due) <= limit
-    chosen = frozenset(case.newest(due) if complete else case.newest_of_all())
+    runnable = frozenset(case.newest(due) if complete else case.newest_of_all())
     if not complete:
-        ticks = list(takewhile(lambda tick: tick not in chosen, ticks)) or ticks
-    outcomes = tuple(case.outcome(tick, chosen) for tick in ticks)
+        ticks = list(takewhile(lambda tick: tick not in runnable, ticks)) or ticks
+    outcomes = tuple(case.outcome(tick, runnable) for tick in ticks)
     return Decision(
         outcomes=outcomes,
         frontier=ticks[-1] if ticks else situation.frontier,
@@ -108,19 +109,19 @@ def decide(situation: Situation, limit: int = 20_000) -> Decision:
 
 
 class _Case:
-    """One situation under decision: what it knows, and what it has let run so far."""
+    """A decision in progress: its input, and the ticks that run so far."""
 
     def __init__(self, situation: Situation, schedule: Schedule) -> None:
         self.situation = situation
         self.schedule = schedule
         self.policies = situation.policies
         self.now = situation.now
-        self.cover = _Cover.of(situation.beats)
+        self.alive = _AliveSpans.of(situation.beats)
         self.started: list[datetime] = []
         self.starts: dict[datetime, datetime] = {}
 
     def due(self) -> Iterator[datetime]:
-        """Name the ticks to decide. One edited away is decided before its jitter is over."""
+        """Yield the ticks to decide. A superseded one is decided before its jittered start."""
         ticks = self.schedule.ticks(self.situation.frontier, self.now)
         for tick, following in pairwise(chain(ticks, (None,))):
             if tick is None:
@@ -131,14 +132,14 @@ class _Case:
             yield tick
 
     def newest(self, due: Sequence[datetime]) -> list[datetime]:
-        """Choose from all due ticks those that may run."""
+        """Select from all due ticks those that may run."""
         return list(islice(filter(self._is_candidate, reversed(due)), self._most()))
 
     def newest_of_all(self) -> list[datetime]:
-        """Choose those that may run when there are too many due ticks to list."""
+        """Select those that may run when there are too many due ticks to list."""
         return self.newest(list(islice(self._backwards(), self._most()))[::-1])
 
-    def outcome(self, tick: datetime, chosen: frozenset[datetime]) -> Decided:
+    def outcome(self, tick: datetime, runnable: frozenset[datetime]) -> Decided:
         if not self.situation.enabled:
             return _skipped(tick, TickReason.DISABLED)
         if self._is_paused(tick):
@@ -147,7 +148,7 @@ class _Case:
             return self._missed(tick)
         if self.situation.superseded:
             return _skipped(tick, TickReason.SUPERSEDED)
-        return self._overlapped(tick) if tick in chosen else self._passed_over(tick)
+        return self._run_or_overlap(tick) if tick in runnable else self._coalesced(tick)
 
     def cancelled(self, outcomes: Sequence[Decided]) -> tuple[UUID, ...]:
         ran = any(decided.outcome is TickOutcome.RAN for decided in outcomes)
@@ -180,7 +181,7 @@ class _Case:
     def _is_too_late(self, tick: datetime) -> bool:
         return self.now - self._start(tick) > self.policies.misfire_grace
 
-    def _passed_over(self, tick: datetime) -> Decided:
+    def _coalesced(self, tick: datetime) -> Decided:
         if self.policies.coalesce is Coalesce.NONE:
             return self._missed(tick)
         return _skipped(tick, TickReason.COALESCED)
@@ -188,9 +189,9 @@ class _Case:
     def _missed(self, tick: datetime) -> Decided:
         start = self._start(tick)
         end = min(start + self.policies.misfire_grace, self.now)
-        return Decided(tick, TickOutcome.MISSED, self.cover.why_missed(start, end))
+        return Decided(tick, TickOutcome.MISSED, self.alive.why_missed(start, end))
 
-    def _overlapped(self, tick: datetime) -> Decided:
+    def _run_or_overlap(self, tick: datetime) -> Decided:
         if self._is_blocked():
             return self._skipped_for_overlap(tick)
         self.started.append(tick)
@@ -200,39 +201,39 @@ class _Case:
         ahead = len(self.situation.open_runs) + len(self.started)
         if self.policies.overlap is Overlap.SKIP:
             return ahead > 0
-        return self.policies.overlap is Overlap.QUEUE_ONE and ahead >= _QUEUE
+        return self.policies.overlap is Overlap.QUEUE_ONE and ahead >= _QUEUE_ONE_LIMIT
 
     def _skipped_for_overlap(self, tick: datetime) -> Decided:
         if self.started:
             return _blocked(tick, by_tick=self.started[-1])
         runs = self.situation.open_runs
-        running = [run for run in runs if run.status is RunStatus.RUNNING]
-        # What stands in the way: of `skip` the run under way, of `queue_one` the one in the queue.
+        blocking = [run for run in runs if run.status is RunStatus.RUNNING]
+        # `skip` is blocked by the running run, `queue_one` by the queued one.
         if self.policies.overlap is Overlap.QUEUE_ONE:
-            running = [run for run in runs if run.status is RunStatus.QUEUED]
-        return _blocked(tick, by_run=(running or runs)[0].run_id)
+            blocking = [run for run in runs if run.status is RunStatus.QUEUED]
+        return _blocked(tick, by_run=(blocking or runs)[0].run_id)
 
 
 @dataclass(frozen=True, slots=True)
-class _Cover:
-    """Beats of all workers laid over each other: stretches apart from each other, in order."""
+class _AliveSpans:
+    """The union of all workers' beats: disjoint spans, in order."""
 
-    stretches: tuple[Beat, ...]
+    spans: tuple[Beat, ...]
     ends: tuple[datetime, ...] = field(default=())
 
     @classmethod
     def of(cls, beats: Sequence[Beat]) -> Self:
-        stretches: list[Beat] = []
+        spans: list[Beat] = []
         for beat in sorted(beats, key=lambda beat: (beat.since, not beat.jumped)):
-            if stretches and beat.since <= stretches[-1].until:
-                last = stretches[-1]
-                stretches[-1] = Beat(last.since, max(last.until, beat.until), last.jumped)
+            if spans and beat.since <= spans[-1].until:
+                last = spans[-1]
+                spans[-1] = Beat(last.since, max(last.until, beat.until), last.jumped)
             else:
-                stretches.append(beat)
-        return cls(tuple(stretches), tuple(stretch.until for stretch in stretches))
+                spans.append(beat)
+        return cls(tuple(spans), tuple(span.until for span in spans))
 
     def why_missed(self, start: datetime, end: datetime) -> TickReason:
-        """Say why nothing ran in [start, end): late if any worker was beating then."""
+        """Return why nothing ran in [start, end): late if any worker was alive then."""
         following = self._ending_after(start)
         if following is not None and following.since < end:
             return TickReason.LATE
@@ -242,7 +243,7 @@ class _Cover:
 
     def _ending_after(self, instant: datetime) -> Beat | None:
         index = bisect_left(self.ends, instant + _INSTANT)
-        return self.stretches[index] if index < len(self.stretches) else None
+        return self.spans[index] if index < len(self.spans) else None
 
 
 def _skipped(tick: datetime, reason: TickReason) -> Decided:

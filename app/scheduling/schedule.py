@@ -1,4 +1,4 @@
-"""When something is due: an interval from an anchor, or a cron expression in a zone. Pure."""
+"""Schedules: an interval from an anchor, or a cron expression in a time zone. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ _INSTANT = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Every `step` of elapsed time, on a grid through `anchor` that reaches both ways."""
+    """Every `step` of elapsed time, aligned to `anchor` in both directions."""
 
     step: timedelta
     anchor: datetime = EPOCH
@@ -55,9 +55,9 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What names instants, all of them UTC. Declared with `every` or `cron`, which check it.
+    """A sequence of ticks, in UTC. Created with `every` or `cron`, which validate it.
 
-    `jitter`: a tick starts up to that much later, the same for the same name and tick.
+    `jitter`: a tick starts up to that much later; the delay is fixed by name and tick.
     """
 
     rule: Interval | Cron
@@ -68,49 +68,51 @@ class Schedule:
     def every(
         cls, seconds: float, *, anchor: datetime = EPOCH, name: str = "", jitter: timedelta = _ZERO
     ) -> Self:
-        """Declare an interval of elapsed seconds (0.1 s to 3,660 days). Raises BadSchedule."""
+        """Create an interval of elapsed seconds (0.1 s to 3,660 days). Raises BadSchedule."""
         try:
             step = timedelta(seconds=seconds)
         except (ValueError, OverflowError):
-            raise BadSchedule(f"Invalid interval: {seconds} is no number of seconds") from None
+            raise BadSchedule(
+                f"Invalid interval: {seconds} is not a valid number of seconds"
+            ) from None
         if not SHORTEST <= step <= LONGEST:
             raise BadSchedule(
                 f"Invalid interval: {seconds} seconds; it takes 0.1 seconds to 3,660 days"
             )
         if anchor.tzinfo is None:
-            raise BadSchedule(f"Invalid interval: the anchor {anchor.isoformat()} has no zone")
+            raise BadSchedule(f"Invalid interval: the anchor {anchor.isoformat()} has no time zone")
         return cls(Interval(step, anchor.astimezone(UTC)), name, _checked_jitter(jitter))
 
     @classmethod
     def cron(
         cls, expression: str, timezone: str = "UTC", *, name: str = "", jitter: timedelta = _ZERO
     ) -> Self:
-        """Declare a cron expression in an IANA zone; `@daily` and its kin are known.
+        """Create a schedule from a cron expression in an IANA zone; `@daily` etc. are supported.
 
-        Raises BadSchedule for what cannot be read, has no such zone, or never fires.
+        Raises BadSchedule if the expression or the zone is invalid, or it never fires.
         """
         return cls(checked(expression, timezone), name, _checked_jitter(jitter))
 
     def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        """Name the instants with after < tick <= until, in order."""
+        """Yield the ticks with after < tick <= until, in order."""
         return self.rule.ticks(after.astimezone(UTC), until.astimezone(UTC))
 
     def count(self, after: datetime, until: datetime) -> int:
-        """Count the instants with after < tick <= until; for an interval without walking them."""
+        """Return the number of ticks with after < tick <= until."""
         return self.rule.count(after.astimezone(UTC), until.astimezone(UTC))
 
     def next(self, after: datetime) -> datetime:
-        """Name the first instant later than `after`. Raises BadSchedule: none in 60 years."""
+        """Return the first tick later than `after`. Raises BadSchedule if none is in 60 years."""
         return self.rule.next(after.astimezone(UTC))
 
     def previous(self, before: datetime) -> datetime | None:
-        """Name the last instant earlier than `before`, or None if there was none in 60 years."""
+        """Return the last tick earlier than `before`; None if none is within 60 years."""
         return self.rule.previous(before.astimezone(UTC))
 
     def starts_at(self, tick: datetime, following: datetime | None = None) -> datetime:
-        """Say when the tick may start: with its jitter, yet always before the next tick.
+        """Return when the tick may start: with its jitter, but always before the next tick.
 
-        `following`: the next tick, where it is known already.
+        `following`: the next tick, if the caller knows it.
         """
         if not self.jitter:
             return tick
@@ -125,24 +127,24 @@ class Schedule:
 
     @property
     def interval(self) -> timedelta | None:
-        """The nominal spacing; for a cron expression the usual gap between two ticks."""
+        """The nominal spacing; for a cron expression the most common gap, None if there is none."""
         return self.rule.spacing()
 
     def describe(self) -> str:
-        """Say it in plain words: `every 5 minutes`."""
-        spread = f", up to {_in_words(self.jitter, one='1 ')} later" if self.jitter else ""
-        return self.rule.describe() + spread
+        """Describe the schedule in words: `every 5 minutes`."""
+        delay = f", up to {_in_words(self.jitter, one='1 ')} later" if self.jitter else ""
+        return self.rule.describe() + delay
 
     def to_spec(self) -> dict[str, object]:
-        """Write it as JSON values, without the name: equal schedules have equal specs."""
+        """Return JSON values without the name: equal schedules have equal specs."""
         return self.rule.to_spec() | {"jitter_seconds": _seconds(self.jitter)}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, object], *, name: str = "") -> Self:
-        """Read what `to_spec` wrote. Raises BadSchedule for anything else."""
+        """Read what `to_spec` returned. Raises BadSchedule for anything else."""
         known = {"every_seconds", "anchor"} if "every_seconds" in spec else {"cron", "timezone"}
         if unknown := sorted(set(spec) - known - {"jitter_seconds"}):
-            raise BadSchedule(f"Invalid schedule: {shown(unknown[0])} is not known here")
+            raise BadSchedule(f"Invalid schedule: unknown key {shown(unknown[0])}")
         jitter = timedelta(seconds=_number(spec, "jitter_seconds", 0))
         if "every_seconds" in spec:
             anchor = _instant(_text(spec, "anchor", EPOCH.isoformat()))
@@ -193,4 +195,6 @@ def _instant(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise BadSchedule(f"Invalid schedule: the anchor {shown(text)} is no instant") from None
+        raise BadSchedule(
+            f"Invalid schedule: the anchor {shown(text)} is not a timestamp"
+        ) from None
