@@ -63,39 +63,41 @@ class Plan:
         return sum(self.ended.values())
 
 
-async def planned(pool: Pool, wish: Wish, now: datetime) -> Plan:
+async def planned(pool: Pool, request: Wish, now: datetime) -> Plan:
     """Return the runs of a backfill and the status of those that exist. Writes nothing.
 
     Raises UnknownJob if there is no such schedule, and BadSchedule if the range ends in the future
     or has more than MOST ticks.
     """
-    state = await schedules.one(pool, wish.key)
+    state = await schedules.one(pool, request.key)
     if state is None:
         known = ", ".join(s.key for s in await schedules.all_of(pool)) or "none yet"
-        raise UnknownJob(f"there is no schedule {wish.key!r}; known: {known}")
-    if wish.until > now:
+        raise UnknownJob(f"there is no schedule {request.key!r}; known: {known}")
+    if request.until > now:
         raise BadSchedule(
-            f"{wish.until.isoformat()} is in the future: a backfill covers past ticks only"
+            f"{request.until.isoformat()} is in the future: a backfill covers past ticks only"
         )
     schedule = Schedule.from_spec(state.spec, name=state.key)
-    ticks = list(islice(schedule.ticks(wish.since - _INSTANT, wish.until), MOST + 1))
+    ticks = list(islice(schedule.ticks(request.since - _INSTANT, request.until), MOST + 1))
     if len(ticks) > MOST:
         raise BadSchedule(f"the range has more than {MOST:,} ticks: choose a shorter one")
-    if wish.missing:
-        served = await store.served(pool, state.id, wish.since, wish.until)
+    if request.missing:
+        served = await store.served(pool, state.id, request.since, request.until)
         ticks = [tick for tick in ticks if tick not in served]
     policies = Policies.from_spec(state.policies)
     backfill = Backfill(
-        id=_uuid(f"{wish.key} {wish.name} {wish.since.isoformat()} {wish.until.isoformat()}"),
+        id=_uuid(
+            f"{request.key} {request.name} {request.since.isoformat()} {request.until.isoformat()}"
+        ),
         state=state,
-        name=wish.name,
-        since=wish.since,
-        until=wish.until,
-        requested_by=wish.by,
+        name=request.name,
+        since=request.since,
+        until=request.until,
+        requested_by=request.by,
         max_attempts=policies.max_attempts,
         timeout=policies.timeout,
     )
-    runs = [(_uuid(f"{wish.key} {wish.name} {tick.isoformat()}"), tick) for tick in ticks]
+    runs = [(_uuid(f"{request.key} {request.name} {tick.isoformat()}"), tick) for tick in ticks]
     plan = Plan(backfill, runs)
     await _load_statuses(pool, plan)
     return plan
@@ -120,9 +122,9 @@ async def _load_statuses(pool: Pool, plan: Plan) -> None:
 
 
 async def carry_out(
-    pool: Pool, redis: ArqRedis, plan: Plan, most: int, on_progress: Callable[[Plan], None]
+    pool: Pool, redis: ArqRedis, plan: Plan, max_open: int, on_progress: Callable[[Plan], None]
 ) -> None:
-    """Enqueue the runs, with at most `most` open at a time, until all have ended.
+    """Enqueue the runs, with at most `max_open` open at a time, until all have ended.
 
     Calls `on_progress` after every poll. Safe to interrupt at any point: queued runs still end, and
     the same request continues with the rest.
@@ -131,7 +133,7 @@ async def carry_out(
     await store.begin(pool, plan.backfill, len(plan.runs), now)
     plan.todo.reverse()  # `pop` takes the oldest first
     while plan.todo or plan.open:
-        await _enqueue_next(pool, redis, plan, most)
+        await _enqueue_next(pool, redis, plan, max_open)
         await _refresh_open(pool, plan)
         on_progress(plan)
         if plan.todo or plan.open:
@@ -139,12 +141,12 @@ async def carry_out(
     await store.complete(pool, plan.backfill.id, await beats.database_now(pool))
 
 
-async def _enqueue_next(pool: Pool, redis: ArqRedis, plan: Plan, most: int) -> None:
+async def _enqueue_next(pool: Pool, redis: ArqRedis, plan: Plan, max_open: int) -> None:
     if not plan.todo:
         return
     now = await beats.database_now(pool)
     async with pool.acquire() as connection, connection.transaction():
-        free = await store.room(connection, now, most)
+        free = await store.room(connection, now, max_open)
         chunk = [plan.todo.pop() for _ in range(min(free, len(plan.todo)))]
         created = await store.feed(connection, plan.backfill, chunk, now) if chunk else []
     plan.open |= {run_id for run_id, _ in chunk}

@@ -96,27 +96,29 @@ class _Page:
     refused: Sequence[Rejected]
 
 
-async def replay(pool: Pool, reader: Reader, wish: Wish, told: Told, *, write: bool) -> Report:
+async def replay(
+    pool: Pool, reader: Reader, request: Wish, on_progress: Told, *, write: bool
+) -> Report:
     """Parse the stored pages again and update the stored records; without `write`, only compare.
 
     Each page has its own transaction, so that workers are not blocked. Nothing is deleted: events
     withdrawn since stay withdrawn, and records that a worker has seen later keep their values.
     """
-    pages = await store.kept(pool, reader.source.name, wish.since)
+    pages = await store.kept(pool, reader.source.name, request.since)
     last = await _last_pages(pool, reader, pages)
     report = Report(run_id=uuid4() if write else None)
-    selected = [page for page in pages if page.refused or not wish.only_rejected]
+    selected = [page for page in pages if page.refused or not request.only_rejected]
     if report.run_id is not None:
         started_at = await beats.database_now(pool)
         params = {
             "source": reader.source.name,
-            "since": wish.since.isoformat(),
-            "only_rejected": wish.only_rejected,
+            "since": request.since.isoformat(),
+            "only_rejected": request.only_rejected,
         }
-        await store.begin(pool, report.run_id, (reader.job, wish.by, params), started_at)
+        await store.begin(pool, report.run_id, (reader.job, request.by, params), started_at)
     for number, page in enumerate(selected, 1):
         await _replay_page(pool, reader, page, last, report)
-        told(number, len(selected))
+        on_progress(number, len(selected))
     if report.run_id is not None:
         await store.end(pool, report.run_id, report.stats(), await beats.database_now(pool))
     return report

@@ -93,7 +93,7 @@ async def forget_ticks(pool: Pool, schedule_id: int, before: datetime, batch: in
             return 0
         # `verify` needs both counts: the expected ticks of each version, and the outcomes stored.
         counted = [
-            (stretch, Schedule.from_spec(stretch.spec).count(stretch.since, stretch.until))
-            for stretch in await store.stretches(connection, schedule_id, through)
+            (span, Schedule.from_spec(span.spec).count(span.since, span.until))
+            for span in await store.stretches(connection, schedule_id, through)
         ]
         return await store.forget_ticks(connection, schedule_id, through, counted)

@@ -118,8 +118,8 @@ class Schedule:
             return tick
         tick = tick.astimezone(UTC)
         seed = sha256(f"{self.name}\n{tick.isoformat()}".encode()).digest()[:8]
-        room = min(self.jitter + _INSTANT, (following or self.next(tick)) - tick)
-        return tick + timedelta(microseconds=int.from_bytes(seed) % (room // _INSTANT))
+        spread = min(self.jitter + _INSTANT, (following or self.next(tick)) - tick)
+        return tick + timedelta(microseconds=int.from_bytes(seed) % (spread // _INSTANT))
 
     def jittered(self, jitter: timedelta) -> Self:
         """Return the same schedule with another jitter. Raises BadSchedule."""
