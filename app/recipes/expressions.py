@@ -1,7 +1,8 @@
-"""The expressions of a recipe: JMESPath, CSS, XPath, regular expressions. Checked, never run here.
+"""Validation of the expressions in a recipe: JMESPath, CSS, XPath, regular expressions.
 
-Anybody may write them. They are bounded in length and depth when a recipe is read, and evaluated in
-a process of their own (`sandbox`), for none of these languages bounds what an expression costs.
+Expressions are untrusted input. Their length and depth are limited when a recipe is loaded, and
+they are evaluated in a separate process (`sandbox`), because none of these languages limits what an
+expression costs.
 """
 
 import re
@@ -17,7 +18,7 @@ from pydantic import Field
 from app.recipes.markup import etree
 
 LONGEST = 500  # characters
-DEEPEST = 20  # brackets within brackets
+DEEPEST = 20  # levels of nested brackets
 
 Text = Annotated[str, Field(min_length=1, max_length=LONGEST)]
 
@@ -26,67 +27,73 @@ _XPATH = ("/", "./", "../", "(", "@")
 
 
 def is_xpath(text: str) -> bool:
-    """Whether an expression of an HTML recipe is XPath: it begins with `/`, `./`, `(` or `@`."""
+    """Return whether an HTML expression is XPath: it begins with `/`, `./`, `../`, `(` or `@`."""
     return text.startswith(_XPATH)
 
 
 def as_xpath(text: str) -> str:
-    """An expression of an HTML recipe as XPath. Raises ValueError if it is no CSS."""
+    """Return an HTML expression as XPath. Raises ValueError if it is not valid CSS."""
     if is_xpath(text):
         return text
     try:
         return HTMLTranslator().css_to_xpath(text)
     except (cssselect.SelectorError, ValueError, RecursionError) as error:
-        raise ValueError(f"is no CSS selector: {_first(error)}; see how CSS is written") from None
+        raise ValueError(f"is not valid CSS: {_first_line(error)}; correct the selector") from None
 
 
 def check_jmespath(text: str) -> None:
-    """Raises ValueError, which says what is wrong."""
-    _shallow(text)
+    """Check a JMESPath expression. Raises ValueError with the reason."""
+    _check_depth(text)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a literal of old, which is neither JSON nor text
+            warnings.simplefilter("error")  # deprecated literals are errors
             jmespath.compile(text)
     except PendingDeprecationWarning:
-        raise ValueError("has a literal that is no JSON; write texts as 'like this'") from None
+        raise ValueError(
+            "has a literal that is not valid JSON; write strings as 'like this'"
+        ) from None
     except (JMESPathError, ValueError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(f"is no JMESPath: {_first(error)}; quote odd keys like this") from None
+        raise ValueError(
+            f"is not valid JMESPath: {_first_line(error)}; put special keys in double quotes"
+        ) from None
     except RecursionError:
-        raise ValueError("is nested too deeply; write it in fewer steps") from None
+        raise ValueError("is nested too deeply; simplify it") from None
 
 
 def check_selector(text: str) -> None:
-    """Raises ValueError, which says what is wrong."""
-    _shallow(text)
+    """Check a CSS or XPath expression. Raises ValueError with the reason."""
+    _check_depth(text)
     xpath = as_xpath(text)
     try:
         etree.XPath(xpath, namespaces=NAMESPACES)
     except (etree.XPathError, ValueError) as error:
-        raise ValueError(f"is no XPath: {_first(error)}; see how XPath is written") from None
+        raise ValueError(
+            f"is not valid XPath: {_first_line(error)}; correct the expression"
+        ) from None
 
 
 def check_regex(text: str) -> None:
-    """Raises ValueError, which says what is wrong."""
-    _shallow(text)
+    """Check a regular expression. Raises ValueError with the reason."""
+    _check_depth(text)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what will mean something else one day
+            warnings.simplefilter("error")  # patterns whose meaning will change are errors
             re.compile(text)
     except (Warning, re.error, OverflowError, RecursionError) as error:
         raise ValueError(
-            f"is no regular expression: {_first(error)}; escape what is meant"
+            f"is not a valid regular expression: {_first_line(error)}; escape special characters"
         ) from None
 
 
 NAMESPACES = {"re": "http://exslt.org/regular-expressions"}
 
 
-def _first(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return "".join(c if c.isprintable() else " " for c in lines[0])[:120]
 
 
-def _shallow(text: str) -> None:
+def _check_depth(text: str) -> None:
     depth = deepest = 0
     for character in text:
         if character in _OPENING:
@@ -95,4 +102,4 @@ def _shallow(text: str) -> None:
             depth -= 1
         deepest = max(deepest, depth)
     if deepest > DEEPEST:
-        raise ValueError(f"is nested more than {DEEPEST} deep; write it in fewer steps")
+        raise ValueError(f"is nested more than {DEEPEST} deep; simplify it")

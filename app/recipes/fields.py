@@ -1,4 +1,4 @@
-"""One value, from what a page has to what a column holds. All results are JSON values. Pure."""
+"""Conversion of extracted values to column types. All results are JSON values. Pure."""
 
 import math
 import re
@@ -16,37 +16,37 @@ from app.recipes.words import FieldType
 LONGEST = 200_000  # characters of one value
 DEEPEST = 50
 DIGITS = 100
-_MILLISECONDS = 100_000_000_000  # as seconds this would be the year 5138
+_FIRST_MILLISECONDS = 100_000_000_000  # as seconds, this is the year 5138
 _TRUE = frozenset({"true", "yes", "on", "1", "y", "t"})
 _FALSE = frozenset({"false", "no", "off", "0", "n", "f"})
-_GROUPS = (2, 3)  # digits between two marks; the last group has three everywhere
-_GROUPING = {".": ",", ",": "."}
+_GROUP_SIZES = (2, 3)  # allowed digits in a group; the last group always has three
+_GROUP_SEPARATORS = {".": ",", ",": "."}
 _BLANKS = re.compile(r"[\s'\u2019]")
 
 
 def converted(value: Any, field: Extracted, base: str) -> Any:
-    """`value` as `field` says. None for what is not there; an empty text is not there.
+    """Return `value` converted to the type of `field`; None for null and for an empty string.
 
-    `base` is the address against which others are read. Raises ValueError, which says why not.
+    `base` is the URL that relative URLs are resolved against. Raises ValueError with the reason.
     """
     if field.match is not None and value is not None:
-        value = _matched(_text(value), field.match)
+        value = _apply_match(_text(value), field.match)
     if isinstance(value, str):
         value = clean(value).strip()
     if value is None or value == "":
         return None
-    return _AS[field.type](value, field, base)
+    return _CONVERTERS[field.type](value, field, base)
 
 
 def clean(text: str) -> str:
-    """`text` as Postgres takes it: without NUL, and without half a surrogate pair."""
+    """Return `text` without NUL and lone surrogates, neither of which Postgres accepts."""
     if text.isascii() and "\0" not in text:
         return text
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text if c != "\0")
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """A JSON value as Postgres takes it. Raises ValueError for one that is none."""
+    """Return a JSON value with its strings cleaned. Raises ValueError if it is not a JSON value."""
     if depth > DEEPEST:
         raise ValueError(f"is nested more than {DEEPEST} deep")
     if isinstance(value, str):
@@ -63,7 +63,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     raise ValueError(f"is a {type(value).__name__}")
 
 
-def _matched(text: str, pattern: str) -> str | None:
+def _apply_match(text: str, pattern: str) -> str | None:
     found = re.search(pattern, text)
     if found is None:
         return None
@@ -81,7 +81,7 @@ def _text(value: Any) -> str:
         return value
     if isinstance(value, int | float):
         return str(value)
-    raise ValueError(f"{_shown(value)} is no text; give it the type list or json")
+    raise ValueError(f"{_shown(value)} is not a string; use the type list or json")
 
 
 def _string(value: Any, field: Extracted, base: str) -> str:
@@ -92,40 +92,40 @@ def _string(value: Any, field: Extracted, base: str) -> str:
     return text
 
 
-def _decimal_of(value: Any, field: Extracted, what: str) -> Decimal:
+def _parse_decimal(value: Any, field: Extracted, what: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{_shown(value)} is no {what}")  # noqa: TRY004 - the value of a page
+        raise ValueError(f"{_shown(value)} is not a valid {what}")  # noqa: TRY004 - page content
     written = str(value)
     if isinstance(value, str):
-        written = _ungrouped(_BLANKS.sub("", value), field.decimal)
+        written = _strip_grouping(_BLANKS.sub("", value), field.decimal)
         written = written.replace(field.decimal, ".").replace("\u2212", "-")
     try:
         number = Decimal(written) if len(written) <= DIGITS else Decimal("NaN")
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or abs(number.adjusted()) > DIGITS:
-        raise ValueError(f"{_shown(value)} is no {what}")
+        raise ValueError(f"{_shown(value)} is not a valid {what}")
     return number
 
 
-def _ungrouped(text: str, point: str) -> str:
-    """Without the marks between thousands; where they stand elsewhere they mean something else."""
-    mark = _GROUPING[point]
+def _strip_grouping(text: str, point: str) -> str:
+    """Return `text` without thousands separators. Raises ValueError if one is misplaced."""
+    separator = _GROUP_SEPARATORS[point]
     whole, rest, fraction = text.partition(point)
-    first, *groups = whole.split(mark)
-    grouped = all(len(g) in _GROUPS for g in groups) and (
-        not groups or len(groups[-1]) == max(_GROUPS)
+    first, *groups = whole.split(separator)
+    grouped = all(len(g) in _GROUP_SIZES for g in groups) and (
+        not groups or len(groups[-1]) == max(_GROUP_SIZES)
     )
-    if not grouped or mark in fraction:
-        raise ValueError(f'{_shown(text)} is no number with decimal = "{point}"')
+    if not grouped or separator in fraction:
+        raise ValueError(f'{_shown(text)} is not a valid number with decimal = "{point}"')
     return first + "".join(groups) + rest + fraction
 
 
 def _integer(value: Any, field: Extracted, base: str) -> int:
     del base
-    number = _decimal_of(value, field, "integer")
+    number = _parse_decimal(value, field, "integer")
     if number != number.to_integral_value():
-        raise ValueError(f"{_shown(value)} is no integer")
+        raise ValueError(f"{_shown(value)} is not a valid integer")
     return int(number)
 
 
@@ -133,28 +133,28 @@ def _number(value: Any, field: Extracted, base: str) -> float | int:
     del base
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _finite(value)
-    return _finite(float(_decimal_of(value, field, "number")))
+    return _finite(float(_parse_decimal(value, field, "number")))
 
 
 def _finite(value: float) -> float:
     if not math.isfinite(value):
-        raise ValueError(f"{value} is no number")
+        raise ValueError(f"{value} is not a finite number")
     return value
 
 
 def _decimal(value: Any, field: Extracted, base: str) -> str:
     del base
-    return format(_decimal_of(value, field, "decimal"), "f")
+    return format(_parse_decimal(value, field, "decimal"), "f")
 
 
 def _boolean(value: Any, field: Extracted, base: str) -> bool:
     del field, base
-    said = _text(value).strip().lower()
-    if said in _TRUE:
+    normalized = _text(value).strip().lower()
+    if normalized in _TRUE:
         return True
-    if said in _FALSE:
+    if normalized in _FALSE:
         return False
-    raise ValueError(f"{_shown(value)} is no boolean")
+    raise ValueError(f"{_shown(value)} is not a valid boolean")
 
 
 def _datetime(value: Any, field: Extracted, base: str) -> str:
@@ -169,38 +169,38 @@ def _date(value: Any, field: Extracted, base: str) -> str:
             return date.fromisoformat(value).isoformat()
         except ValueError:
             pass
-    # A day is read where it was written: turning it into UTC could make it another.
-    return _read_instant(value, field).date().isoformat()
+    # The date is taken in its own time zone: converting to UTC could change the day.
+    return _local_datetime(value, field).date().isoformat()
 
 
 def instant(value: Any, field: Extracted) -> datetime:
-    """`value` as an instant, UTC. Raises ValueError."""
+    """Return `value` as a UTC datetime. Raises ValueError."""
     try:
-        return _read_instant(value, field).astimezone(UTC)
+        return _local_datetime(value, field).astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{_shown(value)} is no datetime") from None
+        raise ValueError(f"{_shown(value)} is not a valid datetime") from None
 
 
-def _read_instant(value: Any, field: Extracted) -> datetime:
+def _local_datetime(value: Any, field: Extracted) -> datetime:
     zone: tzinfo = ZoneInfo(field.timezone) if field.timezone else UTC
     try:
-        found = _written_instant(value, field.format)
+        found = _parse_datetime(value, field.format)
     except (ValueError, TypeError, OverflowError, OSError, IndexError):
-        meant = f"{field.type} as {field.format}" if field.format else str(field.type)
-        raise ValueError(f"{_shown(value)} is no {meant}") from None
+        expected = f"{field.type} as {field.format}" if field.format else str(field.type)
+        raise ValueError(f"{_shown(value)} is not a valid {expected}") from None
     return found if found.tzinfo else found.replace(tzinfo=zone)
 
 
-def _written_instant(value: Any, layout: str | None) -> datetime:
+def _parse_datetime(value: Any, layout: str | None) -> datetime:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise TypeError
     if layout in ("unix", "unix_ms"):
         seconds = float(value)
         return datetime.fromtimestamp(seconds / 1000 if layout == "unix_ms" else seconds, UTC)
     if layout is not None:
-        return datetime.strptime(str(value), layout)  # noqa: DTZ007 - its zone is given by the caller
+        return datetime.strptime(str(value), layout)  # noqa: DTZ007 - the caller sets the time zone
     if isinstance(value, int | float):
-        return datetime.fromtimestamp(value / 1000 if value >= _MILLISECONDS else value, UTC)
+        return datetime.fromtimestamp(value / 1000 if value >= _FIRST_MILLISECONDS else value, UTC)
     try:
         return datetime.fromisoformat(value)
     except ValueError:
@@ -213,7 +213,7 @@ def _url(value: Any, field: Extracted, base: str) -> str:
 
 
 def address(written: str, base: str) -> str:
-    """An http address, read against `base`. Raises ValueError."""
+    """Return an absolute http or https URL, resolved against `base`. Raises ValueError."""
     try:
         whole = urljoin(base, "".join(written.split()))
         parts = urlsplit(whole)
@@ -221,7 +221,7 @@ def address(written: str, base: str) -> str:
     except ValueError:
         usable, whole = False, ""
     if not usable or not whole.isprintable():
-        raise ValueError(f"{_shown(written)} is no address")
+        raise ValueError(f"{_shown(written)} is not a valid URL")
     return whole
 
 
@@ -236,7 +236,7 @@ def _json(value: Any, field: Extracted, base: str) -> Any:
     return plain(value)
 
 
-_AS: dict[FieldType, Callable[[Any, Extracted, str], Any]] = {
+_CONVERTERS: dict[FieldType, Callable[[Any, Extracted, str], Any]] = {
     FieldType.STRING: _string,
     FieldType.INTEGER: _integer,
     FieldType.NUMBER: _number,

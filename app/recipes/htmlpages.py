@@ -1,4 +1,4 @@
-"""A page of HTML, asked by CSS selectors and XPath."""
+"""HTML pages, queried with CSS selectors and XPath."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,24 +18,27 @@ from app.records import Rejected
 
 
 class HtmlPage:
-    """An HTML document that is open. `base` is the address its links are read against."""
+    """A parsed HTML document. `base` is the URL that its links are resolved against."""
 
     def __init__(self, recipe: Recipe, body: bytes, url: str, headers: Mapping[str, str]) -> None:
         self._extract = recipe.extract
         self._root = parsed(body, headers.get("content-type"))
-        self.base = _base(self._root, url)
+        self.base = _base_url(self._root, url)
 
     def records(self, first: bool) -> list[Any]:
-        """What `extract.records` selects."""
+        """Return the elements that `extract.records` selects."""
         del first
         return _elements(self._extract.records or "", self._root)
 
     def exploded(self, record: Any) -> list[Any]:
-        """What `extract.explode` selects in a record."""
+        """Return the elements that `extract.explode` selects in a record."""
         return _elements(self._extract.explode or "", record)
 
     def found(self, row: Any, field: str) -> Any:
-        """The first thing a field selects in a row, as text; all of them for a list."""
+        """Return the text of the first match of a field in a row; of all matches for a list.
+
+        None if nothing matches.
+        """
         spec: Extracted = self._extract.fields[field]
         values = selected(spec.path, row)
         if spec.type is FieldType.LIST:
@@ -44,27 +47,27 @@ class HtmlPage:
         return next((text for value in values if (text := _text(value))), None)
 
     def shown(self, row: Any) -> bytes:
-        """The row as it is kept aside."""
+        """Return the row as bytes, for storing it as a rejected row."""
         if not is_element(row):
             return str(row).encode()
         return cast("bytes", etree.tostring(row, encoding="utf-8", method="html"))
 
     def told(self, expression: str) -> Any:
-        """The first thing selected in the whole page, as text."""
+        """Return the text of the first match of `expression` in the page, or None."""
         return next((t for v in selected(expression, self._root) if (t := _text(v))), None)
 
     def refused(self) -> tuple[Rejected, ...]:
-        """None but what its rows are."""
+        """Return nothing: an HTML page is either parsed or refused as a whole."""
         return ()
 
     def interval(self, headers: Mapping[str, str], now: datetime) -> float | None:
-        """Not known of a page for people."""
+        """Return None: an HTML page has no update interval."""
         del headers, now
         return None
 
 
 def parsed(body: bytes, content_type: str | None) -> Any:
-    """The document's root: nothing is fetched for it, and no entity expanded. Raises Schema."""
+    """Return the root element. Fetches nothing and expands no entities. Raises Schema."""
     _, text = html_to_unicode(content_type, body, default_encoding="utf-8")
     text = fields.clean(text).lstrip("\ufeff")
     if not text.strip():
@@ -80,17 +83,20 @@ def parsed(body: bytes, content_type: str | None) -> Any:
     try:
         root: Any = etree.fromstring(text.encode(), parser)
     except (etree.LxmlError, ValueError) as error:
-        raise Schema(f"this is no HTML: {error}") from None
+        raise Schema(f"the page is not valid HTML: {error}") from None
     if root is None:
-        raise Schema("this is no HTML: there is no element in it")
-    # The parser goes on where it can, but past this it leaves out what follows, and says so.
+        raise Schema("the page is not valid HTML: it contains no element")
+    # Past its depth limit the parser drops the rest of the page and only logs it.
     if any("depth" in str(entry.message).lower() for entry in parser.error_log):
         raise Schema("the page is nested too deeply to be read in full")
     return root
 
 
 def selected(expression: str, element: Any) -> list[Any]:
-    """What an expression selects. Raises ValueError, which says why it cannot look."""
+    """Return everything that `expression` selects in `element`.
+
+    Raises Unfound if it cannot be evaluated there.
+    """
     try:
         found = _compiled(expression)(element)
     except (etree.XPathError, TypeError, ValueError) as error:
@@ -105,9 +111,9 @@ def _compiled(expression: str) -> Any:
 
 def _elements(expression: str, element: Any) -> list[Any]:
     found = selected(expression, element)
-    odd = next((one for one in found if not is_element(one)), None)
-    if odd is not None:
-        raise Schema(f"{expression} selects text where it should select elements")
+    not_element = next((value for value in found if not is_element(value)), None)
+    if not_element is not None:
+        raise Schema(f"{expression} selects text where elements are required")
     return found
 
 
@@ -121,9 +127,9 @@ def _text(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-def _base(root: Any, url: str) -> str:
-    told = next((t for v in selected("//base/@href", root) if (t := _text(v))), None)
+def _base_url(root: Any, url: str) -> str:
+    href = next((t for v in selected("//base/@href", root) if (t := _text(v))), None)
     try:
-        return url if told is None else fields.address(told, url)
+        return url if href is None else fields.address(href, url)
     except ValueError:
         return url

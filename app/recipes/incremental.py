@@ -1,4 +1,4 @@
-"""Up to where a source has been read, as its requests say it. Pure."""
+"""Incremental cursors: the value sent with a request, and the newest value read. Pure."""
 
 import math
 from collections.abc import Iterable
@@ -8,14 +8,17 @@ from typing import Any
 from app.recipes.model import Incremental
 from app.records import Item
 
-_MILLI = 1000
+_MILLISECONDS = 1000
 
 
 def since(incremental: Incremental, cursor: str | None) -> str | None:
-    """What a request carries: what was read to, less the overlap, or where to start."""
+    """Return the value to send: the cursor minus the overlap, or `incremental.start` at first.
+
+    A cursor that is not a timestamp is returned unchanged.
+    """
     if cursor is None:
         return incremental.start
-    instant = _instant(cursor)
+    instant = _parse_datetime(cursor)
     if instant is None or incremental.format == "plain":
         return cursor
     at = instant - incremental.overlap
@@ -25,40 +28,40 @@ def since(incremental: Incremental, cursor: str | None) -> str | None:
         case "unix":
             return str(int(at.timestamp()))
         case "unix_ms":
-            return str(int(at.timestamp() * _MILLI))
+            return str(int(at.timestamp() * _MILLISECONDS))
         case _:
             return at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def furthest(incremental: Incremental, items: Iterable[Item], before: str | None) -> str | None:
-    """The greatest value that the field has had; `before` is the one so far."""
+    """Return the greatest value of the cursor field in `items`, or `before` if that is greater."""
     best = before
     for item in items:
-        value = _text(item.data.get(incremental.field or ""))
+        value = _as_cursor(item.data.get(incremental.field or ""))
         if value is not None and (best is None or order(value) > order(best)):
             best = value
     return best
 
 
-def _text(value: Any) -> str | None:
+def _as_cursor(value: Any) -> str | None:
     if value is None or isinstance(value, bool | list | dict):
         return None
     return str(value)
 
 
 def order(value: str) -> tuple[int, float, str]:
-    """Numbers by their value, then instants, then texts."""
+    """Return a sort key: numbers by value, then timestamps, then other strings."""
     try:
         number = float(value)
     except ValueError:
         number = math.nan
     if math.isfinite(number):
         return 0, number, ""
-    instant = _instant(value)
+    instant = _parse_datetime(value)
     return (1, instant.timestamp(), "") if instant else (2, 0.0, value)
 
 
-def _instant(text: str) -> datetime | None:
+def _parse_datetime(text: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

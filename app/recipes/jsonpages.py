@@ -1,4 +1,4 @@
-"""A page of JSON, asked by JMESPath."""
+"""JSON pages, queried with JMESPath."""
 
 import re
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from app.records import Rejected
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[-?[0-9]{1,6}\])*")
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)|\[(-?[0-9]+)\]")
-MEMBER = "item"  # what the exploded member of a record is called among the record's own keys
+MEMBER = "item"  # the key under which an exploded member is added to its record
 
 
 class JsonPage:
-    """A JSON document that is open. `base` is its address."""
+    """A parsed JSON document. `base` is its URL."""
 
     def __init__(self, recipe: Recipe, body: bytes, url: str) -> None:
         self.base = url
@@ -29,7 +29,11 @@ class JsonPage:
         self._paths = {name: f.path for name, f in recipe.extract.fields.items()}
 
     def records(self, first: bool) -> list[Any]:
-        """The records, as `extract.records` says. Nothing there is a fault on the first page."""
+        """Return the records that `extract.records` finds.
+
+        Finding nothing is an empty page, except on the first page.
+        Raises Schema if it does not find a list.
+        """
         expression = self._recipe.extract.records
         value = self._document if expression is None else searched(expression, self._document)
         if value is None and not first:
@@ -37,45 +41,45 @@ class JsonPage:
         if isinstance(value, dict):
             return [value]
         if not isinstance(value, list):
-            raise Schema(f"extract.records finds {_what(value)} where there should be a list")
+            raise Schema(f"extract.records finds {_type_name(value)} instead of a list")
         return cast("list[Any]", value)
 
     def exploded(self, record: Any) -> list[Any]:
-        """A row for each member that `extract.explode` finds: the record, with the member in it."""
+        """Return one row for each member that `extract.explode` finds in `record`."""
         return exploded(self._recipe.extract.explode or "", record)
 
     def found(self, row: Any, field: str) -> Any:
-        """What stands in a row where the field says."""
+        """Return the value that the field's path finds in a row."""
         return searched(self._paths[field], row)
 
     def shown(self, row: Any) -> bytes:
-        """The row as it is kept aside."""
+        """Return the row as bytes, for storing it as a rejected row."""
         return msgspec.json.encode(row)
 
     def told(self, expression: str) -> Any:
-        """What stands in the whole page."""
+        """Return what `expression` finds in the whole document."""
         return searched(expression, self._document)
 
     def refused(self) -> tuple[Rejected, ...]:
-        """None but what its rows are."""
+        """Return nothing: a JSON page is either decoded or refused as a whole."""
         return ()
 
     def interval(self, headers: Mapping[str, str], now: datetime) -> float | None:
-        """Not known of an API."""
+        """Return None: a JSON page has no update interval."""
         del headers, now
         return None
 
 
 def decoded(body: bytes) -> Any:
-    """The document. Raises Schema if it is none."""
+    """Return the decoded document. Raises Schema if it is not valid JSON."""
     try:
         return msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Schema(f"this is no JSON: {error}") from None
+        raise Schema(f"the page is not valid JSON: {error}") from None
 
 
 def searched(expression: str, value: Any) -> Any:
-    """What a JMESPath finds. Raises ValueError, which says why it cannot look."""
+    """Return what a JMESPath finds in `value`. Raises Unfound if it cannot be evaluated there."""
     keys = _keys(expression)
     if keys is not None:
         for key in keys:
@@ -97,7 +101,10 @@ def _member(value: Any, key: str | int) -> Any:
 
 @lru_cache(maxsize=1_024)
 def _keys(expression: str) -> tuple[str | int, ...] | None:
-    """The steps of a path of nothing but keys and indices: most are, and need no interpreter."""
+    """Return the steps of a path made of keys and indices only, else None.
+
+    Most paths are this simple, and walking them is faster than running JMESPath.
+    """
     if not _PLAIN.fullmatch(expression):
         return None
     steps = _STEP.findall(expression)
@@ -105,7 +112,10 @@ def _keys(expression: str) -> tuple[str | int, ...] | None:
 
 
 def exploded(expression: str, record: Any) -> list[Any]:
-    """A copy of the record for each member found, which is its `item`. Raises ValueError."""
+    """Return a copy of the record for each member found, with the member added as `item`.
+
+    Raises Unfound if the expression cannot be evaluated.
+    """
     found = searched(expression, record)
     if found is None:
         return []
@@ -115,8 +125,11 @@ def exploded(expression: str, record: Any) -> list[Any]:
 
 
 class Unfound(Schema, ValueError):
-    """An expression does not go with what it looks at. In a field, that row alone is at fault."""
+    """An expression cannot be evaluated on the value it is applied to.
+
+    In a field, only that row is rejected.
+    """
 
 
-def _what(value: Any) -> str:
+def _type_name(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"

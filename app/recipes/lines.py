@@ -1,4 +1,4 @@
-"""Where a key stands in a text of TOML: the parser gives values, and no lines."""
+"""Line numbers of keys in TOML text, which tomllib does not report."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from functools import lru_cache
 
 Path = tuple[str | int, ...]
 
-LOOKED_AT = 400  # characters of a line; no key stands further right
+LOOKED_AT = 400  # characters of a line that are searched for keys
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
 _PAIR = re.compile(
@@ -17,30 +17,30 @@ _INLINE = re.compile(r"""[{,]\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*=""")
 
 
 def line_of(text: str, path: Sequence[str | int]) -> int:
-    """The line (from 1) of the key at `path`, or of the nearest table above it; 1 if of neither."""
+    """Return the 1-based line of the key at `path`, or of its nearest enclosing table, else 1."""
     wanted = tuple(path)
     best, line = 0, 1
-    for number, found in _known(text):
+    for number, found in _key_lines(text):
         shared = len(found) if wanted[: len(found)] == found else 0
         if shared > best:
             best, line = shared, number
     return line
 
 
-@lru_cache(maxsize=4)  # a recipe of many faults is looked through once
-def _known(text: str) -> tuple[tuple[int, Path], ...]:
+@lru_cache(maxsize=4)  # the text is scanned once for all of its faults
+def _key_lines(text: str) -> tuple[tuple[int, Path], ...]:
     return tuple(_keys(text))
 
 
 def _keys(text: str) -> Iterator[tuple[int, Path]]:
     table: Path = ()
     counts: dict[Path, int] = {}
-    fence = ""
+    quote = ""
     last: Path = ()
-    for number, whole in enumerate(text.splitlines(), 1):
-        line = whole[:LOOKED_AT]
-        if fence:
-            fence = "" if fence in line else fence
+    for number, full_line in enumerate(text.splitlines(), 1):
+        line = full_line[:LOOKED_AT]
+        if quote:
+            quote = "" if quote in line else quote
             continue
         if header := _HEADER.match(line):
             table = _parts(header[2])
@@ -55,7 +55,7 @@ def _keys(text: str) -> Iterator[tuple[int, Path]]:
             yield number, last
         for inline in _INLINE.finditer(line):
             yield number, (*last, *_parts(inline[1]))
-        fence = next((f for f in ('"""', "'''") if line.count(f) % 2), "")
+        quote = next((f for f in ('"""', "'''") if line.count(f) % 2), "")
 
 
 def _parts(text: str) -> Path:

@@ -1,4 +1,4 @@
-"""From a text to a recipe, or to every fault in it: its line, its key, what is wrong, the mend."""
+"""Loading of recipes from TOML. Every fault is reported with its line, key, problem and fix."""
 
 import re
 import tomllib
@@ -39,7 +39,11 @@ Where = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong in a recipe. `line` from 1; `key` as TOML writes it, empty for the whole."""
+    """One fault of a recipe.
+
+    `line`: counted from 1. `key`: dotted, empty if the fault concerns the whole recipe.
+    `problem`: what is wrong. `mend`: how to fix it, empty if not known.
+    """
 
     line: int
     key: str
@@ -52,60 +56,58 @@ class Fault:
 
 
 def load(text: str) -> Recipe:
-    """Read a recipe. Raises BadRecipe, whose `faults` are all that could be found at once."""
+    """Return the recipe in a TOML text. Raises BadRecipe, whose `faults` lists all faults."""
     try:
-        told = tomllib.loads(_bounded(text))
-    except (ValueError, RecursionError) as error:  # a number may be too long for Python
+        values = tomllib.loads(_bounded(text))
+    except (ValueError, RecursionError) as error:  # an integer may have too many digits
         raise _refused([_syntax(text, error)]) from None
-    return read(told, text)
+    return read(values, text)
 
 
-def read(told: dict[str, Any], text: str = "") -> Recipe:
-    """As `load`, from values that are parsed already. `text` is where lines are counted."""
+def read(values: dict[str, Any], text: str = "") -> Recipe:
+    """Return the recipe in parsed TOML; `text` is for line numbers. Raises BadRecipe."""
     try:
-        recipe = Recipe.model_validate(told)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         errors = error.errors(include_url=False)[:MOST_FAULTS]
-        faults = [_fault(text, each) for each in errors]
+        faults = [_shape_fault(text, each) for each in errors]
         raise _refused(faults) from None
     except (RollcallError, RecursionError) as error:
         raise _refused([Fault(1, "", str(error) or "is nested too deeply")]) from None
-    found = islice(_judged(recipe), MOST_FAULTS)
-    faults = [Fault(line_of(text, at), _key(at), *_split(why)) for at, why in found]
+    found = islice(_semantic_faults(recipe), MOST_FAULTS)
+    faults = [Fault(line_of(text, at), _key(at), *_split_fix(message)) for at, message in found]
     if faults:
         raise _refused(faults)
     return recipe
 
 
 def secrets(recipe: Recipe) -> dict[str, Where]:
-    """The references (`env:NAME`, `secret:NAME`) of a recipe, and where they stand."""
+    """Return the secret references (`env:NAME`, `secret:NAME`) of a recipe and their key paths."""
     if recipe.auth is None:
         return {}
-    told = recipe.auth.model_dump()
+    fields = recipe.auth.model_dump()
     return {
         value: ("auth", key)
-        for key, value in told.items()
+        for key, value in fields.items()
         if key in ("token", "value", "password", "client_secret")
     }
 
 
 def foreign(recipe: Recipe, allowed: str, text: str = "") -> list[Fault]:
-    """A fault for each secret that is not of the kind `allowed` (`env` or `secret`)."""
-    whose = "the operator's environment" if allowed == "secret" else "an organisation's store"
+    """Return a fault for each secret reference not of the kind `allowed`: `env` or `secret`."""
+    owner = "the operator's environment" if allowed == "secret" else "an organisation's store"
     return [
-        Fault(line_of(text, at), _key(at), f"{name} is in {whose}", f"write {allowed}:NAME")
+        Fault(line_of(text, at), _key(at), f"{name} is in {owner}", f"write {allowed}:NAME")
         for name, at in secrets(recipe).items()
         if not name.startswith(f"{allowed}:")
     ]
 
 
 def unset(recipe: Recipe, known: Collection[str], text: str = "") -> list[Fault]:
-    """A fault for each of an organisation's secrets that it names and has not set."""
-    mend = "set it with PUT /collection/secrets/{}"
+    """Return a fault for each secret that the recipe references and `known` does not contain."""
+    fix = "set it with PUT /collection/secrets/{}"
     return [
-        Fault(
-            line_of(text, at), _key(at), f"{name} is not set", mend.format(name[len("secret:") :])
-        )
+        Fault(line_of(text, at), _key(at), f"{name} is not set", fix.format(name[len("secret:") :]))
         for name, at in secrets(recipe).items()
         if name.removeprefix("secret:") not in known
     ]
@@ -115,11 +117,11 @@ def _bounded(text: str) -> str:
     if len(text) > LARGEST:
         fault = Fault(1, "", f"is longer than {LARGEST:,} characters", "split it into two sources")
         raise _refused([fault])
-    # tomllib takes time that grows with the square of the parts of a key.
+    # tomllib takes time quadratic in the number of parts of a key.
     if long := _LONG_KEY.search(text):
         line = text.count("\n", 0, long.start()) + 1
-        why = f"has a key of more than {DOTTED} parts"
-        raise _refused([Fault(line, "", why, "write it in fewer steps, or quote the text")])
+        problem = f"has a key of more than {DOTTED} parts"
+        raise _refused([Fault(line, "", problem, "use fewer parts, or quote the text")])
     return text
 
 
@@ -129,21 +131,22 @@ def _refused(faults: Iterable[Fault]) -> BadRecipe:
 
 
 def _syntax(text: str, error: Exception) -> Fault:
-    said = str(error)
-    before, _, place = said.rpartition(" (at line ")
+    message = str(error)
+    before, _, place = message.rpartition(" (at line ")
     line = place.partition(",")[0]
     if line.isdigit():
         column = place.partition("column ")[2].rstrip(")")
-        return Fault(int(line), "", f"is no TOML: {before}", f"look at column {column}")
+        return Fault(int(line), "", f"is not valid TOML: {before}", f"look at column {column}")
     at_end = max(1, len(text.splitlines()))
-    return Fault(at_end, "", f"is no TOML: {said.partition(' (at')[0] or 'nested too deeply'}")
+    problem = message.partition(" (at")[0] or "nested too deeply"
+    return Fault(at_end, "", f"is not valid TOML: {problem}")
 
 
-# What the shape alone says
+# Faults of the shape, as reported by pydantic
 
 
-def _fault(text: str, error: ErrorDetails) -> Fault:
-    where = _placed(error["loc"])
+def _shape_fault(text: str, error: ErrorDetails) -> Fault:
+    where = _without_tag(error["loc"])
     message = error["msg"].removeprefix("Value error, ")
     match error["type"]:
         case "missing" | "union_tag_not_found":
@@ -151,22 +154,22 @@ def _fault(text: str, error: ErrorDetails) -> Fault:
             return Fault(line_of(text, wanted), _key(wanted), "is missing", _example(wanted))
         case "union_tag_invalid":
             at = (*where, "type")
-            mend = f"write one of {', '.join(_tags(where[0]))}"
-            return Fault(line_of(text, at), _key(at), "is not known", mend)
+            fix = f"write one of {', '.join(_tags(where[0]))}"
+            return Fault(line_of(text, at), _key(at), "is not known", fix)
         case "extra_forbidden":
-            mend = _nearest(where, _model_at(error["loc"][:-1]))
-            return Fault(line_of(text, where), _key(where), "is not known here", mend)
+            fix = _suggestion(where, _model_at(error["loc"][:-1]))
+            return Fault(line_of(text, where), _key(where), "is not known here", fix)
         case "value_error":
-            return Fault(line_of(text, where), _key(where), *_split(message))
+            return Fault(line_of(text, where), _key(where), *_split_fix(message))
         case _:
-            return Fault(line_of(text, where), _key(where), _plain(message), _shown(error))
+            return Fault(line_of(text, where), _key(where), _plain(message), _actual(error))
 
 
 _TAGS = frozenset({"auth", "paginate"})
 
 
-def _placed(loc: tuple[int | str, ...]) -> Where:
-    """pydantic's place without the tag it puts after a block that has a `type`."""
+def _without_tag(loc: tuple[int | str, ...]) -> Where:
+    """Return pydantic's location without the tag that it adds after a block with a `type`."""
     place = loc[:1] + loc[2:] if loc and loc[0] in _TAGS and len(loc) > 1 else loc
     return tuple(part for part in place if part != "[key]")
 
@@ -175,9 +178,9 @@ _EXAMPLES = {
     "name": 'add name = "my-source"',
     "kind": 'add kind = "json", "feed" or "html"',
     "url": 'add url = "https://…"',
-    "max_pages": "add max_pages = 10: paging must end",
-    "key": 'add key = "id": what tells one row from another',
-    "path": "add path: where it stands in a record",
+    "max_pages": "add max_pages = 10: pagination needs a limit",
+    "key": 'add key = "id": the columns that identify a row',
+    "path": "add path: where the value is in a record",
 }
 
 
@@ -189,10 +192,10 @@ def _example(where: Where) -> str:
 
 
 def _tags(block: str | int) -> list[str]:
-    return [_tag(kind) for kind in _kinds(Auth if block == "auth" else Paginate)]
+    return [_tag(kind) for kind in _union_members(Auth if block == "auth" else Paginate)]
 
 
-def _kinds(union: Any) -> tuple[type[BaseModel], ...]:
+def _union_members(union: Any) -> tuple[type[BaseModel], ...]:
     return union.__origin__.__args__
 
 
@@ -201,12 +204,12 @@ def _tag(kind: type[BaseModel]) -> str:
     return str(literal.__args__[0])
 
 
-def _nearest(where: Where, model: type[BaseModel] | None) -> str:
+def _suggestion(where: Where, model: type[BaseModel] | None) -> str:
     known = [field.alias or name for name, field in model.model_fields.items()] if model else []
     near = get_close_matches(str(where[-1]), known, 1) if where else []
     if near:
         return f"did you mean {near[0]}?"
-    return f"known: {', '.join(known)}" if known else "take it out"
+    return f"known: {', '.join(known)}" if known else "remove it"
 
 
 def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
@@ -216,7 +219,7 @@ def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
         return Extracted
     union = {"auth": Auth, "paginate": Paginate}.get(str(loc[0]))
     if union is not None:
-        return next((k for k in _kinds(union) if len(loc) > 1 and _tag(k) == loc[1]), None)
+        return next((k for k in _union_members(union) if len(loc) > 1 and _tag(k) == loc[1]), None)
     model: Any = Recipe.model_fields[str(loc[0])].annotation
     arguments = [a for a in getattr(model, "__args__", ()) if isinstance(a, type)]
     model = next(iter(arguments), model)
@@ -233,16 +236,16 @@ def _plain(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _shown(error: ErrorDetails) -> str:
+def _actual(error: ErrorDetails) -> str:
     value = error["input"]
     if isinstance(value, str | int | float | bool):
         return f"it is {str(value)[:60]!r}"
     return f"it is a {type(value).__name__}"
 
 
-def _split(why: str) -> tuple[str, str]:
-    problem, _, mend = why.rpartition("; ")
-    return (problem, mend) if problem else (why, "")
+def _split_fix(message: str) -> tuple[str, str]:
+    problem, _, fix = message.rpartition("; ")
+    return (problem, fix) if problem else (message, "")
 
 
 def _key(where: Where) -> str:
@@ -252,56 +255,56 @@ def _key(where: Where) -> str:
     return text
 
 
-# What the keys say together
+# Faults across keys, of a recipe with a valid shape
 
 
-def _judged(recipe: Recipe) -> Iterator[tuple[Where, str]]:
-    yield from _extracts(recipe)
-    yield from _expressions(recipe)
-    yield from _columns(recipe)
-    yield from _placeholders(recipe)
-    yield from _follows(recipe)
+def _semantic_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    yield from _kind_faults(recipe)
+    yield from _expression_faults(recipe)
+    yield from _column_faults(recipe)
+    yield from _placeholder_faults(recipe)
+    yield from _incremental_faults(recipe)
 
 
-def _extracts(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _kind_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     if recipe.kind is Kind.FEED:
         if recipe.paginate.type not in ("none", "link_header", "page"):
-            yield ("paginate", "type"), "does not go with a feed; feeds have one page"
+            yield ("paginate", "type"), "does not work with a feed; use none, link_header or page"
         return
     if recipe.schedule.auto:
-        yield ("schedule", "every"), 'is "auto" only for feeds; write "15m"'
+        yield ("schedule", "every"), 'can be "auto" only for feeds; write "15m"'
     if not recipe.extract.fields:
         yield ("extract", "fields"), 'are missing; write [extract.fields] and id = "id"'
     if recipe.extract.records is None and recipe.kind is Kind.HTML:
-        yield ("extract", "records"), "is missing; write what selects one row each"
+        yield ("extract", "records"), "is missing; write a selector that finds one element per row"
     if recipe.store is None:
         yield ("store",), 'is missing; write [store] and key = "id"'
 
 
-def _expressions(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _expression_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     check = expressions.check_jmespath
     if recipe.kind is Kind.HTML:
         check = expressions.check_selector
     extract, paginate = recipe.extract, recipe.paginate
-    told: dict[Where, str | None] = {
+    texts: dict[Where, str | None] = {
         ("extract", "records"): extract.records,
         ("extract", "explode"): extract.explode,
         ("paginate", "path"): getattr(paginate, "path", None),
         ("paginate", "total"): paginate.total,
     }
-    told |= {("extract", "fields", name): field.path for name, field in extract.fields.items()}
-    for where, text in told.items():
-        yield from _checked(where, text, check)
+    texts |= {("extract", "fields", name): field.path for name, field in extract.fields.items()}
+    for where, text in texts.items():
+        yield from _check(where, text, check)
     if recipe.kind is Kind.HTML and (extract.explode or "").startswith("/"):
-        yield ("extract", "explode"), "looks at the whole page for every record; begin it with ./"
+        yield ("extract", "explode"), "searches the whole page for every record; begin it with ./"
     for name, field in extract.fields.items():
         at = ("extract", "fields", name, "match")
-        yield from _checked(at, field.match, expressions.check_regex)
+        yield from _check(at, field.match, expressions.check_regex)
         if recipe.kind is Kind.HTML and field.path.startswith("/"):
-            yield at[:-1], "looks at the whole page for every row; begin it with ./"
+            yield at[:-1], "searches the whole page for every row; begin it with ./"
 
 
-def _checked(where: Where, text: str | None, check: Any) -> Iterator[tuple[Where, str]]:
+def _check(where: Where, text: str | None, check: Any) -> Iterator[tuple[Where, str]]:
     try:
         if text is not None:
             check(text)
@@ -309,24 +312,24 @@ def _checked(where: Where, text: str | None, check: Any) -> Iterator[tuple[Where
         yield where, str(error)
 
 
-def _columns(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _column_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     known = columns(recipe)
-    for where, name in _named(recipe):
+    for where, name in _column_references(recipe):
         if name not in known:
             near = get_close_matches(name, known, 1)
-            mend = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
-            yield where, f"names {name!r}, which is no field; {mend}"
+            fix = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            yield where, f"names {name!r}, which is not a field; {fix}"
     for name, field in recipe.extract.fields.items():
         where = ("extract", "fields", name)
         timed = field.type in (FieldType.DATETIME, FieldType.DATE)
         if (field.format or field.timezone) and not timed:
             yield where, f"is a {field.type}; format and timezone are for datetime and date"
         if field.timezone:
-            yield from _zone((*where, "timezone"), field.timezone)
+            yield from _zone_faults((*where, "timezone"), field.timezone)
 
 
-def _zone(where: Where, name: str) -> Iterator[tuple[Where, str]]:
-    from app.scheduling.cron import check_zone  # noqa: PLC0415 - read once it is named
+def _zone_faults(where: Where, name: str) -> Iterator[tuple[Where, str]]:
+    from app.scheduling.cron import check_zone  # noqa: PLC0415 - loaded on first use
 
     try:
         check_zone(name)
@@ -335,12 +338,12 @@ def _zone(where: Where, name: str) -> Iterator[tuple[Where, str]]:
 
 
 def columns(recipe: Recipe) -> frozenset[str]:
-    """The columns its rows have."""
+    """Return the names of the columns of the recipe's rows."""
     fields = frozenset(recipe.extract.fields)
     return frozenset(FEED_COLUMNS) if recipe.kind is Kind.FEED and not fields else fields
 
 
-def _named(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _column_references(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     if recipe.store is not None:
         yield from ((("store", "key"), name) for name in recipe.store.key)
         yield from ((("store", "ignore_changes"), name) for name in recipe.store.ignore_changes)
@@ -351,26 +354,26 @@ def _named(recipe: Recipe) -> Iterator[tuple[Where, str]]:
         yield ("incremental", "field"), recipe.incremental.field
 
 
-def _placeholders(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _placeholder_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     known = recipe.placeholders
     used: set[str] = set()
     for where, text in recipe.templates.items():
         used |= templates.names(text)
         for name in sorted(templates.names(text) - known):
-            given = f"known: {', '.join(sorted(known))}" if known else "name it in request.each"
-            yield where, f"has {{{name}}}, which nothing fills; {given}"
+            fix = f"known: {', '.join(sorted(known))}" if known else "name it in request.each"
+            yield where, f"has the unknown placeholder {{{name}}}; {fix}"
     each = recipe.request.each
     if each and not used & set(each[0]):
-        yield ("request", "each"), "fills no {placeholder}; write one into url or params"
+        yield ("request", "each"), "fills no {placeholder}; add one to url or params"
 
 
-def _follows(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _incremental_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     incremental, store = recipe.incremental, recipe.store
     if incremental is not None and store is not None and store.missing is Missing.MARK:
-        yield ("store", "missing"), "cannot be told from a listing of what is new; write keep"
+        yield ("store", "missing"), "cannot be detected by an incremental source; write keep"
     if store is not None and store.missing is Missing.MARK and store.mode is not StoreMode.UPSERT:
-        yield ("store", "missing"), "goes with upsert alone; write keep"
+        yield ("store", "missing"), 'works only with mode = "upsert"; write keep'
     if incremental is not None and incremental.param is None:
         used = frozenset[str]().union(*map(templates.names, recipe.templates.values()))
         if "since" not in used:
-            yield ("incremental",), 'asks for nothing; write param = "since", or {since} in url'
+            yield ("incremental",), 'has no effect; write param = "since", or use {since} in url'

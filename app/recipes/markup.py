@@ -1,4 +1,4 @@
-"""lxml, which brings no types of its own: taken in here, and for what it is."""
+"""lxml, imported untyped in one place, because it ships no type information."""
 
 from importlib import import_module
 from typing import Any, TypeGuard
@@ -8,5 +8,5 @@ html: Any = import_module("lxml.html")
 
 
 def is_element(value: Any) -> TypeGuard[Any]:
-    """Whether it is an element, and not a text, a number or a truth."""
-    return isinstance(value, etree._Element)  # noqa: SLF001 - the class has no other name
+    """Return whether `value` is an element; XPath also returns strings and numbers."""
+    return isinstance(value, etree._Element)  # noqa: SLF001 - lxml exports the class under no public name

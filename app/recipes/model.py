@@ -1,4 +1,4 @@
-"""What a recipe may say: a source as a page of TOML. This is its shape; `load` judges a text."""
+"""The data model of a recipe: a source described in TOML. `load` reads and validates a text."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
@@ -40,7 +40,8 @@ FEED_COLUMNS = (
 MOST_PAGES = 1_000
 MOST_FIELDS = 100
 SOONEST = timedelta(minutes=1)
-# Who we are, and where a request ends: a site behind a proxy could be told two requests for one.
+# Headers that identify the client or frame the request. A recipe that set the framing headers could
+# smuggle a second request past a proxy.
 OURS = frozenset(
     {"user-agent", "host", "content-length", "accept-encoding", "connection"}
     | {"transfer-encoding", "te", "trailer", "upgrade", "expect", "keep-alive", "proxy-connection"}
@@ -49,74 +50,77 @@ SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key
 
 
 class Block(BaseModel):
-    """A table of a recipe. Unknown keys are faults."""
+    """A table of a recipe. Unknown keys are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _header_names(headers: dict[str, str]) -> dict[str, str]:
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     lower = {name.lower(): value for name, value in headers.items()}
     for name, value in lower.items():
         if name in OURS:
-            raise ValueError(f"{name} is ours to say; leave it out")
+            raise ValueError(f"{name} is set by Rollcall; remove it")
         if name in SECRET:
             raise ValueError(f"{name} carries a secret; use the block [auth] instead")
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-            raise ValueError(f"{name[:40]!r} is no header's name; use letters and hyphens")
+            raise ValueError(f"{name[:40]!r} is not a header name; use letters and hyphens")
         if not value.isascii() or not value.isprintable():
             raise ValueError(f"the value of {name} is not printable ASCII; encode it")
     return lower
 
 
-def _key_name(name: str) -> str:
+def _check_key_name(name: str) -> str:
     if name.lower() in OURS:
-        raise ValueError(f"{name.lower()} is ours to say; name the header that the site asks for")
+        raise ValueError(
+            f"{name.lower()} is set by Rollcall; name the header that the site requires"
+        )
     return name
 
 
-def _each(value: object) -> object:
+def _as_tables(value: object) -> object:
     if isinstance(value, list):
-        return [{"each": one} if isinstance(one, str) else one for one in value]  # pyright: ignore[reportUnknownVariableType] - pydantic looks at them next
+        return [{"each": member} if isinstance(member, str) else member for member in value]  # pyright: ignore[reportUnknownVariableType] - pydantic validates next
     return value
 
 
-def _spelled_out(value: object) -> object:
+def _as_extracted(value: object) -> object:
     return {"path": value} if isinstance(value, str) else value
 
 
-def _listed(value: object) -> object:
+def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _address(value: str) -> str:
+def _check_url(value: str) -> str:
     start, _, rest = value.partition("://")
     if start not in ("http", "https"):
-        raise ValueError("is no address; it must begin with https:// or http://")
+        raise ValueError("is not a URL; it must begin with https:// or http://")
     host = rest.partition("/")[0].partition("?")[0].partition("#")[0]
     if "{" in host:
-        raise ValueError("names its host by a {placeholder}; write the host out")
+        raise ValueError("has a {placeholder} in its host; write the host out")
     if "@" in host:
-        raise ValueError("names a user; use the block [auth] instead")
+        raise ValueError("contains a user name; use the block [auth] instead")
     if not host or any(c.isspace() or not c.isprintable() for c in value):
-        raise ValueError("is no address; write a host, and no spaces")
+        raise ValueError("is not a URL; write a host, and no spaces")
     return value
 
 
-def _reference(value: str) -> str:
-    kind, colon, name = value.partition(":")
+def _check_reference(value: str) -> str:
+    scheme, colon, name = value.partition(":")
     plain = name.replace("_", "").isalnum() and name.isascii() and not name[:1].isdigit()
-    if kind not in ("env", "secret") or not colon or not plain:
+    if scheme not in ("env", "secret") or not colon or not plain:
         raise ValueError(
-            "must not stand here itself; write env:NAME (the operator's) or secret:NAME (your own)"
+            "must not contain the secret itself; write env:NAME (the operator's)"
+            " or secret:NAME (your own)"
         )
     return value
 
 
-Url = Annotated[str, Field(max_length=4_000), AfterValidator(_address)]
+Url = Annotated[str, Field(max_length=4_000), AfterValidator(_check_url)]
 Reference = Annotated[
     str,
     Field(max_length=100, json_schema_extra={"pattern": "^(env|secret):"}),
-    AfterValidator(_reference),
+    AfterValidator(_check_reference),
 ]
 Seconds = Annotated[
     timedelta, BeforeValidator(span, json_schema_input_type=str), Field(ge=timedelta(0))
@@ -128,18 +132,18 @@ Param = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Schedule(Block):
-    """When it is due: `every`, or `cron` in a `timezone`."""
+    """When a source runs: `every`, or `cron` in a `timezone`."""
 
     every: Annotated[str, Field(max_length=20)] | None = None
     cron: Annotated[str, Field(max_length=200)] | None = None
     timezone: str = "UTC"
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _valid_schedule(self) -> Self:
         if (self.every is None) == (self.cron is None):
-            raise ValueError('says when either by every = "15m" or by cron = "0 6 * * *"')
+            raise ValueError('needs exactly one of every = "15m" and cron = "0 6 * * *"')
         if self.every is not None and self.every != "auto" and span(self.every) < SOONEST:
-            raise ValueError("every must be one minute or more")
+            raise ValueError("every must be at least one minute")
         try:
             self.when()
         except BadSchedule as error:
@@ -148,11 +152,11 @@ class Schedule(Block):
 
     @property
     def auto(self) -> bool:
-        """Whether a feed's own pace decides."""
+        """Whether the interval follows the feed's own publishing rate."""
         return self.every == "auto"
 
     def when(self, soonest: timedelta = timedelta(minutes=5)) -> When:
-        """The schedule; of `auto` the shortest it may come to. Raises BadSchedule."""
+        """Return the schedule; for `auto` one with the interval `soonest`. Raises BadSchedule."""
         if self.cron is not None:
             return When.cron(self.cron, self.timezone)
         step = soonest if self.every is None or self.auto else span(self.every)
@@ -160,9 +164,9 @@ class Schedule(Block):
 
 
 class Http(Block):
-    """How it asks. The user agent is ours."""
+    """Request headers and robots.txt. The user agent cannot be changed."""
 
-    headers: Annotated[dict[str, Text], AfterValidator(_header_names)] = {}
+    headers: Annotated[dict[str, Text], AfterValidator(_check_headers)] = {}
     robots: bool | None = None
     accept: Annotated[str, Field(max_length=200, pattern=r"^[\x21-\x7e ]+$")] | None = None
 
@@ -175,15 +179,17 @@ class Bearer(Block):
 
 
 class HeaderKey(Block):
-    """A header of a name the site has chosen."""
+    """An API key in a header."""
 
     type: Literal["header"]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$"), AfterValidator(_key_name)]
+    name: Annotated[
+        str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$"), AfterValidator(_check_key_name)
+    ]
     value: Reference
 
 
 class QueryKey(Block):
-    """A parameter of the address. It is shown nowhere."""
+    """An API key in a query parameter. The value is redacted everywhere."""
 
     type: Literal["query"]
     name: Param
@@ -191,7 +197,7 @@ class QueryKey(Block):
 
 
 class Basic(Block):
-    """A name and a password."""
+    """HTTP basic authentication."""
 
     type: Literal["basic"]
     username: Text
@@ -212,7 +218,7 @@ Auth = Annotated[Bearer | HeaderKey | QueryKey | Basic | OAuth2, Field(discrimin
 
 
 class Limits(Block):
-    """How hard the host may be asked: `rate` a second, `burst` at once, `concurrency` under way."""
+    """Limits of the host: `rate` in requests per second, `burst`, and `concurrency` in flight."""
 
     rate: Annotated[float, Field(gt=0, le=50)] = 1
     burst: Annotated[int, Field(ge=1, le=100)] = 1
@@ -220,33 +226,36 @@ class Limits(Block):
 
 
 class Retry(Block):
-    """When to ask again. What a site says itself (Retry-After) is always heeded."""
+    """Retries of a request. The Retry-After header of a site is always respected.
+
+    `attempts`: requests per page, the first included. `empty`: whether to retry an empty response.
+    """
 
     attempts: Annotated[int, Field(ge=1, le=3)] = 3
     empty: bool = False
 
 
 class Request(Block):
-    """What is asked. `each`: one partition for each member, whose names fill the {placeholders}."""
+    """What is requested. `each`: one partition per member, which fills the {placeholders}."""
 
     method: Literal["GET", "POST"] = "GET"
     params: dict[Param, Plain] = {}
     json_: Annotated[dict[str, Any] | list[Any] | None, Field(alias="json")] = None
     each: Annotated[
         list[dict[Column, Text]],
-        BeforeValidator(_each, json_schema_input_type=list[str | dict[str, str]]),
+        BeforeValidator(_as_tables, json_schema_input_type=list[str | dict[str, str]]),
         Field(max_length=MOST_PARTS),
     ] = []
 
     @model_validator(mode="after")
-    def _posted(self) -> Self:
+    def _valid_request(self) -> Self:
         if self.json_ is not None and self.method != "POST":
             raise ValueError('json is sent only with method = "POST"')
-        if any(set(one) != set(self.each[0]) or not one for one in self.each):
+        if any(not member or set(member) != set(self.each[0]) for member in self.each):
             raise ValueError("the members of each must all have the same names")
-        keys = [tuple(one.values()) for one in self.each]
+        keys = [tuple(member.values()) for member in self.each]
         if len(set(keys)) < len(keys):
-            raise ValueError("each names the same member twice; take one out")
+            raise ValueError("each contains the same member twice; remove one")
         return self
 
 
@@ -257,7 +266,7 @@ class _Paged(Block):
 
 
 class OnePage(Block):
-    """One page is all there is."""
+    """No pagination: the source has one page."""
 
     type: Literal["none"] = "none"
     total: expressions.Text | None = None
@@ -265,12 +274,12 @@ class OnePage(Block):
 
     @property
     def max_pages(self) -> int:
-        """One."""
+        """Always 1."""
         return 1
 
 
 class ByPage(_Paged):
-    """`param` counts pages from `start`, until one has no rows, or fewer than `size`."""
+    """`param` is the page number, from `start` until a page has no rows, or fewer than `size`."""
 
     type: Literal["page"]
     param: Param = "page"
@@ -280,7 +289,7 @@ class ByPage(_Paged):
 
 
 class ByOffset(_Paged):
-    """`param` counts rows, `size` at a time, until a page has no rows, or fewer."""
+    """`param` is the row offset, in steps of `size`, until a page has fewer than `size` rows."""
 
     type: Literal["offset"]
     param: Param = "offset"
@@ -289,7 +298,7 @@ class ByOffset(_Paged):
 
 
 class ByCursor(_Paged):
-    """`param` is what `path` found on the page before, until it finds nothing."""
+    """`param` is the cursor that `path` found in the previous page, until it finds none."""
 
     type: Literal["cursor"]
     param: Param = "cursor"
@@ -299,14 +308,14 @@ class ByCursor(_Paged):
 
 
 class ByNext(_Paged):
-    """`path` finds the address of the page that follows, until it finds nothing."""
+    """`path` finds the URL of the next page, until it finds none."""
 
     type: Literal["next"]
     path: expressions.Text
 
 
 class ByLink(_Paged):
-    """The header `Link: <…>; rel="next"` says what follows (RFC 8288)."""
+    """The header `Link: <…>; rel="next"` names the next page (RFC 8288)."""
 
     type: Literal["link_header"]
 
@@ -317,7 +326,7 @@ Paginate = Annotated[
 
 
 class Extracted(Block):
-    """One column: where its value stands in a record, and what it is."""
+    """One column: the path of its value in a record, and its type."""
 
     path: expressions.Text
     type: FieldType = FieldType.STRING
@@ -329,7 +338,7 @@ class Extracted(Block):
 
 
 class Extract(Block):
-    """What the rows are and what each of them has."""
+    """Which rows a page has, and their columns."""
 
     records: expressions.Text | None = None
     explode: expressions.Text | None = None
@@ -337,7 +346,7 @@ class Extract(Block):
         dict[
             Column,
             Annotated[
-                Extracted, BeforeValidator(_spelled_out, json_schema_input_type=str | Extracted)
+                Extracted, BeforeValidator(_as_extracted, json_schema_input_type=str | Extracted)
             ],
         ],
         Field(max_length=MOST_FIELDS),
@@ -345,9 +354,9 @@ class Extract(Block):
 
 
 class Incremental(Block):
-    """Ask only for what is new. `param` (or the placeholder {since}) carries up to where was read.
+    """Request only new rows. `param`, or the placeholder {since}, carries the cursor.
 
-    With `field` that is the greatest value it had; without, the instant at which was read last.
+    The cursor is the greatest value of `field`, or without `field` the time of the last read.
     """
 
     param: Param | None = None
@@ -358,20 +367,20 @@ class Incremental(Block):
 
 
 class Store(Block):
-    """How rows are kept in `items`."""
+    """How rows are stored in `items`."""
 
     key: Annotated[
         list[Column],
-        BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+        BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
         Field(min_length=1, max_length=10),
     ]
     mode: StoreMode = StoreMode.UPSERT
-    ignore_changes: Annotated[list[Column], BeforeValidator(_listed)] = []
+    ignore_changes: Annotated[list[Column], BeforeValidator(_as_list)] = []
     missing: Missing = Missing.KEEP
 
 
 class Records(Block):
-    """How many rows a run must have: `min`, and how far they may `drop` (0.5 is by half)."""
+    """Expected row count: at least `min`, at most the share `drop` (0 to 1) below the baseline."""
 
     min: Annotated[int, Field(ge=0)] | None = None
     drop: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -385,16 +394,16 @@ class Fresh(Block):
 
 
 class Expect(Block):
-    """What a run must have found, or it is a partial failure that says why."""
+    """Expectations of a run. A run that does not meet one is a partial failure with the reason."""
 
     records: Records = Records()
-    not_null: Annotated[list[Column], BeforeValidator(_listed)] = []
+    not_null: Annotated[list[Column], BeforeValidator(_as_list)] = []
     max_invalid: Annotated[float, Field(ge=0, le=1)] | None = None
     fresh: Fresh | None = None
 
 
 class Recipe(Block):
-    """A source."""
+    """A source, described as data."""
 
     name: Annotated[str, Field(pattern=NAME)]
     kind: Kind
@@ -413,32 +422,32 @@ class Recipe(Block):
 
     @property
     def robots(self) -> bool:
-        """Whether robots.txt is asked first: for pages made for people, if nothing else is said."""
-        asked = self.http.robots
-        return self.kind is Kind.HTML if asked is None else asked
+        """Whether robots.txt is respected: `http.robots`, by default true for HTML only."""
+        robots = self.http.robots
+        return self.kind is Kind.HTML if robots is None else robots
 
     @property
     def kept(self) -> Store:
-        """How its rows are kept; a feed's by their id, if it does not say."""
+        """How the rows are stored: `store`, by default keyed by `id`, which feeds have."""
         return self.store or Store(key=["id"])
 
     @property
     def placeholders(self) -> frozenset[str]:
-        """The names that may stand in braces."""
+        """The placeholder names that templates may use."""
         each = self.request.each
         names = frozenset(each[0]) if each else frozenset[str]()
         return names | (frozenset({"since"}) if self.incremental else frozenset[str]())
 
     @property
     def templates(self) -> dict[tuple[str | int, ...], str]:
-        """Every text in which {placeholders} are filled, by where it stands."""
-        told: dict[tuple[str | int, ...], str] = {("url",): self.url}
-        told |= {("http", "headers", name): text for name, text in self.http.headers.items()}
-        told |= templates.texts(("request", "params"), self.request.params)
-        return told | templates.texts(("request", "json"), self.request.json_)
+        """Every template of the recipe, by its key path."""
+        found: dict[tuple[str | int, ...], str] = {("url",): self.url}
+        found |= {("http", "headers", name): text for name, text in self.http.headers.items()}
+        found |= templates.texts(("request", "params"), self.request.params)
+        return found | templates.texts(("request", "json"), self.request.json_)
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a recipe, for editors."""
+    """Return the JSON Schema of a recipe, for editors."""
     schema = Recipe.model_json_schema(mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

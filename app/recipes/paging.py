@@ -1,4 +1,4 @@
-"""What to ask of a recipe's site, page by page. Pure."""
+"""Requests of a recipe, page by page. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from app.recipes.words import Kind
 ACCEPT: Mapping[Kind, str] = {
     Kind.JSON: "application/json",
     Kind.HTML: "text/html, application/xhtml+xml;q=0.9, */*;q=0.5",
-    # "json" in it would have any page of markup taken for an error.
+    # Without "json": a source that accepts JSON treats any markup as an error page.
     Kind.FEED: "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.8",
 }
 LONGEST_URL = 8_000
@@ -30,7 +30,11 @@ Pairs = Sequence[tuple[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Writes the requests of one partition. `values` fill the placeholders."""
+    """Builds the requests of one partition.
+
+    `values` fill the placeholders. `reader` identifies the recipe version that reads the pages.
+    `since`: query parameters that carry the incremental cursor.
+    """
 
     recipe: Recipe
     values: Mapping[str, str]
@@ -38,29 +42,31 @@ class Asker:
     since: tuple[tuple[str, str], ...] = field(default=())
 
     def first(self) -> Request:
-        """The first page."""
-        return self._request(self._opening())
+        """Return the request for the first page."""
+        return self._request(self._first_page())
 
     def following(self, number: int, seen: int, raw: Raw, reading: Reading) -> Request | None:
-        """What comes after page `number`, or None if that was the last. `seen`: records so far.
+        """Return the request after page `number`, or None if that was the last.
 
-        Raises Schema or Unsafe if the site names something that cannot be asked for.
+        `seen`: records read so far.
+        Raises Schema if the site names a next page that is not a URL, and Unsafe if that page is on
+        another site.
         """
         paginate = self.recipe.paginate
         if isinstance(paginate, ByPage | ByOffset):
             if not reading.records or (paginate.size and reading.records < paginate.size):
                 return None
-            at = seen if isinstance(paginate, ByOffset) else paginate.start + number
-            return self._request([(paginate.param, at), *self._size()])
+            position = seen if isinstance(paginate, ByOffset) else paginate.start + number
+            return self._request([(paginate.param, position), *self._size()])
         if isinstance(paginate, ByCursor):
-            following = [(paginate.param, reading.onward), *self._size()]
-            return None if reading.onward is None else self._request(following)
+            cursor = [(paginate.param, reading.onward), *self._size()]
+            return None if reading.onward is None else self._request(cursor)
         if isinstance(paginate, ByNext):
-            return self._at(reading.onward, raw)
-        linked_to = linked(raw.headers.get("link", "")) if isinstance(paginate, ByLink) else None
-        return self._at(linked_to, raw)
+            return self._linked_request(reading.onward, raw)
+        link = linked(raw.headers.get("link", "")) if isinstance(paginate, ByLink) else None
+        return self._linked_request(link, raw)
 
-    def _opening(self) -> Pairs:
+    def _first_page(self) -> Pairs:
         paginate = self.recipe.paginate
         if isinstance(paginate, ByPage):
             return [(paginate.param, paginate.start), *self._size()]
@@ -75,36 +81,36 @@ class Asker:
 
     def _request(self, paging: Pairs) -> Request:
         recipe = self.recipe
-        asked = recipe.request
-        posted = isinstance(asked.json_, dict)
-        params = [(name, _written(value)) for name, value in asked.params.items()]
+        spec = recipe.request
+        in_body = isinstance(spec.json_, dict)
+        params = [(name, _as_param(value)) for name, value in spec.params.items()]
         params = [(name, templates.filled(value, self.values)) for name, value in params]
-        inside = [*self.since, *paging]
-        if not posted:
-            params += [(name, _written(value)) for name, value in inside]
+        extra = [*self.since, *paging]
+        if not in_body:
+            params += [(name, _as_param(value)) for name, value in extra]
         body = None
-        if asked.json_ is not None:
-            told = templates.filled_in(asked.json_, self.values)
-            body = msgspec.json.encode({**told, **dict(inside)} if posted else told)
+        if spec.json_ is not None:
+            content = templates.filled_in(spec.json_, self.values)
+            body = msgspec.json.encode({**content, **dict(extra)} if in_body else content)
         url = with_params(templates.filled_url(recipe.url, self.values), params)
-        return replace(self._blank(url), method=asked.method, body=body)
+        return replace(self._base_request(url), method=spec.method, body=body)
 
-    def _at(self, written: str | None, raw: Raw) -> Request | None:
-        if written is None:
+    def _linked_request(self, link: str | None, raw: Raw) -> Request | None:
+        if link is None:
             return None
         try:
-            url = urljoin(raw.url, written)
+            url = urljoin(raw.url, link)
             parts = urlsplit(url)
-            there, here = _origin(url), _origin(self.recipe.url)
+            target, own = _origin(url), _origin(self.recipe.url)
         except ValueError:
-            raise Schema(f"the next page is {written[:80]!r}, which is no address") from None
+            raise Schema(f"the next page is {link[:80]!r}, which is not a URL") from None
         if parts.scheme not in ("http", "https") or len(url) > LONGEST_URL or not parts.hostname:
-            raise Schema(f"the next page is {written[:80]!r}, which is no address")
-        if there != here:
-            raise Unsafe(f"the next page is at another site, {parts.netloc[:80]}")
-        return self._blank(urlunsplit(parts._replace(fragment="")))
+            raise Schema(f"the next page is {link[:80]!r}, which is not a URL")
+        if target != own:
+            raise Unsafe(f"the next page is on another site, {parts.netloc[:80]}")
+        return self._base_request(urlunsplit(parts._replace(fragment="")))
 
-    def _blank(self, url: str) -> Request:
+    def _base_request(self, url: str) -> Request:
         recipe = self.recipe
         headers = {n: templates.filled(v, self.values) for n, v in recipe.http.headers.items()}
         if recipe.request.json_ is not None:
@@ -120,12 +126,12 @@ class Asker:
 
 
 def identity(request: Request) -> tuple[str, bytes | None]:
-    """What makes a request the same one again."""
+    """Return what identifies a request: equal for a repeated one."""
     return request.url, request.body
 
 
 def with_params(url: str, params: Sequence[tuple[str, str]]) -> str:
-    """`url` with these parameters; those it had of the same names give way."""
+    """Return `url` with `params` added; they replace its own parameters of the same names."""
     if not params:
         return url
     parts = urlsplit(url)
@@ -135,16 +141,16 @@ def with_params(url: str, params: Sequence[tuple[str, str]]) -> str:
 
 
 def linked(header: str) -> str | None:
-    """The address that a Link header calls `next` (RFC 8288)."""
-    for target, told in _LINK.findall(header[:20_000]):
-        rel = _REL.search(told)
+    """Return the target with `rel="next"` of a Link header, or None (RFC 8288)."""
+    for target, attributes in _LINK.findall(header[:20_000]):
+        rel = _REL.search(attributes)
         names = (rel[1] or rel[2] or "").lower().split() if rel else []
         if "next" in names:
             return str(target).strip()
     return None
 
 
-def _written(value: Any) -> str:
+def _as_param(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -152,5 +158,5 @@ def _written(value: Any) -> str:
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
-    known = {"http": 80, "https": 443}
-    return parts.scheme, parts.hostname, parts.port or known.get(parts.scheme)
+    ports = {"http": 80, "https": 443}
+    return parts.scheme, parts.hostname, parts.port or ports.get(parts.scheme)

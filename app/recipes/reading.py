@@ -1,4 +1,4 @@
-"""From a page to its rows, as a recipe says. Pure; run where it can be stopped (`sandbox`)."""
+"""Reading of pages into rows, as a recipe describes. Pure; runs in the `sandbox` process."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,24 +16,24 @@ from app.recipes.model import Extracted, Recipe
 from app.recipes.words import Kind
 from app.records import Rejected
 
-MOST_ROWS = 20_000  # of a page
+MOST_ROWS = 20_000  # in a page
 LARGEST_ROW = 256 * 1024  # bytes
-LARGEST = 16 * 1024 * 1024  # bytes of all rows of a page
+LARGEST = 16 * 1024 * 1024  # bytes of all rows in a page, roughly
 LONGEST_KEY = 500  # characters
-SHOWN = 4_000  # bytes of a rejected row
+SHOWN = 4_000  # bytes of a rejected row that are stored
 
 NO_HEADERS: Mapping[str, str] = {}
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row that is as it should be."""
+    """A valid row. `key` identifies it within its source."""
 
     key: str
     data: dict[str, Any]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A row that could not be read, and why."""
+    """A rejected row. `reason`: its faults. `data`: the row, truncated. `key`: if it was found."""
 
     reason: str
     data: bytes
@@ -41,12 +41,12 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What is in a page.
+    """The content of a page.
 
-    `records`: how many it lists, read or refused, before they are exploded. `onward`: the cursor or
-    the address of what follows. `total`: how many the site says there are. `interval`: seconds
-    after which a feed is worth asking for again. `content`: a hash of what the page says.
-    `malformed`: what is wrong with a feed that was read all the same.
+    `records`: number of records listed, valid or not, before they are exploded.
+    `onward`: the cursor or URL of the next page. `total`: number of records that the site reports.
+    `interval`: seconds after which a feed is worth requesting again.
+    `content`: a hash of the content. `malformed`: what is wrong with a feed that could be read.
     """
 
     rows: list[Row] = []
@@ -60,7 +60,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Page(Protocol):
-    """A page that is open: its records, and what is found in one of them."""
+    """A parsed page of one format: its records, and the values in them."""
 
     base: str
 
@@ -74,7 +74,7 @@ class Page(Protocol):
 
 
 class Pages:
-    """Reads the pages of one recipe; its expressions are compiled once."""
+    """Reads the pages of one recipe."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
@@ -90,18 +90,23 @@ class Pages:
         first: bool = True,
         now: datetime,
     ) -> Reading:
-        """Read a page. Raises Failure: Schema if it is none, Expression if it costs too much."""
+        """Read a page.
+
+        `url`: the URL that was requested. `headers`: with lower-case names. `first`: whether it is
+        the first page of its partition. `now`: UTC.
+        Raises Schema if it cannot be read, and Expression if it exceeds a limit.
+        """
         try:
-            reading = self._read(self._opened(body, url, headers), headers, first, now)
+            reading = self._read(self._parsed(body, url, headers), headers, first, now)
             return msgspec.structs.replace(reading, content=_content(reading, body))
         except Failure:
             raise
         except MemoryError:
-            raise Expression("reading the page takes more memory than it may") from None
+            raise Expression("reading the page exceeds the memory limit") from None
         except RecursionError:
             raise Schema("the page is nested too deeply") from None
 
-    def _opened(self, body: bytes, url: str, headers: Mapping[str, str]) -> Page:
+    def _parsed(self, body: bytes, url: str, headers: Mapping[str, str]) -> Page:
         if self._recipe.kind is Kind.FEED:
             return FeedPage(self._recipe, body, url, headers)
         if self._recipe.kind is Kind.HTML:
@@ -113,20 +118,20 @@ class Pages:
         rows: dict[str, Row] = {}
         refused = [Refusal(r.reason, r.data[:SHOWN], r.record_id) for r in page.refused()]
         size = 0
-        for number, source in enumerate(_each(page, records, self._recipe)):
+        for number, row_source in enumerate(_sources(page, records, self._recipe)):
             if number >= MOST_ROWS:
                 raise Expression(f"the page has more than {MOST_ROWS:,} rows")
-            row = self._row(page, source)
+            row = self._row(page, row_source)
             if isinstance(row, Row):
-                row = _alone(row, rows)
+                row = _deduplicated(row, rows)
             if isinstance(row, Refusal):
                 refused.append(row)
                 size += len(row.data)
             elif row is not None:
                 rows[row.key] = row
-                size += _size(row)
+                size += _size_of(row)
             if size > LARGEST:
-                raise Expression(f"the page's rows have more than {LARGEST:,} bytes")
+                raise Expression(f"the rows of the page have more than {LARGEST:,} bytes")
         return Reading(
             rows=list(rows.values()),
             refused=refused,
@@ -150,13 +155,13 @@ class Pages:
         if not faults and len(msgspec.json.encode(data)) > LARGEST_ROW:
             faults.append(f"the row has more than {LARGEST_ROW:,} bytes")
         if faults:
-            known = all(data.get(name) is not None for name in self._key)
-            key = self._named(data) if known else None
+            has_key = all(data.get(name) is not None for name in self._key)
+            key = self._row_key(data) if has_key else None
             reason = fields.clean("; ".join(faults))[:1_000]
             return Refusal(reason, page.shown(source)[:SHOWN], key)
-        return Row(self._named(data), data)
+        return Row(self._row_key(data), data)
 
-    def _named(self, data: Mapping[str, Any]) -> str:
+    def _row_key(self, data: Mapping[str, Any]) -> str:
         parts = [_as_key(data[name]) for name in self._key]
         if len(parts) > 1:
             parts = [part.replace("\\", "\\\\").replace("|", "\\|") for part in parts]
@@ -172,7 +177,7 @@ class Pages:
             return None
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise Schema(
-                f"paginate.path finds {value!r:.60}, which is no {self._recipe.paginate.type}"
+                f"paginate.path finds {value!r:.60}, which is not a {self._recipe.paginate.type}"
             )
         return fields.clean(str(value)).strip()[:4_000] or None
 
@@ -181,17 +186,17 @@ class Pages:
         value = None if expression is None else page.told(expression)
         if value is None:
             return None
-        whole = Extracted(path="total", type=fields.FieldType.INTEGER)
+        spec = Extracted(path="total", type=fields.FieldType.INTEGER)
         try:
-            return max(0, fields.converted(value, whole, page.base) or 0)
+            return max(0, fields.converted(value, spec, page.base) or 0)
         except ValueError as error:
             raise Schema(f"paginate.total: {error}") from None
 
 
 def _content(reading: Reading, body: bytes) -> bytes:
-    """Pages without a row say the same only if they do so to the letter."""
-    said = msgspec.json.encode([row.data for row in reading.rows]) if reading.rows else body
-    return hashlib.sha256(said).digest()
+    """Return the hash of the rows, or of the body if there are none."""
+    content = msgspec.json.encode([row.data for row in reading.rows]) if reading.rows else body
+    return hashlib.sha256(content).digest()
 
 
 def _columns(recipe: Recipe) -> dict[str, Extracted]:
@@ -200,7 +205,7 @@ def _columns(recipe: Recipe) -> dict[str, Extracted]:
     return dict(recipe.extract.fields)
 
 
-def _each(page: Page, records: list[Any], recipe: Recipe) -> Iterator[Any]:
+def _sources(page: Page, records: list[Any], recipe: Recipe) -> Iterator[Any]:
     for record in records:
         if recipe.extract.explode is None:
             yield record
@@ -208,15 +213,15 @@ def _each(page: Page, records: list[Any], recipe: Recipe) -> Iterator[Any]:
             yield from page.exploded(record)
 
 
-def _alone(row: Row, rows: Mapping[str, Row]) -> Row | Refusal | None:
-    """The row, unless the page has one of that key already: the same again is nothing new."""
-    before = rows.get(row.key)
-    if before is None:
+def _deduplicated(row: Row, rows: Mapping[str, Row]) -> Row | Refusal | None:
+    """Return the row; None for an exact duplicate, a Refusal for another row with the same key."""
+    previous = rows.get(row.key)
+    if previous is None:
         return row
-    if before.data == row.data:
+    if previous.data == row.data:
         return None
-    shown = msgspec.json.encode(row.data)[:SHOWN]
-    return Refusal(f"the key {row.key[:100]!r} comes twice in the page", shown, row.key)
+    data = msgspec.json.encode(row.data)[:SHOWN]
+    return Refusal(f"the key {row.key[:100]!r} occurs twice in the page", data, row.key)
 
 
 def _as_key(value: Any) -> str:
@@ -227,5 +232,5 @@ def _as_key(value: Any) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
 
 
-def _size(row: Row) -> int:
+def _size_of(row: Row) -> int:
     return sum(len(v) if isinstance(v, str) else 64 for v in row.data.values())

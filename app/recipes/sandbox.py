@@ -1,9 +1,9 @@
-"""Where pages are read whose expressions others wrote: processes that may be killed at any time.
+"""A pool of sandbox processes that read pages with untrusted expressions.
 
-No language of expressions bounds what one costs: a regular expression of ten characters can run for
-a year, an XPath can multiply a page by itself. So a page is read by a process that has a bounded
-address space and CPU time, none of our secrets or connections, and nothing it may write. What goes
-beyond its bounds costs its page.
+No expression language limits what an expression costs: a regular expression of ten characters can
+run for a year, an XPath can multiply a page by itself. A page is therefore read in a process with
+limited address space and CPU time, without secrets, connections or write access. A process that
+exceeds a limit is killed, and only its page fails.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from app import log
 from app.errors import Expression
 
 ROOT = Path(__file__).parents[2]
-CPU = 3.0  # seconds of one page
-WALL = 20.0  # seconds of one page on a machine that is busy
-STARTING = 60.0
-ERRANDS = 2_000  # after so many pages a process is let go, with whatever it has gathered
-LARGEST = 64 * 1024 * 1024  # bytes of an answer
+CPU = 3.0  # seconds of CPU time for one page
+WALL = 20.0  # seconds for one page, long enough for a busy machine
+STARTING = 60.0  # seconds until a new process must be ready
+ERRANDS = 2_000  # pages after which a process is replaced, which bounds leaks
+LARGEST = 64 * 1024 * 1024  # bytes of a result
 HEAD = struct.Struct(">I")
 
 _log = log.logger(__name__)
@@ -30,19 +30,19 @@ _log = log.logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Child:
-    """One reading process."""
+    """One sandbox process. `errands`: requests that it was sent."""
 
     process: asyncio.subprocess.Process
     errands: int = 0
 
-    async def ask(self, told: bytes) -> bytes:
-        """Send an errand and wait for its answer. Raises EOFError if the process is gone."""
+    async def ask(self, request: bytes) -> bytes:
+        """Send a request and return its result. Raises EOFError if the process has exited."""
         ins, outs = self.process.stdin, self.process.stdout
         if ins is None or outs is None:
             raise EOFError
         self.errands += 1
-        ins.write(HEAD.pack(len(told)))
-        ins.write(told)
+        ins.write(HEAD.pack(len(request)))
+        ins.write(request)
         await ins.drain()
         (size,) = HEAD.unpack(await outs.readexactly(HEAD.size))
         if size > LARGEST:
@@ -50,62 +50,62 @@ class Child:
         return await outs.readexactly(size)
 
     async def end(self) -> None:
-        """Kill it and see it gone."""
+        """Kill the process and wait until it has exited."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         await self.process.wait()
         if self.process.stdin is not None:
             self.process.stdin.close()
-        # The transport is closed once all its pipes are; one turn of the loop lets it notice.
+        # The transport closes after its pipes, in the next iteration of the event loop.
         await asyncio.sleep(0)
 
 
 class Sandbox:
-    """A few reading processes, started when they are needed.
+    """A pool of sandbox processes, started on demand.
 
-    `size`: how many. One source, or one organisation, has one at a time, so that none keeps the
-    others from theirs.
-    `cpu`, `wall`: seconds for one page.
+    `size`: maximum number of processes. A source or organisation uses at most one at a time, so
+    that none can occupy the pool.
+    `cpu`, `wall`: seconds of CPU time and wall time for one page.
     """
 
     def __init__(self, size: int = 2, *, cpu: float = CPU, wall: float = WALL) -> None:
         self._cpu = cpu
         self._wall = wall
-        self._room = asyncio.Semaphore(size)
+        self._capacity = asyncio.Semaphore(size)
         self._idle: list[Child] = []
         self.at_work: set[Child] = set()
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def read(self, whose: str, errand: bytes) -> bytes:
-        """What came of an errand of that source or organisation.
+    async def read(self, owner: str, request: bytes) -> bytes:
+        """Return the result of a request of the source or organisation `owner`.
 
-        Raises Expression if it took more than it may.
+        Raises Expression if it exceeds a limit.
         """
-        turn = self._turns[whose]
+        lock = self._locks[owner]
         try:
-            async with turn, self._room:
-                return await self._read(whose, errand)
+            async with lock, self._capacity:
+                return await self._read(owner, request)
         finally:
-            if not turn.locked():
-                self._turns.pop(whose, None)
+            if not lock.locked():
+                self._locks.pop(owner, None)
 
-    async def _read(self, whose: str, errand: bytes) -> bytes:
+    async def _read(self, owner: str, request: bytes) -> bytes:
         child = self._idle.pop() if self._idle else await self._started()
         self.at_work.add(child)
-        well = False
+        succeeded = False
         try:
             async with asyncio.timeout(self._wall):
-                answer = await child.ask(errand)
-            well = True
-            return answer
+                result = await child.ask(request)
+            succeeded = True
+            return result
         except (TimeoutError, EOFError, ConnectionError) as error:
-            _log.warning("sandbox.killed", whose=whose, error=type(error).__name__)
+            _log.warning("sandbox.killed", owner=owner, error=type(error).__name__)
             raise Expression(
-                f"reading the page took more than it may ({self._cpu:.0f} s of CPU, 1 GiB of"
-                " memory): look for a regular expression or a selector that multiplies"
+                f"reading the page exceeded the limits ({self._cpu:.0f} s of CPU, 1 GiB of memory):"
+                " check the regular expressions and selectors for exponential cost"
             ) from None
         finally:
-            if well and child.errands < ERRANDS:
+            if succeeded and child.errands < ERRANDS:
                 self._idle.append(child)
             else:
                 await asyncio.shield(child.end())
@@ -122,8 +122,8 @@ class Sandbox:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             cwd="/",
-            env={"PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"},  # no secret of ours
-            start_new_session=True,  # a Ctrl-C at the terminal is the worker's affair
+            env={"PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"},  # no secrets in the environment
+            start_new_session=True,  # Ctrl-C must reach only the worker
         )
         child = Child(process)
         try:
@@ -135,7 +135,7 @@ class Sandbox:
         return child
 
     async def close(self) -> None:
-        """End them all."""
+        """Kill all processes."""
         for child in [*self._idle, *self.at_work]:
             await child.end()
         self._idle.clear()

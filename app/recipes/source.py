@@ -1,4 +1,4 @@
-"""A recipe as a source: what every source is, so that the spine need not know the difference."""
+"""The source that a recipe describes. The collector treats it like any other source."""
 
 import hashlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -19,15 +19,26 @@ from app.recipes.walk import Walk
 from app.recipes.words import Missing
 from app.records import Item, Record, Rejected
 
-LONGEST_PART = 200  # characters of a partition's name
-STRANGERS = Limits(rate=5, burst=10, concurrency=4)  # as hard as an organisation may ask a host
-OWN = "recipe:"  # what the names of organisations' sources begin with; no built-in one's does
-WHOLE = "all"  # the partition of a source that has only one
-PRIVATE = {"auth", "http", "limits", "retry", "expect", "incremental", "request"}  # not for reading
+LONGEST_PART = 200  # characters of a partition key
+STRANGERS = Limits(rate=5, burst=10, concurrency=4)  # upper bound for sources of organisations
+OWN = "recipe:"  # prefix of the names of organisations' sources; no other source has it
+WHOLE = "all"  # partition key of a source with a single partition
+PRIVATE = {
+    "auth",
+    "http",
+    "limits",
+    "retry",
+    "expect",
+    "incremental",
+    "request",
+}  # recipe fields that reading a page does not need
 
 
 class Errand(msgspec.Struct):
-    """A page to be read, as the process is told that reads it."""
+    """A request to the sandbox process: read this page.
+
+    `recipe`: JSON of the recipe. `first`: whether it is the first page. `at`: when it was fetched.
+    """
 
     recipe: bytes
     body: bytes
@@ -38,7 +49,7 @@ class Errand(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What became of it. `failure`: the kind of it and what it says."""
+    """The result of an Errand: a reading, or a failure as its kind and message."""
 
     reading: Reading | None = None
     failure: tuple[str, str] | None = None
@@ -46,12 +57,12 @@ class Answer(msgspec.Struct):
 
 @dataclass(frozen=True)
 class RecipeSource:
-    """One recipe, ready to be asked.
+    """The source of one recipe.
 
-    `cursors`: up to where each partition has been read. `owner`: whose it is, as text; empty for
-    the house. Two owners' sources of one name share nothing. `paces`: seconds after which each
-    partition is worth asking again; a feed's are filled in as it is read. `malformed`: what was
-    wrong with feeds that were read all the same, by partition.
+    `cursors`: incremental cursor of each partition. `owner`: id of the organisation that owns the
+    recipe, empty for the operator's; sources of two owners share nothing, even with equal names.
+    `paces`: seconds after which each partition of a feed is worth requesting again, filled in as
+    pages are read. `malformed`: what is wrong with feeds that could still be read, by partition.
     """
 
     recipe: Recipe
@@ -62,26 +73,26 @@ class RecipeSource:
 
     @property
     def name(self) -> str:
-        """See Source. An organisation's is told from a built-in one by how it begins."""
+        """See Source. Names of organisations' sources have a prefix."""
         return f"{OWN}{self.recipe.name}" if self.owner else self.recipe.name
 
     @property
     def window(self) -> str:
-        """The name of its window: another owner's source of this name has another."""
+        """The name of its fetcher, which is unique to the owner."""
         return f"{self.name}@{self.owner}" if self.owner else self.name
 
     @property
     def limits(self) -> Limits:
         """See Source."""
-        said = self.recipe.limits
-        own = Limits(said.rate, said.burst, said.concurrency)
+        limits = self.recipe.limits
+        own = Limits(limits.rate, limits.burst, limits.concurrency)
         if not self.owner:
             return own
         return Limits(*map(min, astuple(own), astuple(STRANGERS)))
 
     @property
     def marks_missing(self) -> bool:
-        """Whether what a whole listing lacks is to be marked."""
+        """Whether stored rows that are absent from a complete listing are marked as missing."""
         return self.recipe.kept.missing is Missing.MARK
 
     @cached_property
@@ -90,24 +101,24 @@ class RecipeSource:
 
     @cached_property
     def wording(self) -> bytes:
-        """The recipe as far as reading a page goes; another wording reads another way."""
-        told = self.recipe.model_dump(
+        """JSON of the parts of the recipe that decide how a page is read."""
+        fields = self.recipe.model_dump(
             mode="json", by_alias=True, exclude=PRIVATE, exclude_none=True
         )
-        return msgspec.json.encode(told)
+        return msgspec.json.encode(fields)
 
     @cached_property
     def reader(self) -> str:
-        """What tells this wording of this owner's recipe from every other."""
+        """A digest of the owner and `wording`: pages with an equal digest are read alike."""
         return hashlib.sha256(self.owner.encode() + b"\n" + self.wording).hexdigest()[:32]
 
     def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
-        """One for each member of `request.each`."""
+        """Return one partition for each member of `request.each`. Requests nothing."""
         return [Partition(key) for key in self._values]
-        yield  # a generator, as every source's is
+        yield  # unreachable; makes this a generator
 
     def pages(self, part: Partition) -> Generator[Request, Raw, int | Incomplete | None]:
-        """See Source. Pages that repeat themselves, and more than `max_pages`, end it as such."""
+        """See Source. Repeated pages, or more than `max_pages`, end the partition as Incomplete."""
         walk = Walk(self._asker(part))
         request: Request | None = walk.first()
         while request is not None:
@@ -140,17 +151,17 @@ class RecipeSource:
         """See Apart."""
         headers = {n: raw.headers[n] for n in TELLING if n in raw.headers}
         first = raw.page == 1
-        told = Errand(self.wording, raw.body, raw.url, headers, first, raw.fetched_at)
-        return msgspec.msgpack.encode(told)
+        request = Errand(self.wording, raw.body, raw.url, headers, first, raw.fetched_at)
+        return msgspec.msgpack.encode(request)
 
     def returned(self, raw: Raw, answer: bytes) -> Raw:
         """See Apart."""
-        told = _answer.decode(answer)
-        if told.reading is None:
-            kind, message = told.failure or ("", "the page could not be read")
+        result = _answer_decoder.decode(answer)
+        if result.reading is None:
+            kind, message = result.failure or ("", "the page could not be read")
             failure = _FAILURES.get(kind, Schema)
             raise failure(message, status=raw.status, url=raw.url)
-        return replace(raw, reading=told.reading)
+        return replace(raw, reading=result.reading)
 
     def _reading(self, raw: Raw, *, first: bool) -> Reading:
         if isinstance(raw.reading, Reading):
@@ -164,7 +175,7 @@ class RecipeSource:
         each = self.recipe.request.each
         if not each:
             return {WHOLE: {}}
-        return {_named(values): values for values in each}
+        return {_partition_key(values): values for values in each}
 
     def _asker(self, part: Partition) -> Asker:
         values = dict(self._values[part.key])
@@ -180,14 +191,17 @@ TELLING = ("content-type", "cache-control", "age", "expires", "date", "retry-aft
 _FAILURES: Mapping[str, type[Failure]] = {
     kind.kind.value: kind for kind in (Schema, Expression, TooLarge)
 }
-_answer = msgspec.msgpack.Decoder(Answer)
+_answer_decoder = msgspec.msgpack.Decoder(Answer)
 
 
-def answered(told: bytes, pages: dict[bytes, Pages]) -> bytes:
-    """Do an errand, in the process that reads pages. `pages`: of recipes met before; grows."""
-    errand = msgspec.msgpack.decode(told, type=Errand)
+def answered(request: bytes, pages: dict[bytes, Pages]) -> bytes:
+    """Handle an encoded Errand in the sandbox process; return the encoded Answer.
+
+    `pages`: a cache of readers by recipe, which this function fills. Never raises.
+    """
+    errand = msgspec.msgpack.decode(request, type=Errand)
     try:
-        reading = _opened(errand.recipe, pages).read(
+        reading = _reader_of(errand.recipe, pages).read(
             errand.body,
             url=errand.url,
             headers=errand.headers,
@@ -197,24 +211,24 @@ def answered(told: bytes, pages: dict[bytes, Pages]) -> bytes:
         return msgspec.msgpack.encode(Answer(reading))
     except Failure as failure:
         return msgspec.msgpack.encode(Answer(failure=(failure.kind.value, str(failure)[:2_000])))
-    except Exception as error:  # noqa: BLE001 - whatever it was, it is said, and one page's fault
-        what = f"the page could not be read: {type(error).__name__}: {error}"
-        return msgspec.msgpack.encode(Answer(failure=("schema", what[:2_000])))
+    except Exception as error:  # noqa: BLE001 - any error fails this page, not the process
+        message = f"the page could not be read: {type(error).__name__}: {error}"
+        return msgspec.msgpack.encode(Answer(failure=("schema", message[:2_000])))
 
 
 MOST_RECIPES = 64
 
 
-def _opened(wording: bytes, pages: dict[bytes, Pages]) -> Pages:
-    if wording not in pages:
+def _reader_of(recipe: bytes, pages: dict[bytes, Pages]) -> Pages:
+    if recipe not in pages:
         if len(pages) >= MOST_RECIPES:
             pages.clear()
-        told = cast("dict[str, Any]", msgspec.json.decode(wording))
-        pages[wording] = Pages(Recipe.model_validate(told))
-    return pages[wording]
+        fields = cast("dict[str, Any]", msgspec.json.decode(recipe))
+        pages[recipe] = Pages(Recipe.model_validate(fields))
+    return pages[recipe]
 
 
-def _named(values: Mapping[str, str]) -> str:
+def _partition_key(values: Mapping[str, str]) -> str:
     text = " ".join(values.values()).strip() or "-"
-    shown = "".join(c if c.isprintable() else "?" for c in text)
-    return shown if len(shown) <= LONGEST_PART else hashlib.sha256(shown.encode()).hexdigest()
+    key = "".join(c if c.isprintable() else "?" for c in text)
+    return key if len(key) <= LONGEST_PART else hashlib.sha256(key.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The one templating there is: `{name}` in a text is filled by the value of that name."""
+"""Placeholder templates: `{name}` in a string is replaced by the value of that name."""
 
 import re
 from collections.abc import Mapping
@@ -10,22 +10,22 @@ Value = TypeVar("Value")
 
 
 def names(text: str) -> frozenset[str]:
-    """The names that stand in braces in `text`."""
+    """Return the placeholder names used in `text`."""
     return frozenset(_NAME.findall(text))
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """`text` with each `{name}` filled in; a name without a value stays as it is."""
-    return _NAME.sub(lambda found: values.get(found[1], found[0]), text)
+    """Return `text` with each `{name}` replaced; a name without a value is left unchanged."""
+    return _NAME.sub(lambda match: values.get(match[1], match[0]), text)
 
 
 def filled_url(text: str, values: Mapping[str, str]) -> str:
-    """As `filled`, with the values percent-encoded: they can leave neither their place nor host."""
+    """As `filled`, with percent-encoded values, so that none changes the structure of the URL."""
     return filled(text, {name: quote(value, safe="") for name, value in values.items()})
 
 
 def filled_in(value: Any, values: Mapping[str, str]) -> Any:
-    """As `filled`, for every text in a JSON value."""
+    """As `filled`, for every string in a JSON value."""
     if isinstance(value, str):
         return filled(value, values)
     if isinstance(value, dict):
@@ -37,14 +37,14 @@ def filled_in(value: Any, values: Mapping[str, str]) -> Any:
 
 
 def texts(where: tuple[str | int, ...], value: Any) -> dict[tuple[str | int, ...], str]:
-    """Every text in a JSON value, by where it stands."""
+    """Return every string in a JSON value, keyed by its path; `where` is the path of `value`."""
     if isinstance(value, str):
         return {where: value}
-    told: dict[tuple[str | int, ...], str] = {}
+    strings: dict[tuple[str | int, ...], str] = {}
     if isinstance(value, dict):
         for key, member in cast("dict[str, Any]", value).items():
-            told |= texts((*where, key), member)
+            strings |= texts((*where, key), member)
     elif isinstance(value, list):
         for number, member in enumerate(cast("list[Any]", value)):
-            told |= texts((*where, number), member)
-    return told
+            strings |= texts((*where, number), member)
+    return strings

@@ -1,10 +1,10 @@
-"""The closed sets of words of a recipe."""
+"""Enums for the closed sets of values in a recipe."""
 
 from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What its pages are."""
+    """The format of the pages of a source."""
 
     JSON = "json"
     FEED = "feed"
@@ -12,7 +12,7 @@ class Kind(StrEnum):
 
 
 class FieldType(StrEnum):
-    """What a column holds. All are stored as JSON values."""
+    """The type of a column. Every type is stored as a JSON value."""
 
     STRING = "string"
     INTEGER = "integer"
@@ -27,7 +27,7 @@ class FieldType(StrEnum):
 
 
 class Missing(StrEnum):
-    """What becomes of a row that a complete listing lacks."""
+    """What happens to a stored row that is absent from a complete listing."""
 
     KEEP = "keep"
     MARK = "mark"

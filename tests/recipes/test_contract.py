@@ -195,7 +195,7 @@ async def test_a_run_that_is_cut_off_at_any_page_and_goes_on_leaves_the_same_tab
     "case",
     [
         ('type = "page"\nparam = "p"\nmax_pages = 5', "partial_failure", "page 2 is page 1 again"),
-        ('type = "next"\npath = "self"\nmax_pages = 5', "partial_failure", "goes in a circle"),
+        ('type = "next"\npath = "self"\nmax_pages = 5', "partial_failure", "pagination loops"),
         ('type = "page"\nmax_pages = 2', "partial_failure", "there is more than max_pages = 2"),
         ('type = "page"\nmax_pages = 2\nenough = true', "success", None),
     ],

@@ -42,11 +42,11 @@ def test_a_recipe_says_no_header_that_is_ours_to_say_not_even_as_its_key(name: s
 
     found = [faults(GOOD.replace("[store]", block)) for block in (plain, key)]
 
-    assert all(f"{name.lower()} is ours to say" in "; ".join(said) for said in found)
+    assert all(f"{name.lower()} is set by Rollcall" in "; ".join(said) for said in found)
 
 
 def test_a_number_too_long_to_be_read_is_a_fault_like_any_other() -> None:
-    assert "line 1: is no TOML: " in faults("x = " + "9" * 30_000)[0]
+    assert "line 1: is not valid TOML: " in faults("x = " + "9" * 30_000)[0]
 
 
 def test_a_good_recipe_has_no_fault() -> None:
@@ -60,14 +60,14 @@ def test_a_good_recipe_has_no_fault() -> None:
         ("max_pages = 3", "max_pages = 3\nmaxpages = 4", "line 9: paginate.maxpages: is not known"),
         ('"decimal"', '"money"', "line 13: extract.fields.price.type: input should be 'string'"),
         ('"page"', '"pages"', "line 7: paginate.type: "),
-        ('records = "items"', 'records = "items["', "line 10: extract.records: is no JMESPath"),
-        ('key = "id"', 'key = "ids"', "line 15: store.key: names 'ids', which is no field (did"),
-        ("{each}", "{team}", "line 3: url: has {team}, which nothing fills (known: each)"),
-        ("https://site.test", "https://{each}.test", "line 3: url: names its host by a {plac"),
+        ('records = "items"', 'records = "items["', "line 10: extract.records: is not valid JM"),
+        ('key = "id"', 'key = "ids"', "line 15: store.key: names 'ids', which is not a field"),
+        ("{each}", "{team}", "line 3: url: has the unknown placeholder {team} (known"),
+        ("https://site.test", "https://{each}.test", "line 3: url: has a {placeholder} in"),
         ('name = "wares"', 'name = "Wares"', "line 1: name: "),
-        ('["a", "b"]', '["a", "a"]', "line 4: request: each names the same member twice"),
+        ('["a", "b"]', '["a", "a"]', "line 4: request: each contains the same member twice"),
         ("[store]", "[stor]", "line 14: stor: is not known here (did you mean store?)"),
-        ('kind = "json"', "kind =", "line 2: is no TOML: "),
+        ('kind = "json"', "kind =", "line 2: is not valid TOML: "),
     ],
 )
 def test_a_fault_says_where_it_is_and_how_to_mend_it(old: str, new: str, fault: str) -> None:
@@ -86,7 +86,7 @@ def test_a_secret_never_stands_in_a_recipe() -> None:
     said = faults(GOOD + '[auth]\ntype = "bearer"\ntoken = "abc123"\n')
 
     assert said == [
-        "line 18: auth.token: must not stand here itself (write env:NAME (the operator's)"
+        "line 18: auth.token: must not contain the secret itself (write env:NAME (the operator's)"
         " or secret:NAME (your own))"
     ]
 
@@ -122,7 +122,7 @@ def test_an_html_field_that_looks_at_the_whole_page_is_a_fault() -> None:
     text = GOOD.replace('"json"', '"html"').replace('id = "id"', 'id = "//a/@href"')
 
     assert any(
-        "looks at the whole page for every row (begin it with ./)" in f for f in faults(text)
+        "searches the whole page for every row (begin it with ./)" in f for f in faults(text)
     )
 
 
