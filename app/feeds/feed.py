@@ -1,4 +1,4 @@
-"""What a feed is once it is read: entries as plain values, and what could not be read."""
+"""The result of reading a feed: entries as plain values, and rejected entries."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -7,11 +7,11 @@ from typing import Any
 from app.records import Rejected
 
 Entry = dict[str, Any]
-"""One entry: every key of `FIELDS`, null or empty where the feed has none.
+"""One entry: every key of `FIELDS`, null or empty where the feed has no value.
 
-`published` and `updated` are UTC. `summary` and `content` are as the feed has them, often HTML.
-`categories` is a list of texts, `enclosures` of `{"url", "type", "length"}`.
-`faults`: what could not be read as it stands, a sentence each; that field is null then.
+`published` and `updated` are UTC. `summary` and `content` are unchanged, often HTML.
+`categories` is a list of strings, `enclosures` of `{"url", "type", "length"}`.
+`faults` lists what could not be read or was assumed, one message each.
 """
 
 FIELDS = (
@@ -34,11 +34,11 @@ FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much is read. A feed beyond it is refused as TooLarge; an entry beyond it is rejected.
+    """Size limits. A feed that exceeds one raises TooLarge; an entry that exceeds one is rejected.
 
-    `size`, `malformed_size`: bytes of a feed, and of one that is not well-formed.
-    `entries`: of a feed. `malformed_entries`: those that are broken themselves.
-    `depth`: of nested elements. `text`: characters of one field.
+    `size`: bytes of a feed. `malformed_size`: characters of a feed that is not well-formed.
+    `entries`: entries of a feed. `malformed_entries`: entries that are not well-formed themselves.
+    `depth`: nested elements. `text`: characters of one field.
     """
 
     size: int = 16 * 1024 * 1024
@@ -54,12 +54,12 @@ DEFAULT = Bounds()
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A feed as it was read.
+    """A feed that was read.
 
     `kind`: `rss`, `rdf`, `atom` or `json`. `rejected`: entries that could not be read.
-    `malformed`: what is wrong with the feed as a whole, if it was read all the same.
-    `ttl`: for how long the feed says that it need not be asked for again, as `ttl` or `sy:` says.
-    `skip_hours`, `skip_days`: hours (UTC, 0 to 23) and week days (Monday is 0) when it rests.
+    `malformed`: what is wrong with the feed as a whole, if it could still be read.
+    `ttl`: the minimum time between two requests, from `ttl` or `sy:updatePeriod`.
+    `skip_hours`, `skip_days`: hours (UTC, 0 to 23) and weekdays (Monday is 0) without updates.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Feed:
 
 
 def entry(faults: list[str] | None = None, **values: Any) -> Entry:
-    """An entry with every field, those of `values` as said. `faults` may still grow."""
+    """Return an entry with every field, set from `values`. `faults` is shared, not copied."""
     made: Entry = dict.fromkeys(FIELDS)
     made |= {"categories": [], "enclosures": [], "faults": []} | values
     if faults is not None:

@@ -1,6 +1,6 @@
-"""The gate: a document that is not well-formed XML, or brings a DTD of its own, goes no further.
+"""Strict XML parsing of feeds: refuses documents that are not well-formed or declare a DTD.
 
-It is the parser that says so, not a search for words. What passes is a tree.
+The decision is made by the parser, not by searching the text.
 """
 
 import re
@@ -13,31 +13,31 @@ from app.errors import Schema, TooLarge
 from app.feeds.feed import Bounds
 
 _BLANK = "\ufeff \t\r\n"
-_MOST_COMMENTS = 20  # before a page's first tag
+_MAX_COMMENTS = 20  # before the first tag
 _DECLARATION = re.compile(r"<\?xml\s[^>]{0,300}\?>")
 _HTML = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
-_OFFERED = re.compile(r"<link\b[^>]{0,500}>", re.IGNORECASE)
+_LINK = re.compile(r"<link\b[^>]{0,500}>", re.IGNORECASE)
 _TYPE = re.compile(r"application/(rss|atom|feed)\+(xml|json)", re.IGNORECASE)
 _HREF = re.compile(r"""href\s*=\s*["']?([^"'\s>]{1,300})""", re.IGNORECASE)
 
 
 class NotWellFormed(Exception):
-    """The document is no XML. Says where, and why."""
+    """The document is not well-formed XML. The message contains the reason and the position."""
 
 
 def opened(text: str) -> str:
-    """The document without what may stand before it. Raises Schema for a page made for people."""
+    """Return `text` without leading blanks and XML declaration. Raises Schema for an HTML page."""
     text = text.lstrip(_BLANK)
     declaration = _DECLARATION.match(text)
     text = text[declaration.end() :].lstrip(_BLANK) if declaration else text
-    if _HTML.match(text, _past_comments(text)):
-        raise Schema(f"this is an HTML page, not a feed{_offer(text)}")
+    if _HTML.match(text, _skip_comments(text)):
+        raise Schema(f"this is an HTML page, not a feed{_feed_link(text)}")
     return text
 
 
-def _past_comments(text: str) -> int:
+def _skip_comments(text: str) -> int:
     at = 0
-    for _ in range(_MOST_COMMENTS):
+    for _ in range(_MAX_COMMENTS):
         end = text.find("-->", at) if text.startswith("<!--", at) else -1
         if end < 0:
             break
@@ -47,25 +47,25 @@ def _past_comments(text: str) -> int:
     return at
 
 
-def _offer(text: str) -> str:
-    for link in _OFFERED.finditer(text[:200_000]):
+def _feed_link(text: str) -> str:
+    for link in _LINK.finditer(text[:200_000]):
         href = _HREF.search(link[0])
         if href and _TYPE.search(link[0]):
-            return f"; it offers the feed {unescape(href[1])}"
+            return f"; it links to the feed {unescape(href[1])}"
     return ""
 
 
 def parsed(text: str, bounds: Bounds) -> Element:
-    """The document's tree; names are `{namespace}name`.
+    """Return the root element of `text`; names are `{namespace}name`.
 
-    Raises NotWellFormed, Schema for one that declares a DTD of its own, and TooLarge for one that
-    is nested too deep.
+    Raises NotWellFormed, Schema if the document declares a DTD of its own, and TooLarge if it is
+    nested too deeply.
     """
-    return _Building(bounds).built(text)
+    return _TreeParser(bounds).parse(text)
 
 
-class _Building:
-    """One tree while it grows."""
+class _TreeParser:
+    """Builds the tree of one document from expat events."""
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
@@ -79,38 +79,40 @@ class _Building:
         self._parser.StartDoctypeDeclHandler = self._doctype
         self._parser.SkippedEntityHandler = self._skipped
 
-    def built(self, text: str) -> Element:
+    def parse(self, text: str) -> Element:
         try:
             self._parser.Parse(text.encode("utf-8"), True)
         except expat.ExpatError as error:
             where = f"line {error.lineno}, column {error.offset + 1}"
             raise NotWellFormed(f"{expat.ErrorString(error.code)}, {where}") from None
         except UnicodeEncodeError:
-            raise NotWellFormed("half a surrogate pair") from None
+            raise NotWellFormed("lone surrogate") from None
         return self._tree.close()
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth > self._bounds.depth:
             raise TooLarge(f"the feed is nested deeper than {self._bounds.depth} elements")
-        self._tree.start(_named(name), {_named(key): value for key, value in attributes.items()})
+        self._tree.start(
+            _qualified(name), {_qualified(key): value for key, value in attributes.items()}
+        )
 
     def _end(self, name: str) -> None:
         self._depth -= 1
-        self._tree.end(_named(name))
+        self._tree.end(_qualified(name))
 
     def _doctype(self, name: str, system: str | None, public: str | None, own: bool) -> None:
         del name, system, public
         if own:
-            raise Schema("the feed declares a DTD of its own, which is refused unread")
+            raise Schema("the feed declares a DTD of its own, which is not allowed")
 
     def _skipped(self, name: str, parameter: bool) -> None:
-        # The DTDs of old that a feed may point at (never fetched) declare HTML's entities.
-        meant = None if parameter else html5.get(f"{name};")
-        if meant is None:
-            raise NotWellFormed(f"the entity {name} is not known")
-        self._tree.data(meant)
+        # Old feeds reference external DTDs, never fetched here, that declare the HTML entities.
+        character = None if parameter else html5.get(f"{name};")
+        if character is None:
+            raise NotWellFormed(f"unknown entity {name}")
+        self._tree.data(character)
 
 
-def _named(name: str) -> str:
+def _qualified(name: str) -> str:
     return f"{{{name}" if "}" in name else name

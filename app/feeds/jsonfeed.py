@@ -1,4 +1,4 @@
-"""JSON Feed 1.0 and 1.1, from text."""
+"""Reading of JSON Feed 1.0 and 1.1."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -17,31 +17,31 @@ Object = dict[str, Any]
 
 
 def read(text: str, url: str) -> Feed:
-    """The feed; `url` is where it came from. Raises Schema."""
+    """Return the feed in `text`; `url` is the URL that was requested. Raises Schema."""
     feed = _decoded(text)
     items = feed.get("items")
     if not str(feed.get("version", "")).startswith(_VERSION):
-        raise Schema("this is JSON, but no JSON Feed: its version does not say so")
+        raise Schema("the document is JSON, but not a JSON Feed: its version is unknown")
     if not isinstance(items, list):
         raise Schema("the JSON Feed has no list of items")
-    read_, rejected = list[Entry](), list[Rejected]()
+    entries, rejected = list[Entry](), list[Rejected]()
     for number, item in enumerate(cast("list[Any]", items), 1):
         if isinstance(item, dict):
-            read_.append(_entry(cast("Object", item), feed, url))
+            entries.append(_entry(cast("Object", item), feed, url))
         else:
             raw = msgspec.json.encode(item)
-            rejected.append(Rejected(f"item {number} is no object", raw, None))
-    title, home = _text(feed, "title"), joined(url, _text(feed, "home_page_url"))
-    return Feed("json", title, home, tuple(read_), tuple(rejected))
+            rejected.append(Rejected(f"item {number} is not an object", raw, None))
+    title, home_url = _text(feed, "title"), joined(url, _text(feed, "home_page_url"))
+    return Feed("json", title, home_url, tuple(entries), tuple(rejected))
 
 
 def _decoded(text: str) -> Object:
     try:
         feed = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Schema(f"the feed looks like JSON, but is not: {error}") from None
+        raise Schema(f"the feed is not valid JSON: {error}") from None
     if not isinstance(feed, dict):
-        raise Schema("this is JSON, but no JSON Feed: it is no object")
+        raise Schema("the document is JSON, but not a JSON Feed: it is not an object")
     return cast("Object", feed)
 
 
@@ -62,9 +62,9 @@ def _entry(item: Object, feed: Object, url: str) -> Entry:
     made["categories"] = [tag for tag in _list(item, "tags") if isinstance(tag, str)]
     made["enclosures"] = list(_enclosures(item, url))
     for field in ("published", "updated"):
-        written = item.get("date_published" if field == "published" else "date_modified")
-        if written is not None:
-            made[field], fault = dates.read(str(written), field)
+        value = item.get("date_published" if field == "published" else "date_modified")
+        if value is not None:
+            made[field], fault = dates.read(str(value), field)
             faults += [fault] if fault else []
     return made
 
@@ -86,14 +86,20 @@ def _list(item: Object, name: str) -> list[Any]:
 
 def _author(item: Object) -> str | None:
     authors = [*_list(item, "authors"), item.get("author")]
-    names = (_text(cast("Object", who), "name", "url") for who in authors if isinstance(who, dict))
+    names = (
+        _text(cast("Object", author), "name", "url")
+        for author in authors
+        if isinstance(author, dict)
+    )
     return ", ".join(dict.fromkeys(filter(None, names))) or None
 
 
 def _enclosures(item: Object, url: str) -> Iterator[dict[str, str | None]]:
     for found in _list(item, "attachments"):
         if isinstance(found, dict):
-            told = cast("Object", found)
-            size = _text(told, "size_in_bytes")
-            at = joined(url, _text(told, "url"))
-            yield {"url": at, "type": _text(told, "mime_type"), "length": size}
+            attachment = cast("Object", found)
+            yield {
+                "url": joined(url, _text(attachment, "url")),
+                "type": _text(attachment, "mime_type"),
+                "length": _text(attachment, "size_in_bytes"),
+            }

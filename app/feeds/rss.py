@@ -1,4 +1,4 @@
-"""RSS 0.9x, 1.0 and 2.0, from a well-formed tree."""
+"""Reading of RSS 0.9x, 1.0 and 2.0 from a well-formed tree."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -27,69 +27,74 @@ from app.feeds.tree import (
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _PERIODS = {"hourly": 1, "daily": 24, "weekly": 168, "monthly": 720, "yearly": 8_760}  # hours
-MIDNIGHT = 24  # which RSS 0.91 calls the hour 0
+MIDNIGHT = 24  # RSS 0.91 numbers hours from 1 to 24
 _LONGEST_TTL = 60 * 24 * 366  # minutes
 
 
 def channel(root: Element) -> Element | None:
-    """The channel of the document, whatever namespace it is in."""
+    """Return the channel of the document, in any namespace, or None."""
     return next((child for child in root if child.tag.rpartition("}")[2] == "channel"), None)
 
 
-def read(root: Element, about: Element, url: str) -> Feed:
-    """The feed; `about` is its channel, `url` where it came from."""
-    own = space(about)
-    where = base(about, base(root, url))
-    home = joined(where, text(about, f"{own}link"))
-    # Items stand in the channel, in RSS 1.0 beside it, and in some feeds in both.
-    items = (item for parent in (about, root) for item in parent.findall(f"{own}item"))
+def read(root: Element, channel_element: Element, url: str) -> Feed:
+    """Return the feed under `root` with this channel; `url` is the URL that was requested."""
+    namespace = space(channel_element)
+    base_url = base(channel_element, base(root, url))
+    home_url = joined(base_url, text(channel_element, f"{namespace}link"))
+    # Items are in the channel, in RSS 1.0 next to it, and in some feeds in both.
+    items = (
+        item for parent in (channel_element, root) for item in parent.findall(f"{namespace}item")
+    )
     return Feed(
         kind="rdf" if root.tag.startswith(RDF) else "rss",
-        title=text(about, f"{own}title"),
-        url=home,
-        entries=tuple(_entry(item, own, where, _language(about, own)) for item in items),
-        ttl=_ttl(about, own),
-        skip_hours=frozenset(_hours(about, own)),
-        skip_days=frozenset(_days(about, own)),
+        title=text(channel_element, f"{namespace}title"),
+        url=home_url,
+        entries=tuple(
+            _entry(item, namespace, base_url, _language(channel_element, namespace))
+            for item in items
+        ),
+        ttl=_ttl(channel_element, namespace),
+        skip_hours=frozenset(_hours(channel_element, namespace)),
+        skip_days=frozenset(_days(channel_element, namespace)),
     )
 
 
-def _entry(item: Element, own: str, outer: str, language: str | None) -> Entry:
-    where, faults = base(item, outer), list[str]()
-    url = _url(item, own, where)
+def _entry(item: Element, namespace: str, outer_url: str, language: str | None) -> Entry:
+    base_url, faults = base(item, outer_url), list[str]()
+    url = _url(item, namespace, base_url)
     made = entry(
         faults,
-        id=text(item, f"{own}guid") or item.get(f"{RDF}about") or url,
+        id=text(item, f"{namespace}guid") or item.get(f"{RDF}channel_element") or url,
         url=url,
-        title=text(item, f"{own}title", f"{DC}title"),
-        summary=_markup(item, f"{own}description", f"{DC}description", f"{ITUNES}summary"),
+        title=text(item, f"{namespace}title", f"{DC}title"),
+        summary=_markup(item, f"{namespace}description", f"{DC}description", f"{ITUNES}summary"),
         content=_markup(item, f"{CONTENT}encoded", f"{XHTML}body"),
-        author=text(item, f"{own}author", f"{DC}creator", f"{ITUNES}author"),
-        comments=joined(where, text(item, f"{own}comments")),
-        image=_image(item, where),
+        author=text(item, f"{namespace}author", f"{DC}creator", f"{ITUNES}author"),
+        comments=joined(base_url, text(item, f"{namespace}comments")),
+        image=_image(item, base_url),
         language=item.get(f"{XML}lang") or text(item, f"{DC}language") or language,
     )
-    made["categories"] = _categories(item, own)
-    made["enclosures"] = list(_enclosures(item, own, where))
+    made["categories"] = _categories(item, namespace)
+    made["enclosures"] = list(_enclosures(item, namespace, base_url))
     for field, names in (
-        ("published", (f"{own}pubDate", f"{DC}date", f"{TERMS}created", f"{ATOM}published")),
+        ("published", (f"{namespace}pubDate", f"{DC}date", f"{TERMS}created", f"{ATOM}published")),
         ("updated", (f"{ATOM}updated", f"{TERMS}modified")),
     ):
-        written = text(item, *names)
-        if written:
-            made[field], fault = dates.read(written, field)
+        value = text(item, *names)
+        if value:
+            made[field], fault = dates.read(value, field)
             made["faults"] += [fault] if fault else []
     return made
 
 
-def _url(item: Element, own: str, where: str) -> str | None:
-    link = text(item, f"{own}link")
+def _url(item: Element, namespace: str, base_url: str) -> str | None:
+    link = text(item, f"{namespace}link")
     if link:
-        return joined(where, link)
+        return joined(base_url, link)
     for other in item.findall(f"{ATOM}link"):
         if other.get("rel", "alternate") == "alternate" and other.get("href"):
-            return joined(where, other.get("href"))
-    guid = item.find(f"{own}guid")
+            return joined(base_url, other.get("href"))
+    guid = item.find(f"{namespace}guid")
     if guid is None or guid.get("isPermaLink", "true").strip().lower() == "false":
         return None
     named = plain(guid) or ""
@@ -101,52 +106,52 @@ def _markup(item: Element, *names: str) -> str | None:
     return next(filter(None, map(inner, found)), None)
 
 
-def _categories(item: Element, own: str) -> list[str]:
-    found = (c for name in (f"{own}category", f"{DC}subject") for c in item.findall(name))
+def _categories(item: Element, namespace: str) -> list[str]:
+    found = (c for name in (f"{namespace}category", f"{DC}subject") for c in item.findall(name))
     return list(dict.fromkeys(filter(None, map(plain, found))))
 
 
-def _enclosures(item: Element, own: str, where: str) -> Iterator[dict[str, str | None]]:
-    for found in item.findall(f"{own}enclosure"):
+def _enclosures(item: Element, namespace: str, base_url: str) -> Iterator[dict[str, str | None]]:
+    for found in item.findall(f"{namespace}enclosure"):
         yield {
-            "url": joined(where, found.get("url")),
+            "url": joined(base_url, found.get("url")),
             "type": found.get("type"),
             "length": found.get("length"),
         }
 
 
-def _image(item: Element, where: str) -> str | None:
+def _image(item: Element, base_url: str) -> str | None:
     thumbnail, cover = item.find(f".//{MEDIA}thumbnail"), item.find(f"{ITUNES}image")
     if thumbnail is not None:
-        return joined(where, thumbnail.get("url"))
-    return None if cover is None else joined(where, cover.get("href"))
+        return joined(base_url, thumbnail.get("url"))
+    return None if cover is None else joined(base_url, cover.get("href"))
 
 
-def _language(about: Element, own: str) -> str | None:
-    return text(about, f"{own}language", f"{DC}language")
+def _language(channel_element: Element, namespace: str) -> str | None:
+    return text(channel_element, f"{namespace}language", f"{DC}language")
 
 
-def _ttl(about: Element, own: str) -> timedelta | None:
-    minutes = text(about, f"{own}ttl") or ""
+def _ttl(channel_element: Element, namespace: str) -> timedelta | None:
+    minutes = text(channel_element, f"{namespace}ttl") or ""
     if minutes.isdecimal() and len(minutes) < len("1000000000"):
         return timedelta(minutes=min(int(minutes), _LONGEST_TTL)) or None
-    period = _PERIODS.get((text(about, f"{SYNDICATION}updatePeriod") or "").lower())
+    period = _PERIODS.get((text(channel_element, f"{SYNDICATION}updatePeriod") or "").lower())
     if period is None:
         return None
-    times = text(about, f"{SYNDICATION}updateFrequency") or "1"
+    times = text(channel_element, f"{SYNDICATION}updateFrequency") or "1"
     often = int(times) if times.isdecimal() and len(times) < len("1000000000") else 1
     return timedelta(hours=period) / max(1, often)
 
 
-def _hours(about: Element, own: str) -> Iterator[int]:
-    for found in about.findall(f"{own}skipHours/{own}hour"):
+def _hours(channel_element: Element, namespace: str) -> Iterator[int]:
+    for found in channel_element.findall(f"{namespace}skipHours/{namespace}hour"):
         hour = plain(found) or ""
         if hour.isdecimal() and len(hour) <= len("24") and int(hour) <= MIDNIGHT:
             yield int(hour) % 24
 
 
-def _days(about: Element, own: str) -> Iterator[int]:
-    for found in about.findall(f"{own}skipDays/{own}day"):
+def _days(channel_element: Element, namespace: str) -> Iterator[int]:
+    for found in channel_element.findall(f"{namespace}skipDays/{namespace}day"):
         day = (plain(found) or "").lower()
         if day in _DAYS:
             yield _DAYS.index(day)

@@ -1,4 +1,4 @@
-"""Looking things up in a feed's tree."""
+"""Lookups in the element tree of a feed."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -21,50 +21,50 @@ _TAG = re.compile(r"<[/!?A-Za-z][^<>]*>")
 
 
 def local(element: Element) -> str:
-    """Its name without the namespace."""
+    """Return the name of the element without its namespace."""
     return element.tag.rpartition("}")[2]
 
 
 def space(element: Element) -> str:
-    """Its namespace as a prefix of names: `{…}`, or nothing."""
+    """Return the namespace of the element as a name prefix: `{…}`, or an empty string."""
     return element.tag[: element.tag.rindex("}") + 1] if "}" in element.tag else ""
 
 
 def children(parent: Element, names: Iterable[str]) -> Iterator[Element]:
-    """Children of any of these names, those of the first name first."""
+    """Yield the children with any of these names, in the order of `names`."""
     for name in names:
         yield from parent.findall(name)
 
 
 def text(parent: Element, *names: str) -> str | None:
-    """The text of the first child of these names that has any."""
+    """Return the text of the first child with one of these names that has text, or None."""
     return next(filter(None, (plain(child) for child in children(parent, names))), None)
 
 
 def plain(element: Element) -> str | None:
-    """All text in it, blanks run together."""
+    """Return all text in the element with blanks collapsed, or None."""
     return " ".join("".join(element.itertext()).split()) or None
 
 
 def inner(element: Element) -> str | None:
-    """What is in it as it stands: its text, or its markup where it holds elements."""
+    """Return the content of the element: its text, or its markup if it has children."""
     if not len(element):
         return (element.text or "").strip() or None
-    return "".join(_written(element, outer=False)).strip() or None
+    return "".join(_serialized(element, outer=False)).strip() or None
 
 
 def unmarked(markup: str | None) -> str | None:
-    """The text of a short piece of HTML."""
+    """Return the text of a short piece of HTML, or None."""
     return " ".join(unescape(_TAG.sub("", markup or "")).split()) or None
 
 
 def base(element: Element, outer: str) -> str:
-    """Against which address those in it are meant."""
+    """Return the base URL inside the element; `outer` is the one around it."""
     return joined(outer, element.get(f"{XML}base")) or outer
 
 
 def joined(outer: str, address: str | None) -> str | None:
-    """The address, whole if it can be made so."""
+    """Return `address` resolved against `outer`, unchanged if that fails; None for an empty one."""
     address = (address or "").strip()
     try:
         return urljoin(outer, address) if address else None
@@ -72,14 +72,14 @@ def joined(outer: str, address: str | None) -> str | None:
         return address
 
 
-def _written(element: Element, *, outer: bool = True) -> Iterator[str]:
+def _serialized(element: Element, *, outer: bool = True) -> Iterator[str]:
     name = local(element)
     if outer:
-        told = "".join(f' {key}="{escape(value)}"' for key, value in _attributes(element))
-        yield f"<{name}{told}>" if element.text or len(element) else f"<{name}{told} />"
+        attributes = "".join(f' {key}="{escape(value)}"' for key, value in _attributes(element))
+        yield f"<{name}{attributes}>" if element.text or len(element) else f"<{name}{attributes} />"
     yield escape(element.text or "", quote=False)
     for child in element:
-        yield from _written(child)
+        yield from _serialized(child)
         yield escape(child.tail or "", quote=False)
     if outer and (element.text or len(element)):
         yield f"</{name}>"

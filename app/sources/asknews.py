@@ -1,21 +1,22 @@
-"""AskNews: articles and stories about tracked entities, each entity a partition of its own.
+"""AskNews: articles and stories about tracked entities, with one partition per entity.
 
-Learnt of the site:
-- `profiles/me/limits` costs nothing and says how fast one may ask. It needs a scope of its own, so
-  a good key may be refused there: then the pace is the free plan's, one call in ten seconds.
-- An error is `{"code", "detail"}`; the code is the HTTP status and three digits. 429000 is too
-  often, 429001 too many at once, 403xxx a plan that does not allow it or is used up.
-- A page holds at most 101 articles, on the free plan 10: a plan that refuses the larger page is
-  asked for the smaller one, and the rest of the run goes on with that. One that cuts it short in
-  silence is no trouble, for only the offset says where the next page begins.
-- The offset is a number, a uuid or null. Null, one seen before and an empty page are the end;
-  fewer records than the smallest page are, too, which saves a call.
+Facts about the site:
+- `profiles/me/limits` is free of charge and returns the rate limits of the plan. It needs its own
+  scope, so a valid key may be refused there; the free plan's limit of one call per ten seconds is
+  used then.
+- An error is `{"code", "detail"}`; the code is the HTTP status and three digits. 429000 is the rate
+  limit, 429001 the concurrency limit, 403xxx a plan that does not allow the call or is used up.
+- A page holds at most 101 articles, on the free plan 10. If a plan refuses the larger page, the
+  smaller size is used for the rest of the run. A plan that silently returns fewer is harmless,
+  because only the offset determines the next page.
+- The offset is a number, a uuid or null. Null, a repeated offset and an empty page are the end, and
+  so is a page with fewer records than the smallest page size, which saves a call.
 - Lists are repeated keys, booleans are `True` and `False`.
-- `start_timestamp` goes by the date of crawling, if asked to: a publisher's own date may be any.
-- `classification` is a list or a string. The rest of an article changes with the site's versions,
-  so nothing is looked at but what is stored.
-- `sentiment[i]` of a story belongs to `sentiment_timestamps[i]`. The lists may differ in length:
-  what has no partner is left out, and comes when it has one.
+- `start_timestamp` filters by crawl date if requested; the publisher's date is unreliable.
+- `classification` is a list or a string. Other fields change between versions of the site, so only
+  stored fields are decoded.
+- `sentiment[i]` of a story belongs to `sentiment_timestamps[i]`. The lists may differ in length;
+  unpaired members are ignored until their counterpart appears.
 """
 
 import hashlib
@@ -41,21 +42,21 @@ ASKING_LIMITS = Limits(rate=1, burst=1, concurrency=1)
 CONSERVATIVE = Limits(rate=0.1, burst=1, concurrency=1)
 FASTEST = Limits(rate=50, burst=50, concurrency=4)
 NEWS_PAGE_SIZE = 100
-STORIES_PAGE_SIZE = 50  # what the provider's own client asks for
+STORIES_PAGE_SIZE = 50  # the page size of the provider's own client
 SMALLEST_PAGE = 10
-MARGIN = 0.9  # of the rate that is allowed: what leaves us evenly does not arrive so
+MARGIN = 0.9  # share of the allowed rate that is used, because network delays bunch requests
 LONGEST_REST = 30.0
 
 _REFUSED_SIZE = frozenset({403, 422})
 _FORBIDDEN = 403
-_TOO_OFTEN = 429
-_TOO_MANY_AT_ONCE = "429001"
+_TOO_MANY_REQUESTS = 429
+_CONCURRENCY_CODE = "429001"
 _CODE = re.compile(r'"code":\s*(\d{6})')
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEARS = range(1990, 2100)
-_MOST_SENTIMENT = 100
-_MOST_ARTICLES = 2**31 - 1
-_FAULTS_TOLD = 5
+_MAX_SENTIMENT = 100
+_MAX_ARTICLES = 2**31 - 1
+_MAX_FAULTS = 5
 
 Asked = list[tuple[str, str]]
 Offset = int | str | None
@@ -128,10 +129,11 @@ _update = msgspec.json.Decoder(_Update)
 
 @dataclass(slots=True)
 class Pace:
-    """What the site has told of itself in this run.
+    """Limits of the account as learnt in this run.
 
-    `limits` are the plan's once they are known, `size` that of a page. `rest`: seconds to leave it
-    alone first. `refused`: it does not know us, so that nothing need be asked at all.
+    `size`: page size. `limits`: those of the plan once they are known. `rest`: seconds to wait
+    before the next request. `refused`: the failure if the site rejected the key; every partition
+    then raises it without a request.
     """
 
     size: int
@@ -140,20 +142,22 @@ class Pace:
     refused: Auth | None = None
 
     def ask(self, base_url: str) -> Generator[Request, Raw, None]:
+        """Request the limits of the plan. Failures are not raised but lower the limits."""
         try:
             raw = yield Request(f"{base_url}/profiles/me/limits")
             self.limits, self.rest = _limits_of(odds.decode(raw, _limits))
         except Auth as refused:
             self.limits, self.refused = CONSERVATIVE, refused
-        except Failure:  # where it does not answer, the pace is one that every plan allows
+        except Failure:  # without a response, use limits that every plan allows
             self.limits = CONSERVATIVE
 
 
 @dataclass
 class AskNewsNews:
-    """Articles that name the entities. `since` is per entity; `until_page` bounds each.
+    """Articles that mention the entities.
 
-    It learns while it asks: see Pace.
+    `since`: crawl time after which articles are requested, by entity. `max_pages`: per entity.
+    `hours_back`: how far back articles are searched. `pace`: limits learnt during the run.
     """
 
     base_url: str
@@ -166,16 +170,19 @@ class AskNewsNews:
 
     @property
     def limits(self) -> Limits:
-        """Those of the plan, once it has told them."""
+        """The limits of the plan once they are known."""
         return self.pace.limits
 
     def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
-        """One for each entity, after asking how fast to go on."""
+        """Return one partition per entity, after requesting the limits of the plan."""
         yield from self.pace.ask(self.base_url)
         return [Partition(entity) for entity in self.entities]
 
     def pages(self, part: Partition) -> Generator[Request, Raw, Incomplete | None]:
-        """Ask for the newest articles of the entity, page by page, back to its `since`."""
+        """Request the newest articles of the entity, page by page, back to its `since`.
+
+        Returns Incomplete if there are more than `max_pages`. Raises Auth and RateLimited.
+        """
         asked: Asked = [
             ("query", part.key),
             ("method", "kw"),
@@ -185,18 +192,23 @@ class AskNewsNews:
             ("hours_back", str(self.hours_back)),
             *_since(self.since.get(part.key)),
         ]
-        way = _Way(f"{self.base_url}/news/search", asked, "n_articles", self.pace, self.max_pages)
-        return (yield from way.follow(_search_page))
+        pagination = _Pagination(
+            f"{self.base_url}/news/search", asked, "n_articles", self.pace, self.max_pages
+        )
+        return (yield from pagination.follow(_search_page))
 
     def parse(self, raw: Raw) -> Iterable[Record]:
-        """Read a page of a search. Raises Schema or Blocked if it is none."""
+        """Return the articles of a search page. Raises Schema, ApiError or Blocked."""
         found = odds.decode(raw, _search).as_dicts or ()
         return [_article_of(each, _entity(raw)) for each in found]
 
 
 @dataclass
 class AskNewsStories:
-    """Stories about the entities, with their updates and moods. Otherwise as AskNewsNews."""
+    """Stories about the entities, with their updates and sentiment. Otherwise as AskNewsNews.
+
+    `max_updates`: updates per story.
+    """
 
     base_url: str
     entities: Sequence[str] = ()
@@ -208,16 +220,19 @@ class AskNewsStories:
 
     @property
     def limits(self) -> Limits:
-        """Those of the plan, once it has told them."""
+        """The limits of the plan once they are known."""
         return self.pace.limits
 
     def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
-        """One for each entity, after asking how fast to go on."""
+        """Return one partition per entity, after requesting the limits of the plan."""
         yield from self.pace.ask(self.base_url)
         return [Partition(entity) for entity in self.entities]
 
     def pages(self, part: Partition) -> Generator[Request, Raw, Incomplete | None]:
-        """Ask for the stories of the entity that moved last, page by page, back to its `since`."""
+        """Request the newest stories of the entity, page by page, back to its `since`.
+
+        Returns Incomplete if there are more than `max_pages`. Raises Auth and RateLimited.
+        """
         asked: Asked = [
             ("query", part.key),
             ("method", "kw"),
@@ -227,32 +242,34 @@ class AskNewsStories:
             ("max_updates", str(self.max_updates)),
             *_since(self.since.get(part.key)),
         ]
-        way = _Way(f"{self.base_url}/stories", asked, "limit", self.pace, self.max_pages)
-        return (yield from way.follow(_stories_page))
+        pagination = _Pagination(
+            f"{self.base_url}/stories", asked, "limit", self.pace, self.max_pages
+        )
+        return (yield from pagination.follow(_stories_page))
 
     def parse(self, raw: Raw) -> Iterable[Record]:
-        """Read a page of stories. Raises Schema or Blocked if it is none."""
+        """Return the stories of a page. Raises Schema, ApiError or Blocked."""
         found = odds.decode(raw, _stories).stories
         return [record for each in found for record in _story_of(each, _entity(raw))]
 
 
-def _limits_of(told: _Limits) -> tuple[Limits, float]:
-    numbers = (told.request_rate, told.request_rate_capacity, told.concurrency_limit)
-    if not all(math.isfinite(number) for number in numbers) or told.request_rate <= 0:
+def _limits_of(wire: _Limits) -> tuple[Limits, float]:
+    numbers = (wire.request_rate, wire.request_rate_capacity, wire.concurrency_limit)
+    if not all(math.isfinite(number) for number in numbers) or wire.request_rate <= 0:
         return CONSERVATIVE, 0.0
-    left = told.request_rate_capacity
-    if told.request_rate_remaining is not None:
-        left = min(left, told.request_rate_remaining)  # others may share the account
+    burst = wire.request_rate_capacity
+    if wire.request_rate_remaining is not None:
+        burst = min(burst, wire.request_rate_remaining)  # the account may be shared
     limits = Limits(
-        rate=min(told.request_rate * MARGIN, FASTEST.rate),
-        burst=int(_between(1, left, FASTEST.burst)),
-        concurrency=int(_between(1, told.concurrency_limit, FASTEST.concurrency)),
+        rate=min(wire.request_rate * MARGIN, FASTEST.rate),
+        burst=int(_between(1, burst, FASTEST.burst)),
+        concurrency=int(_between(1, wire.concurrency_limit, FASTEST.concurrency)),
     )
-    return limits, _between(0, told.retry_after or 0, LONGEST_REST)
+    return limits, _between(0, wire.retry_after or 0, LONGEST_REST)
 
 
-def _between(least: float, value: float, most: float) -> float:
-    return max(least, min(value, most))
+def _between(low: float, value: float, high: float) -> float:
+    return max(low, min(value, high))
 
 
 def _since(since: datetime | None) -> Asked:
@@ -270,8 +287,8 @@ def _stories_page(raw: Raw) -> tuple[int, Offset]:
 
 
 @dataclass(slots=True)
-class _Way:
-    """The way through one entity's pages."""
+class _Pagination:
+    """Pagination of one entity."""
 
     url: str
     asked: Asked
@@ -281,20 +298,20 @@ class _Way:
 
     def follow(self, read: Read) -> Generator[Request, Raw, Incomplete | None]:
         offset: Offset = None
-        met: set[Offset] = {None, 0, "0", ""}
+        seen: set[Offset] = {None, 0, "0", ""}
         for _ in range(self.max_pages):
             count, offset = read((yield from self._page(offset)))
-            if count < min(self.pace.size, SMALLEST_PAGE) or offset in met:
+            if count < min(self.pace.size, SMALLEST_PAGE) or offset in seen:
                 return None
-            met.add(offset)
+            seen.add(offset)
         return Incomplete(
-            f"more than {self.max_pages} pages since the last poll; the older ones are left out"
+            f"more than {self.max_pages} pages since the last poll; older ones were not requested"
         )
 
     def _page(self, offset: Offset) -> Generator[Request, Raw, Raw]:
         size = self.pace.size
         if self.pace.refused is not None:
-            raise _said(Auth, self.pace.refused, str(self.pace.refused))
+            raise _translated(Auth, self.pace.refused, str(self.pace.refused))
         try:
             return (yield self._request(offset, size))
         except Failure as failure:
@@ -318,30 +335,32 @@ class _Way:
 
 
 def explained(failure: Failure) -> Failure:
-    """The same failure in the site's own terms: which limit, whose fault."""
+    """Return the failure with a message that names the limit of the site that caused it."""
     code = _CODE.search(str(failure))
     number = code[1] if code else str(failure.status)
     if failure.status == _FORBIDDEN:
-        return _said(
+        return _translated(
             Auth, failure, f"the AskNews plan does not allow this or is used up ({number})"
         )
-    if failure.status == _TOO_OFTEN and number == _TOO_MANY_AT_ONCE:
-        return _said(RateLimited, failure, f"too many at once ({number}, concurrency): {failure}")
-    if failure.status == _TOO_OFTEN:
-        return _said(RateLimited, failure, f"too many requests ({number}, rate): {failure}")
+    if failure.status == _TOO_MANY_REQUESTS and number == _CONCURRENCY_CODE:
+        return _translated(
+            RateLimited, failure, f"too many requests in flight ({number}, concurrency): {failure}"
+        )
+    if failure.status == _TOO_MANY_REQUESTS:
+        return _translated(RateLimited, failure, f"too many requests ({number}, rate): {failure}")
     return failure
 
 
-def _said(kind: type[Failure], failure: Failure, message: str) -> Failure:
-    said = kind(
+def _translated(kind: type[Failure], failure: Failure, message: str) -> Failure:
+    translated = kind(
         message,
         status=failure.status,
         url=failure.url,
         retry=failure.retry,
         retry_in=failure.retry_in,
     )
-    said.attempts = failure.attempts
-    return said
+    translated.attempts = failure.attempts
+    return translated
 
 
 def _entity(raw: Raw) -> str:
@@ -359,35 +378,35 @@ def _read_article(wire: _Article, entity: str) -> Article:
     url = odds.text(wire.article_url)
     return Article(
         provider=PROVIDER,
-        article_id=odds.text(wire.article_id) or _of_url(url),
+        article_id=odds.text(wire.article_id) or _id_from_url(url),
         entity=entity,
         url=url,
         title=odds.needed(odds.text(wire.eng_title) or wire.title, "title"),
-        summary=_prose(wire.summary),
+        summary=_body_text(wire.summary),
         source=odds.text(wire.source_id),
         domain=odds.text(wire.domain_url),
         language=odds.text(wire.language),
         country=odds.text(wire.country),
         published_at=_published(wire.pub_date),
         sentiment=_sentiment(wire.sentiment),
-        categories=_listed(wire.classification),
-        keywords=_listed(wire.keywords),
-        entities=_by_kind(wire.entities or {}),
+        categories=_as_tuple(wire.classification),
+        keywords=_as_tuple(wire.keywords),
+        entities=_entities_by_kind(wire.entities or {}),
     )
 
 
-def _of_url(url: str) -> str:
+def _id_from_url(url: str) -> str:
     if not url:
-        raise ValueError("neither an article_id nor an article_url")
+        raise ValueError("no article_id and no article_url")
     return f"url:{hashlib.sha256(url.encode()).hexdigest()}"
 
 
-def _prose(text: str | None) -> str:
+def _body_text(text: str | None) -> str:
     return (text or "").replace("\0", " ").strip()
 
 
-def _published(written: str) -> datetime:
-    read = datetime.fromisoformat(written)
+def _published(text: str) -> datetime:
+    read = datetime.fromisoformat(text)
     return _plausible(read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC))
 
 
@@ -397,27 +416,27 @@ def _instant(seconds: float) -> datetime:
 
 def _plausible(instant: datetime) -> datetime:
     if instant.year not in _YEARS:
-        raise ValueError(f"an instant in the year {instant.year}")
+        raise ValueError(f"implausible year {instant.year}")
     return instant
 
 
 def _sentiment(value: float | None) -> int | None:
-    return None if value is None else round(_mood(value))
+    return None if value is None else round(_checked_sentiment(value))
 
 
-def _mood(value: float) -> float:
-    if not math.isfinite(value) or abs(value) > _MOST_SENTIMENT:
-        raise ValueError(f"a sentiment of {value}")
+def _checked_sentiment(value: float) -> float:
+    if not math.isfinite(value) or abs(value) > _MAX_SENTIMENT:
+        raise ValueError(f"sentiment {value} is out of range")
     return value
 
 
-def _listed(words: list[str] | str | None) -> tuple[str, ...]:
-    given = [words] if isinstance(words, str) else words or []
-    return tuple(dict.fromkeys(word for word in map(odds.text, given) if word))
+def _as_tuple(value: list[str] | str | None) -> tuple[str, ...]:
+    given = [value] if isinstance(value, str) else value or []
+    return tuple(dict.fromkeys(text for text in map(odds.text, given) if text))
 
 
-def _by_kind(entities: Mapping[str, list[str] | None]) -> dict[str, tuple[str, ...]]:
-    named = {odds.text(kind): _listed(names) for kind, names in entities.items()}
+def _entities_by_kind(entities: Mapping[str, list[str] | None]) -> dict[str, tuple[str, ...]]:
+    named = {odds.text(kind): _as_tuple(names) for kind, names in entities.items()}
     return {kind: names for kind, names in named.items() if kind and names}
 
 
@@ -429,7 +448,7 @@ def _story_of(each: msgspec.Raw, entity: str) -> Iterator[Record]:
     except UNREADABLE as error:
         faults = [str(error)]
     if faults:
-        yield Rejected("; ".join(faults[:_FAULTS_TOLD]), bytes(each), uuid)
+        yield Rejected("; ".join(faults[:_MAX_FAULTS]), bytes(each), uuid)
 
 
 def _read_story(wire: _Story, entity: str, faults: list[str]) -> Story:
@@ -439,8 +458,8 @@ def _read_story(wire: _Story, entity: str, faults: list[str]) -> Story:
         entity=entity,
         topic=odds.text(wire.topic),
         told_at=_instant(wire.updated_ts),
-        categories=_listed(wire.categories),
-        keywords=_listed(wire.keywords),
+        categories=_as_tuple(wire.categories),
+        keywords=_as_tuple(wire.keywords),
         languages=_counted(wire.languages or {}),
         countries=_counted(wire.countries or {}),
         updates=_updates(wire.updates or (), faults),
@@ -449,7 +468,7 @@ def _read_story(wire: _Story, entity: str, faults: list[str]) -> Story:
 
 
 def _counted(counts: Mapping[str, float]) -> dict[str, int]:
-    return {odds.text(name): round(_between(0, n, _MOST_ARTICLES)) for name, n in counts.items()}
+    return {odds.text(name): round(_between(0, n, _MAX_ARTICLES)) for name, n in counts.items()}
 
 
 def _updates(given: Iterable[msgspec.Raw], faults: list[str]) -> tuple[StoryUpdate, ...]:
@@ -466,13 +485,13 @@ def _updates(given: Iterable[msgspec.Raw], faults: list[str]) -> tuple[StoryUpda
 
 def _read_update(wire: _Update) -> StoryUpdate:
     articles = wire.n_articles
-    if articles is not None and not 0 <= articles <= _MOST_ARTICLES:
-        raise ValueError(f"n_articles {articles} is no number of articles")
+    if articles is not None and not 0 <= articles <= _MAX_ARTICLES:
+        raise ValueError(f"n_articles {articles} is out of range")
     return StoryUpdate(
         update_uuid=odds.needed(wire.uuid, "uuid"),
         at=_instant(wire.story_update_ts),
         headline=odds.text(wire.headline),
-        text=_prose(wire.story),
+        text=_body_text(wire.story),
         articles=articles,
     )
 
@@ -480,13 +499,13 @@ def _read_update(wire: _Update) -> StoryUpdate:
 def _points(
     values: Iterable[float | None], stamps: Iterable[float | None], faults: list[str]
 ) -> tuple[SentimentPoint, ...]:
-    """What has both a value and an instant; of two at one instant the later in the list."""
+    """Return the points with both a value and a timestamp; the last one for equal timestamps."""
     kept: dict[datetime, SentimentPoint] = {}
     for value, stamp in zip(values, stamps, strict=False):
         if value is None or stamp is None:
             continue
         try:
-            point = SentimentPoint(_instant(stamp), _mood(value))
+            point = SentimentPoint(_instant(stamp), _checked_sentiment(value))
         except UNREADABLE as error:
             faults.append(f"sentiment: {error}")
             continue

@@ -1,4 +1,4 @@
-"""What every source is: pure generators that ask and are answered, and a parser of bytes."""
+"""The Source protocol: generators that yield requests and receive pages, and a parser."""
 
 from collections.abc import Generator, Iterable, Sequence
 from typing import Protocol, runtime_checkable
@@ -9,43 +9,43 @@ from app.records import Record
 
 
 class Source(Protocol):
-    """How to ask one site for its pages, and how to read them. It never waits, retries or logs.
+    """How to request the pages of one site, and how to read them. Never waits, retries or logs.
 
-    A page that could not be had is thrown into the generator that asked for it, as its Failure:
-    most sources let it pass, some know something else to ask for.
+    If a page cannot be fetched, its Failure is thrown into the generator that requested it. Most
+    sources let it propagate, some request something else instead.
     """
 
     @property
     def name(self) -> str:
-        """The source's name in settings, logs, limits, health and test folders."""
+        """The name of the source in settings, logs, limits, health and test directories."""
         ...
 
     @property
     def limits(self) -> Limits:
-        """How hard the site may be asked.
+        """Rate and concurrency limits of the site.
 
-        A source that learns it from its catalogue says others after that.
+        They may change once `partitions` has read them from the site.
         """
         ...
 
     def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
-        """Say what can fail by itself; may read a catalogue first.
+        """Return the partitions, which fail independently; may request a catalogue first.
 
-        Raises Failure if the catalogue is no catalogue.
+        Raises Failure if the catalogue cannot be read.
         """
         ...
 
     def pages(self, part: Partition) -> Generator[Request, Raw, int | Incomplete | None]:
-        """Ask for the pages of one partition, one after the other, and stop.
+        """Request the pages of one partition in order.
 
-        Returns how many records the site said there are, if it said so; or Incomplete if it stopped
-        on purpose before all were had, and asking again would not help.
-        Raises Failure if an answer is no page.
+        Returns the number of records that the site reports, or None if it reports none; Incomplete
+        if it stopped on purpose before the last page, and a retry would not help.
+        Raises Failure if a response cannot be read.
         """
         ...
 
     def parse(self, raw: Raw) -> Iterable[Record]:
-        """Turn a page into records; a record that cannot be read becomes Rejected.
+        """Return the records of a page; a record that cannot be read becomes Rejected.
 
         Raises Failure if the whole page cannot be read.
         """
@@ -53,25 +53,28 @@ class Source(Protocol):
 
 
 def window_of(source: Source) -> str:
-    """The name of the window by which a source asks: its own, unless others may have that too."""
+    """Return the name of the fetcher of a source: its `window`, by default its name."""
     window: str | None = getattr(source, "window", None)
     return window or source.name
 
 
 def turn_of(source: Source) -> str:
-    """In whose turn its pages are read apart: of an organisation's sources one goes at a time."""
+    """Return the key under which its pages are read in the sandbox, one page at a time.
+
+    All sources of an organisation share one key.
+    """
     owner: str | None = getattr(source, "owner", None)
     return owner or window_of(source)
 
 
 @runtime_checkable
 class Apart(Protocol):
-    """A source whose pages are read in a process of their own: others have written how."""
+    """A source whose pages are read in a sandbox process, because its expressions are untrusted."""
 
     def errand(self, raw: Raw) -> bytes:
-        """What that process is told."""
+        """Return the encoded request to the sandbox process."""
         ...
 
     def returned(self, raw: Raw, answer: bytes) -> Raw:
-        """The page with what was read in it. Raises Failure if it could not be."""
+        """Return the page with the decoded result attached. Raises Failure if reading it failed."""
         ...

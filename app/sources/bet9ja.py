@@ -1,17 +1,17 @@
-"""Bet9ja: football before kick-off, one request per group (competition) of the catalogue.
+"""Bet9ja: pre-match football odds, one request per group (competition) of the catalogue.
 
-Learnt of the site:
-- An error comes as HTTP 200 with `R` "E", for "not found" and "slow down" alike: ask again.
-- The catalogue is a tree of sport, country, group; each group says how many events it has.
-- A group's events come as a list, or as an object keyed by slot.
-- Odds are strings; "", "-" and "1" mean not on offer. A line may have only one side.
-- Keys are compared whole: S_1X21_, S_1X22_ and S_1X22TOU@ are other markets than S_1X2_.
-- STARTDATE is UTC without saying so (the same match on three sites agrees); STARTDATEUTC, where it
-  comes, says so.
-- `DS` holds the only team names and is split at the first " - ": a home team with " - " in its own
-  name would be cut wrong, and nothing in the answer could tell.
-- Requests must be at least 25 ms apart or the site answers 403: no bursts, so that the rate of four
-  a second keeps them 250 ms apart.
+Facts about the site:
+- An error is HTTP 200 with `R` "E", both for "not found" and for rate limiting; it is retried.
+- The catalogue is a tree of sport, country, group; each group has its number of events.
+- The events of a group are a list, or an object keyed by slot.
+- Odds are strings; "", "-" and "1" mean not offered. A line may have only one side.
+- Keys are compared in full: S_1X21_, S_1X22_ and S_1X22TOU@ are not the market S_1X2_.
+- STARTDATE is UTC without an offset (the same match agrees on three sites); STARTDATEUTC, where
+  present, has one.
+- `DS` holds the only team names and is split at the first " - ". A home team with " - " in its name
+  would be split wrongly, which the response gives no way to detect.
+- Requests less than 25 ms apart are answered with 403. Without bursts, the rate of four per second
+  keeps them 250 ms apart.
 """
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -44,15 +44,15 @@ _PICKS: Mapping[str, odds.Pick] = {
     "S_DC_12": (Market.DOUBLE_CHANCE, Outcome.HOME_AWAY),
     "S_DC_X2": (Market.DOUBLE_CHANCE, Outcome.DRAW_AWAY),
 }
-_LINED = "S_OU@"
-_SIDES: Mapping[str, odds.Pick] = {
+_OVER_UNDER_PREFIX = "S_OU@"
+_OVER_UNDER_PICKS: Mapping[str, odds.Pick] = {
     "O": (Market.OVER_UNDER, Outcome.OVER),
     "U": (Market.OVER_UNDER, Outcome.UNDER),
 }
 
 
 class _Wire(msgspec.Struct, gc=False, rename="upper"):
-    """A part of an answer: only what is stored, everything else is skipped."""
+    """Base of response parts; fields that are not stored are skipped."""
 
 
 class _Group(_Wire):
@@ -102,32 +102,32 @@ _event = msgspec.json.Decoder(_Event)
 
 @dataclass(frozen=True, slots=True)
 class Bet9ja:
-    """A partition per football group. `base_url` ends in `/PalimpsestAjax`."""
+    """One partition per football group. `base_url` ends in `/PalimpsestAjax`."""
 
     name: str = field(default=NAME, init=False)
     base_url: str
     limits: Limits = LIMITS
 
     def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
-        """Read the catalogue: a partition per football group that has, or may have, events.
+        """Request the catalogue; return a partition for each football group that may have events.
 
-        Raises ApiError, Blocked, or Schema also if there is no football at all.
+        Raises ApiError, Blocked, and Schema, also if the catalogue has no football.
         """
         raw = yield self._request("GetSports", ("DISP", "0"))
         parts = [Partition(key, _count(group)) for key, group in _groups(raw).items()]
         return tuple(part for part in parts if part.expected != 0)
 
     def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:
-        """Ask once for the group's events. Returns the catalogue's count. Raises as `parse`."""
+        """Request the events of the group. Returns the catalogue's count. Raises like `parse`."""
         group = ("GROUPID", part.key)
-        rest = (("DISP", "0"), ("GROUPMARKETID", "1"), ("matches", "true"))
-        _events((yield self._request("GetEventsInGroupV2", group, *rest)))
+        options = (("DISP", "0"), ("GROUPMARKETID", "1"), ("matches", "true"))
+        _events((yield self._request("GetEventsInGroupV2", group, *options)))
         return part.expected
 
     def parse(self, raw: Raw) -> Iterable[Record]:
-        """Read a group's events or a single event.
+        """Return the events of a group response or a single-event response.
 
-        Raises ApiError if the envelope says so, Blocked, or Schema.
+        Raises ApiError if the envelope reports an error, Blocked, or Schema.
         """
         return odds.records(_events(raw), "ID", _read)
 
@@ -140,17 +140,17 @@ class Bet9ja:
         )
 
 
-def _opened(raw: Raw) -> msgspec.Raw:
+def _envelope_data(raw: Raw) -> msgspec.Raw:
     envelope = odds.decode(raw, _envelope)
     if envelope.r not in _OK:
-        message = f"R is {envelope.r!r}: not found, or asked too fast"
+        message = f"R is {envelope.r!r}: not found, or rate limited"
         raise ApiError(message, status=raw.status, url=raw.url, retry=True)
     return envelope.d
 
 
 def _groups(raw: Raw) -> dict[str, _Group | None]:
-    """All football groups by id; empty branches of the tree come as lists."""
-    tree = odds.decode_part(raw, _opened(raw), _tree)
+    """Return all football groups by id; empty branches of the tree are lists."""
+    tree = odds.decode_part(raw, _envelope_data(raw), _tree)
     football = odds.decode_part(raw, tree.pal.get(_FOOTBALL, NOTHING), _sport)
     countries = football.sg if isinstance(football.sg, dict) else {}
     groups: dict[str, _Group | None] = {}
@@ -163,23 +163,25 @@ def _groups(raw: Raw) -> dict[str, _Group | None]:
 
 
 def _count(group: _Group | None) -> int | None:
-    written = "" if group is None else str(group.num)
-    return int(written) if written.isascii() and written.isdigit() else None
+    count = "" if group is None else str(group.num)
+    return int(count) if count.isascii() and count.isdigit() else None
 
 
 def _events(raw: Raw) -> list[msgspec.Raw]:
-    body = _opened(raw)
+    body = _envelope_data(raw)
     data = odds.decode_part(raw, body, _data)
     if isinstance(data, _Data) and data.e is not msgspec.UNSET:
-        return _listed(data.e)
+        return _as_list(data.e)
     if isinstance(data, _Data) and data.id is not None:
         return [body]
-    if data == []:  # an empty object, as the site writes it
+    if data == []:  # the site serializes an empty object as a list
         return []
-    raise Schema("neither events nor an event", status=raw.status, url=raw.url)
+    raise Schema(
+        "the response contains neither events nor an event", status=raw.status, url=raw.url
+    )
 
 
-def _listed(slots: list[msgspec.Raw] | dict[str, msgspec.Raw] | None) -> list[msgspec.Raw]:
+def _as_list(slots: list[msgspec.Raw] | dict[str, msgspec.Raw] | None) -> list[msgspec.Raw]:
     return list(slots.values()) if isinstance(slots, dict) else slots or []
 
 
@@ -203,25 +205,25 @@ def _read(raw: msgspec.Raw, prices: odds.Prices) -> OddsEvent:
 
 
 def _kickoff(event: _Event) -> datetime:
-    written = event.startdateutc or event.startdate
-    if not written:
+    text = event.startdateutc or event.startdate
+    if not text:
         raise ValueError("no STARTDATE")
-    return odds.instant(written)
+    return odds.instant(text)
 
 
 def _add(key: str, quote: bytes, prices: odds.Prices) -> None:
     pick, line = _PICKS.get(key), None
-    if key.startswith(_LINED):
-        pick, line = _lined(key, prices)
+    if key.startswith(_OVER_UNDER_PREFIX):
+        pick, line = _over_under(key, prices)
     if pick is not None:
         prices.add(pick, line, quote)
 
 
-def _lined(key: str, prices: odds.Prices) -> tuple[odds.Pick | None, Decimal | None]:
-    written, _, side = key.removeprefix(_LINED).partition("_")
-    pick = _SIDES.get(side)
+def _over_under(key: str, prices: odds.Prices) -> tuple[odds.Pick | None, Decimal | None]:
+    line_text, _, side = key.removeprefix(_OVER_UNDER_PREFIX).partition("_")
+    pick = _OVER_UNDER_PICKS.get(side)
     try:
-        line = odds.line_of(written.encode())
+        line = odds.line_of(line_text.encode())
     except ValueError as error:
         prices.fault(key, error)
         return None, None

@@ -1,16 +1,16 @@
-"""BetPawa: football before kick-off, the whole board by query, a hundred events at a time.
+"""BetPawa: pre-match football odds, all events from one query, 100 per page.
 
-Learnt of the site:
-- v3 answers 404 since August 2026 and v4 is live; both shapes are read, whatever the version.
-- Without `accept: application/json`, v4 answers in protobuf. The brand must agree with the domain.
-- About one answer in ten is an empty 200: ask again.
-- More than 100 at a time is refused. Past the end the inner list is missing: the end, no error.
-- `view.marketTypes` takes ids; the old names silently give no markets.
+Facts about the site:
+- v3 returns 404 since August 2026 and v4 is live; both formats are read, whatever the version.
+- Without `accept: application/json`, v4 returns protobuf. The brand must match the domain.
+- About one response in ten is an empty 200, which is retried.
+- More than 100 events per page are refused. Past the end the inner list is absent.
+- `view.marketTypes` takes ids; the old names silently return no markets.
 - `row.handicap` is four times the line: the price's `handicap` is the line, else the row's total.
-- v4 says `suspended` only when true; v3 says it always, calls the odds `price`, and has nulls.
-- `name` may end in " (n)" for neutral ground: the teams are the participants.
-- Sorted by kick-off, a match that begins while we turn a page can hide its neighbour until the next
-  run.
+- v4 has `suspended` only when true; v3 always has it, names the odds `price`, and contains nulls.
+- `name` may end in " (n)" for neutral ground; team names are read from the participants.
+- Pages are sorted by kick-off. A match that starts between two requests shifts the list, so that
+  one event is skipped until the next run.
 """
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -57,7 +57,7 @@ _PICKS: Mapping[str, Mapping[str, odds.Pick]] = {
 
 
 class _Wire(msgspec.Struct, gc=False, rename="camel"):
-    """A part of an answer: only what is stored, everything else is skipped."""
+    """Base of response parts; fields that are not stored are skipped."""
 
 
 class _Price(_Wire):
@@ -126,7 +126,7 @@ _event = msgspec.json.Decoder(_Event)
 
 @dataclass(frozen=True, slots=True)
 class BetPawa:
-    """One partition, the whole football board. `base_url` ends in `/sportsbook`."""
+    """One partition with all football events. `base_url` ends in `/sportsbook`."""
 
     name: str = field(default=NAME, init=False)
     base_url: str
@@ -135,22 +135,25 @@ class BetPawa:
     limits: Limits = LIMITS
 
     def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
-        """Everything comes from one query: asks nothing."""
+        """Return the only partition. Requests nothing."""
         yield from ()
         return (Partition("football"),)
 
     def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:  # noqa: ARG002
-        """Ask until a page has no events. The site does not say how many there are: returns None.
+        """Request pages until one has no events. Returns None: the site reports no total.
 
-        Raises as `parse`, and Incomplete if there is no end after MAX_PAGES.
+        Raises like `parse`, and Incomplete after MAX_PAGES pages.
         """
         for number in range(MAX_PAGES):
             if not _events((yield self._request(number * TAKE))):
                 return None
-        raise Incomplete(f"no end after {MAX_PAGES} pages")
+        raise Incomplete(f"more than {MAX_PAGES} pages")
 
     def parse(self, raw: Raw) -> Iterable[Record]:
-        """Read a list page or a single event, of v3 or v4. Raises ApiError, Blocked or Schema."""
+        """Return the events of a list page or single-event response of v3 or v4.
+
+        Raises ApiError, Blocked or Schema.
+        """
         return odds.records(_events(raw), "id", _read)
 
     def _request(self, skip: int) -> Request:
@@ -184,7 +187,9 @@ def _events(raw: Raw) -> list[msgspec.Raw]:
     if page.responses is not None:
         return [event for answer in page.responses for event in answer.responses or ()]
     if page.id is None:
-        raise Schema("neither a page nor an event", status=raw.status, url=raw.url)
+        raise Schema(
+            "the response contains neither a page nor an event", status=raw.status, url=raw.url
+        )
     return [msgspec.Raw(raw.body)]
 
 

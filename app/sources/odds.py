@@ -1,13 +1,13 @@
-"""What the odds sites share: an answer looked at once, and prices, lines and instants read exactly.
+"""Decoding shared by the odds sites: responses, prices, lines and kick-off times.
 
 A price or line is read from the JSON text itself, string or number, never through a float.
-Decided here for all three sites:
+Rules for all three sites:
 
-- "not on offer" (empty, "-", null, absent, or a price of 1 or less) is no price, and no fault;
-- a price that is no number is left out and the rest of its event is kept; beside the event comes
-  one Rejected with the reasons, so that it is seen;
-- an event without id, teams or kick-off is Rejected and the rest of its page is kept;
-- lines are normalised, so that 3 and 3.0 are one line and 2.50 is 2.5; prices stay as written.
+- A price that is not offered (empty, "-", null, absent, or 1 or less) is omitted without a fault.
+- An invalid price is omitted and the rest of its event is kept; one Rejected with the reasons is
+  returned next to the event.
+- An event without id, teams or kick-off is Rejected and the rest of its page is kept.
+- Lines are normalised: 3 and 3.0 are equal, and 2.50 is 2.5. Prices are unchanged.
 """
 
 import re
@@ -29,35 +29,38 @@ T = TypeVar("T")
 Pick = tuple[Market, Outcome]
 
 UNREADABLE = (ValueError, OverflowError, RecursionError)
-"""What reading foreign JSON can raise: msgspec's errors are ValueErrors."""
+"""What decoding untrusted JSON can raise; msgspec's errors are ValueErrors."""
 
 NOTHING = msgspec.Raw(b"null")
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
-_NOT_ON_OFFER = frozenset({b"", b"-", b"null"})
+_NOT_OFFERED = frozenset({b"", b"-", b"null"})
 _PRICE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
 _LINE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?")
 _HIGHEST_PRICE = 1_000_000
-_FAULTS_TOLD = 5
+_MAX_FAULTS = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEARS = range(2000, 2100)
-_SHORTEST_INSTANT = len("2026-09-05T14:00")
+_MIN_LENGTH = len("2026-09-05T14:00")
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _id = msgspec.json.Decoder(str | int)
 
 
 class Prices:
-    """The prices of one event, one per (market, line, outcome): of two, the first is kept."""
+    """The prices of one event, one per (market, line, outcome): the first of duplicates is kept.
+
+    `faults`: what could not be read.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[Pick, Decimal | None], OddsPrice] = {}
         self.faults: list[str] = []
 
     def add(self, pick: Pick, line: Decimal | None, quote: bytes, active: bool = True) -> None:
-        """Take the JSON text of one price; nothing if not on offer, a fault if no number."""
+        """Add the price in the JSON text `quote`, unless not offered; record a fault if invalid."""
         try:
-            price = _offered(pick, line, quote, active)
+            price = _price(pick, line, quote, active)
         except ValueError as error:
             self.fault(" ".join(pick), error)
             return
@@ -65,45 +68,47 @@ class Prices:
             self._kept.setdefault((pick, line), price)
 
     def fault(self, where: str, what: Exception) -> None:
-        """Note what could not be read, without giving up the event."""
+        """Record what could not be read; the event is kept."""
         self.faults.append(f"{where}: {what}")
 
     def kept(self) -> tuple[OddsPrice, ...]:
-        """All prices, in the site's order."""
+        """Return all prices in the order of the site."""
         return tuple(self._kept.values())
 
     def reason(self) -> str:
-        """The faults in one line; beyond the first few only how many there are."""
-        told = self.faults[:_FAULTS_TOLD]
-        more = len(self.faults) - len(told)
-        return "; ".join([*told, f"and {more} more"] if more else told)
+        """Return the faults on one line; after the first few only their number."""
+        listed = self.faults[:_MAX_FAULTS]
+        more = len(self.faults) - len(listed)
+        return "; ".join([*listed, f"and {more} more"] if more else listed)
 
 
 def decode(raw: Raw, shape: msgspec.json.Decoder[T]) -> T:
-    """Read an answer by its envelope.
+    """Return the response body decoded with `shape`.
 
-    Raises Blocked for a web page or an empty 202, ApiError (ask again) for any other empty answer,
-    Schema if it is not JSON of that shape.
+    Raises Blocked for an HTML page or an empty 202, a retryable ApiError for any other empty body,
+    and Schema if it is not JSON of that shape.
     """
     body = raw.body.lstrip(_BLANK)
     if not body:
-        raise _silence(raw)
+        raise _empty_body(raw)
     if body.startswith(b"<"):
-        raise Blocked("a web page came where data was due", status=raw.status, url=raw.url)
+        raise Blocked(
+            "the response is an HTML page instead of JSON", status=raw.status, url=raw.url
+        )
     return decode_part(raw, body, shape)
 
 
 def decode_part(raw: Raw, part: bytes | msgspec.Raw, shape: msgspec.json.Decoder[T]) -> T:
-    """Read a part of an answer. Raises Schema if it is not JSON of that shape."""
+    """Return part of a response decoded with `shape`. Raises Schema if it does not match."""
     try:
         return shape.decode(part)
     except UNREADABLE as error:
-        message = f"not the shape it should have: {error}"
+        message = f"unexpected response format: {error}"
         raise Schema(message, status=raw.status, url=raw.url) from error
 
 
-def _silence(raw: Raw) -> Failure:
-    if raw.status == 202:  # noqa: PLR2004 - "accepted" and nothing else is how a firewall stalls us
+def _empty_body(raw: Raw) -> Failure:
+    if raw.status == 202:  # noqa: PLR2004 - how a bot firewall stalls clients
         return Blocked("202 with an empty body", status=raw.status, url=raw.url)
     return ApiError("an empty body", status=raw.status, url=raw.url, retry=True)
 
@@ -113,7 +118,10 @@ def records(
     id_field: str,
     read: Callable[[msgspec.Raw, Prices], OddsEvent],
 ) -> list[Record]:
-    """Read events one by one with `read`; what cannot be read becomes Rejected."""
+    """Return the events read one by one with `read`; an unreadable event becomes Rejected.
+
+    An event with price faults is returned as incomplete, followed by a Rejected with the faults.
+    """
     out: list[Record] = []
     for raw in events:
         prices = Prices()
@@ -129,7 +137,7 @@ def records(
 
 
 def record_id(event: msgspec.Raw, field: str) -> str | None:
-    """The id in that field of an event, which may be odd in every other way."""
+    """Return the id in `field` of an event that may be invalid otherwise, or None."""
     try:
         return text(_id.decode(_members.decode(event)[field])) or None
     except (*UNREADABLE, KeyError):
@@ -138,44 +146,44 @@ def record_id(event: msgspec.Raw, field: str) -> str | None:
 
 @lru_cache(maxsize=8192)
 def price_of(quote: bytes) -> Decimal | None:
-    """Decimal odds from their JSON text, a string or a number; None if not on offer.
+    """Return decimal odds from their JSON text, a string or a number; None if not offered.
 
-    Raises ValueError if it is no number, or none that odds can be.
+    Raises ValueError if it is not a number or out of range.
     """
     bare = quote.strip(b'" \t')
-    if bare in _NOT_ON_OFFER:
+    if bare in _NOT_OFFERED:
         return None
-    value = Decimal(_matching(_PRICE, bare, "price"))
+    value = Decimal(_match(_PRICE, bare, "price"))
     if value >= _HIGHEST_PRICE:
         raise ValueError(f"price {_shown(bare)} is out of range")
     return value if value > 1 else None
 
 
-# Round after round a board says the same: its prices are values, made once and handed out again.
+# Most prices repeat from run to run; caching the immutable objects avoids building them again.
 @lru_cache(maxsize=32_768)
-def _offered(pick: Pick, line: Decimal | None, quote: bytes, active: bool) -> OddsPrice | None:
+def _price(pick: Pick, line: Decimal | None, quote: bytes, active: bool) -> OddsPrice | None:
     price = price_of(quote)
     return None if price is None else OddsPrice(*pick, line, price, active)
 
 
 @lru_cache(maxsize=1024)
 def line_of(quote: bytes) -> Decimal | None:
-    """A goals line from its text, normalised; None if there is none.
+    """Return a goals line from its JSON text, normalised; None if there is none.
 
-    Raises ValueError if it is no number from 0 up.
+    Raises ValueError if it is not a number of at least 0.
     """
     bare = quote.strip(b'" \t')
-    if bare in _NOT_ON_OFFER:
+    if bare in _NOT_OFFERED:
         return None
-    value = Decimal(_matching(_LINE, bare, "line"))
-    whole = value.to_integral_value()
-    return whole if value == whole else value.normalize()
+    value = Decimal(_match(_LINE, bare, "line"))
+    integral = value.to_integral_value()
+    return integral if value == integral else value.normalize()
 
 
-def _matching(pattern: re.Pattern[str], bare: bytes, what: str) -> str:
+def _match(pattern: re.Pattern[str], bare: bytes, what: str) -> str:
     found = bare.decode("ascii", "replace")
     if not pattern.fullmatch(found):
-        raise ValueError(f"{what} {_shown(bare)} is no number")
+        raise ValueError(f"{what} {_shown(bare)} is not a valid number")
     return found
 
 
@@ -184,12 +192,12 @@ def _shown(bare: bytes) -> str:
 
 
 def text(value: str | int | None) -> str:
-    """A name or id on one line, without the NULs that Postgres refuses; "" for None."""
+    """Return a name or id with blanks collapsed and without NULs; an empty string for None."""
     return "" if value is None else " ".join(str(value).replace("\0", " ").split())
 
 
 def needed(value: str | int | None, what: str) -> str:
-    """The same, of what an event cannot do without. Raises ValueError if blank."""
+    """Return `value` as `text` does. Raises ValueError if it is blank; `what` names it there."""
     found = text(value)
     if not found:
         raise ValueError(f"no {what}")
@@ -197,25 +205,25 @@ def needed(value: str | int | None, what: str) -> str:
 
 
 def sportradar(value: str | int | None) -> str | None:
-    """The digits of a Sportradar id, with or without `sr:match:`; None if it is none."""
+    """Return the digits of a Sportradar id, with or without `sr:match:`; None if it is not one."""
     digits = text(value).removeprefix("sr:match:").lstrip("0")
     return digits if digits.isascii() and digits.isdigit() else None
 
 
-def instant(written: str) -> datetime:
-    """An ISO 8601 instant; without a zone it is UTC. Raises ValueError if it is no kick-off."""
-    if len(written) < _SHORTEST_INSTANT:
-        raise ValueError(f"kick-off {written!r} is no instant")
-    read = datetime.fromisoformat(written)
+def instant(value: str) -> datetime:
+    """Return an ISO 8601 kick-off time in UTC, the default zone. Raises ValueError if invalid."""
+    if len(value) < _MIN_LENGTH:
+        raise ValueError(f"kick-off {value!r} is not a date and time")
+    read = datetime.fromisoformat(value)
     return _plausible(read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC))
 
 
 def instant_ms(milliseconds: int) -> datetime:
-    """An instant in milliseconds since 1970. Raises ValueError or OverflowError if no kick-off."""
+    """Return a kick-off time from Unix milliseconds. Raises ValueError or OverflowError."""
     return _plausible(_EPOCH + timedelta(milliseconds=milliseconds))
 
 
 def _plausible(kickoff: datetime) -> datetime:
     if kickoff.year not in _YEARS:
-        raise ValueError(f"kick-off in the year {kickoff.year}")
+        raise ValueError(f"implausible kick-off year {kickoff.year}")
     return kickoff

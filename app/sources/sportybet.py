@@ -1,13 +1,13 @@
-"""SportyBet: football before kick-off, from the paged list of upcoming events.
+"""SportyBet: pre-match football odds, from the paginated list of upcoming events.
 
-Learnt of the site:
-- An error comes as HTTP 200 with a `bizCode` that is not 10000.
-- `option=2` is the full list; `option=1` shows ten events per tournament and loses the rest.
-- `todayGames=true` may answer with no data around midnight, so the full 30 days are asked for.
-- Pages are cut by tournament: one of 100 holds 40 to 100 events, so short pages are not the last.
-- The same market can come twice. The stale one says `status` 1 while its outcomes stay active.
-- `eventId` carries the Sportradar id; `sourceId` may carry a prefix and is not read.
-- The site wants no token. The `_t` of its own pages only defeats caches and is left out.
+Facts about the site:
+- An error is HTTP 200 with a `bizCode` other than 10000.
+- `option=2` is the full list; `option=1` returns only ten events per tournament.
+- `todayGames=true` may return no data around midnight, so all 30 days are requested.
+- Pages are split by tournament and have 40 to 100 events, so a short page is not the last.
+- A market can occur twice. The stale one has `status` 1 while its outcomes stay active.
+- `eventId` contains the Sportradar id; `sourceId` may have a prefix and is not read.
+- No token is required. The `_t` parameter of its own pages only defeats caches and is not sent.
 """
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -59,7 +59,7 @@ _PICKS: Mapping[str, Mapping[str, odds.Pick]] = {
 
 
 class _Wire(msgspec.Struct, gc=False, rename="camel"):
-    """A part of an answer: only what is stored, everything else is skipped."""
+    """Base of response parts; fields that are not stored are skipped."""
 
 
 class _Outcome(_Wire):
@@ -130,39 +130,39 @@ _event = msgspec.json.Decoder(_Event)
 
 @dataclass(frozen=True, slots=True)
 class SportyBet:
-    """One partition, the whole football board. `base_url` ends in `/factsCenter`."""
+    """One partition with all football events. `base_url` ends in `/factsCenter`."""
 
     name: str = field(default=NAME, init=False)
     base_url: str
     limits: Limits = LIMITS
 
     def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
-        """Everything comes from one list: asks nothing."""
+        """Return the only partition. Requests nothing."""
         yield from ()
         return (Partition("football"),)
 
     def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:  # noqa: ARG002
-        """Ask until all events the site counts were seen, or two pages brought nothing new.
+        """Request pages until all reported events were seen, or two pages in a row had nothing new.
 
-        Returns the site's own count. Raises as `parse`.
+        Returns the number of events that the site reports. Raises like `parse`.
         """
         seen: set[str | bytes] = set()
-        total, number, barren = None, 0, 0
-        while barren < EMPTY_PAGES_AT_THE_END and number < MAX_PAGES:
+        total, number, pages_without_new = None, 0, 0
+        while pages_without_new < EMPTY_PAGES_AT_THE_END and number < MAX_PAGES:
             number += 1
             page = _page((yield self._request(number)))
-            fresh = {_key(event) for each in page.tournaments for event in each.events or ()} - seen
-            seen |= fresh
-            barren = 0 if fresh else barren + 1
+            new = {_key(event) for each in page.tournaments for event in each.events or ()} - seen
+            seen |= new
+            pages_without_new = 0 if new else pages_without_new + 1
             total = total if page.total is None else page.total
             if total is not None and len(seen) >= total:
                 break
         return total
 
     def parse(self, raw: Raw) -> Iterable[Record]:
-        """Read a list page, a list by tournament (`pcEvents`) or a single event.
+        """Return the events of a list page, a tournament list (`pcEvents`) or a single event.
 
-        Raises ApiError if the envelope says so, Blocked, or Schema.
+        Raises ApiError if the envelope reports an error, Blocked, or Schema.
         """
         return [
             record
@@ -190,8 +190,8 @@ class SportyBet:
 def _page(raw: Raw) -> _Page:
     envelope = odds.decode(raw, _envelope)
     if envelope.biz_code != _OK:
-        said = envelope.inner_msg or envelope.message or "no message"
-        raise ApiError(f"bizCode {envelope.biz_code}: {said}", status=raw.status, url=raw.url)
+        message = envelope.inner_msg or envelope.message or "no message"
+        raise ApiError(f"bizCode {envelope.biz_code}: {message}", status=raw.status, url=raw.url)
     data = odds.decode_part(raw, envelope.data, _data)
     if isinstance(data, _Data) and data.event_id is not None:
         return _Page([_Tournament(events=[envelope.data])])
@@ -199,9 +199,11 @@ def _page(raw: Raw) -> _Page:
         return _Page(data.tournaments or [], data.total_num)
     if data is not None and not isinstance(data, _Data):
         return _Page(data)
-    if raw.page > 1:  # past the end there may be no data; a first page must have some
+    if raw.page > 1:  # past the end there may be no data; the first page must have some
         return _Page([])
-    raise Schema("neither events nor their number", status=raw.status, url=raw.url)
+    raise Schema(
+        "the response contains neither events nor their number", status=raw.status, url=raw.url
+    )
 
 
 def _key(event: msgspec.Raw) -> str | bytes:
@@ -235,8 +237,8 @@ def _sportradar(event_id: str) -> str | None:
 def _markets(
     markets: Iterable[_Market], prices: odds.Prices
 ) -> Iterable[tuple[Decimal | None, _Market]]:
-    """One market per kind and line; where it comes twice, the open one."""
-    chosen: dict[tuple[str, Decimal | None], _Market] = {}
+    """Return one market per kind and line; of two, the open one."""
+    by_kind_and_line: dict[tuple[str, Decimal | None], _Market] = {}
     for market in markets:
         kind = str(market.id)
         if kind not in _PICKS:
@@ -246,9 +248,9 @@ def _markets(
         except ValueError as error:
             prices.fault(Market.OVER_UNDER, error)
             continue
-        if key not in chosen or (chosen[key].status and not market.status):
-            chosen[key] = market
-    return ((line, market) for (_, line), market in chosen.items())
+        if key not in by_kind_and_line or (by_kind_and_line[key].status and not market.status):
+            by_kind_and_line[key] = market
+    return ((line, market) for (_, line), market in by_kind_and_line.items())
 
 
 def _line(market: _Market) -> Decimal:

@@ -114,9 +114,9 @@ def test_a_json_feed_is_read_and_its_odd_items_are_rejected_one_by_one() -> None
     assert (entry["id"], entry["url"]) == ("7", "https://tides.example/7")
     assert (entry["author"], entry["categories"]) == ("Ada", ["sea"])
     assert [r.reason for r in feed.rejected] == [
-        "item 2 is no object",
-        "item 4 is no object",
-        "entry 2: there is nothing in it",
+        "item 2 is not an object",
+        "item 4 is not an object",
+        "entry 2: it has no content",
     ]
 
 
@@ -161,7 +161,7 @@ def test_a_date_that_cannot_be_is_null_and_said_to_be_none(written: str) -> None
 
     assert entry["published"] is None
     assert len(entry["faults"]) == 1
-    assert "is no date" in entry["faults"][0]
+    assert "is not a valid date" in entry["faults"][0]
 
 
 def test_a_date_without_a_zone_is_utc_and_says_so() -> None:
@@ -217,7 +217,7 @@ def test_what_is_in_no_encoding_it_names_is_read_as_browsers_do_and_marked() -> 
     feed = read(rss("<item><title>naïve</title></item>", encoding="cp1252"))
 
     assert feed.entries[0]["title"] == "naïve"
-    assert feed.malformed == "it is not in utf-8; read as windows-1252"
+    assert feed.malformed == "it is not valid utf-8; decoded as windows-1252"
 
 
 def test_a_letter_that_is_cut_in_two_costs_no_other() -> None:
@@ -270,7 +270,7 @@ def test_a_feed_with_a_dtd_of_its_own_is_refused_unread(before: str, encoding: s
         (b"/etc/passwd", "begins with '/etc/passwd'"),
         (b"https://tides.example/feed", "begins with"),
         (b"\xff\xfe\x00\xd8", "is not"),
-        (b"<rss><channel><item><title>a</item><item>", "cut off|told apart|broken"),
+        (b"<rss><channel><item><title>a</item><item>", "cut off|separated|broken"),
         (b"Fatal error: <b>x</b>", "no feed"),
     ],
 )
@@ -287,7 +287,7 @@ def test_what_is_no_feed_is_refused_with_a_reason(body: bytes, said: str) -> Non
 def test_a_page_for_people_names_the_feed_it_offers() -> None:
     page = b'<html><head><link rel=alternate type="application/rss+xml" href="/f?a=1&amp;b=2">'
 
-    with pytest.raises(Schema, match=r"it offers the feed /f\?a=1&b=2"):
+    with pytest.raises(Schema, match=r"it links to the feed /f\?a=1&b=2"):
         read(page)
 
 
@@ -368,7 +368,7 @@ def test_a_section_of_cdata_hides_what_looks_like_entries() -> None:
 def test_entries_that_run_into_each_other_are_refused_together() -> None:
     body = rss(item(1) + item(2)).replace(b"</item>", b"", 1)
 
-    with pytest.raises(Schema, match="cannot be told apart"):
+    with pytest.raises(Schema, match="cannot be separated"):
         read(body)
 
 
@@ -379,7 +379,7 @@ def test_what_is_too_much_is_refused_by_name() -> None:
         read(rss(item(1) * 3), bounds=Bounds(entries=2))
     with pytest.raises(TooLarge, match="nested deeper"):
         read(rss(f"<item>{'<a>' * 300}{'</a>' * 300}</item>"))
-    with pytest.raises(TooLarge, match="too long to be mended"):
+    with pytest.raises(TooLarge, match="too long to be read entry by entry"):
         read(rss("<item>&</item>"), bounds=Bounds(malformed_size=10))
 
 
