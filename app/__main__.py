@@ -1,4 +1,4 @@
-"""Front door: `python -m app …`"""
+"""Entry point of `python -m app`."""
 
 from app.cli import main
 

@@ -1,4 +1,4 @@
-"""Front door: the commands. `python -m app --help`"""
+"""The command line: every command of `python -m app`."""
 
 import sys
 
@@ -25,16 +25,16 @@ from app.errors import RollcallError
 
 app = typer.Typer(
     help="Rollcall: scheduled scraping that can prove it ran.",
-    epilog="Exit codes: 0 well, 1 the answer is bad, 2 it could not be done, 130 interrupted.",
+    epilog="Exit codes: 0 success, 1 a fault or failure was found, 2 an error, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for room in (
+for module in (
     status, jobs, runs, proof, pauses, retiring, trigger, backfills, replays, exports, doctor,
     retention, schema, login,
 ):  # fmt: skip
-    app.add_typer(room.app)
+    app.add_typer(module.app)
 app.add_typer(odds_cli.app, name="odds")
 app.add_typer(source_cli.app, name="source")
 app.add_typer(orgs_cli.org, name="org")
@@ -42,7 +42,7 @@ app.add_typer(orgs_cli.token, name="token")
 
 
 def main() -> None:
-    """Run a command; what is wrong is said in a sentence, and the exit code is 2."""
+    """Run a command; a RollcallError is printed as one sentence, with exit code 2."""
     try:
         app()
     except RollcallError as error:

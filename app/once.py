@@ -1,4 +1,4 @@
-"""A login that works once and for ten minutes: for whoever sees the terminal it is printed in."""
+"""One-time logins to the dashboard, printed in a terminal and valid for ten minutes."""
 
 import contextlib
 import sys
@@ -19,20 +19,24 @@ from app.store import orgs
 from app.store.db import Pool
 from app.words import Scope
 
-SECONDS = 600
-LOCAL = "local"  # the organisation of whoever keeps the house
-BY = "one-time login"
+_LIFETIME_SECONDS = 600
+_LOCAL_ORG = "local"  # the organisation of the operator
+_CREATED_BY = "one-time login"
+_LABEL_PREFIX = "once "
 
 
 async def mint(redis: Redis) -> str:
-    """The path of a login that works once. Redis keeps its hash, for ten minutes."""
+    """Create a one-time login; returns its path. Redis keeps its hash for ten minutes."""
     secret = token_urlsafe(16)
-    await redis.set(_name(secret), LOCAL, ex=SECONDS)
+    await redis.set(_key(secret), _LOCAL_ORG, ex=_LIFETIME_SECONDS)
     return f"/login?once={secret}"
 
 
 async def show(redis: Redis, argv: Sequence[str]) -> None:
-    """Print such a login where the server was started, so that nobody is locked out at home."""
+    """Print a one-time login to stderr, so that a local installation needs no token.
+
+    Prints nothing if Redis cannot be reached.
+    """
     with contextlib.suppress(RedisError, OSError, TimeoutError):
         path = await mint(redis)
         sys.stderr.write(f"Sign in, once and within ten minutes: {base(argv)}{path}\n")
@@ -40,36 +44,37 @@ async def show(redis: Redis, argv: Sequence[str]) -> None:
 
 
 def base(argv: Sequence[str]) -> str:
-    """Where this server answers, as far as its command line tells: uvicorn's --host and --port."""
+    """Return the server's base URL, as far as uvicorn's --host and --port in `argv` state it."""
     options = dict(pairwise(" ".join(argv).replace("=", " ").split()))
     host, port = options.get("--host", "127.0.0.1"), options.get("--port", "8000")
-    anywhere = host in {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
-    return f"http://{'127.0.0.1' if anywhere else host}:{port}"
+    all_interfaces = host in {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
+    return f"http://{'127.0.0.1' if all_interfaces else host}:{port}"
 
 
 async def spend(
     redis: Redis, pool: Pool, presented: str, now: datetime, lasts: timedelta
 ) -> Principal | None:
-    """Who it lets in: an administrator of the local organisation, for as long as `lasts`.
+    """Redeem a one-time login; returns an administrator of the local organisation.
 
-    None if there is no such login (any more).
+    The token behind it expires after `lasts`. Returns None if the login is unknown, used or
+    expired.
     """
-    if not await redis.getdel(_name(presented)):
+    if not await redis.getdel(_key(presented)):
         return None
-    if await orgs.named(pool, LOCAL) is None:
-        with contextlib.suppress(UnknownOrg):  # somebody else made it in this instant
-            await access.create_org(pool, LOCAL, now)
-    wish = Wish(LOCAL, f"once {now:%Y-%m-%d %H:%M}", Scope.ADMIN, now + lasts)
-    token = await access.create_token(pool, wish, now, by=BY)
+    if await orgs.named(pool, _LOCAL_ORG) is None:
+        with contextlib.suppress(UnknownOrg):  # created concurrently
+            await access.create_org(pool, _LOCAL_ORG, now)
+    request = Wish(_LOCAL_ORG, f"{_LABEL_PREFIX}{now:%Y-%m-%d %H:%M}", Scope.ADMIN, now + lasts)
+    token = await access.create_token(pool, request, now, by=_CREATED_BY)
     return await access.authenticate(pool, token, now)
 
 
 async def end(pool: Pool, token_id: UUID, now: datetime) -> None:
-    """With its session, the token of a one-time login ends too: nobody has it."""
+    """Revoke the token behind a one-time login when its session ends; other tokens are kept."""
     token = await orgs.token(pool, token_id)
-    if token is not None and token.org == LOCAL and token.label.startswith("once "):
+    if token is not None and token.org == _LOCAL_ORG and token.label.startswith(_LABEL_PREFIX):
         await orgs.revoke(pool, token_id, now)
 
 
-def _name(secret: str) -> str:
+def _key(secret: str) -> str:
     return f"rollcall:login:{sha256(secret.encode()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""The commands about organisations and their tokens: `python -m app org`, `python -m app token`."""
+"""The `org` and `token` commands: manage organisations and their API tokens."""
 
 import getpass
 import json
@@ -17,10 +17,10 @@ from app.store.db import Pool
 from app.store.orgs import Org
 from app.words import Scope
 
-org = typer.Typer(help="Organisations.", no_args_is_help=True)
-token = typer.Typer(help="Their tokens.", no_args_is_help=True)
+org = typer.Typer(help="Manage organisations.", no_args_is_help=True)
+token = typer.Typer(help="Manage the tokens of organisations.", no_args_is_help=True)
 
-LONGEST = 80  # characters of a label
+_MAX_LABEL_LENGTH = 80
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Name = Annotated[str, typer.Argument(help="The organisation's name.")]
 OfOrg = Annotated[str, typer.Option("--org", help="The organisation's name.")]
@@ -28,43 +28,43 @@ OfOrg = Annotated[str, typer.Option("--org", help="The organisation's name.")]
 
 @org.command("create")
 def create_org(name: Name, *, as_json: JSON = False) -> None:
-    """Make an organisation.
+    """Create an organisation.
 
     Example: `python -m app org create "Acme Odds"`
     """
 
-    async def make(pool: Pool) -> UUID:
+    async def create(pool: Pool) -> UUID:
         return await access.create_org(pool, name, await beats.database_now(pool))
 
-    org_id = terminal.with_pool(make)
-    _tell({"id": str(org_id), "name": name}, f"{name}: {org_id}", as_json=as_json)
+    org_id = terminal.with_pool(create)
+    _print({"id": str(org_id), "name": name}, f"{name}: {org_id}", as_json=as_json)
 
 
 @org.command("list")
 def list_orgs(*, as_json: JSON = False) -> None:
-    """List the organisations, with the limits that are their own.
+    """List the organisations with the limits set for each.
 
     Example: `python -m app org list`
     """
-    found = terminal.with_pool(orgs.all_of)
+    organisations = terminal.with_pool(orgs.all_of)
     rows = [
         {
-            "id": str(one.id),
-            "name": one.name,
-            "created_at": one.created_at.isoformat(),
-            "disabled_at": one.disabled_at and one.disabled_at.isoformat(),
-            "limits": one.limits,
+            "id": str(found.id),
+            "name": found.name,
+            "created_at": found.created_at.isoformat(),
+            "disabled_at": found.disabled_at and found.disabled_at.isoformat(),
+            "limits": found.limits,
         }
-        for one in found
+        for found in organisations
     ]
     _table(rows, as_json=as_json)
 
 
 @org.command("disable")
 def disable_org(name: Name) -> None:
-    """Shut an organisation out: its tokens work no more, its open runs are cancelled.
+    """Disable an organisation: its tokens stop working, its open runs are cancelled.
 
-    What its collection's schedule names from now on is recorded as `skipped(disabled)`.
+    From now on the ticks of its collection's schedule are recorded as `skipped(disabled)`.
 
     Example: `python -m app org disable "Acme Odds"`
     """
@@ -74,7 +74,7 @@ def disable_org(name: Name) -> None:
 
 @org.command("enable")
 def enable_org(name: Name) -> None:
-    """Let an organisation in again.
+    """Enable a disabled organisation.
 
     Example: `python -m app org enable "Acme Odds"`
     """
@@ -87,47 +87,52 @@ def limit_org(
     name: Name,
     limit: Annotated[str, typer.Argument(help=f"One of: {', '.join(allowance.NAMES)}.")],
     value: Annotated[
-        float | None, typer.Argument(min=0, help="The limit; without it the settings' again.")
+        float | None,
+        typer.Argument(min=0, help="The limit; without it, the default of the settings."),
     ] = None,
 ) -> None:
-    """Give an organisation a limit of its own, or that of the settings again.
+    """Set a limit for an organisation, or go back to the default of the settings.
 
     Examples: `python -m app org limit "Acme Odds" max_pages 2000`,
     `python -m app org limit "Acme Odds" max_pages`
     """
     if limit not in allowance.NAMES:
-        raise typer.BadParameter(f"{limit!r} is none of {', '.join(allowance.NAMES)}")
+        raise typer.BadParameter(f"{limit!r} is not one of {', '.join(allowance.NAMES)}")
     _with_org(name, lambda pool, found, _: orgs.limit(pool, found.id, limit, value))
-    said = "as the settings have it" if value is None else f"{value:g}"
-    sys.stdout.write(f"{name}: {limit} is {said}\n")
+    shown = "the default of the settings" if value is None else f"{value:g}"
+    sys.stdout.write(f"{name}: {limit} is {shown}\n")
 
 
 @token.command("create")
 def create_token(
     of: OfOrg,
-    scope: Annotated[Scope, typer.Option(help="What it may do.")] = Scope.READ,
-    label: Annotated[str, typer.Option(help="What it is for; its deeds are recorded so.")] = "api",
-    days: Annotated[float | None, typer.Option(min=0.001, help="Until it expires.")] = None,
+    scope: Annotated[Scope, typer.Option(help="What the token may do.")] = Scope.READ,
+    label: Annotated[
+        str, typer.Option(help="Its purpose; its actions are recorded under it.")
+    ] = "api",
+    days: Annotated[float | None, typer.Option(min=0.001, help="Days until it expires.")] = None,
     *,
     as_json: JSON = False,
 ) -> None:
-    """Make a token and print it, this once: it is not kept.
+    """Create a token and print it. It is not stored and cannot be printed again.
 
     Example: `python -m app token create --org "Acme Odds" --scope operate --days 90`
     """
-    if not label.isprintable() or not 0 < len(label) <= LONGEST:
-        raise typer.BadParameter(f"1 to {LONGEST} printable characters", param_hint="--label")
+    if not label.isprintable() or not 0 < len(label) <= _MAX_LABEL_LENGTH:
+        raise typer.BadParameter(
+            f"1 to {_MAX_LABEL_LENGTH} printable characters", param_hint="--label"
+        )
 
-    async def make(pool: Pool) -> str:
+    async def create(pool: Pool) -> str:
         now = await beats.database_now(pool)
         expires = None if days is None else now + timedelta(days=days)
-        wish = access.Wish(of, label, scope, expires)
-        return await access.create_token(pool, wish, now, by=getpass.getuser())
+        request = access.Wish(of, label, scope, expires)
+        return await access.create_token(pool, request, now, by=getpass.getuser())
 
-    secret = terminal.with_pool(make)
-    _tell({"token": secret, "org": of, "scope": scope.value}, secret, as_json=as_json)
+    secret = terminal.with_pool(create)
+    _print({"token": secret, "org": of, "scope": scope.value}, secret, as_json=as_json)
     if not as_json:
-        sys.stderr.write("Keep it now: it is not stored and cannot be shown again.\n")
+        sys.stderr.write("Save it now: it is not stored and cannot be shown again.\n")
 
 
 @token.command("list")
@@ -136,18 +141,18 @@ def list_tokens(of: OfOrg, *, as_json: JSON = False) -> None:
 
     Example: `python -m app token list --org "Acme Odds"`
     """
-    found = _with_org(of, lambda pool, one, _: orgs.tokens(pool, one.id))
+    tokens = _with_org(of, lambda pool, found, _: orgs.tokens(pool, found.id))
     rows = [
         {
-            "id": str(one.id),
-            "label": one.label,
-            "scope": one.scope.value,
-            "created_at": one.created_at.isoformat(timespec="seconds"),
-            "expires_at": one.expires_at and one.expires_at.isoformat(timespec="seconds"),
-            "revoked_at": one.revoked_at and one.revoked_at.isoformat(timespec="seconds"),
-            "last_used_at": one.last_used_at and one.last_used_at.isoformat(timespec="seconds"),
+            "id": str(row.id),
+            "label": row.label,
+            "scope": row.scope.value,
+            "created_at": row.created_at.isoformat(timespec="seconds"),
+            "expires_at": row.expires_at and row.expires_at.isoformat(timespec="seconds"),
+            "revoked_at": row.revoked_at and row.revoked_at.isoformat(timespec="seconds"),
+            "last_used_at": row.last_used_at and row.last_used_at.isoformat(timespec="seconds"),
         }
-        for one in found
+        for row in tokens
     ]
     _table(rows, as_json=as_json)
 
@@ -156,7 +161,7 @@ def list_tokens(of: OfOrg, *, as_json: JSON = False) -> None:
 def revoke_token(
     token_id: Annotated[UUID, typer.Argument(help="Its id, as `token list` prints it.")],
 ) -> None:
-    """Revoke a token: it works no more, from now on.
+    """Revoke a token. It stops working at once.
 
     Example: `python -m app token revoke 5f0c7f3e-7f0e-4d0c-9a43-0b9b6f1c2d11`
     """
@@ -165,7 +170,7 @@ def revoke_token(
         return await orgs.revoke(pool, token_id, await beats.database_now(pool))
 
     if not terminal.with_pool(revoke):
-        raise typer.BadParameter(f"no token {token_id} that still works")
+        raise typer.BadParameter(f"there is no valid token {token_id}")
     sys.stdout.write(f"{token_id} is revoked\n")
 
 
@@ -182,19 +187,21 @@ def _with_org(
 
 
 async def shut_out(pool: Pool, found: Org, now: datetime) -> None:
-    await ledger.ring(pool, f"collection:{found.id}", now)  # what was due before was not disabled
+    """Disable the organisation as of `now` and cancel its open runs."""
+    await ledger.ring(pool, f"collection:{found.id}", now)  # decides earlier ticks as not disabled
     async with pool.acquire() as connection, connection.transaction():
         await orgs.disable(connection, found.id, now)
-        under_way = await chosen.open_runs(connection, found.id)
-        await runs.cancel_open(connection, under_way, now, by="the organisation is disabled")
+        open_runs = await chosen.open_runs(connection, found.id)
+        await runs.cancel_open(connection, open_runs, now, by="the organisation is disabled")
 
 
 async def let_in(pool: Pool, found: Org, now: datetime) -> None:
-    await ledger.ring(pool, f"collection:{found.id}", now)  # what was due before was
+    """Enable the organisation as of `now`."""
+    await ledger.ring(pool, f"collection:{found.id}", now)  # decides earlier ticks as disabled
     await orgs.disable(pool, found.id, None)
 
 
-def _tell(facts: dict[str, Any], sentence: str, *, as_json: bool) -> None:
+def _print(facts: dict[str, Any], sentence: str, *, as_json: bool) -> None:
     sys.stdout.write((json.dumps(facts) if as_json else sentence) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The commands for authors of sources: `python -m app source new`, `lint`, `try`, `diff`."""
+"""The `source` commands for authors of recipes: `new`, `lint`, `try`, `diff`, `schema`."""
 
 import asyncio
 import json
@@ -26,11 +26,11 @@ from app.recipes.source import RecipeSource
 from app.recipes.words import Kind
 from app.store import kept
 
-app = typer.Typer(help="Write, check and try sources of your own.", no_args_is_help=True)
+app = typer.Typer(help="Write, check and try recipes.", no_args_is_help=True)
 
-SHOWN = 10  # rows of a table
-COLUMNS = 7  # of a table of rows; all are told of below it
-WIDE = 40  # characters of a cell
+_MAX_ROWS = 10  # of a table
+_MAX_COLUMNS = 7  # of the table of rows; the table below it lists all
+_MAX_CELL_WIDTH = 40  # characters
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FILE = Annotated[Path, typer.Argument(help="A recipe, such as sources/shop.toml.", exists=True)]
 
@@ -38,25 +38,25 @@ FILE = Annotated[Path, typer.Argument(help="A recipe, such as sources/shop.toml.
 @app.command()
 def new(
     url: Annotated[str, typer.Argument(help="A JSON API, a feed, or a page with a list.")],
-    out: Annotated[Path | None, typer.Option(help="Write it there; must not exist.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; must not exist.")] = None,
 ) -> None:
-    """Look once at an address, politely, and propose a recipe that works as it stands.
+    """Fetch an address once, under its host's limits, and propose a working recipe.
 
     Examples: `python -m app source new https://news.ycombinator.com/rss`,
     `python -m app source new "https://api.example.com/wares?page=1" --out sources/wares.toml`
     """
     if out is not None and out.exists():
-        raise typer.BadParameter(f"{out} is there already; it is not overwritten")
+        raise typer.BadParameter(f"{out} already exists; it is not overwritten")
 
-    async def looked() -> str:
-        async with page.opened(terminal.config()) as eye:
-            return proposal.proposed(await eye.look(url), url)
+    async def propose() -> str:
+        async with page.opened(terminal.config()) as session:
+            return proposal.proposed(await session.look(url), url)
 
-    text = asyncio.run(_or_exit(looked()))
+    text = asyncio.run(_or_exit(propose()))
     if out is None:
         sys.stdout.write(text)
         return
-    out.write_text(_named(text, out.stem), "utf-8")
+    out.write_text(_renamed(text, out.stem), "utf-8")
     sys.stdout.write(f"{out} is written; next: python -m app source try {out}\n")
 
 
@@ -66,21 +66,20 @@ def lint(
     *,
     as_json: JSON = False,
 ) -> None:
-    """Name each fault of recipes: its line, its key, and how to mend it. Exit code 1 if any.
+    """Print each fault of the recipes: its line, its key, and how to fix it. Exit code 1 if any.
 
     Examples: `python -m app source lint sources/*.toml`,
     `python -m app source lint sources/shop.toml --json`
     """
-    found = [(path, fault) for path in files for fault in _faults(path)]
+    faults = [(path, fault) for path in files for fault in _faults(path)]
     if as_json:
-        told = [_plain_fault(path, fault) for path, fault in found]
-        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.write(json.dumps([_fault_as_json(*found) for found in faults]) + "\n")
     else:
-        for path, fault in found:
+        for path, fault in faults:
             sys.stdout.write(f"{path}:{fault}\n")
-        if not found:
+        if not faults:
             sys.stdout.write(f"{len(files)} recipes, no fault\n")
-    if found:
+    if faults:
         raise typer.Exit(1)
 
 
@@ -90,32 +89,32 @@ def try_(
     *,
     pages: Annotated[int, typer.Option(min=1, max=20, help="Pages of each partition.")] = 1,
     partitions: Annotated[int, typer.Option(min=1, max=20, help="Partitions.")] = 3,
-    save: Annotated[Path | None, typer.Option(help="Keep pages and rows as a test.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Save pages and rows as a golden test.")] = None,
     as_json: JSON = False,
 ) -> None:
-    """Ask for one page, politely, and show its rows, what is empty in them, and the time it took.
+    """Fetch pages under the host's limits, and show their rows, empty columns and timings.
 
-    Nothing is stored. Exit code 1 if a page could not be had or read, or has no row.
+    Nothing is stored. Exit code 1 if a page could not be fetched or parsed, or no page has a row.
     Examples: `python -m app source try sources/shop.toml`,
     `python -m app source try sources/shop.toml --pages 3 --save tests/golden/shop`
     """
     text, recipe = _read(file)
 
-    async def asked() -> list[Seen]:
+    async def fetch() -> list[Seen]:
         source = RecipeSource(recipe)
-        async with page.opened(terminal.config()) as eye:
-            window = eye.visits.window(source.window, opening(source, _secret))
-            return await trial.tried(source, eye, window, parts=partitions, pages=pages)
+        async with page.opened(terminal.config()) as session:
+            fetcher = session.visits.window(source.window, opening(source, _secret))
+            return await trial.tried(source, session, fetcher, parts=partitions, pages=pages)
 
-    seen = asyncio.run(_or_exit(asked()))
+    results = asyncio.run(_or_exit(fetch()))
     if as_json:
-        sys.stdout.write(json.dumps(_plain_trial(seen)) + "\n")
+        sys.stdout.write(json.dumps(_trial_as_json(results)) + "\n")
     else:
-        _show_trial(recipe, seen)
+        _show_trial(recipe, results)
     if save is not None:
-        files = golden.save(save, text, seen)
-        sys.stderr.write(f"{len(files)} files are kept in {save}\n")
-    if any(one.failure for one in seen) or not any(one.rows for one in seen):
+        files = golden.save(save, text, results)
+        sys.stderr.write(f"{len(files)} files are saved in {save}\n")
+    if any(result.failure for result in results) or not any(result.rows for result in results):
         raise typer.Exit(1)
 
 
@@ -123,14 +122,14 @@ def try_(
 def diff(
     file: FILE,
     golden_: Annotated[
-        Path | None, typer.Option("--golden", help="Pages that `try --save` kept.")
+        Path | None, typer.Option("--golden", help="The folder that `try --save` wrote.")
     ] = None,
     *,
     as_json: JSON = False,
 ) -> None:
-    """Show which rows an edit of a recipe changes, read again from pages that were kept.
+    """Show which rows an edit of a recipe changes, by parsing saved pages again.
 
-    Without --golden, from the pages and rows in the database. Exit code 1 if any row differs.
+    Without --golden, use the pages and rows in the database. Exit code 1 if any row differs.
     Examples: `python -m app source diff sources/shop.toml --golden tests/golden/shop`,
     `python -m app source diff sources/shop.toml`
     """
@@ -141,20 +140,20 @@ def diff(
         raws = terminal.with_pool(lambda pool: kept.raws(pool, recipe.name))
         before = terminal.with_pool(lambda pool: kept.rows(pool, recipe.name))
     if not raws:
-        raise BadConfig(f"no page of {recipe.name} is kept: run it once, or see `try --save`")
-    after = asyncio.run(_or_exit(_again(RecipeSource(recipe), raws)))
-    found = changes.between(before, after)
+        raise BadConfig(f"no page of {recipe.name} is stored: run it once, or see `try --save`")
+    after = asyncio.run(_or_exit(_parse_again(RecipeSource(recipe), raws)))
+    difference = changes.between(before, after)
     if as_json:
-        sys.stdout.write(json.dumps(_plain_changes(found)) + "\n")
+        sys.stdout.write(json.dumps(_changes_as_json(difference)) + "\n")
     else:
-        _show_changes(found)
-    if not found.none:
+        _show_changes(difference)
+    if not difference.none:
         raise typer.Exit(1)
 
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of a recipe, for editors that complete and check as you write.
+    """Print the JSON Schema of a recipe, for completion and checks in an editor.
 
     Example: `python -m app source schema > recipe.schema.json`
     """
@@ -167,24 +166,24 @@ def _faults(path: Path) -> list[Fault]:
         recipe = load(text)
     except (OSError, UnicodeDecodeError) as error:
         return [Fault(1, "", f"cannot be read: {type(error).__name__}", "save it as UTF-8")]
-    except BadRecipe as bad:
-        return [fault for fault in bad.faults if isinstance(fault, Fault)]
-    mend = f"call the file {recipe.name}.toml, or the source {path.stem}"
-    named = recipe.name == path.stem
-    misnamed = [] if named else [Fault(1, "name", f"is {recipe.name} in {path.name}", mend)]
+    except BadRecipe as error:
+        return [fault for fault in error.faults if isinstance(fault, Fault)]
+    fix = f"name the file {recipe.name}.toml, or the source {path.stem}"
+    matches = recipe.name == path.stem
+    misnamed = [] if matches else [Fault(1, "name", f"is {recipe.name} in {path.name}", fix)]
     return [*misnamed, *foreign(recipe, "env", text)]
 
 
 def _read(path: Path) -> tuple[str, Recipe]:
-    """A recipe and its text; a bad one ends the command with its faults."""
+    """Return a recipe's text and the recipe; an invalid one ends the command with its faults."""
     try:
         text = path.read_text("utf-8")
         recipe = load(text)
         faults: Sequence[object] = foreign(recipe, "env", text)
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"{path} cannot be read: {error}") from None
-    except BadRecipe as bad:
-        recipe, text, faults = None, "", bad.faults
+    except BadRecipe as error:
+        recipe, text, faults = None, "", error.faults
     if recipe is None or faults:
         sys.stderr.writelines(f"{path}:{fault}\n" for fault in faults)
         raise typer.Exit(1)
@@ -197,12 +196,14 @@ def _secret(reference: str) -> SecretStr:
     name = reference.partition(":")[2]
     value = terminal.secret(name)
     if value is None:
-        raise BadConfig(f"{name} is not set; the recipe names it as {reference}: put it into .env")
+        raise BadConfig(
+            f"{name} is not set; the recipe refers to it as {reference}: put it into .env"
+        )
     return value
 
 
 async def _or_exit(step: Any) -> Any:
-    """What a step gives; a failure of the site ends the command with one sentence."""
+    """Return the step's result; raises BadConfig with one sentence if the site fails."""
     try:
         return await step
     except Failure as failure:
@@ -212,11 +213,11 @@ async def _or_exit(step: Any) -> Any:
 
 def _hint(failure: Failure) -> str:
     if failure.kind.value == "unsafe":
-        return " (if it is yours to visit, name its host in GUARD_ALLOW)"
+        return " (if you may fetch from it, add its host to GUARD_ALLOW)"
     return " (see [auth])" if isinstance(failure, Auth) else ""
 
 
-async def _again(source: RecipeSource, raws: Iterable[Any]) -> dict[str, dict[str, Any]]:
+async def _parse_again(source: RecipeSource, raws: Iterable[Any]) -> dict[str, dict[str, Any]]:
     sandbox = Sandbox(1)
     rows = dict[str, dict[str, Any]]()
     try:
@@ -228,22 +229,27 @@ async def _again(source: RecipeSource, raws: Iterable[Any]) -> dict[str, dict[st
     return json.loads(json.dumps(rows))
 
 
-def _named(text: str, name: str) -> str:
-    """The proposal under the name of its file, which is the source's."""
+def _renamed(text: str, name: str) -> str:
+    """Return the recipe's text with the source named after its file."""
     lines = text.splitlines(keepends=True)
-    at = next(number for number, line in enumerate(lines) if line.startswith("name = "))
-    renamed = f"name = {json.dumps(name)}\n"
-    text = "".join([*lines[:at], renamed, *lines[at + 1 :]])
-    load(text)  # a name that cannot be is told of before anything is written
+    index = next(number for number, line in enumerate(lines) if line.startswith("name = "))
+    lines[index] = f"name = {json.dumps(name)}\n"
+    text = "".join(lines)
+    load(text)  # raises for an invalid name before anything is written
     return text
 
 
-def _plain_fault(path: Path, fault: Fault) -> dict[str, Any]:
-    told = {name: getattr(fault, name) for name in ("line", "key", "problem", "mend")}
-    return {"file": str(path), **told}
+def _fault_as_json(path: Path, fault: Fault) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "line": fault.line,
+        "key": fault.key,
+        "problem": fault.problem,
+        "mend": fault.mend,
+    }
 
 
-def _plain_trial(seen: Sequence[Seen]) -> list[dict[str, Any]]:
+def _trial_as_json(results: Sequence[Seen]) -> list[dict[str, Any]]:
     return [
         {
             "partition": one.partition,
@@ -259,30 +265,30 @@ def _plain_trial(seen: Sequence[Seen]) -> list[dict[str, Any]]:
             if one.failure is None
             else {"kind": one.failure.kind.value, "message": str(one.failure)},
         }
-        for one in seen
+        for one in results
     ]
 
 
-def _show_trial(recipe: Recipe, seen: Sequence[Seen]) -> None:
+def _show_trial(recipe: Recipe, results: Sequence[Seen]) -> None:
     console = Console(highlight=False)
-    for one in seen:
+    for one in results:
         console.print(_headline(one))
-        for refused in one.refused[:SHOWN]:
+        for refused in one.refused[:_MAX_ROWS]:
             console.print(f"  refused: {escape(refused.reason[:300])}", style="yellow")
-    items = [item for one in seen for item in one.rows]
+    items = [item for one in results for item in one.rows]
     if not items:
         console.print("no rows", style="bold red")
         return
-    said = [*recipe.extract.fields, *(name for item in items for name in item.data)]
-    names = [*dict.fromkeys(said)]
-    filled = [name for name in names if any(item.data.get(name) for item in items)][:COLUMNS]
+    declared = [*recipe.extract.fields, *(name for item in items for name in item.data)]
+    names = [*dict.fromkeys(declared)]
+    filled = [name for name in names if any(item.data.get(name) for item in items)][:_MAX_COLUMNS]
     rows = Table("key", *filled)
-    for item in items[:SHOWN]:
+    for item in items[:_MAX_ROWS]:
         rows.add_row(*(escape(_cell(v)) for v in (item.key, *map(item.data.get, filled))))
     console.print(rows)
-    if len(items) > SHOWN:
-        console.print(f"and {len(items) - SHOWN} rows more")
-    console.print(_columns(recipe, [item.data for item in items], names))
+    if len(items) > _MAX_ROWS:
+        console.print(f"and {len(items) - _MAX_ROWS} rows more")
+    console.print(_column_table(recipe, [item.data for item in items], names))
 
 
 def _headline(one: Seen) -> str:
@@ -290,26 +296,26 @@ def _headline(one: Seen) -> str:
     if one.failure is not None:
         return f"[bold red]{escape(where)}: {one.failure.kind.value}: {escape(str(one.failure))}[/]"
     size = len(one.raw.body) if one.raw else 0
-    asked, took = (round(seconds * 1000) for seconds in one.seconds)
+    fetch_ms, parse_ms = (round(seconds * 1000) for seconds in one.seconds)
     more = "; there are further pages" if one.more else ""
     return (
         f"{escape(where)}: {len(one.rows)} rows, {len(one.refused)} refused; {size:,} bytes;"
-        f" {asked} ms to have it, {took} ms to read it{more}"
+        f" {fetch_ms} ms to fetch, {parse_ms} ms to parse{more}"
     )
 
 
-def _columns(recipe: Recipe, rows: Sequence[Any], names: Sequence[str]) -> Table:
+def _column_table(recipe: Recipe, rows: Sequence[Any], names: Sequence[str]) -> Table:
     table = Table("column", "type", "empty", "example")
     for name in names:
         values = [row.get(name) for row in rows]
         empty = sum(value in (None, "", []) for value in values)
         example = next((value for value in values if value not in (None, "", [])), None)
-        said = recipe.extract.fields.get(name)
-        kind = said.type.value if said else ("feed" if recipe.kind is Kind.FEED else "")
+        field = recipe.extract.fields.get(name)
+        kind = field.type.value if field else ("feed" if recipe.kind is Kind.FEED else "")
         share = f"{empty} of {len(values)}"
         style = "red" if empty == len(values) else ("yellow" if empty else "")
-        told = f"[{style}]{share}[/]" if style else share
-        table.add_row(name, kind, told, escape(_cell(example)))
+        cell = f"[{style}]{share}[/]" if style else share
+        table.add_row(name, kind, cell, escape(_cell(example)))
     return table
 
 
@@ -318,29 +324,34 @@ def _cell(value: Any) -> str:
         return "-"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = " ".join(text.split())
-    return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"
+    return text if len(text) <= _MAX_CELL_WIDTH else f"{text[: _MAX_CELL_WIDTH - 1]}…"
 
 
-def _plain_changes(found: Changes) -> dict[str, Any]:
+def _changes_as_json(difference: Changes) -> dict[str, Any]:
     changed = {
         key: {name: {"before": b, "after": a} for name, (b, a) in columns.items()}
-        for key, columns in found.changed.items()
+        for key, columns in difference.changed.items()
     }
-    return {"gone": found.gone, "new": found.new, "changed": changed, "same": found.same}
+    return {
+        "gone": difference.gone,
+        "new": difference.new,
+        "changed": changed,
+        "same": difference.same,
+    }
 
 
-def _show_changes(found: Changes) -> None:
+def _show_changes(difference: Changes) -> None:
     console = Console(highlight=False)
-    for sign, style, keys in (("-", "red", found.gone), ("+", "green", found.new)):
-        for key in keys[:SHOWN]:
+    for sign, style, keys in (("-", "red", difference.gone), ("+", "green", difference.new)):
+        for key in keys[:_MAX_ROWS]:
             console.print(f"{sign} {escape(key)}", style=style)
-    for key, columns in [*found.changed.items()][:SHOWN]:
+    for key, columns in [*difference.changed.items()][:_MAX_ROWS]:
         console.print(f"~ {escape(key)}")
         for name, (before, after) in columns.items():
             console.print(
                 f"    {name}: [red]{escape(_cell(before))}[/] -> [green]{escape(_cell(after))}[/]"
             )
     console.print(
-        f"{len(found.gone)} gone, {len(found.new)} new, {len(found.changed)} changed,"
-        f" {found.same} the same"
+        f"{len(difference.gone)} gone, {len(difference.new)} new,"
+        f" {len(difference.changed)} changed, {difference.same} the same"
     )

@@ -1,4 +1,4 @@
-"""What the commands share: settings, servers while a step lasts, and instants as they are typed."""
+"""Shared by the commands: settings, connections, parsing of instants, and output."""
 
 import asyncio
 import getpass
@@ -27,13 +27,13 @@ from app.store import db
 Result = TypeVar("Result")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Both servers, open, and the settings."""
+    """The settings, and open connections to Postgres and Redis."""
 
     config: settings.Config
     pool: db.Pool
@@ -41,19 +41,22 @@ class Reach:
 
 
 def config() -> settings.Config:
-    """The settings; only what goes wrong is logged from here on."""
-    found = settings.load()
-    log.configure(found.log_format, "warning", found.secrets())
-    return found
+    """Load the settings, and configure logging at level `warning`. Raises BadConfig."""
+    loaded = settings.load()
+    log.configure(loaded.log_format, "warning", loaded.secrets())
+    return loaded
 
 
 def secret(name: str) -> SecretStr | None:
-    """The operator's secret of that name, from the environment or `.env`."""
+    """Return the operator's secret of that name from the environment or `.env`, or None."""
     return settings.secret(name)
 
 
 def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
-    """Do the step with the database open. Raises BadConfig when it is away or has no tables."""
+    """Run the step with an open database pool; returns its result.
+
+    Raises BadConfig if Postgres cannot be reached or has no tables.
+    """
     dsn = resources.urls(config()).database
 
     async def run() -> Result:
@@ -67,16 +70,19 @@ def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
 
 
 def with_servers(step: Callable[[Reach], Awaitable[Result]]) -> Result:
-    """Do the step with both servers open. Raises BadConfig when one is away or has no tables."""
-    own = config()
-    where = resources.urls(own)
+    """Run the step with open connections to both servers; returns its result.
+
+    Raises BadConfig if a server cannot be reached or the database has no tables.
+    """
+    loaded = config()
+    urls = resources.urls(loaded)
 
     async def run() -> Result:
-        redis = redis_pool(where.redis, ssl_cert_reqs=own.redis_ssl_cert_reqs)
+        redis = redis_pool(urls.redis, ssl_cert_reqs=loaded.redis_ssl_cert_reqs)
         try:
-            pool = await db.open_pool(where.database, size=4, patience=5)
+            pool = await db.open_pool(urls.database, size=4, patience=5)
             try:
-                return await step(Reach(own, pool, redis))
+                return await step(Reach(loaded, pool, redis))
             finally:
                 await pool.close()
         finally:
@@ -86,13 +92,16 @@ def with_servers(step: Callable[[Reach], Awaitable[Result]]) -> Result:
 
 
 def doing(run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """Run it to its end. Raises BadConfig when a server is away, refuses or has no tables."""
+    """Run the coroutine function in a new event loop; returns its result.
+
+    Raises BadConfig if a server cannot be reached, refuses or has no tables.
+    """
     try:
         return asyncio.run(run())
     except db.UNFIT as error:
         raise BadConfig(f"{error}; is DATABASE_URL right, and has `migrate` been run?") from None
     except BrokenPipeError:
-        raise  # an OSError too, but whoever reads has had enough
+        raise  # an OSError too, but the reader of stdout closed it
     except RedisError as error:
         raise BadConfig(f"Redis cannot be used (REDIS_URL): {error}") from None
     except db.AWAY as error:
@@ -102,7 +111,7 @@ def doing(run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
 
 def user() -> str:
-    """Whom to record as the one who asked."""
+    """Return the operating system user to record as the requester, or `somebody`."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # an account without a name
@@ -110,12 +119,12 @@ def user() -> str:
 
 
 def print_json(value: object) -> None:
-    """One line of JSON: instants in ISO 8601, ids and decimals as text."""
-    sys.stdout.write(json.dumps(value, default=_plain) + "\n")
+    """Print the value as one line of JSON: instants in ISO 8601, ids and decimals as text."""
+    sys.stdout.write(json.dumps(value, default=_json_default) + "\n")
     sys.stdout.flush()
 
 
-def _plain(value: object) -> object:
+def _json_default(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, timedelta):
@@ -126,29 +135,29 @@ def _plain(value: object) -> object:
 
 
 def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
-    """Rows as a table for people; instants to the second, in UTC, without their year."""
+    """Print the rows as a table; instants in UTC, to the second, without the year."""
     table = Table(box=None, header_style="bold")
     for number, name in enumerate(columns):
         table.add_column(name.replace("_", " "), no_wrap=number == 0, overflow="fold")
     for row in rows:
-        table.add_row(*(_brief(row.get(name)) for name in columns))
+        table.add_row(*(_format_cell(row.get(name)) for name in columns))
     console().print(table)
 
 
 def console() -> Console:
-    """Where tables go. What is piped on is not squeezed into eighty columns."""
-    found = Console(highlight=False, markup=False)
-    return found if found.is_terminal else Console(highlight=False, markup=False, width=240)
+    """Return the console for tables: 240 columns wide if stdout is not a terminal."""
+    default = Console(highlight=False, markup=False)
+    return default if default.is_terminal else Console(highlight=False, markup=False, width=240)
 
 
-def _brief(value: object) -> str:
+def _format_cell(value: object) -> str:
     return (
         f"{value.astimezone(UTC):%m-%d %H:%M:%S}" if isinstance(value, datetime) else shown(value)
     )
 
 
 def shown(value: object) -> str:
-    """A value as people read it."""
+    """Format a value for people: instants in UTC, floats with two decimals, None as nothing."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -159,17 +168,20 @@ def shown(value: object) -> str:
 
 
 def since(text: str, now: datetime) -> datetime:
-    """An instant, or how long ago: `90m`, `2h`, `1d`. Raises typer.BadParameter."""
-    ago = _AGO.fullmatch(text.strip())
-    if ago is None:
+    """Parse an instant or an age such as `90m`, `2h`, `1d`; returns UTC.
+
+    Raises typer.BadParameter.
+    """
+    age = _AGE.fullmatch(text.strip())
+    if age is None:
         return instant(text)
-    return now - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
+    return now - timedelta(seconds=float(age[1]) * _UNIT_SECONDS[age[2]])
 
 
 def instant(text: str) -> datetime:
-    """An ISO 8601 instant; without a zone it is UTC. Raises typer.BadParameter."""
+    """Parse an ISO 8601 instant, in UTC unless it has an offset. Raises typer.BadParameter."""
     try:
-        found = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no instant; try 2026-09-05T14:00:00Z") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        raise typer.BadParameter(f"{text!r} is not an instant; try 2026-09-05T14:00:00Z") from None
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""A run asked for by hand: written down first, then told to Redis, then watched if wanted."""
+"""Manual runs: insert the run, enqueue it, and optionally follow it to its end."""
 
 import sys
 from typing import Any
@@ -17,40 +17,45 @@ from app.words import OPEN_STATUSES
 
 
 def ask(job: str, params: dict[str, Any], by: str, *, wait: bool, as_json: bool) -> None:
-    """Queue a manual run of the job, and say which it is. With `wait`, exit as it ended."""
-    terminal.with_servers(lambda reach: _ask(reach, (job, params, by), wait, as_json))
+    """Queue a manual run of the job and print its id.
+
+    With `wait`, follow the run and raise typer.Exit with the exit code of its status.
+    """
+
+    async def queue_and_report(context: Reach) -> None:
+        run_id = await queue(context, job, params, by)
+        await say(context, run_id, job, wait=wait, as_json=as_json)
+
+    terminal.with_servers(queue_and_report)
 
 
-async def _ask(
-    reach: Reach, wish: tuple[str, dict[str, Any], str], wait: bool, plain: bool
-) -> None:
-    await say(reach, await queue(reach, *wish), wish[0], wait=wait, plain=plain)
+async def say(context: Reach, run_id: UUID, job: str, *, wait: bool, as_json: bool) -> None:
+    """Print which run was queued, as JSON if `plain`.
 
-
-async def say(reach: Reach, run_id: UUID, job: str, *, wait: bool, plain: bool) -> None:
-    """Say which run was queued. With `wait`, show it to its end and exit as it ended."""
-    if not plain:
+    With `wait`, follow the run and raise typer.Exit with the exit code of its status.
+    """
+    if not as_json:
         sys.stdout.write(f"{run_id}\n")
         sys.stdout.flush()
     if not wait:
-        if not await keys.read_workers(reach.redis):
-            sys.stderr.write("No worker is alive: the run waits in the queue until one is.\n")
-        if plain:
+        if not await keys.read_workers(context.redis):
+            sys.stderr.write("No worker is alive: the run stays queued until one starts.\n")
+        if as_json:
             terminal.print_json({"execution_id": run_id, "job": job, "status": "queued"})
         return
-    row = await following.to_end(reach, run_id)
+    row = await following.to_end(context, run_id)
     if row["status"] in OPEN_STATUSES:
-        sys.stderr.write("No worker is alive, so nobody waits. The run stays queued.\n")
-    if plain:
+        sys.stderr.write("No worker is alive: stopped waiting. The run stays queued.\n")
+    if as_json:
         terminal.print_json(row)
     raise typer.Exit(following.exit_code(row["status"]))
 
 
-async def queue(reach: Reach, job: str, params: dict[str, Any], by: str) -> UUID:
-    """Write a manual run down and tell Redis of it; returns its id."""
-    config = reach.config
+async def queue(context: Reach, job: str, params: dict[str, Any], by: str) -> UUID:
+    """Insert a manual run and enqueue its first attempt; returns the run's id."""
+    config = context.config
     run_id = uuid4()
-    wanted = Wanted(run_id, job, params, by[:200], config.max_attempts, config.job_timeout_seconds)
-    await runs.request(reach.pool, wanted, await beats.database_now(reach.pool))
-    await enqueue(reach.redis, job, str(run_id), job_id=f"run:{run_id}:1")
+    request = Wanted(run_id, job, params, by[:200], config.max_attempts, config.job_timeout_seconds)
+    await runs.request(context.pool, request, await beats.database_now(context.pool))
+    await enqueue(context.redis, job, str(run_id), job_id=f"run:{run_id}:1")
     return run_id

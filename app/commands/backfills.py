@@ -1,4 +1,4 @@
-"""The command that runs the past again: `backfill`."""
+"""The `backfill` command: run a schedule's past ticks again."""
 
 import sys
 from typing import Annotated, Any
@@ -16,84 +16,92 @@ from app.words import RunStatus
 
 app = typer.Typer()
 
-GOOD = frozenset({RunStatus.SUCCESS})
+_SUCCEEDED = frozenset({RunStatus.SUCCESS})
 
 
 @app.command()
 def backfill(  # noqa: PLR0913 - the options of a command are its arguments
     job: Annotated[str, typer.Argument(help="The schedule's name, such as poll_news.")],
     *,
-    since: Annotated[str, typer.Option("--from", help="The first instant, or `1d` ago.")],
-    until: Annotated[str, typer.Option("--to", help="The last instant, or `1h` ago.")] = "0s",
+    since: Annotated[
+        str, typer.Option("--from", help="The first instant, or an age such as `1d`.")
+    ],
+    until: Annotated[
+        str, typer.Option("--to", help="The last instant, or an age such as `1h`.")
+    ] = "0s",
     missing: Annotated[
-        bool, typer.Option("--missing", help="Only instants of which nothing came.")
+        bool, typer.Option("--missing", help="Only instants whose run failed or is missing.")
     ] = False,
     name: Annotated[
-        str, typer.Option(help="Another name runs instants again that were backfilled before.")
+        str, typer.Option(help="A new name runs instants again that an earlier backfill ran.")
     ] = "backfill",
-    concurrency: Annotated[int, typer.Option(min=1, max=100, help="Runs at a time.")] = 1,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=100, help="Runs open at the same time.")
+    ] = 1,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: terminal.JSON = False,
 ) -> None:
-    """Run a job once for each instant that its schedule names in a stretch of the past.
+    """Run a job once for each tick of its schedule in a past range.
 
-    Interrupted by whatever, the same command goes on with what is left, and nothing runs twice.
-    Scheduled runs come first: nothing is added while one of them waits.
-    Exit code 1 if a run did not end as a success.
+    An interrupted backfill is continued by the same command, and no instant runs twice.
+    Scheduled runs take precedence: nothing is enqueued while one of them is queued.
+    Exit code 1 if a run did not succeed.
 
     Examples: `python -m app backfill poll_news --from 2026-09-05T00:00:00Z --to 1h`,
     `python -m app backfill poll_news --from 1d --missing --yes`
     """
 
-    async def plan(reach: Reach) -> Plan:
-        now = await beats.database_now(reach.pool)
+    async def plan(context: Reach) -> Plan:
+        now = await beats.database_now(context.pool)
         begin, end = terminal.since(since, now), terminal.since(until, now)
-        wish = Wish(job, begin, end, terminal.user(), name, missing)
-        return await rooms.planned(reach.pool, wish, now)
+        request = Wish(job, begin, end, terminal.user(), name, missing)
+        return await rooms.planned(context.pool, request, now)
 
     planned = terminal.with_servers(plan)
-    _announce(planned)
+    _print_plan(planned)
     if planned.todo and not yes:
         typer.confirm("Run them?", abort=True, err=True)
     try:
-        terminal.with_servers(lambda reach: _carry_out(reach, planned, concurrency))
+        terminal.with_servers(lambda context: _execute(context, planned, concurrency))
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. What is queued ends; the same command does the rest.\n")
+        sys.stderr.write(
+            "Interrupted. Queued runs finish; the same command continues with the rest.\n"
+        )
         raise typer.Exit(130) from None
-    _sum_up(planned, as_json=as_json)
-    if set(planned.ended) - GOOD:
+    _print_summary(planned, as_json=as_json)
+    if set(planned.ended) - _SUCCEEDED:
         raise typer.Exit(1)
 
 
-def _announce(plan: Plan) -> None:
-    told = f"{len(plan.runs)} instants of {plan.backfill.state.key}"
+def _print_plan(plan: Plan) -> None:
+    text = f"{len(plan.runs)} instants of {plan.backfill.state.key}"
     if plan.runs:
         first, last = plan.runs[0][1], plan.runs[-1][1]
-        told += f", {terminal.shown(first)} to {terminal.shown(last)} UTC"
+        text += f", {terminal.shown(first)} to {terminal.shown(last)} UTC"
     known = plan.done + len(plan.open)
     if known:
-        told += f"; {plan.done} have run, {len(plan.open)} are under way, {len(plan.todo)} to do"
-    sys.stderr.write(f"{told}\n")
+        text += f"; {plan.done} have run, {len(plan.open)} are open, {len(plan.todo)} to do"
+    sys.stderr.write(f"{text}\n")
 
 
-async def _carry_out(reach: Reach, plan: Plan, most: int) -> None:
+async def _execute(context: Reach, plan: Plan, concurrency: int) -> None:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(plan.backfill.state.key, total=len(plan.runs))
 
-        def told(so_far: Plan) -> None:
-            progress.update(task, completed=so_far.done)
+        def update(state: Plan) -> None:
+            progress.update(task, completed=state.done)
 
-        await rooms.carry_out(reach.pool, reach.redis, plan, most, told)
+        await rooms.carry_out(context.pool, context.redis, plan, concurrency, update)
 
 
-def _sum_up(plan: Plan, *, as_json: bool) -> None:
+def _print_summary(plan: Plan, *, as_json: bool) -> None:
     ended: dict[str, Any] = {status.value: count for status, count in sorted(plan.ended.items())}
     if as_json:
         facts = {"backfill_id": plan.backfill.id, "total": len(plan.runs), "ended": ended}
         terminal.print_json({"schedule": plan.backfill.state.key, **facts})
     else:
-        told = ", ".join(f"{count} {status}" for status, count in ended.items())
-        sys.stdout.write(f"{len(plan.runs)} runs: {told or 'nothing to do'}\n")
+        counts = ", ".join(f"{count} {status}" for status, count in ended.items())
+        sys.stdout.write(f"{len(plan.runs)} runs: {counts or 'nothing to do'}\n")

@@ -1,4 +1,4 @@
-"""A collection's run, asked for again by an operator, as its organisation would ask for it."""
+"""Operator retries of a collection run, under the organisation's own limits."""
 
 from typing import Any
 from uuid import UUID
@@ -11,17 +11,19 @@ from app.store import beats
 from app.terminal import Reach
 from app.words import Scope
 
-OPERATOR = UUID(int=0)  # no token's
+_OPERATOR_TOKEN_ID = UUID(int=0)  # belongs to no token
 
 
-async def again(reach: Reach, old: dict[str, Any], by: str, *, wait: bool, plain: bool) -> None:
-    """Queue a run of the collection whose run this was: of what it has chosen by now.
+async def again(context: Reach, old: dict[str, Any], by: str, *, wait: bool, as_json: bool) -> None:
+    """Queue a run of the collection that `old` belongs to, with its present selection of sources.
 
-    Raises Conflicting while one is open or nothing is chosen, OverLimit if the day's are used up.
+    With `wait`, follow the run and raise typer.Exit with the exit code of its status.
+    Raises Conflicting if a run is open or nothing is selected, and OverLimit if the organisation
+    has used up its runs of the day.
     """
-    who = Principal(old["org_id"], "house", OPERATOR, by, Scope.ADMIN)
-    asked = Asked(who, await beats.database_now(reach.pool))
-    queued = await collection.run(reach.pool, reach.config, asked)
-    await telling.tell(reach.pool, reach.redis, [queued])
-    await backlog.admit(reach.redis)
-    await asking.say(reach, queued.run_id, queued.job, wait=wait, plain=plain)
+    principal = Principal(old["org_id"], "house", _OPERATOR_TOKEN_ID, by, Scope.ADMIN)
+    request = Asked(principal, await beats.database_now(context.pool))
+    queued = await collection.run(context.pool, context.config, request)
+    await telling.tell(context.pool, context.redis, [queued])
+    await backlog.admit(context.redis)
+    await asking.say(context, queued.run_id, queued.job, wait=wait, as_json=as_json)

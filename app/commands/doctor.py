@@ -1,4 +1,4 @@
-"""The command that looks for faults: `doctor`."""
+"""The `doctor` command: check the installation for faults."""
 
 import typer
 from rich.console import Console
@@ -16,12 +16,12 @@ from workers import catalogue
 
 app = typer.Typer()
 
-STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "bold red"}
+_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "bold red"}
 
 
 @app.command()
 def doctor(*, as_json: terminal.JSON = False) -> None:
-    """Look at settings, servers, schema, workers and schedules, and say what mends each fault.
+    """Check settings, servers, schema, workers and schedules, and say how to fix each fault.
 
     Exit code 1 if there is a fault; warnings do not count.
 
@@ -29,42 +29,47 @@ def doctor(*, as_json: terminal.JSON = False) -> None:
     """
     try:
         config = terminal.config()
-        where = resources.urls(config)
-        found = terminal.doing(lambda: _examined(config, where))
+        urls = resources.urls(config)
+        findings = terminal.doing(lambda: _examine(config, urls))
     except BadConfig as error:
-        found = [Finding("settings", Level.FAULT, str(error), "see .env.example")]
+        findings = [Finding("settings", Level.FAULT, str(error), "see .env.example")]
     if as_json:
         terminal.print_json(
-            [{"what": f.what, "level": f.level, "said": f.said, "mend": f.mend} for f in found]
+            [{"what": f.what, "level": f.level, "said": f.said, "mend": f.mend} for f in findings]
         )
     else:
-        _show(found)
-    if any(one.level is Level.FAULT for one in found):
+        _show(findings)
+    if any(finding.level is Level.FAULT for finding in findings):
         raise typer.Exit(1)
 
 
-async def _examined(config: Config, where: Urls) -> list[Finding]:
-    redis = redis_pool(where.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
-    off = [(job.name, why) for job in catalogue.JOBS if (why := job.off(config)) is not None]
-    declared = [one.key for one in catalogue.declared(config)]
-    found: list[Finding] = []
+async def _examine(config: Config, urls: Urls) -> list[Finding]:
+    redis = redis_pool(urls.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
+    disabled = [
+        (job.name, reason) for job in catalogue.JOBS if (reason := job.off(config)) is not None
+    ]
+    declared = [schedule.key for schedule in catalogue.declared(config)]
+    findings: list[Finding] = []
     pool: db.Pool | None = None
     try:
-        pool = await db.open_pool(where.database, size=2, patience=0)
+        pool = await db.open_pool(urls.database, size=2, patience=0)
     except (*db.AWAY, *db.UNFIT) as error:
-        mend = "check DATABASE_URL, and that the server runs and lets this machine in"
-        found.append(rooms.bad("postgres", f"cannot be reached: {error}", mend))
+        fix = (
+            "check DATABASE_URL, and that the server runs and accepts connections from this machine"
+        )
+        findings.append(rooms.bad("postgres", f"cannot be reached: {error}", fix))
     try:
-        return found + await rooms.examined(Patient(config, pool, redis, off, declared))
+        return findings + await rooms.examined(Patient(config, pool, redis, disabled, declared))
     finally:
         await redis.aclose(close_connection_pool=True)
         if pool is not None:
             await pool.close()
 
 
-def _show(found: list[Finding]) -> None:
+def _show(findings: list[Finding]) -> None:
     table = Table(box=None, show_header=False)
-    for one in found:
-        mend = f"\n[dim]-> {one.mend}[/]" if one.mend else ""
-        table.add_row(f"[{STYLES[one.level]}]{one.level}[/]", one.what, f"{one.said}{mend}")
+    for finding in findings:
+        style = _STYLES[finding.level]
+        fix = f"\n[dim]-> {finding.mend}[/]" if finding.mend else ""
+        table.add_row(f"[{style}]{finding.level}[/]", finding.what, f"{finding.said}{fix}")
     Console(highlight=False).print(table)

@@ -1,4 +1,4 @@
-"""The command that takes data out: `export`."""
+"""The `export` command: write stored rows to a file."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ app = typer.Typer()
 
 
 class What(StrEnum):
-    """What can be taken out."""
+    """The kinds of rows that can be exported."""
 
     ODDS = "odds"
     CHANGES = "changes"
@@ -35,7 +35,7 @@ class What(StrEnum):
 
 
 class Format(StrEnum):
-    """How the file is written."""
+    """The formats of an export file."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -44,17 +44,19 @@ class Format(StrEnum):
 
 @app.command()
 def export(  # noqa: PLR0913 - the options of a command are its arguments
-    what: Annotated[What, typer.Argument(help="What to take out.")],
+    what: Annotated[What, typer.Argument(help="What to export.")],
     to: Annotated[str, typer.Argument(help="The file, or - for the standard output.")] = "-",
     *,
-    as_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.CSV,
-    since: Annotated[str | None, typer.Option(help="From this instant on, or `1d` ago.")] = None,
+    as_: Annotated[Format, typer.Option("--format", help="The format of the file.")] = Format.CSV,
+    since: Annotated[
+        str | None, typer.Option(help="From this instant on, or an age such as `1d`.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="Before this instant.")] = None,
     as_json: terminal.JSON = False,
 ) -> None:
-    """Write rows to a file, streamed: it takes little memory however many they are.
+    """Stream rows to a file; memory use does not depend on their number.
 
-    The file appears when it is whole. With `--json`, what was written is told as JSON.
+    The file appears once it is complete. With `--json`, print what was written as JSON.
 
     Examples: `python -m app export changes changes.csv --since 7d`,
     `python -m app export articles articles.parquet --format parquet`,
@@ -68,9 +70,9 @@ def export(  # noqa: PLR0913 - the options of a command are its arguments
         )
 
     if to == "-" and as_json:
-        raise typer.BadParameter("--json tells about a file: name one")
-    wanted = terminal.with_pool(span)
-    written = _written(what.value, wanted, as_, to)
+        raise typer.BadParameter("--json describes a file: name one")
+    range_ = terminal.with_pool(span)
+    written = _write(what.value, range_, as_, to)
     if as_json:
         terminal.print_json({"file": to, "rows": written.rows, "bytes": written.bytes})
     else:
@@ -82,28 +84,28 @@ def _progress(what: str) -> Generator[Told]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None)
-        yield lambda so_far: progress.update(task, completed=so_far.bytes)
+        yield lambda counts: progress.update(task, completed=counts.bytes)
 
 
-def _written(what: str, span: Span, as_: Format, to: str) -> Written:
+def _write(what: str, span: Span, as_: Format, to: str) -> Written:
     dsn = resources.urls(terminal.config()).database
     kind = KINDS[what]
 
     async def write() -> Written:
         connection = await store.connect(dsn)
         try:
-            with _progress(what) as told:
+            with _progress(what) as report:
                 async with rooms.whole(to) as file:
                     if as_ is Format.PARQUET:
-                        return await rooms.parquet(connection, kind, span, file, told)
+                        return await rooms.parquet(connection, kind, span, file, report)
                     lines = as_ is Format.JSONL
-                    return await rooms.text(connection, kind, span, file, told, lines=lines)
+                    return await rooms.text(connection, kind, span, file, report, lines=lines)
         finally:
             await connection.close(timeout=5)
 
     try:
         return terminal.doing(write)
-    except BrokenPipeError:  # whoever reads has enough
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # what is still in its buffer
+    except BrokenPipeError:  # the reader closed the pipe
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), sys.stdout.fileno())  # discards what is still buffered
         raise typer.Exit(0) from None

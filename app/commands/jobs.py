@@ -1,4 +1,4 @@
-"""The command about schedules: `jobs`."""
+"""The `jobs` command: list the schedules."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -23,33 +23,33 @@ COLUMNS = ("schedule", "due", "health", "next", "last_run", "last_status", "paus
 def jobs(
     *,
     collections: Annotated[
-        bool, typer.Option("--collections", help="Also the schedules of organisations.")
+        bool, typer.Option("--collections", help="Include the schedules of organisations.")
     ] = False,
     as_json: terminal.JSON = False,
 ) -> None:
-    """List the schedules: when each is due, how it stands, and what is next.
+    """List the schedules: when each is due, its health, and its next tick.
 
     Examples: `python -m app jobs`, `python -m app jobs --json`
     """
 
-    async def ask(reach: Reach) -> list[dict[str, Any]]:
-        now = await beats.database_now(reach.pool)
-        facts = await keys.read_jobs(reach.redis)
-        found = await schedules.all_of(reach.pool)
+    async def read(context: Reach) -> list[dict[str, Any]]:
+        now = await beats.database_now(context.pool)
+        facts = await keys.read_jobs(context.redis)
+        states = await schedules.all_of(context.pool)
         return [
-            _told(state, facts.get(state.key), now)
-            for state in found
+            _as_json(state, facts.get(state.key), now)
+            for state in states
             if collections or not state.key.startswith("collection:")
         ]
 
-    rows = terminal.with_servers(ask)
+    rows = terminal.with_servers(read)
     if as_json:
         terminal.print_json(rows)
     else:
         terminal.print_table(rows, COLUMNS)
 
 
-def _told(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dict[str, Any]:
+def _as_json(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dict[str, Any]:
     verdict = None if facts is None else judge(facts, now)
     reason = verdict.reason.value if verdict and verdict.reason else None
     paused = f"{state.paused_by}: {state.paused_note}" if state.paused_at else None
@@ -58,7 +58,7 @@ def _told(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dict[s
         "job": state.job,
         "due": Schedule.from_spec(state.spec, name=state.key).describe(),
         "enabled": state.enabled,
-        "health": _health(verdict.status.value, reason) if verdict else None,
+        "health": _describe_health(verdict.status.value, reason) if verdict else None,
         "status": verdict and verdict.status.value,
         "reason": reason,
         "next": state.next_tick_at if state.enabled else None,
@@ -72,5 +72,5 @@ def _told(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dict[s
     }
 
 
-def _health(status: str, reason: str | None) -> str:
+def _describe_health(status: str, reason: str | None) -> str:
     return status if reason is None or reason == status else f"{status} ({reason})"

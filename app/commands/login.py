@@ -1,4 +1,4 @@
-"""The door of the dashboard, from a terminal: `login`."""
+"""The `login` command: print a one-time sign-in address for the dashboard."""
 
 import sys
 from typing import Annotated
@@ -13,15 +13,17 @@ app = typer.Typer()
 
 @app.command()
 def login(
-    base: Annotated[str, typer.Option(help="Where the page is.")] = "http://127.0.0.1:8000",
+    base: Annotated[
+        str, typer.Option(help="The base URL of the dashboard.")
+    ] = "http://127.0.0.1:8000",
 ) -> None:
-    """Print an address that signs in once, within ten minutes, as the local organisation.
+    """Print an address that signs in once, as the local organisation. Valid for ten minutes.
 
     Example: `python -m app login --base https://rollcall.example.org`
     """
 
-    async def mint(reach: Reach) -> str:
-        return await once.mint(reach.redis)
+    async def create(context: Reach) -> str:
+        return await once.mint(context.redis)
 
-    path = terminal.with_servers(mint)
+    path = terminal.with_servers(create)
     sys.stdout.write(f"{base.rstrip('/')}{path}\n")

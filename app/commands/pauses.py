@@ -1,4 +1,4 @@
-"""The commands that let a schedule rest and go on: `pause`, `resume`."""
+"""The `pause` and `resume` commands: stop a schedule and start it again."""
 
 import sys
 from typing import Annotated
@@ -16,16 +16,16 @@ def pause(
     job: Annotated[str, typer.Argument(help="The schedule's name, such as scrape_all_platforms.")],
     note: Annotated[str, typer.Option(help="Why; health and `why` show it.")],
 ) -> None:
-    """Let a schedule rest. Its ticks are recorded as skipped (paused) until it is resumed.
+    """Pause a schedule. Its ticks are recorded as `skipped(paused)` until it is resumed.
 
     Example: `python -m app pause scrape_all_platforms --note "the site asked us to wait"`
     """
 
-    async def rest(pool: db.Pool) -> None:
+    async def apply(pool: db.Pool) -> None:
         now = await beats.database_now(pool)
         await ledger.pause(pool, job, now, by=terminal.user(), note=note)
 
-    terminal.with_pool(rest)
+    terminal.with_pool(apply)
     sys.stdout.write(f"{job} is paused: {note}\n")
 
 
@@ -33,13 +33,13 @@ def pause(
 def resume(
     job: Annotated[str, typer.Argument(help="The schedule's name, such as scrape_all_platforms.")],
 ) -> None:
-    """Let a paused schedule go on; every tick of the pause is recorded first.
+    """Resume a paused schedule. The ticks of the pause are recorded first.
 
     Example: `python -m app resume scrape_all_platforms`
     """
 
-    async def go_on(pool: db.Pool) -> None:
+    async def apply(pool: db.Pool) -> None:
         await ledger.resume(pool, job, await beats.database_now(pool))
 
-    terminal.with_pool(go_on)
-    sys.stdout.write(f"{job} goes on\n")
+    terminal.with_pool(apply)
+    sys.stdout.write(f"{job} is resumed\n")

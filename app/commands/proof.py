@@ -1,4 +1,4 @@
-"""The commands that prove and explain: `verify`, `why`."""
+"""The `verify` and `why` commands: check the ledger and explain a tick."""
 
 import json
 import sys
@@ -16,15 +16,15 @@ app = typer.Typer()
 
 @app.command()
 def verify(*, as_json: terminal.JSON = False) -> None:
-    """Prove that every tick has exactly one outcome. Exit code 1 if one has not.
+    """Prove that every tick has exactly one outcome. Exit code 1 if one has none or several.
 
     Examples: `python -m app verify`, `python -m app verify --json`
     """
-    accounts = terminal.with_pool(_verified)
+    accounts = terminal.with_pool(_verify)
     if as_json:
-        sys.stdout.write(json.dumps([_plain(account) for account in accounts]) + "\n")
+        sys.stdout.write(json.dumps([_as_json(account) for account in accounts]) + "\n")
     else:
-        _say(accounts)
+        _show(accounts)
     if not all(account.sound for account in accounts):
         raise typer.Exit(1)
 
@@ -33,10 +33,11 @@ def verify(*, as_json: terminal.JSON = False) -> None:
 def why(
     job: Annotated[str, typer.Argument(help="The schedule's name, such as scrape_all_platforms.")],
     tick: Annotated[
-        str | None, typer.Argument(help="The instant, such as 2026-09-05T14:00:00Z; else the last.")
+        str | None,
+        typer.Argument(help="The tick, such as 2026-09-05T14:00:00Z; default: the latest."),
     ] = None,
 ) -> None:
-    """Tell what became of a tick, and why: from schedule to outcome.
+    """Explain the outcome of a tick, from schedule to run.
 
     Examples: `python -m app why scrape_all_platforms`,
     `python -m app why scrape_all_platforms 2026-09-05T14:05:00Z`
@@ -50,11 +51,11 @@ def why(
         sys.stdout.write(f"{sentence}\n")
 
 
-async def _verified(pool: db.Pool) -> list[proof.Account]:
+async def _verify(pool: db.Pool) -> list[proof.Account]:
     return await proof.verify(pool, await beats.database_now(pool))
 
 
-def _plain(account: proof.Account) -> dict[str, Any]:
+def _as_json(account: proof.Account) -> dict[str, Any]:
     return {
         "schedule": account.key,
         "frontier": account.frontier.isoformat(),
@@ -71,7 +72,7 @@ def _plain(account: proof.Account) -> dict[str, Any]:
     }
 
 
-def _say(accounts: list[proof.Account]) -> None:
+def _show(accounts: list[proof.Account]) -> None:
     console = Console(highlight=False)
     for account in accounts:
         console.print(f"[bold]{account.key}[/]")
@@ -87,14 +88,14 @@ def _say(accounts: list[proof.Account]) -> None:
         for instant in account.examples:
             console.print(f"  no outcome for {instant.isoformat()}", style="red")
     ticks = sum(account.expected for account in accounts)
-    doubled = sum(account.duplicates + account.invented for account in accounts)
+    duplicates = sum(account.duplicates + account.invented for account in accounts)
     unaccounted = sum(account.unaccounted for account in accounts)
     console.print(
-        f"{len(accounts)} schedules, {ticks} ticks, duplicates: {doubled},"
+        f"{len(accounts)} schedules, {ticks} ticks, duplicates: {duplicates},"
         f" unaccounted: {unaccounted}"
     )
 
 
-def _by_reason(tally: dict[str, int]) -> str:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.items()))
-    return f"{sum(tally.values())} ({reasons})" if reasons else "0"
+def _by_reason(counts: dict[str, int]) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return f"{sum(counts.values())} ({reasons})" if reasons else "0"

@@ -1,4 +1,4 @@
-"""The command that reads kept pages again: `replay`."""
+"""The `replay` command: parse stored pages again with the present parser."""
 
 import sys
 from typing import Annotated, Any
@@ -18,26 +18,30 @@ from workers import catalogue, folder, own_pages
 
 app = typer.Typer()
 
-NUMBERS = ("pages", "unreadable", "records", "new", "changed", "readable", "refused", "left_alone")
+_COUNTS = ("pages", "unreadable", "records", "new", "changed", "readable", "refused", "left_alone")
 
 
 @app.command()
 def replay(  # noqa: PLR0913 - the options of a command are its arguments
-    source: Annotated[str, typer.Argument(help="Such as bet9ja; source:NAME is a recipe.")],
+    source: Annotated[
+        str, typer.Argument(help="A source, such as bet9ja; source:NAME for a recipe.")
+    ],
     *,
-    since: Annotated[str, typer.Option(help="Pages from this instant on, or `1d` ago.")],
+    since: Annotated[
+        str, typer.Option(help="Pages fetched from this instant on, or an age such as `1d`.")
+    ],
     only_rejected: Annotated[
-        bool, typer.Option("--only-rejected", help="Only pages of which records were put aside.")
+        bool, typer.Option("--only-rejected", help="Only pages with rejected records.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: terminal.JSON = False,
 ) -> None:
-    """Read kept pages again with the parser as it is now, and mend what is stored.
+    """Parse stored pages again with the present parser, and correct the stored rows.
 
-    No site is asked. The difference is shown before anything is written, and only rows that differ
-    are written. Start the workers with the mended parser first. What came for organisations is
-    not read: their pages and items stay as they are.
+    No request is sent. The difference is shown before anything is written, and only rows that
+    differ are written. Start the workers with the corrected parser first. Pages and items of
+    organisations are not replayed.
 
     Examples: `python -m app replay bet9ja --since 1d --dry-run`,
     `python -m app replay asknews_news --since 6h --only-rejected --yes`,
@@ -45,65 +49,69 @@ def replay(  # noqa: PLR0913 - the options of a command are its arguments
     """
     reader = _reader(terminal.config(), source)
 
-    async def wish(pool: Pool) -> Wish:
+    async def build_request(pool: Pool) -> Wish:
         begin = terminal.since(since, await beats.database_now(pool))
         return Wish(begin, only_rejected, terminal.user())
 
-    wanted = terminal.with_pool(wish)
-    found = _done(reader, wanted, write=False)
+    request = terminal.with_pool(build_request)
+    report = _run(reader, request, write=False)
     if not as_json:
-        _show(found)
-    if not dry_run and (found.differ or found.readable):
+        _show(report)
+    if not dry_run and (report.differ or report.readable):
         if not yes:
-            typer.confirm("Write it?", abort=True, err=True)
-        found = _done(reader, wanted, write=True)
-        sys.stderr.write(f"written by run {found.run_id}\n")
+            typer.confirm("Write these changes?", abort=True, err=True)
+        report = _run(reader, request, write=True)
+        sys.stderr.write(f"written by run {report.run_id}\n")
     if as_json:
-        terminal.print_json(_plain(found))
+        terminal.print_json(_as_json(report))
 
 
 def _reader(config: Config, source: str) -> Reader:
     if source.startswith(folder.PREFIX):
         return own_pages.reader(config, source.removeprefix(folder.PREFIX))
-    known = {one.name: (job, one) for job in catalogue.JOBS for one in job.every_source(config)}
-    if source not in known:
-        own = [folder.PREFIX + one.name for one in folder.shelf(config)]
-        told = ", ".join([*sorted(known), *own])
-        raise UnknownJob(f"there is no source {source!r}; known: {told}")
-    job, found = known[source]
-    return Reader(job.name, found, job.write)
+    built_in = {
+        parser.name: (job, parser) for job in catalogue.JOBS for parser in job.every_source(config)
+    }
+    if source not in built_in:
+        recipes = [folder.PREFIX + recipe.name for recipe in folder.shelf(config)]
+        known = ", ".join([*sorted(built_in), *recipes])
+        raise UnknownJob(f"there is no source {source!r}; known: {known}")
+    job, parser = built_in[source]
+    return Reader(job.name, parser, job.write)
 
 
-def _done(reader: Reader, wish: Wish, *, write: bool) -> Report:
+def _run(reader: Reader, request: Wish, *, write: bool) -> Report:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("writing" if write else "reading", total=None)
 
-        def told(done: int, of: int) -> None:
-            progress.update(task, completed=done, total=of)
+        def report(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
 
         try:
             return terminal.with_pool(
-                lambda pool: rooms.replay(pool, reader, wish, told, write=write)
+                lambda pool: rooms.replay(pool, reader, request, report, write=write)
             )
         except KeyboardInterrupt:
-            sys.stderr.write("Interrupted. Each page stands for itself; ask again for the rest.\n")
+            sys.stderr.write(
+                "Interrupted. Each page is its own transaction; run it again for the rest.\n"
+            )
             raise typer.Exit(130) from None
 
 
-def _show(found: Report) -> None:
-    rows = [
-        {"record": one.record, "field": one.field, "before": one.before, "after": one.after}
-        for one in found.examples
+def _examples(report: Report) -> list[dict[str, Any]]:
+    return [
+        {"record": e.record, "field": e.field, "before": e.before, "after": e.after}
+        for e in report.examples
     ]
+
+
+def _show(report: Report) -> None:
+    rows = _examples(report)
     if rows:
         terminal.print_table(rows, ("record", "field", "before", "after"))
-    numbers = (f"{name.replace('_', ' ')}: {getattr(found, name)}" for name in NUMBERS)
-    sys.stdout.write(", ".join(numbers) + "\n")
+    counts = (f"{name.replace('_', ' ')}: {getattr(report, name)}" for name in _COUNTS)
+    sys.stdout.write(", ".join(counts) + "\n")
 
 
-def _plain(found: Report) -> dict[str, Any]:
-    examples = [
-        {"record": e.record, "field": e.field, "before": e.before, "after": e.after}
-        for e in found.examples
-    ]
-    return {**found.stats(), "run_id": found.run_id, "examples": examples}
+def _as_json(report: Report) -> dict[str, Any]:
+    return {**report.stats(), "run_id": report.run_id, "examples": _examples(report)}

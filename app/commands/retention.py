@@ -1,4 +1,4 @@
-"""The command that forgets: `prune`."""
+"""The `prune` command: delete what is past its retention."""
 
 import asyncio
 from typing import Annotated, Any
@@ -11,38 +11,40 @@ from app.store.db import Pool
 
 app = typer.Typer()
 
-WORDS = {True: "would go", False: "gone"}
+_COLUMN = {True: "would go", False: "gone"}  # by whether it is a dry run
 
 
 @app.command()
 def prune(
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count the rows, delete nothing.")
+    ] = False,
     as_json: terminal.JSON = False,
 ) -> None:
-    """Forget what the settings let go, now instead of at night. `verify` still counts it.
+    """Delete what is past its retention now, not at night. `verify` still counts it.
 
     Examples: `python -m app prune --dry-run`, `python -m app prune`
     """
     config = terminal.config()
 
-    async def forget(pool: Pool) -> list[dict[str, Any]]:
+    async def prune_rows(pool: Pool) -> list[dict[str, Any]]:
         step = retention.would_forget if dry_run else retention.forget
-        told = step(pool, config, await beats.database_now(pool))
+        results = step(pool, config, await beats.database_now(pool))
         return [
             {
-                "kind": one.kind,
-                "setting": one.setting,
-                "days": one.days,
-                WORDS[dry_run]: one.rows,
+                "kind": result.kind,
+                "setting": result.setting,
+                "days": result.days,
+                _COLUMN[dry_run]: result.rows,
             }
-            async for one in told
+            async for result in results
         ]
 
     try:
-        rows = terminal.with_pool(forget)
+        rows = terminal.with_pool(prune_rows)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        raise typer.Exit(130) from None  # each batch stands for itself
+        raise typer.Exit(130) from None  # each batch was committed on its own
     if as_json:
         terminal.print_json(rows)
     else:

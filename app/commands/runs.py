@@ -1,4 +1,4 @@
-"""The commands about runs: `runs`, `run`, `cancel`, `retry`."""
+"""The `runs`, `run`, `cancel` and `retry` commands."""
 
 import asyncio
 import re
@@ -36,10 +36,11 @@ SOURCES = (
     "source", "status", "partitions", "pages", "records", "inserted", "changed", "unchanged",
     "rejected", "requests", "retries", "error_message",
 )  # fmt: skip
-PAUSE = 1.0  # seconds between two looks
-OVERLAP = timedelta(seconds=10)
-FEWEST = 6  # characters of an id
-RunId = Annotated[str, typer.Argument(help="The run's id, or how it begins.")]
+_POLL_SECONDS = 1.0
+_OVERLAP = timedelta(seconds=10)  # of two polls, for what was being committed at the last one
+_MAX_FOLLOWED = 10_000  # ended runs whose state is remembered
+_MIN_ID_LENGTH = 6  # characters of a run's id
+RunId = Annotated[str, typer.Argument(help="The run's id, or its first characters.")]
 
 
 @app.command()
@@ -47,30 +48,32 @@ def runs(  # noqa: PLR0913 - the filters of a command are its arguments
     *,
     job: Annotated[str | None, typer.Option(help="Only of this job or schedule.")] = None,
     status: Annotated[list[RunStatus] | None, typer.Option(help="Only with this status.")] = None,
-    trigger: Annotated[Trigger | None, typer.Option(help="Only asked for so.")] = None,
-    since: Annotated[str | None, typer.Option(help="An instant, or `2h`, `1d` ago.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Runs at most.")] = 20,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")] = False,
+    trigger: Annotated[Trigger | None, typer.Option(help="Only with this trigger.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="From this instant on, or an age such as `2h` or `1d`.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of runs.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue until Ctrl-C.")] = False,
     as_json: terminal.JSON = False,
 ) -> None:
-    """List runs, the newest first. With `--follow`, print each as it begins and ends.
+    """List runs, the newest first. With `--follow`, print each when it starts and ends.
 
     Examples: `python -m app runs --since 2h`,
     `python -m app runs --job poll_news --status failure --status lost --json`,
     `python -m app runs --follow`
     """
 
-    async def ask(pool: Pool) -> None:
+    async def show(pool: Pool) -> None:
         now = await beats.database_now(pool)
         begin = None if since is None else terminal.since(since, now)
-        wanted = Filter(job, status or None, trigger, begin)
+        filter_ = Filter(job, status or None, trigger, begin)
         if follow:
-            await _follow(pool, wanted, now, as_json=as_json)
+            await _follow(pool, filter_, now, as_json=as_json)
         else:
-            _list(await listing.newest(pool, wanted, limit), as_json=as_json)
+            _list(await listing.newest(pool, filter_, limit), as_json=as_json)
 
     try:
-        terminal.with_pool(ask)
+        terminal.with_pool(show)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -83,25 +86,24 @@ def _list(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         terminal.print_table(brief, COLUMNS)
 
 
-async def _follow(pool: Pool, wanted: Filter, since: datetime, *, as_json: bool) -> None:
-    told: dict[UUID, tuple[str, int]] = {}
+async def _follow(pool: Pool, filter_: Filter, since: datetime, *, as_json: bool) -> None:
+    printed: dict[UUID, tuple[str, int]] = {}
     last = since
     while True:
         now = await beats.database_now(pool)
-        # What was being committed at the last look is not missed.
-        for row in await listing.moved(pool, wanted, last):
-            stands = (row["status"], row["attempt"])
-            if told.get(row["execution_id"]) != stands:
-                told[row["execution_id"]] = stands
-                _line(row, as_json=as_json)
-        ended = [run for run, (status, _) in told.items() if status not in OPEN_STATUSES]
-        for run in ended[:-10_000]:
-            del told[run]
-        last = max(since, now - OVERLAP)
-        await asyncio.sleep(PAUSE)
+        for row in await listing.moved(pool, filter_, last):
+            state = (row["status"], row["attempt"])
+            if printed.get(row["execution_id"]) != state:
+                printed[row["execution_id"]] = state
+                _print_line(row, as_json=as_json)
+        ended = [run for run, (status, _) in printed.items() if status not in OPEN_STATUSES]
+        for run in ended[:-_MAX_FOLLOWED]:
+            del printed[run]
+        last = max(since, now - _OVERLAP)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
-def _line(row: dict[str, Any], *, as_json: bool) -> None:
+def _print_line(row: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         terminal.print_json(row)
         return
@@ -116,19 +118,19 @@ def _line(row: dict[str, Any], *, as_json: bool) -> None:
 
 @app.command()
 def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
-    """Tell all about one run: its attempts, its sources, its errors.
+    """Show one run: its attempts, its sources and its errors.
 
     Example: `python -m app run 5f0c7f3e`
     """
 
-    async def ask(pool: Pool) -> dict[str, Any]:
-        found = await _found(pool, run_id)
-        row = await store.look(pool, found) or {}
+    async def read(pool: Pool) -> dict[str, Any]:
+        full_id = await _resolve(pool, run_id)
+        row = await store.look(pool, full_id) or {}
         async with pool.acquire() as connection:
-            events = await stories.events(connection, found)
-        return row | {"sources": await store.look_sources(pool, found), "events": events}
+            events = await stories.events(connection, full_id)
+        return row | {"sources": await store.look_sources(pool, full_id), "events": events}
 
-    row = terminal.with_pool(ask)
+    row = terminal.with_pool(read)
     if as_json:
         terminal.print_json(row)
         return
@@ -142,58 +144,62 @@ def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
 
 @app.command()
 def cancel(run_id: RunId) -> None:
-    """End a run that is queued or running. Its worker notices within a third of a lease.
+    """Cancel a run that is queued or running. Its worker stops within a third of its lease.
 
     Example: `python -m app cancel 5f0c7f3e`
     """
 
     async def end(pool: Pool) -> tuple[UUID, bool]:
-        found = await _found(pool, run_id)
+        full_id = await _resolve(pool, run_id)
         by = f"cancelled by {terminal.user()}"
         now = await beats.database_now(pool)
-        return found, bool(await store.cancel_open(pool, [found], now, by=by))
+        return full_id, bool(await store.cancel_open(pool, [full_id], now, by=by))
 
-    found, done = terminal.with_pool(end)
-    if not done:
-        raise typer.BadParameter(f"run {found} has ended already")
-    sys.stdout.write(f"{found} is cancelled\n")
+    full_id, cancelled = terminal.with_pool(end)
+    if not cancelled:
+        raise typer.BadParameter(f"run {full_id} has already ended")
+    sys.stdout.write(f"{full_id} is cancelled\n")
 
 
 @app.command()
 def retry(
     run_id: RunId,
     *,
-    wait: Annotated[bool, typer.Option("--wait", help="Show the progress to the end.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Show the progress until the run ends.")
+    ] = False,
     as_json: terminal.JSON = False,
 ) -> None:
-    """Queue a new run with the parameters of one that has ended. The old one stays as it was.
+    """Queue a new run with the parameters of one that has ended, which stays as it is.
 
-    Of a collection it is a run of what its organisation has chosen by now, and within its limits.
+    The retry of a collection's run uses its present sources, and counts against its limits.
 
     Example: `python -m app retry 5f0c7f3e --wait`
     """
 
-    async def look(reach: Reach) -> dict[str, Any]:
-        return await store.look(reach.pool, await _found(reach.pool, run_id)) or {}
+    async def read(context: Reach) -> dict[str, Any]:
+        return await store.look(context.pool, await _resolve(context.pool, run_id)) or {}
 
-    old = terminal.with_servers(look)
+    old = terminal.with_servers(read)
     if old["status"] in OPEN_STATUSES:
         raise typer.BadParameter(f"run {old['execution_id']} has not ended yet; see `cancel`")
     by = f"{terminal.user()} (retry of {old['execution_id']})"
     if old["org_id"] is not None:
         terminal.with_servers(
-            lambda reach: collecting.again(reach, old, by, wait=wait, plain=as_json)
+            lambda context: collecting.again(context, old, by, wait=wait, as_json=as_json)
         )
         return
     asking.ask(old["job"], old["params"], by, wait=wait, as_json=as_json)
 
 
-async def _found(pool: Pool, begins: str) -> UUID:
-    if len(begins) < FEWEST or not re.fullmatch(r"[0-9a-fA-F-]+", begins):
-        raise typer.BadParameter(f"{begins!r} is no run's id; give at least {FEWEST} digits of it")
-    named = await listing.named(pool, begins)
-    if not named:
-        raise UnknownRun(f"there is no run {begins!r}; see `python -m app runs`")
-    if len(named) > 1:
-        raise typer.BadParameter(f"several runs begin with {begins!r}; give more of the id")
-    return named[0]
+async def _resolve(pool: Pool, prefix: str) -> UUID:
+    if len(prefix) < _MIN_ID_LENGTH or not re.fullmatch(r"[0-9a-fA-F-]+", prefix):
+        raise typer.BadParameter(
+            f"{prefix!r} is not a run's id; give at least {_MIN_ID_LENGTH} digits of it"
+        )
+    ids = await listing.named(pool, prefix)
+    if not ids:
+        raise UnknownRun(f"there is no run {prefix!r}; see `python -m app runs`")
+    if len(ids) > 1:
+        raise typer.BadParameter(f"several runs begin with {prefix!r}; give more of the id")
+    return ids[0]

@@ -1,4 +1,4 @@
-"""The command about the schema: `migrate`."""
+"""The `migrate` command: upgrade the database schema."""
 
 import typer
 
@@ -9,12 +9,12 @@ app = typer.Typer()
 
 @app.command()
 def migrate() -> None:
-    """Bring the database's schema up to date.
+    """Upgrade the database schema to the latest revision.
 
     Example: `python -m app migrate`
     """
     config = terminal.config()
     if config.database_url is None:
-        resources.urls(config)  # starting the private servers brings their schema up to date
+        resources.urls(config)  # starting the private servers upgrades their schema
     else:
         migrations.upgrade(config.database_url.get_secret_value())

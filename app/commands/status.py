@@ -1,4 +1,4 @@
-"""The command that says how it all stands: `status`."""
+"""The `status` command: a summary of workers, queue and jobs."""
 
 import sys
 from datetime import datetime
@@ -18,29 +18,29 @@ app = typer.Typer()
 
 @app.command()
 def status(*, as_json: terminal.JSON = False) -> None:
-    """Say in a few lines how it all stands. Exit code 1 if a job is at fault or no worker lives.
+    """Summarise workers, queue and jobs. Exit code 1 if a job is unhealthy or no worker is alive.
 
     Examples: `python -m app status`, `python -m app status --json`
     """
-    found = terminal.with_servers(_ask)
+    summary = terminal.with_servers(_read)
     if as_json:
-        terminal.print_json(found)
+        terminal.print_json(summary)
     else:
-        _say(found)
-    if not found["well"]:
+        _show(summary)
+    if not summary["well"]:
         raise typer.Exit(1)
 
 
-async def _ask(reach: Reach) -> dict[str, Any]:
-    now = await beats.database_now(reach.pool)
-    workers = await keys.read_workers(reach.redis)
-    jobs = await keys.read_jobs(reach.redis)
+async def _read(context: Reach) -> dict[str, Any]:
+    now = await beats.database_now(context.pool)
+    workers = await keys.read_workers(context.redis)
+    jobs = await keys.read_jobs(context.redis)
     verdicts = {key: judge(facts, now) for key, facts in jobs.items()}
-    late, since = await listing.lag(reach.pool, now)
-    faults = (JobStatus.UNHEALTHY, JobStatus.NOT_STARTED)
-    open_runs = await listing.open_runs(reach.pool, now)
+    late, since = await listing.lag(context.pool, now)
+    unhealthy = (JobStatus.UNHEALTHY, JobStatus.NOT_STARTED)
+    open_runs = await listing.open_runs(context.pool, now)
     return {
-        "well": bool(workers) and not any(v.status in faults for v in verdicts.values()),
+        "well": bool(workers) and not any(v.status in unhealthy for v in verdicts.values()),
         "at": now,
         "workers": [
             {"worker": name, "running": facts.running, "seen_at": facts.seen_at}
@@ -66,16 +66,16 @@ async def _ask(reach: Reach) -> dict[str, Any]:
     }
 
 
-def _say(found: dict[str, Any]) -> None:
-    workers = found["workers"]
+def _show(summary: dict[str, Any]) -> None:
+    workers = summary["workers"]
     sys.stdout.write(
-        f"{'well' if found['well'] else 'NOT WELL'} at {terminal.shown(found['at'])} UTC\n"
-        f"workers: {len(workers)}   running: {found['running']}   queued: {found['queued']}"
-        f"{_since(found['oldest_queued_at'])}   schedules late: {found['schedules_late']}"
-        f"{_since(found['late_since'])}\n"
+        f"{'healthy' if summary['well'] else 'UNHEALTHY'} at {terminal.shown(summary['at'])} UTC\n"
+        f"workers: {len(workers)}   running: {summary['running']}   queued: {summary['queued']}"
+        f"{_since(summary['oldest_queued_at'])}   schedules late: {summary['schedules_late']}"
+        f"{_since(summary['late_since'])}\n"
     )
     columns = ("schedule", "status", "reason", "last_run", "last_status", "next", "last_error")
-    terminal.print_table(found["jobs"], columns)
+    terminal.print_table(summary["jobs"], columns)
 
 
 def _since(at: datetime | None) -> str:

@@ -1,4 +1,4 @@
-"""The command that asks for a run by hand: `trigger`."""
+"""The `trigger` command: queue a manual run."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ app = typer.Typer()
 
 
 def job_names() -> list[str]:
-    """What the shell may complete to."""
+    """Return the names for shell completion."""
     return [job.name for job in catalogue.JOBS]
 
 
@@ -22,32 +22,39 @@ def job_names() -> list[str]:
 def trigger(
     job: Annotated[str, typer.Argument(help="The job's name.", autocompletion=job_names)],
     params: Annotated[
-        list[str] | None, typer.Argument(help="Its parameters, `name=value`; lists with commas.")
+        list[str] | None,
+        typer.Argument(help="Its parameters as `name=value`; lists separated by commas."),
     ] = None,
     *,
-    wait: Annotated[bool, typer.Option("--wait", help="Show the progress to the end.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Show the progress until the run ends.")
+    ] = False,
     as_json: terminal.JSON = False,
 ) -> None:
-    """Queue a run by hand. It has no tick and does not disturb the schedule.
+    """Queue a manual run. It has no tick and does not affect the schedule.
 
-    With `--wait` the exit code is 0 for a success, 1 for part of one, 2 for anything else.
+    With `--wait` the exit code is 0 for success, 1 for partial_failure, 2 for anything else.
 
     Examples: `python -m app trigger scrape_all_platforms --wait`,
     `python -m app trigger scrape_all_platforms platforms=bet9ja,betpawa`
     """
     found = catalogue.find(job)
-    asked = understood(found, params or ())
-    asking.ask(found.name, asked, terminal.user(), wait=wait, as_json=as_json)
+    values = parse_params(found, params or ())
+    asking.ask(found.name, values, terminal.user(), wait=wait, as_json=as_json)
 
 
-def understood(job: Job, words: Sequence[str]) -> dict[str, Any]:
-    """The parameters as the job takes them. Raises BadParameters, which names each fault."""
+def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the validated parameters as JSON values.
+
+    Raises typer.BadParameter for an argument that is not `name=value`, and BadParameters, which
+    names each fault.
+    """
     named: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
         if not equals:
-            raise typer.BadParameter(f"{word!r} is no parameter; try name=value")
+            raise typer.BadParameter(f"{argument!r} is not a parameter; try name=value")
         field = job.params.model_fields.get(name)
-        many = field is not None and "tuple" in str(field.annotation)
-        named[name] = [p.strip() for p in value.split(",") if p.strip()] if many else value
+        is_list = field is not None and "tuple" in str(field.annotation)
+        named[name] = [p.strip() for p in value.split(",") if p.strip()] if is_list else value
     return job.understood(named).model_dump(mode="json", exclude_unset=True)

@@ -133,7 +133,7 @@ async def test_status_without_a_worker_is_not_well(tell: Tell) -> None:
     result = await tell("status")
 
     assert result.exit_code == 1
-    assert "NOT WELL" in result.output
+    assert "UNHEALTHY" in result.output
 
 
 @pytest.mark.parametrize(
