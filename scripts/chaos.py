@@ -1,4 +1,4 @@
-"""A storm over a whole house of its own, and the proof that it stood: scripts/chaos --help"""
+"""Chaos test of private workers and servers, and a check of the ledger: scripts/chaos --help"""
 
 import argparse
 import asyncio
@@ -22,11 +22,11 @@ from app.sources.bet9ja import Bet9ja
 from app.sources.betpawa import BetPawa
 from app.sources.sportybet import SportyBet
 from scripts.storm import judge, plan, report
-from scripts.storm.crew import Crew
+from scripts.storm.crew import WorkerPool
 from scripts.storm.report import Report
 from scripts.storm.servers import Servers
-from scripts.storm.stage import Stage
-from scripts.storm.web import Web
+from scripts.storm.stage import ChaosRun
+from scripts.storm.web import StandInSites
 
 LEASE = 3.0
 GRACE = 0.5
@@ -34,23 +34,23 @@ INTERVAL = 3.0
 _EPILOG = """examples:
   scripts/chaos --seconds 60
   scripts/chaos --seconds 300 --seed 7 --workers 5 --json
-  scripts/chaos --seed 7 --keep      leaves the workers' logs and both servers' data
+  scripts/chaos --seed 7 --keep      keeps the workers' logs and both servers' data
 Exit code 1 if a tick is unaccounted for or decided twice, a run is stuck, or records differ.
 """
 
 
 def main() -> int:
-    """Storm, calm, judgement."""
+    """Run the disruptions, restore, check; returns the exit code."""
     asked = _parser().parse_args()
     console = Console(stderr=asked.json)
     log.configure("console", "warning")
     signal.signal(signal.SIGTERM, _interrupted)
     try:
         with _folder(console, keep=asked.keep) as folder, ExitStack() as stack:
-            found = _storm(_stage(folder, asked, console, stack), asked, console)
+            found = _run(_set_up(folder, asked, console, stack), asked, console)
             console.print(report.table(found))
             if asked.json:
-                print(json.dumps({"seed": asked.seed, "seconds": asked.seconds} | found.plain()))
+                print(json.dumps({"seed": asked.seed, "seconds": asked.seconds} | found.as_json()))
             return 0 if found.sound else 1
     except RollcallError as error:
         sys.stderr.write(f"{error}\n")
@@ -63,38 +63,43 @@ def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _storm(stage: Stage, asked: argparse.Namespace, console: Console) -> Report:
-    acts = plan.storm(asked.seed, asked.seconds, asked.workers, LEASE)
+def _run(stage: ChaosRun, asked: argparse.Namespace, console: Console) -> Report:
+    planned = plan.generate(asked.seed, asked.seconds, asked.workers, LEASE)
     console.print(
-        f"{asked.workers} workers, {asked.seconds:g} s, seed {asked.seed}: {len(acts)} acts"
+        f"{asked.workers} workers, {asked.seconds:g} s, seed {asked.seed}:"
+        f" {len(planned)} disruptions"
     )
-    stage.play(acts, asked.seconds)
-    console.print(f"{asked.seconds:6.1f} s  calm")
-    stage.calm()
-    behind, rested_in = asyncio.run(judge.rest(stage.servers.database_url))
-    stage.dismiss()
-    findings = asyncio.run(judge.judge(stage.servers.database_url, _sources(stage.web.settings())))
-    findings.rested_in = rested_in
+    stage.run(planned, asked.seconds)
+    console.print(f"{asked.seconds:6.1f} s  disruptions end")
+    stage.restore()
+    undecided, drained_in = asyncio.run(judge.drain(stage.servers.database_url))
+    stage.stop_workers()
+    findings = asyncio.run(
+        judge.inspect(stage.servers.database_url, _sources(stage.web.settings()))
+    )
+    findings.drained_in = drained_in
     outages = [*stage.servers.postgres.outages, *stage.servers.redis.outages]
-    return Report(findings, stage.blows, stage.crew.lives, outages, behind)
+    return Report(findings, stage.disruptions, stage.crew.processes, outages, undecided)
 
 
-def _stage(folder: Path, asked: argparse.Namespace, console: Console, stack: ExitStack) -> Stage:
-    web = Web(folder, asked.seed, asked.events)
-    stack.callback(web.end)
+def _set_up(
+    folder: Path, asked: argparse.Namespace, console: Console, stack: ExitStack
+) -> ChaosRun:
+    web = StandInSites(folder, asked.seed, asked.events)
+    stack.callback(web.stop)
     servers = Servers(folder / "servers")
-    stack.callback(servers.end)
+    stack.callback(servers.stop)
     servers.start()
     settings = _settings(servers) | web.settings()
-    crew = Crew(asked.workers, folder / "workers", settings)
-    stack.callback(crew.end)
-    stage = Stage(asked.seed, servers, web, crew, console.print)
-    stage.fill()
+    crew = WorkerPool(asked.workers, folder / "workers", settings)
+    stack.callback(crew.kill_all)
+    stage = ChaosRun(asked.seed, servers, web, crew, console.print)
+    stage.start_workers()
     return stage
 
 
 def _settings(servers: Servers) -> dict[str, str]:
-    """All that a worker is told: nothing of the caller's own environment."""
+    """Return a worker's whole environment: nothing is inherited from the caller."""
     return {
         "PATH": os.defpath,
         "DATABASE_URL": servers.database_url,
@@ -131,13 +136,13 @@ def _folder(console: Console, *, keep: bool) -> Generator[Path]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/chaos",
-        description="Strike a house of its own at random and prove that it stands.",
+        description="Disrupt private workers and servers at random and check that no tick is lost.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add: Any = parser.add_argument
-    add("--seconds", type=float, default=60, help="of storm (default: %(default)s)")
-    add("--seed", type=int, default=1, help="of every blow and price (default: %(default)s)")
+    add("--seconds", type=float, default=60, help="of disruptions (default: %(default)s)")
+    add("--seed", type=int, default=1, help="of every disruption and price (default: %(default)s)")
     add("--workers", type=int, default=3, help="(default: %(default)s)")
     add("--events", type=int, default=16, help="on each site (default: %(default)s)")
     add("--json", action="store_true", help="last line: one JSON object; progress goes to stderr")

@@ -1,1 +1,1 @@
-"""The rooms behind `scripts/chaos`: a plan, a stage to play it on, and a judge."""
+"""Chaos testing for `scripts/chaos`: plan disruptions, run them, and check the database after."""

@@ -1,4 +1,4 @@
-"""The workers: real processes, each life with a log of its own."""
+"""The worker processes of a chaos run, each with its own log."""
 
 import json
 import signal
@@ -17,119 +17,119 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(slots=True)
-class Life:
-    """One worker process from its start to its end. `how`: what we did to it, if anything."""
+class WorkerProcess:
+    """One worker process. `how` names what ended it, or is None while nothing was sent to it."""
 
     slot: int
     process: subprocess.Popen[bytes]
     log: Path
     skew: float
-    born: datetime
+    started_at: datetime
     how: str | None = None
-    struck: datetime | None = None
-    died: datetime | None = None
-    naps: list[Span] = field(default_factory=list[Span])
-    asleep: datetime | None = None
+    signalled_at: datetime | None = None
+    exited_at: datetime | None = None
+    freezes: list[Span] = field(default_factory=list[Span])
+    frozen_since: datetime | None = None
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
     def alive(self) -> bool:
-        """Is it still there? Notes when it is seen to have gone."""
-        if self.process.poll() is not None and self.died is None:
-            self.died = datetime.now(UTC)
-        return self.died is None
+        """Return whether the process runs; records `exited_at` when first seen ended."""
+        if self.process.poll() is not None and self.exited_at is None:
+            self.exited_at = datetime.now(UTC)
+        return self.exited_at is None
 
-    def strike(self, number: signal.Signals, how: str) -> None:
-        """Send a signal that ends it."""
-        self.how, self.struck = how, datetime.now(UTC)
+    def terminate(self, number: signal.Signals, how: str) -> None:
+        """Send a terminating signal and record why and when."""
+        self.how, self.signalled_at = how, datetime.now(UTC)
         self.process.send_signal(number)
 
     def freeze(self) -> None:
-        """SIGSTOP."""
-        self.asleep = datetime.now(UTC)
+        """SIGSTOP the process."""
+        self.frozen_since = datetime.now(UTC)
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT, if it sleeps and still lives."""
-        if self.asleep is None:
+        """SIGCONT the process if it is frozen and still runs."""
+        if self.frozen_since is None:
             return
-        self.naps.append((self.asleep, datetime.now(UTC)))
-        self.asleep = None
+        self.freezes.append((self.frozen_since, datetime.now(UTC)))
+        self.frozen_since = None
         if self.alive():
             self.process.send_signal(signal.SIGCONT)
 
-    def words(self) -> list[dict[str, Any]]:
-        """Its log, line by line; what is not JSON is `{"event": line}`."""
+    def log_events(self) -> list[dict[str, Any]]:
+        """Return the lines of its log; one that is not JSON is `{"event": line}`."""
         lines = self.log.read_text(errors="replace").splitlines()
-        return [_read(line) for line in lines if line.strip()]
+        return [_parse(line) for line in lines if line.strip()]
 
-    def up_since(self) -> datetime | None:
-        """When it said that it had started."""
-        for said in self.words():
-            if said["event"] == "worker.started":
-                return datetime.fromisoformat(said["timestamp"])
+    def ready_at(self) -> datetime | None:
+        """Return when it logged `worker.started`, or None."""
+        for event in self.log_events():
+            if event["event"] == "worker.started":
+                return datetime.fromisoformat(event["timestamp"])
         return None
 
 
-def _read(line: str) -> dict[str, Any]:
+def _parse(line: str) -> dict[str, Any]:
     try:
-        said: Any = json.loads(line)
-        return {"event": said["event"], **said}
+        event: Any = json.loads(line)
+        return {"event": event["event"], **event}
     except (ValueError, TypeError, LookupError):
         return {"event": line}
 
 
-class Crew:
-    """N places for workers, and every life there was."""
+class WorkerPool:
+    """A fixed number of worker slots, and every process that has run in them."""
 
     def __init__(self, size: int, folder: Path, settings: Mapping[str, str]) -> None:
         folder.mkdir()
         self.size = size
-        self.lives: list[Life] = []
+        self.processes: list[WorkerProcess] = []
         self._folder = folder
         self._settings = settings
-        self._now: dict[int, Life] = {}
+        self._current: dict[int, WorkerProcess] = {}
 
-    def at(self, slot: int) -> Life | None:
-        """The worker in that place, if it lives and nobody has told it to go."""
-        life = self._now.get(slot)
-        return life if life is not None and life.alive() and life.how is None else None
+    def running(self, slot: int) -> WorkerProcess | None:
+        """Return the slot's process if it runs and was not told to end."""
+        worker = self._current.get(slot)
+        return worker if worker is not None and worker.alive() and worker.how is None else None
 
     def count(self, slot: int) -> int:
-        """How many lives this place has had."""
-        return sum(life.slot == slot for life in self.lives)
+        """Return how many processes the slot has had."""
+        return sum(worker.slot == slot for worker in self.processes)
 
     def start(self, slot: int, skew: float) -> None:
-        """Fill a place, unless it is filled."""
-        if self.at(slot) is not None:
+        """Start a worker in the slot unless one runs; `skew` is its clock error in seconds."""
+        if self.running(slot) is not None:
             return
         log = self._folder / f"worker-{slot}.{self.count(slot)}.log"
         arq = [sys.executable, "-m", "arq", "app.workers.Settings"]
-        # The launcher ties each worker's life to ours, should we be killed.
+        # The launcher ends the worker if this process is killed.
         command = Command(arq, self._folder, log)
-        with log.open("wb") as words:
-            process = subprocess.Popen(  # noqa: S603 - our own words, no shell
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
                 command.launched(),
                 cwd=self._folder,
                 env={**self._settings, "CLOCK_SKEW_SECONDS": str(skew), "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
-                stdout=words,
-                stderr=words,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
-        life = Life(slot, process, log, skew, datetime.now(UTC))
-        self._now[slot] = life
-        self.lives.append(life)
+        worker = WorkerProcess(slot, process, log, skew, datetime.now(UTC))
+        self._current[slot] = worker
+        self.processes.append(worker)
 
-    def alone(self) -> list[Life]:
-        """Those that ended although nobody had told them to."""
-        return [life for life in self.lives if not life.alive() and life.how is None]
+    def ended_unexpectedly(self) -> list[WorkerProcess]:
+        """Return the processes that ended although no signal was sent to them."""
+        return [worker for worker in self.processes if not worker.alive() and worker.how is None]
 
-    def end(self) -> None:
-        """kill -9 whoever is left, asleep or not."""
-        for life in self.lives:
-            if life.alive():
-                life.process.kill()
-                life.process.wait()
+    def kill_all(self) -> None:
+        """kill -9 every process that is left, frozen or not."""
+        for worker in self.processes:
+            if worker.alive():
+                worker.process.kill()
+                worker.process.wait()

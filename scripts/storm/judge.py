@@ -1,4 +1,4 @@
-"""After the storm: is every tick answered once, every run ended, every record as it should be?"""
+"""Checks after a chaos run: one outcome per tick, no open run, stored records as on the sites."""
 
 import asyncio
 from collections import Counter
@@ -16,25 +16,25 @@ from app.store.db import Pool, open_pool
 from scripts.storm import world
 from scripts.storm.world import Difference
 
-QUIET = 90.0  # seconds that the house has to come to rest
-BEHIND = timedelta(seconds=5)  # a tick later decided than that, in calm weather, is unaccounted
+DRAIN_TIMEOUT = 90.0  # seconds until no run may be open any more
+MAX_DELAY = timedelta(seconds=5)  # a tick still undecided after so long is unaccounted
 
 OPEN = "SELECT count(*) FROM runs WHERE status IN ('queued', 'running')"
 
-CALM_RUN = """
+UNDISTURBED_RUN = """
 SELECT EXISTS (SELECT FROM runs WHERE status = 'success' AND started_at > $1)
    AND NOT EXISTS (SELECT FROM runs WHERE status IN ('queued', 'running') AND created_at < $1)
 """
 
 BY_STATUS = "SELECT status, count(*) FROM runs GROUP BY status ORDER BY status"
 
-AGAIN = """
+RECOVERY_COUNTS = """
 SELECT count(*) FILTER (WHERE status = 'lost') AS lost,
        count(*) FILTER (WHERE status <> 'lost' AND events ? 'lost') AS recovered,
        count(*) FILTER (WHERE events ? 'requeued') AS requeued,
        count(*) FILTER (WHERE events ? 'cancelled') AS handed_over
 FROM runs JOIN (SELECT execution_id, jsonb_object_agg(event, true) AS events
-                FROM run_events GROUP BY execution_id) AS told USING (execution_id)
+                FROM run_events GROUP BY execution_id) AS recorded USING (execution_id)
 """
 
 # A run that ended twice, or whose attempts overlapped in what they may write, would show here.
@@ -50,8 +50,8 @@ SELECT execution_id, attempt, event, at, worker FROM run_events ORDER BY executi
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One thing that happened to one attempt at a run."""
+class RunEvent:
+    """One recorded event of one attempt at a run."""
 
     run: str
     attempt: int
@@ -62,7 +62,7 @@ class Told:
 
 @dataclass(slots=True)
 class Findings:
-    """What the database says after the storm."""
+    """What the database shows after the chaos run."""
 
     expected: int = 0
     unaccounted: int = 0
@@ -70,33 +70,33 @@ class Findings:
     stuck: int = 0
     outcomes: Counter[str] = field(default_factory=Counter[str])
     runs: dict[str, int] = field(default_factory=dict[str, int])
-    again: dict[str, int] = field(default_factory=dict[str, int])
-    told: list[Told] = field(default_factory=list[Told])
+    recovery_counts: dict[str, int] = field(default_factory=dict[str, int])
+    events: list[RunEvent] = field(default_factory=list[RunEvent])
     records: Difference = field(default_factory=Difference)
-    rested_in: float | None = None
+    drained_in: float | None = None
 
     @property
     def sound(self) -> bool:
-        """Is nothing unaccounted, doubled, stuck or different?"""
+        """Whether nothing is unaccounted, duplicated, stuck or different."""
         return not (self.unaccounted or self.duplicates or self.stuck or self.records.total)
 
 
-async def rest(dsn: str) -> tuple[int, float | None]:
-    """Let one calm run go through, then pause every schedule and wait until nothing is open.
+async def drain(dsn: str) -> tuple[int, float | None]:
+    """Wait for one undisturbed run, pause every schedule, and wait until no run is open.
 
-    Returns how many ticks had been left undecided, and how long the rest took to come, in seconds
-    (None: it did not come).
+    Returns the number of ticks left undecided, and the seconds until nothing was open (None if
+    that took longer than the timeout).
     """
     pool = await open_pool(dsn, size=2)
     try:
         began = datetime.now(UTC)
-        calm = await _until(lambda: pool.fetchval(CALM_RUN, began))
-        behind = await _behind(pool)
+        ran = await _until(lambda: pool.fetchval(UNDISTURBED_RUN, began))
+        undecided = await _undecided(pool)
         for state in await schedules.all_of(pool):
             await ledger.pause(pool, state.key, datetime.now(UTC), by="chaos", note="calm")
-        quiet = await _until(lambda: _none_open(pool))
+        drained = await _until(lambda: _none_open(pool))
         took = (datetime.now(UTC) - began).total_seconds()
-        return behind, took if calm and quiet else None
+        return undecided, took if ran and drained else None
     finally:
         await pool.close()
 
@@ -106,7 +106,7 @@ async def _none_open(pool: Pool) -> bool:
 
 
 async def _until(done: Callable[[], Awaitable[bool]]) -> bool:
-    deadline = asyncio.get_running_loop().time() + QUIET
+    deadline = asyncio.get_running_loop().time() + DRAIN_TIMEOUT
     while not await done():
         if asyncio.get_running_loop().time() > deadline:
             return False
@@ -114,9 +114,9 @@ async def _until(done: Callable[[], Awaitable[bool]]) -> bool:
     return True
 
 
-async def _behind(pool: Pool) -> int:
-    """How many ticks are due for long and still undecided."""
-    late = datetime.now(UTC) - BEHIND
+async def _undecided(pool: Pool) -> int:
+    """Return how many overdue ticks are still undecided."""
+    late = datetime.now(UTC) - MAX_DELAY
     count = 0
     for state in await schedules.all_of(pool):
         since = min(state.evaluated_through, late)
@@ -124,18 +124,18 @@ async def _behind(pool: Pool) -> int:
     return count
 
 
-async def judge(dsn: str, sources: Sequence[Source]) -> Findings:
-    """Read everything, when nobody works any more."""
+async def inspect(dsn: str, sources: Sequence[Source]) -> Findings:
+    """Read the findings; call when no worker runs any more."""
     pool = await open_pool(dsn, size=2)
     try:
         found = Findings()
         for account in await proof.verify(pool, datetime.now(UTC)):
-            _book(found, account)
+            _add_account(found, account)
         found.stuck += await pool.fetchval(OPEN)
         found.duplicates += await pool.fetchval(ENDED_TWICE)
         found.runs = {row[0]: row[1] for row in await pool.fetch(BY_STATUS)}
-        found.again = dict(await pool.fetchrow(AGAIN) or {})
-        found.told = [_told(row) for row in await pool.fetch(EVENTS)]
+        found.recovery_counts = dict(await pool.fetchrow(RECOVERY_COUNTS) or {})
+        found.events = [_event(row) for row in await pool.fetch(EVENTS)]
         async with pool.acquire() as connection:
             found.records = await world.compare(connection, sources)
         return found
@@ -143,12 +143,12 @@ async def judge(dsn: str, sources: Sequence[Source]) -> Findings:
         await pool.close()
 
 
-def _told(row: asyncpg.Record) -> Told:
+def _event(row: asyncpg.Record) -> RunEvent:
     pid = None if row["worker"] is None else int(row["worker"].split(":")[-2])
-    return Told(str(row["execution_id"]), row["attempt"], row["event"], row["at"], pid)
+    return RunEvent(str(row["execution_id"]), row["attempt"], row["event"], row["at"], pid)
 
 
-def _book(found: Findings, account: proof.Account) -> None:
+def _add_account(found: Findings, account: proof.Account) -> None:
     found.expected += account.expected
     found.unaccounted += account.unaccounted
     found.duplicates += account.duplicates + account.invented

@@ -1,12 +1,12 @@
-"""What befalls whom, and when. Pure: the same seed makes the same storm."""
+"""The random schedule of disruptions of a chaos run. Pure: the same seed gives the same plan."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
 
-class Blow(StrEnum):
-    """What can happen. The first five befall workers, the others what they stand on."""
+class Disruption(StrEnum):
+    """What can happen. The first five affect workers, the others servers and sites."""
 
     KILL = "kill -9"
     TERM = "SIGTERM"
@@ -23,57 +23,62 @@ class Blow(StrEnum):
 
 
 _WEIGHTS = {
-    Blow.KILL: 7,
-    Blow.TERM: 5,
-    Blow.FREEZE: 5,
-    Blow.BLACKOUT: 1,
-    Blow.DEPLOY: 2,
-    Blow.REDIS_KILL: 2,
-    Blow.REDIS_STOP: 2,
-    Blow.REDIS_FREEZE: 1,
-    Blow.REDIS_FLUSH: 3,
-    Blow.POSTGRES_FAST: 2,
-    Blow.POSTGRES_IMMEDIATE: 2,
-    Blow.PRICES: 5,
+    Disruption.KILL: 7,
+    Disruption.TERM: 5,
+    Disruption.FREEZE: 5,
+    Disruption.BLACKOUT: 1,
+    Disruption.DEPLOY: 2,
+    Disruption.REDIS_KILL: 2,
+    Disruption.REDIS_STOP: 2,
+    Disruption.REDIS_FREEZE: 1,
+    Disruption.REDIS_FLUSH: 3,
+    Disruption.POSTGRES_FAST: 2,
+    Disruption.POSTGRES_IMMEDIATE: 2,
+    Disruption.PRICES: 5,
 }
 _GAP = (0.3, 3.0)
 _SKEWS = (30.0, -30.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
-    """One blow: at so many seconds from the start, against this worker, lasting so long."""
+class PlannedDisruption:
+    """One planned disruption: `at` seconds from the start, of `worker`, for `seconds`."""
 
     at: float
-    blow: Blow
+    kind: Disruption
     worker: int
     seconds: float
 
 
-def storm(seed: int, seconds: float, workers: int, lease: float) -> list[Act]:
-    """The acts of a storm of `seconds`, in order. `lease` in seconds: what must be outlasted."""
-    dice = Random(f"storm {seed}")  # noqa: S311 - a storm, not a secret
-    acts: list[Act] = []
-    at = dice.uniform(*_GAP)
+def generate(seed: int, seconds: float, workers: int, lease: float) -> list[PlannedDisruption]:
+    """Return the disruptions of a chaos run of `seconds`, in order of time.
+
+    `lease` is the workers' lease in seconds: freezes are chosen around it.
+    """
+    rng = Random(f"storm {seed}")  # noqa: S311 - not a secret
+    planned: list[PlannedDisruption] = []
+    at = rng.uniform(*_GAP)
     while at < seconds:
-        (blow,) = dice.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
-        acts.append(Act(at, blow, dice.randrange(workers), _lasting(dice, blow, lease)))
-        at += dice.uniform(*_GAP)
-    return acts
+        (kind,) = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
+        planned.append(
+            PlannedDisruption(at, kind, rng.randrange(workers), _duration(rng, kind, lease))
+        )
+        at += rng.uniform(*_GAP)
+    return planned
 
 
-def _lasting(dice: Random, blow: Blow, lease: float) -> float:
-    if blow is Blow.FREEZE:
-        return dice.choice((0.3, 0.8, 1.2, 2.5)) * lease
-    if blow is Blow.BLACKOUT:
-        return dice.uniform(0.5, 4 * lease)
-    if blow is Blow.DEPLOY:
+def _duration(rng: Random, kind: Disruption, lease: float) -> float:
+    if kind is Disruption.FREEZE:
+        return rng.choice((0.3, 0.8, 1.2, 2.5)) * lease
+    if kind is Disruption.BLACKOUT:
+        return rng.uniform(0.5, 4 * lease)
+    if kind is Disruption.DEPLOY:
         return 0.0
-    return dice.uniform(0.2, 4.0)
+    return rng.uniform(0.2, 4.0)
 
 
-def skew(seed: int, worker: int, life: int) -> float:
-    """Seconds by which a worker's clock is wrong in its nth life. Only the first worker's is."""
+def clock_skew(seed: int, worker: int, start: int) -> float:
+    """Return the clock error in seconds of a worker's nth process; 0 but for the first worker."""
     if worker:
         return 0.0
-    return Random(f"clock {seed} {life}").choice(_SKEWS)  # noqa: S311 - a storm, not a secret
+    return Random(f"clock {seed} {start}").choice(_SKEWS)  # noqa: S311 - not a secret

@@ -1,4 +1,4 @@
-"""How soon others went on with what a worker had to leave, by the runs' own events. Pure."""
+"""How soon another worker continued a run whose worker ended, from the run's events. Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -6,26 +6,26 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import median
 
-from scripts.storm.judge import Told
+from scripts.storm.judge import RunEvent
 from scripts.storm.servers import Span
 
 _ENDINGS = {"finished", "cancelled", "lost"}
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """When a process was struck, and when it was gone."""
+class Termination:
+    """When a process was signalled, and when it had exited."""
 
     pid: int
-    struck: datetime
-    gone: datetime
+    signalled_at: datetime
+    exited_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Seconds from a worker's end to the next attempt's start.
+    """Seconds from a worker's end to the start of the run's next attempt.
 
-    `possible`: of these, those in which both servers and some worker were up to take it on.
+    `possible` counts only those in which both servers and at least one worker were up.
     """
 
     run: str
@@ -43,58 +43,62 @@ class Figures:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Figures":
-        """Sum up."""
+        """Summarise the values, in seconds."""
         if not values:
             return cls(0, None, None)
         return cls(len(values), round(median(values), 2), round(max(values), 2))
 
 
 def waits(
-    told: Sequence[Told], ends: Iterable[End], possible: Callable[[Span], float]
+    events: Sequence[RunEvent], ends: Iterable[Termination], possible: Callable[[Span], float]
 ) -> list[Wait]:
-    """For every run that was under way when its worker was struck, and was begun again by another.
+    """Return a Wait for each run that was open when its worker was signalled and was retried.
 
-    A run that the struck worker brought to its end by itself has not waited for anybody.
+    A run that the signalled worker finished itself has none.
     """
     found: list[Wait] = []
     for end in ends:
-        for run, mine in _by_run(told).items():
-            again = _next_start(mine, end)
-            if again is not None:
-                seconds = (again - end.struck).total_seconds()
-                found.append(Wait(run, seconds, possible((end.struck, again))))
+        for run, mine in _by_run(events).items():
+            next_start = _next_start(mine, end)
+            if next_start is not None:
+                seconds = (next_start - end.signalled_at).total_seconds()
+                found.append(Wait(run, seconds, possible((end.signalled_at, next_start))))
     return found
 
 
-def _by_run(told: Sequence[Told]) -> dict[str, list[Told]]:
-    runs: dict[str, list[Told]] = {}
-    for event in told:
+def _by_run(events: Sequence[RunEvent]) -> dict[str, list[RunEvent]]:
+    runs: dict[str, list[RunEvent]] = {}
+    for event in events:
         runs.setdefault(event.run, []).append(event)
     return runs
 
 
-def _next_start(run: Sequence[Told], end: End) -> datetime | None:
-    """When another attempt began, if one of this process was cut short by its end."""
-    begun = [t for t in run if t.event == "started" and t.pid == end.pid and _near(t.at, end)]
+def _next_start(run: Sequence[RunEvent], end: Termination) -> datetime | None:
+    """Return when the next attempt started, if the process's end interrupted one of its own."""
+    begun = [
+        t for t in run if t.event == "started" and t.pid == end.pid and _shortly_before(t.at, end)
+    ]
     if not begun:
         return None
     mine = begun[-1]
-    if any(t.event in _ENDINGS and t.attempt == mine.attempt and t.at < end.struck for t in run):
+    if any(
+        t.event in _ENDINGS and t.attempt == mine.attempt and t.at < end.signalled_at for t in run
+    ):
         return None
     later = [t.at for t in run if t.event == "started" and t.attempt > mine.attempt]
     return min(later, default=None)
 
 
-def _near(at: datetime, end: End) -> bool:
-    # A process id may come twice in a long storm.
-    return end.struck - timedelta(minutes=2) < at < end.struck
+def _shortly_before(at: datetime, end: Termination) -> bool:
+    # A process id may be reused in a long chaos run.
+    return end.signalled_at - timedelta(minutes=2) < at < end.signalled_at
 
 
-def measure(ups: Iterable[Span], downs: Iterable[Span]) -> Callable[[Span], float]:
-    """How to count the seconds of a span in which somebody was up and nothing was down."""
+def available_seconds(ups: Iterable[Span], downs: Iterable[Span]) -> Callable[[Span], float]:
+    """Return a function that counts a span's seconds within any of `ups` and none of `downs`."""
     ups, downs = list(ups), list(downs)
 
-    def possible(span: Span) -> float:
+    def count(span: Span) -> float:
         cuts = sorted({*span, *(cut for s in (*ups, *downs) for cut in s if _within(cut, span))})
         total = timedelta(0)
         for start, stop in pairwise(cuts):
@@ -105,7 +109,7 @@ def measure(ups: Iterable[Span], downs: Iterable[Span]) -> Callable[[Span], floa
                 total += stop - start
         return total.total_seconds()
 
-    return possible
+    return count
 
 
 def _within(instant: datetime, span: Span) -> bool:

@@ -1,4 +1,4 @@
-"""What the storm came to: one table for people, one object for machines."""
+"""The report of a chaos run: a table for people, a JSON object for programs."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,91 +9,96 @@ from typing import Any
 from rich.table import Table
 
 from scripts.storm import recovery
-from scripts.storm.crew import Life
+from scripts.storm.crew import WorkerProcess
 from scripts.storm.judge import Findings
-from scripts.storm.plan import Blow
-from scripts.storm.recovery import End, Figures
+from scripts.storm.plan import Disruption
+from scripts.storm.recovery import Figures, Termination
 from scripts.storm.servers import Span
 
-_DEATHS = {Blow.KILL.value, Blow.BLACKOUT.value}
-_DEPLOYS = {Blow.TERM.value, Blow.DEPLOY.value}
+_DEATHS = {Disruption.KILL.value, Disruption.BLACKOUT.value}
+_DEPLOYS = {Disruption.TERM.value, Disruption.DEPLOY.value}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Findings, blows and the workers' lives, put side by side."""
+    """The findings, the disruptions and the worker processes of a chaos run."""
 
     findings: Findings
-    blows: Counter[Blow]
-    lives: Sequence[Life]
+    disruptions: Counter[Disruption]
+    processes: Sequence[WorkerProcess]
     outages: Sequence[Span]
-    behind: int
+    undecided: int
 
     @property
     def sound(self) -> bool:
-        """Nothing unaccounted, doubled, stuck or different, and the house came to rest."""
-        return self.findings.sound and not self.behind and self.findings.rested_in is not None
+        """Whether the findings are sound, no tick is undecided and no run stayed open."""
+        return self.findings.sound and not self.undecided and self.findings.drained_in is not None
 
     def recovered(self) -> tuple[Figures, Figures]:
-        """After kill -9: seconds in which it was possible to go on, and all seconds."""
+        """Waits after kill -9, in seconds: with servers and a worker up, and in all."""
         waits = self._waits(_DEATHS)
         return Figures.of([w.possible for w in waits]), Figures.of([w.seconds for w in waits])
 
     def handed_over(self) -> tuple[Figures, Figures]:
-        """After SIGTERM, the grace included."""
+        """The same after SIGTERM, the shutdown grace included."""
         waits = self._waits(_DEPLOYS)
         return Figures.of([w.possible for w in waits]), Figures.of([w.seconds for w in waits])
 
     def _waits(self, how: set[str]) -> list[recovery.Wait]:
         ends = [
-            End(life.pid, life.struck, life.died or datetime.now(UTC))
-            for life in self.lives
-            if life.how in how and life.struck is not None and not _napping(life)
+            Termination(worker.pid, worker.signalled_at, worker.exited_at or datetime.now(UTC))
+            for worker in self.processes
+            if worker.how in how and worker.signalled_at is not None and not _was_frozen(worker)
         ]
-        possible = recovery.measure(_awake(self.lives), self.outages)
-        return recovery.waits(self.findings.told, ends, possible)
+        possible = recovery.available_seconds(_active(self.processes), self.outages)
+        return recovery.waits(self.findings.events, ends, possible)
 
     def exits(self, how: set[str]) -> Figures:
-        """Seconds from SIGTERM to the process's end."""
+        """Return the seconds from signal to exit of processes that ended in one of these ways."""
         return Figures.of(
             [
-                (life.died - life.struck).total_seconds()
-                for life in self.lives
-                if life.how in how and life.struck and life.died and not _napping(life)
+                (worker.exited_at - worker.signalled_at).total_seconds()
+                for worker in self.processes
+                if worker.how in how
+                and worker.signalled_at
+                and worker.exited_at
+                and not _was_frozen(worker)
             ]
         )
 
     def exit_codes(self) -> Counter[str]:
-        """How workers ended that were asked to, or that ended by themselves."""
+        """Return the exit codes of workers that were not killed."""
         return Counter(
-            f"{life.process.returncode}{'' if _was_up(life) else ' (while starting)'}"
-            for life in self.lives
-            if life.how not in _DEATHS
+            f"{worker.process.returncode}{'' if _was_ready(worker) else ' (while starting)'}"
+            for worker in self.processes
+            if worker.how not in _DEATHS
         )
 
     def tracebacks(self) -> list[str]:
-        """Logs with a traceback in them, and what it ended in."""
+        """Return the last line of each traceback, with the name of its log."""
         return [
-            f"{life.log.name}: {said}" for life in self.lives for said in _tracebacks(life.words())
+            f"{worker.log.name}: {error}"
+            for worker in self.processes
+            for error in _tracebacks(worker.log_events())
         ]
 
-    def alone(self) -> int:
-        """Workers that ended although nobody had struck them."""
-        return sum(life.how == "by itself" for life in self.lives)
+    def ended_by_themselves(self) -> int:
+        """Return how many workers ended although no signal was sent to them."""
+        return sum(worker.how == "by itself" for worker in self.processes)
 
-    def plain(self) -> dict[str, Any]:
-        """For `--json`: keys that stay."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that `--json` prints; its keys are stable."""
         found, (possible, wall) = self.findings, self.recovered()
-        unaccounted = found.unaccounted + self.behind
+        unaccounted = found.unaccounted + self.undecided
         handed, handed_wall = self.handed_over()
         return {
-            "expected": found.expected + self.behind,
+            "expected": found.expected + self.undecided,
             "accounted": found.expected - found.unaccounted,
             "unaccounted": unaccounted,
             "duplicates": found.duplicates,
             "stuck": found.stuck,
-            "lost": found.again.get("lost", 0),
-            "recovered": found.again.get("recovered", 0),
+            "lost": found.recovery_counts.get("lost", 0),
+            "recovered": found.recovery_counts.get("recovered", 0),
             "recovery_s": {"p50": possible.p50, "max": possible.max},
             "recovery_wall_s": {"p50": wall.p50, "max": wall.max},
             "handover_s": {"p50": handed.p50, "max": handed.max},
@@ -101,48 +106,48 @@ class Report:
             "records": found.records.records,
             "prices": found.records.prices,
             "records_differ": found.records.total,
-            "requeued": found.again.get("requeued", 0),
-            "handed_over": found.again.get("handed_over", 0),
+            "requeued": found.recovery_counts.get("requeued", 0),
+            "handed_over": found.recovery_counts.get("handed_over", 0),
             "runs": found.runs,
             "outcomes": dict(found.outcomes),
-            "blows": {blow.value: self.blows[blow] for blow in Blow},
-            "ended_by_themselves": self.alone(),
+            "blows": {kind.value: self.disruptions[kind] for kind in Disruption},
+            "ended_by_themselves": self.ended_by_themselves(),
             "tracebacks": len(self.tracebacks()),
             "idle_exit_s": {"max": self.exits({"idle SIGTERM"}).max},
-            "rested_in_s": found.rested_in,
+            "rested_in_s": found.drained_in,
         }
 
 
-def _tracebacks(words: Iterable[dict[str, Any]]) -> list[str]:
+def _tracebacks(events: Iterable[dict[str, Any]]) -> list[str]:
     found: list[str] = []
-    for said in words:
-        text = str(said.get("exception") or said["event"])
+    for event in events:
+        text = str(event.get("exception") or event["event"])
         if "Traceback" in text or "Error" in text.split(":", 1)[0]:
             found.append(text.strip().splitlines()[-1][:200])
     return found
 
 
-def _was_up(life: Life) -> bool:
-    since = life.up_since()
-    return since is not None and (life.struck is None or since < life.struck)
+def _was_ready(worker: WorkerProcess) -> bool:
+    since = worker.ready_at()
+    return since is not None and (worker.signalled_at is None or since < worker.signalled_at)
 
 
-def _napping(life: Life) -> bool:
-    """Was it asleep when it was told to go?"""
-    if life.struck is None:
+def _was_frozen(worker: WorkerProcess) -> bool:
+    """Return whether it was frozen when it was signalled."""
+    if worker.signalled_at is None:
         return False
-    return any(start <= life.struck <= stop for start, stop in life.naps)
+    return any(start <= worker.signalled_at <= stop for start, stop in worker.freezes)
 
 
-def _awake(lives: Iterable[Life]) -> list[Span]:
-    """When there was a worker that had started, was not asleep and had not been told to go."""
+def _active(processes: Iterable[WorkerProcess]) -> list[Span]:
+    """Return the spans in which a worker was ready, not frozen and not yet signalled."""
     spans: list[Span] = []
-    for life in lives:
-        since = life.up_since()
-        until = life.struck or life.died or datetime.now(UTC)
+    for worker in processes:
+        since = worker.ready_at()
+        until = worker.signalled_at or worker.exited_at or datetime.now(UTC)
         if since is None or since >= until:
             continue
-        for start, stop in (*life.naps, (until, until)):
+        for start, stop in (*worker.freezes, (until, until)):
             if since < min(start, until):
                 spans.append((since, min(start, until)))
             since = max(since, stop)
@@ -150,11 +155,11 @@ def _awake(lives: Iterable[Life]) -> list[Span]:
 
 
 def table(report: Report) -> Table:
-    """One row for each figure; red where the promise is broken."""
-    rows = Table(title="After the storm", title_justify="left", show_header=False)
+    """Return the table of figures; a row is red where a guarantee is broken."""
+    rows = Table(title="After the chaos run", title_justify="left", show_header=False)
     rows.add_column(no_wrap=True)
     rows.add_column()
-    for name, value, bad in (*_promises(report), *_course(report), *_workers(report)):
+    for name, value, bad in (*_guarantees(report), *_progress(report), *_workers(report)):
         rows.add_row(name, str(value), style="bold red" if bad else None)
     return rows
 
@@ -162,8 +167,8 @@ def table(report: Report) -> Table:
 Row = tuple[str, object, bool]
 
 
-def _promises(report: Report) -> list[Row]:
-    found, sums = report.findings, report.plain()
+def _guarantees(report: Report) -> list[Row]:
+    found, sums = report.findings, report.as_json()
     differ = found.records
     return [
         ("ticks expected", sums["expected"], False),
@@ -172,54 +177,58 @@ def _promises(report: Report) -> list[Row]:
         ("duplicates", found.duplicates, bool(found.duplicates)),
         ("stuck", found.stuck, bool(found.stuck)),
         ("records, prices", f"{differ.records}, {differ.prices}", False),
-        ("records that differ", _listed(differ.total, differ.examples), bool(differ.total)),
+        ("records that differ", _list_text(differ.total, differ.examples), bool(differ.total)),
     ]
 
 
-def _course(report: Report) -> list[Row]:
-    found, sums = report.findings, report.plain()
+def _progress(report: Report) -> list[Row]:
+    found, sums = report.findings, report.as_json()
     return [
-        ("blows", _counted({blow.value: count for blow, count in report.blows.items()}), False),
-        ("outcomes", _counted(found.outcomes), False),
-        ("runs", _counted(found.runs), False),
+        (
+            "disruptions",
+            _counts_text({kind.value: count for kind, count in report.disruptions.items()}),
+            False,
+        ),
+        ("outcomes", _counts_text(found.outcomes), False),
+        ("runs", _counts_text(found.runs), False),
         ("runs lost / recovered", f"{sums['lost']} / {sums['recovered']}", False),
         ("handed over / queued again", f"{sums['handed_over']} / {sums['requeued']}", False),
-        ("recovery after kill -9", _spoken(*report.recovered()), False),
-        ("hand-over after SIGTERM", _spoken(*report.handed_over()), False),
-        ("came to rest in", _seconds(found.rested_in), found.rested_in is None),
+        ("recovery after kill -9", _wait_text(*report.recovered()), False),
+        ("hand-over after SIGTERM", _wait_text(*report.handed_over()), False),
+        ("drained in", _seconds_text(found.drained_in), found.drained_in is None),
     ]
 
 
 def _workers(report: Report) -> list[Row]:
     traced = report.tracebacks()
     return [
-        ("exit after SIGTERM", _figures(report.exits(_DEPLOYS)), False),
-        ("exit after SIGTERM when idle", _figures(report.exits({"idle SIGTERM"})), False),
-        ("exit codes", _counted(report.exit_codes()), False),
-        ("ended by themselves", report.alone(), bool(report.alone())),
-        ("tracebacks in logs", _listed(len(traced), traced), bool(traced)),
+        ("exit after SIGTERM", _figures_text(report.exits(_DEPLOYS)), False),
+        ("exit after SIGTERM when idle", _figures_text(report.exits({"idle SIGTERM"})), False),
+        ("exit codes", _counts_text(report.exit_codes()), False),
+        ("ended by themselves", report.ended_by_themselves(), bool(report.ended_by_themselves())),
+        ("tracebacks in logs", _list_text(len(traced), traced), bool(traced)),
     ]
 
 
-def _counted(counts: "Counter[str] | dict[str, int]") -> str:
+def _counts_text(counts: "Counter[str] | dict[str, int]") -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
 
 
-def _listed(count: int, examples: Sequence[str]) -> str:
+def _list_text(count: int, examples: Sequence[str]) -> str:
     return "\n".join([str(count), *list(dict.fromkeys(examples))[:8]])
 
 
-def _spoken(possible: Figures, wall: Figures) -> str:
+def _wait_text(possible: Figures, wall: Figures) -> str:
     if not possible.count:
         return "none to measure"
-    return f"{_figures(possible)} (waiting for servers or workers included: {_figures(wall)})"
+    return f"{_figures_text(possible)} (with waits for servers or workers: {_figures_text(wall)})"
 
 
-def _figures(figures: Figures) -> str:
+def _figures_text(figures: Figures) -> str:
     if not figures.count:
         return "none to measure"
     return f"p50 {figures.p50} s, max {figures.max} s, of {figures.count}"
 
 
-def _seconds(value: float | None) -> str:
+def _seconds_text(value: float | None) -> str:
     return "never" if value is None else f"{value:.1f} s"

@@ -1,4 +1,4 @@
-"""A Postgres and a Redis of the storm's own, to be struck and started again."""
+"""A private Postgres and Redis that a chaos run can kill, freeze and restart."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ Span = tuple[datetime, datetime]
 
 @dataclass(slots=True)
 class Server:
-    """One server: down or up, and when it was down."""
+    """One server, whether it is up, and the spans in which it was down."""
 
     server: Postgres | Redis
     up: bool = False
@@ -29,15 +29,15 @@ class Server:
     _since: datetime | None = None
 
     def start(self) -> None:
-        """Start it, or start it again; returns when it answers."""
+        """Start or restart the server; returns once it answers."""
         self.server.prepare()
         self.server.launch()
         self.server.wait_ready()
         self.up = True
         self._end_outage()
 
-    def strike(self, number: signal.Signals) -> None:
-        """Send a signal that ends it, and wait until it has."""
+    def terminate(self, number: signal.Signals) -> None:
+        """Send a terminating signal and wait until the server has exited."""
         self._begin_outage()
         self.up = False
         if self.server.daemon is not None:
@@ -45,19 +45,19 @@ class Server:
             self.server.daemon.wait()
 
     def freeze(self) -> None:
-        """It neither answers nor goes away."""
+        """SIGSTOP the server: it neither answers nor closes connections."""
         self._begin_outage()
         self._signal(signal.SIGSTOP)
         self.up, self.frozen = False, True
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """SIGCONT the server."""
         self._signal(signal.SIGCONT)
         self.up, self.frozen = True, False
         self._end_outage()
 
-    def end(self) -> None:
-        """Whatever its state, leave nothing behind."""
+    def stop(self) -> None:
+        """Stop the server, whatever its state."""
         if self.server.daemon is not None and self.server.daemon.alive():
             self.server.daemon.signal(signal.SIGCONT)
             self.server.ask_to_stop()
@@ -77,10 +77,10 @@ class Server:
 
 
 class Servers:
-    """Both servers in a folder of their own. Use it from the main thread: they die with it."""
+    """Both servers, in one folder. Use from the main thread: the servers exit with it."""
 
     def __init__(self, folder: Path) -> None:
-        self._place, self._lock = _settled(folder)
+        self._place, self._lock = _lock_folder(folder)
         run, data, log = self._place.run, self._place.data_dir, self._place.log
         self.postgres = Server(
             Postgres(data / "postgres", sockets=run / "postgres", log=log / "postgres.log")
@@ -89,16 +89,16 @@ class Servers:
 
     @property
     def database_url(self) -> str:
-        """A DSN for asyncpg."""
+        """The DSN of the database, for asyncpg."""
         return self.postgres.server.url
 
     @property
     def redis_url(self) -> str:
-        """A URL for redis-py."""
+        """The URL of Redis, for redis-py."""
         return self.redis.server.url
 
     def start(self) -> None:
-        """Start both and make the schema."""
+        """Start both servers and create the schema."""
         self.postgres.start()
         self.redis.start()
         migrations.upgrade(self.database_url)
@@ -108,15 +108,15 @@ class Servers:
         with Client.from_url(self.redis_url) as client:  # pyright: ignore[reportUnknownMemberType]
             client.flushall()  # pyright: ignore[reportUnknownMemberType]
 
-    def end(self) -> None:
-        """Stop both; their folder can be removed afterwards."""
-        self.redis.end()
-        self.postgres.end()
+    def stop(self) -> None:
+        """Stop both servers; the folder can be removed afterwards."""
+        self.redis.stop()
+        self.postgres.stop()
         self._place.clear_run()
         os.close(self._lock)
 
 
-def _settled(folder: Path) -> tuple[Place, int]:
+def _lock_folder(folder: Path) -> tuple[Place, int]:
     place = settle(folder)
     lock = place.try_lock()
     if lock is None:
@@ -126,8 +126,8 @@ def _settled(folder: Path) -> tuple[Place, int]:
     return place, lock
 
 
-def until(done: Callable[[], bool], seconds: float) -> bool:
-    """Look every few milliseconds whether it is done, for so long; was it?"""
+def wait_until(done: Callable[[], bool], seconds: float) -> bool:
+    """Poll `done` every 20 ms for up to `seconds`; returns whether it became true."""
     deadline = time.monotonic() + seconds
     while not done():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Where the storm is played: everything up, blow after blow, then calm."""
+"""Executes a chaos run: starts everything, applies the disruptions, restores normal operation."""
 
 import heapq
 import signal
@@ -9,160 +9,166 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from scripts.storm import plan
-from scripts.storm.crew import Crew, Life
-from scripts.storm.plan import Act, Blow
-from scripts.storm.servers import Server, Servers, until
-from scripts.storm.web import Web
+from scripts.storm.crew import WorkerPool, WorkerProcess
+from scripts.storm.plan import Disruption, PlannedDisruption
+from scripts.storm.servers import Server, Servers, wait_until
+from scripts.storm.web import StandInSites
 
 Step = Callable[[], None]
 
-_LOOK = 0.05
-_STARTED = 45.0
-_GONE = 30.0
-_ENDINGS = {
-    Blow.REDIS_KILL: signal.SIGKILL,
-    Blow.REDIS_STOP: signal.SIGTERM,
-    Blow.POSTGRES_FAST: signal.SIGINT,
-    Blow.POSTGRES_IMMEDIATE: signal.SIGQUIT,
+_POLL_SECONDS = 0.05
+_START_TIMEOUT = 45.0
+_STOP_TIMEOUT = 30.0
+_SIGNALS = {
+    Disruption.REDIS_KILL: signal.SIGKILL,
+    Disruption.REDIS_STOP: signal.SIGTERM,
+    Disruption.POSTGRES_FAST: signal.SIGINT,
+    Disruption.POSTGRES_IMMEDIATE: signal.SIGQUIT,
 }
 
 
 @dataclass(slots=True)
-class Stage:
-    """The servers, the web, the workers, and what is still to happen to them."""
+class ChaosRun:
+    """Servers, stand-in sites, workers, and the disruptions still to come."""
 
     seed: int
     servers: Servers
-    web: Web
-    crew: Crew
-    tell: Callable[[str], None]
-    blows: Counter[Blow] = field(default_factory=Counter[Blow])
-    _later: list[tuple[float, int, Step]] = field(default_factory=list[tuple[float, int, Step]])
-    _began: float = field(default_factory=time.monotonic)
+    web: StandInSites
+    crew: WorkerPool
+    log: Callable[[str], None]
+    disruptions: Counter[Disruption] = field(default_factory=Counter[Disruption])
+    _pending: list[tuple[float, int, Step]] = field(default_factory=list[tuple[float, int, Step]])
+    _started: float = field(default_factory=time.monotonic)
     _steps: int = 0
 
-    def fill(self) -> bool:
-        """Start a worker in every empty place; did all come up?"""
+    def start_workers(self) -> bool:
+        """Start a worker in every empty slot; returns whether all became ready."""
         for slot in range(self.crew.size):
             self._start(slot)
-        return until(self._all_up, _STARTED)
+        return wait_until(self._all_up, _START_TIMEOUT)
 
-    def play(self, acts: Sequence[Act], seconds: float) -> None:
-        """Let the blows fall, each at its time; returns after so many seconds."""
-        self._began = time.monotonic()
-        for act in acts:
-            self._at(act.at, partial(self._strike, act))
+    def run(self, plan_: Sequence[PlannedDisruption], seconds: float) -> None:
+        """Apply each disruption at its time; returns after `seconds`."""
+        self._started = time.monotonic()
+        for planned in plan_:
+            self._schedule(planned.at, partial(self._apply, planned))
         while (now := self._now()) < seconds:
-            if self._later and self._later[0][0] <= now:
-                heapq.heappop(self._later)[2]()
+            if self._pending and self._pending[0][0] <= now:
+                heapq.heappop(self._pending)[2]()
             else:
-                self._start_again_who_died_alone()
-                time.sleep(_LOOK)
+                self._restart_unexpectedly_ended()
+                time.sleep(_POLL_SECONDS)
 
-    def calm(self) -> bool:
-        """Servers up, sleepers awake, places filled; did all come up?"""
-        self._later.clear()
+    def restore(self) -> bool:
+        """Bring up servers and workers that are down or frozen; returns whether all are ready."""
+        self._pending.clear()
         for server in (self.servers.postgres, self.servers.redis):
-            _raise(server)
-        for life in self.crew.lives:
-            life.thaw()
-        until(lambda: not self._leaving(), _GONE)
-        return self.fill()
+            _bring_up(server)
+        for worker in self.crew.processes:
+            worker.thaw()
+        wait_until(lambda: not self._exiting(), _STOP_TIMEOUT)
+        return self.start_workers()
 
-    def dismiss(self) -> None:
-        """SIGTERM to all, who have nothing to do any more, and wait until they are gone."""
+    def stop_workers(self) -> None:
+        """Send SIGTERM to all workers, which are idle by now, and wait until they have exited."""
         for slot in range(self.crew.size):
-            if life := self.crew.at(slot):
-                life.strike(signal.SIGTERM, "idle SIGTERM")
-        until(lambda: not self._leaving(), _GONE)
+            if worker := self.crew.running(slot):
+                worker.terminate(signal.SIGTERM, "idle SIGTERM")
+        wait_until(lambda: not self._exiting(), _STOP_TIMEOUT)
 
-    def _strike(self, act: Act) -> None:
-        if act.blow is Blow.PRICES:
+    def _apply(self, planned: PlannedDisruption) -> None:
+        if planned.kind is Disruption.PRICES:
             self.web.advance(share=0.2)
-        elif act.blow in {Blow.BLACKOUT, Blow.DEPLOY}:
-            self._strike_all(act)
-        elif act.blow in {Blow.KILL, Blow.TERM, Blow.FREEZE}:
-            self._strike_one(act)
-        elif not self._strike_server(act):
+        elif planned.kind in {Disruption.BLACKOUT, Disruption.DEPLOY}:
+            self._signal_all(planned)
+        elif planned.kind in {Disruption.KILL, Disruption.TERM, Disruption.FREEZE}:
+            self._signal_one(planned)
+        elif not self._disrupt_server(planned):
             return
-        self.blows[act.blow] += 1
-        self.tell(f"{self._now():6.1f} s  {act.blow}{_lasting(act)}")
+        self.disruptions[planned.kind] += 1
+        self.log(f"{self._now():6.1f} s  {planned.kind}{_duration_text(planned)}")
 
-    def _strike_all(self, act: Act) -> None:
-        number = signal.SIGKILL if act.blow is Blow.BLACKOUT else signal.SIGTERM
+    def _signal_all(self, planned: PlannedDisruption) -> None:
+        number = signal.SIGKILL if planned.kind is Disruption.BLACKOUT else signal.SIGTERM
         for slot in range(self.crew.size):
-            if life := self.crew.at(slot):
-                life.strike(number, act.blow)
-            self._at(self._now() + act.seconds, partial(self._start, slot))
+            if worker := self.crew.running(slot):
+                worker.terminate(number, planned.kind)
+            self._schedule(self._now() + planned.seconds, partial(self._start, slot))
 
-    def _strike_one(self, act: Act) -> None:
-        life = self._target(act.worker)
-        if life is None:
+    def _signal_one(self, planned: PlannedDisruption) -> None:
+        worker = self._target(planned.worker)
+        if worker is None:
             return
-        if act.blow is Blow.FREEZE:
-            life.freeze()
-            self._at(self._now() + act.seconds, life.thaw)
+        if planned.kind is Disruption.FREEZE:
+            worker.freeze()
+            self._schedule(self._now() + planned.seconds, worker.thaw)
             return
-        life.strike(signal.SIGKILL if act.blow is Blow.KILL else signal.SIGTERM, act.blow)
-        self._at(self._now() + act.seconds, partial(self._start, life.slot))
+        worker.terminate(
+            signal.SIGKILL if planned.kind is Disruption.KILL else signal.SIGTERM, planned.kind
+        )
+        self._schedule(self._now() + planned.seconds, partial(self._start, worker.slot))
 
-    def _target(self, slot: int) -> Life | None:
-        """Who stands in that place, or in the next one that is filled by somebody awake."""
+    def _target(self, slot: int) -> WorkerProcess | None:
+        """Return the worker in that slot, or in the next slot with one that is not frozen."""
         for step in range(self.crew.size):
-            life = self.crew.at((slot + step) % self.crew.size)
-            if life is not None and life.asleep is None:
-                return life
+            worker = self.crew.running((slot + step) % self.crew.size)
+            if worker is not None and worker.frozen_since is None:
+                return worker
         return None
 
-    def _strike_server(self, act: Act) -> bool:
-        redis = act.blow not in {Blow.POSTGRES_FAST, Blow.POSTGRES_IMMEDIATE}
+    def _disrupt_server(self, planned: PlannedDisruption) -> bool:
+        redis = planned.kind not in {Disruption.POSTGRES_FAST, Disruption.POSTGRES_IMMEDIATE}
         server = self.servers.redis if redis else self.servers.postgres
         if not server.up:
             return False
-        if act.blow is Blow.REDIS_FLUSH:
+        if planned.kind is Disruption.REDIS_FLUSH:
             self.servers.flush()
-        elif act.blow is Blow.REDIS_FREEZE:
+        elif planned.kind is Disruption.REDIS_FREEZE:
             server.freeze()
         else:
-            server.strike(_ENDINGS[act.blow])
-        self._at(self._now() + act.seconds, partial(_raise, server))
+            server.terminate(_SIGNALS[planned.kind])
+        self._schedule(self._now() + planned.seconds, partial(_bring_up, server))
         return True
 
     def _start(self, slot: int) -> None:
-        self.crew.start(slot, plan.skew(self.seed, slot, self.crew.count(slot)))
+        self.crew.start(slot, plan.clock_skew(self.seed, slot, self.crew.count(slot)))
 
     def _all_up(self) -> bool:
-        lives = [self.crew.at(slot) for slot in range(self.crew.size)]
-        return all(life is not None and life.up_since() for life in lives)
+        processes = [self.crew.running(slot) for slot in range(self.crew.size)]
+        return all(worker is not None and worker.ready_at() for worker in processes)
 
-    def _leaving(self) -> list[Life]:
-        return [life for life in self.crew.lives if life.how is not None and life.alive()]
+    def _exiting(self) -> list[WorkerProcess]:
+        return [
+            worker for worker in self.crew.processes if worker.how is not None and worker.alive()
+        ]
 
-    def _start_again_who_died_alone(self) -> None:
-        for life in self.crew.alone():
-            life.how = "by itself"
-            self.tell(f"[red]worker {life.slot} ended by itself: {life.log.name}[/]")
-            self._start(life.slot)
+    def _restart_unexpectedly_ended(self) -> None:
+        for worker in self.crew.ended_unexpectedly():
+            worker.how = "by itself"
+            self.log(f"[red]worker {worker.slot} ended by itself: {worker.log.name}[/]")
+            self._start(worker.slot)
 
     def _now(self) -> float:
-        return time.monotonic() - self._began
+        return time.monotonic() - self._started
 
-    def _at(self, when: float, step: Step) -> None:
+    def _schedule(self, when: float, step: Step) -> None:
         self._steps += 1
-        heapq.heappush(self._later, (when, self._steps, step))
+        heapq.heappush(self._pending, (when, self._steps, step))
 
 
-def _raise(server: Server) -> None:
+def _bring_up(server: Server) -> None:
     if server.frozen:
         server.thaw()
     elif not server.up:
         server.start()
 
 
-def _lasting(act: Act) -> str:
-    if act.blow in {Blow.PRICES, Blow.REDIS_FLUSH, Blow.DEPLOY}:
+def _duration_text(planned: PlannedDisruption) -> str:
+    if planned.kind in {Disruption.PRICES, Disruption.REDIS_FLUSH, Disruption.DEPLOY}:
         return ""
-    return f", {act.seconds:.1f} s" + (f", worker {act.worker}" if act.blow in _ONE else "")
+    return f", {planned.seconds:.1f} s" + (
+        f", worker {planned.worker}" if planned.kind in _SINGLE_WORKER else ""
+    )
 
 
-_ONE = {Blow.KILL, Blow.TERM, Blow.FREEZE}
+_SINGLE_WORKER = {Disruption.KILL, Disruption.TERM, Disruption.FREEZE}

@@ -1,4 +1,4 @@
-"""The stand-in web in a process of its own: a port for each site, so that each is polite to one."""
+"""The stand-in sites in a separate process, each on its own port, as rate limits are per host."""
 
 import signal
 import subprocess
@@ -10,34 +10,34 @@ import httpx
 from app.embedded.process import Command
 from app.errors import ServersUnavailable
 from scripts.storm.crew import ROOT
-from scripts.storm.servers import until
+from scripts.storm.servers import wait_until
 
-_READY = 20.0
+_START_TIMEOUT = 20.0
 
 
-class Web:
-    """Three pretend sites with `events` each. To be ended."""
+class StandInSites:
+    """A process that serves three stand-in sites with `events` each. Call `stop` when done."""
 
     def __init__(self, folder: Path, seed: int, events: int) -> None:
         ready, log = folder / "standin.urls", folder / "standin.log"
         options = f"--port 0 --listeners 3 --seed {seed} --events {events} --ready-file".split()
-        words = [sys.executable, "-m", "scripts.standin", *options, str(ready)]
-        with log.open("wb") as said:
-            self._process = subprocess.Popen(  # noqa: S603 - our own words, no shell
-                Command(words, ROOT, log).launched(),
+        command = [sys.executable, "-m", "scripts.standin", *options, str(ready)]
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
+                Command(command, ROOT, log).launched(),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
-        if not until(ready.exists, _READY):
-            self.end()
-            raise ServersUnavailable(f"the stand-in web did not start; see {log}")
+        if not wait_until(ready.exists, _START_TIMEOUT):
+            self.stop()
+            raise ServersUnavailable(f"the stand-in sites did not start; see {log}")
         self.urls = ready.read_text().split()
 
     def settings(self) -> dict[str, str]:
-        """The settings that name its sites."""
+        """Return the worker settings that name the sites' base URLs."""
         sportybet, betpawa, bet9ja = self.urls
         return {
             "SPORTYBET_URL": f"{sportybet}/sportybet/factsCenter",
@@ -46,11 +46,11 @@ class Web:
         }
 
     def advance(self, share: float) -> None:
-        """Move the prices of this share of the matches."""
+        """Change the prices of this share of the matches."""
         url = f"{self.urls[0]}/control/advance"
         httpx.post(url, json={"ticks": 1, "share": share}, trust_env=False).raise_for_status()
 
-    def end(self) -> None:
-        """Stop it."""
+    def stop(self) -> None:
+        """Kill the process."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()

@@ -1,4 +1,4 @@
-"""What the pretend sites show now, read straight by the sources, beside what was stored of it."""
+"""Compares what the stand-in sites show now, as the sources parse it, with what is stored."""
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from app.records import OddsEvent
 from app.sources.base import Source
 from app.store.db import Connection
 
-Told = TypeVar("Told")
+Result = TypeVar("Result")
 Key = tuple[str, ...]
 Facts = dict[Key, tuple[object, ...]]
 
@@ -28,9 +28,9 @@ SELECT e.platform, e.platform_event_id, p.market, p.line, p.outcome, p.price, p.
 FROM odds_prices p JOIN odds_events e ON e.id = p.event_id
 """
 
-# A move that moved nothing, and a price whose last move led elsewhere or was never written.
+# Changes that changed nothing, and prices that differ from their last change or have none.
 BAD_HISTORY = """
-WITH told AS (
+WITH changes AS (
   SELECT event_id, market, line, outcome, price, active,
          lag(price) OVER path IS NOT DISTINCT FROM price
            AND lag(active) OVER path IS NOT DISTINCT FROM active AS still,
@@ -38,8 +38,8 @@ WITH told AS (
   FROM odds_price_changes
   WINDOW path AS (PARTITION BY event_id, market, line, outcome ORDER BY id)
 )
-SELECT (SELECT count(*) FROM told WHERE still)
-     + (SELECT count(*) FROM odds_prices p LEFT JOIN told t
+SELECT (SELECT count(*) FROM changes WHERE still)
+     + (SELECT count(*) FROM odds_prices p LEFT JOIN changes t
           ON t.last AND t.event_id = p.event_id AND t.market = p.market
          AND t.outcome = p.outcome AND t.line IS NOT DISTINCT FROM p.line
         WHERE t.price IS DISTINCT FROM p.price OR t.active IS DISTINCT FROM p.active)
@@ -48,7 +48,7 @@ SELECT (SELECT count(*) FROM told WHERE still)
 
 @dataclass(slots=True)
 class Difference:
-    """Events and prices that are not as the sites show them, and faults in the price history."""
+    """Stored events and prices that differ from the sites, and faults in the price history."""
 
     records: int = 0
     prices: int = 0
@@ -59,40 +59,40 @@ class Difference:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The number of all differences."""
         return self.events_differ + self.prices_differ + self.history
 
 
 async def compare(connection: Connection, sources: Sequence[Source]) -> Difference:
-    """Hold what is stored against what the sites show."""
-    events, prices = _shown(sources)
-    kept_events: Facts = {
+    """Return the differences between the database and what the sites show."""
+    events, prices = _read_sites(sources)
+    stored_events: Facts = {
         (row[0], row[1]): tuple(row)[2:] for row in await connection.fetch(EVENTS)
     }
-    kept_prices: Facts = {
+    stored_prices: Facts = {
         (row[0], row[1], row[2], _line(row[3]), row[4]): (row[5], row[6])
         for row in await connection.fetch(PRICES)
     }
-    found = Difference(len(kept_events), len(kept_prices))
-    found.events_differ = _differing(events, kept_events, found.examples)
-    found.prices_differ = _differing(prices, kept_prices, found.examples)
+    found = Difference(len(stored_events), len(stored_prices))
+    found.events_differ = _count_differences(events, stored_events, found.examples)
+    found.prices_differ = _count_differences(prices, stored_prices, found.examples)
     found.history = await connection.fetchval(BAD_HISTORY)
     return found
 
 
-def _differing(shown: Facts, kept: Facts, examples: list[str]) -> int:
-    wrong = [key for key in shown.keys() | kept.keys() if shown.get(key) != kept.get(key)]
+def _count_differences(shown: Facts, stored: Facts, examples: list[str]) -> int:
+    wrong = [key for key in shown.keys() | stored.keys() if shown.get(key) != stored.get(key)]
     examples += [
-        f"{' '.join(key)}: shown {shown.get(key)}, stored {kept.get(key)}" for key in wrong[:3]
+        f"{' '.join(key)}: shown {shown.get(key)}, stored {stored.get(key)}" for key in wrong[:3]
     ]
     return len(wrong)
 
 
-def _shown(sources: Sequence[Source]) -> tuple[Facts, Facts]:
+def _read_sites(sources: Sequence[Source]) -> tuple[Facts, Facts]:
     events: Facts = {}
     prices: Facts = {}
     with httpx.Client(trust_env=False, timeout=20) as client:
-        for event in (event for source in sources for event in _listed(client, source)):
+        for event in (event for source in sources for event in _events(client, source)):
             key = (event.platform, event.platform_event_id)
             events[key] = (
                 event.sportradar_id,
@@ -109,31 +109,31 @@ def _shown(sources: Sequence[Source]) -> tuple[Facts, Facts]:
     return events, prices
 
 
-def _listed(client: httpx.Client, source: Source) -> Iterator[OddsEvent]:
-    catalogue, parts = _driven(client, source.partitions(), None)
+def _events(client: httpx.Client, source: Source) -> Iterator[OddsEvent]:
+    catalogue, parts = _run_generator(client, source.partitions(), None)
     del catalogue
     for part in parts:
-        pages, _ = _driven(client, source.pages(part), part)
+        pages, _ = _run_generator(client, source.pages(part), part)
         for raw in pages:
             yield from (r for r in source.parse(raw) if isinstance(r, OddsEvent))
 
 
-def _driven(
-    client: httpx.Client, asking: Generator[Request, Raw, Told], part: Partition | None
-) -> tuple[list[Raw], Told]:
+def _run_generator(
+    client: httpx.Client, requests: Generator[Request, Raw, Result], part: Partition | None
+) -> tuple[list[Raw], Result]:
     pages: list[Raw] = []
     try:
-        request = next(asking)
+        request = next(requests)
         while True:
-            pages.append(_asked(client, request, part, len(pages) + 1))
-            request = asking.send(pages[-1])
+            pages.append(_fetch(client, request, part, len(pages) + 1))
+            request = requests.send(pages[-1])
     except StopIteration as stop:
-        told: Told = stop.value
-        return pages, told
+        result: Result = stop.value
+        return pages, result
 
 
-def _asked(client: httpx.Client, request: Request, part: Partition | None, page: int) -> Raw:
-    answer = client.request(
+def _fetch(client: httpx.Client, request: Request, part: Partition | None, page: int) -> Raw:
+    response = client.request(
         request.method,
         request.url,
         params=list(request.params) or None,
@@ -141,8 +141,8 @@ def _asked(client: httpx.Client, request: Request, part: Partition | None, page:
         content=request.body,
     )
     now = datetime.now(UTC)
-    headers = dict(answer.headers)
-    return Raw(answer.content, answer.status_code, str(answer.url), headers, now, part, page)
+    headers = dict(response.headers)
+    return Raw(response.content, response.status_code, str(response.url), headers, now, part, page)
 
 
 def _line(line: Decimal | None) -> str:

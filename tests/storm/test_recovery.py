@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from scripts.storm import recovery
-from scripts.storm.judge import Told
-from scripts.storm.recovery import End, Figures
+from scripts.storm.judge import RunEvent
+from scripts.storm.recovery import Figures, Termination
 
 NOON = datetime(2026, 9, 5, 12, tzinfo=UTC)
 
@@ -13,29 +13,33 @@ def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def told(attempt: int, event: str, seconds: float, pid: int = 1) -> Told:
-    return Told("run", attempt, event, at(seconds), pid)
+def event(attempt: int, name: str, seconds: float, pid: int = 1) -> RunEvent:
+    return RunEvent("run", attempt, name, at(seconds), pid)
 
 
-def waited(*events: Told, struck: float = 10) -> list[float]:
-    ends = [End(1, at(struck), at(struck))]
+def waited(*events: RunEvent, signalled: float = 10) -> list[float]:
+    ends = [Termination(1, at(signalled), at(signalled))]
     return [wait.seconds for wait in recovery.waits(events, ends, lambda _: 0)]
 
 
 def test_a_run_cut_short_waits_until_another_attempt_begins() -> None:
-    assert waited(told(1, "started", 8), told(1, "lost", 13), told(2, "started", 14, pid=2)) == [4]
+    assert waited(event(1, "started", 8), event(1, "lost", 13), event(2, "started", 14, pid=2)) == [
+        4
+    ]
 
 
-def test_a_run_that_had_ended_before_waits_for_nobody() -> None:
-    assert not waited(told(1, "started", 8), told(1, "finished", 9))
+def test_a_run_that_had_ended_before_has_no_wait() -> None:
+    assert not waited(event(1, "started", 8), event(1, "finished", 9))
 
 
-def test_a_run_of_another_worker_waits_for_nobody() -> None:
-    assert not waited(told(1, "started", 8, pid=2), told(2, "started", 14, pid=3))
+def test_a_run_of_another_worker_has_no_wait() -> None:
+    assert not waited(event(1, "started", 8, pid=2), event(2, "started", 14, pid=3))
 
 
 def test_only_seconds_with_a_worker_up_and_no_server_down_are_possible_ones() -> None:
-    possible = recovery.measure(ups=[(at(0), at(4)), (at(6), at(9))], downs=[(at(3), at(7))])
+    possible = recovery.available_seconds(
+        ups=[(at(0), at(4)), (at(6), at(9))], downs=[(at(3), at(7))]
+    )
 
     assert possible((at(1), at(8))) == 3
 
