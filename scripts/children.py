@@ -1,4 +1,4 @@
-"""Processes that a script starts, with a log each, and that never outlive it."""
+"""Child processes of a script, each with a log, ended when the script ends."""
 
 import asyncio
 import os
@@ -12,28 +12,28 @@ from pathlib import Path
 from app.embedded import launch
 from app.embedded.process import turn_over
 
-TAIL = 15  # lines
+TAIL_LINES = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running process and where its words go."""
+    """A running process and its log."""
 
     name: str
     process: asyncio.subprocess.Process
     log: Path
 
-    async def died(self) -> str:
-        """Wait until it ends, which it should not; returns what happened, with its last words."""
+    async def exited(self) -> str:
+        """Wait until the process exits; returns its status and the end of its log as text."""
         code = await self.process.wait()
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         return f"The {self.name} {how}. The end of {self.log}:\n{last_lines(self.log)}"
 
-    async def end(self, patience: float) -> None:
-        """SIGTERM, and SIGKILL for whatever is left of its group after `patience` seconds."""
+    async def stop(self, grace: float) -> None:
+        """Send SIGTERM, and SIGKILL to what is left of its group after `grace` seconds."""
         self._signal(signal.SIGTERM)
         with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(grace):
                 await self.process.wait()
         self._signal(signal.SIGKILL)
         await self.process.wait()
@@ -44,43 +44,45 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What children are started with: environment, working folder, and the folder of their logs."""
+class ChildEnvironment:
+    """The environment of child processes: variables, working folder, log folder, stop timeout."""
 
     env: Mapping[str, str]
     folder: Path
     logs: Path
-    patience: float
+    stop_timeout: float
 
 
 @asynccontextmanager
-async def child(name: str, module: Sequence[str], around: Surroundings) -> AsyncGenerator[Child]:
+async def child(
+    name: str, module: Sequence[str], environment: ChildEnvironment
+) -> AsyncGenerator[Child]:
     """Run `python -m …` while the block lasts. Ctrl-C in the terminal does not reach it."""
-    log = around.logs / f"{name}.log"
+    log = environment.logs / f"{name}.log"
     turn_over(log)
-    # The launcher has the process killed should we be killed ourselves (on Linux).
-    launched = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "-", "-")
-    with log.open("ab") as words:
+    # On Linux the launcher kills the process if this script is killed.
+    launcher = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "-", "-")
+    with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *launched,
+            *launcher,
             sys.executable,
             "-m",
             *module,
-            cwd=around.folder,
-            env=dict(around.env),
+            cwd=environment.folder,
+            env=dict(environment.env),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=words,
-            stderr=words,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
     started = Child(name, process, log)
     try:
         yield started
     finally:
-        await started.end(around.patience)
+        await started.stop(environment.stop_timeout)
 
 
 def last_lines(log: Path) -> str:
-    """The end of a log, indented."""
-    lines = log.read_text(errors="replace").splitlines()[-TAIL:] if log.exists() else []
+    """Return the last lines of a log, indented."""
+    lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:] if log.exists() else []
     return "\n".join(f"    {line}" for line in lines) or "    (nothing)"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ask for a run by hand: `.venv/bin/python scripts/enqueue.py --help`"""
+"""Queue a manual run: `.venv/bin/python scripts/enqueue.py --help`"""
 
 import importlib.util
 import os
@@ -10,16 +10,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> int:
-    """Go on under the house's own Python if this one lacks its packages; returns the exit code."""
+    """Run the command, with .venv's Python if packages are missing; returns the exit code."""
     if any(importlib.util.find_spec(name) is None for name in ("arq", "sqlmodel", "structlog")):
         python = ROOT / ".venv" / "bin" / "python"
         if not python.exists() or Path(sys.prefix) == ROOT / ".venv":
             sys.stderr.write("The packages are not installed here: run scripts/setup first.\n")
             return 2
         os.execv(python, [str(python), __file__, *sys.argv[1:]])  # noqa: S606 - no shell wanted
-    os.chdir(ROOT)  # .env and a relative DATA_DIR mean the same from everywhere
+    os.chdir(ROOT)  # .env and a relative DATA_DIR are resolved from the root
     sys.path.insert(0, str(ROOT))
-    from scripts import by_hand  # noqa: PLC0415 - only now can it be imported
+    from scripts import by_hand  # noqa: PLC0415 - needs sys.path as set above
 
     return by_hand.main(sys.argv[1:])
 

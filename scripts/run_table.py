@@ -1,4 +1,4 @@
-"""Runs as a table for people and as figures for programs."""
+"""Formats runs as a table for people and as figures for programs."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -21,10 +21,10 @@ _COLOURS = {
 
 
 def figures(row: Row) -> dict[str, Any]:
-    """A run in numbers: job, status, events, prices, records, new, duration_s, stats."""
+    """Return a run's figures: job, status, events, prices, records, new, duration_s, stats."""
     stats: Mapping[str, int] = row["stats"] or {}
     seconds = row["duration_seconds"]
-    counted, stored = _names(row["job"])
+    counted, stored = _stat_names(row["job"])
     return {
         "job": row["job"],
         "status": row["status"],
@@ -37,7 +37,7 @@ def figures(row: Row) -> dict[str, Any]:
     }
 
 
-def _names(job: str) -> tuple[str, str]:
+def _stat_names(job: str) -> tuple[str, str]:
     try:
         declared = catalogue.find(job)
     except UnknownJob:  # a job that is no longer declared
@@ -46,30 +46,30 @@ def _names(job: str) -> tuple[str, str]:
 
 
 def table(rows: Iterable[Row], title: str, now: datetime | None = None) -> Table:
-    """One line for each run; with `now`, an open run shows how long it has been going on."""
-    drawn = Table(title=title, title_justify="left")
+    """Return a table with a row for each run; with `now`, an open run shows its time so far."""
+    result = Table(title=title, title_justify="left")
     for name in ("job", "due", "trigger", "status"):
-        drawn.add_column(name, no_wrap=True)
+        result.add_column(name, no_wrap=True)
     for name in ("records", "prices", "new", "changed", "duration"):
-        drawn.add_column(name, justify="right", no_wrap=True)
+        result.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        drawn.add_row(*_cells(row, now))
-    return drawn
+        result.add_row(*_cells(row, now))
+    return result
 
 
 def _cells(row: Row, now: datetime | None) -> list[str]:
-    told = figures(row)
+    run = figures(row)
     stats: Mapping[str, int] = row["stats"] or {}
     status = RunStatus(row["status"])
     colour = _COLOURS.get(status, "red")
     return [
-        told["job"],
+        run["job"],
         _instant(row["scheduled_for"] or row["queued_at"]),
         row["trigger"],
         f"[{colour}]{status}[/]",
-        f"{told['records']:,}",
+        f"{run['records']:,}",
         f"{stats['prices']:,}" if "prices" in stats else "",
-        f"{told['new']:,}",
+        f"{run['new']:,}",
         f"{stats.get('changed', 0):,}",
         _duration(row, now),
     ]

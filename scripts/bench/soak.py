@@ -29,7 +29,7 @@ from rich.table import Table
 from app import embedded, migrations, proof
 from app.store import beats
 from app.store.db import open_pool
-from scripts.children import Child, Surroundings, child
+from scripts.children import Child, ChildEnvironment, child
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 288
@@ -117,20 +117,20 @@ async def _day(
 ) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         ready = folder / "web.url"
-        around = Surroundings(dict(os.environ), ROOT, folder, 5)  # noqa: TID251 - for the child
+        around = ChildEnvironment(dict(os.environ), ROOT, folder, 5)  # noqa: TID251 - for the child
         options = ("--port", "0", "--events", str(asked.events), "--ready-file", str(ready))
         key = ("--asknews-key", "soak", "--asknews-rate", "0", "--move-share", str(MOVED))
         await stack.enter_async_context(child("web", ("scripts.standin", *options, *key), around))
         web = await _url(ready)
         env = {**around.env, **_settings(servers, web, asked.round)}
         worker = await stack.enter_async_context(
-            child("worker", ("scripts.bench.soak_house",), Surroundings(env, ROOT, folder, 40))
+            child("worker", ("scripts.bench.soak_house",), ChildEnvironment(env, ROOT, folder, 40))
         )
         connection = await asyncpg.connect(servers.database_url)
         stack.push_async_callback(connection.close)
         place = Place(servers, worker, web, connection)
         found = await _watched(place, asked)
-        await worker.end(40)
+        await worker.stop(40)
         return found | await _proved(servers.database_url, found)
 
 

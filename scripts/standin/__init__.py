@@ -1,1 +1,1 @@
-"""The stand-in web: five APIs on a loopback port, so that nothing here needs the real sites."""
+"""Stand-in sites: the scraped APIs on a loopback port, for tests, demos and benchmarks."""

@@ -1,4 +1,4 @@
-"""The stand-in web's command line."""
+"""The command line of the stand-in sites: `python -m scripts.standin`."""
 
 import argparse
 import asyncio
@@ -10,16 +10,16 @@ from pathlib import Path
 from scripts.standin.asknews import Access
 from scripts.standin.server import Options, StandIn, listening_at
 
-_ABOUT = "A pretend SportyBet, BetPawa, Bet9ja and AskNews on one loopback port."
+_ABOUT = "Stand-ins for SportyBet, BetPawa, Bet9ja and AskNews on one loopback port."
 _EXAMPLES = """examples:
   python -m scripts.standin --port 8900
-      the same web every time: 700 events a site, prices that move when told to
+      the same data every time: 700 events a site, prices change on request only
   python -m scripts.standin --port 8900 --move-every 30 --move-share 0.05
-      one match in twenty moves every half minute
+      the prices of one match in twenty change every half minute
   python -m scripts.standin --port 0 --ready-file standin.url
       any free port; the file holds the URL as soon as it answers
   python -m scripts.standin --port 0 --listeners 3 --ready-file standin.urls
-      three ports, a URL on each line: a client that is polite to each host sees three hosts
+      three ports, a URL on each line: three hosts for clients with per-host limits
   curl -X POST localhost:8900/control/advance -d '{"ticks": 1, "share": 0.01}'
   curl -X POST localhost:8900/control/faults \\
       -d '{"path": "/bet9ja", "kind": "status", "status": 503, "times": 3}'
@@ -53,7 +53,7 @@ async def _serve(options: Options, ports: Sequence[int], ready_file: Path | None
 
 
 def _write(ready_file: Path, urls: Sequence[str]) -> None:
-    # Whoever waits for the file must never see half a URL.
+    # A reader that waits for the file must never see a partial URL.
     draft = ready_file.with_name(f"{ready_file.name}.draft")
     draft.write_text("".join(f"{url}\n" for url in urls))
     draft.replace(ready_file)
@@ -90,16 +90,27 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--port", type=int, default=8900, help="0 for any that is free (default: %(default)s)")
+    add("--port", type=int, default=8900, help="0 for any free port (default: %(default)s)")
     add("--listeners", type=int, default=1, metavar="N", help="ports, from --port on (default: 1)")
-    add("--seed", type=int, default=1, help="of everything (default: %(default)s)")
-    add("--events", type=int, default=700, help="per site (default: %(default)s)")
-    add("--start", type=_instant, help="first day of the world, ISO, UTC (default: now)")
-    add("--move-share", type=float, default=0.01, help="of the matches (default: %(default)s)")
-    add("--move-every", type=float, metavar="SECONDS", help="default: only when told to")
-    add("--latency", type=float, default=0.0, metavar="SECONDS", help="before every answer")
-    add("--ready-file", type=Path, help="gets the base URLs once the ports answer")
-    add("--fault-betpawa-empty", type=float, default=0.0, metavar="SHARE", help="of empty pages")
+    add("--seed", type=int, default=1, help="of all random data (default: %(default)s)")
+    add("--events", type=int, default=700, help="matches of each site (default: %(default)s)")
+    add("--start", type=_instant, help="first day of kick-offs, ISO 8601, UTC (default: now)")
+    add(
+        "--move-share",
+        type=float,
+        default=0.01,
+        help="share of matches whose prices change at once (default: %(default)s)",
+    )
+    add("--move-every", type=float, metavar="SECONDS", help="default: on request only")
+    add("--latency", type=float, default=0.0, metavar="SECONDS", help="delay before every response")
+    add("--ready-file", type=Path, help="receives the base URLs once the ports accept connections")
+    add(
+        "--fault-betpawa-empty",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of empty pages",
+    )
     _add_access(parser)
     return parser
 

@@ -1,4 +1,4 @@
-"""AskNews as it speaks: bearer tokens, numbered error codes, offset paging, a bucket per plan."""
+"""Stand-in for AskNews: bearer tokens, numbered error codes, offset paging, rate limits."""
 
 import base64
 import binascii
@@ -31,15 +31,15 @@ Json = dict[str, Any]
 
 
 class Access(msgspec.Struct, frozen=True):
-    """Who may ask, and how much. `rate` is in calls per second, 0 for as many as you like.
+    """Credentials and limits. `rate` is in calls per second, 0 for no limit.
 
-    `burst` calls may come at once after a rest; `concurrency` at a time, 0 for as many as you
-    like. `token_seconds` is how long an OAuth2 token is good for.
+    Up to `burst` calls may arrive at once after a pause, and `concurrency` may be open at a time, 0
+    for no limit. `token_seconds` is the lifetime of an OAuth2 token.
     """
 
     key: str = "standin-key"
     client_id: str = "standin-client"
-    client_secret: str = "standin-secret"  # noqa: S105  # known to nobody but this toy
+    client_secret: str = "standin-secret"  # noqa: S105  # of the stand-in only
     plan: Literal["free", "paid"] = "paid"
     rate: float = 0.0
     burst: int = 1
@@ -48,7 +48,7 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class AskNews:
-    """Answers below `/asknews`. `clock` counts seconds and never goes back."""
+    """Serves the paths below `/asknews`. `clock` is monotonic, in seconds."""
 
     def __init__(self, news: News, access: Access, clock: Callable[[], float]) -> None:
         self._news = news
@@ -62,7 +62,7 @@ class AskNews:
         self.busy = 0
 
     def answer(self, path: str, request: Request, view: View) -> Reply:
-        """Answer a request whose path goes on with `path` after the site's own."""
+        """Answer a request; `path` is the part after the site's prefix."""
         if request.method == "POST" and path == "/oauth2/token":
             return self._token(request)
         if path.rstrip("/") in {"", "/v1"}:
@@ -71,11 +71,11 @@ class AskNews:
         return self._refused(request, path, scope) or self._routed(path, request, view)
 
     def failed(self) -> Reply:
-        """An error in the body of an HTTP 200, which the real site is not known to do."""
+        """Return an error in the body of an HTTP 200; the real site is not known to do this."""
         return json_reply({"code": 500_000, "detail": _DETAIL[500]})
 
     def revoke(self) -> None:
-        """Let every OAuth2 token issued so far be good no longer."""
+        """Revoke every OAuth2 token issued so far."""
         self._tokens.clear()
 
     def _refused(self, request: Request, path: str, scope: str) -> Reply | None:
@@ -88,10 +88,10 @@ class AskNews:
         if path == "/v1/profiles/me/limits":
             return None
         access = self._access
-        # The request that is being answered is among the busy ones.
+        # `busy` includes the present request.
         if access.concurrency and self.busy > access.concurrency:
             return error(429, code=_CONCURRENCY)
-        return None if self._let_through() else error(429)
+        return None if self._take_call() else error(429)
 
     def _scopes(self, token: str) -> frozenset[str] | None:
         if token == self._access.key:
@@ -99,16 +99,16 @@ class AskNews:
         until, scopes = self._tokens.get(token, (0.0, frozenset[str]()))
         return scopes if token in self._tokens and self._clock() < until else None
 
-    def _let_through(self) -> bool:
+    def _take_call(self) -> bool:
         if not self._access.rate:
             return True
-        self._fill()
+        self._refill()
         if self._level < 1:
             return False
         self._level -= 1
         return True
 
-    def _fill(self) -> None:
+    def _refill(self) -> None:
         now, access = self._clock(), self._access
         earned = (now - self._filled_at) * access.rate
         self._level, self._filled_at = min(float(access.burst), self._level + earned), now
@@ -145,7 +145,7 @@ class AskNews:
         return error(404)
 
     def _limits(self) -> Reply:
-        self._fill()
+        self._refill()
         access = self._access
         wait = (1 - self._level) / access.rate if access.rate and self._level < 1 else None
         return json_reply(
@@ -213,7 +213,7 @@ class AskNews:
 
 
 def error(status: int, *, code: int | None = None, detail: str | None = None) -> Reply:
-    """An error as AskNews words it: `code` is the status times a thousand and a little."""
+    """Return an AskNews error; `code` defaults to the status times 1000."""
     body: Json = {
         "code": status * 1000 if code is None else code,
         "detail": detail or _DETAIL.get(status, "Error"),
@@ -227,7 +227,7 @@ def _unprocessable(name: str, message: str) -> Reply:
 
 
 def _numbers(asked: dict[str, str], **defaults: int) -> list[int] | Reply:
-    """The named parameters as numbers, in the order named; or the answer that refuses them."""
+    """Return the named parameters as integers, in order, or an error response if invalid."""
     numbers: list[int] = []
     for name, default in defaults.items():
         text = asked.get(name, str(default))

@@ -1,4 +1,4 @@
-"""Bet9ja as it speaks: R/D envelopes, one group per request, odds as strings by key."""
+"""Stand-in for Bet9ja: R/D envelopes, one group per request, odds as strings by key."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from scripts.standin.wire import Reply, Request, json_reply
-from scripts.standin.world import Board, Match, View, World, called
+from scripts.standin.world import Board, Match, View, World, site_name
 
 NAME = "bet9ja"
 SOCCER = "1"
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 class Bet9ja:
-    """Answers below `/bet9ja/PalimpsestAjax`."""
+    """Serves the paths below `/bet9ja/PalimpsestAjax`."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -32,14 +32,14 @@ class Bet9ja:
         }
 
     def answer(self, path: str, request: Request, view: View) -> Reply:
-        """Answer a request whose path goes on with `path` after the site's own."""
+        """Answer a request; `path` is the part after the site's prefix."""
         route = self._routes.get(path)
         if route is None:
             return Reply(404, b"<html><body>404</body></html>", "text/html")
         return route(request.params(), view)
 
     def failed(self) -> Reply:
-        """The site's way of failing with HTTP 200."""
+        """Return the site's error response with HTTP 200."""
         return json_reply({"R": "E"})
 
     def _sports(self, asked: dict[str, str], view: View) -> Reply:
@@ -74,7 +74,7 @@ class Bet9ja:
         shown = matches[::2] if view.partial else matches
         events = [self._encoded(match, view) for match in shown]
         if matches[0].competition.bet9ja % 7 == 0:
-            # Some groups come as a dict keyed by slot in place of a list.
+            # Some groups are a dict keyed by index, not a list.
             slots = (b'"%d":%s' % (slot, event) for slot, event in enumerate(events))
             return Reply(200, b'{"R":"OK","D":{"E":{%s}}}' % b",".join(slots))
         return Reply(200, b'{"R":"OK","D":{"E":[%s]}}' % b",".join(events))
@@ -114,7 +114,7 @@ class Bet9ja:
             "ID": _FIRST_ID + match.number,
             "C": str(4_000 + match.number),
             "EXTID": None if self._world.lacks_id(NAME, match) else match.sportradar_id,
-            "DS": f"{called(NAME, match.home)} - {called(NAME, match.away)}",
+            "DS": f"{site_name(NAME, match.home)} - {site_name(NAME, match.away)}",
             "STARTDATE": _stamp(match),
             "ENDVISIBILITYDATE": _stamp(match),
             "GID": league.bet9ja,
@@ -130,19 +130,19 @@ class Bet9ja:
             "IS_BOOSTED": False,
             "O": self._odds(match, moves),
         }
-        if self._world.befalls(match, 0.2, NAME, "utc"):
+        if self._world.has_oddity(match, 0.2, NAME, "utc"):
             event["STARTDATEUTC"] = f"{match.kickoff:%Y-%m-%dT%H:%M:%SZ}"
         return event
 
     def _odds(self, match: Match, moves: int) -> dict[str, str]:
         board = self._world.board(NAME, match, moves)
         odds = {key: _written(price) for key, price in _keys(board)}
-        befalls = self._world.befalls
-        if befalls(match, 0.03, NAME, "no draw"):
+        has_oddity = self._world.has_oddity
+        if has_oddity(match, 0.03, NAME, "no draw"):
             odds["S_1X2_X"] = _NOT_ON_OFFER[match.number % 3]
-        if befalls(match, 0.03, NAME, "one-sided"):
+        if has_oddity(match, 0.03, NAME, "one-sided"):
             odds.pop(f"S_OU@{board.lines[-1].goals}_U")
-        if befalls(match, 0.02, NAME, "ones"):
+        if has_oddity(match, 0.02, NAME, "ones"):
             odds["S_GGNG_Y"] = odds["S_GGNG_N"] = "1"
         return odds
 

@@ -1,4 +1,4 @@
-"""BetPawa as it speaks: no envelope, JSON only when asked for, v4 and the older v3 shape."""
+"""Stand-in for BetPawa: no envelope, JSON only on request, v4 and the older v3 shape."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from scripts.standin.wire import Reply, Request, json_reply
-from scripts.standin.world import Board, Line, Match, View, World, called
+from scripts.standin.world import Board, Line, Match, View, World, site_name
 
 NAME = "betpawa"
 FOOTBALL = "2"
@@ -49,7 +49,7 @@ class _Asked(msgspec.Struct):
 
 
 class BetPawa:
-    """Answers below `/betpawa/v4` and `/betpawa/v3`."""
+    """Serves the paths below `/betpawa/v4` and `/betpawa/v3`."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -63,7 +63,7 @@ class BetPawa:
         }
 
     def answer(self, path: str, request: Request, view: View) -> Reply:
-        """Answer a request whose path goes on with `path` after the site's own."""
+        """Answer a request; `path` is the part after the site's prefix."""
         _, version, rest = (*path.split("/", 2), "", "")[:3]
         if version not in {"v3", "v4"}:
             return _error(404, "NOT_FOUND", "No such version")
@@ -71,14 +71,14 @@ class BetPawa:
             return _error(400, "BAD_REQUEST", "Unknown brand")
         reply = self._routed(rest, request, view, version == "v3")
         if version == "v4" and "application/json" not in request.headers.get("accept", ""):
-            # Whoever does not ask for JSON gets the site's own binary format.
+            # Without `accept: application/json` the site sends its own binary format.
             return Reply(
                 reply.status, b"\x0a\x0f\x12\x0d\x08\x96\x01pawa", "application/x-protobuf"
             )
         return reply
 
     def failed(self) -> Reply:
-        """The site's way of failing with HTTP 200: the marketing site's shell."""
+        """Return the site's error response with HTTP 200: the empty page of its web app."""
         return Reply(
             200, b"<!doctype html><html><body><div id=app></div></body></html>", "text/html"
         )
@@ -170,8 +170,12 @@ class BetPawa:
         return known[1]
 
     def _event(self, match: Match, moves: int, wanted: tuple[str, ...]) -> Json:
-        league, home, away = match.competition, called(NAME, match.home), called(NAME, match.away)
-        neutral = " (n)" if self._world.befalls(match, 0.04, NAME, "neutral") else ""
+        league, home, away = (
+            match.competition,
+            site_name(NAME, match.home),
+            site_name(NAME, match.away),
+        )
+        neutral = " (n)" if self._world.has_oddity(match, 0.04, NAME, "neutral") else ""
         event: Json = {
             "id": str(_FIRST_ID + match.number),
             "name": f"{home} - {away}{neutral}",
@@ -193,14 +197,14 @@ class BetPawa:
         widgets = self._widgets(match)
         if widgets is not None:
             event["widgets"] = widgets
-        if self._world.befalls(match, 0.02, NAME, "away first"):
+        if self._world.has_oddity(match, 0.02, NAME, "away first"):
             event["participants"].reverse()
         return event
 
     def _widgets(self, match: Match) -> list[Json] | None:
         genius = {"id": str(13_599_000 + match.number), "type": "GENIUSSPORTS"}
         if self._world.lacks_id(NAME, match):
-            return None if self._world.befalls(match, 0.3, NAME, "no widgets") else [genius]
+            return None if self._world.has_oddity(match, 0.3, NAME, "no widgets") else [genius]
         radar = {"id": match.sportradar_id, "type": "SPORTRADAR"}
         return [{**radar, "retention": "PREMATCH"}, genius, {**radar, "retention": "INPLAY"}]
 
@@ -213,12 +217,12 @@ class BetPawa:
             _market(_BOTH, [_row(first + 20, _both(board))]),
             _market(_DOUBLE, [_row(first + 30, _double(board))]),
         ]
-        befalls = self._world.befalls
-        if befalls(match, 0.03, NAME, "suspended"):
+        has_oddity = self._world.has_oddity
+        if has_oddity(match, 0.03, NAME, "suspended"):
             markets[0]["row"][0]["prices"][1]["suspended"] = True
-        if befalls(match, 0.02, NAME, "one-sided"):
+        if has_oddity(match, 0.02, NAME, "one-sided"):
             markets[1]["row"][-1]["prices"].pop()
-        if befalls(match, 0.01, NAME, "no goals market"):
+        if has_oddity(match, 0.01, NAME, "no goals market"):
             del markets[2]
         return markets
 
@@ -254,7 +258,7 @@ def _line(number: int, line: Line) -> Json:
     row = _row(number, (("5001", "Over", line.over), ("5002", "Under", line.under)))
     for price in row["prices"]:
         price["handicap"] = line.goals
-    # The row's own handicap counts quarter goals: a trap for whoever takes it for the line.
+    # The row's own handicap counts quarter goals: it is not the line.
     return {**row, "handicap": int(4 * float(line.goals)), "specifier": {"total": line.goals}}
 
 

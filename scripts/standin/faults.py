@@ -1,4 +1,4 @@
-"""Faults on demand: which requests go wrong, and how. The same requests for the same seed."""
+"""Injected faults: which requests fail, and how. Deterministic for a seed."""
 
 from typing import Literal
 from urllib.parse import unquote
@@ -25,11 +25,11 @@ Kind = Literal[
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What goes wrong with requests whose path starts with `path` and whose query has `match`.
+    """A fault for requests whose path starts with `path` and whose query contains `match`.
 
-    `share` of them, at most `times` (None: for ever). `status` and `code` (AskNews' own error
-    code) are those of an error answer, `seconds` the length of a delay or a slow body,
-    `retry_after` the header's value. `stale` shows the world as it was when the fault was added.
+    It affects a `share` of them, at most `times` (None: no limit). `status` and `code` (AskNews'
+    own error code) are those of an error response, `seconds` the length of a delay or a slow body,
+    `retry_after` the header's value. `stale` serves the data of when the fault was added.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: int | None = None
 
 
-def _asks(request: Request, text: str) -> bool:
+def _matches(request: Request, text: str) -> bool:
     return text in request.query or text in unquote(request.query)
 
 
@@ -53,11 +53,11 @@ class _Rule:
         self.number = number
         self.view = view
         self.seen = 0
-        self.done = 0
+        self.applied = 0
 
 
 class Faults:
-    """The faults that stand. The first that strikes a request is the only one."""
+    """The active faults. At most the first that matches is applied to a request."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -65,28 +65,28 @@ class Faults:
         self._added = 0
 
     def add(self, fault: Fault, view: View) -> None:
-        """Let a fault stand from now on."""
+        """Activate a fault."""
         self._rules.append(_Rule(fault, self._added, view))
         self._added += 1
 
     def clear(self) -> None:
-        """Let every request succeed again."""
+        """Remove all faults."""
         self._rules.clear()
         self._added = 0
 
-    def strike(self, request: Request) -> tuple[Fault, View] | None:
-        """The fault that befalls this request, and the world's view when that fault was added."""
+    def apply(self, request: Request) -> tuple[Fault, View] | None:
+        """Return the fault for this request and the view when it was added, or None."""
         for rule in self._rules:
-            if self._strikes(rule, request):
-                rule.done += 1
+            if self._applies(rule, request):
+                rule.applied += 1
                 return rule.fault, rule.view
         return None
 
-    def _strikes(self, rule: _Rule, request: Request) -> bool:
+    def _applies(self, rule: _Rule, request: Request) -> bool:
         fault = rule.fault
-        if fault.times is not None and rule.done >= fault.times:
+        if fault.times is not None and rule.applied >= fault.times:
             return False
-        if not request.path.startswith(fault.path) or not _asks(request, fault.match):
+        if not request.path.startswith(fault.path) or not _matches(request, fault.match):
             return False
         rule.seen += 1
         return roll(self._seed, "fault", rule.number, rule.seen) < fault.share

@@ -1,4 +1,4 @@
-"""The pretend news: articles and stories about whatever is asked for. Pure, from a seed."""
+"""Generated articles and stories for any query. Pure, from a seed."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ _PLACES = (("US", "North America"), ("GB", "Europe"), ("ES", "Europe"), ("NG", "
 _DOMAINS = ("news.example.org", "biz.example.com", "daily.example.net")
 Json = dict[str, Any]
 
-# What an update has besides, and its provider's own client cannot do without.
+# Further fields of an update that the provider's own client requires.
 _UNREAD: Json = {
     "article_ids": [],
     "cluster_articles": [],
@@ -41,7 +41,7 @@ _UNREAD: Json = {
 
 
 class News:
-    """Articles and stories. Each version of the world adds an article and moves some stories.
+    """Articles and stories. Each version of the world adds an article and updates some stories.
 
     Article k of a query was published `step` after article k - 1; the newest of version 0 at
     `start` (UTC).
@@ -53,19 +53,19 @@ class News:
         self._step = step
 
     def articles(self, query: str, version: int) -> list[Json]:
-        """Every article about a query, the newest first."""
+        """Return every article about the query, the newest first."""
         count = _OLD_ARTICLES + version
         return [self._article(query.strip().lower(), k) for k in reversed(range(count))]
 
     def stories(self, query: str, version: int) -> list[Json]:
-        """Every story about a query, or on the front page when nothing is asked for."""
+        """Return every story about the query, or the front page if it is empty."""
         about = query.strip().lower()
         count = _OLD_STORIES if about else _FRONT_STORIES
         stories = [self._story(about, k, version) for k in range(count)]
         return sorted(stories, key=lambda story: (-story["updated_ts"], story["uuid"]))
 
     def updates(self, story: Json) -> list[Json]:
-        """The updates of a story, the newest first."""
+        """Return the updates of a story, the newest first."""
         uuids: list[str] = story["update_uuids"]
         return [
             {
@@ -92,15 +92,15 @@ class News:
         ]
 
     def _article(self, about: str, number: int) -> Json:
-        # Every tenth article is about everything: several queries find the same one.
+        # Every tenth article matches all queries.
         owner = "" if number % _SHARED == 0 else about
-        luck = (self._seed, "article", owner, number)
-        uuid = self._uuid(*luck)
-        domain = pick(_DOMAINS, *luck, "domain")
-        country, continent = pick(_PLACES, *luck, "place")
-        category = pick(_CATEGORIES, *luck, "category")
-        title = f"{(owner or 'markets').title()}: {pick(_SUBJECTS, *luck)} {number}"
-        image = f"https://{domain}/{uuid}.jpg" if happens(0.5, *luck, "image") else None
+        key = (self._seed, "article", owner, number)
+        uuid = self._uuid(*key)
+        domain = pick(_DOMAINS, *key, "domain")
+        country, continent = pick(_PLACES, *key, "place")
+        category = pick(_CATEGORIES, *key, "category")
+        title = f"{(owner or 'markets').title()}: {pick(_SUBJECTS, *key)} {number}"
+        image = f"https://{domain}/{uuid}.jpg" if happens(0.5, *key, "image") else None
         return {
             "article_id": str(uuid),
             "article_url": f"https://{domain}/a/{uuid}",
@@ -109,7 +109,7 @@ class News:
             "eng_title": title,
             "summary": f"A short summary of {title}.",
             "key_points": ["One point."],
-            "classification": [category] if happens(0.7, *luck, "list") else category,
+            "classification": [category] if happens(0.7, *key, "list") else category,
             "country": country,
             "continent": continent,
             "language": "en",
@@ -117,31 +117,31 @@ class News:
             "domain_url": domain,
             "page_rank": 300 + number,
             "pub_date": self._published(number).isoformat().replace("+00:00", "Z"),
-            "sentiment": int(roll(*luck, "mood") * 3) - 1,
+            "sentiment": int(roll(*key, "mood") * 3) - 1,
             "keywords": [owner or "news"],
             "entities": {"Organization": [owner.title()] if owner else [], "Product": []},
             "image_url": image,
-            "centroid_distance": round(roll(*luck, "distance"), 3),
-            "cluster_probability": round(roll(*luck, "cluster"), 3),
+            "centroid_distance": round(roll(*key, "distance"), 3),
+            "cluster_probability": round(roll(*key, "cluster"), 3),
             "provocative": "low",
             "reporting_voice": "Objective",
             "markdown_citation": f"[[{number}]](https://{domain}/a/{uuid})",
         }
 
     def _story(self, about: str, number: int, version: int) -> Json:
-        luck = (self._seed, "story", about, number)
-        moved = [v for v in range(1, version + 1) if happens(0.1, *luck, "moved", v)]
+        key = (self._seed, "story", about, number)
+        moved = [v for v in range(1, version + 1) if happens(0.1, *key, "moved", v)]
         points = 1 + number % 4 + len(moved)
-        moods = [int(roll(*luck, "mood", at) * 3) - 1 for at in range(points)]
+        moods = [int(roll(*key, "mood", at) * 3) - 1 for at in range(points)]
         stamps = [self._seconds(at - points + (moved[-1] if moved else 0)) for at in range(points)]
-        updates = [str(self._uuid(*luck, "update", at)) for at in range(points)]
-        category = pick(_CATEGORIES, *luck, "category")
-        topic = f"{(about or category).title()} {pick(_SUBJECTS, *luck, 'topic')} {number}"
-        # In some stories a sentiment has no instant yet: the lists differ in length.
-        instants = stamps[:-1] if points > 1 and happens(0.1, *luck, "uneven") else stamps
+        updates = [str(self._uuid(*key, "update", at)) for at in range(points)]
+        category = pick(_CATEGORIES, *key, "category")
+        topic = f"{(about or category).title()} {pick(_SUBJECTS, *key, 'topic')} {number}"
+        # In some stories the last sentiment has no timestamp: the lists differ in length.
+        instants = stamps[:-1] if points > 1 and happens(0.1, *key, "uneven") else stamps
         reddit = number % 3 == 0
         return {
-            "uuid": str(self._uuid(*luck)),
+            "uuid": str(self._uuid(*key)),
             "topic": topic,
             "topics": [topic],
             "categories": [category],
@@ -181,5 +181,5 @@ class News:
 
 
 def matching(things: list[Json], uuid: str) -> Iterator[Json]:
-    """The stories with this uuid, their own or an update's."""
+    """Return the stories with this uuid, as their own or as that of an update."""
     return (one for one in things if uuid == one["uuid"] or uuid in one["update_uuids"])

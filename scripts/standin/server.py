@@ -1,4 +1,4 @@
-"""The server: which site is asked, whether a fault befalls the request, and the control desk."""
+"""The server of the stand-in sites: routing, injected faults, and the control endpoints."""
 
 import asyncio
 import time
@@ -23,28 +23,28 @@ from scripts.standin.wire import Connection, Reply, Request, json_reply
 from scripts.standin.world import View, World
 
 _BLOCKED = b"<!doctype html><html><head><title>Access denied</title></head><body></body></html>"
-_MOST_BYTES = 64 * 1024 * 1024
+_MAX_BYTES = 64 * 1024 * 1024
 
 
 class Site(Protocol):
-    """What each stand-in site can do."""
+    """The interface of a stand-in site."""
 
     def answer(self, path: str, request: Request, view: View) -> Reply:
-        """Answer a request whose path goes on with `path` after the site's own."""
+        """Answer a request; `path` is the part after the site's prefix."""
         ...
 
     def failed(self) -> Reply:
-        """The site's way of failing with HTTP 200."""
+        """Return the site's error response with HTTP 200."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What kind of web to pretend.
+    """Options of the stand-in sites.
 
-    `events` per site. `move_share` of the matches move with each version; a new version comes
-    every `move_every` seconds, if that is set, and whenever the control desk is told so.
-    `latency`: seconds before every answer. `start` (UTC): kick-offs fall in the ten days from it.
+    `events` per site. The prices of `move_share` of the matches change with each version; a new
+    version is made every `move_every` seconds, if set, and by POST /control/advance.
+    `latency`: seconds before every response. `start` (UTC): kick-offs fall in the ten days from it.
     """
 
     seed: int = 1
@@ -63,7 +63,7 @@ class _Ticks(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StandIn:
-    """The whole pretend web. `serve` answers one request on its connection, now or later."""
+    """All stand-in sites. `serve` answers one request on its connection, at once or later."""
 
     def __init__(self, options: Options) -> None:
         start = options.start or datetime.now(UTC).replace(second=0, microsecond=0)
@@ -80,27 +80,27 @@ class StandIn:
             asknews.NAME: self._asknews,
         }
         self._stats = {name: SiteStats() for name in self._sites}
-        self._desk: dict[str, Callable[[Request], Reply]] = {
+        self._control: dict[str, Callable[[Request], Reply]] = {
             "GET healthz": self._healthz,
-            "GET stats": self._shown_stats,
-            "DELETE stats": self._forget_stats,
+            "GET stats": self._show_stats,
+            "DELETE stats": self._reset_stats,
             "POST advance": self._advance,
             "POST faults": self._add_fault,
             "DELETE faults": self._clear_faults,
             "DELETE tokens": self._revoke,
         }
-        self._stand_by_options()
+        self._add_fault_of_options()
 
     def serve(self, request: Request, connection: Connection) -> None:
-        """Answer one request."""
+        """Answer one request on its connection."""
         _, name, path = (*request.path.split("/", 2), "", "")[:3]
-        if name == "v1":  # AskNews' own client knows no address but one without a path
+        if name == "v1":  # AskNews' own client does not support a base URL with a path
             name, path = asknews.NAME, f"v1/{path}"
         if name not in self._sites:
-            connection.send(self._elsewhere(name, path, request))
+            connection.send(self._serve_control(name, path, request))
             return
         stats = self._stats[name]
-        stats.begun(time.monotonic(), request.headers.get("user-agent", ""))
+        stats.request_started(time.monotonic(), request.headers.get("user-agent", ""))
         self._asknews.busy = self._stats[asknews.NAME].now
         connection.on_end = partial(self._ended, name)
         if self.options.latency:
@@ -111,27 +111,27 @@ class StandIn:
             self._at_site(name, f"/{path}", request, connection)
 
     def stats(self) -> dict[str, object]:
-        """What was asked of each site so far, and the world's version."""
-        sites = {name: stats.shown() for name, stats in self._stats.items()}
+        """Return the request statistics of each site, and the world's version."""
+        sites = {name: stats.as_json() for name, stats in self._stats.items()}
         total = sum(stats.requests for stats in self._stats.values())
         return {"version": self.world.view.version, "requests": total, "sites": sites}
 
     def revoke_tokens(self) -> None:
-        """Let no OAuth2 token of AskNews be good any longer."""
+        """Revoke every OAuth2 token of AskNews."""
         self._asknews.revoke()
 
-    def _stand_by_options(self) -> None:
+    def _add_fault_of_options(self) -> None:
         share = self.options.betpawa_empty
         if share:
             fault = Fault(path="/betpawa", kind="empty", match="q=", share=share)
             self.faults.add(fault, self.world.view)
 
     def _at_site(self, name: str, path: str, request: Request, connection: Connection) -> None:
-        struck = self.faults.strike(request)
-        if struck is None:
+        applied = self.faults.apply(request)
+        if applied is None:
             self._send(name, connection, self._answer(name, path, request, self.world.view))
             return
-        fault, then = struck
+        fault, then = applied
         self._stats[name].faults[fault.kind] += 1
         view = _view(fault, self.world.view, then)
         site = self._sites[name]
@@ -149,7 +149,7 @@ class StandIn:
         elif fault.kind == "truncated":
             connection.truncate(self._answer(name, path, request, view))
         else:
-            reply = _spoilt(fault, name, site) or self._answer(name, path, request, view)
+            reply = _faulty_reply(fault, name, site) or self._answer(name, path, request, view)
             self._send(name, connection, reply)
 
     def _answer(self, name: str, path: str, request: Request, view: View) -> Reply:
@@ -159,16 +159,16 @@ class StandIn:
             return json_reply({"error": str(error)}, 400)
 
     def _ended(self, name: str) -> None:
-        self._stats[name].ended()
+        self._stats[name].request_ended()
 
     def _send(self, name: str, connection: Connection, reply: Reply) -> None:
         self._stats[name].statuses[str(reply.status)] += 1
         connection.send(reply)
 
-    def _elsewhere(self, name: str, path: str, request: Request) -> Reply:
+    def _serve_control(self, name: str, path: str, request: Request) -> Reply:
         if name == "bytes" and path.isdecimal():
-            return Reply(200, bytes(min(int(path), _MOST_BYTES)), "application/octet-stream")
-        action = self._desk.get(f"{request.method} {path}") if name == "control" else None
+            return Reply(200, bytes(min(int(path), _MAX_BYTES)), "application/octet-stream")
+        action = self._control.get(f"{request.method} {path}") if name == "control" else None
         if action is None:
             return json_reply({"error": "no such page"}, 404)
         try:
@@ -181,13 +181,13 @@ class StandIn:
         counts = {site: len(matches) for site, matches in self.world.listed.items()}
         return json_reply({"status": "ok", "version": self.world.view.version, "events": counts})
 
-    def _shown_stats(self, request: Request) -> Reply:
+    def _show_stats(self, request: Request) -> Reply:
         del request
         return json_reply(self.stats())
 
-    def _forget_stats(self, request: Request) -> Reply:
+    def _reset_stats(self, request: Request) -> Reply:
         self._stats = {name: SiteStats(stats.now) for name, stats in self._stats.items()}
-        return self._shown_stats(request)
+        return self._show_stats(request)
 
     def _advance(self, request: Request) -> Reply:
         asked = msgspec.json.decode(request.body or b"{}", type=_Ticks)
@@ -213,22 +213,22 @@ class StandIn:
 
 @asynccontextmanager
 async def listening(standin: StandIn, port: int = 0) -> AsyncGenerator[str]:
-    """Listen on a loopback port (0: any free one). Gives the base URL, leaves nothing behind."""
+    """Listen on a loopback port (0: any free one) while the block lasts; yields the base URL."""
     async with listening_at(standin, (port,)) as urls:
         yield urls[0]
 
 
 @asynccontextmanager
 async def listening_at(standin: StandIn, ports: Sequence[int]) -> AsyncGenerator[list[str]]:
-    """Listen on several loopback ports, all the same web: hosts of their own for polite clients.
+    """Serve the same sites on several loopback ports, which are separate hosts to rate limiters.
 
-    Gives a base URL for each, in order, and leaves nothing behind.
+    Yields the base URL of each, in order, and closes all connections on exit.
     """
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(_server(standin, port)) for port in ports]
-        moving = loop.create_task(_moving(standin))
-        stack.push_async_callback(_cancelled, moving)
+        advancing = loop.create_task(_advance_periodically(standin))
+        stack.push_async_callback(_cancel, advancing)
         yield [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
 
 
@@ -241,24 +241,24 @@ async def _server(standin: StandIn, port: int) -> AsyncGenerator[asyncio.Server]
         yield server
     finally:
         server.close()
-        await _hang_up(standin)  # it waits for connections, some of which nobody would close
+        await _close_connections(standin)  # wait_closed waits for open connections
         await server.wait_closed()
 
 
-async def _hang_up(standin: StandIn) -> None:
+async def _close_connections(standin: StandIn) -> None:
     for connection in list(standin.connections):
         connection.close()
-    # An aborted transport closes its socket in the loop's next round.
+    # An aborted transport closes its socket in the next iteration of the loop.
     await asyncio.sleep(0)
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
 
 
-async def _moving(standin: StandIn) -> None:
+async def _advance_periodically(standin: StandIn) -> None:
     every = standin.options.move_every
     while every:
         await asyncio.sleep(every)
@@ -271,8 +271,8 @@ def _view(fault: Fault, now: View, then: View) -> View:
     return replace(now, partial=fault.kind == "partial")
 
 
-def _spoilt(fault: Fault, name: str, site: Site) -> Reply | None:
-    """The answer that comes in place of the right one, or None if the right one may come."""
+def _faulty_reply(fault: Fault, name: str, site: Site) -> Reply | None:
+    """Return the reply that replaces the regular one, or None to send the regular one."""
     if fault.kind == "bizcode":
         return site.failed()
     if fault.kind == "empty":

@@ -1,4 +1,4 @@
-"""SportyBet as it speaks: bizCode envelopes, pages cut by tournament, odds as strings."""
+"""Stand-in for SportyBet: bizCode envelopes, pages split by tournament, odds as strings."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from scripts.standin.wire import Reply, Request, json_reply
-from scripts.standin.world import Board, Competition, Match, View, World, called
+from scripts.standin.world import Board, Competition, Match, View, World, site_name
 
 NAME = "sportybet"
 SPORT = "sr:sport:1"
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 class SportyBet:
-    """Answers below `/sportybet/factsCenter`."""
+    """Serves the paths below `/sportybet/factsCenter`."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -36,14 +36,14 @@ class SportyBet:
         }
 
     def answer(self, path: str, request: Request, view: View) -> Reply:
-        """Answer a request whose path goes on with `path` after the site's own."""
+        """Answer a request; `path` is the part after the site's prefix."""
         route = self._routes.get(f"{request.method} {path}")
         if route is None:
             return Reply(404, b"<html><body>404 Not Found</body></html>", "text/html")
         return route(request, view)
 
     def failed(self) -> Reply:
-        """The site's way of failing with HTTP 200."""
+        """Return the site's error response with HTTP 200."""
         return json_reply({"bizCode": 19999, "message": "system busy", "data": None})
 
     def _upcoming(self, request: Request, view: View) -> Reply:
@@ -134,7 +134,7 @@ class SportyBet:
     def _shaped(self, match: Match, wanted: set[str] | None, moves: int) -> Json:
         markets = self._markets(match, moves)
         league, number = match.competition, match.sportradar_id
-        odd_source = self._world.befalls(match, 0.05, NAME, "source id")
+        odd_source = self._world.has_oddity(match, 0.05, NAME, "source id")
         return {
             "eventId": f"sr:match:{number}",
             "gameId": str(10_000 + match.number),
@@ -143,9 +143,9 @@ class SportyBet:
             "status": 0,
             "matchStatus": "Not start",
             "homeTeamId": f"sr:competitor:{_team_number(match.home, league)}",
-            "homeTeamName": called(NAME, match.home),
+            "homeTeamName": site_name(NAME, match.home),
             "awayTeamId": f"sr:competitor:{_team_number(match.away, league)}",
-            "awayTeamName": called(NAME, match.away),
+            "awayTeamName": site_name(NAME, match.away),
             "sport": {
                 "id": SPORT,
                 "name": "Football",
@@ -171,12 +171,12 @@ class SportyBet:
         markets = [result, *self._lines(match, board)]
         markets.append(_market("29", "GG/NG", _outcomes(*_BOTH, board.both_score)))
         markets.append(_market("10", "Double Chance", _outcomes(*_DOUBLE, board.double_chance)))
-        befalls = self._world.befalls
-        if befalls(match, 0.02, NAME, "inactive"):
+        has_oddity = self._world.has_oddity
+        if has_oddity(match, 0.02, NAME, "inactive"):
             result["outcomes"][1]["isActive"] = 0
-        if befalls(match, 0.01, NAME, "suspended"):
+        if has_oddity(match, 0.01, NAME, "suspended"):
             markets[-1]["status"] = _SUSPENDED
-        if befalls(match, 0.03, NAME, "stale"):
+        if has_oddity(match, 0.03, NAME, "stale"):
             old = _outcomes(*_RESULT, [odds + 30 for odds in board.result])
             # The site sends the stale copy now before and now after the live one.
             markets.insert(match.number % 2, _market("1", "1X2", old, status=_SUSPENDED))
@@ -196,7 +196,7 @@ class SportyBet:
             )
             for line in board.lines
         ]
-        if self._world.befalls(match, 0.03, NAME, "one-sided"):
+        if self._world.has_oddity(match, 0.03, NAME, "one-sided"):
             lines[-1]["outcomes"].pop()
         return lines
 
@@ -208,7 +208,7 @@ class _Wanted(msgspec.Struct):
 
 
 def _pages(matches: Sequence[Match], size: int) -> list[list[Match]]:
-    # A tournament is not cut unless it is longer than a page by itself.
+    # A tournament is split only if it is longer than a page.
     pages: list[list[Match]] = []
     for _, them in _by_competition(matches):
         for at in range(0, len(them), size):

@@ -1,11 +1,11 @@
-"""What was asked of each site: how often, how many at once, by whom."""
+"""Request statistics of each site: count, concurrency, statuses, user agents."""
 
 from collections import Counter
 from typing import Any
 
 
 class SiteStats:
-    """The counts of one site."""
+    """The request counts of one site."""
 
     def __init__(self, now: int = 0) -> None:
         self.now = now
@@ -18,8 +18,8 @@ class SiteStats:
         self._second = 0
         self._in_second = 0
 
-    def begun(self, at: float, user_agent: str) -> None:
-        """A request came in at `at` seconds of some clock."""
+    def request_started(self, at: float, user_agent: str) -> None:
+        """Count a request that arrived at `at` seconds of a monotonic clock."""
         self.requests += 1
         self.now += 1
         self.max_concurrent = max(self.max_concurrent, self.now)
@@ -30,12 +30,12 @@ class SiteStats:
         self._in_second += 1
         self.peak_per_second = max(self.peak_per_second, self._in_second)
 
-    def ended(self) -> None:
-        """A request's answer went out, or its client went away."""
+    def request_ended(self) -> None:
+        """Count the end of a request: answered, or its client disconnected."""
         self.now -= 1
 
-    def shown(self) -> dict[str, Any]:
-        """The counts as /control/stats shows them."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts as /control/stats shows them."""
         return {
             "requests": self.requests,
             "max_concurrent": self.max_concurrent,

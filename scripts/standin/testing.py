@@ -1,4 +1,4 @@
-"""The stand-in web inside the calling process, in a thread of its own. For tests and benchmarks."""
+"""Runs the stand-in sites in a thread of the calling process, for tests and benchmarks."""
 
 import asyncio
 import threading
@@ -12,11 +12,11 @@ from scripts.standin.faults import Fault
 from scripts.standin.server import Options, StandIn, listening
 from scripts.standin.world import World
 
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 
 class Standin:
-    """A stand-in web that listens on a free loopback port while the block lasts.
+    """Stand-in sites that listen on a free loopback port while the block lasts.
 
     `with Standin.start(events=50) as web:` (or `async with`) gives `web.url`.
     """
@@ -31,15 +31,15 @@ class Standin:
 
     @classmethod
     def start(cls, **options: Any) -> Self:
-        """Listen, with the given `Options`. To be closed, by `with` or by `close()`."""
+        """Start listening, with the given `Options`. Close it by `with` or `close()`."""
         standin = cls(Options(**options))
         standin._thread.start()
-        standin.url = standin._ready.result(_PATIENCE)
+        standin.url = standin._ready.result(_TIMEOUT)
         return standin
 
     @property
     def world(self) -> World:
-        """What the sites know. Only `advance` may change it."""
+        """The data of the sites. Only `advance` may change it."""
         return self._standin.world
 
     @property
@@ -64,35 +64,35 @@ class Standin:
 
     @property
     def token_url(self) -> str:
-        """Where AskNews gives out OAuth2 tokens."""
+        """The URL of AskNews' OAuth2 tokens."""
         return f"{self.url}/asknews/oauth2/token"
 
     def fault(self, path: str, kind: str, **details: Any) -> None:
-        """Let a fault stand (see `Fault`). Raises msgspec.ValidationError if there is no such."""
+        """Activate a fault (see `Fault`). Raises msgspec.ValidationError if it is invalid."""
         fault = msgspec.convert({"path": path, "kind": kind, **details}, Fault)
         self._call(lambda: self._standin.faults.add(fault, self.world.view))
 
     def clear_faults(self) -> None:
-        """Let every request succeed again."""
+        """Remove all faults."""
         self._call(self._standin.faults.clear)
 
     def revoke_tokens(self) -> None:
-        """Let no OAuth2 token of AskNews be good any longer."""
+        """Revoke every OAuth2 token of AskNews."""
         self._call(self._standin.revoke_tokens)
 
     def advance(self, ticks: int = 1, share: float | None = None) -> int:
-        """Move prices; returns the new version of the world."""
+        """Change prices; returns the new version of the world."""
         return self._call(lambda: [self.world.advance(share) for _ in range(ticks)][-1])
 
     def stats(self) -> dict[str, Any]:
-        """What GET /control/stats would say."""
+        """Return what GET /control/stats returns."""
         return self._call(self._standin.stats)
 
     def close(self) -> None:
-        """Stop at once and wait until nothing is left."""
+        """Stop listening and wait for the thread to end."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(_PATIENCE)
+            self._thread.join(_TIMEOUT)
 
     def __enter__(self) -> Self:
         return self
@@ -126,7 +126,7 @@ class Standin:
                 answer.set_exception(error)
 
         self._loop.call_soon_threadsafe(called)
-        return answer.result(_PATIENCE)
+        return answer.result(_TIMEOUT)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

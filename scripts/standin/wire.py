@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a bare asyncio protocol: fast, and able to break an answer in every way there is."""
+"""HTTP/1.1 on a bare asyncio protocol: fast, and able to send broken responses."""
 
 import asyncio
 import socket
@@ -9,11 +9,11 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-_PIECES = 10
+_CHUNKS = 10
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What was asked. Header names are lower-case; `query` is the raw text after the `?`."""
+    """A parsed request. Header names are lower-case; `query` is the raw text after the `?`."""
 
     method: str
     path: str
@@ -22,16 +22,16 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes = b""
 
     def params(self) -> dict[str, str]:
-        """The query's parameters; of a repeated one, the last."""
+        """Return the query's parameters; of a repeated one, the last value."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
     def every(self, name: str) -> list[str]:
-        """Every value of a repeated parameter."""
+        """Return every value of a repeated parameter."""
         return [value for key, value in parse_qsl(self.query) if key == name]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What is answered. `body` goes out as it is."""
+    """A response. `body` is sent unchanged."""
 
     status: int
     body: bytes
@@ -39,7 +39,7 @@ class Reply(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
     def head(self) -> bytes:
-        """The status line and headers, up to and with the empty line."""
+        """Return the status line and headers, including the empty line."""
         lines = [
             f"HTTP/1.1 {self.status} {_phrase(self.status)}",
             f"content-type: {self.media}",
@@ -50,7 +50,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 def json_reply(value: object, status: int = 200) -> Reply:
-    """A JSON answer."""
+    """Return a JSON response."""
     return Reply(status, msgspec.json.encode(value))
 
 
@@ -64,8 +64,8 @@ def _phrase(status: int) -> str:
 class Connection(asyncio.Protocol):
     """One client connection. `serve` is called with each request and must end it exactly once.
 
-    Ending it is one of `send`, `trickle`, `truncate` and `reset`, at once or later. `on_end` is
-    called when the exchange is over, also when the client went away before that.
+    `send`, `trickle`, `truncate` and `reset` end it, at once or later. `on_end` is called when the
+    exchange is over, or when the client disconnects before that.
     """
 
     def __init__(self, serve: Callable[[Request, "Connection"], None], peers: set["Connection"]):
@@ -96,47 +96,47 @@ class Connection(asyncio.Protocol):
         self._next()
 
     def later(self, seconds: float, then: Callable[[], None]) -> None:
-        """Call `then` in so many seconds, unless the client has gone by then."""
+        """Call `then` after `seconds`, unless the client has disconnected."""
         self._timer = asyncio.get_running_loop().call_later(seconds, then)
 
     def send(self, reply: Reply) -> None:
-        """Answer, whole and at once."""
+        """Send the complete response at once."""
         self._write(reply.head() + reply.body)
         self._finish()
 
     def trickle(self, reply: Reply, seconds: float) -> None:
-        """Answer with the head at once, and the body in pieces over so many seconds."""
-        size = max(1, -(-len(reply.body) // _PIECES))
-        pieces = [reply.body[at : at + size] for at in range(0, len(reply.body), size)]
+        """Send the headers at once, and the body in chunks over `seconds`."""
+        size = max(1, -(-len(reply.body) // _CHUNKS))
+        chunks = [reply.body[at : at + size] for at in range(0, len(reply.body), size)]
         self._write(reply.head())
-        self._drip(pieces, seconds / max(1, len(pieces)))
+        self._send_chunks(chunks, seconds / max(1, len(chunks)))
 
     def truncate(self, reply: Reply) -> None:
-        """Promise the whole body, send half of it and hang up."""
+        """Announce the whole body, send half of it and close the connection."""
         self._write(reply.head() + reply.body[: len(reply.body) // 2])
         self._keep = False
         self._finish()
 
     def reset(self) -> None:
-        """Send a TCP reset in place of an answer."""
+        """Send a TCP reset without a response."""
         if self._transport is None:
             return
         peer: socket.socket = self._transport.get_extra_info("socket")
-        # Closing a socket that lingers for no time throws its connection away: the peer gets RST.
+        # Closing a socket with a linger time of 0 sends RST to the peer.
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     def close(self) -> None:
-        """Hang up at once."""
+        """Abort the connection."""
         if self._transport is not None:
             self._transport.abort()
 
-    def _drip(self, pieces: list[bytes], pause: float) -> None:
-        if not pieces:
+    def _send_chunks(self, chunks: list[bytes], pause: float) -> None:
+        if not chunks:
             self._finish()
             return
-        self._write(pieces[0])
-        self.later(pause, lambda: self._drip(pieces[1:], pause))
+        self._write(chunks[0])
+        self.later(pause, lambda: self._send_chunks(chunks[1:], pause))
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         self._keep = headers.get("connection", "").lower() != "close" and version == "HTTP/1.1"
         if "transfer-encoding" in headers:
             self._keep = False
-            self.send(Reply(411, b"say how long the body is", "text/plain"))
+            self.send(Reply(411, b"content-length required", "text/plain"))
             return
         path, _, query = target.partition("?")
         self._serve(Request(method, unquote(path), query, headers, body), self)

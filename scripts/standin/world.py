@@ -1,4 +1,4 @@
-"""The pretend football world: matches, who lists them, and prices that move. Pure, from a seed."""
+"""Generated football data: matches, their sites, and changing prices. Pure, from a seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 SITES = ("sportybet", "betpawa", "bet9ja")
 _MARGIN = {"sportybet": 1.06, "betpawa": 1.055, "bet9ja": 1.07}
-_LEAST, _MOST = 102, 50_000
+_MIN_ODDS, _MAX_ODDS = 102, 50_000
 _DAYS = 10
 
 # country, competition, id at SportyBet, id at BetPawa, id at Bet9ja; the first five ids are real.
@@ -87,25 +87,25 @@ _PLACES = (
 _KINDS = ("FC", "United", "City", "Athletic", "Town", "Rovers", "Wanderers", "Sporting")
 
 
-def roll(*words: object) -> float:
-    """A number in [0, 1) that is always the same for the same words."""
-    digest = blake2b("\x1f".join(map(str, words)).encode(), digest_size=7).digest()
+def roll(*key: object) -> float:
+    """Return a number in [0, 1), always the same for the same key."""
+    digest = blake2b("\x1f".join(map(str, key)).encode(), digest_size=7).digest()
     return int.from_bytes(digest, "big") / (1 << 56)
 
 
-def happens(share: float, *words: object) -> bool:
-    """Is this one of the share of all cases? Always the same for the same words."""
-    return roll(*words) < share
+def happens(share: float, *key: object) -> bool:
+    """Return whether the key is within the share, always the same for the same key."""
+    return roll(*key) < share
 
 
-def pick(things: Sequence[T], *words: object) -> T:
-    """One of the things, always the same for the same words."""
-    return things[int(roll(*words) * len(things))]
+def pick(things: Sequence[T], *key: object) -> T:
+    """Return one of the things, always the same for the same key."""
+    return things[int(roll(*key) * len(things))]
 
 
 @dataclass(frozen=True, slots=True)
 class Competition:
-    """A league, with what each site calls it by."""
+    """A league, with its id on each site."""
 
     country: str
     name: str
@@ -116,7 +116,7 @@ class Competition:
 
 
 class Line(NamedTuple):
-    """Odds in hundredths for more and for fewer goals than `goals`."""
+    """Odds, in hundredths, for more and for fewer goals than `goals`."""
 
     goals: str
     over: int
@@ -135,7 +135,7 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A match to come. `number` is its place in the world; `kickoff` is UTC."""
+    """An upcoming match. `number` is its index in the world; `kickoff` is UTC."""
 
     number: int
     sportradar_id: str
@@ -148,9 +148,9 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The world at one version. `moves[i]` says how often match i's prices have moved.
+    """The world at one version. `moves[i]` is how often the prices of match i have changed.
 
-    `partial` asks a site to leave out every second event while its totals stay.
+    With `partial`, a site leaves out every second event but keeps its totals.
     """
 
     version: int
@@ -159,7 +159,7 @@ class View:
 
 
 class World:
-    """Matches from a seed, and how often each has moved. Only `advance` changes anything.
+    """Matches from a seed, and how often their prices have changed. Only `advance` mutates it.
 
     `events` is how many matches each site lists; nine in ten of them are listed by all three.
     Kick-offs fall in the ten days from `start` (UTC).
@@ -185,9 +185,9 @@ class World:
         }
 
     def advance(self, share: float | None = None) -> int:
-        """Let the prices of a share of the matches move, all of a match's prices at once.
+        """Change the prices of a share of the matches, all prices of a match at once.
 
-        Returns the new version. Which matches move follows from the seed and the version.
+        Returns the new version. The matches follow from the seed and the version.
         """
         share = self.move_share if share is None else share
         count = min(len(self.matches), max(1, round(share * len(self.matches)))) if share else 0
@@ -202,15 +202,15 @@ class World:
         return version
 
     def lacks_id(self, site: str, match: Match) -> bool:
-        """Does the site not know the Sportradar id of this match? SportyBet always does."""
-        return site != "sportybet" and self.befalls(match, 0.01, site, "no id")
+        """Return whether the site lacks the match's Sportradar id. SportyBet never does."""
+        return site != "sportybet" and self.has_oddity(match, 0.01, site, "no id")
 
-    def befalls(self, match: Match, share: float, site: str, oddity: str) -> bool:
-        """Is this match among the share of those that have some oddity at a site?"""
+    def has_oddity(self, match: Match, share: float, site: str, oddity: str) -> bool:
+        """Return whether the match is within the share that has this oddity at the site."""
         return happens(share, self.seed, site, oddity, match.number)
 
     def board(self, site: str, match: Match, moves: int) -> Board:
-        """A match's prices at a site after so many moves. Every move changes every price."""
+        """Return a match's prices at a site after `moves` changes. Each changes every price."""
         board = _priced(match, _MARGIN[site], self._lines(match))
         return _moved(board, moves * 3 % 10)
 
@@ -223,8 +223,8 @@ class World:
 
     def _match(self, number: int) -> Match:
         seed = self.seed
-        luck = roll(seed, "league", number) ** 1.5
-        place = int(luck * len(self.competitions))
+        weight = roll(seed, "league", number) ** 1.5
+        place = int(weight * len(self.competitions))
         home = int(roll(seed, "home", number) * 20)
         away = (home + 1 + int(roll(seed, "away", number) * 19)) % 20
         midnight = self.start.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -240,8 +240,8 @@ class World:
         )
 
 
-def called(site: str, team: str) -> str:
-    """A team's name as a site writes it: the sites agree on the place and little else."""
+def site_name(site: str, team: str) -> str:
+    """Return a team's name as the site spells it; the sites agree on the place only."""
     if site == "betpawa":
         return team.removesuffix(" FC")
     if site == "bet9ja":
@@ -277,7 +277,7 @@ def _priced(match: Match, margin: float, lines: Sequence[str]) -> Board:
     lose = max(0.0, 1 - win - draw)
 
     def odds(chance: float) -> int:
-        return max(_LEAST, min(_MOST, round(100 / max(chance * margin, 1e-6))))
+        return max(_MIN_ODDS, min(_MAX_ODDS, round(100 / max(chance * margin, 1e-6))))
 
     return Board(
         result=(odds(win), odds(draw), odds(lose)),

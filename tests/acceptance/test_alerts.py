@@ -14,7 +14,7 @@ from arq.connections import ArqRedis
 
 from app.store.db import Pool
 from scripts.bench.web import free_port
-from scripts.children import Child, Surroundings, child
+from scripts.children import Child, ChildEnvironment, child
 from scripts.standin.testing import Standin
 from tests.alerts.receiver import Receiver, receiving
 from tests.inhouse import until
@@ -46,9 +46,9 @@ def settings(dsn: str, redis_url: str, standin: Standin, receiver: Receiver) -> 
 
 
 @pytest.fixture
-def around(settings: dict[str, str], redis: ArqRedis, tmp_path: Path) -> Surroundings:
+def around(settings: dict[str, str], redis: ArqRedis, tmp_path: Path) -> ChildEnvironment:
     del redis  # empty, and emptied afterwards
-    return Surroundings(settings, ROOT, tmp_path, patience=20)
+    return ChildEnvironment(settings, ROOT, tmp_path, stop_timeout=20)
 
 
 def _kill(worker: Child) -> None:
@@ -56,7 +56,7 @@ def _kill(worker: Child) -> None:
 
 
 async def test_every_worker_killed_is_told_once_and_within_two_intervals(
-    pool: Pool, around: Surroundings, receiver: Receiver
+    pool: Pool, around: ChildEnvironment, receiver: Receiver
 ) -> None:
     port = free_port()
 

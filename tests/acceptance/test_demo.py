@@ -129,6 +129,6 @@ def test_a_demo_whose_worker_dies_says_so_and_ends(data_dir: Path) -> None:
     left = _processes_of(data_dir)
 
     assert demo.returncode == 1
-    assert "The worker was ended by SIGKILL" in complained
+    assert "The worker was killed by SIGKILL" in complained
     assert "worker.started" in complained
     assert left == []
