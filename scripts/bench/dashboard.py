@@ -1,6 +1,6 @@
-"""What the dashboard costs the server: 200 jobs, a million ticks with a run each.
+"""Measures the cost of the dashboard with 200 jobs and a million ticks, each with a run.
 
-The web is asked as a browser does, in this process, on private servers. Milliseconds from request
+Pages are requested as by a browser, in this process, on private servers. Milliseconds from request
 to last byte: `first_ms` of the first page of a new process, which knows nothing yet and connects
 first; `ms` of a page that is read and drawn anew, by a process that keeps the ticks it has seen.
 `cpu_ms` is what that costs this process in CPU, which a busy machine does not stretch, and

@@ -1,12 +1,13 @@
-"""How fast schedules of organisations are dispatched that are all due at the same minute.
+"""Measures how fast organisations' schedules that are due in the same minute are dispatched.
 
-Dispatched is: decided, its run's row queued, its run in Redis. The workers are real processes on a
-private Postgres and Redis; they also scrape the stand-in every few seconds, and how late those runs
-start is measured before and meanwhile. Nobody does the organisations' runs: they wait in line.
+A schedule is dispatched when its tick is decided, its run's row is queued and the run is in Redis.
+The workers are real processes on a private Postgres and Redis. They also scrape the stand-in every
+few seconds; the latency of those runs is measured before and during the dispatch. No worker
+executes the organisations' runs: they stay queued.
 
 `idle_db_ms_per_s` is Postgres's own count of its time (`pg_stat_database.active_time`) while all
-schedules are enabled and none is due, with one worker that beats, sweeps and dispatches but has
-nothing to scrape.
+schedules are enabled and none is due, with one worker that runs heartbeats, sweeps and dispatches
+but has nothing to scrape.
 """
 
 import argparse
@@ -35,11 +36,11 @@ from app.store.db import HOUSE, Connection
 from scripts.bench import dispatch_orgs, rivals
 from scripts.standin.testing import Standin
 
-READY = 60.0  # seconds which a worker has to start
-STOP = 40.0  # and to end
-LONGEST = 600.0  # of a dispatch
-SETTLE = 2.0  # after a start
-EVERY_MINUTES = 0.05  # of each scrape job
+START_TIMEOUT = 60.0  # seconds
+STOP_TIMEOUT = 40.0
+DISPATCH_TIMEOUT = 600.0
+SETTLE = 2.0  # seconds after a start
+INTERVAL_MINUTES = 0.05  # of each scrape job
 
 LATENESS = """
 SELECT extract(epoch FROM started_at - scheduled_for) * 1000 FROM runs
@@ -54,7 +55,7 @@ ACTIVE = "SELECT active_time FROM pg_stat_database WHERE datname = current_datab
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One dispatch. Seconds, counts; lateness of the scrape jobs' runs in milliseconds."""
+    """The figures of one dispatch; latency of the scrape jobs' runs in milliseconds."""
 
     due: int
     workers: int
@@ -68,7 +69,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The servers, the pretend web, and where workers' words go."""
+    """The servers, the stand-in sites, and the folder of the workers' logs."""
 
     servers: embedded.Servers
     web: Standin
@@ -80,15 +81,15 @@ class Stage:
 
     @contextmanager
     def worker(self, name: str, minutes: float) -> Generator[None]:
-        """A worker process whose scrape jobs are due every so many minutes."""
+        """Run a worker process whose scrape jobs are due every `minutes`."""
         log = self.folder / f"{name}.log"
-        with log.open("wb") as words:
+        with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "arq", "scripts.bench.dispatch_house.Settings"],
                 cwd=rivals.ROOT,
                 env=self._environment(minutes),
-                stdout=words,
-                stderr=words,
+                stdout=output,
+                stderr=output,
             )
         try:
             _wait_started(log, process)
@@ -114,7 +115,7 @@ class Stage:
         }
 
     async def clean(self) -> None:
-        """Empty Redis, and a new database with nothing but the schema."""
+        """Empty Redis, and recreate the database with nothing but the schema."""
         with Redis.from_url(self.servers.redis_url) as redis:  # pyright: ignore[reportUnknownMemberType] - bare kwargs
             redis.flushall()  # pyright: ignore[reportUnknownMemberType] - bare kwargs
         maintenance = urlsplit(self.servers.database_url)._replace(path="/postgres").geturl()
@@ -127,7 +128,7 @@ class Stage:
 
 
 def _wait_started(log: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + READY
+    deadline = time.monotonic() + START_TIMEOUT
     while b"worker.started" not in log.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:
             raise SystemExit(f"a worker did not start:\n{log.read_text()[-2000:]}")
@@ -136,22 +137,24 @@ def _wait_started(log: Path, process: subprocess.Popen[bytes]) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     try:
-        process.wait(STOP)
+        process.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
 async def idle(stage: Stage, due: int, seconds: float) -> float:
-    """Milliseconds of Postgres's time in each second in which nothing is due."""
+    """Return the milliseconds of Postgres time per second while nothing is due."""
     await stage.clean()
-    writer = await asyncpg.connect(stage.dsn, server_settings=HOUSE, command_timeout=LONGEST)
+    writer = await asyncpg.connect(
+        stage.dsn, server_settings=HOUSE, command_timeout=DISPATCH_TIMEOUT
+    )
     await dispatch_orgs.found(writer, due)
-    await writer.close()  # what it cost is counted by then
+    await writer.close()  # its own time is counted from here on
     reader = await asyncpg.connect(stage.dsn)
     try:
         with stage.worker("idle", minutes=10_000):
-            await asyncio.sleep(SETTLE * 3)  # so is a start
+            await asyncio.sleep(SETTLE * 3)  # excludes the start
             before, began = await reader.fetchval(ACTIVE), time.monotonic()
             await asyncio.sleep(seconds)
             after, ended = await reader.fetchval(ACTIVE), time.monotonic()
@@ -161,30 +164,32 @@ async def idle(stage: Stage, due: int, seconds: float) -> float:
 
 
 async def dispatched(stage: Stage, due: int, workers: int, calm: float) -> Figures:
-    """Let them all fall due at once."""
+    """Make all schedules due at once and measure their dispatch."""
     await stage.clean()
-    connection = await asyncpg.connect(stage.dsn, server_settings=HOUSE, command_timeout=LONGEST)
+    connection = await asyncpg.connect(
+        stage.dsn, server_settings=HOUSE, command_timeout=DISPATCH_TIMEOUT
+    )
     try:
         await dispatch_orgs.found(connection, due)
         with ExitStack() as stack:
             for number in range(workers):
-                stack.enter_context(stage.worker(f"{workers}-{number}", EVERY_MINUTES))
+                stack.enter_context(stage.worker(f"{workers}-{number}", INTERVAL_MINUTES))
             began = datetime.now(UTC) + timedelta(seconds=SETTLE)
             await asyncio.sleep(SETTLE + calm)
             quiet = datetime.now(UTC)
             at = quiet + timedelta(seconds=1 + due / 8_000)
             await dispatch_orgs.fall_due(connection, at)
-            seconds = _line_is_full(stage, due, at)
+            seconds = _wait_dispatched(stage, due, at)
             done = datetime.now(UTC)
             await asyncio.sleep(1)  # what was due at the end has started
-        return await _judged(connection, (due, workers, seconds), (began, quiet), (at, done))
+        return await _figures(connection, (due, workers, seconds), (began, quiet), (at, done))
     finally:
         await connection.close()
 
 
-def _line_is_full(stage: Stage, due: int, at: datetime) -> float:
+def _wait_dispatched(stage: Stage, due: int, at: datetime) -> float:
     with Redis.from_url(stage.servers.redis_url) as redis:  # pyright: ignore[reportUnknownMemberType] - bare kwargs
-        deadline = time.monotonic() + LONGEST
+        deadline = time.monotonic() + DISPATCH_TIMEOUT
         while (waiting := int(str(redis.zcard(LINE)))) < due:
             if time.monotonic() > deadline:
                 raise SystemExit(f"only {waiting:,} of {due:,} were dispatched: {stage.folder}")
@@ -192,7 +197,7 @@ def _line_is_full(stage: Stage, due: int, at: datetime) -> float:
     return (datetime.now(UTC) - at).total_seconds()
 
 
-async def _judged(
+async def _figures(
     connection: Connection,
     figures: tuple[int, int, float],
     calm: tuple[datetime, datetime],
@@ -220,16 +225,16 @@ def _p99(values: Sequence[float]) -> float:
 
 
 async def measure(stage: Stage, asked: argparse.Namespace) -> tuple[list[Figures], float]:
-    """Idle first, then one worker, then two."""
+    """Measure the idle load, then the dispatch with each number of workers."""
     idle_ms = await idle(stage, asked.due, asked.idle_seconds)
     counts = [int(count) for count in asked.workers.split(",")]
     return [await dispatched(stage, asked.due, n, asked.calm_seconds) for n in counts], idle_ms
 
 
 def show(found: Sequence[Figures], idle_ms: float) -> None:
-    """Print the table for people."""
+    """Print the figures as a table."""
     table = Table(title="Schedules due at the same minute")
-    names = ("due", "workers", "seconds", "duplicates", "missing", "scrapes meanwhile")
+    names = ("due", "workers", "seconds", "duplicates", "missing", "scrapes during")
     for name in (*names, "late p99 before (ms)", "during (ms)"):
         table.add_column(name, justify="right")
     for one in found:
@@ -249,7 +254,7 @@ def show(found: Sequence[Figures], idle_ms: float) -> None:
 
 
 def plain(found: Sequence[Figures], idle_ms: float) -> dict[str, object]:
-    """The figures under the names that stay comparable; those of one worker, then of each count."""
+    """Return the figures under stable names: of the first count of workers, then of each."""
     names = ("due", "workers", "seconds", "duplicates")
     each = [asdict(one) for one in found]
     first: dict[str, object] = {name: each[0][name] for name in names}

@@ -1,6 +1,6 @@
-"""The worker of the benchmark: the front door's, which does no organisation's run, only queues it.
+"""The worker of the dispatch benchmark: the production one, without runs of organisations.
 
-`arq scripts.bench.dispatch_house.Settings`. It asks the stand-in as fast as it can.
+`arq scripts.bench.dispatch_house.Settings`. It scrapes the stand-in without rate limits.
 """
 
 from dataclasses import replace
@@ -13,17 +13,19 @@ from workers import house
 opened = house.opened
 
 
-def hurried(config: Any, where: Any, redis: Any, sources: dict[str, Limits], *others: Any) -> Any:
-    """The house, without its politeness."""
-    fast = {name: replace(limits, rate=5_000, burst=500) for name, limits in sources.items()}
-    return opened(config, where, redis, fast, *others)
+def open_unlimited(
+    config: Any, where: Any, redis: Any, sources: dict[str, Limits], *others: Any
+) -> Any:
+    """Open the worker context without the sites' rate limits."""
+    unlimited = {name: replace(limits, rate=5_000, burst=500) for name, limits in sources.items()}
+    return opened(config, where, redis, unlimited, *others)
 
 
 async def startup(ctx: dict[str, Any]) -> None:
-    """Start as always, but let nobody of the line in: to be dispatched is to be in Redis."""
+    """Start with no slot for runs of organisations: they stay in the Redis queue."""
     ctx["slots"] = 0
     await front_door.Settings.on_startup(ctx)
 
 
-house.opened = hurried
+house.opened = open_unlimited
 Settings = type("Settings", (), {**vars(front_door.Settings), "on_startup": staticmethod(startup)})

@@ -1,4 +1,4 @@
-"""The organisations of the benchmark: written down in bulk, and made due all at once."""
+"""The organisations of the dispatch benchmark: inserted in bulk and made due at once."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ SELECT id, 1, spec, policies, effective_from FROM fresh
 
 
 def specs(tick: datetime) -> list[str]:
-    """Expressions in several zones which all name this minute, and none in the hour after it."""
+    """Return cron specs in several zones that match this minute and none in the next hour."""
     minute = tick.minute
     expressions = (
         f"{minute} * * * *",
@@ -43,9 +43,9 @@ def specs(tick: datetime) -> list[str]:
 
 
 async def found(connection: Connection, count: int) -> datetime:
-    """So many organisations with an enabled schedule, none of them due; returns the tick to come.
+    """Insert `count` organisations with an enabled schedule, not yet due; returns their tick.
 
-    The tick is the last whole minute: they fall due when `due_at` is set, as if by their jitter.
+    The tick is the last whole minute; `fall_due` sets `due_at`, as jitter would.
     """
     tick = datetime.now(UTC).replace(second=0, microsecond=0)
     policies = Policies(misfire_grace=timedelta(hours=1), timeout=900)
@@ -64,6 +64,6 @@ async def found(connection: Connection, count: int) -> datetime:
 
 
 async def fall_due(connection: Connection, at: datetime) -> None:
-    """All of them at that instant."""
+    """Make all schedules of organisations due at that instant."""
     await connection.execute("UPDATE schedules SET due_at = $1 WHERE org_id IS NOT NULL", at)
     await connection.execute("VACUUM ANALYZE schedules")

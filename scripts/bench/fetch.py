@@ -1,10 +1,9 @@
-"""What a request costs: our whole window, httpx's own transport, and what ours stands on.
+"""Measures the cost of a request: our fetcher, httpx's own transport, and bare aiohttp.
 
-One process asks, the stand-in web answers from another one. The contenders take turns, so that
-what else the machine does meanwhile strikes all alike; figures are medians of the turns. CPU is
-that of the asking process, user and system. Ours takes the whole way: the limiter in Redis,
-retries, bounds. `httpx_aiohttp` is bare httpx on the transport that ours uses: the yardstick of
-our own layer.
+One process sends the requests, the stand-in answers from another. The contenders take turns, so
+that other load affects all alike; figures are medians of the turns. CPU is that of the client
+process, user and system. Ours includes the rate limiter in Redis, retries and limits.
+`httpx_aiohttp` is bare httpx on the transport that ours uses: the baseline of our own layer.
 """
 
 import argparse
@@ -51,7 +50,7 @@ class Figures:
 
 @asynccontextmanager
 async def contenders(redis_url: str, concurrency: int) -> AsyncGenerator[dict[str, Ask]]:
-    """Each contender with a pool of that many connections, open."""
+    """Yield each contender with an open pool of that many connections."""
     async with AsyncExitStack() as stack:
         own = await stack.enter_async_context(
             httpx.AsyncClient(
@@ -76,20 +75,20 @@ async def contenders(redis_url: str, concurrency: int) -> AsyncGenerator[dict[st
         redis = redis_pool(redis_url)
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
         limits = Limits(rate=1_000_000, burst=1_000_000, concurrency=concurrency)
-        window = Window(client, RedisLimiter(redis), source="bench", limits=limits)
+        fetcher = Window(client, RedisLimiter(redis), source="bench", limits=limits)
         yield {
-            "ours": _ours(window),
+            "ours": _ours(fetcher),
             "httpx_own": _httpx(own),
             "httpx_aiohttp": _httpx(ridden),
             "aiohttp": _aiohttp(bare),
         }
 
 
-def _ours(window: Window) -> Ask:
+def _ours(fetcher: Window) -> Ask:
     tally = Tally()
 
     async def ask(url: str) -> bytes:
-        raw = await window.ask(Request(url), partition=None, page=1, tally=tally)
+        raw = await fetcher.ask(Request(url), partition=None, page=1, tally=tally)
         return raw.body
 
     return ask
@@ -111,7 +110,7 @@ def _aiohttp(session: aiohttp.ClientSession) -> Ask:
 
 
 async def turn(ask: Ask, url: str, concurrency: int, requests: int) -> Figures:
-    """One contender's turn: `requests` of them, `concurrency` at once."""
+    """Run one contender: `requests` requests, `concurrency` at once."""
     left = requests
 
     async def one_after_another() -> None:
@@ -128,14 +127,14 @@ async def turn(ask: Ask, url: str, concurrency: int, requests: int) -> Figures:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is asked for, by how many at once."""
+    """The URL to request and the number of concurrent requests."""
 
     url: str
     concurrency: int
 
 
 async def medians(redis_url: str, case: Case, asked: argparse.Namespace) -> dict[str, Figures]:
-    """Every contender in turn, and again."""
+    """Run every contender in turn, `rounds` times; returns the medians."""
     url, concurrency = case.url, case.concurrency
     turns: dict[str, list[Figures]] = {name: [] for name in NAMES}
     async with contenders(redis_url, concurrency) as asks:
@@ -155,7 +154,7 @@ def served(folder: Path) -> Generator[str]:
     """The stand-in web in a process of its own; yields its base address."""
     ready = folder / "url"
     command = [sys.executable, "-m", "scripts.standin", "--port", "0", "--ready-file", str(ready)]
-    process = subprocess.Popen(  # noqa: S603 - our own words
+    process = subprocess.Popen(  # noqa: S603 - our own arguments
         [*command, "--events", "10"], cwd=ROOT, stdout=subprocess.DEVNULL
     )
     try:
@@ -171,7 +170,7 @@ def served(folder: Path) -> Generator[str]:
 
 
 def measure(asked: argparse.Namespace) -> dict[str, dict[str, Figures]]:
-    """All cases, by `<concurrency>x<size>KB`."""
+    """Return the figures of all cases, by `<concurrency>x<size>KB`."""
     with tempfile.TemporaryDirectory(prefix="rc") as folder, served(Path(folder)) as web:
         servers = embedded.start(Path(folder) / "servers")
         try:
@@ -187,7 +186,7 @@ def measure(asked: argparse.Namespace) -> dict[str, dict[str, Figures]]:
 
 
 def show(found: dict[str, dict[str, Figures]]) -> None:
-    """One table for people."""
+    """Print the figures as a table."""
     table = Table("at once x size", *(f"{name}\nrps / CPU ms" for name in NAMES), "ours : bare")
     for name, figures in found.items():
         cells = [f"{one.rps:.0f} / {one.cpu_ms:.3f}" for one in (figures[n] for n in NAMES)]
@@ -196,12 +195,12 @@ def show(found: dict[str, dict[str, Figures]]) -> None:
 
 
 def overhead(figures: dict[str, Figures]) -> float:
-    """How much CPU ours takes for each that bare httpx takes on the same transport."""
+    """Return our CPU per request over that of bare httpx on the same transport."""
     return figures["ours"].cpu_ms / figures["httpx_aiohttp"].cpu_ms
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Measure and show."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="turns of each contender (default: %(default)s)")

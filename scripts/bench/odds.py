@@ -1,17 +1,17 @@
-"""What storing odds costs: ours beside other ways, and the whole job beside Scrapy's.
+"""Measures the cost of storing odds against other methods, and of the whole job against Scrapy.
 
-A board of 60,000 prices is stored for the first time, then with one price in a hundred moved, with
-nothing moved, and with everything moved; each contender on a database of its own, in turns, on the
-same server, page by page of 100 events. Ours does everything that a run does for a page: events,
-prices, history, counters, under the epoch. The limit is one statement that takes the board from a
-table in the same database and keeps the history too. The others write the prices alone.
+A listing of 60,000 prices is stored for the first time, then with one price in a hundred changed,
+with none changed, and with all changed; each contender on its own database, in turns, on the same
+server, in pages of 100 events. Ours does everything that a run does for a page: events, prices,
+history, counters, fenced by the lease epoch. The limit is one statement that copies the listing
+from a table in the same database and keeps the history too. The others write the prices alone.
 
-`rows_s` is prices given per second, `cpu_s` the CPU of the client and of its server process,
-`wal_bytes` what was written ahead in all. The ORM merges a sample of 1,000 prices.
+`rows_s` is prices per second, `cpu_s` the CPU of the client and of its server process,
+`wal_bytes` the size of the WAL written. The ORM merges a sample of 1,000 prices.
 
-The whole job is from asking the stand-in to the last commit, all limits lifted: one round over a
-new world and some in which one match in a hundred moved, in our worker's code and in Scrapy with a
-pipeline that upserts through asyncpg.
+The whole job lasts from the first request to the stand-in to the last commit, without rate limits:
+one round over new data and some with one match in a hundred changed, in our worker's code and in
+Scrapy with a pipeline that upserts through asyncpg.
 """
 
 import argparse
@@ -44,7 +44,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One case of one contender. `prices`: how many were given."""
+    """The figures of one case of one contender. `prices` is the number stored."""
 
     rows_s: float
     cpu_s: float
@@ -65,7 +65,7 @@ Found = dict[str, dict[str, Figures]]
 
 
 async def turn(server: str, name: str, boards: dict[str, list[OddsEvent]]) -> dict[str, Figures]:
-    """One contender through all cases, on a new database."""
+    """Run one contender through all cases, on a new database."""
     dsn = await _fresh(server, name)
     pool = await db.open_pool(dsn, size=1)
     connection = await pool.acquire()
@@ -102,7 +102,7 @@ async def _wal(connection: db.Connection) -> int:
 
 
 async def _server_cpu(way: Way) -> float:
-    """Seconds of CPU of all server processes of this database; nought where there is no /proc."""
+    """Return the seconds of CPU of all server processes of this database; 0 without /proc."""
     rows = await way.connection.fetch(
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
     )
@@ -123,7 +123,7 @@ async def _fresh(server: str, name: str) -> str:
 
 
 def measure(server: str, prices: int, rounds: int) -> Found:
-    """Every contender in turn, and again."""
+    """Run every contender in turn, `rounds` times; returns the medians."""
     boards = {"first": source.board(prices)}
     last = boards["first"]
     for seed, (case, share) in enumerate(CASES.items()):
@@ -141,7 +141,7 @@ def measure(server: str, prices: int, rounds: int) -> Found:
 
 
 def show(found: Found) -> None:
-    """Print the table for people."""
+    """Print the figures as a table."""
     table = Table(title="Storing a board of odds (medians)")
     for name in ("case", "way", "prices/s", "CPU µs/price", "WAL bytes/1,000", "ours is"):
         table.add_column(name, justify="left" if name in ("case", "way") else "right")
@@ -154,12 +154,12 @@ def show(found: Found) -> None:
             table.add_row(case, name, f"{one.rows_s:,.0f}", per, wal, faster)
         table.add_section()
     Console().print(table)
-    for line in judged(found):
+    for line in verdicts(found):
         Console().print(line)
 
 
-def judged(found: Found) -> list[str]:
-    """The ratios that the work is judged by."""
+def verdicts(found: Found) -> list[str]:
+    """Return the ratios, each with its target in parentheses."""
     one, none, all_ = (found[case] for case in ("moved_1pct", "unmoved", "all_moved"))
     wal = one["core"].wal_bytes / max(one["ours"].wal_bytes, 1)
     kilo = none["ours"].wal_bytes * 1000 / none["ours"].prices

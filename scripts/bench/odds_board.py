@@ -1,4 +1,4 @@
-"""A board of generated events, and the ways it moves."""
+"""Generated listings of events, and changes to their prices."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -19,32 +19,32 @@ STEP = Decimal("0.01")
 
 
 def board(prices: int, seed: int = 1) -> list[OddsEvent]:
-    """Events with twenty prices each."""
-    luck = random.Random(seed)  # noqa: S311 - no secret
-    return [_event(number, luck) for number in range(prices // PRICES)]
+    """Return events with twenty prices each."""
+    rng = random.Random(seed)  # noqa: S311 - no secret
+    return [_event(number, rng) for number in range(prices // PRICES)]
 
 
 def moved(events: Sequence[OddsEvent], share: float, seed: int) -> list[OddsEvent]:
-    """The board with that share of its prices moved, spread over all events."""
-    luck = random.Random(seed)  # noqa: S311 - no secret
+    """Return the listing with that share of its prices changed, spread over all events."""
+    rng = random.Random(seed)  # noqa: S311 - no secret
     count = len(events) * PRICES
-    chosen = set(luck.sample(range(count), round(count * share)))
+    chosen = set(rng.sample(range(count), round(count * share)))
     return [_shifted(event, at * PRICES, chosen) for at, event in enumerate(events)]
 
 
 def pages(events: Sequence[OddsEvent]) -> Iterator[Sequence[OddsEvent]]:
-    """The board as a site would send it."""
+    """Yield the listing in pages, as a site would send it."""
     return (events[at : at + PAGE] for at in range(0, len(events), PAGE))
 
 
-def _event(number: int, luck: random.Random) -> OddsEvent:
+def _event(number: int, rng: random.Random) -> OddsEvent:
     picks = [
         (market, outcome, line)
         for market, outcomes in OUTCOMES.items()
         for line in (LINES if market is Market.OVER_UNDER else (None,))
         for outcome in outcomes
     ]
-    prices = [OddsPrice(*pick, Decimal(luck.randint(101, 2000)) / 100) for pick in picks]
+    prices = [OddsPrice(*pick, Decimal(rng.randint(101, 2000)) / 100) for pick in picks]
     return OddsEvent(
         platform=PLATFORM,
         platform_event_id=str(33_000_000 + number),

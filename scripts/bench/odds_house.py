@@ -1,4 +1,4 @@
-"""Ours, for the whole job: runs in this process as a worker does them, with all limits lifted.
+"""Rollcall in the whole-job benchmark: executes runs in this process, without rate limits.
 
 Prints one JSON line: prices, cpu_s and wall_s of all rounds, and with --rss the memory after each.
 """
@@ -31,20 +31,20 @@ MOVED = 0.01
 
 
 def advance(web: str, share: float) -> None:
-    """Let the prices of a share of the matches move."""
+    """Change the prices of a share of the matches."""
     body = json.dumps({"ticks": 1, "share": share}).encode()
     request = urllib.request.Request(f"{web}/control/advance", body, method="POST")  # noqa: S310
     urllib.request.urlopen(request).close()  # noqa: S310 - our own stand-in
 
 
 def cpu() -> float:
-    """Seconds of this process so far."""
+    """Return the CPU seconds of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def rss_mb() -> float:
-    """What this process holds in memory now, in MB; nought where there is no /proc."""
+    """Return the resident memory of this process in MB; 0 without /proc."""
     stat = Path("/proc/self/statm")
     pages = int(stat.read_text().split()[1]) if stat.exists() else 0
     return pages * resource.getpagesize() / 1e6
@@ -56,7 +56,7 @@ def _lifted(source: Source) -> Source:
 
 
 async def rounds(asked: argparse.Namespace) -> dict[str, Any]:
-    """The first round over a new world, and more, each over a world that moved a little."""
+    """Run a round over new data and `rounds` more, each after a small change; returns the sums."""
     config = load(
         _env_file=None,
         database_url=SecretStr(asked.dsn),
@@ -73,28 +73,28 @@ async def rounds(asked: argparse.Namespace) -> dict[str, Any]:
     job = replace(odds.JOB, sources=lifted)
     redis = redis_pool(asked.redis)
     limits = {source.name: LIFTED for source in sources}
-    async with resources.opened(config, Urls(asked.dsn, asked.redis), redis, limits) as house:
-        await months.ready(house.pool, house.clock())
-        leases = Leases(house.pool, house.clock, config.lease_seconds)
-        ctx = {"house": house, "leases": leases, "redis": redis}
+    async with resources.opened(config, Urls(asked.dsn, asked.redis), redis, limits) as context:
+        await months.ready(context.pool, context.clock())
+        leases = Leases(context.pool, context.clock, config.lease_seconds)
+        ctx = {"house": context, "leases": leases, "redis": redis}
         found: dict[str, Any] = {"prices": 0, "cpu_s": 0.0, "wall_s": 0.0, "rss_mb": []}
         for number in range(asked.rounds + 1):
             if number:
                 await asyncio.to_thread(advance, asked.web, MOVED)
-            await one(ctx, house, job, found)
+            await one(ctx, context, job, found)
         found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     await redis.aclose(close_connection_pool=True)
     return found
 
 
-async def one(ctx: dict[str, Any], house: House, job: Any, found: dict[str, Any]) -> None:
-    """One run by hand, counted."""
+async def one(ctx: dict[str, Any], context: House, job: Any, found: dict[str, Any]) -> None:
+    """Execute one manual run and add its cost to `found`."""
     before, began = cpu(), time.perf_counter()
     ctx["job_id"] = uuid4().hex
     await spine.perform(ctx, job, None, {})
     found["cpu_s"] += cpu() - before
     found["wall_s"] += time.perf_counter() - began
-    (row,) = await runs.recent(house.pool, 1)
+    (row,) = await runs.recent(context.pool, 1)
     if row["status"] != "success":
         raise SystemExit(f"a run ended as {row['status']}: {row['error_message']}")
     found["prices"] += row["stats"]["prices"]
@@ -102,7 +102,7 @@ async def one(ctx: dict[str, Any], house: House, job: Any, found: dict[str, Any]
 
 
 def main() -> None:
-    """Do the rounds and print what they took."""
+    """Run the rounds and print their figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("--dsn", "--redis", "--web"):
         parser.add_argument(name, required=True)

@@ -1,4 +1,4 @@
-"""The whole job beside Scrapy's: from asking the stand-in to the last commit, in a process each."""
+"""The whole-job benchmark: ours against Scrapy, from first request to last commit."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ from scripts.bench import rivals
 
 EVENTS = 1_000  # a site
 ROUNDS = 3  # after the first
-PATIENCE = 3600.0
+TIMEOUT = 3600.0
 
 
 def measure(servers: embedded.Servers, folder: Path, *, quick: bool) -> dict[str, Any]:
-    """Both contenders over worlds that are alike; CPU is that of the client's process."""
+    """Run both contenders over equal data; CPU is that of the client process."""
     scrapy = rivals.environment("scrapy", "scrapy==2.13.*", "asyncpg>=0.30")
     events, rounds = (200, 1) if quick else (EVENTS, ROUNDS)
     script = Path(__file__).with_name("odds_scrapy.py")
@@ -39,7 +39,7 @@ def measure(servers: embedded.Servers, folder: Path, *, quick: bool) -> dict[str
 
 
 def memory(servers: embedded.Servers, folder: Path, rounds: int) -> dict[str, float]:
-    """What our process holds over so many rounds of a whole board, in MB."""
+    """Return the memory of our process over `rounds` of a whole listing, in MB."""
     command = [sys.executable, "-m", "scripts.bench.odds_house", "--redis", servers.redis_url]
     figures = _turn(
         servers.database_url, folder, "memory", [*command, "--rounds", str(rounds)], EVENTS
@@ -73,7 +73,7 @@ def _turn(
             [*command, "--dsn", dsn, "--web", url],
             cwd=rivals.ROOT,
             stdout=subprocess.PIPE,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=True,
         )
     finally:

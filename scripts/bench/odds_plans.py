@@ -1,4 +1,4 @@
-"""Whether the comparison and a price's path are found by indexes among ten million moves."""
+"""Checks that comparison and price history use indexes among ten million price changes."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -38,9 +38,9 @@ FROM generate_series(1, $2::int) n, odds_events e
 
 
 async def measure(server: str, changes: int) -> dict[str, Any]:
-    """Fill a database and explain the queries; raises SystemExit if one reads a large table whole.
+    """Fill a database and explain the queries; raises SystemExit on a scan of a large table.
 
-    Returns milliseconds and buffers of each.
+    Returns the milliseconds and the indexes of each query.
     """
     dsn = urlsplit(server)._replace(path="/odds_plans").geturl()
     maintenance = await asyncpg.connect(urlsplit(server)._replace(path="/postgres").geturl())

@@ -1,8 +1,7 @@
 """Scrapy 2.13, for the whole job: the same pages, the same prices, an asyncpg pipeline.
 
-Nothing here is imported from the project: it runs in an environment of its own. The pipeline is a
-careful one: it keeps a hundred events together and upserts their moved prices, with their history,
-in one statement.
+Imports nothing from the project: it runs in its own environment. The pipeline is optimised: it
+batches a hundred events and upserts their changed prices, with their history, in one statement.
 """
 
 import argparse
@@ -219,7 +218,7 @@ class Odds(Spider):
 
 
 class Upserts:
-    """A hundred events at a time."""
+    """A pipeline that upserts a hundred events at a time."""
 
     pool: Any = None
     prices = 0

@@ -1,6 +1,6 @@
-"""The ways of storing a board: ours, and others. Each writes the same prices to the same table.
+"""Methods of storing a listing: ours and others. Each writes the same prices to the same table.
 
-Only ours and the limit keep the history of the moves; the others write the prices and no more.
+Only ours and the limit keep the history of changes; the others write the prices alone.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,7 +36,7 @@ ON CONFLICT (event_id, market, line, outcome) DO UPDATE SET
 WHERE odds_prices.price <> excluded.price OR odds_prices.active <> excluded.active
 """
 
-# The least that Postgres can do: the board is there already, and nothing comes over the wire.
+# The lower bound for Postgres: the listing is in a table already, nothing is transferred.
 LIMIT = """
 WITH moved AS (
   INSERT INTO odds_prices (event_id, market, line, outcome, price, active, changed_at, run_id)
@@ -57,7 +57,7 @@ SELECT * FROM moved
 
 @dataclass
 class Way:
-    """One contender on a database of its own. `ids`: events by the site's id, written before."""
+    """One contender on its own database. `ids` maps a site's event id to ours."""
 
     dsn: str
     connection: Connection
@@ -66,7 +66,7 @@ class Way:
     engine: AsyncEngine | None = None
 
     async def events(self, events: Sequence[OddsEvent]) -> None:
-        """Write the events without their prices, for those that know nothing of events."""
+        """Write the events without prices, for contenders that store prices alone."""
         bare = [_bare(event) for event in events]
         async with self.connection.transaction():
             await odds.write(self.connection, bare, source.START, uuid4())
@@ -91,7 +91,7 @@ Step = Callable[[], Awaitable[int]]
 
 
 async def ours(way: Way, events: Sequence[OddsEvent], now: datetime) -> Step:
-    """As a run does it: page by page under the epoch, with counters and the listing."""
+    """Store as a run does: page by page, fenced by the lease epoch, with counters and listing."""
     claimed = await _claimed(way)
     keys = [event.platform_event_id for event in events]
 
@@ -134,7 +134,7 @@ async def _claimed(way: Way) -> Claimed:
 
 
 async def core(way: Way, events: Sequence[OddsEvent], now: datetime) -> Step:
-    """SQLAlchemy Core: an upsert that leaves equal rows alone, a page at a time."""
+    """Store with SQLAlchemy Core: an upsert that skips equal rows, a page at a time."""
     engine = way.engine = way.engine or create_async_engine(_sqlalchemy(way.dsn))
     run = uuid4()
     async with engine.connect() as connection:
@@ -158,7 +158,7 @@ async def core(way: Way, events: Sequence[OddsEvent], now: datetime) -> Step:
 
 
 async def orm(way: Way, events: Sequence[OddsEvent], now: datetime) -> Step:
-    """SQLAlchemy's ORM: a row is looked up by its key and merged, one after the other."""
+    """Store with SQLAlchemy's ORM: look up each row by its key and merge it."""
     engine = way.engine = way.engine or create_async_engine(_sqlalchemy(way.dsn))
     run = uuid4()
     async with engine.connect() as connection:
@@ -182,7 +182,7 @@ async def _merge(session: AsyncSession, row: dict) -> None:
 
 
 async def executemany(way: Way, events: Sequence[OddsEvent], now: datetime) -> Step:
-    """The same filtered upsert through asyncpg alone, a page at a time."""
+    """Store with the same upsert through asyncpg alone, a page at a time."""
     run = uuid4()
 
     async def step() -> int:
@@ -195,7 +195,7 @@ async def executemany(way: Way, events: Sequence[OddsEvent], now: datetime) -> S
 
 
 async def limit(way: Way, events: Sequence[OddsEvent], now: datetime) -> Step:
-    """What the server alone needs, in one statement and one transaction."""
+    """Store from a staged table, in one statement and one transaction."""
     await way.connection.execute(
         "CREATE UNLOGGED TABLE IF NOT EXISTS staged (event_id bigint, market text, line numeric,"
         " outcome text, price numeric, active bool, changed_at timestamptz, run_id uuid)"

@@ -1,4 +1,4 @@
-"""Environments for the rivals: each made once, kept apart from ours, in a cache folder."""
+"""Virtual environments of the compared libraries, separate from ours, cached in a folder."""
 
 import shutil
 import subprocess
@@ -10,21 +10,21 @@ CACHE = ROOT / ".rollcall" / "bench"
 
 
 def environment(name: str, *requirements: str, cache: Path = CACHE) -> Path:
-    """Make the environment of that name in `cache`, if there is none yet; returns its Python.
+    """Create the environment of that name in `cache` unless it exists; returns its Python.
 
     Raises subprocess.CalledProcessError when a requirement cannot be installed.
     """
     folder = cache / name
     python = folder / "bin" / "python"
     complete = folder / "complete"
-    words = "\n".join(requirements)
-    if complete.exists() and complete.read_text() == words:
+    wanted = "\n".join(requirements)
+    if complete.exists() and complete.read_text() == wanted:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _run(sys.executable, "-m", "venv", str(folder))
     _run(str(python), "-m", "pip", "install", "--quiet", *requirements)
-    complete.write_text(words)
+    complete.write_text(wanted)
     return python
 
 

@@ -33,13 +33,13 @@ from scripts.children import Child, ChildEnvironment, child
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 288
-WARM = 5  # rounds until everything has been opened once
+WARM_UP = 5  # rounds until everything has been opened once
 MOVED = 0.01
 POOL = 10  # connections that the worker may hold
 NEWS, STORIES = 3, 12  # rounds of odds to one of these
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 TICKS = os.sysconf("SC_CLK_TCK")
-FLAT = 1.15  # the last tenth's memory may be so many times that of the tenth after the start
+MAX_GROWTH = 1.15  # of the last tenth's memory over the second tenth's
 
 SIZES = """
 SELECT count(*) FILTER (WHERE relkind = 'r') AS tables,
@@ -66,8 +66,8 @@ FROM run_sources
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
-    """What the house holds at one moment."""
+class Usage:
+    """Resource usage of worker and servers at one moment."""
 
     rss_mb: float
     connections: int
@@ -81,7 +81,7 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where it is played."""
+    """The servers, the worker, the stand-in sites and a connection of one soak run."""
 
     servers: embedded.Servers
     worker: Child
@@ -90,7 +90,7 @@ class Place:
 
 
 def main() -> int:
-    """Play the day and print what it left; returns the exit code."""
+    """Run the day and print the figures; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -129,9 +129,9 @@ async def _day(
         connection = await asyncpg.connect(servers.database_url)
         stack.push_async_callback(connection.close)
         place = Place(servers, worker, web, connection)
-        found = await _watched(place, asked)
+        found = await _observe(place, asked)
         await worker.stop(40)
-        return found | await _proved(servers.database_url, found)
+        return found | await _verify(servers.database_url, found)
 
 
 def _settings(servers: embedded.Servers, web: str, seconds: float) -> Mapping[str, str]:
@@ -162,14 +162,14 @@ async def _url(ready: Path) -> str:
     raise SystemExit("the stand-in did not start")
 
 
-async def _watched(place: Place, asked: argparse.Namespace) -> dict[str, Any]:
-    start: Stand | None = None
+async def _observe(place: Place, asked: argparse.Namespace) -> dict[str, Any]:
+    start: Usage | None = None
     before: dict[str, int] = {}
     held: list[float] = []
     seen = 0
     done: Any = None
     while seen < asked.rounds:
-        _alive(place.worker)
+        _check_alive(place.worker)
         await asyncio.sleep(asked.round / 4)
         done = await place.connection.fetchrow(DONE)
         if done["odds"] == seen:
@@ -177,10 +177,10 @@ async def _watched(place: Place, asked: argparse.Namespace) -> dict[str, Any]:
         seen = done["odds"]
         await asyncio.to_thread(_advance, place.web)
         held.append(_rss_mb(_python(place.worker)))
-        _tell(seen, asked.rounds, held[-1])
-        if start is None and seen >= WARM:
-            start, before = await _stand(place), await _work(place)
-    end, work = await _stand(place), await _work(place)
+        _report(seen, asked.rounds, held[-1])
+        if start is None and seen >= WARM_UP:
+            start, before = await _usage(place), await _work(place)
+    end, work = await _usage(place), await _work(place)
     return {
         "rounds": seen,
         "runs": {name: done[name] for name in ("odds", "news", "stories")},
@@ -203,7 +203,7 @@ def _tenths(held: list[float]) -> dict[str, float]:
     return {"second_tenth": median(early), "last_tenth": median(held[-tenth:]), "peak": max(held)}
 
 
-async def _proved(dsn: str, found: dict[str, Any]) -> dict[str, Any]:
+async def _verify(dsn: str, found: dict[str, Any]) -> dict[str, Any]:
     pool = await open_pool(dsn, size=2)
     try:
         accounts = await proof.verify(pool, await beats.database_now(pool))
@@ -213,7 +213,7 @@ async def _proved(dsn: str, found: dict[str, Any]) -> dict[str, Any]:
     unaccounted = sum(account.unaccounted for account in accounts)
     doubled = sum(account.duplicates + account.invented for account in accounts)
     held = found["held_mb"]
-    flat = held["last_tenth"] <= held["second_tenth"] * FLAT
+    flat = held["last_tenth"] <= held["second_tenth"] * MAX_GROWTH
     calm = found["end"]["connections"] <= POOL
     return {
         "ticks": ticks,
@@ -237,11 +237,11 @@ def _costs(found: dict[str, Any]) -> dict[str, float]:
     }
 
 
-async def _stand(place: Place) -> Stand:
+async def _usage(place: Place) -> Usage:
     await place.connection.execute("SELECT pg_stat_force_next_flush()")
     row = await place.connection.fetchrow(SIZES)
     pid = _python(place.worker)
-    return Stand(
+    return Usage(
         rss_mb=_rss_mb(pid),
         connections=row["connections"],
         table_mb=round(float(row["table_mb"]), 2),
@@ -265,7 +265,7 @@ async def _redis_mb(url: str) -> float:
 
 
 def _python(worker: Child) -> int:
-    """The worker itself: a launcher stands before it."""
+    """Return the worker's process id, the child of its launcher."""
     pid = worker.process.pid
     below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return int(below[0]) if below else pid
@@ -280,7 +280,7 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def _alive(worker: Child) -> None:
+def _check_alive(worker: Child) -> None:
     if worker.process.returncode is not None:
         raise SystemExit(f"the worker ended; see {worker.log}:\n{worker.log.read_text()[-2000:]}")
 
@@ -291,7 +291,7 @@ def _advance(web: str) -> None:
     urllib.request.urlopen(request).close()  # noqa: S310 - our own stand-in
 
 
-def _tell(done: int, of: int, rss: float) -> None:
+def _report(done: int, of: int, rss: float) -> None:
     if done % 24 == 0 or done == of:
         Console(stderr=True).print(f"{done} of {of} rounds, {rss:.0f} MB", highlight=False)
 

@@ -1,4 +1,4 @@
-"""The worker as production starts it, but that sites may be asked as fast as they answer."""
+"""The production worker without the sites' rate limits, for the soak benchmark."""
 
 import arq.worker
 
@@ -12,12 +12,12 @@ known = catalogue.limits
 
 
 def lifted(config: Config) -> dict[str, Limits]:
-    """The sources, without what they must keep to in the real world."""
+    """Return the limits of every source, lifted."""
     return dict.fromkeys(known(config), LIFTED)
 
 
 if __name__ == "__main__":
     catalogue.limits = lifted
-    from app.workers import Settings  # the front door reads the environment
+    from app.workers import Settings  # importing it reads the environment
 
     arq.worker.run_worker(Settings)  # pyright: ignore[reportArgumentType] - as its CLI does

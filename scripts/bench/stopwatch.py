@@ -33,18 +33,18 @@ class Start:
 
 
 class Stopwatch:
-    """Writes each start down at once, so that nothing is lost when the process ends."""
+    """Writes each start to a file at once, so that none is lost when the process ends."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def start(self, number: int) -> None:
-        """Call this first in a run."""
+        """Record a start; call it first in a run."""
         os.write(self._file, b"%d %.6f %.6f\n" % (number, time.time(), time.process_time()))
 
 
 def read(path: Path) -> list[Start]:
-    """All starts so far, in the order in which they came."""
+    """Return all recorded starts, in order."""
     lines = path.read_text().splitlines() if path.exists() else []
     parts = [line.split() for line in lines]
     return [Start(int(number), float(at), float(cpu)) for number, at, cpu in parts]

@@ -1,14 +1,14 @@
-"""How late ticks start: ours, stock arq's cron and APScheduler 3.11, in turns, in the same run.
+"""Measures tick latency: ours, stock arq's cron and APScheduler 3.11, in turns.
 
-Lateness is the time from the scheduled instant to the first line of the run's own code. Ours takes
-the whole way there: alarm, decision in Postgres, queue, claim. Each contender is one process on
+Latency is the time from the scheduled instant to the first line of the run's own code. Ours takes
+the whole path: trigger, decision in Postgres, queue, claim. Each contender is one process on
 private servers, with the same instants; those of the first seconds are not counted. arq's own cron
 jobs start at its next poll (its default, twice a second).
 
 `ledger_cpu_ms_per_run` is what a run costs our worker beyond arq: the CPU (user and system) of the
 worker per run, with the largest number of schedules, less that of the same worker with the same
-alarms but without the house, each ringing an empty job. So it holds deciding, the second arq job
-which is the run itself, claim, outcome and health, and every beat, dispatch and sweep meanwhile.
+cron entries but without ledger and context, each with an empty job. It includes the decision, the
+second arq job (the run itself), claim, outcome and health, and all beats, dispatches and sweeps.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ranked[max(math.ceil(share * len(ranked)) - 1, 0)] if ranked else math.nan
 
 
-def judged(starts: Sequence[Start], count: int, begin: float, end: float) -> Round:
+def evaluate(starts: Sequence[Start], count: int, begin: float, end: float) -> Round:
     """Give each start its tick, and keep the ticks in [begin, end)."""
     step = period(count)
     late: dict[tuple[int, int], float] = {}
@@ -103,8 +103,8 @@ def _indices(begin: float, end: float, offset: float, step: int) -> range:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """The servers, the rivals and the measure of time."""
+class Setup:
+    """The servers, the compared libraries and the duration of a turn."""
 
     servers: embedded.Servers
     folder: Path
@@ -112,15 +112,15 @@ class Bench:
     seconds: float
 
     def turn(self, contender: str, count: int) -> Round:
-        """Let one contender work for a while."""
+        """Run one contender for `seconds`; returns its figures."""
         record = self.folder / "record"
         record.unlink(missing_ok=True)
         database = self._clean()
         command = self._command(contender, count, record, database)
         log = self.folder / f"{contender}-{count}.log"
-        with log.open("wb") as words:
+        with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - our own contenders
-                command, cwd=rivals.ROOT, stdout=words, stderr=words
+                command, cwd=rivals.ROOT, stdout=output, stderr=output
             )
         try:
             begin = _first(record, process, log) + WARM
@@ -129,7 +129,7 @@ class Bench:
         finally:
             process.terminate()
             _end(process)
-        return judged(read(record), count, begin, end)
+        return evaluate(read(record), count, begin, end)
 
     def _command(self, contender: str, count: int, record: Path, database: str) -> list[str]:
         common = ["--count", str(count), "--record", str(record)]
@@ -179,7 +179,7 @@ CONTENDERS = ("house", "arq", "apscheduler")
 SHOWN = {"house": "ours", "bare": "ours without the ledger"}
 
 
-def measure(bench: Bench, counts: Sequence[int], rounds: int) -> dict[int, dict[str, Figures]]:
+def measure(setup: Setup, counts: Sequence[int], rounds: int) -> dict[int, dict[str, Figures]]:
     """Every contender in turn, and again, for every number of schedules."""
     found: dict[int, dict[str, Figures]] = {}
     for count in counts:
@@ -187,7 +187,7 @@ def measure(bench: Bench, counts: Sequence[int], rounds: int) -> dict[int, dict[
         turns: dict[str, list[Round]] = {name: [] for name in names}
         for _ in range(rounds):
             for name in names:
-                turns[name].append(bench.turn(name, count))
+                turns[name].append(setup.turn(name, count))
         found[count] = {name: Figures.of(turns[name]) for name in names}
     return found
 
@@ -243,9 +243,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ticks") as folder:
         servers = embedded.start(Path(folder) / "servers")
         migrations.upgrade(servers.database_url)
-        bench = Bench(servers, Path(folder), apscheduler, seconds)
+        setup = Setup(servers, Path(folder), apscheduler, seconds)
         try:
-            found = measure(bench, counts[-1:] if asked.quick else counts, rounds)
+            found = measure(setup, counts[-1:] if asked.quick else counts, rounds)
         finally:
             servers.close()
     show(found)

@@ -1,4 +1,4 @@
-"""A rival: APScheduler's AsyncIOScheduler, N jobs in memory, in an environment of its own."""
+"""APScheduler in the tick benchmark: AsyncIOScheduler with N jobs in memory. Has its own venv."""
 
 # pyright: reportMissingImports=false, reportUnknownVariableType=false
 # pyright: reportUnknownMemberType=false
@@ -32,7 +32,7 @@ async def work(count: int, watch: Stopwatch) -> None:
 
 
 def main() -> None:
-    """Work until SIGTERM."""
+    """Run the scheduler until SIGTERM."""
     wanted = asked(__doc__ or "")
     asyncio.run(work(wanted.count, Stopwatch(wanted.record)))
 

@@ -1,4 +1,4 @@
-"""A rival: arq's own Worker as it comes, with N of its own cron jobs, logging as usual."""
+"""Stock arq in the tick benchmark: its Worker with N cron jobs and default logging."""
 
 import logging.config
 import sys
@@ -13,8 +13,8 @@ from redis.asyncio import ConnectionPool
 from scripts.bench.stopwatch import SPREAD, Stopwatch, asked, offset_us, period
 
 
-def bell(number: int, count: int, watch: Stopwatch) -> CronJob:
-    """The cron job of that number."""
+def cron_job(number: int, count: int, watch: Stopwatch) -> CronJob:
+    """Return the cron job of that number."""
 
     async def tick(ctx: dict[str, Any]) -> None:  # noqa: ARG001 - arq's signature
         watch.start(number)
@@ -25,14 +25,14 @@ def bell(number: int, count: int, watch: Stopwatch) -> CronJob:
 
 
 def main() -> None:
-    """Work until SIGTERM."""
+    """Run the worker until SIGTERM."""
     wanted = asked(__doc__ or "")
     watch = Stopwatch(wanted.record)
     pool = ConnectionPool.from_url(wanted.redis)  # pyright: ignore[reportUnknownMemberType] - bare kwargs
     logging.config.dictConfig(default_log_config(verbose=False))
 
     class Settings:
-        cron_jobs = tuple(bell(number, wanted.count, watch) for number in range(wanted.count))
+        cron_jobs = tuple(cron_job(number, wanted.count, watch) for number in range(wanted.count))
         redis_pool = ArqRedis(pool)
 
     run_worker(Settings)  # pyright: ignore[reportArgumentType] - as its CLI does

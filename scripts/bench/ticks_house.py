@@ -1,4 +1,4 @@
-"""Our contender: the worker as the front door builds it, with N schedules and a job of one line."""
+"""Rollcall in the tick benchmark: the production worker with N schedules and a one-line job."""
 
 import sys
 from datetime import timedelta
@@ -24,7 +24,7 @@ from workers.sweep import HEALTH, sweep, sweeps, tell_health
 
 
 def declared(number: int, count: int) -> Declared:
-    """The schedule of that number, with a job of its own."""
+    """Return the declared schedule of that number, with its own job."""
     anchor = EPOCH + timedelta(microseconds=offset_us(number, count))
     name = f"tick-{number}"
     return Declared(
@@ -36,7 +36,7 @@ def declared(number: int, count: int) -> Declared:
 
 
 def job(number: int, watch: Stopwatch) -> Function:
-    """The arq function of that schedule's runs."""
+    """Return the arq function that executes that schedule's runs."""
 
     async def body(_: Claimed, outcome: Outcome) -> None:
         watch.start(number)
@@ -49,7 +49,7 @@ def job(number: int, watch: Stopwatch) -> Function:
 
 
 def main() -> None:
-    """Work until SIGTERM."""
+    """Run the worker until SIGTERM."""
     wanted = asked(__doc__ or "")
     settings = config.load(
         _env_file=None,

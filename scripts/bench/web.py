@@ -1,4 +1,4 @@
-"""What /health/scheduler answers a second, beside a bare Starlette route on the same uvicorn.
+"""Measures requests per second of /health/scheduler against a bare Starlette route.
 
 Each is a uvicorn process of its own, without an access log, for ours writes none of visits to this
 address. The two take turns: ours, bare, ours, bare. Fifty connections are kept open, each asking
@@ -205,7 +205,7 @@ async def _turns(ports: dict[str, int], asked: argparse.Namespace) -> dict[str, 
 
 
 def show(found: dict[str, Figures]) -> None:
-    """One table for people."""
+    """Print the figures as a table."""
     table = Table("who", "answers a second", "p99, ms", "beside bare")
     for name, figures in found.items():
         share = figures.rps / found["bare"].rps
@@ -214,7 +214,7 @@ def show(found: dict[str, Figures]) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Measure and show."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="turns of each (default: %(default)s)")

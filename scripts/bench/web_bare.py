@@ -1,4 +1,4 @@
-"""The yardstick: one Starlette route and nothing else. `uvicorn scripts.bench.web_bare:app`"""
+"""The baseline of the web benchmark: one Starlette route. `uvicorn scripts.bench.web_bare:app`"""
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 
 async def bare(_: Request) -> JSONResponse:
-    """What every route costs at least."""
+    """Return a constant JSON response."""
     return JSONResponse({"status": "healthy"})
 
 

@@ -14,7 +14,7 @@ from scripts.bench.stopwatch import Start, Stopwatch
 def test_a_start_is_as_late_as_the_time_since_its_own_instant() -> None:
     starts = [Start(number=30, at=60_000_018.005, cpu=1.0), Start(30, 60_000_078.25, 1.5)]
 
-    found = ticks.judged(starts, 100, 60_000_000.0, 60_000_120.0)
+    found = ticks.evaluate(starts, 100, 60_000_000.0, 60_000_120.0)
 
     mine = sorted(round(late, 3) for late in found.late_ms)
     assert mine == [5.0, 250.0]
@@ -23,13 +23,13 @@ def test_a_start_is_as_late_as_the_time_since_its_own_instant() -> None:
 def test_a_tick_that_never_started_is_counted() -> None:
     starts = [Start(0, 1_000_000.003, 0.1), Start(0, 1_000_002.003, 0.2)]
 
-    found = ticks.judged(starts, 1, 1_000_000.0, 1_000_003.0)
+    found = ticks.evaluate(starts, 1, 1_000_000.0, 1_000_003.0)
 
     assert (len(found.late_ms), found.never) == (2, 1)
 
 
 def test_a_tick_that_starts_a_little_early_keeps_its_own_instant() -> None:
-    found = ticks.judged([Start(0, 999_999.998, 0.1)], 1, 1_000_000.0, 1_000_001.0)
+    found = ticks.evaluate([Start(0, 999_999.998, 0.1)], 1, 1_000_000.0, 1_000_001.0)
 
     assert found.late_ms[0] == pytest.approx(-2.0, abs=0.01)
 
