@@ -279,7 +279,7 @@ async def test_herokus_redis_url_is_spoken_to_over_tls(
 @pytest.mark.parametrize(
     ("name", "value", "may_be"),
     [
-        ("ALERT_URLS", "hooks.example.org/s3cret", "must be addresses such as json://host/path"),
+        ("ALERT_URLS", "hooks.example.org/s3cret", "must be URLs such as json://host/path"),
         ("PING_URLS", "poll_news-s3cret", "must be job=https://"),
         ("PING_SCHEDULER_URL", "ftp://s3cret", "must start with http:// or https://"),
         ("FRESH_MINUTES", "poll_news=soon", "valid number"),

@@ -200,7 +200,7 @@ async def test_nothing_is_added_while_a_scheduled_run_waits(
     [
         (("nobody", "--from", "1h"), "there is no schedule"),
         (("scrape", "--from", "1h", "--to", "2999-01-01"), "is in the future"),
-        (("scrape", "--from", "1900-01-01"), "more than 100,000 instants"),
+        (("scrape", "--from", "1900-01-01"), "more than 100,000 ticks"),
     ],
 )
 async def test_what_cannot_be_backfilled_is_refused(
