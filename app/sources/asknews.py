@@ -426,7 +426,7 @@ def _sentiment(value: float | None) -> int | None:
 
 def _checked_sentiment(value: float) -> float:
     if not math.isfinite(value) or abs(value) > _MAX_SENTIMENT:
-        raise ValueError(f"sentiment {value} is out of range")
+        raise ValueError(f"{value} is not a valid sentiment")
     return value
 
 
