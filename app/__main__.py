@@ -1,6 +1,6 @@
 """Entry point of `python -m app`."""
 
-from app.cli import main
+from app.cli.main import main
 
 if __name__ == "__main__":
     main()

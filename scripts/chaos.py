@@ -15,18 +15,18 @@ from typing import Any
 
 from rich.console import Console
 
-from app import log
-from app.errors import RollcallError
+from app.core import log
+from app.core.errors import RollcallError
 from app.sources.base import Source
-from app.sources.bet9ja import Bet9ja
-from app.sources.betpawa import BetPawa
-from app.sources.sportybet import SportyBet
-from scripts.storm import judge, plan, report
-from scripts.storm.crew import WorkerPool
-from scripts.storm.report import Report
-from scripts.storm.servers import Servers
-from scripts.storm.stage import ChaosRun
-from scripts.storm.web import StandInSites
+from app.sources.sites.bet9ja import Bet9ja
+from app.sources.sites.betpawa import BetPawa
+from app.sources.sites.sportybet import SportyBet
+from scripts.drill import judge, plan, report
+from scripts.drill.report import Report
+from scripts.drill.runner import ChaosRun
+from scripts.drill.servers import Servers
+from scripts.drill.web import StandInSites
+from scripts.drill.worker_processes import WorkerPool
 
 LEASE = 3.0
 GRACE = 0.5

@@ -22,18 +22,22 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from app import config as settings
-from app import embedded, log, once, resources
-from app.config import Config
+from app import context, embedded
+from app.core import config as settings
+from app.core import log
+from app.core.config import Config
+from app.core.enums import Trigger
+from app.core.errors import RollcallError
 from app.embedded.place import Place
-from app.errors import RollcallError
-from app.queue import redis_pool
-from app.store import beats, db, runs
+from app.orgs import one_time_login
+from app.queue.jobs import redis_pool
+from app.store import db
 from app.store.db import Pool
-from app.words import Trigger
-from scripts.children import Child, ChildEnvironment, child, last_lines
+from app.store.runs import run_rows
+from app.store.schedules import heartbeats
+from scripts.child_processes import Child, ChildEnvironment, child, last_lines
 from scripts.run_table import Row, figures, table
-from workers import catalogue
+from workers import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO_DATA_DIR = ".rollcall/demo"  # keeps demo data out of a real .rollcall
@@ -76,7 +80,7 @@ class Setup:
     """The settings of a demo. `env` and `folder` are those of the child processes."""
 
     asked: argparse.Namespace
-    where: resources.Urls
+    where: context.Urls
     data_dir: Path
     env: Mapping[str, str]
     folder: Path
@@ -108,7 +112,7 @@ def main() -> int:
         log.configure(config.log_format, "error")
         port = _port(asked)
         Console(stderr=True).print("Starting Postgres and Redis ...", highlight=False)
-        setup = _setup(asked, config, resources.urls(config), port)
+        setup = _setup(asked, config, context.urls(config), port)
         try:
             return asyncio.run(_run(setup))
         finally:
@@ -142,7 +146,7 @@ def _config(asked: argparse.Namespace) -> Config:
     return settings.load(_env_file=None, data_dir=data_dir, database_url=None, redis_url=None)
 
 
-def _setup(asked: argparse.Namespace, config: Config, where: resources.Urls, port: int) -> Setup:
+def _setup(asked: argparse.Namespace, config: Config, where: context.Urls, port: int) -> Setup:
     data_dir = config.data_dir.resolve()
     (data_dir / "log").mkdir(parents=True, exist_ok=True)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}  # noqa: TID251 - handed on to the children
@@ -224,7 +228,7 @@ async def _started(setup: Setup) -> AsyncGenerator[tuple[Running, list[Child]]]:
         )
         if not setup.asked.once:
             setup = replace(setup, sign_in=await _sign_in(setup))
-        started_at = await beats.database_now(pool)
+        started_at = await heartbeats.database_now(pool)
         worker = await enter(child("worker", ["arq", "app.workers.Settings"], environment))
         yield Running(setup, pool, started_at, worker), [*children, worker]
 
@@ -233,7 +237,7 @@ async def _sign_in(setup: Setup) -> str:
     """Return a one-time sign-in address."""
     redis = redis_pool(setup.where.redis)
     try:
-        return f"http://127.0.0.1:{setup.port}{await once.mint(redis)}"
+        return f"http://127.0.0.1:{setup.port}{await one_time_login.mint(redis)}"
     finally:
         await redis.aclose(close_connection_pool=True)
 
@@ -261,7 +265,7 @@ async def _sites(stack: AsyncExitStack, setup: Setup) -> tuple[Child, dict[str, 
 
 async def _once(running: Running) -> int:
     """Wait for the first finished scheduled run of each job, and print them."""
-    names = [job.name for job in catalogue.JOBS]
+    names = [job.name for job in registry.JOBS]
     first = await _first_round(running, names)
     rows = [first[name] for name in names if name in first]
     Console(width=None if sys.stdout.isatty() else 120).print(
@@ -294,7 +298,7 @@ async def _first_round(running: Running, names: Sequence[str]) -> dict[str, Row]
 
 async def _finished(running: Running) -> list[dict[str, Any]]:
     """Return the runs that have ended since the demo began, oldest first."""
-    rows = reversed(await runs.recent(running.pool, 50))
+    rows = reversed(await run_rows.recent(running.pool, 50))
     return [
         row for row in rows if row["completed_at"] and row["completed_at"] >= running.started_at
     ]
@@ -327,8 +331,8 @@ async def _every_second(step: Any) -> None:
 
 
 async def _draw(running: Running, live: Live) -> None:
-    rows = await runs.recent(running.pool, SHOWN_RUNS)
-    now = await beats.database_now(running.pool)
+    rows = await run_rows.recent(running.pool, SHOWN_RUNS)
+    now = await heartbeats.database_now(running.pool)
     title = "The latest runs" if rows else "Waiting for the first tick ..."
     live.update(Group(table(rows, title, now), _footer(running.setup)), refresh=True)
 

@@ -19,9 +19,9 @@ def main() -> int:
         os.execv(python, [str(python), __file__, *sys.argv[1:]])  # noqa: S606 - no shell wanted
     os.chdir(ROOT)  # .env and a relative DATA_DIR are resolved from the root
     sys.path.insert(0, str(ROOT))
-    from scripts import by_hand  # noqa: PLC0415 - needs sys.path as set above
+    from scripts import run_request  # noqa: PLC0415 - needs sys.path as set above
 
-    return by_hand.main(sys.argv[1:])
+    return run_request.main(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
-from app.errors import UnknownJob
-from app.words import OPEN_STATUSES, RunStatus
-from workers import catalogue
+from app.core.enums import OPEN_STATUSES, RunStatus
+from app.core.errors import UnknownJob
+from workers import registry
 
 Row = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ def figures(row: Row) -> dict[str, Any]:
 
 def _stat_names(job: str) -> tuple[str, str]:
     try:
-        declared = catalogue.find(job)
+        declared = registry.find(job)
     except UnknownJob:  # a job that is no longer declared
         return "events_scraped", "inserted"
     return declared.counted, declared.stored

@@ -13,12 +13,12 @@ import pytest
 from arq.connections import ArqRedis
 
 from app import migrations
+from app.context import House
 from app.embedded import Servers
-from app.queue import redis_pool
-from app.resources import House
+from app.queue.jobs import redis_pool
 from app.store.db import Pool, open_pool
 from scripts.standin.testing import Standin
-from tests import errands, inhouse
+from tests import limiter_tasks, worker_harness
 from tests import servers as real
 from tests.clock import SettableClock
 
@@ -79,7 +79,7 @@ async def redis(redis_url: str) -> AsyncGenerator[ArqRedis]:
     opened = redis_pool(redis_url)
     await opened.execute_command("FLUSHDB")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
     yield opened
-    await errands.ended()
+    await limiter_tasks.ended()
     kept = await _kept_for_ever(opened)
     await opened.execute_command("FLUSHDB")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
     await opened.aclose(close_connection_pool=True)
@@ -109,5 +109,7 @@ async def house(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
 ) -> AsyncGenerator[House]:
     """All that a worker has open, on real servers and the pretend web."""
-    async with inhouse.opened(inhouse.config_for(dsn, redis_url, standin), redis) as opened:
+    async with worker_harness.opened(
+        worker_harness.config_for(dsn, redis_url, standin), redis
+    ) as opened:
         yield opened

@@ -11,10 +11,10 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from redis.asyncio.connection import SSLConnection
 
-from app import config
-from app.config import Config
-from app.errors import BadConfig
-from app.queue import redis_pool
+from app.core import config
+from app.core.config import Config
+from app.core.errors import BadConfig
+from app.queue.jobs import redis_pool
 from app.store.db import open_pool
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"

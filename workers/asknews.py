@@ -7,16 +7,16 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator
 
-from app.config import LONGEST_ENTITY, Config
-from app.errors import Auth
-from app.fetch.auth import ApiKey, ClientCredentials, Login
-from app.records import Article, Record, Story
-from app.resources import House
-from app.sources.asknews import AskNewsNews, AskNewsStories
+from app.context import House
+from app.core.config import LONGEST_ENTITY, Config
+from app.core.errors import Auth
+from app.core.records import Article, Record, Story
+from app.fetch.tokens import ApiKey, ClientCredentials, Login
 from app.sources.base import Source
-from app.store import news
+from app.sources.sites.asknews import AskNewsNews, AskNewsStories
+from app.store.content import news
 from app.store.db import Connection
-from app.store.progress import SourceRow
+from app.store.runs.progress import SourceRow
 from workers.job import Params, Turned
 
 SCOPE = "offline openid news stories"

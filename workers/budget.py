@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.allowance import Allowance
-from app.errors import OverLimit, Spent
+from app.core.errors import OverLimit, Spent
 from app.fetch.client import Tally
-from app.store.progress import SourceRow
+from app.orgs.limits import Allowance
+from app.store.runs.progress import SourceRow
 
 MB = 1_000_000
 

@@ -5,19 +5,20 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app.allowance import Allowance
-from app.errors import BadPreset, OrgDisabled, OverLimit, Spent
-from app.resources import House
-from app.runs import Outcome
-from app.store import chosen, tenancy
-from app.store.chosen import Chosen
+from app.context import House
+from app.core.enums import COLLECTION, FailureKind
+from app.core.errors import BadPreset, OrgDisabled, OverLimit, Spent
+from app.orgs.limits import Allowance
+from app.runs.attempts import Outcome
+from app.store import tenancy
 from app.store.db import Connection
-from app.store.runs import Claimed
-from app.words import COLLECTION, FailureKind
-from workers import offers, spine
+from app.store.orgs import selections
+from app.store.orgs.selections import Chosen
+from app.store.runs.run_rows import Claimed
+from workers import execute, source_catalogue
 from workers.budget import Budget
+from workers.catalogue_entry import Offered
 from workers.job import Plan
-from workers.offer import Offered
 
 DAY = timedelta(days=1)
 _MAX_FAULTS = 5
@@ -25,7 +26,7 @@ _MAX_FAULTS = 5
 
 async def collection(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
     """Execute one run of an organisation's collection."""
-    await spine.perform_planned(ctx, COLLECTION, plan, run_id, params)
+    await execute.perform_planned(ctx, COLLECTION, plan, run_id, params)
 
 
 async def plan(context: House, claimed: Claimed, outcome: Outcome) -> Plan:
@@ -39,7 +40,7 @@ async def plan(context: House, claimed: Claimed, outcome: Outcome) -> Plan:
         raise BadPreset("the run belongs to no organisation; POST /collection/run asks for one")
     async with tenancy.org_transaction(context.pool, org_id) as connection:
         selection = await _selection(connection, org_id)
-        offered = await offers.offered(connection, org_id)
+        offered = await source_catalogue.offered(connection, org_id)
     allowance = Allowance.of(context.config, selection.limits)
     _limit_duration(outcome, allowance)
     sources = claimed.params.get("sources")
@@ -48,13 +49,13 @@ async def plan(context: House, claimed: Claimed, outcome: Outcome) -> Plan:
         await _check_daily_runs(context, claimed, org_id, allowance)
         _check_limit(allowance, "max_sources", len(sources))
         params = {"preset": selection.preset, "sources": sources}
-        await chosen.settle(context.pool, claimed, params)
-    parts = [await offers.part(offered, context, org_id, one) for one in sources]
+        await selections.settle(context.pool, claimed, params)
+    parts = [await source_catalogue.part(offered, context, org_id, one) for one in sources]
     return Plan(parts, Budget(allowance))
 
 
 async def _selection(connection: Connection, org_id: UUID) -> Chosen:
-    selection = await chosen.look(connection, org_id)
+    selection = await selections.look(connection, org_id)
     if selection is None or selection.disabled_at is not None:
         raise OrgDisabled("the organisation is disabled")
     return selection
@@ -63,7 +64,7 @@ async def _selection(connection: Connection, org_id: UUID) -> Chosen:
 def _checked_sources(selection: Chosen, offered: Mapping[str, Offered]) -> Sequence[dict[str, Any]]:
     if selection.sources is None:
         raise BadPreset("no preset is chosen: PATCH /collection/schedule with a preset_id")
-    faults = offers.check(selection.sources, offered)
+    faults = source_catalogue.check(selection.sources, offered)
     if faults:
         details = "; ".join(f"{field}: {what}" for field, what in faults[:_MAX_FAULTS])
         raise BadPreset(f"preset {selection.preset!r}: {details}")
@@ -74,7 +75,7 @@ async def _check_daily_runs(
     context: House, claimed: Claimed, org_id: UUID, allowance: Allowance
 ) -> None:
     since = context.clock() - DAY
-    before = await chosen.runs_since(context.pool, org_id, since, besides=claimed.run_id)
+    before = await selections.runs_since(context.pool, org_id, since, besides=claimed.run_id)
     _check_limit(allowance, "runs_per_day", before + 1)
 
 

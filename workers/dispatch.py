@@ -6,15 +6,18 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from app import backlog, batches, ledger, log
-from app.resources import House, ctx_house
-from app.store import batches as store
-from app.store import schedules
-from app.store.batches import Due
+from app.context import House, ctx_house
+from app.core import log
+from app.core.tasks import together
+from app.ledger import decide as batches
+from app.ledger import edit
+from app.queue import org_queue
 from app.store.db import AWAY
-from app.store.runs import Page
-from workers import ring
-from workers.together import together
+from app.store.runs.run_rows import Page
+from app.store.schedules import decisions as store
+from app.store.schedules import schedule_rows
+from app.store.schedules.decisions import Due
+from workers import trigger
 
 BATCH = 500
 LANES = 2  # concurrent batches: one is decided while the other waits for Postgres
@@ -62,7 +65,7 @@ async def decide(ctx: dict[str, Any], seconds: float) -> None:
     turn.busy = True
     try:
         await _organisations(context, ctx, turn, time.monotonic() + seconds)
-        await backlog.admit(context.redis)
+        await org_queue.admit(context.redis)
     finally:
         turn.busy = False
 
@@ -74,11 +77,11 @@ def turn_of(ctx: dict[str, Any]) -> Turn:
 
 
 async def _built_in(context: House, ctx: dict[str, Any]) -> None:
-    for key in await schedules.due(
-        context.pool, context.clock(), jobs=ring.known_jobs(ctx), head_start=ring.HEAD_START
+    for key in await schedule_rows.due(
+        context.pool, context.clock(), jobs=trigger.known_jobs(ctx), head_start=trigger.HEAD_START
     ):
         try:
-            await ring.tell(context, await ledger.ring(context.pool, key, context.clock()))
+            await trigger.tell(context, await edit.ring(context.pool, key, context.clock()))
         except (RedisError, *AWAY):
             raise
         except Exception:  # noqa: BLE001 - logged with its traceback
@@ -97,9 +100,9 @@ async def _decide_batches(context: House, ctx: dict[str, Any], turn: Turn, deadl
         batch = await batches.decide_due(context.pool, _due_now(context, ctx, turn))
         found = batch.found
         turn.put_aside(batch.undecidable)
-        await ring.tell(context, batch.queued)
-        await backlog.admit(context.redis)
+        await trigger.tell(context, batch.queued)
+        await org_queue.admit(context.redis)
 
 
 def _due_now(context: House, ctx: dict[str, Any], turn: Turn) -> Due:
-    return Due(context.clock(), BATCH, ring.known_jobs(ctx), turn.marks())
+    return Due(context.clock(), BATCH, trigger.known_jobs(ctx), turn.marks())

@@ -8,20 +8,20 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.config import Config
-from app.errors import BadParameters
-from app.expectations import Expected
-from app.fetch.auth import Login
-from app.ledger import Declared
-from app.records import Record
-from app.resources import House
+from app.context import House
+from app.core.config import Config
+from app.core.errors import BadParameters
+from app.core.records import Record
+from app.fetch.tokens import Login
+from app.ledger.edit import Declared
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.sources.base import Source
-from app.store.boards import Listing
+from app.sources.expectations import Expected
+from app.store.content.listings import Listing
 from app.store.db import Connection
-from app.store.progress import NAMES, SourceRow
-from workers import expect
+from app.store.runs.progress import NAMES, SourceRow
+from workers import expectations
 from workers.budget import Budget
 
 
@@ -135,7 +135,7 @@ class Job:
     turned: Turn | None = None
     presence: Presence | None = None
     unmoved: Unmoved | None = None
-    expects: Callable[[Source], Expected] = expect.of
+    expects: Callable[[Source], Expected] = expectations.of
 
     def declared(self, config: Config) -> Declared:
         """The job's schedule, from the settings."""

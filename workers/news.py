@@ -3,11 +3,11 @@
 import math
 from typing import Any
 
-from app.config import Config
-from app.sources.asknews import AskNewsNews, Pace
-from app.store import news
-from app.store.progress import SourceRow
-from workers import asknews, spine
+from app.core.config import Config
+from app.sources.sites.asknews import AskNewsNews, Pace
+from app.store.content import news
+from app.store.runs.progress import SourceRow
+from workers import asknews, execute
 from workers.asknews import PollParams
 from workers.job import Job
 
@@ -57,4 +57,4 @@ JOB = Job(
 
 async def poll_news(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
     """Execute one run; without `run_id`, a manual run with these parameters."""
-    await spine.perform(ctx, JOB, run_id, params)
+    await execute.perform(ctx, JOB, run_id, params)

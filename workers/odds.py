@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from app.config import PLATFORMS, Config
-from app.records import OddsEvent, Record
+from app.core.config import PLATFORMS, Config
+from app.core.records import OddsEvent, Record
 from app.sources.base import Source
-from app.sources.bet9ja import Bet9ja
-from app.sources.betpawa import BetPawa
-from app.sources.sportybet import SportyBet
-from app.store import boards, odds
-from workers import spine
+from app.sources.sites.bet9ja import Bet9ja
+from app.sources.sites.betpawa import BetPawa
+from app.sources.sites.sportybet import SportyBet
+from app.store.content import listings, odds
+from workers import execute
 from workers.job import Job, Params
 
 
@@ -58,7 +58,7 @@ JOB = Job(
     key=_key,
     counted="events_scraped",
     never_empty=True,
-    presence=boards,
+    presence=listings,
 )
 
 
@@ -66,4 +66,4 @@ async def scrape_all_platforms(
     ctx: dict[str, Any], run_id: str | None = None, **params: Any
 ) -> None:
     """Execute one run; without `run_id`, a manual run with these parameters."""
-    await spine.perform(ctx, JOB, run_id, params)
+    await execute.perform(ctx, JOB, run_id, params)

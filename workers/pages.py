@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from app import log
-from app.errors import HttpStatus
-from app.fetch.auth import SignedWindow
+from app.context import House
+from app.core import log
+from app.core.errors import HttpStatus
+from app.core.messages import Partition, Raw, Request
+from app.fetch.authenticated import KeyedWindow
 from app.fetch.client import Tally
-from app.fetch.keyed import KeyedWindow
 from app.fetch.robots import Robots
-from app.messages import Partition, Raw, Request
-from app.resources import House
-from app.store import pages
+from app.fetch.tokens import SignedWindow
+from app.store.content import pages
+from app.store.content.pages import Known
 from app.store.db import Connection, Pool
-from app.store.pages import Known
-from app.store.runs import Claimed
+from app.store.runs.run_rows import Claimed
 from workers.budget import Budget
 
 FULL = timedelta(hours=24)  # a page is parsed again at least this often, even if unchanged

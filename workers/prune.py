@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from app import log
-from app.resources import ctx_house
-from app.store import pages
+from app.context import ctx_house
+from app.core import log
+from app.store.content import pages
 
 TIMEOUT = 300.0  # seconds; the next pruning continues one that was cut off
 

@@ -5,18 +5,18 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app.config import Config
-from app.errors import BadParameters
-from app.recipes.model import Recipe
-from app.recipes.source import RecipeSource
-from app.resources import House, ctx_house
-from app.runs import Outcome
-from app.store import readings
-from app.store.runs import Claimed
-from app.words import RunStatus, Trigger
-from workers import folder, recipes, spine
-from workers.folder import PREFIX, Shelved
+from app.context import House, ctx_house
+from app.core.config import Config
+from app.core.enums import RunStatus, Trigger
+from app.core.errors import BadParameters
+from app.runs.attempts import Outcome
+from app.sources.recipes.model import Recipe
+from app.sources.recipes.source import RecipeSource
+from app.store.content import cursors
+from app.store.runs.run_rows import Claimed
+from workers import execute, recipe_dir, recipe_sources
 from workers.job import Job, Params, Part, Plan
+from workers.recipe_dir import PREFIX, Shelved
 
 EARLY = timedelta(seconds=30)  # a pace that ends this soon after a tick does not skip the tick
 RESTING = {"resting": 1, "requests": 0}
@@ -36,15 +36,15 @@ def _no_sources(config: Config, params: Any = None) -> tuple[RecipeSource, ...]:
 def job_of(source: RecipeSource | None, org_id: UUID | None = None) -> Job:
     """The job that collects this one recipe, an organisation's or the operator's."""
     sources = () if source is None else (source,)
-    keeping = recipes.Keeping(org_id, {one.name: one for one in sources})
+    keeping = recipe_sources.Keeping(org_id, {one.name: one for one in sources})
     return Job(
-        name=folder.JOB,
+        name=recipe_dir.JOB,
         minutes=lambda config: config.scrape_interval_minutes,
         params=SourceParams,
         every_source=_no_sources,
         sources=lambda config, params: sources,  # noqa: ARG005 - the same for all parameters
         write=keeping.write,
-        key=recipes.key,
+        key=recipe_sources.key,
         counted="rows",
         never_empty=False,
         turned=keeping.turned,
@@ -62,11 +62,11 @@ async def source(ctx: dict[str, Any], run_id: str | None = None, **params: Any) 
     async def body(claimed: Claimed, outcome: Outcome) -> None:
         await _execute(context, claimed, outcome)
 
-    await spine.perform_as(ctx, JOB.name, body, run_id, params)
+    await execute.perform_as(ctx, JOB.name, body, run_id, params)
 
 
 async def _execute(context: House, claimed: Claimed, outcome: Outcome) -> None:
-    loaded = await asyncio.to_thread(folder.find, context.config, _source_name(claimed))
+    loaded = await asyncio.to_thread(recipe_dir.find, context.config, _source_name(claimed))
     recipe = loaded.usable()
     if await _too_early(context, recipe, claimed):
         outcome.status, outcome.stats = RunStatus.SUCCESS, dict(RESTING)
@@ -77,19 +77,19 @@ async def _execute(context: House, claimed: Claimed, outcome: Outcome) -> None:
 async def _collect(
     context: House, loaded: Shelved, recipe: Recipe, claimed: Claimed, outcome: Outcome
 ) -> None:
-    opened = await recipes.ready(context, recipe, loaded.secret)
-    await spine.scrape(context, Plan([Part(job_of(opened), opened)]), claimed, outcome)
+    opened = await recipe_sources.ready(context, recipe, loaded.secret)
+    await execute.scrape(context, Plan([Part(job_of(opened), opened)]), claimed, outcome)
     if recipe.schedule.auto and opened.paces and outcome.status is RunStatus.SUCCESS:
         seconds = min(opened.paces.values())
         at = context.clock() + timedelta(seconds=seconds)
-        await readings.set_pace(context.pool, None, recipe.name, seconds, at)
+        await cursors.set_pace(context.pool, None, recipe.name, seconds, at)
 
 
 async def _too_early(context: House, recipe: Recipe, claimed: Claimed) -> bool:
     """Whether the feed's own pace makes a scheduled run too early; manual runs ignore it."""
     if not recipe.schedule.auto or claimed.trigger != Trigger.SCHEDULED.value:
         return False
-    next_at = await readings.next_at(context.pool, None, recipe.name)
+    next_at = await cursors.next_at(context.pool, None, recipe.name)
     return next_at is not None and context.clock() < next_at - EARLY
 
 

@@ -5,13 +5,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app import backlog, log
+from app.context import House, ctx_house
+from app.core import log
 from app.health import publish
-from app.resources import House, ctx_house
+from app.queue import org_queue
 from app.scheduling.schedule import EPOCH, Schedule
-from app.store import runs
-from app.store.runs import Page, Waiting
-from workers import ring
+from app.store.runs import run_rows
+from app.store.runs.run_rows import Page, Waiting
+from workers import trigger
 from workers.dispatch import decide, turn_of
 
 # A run queued more recently than this may not have reached Redis yet.
@@ -44,9 +45,9 @@ async def sweep(ctx: dict[str, Any]) -> None:
     """
     context = ctx_house(ctx)
     await take_up(context)
-    await tell_again(context, ring.known_jobs(ctx))
+    await tell_again(context, trigger.known_jobs(ctx))
     state = turn_of(ctx)
-    state.page = await tell_line(context, ring.known_jobs(ctx), state.page or START)
+    state.page = await tell_line(context, trigger.known_jobs(ctx), state.page or START)
     await decide(ctx, DECIDING)
 
 
@@ -58,17 +59,17 @@ async def tell_health(ctx: dict[str, Any]) -> None:
 
 async def take_up(context: House) -> None:
     """Requeue runs whose lease expired, or record them as lost."""
-    requeued, lost = await runs.take_up_expired(context.pool, context.clock())
+    requeued, lost = await run_rows.take_up_expired(context.pool, context.clock())
     for run in requeued:
         _log.warning("run.taken_up", execution_id=str(run.run_id), attempt=run.attempt)
     for run_id in lost:
         _log.error("run.lost", execution_id=str(run_id))
-    await ring.tell(context, requeued)
+    await trigger.tell(context, requeued)
 
 
 async def tell_again(context: House, jobs: Sequence[str] | None = None) -> None:
     """Requeue, under a new attempt, runs that Redis has lost."""
-    waiting = await runs.waiting(context.pool, context.clock() - SETTLED, jobs)
+    waiting = await run_rows.waiting(context.pool, context.clock() - SETTLED, jobs)
     if not waiting:
         return
     await _requeue_unknown(context, waiting)
@@ -83,7 +84,7 @@ async def tell_line(
     """
     before = context.clock() - SETTLED
     for _ in range(pages):
-        waiting, following = await runs.waiting_in_line(context.pool, before, jobs, page)
+        waiting, following = await run_rows.waiting_in_line(context.pool, before, jobs, page)
         await _requeue_unknown(context, waiting)
         if following is None:
             return START
@@ -95,11 +96,11 @@ async def _requeue_unknown(context: House, waiting: Sequence[Waiting]) -> None:
     if not waiting:
         return
     ids = [f"run:{run.run_id}:{run.attempt}" for run in waiting]
-    queued = await backlog.known(context.redis, ids)
+    queued = await org_queue.known(context.redis, ids)
     missing = [run for run, is_queued in zip(waiting, queued, strict=True) if not is_queued]
-    requeued = await runs.requeue(context.pool, missing, context.clock()) if missing else []
+    requeued = await run_rows.requeue(context.pool, missing, context.clock()) if missing else []
     for run in requeued[:MOST_TOLD]:
         _log.warning("run.requeued", execution_id=str(run.run_id), attempt=run.attempt)
     if len(requeued) > MOST_TOLD:
         _log.warning("runs.requeued", count=len(requeued))
-    await ring.tell(context, requeued)
+    await trigger.tell(context, requeued)

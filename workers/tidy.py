@@ -3,9 +3,9 @@
 from datetime import timedelta
 from typing import Any
 
-from app import log
-from app.resources import House, ctx_house
-from app.store import months
+from app.context import House, ctx_house
+from app.core import log
+from app.store.content import partitions
 
 _log = log.logger(__name__)
 
@@ -18,10 +18,10 @@ async def tidy(ctx: dict[str, Any]) -> None:
 async def months_of_moves(context: House) -> None:
     """Create the coming partitions of price moves; drop those older than ODDS_CHANGES_DAYS."""
     now = context.clock()
-    created = await months.ready(context.pool, now)
+    created = await partitions.ready(context.pool, now)
     if created:
         _log.info("months.opened", names=created)
     days = context.config.odds_changes_days
-    dropped = await months.prune(context.pool, now - timedelta(days=days)) if days else []
+    dropped = await partitions.prune(context.pool, now - timedelta(days=days)) if days else []
     if dropped:
         _log.info("months.dropped", names=dropped)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from app.recipes.words import FieldType
+from app.sources.recipes.enums import FieldType
 
 _COMMON = frozenset({"www", "api", "com", "org", "net", "co", "v1", "v2", "v3", "index", "html"})
 

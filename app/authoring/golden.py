@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from app.authoring.trial import Seen
-from app.errors import BadConfig
-from app.messages import Partition, Raw
+from app.core.errors import BadConfig
+from app.core.messages import Partition, Raw
 
 ROWS = "rows.json"
 _HEADERS = ("content-type", "link", "cache-control", "content-language")

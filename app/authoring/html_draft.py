@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from app.authoring.draft import Draft, name_of
 from app.authoring.shapes import column, key_of
-from app.errors import Failure
-from app.recipes.htmlpages import parsed, selected
-from app.recipes.words import FieldType
+from app.core.errors import Failure
+from app.sources.recipes.enums import FieldType
+from app.sources.recipes.htmlpages import parsed, selected
 
 _IDENTIFIER = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*")
 _WITHOUT_DATA = frozenset({"script", "style", "option", "br", "link", "meta", "path", "head"})

@@ -10,15 +10,15 @@ from typing import cast
 import httpx
 from redis.asyncio import Redis
 
-from app.config import Config
+from app.context import Clock, user_agent
+from app.core.config import Config
+from app.core.messages import Limits, Partition, Raw, Request
+from app.fetch.authenticated import AnyWindow, Visits
 from app.fetch.client import Tally, Window, open_client
-from app.fetch.guard import Guard
-from app.fetch.keyed import AnyWindow, Visits
 from app.fetch.limiter import LocalLimiter
 from app.fetch.robots import Robots
-from app.messages import Limits, Partition, Raw, Request
-from app.recipes.sandbox import Sandbox
-from app.resources import Clock, user_agent
+from app.fetch.ssrf_guard import Guard
+from app.sources.recipes.sandbox import Sandbox
 
 POLITE = Limits(rate=1, burst=1, concurrency=1)
 # Accept: APIs answer with their own type. With application/json here, an HTML page would be taken

@@ -6,12 +6,12 @@ import msgspec
 
 from app.authoring import html_draft, json_draft
 from app.authoring.draft import Draft, name_of, written
-from app.errors import BadRecipe, Failure, Schema
-from app.feeds import reading as feeds
-from app.feeds.tree import joined
-from app.messages import Raw
-from app.recipes.load import load
-from app.recipes.reading import Pages
+from app.core.errors import BadRecipe, Failure, Schema
+from app.core.messages import Raw
+from app.sources.feeds import reading as feeds
+from app.sources.feeds.tree import joined
+from app.sources.recipes.load import load
+from app.sources.recipes.reading import Pages
 
 
 def proposed(raw: Raw, url: str) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import permutations
 from typing import Any
 
-from app.recipes.words import FieldType
+from app.sources.recipes.enums import FieldType
 
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.authoring.page import Eye
-from app.errors import Failure
-from app.fetch.keyed import AnyWindow
-from app.messages import Partition, Raw
-from app.recipes.sandbox import Sandbox
-from app.recipes.source import RecipeSource
-from app.records import Item, Rejected
+from app.core.errors import Failure
+from app.core.messages import Partition, Raw
+from app.core.records import Item, Rejected
+from app.fetch.authenticated import AnyWindow
+from app.sources.recipes.sandbox import Sandbox
+from app.sources.recipes.source import RecipeSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.errors import ServersUnavailable
 from app.embedded.place import Place, settle
 from app.embedded.process import READY_SECONDS, last_words, turn_over
-from app.errors import ServersUnavailable
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _RETRY_SECONDS = 0.05

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from app.core.errors import ServersUnavailable
 from app.embedded.place import Place, let_through
 from app.embedded.postgres import Postgres
 from app.embedded.redis import Redis
-from app.errors import ServersUnavailable
 
 FIRST_USER_SECONDS = 10.0
 LINGER_SECONDS = 2.0

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.errors import ServersUnavailable
 from app.embedded import launch
-from app.errors import ServersUnavailable
 
 # Characters that need no quoting in a URL, a list of hosts or a configuration file.
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]+")

@@ -10,8 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.errors import ServersUnavailable
 from app.embedded.process import Account, Command, Daemon, end_orphans, turn_over
-from app.errors import ServersUnavailable
 
 PORT = 5432
 # Not a superuser: row-level security must apply here as it does in production.

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.errors import ServersUnavailable
 from app.embedded import launch
-from app.errors import ServersUnavailable
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0

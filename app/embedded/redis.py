@@ -6,8 +6,8 @@ import signal
 import socket
 from pathlib import Path
 
+from app.core.errors import ServersUnavailable
 from app.embedded.process import Command, Daemon, end_orphans, turn_over
-from app.errors import ServersUnavailable
 
 NAMES = ("valkey-server", "redis-server")
 _SETTINGS = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 
-from app.errors import Network, Schema, TooLarge
+from app.core.errors import Network, Schema, TooLarge
 
 INLINE = 32 * 1024  # larger bodies are inflated off the event loop
 _SLICE = 64 * 1024

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from app.errors import Blocked, Failure, HttpStatus, Network, Timeout
+from app.core.errors import Blocked, Failure, HttpStatus, Network, Timeout
 
 FAILURES = 5
 FIRST_REST = 60.0  # seconds

@@ -13,15 +13,15 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from app.errors import Blocked, Failure, HttpStatus, Network, RateLimited, Timeout
-from app.fetch import answers, body, retry, urls
-from app.fetch.answers import Answer
-from app.fetch.borders import FOREIGN, translated
-from app.fetch.guard import Guard
-from app.fetch.lean import LeanClient
+from app.core.errors import Blocked, Failure, HttpStatus, Network, RateLimited, Timeout
+from app.core.log import logger
+from app.core.messages import Limits, Partition, Raw, Request
+from app.fetch import body, responses, retry, urls
 from app.fetch.limiter import Limiter, Pass, Verdict
-from app.log import logger
-from app.messages import Limits, Partition, Raw, Request
+from app.fetch.responses import Answer
+from app.fetch.slim_client import LeanClient
+from app.fetch.ssrf_guard import Guard
+from app.fetch.transport_errors import FOREIGN, translated
 
 KEEP_ALIVE = 30.0
 CONNECT = 5.0
@@ -261,8 +261,8 @@ class Window:
         """
         try:
             answer = await self._exchange(outgoing, *bounds)
-            following = answers.next_hop(hop, answer)
-            failure = None if following else answers.fault(answer, hop, self.clock())
+            following = responses.next_hop(hop, answer)
+            failure = None if following else responses.fault(answer, hop, self.clock())
         except Failure as error:
             raise await self.limiter.heed(permit, error) or error from error.__cause__
         if failure is not None:

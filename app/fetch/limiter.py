@@ -18,16 +18,16 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
-from app.errors import Failure, LocalNetwork
-from app.fetch import breaker, lua
-from app.fetch.borders import unreached
+from app.core.errors import Failure, LocalNetwork
+from app.core.log import logger
+from app.core.messages import Limits
+from app.fetch import breaker, limiter_scripts
 from app.fetch.breaker import Breakers, Reach
-from app.fetch.lua import MICRO
+from app.fetch.limiter_scripts import MICRO
 from app.fetch.rates import CLEAN_ANSWERS, EASING, SLOWEST, Rates
 from app.fetch.retry import PATIENCE, Budget
 from app.fetch.slots import Slots
-from app.log import logger
-from app.messages import Limits
+from app.fetch.transport_errors import unreached
 
 SLOT_LEASE = (
     60.0  # seconds; longer than one attempt, so that it ends only the slots of dead workers
@@ -44,11 +44,13 @@ _log = logger("fetch")
 class Verdict(Enum):
     """The decision on a request."""
 
-    GO = lua.GO
-    TOO_LONG = lua.TOO_LONG  # the rate or a cool-down requires a wait longer than `patience`
-    RESTING = lua.RESTING  # the breaker is open
-    SPENT = lua.SPENT  # a retry, and the hour's retry budget is exhausted
-    BUSY = lua.BUSY  # no free slot, or a probe is in flight; handled inside the limiter
+    GO = limiter_scripts.GO
+    TOO_LONG = (
+        limiter_scripts.TOO_LONG
+    )  # the rate or a cool-down requires a wait longer than `patience`
+    RESTING = limiter_scripts.RESTING  # the breaker is open
+    SPENT = limiter_scripts.SPENT  # a retry, and the hour's retry budget is exhausted
+    BUSY = limiter_scripts.BUSY  # no free slot, or a probe is in flight; handled inside the limiter
 
 
 @dataclass(slots=True)
@@ -405,7 +407,7 @@ class RedisLimiter:
             int(terms.again),
             *released,
         ]
-        answer = await self._run_script(lua.ENTER, keys, args)
+        answer = await self._run_script(limiter_scripts.ENTER, keys, args)
         if answer is None:
             self._schedule_release(host, released)
         return answer
@@ -444,7 +446,7 @@ class RedisLimiter:
         if released:
             key = _limit_key(host)
             release = asyncio.ensure_future(
-                self._run_script(lua.FREE, [f"{key}:slots", f"{key}:waiting"], released)
+                self._run_script(limiter_scripts.FREE, [f"{key}:slots", f"{key}:waiting"], released)
             )
             self._releases.add(release)
             release.add_done_callback(self._releases.discard)
@@ -481,10 +483,10 @@ class RedisLimiter:
 
     async def _record_failure(self, permit: Pass, failure: Failure) -> None:
         host, kind, token = permit.host, failure.kind.value, permit.token
-        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", lua.RESTS]
+        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", limiter_scripts.RESTS]
         again = int(permit.again)
         answer = await self._run_script(
-            lua.FAILED, keys, [self._clock_offset(), token, kind, again, host]
+            limiter_scripts.FAILED, keys, [self._clock_offset(), token, kind, again, host]
         )
         if answer is None:
             open_seconds = self._local.breakers.failed(host, kind, token, again=permit.again)
@@ -497,8 +499,8 @@ class RedisLimiter:
             self._local.breakers.answered(host, token)
         else:
             self._local.breakers.forgive(host)
-        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", lua.RESTS]
-        await self._run_script(lua.ANSWERED, keys, [host, token])
+        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", limiter_scripts.RESTS]
+        await self._run_script(limiter_scripts.ANSWERED, keys, [host, token])
 
     async def _adjust_rate(self, host: str, failure: Failure | None) -> None:
         if failure is None:
@@ -507,8 +509,8 @@ class RedisLimiter:
             self._local.learn(host, failure)
             self._clean[host] = 0
             closed = f"{(failure.retry_in or 0.0) * MICRO:.0f}"
-            args = [self._clock_offset(), closed, lua.HOLD, str(SLOWEST)]
-            await self._run_script(lua.PENALISE, [_limit_key(host)], args)
+            args = [self._clock_offset(), closed, limiter_scripts.HOLD, str(SLOWEST)]
+            await self._run_script(limiter_scripts.PENALISE, [_limit_key(host)], args)
 
     async def _record_clean(self, host: str) -> None:
         """Count a good response of a slowed host; every twentieth calls Redis."""
@@ -518,7 +520,7 @@ class RedisLimiter:
         self._clean[host] += 1
         if self._clean[host] >= CLEAN_ANSWERS:
             self._clean[host] = 0
-            await self._run_script(lua.EASE, [_limit_key(host)], [str(EASING)])
+            await self._run_script(limiter_scripts.EASE, [_limit_key(host)], [str(EASING)])
 
     def _track_slowed(self, host: str, *, slowed: bool) -> None:
         if slowed:
@@ -549,7 +551,14 @@ class RedisLimiter:
         return answer
 
 
-_SCRIPTS = (lua.ENTER, lua.FREE, lua.FAILED, lua.ANSWERED, lua.PENALISE, lua.EASE)
+_SCRIPTS = (
+    limiter_scripts.ENTER,
+    limiter_scripts.FREE,
+    limiter_scripts.FAILED,
+    limiter_scripts.ANSWERED,
+    limiter_scripts.PENALISE,
+    limiter_scripts.EASE,
+)
 
 
 async def line_up(slots: Slots, host: str, limit: int) -> float:

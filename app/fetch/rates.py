@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.core.messages import Limits
 from app.fetch.retry import PATIENCE
-from app.messages import Limits
 
 SLOWEST = 64.0
 CLEAN_ANSWERS = 20

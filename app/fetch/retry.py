@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from app.errors import Failure
+from app.core.errors import Failure
 
 ATTEMPTS = 3
 PATIENCE = 30.0  # seconds; a worker does not sleep longer while it holds a slot

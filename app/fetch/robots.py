@@ -9,11 +9,11 @@ from protego import Protego
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.errors import Blocked, Failure, LocalNetwork, RateLimited, Unsafe
+from app.core.errors import Blocked, Failure, LocalNetwork, RateLimited, Unsafe
+from app.core.log import logger
+from app.core.messages import Request
 from app.fetch import urls
 from app.fetch.client import Tally, Window
-from app.log import logger
-from app.messages import Request
 
 AGENT = "Rollcall"
 DAY = 86_400

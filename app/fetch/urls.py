@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
 
 import httpx
 
-from app.errors import TooLarge, Unsafe
+from app.core.errors import TooLarge, Unsafe
 
 LONGEST = 8_192
 SHOWN = 500

@@ -7,9 +7,9 @@ so that it can run every few minutes.
 from datetime import datetime, timedelta
 
 from app.scheduling.schedule import Schedule
-from app.store import accounting
-from app.store.accounting import Stretch
 from app.store.db import Pool
+from app.store.reports import accounting
+from app.store.reports.accounting import Stretch
 
 WINDOW = timedelta(days=1)
 _INSTANT = timedelta(microseconds=1)

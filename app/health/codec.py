@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from app.core.enums import HealthReason, RunStatus, TickReason
 from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
-from app.words import HealthReason, RunStatus, TickReason
 
 UNKNOWN_HEARTBEAT = datetime.fromtimestamp(0, UTC)  # if the time cannot be parsed
 NETWORK_DOWN = "-"  # in a history: a run during an outage of the worker's network

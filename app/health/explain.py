@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime
 
+from app.core.enums import HealthReason
 from app.health.facts import JobFacts
 from app.health.judge import Verdict, expected_by
-from app.words import HealthReason
 
 MAX_ERROR_LENGTH = 300  # characters of an error
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))

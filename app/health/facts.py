@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.words import HealthReason, RunStatus, TickReason
+from app.core.enums import HealthReason, RunStatus, TickReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 
+from app.core.enums import FailureKind, HealthReason, RunStatus, TickOutcome, TickReason
 from app.health.judge import BAD, GOOD
 from app.scheduling.cron import Cron
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.words import FailureKind, HealthReason, RunStatus, TickOutcome, TickReason
 
 HISTORY_RUNS = 20  # runs
 COUNTED_TICKS = 100  # ticks

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from app.core.enums import HealthReason, JobStatus, RunStatus
 from app.health.facts import JobFacts
-from app.words import HealthReason, JobStatus, RunStatus
 
 FAILING_AFTER = 3
 RECOVERED_AFTER = 1

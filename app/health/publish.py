@@ -10,9 +10,9 @@ from app.health import history, keys
 from app.health.facts import CollectionFacts, JobFacts
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.store import health
 from app.store.db import Pool
-from app.store.health import JobRow
+from app.store.reports import health
+from app.store.reports.health import JobRow
 
 COLLECTION = "collection:"  # prefix of the schedule keys of collections
 

@@ -1,6 +1,6 @@
 """The thresholds of health as configured."""
 
-from app.config import Config
+from app.core.config import Config
 from app.health.judge import Rules
 
 

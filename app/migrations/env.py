@@ -8,8 +8,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app import config as settings
-from app.errors import BadConfig
+from app.core import config as settings
+from app.core.errors import BadConfig
 from app.models import tables
 from app.store.db import HOUSE
 

@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Column, Identity, Index, text
 from sqlmodel import Field, SQLModel
 
+from app.core.enums import JobStatus
 from app.models.columns import instant, one_of
-from app.words import JobStatus
 
 
 class HealthStateRow(SQLModel, table=True):

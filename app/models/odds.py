@@ -18,8 +18,8 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from app.core.enums import EventChange, Market, Outcome
 from app.models.columns import instant, one_of
-from app.words import EventChange, Market, Outcome
 
 
 class OddsEventRow(SQLModel, table=True):

@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
+from app.core.enums import Scope
 from app.models.columns import instant, json, one_of
-from app.words import Scope
 
 NULL_ORG = "'00000000-0000-0000-0000-000000000000'::uuid"  # replaces null in a unique index
 

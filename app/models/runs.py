@@ -18,9 +18,9 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from app.core.enums import RunStatus, Trigger
 from app.models.columns import instant, json, one_of
 from app.models.orgs import org
-from app.words import RunStatus, Trigger
 
 
 def _execution(*, primary_key: bool = False) -> Column[Any]:

@@ -17,9 +17,9 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from app.core.enums import MISS_REASONS, SKIP_REASONS, TickOutcome, TickReason
 from app.models.columns import instant, json, one_of
 from app.models.orgs import org
-from app.words import MISS_REASONS, SKIP_REASONS, TickOutcome, TickReason
 
 
 def _reasons(reasons: frozenset[TickReason]) -> str:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from cronsim.explain import Expression
 
-from app.errors import BadSchedule
+from app.core.errors import BadSchedule
 from app.scheduling.known import Known
 
 _ZERO = timedelta(0)

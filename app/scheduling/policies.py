@@ -6,9 +6,9 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Self, TypeVar
 
-from app.errors import BadSchedule
+from app.core.enums import Coalesce, Overlap
+from app.core.errors import BadSchedule
 from app.scheduling.schedule import Schedule
-from app.words import Coalesce, Overlap
 
 _ZERO = timedelta(0)
 CATCH_UP_WINDOW = timedelta(days=7)

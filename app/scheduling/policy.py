@@ -8,9 +8,9 @@ from itertools import chain, islice, pairwise, takewhile
 from typing import Self
 from uuid import UUID
 
+from app.core.enums import Coalesce, Overlap, RunStatus, TickOutcome, TickReason
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.words import Coalesce, Overlap, RunStatus, TickOutcome, TickReason
 
 _ZERO = timedelta(0)
 _INSTANT = timedelta(microseconds=1)

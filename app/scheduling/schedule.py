@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Self
 
-from app.errors import BadSchedule
+from app.core.errors import BadSchedule
 from app.scheduling.cron import Cron, checked, shown
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

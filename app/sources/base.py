@@ -3,9 +3,9 @@
 from collections.abc import Generator, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
-from app.errors import Incomplete
-from app.messages import Limits, Partition, Raw, Request
-from app.records import Record
+from app.core.errors import Incomplete
+from app.core.messages import Limits, Partition, Raw, Request
+from app.core.records import Record
 
 
 class Source(Protocol):

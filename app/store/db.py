@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from app import log
+from app.core import log
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import asyncpg
 
-from app.errors import WrongSchema
+from app.core.errors import WrongSchema
 from app.store.db import Connection, Pool
 
 _REVISION = re.compile(r'^revision = "(.+)"$', re.MULTILINE)

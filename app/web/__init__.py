@@ -9,15 +9,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from app import log
-from app.api.desk import Check, Now
-from app.config import Config, load
-from app.errors import BadConfig
-from app.store.beats import database_now
-from app.web.doors import http_error
+from app.core import log
+from app.core.config import Config, load
+from app.core.errors import BadConfig
+from app.store.schedules.heartbeats import database_now
+from app.web.api.context import Check, Now
+from app.web.context import open_state
+from app.web.dashboard.routes import http_error
 from app.web.routes import SecurityHeaders, routes
-from app.web.state import open_state
-from workers.catalogue import check_sources
+from workers.registry import check_sources
 
 
 def create_app(

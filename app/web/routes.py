@@ -8,11 +8,11 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.routes import routes as api_routes
-from app.web import sidecar
-from app.web.doors import page_routes
-from app.web.pages import STATIC
-from app.web.state import State
+from app.web.api.routes import routes as api_routes
+from app.web.context import State
+from app.web.dashboard.rendering import STATIC
+from app.web.dashboard.routes import page_routes
+from app.web.health import details
 
 ALIVE = b'{"status":"alive"}'
 SECURITY = {
@@ -77,7 +77,7 @@ def routes() -> list[BaseRoute]:
         Route("/readyz", readyz),
         Route("/health", health),
         Route("/health/scheduler", health_scheduler),
-        *sidecar.routes(),
+        *details.routes(),
         *page_routes(),
         Mount("/static", StaticFiles(directory=STATIC)),
         *api_routes(),

@@ -27,20 +27,21 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from app import access, embedded, migrations
-from app.access import Wish
-from app.config import Config
+from app import embedded, migrations
+from app.core.config import Config
+from app.core.enums import Scope
 from app.health import keys, publish
 from app.health.facts import WorkerFacts
-from app.queue import redis_pool
+from app.orgs import tokens
+from app.orgs.tokens import Wish
+from app.queue.jobs import redis_pool
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool, open_pool
 from app.web import create_app
-from app.web.board import read
-from app.web.memory import Memory
-from app.web.slots import SHOWN
-from app.words import Scope
+from app.web.dashboard.jobs_table import read
+from app.web.dashboard.tick_cache import Memory
+from app.web.dashboard.tick_slots import SHOWN
 
 EVERY = 300  # seconds between two ticks of a job
 KEPT = 1.1  # seconds after which nothing read before is used again
@@ -174,8 +175,8 @@ async def _ask(
         database_url=SecretStr(servers.database_url), redis_url=SecretStr(servers.redis_url)
     )
     now = datetime.now(UTC)
-    await access.create_org(pool, "bench", now)
-    token = await access.create_token(pool, Wish("bench", "b", Scope.READ), now, by="bench")
+    await tokens.create_org(pool, "bench", now)
+    token = await tokens.create_token(pool, Wish("bench", "b", Scope.READ), now, by="bench")
     app = create_app(config)
     async with app.router.lifespan_context(app) as state:
 

@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app import embedded, migrations
-from app.backlog import LINE
+from app.queue.org_queue import LINE
 from app.store.db import HOUSE, Connection
 from scripts.bench import dispatch_orgs, rivals
 from scripts.standin.testing import Standin
@@ -85,7 +85,7 @@ class Stage:
         log = self.folder / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "arq", "scripts.bench.dispatch_house.Settings"],
+                [sys.executable, "-m", "arq", "scripts.bench.dispatch_worker.Settings"],
                 cwd=rivals.ROOT,
                 env=self._environment(minutes),
                 stdout=output,

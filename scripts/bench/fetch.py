@@ -25,11 +25,12 @@ from httpx_aiohttp import AiohttpTransport
 from rich.console import Console
 from rich.table import Table
 
-from app import embedded, log
+from app import embedded
+from app.core import log
+from app.core.messages import Limits, Request
 from app.fetch.client import Tally, Window, open_client
 from app.fetch.limiter import RedisLimiter
-from app.messages import Limits, Request
-from app.queue import redis_pool
+from app.queue.jobs import redis_pool
 
 Ask = Callable[[str], Awaitable[bytes]]
 

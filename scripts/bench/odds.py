@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app import embedded, migrations
-from app.records import OddsEvent
+from app.core.records import OddsEvent
 from app.store import db
 from scripts.bench import odds_board as source
 from scripts.bench import odds_job, odds_plans

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from app.comparison import OUTCOMES
-from app.records import OddsEvent, OddsPrice
-from app.words import Market
+from app.core.enums import Market
+from app.core.records import OddsEvent, OddsPrice
+from app.odds.comparison import OUTCOMES
 
 PRICES = 20  # of an event
 PAGE = 100  # events

@@ -27,7 +27,7 @@ def measure(servers: embedded.Servers, folder: Path, *, quick: bool) -> dict[str
     events, rounds = (200, 1) if quick else (EVENTS, ROUNDS)
     script = Path(__file__).with_name("odds_scrapy.py")
     commands = {
-        "ours": [sys.executable, "-m", "scripts.bench.odds_house", "--redis", servers.redis_url],
+        "ours": [sys.executable, "-m", "scripts.bench.odds_worker", "--redis", servers.redis_url],
         "scrapy": [str(scrapy), str(script)],
     }
     found = {
@@ -40,7 +40,7 @@ def measure(servers: embedded.Servers, folder: Path, *, quick: bool) -> dict[str
 
 def memory(servers: embedded.Servers, folder: Path, rounds: int) -> dict[str, float]:
     """Return the memory of our process over `rounds` of a whole listing, in MB."""
-    command = [sys.executable, "-m", "scripts.bench.odds_house", "--redis", servers.redis_url]
+    command = [sys.executable, "-m", "scripts.bench.odds_worker", "--redis", servers.redis_url]
     figures = _turn(
         servers.database_url, folder, "memory", [*command, "--rounds", str(rounds)], EVENTS
     )

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import asyncpg
 from rich.console import Console
 
-from app.store import comparison, months
+from app.core.enums import Market, Outcome
+from app.store.content import odds_comparison, partitions
 from app.store.db import open_pool
-from app.words import Market, Outcome
 
 EVENTS = 60_000
 LARGE = 10_000  # rows; a table beyond this must not be read from end to end
@@ -48,7 +48,7 @@ async def measure(server: str, changes: int) -> dict[str, Any]:
     await maintenance.close()
     pool = await open_pool(dsn, size=1)
     try:
-        await months.ready(pool, datetime.now(UTC))
+        await partitions.ready(pool, datetime.now(UTC))
         async with pool.acquire() as connection:
             return await _explained(connection, changes)
     finally:
@@ -64,13 +64,13 @@ async def _explained(connection: Any, changes: int) -> dict[str, Any]:
     ids = [row[0] for row in await connection.fetch("SELECT id FROM odds_events LIMIT 3")]
     asked: dict[str, tuple[str, tuple[Any, ...]]] = {
         "comparison": (
-            comparison.OFFERS, (now, now + timedelta(days=1), None, None, 50)
+            odds_comparison.OFFERS, (now, now + timedelta(days=1), None, None, 50)
         ),
         "by competition": (
-            comparison.OFFERS, (now, now + timedelta(days=1), "League 7", "1x2", 50)
+            odds_comparison.OFFERS, (now, now + timedelta(days=1), "League 7", "1x2", 50)
         ),
-        "events of a match": (comparison.EVENTS, ("77", "77", "")),
-        "history": (comparison.PATH, (ids, Market.MATCH_RESULT, Outcome.HOME, None)),
+        "events of a match": (odds_comparison.EVENTS, ("77", "77", "")),
+        "history": (odds_comparison.PATH, (ids, Market.MATCH_RESULT, Outcome.HOME, None)),
     }  # fmt: skip
     found: dict[str, Any] = {}
     for name, (query, values) in asked.items():

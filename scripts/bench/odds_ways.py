@@ -12,13 +12,14 @@ from sqlalchemy import or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from app.core.records import OddsEvent
 from app.models.odds import OddsPriceRow
-from app.records import OddsEvent
-from app.store import boards, odds, progress
-from app.store.boards import Listing
+from app.store.content import listings, odds
+from app.store.content.listings import Listing
 from app.store.db import Connection
-from app.store.progress import Counts
-from app.store.runs import Claimed
+from app.store.runs import progress
+from app.store.runs.progress import Counts
+from app.store.runs.run_rows import Claimed
 from scripts.bench import odds_board as source
 
 SAMPLE = 1_000  # prices that the ORM has to merge
@@ -107,7 +108,7 @@ async def ours(way: Way, events: Sequence[OddsEvent], now: datetime) -> Step:
                 row = _after(row, counts)
                 if page[-1] is events[-1]:
                     listing = Listing(source.PLATFORM, "football", keys, keys, now, counted=True)
-                    await boards.listed(way.connection, listing, claimed.run_id)
+                    await listings.listed(way.connection, listing, claimed.run_id)
                 await progress.write(way.connection, claimed, row, _named(counts))
         return len(events) * source.PRICES
 

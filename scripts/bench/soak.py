@@ -26,10 +26,11 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from app import embedded, migrations, proof
-from app.store import beats
+from app import embedded, migrations
+from app.ledger import proof
 from app.store.db import open_pool
-from scripts.children import Child, ChildEnvironment, child
+from app.store.schedules import heartbeats
+from scripts.child_processes import Child, ChildEnvironment, child
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 288
@@ -124,7 +125,7 @@ async def _day(
         web = await _url(ready)
         env = {**around.env, **_settings(servers, web, asked.round)}
         worker = await stack.enter_async_context(
-            child("worker", ("scripts.bench.soak_house",), ChildEnvironment(env, ROOT, folder, 40))
+            child("worker", ("scripts.bench.soak_worker",), ChildEnvironment(env, ROOT, folder, 40))
         )
         connection = await asyncpg.connect(servers.database_url)
         stack.push_async_callback(connection.close)
@@ -206,7 +207,7 @@ def _tenths(held: list[float]) -> dict[str, float]:
 async def _verify(dsn: str, found: dict[str, Any]) -> dict[str, Any]:
     pool = await open_pool(dsn, size=2)
     try:
-        accounts = await proof.verify(pool, await beats.database_now(pool))
+        accounts = await proof.verify(pool, await heartbeats.database_now(pool))
         ticks = sum(account.expected for account in accounts)
     finally:
         await pool.close()
@@ -254,7 +255,7 @@ async def _usage(place: Place) -> Usage:
 
 
 async def _redis_mb(url: str) -> float:
-    from app.queue import redis_pool  # noqa: PLC0415 - only now is there a server
+    from app.queue.jobs import redis_pool  # noqa: PLC0415 - only now is there a server
 
     redis: Any = redis_pool(url)
     try:

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from app import embedded, migrations
 from scripts.bench import rivals
-from scripts.bench.stopwatch import EARLY, Start, offset_us, period, read
+from scripts.bench.timing import EARLY, Start, offset_us, period, read
 
 WARM = 2.0  # seconds after a contender's first start which are not counted
 TAIL = 1.0  # seconds which the last tick has to start

@@ -10,7 +10,7 @@ import sys
 from datetime import datetime, timedelta, timezone
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from stopwatch import Stopwatch, asked, offset_us, period
+from timing import Stopwatch, asked, offset_us, period
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - whatever Python it runs on
 

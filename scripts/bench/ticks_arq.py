@@ -10,7 +10,7 @@ from arq.logs import default_log_config
 from arq.worker import run_worker
 from redis.asyncio import ConnectionPool
 
-from scripts.bench.stopwatch import SPREAD, Stopwatch, asked, offset_us, period
+from scripts.bench.timing import SPREAD, Stopwatch, asked, offset_us, period
 
 
 def cron_job(number: int, count: int, watch: Stopwatch) -> CronJob:

@@ -7,10 +7,11 @@ from typing import Any
 import arq.worker
 from arq.cron import CronJob
 
-from app import arq_worker, log, queue
-from app.scheduling.cronjob import alarm
+from app.core import log
+from app.queue import jobs, worker
+from app.queue.cron import alarm
 from app.scheduling.schedule import EPOCH, Schedule
-from scripts.bench.stopwatch import Stopwatch, asked, offset_us, period
+from scripts.bench.timing import Stopwatch, asked, offset_us, period
 
 
 def cron_entry(number: int, count: int, watch: Stopwatch) -> CronJob:
@@ -31,13 +32,13 @@ def main() -> None:
 
     class Settings:
         cron_jobs = tuple(cron_entry(number, wanted.count, watch) for number in range(wanted.count))
-        redis_pool = queue.redis_pool(wanted.redis)
-        job_serializer = queue.dumps
-        job_deserializer = queue.loads
+        redis_pool = jobs.redis_pool(wanted.redis)
+        job_serializer = jobs.dumps
+        job_deserializer = jobs.loads
         keep_result = 0
         health_check_interval = 5
 
-    arq_worker.install()
+    worker.install()
     arq.worker.run_worker(Settings)  # pyright: ignore[reportArgumentType] - as its CLI does
 
 

@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 from app import embedded, migrations
+from app.core.enums import RunStatus
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import write_jobs, write_worker
-from app.words import RunStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = 20.0  # seconds that a server has to answer

@@ -14,10 +14,10 @@ from arq.connections import ArqRedis
 
 from app.store.db import Pool
 from scripts.bench.web import free_port
-from scripts.children import Child, ChildEnvironment, child
+from scripts.child_processes import Child, ChildEnvironment, child
 from scripts.standin.testing import Standin
 from tests.alerts.receiver import Receiver, receiving
-from tests.inhouse import until
+from tests.worker_harness import until
 
 ROOT = Path(__file__).parents[2]
 INTERVAL = 12.0  # seconds

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.messages import Partition, Raw, Request
-from app.records import Article, Record, Story
-from app.sources.asknews import AskNewsNews, AskNewsStories, Pace
+from app.core.messages import Partition, Raw, Request
+from app.core.records import Article, Record, Story
 from app.sources.base import Source
+from app.sources.sites.asknews import AskNewsNews, AskNewsStories, Pace
 from scripts.bench.rivals import ROOT, environment
 from scripts.standin.testing import Standin
 from tests.clock import NOON

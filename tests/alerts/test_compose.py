@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app import quiet
-from app.alerts.compose import Manners, message, plan
-from app.alerts.standing import SCHEDULER, Seen, Standing, State
-from app.words import JobStatus
+from app.core import quiet_hours
+from app.core.enums import JobStatus
+from app.health.alerts.compose import Manners, message, plan
+from app.health.alerts.job_state import SCHEDULER, Seen, Standing, State
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MANNERS = Manners(group=30, public_url="https://rollcall.test")
@@ -106,14 +106,14 @@ def test_a_scheduler_that_lives_again_is_given_time_to_catch_up() -> None:
     ],
 )
 def test_quiet_hours_follow_the_clocks_of_their_zone(instant: str, is_quiet: bool) -> None:
-    hours = quiet.parse("22:00-07:00 Europe/London")
+    hours = quiet_hours.parse("22:00-07:00 Europe/London")
 
     assert hours.covers(datetime.fromisoformat(instant)) == is_quiet
 
 
 def test_nothing_is_told_in_quiet_hours_and_all_that_lasts_after_them() -> None:
-    night = replace(MANNERS, quiet=quiet.parse("11:00-13:00"))
-    morning = replace(MANNERS, quiet=quiet.parse("10:00-12:00"))
+    night = replace(MANNERS, quiet=quiet_hours.parse("11:00-13:00"))
+    morning = replace(MANNERS, quiet=quiet_hours.parse("10:00-12:00"))
 
     assert told(ill("a", 5000), manners=night) == ([], [], [])
     assert told(ill("a", 5000), well("b", 4000), manners=morning) == (["a"], [], [])
@@ -122,7 +122,7 @@ def test_nothing_is_told_in_quiet_hours_and_all_that_lasts_after_them() -> None:
 @pytest.mark.parametrize("text", ["22-7", "25:00-07:00", "22:00-07:00 Mars/Base", "late"])
 def test_quiet_hours_that_cannot_be_read_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        quiet.parse(text)
+        quiet_hours.parse(text)
 
 
 def test_a_message_says_what_since_when_expected_when_the_error_and_where_to_look() -> None:

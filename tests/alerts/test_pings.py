@@ -2,11 +2,11 @@
 
 from pydantic import SecretStr
 
-from app.alerts.pings import Pings
-from app.config import Config
-from app.words import RunStatus
+from app.core.config import Config
+from app.core.enums import RunStatus
+from app.health.alerts.heartbeat_pings import Pings
 from tests.alerts.receiver import Receiver
-from tests.inhouse import until
+from tests.worker_harness import until
 
 
 async def test_a_run_is_told_to_its_address_and_a_failed_one_to_fail_behind_it(

@@ -17,15 +17,15 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
-from app.alerts.watch import COLLECTIONS_LOOKED
-from app.alerts.watcher import Watcher
-from app.config import Config
+from app.core.config import Config
+from app.core.enums import RunStatus
+from app.health.alerts.watch import COLLECTIONS_LOOKED
+from app.health.alerts.watcher import Watcher
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import read_house, write_job, write_worker
 from app.store.db import Pool, open_pool
-from app.words import RunStatus
 from tests.alerts.receiver import Receiver
-from tests.inhouse import until
+from tests.worker_harness import until
 
 ROOT = Path(__file__).parents[2]
 BEAT = WorkerFacts(seen_at=datetime.now(UTC))
@@ -76,7 +76,7 @@ def four_watching(dsn: str, redis_url: str, receiver: Receiver) -> Generator[Non
         "ALERT_URLS": receiver.url,
         "ALERT_GROUP_SECONDS": "0",
     }
-    command = [sys.executable, "-m", "tests.alerts.watching"]
+    command = [sys.executable, "-m", "tests.alerts.watch_process"]
     with tempfile.TemporaryFile() as said:
         processes = [_started(command, environment, said) for _ in range(4)]
         try:
@@ -252,7 +252,7 @@ async def test_while_postgres_is_away_one_of_all_watchers_tells_it_and_its_retur
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.alerts.watcher.POSTGRES_PATIENCE", 0)
+    monkeypatch.setattr("app.health.alerts.watcher.POSTGRES_PATIENCE", 0)
     settings = config(dsn, redis_url, receiver)
     pool = await open_pool(dsn, size=2)
     gone = await open_pool(dsn, size=1)

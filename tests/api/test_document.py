@@ -12,21 +12,12 @@ from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 from starlette.routing import Mount, Route
 
-from app.api import openapi
-from app.api.endpoint import Endpoint
-from app.api.routes import routes
-from app.api.table import ENDPOINTS
 from app.store.db import Pool
-from tests.api.visitors import (
-    ODDS,
-    Org,
-    Visitor,
-    had_item,
-    had_run,
-    own_secret,
-    own_source,
-    preset,
-)
+from app.web.api import openapi
+from app.web.api.endpoint import Endpoint
+from app.web.api.routes import routes
+from app.web.api.table import ENDPOINTS
+from tests.api.clients import ODDS, Org, Visitor, had_item, had_run, own_secret, own_source, preset
 from tests.clock import NOON
 
 machine_checks: Any = import_module("schemathesis.checks")

@@ -11,15 +11,15 @@ import pytest
 from arq.connections import ArqRedis
 from structlog.testing import capture_logs
 
-from app import access
-from app.access import Wish
-from app.api.door import WRONG_TOKENS
-from app.api.endpoint import Endpoint
-from app.api.table import ENDPOINTS
-from app.store import orgs
+from app.core.enums import Scope
+from app.orgs import tokens
+from app.orgs.tokens import Wish
 from app.store.db import Pool
-from app.words import Scope
-from tests.api.visitors import (
+from app.store.orgs import orgs
+from app.web.api.auth import WRONG_TOKENS
+from app.web.api.endpoint import Endpoint
+from app.web.api.table import ENDPOINTS
+from tests.api.clients import (
     ODDS,
     Org,
     Visitor,
@@ -34,7 +34,7 @@ from tests.api.visitors import (
     wares,
 )
 from tests.clock import NOON, SettableClock
-from tests.web.house import NO_POSTGRES
+from tests.web.harness import NO_POSTGRES
 
 NOBODYS = "00000000-0000-4000-8000-00000000dead"
 BODIES: dict[str, Any] = {
@@ -84,7 +84,7 @@ async def test_without_a_token_that_works_every_address_is_shut_in_the_same_word
 ) -> None:
     secret = org.secrets[Scope.ADMIN]
     soon = clock() + timedelta(seconds=1)
-    expired = await access.create_token(pool, Wish("Acme", "x", Scope.ADMIN, soon), clock(), by="t")
+    expired = await tokens.create_token(pool, Wish("Acme", "x", Scope.ADMIN, soon), clock(), by="t")
     revoked = org.secrets[Scope.OPERATE]
     await orgs.revoke(pool, UUID(revoked[3:35]), clock())
     clock.pass_by(seconds=2)

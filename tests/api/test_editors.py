@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import ledger, proof
-from app.collection import key_of
+from app.core.enums import Scope
+from app.ledger import edit, proof
+from app.orgs.collection import key_of
 from app.store.db import Pool
-from app.words import Scope
-from tests.api.visitors import NEWS, ODDS, SCHEDULE, Org, Visitor, found
+from tests.api.clients import NEWS, ODDS, SCHEDULE, Org, Visitor, found
 from tests.clock import SettableClock
 
 Changes = dict[str, Any]
@@ -86,7 +86,7 @@ class Desk:
     async def round(self, first: Try, second: Try, seconds: int) -> None:
         """Let time pass, then both send at once; holds what they were told against what stands."""
         self.clock.now += timedelta(seconds=seconds)
-        await ledger.ring(self.pool, key_of(self.org.id), self.clock())
+        await edit.ring(self.pool, key_of(self.org.id), self.clock())
         at = await self.revision()
         answers = await asyncio.gather(self.send(first, at), self.send(second, at))
         sent = list(zip((first, second), answers, strict=True))

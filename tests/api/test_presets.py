@@ -5,9 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
+from app.core.enums import Scope
 from app.store.db import Pool
-from app.words import Scope
-from tests.api.visitors import ODDS, Org, Visitor, fields, preset, problem
+from tests.api.clients import ODDS, Org, Visitor, fields, preset, problem
 
 PRESETS = "/collection/presets"
 SPORTYBET = [{"source": "sportybet"}]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.api.visitors import Visitor, fields, problem
+from tests.api.clients import Visitor, fields, problem
 from tests.clock import SettableClock
 
 PREVIEW = "/collection/schedule/preview"

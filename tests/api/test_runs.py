@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 from arq.connections import ArqRedis
 
-from app.backlog import LINE, LONG
-from app.store import orgs
+from app.core.enums import Scope
+from app.queue.org_queue import LINE, LONG
 from app.store.db import Pool
-from app.words import Scope
-from tests.api.visitors import ODDS, Org, Visitor, fields, had_run, problem
+from app.store.orgs import orgs
+from tests.api.clients import ODDS, Org, Visitor, fields, had_run, problem
 from tests.clock import NOON, SettableClock
 
 RUN = "/collection/run"

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from arq.connections import ArqRedis
 
-from app import secrets
+from app.core.enums import Scope
+from app.orgs import secrets
 from app.store.db import Pool
-from app.words import Scope
-from tests.api.visitors import Org, Visitor, config_for, fields, own_secret, problem, running
+from tests.api.clients import Org, Visitor, config_for, fields, own_secret, problem, running
 from tests.clock import SettableClock
 
 SECRETS = "/collection/secrets"

@@ -5,10 +5,10 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from app.api import shapes
+from app.core.enums import Scope
 from app.store.db import Pool
-from app.words import Scope
-from tests.api.visitors import Org, Visitor, fields, own_source, problem, wares
+from app.web.api import schemas
+from tests.api.clients import Org, Visitor, fields, own_source, problem, wares
 
 SOURCES = "/collection/sources"
 WARES = f"{SOURCES}/wares"
@@ -64,7 +64,7 @@ async def test_the_operators_environment_can_never_be_named(visitor: Visitor, wa
 
 
 async def test_what_is_no_toml_or_too_long_is_a_fault_too(visitor: Visitor) -> None:
-    for text in ("name = ", "#" * (shapes.LARGEST + 1), "a." * 500 + "a = 1", "[" * 9_000):
+    for text in ("name = ", "#" * (schemas.LARGEST + 1), "a." * 500 + "a = 1", "[" * 9_000):
         (fault,) = problem(await visitor("POST", SOURCES, json={"recipe": text}), 422)["errors"]
 
         assert fault["field"] == "recipe"

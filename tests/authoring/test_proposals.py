@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.authoring.proposal import proposed
-from app.errors import Failure, Schema
-from app.messages import Raw
-from app.recipes.load import load
-from app.recipes.model import Recipe
-from app.recipes.reading import Pages, Reading
+from app.core.errors import Failure, Schema
+from app.core.messages import Raw
+from app.sources.recipes.load import load
+from app.sources.recipes.model import Recipe
+from app.sources.recipes.reading import Pages, Reading
 from tests.feeds.pages import atom, item, json_feed, rss
 
 AT = "https://api.example.com/v1/wares"

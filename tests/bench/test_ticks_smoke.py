@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench import stopwatch, ticks
-from scripts.bench.stopwatch import Start, Stopwatch
+from scripts.bench import ticks, timing
+from scripts.bench.timing import Start, Stopwatch
 
 
 def test_a_start_is_as_late_as_the_time_since_its_own_instant() -> None:
@@ -35,7 +35,7 @@ def test_a_tick_that_starts_a_little_early_keeps_its_own_instant() -> None:
 
 
 def test_instants_are_spread_over_a_minute() -> None:
-    offsets = [stopwatch.offset_us(number, 1000) for number in range(1000)]
+    offsets = [timing.offset_us(number, 1000) for number in range(1000)]
 
     assert offsets[0] == 0
     assert offsets[-1] == 59_940_000
@@ -46,16 +46,16 @@ def test_what_a_dead_process_wrote_is_read(tmp_path: Path) -> None:
     record = tmp_path / "record"
     words = f"""
 import os, pathlib
-from scripts.bench.stopwatch import Stopwatch
+from scripts.bench.timing import Stopwatch
 Stopwatch(pathlib.Path({str(record)!r})).start(7)
 os._exit(1)
 """
-    root = Path(stopwatch.__file__).parents[2]
+    root = Path(timing.__file__).parents[2]
 
     subprocess.run([sys.executable, "-c", words], cwd=root, check=False)  # noqa: S603 - ours
     Stopwatch(record).start(8)
 
-    assert [start.number for start in stopwatch.read(record)] == [7, 8]
+    assert [start.number for start in timing.read(record)] == [7, 8]
 
 
 def test_the_figures_keep_their_names() -> None:

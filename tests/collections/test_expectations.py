@@ -1,7 +1,7 @@
 """What is expected of a source is expected of an organisation's too."""
 
-from app.resources import House
-from tests.collections import desk
+from app.context import House
+from tests.collections import harness
 
 USUAL = 10_000  # rows that the site is said to have had before
 
@@ -9,7 +9,7 @@ USUAL = 10_000  # rows that the site is said to have had before
 async def test_a_collection_whose_source_lost_most_of_its_rows_says_so_and_marks_nothing(
     house: House,
 ) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     await acme.choose({"source": "betpawa"})
     good = [(await acme.run())["status"] for _ in range(3)]
     await house.pool.execute("UPDATE run_sources SET records = $1", USUAL)

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from app.allowance import Allowance
-from app.errors import Spent
+from app.context import House
+from app.core.errors import Spent
 from app.fetch.client import Tally
-from app.resources import House
-from app.store.progress import SourceRow
+from app.orgs.limits import Allowance
+from app.store.runs.progress import SourceRow
 from scripts.standin.testing import Standin
-from tests.collections import desk
+from tests.collections import harness
 from workers.budget import Budget
 
 
@@ -28,7 +28,7 @@ def received(run: dict[str, Any]) -> int:
 async def test_a_run_over_its_pages_keeps_what_it_has_and_asks_for_none_more(
     house: House, standin: Standin
 ) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     await acme.limit(max_pages=4)
 
     run = await acme.run()
@@ -40,7 +40,7 @@ async def test_a_run_over_its_pages_keeps_what_it_has_and_asks_for_none_more(
 
 
 async def test_a_run_over_its_megabytes_ends_likewise(house: House) -> None:
-    acme, bolt = await desk.client(house, "Acme"), await desk.client(house, "Bolt")
+    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     whole = received(await bolt.run())
     half = round(whole / 2_000_000, 4)
     await acme.limit(max_mb=half)
@@ -57,7 +57,7 @@ async def test_a_run_over_its_minutes_timed_out_by_the_smaller_of_both_limits(
     house: House, standin: Standin
 ) -> None:
     standin.fault("/bet9ja", "delay", seconds=60)
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     await acme.limit(max_minutes=0.05)
 
     run = await acme.run()
@@ -72,7 +72,7 @@ async def test_a_schedule_with_a_shorter_timeout_than_the_limit_keeps_it(
     house: House, standin: Standin
 ) -> None:
     standin.fault("/bet9ja", "delay", seconds=60)
-    acme = await desk.client(house)
+    acme = await harness.client(house)
 
     run = await acme.run(seconds=0.6)
 
@@ -80,7 +80,7 @@ async def test_a_schedule_with_a_shorter_timeout_than_the_limit_keeps_it(
 
 
 async def test_a_preset_with_too_many_sources_asks_nobody(house: House, standin: Standin) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     await acme.limit(max_sources=2)
 
     run = await acme.run()
@@ -93,7 +93,7 @@ async def test_a_preset_with_too_many_sources_asks_nobody(house: House, standin:
 async def test_a_run_too_many_in_a_day_asks_nobody_and_does_not_count_itself(
     house: House, standin: Standin
 ) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     await acme.choose({"source": "sportybet"})
     await acme.limit(runs_per_day=2)
     for _ in range(2):
@@ -115,7 +115,7 @@ async def test_a_run_too_many_in_a_day_asks_nobody_and_does_not_count_itself(
 
 
 async def test_one_organisations_limits_are_not_anothers(house: House) -> None:
-    acme, bolt = await desk.client(house, "Acme"), await desk.client(house, "Bolt")
+    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     await acme.limit(max_pages=1)
 
     first, second = await acme.run(), await bolt.run()

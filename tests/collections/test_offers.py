@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.config import PLATFORMS
-from app.records import Item
-from workers import odds, offers, shelves
+from app.core.config import PLATFORMS
+from app.core.records import Item
+from workers import item_storage, odds, source_catalogue
 
 ALL = (*PLATFORMS, "asknews_news", "asknews_stories")
 
@@ -17,7 +17,11 @@ FAULTS: list[tuple[list[dict[str, Any]], str, str]] = [
     ([{"source": 7}], "sources.0.source", "unknown source 7"),
     ([{"source": ["bet9ja"]}], "sources.0.source", "known: sportybet, betpawa"),
     ([{"source": "bet9ja"}, {"source": "bet9ja"}], "sources.1.source", "chosen twice"),
-    ([{"source": "bet9ja", "parms": {}}], "sources.0.parms", "unknown field; known: source, params"),
+    (
+        [{"source": "bet9ja", "parms": {}}],
+        "sources.0.parms",
+        "unknown field; known: source, params",
+    ),
     ([{"source": "bet9ja", "params": {"x": 1}}], "sources.0.params.x", "not permitted"),
     ([{"source": "bet9ja", "params": 3}], "sources.0.params", "dictionary"),
     ([{"source": "bet9ja", "params": []}], "sources.0.params", "dictionary"),
@@ -40,29 +44,29 @@ FAULTS: list[tuple[list[dict[str, Any]], str, str]] = [
 
 
 def test_every_built_in_source_can_be_chosen_without_parameters() -> None:
-    assert tuple(offers.SOURCES) == ALL
-    assert offers.check([{"source": name} for name in ALL]) == []
-    assert offers.check([{"source": name, "params": {}} for name in ALL]) == []
+    assert tuple(source_catalogue.SOURCES) == ALL
+    assert source_catalogue.check([{"source": name} for name in ALL]) == []
+    assert source_catalogue.check([{"source": name, "params": {}} for name in ALL]) == []
 
 
 @pytest.mark.parametrize(("sources", "field", "told"), FAULTS)
 def test_a_fault_is_named_with_its_field(
     sources: list[dict[str, Any]], field: str, told: str
 ) -> None:
-    faults = offers.check(sources)
+    faults = source_catalogue.check(sources)
 
     assert [where for where, _ in faults] == [field]
     assert told in faults[0][1]
 
 
 def test_sources_beyond_the_built_in_can_be_offered() -> None:
-    more = {**offers.SOURCES, "recipe:shop": offers.SOURCES["bet9ja"]}
+    more = {**source_catalogue.SOURCES, "recipe:shop": source_catalogue.SOURCES["bet9ja"]}
 
-    assert offers.check([{"source": "recipe:shop"}]) != []
-    assert offers.check([{"source": "recipe:shop"}], more) == []
+    assert source_catalogue.check([{"source": "recipe:shop"}]) != []
+    assert source_catalogue.check([{"source": "recipe:shop"}], more) == []
 
 
 def test_an_item_is_kept_as_its_source_made_it() -> None:
     made = Item("shop", "a", {"x": 1})
 
-    assert shelves.item(odds.JOB, "shop", made) is made
+    assert item_storage.item(odds.JOB, "shop", made) is made

@@ -8,17 +8,17 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
-from app import safe, secrets
-from app.resources import House
-from app.store import org_sources
-from app.store.org_sources import Kept
-from app.words import Scope
+from app.context import House
+from app.core.enums import Scope
+from app.orgs import secret_box, secrets
+from app.store.orgs import org_sources
+from app.store.orgs.org_sources import Kept
 from scripts.standin.testing import Standin
-from tests import inhouse
-from tests.api.visitors import KEY, Visitor, found, own_secret, own_source, running, wares
+from tests import worker_harness
+from tests.api.clients import KEY, Visitor, found, own_secret, own_source, running, wares
 from tests.clock import SettableClock
-from tests.collections import desk
-from tests.collections.desk import Client
+from tests.collections import harness
+from tests.collections.harness import Client
 from tests.recipes.shop import Shop, open_shop
 from workers.collection import collection
 
@@ -38,7 +38,7 @@ async def shop() -> AsyncGenerator[Shop]:
 
 def settings(dsn: str, redis_url: str, web: Standin, **changes: Any) -> Any:
     allowed = {"guard_allow": ("127.0.0.1",), "secrets_key": SecretStr(KEY)}
-    return inhouse.config_for(dsn, redis_url, web, **(allowed | changes))
+    return worker_harness.config_for(dsn, redis_url, web, **(allowed | changes))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def near(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
 ) -> AsyncGenerator[House]:
     """A house that may visit loopback, and has a key for secrets."""
-    async with inhouse.opened(settings(dsn, redis_url, standin), redis) as opened:
+    async with worker_harness.opened(settings(dsn, redis_url, standin), redis) as opened:
         yield opened
 
 
@@ -62,7 +62,7 @@ async def confide(client: Client, value: str = SECRET, name: str = "TOKEN") -> N
     """Keep a secret of the organisation."""
     house = client.house
     secret = (name, SecretStr(value))
-    await secrets.put(house.pool, safe.of(house.config), client.org_id, secret, house.clock())
+    await secrets.put(house.pool, secret_box.of(house.config), client.org_id, secret, house.clock())
 
 
 async def everything_kept(house: House) -> str:
@@ -87,7 +87,7 @@ async def test_from_a_secret_and_a_recipe_over_http_to_items(
         asked = await visitor("POST", "/collection/run")
         run_id = asked.json()["run_id"]
 
-        await collection(inhouse.ctx_of(near), run_id)
+        await collection(worker_harness.ctx_of(near), run_id)
 
         run = (await visitor("GET", asked.headers["location"])).json()
         items = (await visitor("GET", "/collection/items?source=recipe:wares")).json()["items"]
@@ -106,7 +106,7 @@ async def test_from_a_secret_and_a_recipe_over_http_to_items(
 
 
 async def test_two_organisations_recipes_of_one_name_share_nothing(near: House, shop: Shop) -> None:
-    acme, bolt = await desk.client(near, "Acme"), await desk.client(near, "Bolt")
+    acme, bolt = await harness.client(near, "Acme"), await harness.client(near, "Bolt")
     for one in (acme, bolt):
         await one.choose(OWN)
         await keep(one, wares(url=f"{shop.base}/wares", more=BEARER))
@@ -125,7 +125,7 @@ async def test_the_environment_cannot_be_named_whatever_the_database_says(
     near: House, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_KEY", SECRET)
-    acme = await desk.client(near)
+    acme = await harness.client(near)
     await acme.choose(OWN, {"source": "bet9ja"})
     await keep(acme, wares(url=f"{shop.base}/wares", more=ENV))
     await confide(acme, name="SHOP_KEY")
@@ -143,7 +143,7 @@ async def test_the_environment_cannot_be_named_whatever_the_database_says(
 async def test_a_site_that_repeats_a_secret_tells_nobody_of_it(
     near: House, shop: Shop, auth: str, status: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    acme = await desk.client(near)
+    acme = await harness.client(near)
     await acme.choose(OWN)
     await confide(acme)
     await keep(acme, wares(url=f"{shop.base}/wares", more=auth + "[retry]\nattempts = 1\n"))
@@ -162,8 +162,8 @@ async def test_without_a_key_the_source_fails_by_itself_and_names_the_setting(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, shop: Shop
 ) -> None:
     config = settings(dsn, redis_url, standin, secrets_key=None)
-    async with inhouse.opened(config, redis) as house:
-        acme = await desk.client(house)
+    async with worker_harness.opened(config, redis) as house:
+        acme = await harness.client(house)
         await acme.choose(OWN, {"source": "bet9ja"})
         await keep(acme, wares(url=f"{shop.base}/wares", more=BEARER))
 
@@ -175,7 +175,7 @@ async def test_without_a_key_the_source_fails_by_itself_and_names_the_setting(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0x7f.1", "169.254.169.254"])
 async def test_no_recipe_reaches_a_private_address(house: House, shop: Shop, host: str) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     port = shop.base.rpartition(":")[2]
     await acme.choose(OWN)
     await keep(acme, wares(url=f"http://{host}:{port}/wares"))
@@ -187,7 +187,7 @@ async def test_no_recipe_reaches_a_private_address(house: House, shop: Shop, hos
 
 
 async def test_no_redirect_leads_into_a_private_network(near: House, shop: Shop) -> None:
-    acme = await desk.client(near)
+    acme = await harness.client(near)
     shop.paths["/moved"] = ("302 Found", b"", {"location": "http://10.0.0.1/wares"})
     await acme.choose(OWN)
     await keep(acme, wares(url=f"{shop.base}/moved"))
@@ -207,7 +207,7 @@ async def test_no_redirect_leads_into_a_private_network(near: House, shop: Shop)
 async def test_an_expression_without_an_end_costs_its_partition_and_no_more(
     near: House, shop: Shop, kind: str, costly: str
 ) -> None:
-    acme = await desk.client(near)
+    acme = await harness.client(near)
     parts = '[request]\neach = ["bad", "good"]\n'
     text = wares(url=f"{shop.base}/{{each}}", more=parts).replace('title = "name"', costly)
     bodies: dict[str, tuple[bytes, bytes]] = {
@@ -237,7 +237,7 @@ async def test_an_expression_without_an_end_costs_its_partition_and_no_more(
 
 
 async def test_the_budget_holds_for_own_recipes(near: House, shop: Shop) -> None:
-    acme = await desk.client(near)
+    acme = await harness.client(near)
     await acme.limit(max_pages=2)
     await acme.choose(OWN)
     await keep(acme, wares(url=f"{shop.base}/wares", more=PAGED))
@@ -251,7 +251,7 @@ async def test_the_budget_holds_for_own_recipes(near: House, shop: Shop) -> None
 
 
 async def test_a_recipe_that_is_gone_when_its_run_goes_on_says_so(near: House, shop: Shop) -> None:
-    acme = await desk.client(near)
+    acme = await harness.client(near)
     await acme.choose(OWN, {"source": "bet9ja"})
     await keep(acme, wares(url=f"{shop.base}/wares"))
     run_id = await acme.queue()
@@ -267,7 +267,7 @@ async def test_a_recipe_that_is_gone_when_its_run_goes_on_says_so(near: House, s
 
 
 async def test_a_recipe_goes_on_from_where_it_was_read_to(near: House, shop: Shop) -> None:
-    acme = await desk.client(near)
+    acme = await harness.client(near)
     since = '[incremental]\nparam = "since"\nfield = "id"\nformat = "plain"\n'
     await acme.choose(OWN)
     await keep(acme, wares(url=f"{shop.base}/wares", more=since))
@@ -281,7 +281,7 @@ async def test_a_recipe_goes_on_from_where_it_was_read_to(near: House, shop: Sho
 async def test_a_source_named_as_a_built_in_one_stays_apart_from_it(
     near: House, shop: Shop
 ) -> None:
-    acme = await desk.client(near)
+    acme = await harness.client(near)
     await acme.choose({"source": "recipe:bet9ja"}, {"source": "bet9ja"})
     await keep(acme, wares("bet9ja", url=f"{shop.base}/wares"), "bet9ja")
 

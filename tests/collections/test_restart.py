@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from app import proof
-from app.resources import House
+from app.context import House
+from app.ledger import proof
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from scripts.standin.testing import Standin
-from tests import inhouse
-from tests.collections import desk
-from tests.collections.desk import Client
+from tests import worker_harness
+from tests.collections import harness
+from tests.collections.harness import Client
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
@@ -94,15 +94,17 @@ async def _runs_ended(pool: Pool, one: Client, since: datetime) -> int:
 async def test_a_worker_that_starts_again_runs_what_is_due_by_itself(
     house: House, worker: Start
 ) -> None:
-    acme = await desk.client(house, schedule=Schedule.every(2))
+    acme = await harness.client(house, schedule=Schedule.every(2))
     begun = house.clock()
     first = await worker()
-    await inhouse.until(lambda: _runs_ended(house.pool, acme, begun), PATIENCE, "a run")
+    await worker_harness.until(lambda: _runs_ended(house.pool, acme, begun), PATIENCE, "a run")
     await _died(first)
 
     restarted = house.clock()
     await worker()
-    await inhouse.until(lambda: _runs_ended(house.pool, acme, restarted), PATIENCE, "another run")
+    await worker_harness.until(
+        lambda: _runs_ended(house.pool, acme, restarted), PATIENCE, "another run"
+    )
 
     accounts = await proof.verify(house.pool, datetime.now(UTC))
     assert [account for account in accounts if not account.sound] == []
@@ -112,9 +114,9 @@ async def test_a_worker_that_starts_again_runs_what_is_due_by_itself(
 async def test_a_run_whose_worker_was_killed_is_gone_on_with_and_leaves_the_same_items(
     house: House, worker: Start, standin: Standin
 ) -> None:
-    calm = await desk.client(house, "Calm")
+    calm = await harness.client(house, "Calm")
     await calm.run()
-    acme = await desk.client(house, schedule=Schedule.every(3))
+    acme = await harness.client(house, schedule=Schedule.every(3))
     standin.fault("/bet9ja", "delay", seconds=60, match="GROUPID", times=3)
     first = await worker()
 
@@ -125,14 +127,14 @@ async def test_a_run_whose_worker_was_killed_is_gone_on_with_and_leaves_the_same
             acme.org_id,
         )
 
-    run_id = (await inhouse.until(half_done, PATIENCE, "some pages"))[0]
+    run_id = (await worker_harness.until(half_done, PATIENCE, "some pages"))[0]
     await _died(first)
     await worker()
 
     async def ended() -> bool:
-        return (await inhouse.run_row(house.pool, run_id))["completed_at"] is not None
+        return (await worker_harness.run_row(house.pool, run_id))["completed_at"] is not None
 
-    await inhouse.until(ended, PATIENCE, "the run to end")
+    await worker_harness.until(ended, PATIENCE, "the run to end")
     run = await acme.told(run_id)
     theirs = {key: row["data"] for key, row in (await acme.items()).items()}
     ours = {key: row["data"] for key, row in (await calm.items()).items()}

@@ -9,15 +9,15 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
-from app.resources import House
+from app.context import House
 from app.store import tenancy
 from scripts.standin.testing import Standin
-from tests import inhouse
-from tests.collections import desk
-from workers import odds, spine
+from tests import worker_harness
+from tests.collections import harness
+from workers import execute, odds
 from workers.collection import collection
+from workers.item_storage import shelved
 from workers.job import Part, Plan
-from workers.shelves import shelved
 
 PLATFORMS = {"sportybet", "betpawa", "bet9ja"}
 
@@ -25,7 +25,7 @@ PLATFORMS = {"sportybet", "betpawa", "bet9ja"}
 async def test_the_odds_preset_ends_in_the_organisations_items(
     house: House, standin: Standin
 ) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
 
     run = await acme.run()
 
@@ -40,9 +40,9 @@ async def test_the_odds_preset_ends_in_the_organisations_items(
 
 
 async def test_an_item_says_what_the_record_says_and_prices_are_exact(house: House) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     await acme.run()
-    await inhouse.perform(house)
+    await worker_harness.perform(house)
 
     kept = await acme.items()
     rows = await house.pool.fetch("SELECT * FROM odds_events")
@@ -70,8 +70,8 @@ async def test_an_item_says_what_the_record_says_and_prices_are_exact(house: Hou
 async def test_what_the_house_and_other_organisations_know_of_a_page_is_not_believed(
     house: House,
 ) -> None:
-    await inhouse.perform(house)
-    acme, bolt = await desk.client(house, "Acme"), await desk.client(house, "Bolt")
+    await worker_harness.perform(house)
+    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
 
     first, second = await acme.run(), await bolt.run()
     again = await acme.run()
@@ -86,7 +86,7 @@ async def test_what_the_house_and_other_organisations_know_of_a_page_is_not_beli
 async def test_a_second_run_changes_the_items_whose_prices_moved_and_no_others(
     house: House, standin: Standin
 ) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     await acme.run()
     before = await acme.items()
     standin.advance()
@@ -101,7 +101,7 @@ async def test_a_second_run_changes_the_items_whose_prices_moved_and_no_others(
 
 
 async def test_an_organisations_transaction_sees_its_items_and_no_others(house: House) -> None:
-    acme, bolt = await desk.client(house, "Acme"), await desk.client(house, "Bolt")
+    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     await acme.run()
     await bolt.choose({"source": "bet9ja"})
     await bolt.run()
@@ -117,14 +117,16 @@ async def test_an_organisations_transaction_sees_its_items_and_no_others(house: 
 async def test_a_page_is_committed_as_its_organisation_so_that_postgres_guards_the_worker(
     house: House,
 ) -> None:
-    acme, bolt = await desk.client(house, "Acme"), await desk.client(house, "Bolt")
+    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     run_id = await acme.queue()
 
     async def astray(opened: House, *_: object) -> Plan:
         source = next(s for s in odds.every_source(opened.config) if s.name == "bet9ja")
         return Plan([Part(shelved(odds.JOB, bolt.org_id, source.name), source)])
 
-    await spine.perform_planned(inhouse.ctx_of(house), "collection", astray, str(run_id), {})
+    await execute.perform_planned(
+        worker_harness.ctx_of(house), "collection", astray, str(run_id), {}
+    )
 
     run = await acme.told(run_id)
     assert (run["status"], run["error_type"]) == ("failure", "InsufficientPrivilegeError")
@@ -134,7 +136,7 @@ async def test_a_page_is_committed_as_its_organisation_so_that_postgres_guards_t
 async def test_one_organisations_failing_source_leaves_its_others_and_other_runs_alone(
     house: House, standin: Standin
 ) -> None:
-    acme, bolt = await desk.client(house, "Acme"), await desk.client(house, "Bolt")
+    acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     await bolt.choose({"source": "betpawa"})
     standin.fault("/sportybet", "html")
 
@@ -149,7 +151,7 @@ async def test_one_organisations_failing_source_leaves_its_others_and_other_runs
 async def test_what_no_source_lists_any_more_is_missing_until_it_returns(
     house: House, standin: Standin
 ) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     await acme.run()
     gone = ("bet9ja", "gone")
     await house.pool.execute(
@@ -167,7 +169,7 @@ async def test_what_no_source_lists_any_more_is_missing_until_it_returns(
 
 
 async def test_a_listing_in_part_makes_nothing_missing(house: House, standin: Standin) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     await acme.run()
     standin.advance()
     for path in ("/sportybet", "/bet9ja"):
@@ -181,7 +183,7 @@ async def test_a_listing_in_part_makes_nothing_missing(house: House, standin: St
 
 
 async def test_a_run_of_no_organisation_says_how_to_ask_for_one(house: House) -> None:
-    ctx = inhouse.ctx_of(house, arq_id=uuid4().hex)
+    ctx = worker_harness.ctx_of(house, arq_id=uuid4().hex)
 
     await collection(ctx)
 
@@ -203,7 +205,7 @@ async def test_a_run_of_no_organisation_says_how_to_ask_for_one(house: House) ->
 async def test_a_preset_that_cannot_be_run_fails_the_run_with_a_sentence(
     house: House, preset: str | None, sources: list[dict[str, Any]] | None, told: str
 ) -> None:
-    acme = await desk.client(house, preset=None)
+    acme = await harness.client(house, preset=None)
     if preset is not None:
         await acme.choose(*(sources or ()))
 
@@ -216,7 +218,7 @@ async def test_a_preset_that_cannot_be_run_fails_the_run_with_a_sentence(
 
 
 async def test_a_run_taken_up_again_does_what_its_first_attempt_settled(house: House) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     run_id = await acme.queue()
     await house.pool.execute(
         "UPDATE runs SET params = $2 WHERE execution_id = $1",
@@ -234,7 +236,7 @@ async def test_a_run_taken_up_again_does_what_its_first_attempt_settled(house: H
 async def test_a_run_cut_off_after_any_page_and_taken_up_again_leaves_the_same_items(
     house: House, page: int
 ) -> None:
-    calm, cut = await desk.client(house, "Calm"), await desk.client(house, "Cut")
+    calm, cut = await harness.client(house, "Calm"), await harness.client(house, "Cut")
     whole = await calm.run()
     run_id = await cut.queue()
     doing = asyncio.create_task(cut.run(run_id))
@@ -243,7 +245,7 @@ async def test_a_run_cut_off_after_any_page_and_taken_up_again_leaves_the_same_i
         pages = "SELECT coalesce((stats ->> 'pages')::int, 0) FROM runs WHERE execution_id = $1"
         return await house.pool.fetchval(pages, run_id) >= page
 
-    await inhouse.until(far_enough)
+    await worker_harness.until(far_enough)
     doing.cancel()
     first = await doing
     again = await cut.run(run_id)
@@ -268,14 +270,16 @@ async def newsroom(
         "asknews_api_key": SecretStr("standin-key"),
         "tracked_entities": ("OpenAI", "AMD"),
     }
-    async with inhouse.opened(inhouse.config_for(dsn, redis_url, standin, **settings), redis) as h:
+    async with worker_harness.opened(
+        worker_harness.config_for(dsn, redis_url, standin, **settings), redis
+    ) as h:
         yield h
 
 
 async def test_news_and_stories_become_items_and_are_read_on_from_where_the_organisation_was(
     newsroom: House,
 ) -> None:
-    acme = await desk.client(newsroom)
+    acme = await harness.client(newsroom)
     await acme.choose(
         {"source": "asknews_news", "params": {"entities": ["OpenAI"]}},
         {"source": "asknews_stories"},
@@ -298,7 +302,7 @@ async def test_news_and_stories_become_items_and_are_read_on_from_where_the_orga
 
 
 async def test_a_source_that_cannot_be_opened_fails_by_itself(house: House) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     await acme.choose({"source": "asknews_news"}, {"source": "bet9ja"})
 
     run = await acme.run()
@@ -313,7 +317,7 @@ async def test_a_source_that_cannot_be_opened_fails_by_itself(house: House) -> N
 async def test_a_collection_leaves_no_key_of_its_own_in_redis(
     house: House, redis: ArqRedis
 ) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
 
     await acme.run()
 

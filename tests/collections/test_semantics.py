@@ -3,14 +3,15 @@
 from datetime import timedelta
 from typing import Any
 
-from app import ledger, orgs_cli
-from app.resources import House
+from app.cli import orgs as orgs_cli
+from app.context import House
+from app.ledger import edit
 from app.scheduling.schedule import Schedule
-from app.store import orgs
 from app.store.db import Pool
-from tests import inhouse
-from tests.collections import desk
-from tests.collections.desk import Client
+from app.store.orgs import orgs
+from tests import worker_harness
+from tests.collections import harness
+from tests.collections.harness import Client
 from workers import sweep
 
 HOURLY = Schedule.every(3600)  # so long that no test runs into the next tick
@@ -31,8 +32,8 @@ def outcomes(rows: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
 
 
 async def test_a_scheduled_run_belongs_to_its_schedules_organisation(house: House) -> None:
-    acme = await desk.client(house, schedule=HOURLY)
-    (queued,) = await ledger.ring(house.pool, acme.key, HOURLY.next(house.clock()))
+    acme = await harness.client(house, schedule=HOURLY)
+    (queued,) = await edit.ring(house.pool, acme.key, HOURLY.next(house.clock()))
 
     run = await acme.run(queued.run_id)
 
@@ -44,11 +45,11 @@ async def test_a_scheduled_run_belongs_to_its_schedules_organisation(house: Hous
 async def test_a_tick_whose_collection_still_runs_is_skipped_and_never_queued(
     house: House,
 ) -> None:
-    acme = await desk.client(house, schedule=HOURLY)
+    acme = await harness.client(house, schedule=HOURLY)
     first = HOURLY.next(house.clock())
-    (under_way,) = await ledger.ring(house.pool, acme.key, first)
+    (under_way,) = await edit.ring(house.pool, acme.key, first)
 
-    again = await ledger.ring(house.pool, acme.key, HOURLY.next(first))
+    again = await edit.ring(house.pool, acme.key, HOURLY.next(first))
 
     rows = await ticks(house.pool, acme)
     assert again == []
@@ -57,10 +58,10 @@ async def test_a_tick_whose_collection_still_runs_is_skipped_and_never_queued(
 
 
 async def test_a_run_by_hand_is_in_the_way_of_a_tick_too(house: House) -> None:
-    acme = await desk.client(house, schedule=HOURLY)
+    acme = await harness.client(house, schedule=HOURLY)
     by_hand = await acme.queue()
 
-    await ledger.ring(house.pool, acme.key, HOURLY.next(house.clock()))
+    await edit.ring(house.pool, acme.key, HOURLY.next(house.clock()))
 
     (row,) = await ticks(house.pool, acme)
     assert (row["reason"], row["blocking_run_id"]) == ("overlap", by_hand)
@@ -68,10 +69,10 @@ async def test_a_run_by_hand_is_in_the_way_of_a_tick_too(house: House) -> None:
 
 async def test_a_tick_up_to_an_hour_late_still_runs(house: House) -> None:
     seldom = Schedule.every(10_000)
-    acme = await desk.client(house, schedule=seldom)
+    acme = await harness.client(house, schedule=seldom)
     due = seldom.next(house.clock())
 
-    queued = await ledger.ring(house.pool, acme.key, due + timedelta(minutes=59))
+    queued = await edit.ring(house.pool, acme.key, due + timedelta(minutes=59))
 
     assert len(queued) == 1
     assert outcomes(await ticks(house.pool, acme)) == [("ran", None)]
@@ -92,16 +93,16 @@ async def enable(house: House, one: Client) -> None:
 async def test_a_disabled_organisations_ticks_are_skipped_as_disabled_until_it_is_let_in(
     house: House,
 ) -> None:
-    acme = await desk.client(house, schedule=HOURLY)
-    bolt = await desk.client(house, "Bolt", schedule=HOURLY)
+    acme = await harness.client(house, schedule=HOURLY)
+    bolt = await harness.client(house, "Bolt", schedule=HOURLY)
     first = HOURLY.next(house.clock())
 
     await disable(house, acme)
-    none = await ledger.ring(house.pool, acme.key, first)
-    others = await ledger.ring(house.pool, bolt.key, first)
+    none = await edit.ring(house.pool, acme.key, first)
+    others = await edit.ring(house.pool, bolt.key, first)
     past_a_tick(house)
     await enable(house, acme)
-    again = await ledger.ring(house.pool, acme.key, HOURLY.next(HOURLY.next(first)))
+    again = await edit.ring(house.pool, acme.key, HOURLY.next(HOURLY.next(first)))
 
     assert (none, len(others), len(again)) == ([], 1, 1)
     assert outcomes(await ticks(house.pool, acme))[0] == ("skipped", "disabled")
@@ -111,13 +112,13 @@ async def test_a_disabled_organisations_ticks_are_skipped_as_disabled_until_it_i
 async def test_what_was_due_before_an_organisation_was_disabled_is_not_called_disabled(
     house: House,
 ) -> None:
-    acme = await desk.client(house, schedule=HOURLY)
+    acme = await harness.client(house, schedule=HOURLY)
     past_a_tick(house)
 
     await disable(house, acme)
 
     (row,) = await ticks(house.pool, acme)
-    run = await inhouse.run_row(house.pool, row["run_id"])
+    run = await worker_harness.run_row(house.pool, row["run_id"])
     assert (row["outcome"], run["status"]) == ("ran", "cancelled")
     assert run["error_message"] == "the organisation is disabled"
 
@@ -125,12 +126,12 @@ async def test_what_was_due_before_an_organisation_was_disabled_is_not_called_di
 async def test_a_schedule_that_its_organisation_switched_off_stays_off_when_it_is_let_in(
     house: House,
 ) -> None:
-    acme = await desk.client(house, schedule=HOURLY)
+    acme = await harness.client(house, schedule=HOURLY)
     await house.pool.execute("UPDATE schedules SET enabled = false")
 
     await disable(house, acme)
     await enable(house, acme)
-    queued = await ledger.ring(house.pool, acme.key, HOURLY.next(house.clock()))
+    queued = await edit.ring(house.pool, acme.key, HOURLY.next(house.clock()))
 
     assert queued == []
     assert outcomes(await ticks(house.pool, acme)) == [("skipped", "disabled")]
@@ -139,7 +140,7 @@ async def test_a_schedule_that_its_organisation_switched_off_stays_off_when_it_i
 async def test_a_run_that_starts_after_its_organisation_was_disabled_asks_nobody(
     house: House,
 ) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     run_id = await acme.queue()
     await orgs.disable(house.pool, acme.org_id, house.clock())
 
@@ -152,13 +153,13 @@ async def test_a_run_that_starts_after_its_organisation_was_disabled_asks_nobody
 async def test_what_is_due_of_many_is_decided_by_a_sweep_and_of_the_disabled_called_so(
     house: House,
 ) -> None:
-    acme = await desk.client(house, schedule=HOURLY)
-    bolt = await desk.client(house, "Bolt", schedule=HOURLY)
+    acme = await harness.client(house, schedule=HOURLY)
+    bolt = await harness.client(house, "Bolt", schedule=HOURLY)
     await disable(house, bolt)
     past_a_tick(house)
 
     await sweep.sweep({"house": house, "known_jobs": ["collection"]})
 
     (ours,), (theirs,) = await ticks(house.pool, acme), await ticks(house.pool, bolt)
-    assert (await inhouse.run_row(house.pool, ours["run_id"]))["job"] == "collection"
+    assert (await worker_harness.run_row(house.pool, ours["run_id"]))["job"] == "collection"
     assert (theirs["outcome"], theirs["reason"]) == ("skipped", "disabled")

@@ -13,19 +13,20 @@ from uuid import uuid4
 
 import pytest
 
-from app import ledger
-from app.ledger import Declared
-from app.resources import House
-from app.runs import Outcome
+from app.context import House
+from app.core.enums import RunStatus
+from app.ledger import edit
+from app.ledger.edit import Declared
+from app.runs.attempts import Outcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.store import backfills, runs
 from app.store.db import Pool
-from app.store.runs import Claimed, Wanted
-from app.words import RunStatus
-from tests import inhouse
+from app.store.runs import run_rows
+from app.store.runs.run_rows import Claimed, Wanted
+from app.store.schedules import backfills
+from tests import worker_harness
 from tests.commands.conftest import ROOT, Tell, TellJson
-from workers import spine
+from workers import execute
 
 QUEUED = "SELECT execution_id FROM runs WHERE status = 'queued' ORDER BY queued_at LIMIT 20"
 
@@ -35,7 +36,7 @@ async def until(pool: Pool) -> datetime:
     """A schedule of one minute exists; a whole minute of the past."""
     now: datetime = await pool.fetchval("SELECT date_trunc('minute', clock_timestamp())")
     schedule = Schedule.every(60, name="scrape")
-    await ledger.register(pool, [Declared("scrape", "scrape", schedule, Policies())], now)
+    await edit.register(pool, [Declared("scrape", "scrape", schedule, Policies())], now)
     return now - timedelta(minutes=1)
 
 
@@ -58,10 +59,10 @@ async def executing(
         outcome.status = status
 
     async def work() -> None:
-        ctx = inhouse.ctx_of(house)
+        ctx = worker_harness.ctx_of(house)
         while not stop.is_set():
             for row in await house.pool.fetch(QUEUED):
-                await spine.carry_out(ctx, row["execution_id"], body)
+                await execute.carry_out(ctx, row["execution_id"], body)
             await asyncio.sleep(0.01)
 
     async with asyncio.TaskGroup() as tasks:
@@ -92,7 +93,7 @@ async def test_killed_in_the_midst_it_goes_on_and_doubles_nothing(
         async def some() -> bool:
             return sum(done.values()) >= 40
 
-        await inhouse.until(some, 30, "the first runs")
+        await worker_harness.until(some, 30, "the first runs")
         killed.send_signal(signal.SIGKILL)
         await killed.wait()
         so_far = sum(done.values())
@@ -120,7 +121,7 @@ async def test_interrupted_by_hand_it_says_so_with_130(
     async def begun() -> bool:
         return bool(await house.pool.fetchval("SELECT count(*) FROM runs"))
 
-    await inhouse.until(begun, 20, "the first run")
+    await worker_harness.until(begun, 20, "the first run")
     process.send_signal(signal.SIGINT)
 
     assert await asyncio.wait_for(process.wait(), 20) == 130
@@ -178,14 +179,14 @@ async def test_nothing_is_added_while_a_scheduled_run_waits(
     house: House, surroundings: dict[str, str], until: datetime
 ) -> None:
     waits = Wanted(uuid4(), "other", {}, "", 3, 240)
-    await runs.request(house.pool, waits, until - timedelta(seconds=9))
+    await run_rows.request(house.pool, waits, until - timedelta(seconds=9))
     await house.pool.execute("UPDATE runs SET trigger = 'scheduled'")
     process = await started(surroundings, stretch(until, 3))
 
     async def begun() -> bool:
         return bool(await house.pool.fetchval("SELECT count(*) FROM backfills"))
 
-    await inhouse.until(begun, 20, "the backfill")
+    await worker_harness.until(begun, 20, "the backfill")
     await asyncio.sleep(1)
     waiting = await house.pool.fetchval("SELECT count(*) FROM runs WHERE trigger = 'backfill'")
     await house.pool.execute("UPDATE runs SET status = 'success' WHERE job = 'other'")

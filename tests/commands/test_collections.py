@@ -8,13 +8,13 @@ from uuid import UUID
 from arq.connections import ArqRedis
 from typer.testing import Result
 
-from app import backlog
-from app.errors import Conflicting
-from app.resources import House
+from app.context import House
+from app.core.errors import Conflicting
+from app.queue import org_queue
 from app.scheduling.schedule import Schedule
-from tests import inhouse
-from tests.collections import desk
-from tests.collections.desk import Client
+from tests import worker_harness
+from tests.collections import harness
+from tests.collections.harness import Client
 from tests.commands.conftest import Tell, TellJson
 
 HOURLY = Schedule.cron("0 * * * *", name="hourly")
@@ -27,7 +27,7 @@ async def members(redis: ArqRedis, name: str) -> set[str]:
 
 
 async def lined_up(redis: ArqRedis) -> set[str]:
-    return await members(redis, backlog.LINE)
+    return await members(redis, org_queue.LINE)
 
 
 async def in_queue(redis: ArqRedis) -> set[str]:
@@ -45,18 +45,18 @@ async def ended(acme: Client) -> UUID:
 async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations(
     house: House, redis: ArqRedis, tell: Tell
 ) -> None:
-    acme = await desk.client(house, schedule=HOURLY)
+    acme = await harness.client(house, schedule=HOURLY)
     now = house.clock().replace(minute=0, second=0, microsecond=0)
     words = ("--from", (now - timedelta(hours=1)).isoformat(), "--to", now.isoformat(), "--yes")
 
     async def lined() -> bool:
-        return await backlog.length(redis) > 0
+        return await org_queue.length(redis) > 0
 
     async def typed() -> Result:
         return await tell("backfill", acme.key, *words)
 
     asked = asyncio.create_task(typed())
-    await inhouse.until(lined, 20, "the first run in line")
+    await worker_harness.until(lined, 20, "the first run in line")
     waiting, queued = await lined_up(redis), await in_queue(redis)
     done = 0
     while done < 2:
@@ -79,7 +79,7 @@ async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations
 async def test_a_collections_run_is_asked_for_again_as_its_organisations(
     house: House, redis: ArqRedis, tell_json: TellJson
 ) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     old = await ended(acme)
 
     told = await tell_json("retry", str(old))
@@ -96,7 +96,7 @@ async def test_a_collections_run_is_asked_for_again_as_its_organisations(
 
 
 async def test_it_is_refused_with_the_run_that_is_open(house: House, tell: Tell) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     old, open_ = await ended(acme), await acme.queue()
 
     result = await tell("retry", str(old))

@@ -13,9 +13,9 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from app.resources import House
+from app.context import House
 from app.store.db import Pool
-from tests import inhouse
+from tests import worker_harness
 from tests.commands.conftest import ROOT, Tell, TellJson
 
 ROWS = 1_000_000
@@ -32,7 +32,7 @@ AWKWARD = 'a "quote", a comma,\na line, a \\ and é'
 async def test_each_kind_is_written_in_each_format(
     house: House, tell_json: TellJson, tmp_path: Path
 ) -> None:
-    await inhouse.perform(house)
+    await worker_harness.perform(house)
 
     counts: dict[str, set[int]] = {}
     for kind in ("odds", "changes", "articles", "stories", "items", "runs"):
@@ -64,7 +64,7 @@ async def test_awkward_words_come_out_as_they_went_in(tell: Tell, pool: Pool) ->
 
 async def test_parquet_keeps_types(house: House, tell_json: TellJson, tmp_path: Path) -> None:
     parquet: Any = import_module("pyarrow.parquet")
-    await inhouse.perform(house)
+    await worker_harness.perform(house)
     file = tmp_path / "odds.parquet"
 
     await tell_json("export", "odds", str(file), "--format", "parquet")

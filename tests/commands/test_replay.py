@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import BadRecipe, UnknownJob
+from app.core.errors import BadRecipe, UnknownJob
 from tests.commands.conftest import Tell, TellJson
 
 WARES = """

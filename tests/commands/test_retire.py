@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 from arq.connections import ArqRedis
 
-from app import ledger
-from app.errors import UnknownJob
+from app.core.errors import UnknownJob
 from app.health import keys, publish
-from app.ledger import Declared
+from app.ledger import edit as ledger
+from app.ledger.edit import Declared
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool

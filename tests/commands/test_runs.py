@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.store import beats, runs
 from app.store.db import Pool
-from app.store.runs import Wanted
+from app.store.runs import run_rows
+from app.store.runs.run_rows import Wanted
+from app.store.schedules import heartbeats
 from tests.clock import NOON
 from tests.commands.conftest import ROOT, Tell, TellJson, Working
 
@@ -21,7 +22,9 @@ JOB = "scrape_all_platforms"
 async def queued(pool: Pool, job: str = JOB) -> str:
     """A run that nobody has begun; its id."""
     run_id = uuid4()
-    await runs.request(pool, Wanted(run_id, job, {"platforms": ["bet9ja"]}, "ada", 3, 240), NOON)
+    await run_rows.request(
+        pool, Wanted(run_id, job, {"platforms": ["bet9ja"]}, "ada", 3, 240), NOON
+    )
     return str(run_id)
 
 
@@ -65,7 +68,7 @@ async def test_a_cancelled_run_has_ended_and_cannot_be_cancelled_again(
     second = await tell("cancel", run_id)
 
     assert (first.exit_code, second.exit_code) == (0, 2)
-    assert (await runs.look(pool, run_id) or {})["status"] == "cancelled"  # pyright: ignore[reportArgumentType] - asyncpg reads text
+    assert (await run_rows.look(pool, run_id) or {})["status"] == "cancelled"  # pyright: ignore[reportArgumentType] - asyncpg reads text
 
 
 async def test_an_open_run_is_not_asked_for_again(tell: Tell, pool: Pool) -> None:
@@ -111,8 +114,8 @@ async def test_followed_runs_are_told_as_they_begin_and_end_until_interrupted(
     try:
         async with asyncio.timeout(40):
             begun = json.loads(await process.stdout.readline())
-            now = await beats.database_now(pool)
-            await runs.cancel_open(pool, [UUID(run_id)], now, by="ada")
+            now = await heartbeats.database_now(pool)
+            await run_rows.cancel_open(pool, [UUID(run_id)], now, by="ada")
             ended = json.loads(await process.stdout.readline())
             process.send_signal(signal.SIGINT)
             _, said = await process.communicate()

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from app.comparison import Match, Offer, Row, compared, margin
-from app.words import Market, Outcome
+from app.core.enums import Market, Outcome
+from app.odds.comparison import Match, Offer, Row, compared, margin
 from tests.clock import NOON
 
 FRESH = timedelta(minutes=10)

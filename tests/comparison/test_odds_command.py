@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app
-from app.records import OddsEvent
-from app.store import boards, odds
-from app.store.boards import Listing
+from app.cli.main import app
+from app.core.records import OddsEvent
+from app.store.content import listings, odds
+from app.store.content.listings import Listing
 from app.store.db import Pool
 from tests.store.test_odds import DRAW, HOME, OVER, RUN, event
 
@@ -80,7 +80,7 @@ async def test_a_price_not_seen_for_two_intervals_is_stale_and_a_listing_makes_i
     (before,) = await told_json("--market", "1x2")
 
     async with pool.acquire() as connection, connection.transaction():
-        await boards.listed(
+        await listings.listed(
             connection, Listing("betpawa", "football", ["1"], ["1"], now, counted=True), RUN
         )
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
-from app.sparkline import Point, drawn
+from app.odds.sparkline import Point, drawn
 from tests.clock import NOON
 
 LATER = NOON + timedelta(minutes=4)

@@ -9,7 +9,7 @@ from redis import Redis
 from app.embedded import Servers
 from scripts.standin.testing import Standin
 from tests import servers as real
-from tests.crash.stage import Case, Left, Stage, play
+from tests.crash.harness import Case, Left, Stage, play
 
 AT_ONCE = 8
 FIRST_REDIS = 16

@@ -15,14 +15,15 @@ from typing import Any
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app import workers as front_door
+from app.core.messages import Limits
 from app.health import publish
-from app.ledger import Queued
-from app.messages import Limits
-from app.scheduling.cronjob import alarm
+from app.ledger.edit import Queued
+from app.queue.cron import alarm
 from app.scheduling.schedule import Schedule
-from app.store import runs, schedules
-from workers import house, ring
-from workers.drive import Drive
+from app.store.runs import run_rows
+from app.store.schedules import schedule_rows
+from workers import lifecycle, trigger
+from workers.collect import Drive
 from workers.sweep import sweep
 
 Step = Callable[..., Awaitable[Any]]
@@ -67,7 +68,7 @@ MOMENTS = Moments()
 
 
 def recording(step: Step) -> Step:
-    async def record(connection: Any, state: Any, verdict: schedules.Verdict) -> None:
+    async def record(connection: Any, state: Any, verdict: schedule_rows.Verdict) -> None:
         await step(connection, state, verdict)
         made = [str(tick.run_id) for tick in verdict.ticks if tick.run_id is not None]
         if made:
@@ -134,13 +135,13 @@ def wrap(room: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
     setattr(room, name, wrapper(getattr(room, name)))
 
 
-wrap(schedules, "record", recording)
-wrap(ring, "tell", telling)
-wrap(runs, "claim", claiming)
+wrap(schedule_rows, "record", recording)
+wrap(trigger, "tell", telling)
+wrap(run_rows, "claim", claiming)
 wrap(Drive, "_commit", committing)
-wrap(runs, "finish", lambda step: before("before_outcome", step))
+wrap(run_rows, "finish", lambda step: before("before_outcome", step))
 wrap(publish, "job", lambda step: before("after_outcome_before_health", step))
-wrap(house, "opened", hurried)
+wrap(lifecycle, "opened", hurried)
 
 
 def often(cron_jobs: Sequence[Any]) -> list[Any]:

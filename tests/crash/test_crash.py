@@ -6,7 +6,7 @@ import pytest
 
 from scripts.standin.testing import Standin
 from tests.crash.conftest import CASES
-from tests.crash.stage import Case, Left
+from tests.crash.harness import Case, Left
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

@@ -6,9 +6,9 @@ import pytest
 from arq.connections import ArqRedis
 
 from app.store.db import Pool
-from tests.dashboard import site as sites
-from tests.dashboard.scenes import Scene
-from tests.dashboard.site import Site
+from tests.dashboard import server as sites
+from tests.dashboard.fixtures import Scene
+from tests.dashboard.server import Site
 
 
 @pytest.fixture

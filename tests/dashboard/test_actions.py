@@ -2,9 +2,9 @@
 
 from arq.connections import ArqRedis
 
-from app.words import Scope
-from tests.dashboard.scenes import GOOD, Scene, alive
-from tests.dashboard.site import Site, csrf
+from app.core.enums import Scope
+from tests.dashboard.fixtures import GOOD, Scene, alive
+from tests.dashboard.server import Site, csrf
 
 
 async def test_run_now_queues_one_run_and_tells_redis(

@@ -5,20 +5,21 @@ from uuid import UUID
 
 from arq.connections import ArqRedis
 
-from app import access, backlog, collection
-from app.collection import Asked
-from app.store import beats
-from app.words import Scope
-from tests.collections.desk import ODDS
-from tests.dashboard.scenes import GOOD, Scene, alive
-from tests.dashboard.site import Site, config_for, csrf
+from app.core.enums import Scope
+from app.orgs import collection, tokens
+from app.orgs.collection import Asked
+from app.queue import org_queue
+from app.store.schedules import heartbeats
+from tests.collections.harness import ODDS
+from tests.dashboard.fixtures import GOOD, Scene, alive
+from tests.dashboard.server import Site, config_for, csrf
 
 
 async def chosen(site: Site, **changes: Any) -> str:
     """The organisation acme has chosen the odds, once a year; the schedule's name."""
-    now = await beats.database_now(site.pool)
+    now = await heartbeats.database_now(site.pool)
     token = await site.token(Scope.ADMIN, label="bob")
-    who = await access.authenticate(site.pool, token, now)
+    who = await tokens.authenticate(site.pool, token, now)
     wish = {"preset_id": ODDS, "cron_expression": "0 3 29 2 *", "enabled": True} | changes
     await collection.edit(
         site.pool, config_for("postgresql://nowhere/x", "redis://nowhere/0"), Asked(who, now), wish
@@ -50,7 +51,7 @@ async def test_run_now_queues_one_run_in_the_organisations_line(
     assert (answer.status_code, again.headers["location"]) == (303, answer.headers["location"])
     assert [(r["requested_by"], r["trigger"]) for r in rows] == [("acme/ann", "manual")]
     assert [r["org_id"] for r in rows] == [UUID(key.partition(":")[2])]
-    assert await redis.zscore(backlog.LINE, f"run:{rows[0]['execution_id']}:1") is not None
+    assert await redis.zscore(org_queue.LINE, f"run:{rows[0]['execution_id']}:1") is not None
     assert await redis.zcard("arq:queue") == 0
 
 

@@ -9,15 +9,15 @@ import pytest
 from arq.connections import ArqRedis
 from starlette.routing import Route
 
-from app import once
-from app.store import orgs
-from app.web.attempts import FROM_ALL, FROM_ONE, Attempts
+from app.core.enums import Scope
+from app.orgs import one_time_login
+from app.store.orgs import orgs
+from app.web.dashboard.login_throttle import FROM_ALL, FROM_ONE, Attempts
+from app.web.dashboard.session import COOKIE, Seal
 from app.web.routes import routes as every_route
-from app.web.session import COOKIE, Seal
-from app.words import Scope
-from tests.dashboard.scenes import GOOD, Scene, alive
-from tests.dashboard.site import Site, csrf
-from tests.inhouse import until
+from tests.dashboard.fixtures import GOOD, Scene, alive
+from tests.dashboard.server import Site, csrf
+from tests.worker_harness import until
 
 PAGES = (
     "/",
@@ -211,7 +211,7 @@ async def test_the_door_leads_nowhere_but_inside(site: Site, onward: str) -> Non
 
 
 async def test_a_one_time_address_works_once(site: Site, redis: ArqRedis) -> None:
-    path = await once.mint(redis)
+    path = await one_time_login.mint(redis)
 
     async with site.visitor() as first, site.visitor() as second:
         answer = await first.get(path)
@@ -228,7 +228,7 @@ async def test_the_token_behind_a_one_time_address_ends_with_the_session(
     site: Site, redis: ArqRedis
 ) -> None:
     async with site.visitor() as visitor:
-        await visitor.get(await once.mint(redis))
+        await visitor.get(await one_time_login.mint(redis))
         cookie = visitor.cookies[COOKIE]
         await visitor.post("/logout")
 

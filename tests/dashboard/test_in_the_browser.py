@@ -8,12 +8,12 @@ from typing import Any, Literal
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from app.core.enums import RunStatus, Scope, TickReason
 from app.health import publish
-from app.words import RunStatus, Scope, TickReason
 from tests.dashboard import browser as chromium
 from tests.dashboard.browser import DESK, PHONE, faults, too_wide
-from tests.dashboard.scenes import BAD, GOOD, Fate, Scene, alive
-from tests.dashboard.site import Site
+from tests.dashboard.fixtures import BAD, GOOD, Fate, Scene, alive
+from tests.dashboard.server import Site
 
 pytestmark = pytest.mark.timeout(120)
 

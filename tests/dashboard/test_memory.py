@@ -6,12 +6,12 @@ from uuid import uuid4
 
 import pytest
 
-from app.store.overview import TickLine
-from app.web.board import read
-from app.web.memory import Memory
-from app.web.slots import SHOWN
-from app.words import RunStatus, TickReason
-from tests.dashboard.scenes import GOOD, STEP, Scene
+from app.core.enums import RunStatus, TickReason
+from app.store.reports.overview import TickLine
+from app.web.dashboard.jobs_table import read
+from app.web.dashboard.tick_cache import Memory
+from app.web.dashboard.tick_slots import SHOWN
+from tests.dashboard.fixtures import GOOD, STEP, Scene
 
 PATIENCE = timedelta(seconds=15)
 

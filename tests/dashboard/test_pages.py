@@ -10,11 +10,11 @@ import httpx
 import pytest
 from arq.connections import ArqRedis
 
+from app.core.enums import RunStatus, Scope, TickReason
 from app.store.db import Pool
-from app.words import RunStatus, Scope, TickReason
-from tests.dashboard import site as sites
-from tests.dashboard.scenes import BAD, ERROR, GOOD, STEP, Scene, alive
-from tests.dashboard.site import Site
+from tests.dashboard import server as sites
+from tests.dashboard.fixtures import BAD, ERROR, GOOD, STEP, Scene, alive
+from tests.dashboard.server import Site
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 

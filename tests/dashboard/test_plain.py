@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app import once
-from app.web import plain
+from app.orgs import one_time_login
+from app.web.dashboard import formatting
 
 NOON = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
 
@@ -13,7 +13,7 @@ NOON = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("seconds", "said", "about"),
     [
-        (None, plain.NOTHING, plain.NOTHING),
+        (None, formatting.NOTHING, formatting.NOTHING),
         (0, "0 s", "0 s"),
         (0.42, "0.4 s", "0.4 s"),
         (61, "1 min 1 s", "1 min"),
@@ -22,21 +22,27 @@ NOON = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
     ],
 )
 def test_a_span_is_said_in_two_units_or_about(seconds: float | None, said: str, about: str) -> None:
-    assert (plain.span(seconds), plain.about(seconds)) == (said, about)
+    assert (formatting.span(seconds), formatting.about(seconds)) == (said, about)
 
 
 @pytest.mark.parametrize(
     ("part", "whole", "said"),
-    [(0, 0, plain.NOTHING), (0, 9, "0 %"), (1, 999, "1 %"), (998, 999, "99 %"), (9, 9, "100 %")],
+    [
+        (0, 0, formatting.NOTHING),
+        (0, 9, "0 %"),
+        (1, 999, "1 %"),
+        (998, 999, "99 %"),
+        (9, 9, "100 %"),
+    ],
 )
 def test_a_share_is_all_or_nothing_only_if_it_is(part: int, whole: int, said: str) -> None:
-    assert plain.share(part, whole) == said
+    assert formatting.share(part, whole) == said
 
 
 def test_an_instant_of_another_day_names_it() -> None:
-    assert plain.clock(NOON, NOON) == "12:00:05"
-    assert plain.clock(NOON, NOON.replace(day=2)) == "2026-03-01 12:00"
-    assert plain.local(NOON, "Pacific/Auckland") == "2026-03-02 01:00:05 Pacific/Auckland"
+    assert formatting.clock(NOON, NOON) == "12:00:05"
+    assert formatting.clock(NOON, NOON.replace(day=2)) == "2026-03-01 12:00"
+    assert formatting.local(NOON, "Pacific/Auckland") == "2026-03-02 01:00:05 Pacific/Auckland"
 
 
 @pytest.mark.parametrize(
@@ -48,4 +54,4 @@ def test_an_instant_of_another_day_names_it() -> None:
     ],
 )
 def test_the_address_to_sign_in_at_is_that_of_the_server(command: str, base: str) -> None:
-    assert once.base(command.split()) == base
+    assert one_time_login.base(command.split()) == base

@@ -6,7 +6,8 @@ from uuid import uuid4
 import structlog
 from arq.connections import ArqRedis
 
-from app import log, run_log
+from app.core import log
+from app.runs import log as run_log
 
 SECRET = "sk-very-secret-value"  # noqa: S105 - not one
 

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.core.enums import COLLECTION
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
-from app.words import COLLECTION
 
 INSERT_ORGS = """
 INSERT INTO organizations (id, name)

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import batches, ledger, proof
+from app.core.enums import Coalesce, Overlap
+from app.ledger import decide as batches
+from app.ledger import edit, proof
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.store import beats
-from app.store.batches import Due
 from app.store.db import Pool, open_pool
-from app.words import Coalesce, Overlap
+from app.store.schedules import heartbeats
+from app.store.schedules.decisions import Due
 from tests.clock import NOON
 from tests.dispatch import orgs
 
@@ -195,7 +196,7 @@ async def in_bulk(pool: Pool, now: datetime, _: int) -> None:
 
 async def one_by_one(pool: Pool, now: datetime, count: int) -> None:
     for number in range(count):
-        await ledger.ring(pool, orgs.key(number), now)
+        await edit.ring(pool, orgs.key(number), now)
 
 
 async def lived(
@@ -209,7 +210,9 @@ async def lived(
     for seconds, beating, ending in life.steps:
         since, now = now, now + timedelta(seconds=seconds)
         if beating:
-            await beats.extend(pool, await beats.begin(pool, "w", since, jumped=False), now)
+            await heartbeats.extend(
+                pool, await heartbeats.begin(pool, "w", since, jumped=False), now
+            )
         await decide(pool, now, len(life.rules))
         if ending:
             await pool.execute(END_RUNS, now)

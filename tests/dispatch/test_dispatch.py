@@ -6,14 +6,15 @@ from typing import Any, cast
 import pytest
 from arq.connections import ArqRedis
 
-from app import backlog, ledger
-from app.ledger import Declared
-from app.resources import House
+from app.context import House
+from app.core.enums import COLLECTION
+from app.ledger import edit
+from app.ledger.edit import Declared
+from app.queue import org_queue
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
-from app.words import COLLECTION
-from tests import inhouse
+from tests import worker_harness
 from tests.dispatch import orgs
 from workers import sweep
 from workers.dispatch import dispatch
@@ -26,7 +27,7 @@ EACH_MINUTE = Schedule.cron("* * * * *")
 @pytest.fixture
 async def ctx(house: House) -> dict[str, Any]:
     """A worker's context, in which nobody works: runs stay where they are put."""
-    return inhouse.ctx_of(house) | {"known_jobs": [COLLECTION], "slots": 4}
+    return worker_harness.ctx_of(house) | {"known_jobs": [COLLECTION], "slots": 4}
 
 
 async def due_now(house: House, count: int) -> None:
@@ -47,12 +48,12 @@ async def test_all_that_are_due_wait_in_line_and_a_few_are_let_in(
     house: House, ctx: dict[str, Any]
 ) -> None:
     await due_now(house, 1_200)
-    await backlog.offer(house.redis, house.worker, 4, 60)
+    await org_queue.offer(house.redis, house.worker, 4, 60)
 
     await dispatch(ctx)
 
     assert await statuses(house.pool) == {("queued", 1): 1_200}
-    assert (await in_arq(house.redis), await backlog.length(house.redis)) == (4, 1_196)
+    assert (await in_arq(house.redis), await org_queue.length(house.redis)) == (4, 1_196)
 
 
 async def test_what_a_worker_cannot_do_it_does_not_decide(
@@ -84,7 +85,7 @@ async def test_when_redis_was_emptied_all_are_told_again(house: House, ctx: dict
     await sweep.tell_line(house)
 
     assert await statuses(house.pool) == {("queued", 2): 2_500}
-    assert await backlog.length(house.redis) == 2_500
+    assert await org_queue.length(house.redis) == 2_500
 
 
 async def test_one_that_was_lost_far_behind_in_line_is_found(
@@ -96,14 +97,14 @@ async def test_one_that_was_lost_far_behind_in_line_is_found(
     last = await house.pool.fetchval(
         "SELECT execution_id FROM runs ORDER BY queued_at DESC, execution_id DESC LIMIT 1"
     )
-    await cast("Any", house.redis).zrem(backlog.LINE, f"run:{last}:1")
+    await cast("Any", house.redis).zrem(org_queue.LINE, f"run:{last}:1")
     page = sweep.Page(sweep.START.at, sweep.START.run_id, limit=100)
 
     for _ in range(3):
-        assert (await inhouse.run_row(house.pool, last))["attempt"] == 1
+        assert (await worker_harness.run_row(house.pool, last))["attempt"] == 1
         page = await sweep.tell_line(house, None, page, pages=1)
 
-    assert (await inhouse.run_row(house.pool, last))["attempt"] == 2
+    assert (await worker_harness.run_row(house.pool, last))["attempt"] == 2
     assert await statuses(house.pool) == {("queued", 1): 299, ("queued", 2): 1}
 
 
@@ -129,7 +130,7 @@ async def test_a_schedule_edited_while_it_is_due_is_decided_by_one_wording_only(
     now = house.clock()
     rare = Declared(orgs.key(0), COLLECTION, Schedule.cron("0 0 1 1 *"), CALM)
 
-    queued = await ledger.edit(house.pool, rare, now)
+    queued = await edit.edit(house.pool, rare, now)
     await dispatch(ctx)
 
     books = await orgs.books(house.pool)

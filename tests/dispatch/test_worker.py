@@ -12,19 +12,19 @@ from uuid import UUID
 import pytest
 from arq.worker import func
 
-from app import backlog
-from app.arq_worker import SurvivingWorker
-from app.queue import dumps, enqueue, loads, redis_pool
-from app.resources import House
-from app.runs import Outcome
+from app.context import House
+from app.core.enums import COLLECTION, RunStatus
+from app.queue import org_queue
+from app.queue.jobs import dumps, enqueue, loads, redis_pool
+from app.queue.worker import SurvivingWorker
+from app.runs.attempts import Outcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.store.runs import Claimed
-from app.words import COLLECTION, RunStatus
-from tests import inhouse
+from app.store.runs.run_rows import Claimed
+from tests import worker_harness
 from tests.dispatch import orgs
-from tests.inhouse import until
-from workers import spine
+from tests.worker_harness import until
+from workers import execute
 from workers.dispatch import dispatch
 
 SLOTS = 3
@@ -44,7 +44,7 @@ class Shop:
     started: list[float] = field(default_factory=list[float])
 
     async def collection(self, ctx: dict[str, Any], run_id: str) -> None:
-        await spine.carry_out(ctx | self.ctx, UUID(run_id), self._collect, in_line=True)
+        await execute.carry_out(ctx | self.ctx, UUID(run_id), self._collect, in_line=True)
 
     async def _collect(self, claimed: Claimed, outcome: Outcome) -> None:
         self.now += 1
@@ -92,9 +92,9 @@ class Shop:
 
 @pytest.fixture
 async def shop(house: House) -> Shop:
-    ctx = inhouse.ctx_of(house) | {"known_jobs": [COLLECTION], "slots": SLOTS}
+    ctx = worker_harness.ctx_of(house) | {"known_jobs": [COLLECTION], "slots": SLOTS}
     ctx.pop("job_id", None)
-    await backlog.offer(house.redis, house.worker, SLOTS, 60)
+    await org_queue.offer(house.redis, house.worker, SLOTS, 60)
     return Shop(house, ctx)
 
 

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from app.recipes.load import load
-from app.recipes.model import FEED_COLUMNS, json_schema
-from app.recipes.reading import Pages
-from app.recipes.words import FieldType
+from app.sources.recipes.enums import FieldType
+from app.sources.recipes.load import load
+from app.sources.recipes.model import FEED_COLUMNS, json_schema
+from app.sources.recipes.reading import Pages
 
 PAGE = Path(__file__).parents[2] / "docs" / "sources.md"
 TEXT = PAGE.read_text("utf-8")

@@ -15,8 +15,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app import embedded
+from app.core.errors import ServersUnavailable
 from app.embedded.place import settle
-from app.errors import ServersUnavailable
 from tests.servers import PrivatePostgres, PrivateRedis, create_database, drop_database, redis_url
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")

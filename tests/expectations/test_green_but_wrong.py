@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from app.config import Config
-from app.expectations import Expected
+from app.context import House
+from app.core.config import Config
+from app.core.messages import Limits, Partition, Raw, Request
+from app.core.records import OddsEvent, Record
 from app.fetch.client import Window
-from app.messages import Limits, Partition, Raw, Request
-from app.records import OddsEvent, Record
-from app.resources import House
 from app.sources.base import Source
-from app.store import boards
+from app.sources.expectations import Expected
+from app.store.content import listings
 from app.store.db import Pool
-from tests import inhouse
+from tests import worker_harness
 from tests.clock import NOON
 from tests.fetch.hostile import Visit, serving
-from workers import expect, odds
+from workers import expectations, odds
 from workers.job import Job
 
 FAST = Limits(rate=10_000, burst=10_000, concurrency=4)
@@ -91,8 +91,8 @@ class Stage:
     job: Job
 
     async def run(self) -> dict[str, Any]:
-        return await inhouse.run_row(
-            self.house.pool, await inhouse.perform(self.house, job=self.job)
+        return await worker_harness.run_row(
+            self.house.pool, await worker_harness.perform(self.house, job=self.job)
         )
 
     async def runs(self, count: int) -> list[str]:
@@ -117,7 +117,9 @@ async def stage(house: House) -> AsyncGenerator[Stage]:
         def sources(_config: Config, _params: Any) -> Sequence[Board]:
             return (board,)
 
-        yield Stage(house, site, replace(odds.JOB, sources=sources, expects=always(expect.ODDS)))
+        yield Stage(
+            house, site, replace(odds.JOB, sources=sources, expects=always(expectations.ODDS))
+        )
 
 
 async def present(pool: Pool) -> int:
@@ -190,7 +192,7 @@ async def test_what_is_said_absolutely_holds_from_the_first_run_on(stage: Stage)
 
 async def test_records_of_long_ago_are_stale_data(stage: Stage) -> None:
     fresh = Expected(instant="kickoff", fresh=timedelta(hours=1))
-    stage.job = replace(stage.job, presence=boards, expects=always(fresh))
+    stage.job = replace(stage.job, presence=listings, expects=always(fresh))
 
     assert (await stage.run())["status"] == "success"  # kick-off is to come
 

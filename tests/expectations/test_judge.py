@@ -5,12 +5,12 @@ from decimal import Decimal
 
 import pytest
 
-from app.config import Config
-from app.coverage import Coverage, of, packed, unpacked
-from app.expectations import NOTHING, Breach, Expected, Found, judge, worst
-from app.records import Item, OddsEvent, OddsPrice, Rejected
-from app.words import HealthReason, Market, Outcome
-from workers import catalogue, expect
+from app.core.config import Config
+from app.core.enums import HealthReason, Market, Outcome
+from app.core.records import Item, OddsEvent, OddsPrice, Rejected
+from app.sources.coverage import Coverage, of, packed, unpacked
+from app.sources.expectations import NOTHING, Breach, Expected, Found, judge, worst
+from workers import expectations, registry
 
 NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
 USUALLY = Expected(drop=0.6)
@@ -135,10 +135,10 @@ def test_what_is_counted_apart_adds_up() -> None:
 
 def test_every_built_in_source_is_expected_to_bring_something() -> None:
     config = Config(_env_file=None)  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
-    sources = [one for job in catalogue.JOBS for one in job.every_source(config)]
+    sources = [one for job in registry.JOBS for one in job.every_source(config)]
 
     assert len(sources) == 5
-    assert all(expect.of(source) != NOTHING for source in sources)
+    assert all(expectations.of(source) != NOTHING for source in sources)
 
 
 def test_a_market_that_an_odds_site_offers_no_more_is_drift() -> None:
@@ -149,7 +149,7 @@ def test_a_market_that_an_odds_site_offers_no_more_is_drift() -> None:
 
     usual = board(Market.MATCH_RESULT, Market.OVER_UNDER)
 
-    breaches = judge(board(Market.MATCH_RESULT), [usual] * 40, expect.ODDS, NOW)
+    breaches = judge(board(Market.MATCH_RESULT), [usual] * 40, expectations.ODDS, NOW)
 
     assert words(breaches) == [
         "far fewer records than usual have these fields: over_under prices 0 %"

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from app.coverage import Coverage
-from app.store import progress, runs, usual
+from app.core.enums import HealthReason, RunStatus
+from app.sources.coverage import Coverage
 from app.store.db import Pool
-from app.store.progress import Counts, SourceRow
-from app.store.runs import Claimed, Ending
-from app.words import HealthReason, RunStatus
+from app.store.runs import baselines, progress, run_rows
+from app.store.runs.progress import Counts, SourceRow
+from app.store.runs.run_rows import Claimed, Ending
 from tests.clock import SettableClock
-from tests.runs.desk import Desk
+from tests.runs.harness import Desk
 
 COVERED = Coverage(7, {"id": 0, "title": 2})
 
@@ -24,7 +24,7 @@ async def finished(desk: Desk, row: SourceRow) -> Claimed:
     claimed = await desk.begin()
     await progress.begin(desk.pool, claimed, "toy")
     await keep(desk.pool, claimed, row)
-    await runs.finish(desk.pool, claimed, Ending(row.status, desk.clock()))
+    await run_rows.finish(desk.pool, claimed, Ending(row.status, desk.clock()))
     return claimed
 
 
@@ -36,7 +36,7 @@ async def test_the_next_attempt_goes_on_from_what_was_counted_in_finished_partit
     row = await progress.begin(pool, claimed, "toy")
     await keep(pool, claimed, replace(row, done=("a",), coverage=COVERED))
 
-    await runs.hand_back(pool, claimed, clock(), "worker stops")
+    await run_rows.hand_back(pool, claimed, clock(), "worker stops")
     again = await progress.begin(pool, await desk.again(claimed.run_id), "toy")
 
     assert again.coverage == COVERED
@@ -55,7 +55,7 @@ async def test_only_good_runs_of_the_same_source_are_what_is_usual(
 
     this = await desk.begin()
 
-    found = await usual.found(pool, this, "toy")
+    found = await baselines.found(pool, this, "toy")
     assert [run.records for run in found] == [9, 7]
     assert found[0].coverage == COVERED
-    assert await usual.found(pool, this, "other") == []
+    assert await baselines.found(pool, this, "other") == []

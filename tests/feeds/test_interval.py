@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.feeds.feed import Feed, entry
-from app.feeds.interval import LONGEST, SHORTEST, UNKNOWN, interval
+from app.sources.feeds.feed import Feed, entry
+from app.sources.feeds.interval import LONGEST, SHORTEST, UNKNOWN, interval
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)  # a Monday
 HOUR = timedelta(hours=1)

@@ -4,9 +4,9 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.errors import Failure
-from app.feeds.feed import FIELDS, Entry, Feed
-from app.feeds.reading import read
+from app.core.errors import Failure
+from app.sources.feeds.feed import FIELDS, Entry, Feed
+from app.sources.feeds.reading import read
 from tests.feeds.pages import atom, item, json_feed, rss
 
 ITEMS = tuple(item(number) for number in range(1, 6))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.errors import Failure, Schema, TooLarge
-from app.feeds.feed import FIELDS, Bounds
-from app.feeds.reading import read
+from app.core.errors import Failure, Schema, TooLarge
+from app.sources.feeds.feed import FIELDS, Bounds
+from app.sources.feeds.reading import read
 from tests.feeds.pages import atom, item, json_feed, rss
 
 AT = "https://tides.example/feed"

@@ -15,7 +15,7 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
-from tests import errands
+from tests import limiter_tasks
 
 
 def _binary() -> str:
@@ -63,7 +63,7 @@ async def redis(redis_socket: str) -> AsyncIterator[Redis]:
     async with Redis(unix_socket_path=redis_socket) as opened:
         await opened.flushall()  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords open
         yield opened
-        await errands.ended()
+        await limiter_tasks.ended()
         _, keys = cast("tuple[int, list[bytes]]", await opened.scan(count=10_000))  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords open
         lives = await asyncio.gather(*(opened.pttl(key) for key in keys))
         assert -1 not in lives, f"a key without a TTL among {keys}"

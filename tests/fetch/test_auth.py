@@ -10,18 +10,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.errors import Auth, Failure, HttpStatus, Schema
-from app.fetch.auth import (
-    SORE,
-    ApiKey,
-    ClientCredentials,
-    KeyKeeper,
-    SignedWindow,
-    TokenKeeper,
-)
+from app.core.errors import Auth, Failure, HttpStatus, Schema
+from app.core.messages import Limits, Request
 from app.fetch.client import Tally, Window
 from app.fetch.limiter import LocalLimiter
-from app.messages import Limits, Request
+from app.fetch.tokens import SORE, ApiKey, ClientCredentials, KeyKeeper, SignedWindow, TokenKeeper
 
 TOKEN_URL = "https://auth.test/oauth2/token"  # noqa: S105 - no secret
 API = Request("https://api.test/page")

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from app.errors import (
+from app.core.errors import (
     Auth,
     Blocked,
     Failure,
@@ -20,10 +20,10 @@ from app.errors import (
     Schema,
     Timeout,
 )
+from app.core.messages import Limits, Request
 from app.fetch.breaker import Breakers, Reach, hard
 from app.fetch.client import Tally, Window
 from app.fetch.limiter import Limiter, LocalLimiter, Pass, RedisLimiter, Verdict
-from app.messages import Limits, Request
 
 HOST = "a.test:443"
 FAST = Limits(rate=1e6, burst=100_000, concurrency=100)

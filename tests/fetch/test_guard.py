@@ -12,11 +12,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import BadConfig, Unsafe
+from app.core.errors import BadConfig, Unsafe
+from app.core.messages import Limits, Raw, Request
 from app.fetch.client import Tally, Window, open_client
-from app.fetch.guard import Guard, hides_an_address, refused
 from app.fetch.limiter import LocalLimiter
-from app.messages import Limits, Raw, Request
+from app.fetch.ssrf_guard import Guard, hides_an_address, refused
 from tests.fetch.hostile import PAGE, Visit, serving
 
 PRIVATE_4 = [

@@ -9,10 +9,19 @@ from typing import Any
 
 import pytest
 
-from app.errors import Auth, Blocked, Failure, HttpStatus, RateLimited, Schema, Timeout, TooLarge
+from app.core.errors import (
+    Auth,
+    Blocked,
+    Failure,
+    HttpStatus,
+    RateLimited,
+    Schema,
+    Timeout,
+    TooLarge,
+)
+from app.core.messages import Limits, Raw, Request
 from app.fetch.client import Tally, Window, open_client
 from app.fetch.limiter import LocalLimiter
-from app.messages import Limits, Raw, Request
 
 PYTHON = Path(__file__).parents[2] / ".rollcall" / "httpbin" / "bin" / "python"
 SERVE = """

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from app.errors import Failure, RateLimited
+from app.core.errors import Failure, RateLimited
+from app.core.messages import Limits
 from app.fetch.limiter import Limiter, LocalLimiter, Pass, RedisLimiter, Verdict
 from app.fetch.rates import Rates
-from app.messages import Limits
 
 HOST = "a.test:443"
 
@@ -188,7 +188,7 @@ WORKER = """
 import asyncio, sys, time
 from redis.asyncio import Redis
 from app.fetch.limiter import RedisLimiter
-from app.messages import Limits
+from app.core.messages import Limits
 
 async def main(path, rate, burst, count):
     async with Redis(unix_socket_path=path) as redis:

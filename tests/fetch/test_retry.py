@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Blocked, HttpStatus, Network
+from app.core.errors import Blocked, HttpStatus, Network
 from app.fetch.retry import LONGEST, helps, pause, retry_after
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

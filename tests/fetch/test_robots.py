@@ -7,11 +7,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from app.errors import Blocked
+from app.core.errors import Blocked
+from app.core.messages import Limits, Request
 from app.fetch.client import Tally, Window, open_client
 from app.fetch.limiter import LocalLimiter
 from app.fetch.robots import DAY, LARGEST, SHORT, Robots, permits
-from app.messages import Limits, Request
 from tests.fetch.hostile import Visit, serving
 
 RULES = b"""

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from app.core.messages import Limits
 from app.fetch.limiter import SLOT_LEASE, RedisLimiter, Verdict
 from app.fetch.slots import Slots
-from app.messages import Limits
-from tests import inhouse
+from tests import worker_harness
 
 HOST = "a.test:443"
 
@@ -51,7 +51,7 @@ WORKER = """
 import asyncio, sys, time
 from redis.asyncio import Redis
 from app.fetch.limiter import RedisLimiter
-from app.messages import Limits
+from app.core.messages import Limits
 
 async def main(path, tasks, count):
     async with Redis(unix_socket_path=path) as redis:
@@ -100,7 +100,7 @@ async def test_a_slot_that_falls_free_wakes_the_other_worker_at_once(redis: Redi
     one, other = RedisLimiter(redis), RedisLimiter(redis)
     held = await one.enter(HOST, limits(1))
     waiting = asyncio.create_task(other.enter(HOST, limits(1)))
-    await inhouse.until(lambda: redis.exists(f"rollcall:limit:{HOST}:waiting"))
+    await worker_harness.until(lambda: redis.exists(f"rollcall:limit:{HOST}:waiting"))
 
     one.free(held)
     began = time.monotonic()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import TooLarge
+from app.core.errors import TooLarge
 from app.fetch.urls import host_key, public, same_origin, vet
 
 

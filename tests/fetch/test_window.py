@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.errors import (
+from app.core.errors import (
     Auth,
     Blocked,
     Failure,
@@ -24,9 +24,9 @@ from app.errors import (
     TooLarge,
     Unsafe,
 )
+from app.core.messages import Limits, Partition, Raw, Request
 from app.fetch.client import Tally, Window, open_client
 from app.fetch.limiter import LocalLimiter
-from app.messages import Limits, Partition, Raw, Request
 from tests.fetch.hostile import PAGE, Handler, Visit, bomb, serving, zipped
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -437,10 +437,10 @@ async def test_after_1200_cancelled_requests_healthy_ones_succeed(
 BOMBED = """
 import asyncio, re, sys
 from pathlib import Path
-from app.errors import TooLarge
+from app.core.errors import TooLarge
 from app.fetch.client import Tally, Window, open_client
 from app.fetch.limiter import LocalLimiter
-from app.messages import Limits, Request
+from app.core.messages import Limits, Request
 
 def peak():  # kilobytes; getrusage would count what the parent had before exec
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+from app.core.enums import HealthReason, RunStatus, TickReason
 from app.health.history import ends, silent_after, ticks
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.words import HealthReason, RunStatus, TickReason
 
 NOW = datetime(2026, 3, 6, 12, tzinfo=UTC)  # a Friday
 

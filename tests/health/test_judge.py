@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.enums import HealthReason, JobStatus, RunStatus
 from app.health.explain import sentence
 from app.health.facts import JobFacts
 from app.health.judge import Rules, Verdict, all_well, judge
-from app.words import HealthReason, JobStatus, RunStatus
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = JobFacts(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from redis.asyncio import Redis
 
+from app.core.enums import HealthReason, RunStatus, TickReason
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import (
     JOBS,
@@ -18,8 +19,7 @@ from app.health.keys import (
     write_job,
     write_worker,
 )
-from app.words import HealthReason, RunStatus, TickReason
-from tests.web.house import until
+from tests.web.harness import until
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
 FULL = JobFacts(

@@ -5,16 +5,16 @@ from uuid import uuid4
 
 from arq.connections import ArqRedis
 
+from app.core.enums import HealthReason, RunStatus, TickReason
 from app.health import accounting, publish
 from app.health.facts import JobFacts
 from app.health.judge import judge
 from app.health.keys import read_collections, read_jobs
-from app.store import runs
 from app.store.db import Pool
-from app.store.runs import Ending
-from app.words import HealthReason, RunStatus, TickReason
+from app.store.runs import run_rows
+from app.store.runs.run_rows import Ending
 from tests.clock import SettableClock
-from tests.ledger.book import KEY, MINUTE, Book, every
+from tests.ledger.harness import KEY, MINUTE, Book, every
 
 
 async def told(pool: Pool, redis: ArqRedis) -> JobFacts:
@@ -25,7 +25,7 @@ async def told(pool: Pool, redis: ArqRedis) -> JobFacts:
 async def finish(book: Book, status: RunStatus, error: str | None = None, **stats: str) -> None:
     (queued,) = await book.ring(after=MINUTE)
     ending = Ending(status, book.clock() + timedelta(seconds=2), stats, error, error)
-    assert await runs.finish(book.pool, await book.claim(queued), ending)
+    assert await run_rows.finish(book.pool, await book.claim(queued), ending)
 
 
 async def test_runs_and_their_ends_are_told(

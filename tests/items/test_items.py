@@ -6,10 +6,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.records import Item
-from app.store import items, orgs, readings
+from app.core.enums import StoreMode
+from app.core.records import Item
+from app.store.content import cursors, items
 from app.store.db import Pool
-from app.words import StoreMode
+from app.store.orgs import orgs
 
 NOON = datetime(2026, 9, 5, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=5)
@@ -152,9 +153,9 @@ async def test_what_comes_back_on_a_page_that_has_not_changed_is_missing_no_long
 
 async def test_a_cursor_moves_forward_only(pool: Pool) -> None:
     async with pool.acquire() as connection:
-        await readings.move_cursor(connection, None, ("shop", "all"), "5", LATER, RUN)
-        await readings.move_cursor(connection, None, ("shop", "all"), "4", NOON, RUN)
+        await cursors.move_cursor(connection, None, ("shop", "all"), "5", LATER, RUN)
+        await cursors.move_cursor(connection, None, ("shop", "all"), "4", NOON, RUN)
 
-        known = await readings.cursors(connection, None, "shop")
+        known = await cursors.cursors(connection, None, "shop")
 
     assert known == {"all": "5"}

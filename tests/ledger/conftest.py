@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from app import proof
+from app.ledger import proof
 from app.store.db import Pool
 from tests.clock import SettableClock
-from tests.ledger.book import Book
+from tests.ledger.harness import Book
 
 settings.register_profile("long", max_examples=1500, stateful_step_count=50)
 

@@ -3,11 +3,11 @@
 import asyncio
 from datetime import timedelta
 
-from app import ledger
+from app.core.enums import Coalesce, Overlap
+from app.ledger import edit
 from app.scheduling.schedule import Schedule
-from app.words import Coalesce, Overlap
 from tests.clock import NOON
-from tests.ledger.book import KEY, MINUTE, Book, Declared, Policies, every
+from tests.ledger.harness import KEY, MINUTE, Book, Declared, Policies, every
 
 HUNDRED = 100 * MINUTE
 SECOND = timedelta(seconds=1)
@@ -74,7 +74,7 @@ async def test_a_paused_schedule_starts_nothing_that_waited_for_its_jitter(book:
 async def test_of_two_workers_that_create_a_schedule_the_later_wording_holds(book: Book) -> None:
     first, second = every(1), every(2)
 
-    await asyncio.gather(ledger.edit(book.pool, first, NOON), ledger.edit(book.pool, second, NOON))
+    await asyncio.gather(edit.edit(book.pool, first, NOON), edit.edit(book.pool, second, NOON))
 
     versions = await book.pool.fetchval("SELECT count(*) FROM schedule_versions")
     assert versions == 2

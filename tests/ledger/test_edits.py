@@ -3,9 +3,9 @@
 import asyncio
 from datetime import timedelta
 
-from app import ledger
+from app.ledger import edit
 from tests.clock import NOON
-from tests.ledger.book import KEY, MINUTE, Book, every, times
+from tests.ledger.harness import KEY, MINUTE, Book, every, times
 
 HALF = timedelta(seconds=30)
 
@@ -128,8 +128,8 @@ async def test_an_edit_and_a_ring_at_once_balance(book: Book) -> None:
     await book.open(every(1))
     book.clock.pass_by(minutes=1)
 
-    rings = (ledger.ring(book.pool, KEY, book.clock()) for _ in range(4))
-    edits = (ledger.edit(book.pool, every(n), book.clock()) for n in (2, 3))
+    rings = (edit.ring(book.pool, KEY, book.clock()) for _ in range(4))
+    edits = (edit.edit(book.pool, every(n), book.clock()) for n in (2, 3))
     queued = await asyncio.gather(*rings, *edits)
 
     assert sum(map(len, queued)) == 1
@@ -141,7 +141,7 @@ async def test_two_registrations_at_once_of_two_wordings_are_one_schedule_edited
 ) -> None:
     wordings = [every(2), every(3)]
 
-    await asyncio.gather(*(ledger.register(book.pool, [w], NOON) for w in wordings))
+    await asyncio.gather(*(edit.register(book.pool, [w], NOON) for w in wordings))
 
     assert await book.pool.fetchval("SELECT count(*) FROM schedules") == 1
     assert [version for version, _, _ in await versions(book)] == [1, 2]

@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from app.embedded import Servers
 from app.store.db import Pool, open_pool
 from tests import servers as real
-from tests.ledger.machine import LedgerMachine
+from tests.ledger.state_machine import LedgerMachine
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from app import ledger
-from app.errors import UnknownJob
+from app.core.errors import UnknownJob
+from app.ledger import edit
 from app.store.db import Pool
 from tests.clock import NOON
-from tests.ledger.book import MINUTE, Book, every, times
+from tests.ledger.harness import MINUTE, Book, every, times
 
 SECOND = timedelta(seconds=1)
 
@@ -54,9 +54,9 @@ async def test_ticks_of_a_pause_are_recorded_and_the_first_after_it_runs(book: B
 
 async def test_what_is_no_schedule_cannot_be_paused_or_resumed(pool: Pool) -> None:
     with pytest.raises(UnknownJob, match="nobody"):
-        await ledger.pause(pool, "nobody", NOON, by="ada", note="")
+        await edit.pause(pool, "nobody", NOON, by="ada", note="")
     with pytest.raises(UnknownJob, match="nobody"):
-        await ledger.resume(pool, "nobody", NOON)
+        await edit.resume(pool, "nobody", NOON)
 
 
 async def test_a_tick_of_a_schedule_that_is_switched_off_is_disabled(book: Book) -> None:

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from app import ledger
-from app.store import schedules
+from app.core.enums import Coalesce, Overlap
+from app.ledger import edit
 from app.store.db import Pool, open_pool
-from app.words import Coalesce, Overlap
+from app.store.schedules import schedule_rows
 from tests.clock import NOON, SettableClock
-from tests.ledger.book import KEY, MINUTE, Book, every, times
+from tests.ledger.harness import KEY, MINUTE, Book, every, times
 
 HOUR = timedelta(hours=1)
 
@@ -21,7 +21,7 @@ async def test_a_tick_rung_by_eight_workers_at_once_makes_one_run(book: Book, ds
     book.clock.pass_by(minutes=1)
     workers = [await open_pool(dsn, size=1) for _ in range(8)]
 
-    rung = await asyncio.gather(*(ledger.ring(worker, KEY, book.clock()) for worker in workers))
+    rung = await asyncio.gather(*(edit.ring(worker, KEY, book.clock()) for worker in workers))
 
     assert sum(map(len, rung)) == 1
     assert await book.ticks() == [("12:01", "ran")]
@@ -225,7 +225,7 @@ async def test_ticks_that_were_pruned_never_come_back_as_work(
     await pool.execute("DELETE FROM ticks")
 
     assert await pruned.ring() == []
-    assert await schedules.due(pool, clock()) == []
+    assert await schedule_rows.due(pool, clock()) == []
     await pruned.edit(every(2))
     await pruned.ring_each(1)
 
@@ -236,7 +236,7 @@ async def test_ticks_that_were_pruned_never_come_back_as_work(
 async def test_two_registrations_at_once_make_one_schedule(book: Book, workers: int) -> None:
     wanted = [every(1)]
 
-    await asyncio.gather(*(ledger.register(book.pool, wanted, NOON) for _ in range(workers)))
+    await asyncio.gather(*(edit.register(book.pool, wanted, NOON) for _ in range(workers)))
 
     assert await book.pool.fetchval("SELECT count(*) FROM schedules") == 1
     assert await book.pool.fetchval("SELECT count(*) FROM schedule_versions") == 1

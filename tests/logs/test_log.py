@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from app import log, redact
-from app.config import Config
+from app.core import log, redact
+from app.core.config import Config
 
 SECRETS = {
     "a URL with a password": "postgresql://rollcall:hunter22@db/x",

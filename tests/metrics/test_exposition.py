@@ -14,21 +14,21 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from app.config import Config
+from app.core.config import Config
+from app.core.enums import RunStatus
 from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
 from app.health.judge import judge
 from app.health.keys import write_accounting, write_collections, write_job, write_worker
-from app.metrics.families import COUNTERS, HISTOGRAMS, Seen, families
-from app.store import runs
+from app.health.metrics.families import COUNTERS, HISTOGRAMS, Seen, families
 from app.store.db import Pool
-from app.store.metrics import Total, Waiting
-from app.store.runs import Ending
+from app.store.reports.metrics import Total, Waiting
+from app.store.runs import run_rows
+from app.store.runs.run_rows import Ending
 from app.web import create_app
-from app.words import RunStatus
 from tests.clock import SettableClock
-from tests.ledger.book import Book, every
-from tests.runs.desk import Desk
-from tests.web.house import NO_POSTGRES, visit
+from tests.ledger.harness import Book, every
+from tests.runs.harness import Desk
+from tests.web.harness import NO_POSTGRES, visit
 
 DOCS = Path(__file__).parents[2] / "docs"
 NOW = datetime.now(UTC)
@@ -59,7 +59,7 @@ async def test_what_happened_is_measured_and_still_told_when_postgres_is_down(
 ) -> None:
     clock = SettableClock(NOW)
     desk, book = Desk(pool, clock), Book(pool, clock)
-    await runs.finish(pool, await desk.begin(), Ending(RunStatus.SUCCESS, clock()))
+    await run_rows.finish(pool, await desk.begin(), Ending(RunStatus.SUCCESS, clock()))
     await book.open(every(1))
     await book.pause()
     clock.pass_by(minutes=2)

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import uuid4
 
-from app.store import metrics, progress
-from app.store import runs as store
+from app.core.enums import RunStatus
 from app.store.db import Pool, open_pool
-from app.store.metrics import Total
-from app.store.progress import Counts, SourceRow
-from app.store.runs import Ending
-from app.words import RunStatus
+from app.store.reports import metrics
+from app.store.reports.metrics import Total
+from app.store.runs import progress
+from app.store.runs import run_rows as store
+from app.store.runs.progress import Counts, SourceRow
+from app.store.runs.run_rows import Ending
 from tests.clock import SettableClock
-from tests.ledger.book import MINUTE, Book, every
-from tests.runs.desk import LEASE, Desk
+from tests.ledger.harness import MINUTE, Book, every
+from tests.runs.harness import LEASE, Desk
 
 
 def value(totals: Sequence[Total], *labels: str) -> float:

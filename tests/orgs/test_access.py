@@ -5,32 +5,32 @@ from uuid import uuid4
 
 import pytest
 
-from app import access
-from app.errors import Unauthorized, UnknownOrg
-from app.store import orgs
+from app.core.enums import Scope
+from app.core.errors import Unauthorized, UnknownOrg
+from app.orgs import tokens
 from app.store.db import Pool
-from app.words import Scope
+from app.store.orgs import orgs
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 async def token_for(pool: Pool, *, expires_in: timedelta | None = None) -> str:
-    await access.create_org(pool, "Acme", NOW)
+    await tokens.create_org(pool, "Acme", NOW)
     expires = None if expires_in is None else NOW + expires_in
-    wish = access.Wish("Acme", "laptop", Scope.OPERATE, expires)
-    return await access.create_token(pool, wish, NOW, by="root")
+    wish = tokens.Wish("Acme", "laptop", Scope.OPERATE, expires)
+    return await tokens.create_token(pool, wish, NOW, by="root")
 
 
 async def refusal(pool: Pool, presented: str, now: datetime = NOW) -> str:
     with pytest.raises(Unauthorized) as refused:
-        await access.authenticate(pool, presented, now)
+        await tokens.authenticate(pool, presented, now)
     return str(refused.value)
 
 
 async def test_a_token_says_who_asks_and_what_they_may(pool: Pool) -> None:
     secret = await token_for(pool)
 
-    who = await access.authenticate(pool, secret, NOW)
+    who = await tokens.authenticate(pool, secret, NOW)
 
     assert (who.name, who.scope) == ("Acme/laptop", Scope.OPERATE)
 
@@ -62,39 +62,39 @@ async def test_whatever_is_wrong_is_refused_in_the_same_words(pool: Pool) -> Non
 
 async def test_a_revoked_token_is_refused(pool: Pool) -> None:
     secret = await token_for(pool)
-    who = await access.authenticate(pool, secret, NOW)
+    who = await tokens.authenticate(pool, secret, NOW)
 
     await orgs.revoke(pool, who.token_id, NOW)
 
     await refusal(pool, secret)
     with pytest.raises(Unauthorized):
-        await access.still(pool, who.token_id, NOW)
+        await tokens.still(pool, who.token_id, NOW)
 
 
 async def test_the_tokens_of_a_disabled_organisation_are_refused_until_it_is_let_in(
     pool: Pool,
 ) -> None:
     secret = await token_for(pool)
-    who = await access.authenticate(pool, secret, NOW)
+    who = await tokens.authenticate(pool, secret, NOW)
 
     await orgs.disable(pool, who.org_id, NOW)
     await refusal(pool, secret)
     await orgs.disable(pool, who.org_id, None)
 
-    assert await access.authenticate(pool, secret, NOW) == who
+    assert await tokens.authenticate(pool, secret, NOW) == who
 
 
 async def test_two_organisations_cannot_have_one_name(pool: Pool) -> None:
-    await access.create_org(pool, "Acme", NOW)
+    await tokens.create_org(pool, "Acme", NOW)
 
     with pytest.raises(UnknownOrg, match="already"):
-        await access.create_org(pool, "Acme", NOW)
+        await tokens.create_org(pool, "Acme", NOW)
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 81, "<script>"])
 async def test_a_name_that_is_none_is_refused(pool: Pool, name: str) -> None:
     with pytest.raises(UnknownOrg):
-        await access.create_org(pool, name, NOW)
+        await tokens.create_org(pool, name, NOW)
 
 
 @pytest.mark.parametrize(

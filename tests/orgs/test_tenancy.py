@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from app import access
+from app.orgs import tokens
 from app.store import tenancy
 from app.store.db import Connection, Pool
 
@@ -43,9 +43,9 @@ VALUES ($1, 'collection', $2, $3, 'manual', '{}', 'queued', 1, 0, 3, 60, 0, $4, 
 
 async def furnish(pool: Pool, name: str) -> UUID:
     """An organisation with a row in every table."""
-    org = await access.create_org(pool, name, NOW)
-    wish = access.Wish(name, "laptop", access.Scope.ADMIN)
-    await access.create_token(pool, wish, NOW, by="test")
+    org = await tokens.create_org(pool, name, NOW)
+    wish = tokens.Wish(name, "laptop", tokens.Scope.ADMIN)
+    await tokens.create_token(pool, wish, NOW, by="test")
     run = uuid4()
     async with pool.acquire() as house, house.transaction():
         schedule = await house.fetchval(SCHEDULE, f"collection:{org}", org, NOW)

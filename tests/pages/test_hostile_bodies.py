@@ -6,7 +6,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from scripts.standin.testing import Standin
-from tests import inhouse
+from tests import worker_harness
 from tests.fetch.hostile import Visit, serving
 
 DEEP = 100_000
@@ -56,11 +56,11 @@ async def test_a_hostile_body_is_a_failure_of_its_source_that_is_written_down(
         urls: dict[str, Any] = {
             f"{name}_url": f"{base}/{name}" for name in ("sportybet", "betpawa", "bet9ja")
         }
-        config = inhouse.config_for(dsn, redis_url, standin, **urls)
-        async with inhouse.opened(config, redis) as house:
-            run_id = await inhouse.perform(house)
-            run = await inhouse.run_row(house.pool, run_id)
-            rows = await inhouse.source_rows(house.pool, run_id)
+        config = worker_harness.config_for(dsn, redis_url, standin, **urls)
+        async with worker_harness.opened(config, redis) as house:
+            run_id = await worker_harness.perform(house)
+            run = await worker_harness.run_row(house.pool, run_id)
+            rows = await worker_harness.source_rows(house.pool, run_id)
 
     assert run["status"] == "failure"
     assert {row["error_kind"] for row in rows.values()} <= {"schema", "api_error"}

@@ -6,13 +6,13 @@ from typing import Any
 
 from arq.connections import ArqRedis
 
-from app.resources import House
-from app.store import pages
+from app.context import House
+from app.store.content import pages
 from app.store.db import Pool
 from scripts.standin.testing import Standin
-from tests import inhouse
+from tests import worker_harness
 from tests.fetch.hostile import Visit, serving
-from tests.pages.toy import Site, Toy, scrape
+from tests.pages.toy_source import Site, Toy, scrape
 from workers.prune import prune
 
 PAGES = {1: [["a", "2.0"]], 2: [["b", "3.0"]]}
@@ -61,7 +61,7 @@ async def test_the_same_body_is_kept_once(house: House) -> None:
 
 
 async def test_catalogues_are_kept_too(house: House) -> None:
-    await inhouse.perform(house, params={"platforms": ["bet9ja"]})
+    await worker_harness.perform(house, params={"platforms": ["bet9ja"]})
 
     rows = await kept(house.pool)
     assert rows[0]["partition"] is None
@@ -74,8 +74,11 @@ async def test_catalogues_are_kept_too(house: House) -> None:
 async def test_nothing_is_kept_when_it_is_switched_off(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
 ) -> None:
-    config = inhouse.config_for(dsn, redis_url, standin, raw_days=0)
-    async with inhouse.opened(config, redis) as house, serving(Site(PAGES, etag='"1"')) as base:
+    config = worker_harness.config_for(dsn, redis_url, standin, raw_days=0)
+    async with (
+        worker_harness.opened(config, redis) as house,
+        serving(Site(PAGES, etag='"1"')) as base,
+    ):
         await scrape(house, Toy(base))
         again = await scrape(house, Toy(base))
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from app.expectations import NOTHING, Expected
+from app.context import House
+from app.core.enums import RunStatus
+from app.core.messages import Limits, Partition, Raw, Request
+from app.core.records import OddsEvent, Record
 from app.fetch.client import Window
-from app.messages import Limits, Partition, Raw, Request
-from app.records import OddsEvent, Record
-from app.resources import House
 from app.sources.base import Source
-from app.words import RunStatus
-from tests import inhouse
+from app.sources.expectations import NOTHING, Expected
+from tests import worker_harness
 from tests.clock import NOON
 from tests.fetch.hostile import Visit, serving
 from workers import odds
@@ -82,7 +82,9 @@ async def test_a_part_that_was_gone_for_two_runs_and_is_back_unchanged_is_not_wi
         gone: list[list[str]] = []
         for parts in (("cup", "league"), ("league",), ("league",), ("cup", "league")):
             board.parts = parts
-            run = await inhouse.run_row(house.pool, await inhouse.perform(house, job=job))
+            run = await worker_harness.run_row(
+                house.pool, await worker_harness.perform(house, job=job)
+            )
             statuses.append(run["status"])
             gone.append([row[0] for row in await house.pool.fetch(GONE)])
 

@@ -1,8 +1,8 @@
 """A source whose pages are made for people keeps to the site's robots.txt."""
 
-from app.resources import House
+from app.context import House
 from tests.fetch.hostile import Visit, serving
-from tests.pages.toy import Site, Toy, scrape
+from tests.pages.toy_source import Site, Toy, scrape
 
 TWO = {1: [["a", "2.0"]], 2: [["b", "3.0"]]}
 

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.resources import House
-from app.store import pages
+from app.context import House
+from app.store.content import pages
 from tests.fetch.hostile import Visit, serving
-from tests.pages.toy import Site, Toy, scrape
+from tests.pages.toy_source import Site, Toy, scrape
 
 TWO = {1: [["a", "2.0"], ["b", "3.0"]], 2: [["c", "4.0"]]}
 COUNTED = ("pages", "records", "prices", "rejected")

@@ -4,7 +4,7 @@ import pytest
 
 from app.store.db import Pool
 from tests.clock import SettableClock
-from tests.ledger.book import Book
+from tests.ledger.harness import Book
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from app import proof
-from app.proof import Account
+from app.ledger import proof
+from app.ledger.proof import Account
 from tests.clock import NOON
-from tests.ledger.book import MINUTE, Book, every
+from tests.ledger.harness import MINUTE, Book, every
 
 
 async def accounted(book: Book) -> Account:

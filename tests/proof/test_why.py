@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import pytest
 
-from app import proof
-from app.errors import UnknownJob
-from app.store import runs
-from app.store.runs import Ending
-from app.words import RunStatus
+from app.core.enums import RunStatus
+from app.core.errors import UnknownJob
+from app.ledger import proof
+from app.store.runs import run_rows
+from app.store.runs.run_rows import Ending
 from tests.clock import NOON
-from tests.ledger.book import KEY, MINUTE, Book, every
+from tests.ledger.harness import KEY, MINUTE, Book, every
 
 
 async def told(book: Book, minutes: float | None = None) -> str:
@@ -23,7 +23,7 @@ async def test_of_a_tick_that_ran_it_tells_the_run_its_attempts_and_its_end(book
     (run,) = await book.ring(after=MINUTE)
     claimed = await book.claim(run)
     ending = Ending(RunStatus.FAILURE, book.clock.pass_by(seconds=9), {}, "blocked", "turned away")
-    await runs.finish(book.pool, claimed, ending)
+    await run_rows.finish(book.pool, claimed, ending)
 
     said = await told(book, 1)
 

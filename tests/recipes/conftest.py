@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from arq.connections import ArqRedis
 
-from app.resources import House
+from app.context import House
 from scripts.standin.testing import Standin
-from tests import inhouse
+from tests import worker_harness
 from tests.recipes.shop import Shop, open_shop
 
 
@@ -32,8 +32,8 @@ async def kitchen(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, folder: Path
 ) -> AsyncGenerator[House]:
     """A house that reads the folder, and may visit loopback."""
-    config = inhouse.config_for(
+    config = worker_harness.config_for(
         dsn, redis_url, standin, sources_dir=folder, guard_allow=("127.0.0.1",)
     )
-    async with inhouse.opened(config, redis) as house:
+    async with worker_harness.opened(config, redis) as house:
         yield house

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
-from app.resources import House
-from app.runs import Leases
-from tests import inhouse
+from app.context import House
+from app.runs.attempts import Leases
+from tests import worker_harness
 from tests.fetch.hostile import Visit, serving
 from workers import source
 
@@ -71,7 +71,7 @@ def write(folder: Path, name: str, text: str) -> None:
 
 async def ask(house: House, name: str, leases: Leases | None = None) -> UUID:
     """One run of that source, by hand; returns its id."""
-    ctx = inhouse.ctx_of(house, leases=leases)
+    ctx = worker_harness.ctx_of(house, leases=leases)
     await source.source(ctx, None, source=name)
     (run_id,) = await house.pool.fetch(
         "SELECT execution_id FROM runs ORDER BY created_at DESC, queued_at DESC LIMIT 1"

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from app.errors import Failure
-from app.messages import Partition, Raw
-from app.records import Article, Item, OddsEvent, Record, Story
-from app.resources import House
+from app.context import House
+from app.core.errors import Failure
+from app.core.messages import Partition, Raw
+from app.core.records import Article, Item, OddsEvent, Record, Story
 from app.sources.base import Source
-from tests import inhouse
+from tests import worker_harness
 from tests.fetch.hostile import Visit
 from tests.recipes import test_golden as examples
 from tests.recipes.shop import Shop, ask, bare, items, open_shop, write
@@ -152,13 +152,13 @@ async def run_through(house: House, folder: Path, shop: Paged, mode: str = "upse
     if not shop.hang_at:
         await ask(house, "paged")
         return
-    ctx = inhouse.ctx_of(house)
+    ctx = worker_harness.ctx_of(house)
     first = asyncio.create_task(source.source(ctx, None, source="paged"))
     await shop.hung.wait()
     first.cancel()
     await first
     run_id = await house.pool.fetchval("SELECT execution_id FROM runs")
-    await source.source(inhouse.ctx_of(house), str(run_id))
+    await source.source(worker_harness.ctx_of(house), str(run_id))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -213,7 +213,7 @@ async def test_paging_that_does_not_lead_on_is_told(
         body = {"items": [{"id": 1}], "self": "/wares"}
         shop.paths["/wares"] = ("200 OK", json.dumps(body).encode(), {})
 
-    run = await inhouse.run_row(kitchen.pool, await ask(kitchen, "paged"))
+    run = await worker_harness.run_row(kitchen.pool, await ask(kitchen, "paged"))
 
     assert run["status"] == status
     assert (why or "") in (run["error_message"] or "")

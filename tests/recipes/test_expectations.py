@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from app.resources import House
-from tests.inhouse import run_row
+from app.context import House
 from tests.recipes.shop import Shop, ask, items, ware, write
+from tests.worker_harness import run_row
 
 WARES = """
 name = "shop"

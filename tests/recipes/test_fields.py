@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.recipes.fields import converted
-from app.recipes.model import Extracted
+from app.sources.recipes.fields import converted
+from app.sources.recipes.model import Extracted
 
 BASE = "https://site.test/a/b.html"
 

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from app import ledger
-from app.alerts.pings import Pings
-from app.errors import BadConfig
-from app.resources import House, Urls
-from app.store import readings as store
+from app.context import House, Urls
+from app.core.errors import BadConfig
+from app.health.alerts.heartbeat_pings import Pings
+from app.ledger import edit
+from app.store.content import cursors as store
 from scripts.standin.testing import Standin
-from tests import inhouse
+from tests import worker_harness
 from tests.recipes.shop import Shop, ask, items, write
-from workers import catalogue, ring, source
-from workers import house as opening
+from workers import lifecycle as opening
+from workers import registry, source, trigger
 
 GOOD = """
 name = "{name}"
@@ -55,25 +55,25 @@ async def scheduled(house: House, name: str) -> dict[str, Any]:
     """Its next tick is due, and is run; the run's row."""
     key = f"source:{name}"
     due = await house.pool.fetchval("SELECT next_tick_at FROM schedules WHERE key = $1", key)
-    (queued,) = await ledger.ring(house.pool, key, due)
-    await source.source(inhouse.ctx_of(house), str(queued.run_id))
-    return await inhouse.run_row(house.pool, queued.run_id)
+    (queued,) = await edit.ring(house.pool, key, due)
+    await source.source(worker_harness.ctx_of(house), str(queued.run_id))
+    return await worker_harness.run_row(house.pool, queued.run_id)
 
 
 async def register(house: House) -> None:
-    await ledger.register(house.pool, catalogue.declared(house.config), house.clock())
+    await edit.register(house.pool, registry.declared(house.config), house.clock())
 
 
 async def test_every_recipe_is_a_schedule_with_an_alarm(kitchen: House, folder: Path) -> None:
     write(folder, "wares", good("https://site.test"))
     write(folder, "daily", good("https://site.test", "daily", 'cron = "0 6 * * *"'))
 
-    declared = {one.key: one for one in catalogue.declared(kitchen.config)}
+    declared = {one.key: one for one in registry.declared(kitchen.config)}
 
     assert declared["source:wares"].schedule.describe() == "every 15 minutes"
     assert "source:daily" in declared
-    assert ring.alarm_for(declared["source:wares"]).name == "ring:source:wares"
-    assert not catalogue.faulty(kitchen.config)
+    assert trigger.alarm_for(declared["source:wares"]).name == "ring:source:wares"
+    assert not registry.faulty(kitchen.config)
 
 
 async def test_a_tick_of_a_recipe_runs_it(kitchen: House, shop: Shop, folder: Path) -> None:
@@ -94,7 +94,7 @@ async def test_a_bad_file_names_its_fault_and_leaves_the_others_alone(
     write(folder, "other", good(shop.base, "renamed"))
     await register(kitchen)
 
-    faults = catalogue.faulty(kitchen.config)
+    faults = registry.faulty(kitchen.config)
     bad, wares = await scheduled(kitchen, "bad"), await scheduled(kitchen, "wares")
 
     assert len(faults) == 2
@@ -108,7 +108,7 @@ async def test_a_bad_file_names_its_fault_and_leaves_the_others_alone(
 async def test_a_bad_file_keeps_the_schedule_it_names(kitchen: House, folder: Path) -> None:
     write(folder, "bad", good("https://site.test", "bad").replace('"json"', '"jsn"'))
 
-    (declared,) = [d for d in catalogue.declared(kitchen.config) if d.key == "source:bad"]
+    (declared,) = [d for d in registry.declared(kitchen.config) if d.key == "source:bad"]
 
     assert declared.schedule.describe() == "every 15 minutes"
 
@@ -118,7 +118,7 @@ async def test_a_source_cannot_take_the_name_of_a_built_in_one(
 ) -> None:
     write(folder, "sportybet", good("https://site.test", "sportybet"))
 
-    assert "sportybet is built in (choose another name)" in catalogue.faulty(kitchen.config)[0]
+    assert "sportybet is built in (choose another name)" in registry.faulty(kitchen.config)[0]
 
 
 async def test_a_recipe_that_is_gone_is_switched_off_and_comes_back(
@@ -128,7 +128,7 @@ async def test_a_recipe_that_is_gone_is_switched_off_and_comes_back(
     await register(kitchen)
     (folder / "wares.toml").unlink()
 
-    await opening.switch_off_gone(kitchen, catalogue.declared(kitchen.config))
+    await opening.switch_off_gone(kitchen, registry.declared(kitchen.config))
     gone = await kitchen.pool.fetchval("SELECT enabled FROM schedules WHERE key = 'source:wares'")
     write(folder, "wares", good("https://site.test"))
     await register(kitchen)
@@ -146,7 +146,7 @@ async def test_a_folder_that_is_not_there_stops_the_start_with_a_line(
     folder.rmdir()  # noqa: ASYNC240 - a test's own folder
 
     with pytest.raises(BadConfig, match=r"SOURCES_DIR = .*: there is no such folder"):
-        catalogue.declared(kitchen.config)
+        registry.declared(kitchen.config)
 
 
 async def test_a_worker_that_starts_registers_the_folder(
@@ -154,8 +154,8 @@ async def test_a_worker_that_starts_registers_the_folder(
 ) -> None:
     write(folder, "wares", good("https://site.test"))
     write(folder, "bad", "kind =")
-    config = inhouse.config_for(dsn, redis_url, standin, sources_dir=folder)
-    declared = catalogue.declared(config)
+    config = worker_harness.config_for(dsn, redis_url, standin, sources_dir=folder)
+    declared = registry.declared(config)
     ctx: dict[str, Any] = {"redis": redis}
     await opening.startup(config, Urls(dsn, redis_url), declared)(ctx)
     try:
@@ -176,7 +176,7 @@ async def test_a_feed_that_wants_to_be_left_alone_is_not_asked_before_its_time(
     first = await scheduled(kitchen, "news")
 
     early = await scheduled(kitchen, "news")
-    by_hand = await inhouse.run_row(kitchen.pool, await ask(kitchen, "news"))
+    by_hand = await worker_harness.run_row(kitchen.pool, await ask(kitchen, "news"))
 
     assert (first["status"], first["stats"]["rows"]) == ("success", 1)
     assert (early["status"], early["stats"]) == ("success", {"resting": 1, "requests": 0})
@@ -202,7 +202,7 @@ async def test_a_feed_whose_time_has_come_is_asked(
 
 
 async def test_a_run_of_a_source_that_is_not_there_says_so(kitchen: House) -> None:
-    run = await inhouse.run_row(kitchen.pool, await ask(kitchen, "nowhere"))
+    run = await worker_harness.run_row(kitchen.pool, await ask(kitchen, "nowhere"))
 
     assert run["error_message"] == "there is no recipe 'nowhere' in SOURCES_DIR"
 
@@ -253,7 +253,7 @@ async def test_a_secret_of_an_organisation_is_none_of_the_operators(
     auth = '[auth]\ntype = "bearer"\ntoken = "secret:KEY"\n'
     write(folder, "wares", good("https://site.test") + auth)
 
-    assert "auth.token: secret:KEY is in" in catalogue.faulty(kitchen.config)[0]
+    assert "auth.token: secret:KEY is in" in registry.faulty(kitchen.config)[0]
 
 
 async def test_a_recipes_run_pings_the_address_of_that_recipe_by_hand_too(
@@ -262,18 +262,18 @@ async def test_a_recipes_run_pings_the_address_of_that_recipe_by_hand_too(
     write(folder, "wares", good(shop.base))
     await register(kitchen)
     pings = Pings({f"source:{name}": f"{shop.base}/ping/{name}" for name in ("wares", "x")}, None)
-    ctx = inhouse.ctx_of(kitchen) | {"pings": pings}
+    ctx = worker_harness.ctx_of(kitchen) | {"pings": pings}
     sql = "SELECT next_tick_at FROM schedules WHERE key = 'source:wares'"
     due = await kitchen.pool.fetchval(sql)
-    (queued,) = await ledger.ring(kitchen.pool, "source:wares", due)
+    (queued,) = await edit.ring(kitchen.pool, "source:wares", due)
 
     async def heard(number: int) -> bool:
         return shop.asked.count("/ping/wares") == number
 
     await source.source(ctx, str(queued.run_id))
-    await inhouse.until(lambda: heard(1))
+    await worker_harness.until(lambda: heard(1))
     await source.source(ctx, None, source="wares")
-    await inhouse.until(lambda: heard(2))
+    await worker_harness.until(lambda: heard(2))
     await pings.close()
 
     assert "/ping/x" not in shop.asked

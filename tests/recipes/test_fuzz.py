@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.errors import BadRecipe, Failure
-from app.messages import Partition, Raw
-from app.recipes.load import Fault, load, read
-from app.recipes.model import Recipe
-from app.recipes.source import RecipeSource, answered
-from app.records import Item, Rejected
+from app.core.errors import BadRecipe, Failure
+from app.core.messages import Partition, Raw
+from app.core.records import Item, Rejected
+from app.sources.recipes.load import Fault, load, read
+from app.sources.recipes.model import Recipe
+from app.sources.recipes.source import RecipeSource, answered
 
 EXAMPLES = {
     path.stem: path.read_text("utf-8")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.messages import Partition, Raw, Request
-from app.recipes.load import load
-from app.recipes.source import RecipeSource
-from app.records import Item, Rejected
+from app.core.messages import Partition, Raw, Request
+from app.core.records import Item, Rejected
+from app.sources.recipes.load import load
+from app.sources.recipes.source import RecipeSource
 
 HERE = Path(__file__).parent
 EXAMPLES = sorted((HERE.parents[1] / "sources.example").glob("*.toml"))

@@ -5,10 +5,10 @@ import tomllib
 
 import pytest
 
-from app.errors import BadRecipe
-from app.recipes.lines import line_of
-from app.recipes.load import load, secrets
-from app.recipes.model import json_schema
+from app.core.errors import BadRecipe
+from app.sources.recipes.load import load, secrets
+from app.sources.recipes.model import json_schema
+from app.sources.recipes.toml_lines import line_of
 
 GOOD = """\
 name = "wares"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from app.resources import House
-from tests import inhouse
+from app.context import House
+from tests import worker_harness
 from tests.recipes.shop import Shop, ask, write
 
 FEED = """
@@ -30,7 +30,7 @@ async def test_it_is_logged_and_a_sound_one_is_not(
         write(folder, "news", FEED.format(base=shop.base))
 
         with capture_logs() as lines:
-            run = await inhouse.run_row(kitchen.pool, await ask(kitchen, "news"))
+            run = await worker_harness.run_row(kitchen.pool, await ask(kitchen, "news"))
 
         assert run["status"] == "success"
         said.append([line["event"] for line in lines].count("feed.malformed"))

@@ -7,18 +7,19 @@ from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 
-from app.config import Config
-from app.fetch.keyed import MOST_WINDOWS, Opening
-from app.messages import Limits
-from app.recipes.load import load
-from app.recipes.model import Recipe
-from app.recipes.source import RecipeSource
-from app.resources import House
+from app.context import House
+from app.core.config import Config
+from app.core.messages import Limits
+from app.fetch.authenticated import MOST_WINDOWS, Opening
 from app.sources.base import Source, turn_of
-from app.store import orgs, readings
-from tests import inhouse
+from app.sources.recipes.load import load
+from app.sources.recipes.model import Recipe
+from app.sources.recipes.source import RecipeSource
+from app.store.content import cursors
+from app.store.orgs import orgs
+from tests import worker_harness
 from tests.recipes.shop import Shop
-from workers import recipes, source
+from workers import recipe_sources, source
 
 RECIPE = """
 name = "wares"
@@ -44,8 +45,8 @@ key = "id"
 
 async def collected(house: House, recipe: Recipe, org_id: UUID, secret: str) -> dict[str, Any]:
     """One run of that recipe for that organisation, as its collection does it; its row."""
-    asked = await recipes.ready(house, recipe, lambda _: SecretStr(secret), org_id)
-    keeping = recipes.Keeping(org_id, {asked.name: asked})
+    asked = await recipe_sources.ready(house, recipe, lambda _: SecretStr(secret), org_id)
+    keeping = recipe_sources.Keeping(org_id, {asked.name: asked})
 
     def sources(_config: Config, _params: Any) -> Sequence[Source]:
         return (asked,)
@@ -57,8 +58,8 @@ async def collected(house: House, recipe: Recipe, org_id: UUID, secret: str) -> 
         turned=keeping.turned,
         presence=keeping,
     )
-    run_id = await inhouse.perform(house, job=job, params={"source": "wares"})
-    return await inhouse.run_row(house.pool, run_id)
+    run_id = await worker_harness.perform(house, job=job, params={"source": "wares"})
+    return await worker_harness.run_row(house.pool, run_id)
 
 
 async def kept(house: House, org_id: UUID) -> list[tuple[str, Any]]:
@@ -101,7 +102,7 @@ async def test_each_gets_the_rows_of_a_page_that_the_other_has_read_already(
 async def test_none_asks_harder_than_strangers_may(kitchen: House, shop: Shop) -> None:
     recipe = load(RECIPE.format(base=shop.base, name="name"))
 
-    asked = await recipes.ready(kitchen, recipe, lambda _: SecretStr("key"), uuid4())
+    asked = await recipe_sources.ready(kitchen, recipe, lambda _: SecretStr("key"), uuid4())
 
     assert asked.limits == Limits(rate=5, burst=10, concurrency=4)
     assert asked.window in kitchen.windows
@@ -135,7 +136,7 @@ async def test_cursors_of_two_organisations_are_two(kitchen: House) -> None:
     one, other = await two(kitchen)
     async with kitchen.pool.acquire() as connection:
         where, run_id = ("wares", "all"), uuid4()
-        await readings.move_cursor(connection, one, where, "5", kitchen.clock(), run_id)
+        await cursors.move_cursor(connection, one, where, "5", kitchen.clock(), run_id)
 
-    assert await readings.cursors(kitchen.pool, one, "wares") == {"all": "5"}
-    assert not await readings.cursors(kitchen.pool, other, "wares")
+    assert await cursors.cursors(kitchen.pool, one, "wares") == {"all": "5"}
+    assert not await cursors.cursors(kitchen.pool, other, "wares")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from app.resources import House
-from tests import inhouse
+from app.context import House
+from tests import worker_harness
 from tests.recipes.shop import Shop, ask, items, ware, write
 
 WARES = """
@@ -42,7 +42,7 @@ async def test_a_recipe_reads_all_pages_into_items(
 
     run_id = await ask(kitchen, "wares")
 
-    run = await inhouse.run_row(kitchen.pool, run_id)
+    run = await worker_harness.run_row(kitchen.pool, run_id)
     assert (run["status"], run["error_message"]) == ("success", None)
     assert run["stats"]["rows"] == 7
     assert run["stats"]["inserted"] == 7
@@ -66,7 +66,7 @@ async def test_what_a_whole_listing_lacks_is_missing(
 
     run_id = await ask(kitchen, "wares")
 
-    run = await inhouse.run_row(kitchen.pool, run_id)
+    run = await worker_harness.run_row(kitchen.pool, run_id)
     assert (run["status"], run["error_message"]) == ("success", None)
     assert [row["key"] for row in await items(kitchen) if row["missing_since"]] == ["5"]
     assert run["stats"]["changed"] == 1

@@ -8,12 +8,12 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from arq.connections import ArqRedis
 
-from app import config as settings
-from app.errors import BadConfig
-from app.recipes.load import foreign, load
-from app.resources import House, check
+from app.context import House, check
+from app.core import config as settings
+from app.core.errors import BadConfig
+from app.sources.recipes.load import foreign, load
 from scripts.standin.testing import Standin
-from tests import inhouse
+from tests import worker_harness
 from tests.recipes.shop import Shop, ask, items, write
 
 SECRET = "s3cr3t-of/the+house"  # noqa: S105 - of nobody
@@ -42,7 +42,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def error_of(house: House, name: str = "wares") -> dict[str, Any]:
-    return await inhouse.run_row(house.pool, await ask(house, name))
+    return await worker_harness.run_row(house.pool, await ask(house, name))
 
 
 async def everything_kept(house: House) -> str:
@@ -168,8 +168,8 @@ def test_an_organisations_recipe_can_never_name_the_environment() -> None:
 @pytest.fixture
 async def strict(dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, folder: Path) -> Any:
     """A house that allows no private address at all."""
-    config = inhouse.config_for(dsn, redis_url, standin, sources_dir=folder)
-    async with inhouse.opened(config, redis) as house:
+    config = worker_harness.config_for(dsn, redis_url, standin, sources_dir=folder)
+    async with worker_harness.opened(config, redis) as house:
         yield house
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import Expression
-from app.messages import Partition, Raw
-from app.recipes.load import load
-from app.recipes.reading import Reading
-from app.recipes.sandbox import ROOT, Sandbox
-from app.recipes.source import RecipeSource
-from app.resources import House
-from tests import inhouse
+from app.context import House
+from app.core.errors import Expression
+from app.core.messages import Partition, Raw
+from app.sources.recipes.load import load
+from app.sources.recipes.reading import Reading
+from app.sources.recipes.sandbox import ROOT, Sandbox
+from app.sources.recipes.source import RecipeSource
+from tests import worker_harness
 from tests.recipes.shop import Shop, ask, items, write
 
 NOON = datetime(2026, 9, 5, 12, tzinfo=UTC)
@@ -130,7 +130,7 @@ async def test_a_cancelled_reading_leaves_no_process_behind() -> None:
     sandbox = Sandbox(1, cpu=20)
     source, page = catastrophic()
     task = asyncio.create_task(read(sandbox, source, page))
-    await inhouse.until(_working(sandbox), 30)
+    await worker_harness.until(_working(sandbox), 30)
 
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -141,7 +141,7 @@ async def test_a_cancelled_reading_leaves_no_process_behind() -> None:
 
 PARENT = """
 import asyncio
-from app.recipes.sandbox import Sandbox
+from app.sources.recipes.sandbox import Sandbox
 from tests.recipes import test_sandbox
 
 async def parent():
@@ -170,7 +170,7 @@ async def test_a_reading_process_whose_worker_was_killed_ends_by_itself() -> Non
     async def gone() -> bool:
         return not _alive(child)
 
-    await inhouse.until(gone, 30, "the end of the orphan")
+    await worker_harness.until(gone, 30, "the end of the orphan")
 
 
 def _alive(pid: int) -> bool:
@@ -199,6 +199,6 @@ async def test_one_partition_is_lost_to_an_expression_and_the_others_are_kept(
 
     run_id = await ask(kitchen, "costly")
 
-    run = await inhouse.run_row(kitchen.pool, run_id)
+    run = await worker_harness.run_row(kitchen.pool, run_id)
     assert (run["status"], run["error_type"]) == ("partial_failure", "expression")
     assert [row["key"] for row in await items(kitchen)] == ["good"]

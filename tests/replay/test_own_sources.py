@@ -8,18 +8,18 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
-from app.errors import BadParameters
-from app.replay import Reader, Report, Wish
-from app.replay import replay as replayed
-from app.resources import House
+from app.context import House
+from app.core.errors import BadParameters
+from app.runs.replay import Reader, Report, Wish
+from app.runs.replay import replay as replayed
 from scripts.standin.testing import Standin
-from tests import inhouse
-from tests.collections import desk
+from tests import worker_harness
+from tests.collections import harness
 from tests.recipes.conftest import folder, kitchen, shop
 from tests.recipes.shop import Shop, ask, items, write
 from tests.recipes.test_running import WARES
 from tests.replay.test_replay import DAY
-from workers import news, odds, own_pages
+from workers import news, odds, recipe_pages
 
 __all__ = ["folder", "kitchen", "shop"]
 OTHERWISE = WARES.replace('name = "name"', "name = \"join('-', [name, 'x'])\"")
@@ -42,7 +42,7 @@ async def test_the_same_recipe_differs_in_nothing_and_writes_nothing(
     await ask(kitchen, "wares")
     before, asked = await versions(kitchen), len(shop.asked)
 
-    report = await again(kitchen, own_pages.reader(kitchen.config, "wares"))
+    report = await again(kitchen, recipe_pages.reader(kitchen.config, "wares"))
 
     assert (report.records, report.differ, report.unreadable) == (7, 0, 0)
     assert await versions(kitchen) == before
@@ -56,7 +56,7 @@ async def test_a_mended_recipe_shows_the_difference_first_and_then_changes_those
     await ask(kitchen, "wares")
     before = await items(kitchen)
     write(folder, "wares", OTHERWISE.format(base=shop.base))
-    reader = own_pages.reader(kitchen.config, "wares")
+    reader = recipe_pages.reader(kitchen.config, "wares")
 
     shown = await again(kitchen, reader, write=False)
     untouched = await items(kitchen)
@@ -81,7 +81,7 @@ async def test_an_item_that_has_gone_missing_since_stays_so(
     await kitchen.pool.execute("UPDATE items SET missing_since = now() WHERE key = '5'")
     write(folder, "wares", OTHERWISE.format(base=shop.base))
 
-    report = await again(kitchen, own_pages.reader(kitchen.config, "wares"))
+    report = await again(kitchen, recipe_pages.reader(kitchen.config, "wares"))
 
     (gone,) = [row for row in await items(kitchen) if row["missing_since"]]
     assert (report.changed, report.left_alone) == (6, 1)
@@ -93,11 +93,11 @@ async def test_observations_are_not_made_again(kitchen: House, shop: Shop, folde
     write(folder, "wares", text.format(base=shop.base))
 
     with pytest.raises(BadParameters, match="observation"):
-        own_pages.reader(kitchen.config, "wares")
+        recipe_pages.reader(kitchen.config, "wares")
 
 
 async def test_what_came_for_an_organisation_is_not_read(house: House) -> None:
-    acme = await desk.client(house)
+    acme = await harness.client(house)
     await acme.choose({"source": "bet9ja"})
     await acme.run()
     source = next(one for one in odds.every_source(house.config) if one.name == "bet9ja")
@@ -118,12 +118,14 @@ async def newsroom(
         "asknews_api_key": SecretStr("standin-key"),
         "tracked_entities": ("OpenAI", "AMD"),
     }
-    async with inhouse.opened(inhouse.config_for(dsn, redis_url, standin, **settings), redis) as h:
+    async with worker_harness.opened(
+        worker_harness.config_for(dsn, redis_url, standin, **settings), redis
+    ) as h:
         yield h
 
 
 async def test_news_that_were_stored_wrong_are_mended_from_their_pages(newsroom: House) -> None:
-    await inhouse.perform(newsroom, job=news.JOB)
+    await worker_harness.perform(newsroom, job=news.JOB)
     (source,) = news.JOB.every_source(newsroom.config)
     reader = Reader(news.JOB.name, source, news.JOB.write)
     well = await again(newsroom, reader)

@@ -5,15 +5,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from app.config import Config
-from app.messages import Limits, Raw
-from app.records import OddsEvent, Record, Rejected
-from app.replay import Reader, Report, Wish
-from app.replay import replay as replayed
-from app.resources import House
+from app.context import House
+from app.core.config import Config
+from app.core.messages import Limits, Raw
+from app.core.records import OddsEvent, Record, Rejected
+from app.runs.replay import Reader, Report, Wish
+from app.runs.replay import replay as replayed
 from app.sources.base import Source
 from scripts.standin.testing import Standin
-from tests import inhouse
+from tests import worker_harness
 from workers import odds
 
 DAY = timedelta(days=1)
@@ -68,7 +68,7 @@ async def versions(house: House, table: str) -> dict[int, Any]:
 
 async def scraped(house: House, standin: Standin, rounds: int = 3, read: Any = None) -> None:
     for _ in range(rounds):
-        await inhouse.perform(house, job=only(house, read))
+        await worker_harness.perform(house, job=only(house, read))
         standin.advance()
 
 
@@ -173,7 +173,7 @@ async def test_records_that_were_refused_are_stored_and_no_longer_kept_aside(
     assert aside > 0
 
     report = await again(house, source(house), only_rejected=True)
-    await inhouse.perform(house, job=only(house))
+    await worker_harness.perform(house, job=only(house))
 
     row = await house.pool.fetchrow(
         "SELECT * FROM run_sources s JOIN runs r USING (execution_id)"
@@ -234,7 +234,7 @@ async def test_a_replay_asks_no_site_and_is_written_down_as_a_run(
 
     report = await again(house, source(house))
 
-    run = await inhouse.run_row(house.pool, report.run_id) if report.run_id else {}
+    run = await worker_harness.run_row(house.pool, report.run_id) if report.run_id else {}
     assert standin.stats()["requests"] == asked["requests"]
     assert (run["trigger"], run["status"], run["requested_by"]) == ("replay", "success", "ada")
     assert run["stats"]["pages"] == report.pages

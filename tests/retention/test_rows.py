@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from app import retention
-from app.config import Config
+from app.core.config import Config
+from app.core.enums import Overlap
+from app.maintenance import retention
 from app.store.db import Pool
-from app.words import Overlap
 from tests.clock import SettableClock
-from tests.ledger.book import MINUTE, Book, every
+from tests.ledger.harness import MINUTE, Book, every
 
 DAY = timedelta(days=1)
 

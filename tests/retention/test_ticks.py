@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from app import proof, retention
-from app.proof import Account
+from app.ledger import proof
+from app.ledger.proof import Account
+from app.maintenance import retention
 from app.store.db import Pool
 from tests.clock import SettableClock
-from tests.ledger.book import KEY, MINUTE, Book, every
+from tests.ledger.harness import KEY, MINUTE, Book, every
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from app.store.db import Pool
 from tests.clock import SettableClock
-from tests.runs.desk import Desk
+from tests.runs.harness import Desk
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
-from app import runs
-from tests.runs.desk import Desk
+from app.runs import attempts
+from tests.runs.harness import Desk
 
 GONE = [
     asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
@@ -19,7 +19,7 @@ GONE = [
 async def test_a_run_cut_off_from_postgres_is_handed_back(desk: Desk, error: Exception) -> None:
     claimed = await desk.begin()
 
-    async with runs.attempt(desk.leases(), claimed) as outcome:
+    async with attempts.attempt(desk.leases(), claimed) as outcome:
         raise error
 
     row = await desk.row(claimed)
@@ -30,8 +30,8 @@ async def test_a_run_cut_off_from_postgres_is_handed_back(desk: Desk, error: Exc
 async def test_a_run_cut_off_again_and_again_fails_in_the_end(desk: Desk) -> None:
     run_id = await desk.ask()
 
-    for _ in range(runs.MOST_ATTEMPTS):
-        async with runs.attempt(desk.leases(), await desk.again(run_id)):
+    for _ in range(attempts.MOST_ATTEMPTS):
+        async with attempts.attempt(desk.leases(), await desk.again(run_id)):
             raise GONE[0]
 
     row = await desk.row(run_id)

@@ -6,14 +6,15 @@ from uuid import uuid4
 
 import pytest
 
-from app.errors import Fenced
-from app.records import OddsEvent
-from app.store import odds, progress, runs
-from app.store.progress import Counts, SourceRow
-from app.store.runs import Claimed, Ending
-from app.words import RunStatus
+from app.core.enums import RunStatus
+from app.core.errors import Fenced
+from app.core.records import OddsEvent
+from app.store.content import odds
+from app.store.runs import progress, run_rows
+from app.store.runs.progress import Counts, SourceRow
+from app.store.runs.run_rows import Claimed, Ending
 from tests.clock import NOON
-from tests.runs.desk import LEASE, Desk
+from tests.runs.harness import LEASE, Desk
 
 EVENT = OddsEvent("betpawa", "1", None, "Nigeria", "NPFL", None, "Home", "Away", NOON, ())
 
@@ -34,7 +35,7 @@ async def test_of_many_claimers_one_gets_the_run(desk: Desk) -> None:
 
 async def test_what_is_not_queued_cannot_be_claimed(desk: Desk) -> None:
     ended = await desk.begin()
-    await runs.finish(desk.pool, ended, success(desk))
+    await run_rows.finish(desk.pool, ended, success(desk))
 
     assert await desk.claim(ended.run_id) is None
     assert await desk.claim(uuid4()) is None
@@ -42,9 +43,9 @@ async def test_what_is_not_queued_cannot_be_claimed(desk: Desk) -> None:
 
 async def test_asking_twice_for_a_run_of_one_id_is_one_run(desk: Desk) -> None:
     run_id = await desk.ask()
-    wanted = runs.Wanted(run_id, "other", {}, "test", 3, 240)
+    wanted = run_rows.Wanted(run_id, "other", {}, "test", 3, 240)
 
-    await runs.request(desk.pool, wanted, desk.clock())
+    await run_rows.request(desk.pool, wanted, desk.clock())
 
     assert (await desk.row(run_id))["job"] == "job"
 
@@ -54,26 +55,28 @@ async def test_a_renewed_lease_does_not_expire(desk: Desk) -> None:
 
     for _ in range(4):
         desk.clock.pass_by(seconds=LEASE - 1)
-        held = await runs.renew(desk.pool, [(claimed.run_id, claimed.epoch)], desk.clock(), LEASE)
+        held = await run_rows.renew(
+            desk.pool, [(claimed.run_id, claimed.epoch)], desk.clock(), LEASE
+        )
         assert held == {(claimed.run_id, claimed.epoch)}
-        assert await runs.take_up_expired(desk.pool, desk.clock()) == ([], [])
+        assert await run_rows.take_up_expired(desk.pool, desk.clock()) == ([], [])
 
 
 async def test_an_expired_lease_is_taken_up_and_the_old_attempt_is_fenced_off(desk: Desk) -> None:
     dead = await desk.begin()
     desk.clock.pass_by(seconds=LEASE + 1)
 
-    again, lost = await runs.take_up_expired(desk.pool, desk.clock())
+    again, lost = await run_rows.take_up_expired(desk.pool, desk.clock())
 
     assert ([(w.run_id, w.attempt) for w in again], lost) == ([(dead.run_id, 2)], [])
     living = await desk.again(dead.run_id, "w2")
     assert living.epoch > dead.epoch
-    held = await runs.renew(desk.pool, [(dead.run_id, dead.epoch)], desk.clock(), LEASE)
+    held = await run_rows.renew(desk.pool, [(dead.run_id, dead.epoch)], desk.clock(), LEASE)
     assert held == set()
-    assert not await runs.finish(desk.pool, dead, success(desk))
-    assert await runs.hand_back(desk.pool, dead, desk.clock(), "stops") is None
+    assert not await run_rows.finish(desk.pool, dead, success(desk))
+    assert await run_rows.hand_back(desk.pool, dead, desk.clock(), "stops") is None
     assert (await desk.row(dead))["status"] == "running"
-    assert await runs.finish(desk.pool, living, success(desk))
+    assert await run_rows.finish(desk.pool, living, success(desk))
     assert await desk.events(dead) == [
         ("started", 1),
         ("lost", 1),
@@ -86,7 +89,7 @@ async def test_a_page_of_a_fenced_attempt_is_refused_with_all_its_rows(desk: Des
     dead = await desk.begin()
     row = await progress.begin(desk.pool, dead, "betpawa")
     desk.clock.pass_by(seconds=LEASE + 1)
-    await runs.take_up_expired(desk.pool, desk.clock())
+    await run_rows.take_up_expired(desk.pool, desk.clock())
     await desk.again(dead.run_id, "w2")
 
     with pytest.raises(Fenced):
@@ -125,7 +128,7 @@ async def test_a_run_whose_workers_keep_dying_is_lost_in_the_end(desk: Desk) -> 
     for worker in ("w1", "w2"):
         await desk.again(run_id, worker)
         desk.clock.pass_by(seconds=LEASE + 1)
-        again, lost = await runs.take_up_expired(desk.pool, desk.clock())
+        again, lost = await run_rows.take_up_expired(desk.pool, desk.clock())
         ends.append((len(again), len(lost)))
 
     row = await desk.row(run_id)
@@ -146,7 +149,9 @@ async def test_two_sweeps_at_once_take_a_run_up_once(desk: Desk) -> None:
     dead = [await desk.begin() for _ in range(6)]
     desk.clock.pass_by(seconds=LEASE + 1)
 
-    swept = await asyncio.gather(*(runs.take_up_expired(desk.pool, desk.clock()) for _ in range(4)))
+    swept = await asyncio.gather(
+        *(run_rows.take_up_expired(desk.pool, desk.clock()) for _ in range(4))
+    )
 
     again = [run.run_id for both in swept for run in both[0]]
     assert sorted(again) == sorted(claimed.run_id for claimed in dead)
@@ -155,9 +160,9 @@ async def test_two_sweeps_at_once_take_a_run_up_once(desk: Desk) -> None:
 async def test_a_run_handed_back_is_free_at_once_and_no_loss(desk: Desk) -> None:
     claimed = await desk.begin(max_attempts=1)
 
-    waiting = await runs.hand_back(desk.pool, claimed, desk.clock(), "worker stops")
+    waiting = await run_rows.hand_back(desk.pool, claimed, desk.clock(), "worker stops")
 
-    assert waiting == runs.Waiting(claimed.run_id, "job", 2)
+    assert waiting == run_rows.Waiting(claimed.run_id, "job", 2)
     following = await desk.again(claimed.run_id, "w2")
     assert following.attempt == 2
     assert following.started_at == claimed.started_at
@@ -169,21 +174,21 @@ async def test_a_queued_run_that_redis_lost_is_queued_once_more_under_a_new_atte
     desk: Desk,
 ) -> None:
     run_id = await desk.ask()
-    (waiting,) = await runs.waiting(desk.pool, desk.clock() + timedelta(seconds=1))
+    (waiting,) = await run_rows.waiting(desk.pool, desk.clock() + timedelta(seconds=1))
 
     requeued = await asyncio.gather(
-        *(runs.requeue(desk.pool, [waiting], desk.clock()) for _ in range(4))
+        *(run_rows.requeue(desk.pool, [waiting], desk.clock()) for _ in range(4))
     )
 
-    assert [run for once in requeued for run in once] == [runs.Waiting(run_id, "job", 2)]
-    assert await runs.waiting(desk.pool, desk.clock()) == []
+    assert [run for once in requeued for run in once] == [run_rows.Waiting(run_id, "job", 2)]
+    assert await run_rows.waiting(desk.pool, desk.clock()) == []
 
 
 async def test_cancelling_ends_what_is_open_and_leaves_what_has_ended(desk: Desk) -> None:
     queued, running, ended = await desk.ask(), await desk.begin(), await desk.begin()
-    await runs.finish(desk.pool, ended, success(desk))
+    await run_rows.finish(desk.pool, ended, success(desk))
 
-    cancelled = await runs.cancel_open(
+    cancelled = await run_rows.cancel_open(
         desk.pool, [queued, running.run_id, ended.run_id], desk.clock(), by="ada"
     )
 
@@ -191,7 +196,7 @@ async def test_cancelling_ends_what_is_open_and_leaves_what_has_ended(desk: Desk
     row = await desk.row(queued)
     assert (row["status"], row["error_message"]) == ("cancelled", "ada")
     assert (await desk.row(ended))["status"] == "success"
-    assert not await runs.finish(desk.pool, running, success(desk))
+    assert not await run_rows.finish(desk.pool, running, success(desk))
     assert await desk.claim(queued) is None
 
 
@@ -205,7 +210,7 @@ async def test_an_old_attempt_that_ends_leaves_the_lease_of_the_new_one(desk: De
 
     first = asyncio.create_task(work(old))
     await asyncio.sleep(0)
-    await runs.take_up_expired(desk.pool, desk.clock() + timedelta(seconds=LEASE + 1))
+    await run_rows.take_up_expired(desk.pool, desk.clock() + timedelta(seconds=LEASE + 1))
     new = await desk.again(old.run_id)
     second = asyncio.create_task(work(new))
     await asyncio.wait([first])
@@ -239,7 +244,7 @@ async def test_runs_that_a_schedule_queues_behind_each_other_go_one_at_a_time(de
     claimed = await desk.claim(first)
     beside = await desk.claim(second)
     assert claimed is not None
-    await runs.finish(desk.pool, claimed, success(desk))
+    await run_rows.finish(desk.pool, claimed, success(desk))
     after = await desk.claim(second)
 
     assert early is None

@@ -6,23 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from app import migrations, runs
-from app.errors import Blocked, Fenced
-from app.runs import Leases, Outcome
-from app.store import runs as store
+from app import migrations
+from app.core.enums import RunStatus
+from app.core.errors import Blocked, Fenced
+from app.runs import attempts
+from app.runs.attempts import Leases, Outcome
 from app.store.db import open_pool
-from app.store.runs import Claimed
-from app.words import RunStatus
+from app.store.runs import run_rows as store
+from app.store.runs.run_rows import Claimed
 from tests.clock import SettableClock
-from tests.inhouse import until
-from tests.runs.desk import LEASE, Desk
+from tests.runs.harness import LEASE, Desk
 from tests.servers import PrivatePostgres
+from tests.worker_harness import until
 
 Body = Callable[[Outcome], Awaitable[None]]
 
 
 async def attempted(desk: Desk, claimed: Claimed, body: Body) -> Outcome:
-    async with runs.attempt(desk.leases(), claimed) as outcome:
+    async with attempts.attempt(desk.leases(), claimed) as outcome:
         await body(outcome)
     return outcome
 
@@ -135,7 +136,7 @@ async def test_a_claim_cancelled_while_postgres_answers_leaves_the_run_free(desk
 
     async with desk.pool.acquire() as blocker, blocker.transaction():
         await blocker.execute("SELECT 1 FROM runs FOR UPDATE")
-        task = asyncio.create_task(runs.claim(desk.leases(), run_id, "w1"))
+        task = asyncio.create_task(attempts.claim(desk.leases(), run_id, "w1"))
         await until(lambda: waits_for_a_lock(desk), what="the claim to wait")
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -204,7 +205,7 @@ async def test_a_run_cancelled_by_hand_stops_working_at_the_next_renewal(desk: D
     leases, begun = desk.leases(), asyncio.Semaphore(0)
 
     async def working(run: Claimed) -> Outcome:
-        async with runs.attempt(leases, run) as outcome:
+        async with attempts.attempt(leases, run) as outcome:
             begun.release()
             await asyncio.Event().wait()
         return outcome
@@ -228,7 +229,7 @@ async def test_a_run_cancelled_by_hand_stops_working_at_the_next_renewal(desk: D
 async def test_a_lease_is_let_go_when_the_attempt_ends(desk: Desk) -> None:
     claimed, leases = await desk.begin(), desk.leases()
 
-    async with runs.attempt(leases, claimed) as outcome:
+    async with attempts.attempt(leases, claimed) as outcome:
         outcome.status = RunStatus.SUCCESS
         assert list(leases.held) == [claimed.run_id]
 
@@ -248,7 +249,7 @@ async def test_a_lease_is_let_go_when_the_attempt_ends(desk: Desk) -> None:
     ],
 )
 def test_a_run_ends_as_its_sources_did(sources: str, run: str) -> None:
-    assert runs.verdict([RunStatus(source) for source in sources.split()]) == run
+    assert attempts.verdict([RunStatus(source) for source in sources.split()]) == run
 
 
 @pytest.fixture
@@ -266,7 +267,7 @@ async def test_a_run_whose_outcome_postgres_did_not_hear_is_taken_up_again(
         desk = Desk(pool, clock)
         claimed = await desk.begin()
 
-        async with runs.attempt(Leases(pool, clock, LEASE), claimed) as outcome:
+        async with attempts.attempt(Leases(pool, clock, LEASE), claimed) as outcome:
             outcome.status = RunStatus.SUCCESS
             postgres.stop()
         postgres.start()

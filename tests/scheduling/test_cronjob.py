@@ -7,7 +7,7 @@ import pytest
 from arq.cron import CronJob
 from arq.worker import Worker
 
-from app.scheduling.cronjob import ScheduleCron, alarm
+from app.queue.cron import ScheduleCron, alarm
 from app.scheduling.schedule import Schedule
 
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)

@@ -8,11 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import BadSchedule
-from app.scheduling.policies import Policies
-from app.scheduling.policy import Beat, Decided, Decision, Open, Situation, decide
-from app.scheduling.schedule import Schedule
-from app.words import (
+from app.core.enums import (
     MISS_REASONS,
     SKIP_REASONS,
     Coalesce,
@@ -21,6 +17,10 @@ from app.words import (
     TickOutcome,
     TickReason,
 )
+from app.core.errors import BadSchedule
+from app.scheduling.policies import Policies
+from app.scheduling.policy import Beat, Decided, Decision, Open, Situation, decide
+from app.scheduling.schedule import Schedule
 
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

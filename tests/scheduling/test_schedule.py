@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import BadSchedule
+from app.core.errors import BadSchedule
 from app.scheduling.schedule import EPOCH, Schedule
 
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)

@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import SecretStr
 
-from app import safe, secrets
-from app.config import Config
-from app.errors import Auth, BadConfig, BadParameters, OverLimit
-from app.safe import Safe
+from app.core.config import Config
+from app.core.errors import Auth, BadConfig, BadParameters, OverLimit
+from app.orgs import secret_box, secrets
+from app.orgs.secret_box import Safe
 from app.store.db import Pool
 from app.store.tenancy import org_transaction
 
@@ -116,17 +116,17 @@ def config(key: str | None) -> Config:
 
 def test_without_a_key_it_is_said_which_setting_to_set() -> None:
     with pytest.raises(BadConfig, match=r"SECRETS_KEY is not set: .*token_urlsafe\(32\)"):
-        safe.of(config(None))
+        secret_box.of(config(None))
 
 
 def test_a_key_is_thirty_two_bytes_in_either_base64_and_never_shown() -> None:
     first, second = random.token_urlsafe(32), base64.b64encode(b"\xfb" * 32).decode()
 
-    made = safe.of(config(f"{first}, {second}"))
+    made = secret_box.of(config(f"{first}, {second}"))
 
     assert len(made.keys) == 2
     assert first not in repr(made)
     for wrong in ("short", f"{first},", "é" * 43, "*" * 43):
         with pytest.raises(BadConfig, match="32 bytes in base64") as refused:
-            safe.of(config(wrong))
+            secret_box.of(config(wrong))
         assert wrong not in str(refused.value)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Auth, Blocked, Failure, HttpStatus, Incomplete, Network, RateLimited
-from app.messages import Limits, Partition, Raw, Request
-from app.sources.asknews import (
+from app.core.errors import Auth, Blocked, Failure, HttpStatus, Incomplete, Network, RateLimited
+from app.core.messages import Limits, Partition, Raw, Request
+from app.sources.sites.asknews import (
     CONSERVATIVE,
     FASTEST,
     AskNewsNews,
@@ -18,7 +18,7 @@ from app.sources.asknews import (
     Pace,
     explained,
 )
-from tests.sources.driven import PART, drive, raw
+from tests.sources.driver import PART, drive, raw
 
 URL = "https://site.test"
 LIMITS = {

@@ -2,11 +2,11 @@
 
 import pytest
 
-from app.errors import ApiError, Blocked, Failure, Schema
-from app.messages import Partition
+from app.core.errors import ApiError, Blocked, Failure, Schema
+from app.core.messages import Partition
 from app.sources.base import Source
-from app.sources.bet9ja import Bet9ja
-from tests.sources.driven import drive, raw, saved
+from app.sources.sites.bet9ja import Bet9ja
+from tests.sources.driver import drive, raw, saved
 
 SITE: Source = Bet9ja("https://site.test/desktop/feapi/PalimpsestAjax")
 GROUP = Partition("170880", expected=2)

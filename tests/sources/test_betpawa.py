@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.errors import ApiError, Blocked, Failure, Incomplete, Schema
-from app.messages import Partition, Request
+from app.core.errors import ApiError, Blocked, Failure, Incomplete, Schema
+from app.core.messages import Partition, Request
 from app.sources.base import Source
-from app.sources.betpawa import MAX_PAGES, BetPawa
-from tests.sources.driven import PART, drive, raw, saved
+from app.sources.sites.betpawa import MAX_PAGES, BetPawa
+from tests.sources.driver import PART, drive, raw, saved
 
 SITE: Source = BetPawa("https://site.test/api/sportsbook", version="v4", brand="betpawa-ghana")
 FULL: object = {"responses": [{"responses": [{"id": "1"}]}]}

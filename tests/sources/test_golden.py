@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import app.sources
-from app.errors import Failure
-from app.messages import Partition, Raw
-from app.records import Rejected
+from app.core.errors import Failure
+from app.core.messages import Partition, Raw
+from app.core.records import Rejected
 from app.sources.base import Source
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.sources import odds
+from app.sources.sites import odds
 
 
 @settings(deadline=None)

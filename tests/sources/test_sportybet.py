@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from app.errors import ApiError, Blocked, Failure, Schema
-from app.messages import Partition
-from app.records import OddsEvent, OddsPrice, Record, Rejected
+from app.core.errors import ApiError, Blocked, Failure, Schema
+from app.core.messages import Partition
+from app.core.records import OddsEvent, OddsPrice, Record, Rejected
 from app.sources.base import Source
-from app.sources.sportybet import MAX_PAGES, SportyBet
-from tests.sources.driven import PART, drive, raw, saved
+from app.sources.sites.sportybet import MAX_PAGES, SportyBet
+from tests.sources.driver import PART, drive, raw, saved
 
 SITE: Source = SportyBet("https://site.test/api/ng/factsCenter")
 

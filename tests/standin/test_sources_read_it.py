@@ -7,12 +7,12 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from app.messages import Partition, Raw, Request
-from app.records import OddsEvent
+from app.core.messages import Partition, Raw, Request
+from app.core.records import OddsEvent
 from app.sources.base import Source
-from app.sources.bet9ja import Bet9ja
-from app.sources.betpawa import BetPawa
-from app.sources.sportybet import SportyBet
+from app.sources.sites.bet9ja import Bet9ja
+from app.sources.sites.betpawa import BetPawa
+from app.sources.sites.sportybet import SportyBet
 from scripts.standin.testing import Standin
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from app.records import OddsEvent
-from app.words import Market, Outcome
+from app.core.enums import Market, Outcome
+from app.core.records import OddsEvent
 
 Key = tuple[str, Market, Decimal | None, Outcome]
 Quote = tuple[Decimal | None, bool]

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.store import boards
-from app.store.boards import Listing
+from app.store.content import listings as boards
+from app.store.content.listings import Listing
 from app.store.db import Pool
 from tests.clock import NOON
 from tests.store.test_odds import RUN, event, rows, write

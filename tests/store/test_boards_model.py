@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.core.enums import Market, Outcome
+from app.core.records import OddsEvent, OddsPrice
 from app.embedded import Servers
-from app.records import OddsEvent, OddsPrice
-from app.store import boards, odds
-from app.store.boards import Listing
+from app.store.content import listings, odds
+from app.store.content.listings import Listing
 from app.store.db import Pool, open_pool
-from app.words import Market, Outcome
 from tests import servers as real
 from tests.clock import NOON
 from tests.store.board_model import Key, Model, Quote
@@ -192,10 +192,10 @@ async def _walk(
     listing = Listing(PLATFORM, one.partition, seen, seen, at, one.counted)
     if one.fails_after is not None and one.fails_after < len(pages):
         async with pool.acquire() as connection:
-            await boards.glimpsed(connection, listing, RUN)
+            await listings.glimpsed(connection, listing, RUN)
     elif seen:
         async with pool.acquire() as connection, connection.transaction():
-            await boards.listed(connection, listing, RUN)
+            await listings.listed(connection, listing, RUN)
         model.listed(one.partition, seen, at, counted=one.counted)
 
 

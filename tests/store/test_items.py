@@ -7,11 +7,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app import access
-from app.records import JSON, Item
-from app.store import items, tenancy
+from app.core.records import JSON, Item
+from app.orgs import tokens
+from app.store import tenancy
+from app.store.content import items
+from app.store.content.items import Written
 from app.store.db import Pool
-from app.store.items import Written
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUSE = None
@@ -146,8 +147,8 @@ async def test_an_item_on_an_unchanged_page_is_seen_once_an_hour(pool: Pool) -> 
 async def test_an_organisation_writes_its_own_and_leaves_the_same_key_of_others_alone(
     pool: Pool, most: int
 ) -> None:
-    ours = await access.create_org(pool, "Ours", NOW)
-    theirs = await access.create_org(pool, "Theirs", NOW)
+    ours = await tokens.create_org(pool, "Ours", NOW)
+    theirs = await tokens.create_org(pool, "Theirs", NOW)
     page = [item(f"k{n}", x=1) for n in range(most)]
     for owner in (HOUSE, theirs):
         await write(pool, *page, owner=owner)
@@ -168,7 +169,7 @@ async def test_an_organisation_writes_its_own_and_leaves_the_same_key_of_others_
 async def test_behind_row_level_security_an_organisations_items_are_looked_up_in_the_index(
     pool: Pool, statement: str
 ) -> None:
-    ours = await access.create_org(pool, "Ours", NOW)
+    ours = await tokens.create_org(pool, "Ours", NOW)
     some: list[Any] = [["k"], ["{}"], [b""], [False]]
     given = [NOW, uuid4(), *some] if statement is items.WRITE else [NOW, ["k"]]
     await pool.execute(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.store import months
+from app.store.content import partitions
 from app.store.db import Pool
 from tests.clock import NOON
 from tests.store.test_odds import event, rows, write
@@ -22,19 +22,19 @@ THEN = datetime(2026, 11, 30, 23, 59, tzinfo=UTC)
     ],
 )
 def test_after_a_month_comes_the_next(at: datetime, following: datetime) -> None:
-    assert months.after(months.month_of(at)) == following
+    assert partitions.after(partitions.month_of(at)) == following
 
 
 async def test_the_present_month_and_the_next_two_are_opened_once(pool: Pool) -> None:
-    both = await asyncio.gather(months.ready(pool, THEN), months.ready(pool, THEN))
+    both = await asyncio.gather(partitions.ready(pool, THEN), partitions.ready(pool, THEN))
 
     names = ["2026_11", "2026_12", "2027_01"]
     assert sorted(both, key=len) == [[], [f"odds_price_changes_{name}" for name in names]]
-    assert await months.ready(pool, THEN) == []
+    assert await partitions.ready(pool, THEN) == []
 
 
 async def test_a_move_is_kept_in_its_month(pool: Pool) -> None:
-    await months.ready(pool, NOON)
+    await partitions.ready(pool, NOON)
 
     await write(pool, event(1))
 
@@ -45,7 +45,7 @@ async def test_a_move_is_kept_in_its_month(pool: Pool) -> None:
 async def test_moves_without_a_month_are_kept_and_their_month_is_not_opened(pool: Pool) -> None:
     await write(pool, event(1))
 
-    opened = await months.ready(pool, NOON)
+    opened = await partitions.ready(pool, NOON)
 
     assert f"odds_price_changes_{NOON:%Y_%m}" not in opened
     assert len(opened) == 2
@@ -53,13 +53,13 @@ async def test_moves_without_a_month_are_kept_and_their_month_is_not_opened(pool
 
 
 async def test_months_that_ended_before_are_dropped_and_no_others(pool: Pool) -> None:
-    await months.ready(pool, NOON)
+    await partitions.ready(pool, NOON)
     await write(pool, event(1))
-    begin = months.month_of(NOON)
+    begin = partitions.month_of(NOON)
 
-    early = await months.prune(pool, months.after(begin) - timedelta(seconds=1))
+    early = await partitions.prune(pool, partitions.after(begin) - timedelta(seconds=1))
     kept = len(await rows(pool, "odds_price_changes"))
-    late = await months.prune(pool, months.after(begin))
+    late = await partitions.prune(pool, partitions.after(begin))
 
     assert (early, kept) == ([], 3)
     assert late == [f"odds_price_changes_{NOON:%Y_%m}"]
@@ -70,6 +70,6 @@ async def test_what_is_old_in_the_rest_is_deleted_in_batches(pool: Pool) -> None
     await write(pool, event(1), event(2))
     await write(pool, event(3), minute=9)
 
-    await months.prune(pool, NOON + timedelta(minutes=5), batch=2)
+    await partitions.prune(pool, NOON + timedelta(minutes=5), batch=2)
 
     assert len(await rows(pool, "odds_price_changes")) == 3

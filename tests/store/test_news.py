@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from app.messages import Partition, Raw
-from app.records import Article, Record, SentimentPoint, Story
-from app.sources.asknews import AskNewsNews, AskNewsStories
+from app.core.messages import Partition, Raw
+from app.core.records import Article, Record, SentimentPoint, Story
 from app.sources.base import Source
-from app.store import news, stories
+from app.sources.sites.asknews import AskNewsNews, AskNewsStories
+from app.store.content import news, stories
+from app.store.content.news import Written
 from app.store.db import Pool
-from app.store.news import Written
 from tests.clock import NOON
 
 SAVED = Path(__file__).parents[1] / "sources"

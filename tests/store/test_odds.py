@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.records import OddsEvent, OddsPrice
-from app.store import odds
+from app.core.enums import Market, Outcome
+from app.core.records import OddsEvent, OddsPrice
+from app.store.content import odds
+from app.store.content.odds import Written
 from app.store.db import Pool
-from app.store.odds import Written
-from app.words import Market, Outcome
 from tests.clock import NOON
 
 RUN = UUID(int=1)

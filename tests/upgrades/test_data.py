@@ -9,8 +9,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from app import migrations, proof
+from app import migrations
 from app.embedded import Servers
+from app.ledger import proof
 from app.store import schema
 from app.store.db import HOUSE, open_pool
 from tests import servers as real

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from arq.connections import ArqRedis
 
-from app.errors import WrongSchema
+from app.core.errors import WrongSchema
 from app.store import schema
 from app.store.db import Pool
 

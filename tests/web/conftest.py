@@ -1,5 +1,5 @@
 """What the tests of this room may use."""
 
-from tests.web.house import redis, redis_server, web
+from tests.web.harness import redis, redis_server, web
 
 __all__ = ["redis", "redis_server", "web"]

@@ -14,7 +14,7 @@ from app.health.keys import (
     write_job,
     write_worker,
 )
-from tests.web.house import RedisServer, Visit
+from tests.web.harness import RedisServer, Visit
 from tests.web.test_web import JOB, good
 
 NOW = datetime.now(UTC)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from app.core.enums import RunStatus
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import write_job, write_worker
-from app.web.fresh import Fresh
-from app.web.health import VERSION
-from app.words import RunStatus
-from tests.web.house import RedisServer, Visit, until
+from app.web.health.snapshot import VERSION
+from app.web.ttl_cache import Fresh
+from tests.web.harness import RedisServer, Visit, until
 
 JOB = "scrape_all_platforms"
 GONE: dict[str, object] = {"status": "unhealthy", "reason": "redis_unreachable", "jobs": {}}

@@ -1,0 +1,107 @@
+"""The `backfill` command: run a schedule's past ticks again."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.cli import terminal
+from app.cli.terminal import Reach
+from app.core.enums import RunStatus
+from app.ledger import backfill as rooms
+from app.ledger.backfill import Plan, Wish
+from app.store.schedules import heartbeats
+
+app = typer.Typer()
+
+_SUCCEEDED = frozenset({RunStatus.SUCCESS})
+
+
+@app.command()
+def backfill(  # noqa: PLR0913 - the options of a command are its arguments
+    job: Annotated[str, typer.Argument(help="The schedule's name, such as poll_news.")],
+    *,
+    since: Annotated[
+        str, typer.Option("--from", help="The first instant, or an age such as `1d`.")
+    ],
+    until: Annotated[
+        str, typer.Option("--to", help="The last instant, or an age such as `1h`.")
+    ] = "0s",
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only instants whose run failed or is missing.")
+    ] = False,
+    name: Annotated[
+        str, typer.Option(help="A new name runs instants again that an earlier backfill ran.")
+    ] = "backfill",
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=100, help="Runs open at the same time.")
+    ] = 1,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: terminal.JSON = False,
+) -> None:
+    """Run a job once for each tick of its schedule in a past range.
+
+    An interrupted backfill is continued by the same command, and no instant runs twice.
+    Scheduled runs take precedence: nothing is enqueued while one of them is queued.
+    Exit code 1 if a run did not succeed.
+
+    Examples: `python -m app backfill poll_news --from 2026-09-05T00:00:00Z --to 1h`,
+    `python -m app backfill poll_news --from 1d --missing --yes`
+    """
+
+    async def plan(context: Reach) -> Plan:
+        now = await heartbeats.database_now(context.pool)
+        begin, end = terminal.since(since, now), terminal.since(until, now)
+        request = Wish(job, begin, end, terminal.user(), name, missing)
+        return await rooms.planned(context.pool, request, now)
+
+    planned = terminal.with_servers(plan)
+    _print_plan(planned)
+    if planned.todo and not yes:
+        typer.confirm("Run them?", abort=True, err=True)
+    try:
+        terminal.with_servers(lambda context: _execute(context, planned, concurrency))
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "Interrupted. Queued runs finish; the same command continues with the rest.\n"
+        )
+        raise typer.Exit(130) from None
+    _print_summary(planned, as_json=as_json)
+    if set(planned.ended) - _SUCCEEDED:
+        raise typer.Exit(1)
+
+
+def _print_plan(plan: Plan) -> None:
+    text = f"{len(plan.runs)} instants of {plan.backfill.state.key}"
+    if plan.runs:
+        first, last = plan.runs[0][1], plan.runs[-1][1]
+        text += f", {terminal.shown(first)} to {terminal.shown(last)} UTC"
+    known = plan.done + len(plan.open)
+    if known:
+        text += f"; {plan.done} have run, {len(plan.open)} are open, {len(plan.todo)} to do"
+    sys.stderr.write(f"{text}\n")
+
+
+async def _execute(context: Reach, plan: Plan, concurrency: int) -> None:
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(plan.backfill.state.key, total=len(plan.runs))
+
+        def update(state: Plan) -> None:
+            progress.update(task, completed=state.done)
+
+        await rooms.carry_out(context.pool, context.redis, plan, concurrency, update)
+
+
+def _print_summary(plan: Plan, *, as_json: bool) -> None:
+    ended: dict[str, Any] = {status.value: count for status, count in sorted(plan.ended.items())}
+    if as_json:
+        facts = {"backfill_id": plan.backfill.id, "total": len(plan.runs), "ended": ended}
+        terminal.print_json({"schedule": plan.backfill.state.key, **facts})
+    else:
+        counts = ", ".join(f"{count} {status}" for status, count in ended.items())
+        sys.stdout.write(f"{len(plan.runs)} runs: {counts or 'nothing to do'}\n")

@@ -1,0 +1,76 @@
+"""The `doctor` command: check the installation for faults."""
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app import context
+from app.cli import terminal
+from app.context import Urls
+from app.core.config import Config
+from app.core.errors import BadConfig
+from app.health import doctor as rooms
+from app.health.doctor import Finding, Level, Patient
+from app.queue.jobs import redis_pool
+from app.store import db
+from workers import registry
+
+app = typer.Typer()
+
+_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "bold red"}
+
+
+@app.command()
+def doctor(*, as_json: terminal.JSON = False) -> None:
+    """Check settings, servers, schema, workers and schedules, and say how to fix each fault.
+
+    Exit code 1 if there is a fault; warnings do not count.
+
+    Examples: `python -m app doctor`, `python -m app doctor --json`
+    """
+    try:
+        config = terminal.config()
+        urls = context.urls(config)
+        findings = terminal.doing(lambda: _examine(config, urls))
+    except BadConfig as error:
+        findings = [Finding("settings", Level.FAULT, str(error), "see .env.example")]
+    if as_json:
+        terminal.print_json(
+            [{"what": f.what, "level": f.level, "said": f.said, "mend": f.mend} for f in findings]
+        )
+    else:
+        _show(findings)
+    if any(finding.level is Level.FAULT for finding in findings):
+        raise typer.Exit(1)
+
+
+async def _examine(config: Config, urls: Urls) -> list[Finding]:
+    redis = redis_pool(urls.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
+    disabled = [
+        (job.name, reason) for job in registry.JOBS if (reason := job.off(config)) is not None
+    ]
+    declared = [schedule.key for schedule in registry.declared(config)]
+    findings: list[Finding] = []
+    pool: db.Pool | None = None
+    try:
+        pool = await db.open_pool(urls.database, size=2, patience=0)
+    except (*db.AWAY, *db.UNFIT) as error:
+        fix = (
+            "check DATABASE_URL, and that the server runs and accepts connections from this machine"
+        )
+        findings.append(rooms.bad("postgres", f"cannot be reached: {error}", fix))
+    try:
+        return findings + await rooms.examined(Patient(config, pool, redis, disabled, declared))
+    finally:
+        await redis.aclose(close_connection_pool=True)
+        if pool is not None:
+            await pool.close()
+
+
+def _show(findings: list[Finding]) -> None:
+    table = Table(box=None, show_header=False)
+    for finding in findings:
+        style = _STYLES[finding.level]
+        fix = f"\n[dim]-> {finding.mend}[/]" if finding.mend else ""
+        table.add_row(f"[{style}]{finding.level}[/]", finding.what, f"{finding.said}{fix}")
+    Console(highlight=False).print(table)

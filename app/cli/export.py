@@ -1,0 +1,112 @@
+"""The `export` command: write stored rows to a file."""
+
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app import context
+from app.cli import terminal
+from app.maintenance import export as rooms
+from app.maintenance.export import Told, Written
+from app.store.db import Pool
+from app.store.reports import exports as store
+from app.store.reports.exports import KINDS, Span
+from app.store.schedules import heartbeats
+
+app = typer.Typer()
+
+
+class What(StrEnum):
+    """The kinds of rows that can be exported."""
+
+    ODDS = "odds"
+    CHANGES = "changes"
+    ARTICLES = "articles"
+    STORIES = "stories"
+    ITEMS = "items"
+    RUNS = "runs"
+
+
+class Format(StrEnum):
+    """The formats of an export file."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+@app.command()
+def export(  # noqa: PLR0913 - the options of a command are its arguments
+    what: Annotated[What, typer.Argument(help="What to export.")],
+    to: Annotated[str, typer.Argument(help="The file, or - for the standard output.")] = "-",
+    *,
+    as_: Annotated[Format, typer.Option("--format", help="The format of the file.")] = Format.CSV,
+    since: Annotated[
+        str | None, typer.Option(help="From this instant on, or an age such as `1d`.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Before this instant.")] = None,
+    as_json: terminal.JSON = False,
+) -> None:
+    """Stream rows to a file; memory use does not depend on their number.
+
+    The file appears once it is complete. With `--json`, print what was written as JSON.
+
+    Examples: `python -m app export changes changes.csv --since 7d`,
+    `python -m app export articles articles.parquet --format parquet`,
+    `python -m app export runs - --format jsonl | head`
+    """
+
+    async def span(pool: Pool) -> Span:
+        now = await heartbeats.database_now(pool)
+        return Span(
+            *(None if text is None else terminal.since(text, now) for text in (since, until))
+        )
+
+    if to == "-" and as_json:
+        raise typer.BadParameter("--json describes a file: name one")
+    range_ = terminal.with_pool(span)
+    written = _write(what.value, range_, as_, to)
+    if as_json:
+        terminal.print_json({"file": to, "rows": written.rows, "bytes": written.bytes})
+    else:
+        sys.stderr.write(f"{written.rows:,} rows, {written.bytes / 1e6:,.1f} MB\n")
+
+
+@contextmanager
+def _progress(what: str) -> Generator[Told]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda counts: progress.update(task, completed=counts.bytes)
+
+
+def _write(what: str, span: Span, as_: Format, to: str) -> Written:
+    dsn = context.urls(terminal.config()).database
+    kind = KINDS[what]
+
+    async def write() -> Written:
+        connection = await store.connect(dsn)
+        try:
+            with _progress(what) as report:
+                async with rooms.whole(to) as file:
+                    if as_ is Format.PARQUET:
+                        return await rooms.parquet(connection, kind, span, file, report)
+                    lines = as_ is Format.JSONL
+                    return await rooms.text(connection, kind, span, file, report, lines=lines)
+        finally:
+            await connection.close(timeout=5)
+
+    try:
+        return terminal.doing(write)
+    except BrokenPipeError:  # the reader closed the pipe
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), sys.stdout.fileno())  # discards what is still buffered
+        raise typer.Exit(0) from None

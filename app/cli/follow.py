@@ -1,0 +1,63 @@
+"""Follow a run's progress in the terminal until it ends or no worker is alive."""
+
+import asyncio
+from contextlib import ExitStack
+from typing import Any
+from uuid import UUID
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from app.cli.terminal import Reach
+from app.core.enums import OPEN_STATUSES, RunStatus
+from app.health import keys
+from app.store.runs import run_rows
+
+_POLL_SECONDS = 0.25  # seconds
+_NO_WORKER_SECONDS = 5.0  # give up waiting after so long without a live worker
+_EXIT_CODES = {RunStatus.SUCCESS: 0, RunStatus.PARTIAL_FAILURE: 1}
+_COUNTS = ("pages", "records", "inserted", "changed", "rejected")
+
+
+def exit_code(status: str | None) -> int:
+    """Return 0 for `success`, 1 for `partial_failure`, 2 for anything else."""
+    return 2 if status is None else _EXIT_CODES.get(RunStatus(status), 2)
+
+
+async def to_end(context: Reach, run_id: UUID) -> dict[str, Any]:
+    """Show the run's progress until it ends; returns its row.
+
+    The run is still open if no worker was alive for five seconds.
+    """
+    clock = asyncio.get_running_loop().time
+    last_seen = clock()
+    console = Console(stderr=True)
+    with ExitStack() as stack:
+        if not console.is_terminal:
+            stack.callback(console.print)  # Live omits the last newline there
+        live = stack.enter_context(Live(console=console, auto_refresh=False))
+        while True:
+            row = await run_rows.look(context.pool, run_id) or {"status": RunStatus.LOST}
+            sources = await run_rows.look_sources(context.pool, run_id)
+            live.update(_progress(row, sources), refresh=True)
+            if row["status"] not in OPEN_STATUSES:
+                return row
+            if await keys.read_workers(context.redis):
+                last_seen = clock()
+            elif clock() - last_seen >= _NO_WORKER_SECONDS:
+                return row
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def _progress(row: dict[str, Any], sources: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"{row.get('job', 'run')}: {row['status']}", title_justify="left")
+    for name in ("source", "status"):
+        table.add_column(name, no_wrap=True)
+    for name in _COUNTS:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("error")
+    for source in sources:
+        counts = (str(source[name]) for name in _COUNTS)
+        table.add_row(source["source"], source["status"], *counts, source["error_message"] or "")
+    return table

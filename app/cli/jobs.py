@@ -1,0 +1,76 @@
+"""The `jobs` command: list the schedules."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from app.cli import terminal
+from app.cli.terminal import Reach
+from app.health import keys
+from app.health.facts import JobFacts
+from app.health.judge import judge
+from app.scheduling.schedule import Schedule
+from app.store.schedules import heartbeats, schedule_rows
+from app.store.schedules.schedule_rows import ScheduleState
+
+app = typer.Typer()
+
+COLUMNS = ("schedule", "due", "health", "next", "last_run", "last_status", "paused")
+
+
+@app.command()
+def jobs(
+    *,
+    collections: Annotated[
+        bool, typer.Option("--collections", help="Include the schedules of organisations.")
+    ] = False,
+    as_json: terminal.JSON = False,
+) -> None:
+    """List the schedules: when each is due, its health, and its next tick.
+
+    Examples: `python -m app jobs`, `python -m app jobs --json`
+    """
+
+    async def read(context: Reach) -> list[dict[str, Any]]:
+        now = await heartbeats.database_now(context.pool)
+        facts = await keys.read_jobs(context.redis)
+        states = await schedule_rows.all_of(context.pool)
+        return [
+            _as_json(state, facts.get(state.key), now)
+            for state in states
+            if collections or not state.key.startswith("collection:")
+        ]
+
+    rows = terminal.with_servers(read)
+    if as_json:
+        terminal.print_json(rows)
+    else:
+        terminal.print_table(rows, COLUMNS)
+
+
+def _as_json(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dict[str, Any]:
+    verdict = None if facts is None else judge(facts, now)
+    reason = verdict.reason.value if verdict and verdict.reason else None
+    paused = f"{state.paused_by}: {state.paused_note}" if state.paused_at else None
+    return {
+        "schedule": state.key,
+        "job": state.job,
+        "due": Schedule.from_spec(state.spec, name=state.key).describe(),
+        "enabled": state.enabled,
+        "health": _describe_health(verdict.status.value, reason) if verdict else None,
+        "status": verdict and verdict.status.value,
+        "reason": reason,
+        "next": state.next_tick_at if state.enabled else None,
+        "frontier": state.evaluated_through,
+        "last_run": facts and facts.last_run,
+        "last_status": facts and facts.last_status,
+        "last_success": facts and facts.last_success,
+        "paused_at": state.paused_at,
+        "paused": paused,
+        "version": state.version,
+    }
+
+
+def _describe_health(status: str, reason: str | None) -> str:
+    return status if reason is None or reason == status else f"{status} ({reason})"

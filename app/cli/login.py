@@ -1,0 +1,30 @@
+"""The `login` command: print a one-time sign-in address for the dashboard."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from app.cli import terminal
+from app.cli.terminal import Reach
+from app.orgs import one_time_login
+
+app = typer.Typer()
+
+
+@app.command()
+def login(
+    base: Annotated[
+        str, typer.Option(help="The base URL of the dashboard.")
+    ] = "http://127.0.0.1:8000",
+) -> None:
+    """Print an address that signs in once, as the local organisation. Valid for ten minutes.
+
+    Example: `python -m app login --base https://rollcall.example.org`
+    """
+
+    async def create(context: Reach) -> str:
+        return await one_time_login.mint(context.redis)
+
+    path = terminal.with_servers(create)
+    sys.stdout.write(f"{base.rstrip('/')}{path}\n")

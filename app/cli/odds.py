@@ -1,0 +1,296 @@
+"""The `odds` and `odds history` commands: compare prices across sites."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli import terminal
+from app.core.enums import Market, Outcome
+from app.odds import comparison, sparkline
+from app.odds.comparison import Match, Offer, Quote, Row
+from app.store import db
+from app.store.content import odds_comparison as store
+from app.store.schedules import heartbeats
+
+app = typer.Typer(help="Compare the prices of the sites.", invoke_without_command=True)
+
+_DEFAULT_DAYS = 14
+_PLOT_WIDTH = 48  # characters
+_CSV_COLUMNS = (
+    "match", "kickoff", "country", "competition", "home", "away", "market", "line", "outcome",
+    "platform", "price", "active", "stale", "best", "seen_at", "changed_at", "site_margin",
+    "best_margin",
+)  # fmt: skip
+
+
+@app.callback()
+def odds(  # noqa: PLR0913 - the filters of a command are its arguments
+    ctx: typer.Context,
+    *,
+    competition: Annotated[str | None, typer.Option(help="Part of a competition's name.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Earliest kick-off; default: now.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="Latest kick-off; default: in 14 days.")
+    ] = None,
+    market: Annotated[Market | None, typer.Option(help="Only this market.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of matches.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV, one line for each price.")
+    ] = False,
+) -> None:
+    """Compare the prices of upcoming matches. `*` marks the best price, `?` a stale one.
+
+    Examples: `python -m app odds --market 1x2`,
+    `python -m app odds --competition "Premier League" --to 2026-09-06T00:00:00Z --csv`
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    max_age = timedelta(minutes=2 * terminal.config().scrape_interval_minutes)
+
+    async def read(pool: db.Pool) -> tuple[list[Match], datetime]:
+        now = await heartbeats.database_now(pool)
+        begin = terminal.instant(since) if since else now
+        end = terminal.instant(until) if until else begin + timedelta(days=_DEFAULT_DAYS)
+        rows = await store.offers(pool, store.Wanted(begin, end, competition, market, limit))
+        return comparison.compared(map(offer, rows), now, max_age), now
+
+    matches, now = terminal.with_pool(read)
+    if as_json:
+        sys.stdout.write(json.dumps([_match_as_json(match) for match in matches]) + "\n")
+    elif as_csv:
+        _write_csv(matches)
+    else:
+        _show(matches, now)
+
+
+@app.command()
+def history(
+    event: Annotated[str, typer.Argument(help="A Sportradar id, or platform/event id.")],
+    market: Annotated[Market, typer.Argument(help="Such as 1x2.")],
+    outcome: Annotated[Outcome, typer.Argument(help="Such as home.")],
+    line: Annotated[str | None, typer.Option(help="The goals line, such as 2.5.")] = None,
+) -> None:
+    """Show the history of one price at every site, as a plot and a table.
+
+    Examples: `python -m app odds history 70000001 1x2 home`,
+    `python -m app odds history bet9ja/770000010 over_under over --line 2.5`
+    """
+    pick = (market, outcome, None if line is None else _parse_line(line))
+
+    async def read(pool: db.Pool) -> tuple[list[dict[str, Any]], list[dict[str, Any]], datetime]:
+        events = await store.events(pool, event)
+        ids = [row["id"] for row in events]
+        moves = await store.path(pool, ids, pick)
+        if not moves:
+            raise typer.BadParameter(await _no_price_reason(pool, event, ids, pick))
+        return events, moves, await heartbeats.database_now(pool)
+
+    _show_history(*terminal.with_pool(read))
+
+
+def offer(row: dict[str, Any]) -> Offer:
+    """Return a database row as an Offer, with its market and outcome as enums."""
+    enums: dict[str, Any] = {"market": Market(row["market"]), "outcome": Outcome(row["outcome"])}
+    return Offer(**(row | enums))
+
+
+def _parse_line(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise typer.BadParameter(f"{text!r} is not a line; try 2.5") from None
+
+
+async def _no_price_reason(
+    pool: db.Pool, event: str, ids: Sequence[int], pick: tuple[Market, Outcome, Decimal | None]
+) -> str:
+    if not ids:
+        return f"no match {event!r}: give a Sportradar id, or platform/event id"
+    lines = await store.lines(pool, ids, pick[0], pick[1])
+    known = ", ".join("none" if line is None else str(line) for line in lines)
+    if not known:
+        return f"no price of {pick[0]} {pick[1]} was ever recorded there"
+    return f"no price of {pick[0]} {pick[1]} on that line; lines: {known}"
+
+
+def _match_as_json(match: Match) -> dict[str, Any]:
+    return {
+        "match": match.key,
+        "kickoff": match.kickoff.isoformat(),
+        "country": match.country,
+        "competition": match.competition,
+        "home": match.home,
+        "away": match.away,
+        "platforms": match.platforms,
+        "markets": [_row_as_json(row) for row in match.rows],
+    }
+
+
+def _row_as_json(row: Row) -> dict[str, Any]:
+    return {
+        "market": row.market,
+        "line": _number(row.line),
+        "margins": {
+            platform: _number(_rounded(margin)) for platform, margin in row.margins.items()
+        },
+        "best_margin": _number(_rounded(row.margin)),
+        "outcomes": [
+            {
+                "outcome": pick.outcome,
+                "best": None
+                if pick.best is None
+                else {"platform": pick.best.platform, "price": _number(pick.best.price)},
+                "quotes": [_quote_as_json(quote) for quote in pick.quotes.values()],
+            }
+            for pick in row.picks
+        ],
+    }
+
+
+def _quote_as_json(quote: Quote) -> dict[str, Any]:
+    return {
+        "platform": quote.platform,
+        "price": _number(quote.price),
+        "active": quote.active,
+        "stale": quote.stale,
+        "seen_at": quote.seen_at.isoformat(),
+        "changed_at": quote.changed_at.isoformat(),
+    }
+
+
+def _number(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)  # exact, as it was parsed
+
+
+def _rounded(value: Decimal | None) -> Decimal | None:
+    return None if value is None else value.quantize(Decimal("0.0001"))
+
+
+def _write_csv(matches: Sequence[Match]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(_CSV_COLUMNS)
+    for match in matches:
+        for row in match.rows:
+            writer.writerows(_csv_lines(match, row))
+
+
+def _csv_lines(match: Match, row: Row) -> Iterator[tuple[Any, ...]]:
+    for pick in row.picks:
+        for quote in pick.quotes.values():
+            yield (
+                match.key,
+                match.kickoff.isoformat(),
+                match.country,
+                match.competition,
+                match.home,
+                match.away,
+                row.market,
+                row.line,
+                pick.outcome,
+                quote.platform,
+                quote.price,
+                quote.active,
+                quote.stale,
+                quote is pick.best,
+                quote.seen_at.isoformat(),
+                quote.changed_at.isoformat(),
+                _rounded(row.margins.get(quote.platform)),
+                _rounded(row.margin),
+            )
+
+
+def _show(matches: Sequence[Match], now: datetime) -> None:
+    console = Console(highlight=False)
+    for match in matches:
+        console.print(_table(match, now))
+    if not matches:
+        console.print("no upcoming match with a price")
+
+
+def _table(match: Match, now: datetime) -> Table:
+    title = f"{match.home} - {match.away}   {match.kickoff:%a %d %b %H:%M} UTC"
+    subtitle = f"{match.country}, {match.competition}   {match.key}"
+    table = Table(title=f"{title}\n{subtitle}", title_justify="left", title_style="bold")
+    table.add_column("market")
+    table.add_column("outcome")
+    for platform in match.platforms:
+        table.add_column(platform, justify="right")
+    table.add_column("best", justify="right")
+    table.add_column("margin", justify="right")
+    for row in match.rows:
+        _add_row(table, match, row, now)
+    return table
+
+
+def _add_row(table: Table, match: Match, row: Row, now: datetime) -> None:
+    name = row.market if row.line is None else f"{row.market} {row.line}"
+    for number, pick in enumerate(row.picks):
+        cells = [_cell(pick.quotes.get(platform), pick.best, now) for platform in match.platforms]
+        best = "-" if pick.best is None else f"{pick.best.price} {pick.best.platform}"
+        table.add_row("" if number else name, pick.outcome, *cells, best, "")
+    margins = [_percent(row.margins.get(platform)) for platform in match.platforms]
+    table.add_row("", "[dim]margin[/]", *margins, "", _percent(row.margin), end_section=True)
+
+
+def _cell(quote: Quote | None, best: Quote | None, now: datetime) -> str:
+    if quote is None:
+        return "-"
+    age = _age(now - quote.seen_at)
+    if quote.stale:
+        return f"[dim]{quote.price}? {age}[/]"
+    if not quote.active:
+        return f"[dim]({quote.price}) {age}[/]"
+    return f"[green]*{quote.price}[/] {age}" if quote is best else f"{quote.price} {age}"
+
+
+def _age(age: timedelta) -> str:
+    seconds = max(0, round(age.total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def _percent(margin: Decimal | None) -> str:
+    return "-" if margin is None else f"{margin * 100:.1f} %"
+
+
+def _show_history(events: list[dict[str, Any]], moves: list[dict[str, Any]], now: datetime) -> None:
+    console = Console(highlight=False)
+    since = moves[0]["observed_at"]
+    for event in events:
+        event_moves = [move for move in moves if move["event_id"] == event["id"]]
+        if not event_moves:
+            continue
+        path = [(m["observed_at"], m["price"] if m["active"] else None) for m in event_moves]
+        lowest, highest = sparkline.spread([path])
+        line = sparkline.drawn(path, since, max(now, since + timedelta(seconds=1)), _PLOT_WIDTH)
+        console.print(f"{event['platform']:>10}  {lowest} {line} {highest}")
+    console.print(f"{'':>10}  {since:%d %b %H:%M:%S} to {now:%d %b %H:%M:%S} UTC")
+    console.print(_moves_table(events, moves))
+
+
+def _moves_table(events: list[dict[str, Any]], moves: list[dict[str, Any]]) -> Table:
+    names = {event["id"]: event["platform"] for event in events}
+    first = events[0]
+    title = f"{first['home']} - {first['away']}   {first['kickoff']:%a %d %b %H:%M} UTC"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in ("observed (UTC)", "site", "price", "run"):
+        table.add_column(column)
+    for move in moves:
+        shown = "withdrawn" if move["price"] is None else str(move["price"])
+        suspended = " suspended" if move["price"] is not None and not move["active"] else ""
+        at = f"{move['observed_at']:%Y-%m-%d %H:%M:%S}"
+        table.add_row(at, names[move["event_id"]], f"{shown}{suspended}", str(move["run_id"])[:8])
+    return table

@@ -1,0 +1,220 @@
+"""The `org` and `token` commands: manage organisations and their API tokens."""
+
+import getpass
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from app.cli import terminal
+from app.core.enums import Scope
+from app.core.errors import UnknownOrg
+from app.ledger import edit
+from app.orgs import limits
+from app.orgs import tokens as access
+from app.store.db import Pool
+from app.store.orgs import orgs, selections
+from app.store.orgs.orgs import Org
+from app.store.runs import run_rows
+from app.store.schedules import heartbeats
+
+org = typer.Typer(help="Manage organisations.", no_args_is_help=True)
+token = typer.Typer(help="Manage the tokens of organisations.", no_args_is_help=True)
+
+_MAX_LABEL_LENGTH = 80
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Name = Annotated[str, typer.Argument(help="The organisation's name.")]
+OfOrg = Annotated[str, typer.Option("--org", help="The organisation's name.")]
+
+
+@org.command("create")
+def create_org(name: Name, *, as_json: JSON = False) -> None:
+    """Create an organisation.
+
+    Example: `python -m app org create "Acme Odds"`
+    """
+
+    async def create(pool: Pool) -> UUID:
+        return await access.create_org(pool, name, await heartbeats.database_now(pool))
+
+    org_id = terminal.with_pool(create)
+    _print({"id": str(org_id), "name": name}, f"{name}: {org_id}", as_json=as_json)
+
+
+@org.command("list")
+def list_orgs(*, as_json: JSON = False) -> None:
+    """List the organisations with the limits set for each.
+
+    Example: `python -m app org list`
+    """
+    organisations = terminal.with_pool(orgs.all_of)
+    rows = [
+        {
+            "id": str(found.id),
+            "name": found.name,
+            "created_at": found.created_at.isoformat(),
+            "disabled_at": found.disabled_at and found.disabled_at.isoformat(),
+            "limits": found.limits,
+        }
+        for found in organisations
+    ]
+    _table(rows, as_json=as_json)
+
+
+@org.command("disable")
+def disable_org(name: Name) -> None:
+    """Disable an organisation: its tokens stop working, its open runs are cancelled.
+
+    From now on the ticks of its collection's schedule are recorded as `skipped(disabled)`.
+
+    Example: `python -m app org disable "Acme Odds"`
+    """
+    _with_org(name, shut_out)
+    sys.stdout.write(f"{name} is disabled\n")
+
+
+@org.command("enable")
+def enable_org(name: Name) -> None:
+    """Enable a disabled organisation.
+
+    Example: `python -m app org enable "Acme Odds"`
+    """
+    _with_org(name, let_in)
+    sys.stdout.write(f"{name} is enabled\n")
+
+
+@org.command("limit")
+def limit_org(
+    name: Name,
+    limit: Annotated[str, typer.Argument(help=f"One of: {', '.join(limits.NAMES)}.")],
+    value: Annotated[
+        float | None,
+        typer.Argument(min=0, help="The limit; without it, the default of the settings."),
+    ] = None,
+) -> None:
+    """Set a limit for an organisation, or go back to the default of the settings.
+
+    Examples: `python -m app org limit "Acme Odds" max_pages 2000`,
+    `python -m app org limit "Acme Odds" max_pages`
+    """
+    if limit not in limits.NAMES:
+        raise typer.BadParameter(f"{limit!r} is not one of {', '.join(limits.NAMES)}")
+    _with_org(name, lambda pool, found, _: orgs.limit(pool, found.id, limit, value))
+    shown = "the default of the settings" if value is None else f"{value:g}"
+    sys.stdout.write(f"{name}: {limit} is {shown}\n")
+
+
+@token.command("create")
+def create_token(
+    of: OfOrg,
+    scope: Annotated[Scope, typer.Option(help="What the token may do.")] = Scope.READ,
+    label: Annotated[
+        str, typer.Option(help="Its purpose; its actions are recorded under it.")
+    ] = "api",
+    days: Annotated[float | None, typer.Option(min=0.001, help="Days until it expires.")] = None,
+    *,
+    as_json: JSON = False,
+) -> None:
+    """Create a token and print it. It is not stored and cannot be printed again.
+
+    Example: `python -m app token create --org "Acme Odds" --scope operate --days 90`
+    """
+    if not label.isprintable() or not 0 < len(label) <= _MAX_LABEL_LENGTH:
+        raise typer.BadParameter(
+            f"1 to {_MAX_LABEL_LENGTH} printable characters", param_hint="--label"
+        )
+
+    async def create(pool: Pool) -> str:
+        now = await heartbeats.database_now(pool)
+        expires = None if days is None else now + timedelta(days=days)
+        request = access.Wish(of, label, scope, expires)
+        return await access.create_token(pool, request, now, by=getpass.getuser())
+
+    secret = terminal.with_pool(create)
+    _print({"token": secret, "org": of, "scope": scope.value}, secret, as_json=as_json)
+    if not as_json:
+        sys.stderr.write("Save it now: it is not stored and cannot be shown again.\n")
+
+
+@token.command("list")
+def list_tokens(of: OfOrg, *, as_json: JSON = False) -> None:
+    """List an organisation's tokens, without their secrets.
+
+    Example: `python -m app token list --org "Acme Odds"`
+    """
+    tokens = _with_org(of, lambda pool, found, _: orgs.tokens(pool, found.id))
+    rows = [
+        {
+            "id": str(row.id),
+            "label": row.label,
+            "scope": row.scope.value,
+            "created_at": row.created_at.isoformat(timespec="seconds"),
+            "expires_at": row.expires_at and row.expires_at.isoformat(timespec="seconds"),
+            "revoked_at": row.revoked_at and row.revoked_at.isoformat(timespec="seconds"),
+            "last_used_at": row.last_used_at and row.last_used_at.isoformat(timespec="seconds"),
+        }
+        for row in tokens
+    ]
+    _table(rows, as_json=as_json)
+
+
+@token.command("revoke")
+def revoke_token(
+    token_id: Annotated[UUID, typer.Argument(help="Its id, as `token list` prints it.")],
+) -> None:
+    """Revoke a token. It stops working at once.
+
+    Example: `python -m app token revoke 5f0c7f3e-7f0e-4d0c-9a43-0b9b6f1c2d11`
+    """
+
+    async def revoke(pool: Pool) -> bool:
+        return await orgs.revoke(pool, token_id, await heartbeats.database_now(pool))
+
+    if not terminal.with_pool(revoke):
+        raise typer.BadParameter(f"there is no valid token {token_id}")
+    sys.stdout.write(f"{token_id} is revoked\n")
+
+
+def _with_org(
+    name: str, step: Callable[[Pool, Org, datetime], Awaitable[terminal.Result]]
+) -> terminal.Result:
+    async def run(pool: Pool) -> terminal.Result:
+        found = await orgs.named(pool, name)
+        if found is None:
+            raise UnknownOrg(f"there is no organisation {name!r}; see `python -m app org list`")
+        return await step(pool, found, await heartbeats.database_now(pool))
+
+    return terminal.with_pool(run)
+
+
+async def shut_out(pool: Pool, found: Org, now: datetime) -> None:
+    """Disable the organisation as of `now` and cancel its open runs."""
+    await edit.ring(pool, f"collection:{found.id}", now)  # decides earlier ticks as not disabled
+    async with pool.acquire() as connection, connection.transaction():
+        await orgs.disable(connection, found.id, now)
+        open_runs = await selections.open_runs(connection, found.id)
+        await run_rows.cancel_open(connection, open_runs, now, by="the organisation is disabled")
+
+
+async def let_in(pool: Pool, found: Org, now: datetime) -> None:
+    """Enable the organisation as of `now`."""
+    await edit.ring(pool, f"collection:{found.id}", now)  # decides earlier ticks as disabled
+    await orgs.disable(pool, found.id, None)
+
+
+def _print(facts: dict[str, Any], sentence: str, *, as_json: bool) -> None:
+    sys.stdout.write((json.dumps(facts) if as_json else sentence) + "\n")
+
+
+def _table(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(rows) + "\n")
+        return
+    if not rows:
+        sys.stdout.write("none\n")
+        return
+    terminal.print_table(rows, list(rows[0]))

@@ -1,0 +1,47 @@
+"""The `pause` and `resume` commands: stop a schedule and start it again."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from app.cli import terminal
+from app.ledger import edit
+from app.store import db
+from app.store.schedules import heartbeats
+
+app = typer.Typer()
+
+
+@app.command()
+def pause(
+    job: Annotated[str, typer.Argument(help="The schedule's name, such as scrape_all_platforms.")],
+    note: Annotated[str, typer.Option(help="Why; health and `why` show it.")],
+) -> None:
+    """Pause a schedule. Its ticks are recorded as `skipped(paused)` until it is resumed.
+
+    Example: `python -m app pause scrape_all_platforms --note "the site asked us to wait"`
+    """
+
+    async def apply(pool: db.Pool) -> None:
+        now = await heartbeats.database_now(pool)
+        await edit.pause(pool, job, now, by=terminal.user(), note=note)
+
+    terminal.with_pool(apply)
+    sys.stdout.write(f"{job} is paused: {note}\n")
+
+
+@app.command()
+def resume(
+    job: Annotated[str, typer.Argument(help="The schedule's name, such as scrape_all_platforms.")],
+) -> None:
+    """Resume a paused schedule. The ticks of the pause are recorded first.
+
+    Example: `python -m app resume scrape_all_platforms`
+    """
+
+    async def apply(pool: db.Pool) -> None:
+        await edit.resume(pool, job, await heartbeats.database_now(pool))
+
+    terminal.with_pool(apply)
+    sys.stdout.write(f"{job} is resumed\n")

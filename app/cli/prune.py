@@ -1,0 +1,52 @@
+"""The `prune` command: delete what is past its retention."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from app.cli import terminal
+from app.maintenance import retention
+from app.store.db import Pool
+from app.store.schedules import heartbeats
+
+app = typer.Typer()
+
+_COLUMN = {True: "would go", False: "gone"}  # by whether it is a dry run
+
+
+@app.command()
+def prune(
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count the rows, delete nothing.")
+    ] = False,
+    as_json: terminal.JSON = False,
+) -> None:
+    """Delete what is past its retention now, not at night. `verify` still counts it.
+
+    Examples: `python -m app prune --dry-run`, `python -m app prune`
+    """
+    config = terminal.config()
+
+    async def prune_rows(pool: Pool) -> list[dict[str, Any]]:
+        step = retention.would_forget if dry_run else retention.forget
+        results = step(pool, config, await heartbeats.database_now(pool))
+        return [
+            {
+                "kind": result.kind,
+                "setting": result.setting,
+                "days": result.days,
+                _COLUMN[dry_run]: result.rows,
+            }
+            async for result in results
+        ]
+
+    try:
+        rows = terminal.with_pool(prune_rows)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise typer.Exit(130) from None  # each batch was committed on its own
+    if as_json:
+        terminal.print_json(rows)
+    else:
+        terminal.print_table(rows, tuple(rows[0]))

@@ -1,0 +1,117 @@
+"""The `replay` command: parse stored pages again with the present parser."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from app.cli import terminal
+from app.core.config import Config
+from app.core.errors import UnknownJob
+from app.runs import replay as rooms
+from app.runs.replay import Reader, Report, Wish
+from app.store.db import Pool
+from app.store.schedules import heartbeats
+from workers import recipe_dir, recipe_pages, registry
+
+app = typer.Typer()
+
+_COUNTS = ("pages", "unreadable", "records", "new", "changed", "readable", "refused", "left_alone")
+
+
+@app.command()
+def replay(  # noqa: PLR0913 - the options of a command are its arguments
+    source: Annotated[
+        str, typer.Argument(help="A source, such as bet9ja; source:NAME for a recipe.")
+    ],
+    *,
+    since: Annotated[
+        str, typer.Option(help="Pages fetched from this instant on, or an age such as `1d`.")
+    ],
+    only_rejected: Annotated[
+        bool, typer.Option("--only-rejected", help="Only pages with rejected records.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: terminal.JSON = False,
+) -> None:
+    """Parse stored pages again with the present parser, and correct the stored rows.
+
+    No request is sent. The difference is shown before anything is written, and only rows that
+    differ are written. Start the workers with the corrected parser first. Pages and items of
+    organisations are not replayed.
+
+    Examples: `python -m app replay bet9ja --since 1d --dry-run`,
+    `python -m app replay asknews_news --since 6h --only-rejected --yes`,
+    `python -m app replay source:wares --since 1d`
+    """
+    reader = _reader(terminal.config(), source)
+
+    async def build_request(pool: Pool) -> Wish:
+        begin = terminal.since(since, await heartbeats.database_now(pool))
+        return Wish(begin, only_rejected, terminal.user())
+
+    request = terminal.with_pool(build_request)
+    report = _run(reader, request, write=False)
+    if not as_json:
+        _show(report)
+    if not dry_run and (report.differ or report.readable):
+        if not yes:
+            typer.confirm("Write these changes?", abort=True, err=True)
+        report = _run(reader, request, write=True)
+        sys.stderr.write(f"written by run {report.run_id}\n")
+    if as_json:
+        terminal.print_json(_as_json(report))
+
+
+def _reader(config: Config, source: str) -> Reader:
+    if source.startswith(recipe_dir.PREFIX):
+        return recipe_pages.reader(config, source.removeprefix(recipe_dir.PREFIX))
+    built_in = {
+        parser.name: (job, parser) for job in registry.JOBS for parser in job.every_source(config)
+    }
+    if source not in built_in:
+        recipes = [recipe_dir.PREFIX + recipe.name for recipe in recipe_dir.shelf(config)]
+        known = ", ".join([*sorted(built_in), *recipes])
+        raise UnknownJob(f"there is no source {source!r}; known: {known}")
+    job, parser = built_in[source]
+    return Reader(job.name, parser, job.write)
+
+
+def _run(reader: Reader, request: Wish, *, write: bool) -> Report:
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("writing" if write else "reading", total=None)
+
+        def report(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        try:
+            return terminal.with_pool(
+                lambda pool: rooms.replay(pool, reader, request, report, write=write)
+            )
+        except KeyboardInterrupt:
+            sys.stderr.write(
+                "Interrupted. Each page is its own transaction; run it again for the rest.\n"
+            )
+            raise typer.Exit(130) from None
+
+
+def _examples(report: Report) -> list[dict[str, Any]]:
+    return [
+        {"record": e.record, "field": e.field, "before": e.before, "after": e.after}
+        for e in report.examples
+    ]
+
+
+def _show(report: Report) -> None:
+    rows = _examples(report)
+    if rows:
+        terminal.print_table(rows, ("record", "field", "before", "after"))
+    counts = (f"{name.replace('_', ' ')}: {getattr(report, name)}" for name in _COUNTS)
+    sys.stdout.write(", ".join(counts) + "\n")
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {**report.stats(), "run_id": report.run_id, "examples": _examples(report)}

@@ -1,0 +1,46 @@
+"""The `retire` command: end a schedule that the code no longer declares."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from app.cli import terminal
+from app.cli.terminal import Reach
+from app.core.enums import COLLECTION
+from app.health import keys
+from app.ledger import edit
+from app.queue import enqueue
+from app.store.schedules import heartbeats, schedule_edits
+from workers import registry
+
+app = typer.Typer()
+
+
+@app.command()
+def retire(
+    job: Annotated[str, typer.Argument(help="The schedule's name, as `doctor` shows it.")],
+) -> None:
+    """End the schedule of a job that was removed from the code. Its past ticks are still verified.
+
+    Its queued runs are superseded, and health reports it no longer. A worker that still declares
+    it revives it on start, so stop the old workers first.
+
+    Example: `python -m app retire old_job`
+    """
+    if job.startswith(f"{COLLECTION}:"):
+        raise typer.BadParameter("a collection's schedule is retired by its organisation")
+    if job in {schedule.key for schedule in registry.declared(terminal.config())}:
+        reason = "is declared by this code, and the next worker to start would revive it"
+        raise typer.BadParameter(f"{job} {reason}; to stop it: `python -m app pause {job}`")
+    terminal.with_servers(lambda context: _retire(context, job))
+    sys.stdout.write(f"{job} is retired\n")
+
+
+async def _retire(context: Reach, job: str) -> None:
+    now = await heartbeats.database_now(context.pool)
+    async with context.pool.acquire() as connection, connection.transaction():
+        queued = await edit.retire_in(connection, job, now)
+        await schedule_edits.note(connection, job, now, terminal.user(), ("retired", None, None))
+    await enqueue.tell(context.pool, context.redis, queued)
+    await keys.forget_job(context.redis, job)

@@ -1,0 +1,61 @@
+"""Manual runs: insert the run, enqueue it, and optionally follow it to its end."""
+
+import sys
+from typing import Any
+from uuid import UUID, uuid4
+
+import typer
+
+from app.cli import follow, terminal
+from app.cli.terminal import Reach
+from app.core.enums import OPEN_STATUSES
+from app.health import keys
+from app.queue.jobs import enqueue
+from app.store.runs import run_rows
+from app.store.runs.run_rows import Wanted
+from app.store.schedules import heartbeats
+
+
+def ask(job: str, params: dict[str, Any], by: str, *, wait: bool, as_json: bool) -> None:
+    """Queue a manual run of the job and print its id.
+
+    With `wait`, follow the run and raise typer.Exit with the exit code of its status.
+    """
+
+    async def queue_and_report(context: Reach) -> None:
+        run_id = await queue(context, job, params, by)
+        await say(context, run_id, job, wait=wait, as_json=as_json)
+
+    terminal.with_servers(queue_and_report)
+
+
+async def say(context: Reach, run_id: UUID, job: str, *, wait: bool, as_json: bool) -> None:
+    """Print which run was queued, as JSON if `plain`.
+
+    With `wait`, follow the run and raise typer.Exit with the exit code of its status.
+    """
+    if not as_json:
+        sys.stdout.write(f"{run_id}\n")
+        sys.stdout.flush()
+    if not wait:
+        if not await keys.read_workers(context.redis):
+            sys.stderr.write("No worker is alive: the run stays queued until one starts.\n")
+        if as_json:
+            terminal.print_json({"execution_id": run_id, "job": job, "status": "queued"})
+        return
+    row = await follow.to_end(context, run_id)
+    if row["status"] in OPEN_STATUSES:
+        sys.stderr.write("No worker is alive: stopped waiting. The run stays queued.\n")
+    if as_json:
+        terminal.print_json(row)
+    raise typer.Exit(follow.exit_code(row["status"]))
+
+
+async def queue(context: Reach, job: str, params: dict[str, Any], by: str) -> UUID:
+    """Insert a manual run and enqueue its first attempt; returns the run's id."""
+    config = context.config
+    run_id = uuid4()
+    request = Wanted(run_id, job, params, by[:200], config.max_attempts, config.job_timeout_seconds)
+    await run_rows.request(context.pool, request, await heartbeats.database_now(context.pool))
+    await enqueue(context.redis, job, str(run_id), job_id=f"run:{run_id}:1")
+    return run_id

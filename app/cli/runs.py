@@ -1,0 +1,205 @@
+"""The `runs`, `run`, `cancel` and `retry` commands."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from app.cli import collections, run_requests, terminal
+from app.cli.terminal import Reach
+from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
+from app.core.errors import UnknownRun
+from app.store.db import Pool
+from app.store.reports import proof as stories
+from app.store.runs import listing
+from app.store.runs import run_rows as store
+from app.store.runs.listing import Filter
+from app.store.schedules import heartbeats
+
+app = typer.Typer()
+
+COLUMNS = (
+    "run", "job", "trigger", "status", "attempt", "scheduled_for", "started_at",
+    "duration_seconds", "error_message",
+)  # fmt: skip
+DETAILS = (
+    "execution_id", "job", "trigger", "requested_by", "status", "attempt", "worker",
+    "scheduled_for", "created_at", "started_at", "completed_at", "duration_seconds",
+    "error_type", "error_message", "params", "stats", "backfill_id",
+)  # fmt: skip
+SOURCES = (
+    "source", "status", "partitions", "pages", "records", "inserted", "changed", "unchanged",
+    "rejected", "requests", "retries", "error_message",
+)  # fmt: skip
+_POLL_SECONDS = 1.0
+_OVERLAP = timedelta(seconds=10)  # of two polls, for what was being committed at the last one
+_MAX_FOLLOWED = 10_000  # ended runs whose state is remembered
+_MIN_ID_LENGTH = 6  # characters of a run's id
+RunId = Annotated[str, typer.Argument(help="The run's id, or its first characters.")]
+
+
+@app.command()
+def runs(  # noqa: PLR0913 - the filters of a command are its arguments
+    *,
+    job: Annotated[str | None, typer.Option(help="Only of this job or schedule.")] = None,
+    status: Annotated[list[RunStatus] | None, typer.Option(help="Only with this status.")] = None,
+    trigger: Annotated[Trigger | None, typer.Option(help="Only with this trigger.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="From this instant on, or an age such as `2h` or `1d`.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of runs.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue until Ctrl-C.")] = False,
+    as_json: terminal.JSON = False,
+) -> None:
+    """List runs, the newest first. With `--follow`, print each when it starts and ends.
+
+    Examples: `python -m app runs --since 2h`,
+    `python -m app runs --job poll_news --status failure --status lost --json`,
+    `python -m app runs --follow`
+    """
+
+    async def show(pool: Pool) -> None:
+        now = await heartbeats.database_now(pool)
+        begin = None if since is None else terminal.since(since, now)
+        filter_ = Filter(job, status or None, trigger, begin)
+        if follow:
+            await _follow(pool, filter_, now, as_json=as_json)
+        else:
+            _list(await listing.newest(pool, filter_, limit), as_json=as_json)
+
+    try:
+        terminal.with_pool(show)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _list(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        terminal.print_json(rows)
+    else:
+        brief = ({**row, "run": str(row["execution_id"])[:8]} for row in rows)
+        terminal.print_table(brief, COLUMNS)
+
+
+async def _follow(pool: Pool, filter_: Filter, since: datetime, *, as_json: bool) -> None:
+    printed: dict[UUID, tuple[str, int]] = {}
+    last = since
+    while True:
+        now = await heartbeats.database_now(pool)
+        for row in await listing.moved(pool, filter_, last):
+            state = (row["status"], row["attempt"])
+            if printed.get(row["execution_id"]) != state:
+                printed[row["execution_id"]] = state
+                _print_line(row, as_json=as_json)
+        ended = [run for run, (status, _) in printed.items() if status not in OPEN_STATUSES]
+        for run in ended[:-_MAX_FOLLOWED]:
+            del printed[run]
+        last = max(since, now - _OVERLAP)
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _print_line(row: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        terminal.print_json(row)
+        return
+    at = row["completed_at"] or row["started_at"] or row["created_at"]
+    error = f"  {row['error_message']}" if row["error_message"] else ""
+    sys.stdout.write(
+        f"{terminal.shown(at)}  {row['execution_id']}  {row['job']}  {row['trigger']}"
+        f"  {row['status']}{error}\n"
+    )
+    sys.stdout.flush()
+
+
+@app.command()
+def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
+    """Show one run: its attempts, its sources and its errors.
+
+    Example: `python -m app run 5f0c7f3e`
+    """
+
+    async def read(pool: Pool) -> dict[str, Any]:
+        full_id = await _resolve(pool, run_id)
+        row = await store.look(pool, full_id) or {}
+        async with pool.acquire() as connection:
+            events = await stories.events(connection, full_id)
+        return row | {"sources": await store.look_sources(pool, full_id), "events": events}
+
+    row = terminal.with_pool(read)
+    if as_json:
+        terminal.print_json(row)
+        return
+    console = terminal.console()
+    for name in DETAILS:
+        if row.get(name) not in (None, {}):
+            console.print(f"{name:>16}  {terminal.shown(row[name])}")
+    terminal.print_table(row["sources"], SOURCES)
+    terminal.print_table(row["events"], ("at", "event", "attempt", "worker", "detail"))
+
+
+@app.command()
+def cancel(run_id: RunId) -> None:
+    """Cancel a run that is queued or running. Its worker stops within a third of its lease.
+
+    Example: `python -m app cancel 5f0c7f3e`
+    """
+
+    async def end(pool: Pool) -> tuple[UUID, bool]:
+        full_id = await _resolve(pool, run_id)
+        by = f"cancelled by {terminal.user()}"
+        now = await heartbeats.database_now(pool)
+        return full_id, bool(await store.cancel_open(pool, [full_id], now, by=by))
+
+    full_id, cancelled = terminal.with_pool(end)
+    if not cancelled:
+        raise typer.BadParameter(f"run {full_id} has already ended")
+    sys.stdout.write(f"{full_id} is cancelled\n")
+
+
+@app.command()
+def retry(
+    run_id: RunId,
+    *,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Show the progress until the run ends.")
+    ] = False,
+    as_json: terminal.JSON = False,
+) -> None:
+    """Queue a new run with the parameters of one that has ended, which stays as it is.
+
+    The retry of a collection's run uses its present sources, and counts against its limits.
+
+    Example: `python -m app retry 5f0c7f3e --wait`
+    """
+
+    async def read(context: Reach) -> dict[str, Any]:
+        return await store.look(context.pool, await _resolve(context.pool, run_id)) or {}
+
+    old = terminal.with_servers(read)
+    if old["status"] in OPEN_STATUSES:
+        raise typer.BadParameter(f"run {old['execution_id']} has not ended yet; see `cancel`")
+    by = f"{terminal.user()} (retry of {old['execution_id']})"
+    if old["org_id"] is not None:
+        terminal.with_servers(
+            lambda context: collections.again(context, old, by, wait=wait, as_json=as_json)
+        )
+        return
+    run_requests.ask(old["job"], old["params"], by, wait=wait, as_json=as_json)
+
+
+async def _resolve(pool: Pool, prefix: str) -> UUID:
+    if len(prefix) < _MIN_ID_LENGTH or not re.fullmatch(r"[0-9a-fA-F-]+", prefix):
+        raise typer.BadParameter(
+            f"{prefix!r} is not a run's id; give at least {_MIN_ID_LENGTH} digits of it"
+        )
+    ids = await listing.named(pool, prefix)
+    if not ids:
+        raise UnknownRun(f"there is no run {prefix!r}; see `python -m app runs`")
+    if len(ids) > 1:
+        raise typer.BadParameter(f"several runs begin with {prefix!r}; give more of the id")
+    return ids[0]

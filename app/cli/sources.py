@@ -1,0 +1,357 @@
+"""The `source` commands for authors of recipes: `new`, `lint`, `try`, `diff`, `schema`."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from app.authoring import changes, golden, page, proposal, trial
+from app.authoring.changes import Changes
+from app.authoring.trial import Seen
+from app.cli import terminal
+from app.core.errors import Auth, BadConfig, BadRecipe, Failure
+from app.fetch.recipe_clients import opening
+from app.sources.recipes.enums import Kind
+from app.sources.recipes.load import Fault, foreign, load, secrets
+from app.sources.recipes.model import Recipe, json_schema
+from app.sources.recipes.sandbox import Sandbox
+from app.sources.recipes.source import RecipeSource
+from app.store.content import recent_pages
+
+app = typer.Typer(help="Write, check and try recipes.", no_args_is_help=True)
+
+_MAX_ROWS = 10  # of a table
+_MAX_COLUMNS = 7  # of the table of rows; the table below it lists all
+_MAX_CELL_WIDTH = 40  # characters
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+FILE = Annotated[Path, typer.Argument(help="A recipe, such as sources/shop.toml.", exists=True)]
+
+
+@app.command()
+def new(
+    url: Annotated[str, typer.Argument(help="A JSON API, a feed, or a page with a list.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write; must not exist.")] = None,
+) -> None:
+    """Fetch an address once, under its host's limits, and propose a working recipe.
+
+    Examples: `python -m app source new https://news.ycombinator.com/rss`,
+    `python -m app source new "https://api.example.com/wares?page=1" --out sources/wares.toml`
+    """
+    if out is not None and out.exists():
+        raise typer.BadParameter(f"{out} already exists; it is not overwritten")
+
+    async def propose() -> str:
+        async with page.opened(terminal.config()) as session:
+            return proposal.proposed(await session.look(url), url)
+
+    text = asyncio.run(_or_exit(propose()))
+    if out is None:
+        sys.stdout.write(text)
+        return
+    out.write_text(_renamed(text, out.stem), "utf-8")
+    sys.stdout.write(f"{out} is written; next: python -m app source try {out}\n")
+
+
+@app.command()
+def lint(
+    files: Annotated[list[Path], typer.Argument(help="Recipes.", exists=True)],
+    *,
+    as_json: JSON = False,
+) -> None:
+    """Print each fault of the recipes: its line, its key, and how to fix it. Exit code 1 if any.
+
+    Examples: `python -m app source lint sources/*.toml`,
+    `python -m app source lint sources/shop.toml --json`
+    """
+    faults = [(path, fault) for path in files for fault in _faults(path)]
+    if as_json:
+        sys.stdout.write(json.dumps([_fault_as_json(*found) for found in faults]) + "\n")
+    else:
+        for path, fault in faults:
+            sys.stdout.write(f"{path}:{fault}\n")
+        if not faults:
+            sys.stdout.write(f"{len(files)} recipes, no fault\n")
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command(name="try")
+def try_(
+    file: FILE,
+    *,
+    pages: Annotated[int, typer.Option(min=1, max=20, help="Pages of each partition.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, max=20, help="Partitions.")] = 3,
+    save: Annotated[Path | None, typer.Option(help="Save pages and rows as a golden test.")] = None,
+    as_json: JSON = False,
+) -> None:
+    """Fetch pages under the host's limits, and show their rows, empty columns and timings.
+
+    Nothing is stored. Exit code 1 if a page could not be fetched or parsed, or no page has a row.
+    Examples: `python -m app source try sources/shop.toml`,
+    `python -m app source try sources/shop.toml --pages 3 --save tests/golden/shop`
+    """
+    text, recipe = _read(file)
+
+    async def fetch() -> list[Seen]:
+        source = RecipeSource(recipe)
+        async with page.opened(terminal.config()) as session:
+            fetcher = session.visits.window(source.window, opening(source, _secret))
+            return await trial.tried(source, session, fetcher, parts=partitions, pages=pages)
+
+    results = asyncio.run(_or_exit(fetch()))
+    if as_json:
+        sys.stdout.write(json.dumps(_trial_as_json(results)) + "\n")
+    else:
+        _show_trial(recipe, results)
+    if save is not None:
+        files = golden.save(save, text, results)
+        sys.stderr.write(f"{len(files)} files are saved in {save}\n")
+    if any(result.failure for result in results) or not any(result.rows for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    file: FILE,
+    golden_: Annotated[
+        Path | None, typer.Option("--golden", help="The folder that `try --save` wrote.")
+    ] = None,
+    *,
+    as_json: JSON = False,
+) -> None:
+    """Show which rows an edit of a recipe changes, by parsing saved pages again.
+
+    Without --golden, use the pages and rows in the database. Exit code 1 if any row differs.
+    Examples: `python -m app source diff sources/shop.toml --golden tests/golden/shop`,
+    `python -m app source diff sources/shop.toml`
+    """
+    _, recipe = _read(file)
+    if golden_ is not None:
+        raws, before = golden.load(golden_)
+    else:
+        raws = terminal.with_pool(lambda pool: recent_pages.raws(pool, recipe.name))
+        before = terminal.with_pool(lambda pool: recent_pages.rows(pool, recipe.name))
+    if not raws:
+        raise BadConfig(f"no page of {recipe.name} is stored: run it once, or see `try --save`")
+    after = asyncio.run(_or_exit(_parse_again(RecipeSource(recipe), raws)))
+    difference = changes.between(before, after)
+    if as_json:
+        sys.stdout.write(json.dumps(_changes_as_json(difference)) + "\n")
+    else:
+        _show_changes(difference)
+    if not difference.none:
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for completion and checks in an editor.
+
+    Example: `python -m app source schema > recipe.schema.json`
+    """
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+
+
+def _faults(path: Path) -> list[Fault]:
+    try:
+        text = path.read_text("utf-8")
+        recipe = load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        return [Fault(1, "", f"cannot be read: {type(error).__name__}", "save it as UTF-8")]
+    except BadRecipe as error:
+        return [fault for fault in error.faults if isinstance(fault, Fault)]
+    fix = f"name the file {recipe.name}.toml, or the source {path.stem}"
+    matches = recipe.name == path.stem
+    misnamed = [] if matches else [Fault(1, "name", f"is {recipe.name} in {path.name}", fix)]
+    return [*misnamed, *foreign(recipe, "env", text)]
+
+
+def _read(path: Path) -> tuple[str, Recipe]:
+    """Return a recipe's text and the recipe; an invalid one ends the command with its faults."""
+    try:
+        text = path.read_text("utf-8")
+        recipe = load(text)
+        faults: Sequence[object] = foreign(recipe, "env", text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{path} cannot be read: {error}") from None
+    except BadRecipe as error:
+        recipe, text, faults = None, "", error.faults
+    if recipe is None or faults:
+        sys.stderr.writelines(f"{path}:{fault}\n" for fault in faults)
+        raise typer.Exit(1)
+    for reference in secrets(recipe):
+        _secret(reference)
+    return text, recipe
+
+
+def _secret(reference: str) -> SecretStr:
+    name = reference.partition(":")[2]
+    value = terminal.secret(name)
+    if value is None:
+        raise BadConfig(
+            f"{name} is not set; the recipe refers to it as {reference}: put it into .env"
+        )
+    return value
+
+
+async def _or_exit(step: Any) -> Any:
+    """Return the step's result; raises BadConfig with one sentence if the site fails."""
+    try:
+        return await step
+    except Failure as failure:
+        hint = _hint(failure)
+        raise BadConfig(f"{failure.kind.value}: {failure}{hint}") from None
+
+
+def _hint(failure: Failure) -> str:
+    if failure.kind.value == "unsafe":
+        return " (if you may fetch from it, add its host to GUARD_ALLOW)"
+    return " (see [auth])" if isinstance(failure, Auth) else ""
+
+
+async def _parse_again(source: RecipeSource, raws: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    sandbox = Sandbox(1)
+    rows = dict[str, dict[str, Any]]()
+    try:
+        for raw in raws:
+            _, records = await trial.read(source, raw, sandbox)
+            rows |= {r.key: dict(r.data) for r in records if hasattr(r, "key")}
+    finally:
+        await sandbox.close()
+    return json.loads(json.dumps(rows))
+
+
+def _renamed(text: str, name: str) -> str:
+    """Return the recipe's text with the source named after its file."""
+    lines = text.splitlines(keepends=True)
+    index = next(number for number, line in enumerate(lines) if line.startswith("name = "))
+    lines[index] = f"name = {json.dumps(name)}\n"
+    text = "".join(lines)
+    load(text)  # raises for an invalid name before anything is written
+    return text
+
+
+def _fault_as_json(path: Path, fault: Fault) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "line": fault.line,
+        "key": fault.key,
+        "problem": fault.problem,
+        "mend": fault.mend,
+    }
+
+
+def _trial_as_json(results: Sequence[Seen]) -> list[dict[str, Any]]:
+    return [
+        {
+            "partition": one.partition,
+            "page": one.page,
+            "url": one.raw.url if one.raw else None,
+            "status": one.raw.status if one.raw else None,
+            "bytes": len(one.raw.body) if one.raw else 0,
+            "seconds": {"asked": round(one.seconds[0], 3), "read": round(one.seconds[1], 3)},
+            "rows": [{"key": item.key, "data": dict(item.data)} for item in one.rows],
+            "refused": [{"key": r.record_id, "reason": r.reason} for r in one.refused],
+            "more": one.more,
+            "failure": None
+            if one.failure is None
+            else {"kind": one.failure.kind.value, "message": str(one.failure)},
+        }
+        for one in results
+    ]
+
+
+def _show_trial(recipe: Recipe, results: Sequence[Seen]) -> None:
+    console = Console(highlight=False)
+    for one in results:
+        console.print(_headline(one))
+        for refused in one.refused[:_MAX_ROWS]:
+            console.print(f"  refused: {escape(refused.reason[:300])}", style="yellow")
+    items = [item for one in results for item in one.rows]
+    if not items:
+        console.print("no rows", style="bold red")
+        return
+    declared = [*recipe.extract.fields, *(name for item in items for name in item.data)]
+    names = [*dict.fromkeys(declared)]
+    filled = [name for name in names if any(item.data.get(name) for item in items)][:_MAX_COLUMNS]
+    rows = Table("key", *filled)
+    for item in items[:_MAX_ROWS]:
+        rows.add_row(*(escape(_cell(v)) for v in (item.key, *map(item.data.get, filled))))
+    console.print(rows)
+    if len(items) > _MAX_ROWS:
+        console.print(f"and {len(items) - _MAX_ROWS} rows more")
+    console.print(_column_table(recipe, [item.data for item in items], names))
+
+
+def _headline(one: Seen) -> str:
+    where = f"{one.partition}, page {one.page}"
+    if one.failure is not None:
+        return f"[bold red]{escape(where)}: {one.failure.kind.value}: {escape(str(one.failure))}[/]"
+    size = len(one.raw.body) if one.raw else 0
+    fetch_ms, parse_ms = (round(seconds * 1000) for seconds in one.seconds)
+    more = "; there are further pages" if one.more else ""
+    return (
+        f"{escape(where)}: {len(one.rows)} rows, {len(one.refused)} refused; {size:,} bytes;"
+        f" {fetch_ms} ms to fetch, {parse_ms} ms to parse{more}"
+    )
+
+
+def _column_table(recipe: Recipe, rows: Sequence[Any], names: Sequence[str]) -> Table:
+    table = Table("column", "type", "empty", "example")
+    for name in names:
+        values = [row.get(name) for row in rows]
+        empty = sum(value in (None, "", []) for value in values)
+        example = next((value for value in values if value not in (None, "", [])), None)
+        field = recipe.extract.fields.get(name)
+        kind = field.type.value if field else ("feed" if recipe.kind is Kind.FEED else "")
+        share = f"{empty} of {len(values)}"
+        style = "red" if empty == len(values) else ("yellow" if empty else "")
+        cell = f"[{style}]{share}[/]" if style else share
+        table.add_row(name, kind, cell, escape(_cell(example)))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= _MAX_CELL_WIDTH else f"{text[: _MAX_CELL_WIDTH - 1]}…"
+
+
+def _changes_as_json(difference: Changes) -> dict[str, Any]:
+    changed = {
+        key: {name: {"before": b, "after": a} for name, (b, a) in columns.items()}
+        for key, columns in difference.changed.items()
+    }
+    return {
+        "gone": difference.gone,
+        "new": difference.new,
+        "changed": changed,
+        "same": difference.same,
+    }
+
+
+def _show_changes(difference: Changes) -> None:
+    console = Console(highlight=False)
+    for sign, style, keys in (("-", "red", difference.gone), ("+", "green", difference.new)):
+        for key in keys[:_MAX_ROWS]:
+            console.print(f"{sign} {escape(key)}", style=style)
+    for key, columns in [*difference.changed.items()][:_MAX_ROWS]:
+        console.print(f"~ {escape(key)}")
+        for name, (before, after) in columns.items():
+            console.print(
+                f"    {name}: [red]{escape(_cell(before))}[/] -> [green]{escape(_cell(after))}[/]"
+            )
+    console.print(
+        f"{len(difference.gone)} gone, {len(difference.new)} new,"
+        f" {len(difference.changed)} changed, {difference.same} the same"
+    )

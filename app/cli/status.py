@@ -1,0 +1,83 @@
+"""The `status` command: a summary of workers, queue and jobs."""
+
+import sys
+from datetime import datetime
+from typing import Any
+
+import typer
+
+from app.cli import terminal
+from app.cli.terminal import Reach
+from app.core.enums import JobStatus
+from app.health import keys
+from app.health.judge import judge
+from app.store.runs import listing
+from app.store.schedules import heartbeats
+
+app = typer.Typer()
+
+
+@app.command()
+def status(*, as_json: terminal.JSON = False) -> None:
+    """Summarise workers, queue and jobs. Exit code 1 if a job is unhealthy or no worker is alive.
+
+    Examples: `python -m app status`, `python -m app status --json`
+    """
+    summary = terminal.with_servers(_read)
+    if as_json:
+        terminal.print_json(summary)
+    else:
+        _show(summary)
+    if not summary["well"]:
+        raise typer.Exit(1)
+
+
+async def _read(context: Reach) -> dict[str, Any]:
+    now = await heartbeats.database_now(context.pool)
+    workers = await keys.read_workers(context.redis)
+    jobs = await keys.read_jobs(context.redis)
+    verdicts = {key: judge(facts, now) for key, facts in jobs.items()}
+    late, since = await listing.lag(context.pool, now)
+    unhealthy = (JobStatus.UNHEALTHY, JobStatus.NOT_STARTED)
+    open_runs = await listing.open_runs(context.pool, now)
+    return {
+        "well": bool(workers) and not any(v.status in unhealthy for v in verdicts.values()),
+        "at": now,
+        "workers": [
+            {"worker": name, "running": facts.running, "seen_at": facts.seen_at}
+            for name, facts in workers.items()
+        ],
+        "queued": open_runs["queued"],
+        "running": open_runs["running"],
+        "oldest_queued_at": open_runs["oldest"],
+        "schedules_late": late,
+        "late_since": since,
+        "jobs": [
+            {
+                "schedule": key,
+                "status": verdict.status.value,
+                "reason": verdict.reason and verdict.reason.value,
+                "last_run": jobs[key].last_run,
+                "last_status": jobs[key].last_status,
+                "next": jobs[key].next_run,
+                "last_error": jobs[key].last_error,
+            }
+            for key, verdict in verdicts.items()
+        ],
+    }
+
+
+def _show(summary: dict[str, Any]) -> None:
+    workers = summary["workers"]
+    sys.stdout.write(
+        f"{'healthy' if summary['well'] else 'UNHEALTHY'} at {terminal.shown(summary['at'])} UTC\n"
+        f"workers: {len(workers)}   running: {summary['running']}   queued: {summary['queued']}"
+        f"{_since(summary['oldest_queued_at'])}   schedules late: {summary['schedules_late']}"
+        f"{_since(summary['late_since'])}\n"
+    )
+    columns = ("schedule", "status", "reason", "last_run", "last_status", "next", "last_error")
+    terminal.print_table(summary["jobs"], columns)
+
+
+def _since(at: datetime | None) -> str:
+    return "" if at is None else f" (since {terminal.shown(at)})"

@@ -1,0 +1,188 @@
+"""Shared by the commands: settings, connections, parsing of instants, and output."""
+
+import asyncio
+import getpass
+import json
+import re
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+
+import asyncpg
+import typer
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+
+from app import context
+from app.core import config as settings
+from app.core import log
+from app.core.errors import BadConfig
+from app.queue.jobs import redis_pool
+from app.store import db
+
+Result = TypeVar("Result")
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The settings, and open connections to Postgres and Redis."""
+
+    config: settings.Config
+    pool: db.Pool
+    redis: ArqRedis
+
+
+def config() -> settings.Config:
+    """Load the settings, and configure logging at level `warning`. Raises BadConfig."""
+    loaded = settings.load()
+    log.configure(loaded.log_format, "warning", loaded.secrets())
+    return loaded
+
+
+def secret(name: str) -> SecretStr | None:
+    """Return the operator's secret of that name from the environment or `.env`, or None."""
+    return settings.secret(name)
+
+
+def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
+    """Run the step with an open database pool; returns its result.
+
+    Raises BadConfig if Postgres cannot be reached or has no tables.
+    """
+    dsn = context.urls(config()).database
+
+    async def run() -> Result:
+        pool = await db.open_pool(dsn, size=2, patience=5)
+        try:
+            return await step(pool)
+        finally:
+            await pool.close()
+
+    return doing(run)
+
+
+def with_servers(step: Callable[[Reach], Awaitable[Result]]) -> Result:
+    """Run the step with open connections to both servers; returns its result.
+
+    Raises BadConfig if a server cannot be reached or the database has no tables.
+    """
+    loaded = config()
+    urls = context.urls(loaded)
+
+    async def run() -> Result:
+        redis = redis_pool(urls.redis, ssl_cert_reqs=loaded.redis_ssl_cert_reqs)
+        try:
+            pool = await db.open_pool(urls.database, size=4, patience=5)
+            try:
+                return await step(Reach(loaded, pool, redis))
+            finally:
+                await pool.close()
+        finally:
+            await redis.aclose(close_connection_pool=True)
+
+    return doing(run)
+
+
+def doing(run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run the coroutine function in a new event loop; returns its result.
+
+    Raises BadConfig if a server cannot be reached, refuses or has no tables.
+    """
+    try:
+        return asyncio.run(run())
+    except db.UNFIT as error:
+        raise BadConfig(f"{error}; is DATABASE_URL right, and has `migrate` been run?") from None
+    except BrokenPipeError:
+        raise  # an OSError too, but the reader of stdout closed it
+    except RedisError as error:
+        raise BadConfig(f"Redis cannot be used (REDIS_URL): {error}") from None
+    except db.AWAY as error:
+        raise BadConfig(f"Postgres cannot be reached (DATABASE_URL): {error}") from None
+    except asyncpg.PostgresError as error:
+        raise BadConfig(f"Postgres refuses: {error}") from None
+
+
+def user() -> str:
+    """Return the operating system user to record as the requester, or `somebody`."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # an account without a name
+        return "somebody"
+
+
+def print_json(value: object) -> None:
+    """Print the value as one line of JSON: instants in ISO 8601, ids and decimals as text."""
+    sys.stdout.write(json.dumps(value, default=_json_default) + "\n")
+    sys.stdout.flush()
+
+
+def _json_default(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+
+def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
+    """Print the rows as a table; instants in UTC, to the second, without the year."""
+    table = Table(box=None, header_style="bold")
+    for number, name in enumerate(columns):
+        table.add_column(name.replace("_", " "), no_wrap=number == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*(_format_cell(row.get(name)) for name in columns))
+    console().print(table)
+
+
+def console() -> Console:
+    """Return the console for tables: 240 columns wide if stdout is not a terminal."""
+    default = Console(highlight=False, markup=False)
+    return default if default.is_terminal else Console(highlight=False, markup=False, width=240)
+
+
+def _format_cell(value: object) -> str:
+    return (
+        f"{value.astimezone(UTC):%m-%d %H:%M:%S}" if isinstance(value, datetime) else shown(value)
+    )
+
+
+def shown(value: object) -> str:
+    """Format a value for people: instants in UTC, floats with two decimals, None as nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return str(value)
+
+
+def since(text: str, now: datetime) -> datetime:
+    """Parse an instant or an age such as `90m`, `2h`, `1d`; returns UTC.
+
+    Raises typer.BadParameter.
+    """
+    age = _AGE.fullmatch(text.strip())
+    if age is None:
+        return instant(text)
+    return now - timedelta(seconds=float(age[1]) * _UNIT_SECONDS[age[2]])
+
+
+def instant(text: str) -> datetime:
+    """Parse an ISO 8601 instant, in UTC unless it has an offset. Raises typer.BadParameter."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not an instant; try 2026-09-05T14:00:00Z") from None
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)

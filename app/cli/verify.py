@@ -1,0 +1,103 @@
+"""The `verify` and `why` commands: check the ledger and explain a tick."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from app.cli import terminal
+from app.core.errors import UnknownJob
+from app.ledger import proof
+from app.store import db
+from app.store.schedules import heartbeats
+
+app = typer.Typer()
+
+
+@app.command()
+def verify(*, as_json: terminal.JSON = False) -> None:
+    """Prove that every tick has exactly one outcome. Exit code 1 if one has none or several.
+
+    Examples: `python -m app verify`, `python -m app verify --json`
+    """
+    accounts = terminal.with_pool(_verify)
+    if as_json:
+        sys.stdout.write(json.dumps([_as_json(account) for account in accounts]) + "\n")
+    else:
+        _show(accounts)
+    if not all(account.sound for account in accounts):
+        raise typer.Exit(1)
+
+
+@app.command()
+def why(
+    job: Annotated[str, typer.Argument(help="The schedule's name, such as scrape_all_platforms.")],
+    tick: Annotated[
+        str | None,
+        typer.Argument(help="The tick, such as 2026-09-05T14:00:00Z; default: the latest."),
+    ] = None,
+) -> None:
+    """Explain the outcome of a tick, from schedule to run.
+
+    Examples: `python -m app why scrape_all_platforms`,
+    `python -m app why scrape_all_platforms 2026-09-05T14:05:00Z`
+    """
+    at = None if tick is None else terminal.instant(tick)
+    try:
+        sentences = terminal.with_pool(lambda pool: proof.why(pool, job, at))
+    except UnknownJob as error:
+        raise typer.BadParameter(str(error)) from None
+    for sentence in sentences:
+        sys.stdout.write(f"{sentence}\n")
+
+
+async def _verify(pool: db.Pool) -> list[proof.Account]:
+    return await proof.verify(pool, await heartbeats.database_now(pool))
+
+
+def _as_json(account: proof.Account) -> dict[str, Any]:
+    return {
+        "schedule": account.key,
+        "frontier": account.frontier.isoformat(),
+        "expected": account.expected,
+        "ran": account.ran,
+        "skipped": dict(account.skipped),
+        "missed": dict(account.missed),
+        "duplicates": account.duplicates,
+        "unaccounted": account.unaccounted,
+        "invented": account.invented,
+        "stuck": account.stuck,
+        "pruned": account.pruned,
+        "examples": [instant.isoformat() for instant in account.examples],
+    }
+
+
+def _show(accounts: list[proof.Account]) -> None:
+    console = Console(highlight=False)
+    for account in accounts:
+        console.print(f"[bold]{account.key}[/]")
+        console.print(
+            f"  expected: {account.expected}   ran: {account.ran}"
+            f"   skipped: {_by_reason(account.skipped)}   missed: {_by_reason(account.missed)}"
+        )
+        console.print(
+            f"  duplicates: {account.duplicates + account.invented}"
+            f"   unaccounted: {account.unaccounted}   stuck: {account.stuck}",
+            style="green" if account.sound else "bold red",
+        )
+        for instant in account.examples:
+            console.print(f"  no outcome for {instant.isoformat()}", style="red")
+    ticks = sum(account.expected for account in accounts)
+    duplicates = sum(account.duplicates + account.invented for account in accounts)
+    unaccounted = sum(account.unaccounted for account in accounts)
+    console.print(
+        f"{len(accounts)} schedules, {ticks} ticks, duplicates: {duplicates},"
+        f" unaccounted: {unaccounted}"
+    )
+
+
+def _by_reason(counts: dict[str, int]) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return f"{sum(counts.values())} ({reasons})" if reasons else "0"

@@ -1,0 +1,253 @@
+"""The worker context: the Postgres pool, Redis, the clock and one HTTP client per source."""
+
+import asyncio
+import os
+import socket
+import ssl
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+from arq.connections import ArqRedis
+
+from app.core.config import Config
+from app.core.messages import Limits
+from app.fetch.authenticated import AnyWindow, Opening, Visits
+from app.fetch.client import Window, open_client
+from app.fetch.limiter import Limiter, RedisLimiter
+from app.fetch.ssrf_guard import Guard
+from app.fetch.tokens import Keeper, Login, SignedWindow, keeper_of
+from app.sources.recipes.sandbox import Sandbox
+from app.store import db, schema
+from app.store.db import Pool
+from app.store.schedules import heartbeats
+
+VERSION = "0.1.0"
+LEAP = timedelta(seconds=5)
+TREMOR = timedelta(milliseconds=1)
+NO_LOGINS: Mapping[str, Login] = MappingProxyType({})
+GUARDED_CONNECTIONS = 64  # over all recipe sources together
+FEWEST_CONNECTIONS = 4  # a source may raise its concurrency while it runs
+
+
+@dataclass(slots=True)
+class Clock:
+    """The current instant (aware, UTC) by the database's clock, whatever the machine's clock says.
+
+    `skew` is a simulated error of the machine's clock, for tests. `offset` is the measured
+    difference between the database's clock and the machine's.
+    """
+
+    skew: timedelta = timedelta(0)
+    offset: timedelta = timedelta(0)
+
+    _started_wall: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _started_monotonic: float = field(default_factory=time.monotonic)
+
+    def __call__(self) -> datetime:
+        return self._machine_time() + self.offset
+
+    def _machine_time(self) -> datetime:
+        # Monotonic from the start: setting the machine's clock while we run changes nothing.
+        return (
+            self._started_wall
+            + self.skew
+            + timedelta(seconds=time.monotonic() - self._started_monotonic)
+        )
+
+    async def set_by(self, pool: Pool) -> None:
+        """Synchronise with the database's clock, allowing half the round trip for transport."""
+        before, started = self._machine_time(), time.monotonic()
+        database_now = await heartbeats.database_now(pool)
+        half_trip = timedelta(seconds=(time.monotonic() - started) / 2)
+        offset = database_now - before - half_trip
+        # A difference within half a round trip is measurement error.
+        if abs(offset - self.offset) > half_trip + TREMOR:
+            self.offset = offset
+
+
+@dataclass(slots=True)
+class Heart:
+    """This worker's heartbeat, recorded in the database as intervals without a gap."""
+
+    pool: Pool
+    clock: Clock
+    worker: str
+    longest_gap: timedelta
+    _beat_id: int | None = None
+    _last_beat_at: datetime | None = None
+    _last_monotonic: float = 0.0
+
+    async def beat(self) -> None:
+        """Extend the current interval, or begin a new one after a gap or a jump of the clock."""
+        await self.clock.set_by(self.pool)
+        now, monotonic = self.clock(), time.monotonic()
+        elapsed = timedelta(seconds=monotonic - self._last_monotonic)
+        last, self._last_beat_at, self._last_monotonic = self._last_beat_at, now, monotonic
+        jumped = last is not None and now - last - elapsed > LEAP
+        if self._beat_id is None or last is None or jumped or now - last > self.longest_gap:
+            self._beat_id = await heartbeats.begin(self.pool, self.worker, now, jumped=jumped)
+        else:
+            await heartbeats.extend(self.pool, self._beat_id, now)
+
+
+@dataclass(slots=True)
+class House:
+    """What a worker opens and closes, handed to jobs. `worker`: this process's unique name."""
+
+    config: Config
+    pool: Pool
+    redis: ArqRedis
+    clock: Clock
+    heart: Heart
+    worker: str
+    started_at: datetime
+    limiter: Limiter
+    visits: Visits
+    sandbox: Sandbox
+    clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
+    windows: dict[str, AnyWindow] = field(default_factory=dict[str, AnyWindow])
+
+    def window_for(self, name: str, opening: Opening) -> None:
+        """Open a fetcher for a source that was not known when the worker started.
+
+        Its addresses pass the SSRF guard. It replaces an earlier one of the same name; only the
+        most recently opened fetchers are kept.
+        """
+        for old in self.visits.opened(name):
+            self.windows.pop(old, None)
+        self.windows[name] = self.visits.window(name, opening)
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """URLs of Postgres and Redis: the configured servers, or the embedded ones."""
+
+    database: str
+    redis: str
+
+
+def user_agent(contact: str) -> str:
+    """The User-Agent header: product, version and contact."""
+    about = f"; {contact}" if contact else ""
+    return f"Rollcall/{VERSION} (scheduled scraper{about})"
+
+
+def worker_name() -> str:
+    """A name unique to this process: host, process id and a random suffix."""
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
+
+
+def urls(config: Config) -> Urls:
+    """URLs of the configured servers; those not configured are started, embedded, in DATA_DIR.
+
+    Raises ServersUnavailable if an embedded server is needed and cannot be started.
+    """
+    database, redis = config.database_url, config.redis_url
+    if database is not None and redis is not None:
+        return Urls(database.get_secret_value(), redis.get_secret_value())
+    from app import embedded, migrations  # noqa: PLC0415 - not imported in production
+
+    servers = embedded.start(config.data_dir)
+    if database is None:
+        migrations.upgrade(servers.database_url)
+    return Urls(
+        servers.database_url if database is None else database.get_secret_value(),
+        servers.redis_url if redis is None else redis.get_secret_value(),
+    )
+
+
+def check(config: Config) -> None:
+    """Raises BadConfig for settings that only the opened components can validate."""
+    Guard.allowing(config.guard_allow)
+
+
+@asynccontextmanager
+async def opened(
+    config: Config,
+    where: Urls,
+    redis: ArqRedis,
+    sources: Mapping[str, Limits],
+    logins: Mapping[str, Login] = NO_LOGINS,
+) -> AsyncGenerator[House]:
+    """Open the worker context, and close it again in reverse order.
+
+    `sources`: limits by source name. `logins`: credentials by source name; sources with the same
+    credentials share a token. Raises WrongSchema if the database's schema is older or newer than
+    this code.
+    """
+    async with AsyncExitStack() as stack:
+        pool = await db.open_pool(
+            where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
+        )
+        stack.push_async_callback(_close_pool, pool)
+        await schema.check(pool)
+        clock = Clock(timedelta(seconds=config.clock_skew_seconds))
+        worker = worker_name()
+        limiter = RedisLimiter(redis, worker=worker)
+        ssl_context = ssl.create_default_context()
+        guarded = open_client(
+            user_agent(config.contact),
+            concurrency=GUARDED_CONNECTIONS,
+            ssl_context=ssl_context,
+            guard=Guard.allowing(config.guard_allow),
+        )
+        sandbox = Sandbox()
+        stack.push_async_callback(sandbox.close)
+        context = House(
+            config=config,
+            pool=pool,
+            redis=redis,
+            clock=clock,
+            heart=Heart(pool, clock, worker, timedelta(seconds=config.lease_seconds)),
+            worker=worker,
+            started_at=clock(),
+            limiter=limiter,
+            visits=Visits(await stack.enter_async_context(guarded), limiter, clock),
+            sandbox=sandbox,
+        )
+        stack.push_async_callback(context.limiter.close)
+        await context.heart.beat()
+        for name, limits in sources.items():
+            client = open_client(
+                user_agent(config.contact),
+                concurrency=max(limits.concurrency, FEWEST_CONNECTIONS),
+                ssl_context=ssl_context,
+            )
+            context.clients[name] = await stack.enter_async_context(client)
+            context.windows[name] = Window(
+                client, context.limiter, source=name, limits=limits, clock=clock
+            )
+        _add_logins(context.windows, logins)
+        yield context
+
+
+def _add_logins(windows: dict[str, AnyWindow], logins: Mapping[str, Login]) -> None:
+    token_keepers: dict[Login, Keeper] = {}
+    for name, login in logins.items():
+        window = windows[name]
+        if isinstance(window, Window):
+            token_keeper = token_keepers.setdefault(login, keeper_of(login, window))
+            windows[name] = SignedWindow(window, token_keeper, login.setting)
+
+
+async def _close_pool(pool: Pool) -> None:
+    try:
+        async with asyncio.timeout(2):
+            await pool.close()
+    except (TimeoutError, *db.AWAY):
+        pool.terminate()
+
+
+def ctx_house(ctx: dict[str, Any]) -> House:
+    """The worker context held by arq's untyped `ctx`. Raises TypeError if startup did not run."""
+    context = ctx["house"]
+    if not isinstance(context, House):
+        raise TypeError("ctx['house'] is missing: on_startup did not run")
+    return context

@@ -1,0 +1,282 @@
+"""The settings, read once from the environment and `.env`. No other module reads the environment.
+
+The class is called Config because arq uses the name Settings.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.core import quiet_hours
+from app.core.errors import BadConfig
+
+PLATFORMS = ("sportybet", "betpawa", "bet9ja")
+LONGEST_ENTITY = 200
+FEWEST_NEWS_DAYS = 3
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    return value
+
+
+def _entities(value: object) -> object:
+    """Read names separated by commas, or a file (its path or `@path`) with one name per line."""
+    if not isinstance(value, str):
+        return value
+    path = Path(value.removeprefix("@").strip())
+    if not value.startswith("@") and ("," in value or not path.is_file()):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the file {path} cannot be read: {type(error).__name__}") from None
+    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def _unique(value: tuple[str, ...]) -> tuple[str, ...]:
+    long = [name[:40] for name in value if len(name) > LONGEST_ENTITY]
+    if long:
+        raise ValueError(f"{long[0]!r}… is longer than {LONGEST_ENTITY} characters")
+    by_folded: dict[str, str] = {}
+    for name in value:
+        by_folded.setdefault(name.casefold(), name)
+    return tuple(by_folded.values())
+
+
+def _known_platforms(value: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in value if name not in PLATFORMS]
+    if unknown:
+        raise ValueError(f"unknown platform {', '.join(unknown)}; known: {', '.join(PLATFORMS)}")
+    if not value:
+        raise ValueError(f"name at least one of: {', '.join(PLATFORMS)}")
+    return tuple(dict.fromkeys(value))
+
+
+def _postgres(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("postgres://", "postgresql://")):
+        raise ValueError("must start with postgres:// or postgresql://")
+    return _readable_address(value)
+
+
+def _readable_address(value: SecretStr) -> SecretStr:
+    try:
+        _ = urlsplit(value.get_secret_value()).port
+    except ValueError:
+        raise ValueError(
+            "is not a valid URL; special characters in a password must be percent-encoded"
+        ) from None
+    return value
+
+
+def _redis(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    return _readable_address(value)
+
+
+def _at_least_news_days(value: int) -> int:
+    if 0 < value < FEWEST_NEWS_DAYS:
+        raise ValueError(
+            f"must be 0 or at least {FEWEST_NEWS_DAYS}: polls look back up to two days"
+        )
+    return value
+
+
+def _http(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    if "@" in urlsplit(value).netloc:
+        raise ValueError("must not contain a user name: credentials have their own settings")
+    return value.rstrip("/")
+
+
+def _alert_urls(value: SecretStr) -> SecretStr:
+    for address in value.get_secret_value().split():
+        if "://" not in address:
+            raise ValueError("must be URLs such as json://host/path, separated by spaces")
+    return value
+
+
+def _pings(value: SecretStr) -> SecretStr:
+    for name, address in pings(value).items():
+        if not name or not address.startswith(("http://", "https://")):
+            raise ValueError("must be job=https://…, separated by commas or spaces")
+    return value
+
+
+def _ping(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return value
+
+
+def pings(value: SecretStr | None) -> dict[str, str]:
+    """Return the ping URLs by job, from `job=https://…` separated by commas or spaces."""
+    if value is None:
+        return {}
+    parts = re.split(r"[\s,]+(?=[^\s,=/]+=)", value.get_secret_value().strip(", \n"))
+    pairs = [part.partition("=") for part in parts if part]
+    return {name.strip(): address.strip() for name, _, address in pairs}
+
+
+def _secret_parts(address: str) -> list[str]:
+    """Return the secret parts of a URL: its password, and the tokens in its host and path."""
+    if "://" not in address:
+        return []
+    try:
+        parts = urlsplit(address)
+        password = parts.password
+    except ValueError:
+        return []
+    tokens = re.split(r"[/@:]", f"{parts.netloc}/{parts.path}")
+    return [password or "", *(token for token in tokens if _TOKEN.fullmatch(token))]
+
+
+def _quiet(value: str) -> str:
+    if value:
+        quiet_hours.parse(value)
+    return value
+
+
+def _minutes_by_job(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    return {name.strip(): minutes.strip() for name, _, minutes in pairs}
+
+
+Url = Annotated[str, AfterValidator(_http)]
+_TOKEN = re.compile(r"(?=.*\d)[\w-]{12,}")
+Minutes = Annotated[float, Field(gt=0, le=60 * 24 * 366)]
+Entities = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_entities), AfterValidator(_unique)]
+FreshMinutes = Annotated[dict[str, Minutes], NoDecode, BeforeValidator(_minutes_by_job)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Days = Annotated[int, Field(ge=0, le=36_500)]  # 0 keeps for ever
+
+
+class Config(BaseSettings):
+    """Every setting with its default. `.env.example` describes each one."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_file=".env", env_ignore_empty=True, extra="ignore"
+    )
+
+    database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = None
+    database_pool_size: Annotated[int, Field(ge=2, le=100)] = 10
+    redis_url: Annotated[SecretStr, AfterValidator(_redis)] | None = None
+    redis_ssl_cert_reqs: Literal["required", "none"] = "required"
+    data_dir: Path = Path(".rollcall")
+
+    scrape_interval_minutes: Minutes = 5
+    news_interval_minutes: Minutes = 15
+    stories_interval_minutes: Minutes = 60
+    misfire_grace_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60
+    job_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 240
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+
+    odds_platforms: Annotated[Names, AfterValidator(_known_platforms)] = PLATFORMS
+    sportybet_url: Url = "https://www.sportybet.com/api/ng/factsCenter"
+    betpawa_url: Url = "https://www.betpawa.ng/api/sportsbook"
+    betpawa_version: Literal["v3", "v4"] = "v4"
+    betpawa_brand: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "betpawa-nigeria"
+    bet9ja_url: Url = "https://sports.bet9ja.com/desktop/feapi/PalimpsestAjax"
+    odds_changes_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    tracked_entities: Entities = ()
+    asknews_url: Url = "https://api.asknews.app/v1"
+    asknews_token_url: Url = "https://auth.asknews.app/oauth2/token"  # noqa: S105 - no secret
+    asknews_api_key: SecretStr | None = None
+    asknews_client_id: str | None = None
+    asknews_client_secret: SecretStr | None = None
+    asknews_page_size: Annotated[int, Field(ge=1, le=101)] = 100
+    asknews_max_pages: Annotated[int, Field(ge=1, le=100)] = 5
+    asknews_lookback_hours: Annotated[float, Field(gt=0, le=48)] = 48
+    asknews_overlap_minutes: Annotated[float, Field(ge=0, le=2_880)] = 30
+    contact: Annotated[str, Field(max_length=200)] = ""
+    guard_allow: Names = ()
+    sources_dir: Path | None = None
+    secrets_key: SecretStr | None = None
+    raw_days: Annotated[int, Field(ge=0, le=365)] = 3
+    run_days: Days = 90
+    tick_days: Days = 90
+    beat_days: Days = 90
+    rejected_days: Days = 30
+    odds_event_days: Days = 0
+    article_days: Annotated[Days, AfterValidator(_at_least_news_days)] = 0
+    story_days: Annotated[Days, AfterValidator(_at_least_news_days)] = 0
+    item_days: Days = 0
+
+    collection_misfire_grace_seconds: Annotated[float, Field(gt=0, le=604_800)] = 3600
+    collection_jitter_seconds: Annotated[float, Field(ge=0, le=3600)] = 30
+    org_max_sources: Annotated[int, Field(ge=1, le=1000)] = 10
+    org_runs_per_day: Annotated[int, Field(ge=1, le=100_000)] = 300
+    org_max_pages: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    org_max_mb: Annotated[float, Field(gt=0, le=100_000)] = 100
+    org_max_minutes: Annotated[float, Field(gt=0, le=1440)] = 15
+    org_max_recipes: Annotated[int, Field(ge=0, le=1000)] = 20
+
+    health_failing_after: Annotated[int, Field(ge=1, le=20)] = 3
+    health_recovered_after: Annotated[int, Field(ge=1, le=20)] = 1
+    health_skips: Annotated[int, Field(ge=1, le=100)] = 3
+    fresh_minutes: FreshMinutes = {}
+    alert_urls: Annotated[SecretStr, AfterValidator(_alert_urls)] | None = None
+    alert_group_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
+    alert_remind_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
+    alert_quiet_hours: Annotated[str, AfterValidator(_quiet)] = ""
+    public_url: Url | None = None
+    metrics_token: SecretStr | None = None
+    ping_urls: Annotated[SecretStr, AfterValidator(_pings)] | None = None
+    ping_scheduler_url: Annotated[SecretStr, AfterValidator(_ping)] | None = None
+    session_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
+
+    max_jobs: Annotated[int, Field(ge=1, le=1000)] = 10
+    lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15
+    shutdown_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 25
+    clock_skew_seconds: Annotated[float, Field(ge=-86_400, le=86_400)] = 0
+    log_format: Literal["json", "console"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def secrets(self) -> frozenset[str]:
+        """Return the texts to redact from output: secret settings, their items and parts."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        whole = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        items = [item for text in whole for item in re.split(r"[\s,]+", text)]
+        parts = [part for item in items for part in _secret_parts(item)]
+        return frozenset(text for text in (*whole, *items, *parts) if text)
+
+
+def load(**overrides: Any) -> Config:
+    """Read the environment and `.env`. Raises BadConfig with one line for each invalid setting."""
+    try:
+        return Config(**overrides)
+    except ValidationError as error:
+        raise BadConfig(_readable(error)) from None
+
+
+def secret(name: str) -> SecretStr | None:
+    """Return one variable from the environment or `.env`, for a recipe; None if it is not set."""
+    value = os.environ.get(name)  # noqa: TID251 - the one module that reads it
+    value = value or dotenv_values(".env").get(name)
+    return SecretStr(value) if value else None
+
+
+def _readable(error: ValidationError) -> str:
+    lines = ["Invalid settings (see .env.example):"]
+    for fault in error.errors(include_url=False, include_context=False):
+        name = str(fault["loc"][0]) if fault["loc"] else "settings"
+        message = fault["msg"].removeprefix("Value error, ")
+        lines.append(f"  {name.upper()} = {_shown(name, fault['input'])}: {message}")
+    return "\n".join(lines)
+
+
+def _shown(name: str, value: object) -> str:
+    field = Config.model_fields.get(name)
+    secret = field is None or "SecretStr" in str(field.annotation) or "@" in str(value)
+    return "(hidden)" if secret else repr(value)

@@ -1,0 +1,251 @@
+"""The exceptions of the application.
+
+RollcallError
+├── BadConfig             a setting cannot be used; says which, and what it may be
+├── BadSchedule           a schedule or its policies can never work
+├── UnknownJob            no job of that name; says which there are
+├── UnknownRun            no run of that id
+├── BadParameters         a run was asked for with parameters its job does not take
+├── UnknownOrg            no organisation of that name, or two of one
+├── Unauthorized          a token is not accepted; never says why
+├── OverLimit             a request exceeds a limit of the organisation; names the limit
+├── BadPreset             a collection's preset cannot run: none, empty, or an invalid source
+├── OrgDisabled           the organisation of the run has been disabled
+├── NotThere              the organisation has nothing of that id
+├── Conflicting           the request conflicts with the present state; carries the blocking run
+├── Outdated              an edit is based on an old version
+├── Unsuitable            a value is well-formed but not acceptable; carries its field
+├── BadRecipe             a recipe has faults; carries where each is and how to fix it
+├── WrongSchema           the database schema is of another version; names both and the fix
+├── ServersUnavailable    the private Postgres or Redis cannot be started
+├── Fenced                the attempt has lost its lease: neither rows nor outcome are accepted
+└── Failure               a page could not be fetched or parsed; carries whether to retry
+    ├── Network           the connection failed or broke
+    ├── Timeout           the response took too long
+    ├── RateLimited       the site asked for a slower rate
+    ├── Blocked           the site refused access, or sent a page that is not data
+    ├── Auth              credentials are missing, wrong or insufficient
+    ├── HttpStatus        any other unsuccessful status
+    ├── ApiError          HTTP 200 with an error in the body
+    ├── Schema            the response does not have the expected structure
+    ├── TooLarge          the response exceeds the size limit
+    ├── Unsafe            the URL leads to a forbidden address
+    ├── LocalNetwork      this machine's network is down
+    ├── Expression        a recipe's expression exceeded its time or memory limit
+    ├── Incomplete        fewer records than the site announced
+    └── Spent             the run has used up a budget of its organisation; names the limit
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+from uuid import UUID
+
+from app.core.enums import FailureKind
+
+
+class RollcallError(Exception):
+    """Base class of all errors that the application raises on purpose."""
+
+
+class BadConfig(RollcallError):
+    """One or more settings are invalid. The message lists them, one per line."""
+
+
+class BadSchedule(RollcallError):
+    """A schedule or its policies are invalid. The message says why."""
+
+
+class UnknownJob(RollcallError):
+    """No job has that name. The message lists the known ones."""
+
+
+class UnknownRun(RollcallError):
+    """No run has that id."""
+
+
+class BadParameters(RollcallError):
+    """A run was asked for with parameters that its job does not take."""
+
+
+class UnknownOrg(RollcallError):
+    """There is no organisation of that name, or the name is not unique."""
+
+
+class Unauthorized(RollcallError):
+    """The token is unknown, expired, revoked or of a disabled organisation.
+
+    The message does not say which.
+    """
+
+
+class OverLimit(RollcallError):
+    """A request exceeds a limit of the organisation. The message names the limit and its value."""
+
+
+class BadPreset(RollcallError):
+    """A collection's preset cannot run. The message says why."""
+
+
+class OrgDisabled(RollcallError):
+    """The organisation of the run was disabled after the run was queued."""
+
+
+class NotThere(RollcallError):
+    """The organisation has nothing of that id. Does not reveal whether another one has."""
+
+
+class Conflicting(RollcallError):
+    """The request conflicts with the present state. `run_id`: the blocking run, if it is one."""
+
+    def __init__(self, message: str, run_id: UUID | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class Outdated(RollcallError):
+    """The edit is based on a version that has been replaced since."""
+
+
+class Unsuitable(RollcallError):
+    """A value is well-formed but not acceptable. `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class BadRecipe(RollcallError):
+    """A recipe has faults. `faults`: each with its line, key, problem and fix."""
+
+    def __init__(self, faults: Sequence[object]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
+class WrongSchema(RollcallError):
+    """The database schema is older or newer than this code. The message names both and the fix."""
+
+
+class ServersUnavailable(RollcallError):
+    """The private Postgres or Redis cannot be started. The message says what to install or set."""
+
+
+class Fenced(RollcallError):
+    """The attempt has lost its lease: another attempt may be writing, so this one must not."""
+
+
+class Failure(RollcallError):
+    """A page could not be fetched or parsed.
+
+    `retry`: whether trying again soon could help. `retry_in`: seconds that the site asked to wait,
+    if it did. `status`: the HTTP status, if there was a response. `url`: without secrets.
+    `attempts`: requests made so far.
+    """
+
+    kind: ClassVar[FailureKind]
+    retry: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        url: str | None = None,
+        retry: bool | None = None,
+        retry_in: float | None = None,
+    ) -> None:
+        # May contain text from a site; Postgres accepts neither NUL nor lone surrogates.
+        super().__init__("".join(c if c.isprintable() else " " for c in message))
+        self.status = status
+        self.url = url
+        self.retry_in = retry_in
+        self.attempts = 1
+        if retry is not None:
+            self.retry = retry
+
+
+class Network(Failure):
+    """The connection failed or broke."""
+
+    kind = FailureKind.NETWORK
+    retry = True
+
+
+class Timeout(Failure):
+    """The response took too long."""
+
+    kind = FailureKind.TIMEOUT
+    retry = True
+
+
+class RateLimited(Failure):
+    """The site asked for a slower rate."""
+
+    kind = FailureKind.RATE_LIMITED
+    retry = True
+
+
+class Blocked(Failure):
+    """The site refused access, or sent a page that is not data."""
+
+    kind = FailureKind.BLOCKED
+
+
+class Auth(Failure):
+    """Credentials are missing, wrong or insufficient."""
+
+    kind = FailureKind.AUTH
+
+
+class HttpStatus(Failure):
+    """Any other unsuccessful status."""
+
+    kind = FailureKind.HTTP_STATUS
+
+
+class ApiError(Failure):
+    """HTTP 200 with an error in the body."""
+
+    kind = FailureKind.API_ERROR
+
+
+class Schema(Failure):
+    """The response does not have the expected structure."""
+
+    kind = FailureKind.SCHEMA
+
+
+class TooLarge(Failure):
+    """The response exceeds the size limit."""
+
+    kind = FailureKind.TOO_LARGE
+
+
+class Unsafe(Failure):
+    """The URL leads to a forbidden address."""
+
+    kind = FailureKind.UNSAFE
+
+
+class LocalNetwork(Failure):
+    """This machine's network is down; the site is not at fault."""
+
+    kind = FailureKind.LOCAL_NETWORK
+
+
+class Expression(Failure):
+    """A recipe's expression exceeded its time, memory or output limit."""
+
+    kind = FailureKind.EXPRESSION
+
+
+class Incomplete(Failure):
+    """The site delivered fewer records than it announced."""
+
+    kind = FailureKind.INCOMPLETE
+
+
+class Spent(Failure):
+    """The run has used up a budget of its organisation. The message names the limit and value."""
+
+    kind = FailureKind.OVER_LIMIT

@@ -1,0 +1,131 @@
+"""Logging through structlog, for the application, arq and uvicorn: one line per event."""
+
+import logging
+import sys
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, cast
+
+import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from app.core import redact
+
+Format = Literal["json", "console"]
+
+# Loggers whose info lines repeat events of the application.
+CHATTY = ("arq.worker", "httpx", "alembic.runtime.plugins", "apprise", "urllib3")
+ACCESS = "uvicorn.access"
+PROBES = (
+    "/health",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/badge/",
+)  # not logged, unless at level debug
+VISIT = 5  # arguments of an access log record: client, method, path, HTTP version, status
+
+
+def configure(
+    format_: Format = "console", level: str = "info", secrets: Collection[str] = ()
+) -> None:
+    """Configure structlog and the root logger to write `format_` to stderr. Safe to call again.
+
+    `secrets`: texts to redact, in addition to whatever looks like a secret.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.stdlib.add_logger_name,
+        _drop_none,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            pass_foreign_args=True,
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _access_fields, *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _redact(secrets),
+                _renderer(format_),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    take_over()
+    _filter_probes(enabled=level != "debug")
+    # It logs a traceback every second while Postgres is unreachable; the heartbeat logs one line.
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
+    if level != "debug":
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def take_over() -> None:
+    """Remove the handlers of arq and uvicorn, so that their records reach the root handler once."""
+    for name in ("arq", "uvicorn", "uvicorn.error", "uvicorn.access"):
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+
+
+def _filter_probes(*, enabled: bool) -> None:
+    access = logging.getLogger(ACCESS)
+    access.filters.clear()
+    if enabled:
+        access.addFilter(_is_not_probe)
+
+
+def _is_not_probe(record: logging.LogRecord) -> bool:
+    args = record.args
+    path = args[2] if isinstance(args, tuple) and len(args) == VISIT else ""
+    return not str(path).startswith(PROBES)
+
+
+def _drop_none(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {n: v for n, v in event.items() if v is not None and n != "color_message"}
+
+
+def _access_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Turn an access log record of uvicorn into an `http.request` event with fields."""
+    args = cast("Sequence[Any]", event.pop("positional_args", ()))
+    record = cast("logging.LogRecord", event["_record"])
+    if record.name != ACCESS or len(args) != VISIT:
+        return event
+    client, method, path, _http, status = args
+    event.update(event="http.request", client=client, method=method, path=path, status=status)
+    return event
+
+
+def _redact(secrets: Collection[str]) -> Processor:
+    clean = redact.redactor(tuple(secrets))
+
+    def process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return clean(event)
+
+    return process
+
+
+def _renderer(format_: Format) -> Processor:
+    if format_ == "json":
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return a logger that adds `name` and the bound context to every event."""
+    bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return bound

@@ -1,0 +1,139 @@
+"""Classification of HTTP responses: data, a failure, or a redirect. Pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from http import HTTPStatus
+
+import httpx
+
+from app.core.errors import Auth, Blocked, Failure, HttpStatus, RateLimited, Schema, Unsafe
+from app.core.messages import NO_HEADERS, Request
+from app.fetch.retry import retry_after
+from app.fetch.urls import is_secret, public, same_origin
+
+EXCERPT = 200
+_INSPECTED = 1_000
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAME_METHOD = frozenset({307, 308})
+_RETRIED = frozenset({408, 425})
+_CONDITIONS = frozenset({"if-none-match", "if-modified-since"})
+_CHALLENGES = ("x-amzn-waf-action", "cf-mitigated")
+_BY_STATUS: dict[int, type[Failure]] = {401: Auth, 403: Blocked, 429: RateLimited}
+_QUOTED_SECRET = re.compile(
+    r"(token|secret|passw(?:or)?d|api.?key|signature|authorization|cookie)(\W{0,3}[:=]\W{0,3})"
+    r"(?:bearer |basic )?[^\s\"'&,;}<]+|(bearer|basic)( +)[^\s\"'&,;}<]+",
+    re.IGNORECASE,
+)
+_MARKUP = re.compile(rb"<(!doctype|html|head|body|script|meta|title|!--)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP response. `headers` has lower-case names; secrets in `url` are not masked."""
+
+    status: int
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+def fault(answer: Answer, request: Request, now: datetime) -> Failure | None:
+    """The failure that `answer` stands for, or None. `now` is aware; it dates Retry-After."""
+    if any(name in answer.headers for name in _CHALLENGES):
+        return _failure(Blocked, answer, f"a challenge instead of data (HTTP {answer.status})")
+    if answer.status == HTTPStatus.NOT_MODIFIED:
+        return (
+            None
+            if _is_conditional(request)
+            else _failure(Schema, answer, "HTTP 304 to an unconditional request")
+        )
+    if not httpx.codes.is_success(answer.status):
+        return _status_failure(answer, request, now)
+    if not answer.body or answer.body.isspace():
+        return _empty_body_failure(answer, request)
+    return _wrong_media_failure(answer, request) if "json" in request.accept else None
+
+
+def next_hop(request: Request, answer: Answer) -> Request | None:
+    """The request that follows a redirect; None if `answer` is not one.
+
+    Headers of the request are dropped when the origin changes. Raises Unsafe if the location is not
+    a valid URL, or if the request's body would be sent to another origin.
+    """
+    location = answer.headers.get("location")
+    if answer.status not in _REDIRECTS or not location:
+        return None
+    base = httpx.URL(answer.url)
+    try:
+        target = base.join(location).copy_with(fragment=None)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise _failure(Unsafe, answer, "a redirect to an invalid URL") from error
+    same = same_origin(base, target)
+    kept = answer.status in _SAME_METHOD or request.method == "HEAD"
+    if kept and request.body and not same:
+        raise _failure(Unsafe, answer, "a redirect would send the request body to another origin")
+    return replace(
+        request,
+        url=str(target),
+        params=(),
+        headers=request.headers if same else NO_HEADERS,
+        method=request.method if kept else "GET",
+        body=request.body if kept else None,
+    )
+
+
+def _is_conditional(request: Request) -> bool:
+    return any(name.lower() in _CONDITIONS for name in request.headers)
+
+
+def _status_failure(answer: Answer, request: Request, now: datetime) -> Failure:
+    kind = _BY_STATUS.get(answer.status, HttpStatus)
+    excerpt = _excerpt(answer, request)
+    failure = _failure(kind, answer, f"HTTP {answer.status}" + (f": {excerpt}" if excerpt else ""))
+    if kind is HttpStatus:
+        failure.retry = answer.status in _RETRIED or httpx.codes.is_server_error(answer.status)
+    if failure.retry:
+        failure.retry_in = retry_after(answer.headers.get("retry-after"), now)
+    return failure
+
+
+def _empty_body_failure(answer: Answer, request: Request) -> Failure | None:
+    if answer.status == HTTPStatus.ACCEPTED:
+        return _failure(Blocked, answer, "HTTP 202 without a body")
+    if request.retry_empty:
+        empty = _failure(Schema, answer, f"HTTP {answer.status} with an empty body")
+        empty.retry = True
+        return empty
+    return None
+
+
+def _wrong_media_failure(answer: Answer, request: Request) -> Failure | None:
+    media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if "protobuf" in media:
+        return _failure(Schema, answer, f"{media} instead of the requested {request.accept}")
+    opening = answer.body[:_INSPECTED].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
+    if _MARKUP.match(opening) or (media == "text/html" and opening.startswith(b"<")):
+        return _failure(Blocked, answer, f"HTML instead of the requested {request.accept}")
+    return None
+
+
+def _failure(kind: type[Failure], answer: Answer, message: str) -> Failure:
+    return kind(message, status=answer.status, url=public(answer.url))
+
+
+def _excerpt(answer: Answer, request: Request) -> str:
+    text = answer.body[:_INSPECTED].decode("utf-8", "replace")
+    for secret in _sent_secrets(request):
+        text = text.replace(secret, "***")
+    text = _QUOTED_SECRET.sub(r"\1\2\3\4***", text)
+    readable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(readable.split())[:EXCERPT]
+
+
+def _sent_secrets(request: Request) -> list[str]:
+    headers = [value for name, value in request.headers.items() if is_secret(name)]
+    tokens = [token for value in headers for token in value.split()]
+    params = [value for name, value in request.params if is_secret(name)]
+    return [secret for secret in (*tokens, *params) if secret]

@@ -1,0 +1,180 @@
+"""Alert messages: what to send now, grouped into one message, and its text. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from app.core.quiet_hours import Quiet
+from app.health.alerts.job_state import SCHEDULER, Seen, Standing, State
+from app.health.explain import at, span
+
+MAX_ENTRIES = 20  # entries listed in each section of a message
+PATIENCE = 30.0  # seconds before missing workers are alerted: it may be a deploy
+CATCH_UP_MARGIN = timedelta(seconds=60)
+MAX_HOLD = 900.0  # seconds after a recovery of the scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """The settings of alerts.
+
+    `group`: seconds for which changes are collected into one message. `remind`: interval between
+    reminders, None for no reminders. `quiet`: hours in which nothing is sent.
+    """
+
+    group: float = 30.0
+    remind: timedelta | None = timedelta(hours=24)
+    quiet: Quiet | None = None
+    public_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it is sent, in plain text."""
+
+    title: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Keys to report: newly unhealthy, still unhealthy, and recovered."""
+
+    ill: Sequence[str] = ()
+    reminded: Sequence[str] = ()
+    recovered: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.ill or self.reminded or self.recovered)
+
+
+def plan(current: Seen, recorded: Mapping[str, State], policy: Manners) -> Plan:
+    """What to report now. In quiet hours nothing; what lasts is reported after them."""
+    if policy.quiet is not None and policy.quiet.covers(current.now):
+        return Plan()
+    tracked = [state for key, state in recorded.items() if key in current.standings]
+    unreported = [
+        s for s in tracked if s.ill and s.told_at is None and _may_report(s, current, recorded)
+    ]
+    grouped = _group_is_due(unreported, current, policy)
+    return Plan(
+        ill=_keys(unreported) if grouped else _keys(s for s in unreported if s.key == SCHEDULER),
+        reminded=_keys(s for s in tracked if _reminder_is_due(s, current.now, policy)),
+        recovered=_recovered(recorded.values(), current.now, policy),
+    )
+
+
+def _keys(recorded: Iterable[State]) -> list[str]:
+    return sorted(state.key for state in recorded)
+
+
+def _may_report(state: State, current: Seen, recorded: Mapping[str, State]) -> bool:
+    """Whether to report the state: not while the scheduler is down, nor while it catches up."""
+    scheduler = recorded.get(SCHEDULER)
+    if state.key == SCHEDULER:
+        interval = current.standings[SCHEDULER].interval
+        patience = PATIENCE if interval is None else min(PATIENCE, interval / 3)
+        return current.now - state.flipped_at >= timedelta(seconds=patience)
+    if scheduler is None or scheduler.ill_since is None:
+        return True
+    if scheduler.ill:
+        return False
+    interval = current.standings[state.key].interval or MAX_HOLD
+    hold = timedelta(seconds=min(interval, MAX_HOLD)) + CATCH_UP_MARGIN
+    return current.now >= scheduler.flipped_at + hold
+
+
+def _group_is_due(unreported: Sequence[State], current: Seen, policy: Manners) -> bool:
+    oldest = min((s.flipped_at for s in unreported if s.key != SCHEDULER), default=None)
+    return oldest is not None and current.now - oldest >= timedelta(seconds=policy.group)
+
+
+def _reminder_is_due(state: State, now: datetime, policy: Manners) -> bool:
+    last = state.reminded_at or state.told_at
+    if not state.ill or last is None or policy.remind is None:
+        return False
+    return now - last >= policy.remind
+
+
+def _recovered(recorded: Iterable[State], now: datetime, policy: Manners) -> list[str]:
+    recovered = [state for state in recorded if not state.ill and state.told_at is not None]
+    oldest = min((state.flipped_at for state in recovered), default=None)
+    grouped = oldest is not None and now - oldest >= timedelta(seconds=policy.group)
+    return _keys(recovered) if grouped else []
+
+
+def message(plan_: Plan, current: Seen, recorded: Mapping[str, State], policy: Manners) -> Message:
+    """The message for a plan that is not empty."""
+    parts = [
+        *_section(plan_.ill, "", lambda key: _problem(key, current, recorded, policy)),
+        *_section(
+            plan_.reminded, "Still unhealthy:", lambda key: _problem(key, current, recorded, policy)
+        ),
+        *_section(plan_.recovered, "Recovered:", lambda key: _recovery(recorded[key])),
+    ]
+    if policy.public_url is not None:
+        parts.append(f"Dashboard: {policy.public_url}/")
+    return Message(f"[rollcall] {_title(plan_, current)}", "\n\n".join(parts))
+
+
+def _title(plan_: Plan, current: Seen) -> str:
+    parts: list[str] = []
+    if SCHEDULER in plan_.ill:
+        parts.append(_scheduler_problem(current))
+    jobs = [key for key in plan_.ill if key != SCHEDULER]
+    if jobs:
+        parts.append(_new_problems(jobs, current))
+    if plan_.reminded:
+        parts.append(f"{_named(plan_.reminded)} still unhealthy")
+    if plan_.recovered:
+        parts.append(f"{_named(plan_.recovered)} healthy again")
+    return "; ".join(parts)
+
+
+def _scheduler_problem(current: Seen) -> str:
+    state = current.standings.get(SCHEDULER)
+    redis_down = state is not None and state.reason == "redis_unreachable"
+    return "Redis does not answer" if redis_down else "the scheduler is down: no live worker"
+
+
+def _new_problems(jobs: Sequence[str], current: Seen) -> str:
+    if len(jobs) > 1:
+        return f"{len(jobs)} jobs are unhealthy"
+    state = current.standings[jobs[0]]
+    return f"{jobs[0]} is {_as_text(state.reason)}"
+
+
+def _named(keys: Sequence[str]) -> str:
+    return keys[0] + " is" if len(keys) == 1 else f"{len(keys)} are"
+
+
+def _section(keys: Sequence[str], head: str, line: Callable[[str], str]) -> list[str]:
+    if not keys:
+        return []
+    lines = [line(key) for key in keys[:MAX_ENTRIES]]
+    if len(keys) > MAX_ENTRIES:
+        lines.append(f"… and {len(keys) - MAX_ENTRIES} more.")
+    return [*([head] if head else []), *lines]
+
+
+def _problem(key: str, current: Seen, recorded: Mapping[str, State], policy: Manners) -> str:
+    state: Standing = current.standings[key]
+    since = recorded[key].ill_since or state.since
+    lines = [f"{key}: {_as_text(state.reason)} since {at(since)}: {state.detail}."]
+    if state.expected is not None:
+        lines.append(f"Expected by: {at(state.expected)}.")
+    if state.last_error:
+        lines.append(f"Last error: {state.last_error}")
+    if policy.public_url is not None and key != SCHEDULER and not key.startswith("collection:"):
+        lines.append(f"{policy.public_url}/jobs/{key}")
+    return "\n".join(lines)
+
+
+def _recovery(state: State) -> str:
+    duration = (state.flipped_at - (state.ill_since or state.flipped_at)).total_seconds()
+    since = f"{_as_text(state.status)} since {at(state.flipped_at)}"
+    return f"{state.key}: {since}, unhealthy for {span(duration)}."
+
+
+def _as_text(value: str | None) -> str:
+    return (value or "unknown").replace("_", " ")

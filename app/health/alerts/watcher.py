@@ -1,0 +1,147 @@
+"""Alerting in one process: repeated passes, delivery, and a fallback without Postgres."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.core import log
+from app.core import quiet_hours as quiet
+from app.core.config import Config
+from app.health import rules
+from app.health.alerts import send, watch
+from app.health.alerts.compose import Manners, Message
+from app.health.alerts.send import Notifiers
+from app.health.alerts.watch import Watched
+from app.health.explain import at
+from app.store.db import AWAY, Pool
+from app.store.reports import alerts as store
+
+POSTGRES_PATIENCE = 15.0  # seconds without Postgres before an alert is sent
+POSTGRES_ALERT_KEY = "rollcall:alert:postgres"
+POSTGRES_REPEAT_SECONDS = 6 * 3600  # seconds until the alert is repeated
+
+_log = log.logger(__name__)
+
+
+def manners(config: Config) -> Manners:
+    """The alert settings of `config`."""
+    hours, quiet_hours = config.alert_remind_hours, config.alert_quiet_hours
+    return Manners(
+        group=config.alert_group_seconds,
+        remind=timedelta(hours=hours) if hours else None,
+        quiet=quiet.parse(quiet_hours) if quiet_hours else None,
+        public_url=config.public_url,
+    )
+
+
+class Watcher:
+    """Runs alert passes and delivers messages. `close` it at the end."""
+
+    def __init__(self, config: Config, pool: Pool, redis: Redis) -> None:
+        self._notifiers = Notifiers.of(config.alert_urls)
+        self._watched = Watched(
+            pool, redis, rules.of(config), manners(config), list(self._notifiers.urls)
+        )
+        self._away_since: float | None = None
+        self._sent_without_redis = False
+
+    async def step(self) -> None:
+        """Judge, queue and deliver once. Does not raise if a server or a notifier is down."""
+        try:
+            await watch.look(self._watched)
+            await self._postgres_answers()
+        except AWAY as error:
+            await self._postgres_away(error)
+            return
+        await self._deliver()
+
+    async def keep_watch(self, every: float) -> None:
+        """Run `step` for ever, every `every` seconds. Logs an exception and goes on."""
+        failed: type[Exception] | None = None
+        while True:
+            await asyncio.sleep(every)
+            try:
+                await self.step()
+                failed = None
+            except Exception as error:  # noqa: BLE001 - one failed step must not end alerting
+                # A lasting fault, such as a missing schema, is logged once.
+                if type(error) is not failed:
+                    _log.exception("alert.watch_failed")
+                failed = type(error)
+
+    def close(self) -> None:
+        """Shut down the threads of the notifiers."""
+        self._notifiers.close()
+
+    async def _deliver(self) -> None:
+        pool = self._watched.pool
+        try:
+            if self._notifiers.urls:
+                await send.deliver(pool, self._notifiers)
+            await send.tell(pool, self._watched.redis)
+        except AWAY as error:
+            _log.warning("alert.put_off", error=repr(error))
+
+    async def _postgres_away(self, error: BaseException) -> None:
+        """Send the alert directly: from one process elected in Redis, or each without Redis."""
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+            _log.warning("alert.no_postgres", error=repr(error))
+        if now - self._away_since < POSTGRES_PATIENCE or self._in_quiet_hours():
+            return
+        if await self._claim_alert():
+            since = datetime.now(UTC) - timedelta(seconds=now - self._away_since)
+            await self._send_alert(since)
+
+    def _in_quiet_hours(self) -> bool:
+        quiet_hours = self._watched.manners.quiet
+        return quiet_hours is not None and quiet_hours.covers(datetime.now(UTC))
+
+    async def _claim_alert(self) -> bool:
+        since = datetime.now(UTC).isoformat()
+        try:
+            claimed = await self._watched.redis.set(
+                POSTGRES_ALERT_KEY, since, nx=True, ex=POSTGRES_REPEAT_SECONDS
+            )
+        except (RedisError, OSError, TimeoutError):
+            claimed, self._sent_without_redis = not self._sent_without_redis, True
+        return bool(cast("object", claimed))
+
+    async def _send_alert(self, since: datetime) -> None:
+        body = (
+            f"Postgres has not answered since {at(since)}. No run can start; "
+            "ticks that are due are decided when it answers again."
+        )
+        message = Message("[rollcall] Postgres does not answer", body)
+        errors = [await self._notifiers.send(name, message) for name in self._notifiers.urls]
+        _log.error("alert.postgres_away", told=sum(error is None for error in errors))
+        if errors and all(errors):
+            await self._release_alert()
+
+    async def _release_alert(self) -> None:
+        self._sent_without_redis = False
+        try:
+            await self._watched.redis.delete(POSTGRES_ALERT_KEY)
+        except (RedisError, OSError, TimeoutError):
+            _log.info("alert.untold")
+
+    async def _postgres_answers(self) -> None:
+        """Queue a recovery message if an outage of Postgres was reported."""
+        self._away_since, self._sent_without_redis = None, False
+        try:
+            reported = cast("bytes | None", await self._watched.redis.getdel(POSTGRES_ALERT_KEY))
+        except (RedisError, OSError, TimeoutError):
+            return
+        if reported is None or not self._notifiers.urls:
+            return
+        now = datetime.now(UTC)
+        texts = (
+            "[rollcall] Postgres answers again",
+            f"The outage was reported at {reported.decode()}.",
+        )
+        await store.queue(self._watched.pool, list(self._notifiers.urls), texts, now)

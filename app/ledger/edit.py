@@ -1,0 +1,299 @@
+"""The ledger of one schedule: decide due ticks, edit, retire, pause and resume.
+
+Each operation is one transaction under the schedule's row lock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from uuid import UUID
+
+from app.core import log
+from app.core.enums import TickOutcome
+from app.core.errors import UnknownJob
+from app.ledger.outcomes import MOST_ALIKE, first_due, verdict
+from app.scheduling.policies import Policies
+from app.scheduling.policy import Decision, Situation, decide
+from app.scheduling.schedule import Schedule
+from app.store.db import Connection, Pool
+from app.store.runs.run_rows import cancel_open
+from app.store.schedules import schedule_rows, schedule_versions
+from app.store.schedules.schedule_rows import ScheduleState
+
+_INSTANT = timedelta(microseconds=1)
+
+_log = log.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A run in Postgres that is yet to be enqueued in Redis as `run:<run_id>:<attempt>`."""
+
+    run_id: UUID
+    job: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A schedule as declared in code or by a recipe. `key` is its permanent name."""
+
+    key: str
+    job: str
+    schedule: Schedule
+    policies: Policies
+    enabled: bool = True
+    org_id: UUID | None = None
+
+
+async def ring(pool: Pool, key: str, now: datetime) -> list[Queued]:
+    """Decide every tick of one schedule that is due by `now`; return the runs it created.
+
+    Safe to call late, twice or concurrently: a tick at or before the frontier is never decided
+    again. Returns an empty list for an unknown schedule.
+    """
+    queued: list[Queued] = []
+    complete = False
+    while not complete:
+        async with pool.acquire() as connection, connection.transaction():
+            state = await schedule_rows.lock(connection, key)
+            if state is None:
+                return queued
+            complete = await _decide(connection, state, now, queued)
+    return queued
+
+
+async def _decide(
+    connection: Connection, state: ScheduleState, now: datetime, queued: list[Queued]
+) -> bool:
+    if state.retired_at is not None or (state.due_at is not None and state.due_at > now):
+        return True
+    policies = Policies.from_spec(state.policies)
+    schedule = policies.spread(Schedule.from_spec(state.spec, name=state.key))
+    decision = decide(await _situation(connection, state, schedule, policies, now))
+    if not decision.outcomes:
+        return True
+    if decision.cancel:
+        await cancel_open(connection, decision.cancel, now, by="overlap policy cancel_running")
+    writes = verdict(decision, schedule, policies, now)
+    await schedule_rows.record(connection, state, writes)
+    queued += [Queued(t.run_id, state.job) for t in writes.ticks if t.run_id is not None]
+    if writes.ticks and writes.ticks[-1].outcome is not TickOutcome.RAN:
+        await schedule_rows.compress(connection, state, writes.ticks[-1], now, MOST_ALIKE)
+    _log_decision(state, decision)
+    return decision.complete
+
+
+async def _situation(
+    connection: Connection,
+    state: ScheduleState,
+    schedule: Schedule,
+    policies: Policies,
+    now: datetime,
+) -> Situation:
+    late = first_due(schedule, policies, state.evaluated_through, now)
+    return Situation(
+        schedule=schedule,
+        policies=policies,
+        frontier=state.evaluated_through,
+        now=now,
+        paused_at=state.paused_at,
+        enabled=state.enabled,
+        open_runs=await schedule_rows.open_runs(connection, state.id),
+        # Heartbeats only matter for late ticks; the common case skips the query.
+        beats=await schedule_rows.beats(connection, late) if late else (),
+    )
+
+
+def _log_decision(state: ScheduleState, decision: Decision) -> None:
+    for (outcome, reason), group in groupby(decision.outcomes, key=lambda o: (o.outcome, o.reason)):
+        decided = list(group)
+        log_at = _log.warning if outcome is TickOutcome.MISSED else _log.info
+        log_at(
+            "tick.decided",
+            schedule=state.key,
+            outcome=outcome.value,
+            reason=reason and reason.value,
+            tick=decided[-1].tick.isoformat(),
+            count=len(decided),
+        )
+
+
+async def register(pool: Pool, declared: Sequence[Declared], now: datetime) -> list[Queued]:
+    """Store the declared schedules; a changed one gets a new version from `now` on.
+
+    Ticks that were due before the change are decided under the old version first. Returns the
+    runs created for them.
+    """
+    queued: list[Queued] = []
+    for each in declared:
+        queued += await edit(pool, each, now)
+    return queued
+
+
+async def edit(pool: Pool, wanted: Declared, now: datetime) -> list[Queued]:
+    """Create the schedule or change it to `wanted`; return the runs of ticks due before."""
+    async with pool.acquire() as connection, connection.transaction():
+        return await edit_in(connection, wanted, now)
+
+
+async def edit_in(connection: Connection, wanted: Declared, now: datetime) -> list[Queued]:
+    """Do the same as `edit` in the caller's transaction. A retired schedule is reopened."""
+    queued: list[Queued] = []
+    state = await schedule_rows.lock(connection, wanted.key)
+    if state is None:
+        await schedule_versions.create(connection, _version(wanted, now))
+        # Another worker may have created it first, with another declaration.
+        state = await schedule_rows.lock(connection, wanted.key)
+    if state is None:
+        return queued
+    state = await _decide_all(connection, state, now, queued)
+    since = max(now, state.evaluated_through)
+    if state.retired_at is not None:
+        await _reopen(connection, state, wanted, since)
+    elif (state.spec, state.policies, state.enabled) != (
+        wanted.schedule.to_spec(),
+        wanted.policies.to_spec(),
+        wanted.enabled,
+    ):
+        await _replace(connection, state, wanted, since)
+    return queued
+
+
+async def _decide_all(
+    connection: Connection, state: ScheduleState, now: datetime, queued: list[Queued]
+) -> ScheduleState:
+    while not await _decide(connection, state, now, queued):
+        state = await schedule_rows.lock(connection, state.key) or state
+    return await schedule_rows.lock(connection, state.key) or state
+
+
+async def retire_in(connection: Connection, key: str, now: datetime) -> list[Queued]:
+    """Retire a schedule in the caller's transaction; its announced next tick is superseded.
+
+    Returns the runs of ticks due before `now`. Raises UnknownJob if the schedule does not exist or
+    is retired already.
+    """
+    queued: list[Queued] = []
+    state = await schedule_rows.lock(connection, key)
+    if state is None or state.retired_at is not None:
+        raise UnknownJob(f"there is no schedule {key!r}")
+    state = await _decide_all(connection, state, now, queued)
+    old = Schedule.from_spec(state.spec, name=state.key)
+    valid_until = max(now, old.next(state.evaluated_through))
+    superseded = tuple(old.ticks(state.evaluated_through, valid_until))
+    await schedule_versions.retire(connection, state, superseded, valid_until, now)
+    _log.info("schedule.retired", schedule=key, version=state.version)
+    return queued
+
+
+async def _reopen(
+    connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
+) -> None:
+    reinstated = await _reinstated(connection, state, wanted, since)
+    await schedule_versions.reopen(connection, state, _version(wanted, since))
+    await schedule_versions.take_up(connection, state.id, reinstated)
+    _log.info("schedule.revived", schedule=state.key, version=state.version + 1)
+
+
+async def _reinstated(
+    connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
+) -> list[datetime]:
+    """Return the superseded ticks after `since` that are ticks of the wanted schedule as well."""
+    ahead = await schedule_versions.superseded_ahead(connection, state.id, since)
+    return [instant for instant in ahead if _is_tick(wanted.schedule, instant)]
+
+
+async def _replace(
+    connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
+) -> None:
+    old = Schedule.from_spec(state.spec, name=state.key)
+    since = _effective_from(old, wanted.schedule, state.evaluated_through, since)
+    version = _version(wanted, since)
+    if (state.spec, state.policies) == (version.spec, version.policies):
+        await schedule_versions.enable(connection, state.id, enabled=wanted.enabled)
+        return
+    announced = old.next(state.evaluated_through)
+    # The old version stays valid through its announced next tick, unless the new one has that tick.
+    still_announced = announced <= since or _is_tick(wanted.schedule, announced)
+    valid_until = since if still_announced else announced
+    reinstated = await _reinstated(connection, state, wanted, since)
+    await schedule_versions.take_up(connection, state.id, reinstated)
+    superseded = tuple(old.ticks(state.evaluated_through, valid_until))
+    await schedule_versions.supersede(connection, state, version, superseded, valid_until)
+    _log.info("schedule.edited", schedule=state.key, version=state.version + 1)
+
+
+def _effective_from(old: Schedule, new: Schedule, frontier: datetime, since: datetime) -> datetime:
+    """Return the instant from which the new version is valid.
+
+    That is just before a tick that still waits for its jitter, if both versions have the same ticks
+    up to `since`; else `since`, so that the new version has no ticks in the past.
+    """
+    waiting = list(old.ticks(frontier, since))
+    before = waiting[0] - _INSTANT if waiting else since
+    return before if list(new.ticks(before, since)) == waiting else since
+
+
+def _is_tick(schedule: Schedule, instant: datetime) -> bool:
+    return schedule.next(instant - _INSTANT) == instant
+
+
+def _version(wanted: Declared, since: datetime) -> schedule_versions.Wording:
+    schedule = wanted.policies.spread(wanted.schedule)
+    upcoming = schedule.next(since)
+    return schedule_versions.Wording(
+        key=wanted.key,
+        job=wanted.job,
+        spec=wanted.schedule.to_spec(),
+        policies=wanted.policies.to_spec(),
+        enabled=wanted.enabled,
+        since=since,
+        next_tick_at=upcoming,
+        due_at=schedule.starts_at(upcoming),
+        org_id=wanted.org_id,
+    )
+
+
+async def pause(pool: Pool, key: str, now: datetime, *, by: str, note: str) -> list[Queued]:
+    """Pause a schedule from `now` on; its ticks are recorded `skipped(paused)` until it is resumed.
+
+    Returns the runs of ticks due before `now`. Raises UnknownJob if there is no such schedule.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        return await pause_in(connection, key, schedule_versions.Pause(now, by, note))
+
+
+async def resume(pool: Pool, key: str, now: datetime) -> list[Queued]:
+    """Resume a paused schedule; every tick of the pause is recorded first.
+
+    Returns the runs of ticks that were due. Raises UnknownJob if there is no such schedule.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        return await resume_in(connection, key, now)
+
+
+async def pause_in(
+    connection: Connection, key: str, pause_: schedule_versions.Pause
+) -> list[Queued]:
+    """Do the same as `pause` in the caller's transaction."""
+    return await _set_pause(connection, key, pause_.at, pause_)
+
+
+async def resume_in(connection: Connection, key: str, now: datetime) -> list[Queued]:
+    """Do the same as `resume` in the caller's transaction."""
+    return await _set_pause(connection, key, now, None)
+
+
+async def _set_pause(
+    connection: Connection, key: str, now: datetime, pause_: schedule_versions.Pause | None
+) -> list[Queued]:
+    queued: list[Queued] = []
+    state = await schedule_rows.lock(connection, key)
+    if state is None:
+        raise UnknownJob(f"there is no schedule {key!r}")
+    await _decide_all(connection, state, now, queued)
+    await schedule_versions.set_pause(connection, key, pause_)
+    _log.info("schedule.paused" if pause_ else "schedule.resumed", schedule=key)
+    return queued

@@ -1,0 +1,56 @@
+"""Turns a decision into the rows to write, for one schedule. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from itertools import groupby
+from uuid import UUID, uuid4
+
+from app.core.enums import TickOutcome
+from app.scheduling.policies import Policies
+from app.scheduling.policy import Decided, Decision
+from app.scheduling.schedule import Schedule
+from app.store.schedules.schedule_rows import GapWrite, TickWrite, Verdict
+
+MOST_ALIKE = 50  # consecutive ticks of one outcome and reason; more are stored as one gap row
+
+
+def first_due(
+    schedule: Schedule, policies: Policies, frontier: datetime, now: datetime
+) -> datetime | None:
+    """Return the first due tick if it is late or one of several (heartbeats matter); else None."""
+    first = schedule.next(frontier)
+    late = now - first > policies.misfire_grace or schedule.next(first) <= now
+    return first if late else None
+
+
+def verdict(decision: Decision, schedule: Schedule, policies: Policies, now: datetime) -> Verdict:
+    """Return what to write: ticks with the ids of their new runs, gaps, and the next tick."""
+    ticks: list[TickWrite] = []
+    gaps: list[GapWrite] = []
+    run_ids = {o.tick: uuid4() for o in decision.outcomes if o.outcome is TickOutcome.RAN}
+    for _, group in groupby(decision.outcomes, key=lambda o: (o.outcome, o.reason, o.blocking_run)):
+        same = list(group)
+        first, reason = same[0], same[0].reason
+        if len(same) > MOST_ALIKE and reason is not None:
+            gaps.append(GapWrite(first.tick, same[-1].tick, len(same), first.outcome, reason))
+        else:
+            ticks += [_tick(decided, run_ids) for decided in same]
+    upcoming = schedule.next(decision.frontier)
+    return Verdict(
+        ticks=ticks,
+        gaps=gaps,
+        policies=policies,
+        frontier=decision.frontier,
+        next_tick_at=upcoming,
+        due_at=schedule.starts_at(upcoming),
+        now=now,
+    )
+
+
+def _tick(decided: Decided, run_ids: Mapping[datetime, UUID]) -> TickWrite:
+    blocking = decided.blocking_run
+    if decided.blocking_tick is not None:
+        blocking = run_ids[decided.blocking_tick]
+    return TickWrite(
+        decided.tick, decided.outcome, decided.reason, run_ids.get(decided.tick), blocking
+    )

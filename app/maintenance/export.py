@@ -1,0 +1,134 @@
+"""Exports rows to CSV, JSON lines or Parquet: streamed, in constant memory, replaced atomically."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any
+from uuid import UUID
+
+from app.core.errors import BadParameters
+from app.store.db import Connection
+from app.store.reports import exports as store
+from app.store.reports.exports import Kind, Span
+
+BATCH = 20_000  # rows per Parquet record batch
+GROUP = 5  # record batches per row group
+
+
+@dataclass(slots=True)
+class Written:
+    """What has been written so far. For CSV and JSON lines `rows` is 0 until the end."""
+
+    rows: int = 0
+    bytes: int = 0
+
+
+Told = Callable[[Written], None]
+
+
+@asynccontextmanager
+async def whole(target: str) -> AsyncGenerator[IO[bytes]]:
+    """Open a temporary file that is renamed to `target` when the block succeeds; `-` is stdout."""
+    if target == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(target)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def text(  # noqa: PLR0913 - source, selection, target and format
+    connection: Connection,
+    kind: Kind,
+    span: Span,
+    file: IO[bytes],
+    on_progress: Told,
+    *,
+    lines: bool,
+) -> Written:
+    """Write CSV, or with `lines` one JSON object per line, as COPY delivers it."""
+    written = Written()
+
+    async def sink(data: bytes) -> None:
+        file.write(data)
+        written.bytes += len(data)
+        on_progress(written)
+
+    copy = store.copy_jsonl if lines else store.copy_csv
+    written.rows = await copy(connection, kind, span, sink)
+    return written
+
+
+async def parquet(
+    connection: Connection, kind: Kind, span: Span, file: IO[bytes], on_progress: Told
+) -> Written:
+    """Write Parquet in batches of BATCH rows. Raises BadParameters if pyarrow is not installed."""
+    arrow, pq = _pyarrow()
+    written = Written()
+    async with connection.transaction(readonly=True):
+        columns = await store.columns(connection, kind)
+        schema = arrow.schema([(name, _type(arrow, type_name)) for name, type_name in columns])
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            buffered: list[Any] = []
+            async for rows in store.batches(connection, kind, span, BATCH):
+                buffered.append(_batch(arrow, schema, rows))
+                written.rows += len(rows)
+                if len(buffered) == GROUP:
+                    writer.write_table(arrow.Table.from_batches(buffered))
+                    buffered.clear()
+                written.bytes = file.tell() if file.seekable() else 0
+                on_progress(written)
+            if buffered:
+                writer.write_table(arrow.Table.from_batches(buffered))
+    written.bytes = file.tell() if file.seekable() else 0
+    return written
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        pa: Any = import_module("pyarrow")  # an optional extra
+        pq: Any = import_module("pyarrow.parquet")
+    except ImportError:
+        raise BadParameters(
+            "Parquet needs pyarrow: pip install 'pyarrow>=18', or use --format csv"
+        ) from None
+    # The system pool frees a batch at once; the default pool would keep the memory.
+    pa.set_memory_pool(pa.system_memory_pool())
+    return pa, pq
+
+
+def _type(arrow: Any, name: str) -> Any:
+    known = {
+        "timestamptz": arrow.timestamp("us", tz="UTC"),
+        "int4": arrow.int32(),
+        "int8": arrow.int64(),
+        "float8": arrow.float64(),
+        "bool": arrow.bool_(),
+        "numeric": arrow.decimal128(38, 18),
+    }
+    return known.get(name, arrow.string())
+
+
+def _batch(arrow: Any, schema: Any, rows: Sequence[Any]) -> Any:
+    columns = [
+        arrow.array([_value(row[n]) for row in rows], type=field.type)
+        for n, field in enumerate(schema)
+    ]
+    return arrow.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _value(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value

@@ -1,0 +1,166 @@
+"""Compares the prices of a match across sites: best prices, margins and stale prices. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import groupby
+
+from app.core.enums import Market, Outcome
+
+OUTCOMES: Mapping[Market, tuple[Outcome, ...]] = {
+    Market.MATCH_RESULT: (Outcome.HOME, Outcome.DRAW, Outcome.AWAY),
+    Market.DOUBLE_CHANCE: (Outcome.HOME_DRAW, Outcome.HOME_AWAY, Outcome.DRAW_AWAY),
+    Market.BOTH_TEAMS_TO_SCORE: (Outcome.YES, Outcome.NO),
+    Market.OVER_UNDER: (Outcome.OVER, Outcome.UNDER),
+}
+# How many outcomes of a market win, if not one: two of the three double chances.
+WINNERS: Mapping[Market, int] = {Market.DOUBLE_CHANCE: 2}
+MARKETS = tuple(OUTCOMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The last known price of one outcome at one site.
+
+    `match` is the same for all sites that have the match. `seen_at`: when the site last listed the
+    price; `changed_at`: when it last changed.
+    """
+
+    match: str
+    platform: str
+    country: str
+    competition: str
+    home: str
+    away: str
+    kickoff: datetime
+    market: Market
+    line: Decimal | None
+    outcome: Outcome
+    price: Decimal
+    active: bool
+    seen_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The price of an outcome at a site. `stale`: not seen recently enough."""
+
+    platform: str
+    price: Decimal
+    active: bool
+    stale: bool
+    seen_at: datetime
+    changed_at: datetime
+
+    @property
+    def current(self) -> bool:
+        """Whether the price is active and not stale."""
+        return self.active and not self.stale
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """An outcome with its quotes by site. `best` is the highest current quote, if there is one."""
+
+    outcome: Outcome
+    quotes: Mapping[str, Quote]
+    best: Quote | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A market of a match, with its line. Margins are shares: 0.05 is five per cent.
+
+    `margins`: by site, for sites with current prices of all outcomes. `margin`: of the best prices;
+    below zero if betting on all outcomes is sure to win.
+    """
+
+    market: Market
+    line: Decimal | None
+    picks: tuple[Pick, ...]
+    margins: Mapping[str, Decimal]
+    margin: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One match with its markets. Names are those of the first site."""
+
+    key: str
+    country: str
+    competition: str
+    home: str
+    away: str
+    kickoff: datetime
+    platforms: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def margin(market: Market, prices: Sequence[Decimal]) -> Decimal | None:
+    """Return the bookmaker's margin as a share of stakes; None unless all outcomes have a price."""
+    if len(prices) != len(OUTCOMES[market]):
+        return None
+    return sum((1 / price for price in prices), Decimal(0)) / WINNERS.get(market, 1) - 1
+
+
+def compared(offers: Iterable[Offer], now: datetime, fresh: timedelta) -> list[Match]:
+    """Return the matches with their prices side by side, in order of kick-off.
+
+    Prices not seen for longer than `fresh` are stale. If a site lists a match twice, the listing
+    seen last counts.
+    """
+    matches: dict[str, list[Offer]] = {}
+    for offer in offers:
+        matches.setdefault(offer.match, []).append(offer)
+    found = [_match(key, each, now - fresh) for key, each in matches.items()]
+    return sorted(found, key=lambda match: (match.kickoff, match.key))
+
+
+def _match(key: str, offers: Sequence[Offer], since: datetime) -> Match:
+    ordered = sorted(offers, key=_market_order)
+    rows = [
+        _row(market, line, list(each), since)
+        for (market, line), each in groupby(ordered, key=lambda offer: (offer.market, offer.line))
+    ]
+    newest = max(offers, key=lambda offer: (offer.seen_at, offer.platform))
+    return Match(
+        key=key,
+        country=newest.country,
+        competition=newest.competition,
+        home=newest.home,
+        away=newest.away,
+        kickoff=newest.kickoff,
+        platforms=tuple(sorted({offer.platform for offer in offers})),
+        rows=tuple(rows),
+    )
+
+
+def _market_order(offer: Offer) -> tuple[int, Decimal]:
+    return (MARKETS.index(offer.market), Decimal(-1) if offer.line is None else offer.line)
+
+
+def _row(market: Market, line: Decimal | None, offers: Sequence[Offer], since: datetime) -> Row:
+    picks = [
+        _pick(outcome, [offer for offer in offers if offer.outcome is outcome], since)
+        for outcome in OUTCOMES[market]
+    ]
+    margins: dict[str, Decimal] = {}
+    for platform in sorted({offer.platform for offer in offers}):
+        quotes = [pick.quotes[platform] for pick in picks if platform in pick.quotes]
+        share = margin(market, [quote.price for quote in quotes if quote.current])
+        if share is not None:
+            margins[platform] = share
+    best = margin(market, [pick.best.price for pick in picks if pick.best is not None])
+    return Row(market, line, tuple(picks), margins, best)
+
+
+def _pick(outcome: Outcome, offers: Sequence[Offer], since: datetime) -> Pick:
+    quotes: dict[str, Quote] = {}
+    for o in sorted(offers, key=lambda offer: offer.seen_at):
+        stale = o.seen_at < since
+        quotes[o.platform] = Quote(o.platform, o.price, o.active, stale, o.seen_at, o.changed_at)
+    current = [quote for quote in quotes.values() if quote.current]
+    best = max(current, key=lambda quote: (quote.price, quote.platform), default=None)
+    return Pick(outcome, quotes, best)

@@ -1,0 +1,85 @@
+"""SecretBox: encryption of organisations' secrets with the keys of SECRETS_KEY.
+
+AES-256-GCM, with the organisation's id and the secret's name as associated data, so that a
+ciphertext that is moved to another row fails to decrypt.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import SecretStr
+
+from app.core.config import Config
+from app.core.errors import BadConfig
+
+_VERSION = b"\x01"  # of the stored format: version, key id, nonce, ciphertext
+_KEY_BYTES, _KEY_ID_BYTES, _NONCE_BYTES = 32, 4, 12
+_FIX = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+
+
+@dataclass(frozen=True)
+class Safe:
+    """Encrypts with the first key and decrypts with any. Keys are 32 bytes each."""
+
+    keys: Sequence[bytes] = field(repr=False)
+
+    def seal(self, org_id: UUID, name: str, value: SecretStr) -> bytes:
+        """Encrypt the secret for this organisation and name."""
+        key, nonce = self.keys[0], os.urandom(_NONCE_BYTES)
+        plain = value.get_secret_value().encode("utf-8")
+        ciphertext = AESGCM(key).encrypt(nonce, plain, _associated_data(org_id, name))
+        return _VERSION + _key_id(key) + nonce + ciphertext
+
+    def opened(self, org_id: UUID, name: str, sealed: bytes) -> SecretStr:
+        """Decrypt the secret. Raises BadConfig if no key fits, or if the data was altered."""
+        header = len(_VERSION) + _KEY_ID_BYTES
+        nonce, ciphertext = sealed[header:][:_NONCE_BYTES], sealed[header + _NONCE_BYTES :]
+        for key in self.keys:
+            if sealed.startswith(_VERSION + _key_id(key)):
+                try:
+                    plain = AESGCM(key).decrypt(nonce, ciphertext, _associated_data(org_id, name))
+                except InvalidTag:
+                    break
+                return SecretStr(plain.decode("utf-8"))
+        raise BadConfig(
+            f"SECRETS_KEY does not decrypt the secret {name}: a key is missing, or the stored"
+            " secret was altered; add the key, or set the secret again"
+        )
+
+    def current(self, sealed: bytes) -> bool:
+        """Whether the secret was encrypted with the first key."""
+        return sealed.startswith(_VERSION + _key_id(self.keys[0]))
+
+
+def of(config: Config) -> Safe:
+    """Return the box with the keys of SECRETS_KEY. Raises BadConfig if it is not set or invalid."""
+    if config.secrets_key is None:
+        raise BadConfig(
+            f"SECRETS_KEY is not set: organisations' secrets can be neither stored nor used; {_FIX}"
+        )
+    return Safe([_parsed(key.strip()) for key in config.secrets_key.get_secret_value().split(",")])
+
+
+def _parsed(text: str) -> bytes:
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise BadConfig(f"SECRETS_KEY = (hidden): each key must be 32 bytes in base64; {_FIX}")
+    return key
+
+
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(b"rollcall key mark" + key).digest()[:_KEY_ID_BYTES]
+
+
+def _associated_data(org_id: UUID, name: str) -> bytes:
+    return b"rollcall org_secrets\0" + org_id.bytes + name.encode("utf-8")

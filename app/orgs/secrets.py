@@ -1,0 +1,114 @@
+"""Organisations' secrets: set, list, delete, resolve for a run, and re-encrypt after a new key."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import SecretStr
+
+from app.core.config import Config
+from app.core.errors import Auth, BadParameters, BadRecipe, OverLimit
+from app.fetch.recipe_clients import Resolve
+from app.orgs import secret_box as safes
+from app.orgs.secret_box import Safe
+from app.sources.recipes.load import foreign
+from app.sources.recipes.load import secrets as references
+from app.sources.recipes.model import Recipe
+from app.store.db import Pool
+from app.store.orgs import org_secrets as store
+from app.store.tenancy import org_transaction
+
+KIND = "secret"  # the prefix of secret references in an organisation's recipes
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,59}")
+LONGEST = 8_000  # characters
+MOST = 100  # secrets per organisation
+
+
+async def put(
+    pool: Pool, box: Safe, org_id: UUID, secret: tuple[str, SecretStr], now: datetime
+) -> None:
+    """Store a secret (name, value), encrypted; replaces one with the same name.
+
+    Raises BadParameters for an invalid name or value, and OverLimit for more than MOST secrets.
+    """
+    name, value = _checked(*secret)
+    async with org_transaction(pool, org_id) as connection:
+        names = [stored for stored, _ in await store.names(connection, org_id)]
+        if name not in names and len(names) >= MOST:
+            raise OverLimit(f"secrets: {len(names)} of at most {MOST} are in use; delete one")
+        await store.put(connection, org_id, name, box.seal(org_id, name, value), now)
+
+
+async def delete(pool: Pool, org_id: UUID, name: str) -> bool:
+    """Delete a secret; return whether there was one with that name."""
+    async with org_transaction(pool, org_id) as connection:
+        return await store.delete(connection, org_id, name)
+
+
+async def names(pool: Pool, org_id: UUID) -> list[tuple[str, datetime]]:
+    """Return the names of an organisation's secrets, and when each was last set."""
+    async with org_transaction(pool, org_id) as connection:
+        return await store.names(connection, org_id)
+
+
+async def resolve(
+    pool: Pool, box: Safe, org_id: UUID, names: Iterable[str]
+) -> Mapping[str, SecretStr]:
+    """Return the values of the organisation's secrets with these names, for a run of its own.
+
+    Raises Auth, which names those that are not set, and BadConfig if no key decrypts one of them.
+    """
+    requested = sorted(set(names))
+    async with org_transaction(pool, org_id) as connection:
+        found = await store.sealed(connection, org_id, requested)
+    missing = [name for name in requested if name not in found]
+    if missing:
+        raise Auth(
+            f"secret:{', secret:'.join(missing)} is not set; set it under /collection/secrets"
+        )
+    return {name: box.opened(org_id, name, sealed) for name, sealed in found.items()}
+
+
+async def resolver(pool: Pool, config: Config, org_id: UUID, recipe: Recipe) -> Resolve:
+    """Return a function from secret reference to value, for a recipe of the organisation.
+
+    Raises BadRecipe if the recipe references anything but the organisation's secrets, BadConfig if
+    SECRETS_KEY is not set, and what `resolve` raises.
+    """
+    faults = foreign(recipe, KIND)
+    if faults:
+        raise BadRecipe(faults)
+    referenced = [reference.partition(":")[2] for reference in references(recipe)]
+    values: Mapping[str, SecretStr] = {}
+    if referenced:
+        values = await resolve(pool, safes.of(config), org_id, referenced)
+    return lambda reference: values[reference.partition(":")[2]]
+
+
+async def reseal(pool: Pool, box: Safe, now: datetime) -> int:
+    """Re-encrypt with the first key what older keys encrypted; return the number of secrets.
+
+    The older keys can be removed from SECRETS_KEY afterwards.
+    """
+    count = 0
+    async with pool.acquire() as connection, connection.transaction():
+        for org_id, name, sealed in await store.everything(connection):
+            if not box.current(sealed):
+                value = box.opened(org_id, name, sealed)
+                await store.put(connection, org_id, name, box.seal(org_id, name, value), now)
+                count += 1
+    return count
+
+
+def _checked(name: str, value: SecretStr) -> tuple[str, SecretStr]:
+    if not NAME.fullmatch(name):
+        raise BadParameters(
+            "name: must be a letter followed by letters, digits and _, at most 60 characters"
+        )
+    text = value.get_secret_value()
+    if not text or len(text) > LONGEST:
+        raise BadParameters(f"value: must have 1 to {LONGEST} characters")
+    if any(not character.isprintable() for character in text):
+        raise BadParameters("value: must not contain line breaks or other control characters")
+    return name, value

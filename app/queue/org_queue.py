@@ -1,0 +1,198 @@
+"""The queue of organisations' runs, which enter arq's queue as slots become free.
+
+However many there are, nothing else waits behind them. Sorted sets in Redis, beside arq's queue:
+
+- `rollcall:queue:collections`: runs by the time they were queued plus the duration of their
+  organisation's last run (ms), so that slow organisations wait in proportion
+- `…:slow`: the same for organisations whose last run was long; they get at most half of the slots
+- `…:later`: deferred runs, by the instant from which they may start
+- `…:admitted`: runs moved to arq's queue, until they end
+- `…:workers`: each worker's slots for such runs, by when that announcement expires
+
+The bodies are arq's own job keys. A run that expires here, or is lost, is requeued by a sweep.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from arq.connections import ArqRedis
+from arq.constants import job_key_prefix
+from arq.jobs import serialize_job
+from arq.utils import timestamp_ms, to_unix_ms
+
+from app.queue.jobs import BATCH, WAKE, Script
+
+LINE = "rollcall:queue:collections"
+LONG = 60.0  # seconds; an organisation whose last run took longer counts as slow
+KEPT_MS = 86_400_000
+
+# Adds runs not queued yet. ARGV: queue, job key prefix, TTL (ms); then for each: id, score, suffix
+# of the queue, TTL of the body (ms), body. Returns how many were added.
+_ADD = Script("""
+local queue, prefix = ARGV[1], ARGV[2]
+local added = 0
+for i = 4, #ARGV, 5 do
+  local id = ARGV[i]
+  local queued = redis.call('EXISTS', prefix .. id) == 1
+    and (redis.call('ZSCORE', KEYS[1], id) or redis.call('ZSCORE', queue, id)
+         or redis.call('ZSCORE', queue .. ':slow', id)
+         or redis.call('ZSCORE', queue .. ':later', id))
+  if not queued then
+    redis.call('SET', prefix .. id, ARGV[i + 4], 'PX', ARGV[i + 3])
+    redis.call('ZADD', queue .. ARGV[i + 2], ARGV[i + 1], id)
+    added = added + 1
+  end
+end
+for _, suffix in ipairs({'', ':slow', ':later'}) do
+  redis.call('PEXPIRE', queue .. suffix, ARGV[3])
+end
+return added
+""")
+
+# Moves runs to arq's queue while there are free slots. ARGV: queue, job key prefix, wake channel,
+# now (ms), TTL (ms), id of a run that has just ended or ''. Returns how many were moved.
+_ADMIT = Script("""
+local queue, prefix, now = ARGV[1], ARGV[2], tonumber(ARGV[4])
+local admitted, workers = queue .. ':admitted', queue .. ':workers'
+redis.call('ZREM', admitted, ARGV[6])
+redis.call('ZREMRANGEBYSCORE', workers, '-inf', now)
+local slots = 0
+for _, worker in ipairs(redis.call('ZRANGE', workers, 0, -1)) do
+  slots = slots + tonumber(string.match(worker, '^%d+'))
+end
+local running, slow = 0, 0
+local entries = redis.call('ZRANGE', admitted, 0, -1, 'WITHSCORES')
+for i = 1, #entries, 2 do
+  if redis.call('ZSCORE', KEYS[1], entries[i]) then
+    running, slow = running + 1, slow + tonumber(entries[i + 1])
+  else
+    redis.call('ZREM', admitted, entries[i])
+  end
+end
+local due = redis.call('ZRANGEBYSCORE', queue .. ':later', '-inf', now, 'LIMIT', 0, 1000)
+for _, id in ipairs(due) do
+  redis.call('ZREM', queue .. ':later', id)
+  redis.call('ZADD', queue, now, id)
+end
+local max_slow, moved = math.max(1, math.floor(slots / 2)), 0
+while running < slots do
+  local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+  local slow_head = {}
+  if slow < max_slow then slow_head = redis.call('ZRANGE', queue .. ':slow', 0, 0, 'WITHSCORES') end
+  local suffix, id, is_slow = '', head[1], 0
+  if slow_head[1] and (not id or tonumber(slow_head[2]) < tonumber(head[2])) then
+    suffix, id, is_slow = ':slow', slow_head[1], 1
+  end
+  if not id then break end
+  redis.call('ZREM', queue .. suffix, id)
+  if redis.call('EXISTS', prefix .. id) == 1 then
+    redis.call('ZADD', KEYS[1], now - 1, id)
+    redis.call('ZADD', admitted, is_slow, id)
+    running, slow, moved = running + 1, slow + is_slow, moved + 1
+  end
+end
+redis.call('PEXPIRE', admitted, ARGV[5])
+redis.call('PEXPIRE', queue, ARGV[5], 'NX')
+if moved > 0 then redis.call('PUBLISH', ARGV[3], '') end
+return moved
+""")
+
+# ARGV: queue, job key prefix, ids. Returns 1 or 0 for each: a run is queued only if both its body
+# and its queue entry exist.
+_ARE_QUEUED = Script("""
+local queue, prefix, queued = ARGV[1], ARGV[2], {}
+for i = 3, #ARGV do
+  local id = ARGV[i]
+  queued[i - 2] = redis.call('EXISTS', prefix .. id) == 1
+    and (redis.call('ZSCORE', KEYS[1], id) or redis.call('ZSCORE', queue, id)
+         or redis.call('ZSCORE', queue .. ':slow', id)
+         or redis.call('ZSCORE', queue .. ':later', id))
+    and 1 or 0
+end
+return queued
+""")
+
+_ANNOUNCE = Script("""
+redis.call('ZADD', ARGV[1], ARGV[2], ARGV[3])
+redis.call('PEXPIRE', ARGV[1], ARGV[4])
+""")
+
+_WITHDRAW = Script("return redis.call('ZREM', ARGV[1], ARGV[2])")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A run to add to the queue.
+
+    `took`: seconds that its organisation's last run took. `until`: the instant (aware) before which
+    it must not start.
+    """
+
+    function: str
+    args: Sequence[object]
+    job_id: str
+    took: float = 0.0
+    until: datetime | None = None
+
+
+async def put(redis: ArqRedis, waiters: Iterable[Waiter]) -> int:
+    """Add runs to the queue, 500 per round trip; returns how many were not queued yet."""
+    entries = [_entry(redis, waiter) for waiter in waiters]
+    added = 0
+    for start in range(0, len(entries), BATCH):
+        flat = [part for entry in entries[start : start + BATCH] for part in entry]
+        answer = await _ADD(redis, redis.default_queue_name, LINE, job_key_prefix, KEPT_MS, *flat)
+        added += int(answer)
+    return added
+
+
+def _entry(redis: ArqRedis, waiter: Waiter) -> tuple[str | bytes | int, ...]:
+    now = timestamp_ms()
+    body = serialize_job(
+        waiter.function, tuple(waiter.args), {}, None, now, serializer=redis.job_serializer
+    )
+    if waiter.until is not None:
+        until = to_unix_ms(waiter.until)
+        return waiter.job_id, until, ":later", max(until - now, 0) + KEPT_MS, body
+    suffix = ":slow" if waiter.took > LONG else ""
+    return waiter.job_id, now + round(waiter.took * 1000), suffix, KEPT_MS, body
+
+
+async def admit(redis: ArqRedis, ended: str = "") -> int:
+    """Move runs to arq's queue, as many as there are free slots; returns how many were moved.
+
+    `ended`: the id of an admitted run that has just ended and freed its slot.
+    """
+    now = timestamp_ms()
+    args = (LINE, job_key_prefix, WAKE, now, KEPT_MS, ended)
+    return int(await _ADMIT(redis, redis.default_queue_name, *args))
+
+
+async def known(redis: ArqRedis, job_ids: Sequence[str]) -> list[bool]:
+    """For each arq job id, in order: is it in arq's queue or in this one, with its body?"""
+    answers: list[bool] = []
+    for start in range(0, len(job_ids), BATCH):
+        batch = job_ids[start : start + BATCH]
+        answer = await _ARE_QUEUED(redis, redis.default_queue_name, LINE, job_key_prefix, *batch)
+        answers += [flag == 1 for flag in cast("list[int]", answer)]
+    return answers
+
+
+async def offer(redis: ArqRedis, worker: str, slots: int, seconds: float) -> None:
+    """Announce how many of these runs this worker executes at once, valid for `seconds`."""
+    until = timestamp_ms() + round(seconds * 1000)
+    args = (f"{LINE}:workers", until, f"{slots} {worker}", KEPT_MS)
+    await _ANNOUNCE(redis, redis.default_queue_name, *args)
+
+
+async def withdraw(redis: ArqRedis, worker: str, slots: int) -> None:
+    """Withdraw this worker's slots: it takes no more of these runs."""
+    await _WITHDRAW(redis, redis.default_queue_name, f"{LINE}:workers", f"{slots} {worker}")
+
+
+async def length(redis: ArqRedis) -> int:
+    """The number of waiting runs, deferred ones included."""
+    names = (LINE, f"{LINE}:slow", f"{LINE}:later")
+    return sum([int(await redis.zcard(name)) for name in names])

@@ -1,0 +1,554 @@
+"""arq's Worker with renewable claims, wake-ups, and tolerance of Redis outages.
+
+Three things differ from arq's own worker. Jobs are claimed by one script in one round trip, under
+this worker's token, so a claim can be renewed and released without affecting another worker's. Jobs
+start when they are announced (`WAKE`) or due (a timer), or when a slot becomes free; the poll is
+the fallback. No error from Redis ends the process: only a signal does.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+from uuid import uuid4
+
+import arq.worker
+from arq.constants import (
+    in_progress_key_prefix,
+    retry_key_prefix,
+)
+from redis.exceptions import RedisError
+
+from app.core.log import logger, take_over
+from app.queue.jobs import WAKE, Script, Server
+
+log = logger(__name__)
+
+LEASE_SECONDS = 15.0
+CLEANUP_SECONDS = 4.0  # for cancelled jobs to record it; Heroku allows 30 s in all
+FAREWELL_SECONDS = 1.0
+RETRY_SECONDS = 0.2
+HUSH_SECONDS = 5.0  # of silence on the wake connection before it is pinged
+ROUNDED_MS = 0.5  # arq rounds instants to the nearest millisecond; nothing may start early
+LOOK_AT = 1_000  # ids to read from the head of the queue, other workers' claims included
+
+Trouble = (RedisError, OSError)
+
+
+# Claims up to `room` due jobs, of the given ids or else from the head of the queue.
+# Returns the claimed jobs, those due within the horizon (both as id, score, id, score, …), and
+# whether more due jobs wait.
+_CLAIM = Script("""
+local prefix, token, lease = ARGV[1], ARGV[2], ARGV[3]
+local now, room, horizon = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local ids = {unpack(ARGV, 8)}
+if #ids == 0 then
+  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', 0, ARGV[7])
+end
+local claimed, later, more = {}, {}, 0
+for _, id in ipairs(ids) do
+  local score = tonumber(redis.call('ZSCORE', KEYS[1], id) or nil)
+  if score and score > now then
+    if score <= horizon then
+      later[#later + 1] = id
+      later[#later + 1] = score
+    end
+  elseif score and redis.call('EXISTS', prefix .. id) == 0 then
+    if room == 0 then
+      more = 1
+      break
+    end
+    redis.call('SET', prefix .. id, token, 'PX', lease)
+    claimed[#claimed + 1] = id
+    claimed[#claimed + 1] = score
+    room = room - 1
+  end
+end
+return {claimed, later, more}
+""")
+
+_RENEW = Script("""
+for i = 4, #ARGV do
+  if redis.call('GET', ARGV[1] .. ARGV[i]) == ARGV[2] then
+    redis.call('PEXPIRE', ARGV[1] .. ARGV[i], ARGV[3])
+  end
+end
+""")
+
+# Releases this worker's claims at the head of the queue, except those of the given ids.
+_RELEASE = Script("""
+local keep = {}
+for i = 4, #ARGV do keep[ARGV[i]] = true end
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[3])) do
+  if not keep[id] and redis.call('GET', ARGV[1] .. id) == ARGV[2] then
+    redis.call('DEL', ARGV[1] .. id)
+  end
+end
+""")
+
+
+@dataclass
+class _State:
+    """State beyond arq's, created on first use.
+
+    `__init__` cannot be overridden: arq reads the settings that it may pass from its signature.
+    """
+
+    token: str = field(default_factory=lambda: uuid4().hex)
+    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    wake_ids: dict[str, None] = field(default_factory=dict[str, None])  # ids to start, in order
+    scan: bool = False  # scan the queue as well
+    backlogged: bool = False  # due jobs wait for a free slot
+    due: dict[int, set[str]] = field(default_factory=dict[int, set[str]])
+    timers: dict[int, asyncio.TimerHandle] = field(default_factory=dict[int, asyncio.TimerHandle])
+    stale_claims: bool = False  # this worker may hold claims without a running job
+    cron_keys: dict[str, float] = field(
+        default_factory=dict[str, float]
+    )  # cron job ids and when arq's in-progress key expires
+    redis_lost_at: float | None = None
+    background: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
+    draining: asyncio.Task[None] | None = None
+
+
+class SurvivingWorker(arq.worker.Worker):
+    """arq's Worker with leases, wake-ups, timers and a graceful shutdown.
+
+    `job_completion_wait`: seconds that running jobs may continue after SIGTERM. Read from `ctx`:
+    `lease_seconds` (float), and `heartbeat`, an async callable awaited every third of a lease from
+    start to the end of the last job; `on_startup` may set both.
+
+    A job cancelled after that time leaves the queue if its body suppresses the CancelledError and
+    returns; if it raises it, the job waits for another worker and the try is not counted.
+    A cancelled cron job is dropped: its tick has passed.
+    """
+
+    @cached_property
+    def _state(self) -> _State:
+        return _State()
+
+    @property
+    def _lease_seconds(self) -> float:
+        return float(self.ctx.get("lease_seconds", LEASE_SECONDS))
+
+    @property
+    def _horizon_ms(self) -> int:
+        """How far ahead timers are set: arq's own cron window plus half a second for the poll."""
+        return int(max(self.poll_delay_s, 0.5) * 2_000) + 500
+
+    # Main loop
+
+    async def main(self) -> None:
+        """Wait for Redis, then process jobs until cancelled."""
+        take_over()  # arq adds a handler to its logger after reading the settings
+        self.in_progress_timeout_s = self._lease_seconds
+        self.ctx.pop("redis", None)
+        while True:
+            if await self._run_until_redis_lost():
+                return
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _run_until_redis_lost(self) -> bool:
+        try:
+            if self._pool is not None:
+                await cast("Awaitable[bool]", self._pool.ping())
+            await super().main()
+        except Trouble as error:
+            if "redis" in self.ctx:  # past arq's own connection: on_startup failed
+                raise
+            self._redis_lost(error)
+            return False
+        return True
+
+    def _start_background(self) -> None:
+        steps = (
+            self._claim_when_woken(),
+            self._listen(),
+            self._repeat(self._renew),
+            self._repeat(self._call_heartbeat),
+        )
+        self._state.background = [self.loop.create_task(step) for step in steps]
+
+    async def _poll_iteration(self) -> None:
+        if not self._state.background:
+            self._start_background()
+        if await self._succeeds(self._poll_once()):
+            self._redis_restored()
+
+    async def _poll_once(self) -> None:
+        self._reap()
+        await self.heart_beat()
+        await self._claim_next()
+        if self.allow_abort_jobs:
+            await self._cancel_aborted_jobs()
+
+    async def heart_beat(self) -> None:
+        """Record health and enqueue due cron jobs, as arq does; no cron jobs while draining."""
+        if not self.allow_pick_jobs:
+            await self.record_health()
+            return
+        unscheduled = any(cron_job.next_run is None for cron_job in self.cron_jobs)
+        await super().heart_beat()
+        if (
+            unscheduled
+        ):  # the first call only computes when they are due, maybe before the next poll
+            await super().heart_beat()
+
+    async def _succeeds(self, step: Awaitable[None]) -> bool:
+        try:
+            await step
+        except Trouble as error:
+            self._redis_lost(error)
+            return False
+        except Exception:
+            log.exception("worker.fault")
+            return False
+        return True
+
+    def _redis_lost(self, error: Exception) -> None:
+        if self._state.redis_lost_at is None:
+            self._state.redis_lost_at = time.monotonic()
+            log.warning("worker.redis_away", error=type(error).__name__, message=str(error))
+
+    def _redis_restored(self) -> None:
+        if self._state.redis_lost_at is not None:
+            log.info(
+                "worker.redis_back", away_s=round(time.monotonic() - self._state.redis_lost_at, 2)
+            )
+            self._state.redis_lost_at = None
+
+    def _running(self) -> dict[str, asyncio.Task[Any]]:
+        return {job_id: task for job_id, task in self.tasks.items() if not task.done()}
+
+    def _reap(self) -> None:
+        for job_id, task in list(self.tasks.items()):
+            if not task.done():
+                continue
+            del self.tasks[job_id]
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                log.warning("worker.job_unfinished", job_id=job_id, error=repr(error))
+                self._state.stale_claims = True
+
+    # Starting jobs
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Claim and start those of the jobs that are due and unclaimed, while slots are free."""
+        if job_ids:
+            await self._claim([job_id.decode(errors="replace") for job_id in job_ids])
+
+    async def _claim_next(self) -> None:
+        await self._claim([])
+
+    def _free_slots(self) -> int:
+        free = self.max_jobs - self.job_counter
+        if self.burst and self.max_burst_jobs >= 0:
+            free = min(free, self.max_burst_jobs - self._jobs_started())
+        return max(free, 0)
+
+    async def _claim(self, job_ids: list[str]) -> None:
+        async with self._state.starting:
+            if not self.allow_pick_jobs:
+                return
+            if self._state.stale_claims:
+                await self._release_claims()
+            self._state.stale_claims = True  # until the response has arrived
+            now = int(time.time() * 1000 - ROUNDED_MS)
+            numbers = (
+                int(self._lease_seconds * 1000),
+                now,
+                self._free_slots(),
+                now + self._horizon_ms,
+                LOOK_AT,
+            )
+            answer = await _CLAIM(
+                self.pool,
+                self.queue_name,
+                in_progress_key_prefix,
+                self._state.token,
+                *numbers,
+                *job_ids,
+            )
+            claimed, later, more_due = cast("tuple[list[Any], list[Any], int]", tuple(answer))
+            self._state.stale_claims = False
+            self._state.backlogged = bool(more_due) or (self._state.backlogged and bool(job_ids))
+            for job_id, due in _pairs(later):
+                self._add_timer(due, job_id)
+            await self._start_claimed(_pairs(claimed))
+
+    async def _start_claimed(self, claimed: list[tuple[str, int]]) -> None:
+        if not self.allow_pick_jobs:  # the signal arrived during the claim
+            self._state.stale_claims = True  # `close` releases them
+            return
+        self._reap()  # a job that failed to finish may be claimed again: remove its task first
+        live = self._running()
+        for job_id, score in claimed:
+            if job_id not in live:  # else its claim had expired while it ran, and is now renewed
+                await self._start(job_id, score)
+
+    async def _start(self, job_id: str, score: int) -> None:
+        await self.sem.acquire()  # never waits: it has one permit more than there are slots
+        self.job_counter += 1
+        task = self.loop.create_task(self.run_job(job_id, score))
+        task.add_done_callback(lambda _: self._release_sem_dec_counter_on_complete())
+        self.tasks[job_id] = task
+
+    def _release_sem_dec_counter_on_complete(self) -> None:
+        super()._release_sem_dec_counter_on_complete()
+        if self._state.backlogged:
+            self._wake(scan=True)
+
+    async def _release_claims(self) -> None:
+        args = (in_progress_key_prefix, self._state.token, LOOK_AT)
+        await _RELEASE(self.pool, self.queue_name, *args, *self._running())
+
+    # Wake-ups: from the channel, from timers, from a slot becoming free
+
+    def _wake(self, *job_ids: str, scan: bool = False) -> None:
+        self._state.wake_ids.update(dict.fromkeys(job_ids))
+        self._state.scan |= scan
+        self._state.woken.set()
+
+    async def _claim_when_woken(self) -> None:
+        state = self._state
+        while True:
+            await state.woken.wait()
+            state.woken.clear()
+            job_ids, state.wake_ids = list(state.wake_ids), {}
+            scan, state.scan = state.scan or len(job_ids) > LOOK_AT, False
+            if job_ids and not scan:
+                await self._succeeds(self._claim(job_ids))
+            if scan:
+                await self._succeeds(self._claim_next())
+
+    def _add_timer(self, due_ms: int, job_id: str) -> None:
+        self._state.due.setdefault(due_ms, set()).add(job_id)
+        if due_ms not in self._state.timers:
+            self._start_timer(due_ms)
+
+    def _start_timer(self, due_ms: int) -> None:
+        delay = (due_ms + ROUNDED_MS) / 1000 - time.time()
+        self._state.timers[due_ms] = self.loop.call_later(max(delay, 0), self._timer_fired, due_ms)
+
+    def _timer_fired(self, due_ms: int) -> None:
+        if time.time() * 1000 < due_ms + ROUNDED_MS:  # the loop's clock differs from the wall clock
+            self._start_timer(due_ms)
+            return
+        self._state.timers.pop(due_ms)
+        self._wake(*self._state.due.pop(due_ms))
+
+    async def _listen(self) -> None:
+        while True:
+            await self._succeeds(self._receive_wake_ups())
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _receive_wake_ups(self) -> None:
+        async with cast("Server", self.pool).pubsub() as pubsub:
+            await pubsub.subscribe(WAKE)
+            ping_sent = False
+            while True:
+                message = await pubsub.get_message(timeout=HUSH_SECONDS)
+                if message is not None:
+                    self._handle_wake_up(message)
+                elif ping_sent:
+                    raise TimeoutError("the wake connection does not respond")
+                else:
+                    await pubsub.ping()
+                ping_sent = message is None
+
+    def _handle_wake_up(self, message: dict[str, Any]) -> None:
+        job_id = message["data"] if message["type"] == "message" else b""
+        if job_id:
+            self._wake(job_id.decode(errors="replace"))
+        elif message["type"] != "pong":
+            self._wake(scan=True)  # a batch was announced, or we have just subscribed
+
+    # Leases
+
+    async def _repeat(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await asyncio.sleep(self._lease_seconds / 3)
+            await step()
+
+    async def _renew(self) -> None:
+        running = self._running()
+        if running:
+            args = (in_progress_key_prefix, self._state.token, int(self._lease_seconds * 1000))
+            await self._succeeds(_RENEW(self.pool, self.queue_name, *args, *running))
+
+    async def _call_heartbeat(self) -> None:
+        heartbeat = cast("Callable[[], Awaitable[None]] | None", self.ctx.get("heartbeat"))
+        if heartbeat is None:
+            return
+        try:
+            async with asyncio.timeout(self._lease_seconds):
+                await heartbeat()
+        except Exception as error:  # noqa: BLE001 - a failing hook must not end the worker
+            log.warning("worker.heartbeat_failed", error=repr(error))
+
+    async def finish_job(  # noqa: PLR0913, PLR0917 - arq's signature
+        self,
+        job_id: str,
+        finish: bool,
+        result_data: bytes | None,
+        result_timeout_s: float | None,
+        keep_result_forever: bool,
+        incr_score: int | None,
+        keep_in_progress: float | None,
+    ) -> None:
+        """Finish a job as arq does, retrying while Redis is away.
+
+        A job interrupted by the drain is announced for another worker; a cron job is dropped.
+        """
+        interrupted = not finish and incr_score is None and not self.allow_pick_jobs
+        cron = keep_in_progress is not None
+        if interrupted and cron:
+            finish, keep_in_progress = True, None
+        step = super().finish_job
+        await self._retry_while_redis_is_away(
+            lambda: step(
+                job_id,
+                finish,
+                result_data,
+                result_timeout_s,
+                keep_result_forever,
+                incr_score,
+                keep_in_progress,
+            ),
+            retry=incr_score is None,
+        )
+        if keep_in_progress is not None:
+            self._remember_cron_key(job_id, keep_in_progress)
+        if interrupted and not cron:
+            await self._announce_return(job_id)
+
+    async def _retry_while_redis_is_away(
+        self, step: Callable[[], Coroutine[Any, Any, None]], *, retry: bool
+    ) -> None:
+        give_up = time.monotonic() + self._lease_seconds
+        while True:
+            try:
+                return await step()
+            except Trouble as error:
+                self._redis_lost(error)
+                if not retry or time.monotonic() > give_up:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _remember_cron_key(self, job_id: str, seconds: float) -> None:
+        now = time.monotonic()
+        cron_keys = self._state.cron_keys
+        while cron_keys and next(iter(cron_keys.values())) < now:
+            del cron_keys[next(iter(cron_keys))]
+        cron_keys[job_id] = now + seconds
+
+    async def _announce_return(self, job_id: str) -> None:
+        await self.pool.delete(retry_key_prefix + job_id)
+        await cast("Server", self.pool).publish(WAKE, job_id)
+
+    # Shutdown
+
+    def handle_sig(self, signum: signal.Signals) -> None:
+        """Start no more jobs, let running ones finish, stop. Only the first signal counts."""
+        if self._state.draining is not None:
+            return
+        self.allow_pick_jobs = False
+        log.info(
+            "worker.draining",
+            signal=signal.Signals(signum).name,
+            running=len(self._running()),
+            grace_s=self._job_completion_wait,
+        )
+        self._state.draining = self.loop.create_task(self._drain(signum))
+
+    def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
+        """As `handle_sig`: `job_completion_wait` applies to both."""
+        self.handle_sig(signum)
+
+    async def _drain(self, signum: signal.Signals) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS), self._state.starting:
+                pass  # a claim under way has completed, so that no key is left without its job
+        if live := self._running():
+            await asyncio.wait(live.values(), timeout=self._job_completion_wait)
+        await self._cancel_jobs()
+        if self.main_task is not None:
+            await _cancel_all([self.main_task])
+        if self.on_stop is not None:
+            self.on_stop(signum)
+
+    async def _cancel_jobs(self) -> None:
+        """Cancel the job bodies, but not arq's tasks around them, which record the end."""
+        cancelled: set[asyncio.Task[Any]] = set()
+        deadline = time.monotonic() + CLEANUP_SECONDS
+        while (live := self._running()) and time.monotonic() < deadline:
+            bodies = {self.job_tasks[job_id] for job_id in live if job_id in self.job_tasks}
+            for body in bodies - cancelled:
+                body.cancel()
+            cancelled |= bodies
+            await asyncio.wait(live.values(), timeout=0.05)
+        for task in live.values():
+            task.cancel()
+        if live:
+            log.warning("worker.jobs_abandoned", jobs=sorted(live))
+            await asyncio.wait(live.values(), timeout=FAREWELL_SECONDS)
+
+    async def close(self) -> None:
+        """Drain, release every key, call `on_shutdown` if `on_startup` was called, disconnect.
+
+        Errors from Redis or `on_shutdown` are logged and not raised.
+        """
+        if self._pool is None:
+            return
+        self.handle_sig(signal.SIGUSR1)
+        await cast("asyncio.Task[None]", self._state.draining)
+        await self._stop_background()
+        await self._succeeds(self._release_keys())
+        await self._succeeds(self._call_on_shutdown())
+        with contextlib.suppress(*Trouble):
+            await self.pool.aclose(close_connection_pool=True)
+        self._pool = None
+        log.info("worker.stopped", complete=self.jobs_complete, failed=self.jobs_failed)
+        if self._handle_signals:
+            # Python restores default handlers while it exits: a late signal would kill the process.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    async def _call_on_shutdown(self) -> None:
+        if self.on_shutdown is not None and "redis" in self.ctx:
+            async with asyncio.timeout(CLEANUP_SECONDS):
+                await self.on_shutdown(self.ctx)
+
+    async def _stop_background(self) -> None:
+        for timer in self._state.timers.values():
+            timer.cancel()
+        await _cancel_all(self._state.background)
+
+    async def _release_keys(self) -> None:
+        self._reap()
+        self.tasks.clear()  # so that claims of abandoned jobs are released too
+        cron_keys = [in_progress_key_prefix + job_id for job_id in self._state.cron_keys]
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            await self._release_claims()
+            await self.pool.delete(self.health_check_key, *cron_keys)
+
+
+async def _cancel_all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    # redis-py can swallow a cancellation (its timeout of 0 s, at the wrong moment): repeat it.
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.2)
+
+
+def _pairs(flat: list[Any]) -> list[tuple[str, int]]:
+    return [(flat[i].decode(), int(flat[i + 1])) for i in range(0, len(flat), 2)]
+
+
+def install() -> None:
+    """Make `arq Settings` use SurvivingWorker. Called once, on import of `app.workers`."""
+    arq.worker.Worker = SurvivingWorker

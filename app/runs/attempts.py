@@ -1,0 +1,284 @@
+"""Run attempts: claimed under a lease, renewed by one heartbeat, recorded exactly once."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app.core import log
+from app.core.enums import RunStatus
+from app.core.errors import Failure, Fenced, RollcallError
+from app.store.db import AWAY, GONE, Pool
+from app.store.runs import run_rows as store
+from app.store.runs.run_rows import Claimed, Deferral, Ending, Waiting
+
+Clock = Callable[[], datetime]
+Lease = tuple[UUID, int]  # run id and epoch
+
+_log = log.logger(__name__)
+_RECORD_RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0)
+MOST_ATTEMPTS = 20  # after which losing Postgres fails the run
+
+_LIMIT_TOLERANCE = 5.0  # seconds; of two limits this close, the one with a message is reported
+
+DEFERRALS = 3  # per run
+ELBOW_ROOM = timedelta(seconds=30)  # between a deferred start and the schedule's next tick
+UNSCHEDULED = timedelta(minutes=15)  # the longest single deferral of a run without a schedule
+
+
+@dataclass(slots=True)
+class Leases:
+    """The leases of all attempts of this worker. One heartbeat renews them together.
+
+    `seconds`: length of a lease. `gone`: held leases that were lost. `under_way`: runs being
+    executed; `in_line`: those of them that belong to organisations.
+    """
+
+    pool: Pool
+    clock: Clock
+    seconds: float
+    held: dict[Lease, asyncio.Task[Any]] = field(default_factory=dict[Lease, asyncio.Task[Any]])
+    gone: set[Lease] = field(default_factory=set[Lease])
+    under_way: int = 0
+    in_line: int = 0
+
+    async def renew(self) -> None:
+        """Renew every lease; an attempt whose lease was lost is cancelled."""
+        held = list(self.held)
+        if not held:
+            return
+        renewed = await store.renew(self.pool, held, self.clock(), self.seconds)
+        for lease in held:
+            if lease not in renewed and lease in self.held:
+                self._mark_lost(lease)
+
+    def hold(self, claimed: Claimed) -> None:
+        """Renew this attempt's lease until released; older leases of the same run are lost."""
+        for lease in [held for held in self.held if held[0] == claimed.run_id]:
+            self._mark_lost(lease)
+        task = asyncio.current_task()
+        if task is not None:
+            self.held[claimed.run_id, claimed.epoch] = task
+
+    def let_go(self, claimed: Claimed) -> bool:
+        """Stop renewing; returns true if the lease had been lost."""
+        lease = (claimed.run_id, claimed.epoch)
+        self.held.pop(lease, None)
+        gone = lease in self.gone
+        self.gone.discard(lease)
+        return gone
+
+    def _mark_lost(self, lease: Lease) -> None:
+        self.gone.add(lease)
+        self.held[lease].cancel()
+        _log.warning("lease.gone", execution_id=str(lease[0]), epoch=lease[1])
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an attempt ends: `CANCELLED` until its body sets another status.
+
+    `why_back`: the reason recorded when the run is handed back. `handed_back`: the queued run that
+    follows a hand-back or a deferral. `fenced`: the lease was lost, nothing may be recorded.
+    `too_long`: error type and message that replace those of the timeout.
+    """
+
+    status: RunStatus = RunStatus.CANCELLED
+    stats: dict[str, Any] | None = None
+    error: BaseException | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    why_back: str = "worker stops"
+    deferral: Deferral | None = None
+    handed_back: Waiting | None = None
+    fenced: bool = False
+    limit: asyncio.Timeout | None = None
+    too_long: tuple[str, str] | None = None
+
+    def allow(self, seconds: float, error_type: str, message: str) -> None:
+        """Limit the attempt to `seconds` from now; past that it fails with this error."""
+        if self.limit is None:
+            return
+        deadline = asyncio.get_running_loop().time() + seconds
+        current = self.limit.when()
+        if current is None or deadline <= current + _LIMIT_TOLERANCE:
+            self.limit.reschedule(deadline if current is None else min(deadline, current))
+            self.too_long = (error_type, message)
+
+
+async def claim(leases: Leases, run_id: UUID, worker: str) -> Claimed | None:
+    """Claim a queued run under a lease; None if it is not queued or already claimed.
+
+    If cancelled while Postgres answers, it hands the claim back, so that no lease has to expire.
+    """
+    claiming = asyncio.ensure_future(
+        store.claim(leases.pool, run_id, worker, leases.clock(), leases.seconds)
+    )
+    try:
+        return await asyncio.shield(claiming)
+    except asyncio.CancelledError:
+        await _shielded(_hand_back_claim(leases, claiming))
+        raise
+
+
+async def _hand_back_claim(leases: Leases, claiming: Awaitable[Claimed | None]) -> None:
+    with suppress(*AWAY):  # otherwise the lease expires
+        claimed = await claiming
+        if claimed is not None:
+            await store.hand_back(leases.pool, claimed, leases.clock(), "worker stops")
+
+
+@asynccontextmanager
+async def attempt(leases: Leases, claimed: Claimed) -> AsyncGenerator[Outcome]:
+    """Hold the lease while the body runs, then record the outcome once, whatever happened.
+
+    The body sets the outcome's status. An exception of the body is recorded and not raised;
+    cancellation, or loss of Postgres, hands the run back for another worker.
+    """
+    limit = asyncio.timeout(claimed.timeout)
+    outcome = Outcome(limit=limit)
+    leases.hold(claimed)
+    try:
+        async with limit:
+            yield outcome
+    except GONE as error:
+        _handle_postgres_loss(outcome, error, claimed.attempt)
+    except TimeoutError as error:
+        _handle_timeout(outcome, error, claimed.timeout if limit.expired() else None)
+    except Fenced:
+        outcome.fenced = True
+    except asyncio.CancelledError:
+        outcome.status = RunStatus.CANCELLED
+    except Exception as error:  # noqa: BLE001 - an exception is an outcome, not the worker's end
+        _set_error(outcome, RunStatus.FAILURE, error, str(error))
+    finally:
+        outcome.fenced = leases.let_go(claimed) or outcome.fenced
+        await _shielded(_record(leases, claimed, outcome))
+        _clear_cancellations()
+
+
+def _set_error(outcome: Outcome, status: RunStatus, error: Exception, message: str) -> None:
+    outcome.status = status
+    outcome.error = error
+    outcome.error_type = error.kind if isinstance(error, Failure) else type(error).__name__
+    outcome.error_message = message[:2_000]
+
+
+def _handle_postgres_loss(outcome: Outcome, error: Exception, number: int) -> None:
+    if number < MOST_ATTEMPTS:
+        outcome.why_back = f"Postgres was unavailable: {error}"[:2_000]
+    else:  # not an outage: the run itself may be the cause
+        _set_error(outcome, RunStatus.FAILURE, error, str(error))
+
+
+def _handle_timeout(outcome: Outcome, error: TimeoutError, limit: float | None) -> None:
+    if limit is None:  # a timeout inside the body, not the attempt's
+        _set_error(outcome, RunStatus.FAILURE, error, str(error))
+    else:
+        _set_error(outcome, RunStatus.TIMED_OUT, error, f"took longer than {limit:g} s")
+        if outcome.too_long is not None:
+            outcome.error_type, outcome.error_message = outcome.too_long
+
+
+async def _shielded(recording: Any) -> None:
+    task = asyncio.ensure_future(recording)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            continue  # the recording is completed before the cancellation takes effect
+    task.result()
+
+
+def _clear_cancellations() -> None:
+    # A suppressed cancellation must be uncounted: until Python 3.11.3 a timeout entered with one
+    # pending (redis-py does so in every command) raises it again.
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
+
+
+async def _record(leases: Leases, claimed: Claimed, outcome: Outcome) -> None:
+    for pause in (*_RECORD_RETRY_DELAYS, None):
+        try:
+            await _record_once(leases, claimed, outcome)
+            return
+        except AWAY as error:
+            # If never recorded, the lease expires and a sweep requeues the run.
+            _log.warning("run.unrecorded", error=str(error), again_in=pause)
+            if pause is not None:
+                await asyncio.sleep(pause)
+
+
+async def _record_once(leases: Leases, claimed: Claimed, outcome: Outcome) -> None:
+    now = leases.clock()
+    if outcome.fenced:
+        _log.warning("run.fenced", epoch=claimed.epoch)
+        return
+    if outcome.status is RunStatus.CANCELLED:
+        outcome.handed_back = await store.hand_back(leases.pool, claimed, now, outcome.why_back)
+        again = outcome.handed_back is not None
+        _log.info("run.handed_back", why=outcome.why_back, again=again)
+        return
+    if outcome.deferral is not None and outcome.error is None:
+        await _defer(leases, claimed, outcome, outcome.deferral)
+        return
+    ending = Ending(outcome.status, now, outcome.stats, outcome.error_type, outcome.error_message)
+    outcome.fenced = not await store.finish(leases.pool, claimed, ending)
+    write = _log.info if outcome.status is RunStatus.SUCCESS else _log.warning
+    write(
+        "run.finished",
+        status=outcome.status.value,
+        error_type=outcome.error_type,
+        error=outcome.error_message,
+        recorded=not outcome.fenced,
+        duration_ms=round((now - claimed.started_at).total_seconds() * 1000),
+        **(outcome.stats or {}),
+        exc_info=outcome.error if _unexpected(outcome.error) else None,
+    )
+
+
+async def _defer(leases: Leases, claimed: Claimed, outcome: Outcome, deferral: Deferral) -> None:
+    outcome.handed_back = await store.defer(leases.pool, claimed, leases.clock(), deferral)
+    outcome.fenced = outcome.handed_back is None
+    _log.info(
+        "run.deferred",
+        until=deferral.until.isoformat(timespec="seconds"),
+        sources=deferral.sources,
+        why=deferral.why,
+        recorded=not outcome.fenced,
+    )
+
+
+def deferral(
+    claimed: Claimed, now: datetime, late: Mapping[str, tuple[datetime, str]]
+) -> Deferral | None:
+    """The deferral of a run whose `late` sources (name: until when, and why) must wait, or None.
+
+    A run is deferred at most three times, and only if it can end before the schedule's next tick:
+    a run still open then would cost all its sources that tick. Otherwise the sources fail.
+    """
+    latest = now + UNSCHEDULED if claimed.next_due is None else claimed.next_due - ELBOW_ROOM
+    deferrable = {name: (until, why) for name, (until, why) in late.items() if until <= latest}
+    if claimed.deferrals >= DEFERRALS or not deferrable:
+        return None
+    until = max(until for until, _ in deferrable.values())
+    why = "; ".join(f"{name}: {reason}" for name, (_, reason) in deferrable.items())
+    return Deferral(until, tuple(deferrable), why)
+
+
+def _unexpected(error: BaseException | None) -> bool:
+    return error is not None and not isinstance(error, RollcallError | TimeoutError)
+
+
+def verdict(sources: Sequence[RunStatus]) -> RunStatus:
+    """The run's status from those of its sources. A run without sources has failed."""
+    ended = set(sources)
+    if ended == {RunStatus.SUCCESS}:
+        return RunStatus.SUCCESS
+    if not ended or ended == {RunStatus.FAILURE}:
+        return RunStatus.FAILURE
+    return RunStatus.PARTIAL_FAILURE

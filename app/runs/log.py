@@ -1,0 +1,143 @@
+"""The last log lines of each run, kept in Redis for a day for the dashboard.
+
+Logging appends a line to a bounded queue in memory; a background task writes the queue to Redis in
+batches. When the queue is full the oldest lines are dropped, so that logging never slows a run.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.core import redact
+
+LINES = 200  # per run
+RUNS = 2_000  # in Redis
+LONGEST = 500  # characters per line
+WAITING = 5_000  # lines in memory
+SECONDS = 0.5  # between two flushes
+DAY = 24 * 3600
+INDEX = "rollcall:log:runs"
+
+_BOUND = frozenset({"execution_id", "job", "worker", "attempt", "event", "level", "timestamp"})
+_INTERNAL = frozenset({"logger", "exc_info", "stack_info", "_record", "_from_structlog"})
+
+Line = tuple[str, Mapping[str, Any]]  # execution_id, event
+Clean = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+def name(run_id: UUID | str) -> str:
+    """Return the Redis key of a run's lines."""
+    return f"rollcall:log:{run_id}"
+
+
+class Keeper(logging.Handler):
+    """Queues a copy of every log event that is bound to a run, after structlog's processors."""
+
+    def __init__(self, clean: Clean) -> None:
+        super().__init__()
+        self.clean = clean
+        self.waiting: deque[Line] = deque(maxlen=WAITING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the event if it is bound to a run. Never raises or blocks."""
+        event = cast("object", record.msg)
+        if isinstance(event, dict) and "execution_id" in event:
+            fields = cast("Mapping[str, Any]", event)
+            self.waiting.append((str(fields["execution_id"]), dict(fields)))
+
+
+def text(event: Mapping[str, Any]) -> str:
+    """Format an event as one line: timestamp, level, name and fields, cut at LONGEST characters."""
+    fields = [
+        f"{key}={_quoted(value)}"
+        for key, value in event.items()
+        if key not in _BOUND and key not in _INTERNAL
+    ]
+    error = event.get("exc_info")
+    if isinstance(error, BaseException):
+        fields.append(f"error_type={type(error).__name__}")
+    at, level = str(event.get("timestamp", ""))[:23], str(event.get("level", ""))
+    head = f"{at} {level:<7} {event.get('event', '')}"
+    line = " ".join([head, *fields]).replace("\n", " ")
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+
+
+def _quoted(value: object) -> str:
+    shown = str(value)
+    return json.dumps(shown, ensure_ascii=False) if " " in shown or not shown else shown
+
+
+@asynccontextmanager
+async def kept(redis: Redis, secrets: Collection[str] = ()) -> AsyncGenerator[Keeper]:
+    """Capture the log lines of this process's runs for the duration of the block.
+
+    `secrets` are removed from every line. On exit the remaining lines are flushed, for up to 1 s.
+    """
+    handler = Keeper(redact.redactor(tuple(secrets)))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    flushing = asyncio.create_task(_flush_forever(handler, redis))
+    try:
+        yield handler
+    finally:
+        root.removeHandler(handler)
+        flushing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await flushing
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(1):
+                await carry_off(handler, redis)
+
+
+async def _flush_forever(handler: Keeper, redis: Redis) -> None:
+    while True:
+        await asyncio.sleep(SECONDS)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            await carry_off(handler, redis)
+
+
+async def carry_off(handler: Keeper, redis: Redis) -> None:
+    """Write the queued lines to Redis. On an error these lines are lost. Raises RedisError."""
+    queued = [handler.waiting.popleft() for _ in range(len(handler.waiting))]
+    if not queued:
+        return
+    async with redis.pipeline(transaction=False) as pipe:
+        by_run = _by_run(queued, handler.clean)
+        for run_id, texts in by_run.items():
+            pipe.rpush(name(run_id), *texts)
+            pipe.ltrim(name(run_id), -LINES, -1)
+            pipe.expire(name(run_id), DAY)
+        pipe.zadd(INDEX, dict.fromkeys(by_run, time.time()))
+        pipe.expire(INDEX, DAY)
+        pipe.zrange(INDEX, 0, -RUNS - 1)  # pyright: ignore[reportUnknownMemberType] - redis-py 5 has no types here
+        oldest = cast("list[bytes]", (await pipe.execute())[-1])
+    if oldest:
+        await redis.delete(*(name(_text(run_id)) for run_id in oldest))
+        await redis.zrem(INDEX, *oldest)
+
+
+def _by_run(events: Iterable[Line], clean: Clean) -> dict[str, list[str]]:
+    by_run: defaultdict[str, list[str]] = defaultdict(list)
+    for run_id, event in events:
+        by_run[run_id].append(text(clean(event)))
+    return by_run
+
+
+async def lines(redis: Redis, run_id: UUID) -> list[str]:
+    """Return the stored lines of a run, oldest first; empty if there are none."""
+    found = cast("list[bytes]", await redis.lrange(name(run_id), 0, -1))  # pyright: ignore[reportGeneralTypeIssues, reportUnknownMemberType]
+    return [_text(line) for line in found]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -1,0 +1,268 @@
+"""Replays: parse stored pages again, after a parser was fixed. No request is made to a site.
+
+If a record is on several pages, the last page wins, as it did when the pages were fetched.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.core.errors import Failure
+from app.core.messages import Raw
+from app.core.records import Item, OddsEvent, Record, Rejected
+from app.sources.base import Source
+from app.store.db import Connection, Pool
+from app.store.runs import replays as store
+from app.store.runs.replays import Kept, KeptPage
+from app.store.schedules import heartbeats
+
+SHOWN = 20  # differences listed in a report
+Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[object]]
+Told = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The job of a replayed source, its parser, and the function that stores its records."""
+
+    job: str
+    source: Source
+    write: Write
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A request for a replay: the pages fetched from `since` on, and who requested it.
+
+    `only_rejected`: only pages that had rejected records.
+    """
+
+    since: datetime
+    only_rejected: bool = False
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A changed field of a record. `before` or `after` is None where the field is absent."""
+
+    record: str
+    field: str
+    before: Any
+    after: Any
+
+
+@dataclass(slots=True)
+class Report:
+    """The result of a replay or of its dry run.
+
+    `unreadable`: pages that are gone or could not be parsed. `readable`: records that were rejected
+    before and are parsed now. `refused`: records that are rejected now. `left_alone`: records that
+    have left their source since. `examples`: the first SHOWN differences.
+    """
+
+    pages: int = 0
+    unreadable: int = 0
+    records: int = 0
+    new: int = 0
+    changed: int = 0
+    readable: int = 0
+    refused: int = 0
+    left_alone: int = 0
+    run_id: UUID | None = None
+    examples: list[Difference] = field(default_factory=list[Difference])
+
+    @property
+    def differ(self) -> int:
+        """The number of records that differ from what is stored."""
+        return self.new + self.changed
+
+    def stats(self) -> dict[str, int]:
+        """Return the counts under the names used in a run's `stats`."""
+        names = ("pages", "unreadable", "records", "new", "changed", "readable", "refused")
+        return {name: getattr(self, name) for name in (*names, "left_alone")}
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A stored page with the records it contributes and those it rejects."""
+
+    kept: KeptPage
+    records: Sequence[Kept]
+    refused: Sequence[Rejected]
+
+
+async def replay(
+    pool: Pool, reader: Reader, request: Wish, on_progress: Told, *, write: bool
+) -> Report:
+    """Parse the stored pages again and update the stored records; without `write`, only compare.
+
+    Each page has its own transaction, so that workers are not blocked. Nothing is deleted: events
+    withdrawn since stay withdrawn, and records that a worker has seen later keep their values.
+    """
+    pages = await store.kept(pool, reader.source.name, request.since)
+    last = await _last_pages(pool, reader, pages)
+    report = Report(run_id=uuid4() if write else None)
+    selected = [page for page in pages if page.refused or not request.only_rejected]
+    if report.run_id is not None:
+        started_at = await heartbeats.database_now(pool)
+        params = {
+            "source": reader.source.name,
+            "since": request.since.isoformat(),
+            "only_rejected": request.only_rejected,
+        }
+        await store.begin(pool, report.run_id, (reader.job, request.by, params), started_at)
+    for number, page in enumerate(selected, 1):
+        await _replay_page(pool, reader, page, last, report)
+        on_progress(number, len(selected))
+    if report.run_id is not None:
+        await store.end(pool, report.run_id, report.stats(), await heartbeats.database_now(pool))
+    return report
+
+
+async def _last_pages(pool: Pool, reader: Reader, pages: Sequence[KeptPage]) -> Mapping[str, int]:
+    """Return the id of the last page on which each record is found."""
+    last: dict[str, int] = {}
+    for page in pages:
+        records = await _parse_page(pool, reader, page)
+        last.update((name, page.id) for name in _by_name(records or ()))
+    return last
+
+
+def _by_name(records: Sequence[Record]) -> dict[str, Kept]:
+    return {store.name(r): r for r in records if isinstance(r, Kept)}
+
+
+async def _parse_page(pool: Pool, reader: Reader, page: KeptPage) -> list[Record] | None:
+    raw = await store.raw(pool, page)
+    if raw is None:
+        return None
+    return await asyncio.to_thread(_parse, reader.source, raw)
+
+
+def _parse(source: Source, raw: Raw) -> list[Record] | None:
+    try:
+        return list(source.parse(raw))
+    except Failure:
+        return None
+    except Exception:  # noqa: BLE001 - a parser under repair may raise anything
+        return None
+
+
+async def _replay_page(
+    pool: Pool, reader: Reader, kept: KeptPage, last: Mapping[str, int], report: Report
+) -> None:
+    found = await _parse_page(pool, reader, kept)
+    report.pages += 1
+    if found is None:
+        report.unreadable += 1
+        return
+    by_name = _by_name(found)
+    page = _Page(
+        kept,
+        [record for name, record in by_name.items() if last.get(name) == kept.id],
+        [record for record in found if isinstance(record, Rejected)],
+    )
+    report.records += len(page.records)
+    report.refused += len(page.refused)
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await _update(connection, reader, page, report)
+        except BaseException:
+            await transaction.rollback()
+            raise
+        await (transaction.rollback() if report.run_id is None else transaction.commit())
+
+
+async def _update(connection: Connection, reader: Reader, page: _Page, report: Report) -> None:
+    before = await store.said(connection, page.records)
+    run_id = report.run_id or uuid4()
+    now: datetime = await connection.fetchval("SELECT now()")
+    written: list[Kept] = []
+    for at, records in await _by_write_time(connection, page, now, report):
+        await reader.write(connection, records, at, run_id)
+        written += records
+    await _assign_partition(connection, page, written)
+    after = await store.said(connection, written)
+    differs = _compare(before, after, report)
+    source = reader.source.name
+    readable = 0
+    if page.kept.refused:
+        still_rejected = [record.data for record in page.refused]
+        readable = await store.readable(connection, source, page.kept, still_rejected)
+        report.readable += readable
+    if differs or readable:
+        await store.unknown(connection, source, page.kept.body_hash)
+
+
+async def _by_write_time(
+    connection: Connection, page: _Page, now: datetime, report: Report
+) -> list[tuple[datetime, list[Kept]]]:
+    """Group the records by the instant as of which they are written, in order of time.
+
+    News is written as of now. Odds and items are written as of when they were last seen, which
+    later unchanged listings have moved on. Records that have left their source are left out.
+    """
+    seen = await _seen(connection, page.records)
+    if seen is None:
+        return [(now, list(page.records))] if page.records else []
+    timed: list[tuple[datetime, Kept]] = []
+    for record in page.records:
+        at, gone = seen.get(store.name(record), (page.kept.fetched_at, False))
+        if gone:
+            report.left_alone += 1
+        else:
+            timed.append((max(at, page.kept.fetched_at), record))
+    timed.sort(key=lambda pair: pair[0])
+    return [(at, [r for _, r in group]) for at, group in groupby(timed, key=lambda pair: pair[0])]
+
+
+async def _seen(
+    connection: Connection, records: Sequence[Kept]
+) -> Mapping[str, tuple[datetime, bool]] | None:
+    names = [store.name(record) for record in records]
+    match records:
+        case [OddsEvent(platform=platform), *_]:
+            return await store.seen(connection, platform, names)
+        case [Item(source=source), *_]:
+            return await store.items_seen(connection, source, names)
+        case _:
+            return None
+
+
+async def _assign_partition(connection: Connection, page: _Page, written: Sequence[Kept]) -> None:
+    odds = [record for record in written if isinstance(record, OddsEvent)]
+    if odds:
+        ids = [event.platform_event_id for event in odds]
+        await store.belong(connection, odds[0].platform, page.kept.partition, ids)
+
+
+def _compare(
+    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], report: Report
+) -> bool:
+    differs = False
+    for name, now in after.items():
+        was = before.get(name)
+        if was == now:
+            continue
+        differs = True
+        if was is None:
+            report.new += 1
+            _add_example(report, Difference(name, "(new)", None, None))
+            continue
+        report.changed += 1
+        for key in sorted({*was, *now}):
+            if was.get(key) != now.get(key):
+                _add_example(report, Difference(name, key, was.get(key), now.get(key)))
+    return differs
+
+
+def _add_example(report: Report, difference: Difference) -> None:
+    if len(report.examples) < SHOWN:
+        report.examples.append(difference)

@@ -1,0 +1,105 @@
+"""Validation of the expressions in a recipe: JMESPath, CSS, XPath, regular expressions.
+
+Expressions are untrusted input. Their length and depth are limited when a recipe is loaded, and
+they are evaluated in a separate process (`sandbox`), because none of these languages limits what an
+expression costs.
+"""
+
+import re
+import warnings
+from typing import Annotated
+
+import cssselect
+import jmespath
+from jmespath.exceptions import JMESPathError
+from parsel.csstranslator import HTMLTranslator
+from pydantic import Field
+
+from app.sources.recipes.markup import etree
+
+LONGEST = 500  # characters
+DEEPEST = 20  # levels of nested brackets
+
+Text = Annotated[str, Field(min_length=1, max_length=LONGEST)]
+
+_OPENING, _CLOSING = "([{", ")]}"
+_XPATH = ("/", "./", "../", "(", "@")
+
+
+def is_xpath(text: str) -> bool:
+    """Return whether an HTML expression is XPath: it begins with `/`, `./`, `../`, `(` or `@`."""
+    return text.startswith(_XPATH)
+
+
+def as_xpath(text: str) -> str:
+    """Return an HTML expression as XPath. Raises ValueError if it is not valid CSS."""
+    if is_xpath(text):
+        return text
+    try:
+        return HTMLTranslator().css_to_xpath(text)
+    except (cssselect.SelectorError, ValueError, RecursionError) as error:
+        raise ValueError(f"is not valid CSS: {_first_line(error)}; correct the selector") from None
+
+
+def check_jmespath(text: str) -> None:
+    """Check a JMESPath expression. Raises ValueError with the reason."""
+    _check_depth(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # deprecated literals are errors
+            jmespath.compile(text)
+    except PendingDeprecationWarning:
+        raise ValueError(
+            "has a literal that is not valid JSON; write strings as 'like this'"
+        ) from None
+    except (JMESPathError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(
+            f"is not valid JMESPath: {_first_line(error)}; put special keys in double quotes"
+        ) from None
+    except RecursionError:
+        raise ValueError("is nested too deeply; simplify it") from None
+
+
+def check_selector(text: str) -> None:
+    """Check a CSS or XPath expression. Raises ValueError with the reason."""
+    _check_depth(text)
+    xpath = as_xpath(text)
+    try:
+        etree.XPath(xpath, namespaces=NAMESPACES)
+    except (etree.XPathError, ValueError) as error:
+        raise ValueError(
+            f"is not valid XPath: {_first_line(error)}; correct the expression"
+        ) from None
+
+
+def check_regex(text: str) -> None:
+    """Check a regular expression. Raises ValueError with the reason."""
+    _check_depth(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # patterns whose meaning will change are errors
+            re.compile(text)
+    except (Warning, re.error, OverflowError, RecursionError) as error:
+        raise ValueError(
+            f"is not a valid regular expression: {_first_line(error)}; escape special characters"
+        ) from None
+
+
+NAMESPACES = {"re": "http://exslt.org/regular-expressions"}
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return "".join(c if c.isprintable() else " " for c in lines[0])[:120]
+
+
+def _check_depth(text: str) -> None:
+    depth = deepest = 0
+    for character in text:
+        if character in _OPENING:
+            depth += 1
+        elif character in _CLOSING:
+            depth -= 1
+        deepest = max(deepest, depth)
+    if deepest > DEEPEST:
+        raise ValueError(f"is nested more than {DEEPEST} deep; simplify it")

@@ -1,0 +1,135 @@
+"""HTML pages, queried with CSS selectors and XPath."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, cast
+
+from w3lib.encoding import html_to_unicode
+
+from app.core.errors import Schema
+from app.core.records import Rejected
+from app.sources.recipes import fields
+from app.sources.recipes.enums import FieldType
+from app.sources.recipes.expressions import NAMESPACES, as_xpath
+from app.sources.recipes.jsonpages import Unfound
+from app.sources.recipes.markup import etree, html, is_element
+from app.sources.recipes.model import Extracted, Recipe
+
+
+class HtmlPage:
+    """A parsed HTML document. `base` is the URL that its links are resolved against."""
+
+    def __init__(self, recipe: Recipe, body: bytes, url: str, headers: Mapping[str, str]) -> None:
+        self._extract = recipe.extract
+        self._root = parsed(body, headers.get("content-type"))
+        self.base = _base_url(self._root, url)
+
+    def records(self, first: bool) -> list[Any]:
+        """Return the elements that `extract.records` selects."""
+        del first
+        return _elements(self._extract.records or "", self._root)
+
+    def exploded(self, record: Any) -> list[Any]:
+        """Return the elements that `extract.explode` selects in a record."""
+        return _elements(self._extract.explode or "", record)
+
+    def found(self, row: Any, field: str) -> Any:
+        """Return the text of the first match of a field in a row; of all matches for a list.
+
+        None if nothing matches.
+        """
+        spec: Extracted = self._extract.fields[field]
+        values = selected(spec.path, row)
+        if spec.type is FieldType.LIST:
+            texts = [text for value in values if (text := _text(value))]
+            return texts or None
+        return next((text for value in values if (text := _text(value))), None)
+
+    def shown(self, row: Any) -> bytes:
+        """Return the row as bytes, for storing it as a rejected row."""
+        if not is_element(row):
+            return str(row).encode()
+        return cast("bytes", etree.tostring(row, encoding="utf-8", method="html"))
+
+    def told(self, expression: str) -> Any:
+        """Return the text of the first match of `expression` in the page, or None."""
+        return next((t for v in selected(expression, self._root) if (t := _text(v))), None)
+
+    def refused(self) -> tuple[Rejected, ...]:
+        """Return nothing: an HTML page is either parsed or refused as a whole."""
+        return ()
+
+    def interval(self, headers: Mapping[str, str], now: datetime) -> float | None:
+        """Return None: an HTML page has no update interval."""
+        del headers, now
+        return None
+
+
+def parsed(body: bytes, content_type: str | None) -> Any:
+    """Return the root element. Fetches nothing and expands no entities. Raises Schema."""
+    _, text = html_to_unicode(content_type, body, default_encoding="utf-8")
+    text = fields.clean(text).lstrip("\ufeff")
+    if not text.strip():
+        raise Schema("the page is empty")
+    parser = html.HTMLParser(
+        recover=True,
+        no_network=True,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+        encoding="utf-8",
+    )
+    try:
+        root: Any = etree.fromstring(text.encode(), parser)
+    except (etree.LxmlError, ValueError) as error:
+        raise Schema(f"the page is not valid HTML: {error}") from None
+    if root is None:
+        raise Schema("the page is not valid HTML: it contains no element")
+    # Past its depth limit the parser drops the rest of the page and only logs it.
+    if any("depth" in str(entry.message).lower() for entry in parser.error_log):
+        raise Schema("the page is nested too deeply to be read in full")
+    return root
+
+
+def selected(expression: str, element: Any) -> list[Any]:
+    """Return everything that `expression` selects in `element`.
+
+    Raises Unfound if it cannot be evaluated there.
+    """
+    try:
+        found = _compiled(expression)(element)
+    except (etree.XPathError, TypeError, ValueError) as error:
+        raise Unfound(f"{expression}: {str(error)[:200]}") from None
+    return cast("list[Any]", found) if isinstance(found, list) else [found]
+
+
+@lru_cache(maxsize=1_024)
+def _compiled(expression: str) -> Any:
+    return etree.XPath(as_xpath(expression), namespaces=NAMESPACES, smart_strings=False)
+
+
+def _elements(expression: str, element: Any) -> list[Any]:
+    found = selected(expression, element)
+    not_element = next((value for value in found if not is_element(value)), None)
+    if not_element is not None:
+        raise Schema(f"{expression} selects text where elements are required")
+    return found
+
+
+def _text(value: Any) -> str:
+    if is_element(value):
+        value = "".join(value.itertext())
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return " ".join(str(value).split())
+
+
+def _base_url(root: Any, url: str) -> str:
+    href = next((t for v in selected("//base/@href", root) if (t := _text(v))), None)
+    try:
+        return url if href is None else fields.address(href, url)
+    except ValueError:
+        return url

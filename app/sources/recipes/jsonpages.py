@@ -1,0 +1,135 @@
+"""JSON pages, queried with JMESPath."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, cast
+
+import jmespath
+import msgspec
+from jmespath.exceptions import JMESPathError
+
+from app.core.errors import Schema
+from app.core.records import Rejected
+from app.sources.recipes.model import Recipe
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[-?[0-9]{1,6}\])*")
+_STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)|\[(-?[0-9]+)\]")
+MEMBER = "item"  # the key under which an exploded member is added to its record
+
+
+class JsonPage:
+    """A parsed JSON document. `base` is its URL."""
+
+    def __init__(self, recipe: Recipe, body: bytes, url: str) -> None:
+        self.base = url
+        self._recipe = recipe
+        self._document = decoded(body)
+        self._paths = {name: f.path for name, f in recipe.extract.fields.items()}
+
+    def records(self, first: bool) -> list[Any]:
+        """Return the records that `extract.records` finds.
+
+        Finding nothing is an empty page, except on the first page.
+        Raises Schema if it does not find a list.
+        """
+        expression = self._recipe.extract.records
+        value = self._document if expression is None else searched(expression, self._document)
+        if value is None and not first:
+            return []
+        if isinstance(value, dict):
+            return [value]
+        if not isinstance(value, list):
+            raise Schema(f"extract.records finds {_type_name(value)} instead of a list")
+        return cast("list[Any]", value)
+
+    def exploded(self, record: Any) -> list[Any]:
+        """Return one row for each member that `extract.explode` finds in `record`."""
+        return exploded(self._recipe.extract.explode or "", record)
+
+    def found(self, row: Any, field: str) -> Any:
+        """Return the value that the field's path finds in a row."""
+        return searched(self._paths[field], row)
+
+    def shown(self, row: Any) -> bytes:
+        """Return the row as bytes, for storing it as a rejected row."""
+        return msgspec.json.encode(row)
+
+    def told(self, expression: str) -> Any:
+        """Return what `expression` finds in the whole document."""
+        return searched(expression, self._document)
+
+    def refused(self) -> tuple[Rejected, ...]:
+        """Return nothing: a JSON page is either decoded or refused as a whole."""
+        return ()
+
+    def interval(self, headers: Mapping[str, str], now: datetime) -> float | None:
+        """Return None: a JSON page has no update interval."""
+        del headers, now
+        return None
+
+
+def decoded(body: bytes) -> Any:
+    """Return the decoded document. Raises Schema if it is not valid JSON."""
+    try:
+        return msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Schema(f"the page is not valid JSON: {error}") from None
+
+
+def searched(expression: str, value: Any) -> Any:
+    """Return what a JMESPath finds in `value`. Raises Unfound if it cannot be evaluated there."""
+    keys = _keys(expression)
+    if keys is not None:
+        for key in keys:
+            value = _member(value, key)
+        return value
+    try:
+        return jmespath.search(expression, value)
+    except JMESPathError as error:
+        first = str(error).strip().splitlines()[0][:200]
+        raise Unfound(f"{expression}: {first}") from None
+
+
+def _member(value: Any, key: str | int) -> Any:
+    if isinstance(key, str):
+        return cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None
+    members = cast("list[Any]", value) if isinstance(value, list) else []
+    return members[key] if -len(members) <= key < len(members) else None
+
+
+@lru_cache(maxsize=1_024)
+def _keys(expression: str) -> tuple[str | int, ...] | None:
+    """Return the steps of a path made of keys and indices only, else None.
+
+    Most paths are this simple, and walking them is faster than running JMESPath.
+    """
+    if not _PLAIN.fullmatch(expression):
+        return None
+    steps = _STEP.findall(expression)
+    return tuple(key or int(index) for key, index in steps)
+
+
+def exploded(expression: str, record: Any) -> list[Any]:
+    """Return a copy of the record for each member found, with the member added as `item`.
+
+    Raises Unfound if the expression cannot be evaluated.
+    """
+    found = searched(expression, record)
+    if found is None:
+        return []
+    members = cast("list[Any]", found) if isinstance(found, list) else [found]
+    whole = cast("dict[str, Any]", record) if isinstance(record, dict) else {}
+    return [{**whole, MEMBER: member} for member in members]
+
+
+class Unfound(Schema, ValueError):
+    """An expression cannot be evaluated on the value it is applied to.
+
+    In a field, only that row is rejected.
+    """
+
+
+def _type_name(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,379 @@
+"""Loading of recipes from TOML. Every fault is reported with its line, key, problem and fix."""
+
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from app.core.enums import StoreMode
+from app.core.errors import BadRecipe, RollcallError
+from app.sources.recipes import expressions, templates
+from app.sources.recipes.enums import FieldType, Kind, Missing
+from app.sources.recipes.model import (
+    FEED_COLUMNS,
+    Auth,
+    Expect,
+    Extracted,
+    Fresh,
+    Paginate,
+    Recipe,
+    Records,
+)
+from app.sources.recipes.toml_lines import line_of
+
+LARGEST = 40_000  # characters
+DOTTED = 12  # parts of a key
+MOST_FAULTS = 50
+
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_LONG_KEY = re.compile(rf"(?<![\w-])(?>{_PART}){{{DOTTED}}}")
+
+Where = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a recipe.
+
+    `line`: counted from 1. `key`: dotted, empty if the fault concerns the whole recipe.
+    `problem`: what is wrong. `mend`: how to fix it, empty if not known.
+    """
+
+    line: int
+    key: str
+    problem: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: {self.key}: " if self.key else f"line {self.line}: "
+        return f"{where}{self.problem}" + (f" ({self.mend})" if self.mend else "")
+
+
+def load(text: str) -> Recipe:
+    """Return the recipe in a TOML text. Raises BadRecipe, whose `faults` lists all faults."""
+    try:
+        values = tomllib.loads(_bounded(text))
+    except (ValueError, RecursionError) as error:  # an integer may have too many digits
+        raise _refused([_syntax(text, error)]) from None
+    return read(values, text)
+
+
+def read(values: dict[str, Any], text: str = "") -> Recipe:
+    """Return the recipe in parsed TOML; `text` is for line numbers. Raises BadRecipe."""
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)[:MOST_FAULTS]
+        faults = [_shape_fault(text, each) for each in errors]
+        raise _refused(faults) from None
+    except (RollcallError, RecursionError) as error:
+        raise _refused([Fault(1, "", str(error) or "is nested too deeply")]) from None
+    found = islice(_semantic_faults(recipe), MOST_FAULTS)
+    faults = [Fault(line_of(text, at), _key(at), *_split_fix(message)) for at, message in found]
+    if faults:
+        raise _refused(faults)
+    return recipe
+
+
+def secrets(recipe: Recipe) -> dict[str, Where]:
+    """Return the secret references (`env:NAME`, `secret:NAME`) of a recipe and their key paths."""
+    if recipe.auth is None:
+        return {}
+    fields = recipe.auth.model_dump()
+    return {
+        value: ("auth", key)
+        for key, value in fields.items()
+        if key in ("token", "value", "password", "client_secret")
+    }
+
+
+def foreign(recipe: Recipe, allowed: str, text: str = "") -> list[Fault]:
+    """Return a fault for each secret reference not of the kind `allowed`: `env` or `secret`."""
+    owner = "the operator's environment" if allowed == "secret" else "an organisation's store"
+    return [
+        Fault(line_of(text, at), _key(at), f"{name} is in {owner}", f"write {allowed}:NAME")
+        for name, at in secrets(recipe).items()
+        if not name.startswith(f"{allowed}:")
+    ]
+
+
+def unset(recipe: Recipe, known: Collection[str], text: str = "") -> list[Fault]:
+    """Return a fault for each secret that the recipe references and `known` does not contain."""
+    fix = "set it with PUT /collection/secrets/{}"
+    return [
+        Fault(line_of(text, at), _key(at), f"{name} is not set", fix.format(name[len("secret:") :]))
+        for name, at in secrets(recipe).items()
+        if name.removeprefix("secret:") not in known
+    ]
+
+
+def _bounded(text: str) -> str:
+    if len(text) > LARGEST:
+        fault = Fault(1, "", f"is longer than {LARGEST:,} characters", "split it into two sources")
+        raise _refused([fault])
+    # tomllib takes time quadratic in the number of parts of a key.
+    if long := _LONG_KEY.search(text):
+        line = text.count("\n", 0, long.start()) + 1
+        problem = f"has a key of more than {DOTTED} parts"
+        raise _refused([Fault(line, "", problem, "use fewer parts, or quote the text")])
+    return text
+
+
+def _refused(faults: Iterable[Fault]) -> BadRecipe:
+    listed = sorted(faults, key=lambda fault: fault.line)[:MOST_FAULTS]
+    return BadRecipe(listed)
+
+
+def _syntax(text: str, error: Exception) -> Fault:
+    message = str(error)
+    before, _, place = message.rpartition(" (at line ")
+    line = place.partition(",")[0]
+    if line.isdigit():
+        column = place.partition("column ")[2].rstrip(")")
+        return Fault(int(line), "", f"is not valid TOML: {before}", f"look at column {column}")
+    at_end = max(1, len(text.splitlines()))
+    problem = message.partition(" (at")[0] or "nested too deeply"
+    return Fault(at_end, "", f"is not valid TOML: {problem}")
+
+
+# Faults of the shape, as reported by pydantic
+
+
+def _shape_fault(text: str, error: ErrorDetails) -> Fault:
+    where = _without_tag(error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    match error["type"]:
+        case "missing" | "union_tag_not_found":
+            wanted = where if error["type"] == "missing" else (*where, "type")
+            return Fault(line_of(text, wanted), _key(wanted), "is missing", _example(wanted))
+        case "union_tag_invalid":
+            at = (*where, "type")
+            fix = f"write one of {', '.join(_tags(where[0]))}"
+            return Fault(line_of(text, at), _key(at), "is not known", fix)
+        case "extra_forbidden":
+            fix = _suggestion(where, _model_at(error["loc"][:-1]))
+            return Fault(line_of(text, where), _key(where), "is not known here", fix)
+        case "value_error":
+            return Fault(line_of(text, where), _key(where), *_split_fix(message))
+        case _:
+            return Fault(line_of(text, where), _key(where), _plain(message), _actual(error))
+
+
+_TAGS = frozenset({"auth", "paginate"})
+
+
+def _without_tag(loc: tuple[int | str, ...]) -> Where:
+    """Return pydantic's location without the tag that it adds after a block with a `type`."""
+    place = loc[:1] + loc[2:] if loc and loc[0] in _TAGS and len(loc) > 1 else loc
+    return tuple(part for part in place if part != "[key]")
+
+
+_EXAMPLES = {
+    "name": 'add name = "my-source"',
+    "kind": 'add kind = "json", "feed" or "html"',
+    "url": 'add url = "https://…"',
+    "max_pages": "add max_pages = 10: pagination needs a limit",
+    "key": 'add key = "id": the columns that identify a row',
+    "path": "add path: where the value is in a record",
+}
+
+
+def _example(where: Where) -> str:
+    if where and where[-1] == "type":
+        known = _tags(where[0])
+        return f"add type = one of {', '.join(known)}"
+    return _EXAMPLES.get(str(where[-1]) if where else "", "add it")
+
+
+def _tags(block: str | int) -> list[str]:
+    return [_tag(kind) for kind in _union_members(Auth if block == "auth" else Paginate)]
+
+
+def _union_members(union: Any) -> tuple[type[BaseModel], ...]:
+    return union.__origin__.__args__
+
+
+def _tag(kind: type[BaseModel]) -> str:
+    literal: Any = kind.model_fields["type"].annotation
+    return str(literal.__args__[0])
+
+
+def _suggestion(where: Where, model: type[BaseModel] | None) -> str:
+    known = [field.alias or name for name, field in model.model_fields.items()] if model else []
+    near = get_close_matches(str(where[-1]), known, 1) if where else []
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(known)}" if known else "remove it"
+
+
+def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
+    if not loc:
+        return Recipe
+    if "fields" in loc:
+        return Extracted
+    union = {"auth": Auth, "paginate": Paginate}.get(str(loc[0]))
+    if union is not None:
+        return next((k for k in _union_members(union) if len(loc) > 1 and _tag(k) == loc[1]), None)
+    model: Any = Recipe.model_fields[str(loc[0])].annotation
+    arguments = [a for a in getattr(model, "__args__", ()) if isinstance(a, type)]
+    model = next(iter(arguments), model)
+    if len(loc) > 1 and isinstance(model, type) and issubclass(model, Expect):
+        return {"records": Records, "fresh": Fresh}.get(str(loc[1]))
+    return cast("type[BaseModel]", model) if _is_block(model) else None
+
+
+def _is_block(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)
+
+
+def _plain(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _actual(error: ErrorDetails) -> str:
+    value = error["input"]
+    if isinstance(value, str | int | float | bool):
+        return f"it is {str(value)[:60]!r}"
+    return f"it is a {type(value).__name__}"
+
+
+def _split_fix(message: str) -> tuple[str, str]:
+    problem, _, fix = message.rpartition("; ")
+    return (problem, fix) if problem else (message, "")
+
+
+def _key(where: Where) -> str:
+    text = ""
+    for part in where:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+# Faults across keys, of a recipe with a valid shape
+
+
+def _semantic_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    yield from _kind_faults(recipe)
+    yield from _expression_faults(recipe)
+    yield from _column_faults(recipe)
+    yield from _placeholder_faults(recipe)
+    yield from _incremental_faults(recipe)
+
+
+def _kind_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    if recipe.kind is Kind.FEED:
+        if recipe.paginate.type not in ("none", "link_header", "page"):
+            yield ("paginate", "type"), "does not work with a feed; use none, link_header or page"
+        return
+    if recipe.schedule.auto:
+        yield ("schedule", "every"), 'can be "auto" only for feeds; write "15m"'
+    if not recipe.extract.fields:
+        yield ("extract", "fields"), 'are missing; write [extract.fields] and id = "id"'
+    if recipe.extract.records is None and recipe.kind is Kind.HTML:
+        yield ("extract", "records"), "is missing; write a selector that finds one element per row"
+    if recipe.store is None:
+        yield ("store",), 'is missing; write [store] and key = "id"'
+
+
+def _expression_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    check = expressions.check_jmespath
+    if recipe.kind is Kind.HTML:
+        check = expressions.check_selector
+    extract, paginate = recipe.extract, recipe.paginate
+    texts: dict[Where, str | None] = {
+        ("extract", "records"): extract.records,
+        ("extract", "explode"): extract.explode,
+        ("paginate", "path"): getattr(paginate, "path", None),
+        ("paginate", "total"): paginate.total,
+    }
+    texts |= {("extract", "fields", name): field.path for name, field in extract.fields.items()}
+    for where, text in texts.items():
+        yield from _check(where, text, check)
+    if recipe.kind is Kind.HTML and (extract.explode or "").startswith("/"):
+        yield ("extract", "explode"), "searches the whole page for every record; begin it with ./"
+    for name, field in extract.fields.items():
+        at = ("extract", "fields", name, "match")
+        yield from _check(at, field.match, expressions.check_regex)
+        if recipe.kind is Kind.HTML and field.path.startswith("/"):
+            yield at[:-1], "searches the whole page for every row; begin it with ./"
+
+
+def _check(where: Where, text: str | None, check: Any) -> Iterator[tuple[Where, str]]:
+    try:
+        if text is not None:
+            check(text)
+    except ValueError as error:
+        yield where, str(error)
+
+
+def _column_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    known = columns(recipe)
+    for where, name in _column_references(recipe):
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            fix = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            yield where, f"names {name!r}, which is not a field; {fix}"
+    for name, field in recipe.extract.fields.items():
+        where = ("extract", "fields", name)
+        timed = field.type in (FieldType.DATETIME, FieldType.DATE)
+        if (field.format or field.timezone) and not timed:
+            yield where, f"is a {field.type}; format and timezone are for datetime and date"
+        if field.timezone:
+            yield from _zone_faults((*where, "timezone"), field.timezone)
+
+
+def _zone_faults(where: Where, name: str) -> Iterator[tuple[Where, str]]:
+    from app.scheduling.cron import check_zone  # noqa: PLC0415 - loaded on first use
+
+    try:
+        check_zone(name)
+    except RollcallError as error:
+        yield where, f"{error}; write an IANA name such as Europe/Berlin"
+
+
+def columns(recipe: Recipe) -> frozenset[str]:
+    """Return the names of the columns of the recipe's rows."""
+    fields = frozenset(recipe.extract.fields)
+    return frozenset(FEED_COLUMNS) if recipe.kind is Kind.FEED and not fields else fields
+
+
+def _column_references(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    if recipe.store is not None:
+        yield from ((("store", "key"), name) for name in recipe.store.key)
+        yield from ((("store", "ignore_changes"), name) for name in recipe.store.ignore_changes)
+    yield from ((("expect", "not_null"), name) for name in recipe.expect.not_null)
+    if recipe.expect.fresh is not None:
+        yield ("expect", "fresh", "field"), recipe.expect.fresh.field
+    if recipe.incremental is not None and recipe.incremental.field is not None:
+        yield ("incremental", "field"), recipe.incremental.field
+
+
+def _placeholder_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    known = recipe.placeholders
+    used: set[str] = set()
+    for where, text in recipe.templates.items():
+        used |= templates.names(text)
+        for name in sorted(templates.names(text) - known):
+            fix = f"known: {', '.join(sorted(known))}" if known else "name it in request.each"
+            yield where, f"has the unknown placeholder {{{name}}}; {fix}"
+    each = recipe.request.each
+    if each and not used & set(each[0]):
+        yield ("request", "each"), "fills no {placeholder}; add one to url or params"
+
+
+def _incremental_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    incremental, store = recipe.incremental, recipe.store
+    if incremental is not None and store is not None and store.missing is Missing.MARK:
+        yield ("store", "missing"), "cannot be detected by an incremental source; write keep"
+    if store is not None and store.missing is Missing.MARK and store.mode is not StoreMode.UPSERT:
+        yield ("store", "missing"), 'works only with mode = "upsert"; write keep'
+    if incremental is not None and incremental.param is None:
+        used = frozenset[str]().union(*map(templates.names, recipe.templates.values()))
+        if "since" not in used:
+            yield ("incremental",), 'has no effect; write param = "since", or use {since} in url'

@@ -1,0 +1,162 @@
+"""Requests of a recipe, page by page. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
+
+import msgspec
+
+from app.core.errors import Schema, Unsafe
+from app.core.messages import Raw, Request
+from app.sources.recipes import templates
+from app.sources.recipes.enums import Kind
+from app.sources.recipes.model import ByCursor, ByLink, ByNext, ByOffset, ByPage, Recipe
+from app.sources.recipes.reading import Reading
+
+ACCEPT: Mapping[Kind, str] = {
+    Kind.JSON: "application/json",
+    Kind.HTML: "text/html, application/xhtml+xml;q=0.9, */*;q=0.5",
+    # Without "json": a source that accepts JSON treats any markup as an error page.
+    Kind.FEED: "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.8",
+}
+LONGEST_URL = 8_000
+_LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*-]+(?:\s*=\s*(?:"[^"]*"|[^",;]*))?)*)')
+_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^",;\s]*))', re.IGNORECASE)
+
+Pairs = Sequence[tuple[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Builds the requests of one partition.
+
+    `values` fill the placeholders. `reader` identifies the recipe version that reads the pages.
+    `since`: query parameters that carry the incremental cursor.
+    """
+
+    recipe: Recipe
+    values: Mapping[str, str]
+    reader: str = ""
+    since: tuple[tuple[str, str], ...] = field(default=())
+
+    def first(self) -> Request:
+        """Return the request for the first page."""
+        return self._request(self._first_page())
+
+    def following(self, number: int, seen: int, raw: Raw, reading: Reading) -> Request | None:
+        """Return the request after page `number`, or None if that was the last.
+
+        `seen`: records read so far.
+        Raises Schema if the site names a next page that is not a URL, and Unsafe if that page is on
+        another site.
+        """
+        paginate = self.recipe.paginate
+        if isinstance(paginate, ByPage | ByOffset):
+            if not reading.records or (paginate.size and reading.records < paginate.size):
+                return None
+            position = seen if isinstance(paginate, ByOffset) else paginate.start + number
+            return self._request([(paginate.param, position), *self._size()])
+        if isinstance(paginate, ByCursor):
+            cursor = [(paginate.param, reading.onward), *self._size()]
+            return None if reading.onward is None else self._request(cursor)
+        if isinstance(paginate, ByNext):
+            return self._linked_request(reading.onward, raw)
+        link = linked(raw.headers.get("link", "")) if isinstance(paginate, ByLink) else None
+        return self._linked_request(link, raw)
+
+    def _first_page(self) -> Pairs:
+        paginate = self.recipe.paginate
+        if isinstance(paginate, ByPage):
+            return [(paginate.param, paginate.start), *self._size()]
+        if isinstance(paginate, ByOffset):
+            return [(paginate.param, 0), *self._size()]
+        return self._size() if isinstance(paginate, ByCursor) else []
+
+    def _size(self) -> Pairs:
+        paginate = self.recipe.paginate
+        param, size = getattr(paginate, "size_param", None), getattr(paginate, "size", None)
+        return [(param, size)] if param is not None and size is not None else []
+
+    def _request(self, paging: Pairs) -> Request:
+        recipe = self.recipe
+        spec = recipe.request
+        in_body = isinstance(spec.json_, dict)
+        params = [(name, _as_param(value)) for name, value in spec.params.items()]
+        params = [(name, templates.filled(value, self.values)) for name, value in params]
+        extra = [*self.since, *paging]
+        if not in_body:
+            params += [(name, _as_param(value)) for name, value in extra]
+        body = None
+        if spec.json_ is not None:
+            content = templates.filled_in(spec.json_, self.values)
+            body = msgspec.json.encode({**content, **dict(extra)} if in_body else content)
+        url = with_params(templates.filled_url(recipe.url, self.values), params)
+        return replace(self._base_request(url), method=spec.method, body=body)
+
+    def _linked_request(self, link: str | None, raw: Raw) -> Request | None:
+        if link is None:
+            return None
+        try:
+            url = urljoin(raw.url, link)
+            parts = urlsplit(url)
+            target, own = _origin(url), _origin(self.recipe.url)
+        except ValueError:
+            raise Schema(f"the next page is {link[:80]!r}, which is not a URL") from None
+        if parts.scheme not in ("http", "https") or len(url) > LONGEST_URL or not parts.hostname:
+            raise Schema(f"the next page is {link[:80]!r}, which is not a URL")
+        if target != own:
+            raise Unsafe(f"the next page is on another site, {parts.netloc[:80]}")
+        return self._base_request(urlunsplit(parts._replace(fragment="")))
+
+    def _base_request(self, url: str) -> Request:
+        recipe = self.recipe
+        headers = {n: templates.filled(v, self.values) for n, v in recipe.http.headers.items()}
+        if recipe.request.json_ is not None:
+            headers.setdefault("content-type", "application/json")
+        return Request(
+            url,
+            headers=headers,
+            accept=recipe.http.accept or ACCEPT[recipe.kind],
+            retry_empty=recipe.retry.empty,
+            robots=recipe.robots,
+            reader=self.reader,
+        )
+
+
+def identity(request: Request) -> tuple[str, bytes | None]:
+    """Return what identifies a request: equal for a repeated one."""
+    return request.url, request.body
+
+
+def with_params(url: str, params: Sequence[tuple[str, str]]) -> str:
+    """Return `url` with `params` added; they replace its own parameters of the same names."""
+    if not params:
+        return url
+    parts = urlsplit(url)
+    names = {name for name, _ in params}
+    kept = [(n, v) for n, v in parse_qsl(parts.query, keep_blank_values=True) if n not in names]
+    return urlunsplit(parts._replace(query=urlencode([*kept, *params], quote_via=quote)))
+
+
+def linked(header: str) -> str | None:
+    """Return the target with `rel="next"` of a Link header, or None (RFC 8288)."""
+    for target, attributes in _LINK.findall(header[:20_000]):
+        rel = _REL.search(attributes)
+        names = (rel[1] or rel[2] or "").lower().split() if rel else []
+        if "next" in names:
+            return str(target).strip()
+    return None
+
+
+def _as_param(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    ports = {"http": 80, "https": 443}
+    return parts.scheme, parts.hostname, parts.port or ports.get(parts.scheme)

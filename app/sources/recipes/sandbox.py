@@ -1,0 +1,141 @@
+"""A pool of sandbox processes that read pages with untrusted expressions.
+
+No expression language limits what an expression costs: a regular expression of ten characters can
+run for a year, an XPath can multiply a page by itself. A page is therefore read in a process with
+limited address space and CPU time, without secrets, connections or write access. A process that
+exceeds a limit is killed, and only its page fails.
+"""
+
+import asyncio
+import contextlib
+import struct
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.core import log
+from app.core.errors import Expression
+
+ROOT = Path(__file__).parents[3]
+CPU = 3.0  # seconds of CPU time for one page
+WALL = 20.0  # seconds for one page, long enough for a busy machine
+STARTING = 60.0  # seconds until a new process must be ready
+ERRANDS = 2_000  # pages after which a process is replaced, which bounds leaks
+LARGEST = 64 * 1024 * 1024  # bytes of a result
+HEAD = struct.Struct(">I")
+
+_log = log.logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """One sandbox process. `errands`: requests that it was sent."""
+
+    process: asyncio.subprocess.Process
+    errands: int = 0
+
+    async def ask(self, request: bytes) -> bytes:
+        """Send a request and return its result. Raises EOFError if the process has exited."""
+        ins, outs = self.process.stdin, self.process.stdout
+        if ins is None or outs is None:
+            raise EOFError
+        self.errands += 1
+        ins.write(HEAD.pack(len(request)))
+        ins.write(request)
+        await ins.drain()
+        (size,) = HEAD.unpack(await outs.readexactly(HEAD.size))
+        if size > LARGEST:
+            raise EOFError
+        return await outs.readexactly(size)
+
+    async def end(self) -> None:
+        """Kill the process and wait until it has exited."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        # The transport closes after its pipes, in the next iteration of the event loop.
+        await asyncio.sleep(0)
+
+
+class Sandbox:
+    """A pool of sandbox processes, started on demand.
+
+    `size`: maximum number of processes. A source or organisation uses at most one at a time, so
+    that none can occupy the pool.
+    `cpu`, `wall`: seconds of CPU time and wall time for one page.
+    """
+
+    def __init__(self, size: int = 2, *, cpu: float = CPU, wall: float = WALL) -> None:
+        self._cpu = cpu
+        self._wall = wall
+        self._capacity = asyncio.Semaphore(size)
+        self._idle: list[Child] = []
+        self.at_work: set[Child] = set()
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def read(self, owner: str, request: bytes) -> bytes:
+        """Return the result of a request of the source or organisation `owner`.
+
+        Raises Expression if it exceeds a limit.
+        """
+        lock = self._locks[owner]
+        try:
+            async with lock, self._capacity:
+                return await self._read(owner, request)
+        finally:
+            if not lock.locked():
+                self._locks.pop(owner, None)
+
+    async def _read(self, owner: str, request: bytes) -> bytes:
+        child = self._idle.pop() if self._idle else await self._started()
+        self.at_work.add(child)
+        succeeded = False
+        try:
+            async with asyncio.timeout(self._wall):
+                result = await child.ask(request)
+            succeeded = True
+            return result
+        except (TimeoutError, EOFError, ConnectionError) as error:
+            _log.warning("sandbox.killed", owner=owner, error=type(error).__name__)
+            raise Expression(
+                f"reading the page exceeded the limits ({self._cpu:.0f} s of CPU, 1 GiB of memory):"
+                " check the regular expressions and selectors for exponential cost"
+            ) from None
+        finally:
+            if succeeded and child.errands < ERRANDS:
+                self._idle.append(child)
+            else:
+                await asyncio.shield(child.end())
+            self.at_work.discard(child)
+
+    async def _started(self) -> Child:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-s",
+            "-m",
+            "app.sources.recipes.sandbox_process",
+            str(self._cpu),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd="/",
+            env={"PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"},  # no secrets in the environment
+            start_new_session=True,  # Ctrl-C must reach only the worker
+        )
+        child = Child(process)
+        try:
+            async with asyncio.timeout(STARTING):
+                await child.ask(b"")
+        except BaseException:
+            await asyncio.shield(child.end())
+            raise
+        return child
+
+    async def close(self) -> None:
+        """Kill all processes."""
+        for child in [*self._idle, *self.at_work]:
+            await child.end()
+        self._idle.clear()

@@ -1,0 +1,513 @@
+"""AskNews: articles and stories about tracked entities, with one partition per entity.
+
+Facts about the site:
+- `profiles/me/limits` is free of charge and returns the rate limits of the plan. It needs its own
+  scope, so a valid key may be refused there; the free plan's limit of one call per ten seconds is
+  used then.
+- An error is `{"code", "detail"}`; the code is the HTTP status and three digits. 429000 is the rate
+  limit, 429001 the concurrency limit, 403xxx a plan that does not allow the call or is used up.
+- A page holds at most 101 articles, on the free plan 10. If a plan refuses the larger page, the
+  smaller size is used for the rest of the run. A plan that silently returns fewer is harmless,
+  because only the offset determines the next page.
+- The offset is a number, a uuid or null. Null, a repeated offset and an empty page are the end, and
+  so is a page with fewer records than the smallest page size, which saves a call.
+- Lists are repeated keys, booleans are `True` and `False`.
+- `start_timestamp` filters by crawl date if requested; the publisher's date is unreliable.
+- `classification` is a list or a string. Other fields change between versions of the site, so only
+  stored fields are decoded.
+- `sentiment[i]` of a story belongs to `sentiment_timestamps[i]`. The lists may differ in length;
+  unpaired members are ignored until their counterpart appears.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from app.core.errors import Auth, Failure, Incomplete, RateLimited
+from app.core.messages import Limits, Partition, Raw, Request
+from app.core.records import Article, Record, Rejected, SentimentPoint, Story, StoryUpdate
+from app.sources.sites import odds
+from app.sources.sites.odds import UNREADABLE
+
+PROVIDER = "asknews"
+NEWS = "asknews_news"
+STORIES = "asknews_stories"
+
+ASKING_LIMITS = Limits(rate=1, burst=1, concurrency=1)
+CONSERVATIVE = Limits(rate=0.1, burst=1, concurrency=1)
+FASTEST = Limits(rate=50, burst=50, concurrency=4)
+NEWS_PAGE_SIZE = 100
+STORIES_PAGE_SIZE = 50  # the page size of the provider's own client
+SMALLEST_PAGE = 10
+MARGIN = 0.9  # share of the allowed rate that is used, because network delays bunch requests
+LONGEST_REST = 30.0
+
+_REFUSED_SIZE = frozenset({403, 422})
+_FORBIDDEN = 403
+_TOO_MANY_REQUESTS = 429
+_CONCURRENCY_CODE = "429001"
+_CODE = re.compile(r'"code":\s*(\d{6})')
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_YEARS = range(1990, 2100)
+_MAX_SENTIMENT = 100
+_MAX_ARTICLES = 2**31 - 1
+_MAX_FAULTS = 5
+
+Asked = list[tuple[str, str]]
+Offset = int | str | None
+Read = Callable[[Raw], tuple[int, Offset]]
+
+
+class _Limits(msgspec.Struct):
+    request_rate: float
+    request_rate_capacity: float = 1
+    request_rate_remaining: float | None = None
+    retry_after: float | None = None
+    concurrency_limit: float = 1
+
+
+class _Search(msgspec.Struct):
+    as_dicts: list[msgspec.Raw] | None = None
+    offset: int | str | None = None
+
+
+class _Stories(msgspec.Struct):
+    stories: list[msgspec.Raw]
+    offset: int | str | None = None
+
+
+class _Article(msgspec.Struct):
+    pub_date: str
+    article_id: str | None = None
+    article_url: str | None = None
+    title: str | None = None
+    eng_title: str | None = None
+    summary: str | None = None
+    source_id: str | None = None
+    domain_url: str | None = None
+    language: str | None = None
+    country: str | None = None
+    sentiment: float | None = None
+    classification: list[str] | str | None = None
+    keywords: list[str] | None = None
+    entities: dict[str, list[str] | None] | None = None
+
+
+class _Story(msgspec.Struct):
+    uuid: str
+    updated_ts: float
+    topic: str | None = None
+    categories: list[str] | None = None
+    keywords: list[str] | None = None
+    languages: dict[str, float] | None = None
+    countries: dict[str, float] | None = None
+    sentiment: list[float | None] | None = None
+    sentiment_timestamps: list[float | None] | None = None
+    updates: list[msgspec.Raw] | None = None
+
+
+class _Update(msgspec.Struct):
+    uuid: str
+    story_update_ts: float
+    headline: str | None = None
+    story: str | None = None
+    n_articles: int | None = None
+
+
+_limits = msgspec.json.Decoder(_Limits)
+_search = msgspec.json.Decoder(_Search)
+_stories = msgspec.json.Decoder(_Stories)
+_article = msgspec.json.Decoder(_Article)
+_story = msgspec.json.Decoder(_Story)
+_update = msgspec.json.Decoder(_Update)
+
+
+@dataclass(slots=True)
+class Pace:
+    """Limits of the account as learnt in this run.
+
+    `size`: page size. `limits`: those of the plan once they are known. `rest`: seconds to wait
+    before the next request. `refused`: the failure if the site rejected the key; every partition
+    then raises it without a request.
+    """
+
+    size: int
+    limits: Limits = ASKING_LIMITS
+    rest: float = 0.0
+    refused: Auth | None = None
+
+    def ask(self, base_url: str) -> Generator[Request, Raw, None]:
+        """Request the limits of the plan. Failures are not raised but lower the limits."""
+        try:
+            raw = yield Request(f"{base_url}/profiles/me/limits")
+            self.limits, self.rest = _limits_of(odds.decode(raw, _limits))
+        except Auth as refused:
+            self.limits, self.refused = CONSERVATIVE, refused
+        except Failure:  # without a response, use limits that every plan allows
+            self.limits = CONSERVATIVE
+
+
+@dataclass
+class AskNewsNews:
+    """Articles that mention the entities.
+
+    `since`: crawl time after which articles are requested, by entity. `max_pages`: per entity.
+    `hours_back`: how far back articles are searched. `pace`: limits learnt during the run.
+    """
+
+    base_url: str
+    entities: Sequence[str] = ()
+    since: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    max_pages: int = 5
+    hours_back: int = 48
+    name: str = NEWS
+    pace: Pace = field(default_factory=lambda: Pace(NEWS_PAGE_SIZE))
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the plan once they are known."""
+        return self.pace.limits
+
+    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+        """Return one partition per entity, after requesting the limits of the plan."""
+        yield from self.pace.ask(self.base_url)
+        return [Partition(entity) for entity in self.entities]
+
+    def pages(self, part: Partition) -> Generator[Request, Raw, Incomplete | None]:
+        """Request the newest articles of the entity, page by page, back to its `since`.
+
+        Returns Incomplete if there are more than `max_pages`. Raises Auth and RateLimited.
+        """
+        asked: Asked = [
+            ("query", part.key),
+            ("method", "kw"),
+            ("return_type", "dicts"),
+            ("time_filter", "crawl_date"),
+            ("historical", "False"),
+            ("hours_back", str(self.hours_back)),
+            *_since(self.since.get(part.key)),
+        ]
+        pagination = _Pagination(
+            f"{self.base_url}/news/search", asked, "n_articles", self.pace, self.max_pages
+        )
+        return (yield from pagination.follow(_search_page))
+
+    def parse(self, raw: Raw) -> Iterable[Record]:
+        """Return the articles of a search page. Raises Schema, ApiError or Blocked."""
+        found = odds.decode(raw, _search).as_dicts or ()
+        return [_article_of(each, _entity(raw)) for each in found]
+
+
+@dataclass
+class AskNewsStories:
+    """Stories about the entities, with their updates and sentiment. Otherwise as AskNewsNews.
+
+    `max_updates`: updates per story.
+    """
+
+    base_url: str
+    entities: Sequence[str] = ()
+    since: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    max_pages: int = 5
+    max_updates: int = 10
+    name: str = STORIES
+    pace: Pace = field(default_factory=lambda: Pace(STORIES_PAGE_SIZE))
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the plan once they are known."""
+        return self.pace.limits
+
+    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+        """Return one partition per entity, after requesting the limits of the plan."""
+        yield from self.pace.ask(self.base_url)
+        return [Partition(entity) for entity in self.entities]
+
+    def pages(self, part: Partition) -> Generator[Request, Raw, Incomplete | None]:
+        """Request the newest stories of the entity, page by page, back to its `since`.
+
+        Returns Incomplete if there are more than `max_pages`. Raises Auth and RateLimited.
+        """
+        asked: Asked = [
+            ("query", part.key),
+            ("method", "kw"),
+            ("sort_by", "published"),
+            ("sort_type", "desc"),
+            ("expand_updates", "True"),
+            ("max_updates", str(self.max_updates)),
+            *_since(self.since.get(part.key)),
+        ]
+        pagination = _Pagination(
+            f"{self.base_url}/stories", asked, "limit", self.pace, self.max_pages
+        )
+        return (yield from pagination.follow(_stories_page))
+
+    def parse(self, raw: Raw) -> Iterable[Record]:
+        """Return the stories of a page. Raises Schema, ApiError or Blocked."""
+        found = odds.decode(raw, _stories).stories
+        return [record for each in found for record in _story_of(each, _entity(raw))]
+
+
+def _limits_of(wire: _Limits) -> tuple[Limits, float]:
+    numbers = (wire.request_rate, wire.request_rate_capacity, wire.concurrency_limit)
+    if not all(math.isfinite(number) for number in numbers) or wire.request_rate <= 0:
+        return CONSERVATIVE, 0.0
+    burst = wire.request_rate_capacity
+    if wire.request_rate_remaining is not None:
+        burst = min(burst, wire.request_rate_remaining)  # the account may be shared
+    limits = Limits(
+        rate=min(wire.request_rate * MARGIN, FASTEST.rate),
+        burst=int(_between(1, burst, FASTEST.burst)),
+        concurrency=int(_between(1, wire.concurrency_limit, FASTEST.concurrency)),
+    )
+    return limits, _between(0, wire.retry_after or 0, LONGEST_REST)
+
+
+def _between(low: float, value: float, high: float) -> float:
+    return max(low, min(value, high))
+
+
+def _since(since: datetime | None) -> Asked:
+    return [] if since is None else [("start_timestamp", str(math.floor(since.timestamp())))]
+
+
+def _search_page(raw: Raw) -> tuple[int, Offset]:
+    page = odds.decode(raw, _search)
+    return len(page.as_dicts or ()), page.offset
+
+
+def _stories_page(raw: Raw) -> tuple[int, Offset]:
+    page = odds.decode(raw, _stories)
+    return len(page.stories), page.offset
+
+
+@dataclass(slots=True)
+class _Pagination:
+    """Pagination of one entity."""
+
+    url: str
+    asked: Asked
+    size_name: str
+    pace: Pace
+    max_pages: int
+
+    def follow(self, read: Read) -> Generator[Request, Raw, Incomplete | None]:
+        offset: Offset = None
+        seen: set[Offset] = {None, 0, "0", ""}
+        for _ in range(self.max_pages):
+            count, offset = read((yield from self._page(offset)))
+            if count < min(self.pace.size, SMALLEST_PAGE) or offset in seen:
+                return None
+            seen.add(offset)
+        return Incomplete(
+            f"more than {self.max_pages} pages since the last poll; older ones were not requested"
+        )
+
+    def _page(self, offset: Offset) -> Generator[Request, Raw, Raw]:
+        size = self.pace.size
+        if self.pace.refused is not None:
+            raise _translated(Auth, self.pace.refused, str(self.pace.refused))
+        try:
+            return (yield self._request(offset, size))
+        except Failure as failure:
+            if failure.status not in _REFUSED_SIZE or size <= SMALLEST_PAGE:
+                raise explained(failure) from failure.__cause__
+        raw = yield from self._smaller(offset)
+        self.pace.size = SMALLEST_PAGE
+        return raw
+
+    def _smaller(self, offset: Offset) -> Generator[Request, Raw, Raw]:
+        try:
+            return (yield self._request(offset, SMALLEST_PAGE))
+        except Failure as failure:
+            raise explained(failure) from failure.__cause__
+
+    def _request(self, offset: Offset, size: int) -> Request:
+        start: Asked = [] if offset is None else [("offset", str(offset))]
+        rest, self.pace.rest = self.pace.rest, 0.0
+        params = (*self.asked, (self.size_name, str(size)), *start)
+        return Request(self.url, params=params, wait=rest)
+
+
+def explained(failure: Failure) -> Failure:
+    """Return the failure with a message that names the limit of the site that caused it."""
+    code = _CODE.search(str(failure))
+    number = code[1] if code else str(failure.status)
+    if failure.status == _FORBIDDEN:
+        return _translated(
+            Auth, failure, f"the AskNews plan does not allow this or is used up ({number})"
+        )
+    if failure.status == _TOO_MANY_REQUESTS and number == _CONCURRENCY_CODE:
+        return _translated(
+            RateLimited, failure, f"too many requests in flight ({number}, concurrency): {failure}"
+        )
+    if failure.status == _TOO_MANY_REQUESTS:
+        return _translated(RateLimited, failure, f"too many requests ({number}, rate): {failure}")
+    return failure
+
+
+def _translated(kind: type[Failure], failure: Failure, message: str) -> Failure:
+    translated = kind(
+        message,
+        status=failure.status,
+        url=failure.url,
+        retry=failure.retry,
+        retry_in=failure.retry_in,
+    )
+    translated.attempts = failure.attempts
+    return translated
+
+
+def _entity(raw: Raw) -> str:
+    return "" if raw.partition is None else raw.partition.key
+
+
+def _article_of(each: msgspec.Raw, entity: str) -> Record:
+    try:
+        return _read_article(_article.decode(each), entity)
+    except UNREADABLE as error:
+        return Rejected(str(error), bytes(each), odds.record_id(each, "article_id"))
+
+
+def _read_article(wire: _Article, entity: str) -> Article:
+    url = odds.text(wire.article_url)
+    return Article(
+        provider=PROVIDER,
+        article_id=odds.text(wire.article_id) or _id_from_url(url),
+        entity=entity,
+        url=url,
+        title=odds.needed(odds.text(wire.eng_title) or wire.title, "title"),
+        summary=_body_text(wire.summary),
+        source=odds.text(wire.source_id),
+        domain=odds.text(wire.domain_url),
+        language=odds.text(wire.language),
+        country=odds.text(wire.country),
+        published_at=_published(wire.pub_date),
+        sentiment=_sentiment(wire.sentiment),
+        categories=_as_tuple(wire.classification),
+        keywords=_as_tuple(wire.keywords),
+        entities=_entities_by_kind(wire.entities or {}),
+    )
+
+
+def _id_from_url(url: str) -> str:
+    if not url:
+        raise ValueError("no article_id and no article_url")
+    return f"url:{hashlib.sha256(url.encode()).hexdigest()}"
+
+
+def _body_text(text: str | None) -> str:
+    return (text or "").replace("\0", " ").strip()
+
+
+def _published(text: str) -> datetime:
+    read = datetime.fromisoformat(text)
+    return _plausible(read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC))
+
+
+def _instant(seconds: float) -> datetime:
+    return _plausible(_EPOCH + timedelta(seconds=seconds))
+
+
+def _plausible(instant: datetime) -> datetime:
+    if instant.year not in _YEARS:
+        raise ValueError(f"implausible year {instant.year}")
+    return instant
+
+
+def _sentiment(value: float | None) -> int | None:
+    return None if value is None else round(_checked_sentiment(value))
+
+
+def _checked_sentiment(value: float) -> float:
+    if not math.isfinite(value) or abs(value) > _MAX_SENTIMENT:
+        raise ValueError(f"{value} is not a valid sentiment")
+    return value
+
+
+def _as_tuple(value: list[str] | str | None) -> tuple[str, ...]:
+    given = [value] if isinstance(value, str) else value or []
+    return tuple(dict.fromkeys(text for text in map(odds.text, given) if text))
+
+
+def _entities_by_kind(entities: Mapping[str, list[str] | None]) -> dict[str, tuple[str, ...]]:
+    named = {odds.text(kind): _as_tuple(names) for kind, names in entities.items()}
+    return {kind: names for kind, names in named.items() if kind and names}
+
+
+def _story_of(each: msgspec.Raw, entity: str) -> Iterator[Record]:
+    faults: list[str] = []
+    uuid = odds.record_id(each, "uuid")
+    try:
+        yield _read_story(_story.decode(each), entity, faults)
+    except UNREADABLE as error:
+        faults = [str(error)]
+    if faults:
+        yield Rejected("; ".join(faults[:_MAX_FAULTS]), bytes(each), uuid)
+
+
+def _read_story(wire: _Story, entity: str, faults: list[str]) -> Story:
+    return Story(
+        provider=PROVIDER,
+        story_uuid=odds.needed(wire.uuid, "uuid"),
+        entity=entity,
+        topic=odds.text(wire.topic),
+        told_at=_instant(wire.updated_ts),
+        categories=_as_tuple(wire.categories),
+        keywords=_as_tuple(wire.keywords),
+        languages=_counted(wire.languages or {}),
+        countries=_counted(wire.countries or {}),
+        updates=_updates(wire.updates or (), faults),
+        sentiment=_points(wire.sentiment or (), wire.sentiment_timestamps or (), faults),
+    )
+
+
+def _counted(counts: Mapping[str, float]) -> dict[str, int]:
+    return {odds.text(name): round(_between(0, n, _MAX_ARTICLES)) for name, n in counts.items()}
+
+
+def _updates(given: Iterable[msgspec.Raw], faults: list[str]) -> tuple[StoryUpdate, ...]:
+    kept: dict[str, StoryUpdate] = {}
+    for each in given:
+        try:
+            update = _read_update(_update.decode(each))
+        except UNREADABLE as error:
+            faults.append(f"update: {error}")
+            continue
+        kept.setdefault(update.update_uuid, update)
+    return tuple(kept.values())
+
+
+def _read_update(wire: _Update) -> StoryUpdate:
+    articles = wire.n_articles
+    if articles is not None and not 0 <= articles <= _MAX_ARTICLES:
+        raise ValueError(f"n_articles {articles} is out of range")
+    return StoryUpdate(
+        update_uuid=odds.needed(wire.uuid, "uuid"),
+        at=_instant(wire.story_update_ts),
+        headline=odds.text(wire.headline),
+        text=_body_text(wire.story),
+        articles=articles,
+    )
+
+
+def _points(
+    values: Iterable[float | None], stamps: Iterable[float | None], faults: list[str]
+) -> tuple[SentimentPoint, ...]:
+    """Return the points with both a value and a timestamp; the last one for equal timestamps."""
+    kept: dict[datetime, SentimentPoint] = {}
+    for value, stamp in zip(values, stamps, strict=False):
+        if value is None or stamp is None:
+            continue
+        try:
+            point = SentimentPoint(_instant(stamp), _checked_sentiment(value))
+        except UNREADABLE as error:
+            faults.append(f"sentiment: {error}")
+            continue
+        kept[point.at] = point
+    return tuple(kept.values())

@@ -1,0 +1,254 @@
+"""BetPawa: pre-match football odds, all events from one query, 100 per page.
+
+Facts about the site:
+- v3 returns 404 since August 2026 and v4 is live; both formats are read, whatever the version.
+- Without `accept: application/json`, v4 returns protobuf. The brand must match the domain.
+- About one response in ten is an empty 200, which is retried.
+- More than 100 events per page are refused. Past the end the inner list is absent.
+- `view.marketTypes` takes ids; the old names silently return no markets.
+- `row.handicap` is four times the line: the price's `handicap` is the line, else the row's total.
+- v4 has `suspended` only when true; v3 always has it, names the odds `price`, and contains nulls.
+- `name` may end in " (n)" for neutral ground; team names are read from the participants.
+- Pages are sorted by kick-off. A match that starts between two requests shifts the list, so that
+  one event is skipped until the next run.
+"""
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+
+from app.core.enums import Market, Outcome
+from app.core.errors import Incomplete, Schema
+from app.core.messages import Limits, Partition, Raw, Request
+from app.core.records import OddsEvent, Record
+from app.sources.sites import odds
+from app.sources.sites.odds import NOTHING
+
+NAME = "betpawa"
+LIMITS = Limits(rate=2, burst=4, concurrency=2)
+TAKE = 100
+MAX_PAGES = 60
+
+_FOOTBALL = "2"
+_OVER_UNDER = "5000"
+_PICKS: Mapping[str, Mapping[str, odds.Pick]] = {
+    "3743": {
+        "3744": (Market.MATCH_RESULT, Outcome.HOME),
+        "3745": (Market.MATCH_RESULT, Outcome.DRAW),
+        "3746": (Market.MATCH_RESULT, Outcome.AWAY),
+    },
+    _OVER_UNDER: {
+        "5001": (Market.OVER_UNDER, Outcome.OVER),
+        "5002": (Market.OVER_UNDER, Outcome.UNDER),
+    },
+    "3795": {
+        "3796": (Market.BOTH_TEAMS_TO_SCORE, Outcome.YES),
+        "3797": (Market.BOTH_TEAMS_TO_SCORE, Outcome.NO),
+    },
+    "4693": {
+        "4694": (Market.DOUBLE_CHANCE, Outcome.HOME_DRAW),
+        "4695": (Market.DOUBLE_CHANCE, Outcome.DRAW_AWAY),
+        "4696": (Market.DOUBLE_CHANCE, Outcome.HOME_AWAY),
+    },
+}
+
+
+class _Wire(msgspec.Struct, gc=False, rename="camel"):
+    """Base of response parts; fields that are not stored are skipped."""
+
+
+class _Price(_Wire):
+    type_id: str | int = ""
+    odds: msgspec.Raw = NOTHING
+    price: msgspec.Raw = NOTHING
+    handicap: msgspec.Raw = NOTHING
+    suspended: bool | None = False
+
+
+class _Specifier(_Wire):
+    total: msgspec.Raw = NOTHING
+
+
+class _Row(_Wire):
+    specifier: _Specifier | None = None
+    prices: list[_Price] | None = None
+
+
+class _MarketType(_Wire):
+    id: str | int = ""
+
+
+class _Market(_Wire):
+    market_type: _MarketType | None = None
+    row: list[_Row] | None = None
+
+
+class _Named(_Wire):
+    id: str | int | None = None
+    name: str | None = None
+
+
+class _Widget(_Wire):
+    id: str | int | None = None
+    type: str | None = None
+
+
+class _Participant(_Wire):
+    name: str | None = None
+    position: str | int | None = None
+
+
+class _Event(_Wire):
+    id: str | int
+    start_time: str
+    participants: list[_Participant]
+    widgets: list[_Widget] | None = None
+    region: _Named | None = None
+    competition: _Named | None = None
+    markets: list[_Market] | None = None
+
+
+class _Answer(_Wire):
+    responses: list[msgspec.Raw] | None = None
+
+
+class _Page(_Wire):
+    responses: list[_Answer] | None = None
+    id: str | int | None = None
+
+
+_page = msgspec.json.Decoder(_Page)
+_event = msgspec.json.Decoder(_Event)
+
+
+@dataclass(frozen=True, slots=True)
+class BetPawa:
+    """One partition with all football events. `base_url` ends in `/sportsbook`."""
+
+    name: str = field(default=NAME, init=False)
+    base_url: str
+    version: Literal["v3", "v4"] = "v4"
+    brand: str = "betpawa-nigeria"
+    limits: Limits = LIMITS
+
+    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+        """Return the only partition. Requests nothing."""
+        yield from ()
+        return (Partition("football"),)
+
+    def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:  # noqa: ARG002
+        """Request pages until one has no events. Returns None: the site reports no total.
+
+        Raises like `parse`, and Incomplete after MAX_PAGES pages.
+        """
+        for number in range(MAX_PAGES):
+            if not _events((yield self._request(number * TAKE))):
+                return None
+        raise Incomplete(f"more than {MAX_PAGES} pages")
+
+    def parse(self, raw: Raw) -> Iterable[Record]:
+        """Return the events of a list page or single-event response of v3 or v4.
+
+        Raises ApiError, Blocked or Schema.
+        """
+        return odds.records(_events(raw), "id", _read)
+
+    def _request(self, skip: int) -> Request:
+        return Request(
+            f"{self.base_url}/{self.version}/events/lists/by-queries",
+            params=(("q", _query(skip)),),
+            headers={"x-pawa-brand": self.brand, "devicetype": "web", "x-pawa-language": "en"},
+            accept="application/json",
+            retry_empty=True,
+        )
+
+
+def _query(skip: int) -> str:
+    query: dict[str, Any] = {
+        "query": {
+            "eventType": "UPCOMING",
+            "categories": [_FOOTBALL],
+            "zones": {},
+            "hasOdds": True,
+        },
+        "view": {"marketTypes": list(_PICKS)},
+        "skip": skip,
+        "take": TAKE,
+        "sort": {"startTime": "ASC"},
+    }
+    return msgspec.json.encode({"queries": [query]}).decode()
+
+
+def _events(raw: Raw) -> list[msgspec.Raw]:
+    page = odds.decode(raw, _page)
+    if page.responses is not None:
+        return [event for answer in page.responses for event in answer.responses or ()]
+    if page.id is None:
+        raise Schema(
+            "the response contains neither a page nor an event", status=raw.status, url=raw.url
+        )
+    return [msgspec.Raw(raw.body)]
+
+
+def _read(raw: msgspec.Raw, prices: odds.Prices) -> OddsEvent:
+    event = _event.decode(raw)
+    region, competition = event.region or _Named(), event.competition or _Named()
+    for market in event.markets or ():
+        _add_market(market, prices)
+    return OddsEvent(
+        platform=NAME,
+        platform_event_id=odds.needed(event.id, "id"),
+        sportradar_id=_sportradar(event.widgets or ()),
+        country=odds.text(region.name),
+        competition=odds.text(competition.name),
+        competition_id=odds.text(competition.id) or None,
+        home=_team(event, "1"),
+        away=_team(event, "2"),
+        kickoff=odds.instant(event.start_time),
+        prices=prices.kept(),
+    )
+
+
+def _sportradar(widgets: Iterable[_Widget]) -> str | None:
+    ids = (odds.sportradar(widget.id) for widget in widgets if widget.type == "SPORTRADAR")
+    return next((found for found in ids if found), None)
+
+
+def _team(event: _Event, position: str) -> str:
+    names = (each.name for each in event.participants if str(each.position) == position)
+    return odds.needed(next(names, None), f"participant at position {position}")
+
+
+def _add_market(market: _Market, prices: odds.Prices) -> None:
+    kind = str(market.market_type.id) if market.market_type else ""
+    picks = _PICKS.get(kind)
+    if picks is None:
+        return
+    for row in market.row or ():
+        for price in row.prices or ():
+            pick = picks.get(str(price.type_id))
+            if pick is not None:
+                _add_price(pick, row, price, prices)
+
+
+def _add_price(pick: odds.Pick, row: _Row, price: _Price, prices: odds.Prices) -> None:
+    try:
+        line = _line(row, price) if pick[0] is Market.OVER_UNDER else None
+    except ValueError as error:
+        prices.fault(" ".join(pick), error)
+        return
+    quote = bytes(price.odds)
+    quote = bytes(price.price) if quote == b"null" else quote
+    prices.add(pick, line, quote, not price.suspended)
+
+
+def _line(row: _Row, price: _Price) -> Decimal:
+    line = odds.line_of(bytes(price.handicap))
+    if line is None and row.specifier is not None:
+        line = odds.line_of(bytes(row.specifier.total))
+    if line is None:
+        raise ValueError("no line")
+    return line

@@ -1,0 +1,58 @@
+"""Statements for source cursors and automatic intervals."""
+
+from datetime import datetime
+from uuid import UUID
+
+from app.store.content.items import worded
+from app.store.db import Connection, Pool
+
+CURSORS = "SELECT partition, value FROM source_cursors i WHERE {owner} AND source = $2"
+
+MOVE = """
+INSERT INTO source_cursors AS c (org_id, source, partition, value, moved_at, run_id)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (org_id, source, partition)
+DO UPDATE SET value = excluded.value, moved_at = excluded.moved_at, run_id = excluded.run_id
+WHERE c.moved_at <= excluded.moved_at
+"""
+
+PACE = "SELECT next_at FROM source_paces i WHERE {owner} AND source = $2"
+
+SET_PACE = """
+INSERT INTO source_paces (org_id, source, interval_seconds, next_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (org_id, source)
+DO UPDATE SET interval_seconds = excluded.interval_seconds, next_at = excluded.next_at
+"""
+
+
+async def cursors(pool: Pool | Connection, org_id: UUID | None, source: str) -> dict[str, str]:
+    """Return the cursor of each partition of a source."""
+    rows = await pool.fetch(worded(CURSORS, org_id), org_id, source)
+    return {row["partition"]: row["value"] for row in rows}
+
+
+async def move_cursor(  # noqa: PLR0913, PLR0917 - owner, partition, value, time and run
+    connection: Connection,
+    org_id: UUID | None,
+    where: tuple[str, str],
+    value: str,
+    at: datetime,
+    run_id: UUID,
+) -> None:
+    """Move the cursor of a partition to `value`, unless it moved after `at`.
+
+    `where`: source, partition.
+    """
+    await connection.execute(MOVE, org_id, *where, value, at, run_id)
+
+
+async def next_at(pool: Pool | Connection, org_id: UUID | None, source: str) -> datetime | None:
+    """Return when a source with an automatic interval is next due; None if that is not known."""
+    return await pool.fetchval(worded(PACE, org_id), org_id, source)
+
+
+async def set_pace(
+    pool: Pool | Connection, org_id: UUID | None, source: str, seconds: float, at: datetime
+) -> None:
+    """Store a source's automatic interval in seconds, and `at`, when it is next due."""
+    await pool.execute(SET_PACE, org_id, source, seconds, at)

@@ -1,0 +1,131 @@
+"""Statements for articles and entity cursors. Only new or changed rows are written."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.core.records import Article
+from app.store.db import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Counts of articles or stories given, inserted and changed.
+
+    `points`: newly stored sentiment points.
+    """
+
+    given: int
+    inserted: int
+    changed: int
+    points: int = 0
+
+    @property
+    def unchanged(self) -> int:
+        """Records that were stored already."""
+        return self.given - self.inserted - self.changed
+
+    @property
+    def prices(self) -> int:
+        """Always 0: news has no prices."""
+        return 0
+
+
+# An unchanged article is not written. Rows are written in id order everywhere, so that two runs on
+# the same articles cannot deadlock.
+ARTICLES = """
+WITH given AS (
+  SELECT * FROM jsonb_to_recordset($1) AS g (
+    provider text, article_id text, url text, title text, summary text, source text, domain text,
+    language text, country text, published_at timestamptz, sentiment int, categories text[],
+    keywords text[], entities jsonb)
+), moved AS (
+  INSERT INTO articles AS a (provider, article_id, url, title, summary, source, domain, language,
+                             country, published_at, sentiment, categories, keywords, entities,
+                             first_seen_at, updated_at, run_id)
+  SELECT g.*, $2, $2, $3 FROM given g ORDER BY provider, article_id
+  ON CONFLICT (provider, article_id) DO UPDATE SET
+    url = excluded.url, title = excluded.title, summary = excluded.summary,
+    source = excluded.source, domain = excluded.domain, language = excluded.language,
+    country = excluded.country, published_at = excluded.published_at,
+    sentiment = excluded.sentiment, categories = excluded.categories,
+    keywords = excluded.keywords, entities = excluded.entities,
+    updated_at = excluded.updated_at, run_id = excluded.run_id
+  WHERE (a.url, a.title, a.summary, a.source, a.domain, a.language, a.country, a.published_at,
+         a.sentiment, a.categories, a.keywords, a.entities)
+        IS DISTINCT FROM
+        (excluded.url, excluded.title, excluded.summary, excluded.source, excluded.domain,
+         excluded.language, excluded.country, excluded.published_at, excluded.sentiment,
+         excluded.categories, excluded.keywords, excluded.entities)
+  RETURNING xmax = 0 AS new_row
+)
+SELECT count(*) FILTER (WHERE new_row) AS inserted, count(*) FILTER (WHERE NOT new_row) AS changed
+FROM moved
+"""
+
+# A separate statement, because its snapshot includes articles that another run just committed.
+LINKS = """
+INSERT INTO article_entities (article_id, entity, first_seen_at, run_id)
+SELECT a.id, g.entity, $2, $3
+FROM jsonb_to_recordset($1) AS g (provider text, article_id text, entity text)
+JOIN articles a USING (provider, article_id)
+ORDER BY a.id
+ON CONFLICT DO NOTHING
+"""
+
+CURSORS = "SELECT entity, cursor FROM news_cursors WHERE source = $1 AND entity = ANY ($2::text[])"
+
+MOVE = """
+INSERT INTO news_cursors AS c (source, entity, cursor, run_id) VALUES ($1, $2, $3, $4)
+ON CONFLICT (source, entity) DO UPDATE SET cursor = excluded.cursor, run_id = excluded.run_id
+WHERE c.cursor < excluded.cursor
+"""
+
+
+async def write(
+    connection: Connection, articles: Sequence[Article], now: datetime, run_id: UUID
+) -> Written:
+    """Write one page of articles. Writing the same page again changes nothing."""
+    page = {(a.provider, a.article_id): a for a in articles}
+    if not page:
+        return Written(0, 0, 0)
+    rows = [_row(article) for article in page.values()]
+    row = await connection.fetchrow(ARTICLES, rows, now, run_id)
+    await connection.execute(LINKS, rows, now, run_id)
+    inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
+    return Written(len(page), inserted, changed)
+
+
+def _row(article: Article) -> dict[str, Any]:
+    return {
+        "provider": article.provider,
+        "article_id": article.article_id,
+        "entity": article.entity,
+        "url": article.url,
+        "title": article.title,
+        "summary": article.summary,
+        "source": article.source,
+        "domain": article.domain,
+        "language": article.language,
+        "country": article.country,
+        "published_at": article.published_at.isoformat(),
+        "sentiment": article.sentiment,
+        "categories": article.categories,
+        "keywords": article.keywords,
+        "entities": dict(article.entities),
+    }
+
+
+async def cursors(pool: Pool, source: str, entities: Collection[str]) -> dict[str, datetime]:
+    """Return the cursor of each entity; entities that were never read are left out."""
+    rows = await pool.fetch(CURSORS, source, list(entities))
+    return {row["entity"]: row["cursor"] for row in rows}
+
+
+async def move_cursor(
+    connection: Connection, where: tuple[str, str], at: datetime, run_id: UUID
+) -> None:
+    """Move the cursor of an entity forward to `at`. `where`: source, entity."""
+    await connection.execute(MOVE, *where, at, run_id)

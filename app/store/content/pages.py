@@ -1,0 +1,257 @@
+"""Statements for raw pages kept for replay, and validators that detect unchanged pages."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import zstandard
+
+from app.core.messages import Raw, Request
+from app.sources import coverage as covers
+from app.sources.coverage import Coverage
+from app.store.db import Connection, Pool
+from app.store.runs.run_rows import Claimed
+
+LARGE = 256 * 1024  # bytes; larger bodies are hashed and compressed off the event loop
+_LEVEL = 3
+_BATCH = 1_000
+_LONGEST_VALIDATOR = 1_024
+_KEPT_HEADERS = (
+    "age",
+    "cache-control",
+    "content-language",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+    "link",
+)
+
+# Older validators are not used, see workers/pages.py.
+_VALIDATOR_AGE = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is stored about a page since it was last parsed, at `full_fetched_at`.
+
+    `keys`: its records. `refused`: keys of its rejected records. `kept`: its body is stored.
+    """
+
+    body_hash: bytes
+    full_fetched_at: datetime
+    etag: str | None = None
+    last_modified: str | None = None
+    keys: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
+    prices: int = 0
+    rejected: int = 0
+    kept: bool = False
+    coverage: Coverage = field(default_factory=Coverage)
+
+
+# A page with an absent event is parsed again although it is unchanged: the event has returned.
+KNOWN = """
+SELECT body_hash, full_fetched_at, etag, last_modified, keys, refused, prices, rejected, coverage,
+       EXISTS (SELECT FROM raw_bodies b WHERE b.hash = v.body_hash) AS kept
+FROM page_validators v WHERE fingerprint = $1 AND NOT EXISTS (
+  SELECT FROM odds_events e
+  WHERE e.platform = v.source AND e.platform_event_id = ANY (v.keys)
+    AND e.absent_since IS NOT NULL)
+"""
+
+REMEMBER = """
+INSERT INTO page_validators (fingerprint, source, body_hash, full_fetched_at, etag, last_modified,
+                             keys, refused, prices, rejected, coverage)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT (fingerprint) DO UPDATE SET
+  body_hash = excluded.body_hash, full_fetched_at = excluded.full_fetched_at,
+  etag = excluded.etag, last_modified = excluded.last_modified, keys = excluded.keys,
+  refused = excluded.refused, prices = excluded.prices, rejected = excluded.rejected,
+  coverage = excluded.coverage
+"""
+
+# Updating `used_at` of an existing body locks it, so that concurrent retention skips it.
+KEEP = """
+WITH body AS (
+  INSERT INTO raw_bodies (hash, body, size, used_at) VALUES ($3, $4, $5, $6)
+  ON CONFLICT (hash) DO UPDATE SET used_at = greatest(raw_bodies.used_at, excluded.used_at)
+  RETURNING hash
+)
+INSERT INTO raw_pages (execution_id, source, partition, expected, page, url, status, headers,
+                       fetched_at, body_hash)
+SELECT r.execution_id, $7, $8, $9, $10, $11, $12, $13, $6, body.hash
+FROM runs r, body
+WHERE r.execution_id = $1 AND r.lease_epoch = $2 AND r.status = 'running'
+"""
+
+PRUNE = (
+    """
+DELETE FROM raw_pages WHERE id IN (
+  SELECT id FROM raw_pages WHERE fetched_at < $1 ORDER BY fetched_at LIMIT $2)
+""",
+    """
+DELETE FROM raw_bodies WHERE hash IN (
+  SELECT hash FROM raw_bodies b
+  WHERE used_at < $1 AND NOT EXISTS (SELECT FROM raw_pages p WHERE p.body_hash = b.hash)
+  ORDER BY used_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+""",
+)
+
+PRUNE_VALIDATORS = """
+DELETE FROM page_validators WHERE fingerprint IN (
+  SELECT fingerprint FROM page_validators WHERE full_fetched_at < $1
+  ORDER BY full_fetched_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+
+
+def fingerprint(source: str, request: Request) -> bytes:
+    """Return the SHA-256 that identifies a request, except its headers: they may carry secrets."""
+    identity = (source, request.method, request.url, request.params, request.accept, request.body)
+    if request.reader:
+        identity = (*identity, request.reader)
+    return hashlib.sha256(msgspec.json.encode(identity)).digest()
+
+
+async def digest(body: bytes) -> bytes:
+    """Return the SHA-256 of a body, computed in a thread if it is large."""
+    if len(body) > LARGE:
+        return await asyncio.to_thread(_digest, body)
+    return _digest(body)
+
+
+async def packed(body: bytes) -> bytes:
+    """Return `body` compressed with zstd, in a thread if it is large."""
+    if len(body) > LARGE:
+        return await asyncio.to_thread(_packed, body)
+    return _packed(body)
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()
+
+
+def _packed(body: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(body)
+
+
+def _unpacked(data: bytes, size: int) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+
+
+async def known(pool: Pool, fingerprint: bytes) -> Known | None:
+    """Return what is stored about the page; None if nothing is."""
+    row = await pool.fetchrow(KNOWN, fingerprint)
+    if row is None:
+        return None
+    fields: dict[str, Any] = dict(row)
+    fields |= {name: frozenset(fields[name]) for name in ("keys", "refused")}
+    fields["coverage"] = covers.unpacked(fields["coverage"])
+    return Known(**fields)
+
+
+async def alone(connection: Connection, fingerprint: bytes) -> None:
+    """Lock the page until the transaction ends, so that its validator matches its stored rows."""
+    lock_key = int.from_bytes(fingerprint[:8], signed=True)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", lock_key)
+
+
+async def remember(connection: Connection, fingerprint: bytes, source: str, page: Known) -> None:
+    """Save the page's validator. Call it in the transaction that writes the page's records."""
+    await connection.execute(
+        REMEMBER,
+        fingerprint,
+        source,
+        page.body_hash,
+        page.full_fetched_at,
+        page.etag,
+        page.last_modified,
+        sorted(page.keys),
+        sorted(page.refused),
+        page.prices,
+        page.rejected,
+        covers.packed(page.coverage),
+    )
+
+
+async def keep(
+    connection: Pool | Connection,
+    claimed: Claimed,
+    source: str,
+    raw: Raw,
+    body: tuple[bytes, bytes],
+) -> None:
+    """Store a raw page. `body`: its digest and its compressed bytes.
+
+    Equal bodies are stored once. Stores nothing if the attempt was fenced off.
+    """
+    await connection.execute(
+        KEEP,
+        claimed.run_id,
+        claimed.epoch,
+        *body,
+        len(raw.body),
+        raw.fetched_at,
+        source,
+        raw.partition.key if raw.partition else None,
+        raw.partition.expected if raw.partition else None,
+        raw.page,
+        raw.url,
+        raw.status,
+        {name: _printable(raw.headers[name]) for name in _KEPT_HEADERS if name in raw.headers},
+    )
+
+
+async def recall(pool: Pool, body_hash: bytes) -> bytes | None:
+    """Return a stored body, decompressed; None if it is not stored (any more)."""
+    row = await pool.fetchrow("SELECT body, size FROM raw_bodies WHERE hash = $1", body_hash)
+    if row is None:
+        return None
+    if row["size"] > LARGE:
+        return await asyncio.to_thread(_unpacked, row["body"], row["size"])
+    return _unpacked(row["body"], row["size"])
+
+
+async def prune(pool: Pool, now: datetime, days: float, batch: int = _BATCH) -> int:
+    """Delete pages older than `days`, unused bodies, and old validators.
+
+    Deletes `batch` rows at a time until none is left; returns how many. Safe to call concurrently.
+    """
+    deleted = 0
+    for statement in PRUNE:
+        deleted += await _delete_batches(pool, statement, now - timedelta(days=days), batch)
+    return deleted + await _delete_batches(pool, PRUNE_VALIDATORS, now - _VALIDATOR_AGE, batch)
+
+
+async def count_old(pool: Pool, now: datetime, days: float) -> int:
+    """Count the pages older than `days`."""
+    before = now - timedelta(days=days)
+    found: int = await pool.fetchval("SELECT count(*) FROM raw_pages WHERE fetched_at < $1", before)
+    return found
+
+
+async def _delete_batches(pool: Pool, statement: str, before: datetime, batch: int) -> int:
+    deleted = 0
+    while True:
+        tag = await pool.execute(statement, before, batch)
+        count = int(tag.removeprefix("DELETE "))
+        deleted += count
+        if count < batch:
+            return deleted
+
+
+def validator(headers: Mapping[str, str], name: str) -> str | None:
+    """Return the validator in header `name`; None if it is absent or cannot be sent back."""
+    value = headers.get(name, "")
+    usable = value.isascii() and value.isprintable() and 0 < len(value) <= _LONGEST_VALIDATOR
+    return value if usable else None
+
+
+def _printable(value: str) -> str:
+    # Postgres text can store neither NUL nor a lone surrogate.
+    return "".join(c if c.isprintable() else "?" for c in value)

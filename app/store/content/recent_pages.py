@@ -1,0 +1,35 @@
+"""The newest kept pages and stored items of a source."""
+
+from typing import Any
+
+from app.core.messages import Partition, Raw
+from app.store.content import pages
+from app.store.db import Pool
+
+NEWEST = """
+SELECT DISTINCT ON (partition, page) body_hash, status, url, headers, fetched_at, partition, page
+FROM raw_pages WHERE source = $1 AND partition IS NOT NULL
+ORDER BY partition, page, fetched_at DESC LIMIT $2
+"""
+
+ROWS = """
+SELECT DISTINCT ON (coalesce(series, key)) coalesce(series, key) AS key, data FROM items
+WHERE source = $1 AND org_id IS NULL ORDER BY coalesce(series, key), id DESC
+"""
+
+
+async def raws(pool: Pool, source: str, limit: int = 50) -> list[Raw]:
+    """Return the newest kept version of each page of a source, at most `limit` pages."""
+    found = list[Raw]()
+    for row in await pool.fetch(NEWEST, source, limit):
+        body = await pages.recall(pool, row["body_hash"])
+        if body is not None:
+            partition = Partition(row["partition"])
+            rest = {name: row[name] for name in ("status", "url", "headers", "fetched_at", "page")}
+            found.append(Raw(body=body, partition=partition, **rest))
+    return found
+
+
+async def rows(pool: Pool, source: str) -> dict[str, Any]:
+    """Return the operator's items of that source, by key; of a series only the last."""
+    return {row["key"]: row["data"] for row in await pool.fetch(ROWS, source)}

@@ -1,0 +1,126 @@
+"""Statements for stories, their updates and sentiment. Only new or changed rows are written."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.core.records import Story
+from app.store.content.news import Written
+from app.store.db import Connection
+
+# As for articles: rows are written in id order, and unchanged ones are not written.
+STORIES = """
+WITH given AS (
+  SELECT * FROM jsonb_to_recordset($1) AS g (
+    provider text, story_uuid text, topic text, told_at timestamptz, categories text[],
+    keywords text[], languages jsonb, countries jsonb)
+), moved AS (
+  INSERT INTO stories AS s (provider, story_uuid, topic, told_at, categories, keywords, languages,
+                            countries, first_seen_at, updated_at, run_id)
+  SELECT g.*, $2, $2, $3 FROM given g ORDER BY provider, story_uuid
+  ON CONFLICT (provider, story_uuid) DO UPDATE SET
+    topic = excluded.topic, told_at = excluded.told_at, categories = excluded.categories,
+    keywords = excluded.keywords, languages = excluded.languages, countries = excluded.countries,
+    updated_at = excluded.updated_at, run_id = excluded.run_id
+  WHERE (s.topic, s.told_at, s.categories, s.keywords, s.languages, s.countries)
+        IS DISTINCT FROM
+        (excluded.topic, excluded.told_at, excluded.categories, excluded.keywords,
+         excluded.languages, excluded.countries)
+  RETURNING xmax = 0 AS new_row
+)
+SELECT count(*) FILTER (WHERE new_row) AS inserted, count(*) FILTER (WHERE NOT new_row) AS changed
+FROM moved
+"""
+
+LINKS = """
+INSERT INTO story_entities (story_id, entity, first_seen_at, run_id)
+SELECT s.id, g.entity, $2, $3
+FROM jsonb_to_recordset($1) AS g (provider text, story_uuid text, entity text)
+JOIN stories s USING (provider, story_uuid)
+ORDER BY s.id
+ON CONFLICT DO NOTHING
+"""
+
+UPDATES = """
+INSERT INTO story_updates AS u (story_id, update_uuid, at, headline, text, articles, run_id)
+SELECT s.id, g.update_uuid, g.at, g.headline, g.text, g.articles, $2
+FROM jsonb_to_recordset($1) AS g (provider text, story_uuid text, update_uuid text, at timestamptz,
+                                  headline text, text text, articles int)
+JOIN stories s USING (provider, story_uuid)
+ORDER BY s.id, g.update_uuid
+ON CONFLICT (story_id, update_uuid) DO UPDATE SET
+  at = excluded.at, headline = excluded.headline, text = excluded.text,
+  articles = excluded.articles, run_id = excluded.run_id
+WHERE (u.at, u.headline, u.text, u.articles)
+      IS DISTINCT FROM (excluded.at, excluded.headline, excluded.text, excluded.articles)
+"""
+
+POINTS = """
+WITH moved AS (
+  INSERT INTO story_sentiment AS p (story_id, at, value, run_id)
+  SELECT s.id, g.at, g.value, $2
+  FROM jsonb_to_recordset($1) AS g (provider text, story_uuid text, at timestamptz, value float8)
+  JOIN stories s USING (provider, story_uuid)
+  ORDER BY s.id, g.at
+  ON CONFLICT (story_id, at) DO UPDATE SET value = excluded.value, run_id = excluded.run_id
+  WHERE p.value <> excluded.value
+  RETURNING xmax = 0 AS new_row
+)
+SELECT count(*) FILTER (WHERE new_row) FROM moved
+"""
+
+
+async def write(
+    connection: Connection, stories: Sequence[Story], now: datetime, run_id: UUID
+) -> Written:
+    """Write one page of stories. Writing the same page again changes nothing."""
+    page = {(s.provider, s.story_uuid): s for s in stories}
+    if not page:
+        return Written(0, 0, 0)
+    rows = [_row(story) for story in page.values()]
+    row = await connection.fetchrow(STORIES, rows, now, run_id)
+    await connection.execute(LINKS, rows, now, run_id)
+    updates = [update for story in page.values() for update in _updates(story)]
+    await connection.execute(UPDATES, updates, run_id)
+    points = [point for story in page.values() for point in _points(story)]
+    new: int = await connection.fetchval(POINTS, points, run_id)
+    inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
+    return Written(len(page), inserted, changed, new)
+
+
+def _key(story: Story) -> dict[str, Any]:
+    return {"provider": story.provider, "story_uuid": story.story_uuid}
+
+
+def _row(story: Story) -> dict[str, Any]:
+    return _key(story) | {
+        "entity": story.entity,
+        "topic": story.topic,
+        "told_at": story.told_at.isoformat(),
+        "categories": story.categories,
+        "keywords": story.keywords,
+        "languages": dict(story.languages),
+        "countries": dict(story.countries),
+    }
+
+
+def _updates(story: Story) -> list[dict[str, Any]]:
+    return [
+        _key(story)
+        | {
+            "update_uuid": update.update_uuid,
+            "at": update.at.isoformat(),
+            "headline": update.headline,
+            "text": update.text,
+            "articles": update.articles,
+        }
+        for update in story.updates
+    ]
+
+
+def _points(story: Story) -> list[dict[str, Any]]:
+    return [
+        _key(story) | {"at": point.at.isoformat(), "value": point.value}
+        for point in story.sentiment
+    ]

@@ -1,0 +1,72 @@
+"""Queries for a collection run: the organisation's selection, its limits, and its run count."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.core.errors import Fenced
+from app.store.db import Connection, Pool
+from app.store.runs.run_rows import Claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The preset and sources that an organisation has selected. `sources` is None without a preset.
+
+    `limits`: its overrides of the limits in the settings.
+    """
+
+    limits: dict[str, Any]
+    disabled_at: datetime | None
+    preset: str | None
+    sources: list[dict[str, Any]] | None
+
+
+SELECTION = """
+SELECT o.limits, o.disabled_at, p.name AS preset, p.sources
+FROM organizations o
+LEFT JOIN schedules s ON s.org_id = o.id
+LEFT JOIN collection_presets p ON p.id = s.preset_id
+WHERE o.id = $1
+"""
+
+# A run that was refused before it made any request does not count.
+COUNT_RUNS = """
+SELECT count(*) FROM runs r
+WHERE org_id = $1 AND created_at >= $2 AND execution_id IS DISTINCT FROM $3
+  AND (error_type IS DISTINCT FROM 'over_limit'
+       OR EXISTS (SELECT FROM run_sources s WHERE s.execution_id = r.execution_id))
+"""
+
+SAVE_PARAMS = """
+UPDATE runs SET params = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+"""
+
+OPEN_RUNS = "SELECT execution_id FROM runs WHERE org_id = $1 AND status IN ('queued', 'running')"
+
+
+async def look(connection: Pool | Connection, org_id: UUID) -> Chosen | None:
+    """Return what the organisation collects; None if the organisation does not exist."""
+    row = await connection.fetchrow(SELECTION, org_id)
+    return None if row is None else Chosen(*row)
+
+
+async def runs_since(
+    connection: Pool | Connection, org_id: UUID, since: datetime, *, besides: UUID | None = None
+) -> int:
+    """Count the organisation's runs since `since`, without `besides` and without refused ones."""
+    return await connection.fetchval(COUNT_RUNS, org_id, since, besides)
+
+
+async def settle(connection: Pool | Connection, claimed: Claimed, params: dict[str, Any]) -> None:
+    """Store the run's resolved parameters for its further attempts. Raises Fenced."""
+    tag = await connection.execute(SAVE_PARAMS, claimed.run_id, claimed.epoch, params)
+    if tag != "UPDATE 1":
+        raise Fenced(f"run {claimed.run_id} belongs to another attempt")
+
+
+async def open_runs(connection: Pool | Connection, org_id: UUID) -> Sequence[UUID]:
+    """Return the ids of the organisation's queued and running runs."""
+    return [row["execution_id"] for row in await connection.fetch(OPEN_RUNS, org_id)]

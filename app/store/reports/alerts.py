@@ -1,0 +1,215 @@
+"""Statements for health states, their flips, and the notifications about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.store.db import Connection, Pool
+from app.store.reports.health import JUDGED, LAST_ERROR, STATE
+
+JUDGE_LOCK = 0x726F_6C6C_0002  # key of an advisory lock
+LEASE = 60.0  # seconds for which a claimed notification is reserved to its sender
+RETENTION = timedelta(days=30)
+
+# The timeout releases the lock of a process that is suspended inside the transaction.
+TRY_LOCK = """
+SELECT pg_try_advisory_xact_lock($1), clock_timestamp(),
+       set_config('idle_in_transaction_session_timeout', '15s', true)
+"""
+
+STATES = """
+SELECT key, status, reason, ill, since, ill_since, flipped_at, sequence, told_at, reminded_at
+FROM health_states
+"""
+
+FLIP = """
+WITH seen AS (
+  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bool[], $5::timestamptz[],
+                       $6::text[]) AS s (key, status, reason, ill, since, detail)
+), before AS (
+  SELECT h.* FROM health_states h JOIN seen USING (key)
+), flipped AS (
+  INSERT INTO health_states AS h (key, status, reason, ill, since, ill_since, flipped_at, sequence)
+  SELECT key, status, reason, ill, since, CASE WHEN ill THEN since END, $7, 1 FROM seen
+  ORDER BY key
+  ON CONFLICT (key) DO UPDATE SET
+    status = excluded.status, reason = excluded.reason, ill = excluded.ill,
+    since = excluded.since, sequence = h.sequence + 1,
+    ill_since = CASE WHEN excluded.ill AND NOT h.ill AND h.told_at IS NULL THEN excluded.since
+                     ELSE coalesce(h.ill_since, excluded.ill_since) END,
+    flipped_at = CASE WHEN excluded.ill = h.ill THEN h.flipped_at ELSE $7 END
+  RETURNING key, sequence
+)
+INSERT INTO health_flips (key, sequence, at, before, before_reason, after, after_reason, since,
+                          detail)
+SELECT s.key, f.sequence, $7, coalesce(b.status, 'unknown'), b.reason, s.status, s.reason, s.since,
+       nullif(s.detail, '')
+FROM seen s JOIN flipped f USING (key) LEFT JOIN before b USING (key)
+WHERE b.key IS NOT NULL OR s.ill
+"""
+
+MARK_NOTIFIED = """
+UPDATE health_states SET
+  told_at = CASE WHEN key = ANY ($3::text[]) THEN NULL ELSE coalesce(told_at, $4) END,
+  reminded_at = CASE WHEN key = ANY ($2::text[]) THEN $4 END,
+  ill_since = CASE WHEN key = ANY ($3::text[]) AND key <> 'scheduler' THEN NULL ELSE ill_since END
+WHERE key = ANY ($1::text[] || $2::text[] || $3::text[])
+"""
+
+QUEUE = """
+INSERT INTO notifications (channel, title, body, created_at, next_try_at, attempts)
+SELECT channel, $2, $3, $4, $4, 0 FROM unnest($1::text[]) AS channel
+"""
+
+CLAIM = """
+UPDATE notifications SET attempts = attempts + 1,
+       next_try_at = now() + $2::float8 * interval '1 second'
+WHERE id = (
+  SELECT id FROM notifications
+  WHERE sent_at IS NULL AND given_up_at IS NULL AND next_try_at <= now() AND channel = ANY ($1)
+  ORDER BY next_try_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, channel, title, body, attempts
+"""
+
+# Backoff from ten seconds, doubling up to an hour; given up after three days.
+FAILED = """
+UPDATE notifications SET last_error = $2,
+       next_try_at = now() + least(10 * 2 ^ least(attempts - 1, 20), 3600) * interval '1 second',
+       given_up_at = CASE WHEN created_at < now() - interval '3 days' THEN now() END
+WHERE id = $1
+"""
+
+PENDING = """
+SELECT count(*), min(created_at) FILTER (WHERE last_error IS NOT NULL),
+       (array_agg(last_error ORDER BY id DESC) FILTER (WHERE last_error IS NOT NULL))[1]
+FROM notifications WHERE sent_at IS NULL AND given_up_at IS NULL
+"""
+
+UNHEALTHY_COLLECTIONS = f"""
+SELECT j.key, j.state, j.error, j.next_tick_at, o.name
+FROM (SELECT s.key, s.org_id, s.next_tick_at, {STATE} AS state, {LAST_ERROR} AS error
+      FROM schedules s WHERE s.notify AND {JUDGED}) AS j
+JOIN organizations o ON o.id = j.org_id
+WHERE j.state IN ('overdue', 'failing') ORDER BY j.key LIMIT 500
+"""  # noqa: S608 - constant fragments
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """The new status of a job whose health status changed."""
+
+    key: str
+    status: str
+    reason: str | None
+    ill: bool
+    since: datetime
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A notification that this process has claimed for `LEASE` seconds."""
+
+    id: int
+    channel: str
+    title: str
+    body: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The unsent notifications: their count, and the last error if sending fails.
+
+    `failing_since`: when the oldest one that failed was created.
+    """
+
+    count: int
+    failing_since: datetime | None
+    error: str | None
+
+
+async def alone(connection: Connection) -> datetime | None:
+    """Take the judging lock until the transaction ends.
+
+    Returns the database's time, or None if another process holds the lock.
+    """
+    row = await connection.fetchrow(TRY_LOCK, JUDGE_LOCK)
+    return row[1] if row is not None and row[0] else None
+
+
+async def states(connection: Connection) -> list[dict[str, Any]]:
+    """Return the state of every job that was ever judged, as plain rows."""
+    return [dict(row) for row in await connection.fetch(STATES)]
+
+
+async def flip(connection: Connection, flips: Sequence[Flip], now: datetime) -> None:
+    """Store the new states and append a flip for each."""
+    await connection.execute(
+        FLIP,
+        [row.key for row in flips],
+        [row.status for row in flips],
+        [row.reason for row in flips],
+        [row.ill for row in flips],
+        [row.since for row in flips],
+        [row.detail for row in flips],
+        now,
+    )
+
+
+async def told(
+    connection: Connection, plan: tuple[Sequence[str], Sequence[str], Sequence[str]], now: datetime
+) -> None:
+    """Record notifications. `plan`: keys newly unhealthy, still unhealthy, and recovered."""
+    await connection.execute(MARK_NOTIFIED, *(list(keys) for keys in plan), now)
+
+
+async def queue(
+    connection: Pool | Connection, channels: Sequence[str], message: tuple[str, str], now: datetime
+) -> None:
+    """Insert a notification (title, body) for each channel."""
+    await connection.execute(QUEUE, list(channels), *message, now)
+
+
+async def claim(pool: Pool, channels: Sequence[str]) -> Claimed | None:
+    """Claim the next due notification of one of these channels; None if there is none."""
+    row = await pool.fetchrow(CLAIM, list(channels), LEASE)
+    return None if row is None else Claimed(*row)
+
+
+async def sent(pool: Pool, message: Claimed) -> None:
+    """Mark a notification as sent."""
+    await pool.execute("UPDATE notifications SET sent_at = now() WHERE id = $1", message.id)
+
+
+async def failed(pool: Pool, message: Claimed, error: str) -> None:
+    """Record a failed attempt and schedule the next one."""
+    await pool.execute(FAILED, message.id, error)
+
+
+async def pending(pool: Pool) -> Pending:
+    """Return the number of unsent notifications and their last error."""
+    row = await pool.fetchrow(PENDING)
+    return Pending(0, None, None) if row is None else Pending(*row)
+
+
+async def ill_collections(connection: Connection, now: datetime) -> list[dict[str, Any]]:
+    """Return the unhealthy collections that have notifications enabled, at most 500."""
+    return [dict(row) for row in await connection.fetch(UNHEALTHY_COLLECTIONS, now, timeout=20)]
+
+
+async def flips(pool: Pool, key: str, limit: int) -> list[dict[str, Any]]:
+    """Return the last flips of one job, newest first, as plain rows."""
+    rows = await pool.fetch(
+        "SELECT * FROM health_flips WHERE key = $1 ORDER BY sequence DESC LIMIT $2", key, limit
+    )
+    return [dict(row) for row in rows]
+
+
+async def prune(pool: Pool) -> None:
+    """Delete notifications sent or given up more than `RETENTION` ago. Flips are kept."""
+    await pool.execute(
+        "DELETE FROM notifications WHERE coalesce(sent_at, given_up_at) < now() - $1::interval",
+        RETENTION,
+    )

@@ -1,0 +1,41 @@
+"""Baselines of a source: what earlier runs found, to compare the present run with."""
+
+from datetime import timedelta
+
+from app.sources.coverage import unpacked
+from app.sources.expectations import FARTHEST, Found
+from app.store.db import Pool
+from app.store.runs.run_rows import Claimed
+
+MAX_AGE = timedelta(days=28)
+
+RUN = "SELECT schedule_id, org_id, job FROM runs WHERE execution_id = $1"
+
+# Only runs with the same parameters that met their expectations: a lasting fault must not become
+# the baseline. Each variant has an index of its own that returns the newest runs first.
+HISTORY = """
+SELECT s.records, s.rejected, s.coverage
+FROM runs this
+JOIN runs r ON {same} AND r.params = this.params AND r.execution_id <> this.execution_id
+JOIN run_sources s ON s.execution_id = r.execution_id AND s.source = $2
+WHERE this.execution_id = $1 AND r.created_at > this.created_at - $3::interval
+  AND s.status = 'success' AND s.coverage ? 'rows' AND NOT s.coverage ? 'breach'
+ORDER BY r.created_at DESC LIMIT $4
+"""
+OF_SCHEDULE = HISTORY.format(same="r.schedule_id = this.schedule_id")
+OF_ORG = HISTORY.format(same="r.org_id = this.org_id AND r.job = this.job")
+OF_JOB = HISTORY.format(same="r.job = this.job AND r.org_id IS NULL")
+
+
+async def found(pool: Pool, claimed: Claimed, source: str) -> list[Found]:
+    """Return what good runs before this one found of the source, newest first, at most 40.
+
+    Runs of the same schedule; for a manual run, of the same organisation and job.
+    """
+    run = await pool.fetchrow(RUN, claimed.run_id)
+    if run is None:
+        return []
+    statement = OF_ORG if run["org_id"] else OF_JOB
+    statement = OF_SCHEDULE if run["schedule_id"] else statement
+    rows = await pool.fetch(statement, claimed.run_id, source, MAX_AGE, FARTHEST)
+    return [Found(row["records"], row["rejected"], unpacked(row["coverage"])) for row in rows]

@@ -1,0 +1,250 @@
+"""Statements for the progress of a run: one row per source, written under the lease epoch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core.enums import HealthReason, RunStatus
+from app.core.errors import Fenced
+from app.core.records import Rejected
+from app.sources.coverage import Coverage, packed, unpacked
+from app.store.db import Connection, Pool
+from app.store.runs.run_rows import Claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Counts of what was read and written. `prices` is 0 for sources that have none.
+
+    `pages_unchanged`: those of the `pages` that were not parsed; their records count.
+    `points`: newly stored sentiment points.
+    """
+
+    pages: int = 0
+    pages_unchanged: int = 0
+    records: int = 0
+    prices: int = 0
+    points: int = 0
+    inserted: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Return the sum of both."""
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in NAMES})
+
+    def minus(self, other: "Counts") -> "Counts":
+        """Return the difference of both."""
+        return Counts(**{name: getattr(self, name) - getattr(other, name) for name in NAMES})
+
+
+NAMES = (
+    "pages",
+    "pages_unchanged",
+    "records",
+    "prices",
+    "points",
+    "inserted",
+    "changed",
+    "unchanged",
+    "rejected",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """The row of one source of one run.
+
+    `classes`: numbers of requests by response class.
+    `redo`: counts that earlier attempts wrote in partitions they did not finish.
+    `coverage`: of the finished partitions; at the end, of everything that was read.
+    `breach`: the health reason if the source did not meet its expectations.
+    """
+
+    source: str
+    status: RunStatus = RunStatus.RUNNING
+    partitions: int = 0
+    counts: Counts = field(default_factory=Counts)
+    requests: int = 0
+    retries: int = 0
+    bytes: int = 0
+    throttled_ms: int = 0
+    classes: dict[str, int] = field(default_factory=dict[str, int])
+    duration_seconds: float = 0.0
+    error_kind: str | None = None
+    error_message: str | None = None
+    errors: dict[str, Any] = field(default_factory=dict[str, Any])
+    done: tuple[str, ...] = ()
+    done_counts: Counts = field(default_factory=Counts)
+    redo: Counts = field(default_factory=Counts)
+    coverage: Coverage = field(default_factory=Coverage)
+    breach: HealthReason | None = None
+
+
+BEGIN = """
+INSERT INTO run_sources (execution_id, source, status, partitions, partitions_failed, pages,
+                         records, inserted, changed, unchanged, rejected, requests, retries, bytes,
+                         throttled_ms, duration_seconds)
+SELECT r.execution_id, $3, 'running', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+FROM runs r WHERE r.execution_id = $1 AND r.lease_epoch = $2 AND r.status = 'running'
+ON CONFLICT (execution_id, source) DO UPDATE
+  SET status = 'running', error_kind = NULL, error_message = NULL, errors = '{}'
+RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_counts,
+          inserted, changed, counts, coverage
+"""
+
+# The run's row is updated last, so that concurrent sources hold its lock only briefly.
+WRITE = """
+UPDATE run_sources SET status = $3, partitions = $4, partitions_failed = $5, pages = $6,
+       records = $7, inserted = $8, changed = $9, unchanged = $10, rejected = $11, requests = $12,
+       retries = $13, bytes = $14, throttled_ms = $15, duration_seconds = $16, error_kind = $17,
+       error_message = $18, errors = $19, done = $20, done_counts = $21, counts = $22,
+       coverage = $23
+WHERE execution_id = $1 AND source = $2
+"""
+
+FENCE = """
+UPDATE runs SET stats = stats || coalesce((
+  SELECT jsonb_object_agg(key, coalesce((stats ->> key)::bigint, 0) + value::bigint)
+  FROM jsonb_each_text($3)), '{}')
+WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+"""
+
+ENDED = """
+SELECT * FROM run_sources
+WHERE execution_id = $1 AND status IN ('success', 'partial_failure', 'failure')
+"""
+
+RESTART = """
+UPDATE runs SET stats = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+"""
+
+# A page parsed again after a crash rejects the same records: they replace the previous ones.
+REJECT = """
+WITH before AS (
+  DELETE FROM rejected_records
+  WHERE execution_id = $1 AND source = $2 AND partition = $3 AND page = $4
+)
+INSERT INTO rejected_records (execution_id, source, partition, page, record_id, reason, data)
+SELECT $1, $2, $3, $4, r.record_id, r.reason, r.data
+FROM unnest($5::text[], $6::text[], $7::bytea[]) AS r (record_id, reason, data)
+"""
+
+
+async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
+    """Insert the source's row, or resume that of an earlier attempt. Raises Fenced."""
+    row = await pool.fetchrow(BEGIN, claimed.run_id, claimed.epoch, source)
+    if row is None:
+        raise Fenced(f"run {claimed.run_id} belongs to another attempt")
+    done = Counts(**row["done_counts"])
+    redo = Counts(
+        inserted=row["inserted"] - done.inserted,
+        changed=row["changed"] - done.changed,
+        points=row["counts"].get("points", 0) - done.points,
+    )
+    return SourceRow(
+        source=source,
+        counts=done,
+        requests=row["requests"],
+        retries=row["retries"],
+        bytes=row["bytes"],
+        throttled_ms=row["throttled_ms"],
+        classes=row["counts"].get("classes", {}),
+        duration_seconds=row["duration_seconds"],
+        done=tuple(row["done"]),
+        done_counts=done,
+        redo=redo,
+        coverage=unpacked(row["coverage"]),
+    )
+
+
+async def ended(pool: Pool, claimed: Claimed) -> dict[str, SourceRow]:
+    """Return the sources that earlier attempts of the run finished, by name."""
+    rows = await pool.fetch(ENDED, claimed.run_id)
+    return {row["source"]: _ended(dict(row)) for row in rows}
+
+
+def _ended(row: dict[str, Any]) -> SourceRow:
+    extra: dict[str, Any] = row["counts"]
+    return SourceRow(
+        source=row["source"],
+        status=RunStatus(row["status"]),
+        partitions=row["partitions"],
+        counts=Counts(**{name: row.get(name, extra.get(name, 0)) for name in NAMES}),
+        requests=row["requests"],
+        retries=row["retries"],
+        bytes=row["bytes"],
+        error_kind=row["error_kind"],
+        error_message=row["error_message"],
+        breach=HealthReason(row["coverage"]["breach"]) if "breach" in row["coverage"] else None,
+    )
+
+
+async def restart(pool: Pool, claimed: Claimed, stats: dict[str, int]) -> None:
+    """Reset the run's totals to what earlier attempts finished. Raises Fenced."""
+    _check_fence(await pool.execute(RESTART, claimed.run_id, claimed.epoch, stats), claimed)
+
+
+async def write(
+    connection: Connection, claimed: Claimed, row: SourceRow, added: dict[str, int]
+) -> None:
+    """Write the source's row and add `added` to the run's totals. Raises Fenced.
+
+    Call it in the transaction that writes the counted page, so that both become visible together.
+    """
+    counts = row.counts
+    await connection.execute(
+        WRITE,
+        claimed.run_id,
+        row.source,
+        row.status.value,
+        row.partitions,
+        len(row.errors),
+        counts.pages,
+        counts.records,
+        counts.inserted + row.redo.inserted,
+        counts.changed + row.redo.changed,
+        counts.unchanged,
+        counts.rejected,
+        row.requests,
+        row.retries,
+        row.bytes,
+        row.throttled_ms,
+        row.duration_seconds,
+        row.error_kind,
+        row.error_message,
+        row.errors,
+        list(row.done),
+        {name: getattr(row.done_counts, name) for name in NAMES},
+        {
+            "prices": counts.prices,
+            "points": counts.points + row.redo.points,
+            "pages_unchanged": counts.pages_unchanged,
+            "classes": row.classes,
+        },
+        packed(row.coverage) | ({"breach": row.breach.value} if row.breach else {}),
+    )
+    _check_fence(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
+
+
+def _check_fence(tag: str, claimed: Claimed) -> None:
+    if tag != "UPDATE 1":
+        raise Fenced(f"run {claimed.run_id} belongs to another attempt")
+
+
+async def reject(
+    connection: Connection,
+    claimed: Claimed,
+    where: tuple[str, str, int],
+    rejected: Sequence[Rejected],
+) -> None:
+    """Store rejected records of a page. `where`: source, partition, page."""
+    await connection.execute(
+        REJECT,
+        claimed.run_id,
+        *where,
+        [r.record_id for r in rejected],
+        [r.reason.replace("\0", " ") for r in rejected],
+        [r.data for r in rejected],
+    )

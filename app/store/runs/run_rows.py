@@ -1,0 +1,399 @@
+"""Statements for runs and their attempts: request, claim, lease, outcome, requeue."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.core.enums import RunStatus
+from app.store.db import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run with the attempt that holds its lease. Writes are fenced by `epoch`.
+
+    `timeout`: seconds. `next_due`: when the schedule's next tick is due. `org_id`: the owner; None
+    is the operator.
+    """
+
+    run_id: UUID
+    job: str
+    epoch: int
+    attempt: int
+    params: dict[str, Any]
+    timeout: float
+    schedule_key: str | None
+    scheduled_for: datetime | None
+    trigger: str
+    started_at: datetime
+    requested_by: str | None
+    deferrals: int = 0
+    next_due: datetime | None = None
+    org_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """Until when a run is deferred, which of its sources are left, and why."""
+
+    until: datetime
+    sources: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued attempt. Its arq job id is `run:<run_id>:<attempt>`."""
+
+    run_id: UUID
+    job: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Keyset page of queued runs: `limit` runs after (`at`, `run_id`)."""
+
+    at: datetime
+    run_id: UUID
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The outcome with which an attempt ends its run."""
+
+    status: RunStatus
+    at: datetime
+    stats: dict[str, Any] | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+REQUEST = """
+INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
+                  max_attempts, timeout_seconds, lease_epoch, queued_at, stats,
+                  schedule_id, org_id)
+VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}', $8, $9)
+ON CONFLICT (execution_id) DO NOTHING
+"""
+
+# Under the overlap policy `queue_one`: the older run first, and one at a time.
+_NOT_BLOCKED = """
+  NOT EXISTS (
+    SELECT 1 FROM schedules s JOIN runs o ON o.schedule_id = s.id
+    WHERE s.id = runs.schedule_id AND s.policies ->> 'overlap' = 'queue_one'
+      AND o.execution_id <> runs.execution_id
+      AND (o.status = 'running'
+           OR (o.status = 'queued' AND o.scheduled_for < runs.scheduled_for)))
+"""
+
+CLAIM = f"""
+WITH claimed AS (
+  UPDATE runs SET status = 'running', lease_epoch = lease_epoch + 1,
+                  lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second',
+                  worker = $2, started_at = coalesce(started_at, $3), not_before = NULL
+  WHERE execution_id = $1 AND status = 'queued' AND coalesce(not_before, $3) <= $3
+    AND {_NOT_BLOCKED}
+  RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
+            scheduled_for, trigger, started_at, requested_by, deferrals, org_id
+), logged AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker)
+  SELECT execution_id, $3, 'started', attempt, $2 FROM claimed
+)
+SELECT c.execution_id, c.job, c.lease_epoch, c.attempt, c.params, c.timeout_seconds, s.key,
+       c.scheduled_for, c.trigger, c.started_at, c.requested_by, c.deferrals, s.due_at,
+       c.org_id
+FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
+"""  # noqa: S608 - constant fragments
+
+RENEW = """
+UPDATE runs SET lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second'
+FROM unnest($1::uuid[], $2::bigint[]) AS mine (run_id, epoch)
+WHERE execution_id = mine.run_id AND lease_epoch = mine.epoch AND status = 'running'
+RETURNING execution_id, lease_epoch
+"""
+
+FINISH = """
+WITH ended AS (
+  UPDATE runs SET status = $3, completed_at = $4, lease_expires_at = NULL,
+                  duration_seconds = extract(epoch FROM greatest($4, started_at) - started_at),
+                  stats = coalesce($5, stats), error_type = $6, error_message = $7
+  WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+  RETURNING execution_id, attempt, worker
+), logged AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
+  SELECT execution_id, $4, 'finished', attempt, worker, $3 FROM ended
+), closed AS (
+  UPDATE run_sources s SET status = $3 FROM ended e
+  WHERE s.execution_id = e.execution_id AND s.status = 'running'
+)
+SELECT count(*) FROM ended
+"""
+
+HAND_BACK = """
+WITH back AS (
+  UPDATE runs SET status = 'queued', attempt = attempt + 1, queued_at = $3,
+                  lease_expires_at = NULL
+  WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+  RETURNING execution_id, job, attempt, worker
+), logged AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
+  SELECT execution_id, $3, 'cancelled', attempt - 1, worker, $4 FROM back
+)
+SELECT execution_id, job, attempt FROM back
+"""
+
+DEFER = """
+WITH back AS (
+  UPDATE runs SET status = 'queued', attempt = attempt + 1, deferrals = deferrals + 1,
+                  queued_at = $3, not_before = $4, lease_expires_at = NULL
+  WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+  RETURNING execution_id, job, attempt, worker
+), logged AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
+  SELECT execution_id, $3, 'deferred', attempt - 1, worker, $6 FROM back
+), reopened AS (
+  UPDATE run_sources s SET status = 'queued' FROM back
+  WHERE s.execution_id = back.execution_id AND s.source = ANY ($5::text[])
+)
+SELECT execution_id, job, attempt FROM back
+"""
+
+# SKIP LOCKED: concurrent sweeps share the work instead of waiting for each other.
+REQUEUE_EXPIRED = """
+WITH expired AS (
+  SELECT execution_id, losses + 1 >= max_attempts AS out_of_attempts FROM runs
+  WHERE status = 'running' AND lease_expires_at < $1
+  ORDER BY lease_expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), moved AS (
+  UPDATE runs r SET losses = losses + 1, lease_epoch = lease_epoch + 1, lease_expires_at = NULL,
+         status = CASE WHEN e.out_of_attempts THEN 'lost' ELSE 'queued' END,
+         attempt = CASE WHEN e.out_of_attempts THEN attempt ELSE attempt + 1 END,
+         completed_at = CASE WHEN e.out_of_attempts THEN $1 END,
+         duration_seconds =
+           CASE WHEN e.out_of_attempts
+             THEN extract(epoch FROM greatest($1, started_at) - started_at) END,
+         error_type = CASE WHEN e.out_of_attempts THEN 'lost' END,
+         error_message = CASE WHEN e.out_of_attempts
+           THEN 'worker ' || coalesce(worker, '?') || ' died; no attempts left' END,
+         queued_at = $1
+  FROM expired e WHERE r.execution_id = e.execution_id
+  RETURNING r.execution_id, r.job, r.attempt, r.status, r.worker
+), logged AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
+  SELECT execution_id, $1, 'lost',
+         CASE WHEN status = 'queued' THEN attempt - 1 ELSE attempt END, worker,
+         CASE WHEN status = 'queued' THEN 'lease expired; queued again'
+              ELSE 'lease expired; no attempts left' END
+  FROM moved
+), closed AS (
+  UPDATE run_sources s SET status = 'lost' FROM moved m
+  WHERE s.execution_id = m.execution_id AND m.status = 'lost' AND s.status = 'running'
+)
+SELECT execution_id, job, attempt, status FROM moved
+"""
+
+WAITING = f"""
+SELECT execution_id, job, attempt FROM runs
+WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
+  AND ($3::text[] IS NULL OR job = ANY ($3)) AND org_id IS NULL
+  AND {_NOT_BLOCKED}
+ORDER BY queued_at LIMIT $2
+"""  # noqa: S608 - constant fragments
+
+# Paginated, because there may be a hundred thousand.
+WAITING_OF_ORGS = f"""
+SELECT execution_id, job, attempt, queued_at FROM runs
+WHERE status = 'queued' AND queued_at < $1 AND coalesce(not_before, queued_at) < $1
+  AND ($3::text[] IS NULL OR job = ANY ($3)) AND org_id IS NOT NULL
+  AND (queued_at, execution_id) > ($4, $5)
+  AND {_NOT_BLOCKED}
+ORDER BY queued_at, execution_id LIMIT $2
+"""  # noqa: S608 - constant fragments
+
+REQUEUE = """
+WITH again AS (
+  UPDATE runs r SET attempt = r.attempt + 1, queued_at = $1
+  FROM unnest($2::uuid[], $3::int[]) AS w (run_id, attempt)
+  WHERE r.execution_id = w.run_id AND r.attempt = w.attempt AND r.status = 'queued'
+  RETURNING r.execution_id, r.job, r.attempt
+), logged AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, detail)
+  SELECT execution_id, $1, 'requeued', attempt, 'not found in Redis' FROM again
+)
+SELECT execution_id, job, attempt FROM again
+"""
+
+CANCEL = """
+WITH ended AS (
+  UPDATE runs SET status = 'cancelled', completed_at = $2, lease_expires_at = NULL,
+                  lease_epoch = lease_epoch + 1, error_type = 'cancelled', error_message = $3,
+                  duration_seconds = extract(epoch FROM greatest($2, started_at) - started_at)
+  WHERE execution_id = ANY ($1::uuid[]) AND status IN ('queued', 'running')
+  RETURNING execution_id, attempt, worker
+), logged AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
+  SELECT execution_id, $2, 'cancelled', attempt, worker, $3 FROM ended
+), closed AS (
+  UPDATE run_sources s SET status = 'cancelled' FROM ended e
+  WHERE s.execution_id = e.execution_id AND s.status = 'running'
+)
+SELECT execution_id FROM ended
+"""
+
+RECENT = """
+SELECT r.execution_id, r.job, r.trigger, r.status, r.attempt, r.scheduled_for, r.queued_at,
+       r.started_at, r.completed_at, r.duration_seconds, r.error_type, r.error_message, r.stats
+FROM runs r ORDER BY r.created_at DESC LIMIT $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A manual run to queue; `schedule_id` and `org_id` are set for a collection.
+
+    `timeout`: seconds.
+    """
+
+    run_id: UUID
+    job: str
+    params: dict[str, Any]
+    requested_by: str
+    max_attempts: int
+    timeout: float
+    schedule_id: int | None = None
+    org_id: UUID | None = None
+
+
+async def request(pool: Pool | Connection, wanted: Wanted, now: datetime) -> None:
+    """Insert a queued manual run; does nothing if a run of that id exists."""
+    await pool.execute(
+        REQUEST,
+        wanted.run_id,
+        wanted.job,
+        wanted.requested_by,
+        wanted.params,
+        wanted.max_attempts,
+        wanted.timeout,
+        now,
+        wanted.schedule_id,
+        wanted.org_id,
+    )
+
+
+async def claim(
+    pool: Pool, run_id: UUID, worker: str, now: datetime, lease: float
+) -> Claimed | None:
+    """Claim a queued run with a lease of `lease` seconds; None if it cannot be claimed."""
+    row = await pool.fetchrow(CLAIM, run_id, worker, now, lease)
+    return None if row is None else Claimed(*row)
+
+
+async def renew(
+    pool: Pool, held: Sequence[tuple[UUID, int]], now: datetime, lease: float
+) -> set[tuple[UUID, int]]:
+    """Extend leases, given as (run id, epoch); returns those that are still held."""
+    rows = await pool.fetch(RENEW, [r for r, _ in held], [e for _, e in held], now, lease)
+    return {(row["execution_id"], row["lease_epoch"]) for row in rows}
+
+
+async def finish(pool: Pool, claimed: Claimed, ending: Ending) -> bool:
+    """Record the outcome of a run; False if the attempt was fenced off."""
+    count = await pool.fetchval(
+        FINISH,
+        claimed.run_id,
+        claimed.epoch,
+        ending.status.value,
+        ending.at,
+        ending.stats,
+        ending.error_type,
+        ending.error_message,
+    )
+    return count == 1
+
+
+async def hand_back(pool: Pool, claimed: Claimed, now: datetime, why: str) -> Waiting | None:
+    """Queue the run again with a new attempt; None if this attempt was fenced off."""
+    row = await pool.fetchrow(HAND_BACK, claimed.run_id, claimed.epoch, now, why)
+    return None if row is None else Waiting(*row)
+
+
+async def defer(pool: Pool, claimed: Claimed, now: datetime, deferral: Deferral) -> Waiting | None:
+    """Queue the run again, not to start before `deferral.until`; None if fenced off."""
+    row = await pool.fetchrow(
+        DEFER,
+        claimed.run_id,
+        claimed.epoch,
+        now,
+        deferral.until,
+        list(deferral.sources),
+        f"until {deferral.until:%Y-%m-%d %H:%M:%S} UTC: {deferral.why}"[:2_000],
+    )
+    return None if row is None else Waiting(*row)
+
+
+async def take_up_expired(
+    pool: Pool, now: datetime, limit: int = 500
+) -> tuple[list[Waiting], list[UUID]]:
+    """Handle runs with expired leases; returns those queued again, and those out of attempts."""
+    rows = await pool.fetch(REQUEUE_EXPIRED, now, limit)
+    again = [Waiting(*row[:3]) for row in rows if row["status"] == RunStatus.QUEUED]
+    return again, [row[0] for row in rows if row["status"] == RunStatus.LOST]
+
+
+async def waiting(
+    pool: Pool, before: datetime, jobs: Sequence[str] | None = None, limit: int = 2_000
+) -> list[Waiting]:
+    """Return the operator's runs that have been queued and ready since before `before`.
+
+    The oldest first. Only of these `jobs`, unless None: a worker must not requeue jobs that it
+    cannot run.
+    """
+    return [Waiting(*row) for row in await pool.fetch(WAITING, before, limit, jobs)]
+
+
+async def waiting_in_line(
+    pool: Pool, before: datetime, jobs: Sequence[str] | None, page: Page
+) -> tuple[list[Waiting], Page | None]:
+    """As `waiting`, for organisations: one page, and the next page unless this was the last."""
+    rows = await pool.fetch(WAITING_OF_ORGS, before, page.limit, jobs, page.at, page.run_id)
+    next_page = None
+    if len(rows) == page.limit:
+        next_page = Page(rows[-1]["queued_at"], rows[-1]["execution_id"], page.limit)
+    return [Waiting(*row[:3]) for row in rows], next_page
+
+
+async def requeue(pool: Pool, lost: Sequence[Waiting], now: datetime) -> list[Waiting]:
+    """Start a new attempt, and so a new arq job id, for queued runs that Redis lost."""
+    rows = await pool.fetch(REQUEUE, now, [w.run_id for w in lost], [w.attempt for w in lost])
+    return [Waiting(*row) for row in rows]
+
+
+async def cancel_open(
+    connection: Pool | Connection, run_ids: Sequence[UUID], now: datetime, *, by: str
+) -> list[UUID]:
+    """Cancel open runs; their workers notice at the next lease renewal. Returns their ids."""
+    rows = await connection.fetch(CANCEL, list(run_ids), now, by)
+    return [row["execution_id"] for row in rows]
+
+
+async def recent(pool: Pool, limit: int) -> list[dict[str, Any]]:
+    """Return the newest runs, as plain rows."""
+    return [dict(row) for row in await pool.fetch(RECENT, limit)]
+
+
+async def look(pool: Pool | Connection, run_id: UUID) -> dict[str, Any] | None:
+    """Return one run as a plain row; None if there is none."""
+    row = await pool.fetchrow("SELECT * FROM runs WHERE execution_id = $1", run_id)
+    return None if row is None else dict(row)
+
+
+async def look_sources(pool: Pool, run_id: UUID) -> list[dict[str, Any]]:
+    """Return the sources of one run, as plain rows."""
+    rows = await pool.fetch(
+        "SELECT * FROM run_sources WHERE execution_id = $1 ORDER BY source", run_id
+    )
+    return [dict(row) for row in rows]

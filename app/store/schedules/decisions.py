@@ -1,0 +1,275 @@
+"""Statements that decide the ticks of many schedules at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.core.enums import RunStatus
+from app.scheduling.policy import Open
+from app.store.db import Connection, Pool
+from app.store.schedules.schedule_rows import ENABLED, TickWrite, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Which schedules of organisations to decide: those due by `now`, at most `limit` of them.
+
+    Only of these `jobs`, unless None, and without those whose `mark` is in `aside`.
+    """
+
+    now: datetime
+    limit: int
+    jobs: Sequence[str] | None = None
+    aside: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """A schedule under its row lock.
+
+    `spec` and `policies` are JSON text, so that equal ones are parsed once.
+    """
+
+    id: int
+    key: str
+    job: str
+    spec: str
+    policies: str
+    version: int
+    enabled: bool
+    paused_at: datetime | None
+    evaluated_through: datetime
+
+    @property
+    def mark(self) -> str:
+        """Key that identifies this version of this schedule."""
+        return f"{self.key} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The decision for one schedule, to be recorded."""
+
+    row: DueRow
+    verdict: Verdict
+
+
+_DUE = """
+FROM schedules WHERE due_at <= $1 AND org_id IS NOT NULL
+  AND ($2::text[] IS NULL OR job = ANY ($2))
+  AND ($3::text[] IS NULL OR key || ' ' || version <> ALL ($3))
+"""
+
+ANY_DUE = f"SELECT EXISTS (SELECT {_DUE})"
+
+KEYS = f"SELECT key || ' ' || version, key {_DUE} ORDER BY due_at LIMIT $4"
+
+# With so many conditions, Postgres estimates a handful of due rows: it would sort a hundred
+# thousand for every batch instead of reading the first ones from the index.
+FORCE_INDEX = """
+SELECT set_config(name, 'off', true)
+FROM unnest('{enable_seqscan,enable_bitmapscan,enable_sort}'::text[]) AS name
+"""
+
+# SKIP LOCKED: concurrent workers share the due schedules instead of waiting for each other.
+LOCK = f"""
+SELECT id, key, job, spec::text, policies::text, version, {ENABLED}, paused_at, evaluated_through
+{_DUE} ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
+"""
+
+# One index probe per schedule: a join would read every queued run, and there may be a hundred
+# thousand. OFFSET 0 keeps the planner from flattening the subquery into a join.
+OPEN_RUNS = """
+SELECT s.id, r.execution_id, r.status, r.scheduled_for
+FROM unnest($1::bigint[]) AS s (id)
+CROSS JOIN LATERAL (
+  SELECT execution_id, status, scheduled_for, created_at FROM runs
+  WHERE schedule_id = s.id AND status IN ('queued', 'running') ORDER BY created_at OFFSET 0
+) AS r
+ORDER BY r.created_at
+"""
+
+RECORD = """
+WITH moved AS (
+  UPDATE schedules s
+  SET evaluated_through = m.frontier, next_tick_at = m.next_tick, due_at = m.due
+  FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[],
+              $5::int[], $6::float8[])
+       AS m (id, frontier, next_tick, due, max_attempts, timeout)
+  WHERE s.id = m.id
+  RETURNING s.id, s.job, s.org_id, s.params, s.version, m.max_attempts, m.timeout
+), decided AS (
+  SELECT * FROM unnest($7::bigint[], $8::timestamptz[], $9::text[], $10::text[], $11::uuid[],
+                       $12::uuid[])
+           AS t (schedule_id, tick, outcome, reason, run_id, blocking)
+), queued AS (
+  INSERT INTO runs (execution_id, job, schedule_id, org_id, scheduled_for, trigger, params, status,
+                    attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
+  SELECT d.run_id, m.job, m.id, m.org_id, d.tick, 'scheduled', m.params, 'queued',
+         1, 0, m.max_attempts, m.timeout, 0, $13, '{}'
+  FROM decided d JOIN moved m ON m.id = d.schedule_id WHERE d.run_id IS NOT NULL
+)
+INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason,
+                   run_id, blocking_run_id, decided_at)
+SELECT m.id, d.tick, m.version, d.outcome, d.reason, d.run_id, d.blocking, $13
+FROM decided d JOIN moved m ON m.id = d.schedule_id
+"""
+
+WRITE_GAPS = """
+INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version,
+                       outcome, reason, decided_at)
+SELECT g.*, $8::timestamptz
+FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[], $5::int[],
+            $6::text[], $7::text[]) AS g
+"""
+
+# `schedules.TRAIL` for many schedules: those whose newest ticks are to be compressed into a gap.
+TRAILS = """
+SELECT a.schedule_id, trail.count, trail.first_tick, trail.last_tick, gap.first_tick AS gap,
+       a.version, a.outcome, a.reason
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::int[])
+       AS a (schedule_id, outcome, reason, version)
+CROSS JOIN LATERAL (
+  SELECT greatest(
+    (SELECT scheduled_for FROM ticks t
+     WHERE t.schedule_id = a.schedule_id
+       AND (t.outcome, t.reason, t.version) IS DISTINCT FROM (a.outcome, a.reason, a.version)
+     ORDER BY scheduled_for DESC LIMIT 1),
+    (SELECT last_tick FROM tick_gaps g
+     WHERE g.schedule_id = a.schedule_id ORDER BY first_tick DESC LIMIT 1)
+  ) AS at
+) AS edge
+CROSS JOIN LATERAL (
+  SELECT count(*) AS count, min(scheduled_for) AS first_tick, max(scheduled_for) AS last_tick
+  FROM ticks t
+  WHERE t.schedule_id = a.schedule_id AND t.scheduled_for > coalesce(edge.at, '-infinity')
+) AS trail
+LEFT JOIN tick_gaps gap
+  ON gap.schedule_id = a.schedule_id AND gap.last_tick = edge.at
+ AND (gap.outcome, gap.reason, gap.version) = (a.outcome, a.reason, a.version)
+WHERE trail.count > 0 AND (gap.first_tick IS NOT NULL OR trail.count > $5)
+"""
+
+EXTEND_GAPS = """
+UPDATE tick_gaps g SET last_tick = x.last_tick, count = g.count + x.count
+FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[])
+       AS x (schedule_id, first_tick, last_tick, count)
+WHERE g.schedule_id = x.schedule_id AND g.first_tick = x.first_tick
+"""
+
+DROP_TRAILS = """
+DELETE FROM ticks t
+USING unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[])
+        AS x (schedule_id, first_tick, last_tick)
+WHERE t.schedule_id = x.schedule_id AND t.scheduled_for BETWEEN x.first_tick AND x.last_tick
+"""
+
+
+async def any_due(pool: Pool, due: Due) -> bool:
+    """Return whether any schedule is due."""
+    return bool(await pool.fetchval(ANY_DUE, due.now, due.jobs, list(due.aside) or None))
+
+
+async def keys(pool: Pool, due: Due) -> list[tuple[str, str]]:
+    """Return (mark, key) of the due schedules, the longest due first, without locking them."""
+    rows = await pool.fetch(KEYS, due.now, due.jobs, list(due.aside) or None, due.limit)
+    return [(row[0], row[1]) for row in rows]
+
+
+async def lock(connection: Connection, due: Due) -> list[DueRow]:
+    """Lock and return the due schedules that no other worker has locked, the longest due first.
+
+    They stay locked until the transaction ends; until then Postgres uses only index scans.
+    """
+    await connection.execute(FORCE_INDEX)
+    rows = await connection.fetch(LOCK, due.now, due.jobs, list(due.aside) or None, due.limit)
+    return [DueRow(*row) for row in rows]
+
+
+async def open_runs(connection: Connection, ids: Sequence[int]) -> dict[int, list[Open]]:
+    """Return the queued and running runs, oldest first, by schedule id."""
+    found: dict[int, list[Open]] = {}
+    for row in await connection.fetch(OPEN_RUNS, ids):
+        found.setdefault(row[0], []).append(Open(row[1], RunStatus(row[2]), row[3]))
+    return found
+
+
+async def record(connection: Connection, made: Sequence[Made], now: datetime) -> None:
+    """Write all ticks, queue their runs and move the frontiers in one statement; then the gaps."""
+    ticks = [(one.row.id, tick) for one in made for tick in one.verdict.ticks]
+    await connection.execute(
+        RECORD,
+        [one.row.id for one in made],
+        [one.verdict.frontier for one in made],
+        [one.verdict.next_tick_at for one in made],
+        [one.verdict.due_at for one in made],
+        [one.verdict.policies.max_attempts for one in made],
+        [one.verdict.policies.timeout for one in made],
+        [schedule_id for schedule_id, _ in ticks],
+        [tick.scheduled_for for _, tick in ticks],
+        [tick.outcome.value for _, tick in ticks],
+        [tick.reason and tick.reason.value for _, tick in ticks],
+        [tick.run_id for _, tick in ticks],
+        [tick.blocking_run_id for _, tick in ticks],
+        now,
+    )
+    gaps = [
+        (one.row.id, g.first_tick, g.last_tick, g.count, one.row.version, g.outcome, g.reason)
+        for one in made
+        for g in one.verdict.gaps
+    ]
+    await _write_gaps(connection, gaps, now)
+
+
+async def _write_gaps(
+    connection: Connection, gaps: Sequence[tuple[object, ...]], now: datetime
+) -> None:
+    if gaps:
+        await connection.execute(WRITE_GAPS, *map(list, zip(*gaps, strict=True)), now)
+
+
+async def compress(
+    connection: Connection,
+    lasts: Sequence[tuple[DueRow, TickWrite]],
+    now: datetime,
+    threshold: int,
+) -> None:
+    """Compress the newest ticks into a gap where more than `threshold` in a row are alike."""
+    if not lasts:
+        return
+    trails = await connection.fetch(
+        TRAILS,
+        [row.id for row, _ in lasts],
+        [tick.outcome.value for _, tick in lasts],
+        [tick.reason and tick.reason.value for _, tick in lasts],
+        [row.version for row, _ in lasts],
+        threshold,
+    )
+    if not trails:
+        return
+    extended = [(t[0], t[4], t[3], t[1]) for t in trails if t["gap"] is not None]
+    new = [(t[0], t[2], t[3], t[1], t[5], t[6], t[7]) for t in trails if t["gap"] is None]
+    if extended:
+        await connection.execute(EXTEND_GAPS, *map(list, zip(*extended, strict=True)))
+    await _write_gaps(connection, new, now)
+    dropped = zip(*((t[0], t[2], t[3]) for t in trails), strict=True)
+    await connection.execute(DROP_TRAILS, *map(list, dropped))
+
+
+async def took(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, float]:
+    """Return, for each run, the duration in seconds of the last finished run of its organisation.
+
+    0 if the organisation has none.
+    """
+    rows = await pool.fetch(LAST_DURATIONS, run_ids)
+    return {row[0]: row[1] for row in rows}
+
+
+LAST_DURATIONS = """
+SELECT r.execution_id, coalesce(
+  (SELECT o.duration_seconds FROM runs o
+   WHERE o.org_id = r.org_id AND o.duration_seconds IS NOT NULL
+   ORDER BY o.created_at DESC LIMIT 1), 0)
+FROM runs r WHERE r.execution_id = ANY ($1::uuid[])
+"""

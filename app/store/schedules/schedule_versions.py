@@ -1,0 +1,192 @@
+"""Statements that change schedules: creation, new versions, retirement, pauses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.store.db import Connection
+from app.store.schedules.schedule_rows import ScheduleState
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A schedule version in force from `since` on, and its first tick."""
+
+    key: str
+    job: str
+    spec: dict[str, Any]
+    policies: dict[str, Any]
+    enabled: bool
+    since: datetime
+    next_tick_at: datetime
+    due_at: datetime
+    org_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Since when, by whom and why a schedule is paused."""
+
+    at: datetime
+    by: str
+    note: str
+
+
+CREATE = """
+INSERT INTO schedules (key, job, spec, policies, params, version, effective_from, enabled,
+                       evaluated_through, next_tick_at, due_at, org_id)
+VALUES ($1, $2, $3, $4, '{}', 1, $6, $5, $6, $7, $8, $9)
+ON CONFLICT (key) DO NOTHING RETURNING id
+"""
+
+# A separate statement: the row-level security policy must see the new schedule row.
+FIRST_VERSION = """
+INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
+VALUES ($1, 1, $2, $3, $4)
+"""
+
+CLOSE = """
+WITH closed AS (
+  UPDATE schedule_versions SET answers_until = $3 WHERE schedule_id = $1 AND version = $2
+)
+INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason, decided_at)
+SELECT $1, tick, $2, 'skipped', 'superseded', $4 FROM unnest($5::timestamptz[]) AS t (tick)
+"""
+
+OPEN = """
+WITH opened AS (
+  INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
+  VALUES ($1, $2, $3, $4, $6)
+)
+UPDATE schedules SET version = $2, spec = $3, policies = $4, enabled = $5, effective_from = $6,
+                     evaluated_through = $6, next_tick_at = $7, due_at = $8, retired_at = NULL
+WHERE id = $1
+"""
+
+RETIRE = """
+UPDATE schedules SET retired_at = $2, next_tick_at = NULL, due_at = NULL, enabled = false,
+                     paused_at = NULL, paused_by = NULL, paused_note = NULL
+WHERE id = $1
+"""
+
+SUPERSEDED_AHEAD = """
+SELECT scheduled_for FROM ticks
+WHERE schedule_id = $1 AND scheduled_for > $2 AND reason = 'superseded'
+"""
+
+# A future tick that the new version has as well: its `superseded` outcome is deleted.
+REOPEN_TICKS = """
+WITH reopened AS (
+  DELETE FROM ticks WHERE schedule_id = $1 AND scheduled_for = ANY ($2::timestamptz[])
+  RETURNING version
+)
+UPDATE schedule_versions v SET answers_until = later.effective_from
+FROM schedule_versions later
+WHERE v.schedule_id = $1 AND v.version IN (SELECT version FROM reopened)
+  AND later.schedule_id = v.schedule_id AND later.version = v.version + 1
+"""
+
+PAUSE = "UPDATE schedules SET paused_at = $2, paused_by = $3, paused_note = $4 WHERE key = $1"
+
+
+async def create(connection: Connection, version: Wording) -> None:
+    """Insert a new schedule with its first version; does nothing if the key exists.
+
+    Requires a transaction.
+    """
+    schedule_id = await connection.fetchval(
+        CREATE,
+        version.key,
+        version.job,
+        version.spec,
+        version.policies,
+        version.enabled,
+        version.since,
+        version.next_tick_at,
+        version.due_at,
+        version.org_id,
+    )
+    if schedule_id is not None:
+        await connection.execute(
+            FIRST_VERSION, schedule_id, version.spec, version.policies, version.since
+        )
+
+
+async def supersede(
+    connection: Connection,
+    state: ScheduleState,
+    version: Wording,
+    superseded: Sequence[datetime],
+    answers_until: datetime,
+) -> None:
+    """Close the version in force, skip its `superseded` ticks, and open the next version."""
+    await _close(connection, state, superseded, answers_until, version.since)
+    await reopen(connection, state, version)
+
+
+async def retire(
+    connection: Connection,
+    state: ScheduleState,
+    superseded: Sequence[datetime],
+    answers_until: datetime,
+    now: datetime,
+) -> None:
+    """Close the version in force, skip its `superseded` ticks, and retire the schedule."""
+    await _close(connection, state, superseded, answers_until, now)
+    await connection.execute(RETIRE, state.id, now)
+
+
+async def _close(
+    connection: Connection,
+    state: ScheduleState,
+    superseded: Sequence[datetime],
+    answers_until: datetime,
+    now: datetime,
+) -> None:
+    await connection.execute(CLOSE, state.id, state.version, answers_until, now, list(superseded))
+
+
+async def reopen(connection: Connection, state: ScheduleState, version: Wording) -> None:
+    """Open the next version, also of a retired schedule."""
+    await connection.execute(
+        OPEN,
+        state.id,
+        state.version + 1,
+        version.spec,
+        version.policies,
+        version.enabled,
+        version.since,
+        version.next_tick_at,
+        version.due_at,
+    )
+
+
+async def superseded_ahead(
+    connection: Connection, schedule_id: int, since: datetime
+) -> list[datetime]:
+    """Return the ticks after `since` that an earlier edit recorded as superseded."""
+    rows = await connection.fetch(SUPERSEDED_AHEAD, schedule_id, since)
+    return [row["scheduled_for"] for row in rows]
+
+
+async def take_up(connection: Connection, schedule_id: int, instants: Sequence[datetime]) -> None:
+    """Delete the outcomes of future ticks that the new version has as well."""
+    if instants:
+        await connection.execute(REOPEN_TICKS, schedule_id, list(instants))
+
+
+async def enable(connection: Connection, schedule_id: int, *, enabled: bool) -> None:
+    """Enable or disable a schedule; its ticks are recorded either way."""
+    await connection.execute(
+        "UPDATE schedules SET enabled = $2 WHERE id = $1", schedule_id, enabled
+    )
+
+
+async def set_pause(connection: Connection, key: str, pause: Pause | None) -> None:
+    """Pause the schedule, or with None resume it."""
+    if pause is None:
+        await connection.execute(PAUSE, key, None, None, None)
+    else:
+        await connection.execute(PAUSE, key, pause.at, pause.by, pause.note)

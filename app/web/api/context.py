@@ -1,0 +1,138 @@
+"""The API context: pools, settings and dry runs, opened once and passed to every handler."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from arq.connections import ArqRedis
+from pydantic import BaseModel
+from redis.exceptions import RedisError
+
+from app.core import log
+from app.core.config import Config
+from app.ledger.edit import Queued
+from app.orgs.tokens import Principal
+from app.queue import enqueue, org_queue
+from app.queue.jobs import redis_pool
+from app.store import tenancy
+from app.store.db import AWAY, HOUSE, Connection, Pool, speak_json
+from app.store.schedules import heartbeats
+from app.web.api import dry_run_pool
+from app.web.api.dry_run_pool import Bench
+
+CONNECTIONS = 8
+STATEMENT_SECONDS = 5.0
+CONNECT_SECONDS = 2.0
+REDIS_SECONDS = 1.0
+
+Sources = Sequence[Mapping[str, Any]]  # {"source": name, "params": {…}}
+# Validates a preset's sources for an organisation; returns (field, message) for each fault.
+Check = Callable[[Connection, UUID, Sources], Awaitable[Sequence[tuple[str, str]]]]
+Now = Callable[[Pool], Awaitable[datetime]]
+
+_log = log.logger(__name__)
+
+
+@dataclass(slots=True)
+class Desk:
+    """What every handler gets: settings, Postgres, Redis, source validation, dry runs, clock."""
+
+    config: Config
+    pool: Pool
+    redis: ArqRedis
+    check: Check
+    bench: Bench
+    now: Now = heartbeats.database_now
+    _isolation_enforced: bool = field(default=False)
+
+    async def keeps_apart(self) -> bool:
+        """Whether row-level security binds our role. Queried until it does, then cached."""
+        if not self._isolation_enforced:
+            self._isolation_enforced = await tenancy.enforced(self.pool)
+        return self._isolation_enforced
+
+    async def tell(self, queued: Iterable[Queued]) -> None:
+        """Enqueue these runs in Redis. Those that fail are enqueued later by a worker's sweep."""
+        runs = list(queued)
+        if not runs:
+            return
+        try:
+            await enqueue.tell(self.pool, self.redis, runs)
+            await org_queue.admit(self.redis)
+        except (RedisError, *AWAY) as error:
+            _log.warning("collection.untold", runs=len(runs), error=repr(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One validated API request: principal, time, path parameters, body, query and revision.
+
+    `revision`: of If-Match; None if the request does not depend on one.
+    """
+
+    desk: Desk
+    who: Principal
+    now: datetime
+    path: Mapping[str, Any]
+    body: Any
+    query: Any
+    revision: int | None
+
+    @property
+    def org_id(self) -> UUID:
+        """The organisation whose rows the request may see."""
+        return self.who.org_id
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler returns: a body or none, and headers in addition to the standard ones."""
+
+    body: BaseModel | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@asynccontextmanager
+async def opened(
+    config: Config, urls: tuple[str, str], check: Check, now: Now = heartbeats.database_now
+) -> AsyncGenerator[Desk]:
+    """Yield the API context and close it afterwards.
+
+    `urls`: of Redis and Postgres. Neither has to be reachable yet.
+    """
+    redis_url, database_url = urls
+    redis = redis_pool(
+        redis_url,
+        ssl_cert_reqs=config.redis_ssl_cert_reqs,
+        max_connections=4,
+        timeout=REDIS_SECONDS,
+    )
+    pool = await asyncpg.create_pool(
+        database_url,
+        min_size=0,
+        max_size=CONNECTIONS,
+        timeout=CONNECT_SECONDS,
+        command_timeout=STATEMENT_SECONDS,
+        init=speak_json,
+        server_settings=HOUSE | {"timezone": "UTC", "application_name": "rollcall api"},
+    )
+    try:
+        async with dry_run_pool.opened(config, redis_url) as dry_runs:
+            context = Desk(config, pool, redis, check, dry_runs, now)
+            with suppress(*AWAY, asyncpg.PostgresError):
+                if not await context.keeps_apart():
+                    _log.error("tenancy.bypassed", fix=BYPASSED)
+            yield context
+    finally:
+        pool.terminate()
+        await redis.aclose(close_connection_pool=True)
+
+
+BYPASSED = (
+    "the role of DATABASE_URL bypasses row-level security, so organisations would not be isolated"
+    " from each other: use a role that is not a superuser and does not have BYPASSRLS"
+)

@@ -1,0 +1,48 @@
+"""Endpoint: the declaration of an API operation, for its route, validation and OpenAPI entry."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from app.core.enums import Scope
+from app.web.api.context import Answer, Asking
+
+Handler = Callable[[Asking], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one path.
+
+    `answer`: the model of the response body, None if it is empty.
+    `body`, `query`: the models of the request.
+    `optional`: the body may be omitted.
+    `etag`: the response has an ETag. `if_match`: If-Match is accepted.
+    `refusals`: error statuses in addition to those of every endpoint.
+    `seconds`: the time limit of a request.
+    """
+
+    method: str
+    path: str
+    scope: Scope
+    handler: Handler
+    answer: type[BaseModel] | None = None
+    status: int = 200
+    body: type[BaseModel] | None = None
+    optional: bool = False
+    query: type[BaseModel] | None = None
+    etag: bool = False
+    if_match: bool = False
+    refusals: tuple[int, ...] = ()
+    seconds: float = 10.0
+
+    @property
+    def name(self) -> str:
+        """The operation id in the OpenAPI document."""
+        return self.handler.__name__
+
+    @property
+    def summary(self) -> str:
+        """The first line of the handler's docstring."""
+        return (self.handler.__doc__ or self.name).strip().splitlines()[0].rstrip(".")

@@ -1,0 +1,171 @@
+"""The OpenAPI 3.1 document, built from the endpoint table and the pydantic models."""
+
+import json
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.web.api import problems, schemas
+from app.web.api.endpoint import Endpoint
+from app.web.api.problems import ProblemBody
+from app.web.api.table import ENDPOINTS
+
+VERSION = "0.1.0"
+REF = "#/components/schemas/{model}"
+ALWAYS = (401, 403, 422, 429, 503)  # error statuses of every endpoint
+WITH_BODY = (400, 413, 415)
+HEADERS = {
+    "etag": "The revision, for If-Match.",
+    "location": "The path of the new resource.",
+    "www-authenticate": "The authentication scheme.",
+    "retry-after": "Seconds after which to try again.",
+}
+
+Json = dict[str, Any]
+Mode = Literal["validation", "serialization"]
+
+
+def document(endpoints: Iterable[Endpoint] = ENDPOINTS) -> Json:
+    """Return the whole document."""
+    listed = list(endpoints)
+    paths: dict[str, Json] = {}
+    for endpoint in listed:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Rollcall collections",
+            "version": VERSION,
+            "description": "An organisation's schedule, runs, items, presets and sources.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(listed),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _operation(endpoint: Endpoint) -> Json:
+    operation: Json = {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
+        "description": f"Needs a token of scope `{endpoint.scope.value}`.",
+        "parameters": [*_in_path(endpoint), *_in_query(endpoint), *_in_headers(endpoint)],
+        "responses": _responses(endpoint),
+    }
+    if endpoint.body is not None:
+        operation["requestBody"] = {
+            "required": not endpoint.optional,
+            "content": {"application/json": {"schema": _ref(endpoint.body)}},
+        }
+    return operation
+
+
+def _in_path(endpoint: Endpoint) -> list[Json]:
+    names = re.findall(r"{(\w+)}", endpoint.path)
+    return [
+        {"name": name, "in": "path", "required": True, "schema": _path_schema(name)}
+        for name in names
+    ]
+
+
+def _path_schema(name: str) -> Json:
+    if name.endswith("_id"):
+        return {"type": "string", "format": "uuid"}
+    return {"type": "string", "pattern": schemas.NAMES[name]}
+
+
+def _in_query(endpoint: Endpoint) -> list[Json]:
+    if endpoint.query is None:
+        return []
+    schema = endpoint.query.model_json_schema(ref_template=REF)
+    required = schema.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": _not_null(field)}
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _not_null(schema: Json) -> Json:
+    # A query parameter cannot be null, only absent.
+    plain: Json = {key: value for key, value in schema.items() if key != "anyOf"}
+    for alternative in schema.get("anyOf", ()):
+        plain |= alternative if alternative != {"type": "null"} else {}
+    return {key: value for key, value in plain.items() if (key, value) != ("default", None)}
+
+
+def _in_headers(endpoint: Endpoint) -> list[Json]:
+    if not endpoint.if_match:
+        return []
+    return [
+        {
+            "name": "If-Match",
+            "in": "header",
+            "required": False,
+            "description": "The ETag that the edit is based on; 412 if it is no longer current.",
+            "schema": {"type": "string", "examples": ['"3"', "*"]},
+        }
+    ]
+
+
+def _responses(endpoint: Endpoint) -> Json:
+    statuses = {*ALWAYS, *endpoint.refusals}
+    statuses |= set(WITH_BODY) if endpoint.body is not None else set()
+    statuses |= {412} if endpoint.if_match else set()
+    return {str(endpoint.status): _success(endpoint)} | {
+        str(status): _error(status) for status in sorted(statuses)
+    }
+
+
+def _success(endpoint: Endpoint) -> Json:
+    names = ["etag"] if endpoint.etag else []
+    names += ["location"] if endpoint.status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED) else []
+    response: Json = {"description": HTTPStatus(endpoint.status).phrase, "headers": _headers(names)}
+    if endpoint.answer is not None:
+        response["content"] = {"application/json": {"schema": _ref(endpoint.answer)}}
+    return response
+
+
+def _error(status: int) -> Json:
+    names = {401: ["www-authenticate"], 429: ["retry-after"], 503: ["retry-after"]}
+    return {
+        "description": HTTPStatus(status).phrase,
+        "headers": _headers(names.get(status, [])),
+        "content": {problems.MEDIA_TYPE: {"schema": _ref(ProblemBody)}},
+    }
+
+
+def _headers(names: Iterable[str]) -> Json:
+    return {
+        name: {"required": True, "description": HEADERS[name], "schema": {"type": "string"}}
+        for name in names
+    }
+
+
+def _ref(model: type[BaseModel]) -> Json:
+    return {"$ref": REF.format(model=_title(model))}
+
+
+def _title(model: type[BaseModel]) -> str:
+    return str(model.model_config.get("title") or model.__name__)
+
+
+def _schemas(endpoints: Iterable[Endpoint]) -> Json:
+    models: dict[tuple[type[BaseModel], Mode], None] = {(ProblemBody, "serialization"): None}
+    for endpoint in endpoints:
+        for model in filter(None, (endpoint.body, endpoint.query)):
+            models[model, "validation"] = None
+        if endpoint.answer is not None:
+            models[endpoint.answer, "serialization"] = None
+    _, schema = models_json_schema(list(models), ref_template=REF)
+    defined: Json = schema["$defs"]
+    return {str(model.get("title", name)): model for name, model in defined.items()}
+
+
+DOCUMENT = json.dumps(document(), indent=1).encode()

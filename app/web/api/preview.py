@@ -1,0 +1,59 @@
+"""Handler of /collection/schedule/preview: a cron expression in words, and its next ticks."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from app.scheduling.schedule import Schedule
+from app.web.api import schemas
+from app.web.api.context import Answer, Asking
+
+SHOWN = 10
+AHEAD = timedelta(days=366 * 12)
+_INSTANT = timedelta(microseconds=1)
+
+
+async def preview_schedule(request: Asking) -> Answer:
+    """Describe a cron expression, its next ten ticks, and those that a clock change moves."""
+    query: schemas.PreviewQuery = request.query
+    schedule = Schedule.cron(query.cron, query.timezone)
+    expression = str(schedule.to_spec()["cron"])
+    return Answer(
+        schemas.Preview(
+            cron_expression=expression,
+            timezone=query.timezone,
+            words=schedule.describe(),
+            instants=list(_ticks(schedule, expression, query.timezone, request.now)),
+        )
+    )
+
+
+def _ticks(
+    schedule: Schedule, expression: str, timezone: str, now: datetime
+) -> Iterator[schemas.Occasion]:
+    zone = ZoneInfo(timezone)
+    # In UTC no clock change moves a tick: these are the wall-clock times that the expression names.
+    unmoved = Schedule.cron(expression, "UTC")
+    for instant in islice(schedule.ticks(now, now + AHEAD), SHOWN):
+        local = instant.astimezone(zone)
+        wall = local.replace(tzinfo=UTC, fold=0)
+        moved = unmoved.next(wall - _INSTANT) != wall
+        note = _skipped_note(unmoved, wall) if moved else _repeated_note(local, zone)
+        yield schemas.Occasion(utc=instant, local=local, moved=moved, note=note)
+
+
+def _skipped_note(unmoved: Schedule, wall: datetime) -> str:
+    named = unmoved.previous(wall)
+    skipped = "the time it names" if named is None else f"{named:%H:%M}"
+    return f"the clocks skip {skipped} that day: it runs right after"
+
+
+def _repeated_note(local: datetime, zone: ZoneInfo) -> str | None:
+    naive = local.replace(tzinfo=None)
+    first, second = (naive.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
+    # In a gap the two offsets differ as well, with the smaller one first.
+    if first is None or second is None or first <= second:
+        return None
+    which = "second" if local.fold else "first"
+    return f"the clocks show {naive:%H:%M} twice that day: this is the {which} time"

@@ -1,0 +1,101 @@
+"""Routes of the API: authenticate, parse, call the handler, and turn exceptions into problems."""
+
+import asyncio
+import re
+from http import HTTPStatus
+from itertools import groupby
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from app.core import log
+from app.web.api import auth, openapi, problems, requests
+from app.web.api.context import Asking, Desk
+from app.web.api.endpoint import Endpoint
+from app.web.api.problems import Problem
+from app.web.api.schemas import Nothing
+from app.web.api.table import ENDPOINTS
+
+PREFIX = "/collection"
+ASSURED = {"cache-control": "no-store"}
+
+_log = log.logger(__name__)
+
+
+def routes() -> list[BaseRoute]:
+    """Return the routes of the API and of its OpenAPI document."""
+    by_path = sorted(ENDPOINTS, key=lambda endpoint: endpoint.path)
+    inner = [
+        _route(path, list(group))
+        for path, group in groupby(by_path, lambda endpoint: endpoint.path)
+    ]
+    api = Starlette(
+        routes=inner,
+        exception_handlers={HTTPException: _http_error, Exception: _unexpected},
+    )
+    api.router.redirect_slashes = False
+    mount = Mount(PREFIX, api)
+    # Starlette's own pattern stops at a line break, and the 404 would not be a problem document.
+    mount.path_regex = re.compile(rf"^{PREFIX}/(?P<path>.*)$", re.DOTALL)
+    return [mount, Route("/openapi.json", _document)]
+
+
+def _route(path: str, endpoints: list[Endpoint]) -> Route:
+    by_method = {endpoint.method: endpoint for endpoint in endpoints}
+    by_method |= {"HEAD": by_method["GET"]} if "GET" in by_method else {}
+
+    async def respond(request: Request) -> Response:
+        return await _handle(request, by_method[request.method])
+
+    return Route(path.removeprefix(PREFIX), respond, methods=list(by_method))
+
+
+async def _handle(request: Request, endpoint: Endpoint) -> Response:
+    try:
+        async with asyncio.timeout(endpoint.seconds):
+            answer = await endpoint.handler(await _parse(request, endpoint))
+            text = None if answer.body is None else answer.body.model_dump_json()
+            media_type = None if text is None else "application/json"
+            return Response(text, endpoint.status, {**ASSURED, **answer.headers}, media_type)
+    except Exception as error:
+        problem = problems.of_error(error)
+        if problem is None:
+            raise
+        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.warning("api.refused", operation=endpoint.name, error=repr(error))
+        return problem.answer()
+
+
+async def _parse(request: Request, endpoint: Endpoint) -> Asking:
+    context: Desk = request.state.api
+    principal, now = await auth.let_in(context, request, endpoint.scope)
+    body = endpoint.body and await requests.body(request, endpoint.body, optional=endpoint.optional)
+    return Asking(
+        desk=context,
+        who=principal,
+        now=now,
+        path=requests.path(request),
+        query=requests.query(request, endpoint.query or Nothing),
+        body=body,
+        revision=requests.revision(request) if endpoint.if_match else None,
+    )
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = error.headers if isinstance(error, HTTPException) else None
+    details = {404: "there is no such path", 405: "this path does not support that method"}
+    detail = details.get(status, HTTPStatus(status).phrase)
+    return Problem(status, detail, headers=headers).answer()
+
+
+async def _unexpected(_: Request, __: Exception) -> Response:
+    # Starlette raises it again, so the server logs the traceback. The client does not see it.
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; it has been logged").answer()
+
+
+async def _document(_: Request) -> Response:
+    return Response(openapi.DOCUMENT, media_type="application/json")

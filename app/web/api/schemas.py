@@ -1,0 +1,476 @@
+"""Pydantic models of the API's requests and responses, and of its OpenAPI schemas."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+)
+
+from app.core.enums import RunStatus, Trigger
+from app.core.errors import BadSchedule
+from app.scheduling.cron import check_zone
+from app.sources.recipes.load import LARGEST
+from app.sources.recipes.model import NAME
+
+MOST = 200  # rows per page
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(3000, 1, 1, tzinfo=UTC)
+
+
+def _printable(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("must be printable and not blank")
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        check_zone(value)
+    except BadSchedule as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _digits(value: object) -> object:
+    if not isinstance(value, str) or not value.isascii() or not value.isdigit():
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _instant(value: object) -> object:
+    if not isinstance(value, str) or value[10:11] not in ("T", "t"):
+        raise ValueError("must be a timestamp with a time zone, like 2026-11-21T06:00:00Z")
+    return value
+
+
+def _in_range(value: datetime) -> datetime:
+    if not EARLIEST <= value <= LATEST:
+        raise ValueError("must be between the years 1970 and 3000")
+    return value
+
+
+def _boolean(value: object) -> object:
+    if value not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value == "true"
+
+
+def _omitted() -> None:
+    """Default of an omitted field that may also be null; a factory keeps it out of the schema."""
+
+
+Text = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_printable)]
+Note = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
+Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Expression = Annotated[str, Field(min_length=1, max_length=500, examples=["*/30 6-22 * * MON-FRI"])]
+Zone = Annotated[
+    str,
+    Field(min_length=1, max_length=64, examples=["Europe/Berlin"]),
+    AfterValidator(_zone),
+]
+Limit = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_digits)]
+Instant = Annotated[AwareDatetime, AfterValidator(_in_range), BeforeValidator(_instant)]
+Flag = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema({"type": "boolean"})]
+Cursor = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class Wanted(BaseModel):
+    """Base of request models: unknown fields are rejected."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shown(BaseModel):
+    """Base of response models."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Nothing(Wanted):
+    """An empty body or query."""
+
+
+# The schedule
+
+
+class Schedule(Shown):
+    """The organisation's schedule, or the defaults if it has none."""
+
+    id: int | None
+    preset_id: UUID | None
+    preset_name: str | None
+    cron_expression: str
+    timezone: str
+    enabled: bool
+    notify: bool
+    last_run_at: AwareDatetime | None
+    last_status: RunStatus | None
+    next_run_at: AwareDatetime | None
+
+
+class ScheduleChange(Wanted):
+    """Fields to change; omitted fields are kept. A null `preset_id` selects no preset."""
+
+    preset_id: UUID | None = Field(default_factory=_omitted)
+    cron_expression: Expression = Field(default_factory=str)
+    timezone: Zone = Field(default_factory=str)
+    enabled: bool = Field(default_factory=bool)
+    notify: bool = Field(default_factory=bool)
+
+
+class Pausing(Wanted):
+    """Why the schedule is paused."""
+
+    note: Note
+
+
+class Resuming(Wanted):
+    """Why the schedule is resumed; optional."""
+
+    note: Note | None = None
+
+
+class Pause(Shown):
+    """Whether the schedule is paused, since when, by whom and why."""
+
+    paused: bool
+    paused_at: AwareDatetime | None
+    paused_by: str | None
+    note: str | None
+
+
+class PreviewQuery(Wanted):
+    """The cron expression and time zone to preview."""
+
+    cron: Expression
+    timezone: Zone = "UTC"
+
+
+class Occasion(Shown):
+    """One tick. `moved`: a clock change skips the time that the expression names; see `note`."""
+
+    utc: AwareDatetime
+    local: AwareDatetime
+    moved: bool
+    note: str | None
+
+
+class Preview(Shown):
+    """A cron expression in plain words, and its next ticks, at most ten."""
+
+    cron_expression: str
+    timezone: str
+    words: str
+    instants: list[Occasion]
+
+
+# Pages
+
+
+class Paged(Wanted):
+    """Pagination: how many rows, and the cursor that the previous page returned."""
+
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+class Edit(Shown):
+    """One edit of the schedule: who, when, and the settings before and after."""
+
+    id: int
+    at: AwareDatetime
+    by: str
+    action: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class Edits(Shown):
+    """A page of edits, newest first."""
+
+    edits: list[Edit]
+    next_cursor: str | None
+
+
+class RunsQuery(Paged):
+    """Filters and pagination of runs."""
+
+    status: RunStatus | None = None
+    since: Instant | None = None
+
+
+class Run(Shown):
+    """One run. `scheduled_for` is null if it was requested by hand."""
+
+    id: UUID
+    trigger: Trigger
+    scheduled_for: AwareDatetime | None
+    status: RunStatus
+    queued_at: AwareDatetime
+    started_at: AwareDatetime | None
+    completed_at: AwareDatetime | None
+    duration_seconds: float | None
+    error_type: str | None
+    error_message: str | None
+    stats: dict[str, Any]
+
+
+class Runs(Shown):
+    """A page of runs, newest first."""
+
+    runs: list[Run]
+    next_cursor: str | None
+
+
+class RunSource(Shown):
+    """The result of one source of a run."""
+
+    source: str
+    status: RunStatus
+    pages: int
+    records: int
+    inserted: int
+    changed: int
+    unchanged: int
+    rejected: int
+    requests: int
+    retries: int
+    bytes: int
+    throttled_ms: int
+    duration_seconds: float
+    error_kind: str | None
+    error_message: str | None
+
+
+class RunWithSources(Run):
+    """One run, with the result of each source."""
+
+    requested_by: str | None
+    attempt: int
+    sources: list[RunSource]
+
+
+class QueuedRun(Shown):
+    """A run that was just queued."""
+
+    run_id: UUID
+    status: Literal["queued"] = "queued"
+    queued_at: AwareDatetime
+
+
+class ItemsQuery(Paged):
+    """Filters and pagination of items. `missing`: absent from the last complete listing, or not."""
+
+    source: Word | None = None
+    changed_since: Instant | None = None
+    missing: Flag | None = None
+
+
+class Item(Shown):
+    """One collected item, as last seen."""
+
+    source: str
+    key: str
+    data: dict[str, Any]
+    first_seen: AwareDatetime
+    last_seen: AwareDatetime
+    changed_at: AwareDatetime
+    missing_since: AwareDatetime | None
+
+
+class Items(Shown):
+    """A page of items, most recently changed first."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+# Presets
+
+
+class Chosen(Wanted):
+    """A source and its parameters."""
+
+    source: Word
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+Sources = Annotated[list[Chosen], Field(min_length=1, max_length=200)]
+
+
+class PresetWanted(Wanted):
+    """A new preset."""
+
+    name: Text
+    sources: Sources
+
+
+class PresetChange(Wanted):
+    """Fields to change; omitted fields are kept."""
+
+    name: Text = Field(default_factory=str)
+    sources: Sources = Field(default_factory=list[Chosen])
+
+
+class ShownSource(Shown):
+    """A source and its parameters, as stored."""
+
+    source: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Preset(Shown):
+    """A named set of sources. Built-in presets can be chosen but not changed."""
+
+    id: UUID
+    name: str
+    built_in: bool
+    sources: list[ShownSource]
+    revision: int
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class Presets(Shown):
+    """All presets that can be chosen, built-in ones first."""
+
+    presets: list[Preset]
+
+
+# Sources of an organisation
+
+NAMES = {"name": NAME, "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$"}  # patterns of path parameters
+RecipeName = Annotated[str, Field(pattern=NAME, examples=["shop"])]
+RecipeText = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description=f"A recipe in TOML of at most {LARGEST:,} characters; see docs/sources.md.",
+    ),
+]
+
+
+class OwnSourceWanted(Wanted):
+    """A new recipe. `name`, if given, must equal the name in the recipe."""
+
+    recipe: RecipeText
+    name: RecipeName = Field(default_factory=str)
+
+
+class OwnSourceChange(Wanted):
+    """The recipe that replaces the current one."""
+
+    recipe: RecipeText
+
+
+class RecipeToTry(Wanted):
+    """A recipe to fetch one page by; it need not be stored."""
+
+    recipe: RecipeText
+
+
+class OwnSourceLine(Shown):
+    """An organisation's source. `source`: its name in presets."""
+
+    name: str
+    source: str
+    revision: int
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class OwnSource(OwnSourceLine):
+    """An organisation's source, with its recipe as it was written."""
+
+    recipe: str
+
+
+class OwnSources(Shown):
+    """The organisation's sources, by name."""
+
+    sources: list[OwnSourceLine]
+
+
+class TriedRow(Shown):
+    """A row as it would be stored; long strings are truncated."""
+
+    key: str
+    data: dict[str, Any]
+
+
+class TriedRefusal(Shown):
+    """A row that would be rejected, and why."""
+
+    key: str | None
+    reason: str
+
+
+class TriedField(Shown):
+    """A column: its type, the number of rows in which it is empty, and its first value."""
+
+    name: str
+    type: str
+    empty: int
+    example: Any
+
+
+class TriedFailure(Shown):
+    """Why the page could not be fetched or parsed."""
+
+    kind: str
+    message: str
+
+
+class Tried(Shown):
+    """The result of a dry run. Nothing is stored.
+
+    `asked_seconds`: time to fetch the page. `read_seconds`: time to parse it.
+    `found` and `refused` count rows; `rows` and `refusals` hold the first of them.
+    `more`: there are further pages.
+    """
+
+    source: str
+    partition: str
+    url: str | None
+    status: int | None
+    bytes: int
+    asked_seconds: float
+    read_seconds: float
+    found: int
+    refused: int
+    rows: list[TriedRow]
+    refusals: list[TriedRefusal]
+    fields: list[TriedField]
+    more: bool
+    failure: TriedFailure | None
+
+
+class SecretWanted(Wanted):
+    """The value of a secret. It is never returned.
+
+    The minimum length makes it possible to mask the value where a site echoes it.
+    """
+
+    value: SecretStr = Field(min_length=4, max_length=8_000)
+
+
+class SecretName(Shown):
+    """A secret's name, and when it was last set."""
+
+    name: str
+    updated_at: AwareDatetime
+
+
+class SecretNames(Shown):
+    """The names of the organisation's secrets."""
+
+    secrets: list[SecretName]

@@ -1,0 +1,211 @@
+"""The table of API endpoints, from which the routes and the OpenAPI document are built."""
+
+from app.core.enums import Scope
+from app.web.api import (
+    dry_run_pool,
+    dry_runs,
+    items,
+    presets,
+    preview,
+    runs,
+    schedule,
+    schemas,
+    secrets,
+    sources,
+)
+from app.web.api.endpoint import Endpoint
+
+READ, OPERATE, ADMIN = Scope.READ, Scope.OPERATE, Scope.ADMIN
+SCHEDULE = "/collection/schedule"
+PRESETS = "/collection/presets"
+PRESET = "/collection/presets/{preset_id}"
+SOURCES = "/collection/sources"
+SOURCE = "/collection/sources/{name}"
+SECRETS = "/collection/secrets"
+SECRET = f"{SECRETS}/{{secret}}"
+TRYING = (
+    dry_run_pool.SECONDS + 8
+)  # seconds; the dry run itself, and the queries before and after it
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", SCHEDULE, READ, schedule.read_schedule, schemas.Schedule, etag=True),
+    Endpoint(
+        "PATCH",
+        SCHEDULE,
+        ADMIN,
+        schedule.change_schedule,
+        schemas.Schedule,
+        body=schemas.ScheduleChange,
+        etag=True,
+        if_match=True,
+    ),
+    Endpoint(
+        "DELETE",
+        SCHEDULE,
+        ADMIN,
+        schedule.retire_schedule,
+        status=204,
+        if_match=True,
+        refusals=(404,),
+    ),
+    Endpoint("GET", f"{SCHEDULE}/pause", READ, schedule.read_pause, schemas.Pause, etag=True),
+    Endpoint(
+        "POST",
+        f"{SCHEDULE}/pause",
+        OPERATE,
+        schedule.pause_schedule,
+        schemas.Pause,
+        body=schemas.Pausing,
+        etag=True,
+        if_match=True,
+        refusals=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{SCHEDULE}/resume",
+        OPERATE,
+        schedule.resume_schedule,
+        schemas.Pause,
+        body=schemas.Resuming,
+        optional=True,
+        etag=True,
+        if_match=True,
+        refusals=(404,),
+    ),
+    Endpoint(
+        "GET",
+        f"{SCHEDULE}/preview",
+        READ,
+        preview.preview_schedule,
+        schemas.Preview,
+        query=schemas.PreviewQuery,
+        refusals=(400,),
+    ),
+    Endpoint(
+        "GET", f"{SCHEDULE}/edits", READ, schedule.list_edits, schemas.Edits, query=schemas.Paged
+    ),
+    Endpoint(
+        "POST",
+        "/collection/run",
+        OPERATE,
+        runs.ask_for_run,
+        schemas.QueuedRun,
+        status=202,
+        body=schemas.Nothing,
+        optional=True,
+        refusals=(409,),
+    ),
+    Endpoint(
+        "GET", "/collection/runs", READ, runs.list_runs, schemas.Runs, query=schemas.RunsQuery
+    ),
+    Endpoint(
+        "GET",
+        "/collection/runs/{run_id}",
+        READ,
+        runs.read_run,
+        schemas.RunWithSources,
+        refusals=(404,),
+    ),
+    Endpoint(
+        "GET", "/collection/items", READ, items.list_items, schemas.Items, query=schemas.ItemsQuery
+    ),
+    Endpoint("GET", PRESETS, READ, presets.list_presets, schemas.Presets),
+    Endpoint(
+        "POST",
+        PRESETS,
+        ADMIN,
+        presets.create_preset,
+        schemas.Preset,
+        status=201,
+        body=schemas.PresetWanted,
+        etag=True,
+        refusals=(409,),
+    ),
+    Endpoint("GET", PRESET, READ, presets.read_preset, schemas.Preset, etag=True, refusals=(404,)),
+    Endpoint(
+        "PATCH",
+        PRESET,
+        ADMIN,
+        presets.change_preset,
+        schemas.Preset,
+        body=schemas.PresetChange,
+        etag=True,
+        if_match=True,
+        refusals=(404, 409),
+    ),
+    Endpoint(
+        "DELETE",
+        PRESET,
+        ADMIN,
+        presets.delete_preset,
+        status=204,
+        if_match=True,
+        refusals=(404, 409),
+    ),
+    Endpoint("GET", SOURCES, READ, sources.list_sources, schemas.OwnSources),
+    Endpoint(
+        "POST",
+        SOURCES,
+        ADMIN,
+        sources.create_source,
+        schemas.OwnSource,
+        status=201,
+        body=schemas.OwnSourceWanted,
+        etag=True,
+        refusals=(409,),
+    ),
+    Endpoint(
+        "GET", SOURCE, READ, sources.read_source, schemas.OwnSource, etag=True, refusals=(404,)
+    ),
+    Endpoint(
+        "PUT",
+        SOURCE,
+        ADMIN,
+        sources.change_source,
+        schemas.OwnSource,
+        body=schemas.OwnSourceChange,
+        etag=True,
+        if_match=True,
+        refusals=(404,),
+    ),
+    Endpoint(
+        "DELETE",
+        SOURCE,
+        ADMIN,
+        sources.delete_source,
+        status=204,
+        if_match=True,
+        refusals=(404, 409),
+    ),
+    Endpoint(
+        "POST",
+        f"{SOURCES}/dry-run",
+        OPERATE,
+        dry_runs.try_recipe,
+        schemas.Tried,
+        body=schemas.RecipeToTry,
+        seconds=TRYING,
+    ),
+    Endpoint(
+        "POST",
+        f"{SOURCE}/dry-run",
+        OPERATE,
+        dry_runs.try_source,
+        schemas.Tried,
+        body=schemas.Nothing,
+        optional=True,
+        refusals=(404,),
+        seconds=TRYING,
+    ),
+    Endpoint("GET", SECRETS, READ, secrets.list_secrets, schemas.SecretNames),
+    Endpoint(
+        "PUT",
+        SECRET,
+        ADMIN,
+        secrets.put_secret,
+        schemas.SecretName,
+        body=schemas.SecretWanted,
+        refusals=(409,),
+    ),
+    Endpoint("DELETE", SECRET, ADMIN, secrets.delete_secret, status=204, refusals=(404,)),
+)

@@ -1,0 +1,62 @@
+"""Dashboard actions on an organisation's collection, with the same rules as its API."""
+
+from uuid import UUID
+
+from starlette.exceptions import HTTPException
+
+from app.core.errors import Conflicting, NotThere, OverLimit
+from app.ledger.edit import Queued
+from app.orgs import collection
+from app.orgs.collection import Asked
+from app.store.schedules import heartbeats
+from app.web.dashboard.context import Desk
+from app.web.dashboard.session_auth import Visitor
+
+
+async def run(context: Desk, user: Visitor) -> tuple[UUID, list[Queued]]:
+    """Request a run. Returns its id, or that of the open run, and the runs to enqueue.
+
+    Raises HTTPException: 409 if nothing is selected, 429 if the daily limit of runs is reached.
+    """
+    try:
+        queued = await collection.run(context.pool, context.config, await _request(context, user))
+    except Conflicting as error:
+        if error.run_id is None:
+            raise HTTPException(409, _sentence(error)) from None
+        return error.run_id, []
+    except OverLimit as error:
+        raise HTTPException(429, _sentence(error)) from None
+    return queued.run_id, [queued]
+
+
+async def pause(context: Desk, user: Visitor, note: str) -> list[Queued]:
+    """Pause the schedule. Returns runs that were due before, to be enqueued.
+
+    Raises HTTPException 404 if there is no schedule.
+    """
+    request = await _request(context, user)
+    try:
+        return (await collection.pause(context.pool, context.config, request, note)).queued
+    except NotThere as error:
+        raise HTTPException(404, _sentence(error)) from None
+
+
+async def resume(context: Desk, user: Visitor) -> list[Queued]:
+    """Resume the schedule. Returns runs that were due before, to be enqueued.
+
+    Raises HTTPException 404 if there is no schedule.
+    """
+    request = await _request(context, user)
+    try:
+        return (await collection.resume(context.pool, context.config, request, None)).queued
+    except NotThere as error:
+        raise HTTPException(404, _sentence(error)) from None
+
+
+async def _request(context: Desk, user: Visitor) -> Asked:
+    return Asked(user.principal, await heartbeats.database_now(context.pool))
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."

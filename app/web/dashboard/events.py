@@ -1,0 +1,97 @@
+"""Server-sent events: one per change of the displayed state, on which the page reloads."""
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import AsyncGenerator, Generator
+from hashlib import sha256
+from types import FrameType
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from app.web.dashboard.context import Desk
+from app.web.dashboard.session_auth import NO_STORE, Visitor, desk_of, recognise
+
+POLL_SECONDS = 1.0  # seconds between two polls of the state
+POLLS_PER_KEEP_ALIVE = 15  # polls between keep-alive comments
+POLLS_PER_SESSION_CHECK = 10  # polls between checks of the session
+MAX_POLLS = 300  # polls until the stream ends and the browser reconnects
+MAX_STREAMS = 200  # concurrent streams
+
+HEADERS = NO_STORE | {"x-accel-buffering": "no"}
+
+
+async def live(request: Request, _: Visitor) -> Response:
+    """A stream with one event per change. Raises HTTPException 503 beyond MAX_STREAMS streams."""
+    context = desk_of(request)
+    if context.listeners >= MAX_STREAMS:
+        raise HTTPException(503, "Too many live connections.")
+    events = _events(request, context)
+    return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
+
+
+async def _events(request: Request, context: Desk) -> AsyncGenerator[str]:
+    context.listeners += 1
+    try:
+        yield "retry: 2000\n\n"
+        sent = ""
+        for poll in range(1, MAX_POLLS):
+            now = _digest(await context.pulse.value())
+            if now != sent:
+                sent = now
+                yield f"data: {now}\n\n"
+            elif poll % POLLS_PER_KEEP_ALIVE == 0:
+                yield ": keep-alive\n\n"  # a write detects a closed connection
+            if poll % POLLS_PER_SESSION_CHECK == 0 and await recognise(request) is None:
+                return
+            if await _is_ending(context):
+                return
+    finally:
+        context.listeners -= 1
+
+
+async def _is_ending(context: Desk) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(context.ending.wait(), POLL_SECONDS)
+    return context.ending.is_set()
+
+
+def _digest(pulse: str) -> str:
+    return sha256(pulse.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def told_to_stop(ending: asyncio.Event) -> Generator[None]:
+    """Set `ending` at SIGTERM and SIGINT.
+
+    The server waits for open streams before it runs the shutdown of the lifespan.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signal handlers can be set in the main thread only
+        return
+    with contextlib.ExitStack() as stack:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stack.enter_context(_chain_handler(number, ending))
+        yield
+
+
+@contextlib.contextmanager
+def _chain_handler(number: signal.Signals, ending: asyncio.Event) -> Generator[None]:
+    loop, previous = asyncio.get_running_loop(), signal.getsignal(number)
+    if not callable(previous):
+        yield
+        return
+
+    def stop(received: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(ending.set)
+        previous(received, frame)
+
+    signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        if signal.getsignal(number) is stop:
+            signal.signal(number, previous)

@@ -1,0 +1,238 @@
+"""Rows of the jobs table: the state, figures and tick strip of each schedule. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+
+import msgspec
+from markupsafe import Markup
+
+from app.core.enums import HealthReason, JobStatus
+from app.core.errors import BadSchedule
+from app.health.facts import JobFacts
+from app.scheduling.schedule import Schedule
+from app.store.reports.overview import GapLine, ScheduleLine, TickLine
+from app.web.dashboard import tick_slots, tick_strip
+from app.web.dashboard.formatting import clipped, instant, span
+from app.web.dashboard.tick_slots import Slot, Stretch, Tally
+from app.web.health.snapshot import JudgedJob
+
+MAX_ERROR_LENGTH = 160
+NO_STRIP = Markup()
+_ORDER = {
+    JobStatus.UNHEALTHY: 0,
+    JobStatus.NOT_STARTED: 1,
+    None: 2,
+    JobStatus.HEALTHY: 3,
+    JobStatus.PAUSED: 4,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table. Durations in seconds; None is "not known".
+
+    `status` is None if Redis does not answer. `why` is a sentence or empty. `wait` and `run`: p50
+    and p95. `ill`: the job needs attention.
+    """
+
+    key: str
+    status: JobStatus | None
+    reason: HealthReason | None
+    why: str
+    since: datetime | None
+    rule: str
+    zone: str | None
+    last: datetime | None
+    running_since: datetime | None
+    upcoming: datetime | None
+    interval: float | None
+    wait: tuple[float | None, float | None]
+    run: tuple[float | None, float | None]
+    tally: Tally
+    strip: Markup
+    ill: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Schedules, ticks by schedule id, and gaps, as read from Postgres at `now`."""
+
+    now: datetime
+    schedules: Sequence[ScheduleLine]
+    ticks: Mapping[int, list[TickLine]]
+    gaps: Sequence[GapLine]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The slots of a schedule, their totals, and its rule in words. `interval` in seconds."""
+
+    rule: str
+    interval: float | None
+    slots: list[Slot]
+    tally: Tally
+
+
+@dataclass(slots=True)
+class Drawings:
+    """A cache of rendered strips: a strip is rendered again only if its input has changed."""
+
+    _cached: dict[int, tuple[object, Drawn, Markup]] = field(
+        default_factory=dict[int, tuple[object, Drawn, Markup]]
+    )
+
+    def of(
+        self, line: ScheduleLine, lines: Lines, gaps: Sequence[GapLine], outages: Sequence[Stretch]
+    ) -> tuple[Drawn, Markup]:
+        """The slots and the rendered strip of one schedule."""
+        ticks = lines.ticks[line.id]
+        late = line.due_at is not None and line.due_at < lines.now
+        inputs = (ticks, gaps, outages, line.spec, lines.now if late else None)
+        cached = self._cached.get(line.id)
+        if cached is not None and cached[0] == inputs:
+            return cached[1], cached[2]
+        summary = drawn(line, ticks, gaps, lines.now)
+        strip_ = tick_strip.draw(summary.slots, summary.tally, outages)
+        self._cached[line.id] = (inputs, summary, strip_)
+        return summary, strip_
+
+
+def rows(
+    lines: Lines,
+    judged: Mapping[str, JudgedJob],
+    outages: Sequence[Stretch],
+    drawings: Drawings,
+) -> list[Row]:
+    """A row for each schedule, sorted by `in_order`."""
+    gaps: defaultdict[int, list[GapLine]] = defaultdict(list)
+    for gap in lines.gaps:
+        gaps[gap.schedule_id].append(gap)
+    result: list[Row] = []
+    for line in lines.schedules:
+        summary, strip_ = drawings.of(line, lines, gaps[line.id], outages)
+        result.append(row_of(line, judged.get(line.key), summary, strip_))
+    return in_order(result)
+
+
+def in_order(result: Iterable[Row]) -> list[Row]:
+    """Sorted by status, unhealthy first and paused last, then by key."""
+    return sorted(result, key=lambda row: (_ORDER[row.status], row.key))
+
+
+def from_redis(judged: Mapping[str, JudgedJob]) -> list[Row]:
+    """Rows from Redis alone, for when Postgres does not answer."""
+    result: list[Row] = []
+    for key, job in judged.items():
+        rule = f"every {span(job.facts.interval_seconds)}" if job.facts.interval_seconds else ""
+        result.append(_row_from_health(key, job, rule, None))
+    return in_order(result)
+
+
+@lru_cache(maxsize=4096)
+def _parse(spec: bytes, name: str) -> tuple[Schedule, str, float | None]:
+    schedule = Schedule.from_spec(msgspec.json.decode(spec), name=name)
+    interval = schedule.interval  # computed by iteration for a cron expression
+    return schedule, schedule.describe(), None if interval is None else interval.total_seconds()
+
+
+def drawn(
+    line: ScheduleLine, ticks: Sequence[TickLine], gaps: Sequence[GapLine], now: datetime
+) -> Drawn:
+    """Slots for the last ticks of a schedule, and for those that are due and undecided."""
+    tally = Tally()
+    decided = tick_slots.last(ticks, gaps, tally)
+    try:
+        schedule, rule, interval = _parse(msgspec.json.encode(line.spec), line.key)
+    except BadSchedule as error:
+        return Drawn(str(error), None, decided, tally)
+    late = line.due_at is not None and line.due_at < now
+    undecided = tick_slots.undecided(schedule, line.evaluated_through, now) if late else []
+    return Drawn(rule, interval, decided + undecided, tally)
+
+
+def row_of(
+    line: ScheduleLine, job: JudgedJob | None, summary: Drawn, strip_: Markup = NO_STRIP
+) -> Row:
+    """The row of one schedule. `job` is None if Redis does not know it."""
+    known = _row_from_health(line.key, job, summary.rule, line.spec.get("timezone"))
+    tally = summary.tally
+    return Row(
+        key=line.key,
+        status=known.status,
+        reason=known.reason,
+        why=known.why or _pause_reason(line),
+        since=known.since or line.paused_at,
+        rule=summary.rule,
+        zone=known.zone,
+        last=known.last,
+        running_since=known.running_since,
+        upcoming=line.next_tick_at,
+        interval=summary.interval,
+        wait=_p50_p95(tally.waits),
+        run=_p50_p95(tally.runs),
+        tally=tally,
+        strip=strip_,
+        ill=known.ill,
+    )
+
+
+def _row_from_health(key: str, job: JudgedJob | None, rule: str, zone: str | None) -> Row:
+    facts = JobFacts(job=key) if job is None else job.facts
+    return Row(
+        key=key,
+        status=None if job is None else job.verdict.status,
+        reason=None if job is None else job.verdict.reason,
+        why="" if job is None else why(job),
+        since=None if job is None else job.verdict.since,
+        rule=rule,
+        zone=None if zone in {None, "UTC"} else zone,
+        last=facts.last_run,
+        running_since=facts.running_since,
+        upcoming=facts.next_run,
+        interval=facts.interval_seconds,
+        wait=(None, None),
+        run=(None, None),
+        tally=Tally(),
+        strip=Markup(),
+        ill=job is not None and job.verdict.ill,
+    )
+
+
+def _pause_reason(line: ScheduleLine) -> str:
+    if not line.enabled:
+        return "disabled in the settings"
+    if line.paused_at is None:
+        return ""
+    return f"by {line.paused_by}: {line.paused_note}"
+
+
+def why(job: JudgedJob) -> str:
+    """The reason of a status in a sentence, with the decisive fact. Empty if there is no reason."""
+    facts, reason = job.facts, job.verdict.reason
+    if reason is None:
+        return ""
+    last_run = "" if facts.last_run is None else f" since {instant(facts.last_run)} UTC"
+    sentences = {
+        HealthReason.OVERDUE: f"overdue: no run has ended{last_run}",
+        HealthReason.NEVER_RAN: "has never run",
+        HealthReason.DISABLED: "disabled in the settings",
+        HealthReason.FAILING: f"{facts.consecutive_failures} consecutive failures: {_error(facts)}",
+        HealthReason.PAUSED: f"by {facts.paused_by}: {facts.paused_note}",
+        HealthReason.SKIP_STREAK: "consecutive ticks did not run",
+        HealthReason.LATE: "the last runs started later than the grace allows",
+        HealthReason.STALE_DATA: "runs, but its data is older than expected",
+        HealthReason.DRIFT: "the shape of its data has changed",
+        HealthReason.UNKNOWN: "state unknown: network outage, unknown interval or differing clocks",
+    }
+    return sentences[reason]
+
+
+def _error(facts: JobFacts) -> str:
+    return clipped(facts.last_error, MAX_ERROR_LENGTH) or "no error recorded"
+
+
+def _p50_p95(values: Sequence[float]) -> tuple[float | None, float | None]:
+    return tick_slots.percentile(values, 0.5), tick_slots.percentile(values, 0.95)

@@ -1,0 +1,62 @@
+"""Sign-in throttle: attempts per address and in total, counted in Redis in fixed windows."""
+
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.core import log
+
+WINDOW_SECONDS = 300  # seconds
+FROM_ONE = 10
+FROM_ALL = 300
+
+_log = log.logger(__name__)
+
+
+class Attempts:
+    """Failed sign-in attempts of the current window.
+
+    An attempt counts from its beginning and is subtracted when it succeeds, so that concurrent
+    attempts cannot exceed the limit.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def begin(self, address: str) -> int:
+        """Count an attempt. Returns the seconds to wait if the limit is exceeded, else 0.
+
+        Without Redis nothing is counted: tokens are too long to be guessed.
+        """
+        by_address, total = _names(address)
+        try:
+            # An attempt refused for its own address must not count towards the total.
+            return await self._counted(by_address, FROM_ONE) or await self._counted(total, FROM_ALL)
+        except (RedisError, OSError, TimeoutError):
+            _log.warning("sign_in.not_counted")
+            return 0
+
+    async def _counted(self, name: str, limit: int) -> int:
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.set(name, 0, ex=WINDOW_SECONDS, nx=True)
+            pipe.incr(name)
+            pipe.ttl(name)
+            results: list[Any] = await pipe.execute()
+        _, count, ttl = results
+        return max(int(ttl), 1) if count > limit else 0
+
+    async def succeeded(self, address: str) -> None:
+        """Subtract an attempt that succeeded."""
+        try:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for name in _names(address):
+                    pipe.decr(name)
+                    pipe.expire(name, WINDOW_SECONDS)
+                await pipe.execute()
+        except (RedisError, OSError, TimeoutError):
+            _log.warning("sign_in.not_counted")
+
+
+def _names(address: str) -> tuple[str, str]:
+    return f"rollcall:signin:from:{address[:80]}", "rollcall:signin:all"

@@ -1,0 +1,54 @@
+"""Routes of the dashboard pages and actions, and the handler of HTTP errors."""
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from app.web.dashboard import actions, collection_page, events, rendering, sign_in, views
+from app.web.dashboard.session_auth import NO_STORE, acting, signed_in
+
+TITLES = {
+    400: "Bad request",
+    401: "Sign in required",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Request too large",
+    422: "Invalid input",
+    429: "Too many attempts",
+    503: "Service unavailable",
+}
+
+
+def page_routes() -> list[BaseRoute]:
+    """The routes of every page and action; all but sign-in and sign-out require a session."""
+    return [
+        Route("/", signed_in(views.home)),
+        Route("/jobs/{key}", signed_in(views.job)),
+        Route("/jobs/{key}/ticks/{at}", signed_in(views.tick)),
+        Route("/runs/{run_id:uuid}", signed_in(views.run)),
+        Route("/collections", signed_in(collection_page.collection)),
+        Route("/live", signed_in(events.live)),
+        Route("/jobs/{key}/run", acting(actions.run_now), methods=["POST"]),
+        Route("/jobs/{key}/pause", acting(actions.pause), methods=["POST"]),
+        Route("/jobs/{key}/resume", acting(actions.resume), methods=["POST"]),
+        Route("/login", sign_in.show, methods=["GET"]),
+        Route("/login", sign_in.enter, methods=["POST"]),
+        Route("/logout", sign_in.leave, methods=["POST"]),
+    ]
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    """The response to an error: HTML for browsers, JSON otherwise. Never contains a traceback."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = NO_STORE | dict((error.headers if isinstance(error, HTTPException) else None) or {})
+    reason = error.detail if isinstance(error, HTTPException) else "Internal Server Error"
+    if "text/html" in request.headers.get("accept", ""):
+        title = TITLES.get(status, "Internal error")
+        detail = reason if isinstance(error, HTTPException) else "See the log of the web process."
+        return HTMLResponse(rendering.error(title, detail), status, headers)
+    body = msgspec.json.encode({"status": "error", "reason": reason.lower().replace(" ", "_")})
+    return Response(body, status, headers, "application/json")

@@ -1,0 +1,144 @@
+"""Session authentication and CSRF checks for the dashboard."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, quote, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from app.core.enums import Scope
+from app.core.errors import Unauthorized
+from app.orgs.tokens import Principal
+from app.store.db import AWAY
+from app.web.dashboard.context import Desk
+from app.web.dashboard.session import COOKIE, Session
+
+MAX_FORM_BYTES = 16_384
+MAX_FORM_FIELDS = 20
+MAX_PATH_LENGTH = 2_000
+NO_STORE = {"cache-control": "no-store"}
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A signed-in user. `cut_off`: Postgres does not answer, so the token was not verified."""
+
+    principal: Principal
+    csrf: str
+    session: Session
+    cut_off: bool = False
+
+    @property
+    def may_operate(self) -> bool:
+        """Whether the token allows to run, pause and resume jobs."""
+        return self.principal.scope.allows(Scope.OPERATE)
+
+
+Form = Mapping[str, str]
+Endpoint = Callable[[Request], Awaitable[Response]]
+Page = Callable[[Request, Visitor], Awaitable[Response]]
+Action = Callable[[Request, Visitor, Form], Awaitable[Response]]
+
+
+def signed_in(page: Page) -> Endpoint:
+    """An endpoint that requires a session and otherwise redirects to the sign-in page."""
+
+    async def guarded(request: Request) -> Response:
+        user = await recognise(request)
+        return turned_away(request) if user is None else await page(request, user)
+
+    return guarded
+
+
+def acting(action: Action) -> Endpoint:
+    """An endpoint that requires a session, a valid CSRF token and the scope `operate`.
+
+    It raises HTTPException 401 or 403, and 503 if Postgres does not answer.
+    """
+
+    async def guarded(request: Request) -> Response:
+        own_origin(request)
+        user = await recognise(request)
+        if user is None:
+            return turned_away(request)
+        form = await read_form(request)
+        if not desk_of(request).seal.agrees(user.session, form.get("csrf", "")):
+            raise HTTPException(403, "Invalid or expired form. Load the page again.")
+        if user.cut_off:
+            raise HTTPException(503, "Postgres does not answer, so actions are unavailable.")
+        if not user.may_operate:
+            raise HTTPException(
+                403,
+                f"This action requires the scope operate; your token has {user.principal.scope}.",
+            )
+        return await action(request, user, form)
+
+    return guarded
+
+
+async def recognise(request: Request) -> Visitor | None:
+    """The user of the session cookie; None if there is no valid session."""
+    context = desk_of(request)
+    session = context.seal.open(request.cookies.get(COOKIE, ""), datetime.now(UTC))
+    if session is None:
+        return None
+    csrf = context.seal.csrf(session)
+    try:
+        return Visitor(await context.still(session), csrf, session)
+    except Unauthorized:
+        return None
+    except AWAY:
+        # The cookie is signed, so the session was valid once: enough to show what Redis knows.
+        return Visitor(replace(session.principal, scope=Scope.READ), csrf, session, cut_off=True)
+
+
+def turned_away(request: Request) -> Response:
+    """A redirect to the sign-in page for page views; other requests raise HTTPException 401."""
+    if request.method not in {"GET", "HEAD"} or "text/event-stream" in request.headers.get(
+        "accept", ""
+    ):
+        raise HTTPException(401, "Sign in first.")
+    path = request.url.path
+    target = f"{path}?{request.url.query}" if request.url.query else path
+    onward = "" if target == "/" else f"?next={quote(target, safe='')}"
+    return RedirectResponse(f"/login{onward}", 303, NO_STORE)
+
+
+def local_path(wanted: str) -> str:
+    """The path to redirect to after sign-in: `wanted` if it is a local path, else `/`."""
+    local = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted
+    if not local or not wanted.isprintable() or len(wanted) > MAX_PATH_LENGTH:
+        return "/"
+    parts = urlsplit(wanted)
+    return "/" if parts.scheme or parts.netloc or parts.path in {"/login", "/logout"} else wanted
+
+
+def own_origin(request: Request) -> None:
+    """Check that a form was sent by a page of this site. Raises HTTPException 403."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if foreign or site not in {None, "same-origin", "none"}:
+        raise HTTPException(403, "This form was sent by another site.")
+
+
+async def read_form(request: Request) -> Form:
+    """The fields of a form, the first of each name. Raises HTTPException 413 or 400."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM_BYTES:
+            raise HTTPException(413, "The form is too large.")
+    try:
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
+    except ValueError:
+        raise HTTPException(400, "Invalid form data.") from None
+    return {name: values[0] for name, values in fields.items()}
+
+
+def desk_of(request: Request) -> Desk:
+    """The context of the dashboard, from the lifespan state."""
+    context: Desk = request.state.web.desk
+    return context

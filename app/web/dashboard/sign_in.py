@@ -1,0 +1,133 @@
+"""Sign-in and sign-out: with a token or a one-time login link, kept in a signed cookie."""
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+from secrets import token_urlsafe
+
+import asyncpg
+from redis.exceptions import RedisError
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.core import log
+from app.core.errors import Unauthorized
+from app.orgs import one_time_login, tokens
+from app.orgs.tokens import Principal
+from app.store.db import AWAY
+from app.web.dashboard import rendering
+from app.web.dashboard.session import COOKIE, LASTS, begin
+from app.web.dashboard.session_auth import (
+    NO_STORE,
+    desk_of,
+    local_path,
+    own_origin,
+    read_form,
+    recognise,
+)
+
+TOKEN_MARGIN = timedelta(minutes=1)
+REFUSED = "Invalid token. It may be mistyped, expired or revoked."
+USED_LINK = "This one-time login link was used already, or is older than ten minutes."
+UNAVAILABLE = "Postgres does not answer, so sign-in is unavailable. Try again in a moment."
+
+_log = log.logger(__name__)
+
+
+async def show(request: Request) -> Response:
+    """The sign-in form. With a one-time login link, or if signed in already, a redirect."""
+    onward = local_path(request.query_params.get("next", "/"))
+    presented = request.query_params.get("once")
+    if presented is not None:
+        return await _once(request, presented, onward)
+    if await recognise(request) is not None:
+        return RedirectResponse(onward, 303, NO_STORE)
+    return _form(onward, "", 200)
+
+
+async def enter(request: Request) -> Response:
+    """Sign in with the token of the form. Raises HTTPException 400, 403 or 413."""
+    own_origin(request)
+    context, address = desk_of(request), address_of(request)
+    wait = await context.attempts.begin(address)
+    if wait:
+        _log.warning("sign_in.too_many", address=address)
+        text = f"Too many attempts. Try again in {wait} seconds."
+        return _form("/", text, 429, {"retry-after": str(wait)})
+    form = await read_form(request)
+    onward = local_path(form.get("next", "/"))
+    try:
+        principal = await tokens.authenticate(
+            context.pool, form.get("token", "").strip(), datetime.now(UTC)
+        )
+    except Unauthorized:
+        _log.warning("sign_in.refused", address=address)
+        return _form(onward, REFUSED, 403)
+    except AWAY:
+        return _form(onward, UNAVAILABLE, 503)
+    await context.attempts.succeeded(address)
+    return _sign_in(request, principal, onward)
+
+
+async def leave(request: Request) -> Response:
+    """Sign out: end a one-time login, delete the cookie. Raises HTTPException 403."""
+    own_origin(request)
+    user = await recognise(request)
+    if user is not None and not user.cut_off:
+        context = desk_of(request)
+        with contextlib.suppress(*AWAY):
+            await one_time_login.end(context.pool, user.principal.token_id, datetime.now(UTC))
+        context.distrust(user.principal.token_id)
+    response = RedirectResponse("/login", 303, NO_STORE)
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=_secure(request))
+    return response
+
+
+async def _once(request: Request, presented: str, onward: str) -> Response:
+    context = desk_of(request)
+    wait = await context.attempts.begin(address_of(request))
+    if wait:
+        return _form("/", f"Too many attempts. Try again in {wait} seconds.", 429)
+    try:
+        principal = await one_time_login.spend(
+            context.redis, context.pool, presented, datetime.now(UTC), LASTS + TOKEN_MARGIN
+        )
+    except (*AWAY, asyncpg.PostgresError, RedisError):
+        return _form(onward, UNAVAILABLE, 503)
+    if principal is None:
+        return _form(onward, USED_LINK, 403)
+    await context.attempts.succeeded(address_of(request))
+    return _sign_in(request, principal, onward)
+
+
+def _sign_in(request: Request, principal: Principal, onward: str) -> Response:
+    session = begin(principal, datetime.now(UTC), token_urlsafe(12))
+    response = RedirectResponse(onward, 303, NO_STORE)
+    response.set_cookie(
+        COOKIE,
+        desk_of(request).seal.close(session),
+        max_age=int(LASTS.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=_secure(request),
+    )
+    _log.info("sign_in.done", who=principal.name, scope=principal.scope.value)
+    return response
+
+
+def _form(
+    onward: str, fault: str, status: int, headers: dict[str, str] | None = None
+) -> HTMLResponse:
+    return HTMLResponse(rendering.login(onward, fault), status, NO_STORE | (headers or {}))
+
+
+def _secure(request: Request) -> bool:
+    # A client that sends a false header only keeps itself from sending the cookie back.
+    forwarded = request.headers.get("x-forwarded-proto", "").split(",")[0].strip()
+    return "https" in {request.url.scheme, forwarded}
+
+
+def address_of(request: Request) -> str:
+    """The client for throttling: the peer and the last address of `X-Forwarded-For`."""
+    peer = request.client.host if request.client else "socket"
+    forwarded = request.headers.get("x-forwarded-for", "").rsplit(",", 1)[-1].strip()
+    return f"{peer} {forwarded}".strip()

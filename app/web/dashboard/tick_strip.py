@@ -1,0 +1,180 @@
+"""The tick strip of a schedule as SVG. Pure.
+
+Shape and colour show the outcome of a tick, height the duration of its run.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from markupsafe import Markup
+
+from app.web.dashboard.formatting import instant, moment, span
+from app.web.dashboard.tick_slots import SHOWN, Kind, Slot, Stretch, Tally
+
+STEP, HEIGHT, BASE = 8, 32, 30  # in units of the view box
+TALLEST, SHORTEST, POINTED = 26, 4, 14
+LABEL_STEP = 8  # slots from one time label to the next
+
+
+def _bar(x: int, h: int) -> str:
+    return f"M{x} {BASE}v-{h}h6v{h}z"
+
+
+def _broken(x: int, h: int) -> str:
+    half = max(h // 2 - 1, 2)
+    return f"M{x} {BASE}v-{half}h6v{half}zm0-{half + 3}v-{half}h6v{half}z"
+
+
+def _pointed(x: int, h: int) -> str:
+    body = max(h, POINTED) - 7
+    return f"M{x} {BASE}v-{body}l3-7 3 7v{body}z"
+
+
+def _hollow(x: int, _: int) -> str:
+    return f"M{x + 1} 29v-20h4v20z"
+
+
+def _low(x: int, _: int) -> str:
+    return f"M{x + 1} 29v-6h4v6z"
+
+
+def _dash(x: int, _: int) -> str:
+    return f"M{x} 20v-4h6v4z"
+
+
+def _cross(x: int, _: int) -> str:
+    return f"M{x} 11l6 14m0-14l-6 14"
+
+
+def _diamond(x: int, _: int) -> str:
+    return f"M{x + 3} 13l3 5-3 5-3-5z"
+
+
+def _circle(x: int, _: int) -> str:
+    return f"M{x + 1} 18a2 2 0 1 0 4 0a2 2 0 1 0-4 0z"
+
+
+SHAPES: dict[Kind, Callable[[int, int], str]] = {
+    Kind.GOOD: _bar,
+    Kind.PARTIAL: _broken,
+    Kind.BAD: _pointed,
+    Kind.RUNNING: _hollow,
+    Kind.QUEUED: _low,
+    Kind.RAN: _bar,
+    Kind.SKIPPED: _dash,
+    Kind.MISSED: _cross,
+    Kind.UNDECIDED: _diamond,
+    Kind.AHEAD: _circle,
+}
+LEGEND = (
+    (Kind.GOOD, "ran, success"),
+    (Kind.PARTIAL, "ran, partial failure"),
+    (Kind.BAD, "ran, failure"),
+    (Kind.RUNNING, "running"),
+    (Kind.QUEUED, "queued"),
+    (Kind.SKIPPED, "skipped"),
+    (Kind.MISSED, "missed"),
+    (Kind.UNDECIDED, "undecided"),
+)
+
+
+def draw(slots: Sequence[Slot], tally: Tally, outages: Sequence[Stretch]) -> Markup:
+    """The strip with the newest tick on the right, and outages as bands behind the slots."""
+    slots = slots[-SHOWN:]
+    offset = SHOWN - len(slots)
+    tallest = max((slot.seconds or 0.0 for slot in slots), default=0.0) or 1.0
+    shapes = [_shape(slot, offset + n, tallest) for n, slot in enumerate(slots)]
+    bands = [_band(slots, offset, outage) for outage in outages]
+    return Markup(  # noqa: S704 - enum values and numbers only
+        f'<svg class="strip" viewBox="0 0 {SHOWN * STEP} {HEIGHT}" preserveAspectRatio="none"'
+        f' role="img" aria-label="{summary(len(slots), tally)}">'
+        f"<g>{''.join(bands)}</g><g>{''.join(shapes)}</g></svg>"
+    )
+
+
+def timeline(
+    slots: Sequence[Slot], upcoming: Sequence[datetime], outages: Sequence[Stretch], now: datetime
+) -> Markup:
+    """The large strip: also the upcoming ticks, a line at `now`, and time labels."""
+    ahead = [Slot(at, Kind.AHEAD, f"{moment(at)} upcoming") for at in upcoming]
+    slots = slots[-SHOWN:]
+    both, offset = [*slots, *ahead], SHOWN - len(slots)
+    tallest = max((slot.seconds or 0.0 for slot in slots), default=0.0) or 1.0
+    width, line = (SHOWN + len(ahead)) * STEP, SHOWN * STEP
+    labels = [_label(both[n].at, offset + n, line) for n in range(0, len(both), LABEL_STEP)]
+    return Markup(  # noqa: S704 - enum values and numbers only
+        f'<svg class="strip long" viewBox="0 0 {width} {HEIGHT + 8}" role="img"'
+        f' aria-label="The last {len(slots)} ticks, now, and the next {len(ahead)}">'
+        f"<g>{''.join(_band(slots, offset, outage) for outage in outages)}"
+        f'<path class="nowline" d="M{line} 0v{HEIGHT}"><title>now: {instant(now)}</title></path>'
+        f'<text class="nowline" x="{line}" y="{HEIGHT + 6}" text-anchor="middle">now</text>'
+        f"{''.join(labels)}</g>"
+        f"<g>{''.join(_shape(slot, offset + n, tallest) for n, slot in enumerate(both))}</g></svg>"
+    )
+
+
+def _shape(slot: Slot, place: int, tallest: float) -> str:
+    path = SHAPES[slot.kind](place * STEP + 1, _height(slot.seconds, tallest))
+    return f'<path class="{slot.kind}" d="{path}"><title>{slot.says}</title></path>'
+
+
+def _label(at: datetime, place: int, line: int) -> str:
+    x = place * STEP + STEP // 2
+    if abs(x - line) < 2 * STEP:
+        return ""  # overlaps the "now" label
+    return f'<text x="{x}" y="{HEIGHT + 6}" text-anchor="middle">{at:%H:%M}</text>'
+
+
+def sample(kind: Kind) -> Markup:
+    """One shape, for the legend."""
+    return Markup(  # noqa: S704 - numbers only
+        f'<svg class="sample" viewBox="0 0 {STEP} {HEIGHT}" aria-hidden="true">'
+        f'<path class="{kind}" d="{SHAPES[kind](1, 20)}"/></svg>'
+    )
+
+
+def summary(count: int, tally: Tally) -> str:
+    """All of the strip in a sentence."""
+    if not count:
+        return "No tick yet"
+    failed = f" ({tally.failed} failed)" if tally.failed else ""
+    return (
+        f"The last {count} ticks: {tally.ran} ran{failed},"
+        f" {tally.skipped} skipped, {tally.missed} missed"
+    )
+
+
+def _height(seconds: float | None, tallest: float) -> int:
+    if seconds is None:
+        return TALLEST
+    return SHORTEST + round((TALLEST - SHORTEST) * seconds / tallest)
+
+
+def _band(slots: Sequence[Slot], offset: int, outage: Stretch) -> str:
+    since, until = outage
+    before = _first_at_or_after(slots, since)
+    after = _first_at_or_after(slots, until)
+    if after == 0 or (before == len(slots) and slots):
+        # The outage ends before the first slot, or starts after the last with no tick due in it.
+        return "" if after == 0 else _rect(SHOWN * STEP - 2, 2, outage)
+    left = (offset + before) * STEP
+    width = (after - before) * STEP
+    return _rect(left, width, outage) if width else _rect(left - 1, 2, outage)
+
+
+def _first_at_or_after(slots: Sequence[Slot], at: datetime) -> int:
+    low, high = 0, len(slots)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if slots[middle].at < at else (low, middle)
+    return low
+
+
+def _rect(left: int, width: int, outage: Stretch) -> str:
+    since, until = outage
+    duration = span((until - since).total_seconds())
+    return (
+        f'<path class="outage" d="M{left} 0h{width}v{HEIGHT}h-{width}z">'
+        f"<title>No live worker from {instant(since)} to {instant(until)} ({duration})</title>"
+        "</path>"
+    )

@@ -1,0 +1,217 @@
+"""JSON bodies of the health endpoints. Instants are UTC; ages and intervals are in seconds."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from app.core import redact
+from app.core.enums import HealthReason, JobStatus, RunStatus
+from app.health.explain import error, sentence
+from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
+from app.health.judge import OverallReason, Verdict, expected_by
+
+VERSION = "0.1.0"
+
+Overall = Literal["healthy", "unhealthy"]
+Unset = msgspec.UnsetType
+UNSET = msgspec.UNSET
+
+
+class JobHealth(msgspec.Struct, frozen=True):
+    """One job in `/health/scheduler`. `since` and `detail` are present if it needs attention."""
+
+    status: JobStatus
+    last_run: datetime | None
+    last_success: datetime | None
+    last_status: RunStatus | None
+    next_run: datetime | None
+    age_seconds: float | None
+    interval_seconds: float | None
+    reason: HealthReason | None
+    since: datetime | Unset = UNSET
+    detail: str | Unset = UNSET
+
+
+class SchedulerHealth(msgspec.Struct, frozen=True):
+    """The body of `/health/scheduler`.
+
+    `reason` is present if the state of the jobs is unknown, or if no job will run.
+    """
+
+    status: Overall
+    jobs: dict[str, JobHealth]
+    reason: OverallReason | Unset = UNSET
+
+
+class Collections(msgspec.Struct, frozen=True):
+    """Numbers of collections by status, counted at `as_of`."""
+
+    as_of: datetime
+    healthy: int
+    unhealthy: int
+    not_started: int
+    paused: int
+    overdue: int
+    failing: int
+
+
+class Alerting(msgspec.Struct, frozen=True):
+    """Failing alert delivery: pending messages, since when it has failed, and the last error."""
+
+    pending: int
+    failing_since: datetime
+    error: str | None
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The body of `/health`. `jobs` counts jobs by status, `workers` the live workers.
+
+    `unaccounted`: ticks of the last day without an outcome, absent if they were never counted.
+    """
+
+    status: Overall
+    version: str
+    workers: int
+    jobs: dict[JobStatus, int]
+    reason: OverallReason | Unset = UNSET
+    collections: Collections | Unset = UNSET
+    unaccounted: int | Unset = UNSET
+    alerts: Alerting | Unset = UNSET
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """One worker in `/health/workers`. `age_seconds`: since its last heartbeat."""
+
+    seen_at: datetime
+    age_seconds: float
+    started_at: datetime | None
+    running: int | None
+
+
+class Workers(msgspec.Struct, frozen=True):
+    """The body of `/health/workers`."""
+
+    status: Overall
+    workers: dict[str, Worker]
+    reason: OverallReason | Unset = UNSET
+
+
+class OneJob(msgspec.Struct, frozen=True):
+    """The body of `/health/jobs/{job}`. `adherence` and `success_rate` are shares from 0 to 1."""
+
+    job: str
+    health: JobHealth
+    detail: str | None
+    since: datetime | None
+    expected_by: datetime | None
+    running_since: datetime | None
+    consecutive_failures: int | None
+    last_error: str | None
+    adherence: float | None
+    success_rate: float | None
+    skip_streak: int | None
+    last_new: datetime | None
+    reason: OverallReason | Unset = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What `/health` reports besides the jobs."""
+
+    workers: int
+    reason: OverallReason | None
+    collections: CollectionFacts | None
+    house: HouseFacts
+
+
+def job(facts: JobFacts, health: Verdict) -> JobHealth:
+    """One job as an entry of `/health/scheduler`."""
+    since = health.since if health.ill else None
+    return JobHealth(
+        status=health.status,
+        last_run=facts.last_run,
+        last_success=facts.last_success,
+        last_status=facts.last_status,
+        next_run=facts.next_run,
+        age_seconds=None if health.age_seconds is None else round(health.age_seconds, 3),
+        interval_seconds=facts.interval_seconds,
+        reason=health.reason,
+        since=UNSET if since is None else since,
+        detail=sentence(facts, health) if health.ill else UNSET,
+    )
+
+
+def scheduler(jobs: dict[str, JobHealth], reason: OverallReason | None, *, well: bool) -> bytes:
+    """The body of `/health/scheduler`, encoded as JSON."""
+    return msgspec.json.encode(SchedulerHealth(_overall(well), jobs, reason or UNSET))
+
+
+def summary(statuses: Sequence[JobStatus], beside: Beside, *, well: bool) -> bytes:
+    """The body of `/health`, encoded as JSON."""
+    unaccounted = beside.house.unaccounted
+    body = Summary(
+        status=_overall(well),
+        version=VERSION,
+        workers=beside.workers,
+        jobs=dict(Counter(statuses)),
+        reason=beside.reason or UNSET,
+        collections=_collections(beside.collections),
+        unaccounted=UNSET if unaccounted is None else unaccounted,
+        alerts=_alerting(beside.house),
+    )
+    return msgspec.json.encode(body)
+
+
+def workers(beating: dict[str, WorkerFacts], reason: OverallReason | None, now: datetime) -> bytes:
+    """The body of `/health/workers`, encoded as JSON."""
+    body = {
+        name: Worker(
+            seen_at=facts.seen_at,
+            age_seconds=round(max((now - facts.seen_at).total_seconds(), 0), 3),
+            started_at=facts.started_at,
+            running=facts.running,
+        )
+        for name, facts in beating.items()
+    }
+    return msgspec.json.encode(Workers(_overall(bool(body)), body, reason or UNSET))
+
+
+def one_job(facts: JobFacts, health: Verdict, reason: OverallReason | None) -> bytes:
+    """The body of `/health/jobs/{job}`, encoded as JSON."""
+    body = OneJob(
+        job=facts.job,
+        health=job(facts, health),
+        # The author and the reason of a pause are shown to signed-in users only.
+        detail=None if health.reason is HealthReason.PAUSED else sentence(facts, health) or None,
+        since=health.since,
+        expected_by=expected_by(facts),
+        running_since=facts.running_since,
+        consecutive_failures=facts.consecutive_failures,
+        last_error=redact.text(error(facts) or "") or None,
+        adherence=facts.adherence,
+        success_rate=facts.success_rate,
+        skip_streak=facts.skip_streak,
+        last_new=facts.last_new,
+        reason=reason or UNSET,
+    )
+    return msgspec.json.encode(body)
+
+
+def _collections(facts: CollectionFacts | None) -> Collections | Unset:
+    if facts is None or not any((facts.healthy, facts.unhealthy, facts.not_started, facts.paused)):
+        return UNSET
+    return Collections(**{name: getattr(facts, name) for name in Collections.__struct_fields__})
+
+
+def _alerting(system: HouseFacts) -> Alerting | Unset:
+    if system.failing_since is None:
+        return UNSET
+    return Alerting(system.pending or 0, system.failing_since, system.notifier_error)
+
+
+def _overall(well: bool) -> Overall:
+    return "healthy" if well else "unhealthy"

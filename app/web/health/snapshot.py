@@ -1,0 +1,113 @@
+"""The health snapshot: facts read from Redis, the status of every job, encoded responses."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
+
+from app.core.config import Config
+from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
+from app.health.judge import DEFAULT, OverallReason, Rules, Verdict, all_well, judge
+from app.health.keys import read_collections, read_house, read_jobs, read_workers
+from app.web.health import responses
+from app.web.ttl_cache import within
+
+VERSION = responses.VERSION
+READ_SECONDS = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The facts read from Redis."""
+
+    jobs: dict[str, JobFacts]
+    workers: dict[str, WorkerFacts]
+    collections: CollectionFacts | None = None
+    house: HouseFacts = field(default_factory=HouseFacts)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedJob:
+    """The facts of a job and its health."""
+
+    facts: JobFacts
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The health of everything at `taken_at`, with two responses already encoded.
+
+    `well`: no job is at fault. `summary_well`: no job is at fault and a worker is live.
+    `reason`: why the state of the jobs is unknown, or why no job will run.
+    """
+
+    taken_at: datetime
+    jobs: dict[str, JudgedJob]
+    workers: dict[str, WorkerFacts]
+    collections: CollectionFacts | None
+    house: HouseFacts
+    reason: OverallReason | None
+    well: bool
+    scheduler: bytes
+    summary_well: bool
+    summary: bytes
+
+
+def open_redis(config: Config, url: str) -> Redis:
+    """A client of at most four connections, with timeouts of READ_SECONDS."""
+    tls = {"ssl_cert_reqs": config.redis_ssl_cert_reqs} if url.startswith("rediss://") else {}
+    pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
+        url,
+        max_connections=4,
+        timeout=READ_SECONDS,
+        socket_timeout=READ_SECONDS,
+        socket_connect_timeout=READ_SECONDS,
+        **tls,
+    )
+    return Redis.from_pool(pool)
+
+
+async def take(redis: Redis, rules: Rules = DEFAULT) -> Snapshot:
+    """Read and judge everything. Takes at most READ_SECONDS and never raises for Redis."""
+    try:
+        known = await within(READ_SECONDS, _read(redis))
+    except (RedisError, OSError, TimeoutError):
+        return _snapshot(Known({}, {}), rules, OverallReason.REDIS_UNREACHABLE, datetime.now(UTC))
+    reason = None if known.jobs else OverallReason.NO_JOBS
+    return _snapshot(known, rules, reason, datetime.now(UTC))
+
+
+async def _read(redis: Redis) -> Known:
+    return Known(
+        await read_jobs(redis),
+        await read_workers(redis),
+        await read_collections(redis),
+        await read_house(redis),
+    )
+
+
+def _snapshot(known: Known, rules: Rules, reason: OverallReason | None, now: datetime) -> Snapshot:
+    jobs = {key: JudgedJob(facts, judge(facts, now, rules)) for key, facts in known.jobs.items()}
+    statuses = [job.verdict.status for job in jobs.values()]
+    well = all_well(statuses)
+    # Jobs stay healthy for a while after the last worker dies; the summary shows it at once.
+    no_workers = None if known.workers or reason else OverallReason.NO_WORKERS
+    summary_well = well and no_workers is None
+    entries = {key: responses.job(job.facts, job.verdict) for key, job in jobs.items()}
+    beside = responses.Beside(
+        len(known.workers), reason or no_workers, known.collections, known.house
+    )
+    return Snapshot(
+        taken_at=now,
+        jobs=jobs,
+        workers=known.workers,
+        collections=known.collections,
+        house=known.house,
+        reason=reason or no_workers,
+        well=well,
+        scheduler=responses.scheduler(entries, reason or (None if well else no_workers), well=well),
+        summary_well=summary_well,
+        summary=responses.summary(statuses, beside, well=summary_well),
+    )

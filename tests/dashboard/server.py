@@ -1,0 +1,95 @@
+"""The web on a real port, and people who sign in to it."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import uvicorn
+from pydantic import SecretStr
+
+from app.core.config import Config
+from app.core.enums import Scope
+from app.core.errors import UnknownOrg
+from app.orgs import tokens
+from app.orgs.tokens import Wish
+from app.store.db import Pool
+from app.web import create_app
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals of the test alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where it answers."""
+
+    url: str
+    pool: Pool
+
+    async def token(self, scope: Scope, org: str = "acme", label: str = "ann") -> str:
+        """A token of that organisation, which is made if need be."""
+        now = datetime.now(UTC)
+        with contextlib.suppress(UnknownOrg):
+            await tokens.create_org(self.pool, org, now)
+        wish = Wish(org, label, scope, now + timedelta(hours=1))
+        return await tokens.create_token(self.pool, wish, now, by="test")
+
+    @asynccontextmanager
+    async def visitor(self) -> AsyncGenerator[httpx.AsyncClient]:
+        """Somebody with a browser who has not signed in."""
+        accept = {"accept": "text/html"}
+        async with httpx.AsyncClient(base_url=self.url, headers=accept, timeout=20) as client:
+            yield client
+
+    @asynccontextmanager
+    async def signed_in(self, scope: Scope) -> AsyncGenerator[httpx.AsyncClient]:
+        """Somebody who signed in with a token of that scope."""
+        async with self.visitor() as client:
+            answer = await client.post("/login", data={"token": await self.token(scope)})
+            assert answer.status_code == 303, answer.text
+            yield client
+
+
+@asynccontextmanager
+async def opened(config: Config, pool: Pool) -> AsyncGenerator[Site]:
+    """The web, served until the body is done."""
+    server = Server(
+        uvicorn.Config(create_app(config), port=0, log_config=None, timeout_graceful_shutdown=1)
+    )
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(20):
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Site(f"http://127.0.0.1:{port}", pool)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def config_for(dsn: str, redis_url: str) -> Config:
+    """The settings of the web, whatever the environment says."""
+    return Config(
+        _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
+        database_url=SecretStr(dsn),
+        redis_url=SecretStr(redis_url),
+        session_secret=SecretStr("s" * 32),
+    )
+
+
+def csrf(page: str) -> str:
+    """The token in the page's first form."""
+    found = re.search(r'name="csrf" value="([^"]+)"', page)
+    assert found is not None, "the page has no form"
+    return found[1]

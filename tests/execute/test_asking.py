@@ -1,0 +1,79 @@
+"""Who asks for a run, and how: its tick, by hand, twice, or with words it does not take."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app.context import House
+from app.core.enums import RunStatus
+from app.health import keys
+from app.ledger import edit
+from scripts.standin.testing import Standin
+from tests.worker_harness import perform, run_row, source_rows
+from workers import registry
+
+
+async def test_a_scheduled_run_carries_its_tick_and_tells_health(house: House) -> None:
+    declared = registry.declared(house.config)[0]
+    await edit.register(house.pool, [declared], house.clock())
+    due = declared.schedule.next(house.clock())
+    (queued,) = await edit.ring(house.pool, declared.key, due)
+
+    await perform(house, queued.run_id)
+
+    row = await run_row(house.pool, queued.run_id)
+    assert (row["status"], row["scheduled_for"]) == ("success", due)
+    facts = (await keys.read_jobs(house.redis))[declared.key]
+    assert (facts.last_status, facts.consecutive_failures) == (RunStatus.SUCCESS, 0)
+
+
+async def test_a_job_without_a_run_id_is_a_run_by_hand(house: House) -> None:
+    run_id = await perform(house, params={"platforms": ["betpawa"]})
+
+    row = await run_row(house.pool, run_id)
+    assert (row["trigger"], row["requested_by"], row["status"]) == ("manual", "queue", "success")
+    assert row["scheduled_for"] is row["schedule_id"] is None
+    assert row["params"] == {"platforms": ["betpawa"]}
+    assert list(await source_rows(house.pool, run_id)) == ["betpawa"]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one after the other"])
+async def test_one_job_delivered_twice_is_one_run(
+    house: House, standin: Standin, at_once: bool
+) -> None:
+    if at_once:
+        await asyncio.gather(*(perform(house, arq_id="the same") for _ in range(3)))
+    else:
+        await perform(house, arq_id="the same")
+        await perform(house, arq_id="the same")
+
+    assert await house.pool.fetchval("SELECT count(*) FROM runs") == 1
+    assert standin.stats()["sites"]["sportybet"]["requests"] == 1
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"platforms": ["betpawa", "bet365"]}, "unknown bet365; known: sportybet"),
+        ({"platform": ["betpawa"]}, "platform: Extra inputs are not permitted (known: platforms)"),
+        ({"platforms": 7}, "platforms: Input should be a valid tuple"),
+    ],
+    ids=["unknown value", "unknown name", "wrong type"],
+)
+async def test_parameters_that_a_job_does_not_take_are_a_failure_that_names_them(
+    house: House, standin: Standin, params: dict[str, Any], said: str
+) -> None:
+    run_id = await perform(house, params=params)
+
+    row = await run_row(house.pool, run_id)
+    assert (row["status"], row["error_type"]) == ("failure", "BadParameters")
+    assert said in row["error_message"]
+    assert standin.stats()["requests"] == 0
+
+
+async def test_a_run_that_is_not_there_is_nobodys_work(house: House, standin: Standin) -> None:
+    await perform(house, uuid4())
+
+    assert standin.stats()["requests"] == 0

@@ -1,0 +1,115 @@
+"""A run that one attempt began and another goes on with ends as if nothing had happened."""
+
+import asyncio
+from uuid import UUID
+
+from app.context import House
+from app.store.db import Pool
+from app.store.runs import run_rows
+from scripts.standin.testing import Standin
+from tests import worker_harness
+from tests.execute.tables import events_of, stored
+from tests.worker_harness import perform, run_row, source_rows, until
+from workers import execute
+from workers.odds import JOB
+
+
+async def held_up(house: House, standin: Standin, seconds: float) -> str:
+    """A run by hand is queued and one competition of Bet9ja will answer late, once; its key."""
+    calm = await source_rows(house.pool, await perform(house))
+    group = str(calm["bet9ja"]["done"][-1])
+    await house.pool.execute("TRUNCATE odds_events, runs, page_validators CASCADE")
+    standin.fault("/bet9ja", "delay", match=group, seconds=seconds, times=1)
+    return group
+
+
+async def all_but(pool: Pool, group: str) -> bool:
+    rows = await pool.fetch("SELECT source, partitions, done FROM run_sources")
+    done = {row["source"]: (row["partitions"], row["done"]) for row in rows}
+    bet9ja = done.pop("bet9ja", (0, []))
+    others = len(done) == 2 and all(len(parts) == 1 for _, parts in done.values())
+    return others and len(bet9ja[1]) == bet9ja[0] - 1 > 0 and group not in bet9ja[1]
+
+
+def asked(standin: Standin) -> dict[str, int]:
+    return {site: counts["requests"] for site, counts in standin.stats()["sites"].items()}
+
+
+async def test_a_run_handed_over_goes_on_where_it_was(house: House, standin: Standin) -> None:
+    group = await held_up(house, standin, 60)
+    first = asyncio.create_task(perform(house))
+    await until(lambda: all_but(house.pool, group), what="all partitions but one")
+    first.cancel()
+    run_id = await first
+    before = asked(standin)
+
+    await perform(house, run_id)
+
+    after = asked(standin)
+    assert after["bet9ja"] - before["bet9ja"] == 2, "the catalogue and what was missing"
+    assert after["sportybet"] == before["sportybet"]
+    assert after["betpawa"] == before["betpawa"]
+    await equals_a_calm_run(house, run_id)
+    row = await run_row(house.pool, run_id)
+    assert (row["status"], row["attempt"], row["losses"]) == ("success", 2, 0)
+
+
+async def test_a_worker_that_comes_back_from_the_dead_changes_nothing(
+    house: House, standin: Standin
+) -> None:
+    group = await held_up(house, standin, 0.8)
+    first = asyncio.create_task(perform(house))
+    await until(lambda: all_but(house.pool, group), what="all partitions but one")
+
+    later = house.clock().replace(year=2100)
+    (again,), _ = await run_rows.take_up_expired(house.pool, later)
+
+    await perform(house, again.run_id)
+    written = await stored(house.pool)
+    ended = await run_row(house.pool, again.run_id)
+    await first
+
+    assert await stored(house.pool) == written
+    assert await run_row(house.pool, again.run_id) == ended
+    assert (ended["status"], ended["attempt"], ended["losses"]) == ("success", 2, 1)
+    await equals_a_calm_run(house, again.run_id)
+
+
+async def test_a_run_cancelled_by_hand_stops_and_keeps_what_it_stored(
+    house: House, standin: Standin
+) -> None:
+
+    group = await held_up(house, standin, 60)
+    leases = worker_harness.leases_of(house)
+    ctx = worker_harness.ctx_of(house, leases=leases)
+    task = asyncio.create_task(execute.perform(ctx, JOB, None, {}))
+    await until(lambda: all_but(house.pool, group), what="all partitions but one")
+    ((run_id, _),) = leases.held
+
+    await run_rows.cancel_open(house.pool, [run_id], house.clock(), by="ada")
+    await leases.renew()
+    await task
+
+    row, rows = await run_row(house.pool, run_id), await source_rows(house.pool, run_id)
+    assert (row["status"], row["error_message"]) == ("cancelled", "ada")
+    assert rows["bet9ja"]["status"] == "cancelled"
+    assert (await events_of(house.pool))["sportybet"] == 30
+
+
+async def equals_a_calm_run(house: House, run_id: UUID) -> None:
+    """Its numbers are those of a run over the same world that nothing befell."""
+    mine = await run_row(house.pool, run_id)
+    rows = await source_rows(house.pool, run_id)
+    calm_id = await perform(house)
+    calm = (await run_row(house.pool, calm_id))["stats"]
+    calm_rows = await source_rows(house.pool, calm_id)
+
+    assert calm["changed"] == calm["inserted"] == 0
+    assert calm["pages_unchanged"] == calm["pages"]
+    fresh = {"inserted": calm["unchanged"], "unchanged": 0, "pages_unchanged": 0}
+    assert mine["stats"] == calm | fresh
+    for source, row in rows.items():
+        for name in ("records", "pages"):
+            assert row[name] == calm_rows[source][name]
+        assert row["counts"]["prices"] == calm_rows[source]["counts"]["prices"]
+        assert sorted(row["done"]) == sorted(calm_rows[source]["done"])

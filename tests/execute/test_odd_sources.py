@@ -1,0 +1,179 @@
+"""Whatever a source does wrong is its own failure: neither the run's nor the worker's end."""
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app.context import House
+from app.core.config import Config
+from app.core.messages import Limits, Partition, Raw, Request
+from app.core.records import OddsEvent, Record, Rejected
+from app.sources.base import Source
+from scripts.standin.testing import Standin
+from tests.clock import NOON
+from tests.execute.tables import events_of
+from tests.worker_harness import perform, run_row, source_rows
+from workers.job import Job
+from workers.odds import JOB, every_source
+
+LIMITS = Limits(rate=1_000, burst=100, concurrency=2)
+EVENT = OddsEvent("odd", "1", None, "Nigeria", "NPFL", None, "Home", "Away", NOON, ())
+
+
+@dataclass
+class Odd:
+    """A source of one page, which may raise in each of its parts, and yields what it is told."""
+
+    url: str
+    raises_in: str = ""
+    records: Sequence[Record] = ()
+    promised: int | None = None
+    name: str = "odd"
+    limits: Limits = LIMITS
+
+    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+        raw = yield Request(self.url)
+        self._stumble("partitions", raw)
+        return (Partition("all"),)
+
+    def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:
+        assert part.key == "all"
+        raw = yield Request(self.url)
+        self._stumble("pages", raw)
+        return self.promised
+
+    def parse(self, raw: Raw) -> Iterable[Record]:
+        self._stumble("parse", raw)
+        return self.records
+
+    def _stumble(self, where: str, raw: Raw) -> None:
+        if where == self.raises_in:
+            raise KeyError(f"odd after {len(raw.body)} bytes")
+
+
+def job_of(house: House, standin: Standin, **odd: object) -> Job:
+    """The odds job with the odd source beside SportyBet."""
+    source: Source = Odd(f"{standin.url}/control/healthz?{uuid4()}", **odd)  # pyright: ignore[reportArgumentType] - the test's words
+    house.windows["odd"] = house.windows["sportybet"]
+    sportybet = every_source(house.config)[0]
+
+    def sources(config: Config, params: Any) -> tuple[Source, ...]:
+        del config, params
+        return (source, sportybet)
+
+    return replace(JOB, sources=sources)
+
+
+@pytest.mark.parametrize("where", ["partitions", "pages", "parse"])
+async def test_a_source_that_raises_something_odd_fails_alone_by_its_schema(
+    house: House, standin: Standin, where: str
+) -> None:
+    job = job_of(house, standin, raises_in=where, records=[EVENT])
+
+    run_id = await perform(house, job=job)
+
+    row, rows = await run_row(house.pool, run_id), await source_rows(house.pool, run_id)
+    assert (row["status"], row["error_type"]) == ("partial_failure", "schema")
+    assert (rows["odd"]["status"], rows["odd"]["error_kind"]) == ("failure", "schema")
+    assert "KeyError" in rows["odd"]["error_message"]
+    assert rows["sportybet"]["status"] == "success"
+    assert await events_of(house.pool) == {"sportybet": 30}
+
+
+async def test_no_records_where_the_site_says_there_are_some_is_a_failure(
+    house: House, standin: Standin
+) -> None:
+    run_id = await perform(house, job=job_of(house, standin, promised=5))
+
+    rows = await source_rows(house.pool, run_id)
+    assert (rows["odd"]["status"], rows["odd"]["error_kind"]) == ("failure", "incomplete")
+    assert "0 records where the site says there are 5" in rows["odd"]["error_message"]
+    assert rows["odd"]["done"] == []
+
+
+async def test_no_records_where_the_site_promises_none_is_a_failure_of_a_job_never_empty(
+    house: House, standin: Standin
+) -> None:
+    job = job_of(house, standin, promised=0)
+
+    strict = await source_rows(house.pool, await perform(house, job=job))
+    lenient = await source_rows(
+        house.pool, await perform(house, job=replace(job, never_empty=False))
+    )
+
+    assert strict["odd"]["status"] == "failure"
+    assert lenient["odd"]["status"] == "success"
+
+
+async def test_a_record_that_cannot_be_read_is_kept_aside_and_the_rest_stored(
+    house: House, standin: Standin
+) -> None:
+    bad = Rejected("no kick-off", b'{"id": 2}', "2")
+    job = job_of(house, standin, records=[EVENT, bad], promised=2)
+
+    run_id = await perform(house, job=job)
+
+    row = (await source_rows(house.pool, run_id))["odd"]
+    (kept,) = await house.pool.fetch("SELECT * FROM rejected_records")
+    assert (row["status"], row["records"], row["rejected"]) == ("success", 1, 1)
+    assert (kept["record_id"], kept["reason"], kept["data"]) == ("2", "no kick-off", b'{"id": 2}')
+    assert (kept["source"], kept["partition"], kept["page"]) == ("odd", "all", 1)
+    assert (await events_of(house.pool))["odd"] == 1
+
+
+async def test_a_page_on_which_nothing_can_be_read_is_no_success(
+    house: House, standin: Standin
+) -> None:
+    bad = [Rejected("no kick-off", b"{}", str(number)) for number in range(3)]
+
+    run_id = await perform(house, job=job_of(house, standin, records=bad, promised=3))
+
+    row = (await source_rows(house.pool, run_id))["odd"]
+    assert (row["status"], row["records"], row["rejected"]) == ("failure", 0, 3)
+
+
+def to_come(number: int) -> OddsEvent:
+    return replace(EVENT, platform_event_id=str(number), kickoff=NOON.replace(year=2099))
+
+
+async def withdrawn(house: House) -> list[str]:
+    rows = await house.pool.fetch(
+        "SELECT platform_event_id FROM odds_events WHERE withdrawn_at IS NOT NULL"
+    )
+    return [row[0] for row in rows]
+
+
+async def test_a_match_that_a_site_takes_off_its_board_is_withdrawn(
+    house: House, standin: Standin
+) -> None:
+    both = [to_come(1), to_come(2)]
+    await perform(house, job=job_of(house, standin, records=both, promised=2))
+
+    await perform(house, job=job_of(house, standin, records=both[:1], promised=1))
+
+    assert await withdrawn(house) == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("records", "promised"),
+    [
+        ([to_come(1)], 2),
+        ([to_come(1)], None),
+        ([to_come(1), Rejected("no kick-off", b"{}", "2")], 2),
+        ([to_come(1), Rejected("nothing at all", b"{}")], 2),
+        ([], 0),
+    ],
+    ids=["short", "uncounted", "unread", "unread and nameless", "empty"],
+)
+async def test_a_listing_that_does_not_surely_lack_a_match_withdraws_nothing(
+    house: House, standin: Standin, records: list[Record], promised: int | None
+) -> None:
+    both = [to_come(1), to_come(2)]
+    await perform(house, job=job_of(house, standin, records=both, promised=2))
+
+    await perform(house, job=job_of(house, standin, records=records, promised=promised))
+
+    assert await withdrawn(house) == []

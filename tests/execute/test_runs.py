@@ -1,0 +1,242 @@
+"""A whole run in process against the pretend web: what it stores, counts, says of its sources."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from arq.connections import ArqRedis
+
+from app.context import House
+from app.store.db import Pool
+from scripts.standin.testing import Standin
+from tests import worker_harness
+from tests.execute.tables import PLATFORMS, events_of, prices_of, stored
+from tests.worker_harness import perform, run_row, source_rows
+from workers.odds import JOB
+
+SITES: dict[str, str] = dict(zip(PLATFORMS, ("/sportybet", "/betpawa", "/bet9ja"), strict=True))
+
+
+async def test_a_run_over_three_platforms_stores_what_the_sites_list(
+    house: House, standin: Standin
+) -> None:
+    run_id = await perform(house)
+
+    row = await run_row(house.pool, run_id)
+    listed = {site: len(matches) for site, matches in standin.world.listed.items()}
+    assert (row["status"], row["error_type"]) == ("success", None)
+    assert await events_of(house.pool) == listed
+    assert row["stats"]["events_scraped"] == sum(listed.values()) == 90
+    assert row["stats"]["prices"] == row["stats"]["inserted"] == await prices_of(house.pool)
+    assert row["duration_seconds"] > 0
+
+
+async def test_the_counters_of_a_source_agree_with_what_its_site_was_asked(
+    house: House, standin: Standin
+) -> None:
+    run_id = await perform(house)
+
+    rows = await source_rows(house.pool, run_id)
+    stats = (await run_row(house.pool, run_id))["stats"]
+    assert list(rows) == sorted(PLATFORMS)
+    for platform, row in rows.items():
+        asked = standin.stats()["sites"][platform]["requests"]
+        assert (row["status"], row["records"], row["requests"]) == ("success", 30, asked)
+        assert row["partitions_failed"] == row["rejected"] == row["retries"] == 0
+        assert row["bytes"] > 0
+    for name in ("pages", "inserted", "changed", "unchanged"):
+        assert stats[name] == sum(row[name] for row in rows.values())
+
+
+async def test_a_second_run_over_the_same_pages_changes_nothing(house: House) -> None:
+    first = await perform(house)
+    before = await stored(house.pool)
+
+    second = await perform(house)
+
+    stats = (await run_row(house.pool, second))["stats"]
+    assert await stored(house.pool) == before
+    assert stats["inserted"] == stats["changed"] == 0
+    assert stats["unchanged"] == (await run_row(house.pool, first))["stats"]["inserted"]
+
+
+async def test_a_second_run_writes_the_prices_that_moved_and_no_others(
+    house: House, standin: Standin
+) -> None:
+    await perform(house)
+    prices = await prices_of(house.pool)
+    standin.advance()
+
+    run_id = await perform(house)
+
+    stats = (await run_row(house.pool, run_id))["stats"]
+    moves = await house.pool.fetchval("SELECT count(*) FROM odds_price_changes")
+    assert 0 < stats["changed"] < prices
+    assert moves == prices + stats["changed"]
+    assert await prices_of(house.pool) == prices
+
+
+@pytest.mark.parametrize(
+    ("platform", "fault", "kind"),
+    [
+        ("bet9ja", {"kind": "status", "status": 500}, "http_status"),
+        ("betpawa", {"kind": "html"}, "blocked"),
+        ("sportybet", {"kind": "reset"}, "network"),
+        ("sportybet", {"kind": "bizcode"}, "api_error"),
+        ("betpawa", {"kind": "truncated"}, "network"),
+    ],
+    ids=["status", "html", "reset", "bizcode", "truncated"],
+)
+async def test_a_platform_that_fails_leaves_the_others_whole(
+    house: House, standin: Standin, platform: str, fault: dict[str, Any], kind: str
+) -> None:
+    standin.fault(SITES[platform], **fault)
+
+    run_id = await perform(house)
+
+    row, rows = await run_row(house.pool, run_id), await source_rows(house.pool, run_id)
+    others = {name: 30 for name in PLATFORMS if name != platform}
+    assert (row["status"], row["error_type"]) == ("partial_failure", kind)
+    assert row["error_message"].startswith(f"{platform}: ")
+    assert await events_of(house.pool) == others
+    assert (rows[platform]["status"], rows[platform]["error_kind"]) == ("failure", kind)
+    assert rows[platform]["error_message"]
+    assert {rows[name]["status"] for name in others} == {"success"}
+
+
+async def test_a_platform_that_fails_now_and_then_is_asked_again(
+    house: House, standin: Standin
+) -> None:
+    standin.fault("/sportybet", "status", status=503, times=2)
+
+    run_id = await perform(house)
+
+    rows = await source_rows(house.pool, run_id)
+    assert (await run_row(house.pool, run_id))["status"] == "success"
+    assert (rows["sportybet"]["requests"], rows["sportybet"]["retries"]) == (3, 2)
+
+
+async def test_a_competition_that_fails_leaves_the_others_of_its_platform(
+    house: House, standin: Standin
+) -> None:
+    calm = await source_rows(house.pool, await perform(house))
+    group = calm["bet9ja"]["done"][0]
+    standin.fault("/bet9ja", "html", match=group)
+
+    run_id = await perform(house)
+
+    row = (await source_rows(house.pool, run_id))["bet9ja"]
+    assert (await run_row(house.pool, run_id))["status"] == "partial_failure"
+    assert (row["status"], row["partitions_failed"]) == ("partial_failure", 1)
+    assert (list(row["errors"]), row["errors"][group]["kind"]) == ([group], "blocked")
+    assert sorted(row["done"]) == sorted(set(calm["bet9ja"]["done"]) - {group})
+    assert 0 < row["records"] < 30
+
+
+async def test_a_run_whose_platforms_all_fail_is_a_failure(house: House, standin: Standin) -> None:
+    for path in SITES.values():
+        standin.fault(path, "html")
+
+    run_id = await perform(house)
+
+    row = await run_row(house.pool, run_id)
+    assert (row["status"], row["stats"]["events_scraped"]) == ("failure", 0)
+    assert all(platform in row["error_message"] for platform in PLATFORMS)
+
+
+async def test_fewer_events_than_the_sites_promise_is_never_a_success(
+    house: House, standin: Standin
+) -> None:
+    for path in SITES.values():
+        standin.fault(path, "partial")
+
+    run_id = await perform(house)
+
+    row, rows = await run_row(house.pool, run_id), await source_rows(house.pool, run_id)
+    kinds = {name: r["error_kind"] for name, r in rows.items()}
+    assert row["status"] == "partial_failure"
+    # BetPawa alone does not say how many there are.
+    assert kinds == {"sportybet": "incomplete", "bet9ja": "incomplete", "betpawa": None}
+    assert 0 < row["stats"]["events_scraped"] < 90
+
+
+async def test_sites_that_list_nothing_at_all_are_a_failure(
+    dsn: str, redis: ArqRedis, redis_url: str
+) -> None:
+    with Standin.start(events=0) as empty:
+        async with worker_harness.opened(
+            worker_harness.config_for(dsn, redis_url, empty), redis
+        ) as house:
+            run_id = await perform(house)
+
+            row, rows = await run_row(house.pool, run_id), await source_rows(house.pool, run_id)
+    assert row["status"] == "failure"
+    assert {r["status"] for r in rows.values()} == {"failure"}
+
+
+@pytest.fixture
+async def slow(dsn: str, redis: ArqRedis, redis_url: str) -> AsyncGenerator[House]:
+    """A house whose web takes its time."""
+    with Standin.start(events=60, latency=0.05) as web:
+        async with worker_harness.opened(
+            worker_harness.config_for(dsn, redis_url, web), redis
+        ) as house:
+            yield house
+
+
+async def test_what_was_scraped_grows_while_the_run_goes_on(slow: House, pool: Pool) -> None:
+    seen: list[int] = []
+    run = asyncio.create_task(perform(slow))
+
+    while not run.done() and (not seen or seen[-1] < 180):
+        scraped: int | None = await pool.fetchval(
+            "SELECT (stats ->> 'events_scraped')::int FROM runs"
+        )
+        seen.append(scraped or 0)
+        await asyncio.sleep(0.01)
+
+    final = (await run_row(pool, await run))["stats"]["events_scraped"]
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 4, f"it did not grow: {seen}"
+    assert max(seen) <= final == 180
+
+
+async def test_a_run_that_takes_too_long_timed_out_and_leaves_no_source_running(
+    house: House, standin: Standin
+) -> None:
+    standin.fault("/bet9ja", "delay", seconds=60)
+    run_id = uuid4()
+    await house.pool.execute(
+        "INSERT INTO runs (execution_id, job, trigger, status, attempt, losses, max_attempts,"
+        " timeout_seconds, lease_epoch, queued_at)"
+        " VALUES ($1, $2, 'manual', 'queued', 1, 0, 3, 0.6, 0, now())",
+        run_id,
+        JOB.name,
+    )
+
+    await perform(house, run_id)
+
+    row, rows = await run_row(house.pool, run_id), await source_rows(house.pool, run_id)
+    assert (row["status"], row["error_message"]) == ("timed_out", "took longer than 0.6 s")
+    assert row["stats"]["events_scraped"] == 60, "what was stored before is counted"
+    assert rows["bet9ja"]["status"] == "timed_out"
+    assert rows["sportybet"]["status"] == "success"
+
+
+async def test_a_listing_that_fails_half_way_withdraws_nothing(
+    house: House, standin: Standin
+) -> None:
+    await perform(house)
+    for path in SITES.values():
+        standin.fault(path, "partial")
+
+    await perform(house)
+    await perform(house)
+
+    gone: int = await house.pool.fetchval(
+        "SELECT count(*) FROM odds_events WHERE withdrawn_at IS NOT NULL"
+        " AND platform <> 'betpawa'"  # it does not say how many there are: half a board is a board
+    )
+    assert gone == 0

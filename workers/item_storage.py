@@ -1,0 +1,119 @@
+"""Item storage: how an organisation stores the records of a built-in source as its own items."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from app.core.records import JSON, Article, Item, OddsEvent, Record, Story
+from app.store.content import items, news
+from app.store.content.items import Written
+from app.store.content.listings import Listing
+from app.store.db import Connection
+from workers.job import Job, Presence, Turned
+
+
+def item(job: Job, source: str, record: Record) -> Item:
+    """The record as an item, with the job's key; its data is JSON, decimals as strings."""
+    if isinstance(record, Item):
+        return record
+    return Item(source, job.key(record), _data(record))
+
+
+def _data(record: Record) -> dict[str, JSON]:
+    match record:
+        case OddsEvent():
+            # The same prices in another order are no change.
+            record = replace(record, prices=tuple(sorted(record.prices, key=_price_key)))
+            return msgspec.to_builtins(record)
+        case Article() | Story():
+            # Found under two entities it is one item, which must not change with each of them.
+            data: dict[str, JSON] = msgspec.to_builtins(record)
+            del data["entity"]
+            return data
+        case _:
+            return msgspec.to_builtins(record)
+
+
+def _price_key(price: Any) -> tuple[str, str, str]:
+    return (price.market, price.outcome, str(price.line))
+
+
+def reader(org_id: UUID, source: str) -> str:
+    """The owner of an organisation's cursors for a source."""
+    return f"{org_id}/{source}"
+
+
+def shelved(job: Job, org_id: UUID, source: str) -> Job:
+    """The job with its source's records stored as items of the organisation, and uniform stats."""
+
+    async def write(
+        connection: Connection, records: Sequence[Record], now: datetime, run_id: UUID
+    ) -> Written:
+        page = [item(job, source, record) for record in records]
+        return await items.write(connection, org_id, source, page, now, run_id)
+
+    async def turned(connection: Connection, part: Turned) -> None:
+        partition_key = (reader(org_id, source), part.partition)
+        await news.move_cursor(connection, partition_key, part.begun, part.run_id)
+
+    async def unmoved(connection: Connection, keys: Collection[str], now: datetime) -> None:
+        await items.touch(connection, org_id, source, keys, now)
+
+    # Annotated because type checkers do not check arguments of `replace`.
+    presence: Presence | None = Whole(org_id) if job.presence else None
+    return replace(
+        job,
+        write=write,
+        counted="records",
+        stored="inserted",
+        stats=None,
+        turned=turned if job.turned else None,
+        unmoved=unmoved,
+        presence=presence,
+    )
+
+
+@dataclass(slots=True)
+class Whole:
+    """The keys a source has listed in this attempt; once it is complete, other items are missing.
+
+    An attempt that continues a run has not seen the partitions of earlier attempts: it marks
+    nothing, the next run does.
+    """
+
+    org_id: UUID
+    keys: set[str] = field(default_factory=set[str])
+    partitions: set[str] = field(default_factory=set[str])
+    in_part: bool = False
+
+    async def listed(self, connection: Connection, listing: Listing, run_id: UUID) -> None:
+        """A partition was listed completely."""
+        del connection, run_id
+        self.keys.update(listing.present)
+        self.partitions.add(listing.partition)
+
+    async def glimpsed(self, connection: Connection, listing: Listing, run_id: UUID) -> None:
+        """A partition was listed in part: missing keys are not known."""
+        del connection, listing, run_id
+        self.in_part = True
+
+    async def catalogued(
+        self,
+        connection: Connection,
+        platform: str,
+        partitions: Sequence[str],
+        at: datetime,
+        run_id: UUID,
+    ) -> None:
+        """Mark missing items, if this attempt listed all partitions completely."""
+        del run_id
+        if not self.in_part and self.partitions >= set(partitions):
+            await items.listed(connection, self.org_id, platform, self.keys, at)
+
+    async def doubted(self, connection: Connection, platform: str, run_id: UUID) -> None:
+        """Nothing to undo: items are marked only after the expectations were met."""
+        del connection, platform, run_id

@@ -1,0 +1,140 @@
+"""The recipe directory SOURCES_DIR: one recipe per file, each with its own schedule."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from app.core import config as settings
+from app.core.config import Config
+from app.core.enums import SOURCE
+from app.core.errors import BadConfig, BadRecipe, BadSchedule
+from app.ledger.edit import Declared
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule as When
+from app.sources.recipes.load import Fault, foreign, load, secrets
+from app.sources.recipes.model import Recipe, Schedule
+
+JOB = SOURCE
+PREFIX = f"{JOB}:"
+OTHERWISE = 3600.0  # seconds; the interval of a recipe whose schedule is invalid
+LARGEST = 400_000  # bytes per file
+
+
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """A recipe file: the recipe with its resolved secrets, or its faults."""
+
+    path: Path
+    recipe: Recipe | None
+    secrets: Mapping[str, SecretStr]
+    faults: tuple[str, ...] = ()
+    schedule: When | None = None
+
+    @property
+    def name(self) -> str:
+        """The source's name: the file name without its suffix."""
+        return self.path.stem
+
+    def usable(self) -> Recipe:
+        """The recipe. Raises BadRecipe, which lists the faults by file and line, with fixes."""
+        if self.recipe is None or self.faults:
+            raise BadRecipe(self.faults)
+        return self.recipe
+
+    def secret(self, reference: str) -> SecretStr:
+        """See Resolve."""
+        return self.secrets[reference]
+
+
+def shelf(config: Config, taken: frozenset[str] = frozenset()) -> list[Shelved]:
+    """Load every recipe in SOURCES_DIR, ordered by name. `taken`: names of built-in sources.
+
+    Raises BadConfig if the directory does not exist. An invalid file is returned with its faults.
+    """
+    folder = config.sources_dir
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        raise BadConfig(f"SOURCES_DIR = {str(folder)!r}: there is no such folder")
+    return [one(path, taken) for path in sorted(folder.glob("*.toml"))]
+
+
+def find(config: Config, name: str) -> Shelved:
+    """Load the recipe of that name. Raises BadRecipe if there is none."""
+    folder = config.sources_dir
+    path = None if folder is None else folder / f"{name}.toml"
+    valid_name = name.replace("-", "").replace("_", "").isalnum()
+    if path is None or not valid_name or not path.is_file():
+        raise BadRecipe([f"there is no recipe {name!r} in SOURCES_DIR"])
+    return one(path)
+
+
+def one(path: Path, taken: frozenset[str] = frozenset()) -> Shelved:
+    """Load one file. An invalid file is returned with its faults."""
+    try:
+        if path.stat().st_size > LARGEST:
+            return Shelved(path, None, {}, (f"{path.name}: is larger than {LARGEST:,} bytes",))
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return Shelved(path, None, {}, (f"{path.name}: cannot be read: {type(error).__name__}",))
+    try:
+        recipe = load(text)
+    except BadRecipe as bad:
+        faults = tuple(f"{path.name}: {fault}" for fault in bad.faults)
+        return Shelved(path, None, {}, faults, _schedule(text))
+    resolved, unknown = _resolve_secrets(recipe)
+    faults = [*foreign(recipe, "env", text), *unknown, *_name_faults(recipe, path, taken)]
+    when = recipe.schedule.when()
+    return Shelved(path, recipe, resolved, tuple(f"{path.name}: {f}" for f in faults), when)
+
+
+def declared(config: Config, shelved: Shelved) -> Declared:
+    """The schedule of a recipe. An invalid recipe has one too: its runs report the faults."""
+    key = PREFIX + shelved.name
+    schedule = shelved.schedule or When.every(OTHERWISE)
+    return Declared(
+        key=key,
+        job=JOB,
+        schedule=When(schedule.rule, key),
+        policies=Policies(
+            misfire_grace=timedelta(seconds=config.misfire_grace_seconds),
+            timeout=config.job_timeout_seconds,
+            max_attempts=config.max_attempts,
+        ),
+    )
+
+
+def _resolve_secrets(recipe: Recipe) -> tuple[dict[str, SecretStr], list[Fault]]:
+    resolved: dict[str, SecretStr] = {}
+    unknown: list[Fault] = []
+    for reference, where in secrets(recipe).items():
+        kind, _, name = reference.partition(":")
+        value = settings.secret(name) if kind == "env" else None
+        if value is not None:
+            resolved[reference] = value
+        elif kind == "env":
+            place = ".".join(map(str, where))
+            unknown.append(Fault(1, place, f"{name} is not set", f"put {name}=… into .env"))
+    return resolved, unknown
+
+
+def _name_faults(recipe: Recipe, path: Path, taken: frozenset[str]) -> list[Fault]:
+    if recipe.name in taken:
+        return [Fault(1, "name", f"{recipe.name} is built in", "choose another name")]
+    if recipe.name == path.stem:
+        return []
+    fix = f"call the file {recipe.name}.toml, or the source {path.stem}"
+    return [Fault(1, "name", f"{recipe.name} is in the file {path.name}", fix)]
+
+
+def _schedule(text: str) -> When | None:
+    try:
+        table: Any = tomllib.loads(text).get("schedule")
+        return None if table is None else Schedule.model_validate(table).when()
+    except (tomllib.TOMLDecodeError, ValidationError, BadSchedule, RecursionError):
+        return None

@@ -1,0 +1,134 @@
+"""Recipe sources in a run: how they are opened, and how their items are stored."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+from app.context import House
+from app.core import log
+from app.core.records import Item, Record
+from app.fetch.recipe_clients import Resolve, opening
+from app.sources.recipes.incremental import furthest, order
+from app.sources.recipes.model import Recipe
+from app.sources.recipes.source import RecipeSource
+from app.store.content import cursors, items
+from app.store.content.items import Written
+from app.store.content.listings import Listing
+from app.store.db import Connection
+from workers.job import Turned
+
+_log = log.logger(__name__)
+
+
+async def ready(
+    context: House, recipe: Recipe, resolve: Resolve, org_id: UUID | None = None
+) -> RecipeSource:
+    """The source of a recipe, with its cursors, and its fetcher opened.
+
+    An organisation's recipe is limited to `STRANGERS`, whatever its own limits are.
+    """
+    source = RecipeSource(recipe, owner="" if org_id is None else org_id.hex)
+    if recipe.incremental:
+        source = replace(source, cursors=await cursors.cursors(context.pool, org_id, source.name))
+    context.window_for(source.window, opening(source, resolve))
+    return source
+
+
+def key(record: Record) -> str:
+    """The key of an item."""
+    return record.key if isinstance(record, Item) else ""
+
+
+@dataclass(slots=True)
+class Keeping:
+    """Stores the items of one run's sources, and tracks cursors and listings.
+
+    `sources`: the recipe sources, by name. Implements `Presence` and `Job.turned`.
+    """
+
+    org_id: UUID | None
+    sources: Mapping[str, RecipeSource]
+    _furthest: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    _listed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _unlisted: set[str] = field(default_factory=set[str])
+
+    async def write(
+        self, connection: Connection, records: Sequence[Item], now: datetime, run_id: UUID
+    ) -> Written:
+        """Store a page of items; returns the counts."""
+        total = Written()
+        for name in dict.fromkeys(item.source for item in records):
+            page = [item for item in records if item.source == name]
+            written = await items.write(connection, self.org_id, name, page, now, run_id)
+            total = total.plus(written)
+            self._advance_cursors(name, page)
+        return total
+
+    def _advance_cursors(self, name: str, page: Iterable[Item]) -> None:
+        source = self.sources.get(name)
+        if source is None or source.recipe.incremental is None:
+            return
+        incremental = source.recipe.incremental
+        for item in page:
+            partition_key = (name, item.partition)
+            cursor = furthest(incremental, [item], self._furthest.get(partition_key))
+            if cursor is not None:
+                self._furthest[partition_key] = cursor
+
+    async def turned(self, connection: Connection, turned: Turned) -> None:
+        """Move the cursor of a partition that was read to its end: the next run starts there."""
+        partition_key = (turned.source, turned.partition)
+        if partition_key not in self._listed:
+            self._unlisted.add(turned.source)
+        source = self.sources.get(turned.source)
+        if source is not None and turned.partition in source.malformed:
+            _log.warning(
+                "feed.malformed", source=source.name, fault=source.malformed[partition_key[1]]
+            )
+        if source is None or source.recipe.incremental is None:
+            return
+        incremental, read_to = source.recipe.incremental, turned.begun.isoformat()
+        if incremental.field is not None:
+            before = source.cursors.get(turned.partition)
+            furthest_seen = self._furthest.get(partition_key)
+            read_to = max(
+                (v for v in (before, furthest_seen) if v is not None), key=order, default=""
+            )
+        if read_to:
+            await cursors.move_cursor(
+                connection, self.org_id, partition_key, read_to, turned.begun, turned.run_id
+            )
+
+    async def listed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
+        """A partition was listed completely."""
+        self._listed.add((listing.platform, listing.partition))
+        await self.glimpsed(connection, listing, run_id)
+
+    async def glimpsed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
+        """A partition was listed in part."""
+        del run_id
+        await items.seen(connection, self.org_id, listing.platform, listing.present, listing.at)
+
+    async def catalogued(
+        self,
+        connection: Connection,
+        platform: str,
+        partitions: Sequence[str],
+        at: datetime,
+        run_id: UUID,
+        /,
+    ) -> None:
+        """Mark missing items, if the recipe asks for it and no partition was empty."""
+        del partitions
+        source = self.sources.get(platform)
+        if source is None or not source.marks_missing:
+            return
+        if platform in self._unlisted:
+            why = "a partition lists nothing, or rows without a key"
+            _log.warning("items.not_marked", source=platform, why=why)
+            return
+        await items.mark_missing(connection, self.org_id, platform, run_id, at)
+
+    async def doubted(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
+        """Nothing to undo: items are marked only after the expectations were met."""
