@@ -37,7 +37,7 @@ Ask = Callable[[str], Awaitable[bytes]]
 CONCURRENCIES = (10, 50)
 SIZES = (1, 100)  # KB
 NAMES = ("ours", "httpx_own", "httpx_aiohttp", "aiohttp")
-READY = 20.0  # seconds that the web has to answer
+READY = 20.0  # seconds until the stand-in must answer
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -139,7 +139,7 @@ async def medians(redis_url: str, case: Case, asked: argparse.Namespace) -> dict
     url, concurrency = case.url, case.concurrency
     turns: dict[str, list[Figures]] = {name: [] for name in NAMES}
     async with contenders(redis_url, concurrency) as asks:
-        for name in NAMES:  # connections, caches
+        for name in NAMES:  # warm up connections and caches
             await turn(asks[name], url, concurrency, concurrency * 2)
         for number in range(asked.rounds):
             for name in NAMES[number % 4 :] + NAMES[: number % 4]:
@@ -200,14 +200,14 @@ def overhead(figures: dict[str, Figures]) -> float:
     return figures["ours"].cpu_ms / figures["httpx_aiohttp"].cpu_ms
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="turns of each contender (default: %(default)s)")
     add("--requests", type=int, default=400, help="in each turn (default: %(default)s)")
     add("--json", action="store_true", help="one JSON object as the last line")
-    asked = parser.parse_args(words)
+    asked = parser.parse_args(argv)
     log.configure("console", "info")
     found = measure(asked)
     show(found)

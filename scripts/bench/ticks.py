@@ -35,9 +35,9 @@ from scripts.bench import rivals
 from scripts.bench.timing import EARLY, Start, offset_us, period, read
 
 WARM = 2.0  # seconds after a contender's first start which are not counted
-TAIL = 1.0  # seconds which the last tick has to start
-READY = 90.0  # seconds which a contender has to start its first tick
-STOP = 20.0  # seconds which it has to end
+TAIL = 1.0  # seconds within which the last tick must start
+READY = 90.0  # seconds within which the first tick must start
+STOP = 20.0  # seconds within which a contender must end
 QUICK_SECONDS = 5.0
 
 
@@ -74,13 +74,13 @@ class Figures:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The nearest-rank quantile; nan of nothing."""
+    """Return the nearest-rank quantile; nan for no values."""
     ranked = sorted(values)
     return ranked[max(math.ceil(share * len(ranked)) - 1, 0)] if ranked else math.nan
 
 
 def evaluate(starts: Sequence[Start], count: int, begin: float, end: float) -> Round:
-    """Give each start its tick, and keep the ticks in [begin, end)."""
+    """Assign each start to its tick, and keep the ticks in [begin, end)."""
     step = period(count)
     late: dict[tuple[int, int], float] = {}
     for start in starts:
@@ -140,7 +140,7 @@ class Setup:
         return [sys.executable, "-m", f"scripts.bench.ticks_{contender}", *common, *servers]
 
     def _clean(self) -> str:
-        """Empty Redis, and a new database with nothing but the schema."""
+        """Empty Redis, and recreate the database with nothing but the schema."""
         with Redis.from_url(self.servers.redis_url) as redis:  # pyright: ignore[reportUnknownMemberType] - bare kwargs
             redis.flushall()  # pyright: ignore[reportUnknownMemberType] - bare kwargs
         asyncio.run(_fresh(self.servers.database_url))
@@ -180,7 +180,7 @@ SHOWN = {"house": "ours", "bare": "ours without the ledger"}
 
 
 def measure(setup: Setup, counts: Sequence[int], rounds: int) -> dict[int, dict[str, Figures]]:
-    """Every contender in turn, and again, for every number of schedules."""
+    """Run every contender in turn, `rounds` times, for every number of schedules."""
     found: dict[int, dict[str, Figures]] = {}
     for count in counts:
         names = (*CONTENDERS, "bare") if count == max(counts) else CONTENDERS
@@ -193,14 +193,14 @@ def measure(setup: Setup, counts: Sequence[int], rounds: int) -> dict[int, dict[
 
 
 def ledger_cpu_ms(found: dict[int, dict[str, Figures]]) -> float:
-    """What a run costs beyond arq's own."""
+    """Return the CPU milliseconds of a run beyond arq's own."""
     figures = found[max(found)]
     return figures["house"].cpu_ms - figures["bare"].cpu_ms
 
 
 def show(found: dict[int, dict[str, Figures]]) -> None:
-    """Print the table for people."""
-    table = Table(title="Lateness of ticks, and CPU of the process per run (ms)")
+    """Print the figures as a table."""
+    table = Table(title="Latency of ticks, and CPU of the process per run (ms)")
     table.add_column("schedules", justify="right")
     table.add_column("contender")
     for name in ("p50", "p99", "most", "ticks", "never", "CPU"):
@@ -221,7 +221,7 @@ def show(found: dict[int, dict[str, Figures]]) -> None:
 
 
 def plain(found: dict[int, dict[str, Figures]]) -> dict[str, object]:
-    """The figures under the names that stay comparable."""
+    """Return the figures under stable names."""
     figures: dict[str, object] = {
         str(count): {
             SHOWN.get(name, name): {"p50_ms": round(one.p50_ms, 2), "p99_ms": round(one.p99_ms, 2)}

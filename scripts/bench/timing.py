@@ -1,4 +1,4 @@
-"""What the contenders share: when each schedule is due, and the moment its code began.
+"""Shared by the contenders: when each schedule is due, and a record of each start.
 
 Nothing here is imported from the project: APScheduler runs it in an environment of its own.
 """
@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SPREAD = 60  # seconds; so many schedules or more are spread over a minute
-EARLY = 0.02  # seconds by which a run may come early and still be taken for its own tick
+EARLY = 0.02  # seconds by which a run may start early and still belong to its tick
 
 
 def period(count: int) -> int:
-    """Seconds between two ticks of one schedule: a minute, or a second if there are but a few."""
+    """Seconds between two ticks of one schedule: a minute, or a second for small counts."""
     return SPREAD if count >= SPREAD else 1
 
 
 def offset_us(number: int, count: int) -> int:
-    """Where in the period the schedule's instants lie, in microseconds."""
+    """Return the offset of the schedule's ticks in the period, in microseconds."""
     return number * period(count) * 1_000_000 // count
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The code of a tick began: `at` by the wall clock, after `cpu` seconds of its process."""
+    """The start of a tick's code: `at` by the wall clock, after `cpu` seconds of its process."""
 
     number: int
     at: float
@@ -51,7 +51,7 @@ def read(path: Path) -> list[Start]:
 
 
 def asked(about: str) -> argparse.Namespace:
-    """A contender's command line: `count`, `record` and the addresses of its servers."""
+    """Parse a contender's command line: `count`, `record` and the URLs of its servers."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--record", type=Path, required=True)

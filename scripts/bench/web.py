@@ -1,9 +1,9 @@
 """Measures requests per second of /health/scheduler against a bare Starlette route.
 
-Each is a uvicorn process of its own, without an access log, for ours writes none of visits to this
-address. The two take turns: ours, bare, ours, bare. Fifty connections are kept open, each asking
-again as soon as it is answered. Figures are medians of the turns. Ours reads a real Redis with a
-few jobs (and once with two hundred), and its watch runs beside it.
+Each is a separate uvicorn process without an access log, as ours does not log requests to this
+path. They take turns. Fifty connections are kept open, each sends the next request as soon as the
+response is complete. Figures are medians of the turns. Ours reads a real Redis with a few jobs
+(and once with two hundred), while its background tasks run.
 """
 
 import argparse
@@ -33,21 +33,21 @@ from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import write_jobs, write_worker
 
 ROOT = Path(__file__).resolve().parents[2]
-READY = 20.0  # seconds that a server has to answer
+READY = 20.0  # seconds until a server must answer
 ASK = b"GET /health/scheduler HTTP/1.1\r\nhost: bench\r\nuser-agent: bench\r\naccept: */*\r\n\r\n"
 FEW, MANY = 3, 200  # jobs
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Answers per second, and the milliseconds within which 99 of 100 came."""
+    """Responses per second, and the 99th percentile of latency in milliseconds."""
 
     rps: float
     p99_ms: float
 
 
 class Asker(asyncio.Protocol):
-    """One connection: asks, counts the answer when all of it is there, and asks again."""
+    """One connection: sends a request, counts the complete response, and sends the next."""
 
     def __init__(self, took: list[float], until: float) -> None:
         self._took = took
@@ -59,7 +59,7 @@ class Asker(asyncio.Protocol):
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Send the first request."""
         self._transport = cast("asyncio.Transport", transport)
         self._ask()
 
@@ -69,7 +69,7 @@ class Asker(asyncio.Protocol):
             self._transport.write(ASK)
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of an answer."""
+        """Receive a part of a response."""
         if not self._left:
             self._head += data
             head, end, rest = self._head.partition(b"\r\n\r\n")
@@ -90,14 +90,14 @@ class Asker(asyncio.Protocol):
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end, or too early."""
+        """Finish; an early disconnect is an error."""
         del exc
         if not self.ended.done():
             self.ended.set_result(None)
 
 
 async def turn(port: int, seconds: float, connections: int) -> Figures:
-    """Ask for so many seconds over so many connections."""
+    """Send requests for `seconds` over `connections` connections."""
     loop = asyncio.get_running_loop()
     took: list[float] = []
     started = time.perf_counter()
@@ -113,7 +113,7 @@ async def turn(port: int, seconds: float, connections: int) -> Figures:
 
 
 def free_port() -> int:
-    """A port that nobody has right now."""
+    """Return a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -122,11 +122,11 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def served(app: str, environment: dict[str, str], log: Path) -> AsyncGenerator[int]:
-    """The app on uvicorn, in a process of its own; yields its port."""
+    """Serve the app on uvicorn in a separate process; yields its port."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--no-access-log"]
     with log.open("w") as lines:
-        process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own words
+        process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own arguments
             command, cwd=ROOT, env=environment, stdout=lines, stderr=lines
         )
         try:
@@ -134,7 +134,7 @@ async def served(app: str, environment: dict[str, str], log: Path) -> AsyncGener
             yield port
         finally:
             process.terminate()
-            process.wait()  # a child that ends at once
+            process.wait()  # returns at once
 
 
 async def _answers(port: int) -> None:
@@ -148,7 +148,7 @@ async def _answers(port: int) -> None:
 
 
 async def populate(url: str, jobs: int) -> None:
-    """So many healthy jobs, and a worker."""
+    """Write `count` healthy jobs and a worker to Redis."""
     now = datetime.now(UTC)
     later = now + timedelta(days=1)
     facts = [
@@ -170,7 +170,7 @@ async def populate(url: str, jobs: int) -> None:
 
 
 async def measure(folder: Path, asked: argparse.Namespace) -> dict[str, Figures]:
-    """Both in turn with a few jobs, then ours with many."""
+    """Measure both in turn with a few jobs, then ours with many."""
     servers = await asyncio.to_thread(embedded.start, folder / "servers")
     try:
         await asyncio.to_thread(migrations.upgrade, servers.database_url)
@@ -183,14 +183,14 @@ async def measure(folder: Path, asked: argparse.Namespace) -> dict[str, Figures]
             ports = {"ours": our_port, "bare": bare_port}
             found = await _turns(ports, asked)
             await populate(servers.redis_url, MANY)
-            await asyncio.sleep(1.5)  # until the answer of the last second is forgotten
+            await asyncio.sleep(1.5)  # until the cached response has expired
             return found | await _turns({f"ours_{MANY}_jobs": our_port}, asked)
     finally:
         await asyncio.to_thread(servers.close)
 
 
 async def _turns(ports: dict[str, int], asked: argparse.Namespace) -> dict[str, Figures]:
-    for port in ports.values():  # connections, caches
+    for port in ports.values():  # warm up connections and caches
         await turn(port, 0.5, asked.connections)
     turns: dict[str, list[Figures]] = {name: [] for name in ports}
     for _ in range(asked.rounds):
@@ -206,14 +206,14 @@ async def _turns(ports: dict[str, int], asked: argparse.Namespace) -> dict[str, 
 
 def show(found: dict[str, Figures]) -> None:
     """Print the figures as a table."""
-    table = Table("who", "answers a second", "p99, ms", "beside bare")
+    table = Table("who", "responses per second", "p99, ms", "ours / bare")
     for name, figures in found.items():
         share = figures.rps / found["bare"].rps
         table.add_row(name, f"{figures.rps:.0f}", f"{figures.p99_ms:.1f}", f"{share:.2f}")
     Console().print(table)
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -221,7 +221,7 @@ def main(words: Sequence[str] | None = None) -> None:
     add("--seconds", type=float, default=3.0, help="of each turn (default: %(default)s)")
     add("--connections", type=int, default=50, help="kept open (default: %(default)s)")
     add("--json", action="store_true", help="one JSON object as the last line")
-    asked = parser.parse_args(words)
+    asked = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="rc") as folder:
         found = asyncio.run(measure(Path(folder), asked))
     show(found)
