@@ -148,7 +148,7 @@ async def _answers(port: int) -> None:
 
 
 async def populate(url: str, jobs: int) -> None:
-    """Write `count` healthy jobs and a worker to Redis."""
+    """Write `jobs` healthy jobs and a worker to Redis."""
     now = datetime.now(UTC)
     later = now + timedelta(days=1)
     facts = [
