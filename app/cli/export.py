@@ -44,7 +44,7 @@ class Format(StrEnum):
 
 
 @app.command()
-def export(  # noqa: PLR0913 - the options of a command are its arguments
+def export(
     what: Annotated[What, typer.Argument(help="What to export.")],
     to: Annotated[str, typer.Argument(help="The file, or - for the standard output.")] = "-",
     *,

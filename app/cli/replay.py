@@ -22,7 +22,7 @@ _COUNTS = ("pages", "unreadable", "records", "new", "changed", "readable", "refu
 
 
 @app.command()
-def replay(  # noqa: PLR0913 - the options of a command are its arguments
+def replay(
     source: Annotated[
         str, typer.Argument(help="A source, such as bet9ja; source:NAME for a recipe.")
     ],

@@ -50,7 +50,7 @@ async def whole(target: str) -> AsyncGenerator[IO[bytes]]:
         part.unlink(missing_ok=True)
 
 
-async def text(  # noqa: PLR0913 - source, selection, target and format
+async def text(
     connection: Connection,
     kind: Kind,
     span: Span,

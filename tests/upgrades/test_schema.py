@@ -50,7 +50,7 @@ async def ended(door: str, env: dict[str, str], folder: Path) -> tuple[int | Non
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(("has", "said"), [("0004", "is newer"), ("9999", "is older")])
-async def test_another_schema_stops_it_with_both_names_and_the_mend(  # noqa: PLR0913, PLR0917 - fixtures
+async def test_another_schema_stops_it_with_both_names_and_the_mend(
     pool: Pool, env: dict[str, str], tmp_path: Path, door: str, has: str, said: str
 ) -> None:
     await pool.execute("UPDATE alembic_version SET version_num = $1", has)

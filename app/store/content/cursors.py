@@ -31,7 +31,7 @@ async def cursors(pool: Pool | Connection, org_id: UUID | None, source: str) -> 
     return {row["partition"]: row["value"] for row in rows}
 
 
-async def move_cursor(  # noqa: PLR0913, PLR0917 - owner, partition, value, time and run
+async def move_cursor(
     connection: Connection,
     org_id: UUID | None,
     where: tuple[str, str],

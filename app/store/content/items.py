@@ -162,7 +162,7 @@ def content_hash(data: Mapping[str, Any], ignore: Collection[str] = ()) -> bytes
     return hashlib.sha256(msgspec.json.encode(hashed, order="deterministic")).digest()
 
 
-async def write(  # noqa: PLR0913, PLR0917 - owner, source, items, time and run
+async def write(
     connection: Connection,
     org_id: UUID | None,
     source: str,
