@@ -17,23 +17,28 @@ import httpx
 from arq.connections import ArqRedis
 
 from app.core.config import Config
-from app.core.messages import Limits
-from app.fetch.authenticated import AnyWindow, Opening, Visits
-from app.fetch.client import Window, open_client
+from app.core.messages import HostLimits
+from app.fetch.authenticated import AnyFetcher, FetcherOptions, Fetchers
+from app.fetch.client import Fetcher, open_client
 from app.fetch.limiter import Limiter, RedisLimiter
 from app.fetch.ssrf_guard import Guard
-from app.fetch.tokens import Keeper, Login, SignedWindow, keeper_of
+from app.fetch.tokens import (
+    AuthenticatedFetcher,
+    AuthorizationProvider,
+    Login,
+    authorization_provider,
+)
 from app.sources.recipes.sandbox import Sandbox
 from app.store import db, schema
 from app.store.db import Pool
 from app.store.schedules import heartbeats
 
 VERSION = "0.1.0"
-LEAP = timedelta(seconds=5)
-TREMOR = timedelta(milliseconds=1)
+MAX_CLOCK_JUMP = timedelta(seconds=5)
+MIN_CLOCK_CORRECTION = timedelta(milliseconds=1)
 NO_LOGINS: Mapping[str, Login] = MappingProxyType({})
-GUARDED_CONNECTIONS = 64  # over all recipe sources together
-FEWEST_CONNECTIONS = 4  # a source may raise its concurrency while it runs
+RECIPE_CONNECTIONS = 64  # over all recipe sources together
+MIN_CONNECTIONS = 4  # a source may raise its concurrency while it runs
 
 
 @dataclass(slots=True)
@@ -61,19 +66,19 @@ class Clock:
             + timedelta(seconds=time.monotonic() - self._started_monotonic)
         )
 
-    async def set_by(self, pool: Pool) -> None:
+    async def synchronise(self, pool: Pool) -> None:
         """Synchronise with the database's clock, allowing half the round trip for transport."""
         before, started = self._machine_time(), time.monotonic()
         database_now = await heartbeats.database_now(pool)
         half_trip = timedelta(seconds=(time.monotonic() - started) / 2)
         offset = database_now - before - half_trip
         # A difference within half a round trip is measurement error.
-        if abs(offset - self.offset) > half_trip + TREMOR:
+        if abs(offset - self.offset) > half_trip + MIN_CLOCK_CORRECTION:
             self.offset = offset
 
 
 @dataclass(slots=True)
-class Heart:
+class Heartbeat:
     """This worker's heartbeat, recorded in the database as intervals without a gap."""
 
     pool: Pool
@@ -86,47 +91,49 @@ class Heart:
 
     async def beat(self) -> None:
         """Extend the current interval, or begin a new one after a gap or a jump of the clock."""
-        await self.clock.set_by(self.pool)
+        await self.clock.synchronise(self.pool)
         now, monotonic = self.clock(), time.monotonic()
         elapsed = timedelta(seconds=monotonic - self._last_monotonic)
         last, self._last_beat_at, self._last_monotonic = self._last_beat_at, now, monotonic
-        jumped = last is not None and now - last - elapsed > LEAP
+        jumped = last is not None and now - last - elapsed > MAX_CLOCK_JUMP
         if self._beat_id is None or last is None or jumped or now - last > self.longest_gap:
-            self._beat_id = await heartbeats.begin(self.pool, self.worker, now, jumped=jumped)
+            self._beat_id = await heartbeats.start_interval(
+                self.pool, self.worker, now, jumped=jumped
+            )
         else:
-            await heartbeats.extend(self.pool, self._beat_id, now)
+            await heartbeats.extend_interval(self.pool, self._beat_id, now)
 
 
 @dataclass(slots=True)
-class House:
+class WorkerContext:
     """What a worker opens and closes, handed to jobs. `worker`: this process's unique name."""
 
     config: Config
     pool: Pool
     redis: ArqRedis
     clock: Clock
-    heart: Heart
+    heartbeat: Heartbeat
     worker: str
     started_at: datetime
     limiter: Limiter
-    visits: Visits
+    recipe_fetchers: Fetchers
     sandbox: Sandbox
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
-    windows: dict[str, AnyWindow] = field(default_factory=dict[str, AnyWindow])
+    fetchers: dict[str, AnyFetcher] = field(default_factory=dict[str, AnyFetcher])
 
-    def window_for(self, name: str, opening: Opening) -> None:
+    def open_fetcher(self, name: str, opening: FetcherOptions) -> None:
         """Open a fetcher for a source that was not known when the worker started.
 
         Its addresses pass the SSRF guard. It replaces an earlier one of the same name; only the
         most recently opened fetchers are kept.
         """
-        for old in self.visits.opened(name):
-            self.windows.pop(old, None)
-        self.windows[name] = self.visits.window(name, opening)
+        for old in self.recipe_fetchers.record_opened(name):
+            self.fetchers.pop(old, None)
+        self.fetchers[name] = self.recipe_fetchers.create(name, opening)
 
 
 @dataclass(frozen=True, slots=True)
-class Urls:
+class ServerUrls:
     """URLs of Postgres and Redis: the configured servers, or the embedded ones."""
 
     database: str
@@ -144,38 +151,38 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
 
 
-def urls(config: Config) -> Urls:
+def server_urls(config: Config) -> ServerUrls:
     """URLs of the configured servers; those not configured are started, embedded, in DATA_DIR.
 
     Raises ServersUnavailable if an embedded server is needed and cannot be started.
     """
     database, redis = config.database_url, config.redis_url
     if database is not None and redis is not None:
-        return Urls(database.get_secret_value(), redis.get_secret_value())
+        return ServerUrls(database.get_secret_value(), redis.get_secret_value())
     from app import embedded, migrations  # noqa: PLC0415 - not imported in production
 
     servers = embedded.start(config.data_dir)
     if database is None:
         migrations.upgrade(servers.database_url)
-    return Urls(
+    return ServerUrls(
         servers.database_url if database is None else database.get_secret_value(),
         servers.redis_url if redis is None else redis.get_secret_value(),
     )
 
 
-def check(config: Config) -> None:
+def check_config(config: Config) -> None:
     """Raises BadConfig for settings that only the opened components can validate."""
     Guard.allowing(config.guard_allow)
 
 
 @asynccontextmanager
-async def opened(
+async def open_context(
     config: Config,
-    where: Urls,
+    where: ServerUrls,
     redis: ArqRedis,
-    sources: Mapping[str, Limits],
+    sources: Mapping[str, HostLimits],
     logins: Mapping[str, Login] = NO_LOGINS,
-) -> AsyncGenerator[House]:
+) -> AsyncGenerator[WorkerContext]:
     """Open the worker context, and close it again in reverse order.
 
     `sources`: limits by source name. `logins`: credentials by source name; sources with the same
@@ -194,60 +201,60 @@ async def opened(
         ssl_context = ssl.create_default_context()
         guarded = open_client(
             user_agent(config.contact),
-            concurrency=GUARDED_CONNECTIONS,
+            concurrency=RECIPE_CONNECTIONS,
             ssl_context=ssl_context,
             guard=Guard.allowing(config.guard_allow),
         )
         sandbox = Sandbox()
         stack.push_async_callback(sandbox.close)
-        context = House(
+        context = WorkerContext(
             config=config,
             pool=pool,
             redis=redis,
             clock=clock,
-            heart=Heart(pool, clock, worker, timedelta(seconds=config.lease_seconds)),
+            heartbeat=Heartbeat(pool, clock, worker, timedelta(seconds=config.lease_seconds)),
             worker=worker,
             started_at=clock(),
             limiter=limiter,
-            visits=Visits(await stack.enter_async_context(guarded), limiter, clock),
+            recipe_fetchers=Fetchers(await stack.enter_async_context(guarded), limiter, clock),
             sandbox=sandbox,
         )
         stack.push_async_callback(context.limiter.close)
-        await context.heart.beat()
+        await context.heartbeat.beat()
         for name, limits in sources.items():
             client = open_client(
                 user_agent(config.contact),
-                concurrency=max(limits.concurrency, FEWEST_CONNECTIONS),
+                concurrency=max(limits.concurrency, MIN_CONNECTIONS),
                 ssl_context=ssl_context,
             )
             context.clients[name] = await stack.enter_async_context(client)
-            context.windows[name] = Window(
+            context.fetchers[name] = Fetcher(
                 client, context.limiter, source=name, limits=limits, clock=clock
             )
-        _add_logins(context.windows, logins)
+        _add_logins(context.fetchers, logins)
         yield context
 
 
-def _add_logins(windows: dict[str, AnyWindow], logins: Mapping[str, Login]) -> None:
-    token_keepers: dict[Login, Keeper] = {}
+def _add_logins(windows: dict[str, AnyFetcher], logins: Mapping[str, Login]) -> None:
+    token_keepers: dict[Login, AuthorizationProvider] = {}
     for name, login in logins.items():
         window = windows[name]
-        if isinstance(window, Window):
-            token_keeper = token_keepers.setdefault(login, keeper_of(login, window))
-            windows[name] = SignedWindow(window, token_keeper, login.setting)
+        if isinstance(window, Fetcher):
+            token_keeper = token_keepers.setdefault(login, authorization_provider(login, window))
+            windows[name] = AuthenticatedFetcher(window, token_keeper, login.setting)
 
 
 async def _close_pool(pool: Pool) -> None:
     try:
         async with asyncio.timeout(2):
             await pool.close()
-    except (TimeoutError, *db.AWAY):
+    except (TimeoutError, *db.UNAVAILABLE):
         pool.terminate()
 
 
-def ctx_house(ctx: dict[str, Any]) -> House:
+def worker_context(ctx: dict[str, Any]) -> WorkerContext:
     """The worker context held by arq's untyped `ctx`. Raises TypeError if startup did not run."""
-    context = ctx["house"]
-    if not isinstance(context, House):
-        raise TypeError("ctx['house'] is missing: on_startup did not run")
+    context = ctx["context"]
+    if not isinstance(context, WorkerContext):
+        raise TypeError("ctx['context'] is missing: on_startup did not run")
     return context

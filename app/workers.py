@@ -12,18 +12,18 @@ from workers import lifecycle, registry
 from workers import monitor as watching
 from workers import prune as pruning
 from workers.dispatch import dispatch
-from workers.maintenance import NIGHTLY, retain
-from workers.maintenance import TIMEOUT as NIGHT
-from workers.sweep import HEALTH, sweep, sweeps, tell_health
-from workers.tidy import tidy
-from workers.trigger import ALARM_SLOTS, alarm_for, alarm_of
+from workers.maintenance import RETENTION_SCHEDULE, apply_retention
+from workers.maintenance import RETENTION_TIMEOUT as NIGHT
+from workers.sweep import HEALTH_SCHEDULE, publish_health, sweep, sweep_schedule
+from workers.tidy import maintain_partitions
+from workers.trigger import CRON_SLOTS, cron_entry_for, resilient_entry
 
 try:
     CONFIG = config.load()
     log.configure(CONFIG.log_format, CONFIG.log_level, CONFIG.secrets())
-    DECLARED = registry.declared(CONFIG)
-    context.check(CONFIG)
-    URLS = context.urls(CONFIG)
+    DECLARED = registry.declared_schedules(CONFIG)
+    context.check_config(CONFIG)
+    URLS = context.server_urls(CONFIG)
 except RollcallError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(2)
@@ -34,23 +34,27 @@ worker.install()
 class Settings:
     """The settings that arq reads. arq ignores inherited attributes."""
 
-    functions = registry.FUNCTIONS
+    functions = registry.TASKS
     cron_jobs = (
-        *(alarm_for(declared) for declared in DECLARED),
-        alarm_of("dispatch", dispatch, Schedule.every(1)),
-        alarm_of("sweep", sweep, sweeps(CONFIG.lease_seconds)),
-        alarm_of("health", tell_health, HEALTH),
-        alarm_of("watch", watching.watch, watching.WATCH, timeout=watching.TIMEOUT),
-        alarm_of("prune", pruning.prune, Schedule.every(3600), timeout=pruning.TIMEOUT),
-        alarm_of("retention", retain, NIGHTLY, timeout=NIGHT),
-        alarm_of("tidy", tidy, Schedule.every(3600)),
+        *(cron_entry_for(declared) for declared in DECLARED),
+        resilient_entry("dispatch", dispatch, Schedule.every(1)),
+        resilient_entry("sweep", sweep, sweep_schedule(CONFIG.lease_seconds)),
+        resilient_entry("health", publish_health, HEALTH_SCHEDULE),
+        resilient_entry(
+            "watch", watching.monitor, watching.MONITOR_SCHEDULE, timeout=watching.MONITOR_TIMEOUT
+        ),
+        resilient_entry(
+            "prune", pruning.prune_raw_pages, Schedule.every(3600), timeout=pruning.PRUNE_TIMEOUT
+        ),
+        resilient_entry("retention", apply_retention, RETENTION_SCHEDULE, timeout=NIGHT),
+        resilient_entry("tidy", maintain_partitions, Schedule.every(3600)),
     )
     on_startup = lifecycle.startup(CONFIG, URLS, DECLARED)
     on_shutdown = lifecycle.shutdown
-    redis_pool = lifecycle.queue(CONFIG, URLS)
+    redis_pool = lifecycle.open_queue(CONFIG, URLS)
     job_serializer = jobs.dumps
     job_deserializer = jobs.loads
-    max_jobs = CONFIG.max_jobs + ALARM_SLOTS
+    max_jobs = CONFIG.max_jobs + CRON_SLOTS
     job_timeout = CATCH_UP_WINDOW.total_seconds() + 60  # runs have their own timeout
     job_completion_wait = CONFIG.shutdown_grace_seconds
     keep_result = 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.embedded import launch
-from app.embedded.process import turn_over
+from app.embedded.process import rotate_log
 
 TAIL_LINES = 15
 
@@ -59,7 +59,7 @@ async def child(
 ) -> AsyncGenerator[Child]:
     """Run `python -m …` while the block lasts. Ctrl-C in the terminal does not reach it."""
     log = environment.logs / f"{name}.log"
-    turn_over(log)
+    rotate_log(log)
     # On Linux the launcher kills the process if this script is killed.
     launcher = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "-", "-")
     with log.open("ab") as output:

@@ -28,7 +28,7 @@ from app.core import log
 from app.core.config import Config
 from app.core.enums import Trigger
 from app.core.errors import RollcallError
-from app.embedded.place import Place
+from app.embedded.place import ServerDirectories
 from app.orgs import one_time_login
 from app.queue.jobs import redis_pool
 from app.store import db
@@ -80,7 +80,7 @@ class Setup:
     """The settings of a demo. `env` and `folder` are those of the child processes."""
 
     asked: argparse.Namespace
-    where: context.Urls
+    where: context.ServerUrls
     data_dir: Path
     env: Mapping[str, str]
     folder: Path
@@ -112,7 +112,7 @@ def main() -> int:
         log.configure(config.log_format, "error")
         port = _port(asked)
         Console(stderr=True).print("Starting Postgres and Redis ...", highlight=False)
-        setup = _setup(asked, config, context.urls(config), port)
+        setup = _setup(asked, config, context.server_urls(config), port)
         try:
             return asyncio.run(_run(setup))
         finally:
@@ -146,7 +146,9 @@ def _config(asked: argparse.Namespace) -> Config:
     return settings.load(_env_file=None, data_dir=data_dir, database_url=None, redis_url=None)
 
 
-def _setup(asked: argparse.Namespace, config: Config, where: context.Urls, port: int) -> Setup:
+def _setup(
+    asked: argparse.Namespace, config: Config, where: context.ServerUrls, port: int
+) -> Setup:
     data_dir = config.data_dir.resolve()
     (data_dir / "log").mkdir(parents=True, exist_ok=True)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}  # noqa: TID251 - handed on to the children
@@ -237,7 +239,7 @@ async def _sign_in(setup: Setup) -> str:
     """Return a one-time sign-in address."""
     redis = redis_pool(setup.where.redis)
     try:
-        return f"http://127.0.0.1:{setup.port}{await one_time_login.mint(redis)}"
+        return f"http://127.0.0.1:{setup.port}{await one_time_login.create_login(redis)}"
     finally:
         await redis.aclose(close_connection_pool=True)
 
@@ -325,7 +327,7 @@ async def _every_second(step: Any) -> None:
     while True:
         try:
             await step()
-        except db.AWAY as error:
+        except db.UNAVAILABLE as error:
             _fail(f"Postgres cannot be reached: {error}", 1)
         await asyncio.sleep(1)
 
@@ -364,7 +366,7 @@ def _stop_servers(config: Config) -> None:
     if config.database_url is not None and config.redis_url is not None:
         return
     embedded.start(config.data_dir).close()
-    place = Place(config.data_dir.resolve())
+    place = ServerDirectories(config.data_dir.resolve())
     deadline = time.monotonic() + SHUTDOWN_TIMEOUT
     while time.monotonic() < deadline:
         lock = place.try_lock()

@@ -29,7 +29,7 @@ from app.queue.jobs import enqueue, redis_pool
 from app.store import db
 from app.store.db import Pool
 from app.store.runs import run_rows
-from app.store.runs.run_rows import Wanted
+from app.store.runs.run_rows import RunRequest
 from app.store.schedules import heartbeats
 from workers import registry
 from workers.job import Job
@@ -37,7 +37,7 @@ from workers.job import Job
 POLL_SECONDS = 0.25  # seconds
 NO_WORKER_SECONDS = 5.0  # give up waiting after so long without a live worker
 EXIT_CODES = {RunStatus.SUCCESS: 0, RunStatus.PARTIAL_FAILURE: 1}
-SERVER_ERRORS = (RedisError, asyncpg.PostgresError, *db.AWAY)
+SERVER_ERRORS = (RedisError, asyncpg.PostgresError, *db.UNAVAILABLE)
 
 _EXAMPLES = """examples:
   scripts/enqueue.py scrape_all_platforms
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
         arguments = parse(argv)
         config = settings.load()
         log.configure(config.log_format, "error")
-        return asyncio.run(_ask(config, resources.urls(config), arguments))
+        return asyncio.run(_ask(config, resources.server_urls(config), arguments))
     except RollcallError as error:
         return _fail(str(error))
     except asyncpg.UndefinedTableError:
@@ -93,9 +93,9 @@ def parse(argv: Sequence[str]) -> Arguments:
     """Parse the command line. Raises UnknownJob or BadParameters, which list the known names."""
     parser = _parser()
     given, rest = parser.parse_known_args(argv)
-    job = registry.find(given.job)
+    job = registry.find_job(given.job)
     named = _parse_parameters(job, rest)
-    params = job.understood(named).model_dump(mode="json", exclude_unset=True)
+    params = job.validate_params(named).model_dump(mode="json", exclude_unset=True)
     return Arguments(job, params, given.wait, given.json)
 
 
@@ -147,7 +147,7 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-async def _ask(config: Config, urls: resources.Urls, arguments: Arguments) -> int:
+async def _ask(config: Config, urls: resources.ServerUrls, arguments: Arguments) -> int:
     async with _connect(config, urls) as context:
         run_id = await _queue(context, arguments)
         if not arguments.as_json:
@@ -165,10 +165,10 @@ async def _ask(config: Config, urls: resources.Urls, arguments: Arguments) -> in
 
 
 @asynccontextmanager
-async def _connect(config: Config, urls: resources.Urls) -> AsyncGenerator[_Context]:
+async def _connect(config: Config, urls: resources.ServerUrls) -> AsyncGenerator[_Context]:
     redis = redis_pool(urls.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
     try:
-        pool = await db.open_pool(urls.database, size=2, patience=5)
+        pool = await db.open_pool(urls.database, size=2, wait_seconds=5)
         try:
             yield _Context(config, pool, redis)
         finally:
@@ -178,7 +178,7 @@ async def _connect(config: Config, urls: resources.Urls) -> AsyncGenerator[_Cont
 
 
 async def _queue(context: _Context, arguments: Arguments) -> UUID:
-    request = Wanted(
+    request = RunRequest(
         run_id=uuid4(),
         job=arguments.job.name,
         params=arguments.params,
@@ -210,10 +210,10 @@ async def _follow(context: _Context, arguments: Arguments, run_id: UUID) -> RunS
             stack.callback(console.print)  # Live omits the last newline there
         live = stack.enter_context(Live(console=console, auto_refresh=False))
         while True:
-            row = await run_rows.look(context.pool, run_id)
+            row = await run_rows.read_run(context.pool, run_id)
             status = RunStatus.LOST if row is None else RunStatus(row["status"])
             live.update(
-                _progress(arguments.job, status, await run_rows.look_sources(context.pool, run_id)),
+                _progress(arguments.job, status, await run_rows.read_sources(context.pool, run_id)),
                 refresh=True,
             )
             if status not in OPEN_STATUSES:
@@ -239,14 +239,14 @@ def _progress(job: Job, status: RunStatus, sources: Sequence[dict[str, Any]]) ->
 
 
 async def _outcome(context: _Context, run_id: UUID) -> dict[str, Any]:
-    row = await run_rows.look(context.pool, run_id) or {}
+    row = await run_rows.read_run(context.pool, run_id) or {}
     fields = ("status", "attempt", "duration_seconds", "error_type", "error_message", "stats")
     return {
         "execution_id": str(run_id),
         **{name: row.get(name) for name in fields},
         "sources": [
             {name: row[name] for name in ("source", "status", "pages", "records", "error_message")}
-            for row in await run_rows.look_sources(context.pool, run_id)
+            for row in await run_rows.read_sources(context.pool, run_id)
         ],
     }
 

@@ -39,10 +39,10 @@ def figures(row: Row) -> dict[str, Any]:
 
 def _stat_names(job: str) -> tuple[str, str]:
     try:
-        declared = registry.find(job)
+        declared = registry.find_job(job)
     except UnknownJob:  # a job that is no longer declared
         return "events_scraped", "inserted"
-    return declared.counted, declared.stored
+    return declared.records_stat, declared.stored
 
 
 def table(rows: Iterable[Row], title: str, now: datetime | None = None) -> Table:

@@ -13,7 +13,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from app import migrations
-from app.context import House
+from app.context import WorkerContext
 from app.embedded import Servers
 from app.queue.jobs import redis_pool
 from app.store.db import Pool, open_pool
@@ -107,7 +107,7 @@ def standin() -> Iterator[Standin]:
 @pytest.fixture
 async def house(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
-) -> AsyncGenerator[House]:
+) -> AsyncGenerator[WorkerContext]:
     """All that a worker has open, on real servers and the pretend web."""
     async with worker_harness.opened(
         worker_harness.config_for(dsn, redis_url, standin), redis

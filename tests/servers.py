@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from app.embedded import Servers, start
-from app.embedded.place import Place, let_through, settle
+from app.embedded.place import ServerDirectories, allow_traversal, prepare_directories
 from app.embedded.postgres import Postgres
 from app.embedded.process import Daemon
 from app.embedded.redis import Redis
@@ -80,7 +80,7 @@ class _Private:
     Use it from the main thread: on Linux a server dies with the thread that started it.
     """
 
-    def __init__(self, server: Postgres | Redis, place: Place, lock: int) -> None:
+    def __init__(self, server: Postgres | Redis, place: ServerDirectories, lock: int) -> None:
         self._server = server
         self._place = place
         self._lock = lock
@@ -152,13 +152,13 @@ class PrivateRedis(_Private):
         place, lock = _settled(folder)
         door = place.run / "redis.sock"
         log = place.log / "redis.log"
-        super().__init__(Redis(place.data_dir / "redis", door=door, log=log), place, lock)
+        super().__init__(Redis(place.data_dir / "redis", socket_path=door, log=log), place, lock)
 
 
-def _settled(folder: Path) -> tuple[Place, int]:
-    place = settle(folder)
+def _settled(folder: Path) -> tuple[ServerDirectories, int]:
+    place = prepare_directories(folder)
     lock = place.try_lock()
     assert lock is not None, f"{folder} is in use"
-    place.renew_run()
-    let_through(place.data_dir, place.run)
+    place.recreate_run()
+    allow_traversal(place.data_dir, place.run)
     return place, lock

@@ -246,7 +246,7 @@ async def test_herokus_database_url_is_spoken_to_over_tls_or_not_at_all(
     assert loaded.database_url is not None
 
     with pytest.raises(ConnectionError, match="SSL"):
-        await open_pool(loaded.database_url.get_secret_value(), size=1, patience=0)
+        await open_pool(loaded.database_url.get_secret_value(), size=1, wait_seconds=0)
 
     assert first_words == [struct.pack("!ii", 8, 80877103)]
 

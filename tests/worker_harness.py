@@ -12,10 +12,10 @@ from arq.connections import ArqRedis
 from pydantic import SecretStr
 
 from app import context
-from app.context import House, Urls
+from app.context import ServerUrls, WorkerContext
 from app.core.config import Config
-from app.fetch.client import Window
-from app.fetch.tokens import SignedWindow
+from app.fetch.client import Fetcher
+from app.fetch.tokens import AuthenticatedFetcher
 from app.runs.attempts import Leases
 from app.store.db import Pool
 from app.store.runs import run_rows
@@ -42,30 +42,32 @@ def config_for(dsn: str, redis_url: str, web: Standin, **changes: Any) -> Config
 
 
 @asynccontextmanager
-async def opened(config: Config, redis: ArqRedis) -> AsyncGenerator[House]:
+async def opened(config: Config, redis: ArqRedis) -> AsyncGenerator[WorkerContext]:
     """The house as a worker opens it, but asking as fast as it can and never pausing to retry."""
     assert config.database_url is not None
     assert config.redis_url is not None
-    where = Urls(config.database_url.get_secret_value(), config.redis_url.get_secret_value())
+    where = ServerUrls(config.database_url.get_secret_value(), config.redis_url.get_secret_value())
     sources = {
         name: replace(limits, rate=5_000, burst=500)
-        for name, limits in registry.limits(config).items()
+        for name, limits in registry.source_limits(config).items()
     }
-    async with context.opened(config, where, redis, sources, registry.logins(config)) as house:
+    async with context.open_context(
+        config, where, redis, sources, registry.source_logins(config)
+    ) as house:
         for name, limits in sources.items():
-            fast = Window(
+            fast = Fetcher(
                 house.clients[name], house.limiter, source=name, limits=limits, rng=lambda: 0.0
             )
-            signed = house.windows[name]
-            if isinstance(signed, SignedWindow):
-                signed.window = fast
+            signed = house.fetchers[name]
+            if isinstance(signed, AuthenticatedFetcher):
+                signed.fetcher = fast
             else:
-                house.windows[name] = fast
+                house.fetchers[name] = fast
         yield house
 
 
 async def perform(
-    house: House,
+    house: WorkerContext,
     run_id: UUID | None = None,
     *,
     job: Job = odds.JOB,
@@ -77,12 +79,12 @@ async def perform(
     Without `run_id` it is one asked for by hand, with these parameters.
     """
     ctx = ctx_of(house, arq_id=arq_id)
-    await execute.perform(ctx, job, None if run_id is None else str(run_id), params or {})
+    await execute.execute_job(ctx, job, None if run_id is None else str(run_id), params or {})
     return run_id or uuid5(NAMESPACE_OID, ctx["job_id"])
 
 
 def ctx_of(
-    house: House, *, leases: Leases | None = None, arq_id: str | None = None
+    house: WorkerContext, *, leases: Leases | None = None, arq_id: str | None = None
 ) -> dict[str, Any]:
     """What arq hands to a job, as far as our jobs look at it."""
     return {
@@ -92,21 +94,21 @@ def ctx_of(
     }
 
 
-def leases_of(house: House) -> Leases:
+def leases_of(house: WorkerContext) -> Leases:
     """The leases of another worker of this house."""
     return Leases(house.pool, house.clock, house.config.lease_seconds)
 
 
 async def run_row(pool: Pool, run_id: UUID) -> dict[str, Any]:
     """The run as it is written down. It must be there."""
-    row = await run_rows.look(pool, run_id)
+    row = await run_rows.read_run(pool, run_id)
     assert row is not None, f"there is no run {run_id}"
     return row
 
 
 async def source_rows(pool: Pool, run_id: UUID) -> dict[str, dict[str, Any]]:
     """The sources of a run, by name."""
-    return {row["source"]: row for row in await run_rows.look_sources(pool, run_id)}
+    return {row["source"]: row for row in await run_rows.read_sources(pool, run_id)}
 
 
 async def until(fact: Callable[[], Awaitable[T]], seconds: float = 10, what: str = "it") -> T:

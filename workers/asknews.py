@@ -7,8 +7,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator
 
-from app.context import House
-from app.core.config import LONGEST_ENTITY, Config
+from app.context import WorkerContext
+from app.core.config import MAX_ENTITY_LENGTH, Config
 from app.core.errors import Auth
 from app.core.records import Article, Record, Story
 from app.fetch.tokens import ApiKey, ClientCredentials, Login
@@ -16,8 +16,8 @@ from app.sources.base import Source
 from app.sources.sites.asknews import AskNewsNews, AskNewsStories
 from app.store.content import news
 from app.store.db import Connection
-from app.store.runs.progress import SourceRow
-from workers.job import Params, Turned
+from app.store.runs.progress import SourceProgress
+from workers.job import CompletedPartition, Params
 
 SCOPE = "offline openid news stories"
 
@@ -28,13 +28,13 @@ def _validate_entities(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
     entities = tuple(dict.fromkeys(name.strip() for name in value or ()))
     if value is not None and not entities:
         raise ValueError("name at least one")
-    if any(not 0 < len(name) <= LONGEST_ENTITY for name in entities):
-        raise ValueError(f"a name must have 1 to {LONGEST_ENTITY} characters")
+    if any(not 0 < len(name) <= MAX_ENTITY_LENGTH for name in entities):
+        raise ValueError(f"a name must have 1 to {MAX_ENTITY_LENGTH} characters")
     return entities or None
 
 
 class PollParams(Params):
-    """Parameters of a poll. `entities`: those to poll; all TRACKED_ENTITIES if not given."""
+    """Parameters of a poll. `poll_stats`: those to poll; all TRACKED_ENTITIES if not given."""
 
     entities: Annotated[tuple[str, ...] | None, AfterValidator(_validate_entities)] = None
 
@@ -54,7 +54,7 @@ def login(config: Config) -> Login | None:
     return ClientCredentials(config.asknews_token_url, client_id, secret, SCOPE, setting)
 
 
-def off(config: Config) -> str | None:
+def disabled_reason(config: Config) -> str | None:
     """Why the settings disable the AskNews jobs, or None if they do not."""
     if login(config) is None:
         return _missing_login(config)
@@ -69,22 +69,22 @@ def _missing_login(config: Config) -> str:
     return "neither ASKNEWS_API_KEY nor ASKNEWS_CLIENT_ID and ASKNEWS_CLIENT_SECRET are set"
 
 
-def tracked(config: Config, params: PollParams) -> tuple[str, ...]:
+def polled_entities(config: Config, params: PollParams) -> tuple[str, ...]:
     """The entities that a run polls. Raises Auth if credentials are missing."""
     if login(config) is None:
         raise Auth(f"{_missing_login(config)}: AskNews cannot be polled")
     return params.entities or config.tracked_entities
 
 
-async def prepare(context: House, sources: Sequence[AskNews]) -> Sequence[Source]:
+async def prepare(context: WorkerContext, sources: Sequence[AskNews]) -> Sequence[Source]:
     """The sources with the instant since which to read each of their entities.
 
     That is the cursor less the overlap, but at most ASKNEWS_LOOKBACK_HOURS ago.
     """
-    return [await read_on(context, source, source.name) for source in sources]
+    return [await with_cursors(context, source, source.name) for source in sources]
 
 
-async def read_on(context: House, source: AskNews, reader: str) -> AskNews:
+async def with_cursors(context: WorkerContext, source: AskNews, reader: str) -> AskNews:
     """The source with the cursors of `reader`, less the overlap, limited by the lookback."""
     config = context.config
     oldest = context.clock() - timedelta(hours=config.asknews_lookback_hours)
@@ -94,13 +94,13 @@ async def read_on(context: House, source: AskNews, reader: str) -> AskNews:
     return replace(source, since=since)
 
 
-async def turned(connection: Connection, partition: Turned) -> None:
+async def move_cursor(connection: Connection, partition: CompletedPartition) -> None:
     """Move the entity's cursor to when its first page was fetched."""
     partition_key = (partition.source, partition.partition)
-    await news.move_cursor(connection, partition_key, partition.begun, partition.run_id)
+    await news.move_cursor(connection, partition_key, partition.started_at, partition.run_id)
 
 
-def key(record: Record) -> str:
+def record_key(record: Record) -> str:
     """The key of an AskNews record."""
     match record:
         case Article():
@@ -111,7 +111,7 @@ def key(record: Record) -> str:
             return ""
 
 
-def entities(row: SourceRow) -> dict[str, int]:
+def poll_stats(row: SourceProgress) -> dict[str, int]:
     """The stats that both AskNews jobs share: entities read completely or not, and pages."""
     return {
         "entities_processed": len(set(row.done) - row.errors.keys()),

@@ -3,34 +3,34 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.core.errors import OverLimit, Spent
-from app.fetch.client import Tally
-from app.orgs.limits import Allowance
-from app.store.runs.progress import SourceRow
+from app.core.errors import BudgetExceeded, OverLimit
+from app.fetch.client import RequestCounts
+from app.orgs.limits import OrgLimits
+from app.store.runs.progress import SourceProgress
 
 MB = 1_000_000
 
 
 @dataclass(slots=True)
-class Budget:
+class CollectionBudget:
     """Counts pages when they are requested, and bytes when they are received.
 
     `pages`: requested by all attempts. `bytes`: received by earlier attempts; `tallies` count those
     of this one.
     """
 
-    allowance: Allowance
+    allowance: OrgLimits
     pages: int = 0
     bytes: int = 0
-    tallies: list[Tally] = field(default_factory=list[Tally])
+    tallies: list[RequestCounts] = field(default_factory=list[RequestCounts])
 
-    def taken(self, rows: Iterable[SourceRow]) -> None:
+    def count_earlier(self, rows: Iterable[SourceProgress]) -> None:
         """Add the pages and bytes of earlier attempts."""
         for row in rows:
             self.pages += max(row.requests - row.retries, 0)
             self.bytes += row.bytes
 
-    def take(self) -> None:
+    def count_page(self) -> None:
         """Count a page that is about to be requested. Raises Spent if a limit is used up.
 
         Requests under way when the bytes are used up still complete.
@@ -40,5 +40,5 @@ class Budget:
             self.allowance.check("max_pages", self.pages + 1)
             self.allowance.check("max_mb", had / MB)
         except OverLimit as error:
-            raise Spent(f"no more pages may be requested: {error}") from error
+            raise BudgetExceeded(f"no more pages may be requested: {error}") from error
         self.pages += 1

@@ -5,22 +5,24 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.errors import Failure
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import Record
-from workers.job import Params, Part
+from workers.job import Params, PlannedSource
 
-NEVER_ASKED = Limits(rate=1, burst=1, concurrency=1)
+UNUSED_LIMITS = HostLimits(rate=1, burst=1, concurrency=1)
 
 
-class Offered(Protocol):
+class SelectableSource(Protocol):
     """A source that may be selected. `params`: the model of its parameters."""
 
     @property
     def params(self) -> type[Params]: ...
 
-    async def part(self, context: House, org_id: UUID, choice: Mapping[str, Any], /) -> Part:
+    async def part(
+        self, context: WorkerContext, org_id: UUID, choice: Mapping[str, Any], /
+    ) -> PlannedSource:
         """The source as this organisation selected it.
 
         If it cannot be opened, the returned source raises the failure when it is collected.
@@ -28,29 +30,29 @@ class Offered(Protocol):
         ...
 
 
-class Nothing(Params):
+class NoParams(Params):
     """Parameters of a source that has none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class UnavailableSource:
     """A source that could not be opened: it fails with the reason, the others continue."""
 
     name: str
-    why: Failure
-    limits: Limits = NEVER_ASKED
+    reason: Failure
+    limits: HostLimits = UNUSED_LIMITS
 
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+    def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
         """Raises the reason."""
         yield from ()
-        raise self.why
+        raise self.reason
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, None]:
         """Yields no pages."""
         del part
         yield from ()
 
-    def parse(self, raw: Raw) -> Sequence[Record]:
+    def parse(self, raw: RawPage) -> Sequence[Record]:
         """Returns no records."""
         del raw
         return ()

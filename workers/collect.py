@@ -11,49 +11,49 @@ from typing import Any, TypeVar
 
 import structlog
 
-from app.context import House
+from app.context import WorkerContext
 from app.core import log
 from app.core.enums import FailureKind, RunStatus
-from app.core.errors import ApiError, Failure, Incomplete, Schema, Spent
-from app.core.messages import Partition, Raw, Request
+from app.core.errors import ApiError, BudgetExceeded, Failure, Incomplete, Schema
+from app.core.messages import Partition, RawPage, SourceRequest
 from app.core.records import Record, Rejected
-from app.core.tasks import together
-from app.fetch.client import Tally
-from app.fetch.retry import PATIENCE
+from app.core.tasks import gather_fail_fast
+from app.fetch.client import RequestCounts
+from app.fetch.retry import MAX_WAIT
 from app.sources import coverage
-from app.sources.base import Apart, Source, turn_of, window_of
+from app.sources.base import SandboxedSource, Source, fetcher_name, sandbox_lock_key
 from app.sources.coverage import Coverage
 from app.store import tenancy
 from app.store.content import pages as store
 from app.store.content.listings import Listing
-from app.store.content.pages import Known
-from app.store.db import REFUSED, Connection
+from app.store.content.pages import StoredPage
+from app.store.db import INVALID_VALUES, Connection
 from app.store.runs import progress
-from app.store.runs.progress import Counts, SourceRow
-from app.store.runs.run_rows import Claimed
+from app.store.runs.progress import Counts, SourceProgress
+from app.store.runs.run_rows import ClaimedRun
 from workers import expectations
-from workers.budget import Budget
-from workers.job import Part, Turned
-from workers.pages import Page, Pages
+from workers.budget import CollectionBudget
+from workers.job import CompletedPartition, PlannedSource
+from workers.pages import FetchedPage, SourcePages
 
-LARGE = 256 * 1024  # bytes; a larger page is parsed off the event loop
+OFF_LOOP_BYTES = 256 * 1024  # bytes; a larger page is parsed off the event loop
 
 Returned = TypeVar("Returned")
 _log = log.logger(__name__)
 
 
-def totals(parts: Iterable[Part], rows: Iterable[SourceRow]) -> dict[str, int]:
+def run_totals(parts: Iterable[PlannedSource], rows: Iterable[SourceProgress]) -> dict[str, int]:
     """A run's totals over its sources, by their names in `stats`."""
     jobs = {part.source.name: part.job for part in parts}
     total = Counter[str]()
     for job in jobs.values():
-        total.update(job.told(SourceRow("")))
+        total.update(job.row_stats(SourceProgress("")))
     for row in rows:  # also sources of an earlier attempt that the plan no longer has
-        total.update(jobs.get(row.source, next(iter(jobs.values()))).told(row))
+        total.update(jobs.get(row.source, next(iter(jobs.values()))).row_stats(row))
     return dict(total)
 
 
-def foremost(kinds: Sequence[str]) -> str:
+def root_failure_kind(kinds: Sequence[str]) -> str:
     """The kind that explains the others: a local failure if there is one, else the first."""
     return next((kind for kind in _LOCAL_FAILURES if kind in kinds), kinds[0])
 
@@ -91,9 +91,9 @@ class _PartitionState:
             self.seen | content.keys,
             self.refused | content.refused,
             self.started_at,
-            self.unnamed or any(NAMELESS.fullmatch(name) for name in content.refused),
+            self.unnamed or any(UNNAMED_RECORD.fullmatch(name) for name in content.refused),
             result.page.raw.fetched_at,
-            self.coverage.plus(content.coverage),
+            self.coverage.merge(content.coverage),
         )
 
 
@@ -101,49 +101,51 @@ class _PartitionState:
 class _PageResult:
     """A page and its content. An unchanged page has no records to store."""
 
-    page: Page
-    content: Known
+    page: FetchedPage
+    content: StoredPage
     accepted: Sequence[Record] = ()
     rejected: Sequence[Rejected] = ()
     packed: bytes | None = None
 
 
-class Drive:
+class Collector:
     """Collects one source: its partitions concurrently, as far as its limits allow."""
 
     def __init__(
         self,
-        context: House,
-        part: Part,
-        claimed: Claimed,
-        row: SourceRow,
-        budget: Budget | None = None,
+        context: WorkerContext,
+        part: PlannedSource,
+        claimed: ClaimedRun,
+        row: SourceProgress,
+        budget: CollectionBudget | None = None,
     ) -> None:
         self._context = context
         self._job = part.job
         self._claimed = claimed
         self._source = source = part.source
-        self._expectations = part.job.expects(source)
+        self._expectations = part.job.expectations(source)
         self._row = row
         self._initial_row = row
         self._errors: dict[str, Any] = {}
         self._incomplete: list[_PartitionState] = []
-        self._tally = Tally()
-        self._pages = Pages(context, claimed, source.name, self._tally, budget, window_of(source))
-        self._over_limit: Spent | None = None
+        self._tally = RequestCounts()
+        self._pages = SourcePages(
+            context, claimed, source.name, self._tally, budget, fetcher_name(source)
+        )
+        self._over_limit: BudgetExceeded | None = None
         if budget is not None:
             budget.tallies.append(self._tally)
         self._started = time.monotonic()
         self._commit_lock = asyncio.Lock()  # a source's pages are committed one at a time
-        self.late: tuple[datetime, Failure] | None = None
+        self.backoff: tuple[datetime, Failure] | None = None
         """Until when the site must not be fetched, if that stopped the source, and the failure."""
 
     @property
-    def row(self) -> SourceRow:
+    def row(self) -> SourceProgress:
         """The source's current row."""
         return self._row
 
-    async def run(self) -> SourceRow:
+    async def run(self) -> SourceProgress:
         """Collect every partition that is not done yet; returns the source's final row.
 
         A failing partition does not stop the others. Raises Fenced if the lease was lost.
@@ -159,7 +161,7 @@ class Drive:
             self._row = replace(self._row, partitions=len(parts))
             slots = asyncio.Semaphore(self._source.limits.concurrency)
             pending = [part for part in parts if part.key not in self._row.done]
-            await together(self._collect_partition(part, slots) for part in pending)
+            await gather_fail_fast(self._collect_partition(part, slots) for part in pending)
             await self._finish(failed)
             return self._row
 
@@ -172,27 +174,29 @@ class Drive:
             if isinstance(answer, Failure):
                 request, parts = _advance(generator, answer)
                 continue
-            await self._pages.keep(answer)
+            await self._pages.store_raw(answer)
             request, parts = _advance(generator, answer.raw)
             if not all(part.key.isprintable() for part in parts or ()):
                 raise Schema("a partition of the source has no printable name", url=answer.raw.url)
         if self._source.limits is not before:
-            self._context.windows[window_of(self._source)].pace(self._source.limits)
+            self._context.fetchers[fetcher_name(self._source)].set_limits(self._source.limits)
         return parts or ()
 
-    async def _fetch(self, request: Request, part: Partition | None, number: int) -> Page | Failure:
+    async def _fetch(
+        self, request: SourceRequest, part: Partition | None, number: int
+    ) -> FetchedPage | Failure:
         if request.wait > 0:
             self._tally.throttled_ms += round(request.wait * 1000)
             await asyncio.sleep(request.wait)
         try:
-            return await self._pages.ask(request, part, number)
+            return await self._pages.fetch(request, part, number)
         except Failure as failure:
             return failure  # thrown into the source first: it may request something else
 
     async def _collect_partition(self, part: Partition, slots: asyncio.Semaphore) -> None:
         async with slots:
             # The site requires a long pause, or a limit of the run is used up.
-            stopped = self._over_limit or (self.late and self.late[1])
+            stopped = self._over_limit or (self.backoff and self.backoff[1])
             if stopped:
                 self._errors[part.key] = _failure_details(stopped) | {"attempts": 0}
                 return
@@ -202,7 +206,7 @@ class Drive:
                 self._record_failure(part.key, failure)
 
     async def _collect_with_retries(self, part: Partition) -> None:
-        for pause in (*AGAIN, None):
+        for pause in (*RETRY_DELAYS, None):
             state = _PartitionState(part)
             try:
                 await self._collect_pages(state)
@@ -222,11 +226,11 @@ class Drive:
     def _record_failure(self, what: str, failure: Failure) -> None:
         self._errors[what] = _failure_details(failure)
         _log.warning("partition.failed", partition=what, **_failure_details(failure))
-        if isinstance(failure, Spent):
+        if isinstance(failure, BudgetExceeded):
             self._over_limit = failure
-        if failure.retry_in is not None and failure.retry_in > PATIENCE:
+        if failure.retry_in is not None and failure.retry_in > MAX_WAIT:
             until = self._context.clock() + timedelta(seconds=failure.retry_in)
-            self.late = self.late or (until, failure)
+            self.backoff = self.backoff or (until, failure)
 
     async def _collect_pages(self, state: _PartitionState) -> None:
         generator = self._source.pages(state.part)
@@ -243,9 +247,11 @@ class Drive:
                 request, reported = _advance(generator, page.raw)
                 records = [] if page.known else await _read(self._source, page.raw)
             except Failure:
-                await self._pages.keep(page)  # kept so that a fixed parser can read it
+                await self._pages.store_raw(page)  # kept so that a fixed parser can read it
                 raise
-            await self._store_page(state, page, records, reported if request is None else MORE)
+            await self._store_page(
+                state, page, records, reported if request is None else MORE_PAGES
+            )
             number += 1
         shortfall = reported if isinstance(reported, Incomplete) else state.shortfall(reported)
         if shortfall is not None:
@@ -256,13 +262,13 @@ class Drive:
     async def _store_page(
         self,
         state: _PartitionState,
-        page: Page,
+        page: FetchedPage,
         records: Sequence[Record],
         reported: int | Incomplete | None,
     ) -> None:
         try:
             await self._commit(state, await self._page_result(page, records), reported)
-        except REFUSED as error:
+        except INVALID_VALUES as error:
             message = f"Postgres rejected the content of the page: {error}"
             raise Schema(message, status=page.raw.status, url=page.raw.url) from error
 
@@ -279,30 +285,31 @@ class Drive:
                 await progress.write(connection, self._claimed, row, self._totals_delta(row))
             self._row = row
 
-    async def _read_in_sandbox(self, page: Page) -> Page:
-        if not isinstance(self._source, Apart):
+    async def _read_in_sandbox(self, page: FetchedPage) -> FetchedPage:
+        if not isinstance(self._source, SandboxedSource):
             return page
-        request = self._source.errand(page.raw)
-        answer = await self._context.sandbox.read(turn_of(self._source), request)
-        if len(answer) > LARGE:
+        request = self._source.sandbox_request(page.raw)
+        answer = await self._context.sandbox.read(sandbox_lock_key(self._source), request)
+        if len(answer) > OFF_LOOP_BYTES:
             return replace(
-                page, raw=await asyncio.to_thread(self._source.returned, page.raw, answer)
+                page,
+                raw=await asyncio.to_thread(self._source.with_sandbox_result, page.raw, answer),
             )
-        return replace(page, raw=self._source.returned(page.raw, answer))
+        return replace(page, raw=self._source.with_sandbox_result(page.raw, answer))
 
-    async def _page_result(self, page: Page, records: Sequence[Record]) -> _PageResult:
+    async def _page_result(self, page: FetchedPage, records: Sequence[Record]) -> _PageResult:
         if page.known is not None:
             return _PageResult(page, page.known)
         accepted = [record for record in records if not isinstance(record, Rejected)]
         rejected = [record for record in records if isinstance(record, Rejected)]
-        keys = frozenset(self._job.key(record) for record in accepted)
+        keys = frozenset(self._job.record_key(record) for record in accepted)
         # A record that was stored with a part of it rejected has one key and counts once.
         names = (r.record_id or f"#{page.raw.page}:{n}" for n, r in enumerate(rejected))
-        content = page.found(keys, frozenset(names), len(rejected))
+        content = page.stored_as(keys, frozenset(names), len(rejected))
         content = replace(
-            content, coverage=await _coverage_of(page, accepted, self._expectations.instant)
+            content, coverage=await _coverage_of(page, accepted, self._expectations.timestamp_field)
         )
-        return _PageResult(page, content, accepted, rejected, await self._pages.packed(page))
+        return _PageResult(page, content, accepted, rejected, await self._pages.compressed(page))
 
     async def _commit(
         self, state: _PartitionState, result: _PageResult, reported: int | Incomplete | None
@@ -312,13 +319,13 @@ class Drive:
             async with tenancy.transaction(self._context.pool, org_id) as connection:
                 stored = await self._store(connection, state.part, result)
                 counts = replace(stored, records=len(result.content.keys - state.seen))
-                correction = _redo_correction(counts, self._row.redo)
+                correction = _redo_correction(counts, self._row.unfinished_counts)
                 counts = counts.plus(correction)
                 updated = state.updated(result, counts)
                 await self._record_listing(connection, updated, reported)
                 row = replace(
                     self._row_after(counts, updated, reported),
-                    redo=self._row.redo.minus(correction),
+                    redo=self._row.unfinished_counts.minus(correction),
                 )
                 await self._complete_partition(connection, updated, row)
                 await progress.write(connection, self._claimed, row, self._totals_delta(row))
@@ -329,32 +336,32 @@ class Drive:
     async def _record_listing(
         self, connection: Connection, state: _PartitionState, reported: int | Incomplete | None
     ) -> None:
-        presence = self._job.presence
-        unfinished = reported is MORE or isinstance(reported, Incomplete)
+        presence = self._job.listing_tracker
+        unfinished = reported is MORE_PAGES or isinstance(reported, Incomplete)
         # An empty listing is not trusted: the source's whole listing, or the next one, decides.
         if presence is None or unfinished or state.shortfall(reported) or not state.seen:
             return
         listing = state.listing(self._source.name, counted=reported is not None)
         # A rejected record without a key may be any record: then none counts as missing.
-        record = presence.glimpsed if state.unnamed else presence.listed
+        record = presence.record_partial_listing if state.unnamed else presence.record_listing
         await record(connection, listing, self._claimed.run_id)
 
     async def _store(self, connection: Connection, part: Partition, result: _PageResult) -> Counts:
         page, content = result.page, result.content
         if page.known is not None:
-            if self._job.unmoved is not None:
-                await self._job.unmoved(connection, content.keys, page.raw.fetched_at)
+            if self._job.on_unchanged_page is not None:
+                await self._job.on_unchanged_page(connection, content.keys, page.raw.fetched_at)
             same = content.prices or len(content.keys)
             seen = Counts(pages=1, pages_unchanged=1, prices=content.prices, unchanged=same)
             return replace(seen, rejected=content.rejected)
-        await store.alone(connection, page.fingerprint)
+        await store.lock_page(connection, page.fingerprint)
         if result.packed is not None:
-            await self._pages.keep_with(connection, page, result.packed)
+            await self._pages.store_raw_on(connection, page, result.packed)
         now, run_id = page.raw.fetched_at, self._claimed.run_id
         written = await self._job.write(connection, result.accepted, now, run_id)
         if result.rejected:
             where = (self._source.name, part.key, page.raw.page)
-            await progress.reject(connection, self._claimed, where, result.rejected)
+            await progress.save_rejected(connection, self._claimed, where, result.rejected)
         await self._pages.remember(page, replace(content, prices=written.prices), connection)
         return Counts(
             pages=1,
@@ -367,32 +374,38 @@ class Drive:
         )
 
     async def _complete_partition(
-        self, connection: Connection, state: _PartitionState, row: SourceRow
+        self, connection: Connection, state: _PartitionState, row: SourceProgress
     ) -> None:
-        if self._job.turned is None or state.started_at is None or state.part.key not in row.done:
+        if (
+            self._job.on_partition_done is None
+            or state.started_at is None
+            or state.part.key not in row.done
+        ):
             return
-        turned = Turned(self._source.name, state.part.key, state.started_at, self._claimed.run_id)
-        await self._job.turned(connection, turned)
+        turned = CompletedPartition(
+            self._source.name, state.part.key, state.started_at, self._claimed.run_id
+        )
+        await self._job.on_partition_done(connection, turned)
 
-    def _totals_delta(self, row: SourceRow) -> dict[str, int]:
+    def _totals_delta(self, row: SourceProgress) -> dict[str, int]:
         """The change of the run's totals when this row replaces the previous one."""
-        before = self._job.told(self._row)
-        return {name: count - before[name] for name, count in self._job.told(row).items()}
+        before = self._job.row_stats(self._row)
+        return {name: count - before[name] for name, count in self._job.row_stats(row).items()}
 
     def _row_after(
         self, page: Counts, state: _PartitionState, reported: int | Incomplete | None
-    ) -> SourceRow:
+    ) -> SourceProgress:
         row = replace(self._with_usage(), counts=self._row.counts.plus(page))
-        if reported is MORE or state.shortfall(reported) is not None:
+        if reported is MORE_PAGES or state.shortfall(reported) is not None:
             return row
         return replace(
             row,
             done=(*row.done, state.part.key),
             done_counts=row.done_counts.plus(state.counts),
-            coverage=row.coverage.plus(state.coverage),
+            coverage=row.coverage.merge(state.coverage),
         )
 
-    def _with_usage(self) -> SourceRow:
+    def _with_usage(self) -> SourceProgress:
         initial, tally = self._initial_row, self._tally
         return replace(
             self._row,
@@ -416,7 +429,7 @@ class Drive:
             status = RunStatus.PARTIAL_FAILURE
         kind, message = _failure_summary(row, failed)
         self._row = replace(row, status=status, error_kind=kind, error_message=message)
-        self._row = await expectations.judged(
+        self._row = await expectations.check_row(
             self._context, self._claimed, self._expectations, self._with_coverage(self._row)
         )
         async with tenancy.transaction(self._context.pool, self._claimed.org_id) as connection:
@@ -429,37 +442,39 @@ class Drive:
             requests=row.requests,
             retries=row.retries,
             throttled_ms=row.throttled_ms,
-            **{name: n for name, n in self._job.told(row).items() if name != "requests"},
+            **{name: n for name, n in self._job.row_stats(row).items() if name != "requests"},
         )
 
-    def _with_coverage(self, row: SourceRow) -> SourceRow:
+    def _with_coverage(self, row: SourceProgress) -> SourceProgress:
         total_coverage = row.coverage
         for state in self._incomplete:
-            total_coverage = total_coverage.plus(state.coverage)
+            total_coverage = total_coverage.merge(state.coverage)
         return replace(row, coverage=total_coverage)
 
-    def _any_success(self, row: SourceRow) -> bool:
+    def _any_success(self, row: SourceProgress) -> bool:
         # Where a source may have no records, a completed partition is a success.
         return bool(row.counts.records if self._job.never_empty else row.done)
 
-    async def _finish_listings(self, connection: Connection, row: SourceRow) -> None:
-        presence, run_id = self._job.presence, self._claimed.run_id
+    async def _finish_listings(self, connection: Connection, row: SourceProgress) -> None:
+        presence, run_id = self._job.listing_tracker, self._claimed.run_id
         if presence is None:
             return
         for state in self._incomplete:
-            await presence.glimpsed(connection, state.listing(self._source.name), run_id)
+            await presence.record_partial_listing(
+                connection, state.listing(self._source.name), run_id
+            )
         if row.breach is not None:
-            await presence.doubted(connection, self._source.name, run_id)
+            await presence.revert_absences(connection, self._source.name, run_id)
         if row.status is RunStatus.SUCCESS and len(row.done) == row.partitions:
             now = self._context.clock()
-            await presence.catalogued(connection, self._source.name, row.done, now, run_id)
+            await presence.record_partitions(connection, self._source.name, row.done, now, run_id)
 
 
 _LOCAL_FAILURES = (FailureKind.OVER_LIMIT.value, FailureKind.LOCAL_NETWORK.value)
 _NEVER = datetime.min.replace(tzinfo=UTC)
-NAMELESS = re.compile(r"#\d+:\d+")  # the name of a rejected record without a key
-AGAIN = (1.0, 3.0)  # seconds before a partition is retried, if its source allows it
-MORE = -1  # more pages follow, so nothing can be missing yet
+UNNAMED_RECORD = re.compile(r"#\d+:\d+")  # the name of a rejected record without a key
+RETRY_DELAYS = (1.0, 3.0)  # seconds before a partition is retried, if its source allows it
+MORE_PAGES = -1  # more pages follow, so nothing can be missing yet
 
 
 def _redo_correction(page: Counts, redo: Counts) -> Counts:
@@ -475,8 +490,8 @@ def _redo_correction(page: Counts, redo: Counts) -> Counts:
 
 
 def _advance(
-    generator: Generator[Request, Raw, Returned], raw: Raw | Failure | None
-) -> tuple[Request | None, Returned | None]:
+    generator: Generator[SourceRequest, RawPage, Returned], raw: RawPage | Failure | None
+) -> tuple[SourceRequest | None, Returned | None]:
     try:
         if isinstance(raw, Failure):
             return generator.throw(raw), None
@@ -489,19 +504,21 @@ def _advance(
         raise _unreadable(error, None if isinstance(raw, Failure) else raw) from error
 
 
-async def _read(source: Source, raw: Raw) -> list[Record]:
-    if len(raw.body) > LARGE:
+async def _read(source: Source, raw: RawPage) -> list[Record]:
+    if len(raw.body) > OFF_LOOP_BYTES:
         return await asyncio.to_thread(_parsed, source, raw)
     return _parsed(source, raw)
 
 
-async def _coverage_of(page: Page, records: Sequence[Record], instant: str | None) -> Coverage:
-    if len(page.raw.body) > LARGE:
-        return await asyncio.to_thread(coverage.of, records, instant)
-    return coverage.of(records, instant)
+async def _coverage_of(
+    page: FetchedPage, records: Sequence[Record], instant: str | None
+) -> Coverage:
+    if len(page.raw.body) > OFF_LOOP_BYTES:
+        return await asyncio.to_thread(coverage.measure, records, instant)
+    return coverage.measure(records, instant)
 
 
-def _parsed(source: Source, raw: Raw) -> list[Record]:
+def _parsed(source: Source, raw: RawPage) -> list[Record]:
     try:
         return list(source.parse(raw))
     except Failure:
@@ -510,7 +527,7 @@ def _parsed(source: Source, raw: Raw) -> list[Record]:
         raise _unreadable(error, raw) from error
 
 
-def _unreadable(error: Exception, raw: Raw | None) -> Schema:
+def _unreadable(error: Exception, raw: RawPage | None) -> Schema:
     # A source must raise only Failure; any other exception means an unexpected page.
     message = f"the page could not be read: {type(error).__name__}: {error}"
     return Schema(message, status=raw and raw.status, url=raw and raw.url)
@@ -526,11 +543,11 @@ def _failure_details(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _failure_summary(row: SourceRow, failed: Failure | None) -> tuple[str | None, str | None]:
+def _failure_summary(row: SourceProgress, failed: Failure | None) -> tuple[str | None, str | None]:
     if failed is not None:
         return failed.kind.value, str(failed)[:500]
     if not row.errors:
         return None, None
-    kind = foremost([error["kind"] for error in row.errors.values()])
+    kind = root_failure_kind([error["kind"] for error in row.errors.values()])
     part, first = next((p, e) for p, e in row.errors.items() if e["kind"] == kind)
     return first["kind"], f"{len(row.errors)} of {row.partitions} failed; {part}: {first['error']}"

@@ -5,20 +5,20 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app.context import House
-from app.core.enums import COLLECTION, FailureKind
-from app.core.errors import BadPreset, OrgDisabled, OverLimit, Spent
-from app.orgs.limits import Allowance
-from app.runs.attempts import Outcome
+from app.context import WorkerContext
+from app.core.enums import COLLECTION_TASK, FailureKind
+from app.core.errors import BadPreset, BudgetExceeded, OrgDisabled, OverLimit
+from app.orgs.limits import OrgLimits
+from app.runs.attempts import AttemptOutcome
 from app.store import tenancy
 from app.store.db import Connection
 from app.store.orgs import selections
-from app.store.orgs.selections import Chosen
-from app.store.runs.run_rows import Claimed
+from app.store.orgs.selections import CollectionSelection
+from app.store.runs.run_rows import ClaimedRun
 from workers import execute, source_catalogue
-from workers.budget import Budget
-from workers.catalogue_entry import Offered
-from workers.job import Plan
+from workers.budget import CollectionBudget
+from workers.catalogue_entry import SelectableSource
+from workers.job import RunPlan
 
 DAY = timedelta(days=1)
 _MAX_FAULTS = 5
@@ -26,10 +26,12 @@ _MAX_FAULTS = 5
 
 async def collection(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
     """Execute one run of an organisation's collection."""
-    await execute.perform_planned(ctx, COLLECTION, plan, run_id, params)
+    await execute.execute_planned(ctx, COLLECTION_TASK, plan_collection, run_id, params)
 
 
-async def plan(context: House, claimed: Claimed, outcome: Outcome) -> Plan:
+async def plan_collection(
+    context: WorkerContext, claimed: ClaimedRun, outcome: AttemptOutcome
+) -> RunPlan:
     """The sources that the run collects, as its organisation selected them, and its budget.
 
     The first attempt decides; later attempts use the same sources whatever is selected meanwhile.
@@ -40,8 +42,8 @@ async def plan(context: House, claimed: Claimed, outcome: Outcome) -> Plan:
         raise BadPreset("the run belongs to no organisation; POST /collection/run asks for one")
     async with tenancy.org_transaction(context.pool, org_id) as connection:
         selection = await _selection(connection, org_id)
-        offered = await source_catalogue.offered(connection, org_id)
-    allowance = Allowance.of(context.config, selection.limits)
+        offered = await source_catalogue.selectable_sources(connection, org_id)
+    allowance = OrgLimits.of(context.config, selection.limits)
     _limit_duration(outcome, allowance)
     sources = claimed.params.get("sources")
     if sources is None:
@@ -49,22 +51,24 @@ async def plan(context: House, claimed: Claimed, outcome: Outcome) -> Plan:
         await _check_daily_runs(context, claimed, org_id, allowance)
         _check_limit(allowance, "max_sources", len(sources))
         params = {"preset": selection.preset, "sources": sources}
-        await selections.settle(context.pool, claimed, params)
-    parts = [await source_catalogue.part(offered, context, org_id, one) for one in sources]
-    return Plan(parts, Budget(allowance))
+        await selections.save_params(context.pool, claimed, params)
+    parts = [await source_catalogue.plan_source(offered, context, org_id, one) for one in sources]
+    return RunPlan(parts, CollectionBudget(allowance))
 
 
-async def _selection(connection: Connection, org_id: UUID) -> Chosen:
-    selection = await selections.look(connection, org_id)
+async def _selection(connection: Connection, org_id: UUID) -> CollectionSelection:
+    selection = await selections.read_selection(connection, org_id)
     if selection is None or selection.disabled_at is not None:
         raise OrgDisabled("the organisation is disabled")
     return selection
 
 
-def _checked_sources(selection: Chosen, offered: Mapping[str, Offered]) -> Sequence[dict[str, Any]]:
+def _checked_sources(
+    selection: CollectionSelection, offered: Mapping[str, SelectableSource]
+) -> Sequence[dict[str, Any]]:
     if selection.sources is None:
         raise BadPreset("no preset is chosen: PATCH /collection/schedule with a preset_id")
-    faults = source_catalogue.check(selection.sources, offered)
+    faults = source_catalogue.check_selection(selection.sources, offered)
     if faults:
         details = "; ".join(f"{field}: {what}" for field, what in faults[:_MAX_FAULTS])
         raise BadPreset(f"preset {selection.preset!r}: {details}")
@@ -72,23 +76,23 @@ def _checked_sources(selection: Chosen, offered: Mapping[str, Offered]) -> Seque
 
 
 async def _check_daily_runs(
-    context: House, claimed: Claimed, org_id: UUID, allowance: Allowance
+    context: WorkerContext, claimed: ClaimedRun, org_id: UUID, allowance: OrgLimits
 ) -> None:
     since = context.clock() - DAY
-    before = await selections.runs_since(context.pool, org_id, since, besides=claimed.run_id)
+    before = await selections.runs_since(context.pool, org_id, since, excluding=claimed.run_id)
     _check_limit(allowance, "runs_per_day", before + 1)
 
 
-def _check_limit(allowance: Allowance, name: str, value: float) -> None:
+def _check_limit(allowance: OrgLimits, name: str, value: float) -> None:
     try:
         allowance.check(name, value)
     except OverLimit as error:
-        raise Spent(f"{name}: {error}") from error
+        raise BudgetExceeded(f"{name}: {error}") from error
 
 
-def _limit_duration(outcome: Outcome, allowance: Allowance) -> None:
+def _limit_duration(outcome: AttemptOutcome, allowance: OrgLimits) -> None:
     minutes = allowance.max_minutes
-    outcome.allow(
+    outcome.limit_duration(
         minutes * 60,
         FailureKind.OVER_LIMIT.value,
         f"took longer than the limit max_minutes = {minutes:g} (setting ORG_MAX_MINUTES, or for"

@@ -4,81 +4,96 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.config import PLATFORMS
 from app.core.enums import FailureKind, HealthReason, RunStatus
 from app.sources.base import Source
-from app.sources.expectations import FEW_ROWS, NOTHING, Expected, Found, judge, said, worst
+from app.sources.expectations import (
+    NO_EXPECTATIONS,
+    SMALL_SAMPLE_ROWS,
+    Expectations,
+    SourceResult,
+    check,
+    join_messages,
+    main_reason,
+)
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
 from app.store.runs import baselines
-from app.store.runs.progress import SourceRow
-from app.store.runs.run_rows import Claimed
+from app.store.runs.progress import SourceProgress
+from app.store.runs.run_rows import ClaimedRun
 
 # Odds: listings shrink after a weekend and in summer, but not this much from one hour to the next.
 # Several parts of one event may be rejected, so the share of rejected records means nothing.
-ODDS = Expected(drop=0.6, many=FEW_ROWS)
+ODDS = Expectations(max_drop=0.6, drop_min_baseline=SMALL_SAMPLE_ROWS)
 # News: a poll may find nothing new; what it finds must be recent.
-NEWS = Expected(thinning=0.6, invalid=0.5, instant="published_at", fresh=timedelta(hours=72))
-STORIES = Expected(thinning=0.6, invalid=0.5)
+NEWS = Expectations(
+    max_field_drop=0.6,
+    max_rejected_share=0.5,
+    timestamp_field="published_at",
+    max_age=timedelta(hours=72),
+)
+STORIES = Expectations(max_field_drop=0.6, max_rejected_share=0.5)
 BUILT_IN = {
     **dict.fromkeys(PLATFORMS, ODDS),
     "asknews_news": NEWS,
     "asknews_stories": STORIES,
 }
-HALF = 0.5  # the share of rows that may be rejected, if the recipe sets none
-NEARLY_ALL = 0.9  # the largest drop of a recipe's rows, if the recipe sets none
+DEFAULT_MAX_INVALID = 0.5  # the share of rows that may be rejected, if the recipe sets none
+DEFAULT_MAX_DROP = 0.9  # the largest drop of a recipe's rows, if the recipe sets none
 
 
-def of(source: Source) -> Expected:
+def expectations_of(source: Source) -> Expectations:
     """The expectations of a source: its recipe's, or those of the built-in source."""
     if isinstance(source, RecipeSource):
-        return of_recipe(source.recipe)
-    return BUILT_IN.get(source.name, NOTHING)
+        return recipe_expectations(source.recipe)
+    return BUILT_IN.get(source.name, NO_EXPECTATIONS)
 
 
-def of_recipe(recipe: Recipe) -> Expected:
+def recipe_expectations(recipe: Recipe) -> Expectations:
     """The expectations of a recipe's `expect`, with defaults against losing nearly all rows."""
     said, fresh = recipe.expect, recipe.expect.fresh
     drop, min_rows = said.records.drop, 0
     if drop is None and said.records.min is None and recipe.incremental is None:
-        drop, min_rows = NEARLY_ALL, FEW_ROWS
-    return Expected(
-        least=said.records.min,
-        drop=drop,
-        many=min_rows,
-        filled=tuple(said.not_null),
-        invalid=HALF if said.max_invalid is None else said.max_invalid,
-        instant=fresh and fresh.field,
-        fresh=fresh and fresh.within,
+        drop, min_rows = DEFAULT_MAX_DROP, SMALL_SAMPLE_ROWS
+    return Expectations(
+        min_records=said.records.min,
+        max_drop=drop,
+        drop_min_baseline=min_rows,
+        required_fields=tuple(said.not_null),
+        max_rejected_share=DEFAULT_MAX_INVALID if said.max_invalid is None else said.max_invalid,
+        timestamp_field=fresh and fresh.field,
+        max_age=fresh and fresh.within,
     )
 
 
-async def judged(context: House, claimed: Claimed, expected: Expected, row: SourceRow) -> SourceRow:
+async def check_row(
+    context: WorkerContext, claimed: ClaimedRun, expected: Expectations, row: SourceProgress
+) -> SourceProgress:
     """The final row: a source that broke an expectation is a partial failure, with the reasons.
 
     A failed source is not checked; of a partly failed one, the number of records is not checked.
     """
-    if expected == NOTHING or row.status is RunStatus.FAILURE:
+    if expected == NO_EXPECTATIONS or row.status is RunStatus.FAILURE:
         return row
     if row.errors:
         expected = replace(expected, least=None, drop=None)
-    found = Found(row.counts.records, row.counts.rejected, row.coverage)
-    before = await baselines.found(context.pool, claimed, row.source)
-    breaches = judge(found, before, expected, context.clock())
+    found = SourceResult(row.counts.records, row.counts.rejected, row.coverage)
+    before = await baselines.baselines(context.pool, claimed, row.source)
+    breaches = check(found, before, expected, context.clock())
     if not breaches:
         return row
-    message = "; ".join(filter(None, (row.error_message, said(breaches))))
+    message = "; ".join(filter(None, (row.error_message, join_messages(breaches))))
     return replace(
         row,
         status=RunStatus.PARTIAL_FAILURE,
         error_kind=row.error_kind or FailureKind.EXPECTATION.value,
         error_message=message[:500],
-        breach=worst(breaches),
+        breach=main_reason(breaches),
     )
 
 
-def told(rows: Sequence[SourceRow]) -> dict[str, str]:
+def breach_stats(rows: Sequence[SourceProgress]) -> dict[str, str]:
     """The run's `breach` stat, which health reads; empty if no expectation was broken."""
     breaches = {row.breach for row in rows}
     if HealthReason.DRIFT in breaches:

@@ -10,17 +10,17 @@ import msgspec
 
 from app.core.records import JSON, Article, Item, OddsEvent, Record, Story
 from app.store.content import items, news
-from app.store.content.items import Written
+from app.store.content.items import ItemWriteCounts
 from app.store.content.listings import Listing
 from app.store.db import Connection
-from workers.job import Job, Presence, Turned
+from workers.job import CompletedPartition, Job, ListingTracker
 
 
-def item(job: Job, source: str, record: Record) -> Item:
+def to_item(job: Job, source: str, record: Record) -> Item:
     """The record as an item, with the job's key; its data is JSON, decimals as strings."""
     if isinstance(record, Item):
         return record
-    return Item(source, job.key(record), _data(record))
+    return Item(source, job.record_key(record), _data(record))
 
 
 def _data(record: Record) -> dict[str, JSON]:
@@ -42,43 +42,43 @@ def _price_key(price: Any) -> tuple[str, str, str]:
     return (price.market, price.outcome, str(price.line))
 
 
-def reader(org_id: UUID, source: str) -> str:
+def cursor_owner(org_id: UUID, source: str) -> str:
     """The owner of an organisation's cursors for a source."""
     return f"{org_id}/{source}"
 
 
-def shelved(job: Job, org_id: UUID, source: str) -> Job:
+def store_as_items(job: Job, org_id: UUID, source: str) -> Job:
     """The job with its source's records stored as items of the organisation, and uniform stats."""
 
     async def write(
         connection: Connection, records: Sequence[Record], now: datetime, run_id: UUID
-    ) -> Written:
-        page = [item(job, source, record) for record in records]
+    ) -> ItemWriteCounts:
+        page = [to_item(job, source, record) for record in records]
         return await items.write(connection, org_id, source, page, now, run_id)
 
-    async def turned(connection: Connection, part: Turned) -> None:
-        partition_key = (reader(org_id, source), part.partition)
-        await news.move_cursor(connection, partition_key, part.begun, part.run_id)
+    async def turned(connection: Connection, part: CompletedPartition) -> None:
+        partition_key = (cursor_owner(org_id, source), part.partition)
+        await news.move_cursor(connection, partition_key, part.started_at, part.run_id)
 
     async def unmoved(connection: Connection, keys: Collection[str], now: datetime) -> None:
         await items.touch(connection, org_id, source, keys, now)
 
     # Annotated because type checkers do not check arguments of `replace`.
-    presence: Presence | None = Whole(org_id) if job.presence else None
+    presence: ListingTracker | None = OrgListingTracker(org_id) if job.listing_tracker else None
     return replace(
         job,
         write=write,
         counted="records",
         stored="inserted",
         stats=None,
-        turned=turned if job.turned else None,
+        turned=turned if job.on_partition_done else None,
         unmoved=unmoved,
         presence=presence,
     )
 
 
 @dataclass(slots=True)
-class Whole:
+class OrgListingTracker:
     """The keys a source has listed in this attempt; once it is complete, other items are missing.
 
     An attempt that continues a run has not seen the partitions of earlier attempts: it marks
@@ -88,20 +88,22 @@ class Whole:
     org_id: UUID
     keys: set[str] = field(default_factory=set[str])
     partitions: set[str] = field(default_factory=set[str])
-    in_part: bool = False
+    incomplete: bool = False
 
-    async def listed(self, connection: Connection, listing: Listing, run_id: UUID) -> None:
+    async def record_listing(self, connection: Connection, listing: Listing, run_id: UUID) -> None:
         """A partition was listed completely."""
         del connection, run_id
         self.keys.update(listing.present)
         self.partitions.add(listing.partition)
 
-    async def glimpsed(self, connection: Connection, listing: Listing, run_id: UUID) -> None:
+    async def record_partial_listing(
+        self, connection: Connection, listing: Listing, run_id: UUID
+    ) -> None:
         """A partition was listed in part: missing keys are not known."""
         del connection, listing, run_id
-        self.in_part = True
+        self.incomplete = True
 
-    async def catalogued(
+    async def record_partitions(
         self,
         connection: Connection,
         platform: str,
@@ -111,9 +113,9 @@ class Whole:
     ) -> None:
         """Mark missing items, if this attempt listed all partitions completely."""
         del run_id
-        if not self.in_part and self.partitions >= set(partitions):
-            await items.listed(connection, self.org_id, platform, self.keys, at)
+        if not self.incomplete and self.partitions >= set(partitions):
+            await items.mark_unlisted(connection, self.org_id, platform, self.keys, at)
 
-    async def doubted(self, connection: Connection, platform: str, run_id: UUID) -> None:
+    async def revert_absences(self, connection: Connection, platform: str, run_id: UUID) -> None:
         """Nothing to undo: items are marked only after the expectations were met."""
         del connection, platform, run_id

@@ -8,21 +8,21 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.config import Config
 from app.core.errors import BadParameters
 from app.core.records import Record
 from app.fetch.tokens import Login
-from app.ledger.edit import Declared
+from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.sources.base import Source
-from app.sources.expectations import Expected
+from app.sources.expectations import Expectations
 from app.store.content.listings import Listing
 from app.store.db import Connection
-from app.store.runs.progress import NAMES, SourceRow
+from app.store.runs.progress import COUNT_NAMES, SourceProgress
 from workers import expectations
-from workers.budget import Budget
+from workers.budget import CollectionBudget
 
 
 class Params(BaseModel):
@@ -31,7 +31,7 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Written(Protocol):
+class PageWriteCounts(Protocol):
     """Counts of the rows that storing one page wrote."""
 
     @property
@@ -47,27 +47,32 @@ class Written(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
-    """A partition whose last page has been stored. `begun`: when its first page was fetched."""
+class CompletedPartition:
+    """A partition whose last page has been stored. `started_at`: when its first page was
+    fetched."""
 
     source: str
     partition: str
-    begun: datetime
+    started_at: datetime
     run_id: UUID
 
 
-class Presence(Protocol):
+class ListingTracker(Protocol):
     """Records which keys a source's listings contained, so that missing records can be marked."""
 
-    async def listed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
+    async def record_listing(
+        self, connection: Connection, listing: Listing, run_id: UUID, /
+    ) -> None:
         """A partition was listed completely. Called in the transaction of its last page."""
         ...
 
-    async def glimpsed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
+    async def record_partial_listing(
+        self, connection: Connection, listing: Listing, run_id: UUID, /
+    ) -> None:
         """A partition was listed in part: missing keys mean nothing."""
         ...
 
-    async def catalogued(
+    async def record_partitions(
         self,
         connection: Connection,
         platform: str,
@@ -79,15 +84,15 @@ class Presence(Protocol):
         """All partitions of the source were listed completely in this run."""
         ...
 
-    async def doubted(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
+    async def revert_absences(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
         """The source broke an expectation: keys found missing in this run are not trusted."""
         ...
 
 
-Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[Written]]
-Prepare = Callable[[House, Sequence[Any]], Awaitable[Sequence[Source]]]
-Turn = Callable[[Connection, Turned], Awaitable[None]]
-Unmoved = Callable[[Connection, Collection[str], datetime], Awaitable[None]]
+Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[PageWriteCounts]]
+Prepare = Callable[[WorkerContext, Sequence[Any]], Awaitable[Sequence[Source]]]
+OnPartitionDone = Callable[[Connection, CompletedPartition], Awaitable[None]]
+OnUnchangedPage = Callable[[Connection, Collection[str], datetime], Awaitable[None]]
 
 
 def _always_on(config: Config) -> str | None:
@@ -106,16 +111,17 @@ class Job:
 
     `minutes`: its interval, from the settings. `every_source`: all sources that it can collect.
     `sources`: the sources of a run with these parameters.
-    `write`: stores the records of a page. `key`: the key of a record.
-    `counted`: the name in `stats` for records. `stored`: the name in `stats` for new rows.
+    `write`: stores the records of a page. `record_key`: the key of a record.
+    `records_stat`: the name in `stats` for records. `stored`: the name in `stats` for new rows.
     `never_empty`: a source that returns no records at all has failed.
     `stats`: what a source's row adds to the run's stats, if that differs from the default counts.
-    `off`: why the settings disable the job, or None. `login`: credentials for its sources, or None.
+    `disabled_reason`: why the settings disable the job, or None. `login`: credentials for its
+    sources, or None.
     `prepare`: adds to the sources what earlier runs stored for them, such as cursors.
-    `turned`: called in the transaction of a partition's last page.
-    `presence`: records what the listings contained, if that is tracked.
-    `unmoved`: called with the keys of the records of a page that is unchanged.
-    `expects`: expectations of a source; a run that breaks one is a partial failure.
+    `on_partition_done`: called in the transaction of a partition's last page.
+    `listing_tracker`: records what the listings contained, if that is tracked.
+    `on_unchanged_page`: called with the keys of the records of a page that is unchanged.
+    `expectations`: expectations of a source; a run that breaks one is a partial failure.
     """
 
     name: str
@@ -124,23 +130,23 @@ class Job:
     every_source: Callable[[Config], Sequence[Source]]
     sources: Callable[[Config, Any], Sequence[Source]]
     write: Write
-    key: Callable[[Record], str]
-    counted: str
+    record_key: Callable[[Record], str]
+    records_stat: str
     never_empty: bool
     stored: str = "inserted"
-    stats: Callable[[SourceRow], dict[str, int]] | None = None
-    off: Callable[[Config], str | None] = _always_on
+    stats: Callable[[SourceProgress], dict[str, int]] | None = None
+    disabled_reason: Callable[[Config], str | None] = _always_on
     login: Callable[[Config], Login | None] = _no_login
     prepare: Prepare | None = None
-    turned: Turn | None = None
-    presence: Presence | None = None
-    unmoved: Unmoved | None = None
-    expects: Callable[[Source], Expected] = expectations.of
+    on_partition_done: OnPartitionDone | None = None
+    listing_tracker: ListingTracker | None = None
+    on_unchanged_page: OnUnchangedPage | None = None
+    expectations: Callable[[Source], Expectations] = expectations.expectations_of
 
-    def declared(self, config: Config) -> Declared:
+    def declare_schedule(self, config: Config) -> DeclaredSchedule:
         """The job's schedule, from the settings."""
         seconds = self.minutes(config) * 60
-        return Declared(
+        return DeclaredSchedule(
             key=self.name,
             job=self.name,
             schedule=Schedule.every(seconds, name=self.name),
@@ -149,22 +155,22 @@ class Job:
                 timeout=config.job_timeout_seconds,
                 max_attempts=config.max_attempts,
             ),
-            enabled=self.off(config) is None,
+            enabled=self.disabled_reason(config) is None,
         )
 
-    async def prepared(self, context: House, params: Params) -> Sequence[Source]:
+    async def prepare_sources(self, context: WorkerContext, params: Params) -> Sequence[Source]:
         """The sources of a run with these parameters. Raises Auth if credentials are missing."""
         sources = self.sources(context.config, params)
         return sources if self.prepare is None else await self.prepare(context, sources)
 
-    def told(self, row: SourceRow) -> dict[str, int]:
+    def row_stats(self, row: SourceProgress) -> dict[str, int]:
         """The counts that a source's row adds to the run's stats."""
         if self.stats is not None:
             return self.stats(row)
-        counted = {name: getattr(row.counts, name) for name in NAMES if name != "points"}
-        return {self.counted if name == "records" else name: n for name, n in counted.items()}
+        counted = {name: getattr(row.counts, name) for name in COUNT_NAMES if name != "points"}
+        return {self.records_stat if name == "records" else name: n for name, n in counted.items()}
 
-    def understood(self, params: dict[str, Any]) -> Params:
+    def validate_params(self, params: dict[str, Any]) -> Params:
         """The validated parameters of a run. Raises BadParameters, which lists each fault."""
         try:
             return self.params.model_validate(params)
@@ -178,7 +184,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PlannedSource:
     """One source of a run, and the job that says how its records are read and stored."""
 
     job: Job
@@ -186,8 +192,8 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """The sources that a run collects. `budget`: its limits on pages and bytes, if any."""
 
-    parts: Sequence[Part]
-    budget: Budget | None = None
+    sources: Sequence[PlannedSource]
+    budget: CollectionBudget | None = None

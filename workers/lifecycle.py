@@ -9,59 +9,64 @@ from typing import Any, TypeVar
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
-from app.context import House, Urls, opened
+from app.context import ServerUrls, WorkerContext, open_context
 from app.core import log
 from app.core.config import Config
-from app.core.enums import COLLECTION
+from app.core.enums import COLLECTION_TASK
 from app.core.errors import WrongSchema
 from app.health import keys
-from app.health.alerts.heartbeat_pings import Pings
-from app.health.alerts.watcher import Watcher
+from app.health.alerts.heartbeat_pings import HeartbeatPings
+from app.health.alerts.watcher import AlertWatcher
 from app.health.facts import WorkerFacts
 from app.ledger import edit
-from app.ledger.edit import Declared
+from app.ledger.edit import DeclaredSchedule
 from app.queue import org_queue
 from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.runs.attempts import Leases
 from app.store import tenancy
-from app.store.db import AWAY
+from app.store.db import UNAVAILABLE
 from app.store.schedules import schedule_rows
 from workers import registry, source, trigger
-from workers.dispatch import Turn
-from workers.execute import slots
-from workers.sweep import sweep, tell_health
-from workers.tidy import tidy
+from workers.dispatch import DispatchState
+from workers.execute import org_slots
+from workers.sweep import publish_health, sweep
+from workers.tidy import maintain_partitions
 
 Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
 
 RETRY_SECONDS = 0.5
-ALIVE = 1.25  # TTL of a worker's key in leases: a worker silent for longer has lost its runs
+WORKER_KEY_LEASES = (
+    1.25  # TTL of a worker's key in leases: a worker silent for longer has lost its runs
+)
 
 _log = log.logger(__name__)
 
 
-def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
+def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedule]) -> Hook:
     """The hook that opens the worker context into arq's `ctx` and registers the schedules."""
 
     async def open_worker(ctx: dict[str, Any]) -> None:
         log.configure(config.log_format, config.log_level, config.secrets())
         stack = AsyncExitStack()
-        limits, logins = registry.limits(config), registry.logins(config)
+        limits, logins = registry.source_limits(config), registry.source_logins(config)
         try:
             context = await _wait_for_servers(
                 lambda: stack.enter_async_context(
-                    opened(config, where, ctx["redis"], limits, logins)
+                    open_context(config, where, ctx["redis"], limits, logins)
                 )
             )
         except WrongSchema as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(2) from None
-        watcher, pings = Watcher(config, context.pool, context.redis), Pings.of(config)
+        watcher, pings = (
+            AlertWatcher(config, context.pool, context.redis),
+            HeartbeatPings.from_config(config),
+        )
         stack.callback(watcher.close)
         stack.push_async_callback(pings.close)
-        await stack.enter_async_context(run_log.kept(context.redis, config.secrets()))
+        await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
         leases = Leases(context.pool, context.clock, config.lease_seconds)
         ctx.update(
             stack=stack,
@@ -70,18 +75,18 @@ def startup(config: Config, where: Urls, declared: Sequence[Declared]) -> Hook:
             leases=leases,
             heartbeat=lambda: _beat(ctx, context, leases),
             lease_seconds=config.lease_seconds,
-            known_jobs=[*{one.job for one in declared} | {source.JOB.name, COLLECTION}],
-            turn=Turn(),
+            known_jobs=[*{one.job for one in declared} | {source.JOB.name, COLLECTION_TASK}],
+            turn=DispatchState(),
             # Leave one slot to each built-in job: they must not wait for organisations' runs.
             slots=ctx.get("slots", max(1, config.max_jobs - len(registry.JOBS))),
             watcher=watcher,
             pings=pings,
         )
         await _wait_for_servers(lambda: _initialise(ctx, context, leases, declared))
-        for fault in registry.faulty(config):
+        for fault in registry.recipe_faults(config):
             _log.error("recipe.faulty", fault=fault)
         for job in registry.JOBS:
-            reason = job.off(config)
+            reason = job.disabled_reason(config)
             if reason is not None:
                 _log.info("job.disabled", job=job.name, why=reason)
         _log.info("worker.started", worker=context.worker, jobs=[d.key for d in declared])
@@ -94,40 +99,45 @@ async def _wait_for_servers(step: Callable[[], Awaitable[Result]]) -> Result:
     while True:
         try:
             return await step()
-        except (RedisError, *AWAY) as error:
+        except (RedisError, *UNAVAILABLE) as error:
             _log.warning("worker.waits", error=repr(error))
         await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _initialise(
-    ctx: dict[str, Any], context: House, leases: Leases, declared: Sequence[Declared]
+    ctx: dict[str, Any],
+    context: WorkerContext,
+    leases: Leases,
+    declared: Sequence[DeclaredSchedule],
 ) -> None:
-    if not await tenancy.enforced(context.pool):
+    if not await tenancy.rls_enforced(context.pool):
         _log.warning("row_security.bypassed", fix="use a role without SUPERUSER and BYPASSRLS")
     queued = await edit.register(context.pool, declared, context.clock())
-    await switch_off_gone(context, declared)
-    await trigger.tell(context, queued)  # a sweep requeues what Redis does not receive
+    await disable_removed_recipes(context, declared)
+    await trigger.enqueue(context, queued)  # a sweep requeues what Redis does not receive
     await _beat(ctx, context, leases)
     await sweep(ctx)
-    await tell_health(ctx)
-    await tidy(ctx)
+    await publish_health(ctx)
+    await maintain_partitions(ctx)
 
 
-async def switch_off_gone(context: House, declared: Sequence[Declared]) -> None:
+async def disable_removed_recipes(
+    context: WorkerContext, declared: Sequence[DeclaredSchedule]
+) -> None:
     """Disable the schedules of removed recipes, which would otherwise be overdue forever."""
     keys = [one.key for one in declared]
-    gone = await schedule_rows.disable_gone(context.pool, source.JOB.name, keys)
+    gone = await schedule_rows.disable_undeclared(context.pool, source.JOB.name, keys)
     if gone:
         _log.info("source.disabled", schedules=gone, why="the recipe no longer exists")
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:
     """Close what startup opened, in reverse order."""
-    stack, context = ctx.get("stack"), ctx.get("house")
-    if isinstance(context, House):
+    stack, context = ctx.get("stack"), ctx.get("context")
+    if isinstance(context, WorkerContext):
         try:
-            await keys.forget_worker(context.redis, context.worker)
-            await org_queue.withdraw(context.redis, context.worker, slots(ctx))
+            await keys.delete_worker(context.redis, context.worker)
+            await org_queue.withdraw_slots(context.redis, context.worker, org_slots(ctx))
         except RedisError:
             _log.info("worker.not_forgotten", worker=context.worker)  # its key expires
         _log.info("worker.stopped", worker=context.worker)
@@ -135,23 +145,25 @@ async def shutdown(ctx: dict[str, Any]) -> None:
         await stack.aclose()
 
 
-def queue(config: Config, where: Urls) -> ArqRedis:
+def open_queue(config: Config, where: ServerUrls) -> ArqRedis:
     """The client of arq's queue; connects on first use."""
     return redis_pool(where.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
 
 
-async def _beat(ctx: dict[str, Any], context: House, leases: Leases) -> None:
+async def _beat(ctx: dict[str, Any], context: WorkerContext, leases: Leases) -> None:
     try:
         await leases.renew()
-        await context.heart.beat()
-    except AWAY as error:
+        await context.heartbeat.beat()
+    except UNAVAILABLE as error:
         _log.warning("heartbeat.no_postgres", error=str(error))
     facts = WorkerFacts(
         seen_at=context.clock(), started_at=context.started_at, running=len(leases.held)
     )
     # A Redis that hangs must not delay the renewal of leases.
     async with asyncio.timeout(leases.seconds / 3):
-        await context.limiter.beat(leases.seconds)
-        await org_queue.offer(context.redis, context.worker, slots(ctx), leases.seconds)
-        ttl = context.config.lease_seconds * ALIVE
+        await context.limiter.heartbeat(leases.seconds)
+        await org_queue.announce_slots(
+            context.redis, context.worker, org_slots(ctx), leases.seconds
+        )
+        ttl = context.config.lease_seconds * WORKER_KEY_LEASES
         await keys.write_worker(context.redis, context.worker, ttl, facts)

@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 from app.core.config import Config
-from app.sources.sites.asknews import AskNewsNews, Pace
+from app.sources.sites.asknews import AskNewsLimits, AskNewsNews
 from app.store.content import news
-from app.store.runs.progress import SourceRow
+from app.store.runs.progress import SourceProgress
 from workers import asknews, execute
 from workers.asknews import PollParams
 from workers.job import Job
@@ -22,18 +22,18 @@ def sources(config: Config, params: PollParams) -> tuple[AskNewsNews]:
     return (
         AskNewsNews(
             config.asknews_url,
-            asknews.tracked(config, params),
-            pace=Pace(config.asknews_page_size),
+            asknews.polled_entities(config, params),
+            pace=AskNewsLimits(config.asknews_page_size),
             max_pages=config.asknews_max_pages,
             hours_back=math.ceil(config.asknews_lookback_hours),
         ),
     )
 
 
-def stats(row: SourceRow) -> dict[str, int]:
+def stats(row: SourceProgress) -> dict[str, int]:
     """The stats of a news poll."""
     fetched, stored = row.counts.records, row.counts.inserted
-    return asknews.entities(row) | {"articles_fetched": fetched, "articles_stored": stored}
+    return asknews.poll_stats(row) | {"articles_fetched": fetched, "articles_stored": stored}
 
 
 JOB = Job(
@@ -43,18 +43,18 @@ JOB = Job(
     every_source=every_source,
     sources=sources,
     write=news.write,
-    key=asknews.key,
-    counted="articles_fetched",
+    record_key=asknews.record_key,
+    records_stat="articles_fetched",
     never_empty=False,
     stored="articles_stored",
     stats=stats,
-    off=asknews.off,
+    disabled_reason=asknews.disabled_reason,
     login=asknews.login,
     prepare=asknews.prepare,
-    turned=asknews.turned,
+    on_partition_done=asknews.move_cursor,
 )
 
 
 async def poll_news(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
     """Execute one run; without `run_id`, a manual run with these parameters."""
-    await execute.perform(ctx, JOB, run_id, params)
+    await execute.execute_job(ctx, JOB, run_id, params)

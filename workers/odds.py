@@ -55,10 +55,10 @@ JOB = Job(
     every_source=every_source,
     sources=sources,
     write=odds.write,
-    key=_key,
-    counted="events_scraped",
+    record_key=_key,
+    records_stat="events_scraped",
     never_empty=True,
-    presence=listings,
+    listing_tracker=listings,
 )
 
 
@@ -66,4 +66,4 @@ async def scrape_all_platforms(
     ctx: dict[str, Any], run_id: str | None = None, **params: Any
 ) -> None:
     """Execute one run; without `run_id`, a manual run with these parameters."""
-    await execute.perform(ctx, JOB, run_id, params)
+    await execute.execute_job(ctx, JOB, run_id, params)

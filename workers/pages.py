@@ -5,21 +5,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from app.context import House
+from app.context import WorkerContext
 from app.core import log
 from app.core.errors import HttpStatus
-from app.core.messages import Partition, Raw, Request
-from app.fetch.authenticated import KeyedWindow
-from app.fetch.client import Tally
+from app.core.messages import Partition, RawPage, SourceRequest
+from app.fetch.authenticated import KeyedFetcher
+from app.fetch.client import RequestCounts
 from app.fetch.robots import Robots
-from app.fetch.tokens import SignedWindow
+from app.fetch.tokens import AuthenticatedFetcher
 from app.store.content import pages
-from app.store.content.pages import Known
+from app.store.content.pages import StoredPage
 from app.store.db import Connection, Pool
-from app.store.runs.run_rows import Claimed
-from workers.budget import Budget
+from app.store.runs.run_rows import ClaimedRun
+from workers.budget import CollectionBudget
 
-FULL = timedelta(hours=24)  # a page is parsed again at least this often, even if unchanged
+MAX_UNCHANGED_AGE = timedelta(
+    hours=24
+)  # a page is parsed again at least this often, even if unchanged
 
 _CONDITIONAL_HEADERS = {"if-none-match": "etag", "if-modified-since": "last_modified"}
 _CONDITIONS_REFUSED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.PRECONDITION_FAILED})
@@ -28,24 +30,24 @@ _log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A fetched page, always with its body. `at`: when it was requested.
+class FetchedPage:
+    """A fetched page, always with its body. `requested_at`: when it was requested.
 
     `known`: what an earlier run stored of the same body, if the page is unchanged.
     """
 
-    raw: Raw
-    at: datetime
+    raw: RawPage
+    requested_at: datetime
     fingerprint: bytes
     body_hash: bytes
-    known: Known | None = None
+    known: StoredPage | None = None
 
-    def found(self, keys: frozenset[str], refused: frozenset[str], rejected: int) -> Known:
+    def stored_as(self, keys: frozenset[str], refused: frozenset[str], rejected: int) -> StoredPage:
         """What to remember of the page once it is stored."""
         headers = self.raw.headers
-        return Known(
+        return StoredPage(
             body_hash=self.body_hash,
-            full_fetched_at=self.at,
+            full_fetched_at=self.requested_at,
             etag=pages.validator(headers, "etag"),
             last_modified=pages.validator(headers, "last-modified"),
             keys=keys,
@@ -55,22 +57,24 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Pages:
+class SourcePages:
     """The pages of one source of one run.
 
     What is remembered of a page belongs to one owner: an organisation's run is independent of what
     built-in jobs, or other organisations, have stored of it.
     """
 
-    context: House
-    claimed: Claimed
+    context: WorkerContext
+    claimed: ClaimedRun
     source: str
-    tally: Tally
-    budget: Budget | None = None
-    window: str = ""
+    tally: RequestCounts
+    budget: CollectionBudget | None = None
+    fetcher: str = ""
     """The name of its fetcher, if that is not the source's name."""
 
-    async def ask(self, request: Request, part: Partition | None, number: int) -> Page:
+    async def fetch(
+        self, request: SourceRequest, part: Partition | None, number: int
+    ) -> FetchedPage:
         """Fetch a page; if the site reports it unchanged, load its body. Raises Failure."""
         org_id = self.claimed.org_id
         owner = self.source if org_id is None else f"{org_id}/{self.source}"
@@ -80,41 +84,43 @@ class Pages:
         raw = await self._fetch_conditionally(request, known, part, number)
         body_hash = await pages.digest(raw.body)
         if known is None or body_hash != known.body_hash:
-            return Page(raw, now, fingerprint, body_hash)
+            return FetchedPage(raw, now, fingerprint, body_hash)
         _log.debug("page.unchanged", page=number, url=raw.url)
-        return Page(raw, now, fingerprint, body_hash, known)
+        return FetchedPage(raw, now, fingerprint, body_hash, known)
 
-    async def packed(self, page: Page) -> bytes | None:
+    async def compressed(self, page: FetchedPage) -> bytes | None:
         """Its body compressed for storage; None if it is not to be stored."""
         if not self.context.config.raw_days or page.known is not None:
             return None
-        return await pages.packed(page.raw.body)
+        return await pages.compressed(page.raw.body)
 
-    async def keep(self, page: Page) -> None:
+    async def store_raw(self, page: FetchedPage) -> None:
         """Store the raw page by itself, if raw pages are kept."""
-        packed = await self.packed(page)
+        packed = await self.compressed(page)
         if packed is not None:
-            await self.keep_with(self.context.pool, page, packed)
+            await self.store_raw_on(self.context.pool, page, packed)
 
-    async def keep_with(self, connection: Pool | Connection, page: Page, packed: bytes) -> None:
+    async def store_raw_on(
+        self, connection: Pool | Connection, page: FetchedPage, packed: bytes
+    ) -> None:
         """Store the raw page on `connection`, in the transaction of its records."""
         body = (page.body_hash, packed)
-        await pages.keep(connection, self.claimed, self.source, page.raw, body)
+        await pages.save_raw_page(connection, self.claimed, self.source, page.raw, body)
 
-    async def remember(self, page: Page, stored: Known, connection: Connection) -> None:
+    async def remember(self, page: FetchedPage, stored: StoredPage, connection: Connection) -> None:
         """Remember what was stored of the page, in the transaction of its records."""
-        await pages.remember(connection, page.fingerprint, self.source, stored)
+        await pages.save_validator(connection, page.fingerprint, self.source, stored)
 
-    async def _known_page(self, fingerprint: bytes, now: datetime) -> Known | None:
-        known = await pages.known(self.context.pool, fingerprint)
+    async def _known_page(self, fingerprint: bytes, now: datetime) -> StoredPage | None:
+        known = await pages.stored_page(self.context.pool, fingerprint)
         # After that long the parser may have changed, and the site may report it wrongly.
-        if known is None or abs(now - known.full_fetched_at) >= FULL:
+        if known is None or abs(now - known.full_fetched_at) >= MAX_UNCHANGED_AGE:
             return None
         return known
 
     async def _fetch_conditionally(
-        self, request: Request, known: Known | None, part: Partition | None, number: int
-    ) -> Raw:
+        self, request: SourceRequest, known: StoredPage | None, part: Partition | None, number: int
+    ) -> RawPage:
         conditions = _conditions(request, known)
         if known is None or not conditions:
             return await self._fetch(request, part, number)
@@ -127,23 +133,23 @@ class Pages:
         else:
             if raw.status != HTTPStatus.NOT_MODIFIED:
                 return raw
-            body = await pages.recall(self.context.pool, known.body_hash)
+            body = await pages.load_body(self.context.pool, known.body_hash)
             if body is not None:
                 return replace(raw, status=HTTPStatus.OK.value, body=body)
         return await self._fetch(request, part, number)
 
-    async def _fetch(self, request: Request, part: Partition | None, number: int) -> Raw:
+    async def _fetch(self, request: SourceRequest, part: Partition | None, number: int) -> RawPage:
         if self.budget is not None:
-            self.budget.take()
-        window = self.context.windows[self.window or self.source]
+            self.budget.count_page()
+        window = self.context.fetchers[self.fetcher or self.source]
         if request.robots:
-            signed = isinstance(window, SignedWindow | KeyedWindow)
-            fetcher = window.window if signed else window
+            signed = isinstance(window, AuthenticatedFetcher | KeyedFetcher)
+            fetcher = window.fetcher if signed else window
             await Robots(self.context.redis).check(fetcher, request, self.tally)
-        return await window.ask(request, partition=part, page=number, tally=self.tally)
+        return await window.fetch(request, partition=part, page=number, tally=self.tally)
 
 
-def _conditions(request: Request, known: Known | None) -> Mapping[str, str]:
+def _conditions(request: SourceRequest, known: StoredPage | None) -> Mapping[str, str]:
     # Only if the body is still stored: a source needs it to find the next page.
     if known is None or not known.kept or request.method != "GET":
         return {}

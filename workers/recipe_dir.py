@@ -11,22 +11,22 @@ from pydantic import SecretStr, ValidationError
 
 from app.core import config as settings
 from app.core.config import Config
-from app.core.enums import SOURCE
+from app.core.enums import SOURCE_TASK
 from app.core.errors import BadConfig, BadRecipe, BadSchedule
-from app.ledger.edit import Declared
+from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule as When
-from app.sources.recipes.load import Fault, foreign, load, secrets
-from app.sources.recipes.model import Recipe, Schedule
+from app.sources.recipes.load import RecipeFault, disallowed_secrets, load, secret_references
+from app.sources.recipes.model import Recipe, RecipeSchedule
 
-JOB = SOURCE
-PREFIX = f"{JOB}:"
-OTHERWISE = 3600.0  # seconds; the interval of a recipe whose schedule is invalid
-LARGEST = 400_000  # bytes per file
+JOB = SOURCE_TASK
+KEY_PREFIX = f"{JOB}:"
+DEFAULT_INTERVAL = 3600.0  # seconds; the interval of a recipe whose schedule is invalid
+MAX_BYTES = 400_000  # bytes per file
 
 
 @dataclass(frozen=True, slots=True)
-class Shelved:
+class LoadedRecipe:
     """A recipe file: the recipe with its resolved secrets, or its faults."""
 
     path: Path
@@ -51,7 +51,7 @@ class Shelved:
         return self.secrets[reference]
 
 
-def shelf(config: Config, taken: frozenset[str] = frozenset()) -> list[Shelved]:
+def load_recipes(config: Config, taken: frozenset[str] = frozenset()) -> list[LoadedRecipe]:
     """Load every recipe in SOURCES_DIR, ordered by name. `taken`: names of built-in sources.
 
     Raises BadConfig if the directory does not exist. An invalid file is returned with its faults.
@@ -61,43 +61,51 @@ def shelf(config: Config, taken: frozenset[str] = frozenset()) -> list[Shelved]:
         return []
     if not folder.is_dir():
         raise BadConfig(f"SOURCES_DIR = {str(folder)!r}: there is no such folder")
-    return [one(path, taken) for path in sorted(folder.glob("*.toml"))]
+    return [load_file(path, taken) for path in sorted(folder.glob("*.toml"))]
 
 
-def find(config: Config, name: str) -> Shelved:
+def find_recipe(config: Config, name: str) -> LoadedRecipe:
     """Load the recipe of that name. Raises BadRecipe if there is none."""
     folder = config.sources_dir
     path = None if folder is None else folder / f"{name}.toml"
     valid_name = name.replace("-", "").replace("_", "").isalnum()
     if path is None or not valid_name or not path.is_file():
         raise BadRecipe([f"there is no recipe {name!r} in SOURCES_DIR"])
-    return one(path)
+    return load_file(path)
 
 
-def one(path: Path, taken: frozenset[str] = frozenset()) -> Shelved:
+def load_file(path: Path, taken: frozenset[str] = frozenset()) -> LoadedRecipe:
     """Load one file. An invalid file is returned with its faults."""
     try:
-        if path.stat().st_size > LARGEST:
-            return Shelved(path, None, {}, (f"{path.name}: is larger than {LARGEST:,} bytes",))
+        if path.stat().st_size > MAX_BYTES:
+            return LoadedRecipe(
+                path, None, {}, (f"{path.name}: is larger than {MAX_BYTES:,} bytes",)
+            )
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        return Shelved(path, None, {}, (f"{path.name}: cannot be read: {type(error).__name__}",))
+        return LoadedRecipe(
+            path, None, {}, (f"{path.name}: cannot be read: {type(error).__name__}",)
+        )
     try:
         recipe = load(text)
     except BadRecipe as bad:
         faults = tuple(f"{path.name}: {fault}" for fault in bad.faults)
-        return Shelved(path, None, {}, faults, _schedule(text))
+        return LoadedRecipe(path, None, {}, faults, _schedule(text))
     resolved, unknown = _resolve_secrets(recipe)
-    faults = [*foreign(recipe, "env", text), *unknown, *_name_faults(recipe, path, taken)]
-    when = recipe.schedule.when()
-    return Shelved(path, recipe, resolved, tuple(f"{path.name}: {f}" for f in faults), when)
+    faults = [
+        *disallowed_secrets(recipe, "env", text),
+        *unknown,
+        *_name_faults(recipe, path, taken),
+    ]
+    when = recipe.schedule.to_schedule()
+    return LoadedRecipe(path, recipe, resolved, tuple(f"{path.name}: {f}" for f in faults), when)
 
 
-def declared(config: Config, shelved: Shelved) -> Declared:
+def declare_schedule(config: Config, shelved: LoadedRecipe) -> DeclaredSchedule:
     """The schedule of a recipe. An invalid recipe has one too: its runs report the faults."""
-    key = PREFIX + shelved.name
-    schedule = shelved.schedule or When.every(OTHERWISE)
-    return Declared(
+    key = KEY_PREFIX + shelved.name
+    schedule = shelved.schedule or When.every(DEFAULT_INTERVAL)
+    return DeclaredSchedule(
         key=key,
         job=JOB,
         schedule=When(schedule.rule, key),
@@ -109,32 +117,32 @@ def declared(config: Config, shelved: Shelved) -> Declared:
     )
 
 
-def _resolve_secrets(recipe: Recipe) -> tuple[dict[str, SecretStr], list[Fault]]:
+def _resolve_secrets(recipe: Recipe) -> tuple[dict[str, SecretStr], list[RecipeFault]]:
     resolved: dict[str, SecretStr] = {}
-    unknown: list[Fault] = []
-    for reference, where in secrets(recipe).items():
+    unknown: list[RecipeFault] = []
+    for reference, where in secret_references(recipe).items():
         kind, _, name = reference.partition(":")
         value = settings.secret(name) if kind == "env" else None
         if value is not None:
             resolved[reference] = value
         elif kind == "env":
             place = ".".join(map(str, where))
-            unknown.append(Fault(1, place, f"{name} is not set", f"put {name}=… into .env"))
+            unknown.append(RecipeFault(1, place, f"{name} is not set", f"put {name}=… into .env"))
     return resolved, unknown
 
 
-def _name_faults(recipe: Recipe, path: Path, taken: frozenset[str]) -> list[Fault]:
+def _name_faults(recipe: Recipe, path: Path, taken: frozenset[str]) -> list[RecipeFault]:
     if recipe.name in taken:
-        return [Fault(1, "name", f"{recipe.name} is built in", "choose another name")]
+        return [RecipeFault(1, "name", f"{recipe.name} is built in", "choose another name")]
     if recipe.name == path.stem:
         return []
     fix = f"call the file {recipe.name}.toml, or the source {path.stem}"
-    return [Fault(1, "name", f"{recipe.name} is in the file {path.name}", fix)]
+    return [RecipeFault(1, "name", f"{recipe.name} is in the file {path.name}", fix)]
 
 
 def _schedule(text: str) -> When | None:
     try:
         table: Any = tomllib.loads(text).get("schedule")
-        return None if table is None else Schedule.model_validate(table).when()
+        return None if table is None else RecipeSchedule.model_validate(table).to_schedule()
     except (tomllib.TOMLDecodeError, ValidationError, BadSchedule, RecursionError):
         return None

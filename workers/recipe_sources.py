@@ -5,24 +5,24 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from app.context import House
+from app.context import WorkerContext
 from app.core import log
 from app.core.records import Item, Record
-from app.fetch.recipe_clients import Resolve, opening
-from app.sources.recipes.incremental import furthest, order
+from app.fetch.recipe_clients import SecretResolver, fetcher_options
+from app.sources.recipes.incremental import latest_cursor, sort_key
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
 from app.store.content import cursors, items
-from app.store.content.items import Written
+from app.store.content.items import ItemWriteCounts
 from app.store.content.listings import Listing
 from app.store.db import Connection
-from workers.job import Turned
+from workers.job import CompletedPartition
 
 _log = log.logger(__name__)
 
 
-async def ready(
-    context: House, recipe: Recipe, resolve: Resolve, org_id: UUID | None = None
+async def open_recipe_source(
+    context: WorkerContext, recipe: Recipe, resolve: SecretResolver, org_id: UUID | None = None
 ) -> RecipeSource:
     """The source of a recipe, with its cursors, and its fetcher opened.
 
@@ -31,17 +31,17 @@ async def ready(
     source = RecipeSource(recipe, owner="" if org_id is None else org_id.hex)
     if recipe.incremental:
         source = replace(source, cursors=await cursors.cursors(context.pool, org_id, source.name))
-    context.window_for(source.window, opening(source, resolve))
+    context.open_fetcher(source.fetcher_name, fetcher_options(source, resolve))
     return source
 
 
-def key(record: Record) -> str:
+def item_key(record: Record) -> str:
     """The key of an item."""
     return record.key if isinstance(record, Item) else ""
 
 
 @dataclass(slots=True)
-class Keeping:
+class RecipeItemStorage:
     """Stores the items of one run's sources, and tracks cursors and listings.
 
     `sources`: the recipe sources, by name. Implements `Presence` and `Job.turned`.
@@ -55,9 +55,9 @@ class Keeping:
 
     async def write(
         self, connection: Connection, records: Sequence[Item], now: datetime, run_id: UUID
-    ) -> Written:
+    ) -> ItemWriteCounts:
         """Store a page of items; returns the counts."""
-        total = Written()
+        total = ItemWriteCounts()
         for name in dict.fromkeys(item.source for item in records):
             page = [item for item in records if item.source == name]
             written = await items.write(connection, self.org_id, name, page, now, run_id)
@@ -72,11 +72,11 @@ class Keeping:
         incremental = source.recipe.incremental
         for item in page:
             partition_key = (name, item.partition)
-            cursor = furthest(incremental, [item], self._furthest.get(partition_key))
+            cursor = latest_cursor(incremental, [item], self._furthest.get(partition_key))
             if cursor is not None:
                 self._furthest[partition_key] = cursor
 
-    async def turned(self, connection: Connection, turned: Turned) -> None:
+    async def on_partition_done(self, connection: Connection, turned: CompletedPartition) -> None:
         """Move the cursor of a partition that was read to its end: the next run starts there."""
         partition_key = (turned.source, turned.partition)
         if partition_key not in self._listed:
@@ -88,29 +88,35 @@ class Keeping:
             )
         if source is None or source.recipe.incremental is None:
             return
-        incremental, read_to = source.recipe.incremental, turned.begun.isoformat()
+        incremental, read_to = source.recipe.incremental, turned.started_at.isoformat()
         if incremental.field is not None:
             before = source.cursors.get(turned.partition)
             furthest_seen = self._furthest.get(partition_key)
             read_to = max(
-                (v for v in (before, furthest_seen) if v is not None), key=order, default=""
+                (v for v in (before, furthest_seen) if v is not None), key=sort_key, default=""
             )
         if read_to:
             await cursors.move_cursor(
-                connection, self.org_id, partition_key, read_to, turned.begun, turned.run_id
+                connection, self.org_id, partition_key, read_to, turned.started_at, turned.run_id
             )
 
-    async def listed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
+    async def record_listing(
+        self, connection: Connection, listing: Listing, run_id: UUID, /
+    ) -> None:
         """A partition was listed completely."""
         self._listed.add((listing.platform, listing.partition))
-        await self.glimpsed(connection, listing, run_id)
+        await self.record_partial_listing(connection, listing, run_id)
 
-    async def glimpsed(self, connection: Connection, listing: Listing, run_id: UUID, /) -> None:
+    async def record_partial_listing(
+        self, connection: Connection, listing: Listing, run_id: UUID, /
+    ) -> None:
         """A partition was listed in part."""
         del run_id
-        await items.seen(connection, self.org_id, listing.platform, listing.present, listing.at)
+        await items.mark_seen(
+            connection, self.org_id, listing.platform, listing.present, listing.at
+        )
 
-    async def catalogued(
+    async def record_partitions(
         self,
         connection: Connection,
         platform: str,
@@ -130,5 +136,5 @@ class Keeping:
             return
         await items.mark_missing(connection, self.org_id, platform, run_id, at)
 
-    async def doubted(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
+    async def revert_absences(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
         """Nothing to undo: items are marked only after the expectations were met."""

@@ -5,21 +5,23 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app.context import House, ctx_house
+from app.context import WorkerContext, worker_context
 from app.core.config import Config
 from app.core.enums import RunStatus, Trigger
 from app.core.errors import BadParameters
-from app.runs.attempts import Outcome
+from app.runs.attempts import AttemptOutcome
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
 from app.store.content import cursors
-from app.store.runs.run_rows import Claimed
+from app.store.runs.run_rows import ClaimedRun
 from workers import execute, recipe_dir, recipe_sources
-from workers.job import Job, Params, Part, Plan
-from workers.recipe_dir import PREFIX, Shelved
+from workers.job import Job, Params, PlannedSource, RunPlan
+from workers.recipe_dir import KEY_PREFIX, LoadedRecipe
 
-EARLY = timedelta(seconds=30)  # a pace that ends this soon after a tick does not skip the tick
-RESTING = {"resting": 1, "requests": 0}
+PACE_TOLERANCE = timedelta(
+    seconds=30
+)  # a pace that ends this soon after a tick does not skip the tick
+SKIPPED_STATS = {"resting": 1, "requests": 0}
 
 
 class SourceParams(Params):
@@ -33,10 +35,10 @@ def _no_sources(config: Config, params: Any = None) -> tuple[RecipeSource, ...]:
     return ()
 
 
-def job_of(source: RecipeSource | None, org_id: UUID | None = None) -> Job:
+def recipe_job(source: RecipeSource | None, org_id: UUID | None = None) -> Job:
     """The job that collects this one recipe, an organisation's or the operator's."""
     sources = () if source is None else (source,)
-    keeping = recipe_sources.Keeping(org_id, {one.name: one for one in sources})
+    keeping = recipe_sources.RecipeItemStorage(org_id, {one.name: one for one in sources})
     return Job(
         name=recipe_dir.JOB,
         minutes=lambda config: config.scrape_interval_minutes,
@@ -44,59 +46,65 @@ def job_of(source: RecipeSource | None, org_id: UUID | None = None) -> Job:
         every_source=_no_sources,
         sources=lambda config, params: sources,  # noqa: ARG005 - the same for all parameters
         write=keeping.write,
-        key=recipe_sources.key,
-        counted="rows",
+        record_key=recipe_sources.item_key,
+        records_stat="rows",
         never_empty=False,
-        turned=keeping.turned,
-        presence=keeping,
+        on_partition_done=keeping.on_partition_done,
+        listing_tracker=keeping,
     )
 
 
-JOB = job_of(None)
+JOB = recipe_job(None)
 
 
 async def source(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
     """Execute one run; without `run_id`, a manual run of the source that `params` name."""
-    context = ctx_house(ctx)
+    context = worker_context(ctx)
 
-    async def body(claimed: Claimed, outcome: Outcome) -> None:
+    async def body(claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
         await _execute(context, claimed, outcome)
 
-    await execute.perform_as(ctx, JOB.name, body, run_id, params)
+    await execute.execute(ctx, JOB.name, body, run_id, params)
 
 
-async def _execute(context: House, claimed: Claimed, outcome: Outcome) -> None:
-    loaded = await asyncio.to_thread(recipe_dir.find, context.config, _source_name(claimed))
+async def _execute(context: WorkerContext, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
+    loaded = await asyncio.to_thread(recipe_dir.find_recipe, context.config, _source_name(claimed))
     recipe = loaded.usable()
     if await _too_early(context, recipe, claimed):
-        outcome.status, outcome.stats = RunStatus.SUCCESS, dict(RESTING)
+        outcome.status, outcome.stats = RunStatus.SUCCESS, dict(SKIPPED_STATS)
         return
     await _collect(context, loaded, recipe, claimed, outcome)
 
 
 async def _collect(
-    context: House, loaded: Shelved, recipe: Recipe, claimed: Claimed, outcome: Outcome
+    context: WorkerContext,
+    loaded: LoadedRecipe,
+    recipe: Recipe,
+    claimed: ClaimedRun,
+    outcome: AttemptOutcome,
 ) -> None:
-    opened = await recipe_sources.ready(context, recipe, loaded.secret)
-    await execute.scrape(context, Plan([Part(job_of(opened), opened)]), claimed, outcome)
-    if recipe.schedule.auto and opened.paces and outcome.status is RunStatus.SUCCESS:
-        seconds = min(opened.paces.values())
+    opened = await recipe_sources.open_recipe_source(context, recipe, loaded.secret)
+    await execute.collect_sources(
+        context, RunPlan([PlannedSource(recipe_job(opened), opened)]), claimed, outcome
+    )
+    if recipe.schedule.auto and opened.poll_intervals and outcome.status is RunStatus.SUCCESS:
+        seconds = min(opened.poll_intervals.values())
         at = context.clock() + timedelta(seconds=seconds)
-        await cursors.set_pace(context.pool, None, recipe.name, seconds, at)
+        await cursors.set_interval(context.pool, None, recipe.name, seconds, at)
 
 
-async def _too_early(context: House, recipe: Recipe, claimed: Claimed) -> bool:
+async def _too_early(context: WorkerContext, recipe: Recipe, claimed: ClaimedRun) -> bool:
     """Whether the feed's own pace makes a scheduled run too early; manual runs ignore it."""
     if not recipe.schedule.auto or claimed.trigger != Trigger.SCHEDULED.value:
         return False
-    next_at = await cursors.next_at(context.pool, None, recipe.name)
-    return next_at is not None and context.clock() < next_at - EARLY
+    next_at = await cursors.next_due_at(context.pool, None, recipe.name)
+    return next_at is not None and context.clock() < next_at - PACE_TOLERANCE
 
 
-def _source_name(claimed: Claimed) -> str:
-    name = JOB.understood(claimed.params).model_dump().get("source")
+def _source_name(claimed: ClaimedRun) -> str:
+    name = JOB.validate_params(claimed.params).model_dump().get("source")
     if isinstance(name, str):
         return name
     if claimed.schedule_key is None:
         raise BadParameters('source: missing; pass {"source": "NAME"}')
-    return claimed.schedule_key.removeprefix(PREFIX)
+    return claimed.schedule_key.removeprefix(KEY_PREFIX)

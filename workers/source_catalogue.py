@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, ValidationError
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.config import PLATFORMS
 from app.core.errors import Failure, Incomplete
 from app.sources.base import Source
@@ -15,35 +15,37 @@ from app.sources.sites.asknews import NEWS, STORIES
 from app.store.db import Connection, Pool
 from workers import asknews, news, odds, org_recipes, stories
 from workers.asknews import PollParams
-from workers.catalogue_entry import Closed, Nothing, Offered
-from workers.item_storage import reader, shelved
-from workers.job import Job, Params, Part
+from workers.catalogue_entry import NoParams, SelectableSource, UnavailableSource
+from workers.item_storage import cursor_owner, store_as_items
+from workers.job import Job, Params, PlannedSource
 
-MOST_ENTITIES = 50  # per source of a preset
+MAX_ENTITIES = 50  # per source of a preset
 
 Fault = tuple[str, str]  # field and message
-Open = Callable[[House, UUID, Any], Awaitable[Source]]
+OpenSource = Callable[[WorkerContext, UUID, Any], Awaitable[Source]]
 
 
-class Entities(PollParams):
+class EntityParams(PollParams):
     """Parameters of an AskNews source. `entities`: TRACKED_ENTITIES if not given."""
 
     entities: Annotated[
         tuple[str, ...] | None,
-        Field(max_length=MOST_ENTITIES),
+        Field(max_length=MAX_ENTITIES),
         *PollParams.model_fields["entities"].metadata,
     ] = None
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class BuiltInSource:
     """A built-in source. `params`: the model of its parameters. `job`: how it is collected."""
 
     job: Job
     params: type[Params]
-    open: Open
+    open_source: OpenSource
 
-    async def part(self, context: House, org_id: UUID, choice: Mapping[str, Any], /) -> Part:
+    async def part(
+        self, context: WorkerContext, org_id: UUID, choice: Mapping[str, Any], /
+    ) -> PlannedSource:
         """The source as this organisation selected it, its records stored as items.
 
         If it cannot be opened, the returned source raises the failure when it is collected.
@@ -51,30 +53,30 @@ class Offer:
         name = choice["source"]
         params = self.params.model_validate(choice.get("params") or {})
         try:
-            source = await self.open(context, org_id, params)
+            source = await self.open_source(context, org_id, params)
         except Failure as failure:
-            source = Closed(name, failure)
-        return Part(shelved(self.job, org_id, name), source)
+            source = UnavailableSource(name, failure)
+        return PlannedSource(store_as_items(self.job, org_id, name), source)
 
 
-def _open_platform(name: str) -> Open:
-    async def opened(context: House, org_id: UUID, params: Nothing) -> Source:
+def _open_platform(name: str) -> OpenSource:
+    async def opened(context: WorkerContext, org_id: UUID, params: NoParams) -> Source:
         del org_id, params
         return next(s for s in odds.every_source(context.config) if s.name == name)
 
     return opened
 
 
-async def _open_news(context: House, org_id: UUID, params: PollParams) -> Source:
+async def _open_news(context: WorkerContext, org_id: UUID, params: PollParams) -> Source:
     (source,) = news.sources(context.config, params)
     _require_entities(source.entities)
-    return await asknews.read_on(context, source, reader(org_id, NEWS))
+    return await asknews.with_cursors(context, source, cursor_owner(org_id, NEWS))
 
 
-async def _open_stories(context: House, org_id: UUID, params: PollParams) -> Source:
+async def _open_stories(context: WorkerContext, org_id: UUID, params: PollParams) -> Source:
     (source,) = stories.sources(context.config, params)
     _require_entities(source.entities)
-    return await asknews.read_on(context, source, reader(org_id, STORIES))
+    return await asknews.with_cursors(context, source, cursor_owner(org_id, STORIES))
 
 
 def _require_entities(entities: Sequence[str]) -> None:
@@ -82,29 +84,34 @@ def _require_entities(entities: Sequence[str]) -> None:
         raise Incomplete("no entities to poll: neither the preset nor TRACKED_ENTITIES names any")
 
 
-SOURCES: Mapping[str, Offered] = {
-    **{name: Offer(odds.JOB, Nothing, _open_platform(name)) for name in PLATFORMS},
-    NEWS: Offer(news.JOB, Entities, _open_news),
-    STORIES: Offer(stories.JOB, Entities, _open_stories),
+SOURCES: Mapping[str, SelectableSource] = {
+    **{name: BuiltInSource(odds.JOB, NoParams, _open_platform(name)) for name in PLATFORMS},
+    NEWS: BuiltInSource(news.JOB, EntityParams, _open_news),
+    STORIES: BuiltInSource(stories.JOB, EntityParams, _open_stories),
 }
 """The sources that every organisation may select."""
 
 
-async def offered(connection: Pool | Connection, org_id: UUID) -> Mapping[str, Offered]:
+async def selectable_sources(
+    connection: Pool | Connection, org_id: UUID
+) -> Mapping[str, SelectableSource]:
     """The sources this organisation may select: built-in ones, and its own as `recipe:<name>`."""
-    return {**SOURCES, **await org_recipes.offered(connection, org_id)}
+    return {**SOURCES, **await org_recipes.selectable_recipes(connection, org_id)}
 
 
-async def part(
-    offers: Mapping[str, Offered], context: House, org_id: UUID, choice: Mapping[str, Any]
-) -> Part:
+async def plan_source(
+    offers: Mapping[str, SelectableSource],
+    context: WorkerContext,
+    org_id: UUID,
+    choice: Mapping[str, Any],
+) -> PlannedSource:
     """The selected source as part of a run; a recipe removed meanwhile fails when collected."""
     name = choice["source"]
-    return await (offers.get(name) or org_recipes.named(name)).part(context, org_id, choice)
+    return await (offers.get(name) or org_recipes.recipe_named(name)).part(context, org_id, choice)
 
 
-def check(
-    sources: Sequence[Mapping[str, Any]], offers: Mapping[str, Offered] = SOURCES
+def check_selection(
+    sources: Sequence[Mapping[str, Any]], offers: Mapping[str, SelectableSource] = SOURCES
 ) -> list[Fault]:
     """The faults of a preset's sources, each with its field; empty if it can run."""
     if not sources:
@@ -121,7 +128,9 @@ def check(
     return faults
 
 
-def _check_one(at: str, choice: Mapping[str, Any], offers: Mapping[str, Offered]) -> list[Fault]:
+def _check_one(
+    at: str, choice: Mapping[str, Any], offers: Mapping[str, SelectableSource]
+) -> list[Fault]:
     faults = [
         (f"{at}.{name}", "unknown field; known: source, params")
         for name in sorted(set(choice) - {"source", "params"})

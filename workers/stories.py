@@ -3,9 +3,9 @@
 from typing import Any
 
 from app.core.config import Config
-from app.sources.sites.asknews import STORIES_PAGE_SIZE, AskNewsStories, Pace
+from app.sources.sites.asknews import STORIES_PAGE_SIZE, AskNewsLimits, AskNewsStories
 from app.store.content import stories
-from app.store.runs.progress import SourceRow
+from app.store.runs.progress import SourceProgress
 from workers import asknews, execute
 from workers.asknews import PollParams
 from workers.job import Job
@@ -21,16 +21,16 @@ def sources(config: Config, params: PollParams) -> tuple[AskNewsStories]:
     return (
         AskNewsStories(
             config.asknews_url,
-            asknews.tracked(config, params),
-            pace=Pace(min(config.asknews_page_size, STORIES_PAGE_SIZE)),
+            asknews.polled_entities(config, params),
+            pace=AskNewsLimits(min(config.asknews_page_size, STORIES_PAGE_SIZE)),
             max_pages=config.asknews_max_pages,
         ),
     )
 
 
-def stats(row: SourceRow) -> dict[str, int]:
+def stats(row: SourceProgress) -> dict[str, int]:
     """The stats of a stories poll."""
-    return asknews.entities(row) | {
+    return asknews.poll_stats(row) | {
         "stories_fetched": row.counts.records,
         "stories_stored": row.counts.inserted,
         "sentiment_points_stored": row.counts.points,
@@ -44,18 +44,18 @@ JOB = Job(
     every_source=every_source,
     sources=sources,
     write=stories.write,
-    key=asknews.key,
-    counted="stories_fetched",
+    record_key=asknews.record_key,
+    records_stat="stories_fetched",
     never_empty=False,
     stored="stories_stored",
     stats=stats,
-    off=asknews.off,
+    disabled_reason=asknews.disabled_reason,
     login=asknews.login,
     prepare=asknews.prepare,
-    turned=asknews.turned,
+    on_partition_done=asknews.move_cursor,
 )
 
 
 async def poll_stories(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
     """Execute one run; without `run_id`, a manual run with these parameters."""
-    await execute.perform(ctx, JOB, run_id, params)
+    await execute.execute_job(ctx, JOB, run_id, params)

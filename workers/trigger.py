@@ -7,57 +7,57 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from app.context import House, ctx_house
+from app.context import WorkerContext, worker_context
 from app.core import log
 from app.health import publish
 from app.ledger import edit
-from app.ledger.edit import Declared, Queued
-from app.queue import enqueue
-from app.queue.cron import RING_TIMEOUT, ScheduleCron, alarm
+from app.ledger.edit import DeclaredSchedule, QueuedRun
+from app.queue.cron import TRIGGER_TIMEOUT_SECONDS, ScheduleCron, cron_entry
+from app.queue.enqueue import enqueue_runs
 from app.scheduling.schedule import Schedule
-from app.store.db import AWAY
-from app.store.runs.run_rows import Waiting
+from app.store.db import UNAVAILABLE
+from app.store.runs.run_rows import QueuedAttempt
 
 Step = Callable[[dict[str, Any]], Awaitable[None]]
 
 # Ticks are judged by the database's clock; arq triggers by the machine's, which may be ahead.
-EARLY = timedelta(seconds=2)
+MAX_EARLY_TRIGGER = timedelta(seconds=2)
 # Dispatch runs at whole seconds, as most ticks do: it must not race triggers for the row lock.
-HEAD_START = timedelta(seconds=1)
+DISPATCH_DELAY = timedelta(seconds=1)
 # Slots that runs never use, so that a worker full of runs still triggers, dispatches and sweeps.
-ALARM_SLOTS = 8
+CRON_SLOTS = 8
 
 _log = log.logger(__name__)
 
 
-async def ring(context: House, key: str, tick_at: datetime) -> None:
+async def trigger_schedule(context: WorkerContext, key: str, tick_at: datetime) -> None:
     """Decide the due ticks of one schedule and enqueue their runs.
 
     `tick_at`: the instant of the trigger. If the clock is up to two seconds before it, it waits.
     """
     lead = tick_at - context.clock()
-    if timedelta(0) < lead <= EARLY:
+    if timedelta(0) < lead <= MAX_EARLY_TRIGGER:
         await asyncio.sleep(lead.total_seconds())
-    now = max(context.clock(), tick_at) if lead <= EARLY else context.clock()
-    queued = await edit.ring(context.pool, key, now)
-    await tell(context, queued)
+    now = max(context.clock(), tick_at) if lead <= MAX_EARLY_TRIGGER else context.clock()
+    queued = await edit.decide_schedule(context.pool, key, now)
+    await enqueue(context, queued)
     if not queued:  # skipped or missed: no run will publish it
-        await publish.rest(context.pool, context.redis, key)
+        await publish.publish_skipped(context.pool, context.redis, key)
 
 
-def alarm_for(declared: Declared) -> ScheduleCron:
+def cron_entry_for(declared: DeclaredSchedule) -> ScheduleCron:
     """The arq cron job that triggers a schedule. A repeated or lost trigger is harmless."""
 
     async def on_trigger(ctx: dict[str, Any]) -> None:
         tick_at = datetime.fromtimestamp(ctx["score"] / 1000, UTC)
-        await ring(ctx_house(ctx), declared.key, tick_at)
+        await trigger_schedule(worker_context(ctx), declared.key, tick_at)
 
-    schedule = declared.policies.spread(declared.schedule)
-    return alarm_of(f"ring:{declared.key}", on_trigger, schedule)
+    schedule = declared.policies.apply_jitter(declared.schedule)
+    return resilient_entry(f"ring:{declared.key}", on_trigger, schedule)
 
 
-def alarm_of(
-    name: str, step: Step, schedule: Schedule, timeout: float = RING_TIMEOUT
+def resilient_entry(
+    name: str, step: Step, schedule: Schedule, timeout: float = TRIGGER_TIMEOUT_SECONDS
 ) -> ScheduleCron:
     """A cron entry that logs, and does not raise, if Postgres or Redis is away.
 
@@ -67,10 +67,10 @@ def alarm_of(
     async def run_step(ctx: dict[str, Any]) -> None:
         try:
             await step(ctx)
-        except (RedisError, *AWAY) as error:
+        except (RedisError, *UNAVAILABLE) as error:
             _log.warning("alarm.in_vain", alarm=name, error=repr(error))
 
-    return alarm(name, run_step, schedule, timeout=timeout)
+    return cron_entry(name, run_step, schedule, timeout=timeout)
 
 
 def known_jobs(ctx: dict[str, Any]) -> Sequence[str] | None:
@@ -79,11 +79,13 @@ def known_jobs(ctx: dict[str, Any]) -> Sequence[str] | None:
     return known
 
 
-async def tell(
-    context: House, queued: Iterable[Queued | Waiting], until: datetime | None = None
+async def enqueue(
+    context: WorkerContext,
+    queued: Iterable[QueuedRun | QueuedAttempt],
+    until: datetime | None = None,
 ) -> None:
     """Enqueue runs in Redis, in bulk; none starts before `until` (aware), if given.
 
     A run that Redis does not receive is requeued by a sweep.
     """
-    await enqueue.tell(context.pool, context.redis, queued, until)
+    await enqueue_runs(context.pool, context.redis, queued, until)

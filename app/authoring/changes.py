@@ -8,33 +8,33 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class RowChanges:
     """Keys removed and added, and the changed columns by key: (before, after).
 
-    `same`: how many rows are unchanged.
+    `unchanged`: how many rows are unchanged.
     """
 
-    gone: tuple[str, ...]
-    new: tuple[str, ...]
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
     changed: Mapping[str, Mapping[str, tuple[Any, Any]]]
-    same: int
+    unchanged: int
 
     @property
-    def none(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether no row was added, removed or changed."""
-        return not (self.gone or self.new or self.changed)
+        return not (self.removed or self.added or self.changed)
 
 
-def between(before: Rows, after: Rows) -> Changes:
+def compare_rows(before: Rows, after: Rows) -> RowChanges:
     """Compare the rows before and after."""
     both = [key for key in before if key in after]
     differing = {key: _columns(before[key], after[key]) for key in both}
     changed = {key: columns for key, columns in differing.items() if columns}
-    return Changes(
-        gone=tuple(key for key in before if key not in after),
-        new=tuple(key for key in after if key not in before),
+    return RowChanges(
+        removed=tuple(key for key in before if key not in after),
+        added=tuple(key for key in after if key not in before),
         changed=changed,
-        same=len(both) - len(changed),
+        unchanged=len(both) - len(changed),
     )
 
 

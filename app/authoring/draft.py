@@ -12,7 +12,7 @@ _COMMON = frozenset({"www", "api", "com", "org", "net", "co", "v1", "v2", "v3", 
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class RecipeDraft:
     """A drafted recipe.
 
     `fields`: path and type by column. `paginate`: the keys and values of that table.
@@ -32,7 +32,7 @@ class Draft:
     remarks: tuple[str, ...] = ()
 
 
-def name_of(url: str) -> str:
+def source_name(url: str) -> str:
     """Return a source name made of the URL's distinctive words."""
     parts = urlsplit(url)
     words = re.findall(r"[a-z0-9]+", f"{parts.hostname or ''}/{parts.path}".lower())
@@ -41,7 +41,7 @@ def name_of(url: str) -> str:
     return name if name[:1].isalpha() else f"source-{name}".strip("-")
 
 
-def written(draft: Draft) -> str:
+def to_toml(draft: RecipeDraft) -> str:
     """Return the draft as TOML."""
     lines = [f"# {remark}" for remark in draft.remarks]
     lines += [f"{name} = {_value(getattr(draft, name))}" for name in ("name", "kind", "url")]

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app.authoring.trial import Seen
+from app.authoring.trial import TrialPage
 from app.core.errors import BadConfig
-from app.core.messages import Partition, Raw
+from app.core.messages import Partition, RawPage
 
-ROWS = "rows.json"
+ROWS_FILE = "rows.json"
 _HEADERS = ("content-type", "link", "cache-control", "content-language")
 
 
-def save(folder: Path, recipe: str, seen: Iterable[Seen]) -> list[Path]:
+def save(folder: Path, recipe: str, seen: Iterable[TrialPage]) -> list[Path]:
     """Write the recipe, its pages as received, and its rows to `folder`; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     files, rows = [folder / "recipe.toml"], dict[str, Any]()
@@ -29,24 +29,24 @@ def save(folder: Path, recipe: str, seen: Iterable[Seen]) -> list[Path]:
         _write(metadata, _metadata(page.raw, page))
         rows |= {item.key: dict(item.data) for item in page.rows}
         files += [body, metadata]
-    _write(folder / ROWS, rows)
-    return [*files, folder / ROWS]
+    _write(folder / ROWS_FILE, rows)
+    return [*files, folder / ROWS_FILE]
 
 
-def load(folder: Path) -> tuple[list[Raw], dict[str, Any]]:
+def load(folder: Path) -> tuple[list[RawPage], dict[str, Any]]:
     """Return the saved pages, and the expected rows by key.
 
     Raises BadConfig if `folder` does not hold golden files.
     """
     try:
-        rows = json.loads((folder / ROWS).read_text("utf-8"))
+        rows = json.loads((folder / ROWS_FILE).read_text("utf-8"))
         pages = [_raw(path) for path in sorted(folder.glob("*.page"))]
     except (OSError, ValueError, KeyError) as error:
         raise BadConfig(f"{folder}: cannot read saved pages: {error}") from None
     return pages, rows
 
 
-def _metadata(raw: Raw, page: Seen) -> dict[str, Any]:
+def _metadata(raw: RawPage, page: TrialPage) -> dict[str, Any]:
     return {
         "url": raw.url,
         "status": raw.status,
@@ -57,9 +57,9 @@ def _metadata(raw: Raw, page: Seen) -> dict[str, Any]:
     }
 
 
-def _raw(path: Path) -> Raw:
+def _raw(path: Path) -> RawPage:
     metadata = json.loads(path.with_suffix(".json").read_text("utf-8"))
-    return Raw(
+    return RawPage(
         body=path.read_bytes(),
         status=metadata["status"],
         url=metadata["url"],

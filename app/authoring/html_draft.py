@@ -5,11 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from app.authoring.draft import Draft, name_of
-from app.authoring.shapes import column, key_of
+from app.authoring.draft import RecipeDraft, source_name
+from app.authoring.shapes import column_name, infer_key
 from app.core.errors import Failure
 from app.sources.recipes.enums import FieldType
-from app.sources.recipes.htmlpages import parsed, selected
+from app.sources.recipes.htmlpages import parse_html, select
 
 _IDENTIFIER = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*")
 _WITHOUT_DATA = frozenset({"script", "style", "option", "br", "link", "meta", "path", "head"})
@@ -29,10 +29,10 @@ _MIN_SHARE = 0.6  # of the records that must have a field, and that must differ 
 Element = Any
 
 
-def drafted(body: bytes, url: str, content_type: str | None) -> Draft | None:
+def draft_from_html(body: bytes, url: str, content_type: str | None) -> RecipeDraft | None:
     """Return a draft; None if no element of the page repeats."""
     try:
-        root = parsed(body, content_type)
+        root = parse_html(body, content_type)
     except Failure:
         return None
     best = max(_groups(root), key=lambda group: _score(group[1]), default=None)
@@ -44,28 +44,28 @@ def drafted(body: bytes, url: str, content_type: str | None) -> Draft | None:
         return None
     remarks = [f"Found {len(elements)} records: {records}"]
     remarks.append("Check the selectors; a site may change them. `source try` shows the rows.")
-    return Draft(
-        name=name_of(url),
+    return RecipeDraft(
+        name=source_name(url),
         kind="html",
         url=url,
         records=records,
         fields=fields,
-        key=tuple(key_of(samples)),
+        key=tuple(infer_key(samples)),
         remarks=tuple(remarks),
     )
 
 
-def feeds(body: bytes, content_type: str | None) -> list[str]:
+def feed_links(body: bytes, content_type: str | None) -> list[str]:
     """Return the URLs of the feeds that a page links to, unresolved."""
     try:
-        root = parsed(body, content_type)
+        root = parse_html(body, content_type)
     except Failure:
         return []
     query = (
         "//link[contains(@rel, 'alternate') and (contains(@type, 'rss')"
         " or contains(@type, 'atom') or contains(@type, 'feed+json'))]/@href"
     )
-    return [str(href) for href in selected(query, root)]
+    return [str(href) for href in select(query, root)]
 
 
 def _groups(root: Element) -> Iterator[tuple[str, list[Element]]]:
@@ -78,7 +78,7 @@ def _groups(root: Element) -> Iterator[tuple[str, list[Element]]]:
         for step, members in similar.items():
             if len(members) >= _MIN_RECORDS:
                 selector = f"{_step(parent)} > {step}"
-                found = selected(selector, root)
+                found = select(selector, root)
                 if len(found) <= len(members) * 2:
                     yield selector, found
 
@@ -102,7 +102,7 @@ def _score(elements: Sequence[Element]) -> float:
     texts = [" ".join("".join(e.itertext()).split()) for e in elements]
     different = len(set(texts)) / len(texts)
     parts = [sum(1 for _ in e.iter()) for e in elements]
-    links = sum(1 for e in elements if selected("(self::a | .//a)[@href]", e))
+    links = sum(1 for e in elements if select("(self::a | .//a)[@href]", e))
     typical = sorted(map(len, texts))[len(texts) // 2]
     if typical < _MIN_TEXT or different < _MIN_SHARE:
         return 0.0
@@ -126,7 +126,7 @@ def _fields(
         if values in seen or not any(values) or len(fields) >= _MAX_FIELDS:
             continue
         seen.add(values)
-        name = column(_name(path), fields)
+        name = column_name(_name(path), fields)
         fields[name] = (path, kinds[path])
         for row, value in zip(rows, values, strict=True):
             row[name] = value or None
@@ -161,7 +161,7 @@ def _cell(inner: Element) -> str:
 
 
 def _first(path: str, element: Element) -> str:
-    for value in selected(path, element):
+    for value in select(path, element):
         text = value if isinstance(value, str) else "".join(value.itertext())
         if text.strip():
             return " ".join(text.split())

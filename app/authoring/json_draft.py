@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from app.authoring.draft import Draft, name_of
-from app.authoring.shapes import column, key_of, type_of
+from app.authoring.draft import RecipeDraft, source_name
+from app.authoring.shapes import column_name, infer_key, infer_type
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NEXT = re.compile(r"next|next_?page(_?url)?|next_?url|next_?link", re.IGNORECASE)
@@ -18,12 +18,12 @@ _MAX_DEPTH = 6
 _SAMPLE = 100  # rows
 _MIN_VALUES = 3  # scalars that a single object must have to be taken for a row
 _MAX_COLUMNS = 40
-MOST_PAGES = 20
+MAX_PAGES = 20
 
 Object = dict[str, Any]
 
 
-def drafted(document: Any, url: str, headers: Mapping[str, str]) -> Draft | None:
+def draft_from_json(document: Any, url: str, headers: Mapping[str, str]) -> RecipeDraft | None:
     """Return a draft; None if the document holds no list of objects and is not itself a row."""
     lists = list(_lists(document, "", 0)) or list(_single_row(document))
     if not lists:
@@ -32,20 +32,20 @@ def drafted(document: Any, url: str, headers: Mapping[str, str]) -> Draft | None
     fields = _fields(rows[:_SAMPLE])
     samples = [{name: _at(row, keys) for name, keys in fields.items()} for row in rows[:_SAMPLE]]
     typed = {
-        name: (".".join(map(_quoted, keys)), type_of((s[name] for s in samples), name))
+        name: (".".join(map(_quoted, keys)), infer_type((s[name] for s in samples), name))
         for name, keys in fields.items()
     }
     paginate, address = _paging(document, url, headers)
     remarks = [f"Found {len(rows)} rows at {path or 'the top level'} of the response."]
     if not paginate:
         remarks.append("Found no link to further pages; see [paginate] if there are any.")
-    return Draft(
-        name=name_of(url),
+    return RecipeDraft(
+        name=source_name(url),
         kind="json",
         url=address,
         records=path or None,
         fields=typed,
-        key=tuple(key_of(samples)),
+        key=tuple(infer_key(samples)),
         paginate=paginate,
         remarks=tuple(remarks),
     )
@@ -83,7 +83,7 @@ def _fields(rows: list[Object]) -> dict[str, tuple[str, ...]]:
     for keys in paths:
         # A key that is an object in one row may be null in another: only its members are columns.
         if len(found) < _MAX_COLUMNS and (len(keys) > 1 or not objects.intersection(keys)):
-            found[column("_".join(keys), found)] = keys
+            found[column_name("_".join(keys), found)] = keys
     return found
 
 
@@ -112,14 +112,14 @@ def _paging(
 ) -> tuple[dict[str, str | int], str]:
     """The values of [paginate], and the URL without the parameters that it controls."""
     if re.search(r'rel="?next"?', headers.get("link", "")):
-        return {"type": "link_header", "max_pages": MOST_PAGES}, url
+        return {"type": "link_header", "max_pages": MAX_PAGES}, url
     for path, value in _scalars(document, "", 0):
         last = path.rpartition(".")[2].strip('"')
         address = isinstance(value, str) and value.startswith(("http://", "https://", "/", "?"))
         if address and (_NEXT.fullmatch(last) or path.endswith("next.href")):
-            return {"type": "next", "path": path, "max_pages": MOST_PAGES}, url
+            return {"type": "next", "path": path, "max_pages": MAX_PAGES}, url
         if value and not address and _CURSOR.fullmatch(last):
-            paginate = {"type": "cursor", "path": path, "param": "cursor", "max_pages": MOST_PAGES}
+            paginate = {"type": "cursor", "path": path, "param": "cursor", "max_pages": MAX_PAGES}
             return paginate, _without(url, ("cursor",))
     return _by_params(url)
 
@@ -130,7 +130,7 @@ def _by_params(url: str) -> tuple[dict[str, str | int], str]:
     for name in _PAGE_PARAMS:
         if params.get(name, "").isdecimal():
             start = 0 if params[name] == "0" else 1
-            paginate = {"type": "page", "param": name, "start": start, "max_pages": MOST_PAGES}
+            paginate = {"type": "page", "param": name, "start": start, "max_pages": MAX_PAGES}
             return paginate, _without(url, (name,))
     for name in _OFFSET_PARAMS:
         if params.get(name, "").isdecimal() and sizes:
@@ -139,7 +139,7 @@ def _by_params(url: str) -> tuple[dict[str, str | int], str]:
                 "param": name,
                 "size": int(params[sizes[0]]),
                 "size_param": sizes[0],
-                "max_pages": MOST_PAGES,
+                "max_pages": MAX_PAGES,
             }
             return paginate, _without(url, (name, sizes[0]))
     return {}, url

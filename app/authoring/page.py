@@ -12,18 +12,18 @@ from redis.asyncio import Redis
 
 from app.context import Clock, user_agent
 from app.core.config import Config
-from app.core.messages import Limits, Partition, Raw, Request
-from app.fetch.authenticated import AnyWindow, Visits
-from app.fetch.client import Tally, Window, open_client
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
+from app.fetch.authenticated import AnyFetcher, Fetchers
+from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.limiter import LocalLimiter
 from app.fetch.robots import Robots
 from app.fetch.ssrf_guard import Guard
 from app.sources.recipes.sandbox import Sandbox
 
-POLITE = Limits(rate=1, burst=1, concurrency=1)
+PAGE_LIMITS = HostLimits(rate=1, burst=1, concurrency=1)
 # Accept: APIs answer with their own type. With application/json here, an HTML page would be taken
 # for a block page and raise a failure.
-ANYTHING = "*/*"
+ACCEPT_ANY = "*/*"
 
 
 @dataclass
@@ -41,38 +41,40 @@ class _MemoryCache:
 
 
 @dataclass(slots=True)
-class Eye:
+class PageFetcher:
     """Fetches single pages, with the SSRF guard and robots.txt checks that workers have.
 
-    `visits`: makes the fetcher of a source. `sandbox`: the processes that parse pages by recipes.
+    `fetchers`: makes the fetcher of a source. `sandbox`: the processes that parse pages by recipes.
     """
 
     client: httpx.AsyncClient
-    visits: Visits
+    fetchers: Fetchers
     robots: Robots
     sandbox: Sandbox
-    tally: Tally = field(default_factory=Tally)
+    tally: RequestCounts = field(default_factory=RequestCounts)
 
-    async def look(self, url: str) -> Raw:
+    async def fetch_url(self, url: str) -> RawPage:
         """Return the page at the URL. Raises Failure, also if robots.txt disallows it."""
-        request = Request(url, accept=ANYTHING, robots=True)
-        window = Window(self.client, self.visits.limiter, source="look", limits=POLITE, attempts=1)
-        return (await self.ask(window, request, None, 1))[0]
+        request = SourceRequest(url, accept=ACCEPT_ANY, robots=True)
+        window = Fetcher(
+            self.client, self.fetchers.limiter, source="look", limits=PAGE_LIMITS, attempts=1
+        )
+        return (await self.fetch(window, request, None, 1))[0]
 
-    async def ask(
-        self, window: AnyWindow, request: Request, part: Partition | None, number: int
-    ) -> tuple[Raw, float]:
+    async def fetch(
+        self, window: AnyFetcher, request: SourceRequest, part: Partition | None, number: int
+    ) -> tuple[RawPage, float]:
         """Return a page, and the seconds it took to fetch. Raises Failure."""
         if request.robots:
-            unauthenticated = window if isinstance(window, Window) else window.window
+            unauthenticated = window if isinstance(window, Fetcher) else window.fetcher
             await self.robots.check(unauthenticated, request, self.tally)
         started = time.monotonic()
-        raw = await window.ask(request, partition=part, page=number, tally=self.tally)
+        raw = await window.fetch(request, partition=part, page=number, tally=self.tally)
         return raw, time.monotonic() - started
 
 
 @asynccontextmanager
-async def opened(config: Config) -> AsyncGenerator[Eye]:
+async def open_page_fetcher(config: Config) -> AsyncGenerator[PageFetcher]:
     """Yield a page fetcher and close it afterwards."""
     client = open_client(
         user_agent(config.contact),
@@ -81,9 +83,9 @@ async def opened(config: Config) -> AsyncGenerator[Eye]:
         guard=Guard.allowing(config.guard_allow),
     )
     async with client:
-        visits = Visits(client, LocalLimiter(), Clock())
+        visits = Fetchers(client, LocalLimiter(), Clock())
         sandbox = Sandbox(1)
         try:
-            yield Eye(client, visits, Robots(cast("Redis", _MemoryCache())), sandbox)
+            yield PageFetcher(client, visits, Robots(cast("Redis", _MemoryCache())), sandbox)
         finally:
             await sandbox.close()

@@ -19,7 +19,7 @@ _ADDRESSES = ("url", "link", "href", "image", "uri")
 _KEYS = ("id", "uuid", "guid", "key", "code", "slug", "sku", "url", "link", "href")
 
 
-def type_of(values: Iterable[Any], name: str = "") -> FieldType:
+def infer_type(values: Iterable[Any], name: str = "") -> FieldType:
     """Return the narrowest type that all values have; STRING if there are none.
 
     `name`: of the column; one that is named like a URL may hold relative URLs, and one that is
@@ -82,7 +82,7 @@ def _zoned(text: str) -> bool:
         return False
 
 
-def key_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def infer_key(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return columns that are unique over the rows: one, else two, else the first ten."""
     names = sorted(rows[0] if rows else (), key=_rank)
     likely = (name for name in names if _rank(name) < _rank(""))
@@ -115,7 +115,7 @@ def _unique(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
     return len(keys) == len(rows) and all(all(key) for key in keys)
 
 
-def column(text: str, taken: Iterable[str] = ()) -> str:
+def column_name(text: str, taken: Iterable[str] = ()) -> str:
     """Return a column name made from `text` that differs from those in `taken`."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)
     name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:50] or "field"

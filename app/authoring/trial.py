@@ -6,49 +6,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.authoring.page import Eye
+from app.authoring.page import PageFetcher
 from app.core.errors import Failure
-from app.core.messages import Partition, Raw
+from app.core.messages import Partition, RawPage
 from app.core.records import Item, Rejected
-from app.fetch.authenticated import AnyWindow
+from app.fetch.authenticated import AnyFetcher
 from app.sources.recipes.sandbox import Sandbox
 from app.sources.recipes.source import RecipeSource
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TrialPage:
     """A page that was parsed, or the failure of it. `seconds`: to fetch it, and to parse it."""
 
     partition: str
     page: int
-    raw: Raw | None
+    raw: RawPage | None
     rows: tuple[Item, ...] = ()
-    refused: tuple[Rejected, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
     seconds: tuple[float, float] = (0.0, 0.0)
     failure: Failure | None = None
     more: bool = False
 
 
-async def read(source: RecipeSource, raw: Raw, sandbox: Sandbox) -> tuple[Raw, list[Any]]:
+async def parse_page(
+    source: RecipeSource, raw: RawPage, sandbox: Sandbox
+) -> tuple[RawPage, list[Any]]:
     """Parse a page in the sandbox; return it with its records. Raises Failure."""
-    request = await asyncio.to_thread(source.errand, raw)
-    result = await sandbox.read(source.window, request)
+    request = await asyncio.to_thread(source.sandbox_request, raw)
+    result = await sandbox.read(source.fetcher_name, request)
     return await asyncio.to_thread(_records, source, raw, result)
 
 
-def _records(source: RecipeSource, raw: Raw, result: bytes) -> tuple[Raw, list[Any]]:
-    raw = source.returned(raw, result)
+def _records(source: RecipeSource, raw: RawPage, result: bytes) -> tuple[RawPage, list[Any]]:
+    raw = source.with_sandbox_result(raw, result)
     return raw, list(source.parse(raw))
 
 
-async def tried(
-    source: RecipeSource, fetcher: Eye, window: AnyWindow, *, parts: int, pages: int
-) -> list[Seen]:
+async def fetch_trial_pages(
+    source: RecipeSource, fetcher: PageFetcher, window: AnyFetcher, *, parts: int, pages: int
+) -> list[TrialPage]:
     """Return up to `pages` pages of each of the first `parts` partitions.
 
     A Failure ends its partition and is returned with the page.
     """
-    fetched = list[Seen]()
+    fetched = list[TrialPage]()
     for part in _partitions(source)[:parts]:
         fetched += await _pages(source, part, (fetcher, window), pages)
     return fetched
@@ -63,17 +65,17 @@ def _partitions(source: RecipeSource) -> Sequence[Partition]:
 
 
 async def _pages(
-    source: RecipeSource, part: Partition, through: tuple[Eye, AnyWindow], limit: int
-) -> list[Seen]:
+    source: RecipeSource, part: Partition, through: tuple[PageFetcher, AnyFetcher], limit: int
+) -> list[TrialPage]:
     fetcher, window = through
-    pages, requests = list[Seen](), source.pages(part)
-    raw: Raw | None = None
+    pages, requests = list[TrialPage](), source.pages(part)
+    raw: RawPage | None = None
     try:
         request = next(requests)
         for number in range(1, limit + 1):
-            raw, fetch_seconds = await fetcher.ask(window, request, part, number)
+            raw, fetch_seconds = await fetcher.fetch(window, request, part, number)
             started = time.monotonic()
-            raw, records = await read(source, raw, fetcher.sandbox)
+            raw, records = await parse_page(source, raw, fetcher.sandbox)
             seconds = (fetch_seconds, time.monotonic() - started)
             pages.append(_page(part, raw, records, seconds))
             request = requests.send(raw)
@@ -81,11 +83,13 @@ async def _pages(
     except StopIteration:
         pass
     except Failure as failure:
-        pages.append(Seen(part.key, len(pages) + 1, raw, failure=failure))
+        pages.append(TrialPage(part.key, len(pages) + 1, raw, failure=failure))
     return pages
 
 
-def _page(part: Partition, raw: Raw, records: Sequence[Any], seconds: tuple[float, float]) -> Seen:
+def _page(
+    part: Partition, raw: RawPage, records: Sequence[Any], seconds: tuple[float, float]
+) -> TrialPage:
     rows = tuple(record for record in records if isinstance(record, Item))
     refused = tuple(record for record in records if isinstance(record, Rejected))
-    return Seen(part.key, raw.page, raw, rows, refused, seconds)
+    return TrialPage(part.key, raw.page, raw, rows, refused, seconds)

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.cli import terminal
-from app.cli.terminal import Reach
+from app.cli.terminal import CommandContext
 from app.core.enums import RunStatus
 from app.ledger import backfill as rooms
-from app.ledger.backfill import Plan, Wish
+from app.ledger.backfill import BackfillPlan, BackfillRequest
 from app.store.schedules import heartbeats
 
 app = typer.Typer()
@@ -51,11 +51,14 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
     `python -m app backfill poll_news --from 1d --missing --yes`
     """
 
-    async def plan(context: Reach) -> Plan:
+    async def plan(context: CommandContext) -> BackfillPlan:
         now = await heartbeats.database_now(context.pool)
-        begin, end = terminal.since(since, now), terminal.since(until, now)
-        request = Wish(job, begin, end, terminal.user(), name, missing)
-        return await rooms.planned(context.pool, request, now)
+        begin, end = (
+            terminal.parse_instant_or_age(since, now),
+            terminal.parse_instant_or_age(until, now),
+        )
+        request = BackfillRequest(job, begin, end, terminal.current_user(), name, missing)
+        return await rooms.make_plan(context.pool, request, now)
 
     planned = terminal.with_servers(plan)
     _print_plan(planned)
@@ -73,31 +76,31 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
         raise typer.Exit(1)
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: BackfillPlan) -> None:
     text = f"{len(plan.runs)} instants of {plan.backfill.state.key}"
     if plan.runs:
         first, last = plan.runs[0][1], plan.runs[-1][1]
-        text += f", {terminal.shown(first)} to {terminal.shown(last)} UTC"
+        text += f", {terminal.format_value(first)} to {terminal.format_value(last)} UTC"
     known = plan.done + len(plan.open)
     if known:
         text += f"; {plan.done} have run, {len(plan.open)} are open, {len(plan.todo)} to do"
     sys.stderr.write(f"{text}\n")
 
 
-async def _execute(context: Reach, plan: Plan, concurrency: int) -> None:
+async def _execute(context: CommandContext, plan: BackfillPlan, concurrency: int) -> None:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(plan.backfill.state.key, total=len(plan.runs))
 
-        def update(state: Plan) -> None:
+        def update(state: BackfillPlan) -> None:
             progress.update(task, completed=state.done)
 
-        await rooms.carry_out(context.pool, context.redis, plan, concurrency, update)
+        await rooms.execute(context.pool, context.redis, plan, concurrency, update)
 
 
-def _print_summary(plan: Plan, *, as_json: bool) -> None:
+def _print_summary(plan: BackfillPlan, *, as_json: bool) -> None:
     ended: dict[str, Any] = {status.value: count for status, count in sorted(plan.ended.items())}
     if as_json:
         facts = {"backfill_id": plan.backfill.id, "total": len(plan.runs), "ended": ended}

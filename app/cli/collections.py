@@ -4,10 +4,10 @@ from typing import Any
 from uuid import UUID
 
 from app.cli import run_requests
-from app.cli.terminal import Reach
+from app.cli.terminal import CommandContext
 from app.core.enums import Scope
 from app.orgs import collection
-from app.orgs.collection import Asked
+from app.orgs.collection import CollectionRequest
 from app.orgs.tokens import Principal
 from app.queue import enqueue, org_queue
 from app.store.schedules import heartbeats
@@ -15,7 +15,9 @@ from app.store.schedules import heartbeats
 _OPERATOR_TOKEN_ID = UUID(int=0)  # belongs to no token
 
 
-async def again(context: Reach, old: dict[str, Any], by: str, *, wait: bool, as_json: bool) -> None:
+async def retry_collection_run(
+    context: CommandContext, old: dict[str, Any], by: str, *, wait: bool, as_json: bool
+) -> None:
     """Queue a run of the collection that `old` belongs to, with its present selection of sources.
 
     With `wait`, follow the run and raise typer.Exit with the exit code of its status.
@@ -23,8 +25,10 @@ async def again(context: Reach, old: dict[str, Any], by: str, *, wait: bool, as_
     has used up its runs of the day.
     """
     principal = Principal(old["org_id"], "house", _OPERATOR_TOKEN_ID, by, Scope.ADMIN)
-    request = Asked(principal, await heartbeats.database_now(context.pool))
-    queued = await collection.run(context.pool, context.config, request)
-    await enqueue.tell(context.pool, context.redis, [queued])
-    await org_queue.admit(context.redis)
-    await run_requests.say(context, queued.run_id, queued.job, wait=wait, as_json=as_json)
+    request = CollectionRequest(principal, await heartbeats.database_now(context.pool))
+    queued = await collection.request_run(context.pool, context.config, request)
+    await enqueue.enqueue_runs(context.pool, context.redis, [queued])
+    await org_queue.admit_runs(context.redis)
+    await run_requests.report_queued_run(
+        context, queued.run_id, queued.job, wait=wait, as_json=as_json
+    )

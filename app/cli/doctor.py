@@ -6,11 +6,11 @@ from rich.table import Table
 
 from app import context
 from app.cli import terminal
-from app.context import Urls
+from app.context import ServerUrls
 from app.core.config import Config
 from app.core.errors import BadConfig
 from app.health import doctor as rooms
-from app.health.doctor import Finding, Level, Patient
+from app.health.doctor import DiagnosticTargets, Finding, Level
 from app.queue.jobs import redis_pool
 from app.store import db
 from workers import registry
@@ -29,14 +29,17 @@ def doctor(*, as_json: terminal.JSON = False) -> None:
     Examples: `python -m app doctor`, `python -m app doctor --json`
     """
     try:
-        config = terminal.config()
-        urls = context.urls(config)
-        findings = terminal.doing(lambda: _examine(config, urls))
+        config = terminal.load_config()
+        urls = context.server_urls(config)
+        findings = terminal.run_async(lambda: _examine(config, urls))
     except BadConfig as error:
         findings = [Finding("settings", Level.FAULT, str(error), "see .env.example")]
     if as_json:
         terminal.print_json(
-            [{"what": f.what, "level": f.level, "said": f.said, "mend": f.mend} for f in findings]
+            [
+                {"what": f.subject, "level": f.level, "said": f.message, "mend": f.fix}
+                for f in findings
+            ]
         )
     else:
         _show(findings)
@@ -44,23 +47,27 @@ def doctor(*, as_json: terminal.JSON = False) -> None:
         raise typer.Exit(1)
 
 
-async def _examine(config: Config, urls: Urls) -> list[Finding]:
+async def _examine(config: Config, urls: ServerUrls) -> list[Finding]:
     redis = redis_pool(urls.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
     disabled = [
-        (job.name, reason) for job in registry.JOBS if (reason := job.off(config)) is not None
+        (job.name, reason)
+        for job in registry.JOBS
+        if (reason := job.disabled_reason(config)) is not None
     ]
-    declared = [schedule.key for schedule in registry.declared(config)]
+    declared = [schedule.key for schedule in registry.declared_schedules(config)]
     findings: list[Finding] = []
     pool: db.Pool | None = None
     try:
-        pool = await db.open_pool(urls.database, size=2, patience=0)
-    except (*db.AWAY, *db.UNFIT) as error:
+        pool = await db.open_pool(urls.database, size=2, wait_seconds=0)
+    except (*db.UNAVAILABLE, *db.MISCONFIGURED) as error:
         fix = (
             "check DATABASE_URL, and that the server runs and accepts connections from this machine"
         )
-        findings.append(rooms.bad("postgres", f"cannot be reached: {error}", fix))
+        findings.append(rooms.fault("postgres", f"cannot be reached: {error}", fix))
     try:
-        return findings + await rooms.examined(Patient(config, pool, redis, disabled, declared))
+        return findings + await rooms.run_checks(
+            DiagnosticTargets(config, pool, redis, disabled, declared)
+        )
     finally:
         await redis.aclose(close_connection_pool=True)
         if pool is not None:
@@ -71,6 +78,6 @@ def _show(findings: list[Finding]) -> None:
     table = Table(box=None, show_header=False)
     for finding in findings:
         style = _STYLES[finding.level]
-        fix = f"\n[dim]-> {finding.mend}[/]" if finding.mend else ""
-        table.add_row(f"[{style}]{finding.level}[/]", finding.what, f"{finding.said}{fix}")
+        fix = f"\n[dim]-> {finding.fix}[/]" if finding.fix else ""
+        table.add_row(f"[{style}]{finding.level}[/]", finding.subject, f"{finding.message}{fix}")
     Console(highlight=False).print(table)

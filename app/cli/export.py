@@ -15,10 +15,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from app import context
 from app.cli import terminal
 from app.maintenance import export as rooms
-from app.maintenance.export import Told, Written
+from app.maintenance.export import ExportProgress, ExportProgressCallback
 from app.store.db import Pool
 from app.store.reports import exports as store
-from app.store.reports.exports import KINDS, Span
+from app.store.reports.exports import EXPORT_KINDS, ExportRange
 from app.store.schedules import heartbeats
 
 app = typer.Typer()
@@ -64,10 +64,13 @@ def export(
     `python -m app export runs - --format jsonl | head`
     """
 
-    async def span(pool: Pool) -> Span:
+    async def span(pool: Pool) -> ExportRange:
         now = await heartbeats.database_now(pool)
-        return Span(
-            *(None if text is None else terminal.since(text, now) for text in (since, until))
+        return ExportRange(
+            *(
+                None if text is None else terminal.parse_instant_or_age(text, now)
+                for text in (since, until)
+            )
         )
 
     if to == "-" and as_json:
@@ -81,31 +84,31 @@ def export(
 
 
 @contextmanager
-def _progress(what: str) -> Generator[Told]:
+def _progress(what: str) -> Generator[ExportProgressCallback]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None)
         yield lambda counts: progress.update(task, completed=counts.bytes)
 
 
-def _write(what: str, span: Span, as_: Format, to: str) -> Written:
-    dsn = context.urls(terminal.config()).database
-    kind = KINDS[what]
+def _write(what: str, span: ExportRange, as_: Format, to: str) -> ExportProgress:
+    dsn = context.server_urls(terminal.load_config()).database
+    kind = EXPORT_KINDS[what]
 
-    async def write() -> Written:
+    async def write() -> ExportProgress:
         connection = await store.connect(dsn)
         try:
             with _progress(what) as report:
-                async with rooms.whole(to) as file:
+                async with rooms.atomic_file(to) as file:
                     if as_ is Format.PARQUET:
-                        return await rooms.parquet(connection, kind, span, file, report)
+                        return await rooms.write_parquet(connection, kind, span, file, report)
                     lines = as_ is Format.JSONL
-                    return await rooms.text(connection, kind, span, file, report, lines=lines)
+                    return await rooms.write_text(connection, kind, span, file, report, lines=lines)
         finally:
             await connection.close(timeout=5)
 
     try:
-        return terminal.doing(write)
+        return terminal.run_async(write)
     except BrokenPipeError:  # the reader closed the pipe
         with Path(os.devnull).open("wb") as null:
             os.dup2(null.fileno(), sys.stdout.fileno())  # discards what is still buffered

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from app.cli.terminal import Reach
+from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES, RunStatus
 from app.health import keys
 from app.store.runs import run_rows
@@ -25,7 +25,7 @@ def exit_code(status: str | None) -> int:
     return 2 if status is None else _EXIT_CODES.get(RunStatus(status), 2)
 
 
-async def to_end(context: Reach, run_id: UUID) -> dict[str, Any]:
+async def follow_run(context: CommandContext, run_id: UUID) -> dict[str, Any]:
     """Show the run's progress until it ends; returns its row.
 
     The run is still open if no worker was alive for five seconds.
@@ -38,8 +38,8 @@ async def to_end(context: Reach, run_id: UUID) -> dict[str, Any]:
             stack.callback(console.print)  # Live omits the last newline there
         live = stack.enter_context(Live(console=console, auto_refresh=False))
         while True:
-            row = await run_rows.look(context.pool, run_id) or {"status": RunStatus.LOST}
-            sources = await run_rows.look_sources(context.pool, run_id)
+            row = await run_rows.read_run(context.pool, run_id) or {"status": RunStatus.LOST}
+            sources = await run_rows.read_sources(context.pool, run_id)
             live.update(_progress(row, sources), refresh=True)
             if row["status"] not in OPEN_STATUSES:
                 return row

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import terminal
-from app.cli.terminal import Reach
+from app.cli.terminal import CommandContext
 from app.health import keys
 from app.health.facts import JobFacts
 from app.health.judge import judge
@@ -32,7 +32,7 @@ def jobs(
     Examples: `python -m app jobs`, `python -m app jobs --json`
     """
 
-    async def read(context: Reach) -> list[dict[str, Any]]:
+    async def read(context: CommandContext) -> list[dict[str, Any]]:
         now = await heartbeats.database_now(context.pool)
         facts = await keys.read_jobs(context.redis)
         states = await schedule_rows.all_of(context.pool)

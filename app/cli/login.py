@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli import terminal
-from app.cli.terminal import Reach
+from app.cli.terminal import CommandContext
 from app.orgs import one_time_login
 
 app = typer.Typer()
@@ -23,8 +23,8 @@ def login(
     Example: `python -m app login --base https://rollcall.example.org`
     """
 
-    async def create(context: Reach) -> str:
-        return await one_time_login.mint(context.redis)
+    async def create(context: CommandContext) -> str:
+        return await one_time_login.create_login(context.redis)
 
     path = terminal.with_servers(create)
     sys.stdout.write(f"{base.rstrip('/')}{path}\n")

@@ -14,8 +14,8 @@ def migrate() -> None:
 
     Example: `python -m app migrate`
     """
-    config = terminal.config()
+    config = terminal.load_config()
     if config.database_url is None:
-        context.urls(config)  # starting the private servers upgrades their schema
+        context.server_urls(config)  # starting the private servers upgrades their schema
     else:
         migrations.upgrade(config.database_url.get_secret_value())

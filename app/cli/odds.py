@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli import terminal
-from app.core.enums import Market, Outcome
+from app.core.enums import Market, MarketOutcome
 from app.odds import comparison, sparkline
-from app.odds.comparison import Match, Offer, Quote, Row
+from app.odds.comparison import MarketComparison, Match, OddsOffer, Quote
 from app.store import db
 from app.store.content import odds_comparison as store
 from app.store.schedules import heartbeats
@@ -56,14 +56,14 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
     """
     if ctx.invoked_subcommand is not None:
         return
-    max_age = timedelta(minutes=2 * terminal.config().scrape_interval_minutes)
+    max_age = timedelta(minutes=2 * terminal.load_config().scrape_interval_minutes)
 
     async def read(pool: db.Pool) -> tuple[list[Match], datetime]:
         now = await heartbeats.database_now(pool)
-        begin = terminal.instant(since) if since else now
-        end = terminal.instant(until) if until else begin + timedelta(days=_DEFAULT_DAYS)
-        rows = await store.offers(pool, store.Wanted(begin, end, competition, market, limit))
-        return comparison.compared(map(offer, rows), now, max_age), now
+        begin = terminal.parse_instant(since) if since else now
+        end = terminal.parse_instant(until) if until else begin + timedelta(days=_DEFAULT_DAYS)
+        rows = await store.offers(pool, store.MatchFilter(begin, end, competition, market, limit))
+        return comparison.compare(map(offer_from_row, rows), now, max_age), now
 
     matches, now = terminal.with_pool(read)
     if as_json:
@@ -78,7 +78,7 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
 def history(
     event: Annotated[str, typer.Argument(help="A Sportradar id, or platform/event id.")],
     market: Annotated[Market, typer.Argument(help="Such as 1x2.")],
-    outcome: Annotated[Outcome, typer.Argument(help="Such as home.")],
+    outcome: Annotated[MarketOutcome, typer.Argument(help="Such as home.")],
     line: Annotated[str | None, typer.Option(help="The goals line, such as 2.5.")] = None,
 ) -> None:
     """Show the history of one price at every site, as a plot and a table.
@@ -91,7 +91,7 @@ def history(
     async def read(pool: db.Pool) -> tuple[list[dict[str, Any]], list[dict[str, Any]], datetime]:
         events = await store.events(pool, event)
         ids = [row["id"] for row in events]
-        moves = await store.path(pool, ids, pick)
+        moves = await store.price_history(pool, ids, pick)
         if not moves:
             raise typer.BadParameter(await _no_price_reason(pool, event, ids, pick))
         return events, moves, await heartbeats.database_now(pool)
@@ -99,10 +99,13 @@ def history(
     _show_history(*terminal.with_pool(read))
 
 
-def offer(row: dict[str, Any]) -> Offer:
+def offer_from_row(row: dict[str, Any]) -> OddsOffer:
     """Return a database row as an Offer, with its market and outcome as enums."""
-    enums: dict[str, Any] = {"market": Market(row["market"]), "outcome": Outcome(row["outcome"])}
-    return Offer(**(row | enums))
+    enums: dict[str, Any] = {
+        "market": Market(row["market"]),
+        "outcome": MarketOutcome(row["outcome"]),
+    }
+    return OddsOffer(**(row | enums))
 
 
 def _parse_line(text: str) -> Decimal:
@@ -113,7 +116,10 @@ def _parse_line(text: str) -> Decimal:
 
 
 async def _no_price_reason(
-    pool: db.Pool, event: str, ids: Sequence[int], pick: tuple[Market, Outcome, Decimal | None]
+    pool: db.Pool,
+    event: str,
+    ids: Sequence[int],
+    pick: tuple[Market, MarketOutcome, Decimal | None],
 ) -> str:
     if not ids:
         return f"no match {event!r}: give a Sportradar id, or platform/event id"
@@ -137,7 +143,7 @@ def _match_as_json(match: Match) -> dict[str, Any]:
     }
 
 
-def _row_as_json(row: Row) -> dict[str, Any]:
+def _row_as_json(row: MarketComparison) -> dict[str, Any]:
     return {
         "market": row.market,
         "line": _number(row.line),
@@ -185,7 +191,7 @@ def _write_csv(matches: Sequence[Match]) -> None:
             writer.writerows(_csv_lines(match, row))
 
 
-def _csv_lines(match: Match, row: Row) -> Iterator[tuple[Any, ...]]:
+def _csv_lines(match: Match, row: MarketComparison) -> Iterator[tuple[Any, ...]]:
     for pick in row.picks:
         for quote in pick.quotes.values():
             yield (
@@ -233,7 +239,7 @@ def _table(match: Match, now: datetime) -> Table:
     return table
 
 
-def _add_row(table: Table, match: Match, row: Row, now: datetime) -> None:
+def _add_row(table: Table, match: Match, row: MarketComparison, now: datetime) -> None:
     name = row.market if row.line is None else f"{row.market} {row.line}"
     for number, pick in enumerate(row.picks):
         cells = [_cell(pick.quotes.get(platform), pick.best, now) for platform in match.platforms]
@@ -274,8 +280,8 @@ def _show_history(events: list[dict[str, Any]], moves: list[dict[str, Any]], now
         if not event_moves:
             continue
         path = [(m["observed_at"], m["price"] if m["active"] else None) for m in event_moves]
-        lowest, highest = sparkline.spread([path])
-        line = sparkline.drawn(path, since, max(now, since + timedelta(seconds=1)), _PLOT_WIDTH)
+        lowest, highest = sparkline.price_range([path])
+        line = sparkline.render(path, since, max(now, since + timedelta(seconds=1)), _PLOT_WIDTH)
         console.print(f"{event['platform']:>10}  {lowest} {line} {highest}")
     console.print(f"{'':>10}  {since:%d %b %H:%M:%S} to {now:%d %b %H:%M:%S} UTC")
     console.print(_moves_table(events, moves))

@@ -73,7 +73,7 @@ def disable_org(name: Name) -> None:
 
     Example: `python -m app org disable "Acme Odds"`
     """
-    _with_org(name, shut_out)
+    _with_org(name, disable_organization)
     sys.stdout.write(f"{name} is disabled\n")
 
 
@@ -83,14 +83,14 @@ def enable_org(name: Name) -> None:
 
     Example: `python -m app org enable "Acme Odds"`
     """
-    _with_org(name, let_in)
+    _with_org(name, enable_organization)
     sys.stdout.write(f"{name} is enabled\n")
 
 
 @org.command("limit")
 def limit_org(
     name: Name,
-    limit: Annotated[str, typer.Argument(help=f"One of: {', '.join(limits.NAMES)}.")],
+    limit: Annotated[str, typer.Argument(help=f"One of: {', '.join(limits.LIMIT_NAMES)}.")],
     value: Annotated[
         float | None,
         typer.Argument(min=0, help="The limit; without it, the default of the settings."),
@@ -101,9 +101,9 @@ def limit_org(
     Examples: `python -m app org limit "Acme Odds" max_pages 2000`,
     `python -m app org limit "Acme Odds" max_pages`
     """
-    if limit not in limits.NAMES:
-        raise typer.BadParameter(f"{limit!r} is not one of {', '.join(limits.NAMES)}")
-    _with_org(name, lambda pool, found, _: orgs.limit(pool, found.id, limit, value))
+    if limit not in limits.LIMIT_NAMES:
+        raise typer.BadParameter(f"{limit!r} is not one of {', '.join(limits.LIMIT_NAMES)}")
+    _with_org(name, lambda pool, found, _: orgs.set_limit(pool, found.id, limit, value))
     shown = "the default of the settings" if value is None else f"{value:g}"
     sys.stdout.write(f"{name}: {limit} is {shown}\n")
 
@@ -131,7 +131,7 @@ def create_token(
     async def create(pool: Pool) -> str:
         now = await heartbeats.database_now(pool)
         expires = None if days is None else now + timedelta(days=days)
-        request = access.Wish(of, label, scope, expires)
+        request = access.TokenRequest(of, label, scope, expires)
         return await access.create_token(pool, request, now, by=getpass.getuser())
 
     secret = terminal.with_pool(create)
@@ -183,7 +183,7 @@ def _with_org(
     name: str, step: Callable[[Pool, Org, datetime], Awaitable[terminal.Result]]
 ) -> terminal.Result:
     async def run(pool: Pool) -> terminal.Result:
-        found = await orgs.named(pool, name)
+        found = await orgs.by_name(pool, name)
         if found is None:
             raise UnknownOrg(f"there is no organisation {name!r}; see `python -m app org list`")
         return await step(pool, found, await heartbeats.database_now(pool))
@@ -191,19 +191,23 @@ def _with_org(
     return terminal.with_pool(run)
 
 
-async def shut_out(pool: Pool, found: Org, now: datetime) -> None:
+async def disable_organization(pool: Pool, found: Org, now: datetime) -> None:
     """Disable the organisation as of `now` and cancel its open runs."""
-    await edit.ring(pool, f"collection:{found.id}", now)  # decides earlier ticks as not disabled
+    await edit.decide_schedule(
+        pool, f"collection:{found.id}", now
+    )  # decides earlier ticks as not disabled
     async with pool.acquire() as connection, connection.transaction():
-        await orgs.disable(connection, found.id, now)
+        await orgs.set_disabled(connection, found.id, now)
         open_runs = await selections.open_runs(connection, found.id)
         await run_rows.cancel_open(connection, open_runs, now, by="the organisation is disabled")
 
 
-async def let_in(pool: Pool, found: Org, now: datetime) -> None:
+async def enable_organization(pool: Pool, found: Org, now: datetime) -> None:
     """Enable the organisation as of `now`."""
-    await edit.ring(pool, f"collection:{found.id}", now)  # decides earlier ticks as disabled
-    await orgs.disable(pool, found.id, None)
+    await edit.decide_schedule(
+        pool, f"collection:{found.id}", now
+    )  # decides earlier ticks as disabled
+    await orgs.set_disabled(pool, found.id, None)
 
 
 def _print(facts: dict[str, Any], sentence: str, *, as_json: bool) -> None:

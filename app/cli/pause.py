@@ -25,7 +25,7 @@ def pause(
 
     async def apply(pool: db.Pool) -> None:
         now = await heartbeats.database_now(pool)
-        await edit.pause(pool, job, now, by=terminal.user(), note=note)
+        await edit.pause(pool, job, now, by=terminal.current_user(), note=note)
 
     terminal.with_pool(apply)
     sys.stdout.write(f"{job} is paused: {note}\n")

@@ -27,10 +27,10 @@ def prune(
 
     Examples: `python -m app prune --dry-run`, `python -m app prune`
     """
-    config = terminal.config()
+    config = terminal.load_config()
 
     async def prune_rows(pool: Pool) -> list[dict[str, Any]]:
-        step = retention.would_forget if dry_run else retention.forget
+        step = retention.count_expired if dry_run else retention.delete_expired
         results = step(pool, config, await heartbeats.database_now(pool))
         return [
             {

@@ -11,7 +11,7 @@ from app.cli import terminal
 from app.core.config import Config
 from app.core.errors import UnknownJob
 from app.runs import replay as rooms
-from app.runs.replay import Reader, Report, Wish
+from app.runs.replay import ReplayReport, ReplayRequest, ReplaySource
 from app.store.db import Pool
 from app.store.schedules import heartbeats
 from workers import recipe_dir, recipe_pages, registry
@@ -47,11 +47,11 @@ def replay(
     `python -m app replay asknews_news --since 6h --only-rejected --yes`,
     `python -m app replay source:wares --since 1d`
     """
-    reader = _reader(terminal.config(), source)
+    reader = _reader(terminal.load_config(), source)
 
-    async def build_request(pool: Pool) -> Wish:
-        begin = terminal.since(since, await heartbeats.database_now(pool))
-        return Wish(begin, only_rejected, terminal.user())
+    async def build_request(pool: Pool) -> ReplayRequest:
+        begin = terminal.parse_instant_or_age(since, await heartbeats.database_now(pool))
+        return ReplayRequest(begin, only_rejected, terminal.current_user())
 
     request = terminal.with_pool(build_request)
     report = _run(reader, request, write=False)
@@ -66,21 +66,23 @@ def replay(
         terminal.print_json(_as_json(report))
 
 
-def _reader(config: Config, source: str) -> Reader:
-    if source.startswith(recipe_dir.PREFIX):
-        return recipe_pages.reader(config, source.removeprefix(recipe_dir.PREFIX))
+def _reader(config: Config, source: str) -> ReplaySource:
+    if source.startswith(recipe_dir.KEY_PREFIX):
+        return recipe_pages.replay_reader(config, source.removeprefix(recipe_dir.KEY_PREFIX))
     built_in = {
         parser.name: (job, parser) for job in registry.JOBS for parser in job.every_source(config)
     }
     if source not in built_in:
-        recipes = [recipe_dir.PREFIX + recipe.name for recipe in recipe_dir.shelf(config)]
+        recipes = [
+            recipe_dir.KEY_PREFIX + recipe.name for recipe in recipe_dir.load_recipes(config)
+        ]
         known = ", ".join([*sorted(built_in), *recipes])
         raise UnknownJob(f"there is no source {source!r}; known: {known}")
     job, parser = built_in[source]
-    return Reader(job.name, parser, job.write)
+    return ReplaySource(job.name, parser, job.write)
 
 
-def _run(reader: Reader, request: Wish, *, write: bool) -> Report:
+def _run(reader: ReplaySource, request: ReplayRequest, *, write: bool) -> ReplayReport:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("writing" if write else "reading", total=None)
 
@@ -98,14 +100,14 @@ def _run(reader: Reader, request: Wish, *, write: bool) -> Report:
             raise typer.Exit(130) from None
 
 
-def _examples(report: Report) -> list[dict[str, Any]]:
+def _examples(report: ReplayReport) -> list[dict[str, Any]]:
     return [
         {"record": e.record, "field": e.field, "before": e.before, "after": e.after}
         for e in report.examples
     ]
 
 
-def _show(report: Report) -> None:
+def _show(report: ReplayReport) -> None:
     rows = _examples(report)
     if rows:
         terminal.print_table(rows, ("record", "field", "before", "after"))
@@ -113,5 +115,5 @@ def _show(report: Report) -> None:
     sys.stdout.write(", ".join(counts) + "\n")
 
 
-def _as_json(report: Report) -> dict[str, Any]:
+def _as_json(report: ReplayReport) -> dict[str, Any]:
     return {**report.stats(), "run_id": report.run_id, "examples": _examples(report)}

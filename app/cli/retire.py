@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from app.cli import terminal
-from app.cli.terminal import Reach
-from app.core.enums import COLLECTION
+from app.cli.terminal import CommandContext
+from app.core.enums import COLLECTION_TASK
 from app.health import keys
 from app.ledger import edit
 from app.queue import enqueue
@@ -28,19 +28,21 @@ def retire(
 
     Example: `python -m app retire old_job`
     """
-    if job.startswith(f"{COLLECTION}:"):
+    if job.startswith(f"{COLLECTION_TASK}:"):
         raise typer.BadParameter("a collection's schedule is retired by its organisation")
-    if job in {schedule.key for schedule in registry.declared(terminal.config())}:
+    if job in {schedule.key for schedule in registry.declared_schedules(terminal.load_config())}:
         reason = "is declared by this code, and the next worker to start would revive it"
         raise typer.BadParameter(f"{job} {reason}; to stop it: `python -m app pause {job}`")
     terminal.with_servers(lambda context: _retire(context, job))
     sys.stdout.write(f"{job} is retired\n")
 
 
-async def _retire(context: Reach, job: str) -> None:
+async def _retire(context: CommandContext, job: str) -> None:
     now = await heartbeats.database_now(context.pool)
     async with context.pool.acquire() as connection, connection.transaction():
         queued = await edit.retire_in(connection, job, now)
-        await schedule_edits.note(connection, job, now, terminal.user(), ("retired", None, None))
-    await enqueue.tell(context.pool, context.redis, queued)
-    await keys.forget_job(context.redis, job)
+        await schedule_edits.record_edit(
+            connection, job, now, terminal.current_user(), ("retired", None, None)
+        )
+    await enqueue.enqueue_runs(context.pool, context.redis, queued)
+    await keys.delete_job(context.redis, job)

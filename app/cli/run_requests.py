@@ -7,29 +7,31 @@ from uuid import UUID, uuid4
 import typer
 
 from app.cli import follow, terminal
-from app.cli.terminal import Reach
+from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES
 from app.health import keys
 from app.queue.jobs import enqueue
 from app.store.runs import run_rows
-from app.store.runs.run_rows import Wanted
+from app.store.runs.run_rows import RunRequest
 from app.store.schedules import heartbeats
 
 
-def ask(job: str, params: dict[str, Any], by: str, *, wait: bool, as_json: bool) -> None:
+def trigger_run(job: str, params: dict[str, Any], by: str, *, wait: bool, as_json: bool) -> None:
     """Queue a manual run of the job and print its id.
 
     With `wait`, follow the run and raise typer.Exit with the exit code of its status.
     """
 
-    async def queue_and_report(context: Reach) -> None:
-        run_id = await queue(context, job, params, by)
-        await say(context, run_id, job, wait=wait, as_json=as_json)
+    async def queue_and_report(context: CommandContext) -> None:
+        run_id = await queue_run(context, job, params, by)
+        await report_queued_run(context, run_id, job, wait=wait, as_json=as_json)
 
     terminal.with_servers(queue_and_report)
 
 
-async def say(context: Reach, run_id: UUID, job: str, *, wait: bool, as_json: bool) -> None:
+async def report_queued_run(
+    context: CommandContext, run_id: UUID, job: str, *, wait: bool, as_json: bool
+) -> None:
     """Print which run was queued, as JSON if `plain`.
 
     With `wait`, follow the run and raise typer.Exit with the exit code of its status.
@@ -43,7 +45,7 @@ async def say(context: Reach, run_id: UUID, job: str, *, wait: bool, as_json: bo
         if as_json:
             terminal.print_json({"execution_id": run_id, "job": job, "status": "queued"})
         return
-    row = await follow.to_end(context, run_id)
+    row = await follow.follow_run(context, run_id)
     if row["status"] in OPEN_STATUSES:
         sys.stderr.write("No worker is alive: stopped waiting. The run stays queued.\n")
     if as_json:
@@ -51,11 +53,13 @@ async def say(context: Reach, run_id: UUID, job: str, *, wait: bool, as_json: bo
     raise typer.Exit(follow.exit_code(row["status"]))
 
 
-async def queue(context: Reach, job: str, params: dict[str, Any], by: str) -> UUID:
+async def queue_run(context: CommandContext, job: str, params: dict[str, Any], by: str) -> UUID:
     """Insert a manual run and enqueue its first attempt; returns the run's id."""
     config = context.config
     run_id = uuid4()
-    request = Wanted(run_id, job, params, by[:200], config.max_attempts, config.job_timeout_seconds)
+    request = RunRequest(
+        run_id, job, params, by[:200], config.max_attempts, config.job_timeout_seconds
+    )
     await run_rows.request(context.pool, request, await heartbeats.database_now(context.pool))
     await enqueue(context.redis, job, str(run_id), job_id=f"run:{run_id}:1")
     return run_id

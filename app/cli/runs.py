@@ -11,14 +11,14 @@ from uuid import UUID
 import typer
 
 from app.cli import collections, run_requests, terminal
-from app.cli.terminal import Reach
+from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
 from app.core.errors import UnknownRun
 from app.store.db import Pool
 from app.store.reports import proof as stories
 from app.store.runs import listing
 from app.store.runs import run_rows as store
-from app.store.runs.listing import Filter
+from app.store.runs.listing import RunFilter
 from app.store.schedules import heartbeats
 
 app = typer.Typer()
@@ -65,8 +65,8 @@ def runs(  # noqa: PLR0913 - the filters of a command are its arguments
 
     async def show(pool: Pool) -> None:
         now = await heartbeats.database_now(pool)
-        begin = None if since is None else terminal.since(since, now)
-        filter_ = Filter(job, status or None, trigger, begin)
+        begin = None if since is None else terminal.parse_instant_or_age(since, now)
+        filter_ = RunFilter(job, status or None, trigger, begin)
         if follow:
             await _follow(pool, filter_, now, as_json=as_json)
         else:
@@ -86,12 +86,12 @@ def _list(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         terminal.print_table(brief, COLUMNS)
 
 
-async def _follow(pool: Pool, filter_: Filter, since: datetime, *, as_json: bool) -> None:
+async def _follow(pool: Pool, filter_: RunFilter, since: datetime, *, as_json: bool) -> None:
     printed: dict[UUID, tuple[str, int]] = {}
     last = since
     while True:
         now = await heartbeats.database_now(pool)
-        for row in await listing.moved(pool, filter_, last):
+        for row in await listing.changed_since(pool, filter_, last):
             state = (row["status"], row["attempt"])
             if printed.get(row["execution_id"]) != state:
                 printed[row["execution_id"]] = state
@@ -110,7 +110,7 @@ def _print_line(row: dict[str, Any], *, as_json: bool) -> None:
     at = row["completed_at"] or row["started_at"] or row["created_at"]
     error = f"  {row['error_message']}" if row["error_message"] else ""
     sys.stdout.write(
-        f"{terminal.shown(at)}  {row['execution_id']}  {row['job']}  {row['trigger']}"
+        f"{terminal.format_value(at)}  {row['execution_id']}  {row['job']}  {row['trigger']}"
         f"  {row['status']}{error}\n"
     )
     sys.stdout.flush()
@@ -125,10 +125,10 @@ def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
 
     async def read(pool: Pool) -> dict[str, Any]:
         full_id = await _resolve(pool, run_id)
-        row = await store.look(pool, full_id) or {}
+        row = await store.read_run(pool, full_id) or {}
         async with pool.acquire() as connection:
             events = await stories.events(connection, full_id)
-        return row | {"sources": await store.look_sources(pool, full_id), "events": events}
+        return row | {"sources": await store.read_sources(pool, full_id), "events": events}
 
     row = terminal.with_pool(read)
     if as_json:
@@ -137,7 +137,7 @@ def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
     console = terminal.console()
     for name in DETAILS:
         if row.get(name) not in (None, {}):
-            console.print(f"{name:>16}  {terminal.shown(row[name])}")
+            console.print(f"{name:>16}  {terminal.format_value(row[name])}")
     terminal.print_table(row["sources"], SOURCES)
     terminal.print_table(row["events"], ("at", "event", "attempt", "worker", "detail"))
 
@@ -151,7 +151,7 @@ def cancel(run_id: RunId) -> None:
 
     async def end(pool: Pool) -> tuple[UUID, bool]:
         full_id = await _resolve(pool, run_id)
-        by = f"cancelled by {terminal.user()}"
+        by = f"cancelled by {terminal.current_user()}"
         now = await heartbeats.database_now(pool)
         return full_id, bool(await store.cancel_open(pool, [full_id], now, by=by))
 
@@ -177,19 +177,21 @@ def retry(
     Example: `python -m app retry 5f0c7f3e --wait`
     """
 
-    async def read(context: Reach) -> dict[str, Any]:
-        return await store.look(context.pool, await _resolve(context.pool, run_id)) or {}
+    async def read(context: CommandContext) -> dict[str, Any]:
+        return await store.read_run(context.pool, await _resolve(context.pool, run_id)) or {}
 
     old = terminal.with_servers(read)
     if old["status"] in OPEN_STATUSES:
         raise typer.BadParameter(f"run {old['execution_id']} has not ended yet; see `cancel`")
-    by = f"{terminal.user()} (retry of {old['execution_id']})"
+    by = f"{terminal.current_user()} (retry of {old['execution_id']})"
     if old["org_id"] is not None:
         terminal.with_servers(
-            lambda context: collections.again(context, old, by, wait=wait, as_json=as_json)
+            lambda context: collections.retry_collection_run(
+                context, old, by, wait=wait, as_json=as_json
+            )
         )
         return
-    run_requests.ask(old["job"], old["params"], by, wait=wait, as_json=as_json)
+    run_requests.trigger_run(old["job"], old["params"], by, wait=wait, as_json=as_json)
 
 
 async def _resolve(pool: Pool, prefix: str) -> UUID:
@@ -197,7 +199,7 @@ async def _resolve(pool: Pool, prefix: str) -> UUID:
         raise typer.BadParameter(
             f"{prefix!r} is not a run's id; give at least {_MIN_ID_LENGTH} digits of it"
         )
-    ids = await listing.named(pool, prefix)
+    ids = await listing.ids_with_prefix(pool, prefix)
     if not ids:
         raise UnknownRun(f"there is no run {prefix!r}; see `python -m app runs`")
     if len(ids) > 1:

@@ -14,13 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.authoring import changes, golden, page, proposal, trial
-from app.authoring.changes import Changes
-from app.authoring.trial import Seen
+from app.authoring.changes import RowChanges
+from app.authoring.trial import TrialPage
 from app.cli import terminal
 from app.core.errors import Auth, BadConfig, BadRecipe, Failure
-from app.fetch.recipe_clients import opening
-from app.sources.recipes.enums import Kind
-from app.sources.recipes.load import Fault, foreign, load, secrets
+from app.fetch.recipe_clients import fetcher_options
+from app.sources.recipes.enums import RecipeKind
+from app.sources.recipes.load import RecipeFault, disallowed_secrets, load, secret_references
 from app.sources.recipes.model import Recipe, json_schema
 from app.sources.recipes.sandbox import Sandbox
 from app.sources.recipes.source import RecipeSource
@@ -49,8 +49,8 @@ def new(
         raise typer.BadParameter(f"{out} already exists; it is not overwritten")
 
     async def propose() -> str:
-        async with page.opened(terminal.config()) as session:
-            return proposal.proposed(await session.look(url), url)
+        async with page.open_page_fetcher(terminal.load_config()) as session:
+            return proposal.propose_recipe(await session.fetch_url(url), url)
 
     text = asyncio.run(_or_exit(propose()))
     if out is None:
@@ -100,11 +100,13 @@ def try_(
     """
     text, recipe = _read(file)
 
-    async def fetch() -> list[Seen]:
+    async def fetch() -> list[TrialPage]:
         source = RecipeSource(recipe)
-        async with page.opened(terminal.config()) as session:
-            fetcher = session.visits.window(source.window, opening(source, _secret))
-            return await trial.tried(source, session, fetcher, parts=partitions, pages=pages)
+        async with page.open_page_fetcher(terminal.load_config()) as session:
+            fetcher = session.fetchers.create(source.fetcher_name, fetcher_options(source, _secret))
+            return await trial.fetch_trial_pages(
+                source, session, fetcher, parts=partitions, pages=pages
+            )
 
     results = asyncio.run(_or_exit(fetch()))
     if as_json:
@@ -137,17 +139,17 @@ def diff(
     if golden_ is not None:
         raws, before = golden.load(golden_)
     else:
-        raws = terminal.with_pool(lambda pool: recent_pages.raws(pool, recipe.name))
-        before = terminal.with_pool(lambda pool: recent_pages.rows(pool, recipe.name))
+        raws = terminal.with_pool(lambda pool: recent_pages.newest_pages(pool, recipe.name))
+        before = terminal.with_pool(lambda pool: recent_pages.stored_items(pool, recipe.name))
     if not raws:
         raise BadConfig(f"no page of {recipe.name} is stored: run it once, or see `try --save`")
     after = asyncio.run(_or_exit(_parse_again(RecipeSource(recipe), raws)))
-    difference = changes.between(before, after)
+    difference = changes.compare_rows(before, after)
     if as_json:
         sys.stdout.write(json.dumps(_changes_as_json(difference)) + "\n")
     else:
         _show_changes(difference)
-    if not difference.none:
+    if not difference.is_empty:
         raise typer.Exit(1)
 
 
@@ -160,18 +162,18 @@ def schema() -> None:
     sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
 
 
-def _faults(path: Path) -> list[Fault]:
+def _faults(path: Path) -> list[RecipeFault]:
     try:
         text = path.read_text("utf-8")
         recipe = load(text)
     except (OSError, UnicodeDecodeError) as error:
-        return [Fault(1, "", f"cannot be read: {type(error).__name__}", "save it as UTF-8")]
+        return [RecipeFault(1, "", f"cannot be read: {type(error).__name__}", "save it as UTF-8")]
     except BadRecipe as error:
-        return [fault for fault in error.faults if isinstance(fault, Fault)]
+        return [fault for fault in error.faults if isinstance(fault, RecipeFault)]
     fix = f"name the file {recipe.name}.toml, or the source {path.stem}"
     matches = recipe.name == path.stem
-    misnamed = [] if matches else [Fault(1, "name", f"is {recipe.name} in {path.name}", fix)]
-    return [*misnamed, *foreign(recipe, "env", text)]
+    misnamed = [] if matches else [RecipeFault(1, "name", f"is {recipe.name} in {path.name}", fix)]
+    return [*misnamed, *disallowed_secrets(recipe, "env", text)]
 
 
 def _read(path: Path) -> tuple[str, Recipe]:
@@ -179,7 +181,7 @@ def _read(path: Path) -> tuple[str, Recipe]:
     try:
         text = path.read_text("utf-8")
         recipe = load(text)
-        faults: Sequence[object] = foreign(recipe, "env", text)
+        faults: Sequence[object] = disallowed_secrets(recipe, "env", text)
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"{path} cannot be read: {error}") from None
     except BadRecipe as error:
@@ -187,7 +189,7 @@ def _read(path: Path) -> tuple[str, Recipe]:
     if recipe is None or faults:
         sys.stderr.writelines(f"{path}:{fault}\n" for fault in faults)
         raise typer.Exit(1)
-    for reference in secrets(recipe):
+    for reference in secret_references(recipe):
         _secret(reference)
     return text, recipe
 
@@ -222,7 +224,7 @@ async def _parse_again(source: RecipeSource, raws: Iterable[Any]) -> dict[str, d
     rows = dict[str, dict[str, Any]]()
     try:
         for raw in raws:
-            _, records = await trial.read(source, raw, sandbox)
+            _, records = await trial.parse_page(source, raw, sandbox)
             rows |= {r.key: dict(r.data) for r in records if hasattr(r, "key")}
     finally:
         await sandbox.close()
@@ -239,17 +241,17 @@ def _renamed(text: str, name: str) -> str:
     return text
 
 
-def _fault_as_json(path: Path, fault: Fault) -> dict[str, Any]:
+def _fault_as_json(path: Path, fault: RecipeFault) -> dict[str, Any]:
     return {
         "file": str(path),
         "line": fault.line,
         "key": fault.key,
         "problem": fault.problem,
-        "mend": fault.mend,
+        "mend": fault.fix,
     }
 
 
-def _trial_as_json(results: Sequence[Seen]) -> list[dict[str, Any]]:
+def _trial_as_json(results: Sequence[TrialPage]) -> list[dict[str, Any]]:
     return [
         {
             "partition": one.partition,
@@ -259,7 +261,7 @@ def _trial_as_json(results: Sequence[Seen]) -> list[dict[str, Any]]:
             "bytes": len(one.raw.body) if one.raw else 0,
             "seconds": {"asked": round(one.seconds[0], 3), "read": round(one.seconds[1], 3)},
             "rows": [{"key": item.key, "data": dict(item.data)} for item in one.rows],
-            "refused": [{"key": r.record_id, "reason": r.reason} for r in one.refused],
+            "refused": [{"key": r.record_id, "reason": r.reason} for r in one.rejected],
             "more": one.more,
             "failure": None
             if one.failure is None
@@ -269,11 +271,11 @@ def _trial_as_json(results: Sequence[Seen]) -> list[dict[str, Any]]:
     ]
 
 
-def _show_trial(recipe: Recipe, results: Sequence[Seen]) -> None:
+def _show_trial(recipe: Recipe, results: Sequence[TrialPage]) -> None:
     console = Console(highlight=False)
     for one in results:
         console.print(_headline(one))
-        for refused in one.refused[:_MAX_ROWS]:
+        for refused in one.rejected[:_MAX_ROWS]:
             console.print(f"  refused: {escape(refused.reason[:300])}", style="yellow")
     items = [item for one in results for item in one.rows]
     if not items:
@@ -291,7 +293,7 @@ def _show_trial(recipe: Recipe, results: Sequence[Seen]) -> None:
     console.print(_column_table(recipe, [item.data for item in items], names))
 
 
-def _headline(one: Seen) -> str:
+def _headline(one: TrialPage) -> str:
     where = f"{one.partition}, page {one.page}"
     if one.failure is not None:
         return f"[bold red]{escape(where)}: {one.failure.kind.value}: {escape(str(one.failure))}[/]"
@@ -299,7 +301,7 @@ def _headline(one: Seen) -> str:
     fetch_ms, parse_ms = (round(seconds * 1000) for seconds in one.seconds)
     more = "; there are further pages" if one.more else ""
     return (
-        f"{escape(where)}: {len(one.rows)} rows, {len(one.refused)} refused; {size:,} bytes;"
+        f"{escape(where)}: {len(one.rows)} rows, {len(one.rejected)} refused; {size:,} bytes;"
         f" {fetch_ms} ms to fetch, {parse_ms} ms to parse{more}"
     )
 
@@ -311,7 +313,7 @@ def _column_table(recipe: Recipe, rows: Sequence[Any], names: Sequence[str]) -> 
         empty = sum(value in (None, "", []) for value in values)
         example = next((value for value in values if value not in (None, "", [])), None)
         field = recipe.extract.fields.get(name)
-        kind = field.type.value if field else ("feed" if recipe.kind is Kind.FEED else "")
+        kind = field.type.value if field else ("feed" if recipe.kind is RecipeKind.FEED else "")
         share = f"{empty} of {len(values)}"
         style = "red" if empty == len(values) else ("yellow" if empty else "")
         cell = f"[{style}]{share}[/]" if style else share
@@ -327,22 +329,22 @@ def _cell(value: Any) -> str:
     return text if len(text) <= _MAX_CELL_WIDTH else f"{text[: _MAX_CELL_WIDTH - 1]}…"
 
 
-def _changes_as_json(difference: Changes) -> dict[str, Any]:
+def _changes_as_json(difference: RowChanges) -> dict[str, Any]:
     changed = {
         key: {name: {"before": b, "after": a} for name, (b, a) in columns.items()}
         for key, columns in difference.changed.items()
     }
     return {
-        "gone": difference.gone,
-        "new": difference.new,
+        "gone": difference.removed,
+        "new": difference.added,
         "changed": changed,
-        "same": difference.same,
+        "same": difference.unchanged,
     }
 
 
-def _show_changes(difference: Changes) -> None:
+def _show_changes(difference: RowChanges) -> None:
     console = Console(highlight=False)
-    for sign, style, keys in (("-", "red", difference.gone), ("+", "green", difference.new)):
+    for sign, style, keys in (("-", "red", difference.removed), ("+", "green", difference.added)):
         for key in keys[:_MAX_ROWS]:
             console.print(f"{sign} {escape(key)}", style=style)
     for key, columns in [*difference.changed.items()][:_MAX_ROWS]:
@@ -352,6 +354,6 @@ def _show_changes(difference: Changes) -> None:
                 f"    {name}: [red]{escape(_cell(before))}[/] -> [green]{escape(_cell(after))}[/]"
             )
     console.print(
-        f"{len(difference.gone)} gone, {len(difference.new)} new,"
-        f" {len(difference.changed)} changed, {difference.same} the same"
+        f"{len(difference.removed)} gone, {len(difference.added)} new,"
+        f" {len(difference.changed)} changed, {difference.unchanged} the same"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from app.cli import terminal
-from app.cli.terminal import Reach
+from app.cli.terminal import CommandContext
 from app.core.enums import JobStatus
 from app.health import keys
 from app.health.judge import judge
@@ -32,12 +32,12 @@ def status(*, as_json: terminal.JSON = False) -> None:
         raise typer.Exit(1)
 
 
-async def _read(context: Reach) -> dict[str, Any]:
+async def _read(context: CommandContext) -> dict[str, Any]:
     now = await heartbeats.database_now(context.pool)
     workers = await keys.read_workers(context.redis)
     jobs = await keys.read_jobs(context.redis)
     verdicts = {key: judge(facts, now) for key, facts in jobs.items()}
-    late, since = await listing.lag(context.pool, now)
+    late, since = await listing.scheduling_lag(context.pool, now)
     unhealthy = (JobStatus.UNHEALTHY, JobStatus.NOT_STARTED)
     open_runs = await listing.open_runs(context.pool, now)
     return {
@@ -70,7 +70,8 @@ async def _read(context: Reach) -> dict[str, Any]:
 def _show(summary: dict[str, Any]) -> None:
     workers = summary["workers"]
     sys.stdout.write(
-        f"{'healthy' if summary['well'] else 'UNHEALTHY'} at {terminal.shown(summary['at'])} UTC\n"
+        f"{'healthy' if summary['well'] else 'UNHEALTHY'}"
+        f" at {terminal.format_value(summary['at'])} UTC\n"
         f"workers: {len(workers)}   running: {summary['running']}   queued: {summary['queued']}"
         f"{_since(summary['oldest_queued_at'])}   schedules late: {summary['schedules_late']}"
         f"{_since(summary['late_since'])}\n"
@@ -80,4 +81,4 @@ def _show(summary: dict[str, Any]) -> None:
 
 
 def _since(at: datetime | None) -> str:
-    return "" if at is None else f" (since {terminal.shown(at)})"
+    return "" if at is None else f" (since {terminal.format_value(at)})"

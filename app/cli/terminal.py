@@ -33,7 +33,7 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class CommandContext:
     """The settings, and open connections to Postgres and Redis."""
 
     config: settings.Config
@@ -41,7 +41,7 @@ class Reach:
     redis: ArqRedis
 
 
-def config() -> settings.Config:
+def load_config() -> settings.Config:
     """Load the settings, and configure logging at level `warning`. Raises BadConfig."""
     loaded = settings.load()
     log.configure(loaded.log_format, "warning", loaded.secrets())
@@ -58,60 +58,60 @@ def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
 
     Raises BadConfig if Postgres cannot be reached or has no tables.
     """
-    dsn = context.urls(config()).database
+    dsn = context.server_urls(load_config()).database
 
     async def run() -> Result:
-        pool = await db.open_pool(dsn, size=2, patience=5)
+        pool = await db.open_pool(dsn, size=2, wait_seconds=5)
         try:
             return await step(pool)
         finally:
             await pool.close()
 
-    return doing(run)
+    return run_async(run)
 
 
-def with_servers(step: Callable[[Reach], Awaitable[Result]]) -> Result:
+def with_servers(step: Callable[[CommandContext], Awaitable[Result]]) -> Result:
     """Run the step with open connections to both servers; returns its result.
 
     Raises BadConfig if a server cannot be reached or the database has no tables.
     """
-    loaded = config()
-    urls = context.urls(loaded)
+    loaded = load_config()
+    urls = context.server_urls(loaded)
 
     async def run() -> Result:
         redis = redis_pool(urls.redis, ssl_cert_reqs=loaded.redis_ssl_cert_reqs)
         try:
-            pool = await db.open_pool(urls.database, size=4, patience=5)
+            pool = await db.open_pool(urls.database, size=4, wait_seconds=5)
             try:
-                return await step(Reach(loaded, pool, redis))
+                return await step(CommandContext(loaded, pool, redis))
             finally:
                 await pool.close()
         finally:
             await redis.aclose(close_connection_pool=True)
 
-    return doing(run)
+    return run_async(run)
 
 
-def doing(run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+def run_async(run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run the coroutine function in a new event loop; returns its result.
 
     Raises BadConfig if a server cannot be reached, refuses or has no tables.
     """
     try:
         return asyncio.run(run())
-    except db.UNFIT as error:
+    except db.MISCONFIGURED as error:
         raise BadConfig(f"{error}; is DATABASE_URL right, and has `migrate` been run?") from None
     except BrokenPipeError:
         raise  # an OSError too, but the reader of stdout closed it
     except RedisError as error:
         raise BadConfig(f"Redis cannot be used (REDIS_URL): {error}") from None
-    except db.AWAY as error:
+    except db.UNAVAILABLE as error:
         raise BadConfig(f"Postgres cannot be reached (DATABASE_URL): {error}") from None
     except asyncpg.PostgresError as error:
         raise BadConfig(f"Postgres refuses: {error}") from None
 
 
-def user() -> str:
+def current_user() -> str:
     """Return the operating system user to record as the requester, or `somebody`."""
     try:
         return getpass.getuser()
@@ -153,11 +153,13 @@ def console() -> Console:
 
 def _format_cell(value: object) -> str:
     return (
-        f"{value.astimezone(UTC):%m-%d %H:%M:%S}" if isinstance(value, datetime) else shown(value)
+        f"{value.astimezone(UTC):%m-%d %H:%M:%S}"
+        if isinstance(value, datetime)
+        else format_value(value)
     )
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Format a value for people: instants in UTC, floats with two decimals, None as nothing."""
     if value is None:
         return ""
@@ -168,18 +170,18 @@ def shown(value: object) -> str:
     return str(value)
 
 
-def since(text: str, now: datetime) -> datetime:
+def parse_instant_or_age(text: str, now: datetime) -> datetime:
     """Parse an instant or an age such as `90m`, `2h`, `1d`; returns UTC.
 
     Raises typer.BadParameter.
     """
     age = _AGE.fullmatch(text.strip())
     if age is None:
-        return instant(text)
+        return parse_instant(text)
     return now - timedelta(seconds=float(age[1]) * _UNIT_SECONDS[age[2]])
 
 
-def instant(text: str) -> datetime:
+def parse_instant(text: str) -> datetime:
     """Parse an ISO 8601 instant, in UTC unless it has an offset. Raises typer.BadParameter."""
     try:
         parsed = datetime.fromisoformat(text)

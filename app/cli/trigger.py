@@ -37,9 +37,11 @@ def trigger(
     Examples: `python -m app trigger scrape_all_platforms --wait`,
     `python -m app trigger scrape_all_platforms platforms=bet9ja,betpawa`
     """
-    found = registry.find(job)
+    found = registry.find_job(job)
     values = parse_params(found, params or ())
-    run_requests.ask(found.name, values, terminal.user(), wait=wait, as_json=as_json)
+    run_requests.trigger_run(
+        found.name, values, terminal.current_user(), wait=wait, as_json=as_json
+    )
 
 
 def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:
@@ -56,4 +58,4 @@ def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:
         field = job.params.model_fields.get(name)
         is_list = field is not None and "tuple" in str(field.annotation)
         named[name] = [p.strip() for p in value.split(",") if p.strip()] if is_list else value
-    return job.understood(named).model_dump(mode="json", exclude_unset=True)
+    return job.validate_params(named).model_dump(mode="json", exclude_unset=True)

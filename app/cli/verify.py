@@ -27,7 +27,7 @@ def verify(*, as_json: terminal.JSON = False) -> None:
         sys.stdout.write(json.dumps([_as_json(account) for account in accounts]) + "\n")
     else:
         _show(accounts)
-    if not all(account.sound for account in accounts):
+    if not all(account.consistent for account in accounts):
         raise typer.Exit(1)
 
 
@@ -44,20 +44,20 @@ def why(
     Examples: `python -m app why scrape_all_platforms`,
     `python -m app why scrape_all_platforms 2026-09-05T14:05:00Z`
     """
-    at = None if tick is None else terminal.instant(tick)
+    at = None if tick is None else terminal.parse_instant(tick)
     try:
-        sentences = terminal.with_pool(lambda pool: proof.why(pool, job, at))
+        sentences = terminal.with_pool(lambda pool: proof.explain(pool, job, at))
     except UnknownJob as error:
         raise typer.BadParameter(str(error)) from None
     for sentence in sentences:
         sys.stdout.write(f"{sentence}\n")
 
 
-async def _verify(pool: db.Pool) -> list[proof.Account]:
+async def _verify(pool: db.Pool) -> list[proof.TickAccount]:
     return await proof.verify(pool, await heartbeats.database_now(pool))
 
 
-def _as_json(account: proof.Account) -> dict[str, Any]:
+def _as_json(account: proof.TickAccount) -> dict[str, Any]:
     return {
         "schedule": account.key,
         "frontier": account.frontier.isoformat(),
@@ -67,14 +67,14 @@ def _as_json(account: proof.Account) -> dict[str, Any]:
         "missed": dict(account.missed),
         "duplicates": account.duplicates,
         "unaccounted": account.unaccounted,
-        "invented": account.invented,
+        "invented": account.unexpected,
         "stuck": account.stuck,
         "pruned": account.pruned,
         "examples": [instant.isoformat() for instant in account.examples],
     }
 
 
-def _show(accounts: list[proof.Account]) -> None:
+def _show(accounts: list[proof.TickAccount]) -> None:
     console = Console(highlight=False)
     for account in accounts:
         console.print(f"[bold]{account.key}[/]")
@@ -83,14 +83,14 @@ def _show(accounts: list[proof.Account]) -> None:
             f"   skipped: {_by_reason(account.skipped)}   missed: {_by_reason(account.missed)}"
         )
         console.print(
-            f"  duplicates: {account.duplicates + account.invented}"
+            f"  duplicates: {account.duplicates + account.unexpected}"
             f"   unaccounted: {account.unaccounted}   stuck: {account.stuck}",
-            style="green" if account.sound else "bold red",
+            style="green" if account.consistent else "bold red",
         )
         for instant in account.examples:
             console.print(f"  no outcome for {instant.isoformat()}", style="red")
     ticks = sum(account.expected for account in accounts)
-    duplicates = sum(account.duplicates + account.invented for account in accounts)
+    duplicates = sum(account.duplicates + account.unexpected for account in accounts)
     unaccounted = sum(account.unaccounted for account in accounts)
     console.print(
         f"{len(accounts)} schedules, {ticks} ticks, duplicates: {duplicates},"

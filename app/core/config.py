@@ -17,8 +17,8 @@ from app.core import quiet_hours
 from app.core.errors import BadConfig
 
 PLATFORMS = ("sportybet", "betpawa", "bet9ja")
-LONGEST_ENTITY = 200
-FEWEST_NEWS_DAYS = 3
+MAX_ENTITY_LENGTH = 200
+MIN_NEWS_DAYS = 3
 
 
 def _split(value: object) -> object:
@@ -42,9 +42,9 @@ def _entities(value: object) -> object:
 
 
 def _unique(value: tuple[str, ...]) -> tuple[str, ...]:
-    long = [name[:40] for name in value if len(name) > LONGEST_ENTITY]
+    long = [name[:40] for name in value if len(name) > MAX_ENTITY_LENGTH]
     if long:
-        raise ValueError(f"{long[0]!r}… is longer than {LONGEST_ENTITY} characters")
+        raise ValueError(f"{long[0]!r}… is longer than {MAX_ENTITY_LENGTH} characters")
     by_folded: dict[str, str] = {}
     for name in value:
         by_folded.setdefault(name.casefold(), name)
@@ -83,10 +83,8 @@ def _redis(value: SecretStr) -> SecretStr:
 
 
 def _at_least_news_days(value: int) -> int:
-    if 0 < value < FEWEST_NEWS_DAYS:
-        raise ValueError(
-            f"must be 0 or at least {FEWEST_NEWS_DAYS}: polls look back up to two days"
-        )
+    if 0 < value < MIN_NEWS_DAYS:
+        raise ValueError(f"must be 0 or at least {MIN_NEWS_DAYS}: polls look back up to two days")
     return value
 
 

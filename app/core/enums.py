@@ -135,7 +135,7 @@ class Market(StrEnum):
     DOUBLE_CHANCE = "double_chance"
 
 
-class Outcome(StrEnum):
+class MarketOutcome(StrEnum):
     """An outcome of a market that can be bet on."""
 
     __hash__ = str.__hash__  # as above
@@ -183,5 +183,5 @@ class StoreMode(StrEnum):
     APPEND_ON_CHANGE = "append_on_change"
 
 
-COLLECTION = "collection"  # the task of every organisation's schedule
-SOURCE = "source"  # the task of every recipe of the operator; its job is `source:<name>`
+COLLECTION_TASK = "collection"  # the task of every organisation's schedule
+SOURCE_TASK = "source"  # the task of every recipe of the operator; its job is `source:<name>`

@@ -90,11 +90,11 @@ class OrgDisabled(RollcallError):
     """The organisation of the run was disabled after the run was queued."""
 
 
-class NotThere(RollcallError):
+class NotFound(RollcallError):
     """The organisation has nothing of that id. Does not reveal whether another one has."""
 
 
-class Conflicting(RollcallError):
+class Conflict(RollcallError):
     """The request conflicts with the present state. `run_id`: the blocking run, if it is one."""
 
     def __init__(self, message: str, run_id: UUID | None = None) -> None:
@@ -102,11 +102,11 @@ class Conflicting(RollcallError):
         self.run_id = run_id
 
 
-class Outdated(RollcallError):
+class StaleEdit(RollcallError):
     """The edit is based on a version that has been replaced since."""
 
 
-class Unsuitable(RollcallError):
+class InvalidValue(RollcallError):
     """A value is well-formed but not acceptable. `field` names it."""
 
     def __init__(self, field: str, message: str) -> None:
@@ -130,7 +130,7 @@ class ServersUnavailable(RollcallError):
     """The private Postgres or Redis cannot be started. The message says what to install or set."""
 
 
-class Fenced(RollcallError):
+class LeaseLost(RollcallError):
     """The attempt has lost its lease: another attempt may be writing, so this one must not."""
 
 
@@ -221,7 +221,7 @@ class TooLarge(Failure):
     kind = FailureKind.TOO_LARGE
 
 
-class Unsafe(Failure):
+class UnsafeAddress(Failure):
     """The URL leads to a forbidden address."""
 
     kind = FailureKind.UNSAFE
@@ -245,7 +245,7 @@ class Incomplete(Failure):
     kind = FailureKind.INCOMPLETE
 
 
-class Spent(Failure):
+class BudgetExceeded(Failure):
     """The run has used up a budget of its organisation. The message names the limit and value."""
 
     kind = FailureKind.OVER_LIMIT

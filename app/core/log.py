@@ -13,16 +13,16 @@ from app.core import redact
 Format = Literal["json", "console"]
 
 # Loggers whose info lines repeat events of the application.
-CHATTY = ("arq.worker", "httpx", "alembic.runtime.plugins", "apprise", "urllib3")
-ACCESS = "uvicorn.access"
-PROBES = (
+NOISY_LOGGERS = ("arq.worker", "httpx", "alembic.runtime.plugins", "apprise", "urllib3")
+ACCESS_LOGGER = "uvicorn.access"
+PROBE_PATHS = (
     "/health",
     "/livez",
     "/readyz",
     "/metrics",
     "/badge/",
 )  # not logged, unless at level debug
-VISIT = 5  # arguments of an access log record: client, method, path, HTTP version, status
+ACCESS_ARGS = 5  # arguments of an access log record: client, method, path, HTTP version, status
 
 
 def configure(
@@ -65,16 +65,16 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    take_over()
+    adopt_library_loggers()
     _filter_probes(enabled=level != "debug")
     # It logs a traceback every second while Postgres is unreachable; the heartbeat logs one line.
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     if level != "debug":
-        for name in CHATTY:
+        for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def take_over() -> None:
+def adopt_library_loggers() -> None:
     """Remove the handlers of arq and uvicorn, so that their records reach the root handler once."""
     for name in ("arq", "uvicorn", "uvicorn.error", "uvicorn.access"):
         library = logging.getLogger(name)
@@ -83,7 +83,7 @@ def take_over() -> None:
 
 
 def _filter_probes(*, enabled: bool) -> None:
-    access = logging.getLogger(ACCESS)
+    access = logging.getLogger(ACCESS_LOGGER)
     access.filters.clear()
     if enabled:
         access.addFilter(_is_not_probe)
@@ -91,8 +91,8 @@ def _filter_probes(*, enabled: bool) -> None:
 
 def _is_not_probe(record: logging.LogRecord) -> bool:
     args = record.args
-    path = args[2] if isinstance(args, tuple) and len(args) == VISIT else ""
-    return not str(path).startswith(PROBES)
+    path = args[2] if isinstance(args, tuple) and len(args) == ACCESS_ARGS else ""
+    return not str(path).startswith(PROBE_PATHS)
 
 
 def _drop_none(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -103,7 +103,7 @@ def _access_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Turn an access log record of uvicorn into an `http.request` event with fields."""
     args = cast("Sequence[Any]", event.pop("positional_args", ()))
     record = cast("logging.LogRecord", event["_record"])
-    if record.name != ACCESS or len(args) != VISIT:
+    if record.name != ACCESS_LOGGER or len(args) != ACCESS_ARGS:
         return event
     client, method, path, _http, status = args
     event.update(event="http.request", client=client, method=method, path=path, status=status)

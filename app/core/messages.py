@@ -9,7 +9,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HostLimits:
     """The rate limits of a host, across all workers.
 
     `rate`: requests per second. `burst`: requests that may start at once after a pause.
@@ -22,14 +22,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SourceRequest:
     """A request for one page.
 
     `retry_empty`: retry a 200 response with an empty body, which the site sends now and then.
     `accept`: the media type that the response must have (`application/json`).
     `robots`: send only if the site's robots.txt allows it; for pages made for people.
     `wait`: seconds to wait before sending, as the site has asked.
-    `reader`: the version of the parser, if it may change; it is not sent. An unchanged page that
+    `parser_version`: the version of the parser, if it may change; it is not sent. An unchanged
+    page that
     another version has parsed is parsed again.
     """
 
@@ -42,7 +43,7 @@ class Request:
     retry_empty: bool = False
     robots: bool = False
     wait: float = 0.0
-    reader: str = ""
+    parser_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,11 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class RawPage:
     """One response. `body` is decoded from its transfer and content encodings only.
 
     `headers` has lower-case names. `fetched_at` is UTC. `page` counts from 1 within its partition;
-    a catalogue page has no partition. `reading`: the result of parsing in a separate process, for
+    a catalogue page has no partition. `parsed`: the result of parsing in a separate process, for
     sources that use one.
     """
 
@@ -73,4 +74,4 @@ class Raw:
     fetched_at: datetime
     partition: Partition | None = None
     page: int = 1
-    reading: object | None = None
+    parsed: object | None = None

@@ -9,7 +9,7 @@ _FORMAT = re.compile(r"(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d)(?:\s+(\S+))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
+class QuietHours:
     """A daily period [`begins`, `ends`) in the local time of `zone`; may span midnight."""
 
     begins: time
@@ -24,13 +24,13 @@ class Quiet:
         return local >= self.begins or local < self.ends
 
 
-def parse(text: str) -> Quiet:
+def parse(text: str) -> QuietHours:
     """Parse `22:00-07:00 Europe/London`. Raises ValueError with what is wrong."""
     match = _FORMAT.fullmatch(text.strip())
     if match is None:
         raise ValueError("must be HH:MM-HH:MM and a time zone, such as 22:00-07:00 Europe/London")
     hours = [int(part) for part in match.groups()[:4]]
-    return Quiet(time(hours[0], hours[1]), time(hours[2], hours[3]), _zone(match[5]))
+    return QuietHours(time(hours[0], hours[1]), time(hours[2], hours[3]), _zone(match[5]))
 
 
 def _zone(name: str | None) -> tzinfo:

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TypeAlias
 
-from app.core.enums import Market, Outcome, StoreMode
+from app.core.enums import Market, MarketOutcome, StoreMode
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -19,7 +19,7 @@ class OddsPrice:
     """
 
     market: Market
-    outcome: Outcome
+    outcome: MarketOutcome
     line: Decimal | None
     price: Decimal
     active: bool = True

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 HIDDEN = "***"
-SHORTEST = 6  # characters; redacting shorter secrets would make lines unreadable
+MIN_SECRET_LENGTH = 6  # characters; redacting shorter secrets would make lines unreadable
 
 _NAME = r"(?:api[_-]?key|apikey|access[_-]?token|auth[_-]?token|token|secret|password|passwd|pwd)"
 _FIELD = re.compile(rf"(?:^|[_-])(?:authorization|cookie|{_NAME})$", re.IGNORECASE)
@@ -44,7 +44,7 @@ def redactor(secrets: Sequence[str] = ()) -> Callable[[Mapping[str, Any]], dict[
     Secrets shorter than SHORTEST characters are ignored.
     """
     # Longest first: one secret may be part of another.
-    known = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
+    known = sorted({s for s in secrets if len(s) >= MIN_SECRET_LENGTH}, key=len, reverse=True)
 
     def clean(value: object) -> object:
         if isinstance(value, str):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-async def together(steps: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+async def gather_fail_fast(steps: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
     """Run all steps concurrently; returns their results, in order.
 
     Raises the first failing step's exception, not a group: callers distinguish errors by type.

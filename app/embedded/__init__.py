@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.errors import ServersUnavailable
-from app.embedded.place import Place, settle
-from app.embedded.process import READY_SECONDS, last_words, turn_over
+from app.embedded.place import ServerDirectories, prepare_directories
+from app.embedded.process import READY_SECONDS, last_lines, rotate_log
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _RETRY_SECONDS = 0.05
@@ -62,7 +62,7 @@ def start(data_dir: Path) -> Servers:
     Returns the same object when called again in this process. Raises ServersUnavailable with one
     sentence that says what to do.
     """
-    place = settle(data_dir)
+    place = prepare_directories(data_dir)
     with _guard:
         servers = _open.get(place.data_dir)
         if servers is not None:
@@ -72,7 +72,7 @@ def start(data_dir: Path) -> Servers:
         return _open.setdefault(place.data_dir, _join(place))
 
 
-def _join(place: Place) -> Servers:
+def _join(place: ServerDirectories) -> Servers:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         lock = place.try_lock()
@@ -84,16 +84,16 @@ def _join(place: Place) -> Servers:
         time.sleep(_RETRY_SECONDS)
     raise ServersUnavailable(
         f"the private servers of {place.data_dir} did not answer in {READY_SECONDS:.0f} s; "
-        f"{last_words(place.log / 'keeper.log')}"
+        f"{last_lines(place.log / 'keeper.log')}"
     )
 
 
-def _start_servers(place: Place, lock: int) -> Servers:
+def _start_servers(place: ServerDirectories, lock: int) -> Servers:
     """Start a keeper, which inherits the lock and the socket to which we are connected already."""
     try:
-        place.renew_run()
+        place.recreate_run()
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(place.door))
+            listener.bind(str(place.keeper_socket))
             listener.listen(_BACKLOG)
             connection = _connect(place)
             _start_keeper(place, lock, listener.fileno())
@@ -107,14 +107,14 @@ def _start_servers(place: Place, lock: int) -> Servers:
     if servers is None:
         raise ServersUnavailable(
             "the keeper of the private servers ended while starting them; try again: "
-            f"{last_words(place.log / 'keeper.log')}"
+            f"{last_lines(place.log / 'keeper.log')}"
         )
     return servers
 
 
-def _start_keeper(place: Place, lock: int, listener: int) -> None:
+def _start_keeper(place: ServerDirectories, lock: int, listener: int) -> None:
     log = place.log / "keeper.log"
-    turn_over(log)
+    rotate_log(log)
     with log.open("ab") as output:
         subprocess.run(  # noqa: S603 - this program
             [sys.executable, "-m", "app.embedded", str(place.data_dir), str(lock), str(listener)],
@@ -128,20 +128,20 @@ def _start_keeper(place: Place, lock: int, listener: int) -> None:
         )
 
 
-def _connect(place: Place) -> socket.socket | None:
+def _connect(place: ServerDirectories) -> socket.socket | None:
     if not place.trusted():
         return None
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(READY_SECONDS)
     try:
-        connection.connect(str(place.door))
+        connection.connect(str(place.keeper_socket))
     except OSError:
         connection.close()
         return None
     return connection
 
 
-def _receive(place: Place, connection: socket.socket | None) -> Servers | None:
+def _receive(place: ServerDirectories, connection: socket.socket | None) -> Servers | None:
     """Read the keeper's line with the URLs; None if it closed the connection without one."""
     if connection is None:
         return None

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from app.core.errors import ServersUnavailable
-from app.embedded.place import Place, let_through
+from app.embedded.place import ServerDirectories, allow_traversal
 from app.embedded.postgres import Postgres
 from app.embedded.redis import Redis
 
@@ -25,16 +25,16 @@ LINGER_SECONDS = 2.0
 _WATCH_SECONDS = 1.0
 
 
-class Pair:
+class ServerPair:
     """Postgres and Redis in the directories of a place."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: ServerDirectories) -> None:
         run = place.run
         self.postgres = Postgres(
             place.data_dir / "postgres", sockets=run / "postgres", log=place.log / "postgres.log"
         )
         self.redis = Redis(
-            place.data_dir / "redis", door=run / "redis.sock", log=place.log / "redis.log"
+            place.data_dir / "redis", socket_path=run / "redis.sock", log=place.log / "redis.log"
         )
         self._both = (self.redis, self.postgres)
 
@@ -47,11 +47,11 @@ class Pair:
         for server in self._both:
             server.wait_ready()
 
-    def mend(self) -> None:
+    def restart_ended(self) -> None:
         """Restart each server that has ended. Raises ServersUnavailable."""
         for server in self._both:
             if server.daemon is None or not server.daemon.alive():
-                say(f"{type(server).__name__} has ended, restarting it")
+                log_line(f"{type(server).__name__} has ended, restarting it")
                 server.launch()
                 server.wait_ready()
 
@@ -82,7 +82,7 @@ class Users:
             elif isinstance(key.fileobj, socket.socket):
                 self._remove_if_closed(key.fileobj)
 
-    def lingering(self) -> bool:
+    def in_use(self) -> bool:
         """Return whether a process is connected, or was within the last LINGER_SECONDS."""
         if len(self._selector.get_map()) > 1:
             self._idle_since = None
@@ -111,43 +111,43 @@ class Users:
             user.close()
 
 
-def keep(place: Place, lock: int, listener: socket.socket) -> None:
+def keep(place: ServerDirectories, lock: int, listener: socket.socket) -> None:
     """Start the servers, send their URLs to each user, and stop them after the last one."""
-    pair = Pair(place)
+    pair = ServerPair(place)
     try:
-        let_through(place.data_dir, place.run)
+        allow_traversal(place.data_dir, place.run)
         pair.start()
-        say("ready")
+        log_line("ready")
         urls = {"database_url": pair.postgres.url, "redis_url": pair.redis.url}
         _serve(pair, Users(listener, _line(urls)), place, lock)
     except (ServersUnavailable, OSError) as error:
-        say(str(error))
+        log_line(str(error))
         Users(listener, _line({"error": str(error)})).watch(0)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        say("stopping")
+        log_line("stopping")
         # Closed first: a process that connects now waits for the lock and starts a new keeper.
         listener.close()
         pair.stop()
         if place.holds(lock):
             place.clear_run()
-        say("stopped")
+        log_line("stopped")
 
 
-def _serve(pair: Pair, users: Users, place: Place, lock: int) -> None:
-    while users.lingering() and place.holds(lock):
+def _serve(pair: ServerPair, users: Users, place: ServerDirectories, lock: int) -> None:
+    while users.in_use() and place.holds(lock):
         users.watch(_WATCH_SECONDS)
         try:
-            pair.mend()
+            pair.restart_ended()
         except (ServersUnavailable, OSError) as error:
-            say(str(error))
+            log_line(str(error))
 
 
 def _line(message: dict[str, str]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def say(message: str) -> None:
+def log_line(message: str) -> None:
     """Write a line to the keeper's log: its standard error."""
     sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} keeper {os.getpid()}: {message}\n")
     sys.stderr.flush()
@@ -159,7 +159,7 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with socket.socket(fileno=int(listener)) as inherited:
-        keep(Place(Path(data_dir)), int(lock), inherited)
+        keep(ServerDirectories(Path(data_dir)), int(lock), inherited)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -22,7 +22,7 @@ _FIX = "set DATA_DIR to a writable directory, or set DATABASE_URL and REDIS_URL"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServerDirectories:
     """The directories of one pair of servers. `data_dir` is absolute, without symlinks."""
 
     data_dir: Path
@@ -41,7 +41,7 @@ class Place:
         return (self.data_dir / "run").resolve()
 
     @property
-    def door(self) -> Path:
+    def keeper_socket(self) -> Path:
         """The keeper's socket, to which users stay connected."""
         return self.run / "keeper.sock"
 
@@ -72,7 +72,7 @@ class Place:
         except OSError:
             return False
 
-    def renew_run(self) -> None:
+    def recreate_run(self) -> None:
         """Create an empty runtime directory, also after a keeper was killed. Needs the lock.
 
         Raises ServersUnavailable if no directory is suitable for Unix sockets.
@@ -105,10 +105,10 @@ class Place:
         return _owned_by(self.run, {os.geteuid(), self.data_dir.stat().st_uid})
 
 
-def settle(data_dir: Path) -> Place:
+def prepare_directories(data_dir: Path) -> ServerDirectories:
     """Create DATA_DIR if it is missing. Raises ServersUnavailable if it is not writable."""
     try:
-        place = Place(data_dir.resolve())
+        place = ServerDirectories(data_dir.resolve())
         place.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         place.log.mkdir(mode=0o700, exist_ok=True)
         os.close(os.open(place.lock, os.O_RDWR | os.O_CREAT, 0o600))
@@ -119,7 +119,7 @@ def settle(data_dir: Path) -> Place:
     return place
 
 
-def let_through(*folders: Path) -> None:
+def allow_traversal(*folders: Path) -> None:
     """Let the account of Postgres traverse `folders`, for root without ambient capabilities."""
     if os.geteuid() == 0 and not launch.can_carry_traversal():
         for folder in folders:

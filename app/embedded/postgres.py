@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.errors import ServersUnavailable
-from app.embedded.process import Account, Command, Daemon, end_orphans, turn_over
+from app.embedded.process import Command, Daemon, ServerAccount, kill_orphans, rotate_log
 
 PORT = 5432
 # Not a superuser: row-level security must apply here as it does in production.
@@ -67,15 +67,15 @@ class Postgres:
         Raises ServersUnavailable if there are no binaries, the data is of another major version, or
         initdb fails.
         """
-        turn_over(self.log)
+        rotate_log(self.log)
         self._chown(self.sockets)
         if self.home.exists():
-            end_orphans(self.home, {"postgres"})
+            kill_orphans(self.home, {"postgres"})
             self._rewrite_pid_file()
             return
         draft = self.home.with_name(self.home.name + ".new")
         if draft.exists():
-            end_orphans(draft, {"initdb", "postgres"})
+            kill_orphans(draft, {"initdb", "postgres"})
             shutil.rmtree(draft)
         draft.mkdir(mode=0o700)
         self._chown(draft)
@@ -146,7 +146,7 @@ class Postgres:
         return mine and lines[_STATUS_LINE:] != [] and lines[_STATUS_LINE].strip() == "ready"
 
 
-def _chown_to(folder: Path, account: Account) -> None:
+def _chown_to(folder: Path, account: ServerAccount) -> None:
     try:
         os.chown(folder, account.uid, account.gid)
     except OSError as error:
@@ -156,17 +156,17 @@ def _chown_to(folder: Path, account: Account) -> None:
         ) from error
 
 
-def _account(home: Path) -> Account | None:
+def _account(home: Path) -> ServerAccount | None:
     """Return the owner of the data, or `nobody`: Postgres refuses to run as root."""
     if os.geteuid() != 0:
         return None
     if home.exists() and home.stat().st_uid != 0:
-        return Account(home.stat().st_uid, home.stat().st_gid)
+        return ServerAccount(home.stat().st_uid, home.stat().st_gid)
     try:
         nobody = pwd.getpwnam("nobody")
     except KeyError:
-        return Account(65534, 65534)
-    return Account(nobody.pw_uid, nobody.pw_gid)
+        return ServerAccount(65534, 65534)
+    return ServerAccount(nobody.pw_uid, nobody.pw_gid)
 
 
 def _binaries(home: Path) -> Binaries:

@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ServerAccount:
     """The account that a server runs as, if it differs from the present one."""
 
     uid: int
@@ -30,27 +30,32 @@ class Account:
 class Command:
     """A command line, its working directory, its log, and its account (None: the present one)."""
 
-    words: Sequence[str]
+    arguments: Sequence[str]
     folder: Path
     log: Path
-    account: Account | None = None
+    account: ServerAccount | None = None
 
-    def launched(self) -> list[str]:
+    def command_line(self) -> list[str]:
         """Return the command line with the launcher, which must be a child of this process."""
         account = self.account
         ids = [launch.SAME_ACCOUNT] * 2 if account is None else [str(account.uid), str(account.gid)]
         stage = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
-        return [*stage, *ids, *self.words]
+        return [*stage, *ids, *self.arguments]
 
     def run(self, stdin: bytes = b"") -> None:
         """Run to completion. Raises ServersUnavailable with the last log lines if it fails."""
         with self.log.open("ab") as log:
             start = log.tell()
             result = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-                self.launched(), cwd=self.folder, input=stdin, stdout=log, stderr=log, check=False
+                self.command_line(),
+                cwd=self.folder,
+                input=stdin,
+                stdout=log,
+                stderr=log,
+                check=False,
             )
         if result.returncode:
-            raise ServersUnavailable(f"{_name(self)} failed: {last_words(self.log, start)}")
+            raise ServersUnavailable(f"{_name(self)} failed: {last_lines(self.log, start)}")
 
 
 class Daemon:
@@ -61,7 +66,7 @@ class Daemon:
         with command.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
-                command.launched(),
+                command.command_line(),
                 cwd=command.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -80,7 +85,7 @@ class Daemon:
         deadline = time.monotonic() + READY_SECONDS
         while not ready():
             if not self.alive():
-                lines = last_words(self.command.log, self._log_start)
+                lines = last_lines(self.command.log, self._log_start)
                 raise ServersUnavailable(f"{_name(self.command)} did not start: {lines}")
             if time.monotonic() > deadline:
                 self.kill()
@@ -107,26 +112,26 @@ class Daemon:
 
 
 def _name(command: Command) -> str:
-    return Path(command.words[0]).name
+    return Path(command.arguments[0]).name
 
 
-def last_words(log: Path, begun: int = 0) -> str:
-    """Return the last three lines of a log from byte `begun` on, as one line with its path."""
+def last_lines(log: Path, start: int = 0) -> str:
+    """Return the last three lines of a log from byte `start` on, as one line with its path."""
     try:
-        text = log.read_bytes()[begun:][-4000:].decode(errors="replace")
+        text = log.read_bytes()[start:][-4000:].decode(errors="replace")
     except OSError:
         text = ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"{' / '.join(lines[-3:]) or 'no output'} (see {log})"
 
 
-def turn_over(log: Path) -> None:
+def rotate_log(log: Path) -> None:
     """Rotate the log if it exceeds LOG_BYTES; one old log is kept beside it."""
     if log.exists() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_suffix(".old.log"))
 
 
-def end_orphans(folder: Path, names: Collection[str]) -> None:
+def kill_orphans(folder: Path, names: Collection[str]) -> None:
     """Kill servers left running in `folder` by a keeper that was killed. Needs the keeper's lock.
 
     SIGKILL is safe: the servers recover as they do after a power failure. Raises ServersUnavailable

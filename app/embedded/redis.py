@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from app.core.errors import ServersUnavailable
-from app.embedded.process import Command, Daemon, end_orphans, turn_over
+from app.embedded.process import Command, Daemon, kill_orphans, rotate_log
 
 NAMES = ("valkey-server", "redis-server")
 _SETTINGS = {
@@ -25,27 +25,28 @@ _SETTINGS = {
 
 
 class Redis:
-    """The server whose data is in `home`, listening at the socket `door`. Paths are absolute."""
+    """The server whose data is in `home`, listening at the socket `socket_path`. Paths are
+    absolute."""
 
-    def __init__(self, home: Path, *, door: Path, log: Path) -> None:
+    def __init__(self, home: Path, *, socket_path: Path, log: Path) -> None:
         self.home = home
-        self.door = door
+        self.socket_path = socket_path
         self.log = log
         self.daemon: Daemon | None = None
 
     @property
     def url(self) -> str:
-        return f"unix://{self.door}?db=0"
+        return f"unix://{self.socket_path}?db=0"
 
     def prepare(self) -> None:
         """Create the directory and clean up after a crash. Requires exclusive use of it."""
-        turn_over(self.log)
+        rotate_log(self.log)
         self.home.mkdir(mode=0o700, exist_ok=True)
-        end_orphans(self.home, NAMES)
+        kill_orphans(self.home, NAMES)
 
     def launch(self) -> None:
         """Start the server. Raises ServersUnavailable if none is installed."""
-        settings = {**_SETTINGS, "unixsocket": str(self.door)}
+        settings = {**_SETTINGS, "unixsocket": str(self.socket_path)}
         options = [part for name, value in settings.items() for part in (f"--{name}", value)]
         self.daemon = Daemon(Command([str(_binary()), *options], self.home, self.log))
 
@@ -62,7 +63,7 @@ class Redis:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1)
             try:
-                connection.connect(str(self.door))
+                connection.connect(str(self.socket_path))
                 connection.sendall(b"PING\r\n")
                 return connection.recv(64).startswith(b"+PONG")
             except OSError:

@@ -10,18 +10,25 @@ import httpx
 from pydantic import SecretStr
 
 from app.core.errors import Auth, Failure
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch import urls
-from app.fetch.client import Tally, Window
+from app.fetch.client import Fetcher, RequestCounts
 from app.fetch.limiter import Limiter
-from app.fetch.tokens import ApiKey, ClientCredentials, Keeper, Login, SignedWindow, keeper_of
+from app.fetch.tokens import (
+    ApiKey,
+    AuthenticatedFetcher,
+    AuthorizationProvider,
+    ClientCredentials,
+    Login,
+    authorization_provider,
+)
 
-MOST_WINDOWS = 4_096
-MOST_KEEPERS = 1_024
+MAX_FETCHERS = 4_096
+MAX_PROVIDERS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
-class HeaderKey:
+class HeaderCredential:
     """A key sent in a header. `setting` is its name in messages."""
 
     name: str
@@ -30,7 +37,7 @@ class HeaderKey:
 
 
 @dataclass(frozen=True, slots=True)
-class QueryKey:
+class QueryCredential:
     """A key sent in a query parameter. `setting` is its name in messages."""
 
     name: str
@@ -39,7 +46,7 @@ class QueryKey:
 
 
 @dataclass(frozen=True, slots=True)
-class NamePassword:
+class BasicCredential:
     """Basic authentication (RFC 7617). `setting` is the password's name in messages."""
 
     username: str
@@ -47,93 +54,100 @@ class NamePassword:
     setting: str
 
 
-Key = HeaderKey | QueryKey | NamePassword
+KeyCredential = HeaderCredential | QueryCredential | BasicCredential
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class FetcherOptions:
     """The options of a fetcher: rate limits, credentials, and attempts for each page."""
 
-    limits: Limits
-    login: Login | Key | None = None
+    limits: HostLimits
+    login: Login | KeyCredential | None = None
     attempts: int = 3
 
 
 @dataclass(slots=True)
-class KeyedWindow:
+class KeyedFetcher:
     """A fetcher that sends a key with its requests; masks it in URLs, headers and failures."""
 
-    window: Window
-    key: Key
+    fetcher: Fetcher
+    key: KeyCredential
 
-    async def ask(
-        self, request: Request, *, partition: Partition | None, page: int, tally: Tally
-    ) -> Raw:
+    async def fetch(
+        self,
+        request: SourceRequest,
+        *,
+        partition: Partition | None,
+        page: int,
+        tally: RequestCounts,
+    ) -> RawPage:
         """See Fetcher.fetch. Raises Auth, naming the key's setting, if the key is refused."""
         secrets = _secrets(self.key)
-        with urls.hiding(secrets):
+        with urls.hiding_secrets(secrets):
             try:
-                raw = await self.window.ask(
+                raw = await self.fetcher.fetch(
                     _with_key(request, self.key), partition=partition, page=page, tally=tally
                 )
-                return _with_masked_headers(raw, urls.written(secrets))
+                return _with_masked_headers(raw, urls.secret_forms(secrets))
             except Failure as failure:
-                raise _masked_failure(failure, self.key, urls.written(secrets)) from None
+                raise _masked_failure(failure, self.key, urls.secret_forms(secrets)) from None
 
-    def pace(self, limits: Limits) -> None:
+    def set_limits(self, limits: HostLimits) -> None:
         """See Fetcher.set_limits."""
-        self.window.pace(limits)
+        self.fetcher.set_limits(limits)
 
 
-AnyWindow = Window | SignedWindow | KeyedWindow
+AnyFetcher = Fetcher | AuthenticatedFetcher | KeyedFetcher
 
 
 @dataclass(slots=True)
-class Visits:
+class Fetchers:
     """Creates fetchers on one guarded client, and tracks the least recently opened ones."""
 
     client: httpx.AsyncClient
     limiter: Limiter
     clock: Callable[[], datetime]
     _names: dict[str, None] = field(default_factory=dict[str, None], init=False)
-    _providers: dict[Login, Keeper] = field(default_factory=dict[Login, Keeper], init=False)
+    _providers: dict[Login, AuthorizationProvider] = field(
+        default_factory=dict[Login, AuthorizationProvider], init=False
+    )
 
-    def opened(self, name: str) -> Iterator[str]:
+    def record_opened(self, name: str) -> Iterator[str]:
         """Record `name` as opened; yield the names of the oldest ones beyond the limit."""
         self._names.pop(name, None)
         self._names[name] = None
-        while len(self._names) > MOST_WINDOWS:
+        while len(self._names) > MAX_FETCHERS:
             oldest = next(iter(self._names))
             del self._names[oldest]
             yield oldest
 
-    def window(self, name: str, opening: Opening) -> AnyWindow:
+    def create(self, name: str, options: FetcherOptions) -> AnyFetcher:
         """Return a fetcher with these options."""
-        fetcher = Window(
+        fetcher = Fetcher(
             self.client,
             self.limiter,
             source=name,
-            limits=opening.limits,
+            limits=options.limits,
             clock=self.clock,
-            attempts=opening.attempts,
+            attempts=options.attempts,
         )
-        login = opening.login
+        login = options.login
         if login is None:
             return fetcher
-        if isinstance(login, Key):
-            return KeyedWindow(fetcher, login)
-        return SignedWindow(fetcher, self._provider(login, fetcher), login.setting)
+        if isinstance(login, KeyCredential):
+            return KeyedFetcher(fetcher, login)
+        return AuthenticatedFetcher(fetcher, self._provider(login, fetcher), login.setting)
 
-    def _provider(self, login: Login, fetcher: Window) -> Keeper:
+    def _provider(self, login: Login, fetcher: Fetcher) -> AuthorizationProvider:
         # Shared between fetchers, because a token outlives the run it was fetched for.
-        if len(self._providers) >= MOST_KEEPERS:
+        if len(self._providers) >= MAX_PROVIDERS:
             self._providers.clear()
-        return self._providers.setdefault(login, keeper_of(login, fetcher))
+        return self._providers.setdefault(login, authorization_provider(login, fetcher))
 
 
-def shown_nowhere(opening: Opening) -> list[str]:
+def secrets_of(options: FetcherOptions) -> list[str]:
     """The secrets of these options, to be masked in everything that is shown."""
-    match opening.login:
+    match options.login:
         case None:
             return []
         case ApiKey() as login:
@@ -144,14 +158,14 @@ def shown_nowhere(opening: Opening) -> list[str]:
             return _secrets(key)
 
 
-def _with_key(request: Request, key: Key) -> Request:
+def _with_key(request: SourceRequest, key: KeyCredential) -> SourceRequest:
     secret = key.key.get_secret_value()
     match key:
-        case QueryKey():
+        case QueryCredential():
             return replace(request, url=_with_query_key(request.url, key.name, secret))
-        case HeaderKey():
+        case HeaderCredential():
             return replace(request, headers={**request.headers, key.name.lower(): secret})
-        case NamePassword():
+        case BasicCredential():
             headers = {"authorization": f"Basic {_basic_token(key)}"}
             return replace(request, headers={**request.headers, **headers})
 
@@ -163,21 +177,21 @@ def _with_query_key(url: str, name: str, secret: str) -> str:
     return f"{bare}?{'&'.join([*kept, urlencode({name: secret})])}"
 
 
-def _with_masked_headers(raw: Raw, forms: tuple[str, ...]) -> Raw:
-    return replace(raw, headers={n: urls.masked(v, forms) for n, v in raw.headers.items()})
+def _with_masked_headers(raw: RawPage, forms: tuple[str, ...]) -> RawPage:
+    return replace(raw, headers={n: urls.mask(v, forms) for n, v in raw.headers.items()})
 
 
-def _basic_token(key: NamePassword) -> str:
+def _basic_token(key: BasicCredential) -> str:
     return base64.b64encode(f"{key.username}:{key.key.get_secret_value()}".encode()).decode()
 
 
-def _secrets(key: Key) -> list[str]:
+def _secrets(key: KeyCredential) -> list[str]:
     secret = key.key.get_secret_value()
-    return [secret, _basic_token(key)] if isinstance(key, NamePassword) else [secret]
+    return [secret, _basic_token(key)] if isinstance(key, BasicCredential) else [secret]
 
 
-def _masked_failure(failure: Failure, key: Key, forms: tuple[str, ...]) -> Failure:
-    message = urls.masked(str(failure), forms)
+def _masked_failure(failure: Failure, key: KeyCredential, forms: tuple[str, ...]) -> Failure:
+    message = urls.mask(str(failure), forms)
     if isinstance(failure, Auth):
         message = f"{key.setting} is not accepted: {message}"
     masked = type(failure)(

@@ -8,7 +8,7 @@ import httpx
 
 from app.core.errors import Network, Schema, TooLarge
 
-INLINE = 32 * 1024  # larger bodies are inflated off the event loop
+MAX_INLINE_BYTES = 32 * 1024  # larger bodies are inflated off the event loop
 _SLICE = 64 * 1024
 _INFLATE_STEP = 256 * 1024
 _MAX_GZIP_MEMBERS = 1_000
@@ -26,12 +26,12 @@ async def read(response: httpx.Response, limit: int) -> bytes:
     """
     raw = await _read_raw(response, limit)
     encoding = response.headers.get("content-encoding", "").strip().lower()
-    if len(raw) <= INLINE or encoding in _IDENTITY_ENCODINGS:
+    if len(raw) <= MAX_INLINE_BYTES or encoding in _IDENTITY_ENCODINGS:
         return decode(raw, encoding, limit)
     return await asyncio.to_thread(decode, raw, encoding, limit)
 
 
-async def start(response: httpx.Response, limit: int) -> bytes:
+async def read_start(response: httpx.Response, limit: int) -> bytes:
     """The first `limit` bytes of an error page, decoded; empty if they cannot be decoded."""
     raw = bytearray()
     async for chunk in response.aiter_raw():

@@ -15,13 +15,13 @@ from http import HTTPStatus
 from app.core.errors import Blocked, Failure, HttpStatus, Network, Timeout
 
 FAILURES = 5
-FIRST_REST = 60.0  # seconds
-LONGEST_REST = 3_600.0
-RECENT = 15.0  # seconds; longer than a connection may take to fail
+FIRST_OPEN_SECONDS = 60.0  # seconds
+MAX_OPEN_SECONDS = 3_600.0
+REACHABILITY_SECONDS = 15.0  # seconds; longer than a connection may take to fail
 _MAX_HOSTS = 1_000
 
 
-def hard(failure: Failure) -> bool:
+def is_hard_failure(failure: Failure) -> bool:
     """Whether `failure` counts against its host."""
     if isinstance(failure, HttpStatus):
         return (failure.status or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR
@@ -44,16 +44,16 @@ class Breakers:
         self._clock = clock
         self._hosts: dict[str, _Host] = {}
 
-    def resting(self, host: str) -> tuple[float, str]:
+    def open_for(self, host: str) -> tuple[float, str]:
         """Seconds until the breaker of `host` may close (0: not open), and the failure's kind."""
         state = self._hosts.get(host)
         return (max(state.until - self._clock(), 0.0), state.kind) if state else (0.0, "")
 
-    def worried(self, host: str) -> bool:
+    def has_failures(self, host: str) -> bool:
         """Whether failures of `host` are counted, so that a good response must be recorded."""
         return host in self._hosts
 
-    def enter(self, host: str, token: str) -> bool:
+    def allows(self, host: str, token: str) -> bool:
         """Whether a request may be sent after the open time; false while a probe is in flight.
 
         The first request after the open time becomes the probe, named by its `token`.
@@ -66,13 +66,13 @@ class Breakers:
         state.probe = token
         return True
 
-    def let_go(self, host: str, token: str) -> None:
+    def release_probe(self, host: str, token: str) -> None:
         """Release the probe `token`, which ended without a result, so that another can be sent."""
         state = self._hosts.get(host)
         if state is not None and state.probe == token:
             state.probe = ""
 
-    def failed(self, host: str, kind: str, token: str, *, again: bool = False) -> float:
+    def record_failure(self, host: str, kind: str, token: str, *, again: bool = False) -> float:
         """Count a hard failure; return the open time in seconds if it opened the breaker, else 0.
 
         A retry (`again`) is not counted while the breaker is closed.
@@ -82,35 +82,35 @@ class Breakers:
         if state.until:
             if state.probe != token:
                 return 0.0  # was in flight when the breaker opened
-            state.rest, state.probe = min(state.rest * 2, LONGEST_REST), ""
+            state.rest, state.probe = min(state.rest * 2, MAX_OPEN_SECONDS), ""
         elif again:
             return 0.0
         else:
             state.failures += 1
             if state.failures < FAILURES:
                 return 0.0
-            state.rest = FIRST_REST
+            state.rest = FIRST_OPEN_SECONDS
         state.kind, state.until = kind, self._clock() + state.rest
         return state.rest
 
-    def answered(self, host: str, token: str) -> None:
+    def record_response(self, host: str, token: str) -> None:
         """Reset the failures of `host`; with an open breaker, only on the probe's response."""
         state = self._hosts.get(host)
         if state is not None and (not state.until or state.probe == token):
             del self._hosts[host]
 
-    def forgive(self, host: str) -> None:
+    def reset(self, host: str) -> None:
         """Reset the breaker: the failures were not caused by the host."""
         self._hosts.pop(host, None)
 
     def _prune(self) -> None:
         if len(self._hosts) > _MAX_HOSTS:
-            before = self._clock() - LONGEST_REST
+            before = self._clock() - MAX_OPEN_SECONDS
             for host in [host for host, state in self._hosts.items() if state.until < before]:
                 del self._hosts[host]
 
 
-class Reach:
+class NetworkReachability:
     """Detects that the local network is down: no recently requested host was reachable.
 
     At least two hosts are needed: a single one is more likely down itself. `clock` is monotonic.
@@ -120,14 +120,14 @@ class Reach:
         self._clock = clock
         self._seen: dict[str, tuple[float, bool]] = {}
 
-    def note(self, host: str, *, reached: bool) -> None:
+    def record(self, host: str, *, reached: bool) -> None:
         """Record the end of a request to `host`, with or without a connection."""
         self._seen.pop(host, None)  # keeps the hosts ordered by time
         self._seen[host] = (self._clock(), reached)
 
-    def cut_off(self) -> list[str]:
+    def unreachable_hosts(self) -> list[str]:
         """The unreachable hosts, if no recently requested host was reachable; else empty."""
-        since = self._clock() - RECENT
+        since = self._clock() - REACHABILITY_SECONDS
         for host in [host for host, (at, _) in self._seen.items() if at < since]:
             del self._seen[host]
         unreached = [host for host, (_, reached) in self._seen.items() if not reached]

@@ -15,19 +15,19 @@ from httpx_aiohttp import AiohttpTransport
 
 from app.core.errors import Blocked, Failure, HttpStatus, Network, RateLimited, Timeout
 from app.core.log import logger
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch import body, responses, retry, urls
-from app.fetch.limiter import Limiter, Pass, Verdict
-from app.fetch.responses import Answer
-from app.fetch.slim_client import LeanClient
+from app.fetch.limiter import Admission, Limiter, Permit
+from app.fetch.responses import FetchedResponse
+from app.fetch.slim_client import SlimClient
 from app.fetch.ssrf_guard import Guard
-from app.fetch.transport_errors import FOREIGN, translated
+from app.fetch.transport_errors import TRANSPORT_ERRORS, to_failure
 
-KEEP_ALIVE = 30.0
-CONNECT = 5.0
-READ = 20.0
-HOPS = 5
-HEADER = 16_384
+KEEP_ALIVE_SECONDS = 30.0
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 20.0
+MAX_REDIRECTS = 5
+MAX_HEADER_BYTES = 16_384
 _ERROR_PAGE = 16_384
 _ERROR_PAGE_SECONDS = 5.0
 _BREAKER_KINDS: dict[str, type[Failure]] = {
@@ -38,7 +38,7 @@ _log = logger("fetch")
 
 
 @dataclass(slots=True)
-class Tally:
+class RequestCounts:
     """Counts of the requests made so far. `bytes` are as received, before decompression.
 
     `throttled_ms` is the time spent waiting for a slot or for the rate, without the delays before
@@ -53,7 +53,7 @@ class Tally:
 
 
 def open_client(
-    config_user_agent: str,
+    user_agent: str,
     *,
     concurrency: int,
     ssl_context: ssl.SSLContext | None = None,
@@ -70,21 +70,23 @@ def open_client(
 
     def session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=connector(limit=concurrency, keepalive_timeout=KEEP_ALIVE, ssl=context),
+            connector=connector(
+                limit=concurrency, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=context
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            max_line_size=HEADER,
-            max_field_size=HEADER,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
             trust_env=False,
         )
 
-    return LeanClient(
+    return SlimClient(
         AiohttpTransport(verify=context, trust_env=False, client=session),
         headers={
-            "accept": Request("").accept,
-            "user-agent": config_user_agent,
+            "accept": SourceRequest("").accept,
+            "user-agent": user_agent,
             "accept-encoding": "gzip, deflate",
         },
-        timeout=httpx.Timeout(READ, connect=CONNECT, pool=None),
+        timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT, pool=None),
     )
 
 
@@ -92,7 +94,7 @@ def open_client(
 class _Progress:
     """The attempts made so far for one page."""
 
-    tally: Tally
+    tally: RequestCounts
     attempt: int = 1
     last: Failure | None = None
     may_retry: bool = True
@@ -103,7 +105,7 @@ def _now() -> datetime:
 
 
 @dataclass(slots=True)
-class Window:
+class Fetcher:
     """Fetches the pages of one source within its rate limits, with retries and size bounds.
 
     `max_bytes` limits a decoded body. `deadline` is in seconds and limits one attempt, without its
@@ -113,21 +115,26 @@ class Window:
     client: httpx.AsyncClient
     limiter: Limiter
     source: str = field(kw_only=True)
-    limits: Limits = field(kw_only=True)
+    limits: HostLimits = field(kw_only=True)
     max_bytes: int = field(default=10_000_000, kw_only=True)
     deadline: float = field(default=45.0, kw_only=True)
-    attempts: int = field(default=retry.ATTEMPTS, kw_only=True)
+    attempts: int = field(default=retry.ATTEMPTS_PER_PAGE, kw_only=True)
     clock: Callable[[], datetime] = field(default=_now, kw_only=True)
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, kw_only=True)
     rng: Callable[[], float] = field(default=random.random, kw_only=True)
 
-    def pace(self, limits: Limits) -> None:
+    def set_limits(self, limits: HostLimits) -> None:
         """Use these limits for all further requests: the site has stated its own."""
         self.limits = limits
 
-    async def ask(
-        self, request: Request, *, partition: Partition | None, page: int, tally: Tally
-    ) -> Raw:
+    async def fetch(
+        self,
+        request: SourceRequest,
+        *,
+        partition: Partition | None,
+        page: int,
+        tally: RequestCounts,
+    ) -> RawPage:
         """Fetch one page, with up to `attempts` attempts.
 
         Raises a Failure, with its `attempts`, if the last attempt fails or a retry does not help.
@@ -144,7 +151,7 @@ class Window:
             await self.sleep(wait)
             progress.attempt += 1
             tally.retries += 1
-        shown = urls.public(answer.url)
+        shown = urls.public_url(answer.url)
         _log.debug(
             "fetch.page",
             source=self.source,
@@ -153,7 +160,7 @@ class Window:
             attempt=progress.attempt,
             url=shown,
         )
-        return Raw(
+        return RawPage(
             body=answer.body,
             status=answer.status,
             url=shown,
@@ -163,13 +170,13 @@ class Window:
             page=page,
         )
 
-    def _retry_wait(self, failure: Failure, request: Request, progress: _Progress) -> float:
+    def _retry_wait(self, failure: Failure, request: SourceRequest, progress: _Progress) -> float:
         """Seconds to sleep before the next attempt. Raises a failure if there is to be none."""
         failure.attempts = progress.attempt
-        wait = retry.pause(failure, progress.attempt, self.rng())
-        if wait > retry.PATIENCE:
+        wait = retry.retry_delay(failure, progress.attempt, self.rng())
+        if wait > retry.MAX_WAIT:
             raise _postponed(failure) from failure.__cause__
-        helps = retry.helps(failure, request.method, progress.attempt)
+        helps = retry.should_retry(failure, request.method, progress.attempt)
         if not helps or progress.attempt >= self.attempts:
             raise failure
         if not progress.may_retry:
@@ -178,11 +185,11 @@ class Window:
         self._log_retry(failure, wait)
         return wait
 
-    async def _attempt(self, request: Request, progress: _Progress) -> Answer:
+    async def _attempt(self, request: SourceRequest, progress: _Progress) -> FetchedResponse:
         left = self.deadline
         clock = asyncio.get_running_loop().time
         hop = request
-        for _ in range(HOPS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             outgoing = self._build_request(hop)
             permit = await self._acquire(outgoing.url, progress)
             try:
@@ -193,13 +200,13 @@ class Window:
                 )
                 left -= clock() - began
             finally:
-                self.limiter.free(permit)
+                self.limiter.release(permit)
             if following is None:
                 return answer
             hop = following
-        raise HttpStatus(f"more than {HOPS} redirects", url=urls.public(hop.url))
+        raise HttpStatus(f"more than {MAX_REDIRECTS} redirects", url=urls.public_url(hop.url))
 
-    def _build_request(self, hop: Request) -> httpx.Request:
+    def _build_request(self, hop: SourceRequest) -> httpx.Request:
         try:
             outgoing = self.client.build_request(
                 hop.method,
@@ -208,52 +215,56 @@ class Window:
                 headers=self._headers(hop),
                 content=hop.body,
             )
-        except FOREIGN as error:
-            raise translated(error, urls.public(hop.url)) from error
-        urls.vet(outgoing.url)
+        except TRANSPORT_ERRORS as error:
+            raise to_failure(error, urls.public_url(hop.url)) from error
+        urls.check_url(outgoing.url)
         return outgoing
 
-    def _headers(self, hop: Request) -> Mapping[str, str] | None:
+    def _headers(self, hop: SourceRequest) -> Mapping[str, str] | None:
         # Merging headers is costly, and most sources use the client's default `accept`.
         if self.client.headers.get("accept") == hop.accept:
             return hop.headers or None
         return {"accept": hop.accept, **hop.headers}
 
-    async def _acquire(self, url: httpx.URL, progress: _Progress) -> Pass:
+    async def _acquire(self, url: httpx.URL, progress: _Progress) -> Permit:
         host, tally = urls.host_key(url), progress.tally
         while True:
-            permit = await self.limiter.enter(host, self.limits, again=progress.last is not None)
-            tally.throttled_ms += round(permit.queued * 1000)
-            if permit.verdict is not Verdict.RESTING or permit.wait > retry.PATIENCE:
+            permit = await self.limiter.acquire(host, self.limits, again=progress.last is not None)
+            tally.throttled_ms += round(permit.queued_seconds * 1000)
+            if permit.admission is not Admission.RESTING or permit.wait > retry.MAX_WAIT:
                 break
             await self._throttle(permit.wait, tally)
         progress.may_retry = permit.may_retry
-        if permit.verdict is Verdict.GO:
+        if permit.admission is Admission.GO:
             return permit
-        if permit.verdict is Verdict.SPENT and progress.last is not None:
+        if permit.admission is Admission.SPENT and progress.last is not None:
             raise _not_retried(progress.last) from progress.last.__cause__
         raise self._refusal(permit, url)
 
-    def _refusal(self, permit: Pass, url: httpx.URL) -> Failure:
-        if permit.verdict is Verdict.RESTING:
+    def _refusal(self, permit: Permit, url: httpx.URL) -> Failure:
+        if permit.admission is Admission.RESTING:
             until = self.clock() + timedelta(seconds=permit.wait)
             kind = _BREAKER_KINDS.get(permit.kind, Network)
             message = (
                 f"{url.host} failed too often ({kind.kind}): "
                 f"its breaker is open until {until:%H:%M:%S} UTC"
             )
-            return kind(message, url=urls.public(str(url)), retry=False, retry_in=permit.wait)
+            return kind(message, url=urls.public_url(str(url)), retry=False, retry_in=permit.wait)
         message = f"{url.host} accepts no request for another {permit.wait:.0f} s"
-        return RateLimited(message, url=urls.public(str(url)), retry_in=permit.wait)
+        return RateLimited(message, url=urls.public_url(str(url)), retry_in=permit.wait)
 
-    async def _throttle(self, wait: float, tally: Tally) -> None:
+    async def _throttle(self, wait: float, tally: RequestCounts) -> None:
         if wait > 0:
             tally.throttled_ms += round(wait * 1000)
             await self.sleep(wait)
 
     async def _exchange_and_record(
-        self, permit: Pass, hop: Request, outgoing: httpx.Request, bounds: tuple[float, Tally]
-    ) -> tuple[Answer, Request | None]:
+        self,
+        permit: Permit,
+        hop: SourceRequest,
+        outgoing: httpx.Request,
+        bounds: tuple[float, RequestCounts],
+    ) -> tuple[FetchedResponse, SourceRequest | None]:
         """Send one request; return the response and the request to follow if it redirects.
 
         Reports the result to the rate limiter and raises the failure that the limiter returns.
@@ -261,16 +272,18 @@ class Window:
         """
         try:
             answer = await self._exchange(outgoing, *bounds)
-            following = responses.next_hop(hop, answer)
-            failure = None if following else responses.fault(answer, hop, self.clock())
+            following = responses.redirected_request(hop, answer)
+            failure = None if following else responses.failure_of(answer, hop, self.clock())
         except Failure as error:
-            raise await self.limiter.heed(permit, error) or error from error.__cause__
+            raise await self.limiter.record(permit, error) or error from error.__cause__
         if failure is not None:
-            raise await self.limiter.heed(permit, failure) or failure
-        await self.limiter.heed(permit, None)
+            raise await self.limiter.record(permit, failure) or failure
+        await self.limiter.record(permit, None)
         return answer, following
 
-    async def _exchange(self, outgoing: httpx.Request, left: float, tally: Tally) -> Answer:
+    async def _exchange(
+        self, outgoing: httpx.Request, left: float, tally: RequestCounts
+    ) -> FetchedResponse:
         tally.requests += 1
         try:
             async with asyncio.timeout(left):
@@ -283,20 +296,22 @@ class Window:
                     tally.bytes += response.num_bytes_downloaded
                     await response.aclose()
         except Failure as failure:
-            failure.url = urls.public(str(outgoing.url))
+            failure.url = urls.public_url(str(outgoing.url))
             tally.classes[failure.kind.value] += 1
             raise
-        except FOREIGN as error:
-            failure = translated(error, urls.public(str(outgoing.url)))
+        except TRANSPORT_ERRORS as error:
+            failure = to_failure(error, urls.public_url(str(outgoing.url)))
             tally.classes[failure.kind.value] += 1
             raise failure from error
 
-    async def _read(self, response: httpx.Response) -> Answer:
+    async def _read(self, response: httpx.Response) -> FetchedResponse:
         if response.is_success:
             content = await body.read(response, self.max_bytes)
         else:
             content = await _error_page(response)
-        return Answer(response.status_code, str(response.url), dict(response.headers), content)
+        return FetchedResponse(
+            response.status_code, str(response.url), dict(response.headers), content
+        )
 
     def _log_retry(self, failure: Failure, wait: float) -> None:
         _log.warning(
@@ -318,8 +333,8 @@ async def _error_page(response: httpx.Response) -> bytes:
     """The start of an error page. A failure to read it is ignored: the status decides."""
     try:
         async with asyncio.timeout(_ERROR_PAGE_SECONDS):
-            return await body.start(response, _ERROR_PAGE)
-    except FOREIGN:
+            return await body.read_start(response, _ERROR_PAGE)
+    except TRANSPORT_ERRORS:
         return b""
 
 

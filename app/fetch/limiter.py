@@ -20,14 +20,14 @@ from redis.exceptions import RedisError
 
 from app.core.errors import Failure, LocalNetwork
 from app.core.log import logger
-from app.core.messages import Limits
+from app.core.messages import HostLimits
 from app.fetch import breaker, limiter_scripts
-from app.fetch.breaker import Breakers, Reach
+from app.fetch.breaker import Breakers, NetworkReachability
 from app.fetch.limiter_scripts import MICRO
-from app.fetch.rates import CLEAN_ANSWERS, EASING, SLOWEST, Rates
-from app.fetch.retry import PATIENCE, Budget
+from app.fetch.rates import EASING_FACTOR, MAX_SLOWDOWN, RESPONSES_PER_EASING, Rates
+from app.fetch.retry import MAX_WAIT, RetryBudget
 from app.fetch.slots import Slots
-from app.fetch.transport_errors import unreached
+from app.fetch.transport_errors import is_connection_failure
 
 SLOT_LEASE = (
     60.0  # seconds; longer than one attempt, so that it ends only the slots of dead workers
@@ -41,7 +41,7 @@ _REDIS_TIMEOUT = 1.0
 _log = logger("fetch")
 
 
-class Verdict(Enum):
+class Admission(Enum):
     """The decision on a request."""
 
     GO = limiter_scripts.GO
@@ -54,51 +54,53 @@ class Verdict(Enum):
 
 
 @dataclass(slots=True)
-class Pass:
+class Permit:
     """A permit for one request to a host, `wait` seconds from now, or the refusal of it.
 
-    `queued`: seconds spent waiting for a slot. `kind`: the kind of failure that opened the breaker.
-    `worried`: failures of the host are counted. `may_retry`: the host has retries left this hour.
-    `shared`: granted by Redis. `again`: the request is a retry.
+    `queued_seconds`: seconds spent waiting for a slot. `kind`: the kind of failure that opened
+    the breaker.
+    `has_failures`: failures of the host are counted. `may_retry`: the host has retries left this
+    hour.
+    `in_redis`: granted by Redis. `is_retry`: the request is a retry.
     """
 
     host: str
-    verdict: Verdict
+    admission: Admission
     wait: float = 0.0
     token: str = ""
-    worried: bool = False
+    has_failures: bool = False
     may_retry: bool = True
     kind: str = ""
-    queued: float = 0.0
-    shared: bool = False
-    again: bool = False
+    queued_seconds: float = 0.0
+    in_redis: bool = False
+    is_retry: bool = False
 
 
 class Limiter(Protocol):
     """Decides when a request to a host may be sent, and records the results."""
 
-    async def enter(
-        self, host: str, limits: Limits, *, again: bool = False, patience: float = PATIENCE
-    ) -> Pass:
-        """Wait for a slot and return a permit. `again`: the request is a retry.
+    async def acquire(
+        self, host: str, limits: HostLimits, *, again: bool = False, patience: float = MAX_WAIT
+    ) -> Permit:
+        """Wait for a slot and return a permit. `is_retry`: the request is a retry.
 
         With GO, sleep `wait` seconds before the request, and release the permit after it. Any other
         decision reserves nothing. `patience`: the longest wait to grant, in seconds.
         """
         ...
 
-    def free(self, permit: Pass) -> None:
+    def release(self, permit: Permit) -> None:
         """Release a permit after its request; record the result first unless it was cancelled."""
         ...
 
-    async def heed(self, permit: Pass, failure: Failure | None) -> Failure | None:
+    async def record(self, permit: Permit, failure: Failure | None) -> Failure | None:
         """Record the result of a request; return the failure to raise, or None on success.
 
         The returned failure is LocalNetwork if the local network is down.
         """
         ...
 
-    async def beat(self, lease: float) -> None:
+    async def heartbeat(self, lease: float) -> None:
         """Record a heartbeat; after `lease` seconds without one, this worker's slots are free.
 
         Raises redis-py's errors. Without heartbeats a slot is held until its own lease ends.
@@ -124,84 +126,86 @@ class LocalLimiter:
         self.slots = Slots()
         self.rates = Rates(clock, share)
         self.breakers = Breakers(clock)
-        self.budget = Budget(clock)
-        self.reach = Reach(clock)
+        self.budget = RetryBudget(clock)
+        self.reach = NetworkReachability(clock)
 
-    async def enter(
-        self, host: str, limits: Limits, *, again: bool = False, patience: float = PATIENCE
-    ) -> Pass:
+    async def acquire(
+        self, host: str, limits: HostLimits, *, again: bool = False, patience: float = MAX_WAIT
+    ) -> Permit:
         """See Limiter."""
-        queued = await line_up(
+        queued = await wait_for_slot(
             self.slots, host, max(limits.concurrency // max(self._share(), 1), 1)
         )
         while True:
             permit = self.decide(host, limits, again=again, patience=patience)
-            if permit.verdict is not Verdict.BUSY:
+            if permit.admission is not Admission.BUSY:
                 break
             await asyncio.sleep(_RELEASE_DELAY)
             queued += _RELEASE_DELAY
-        permit.queued = queued
-        if permit.verdict is not Verdict.GO:
-            self.slots.free(host)
+        permit.queued_seconds = queued
+        if permit.admission is not Admission.GO:
+            self.slots.release(host)
         return permit
 
-    def decide(self, host: str, limits: Limits, *, again: bool, patience: float) -> Pass:
+    def decide(self, host: str, limits: HostLimits, *, again: bool, patience: float) -> Permit:
         """Decide on a request that has a slot; BUSY while a probe is in flight."""
-        open_seconds, kind = self.breakers.resting(host)
+        open_seconds, kind = self.breakers.open_for(host)
         if open_seconds > 0:
-            return Pass(host, Verdict.RESTING, open_seconds, kind=kind)
-        if again and not self.budget.left(host):
-            return Pass(host, Verdict.SPENT)
+            return Permit(host, Admission.RESTING, open_seconds, kind=kind)
+        if again and not self.budget.has_retries_left(host):
+            return Permit(host, Admission.SPENT)
         token = f"local:{next(self._tokens)}"
-        if not self.breakers.enter(host, token):
-            return Pass(host, Verdict.BUSY)
+        if not self.breakers.allows(host, token):
+            return Permit(host, Admission.BUSY)
         wait = self.rates.reserve(host, limits, patience=patience)
         if wait > patience:
-            self.breakers.let_go(host, token)
-            return Pass(host, Verdict.TOO_LONG, wait)
+            self.breakers.release_probe(host, token)
+            return Permit(host, Admission.TOO_LONG, wait)
         self.budget.count(host, again=again)
-        return Pass(
+        return Permit(
             host,
-            Verdict.GO,
+            Admission.GO,
             wait,
             token=token,
-            worried=self.breakers.worried(host),
-            may_retry=self.budget.left(host),
-            again=again,
+            has_failures=self.breakers.has_failures(host),
+            may_retry=self.budget.has_retries_left(host),
+            is_retry=again,
         )
 
-    def free(self, permit: Pass) -> None:
+    def release(self, permit: Permit) -> None:
         """See Limiter."""
-        self.breakers.let_go(permit.host, permit.token)
-        self.slots.free(permit.host)
+        self.breakers.release_probe(permit.host, permit.token)
+        self.slots.release(permit.host)
 
-    async def heed(self, permit: Pass, failure: Failure | None) -> Failure | None:
+    async def record(self, permit: Permit, failure: Failure | None) -> Failure | None:
         """See Limiter."""
         host, token = permit.host, permit.token
         unreachable_hosts = _unreachable_hosts(self.reach, host, failure)
         for unreachable_host in unreachable_hosts:
-            self.breakers.forgive(unreachable_host)
+            self.breakers.reset(unreachable_host)
         if failure is not None and unreachable_hosts:
-            self.breakers.let_go(host, token)
+            self.breakers.release_probe(host, token)
             return _local_network_failure(failure, unreachable_hosts)
-        if failure is not None and breaker.hard(failure):
-            open_seconds = self.breakers.failed(host, failure.kind, token, again=permit.again)
+        if failure is not None and breaker.is_hard_failure(failure):
+            open_seconds = self.breakers.record_failure(
+                host, failure.kind, token, again=permit.is_retry
+            )
             _log_opened(host, failure, open_seconds)
         else:
-            self.breakers.answered(host, token)
-        self.learn(host, failure)
+            self.breakers.record_response(host, token)
+        self.adjust_rate(host, failure)
         return failure
 
-    async def beat(self, lease: float) -> None:
+    async def heartbeat(self, lease: float) -> None:
         """See Limiter."""
 
     async def close(self) -> None:
         """See Limiter."""
 
-    def learn(self, host: str, failure: Failure | None) -> None:
+    def adjust_rate(self, host: str, failure: Failure | None) -> None:
         """Adjust the rate of `host`: slower after a 429 or 503, faster after good responses."""
         if failure is None:
-            self.rates.clean(host)
+            self.rates.record_clean(host)
         elif failure.status in _THROTTLES:
             self.rates.penalise(host, failure.retry_in or 0.0)
 
@@ -210,7 +214,7 @@ class LocalLimiter:
 class _Terms:
     """The parameters of a permit request; requests with equal terms share one call."""
 
-    limits: Limits
+    limits: HostLimits
     again: bool
     patience: float
 
@@ -219,8 +223,8 @@ class _Terms:
 class _HostQueue:
     """This worker's state of a host: pending requests, the listener, slots to release."""
 
-    pending: list[tuple[_Terms, asyncio.Future[Pass]]] = field(
-        default_factory=list[tuple[_Terms, "asyncio.Future[Pass]"]]
+    pending: list[tuple[_Terms, asyncio.Future[Permit]]] = field(
+        default_factory=list[tuple[_Terms, "asyncio.Future[Permit]"]]
     )
     batcher: asyncio.Task[None] | None = None
     listener: asyncio.Task[None] | None = None
@@ -261,38 +265,38 @@ class RedisLimiter:
         self._redis_down_until: float | None = None
         self._releases: set[asyncio.Task[Any]] = set()
 
-    async def enter(
-        self, host: str, limits: Limits, *, again: bool = False, patience: float = PATIENCE
-    ) -> Pass:
+    async def acquire(
+        self, host: str, limits: HostLimits, *, again: bool = False, patience: float = MAX_WAIT
+    ) -> Permit:
         """See Limiter."""
-        queued = await line_up(self._local.slots, host, self._concurrency(limits))
+        queued = await wait_for_slot(self._local.slots, host, self._concurrency(limits))
         go = False
         try:
             permit = await self._enter(host, _Terms(limits, again, patience))
-            go = permit.verdict is Verdict.GO
+            go = permit.admission is Admission.GO
         finally:
             if not go:
-                self._local.slots.free(host)
-        permit.queued += queued
+                self._local.slots.release(host)
+        permit.queued_seconds += queued
         return permit
 
-    def _concurrency(self, limits: Limits) -> int:
+    def _concurrency(self, limits: HostLimits) -> int:
         share = 1 if self._redis_down_until is None else max(self._workers, 1)
         return max(limits.concurrency // share, 1)
 
-    async def _enter(self, host: str, terms: _Terms) -> Pass:
+    async def _enter(self, host: str, terms: _Terms) -> Permit:
         permit = await self._decide(host, terms)
-        if permit.verdict is not Verdict.BUSY:
+        if permit.admission is not Admission.BUSY:
             return permit
         began = time.monotonic()
-        while permit.verdict is Verdict.BUSY:
+        while permit.admission is Admission.BUSY:
             queue = self._queues[host]
             queue.wakeup.clear()
             if queue.listener is None:
                 queue.listener = asyncio.create_task(self._listen(host, queue))
             await queue.wakeup.wait()
             permit = await self._decide(host, terms)
-        permit.queued = time.monotonic() - began
+        permit.queued_seconds = time.monotonic() - began
         return permit
 
     async def _listen(self, host: str, queue: _HostQueue) -> None:
@@ -311,15 +315,15 @@ class RedisLimiter:
         except (RedisError, OSError, TimeoutError):
             await asyncio.sleep(_RELEASE_DELAY)
 
-    async def _decide(self, host: str, terms: _Terms) -> Pass:
+    async def _decide(self, host: str, terms: _Terms) -> Permit:
         closed = self._local.rates.closed_for(host)
         if closed > terms.patience:
-            return Pass(host, Verdict.TOO_LONG, closed)
-        open_seconds, kind = self._local.breakers.resting(host)
+            return Permit(host, Admission.TOO_LONG, closed)
+        open_seconds, kind = self._local.breakers.open_for(host)
         if open_seconds > 0:
-            return Pass(host, Verdict.RESTING, open_seconds, kind=kind)
+            return Permit(host, Admission.RESTING, open_seconds, kind=kind)
         queue = self._queues[host]
-        future: asyncio.Future[Pass] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         queue.pending.append((terms, future))
         if queue.batcher is None:
             queue.batcher = asyncio.create_task(self._serve_pending(host, queue))
@@ -334,7 +338,7 @@ class RedisLimiter:
 
     async def _serve_pending(self, host: str, queue: _HostQueue) -> None:
         """Request permits for all pending requests in batches; later ones join the next call."""
-        served: list[asyncio.Future[Pass]] = []
+        served: list[asyncio.Future[Permit]] = []
         try:
             while queue.pending:
                 terms = queue.pending[0][0]
@@ -351,11 +355,11 @@ class RedisLimiter:
             for future in (*served, *(future for _, future in queue.pending)):
                 future.cancel()  # no effect on futures that have their result
 
-    def _discard(self, permit: Pass) -> None:
-        if permit.verdict is Verdict.GO:
+    def _discard(self, permit: Permit) -> None:
+        if permit.admission is Admission.GO:
             self._release(permit)
 
-    async def _request_permits(self, host: str, terms: _Terms, number: int) -> list[Pass]:
+    async def _request_permits(self, host: str, terms: _Terms, number: int) -> list[Permit]:
         token = f"{self._owner_prefix}{self._worker}:{next(self._tokens)}"
         answer = await self._call_enter(host, terms, token, number)
         if answer is None:
@@ -364,25 +368,25 @@ class RedisLimiter:
         verdict, wait, slowed, worried, self._workers, left, contended, kind, *waits = answer
         self._track_slowed(host, slowed=bool(slowed))
         self._queues[host].contended = contended > 0
-        has_failures = bool(worried) or self._local.breakers.worried(host)
+        has_failures = bool(worried) or self._local.breakers.has_failures(host)
         kind = kind.decode() if isinstance(kind, bytes) else kind
-        refusal = Pass(host, Verdict(verdict), wait / MICRO, may_retry=bool(left), kind=kind)
+        refusal = Permit(host, Admission(verdict), wait / MICRO, may_retry=bool(left), kind=kind)
         permits = [
-            Pass(
+            Permit(
                 host,
-                Verdict.GO,
+                Admission.GO,
                 go / MICRO,
                 f"{token}:{n}",
                 has_failures,
                 bool(left),
-                shared=True,
-                again=terms.again,
+                in_redis=True,
+                is_retry=terms.again,
             )
             for n, go in enumerate(waits, 1)
         ]
         return permits + [replace(refusal) for _ in range(number - len(permits))]
 
-    def _decide_locally(self, host: str, terms: _Terms) -> Pass:
+    def _decide_locally(self, host: str, terms: _Terms) -> Permit:
         return self._local.decide(host, terms.limits, again=terms.again, patience=terms.patience)
 
     async def _call_enter(
@@ -412,16 +416,16 @@ class RedisLimiter:
             self._schedule_release(host, released)
         return answer
 
-    def free(self, permit: Pass) -> None:
+    def release(self, permit: Permit) -> None:
         """See Limiter. The slot is released with the next request, or after a short delay."""
-        self._local.slots.free(permit.host)
+        self._local.slots.release(permit.host)
         self._release(permit)
 
-    def _release(self, permit: Pass) -> None:
-        if permit.shared:
+    def _release(self, permit: Permit) -> None:
+        if permit.in_redis:
             self._schedule_release(permit.host, [permit.token])
         else:
-            self._local.breakers.let_go(permit.host, permit.token)
+            self._local.breakers.release_probe(permit.host, permit.token)
 
     def _schedule_release(self, host: str, tokens: Sequence[str]) -> None:
         queue = self._queues[host]
@@ -451,7 +455,7 @@ class RedisLimiter:
             self._releases.add(release)
             release.add_done_callback(self._releases.discard)
 
-    async def beat(self, lease: float) -> None:
+    async def heartbeat(self, lease: float) -> None:
         """See Limiter."""
         key = f"rollcall:limit:alive:{self._worker}"
         await self._redis.psetex(key, round(lease * 1000), 1)
@@ -466,7 +470,7 @@ class RedisLimiter:
                 self._release_pending(host)
         await asyncio.gather(*self._releases)
 
-    async def heed(self, permit: Pass, failure: Failure | None) -> Failure | None:
+    async def record(self, permit: Permit, failure: Failure | None) -> Failure | None:
         """See Limiter. Calls Redis only if there is a change to record."""
         host = permit.host
         unreachable_hosts = _unreachable_hosts(self._local.reach, host, failure)
@@ -474,53 +478,60 @@ class RedisLimiter:
             for unreachable_host in unreachable_hosts:
                 await self._record_answer(unreachable_host, "")
             return _local_network_failure(failure, unreachable_hosts)
-        if failure is not None and breaker.hard(failure):
+        if failure is not None and breaker.is_hard_failure(failure):
             await self._record_failure(permit, failure)
-        elif permit.worried:
+        elif permit.has_failures:
             await self._record_answer(host, permit.token)
         await self._adjust_rate(host, failure)
         return failure
 
-    async def _record_failure(self, permit: Pass, failure: Failure) -> None:
+    async def _record_failure(self, permit: Permit, failure: Failure) -> None:
         host, kind, token = permit.host, failure.kind.value, permit.token
-        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", limiter_scripts.RESTS]
-        again = int(permit.again)
+        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", limiter_scripts.OPEN_BREAKERS_KEY]
+        again = int(permit.is_retry)
         answer = await self._run_script(
             limiter_scripts.FAILED, keys, [self._clock_offset(), token, kind, again, host]
         )
         if answer is None:
-            open_seconds = self._local.breakers.failed(host, kind, token, again=permit.again)
+            open_seconds = self._local.breakers.record_failure(
+                host, kind, token, again=permit.is_retry
+            )
             _log_opened(host, failure, open_seconds)
         else:
             _log_opened(host, failure, answer[0] / MICRO)
 
     async def _record_answer(self, host: str, token: str) -> None:
         if token:
-            self._local.breakers.answered(host, token)
+            self._local.breakers.record_response(host, token)
         else:
-            self._local.breakers.forgive(host)
-        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", limiter_scripts.RESTS]
+            self._local.breakers.reset(host)
+        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", limiter_scripts.OPEN_BREAKERS_KEY]
         await self._run_script(limiter_scripts.ANSWERED, keys, [host, token])
 
     async def _adjust_rate(self, host: str, failure: Failure | None) -> None:
         if failure is None:
             await self._record_clean(host)
         elif failure.status in _THROTTLES:
-            self._local.learn(host, failure)
+            self._local.adjust_rate(host, failure)
             self._clean[host] = 0
             closed = f"{(failure.retry_in or 0.0) * MICRO:.0f}"
-            args = [self._clock_offset(), closed, limiter_scripts.HOLD, str(SLOWEST)]
+            args = [
+                self._clock_offset(),
+                closed,
+                limiter_scripts.PENALTY_INTERVAL_MICROS,
+                str(MAX_SLOWDOWN),
+            ]
             await self._run_script(limiter_scripts.PENALISE, [_limit_key(host)], args)
 
     async def _record_clean(self, host: str) -> None:
         """Count a good response of a slowed host; every twentieth calls Redis."""
         if host not in self._clean:
             return
-        self._local.learn(host, None)
+        self._local.adjust_rate(host, None)
         self._clean[host] += 1
-        if self._clean[host] >= CLEAN_ANSWERS:
+        if self._clean[host] >= RESPONSES_PER_EASING:
             self._clean[host] = 0
-            await self._run_script(limiter_scripts.EASE, [_limit_key(host)], [str(EASING)])
+            await self._run_script(limiter_scripts.EASE, [_limit_key(host)], [str(EASING_FACTOR)])
 
     def _track_slowed(self, host: str, *, slowed: bool) -> None:
         if slowed:
@@ -561,20 +572,20 @@ _SCRIPTS = (
 )
 
 
-async def line_up(slots: Slots, host: str, limit: int) -> float:
+async def wait_for_slot(slots: Slots, host: str, limit: int) -> float:
     """Take a slot of this process; return the seconds spent waiting for it."""
-    if slots.under_way(host) < limit:
-        await slots.take(host, limit)
+    if slots.in_flight(host) < limit:
+        await slots.acquire(host, limit)
         return 0.0
     began = time.monotonic()
-    await slots.take(host, limit)
+    await slots.acquire(host, limit)
     return time.monotonic() - began
 
 
-def _unreachable_hosts(reach: Reach, host: str, failure: Failure | None) -> list[str]:
-    lost = unreached(failure)
-    reach.note(host, reached=not lost)
-    return reach.cut_off() if lost else []
+def _unreachable_hosts(reach: NetworkReachability, host: str, failure: Failure | None) -> list[str]:
+    lost = is_connection_failure(failure)
+    reach.record(host, reached=not lost)
+    return reach.unreachable_hosts() if lost else []
 
 
 def _local_network_failure(failure: Failure, hosts: Sequence[str]) -> LocalNetwork:

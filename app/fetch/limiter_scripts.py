@@ -14,7 +14,7 @@ from app.fetch import breaker, rates, retry
 MICRO = 1_000_000
 GO, TOO_LONG, RESTING, SPENT, BUSY = range(5)
 
-RESTS = "rollcall:limit:resting"
+OPEN_BREAKERS_KEY = "rollcall:limit:resting"
 _MOST_RESTS = 1_000  # hosts
 
 _KEEP = 2 * 3_600_000  # milliseconds; longer than any open breaker, cool-down or counted hour
@@ -119,8 +119,8 @@ if queued > 0 then wake(KEYS[3], #ARGV - 10) end
 return {verdict, math.ceil(refused), slow > 1 and 1 or 0,
         (open > 0 or tonumber(h[7] or 0) > 0) and 1 or 0, redis.call('ZCARD', KEYS[4]),
         again < allowed() and 1 or 0, queued, h[10] or '', unpack(waits)}
-""".replace("@FLOOR", str(retry.FLOOR))
-    .replace("@SHARE", str(retry.SHARE))
+""".replace("@FLOOR", str(retry.MIN_RETRIES))
+    .replace("@SHARE", str(retry.RETRY_SHARE))
     .replace("@KEEP", str(_KEEP))
 )
 
@@ -162,8 +162,8 @@ redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -@MOST - 1)
 redis.call('PEXPIRE', KEYS[3], @KEEP)
 wake(KEYS[2], 1000)
 return {rest}
-""".replace("@LONGEST", str(int(breaker.LONGEST_REST * MICRO)))
-    .replace("@FIRST", str(int(breaker.FIRST_REST * MICRO)))
+""".replace("@LONGEST", str(int(breaker.MAX_OPEN_SECONDS * MICRO)))
+    .replace("@FIRST", str(int(breaker.FIRST_OPEN_SECONDS * MICRO)))
     .replace("@FAILURES", str(breaker.FAILURES))
     .replace("@MOST", str(_MOST_RESTS))
     .replace("@KEEP", str(_KEEP))
@@ -210,4 +210,4 @@ end
 return {1}
 """
 
-HOLD = int(rates.HOLD * MICRO)
+PENALTY_INTERVAL_MICROS = int(rates.PENALTY_INTERVAL * MICRO)

@@ -10,13 +10,15 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.core.messages import Limits
-from app.fetch.retry import PATIENCE
+from app.core.messages import HostLimits
+from app.fetch.retry import MAX_WAIT
 
-SLOWEST = 64.0
-CLEAN_ANSWERS = 20
-EASING = 0.95
-HOLD = 1.0  # seconds in which several refusals count as one: the requests were concurrent
+MAX_SLOWDOWN = 64.0
+RESPONSES_PER_EASING = 20
+EASING_FACTOR = 0.95
+PENALTY_INTERVAL = (
+    1.0  # seconds in which several refusals count as one: the requests were concurrent
+)
 _MAX_HOSTS = 1_000
 
 
@@ -25,7 +27,7 @@ class _HostRate:
     due: float = 0.0
     closed: float = 0.0
     slow: float = 1.0
-    slowed_at: float = -HOLD
+    slowed_at: float = -PENALTY_INTERVAL
     clean: int = 0
 
     def idle(self, now: float) -> bool:
@@ -45,7 +47,7 @@ class Rates:
         self._share = share
         self._hosts: defaultdict[str, _HostRate] = defaultdict(_HostRate)
 
-    def reserve(self, host: str, limits: Limits, *, patience: float = PATIENCE) -> float:
+    def reserve(self, host: str, limits: HostLimits, *, patience: float = MAX_WAIT) -> float:
         """Reserve the next request to `host`; return the seconds to wait before it.
 
         If the wait is longer than `patience`, nothing is reserved and the request must not be sent.
@@ -66,21 +68,21 @@ class Rates:
         """Double the interval of `host` and close it for `seconds`, after a 429 or 503."""
         now = self._clock()
         rate = self._hosts[host]
-        if now - rate.slowed_at >= HOLD:
-            rate.slow = min(rate.slow * 2, SLOWEST)
+        if now - rate.slowed_at >= PENALTY_INTERVAL:
+            rate.slow = min(rate.slow * 2, MAX_SLOWDOWN)
             rate.slowed_at = now
         rate.closed = max(rate.closed, now + seconds)
         rate.clean = 0
 
-    def clean(self, host: str) -> None:
+    def record_clean(self, host: str) -> None:
         """Record a good response: twenty of them shorten a slowed interval by 5 %."""
         rate = self._hosts.get(host)
         if rate is None or rate.slow <= 1.0:
             return
         rate.clean += 1
-        if rate.clean >= CLEAN_ANSWERS:
+        if rate.clean >= RESPONSES_PER_EASING:
             rate.clean = 0
-            rate.slow = max(rate.slow * EASING, 1.0)
+            rate.slow = max(rate.slow * EASING_FACTOR, 1.0)
 
     def closed_for(self, host: str) -> float:
         """Seconds for which `host` accepts no request."""

@@ -4,35 +4,41 @@ from collections.abc import Callable
 
 from pydantic import SecretStr
 
-from app.fetch.authenticated import HeaderKey, Key, NamePassword, Opening, QueryKey
+from app.fetch.authenticated import (
+    BasicCredential,
+    FetcherOptions,
+    HeaderCredential,
+    KeyCredential,
+    QueryCredential,
+)
 from app.fetch.tokens import ApiKey, ClientCredentials, Login
 from app.sources.recipes.model import Auth, Basic, Bearer
-from app.sources.recipes.model import HeaderKey as HeaderBlock
-from app.sources.recipes.model import QueryKey as QueryBlock
+from app.sources.recipes.model import RecipeHeaderKey as HeaderBlock
+from app.sources.recipes.model import RecipeQueryKey as QueryBlock
 from app.sources.recipes.source import RecipeSource
 
-Resolve = Callable[[str], SecretStr]
+SecretResolver = Callable[[str], SecretStr]
 """Returns the secret for a reference (`env:NAME`, `secret:NAME`)."""
 
 
-def opening(source: RecipeSource, resolve: Resolve) -> Opening:
+def fetcher_options(source: RecipeSource, resolve: SecretResolver) -> FetcherOptions:
     """The options of the fetcher of `source`. Raises what `resolve` raises."""
     auth = source.recipe.auth
-    login = None if auth is None else login_of(auth, resolve)
-    return Opening(source.limits, login, source.recipe.retry.attempts)
+    login = None if auth is None else credentials_of(auth, resolve)
+    return FetcherOptions(source.limits, login, source.recipe.retry.attempts)
 
 
-def login_of(auth: Auth, resolve: Resolve) -> Login | Key:
+def credentials_of(auth: Auth, resolve: SecretResolver) -> Login | KeyCredential:
     """The credentials for an `[auth]` block, with secrets resolved."""
     match auth:
         case Bearer():
             return ApiKey(resolve(auth.token), auth.token)
         case HeaderBlock():
-            return HeaderKey(auth.name, resolve(auth.value), auth.value)
+            return HeaderCredential(auth.name, resolve(auth.value), auth.value)
         case QueryBlock():
-            return QueryKey(auth.name, resolve(auth.value), auth.value)
+            return QueryCredential(auth.name, resolve(auth.value), auth.value)
         case Basic():
-            return NamePassword(auth.username, resolve(auth.password), auth.password)
+            return BasicCredential(auth.username, resolve(auth.password), auth.password)
         case _:
             secret = resolve(auth.client_secret)
             endpoint = (auth.token_url, auth.client_id)

@@ -8,12 +8,12 @@ from http import HTTPStatus
 
 import httpx
 
-from app.core.errors import Auth, Blocked, Failure, HttpStatus, RateLimited, Schema, Unsafe
-from app.core.messages import NO_HEADERS, Request
+from app.core.errors import Auth, Blocked, Failure, HttpStatus, RateLimited, Schema, UnsafeAddress
+from app.core.messages import NO_HEADERS, SourceRequest
 from app.fetch.retry import retry_after
-from app.fetch.urls import is_secret, public, same_origin
+from app.fetch.urls import is_secret, public_url, same_origin
 
-EXCERPT = 200
+MAX_EXCERPT = 200
 _INSPECTED = 1_000
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})
@@ -30,7 +30,7 @@ _MARKUP = re.compile(rb"<(!doctype|html|head|body|script|meta|title|!--)", re.IG
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FetchedResponse:
     """One HTTP response. `headers` has lower-case names; secrets in `url` are not masked."""
 
     status: int
@@ -39,7 +39,7 @@ class Answer:
     body: bytes = b""
 
 
-def fault(answer: Answer, request: Request, now: datetime) -> Failure | None:
+def failure_of(answer: FetchedResponse, request: SourceRequest, now: datetime) -> Failure | None:
     """The failure that `answer` stands for, or None. `now` is aware; it dates Retry-After."""
     if any(name in answer.headers for name in _CHALLENGES):
         return _failure(Blocked, answer, f"a challenge instead of data (HTTP {answer.status})")
@@ -56,7 +56,7 @@ def fault(answer: Answer, request: Request, now: datetime) -> Failure | None:
     return _wrong_media_failure(answer, request) if "json" in request.accept else None
 
 
-def next_hop(request: Request, answer: Answer) -> Request | None:
+def redirected_request(request: SourceRequest, answer: FetchedResponse) -> SourceRequest | None:
     """The request that follows a redirect; None if `answer` is not one.
 
     Headers of the request are dropped when the origin changes. Raises Unsafe if the location is not
@@ -69,11 +69,13 @@ def next_hop(request: Request, answer: Answer) -> Request | None:
     try:
         target = base.join(location).copy_with(fragment=None)
     except (httpx.InvalidURL, ValueError) as error:
-        raise _failure(Unsafe, answer, "a redirect to an invalid URL") from error
+        raise _failure(UnsafeAddress, answer, "a redirect to an invalid URL") from error
     same = same_origin(base, target)
     kept = answer.status in _SAME_METHOD or request.method == "HEAD"
     if kept and request.body and not same:
-        raise _failure(Unsafe, answer, "a redirect would send the request body to another origin")
+        raise _failure(
+            UnsafeAddress, answer, "a redirect would send the request body to another origin"
+        )
     return replace(
         request,
         url=str(target),
@@ -84,11 +86,11 @@ def next_hop(request: Request, answer: Answer) -> Request | None:
     )
 
 
-def _is_conditional(request: Request) -> bool:
+def _is_conditional(request: SourceRequest) -> bool:
     return any(name.lower() in _CONDITIONS for name in request.headers)
 
 
-def _status_failure(answer: Answer, request: Request, now: datetime) -> Failure:
+def _status_failure(answer: FetchedResponse, request: SourceRequest, now: datetime) -> Failure:
     kind = _BY_STATUS.get(answer.status, HttpStatus)
     excerpt = _excerpt(answer, request)
     failure = _failure(kind, answer, f"HTTP {answer.status}" + (f": {excerpt}" if excerpt else ""))
@@ -99,7 +101,7 @@ def _status_failure(answer: Answer, request: Request, now: datetime) -> Failure:
     return failure
 
 
-def _empty_body_failure(answer: Answer, request: Request) -> Failure | None:
+def _empty_body_failure(answer: FetchedResponse, request: SourceRequest) -> Failure | None:
     if answer.status == HTTPStatus.ACCEPTED:
         return _failure(Blocked, answer, "HTTP 202 without a body")
     if request.retry_empty:
@@ -109,7 +111,7 @@ def _empty_body_failure(answer: Answer, request: Request) -> Failure | None:
     return None
 
 
-def _wrong_media_failure(answer: Answer, request: Request) -> Failure | None:
+def _wrong_media_failure(answer: FetchedResponse, request: SourceRequest) -> Failure | None:
     media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if "protobuf" in media:
         return _failure(Schema, answer, f"{media} instead of the requested {request.accept}")
@@ -119,20 +121,20 @@ def _wrong_media_failure(answer: Answer, request: Request) -> Failure | None:
     return None
 
 
-def _failure(kind: type[Failure], answer: Answer, message: str) -> Failure:
-    return kind(message, status=answer.status, url=public(answer.url))
+def _failure(kind: type[Failure], answer: FetchedResponse, message: str) -> Failure:
+    return kind(message, status=answer.status, url=public_url(answer.url))
 
 
-def _excerpt(answer: Answer, request: Request) -> str:
+def _excerpt(answer: FetchedResponse, request: SourceRequest) -> str:
     text = answer.body[:_INSPECTED].decode("utf-8", "replace")
     for secret in _sent_secrets(request):
         text = text.replace(secret, "***")
     text = _QUOTED_SECRET.sub(r"\1\2\3\4***", text)
     readable = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(readable.split())[:EXCERPT]
+    return " ".join(readable.split())[:MAX_EXCERPT]
 
 
-def _sent_secrets(request: Request) -> list[str]:
+def _sent_secrets(request: SourceRequest) -> list[str]:
     headers = [value for name, value in request.headers.items() if is_secret(name)]
     tokens = [token for value in headers for token in value.split()]
     params = [value for name, value in request.params if is_secret(name)]

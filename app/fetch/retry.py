@@ -8,23 +8,23 @@ from email.utils import parsedate_to_datetime
 
 from app.core.errors import Failure
 
-ATTEMPTS = 3
-PATIENCE = 30.0  # seconds; a worker does not sleep longer while it holds a slot
-LONGEST = 3_600.0  # seconds; the longest Retry-After that is honoured
-SHARE = 0.1  # of a host's requests in an hour that may be retries
-FLOOR = 10  # retries in an hour that every host has, however few its requests
+ATTEMPTS_PER_PAGE = 3
+MAX_WAIT = 30.0  # seconds; a worker does not sleep longer while it holds a slot
+MAX_RETRY_AFTER = 3_600.0  # seconds; the longest Retry-After that is honoured
+RETRY_SHARE = 0.1  # of a host's requests in an hour that may be retries
+MIN_RETRIES = 10  # retries in an hour that every host has, however few its requests
 HOUR = 3_600.0
 _BASE = 1.0
 _IDEMPOTENT = frozenset({"GET", "HEAD"})
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
 
 
-def helps(failure: Failure, method: str, attempt: int) -> bool:
+def should_retry(failure: Failure, method: str, attempt: int) -> bool:
     """Whether to retry after attempt number `attempt` (from 1) ended in `failure`."""
-    return failure.retry and attempt < ATTEMPTS and method.upper() in _IDEMPOTENT
+    return failure.retry and attempt < ATTEMPTS_PER_PAGE and method.upper() in _IDEMPOTENT
 
 
-def pause(failure: Failure, attempt: int, chance: float) -> float:
+def retry_delay(failure: Failure, attempt: int, chance: float) -> float:
     """Seconds to wait before the next attempt: full jitter, at least the site's Retry-After.
 
     `chance` is a random number in [0, 1).
@@ -40,17 +40,17 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     """
     text = (value or "").strip()[:64]
     if _SECONDS.fullmatch(text):
-        return min(float(text), LONGEST)
+        return min(float(text), MAX_RETRY_AFTER)
     try:
         until = parsedate_to_datetime(text)
         aware = until if until.tzinfo else until.replace(tzinfo=UTC)
         seconds = (aware - now).total_seconds()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return min(max(seconds, 0.0), LONGEST)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
-class Budget:
+class RetryBudget:
     """The retry budget of each host for the current hour, counted in one process.
 
     `clock` is in seconds; an hour begins at each multiple of 3600.
@@ -61,10 +61,10 @@ class Budget:
         self._hour = -1
         self._counts: dict[str, tuple[int, int]] = {}
 
-    def left(self, host: str) -> bool:
+    def has_retries_left(self, host: str) -> bool:
         """Whether `host` has retries left in this hour."""
         requests, retries = self._counts_of(host)
-        return retries < allowed(requests)
+        return retries < retries_allowed(requests)
 
     def count(self, host: str, *, again: bool) -> None:
         """Count a request to `host`; `again`: it is a retry."""
@@ -79,6 +79,6 @@ class Budget:
         return self._counts.get(host, (0, 0))
 
 
-def allowed(requests: int) -> int:
+def retries_allowed(requests: int) -> int:
     """How many retries `requests` requests in one hour allow."""
-    return max(FLOOR, int(requests * SHARE))
+    return max(MIN_RETRIES, int(requests * RETRY_SHARE))

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 
-class LeanClient(httpx.AsyncClient):
+class SlimClient(httpx.AsyncClient):
     """Sends requests over `transport` and returns unread responses. Must be closed."""
 
     def __init__(

@@ -20,7 +20,7 @@ class Slots:
     def __init__(self) -> None:
         self._hosts: defaultdict[str, _HostSlots] = defaultdict(_HostSlots)
 
-    async def take(self, host: str, limit: int) -> None:
+    async def acquire(self, host: str, limit: int) -> None:
         """Wait until fewer than `limit` requests are in flight, then take a slot."""
         slots = self._hosts[host]
         if slots.used < limit and not slots.waiting:
@@ -32,20 +32,20 @@ class Slots:
             await granted
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled():
-                self.free(host)  # the slot was granted just before the cancellation
+                self.release(host)  # the slot was granted just before the cancellation
             else:
                 with contextlib.suppress(ValueError):  # may have been removed already
                     slots.waiting.remove((granted, limit))
                 self._grant_next(host, slots)
             raise
 
-    def free(self, host: str) -> None:
+    def release(self, host: str) -> None:
         """Release the slot of a request that has ended."""
         slots = self._hosts[host]
         slots.used -= 1
         self._grant_next(host, slots)
 
-    def under_way(self, host: str) -> int:
+    def in_flight(self, host: str) -> int:
         """How many slots of `host` are taken."""
         slots = self._hosts.get(host)
         return slots.used if slots else 0

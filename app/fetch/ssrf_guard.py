@@ -27,7 +27,7 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from app.core.errors import BadConfig, Unsafe
+from app.core.errors import BadConfig, UnsafeAddress
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -68,7 +68,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 _REFUSAL_MESSAGE = "an address that is not on the public internet"
 
 
-def refused(address: Address) -> bool:
+def is_refused(address: Address) -> bool:
     """Whether connections to `address` are refused."""
     if isinstance(address, IPv4Address):
         return any(address in net for net in _REFUSED_4) or not address.is_global
@@ -78,7 +78,7 @@ def refused(address: Address) -> bool:
     return isatap or any(address in net for net in _REFUSED_6) or not address.is_global
 
 
-def hides_an_address(host: str) -> bool:
+def is_obfuscated_address(host: str) -> bool:
     """Whether `host` is an address in an obfuscated form (`0x7f.1`)."""
     try:
         ip_address(host)
@@ -116,7 +116,7 @@ class Guard:
         networks: list[Network] = []
         hosts: set[str] = set()
         for entry in entries:
-            if "/" in entry or ":" in entry or hides_an_address(entry) or _is_address(entry):
+            if "/" in entry or ":" in entry or is_obfuscated_address(entry) or _is_address(entry):
                 networks.append(_network(entry))
             else:
                 hosts.add(entry.lower().rstrip("."))
@@ -125,10 +125,10 @@ class Guard:
     def vet(self, host: str) -> None:
         """Check the text of a host. Raises Unsafe; a host that passes may still be refused."""
         unbracketed = host.removeprefix("[").removesuffix("]")
-        if hides_an_address(unbracketed):
-            raise Unsafe("an address in an obfuscated form")
+        if is_obfuscated_address(unbracketed):
+            raise UnsafeAddress("an address in an obfuscated form")
         if _is_address(unbracketed) and not self._allows(unbracketed):
-            raise Unsafe(_REFUSAL_MESSAGE)
+            raise UnsafeAddress(_REFUSAL_MESSAGE)
 
     def trusts(self, host: str) -> bool:
         """Whether this name is allowed whatever it resolves to."""
@@ -151,7 +151,7 @@ class Guard:
             address = ip_address(written)
         except ValueError:
             return False
-        return any(address in net for net in self.networks) or not refused(address)
+        return any(address in net for net in self.networks) or not is_refused(address)
 
 
 # aiohttp resolves and connects in tasks of its own, which inherit this context variable.
@@ -184,7 +184,7 @@ class _GuardedConnector(aiohttp.TCPConnector):
             return await super().connect(req, traces, timeout)
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, _Refused):
-                raise Unsafe(_REFUSAL_MESSAGE) from error
+                raise UnsafeAddress(_REFUSAL_MESSAGE) from error
             raise
         finally:
             _trusted.reset(outer)

@@ -15,13 +15,15 @@ import msgspec
 from pydantic import SecretStr
 
 from app.core.errors import Auth, Failure, Schema
-from app.core.messages import Limits, Partition, Raw, Request
-from app.fetch.client import Tally, Window
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
+from app.fetch.client import Fetcher, RequestCounts
 
-TOKEN_LIMITS = Limits(rate=1, burst=3, concurrency=1)
-UNSAID_LIFE = 300.0  # seconds; of a token without `expires_in`
-EARLY = 60.0  # seconds (at most a tenth of its life) before its end at which a token is renewed
-SORE = 60.0  # seconds for which refused credentials are not sent again
+TOKEN_LIMITS = HostLimits(rate=1, burst=3, concurrency=1)
+DEFAULT_TOKEN_LIFE = 300.0  # seconds; of a token without `expires_in`
+RENEW_BEFORE_EXPIRY = (
+    60.0  # seconds (at most a tenth of its life) before its end at which a token is renewed
+)
+REFUSAL_HOLD = 60.0  # seconds for which refused credentials are not sent again
 _REFUSALS = frozenset({400, 401, 403})
 
 
@@ -47,21 +49,21 @@ class ClientCredentials:
 Login = ApiKey | ClientCredentials
 
 
-class Keeper(Protocol):
+class AuthorizationProvider(Protocol):
     """Provides the `Authorization` header."""
 
-    async def header(self, tally: Tally, refused: str | None = None) -> str:
+    async def header(self, tally: RequestCounts, refused: str | None = None) -> str:
         """The header's value; a new one if it would equal `refused` and can be renewed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class KeyKeeper:
+class ApiKeyProvider:
     """Provides a header with a fixed API key."""
 
     login: ApiKey
 
-    async def header(self, tally: Tally, refused: str | None = None) -> str:
+    async def header(self, tally: RequestCounts, refused: str | None = None) -> str:
         """See AuthorizationProvider.header."""
         del tally, refused
         return f"Bearer {self.login.key.get_secret_value()}"
@@ -76,21 +78,21 @@ _token_decoder = msgspec.json.Decoder(_Token)
 
 
 @dataclass(slots=True)
-class TokenKeeper:
+class TokenProvider:
     """Fetches a token on demand, once for concurrent callers, and keeps it until it is renewed.
 
     `clock` is monotonic, in seconds.
     """
 
     login: ClientCredentials
-    window: Window
+    fetcher: Fetcher
     clock: Callable[[], float] = time.monotonic
     _header: str | None = field(default=None, init=False, repr=False)
     _until: float = field(default=0.0, init=False)
     _refusal: tuple[float, Failure] | None = field(default=None, init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    async def header(self, tally: Tally, refused: str | None = None) -> str:
+    async def header(self, tally: RequestCounts, refused: str | None = None) -> str:
         """See AuthorizationProvider.header.
 
         Raises Auth if the credentials are refused, or what `Fetcher.fetch` raises.
@@ -101,30 +103,30 @@ class TokenKeeper:
                 header = await self._renew(tally)
             return header
 
-    async def _renew(self, tally: Tally) -> str:
+    async def _renew(self, tally: RequestCounts) -> str:
         if self._refusal is not None and self.clock() < self._refusal[0]:
             raise _copy_of(self._refusal[1])
         self._header, asked_at = None, self.clock()
         try:
-            raw = await self.window.ask(self._request(), partition=None, page=1, tally=tally)
+            raw = await self.fetcher.fetch(self._request(), partition=None, page=1, tally=tally)
         except Failure as failure:
             if failure.status not in _REFUSALS:
                 raise
             refusal = _naming_setting(failure, self.login.setting)
-            self._refusal = (self.clock() + SORE, refusal)
+            self._refusal = (self.clock() + REFUSAL_HOLD, refusal)
             raise refusal from failure
         token = _parse_token(raw)
-        life = UNSAID_LIFE if token.expires_in is None else token.expires_in
-        self._until = asked_at + life - min(EARLY, life / 10)
+        life = DEFAULT_TOKEN_LIFE if token.expires_in is None else token.expires_in
+        self._until = asked_at + life - min(RENEW_BEFORE_EXPIRY, life / 10)
         self._header = f"Bearer {token.access_token}"
         return self._header
 
-    def _request(self) -> Request:
+    def _request(self) -> SourceRequest:
         login = self.login
         secret = quote(login.secret.get_secret_value(), safe="")
         pair = f"{quote(login.client_id, safe='')}:{secret}"
         form = {"grant_type": "client_credentials", "scope": login.scope}
-        return Request(
+        return SourceRequest(
             login.token_url,
             method="POST",
             headers={
@@ -136,47 +138,52 @@ class TokenKeeper:
 
 
 @dataclass(slots=True)
-class SignedWindow:
+class AuthenticatedFetcher:
     """A fetcher that authenticates its requests. After a 401 it retries once with a new token."""
 
-    window: Window
-    keeper: Keeper
+    fetcher: Fetcher
+    provider: AuthorizationProvider
     setting: str
 
-    async def ask(
-        self, request: Request, *, partition: Partition | None, page: int, tally: Tally
-    ) -> Raw:
+    async def fetch(
+        self,
+        request: SourceRequest,
+        *,
+        partition: Partition | None,
+        page: int,
+        tally: RequestCounts,
+    ) -> RawPage:
         """See Fetcher.fetch. Raises Auth, naming the setting, if the credentials are refused."""
-        header = await self.keeper.header(tally)
+        header = await self.provider.header(tally)
         try:
-            return await self.window.ask(
+            return await self.fetcher.fetch(
                 _with_authorization(request, header), partition=partition, page=page, tally=tally
             )
         except Auth as refused:
-            other = await self.keeper.header(tally, header)
+            other = await self.provider.header(tally, header)
             if other == header:
                 raise _naming_setting(refused, self.setting) from refused
         tally.retries += 1
         try:
-            return await self.window.ask(
+            return await self.fetcher.fetch(
                 _with_authorization(request, other), partition=partition, page=page, tally=tally
             )
         except Auth as refused:
             raise _naming_setting(refused, self.setting) from refused
 
-    def pace(self, limits: Limits) -> None:
+    def set_limits(self, limits: HostLimits) -> None:
         """See Fetcher.set_limits."""
-        self.window.pace(limits)
+        self.fetcher.set_limits(limits)
 
 
-def keeper_of(login: Login, window: Window) -> Keeper:
-    """The header provider for `login`; tokens are fetched through `window` with TOKEN_LIMITS."""
+def authorization_provider(login: Login, fetcher: Fetcher) -> AuthorizationProvider:
+    """The header provider for `login`; tokens are fetched through `fetcher` with TOKEN_LIMITS."""
     if isinstance(login, ApiKey):
-        return KeyKeeper(login)
-    return TokenKeeper(login, replace(window, limits=TOKEN_LIMITS))
+        return ApiKeyProvider(login)
+    return TokenProvider(login, replace(fetcher, limits=TOKEN_LIMITS))
 
 
-def _with_authorization(request: Request, header: str) -> Request:
+def _with_authorization(request: SourceRequest, header: str) -> SourceRequest:
     return replace(request, headers={**request.headers, "authorization": header})
 
 
@@ -192,7 +199,7 @@ def _copy_of(failure: Failure) -> Auth:
     return Auth(str(failure), status=failure.status, url=failure.url, retry=False)
 
 
-def _parse_token(raw: Raw) -> _Token:
+def _parse_token(raw: RawPage) -> _Token:
     try:
         token = _token_decoder.decode(raw.body)
     except (ValueError, RecursionError):

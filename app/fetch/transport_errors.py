@@ -3,9 +3,9 @@
 import aiohttp
 import httpx
 
-from app.core.errors import Failure, Network, Timeout, TooLarge, Unsafe
+from app.core.errors import Failure, Network, Timeout, TooLarge, UnsafeAddress
 
-FOREIGN = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError)
+TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError)
 _INVALID_URL_ERRORS = (
     httpx.UnsupportedProtocol,
     httpx.RemoteProtocolError,  # httpx raises it for a redirect to an invalid URL
@@ -16,7 +16,7 @@ _INVALID_URL_ERRORS = (
 _LINE_TOO_LONG = "Got more than"  # of aiohttp's LineTooLong, which is not in the cause chain
 
 
-def translated(error: BaseException, url: str) -> Failure:
+def to_failure(error: BaseException, url: str) -> Failure:
     """The failure for a transport error. `url` must have its secrets masked.
 
     The transport reports every lost connection as a ConnectTimeout, so the cause is classified.
@@ -31,7 +31,7 @@ def translated(error: BaseException, url: str) -> Failure:
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         return Network("the site's TLS certificate is invalid", url=url, retry=False)
     if isinstance(cause, _INVALID_URL_ERRORS) or isinstance(error, httpx.UnsupportedProtocol):
-        return Unsafe("a URL that cannot be requested", url=url)
+        return UnsafeAddress("a URL that cannot be requested", url=url)
     return Network(_with_cause("the connection was lost", cause), url=url)
 
 
@@ -39,7 +39,7 @@ def _with_cause(message: str, cause: BaseException) -> str:
     return f"{message} ({type(cause).__name__})"
 
 
-def unreached(failure: BaseException | None) -> bool:
+def is_connection_failure(failure: BaseException | None) -> bool:
     """Whether `failure` means that no connection was made."""
     error = failure.__cause__ if isinstance(failure, Network | Timeout) else None
     cause = (error.__cause__ if isinstance(error, httpx.HTTPError) else None) or error

@@ -8,10 +8,10 @@ from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
 
 import httpx
 
-from app.core.errors import TooLarge, Unsafe
+from app.core.errors import TooLarge, UnsafeAddress
 
-LONGEST = 8_192
-SHOWN = 500
+MAX_URL_LENGTH = 8_192
+MAX_SHOWN_LENGTH = 500
 _PORTS = {"http": 80, "https": 443}
 _SECRET = re.compile(
     r"token|secret|passw|api.?key|signature|credential|authori[sz]ation|cookie"
@@ -22,46 +22,49 @@ _SECRET = re.compile(
 
 _ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _hidden: ContextVar[tuple[str, ...]] = ContextVar("_hidden", default=())
-SHORTEST = 4  # characters; masking a shorter secret would mask unrelated text
+MIN_SECRET_LENGTH = 4  # characters; masking a shorter secret would mask unrelated text
 
 
 @contextmanager
-def hiding(secrets: Iterable[str]) -> Generator[None]:
-    """Mask these values in all URLs that `public` returns inside the context."""
-    outer = _hidden.set((*_hidden.get(), *written(secrets)))
+def hiding_secrets(secrets: Iterable[str]) -> Generator[None]:
+    """Mask these values in all URLs that `public_url` returns inside the context."""
+    outer = _hidden.set((*_hidden.get(), *secret_forms(secrets)))
     try:
         yield
     finally:
         _hidden.reset(outer)
 
 
-def written(secrets: Iterable[str]) -> tuple[str, ...]:
+def secret_forms(secrets: Iterable[str]) -> tuple[str, ...]:
     """Every encoding of these values that a URL may contain, longest first."""
-    usable = [secret for secret in secrets if len(secret) >= SHORTEST]
+    usable = [secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH]
     forms = {form for s in usable for form in (s, quote(s), quote_plus(s), quote(s, safe=""))}
     forms |= {_ESCAPE.sub(lambda found: found[0].lower(), form) for form in forms}
     return tuple(sorted(forms, key=len, reverse=True))
 
 
-def masked(text: str, forms: Iterable[str]) -> str:
+def mask(text: str, forms: Iterable[str]) -> str:
     """`text` with each of `forms` replaced by `***`."""
     for form in forms:
         text = text.replace(form, "***")
     return text
 
 
-def vet(url: httpx.URL) -> None:
+def check_url(url: httpx.URL) -> None:
     """Raise Unsafe unless `url` is http(s) with a host and no user; TooLarge if it is too long."""
-    if len(str(url)) > LONGEST:
-        raise TooLarge(f"the URL is longer than {LONGEST} characters", url=public(str(url)))
+    if len(str(url)) > MAX_URL_LENGTH:
+        raise TooLarge(
+            f"the URL is longer than {MAX_URL_LENGTH} characters", url=public_url(str(url))
+        )
     if url.scheme not in _PORTS:
-        raise Unsafe(
-            f"{url.scheme or 'no'} scheme: only http and https are allowed", url=public(str(url))
+        raise UnsafeAddress(
+            f"{url.scheme or 'no'} scheme: only http and https are allowed",
+            url=public_url(str(url)),
         )
     if not url.host:
-        raise Unsafe("a URL without a host", url=public(str(url)))
+        raise UnsafeAddress("a URL without a host", url=public_url(str(url)))
     if url.userinfo:
-        raise Unsafe("a URL with a user name: use a header", url=public(str(url)))
+        raise UnsafeAddress("a URL with a user name: use a header", url=public_url(str(url)))
 
 
 def host_key(url: httpx.URL) -> str:
@@ -74,7 +77,7 @@ def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
     return one.scheme == other.scheme and host_key(one) == host_key(other)
 
 
-def public(url: str) -> str:
+def public_url(url: str) -> str:
     """`url` for display: no user, no fragment, secrets as `***`, shortened. Never raises."""
     try:
         parts = urlsplit(url)
@@ -83,7 +86,7 @@ def public(url: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     query = re.sub(r"[^&;]+", _masked, parts.query)
     shown = urlunsplit((parts.scheme, host, parts.path, query, ""))
-    shown = masked(shown, _hidden.get())[:SHOWN]
+    shown = mask(shown, _hidden.get())[:MAX_SHOWN_LENGTH]
     return shown if shown.isprintable() else "".join(c for c in shown if c.isprintable())
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.reports import accounting
-from app.store.reports.accounting import Stretch
+from app.store.reports.accounting import VersionSpan
 
 WINDOW = timedelta(days=1)
 _INSTANT = timedelta(microseconds=1)
@@ -17,10 +17,10 @@ _INSTANT = timedelta(microseconds=1)
 
 async def unaccounted(pool: Pool, now: datetime) -> int:
     """The number of ticks without an outcome in the day up to each schedule's frontier."""
-    return sum(_missing(one) for one in await accounting.stretches(pool, now - WINDOW))
+    return sum(_missing(one) for one in await accounting.version_spans(pool, now - WINDOW))
 
 
-def _missing(stretch: Stretch) -> int:
+def _missing(stretch: VersionSpan) -> int:
     schedule = Schedule.from_spec(stretch.spec)
     expected = schedule.count(stretch.after, stretch.until)
     within = sum(

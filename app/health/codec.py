@@ -7,14 +7,14 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from app.core.enums import HealthReason, RunStatus, TickReason
-from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
+from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
 
 UNKNOWN_HEARTBEAT = datetime.fromtimestamp(0, UTC)  # if the time cannot be parsed
 NETWORK_DOWN = "-"  # in a history: a run during an outage of the worker's network
 
-Write = Callable[[Any], str | None]
-Read = Callable[[str | None], Any]
-Word = TypeVar("Word", bound=StrEnum)
+Encode = Callable[[Any], str | None]
+Decode = Callable[[str | None], Any]
+EnumType = TypeVar("EnumType", bound=StrEnum)
 
 
 def instant(text: str | None) -> datetime | None:
@@ -55,8 +55,8 @@ def _number(text: str | None) -> float | None:
     return read if math.isfinite(read) else None
 
 
-def _member(enum: type[Word]) -> Read:
-    def read(text: str | None) -> Word | None:
+def _member(enum: type[EnumType]) -> Decode:
+    def read(text: str | None) -> EnumType | None:
         try:
             return enum(text or "")
         except ValueError:
@@ -82,10 +82,10 @@ def _same(text: str | None) -> str | None:
     return text
 
 
-_INSTANT: tuple[Write, Read] = (_iso, instant)
-_COUNT: tuple[Write, Read] = (_repr, count)
-_TEXT: tuple[Write, Read] = (_same, _same)
-_FIELDS: dict[str, tuple[Write, Read]] = {
+_INSTANT: tuple[Encode, Decode] = (_iso, instant)
+_COUNT: tuple[Encode, Decode] = (_repr, count)
+_TEXT: tuple[Encode, Decode] = (_same, _same)
+_FIELDS: dict[str, tuple[Encode, Decode]] = {
     "last_run": _INSTANT,
     "last_success": _INSTANT,
     "last_status": (_same, _status),
@@ -116,7 +116,7 @@ _FIELDS: dict[str, tuple[Write, Read]] = {
     "succeeded": _COUNT,
     "finished": _COUNT,
 }
-_SYSTEM_FIELDS: dict[str, tuple[Write, Read]] = {
+_SYSTEM_FIELDS: dict[str, tuple[Encode, Decode]] = {
     "unaccounted": _COUNT,
     "checked_at": _INSTANT,
     "pending": _COUNT,
@@ -172,13 +172,13 @@ def collection_facts(values: Mapping[str, str]) -> CollectionFacts | None:
     return CollectionFacts(as_of, **{name: count(values.get(name)) or 0 for name in _STATES})
 
 
-def house_values(facts: HouseFacts, names: Collection[str]) -> dict[str, str | None]:
+def system_values(facts: SystemFacts, names: Collection[str]) -> dict[str, str | None]:
     """The named fields of the system hash; None marks a field to delete."""
     return {name: _SYSTEM_FIELDS[name][0](getattr(facts, name)) for name in names}
 
 
-def house_facts(values: Mapping[str, str]) -> HouseFacts:
+def system_facts(values: Mapping[str, str]) -> SystemFacts:
     """Decode the system hash."""
-    return HouseFacts(
+    return SystemFacts(
         **{name: read(values.get(name)) for name, (_, read) in _SYSTEM_FIELDS.items()}
     )

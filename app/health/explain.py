@@ -5,13 +5,13 @@ from datetime import datetime
 
 from app.core.enums import HealthReason
 from app.health.facts import JobFacts
-from app.health.judge import Verdict, expected_by
+from app.health.judge import HealthStatus, expected_by
 
 MAX_ERROR_LENGTH = 300  # characters of an error
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-def sentence(facts: JobFacts, health: Verdict) -> str:
+def sentence(facts: JobFacts, health: HealthStatus) -> str:
     """Why the job has its status, as a clause; empty if there is no reason."""
     return "" if health.reason is None else _SENTENCES[health.reason](facts)
 

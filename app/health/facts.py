@@ -93,7 +93,7 @@ class CollectionFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class HouseFacts:
+class SystemFacts:
     """Facts of the whole system.
 
     `unaccounted`: ticks of the last day without an outcome, counted at `checked_at`. `pending`:

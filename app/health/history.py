@@ -18,12 +18,12 @@ _RESTED = frozenset({TickReason.PAUSED, TickReason.DISABLED})
 _WANTED = _RESTED | {TickReason.SUPERSEDED}  # these did not run on purpose
 _FOLDED = frozenset({TickReason.COALESCED})  # another tick ran for these
 
-End = tuple[str, str | None, str | None, datetime]
-Tick = tuple[str, str | None, datetime, int]
+FinishedRun = tuple[str, str | None, str | None, datetime]
+DecidedTick = tuple[str, str | None, datetime, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class RunFacts:
     """Facts from the newest finished runs. The fields are those of JobFacts."""
 
     last_run: datetime | None = None
@@ -38,7 +38,7 @@ class Ends:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticks:
+class TickFacts:
     """Facts from the newest ticks. The fields are those of JobFacts."""
 
     skips: int = 0
@@ -49,10 +49,10 @@ class Ticks:
     due: int = 0
 
 
-def ends(newest: Sequence[End]) -> Ends:
+def run_facts(newest: Sequence[FinishedRun]) -> RunFacts:
     """Facts from finished runs, newest first: (status, error type, breach, end)."""
     if not newest:
-        return Ends()
+        return RunFacts()
     statuses = [_status(end) for end in newest]
     known = [
         (status, end) for status, end in zip(statuses, newest, strict=True) if status in _CONCLUSIVE
@@ -60,7 +60,7 @@ def ends(newest: Sequence[End]) -> Ends:
     failing = [end for _, end in takewhile(lambda one: one[0] in BAD, known)]
     breach = _breach(newest[0])
     breached = list(takewhile(lambda end: _breach(end) == breach, newest)) if breach else []
-    return Ends(
+    return RunFacts(
         last_run=newest[0][3],
         last_status=RunStatus(newest[0][0]),
         statuses=tuple(statuses[:HISTORY_RUNS]),
@@ -76,17 +76,17 @@ def ends(newest: Sequence[End]) -> Ends:
 _CONCLUSIVE = GOOD | BAD
 
 
-def _status(end: End) -> RunStatus | None:
+def _status(end: FinishedRun) -> RunStatus | None:
     """The status of a run; None if it failed because the worker's network was down."""
     bad = RunStatus(end[0]) in BAD
     return None if bad and end[1] == FailureKind.LOCAL_NETWORK else RunStatus(end[0])
 
 
-def _breach(end: End) -> HealthReason | None:
+def _breach(end: FinishedRun) -> HealthReason | None:
     return HealthReason(end[2]) if end[2] in BREACHES else None
 
 
-def ticks(newest: Sequence[Tick]) -> Ticks:
+def tick_facts(newest: Sequence[DecidedTick]) -> TickFacts:
     """Facts from decided ticks, newest first: (outcome, reason, instant, number of ticks)."""
     parsed = [(outcome, _reason(reason), at, count) for outcome, reason, at, count in newest]
     rested = [at for _, reason, at, _ in parsed if reason in _RESTED]
@@ -101,7 +101,7 @@ def ticks(newest: Sequence[Tick]) -> Ticks:
         taken = min(count, left - counted)
         counted += taken
         ran += taken if outcome == TickOutcome.RAN else 0
-    return Ticks(
+    return TickFacts(
         skips=sum(tick[3] for tick in skipped),
         skipping_since=skipped[-1][2] if skipped else None,
         skip_reason=skipped[0][1] if skipped else None,

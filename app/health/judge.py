@@ -33,7 +33,7 @@ class OverallReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class HealthRules:
     """Thresholds.
 
     - `failing_after`: consecutive failures after which a job is failing.
@@ -49,7 +49,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class HealthStatus:
     """The status of a job, its reason, and since when it holds (None if not known).
 
     `age_seconds`: since the end of the last run; None if it never ran.
@@ -61,7 +61,7 @@ class Verdict:
     age_seconds: float | None = None
 
     @property
-    def ill(self) -> bool:
+    def needs_attention(self) -> bool:
         """Whether the job needs attention: unhealthy, or not started and overdue."""
         overdue = self.status is JobStatus.NOT_STARTED and self.reason is HealthReason.OVERDUE
         return overdue or self.status is JobStatus.UNHEALTHY
@@ -73,10 +73,10 @@ class _Fault:
     since: datetime | None = None
 
 
-DEFAULT = Rules()
+DEFAULT_RULES = HealthRules()
 
 
-def judge(facts: JobFacts, now: datetime, rules: Rules = DEFAULT) -> Verdict:
+def judge(facts: JobFacts, now: datetime, rules: HealthRules = DEFAULT_RULES) -> HealthStatus:
     """The health of the job at `now`.
 
     It is healthy if its last run ended within two intervals (cron: before `silent_after`), its next
@@ -84,18 +84,18 @@ def judge(facts: JobFacts, now: datetime, rules: Rules = DEFAULT) -> Verdict:
     """
     age = _age(facts.last_run, now)
     if not facts.enabled:
-        return Verdict(JobStatus.PAUSED, HealthReason.DISABLED, None, age)
+        return HealthStatus(JobStatus.PAUSED, HealthReason.DISABLED, None, age)
     if facts.paused_at is not None:
-        return Verdict(JobStatus.PAUSED, HealthReason.PAUSED, facts.paused_at, age)
+        return HealthStatus(JobStatus.PAUSED, HealthReason.PAUSED, facts.paused_at, age)
     if facts.last_run is None:
         return _not_started(facts, now)
     fault = _fault(facts, facts.last_run, now, rules)
     if fault is None:
-        return Verdict(JobStatus.HEALTHY, None, None, age)
-    return Verdict(JobStatus.UNHEALTHY, fault.reason, fault.since, age)
+        return HealthStatus(JobStatus.HEALTHY, None, None, age)
+    return HealthStatus(JobStatus.UNHEALTHY, fault.reason, fault.since, age)
 
 
-def all_well(statuses: Collection[JobStatus]) -> bool:
+def all_healthy(statuses: Collection[JobStatus]) -> bool:
     """Whether there are jobs and each is healthy or paused."""
     return bool(statuses) and _FAULTS.isdisjoint(statuses)
 
@@ -113,14 +113,14 @@ def expected_by(facts: JobFacts) -> datetime | None:
         return None
 
 
-def _not_started(facts: JobFacts, now: datetime) -> Verdict:
+def _not_started(facts: JobFacts, now: datetime) -> HealthStatus:
     expected = expected_by(facts)
     if expected is not None and now > expected:
-        return Verdict(JobStatus.NOT_STARTED, HealthReason.OVERDUE, expected)
-    return Verdict(JobStatus.NOT_STARTED, HealthReason.NEVER_RAN, facts.registered_at)
+        return HealthStatus(JobStatus.NOT_STARTED, HealthReason.OVERDUE, expected)
+    return HealthStatus(JobStatus.NOT_STARTED, HealthReason.NEVER_RAN, facts.registered_at)
 
 
-def _fault(facts: JobFacts, last_run: datetime, now: datetime, rules: Rules) -> _Fault | None:
+def _fault(facts: JobFacts, last_run: datetime, now: datetime, rules: HealthRules) -> _Fault | None:
     interval = facts.interval_seconds
     if interval is None or not _is_valid(interval):
         return _Fault(HealthReason.UNKNOWN)
@@ -134,7 +134,7 @@ def _fault(facts: JobFacts, last_run: datetime, now: datetime, rules: Rules) -> 
     return next((fault for fault in faults if fault is not None), None)
 
 
-def _failing(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
+def _failing(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
     del now
     if not facts.history:
         streak = (facts.consecutive_failures or 0) >= rules.failing_after
@@ -145,7 +145,7 @@ def _failing(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
     return _Fault(HealthReason.FAILING, since) if failing else None
 
 
-def _still_failing(history: Sequence[RunStatus | None], rules: Rules) -> bool:
+def _still_failing(history: Sequence[RunStatus | None], rules: HealthRules) -> bool:
     """Whether the job is failing after its runs, oldest first; inconclusive ones are ignored."""
     failing, bad, good = False, 0, 0
     for status in reversed(history):
@@ -158,33 +158,33 @@ def _still_failing(history: Sequence[RunStatus | None], rules: Rules) -> bool:
     return failing
 
 
-def _network_down(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
+def _network_down(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
     del now
     newest = facts.history[: rules.failing_after]
     all_unknown = len(newest) == rules.failing_after and not any(newest)
     return _Fault(HealthReason.UNKNOWN, facts.last_success) if all_unknown else None
 
 
-def _skipping(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
+def _skipping(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
     del now
     if (facts.skip_streak or 0) < rules.skips:
         return None
     return _Fault(HealthReason.SKIP_STREAK, facts.skipping_since)
 
 
-def _late(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
+def _late(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
     del now, rules
     if facts.late_by is None or facts.grace_seconds is None:
         return None
     return _Fault(HealthReason.LATE) if facts.late_by > facts.grace_seconds else None
 
 
-def _breached(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
+def _breached(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
     del now, rules
     return None if facts.breach is None else _Fault(facts.breach, facts.breach_since)
 
 
-def _stale(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
+def _stale(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
     fresh = rules.fresh.get(facts.job)
     newest = facts.last_new or facts.registered_at
     if fresh is None or newest is None or _seconds(newest, now) <= fresh:
@@ -192,7 +192,7 @@ def _stale(facts: JobFacts, now: datetime, rules: Rules) -> _Fault | None:
     return _Fault(HealthReason.STALE_DATA, newest + timedelta(seconds=fresh))
 
 
-_Check = Callable[[JobFacts, datetime, Rules], _Fault | None]
+_Check = Callable[[JobFacts, datetime, HealthRules], _Fault | None]
 # In the order of severity: the first fault is reported.
 _CHECKS: tuple[_Check, ...] = (_failing, _network_down, _skipping, _late, _breached, _stale)
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.health import codec
-from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
+from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
 
 JOBS = "rollcall:health:jobs"
 WORKERS = "rollcall:health:workers"
@@ -25,7 +25,7 @@ JOB_TTL = 30 * 24 * 3600  # seconds
 BATCH = 10  # jobs per round trip, so that Redis is not blocked for long
 INDEX_GRACE = 600  # seconds by which the clocks of workers may differ
 
-Command = tuple[str | float, ...]
+RedisCommand = tuple[str | float, ...]
 
 
 def job_key(key: str) -> str:
@@ -70,7 +70,7 @@ async def read_jobs(redis: Redis) -> dict[str, JobFacts]:
     return {key: codec.job_facts(key, values) for key, values in zip(keys, hashes, strict=True)}
 
 
-async def forget_job(redis: Redis, key: str) -> None:
+async def delete_job(redis: Redis, key: str) -> None:
     """Delete a job that is no longer declared."""
     await _execute(redis, ("DEL", job_key(key)), ("SREM", JOBS, key))
 
@@ -96,7 +96,7 @@ async def read_workers(redis: Redis) -> dict[str, WorkerFacts]:
     return {worker_id: codec.worker_facts(values) for worker_id, values in pairs if values}
 
 
-async def forget_worker(redis: Redis, worker_id: str) -> None:
+async def delete_worker(redis: Redis, worker_id: str) -> None:
     """Delete a worker that shut down."""
     await _execute(redis, ("DEL", worker_key(worker_id)), ("ZREM", WORKERS, worker_id))
 
@@ -116,34 +116,34 @@ async def read_collections(redis: Redis) -> CollectionFacts | None:
     return codec.collection_facts(values)
 
 
-async def write_accounting(redis: Redis, facts: HouseFacts) -> None:
+async def write_accounting(redis: Redis, facts: SystemFacts) -> None:
     """Write the number of ticks without an outcome."""
-    await _write_system(redis, codec.house_values(facts, ("unaccounted", "checked_at")))
+    await _write_system(redis, codec.system_values(facts, ("unaccounted", "checked_at")))
 
 
-async def write_alerting(redis: Redis, facts: HouseFacts) -> None:
+async def write_alerting(redis: Redis, facts: SystemFacts) -> None:
     """Write the state of alert delivery."""
     names = ("pending", "failing_since", "notifier_error")
-    await _write_system(redis, codec.house_values(facts, names))
+    await _write_system(redis, codec.system_values(facts, names))
 
 
 async def _write_system(redis: Redis, values: Mapping[str, str | None]) -> None:
     await _execute(redis, *_put(SYSTEM, values), ("EXPIRE", SYSTEM, SYSTEM_TTL))
 
 
-async def read_house(redis: Redis) -> HouseFacts:
+async def read_system(redis: Redis) -> SystemFacts:
     """The facts of the whole system."""
     (values,) = await _hashes(redis, [SYSTEM])
-    return codec.house_facts(values)
+    return codec.system_facts(values)
 
 
-async def _execute(redis: Redis, *commands: Command) -> None:
+async def _execute(redis: Redis, *commands: RedisCommand) -> None:
     for response in await _send(redis, commands, atomic=True):
         if isinstance(response, Exception):
             raise response
 
 
-async def _members(redis: Redis, command: Command) -> list[str]:
+async def _members(redis: Redis, command: RedisCommand) -> list[str]:
     (response,) = await _send(redis, (command,), atomic=False)
     if isinstance(response, Exception):
         raise response
@@ -155,7 +155,7 @@ async def _hashes(redis: Redis, names: Iterable[str]) -> list[dict[str, str]]:
     return [_hash(response) for response in await _send(redis, commands, atomic=False)]
 
 
-async def _send(redis: Redis, commands: Sequence[Command], *, atomic: bool) -> list[object]:
+async def _send(redis: Redis, commands: Sequence[RedisCommand], *, atomic: bool) -> list[object]:
     async with redis.pipeline(transaction=atomic) as pipe:
         for command in commands:
             pipe.execute_command(*command)  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
@@ -171,10 +171,10 @@ def _hash(response: object) -> dict[str, str]:
     return {_text(name): _text(value) for name, value in values.items()}
 
 
-def _put(name: str, values: Mapping[str, str | None]) -> list[Command]:
+def _put(name: str, values: Mapping[str, str | None]) -> list[RedisCommand]:
     known = [part for pair in values.items() if pair[1] is not None for part in pair]
     unknown = [field for field, value in values.items() if value is None]
-    commands: list[Command] = [("HSET", name, *(str(part) for part in known))] if known else []
+    commands: list[RedisCommand] = [("HSET", name, *(str(part) for part in known))] if known else []
     return [*commands, ("HDEL", name, *unknown)] if unknown else commands
 
 

@@ -14,32 +14,32 @@ from app.store.db import Pool
 from app.store.reports import health
 from app.store.reports.health import JobRow
 
-COLLECTION = "collection:"  # prefix of the schedule keys of collections
+COLLECTION_PREFIX = "collection:"  # prefix of the schedule keys of collections
 
 
-async def job(pool: Pool, redis: Redis, key: str) -> None:
+async def publish_job(pool: Pool, redis: Redis, key: str) -> None:
     """Publish the facts of a job after one of its runs. Ignores collections, which are counted."""
     await _write(pool, redis, key)
 
 
-async def rest(pool: Pool, redis: Redis, key: str) -> None:
+async def publish_skipped(pool: Pool, redis: Redis, key: str) -> None:
     """Publish the facts of a job after a tick that created no run. Ignores collections."""
     await _write(pool, redis, key)
 
 
 async def _write(pool: Pool, redis: Redis, key: str) -> None:
-    if not key.startswith(COLLECTION):
+    if not key.startswith(COLLECTION_PREFIX):
         await keys.write_jobs(redis, _by_key(await health.facts(pool, key)))
 
 
-async def all_jobs(pool: Pool, redis: Redis) -> None:
+async def publish_all_jobs(pool: Pool, redis: Redis) -> None:
     """Publish all built-in jobs, which also restores them after Redis was emptied."""
     await keys.write_jobs(redis, _by_key(await health.facts(pool)))
 
 
-async def collections(pool: Pool, redis: Redis, now: datetime) -> None:
+async def publish_collections(pool: Pool, redis: Redis, now: datetime) -> None:
     """Count the collections by status and publish the numbers."""
-    counted = await health.collections(pool, now)
+    counted = await health.count_collections(pool, now)
     overdue, failing = counted.get("overdue", 0), counted.get("failing", 0)
     facts = CollectionFacts(
         as_of=now,
@@ -65,7 +65,7 @@ def _interval(schedule: Schedule) -> float | None:
 
 def _facts(row: JobRow) -> JobFacts:
     schedule, policies = Schedule.from_spec(row.spec), Policies.from_spec(row.policies)
-    ends, ticks = history.ends(row.ends), history.ticks(row.ticks)
+    ends, ticks = history.run_facts(row.ends), history.tick_facts(row.ticks)
     jitter = policies.jitter.total_seconds()
     return JobFacts(
         job=row.job,
@@ -101,6 +101,6 @@ def _facts(row: JobRow) -> JobFacts:
     )
 
 
-def _last_activity(row: JobRow, ends: history.Ends, ticks: history.Ticks) -> datetime:
+def _last_activity(row: JobRow, ends: history.RunFacts, ticks: history.TickFacts) -> datetime:
     known = [ends.last_run or row.registered_at, ticks.rested_until]
     return max(instant for instant in known if instant is not None)

@@ -1,12 +1,12 @@
 """The thresholds of health as configured."""
 
 from app.core.config import Config
-from app.health.judge import Rules
+from app.health.judge import HealthRules
 
 
-def of(config: Config) -> Rules:
+def rules_from_config(config: Config) -> HealthRules:
     """The thresholds that the settings configure."""
-    return Rules(
+    return HealthRules(
         failing_after=config.health_failing_after,
         recovered_after=config.health_recovered_after,
         skips=config.health_skips,

@@ -20,19 +20,19 @@ from app.queue import enqueue
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
-from app.store.runs.run_rows import Waiting
+from app.store.runs.run_rows import QueuedAttempt
 from app.store.schedules import backfills as store
 from app.store.schedules import heartbeats, schedule_rows
 from app.store.schedules.backfills import Backfill
 
-MOST = 100_000  # ticks of one backfill
-LOOK_EVERY = 0.25  # seconds
-LOOKED_UP = 5_000  # runs per query
+MAX_TICKS = 100_000  # ticks of one backfill
+POLL_SECONDS = 0.25  # seconds
+STATUS_BATCH = 5_000  # runs per query
 _INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class BackfillRequest:
     """A request for a backfill of the ticks from `since` to `until`, both included.
 
     `missing`: only ticks whose scheduled run stored nothing and is not open.
@@ -48,7 +48,7 @@ class Wish:
 
 
 @dataclass(slots=True)
-class Plan:
+class BackfillPlan:
     """A backfill with its runs (id, tick) in order of time, and the status of those that exist."""
 
     backfill: Backfill
@@ -63,7 +63,7 @@ class Plan:
         return sum(self.ended.values())
 
 
-async def planned(pool: Pool, request: Wish, now: datetime) -> Plan:
+async def make_plan(pool: Pool, request: BackfillRequest, now: datetime) -> BackfillPlan:
     """Return the runs of a backfill and the status of those that exist. Writes nothing.
 
     Raises UnknownJob if there is no such schedule, and BadSchedule if the range ends in the future
@@ -78,11 +78,11 @@ async def planned(pool: Pool, request: Wish, now: datetime) -> Plan:
             f"{request.until.isoformat()} is in the future: a backfill covers past ticks only"
         )
     schedule = Schedule.from_spec(state.spec, name=state.key)
-    ticks = list(islice(schedule.ticks(request.since - _INSTANT, request.until), MOST + 1))
-    if len(ticks) > MOST:
-        raise BadSchedule(f"the range has more than {MOST:,} ticks: choose a shorter one")
+    ticks = list(islice(schedule.ticks(request.since - _INSTANT, request.until), MAX_TICKS + 1))
+    if len(ticks) > MAX_TICKS:
+        raise BadSchedule(f"the range has more than {MAX_TICKS:,} ticks: choose a shorter one")
     if request.missing:
-        served = await store.served(pool, state.id, request.since, request.until)
+        served = await store.successful_ticks(pool, state.id, request.since, request.until)
         ticks = [tick for tick in ticks if tick not in served]
     policies = Policies.from_spec(state.policies)
     backfill = Backfill(
@@ -98,7 +98,7 @@ async def planned(pool: Pool, request: Wish, now: datetime) -> Plan:
         timeout=policies.timeout,
     )
     runs = [(_uuid(f"{request.key} {request.name} {tick.isoformat()}"), tick) for tick in ticks]
-    plan = Plan(backfill, runs)
+    plan = BackfillPlan(backfill, runs)
     await _load_statuses(pool, plan)
     return plan
 
@@ -107,9 +107,9 @@ def _uuid(text: str) -> UUID:
     return uuid5(NAMESPACE_OID, f"rollcall backfill {text}")
 
 
-async def _load_statuses(pool: Pool, plan: Plan) -> None:
-    for start in range(0, len(plan.runs), LOOKED_UP):
-        chunk = plan.runs[start : start + LOOKED_UP]
+async def _load_statuses(pool: Pool, plan: BackfillPlan) -> None:
+    for start in range(0, len(plan.runs), STATUS_BATCH):
+        chunk = plan.runs[start : start + STATUS_BATCH]
         known = await store.statuses(pool, [run_id for run_id, _ in chunk])
         for run_id, tick in chunk:
             status = known.get(run_id)
@@ -121,8 +121,12 @@ async def _load_statuses(pool: Pool, plan: Plan) -> None:
                 plan.ended[status] += 1
 
 
-async def carry_out(
-    pool: Pool, redis: ArqRedis, plan: Plan, max_open: int, on_progress: Callable[[Plan], None]
+async def execute(
+    pool: Pool,
+    redis: ArqRedis,
+    plan: BackfillPlan,
+    max_open: int,
+    on_progress: Callable[[BackfillPlan], None],
 ) -> None:
     """Enqueue the runs, with at most `max_open` open at a time, until all have ended.
 
@@ -137,25 +141,25 @@ async def carry_out(
         await _refresh_open(pool, plan)
         on_progress(plan)
         if plan.todo or plan.open:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(POLL_SECONDS)
     await store.complete(pool, plan.backfill.id, await heartbeats.database_now(pool))
 
 
-async def _enqueue_next(pool: Pool, redis: ArqRedis, plan: Plan, max_open: int) -> None:
+async def _enqueue_next(pool: Pool, redis: ArqRedis, plan: BackfillPlan, max_open: int) -> None:
     if not plan.todo:
         return
     now = await heartbeats.database_now(pool)
     async with pool.acquire() as connection, connection.transaction():
-        free = await store.room(connection, now, max_open)
+        free = await store.free_slots(connection, now, max_open)
         chunk = [plan.todo.pop() for _ in range(min(free, len(plan.todo)))]
-        created = await store.feed(connection, plan.backfill, chunk, now) if chunk else []
+        created = await store.insert_runs(connection, plan.backfill, chunk, now) if chunk else []
     plan.open |= {run_id for run_id, _ in chunk}
     # A run that is not enqueued now is enqueued by a later sweep.
     job = plan.backfill.state.job
-    await enqueue.tell(pool, redis, [Waiting(run, job, 1) for run in created])
+    await enqueue.enqueue_runs(pool, redis, [QueuedAttempt(run, job, 1) for run in created])
 
 
-async def _refresh_open(pool: Pool, plan: Plan) -> None:
+async def _refresh_open(pool: Pool, plan: BackfillPlan) -> None:
     known = await store.statuses(pool, list(plan.open))
     for run_id in list(plan.open):
         status = known.get(run_id)

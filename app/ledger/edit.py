@@ -12,9 +12,9 @@ from uuid import UUID
 from app.core import log
 from app.core.enums import TickOutcome
 from app.core.errors import UnknownJob
-from app.ledger.outcomes import MOST_ALIKE, first_due, verdict
+from app.ledger.outcomes import MAX_REPEATED_TICKS, first_due_if_late, tick_decision
 from app.scheduling.policies import Policies
-from app.scheduling.policy import Decision, Situation, decide
+from app.scheduling.policy import Decision, DecisionInput, decide
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
 from app.store.runs.run_rows import cancel_open
@@ -27,7 +27,7 @@ _log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class QueuedRun:
     """A run in Postgres that is yet to be enqueued in Redis as `run:<run_id>:<attempt>`."""
 
     run_id: UUID
@@ -36,7 +36,7 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class DeclaredSchedule:
     """A schedule as declared in code or by a recipe. `key` is its permanent name."""
 
     key: str
@@ -47,13 +47,13 @@ class Declared:
     org_id: UUID | None = None
 
 
-async def ring(pool: Pool, key: str, now: datetime) -> list[Queued]:
+async def decide_schedule(pool: Pool, key: str, now: datetime) -> list[QueuedRun]:
     """Decide every tick of one schedule that is due by `now`; return the runs it created.
 
     Safe to call late, twice or concurrently: a tick at or before the frontier is never decided
     again. Returns an empty list for an unknown schedule.
     """
-    queued: list[Queued] = []
+    queued: list[QueuedRun] = []
     complete = False
     while not complete:
         async with pool.acquire() as connection, connection.transaction():
@@ -65,22 +65,22 @@ async def ring(pool: Pool, key: str, now: datetime) -> list[Queued]:
 
 
 async def _decide(
-    connection: Connection, state: ScheduleState, now: datetime, queued: list[Queued]
+    connection: Connection, state: ScheduleState, now: datetime, queued: list[QueuedRun]
 ) -> bool:
     if state.retired_at is not None or (state.due_at is not None and state.due_at > now):
         return True
     policies = Policies.from_spec(state.policies)
-    schedule = policies.spread(Schedule.from_spec(state.spec, name=state.key))
+    schedule = policies.apply_jitter(Schedule.from_spec(state.spec, name=state.key))
     decision = decide(await _situation(connection, state, schedule, policies, now))
     if not decision.outcomes:
         return True
     if decision.cancel:
         await cancel_open(connection, decision.cancel, now, by="overlap policy cancel_running")
-    writes = verdict(decision, schedule, policies, now)
+    writes = tick_decision(decision, schedule, policies, now)
     await schedule_rows.record(connection, state, writes)
-    queued += [Queued(t.run_id, state.job) for t in writes.ticks if t.run_id is not None]
+    queued += [QueuedRun(t.run_id, state.job) for t in writes.ticks if t.run_id is not None]
     if writes.ticks and writes.ticks[-1].outcome is not TickOutcome.RAN:
-        await schedule_rows.compress(connection, state, writes.ticks[-1], now, MOST_ALIKE)
+        await schedule_rows.compress(connection, state, writes.ticks[-1], now, MAX_REPEATED_TICKS)
     _log_decision(state, decision)
     return decision.complete
 
@@ -91,9 +91,9 @@ async def _situation(
     schedule: Schedule,
     policies: Policies,
     now: datetime,
-) -> Situation:
-    late = first_due(schedule, policies, state.evaluated_through, now)
-    return Situation(
+) -> DecisionInput:
+    late = first_due_if_late(schedule, policies, state.evaluated_through, now)
+    return DecisionInput(
         schedule=schedule,
         policies=policies,
         frontier=state.evaluated_through,
@@ -120,27 +120,31 @@ def _log_decision(state: ScheduleState, decision: Decision) -> None:
         )
 
 
-async def register(pool: Pool, declared: Sequence[Declared], now: datetime) -> list[Queued]:
+async def register(
+    pool: Pool, declared: Sequence[DeclaredSchedule], now: datetime
+) -> list[QueuedRun]:
     """Store the declared schedules; a changed one gets a new version from `now` on.
 
     Ticks that were due before the change are decided under the old version first. Returns the
     runs created for them.
     """
-    queued: list[Queued] = []
+    queued: list[QueuedRun] = []
     for each in declared:
         queued += await edit(pool, each, now)
     return queued
 
 
-async def edit(pool: Pool, wanted: Declared, now: datetime) -> list[Queued]:
+async def edit(pool: Pool, wanted: DeclaredSchedule, now: datetime) -> list[QueuedRun]:
     """Create the schedule or change it to `wanted`; return the runs of ticks due before."""
     async with pool.acquire() as connection, connection.transaction():
         return await edit_in(connection, wanted, now)
 
 
-async def edit_in(connection: Connection, wanted: Declared, now: datetime) -> list[Queued]:
+async def edit_in(
+    connection: Connection, wanted: DeclaredSchedule, now: datetime
+) -> list[QueuedRun]:
     """Do the same as `edit` in the caller's transaction. A retired schedule is reopened."""
-    queued: list[Queued] = []
+    queued: list[QueuedRun] = []
     state = await schedule_rows.lock(connection, wanted.key)
     if state is None:
         await schedule_versions.create(connection, _version(wanted, now))
@@ -162,20 +166,20 @@ async def edit_in(connection: Connection, wanted: Declared, now: datetime) -> li
 
 
 async def _decide_all(
-    connection: Connection, state: ScheduleState, now: datetime, queued: list[Queued]
+    connection: Connection, state: ScheduleState, now: datetime, queued: list[QueuedRun]
 ) -> ScheduleState:
     while not await _decide(connection, state, now, queued):
         state = await schedule_rows.lock(connection, state.key) or state
     return await schedule_rows.lock(connection, state.key) or state
 
 
-async def retire_in(connection: Connection, key: str, now: datetime) -> list[Queued]:
+async def retire_in(connection: Connection, key: str, now: datetime) -> list[QueuedRun]:
     """Retire a schedule in the caller's transaction; its announced next tick is superseded.
 
     Returns the runs of ticks due before `now`. Raises UnknownJob if the schedule does not exist or
     is retired already.
     """
-    queued: list[Queued] = []
+    queued: list[QueuedRun] = []
     state = await schedule_rows.lock(connection, key)
     if state is None or state.retired_at is not None:
         raise UnknownJob(f"there is no schedule {key!r}")
@@ -189,16 +193,16 @@ async def retire_in(connection: Connection, key: str, now: datetime) -> list[Que
 
 
 async def _reopen(
-    connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
+    connection: Connection, state: ScheduleState, wanted: DeclaredSchedule, since: datetime
 ) -> None:
     reinstated = await _reinstated(connection, state, wanted, since)
     await schedule_versions.reopen(connection, state, _version(wanted, since))
-    await schedule_versions.take_up(connection, state.id, reinstated)
+    await schedule_versions.reopen_ticks(connection, state.id, reinstated)
     _log.info("schedule.revived", schedule=state.key, version=state.version + 1)
 
 
 async def _reinstated(
-    connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
+    connection: Connection, state: ScheduleState, wanted: DeclaredSchedule, since: datetime
 ) -> list[datetime]:
     """Return the superseded ticks after `since` that are ticks of the wanted schedule as well."""
     ahead = await schedule_versions.superseded_ahead(connection, state.id, since)
@@ -206,20 +210,20 @@ async def _reinstated(
 
 
 async def _replace(
-    connection: Connection, state: ScheduleState, wanted: Declared, since: datetime
+    connection: Connection, state: ScheduleState, wanted: DeclaredSchedule, since: datetime
 ) -> None:
     old = Schedule.from_spec(state.spec, name=state.key)
     since = _effective_from(old, wanted.schedule, state.evaluated_through, since)
     version = _version(wanted, since)
     if (state.spec, state.policies) == (version.spec, version.policies):
-        await schedule_versions.enable(connection, state.id, enabled=wanted.enabled)
+        await schedule_versions.set_enabled(connection, state.id, enabled=wanted.enabled)
         return
     announced = old.next(state.evaluated_through)
     # The old version stays valid through its announced next tick, unless the new one has that tick.
     still_announced = announced <= since or _is_tick(wanted.schedule, announced)
     valid_until = since if still_announced else announced
     reinstated = await _reinstated(connection, state, wanted, since)
-    await schedule_versions.take_up(connection, state.id, reinstated)
+    await schedule_versions.reopen_ticks(connection, state.id, reinstated)
     superseded = tuple(old.ticks(state.evaluated_through, valid_until))
     await schedule_versions.supersede(connection, state, version, superseded, valid_until)
     _log.info("schedule.edited", schedule=state.key, version=state.version + 1)
@@ -240,10 +244,10 @@ def _is_tick(schedule: Schedule, instant: datetime) -> bool:
     return schedule.next(instant - _INSTANT) == instant
 
 
-def _version(wanted: Declared, since: datetime) -> schedule_versions.Wording:
-    schedule = wanted.policies.spread(wanted.schedule)
+def _version(wanted: DeclaredSchedule, since: datetime) -> schedule_versions.ScheduleVersion:
+    schedule = wanted.policies.apply_jitter(wanted.schedule)
     upcoming = schedule.next(since)
-    return schedule_versions.Wording(
+    return schedule_versions.ScheduleVersion(
         key=wanted.key,
         job=wanted.job,
         spec=wanted.schedule.to_spec(),
@@ -256,16 +260,16 @@ def _version(wanted: Declared, since: datetime) -> schedule_versions.Wording:
     )
 
 
-async def pause(pool: Pool, key: str, now: datetime, *, by: str, note: str) -> list[Queued]:
+async def pause(pool: Pool, key: str, now: datetime, *, by: str, note: str) -> list[QueuedRun]:
     """Pause a schedule from `now` on; its ticks are recorded `skipped(paused)` until it is resumed.
 
     Returns the runs of ticks due before `now`. Raises UnknownJob if there is no such schedule.
     """
     async with pool.acquire() as connection, connection.transaction():
-        return await pause_in(connection, key, schedule_versions.Pause(now, by, note))
+        return await pause_in(connection, key, schedule_versions.SchedulePause(now, by, note))
 
 
-async def resume(pool: Pool, key: str, now: datetime) -> list[Queued]:
+async def resume(pool: Pool, key: str, now: datetime) -> list[QueuedRun]:
     """Resume a paused schedule; every tick of the pause is recorded first.
 
     Returns the runs of ticks that were due. Raises UnknownJob if there is no such schedule.
@@ -275,21 +279,21 @@ async def resume(pool: Pool, key: str, now: datetime) -> list[Queued]:
 
 
 async def pause_in(
-    connection: Connection, key: str, pause_: schedule_versions.Pause
-) -> list[Queued]:
+    connection: Connection, key: str, pause_: schedule_versions.SchedulePause
+) -> list[QueuedRun]:
     """Do the same as `pause` in the caller's transaction."""
     return await _set_pause(connection, key, pause_.at, pause_)
 
 
-async def resume_in(connection: Connection, key: str, now: datetime) -> list[Queued]:
+async def resume_in(connection: Connection, key: str, now: datetime) -> list[QueuedRun]:
     """Do the same as `resume` in the caller's transaction."""
     return await _set_pause(connection, key, now, None)
 
 
 async def _set_pause(
-    connection: Connection, key: str, now: datetime, pause_: schedule_versions.Pause | None
-) -> list[Queued]:
-    queued: list[Queued] = []
+    connection: Connection, key: str, now: datetime, pause_: schedule_versions.SchedulePause | None
+) -> list[QueuedRun]:
+    queued: list[QueuedRun] = []
     state = await schedule_rows.lock(connection, key)
     if state is None:
         raise UnknownJob(f"there is no schedule {key!r}")

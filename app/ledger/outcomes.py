@@ -7,14 +7,16 @@ from uuid import UUID, uuid4
 
 from app.core.enums import TickOutcome
 from app.scheduling.policies import Policies
-from app.scheduling.policy import Decided, Decision
+from app.scheduling.policy import Decision, TickResult
 from app.scheduling.schedule import Schedule
-from app.store.schedules.schedule_rows import GapWrite, TickWrite, Verdict
+from app.store.schedules.schedule_rows import GapWrite, TickDecision, TickWrite
 
-MOST_ALIKE = 50  # consecutive ticks of one outcome and reason; more are stored as one gap row
+MAX_REPEATED_TICKS = (
+    50  # consecutive ticks of one outcome and reason; more are stored as one gap row
+)
 
 
-def first_due(
+def first_due_if_late(
     schedule: Schedule, policies: Policies, frontier: datetime, now: datetime
 ) -> datetime | None:
     """Return the first due tick if it is late or one of several (heartbeats matter); else None."""
@@ -23,7 +25,9 @@ def first_due(
     return first if late else None
 
 
-def verdict(decision: Decision, schedule: Schedule, policies: Policies, now: datetime) -> Verdict:
+def tick_decision(
+    decision: Decision, schedule: Schedule, policies: Policies, now: datetime
+) -> TickDecision:
     """Return what to write: ticks with the ids of their new runs, gaps, and the next tick."""
     ticks: list[TickWrite] = []
     gaps: list[GapWrite] = []
@@ -31,12 +35,12 @@ def verdict(decision: Decision, schedule: Schedule, policies: Policies, now: dat
     for _, group in groupby(decision.outcomes, key=lambda o: (o.outcome, o.reason, o.blocking_run)):
         same = list(group)
         first, reason = same[0], same[0].reason
-        if len(same) > MOST_ALIKE and reason is not None:
+        if len(same) > MAX_REPEATED_TICKS and reason is not None:
             gaps.append(GapWrite(first.tick, same[-1].tick, len(same), first.outcome, reason))
         else:
             ticks += [_tick(decided, run_ids) for decided in same]
     upcoming = schedule.next(decision.frontier)
-    return Verdict(
+    return TickDecision(
         ticks=ticks,
         gaps=gaps,
         policies=policies,
@@ -47,7 +51,7 @@ def verdict(decision: Decision, schedule: Schedule, policies: Policies, now: dat
     )
 
 
-def _tick(decided: Decided, run_ids: Mapping[datetime, UUID]) -> TickWrite:
+def _tick(decided: TickResult, run_ids: Mapping[datetime, UUID]) -> TickWrite:
     blocking = decided.blocking_run
     if decided.blocking_tick is not None:
         blocking = run_ids[decided.blocking_tick]

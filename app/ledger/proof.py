@@ -9,19 +9,20 @@ from app.core.errors import UnknownJob
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
 from app.store.reports import proof as store
-from app.store.reports.proof import Answer, TickStory, VersionRow
+from app.store.reports.proof import RecordedTicks, TickDetail, VersionRow
 from app.store.runs import run_rows
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 
-SHOWN = 5
+MAX_EXAMPLES = 5
 
 
 @dataclass(slots=True)
-class Account:
+class TickAccount:
     """Counts of the ticks of one schedule up to its frontier, by outcome.
 
-    `unaccounted`: expected ticks without an outcome. `invented`: outcomes for instants that are not
+    `unaccounted`: expected ticks without an outcome. `unexpected`: outcomes for instants that are
+    not
     ticks. `pruned`: ticks of which only counts are kept; they are included in the other numbers.
     `stuck`: open runs that no worker executes. `examples`: the first unaccounted ticks.
     """
@@ -34,18 +35,18 @@ class Account:
     missed: Counter[str] = field(default_factory=Counter[str])
     duplicates: int = 0
     unaccounted: int = 0
-    invented: int = 0
+    unexpected: int = 0
     stuck: int = 0
     pruned: int = 0
     examples: list[datetime] = field(default_factory=list[datetime])
 
     @property
-    def sound(self) -> bool:
+    def consistent(self) -> bool:
         """Whether every tick has exactly one outcome."""
-        return not (self.unaccounted or self.duplicates or self.invented)
+        return not (self.unaccounted or self.duplicates or self.unexpected)
 
 
-async def verify(pool: Pool, now: datetime) -> list[Account]:
+async def verify(pool: Pool, now: datetime) -> list[TickAccount]:
     """Count the ticks of every schedule by outcome, in one snapshot of the database."""
     async with (
         pool.acquire() as connection,
@@ -55,22 +56,22 @@ async def verify(pool: Pool, now: datetime) -> list[Account]:
         return [await _account(connection, state, now) for state in states]
 
 
-async def _account(connection: Connection, state: ScheduleState, now: datetime) -> Account:
-    account = Account(state.key, state.evaluated_through)
+async def _account(connection: Connection, state: ScheduleState, now: datetime) -> TickAccount:
+    account = TickAccount(state.key, state.evaluated_through)
     for version in await store.versions(connection, state.key):
         await _compare(connection, version, account)
-    account.duplicates += await store.doubled(connection, state.id)
-    account.stuck = await store.stuck(connection, state.id, now)
+    account.duplicates += await store.count_inconsistent(connection, state.id)
+    account.stuck = await store.count_stuck(connection, state.id, now)
     return account
 
 
-async def _compare(connection: Connection, version: VersionRow, account: Account) -> None:
+async def _compare(connection: Connection, version: VersionRow, account: TickAccount) -> None:
     """Merge the expected ticks of a version with the stored answers, both in order of time."""
     _count_pruned(account, version)
     expected = Schedule.from_spec(version.spec).ticks(version.since, version.until)
     last: datetime | None = None
     tick = next(expected, None)
-    async for answer in store.answers(connection, version):
+    async for answer in store.recorded_ticks(connection, version):
         _count_answer(account, answer)
         if last is not None and answer.first <= last:
             account.duplicates += 1
@@ -84,20 +85,20 @@ async def _compare(connection: Connection, version: VersionRow, account: Account
             matched += 1
             account.expected += 1
             tick = next(expected, None)
-        account.invented += max(answer.count - matched, 0)
+        account.unexpected += max(answer.count - matched, 0)
         account.unaccounted += max(matched - answer.count, 0)
     while tick is not None:
         _count_unaccounted(account, tick)
         tick = next(expected, None)
 
 
-def _count_pruned(account: Account, version: VersionRow) -> None:
+def _count_pruned(account: TickAccount, version: VersionRow) -> None:
     """Add the counts of expected ticks and of outcomes that were stored when ticks were pruned."""
     answered = sum(version.pruned.values())
     account.pruned += answered
     account.expected += version.pruned_expected
     account.unaccounted += max(version.pruned_expected - answered, 0)
-    account.invented += max(answered - version.pruned_expected, 0)
+    account.unexpected += max(answered - version.pruned_expected, 0)
     for name, count in version.pruned.items():
         outcome, _, reason = name.partition(":")
         if outcome == TickOutcome.RAN:
@@ -107,14 +108,14 @@ def _count_pruned(account: Account, version: VersionRow) -> None:
             counter[reason] += count
 
 
-def _count_unaccounted(account: Account, tick: datetime) -> None:
+def _count_unaccounted(account: TickAccount, tick: datetime) -> None:
     account.expected += 1
     account.unaccounted += 1
-    if len(account.examples) < SHOWN:
+    if len(account.examples) < MAX_EXAMPLES:
         account.examples.append(tick)
 
 
-def _count_answer(account: Account, answer: Answer) -> None:
+def _count_answer(account: TickAccount, answer: RecordedTicks) -> None:
     if answer.outcome is TickOutcome.RAN:
         account.ran += 1
     elif answer.reason is not None:
@@ -122,17 +123,18 @@ def _count_answer(account: Account, answer: Answer) -> None:
         counter[answer.reason.value] += answer.count
 
 
-async def why(pool: Pool, key: str, at: datetime | None) -> list[str]:
+async def explain(pool: Pool, key: str, at: datetime | None) -> list[str]:
     """Explain a tick (the latest if `at` is None), from schedule to run, as a list of sentences.
 
     Raises UnknownJob if there is no such schedule.
     """
     async with pool.acquire() as connection, connection.transaction():
-        return await story(connection, key, at)
+        return await explain_in(connection, key, at)
 
 
-async def story(connection: Connection, key: str, at: datetime | None) -> list[str]:
-    """Do the same as `why` in the caller's transaction, with the rows visible to its connection."""
+async def explain_in(connection: Connection, key: str, at: datetime | None) -> list[str]:
+    """Do the same as `explain` in the caller's transaction, with the rows visible to its
+    connection."""
     state = await schedule_rows.one(connection, key)
     if state is None:
         known = ", ".join(s.key for s in await schedule_rows.all_of(connection)) or "none yet"
@@ -170,7 +172,7 @@ def _undecided(state: ScheduleState, at: datetime | None, pruned: datetime | Non
     return f"{_at(at)} is not a tick of this schedule."
 
 
-def _decision(tick: TickStory) -> list[str]:
+def _decision(tick: TickDetail) -> list[str]:
     outcome = tick.outcome.value if tick.reason is None else f"{tick.outcome} ({tick.reason})"
     more = f", with {tick.count - 1} more after it" if tick.count > 1 else ""
     sentences = [
@@ -182,10 +184,10 @@ def _decision(tick: TickStory) -> list[str]:
     return sentences
 
 
-async def _run(connection: Connection, tick: TickStory) -> list[str]:
+async def _run(connection: Connection, tick: TickDetail) -> list[str]:
     if tick.run_id is None:
         return []
-    run = await run_rows.look(connection, tick.run_id)
+    run = await run_rows.read_run(connection, tick.run_id)
     if run is None:
         return [f"It created run {tick.run_id}, which has been pruned since."]
     sentences = [f"It created run {tick.run_id}, queued at {_at(run['created_at'])}."]

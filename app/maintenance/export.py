@@ -14,25 +14,25 @@ from uuid import UUID
 from app.core.errors import BadParameters
 from app.store.db import Connection
 from app.store.reports import exports as store
-from app.store.reports.exports import Kind, Span
+from app.store.reports.exports import ExportKind, ExportRange
 
-BATCH = 20_000  # rows per Parquet record batch
-GROUP = 5  # record batches per row group
+BATCH_ROWS = 20_000  # rows per Parquet record batch
+ROW_GROUP_BATCHES = 5  # record batches per row group
 
 
 @dataclass(slots=True)
-class Written:
+class ExportProgress:
     """What has been written so far. For CSV and JSON lines `rows` is 0 until the end."""
 
     rows: int = 0
     bytes: int = 0
 
 
-Told = Callable[[Written], None]
+ExportProgressCallback = Callable[[ExportProgress], None]
 
 
 @asynccontextmanager
-async def whole(target: str) -> AsyncGenerator[IO[bytes]]:
+async def atomic_file(target: str) -> AsyncGenerator[IO[bytes]]:
     """Open a temporary file that is renamed to `target` when the block succeeds; `-` is stdout."""
     if target == "-":
         yield sys.stdout.buffer
@@ -50,17 +50,17 @@ async def whole(target: str) -> AsyncGenerator[IO[bytes]]:
         part.unlink(missing_ok=True)
 
 
-async def text(
+async def write_text(
     connection: Connection,
-    kind: Kind,
-    span: Span,
+    kind: ExportKind,
+    span: ExportRange,
     file: IO[bytes],
-    on_progress: Told,
+    on_progress: ExportProgressCallback,
     *,
     lines: bool,
-) -> Written:
+) -> ExportProgress:
     """Write CSV, or with `lines` one JSON object per line, as COPY delivers it."""
-    written = Written()
+    written = ExportProgress()
 
     async def sink(data: bytes) -> None:
         file.write(data)
@@ -72,21 +72,25 @@ async def text(
     return written
 
 
-async def parquet(
-    connection: Connection, kind: Kind, span: Span, file: IO[bytes], on_progress: Told
-) -> Written:
+async def write_parquet(
+    connection: Connection,
+    kind: ExportKind,
+    span: ExportRange,
+    file: IO[bytes],
+    on_progress: ExportProgressCallback,
+) -> ExportProgress:
     """Write Parquet in batches of BATCH rows. Raises BadParameters if pyarrow is not installed."""
     arrow, pq = _pyarrow()
-    written = Written()
+    written = ExportProgress()
     async with connection.transaction(readonly=True):
         columns = await store.columns(connection, kind)
         schema = arrow.schema([(name, _type(arrow, type_name)) for name, type_name in columns])
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             buffered: list[Any] = []
-            async for rows in store.batches(connection, kind, span, BATCH):
+            async for rows in store.batches(connection, kind, span, BATCH_ROWS):
                 buffered.append(_batch(arrow, schema, rows))
                 written.rows += len(rows)
-                if len(buffered) == GROUP:
+                if len(buffered) == ROW_GROUP_BATCHES:
                     writer.write_table(arrow.Table.from_batches(buffered))
                     buffered.clear()
                 written.bytes = file.tell() if file.seekable() else 0

@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 from app.core import config as settings
 from app.core.errors import BadConfig
 from app.models import tables
-from app.store.db import HOUSE
+from app.store.db import OPERATOR_SESSION
 
 PARTITIONS = """
 SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'
@@ -35,7 +35,7 @@ def _migrate(connection: Connection) -> None:
 async def _connect_and_migrate(dsn: str) -> None:
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(dsn, server_settings=HOUSE),
+        async_creator=lambda: asyncpg.connect(dsn, server_settings=OPERATOR_SESSION),
         poolclass=NullPool,
     )
     async with engine.connect() as connection:

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from app.core.enums import EventChange, Market, Outcome
+from app.core.enums import EventChange, Market, MarketOutcome
 from app.models.columns import instant, one_of
 
 
@@ -112,7 +112,7 @@ class OddsPriceRow(SQLModel, table=True):
             postgresql_nulls_not_distinct=True,
         ),
         one_of("market", Market, "odds_prices_market"),
-        one_of("outcome", Outcome, "odds_prices_outcome"),
+        one_of("outcome", MarketOutcome, "odds_prices_outcome"),
         {"postgresql_with": {"fillfactor": 80}},
     )
 

@@ -6,21 +6,25 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 
-from app.core.enums import Market, Outcome
+from app.core.enums import Market, MarketOutcome
 
-OUTCOMES: Mapping[Market, tuple[Outcome, ...]] = {
-    Market.MATCH_RESULT: (Outcome.HOME, Outcome.DRAW, Outcome.AWAY),
-    Market.DOUBLE_CHANCE: (Outcome.HOME_DRAW, Outcome.HOME_AWAY, Outcome.DRAW_AWAY),
-    Market.BOTH_TEAMS_TO_SCORE: (Outcome.YES, Outcome.NO),
-    Market.OVER_UNDER: (Outcome.OVER, Outcome.UNDER),
+OUTCOMES: Mapping[Market, tuple[MarketOutcome, ...]] = {
+    Market.MATCH_RESULT: (MarketOutcome.HOME, MarketOutcome.DRAW, MarketOutcome.AWAY),
+    Market.DOUBLE_CHANCE: (
+        MarketOutcome.HOME_DRAW,
+        MarketOutcome.HOME_AWAY,
+        MarketOutcome.DRAW_AWAY,
+    ),
+    Market.BOTH_TEAMS_TO_SCORE: (MarketOutcome.YES, MarketOutcome.NO),
+    Market.OVER_UNDER: (MarketOutcome.OVER, MarketOutcome.UNDER),
 }
 # How many outcomes of a market win, if not one: two of the three double chances.
-WINNERS: Mapping[Market, int] = {Market.DOUBLE_CHANCE: 2}
+WINNING_OUTCOMES: Mapping[Market, int] = {Market.DOUBLE_CHANCE: 2}
 MARKETS = tuple(OUTCOMES)
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class OddsOffer:
     """The last known price of one outcome at one site.
 
     `match` is the same for all sites that have the match. `seen_at`: when the site last listed the
@@ -36,7 +40,7 @@ class Offer:
     kickoff: datetime
     market: Market
     line: Decimal | None
-    outcome: Outcome
+    outcome: MarketOutcome
     price: Decimal
     active: bool
     seen_at: datetime
@@ -61,16 +65,16 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
+class OutcomeQuotes:
     """An outcome with its quotes by site. `best` is the highest current quote, if there is one."""
 
-    outcome: Outcome
+    outcome: MarketOutcome
     quotes: Mapping[str, Quote]
     best: Quote | None
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MarketComparison:
     """A market of a match, with its line. Margins are shares: 0.05 is five per cent.
 
     `margins`: by site, for sites with current prices of all outcomes. `margin`: of the best prices;
@@ -79,7 +83,7 @@ class Row:
 
     market: Market
     line: Decimal | None
-    picks: tuple[Pick, ...]
+    picks: tuple[OutcomeQuotes, ...]
     margins: Mapping[str, Decimal]
     margin: Decimal | None
 
@@ -95,30 +99,30 @@ class Match:
     away: str
     kickoff: datetime
     platforms: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[MarketComparison, ...]
 
 
 def margin(market: Market, prices: Sequence[Decimal]) -> Decimal | None:
     """Return the bookmaker's margin as a share of stakes; None unless all outcomes have a price."""
     if len(prices) != len(OUTCOMES[market]):
         return None
-    return sum((1 / price for price in prices), Decimal(0)) / WINNERS.get(market, 1) - 1
+    return sum((1 / price for price in prices), Decimal(0)) / WINNING_OUTCOMES.get(market, 1) - 1
 
 
-def compared(offers: Iterable[Offer], now: datetime, fresh: timedelta) -> list[Match]:
+def compare(offers: Iterable[OddsOffer], now: datetime, max_age: timedelta) -> list[Match]:
     """Return the matches with their prices side by side, in order of kick-off.
 
-    Prices not seen for longer than `fresh` are stale. If a site lists a match twice, the listing
+    Prices not seen for longer than `max_age` are stale. If a site lists a match twice, the listing
     seen last counts.
     """
-    matches: dict[str, list[Offer]] = {}
+    matches: dict[str, list[OddsOffer]] = {}
     for offer in offers:
         matches.setdefault(offer.match, []).append(offer)
-    found = [_match(key, each, now - fresh) for key, each in matches.items()]
+    found = [_match(key, each, now - max_age) for key, each in matches.items()]
     return sorted(found, key=lambda match: (match.kickoff, match.key))
 
 
-def _match(key: str, offers: Sequence[Offer], since: datetime) -> Match:
+def _match(key: str, offers: Sequence[OddsOffer], since: datetime) -> Match:
     ordered = sorted(offers, key=_market_order)
     rows = [
         _row(market, line, list(each), since)
@@ -137,11 +141,13 @@ def _match(key: str, offers: Sequence[Offer], since: datetime) -> Match:
     )
 
 
-def _market_order(offer: Offer) -> tuple[int, Decimal]:
+def _market_order(offer: OddsOffer) -> tuple[int, Decimal]:
     return (MARKETS.index(offer.market), Decimal(-1) if offer.line is None else offer.line)
 
 
-def _row(market: Market, line: Decimal | None, offers: Sequence[Offer], since: datetime) -> Row:
+def _row(
+    market: Market, line: Decimal | None, offers: Sequence[OddsOffer], since: datetime
+) -> MarketComparison:
     picks = [
         _pick(outcome, [offer for offer in offers if offer.outcome is outcome], since)
         for outcome in OUTCOMES[market]
@@ -153,14 +159,14 @@ def _row(market: Market, line: Decimal | None, offers: Sequence[Offer], since: d
         if share is not None:
             margins[platform] = share
     best = margin(market, [pick.best.price for pick in picks if pick.best is not None])
-    return Row(market, line, tuple(picks), margins, best)
+    return MarketComparison(market, line, tuple(picks), margins, best)
 
 
-def _pick(outcome: Outcome, offers: Sequence[Offer], since: datetime) -> Pick:
+def _pick(outcome: MarketOutcome, offers: Sequence[OddsOffer], since: datetime) -> OutcomeQuotes:
     quotes: dict[str, Quote] = {}
     for o in sorted(offers, key=lambda offer: offer.seen_at):
         stale = o.seen_at < since
         quotes[o.platform] = Quote(o.platform, o.price, o.active, stale, o.seen_at, o.changed_at)
     current = [quote for quote in quotes.values() if quote.current]
     best = max(current, key=lambda quote: (quote.price, quote.platform), default=None)
-    return Pick(outcome, quotes, best)
+    return OutcomeQuotes(outcome, quotes, best)

@@ -13,10 +13,10 @@ import asyncpg
 
 from app.core import log
 from app.core.config import Config
-from app.core.errors import Conflicting, NotThere, Outdated, OverLimit, Unsuitable
+from app.core.errors import Conflict, InvalidValue, NotFound, OverLimit, StaleEdit
 from app.ledger import edit as ledger
-from app.ledger.edit import Declared, Queued
-from app.orgs.limits import Allowance
+from app.ledger.edit import DeclaredSchedule, QueuedRun
+from app.orgs.limits import OrgLimits
 from app.orgs.tokens import Principal
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -25,19 +25,19 @@ from app.store.db import Connection, Pool
 from app.store.orgs import collection as store
 from app.store.orgs import presets
 from app.store.orgs import selections as kept
-from app.store.orgs.collection import Edit, Standing
+from app.store.orgs.collection import CollectionEdit, CollectionSchedule
 from app.store.runs import run_rows
 from app.store.schedules import schedule_rows
-from app.store.schedules.schedule_versions import Pause
+from app.store.schedules.schedule_versions import SchedulePause
 
-JOB = "collection"
+TASK = "collection"
 A_DAY = timedelta(days=1)
 
 _log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class CollectionSettings:
     """The settings of a collection that its organisation can change."""
 
     preset_id: UUID | None = None
@@ -46,7 +46,7 @@ class Choice:
     enabled: bool = False
     notify: bool = False
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON values, as edits record them."""
         return {
             "preset_id": None if self.preset_id is None else str(self.preset_id),
@@ -58,27 +58,27 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CollectionRequest:
     """Who requests an operation, when, and the revision it is based on (None: any)."""
 
-    who: Principal
+    principal: Principal
     now: datetime
     revision: int | None = None
 
 
 @dataclass(slots=True)
-class Deed:
+class CollectionChange:
     """The result of an operation: the schedule afterwards, and the runs to enqueue in Redis."""
 
-    standing: Standing | None
-    queued: list[Queued] = field(default_factory=list[Queued])
+    schedule: CollectionSchedule | None
+    queued: list[QueuedRun] = field(default_factory=list[QueuedRun])
 
 
-def chosen(schedule: Standing | None) -> Choice:
+def settings_of(schedule: CollectionSchedule | None) -> CollectionSettings:
     """Return the settings of a schedule; the defaults if there is none or it is retired."""
     if schedule is None or schedule.retired_at is not None:
-        return Choice()
-    return Choice(
+        return CollectionSettings()
+    return CollectionSettings(
         preset_id=schedule.preset_id,
         cron_expression=schedule.spec["cron"],
         timezone=schedule.spec["timezone"],
@@ -87,176 +87,192 @@ def chosen(schedule: Standing | None) -> Choice:
     )
 
 
-def key_of(org_id: UUID) -> str:
+def schedule_key(org_id: UUID) -> str:
     """Return the key of an organisation's schedule."""
     return f"collection:{org_id}"
 
 
-async def look(pool: Pool, principal: Principal) -> Standing | None:
+async def read(pool: Pool, principal: Principal) -> CollectionSchedule | None:
     """Return the organisation's schedule, retired or not; None if it never had one."""
     async with tenancy.org_transaction(pool, principal.org_id) as connection:
-        return await store.look(connection, principal.org_id)
+        return await store.read_schedule(connection, principal.org_id)
 
 
-async def edit(pool: Pool, config: Config, request: Asked, changes: dict[str, Any]) -> Deed:
+async def edit(
+    pool: Pool, config: Config, request: CollectionRequest, changes: dict[str, Any]
+) -> CollectionChange:
     """Change settings, all of them or none; ticks after `now` follow the new schedule version.
 
     Raises BadSchedule, Outdated, and Unsuitable for a preset that is unknown or too large.
     """
-    async with tenancy.org_transaction(pool, request.who.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
         limits, before = await _locked(connection, config, request)
-        after = replace(chosen(before), **changes)
-        if after == chosen(before):
-            return Deed(before)
+        after = replace(settings_of(before), **changes)
+        if after == settings_of(before):
+            return CollectionChange(before)
         schedule = Schedule.cron(
-            after.cron_expression, after.timezone, name=key_of(request.who.org_id)
+            after.cron_expression, after.timezone, name=schedule_key(request.principal.org_id)
         )
         after = replace(after, cron_expression=str(schedule.to_spec()["cron"]))
-        if after.preset_id != chosen(before).preset_id:
-            await _check_preset(connection, request.who.org_id, after.preset_id, limits)
-        declared = _declared(config, request.who.org_id, schedule, after.enabled, limits)
+        if after.preset_id != settings_of(before).preset_id:
+            await _check_preset(connection, request.principal.org_id, after.preset_id, limits)
+        declared = _declared(config, request.principal.org_id, schedule, after.enabled, limits)
         queued = await ledger.edit_in(connection, declared, request.now)
-        await _choose(connection, request.who.org_id, after)
-        recorded = await _record(connection, request, before, _action(before), after.told())
-        return Deed(recorded, queued)
+        await _choose(connection, request.principal.org_id, after)
+        recorded = await _record(connection, request, before, _action(before), after.as_json())
+        return CollectionChange(recorded, queued)
 
 
-async def retire(pool: Pool, config: Config, request: Asked) -> Deed:
+async def retire(pool: Pool, config: Config, request: CollectionRequest) -> CollectionChange:
     """Retire the schedule; its history is kept. Raises NotThere and Outdated.
 
     The announced next tick is recorded as superseded.
     """
-    async with tenancy.org_transaction(pool, request.who.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
         _, before = await _locked(connection, config, request)
         _existing(before)
-        queued = await ledger.retire_in(connection, key_of(request.who.org_id), request.now)
-        await store.choose(connection, request.who.org_id, None, notify=False)
-        return Deed(await _record(connection, request, before, "retired", None), queued)
+        queued = await ledger.retire_in(
+            connection, schedule_key(request.principal.org_id), request.now
+        )
+        await store.set_preset(connection, request.principal.org_id, None, notify=False)
+        return CollectionChange(await _record(connection, request, before, "retired", None), queued)
 
 
-async def pause(pool: Pool, config: Config, request: Asked, note: str) -> Deed:
+async def pause(
+    pool: Pool, config: Config, request: CollectionRequest, note: str
+) -> CollectionChange:
     """Pause the schedule from `now` on; its ticks are recorded as paused.
 
     Raises NotThere and Outdated.
     """
-    async with tenancy.org_transaction(pool, request.who.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
         _, before = await _locked(connection, config, request)
         _existing(before)
-        pause_ = Pause(request.now, request.who.name, note)
-        queued = await ledger.pause_in(connection, key_of(request.who.org_id), pause_)
-        return Deed(await _record(connection, request, before, "paused", {"note": note}), queued)
+        pause_ = SchedulePause(request.now, request.principal.name, note)
+        queued = await ledger.pause_in(connection, schedule_key(request.principal.org_id), pause_)
+        return CollectionChange(
+            await _record(connection, request, before, "paused", {"note": note}), queued
+        )
 
 
-async def resume(pool: Pool, config: Config, request: Asked, note: str | None) -> Deed:
+async def resume(
+    pool: Pool, config: Config, request: CollectionRequest, note: str | None
+) -> CollectionChange:
     """Resume the schedule; does nothing if it is not paused. Raises NotThere and Outdated."""
-    async with tenancy.org_transaction(pool, request.who.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
         _, before = await _locked(connection, config, request)
         if _existing(before).paused_at is None:
-            return Deed(before)
-        queued = await ledger.resume_in(connection, key_of(request.who.org_id), request.now)
-        return Deed(await _record(connection, request, before, "resumed", {"note": note}), queued)
+            return CollectionChange(before)
+        queued = await ledger.resume_in(
+            connection, schedule_key(request.principal.org_id), request.now
+        )
+        return CollectionChange(
+            await _record(connection, request, before, "resumed", {"note": note}), queued
+        )
 
 
-async def run(pool: Pool, config: Config, request: Asked) -> Queued:
+async def request_run(pool: Pool, config: Config, request: CollectionRequest) -> QueuedRun:
     """Queue a run now, also while the schedule is disabled or paused.
 
     Raises Conflicting if a run is open or no preset is chosen, OverLimit if `runs_per_day` runs
     were made in the last 24 hours, and Outdated.
     """
-    async with tenancy.org_transaction(pool, request.who.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
         limits, schedule = await _locked(connection, config, request)
         if schedule is None or schedule.retired_at is not None or schedule.preset_id is None:
-            raise Conflicting("there is nothing to run: choose a preset_id for the schedule first")
+            raise Conflict("there is nothing to run: choose a preset_id for the schedule first")
         open_ = await schedule_rows.open_runs(connection, schedule.id)
         if open_:
-            raise Conflicting(f"run {open_[0].run_id} is still open", open_[0].run_id)
-        count = await kept.runs_since(connection, request.who.org_id, request.now - A_DAY)
+            raise Conflict(f"run {open_[0].run_id} is still open", open_[0].run_id)
+        count = await kept.runs_since(connection, request.principal.org_id, request.now - A_DAY)
         limits.check("runs_per_day", count + 1)
-        run_request = run_rows.Wanted(
+        run_request = run_rows.RunRequest(
             run_id=uuid4(),
-            job=JOB,
+            job=TASK,
             params={},
-            requested_by=request.who.name,
+            requested_by=request.principal.name,
             max_attempts=config.max_attempts,
             timeout=limits.max_minutes * 60,
             schedule_id=schedule.id,
-            org_id=request.who.org_id,
+            org_id=request.principal.org_id,
         )
         await run_rows.request(connection, run_request, request.now)
-    _log.info("collection.asked_for", execution_id=str(run_request.run_id), by=request.who.name)
-    return Queued(run_request.run_id, JOB)
+    _log.info(
+        "collection.asked_for", execution_id=str(run_request.run_id), by=request.principal.name
+    )
+    return QueuedRun(run_request.run_id, TASK)
 
 
 async def _locked(
-    connection: Connection, config: Config, request: Asked
-) -> tuple[Allowance, Standing | None]:
+    connection: Connection, config: Config, request: CollectionRequest
+) -> tuple[OrgLimits, CollectionSchedule | None]:
     """Lock the organisation and its schedule; return the limits and the schedule."""
-    limits = Allowance.of(config, await store.hold(connection, request.who.org_id))
-    schedule = await store.lock(connection, request.who.org_id)
+    limits = OrgLimits.of(config, await store.lock_org(connection, request.principal.org_id))
+    schedule = await store.lock_schedule(connection, request.principal.org_id)
     current = 0 if schedule is None else schedule.revision
     if request.revision is not None and request.revision != current:
-        raise Outdated(
+        raise StaleEdit(
             f"the schedule is at revision {current}, not {request.revision}: read it again"
         )
     return limits, schedule
 
 
-def _existing(schedule: Standing | None) -> Standing:
+def _existing(schedule: CollectionSchedule | None) -> CollectionSchedule:
     if schedule is None or schedule.retired_at is not None:
-        raise NotThere("there is no schedule: create it with PATCH /collection/schedule")
+        raise NotFound("there is no schedule: create it with PATCH /collection/schedule")
     return schedule
 
 
-def _action(before: Standing | None) -> str:
+def _action(before: CollectionSchedule | None) -> str:
     if before is None:
         return "created"
     return "edited" if before.retired_at is None else "revived"
 
 
 def _declared(
-    config: Config, org_id: UUID, schedule: Schedule, enabled: bool, limits: Allowance
-) -> Declared:
+    config: Config, org_id: UUID, schedule: Schedule, enabled: bool, limits: OrgLimits
+) -> DeclaredSchedule:
     policies = Policies(
         misfire_grace=timedelta(seconds=config.collection_misfire_grace_seconds),
         jitter=timedelta(seconds=config.collection_jitter_seconds),
         timeout=limits.max_minutes * 60,
         max_attempts=config.max_attempts,
     )
-    return Declared(key_of(org_id), JOB, schedule, policies, enabled, org_id)
+    return DeclaredSchedule(schedule_key(org_id), TASK, schedule, policies, enabled, org_id)
 
 
 async def _check_preset(
-    connection: Connection, org_id: UUID, preset_id: UUID | None, limits: Allowance
+    connection: Connection, org_id: UUID, preset_id: UUID | None, limits: OrgLimits
 ) -> None:
     if preset_id is None:
         return
     preset = await presets.one(connection, org_id, preset_id)
     if preset is None:
-        raise Unsuitable("preset_id", f"there is no preset {preset_id}; see /collection/presets")
+        raise InvalidValue("preset_id", f"there is no preset {preset_id}; see /collection/presets")
     try:
         limits.check("max_sources", len(preset.sources))
     except OverLimit as error:
-        raise Unsuitable("preset_id", str(error)) from None
+        raise InvalidValue("preset_id", str(error)) from None
 
 
-async def _choose(connection: Connection, org_id: UUID, after: Choice) -> None:
+async def _choose(connection: Connection, org_id: UUID, after: CollectionSettings) -> None:
     try:
-        await store.choose(connection, org_id, after.preset_id, notify=after.notify)
+        await store.set_preset(connection, org_id, after.preset_id, notify=after.notify)
     except asyncpg.ForeignKeyViolationError:  # deleted since it was read
-        raise Unsuitable("preset_id", f"preset {after.preset_id} no longer exists") from None
+        raise InvalidValue("preset_id", f"preset {after.preset_id} no longer exists") from None
 
 
 async def _record(
     connection: Connection,
-    request: Asked,
-    before: Standing | None,
+    request: CollectionRequest,
+    before: CollectionSchedule | None,
     action: str,
     after: dict[str, Any] | None,
-) -> Standing | None:
+) -> CollectionSchedule | None:
     active = before is not None and before.retired_at is None
-    settings = chosen(before).told() if active else None
+    settings = settings_of(before).as_json() if active else None
     revision = 1 if before is None else before.revision + 1
-    edit_ = Edit(request.now, request.who.name, action, settings, after)
-    await store.note(connection, request.who.org_id, edit_, revision)
-    _log.info("collection.edited", action=action, by=request.who.name, revision=revision)
-    return await store.look(connection, request.who.org_id)
+    edit_ = CollectionEdit(request.now, request.principal.name, action, settings, after)
+    await store.record_edit(connection, request.principal.org_id, edit_, revision)
+    _log.info("collection.edited", action=action, by=request.principal.name, revision=revision)
+    return await store.read_schedule(connection, request.principal.org_id)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 from app.core.errors import OverLimit
 
 
-class Defaults(Protocol):
+class DefaultOrgLimits(Protocol):
     """The settings with the default limits of organisations."""
 
     @property
@@ -25,7 +25,7 @@ class Defaults(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class OrgLimits:
     """The limits of one organisation, named like their settings without `ORG_`.
 
     `max_mb`: megabytes (1,000,000 bytes) per run. `max_minutes`: per attempt.
@@ -40,7 +40,7 @@ class Allowance:
     max_recipes: int
 
     @classmethod
-    def of(cls, defaults: Defaults, own: Mapping[str, Any]) -> Self:
+    def of(cls, defaults: DefaultOrgLimits, own: Mapping[str, Any]) -> Self:
         """Return the defaults, replaced by the organisation's own limits where it has them."""
         return cls(
             max_sources=int(own.get("max_sources", defaults.org_max_sources)),
@@ -62,4 +62,4 @@ class Allowance:
             )
 
 
-NAMES = tuple(field.name for field in fields(Allowance))
+LIMIT_NAMES = tuple(field.name for field in fields(OrgLimits))

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from app.core.enums import Scope
 from app.core.errors import UnknownOrg
 from app.orgs import tokens
-from app.orgs.tokens import Principal, Wish
+from app.orgs.tokens import Principal, TokenRequest
 from app.store.db import Pool
 from app.store.orgs import orgs
 
@@ -25,25 +25,25 @@ _CREATED_BY = "one-time login"
 _LABEL_PREFIX = "once "
 
 
-async def mint(redis: Redis) -> str:
+async def create_login(redis: Redis) -> str:
     """Create a one-time login; returns its path. Redis keeps its hash for ten minutes."""
     secret = token_urlsafe(16)
     await redis.set(_key(secret), _LOCAL_ORG, ex=_LIFETIME_SECONDS)
     return f"/login?once={secret}"
 
 
-async def show(redis: Redis, argv: Sequence[str]) -> None:
+async def print_login(redis: Redis, argv: Sequence[str]) -> None:
     """Print a one-time login to stderr, so that a local installation needs no token.
 
     Prints nothing if Redis cannot be reached.
     """
     with contextlib.suppress(RedisError, OSError, TimeoutError):
-        path = await mint(redis)
-        sys.stderr.write(f"Sign in, once and within ten minutes: {base(argv)}{path}\n")
+        path = await create_login(redis)
+        sys.stderr.write(f"Sign in, once and within ten minutes: {server_base_url(argv)}{path}\n")
         sys.stderr.flush()
 
 
-def base(argv: Sequence[str]) -> str:
+def server_base_url(argv: Sequence[str]) -> str:
     """Return the server's base URL, as far as uvicorn's --host and --port in `argv` state it."""
     options = dict(pairwise(" ".join(argv).replace("=", " ").split()))
     host, port = options.get("--host", "127.0.0.1"), options.get("--port", "8000")
@@ -51,25 +51,27 @@ def base(argv: Sequence[str]) -> str:
     return f"http://{'127.0.0.1' if all_interfaces else host}:{port}"
 
 
-async def spend(
-    redis: Redis, pool: Pool, presented: str, now: datetime, lasts: timedelta
+async def redeem_login(
+    redis: Redis, pool: Pool, secret: str, now: datetime, lifetime: timedelta
 ) -> Principal | None:
     """Redeem a one-time login; returns an administrator of the local organisation.
 
-    The token behind it expires after `lasts`. Returns None if the login is unknown, used or
+    The token behind it expires after `lifetime`. Returns None if the login is unknown, used or
     expired.
     """
-    if not await redis.getdel(_key(presented)):
+    if not await redis.getdel(_key(secret)):
         return None
-    if await orgs.named(pool, _LOCAL_ORG) is None:
+    if await orgs.by_name(pool, _LOCAL_ORG) is None:
         with contextlib.suppress(UnknownOrg):  # created concurrently
             await tokens.create_org(pool, _LOCAL_ORG, now)
-    request = Wish(_LOCAL_ORG, f"{_LABEL_PREFIX}{now:%Y-%m-%d %H:%M}", Scope.ADMIN, now + lasts)
+    request = TokenRequest(
+        _LOCAL_ORG, f"{_LABEL_PREFIX}{now:%Y-%m-%d %H:%M}", Scope.ADMIN, now + lifetime
+    )
     token = await tokens.create_token(pool, request, now, by=_CREATED_BY)
     return await tokens.authenticate(pool, token, now)
 
 
-async def end(pool: Pool, token_id: UUID, now: datetime) -> None:
+async def revoke_login_token(pool: Pool, token_id: UUID, now: datetime) -> None:
     """Revoke the token behind a one-time login when its session ends; other tokens are kept."""
     token = await orgs.token(pool, token_id)
     if token is not None and token.org == _LOCAL_ORG and token.label.startswith(_LABEL_PREFIX):

@@ -25,7 +25,7 @@ _FIX = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32
 
 
 @dataclass(frozen=True)
-class Safe:
+class SecretBox:
     """Encrypts with the first key and decrypts with any. Keys are 32 bytes each."""
 
     keys: Sequence[bytes] = field(repr=False)
@@ -37,7 +37,7 @@ class Safe:
         ciphertext = AESGCM(key).encrypt(nonce, plain, _associated_data(org_id, name))
         return _VERSION + _key_id(key) + nonce + ciphertext
 
-    def opened(self, org_id: UUID, name: str, sealed: bytes) -> SecretStr:
+    def open(self, org_id: UUID, name: str, sealed: bytes) -> SecretStr:
         """Decrypt the secret. Raises BadConfig if no key fits, or if the data was altered."""
         header = len(_VERSION) + _KEY_ID_BYTES
         nonce, ciphertext = sealed[header:][:_NONCE_BYTES], sealed[header + _NONCE_BYTES :]
@@ -53,18 +53,20 @@ class Safe:
             " secret was altered; add the key, or set the secret again"
         )
 
-    def current(self, sealed: bytes) -> bool:
+    def sealed_with_first_key(self, sealed: bytes) -> bool:
         """Whether the secret was encrypted with the first key."""
         return sealed.startswith(_VERSION + _key_id(self.keys[0]))
 
 
-def of(config: Config) -> Safe:
+def from_config(config: Config) -> SecretBox:
     """Return the box with the keys of SECRETS_KEY. Raises BadConfig if it is not set or invalid."""
     if config.secrets_key is None:
         raise BadConfig(
             f"SECRETS_KEY is not set: organisations' secrets can be neither stored nor used; {_FIX}"
         )
-    return Safe([_parsed(key.strip()) for key in config.secrets_key.get_secret_value().split(",")])
+    return SecretBox(
+        [_parsed(key.strip()) for key in config.secrets_key.get_secret_value().split(",")]
+    )
 
 
 def _parsed(text: str) -> bytes:

@@ -9,24 +9,24 @@ from pydantic import SecretStr
 
 from app.core.config import Config
 from app.core.errors import Auth, BadParameters, BadRecipe, OverLimit
-from app.fetch.recipe_clients import Resolve
+from app.fetch.recipe_clients import SecretResolver
 from app.orgs import secret_box as safes
-from app.orgs.secret_box import Safe
-from app.sources.recipes.load import foreign
-from app.sources.recipes.load import secrets as references
+from app.orgs.secret_box import SecretBox
+from app.sources.recipes.load import disallowed_secrets
+from app.sources.recipes.load import secret_references as references
 from app.sources.recipes.model import Recipe
 from app.store.db import Pool
 from app.store.orgs import org_secrets as store
 from app.store.tenancy import org_transaction
 
-KIND = "secret"  # the prefix of secret references in an organisation's recipes
+REFERENCE_PREFIX = "secret"  # the prefix of secret references in an organisation's recipes
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,59}")
-LONGEST = 8_000  # characters
-MOST = 100  # secrets per organisation
+MAX_CHARS = 8_000  # characters
+MAX_SECRETS = 100  # secrets per organisation
 
 
 async def put(
-    pool: Pool, box: Safe, org_id: UUID, secret: tuple[str, SecretStr], now: datetime
+    pool: Pool, box: SecretBox, org_id: UUID, secret: tuple[str, SecretStr], now: datetime
 ) -> None:
     """Store a secret (name, value), encrypted; replaces one with the same name.
 
@@ -35,8 +35,10 @@ async def put(
     name, value = _checked(*secret)
     async with org_transaction(pool, org_id) as connection:
         names = [stored for stored, _ in await store.names(connection, org_id)]
-        if name not in names and len(names) >= MOST:
-            raise OverLimit(f"secrets: {len(names)} of at most {MOST} are in use; delete one")
+        if name not in names and len(names) >= MAX_SECRETS:
+            raise OverLimit(
+                f"secrets: {len(names)} of at most {MAX_SECRETS} are in use; delete one"
+            )
         await store.put(connection, org_id, name, box.seal(org_id, name, value), now)
 
 
@@ -53,7 +55,7 @@ async def names(pool: Pool, org_id: UUID) -> list[tuple[str, datetime]]:
 
 
 async def resolve(
-    pool: Pool, box: Safe, org_id: UUID, names: Iterable[str]
+    pool: Pool, box: SecretBox, org_id: UUID, names: Iterable[str]
 ) -> Mapping[str, SecretStr]:
     """Return the values of the organisation's secrets with these names, for a run of its own.
 
@@ -67,35 +69,35 @@ async def resolve(
         raise Auth(
             f"secret:{', secret:'.join(missing)} is not set; set it under /collection/secrets"
         )
-    return {name: box.opened(org_id, name, sealed) for name, sealed in found.items()}
+    return {name: box.open(org_id, name, sealed) for name, sealed in found.items()}
 
 
-async def resolver(pool: Pool, config: Config, org_id: UUID, recipe: Recipe) -> Resolve:
+async def resolver(pool: Pool, config: Config, org_id: UUID, recipe: Recipe) -> SecretResolver:
     """Return a function from secret reference to value, for a recipe of the organisation.
 
     Raises BadRecipe if the recipe references anything but the organisation's secrets, BadConfig if
     SECRETS_KEY is not set, and what `resolve` raises.
     """
-    faults = foreign(recipe, KIND)
+    faults = disallowed_secrets(recipe, REFERENCE_PREFIX)
     if faults:
         raise BadRecipe(faults)
     referenced = [reference.partition(":")[2] for reference in references(recipe)]
     values: Mapping[str, SecretStr] = {}
     if referenced:
-        values = await resolve(pool, safes.of(config), org_id, referenced)
+        values = await resolve(pool, safes.from_config(config), org_id, referenced)
     return lambda reference: values[reference.partition(":")[2]]
 
 
-async def reseal(pool: Pool, box: Safe, now: datetime) -> int:
+async def reseal(pool: Pool, box: SecretBox, now: datetime) -> int:
     """Re-encrypt with the first key what older keys encrypted; return the number of secrets.
 
     The older keys can be removed from SECRETS_KEY afterwards.
     """
     count = 0
     async with pool.acquire() as connection, connection.transaction():
-        for org_id, name, sealed in await store.everything(connection):
-            if not box.current(sealed):
-                value = box.opened(org_id, name, sealed)
+        for org_id, name, sealed in await store.lock_all(connection):
+            if not box.sealed_with_first_key(sealed):
+                value = box.open(org_id, name, sealed)
                 await store.put(connection, org_id, name, box.seal(org_id, name, value), now)
                 count += 1
     return count
@@ -107,8 +109,8 @@ def _checked(name: str, value: SecretStr) -> tuple[str, SecretStr]:
             "name: must be a letter followed by letters, digits and _, at most 60 characters"
         )
     text = value.get_secret_value()
-    if not text or len(text) > LONGEST:
-        raise BadParameters(f"value: must have 1 to {LONGEST} characters")
+    if not text or len(text) > MAX_CHARS:
+        raise BadParameters(f"value: must have 1 to {MAX_CHARS} characters")
     if any(not character.isprintable() for character in text):
         raise BadParameters("value: must not contain line breaks or other control characters")
     return name, value

@@ -14,7 +14,7 @@ from app.store.db import Connection, Pool
 from app.store.orgs import orgs
 from app.store.orgs.orgs import Token
 
-SHAPE = re.compile(r"rc_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
+TOKEN_PATTERN = re.compile(r"rc_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
 SECRET_BYTES = 32
 _NO_HASH = b"\x00" * 32  # compared with when there is no such token
 
@@ -48,7 +48,7 @@ async def create_org(pool: Pool | Connection, name: str, now: datetime) -> UUID:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class TokenRequest:
     """A token to create: its organisation, label, scope and expiry (None: never)."""
 
     org: str
@@ -57,12 +57,14 @@ class Wish:
     expires_at: datetime | None = None
 
 
-async def create_token(pool: Pool | Connection, request: Wish, now: datetime, *, by: str) -> str:
+async def create_token(
+    pool: Pool | Connection, request: TokenRequest, now: datetime, *, by: str
+) -> str:
     """Create a token and return it. Only its hash is stored, so it cannot be shown again.
 
     Raises UnknownOrg if there is no such organisation.
     """
-    org = await orgs.named(pool, request.org)
+    org = await orgs.by_name(pool, request.org)
     if org is None:
         raise UnknownOrg(f"there is no organisation {request.org!r}; see `python -m app org list`")
     token_id, secret = uuid4(), secrets.token_urlsafe(SECRET_BYTES)
@@ -88,17 +90,17 @@ async def authenticate(pool: Pool | Connection, presented: str, now: datetime) -
 
     The secret is compared in constant time, also when there is no such token.
     """
-    match = SHAPE.fullmatch(presented)
+    match = TOKEN_PATTERN.fullmatch(presented)
     token = None if match is None else await orgs.token(pool, UUID(match[1]))
     stored = _NO_HASH if token is None else token.hash
     same = hmac.compare_digest(_hash("" if match is None else match[2]), stored)
     if token is None or not same or not _is_valid(token, now):
         raise Unauthorized("this token is not valid")
-    await orgs.used(pool, token.id, now)
+    await orgs.mark_used(pool, token.id, now)
     return _principal(token)
 
 
-async def still(pool: Pool | Connection, token_id: UUID, now: datetime) -> Principal:
+async def revalidate(pool: Pool | Connection, token_id: UUID, now: datetime) -> Principal:
     """Return the principal of a session's token. Raises Unauthorized if it is no longer valid."""
     token = await orgs.token(pool, token_id)
     if token is None or not _is_valid(token, now):

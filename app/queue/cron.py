@@ -9,7 +9,7 @@ from arq.typing import WorkerCoroutine
 
 from app.scheduling.schedule import Schedule
 
-RING_TIMEOUT = 30.0
+TRIGGER_TIMEOUT_SECONDS = 30.0
 
 _INSTANT = timedelta(microseconds=1)
 
@@ -38,12 +38,12 @@ class ScheduleCron(CronJob):
         self.next_run = following if newest is None else max(following, newest)
 
 
-def alarm(
+def cron_entry(
     name: str,
     coroutine: WorkerCoroutine,
     schedule: Schedule,
     *,
-    timeout: float = RING_TIMEOUT,
+    timeout: float = TRIGGER_TIMEOUT_SECONDS,
     clock: Callable[[], datetime] = utc_now,
 ) -> ScheduleCron:
     """Return a cron entry that runs once per tick across all workers, without retries or results.

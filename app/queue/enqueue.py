@@ -10,15 +10,15 @@ from uuid import UUID
 
 from arq.connections import ArqRedis
 
-from app.core.enums import COLLECTION
+from app.core.enums import COLLECTION_TASK
 from app.queue import org_queue
 from app.queue.jobs import enqueue_many
-from app.queue.org_queue import Waiter
+from app.queue.org_queue import OrgQueueEntry
 from app.store.db import Pool
 from app.store.schedules import decisions
 
 
-class Run(Protocol):
+class EnqueuableRun(Protocol):
     """A queued run; the id of its arq job is `run:<run_id>:<attempt>`."""
 
     @property
@@ -37,30 +37,32 @@ class Run(Protocol):
         ...
 
 
-async def tell(
-    pool: Pool, redis: ArqRedis, queued: Iterable[Run], until: datetime | None = None
+async def enqueue_runs(
+    pool: Pool, redis: ArqRedis, queued: Iterable[EnqueuableRun], until: datetime | None = None
 ) -> None:
     """Enqueue runs in Redis, in bulk; none starts before `until` (aware), if given.
 
     Organisations' runs wait in a queue of their own, so that they delay nothing else.
     """
     runs = list(queued)
-    jobs = [(run.job, [str(run.run_id)], _arq_job_id(run)) for run in runs if run.job != COLLECTION]
+    jobs = [
+        (run.job, [str(run.run_id)], _arq_job_id(run)) for run in runs if run.job != COLLECTION_TASK
+    ]
     if jobs:
         await enqueue_many(redis, jobs, defer_until=until)
     await _enqueue_for_organisations(
-        pool, redis, [run for run in runs if run.job == COLLECTION], until
+        pool, redis, [run for run in runs if run.job == COLLECTION_TASK], until
     )
 
 
 async def _enqueue_for_organisations(
-    pool: Pool, redis: ArqRedis, runs: Sequence[Run], until: datetime | None
+    pool: Pool, redis: ArqRedis, runs: Sequence[EnqueuableRun], until: datetime | None
 ) -> None:
     if not runs:
         return
-    last_run_seconds = await decisions.took(pool, [run.run_id for run in runs])
+    last_run_seconds = await decisions.last_durations(pool, [run.run_id for run in runs])
     waiters = [
-        Waiter(
+        OrgQueueEntry(
             run.job,
             [str(run.run_id)],
             _arq_job_id(run),
@@ -69,8 +71,8 @@ async def _enqueue_for_organisations(
         )
         for run in runs
     ]
-    await org_queue.put(redis, waiters)
+    await org_queue.add_runs(redis, waiters)
 
 
-def _arq_job_id(run: Run) -> str:
+def _arq_job_id(run: EnqueuableRun) -> str:
     return f"run:{run.run_id}:{run.attempt}"

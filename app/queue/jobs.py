@@ -16,8 +16,10 @@ from arq.utils import timestamp_ms, to_unix_ms
 from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import NoScriptError
 
-WAKE = "rollcall:wake"  # channel; a message is the id of a job to start, or empty: scan the queue
-BATCH = 500
+WAKE_CHANNEL = (
+    "rollcall:wake"  # channel; a message is the id of a job to start, or empty: scan the queue
+)
+BATCH_SIZE = 500
 
 
 # Serialisation
@@ -102,7 +104,7 @@ def redis_pool(
     return ArqRedis(pool, job_serializer=dumps, job_deserializer=loads)
 
 
-class Wire(Protocol):
+class PubSub(Protocol):
     """The part of redis-py's PubSub that is used here, typed."""
 
     async def subscribe(self, channel: str) -> None: ...
@@ -110,13 +112,13 @@ class Wire(Protocol):
     async def ping(self) -> None: ...
 
 
-class Server(Protocol):
+class RedisClient(Protocol):
     """The part of redis-py's client that is used here, typed."""
 
     async def evalsha(self, sha: str, numkeys: int, *args: str | bytes | float) -> Any: ...
     async def eval(self, script: str, numkeys: int, *args: str | bytes | float) -> Any: ...
     async def publish(self, channel: str, message: str) -> int: ...
-    def pubsub(self) -> contextlib.AbstractAsyncContextManager[Wire]: ...
+    def pubsub(self) -> contextlib.AbstractAsyncContextManager[PubSub]: ...
 
 
 class Script:
@@ -127,7 +129,7 @@ class Script:
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, redis: ArqRedis, queue: str, *args: str | bytes | float) -> Any:
-        server = cast("Server", redis)
+        server = cast("RedisClient", redis)
         try:
             return await server.evalsha(self.sha, 1, queue, *args)
         except NoScriptError:
@@ -157,7 +159,7 @@ return done
 
 # Enqueueing
 
-Wanted = tuple[str, Sequence[object], str]  # function, arguments, job id
+ArqJobRequest = tuple[str, Sequence[object], str]  # function, arguments, job id
 
 
 async def enqueue(
@@ -180,7 +182,7 @@ async def enqueue(
 
 async def enqueue_many(
     redis: ArqRedis,
-    jobs: Iterable[Wanted],
+    jobs: Iterable[ArqJobRequest],
     *,
     defer_until: datetime | None = None,
     queue: str | None = None,
@@ -189,12 +191,14 @@ async def enqueue_many(
     due = None if defer_until is None else to_unix_ms(defer_until)
     entries = [_entry(redis, job, due) for job in jobs]
     answers: list[bool] = []
-    for start in range(0, len(entries), BATCH):
-        answers += await _send(redis, queue, entries[start : start + BATCH])
+    for start in range(0, len(entries), BATCH_SIZE):
+        answers += await _send(redis, queue, entries[start : start + BATCH_SIZE])
     return answers
 
 
-def _entry(redis: ArqRedis, job: Wanted, due_ms: int | None = None) -> list[str | bytes | int]:
+def _entry(
+    redis: ArqRedis, job: ArqJobRequest, due_ms: int | None = None
+) -> list[str | bytes | int]:
     function, args, job_id = job
     now = timestamp_ms()
     score = now - 1 if due_ms is None else due_ms  # due at once despite rounding
@@ -207,5 +211,7 @@ async def _send(
 ) -> list[bool]:
     flat = [part for entry in entries for part in entry]
     prefixes = (job_key_prefix, result_key_prefix)
-    answers = await ENQUEUE(redis, queue or redis.default_queue_name, WAKE, *prefixes, *flat)
+    answers = await ENQUEUE(
+        redis, queue or redis.default_queue_name, WAKE_CHANNEL, *prefixes, *flat
+    )
     return [answer == 1 for answer in answers]

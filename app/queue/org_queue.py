@@ -22,11 +22,11 @@ from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 from arq.utils import timestamp_ms, to_unix_ms
 
-from app.queue.jobs import BATCH, WAKE, Script
+from app.queue.jobs import BATCH_SIZE, WAKE_CHANNEL, Script
 
-LINE = "rollcall:queue:collections"
-LONG = 60.0  # seconds; an organisation whose last run took longer counts as slow
-KEPT_MS = 86_400_000
+ORG_QUEUE = "rollcall:queue:collections"
+SLOW_SECONDS = 60.0  # seconds; an organisation whose last run took longer counts as slow
+ENTRY_TTL_MS = 86_400_000
 
 # Adds runs not queued yet. ARGV: queue, job key prefix, TTL (ms); then for each: id, score, suffix
 # of the queue, TTL of the body (ms), body. Returns how many were added.
@@ -123,76 +123,80 @@ _WITHDRAW = Script("return redis.call('ZREM', ARGV[1], ARGV[2])")
 
 
 @dataclass(frozen=True, slots=True)
-class Waiter:
+class OrgQueueEntry:
     """A run to add to the queue.
 
-    `took`: seconds that its organisation's last run took. `until`: the instant (aware) before which
-    it must not start.
+    `last_run_seconds`: seconds that its organisation's last run took. `not_before`: the instant
+    (aware) before which it must not start.
     """
 
     function: str
     args: Sequence[object]
     job_id: str
-    took: float = 0.0
-    until: datetime | None = None
+    last_run_seconds: float = 0.0
+    not_before: datetime | None = None
 
 
-async def put(redis: ArqRedis, waiters: Iterable[Waiter]) -> int:
+async def add_runs(redis: ArqRedis, waiters: Iterable[OrgQueueEntry]) -> int:
     """Add runs to the queue, 500 per round trip; returns how many were not queued yet."""
     entries = [_entry(redis, waiter) for waiter in waiters]
     added = 0
-    for start in range(0, len(entries), BATCH):
-        flat = [part for entry in entries[start : start + BATCH] for part in entry]
-        answer = await _ADD(redis, redis.default_queue_name, LINE, job_key_prefix, KEPT_MS, *flat)
+    for start in range(0, len(entries), BATCH_SIZE):
+        flat = [part for entry in entries[start : start + BATCH_SIZE] for part in entry]
+        answer = await _ADD(
+            redis, redis.default_queue_name, ORG_QUEUE, job_key_prefix, ENTRY_TTL_MS, *flat
+        )
         added += int(answer)
     return added
 
 
-def _entry(redis: ArqRedis, waiter: Waiter) -> tuple[str | bytes | int, ...]:
+def _entry(redis: ArqRedis, waiter: OrgQueueEntry) -> tuple[str | bytes | int, ...]:
     now = timestamp_ms()
     body = serialize_job(
         waiter.function, tuple(waiter.args), {}, None, now, serializer=redis.job_serializer
     )
-    if waiter.until is not None:
-        until = to_unix_ms(waiter.until)
-        return waiter.job_id, until, ":later", max(until - now, 0) + KEPT_MS, body
-    suffix = ":slow" if waiter.took > LONG else ""
-    return waiter.job_id, now + round(waiter.took * 1000), suffix, KEPT_MS, body
+    if waiter.not_before is not None:
+        until = to_unix_ms(waiter.not_before)
+        return waiter.job_id, until, ":later", max(until - now, 0) + ENTRY_TTL_MS, body
+    suffix = ":slow" if waiter.last_run_seconds > SLOW_SECONDS else ""
+    return waiter.job_id, now + round(waiter.last_run_seconds * 1000), suffix, ENTRY_TTL_MS, body
 
 
-async def admit(redis: ArqRedis, ended: str = "") -> int:
+async def admit_runs(redis: ArqRedis, ended: str = "") -> int:
     """Move runs to arq's queue, as many as there are free slots; returns how many were moved.
 
     `ended`: the id of an admitted run that has just ended and freed its slot.
     """
     now = timestamp_ms()
-    args = (LINE, job_key_prefix, WAKE, now, KEPT_MS, ended)
+    args = (ORG_QUEUE, job_key_prefix, WAKE_CHANNEL, now, ENTRY_TTL_MS, ended)
     return int(await _ADMIT(redis, redis.default_queue_name, *args))
 
 
-async def known(redis: ArqRedis, job_ids: Sequence[str]) -> list[bool]:
+async def are_queued(redis: ArqRedis, job_ids: Sequence[str]) -> list[bool]:
     """For each arq job id, in order: is it in arq's queue or in this one, with its body?"""
     answers: list[bool] = []
-    for start in range(0, len(job_ids), BATCH):
-        batch = job_ids[start : start + BATCH]
-        answer = await _ARE_QUEUED(redis, redis.default_queue_name, LINE, job_key_prefix, *batch)
+    for start in range(0, len(job_ids), BATCH_SIZE):
+        batch = job_ids[start : start + BATCH_SIZE]
+        answer = await _ARE_QUEUED(
+            redis, redis.default_queue_name, ORG_QUEUE, job_key_prefix, *batch
+        )
         answers += [flag == 1 for flag in cast("list[int]", answer)]
     return answers
 
 
-async def offer(redis: ArqRedis, worker: str, slots: int, seconds: float) -> None:
+async def announce_slots(redis: ArqRedis, worker: str, slots: int, seconds: float) -> None:
     """Announce how many of these runs this worker executes at once, valid for `seconds`."""
     until = timestamp_ms() + round(seconds * 1000)
-    args = (f"{LINE}:workers", until, f"{slots} {worker}", KEPT_MS)
+    args = (f"{ORG_QUEUE}:workers", until, f"{slots} {worker}", ENTRY_TTL_MS)
     await _ANNOUNCE(redis, redis.default_queue_name, *args)
 
 
-async def withdraw(redis: ArqRedis, worker: str, slots: int) -> None:
+async def withdraw_slots(redis: ArqRedis, worker: str, slots: int) -> None:
     """Withdraw this worker's slots: it takes no more of these runs."""
-    await _WITHDRAW(redis, redis.default_queue_name, f"{LINE}:workers", f"{slots} {worker}")
+    await _WITHDRAW(redis, redis.default_queue_name, f"{ORG_QUEUE}:workers", f"{slots} {worker}")
 
 
 async def length(redis: ArqRedis) -> int:
     """The number of waiting runs, deferred ones included."""
-    names = (LINE, f"{LINE}:slow", f"{LINE}:later")
+    names = (ORG_QUEUE, f"{ORG_QUEUE}:slow", f"{ORG_QUEUE}:later")
     return sum([int(await redis.zcard(name)) for name in names])

@@ -23,20 +23,20 @@ from arq.constants import (
 )
 from redis.exceptions import RedisError
 
-from app.core.log import logger, take_over
-from app.queue.jobs import WAKE, Script, Server
+from app.core.log import adopt_library_loggers, logger
+from app.queue.jobs import WAKE_CHANNEL, RedisClient, Script
 
 log = logger(__name__)
 
 LEASE_SECONDS = 15.0
 CLEANUP_SECONDS = 4.0  # for cancelled jobs to record it; Heroku allows 30 s in all
-FAREWELL_SECONDS = 1.0
+RELEASE_SECONDS = 1.0
 RETRY_SECONDS = 0.2
-HUSH_SECONDS = 5.0  # of silence on the wake connection before it is pinged
-ROUNDED_MS = 0.5  # arq rounds instants to the nearest millisecond; nothing may start early
-LOOK_AT = 1_000  # ids to read from the head of the queue, other workers' claims included
+WAKE_PING_SECONDS = 5.0  # of silence on the wake connection before it is pinged
+ROUNDING_MS = 0.5  # arq rounds instants to the nearest millisecond; nothing may start early
+CLAIM_SCAN_LIMIT = 1_000  # ids to read from the head of the queue, other workers' claims included
 
-Trouble = (RedisError, OSError)
+REDIS_ERRORS = (RedisError, OSError)
 
 
 # Claims up to `room` due jobs, of the given ids or else from the head of the queue.
@@ -144,7 +144,7 @@ class SurvivingWorker(arq.worker.Worker):
 
     async def main(self) -> None:
         """Wait for Redis, then process jobs until cancelled."""
-        take_over()  # arq adds a handler to its logger after reading the settings
+        adopt_library_loggers()  # arq adds a handler to its logger after reading the settings
         self.in_progress_timeout_s = self._lease_seconds
         self.ctx.pop("redis", None)
         while True:
@@ -157,7 +157,7 @@ class SurvivingWorker(arq.worker.Worker):
             if self._pool is not None:
                 await cast("Awaitable[bool]", self._pool.ping())
             await super().main()
-        except Trouble as error:
+        except REDIS_ERRORS as error:
             if "redis" in self.ctx:  # past arq's own connection: on_startup failed
                 raise
             self._redis_lost(error)
@@ -201,7 +201,7 @@ class SurvivingWorker(arq.worker.Worker):
     async def _succeeds(self, step: Awaitable[None]) -> bool:
         try:
             await step
-        except Trouble as error:
+        except REDIS_ERRORS as error:
             self._redis_lost(error)
             return False
         except Exception:
@@ -257,13 +257,13 @@ class SurvivingWorker(arq.worker.Worker):
             if self._state.stale_claims:
                 await self._release_claims()
             self._state.stale_claims = True  # until the response has arrived
-            now = int(time.time() * 1000 - ROUNDED_MS)
+            now = int(time.time() * 1000 - ROUNDING_MS)
             numbers = (
                 int(self._lease_seconds * 1000),
                 now,
                 self._free_slots(),
                 now + self._horizon_ms,
-                LOOK_AT,
+                CLAIM_SCAN_LIMIT,
             )
             answer = await _CLAIM(
                 self.pool,
@@ -303,7 +303,7 @@ class SurvivingWorker(arq.worker.Worker):
             self._wake(scan=True)
 
     async def _release_claims(self) -> None:
-        args = (in_progress_key_prefix, self._state.token, LOOK_AT)
+        args = (in_progress_key_prefix, self._state.token, CLAIM_SCAN_LIMIT)
         await _RELEASE(self.pool, self.queue_name, *args, *self._running())
 
     # Wake-ups: from the channel, from timers, from a slot becoming free
@@ -319,7 +319,7 @@ class SurvivingWorker(arq.worker.Worker):
             await state.woken.wait()
             state.woken.clear()
             job_ids, state.wake_ids = list(state.wake_ids), {}
-            scan, state.scan = state.scan or len(job_ids) > LOOK_AT, False
+            scan, state.scan = state.scan or len(job_ids) > CLAIM_SCAN_LIMIT, False
             if job_ids and not scan:
                 await self._succeeds(self._claim(job_ids))
             if scan:
@@ -331,11 +331,13 @@ class SurvivingWorker(arq.worker.Worker):
             self._start_timer(due_ms)
 
     def _start_timer(self, due_ms: int) -> None:
-        delay = (due_ms + ROUNDED_MS) / 1000 - time.time()
+        delay = (due_ms + ROUNDING_MS) / 1000 - time.time()
         self._state.timers[due_ms] = self.loop.call_later(max(delay, 0), self._timer_fired, due_ms)
 
     def _timer_fired(self, due_ms: int) -> None:
-        if time.time() * 1000 < due_ms + ROUNDED_MS:  # the loop's clock differs from the wall clock
+        if (
+            time.time() * 1000 < due_ms + ROUNDING_MS
+        ):  # the loop's clock differs from the wall clock
             self._start_timer(due_ms)
             return
         self._state.timers.pop(due_ms)
@@ -347,11 +349,11 @@ class SurvivingWorker(arq.worker.Worker):
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _receive_wake_ups(self) -> None:
-        async with cast("Server", self.pool).pubsub() as pubsub:
-            await pubsub.subscribe(WAKE)
+        async with cast("RedisClient", self.pool).pubsub() as pubsub:
+            await pubsub.subscribe(WAKE_CHANNEL)
             ping_sent = False
             while True:
-                message = await pubsub.get_message(timeout=HUSH_SECONDS)
+                message = await pubsub.get_message(timeout=WAKE_PING_SECONDS)
                 if message is not None:
                     self._handle_wake_up(message)
                 elif ping_sent:
@@ -433,7 +435,7 @@ class SurvivingWorker(arq.worker.Worker):
         while True:
             try:
                 return await step()
-            except Trouble as error:
+            except REDIS_ERRORS as error:
                 self._redis_lost(error)
                 if not retry or time.monotonic() > give_up:
                     raise
@@ -448,7 +450,7 @@ class SurvivingWorker(arq.worker.Worker):
 
     async def _announce_return(self, job_id: str) -> None:
         await self.pool.delete(retry_key_prefix + job_id)
-        await cast("Server", self.pool).publish(WAKE, job_id)
+        await cast("RedisClient", self.pool).publish(WAKE_CHANNEL, job_id)
 
     # Shutdown
 
@@ -471,7 +473,7 @@ class SurvivingWorker(arq.worker.Worker):
 
     async def _drain(self, signum: signal.Signals) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_SECONDS), self._state.starting:
+            async with asyncio.timeout(RELEASE_SECONDS), self._state.starting:
                 pass  # a claim under way has completed, so that no key is left without its job
         if live := self._running():
             await asyncio.wait(live.values(), timeout=self._job_completion_wait)
@@ -495,7 +497,7 @@ class SurvivingWorker(arq.worker.Worker):
             task.cancel()
         if live:
             log.warning("worker.jobs_abandoned", jobs=sorted(live))
-            await asyncio.wait(live.values(), timeout=FAREWELL_SECONDS)
+            await asyncio.wait(live.values(), timeout=RELEASE_SECONDS)
 
     async def close(self) -> None:
         """Drain, release every key, call `on_shutdown` if `on_startup` was called, disconnect.
@@ -509,7 +511,7 @@ class SurvivingWorker(arq.worker.Worker):
         await self._stop_background()
         await self._succeeds(self._release_keys())
         await self._succeeds(self._call_on_shutdown())
-        with contextlib.suppress(*Trouble):
+        with contextlib.suppress(*REDIS_ERRORS):
             await self.pool.aclose(close_connection_pool=True)
         self._pool = None
         log.info("worker.stopped", complete=self.jobs_complete, failed=self.jobs_failed)
@@ -532,7 +534,7 @@ class SurvivingWorker(arq.worker.Worker):
         self._reap()
         self.tasks.clear()  # so that claims of abandoned jobs are released too
         cron_keys = [in_progress_key_prefix + job_id for job_id in self._state.cron_keys]
-        async with asyncio.timeout(FAREWELL_SECONDS):
+        async with asyncio.timeout(RELEASE_SECONDS):
             await self._release_claims()
             await self.pool.delete(self.health_check_key, *cron_keys)
 

@@ -10,40 +10,42 @@ from uuid import UUID
 
 from app.core import log
 from app.core.enums import RunStatus
-from app.core.errors import Failure, Fenced, RollcallError
-from app.store.db import AWAY, GONE, Pool
+from app.core.errors import Failure, LeaseLost, RollcallError
+from app.store.db import CONNECTION_LOST, UNAVAILABLE, Pool
 from app.store.runs import run_rows as store
-from app.store.runs.run_rows import Claimed, Deferral, Ending, Waiting
+from app.store.runs.run_rows import ClaimedRun, Deferral, QueuedAttempt, RunEnding
 
 Clock = Callable[[], datetime]
 Lease = tuple[UUID, int]  # run id and epoch
 
 _log = log.logger(__name__)
 _RECORD_RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0)
-MOST_ATTEMPTS = 20  # after which losing Postgres fails the run
+MAX_LOST_ATTEMPTS = 20  # after which losing Postgres fails the run
 
 _LIMIT_TOLERANCE = 5.0  # seconds; of two limits this close, the one with a message is reported
 
-DEFERRALS = 3  # per run
-ELBOW_ROOM = timedelta(seconds=30)  # between a deferred start and the schedule's next tick
-UNSCHEDULED = timedelta(minutes=15)  # the longest single deferral of a run without a schedule
+MAX_DEFERRALS = 3  # per run
+NEXT_TICK_MARGIN = timedelta(seconds=30)  # between a deferred start and the schedule's next tick
+MAX_UNSCHEDULED_DEFERRAL = timedelta(
+    minutes=15
+)  # the longest single deferral of a run without a schedule
 
 
 @dataclass(slots=True)
 class Leases:
     """The leases of all attempts of this worker. One heartbeat renews them together.
 
-    `seconds`: length of a lease. `gone`: held leases that were lost. `under_way`: runs being
-    executed; `in_line`: those of them that belong to organisations.
+    `seconds`: length of a lease. `lost`: held leases that were lost. `running`: runs being
+    executed; `running_for_orgs`: those of them that belong to organisations.
     """
 
     pool: Pool
     clock: Clock
     seconds: float
     held: dict[Lease, asyncio.Task[Any]] = field(default_factory=dict[Lease, asyncio.Task[Any]])
-    gone: set[Lease] = field(default_factory=set[Lease])
-    under_way: int = 0
-    in_line: int = 0
+    lost: set[Lease] = field(default_factory=set[Lease])
+    running: int = 0
+    running_for_orgs: int = 0
 
     async def renew(self) -> None:
         """Renew every lease; an attempt whose lease was lost is cancelled."""
@@ -55,7 +57,7 @@ class Leases:
             if lease not in renewed and lease in self.held:
                 self._mark_lost(lease)
 
-    def hold(self, claimed: Claimed) -> None:
+    def hold(self, claimed: ClaimedRun) -> None:
         """Renew this attempt's lease until released; older leases of the same run are lost."""
         for lease in [held for held in self.held if held[0] == claimed.run_id]:
             self._mark_lost(lease)
@@ -63,27 +65,28 @@ class Leases:
         if task is not None:
             self.held[claimed.run_id, claimed.epoch] = task
 
-    def let_go(self, claimed: Claimed) -> bool:
+    def release(self, claimed: ClaimedRun) -> bool:
         """Stop renewing; returns true if the lease had been lost."""
         lease = (claimed.run_id, claimed.epoch)
         self.held.pop(lease, None)
-        gone = lease in self.gone
-        self.gone.discard(lease)
+        gone = lease in self.lost
+        self.lost.discard(lease)
         return gone
 
     def _mark_lost(self, lease: Lease) -> None:
-        self.gone.add(lease)
+        self.lost.add(lease)
         self.held[lease].cancel()
         _log.warning("lease.gone", execution_id=str(lease[0]), epoch=lease[1])
 
 
 @dataclass(slots=True)
-class Outcome:
+class AttemptOutcome:
     """How an attempt ends: `CANCELLED` until its body sets another status.
 
-    `why_back`: the reason recorded when the run is handed back. `handed_back`: the queued run that
+    `hand_back_reason`: the reason recorded when the run is handed back. `requeued`: the queued
+    run that
     follows a hand-back or a deferral. `fenced`: the lease was lost, nothing may be recorded.
-    `too_long`: error type and message that replace those of the timeout.
+    `limit_error`: error type and message that replace those of the timeout.
     """
 
     status: RunStatus = RunStatus.CANCELLED
@@ -91,25 +94,25 @@ class Outcome:
     error: BaseException | None = None
     error_type: str | None = None
     error_message: str | None = None
-    why_back: str = "worker stops"
+    hand_back_reason: str = "worker stops"
     deferral: Deferral | None = None
-    handed_back: Waiting | None = None
+    requeued: QueuedAttempt | None = None
     fenced: bool = False
-    limit: asyncio.Timeout | None = None
-    too_long: tuple[str, str] | None = None
+    timeout: asyncio.Timeout | None = None
+    limit_error: tuple[str, str] | None = None
 
-    def allow(self, seconds: float, error_type: str, message: str) -> None:
+    def limit_duration(self, seconds: float, error_type: str, message: str) -> None:
         """Limit the attempt to `seconds` from now; past that it fails with this error."""
-        if self.limit is None:
+        if self.timeout is None:
             return
         deadline = asyncio.get_running_loop().time() + seconds
-        current = self.limit.when()
+        current = self.timeout.when()
         if current is None or deadline <= current + _LIMIT_TOLERANCE:
-            self.limit.reschedule(deadline if current is None else min(deadline, current))
-            self.too_long = (error_type, message)
+            self.timeout.reschedule(deadline if current is None else min(deadline, current))
+            self.limit_error = (error_type, message)
 
 
-async def claim(leases: Leases, run_id: UUID, worker: str) -> Claimed | None:
+async def claim(leases: Leases, run_id: UUID, worker: str) -> ClaimedRun | None:
     """Claim a queued run under a lease; None if it is not queued or already claimed.
 
     If cancelled while Postgres answers, it hands the claim back, so that no lease has to expire.
@@ -124,63 +127,63 @@ async def claim(leases: Leases, run_id: UUID, worker: str) -> Claimed | None:
         raise
 
 
-async def _hand_back_claim(leases: Leases, claiming: Awaitable[Claimed | None]) -> None:
-    with suppress(*AWAY):  # otherwise the lease expires
+async def _hand_back_claim(leases: Leases, claiming: Awaitable[ClaimedRun | None]) -> None:
+    with suppress(*UNAVAILABLE):  # otherwise the lease expires
         claimed = await claiming
         if claimed is not None:
-            await store.hand_back(leases.pool, claimed, leases.clock(), "worker stops")
+            await store.release(leases.pool, claimed, leases.clock(), "worker stops")
 
 
 @asynccontextmanager
-async def attempt(leases: Leases, claimed: Claimed) -> AsyncGenerator[Outcome]:
+async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[AttemptOutcome]:
     """Hold the lease while the body runs, then record the outcome once, whatever happened.
 
     The body sets the outcome's status. An exception of the body is recorded and not raised;
     cancellation, or loss of Postgres, hands the run back for another worker.
     """
     limit = asyncio.timeout(claimed.timeout)
-    outcome = Outcome(limit=limit)
+    outcome = AttemptOutcome(timeout=limit)
     leases.hold(claimed)
     try:
         async with limit:
             yield outcome
-    except GONE as error:
+    except CONNECTION_LOST as error:
         _handle_postgres_loss(outcome, error, claimed.attempt)
     except TimeoutError as error:
         _handle_timeout(outcome, error, claimed.timeout if limit.expired() else None)
-    except Fenced:
+    except LeaseLost:
         outcome.fenced = True
     except asyncio.CancelledError:
         outcome.status = RunStatus.CANCELLED
     except Exception as error:  # noqa: BLE001 - an exception is an outcome, not the worker's end
         _set_error(outcome, RunStatus.FAILURE, error, str(error))
     finally:
-        outcome.fenced = leases.let_go(claimed) or outcome.fenced
+        outcome.fenced = leases.release(claimed) or outcome.fenced
         await _shielded(_record(leases, claimed, outcome))
         _clear_cancellations()
 
 
-def _set_error(outcome: Outcome, status: RunStatus, error: Exception, message: str) -> None:
+def _set_error(outcome: AttemptOutcome, status: RunStatus, error: Exception, message: str) -> None:
     outcome.status = status
     outcome.error = error
     outcome.error_type = error.kind if isinstance(error, Failure) else type(error).__name__
     outcome.error_message = message[:2_000]
 
 
-def _handle_postgres_loss(outcome: Outcome, error: Exception, number: int) -> None:
-    if number < MOST_ATTEMPTS:
-        outcome.why_back = f"Postgres was unavailable: {error}"[:2_000]
+def _handle_postgres_loss(outcome: AttemptOutcome, error: Exception, number: int) -> None:
+    if number < MAX_LOST_ATTEMPTS:
+        outcome.hand_back_reason = f"Postgres was unavailable: {error}"[:2_000]
     else:  # not an outage: the run itself may be the cause
         _set_error(outcome, RunStatus.FAILURE, error, str(error))
 
 
-def _handle_timeout(outcome: Outcome, error: TimeoutError, limit: float | None) -> None:
+def _handle_timeout(outcome: AttemptOutcome, error: TimeoutError, limit: float | None) -> None:
     if limit is None:  # a timeout inside the body, not the attempt's
         _set_error(outcome, RunStatus.FAILURE, error, str(error))
     else:
         _set_error(outcome, RunStatus.TIMED_OUT, error, f"took longer than {limit:g} s")
-        if outcome.too_long is not None:
-            outcome.error_type, outcome.error_message = outcome.too_long
+        if outcome.limit_error is not None:
+            outcome.error_type, outcome.error_message = outcome.limit_error
 
 
 async def _shielded(recording: Any) -> None:
@@ -201,32 +204,34 @@ def _clear_cancellations() -> None:
         task.uncancel()
 
 
-async def _record(leases: Leases, claimed: Claimed, outcome: Outcome) -> None:
+async def _record(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
     for pause in (*_RECORD_RETRY_DELAYS, None):
         try:
             await _record_once(leases, claimed, outcome)
             return
-        except AWAY as error:
+        except UNAVAILABLE as error:
             # If never recorded, the lease expires and a sweep requeues the run.
             _log.warning("run.unrecorded", error=str(error), again_in=pause)
             if pause is not None:
                 await asyncio.sleep(pause)
 
 
-async def _record_once(leases: Leases, claimed: Claimed, outcome: Outcome) -> None:
+async def _record_once(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
     now = leases.clock()
     if outcome.fenced:
         _log.warning("run.fenced", epoch=claimed.epoch)
         return
     if outcome.status is RunStatus.CANCELLED:
-        outcome.handed_back = await store.hand_back(leases.pool, claimed, now, outcome.why_back)
-        again = outcome.handed_back is not None
-        _log.info("run.handed_back", why=outcome.why_back, again=again)
+        outcome.requeued = await store.release(leases.pool, claimed, now, outcome.hand_back_reason)
+        again = outcome.requeued is not None
+        _log.info("run.handed_back", why=outcome.hand_back_reason, again=again)
         return
     if outcome.deferral is not None and outcome.error is None:
         await _defer(leases, claimed, outcome, outcome.deferral)
         return
-    ending = Ending(outcome.status, now, outcome.stats, outcome.error_type, outcome.error_message)
+    ending = RunEnding(
+        outcome.status, now, outcome.stats, outcome.error_type, outcome.error_message
+    )
     outcome.fenced = not await store.finish(leases.pool, claimed, ending)
     write = _log.info if outcome.status is RunStatus.SUCCESS else _log.warning
     write(
@@ -241,29 +246,35 @@ async def _record_once(leases: Leases, claimed: Claimed, outcome: Outcome) -> No
     )
 
 
-async def _defer(leases: Leases, claimed: Claimed, outcome: Outcome, deferral: Deferral) -> None:
-    outcome.handed_back = await store.defer(leases.pool, claimed, leases.clock(), deferral)
-    outcome.fenced = outcome.handed_back is None
+async def _defer(
+    leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome, deferral: Deferral
+) -> None:
+    outcome.requeued = await store.defer(leases.pool, claimed, leases.clock(), deferral)
+    outcome.fenced = outcome.requeued is None
     _log.info(
         "run.deferred",
         until=deferral.until.isoformat(timespec="seconds"),
         sources=deferral.sources,
-        why=deferral.why,
+        why=deferral.reason,
         recorded=not outcome.fenced,
     )
 
 
-def deferral(
-    claimed: Claimed, now: datetime, late: Mapping[str, tuple[datetime, str]]
+def decide_deferral(
+    claimed: ClaimedRun, now: datetime, late: Mapping[str, tuple[datetime, str]]
 ) -> Deferral | None:
     """The deferral of a run whose `late` sources (name: until when, and why) must wait, or None.
 
     A run is deferred at most three times, and only if it can end before the schedule's next tick:
     a run still open then would cost all its sources that tick. Otherwise the sources fail.
     """
-    latest = now + UNSCHEDULED if claimed.next_due is None else claimed.next_due - ELBOW_ROOM
+    latest = (
+        now + MAX_UNSCHEDULED_DEFERRAL
+        if claimed.next_due is None
+        else claimed.next_due - NEXT_TICK_MARGIN
+    )
     deferrable = {name: (until, why) for name, (until, why) in late.items() if until <= latest}
-    if claimed.deferrals >= DEFERRALS or not deferrable:
+    if claimed.deferrals >= MAX_DEFERRALS or not deferrable:
         return None
     until = max(until for until, _ in deferrable.values())
     why = "; ".join(f"{name}: {reason}" for name, (_, reason) in deferrable.items())
@@ -274,7 +285,7 @@ def _unexpected(error: BaseException | None) -> bool:
     return error is not None and not isinstance(error, RollcallError | TimeoutError)
 
 
-def verdict(sources: Sequence[RunStatus]) -> RunStatus:
+def combined_status(sources: Sequence[RunStatus]) -> RunStatus:
     """The run's status from those of its sources. A run without sources has failed."""
     ended = set(sources)
     if ended == {RunStatus.SUCCESS}:

@@ -20,43 +20,43 @@ from redis.exceptions import RedisError
 
 from app.core import redact
 
-LINES = 200  # per run
-RUNS = 2_000  # in Redis
-LONGEST = 500  # characters per line
-WAITING = 5_000  # lines in memory
-SECONDS = 0.5  # between two flushes
-DAY = 24 * 3600
-INDEX = "rollcall:log:runs"
+MAX_LINES = 200  # per run
+MAX_RUNS = 2_000  # in Redis
+MAX_LINE_LENGTH = 500  # characters per line
+MAX_PENDING_LINES = 5_000  # lines in memory
+FLUSH_SECONDS = 0.5  # between two flushes
+RETENTION_SECONDS = 24 * 3600
+INDEX_KEY = "rollcall:log:runs"
 
 _BOUND = frozenset({"execution_id", "job", "worker", "attempt", "event", "level", "timestamp"})
 _INTERNAL = frozenset({"logger", "exc_info", "stack_info", "_record", "_from_structlog"})
 
-Line = tuple[str, Mapping[str, Any]]  # execution_id, event
+LogEvent = tuple[str, Mapping[str, Any]]  # execution_id, event
 Clean = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-def name(run_id: UUID | str) -> str:
+def key(run_id: UUID | str) -> str:
     """Return the Redis key of a run's lines."""
     return f"rollcall:log:{run_id}"
 
 
-class Keeper(logging.Handler):
+class RunLogHandler(logging.Handler):
     """Queues a copy of every log event that is bound to a run, after structlog's processors."""
 
     def __init__(self, clean: Clean) -> None:
         super().__init__()
         self.clean = clean
-        self.waiting: deque[Line] = deque(maxlen=WAITING)
+        self.pending: deque[LogEvent] = deque(maxlen=MAX_PENDING_LINES)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the event if it is bound to a run. Never raises or blocks."""
         event = cast("object", record.msg)
         if isinstance(event, dict) and "execution_id" in event:
             fields = cast("Mapping[str, Any]", event)
-            self.waiting.append((str(fields["execution_id"]), dict(fields)))
+            self.pending.append((str(fields["execution_id"]), dict(fields)))
 
 
-def text(event: Mapping[str, Any]) -> str:
+def format_line(event: Mapping[str, Any]) -> str:
     """Format an event as one line: timestamp, level, name and fields, cut at LONGEST characters."""
     fields = [
         f"{key}={_quoted(value)}"
@@ -69,7 +69,7 @@ def text(event: Mapping[str, Any]) -> str:
     at, level = str(event.get("timestamp", ""))[:23], str(event.get("level", ""))
     head = f"{at} {level:<7} {event.get('event', '')}"
     line = " ".join([head, *fields]).replace("\n", " ")
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return line if len(line) <= MAX_LINE_LENGTH else f"{line[: MAX_LINE_LENGTH - 1]}…"
 
 
 def _quoted(value: object) -> str:
@@ -78,12 +78,12 @@ def _quoted(value: object) -> str:
 
 
 @asynccontextmanager
-async def kept(redis: Redis, secrets: Collection[str] = ()) -> AsyncGenerator[Keeper]:
+async def capture(redis: Redis, secrets: Collection[str] = ()) -> AsyncGenerator[RunLogHandler]:
     """Capture the log lines of this process's runs for the duration of the block.
 
     `secrets` are removed from every line. On exit the remaining lines are flushed, for up to 1 s.
     """
-    handler = Keeper(redact.redactor(tuple(secrets)))
+    handler = RunLogHandler(redact.redactor(tuple(secrets)))
     root = logging.getLogger()
     root.addHandler(handler)
     flushing = asyncio.create_task(_flush_forever(handler, redis))
@@ -96,46 +96,46 @@ async def kept(redis: Redis, secrets: Collection[str] = ()) -> AsyncGenerator[Ke
             await flushing
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(1):
-                await carry_off(handler, redis)
+                await flush(handler, redis)
 
 
-async def _flush_forever(handler: Keeper, redis: Redis) -> None:
+async def _flush_forever(handler: RunLogHandler, redis: Redis) -> None:
     while True:
-        await asyncio.sleep(SECONDS)
+        await asyncio.sleep(FLUSH_SECONDS)
         with contextlib.suppress(RedisError, OSError, TimeoutError):
-            await carry_off(handler, redis)
+            await flush(handler, redis)
 
 
-async def carry_off(handler: Keeper, redis: Redis) -> None:
+async def flush(handler: RunLogHandler, redis: Redis) -> None:
     """Write the queued lines to Redis. On an error these lines are lost. Raises RedisError."""
-    queued = [handler.waiting.popleft() for _ in range(len(handler.waiting))]
+    queued = [handler.pending.popleft() for _ in range(len(handler.pending))]
     if not queued:
         return
     async with redis.pipeline(transaction=False) as pipe:
         by_run = _by_run(queued, handler.clean)
         for run_id, texts in by_run.items():
-            pipe.rpush(name(run_id), *texts)
-            pipe.ltrim(name(run_id), -LINES, -1)
-            pipe.expire(name(run_id), DAY)
-        pipe.zadd(INDEX, dict.fromkeys(by_run, time.time()))
-        pipe.expire(INDEX, DAY)
-        pipe.zrange(INDEX, 0, -RUNS - 1)  # pyright: ignore[reportUnknownMemberType] - redis-py 5 has no types here
+            pipe.rpush(key(run_id), *texts)
+            pipe.ltrim(key(run_id), -MAX_LINES, -1)
+            pipe.expire(key(run_id), RETENTION_SECONDS)
+        pipe.zadd(INDEX_KEY, dict.fromkeys(by_run, time.time()))
+        pipe.expire(INDEX_KEY, RETENTION_SECONDS)
+        pipe.zrange(INDEX_KEY, 0, -MAX_RUNS - 1)  # pyright: ignore[reportUnknownMemberType] - redis-py 5 has no types here
         oldest = cast("list[bytes]", (await pipe.execute())[-1])
     if oldest:
-        await redis.delete(*(name(_text(run_id)) for run_id in oldest))
-        await redis.zrem(INDEX, *oldest)
+        await redis.delete(*(key(_text(run_id)) for run_id in oldest))
+        await redis.zrem(INDEX_KEY, *oldest)
 
 
-def _by_run(events: Iterable[Line], clean: Clean) -> dict[str, list[str]]:
+def _by_run(events: Iterable[LogEvent], clean: Clean) -> dict[str, list[str]]:
     by_run: defaultdict[str, list[str]] = defaultdict(list)
     for run_id, event in events:
-        by_run[run_id].append(text(clean(event)))
+        by_run[run_id].append(format_line(clean(event)))
     return by_run
 
 
-async def lines(redis: Redis, run_id: UUID) -> list[str]:
+async def read_lines(redis: Redis, run_id: UUID) -> list[str]:
     """Return the stored lines of a run, oldest first; empty if there are none."""
-    found = cast("list[bytes]", await redis.lrange(name(run_id), 0, -1))  # pyright: ignore[reportGeneralTypeIssues, reportUnknownMemberType]
+    found = cast("list[bytes]", await redis.lrange(key(run_id), 0, -1))  # pyright: ignore[reportGeneralTypeIssues, reportUnknownMemberType]
     return [_text(line) for line in found]
 
 

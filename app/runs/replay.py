@@ -12,21 +12,21 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from app.core.errors import Failure
-from app.core.messages import Raw
+from app.core.messages import RawPage
 from app.core.records import Item, OddsEvent, Record, Rejected
 from app.sources.base import Source
 from app.store.db import Connection, Pool
 from app.store.runs import replays as store
-from app.store.runs.replays import Kept, KeptPage
+from app.store.runs.replays import ReplayedRecord, ReplayPage
 from app.store.schedules import heartbeats
 
-SHOWN = 20  # differences listed in a report
+MAX_EXAMPLES = 20  # differences listed in a report
 Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[object]]
-Told = Callable[[int, int], None]
+ReplayProgressCallback = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ReplaySource:
     """The job of a replayed source, its parser, and the function that stores its records."""
 
     job: str
@@ -35,7 +35,7 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReplayRequest:
     """A request for a replay: the pages fetched from `since` on, and who requested it.
 
     `only_rejected`: only pages that had rejected records.
@@ -47,7 +47,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class FieldDifference:
     """A changed field of a record. `before` or `after` is None where the field is absent."""
 
     record: str
@@ -57,7 +57,7 @@ class Difference:
 
 
 @dataclass(slots=True)
-class Report:
+class ReplayReport:
     """The result of a replay or of its dry run.
 
     `unreadable`: pages that are gone or could not be parsed. `readable`: records that were rejected
@@ -74,7 +74,7 @@ class Report:
     refused: int = 0
     left_alone: int = 0
     run_id: UUID | None = None
-    examples: list[Difference] = field(default_factory=list[Difference])
+    examples: list[FieldDifference] = field(default_factory=list[FieldDifference])
 
     @property
     def differ(self) -> int:
@@ -91,22 +91,27 @@ class Report:
 class _Page:
     """A stored page with the records it contributes and those it rejects."""
 
-    kept: KeptPage
-    records: Sequence[Kept]
+    kept: ReplayPage
+    records: Sequence[ReplayedRecord]
     refused: Sequence[Rejected]
 
 
 async def replay(
-    pool: Pool, reader: Reader, request: Wish, on_progress: Told, *, write: bool
-) -> Report:
+    pool: Pool,
+    reader: ReplaySource,
+    request: ReplayRequest,
+    on_progress: ReplayProgressCallback,
+    *,
+    write: bool,
+) -> ReplayReport:
     """Parse the stored pages again and update the stored records; without `write`, only compare.
 
     Each page has its own transaction, so that workers are not blocked. Nothing is deleted: events
     withdrawn since stay withdrawn, and records that a worker has seen later keep their values.
     """
-    pages = await store.kept(pool, reader.source.name, request.since)
+    pages = await store.pages_to_replay(pool, reader.source.name, request.since)
     last = await _last_pages(pool, reader, pages)
-    report = Report(run_id=uuid4() if write else None)
+    report = ReplayReport(run_id=uuid4() if write else None)
     selected = [page for page in pages if page.refused or not request.only_rejected]
     if report.run_id is not None:
         started_at = await heartbeats.database_now(pool)
@@ -124,7 +129,9 @@ async def replay(
     return report
 
 
-async def _last_pages(pool: Pool, reader: Reader, pages: Sequence[KeptPage]) -> Mapping[str, int]:
+async def _last_pages(
+    pool: Pool, reader: ReplaySource, pages: Sequence[ReplayPage]
+) -> Mapping[str, int]:
     """Return the id of the last page on which each record is found."""
     last: dict[str, int] = {}
     for page in pages:
@@ -133,18 +140,18 @@ async def _last_pages(pool: Pool, reader: Reader, pages: Sequence[KeptPage]) -> 
     return last
 
 
-def _by_name(records: Sequence[Record]) -> dict[str, Kept]:
-    return {store.name(r): r for r in records if isinstance(r, Kept)}
+def _by_name(records: Sequence[Record]) -> dict[str, ReplayedRecord]:
+    return {store.record_key(r): r for r in records if isinstance(r, ReplayedRecord)}
 
 
-async def _parse_page(pool: Pool, reader: Reader, page: KeptPage) -> list[Record] | None:
-    raw = await store.raw(pool, page)
+async def _parse_page(pool: Pool, reader: ReplaySource, page: ReplayPage) -> list[Record] | None:
+    raw = await store.load_page(pool, page)
     if raw is None:
         return None
     return await asyncio.to_thread(_parse, reader.source, raw)
 
 
-def _parse(source: Source, raw: Raw) -> list[Record] | None:
+def _parse(source: Source, raw: RawPage) -> list[Record] | None:
     try:
         return list(source.parse(raw))
     except Failure:
@@ -154,7 +161,11 @@ def _parse(source: Source, raw: Raw) -> list[Record] | None:
 
 
 async def _replay_page(
-    pool: Pool, reader: Reader, kept: KeptPage, last: Mapping[str, int], report: Report
+    pool: Pool,
+    reader: ReplaySource,
+    kept: ReplayPage,
+    last: Mapping[str, int],
+    report: ReplayReport,
 ) -> None:
     found = await _parse_page(pool, reader, kept)
     report.pages += 1
@@ -180,30 +191,32 @@ async def _replay_page(
         await (transaction.rollback() if report.run_id is None else transaction.commit())
 
 
-async def _update(connection: Connection, reader: Reader, page: _Page, report: Report) -> None:
-    before = await store.said(connection, page.records)
+async def _update(
+    connection: Connection, reader: ReplaySource, page: _Page, report: ReplayReport
+) -> None:
+    before = await store.stored_fields(connection, page.records)
     run_id = report.run_id or uuid4()
     now: datetime = await connection.fetchval("SELECT now()")
-    written: list[Kept] = []
+    written: list[ReplayedRecord] = []
     for at, records in await _by_write_time(connection, page, now, report):
         await reader.write(connection, records, at, run_id)
         written += records
     await _assign_partition(connection, page, written)
-    after = await store.said(connection, written)
+    after = await store.stored_fields(connection, written)
     differs = _compare(before, after, report)
     source = reader.source.name
     readable = 0
     if page.kept.refused:
         still_rejected = [record.data for record in page.refused]
-        readable = await store.readable(connection, source, page.kept, still_rejected)
+        readable = await store.delete_readable(connection, source, page.kept, still_rejected)
         report.readable += readable
     if differs or readable:
-        await store.unknown(connection, source, page.kept.body_hash)
+        await store.delete_validators(connection, source, page.kept.body_hash)
 
 
 async def _by_write_time(
-    connection: Connection, page: _Page, now: datetime, report: Report
-) -> list[tuple[datetime, list[Kept]]]:
+    connection: Connection, page: _Page, now: datetime, report: ReplayReport
+) -> list[tuple[datetime, list[ReplayedRecord]]]:
     """Group the records by the instant as of which they are written, in order of time.
 
     News is written as of now. Odds and items are written as of when they were last seen, which
@@ -212,9 +225,9 @@ async def _by_write_time(
     seen = await _seen(connection, page.records)
     if seen is None:
         return [(now, list(page.records))] if page.records else []
-    timed: list[tuple[datetime, Kept]] = []
+    timed: list[tuple[datetime, ReplayedRecord]] = []
     for record in page.records:
-        at, gone = seen.get(store.name(record), (page.kept.fetched_at, False))
+        at, gone = seen.get(store.record_key(record), (page.kept.fetched_at, False))
         if gone:
             report.left_alone += 1
         else:
@@ -224,27 +237,31 @@ async def _by_write_time(
 
 
 async def _seen(
-    connection: Connection, records: Sequence[Kept]
+    connection: Connection, records: Sequence[ReplayedRecord]
 ) -> Mapping[str, tuple[datetime, bool]] | None:
-    names = [store.name(record) for record in records]
+    names = [store.record_key(record) for record in records]
     match records:
         case [OddsEvent(platform=platform), *_]:
-            return await store.seen(connection, platform, names)
+            return await store.events_seen(connection, platform, names)
         case [Item(source=source), *_]:
             return await store.items_seen(connection, source, names)
         case _:
             return None
 
 
-async def _assign_partition(connection: Connection, page: _Page, written: Sequence[Kept]) -> None:
+async def _assign_partition(
+    connection: Connection, page: _Page, written: Sequence[ReplayedRecord]
+) -> None:
     odds = [record for record in written if isinstance(record, OddsEvent)]
     if odds:
         ids = [event.platform_event_id for event in odds]
-        await store.belong(connection, odds[0].platform, page.kept.partition, ids)
+        await store.assign_partition(connection, odds[0].platform, page.kept.partition, ids)
 
 
 def _compare(
-    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], report: Report
+    before: Mapping[str, Mapping[str, Any]],
+    after: Mapping[str, Mapping[str, Any]],
+    report: ReplayReport,
 ) -> bool:
     differs = False
     for name, now in after.items():
@@ -254,15 +271,15 @@ def _compare(
         differs = True
         if was is None:
             report.new += 1
-            _add_example(report, Difference(name, "(new)", None, None))
+            _add_example(report, FieldDifference(name, "(new)", None, None))
             continue
         report.changed += 1
         for key in sorted({*was, *now}):
             if was.get(key) != now.get(key):
-                _add_example(report, Difference(name, key, was.get(key), now.get(key)))
+                _add_example(report, FieldDifference(name, key, was.get(key), now.get(key)))
     return differs
 
 
-def _add_example(report: Report, difference: Difference) -> None:
-    if len(report.examples) < SHOWN:
+def _add_example(report: ReplayReport, difference: FieldDifference) -> None:
+    if len(report.examples) < MAX_EXAMPLES:
         report.examples.append(difference)

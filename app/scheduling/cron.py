@@ -14,7 +14,7 @@ from cronsim import CronSim, CronSimError
 from cronsim.explain import Expression
 
 from app.core.errors import BadSchedule
-from app.scheduling.known import Known
+from app.scheduling.known import InstantCache
 
 _ZERO = timedelta(0)
 _INSTANT = timedelta(microseconds=1)
@@ -91,7 +91,7 @@ class Cron:
             if tick is None:
                 raise BadSchedule(f"{self._name()}: never fires after {after.isoformat()}")
             # Callers mostly need the next two as well, and a search in progress finds them cheaply.
-            known.learn(after, (tick, *islice(found, 2 if tick - after < _MONTH else 0)))
+            known.add(after, (tick, *islice(found, 2 if tick - after < _MONTH else 0)))
         return tick
 
     def previous(self, before: datetime) -> datetime | None:
@@ -140,7 +140,7 @@ class Cron:
         return search(after, until)
 
     def _name(self) -> str:
-        return f"Invalid cron expression {shown(self.expression)}"
+        return f"Invalid cron expression {quoted(self.expression)}"
 
     def _follows_real_time(self) -> bool:
         *seconds, minute, hour, _, _, _ = self.expression.split()
@@ -186,15 +186,15 @@ class Cron:
 
 
 @lru_cache(maxsize=4096)
-def _known(_: Cron) -> Known:
-    return Known()
+def _known(_: Cron) -> InstantCache:
+    return InstantCache()
 
 
 @lru_cache(maxsize=4096)
-def checked(expression: str, timezone: str) -> Cron:
+def validated(expression: str, timezone: str) -> Cron:
     """Return the validated expression in the zone. Raises BadSchedule if either is invalid."""
     check_zone(timezone)
-    rule = Cron(checked_expression(expression), timezone)
+    rule = Cron(validated_expression(expression), timezone)
     rule.check()
     return rule
 
@@ -204,7 +204,7 @@ def _parsed(expression: str) -> CronSim:
     return CronSim(expression, datetime(2000, 1, 1))  # noqa: DTZ001 - a wall clock has no zone
 
 
-def checked_expression(expression: str) -> str:
+def validated_expression(expression: str) -> str:
     """Return the expression normalised for cronsim. Raises BadSchedule with field and reason."""
     if len(expression) > _MAX_CHARACTERS:
         raise BadSchedule(f"Invalid cron expression: longer than {_MAX_CHARACTERS} characters")
@@ -216,7 +216,7 @@ def checked_expression(expression: str) -> str:
         return _aliased(text)
     if len(fields) not in (5, 6):
         raise BadSchedule(
-            f"Invalid cron expression {shown(text)}: {len(fields)} fields; it takes 5"
+            f"Invalid cron expression {quoted(text)}: {len(fields)} fields; it takes 5"
             " (minute, hour, day-of-month, month, day-of-week), or 6 with the second first"
         )
     try:
@@ -230,7 +230,7 @@ def _aliased(text: str) -> str:
     expression = _ALIASES.get(text.lower())
     if expression is None:
         known = ", ".join(_ALIASES)
-        raise BadSchedule(f"Invalid cron expression: {shown(text)} is none of {known}")
+        raise BadSchedule(f"Invalid cron expression: {quoted(text)} is none of {known}")
     return expression
 
 
@@ -238,11 +238,10 @@ def _explanation(fields: list[str], message: str) -> str:
     name = message.removeprefix("Bad ")
     value = fields[list(_FIELDS).index(name) - 6]
     if name == "day-of-month" and _parses([*fields[:-2], "*", "*"]):
-        months = shown(fields[-2])
-        return (
-            f"Invalid cron expression: day-of-month {shown(value)} does not exist in month {months}"
-        )
-    return f"Invalid cron expression: {name} {shown(value)}; it takes {_FIELDS[name]}"
+        months = quoted(fields[-2])
+        day = quoted(value)
+        return f"Invalid cron expression: day-of-month {day} does not exist in month {months}"
+    return f"Invalid cron expression: {name} {quoted(value)}; it takes {_FIELDS[name]}"
 
 
 def _parses(fields: list[str]) -> bool:
@@ -256,7 +255,7 @@ def _parses(fields: list[str]) -> bool:
 def check_zone(name: str) -> None:
     """Raise BadSchedule if there is no such zone."""
     if not _is_zone(name):
-        raise BadSchedule(f"Unknown time zone {shown(name)}; it takes one like Europe/Berlin")
+        raise BadSchedule(f"Unknown time zone {quoted(name)}; it takes one like Europe/Berlin")
 
 
 def _is_zone(name: str) -> bool:
@@ -317,7 +316,7 @@ def _ordinal(match: re.Match[str]) -> str:
     return match[1] + {"1": "st", "2": "nd", "3": "rd"}[match[1][-1]]
 
 
-def shown(value: str) -> str:
+def quoted(value: str) -> str:
     """Return the value quoted, escaped and shortened, for an error message."""
     text = value if len(value) <= _MAX_SHOWN else value[:_MAX_SHOWN] + "..."
     return '"' + text.encode("unicode_escape").decode() + '"'

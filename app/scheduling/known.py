@@ -7,10 +7,10 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from datetime import datetime
 
-MOST_GAPS = 24
+MAX_GAPS = 24
 
 
-class Known:
+class InstantCache:
     """The most recently added gaps, at most MOST_GAPS. Reading is safe from any thread."""
 
     __slots__ = ("_gaps", "_sorted")
@@ -25,13 +25,13 @@ class Known:
         index = bisect_right(starts, instant) - 1
         return ends[index] if index >= 0 and instant < ends[index] else None
 
-    def learn(self, start: datetime, instants: Iterable[datetime]) -> None:
+    def add(self, start: datetime, instants: Iterable[datetime]) -> None:
         """Add consecutive instants, the first of which is the next after `start`."""
         gaps = dict(self._gaps)
         for end in instants:
             gaps[end] = min(gaps.pop(end, start), start)
             start = end
-        while len(gaps) > MOST_GAPS:
+        while len(gaps) > MAX_GAPS:
             del gaps[next(iter(gaps))]
         ordered = sorted((begin, end) for end, begin in gaps.items())
         # Replaced, never mutated: another thread may be reading.

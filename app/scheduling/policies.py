@@ -12,8 +12,8 @@ from app.scheduling.schedule import Schedule
 
 _ZERO = timedelta(0)
 CATCH_UP_WINDOW = timedelta(days=7)
-MOST_CATCH_UP = 1000
-MOST_ATTEMPTS = 100
+MAX_CATCH_UP = 1000
+MAX_ATTEMPTS = 100
 _CATCH_UP = 10
 
 _Set = TypeVar("_Set", bound=StrEnum)
@@ -41,9 +41,9 @@ class Policies:
         self._check_counts()
         self._check_contradictions()
 
-    def spread(self, schedule: Schedule) -> Schedule:
+    def apply_jitter(self, schedule: Schedule) -> Schedule:
         """Return the schedule with the jitter of these policies, if it is not zero."""
-        return schedule.jittered(self.jitter) if self.jitter else schedule
+        return schedule.with_jitter(self.jitter) if self.jitter else schedule
 
     def to_spec(self) -> dict[str, object]:
         """Return the policies as JSON values."""
@@ -90,8 +90,8 @@ class Policies:
 
     def _check_counts(self) -> None:
         for name, value, most in (
-            ("max_attempts", self.max_attempts, MOST_ATTEMPTS),
-            ("catch_up", self.catch_up, MOST_CATCH_UP),
+            ("max_attempts", self.max_attempts, MAX_ATTEMPTS),
+            ("catch_up", self.catch_up, MAX_CATCH_UP),
         ):
             if not 1 <= value <= most:
                 raise BadSchedule(f"Invalid policies: {name} {value}; it takes 1 to {most}")

@@ -19,7 +19,7 @@ _QUEUE_ONE_LIMIT = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class AliveSpan:
     """A span [since, until) in which a worker was alive, by its heartbeats.
 
     `jumped`: the worker's wall clock jumped forward, from its last heartbeat to `since`.
@@ -31,7 +31,7 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenRun:
     """A run of the schedule that is queued or running. A manual run has no `scheduled_for`."""
 
     run_id: UUID
@@ -40,7 +40,7 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class DecisionInput:
     """Everything a decision depends on. Instants are timezone-aware.
 
     Every tick up to `frontier` is decided. `superseded`: the schedule was edited at `now`, so this
@@ -53,13 +53,13 @@ class Situation:
     now: datetime
     paused_at: datetime | None = None
     enabled: bool = True
-    open_runs: Sequence[Open] = ()
-    beats: Sequence[Beat] = ()
+    open_runs: Sequence[OpenRun] = ()
+    beats: Sequence[AliveSpan] = ()
     superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class TickResult:
     """The outcome of one tick. RAN means that a run is to be created, and has no reason.
 
     `blocking_run`: the open run that blocked it. `blocking_tick`: the tick of the same decision
@@ -81,19 +81,19 @@ class Decision:
     frontier.
     """
 
-    outcomes: tuple[Decided, ...]
+    outcomes: tuple[TickResult, ...]
     frontier: datetime
     cancel: tuple[UUID, ...] = ()
     complete: bool = True
 
 
-def decide(situation: Situation, limit: int = 20_000) -> Decision:
+def decide(situation: DecisionInput, limit: int = 20_000) -> Decision:
     """Decide the due ticks, oldest first and at most `limit` of them.
 
     The outcomes do not depend on the limit: the ticks that may run are selected first and left to
     the last decision, unless more paused ticks than the limit follow them.
     """
-    case = _Case(situation, situation.policies.spread(situation.schedule))
+    case = _Case(situation, situation.policies.apply_jitter(situation.schedule))
     due = list(islice(case.due(), limit + 1))
     ticks, complete = due[:limit], len(due) <= limit
     runnable = frozenset(case.newest(due) if complete else case.newest_of_all())
@@ -111,7 +111,7 @@ def decide(situation: Situation, limit: int = 20_000) -> Decision:
 class _Case:
     """A decision in progress: its input, and the ticks that run so far."""
 
-    def __init__(self, situation: Situation, schedule: Schedule) -> None:
+    def __init__(self, situation: DecisionInput, schedule: Schedule) -> None:
         self.situation = situation
         self.schedule = schedule
         self.policies = situation.policies
@@ -139,7 +139,7 @@ class _Case:
         """Select those that may run when there are too many due ticks to list."""
         return self.newest(list(islice(self._backwards(), self._most()))[::-1])
 
-    def outcome(self, tick: datetime, runnable: frozenset[datetime]) -> Decided:
+    def outcome(self, tick: datetime, runnable: frozenset[datetime]) -> TickResult:
         if not self.situation.enabled:
             return _skipped(tick, TickReason.DISABLED)
         if self._is_paused(tick):
@@ -150,7 +150,7 @@ class _Case:
             return _skipped(tick, TickReason.SUPERSEDED)
         return self._run_or_overlap(tick) if tick in runnable else self._coalesced(tick)
 
-    def cancelled(self, outcomes: Sequence[Decided]) -> tuple[UUID, ...]:
+    def cancelled(self, outcomes: Sequence[TickResult]) -> tuple[UUID, ...]:
         ran = any(decided.outcome is TickOutcome.RAN for decided in outcomes)
         if not ran or self.policies.overlap is not Overlap.CANCEL_RUNNING:
             return ()
@@ -181,21 +181,21 @@ class _Case:
     def _is_too_late(self, tick: datetime) -> bool:
         return self.now - self._start(tick) > self.policies.misfire_grace
 
-    def _coalesced(self, tick: datetime) -> Decided:
+    def _coalesced(self, tick: datetime) -> TickResult:
         if self.policies.coalesce is Coalesce.NONE:
             return self._missed(tick)
         return _skipped(tick, TickReason.COALESCED)
 
-    def _missed(self, tick: datetime) -> Decided:
+    def _missed(self, tick: datetime) -> TickResult:
         start = self._start(tick)
         end = min(start + self.policies.misfire_grace, self.now)
-        return Decided(tick, TickOutcome.MISSED, self.alive.why_missed(start, end))
+        return TickResult(tick, TickOutcome.MISSED, self.alive.why_missed(start, end))
 
-    def _run_or_overlap(self, tick: datetime) -> Decided:
+    def _run_or_overlap(self, tick: datetime) -> TickResult:
         if self._is_blocked():
             return self._skipped_for_overlap(tick)
         self.started.append(tick)
-        return Decided(tick, TickOutcome.RAN)
+        return TickResult(tick, TickOutcome.RAN)
 
     def _is_blocked(self) -> bool:
         ahead = len(self.situation.open_runs) + len(self.started)
@@ -203,7 +203,7 @@ class _Case:
             return ahead > 0
         return self.policies.overlap is Overlap.QUEUE_ONE and ahead >= _QUEUE_ONE_LIMIT
 
-    def _skipped_for_overlap(self, tick: datetime) -> Decided:
+    def _skipped_for_overlap(self, tick: datetime) -> TickResult:
         if self.started:
             return _blocked(tick, by_tick=self.started[-1])
         runs = self.situation.open_runs
@@ -218,16 +218,16 @@ class _Case:
 class _AliveSpans:
     """The union of all workers' beats: disjoint spans, in order."""
 
-    spans: tuple[Beat, ...]
+    spans: tuple[AliveSpan, ...]
     ends: tuple[datetime, ...] = field(default=())
 
     @classmethod
-    def of(cls, beats: Sequence[Beat]) -> Self:
-        spans: list[Beat] = []
+    def of(cls, beats: Sequence[AliveSpan]) -> Self:
+        spans: list[AliveSpan] = []
         for beat in sorted(beats, key=lambda beat: (beat.since, not beat.jumped)):
             if spans and beat.since <= spans[-1].until:
                 last = spans[-1]
-                spans[-1] = Beat(last.since, max(last.until, beat.until), last.jumped)
+                spans[-1] = AliveSpan(last.since, max(last.until, beat.until), last.jumped)
             else:
                 spans.append(beat)
         return cls(tuple(spans), tuple(span.until for span in spans))
@@ -241,16 +241,16 @@ class _AliveSpans:
             return TickReason.CLOCK_JUMP
         return TickReason.SCHEDULER_DOWN
 
-    def _ending_after(self, instant: datetime) -> Beat | None:
+    def _ending_after(self, instant: datetime) -> AliveSpan | None:
         index = bisect_left(self.ends, instant + _INSTANT)
         return self.spans[index] if index < len(self.spans) else None
 
 
-def _skipped(tick: datetime, reason: TickReason) -> Decided:
-    return Decided(tick, TickOutcome.SKIPPED, reason)
+def _skipped(tick: datetime, reason: TickReason) -> TickResult:
+    return TickResult(tick, TickOutcome.SKIPPED, reason)
 
 
 def _blocked(
     tick: datetime, *, by_run: UUID | None = None, by_tick: datetime | None = None
-) -> Decided:
-    return Decided(tick, TickOutcome.SKIPPED, TickReason.OVERLAP, by_run, by_tick)
+) -> TickResult:
+    return TickResult(tick, TickOutcome.SKIPPED, TickReason.OVERLAP, by_run, by_tick)

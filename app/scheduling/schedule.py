@@ -7,12 +7,12 @@ from hashlib import sha256
 from typing import Self
 
 from app.core.errors import BadSchedule
-from app.scheduling.cron import Cron, checked, shown
+from app.scheduling.cron import Cron, quoted, validated
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SHORTEST = timedelta(seconds=0.1)
-LONGEST = timedelta(days=3660)
-MOST_JITTER = timedelta(days=7)
+MIN_INTERVAL = timedelta(seconds=0.1)
+MAX_INTERVAL = timedelta(days=3660)
+MAX_JITTER = timedelta(days=7)
 
 _ZERO = timedelta(0)
 _INSTANT = timedelta(microseconds=1)
@@ -75,7 +75,7 @@ class Schedule:
             raise BadSchedule(
                 f"Invalid interval: {seconds} is not a valid number of seconds"
             ) from None
-        if not SHORTEST <= step <= LONGEST:
+        if not MIN_INTERVAL <= step <= MAX_INTERVAL:
             raise BadSchedule(
                 f"Invalid interval: {seconds} seconds; it takes 0.1 seconds to 3,660 days"
             )
@@ -91,7 +91,7 @@ class Schedule:
 
         Raises BadSchedule if the expression or the zone is invalid, or it never fires.
         """
-        return cls(checked(expression, timezone), name, _checked_jitter(jitter))
+        return cls(validated(expression, timezone), name, _checked_jitter(jitter))
 
     def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """Yield the ticks with after < tick <= until, in order."""
@@ -121,7 +121,7 @@ class Schedule:
         spread = min(self.jitter + _INSTANT, (following or self.next(tick)) - tick)
         return tick + timedelta(microseconds=int.from_bytes(seed) % (spread // _INSTANT))
 
-    def jittered(self, jitter: timedelta) -> Self:
+    def with_jitter(self, jitter: timedelta) -> Self:
         """Return the same schedule with another jitter. Raises BadSchedule."""
         return replace(self, jitter=_checked_jitter(jitter))
 
@@ -144,7 +144,7 @@ class Schedule:
         """Read what `to_spec` returned. Raises BadSchedule for anything else."""
         known = {"every_seconds", "anchor"} if "every_seconds" in spec else {"cron", "timezone"}
         if unknown := sorted(set(spec) - known - {"jitter_seconds"}):
-            raise BadSchedule(f"Invalid schedule: unknown key {shown(unknown[0])}")
+            raise BadSchedule(f"Invalid schedule: unknown key {quoted(unknown[0])}")
         jitter = timedelta(seconds=_number(spec, "jitter_seconds", 0))
         if "every_seconds" in spec:
             anchor = _instant(_text(spec, "anchor", EPOCH.isoformat()))
@@ -155,7 +155,7 @@ class Schedule:
 
 
 def _checked_jitter(jitter: timedelta) -> timedelta:
-    if not _ZERO <= jitter <= MOST_JITTER:
+    if not _ZERO <= jitter <= MAX_JITTER:
         raise BadSchedule(f"Invalid jitter: {jitter}; it takes 0 seconds to 7 days")
     return jitter
 
@@ -177,7 +177,7 @@ def _number(spec: Mapping[str, object], key: str, default: float | None = None) 
     value = spec.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadSchedule(f"Invalid schedule: {key} must be a number of seconds")
-    if not abs(value) <= LONGEST.total_seconds():
+    if not abs(value) <= MAX_INTERVAL.total_seconds():
         raise BadSchedule(f"Invalid schedule: {key} {value} is more than 3,660 days")
     return value
 
@@ -196,5 +196,5 @@ def _instant(text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError:
         raise BadSchedule(
-            f"Invalid schedule: the anchor {shown(text)} is not a timestamp"
+            f"Invalid schedule: the anchor {quoted(text)} is not a timestamp"
         ) from None

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from app.core.errors import Incomplete
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import Record
 
 
@@ -21,21 +21,21 @@ class Source(Protocol):
         ...
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> HostLimits:
         """Rate and concurrency limits of the site.
 
         They may change once `partitions` has read them from the site.
         """
         ...
 
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+    def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
         """Return the partitions, which fail independently; may request a catalogue first.
 
         Raises Failure if the catalogue cannot be read.
         """
         ...
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, int | Incomplete | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | Incomplete | None]:
         """Request the pages of one partition in order.
 
         Returns the number of records that the site reports, or None if it reports none; Incomplete
@@ -44,7 +44,7 @@ class Source(Protocol):
         """
         ...
 
-    def parse(self, raw: Raw) -> Iterable[Record]:
+    def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the records of a page; a record that cannot be read becomes Rejected.
 
         Raises Failure if the whole page cannot be read.
@@ -52,29 +52,29 @@ class Source(Protocol):
         ...
 
 
-def window_of(source: Source) -> str:
+def fetcher_name(source: Source) -> str:
     """Return the name of the fetcher of a source: its `window`, by default its name."""
-    window: str | None = getattr(source, "window", None)
+    window: str | None = getattr(source, "fetcher_name", None)
     return window or source.name
 
 
-def turn_of(source: Source) -> str:
+def sandbox_lock_key(source: Source) -> str:
     """Return the key under which its pages are read in the sandbox, one page at a time.
 
     All sources of an organisation share one key.
     """
     owner: str | None = getattr(source, "owner", None)
-    return owner or window_of(source)
+    return owner or fetcher_name(source)
 
 
 @runtime_checkable
-class Apart(Protocol):
+class SandboxedSource(Protocol):
     """A source whose pages are read in a sandbox process, because its expressions are untrusted."""
 
-    def errand(self, raw: Raw) -> bytes:
+    def sandbox_request(self, raw: RawPage) -> bytes:
         """Return the encoded request to the sandbox process."""
         ...
 
-    def returned(self, raw: Raw, answer: bytes) -> Raw:
+    def with_sandbox_result(self, raw: RawPage, answer: bytes) -> RawPage:
         """Return the page with the decoded result attached. Raises Failure if reading it failed."""
         ...

@@ -24,7 +24,7 @@ class Coverage:
     empty: Mapping[str, int] = field(default_factory=dict[str, int])
     newest: datetime | None = None
 
-    def plus(self, other: "Coverage") -> "Coverage":
+    def merge(self, other: "Coverage") -> "Coverage":
         """Return the sum of both. A field missing from one of them counts as empty there."""
         if not self.rows or not other.rows:
             return other if not self.rows else self
@@ -36,14 +36,14 @@ class Coverage:
         newest = max(filter(None, (self.newest, other.newest)), default=None)
         return Coverage(self.rows + other.rows, empty, newest)
 
-    def filled(self, name: str) -> float | None:
+    def filled_share(self, name: str) -> float | None:
         """Return the share of rows in which the field is not empty; None without rows."""
         if not self.rows:
             return None
         return 1 - self.empty.get(name, self.rows) / self.rows
 
 
-def of(records: Iterable[Record], instant: str | None = None) -> Coverage:
+def measure(records: Iterable[Record], instant: str | None = None) -> Coverage:
     """Count empty values: null, empty text, no members. `instant`: the field to find the newest of.
 
     Rejected records are not counted.
@@ -62,14 +62,14 @@ def of(records: Iterable[Record], instant: str | None = None) -> Coverage:
     return Coverage(rows, {name: rows - filled[name] for name in [*names][:_MOST_FIELDS]}, newest)
 
 
-def packed(coverage: Coverage) -> dict[str, Any]:
+def to_json(coverage: Coverage) -> dict[str, Any]:
     """Return the coverage as JSON values."""
     newest = coverage.newest and coverage.newest.isoformat()
     return {"rows": coverage.rows, "empty": dict(coverage.empty), "newest": newest}
 
 
-def unpacked(stored: Mapping[str, Any] | None) -> Coverage:
-    """Read what `packed` returned; None gives an empty coverage."""
+def from_json(stored: Mapping[str, Any] | None) -> Coverage:
+    """Read what `to_json` returned; None gives an empty coverage."""
     if not stored:
         return Coverage()
     return Coverage(stored["rows"], stored["empty"], _instant(stored["newest"]))

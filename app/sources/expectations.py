@@ -12,16 +12,16 @@ from statistics import median
 from app.core.enums import HealthReason
 from app.sources.coverage import Coverage
 
-NEAREST, FARTHEST = 20, 40  # the baseline: from the 20th to the 40th run back
-ENOUGH = 5  # runs in that range that are needed to use it
-FEWEST = 3  # earlier runs needed to compare at all
-FEW_ROWS = 10  # below this, a field is judged only if it is empty in every row
-USUAL = 0.2  # share of baseline rows that must have a field for it to be judged
-SURE = 0.9  # the same, with fewer than FEW_ROWS rows
+BASELINE_START, BASELINE_END = 20, 40  # the baseline: from the 20th to the 40th run back
+MIN_BASELINE_RUNS = 5  # runs in that range that are needed to use it
+MIN_HISTORY_RUNS = 3  # earlier runs needed to compare at all
+SMALL_SAMPLE_ROWS = 10  # below this, a field is judged only if it is empty in every row
+MIN_BASELINE_SHARE = 0.2  # share of baseline rows that must have a field for it to be judged
+MIN_SMALL_SAMPLE_SHARE = 0.9  # the same, with fewer than FEW_ROWS rows
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SourceResult:
     """The result of a run for one source. `records` and `rejected` are numbers of rows."""
 
     records: int
@@ -29,34 +29,38 @@ class Found:
     coverage: Coverage = field(default_factory=Coverage)
 
     @property
-    def invalid(self) -> float:
+    def rejected_share(self) -> float:
         """The share of rows that were rejected, from 0 to 1."""
         total = self.records + self.rejected
         return self.rejected / total if total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class Expectations:
     """The expectations for a run of a source. None disables a check.
 
-    `least`: the minimum number of records. `drop`: the share by which the number of records may
-    fall below the baseline, if the baseline has at least `many`. `thinning`: the share by which the
-    share of rows with a field may fall below the baseline. `filled`: fields that must not be empty
-    in any row. `invalid`: the maximum share of rejected rows. `instant`: the field whose newest
-    value must not be older than `fresh`.
+    `min_records`: the minimum number of records. `max_drop`: the share by which the number of
+    records may
+    fall below the baseline, if the baseline has at least `drop_min_baseline`. `max_field_drop`:
+    the share by which the
+    share of rows with a field may fall below the baseline. `required_fields`: fields that must
+    not be empty
+    in any row. `rejected_share`: the maximum share of rejected rows. `timestamp_field`: the field
+    whose newest
+    value must not be older than `max_age`.
     """
 
-    least: int | None = None
-    drop: float | None = None
-    many: int = 0
-    thinning: float | None = 0.5
-    filled: tuple[str, ...] = ()
-    invalid: float | None = None
-    instant: str | None = None
-    fresh: timedelta | None = None
+    min_records: int | None = None
+    max_drop: float | None = None
+    drop_min_baseline: int = 0
+    max_field_drop: float | None = 0.5
+    required_fields: tuple[str, ...] = ()
+    max_rejected_share: float | None = None
+    timestamp_field: str | None = None
+    max_age: timedelta | None = None
 
 
-NOTHING = Expected(thinning=None)
+NO_EXPECTATIONS = Expectations(max_field_drop=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,11 @@ class Breach:
     """An expectation that a run did not meet, with the health reason and a message."""
 
     reason: HealthReason
-    words: str
+    message: str
 
 
-def judge(
-    found: Found, history: Sequence[Found], expected: Expected, now: datetime
+def check(
+    found: SourceResult, history: Sequence[SourceResult], expected: Expectations, now: datetime
 ) -> tuple[Breach, ...]:
     """Return the expectations that the run did not meet.
 
@@ -84,85 +88,98 @@ def judge(
     )
 
 
-def said(breaches: Sequence[Breach]) -> str:
+def join_messages(breaches: Sequence[Breach]) -> str:
     """Return the messages as one line."""
-    return "; ".join(breach.words for breach in breaches)
+    return "; ".join(breach.message for breach in breaches)
 
 
-def worst(breaches: Sequence[Breach]) -> HealthReason | None:
+def main_reason(breaches: Sequence[Breach]) -> HealthReason | None:
     """Return the main reason: drift before stale data, which may be a consequence of it."""
     reasons = {breach.reason for breach in breaches}
     return next((r for r in (HealthReason.DRIFT, HealthReason.STALE_DATA) if r in reasons), None)
 
 
-def _baseline(history: Sequence[Found]) -> Sequence[Found]:
-    lagged = history[NEAREST - 1 : FARTHEST]
-    if len(lagged) >= ENOUGH:
+def _baseline(history: Sequence[SourceResult]) -> Sequence[SourceResult]:
+    lagged = history[BASELINE_START - 1 : BASELINE_END]
+    if len(lagged) >= MIN_BASELINE_RUNS:
         return lagged
-    return history[len(history) // 2 :] if len(history) >= FEWEST else ()
+    return history[len(history) // 2 :] if len(history) >= MIN_HISTORY_RUNS else ()
 
 
-def _counted(found: Found, expected: Expected) -> Sequence[Breach]:
+def _counted(found: SourceResult, expected: Expectations) -> Sequence[Breach]:
     failed = list[str]()
-    if expected.least is not None and found.records < expected.least:
-        failed.append(f"{found.records} records; at least {expected.least} are expected")
-    if expected.invalid is not None and found.invalid > expected.invalid:
+    if expected.min_records is not None and found.records < expected.min_records:
+        failed.append(f"{found.records} records; at least {expected.min_records} are expected")
+    if (
+        expected.max_rejected_share is not None
+        and found.rejected_share > expected.max_rejected_share
+    ):
         failed.append(
-            f"{_share(found.invalid)} of the records could not be read;"
-            f" at most {_share(expected.invalid)} are expected"
+            f"{_share(found.rejected_share)} of the records could not be read;"
+            f" at most {_share(expected.max_rejected_share)} are expected"
         )
-    for name in expected.filled:
+    for name in expected.required_fields:
         empty = found.coverage.empty.get(name, found.coverage.rows)
         if empty:
             failed.append(f"{name} is empty in {empty} of {found.coverage.rows} records")
     return [Breach(HealthReason.DRIFT, message) for message in failed]
 
 
-def _fresh(found: Found, expected: Expected, now: datetime) -> Sequence[Breach]:
+def _fresh(found: SourceResult, expected: Expectations, now: datetime) -> Sequence[Breach]:
     newest = found.coverage.newest
-    if expected.instant is None or expected.fresh is None or not found.coverage.rows:
+    if expected.timestamp_field is None or expected.max_age is None or not found.coverage.rows:
         return ()
-    if newest is not None and now - newest <= expected.fresh:
+    if newest is not None and now - newest <= expected.max_age:
         return ()
     age = (
         "no record has a timestamp"
         if newest is None
         else f"the newest is {_span(now - newest)} old"
     )
-    message = f"{age}; {expected.instant} is expected within {_span(expected.fresh)}"
+    message = f"{age}; {expected.timestamp_field} is expected within {_span(expected.max_age)}"
     return (Breach(HealthReason.STALE_DATA, message),)
 
 
-def _dropped(found: Found, baseline: Sequence[Found], expected: Expected) -> Sequence[Breach]:
+def _dropped(
+    found: SourceResult, baseline: Sequence[SourceResult], expected: Expectations
+) -> Sequence[Breach]:
     before = median(run.records for run in baseline)
-    if expected.drop is None or before < expected.many:
+    if expected.max_drop is None or before < expected.drop_min_baseline:
         return ()
-    if found.records >= before * (1 - expected.drop):
+    if found.records >= before * (1 - expected.max_drop):
         return ()
     message = f"{found.records} records where {before:g} are usual"
     return (Breach(HealthReason.DRIFT, message),)
 
 
-def _thinned(found: Found, baseline: Sequence[Found], expected: Expected) -> Sequence[Breach]:
-    if expected.thinning is None or not found.coverage.rows:
+def _thinned(
+    found: SourceResult, baseline: Sequence[SourceResult], expected: Expectations
+) -> Sequence[Breach]:
+    if expected.max_field_drop is None or not found.coverage.rows:
         return ()
     # Only fields present in this run: one that is no longer requested is not an error.
     names = found.coverage.empty
-    failed = [name for name in names if _is_thin(found.coverage, baseline, name, expected.thinning)]
+    failed = [
+        name for name in names if _is_thin(found.coverage, baseline, name, expected.max_field_drop)
+    ]
     if not failed:
         return ()
-    shares = ", ".join(f"{name} {_share(found.coverage.filled(name) or 0)}" for name in failed[:5])
+    shares = ", ".join(
+        f"{name} {_share(found.coverage.filled_share(name) or 0)}" for name in failed[:5]
+    )
     more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""  # noqa: PLR2004 - five are listed
     message = f"far fewer records than usual have these fields: {shares}{more}"
     return (Breach(HealthReason.DRIFT, message),)
 
 
-def _is_thin(coverage: Coverage, baseline: Sequence[Found], name: str, thinning: float) -> bool:
-    shares = [s for s in (run.coverage.filled(name) for run in baseline) if s is not None]
-    before, now = median(shares) if shares else 0.0, coverage.filled(name) or 0.0
-    if coverage.rows < FEW_ROWS:
-        return now == 0 and before >= SURE
-    return before >= USUAL and now < before * (1 - thinning)
+def _is_thin(
+    coverage: Coverage, baseline: Sequence[SourceResult], name: str, thinning: float
+) -> bool:
+    shares = [s for s in (run.coverage.filled_share(name) for run in baseline) if s is not None]
+    before, now = median(shares) if shares else 0.0, coverage.filled_share(name) or 0.0
+    if coverage.rows < SMALL_SAMPLE_ROWS:
+        return now == 0 and before >= MIN_SMALL_SAMPLE_SHARE
+    return before >= MIN_BASELINE_SHARE and now < before * (1 - thinning)
 
 
 def _share(share: float) -> str:

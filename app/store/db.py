@@ -17,7 +17,7 @@ else:
     Pool = Connection = Any
 
 # A server that shuts down, starts up or has no free connection is treated as unavailable.
-GONE = (
+CONNECTION_LOST = (
     ConnectionError,
     FileNotFoundError,  # the Unix socket
     asyncpg.PostgresConnectionError,
@@ -30,9 +30,9 @@ GONE = (
 )
 
 # Every error that waiting for an unavailable server can end in.
-AWAY = (OSError, TimeoutError, *GONE)
-REFUSED = (asyncpg.DataError,)  # a value that the column type cannot store
-UNFIT = (
+UNAVAILABLE = (OSError, TimeoutError, *CONNECTION_LOST)
+INVALID_VALUES = (asyncpg.DataError,)  # a value that the column type cannot store
+MISCONFIGURED = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -43,10 +43,10 @@ _log = log.logger(__name__)
 
 
 # Row-level security shows the operator's sessions all rows; `tenancy` narrows a transaction.
-HOUSE = {"rollcall.house": "on"}
+OPERATOR_SESSION = {"rollcall.house": "on"}
 
 
-async def speak_json(connection: Connection) -> None:
+async def register_json_codec(connection: Connection) -> None:
     """Register a codec that maps `jsonb` to Python values."""
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
@@ -58,29 +58,29 @@ async def _skip_reset(_: Connection) -> None:
 
 
 async def open_pool(
-    dsn: str, *, size: int, patience: float = 30.0, idle_limit: float = 60.0
+    dsn: str, *, size: int, wait_seconds: float = 30.0, idle_limit: float = 60.0
 ) -> Pool:
-    """Open a pool of up to `size` connections; wait up to `patience` seconds for Postgres.
+    """Open a pool of up to `size` connections; wait up to `wait_seconds` seconds for Postgres.
 
     `idle_limit`: seconds after which Postgres ends an idle transaction, so that a suspended process
     does not hold its locks.
     Raises the last asyncpg error if Postgres stays unavailable, and an invalid `dsn` at once.
     """
-    settings = HOUSE | {
+    settings = OPERATOR_SESSION | {
         "application_name": "rollcall",
         "timezone": "UTC",
         # Data is in memory or on flash, where random reads cost about as much as sequential ones.
         "random_page_cost": "1.1",
         "idle_in_transaction_session_timeout": str(round(idle_limit * 1000)),
     }
-    deadline = asyncio.get_running_loop().time() + patience
+    deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
         try:
             return await asyncpg.create_pool(
                 dsn,
                 min_size=1,
                 max_size=size,
-                init=speak_json,
+                init=register_json_codec,
                 reset=_skip_reset,
                 command_timeout=30,
                 timeout=10,
@@ -88,7 +88,7 @@ async def open_pool(
             )
         except asyncpg.ClientConfigurationError:
             raise  # an InterfaceError too, but retrying does not fix a DSN
-        except AWAY as error:
+        except UNAVAILABLE as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise
             _log.warning("postgres.away", error=str(error))

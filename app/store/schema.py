@@ -16,7 +16,7 @@ VERSIONS = Path(__file__).parents[1] / "migrations" / "versions"
 
 
 @cache
-def known() -> tuple[str, ...]:
+def known_revisions() -> tuple[str, ...]:
     """Return the revisions of the migrations in this code, oldest first."""
     texts = [path.read_text("utf-8") for path in VERSIONS.glob("[0-9]*_*.py")]
     successors = {_DOWN_REVISION.findall(text)[0]: _REVISION.findall(text)[0] for text in texts}
@@ -26,12 +26,12 @@ def known() -> tuple[str, ...]:
     return tuple(chain)
 
 
-def wanted() -> str:
+def required_revision() -> str:
     """Return the newest revision, which this code requires."""
-    return known()[-1]
+    return known_revisions()[-1]
 
 
-async def found(connection: Pool | Connection) -> str | None:
+async def database_revision(connection: Pool | Connection) -> str | None:
     """Return the revision of the database; None if it has not been migrated."""
     try:
         revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
@@ -42,12 +42,12 @@ async def found(connection: Pool | Connection) -> str | None:
 
 async def check(connection: Pool | Connection) -> None:
     """Raise WrongSchema unless the database has exactly the required revision."""
-    problem = judged(await found(connection), known())
+    problem = revision_error(await database_revision(connection), known_revisions())
     if problem is not None:
         raise WrongSchema(problem)
 
 
-def judged(has: str | None, revisions: Sequence[str]) -> str | None:
+def revision_error(has: str | None, revisions: Sequence[str]) -> str | None:
     """Return the error message with its remedy; None if the revision is right.
 
     `has`: the database's revision. `revisions`: those of this code, in order.

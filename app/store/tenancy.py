@@ -35,6 +35,6 @@ async def transaction(pool: Pool, org_id: UUID | None) -> AsyncGenerator[Connect
             yield connection
 
 
-async def enforced(pool: Pool | Connection) -> bool:
+async def rls_enforced(pool: Pool | Connection) -> bool:
     """Return whether row-level security applies: not for a superuser, nor with BYPASSRLS."""
     return not await pool.fetchval(BYPASSES)

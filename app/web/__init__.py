@@ -13,15 +13,15 @@ from app.core import log
 from app.core.config import Config, load
 from app.core.errors import BadConfig
 from app.store.schedules.heartbeats import database_now
-from app.web.api.context import Check, Now
-from app.web.context import open_state
+from app.web.api.context import Now, SourceCheck
+from app.web.context import open_web_state
 from app.web.dashboard.routes import http_error
 from app.web.routes import SecurityHeaders, routes
 from workers.registry import check_sources
 
 
 def create_app(
-    config: Config, *, check: Check = check_sources, now: Now = database_now
+    config: Config, *, check: SourceCheck = check_sources, now: Now = database_now
 ) -> Starlette:
     """The application for `config`; `now` is the clock of the API.
 
@@ -30,7 +30,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
-        async with open_state(config, check, now) as state:
+        async with open_web_state(config, check, now) as state:
             yield {"web": state, "api": state.api}
 
     return Starlette(

@@ -11,41 +11,41 @@ from pydantic import SecretStr
 
 from app.core.config import Config
 from app.health import rules
-from app.health.alerts.watcher import Watcher
+from app.health.alerts.watcher import AlertWatcher
 from app.orgs import one_time_login
 from app.web.api import context as api
-from app.web.api.context import Check, Now
-from app.web.dashboard.context import Desk, open_desk
-from app.web.dashboard.events import told_to_stop
+from app.web.api.context import Now, SourceCheck
+from app.web.dashboard.context import WebContext, open_web_context
+from app.web.dashboard.events import stop_on_signal
 from app.web.health.metrics import scrape
 from app.web.health.readiness import (
     Readiness,
     check,
+    check_schema,
     close_postgres,
     open_postgres,
-    refuse_wrong_schema,
 )
-from app.web.health.snapshot import Snapshot, open_redis, take
-from app.web.ttl_cache import Fresh
+from app.web.health.snapshot import HealthSnapshot, open_redis, take_snapshot
+from app.web.ttl_cache import TtlCache
 
 # The web process checks for alerts too, so that they are sent when every worker is dead.
 ALERT_CHECK_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class WebState:
     """Cached health responses, and the contexts of the dashboard and the API."""
 
-    snapshot: Fresh[Snapshot]
-    ready: Fresh[Readiness]
-    metrics: Fresh[bytes]
+    snapshot: TtlCache[HealthSnapshot]
+    ready: TtlCache[Readiness]
+    metrics: TtlCache[bytes]
     metrics_token: str | None
-    desk: Desk
-    api: api.Desk
+    dashboard: WebContext
+    api: api.ApiContext
 
 
 @asynccontextmanager
-async def open_state(config: Config, check_: Check, now: Now) -> AsyncGenerator[State]:
+async def open_web_state(config: Config, check_: SourceCheck, now: Now) -> AsyncGenerator[WebState]:
     """Open the state and close it at the end. Neither server has to be reachable.
 
     Raises WrongSchema if Postgres answers and its schema is not the one this version expects.
@@ -57,23 +57,23 @@ async def open_state(config: Config, check_: Check, now: Now) -> AsyncGenerator[
         stack.push_async_callback(redis.aclose)
         pool = await open_postgres(database_url)
         stack.push_async_callback(close_postgres, pool)
-        await refuse_wrong_schema(pool)
-        watcher = Watcher(config, pool, redis)
+        await check_schema(pool)
+        watcher = AlertWatcher(config, pool, redis)
         stack.callback(watcher.close)
-        watch = asyncio.create_task(watcher.keep_watch(ALERT_CHECK_SECONDS))
+        watch = asyncio.create_task(watcher.run_forever(ALERT_CHECK_SECONDS))
         stack.push_async_callback(_cancel, watch)
-        snapshot = Fresh(partial(take, redis, rules.of(config)))
-        desk = await stack.enter_async_context(open_desk(config, redis, urls, snapshot))
-        stack.enter_context(told_to_stop(desk.ending))
+        snapshot = TtlCache(partial(take_snapshot, redis, rules.rules_from_config(config)))
+        desk = await stack.enter_async_context(open_web_context(config, redis, urls, snapshot))
+        stack.enter_context(stop_on_signal(desk.stopping))
         if config.database_url is None:
-            await one_time_login.show(redis, sys.argv)
-        yield State(
+            await one_time_login.print_login(redis, sys.argv)
+        yield WebState(
             snapshot=snapshot,
-            ready=Fresh(partial(check, redis, pool)),
-            metrics=Fresh(partial(scrape, redis, pool, snapshot)),
+            ready=TtlCache(partial(check, redis, pool)),
+            metrics=TtlCache(partial(scrape, redis, pool, snapshot)),
             metrics_token=_secret_value(config.metrics_token),
-            desk=desk,
-            api=await stack.enter_async_context(api.opened(config, urls, check_, now)),
+            dashboard=desk,
+            api=await stack.enter_async_context(api.open_api_context(config, urls, check_, now)),
         )
 
 

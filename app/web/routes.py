@@ -9,7 +9,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.api.routes import routes as api_routes
-from app.web.context import State
+from app.web.context import WebState
 from app.web.dashboard.rendering import STATIC
 from app.web.dashboard.routes import page_routes
 from app.web.health import details
@@ -61,13 +61,13 @@ async def readyz(request: Request) -> Response:
 async def health(request: Request) -> Response:
     """Health summary. 200 if no job is at fault and a worker is live, else 503."""
     snapshot = await _state(request).snapshot.value()
-    return _json(snapshot.summary, well=snapshot.summary_well)
+    return _json(snapshot.summary, well=snapshot.summary_healthy)
 
 
 async def health_scheduler(request: Request) -> Response:
     """The health of every job. 200 if none is at fault, else 503."""
     snapshot = await _state(request).snapshot.value()
-    return _json(snapshot.scheduler, well=snapshot.well)
+    return _json(snapshot.scheduler, well=snapshot.healthy)
 
 
 def routes() -> list[BaseRoute]:
@@ -84,8 +84,8 @@ def routes() -> list[BaseRoute]:
     ]
 
 
-def _state(request: Request) -> State:
-    state: State = request.state.web
+def _state(request: Request) -> WebState:
+    state: WebState = request.state.web
     return state
 
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Fresh(Generic[T]):
+class TtlCache(Generic[T]):
     """Caches what `read` returns for `seconds`. Concurrent callers share one read.
 
     `read` should return its failures as values, which are cached; an exception is not cached.
@@ -38,7 +38,7 @@ class Fresh(Generic[T]):
             self._reading = None
 
 
-async def within(seconds: float, work: Awaitable[T]) -> T:
+async def with_deadline(seconds: float, work: Awaitable[T]) -> T:
     """Wait for `work` for at most `seconds`, its cancellation included. Raises TimeoutError."""
     task = asyncio.ensure_future(work)
     try:

@@ -33,15 +33,15 @@ from app.core.enums import Scope
 from app.health import keys, publish
 from app.health.facts import WorkerFacts
 from app.orgs import tokens
-from app.orgs.tokens import Wish
+from app.orgs.tokens import TokenRequest
 from app.queue.jobs import redis_pool
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool, open_pool
 from app.web import create_app
-from app.web.dashboard.jobs_table import read
-from app.web.dashboard.tick_cache import Memory
-from app.web.dashboard.tick_slots import SHOWN
+from app.web.dashboard.jobs_table import read_board
+from app.web.dashboard.tick_cache import TickCache
+from app.web.dashboard.tick_slots import SHOWN_TICKS
 
 EVERY = 300  # seconds between two ticks of a job
 KEPT = 1.1  # seconds after which nothing read before is used again
@@ -138,7 +138,7 @@ async def _measure(servers: embedded.Servers, asked: argparse.Namespace) -> Figu
         each = max(asked.ticks // asked.jobs, 1)
         Console(stderr=True).print(f"Writing {each * asked.jobs:,} ticks ...", highlight=False)
         await _fill(pool, asked.jobs, each)
-        await publish.all_jobs(pool, redis)
+        await publish.publish_all_jobs(pool, redis)
         await keys.write_worker(redis, "w", 3600, WorkerFacts(seen_at=datetime.now(UTC)))
         return await _ask(servers, pool, asked, each)
     finally:
@@ -176,7 +176,7 @@ async def _ask(
     )
     now = datetime.now(UTC)
     await tokens.create_org(pool, "bench", now)
-    token = await tokens.create_token(pool, Wish("bench", "b", Scope.READ), now, by="bench")
+    token = await tokens.create_token(pool, TokenRequest("bench", "b", Scope.READ), now, by="bench")
     app = create_app(config)
     async with app.router.lifespan_context(app) as state:
 
@@ -209,7 +209,9 @@ async def _rounds(
         cold.append(await _ms(lambda: client.get("/")))
         cpu.append((time.process_time() - spent) * 1000)
         kept.append(await _ms(lambda: client.get("/")))
-        sql.append(await _ms(lambda: read(pool, timedelta(seconds=15), Memory(SHOWN))))
+        sql.append(
+            await _ms(lambda: read_board(pool, timedelta(seconds=15), TickCache(SHOWN_TICKS)))
+        )
         job.append(await _ms(lambda: client.get("/jobs/job_001")))
     size = len(page.content) / 1000
     if page.text.count("<tr") < asked.jobs:

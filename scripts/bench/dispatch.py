@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.table import Table
 
 from app import embedded, migrations
-from app.queue.org_queue import LINE
-from app.store.db import HOUSE, Connection
+from app.queue.org_queue import ORG_QUEUE
+from app.store.db import OPERATOR_SESSION, Connection
 from scripts.bench import dispatch_orgs, rivals
 from scripts.standin.testing import Standin
 
@@ -147,7 +147,7 @@ async def idle(stage: Stage, due: int, seconds: float) -> float:
     """Return the milliseconds of Postgres time per second while nothing is due."""
     await stage.clean()
     writer = await asyncpg.connect(
-        stage.dsn, server_settings=HOUSE, command_timeout=DISPATCH_TIMEOUT
+        stage.dsn, server_settings=OPERATOR_SESSION, command_timeout=DISPATCH_TIMEOUT
     )
     await dispatch_orgs.found(writer, due)
     await writer.close()  # its own time is counted from here on
@@ -167,7 +167,7 @@ async def dispatched(stage: Stage, due: int, workers: int, calm: float) -> Figur
     """Make all schedules due at once and measure their dispatch."""
     await stage.clean()
     connection = await asyncpg.connect(
-        stage.dsn, server_settings=HOUSE, command_timeout=DISPATCH_TIMEOUT
+        stage.dsn, server_settings=OPERATOR_SESSION, command_timeout=DISPATCH_TIMEOUT
     )
     try:
         await dispatch_orgs.found(connection, due)
@@ -190,7 +190,7 @@ async def dispatched(stage: Stage, due: int, workers: int, calm: float) -> Figur
 def _wait_dispatched(stage: Stage, due: int, at: datetime) -> float:
     with Redis.from_url(stage.servers.redis_url) as redis:  # pyright: ignore[reportUnknownMemberType] - bare kwargs
         deadline = time.monotonic() + DISPATCH_TIMEOUT
-        while (waiting := int(str(redis.zcard(LINE)))) < due:
+        while (waiting := int(str(redis.zcard(ORG_QUEUE)))) < due:
             if time.monotonic() > deadline:
                 raise SystemExit(f"only {waiting:,} of {due:,} were dispatched: {stage.folder}")
             time.sleep(0.02)

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from app import workers as front_door
-from app.core.messages import Limits
+from app.core.messages import HostLimits
 from workers import lifecycle
 
-opened = lifecycle.opened
+opened = lifecycle.open_context
 
 
 def open_unlimited(
-    config: Any, where: Any, redis: Any, sources: dict[str, Limits], *others: Any
+    config: Any, where: Any, redis: Any, sources: dict[str, HostLimits], *others: Any
 ) -> Any:
     """Open the worker context without the sites' rate limits."""
     unlimited = {name: replace(limits, rate=5_000, burst=500) for name, limits in sources.items()}
@@ -27,5 +27,5 @@ async def startup(ctx: dict[str, Any]) -> None:
     await front_door.Settings.on_startup(ctx)
 
 
-lifecycle.opened = open_unlimited
+lifecycle.open_context = open_unlimited
 Settings = type("Settings", (), {**vars(front_door.Settings), "on_startup": staticmethod(startup)})

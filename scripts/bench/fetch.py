@@ -27,8 +27,8 @@ from rich.table import Table
 
 from app import embedded
 from app.core import log
-from app.core.messages import Limits, Request
-from app.fetch.client import Tally, Window, open_client
+from app.core.messages import HostLimits, SourceRequest
+from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.limiter import RedisLimiter
 from app.queue.jobs import redis_pool
 
@@ -75,8 +75,8 @@ async def contenders(redis_url: str, concurrency: int) -> AsyncGenerator[dict[st
         client = await stack.enter_async_context(open_client("bench", concurrency=concurrency))
         redis = redis_pool(redis_url)
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
-        limits = Limits(rate=1_000_000, burst=1_000_000, concurrency=concurrency)
-        fetcher = Window(client, RedisLimiter(redis), source="bench", limits=limits)
+        limits = HostLimits(rate=1_000_000, burst=1_000_000, concurrency=concurrency)
+        fetcher = Fetcher(client, RedisLimiter(redis), source="bench", limits=limits)
         yield {
             "ours": _ours(fetcher),
             "httpx_own": _httpx(own),
@@ -85,11 +85,11 @@ async def contenders(redis_url: str, concurrency: int) -> AsyncGenerator[dict[st
         }
 
 
-def _ours(fetcher: Window) -> Ask:
-    tally = Tally()
+def _ours(fetcher: Fetcher) -> Ask:
+    tally = RequestCounts()
 
     async def ask(url: str) -> bytes:
-        raw = await fetcher.ask(Request(url), partition=None, page=1, tally=tally)
+        raw = await fetcher.fetch(SourceRequest(url), partition=None, page=1, tally=tally)
         return raw.body
 
     return ask

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from rich.console import Console
 
-from app.core.enums import Market, Outcome
+from app.core.enums import Market, MarketOutcome
 from app.store.content import odds_comparison, partitions
 from app.store.db import open_pool
 
@@ -48,7 +48,7 @@ async def measure(server: str, changes: int) -> dict[str, Any]:
     await maintenance.close()
     pool = await open_pool(dsn, size=1)
     try:
-        await partitions.ready(pool, datetime.now(UTC))
+        await partitions.create_upcoming(pool, datetime.now(UTC))
         async with pool.acquire() as connection:
             return await _explained(connection, changes)
     finally:
@@ -70,7 +70,10 @@ async def _explained(connection: Any, changes: int) -> dict[str, Any]:
             odds_comparison.OFFERS, (now, now + timedelta(days=1), "League 7", "1x2", 50)
         ),
         "events of a match": (odds_comparison.EVENTS, ("77", "77", "")),
-        "history": (odds_comparison.PATH, (ids, Market.MATCH_RESULT, Outcome.HOME, None)),
+        "history": (
+            odds_comparison.PRICE_HISTORY,
+            (ids, Market.MATCH_RESULT, MarketOutcome.HOME, None),
+        ),
     }  # fmt: skip
     found: dict[str, Any] = {}
     for name, (query, values) in asked.items():

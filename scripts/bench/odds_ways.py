@@ -19,7 +19,7 @@ from app.store.content.listings import Listing
 from app.store.db import Connection
 from app.store.runs import progress
 from app.store.runs.progress import Counts
-from app.store.runs.run_rows import Claimed
+from app.store.runs.run_rows import ClaimedRun
 from scripts.bench import odds_board as source
 
 SAMPLE = 1_000  # prices that the ORM has to merge
@@ -63,7 +63,7 @@ class Way:
     dsn: str
     connection: Connection
     ids: dict[str, int] = field(default_factory=dict)
-    claimed: Claimed | None = None
+    claimed: ClaimedRun | None = None
     engine: AsyncEngine | None = None
 
     async def events(self, events: Sequence[OddsEvent]) -> None:
@@ -107,23 +107,25 @@ async def ours(way: Way, events: Sequence[OddsEvent], now: datetime) -> Step:
                 )  # fmt: skip
                 row = _after(row, counts)
                 if page[-1] is events[-1]:
-                    listing = Listing(source.PLATFORM, "football", keys, keys, now, counted=True)
-                    await listings.listed(way.connection, listing, claimed.run_id)
+                    listing = Listing(
+                        source.PLATFORM, "football", keys, keys, now, total_confirmed=True
+                    )
+                    await listings.record_listing(way.connection, listing, claimed.run_id)
                 await progress.write(way.connection, claimed, row, _named(counts))
         return len(events) * source.PRICES
 
     return step
 
 
-def _after(row: progress.SourceRow, counts: Counts) -> progress.SourceRow:
-    return progress.SourceRow(row.source, counts=row.counts.plus(counts))
+def _after(row: progress.SourceProgress, counts: Counts) -> progress.SourceProgress:
+    return progress.SourceProgress(row.source, counts=row.counts.plus(counts))
 
 
 def _named(counts: Counts) -> dict[str, int]:
-    return {name: getattr(counts, name) for name in progress.NAMES}
+    return {name: getattr(counts, name) for name in progress.COUNT_NAMES}
 
 
-async def _claimed(way: Way) -> Claimed:
+async def _claimed(way: Way) -> ClaimedRun:
     run_id = uuid4()
     await way.connection.execute(
         "INSERT INTO runs (execution_id, job, trigger, status, attempt, losses, max_attempts,"
@@ -131,7 +133,7 @@ async def _claimed(way: Way) -> Claimed:
         " VALUES ($1, 'bench', 'manual', 'running', 1, 0, 3, 240, 1, now())",
         run_id,
     )
-    return Claimed(run_id, "bench", 1, 1, {}, 240, None, None, "manual", source.START, None)
+    return ClaimedRun(run_id, "bench", 1, 1, {}, 240, None, None, "manual", source.START, None)
 
 
 async def core(way: Way, events: Sequence[OddsEvent], now: datetime) -> Step:

@@ -17,10 +17,10 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from app import context as resources
-from app.context import House, Urls
+from app.context import ServerUrls, WorkerContext
 from app.core import log
 from app.core.config import Config, load
-from app.core.messages import Limits
+from app.core.messages import HostLimits
 from app.queue.jobs import redis_pool
 from app.runs.attempts import Leases
 from app.sources.base import Source
@@ -28,7 +28,7 @@ from app.store.content import partitions
 from app.store.runs import run_rows
 from workers import execute, odds
 
-LIFTED = Limits(rate=100_000, burst=10_000, concurrency=8)
+LIFTED = HostLimits(rate=100_000, burst=10_000, concurrency=8)
 MOVED = 0.01
 
 
@@ -75,10 +75,12 @@ async def rounds(asked: argparse.Namespace) -> dict[str, Any]:
     job = replace(odds.JOB, sources=lifted)
     redis = redis_pool(asked.redis)
     limits = {source.name: LIFTED for source in sources}
-    async with resources.opened(config, Urls(asked.dsn, asked.redis), redis, limits) as context:
-        await partitions.ready(context.pool, context.clock())
+    async with resources.open_context(
+        config, ServerUrls(asked.dsn, asked.redis), redis, limits
+    ) as context:
+        await partitions.create_upcoming(context.pool, context.clock())
         leases = Leases(context.pool, context.clock, config.lease_seconds)
-        ctx = {"house": context, "leases": leases, "redis": redis}
+        ctx = {"context": context, "leases": leases, "redis": redis}
         found: dict[str, Any] = {"prices": 0, "cpu_s": 0.0, "wall_s": 0.0, "rss_mb": []}
         for number in range(asked.rounds + 1):
             if number:
@@ -89,11 +91,11 @@ async def rounds(asked: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-async def one(ctx: dict[str, Any], context: House, job: Any, found: dict[str, Any]) -> None:
+async def one(ctx: dict[str, Any], context: WorkerContext, job: Any, found: dict[str, Any]) -> None:
     """Execute one manual run and add its cost to `found`."""
     before, began = cpu(), time.perf_counter()
     ctx["job_id"] = uuid4().hex
-    await execute.perform(ctx, job, None, {})
+    await execute.execute_job(ctx, job, None, {})
     found["cpu_s"] += cpu() - before
     found["wall_s"] += time.perf_counter() - began
     (row,) = await run_rows.recent(context.pool, 1)

@@ -212,7 +212,7 @@ async def _verify(dsn: str, found: dict[str, Any]) -> dict[str, Any]:
     finally:
         await pool.close()
     unaccounted = sum(account.unaccounted for account in accounts)
-    doubled = sum(account.duplicates + account.invented for account in accounts)
+    doubled = sum(account.duplicates + account.unexpected for account in accounts)
     held = found["held_mb"]
     flat = held["last_tenth"] <= held["second_tenth"] * MAX_GROWTH
     calm = found["end"]["connections"] <= POOL

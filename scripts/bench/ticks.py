@@ -175,8 +175,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-CONTENDERS = ("house", "arq", "apscheduler")
-SHOWN = {"house": "ours", "bare": "ours without the ledger"}
+CONTENDERS = ("worker", "arq", "apscheduler")
+SHOWN = {"worker": "ours", "bare": "ours without the ledger"}
 
 
 def measure(setup: Setup, counts: Sequence[int], rounds: int) -> dict[int, dict[str, Figures]]:
@@ -195,7 +195,7 @@ def measure(setup: Setup, counts: Sequence[int], rounds: int) -> dict[int, dict[
 def ledger_cpu_ms(found: dict[int, dict[str, Figures]]) -> float:
     """Return the CPU milliseconds of a run beyond arq's own."""
     figures = found[max(found)]
-    return figures["house"].cpu_ms - figures["bare"].cpu_ms
+    return figures["worker"].cpu_ms - figures["bare"].cpu_ms
 
 
 def show(found: dict[int, dict[str, Figures]]) -> None:
@@ -216,7 +216,7 @@ def show(found: dict[int, dict[str, Figures]]) -> None:
     figures = found[max(found)]
     console.print(
         f"ledger: {ledger_cpu_ms(found):.2f} ms of worker CPU per run beyond arq's own;"
-        f" p50 {figures['arq'].p50_ms / figures['house'].p50_ms:.0f} times below stock arq's"
+        f" p50 {figures['arq'].p50_ms / figures['worker'].p50_ms:.0f} times below stock arq's"
     )
 
 

@@ -9,19 +9,19 @@ from arq.cron import CronJob
 
 from app.core import log
 from app.queue import jobs, worker
-from app.queue.cron import alarm
+from app.queue.cron import cron_entry
 from app.scheduling.schedule import EPOCH, Schedule
 from scripts.bench.timing import Stopwatch, asked, offset_us, period
 
 
-def cron_entry(number: int, count: int, watch: Stopwatch) -> CronJob:
+def entry_of(number: int, count: int, watch: Stopwatch) -> CronJob:
     """Return the cron entry of that number."""
 
     async def trigger(ctx: dict[str, Any]) -> None:  # noqa: ARG001 - arq's signature
         watch.start(number)
 
     anchor = EPOCH + timedelta(microseconds=offset_us(number, count))
-    return alarm(f"ring:tick-{number}", trigger, Schedule.every(period(count), anchor=anchor))
+    return cron_entry(f"ring:tick-{number}", trigger, Schedule.every(period(count), anchor=anchor))
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     log.configure("json", "info")
 
     class Settings:
-        cron_jobs = tuple(cron_entry(number, wanted.count, watch) for number in range(wanted.count))
+        cron_jobs = tuple(entry_of(number, wanted.count, watch) for number in range(wanted.count))
         redis_pool = jobs.redis_pool(wanted.redis)
         job_serializer = jobs.dumps
         job_deserializer = jobs.loads

@@ -12,24 +12,24 @@ from pydantic import SecretStr
 from app import context
 from app.core import config, log
 from app.core.enums import RunStatus
-from app.ledger.edit import Declared
+from app.ledger.edit import DeclaredSchedule
 from app.queue import jobs, worker
-from app.runs.attempts import Outcome
+from app.runs.attempts import AttemptOutcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
-from app.store.runs.run_rows import Claimed
+from app.store.runs.run_rows import ClaimedRun
 from scripts.bench.timing import Stopwatch, asked, offset_us, period
 from workers import execute, lifecycle
 from workers.dispatch import dispatch
-from workers.sweep import HEALTH, sweep, sweeps, tell_health
-from workers.trigger import alarm_for, alarm_of
+from workers.sweep import HEALTH_SCHEDULE, publish_health, sweep, sweep_schedule
+from workers.trigger import cron_entry_for, resilient_entry
 
 
-def declared(number: int, count: int) -> Declared:
+def declared(number: int, count: int) -> DeclaredSchedule:
     """Return the declared schedule of that number, with its own job."""
     anchor = EPOCH + timedelta(microseconds=offset_us(number, count))
     name = f"tick-{number}"
-    return Declared(
+    return DeclaredSchedule(
         key=name,
         job=name,
         schedule=Schedule.every(period(count), anchor=anchor, name=name),
@@ -40,12 +40,12 @@ def declared(number: int, count: int) -> Declared:
 def job(number: int, watch: Stopwatch) -> Function:
     """Return the arq function that executes that schedule's runs."""
 
-    async def body(_: Claimed, outcome: Outcome) -> None:
+    async def body(_: ClaimedRun, outcome: AttemptOutcome) -> None:
         watch.start(number)
         outcome.status = RunStatus.SUCCESS
 
     async def tick(ctx: dict[str, Any], run_id: str) -> None:
-        await execute.carry_out(ctx, UUID(run_id), body)
+        await execute.execute_run(ctx, UUID(run_id), body)
 
     return func(tick, name=f"tick-{number}")
 
@@ -60,21 +60,21 @@ def main() -> None:
         log_format="json",
     )
     log.configure(settings.log_format, settings.log_level)
-    where = context.urls(settings)
+    where = context.server_urls(settings)
     watch = Stopwatch(wanted.record)
     schedules = [declared(number, wanted.count) for number in range(wanted.count)]
 
     class Settings:
         functions = tuple(job(number, watch) for number in range(wanted.count))
         cron_jobs = (
-            *(alarm_for(schedule) for schedule in schedules),
-            alarm_of("dispatch", dispatch, Schedule.every(1)),
-            alarm_of("sweep", sweep, sweeps(settings.lease_seconds)),
-            alarm_of("health", tell_health, HEALTH),
+            *(cron_entry_for(schedule) for schedule in schedules),
+            resilient_entry("dispatch", dispatch, Schedule.every(1)),
+            resilient_entry("sweep", sweep, sweep_schedule(settings.lease_seconds)),
+            resilient_entry("health", publish_health, HEALTH_SCHEDULE),
         )
         on_startup = lifecycle.startup(settings, where, schedules)
         on_shutdown = lifecycle.shutdown
-        redis_pool = lifecycle.queue(settings, where)
+        redis_pool = lifecycle.open_queue(settings, where)
         job_serializer = jobs.dumps
         job_deserializer = jobs.loads
         max_jobs = settings.max_jobs

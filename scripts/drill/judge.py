@@ -148,10 +148,10 @@ def _event(row: asyncpg.Record) -> RunEvent:
     return RunEvent(str(row["execution_id"]), row["attempt"], row["event"], row["at"], pid)
 
 
-def _add_account(found: Findings, account: proof.Account) -> None:
+def _add_account(found: Findings, account: proof.TickAccount) -> None:
     found.expected += account.expected
     found.unaccounted += account.unaccounted
-    found.duplicates += account.duplicates + account.invented
+    found.duplicates += account.duplicates + account.unexpected
     found.outcomes["ran"] += account.ran
     for outcome, reasons in (("skipped", account.skipped), ("missed", account.missed)):
         for reason, count in reasons.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 from redis import Redis as Client
 
 from app import migrations
-from app.embedded.place import Place, let_through, settle
+from app.embedded.place import ServerDirectories, allow_traversal, prepare_directories
 from app.embedded.postgres import Postgres
 from app.embedded.redis import Redis
 
@@ -85,7 +85,9 @@ class Servers:
         self.postgres = Server(
             Postgres(data / "postgres", sockets=run / "postgres", log=log / "postgres.log")
         )
-        self.redis = Server(Redis(data / "redis", door=run / "redis.sock", log=log / "redis.log"))
+        self.redis = Server(
+            Redis(data / "redis", socket_path=run / "redis.sock", log=log / "redis.log")
+        )
 
     @property
     def database_url(self) -> str:
@@ -116,13 +118,13 @@ class Servers:
         os.close(self._lock)
 
 
-def _lock_folder(folder: Path) -> tuple[Place, int]:
-    place = settle(folder)
+def _lock_folder(folder: Path) -> tuple[ServerDirectories, int]:
+    place = prepare_directories(folder)
     lock = place.try_lock()
     if lock is None:
         raise RuntimeError(f"{folder} is in use")
-    place.renew_run()
-    let_through(place.data_dir, place.run)
+    place.recreate_run()
+    allow_traversal(place.data_dir, place.run)
     return place, lock
 
 

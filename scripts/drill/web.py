@@ -24,7 +24,7 @@ class StandInSites:
         command = [sys.executable, "-m", "scripts.standin", *options, str(ready)]
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
-                Command(command, ROOT, log).launched(),
+                Command(command, ROOT, log).command_line(),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -111,7 +111,7 @@ class WorkerPool:
         command = Command(arq, self._folder, log)
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
-                command.launched(),
+                command.command_line(),
                 cwd=self._folder,
                 env={**self._settings, "CLOCK_SKEW_SECONDS": str(skew), "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,

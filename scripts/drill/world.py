@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import httpx
 
-from app.core.messages import Partition, Raw, Request
+from app.core.messages import Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent
 from app.sources.base import Source
 from app.store.db import Connection
@@ -119,9 +119,11 @@ def _events(client: httpx.Client, source: Source) -> Iterator[OddsEvent]:
 
 
 def _run_generator(
-    client: httpx.Client, requests: Generator[Request, Raw, Result], part: Partition | None
-) -> tuple[list[Raw], Result]:
-    pages: list[Raw] = []
+    client: httpx.Client,
+    requests: Generator[SourceRequest, RawPage, Result],
+    part: Partition | None,
+) -> tuple[list[RawPage], Result]:
+    pages: list[RawPage] = []
     try:
         request = next(requests)
         while True:
@@ -132,7 +134,9 @@ def _run_generator(
         return pages, result
 
 
-def _fetch(client: httpx.Client, request: Request, part: Partition | None, page: int) -> Raw:
+def _fetch(
+    client: httpx.Client, request: SourceRequest, part: Partition | None, page: int
+) -> RawPage:
     response = client.request(
         request.method,
         request.url,
@@ -142,7 +146,9 @@ def _fetch(client: httpx.Client, request: Request, part: Partition | None, page:
     )
     now = datetime.now(UTC)
     headers = dict(response.headers)
-    return Raw(response.content, response.status_code, str(response.url), headers, now, part, page)
+    return RawPage(
+        response.content, response.status_code, str(response.url), headers, now, part, page
+    )
 
 
 def _line(line: Decimal | None) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.core.messages import Partition, Raw, Request
+from app.core.messages import Partition, RawPage, SourceRequest
 from app.core.records import Article, Record, Story
 from app.sources.base import Source
-from app.sources.sites.asknews import AskNewsNews, AskNewsStories, Pace
+from app.sources.sites.asknews import AskNewsLimits, AskNewsNews, AskNewsStories
 from scripts.bench.rivals import ROOT, environment
 from scripts.standin.testing import Standin
 from tests.clock import NOON
@@ -64,13 +64,13 @@ def _read(source: Source) -> list[Record]:
         return [record for raw in _pages(client, source) for record in source.parse(raw)]
 
 
-def _pages(client: httpx.Client, source: Source) -> Generator[Raw]:
+def _pages(client: httpx.Client, source: Source) -> Generator[RawPage]:
     asking = source.pages(PART)
     try:
-        request: Request = next(asking)
+        request: SourceRequest = next(asking)
         while True:
             answer = client.get(request.url, params=list(request.params))
-            raw = Raw(answer.content, answer.status_code, request.url, {}, NOON, PART)
+            raw = RawPage(answer.content, answer.status_code, request.url, {}, NOON, PART)
             yield raw
             request = asking.send(raw)
     except StopIteration:
@@ -120,7 +120,7 @@ def test_the_providers_client_knows_the_pretend_refusals_for_what_they_are(seen:
 @pytest.mark.parametrize("job", ["news", "stories"])
 def test_we_ask_in_words_that_the_providers_client_knows(seen: Seen, job: str) -> None:
     sources: dict[str, Source] = {
-        "news": AskNewsNews("", since={"OpenAI": NOON}, pace=Pace(100)),
+        "news": AskNewsNews("", since={"OpenAI": NOON}, pace=AskNewsLimits(100)),
         "stories": AskNewsStories("", since={"OpenAI": NOON}),
     }
 

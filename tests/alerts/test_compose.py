@@ -8,19 +8,19 @@ import pytest
 
 from app.core import quiet_hours
 from app.core.enums import JobStatus
-from app.health.alerts.compose import Manners, message, plan
-from app.health.alerts.job_state import SCHEDULER, Seen, Standing, State
+from app.health.alerts.compose import AlertPolicy, message, plan
+from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-MANNERS = Manners(group=30, public_url="https://rollcall.test")
+MANNERS = AlertPolicy(group=30, public_url="https://rollcall.test")
 
 
 def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def ill(key: str, seconds: float, *, told: float | None = None) -> State:
-    return State(
+def ill(key: str, seconds: float, *, told: float | None = None) -> RecordedState:
+    return RecordedState(
         key=key,
         status="unhealthy",
         reason="no_workers" if key == SCHEDULER else "overdue",
@@ -34,8 +34,8 @@ def ill(key: str, seconds: float, *, told: float | None = None) -> State:
     )
 
 
-def well(key: str, seconds: float, *, was_ill: float | None = None) -> State:
-    return State(
+def well(key: str, seconds: float, *, was_ill: float | None = None) -> RecordedState:
+    return RecordedState(
         key=key,
         status="healthy",
         reason=None,
@@ -49,11 +49,11 @@ def well(key: str, seconds: float, *, was_ill: float | None = None) -> State:
     )
 
 
-def seen(states: Iterable[State]) -> Seen:
-    return Seen(
+def seen(states: Iterable[RecordedState]) -> CurrentStates:
+    return CurrentStates(
         NOW,
         {
-            s.key: Standing(
+            s.key: JobState(
                 s.key, JobStatus(s.status), s.ill, s.since, s.reason, "it is silent", interval=300
             )
             for s in states
@@ -61,9 +61,11 @@ def seen(states: Iterable[State]) -> Seen:
     )
 
 
-def told(*states: State, manners: Manners = MANNERS) -> tuple[list[str], list[str], list[str]]:
+def told(
+    *states: RecordedState, manners: AlertPolicy = MANNERS
+) -> tuple[list[str], list[str], list[str]]:
     made = plan(seen(states), {s.key: s for s in states}, manners)
-    return list(made.ill), list(made.reminded), list(made.recovered)
+    return list(made.unhealthy), list(made.reminded), list(made.recovered)
 
 
 def test_an_ill_job_waits_for_others_and_then_takes_them_along() -> None:
@@ -127,17 +129,17 @@ def test_quiet_hours_that_cannot_be_read_are_refused(text: str) -> None:
 
 def test_a_message_says_what_since_when_expected_when_the_error_and_where_to_look() -> None:
     state = ill("poll", 600)
-    standing = Standing(
+    standing = JobState(
         "poll",
         JobStatus.UNHEALTHY,
-        ill=True,
+        needs_attention=True,
         since=ago(600),
         reason="overdue",
         detail="it last ran at noon",
         expected=ago(300),
         last_error="timeout",
     )
-    what = Seen(NOW, {"poll": standing})
+    what = CurrentStates(NOW, {"poll": standing})
 
     made = message(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
 

@@ -4,7 +4,7 @@ from pydantic import SecretStr
 
 from app.core.config import Config
 from app.core.enums import RunStatus
-from app.health.alerts.heartbeat_pings import Pings
+from app.health.alerts.heartbeat_pings import HeartbeatPings
 from tests.alerts.receiver import Receiver
 from tests.worker_harness import until
 
@@ -13,7 +13,7 @@ async def test_a_run_is_told_to_its_address_and_a_failed_one_to_fail_behind_it(
     receiver: Receiver,
 ) -> None:
     setting = f"poll={receiver.http}/poll, odds={receiver.http}/odds?x=1"
-    pings = Pings.of(
+    pings = HeartbeatPings.from_config(
         Config(ping_urls=SecretStr(setting), ping_scheduler_url=SecretStr(f"{receiver.http}/s"))
     )
 

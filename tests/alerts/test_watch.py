@@ -19,10 +19,10 @@ from pydantic import SecretStr
 
 from app.core.config import Config
 from app.core.enums import RunStatus
-from app.health.alerts.watch import COLLECTIONS_LOOKED
-from app.health.alerts.watcher import Watcher
+from app.health.alerts.watch import COLLECTIONS_KEY
+from app.health.alerts.watcher import AlertWatcher
 from app.health.facts import JobFacts, WorkerFacts
-from app.health.keys import read_house, write_job, write_worker
+from app.health.keys import read_system, write_job, write_worker
 from app.store.db import Pool, open_pool
 from tests.alerts.receiver import Receiver
 from tests.worker_harness import until
@@ -59,8 +59,8 @@ def config(dsn: str, redis_url: str, receiver: Receiver, **changes: Any) -> Conf
 
 
 @asynccontextmanager
-async def watcher(settings: Config, pool: Pool, redis: ArqRedis) -> AsyncGenerator[Watcher]:
-    opened = Watcher(settings, pool, redis)
+async def watcher(settings: Config, pool: Pool, redis: ArqRedis) -> AsyncGenerator[AlertWatcher]:
+    opened = AlertWatcher(settings, pool, redis)
     try:
         yield opened
     finally:
@@ -150,13 +150,13 @@ async def test_a_notifier_that_fails_is_tried_again_and_shown_and_holds_up_nobod
 
     async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
         await watching.step()
-        shown = await read_house(redis)
+        shown = await read_system(redis)
         receiver.status = 200
         await watching.step()
         early = list(receiver.titles)
         await pool.execute("UPDATE notifications SET next_try_at = now()")
         await watching.step()
-        after = await read_house(redis)
+        after = await read_system(redis)
 
     assert (shown.pending, shown.notifier_error) == (1, "the json notifier rejected the message")
     assert shown.failing_since is not None
@@ -221,7 +221,7 @@ async def test_collections_that_want_it_are_told_together_and_so_is_their_recove
         await watching.step()
         await pool.execute("UPDATE schedules SET due_at = now() + interval '1 hour'")
         await watching.step()  # within the same minute nobody looks at collections
-        await redis.delete(COLLECTIONS_LOOKED)
+        await redis.delete(COLLECTIONS_KEY)
         await watching.step()
 
     assert receiver.titles == ["[rollcall] 2 jobs are unhealthy", "[rollcall] 2 are healthy again"]

@@ -3,7 +3,7 @@
 import asyncio
 
 from app.core.config import load
-from app.health.alerts.watcher import Watcher
+from app.health.alerts.watcher import AlertWatcher
 from app.store.db import open_pool
 from app.web.health.snapshot import open_redis
 
@@ -16,7 +16,7 @@ async def main() -> None:
     assert config.redis_url is not None
     pool = await open_pool(config.database_url.get_secret_value(), size=3)
     redis = open_redis(config, config.redis_url.get_secret_value())
-    await Watcher(config, pool, redis).keep_watch(EVERY)
+    await AlertWatcher(config, pool, redis).run_forever(EVERY)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ async def found(pool: Pool, clock: SettableClock, name: str) -> Org:
     expires = clock() + timedelta(days=365)
     secrets = {
         scope: await tokens.create_token(
-            pool, tokens.Wish(name, scope.value, scope, expires), clock(), by="test"
+            pool, tokens.TokenRequest(name, scope.value, scope, expires), clock(), by="test"
         )
         for scope in Scope
     }

@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 
 from app.core.enums import Scope
 from app.orgs import tokens
-from app.orgs.tokens import Wish
+from app.orgs.tokens import TokenRequest
 from app.store.db import Pool
 from app.store.orgs import orgs
-from app.web.api.auth import WRONG_TOKENS
+from app.web.api.auth import MAX_INVALID_TOKENS
 from app.web.api.endpoint import Endpoint
 from app.web.api.table import ENDPOINTS
 from tests.api.clients import (
@@ -84,7 +84,9 @@ async def test_without_a_token_that_works_every_address_is_shut_in_the_same_word
 ) -> None:
     secret = org.secrets[Scope.ADMIN]
     soon = clock() + timedelta(seconds=1)
-    expired = await tokens.create_token(pool, Wish("Acme", "x", Scope.ADMIN, soon), clock(), by="t")
+    expired = await tokens.create_token(
+        pool, TokenRequest("Acme", "x", Scope.ADMIN, soon), clock(), by="t"
+    )
     revoked = org.secrets[Scope.OPERATE]
     await orgs.revoke(pool, UUID(revoked[3:35]), clock())
     clock.pass_by(seconds=2)
@@ -187,7 +189,7 @@ async def rows_of(pool: Pool, org: Org) -> list[str]:
 async def test_the_tokens_of_a_disabled_organisation_open_nothing(
     visitor: Visitor, org: Org, pool: Pool, clock: SettableClock
 ) -> None:
-    await orgs.disable(pool, org.id, clock())
+    await orgs.set_disabled(pool, org.id, clock())
 
     problem(await visitor("GET", "/collection/runs"), 401)
 
@@ -196,7 +198,7 @@ async def test_wrong_tokens_are_counted_by_address_and_a_right_one_still_gets_in
     visitor: Visitor, redis: ArqRedis
 ) -> None:
     stranger = replace(visitor, secret="rc_wrong")  # noqa: S106 - it opens nothing
-    for _ in range(WRONG_TOKENS):
+    for _ in range(MAX_INVALID_TOKENS):
         problem(await stranger("GET", "/collection/runs"), 401)
 
     answer = await stranger("GET", "/collection/runs")

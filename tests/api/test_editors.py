@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.core.enums import Scope
 from app.ledger import edit, proof
-from app.orgs.collection import key_of
+from app.orgs.collection import schedule_key
 from app.store.db import Pool
 from tests.api.clients import NEWS, ODDS, SCHEDULE, Org, Visitor, found
 from tests.clock import SettableClock
@@ -86,7 +86,7 @@ class Desk:
     async def round(self, first: Try, second: Try, seconds: int) -> None:
         """Let time pass, then both send at once; holds what they were told against what stands."""
         self.clock.now += timedelta(seconds=seconds)
-        await edit.ring(self.pool, key_of(self.org.id), self.clock())
+        await edit.decide_schedule(self.pool, schedule_key(self.org.id), self.clock())
         at = await self.revision()
         answers = await asyncio.gather(self.send(first, at), self.send(second, at))
         sent = list(zip((first, second), answers, strict=True))
@@ -153,7 +153,7 @@ async def test_two_editors_lose_nothing_and_save_nothing_by_halves(
         desk = Desk(pool, clock, org, Visitor(api, org.secrets[Scope.ADMIN]), dict(START))
         for first, second, seconds in drawn:
             await desk.round(first, second, seconds)
-        unsound = [one for one in await proof.verify(pool, clock()) if not one.sound]
+        unsound = [one for one in await proof.verify(pool, clock()) if not one.consistent]
         assert unsound == []
 
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,7 +8,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from app.core.enums import Scope
-from app.queue.org_queue import LINE, LONG
+from app.queue.org_queue import ORG_QUEUE, SLOW_SECONDS
 from app.store.db import Pool
 from app.store.orgs import orgs
 from tests.api.clients import ODDS, Org, Visitor, fields, had_run, problem
@@ -61,17 +61,17 @@ async def test_a_slow_organisations_run_waits_as_slow_also_when_it_is_asked_for(
     await visitor.patch(preset_id=ODDS)
     before = await had_run(pool, org, NOON)
     await pool.execute(
-        "UPDATE runs SET duration_seconds = $2 WHERE execution_id = $1", before, LONG + 1
+        "UPDATE runs SET duration_seconds = $2 WHERE execution_id = $1", before, SLOW_SECONDS + 1
     )
 
     run_id = (await visitor("POST", RUN)).json()["run_id"]
 
-    assert await redis.zscore(f"{LINE}:slow", f"run:{run_id}:1") is not None
+    assert await redis.zscore(f"{ORG_QUEUE}:slow", f"run:{run_id}:1") is not None
 
 
 async def test_refused_runs_do_not_use_up_the_day(visitor: Visitor, pool: Pool, org: Org) -> None:
     await visitor.patch(preset_id=ODDS)
-    await orgs.limit(pool, org.id, "runs_per_day", 1)
+    await orgs.set_limit(pool, org.id, "runs_per_day", 1)
     refused = await had_run(pool, org, NOON, "failure")
     await pool.execute("UPDATE runs SET error_type = 'over_limit' WHERE execution_id = $1", refused)
 

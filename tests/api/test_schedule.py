@@ -9,7 +9,7 @@ import pytest
 
 from app.core.enums import Scope
 from app.ledger import edit, proof
-from app.orgs.collection import key_of
+from app.orgs.collection import schedule_key
 from app.store.db import Pool
 from tests.api.clients import NEWS, ODDS, SCHEDULE, Org, Visitor, fields, had_run, preset, problem
 from tests.clock import NOON, SettableClock
@@ -288,14 +288,14 @@ async def test_a_cron_edited_a_second_before_its_instant_fires_by_the_new_rule_o
 
     await visitor.patch(cron_expression="30 13 * * *")
     clock.now = NOON + timedelta(hours=1)
-    at_the_old = await edit.ring(pool, key_of(org.id), clock())
+    at_the_old = await edit.decide_schedule(pool, schedule_key(org.id), clock())
     clock.now = NOON + timedelta(hours=1, minutes=30)
-    at_the_new = await edit.ring(pool, key_of(org.id), clock())
+    at_the_new = await edit.decide_schedule(pool, schedule_key(org.id), clock())
 
     assert (len(at_the_old), len(at_the_new)) == (0, 1)
     assert await ticks(pool, org) == {"05. 13:00": "superseded", "05. 13:30": "ran"}
     (account,) = await proof.verify(pool, clock())
-    assert account.sound
+    assert account.consistent
 
 
 async def test_an_instant_that_is_due_when_the_edit_comes_still_runs(
@@ -319,7 +319,7 @@ async def test_a_schedule_that_is_off_is_due_never_and_its_instants_are_recorded
     answer = await visitor.patch(cron_expression="0 13 * * *")
     clock.now = NOON + timedelta(hours=1)
 
-    queued = await edit.ring(pool, key_of(org.id), clock())
+    queued = await edit.decide_schedule(pool, schedule_key(org.id), clock())
 
     assert answer.json()["next_run_at"] is None
     assert queued == []
@@ -333,14 +333,14 @@ async def test_a_retired_schedule_supersedes_what_it_announced_and_reads_as_none
 
     answer = await visitor("DELETE", SCHEDULE)
     clock.now = NOON + timedelta(hours=2)
-    queued = await edit.ring(pool, key_of(org.id), clock())
+    queued = await edit.decide_schedule(pool, schedule_key(org.id), clock())
 
     assert (answer.status_code, answer.content) == (204, b"")
     assert queued == []
     assert await ticks(pool, org) == {"05. 13:00": "superseded"}
     assert await visitor.schedule() == DEFAULTS
     assert (await visitor("GET", SCHEDULE)).headers["etag"] == '"2"'
-    assert (await proof.verify(pool, clock()))[0].sound
+    assert (await proof.verify(pool, clock()))[0].consistent
     problem(await visitor("DELETE", SCHEDULE), 404)
 
 
@@ -354,13 +354,13 @@ async def test_a_change_revives_a_retired_schedule_from_the_defaults(
 
     answer = await visitor.patch(cron_expression="0 * * * *", enabled=True)
     clock.now += timedelta(hours=2)
-    queued = await edit.ring(pool, key_of(org.id), clock())
+    queued = await edit.decide_schedule(pool, schedule_key(org.id), clock())
 
     assert answer.json()["id"] == before.json()["id"]
     assert answer.json()["preset_id"] is None
     assert len(queued) == 1
     assert await edits(pool, org) == ["created", "retired", "revived"]
-    assert (await proof.verify(pool, clock()))[0].sound
+    assert (await proof.verify(pool, clock()))[0].consistent
 
 
 async def test_a_pause_is_noted_and_its_instants_are_recorded_as_paused(

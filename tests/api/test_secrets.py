@@ -74,7 +74,7 @@ async def test_another_organisations_secrets_are_not_there(visitor: Visitor, oth
 
 
 async def test_how_many_there_may_be_is_limited(visitor: Visitor) -> None:
-    for number in range(secrets.MOST):
+    for number in range(secrets.MAX_SECRETS):
         await own_secret(visitor, f"T{number}")
 
     answer = await visitor("PUT", f"{SECRETS}/ONE_MORE", json={"value": VALUE})

@@ -64,7 +64,12 @@ async def test_the_operators_environment_can_never_be_named(visitor: Visitor, wa
 
 
 async def test_what_is_no_toml_or_too_long_is_a_fault_too(visitor: Visitor) -> None:
-    for text in ("name = ", "#" * (schemas.LARGEST + 1), "a." * 500 + "a = 1", "[" * 9_000):
+    for text in (
+        "name = ",
+        "#" * (schemas.MAX_RECIPE_LENGTH + 1),
+        "a." * 500 + "a = 1",
+        "[" * 9_000,
+    ):
         (fault,) = problem(await visitor("POST", SOURCES, json={"recipe": text}), 422)["errors"]
 
         assert fault["field"] == "recipe"

@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 
 from app.core.enums import Scope
 from app.core.errors import Timeout
-from app.fetch.authenticated import Opening
+from app.fetch.authenticated import FetcherOptions
 from app.sources.recipes.load import load
 from app.sources.recipes.source import RecipeSource
 from app.store.db import Pool
@@ -213,10 +213,12 @@ async def test_one_organisation_has_one_dry_run_at_a_time_and_ten_in_a_minute(
     both = await asyncio.gather(
         *(near("POST", TRY, json={"recipe": text}, timeout=60) for _ in range(2))
     )
-    more = [await near("POST", TRY, json={"recipe": text}) for _ in range(dry_run_pool.IN_A_MINUTE)]
+    more = [
+        await near("POST", TRY, json={"recipe": text}) for _ in range(dry_run_pool.MAX_PER_MINUTE)
+    ]
 
     assert sorted(one.status_code for one in both) == [200, 429]
-    assert [one.status_code for one in more] == [200] * (dry_run_pool.IN_A_MINUTE - 1) + [429]
+    assert [one.status_code for one in more] == [200] * (dry_run_pool.MAX_PER_MINUTE - 1) + [429]
     assert 0 < int(more[-1].headers["retry-after"]) <= 60
 
 
@@ -226,10 +228,13 @@ async def test_a_site_that_never_answers_is_given_up_in_time(
     del redis
     config = config_for(dsn, redis_url, guard_allow=("127.0.0.1",))
 
-    async with serving(Visit.hang) as silent, dry_run_pool.opened(config, redis_url) as tools:
+    async with (
+        serving(Visit.hang) as silent,
+        dry_run_pool.open_dry_runner(config, redis_url) as tools,
+    ):
         source = RecipeSource(load(wares(url=f"{silent}/wares")), owner="acme")
         tools.seconds = 0.5
-        seen = await tools.tried(uuid4(), source, Opening(source.limits))
+        seen = await tools.run(uuid4(), source, FetcherOptions(source.limits))
 
     assert isinstance(seen.failure, Timeout)
     assert "0.5 s" in str(seen.failure)
@@ -263,7 +268,7 @@ async def test_a_second_web_shares_the_count(
     near: Visitor, org: Org, dsn: str, redis_url: str, clock: SettableClock
 ) -> None:
     text = wares()
-    for _ in range(dry_run_pool.IN_A_MINUTE):
+    for _ in range(dry_run_pool.MAX_PER_MINUTE):
         await tried(near, text)
 
     async with running(config_for(dsn, redis_url), clock) as client:

@@ -9,31 +9,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.authoring.proposal import proposed
+from app.authoring.proposal import propose_recipe
 from app.core.errors import Failure, Schema
-from app.core.messages import Raw
+from app.core.messages import RawPage
 from app.sources.recipes.load import load
 from app.sources.recipes.model import Recipe
-from app.sources.recipes.reading import Pages, Reading
+from app.sources.recipes.reading import PageReading, RecipeReader
 from tests.feeds.pages import atom, item, json_feed, rss
 
 AT = "https://api.example.com/v1/wares"
 NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
 
 
-def answer(body: bytes, kind: str = "application/json", url: str = AT, **headers: str) -> Raw:
-    return Raw(body, 200, url, {"content-type": kind, **headers}, NOW)
+def answer(body: bytes, kind: str = "application/json", url: str = AT, **headers: str) -> RawPage:
+    return RawPage(body, 200, url, {"content-type": kind, **headers}, NOW)
 
 
-def read(raw: Raw) -> tuple[Recipe, Reading]:
+def read(raw: RawPage) -> tuple[Recipe, PageReading]:
     """The proposal for a page, and what it finds in that page."""
-    recipe = load(proposed(raw, raw.url))
-    found = Pages(recipe).read(raw.body, url=raw.url, headers=raw.headers, now=NOW)
-    assert not found.refused
+    recipe = load(propose_recipe(raw, raw.url))
+    found = RecipeReader(recipe).read(raw.body, url=raw.url, headers=raw.headers, now=NOW)
+    assert not found.rejected
     return recipe, found
 
 
-def of_json(document: Any, url: str = AT, **headers: str) -> tuple[Recipe, Reading]:
+def of_json(document: Any, url: str = AT, **headers: str) -> tuple[Recipe, PageReading]:
     return read(answer(json.dumps(document).encode(), url=url, **headers))
 
 
@@ -59,7 +59,7 @@ def test_a_json_api_gets_a_column_for_each_member_with_its_type_and_a_key() -> N
         "at": "datetime", "tags": "list", "link": "url", "odd_name": "string", "parts": "list",
         "none": "string",
     }  # fmt: skip
-    assert recipe.kept.key == ["id"]
+    assert recipe.storage.key == ["id"]
     assert [row.key for row in found.rows] == ["7", "8"]
     assert found.rows[0].data["link"] == "https://api.example.com/wares/7"
 
@@ -126,8 +126,9 @@ def test_a_list_in_a_page_for_people_gets_selectors_for_what_repeats_in_it() -> 
         "at": "2026-09-01T00:00:00Z",
         "time": "soon",
     }
-    assert "links to a feed, which is more reliable: https://town.example/jobs.rss" in proposed(
-        raw, raw.url
+    assert (
+        "links to a feed, which is more reliable: https://town.example/jobs.rss"
+        in propose_recipe(raw, raw.url)
     )
 
 
@@ -157,9 +158,9 @@ def test_a_row_or_two_without_a_key_do_not_keep_it_from_being_the_key() -> None:
         {"id": None, "time": 5}
     ]
 
-    recipe = load(proposed(answer(json.dumps(rows).encode()), AT))
+    recipe = load(propose_recipe(answer(json.dumps(rows).encode()), AT))
 
-    assert recipe.kept.key == ["id"]
+    assert recipe.storage.key == ["id"]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_a_row_or_two_without_a_key_do_not_keep_it_from_being_the_key() -> None:
 )
 def test_where_there_is_no_list_no_recipe_is_made_up(body: bytes, kind: str) -> None:
     with pytest.raises(Schema, match="found no list of records"):
-        proposed(answer(body, kind), AT)
+        propose_recipe(answer(body, kind), AT)
 
 
 TEXT = st.text(max_size=8)
@@ -190,7 +191,7 @@ VALUES = st.recursive(
 @given(VALUES | st.lists(st.dictionaries(TEXT, VALUES, min_size=1), min_size=1, max_size=5))
 def test_of_any_json_comes_a_recipe_that_works_or_a_named_fault(document: Any) -> None:
     try:
-        text = proposed(answer(json.dumps(document).encode()), AT)
+        text = propose_recipe(answer(json.dumps(document).encode()), AT)
     except Failure:
         return
     load(text)
@@ -200,7 +201,7 @@ def test_of_any_json_comes_a_recipe_that_works_or_a_named_fault(document: Any) -
 @given(st.lists(st.sampled_from(["<li>", "</li>", "<a href=x>", "a", "<ul class='a b'>", "<td>", "é", "<p>", "&", "<b class='1'>"]), max_size=40))  # fmt: skip
 def test_of_any_markup_comes_a_recipe_that_works_or_a_named_fault(parts: list[str]) -> None:
     try:
-        text = proposed(answer("".join(parts).encode(), "text/html"), AT)
+        text = propose_recipe(answer("".join(parts).encode(), "text/html"), AT)
     except Failure:
         return
     load(text)
@@ -210,4 +211,6 @@ def test_a_page_without_a_list_names_the_feed_that_it_offers() -> None:
     page = b'<html><head><link rel="alternate" type="application/atom+xml" href="/a.atom"></head>'
 
     with pytest.raises(Schema, match=r"it links to a feed: https://town\.example/a\.atom"):
-        proposed(answer(page, "text/html", "https://town.example/x"), "https://town.example/x")
+        propose_recipe(
+            answer(page, "text/html", "https://town.example/x"), "https://town.example/x"
+        )

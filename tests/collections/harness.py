@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.context import House
+from app.context import WorkerContext
 from app.ledger import edit
-from app.ledger.edit import Declared
+from app.ledger.edit import DeclaredSchedule
 from app.orgs import tokens
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -33,7 +33,7 @@ VALUES ($1, 'collection', $2, $3, 'manual', '{}', 'queued', 1, 0, 3, $4, 0, now(
 class Client:
     """An organisation with a schedule, which has chosen a preset or none."""
 
-    house: House
+    house: WorkerContext
     name: str
     org_id: UUID
     schedule_id: int
@@ -83,7 +83,7 @@ async def items_of(pool: Pool, org_id: UUID) -> dict[tuple[str, str], dict[str, 
 
 
 async def client(
-    house: House,
+    house: WorkerContext,
     name: str = "Acme",
     preset: UUID | None = ODDS,
     schedule: Schedule | None = None,
@@ -93,6 +93,6 @@ async def client(
     key = f"collection:{org_id}"
     policies = Policies(misfire_grace=timedelta(hours=1), timeout=900)
     when = schedule or Schedule.cron("0 3 29 2 *", name=key)
-    await edit.edit(house.pool, Declared(key, "collection", when, policies), house.clock())
+    await edit.edit(house.pool, DeclaredSchedule(key, "collection", when, policies), house.clock())
     schedule_id: int = await house.pool.fetchval(CHOOSE, key, org_id, preset)
     return Client(house, name, org_id, schedule_id)

@@ -1,13 +1,13 @@
 """What is expected of a source is expected of an organisation's too."""
 
-from app.context import House
+from app.context import WorkerContext
 from tests.collections import harness
 
 USUAL = 10_000  # rows that the site is said to have had before
 
 
 async def test_a_collection_whose_source_lost_most_of_its_rows_says_so_and_marks_nothing(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     acme = await harness.client(house)
     await acme.choose({"source": "betpawa"})

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from app.context import House
-from app.core.errors import Spent
-from app.fetch.client import Tally
-from app.orgs.limits import Allowance
-from app.store.runs.progress import SourceRow
+from app.context import WorkerContext
+from app.core.errors import BudgetExceeded
+from app.fetch.client import RequestCounts
+from app.orgs.limits import OrgLimits
+from app.store.runs.progress import SourceProgress
 from scripts.standin.testing import Standin
 from tests.collections import harness
-from workers.budget import Budget
+from workers.budget import CollectionBudget
 
 
 def asked(web: Standin) -> int:
@@ -26,7 +26,7 @@ def received(run: dict[str, Any]) -> int:
 
 
 async def test_a_run_over_its_pages_keeps_what_it_has_and_asks_for_none_more(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     acme = await harness.client(house)
     await acme.limit(max_pages=4)
@@ -39,7 +39,7 @@ async def test_a_run_over_its_pages_keeps_what_it_has_and_asks_for_none_more(
     assert len(await acme.items()) == run["stats"]["inserted"] > 0
 
 
-async def test_a_run_over_its_megabytes_ends_likewise(house: House) -> None:
+async def test_a_run_over_its_megabytes_ends_likewise(house: WorkerContext) -> None:
     acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     whole = received(await bolt.run())
     half = round(whole / 2_000_000, 4)
@@ -54,7 +54,7 @@ async def test_a_run_over_its_megabytes_ends_likewise(house: House) -> None:
 
 
 async def test_a_run_over_its_minutes_timed_out_by_the_smaller_of_both_limits(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     standin.fault("/bet9ja", "delay", seconds=60)
     acme = await harness.client(house)
@@ -69,7 +69,7 @@ async def test_a_run_over_its_minutes_timed_out_by_the_smaller_of_both_limits(
 
 
 async def test_a_schedule_with_a_shorter_timeout_than_the_limit_keeps_it(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     standin.fault("/bet9ja", "delay", seconds=60)
     acme = await harness.client(house)
@@ -79,7 +79,9 @@ async def test_a_schedule_with_a_shorter_timeout_than_the_limit_keeps_it(
     assert (run["status"], run["error_message"]) == ("timed_out", "took longer than 0.6 s")
 
 
-async def test_a_preset_with_too_many_sources_asks_nobody(house: House, standin: Standin) -> None:
+async def test_a_preset_with_too_many_sources_asks_nobody(
+    house: WorkerContext, standin: Standin
+) -> None:
     acme = await harness.client(house)
     await acme.limit(max_sources=2)
 
@@ -91,7 +93,7 @@ async def test_a_preset_with_too_many_sources_asks_nobody(house: House, standin:
 
 
 async def test_a_run_too_many_in_a_day_asks_nobody_and_does_not_count_itself(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     acme = await harness.client(house)
     await acme.choose({"source": "sportybet"})
@@ -114,7 +116,7 @@ async def test_a_run_too_many_in_a_day_asks_nobody_and_does_not_count_itself(
     assert next_day["status"] == "success"
 
 
-async def test_one_organisations_limits_are_not_anothers(house: House) -> None:
+async def test_one_organisations_limits_are_not_anothers(house: WorkerContext) -> None:
     acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     await acme.limit(max_pages=1)
 
@@ -139,21 +141,21 @@ class Settings:
     [({}, 10), ({"requests": 8, "retries": 1}, 3), ({"bytes": 1_000_001}, 0)],
 )
 def test_what_earlier_attempts_had_is_taken_off(had: dict[str, Any], left: int) -> None:
-    budget = Budget(Allowance.of(Settings(), {}))
-    budget.taken([SourceRow("toy", **had)])
+    budget = CollectionBudget(OrgLimits.of(Settings(), {}))
+    budget.count_earlier([SourceProgress("toy", **had)])
 
     for _ in range(left):
-        budget.take()
+        budget.count_page()
 
-    with pytest.raises(Spent):
-        budget.take()
+    with pytest.raises(BudgetExceeded):
+        budget.count_page()
 
 
 def test_bytes_count_while_they_come_in() -> None:
-    tally = Tally()
-    budget = Budget(Allowance.of(Settings(), {}), tallies=[tally])
-    budget.take()
+    tally = RequestCounts()
+    budget = CollectionBudget(OrgLimits.of(Settings(), {}), tallies=[tally])
+    budget.count_page()
     tally.bytes = 1_500_000
 
-    with pytest.raises(Spent, match=r"1\.5 is over the limit max_mb = 1 "):
-        budget.take()
+    with pytest.raises(BudgetExceeded, match=r"1\.5 is over the limit max_mb = 1 "):
+        budget.count_page()

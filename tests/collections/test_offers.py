@@ -45,15 +45,15 @@ FAULTS: list[tuple[list[dict[str, Any]], str, str]] = [
 
 def test_every_built_in_source_can_be_chosen_without_parameters() -> None:
     assert tuple(source_catalogue.SOURCES) == ALL
-    assert source_catalogue.check([{"source": name} for name in ALL]) == []
-    assert source_catalogue.check([{"source": name, "params": {}} for name in ALL]) == []
+    assert source_catalogue.check_selection([{"source": name} for name in ALL]) == []
+    assert source_catalogue.check_selection([{"source": name, "params": {}} for name in ALL]) == []
 
 
 @pytest.mark.parametrize(("sources", "field", "told"), FAULTS)
 def test_a_fault_is_named_with_its_field(
     sources: list[dict[str, Any]], field: str, told: str
 ) -> None:
-    faults = source_catalogue.check(sources)
+    faults = source_catalogue.check_selection(sources)
 
     assert [where for where, _ in faults] == [field]
     assert told in faults[0][1]
@@ -62,11 +62,11 @@ def test_a_fault_is_named_with_its_field(
 def test_sources_beyond_the_built_in_can_be_offered() -> None:
     more = {**source_catalogue.SOURCES, "recipe:shop": source_catalogue.SOURCES["bet9ja"]}
 
-    assert source_catalogue.check([{"source": "recipe:shop"}]) != []
-    assert source_catalogue.check([{"source": "recipe:shop"}], more) == []
+    assert source_catalogue.check_selection([{"source": "recipe:shop"}]) != []
+    assert source_catalogue.check_selection([{"source": "recipe:shop"}], more) == []
 
 
 def test_an_item_is_kept_as_its_source_made_it() -> None:
     made = Item("shop", "a", {"x": 1})
 
-    assert item_storage.item(odds.JOB, "shop", made) is made
+    assert item_storage.to_item(odds.JOB, "shop", made) is made

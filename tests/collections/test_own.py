@@ -8,11 +8,11 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.enums import Scope
 from app.orgs import secret_box, secrets
 from app.store.orgs import org_sources
-from app.store.orgs.org_sources import Kept
+from app.store.orgs.org_sources import OrgRecipe
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.api.clients import KEY, Visitor, found, own_secret, own_source, running, wares
@@ -44,7 +44,7 @@ def settings(dsn: str, redis_url: str, web: Standin, **changes: Any) -> Any:
 @pytest.fixture
 async def near(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
-) -> AsyncGenerator[House]:
+) -> AsyncGenerator[WorkerContext]:
     """A house that may visit loopback, and has a key for secrets."""
     async with worker_harness.opened(settings(dsn, redis_url, standin), redis) as opened:
         yield opened
@@ -55,17 +55,19 @@ async def keep(client: Client, text: str, name: str = "wares") -> None:
     now = client.house.clock()
     async with client.house.pool.acquire() as connection:
         await org_sources.drop(connection, client.org_id, name, f"recipe:{name}")
-        await org_sources.add(connection, client.org_id, Kept(name, text, 1, now, now))
+        await org_sources.add(connection, client.org_id, OrgRecipe(name, text, 1, now, now))
 
 
 async def confide(client: Client, value: str = SECRET, name: str = "TOKEN") -> None:
     """Keep a secret of the organisation."""
     house = client.house
     secret = (name, SecretStr(value))
-    await secrets.put(house.pool, secret_box.of(house.config), client.org_id, secret, house.clock())
+    await secrets.put(
+        house.pool, secret_box.from_config(house.config), client.org_id, secret, house.clock()
+    )
 
 
-async def everything_kept(house: House) -> str:
+async def everything_kept(house: WorkerContext) -> str:
     """All that the database holds of runs and pages, as text."""
     told: list[Any] = []
     for table in ("runs", "run_sources", "run_events", "raw_pages", "rejected_records", "items"):
@@ -74,7 +76,7 @@ async def everything_kept(house: House) -> str:
 
 
 async def test_from_a_secret_and_a_recipe_over_http_to_items(
-    near: House, shop: Shop, clock: SettableClock, capsys: pytest.CaptureFixture[str]
+    near: WorkerContext, shop: Shop, clock: SettableClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     acme = await found(near.pool, clock, "Acme")
     async with running(near.config, clock) as client:
@@ -105,7 +107,9 @@ async def test_from_a_secret_and_a_recipe_over_http_to_items(
     assert SECRET not in await everything_kept(near) + out.out + out.err + json.dumps([run, items])
 
 
-async def test_two_organisations_recipes_of_one_name_share_nothing(near: House, shop: Shop) -> None:
+async def test_two_organisations_recipes_of_one_name_share_nothing(
+    near: WorkerContext, shop: Shop
+) -> None:
     acme, bolt = await harness.client(near, "Acme"), await harness.client(near, "Bolt")
     for one in (acme, bolt):
         await one.choose(OWN)
@@ -122,7 +126,7 @@ async def test_two_organisations_recipes_of_one_name_share_nothing(near: House, 
 
 
 async def test_the_environment_cannot_be_named_whatever_the_database_says(
-    near: House, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    near: WorkerContext, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_KEY", SECRET)
     acme = await harness.client(near)
@@ -141,7 +145,7 @@ async def test_the_environment_cannot_be_named_whatever_the_database_says(
 @pytest.mark.parametrize("auth", [BEARER, QUERY])
 @pytest.mark.parametrize("status", ["401 Unauthorized", "500 Internal Server Error"])
 async def test_a_site_that_repeats_a_secret_tells_nobody_of_it(
-    near: House, shop: Shop, auth: str, status: str, capsys: pytest.CaptureFixture[str]
+    near: WorkerContext, shop: Shop, auth: str, status: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     acme = await harness.client(near)
     await acme.choose(OWN)
@@ -174,7 +178,9 @@ async def test_without_a_key_the_source_fails_by_itself_and_names_the_setting(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0x7f.1", "169.254.169.254"])
-async def test_no_recipe_reaches_a_private_address(house: House, shop: Shop, host: str) -> None:
+async def test_no_recipe_reaches_a_private_address(
+    house: WorkerContext, shop: Shop, host: str
+) -> None:
     acme = await harness.client(house)
     port = shop.base.rpartition(":")[2]
     await acme.choose(OWN)
@@ -186,7 +192,7 @@ async def test_no_recipe_reaches_a_private_address(house: House, shop: Shop, hos
     assert not shop.asked
 
 
-async def test_no_redirect_leads_into_a_private_network(near: House, shop: Shop) -> None:
+async def test_no_redirect_leads_into_a_private_network(near: WorkerContext, shop: Shop) -> None:
     acme = await harness.client(near)
     shop.paths["/moved"] = ("302 Found", b"", {"location": "http://10.0.0.1/wares"})
     await acme.choose(OWN)
@@ -205,7 +211,7 @@ async def test_no_redirect_leads_into_a_private_network(near: House, shop: Shop)
     ],
 )
 async def test_an_expression_without_an_end_costs_its_partition_and_no_more(
-    near: House, shop: Shop, kind: str, costly: str
+    near: WorkerContext, shop: Shop, kind: str, costly: str
 ) -> None:
     acme = await harness.client(near)
     parts = '[request]\neach = ["bad", "good"]\n'
@@ -236,7 +242,7 @@ async def test_an_expression_without_an_end_costs_its_partition_and_no_more(
     assert [key for source, key in await acme.items() if source == "recipe:wares"] == ["2"]
 
 
-async def test_the_budget_holds_for_own_recipes(near: House, shop: Shop) -> None:
+async def test_the_budget_holds_for_own_recipes(near: WorkerContext, shop: Shop) -> None:
     acme = await harness.client(near)
     await acme.limit(max_pages=2)
     await acme.choose(OWN)
@@ -250,7 +256,9 @@ async def test_the_budget_holds_for_own_recipes(near: House, shop: Shop) -> None
     assert len(await acme.items()) == 6
 
 
-async def test_a_recipe_that_is_gone_when_its_run_goes_on_says_so(near: House, shop: Shop) -> None:
+async def test_a_recipe_that_is_gone_when_its_run_goes_on_says_so(
+    near: WorkerContext, shop: Shop
+) -> None:
     acme = await harness.client(near)
     await acme.choose(OWN, {"source": "bet9ja"})
     await keep(acme, wares(url=f"{shop.base}/wares"))
@@ -266,7 +274,7 @@ async def test_a_recipe_that_is_gone_when_its_run_goes_on_says_so(near: House, s
     assert "the recipe 'wares' no longer exists" in run["error_message"]
 
 
-async def test_a_recipe_goes_on_from_where_it_was_read_to(near: House, shop: Shop) -> None:
+async def test_a_recipe_goes_on_from_where_it_was_read_to(near: WorkerContext, shop: Shop) -> None:
     acme = await harness.client(near)
     since = '[incremental]\nparam = "since"\nfield = "id"\nformat = "plain"\n'
     await acme.choose(OWN)
@@ -279,7 +287,7 @@ async def test_a_recipe_goes_on_from_where_it_was_read_to(near: House, shop: Sho
 
 
 async def test_a_source_named_as_a_built_in_one_stays_apart_from_it(
-    near: House, shop: Shop
+    near: WorkerContext, shop: Shop
 ) -> None:
     acme = await harness.client(near)
     await acme.choose({"source": "recipe:bet9ja"}, {"source": "bet9ja"})

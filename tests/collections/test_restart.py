@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from app.context import House
+from app.context import WorkerContext
 from app.ledger import proof
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
@@ -92,7 +92,7 @@ async def _runs_ended(pool: Pool, one: Client, since: datetime) -> int:
 
 
 async def test_a_worker_that_starts_again_runs_what_is_due_by_itself(
-    house: House, worker: Start
+    house: WorkerContext, worker: Start
 ) -> None:
     acme = await harness.client(house, schedule=Schedule.every(2))
     begun = house.clock()
@@ -107,12 +107,12 @@ async def test_a_worker_that_starts_again_runs_what_is_due_by_itself(
     )
 
     accounts = await proof.verify(house.pool, datetime.now(UTC))
-    assert [account for account in accounts if not account.sound] == []
+    assert [account for account in accounts if not account.consistent] == []
     assert len(await acme.items()) == 90
 
 
 async def test_a_run_whose_worker_was_killed_is_gone_on_with_and_leaves_the_same_items(
-    house: House, worker: Start, standin: Standin
+    house: WorkerContext, worker: Start, standin: Standin
 ) -> None:
     calm = await harness.client(house, "Calm")
     await calm.run()

@@ -9,21 +9,21 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
-from app.context import House
+from app.context import WorkerContext
 from app.store import tenancy
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.collections import harness
 from workers import execute, odds
 from workers.collection import collection
-from workers.item_storage import shelved
-from workers.job import Part, Plan
+from workers.item_storage import store_as_items
+from workers.job import PlannedSource, RunPlan
 
 PLATFORMS = {"sportybet", "betpawa", "bet9ja"}
 
 
 async def test_the_odds_preset_ends_in_the_organisations_items(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     acme = await harness.client(house)
 
@@ -39,7 +39,7 @@ async def test_the_odds_preset_ends_in_the_organisations_items(
     assert await house.pool.fetchval("SELECT count(*) FROM odds_events") == 0
 
 
-async def test_an_item_says_what_the_record_says_and_prices_are_exact(house: House) -> None:
+async def test_an_item_says_what_the_record_says_and_prices_are_exact(house: WorkerContext) -> None:
     acme = await harness.client(house)
     await acme.run()
     await worker_harness.perform(house)
@@ -68,7 +68,7 @@ async def test_an_item_says_what_the_record_says_and_prices_are_exact(house: Hou
 
 
 async def test_what_the_house_and_other_organisations_know_of_a_page_is_not_believed(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     await worker_harness.perform(house)
     acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
@@ -84,7 +84,7 @@ async def test_what_the_house_and_other_organisations_know_of_a_page_is_not_beli
 
 
 async def test_a_second_run_changes_the_items_whose_prices_moved_and_no_others(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     acme = await harness.client(house)
     await acme.run()
@@ -100,7 +100,9 @@ async def test_a_second_run_changes_the_items_whose_prices_moved_and_no_others(
     assert {after[key]["run_id"] for key in moved} == {run["execution_id"]}
 
 
-async def test_an_organisations_transaction_sees_its_items_and_no_others(house: House) -> None:
+async def test_an_organisations_transaction_sees_its_items_and_no_others(
+    house: WorkerContext,
+) -> None:
     acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     await acme.run()
     await bolt.choose({"source": "bet9ja"})
@@ -115,16 +117,16 @@ async def test_an_organisations_transaction_sees_its_items_and_no_others(house: 
 
 
 async def test_a_page_is_committed_as_its_organisation_so_that_postgres_guards_the_worker(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     run_id = await acme.queue()
 
-    async def astray(opened: House, *_: object) -> Plan:
+    async def astray(opened: WorkerContext, *_: object) -> RunPlan:
         source = next(s for s in odds.every_source(opened.config) if s.name == "bet9ja")
-        return Plan([Part(shelved(odds.JOB, bolt.org_id, source.name), source)])
+        return RunPlan([PlannedSource(store_as_items(odds.JOB, bolt.org_id, source.name), source)])
 
-    await execute.perform_planned(
+    await execute.execute_planned(
         worker_harness.ctx_of(house), "collection", astray, str(run_id), {}
     )
 
@@ -134,7 +136,7 @@ async def test_a_page_is_committed_as_its_organisation_so_that_postgres_guards_t
 
 
 async def test_one_organisations_failing_source_leaves_its_others_and_other_runs_alone(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     await bolt.choose({"source": "betpawa"})
@@ -149,7 +151,7 @@ async def test_one_organisations_failing_source_leaves_its_others_and_other_runs
 
 
 async def test_what_no_source_lists_any_more_is_missing_until_it_returns(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     acme = await harness.client(house)
     await acme.run()
@@ -168,7 +170,9 @@ async def test_what_no_source_lists_any_more_is_missing_until_it_returns(
     assert missing == {gone}
 
 
-async def test_a_listing_in_part_makes_nothing_missing(house: House, standin: Standin) -> None:
+async def test_a_listing_in_part_makes_nothing_missing(
+    house: WorkerContext, standin: Standin
+) -> None:
     acme = await harness.client(house)
     await acme.run()
     standin.advance()
@@ -182,7 +186,7 @@ async def test_a_listing_in_part_makes_nothing_missing(house: House, standin: St
     assert {source for source, _ in missing} <= {"betpawa"}  # it does not say how many there are
 
 
-async def test_a_run_of_no_organisation_says_how_to_ask_for_one(house: House) -> None:
+async def test_a_run_of_no_organisation_says_how_to_ask_for_one(house: WorkerContext) -> None:
     ctx = worker_harness.ctx_of(house, arq_id=uuid4().hex)
 
     await collection(ctx)
@@ -203,7 +207,7 @@ async def test_a_run_of_no_organisation_says_how_to_ask_for_one(house: House) ->
     ],
 )
 async def test_a_preset_that_cannot_be_run_fails_the_run_with_a_sentence(
-    house: House, preset: str | None, sources: list[dict[str, Any]] | None, told: str
+    house: WorkerContext, preset: str | None, sources: list[dict[str, Any]] | None, told: str
 ) -> None:
     acme = await harness.client(house, preset=None)
     if preset is not None:
@@ -217,7 +221,9 @@ async def test_a_preset_that_cannot_be_run_fails_the_run_with_a_sentence(
     assert run["sources"] == {}
 
 
-async def test_a_run_taken_up_again_does_what_its_first_attempt_settled(house: House) -> None:
+async def test_a_run_taken_up_again_does_what_its_first_attempt_settled(
+    house: WorkerContext,
+) -> None:
     acme = await harness.client(house)
     run_id = await acme.queue()
     await house.pool.execute(
@@ -234,7 +240,7 @@ async def test_a_run_taken_up_again_does_what_its_first_attempt_settled(house: H
 
 @pytest.mark.parametrize("page", [1, 2, 5])
 async def test_a_run_cut_off_after_any_page_and_taken_up_again_leaves_the_same_items(
-    house: House, page: int
+    house: WorkerContext, page: int
 ) -> None:
     calm, cut = await harness.client(house, "Calm"), await harness.client(house, "Cut")
     whole = await calm.run()
@@ -264,7 +270,7 @@ def said(kept: dict[tuple[str, str], dict[str, Any]]) -> dict[tuple[str, str], A
 @pytest.fixture
 async def newsroom(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
-) -> AsyncGenerator[House]:
+) -> AsyncGenerator[WorkerContext]:
     """A house that AskNews knows, which tracks two entities."""
     settings: dict[str, Any] = {
         "asknews_api_key": SecretStr("standin-key"),
@@ -277,7 +283,7 @@ async def newsroom(
 
 
 async def test_news_and_stories_become_items_and_are_read_on_from_where_the_organisation_was(
-    newsroom: House,
+    newsroom: WorkerContext,
 ) -> None:
     acme = await harness.client(newsroom)
     await acme.choose(
@@ -301,7 +307,7 @@ async def test_news_and_stories_become_items_and_are_read_on_from_where_the_orga
     assert run["sources"]["asknews_news"]["done"] == ["OpenAI"]
 
 
-async def test_a_source_that_cannot_be_opened_fails_by_itself(house: House) -> None:
+async def test_a_source_that_cannot_be_opened_fails_by_itself(house: WorkerContext) -> None:
     acme = await harness.client(house)
     await acme.choose({"source": "asknews_news"}, {"source": "bet9ja"})
 
@@ -315,7 +321,7 @@ async def test_a_source_that_cannot_be_opened_fails_by_itself(house: House) -> N
 
 
 async def test_a_collection_leaves_no_key_of_its_own_in_redis(
-    house: House, redis: ArqRedis
+    house: WorkerContext, redis: ArqRedis
 ) -> None:
     acme = await harness.client(house)
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from app.cli import orgs as orgs_cli
-from app.context import House
+from app.context import WorkerContext
 from app.ledger import edit
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
@@ -22,7 +22,7 @@ async def ticks(pool: Pool, one: Client) -> list[dict[str, Any]]:
     return [dict(row) for row in await pool.fetch(sql, one.schedule_id)]
 
 
-def past_a_tick(house: House) -> None:
+def past_a_tick(house: WorkerContext) -> None:
     now = house.clock()
     house.clock.skew += HOURLY.next(now) - now + timedelta(seconds=1)
 
@@ -31,9 +31,9 @@ def outcomes(rows: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
     return [(row["outcome"], row["reason"]) for row in rows]
 
 
-async def test_a_scheduled_run_belongs_to_its_schedules_organisation(house: House) -> None:
+async def test_a_scheduled_run_belongs_to_its_schedules_organisation(house: WorkerContext) -> None:
     acme = await harness.client(house, schedule=HOURLY)
-    (queued,) = await edit.ring(house.pool, acme.key, HOURLY.next(house.clock()))
+    (queued,) = await edit.decide_schedule(house.pool, acme.key, HOURLY.next(house.clock()))
 
     run = await acme.run(queued.run_id)
 
@@ -43,13 +43,13 @@ async def test_a_scheduled_run_belongs_to_its_schedules_organisation(house: Hous
 
 
 async def test_a_tick_whose_collection_still_runs_is_skipped_and_never_queued(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     acme = await harness.client(house, schedule=HOURLY)
     first = HOURLY.next(house.clock())
-    (under_way,) = await edit.ring(house.pool, acme.key, first)
+    (under_way,) = await edit.decide_schedule(house.pool, acme.key, first)
 
-    again = await edit.ring(house.pool, acme.key, HOURLY.next(first))
+    again = await edit.decide_schedule(house.pool, acme.key, HOURLY.next(first))
 
     rows = await ticks(house.pool, acme)
     assert again == []
@@ -57,52 +57,52 @@ async def test_a_tick_whose_collection_still_runs_is_skipped_and_never_queued(
     assert rows[1]["blocking_run_id"] == under_way.run_id
 
 
-async def test_a_run_by_hand_is_in_the_way_of_a_tick_too(house: House) -> None:
+async def test_a_run_by_hand_is_in_the_way_of_a_tick_too(house: WorkerContext) -> None:
     acme = await harness.client(house, schedule=HOURLY)
     by_hand = await acme.queue()
 
-    await edit.ring(house.pool, acme.key, HOURLY.next(house.clock()))
+    await edit.decide_schedule(house.pool, acme.key, HOURLY.next(house.clock()))
 
     (row,) = await ticks(house.pool, acme)
     assert (row["reason"], row["blocking_run_id"]) == ("overlap", by_hand)
 
 
-async def test_a_tick_up_to_an_hour_late_still_runs(house: House) -> None:
+async def test_a_tick_up_to_an_hour_late_still_runs(house: WorkerContext) -> None:
     seldom = Schedule.every(10_000)
     acme = await harness.client(house, schedule=seldom)
     due = seldom.next(house.clock())
 
-    queued = await edit.ring(house.pool, acme.key, due + timedelta(minutes=59))
+    queued = await edit.decide_schedule(house.pool, acme.key, due + timedelta(minutes=59))
 
     assert len(queued) == 1
     assert outcomes(await ticks(house.pool, acme)) == [("ran", None)]
 
 
-async def disable(house: House, one: Client) -> None:
+async def disable(house: WorkerContext, one: Client) -> None:
     found = await orgs.one(house.pool, one.org_id)
     assert found is not None
-    await orgs_cli.shut_out(house.pool, found, house.clock())
+    await orgs_cli.disable_organization(house.pool, found, house.clock())
 
 
-async def enable(house: House, one: Client) -> None:
+async def enable(house: WorkerContext, one: Client) -> None:
     found = await orgs.one(house.pool, one.org_id)
     assert found is not None
-    await orgs_cli.let_in(house.pool, found, house.clock())
+    await orgs_cli.enable_organization(house.pool, found, house.clock())
 
 
 async def test_a_disabled_organisations_ticks_are_skipped_as_disabled_until_it_is_let_in(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     acme = await harness.client(house, schedule=HOURLY)
     bolt = await harness.client(house, "Bolt", schedule=HOURLY)
     first = HOURLY.next(house.clock())
 
     await disable(house, acme)
-    none = await edit.ring(house.pool, acme.key, first)
-    others = await edit.ring(house.pool, bolt.key, first)
+    none = await edit.decide_schedule(house.pool, acme.key, first)
+    others = await edit.decide_schedule(house.pool, bolt.key, first)
     past_a_tick(house)
     await enable(house, acme)
-    again = await edit.ring(house.pool, acme.key, HOURLY.next(HOURLY.next(first)))
+    again = await edit.decide_schedule(house.pool, acme.key, HOURLY.next(HOURLY.next(first)))
 
     assert (none, len(others), len(again)) == ([], 1, 1)
     assert outcomes(await ticks(house.pool, acme))[0] == ("skipped", "disabled")
@@ -110,7 +110,7 @@ async def test_a_disabled_organisations_ticks_are_skipped_as_disabled_until_it_i
 
 
 async def test_what_was_due_before_an_organisation_was_disabled_is_not_called_disabled(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     acme = await harness.client(house, schedule=HOURLY)
     past_a_tick(house)
@@ -124,25 +124,25 @@ async def test_what_was_due_before_an_organisation_was_disabled_is_not_called_di
 
 
 async def test_a_schedule_that_its_organisation_switched_off_stays_off_when_it_is_let_in(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     acme = await harness.client(house, schedule=HOURLY)
     await house.pool.execute("UPDATE schedules SET enabled = false")
 
     await disable(house, acme)
     await enable(house, acme)
-    queued = await edit.ring(house.pool, acme.key, HOURLY.next(house.clock()))
+    queued = await edit.decide_schedule(house.pool, acme.key, HOURLY.next(house.clock()))
 
     assert queued == []
     assert outcomes(await ticks(house.pool, acme)) == [("skipped", "disabled")]
 
 
 async def test_a_run_that_starts_after_its_organisation_was_disabled_asks_nobody(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     acme = await harness.client(house)
     run_id = await acme.queue()
-    await orgs.disable(house.pool, acme.org_id, house.clock())
+    await orgs.set_disabled(house.pool, acme.org_id, house.clock())
 
     run = await acme.run(run_id)
 
@@ -151,7 +151,7 @@ async def test_a_run_that_starts_after_its_organisation_was_disabled_asks_nobody
 
 
 async def test_what_is_due_of_many_is_decided_by_a_sweep_and_of_the_disabled_called_so(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     acme = await harness.client(house, schedule=HOURLY)
     bolt = await harness.client(house, "Bolt", schedule=HOURLY)

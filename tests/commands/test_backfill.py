@@ -13,16 +13,16 @@ from uuid import uuid4
 
 import pytest
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.enums import RunStatus
 from app.ledger import edit
-from app.ledger.edit import Declared
-from app.runs.attempts import Outcome
+from app.ledger.edit import DeclaredSchedule
+from app.runs.attempts import AttemptOutcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.runs import run_rows
-from app.store.runs.run_rows import Claimed, Wanted
+from app.store.runs.run_rows import ClaimedRun, RunRequest
 from app.store.schedules import backfills
 from tests import worker_harness
 from tests.commands.conftest import ROOT, Tell, TellJson
@@ -36,7 +36,7 @@ async def until(pool: Pool) -> datetime:
     """A schedule of one minute exists; a whole minute of the past."""
     now: datetime = await pool.fetchval("SELECT date_trunc('minute', clock_timestamp())")
     schedule = Schedule.every(60, name="scrape")
-    await edit.register(pool, [Declared("scrape", "scrape", schedule, Policies())], now)
+    await edit.register(pool, [DeclaredSchedule("scrape", "scrape", schedule, Policies())], now)
     return now - timedelta(minutes=1)
 
 
@@ -47,13 +47,13 @@ def stretch(until: datetime, ticks: int) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def executing(
-    house: House, status: RunStatus = RunStatus.SUCCESS
+    house: WorkerContext, status: RunStatus = RunStatus.SUCCESS
 ) -> AsyncGenerator[Counter[datetime]]:
     """A worker that does every queued run in no time; counts how often each instant was done."""
     done: Counter[datetime] = Counter()
     stop = asyncio.Event()
 
-    async def body(claimed: Claimed, outcome: Outcome) -> None:
+    async def body(claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
         assert claimed.scheduled_for is not None
         done[claimed.scheduled_for] += 1
         outcome.status = status
@@ -62,7 +62,7 @@ async def executing(
         ctx = worker_harness.ctx_of(house)
         while not stop.is_set():
             for row in await house.pool.fetch(QUEUED):
-                await execute.carry_out(ctx, row["execution_id"], body)
+                await execute.execute_run(ctx, row["execution_id"], body)
             await asyncio.sleep(0.01)
 
     async with asyncio.TaskGroup() as tasks:
@@ -84,7 +84,7 @@ async def started(
 
 
 async def test_killed_in_the_midst_it_goes_on_and_doubles_nothing(
-    house: House, surroundings: dict[str, str], until: datetime
+    house: WorkerContext, surroundings: dict[str, str], until: datetime
 ) -> None:
     words = (*stretch(until, 200), "--concurrency", "5")
     async with executing(house) as done:
@@ -114,7 +114,7 @@ async def test_killed_in_the_midst_it_goes_on_and_doubles_nothing(
 
 
 async def test_interrupted_by_hand_it_says_so_with_130(
-    house: House, surroundings: dict[str, str], until: datetime
+    house: WorkerContext, surroundings: dict[str, str], until: datetime
 ) -> None:
     process = await started(surroundings, stretch(until, 3))
 
@@ -138,7 +138,7 @@ async def test_the_count_is_shown_and_no_means_nothing_is_queued(
 
 
 async def test_overlapping_stretches_share_their_runs_and_another_name_does_not(
-    house: House, tell_json: TellJson, until: datetime
+    house: WorkerContext, tell_json: TellJson, until: datetime
 ) -> None:
     async with executing(house) as done:
         await tell_json("backfill", *stretch(until, 5), "--yes")
@@ -152,7 +152,7 @@ async def test_overlapping_stretches_share_their_runs_and_another_name_does_not(
 
 
 async def test_only_the_missing_are_run(
-    house: House, pool: Pool, tell_json: TellJson, until: datetime
+    house: WorkerContext, pool: Pool, tell_json: TellJson, until: datetime
 ) -> None:
     await pool.execute(
         "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)"
@@ -167,7 +167,7 @@ async def test_only_the_missing_are_run(
 
 
 async def test_runs_that_fail_are_told_by_the_exit_code(
-    house: House, tell_json: TellJson, until: datetime
+    house: WorkerContext, tell_json: TellJson, until: datetime
 ) -> None:
     async with executing(house, RunStatus.FAILURE):
         told = await tell_json("backfill", *stretch(until, 2), "--yes", code=1)
@@ -176,9 +176,9 @@ async def test_runs_that_fail_are_told_by_the_exit_code(
 
 
 async def test_nothing_is_added_while_a_scheduled_run_waits(
-    house: House, surroundings: dict[str, str], until: datetime
+    house: WorkerContext, surroundings: dict[str, str], until: datetime
 ) -> None:
-    waits = Wanted(uuid4(), "other", {}, "", 3, 240)
+    waits = RunRequest(uuid4(), "other", {}, "", 3, 240)
     await run_rows.request(house.pool, waits, until - timedelta(seconds=9))
     await house.pool.execute("UPDATE runs SET trigger = 'scheduled'")
     process = await started(surroundings, stretch(until, 3))
@@ -215,7 +215,7 @@ async def test_what_cannot_be_backfilled_is_refused(
 
 
 async def test_a_backfill_of_a_recipe_says_which_source_it_asks(
-    house: House, surroundings: dict[str, str], until: datetime
+    house: WorkerContext, surroundings: dict[str, str], until: datetime
 ) -> None:
     del until
     pool = house.pool
@@ -240,6 +240,6 @@ async def test_a_backfill_does_not_wait_for_the_organisations_line(pool: Pool) -
     )  # fmt: skip
 
     async with pool.acquire() as connection, connection.transaction():
-        free = await backfills.room(connection, now, 3)
+        free = await backfills.free_slots(connection, now, 3)
 
     assert free == 3

@@ -8,8 +8,8 @@ from uuid import UUID
 from arq.connections import ArqRedis
 from typer.testing import Result
 
-from app.context import House
-from app.core.errors import Conflicting
+from app.context import WorkerContext
+from app.core.errors import Conflict
 from app.queue import org_queue
 from app.scheduling.schedule import Schedule
 from tests import worker_harness
@@ -27,7 +27,7 @@ async def members(redis: ArqRedis, name: str) -> set[str]:
 
 
 async def lined_up(redis: ArqRedis) -> set[str]:
-    return await members(redis, org_queue.LINE)
+    return await members(redis, org_queue.ORG_QUEUE)
 
 
 async def in_queue(redis: ArqRedis) -> set[str]:
@@ -43,7 +43,7 @@ async def ended(acme: Client) -> UUID:
 
 
 async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations(
-    house: House, redis: ArqRedis, tell: Tell
+    house: WorkerContext, redis: ArqRedis, tell: Tell
 ) -> None:
     acme = await harness.client(house, schedule=HOURLY)
     now = house.clock().replace(minute=0, second=0, microsecond=0)
@@ -77,7 +77,7 @@ async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations
 
 
 async def test_a_collections_run_is_asked_for_again_as_its_organisations(
-    house: House, redis: ArqRedis, tell_json: TellJson
+    house: WorkerContext, redis: ArqRedis, tell_json: TellJson
 ) -> None:
     acme = await harness.client(house)
     old = await ended(acme)
@@ -95,12 +95,12 @@ async def test_a_collections_run_is_asked_for_again_as_its_organisations(
     assert await in_queue(redis) == set()
 
 
-async def test_it_is_refused_with_the_run_that_is_open(house: House, tell: Tell) -> None:
+async def test_it_is_refused_with_the_run_that_is_open(house: WorkerContext, tell: Tell) -> None:
     acme = await harness.client(house)
     old, open_ = await ended(acme), await acme.queue()
 
     result = await tell("retry", str(old))
 
-    assert isinstance(result.exception, Conflicting)
+    assert isinstance(result.exception, Conflict)
     assert str(open_) in str(result.exception)
     assert await house.pool.fetchval("SELECT count(*) FROM runs") == 2

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from app.ledger.edit import Declared, register, ring
+from app.ledger.edit import DeclaredSchedule, decide_schedule, register
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
@@ -60,7 +60,7 @@ async def test_an_older_schema_is_a_fault(tell_json: TellJson, pool: Pool) -> No
 async def test_schedules_that_nobody_decides_are_a_fault(tell_json: TellJson, pool: Pool) -> None:
     now = await pool.fetchval("SELECT clock_timestamp()")
     schedule = Schedule.every(60, name="scrape")
-    declared = Declared("scrape", "scrape", schedule, Policies())
+    declared = DeclaredSchedule("scrape", "scrape", schedule, Policies())
     await register(pool, [declared], now - timedelta(minutes=30))
 
     told = await found(tell_json)
@@ -95,9 +95,9 @@ async def test_prune_counts_first_and_the_proof_still_comes_out(
     monkeypatch.setenv("TICK_DAYS", "1")
     now = await pool.fetchval("SELECT clock_timestamp()")
     schedule = Schedule.every(3600, name="scrape")
-    declared = Declared("scrape", "scrape", schedule, Policies())
+    declared = DeclaredSchedule("scrape", "scrape", schedule, Policies())
     await register(pool, [declared], now - timedelta(hours=40))
-    await ring(pool, "scrape", now)
+    await decide_schedule(pool, "scrape", now)
     before = await tell_json("verify")
 
     would = {one["kind"]: one["would go"] for one in await tell_json("prune", "--dry-run")}

@@ -13,7 +13,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from app.context import House
+from app.context import WorkerContext
 from app.store.db import Pool
 from tests import worker_harness
 from tests.commands.conftest import ROOT, Tell, TellJson
@@ -30,7 +30,7 @@ AWKWARD = 'a "quote", a comma,\na line, a \\ and é'
 
 
 async def test_each_kind_is_written_in_each_format(
-    house: House, tell_json: TellJson, tmp_path: Path
+    house: WorkerContext, tell_json: TellJson, tmp_path: Path
 ) -> None:
     await worker_harness.perform(house)
 
@@ -62,7 +62,9 @@ async def test_awkward_words_come_out_as_they_went_in(tell: Tell, pool: Pool) ->
     assert json.loads(line)["error_message"] == row["error_message"] == AWKWARD
 
 
-async def test_parquet_keeps_types(house: House, tell_json: TellJson, tmp_path: Path) -> None:
+async def test_parquet_keeps_types(
+    house: WorkerContext, tell_json: TellJson, tmp_path: Path
+) -> None:
     parquet: Any = import_module("pyarrow.parquet")
     await worker_harness.perform(house)
     file = tmp_path / "odds.parquet"

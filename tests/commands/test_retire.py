@@ -7,7 +7,7 @@ from arq.connections import ArqRedis
 from app.core.errors import UnknownJob
 from app.health import keys, publish
 from app.ledger import edit as ledger
-from app.ledger.edit import Declared
+from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
@@ -17,7 +17,7 @@ from tests.commands.conftest import Tell, TellJson
 async def left_behind(pool: Pool) -> datetime:
     """A schedule of ten minutes whose job is in the code no more."""
     now: datetime = await pool.fetchval("SELECT clock_timestamp()")
-    old = Declared("old", "old", Schedule.every(600, name="old"), Policies())
+    old = DeclaredSchedule("old", "old", Schedule.every(600, name="old"), Policies())
     await ledger.register(pool, [old], now - timedelta(minutes=30))
     return now
 
@@ -26,13 +26,13 @@ async def test_the_doctor_names_it_until_it_is_retired(
     tell: Tell, tell_json: TellJson, pool: Pool, redis: ArqRedis
 ) -> None:
     await left_behind(pool)
-    await publish.all_jobs(pool, redis)
+    await publish.publish_all_jobs(pool, redis)
     before = [one for one in await tell_json("doctor", code=1) if one["what"] == "schedule"]
 
     done = await tell("retire", "old")
 
     after = [one for one in await tell_json("doctor", code=1) if one["what"] == "schedule"]
-    await publish.all_jobs(pool, redis)
+    await publish.publish_all_jobs(pool, redis)
     edit = await pool.fetchrow("SELECT action FROM schedule_edits")
     assert [one["said"] for one in before] == ["old is no longer declared"]
     assert "python -m app retire old" in before[0]["mend"]
@@ -56,7 +56,7 @@ async def test_who_declares_it_again_revives_it(tell: Tell, pool: Pool) -> None:
     now = await left_behind(pool)
     await tell("retire", "old")
 
-    again = Declared("old", "old", Schedule.every(600, name="old"), Policies())
+    again = DeclaredSchedule("old", "old", Schedule.every(600, name="old"), Policies())
     await ledger.register(pool, [again], now + timedelta(minutes=1))
 
     assert await pool.fetchval("SELECT retired_at IS NULL AND enabled FROM schedules")

@@ -11,7 +11,7 @@ import pytest
 
 from app.store.db import Pool
 from app.store.runs import run_rows
-from app.store.runs.run_rows import Wanted
+from app.store.runs.run_rows import RunRequest
 from app.store.schedules import heartbeats
 from tests.clock import NOON
 from tests.commands.conftest import ROOT, Tell, TellJson, Working
@@ -23,7 +23,7 @@ async def queued(pool: Pool, job: str = JOB) -> str:
     """A run that nobody has begun; its id."""
     run_id = uuid4()
     await run_rows.request(
-        pool, Wanted(run_id, job, {"platforms": ["bet9ja"]}, "ada", 3, 240), NOON
+        pool, RunRequest(run_id, job, {"platforms": ["bet9ja"]}, "ada", 3, 240), NOON
     )
     return str(run_id)
 
@@ -68,7 +68,7 @@ async def test_a_cancelled_run_has_ended_and_cannot_be_cancelled_again(
     second = await tell("cancel", run_id)
 
     assert (first.exit_code, second.exit_code) == (0, 2)
-    assert (await run_rows.look(pool, run_id) or {})["status"] == "cancelled"  # pyright: ignore[reportArgumentType] - asyncpg reads text
+    assert (await run_rows.read_run(pool, run_id) or {})["status"] == "cancelled"  # pyright: ignore[reportArgumentType] - asyncpg reads text
 
 
 async def test_an_open_run_is_not_asked_for_again(tell: Tell, pool: Pool) -> None:

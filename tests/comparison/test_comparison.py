@@ -4,17 +4,17 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from app.core.enums import Market, Outcome
-from app.odds.comparison import Match, Offer, Row, compared, margin
+from app.core.enums import Market, MarketOutcome
+from app.odds.comparison import MarketComparison, Match, OddsOffer, compare, margin
 from tests.clock import NOON
 
 FRESH = timedelta(minutes=10)
 
 
 def offer(
-    platform: str, outcome: Outcome, price: str, market: Market = Market.BOTH_TEAMS_TO_SCORE
-) -> Offer:
-    return Offer(
+    platform: str, outcome: MarketOutcome, price: str, market: Market = Market.BOTH_TEAMS_TO_SCORE
+) -> OddsOffer:
+    return OddsOffer(
         match="70000001",
         platform=platform,
         country="Nigeria",
@@ -32,17 +32,17 @@ def offer(
     )
 
 
-YES, NO = offer("betpawa", Outcome.YES, "1.90"), offer("betpawa", Outcome.NO, "1.80")
-HIGHER = offer("bet9ja", Outcome.YES, "2.00")
+YES, NO = offer("betpawa", MarketOutcome.YES, "1.90"), offer("betpawa", MarketOutcome.NO, "1.80")
+HIGHER = offer("bet9ja", MarketOutcome.YES, "2.00")
 
 
-def only(matches: list[Match]) -> Row:
+def only(matches: list[Match]) -> MarketComparison:
     ((row,),) = [match.rows for match in matches]
     return row
 
 
 def test_the_best_price_is_the_highest_and_names_its_site() -> None:
-    row = only(compared([YES, HIGHER, NO], NOON, FRESH))
+    row = only(compare([YES, HIGHER, NO], NOON, FRESH))
 
     best = [pick.best and (pick.best.platform, pick.best.price) for pick in row.picks]
     assert best == [("bet9ja", Decimal("2.00")), ("betpawa", Decimal("1.80"))]
@@ -51,7 +51,7 @@ def test_the_best_price_is_the_highest_and_names_its_site() -> None:
 def test_a_stale_price_is_marked_and_never_the_best() -> None:
     stale = replace(HIGHER, seen_at=NOON - FRESH - timedelta(seconds=1))
 
-    row = only(compared([YES, stale, NO], NOON, FRESH))
+    row = only(compare([YES, stale, NO], NOON, FRESH))
 
     assert row.picks[0].quotes["bet9ja"].stale
     assert row.picks[0].best is not None
@@ -59,7 +59,7 @@ def test_a_stale_price_is_marked_and_never_the_best() -> None:
 
 
 def test_a_suspended_price_is_shown_and_never_the_best() -> None:
-    row = only(compared([replace(YES, active=False), NO], NOON, FRESH))
+    row = only(compare([replace(YES, active=False), NO], NOON, FRESH))
 
     assert row.picks[0].quotes["betpawa"].price == Decimal("1.90")
     assert row.picks[0].best is None
@@ -67,7 +67,7 @@ def test_a_suspended_price_is_shown_and_never_the_best() -> None:
 
 
 def test_margins_are_of_each_site_that_offers_all_outcomes_and_of_the_best_together() -> None:
-    row = only(compared([YES, HIGHER, NO], NOON, FRESH))
+    row = only(compare([YES, HIGHER, NO], NOON, FRESH))
 
     assert row.margins == {"betpawa": 1 / Decimal("1.90") + 1 / Decimal("1.80") - 1}
     assert row.margin == 1 / Decimal("2.00") + 1 / Decimal("1.80") - 1
@@ -85,17 +85,17 @@ def test_two_of_three_double_chances_win() -> None:
 def test_of_a_match_that_a_site_lists_twice_the_listing_seen_last_counts() -> None:
     later = replace(YES, price=Decimal("1.70"), seen_at=NOON + timedelta(seconds=1))
 
-    row = only(compared([later, YES, NO], NOON, FRESH))
+    row = only(compare([later, YES, NO], NOON, FRESH))
 
     assert row.picks[0].quotes["betpawa"].price == Decimal("1.70")
 
 
 def test_matches_come_by_kick_off_and_lines_in_order() -> None:
-    over = offer("betpawa", Outcome.OVER, "1.9", Market.OVER_UNDER)
+    over = offer("betpawa", MarketOutcome.OVER, "1.9", Market.OVER_UNDER)
     offers = [replace(over, line=Decimal(line)) for line in ("10.5", "2.5", "3")]
     sooner = replace(YES, match="2", kickoff=NOON + timedelta(hours=1))
 
-    first, second = compared([*offers, sooner], NOON, FRESH)
+    first, second = compare([*offers, sooner], NOON, FRESH)
 
     assert first.key == "2"
     assert [row.line for row in second.rows] == [Decimal("2.5"), Decimal(3), Decimal("10.5")]

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
-from app.odds.sparkline import Point, drawn
+from app.odds.sparkline import Point, render
 from tests.clock import NOON
 
 LATER = NOON + timedelta(minutes=4)
@@ -17,12 +17,12 @@ def path(*prices: str | None) -> list[Point]:
 
 
 def test_the_lowest_and_the_highest_price_are_the_ends_of_the_scale() -> None:
-    assert drawn(path("2", "2", "3", "2.5", "2"), NOON, LATER, 4) == "▁█▅▁"
+    assert render(path("2", "2", "3", "2.5", "2"), NOON, LATER, 4) == "▁█▅▁"
 
 
 def test_a_price_that_never_moved_is_a_line_in_the_middle() -> None:
-    assert drawn(path("2"), NOON, LATER, 4) == "▅▅▅▅"
+    assert render(path("2"), NOON, LATER, 4) == "▅▅▅▅"
 
 
 def test_a_price_that_was_withdrawn_leaves_a_gap() -> None:
-    assert drawn(path("2", None, None, "2"), NOON, LATER, 4) == "  ▅▅"
+    assert render(path("2", None, None, "2"), NOON, LATER, 4) == "  ▅▅"

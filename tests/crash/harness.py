@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from app.ledger import proof
-from app.ledger.proof import Account
+from app.ledger.proof import TickAccount
 from app.store.db import Pool, open_pool
 from scripts.standin.testing import Standin
 
@@ -78,7 +78,7 @@ class Left:
     run: dict[str, Any]
     died: str = ""
     events: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-    accounts: list[Account] = field(default_factory=list[Account])
+    accounts: list[TickAccount] = field(default_factory=list[TickAccount])
     tables: dict[str, list[tuple[Any, ...]]] = field(
         default_factory=dict[str, list[tuple[Any, ...]]]
     )

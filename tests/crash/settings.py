@@ -15,15 +15,15 @@ from typing import Any
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app import workers as front_door
-from app.core.messages import Limits
+from app.core.messages import HostLimits
 from app.health import publish
-from app.ledger.edit import Queued
-from app.queue.cron import alarm
+from app.ledger.edit import QueuedRun
+from app.queue.cron import cron_entry
 from app.scheduling.schedule import Schedule
 from app.store.runs import run_rows
 from app.store.schedules import schedule_rows
 from workers import lifecycle, trigger
-from workers.collect import Drive
+from workers.collect import Collector
 from workers.sweep import sweep
 
 Step = Callable[..., Awaitable[Any]]
@@ -68,7 +68,7 @@ MOMENTS = Moments()
 
 
 def recording(step: Step) -> Step:
-    async def record(connection: Any, state: Any, verdict: schedule_rows.Verdict) -> None:
+    async def record(connection: Any, state: Any, verdict: schedule_rows.TickDecision) -> None:
         await step(connection, state, verdict)
         made = [str(tick.run_id) for tick in verdict.ticks if tick.run_id is not None]
         if made:
@@ -81,7 +81,7 @@ def recording(step: Step) -> Step:
 def telling(step: Step) -> Step:
     async def tell(where: Any, queued: Iterable[Any], *more: Any) -> None:
         queued = list(queued)
-        new = [run for run in queued if isinstance(run, Queued)]
+        new = [run for run in queued if isinstance(run, QueuedRun)]
         if new:
             await MOMENTS.come("after_commit_before_enqueue")
         await step(where, queued, *more)
@@ -123,7 +123,7 @@ def hurried(step: Any) -> Any:
     """The house asks the stand-in as fast as it can: politeness is tested elsewhere."""
 
     def opened(
-        config: Any, where: Any, redis: Any, sources: dict[str, Limits], *others: Any
+        config: Any, where: Any, redis: Any, sources: dict[str, HostLimits], *others: Any
     ) -> Any:
         fast = {name: replace(limits, rate=5_000, burst=500) for name, limits in sources.items()}
         return step(config, where, redis, fast, *others)
@@ -136,18 +136,18 @@ def wrap(room: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
 
 
 wrap(schedule_rows, "record", recording)
-wrap(trigger, "tell", telling)
+wrap(trigger, "enqueue", telling)
 wrap(run_rows, "claim", claiming)
-wrap(Drive, "_commit", committing)
+wrap(Collector, "_commit", committing)
 wrap(run_rows, "finish", lambda step: before("before_outcome", step))
 wrap(publish, "job", lambda step: before("after_outcome_before_health", step))
-wrap(lifecycle, "opened", hurried)
+wrap(lifecycle, "open_context", hurried)
 
 
 def often(cron_jobs: Sequence[Any]) -> list[Any]:
     """The alarms, but a sweep every second: nobody has ten to wait."""
     others = [cron_job for cron_job in cron_jobs if cron_job.name != "sweep"]
-    return [*others, alarm("sweep", sweep, Schedule.every(1))]
+    return [*others, cron_entry("sweep", sweep, Schedule.every(1))]
 
 
 Settings = type(

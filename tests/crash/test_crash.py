@@ -69,7 +69,7 @@ def test_a_calm_run_stores_the_pretend_world(calm: Left, crash_web: Standin) -> 
 def test_after_a_crash_there_is_one_tick_one_run_and_every_record_once(
     case: Case, left: Left, calm: Left
 ) -> None:
-    assert [account for account in left.accounts if not account.sound] == []
+    assert [account for account in left.accounts if not account.consistent] == []
     assert left.events == EXPECTED[str(case)]
     assert left.run["status"] == "success"
     assert left.run["attempt"] == left.events[-1][1]

@@ -134,7 +134,7 @@ class Scene:
 
     async def told(self, *, workers: int = 1) -> None:
         """Health as the workers would have published it, and so many of them beating."""
-        await publish.all_jobs(self.pool, self.redis)
+        await publish.publish_all_jobs(self.pool, self.redis)
         for number in range(workers):
             facts = WorkerFacts(seen_at=datetime.now(UTC))
             await keys.write_worker(self.redis, f"w{number}", 300, facts)

@@ -16,7 +16,7 @@ from app.core.config import Config
 from app.core.enums import Scope
 from app.core.errors import UnknownOrg
 from app.orgs import tokens
-from app.orgs.tokens import Wish
+from app.orgs.tokens import TokenRequest
 from app.store.db import Pool
 from app.web import create_app
 
@@ -41,7 +41,7 @@ class Site:
         now = datetime.now(UTC)
         with contextlib.suppress(UnknownOrg):
             await tokens.create_org(self.pool, org, now)
-        wish = Wish(org, label, scope, now + timedelta(hours=1))
+        wish = TokenRequest(org, label, scope, now + timedelta(hours=1))
         return await tokens.create_token(self.pool, wish, now, by="test")
 
     @asynccontextmanager

@@ -7,7 +7,7 @@ from arq.connections import ArqRedis
 
 from app.core.enums import Scope
 from app.orgs import collection, tokens
-from app.orgs.collection import Asked
+from app.orgs.collection import CollectionRequest
 from app.queue import org_queue
 from app.store.schedules import heartbeats
 from tests.collections.harness import ODDS
@@ -22,9 +22,12 @@ async def chosen(site: Site, **changes: Any) -> str:
     who = await tokens.authenticate(site.pool, token, now)
     wish = {"preset_id": ODDS, "cron_expression": "0 3 29 2 *", "enabled": True} | changes
     await collection.edit(
-        site.pool, config_for("postgresql://nowhere/x", "redis://nowhere/0"), Asked(who, now), wish
+        site.pool,
+        config_for("postgresql://nowhere/x", "redis://nowhere/0"),
+        CollectionRequest(who, now),
+        wish,
     )
-    return collection.key_of(who.org_id)
+    return collection.schedule_key(who.org_id)
 
 
 async def edits(site: Site) -> list[tuple[Any, ...]]:
@@ -51,7 +54,7 @@ async def test_run_now_queues_one_run_in_the_organisations_line(
     assert (answer.status_code, again.headers["location"]) == (303, answer.headers["location"])
     assert [(r["requested_by"], r["trigger"]) for r in rows] == [("acme/ann", "manual")]
     assert [r["org_id"] for r in rows] == [UUID(key.partition(":")[2])]
-    assert await redis.zscore(org_queue.LINE, f"run:{rows[0]['execution_id']}:1") is not None
+    assert await redis.zscore(org_queue.ORG_QUEUE, f"run:{rows[0]['execution_id']}:1") is not None
     assert await redis.zcard("arq:queue") == 0
 
 

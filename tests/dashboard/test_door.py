@@ -12,8 +12,8 @@ from starlette.routing import Route
 from app.core.enums import Scope
 from app.orgs import one_time_login
 from app.store.orgs import orgs
-from app.web.dashboard.login_throttle import FROM_ALL, FROM_ONE, Attempts
-from app.web.dashboard.session import COOKIE, Seal
+from app.web.dashboard.login_throttle import MAX_PER_ADDRESS, MAX_TOTAL, LoginThrottle
+from app.web.dashboard.session import COOKIE, SessionSigner
 from app.web.routes import routes as every_route
 from tests.dashboard.fixtures import GOOD, Scene, alive
 from tests.dashboard.server import Site, csrf
@@ -117,9 +117,9 @@ async def test_the_cookie_is_for_the_server_alone(site: Site) -> None:
 
 
 async def test_one_who_is_turned_away_keeps_nobody_else_out(redis: ArqRedis) -> None:
-    attempts = Attempts(redis)
+    attempts = LoginThrottle(redis)
 
-    theirs = [await attempts.begin("192.0.2.1") for _ in range(FROM_ALL + 10)]
+    theirs = [await attempts.begin("192.0.2.1") for _ in range(MAX_TOTAL + 10)]
 
     assert theirs[-1] > 0
     assert await attempts.begin("192.0.2.2") == 0
@@ -153,12 +153,16 @@ async def test_too_many_attempts_are_put_off_and_a_success_is_none(site: Site) -
     token = await site.token(Scope.READ)
 
     async with site.visitor() as visitor:
-        well = [await visitor.post("/login", data={"token": token}) for _ in range(FROM_ONE + 2)]
-        ill = [await visitor.post("/login", data={"token": "no"}) for _ in range(FROM_ONE + 1)]
+        well = [
+            await visitor.post("/login", data={"token": token}) for _ in range(MAX_PER_ADDRESS + 2)
+        ]
+        ill = [
+            await visitor.post("/login", data={"token": "no"}) for _ in range(MAX_PER_ADDRESS + 1)
+        ]
         late = await visitor.post("/login", data={"token": token})
 
     assert {answer.status_code for answer in well} == {303}
-    assert [answer.status_code for answer in ill] == [403] * FROM_ONE + [429]
+    assert [answer.status_code for answer in ill] == [403] * MAX_PER_ADDRESS + [429]
     assert late.status_code == 429
     assert 0 < int(late.headers["retry-after"]) <= 300
 
@@ -211,7 +215,7 @@ async def test_the_door_leads_nowhere_but_inside(site: Site, onward: str) -> Non
 
 
 async def test_a_one_time_address_works_once(site: Site, redis: ArqRedis) -> None:
-    path = await one_time_login.mint(redis)
+    path = await one_time_login.create_login(redis)
 
     async with site.visitor() as first, site.visitor() as second:
         answer = await first.get(path)
@@ -228,7 +232,7 @@ async def test_the_token_behind_a_one_time_address_ends_with_the_session(
     site: Site, redis: ArqRedis
 ) -> None:
     async with site.visitor() as visitor:
-        await visitor.get(await one_time_login.mint(redis))
+        await visitor.get(await one_time_login.create_login(redis))
         cookie = visitor.cookies[COOKIE]
         await visitor.post("/logout")
 
@@ -278,8 +282,8 @@ async def test_reading_is_not_operating(site: Site, scene: Scene) -> None:
 
 def _csrf_of(client: httpx.AsyncClient) -> str:
     """What a page with forms would hold; a reader is shown none."""
-    seal = Seal(b"s" * 32)
-    session = seal.open(client.cookies[COOKIE], datetime.now(UTC))
+    seal = SessionSigner(b"s" * 32)
+    session = seal.verify(client.cookies[COOKIE], datetime.now(UTC))
     assert session is not None
     return seal.csrf(session)
 

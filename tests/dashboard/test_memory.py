@@ -7,17 +7,17 @@ from uuid import uuid4
 import pytest
 
 from app.core.enums import RunStatus, TickReason
-from app.store.reports.overview import TickLine
-from app.web.dashboard.jobs_table import read
-from app.web.dashboard.tick_cache import Memory
-from app.web.dashboard.tick_slots import SHOWN
+from app.store.reports.overview import TickSummary
+from app.web.dashboard.jobs_table import read_board
+from app.web.dashboard.tick_cache import TickCache
+from app.web.dashboard.tick_slots import SHOWN_TICKS
 from tests.dashboard.fixtures import GOOD, STEP, Scene
 
 PATIENCE = timedelta(seconds=15)
 
 
-async def seen(scene: Scene, memory: Memory) -> dict[int, list[TickLine]]:
-    told = await read(scene.pool, PATIENCE, memory)
+async def seen(scene: Scene, memory: TickCache) -> dict[int, list[TickSummary]]:
+    told = await read_board(scene.pool, PATIENCE, memory)
     assert told is not None
     return dict(told.lines.ticks)
 
@@ -77,22 +77,22 @@ async def test_after_any_change_it_says_what_a_fresh_reading_says(
     missed = [TickReason.SCHEDULER_DOWN] * 3
     schedule_id = await scene.job("a", [*[GOOD] * 70, *missed, RunStatus.RUNNING, GOOD, GOOD])
     await scene.job("c", [GOOD] * 5)
-    memory = Memory(SHOWN)
+    memory = TickCache(SHOWN_TICKS)
     await seen(scene, memory)
 
     await change(scene, schedule_id)
     remembered = await seen(scene, memory)
 
-    assert remembered == await seen(scene, Memory(SHOWN))
-    assert all(len(ticks) <= SHOWN for ticks in remembered.values())
+    assert remembered == await seen(scene, TickCache(SHOWN_TICKS))
+    assert all(len(ticks) <= SHOWN_TICKS for ticks in remembered.values())
 
 
 async def test_what_is_known_is_not_asked_for_again(scene: Scene) -> None:
     await scene.job("a", [GOOD] * 20)
-    memory = Memory(SHOWN)
-    told = await read(scene.pool, PATIENCE, memory)
+    memory = TickCache(SHOWN_TICKS)
+    told = await read_board(scene.pool, PATIENCE, memory)
     assert told is not None
 
-    after = memory.unknown_after(told.lines.schedules)
+    after = memory.read_after(told.lines.schedules)
 
     assert list(after.values()) == [scene.now]

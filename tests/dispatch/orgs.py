@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.core.enums import COLLECTION
+from app.core.enums import COLLECTION_TASK
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
@@ -38,7 +38,7 @@ def org(number: int) -> UUID:
 
 def key(number: int) -> str:
     """The key of its schedule."""
-    return f"{COLLECTION}:{org(number)}"
+    return f"{COLLECTION_TASK}:{org(number)}"
 
 
 async def found(
@@ -50,14 +50,15 @@ async def found(
     """An organisation for each schedule, which names instants from `since` on."""
     ids = [org(number) for number in range(len(schedules))]
     named = [
-        policies.spread(Schedule(one.rule, key(number))) for number, one in enumerate(schedules)
+        policies.apply_jitter(Schedule(one.rule, key(number)))
+        for number, one in enumerate(schedules)
     ]
     nexts = [one.next(since) for one in named]
     await pool.execute(INSERT_ORGS, ids)
     await pool.execute(
         INSERT_SCHEDULES,
         ids,
-        COLLECTION,
+        COLLECTION_TASK,
         since,
         [json.dumps(one.to_spec()) for one in schedules],
         [json.dumps(policies.to_spec())] * len(ids),

@@ -15,7 +15,7 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool, open_pool
 from app.store.schedules import heartbeats
-from app.store.schedules.decisions import Due
+from app.store.schedules.decisions import DueQuery
 from tests.clock import NOON
 from tests.dispatch import orgs
 
@@ -25,12 +25,12 @@ CALM = Policies(misfire_grace=HOUR)
 EACH_MINUTE = Schedule.cron("* * * * *")
 
 
-async def decide_all(pool: Pool, due: Due) -> batches.Batch:
+async def decide_all(pool: Pool, due: DueQuery) -> batches.BatchResult:
     """Batch after batch until nothing is due, as dispatch does; all that was done."""
-    sum_ = batches.Batch()
+    sum_ = batches.BatchResult()
     while True:
-        aside = (*due.aside, *sum_.undecidable)
-        batch = await batches.decide_due(pool, Due(due.now, due.limit, due.jobs, aside))
+        aside = (*due.excluded, *sum_.undecidable)
+        batch = await batches.decide_due(pool, DueQuery(due.now, due.limit, due.jobs, aside))
         sum_.found += batch.found
         sum_.queued += batch.queued
         sum_.undecidable += batch.undecidable
@@ -42,7 +42,7 @@ async def test_all_that_are_due_are_decided_and_nothing_else(pool: Pool) -> None
     rare = Schedule.cron("0 0 1 1 *")
     await orgs.found(pool, NOON, [EACH_MINUTE] * 30 + [rare] * 10, CALM)
 
-    done = await decide_all(pool, Due(NOON + MINUTE, 7))
+    done = await decide_all(pool, DueQuery(NOON + MINUTE, 7))
 
     books = await orgs.books(pool)
     assert (done.found, len(done.queued)) == (30, 30)
@@ -55,7 +55,7 @@ async def test_two_workers_share_what_is_due_and_decide_nothing_twice(pool: Pool
     workers = [await open_pool(dsn, size=2) for _ in range(2)]
 
     one, other = await asyncio.gather(
-        *(decide_all(worker, Due(NOON + MINUTE, 20)) for worker in workers)
+        *(decide_all(worker, DueQuery(NOON + MINUTE, 20)) for worker in workers)
     )
 
     assert len(one.queued) + len(other.queued) == 400
@@ -70,7 +70,7 @@ async def test_what_another_decides_is_left_to_it(pool: Pool) -> None:
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT 1 FROM schedules WHERE key = $1 FOR UPDATE", orgs.key(0))
 
-        batch = await asyncio.wait_for(batches.decide_due(pool, Due(NOON + MINUTE, 10)), 5)
+        batch = await asyncio.wait_for(batches.decide_due(pool, DueQuery(NOON + MINUTE, 10)), 5)
 
     assert batch.found == 4
 
@@ -86,7 +86,7 @@ async def test_one_that_cannot_be_read_does_not_stop_the_others(pool: Pool) -> N
         'UPDATE schedules SET policies = \'{"overlap": "maybe"}\' WHERE key = $1', orgs.key(4)
     )
 
-    done = await decide_all(pool, Due(NOON + MINUTE, 1))
+    done = await decide_all(pool, DueQuery(NOON + MINUTE, 1))
 
     assert done.undecidable == [f"{orgs.key(3)} 1", f"{orgs.key(4)} 1"]
     assert len(done.queued) == 8
@@ -101,7 +101,7 @@ async def test_one_that_cannot_be_written_does_not_stop_the_others(pool: Pool) -
         NOON + MINUTE,
     )
 
-    done = await decide_all(pool, Due(NOON + MINUTE, 4))
+    done = await decide_all(pool, DueQuery(NOON + MINUTE, 4))
 
     assert done.undecidable == [f"{orgs.key(3)} 1"]
     assert len(done.queued) == 9
@@ -110,14 +110,14 @@ async def test_one_that_cannot_be_written_does_not_stop_the_others(pool: Pool) -
 async def test_skips_in_a_row_become_one_row_in_bulk_too(pool: Pool) -> None:
     await orgs.found(pool, NOON, [EACH_MINUTE] * 3, Policies())
     for minute in range(1, 121):
-        await decide_all(pool, Due(NOON + minute * MINUTE, 2))
+        await decide_all(pool, DueQuery(NOON + minute * MINUTE, 2))
 
     books = await orgs.books(pool)
 
     assert [row["count"] for row in books["gaps"]] == [119] * 3
     assert len(books["ticks"]) == 3
     for account in await proof.verify(pool, NOON + 121 * MINUTE):
-        assert (account.unaccounted, account.duplicates, account.invented) == (0, 0, 0)
+        assert (account.unaccounted, account.duplicates, account.unexpected) == (0, 0, 0)
 
 
 RULES = st.sampled_from(
@@ -191,12 +191,12 @@ async def test_in_bulk_as_one_by_one(pool: Pool, life: Life) -> None:
 
 
 async def in_bulk(pool: Pool, now: datetime, _: int) -> None:
-    await decide_all(pool, Due(now, 2))
+    await decide_all(pool, DueQuery(now, 2))
 
 
 async def one_by_one(pool: Pool, now: datetime, count: int) -> None:
     for number in range(count):
-        await edit.ring(pool, orgs.key(number), now)
+        await edit.decide_schedule(pool, orgs.key(number), now)
 
 
 async def lived(
@@ -210,8 +210,8 @@ async def lived(
     for seconds, beating, ending in life.steps:
         since, now = now, now + timedelta(seconds=seconds)
         if beating:
-            await heartbeats.extend(
-                pool, await heartbeats.begin(pool, "w", since, jumped=False), now
+            await heartbeats.extend_interval(
+                pool, await heartbeats.start_interval(pool, "w", since, jumped=False), now
             )
         await decide(pool, now, len(life.rules))
         if ending:

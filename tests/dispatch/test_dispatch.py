@@ -6,10 +6,10 @@ from typing import Any, cast
 import pytest
 from arq.connections import ArqRedis
 
-from app.context import House
-from app.core.enums import COLLECTION
+from app.context import WorkerContext
+from app.core.enums import COLLECTION_TASK
 from app.ledger import edit
-from app.ledger.edit import Declared
+from app.ledger.edit import DeclaredSchedule
 from app.queue import org_queue
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -25,12 +25,12 @@ EACH_MINUTE = Schedule.cron("* * * * *")
 
 
 @pytest.fixture
-async def ctx(house: House) -> dict[str, Any]:
+async def ctx(house: WorkerContext) -> dict[str, Any]:
     """A worker's context, in which nobody works: runs stay where they are put."""
-    return worker_harness.ctx_of(house) | {"known_jobs": [COLLECTION], "slots": 4}
+    return worker_harness.ctx_of(house) | {"known_jobs": [COLLECTION_TASK], "slots": 4}
 
 
-async def due_now(house: House, count: int) -> None:
+async def due_now(house: WorkerContext, count: int) -> None:
     minute = house.clock().replace(second=0, microsecond=0)
     await orgs.found(house.pool, minute - timedelta(minutes=1), [EACH_MINUTE] * count, CALM)
 
@@ -45,10 +45,10 @@ async def in_arq(redis: ArqRedis) -> int:
 
 
 async def test_all_that_are_due_wait_in_line_and_a_few_are_let_in(
-    house: House, ctx: dict[str, Any]
+    house: WorkerContext, ctx: dict[str, Any]
 ) -> None:
     await due_now(house, 1_200)
-    await org_queue.offer(house.redis, house.worker, 4, 60)
+    await org_queue.announce_slots(house.redis, house.worker, 4, 60)
 
     await dispatch(ctx)
 
@@ -57,7 +57,7 @@ async def test_all_that_are_due_wait_in_line_and_a_few_are_let_in(
 
 
 async def test_what_a_worker_cannot_do_it_does_not_decide(
-    house: House, ctx: dict[str, Any]
+    house: WorkerContext, ctx: dict[str, Any]
 ) -> None:
     await due_now(house, 3)
 
@@ -66,30 +66,34 @@ async def test_what_a_worker_cannot_do_it_does_not_decide(
     assert await statuses(house.pool) == {}
 
 
-async def test_runs_that_wait_in_line_are_not_told_again(house: House, ctx: dict[str, Any]) -> None:
+async def test_runs_that_wait_in_line_are_not_told_again(
+    house: WorkerContext, ctx: dict[str, Any]
+) -> None:
     await due_now(house, 50)
     await dispatch(ctx)
     await aged(house.pool)
 
-    await sweep.tell_line(house)
+    await sweep.requeue_lost_org_runs(house)
 
     assert await statuses(house.pool) == {("queued", 1): 50}
 
 
-async def test_when_redis_was_emptied_all_are_told_again(house: House, ctx: dict[str, Any]) -> None:
+async def test_when_redis_was_emptied_all_are_told_again(
+    house: WorkerContext, ctx: dict[str, Any]
+) -> None:
     await due_now(house, 2_500)
     await dispatch(ctx)
     await aged(house.pool)
     await cast("Any", house.redis).execute_command("FLUSHDB")
 
-    await sweep.tell_line(house)
+    await sweep.requeue_lost_org_runs(house)
 
     assert await statuses(house.pool) == {("queued", 2): 2_500}
     assert await org_queue.length(house.redis) == 2_500
 
 
 async def test_one_that_was_lost_far_behind_in_line_is_found(
-    house: House, ctx: dict[str, Any]
+    house: WorkerContext, ctx: dict[str, Any]
 ) -> None:
     await due_now(house, 300)
     await dispatch(ctx)
@@ -97,19 +101,19 @@ async def test_one_that_was_lost_far_behind_in_line_is_found(
     last = await house.pool.fetchval(
         "SELECT execution_id FROM runs ORDER BY queued_at DESC, execution_id DESC LIMIT 1"
     )
-    await cast("Any", house.redis).zrem(org_queue.LINE, f"run:{last}:1")
-    page = sweep.Page(sweep.START.at, sweep.START.run_id, limit=100)
+    await cast("Any", house.redis).zrem(org_queue.ORG_QUEUE, f"run:{last}:1")
+    page = sweep.QueuedRunsPage(sweep.FIRST_PAGE.at, sweep.FIRST_PAGE.run_id, limit=100)
 
     for _ in range(3):
         assert (await worker_harness.run_row(house.pool, last))["attempt"] == 1
-        page = await sweep.tell_line(house, None, page, pages=1)
+        page = await sweep.requeue_lost_org_runs(house, None, page, pages=1)
 
     assert (await worker_harness.run_row(house.pool, last))["attempt"] == 2
     assert await statuses(house.pool) == {("queued", 1): 299, ("queued", 2): 1}
 
 
 async def test_an_unreadable_schedule_is_not_found_again_ahead_of_others(
-    house: House, ctx: dict[str, Any]
+    house: WorkerContext, ctx: dict[str, Any]
 ) -> None:
     await due_now(house, 600)
     await house.pool.execute(
@@ -124,11 +128,11 @@ async def test_an_unreadable_schedule_is_not_found_again_ahead_of_others(
 
 
 async def test_a_schedule_edited_while_it_is_due_is_decided_by_one_wording_only(
-    house: House, ctx: dict[str, Any]
+    house: WorkerContext, ctx: dict[str, Any]
 ) -> None:
     await due_now(house, 1)
     now = house.clock()
-    rare = Declared(orgs.key(0), COLLECTION, Schedule.cron("0 0 1 1 *"), CALM)
+    rare = DeclaredSchedule(orgs.key(0), COLLECTION_TASK, Schedule.cron("0 0 1 1 *"), CALM)
 
     queued = await edit.edit(house.pool, rare, now)
     await dispatch(ctx)

@@ -12,15 +12,15 @@ from uuid import UUID
 import pytest
 from arq.worker import func
 
-from app.context import House
-from app.core.enums import COLLECTION, RunStatus
+from app.context import WorkerContext
+from app.core.enums import COLLECTION_TASK, RunStatus
 from app.queue import org_queue
 from app.queue.jobs import dumps, enqueue, loads, redis_pool
 from app.queue.worker import SurvivingWorker
-from app.runs.attempts import Outcome
+from app.runs.attempts import AttemptOutcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.store.runs.run_rows import Claimed
+from app.store.runs.run_rows import ClaimedRun
 from tests import worker_harness
 from tests.dispatch import orgs
 from tests.worker_harness import until
@@ -35,7 +35,7 @@ MINUTE = timedelta(minutes=1)
 class Shop:
     """What the worker's jobs have seen."""
 
-    house: House
+    house: WorkerContext
     ctx: dict[str, Any]
     seconds: float = 0.02
     now: int = 0
@@ -44,9 +44,9 @@ class Shop:
     started: list[float] = field(default_factory=list[float])
 
     async def collection(self, ctx: dict[str, Any], run_id: str) -> None:
-        await execute.carry_out(ctx | self.ctx, UUID(run_id), self._collect, in_line=True)
+        await execute.execute_run(ctx | self.ctx, UUID(run_id), self._collect, in_line=True)
 
-    async def _collect(self, claimed: Claimed, outcome: Outcome) -> None:
+    async def _collect(self, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(self.seconds)
@@ -72,7 +72,7 @@ class Shop:
         """A worker in this process."""
         worker = SurvivingWorker(
             functions=[
-                func(self.collection, name=COLLECTION, max_tries=1_000),
+                func(self.collection, name=COLLECTION_TASK, max_tries=1_000),
                 func(self.built_in, name="built_in"),
             ],
             redis_pool=redis_pool(url),
@@ -91,10 +91,10 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(house: House) -> Shop:
-    ctx = worker_harness.ctx_of(house) | {"known_jobs": [COLLECTION], "slots": SLOTS}
+async def shop(house: WorkerContext) -> Shop:
+    ctx = worker_harness.ctx_of(house) | {"known_jobs": [COLLECTION_TASK], "slots": SLOTS}
     ctx.pop("job_id", None)
-    await org_queue.offer(house.redis, house.worker, SLOTS, 60)
+    await org_queue.announce_slots(house.redis, house.worker, SLOTS, 60)
     return Shop(house, ctx)
 
 

@@ -11,7 +11,7 @@ import pytest
 from app.sources.recipes.enums import FieldType
 from app.sources.recipes.load import load
 from app.sources.recipes.model import FEED_COLUMNS, json_schema
-from app.sources.recipes.reading import Pages
+from app.sources.recipes.reading import RecipeReader
 
 PAGE = Path(__file__).parents[2] / "docs" / "sources.md"
 TEXT = PAGE.read_text("utf-8")
@@ -24,11 +24,11 @@ REFERENCE = TEXT.partition("## Reference")[2]
 def test_each_worked_recipe_reads_the_page_before_it(page: str, text: str) -> None:
     recipe = load(text)
 
-    found = Pages(recipe).read(
+    found = RecipeReader(recipe).read(
         page.encode(), url="https://town.example/x", now=datetime(2026, 9, 5, tzinfo=UTC)
     )
 
-    assert (len(found.rows), found.refused) == (1, [])
+    assert (len(found.rows), found.rejected) == (1, [])
     told = {name for name, value in found.rows[0].data.items() if value is not None}
     assert told >= (set(recipe.extract.fields) or {"id", "url", "title", "updated"})
     assert len(text.splitlines()) < 50

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from app import embedded
 from app.core.errors import ServersUnavailable
-from app.embedded.place import settle
+from app.embedded.place import prepare_directories
 from tests.servers import PrivatePostgres, PrivateRedis, create_database, drop_database, redis_url
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
@@ -277,9 +277,9 @@ async def test_any_folder_will_do(tmp_path: Path, used: list[Path], name: str) -
 def test_a_folder_no_socket_fits_in_gets_a_short_closed_one_and_takes_it_away(
     tmp_path: Path, name: str
 ) -> None:
-    place = settle(tmp_path / name)
+    place = prepare_directories(tmp_path / name)
 
-    place.renew_run()
+    place.recreate_run()
     runtime = place.run
     mode = runtime.stat().st_mode & 0o777
     is_short = len(str(runtime)) < 80

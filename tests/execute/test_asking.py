@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.enums import RunStatus
 from app.health import keys
 from app.ledger import edit
@@ -15,11 +15,11 @@ from tests.worker_harness import perform, run_row, source_rows
 from workers import registry
 
 
-async def test_a_scheduled_run_carries_its_tick_and_tells_health(house: House) -> None:
-    declared = registry.declared(house.config)[0]
+async def test_a_scheduled_run_carries_its_tick_and_tells_health(house: WorkerContext) -> None:
+    declared = registry.declared_schedules(house.config)[0]
     await edit.register(house.pool, [declared], house.clock())
     due = declared.schedule.next(house.clock())
-    (queued,) = await edit.ring(house.pool, declared.key, due)
+    (queued,) = await edit.decide_schedule(house.pool, declared.key, due)
 
     await perform(house, queued.run_id)
 
@@ -29,7 +29,7 @@ async def test_a_scheduled_run_carries_its_tick_and_tells_health(house: House) -
     assert (facts.last_status, facts.consecutive_failures) == (RunStatus.SUCCESS, 0)
 
 
-async def test_a_job_without_a_run_id_is_a_run_by_hand(house: House) -> None:
+async def test_a_job_without_a_run_id_is_a_run_by_hand(house: WorkerContext) -> None:
     run_id = await perform(house, params={"platforms": ["betpawa"]})
 
     row = await run_row(house.pool, run_id)
@@ -41,7 +41,7 @@ async def test_a_job_without_a_run_id_is_a_run_by_hand(house: House) -> None:
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one after the other"])
 async def test_one_job_delivered_twice_is_one_run(
-    house: House, standin: Standin, at_once: bool
+    house: WorkerContext, standin: Standin, at_once: bool
 ) -> None:
     if at_once:
         await asyncio.gather(*(perform(house, arq_id="the same") for _ in range(3)))
@@ -63,7 +63,7 @@ async def test_one_job_delivered_twice_is_one_run(
     ids=["unknown value", "unknown name", "wrong type"],
 )
 async def test_parameters_that_a_job_does_not_take_are_a_failure_that_names_them(
-    house: House, standin: Standin, params: dict[str, Any], said: str
+    house: WorkerContext, standin: Standin, params: dict[str, Any], said: str
 ) -> None:
     run_id = await perform(house, params=params)
 
@@ -73,7 +73,9 @@ async def test_parameters_that_a_job_does_not_take_are_a_failure_that_names_them
     assert standin.stats()["requests"] == 0
 
 
-async def test_a_run_that_is_not_there_is_nobodys_work(house: House, standin: Standin) -> None:
+async def test_a_run_that_is_not_there_is_nobodys_work(
+    house: WorkerContext, standin: Standin
+) -> None:
     await perform(house, uuid4())
 
     assert standin.stats()["requests"] == 0

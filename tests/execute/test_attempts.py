@@ -3,7 +3,7 @@
 import asyncio
 from uuid import UUID
 
-from app.context import House
+from app.context import WorkerContext
 from app.store.db import Pool
 from app.store.runs import run_rows
 from scripts.standin.testing import Standin
@@ -14,7 +14,7 @@ from workers import execute
 from workers.odds import JOB
 
 
-async def held_up(house: House, standin: Standin, seconds: float) -> str:
+async def held_up(house: WorkerContext, standin: Standin, seconds: float) -> str:
     """A run by hand is queued and one competition of Bet9ja will answer late, once; its key."""
     calm = await source_rows(house.pool, await perform(house))
     group = str(calm["bet9ja"]["done"][-1])
@@ -35,7 +35,9 @@ def asked(standin: Standin) -> dict[str, int]:
     return {site: counts["requests"] for site, counts in standin.stats()["sites"].items()}
 
 
-async def test_a_run_handed_over_goes_on_where_it_was(house: House, standin: Standin) -> None:
+async def test_a_run_handed_over_goes_on_where_it_was(
+    house: WorkerContext, standin: Standin
+) -> None:
     group = await held_up(house, standin, 60)
     first = asyncio.create_task(perform(house))
     await until(lambda: all_but(house.pool, group), what="all partitions but one")
@@ -55,14 +57,14 @@ async def test_a_run_handed_over_goes_on_where_it_was(house: House, standin: Sta
 
 
 async def test_a_worker_that_comes_back_from_the_dead_changes_nothing(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     group = await held_up(house, standin, 0.8)
     first = asyncio.create_task(perform(house))
     await until(lambda: all_but(house.pool, group), what="all partitions but one")
 
     later = house.clock().replace(year=2100)
-    (again,), _ = await run_rows.take_up_expired(house.pool, later)
+    (again,), _ = await run_rows.requeue_expired(house.pool, later)
 
     await perform(house, again.run_id)
     written = await stored(house.pool)
@@ -76,13 +78,13 @@ async def test_a_worker_that_comes_back_from_the_dead_changes_nothing(
 
 
 async def test_a_run_cancelled_by_hand_stops_and_keeps_what_it_stored(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
 
     group = await held_up(house, standin, 60)
     leases = worker_harness.leases_of(house)
     ctx = worker_harness.ctx_of(house, leases=leases)
-    task = asyncio.create_task(execute.perform(ctx, JOB, None, {}))
+    task = asyncio.create_task(execute.execute_job(ctx, JOB, None, {}))
     await until(lambda: all_but(house.pool, group), what="all partitions but one")
     ((run_id, _),) = leases.held
 
@@ -96,7 +98,7 @@ async def test_a_run_cancelled_by_hand_stops_and_keeps_what_it_stored(
     assert (await events_of(house.pool))["sportybet"] == 30
 
 
-async def equals_a_calm_run(house: House, run_id: UUID) -> None:
+async def equals_a_calm_run(house: WorkerContext, run_id: UUID) -> None:
     """Its numbers are those of a run over the same world that nothing befell."""
     mine = await run_row(house.pool, run_id)
     rows = await source_rows(house.pool, run_id)

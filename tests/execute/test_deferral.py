@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 from arq.connections import ArqRedis
 
-from app.context import House
-from app.fetch.client import Window
+from app.context import WorkerContext
+from app.fetch.client import Fetcher
 from app.fetch.limiter import RedisLimiter
-from app.runs.attempts import DEFERRALS, deferral
+from app.runs.attempts import MAX_DEFERRALS, decide_deferral
 from app.store.runs import run_rows
-from app.store.runs.run_rows import Claimed
+from app.store.runs.run_rows import ClaimedRun
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from workers import sweep
@@ -24,7 +24,7 @@ NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
 @pytest.fixture
 async def apart(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
-) -> AsyncGenerator[House]:
+) -> AsyncGenerator[WorkerContext]:
     """A house to which Bet9ja is a host of its own, although one stand-in plays all sites."""
     url = standin.bet9ja_url.replace("127.0.0.1", "localhost")
     config = worker_harness.config_for(dsn, redis_url, standin, bet9ja_url=url)
@@ -32,7 +32,7 @@ async def apart(
         yield house
 
 
-def claimed(**changes: Any) -> Claimed:
+def claimed(**changes: Any) -> ClaimedRun:
     facts: dict[str, Any] = {
         "run_id": uuid4(),
         "job": "scrape",
@@ -47,7 +47,7 @@ def claimed(**changes: Any) -> Claimed:
         "requested_by": None,
         "next_due": NOW + timedelta(minutes=5),
     }
-    return Claimed(**(facts | changes))
+    return ClaimedRun(**(facts | changes))
 
 
 def late(**seconds: float) -> dict[str, tuple[datetime, str]]:
@@ -55,12 +55,12 @@ def late(**seconds: float) -> dict[str, tuple[datetime, str]]:
 
 
 def test_a_run_waits_for_the_longest_pause_that_leaves_the_next_tick_its_time() -> None:
-    put_off = deferral(claimed(), NOW, late(a=60, b=120, c=280))
+    put_off = decide_deferral(claimed(), NOW, late(a=60, b=120, c=280))
 
     assert put_off is not None
     assert put_off.until == NOW + timedelta(seconds=120)
     assert put_off.sources == ("a", "b")
-    assert put_off.why == "a: slow down; b: slow down"
+    assert put_off.reason == "a: slow down; b: slow down"
 
 
 @pytest.mark.parametrize(
@@ -68,36 +68,38 @@ def test_a_run_waits_for_the_longest_pause_that_leaves_the_next_tick_its_time() 
     [
         (claimed(), {}),
         (claimed(), {"a": 271}),
-        (claimed(deferrals=DEFERRALS), {"a": 60}),
+        (claimed(deferrals=MAX_DEFERRALS), {"a": 60}),
         (claimed(next_due=None), {"a": 901}),
         (claimed(next_due=NOW - timedelta(seconds=1)), {"a": 40}),
     ],
     ids=["nothing to wait for", "past the next tick", "three times", "by hand", "tick has passed"],
 )
-def test_a_run_that_may_not_wait_ends_as_it_stands(run: Claimed, waits: dict[str, float]) -> None:
-    assert deferral(run, NOW, late(**waits)) is None
+def test_a_run_that_may_not_wait_ends_as_it_stands(
+    run: ClaimedRun, waits: dict[str, float]
+) -> None:
+    assert decide_deferral(run, NOW, late(**waits)) is None
 
 
-async def events(house: House, run_id: UUID) -> list[tuple[str, int]]:
+async def events(house: WorkerContext, run_id: UUID) -> list[tuple[str, int]]:
     rows = await house.pool.fetch(
         "SELECT event, attempt FROM run_events WHERE execution_id = $1 ORDER BY id", run_id
     )
     return [(row["event"], row["attempt"]) for row in rows]
 
 
-async def rested(house: House, redis: ArqRedis) -> None:
+async def rested(house: WorkerContext, redis: ArqRedis) -> None:
     """The time of the deferral passes: for the site's host, and for the run."""
     keys = [key async for key in redis.scan_iter("rollcall:limit:*")]  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] - redis-py has no types here
     await redis.delete(*keys)  # pyright: ignore[reportUnknownArgumentType] - as above
     fresh = RedisLimiter(redis)
-    for window in house.windows.values():
-        assert isinstance(window, Window)
+    for window in house.fetchers.values():
+        assert isinstance(window, Fetcher)
         window.limiter = fresh
     await house.pool.execute("UPDATE runs SET not_before = now() - interval '1 minute'")
 
 
 async def test_a_run_whose_site_asks_for_a_pause_is_queued_until_then(
-    apart: House, standin: Standin, redis: ArqRedis
+    apart: WorkerContext, standin: Standin, redis: ArqRedis
 ) -> None:
     standin.fault("/bet9ja", "retry_after", status=429, retry_after="120", match="GROUPID")
 
@@ -122,7 +124,7 @@ async def test_a_run_whose_site_asks_for_a_pause_is_queued_until_then(
 
 
 async def test_a_deferred_run_goes_on_where_it_stopped_and_asks_nobody_twice(
-    apart: House, standin: Standin, redis: ArqRedis
+    apart: WorkerContext, standin: Standin, redis: ArqRedis
 ) -> None:
     standin.fault("/bet9ja", "retry_after", status=429, retry_after="120", match="GROUPID=18")
     run_id = await worker_harness.perform(apart)
@@ -162,17 +164,17 @@ async def test_a_run_says_that_it_is_our_own_network_that_is_down(
 
 
 async def test_no_sweep_starts_a_deferred_run_early_and_one_that_redis_lost_starts_in_time(
-    apart: House, standin: Standin, redis: ArqRedis
+    apart: WorkerContext, standin: Standin, redis: ArqRedis
 ) -> None:
     standin.fault("/bet9ja", "retry_after", status=429, retry_after="120")
     run_id = await worker_harness.perform(apart)
     await redis.execute_command("FLUSHDB")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
     later = apart.clock() + timedelta(seconds=60)
 
-    early = await run_rows.waiting(apart.pool, later)
-    await sweep.tell_again(apart)
+    early = await run_rows.queued_runs(apart.pool, later)
+    await sweep.requeue_lost(apart)
     kept = await worker_harness.run_row(apart.pool, run_id)
-    due = await run_rows.waiting(apart.pool, later + timedelta(seconds=120))
+    due = await run_rows.queued_runs(apart.pool, later + timedelta(seconds=120))
 
     assert early == []
     assert (kept["status"], kept["attempt"]) == ("queued", 2)
@@ -180,7 +182,7 @@ async def test_no_sweep_starts_a_deferred_run_early_and_one_that_redis_lost_star
 
 
 async def test_a_site_that_asks_too_long_fails_and_the_others_keep_what_they_have(
-    apart: House, standin: Standin
+    apart: WorkerContext, standin: Standin
 ) -> None:
     standin.fault("/bet9ja", "retry_after", status=429, retry_after="3600")
 

@@ -10,7 +10,7 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.enums import HealthReason, RunStatus
 from app.health import keys, publish
 from app.health.judge import judge
@@ -50,7 +50,7 @@ class Newsroom:
         self._dsn, self._redis, self._redis_url = dsn, redis, redis_url
 
     @asynccontextmanager
-    async def opened(self, web: Standin, **settings: Any) -> AsyncGenerator[House]:
+    async def opened(self, web: Standin, **settings: Any) -> AsyncGenerator[WorkerContext]:
         config = worker_harness.config_for(
             self._dsn, self._redis_url, web, **{"tracked_entities": THREE, **KEY, **settings}
         )
@@ -64,7 +64,7 @@ def newsroom(dsn: str, redis: ArqRedis, redis_url: str) -> Newsroom:
 
 
 @pytest.fixture
-async def house(newsroom: Newsroom, standin: Standin) -> AsyncGenerator[House]:
+async def house(newsroom: Newsroom, standin: Standin) -> AsyncGenerator[WorkerContext]:
     """A house with a key that tracks three entities."""
     async with newsroom.opened(standin) as opened:
         yield opened
@@ -78,7 +78,7 @@ def free() -> Iterator[Standin]:
 
 
 async def polled(
-    house: House, job: Job = news.JOB, run_id: UUID | None = None, **params: Any
+    house: WorkerContext, job: Job = news.JOB, run_id: UUID | None = None, **params: Any
 ) -> dict[str, Any]:
     """The run of a poll, as it is written down."""
     done = await worker_harness.perform(house, run_id, job=job, params=params)
@@ -107,7 +107,9 @@ def asked(web: Standin) -> int:
     return requests
 
 
-async def test_a_poll_stores_each_article_once_and_links_it_to_every_entity(house: House) -> None:
+async def test_a_poll_stores_each_article_once_and_links_it_to_every_entity(
+    house: WorkerContext,
+) -> None:
     row = await polled(house)
 
     stats = row["stats"]
@@ -119,7 +121,7 @@ async def test_a_poll_stores_each_article_once_and_links_it_to_every_entity(hous
     assert stats["requests"] == 4
 
 
-async def test_a_poll_stores_stories_with_their_updates_and_moods(house: House) -> None:
+async def test_a_poll_stores_stories_with_their_updates_and_moods(house: WorkerContext) -> None:
     row = await polled(house, stories.JOB)
 
     stats = row["stats"]
@@ -137,7 +139,9 @@ async def test_a_poll_stores_stories_with_their_updates_and_moods(house: House) 
 
 
 @pytest.mark.parametrize("job", [news.JOB, stories.JOB], ids=["news", "stories"])
-async def test_a_second_poll_over_the_same_pages_changes_nothing(house: House, job: Job) -> None:
+async def test_a_second_poll_over_the_same_pages_changes_nothing(
+    house: WorkerContext, job: Job
+) -> None:
     await polled(house, job)
     before = await kept(house.pool)
 
@@ -146,7 +150,7 @@ async def test_a_second_poll_over_the_same_pages_changes_nothing(house: House, j
     stats = row["stats"]
     assert await kept(house.pool) == before
     assert stats[job.stored] == stats["changed"] == stats.get("sentiment_points_stored", 0) == 0
-    assert stats["unchanged"] == stats[job.counted] > 0
+    assert stats["unchanged"] == stats[job.records_stat] > 0
 
 
 async def test_a_poll_asks_only_for_what_came_since_the_last_one(
@@ -167,7 +171,7 @@ async def test_a_poll_asks_only_for_what_came_since_the_last_one(
 
 
 async def test_what_moved_of_a_story_is_written_and_nothing_else(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     await polled(house, stories.JOB)
     points = await count(house.pool, "story_sentiment")
@@ -185,16 +189,20 @@ async def test_three_of_ten_entities_failing_is_a_partial_failure_with_seven_ent
     newsroom: Newsroom, standin: Standin
 ) -> None:
     async with newsroom.opened(standin, tracked_entities=TEN) as house:
-        declared = next(d for d in registry.declared(house.config) if d.job == "poll_news")
+        declared = next(
+            d for d in registry.declared_schedules(house.config) if d.job == "poll_news"
+        )
         await edit.register(house.pool, [declared], house.clock())
         due = declared.schedule.next(house.clock())
-        (good,) = await edit.ring(house.pool, declared.key, due)
+        (good,) = await edit.decide_schedule(house.pool, declared.key, due)
         await polled(house, run_id=good.run_id)
         before = (await keys.read_jobs(house.redis))[declared.key]
         await house.pool.execute("TRUNCATE articles, news_cursors, page_validators CASCADE")
         for number in (1, 4, 8):
             standin.fault(SEARCH, "status", status=500, match=f"entity-{number}")
-        (queued,) = await edit.ring(house.pool, declared.key, declared.schedule.next(due))
+        (queued,) = await edit.decide_schedule(
+            house.pool, declared.key, declared.schedule.next(due)
+        )
 
         row = await polled(house, run_id=queued.run_id)
 
@@ -211,7 +219,7 @@ async def test_three_of_ten_entities_failing_is_a_partial_failure_with_seven_ent
 
 
 async def test_some_entities_failing_is_a_partial_failure_though_the_others_have_nothing_new(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     standin.fault(SEARCH, "status", status=500, match="AMD")
 
@@ -240,7 +248,7 @@ async def test_some_entities_failing_is_a_partial_failure_though_the_others_have
     ids=["500", "403", "non-json", "html", "429001", "429000", "reset"],
 )
 async def test_all_entities_failing_is_a_failure_that_says_why(
-    house: House, standin: Standin, fault: dict[str, Any], kind: str, said: str
+    house: WorkerContext, standin: Standin, fault: dict[str, Any], kind: str, said: str
 ) -> None:
     standin.fault(SEARCH, **fault)
 
@@ -254,7 +262,7 @@ async def test_all_entities_failing_is_a_failure_that_says_why(
 
 @pytest.mark.parametrize("fault", ["status", "retry_after", "delay", "reset"])
 async def test_a_fault_that_passes_is_asked_over(
-    house: House, standin: Standin, fault: str
+    house: WorkerContext, standin: Standin, fault: str
 ) -> None:
     standin.fault(SEARCH, fault, times=2, seconds=0.2, retry_after="0")
 
@@ -265,7 +273,7 @@ async def test_a_fault_that_passes_is_asked_over(
 
 @pytest.mark.parametrize("answer", ["status", "html", "empty"])
 async def test_without_an_answer_about_limits_the_poll_goes_on_as_every_plan_allows(
-    house: House, standin: Standin, answer: str
+    house: WorkerContext, standin: Standin, answer: str
 ) -> None:
     standin.fault("/asknews/v1/profiles", answer, status=None if answer == "html" else 403)
 
@@ -349,11 +357,13 @@ async def test_without_credentials_both_jobs_are_disabled_and_health_says_so(
     newsroom: Newsroom, standin: Standin
 ) -> None:
     async with newsroom.opened(standin, asknews_api_key=None) as house:
-        declared = [d for d in registry.declared(house.config) if d.job.startswith("poll_")]
+        declared = [
+            d for d in registry.declared_schedules(house.config) if d.job.startswith("poll_")
+        ]
         await edit.register(house.pool, declared, house.clock())
         due = max(d.schedule.next(house.clock()) for d in declared)
-        queued = [await edit.ring(house.pool, d.key, due) for d in declared]
-        await publish.all_jobs(house.pool, house.redis)
+        queued = [await edit.decide_schedule(house.pool, d.key, due) for d in declared]
+        await publish.publish_all_jobs(house.pool, house.redis)
         facts = await keys.read_jobs(house.redis)
 
         by_hand = await polled(house)

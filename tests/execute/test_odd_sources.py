@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.config import Config
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record, Rejected
 from app.sources.base import Source
 from scripts.standin.testing import Standin
@@ -19,7 +19,7 @@ from tests.worker_harness import perform, run_row, source_rows
 from workers.job import Job
 from workers.odds import JOB, every_source
 
-LIMITS = Limits(rate=1_000, burst=100, concurrency=2)
+LIMITS = HostLimits(rate=1_000, burst=100, concurrency=2)
 EVENT = OddsEvent("odd", "1", None, "Nigeria", "NPFL", None, "Home", "Away", NOON, ())
 
 
@@ -32,32 +32,32 @@ class Odd:
     records: Sequence[Record] = ()
     promised: int | None = None
     name: str = "odd"
-    limits: Limits = LIMITS
+    limits: HostLimits = LIMITS
 
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
-        raw = yield Request(self.url)
+    def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
+        raw = yield SourceRequest(self.url)
         self._stumble("partitions", raw)
         return (Partition("all"),)
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | None]:
         assert part.key == "all"
-        raw = yield Request(self.url)
+        raw = yield SourceRequest(self.url)
         self._stumble("pages", raw)
         return self.promised
 
-    def parse(self, raw: Raw) -> Iterable[Record]:
+    def parse(self, raw: RawPage) -> Iterable[Record]:
         self._stumble("parse", raw)
         return self.records
 
-    def _stumble(self, where: str, raw: Raw) -> None:
+    def _stumble(self, where: str, raw: RawPage) -> None:
         if where == self.raises_in:
             raise KeyError(f"odd after {len(raw.body)} bytes")
 
 
-def job_of(house: House, standin: Standin, **odd: object) -> Job:
+def job_of(house: WorkerContext, standin: Standin, **odd: object) -> Job:
     """The odds job with the odd source beside SportyBet."""
     source: Source = Odd(f"{standin.url}/control/healthz?{uuid4()}", **odd)  # pyright: ignore[reportArgumentType] - the test's words
-    house.windows["odd"] = house.windows["sportybet"]
+    house.fetchers["odd"] = house.fetchers["sportybet"]
     sportybet = every_source(house.config)[0]
 
     def sources(config: Config, params: Any) -> tuple[Source, ...]:
@@ -69,7 +69,7 @@ def job_of(house: House, standin: Standin, **odd: object) -> Job:
 
 @pytest.mark.parametrize("where", ["partitions", "pages", "parse"])
 async def test_a_source_that_raises_something_odd_fails_alone_by_its_schema(
-    house: House, standin: Standin, where: str
+    house: WorkerContext, standin: Standin, where: str
 ) -> None:
     job = job_of(house, standin, raises_in=where, records=[EVENT])
 
@@ -84,7 +84,7 @@ async def test_a_source_that_raises_something_odd_fails_alone_by_its_schema(
 
 
 async def test_no_records_where_the_site_says_there_are_some_is_a_failure(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     run_id = await perform(house, job=job_of(house, standin, promised=5))
 
@@ -95,7 +95,7 @@ async def test_no_records_where_the_site_says_there_are_some_is_a_failure(
 
 
 async def test_no_records_where_the_site_promises_none_is_a_failure_of_a_job_never_empty(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     job = job_of(house, standin, promised=0)
 
@@ -109,7 +109,7 @@ async def test_no_records_where_the_site_promises_none_is_a_failure_of_a_job_nev
 
 
 async def test_a_record_that_cannot_be_read_is_kept_aside_and_the_rest_stored(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     bad = Rejected("no kick-off", b'{"id": 2}', "2")
     job = job_of(house, standin, records=[EVENT, bad], promised=2)
@@ -125,7 +125,7 @@ async def test_a_record_that_cannot_be_read_is_kept_aside_and_the_rest_stored(
 
 
 async def test_a_page_on_which_nothing_can_be_read_is_no_success(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     bad = [Rejected("no kick-off", b"{}", str(number)) for number in range(3)]
 
@@ -139,7 +139,7 @@ def to_come(number: int) -> OddsEvent:
     return replace(EVENT, platform_event_id=str(number), kickoff=NOON.replace(year=2099))
 
 
-async def withdrawn(house: House) -> list[str]:
+async def withdrawn(house: WorkerContext) -> list[str]:
     rows = await house.pool.fetch(
         "SELECT platform_event_id FROM odds_events WHERE withdrawn_at IS NOT NULL"
     )
@@ -147,7 +147,7 @@ async def withdrawn(house: House) -> list[str]:
 
 
 async def test_a_match_that_a_site_takes_off_its_board_is_withdrawn(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     both = [to_come(1), to_come(2)]
     await perform(house, job=job_of(house, standin, records=both, promised=2))
@@ -169,7 +169,7 @@ async def test_a_match_that_a_site_takes_off_its_board_is_withdrawn(
     ids=["short", "uncounted", "unread", "unread and nameless", "empty"],
 )
 async def test_a_listing_that_does_not_surely_lack_a_match_withdraws_nothing(
-    house: House, standin: Standin, records: list[Record], promised: int | None
+    house: WorkerContext, standin: Standin, records: list[Record], promised: int | None
 ) -> None:
     both = [to_come(1), to_come(2)]
     await perform(house, job=job_of(house, standin, records=both, promised=2))

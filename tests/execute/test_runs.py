@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from arq.connections import ArqRedis
 
-from app.context import House
+from app.context import WorkerContext
 from app.store.db import Pool
 from scripts.standin.testing import Standin
 from tests import worker_harness
@@ -20,7 +20,7 @@ SITES: dict[str, str] = dict(zip(PLATFORMS, ("/sportybet", "/betpawa", "/bet9ja"
 
 
 async def test_a_run_over_three_platforms_stores_what_the_sites_list(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     run_id = await perform(house)
 
@@ -34,7 +34,7 @@ async def test_a_run_over_three_platforms_stores_what_the_sites_list(
 
 
 async def test_the_counters_of_a_source_agree_with_what_its_site_was_asked(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     run_id = await perform(house)
 
@@ -50,7 +50,7 @@ async def test_the_counters_of_a_source_agree_with_what_its_site_was_asked(
         assert stats[name] == sum(row[name] for row in rows.values())
 
 
-async def test_a_second_run_over_the_same_pages_changes_nothing(house: House) -> None:
+async def test_a_second_run_over_the_same_pages_changes_nothing(house: WorkerContext) -> None:
     first = await perform(house)
     before = await stored(house.pool)
 
@@ -63,7 +63,7 @@ async def test_a_second_run_over_the_same_pages_changes_nothing(house: House) ->
 
 
 async def test_a_second_run_writes_the_prices_that_moved_and_no_others(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     await perform(house)
     prices = await prices_of(house.pool)
@@ -90,7 +90,7 @@ async def test_a_second_run_writes_the_prices_that_moved_and_no_others(
     ids=["status", "html", "reset", "bizcode", "truncated"],
 )
 async def test_a_platform_that_fails_leaves_the_others_whole(
-    house: House, standin: Standin, platform: str, fault: dict[str, Any], kind: str
+    house: WorkerContext, standin: Standin, platform: str, fault: dict[str, Any], kind: str
 ) -> None:
     standin.fault(SITES[platform], **fault)
 
@@ -107,7 +107,7 @@ async def test_a_platform_that_fails_leaves_the_others_whole(
 
 
 async def test_a_platform_that_fails_now_and_then_is_asked_again(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     standin.fault("/sportybet", "status", status=503, times=2)
 
@@ -119,7 +119,7 @@ async def test_a_platform_that_fails_now_and_then_is_asked_again(
 
 
 async def test_a_competition_that_fails_leaves_the_others_of_its_platform(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     calm = await source_rows(house.pool, await perform(house))
     group = calm["bet9ja"]["done"][0]
@@ -135,7 +135,9 @@ async def test_a_competition_that_fails_leaves_the_others_of_its_platform(
     assert 0 < row["records"] < 30
 
 
-async def test_a_run_whose_platforms_all_fail_is_a_failure(house: House, standin: Standin) -> None:
+async def test_a_run_whose_platforms_all_fail_is_a_failure(
+    house: WorkerContext, standin: Standin
+) -> None:
     for path in SITES.values():
         standin.fault(path, "html")
 
@@ -147,7 +149,7 @@ async def test_a_run_whose_platforms_all_fail_is_a_failure(house: House, standin
 
 
 async def test_fewer_events_than_the_sites_promise_is_never_a_success(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     for path in SITES.values():
         standin.fault(path, "partial")
@@ -177,7 +179,7 @@ async def test_sites_that_list_nothing_at_all_are_a_failure(
 
 
 @pytest.fixture
-async def slow(dsn: str, redis: ArqRedis, redis_url: str) -> AsyncGenerator[House]:
+async def slow(dsn: str, redis: ArqRedis, redis_url: str) -> AsyncGenerator[WorkerContext]:
     """A house whose web takes its time."""
     with Standin.start(events=60, latency=0.05) as web:
         async with worker_harness.opened(
@@ -186,7 +188,9 @@ async def slow(dsn: str, redis: ArqRedis, redis_url: str) -> AsyncGenerator[Hous
             yield house
 
 
-async def test_what_was_scraped_grows_while_the_run_goes_on(slow: House, pool: Pool) -> None:
+async def test_what_was_scraped_grows_while_the_run_goes_on(
+    slow: WorkerContext, pool: Pool
+) -> None:
     seen: list[int] = []
     run = asyncio.create_task(perform(slow))
 
@@ -204,7 +208,7 @@ async def test_what_was_scraped_grows_while_the_run_goes_on(slow: House, pool: P
 
 
 async def test_a_run_that_takes_too_long_timed_out_and_leaves_no_source_running(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     standin.fault("/bet9ja", "delay", seconds=60)
     run_id = uuid4()
@@ -226,7 +230,7 @@ async def test_a_run_that_takes_too_long_timed_out_and_leaves_no_source_running(
 
 
 async def test_a_listing_that_fails_half_way_withdraws_nothing(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     await perform(house)
     for path in SITES.values():

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.config import Config
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record
-from app.fetch.client import Window
+from app.fetch.client import Fetcher
 from app.sources.base import Source
-from app.sources.expectations import Expected
+from app.sources.expectations import Expectations
 from app.store.content import listings
 from app.store.db import Pool
 from tests import worker_harness
@@ -23,7 +23,7 @@ from tests.fetch.hostile import Visit, serving
 from workers import expectations, odds
 from workers.job import Job
 
-FAST = Limits(rate=10_000, burst=10_000, concurrency=4)
+FAST = HostLimits(rate=10_000, burst=10_000, concurrency=4)
 
 
 @dataclass
@@ -46,17 +46,17 @@ class Board:
 
     url: str
     name: str = "toy"
-    limits: Limits = FAST
+    limits: HostLimits = FAST
 
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+    def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
         yield from ()
         return (Partition("all"),)
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, int]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int]:
         assert part.key == "all"
-        return len(json.loads((yield Request(self.url)).body))
+        return len(json.loads((yield SourceRequest(self.url)).body))
 
-    def parse(self, raw: Raw) -> Iterable[Record]:
+    def parse(self, raw: RawPage) -> Iterable[Record]:
         for row in json.loads(raw.body):
             yield OddsEvent(
                 platform="toy",
@@ -72,10 +72,10 @@ class Board:
             )
 
 
-def always(expected: Expected) -> Callable[[Source], Expected]:
+def always(expected: Expectations) -> Callable[[Source], Expectations]:
     """Expect this of whatever source."""
 
-    def expects(source: Source) -> Expected:
+    def expects(source: Source) -> Expectations:
         del source
         return expected
 
@@ -86,7 +86,7 @@ def always(expected: Expected) -> Callable[[Source], Expected]:
 class Stage:
     """A site, and the job that scrapes it."""
 
-    house: House
+    house: WorkerContext
     site: Site
     job: Job
 
@@ -100,11 +100,11 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(house: House) -> AsyncGenerator[Stage]:
+async def stage(house: WorkerContext) -> AsyncGenerator[Stage]:
     site = Site()
     site.fill(30)
     async with serving(site) as url:
-        house.windows["toy"] = Window(
+        house.fetchers["toy"] = Fetcher(
             house.clients["betpawa"],
             house.limiter,
             source="toy",
@@ -183,7 +183,9 @@ async def test_a_new_source_is_not_compared_with_anything(stage: Stage) -> None:
 
 
 async def test_what_is_said_absolutely_holds_from_the_first_run_on(stage: Stage) -> None:
-    stage.job = replace(stage.job, expects=always(Expected(least=31, filled=("country",))))
+    stage.job = replace(
+        stage.job, expects=always(Expectations(min_records=31, required_fields=("country",)))
+    )
 
     row = await stage.run()
 
@@ -191,7 +193,7 @@ async def test_what_is_said_absolutely_holds_from_the_first_run_on(stage: Stage)
 
 
 async def test_records_of_long_ago_are_stale_data(stage: Stage) -> None:
-    fresh = Expected(instant="kickoff", fresh=timedelta(hours=1))
+    fresh = Expectations(timestamp_field="kickoff", max_age=timedelta(hours=1))
     stage.job = replace(stage.job, presence=listings, expects=always(fresh))
 
     assert (await stage.run())["status"] == "success"  # kick-off is to come

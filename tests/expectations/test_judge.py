@@ -6,37 +6,44 @@ from decimal import Decimal
 import pytest
 
 from app.core.config import Config
-from app.core.enums import HealthReason, Market, Outcome
+from app.core.enums import HealthReason, Market, MarketOutcome
 from app.core.records import Item, OddsEvent, OddsPrice, Rejected
-from app.sources.coverage import Coverage, of, packed, unpacked
-from app.sources.expectations import NOTHING, Breach, Expected, Found, judge, worst
+from app.sources.coverage import Coverage, from_json, measure, to_json
+from app.sources.expectations import (
+    NO_EXPECTATIONS,
+    Breach,
+    Expectations,
+    SourceResult,
+    check,
+    main_reason,
+)
 from workers import expectations, registry
 
 NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
-USUALLY = Expected(drop=0.6)
+USUALLY = Expectations(max_drop=0.6)
 
 
-def found(records: int = 100, empty: int = 0, rejected: int = 0, hours: float = 1) -> Found:
+def found(records: int = 100, empty: int = 0, rejected: int = 0, hours: float = 1) -> SourceResult:
     """A run of `records`, `empty` of which have no title."""
     newest = NOW - timedelta(hours=hours)
-    return Found(records, rejected, Coverage(records, {"id": 0, "title": empty}, newest))
+    return SourceResult(records, rejected, Coverage(records, {"id": 0, "title": empty}, newest))
 
 
 def words(breaches: tuple[Breach, ...]) -> list[str]:
-    return [breach.words for breach in breaches]
+    return [breach.message for breach in breaches]
 
 
 def test_a_field_that_goes_empty_is_drift() -> None:
-    breaches = judge(found(empty=90), [found(empty=3)] * 40, USUALLY, NOW)
+    breaches = check(found(empty=90), [found(empty=3)] * 40, USUALLY, NOW)
 
     assert words(breaches) == ["far fewer records than usual have these fields: title 10 %"]
-    assert worst(breaches) is HealthReason.DRIFT
+    assert main_reason(breaches) is HealthReason.DRIFT
 
 
 def test_a_field_that_is_asked_for_no_more_is_missed_by_nobody() -> None:
-    without = Found(100, 0, Coverage(100, {"id": 0}))
+    without = SourceResult(100, 0, Coverage(100, {"id": 0}))
 
-    assert judge(without, [found()] * 40, USUALLY, NOW) == ()
+    assert check(without, [found()] * 40, USUALLY, NOW) == ()
 
 
 @pytest.mark.parametrize(
@@ -48,21 +55,21 @@ def test_a_field_that_is_asked_for_no_more_is_missed_by_nobody() -> None:
     ],
 )
 def test_a_field_that_is_often_empty_or_a_little_emptier_is_none(
-    now: Found, usually: Found
+    now: SourceResult, usually: SourceResult
 ) -> None:
-    assert judge(now, [usually] * 40, USUALLY, NOW) == ()
+    assert check(now, [usually] * 40, USUALLY, NOW) == ()
 
 
 def test_of_few_records_only_a_field_that_is_empty_in_all_is_drift() -> None:
-    assert judge(found(3, 2), [found(3)] * 40, USUALLY, NOW) == ()
-    assert len(judge(found(3, 3), [found(3)] * 40, USUALLY, NOW)) == 1
+    assert check(found(3, 2), [found(3)] * 40, USUALLY, NOW) == ()
+    assert len(check(found(3, 3), [found(3)] * 40, USUALLY, NOW)) == 1
 
 
 def test_far_fewer_records_than_usual_are_drift() -> None:
-    breaches = judge(found(39), [found(100)] * 40, USUALLY, NOW)
+    breaches = check(found(39), [found(100)] * 40, USUALLY, NOW)
 
     assert words(breaches) == ["39 records where 100 are usual"]
-    assert judge(found(40), [found(100)] * 40, USUALLY, NOW) == ()
+    assert check(found(40), [found(100)] * 40, USUALLY, NOW) == ()
 
 
 def test_what_goes_bad_slowly_cannot_drag_along_what_it_is_compared_with() -> None:
@@ -70,7 +77,7 @@ def test_what_goes_bad_slowly_cannot_drag_along_what_it_is_compared_with() -> No
     breached = list[bool]()
     for run in range(1, 100):
         now = found(max(0, 100 - 2 * run))
-        breached.append(bool(judge(now, good, USUALLY, NOW)))
+        breached.append(bool(check(now, good, USUALLY, NOW)))
         good = good if breached[-1] else [now, *good]
 
     assert breached.index(True) < 50
@@ -78,9 +85,11 @@ def test_what_goes_bad_slowly_cannot_drag_along_what_it_is_compared_with() -> No
 
 
 def test_with_too_little_history_nothing_is_compared_but_absolute_rules_hold() -> None:
-    strict = Expected(least=50, drop=0.1, filled=("title",), invalid=0.1)
+    strict = Expectations(
+        min_records=50, max_drop=0.1, required_fields=("title",), max_rejected_share=0.1
+    )
 
-    breaches = judge(found(20, 5, rejected=5), [found()] * 2, strict, NOW)
+    breaches = check(found(20, 5, rejected=5), [found()] * 2, strict, NOW)
 
     assert words(breaches) == [
         "20 records; at least 50 are expected",
@@ -90,21 +99,21 @@ def test_with_too_little_history_nothing_is_compared_but_absolute_rules_hold() -
 
 
 def test_records_of_long_ago_are_stale() -> None:
-    fresh = Expected(instant="at", fresh=timedelta(hours=24))
+    fresh = Expectations(timestamp_field="at", max_age=timedelta(hours=24))
 
-    assert judge(found(hours=23), [], fresh, NOW) == ()
-    stale = judge(found(hours=80), [], fresh, NOW)
+    assert check(found(hours=23), [], fresh, NOW) == ()
+    stale = check(found(hours=80), [], fresh, NOW)
     assert words(stale) == ["the newest is 3.3 days old; at is expected within 24.0 h"]
-    assert worst(stale) is HealthReason.STALE_DATA
-    dateless = Found(3, 0, Coverage(3, {"id": 0}))
-    assert words(judge(dateless, [], fresh, NOW)) == [
+    assert main_reason(stale) is HealthReason.STALE_DATA
+    dateless = SourceResult(3, 0, Coverage(3, {"id": 0}))
+    assert words(check(dateless, [], fresh, NOW)) == [
         "no record has a timestamp; at is expected within 24.0 h"
     ]
-    assert judge(Found(0), [], fresh, NOW) == ()
+    assert check(SourceResult(0), [], fresh, NOW) == ()
 
 
 def test_of_what_nothing_is_expected_everything_is_well() -> None:
-    assert judge(found(0), [found()] * 40, NOTHING, NOW) == ()
+    assert check(found(0), [found()] * 40, NO_EXPECTATIONS, NOW) == ()
 
 
 def test_null_and_nothing_are_empty_but_false_and_zero_are_not() -> None:
@@ -115,12 +124,12 @@ def test_null_and_nothing_are_empty_but_false_and_zero_are_not() -> None:
         Item("s", "3", {"a": {}, "c": 1, "at": "soon"}),
     ]
 
-    coverage = of(rows, "at")
+    coverage = measure(rows, "at")
 
     assert coverage.rows == 3
     assert coverage.empty == {"a": 3, "b": 2, "c": 0, "at": 0}
     assert coverage.newest == datetime(2026, 9, 5, 11, tzinfo=UTC)
-    assert unpacked(packed(coverage)) == coverage
+    assert from_json(to_json(coverage)) == coverage
 
 
 def test_what_is_counted_apart_adds_up() -> None:
@@ -128,9 +137,9 @@ def test_what_is_counted_apart_adds_up() -> None:
         Item("s", str(n), {"a": n % 2 or None, **({"b": 1} if n > 5 else {})}) for n in range(9)
     ]
 
-    parts = of(rows[:4]).plus(of(rows[4:7])).plus(Coverage()).plus(of(rows[7:]))
+    parts = measure(rows[:4]).merge(measure(rows[4:7])).merge(Coverage()).merge(measure(rows[7:]))
 
-    assert parts == of(rows)
+    assert parts == measure(rows)
 
 
 def test_every_built_in_source_is_expected_to_bring_something() -> None:
@@ -138,18 +147,18 @@ def test_every_built_in_source_is_expected_to_bring_something() -> None:
     sources = [one for job in registry.JOBS for one in job.every_source(config)]
 
     assert len(sources) == 5
-    assert all(expectations.of(source) != NOTHING for source in sources)
+    assert all(expectations.expectations_of(source) != NO_EXPECTATIONS for source in sources)
 
 
 def test_a_market_that_an_odds_site_offers_no_more_is_drift() -> None:
-    def board(*markets: Market) -> Found:
-        prices = tuple(OddsPrice(m, Outcome.HOME, None, Decimal(2)) for m in markets)
+    def board(*markets: Market) -> SourceResult:
+        prices = tuple(OddsPrice(m, MarketOutcome.HOME, None, Decimal(2)) for m in markets)
         event = OddsEvent("toy", "1", "7", "", "", None, "a", "b", NOW, prices)
-        return Found(20, 0, of([event] * 20))
+        return SourceResult(20, 0, measure([event] * 20))
 
     usual = board(Market.MATCH_RESULT, Market.OVER_UNDER)
 
-    breaches = judge(board(Market.MATCH_RESULT), [usual] * 40, expectations.ODDS, NOW)
+    breaches = check(board(Market.MATCH_RESULT), [usual] * 40, expectations.ODDS, NOW)
 
     assert words(breaches) == [
         "far fewer records than usual have these fields: over_under prices 0 %"

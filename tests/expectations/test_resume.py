@@ -6,25 +6,25 @@ from app.core.enums import HealthReason, RunStatus
 from app.sources.coverage import Coverage
 from app.store.db import Pool
 from app.store.runs import baselines, progress, run_rows
-from app.store.runs.progress import Counts, SourceRow
-from app.store.runs.run_rows import Claimed, Ending
+from app.store.runs.progress import Counts, SourceProgress
+from app.store.runs.run_rows import ClaimedRun, RunEnding
 from tests.clock import SettableClock
 from tests.runs.harness import Desk
 
 COVERED = Coverage(7, {"id": 0, "title": 2})
 
 
-async def keep(pool: Pool, claimed: Claimed, row: SourceRow) -> None:
+async def keep(pool: Pool, claimed: ClaimedRun, row: SourceProgress) -> None:
     async with pool.acquire() as connection, connection.transaction():
         await progress.write(connection, claimed, row, {})
 
 
-async def finished(desk: Desk, row: SourceRow) -> Claimed:
+async def finished(desk: Desk, row: SourceProgress) -> ClaimedRun:
     """A run that is over, of one source."""
     claimed = await desk.begin()
     await progress.begin(desk.pool, claimed, "toy")
     await keep(desk.pool, claimed, row)
-    await run_rows.finish(desk.pool, claimed, Ending(row.status, desk.clock()))
+    await run_rows.finish(desk.pool, claimed, RunEnding(row.status, desk.clock()))
     return claimed
 
 
@@ -36,7 +36,7 @@ async def test_the_next_attempt_goes_on_from_what_was_counted_in_finished_partit
     row = await progress.begin(pool, claimed, "toy")
     await keep(pool, claimed, replace(row, done=("a",), coverage=COVERED))
 
-    await run_rows.hand_back(pool, claimed, clock(), "worker stops")
+    await run_rows.release(pool, claimed, clock(), "worker stops")
     again = await progress.begin(pool, await desk.again(claimed.run_id), "toy")
 
     assert again.coverage == COVERED
@@ -46,7 +46,7 @@ async def test_only_good_runs_of_the_same_source_are_what_is_usual(
     pool: Pool, clock: SettableClock
 ) -> None:
     desk = Desk(pool, clock)
-    good = SourceRow("toy", RunStatus.SUCCESS, counts=Counts(records=7), coverage=COVERED)
+    good = SourceProgress("toy", RunStatus.SUCCESS, counts=Counts(records=7), coverage=COVERED)
     await finished(desk, good)
     await finished(desk, replace(good, status=RunStatus.PARTIAL_FAILURE))
     await finished(desk, replace(good, breach=HealthReason.DRIFT))
@@ -55,7 +55,7 @@ async def test_only_good_runs_of_the_same_source_are_what_is_usual(
 
     this = await desk.begin()
 
-    found = await baselines.found(pool, this, "toy")
+    found = await baselines.baselines(pool, this, "toy")
     assert [run.records for run in found] == [9, 7]
     assert found[0].coverage == COVERED
-    assert await baselines.found(pool, this, "other") == []
+    assert await baselines.baselines(pool, this, "other") == []

@@ -11,15 +11,22 @@ import pytest
 from pydantic import SecretStr
 
 from app.core.errors import Auth, Failure, HttpStatus, Schema
-from app.core.messages import Limits, Request
-from app.fetch.client import Tally, Window
+from app.core.messages import HostLimits, SourceRequest
+from app.fetch.client import Fetcher, RequestCounts
 from app.fetch.limiter import LocalLimiter
-from app.fetch.tokens import SORE, ApiKey, ClientCredentials, KeyKeeper, SignedWindow, TokenKeeper
+from app.fetch.tokens import (
+    REFUSAL_HOLD,
+    ApiKey,
+    ApiKeyProvider,
+    AuthenticatedFetcher,
+    ClientCredentials,
+    TokenProvider,
+)
 
 TOKEN_URL = "https://auth.test/oauth2/token"  # noqa: S105 - no secret
-API = Request("https://api.test/page")
+API = SourceRequest("https://api.test/page")
 LOGIN = ClientCredentials(TOKEN_URL, "an id", SecretStr("s3cret/+"), "news stories", "THE_SETTINGS")
-FAST = Limits(rate=1_000, burst=1_000, concurrency=20)
+FAST = HostLimits(rate=1_000, burst=1_000, concurrency=20)
 
 
 def said(status: int, body: object) -> httpx.Response:
@@ -57,26 +64,26 @@ class Site:
         life = {} if self.life is None else {"expires_in": self.life}
         return said(200, {"access_token": token, **life})
 
-    def window(self) -> Window:
+    def window(self) -> Fetcher:
         async def no_pause(_: float) -> None:
             await asyncio.sleep(0)
 
         client = httpx.AsyncClient(transport=httpx.MockTransport(self.answer))
-        return Window(
+        return Fetcher(
             client, LocalLimiter(), source="site", limits=FAST, sleep=no_pause, rng=lambda: 0.0
         )
 
-    def signed(self) -> SignedWindow:
-        keeper = TokenKeeper(LOGIN, self.window(), clock=lambda: self.now)
-        return SignedWindow(self.window(), keeper, LOGIN.setting)
+    def signed(self) -> AuthenticatedFetcher:
+        keeper = TokenProvider(LOGIN, self.window(), clock=lambda: self.now)
+        return AuthenticatedFetcher(self.window(), keeper, LOGIN.setting)
 
 
-async def ask(window: SignedWindow, tally: Tally | None = None) -> int:
-    raw = await window.ask(API, partition=None, page=1, tally=tally or Tally())
+async def ask(window: AuthenticatedFetcher, tally: RequestCounts | None = None) -> int:
+    raw = await window.fetch(API, partition=None, page=1, tally=tally or RequestCounts())
     return raw.status
 
 
-async def refusal(window: SignedWindow) -> Failure:
+async def refusal(window: AuthenticatedFetcher) -> Failure:
     with pytest.raises(Failure) as refused:
         await ask(window)
     return refused.value
@@ -147,7 +154,7 @@ async def test_the_token_is_asked_for_as_the_standard_says() -> None:
 
 
 async def test_what_the_token_costs_is_counted() -> None:
-    site, tally = Site(), Tally()
+    site, tally = Site(), RequestCounts()
 
     await ask(site.signed(), tally)
 
@@ -162,7 +169,7 @@ async def test_refused_credentials_are_named_and_not_shown_again_for_a_while(sta
 
     failures = [await refusal(window) for _ in range(3)]
     shown = len(site.bodies)
-    site.now = SORE
+    site.now = REFUSAL_HOLD
     await refusal(window)
 
     assert {type(failure) for failure in failures} == {Auth}
@@ -228,11 +235,11 @@ async def test_no_failure_and_no_window_shows_a_secret() -> None:
 async def test_a_key_goes_with_every_request_and_is_named_when_it_is_refused() -> None:
     site = Site()
     site.good = {"the-key"}
-    good = KeyKeeper(ApiKey(SecretStr("the-key"), "THE_KEY"))
-    bad = KeyKeeper(ApiKey(SecretStr("wr0ng"), "THE_KEY"))
+    good = ApiKeyProvider(ApiKey(SecretStr("the-key"), "THE_KEY"))
+    bad = ApiKeyProvider(ApiKey(SecretStr("wr0ng"), "THE_KEY"))
 
-    status = await ask(SignedWindow(site.window(), good, "THE_KEY"))
-    failure = await refusal(SignedWindow(site.window(), bad, "THE_KEY"))
+    status = await ask(AuthenticatedFetcher(site.window(), good, "THE_KEY"))
+    failure = await refusal(AuthenticatedFetcher(site.window(), bad, "THE_KEY"))
 
     assert status == 200
     assert isinstance(failure, Auth)

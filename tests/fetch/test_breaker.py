@@ -20,13 +20,13 @@ from app.core.errors import (
     Schema,
     Timeout,
 )
-from app.core.messages import Limits, Request
-from app.fetch.breaker import Breakers, Reach, hard
-from app.fetch.client import Tally, Window
-from app.fetch.limiter import Limiter, LocalLimiter, Pass, RedisLimiter, Verdict
+from app.core.messages import HostLimits, SourceRequest
+from app.fetch.breaker import Breakers, NetworkReachability, is_hard_failure
+from app.fetch.client import Fetcher, RequestCounts
+from app.fetch.limiter import Admission, Limiter, LocalLimiter, Permit, RedisLimiter
 
 HOST = "a.test:443"
-FAST = Limits(rate=1e6, burst=100_000, concurrency=100)
+FAST = HostLimits(rate=1e6, burst=100_000, concurrency=100)
 
 
 class Clock:
@@ -46,12 +46,12 @@ def limiter_of(kind: str, redis: Redis, clock: Clock) -> Limiter:
 both = pytest.mark.parametrize("kind", ["local", "shared"])
 
 
-async def ask(limiter: Limiter, failure: Failure | None, host: str = HOST) -> Pass:
+async def ask(limiter: Limiter, failure: Failure | None, host: str = HOST) -> Permit:
     """One request that ends as it is told, if it may go at all."""
-    passed = await limiter.enter(host, FAST)
-    if passed.verdict is Verdict.GO:
-        await limiter.heed(passed, failure)
-        limiter.free(passed)
+    passed = await limiter.acquire(host, FAST)
+    if passed.admission is Admission.GO:
+        await limiter.record(passed, failure)
+        limiter.release(passed)
     return passed
 
 
@@ -72,7 +72,7 @@ DOWN = HttpStatus("down", status=500, retry=True)
     ],
 )
 def test_only_what_says_that_the_host_is_not_well_counts(failure: Failure, counts: bool) -> None:
-    assert hard(failure) is counts
+    assert is_hard_failure(failure) is counts
 
 
 @both
@@ -82,17 +82,17 @@ async def test_the_fifth_failure_in_a_row_opens_for_a_minute_doubling_to_an_hour
     clock = Clock()
     limiter = limiter_of(kind, redis, clock)
     for ending in (*[DOWN] * 4, None, *[DOWN] * 5):
-        assert (await ask(limiter, ending)).verdict is Verdict.GO
+        assert (await ask(limiter, ending)).admission is Admission.GO
 
     rests: list[float] = []
     for _ in range(9):
         refused = await ask(limiter, DOWN)
-        assert refused.verdict is Verdict.RESTING
+        assert refused.admission is Admission.RESTING
         assert refused.kind == "http_status"
         rests.append(refused.wait)
         clock.now += refused.wait + 0.01
         probe = await ask(limiter, DOWN)
-        assert probe.verdict is Verdict.GO
+        assert probe.admission is Admission.GO
 
     assert rests == pytest.approx([60, 120, 240, 480, 960, 1920, 3600, 3600, 3600], abs=2)
 
@@ -109,7 +109,7 @@ async def test_one_answer_after_the_rest_closes_the_breaker_for_good(
 
     endings = [await ask(limiter, end) for end in (None, *[DOWN] * 4, None, *[DOWN] * 4, None)]
 
-    assert {passed.verdict for passed in endings} == {Verdict.GO}
+    assert {passed.admission for passed in endings} == {Admission.GO}
 
 
 @both
@@ -121,16 +121,16 @@ async def test_after_the_rest_one_goes_first_and_the_others_wait_for_its_answer(
     for _ in range(5):
         await ask(limiter, DOWN)
     clock.now += 61
-    probe = await limiter.enter(HOST, FAST)
-    others = [asyncio.create_task(limiter.enter(HOST, FAST)) for _ in range(3)]
+    probe = await limiter.acquire(HOST, FAST)
+    others = [asyncio.create_task(limiter.acquire(HOST, FAST)) for _ in range(3)]
     done, waiting = await asyncio.wait(others, timeout=0.05)
-    await limiter.heed(probe, None)
-    limiter.free(probe)
+    await limiter.record(probe, None)
+    limiter.release(probe)
     async with asyncio.timeout(5):
         passes = await asyncio.gather(*others)
 
     assert (len(done), len(waiting)) == (0, 3)
-    assert [passed.verdict for passed in passes] == [Verdict.GO] * 3
+    assert [passed.admission for passed in passes] == [Admission.GO] * 3
 
 
 @both
@@ -141,11 +141,11 @@ async def test_if_the_first_is_cancelled_another_goes_first(kind: str, redis: Re
         await ask(limiter, DOWN)
     clock.now += 61
 
-    limiter.free(await limiter.enter(HOST, FAST))
+    limiter.release(await limiter.acquire(HOST, FAST))
     async with asyncio.timeout(5):
-        second = await limiter.enter(HOST, FAST)
+        second = await limiter.acquire(HOST, FAST)
 
-    assert second.verdict is Verdict.GO
+    assert second.admission is Admission.GO
 
 
 async def test_what_one_worker_learns_all_know(redis: Redis) -> None:
@@ -156,15 +156,15 @@ async def test_what_one_worker_learns_all_know(redis: Redis) -> None:
         await ask(workers[n % 2], Timeout("late"))
     refused = await ask(workers[2], None)
     clock.now += 61
-    first = await workers[0].enter(HOST, FAST)
-    second = asyncio.create_task(workers[1].enter(HOST, FAST))
+    first = await workers[0].acquire(HOST, FAST)
+    second = asyncio.create_task(workers[1].acquire(HOST, FAST))
     done, _ = await asyncio.wait([second], timeout=0.05)
-    await workers[0].heed(first, Timeout("late"))
-    workers[0].free(first)
+    await workers[0].record(first, Timeout("late"))
+    workers[0].release(first)
 
-    assert (refused.verdict, refused.kind) == (Verdict.RESTING, "timeout")
+    assert (refused.admission, refused.kind) == (Admission.RESTING, "timeout")
     assert not done
-    assert (await second).verdict is Verdict.RESTING
+    assert (await second).admission is Admission.RESTING
 
 
 async def test_a_probe_whose_worker_died_is_followed_by_another_when_its_lease_ends(
@@ -175,12 +175,12 @@ async def test_a_probe_whose_worker_died_is_followed_by_another_when_its_lease_e
     for _ in range(5):
         await ask(dead, DOWN)
     clock.now += 61
-    await dead.enter(HOST, FAST)
+    await dead.acquire(HOST, FAST)
 
     clock.now += 61
     second = await ask(alive, None)
 
-    assert second.verdict is Verdict.GO
+    assert second.admission is Admission.GO
 
 
 steps = st.lists(
@@ -201,37 +201,37 @@ async def test_redis_and_the_plain_model_agree_on_any_story(
     shared, model = RedisLimiter(redis, clock=clock, ahead=clock), Breakers(clock)
     for n, (ending, gap) in enumerate(story):
         clock.now += gap
-        rest, _ = model.resting(host)
-        passed = await shared.enter(host, FAST)
-        assert passed.verdict is (Verdict.RESTING if rest > 0.5 else Verdict.GO)
-        if passed.verdict is Verdict.RESTING:
+        rest, _ = model.open_for(host)
+        passed = await shared.acquire(host, FAST)
+        assert passed.admission is (Admission.RESTING if rest > 0.5 else Admission.GO)
+        if passed.admission is Admission.RESTING:
             assert passed.wait == pytest.approx(rest, abs=1)
             continue
-        assert model.enter(host, str(n))
+        assert model.allows(host, str(n))
         if ending == "bad":
-            model.failed(host, "http_status", str(n))
-            await shared.heed(passed, DOWN)
+            model.record_failure(host, "http_status", str(n))
+            await shared.record(passed, DOWN)
         elif ending == "good":
-            model.answered(host, str(n))
-            await shared.heed(passed, None)
-        model.let_go(host, str(n))
-        shared.free(passed)
+            model.record_response(host, str(n))
+            await shared.record(passed, None)
+        model.release_probe(host, str(n))
+        shared.release(passed)
 
 
 def test_our_network_is_down_only_if_no_host_of_late_was_reached() -> None:
     clock = Clock()
-    reach = Reach(clock)
-    reach.note("c", reached=True)
+    reach = NetworkReachability(clock)
+    reach.record("c", reached=True)
     clock.now += 60
-    reach.note("a", reached=False)
-    alone = reach.cut_off()
-    reach.note("b", reached=False)
-    together = reach.cut_off()
-    reach.note("c", reached=True)
-    one_answers = reach.cut_off()
+    reach.record("a", reached=False)
+    alone = reach.unreachable_hosts()
+    reach.record("b", reached=False)
+    together = reach.unreachable_hosts()
+    reach.record("c", reached=True)
+    one_answers = reach.unreachable_hosts()
     clock.now += 60
-    reach.note("a", reached=False)
-    long_ago = reach.cut_off()
+    reach.record("a", reached=False)
+    long_ago = reach.unreachable_hosts()
 
     assert (alone, together, one_answers, long_ago) == ([], ["a", "b"], [], [])
 
@@ -242,13 +242,13 @@ async def test_while_our_own_network_is_down_no_host_is_blamed(kind: str, redis:
     limiter = limiter_of(kind, redis, clock)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(_unplugged)) as client:
-        pane = Window(client, limiter, source="t", limits=FAST, sleep=_at_once)
+        pane = Fetcher(client, limiter, source="t", limits=FAST, sleep=_at_once)
         said = [await _failure(pane, f"https://{n % 3}.test/") for n in range(30)]
 
     # The first host alone could have been down itself: it opened nothing that was not forgiven.
     assert {type(failure) for failure in said[2:]} == {LocalNetwork}
     for n in range(3):
-        assert (await limiter.enter(f"{n}.test:443", FAST)).verdict is Verdict.GO
+        assert (await limiter.acquire(f"{n}.test:443", FAST)).admission is Admission.GO
 
 
 async def _at_once(_: float) -> None:
@@ -264,9 +264,9 @@ def _unplugged(request: httpx.Request) -> httpx.Response:
     raise httpx.ConnectError("unreachable", request=request) from cause
 
 
-async def _failure(pane: Window, url: str) -> Failure:
+async def _failure(pane: Fetcher, url: str) -> Failure:
     with pytest.raises(Failure) as caught:
-        await pane.ask(Request(url), partition=None, page=1, tally=Tally())
+        await pane.fetch(SourceRequest(url), partition=None, page=1, tally=RequestCounts())
     return caught.value
 
 
@@ -281,7 +281,7 @@ async def test_an_hour_of_503_costs_a_handful_of_requests_and_ends_by_itself(
 
     limiter = limiter_of(kind, redis, clock)
     async with httpx.AsyncClient(transport=httpx.MockTransport(site)) as client:
-        pane = Window(client, limiter, source="t", limits=FAST, sleep=nap)
+        pane = Fetcher(client, limiter, source="t", limits=FAST, sleep=nap)
         said: list[Failure] = []
         while clock.now < 3_600:
             said.append(await _failure(pane, "https://a.test/"))
@@ -308,11 +308,13 @@ class Sick:
         return httpx.Response(503 if self.down else 200, stream=httpx.ByteStream(b"{}"))
 
 
-async def _persisted(pane: Window, clock: Clock) -> int:
+async def _persisted(pane: Fetcher, clock: Clock) -> int:
     """Ask again when told to; returns the status of the answer."""
     while True:
         try:
-            asked = pane.ask(Request("https://a.test/"), partition=None, page=1, tally=Tally())
+            asked = pane.fetch(
+                SourceRequest("https://a.test/"), partition=None, page=1, tally=RequestCounts()
+            )
             return (await asked).status
         except HttpStatus as failure:
             clock.now += failure.retry_in or 1.0

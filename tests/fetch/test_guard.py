@@ -12,11 +12,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.errors import BadConfig, Unsafe
-from app.core.messages import Limits, Raw, Request
-from app.fetch.client import Tally, Window, open_client
+from app.core.errors import BadConfig, UnsafeAddress
+from app.core.messages import HostLimits, RawPage, SourceRequest
+from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.limiter import LocalLimiter
-from app.fetch.ssrf_guard import Guard, hides_an_address, refused
+from app.fetch.ssrf_guard import Guard, is_obfuscated_address, is_refused
 from tests.fetch.hostile import PAGE, Visit, serving
 
 PRIVATE_4 = [
@@ -102,22 +102,22 @@ SPELLINGS: list[Spell] = [
 def test_every_address_of_a_network_that_is_not_public_is_refused(
     address: IPv4Address | IPv6Address,
 ) -> None:
-    assert refused(address)
+    assert is_refused(address)
 
 
 @given(st.ip_addresses())
 def test_what_python_does_not_call_global_is_refused(address: IPv4Address | IPv6Address) -> None:
-    assert refused(address) or (address.is_global and not address.is_multicast)
+    assert is_refused(address) or (address.is_global and not address.is_multicast)
 
 
 @given(st.sampled_from(CARRIERS), private_4())
 def test_an_address_that_carries_a_private_one_is_refused(carry: Carry, v4: IPv4Address) -> None:
-    assert refused(carry(v4))
+    assert is_refused(carry(v4))
 
 
 @given(st.sampled_from(SPELLINGS), private_4())
 def test_a_private_address_is_refused_however_it_is_spelt(spell: Spell, v4: IPv4Address) -> None:
-    with pytest.raises(Unsafe):
+    with pytest.raises(UnsafeAddress):
         Guard().vet(spell(v4))
 
 
@@ -141,7 +141,7 @@ def test_a_private_address_is_refused_however_it_is_spelt(spell: Spell, v4: IPv4
     ],
 )
 def test_a_host_that_is_or_hides_an_address_of_ours_is_refused(host: str) -> None:
-    with pytest.raises(Unsafe):
+    with pytest.raises(UnsafeAddress):
         Guard().vet(host)
 
 
@@ -150,13 +150,13 @@ PUBLIC = ("8.8.8.8", "1.1.1.1", "100.63.255.255", "172.32.0.1", "2606:4700::1111
 
 @pytest.mark.parametrize("host", PUBLIC)
 def test_a_public_address_is_let_through(host: str) -> None:
-    assert not refused(ipaddress.ip_address(host))
+    assert not is_refused(ipaddress.ip_address(host))
     Guard().vet(host)
 
 
 @pytest.mark.parametrize("host", ["example.org", "xn--bcher-kva.example", "7up.example", "x0a.de"])
 def test_a_name_is_a_name(host: str) -> None:
-    assert not hides_an_address(host)
+    assert not is_obfuscated_address(host)
 
 
 class Names(AbstractResolver):
@@ -182,14 +182,14 @@ class Names(AbstractResolver):
 
 
 @asynccontextmanager
-async def looking(guard: Guard) -> AsyncGenerator[Window]:
+async def looking(guard: Guard) -> AsyncGenerator[Fetcher]:
     async with open_client("t", concurrency=2, guard=guard) as client:
-        limits = Limits(rate=1_000, burst=1_000, concurrency=10)
-        yield Window(client, LocalLimiter(), source="t", limits=limits, rng=lambda: 0.0)
+        limits = HostLimits(rate=1_000, burst=1_000, concurrency=10)
+        yield Fetcher(client, LocalLimiter(), source="t", limits=limits, rng=lambda: 0.0)
 
 
-async def ask(window: Window, url: str) -> Raw:
-    return await window.ask(Request(url), partition=None, page=1, tally=Tally())
+async def ask(window: Fetcher, url: str) -> RawPage:
+    return await window.fetch(SourceRequest(url), partition=None, page=1, tally=RequestCounts())
 
 
 async def fine(visit: Visit) -> None:
@@ -206,7 +206,7 @@ async def test_a_name_is_refused_as_soon_as_it_leads_elsewhere() -> None:
     async with serving(fine) as base, looking(guard(names, "127.0.0.1")) as window:
         url = f"http://rebind.test:{urlsplit(base).port}/"
         first = await ask(window, url)
-        with pytest.raises(Unsafe) as caught:
+        with pytest.raises(UnsafeAddress) as caught:
             await ask(window, url)
 
     assert first.body == PAGE
@@ -238,7 +238,7 @@ async def test_no_form_of_loopback_reaches_a_server_there(host: str) -> None:
         await visit.answer()
 
     async with serving(counting) as base, looking(Guard()) as window:
-        with pytest.raises(Unsafe):
+        with pytest.raises(UnsafeAddress):
             await ask(window, f"http://{host}:{urlsplit(base).port}/")
 
     assert visits == 0
@@ -251,7 +251,7 @@ async def test_every_hop_of_a_redirect_is_guarded() -> None:
         await visit.answer("302 Found", location="http://out.test/")
 
     async with serving(away) as base, looking(guard(names, "127.0.0.1")) as window:
-        with pytest.raises(Unsafe) as caught:
+        with pytest.raises(UnsafeAddress) as caught:
             await ask(window, f"http://in.test:{urlsplit(base).port}/")
 
     assert caught.value.url == "http://out.test/"
@@ -270,7 +270,7 @@ async def test_a_host_is_allowed_by_its_name_and_no_other_with_it() -> None:
     async with serving(fine) as base, looking(guard(names, "Intranet.test.")) as window:
         port = urlsplit(base).port
         raw = await ask(window, f"http://intranet.test:{port}/")
-        with pytest.raises(Unsafe):
+        with pytest.raises(UnsafeAddress):
             await ask(window, f"http://other.test:{port}/")
 
     assert raw.body == PAGE
@@ -280,7 +280,7 @@ async def test_refusals_do_not_clog_the_pool() -> None:
     names = {"in.test": [["127.0.0.1"]], "out.test": [["10.0.0.1"]]}
     async with serving(fine) as base, looking(guard(names, "127.0.0.0/24")) as window:
         for _ in range(20):
-            with pytest.raises(Unsafe):
+            with pytest.raises(UnsafeAddress):
                 await ask(window, "http://out.test/")
         raw = await ask(window, f"http://in.test:{urlsplit(base).port}/")
 

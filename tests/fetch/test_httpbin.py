@@ -19,8 +19,8 @@ from app.core.errors import (
     Timeout,
     TooLarge,
 )
-from app.core.messages import Limits, Raw, Request
-from app.fetch.client import Tally, Window, open_client
+from app.core.messages import HostLimits, RawPage, SourceRequest
+from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.limiter import LocalLimiter
 
 PYTHON = Path(__file__).parents[2] / ".rollcall" / "httpbin" / "bin" / "python"
@@ -50,36 +50,40 @@ def base() -> Iterator[str]:
 
 
 @pytest.fixture
-async def window() -> AsyncIterator[Window]:
+async def window() -> AsyncIterator[Fetcher]:
     async def no_nap(_: float) -> None:
         await asyncio.sleep(0)
 
     async with open_client("rollcall-test", concurrency=4) as client:
-        yield Window(
+        yield Fetcher(
             client,
             LocalLimiter(),
             source="httpbin",
-            limits=Limits(rate=1_000, burst=1_000, concurrency=4),
+            limits=HostLimits(rate=1_000, burst=1_000, concurrency=4),
             max_bytes=50_000,
             deadline=0.6,
             sleep=no_nap,
         )
 
 
-async def ask(window: Window, url: str, tally: Tally | None = None, **details: Any) -> Raw:
-    return await window.ask(Request(url, **details), partition=None, page=1, tally=tally or Tally())
+async def ask(
+    window: Fetcher, url: str, tally: RequestCounts | None = None, **details: Any
+) -> RawPage:
+    return await window.fetch(
+        SourceRequest(url, **details), partition=None, page=1, tally=tally or RequestCounts()
+    )
 
 
 @pytest.mark.parametrize(("path", "told"), [("gzip", "gzipped"), ("deflate", "deflated")])
 async def test_both_encodings_we_ask_for_are_read(
-    window: Window, base: str, path: str, told: str
+    window: Fetcher, base: str, path: str, told: str
 ) -> None:
     raw = await ask(window, f"{base}/{path}")
 
     assert json.loads(raw.body)[told] is True
 
 
-async def test_it_hears_who_we_are_and_no_more_than_we_say(window: Window, base: str) -> None:
+async def test_it_hears_who_we_are_and_no_more_than_we_say(window: Fetcher, base: str) -> None:
     raw = await ask(window, f"{base}/headers")
 
     told = json.loads(raw.body)["headers"]
@@ -89,8 +93,8 @@ async def test_it_hears_who_we_are_and_no_more_than_we_say(window: Window, base:
 
 
 @pytest.mark.parametrize("way", ["redirect/4", "relative-redirect/4", "absolute-redirect/4"])
-async def test_redirects_of_each_kind_are_followed(window: Window, base: str, way: str) -> None:
-    tally = Tally()
+async def test_redirects_of_each_kind_are_followed(window: Fetcher, base: str, way: str) -> None:
+    tally = RequestCounts()
 
     raw = await ask(window, f"{base}/{way}", tally)
 
@@ -98,7 +102,7 @@ async def test_redirects_of_each_kind_are_followed(window: Window, base: str, wa
     assert tally.requests == 5
 
 
-async def test_a_cookie_set_on_the_way_is_not_sent_back(window: Window, base: str) -> None:
+async def test_a_cookie_set_on_the_way_is_not_sent_back(window: Fetcher, base: str) -> None:
     raw = await ask(window, f"{base}/cookies/set?a=1")
 
     assert json.loads(raw.body) == {"cookies": {}}
@@ -126,7 +130,7 @@ REFUSED: dict[str, tuple[str, type[Failure], int]] = {
 
 @pytest.mark.parametrize(("path", "kind", "attempts"), REFUSED.values(), ids=REFUSED.keys())
 async def test_what_is_no_answer_is_called_by_its_name(
-    window: Window, base: str, path: str, kind: type[Failure], attempts: int
+    window: Fetcher, base: str, path: str, kind: type[Failure], attempts: int
 ) -> None:
     with pytest.raises(Failure) as caught:
         await ask(window, f"{base}/{path}")
@@ -135,19 +139,19 @@ async def test_what_is_no_answer_is_called_by_its_name(
     assert caught.value.attempts == attempts
 
 
-async def test_a_stream_is_read_to_its_end(window: Window, base: str) -> None:
+async def test_a_stream_is_read_to_its_end(window: Fetcher, base: str) -> None:
     raw = await ask(window, f"{base}/stream/30")
 
     assert [json.loads(line)["id"] for line in raw.body.splitlines()] == list(range(30))
 
 
-async def test_a_drip_within_the_deadline_is_read(window: Window, base: str) -> None:
+async def test_a_drip_within_the_deadline_is_read(window: Fetcher, base: str) -> None:
     raw = await ask(window, f"{base}/drip?duration=0.2&numbytes=4&delay=0")
 
     assert raw.body == b"****"
 
 
-async def test_a_validator_it_gave_comes_back_as_not_modified(window: Window, base: str) -> None:
+async def test_a_validator_it_gave_comes_back_as_not_modified(window: Fetcher, base: str) -> None:
     first = await ask(window, f"{base}/etag/one")
     again = await ask(window, f"{base}/etag/one", headers={"if-none-match": first.headers["etag"]})
 

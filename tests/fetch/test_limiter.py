@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from app.core.errors import Failure, RateLimited
-from app.core.messages import Limits
-from app.fetch.limiter import Limiter, LocalLimiter, Pass, RedisLimiter, Verdict
+from app.core.messages import HostLimits
+from app.fetch.limiter import Admission, Limiter, LocalLimiter, Permit, RedisLimiter
 from app.fetch.rates import Rates
 
 HOST = "a.test:443"
@@ -29,7 +29,7 @@ class Clock:
         return self.now
 
 
-def crowded(starts: list[float], limits: Limits, slack: float = 1e-6) -> bool:
+def crowded(starts: list[float], limits: HostLimits, slack: float = 1e-6) -> bool:
     """Whether any window holds more starts than rate * window + burst."""
     ordered = sorted(starts)
     return any(
@@ -46,7 +46,7 @@ gaps = st.lists(st.sampled_from([0.0, 0.01, 0.3, 1.0, 20.0]), max_size=40)
 def test_no_window_holds_more_than_rate_and_burst(
     gaps: list[float], rate: float, burst: int, patience: float
 ) -> None:
-    clock, limits = Clock(), Limits(rate=rate, burst=burst, concurrency=1)
+    clock, limits = Clock(), HostLimits(rate=rate, burst=burst, concurrency=1)
     rates = Rates(clock)
     starts: list[float] = []
     for gap in gaps:
@@ -64,7 +64,7 @@ def test_no_window_holds_more_than_rate_and_burst(
 def test_nothing_starts_in_a_cool_down_and_no_error_speeds_anything_up(
     steps: list[tuple[float, bool]],
 ) -> None:
-    clock, limits = Clock(), Limits(rate=2, burst=3, concurrency=1)
+    clock, limits = Clock(), HostLimits(rate=2, burst=3, concurrency=1)
     rates, plain = Rates(clock), Rates(clock)
     closed = 0.0
     for gap, refused in steps:
@@ -78,7 +78,7 @@ def test_nothing_starts_in_a_cool_down_and_no_error_speeds_anything_up(
         assert wait >= plain.reserve(HOST, limits, patience=1e9) - 1e-6
 
 
-LIMITS = Limits(rate=10, burst=1, concurrency=1_000)
+LIMITS = HostLimits(rate=10, burst=1, concurrency=1_000)
 
 
 def local_or_shared(kind: str, redis: Redis, clock: Clock) -> Limiter:
@@ -86,24 +86,24 @@ def local_or_shared(kind: str, redis: Redis, clock: Clock) -> Limiter:
 
 
 async def waited(
-    limiter: Limiter, limits: Limits = LIMITS, *, host: str = HOST, patience: float = 30.0
+    limiter: Limiter, limits: HostLimits = LIMITS, *, host: str = HOST, patience: float = 30.0
 ) -> float:
     """How long the limiter says to wait; the request itself takes no time."""
-    passed = await limiter.enter(host, limits, patience=patience)
-    if passed.verdict is Verdict.GO:
-        limiter.free(passed)
+    passed = await limiter.acquire(host, limits, patience=patience)
+    if passed.admission is Admission.GO:
+        limiter.release(passed)
     return passed.wait
 
 
 async def told(limiter: Limiter, failure: Failure | None, times: int = 1) -> None:
     for _ in range(times):
-        await limiter.heed(Pass(HOST, Verdict.GO), failure)
+        await limiter.record(Permit(HOST, Admission.GO), failure)
 
 
 @pytest.mark.parametrize("kind", ["local", "shared"])
 async def test_a_refusal_leaves_no_debt(kind: str, redis: Redis) -> None:
     limiter = local_or_shared(kind, redis, Clock())
-    slow = Limits(rate=0.01, burst=1, concurrency=1)
+    slow = HostLimits(rate=0.01, burst=1, concurrency=1)
     await waited(limiter, slow)
 
     refused = [await waited(limiter, slow) for _ in range(3)]
@@ -148,34 +148,34 @@ async def test_one_request_in_ten_may_be_a_retry_and_ten_in_any_case(
     kind: str, redis: Redis
 ) -> None:
     limiter = local_or_shared(kind, redis, Clock())
-    fast = Limits(rate=1e6, burst=1_000, concurrency=1_000)
+    fast = HostLimits(rate=1e6, burst=1_000, concurrency=1_000)
 
-    async def retried() -> list[Verdict]:
-        return [(await limiter.enter(HOST, fast, again=True)).verdict for _ in range(16)]
+    async def retried() -> list[Admission]:
+        return [(await limiter.acquire(HOST, fast, again=True)).admission for _ in range(16)]
 
     at_first = await retried()
     for _ in range(149 - 10):
-        await limiter.enter(HOST, fast)
-    passed = await limiter.enter(HOST, fast)
+        await limiter.acquire(HOST, fast)
+    passed = await limiter.acquire(HOST, fast)
     later = await retried()
-    elsewhere = await limiter.enter("b.test:443", fast, again=True)
+    elsewhere = await limiter.acquire("b.test:443", fast, again=True)
 
-    assert [at_first.count(Verdict.GO), later.count(Verdict.GO)] == [10, 5]
-    assert set(at_first[10:]) == {Verdict.SPENT}
+    assert [at_first.count(Admission.GO), later.count(Admission.GO)] == [10, 5]
+    assert set(at_first[10:]) == {Admission.SPENT}
     assert passed.may_retry
-    assert elsewhere.verdict is Verdict.GO
+    assert elsewhere.admission is Admission.GO
 
 
 async def test_retries_of_all_workers_are_counted_together_until_the_hour_is_over(
     redis: Redis,
 ) -> None:
     late = 0.0
-    fast = Limits(rate=1e6, burst=1_000, concurrency=1_000)
+    fast = HostLimits(rate=1e6, burst=1_000, concurrency=1_000)
     workers = [RedisLimiter(redis, ahead=lambda: late) for _ in range(3)]
 
     async def retried() -> int:
-        passes = [await workers[n % 3].enter(HOST, fast, again=True) for n in range(15)]
-        return [passed.verdict for passed in passes].count(Verdict.GO)
+        passes = [await workers[n % 3].acquire(HOST, fast, again=True) for n in range(15)]
+        return [passed.admission for passed in passes].count(Admission.GO)
 
     first, second = await retried(), await retried()
     late = 3_600.0
@@ -208,7 +208,7 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_workers_in_processes_of_their_own_keep_one_budget(
     redis: Redis, redis_socket: str, request: pytest.FixtureRequest
 ) -> None:
-    limits = Limits(rate=60, burst=5, concurrency=1)
+    limits = HostLimits(rate=60, burst=5, concurrency=1)
     args = ["-c", WORKER, redis_socket, str(limits.rate), str(limits.burst), "25"]
     workers = [
         await asyncio.create_subprocess_exec(
@@ -230,7 +230,7 @@ async def test_workers_in_processes_of_their_own_keep_one_budget(
 async def test_many_tasks_on_connections_of_their_own_are_granted_exactly_the_budget(
     redis: Redis, redis_socket: str
 ) -> None:
-    limits = Limits(rate=10, burst=4, concurrency=100)
+    limits = HostLimits(rate=10, burst=4, concurrency=100)
     grants: list[float] = []
 
     async def worker() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import Blocked, HttpStatus, Network
-from app.fetch.retry import LONGEST, helps, pause, retry_after
+from app.fetch.retry import MAX_RETRY_AFTER, retry_after, retry_delay, should_retry
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -20,11 +20,11 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
         ("17", 17.0),
         (" 17 ", 17.0),
         ("1.5", 1.5),
-        ("999999999", LONGEST),
-        ("9" * 5_000, LONGEST),
+        ("999999999", MAX_RETRY_AFTER),
+        ("9" * 5_000, MAX_RETRY_AFTER),
         ("Sun, 01 Mar 2026 12:01:00 GMT", 60.0),
         ("Sun, 01 Mar 2026 12:01:00 -0000", 60.0),
-        ("Sun, 01 Mar 2036 12:01:00 GMT", LONGEST),
+        ("Sun, 01 Mar 2036 12:01:00 GMT", MAX_RETRY_AFTER),
         ("Sun, 01 Mar 1970 12:01:00 GMT", 0.0),
         ("-1", None),
         ("²", None),
@@ -46,10 +46,10 @@ def test_retry_after_is_seconds_or_a_date_and_never_nonsense(
 def test_whatever_retry_after_says_the_wait_is_none_or_bounded(told: str) -> None:
     wait = retry_after(told, NOW)
 
-    assert wait is None or 0 <= wait <= LONGEST
+    assert wait is None or 0 <= wait <= MAX_RETRY_AFTER
 
 
-@given(st.integers(0, int(LONGEST)))
+@given(st.integers(0, int(MAX_RETRY_AFTER)))
 def test_seconds_and_the_date_they_lead_to_say_the_same(seconds: int) -> None:
     date = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
 
@@ -60,16 +60,16 @@ def test_the_pause_is_jittered_doubles_and_is_never_less_than_asked_for() -> Non
     failure = Network("broke")
     asked = HttpStatus("503", retry=True, retry_in=9.0)
 
-    assert [pause(failure, attempt, 0.5) for attempt in (1, 2)] == [0.5, 1.0]
-    assert pause(failure, 1, 0.0) == 0.0
-    assert pause(asked, 1, 0.9) == 9.0
+    assert [retry_delay(failure, attempt, 0.5) for attempt in (1, 2)] == [0.5, 1.0]
+    assert retry_delay(failure, 1, 0.0) == 0.0
+    assert retry_delay(asked, 1, 0.9) == 9.0
 
 
 def test_only_what_may_pass_is_asked_again_and_only_by_reading_methods() -> None:
     failure = Network("broke")
 
-    assert helps(failure, "GET", 1)
-    assert helps(failure, "HEAD", 2)
-    assert not helps(failure, "GET", 3)
-    assert not helps(failure, "POST", 1)
-    assert not helps(Blocked("no"), "GET", 1)
+    assert should_retry(failure, "GET", 1)
+    assert should_retry(failure, "HEAD", 2)
+    assert not should_retry(failure, "GET", 3)
+    assert not should_retry(failure, "POST", 1)
+    assert not should_retry(Blocked("no"), "GET", 1)

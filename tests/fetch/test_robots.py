@@ -8,10 +8,10 @@ import pytest
 from redis.asyncio import Redis
 
 from app.core.errors import Blocked
-from app.core.messages import Limits, Request
-from app.fetch.client import Tally, Window, open_client
+from app.core.messages import HostLimits, SourceRequest
+from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.limiter import LocalLimiter
-from app.fetch.robots import DAY, LARGEST, SHORT, Robots, permits
+from app.fetch.robots import FAILURE_TTL, MAX_BYTES, RULES_TTL, Robots, is_allowed
 from tests.fetch.hostile import Visit, serving
 
 RULES = b"""
@@ -39,29 +39,31 @@ class Site:
 
 
 @pytest.fixture
-async def window() -> AsyncIterator[Window]:
+async def window() -> AsyncIterator[Fetcher]:
     async with open_client("t", concurrency=2) as client:
         yield fast(client)
 
 
-def fast(client: httpx.AsyncClient) -> Window:
-    limits = Limits(rate=1_000, burst=1_000, concurrency=2)
+def fast(client: httpx.AsyncClient) -> Fetcher:
+    limits = HostLimits(rate=1_000, burst=1_000, concurrency=2)
 
     async def no_nap(_: float) -> None:
         await asyncio.sleep(0)
 
-    return Window(client, LocalLimiter(), source="t", limits=limits, sleep=no_nap)
+    return Fetcher(client, LocalLimiter(), source="t", limits=limits, sleep=no_nap)
 
 
-async def allowed(redis: Redis, window: Window, url: str, **params: str) -> bool:
+async def allowed(redis: Redis, window: Fetcher, url: str, **params: str) -> bool:
     try:
-        await Robots(redis).check(window, Request(url, params=tuple(params.items())), Tally())
+        await Robots(redis).check(
+            window, SourceRequest(url, params=tuple(params.items())), RequestCounts()
+        )
     except Blocked as refusal:
         return "robots.txt forbids" not in str(refusal)
     return True
 
 
-async def test_the_rules_for_us_count_and_are_read_once(redis: Redis, window: Window) -> None:
+async def test_the_rules_for_us_count_and_are_read_once(redis: Redis, window: Fetcher) -> None:
     site = Site()
     async with serving(site) as base:
         answers = [
@@ -72,7 +74,7 @@ async def test_the_rules_for_us_count_and_are_read_once(redis: Redis, window: Wi
         ]
         (key,) = await redis.keys("rollcall:robots:*")  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords open
 
-        assert DAY - 60 < await redis.ttl(key) <= DAY
+        assert RULES_TTL - 60 < await redis.ttl(key) <= RULES_TTL
 
     assert answers == [True, True, False, False]
     assert site.read == 1
@@ -80,7 +82,7 @@ async def test_the_rules_for_us_count_and_are_read_once(redis: Redis, window: Wi
 
 @pytest.mark.parametrize("status", ["404 Not Found", "401 Unauthorized", "403 Forbidden"])
 async def test_a_site_without_rules_forbids_nothing(
-    redis: Redis, window: Window, status: str
+    redis: Redis, window: Fetcher, status: str
 ) -> None:
     async with serving(Site(b"Disallow: /", status)) as base:
         assert await allowed(redis, window, f"{base}/private")
@@ -88,18 +90,18 @@ async def test_a_site_without_rules_forbids_nothing(
 
 @pytest.mark.parametrize("status", ["500 Down", "503 Down", "429 Slow down"])
 async def test_a_site_whose_rules_cannot_be_read_forbids_all_for_a_while(
-    redis: Redis, window: Window, status: str
+    redis: Redis, window: Fetcher, status: str
 ) -> None:
     async with serving(Site(b"", status)) as base:
         assert not await allowed(redis, window, f"{base}/")
 
     (key,) = await redis.keys("rollcall:robots:*")  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords open
-    assert 0 < await redis.ttl(key) <= SHORT
+    assert 0 < await redis.ttl(key) <= FAILURE_TTL
 
 
-async def test_endless_rules_are_read_up_to_their_bound(redis: Redis, window: Window) -> None:
+async def test_endless_rules_are_read_up_to_their_bound(redis: Redis, window: Fetcher) -> None:
     head = b"User-agent: *\nDisallow: /a\n"
-    body = head + b"#" * (LARGEST - len(head)) + b"\nDisallow: /b\n"
+    body = head + b"#" * (MAX_BYTES - len(head)) + b"\nDisallow: /b\n"
     async with serving(Site(body)) as base:
         answers = [await allowed(redis, window, f"{base}/{name}") for name in "ab"]
 
@@ -108,4 +110,4 @@ async def test_endless_rules_are_read_up_to_their_bound(redis: Redis, window: Wi
 
 @pytest.mark.parametrize("text", ["", "<html>no rules</html>", "\ufeff\ud7ff", "Disallow: /"])
 def test_rules_that_make_no_sense_forbid_nothing(text: str) -> None:
-    assert permits(text, "https://site.test/page")
+    assert is_allowed(text, "https://site.test/page")

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from app.core.messages import Limits
-from app.fetch.limiter import SLOT_LEASE, RedisLimiter, Verdict
+from app.core.messages import HostLimits
+from app.fetch.limiter import SLOT_LEASE, Admission, RedisLimiter
 from app.fetch.slots import Slots
 from tests import worker_harness
 
 HOST = "a.test:443"
 
 
-def limits(concurrency: int) -> Limits:
-    return Limits(rate=1e6, burst=100_000, concurrency=concurrency)
+def limits(concurrency: int) -> HostLimits:
+    return HostLimits(rate=1e6, burst=100_000, concurrency=concurrency)
 
 
 @given(st.integers(1, 4), st.lists(st.sampled_from(["take", "free", "cancel"]), max_size=40))
@@ -29,10 +29,10 @@ async def test_any_story_keeps_the_bound_and_serves_first_come_first_served(
     slots, served, line = Slots(), list[asyncio.Task[None]](), list[asyncio.Task[None]]()
     for step in story:
         if step == "take":
-            line.append(asyncio.create_task(slots.take(HOST, most)))
+            line.append(asyncio.create_task(slots.acquire(HOST, most)))
         elif step == "free" and served:
             served.pop(0)
-            slots.free(HOST)
+            slots.release(HOST)
         elif step == "cancel" and line:
             line.pop().cancel()
         for _ in range(3):
@@ -42,7 +42,7 @@ async def test_any_story_keeps_the_bound_and_serves_first_come_first_served(
 
         assert all(task.done() for task in served)
         assert not any(task.done() for task in line)
-        assert slots.under_way(HOST) == len(served)
+        assert slots.in_flight(HOST) == len(served)
     for task in line:
         task.cancel()
 
@@ -98,16 +98,16 @@ async def test_workers_in_processes_of_their_own_never_exceed_the_concurrency(
 
 async def test_a_slot_that_falls_free_wakes_the_other_worker_at_once(redis: Redis) -> None:
     one, other = RedisLimiter(redis), RedisLimiter(redis)
-    held = await one.enter(HOST, limits(1))
-    waiting = asyncio.create_task(other.enter(HOST, limits(1)))
+    held = await one.acquire(HOST, limits(1))
+    waiting = asyncio.create_task(other.acquire(HOST, limits(1)))
     await worker_harness.until(lambda: redis.exists(f"rollcall:limit:{HOST}:waiting"))
 
-    one.free(held)
+    one.release(held)
     began = time.monotonic()
     passed = await waiting
 
     assert time.monotonic() - began < 0.5
-    assert passed.queued > 0
+    assert passed.queued_seconds > 0
 
 
 async def test_a_worker_that_is_always_busy_does_not_starve_the_others(redis: Redis) -> None:
@@ -116,14 +116,14 @@ async def test_a_worker_that_is_always_busy_does_not_starve_the_others(redis: Re
 
     async def over_and_over() -> None:
         while not stop:
-            passed = await greedy.enter(HOST, limits(2))
+            passed = await greedy.acquire(HOST, limits(2))
             await asyncio.sleep(0)
-            greedy.free(passed)
+            greedy.release(passed)
 
     hogs = [asyncio.create_task(over_and_over()) for _ in range(6)]
     async with asyncio.timeout(10):
         for _ in range(3):
-            modest.free(await modest.enter(HOST, limits(2)))
+            modest.release(await modest.acquire(HOST, limits(2)))
     served = not any(hog.done() for hog in hogs)
     stop = True
     await asyncio.gather(*hogs)
@@ -135,33 +135,33 @@ async def test_the_slots_of_a_dead_worker_come_free_with_their_lease(redis: Redi
     late = 0.0
     dead, alive = (RedisLimiter(redis, ahead=lambda: late) for _ in range(2))
     for _ in range(2):
-        await dead.enter(HOST, limits(2))
+        await dead.acquire(HOST, limits(2))
 
     late = SLOT_LEASE + 1
     async with asyncio.timeout(5):
-        passed = await alive.enter(HOST, limits(2))
+        passed = await alive.acquire(HOST, limits(2))
 
-    assert passed.verdict is Verdict.GO
+    assert passed.admission is Admission.GO
 
 
 async def test_the_slots_of_a_worker_that_beats_are_free_as_soon_as_it_is_silent(
     redis: Redis,
 ) -> None:
     dead, alive = RedisLimiter(redis, worker="host:1:a"), RedisLimiter(redis, worker="host:2:b")
-    await dead.beat(0.2)
-    await alive.beat(60)
+    await dead.heartbeat(0.2)
+    await alive.heartbeat(60)
     for _ in range(2):
-        await dead.enter(HOST, limits(2))
+        await dead.acquire(HOST, limits(2))
 
     async with asyncio.timeout(5):
-        passed = await alive.enter(HOST, limits(2))
+        passed = await alive.acquire(HOST, limits(2))
     async with asyncio.timeout(5):
-        again = await alive.enter(HOST, limits(2))
+        again = await alive.acquire(HOST, limits(2))
 
-    assert passed.verdict is again.verdict is Verdict.GO
+    assert passed.admission is again.admission is Admission.GO
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1.5):
-            await dead.enter(HOST, limits(2))  # who lives and holds its slots keeps them
+            await dead.acquire(HOST, limits(2))  # who lives and holds its slots keeps them
 
 
 async def test_requests_that_are_cancelled_while_they_ask_leave_no_slot_taken(
@@ -169,16 +169,16 @@ async def test_requests_that_are_cancelled_while_they_ask_leave_no_slot_taken(
 ) -> None:
     limiter = RedisLimiter(redis)
     for n in range(60):
-        tasks = [asyncio.create_task(limiter.enter(HOST, limits(5))) for _ in range(10)]
+        tasks = [asyncio.create_task(limiter.acquire(HOST, limits(5))) for _ in range(10)]
         for _ in range(n % 8):
             await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
         for ended in await asyncio.gather(*tasks, return_exceptions=True):
             if not isinstance(ended, BaseException):
-                limiter.free(ended)
+                limiter.release(ended)
 
     async with asyncio.timeout(5):
-        passes = [await limiter.enter(HOST, limits(5)) for _ in range(5)]
+        passes = [await limiter.acquire(HOST, limits(5)) for _ in range(5)]
 
-    assert {passed.verdict for passed in passes} == {Verdict.GO}
+    assert {passed.admission for passed in passes} == {Admission.GO}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import TooLarge
-from app.fetch.urls import host_key, public, same_origin, vet
+from app.fetch.urls import check_url, host_key, public_url, same_origin
 
 
 @pytest.mark.parametrize(
@@ -26,17 +26,17 @@ from app.fetch.urls import host_key, public, same_origin, vet
     ],
 )
 def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    assert public(url) == shown
+    assert public_url(url) == shown
 
 
 @given(st.text())
 def test_any_text_can_be_shown_as_an_address(text: str) -> None:
-    assert public(f"http://{text}").isprintable()
+    assert public_url(f"http://{text}").isprintable()
 
 
 def test_an_endless_address_is_too_large() -> None:
     with pytest.raises(TooLarge):
-        vet(httpx.URL("https://a.test/?q=" + "a" * 9_000))
+        check_url(httpx.URL("https://a.test/?q=" + "a" * 9_000))
 
 
 def test_a_host_is_known_by_its_name_and_port() -> None:

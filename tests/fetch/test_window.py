@@ -22,15 +22,15 @@ from app.core.errors import (
     Schema,
     Timeout,
     TooLarge,
-    Unsafe,
+    UnsafeAddress,
 )
-from app.core.messages import Limits, Partition, Raw, Request
-from app.fetch.client import Tally, Window, open_client
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
+from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.limiter import LocalLimiter
 from tests.fetch.hostile import PAGE, Handler, Visit, bomb, serving, zipped
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-FAST = Limits(rate=10_000, burst=10_000, concurrency=10)
+FAST = HostLimits(rate=10_000, burst=10_000, concurrency=10)
 
 
 class Naps:
@@ -49,8 +49,10 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-def window(client: httpx.AsyncClient, *, deadline: float = 5.0, naps: Naps | None = None) -> Window:
-    return Window(
+def window(
+    client: httpx.AsyncClient, *, deadline: float = 5.0, naps: Naps | None = None
+) -> Fetcher:
+    return Fetcher(
         client,
         LocalLimiter(),
         source="test",
@@ -63,13 +65,13 @@ def window(client: httpx.AsyncClient, *, deadline: float = 5.0, naps: Naps | Non
     )
 
 
-async def ask(pane: Window, request: Request, tally: Tally | None = None) -> Raw:
-    return await pane.ask(request, partition=None, page=1, tally=tally or Tally())
+async def ask(pane: Fetcher, request: SourceRequest, tally: RequestCounts | None = None) -> RawPage:
+    return await pane.fetch(request, partition=None, page=1, tally=tally or RequestCounts())
 
 
-async def visited(client: httpx.AsyncClient, handler: Handler, **request: object) -> Raw:
+async def visited(client: httpx.AsyncClient, handler: Handler, **request: object) -> RawPage:
     async with serving(handler) as base:
-        return await ask(window(client), Request(f"{base}/page", **request))  # pyright: ignore[reportArgumentType] - the tests' own keywords
+        return await ask(window(client), SourceRequest(f"{base}/page", **request))  # pyright: ignore[reportArgumentType] - the tests' own keywords
 
 
 def canned(raw: bytes) -> Handler:
@@ -137,9 +139,12 @@ REFUSED: dict[str, tuple[Handler, type[Failure]]] = {
     "bomb": (honest(body=bomb(100), content_encoding="gzip"), TooLarge),
     "length too large": (honest(content_length="99999999999"), TooLarge),
     "header too long": (honest(x_long="a" * 20_000), TooLarge),
-    "redirect to a file": (honest("302 Found", location="file:///etc/passwd"), Unsafe),
-    "redirect with a user": (honest("302 Found", location="http://me:you@127.0.0.1/"), Unsafe),
-    "redirect to garbage": (honest("302 Found", location="http://[::1/"), Unsafe),
+    "redirect to a file": (honest("302 Found", location="file:///etc/passwd"), UnsafeAddress),
+    "redirect with a user": (
+        honest("302 Found", location="http://me:you@127.0.0.1/"),
+        UnsafeAddress,
+    ),
+    "redirect to garbage": (honest("302 Found", location="http://[::1/"), UnsafeAddress),
     "redirect loop": (honest("302 Found", location="/page"), HttpStatus),
     "redirect to nowhere": (honest("302 Found"), HttpStatus),
 }
@@ -157,16 +162,16 @@ async def test_what_will_not_change_is_asked_for_once(
 
 
 async def test_a_page_comes_as_it_is_with_its_facts(client: httpx.AsyncClient) -> None:
-    tally = Tally()
+    tally = RequestCounts()
     part = Partition("league")
     async with serving(honest(body=zipped(), content_encoding="gzip")) as base:
-        request = Request(f"{base}/page", params=(("api_key", "hush"), ("p", "2")))
-        raw = await window(client).ask(request, partition=part, page=2, tally=tally)
+        request = SourceRequest(f"{base}/page", params=(("api_key", "hush"), ("p", "2")))
+        raw = await window(client).fetch(request, partition=part, page=2, tally=tally)
 
     assert (raw.body, raw.status, raw.partition, raw.page) == (PAGE, 200, part, 2)
     assert raw.url == f"{base}/page?api_key=***&p=2"
     assert raw.fetched_at == NOW
-    assert tally == Tally(requests=1, bytes=len(zipped()), classes=Counter({"2xx": 1}))
+    assert tally == RequestCounts(requests=1, bytes=len(zipped()), classes=Counter({"2xx": 1}))
 
 
 BARE = zlib.compressobj(wbits=-15)
@@ -224,7 +229,7 @@ async def test_a_slow_answer_ends_at_the_deadline(
     async with serving(handler) as base:
         pane = window(client, deadline=0.15)
         with pytest.raises(Timeout) as caught:
-            await ask(pane, Request(base))
+            await ask(pane, SourceRequest(base))
 
     assert caught.value.attempts == 3
 
@@ -244,16 +249,16 @@ async def test_a_refused_port_is_network(client: httpx.AsyncClient) -> None:
         pass
 
     with pytest.raises(Network):
-        await ask(window(client), Request(base))
+        await ask(window(client), SourceRequest(base))
 
 
 async def test_a_flapping_server_is_asked_until_it_answers(client: httpx.AsyncClient) -> None:
     async def flapping(visit: Visit) -> None:
         await visit.answer("503 Down" if visit.count < 3 else "200 OK")
 
-    tally, naps = Tally(), Naps()
+    tally, naps = RequestCounts(), Naps()
     async with serving(flapping) as base:
-        raw = await ask(window(client, naps=naps), Request(base), tally)
+        raw = await ask(window(client, naps=naps), SourceRequest(base), tally)
 
     assert raw.body == PAGE
     assert (tally.requests, tally.retries) == (3, 2)
@@ -300,7 +305,7 @@ async def test_retry_after_is_the_least_we_wait(
 
     naps = Naps()
     async with serving(throttled) as base:
-        raw = await ask(window(client, naps=naps), Request(base))
+        raw = await ask(window(client, naps=naps), SourceRequest(base))
 
     assert raw.body == PAGE
     assert naps.taken[0] == max(seconds or 0.0, 0.5)
@@ -310,13 +315,13 @@ async def test_retry_after_is_the_least_we_wait(
 async def test_a_long_wait_is_raised_not_slept_and_closes_the_host(
     client: httpx.AsyncClient, status: str
 ) -> None:
-    tally, naps = Tally(), Naps()
+    tally, naps = RequestCounts(), Naps()
     async with serving(honest(status, retry_after="120")) as base:
         pane = window(client, naps=naps)
         with pytest.raises(RateLimited) as first:
-            await ask(pane, Request(base), tally)
+            await ask(pane, SourceRequest(base), tally)
         with pytest.raises(RateLimited) as second:
-            await ask(pane, Request(f"{base}/other"), tally)
+            await ask(pane, SourceRequest(f"{base}/other"), tally)
 
     assert (first.value.retry_in, first.value.status) == (120, int(status[:3]))
     assert second.value.retry_in == pytest.approx(120, abs=3)
@@ -340,7 +345,7 @@ async def test_a_redirect_keeps_our_headers_within_the_origin_only(
             await visit.answer("302 Found", location=there, set_cookie="session=1")
 
         async with serving(near) as base:
-            request = Request(f"{base}/first", headers={"authorization": "Bearer hush"})
+            request = SourceRequest(f"{base}/first", headers={"authorization": "Bearer hush"})
             raw = await ask(window(client), request)
 
     assert raw.url == f"{other}/third"
@@ -380,8 +385,8 @@ async def test_a_status_counts_even_if_its_page_never_ends(client: httpx.AsyncCl
 async def test_an_address_that_is_not_plain_http_is_unsafe(
     client: httpx.AsyncClient, url: str
 ) -> None:
-    with pytest.raises(Unsafe):
-        await ask(window(client), Request(url))
+    with pytest.raises(UnsafeAddress):
+        await ask(window(client), SourceRequest(url))
 
 
 async def test_no_more_requests_are_under_way_than_allowed(client: httpx.AsyncClient) -> None:
@@ -397,7 +402,7 @@ async def test_no_more_requests_are_under_way_than_allowed(client: httpx.AsyncCl
 
     async with serving(counting) as base:
         pane = window(client)
-        await asyncio.gather(*(ask(pane, Request(base)) for _ in range(60)))
+        await asyncio.gather(*(ask(pane, SourceRequest(base)) for _ in range(60)))
 
     assert most == FAST.concurrency
 
@@ -415,19 +420,23 @@ async def test_after_1200_cancelled_requests_healthy_ones_succeed(
 
         async def impatient() -> None:
             async with asyncio.timeout(0.02):
-                await ask(pane, Request(f"{base}/stuck"))
+                await ask(pane, SourceRequest(f"{base}/stuck"))
 
         lost: list[BaseException | None] = []
         for _ in range(57):  # half of each round is under way, half stands at our gate
             lost += await asyncio.gather(*(impatient() for _ in range(20)), return_exceptions=True)
         for _ in range(6):  # and some are cancelled before they are connected
-            tasks = [asyncio.create_task(ask(pane, Request(f"{base}/stuck"))) for _ in range(10)]
+            tasks = [
+                asyncio.create_task(ask(pane, SourceRequest(f"{base}/stuck"))) for _ in range(10)
+            ]
             await asyncio.sleep(0)
             for task in tasks:
                 task.cancel()
             gone = await asyncio.gather(*tasks, return_exceptions=True)
             lost += [one for one in gone if isinstance(one, BaseException)]
-        healthy = await asyncio.gather(*(ask(pane, Request(f"{base}/well")) for _ in range(5)))
+        healthy = await asyncio.gather(
+            *(ask(pane, SourceRequest(f"{base}/well")) for _ in range(5))
+        )
 
     assert len(lost) == 1_200
     assert all(isinstance(error, TimeoutError | asyncio.CancelledError) for error in lost)
@@ -487,20 +496,20 @@ async def test_a_timeout_of_httpx_itself_is_a_timeout() -> None:
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(late)) as mocked:
         with pytest.raises(Timeout):
-            await ask(window(mocked), Request("https://site.test/"))
+            await ask(window(mocked), SourceRequest("https://site.test/"))
 
 
 async def test_the_wait_for_a_slot_is_slept_and_counted() -> None:
     def well(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, stream=httpx.ByteStream(PAGE))
 
-    tally, naps = Tally(), Naps()
+    tally, naps = RequestCounts(), Naps()
     async with httpx.AsyncClient(transport=httpx.MockTransport(well)) as mocked:
         limiter = LocalLimiter(clock=lambda: 1.0)
-        limits = Limits(rate=2, burst=1, concurrency=1)
-        pane = Window(mocked, limiter, source="t", limits=limits, sleep=naps)
+        limits = HostLimits(rate=2, burst=1, concurrency=1)
+        pane = Fetcher(mocked, limiter, source="t", limits=limits, sleep=naps)
         for _ in range(3):
-            await ask(pane, Request("https://site.test/"), tally)
+            await ask(pane, SourceRequest("https://site.test/"), tally)
 
     assert naps.taken == [0.5, 1.0]
     assert tally.throttled_ms == 1_500

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from app.core.enums import HealthReason, RunStatus, TickReason
-from app.health.history import ends, silent_after, ticks
+from app.health.history import run_facts, silent_after, tick_facts
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 
@@ -24,7 +24,7 @@ def test_a_streak_of_failures_reaches_back_to_the_last_good_run_and_over_our_own
         ("failure", None, None, ago(6)),
     ]
 
-    read = ends(newest)
+    read = run_facts(newest)
 
     assert (read.failures, read.failing_since, read.last_run) == (2, ago(4), ago(1))
     assert read.statuses[:2] == (RunStatus.FAILURE, None)
@@ -39,9 +39,12 @@ def test_a_broken_expectation_is_that_of_the_last_run_and_began_with_the_first_i
         ("success", None, "drift", ago(4)),
     ]
 
-    assert (ends(newest).breach, ends(newest).breach_since) == (HealthReason.DRIFT, ago(2))
-    assert ends(newest[2:]).breach is None
-    assert ends([("success", None, "what?", ago(1))]).breach is None
+    assert (run_facts(newest).breach, run_facts(newest).breach_since) == (
+        HealthReason.DRIFT,
+        ago(2),
+    )
+    assert run_facts(newest[2:]).breach is None
+    assert run_facts([("success", None, "what?", ago(1))]).breach is None
 
 
 def test_a_streak_of_skips_leaves_out_what_was_let_go_on_purpose() -> None:
@@ -53,7 +56,7 @@ def test_a_streak_of_skips_leaves_out_what_was_let_go_on_purpose() -> None:
         ("ran", None, ago(5), 1),
     ]
 
-    read = ticks(newest)
+    read = tick_facts(newest)
 
     assert (read.skips, read.skipping_since) == (61, ago(3))
     assert (read.skip_reason, read.rested_until) == (TickReason.OVERLAP, ago(2))
@@ -63,10 +66,10 @@ def test_a_streak_of_skips_leaves_out_what_was_let_go_on_purpose() -> None:
 def test_adherence_counts_a_hundred_ticks_and_no_more_of_a_long_gap() -> None:
     newest = [("ran", None, ago(1), 1), ("missed", "late", ago(2), 100_000)]
 
-    read = ticks(newest)
+    read = tick_facts(newest)
 
     assert (read.ran, read.due) == (1, 100)
-    assert ticks([]).due == 0
+    assert tick_facts([]).due == 0
 
 
 def test_a_cron_is_silent_after_its_next_instant_its_grace_and_its_time() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.core.enums import HealthReason, JobStatus, RunStatus
 from app.health.explain import sentence
 from app.health.facts import JobFacts
-from app.health.judge import Rules, Verdict, all_well, judge
+from app.health.judge import HealthRules, HealthStatus, all_healthy, judge
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = JobFacts(
@@ -118,7 +118,7 @@ def test_a_job_is_judged_by_what_is_known_of_it(case: str) -> None:
 
 
 def test_a_job_recovers_after_as_many_good_runs_as_the_rules_say() -> None:
-    rules = Rules(failing_after=2, recovered_after=2)
+    rules = HealthRules(failing_after=2, recovered_after=2)
     once = replace(GOOD, history=(SUCCESS, FAILURE, FAILURE))
 
     assert judge(once, NOW, rules).reason is HealthReason.FAILING
@@ -126,12 +126,12 @@ def test_a_job_recovers_after_as_many_good_runs_as_the_rules_say() -> None:
 
 
 def test_nothing_new_for_too_long_is_stale_since_then() -> None:
-    rules = Rules(fresh={"j": 3600})
+    rules = HealthRules(fresh={"j": 3600})
     old = replace(GOOD, last_new=ago(3700))
 
     assert judge(replace(GOOD, last_new=ago(3600)), NOW, rules).reason is None
     assert judge(old, NOW).reason is None
-    assert judge(old, NOW, rules) == Verdict(
+    assert judge(old, NOW, rules) == HealthStatus(
         JobStatus.UNHEALTHY, HealthReason.STALE_DATA, ago(100), 60
     )
 
@@ -156,9 +156,9 @@ def test_overdue_counts_from_the_instant_at_which_silence_was_too_long() -> None
 
 
 def test_a_pause_is_no_fault_but_no_jobs_at_all_are_not_well() -> None:
-    assert all_well([JobStatus.HEALTHY, JobStatus.PAUSED])
-    assert not all_well([JobStatus.HEALTHY, JobStatus.NOT_STARTED])
-    assert not all_well([])
+    assert all_healthy([JobStatus.HEALTHY, JobStatus.PAUSED])
+    assert not all_healthy([JobStatus.HEALTHY, JobStatus.NOT_STARTED])
+    assert not all_healthy([])
 
 
 instants = st.datetimes(timezones=st.just(UTC))

@@ -10,8 +10,8 @@ from app.core.enums import HealthReason, RunStatus, TickReason
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import (
     JOBS,
-    forget_job,
-    forget_worker,
+    delete_job,
+    delete_worker,
     job_key,
     read_jobs,
     read_workers,
@@ -91,7 +91,7 @@ async def test_a_name_that_holds_no_hash_does_not_blind_the_reader(redis: Redis)
 
 async def test_a_forgotten_job_is_gone(redis: Redis) -> None:
     await write_job(redis, "poll", FULL)
-    await forget_job(redis, "poll")
+    await delete_job(redis, "poll")
 
     assert await read_jobs(redis) == {}
 
@@ -107,7 +107,7 @@ async def test_a_worker_is_there_until_it_no_longer_beats(redis: Redis) -> None:
         return set(await read_workers(redis)) == {"w2"}
 
     await until(only_the_second)
-    await forget_worker(redis, "w2")
+    await delete_worker(redis, "w2")
     assert await read_workers(redis) == {}
 
 

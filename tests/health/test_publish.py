@@ -12,19 +12,19 @@ from app.health.judge import judge
 from app.health.keys import read_collections, read_jobs
 from app.store.db import Pool
 from app.store.runs import run_rows
-from app.store.runs.run_rows import Ending
+from app.store.runs.run_rows import RunEnding
 from tests.clock import SettableClock
 from tests.ledger.harness import KEY, MINUTE, Book, every
 
 
 async def told(pool: Pool, redis: ArqRedis) -> JobFacts:
-    await publish.job(pool, redis, KEY)
+    await publish.publish_job(pool, redis, KEY)
     return (await read_jobs(redis))[KEY]
 
 
 async def finish(book: Book, status: RunStatus, error: str | None = None, **stats: str) -> None:
     (queued,) = await book.ring(after=MINUTE)
-    ending = Ending(status, book.clock() + timedelta(seconds=2), stats, error, error)
+    ending = RunEnding(status, book.clock() + timedelta(seconds=2), stats, error, error)
     assert await run_rows.finish(book.pool, await book.claim(queued), ending)
 
 
@@ -98,8 +98,8 @@ async def test_collections_are_counted_together_and_have_no_key_of_their_own(
             f"collection:{org}", org, clock(), due, clock() if number == 0 else None,
         )  # fmt: skip
 
-    await publish.collections(pool, redis, clock())
-    await publish.all_jobs(pool, redis)
+    await publish.publish_collections(pool, redis, clock())
+    await publish.publish_all_jobs(pool, redis)
     facts = await read_collections(redis)
 
     assert facts is not None
@@ -122,7 +122,7 @@ async def test_a_disabled_organisations_collection_is_paused_however_its_runs_en
         f"collection:{org}", org, clock(), clock() - 2 * MINUTE,
     )  # fmt: skip
 
-    await publish.collections(pool, redis, clock())
+    await publish.publish_collections(pool, redis, clock())
     facts = await read_collections(redis)
 
     assert facts is not None

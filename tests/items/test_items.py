@@ -23,7 +23,7 @@ def item(key: str, mode: StoreMode = StoreMode.UPSERT, **data: Any) -> Item:
 
 async def write(
     pool: Pool, *page: Item, now: datetime = NOON, run: UUID = RUN, org: UUID | None = None
-) -> items.Written:
+) -> items.ItemWriteCounts:
     async with pool.acquire() as connection, connection.transaction():
         return await items.write(connection, org, "shop", page, now, run)
 
@@ -130,7 +130,7 @@ async def test_what_a_whole_listing_lacks_is_missing_until_it_is_seen_again(
 ) -> None:
     await write(pool, item("a"), item("b"), item("c"))
     async with pool.acquire() as connection:
-        await items.seen(connection, None, "shop", ["a"], LATER)
+        await items.mark_seen(connection, None, "shop", ["a"], LATER)
         await items.mark_missing(connection, None, "shop", run, LATER)
     marked = {row["key"]: row["missing_since"] for row in await rows(pool)}
 
@@ -144,7 +144,7 @@ async def test_what_comes_back_on_a_page_that_has_not_changed_is_missing_no_long
     pool: Pool,
 ) -> None:
     await write(pool, item("a"), item("b"))
-    await items.listed(pool, None, "shop", [], LATER)
+    await items.mark_unlisted(pool, None, "shop", [], LATER)
 
     await items.touch(pool, None, "shop", ["a"], LATER + timedelta(minutes=5))
 

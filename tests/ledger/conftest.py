@@ -28,5 +28,5 @@ async def book(pool: Pool, clock: SettableClock) -> AsyncGenerator[Book]:
     yield Book(pool, clock)
 
     for account in await proof.verify(pool, clock()):
-        faults = (account.unaccounted, account.duplicates, account.invented)
+        faults = (account.unaccounted, account.duplicates, account.unexpected)
         assert faults == (0, 0, 0), f"unaccounted, duplicates, invented of {account}"

@@ -8,12 +8,12 @@ from uuid import UUID
 
 from app.core.enums import RunStatus
 from app.ledger import edit as ledger
-from app.ledger.edit import Declared, Queued
+from app.ledger.edit import DeclaredSchedule, QueuedRun
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.runs import run_rows
-from app.store.runs.run_rows import Claimed, Ending
+from app.store.runs.run_rows import ClaimedRun, RunEnding
 from app.store.schedules import heartbeats
 from tests.clock import NOON, SettableClock
 
@@ -21,10 +21,10 @@ KEY = "scrape"
 MINUTE = timedelta(minutes=1)
 
 
-def every(minutes: float, *, enabled: bool = True, **policies: Any) -> Declared:
+def every(minutes: float, *, enabled: bool = True, **policies: Any) -> DeclaredSchedule:
     """A schedule of so many minutes, counted from noon."""
     schedule = Schedule.every(minutes * 60, anchor=NOON, name=KEY)
-    return Declared(KEY, "job", schedule, Policies(**policies), enabled)
+    return DeclaredSchedule(KEY, "job", schedule, Policies(**policies), enabled)
 
 
 @dataclass(slots=True)
@@ -33,19 +33,19 @@ class Book:
 
     pool: Pool
     clock: SettableClock
-    queued: list[Queued] = field(default_factory=list[Queued])
+    queued: list[QueuedRun] = field(default_factory=list[QueuedRun])
 
-    async def open(self, declared: Declared) -> None:
+    async def open(self, declared: DeclaredSchedule) -> None:
         """Register the schedule."""
         await self._keep(ledger.register(self.pool, [declared], self.clock()))
 
-    async def edit(self, declared: Declared) -> list[Queued]:
+    async def edit(self, declared: DeclaredSchedule) -> list[QueuedRun]:
         return await self._keep(ledger.edit(self.pool, declared, self.clock()))
 
-    async def ring(self, *, after: timedelta = timedelta(0)) -> list[Queued]:
+    async def ring(self, *, after: timedelta = timedelta(0)) -> list[QueuedRun]:
         """Let time pass, then ring."""
         self.clock.now += after
-        return await self._keep(ledger.ring(self.pool, KEY, self.clock()))
+        return await self._keep(ledger.decide_schedule(self.pool, KEY, self.clock()))
 
     async def pause(self, by: str = "ada", note: str = "maintenance") -> None:
         await self._keep(ledger.pause(self.pool, KEY, self.clock(), by=by, note=note))
@@ -53,27 +53,27 @@ class Book:
     async def resume(self) -> None:
         await self._keep(ledger.resume(self.pool, KEY, self.clock()))
 
-    async def _keep(self, deciding: Any) -> list[Queued]:
-        queued: list[Queued] = await deciding
+    async def _keep(self, deciding: Any) -> list[QueuedRun]:
+        queued: list[QueuedRun] = await deciding
         self.queued += queued
         return queued
 
     async def beating(self, since: datetime, until: datetime, *, jumped: bool = False) -> None:
         """Say that a worker was beating."""
-        beat = await heartbeats.begin(self.pool, "worker", since, jumped=jumped)
-        await heartbeats.extend(self.pool, beat, until)
+        beat = await heartbeats.start_interval(self.pool, "worker", since, jumped=jumped)
+        await heartbeats.extend_interval(self.pool, beat, until)
 
-    async def claim(self, run: Queued) -> Claimed:
+    async def claim(self, run: QueuedRun) -> ClaimedRun:
         claimed = await run_rows.claim(self.pool, run.run_id, "worker", self.clock(), 15)
         assert claimed is not None
         return claimed
 
-    async def finish(self, *queued: Queued) -> None:
+    async def finish(self, *queued: QueuedRun) -> None:
         """Do these runs, or all that were queued so far."""
         for run in queued or tuple(self.queued):
             claimed = await self.claim(run)
             assert await run_rows.finish(
-                self.pool, claimed, Ending(RunStatus.SUCCESS, self.clock(), {})
+                self.pool, claimed, RunEnding(RunStatus.SUCCESS, self.clock(), {})
             )
         self.queued.clear()
 

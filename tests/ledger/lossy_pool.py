@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
-from app.store.db import AWAY, Pool
+from app.store.db import UNAVAILABLE, Pool
 
 STATEMENTS = ("execute", "executemany", "fetch", "fetchrow", "fetchval")
 
@@ -52,7 +52,7 @@ class _Lossy:
 async def attempted(step: Callable[[Pool], Any], pool: Pool, statements: int) -> Any:
     """What `step` returned on such a pool; None if it was cut short."""
     lossy = LossyPool(pool, statements)
-    with suppress(*AWAY):
+    with suppress(*UNAVAILABLE):
         answer = await step(cast("Pool", lossy))
         assert not lossy.died, "a transaction was committed without its connection"
         return answer

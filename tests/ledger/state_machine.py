@@ -13,17 +13,17 @@ from app.core.enums import Coalesce, Overlap, RunStatus
 from app.core.errors import BadSchedule
 from app.ledger import edit as ledger
 from app.ledger import proof
-from app.ledger.edit import Declared, Queued
+from app.ledger.edit import DeclaredSchedule, QueuedRun
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.runs import run_rows
-from app.store.runs.run_rows import Claimed, Ending, Waiting
+from app.store.runs.run_rows import ClaimedRun, QueuedAttempt, RunEnding
 from app.store.schedules import heartbeats, schedule_rows
 from tests.ledger.lossy_pool import attempted
 
 T = TypeVar("T")
-Step = Callable[[Pool], Coroutine[Any, Any, list[Queued]]]
+Step = Callable[[Pool], Coroutine[Any, Any, list[QueuedRun]]]
 
 KEYS = ("first", "second")
 # An hour and a half before Berlin's clocks go forward.
@@ -147,10 +147,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.pool = pool
         self.now = START
         self.latest = START
-        self.wordings: dict[str, Declared] = {}
+        self.wordings: dict[str, DeclaredSchedule] = {}
         self.redis: dict[tuple[UUID, int], None] = {}
         self.told: set[tuple[UUID, int]] = set()
-        self.held: list[Claimed] = []
+        self.held: list[ClaimedRun] = []
         self.beat_id: int | None = None
         self.frontiers: dict[str, datetime] = {}
         self.announced: dict[str, datetime] = {}
@@ -160,7 +160,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize(first=WORDINGS, second=WORDINGS)
     def declare(self, first: Any, second: Any) -> None:
         for key, (schedule, policies) in zip(KEYS, (first, second), strict=True):
-            self.wordings[key] = Declared(key, "job", schedule, policies)
+            self.wordings[key] = DeclaredSchedule(key, "job", schedule, policies)
         self.restart()
 
     # Time
@@ -183,7 +183,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(seconds=LONG)
     def the_clock_leaps(self, seconds: float) -> None:
         self._to(self.now + timedelta(seconds=seconds))
-        self.beat_id = self.run(heartbeats.begin(self.pool, "worker", self.now, jumped=True))
+        self.beat_id = self.run(
+            heartbeats.start_interval(self.pool, "worker", self.now, jumped=True)
+        )
 
     @rule(seconds=st.sampled_from((1.0, 30.0, 3700.0, 90_000.0)))
     def the_clock_goes_back(self, seconds: float) -> None:
@@ -192,9 +194,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def beat(self) -> None:
         if self.beat_id is None:
-            self.beat_id = self.run(heartbeats.begin(self.pool, "worker", self.now))
+            self.beat_id = self.run(heartbeats.start_interval(self.pool, "worker", self.now))
         else:
-            self.run(heartbeats.extend(self.pool, self.beat_id, self.now))
+            self.run(heartbeats.extend_interval(self.pool, self.beat_id, self.now))
 
     @rule()
     def stop_beating(self) -> None:
@@ -204,11 +206,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(key=A_KEY)
     def ring(self, key: str) -> None:
-        self._hear(self.run(ledger.ring(self.pool, key, self.now)))
+        self._hear(self.run(ledger.decide_schedule(self.pool, key, self.now)))
 
     @rule(key=A_KEY)
     def ring_and_die_before_redis_hears(self, key: str) -> None:
-        self.run(ledger.ring(self.pool, key, self.now))
+        self.run(ledger.decide_schedule(self.pool, key, self.now))
 
     @rule()
     def dispatch(self) -> None:
@@ -222,11 +224,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self._hear(
             self.run(
                 _together(
-                    ledger.ring(self.pool, key, self.now),
+                    ledger.decide_schedule(self.pool, key, self.now),
                     ledger.edit(self.pool, self.wordings[key], late),
-                    ledger.ring(self.pool, key, late),
+                    ledger.decide_schedule(self.pool, key, late),
                     ledger.pause(self.pool, key, self.now, by="a", note="race"),
-                    ledger.ring(self.pool, key, self.now),
+                    ledger.decide_schedule(self.pool, key, self.now),
                     ledger.resume(self.pool, key, late),
                 )
             )
@@ -258,9 +260,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(key=A_KEY, wording=WORDINGS, statements=st.integers(1, 12), what=st.integers(0, 3))
     def the_connection_dies(self, key: str, wording: Any, statements: int, what: int) -> None:
         schedule, policies = wording
-        wanted = Declared(key, "job", schedule, policies)
+        wanted = DeclaredSchedule(key, "job", schedule, policies)
         steps: tuple[Step, ...] = (
-            lambda pool: ledger.ring(pool, key, self.now),
+            lambda pool: ledger.decide_schedule(pool, key, self.now),
             lambda pool: ledger.edit(pool, wanted, self.now),
             lambda pool: ledger.pause(pool, key, self.now, by="a", note="b"),
             lambda pool: ledger.resume(pool, key, self.now),
@@ -299,7 +301,9 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         claimed = self.held.pop(which % len(self.held))
         ours = self._is_ours(claimed)
-        assert self.run(run_rows.finish(self.pool, claimed, Ending(status, self.now, {}))) is ours
+        assert (
+            self.run(run_rows.finish(self.pool, claimed, RunEnding(status, self.now, {}))) is ours
+        )
 
     @rule(which=WHICH)
     def hand_back(self, which: int) -> None:
@@ -307,7 +311,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         claimed = self.held.pop(which % len(self.held))
         ours = self._is_ours(claimed)
-        again = self.run(run_rows.hand_back(self.pool, claimed, self.now, "worker stops"))
+        again = self.run(run_rows.release(self.pool, claimed, self.now, "worker stops"))
         assert (again is not None) is ours
         self._hear([again] if again else [])
 
@@ -324,9 +328,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         self.dispatch()
-        again, _ = self.run(run_rows.take_up_expired(self.pool, self.now))
+        again, _ = self.run(run_rows.requeue_expired(self.pool, self.now))
         self._hear(again)
-        waiting = self.run(run_rows.waiting(self.pool, self.now - SETTLED))
+        waiting = self.run(run_rows.queued_runs(self.pool, self.now - SETTLED))
         unknown = [w for w in waiting if (w.run_id, w.attempt) not in self.redis]
         self._hear(self.run(run_rows.requeue(self.pool, unknown, self.now)))
 
@@ -343,7 +347,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def the_books_balance(self) -> None:
         for account in self.run(proof.verify(self.pool, self.now)):
-            faults = (account.unaccounted, account.duplicates, account.invented)
+            faults = (account.unaccounted, account.duplicates, account.unexpected)
             assert faults == (self.pruned[account.key], 0, 0), account
 
     @invariant()
@@ -394,7 +398,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for run_id, _ in self.redis:
                 claimed = self.run(run_rows.claim(self.pool, run_id, "worker", self.now, LEASE))
                 if claimed is not None:
-                    ending = Ending(RunStatus.SUCCESS, self.now, {})
+                    ending = RunEnding(RunStatus.SUCCESS, self.now, {})
                     assert self.run(run_rows.finish(self.pool, claimed, ending))
             self.redis.clear()
         open_runs = "SELECT count(*) FROM runs WHERE status IN ('queued', 'running')"
@@ -410,7 +414,9 @@ class LedgerMachine(RuleBasedStateMachine):
         open_runs = self.run(self.pool.fetch(IN_LINE, run_id))
         return bool(open_runs)
 
-    def _hear(self, queued: list[Queued] | list[Waiting] | list[Queued | Waiting]) -> None:
+    def _hear(
+        self, queued: list[QueuedRun] | list[QueuedAttempt] | list[QueuedRun | QueuedAttempt]
+    ) -> None:
         for run in queued:
             job = (run.run_id, run.attempt)
             assert job not in self.told, "the same attempt was queued twice"
@@ -421,18 +427,21 @@ class LedgerMachine(RuleBasedStateMachine):
         old = self.wordings[key]
         schedule, policies = wording or (old.schedule, old.policies)
         enabled = old.enabled if enabled is None else enabled
-        self.wordings[key] = Declared(key, "job", schedule, policies, enabled)
+        self.wordings[key] = DeclaredSchedule(key, "job", schedule, policies, enabled)
 
     def _states(self) -> list[schedule_rows.ScheduleState]:
         return self.run(schedule_rows.all_of(self.pool))
 
     def _look(self, run_id: UUID) -> dict[str, Any]:
-        return self.run(run_rows.look(self.pool, run_id)) or {"status": "pruned", "lease_epoch": 0}
+        return self.run(run_rows.read_run(self.pool, run_id)) or {
+            "status": "pruned",
+            "lease_epoch": 0,
+        }
 
-    def _is_ours(self, claimed: Claimed) -> bool:
+    def _is_ours(self, claimed: ClaimedRun) -> bool:
         row = self._look(claimed.run_id)
         return row["status"] == "running" and row["lease_epoch"] == claimed.epoch
 
 
-async def _together(*steps: Coroutine[Any, Any, list[Queued]]) -> list[Queued]:
+async def _together(*steps: Coroutine[Any, Any, list[QueuedRun]]) -> list[QueuedRun]:
     return [queued for answer in await asyncio.gather(*steps) for queued in answer]

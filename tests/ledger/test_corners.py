@@ -7,7 +7,7 @@ from app.core.enums import Coalesce, Overlap
 from app.ledger import edit
 from app.scheduling.schedule import Schedule
 from tests.clock import NOON
-from tests.ledger.harness import KEY, MINUTE, Book, Declared, Policies, every
+from tests.ledger.harness import KEY, MINUTE, Book, DeclaredSchedule, Policies, every
 
 HUNDRED = 100 * MINUTE
 SECOND = timedelta(seconds=1)
@@ -28,7 +28,7 @@ async def test_a_stretch_does_not_reach_over_another_one(book: Book) -> None:
 
 
 async def test_ticks_are_gathered_although_a_later_one_was_superseded_already(book: Book) -> None:
-    yearly = Declared(KEY, "job", Schedule.cron("@yearly", name=KEY), Policies())
+    yearly = DeclaredSchedule(KEY, "job", Schedule.cron("@yearly", name=KEY), Policies())
     await book.open(yearly)
     await book.edit(every(1))
     await book.pause()

@@ -128,7 +128,7 @@ async def test_an_edit_and_a_ring_at_once_balance(book: Book) -> None:
     await book.open(every(1))
     book.clock.pass_by(minutes=1)
 
-    rings = (edit.ring(book.pool, KEY, book.clock()) for _ in range(4))
+    rings = (edit.decide_schedule(book.pool, KEY, book.clock()) for _ in range(4))
     edits = (edit.edit(book.pool, every(n), book.clock()) for n in (2, 3))
     queued = await asyncio.gather(*rings, *edits)
 

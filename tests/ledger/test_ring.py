@@ -21,7 +21,9 @@ async def test_a_tick_rung_by_eight_workers_at_once_makes_one_run(book: Book, ds
     book.clock.pass_by(minutes=1)
     workers = [await open_pool(dsn, size=1) for _ in range(8)]
 
-    rung = await asyncio.gather(*(edit.ring(worker, KEY, book.clock()) for worker in workers))
+    rung = await asyncio.gather(
+        *(edit.decide_schedule(worker, KEY, book.clock()) for worker in workers)
+    )
 
     assert sum(map(len, rung)) == 1
     assert await book.ticks() == [("12:01", "ran")]

@@ -16,14 +16,14 @@ from pydantic import SecretStr
 
 from app.core.config import Config
 from app.core.enums import RunStatus
-from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
+from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
 from app.health.judge import judge
 from app.health.keys import write_accounting, write_collections, write_job, write_worker
-from app.health.metrics.families import COUNTERS, HISTOGRAMS, Seen, families
+from app.health.metrics.families import COUNTERS, HISTOGRAMS, ScrapeData, families
 from app.store.db import Pool
-from app.store.reports.metrics import Total, Waiting
+from app.store.reports.metrics import MetricTotal, QueueBacklog
 from app.store.runs import run_rows
-from app.store.runs.run_rows import Ending
+from app.store.runs.run_rows import RunEnding
 from app.web import create_app
 from tests.clock import SettableClock
 from tests.ledger.harness import Book, every
@@ -59,7 +59,7 @@ async def test_what_happened_is_measured_and_still_told_when_postgres_is_down(
 ) -> None:
     clock = SettableClock(NOW)
     desk, book = Desk(pool, clock), Book(pool, clock)
-    await run_rows.finish(pool, await desk.begin(), Ending(RunStatus.SUCCESS, clock()))
+    await run_rows.finish(pool, await desk.begin(), RunEnding(RunStatus.SUCCESS, clock()))
     await book.open(every(1))
     await book.pause()
     clock.pass_by(minutes=2)
@@ -67,7 +67,7 @@ async def test_what_happened_is_measured_and_still_told_when_postgres_is_down(
     await write_job(redis, "job", JobFacts("job", interval_seconds=60))
     await write_worker(redis, "w", 45, WorkerFacts(seen_at=NOW))
     await write_collections(redis, CollectionFacts(NOW, healthy=3))
-    await write_accounting(redis, HouseFacts(unaccounted=0, checked_at=NOW))
+    await write_accounting(redis, SystemFacts(unaccounted=0, checked_at=NOW))
 
     async with visit(create_app(config(dsn, redis_url))) as client:
         answer = await client.get("/metrics")
@@ -109,22 +109,22 @@ async def test_a_token_keeps_the_metrics_from_others() -> None:
 
 def everything() -> Iterator[str]:
     """Every name that can ever be exposed."""
-    totals = [Total(name, "a", "b", "c", 1) for name in COUNTERS]
+    totals = [MetricTotal(name, "a", "b", "c", 1) for name in COUNTERS]
     for name in HISTOGRAMS:
-        totals += [Total(name, "a", "0", "", 1), Total(f"{name}_sum", "a", "", "", 1)]
+        totals += [MetricTotal(name, "a", "0", "", 1), MetricTotal(f"{name}_sum", "a", "", "", 1)]
     facts = JobFacts("a", last_success=NOW, next_run=NOW, registered_at=NOW, interval_seconds=1)
     ill = replace(facts, last_run=datetime(2020, 1, 1, tzinfo=UTC))
-    seen = Seen(
+    seen = ScrapeData(
         now=NOW,
         jobs={"a": (ill, judge(ill, NOW))},
         workers=1,
         redis_up=True,
         totals=totals,
-        waiting=Waiting(0, 0, 0, 0, 0),
+        waiting=QueueBacklog(0, 0, 0, 0, 0),
         collections=CollectionFacts(NOW),
-        house=HouseFacts(unaccounted=0),
-        resting=["a"],
-        depth={"arq": 0},
+        system=SystemFacts(unaccounted=0),
+        open_breakers=["a"],
+        queue_depths={"arq": 0},
     )
     for family in families(seen):
         yield from (one.name for one in family.samples)

@@ -8,23 +8,23 @@ from uuid import uuid4
 from app.core.enums import RunStatus
 from app.store.db import Pool, open_pool
 from app.store.reports import metrics
-from app.store.reports.metrics import Total
+from app.store.reports.metrics import MetricTotal
 from app.store.runs import progress
 from app.store.runs import run_rows as store
-from app.store.runs.progress import Counts, SourceRow
-from app.store.runs.run_rows import Ending
+from app.store.runs.progress import Counts, SourceProgress
+from app.store.runs.run_rows import RunEnding
 from tests.clock import SettableClock
 from tests.ledger.harness import MINUTE, Book, every
 from tests.runs.harness import LEASE, Desk
 
 
-def value(totals: Sequence[Total], *labels: str) -> float:
+def value(totals: Sequence[MetricTotal], *labels: str) -> float:
     known = {(t.name, t.first, t.second, t.third): t.value for t in totals}
     name, first, second, third = (*labels, "", "", "")[:4]
     return known.get((name, first, second, third), 0)
 
 
-async def counted(pool: Pool) -> list[Total]:
+async def counted(pool: Pool) -> list[MetricTotal]:
     await metrics.fold(pool)
     return await metrics.totals(pool)
 
@@ -32,7 +32,7 @@ async def counted(pool: Pool) -> list[Total]:
 async def ended(desk: Desk, status: RunStatus, seconds: float = 2.0) -> None:
     claimed = await desk.begin()
     desk.clock.now += timedelta(seconds=seconds)
-    await store.finish(desk.pool, claimed, Ending(status, desk.clock()))
+    await store.finish(desk.pool, claimed, RunEnding(status, desk.clock()))
 
 
 async def test_a_run_that_ended_is_counted_once_however_often_it_is_looked_at(
@@ -55,10 +55,10 @@ async def test_a_run_handed_back_is_not_counted_and_a_lost_one_is(
 ) -> None:
     desk = Desk(pool, clock)
     back = await desk.begin()
-    await store.hand_back(pool, back, clock(), "worker stops")
+    await store.release(pool, back, clock(), "worker stops")
     await desk.begin(max_attempts=1)
     clock.now += timedelta(seconds=LEASE + 1)
-    await store.take_up_expired(pool, clock())
+    await store.requeue_expired(pool, clock())
 
     totals = await counted(pool)
 
@@ -99,7 +99,7 @@ async def test_a_source_is_counted_when_its_run_ends_with_its_requests_by_class(
     desk = Desk(pool, clock)
     claimed = await desk.begin()
     row = await progress.begin(pool, claimed, "betpawa")
-    row = SourceRow(
+    row = SourceProgress(
         row.source,
         counts=Counts(inserted=5, changed=2, rejected=1),
         requests=10,
@@ -110,7 +110,7 @@ async def test_a_source_is_counted_when_its_run_ends_with_its_requests_by_class(
         await progress.write(connection, claimed, row, {})
     assert not [t for t in await counted(pool) if t.name == "records"]
 
-    await store.finish(pool, claimed, Ending(RunStatus.SUCCESS, clock()))
+    await store.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
     totals = await counted(pool)
 
     assert value(totals, "records", "betpawa", "inserted") == 5
@@ -124,11 +124,11 @@ async def test_what_organisations_call_their_own_sources_is_told_to_nobody(
 ) -> None:
     claimed = await Desk(pool, clock).begin()
     for name in ("recipe:our_rival", "recipe:our_client", "betpawa"):
-        row = SourceRow((await progress.begin(pool, claimed, name)).source, requests=3)
+        row = SourceProgress((await progress.begin(pool, claimed, name)).source, requests=3)
         async with pool.acquire() as connection, connection.transaction():
             await progress.write(connection, claimed, row, {})
 
-    await store.finish(pool, claimed, Ending(RunStatus.SUCCESS, clock()))
+    await store.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
     totals = await counted(pool)
 
     assert {t.first for t in totals if t.name == "throttled"} == {"recipe", "betpawa"}
@@ -143,11 +143,11 @@ async def test_more_sources_than_there_may_be_are_counted_together(
         claimed = await desk.begin()
         for number in range(80):
             await progress.begin(pool, claimed, f"source{batch}-{number}")
-        await store.finish(pool, claimed, Ending(RunStatus.SUCCESS, clock()))
+        await store.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
         await metrics.fold(pool)
     claimed = await desk.begin()
     await progress.begin(pool, claimed, uuid4().hex)
-    await store.finish(pool, claimed, Ending(RunStatus.SUCCESS, clock()))
+    await store.finish(pool, claimed, RunEnding(RunStatus.SUCCESS, clock()))
 
     sources = {t.first for t in await counted(pool) if t.name == "throttled"}
 

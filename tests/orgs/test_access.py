@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 async def token_for(pool: Pool, *, expires_in: timedelta | None = None) -> str:
     await tokens.create_org(pool, "Acme", NOW)
     expires = None if expires_in is None else NOW + expires_in
-    wish = tokens.Wish("Acme", "laptop", Scope.OPERATE, expires)
+    wish = tokens.TokenRequest("Acme", "laptop", Scope.OPERATE, expires)
     return await tokens.create_token(pool, wish, NOW, by="root")
 
 
@@ -68,7 +68,7 @@ async def test_a_revoked_token_is_refused(pool: Pool) -> None:
 
     await refusal(pool, secret)
     with pytest.raises(Unauthorized):
-        await tokens.still(pool, who.token_id, NOW)
+        await tokens.revalidate(pool, who.token_id, NOW)
 
 
 async def test_the_tokens_of_a_disabled_organisation_are_refused_until_it_is_let_in(
@@ -77,9 +77,9 @@ async def test_the_tokens_of_a_disabled_organisation_are_refused_until_it_is_let
     secret = await token_for(pool)
     who = await tokens.authenticate(pool, secret, NOW)
 
-    await orgs.disable(pool, who.org_id, NOW)
+    await orgs.set_disabled(pool, who.org_id, NOW)
     await refusal(pool, secret)
-    await orgs.disable(pool, who.org_id, None)
+    await orgs.set_disabled(pool, who.org_id, None)
 
     assert await tokens.authenticate(pool, secret, NOW) == who
 

@@ -44,7 +44,7 @@ VALUES ($1, 'collection', $2, $3, 'manual', '{}', 'queued', 1, 0, 3, 60, 0, $4, 
 async def furnish(pool: Pool, name: str) -> UUID:
     """An organisation with a row in every table."""
     org = await tokens.create_org(pool, name, NOW)
-    wish = tokens.Wish(name, "laptop", tokens.Scope.ADMIN)
+    wish = tokens.TokenRequest(name, "laptop", tokens.Scope.ADMIN)
     await tokens.create_token(pool, wish, NOW, by="test")
     run = uuid4()
     async with pool.acquire() as house, house.transaction():
@@ -217,4 +217,4 @@ async def test_every_table_with_an_organisation_forces_row_level_security(pool: 
 
 
 async def test_row_level_security_holds_for_the_role_of_the_house(pool: Pool) -> None:
-    assert await tenancy.enforced(pool)
+    assert await tenancy.rls_enforced(pool)

@@ -6,14 +6,14 @@ from typing import Any
 
 from arq.connections import ArqRedis
 
-from app.context import House
+from app.context import WorkerContext
 from app.store.content import pages
 from app.store.db import Pool
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.fetch.hostile import Visit, serving
 from tests.pages.toy_source import Site, Toy, scrape
-from workers.prune import prune
+from workers.prune import prune_raw_pages
 
 PAGES = {1: [["a", "2.0"]], 2: [["b", "3.0"]]}
 
@@ -27,13 +27,13 @@ async def bodies(pool: Pool) -> int:
     return await pool.fetchval("SELECT count(*) FROM raw_bodies")
 
 
-async def test_every_page_of_a_run_can_be_recalled_as_it_came(house: House) -> None:
+async def test_every_page_of_a_run_can_be_recalled_as_it_came(house: WorkerContext) -> None:
     site = Site(PAGES, etag='"1"')
     async with serving(site) as base:
         row = await scrape(house, Toy(base))
 
     rows = await kept(house.pool)
-    recalled = [await pages.recall(house.pool, row["body_hash"]) for row in rows]
+    recalled = [await pages.load_body(house.pool, row["body_hash"]) for row in rows]
     assert recalled == [site.body(n) for n in (1, 2, 3)]
     assert [(r["execution_id"], r["source"], r["partition"]) for r in rows] == [
         (row["execution_id"], "toy", "all")
@@ -44,15 +44,17 @@ async def test_every_page_of_a_run_can_be_recalled_as_it_came(house: House) -> N
     assert rows[0]["headers"] == {"content-type": "application/json", "etag": '"1"'}
 
 
-async def test_a_page_that_could_not_be_read_is_kept_for_a_mended_parser(house: House) -> None:
+async def test_a_page_that_could_not_be_read_is_kept_for_a_mended_parser(
+    house: WorkerContext,
+) -> None:
     async with serving(Site({1: ["broken"]})) as base:
         await scrape(house, Toy(base))
 
     (row,) = await kept(house.pool)
-    assert await pages.recall(house.pool, row["body_hash"]) == b'["broken"]'
+    assert await pages.load_body(house.pool, row["body_hash"]) == b'["broken"]'
 
 
-async def test_the_same_body_is_kept_once(house: House) -> None:
+async def test_the_same_body_is_kept_once(house: WorkerContext) -> None:
     async with serving(Site({n: [["a", "2.0"]] for n in (1, 2, 3)})) as base:
         await scrape(house, Toy(base))
 
@@ -60,13 +62,13 @@ async def test_the_same_body_is_kept_once(house: House) -> None:
     assert await bodies(house.pool) == 2
 
 
-async def test_catalogues_are_kept_too(house: House) -> None:
+async def test_catalogues_are_kept_too(house: WorkerContext) -> None:
     await worker_harness.perform(house, params={"platforms": ["bet9ja"]})
 
     rows = await kept(house.pool)
     assert rows[0]["partition"] is None
     assert all(row["partition"] for row in rows[1:])
-    body = await pages.recall(house.pool, rows[0]["body_hash"])
+    body = await pages.load_body(house.pool, rows[0]["body_hash"])
     assert body is not None
     assert b'"PAL"' in body
 
@@ -87,7 +89,9 @@ async def test_nothing_is_kept_when_it_is_switched_off(
         assert await bodies(house.pool) == 0
 
 
-async def test_old_pages_are_forgotten_and_bodies_with_their_last_page(house: House) -> None:
+async def test_old_pages_are_forgotten_and_bodies_with_their_last_page(
+    house: WorkerContext,
+) -> None:
     site = Site(dict(PAGES))
     async with serving(site) as base:
         await scrape(house, Toy(base))
@@ -96,18 +100,18 @@ async def test_old_pages_are_forgotten_and_bodies_with_their_last_page(house: Ho
         await scrape(house, Toy(base))
     house.clock.skew = timedelta(days=3, minutes=1)
 
-    await prune({"house": house})
+    await prune_raw_pages({"house": house})
 
     rows = await kept(house.pool)
     assert [row["page"] for row in rows] == [1, 2, 3]
     assert await bodies(house.pool) == 3
     house.clock.skew = timedelta(days=9)
-    await prune({"house": house})
+    await prune_raw_pages({"house": house})
     assert (await kept(house.pool), await bodies(house.pool)) == ([], 0)
     assert await house.pool.fetchval("SELECT count(*) FROM page_validators") == 0
 
 
-async def test_pruning_goes_batch_by_batch_until_nothing_is_left(house: House) -> None:
+async def test_pruning_goes_batch_by_batch_until_nothing_is_left(house: WorkerContext) -> None:
     async with serving(Site({n: [[f"e{n}", "2.0"]] for n in range(1, 8)})) as base:
         await scrape(house, Toy(base))
     later = house.clock() + timedelta(days=9)
@@ -118,7 +122,9 @@ async def test_pruning_goes_batch_by_batch_until_nothing_is_left(house: House) -
     assert (await kept(house.pool), await bodies(house.pool)) == ([], 0)
 
 
-async def test_a_body_in_use_again_survives_a_pruning_at_the_same_time(house: House) -> None:
+async def test_a_body_in_use_again_survives_a_pruning_at_the_same_time(
+    house: WorkerContext,
+) -> None:
     async with serving(Site(PAGES)) as base:
         await scrape(house, Toy(base))
     row = (await kept(house.pool))[0]
@@ -132,7 +138,7 @@ async def test_a_body_in_use_again_survives_a_pruning_at_the_same_time(house: Ho
         pruning = asyncio.create_task(pages.prune(house.pool, later, 3))
         await pruning
 
-    assert await pages.recall(house.pool, row["body_hash"]) is not None
+    assert await pages.load_body(house.pool, row["body_hash"]) is not None
     assert await bodies(house.pool) == 1
 
 
@@ -150,7 +156,7 @@ async def test_a_large_body_is_packed_without_holding_up_the_loop() -> None:
 
     watcher = asyncio.create_task(watch())
     await asyncio.sleep(0)
-    small = await pages.packed(body)
+    small = await pages.compressed(body)
     await pages.digest(body)
     watcher.cancel()
 
@@ -159,7 +165,7 @@ async def test_a_large_body_is_packed_without_holding_up_the_loop() -> None:
 
 
 async def test_an_etag_outside_ascii_is_kept_and_never_sent_back(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     heads: list[str] = []
 

@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.enums import RunStatus
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record
-from app.fetch.client import Window
+from app.fetch.client import Fetcher
 from app.sources.base import Source
-from app.sources.expectations import NOTHING, Expected
+from app.sources.expectations import NO_EXPECTATIONS, Expectations
 from tests import worker_harness
 from tests.clock import NOON
 from tests.fetch.hostile import Visit, serving
 from workers import odds
 
-FAST = Limits(rate=10_000, burst=10_000, concurrency=4)
+FAST = HostLimits(rate=10_000, burst=10_000, concurrency=4)
 GONE = "SELECT platform_event_id FROM odds_events WHERE absent_since IS NOT NULL ORDER BY 1"
 
 
@@ -34,16 +34,16 @@ class Board:
     url: str
     parts: Sequence[str]
     name: str = "toy"
-    limits: Limits = FAST
+    limits: HostLimits = FAST
 
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+    def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
         yield from ()
         return [Partition(part) for part in self.parts]
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, int]:
-        return len(json.loads((yield Request(f"{self.url}/{part.key}")).body))
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int]:
+        return len(json.loads((yield SourceRequest(f"{self.url}/{part.key}")).body))
 
-    def parse(self, raw: Raw) -> Iterable[Record]:
+    def parse(self, raw: RawPage) -> Iterable[Record]:
         assert raw.partition is not None
         yield OddsEvent(
             platform="toy",
@@ -59,17 +59,17 @@ class Board:
         )
 
 
-def nothing(source: Source) -> Expected:
+def nothing(source: Source) -> Expectations:
     """Whatever it brings is well."""
     del source
-    return NOTHING
+    return NO_EXPECTATIONS
 
 
 async def test_a_part_that_was_gone_for_two_runs_and_is_back_unchanged_is_not_withdrawn(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     async with serving(site) as url:
-        house.windows["toy"] = Window(
+        house.fetchers["toy"] = Fetcher(
             house.clients["betpawa"], house.limiter, source="toy", limits=FAST, clock=house.clock
         )
         board = Board(url, ("cup", "league"))

@@ -1,13 +1,13 @@
 """A source whose pages are made for people keeps to the site's robots.txt."""
 
-from app.context import House
+from app.context import WorkerContext
 from tests.fetch.hostile import Visit, serving
 from tests.pages.toy_source import Site, Toy, scrape
 
 TWO = {1: [["a", "2.0"]], 2: [["b", "3.0"]]}
 
 
-async def test_what_robots_txt_forbids_is_blocked_and_never_asked_for(house: House) -> None:
+async def test_what_robots_txt_forbids_is_blocked_and_never_asked_for(house: WorkerContext) -> None:
     site = Site(TWO)
     read = 0
 

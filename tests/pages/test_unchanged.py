@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.context import House
+from app.context import WorkerContext
 from app.store.content import pages
 from tests.fetch.hostile import Visit, serving
 from tests.pages.toy_source import Site, Toy, scrape
@@ -13,7 +13,9 @@ TWO = {1: [["a", "2.0"], ["b", "3.0"]], 2: [["c", "4.0"]]}
 COUNTED = ("pages", "records", "prices", "rejected")
 
 
-async def test_an_equal_body_is_neither_parsed_nor_written_but_counted(house: House) -> None:
+async def test_an_equal_body_is_neither_parsed_nor_written_but_counted(
+    house: WorkerContext,
+) -> None:
     async with serving(Site(TWO)) as base:
         first = await scrape(house, Toy(base))
         again = Toy(base)
@@ -26,7 +28,7 @@ async def test_an_equal_body_is_neither_parsed_nor_written_but_counted(house: Ho
 
 
 async def test_an_etag_is_sent_back_and_304_brings_the_kept_body_to_the_source(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     site = Site(TWO, etag='"one"', modified="Sat, 05 Sep 2026 10:00:00 GMT")
     async with serving(site) as base:
@@ -39,7 +41,7 @@ async def test_an_etag_is_sent_back_and_304_brings_the_kept_body_to_the_source(
     assert again.read == 0
 
 
-async def test_a_page_that_changed_is_read_and_the_others_are_not(house: House) -> None:
+async def test_a_page_that_changed_is_read_and_the_others_are_not(house: WorkerContext) -> None:
     site = Site(dict(TWO))
     async with serving(site) as base:
         await scrape(house, Toy(base))
@@ -52,7 +54,7 @@ async def test_a_page_that_changed_is_read_and_the_others_are_not(house: House) 
     assert (row["inserted"], row["changed"], row["unchanged"]) == (1, 1, 2)
 
 
-async def test_an_etag_that_never_matches_costs_a_body_and_no_more(house: House) -> None:
+async def test_an_etag_that_never_matches_costs_a_body_and_no_more(house: WorkerContext) -> None:
     site = Site(TWO, etag='"one"')
     async with serving(site) as base:
         await scrape(house, Toy(base))
@@ -65,7 +67,7 @@ async def test_an_etag_that_never_matches_costs_a_body_and_no_more(house: House)
 
 
 async def test_an_etag_that_always_matches_is_not_believed_for_longer_than_a_day(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     site = Site(dict(TWO), etag='"one"', matches=True)
     async with serving(site) as base:
@@ -80,7 +82,7 @@ async def test_an_etag_that_always_matches_is_not_believed_for_longer_than_a_day
     assert (told["pages_unchanged"], told["changed"]) == (0, 1)
 
 
-async def test_a_304_that_nobody_asked_for_is_a_failure_of_the_schema(house: House) -> None:
+async def test_a_304_that_nobody_asked_for_is_a_failure_of_the_schema(house: WorkerContext) -> None:
     async with serving(Site(TWO, unasked=True)) as base:
         row = await scrape(house, Toy(base))
 
@@ -89,7 +91,9 @@ async def test_a_304_that_nobody_asked_for_is_a_failure_of_the_schema(house: Hou
 
 
 @pytest.mark.parametrize("status", ["412 Precondition Failed", "400 Bad Request"])
-async def test_a_site_that_takes_no_conditions_is_asked_without(house: House, status: str) -> None:
+async def test_a_site_that_takes_no_conditions_is_asked_without(
+    house: WorkerContext, status: str
+) -> None:
     site = Site(TWO, etag='"one"', unwilling=status)
     async with serving(site) as base:
         await scrape(house, Toy(base))
@@ -99,7 +103,7 @@ async def test_a_site_that_takes_no_conditions_is_asked_without(house: House, st
     assert site.seen[3:5] == [(1, True), (1, False)]
 
 
-async def test_without_the_body_no_condition_is_set(house: House) -> None:
+async def test_without_the_body_no_condition_is_set(house: WorkerContext) -> None:
     site = Site(TWO, etag='"one"')
     async with serving(site) as base:
         await scrape(house, Toy(base))
@@ -111,7 +115,7 @@ async def test_without_the_body_no_condition_is_set(house: House) -> None:
     assert row["pages_unchanged"] == 3
 
 
-async def test_a_page_that_could_not_be_read_is_never_unchanged(house: House) -> None:
+async def test_a_page_that_could_not_be_read_is_never_unchanged(house: WorkerContext) -> None:
     async with serving(Site({1: ["broken"]}, etag='"one"')) as base:
         await scrape(house, Toy(base))
         again = Toy(base)
@@ -122,7 +126,7 @@ async def test_a_page_that_could_not_be_read_is_never_unchanged(house: House) ->
 
 
 async def test_what_was_refused_and_what_is_missing_counts_in_an_unchanged_page_too(
-    house: House,
+    house: WorkerContext,
 ) -> None:
     async with serving(Site({1: [["a", "2.0"], "odd"]})) as base:
         first = await scrape(house, Toy(base, promised=3))
@@ -134,7 +138,9 @@ async def test_what_was_refused_and_what_is_missing_counts_in_an_unchanged_page_
     assert second["pages_unchanged"] == 2
 
 
-async def test_a_page_of_an_attempt_that_was_fenced_off_is_not_remembered(house: House) -> None:
+async def test_a_page_of_an_attempt_that_was_fenced_off_is_not_remembered(
+    house: WorkerContext,
+) -> None:
     site = Site(TWO)
 
     async def overtaking(visit: Visit) -> None:

@@ -8,20 +8,20 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.config import Config
-from app.core.enums import Market, Outcome
+from app.core.enums import Market, MarketOutcome
 from app.core.errors import Schema
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, OddsPrice, Record, Rejected
-from app.fetch.client import Window
+from app.fetch.client import Fetcher
 from app.store.db import Pool
 from tests import worker_harness
 from tests.fetch.hostile import Visit
 from workers import odds
 from workers.job import Job
 
-FAST = Limits(rate=10_000, burst=10_000, concurrency=4)
+FAST = HostLimits(rate=10_000, burst=10_000, concurrency=4)
 
 
 @dataclass
@@ -64,24 +64,24 @@ class Toy:
     base: str
     promised: int | None = None
     name: str = "toy"
-    limits: Limits = FAST
+    limits: HostLimits = FAST
     read: int = 0
     robots: bool = False
 
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+    def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
         yield from ()
         return (Partition("all", self.promised),)
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | None]:
         number = 1
         while json.loads((yield self.request(number)).body):
             number += 1
         return part.expected
 
-    def request(self, number: int) -> Request:
-        return Request(self.base, params=(("page", str(number)),), robots=self.robots)
+    def request(self, number: int) -> SourceRequest:
+        return SourceRequest(self.base, params=(("page", str(number)),), robots=self.robots)
 
-    def parse(self, raw: Raw) -> Iterable[Record]:
+    def parse(self, raw: RawPage) -> Iterable[Record]:
         self.read += 1
         rows = json.loads(raw.body)
         if rows == ["broken"]:
@@ -103,7 +103,7 @@ def _record(row: Any) -> Record:
         home="a",
         away="b",
         kickoff=datetime(2026, 9, 5, tzinfo=UTC),
-        prices=(OddsPrice(Market.MATCH_RESULT, Outcome.HOME, None, Decimal(price)),),
+        prices=(OddsPrice(Market.MATCH_RESULT, MarketOutcome.HOME, None, Decimal(price)),),
     )
 
 
@@ -116,10 +116,10 @@ def job_of(toy: Toy) -> Job:
     return replace(odds.JOB, sources=sources)
 
 
-async def scrape(house: House, toy: Toy) -> dict[str, Any]:
+async def scrape(house: WorkerContext, toy: Toy) -> dict[str, Any]:
     """One run of the toy; returns its row of `run_sources`, `counts` unfolded."""
     client = house.clients["betpawa"]
-    house.windows["toy"] = Window(
+    house.fetchers["toy"] = Fetcher(
         client, house.limiter, source="toy", limits=FAST, rng=lambda: 0.0, clock=house.clock
     )
     run_id = await worker_harness.perform(house, job=job_of(toy))

@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 
 from app.ledger import proof
-from app.ledger.proof import Account
+from app.ledger.proof import TickAccount
 from tests.clock import NOON
 from tests.ledger.harness import MINUTE, Book, every
 
 
-async def accounted(book: Book) -> Account:
+async def accounted(book: Book) -> TickAccount:
     (account,) = await proof.verify(book.pool, book.clock())
     return account
 
@@ -26,7 +26,7 @@ async def kept(book: Book) -> Book:
 async def test_books_that_are_right_are_sound(kept: Book) -> None:
     account = await accounted(kept)
 
-    assert account.sound
+    assert account.consistent
     assert (account.expected, account.ran) == (5, 5)
     assert account.frontier == NOON + timedelta(minutes=5)
 
@@ -39,7 +39,7 @@ async def test_what_did_not_run_is_counted_by_its_reason(kept: Book) -> None:
 
     account = await accounted(kept)
 
-    assert account.sound
+    assert account.consistent
     assert account.skipped == {"paused": 60}
     assert account.missed == {"scheduler_down": 2}
     assert (account.expected, account.ran) == (68, 6)
@@ -50,7 +50,7 @@ async def test_a_schedule_that_is_not_due_yet_is_sound(book: Book) -> None:
 
     account = await accounted(book)
 
-    assert account.sound
+    assert account.consistent
     assert account.expected == 0
 
 
@@ -62,7 +62,7 @@ async def test_a_tick_that_is_gone_is_unaccounted_and_named(kept: Book) -> None:
 
     account = await accounted(kept)
 
-    assert not account.sound
+    assert not account.consistent
     assert account.unaccounted == 1
     assert account.examples == [NOON + timedelta(minutes=3)]
     assert account.expected == 5
@@ -77,7 +77,7 @@ async def test_an_answer_for_an_instant_never_named_is_invented(kept: Book) -> N
 
     account = await accounted(kept)
 
-    assert (account.invented, account.unaccounted) == (1, 1)
+    assert (account.unexpected, account.unaccounted) == (1, 1)
 
 
 async def test_a_run_whose_tick_says_it_did_not_run_is_a_duplicate(kept: Book) -> None:
@@ -89,7 +89,7 @@ async def test_a_run_whose_tick_says_it_did_not_run_is_a_duplicate(kept: Book) -
 
     account = await accounted(kept)
 
-    assert (account.duplicates, account.unaccounted, account.invented) == (1, 0, 0)
+    assert (account.duplicates, account.unaccounted, account.unexpected) == (1, 0, 0)
 
 
 async def test_two_runs_of_one_tick_are_a_duplicate(kept: Book) -> None:
@@ -116,7 +116,7 @@ async def test_two_stretches_over_each_other_are_a_duplicate(book: Book) -> None
     await book.open(every(1))
     await book.pause()
     await book.ring_each(60)
-    assert (await accounted(book)).sound
+    assert (await accounted(book)).consistent
     await lay_over(book, NOON + timedelta(minutes=50), NOON + timedelta(minutes=55), 6)
 
     assert (await accounted(book)).duplicates == 1
@@ -130,7 +130,7 @@ async def test_a_stretch_that_counts_too_few_leaves_ticks_unaccounted(book: Book
 
     account = await accounted(book)
 
-    assert (account.unaccounted, account.invented) == (4, 0)
+    assert (account.unaccounted, account.unexpected) == (4, 0)
 
 
 async def test_a_stretch_that_counts_too_many_has_invented_some(book: Book) -> None:
@@ -141,7 +141,7 @@ async def test_a_stretch_that_counts_too_many_has_invented_some(book: Book) -> N
 
     account = await accounted(book)
 
-    assert (account.unaccounted, account.invented) == (0, 4)
+    assert (account.unaccounted, account.unexpected) == (0, 4)
 
 
 async def test_a_run_nobody_works_on_any_more_is_stuck(book: Book) -> None:
@@ -154,7 +154,7 @@ async def test_a_run_nobody_works_on_any_more_is_stuck(book: Book) -> None:
 
     account = await accounted(book)
     assert account.stuck == 1
-    assert account.sound, "stuck is late, not lost"
+    assert account.consistent, "stuck is late, not lost"
 
 
 async def lay_over(book: Book, first: object, last: object, count: int) -> None:

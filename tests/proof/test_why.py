@@ -8,21 +8,23 @@ from app.core.enums import RunStatus
 from app.core.errors import UnknownJob
 from app.ledger import proof
 from app.store.runs import run_rows
-from app.store.runs.run_rows import Ending
+from app.store.runs.run_rows import RunEnding
 from tests.clock import NOON
 from tests.ledger.harness import KEY, MINUTE, Book, every
 
 
 async def told(book: Book, minutes: float | None = None) -> str:
     at = None if minutes is None else NOON + timedelta(minutes=minutes)
-    return "\n".join(await proof.why(book.pool, KEY, at))
+    return "\n".join(await proof.explain(book.pool, KEY, at))
 
 
 async def test_of_a_tick_that_ran_it_tells_the_run_its_attempts_and_its_end(book: Book) -> None:
     await book.open(every(1))
     (run,) = await book.ring(after=MINUTE)
     claimed = await book.claim(run)
-    ending = Ending(RunStatus.FAILURE, book.clock.pass_by(seconds=9), {}, "blocked", "turned away")
+    ending = RunEnding(
+        RunStatus.FAILURE, book.clock.pass_by(seconds=9), {}, "blocked", "turned away"
+    )
     await run_rows.finish(book.pool, claimed, ending)
 
     said = await told(book, 1)
@@ -114,4 +116,4 @@ async def test_for_a_schedule_that_is_not_there_it_lists_those_that_are(book: Bo
     await book.open(every(1))
 
     with pytest.raises(UnknownJob, match="'nobody'; known: scrape"):
-        await proof.why(book.pool, "nobody", None)
+        await proof.explain(book.pool, "nobody", None)

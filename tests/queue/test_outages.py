@@ -5,7 +5,7 @@ import signal
 
 from structlog.testing import capture_logs
 
-from app.queue.jobs import WAKE, enqueue, redis_pool
+from app.queue.jobs import WAKE_CHANNEL, enqueue, redis_pool
 from tests.queue.harness import Valkey, queue_of, until, working
 
 RESTARTS = 40
@@ -21,7 +21,7 @@ async def test_it_survives_forty_restarts_under_load_and_gives_every_slot_back(
         queue_of(valkey.url) as queue,
         working(valkey.url, poll_delay=0.05, max_jobs=5, ctx=ctx | {"lease_seconds": 1}) as worker,
     ):
-        await until(lambda: queue.listeners(WAKE))
+        await until(lambda: queue.listeners(WAKE_CHANNEL))
         for i in range(RESTARTS):
             names = [f"r{i}.{j}" for j in range(6)]
             await asyncio.gather(
@@ -74,11 +74,11 @@ async def test_it_waits_for_a_redis_that_is_away_when_it_starts(valkey: Valkey) 
 
 async def test_the_wake_works_again_soon_after_an_outage(valkey: Valkey) -> None:
     async with queue_of(valkey.url) as queue, working(valkey.url, poll_delay=30):
-        await until(lambda: queue.listeners(WAKE))
+        await until(lambda: queue.listeners(WAKE_CHANNEL))
         valkey.kill()
         valkey.start()
         await until(queue.answers)
-        await until(lambda: queue.listeners(WAKE), 2)
+        await until(lambda: queue.listeners(WAKE_CHANNEL), 2)
         await enqueue(queue.redis, "brief")
 
         assert await until(lambda: queue.notes("brief"), 1)
@@ -88,7 +88,7 @@ async def test_what_was_queued_while_the_wake_was_away_is_found_when_it_is_back(
     valkey: Valkey,
 ) -> None:
     async with queue_of(valkey.url) as queue, working(valkey.url, poll_delay=30):
-        await until(lambda: queue.listeners(WAKE))
+        await until(lambda: queue.listeners(WAKE_CHANNEL))
         valkey.kill()
         valkey.start()
         await until(queue.answers)
@@ -117,7 +117,7 @@ async def test_a_redis_that_hangs_longer_than_a_timeout_is_waited_for(valkey: Va
             queue_of(valkey.url) as queue,
             working(valkey.url, redis_pool=pool, poll_delay=0.05) as worker,
         ):
-            await until(lambda: queue.listeners(WAKE))
+            await until(lambda: queue.listeners(WAKE_CHANNEL))
             assert valkey.process is not None
             valkey.process.send_signal(signal.SIGSTOP)
             await until(lambda: lines)

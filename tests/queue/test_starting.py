@@ -4,7 +4,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
-from app.queue.jobs import WAKE, enqueue, enqueue_many
+from app.queue.jobs import WAKE_CHANNEL, enqueue, enqueue_many
 from tests.queue.harness import Ctx, Queue, Valkey, every_second, queue_of, until, working
 
 
@@ -12,7 +12,7 @@ async def test_an_enqueued_job_starts_long_before_the_next_poll(valkey: Valkey) 
     late: list[float] = []
 
     async with queue_of(valkey.url) as queue, working(valkey.url, poll_delay=5):
-        await until(lambda: queue.listeners(WAKE))
+        await until(lambda: queue.listeners(WAKE_CHANNEL))
         for i in range(10):
             sent = time.time()
             await enqueue(queue.redis, "brief", f"n{i}")
@@ -26,7 +26,7 @@ async def test_a_deferred_job_starts_on_its_instant_and_never_before(valkey: Val
     late: list[float] = []
 
     async with queue_of(valkey.url) as queue, working(valkey.url, poll_delay=5):
-        await until(lambda: queue.listeners(WAKE))
+        await until(lambda: queue.listeners(WAKE_CHANNEL))
         for i in range(8):
             due = datetime.now(UTC) + timedelta(milliseconds=137 + i, microseconds=499)
             await enqueue(queue.redis, "brief", f"d{i}", defer_until=due)
@@ -59,9 +59,9 @@ async def test_short_jobs_follow_each_other_without_waiting_for_the_poll(valkey:
 
 async def test_a_wake_of_nonsense_starts_nothing_and_kills_nothing(valkey: Valkey) -> None:
     async with queue_of(valkey.url) as queue, working(valkey.url, poll_delay=5) as worker:
-        await until(lambda: queue.listeners(WAKE))
-        await queue.say(WAKE, b"\xff\xfe")
-        await queue.say(WAKE, b"no-such-job")
+        await until(lambda: queue.listeners(WAKE_CHANNEL))
+        await queue.say(WAKE_CHANNEL, b"\xff\xfe")
+        await queue.say(WAKE_CHANNEL, b"no-such-job")
         await enqueue(queue.redis, "brief")
         await until(lambda: queue.notes("brief"), 2)
 
@@ -102,7 +102,7 @@ async def test_two_workers_never_start_the_same_job(valkey: Valkey) -> None:
 
 
 async def _both_listen(queue: Queue) -> bool:
-    return await queue.listeners(WAKE) == 2
+    return await queue.listeners(WAKE_CHANNEL) == 2
 
 
 async def test_a_job_that_failed_outside_its_body_is_free_again_at_once(valkey: Valkey) -> None:

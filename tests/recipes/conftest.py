@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from arq.connections import ArqRedis
 
-from app.context import House
+from app.context import WorkerContext
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.recipes.shop import Shop, open_shop
@@ -30,7 +30,7 @@ async def shop() -> AsyncGenerator[Shop]:
 @pytest.fixture
 async def kitchen(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, folder: Path
-) -> AsyncGenerator[House]:
+) -> AsyncGenerator[WorkerContext]:
     """A house that reads the folder, and may visit loopback."""
     config = worker_harness.config_for(
         dsn, redis_url, standin, sources_dir=folder, guard_allow=("127.0.0.1",)

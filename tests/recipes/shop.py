@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
-from app.context import House
+from app.context import WorkerContext
 from app.runs.attempts import Leases
 from tests import worker_harness
 from tests.fetch.hostile import Visit, serving
@@ -69,7 +69,7 @@ def write(folder: Path, name: str, text: str) -> None:
     (folder / f"{name}.toml").write_text(text, "utf-8")
 
 
-async def ask(house: House, name: str, leases: Leases | None = None) -> UUID:
+async def ask(house: WorkerContext, name: str, leases: Leases | None = None) -> UUID:
     """One run of that source, by hand; returns its id."""
     ctx = worker_harness.ctx_of(house, leases=leases)
     await source.source(ctx, None, source=name)
@@ -79,7 +79,7 @@ async def ask(house: House, name: str, leases: Leases | None = None) -> UUID:
     return run_id[0]
 
 
-async def items(house: House) -> list[dict[str, Any]]:
+async def items(house: WorkerContext) -> list[dict[str, Any]]:
     """The items that are kept, by key."""
     return [dict(row) for row in await house.pool.fetch("SELECT * FROM items ORDER BY source, key")]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.errors import Failure
-from app.core.messages import Partition, Raw
+from app.core.messages import Partition, RawPage
 from app.core.records import Article, Item, OddsEvent, Record, Story
 from app.sources.base import Source
 from tests import worker_harness
@@ -31,8 +31,8 @@ SAVED: list[tuple[Source, bytes]] = [
 IDS = [f"{source.name}-{number}" for number, (source, _) in enumerate(SAVED)]
 
 
-def raw(body: bytes, page: int = 1) -> Raw:
-    return Raw(body, 200, "https://site.test/a", {}, examples.NOON, Partition("saved"), page)
+def raw(body: bytes, page: int = 1) -> RawPage:
+    return RawPage(body, 200, "https://site.test/a", {}, examples.NOON, Partition("saved"), page)
 
 
 def key_of(record: Record) -> str | None:
@@ -146,7 +146,9 @@ class Paged(Shop):
         await visit.answer("200 OK", json.dumps(told).encode(), **link)
 
 
-async def run_through(house: House, folder: Path, shop: Paged, mode: str = "upsert") -> None:
+async def run_through(
+    house: WorkerContext, folder: Path, shop: Paged, mode: str = "upsert"
+) -> None:
     paging = FORMS[shop.form][0]
     write(folder, "paged", RECIPE.format(base=shop.base, paging=paging, mode=mode))
     if not shop.hang_at:
@@ -163,7 +165,7 @@ async def run_through(house: House, folder: Path, shop: Paged, mode: str = "upse
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_every_form_of_paging_reads_all_pages_and_ends(
-    kitchen: House, folder: Path, form: str
+    kitchen: WorkerContext, folder: Path, form: str
 ) -> None:
     async with open_shop(Paged(form)) as shop:
         assert isinstance(shop, Paged)
@@ -178,7 +180,7 @@ async def test_every_form_of_paging_reads_all_pages_and_ends(
 @pytest.mark.parametrize("page", [1, 2, 3])
 @pytest.mark.parametrize("mode", ["upsert", "append", "append_on_change"])
 async def test_a_run_that_is_cut_off_at_any_page_and_goes_on_leaves_the_same_table(
-    kitchen: House, folder: Path, page: int, mode: str
+    kitchen: WorkerContext, folder: Path, page: int, mode: str
 ) -> None:
     async with open_shop(Paged("cursor", page)) as shop:
         assert isinstance(shop, Paged)
@@ -201,7 +203,7 @@ async def test_a_run_that_is_cut_off_at_any_page_and_goes_on_leaves_the_same_tab
     ],
 )
 async def test_paging_that_does_not_lead_on_is_told(
-    kitchen: House, folder: Path, shop: Shop, case: tuple[str, str, str | None]
+    kitchen: WorkerContext, folder: Path, shop: Shop, case: tuple[str, str, str | None]
 ) -> None:
     paging, status, why = case
     write(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from app.context import House
+from app.context import WorkerContext
 from tests.recipes.shop import Shop, ask, items, ware, write
 from tests.worker_harness import run_row
 
@@ -29,12 +29,12 @@ missing = "mark"
 """
 
 
-async def run(house: House) -> dict[str, Any]:
+async def run(house: WorkerContext) -> dict[str, Any]:
     return await run_row(house.pool, await ask(house, "shop"))
 
 
 async def test_a_source_whose_fields_go_empty_while_it_answers_200_is_drift_at_once(
-    kitchen: House, folder: Path, shop: Shop
+    kitchen: WorkerContext, folder: Path, shop: Shop
 ) -> None:
     shop.wares = [ware(n) for n in range(1, 13)]
     write(folder, "shop", WARES.format(base=shop.base))
@@ -50,7 +50,7 @@ async def test_a_source_whose_fields_go_empty_while_it_answers_200_is_drift_at_o
 
 
 async def test_rows_that_nearly_all_go_are_drift_and_not_marked_as_missing(
-    kitchen: House, folder: Path, shop: Shop
+    kitchen: WorkerContext, folder: Path, shop: Shop
 ) -> None:
     shop.wares = [ware(n) for n in range(1, 31)]
     write(folder, "shop", WARES.format(base=shop.base))
@@ -65,7 +65,7 @@ async def test_rows_that_nearly_all_go_are_drift_and_not_marked_as_missing(
 
 
 async def test_what_a_recipe_expects_is_held_to_from_its_first_run(
-    kitchen: House, folder: Path, shop: Shop
+    kitchen: WorkerContext, folder: Path, shop: Shop
 ) -> None:
     expect = '[expect]\nnot_null = "name"\nfresh = { field = "at", within = "1h" }\n'
     text = WARES.format(base=shop.base) + expect + "[expect.records]\nmin = 8\n"
@@ -81,7 +81,7 @@ async def test_what_a_recipe_expects_is_held_to_from_its_first_run(
 
 
 async def test_rows_that_are_all_refused_are_drift_from_the_first_run(
-    kitchen: House, folder: Path, shop: Shop
+    kitchen: WorkerContext, folder: Path, shop: Shop
 ) -> None:
     shop.wares = [ware(n, id="no number") for n in range(1, 4)]
     write(folder, "shop", WARES.format(base=shop.base))
@@ -93,7 +93,7 @@ async def test_rows_that_are_all_refused_are_drift_from_the_first_run(
 
 
 async def test_a_column_that_is_taken_out_of_a_recipe_is_missed_by_nobody(
-    kitchen: House, folder: Path, shop: Shop
+    kitchen: WorkerContext, folder: Path, shop: Shop
 ) -> None:
     shop.wares = [ware(n) for n in range(1, 13)]
     text = WARES.format(base=shop.base)

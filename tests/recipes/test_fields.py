@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from app.sources.recipes.fields import converted
-from app.sources.recipes.model import Extracted
+from app.sources.recipes.fields import convert
+from app.sources.recipes.model import RecipeColumn
 
 BASE = "https://site.test/a/b.html"
 
 
 def of(value: Any, kind: str, **more: Any) -> Any:
-    return converted(value, Extracted.model_validate({"path": "x", "type": kind} | more), BASE)
+    return convert(value, RecipeColumn.model_validate({"path": "x", "type": kind} | more), BASE)
 
 
 @pytest.mark.parametrize(

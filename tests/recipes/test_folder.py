@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from app.context import House, Urls
+from app.context import ServerUrls, WorkerContext
 from app.core.errors import BadConfig
-from app.health.alerts.heartbeat_pings import Pings
+from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.ledger import edit
 from app.store.content import cursors as store
 from scripts.standin.testing import Standin
@@ -51,32 +51,34 @@ def good(base: str, name: str = "wares", schedule: str = 'every = "15m"') -> str
     return GOOD.format(base=base, name=name, schedule=schedule)
 
 
-async def scheduled(house: House, name: str) -> dict[str, Any]:
+async def scheduled(house: WorkerContext, name: str) -> dict[str, Any]:
     """Its next tick is due, and is run; the run's row."""
     key = f"source:{name}"
     due = await house.pool.fetchval("SELECT next_tick_at FROM schedules WHERE key = $1", key)
-    (queued,) = await edit.ring(house.pool, key, due)
+    (queued,) = await edit.decide_schedule(house.pool, key, due)
     await source.source(worker_harness.ctx_of(house), str(queued.run_id))
     return await worker_harness.run_row(house.pool, queued.run_id)
 
 
-async def register(house: House) -> None:
-    await edit.register(house.pool, registry.declared(house.config), house.clock())
+async def register(house: WorkerContext) -> None:
+    await edit.register(house.pool, registry.declared_schedules(house.config), house.clock())
 
 
-async def test_every_recipe_is_a_schedule_with_an_alarm(kitchen: House, folder: Path) -> None:
+async def test_every_recipe_is_a_schedule_with_an_alarm(
+    kitchen: WorkerContext, folder: Path
+) -> None:
     write(folder, "wares", good("https://site.test"))
     write(folder, "daily", good("https://site.test", "daily", 'cron = "0 6 * * *"'))
 
-    declared = {one.key: one for one in registry.declared(kitchen.config)}
+    declared = {one.key: one for one in registry.declared_schedules(kitchen.config)}
 
     assert declared["source:wares"].schedule.describe() == "every 15 minutes"
     assert "source:daily" in declared
-    assert trigger.alarm_for(declared["source:wares"]).name == "ring:source:wares"
-    assert not registry.faulty(kitchen.config)
+    assert trigger.cron_entry_for(declared["source:wares"]).name == "ring:source:wares"
+    assert not registry.recipe_faults(kitchen.config)
 
 
-async def test_a_tick_of_a_recipe_runs_it(kitchen: House, shop: Shop, folder: Path) -> None:
+async def test_a_tick_of_a_recipe_runs_it(kitchen: WorkerContext, shop: Shop, folder: Path) -> None:
     write(folder, "wares", good(shop.base))
     await register(kitchen)
 
@@ -87,14 +89,14 @@ async def test_a_tick_of_a_recipe_runs_it(kitchen: House, shop: Shop, folder: Pa
 
 
 async def test_a_bad_file_names_its_fault_and_leaves_the_others_alone(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     write(folder, "bad", good(shop.base, "bad").replace('"json"', '"jsn"'))
     write(folder, "wares", good(shop.base))
     write(folder, "other", good(shop.base, "renamed"))
     await register(kitchen)
 
-    faults = registry.faulty(kitchen.config)
+    faults = registry.recipe_faults(kitchen.config)
     bad, wares = await scheduled(kitchen, "bad"), await scheduled(kitchen, "wares")
 
     assert len(faults) == 2
@@ -105,30 +107,32 @@ async def test_a_bad_file_names_its_fault_and_leaves_the_others_alone(
     assert bad["error_message"] == faults[0]
 
 
-async def test_a_bad_file_keeps_the_schedule_it_names(kitchen: House, folder: Path) -> None:
+async def test_a_bad_file_keeps_the_schedule_it_names(kitchen: WorkerContext, folder: Path) -> None:
     write(folder, "bad", good("https://site.test", "bad").replace('"json"', '"jsn"'))
 
-    (declared,) = [d for d in registry.declared(kitchen.config) if d.key == "source:bad"]
+    (declared,) = [d for d in registry.declared_schedules(kitchen.config) if d.key == "source:bad"]
 
     assert declared.schedule.describe() == "every 15 minutes"
 
 
 async def test_a_source_cannot_take_the_name_of_a_built_in_one(
-    kitchen: House, folder: Path
+    kitchen: WorkerContext, folder: Path
 ) -> None:
     write(folder, "sportybet", good("https://site.test", "sportybet"))
 
-    assert "sportybet is built in (choose another name)" in registry.faulty(kitchen.config)[0]
+    assert (
+        "sportybet is built in (choose another name)" in registry.recipe_faults(kitchen.config)[0]
+    )
 
 
 async def test_a_recipe_that_is_gone_is_switched_off_and_comes_back(
-    kitchen: House, folder: Path
+    kitchen: WorkerContext, folder: Path
 ) -> None:
     write(folder, "wares", good("https://site.test"))
     await register(kitchen)
     (folder / "wares.toml").unlink()
 
-    await opening.switch_off_gone(kitchen, registry.declared(kitchen.config))
+    await opening.disable_removed_recipes(kitchen, registry.declared_schedules(kitchen.config))
     gone = await kitchen.pool.fetchval("SELECT enabled FROM schedules WHERE key = 'source:wares'")
     write(folder, "wares", good("https://site.test"))
     await register(kitchen)
@@ -141,12 +145,12 @@ async def test_a_recipe_that_is_gone_is_switched_off_and_comes_back(
 
 
 async def test_a_folder_that_is_not_there_stops_the_start_with_a_line(
-    kitchen: House, folder: Path
+    kitchen: WorkerContext, folder: Path
 ) -> None:
     folder.rmdir()  # noqa: ASYNC240 - a test's own folder
 
     with pytest.raises(BadConfig, match=r"SOURCES_DIR = .*: there is no such folder"):
-        registry.declared(kitchen.config)
+        registry.declared_schedules(kitchen.config)
 
 
 async def test_a_worker_that_starts_registers_the_folder(
@@ -155,11 +159,11 @@ async def test_a_worker_that_starts_registers_the_folder(
     write(folder, "wares", good("https://site.test"))
     write(folder, "bad", "kind =")
     config = worker_harness.config_for(dsn, redis_url, standin, sources_dir=folder)
-    declared = registry.declared(config)
+    declared = registry.declared_schedules(config)
     ctx: dict[str, Any] = {"redis": redis}
-    await opening.startup(config, Urls(dsn, redis_url), declared)(ctx)
+    await opening.startup(config, ServerUrls(dsn, redis_url), declared)(ctx)
     try:
-        keys = await ctx["house"].pool.fetch("SELECT key FROM schedules ORDER BY key")
+        keys = await ctx["context"].pool.fetch("SELECT key FROM schedules ORDER BY key")
 
         assert {"source:bad", "source:wares"} <= {row["key"] for row in keys}
         assert "source" in ctx["known_jobs"]
@@ -168,7 +172,7 @@ async def test_a_worker_that_starts_registers_the_folder(
 
 
 async def test_a_feed_that_wants_to_be_left_alone_is_not_asked_before_its_time(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     write(folder, "news", FEED.format(base=shop.base))
     shop.paths["/news"] = ("200 OK", RSS, {"content_type": "application/rss+xml"})
@@ -182,26 +186,26 @@ async def test_a_feed_that_wants_to_be_left_alone_is_not_asked_before_its_time(
     assert (early["status"], early["stats"]) == ("success", {"resting": 1, "requests": 0})
     assert by_hand["stats"]["rows"] == 1
     assert len(shop.asked) == 2
-    wanted = await store.next_at(kitchen.pool, None, "news")
+    wanted = await store.next_due_at(kitchen.pool, None, "news")
     assert wanted is not None
     assert wanted - kitchen.clock() > timedelta(minutes=110)
 
 
 async def test_a_feed_whose_time_has_come_is_asked(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     write(folder, "news", FEED.format(base=shop.base))
     shop.paths["/news"] = ("200 OK", RSS, {"content_type": "application/rss+xml"})
     await register(kitchen)
     await scheduled(kitchen, "news")
-    await store.set_pace(kitchen.pool, None, "news", 300, kitchen.clock())
+    await store.set_interval(kitchen.pool, None, "news", 300, kitchen.clock())
 
     again = await scheduled(kitchen, "news")
 
     assert again["stats"]["rows"] == 1
 
 
-async def test_a_run_of_a_source_that_is_not_there_says_so(kitchen: House) -> None:
+async def test_a_run_of_a_source_that_is_not_there_says_so(kitchen: WorkerContext) -> None:
     run = await worker_harness.run_row(kitchen.pool, await ask(kitchen, "nowhere"))
 
     assert run["error_message"] == "there is no recipe 'nowhere' in SOURCES_DIR"
@@ -221,7 +225,7 @@ INCREMENTAL = '[incremental]\nparam = "since"\n{more}\n'
     ],
 )
 async def test_the_next_run_asks_from_where_the_last_one_ended(
-    kitchen: House, shop: Shop, folder: Path, more: str, expected: str
+    kitchen: WorkerContext, shop: Shop, folder: Path, more: str, expected: str
 ) -> None:
     text = good(shop.base) + INCREMENTAL.format(more='start = "2020-01-01"\n' + more)
     write(folder, "wares", text)
@@ -234,7 +238,7 @@ async def test_the_next_run_asks_from_where_the_last_one_ended(
 
 
 async def test_a_run_that_fails_leaves_the_next_to_ask_from_where_it_did(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     write(folder, "wares", good(shop.base) + INCREMENTAL.format(more="") + "[retry]\nattempts = 1")
     await ask(kitchen, "wares")
@@ -248,24 +252,26 @@ async def test_a_run_that_fails_leaves_the_next_to_ask_from_where_it_did(
 
 
 async def test_a_secret_of_an_organisation_is_none_of_the_operators(
-    kitchen: House, folder: Path
+    kitchen: WorkerContext, folder: Path
 ) -> None:
     auth = '[auth]\ntype = "bearer"\ntoken = "secret:KEY"\n'
     write(folder, "wares", good("https://site.test") + auth)
 
-    assert "auth.token: secret:KEY is in" in registry.faulty(kitchen.config)[0]
+    assert "auth.token: secret:KEY is in" in registry.recipe_faults(kitchen.config)[0]
 
 
 async def test_a_recipes_run_pings_the_address_of_that_recipe_by_hand_too(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     write(folder, "wares", good(shop.base))
     await register(kitchen)
-    pings = Pings({f"source:{name}": f"{shop.base}/ping/{name}" for name in ("wares", "x")}, None)
+    pings = HeartbeatPings(
+        {f"source:{name}": f"{shop.base}/ping/{name}" for name in ("wares", "x")}, None
+    )
     ctx = worker_harness.ctx_of(kitchen) | {"pings": pings}
     sql = "SELECT next_tick_at FROM schedules WHERE key = 'source:wares'"
     due = await kitchen.pool.fetchval(sql)
-    (queued,) = await edit.ring(kitchen.pool, "source:wares", due)
+    (queued,) = await edit.decide_schedule(kitchen.pool, "source:wares", due)
 
     async def heard(number: int) -> bool:
         return shop.asked.count("/ping/wares") == number

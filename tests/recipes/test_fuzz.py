@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.core.errors import BadRecipe, Failure
-from app.core.messages import Partition, Raw
+from app.core.messages import Partition, RawPage
 from app.core.records import Item, Rejected
-from app.sources.recipes.load import Fault, load, read
+from app.sources.recipes.load import RecipeFault, load, load_values
 from app.sources.recipes.model import Recipe
-from app.sources.recipes.source import RecipeSource, answered
+from app.sources.recipes.source import RecipeSource, handle_sandbox_request
 
 EXAMPLES = {
     path.stem: path.read_text("utf-8")
@@ -57,7 +57,7 @@ def judged(text: str) -> Recipe | None:
 def _none_of(faults: Sequence[object], lines: int = 1) -> None:
     assert faults
     for fault in faults:
-        assert isinstance(fault, Fault)
+        assert isinstance(fault, RecipeFault)
         assert 1 <= fault.line <= lines
         assert fault.problem
 
@@ -84,7 +84,7 @@ def test_a_recipe_with_some_of_it_changed_is_a_recipe_or_has_faults(name: str, d
 @CALM
 def test_any_values_are_a_recipe_or_have_faults(told: dict[str, Any]) -> None:
     try:
-        read(told)
+        load_values(told)
     except BadRecipe as bad:
         _none_of(bad.faults)
 
@@ -109,7 +109,7 @@ def test_any_expression_is_a_fault_or_reads_a_page(kind: str, data: Any) -> None
         "store": {"key": "id"},
     }
     try:
-        recipe = read(told)
+        recipe = load_values(told)
     except BadRecipe:
         return
     reads(recipe, PAGES[kind])
@@ -129,12 +129,14 @@ def test_any_page_is_rows_or_a_named_failure(name: str, data: Any) -> None:
 
 def reads(recipe: Recipe, body: bytes) -> None:
     source = RecipeSource(recipe)
-    page = Raw(body, 200, recipe.url, {"content-type": "text/html"}, NOON, Partition("all"))
+    page = RawPage(body, 200, recipe.url, {"content-type": "text/html"}, NOON, Partition("all"))
     try:
         records = list(source.parse(page))
     except Failure:
         return
-    apart = source.returned(page, answered(source.errand(page), {}))
+    apart = source.with_sandbox_result(
+        page, handle_sandbox_request(source.sandbox_request(page), {})
+    )
     assert list(source.parse(apart)) == records
     keys = [record.key for record in records if isinstance(record, Item)]
     assert all(keys)

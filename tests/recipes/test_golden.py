@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.core.messages import Partition, Raw, Request
+from app.core.messages import Partition, RawPage, SourceRequest
 from app.core.records import Item, Rejected
 from app.sources.recipes.load import load
 from app.sources.recipes.source import RecipeSource
@@ -21,9 +21,9 @@ def source_of(path: Path) -> RecipeSource:
     return RecipeSource(load(path.read_text("utf-8")))
 
 
-def page_of(path: Path, url: str) -> Raw:
+def page_of(path: Path, url: str) -> RawPage:
     (saved,) = [p for p in (HERE / "pages").glob(f"{path.stem}.*") if ".expected" not in p.suffixes]
-    return Raw(saved.read_bytes(), 200, url, {}, NOON, Partition("all"))
+    return RawPage(saved.read_bytes(), 200, url, {}, NOON, Partition("all"))
 
 
 def shown(record: object) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def test_a_list_of_books_is_followed_to_its_next_page() -> None:
     asking = source_of(path).pages(Partition("all"))
     first = next(asking)
 
-    following: Request = asking.send(page_of(path, first.url))
+    following: SourceRequest = asking.send(page_of(path, first.url))
 
     assert following.url == "https://books.toscrape.com/catalogue/page-2.html"
     assert following.robots

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 from app.core.errors import BadRecipe
-from app.sources.recipes.load import load, secrets
+from app.sources.recipes.load import load, secret_references
 from app.sources.recipes.model import json_schema
 from app.sources.recipes.toml_lines import line_of
 
@@ -101,7 +101,7 @@ def test_headers_that_carry_secrets_are_sent_to_auth() -> None:
 def test_the_secrets_of_a_recipe_are_told() -> None:
     recipe = load(GOOD + '[auth]\ntype = "query"\nname = "k"\nvalue = "secret:KEY"\n')
 
-    assert secrets(recipe) == {"secret:KEY": ("auth", "value")}
+    assert secret_references(recipe) == {"secret:KEY": ("auth", "value")}
 
 
 @pytest.mark.parametrize(

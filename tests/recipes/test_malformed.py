@@ -4,7 +4,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from app.context import House
+from app.context import WorkerContext
 from tests import worker_harness
 from tests.recipes.shop import Shop, ask, write
 
@@ -22,7 +22,7 @@ BROKEN = b"""<rss version="2.0"><channel><title>x</title>
 
 
 async def test_it_is_logged_and_a_sound_one_is_not(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     said: list[int] = []
     for body in (BROKEN, BROKEN.replace(b"&", b"and")):

@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.config import Config
-from app.core.messages import Limits
-from app.fetch.authenticated import MOST_WINDOWS, Opening
-from app.sources.base import Source, turn_of
+from app.core.messages import HostLimits
+from app.fetch.authenticated import MAX_FETCHERS, FetcherOptions
+from app.sources.base import Source, sandbox_lock_key
 from app.sources.recipes.load import load
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
@@ -43,10 +43,14 @@ key = "id"
 """
 
 
-async def collected(house: House, recipe: Recipe, org_id: UUID, secret: str) -> dict[str, Any]:
+async def collected(
+    house: WorkerContext, recipe: Recipe, org_id: UUID, secret: str
+) -> dict[str, Any]:
     """One run of that recipe for that organisation, as its collection does it; its row."""
-    asked = await recipe_sources.ready(house, recipe, lambda _: SecretStr(secret), org_id)
-    keeping = recipe_sources.Keeping(org_id, {asked.name: asked})
+    asked = await recipe_sources.open_recipe_source(
+        house, recipe, lambda _: SecretStr(secret), org_id
+    )
+    keeping = recipe_sources.RecipeItemStorage(org_id, {asked.name: asked})
 
     def sources(_config: Config, _params: Any) -> Sequence[Source]:
         return (asked,)
@@ -55,21 +59,21 @@ async def collected(house: House, recipe: Recipe, org_id: UUID, secret: str) -> 
         source.JOB,
         sources=sources,
         write=keeping.write,
-        turned=keeping.turned,
+        turned=keeping.on_partition_done,
         presence=keeping,
     )
     run_id = await worker_harness.perform(house, job=job, params={"source": "wares"})
     return await worker_harness.run_row(house.pool, run_id)
 
 
-async def kept(house: House, org_id: UUID) -> list[tuple[str, Any]]:
+async def kept(house: WorkerContext, org_id: UUID) -> list[tuple[str, Any]]:
     rows = await house.pool.fetch(
         "SELECT key, data FROM items WHERE org_id = $1 ORDER BY key", org_id
     )
     return [(row["key"], row["data"]["name"]) for row in rows]
 
 
-async def two(house: House) -> tuple[UUID, UUID]:
+async def two(house: WorkerContext) -> tuple[UUID, UUID]:
     one, other = uuid4(), uuid4()
     await orgs.create(house.pool, one, "one", house.clock())
     await orgs.create(house.pool, other, "other", house.clock())
@@ -77,7 +81,7 @@ async def two(house: House) -> tuple[UUID, UUID]:
 
 
 async def test_each_gets_the_rows_of_a_page_that_the_other_has_read_already(
-    kitchen: House, shop: Shop
+    kitchen: WorkerContext, shop: Shop
 ) -> None:
     one, other = await two(kitchen)
     names, ids = (load(RECIPE.format(base=shop.base, name=n)) for n in ("name", "id"))
@@ -99,14 +103,16 @@ async def test_each_gets_the_rows_of_a_page_that_the_other_has_read_already(
     assert sent == ["key of one", "key of the other", "key of one", "key of one"]
 
 
-async def test_none_asks_harder_than_strangers_may(kitchen: House, shop: Shop) -> None:
+async def test_none_asks_harder_than_strangers_may(kitchen: WorkerContext, shop: Shop) -> None:
     recipe = load(RECIPE.format(base=shop.base, name="name"))
 
-    asked = await recipe_sources.ready(kitchen, recipe, lambda _: SecretStr("key"), uuid4())
+    asked = await recipe_sources.open_recipe_source(
+        kitchen, recipe, lambda _: SecretStr("key"), uuid4()
+    )
 
-    assert asked.limits == Limits(rate=5, burst=10, concurrency=4)
-    assert asked.window in kitchen.windows
-    assert "wares" not in kitchen.windows
+    assert asked.limits == HostLimits(rate=5, burst=10, concurrency=4)
+    assert asked.fetcher_name in kitchen.fetchers
+    assert "wares" not in kitchen.fetchers
 
 
 def test_of_an_organisations_sources_one_is_read_at_a_time_and_nobody_elses_waits() -> None:
@@ -114,25 +120,27 @@ def test_of_an_organisations_sources_one_is_read_at_a_time_and_nobody_elses_wait
     text = RECIPE.format(base="https://shop.test", name="name")
     both = [load(text), load(text.replace('"wares"', '"more"', 1))]
 
-    turns = [[turn_of(RecipeSource(r, owner=whose)) for r in both] for whose in (one, other, "")]
+    turns = [
+        [sandbox_lock_key(RecipeSource(r, owner=whose)) for r in both] for whose in (one, other, "")
+    ]
 
     assert turns == [[one, one], [other, other], ["wares", "more"]]
 
 
 async def test_of_windows_that_were_opened_on_the_way_only_the_latest_are_kept(
-    kitchen: House,
+    kitchen: WorkerContext,
 ) -> None:
-    before = len(kitchen.windows)
+    before = len(kitchen.fetchers)
 
-    for number in range(MOST_WINDOWS + 10):
-        kitchen.window_for(f"w{number}", Opening(Limits(1, 1, 1)))
+    for number in range(MAX_FETCHERS + 10):
+        kitchen.open_fetcher(f"w{number}", FetcherOptions(HostLimits(1, 1, 1)))
 
-    assert len(kitchen.windows) == before + MOST_WINDOWS
-    assert "w9" not in kitchen.windows
-    assert "sportybet" in kitchen.windows
+    assert len(kitchen.fetchers) == before + MAX_FETCHERS
+    assert "w9" not in kitchen.fetchers
+    assert "sportybet" in kitchen.fetchers
 
 
-async def test_cursors_of_two_organisations_are_two(kitchen: House) -> None:
+async def test_cursors_of_two_organisations_are_two(kitchen: WorkerContext) -> None:
     one, other = await two(kitchen)
     async with kitchen.pool.acquire() as connection:
         where, run_id = ("wares", "all"), uuid4()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.context import House
+from app.context import WorkerContext
 from tests import worker_harness
 from tests.recipes.shop import Shop, ask, items, ware, write
 
@@ -36,7 +36,7 @@ missing = "mark"
 
 
 async def test_a_recipe_reads_all_pages_into_items(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     write(folder, "wares", WARES.format(base=shop.base))
 
@@ -57,7 +57,7 @@ async def test_a_recipe_reads_all_pages_into_items(
 
 
 async def test_what_a_whole_listing_lacks_is_missing(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     write(folder, "wares", WARES.format(base=shop.base))
     await ask(kitchen, "wares")

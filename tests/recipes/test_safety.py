@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from arq.connections import ArqRedis
 
-from app.context import House, check
+from app.context import WorkerContext, check_config
 from app.core import config as settings
 from app.core.errors import BadConfig
-from app.sources.recipes.load import foreign, load
+from app.sources.recipes.load import disallowed_secrets, load
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.recipes.shop import Shop, ask, items, write
@@ -41,11 +41,11 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_KEY", SECRET)
 
 
-async def error_of(house: House, name: str = "wares") -> dict[str, Any]:
+async def error_of(house: WorkerContext, name: str = "wares") -> dict[str, Any]:
     return await worker_harness.run_row(house.pool, await ask(house, name))
 
 
-async def everything_kept(house: House) -> str:
+async def everything_kept(house: WorkerContext) -> str:
     """All that the database holds of runs and pages, as text."""
     told: list[Any] = []
     for table in ("runs", "run_sources", "run_events", "raw_pages", "rejected_records", "items"):
@@ -63,7 +63,7 @@ async def everything_kept(house: House) -> str:
     ],
 )
 async def test_a_secret_goes_to_the_site_and_into_nothing_that_is_kept(
-    kitchen: House,
+    kitchen: WorkerContext,
     shop: Shop,
     folder: Path,
     case: tuple[str, str],
@@ -85,7 +85,7 @@ async def test_a_secret_goes_to_the_site_and_into_nothing_that_is_kept(
 @pytest.mark.parametrize("auth", [BEARER, HEADER, QUERY, BASIC])
 @pytest.mark.parametrize("status", ["401 Unauthorized", "500 Internal Server Error", "400 Bad"])
 async def test_a_site_that_repeats_a_secret_in_its_refusal_tells_nobody_of_it(
-    kitchen: House, shop: Shop, folder: Path, auth: str, status: str
+    kitchen: WorkerContext, shop: Shop, folder: Path, auth: str, status: str
 ) -> None:
     extra = "[retry]\nattempts = 1\n"
     write(folder, "wares", WARES.format(url=shop.base + "/closed") + auth + extra)
@@ -100,7 +100,7 @@ async def test_a_site_that_repeats_a_secret_in_its_refusal_tells_nobody_of_it(
 
 
 async def test_a_site_that_repeats_a_key_in_its_link_to_the_next_page_is_followed_and_not_quoted(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     said = f"<{shop.base}/two?appid={quote(SECRET, safe='')}&page=2>; rel=next"
     shop.paths["/one"] = ("200 OK", b'{"items": [{"id": 1}]}', {"link": said})
@@ -117,7 +117,7 @@ async def test_a_site_that_repeats_a_key_in_its_link_to_the_next_page_is_followe
 
 
 async def test_a_secret_does_not_follow_a_redirect_to_another_site(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     elsewhere = shop.base.replace("127.0.0.1", "localhost")
     shop.paths["/moved"] = ("302 Found", b"", {"location": f"{elsewhere}/wares"})
@@ -130,7 +130,7 @@ async def test_a_secret_does_not_follow_a_redirect_to_another_site(
 
 
 async def test_a_next_page_at_another_site_is_refused(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     body = {"items": [{"id": 1}], "next": "https://elsewhere.test/steal"}
     shop.paths["/wares"] = ("200 OK", json.dumps(body).encode(), {})
@@ -144,7 +144,7 @@ async def test_a_next_page_at_another_site_is_refused(
 
 
 async def test_a_secret_that_is_not_set_is_named(
-    kitchen: House, shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+    kitchen: WorkerContext, shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SHOP_KEY")
     write(folder, "wares", WARES.format(url=shop.base + "/wares") + BEARER)
@@ -159,9 +159,9 @@ async def test_a_secret_that_is_not_set_is_named(
 def test_an_organisations_recipe_can_never_name_the_environment() -> None:
     text = WARES.format(url="https://site.test/wares") + BEARER
 
-    faults = foreign(load(text), "secret", text)
+    faults = disallowed_secrets(load(text), "secret", text)
 
-    assert [(fault.key, fault.mend) for fault in faults] == [("auth.token", "write secret:NAME")]
+    assert [(fault.key, fault.fix) for fault in faults] == [("auth.token", "write secret:NAME")]
     assert "SHOP_KEY" in faults[0].problem
 
 
@@ -175,7 +175,7 @@ async def strict(dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, fo
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0x7f.1", "169.254.169.254"])
 async def test_no_recipe_reaches_a_private_address(
-    strict: House, shop: Shop, folder: Path, host: str
+    strict: WorkerContext, shop: Shop, folder: Path, host: str
 ) -> None:
     port = shop.base.rpartition(":")[2]
     write(folder, "wares", WARES.format(url=f"http://{host}:{port}/wares"))
@@ -187,7 +187,7 @@ async def test_no_recipe_reaches_a_private_address(
 
 
 async def test_no_redirect_and_no_next_page_leads_into_a_private_network(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     shop.paths["/moved"] = ("302 Found", b"", {"location": "http://10.0.0.1/wares"})
     write(folder, "wares", WARES.format(url=shop.base + "/moved"))
@@ -203,11 +203,11 @@ def test_a_guard_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -
     config = settings.load()
 
     with pytest.raises(BadConfig, match=r"GUARD_ALLOW: '10\.0\.0\.0/99' is not a valid network"):
-        check(config)
+        check_config(config)
 
 
 async def test_robots_are_asked_for_pages_made_for_people(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     shop.paths["/robots.txt"] = ("200 OK", b"User-agent: *\nDisallow: /wares", {})
     text = WARES.format(url=shop.base + "/wares").replace('"json"', '"html"')

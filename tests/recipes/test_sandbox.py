@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.errors import Expression
-from app.core.messages import Partition, Raw
+from app.core.messages import Partition, RawPage
 from app.sources.recipes.load import load
-from app.sources.recipes.reading import Reading
+from app.sources.recipes.reading import PageReading
 from app.sources.recipes.sandbox import ROOT, Sandbox
 from app.sources.recipes.source import RecipeSource
 from tests import worker_harness
@@ -47,20 +47,20 @@ key = "id"
 """
 
 
-def raw(body: object) -> Raw:
+def raw(body: object) -> RawPage:
     told = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Raw(told, 200, "https://site.test/rows", {}, NOON, Partition("all"))
+    return RawPage(told, 200, "https://site.test/rows", {}, NOON, Partition("all"))
 
 
-def catastrophic() -> tuple[RecipeSource, Raw]:
+def catastrophic() -> tuple[RecipeSource, RawPage]:
     source = RecipeSource(load(JSON.format(match="^(a+)+$")))
     return source, raw({"rows": [{"id": 1, "text": "a" * 60 + "!"}]})
 
 
-async def read(sandbox: Sandbox, source: RecipeSource, page: Raw) -> Reading:
-    answer = await sandbox.read("costly", source.errand(page))
-    reading = source.returned(page, answer).reading
-    assert isinstance(reading, Reading)
+async def read(sandbox: Sandbox, source: RecipeSource, page: RawPage) -> PageReading:
+    answer = await sandbox.read("costly", source.sandbox_request(page))
+    reading = source.with_sandbox_result(page, answer).parsed
+    assert isinstance(reading, PageReading)
     return reading
 
 
@@ -116,7 +116,7 @@ async def test_while_one_source_is_stuck_another_is_read() -> None:
     good = raw({"rows": [{"id": 1, "text": "aaa"}]})
     stuck = [asyncio.create_task(read(sandbox, source, page)) for _ in range(2)]
     try:
-        answer = await asyncio.wait_for(sandbox.read("other", source.errand(good)), 10)
+        answer = await asyncio.wait_for(sandbox.read("other", source.sandbox_request(good)), 10)
 
         assert not any(task.done() for task in stuck)
         assert answer
@@ -135,7 +135,7 @@ async def test_a_cancelled_reading_leaves_no_process_behind() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
-    assert not sandbox.at_work
+    assert not sandbox.busy
     await sandbox.close()
 
 
@@ -183,13 +183,13 @@ def _alive(pid: int) -> bool:
 
 def _working(sandbox: Sandbox) -> Callable[[], Awaitable[bool]]:
     async def working() -> bool:
-        return bool(sandbox.at_work)
+        return bool(sandbox.busy)
 
     return working
 
 
 async def test_one_partition_is_lost_to_an_expression_and_the_others_are_kept(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     text = JSON.format(match="^(a+)+$").replace("https://site.test/rows", shop.base + "/{each}")
     write(folder, "costly", text + '[request]\neach = ["good", "bad"]\n[limits]\nrate = 50\n')

@@ -8,9 +8,9 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.errors import BadParameters
-from app.runs.replay import Reader, Report, Wish
+from app.runs.replay import ReplayReport, ReplayRequest, ReplaySource
 from app.runs.replay import replay as replayed
 from scripts.standin.testing import Standin
 from tests import worker_harness
@@ -25,24 +25,26 @@ __all__ = ["folder", "kitchen", "shop"]
 OTHERWISE = WARES.replace('name = "name"', "name = \"join('-', [name, 'x'])\"")
 
 
-async def again(house: House, reader: Reader, *, write: bool = True, **wish: Any) -> Report:
-    wanted = Wish(house.clock() - DAY, by="ada", **wish)
+async def again(
+    house: WorkerContext, reader: ReplaySource, *, write: bool = True, **wish: Any
+) -> ReplayReport:
+    wanted = ReplayRequest(house.clock() - DAY, by="ada", **wish)
     return await replayed(house.pool, reader, wanted, lambda _done, _of: None, write=write)
 
 
-async def versions(house: House) -> dict[str, Any]:
+async def versions(house: WorkerContext) -> dict[str, Any]:
     rows = await house.pool.fetch("SELECT key, xmin::text || ctid::text AS v FROM items")
     return {row["key"]: row["v"] for row in rows}
 
 
 async def test_the_same_recipe_differs_in_nothing_and_writes_nothing(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     write(folder, "wares", WARES.format(base=shop.base))
     await ask(kitchen, "wares")
     before, asked = await versions(kitchen), len(shop.asked)
 
-    report = await again(kitchen, recipe_pages.reader(kitchen.config, "wares"))
+    report = await again(kitchen, recipe_pages.replay_reader(kitchen.config, "wares"))
 
     assert (report.records, report.differ, report.unreadable) == (7, 0, 0)
     assert await versions(kitchen) == before
@@ -50,13 +52,13 @@ async def test_the_same_recipe_differs_in_nothing_and_writes_nothing(
 
 
 async def test_a_mended_recipe_shows_the_difference_first_and_then_changes_those_rows(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     write(folder, "wares", WARES.format(base=shop.base))
     await ask(kitchen, "wares")
     before = await items(kitchen)
     write(folder, "wares", OTHERWISE.format(base=shop.base))
-    reader = recipe_pages.reader(kitchen.config, "wares")
+    reader = recipe_pages.replay_reader(kitchen.config, "wares")
 
     shown = await again(kitchen, reader, write=False)
     untouched = await items(kitchen)
@@ -74,35 +76,37 @@ async def test_a_mended_recipe_shows_the_difference_first_and_then_changes_those
 
 
 async def test_an_item_that_has_gone_missing_since_stays_so(
-    kitchen: House, shop: Shop, folder: Path
+    kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     write(folder, "wares", WARES.format(base=shop.base))
     await ask(kitchen, "wares")
     await kitchen.pool.execute("UPDATE items SET missing_since = now() WHERE key = '5'")
     write(folder, "wares", OTHERWISE.format(base=shop.base))
 
-    report = await again(kitchen, recipe_pages.reader(kitchen.config, "wares"))
+    report = await again(kitchen, recipe_pages.replay_reader(kitchen.config, "wares"))
 
     (gone,) = [row for row in await items(kitchen) if row["missing_since"]]
     assert (report.changed, report.left_alone) == (6, 1)
     assert gone["data"]["name"] == "ware 5"
 
 
-async def test_observations_are_not_made_again(kitchen: House, shop: Shop, folder: Path) -> None:
+async def test_observations_are_not_made_again(
+    kitchen: WorkerContext, shop: Shop, folder: Path
+) -> None:
     text = WARES.replace('missing = "mark"', 'mode = "append"')
     write(folder, "wares", text.format(base=shop.base))
 
     with pytest.raises(BadParameters, match="observation"):
-        recipe_pages.reader(kitchen.config, "wares")
+        recipe_pages.replay_reader(kitchen.config, "wares")
 
 
-async def test_what_came_for_an_organisation_is_not_read(house: House) -> None:
+async def test_what_came_for_an_organisation_is_not_read(house: WorkerContext) -> None:
     acme = await harness.client(house)
     await acme.choose({"source": "bet9ja"})
     await acme.run()
     source = next(one for one in odds.every_source(house.config) if one.name == "bet9ja")
 
-    report = await again(house, Reader(odds.JOB.name, source, odds.JOB.write))
+    report = await again(house, ReplaySource(odds.JOB.name, source, odds.JOB.write))
 
     assert await house.pool.fetchval("SELECT count(*) FROM raw_pages WHERE source = 'bet9ja'")
     assert report.pages == 0
@@ -112,7 +116,7 @@ async def test_what_came_for_an_organisation_is_not_read(house: House) -> None:
 @pytest.fixture
 async def newsroom(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
-) -> AsyncGenerator[House]:
+) -> AsyncGenerator[WorkerContext]:
     """A house that AskNews knows."""
     settings: dict[str, Any] = {
         "asknews_api_key": SecretStr("standin-key"),
@@ -124,10 +128,12 @@ async def newsroom(
         yield h
 
 
-async def test_news_that_were_stored_wrong_are_mended_from_their_pages(newsroom: House) -> None:
+async def test_news_that_were_stored_wrong_are_mended_from_their_pages(
+    newsroom: WorkerContext,
+) -> None:
     await worker_harness.perform(newsroom, job=news.JOB)
     (source,) = news.JOB.every_source(newsroom.config)
-    reader = Reader(news.JOB.name, source, news.JOB.write)
+    reader = ReplaySource(news.JOB.name, source, news.JOB.write)
     well = await again(newsroom, reader)
     wrong = await newsroom.pool.fetchval(
         "UPDATE articles SET title = 'wrong' WHERE id = (SELECT min(id) FROM articles)"

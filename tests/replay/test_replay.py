@@ -5,11 +5,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from app.context import House
+from app.context import WorkerContext
 from app.core.config import Config
-from app.core.messages import Limits, Raw
+from app.core.messages import HostLimits, RawPage
 from app.core.records import OddsEvent, Record, Rejected
-from app.runs.replay import Reader, Report, Wish
+from app.runs.replay import ReplayReport, ReplayRequest, ReplaySource
 from app.runs.replay import replay as replayed
 from app.sources.base import Source
 from scripts.standin.testing import Standin
@@ -30,19 +30,19 @@ class Read:
         self.pages = source.pages
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> HostLimits:
         return self._source.limits
 
-    def parse(self, raw: Raw) -> Iterable[Record]:
+    def parse(self, raw: RawPage) -> Iterable[Record]:
         for record in self._source.parse(raw):
             yield self._change(record) if isinstance(record, OddsEvent) else record
 
 
-def source(house: House) -> Source:
+def source(house: WorkerContext) -> Source:
     return odds.every_source(house.config)[1]
 
 
-def only(house: House, read: Source | None = None) -> Any:
+def only(house: WorkerContext, read: Source | None = None) -> Any:
     """The job with one source alone."""
     one = read or source(house)
 
@@ -53,20 +53,22 @@ def only(house: House, read: Source | None = None) -> Any:
 
 
 async def again(
-    house: House, read: Source, *, write: bool = True, since: timedelta = DAY, **wish: Any
-) -> Report:
-    reader = Reader(odds.JOB.name, read, odds.JOB.write)
-    wanted = Wish(house.clock() - since, by="ada", **wish)
+    house: WorkerContext, read: Source, *, write: bool = True, since: timedelta = DAY, **wish: Any
+) -> ReplayReport:
+    reader = ReplaySource(odds.JOB.name, read, odds.JOB.write)
+    wanted = ReplayRequest(house.clock() - since, by="ada", **wish)
     return await replayed(house.pool, reader, wanted, lambda _done, _of: None, write=write)
 
 
-async def versions(house: House, table: str) -> dict[int, Any]:
+async def versions(house: WorkerContext, table: str) -> dict[int, Any]:
     """Which version of each row there is."""
     rows = await house.pool.fetch(f"SELECT id, xmin::text || ctid::text AS v FROM {table}")  # noqa: S608 - our own
     return {row["id"]: row["v"] for row in rows}
 
 
-async def scraped(house: House, standin: Standin, rounds: int = 3, read: Any = None) -> None:
+async def scraped(
+    house: WorkerContext, standin: Standin, rounds: int = 3, read: Any = None
+) -> None:
     for _ in range(rounds):
         await worker_harness.perform(house, job=only(house, read))
         standin.advance()
@@ -76,7 +78,7 @@ def renamed(*ids: str) -> Callable[[OddsEvent], OddsEvent]:
     return lambda e: replace(e, home=e.home.upper()) if e.platform_event_id in ids else e
 
 
-async def some_ids(house: House, count: int = 3) -> list[str]:
+async def some_ids(house: WorkerContext, count: int = 3) -> list[str]:
     rows = await house.pool.fetch(
         "SELECT platform_event_id FROM odds_events ORDER BY id LIMIT $1", count
     )
@@ -84,7 +86,7 @@ async def some_ids(house: House, count: int = 3) -> list[str]:
 
 
 async def test_the_same_parser_differs_in_nothing_and_writes_nothing(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     await scraped(house, standin)
     before = [await versions(house, t) for t in ("odds_events", "odds_prices")]
@@ -97,7 +99,7 @@ async def test_the_same_parser_differs_in_nothing_and_writes_nothing(
 
 
 async def test_a_changed_parser_changes_exactly_the_rows_that_differ(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     await scraped(house, standin)
     wrong = await some_ids(house)
@@ -116,7 +118,7 @@ async def test_a_changed_parser_changes_exactly_the_rows_that_differ(
 
 
 async def test_a_dry_run_tells_the_difference_and_writes_nothing(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     await scraped(house, standin)
     (wrong,) = await some_ids(house, 1)
@@ -132,7 +134,7 @@ async def test_a_dry_run_tells_the_difference_and_writes_nothing(
 
 
 async def test_a_price_read_otherwise_is_mended_as_of_when_it_was_seen(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     await scraped(house, standin)
     (wrong,) = await some_ids(house, 1)
@@ -160,7 +162,7 @@ async def test_a_price_read_otherwise_is_mended_as_of_when_it_was_seen(
 
 
 async def test_records_that_were_refused_are_stored_and_no_longer_kept_aside(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     def refused(event: OddsEvent) -> Record:
         if int(event.platform_event_id[-1]) % 2:
@@ -186,7 +188,7 @@ async def test_records_that_were_refused_are_stored_and_no_longer_kept_aside(
 
 
 async def test_a_page_from_before_that_is_still_what_the_site_says_is_read_too(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     await scraped(house, standin, 1)
     await house.pool.execute("UPDATE raw_pages SET fetched_at = fetched_at - interval '2 days'")
@@ -198,7 +200,7 @@ async def test_a_page_from_before_that_is_still_what_the_site_says_is_read_too(
 
 
 async def test_what_has_left_the_board_since_stays_withdrawn(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     await scraped(house, standin, 1)
     (wrong,) = await some_ids(house, 1)
@@ -216,7 +218,9 @@ async def test_what_has_left_the_board_since_stays_withdrawn(
     assert row["withdrawn_at"] is not None
 
 
-async def test_a_second_replay_finds_nothing_left_to_do(house: House, standin: Standin) -> None:
+async def test_a_second_replay_finds_nothing_left_to_do(
+    house: WorkerContext, standin: Standin
+) -> None:
     await scraped(house, standin)
     read = Read(source(house), renamed(*await some_ids(house)))
     await again(house, read)
@@ -227,7 +231,7 @@ async def test_a_second_replay_finds_nothing_left_to_do(house: House, standin: S
 
 
 async def test_a_replay_asks_no_site_and_is_written_down_as_a_run(
-    house: House, standin: Standin
+    house: WorkerContext, standin: Standin
 ) -> None:
     await scraped(house, standin, 1)
     asked = standin.stats()

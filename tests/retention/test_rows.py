@@ -28,7 +28,7 @@ def keeping(**days: int) -> Config:
 
 async def forgotten(book: Book, config: Config) -> dict[str, int]:
     """What one night forgets, by kind."""
-    night = [one async for one in retention.forget(book.pool, config, book.clock())]
+    night = [one async for one in retention.delete_expired(book.pool, config, book.clock())]
     return {one.kind: one.rows for one in night if one.rows}
 
 
@@ -90,7 +90,7 @@ async def test_a_dry_run_counts_and_touches_nothing(book: Book) -> None:
     book.clock.now += 9 * DAY
     config = keeping(tick_days=7)
 
-    told = [one async for one in retention.would_forget(book.pool, config, book.clock())]
+    told = [one async for one in retention.count_expired(book.pool, config, book.clock())]
 
     assert {one.kind: one.rows for one in told if one.rows} == {"ticks": 4}
     assert len(await book.ticks()) == 5

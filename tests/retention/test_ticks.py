@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from app.ledger import proof
-from app.ledger.proof import Account
+from app.ledger.proof import TickAccount
 from app.maintenance import retention
 from app.store.db import Pool
 from tests.clock import SettableClock
@@ -22,14 +22,14 @@ async def pruned(book: Book, age: timedelta = timedelta(0), batch: int = 1000) -
     """Prune what is older than `age`, to the end; returns how many ticks that were."""
     schedule_id = (await book.row())["id"]
     gone = 0
-    while some := await retention.forget_ticks(
+    while some := await retention.prune_ticks(
         book.pool, schedule_id, book.clock() - age, batch=batch
     ):
         gone += some
     return gone
 
 
-async def accounted(book: Book) -> Account:
+async def accounted(book: Book) -> TickAccount:
     (account,) = await proof.verify(book.pool, book.clock())
     return account
 
@@ -43,7 +43,7 @@ async def test_the_proof_counts_pruned_ticks_and_stays_sound(book: Book) -> None
 
     account = await accounted(book)
     assert (gone, account.pruned) == (14, 14)
-    assert account.sound
+    assert account.consistent
     assert (account.expected, account.ran) == (before.expected, before.ran) == (20, 20)
     assert len(await book.ticks()) == 6
 
@@ -56,7 +56,7 @@ async def test_batches_come_to_the_same_as_one(book: Book) -> None:
 
     account = await accounted(book)
     assert gone == 14
-    assert account.sound
+    assert account.consistent
     assert (account.expected, account.ran) == (20, 20)
 
 
@@ -71,7 +71,7 @@ async def test_pruned_ticks_keep_their_reasons(book: Book) -> None:
     await pruned(book)
 
     account = await accounted(book)
-    assert account.sound
+    assert account.consistent
     assert (account.ran, dict(account.skipped)) == (4, {"paused": 60})
     assert await book.gaps() == []
 
@@ -86,7 +86,7 @@ async def test_a_stretch_that_reaches_over_the_boundary_is_kept_whole(book: Book
 
     assert gone == 3
     assert [count for _, count in await book.gaps()] == [60]
-    assert (await accounted(book)).sound
+    assert (await accounted(book)).consistent
 
 
 async def test_a_tick_that_was_unaccounted_before_it_was_pruned_stays_so(book: Book) -> None:
@@ -100,7 +100,7 @@ async def test_a_tick_that_was_unaccounted_before_it_was_pruned_stays_so(book: B
     await pruned(book, timedelta(minutes=2))
 
     account = await accounted(book)
-    assert (account.unaccounted, account.invented) == (1, 0)
+    assert (account.unaccounted, account.unexpected) == (1, 0)
 
 
 async def test_what_goes_missing_after_the_boundary_is_still_noticed(book: Book) -> None:
@@ -132,7 +132,7 @@ async def test_old_wordings_go_and_leave_their_numbers_to_the_next(book: Book) -
     account = await accounted(book)
     versions = await book.pool.fetch("SELECT version FROM schedule_versions")
     assert [row["version"] for row in versions] == [3]
-    assert account.sound
+    assert account.consistent
     assert (account.expected, account.ran, account.skipped) == (
         before.expected,
         before.ran,
@@ -170,7 +170,7 @@ async def test_two_prunings_and_the_ledger_at_once_lose_nothing(book: Book) -> N
     )
 
     account = await accounted(book)
-    assert account.sound
+    assert account.consistent
     assert account.expected == 41
 
 
@@ -179,6 +179,6 @@ async def test_why_says_that_a_tick_was_pruned(book: Book) -> None:
     await book.ring_each(5)
     await pruned(book)
 
-    said = await proof.why(book.pool, KEY, book.clock() - MINUTE)
+    said = await proof.explain(book.pool, KEY, book.clock() - MINUTE)
 
     assert "only their counts are kept" in said[-1]

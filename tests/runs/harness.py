@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from app.runs.attempts import Leases
 from app.store.db import Pool
 from app.store.runs import run_rows
-from app.store.runs.run_rows import Claimed, Wanted
+from app.store.runs.run_rows import ClaimedRun, RunRequest
 from tests.clock import SettableClock
 from tests.worker_harness import run_row
 
@@ -24,18 +24,18 @@ class Desk:
     async def ask(self, *, max_attempts: int = 3, timeout: float = 240) -> UUID:  # noqa: ASYNC109 - the run's
         """Queue a run."""
         run_id = uuid4()
-        wanted = Wanted(run_id, "job", {}, "test", max_attempts, timeout)
+        wanted = RunRequest(run_id, "job", {}, "test", max_attempts, timeout)
         await run_rows.request(self.pool, wanted, self.clock())
         return run_id
 
-    async def claim(self, run_id: UUID, worker: str = "w1") -> Claimed | None:
+    async def claim(self, run_id: UUID, worker: str = "w1") -> ClaimedRun | None:
         return await run_rows.claim(self.pool, run_id, worker, self.clock(), LEASE)
 
-    async def begin(self, **wanted: Any) -> Claimed:
+    async def begin(self, **wanted: Any) -> ClaimedRun:
         """Ask for a run and claim it."""
         return await self.again(await self.ask(**wanted))
 
-    async def again(self, run_id: UUID, worker: str = "w1") -> Claimed:
+    async def again(self, run_id: UUID, worker: str = "w1") -> ClaimedRun:
         """Claim a run that must be free."""
         claimed = await self.claim(run_id, worker)
         assert claimed is not None
@@ -45,10 +45,10 @@ class Desk:
         """The leases of one worker."""
         return Leases(self.pool, self.clock, LEASE)
 
-    async def row(self, run: Claimed | UUID) -> dict[str, Any]:
+    async def row(self, run: ClaimedRun | UUID) -> dict[str, Any]:
         return await run_row(self.pool, run if isinstance(run, UUID) else run.run_id)
 
-    async def events(self, run: Claimed | UUID) -> list[tuple[str, int]]:
+    async def events(self, run: ClaimedRun | UUID) -> list[tuple[str, int]]:
         """What happened to the run, and to which attempt."""
         run_id = run if isinstance(run, UUID) else run.run_id
         rows = await self.pool.fetch(

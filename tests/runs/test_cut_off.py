@@ -24,13 +24,13 @@ async def test_a_run_cut_off_from_postgres_is_handed_back(desk: Desk, error: Exc
 
     row = await desk.row(claimed)
     assert (row["status"], row["attempt"], row["losses"]) == ("queued", 2, 0)
-    assert outcome.handed_back is not None
+    assert outcome.requeued is not None
 
 
 async def test_a_run_cut_off_again_and_again_fails_in_the_end(desk: Desk) -> None:
     run_id = await desk.ask()
 
-    for _ in range(attempts.MOST_ATTEMPTS):
+    for _ in range(attempts.MAX_LOST_ATTEMPTS):
         async with attempts.attempt(desk.leases(), await desk.again(run_id)):
             raise GONE[0]
 

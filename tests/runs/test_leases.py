@@ -7,20 +7,20 @@ from uuid import uuid4
 import pytest
 
 from app.core.enums import RunStatus
-from app.core.errors import Fenced
+from app.core.errors import LeaseLost
 from app.core.records import OddsEvent
 from app.store.content import odds
 from app.store.runs import progress, run_rows
-from app.store.runs.progress import Counts, SourceRow
-from app.store.runs.run_rows import Claimed, Ending
+from app.store.runs.progress import Counts, SourceProgress
+from app.store.runs.run_rows import ClaimedRun, RunEnding
 from tests.clock import NOON
 from tests.runs.harness import LEASE, Desk
 
 EVENT = OddsEvent("betpawa", "1", None, "Nigeria", "NPFL", None, "Home", "Away", NOON, ())
 
 
-def success(desk: Desk) -> Ending:
-    return Ending(RunStatus.SUCCESS, desk.clock(), {"pages": 1})
+def success(desk: Desk) -> RunEnding:
+    return RunEnding(RunStatus.SUCCESS, desk.clock(), {"pages": 1})
 
 
 async def test_of_many_claimers_one_gets_the_run(desk: Desk) -> None:
@@ -43,7 +43,7 @@ async def test_what_is_not_queued_cannot_be_claimed(desk: Desk) -> None:
 
 async def test_asking_twice_for_a_run_of_one_id_is_one_run(desk: Desk) -> None:
     run_id = await desk.ask()
-    wanted = run_rows.Wanted(run_id, "other", {}, "test", 3, 240)
+    wanted = run_rows.RunRequest(run_id, "other", {}, "test", 3, 240)
 
     await run_rows.request(desk.pool, wanted, desk.clock())
 
@@ -59,14 +59,14 @@ async def test_a_renewed_lease_does_not_expire(desk: Desk) -> None:
             desk.pool, [(claimed.run_id, claimed.epoch)], desk.clock(), LEASE
         )
         assert held == {(claimed.run_id, claimed.epoch)}
-        assert await run_rows.take_up_expired(desk.pool, desk.clock()) == ([], [])
+        assert await run_rows.requeue_expired(desk.pool, desk.clock()) == ([], [])
 
 
 async def test_an_expired_lease_is_taken_up_and_the_old_attempt_is_fenced_off(desk: Desk) -> None:
     dead = await desk.begin()
     desk.clock.pass_by(seconds=LEASE + 1)
 
-    again, lost = await run_rows.take_up_expired(desk.pool, desk.clock())
+    again, lost = await run_rows.requeue_expired(desk.pool, desk.clock())
 
     assert ([(w.run_id, w.attempt) for w in again], lost) == ([(dead.run_id, 2)], [])
     living = await desk.again(dead.run_id, "w2")
@@ -74,7 +74,7 @@ async def test_an_expired_lease_is_taken_up_and_the_old_attempt_is_fenced_off(de
     held = await run_rows.renew(desk.pool, [(dead.run_id, dead.epoch)], desk.clock(), LEASE)
     assert held == set()
     assert not await run_rows.finish(desk.pool, dead, success(desk))
-    assert await run_rows.hand_back(desk.pool, dead, desk.clock(), "stops") is None
+    assert await run_rows.release(desk.pool, dead, desk.clock(), "stops") is None
     assert (await desk.row(dead))["status"] == "running"
     assert await run_rows.finish(desk.pool, living, success(desk))
     assert await desk.events(dead) == [
@@ -89,14 +89,14 @@ async def test_a_page_of_a_fenced_attempt_is_refused_with_all_its_rows(desk: Des
     dead = await desk.begin()
     row = await progress.begin(desk.pool, dead, "betpawa")
     desk.clock.pass_by(seconds=LEASE + 1)
-    await run_rows.take_up_expired(desk.pool, desk.clock())
+    await run_rows.requeue_expired(desk.pool, desk.clock())
     await desk.again(dead.run_id, "w2")
 
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         await _page(desk, dead, row)
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         await progress.begin(desk.pool, dead, "bet9ja")
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         await progress.restart(desk.pool, dead, {})
 
     assert await desk.pool.fetchval("SELECT count(*) FROM odds_events") == 0
@@ -114,8 +114,8 @@ async def test_a_page_and_its_counters_are_written_together(desk: Desk) -> None:
     assert (await desk.row(claimed))["stats"] == {"events_scraped": 2, "pages": 2}
 
 
-async def _page(desk: Desk, claimed: Claimed, row: SourceRow) -> None:
-    counted = SourceRow(row.source, counts=Counts(pages=1, records=1))
+async def _page(desk: Desk, claimed: ClaimedRun, row: SourceProgress) -> None:
+    counted = SourceProgress(row.source, counts=Counts(pages=1, records=1))
     async with desk.pool.acquire() as connection, connection.transaction():
         await odds.write(connection, [EVENT], desk.clock(), claimed.run_id)
         await progress.write(connection, claimed, counted, {"events_scraped": 1, "pages": 1})
@@ -128,7 +128,7 @@ async def test_a_run_whose_workers_keep_dying_is_lost_in_the_end(desk: Desk) -> 
     for worker in ("w1", "w2"):
         await desk.again(run_id, worker)
         desk.clock.pass_by(seconds=LEASE + 1)
-        again, lost = await run_rows.take_up_expired(desk.pool, desk.clock())
+        again, lost = await run_rows.requeue_expired(desk.pool, desk.clock())
         ends.append((len(again), len(lost)))
 
     row = await desk.row(run_id)
@@ -150,7 +150,7 @@ async def test_two_sweeps_at_once_take_a_run_up_once(desk: Desk) -> None:
     desk.clock.pass_by(seconds=LEASE + 1)
 
     swept = await asyncio.gather(
-        *(run_rows.take_up_expired(desk.pool, desk.clock()) for _ in range(4))
+        *(run_rows.requeue_expired(desk.pool, desk.clock()) for _ in range(4))
     )
 
     again = [run.run_id for both in swept for run in both[0]]
@@ -160,9 +160,9 @@ async def test_two_sweeps_at_once_take_a_run_up_once(desk: Desk) -> None:
 async def test_a_run_handed_back_is_free_at_once_and_no_loss(desk: Desk) -> None:
     claimed = await desk.begin(max_attempts=1)
 
-    waiting = await run_rows.hand_back(desk.pool, claimed, desk.clock(), "worker stops")
+    waiting = await run_rows.release(desk.pool, claimed, desk.clock(), "worker stops")
 
-    assert waiting == run_rows.Waiting(claimed.run_id, "job", 2)
+    assert waiting == run_rows.QueuedAttempt(claimed.run_id, "job", 2)
     following = await desk.again(claimed.run_id, "w2")
     assert following.attempt == 2
     assert following.started_at == claimed.started_at
@@ -174,14 +174,14 @@ async def test_a_queued_run_that_redis_lost_is_queued_once_more_under_a_new_atte
     desk: Desk,
 ) -> None:
     run_id = await desk.ask()
-    (waiting,) = await run_rows.waiting(desk.pool, desk.clock() + timedelta(seconds=1))
+    (waiting,) = await run_rows.queued_runs(desk.pool, desk.clock() + timedelta(seconds=1))
 
     requeued = await asyncio.gather(
         *(run_rows.requeue(desk.pool, [waiting], desk.clock()) for _ in range(4))
     )
 
-    assert [run for once in requeued for run in once] == [run_rows.Waiting(run_id, "job", 2)]
-    assert await run_rows.waiting(desk.pool, desk.clock()) == []
+    assert [run for once in requeued for run in once] == [run_rows.QueuedAttempt(run_id, "job", 2)]
+    assert await run_rows.queued_runs(desk.pool, desk.clock()) == []
 
 
 async def test_cancelling_ends_what_is_open_and_leaves_what_has_ended(desk: Desk) -> None:
@@ -204,18 +204,18 @@ async def test_an_old_attempt_that_ends_leaves_the_lease_of_the_new_one(desk: De
     leases, old = desk.leases(), await desk.begin()
     waits = asyncio.Event()
 
-    async def work(claimed: Claimed) -> None:
+    async def work(claimed: ClaimedRun) -> None:
         leases.hold(claimed)
         await waits.wait()
 
     first = asyncio.create_task(work(old))
     await asyncio.sleep(0)
-    await run_rows.take_up_expired(desk.pool, desk.clock() + timedelta(seconds=LEASE + 1))
+    await run_rows.requeue_expired(desk.pool, desk.clock() + timedelta(seconds=LEASE + 1))
     new = await desk.again(old.run_id)
     second = asyncio.create_task(work(new))
     await asyncio.wait([first])
 
-    gone = leases.let_go(old)
+    gone = leases.release(old)
 
     assert first.cancelled()
     assert gone

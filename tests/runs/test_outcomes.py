@@ -8,27 +8,27 @@ import pytest
 
 from app import migrations
 from app.core.enums import RunStatus
-from app.core.errors import Blocked, Fenced
+from app.core.errors import Blocked, LeaseLost
 from app.runs import attempts
-from app.runs.attempts import Leases, Outcome
+from app.runs.attempts import AttemptOutcome, Leases
 from app.store.db import open_pool
 from app.store.runs import run_rows as store
-from app.store.runs.run_rows import Claimed
+from app.store.runs.run_rows import ClaimedRun
 from tests.clock import SettableClock
 from tests.runs.harness import LEASE, Desk
 from tests.servers import PrivatePostgres
 from tests.worker_harness import until
 
-Body = Callable[[Outcome], Awaitable[None]]
+Body = Callable[[AttemptOutcome], Awaitable[None]]
 
 
-async def attempted(desk: Desk, claimed: Claimed, body: Body) -> Outcome:
+async def attempted(desk: Desk, claimed: ClaimedRun, body: Body) -> AttemptOutcome:
     async with attempts.attempt(desk.leases(), claimed) as outcome:
         await body(outcome)
     return outcome
 
 
-async def finished(desk: Desk, claimed: Claimed) -> int:
+async def finished(desk: Desk, claimed: ClaimedRun) -> int:
     return (await desk.events(claimed)).count(("finished", claimed.attempt))
 
 
@@ -36,7 +36,7 @@ async def test_a_body_that_says_how_it_ended_is_believed(desk: Desk) -> None:
     claimed = await desk.begin()
     desk.clock.pass_by(seconds=3)
 
-    async def body(outcome: Outcome) -> None:
+    async def body(outcome: AttemptOutcome) -> None:
         outcome.status = RunStatus.PARTIAL_FAILURE
         outcome.stats = {"pages": 4}
         outcome.error_type, outcome.error_message = "blocked", "turned away"
@@ -60,7 +60,7 @@ async def test_a_body_that_raises_is_a_failure_and_the_error_goes_no_further(
 ) -> None:
     claimed = await desk.begin()
 
-    async def body(_: Outcome) -> None:
+    async def body(_: AttemptOutcome) -> None:
         raise error
 
     await attempted(desk, claimed, body)
@@ -73,7 +73,7 @@ async def test_a_body_that_raises_is_a_failure_and_the_error_goes_no_further(
 async def test_a_body_that_takes_too_long_timed_out(desk: Desk) -> None:
     claimed = await desk.begin(timeout=0.05)
 
-    async def body(_: Outcome) -> None:
+    async def body(_: AttemptOutcome) -> None:
         await asyncio.Event().wait()
 
     await attempted(desk, claimed, body)
@@ -88,7 +88,7 @@ async def test_a_timeout_of_something_within_the_body_is_no_timeout_of_the_run(
 ) -> None:
     claimed = await desk.begin()
 
-    async def body(_: Outcome) -> None:
+    async def body(_: AttemptOutcome) -> None:
         raise TimeoutError("a statement took too long")
 
     await attempted(desk, claimed, body)
@@ -102,7 +102,7 @@ async def test_a_body_that_is_cancelled_hands_its_run_back(desk: Desk) -> None:
     claimed = await desk.begin()
     begun = asyncio.Event()
 
-    async def body(outcome: Outcome) -> None:
+    async def body(outcome: AttemptOutcome) -> None:
         outcome.status = RunStatus.SUCCESS  # said too early
         begun.set()
         await asyncio.Event().wait()
@@ -112,7 +112,7 @@ async def test_a_body_that_is_cancelled_hands_its_run_back(desk: Desk) -> None:
     task.cancel()
     outcome = await task
 
-    assert outcome.handed_back == store.Waiting(claimed.run_id, "job", 2)
+    assert outcome.requeued == store.QueuedAttempt(claimed.run_id, "job", 2)
     assert (await desk.row(claimed))["status"] == "queued"
     assert await desk.events(claimed) == [("started", 1), ("cancelled", 1)]
 
@@ -120,12 +120,12 @@ async def test_a_body_that_is_cancelled_hands_its_run_back(desk: Desk) -> None:
 async def test_a_body_cut_off_from_postgres_hands_its_run_back(desk: Desk) -> None:
     claimed = await desk.begin(max_attempts=1)
 
-    async def body(_: Outcome) -> None:
+    async def body(_: AttemptOutcome) -> None:
         await desk.pool.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     outcome = await attempted(desk, claimed, body)
 
-    assert outcome.handed_back == store.Waiting(claimed.run_id, "job", 2)
+    assert outcome.requeued == store.QueuedAttempt(claimed.run_id, "job", 2)
     assert (await desk.row(claimed))["losses"] == 0
     detail = await desk.pool.fetchval("SELECT detail FROM run_events WHERE event = 'cancelled'")
     assert "Postgres was unavailable" in detail
@@ -155,7 +155,7 @@ async def test_a_second_cancellation_does_not_stop_the_recording(desk: Desk) -> 
     claimed = await desk.begin()
     ending = asyncio.Event()
 
-    async def body(outcome: Outcome) -> None:
+    async def body(outcome: AttemptOutcome) -> None:
         outcome.status = RunStatus.SUCCESS
         ending.set()
 
@@ -175,8 +175,8 @@ async def test_a_second_cancellation_does_not_stop_the_recording(desk: Desk) -> 
 async def test_a_body_that_finds_itself_fenced_records_nothing(desk: Desk) -> None:
     claimed = await desk.begin()
 
-    async def body(_: Outcome) -> None:
-        raise Fenced("another attempt writes")
+    async def body(_: AttemptOutcome) -> None:
+        raise LeaseLost("another attempt writes")
 
     outcome = await attempted(desk, claimed, body)
 
@@ -187,10 +187,10 @@ async def test_a_body_that_finds_itself_fenced_records_nothing(desk: Desk) -> No
 async def test_an_attempt_that_another_took_over_records_nothing(desk: Desk) -> None:
     claimed = await desk.begin()
 
-    async def body(outcome: Outcome) -> None:
+    async def body(outcome: AttemptOutcome) -> None:
         outcome.status = RunStatus.SUCCESS
         desk.clock.pass_by(seconds=LEASE + 1)
-        await store.take_up_expired(desk.pool, desk.clock())
+        await store.requeue_expired(desk.pool, desk.clock())
         await desk.again(claimed.run_id, "w2")
 
     outcome = await attempted(desk, claimed, body)
@@ -204,7 +204,7 @@ async def test_a_run_cancelled_by_hand_stops_working_at_the_next_renewal(desk: D
     claimed, other = await desk.begin(), await desk.begin()
     leases, begun = desk.leases(), asyncio.Semaphore(0)
 
-    async def working(run: Claimed) -> Outcome:
+    async def working(run: ClaimedRun) -> AttemptOutcome:
         async with attempts.attempt(leases, run) as outcome:
             begun.release()
             await asyncio.Event().wait()
@@ -249,7 +249,7 @@ async def test_a_lease_is_let_go_when_the_attempt_ends(desk: Desk) -> None:
     ],
 )
 def test_a_run_ends_as_its_sources_did(sources: str, run: str) -> None:
-    assert attempts.verdict([RunStatus(source) for source in sources.split()]) == run
+    assert attempts.combined_status([RunStatus(source) for source in sources.split()]) == run
 
 
 @pytest.fixture
@@ -273,8 +273,8 @@ async def test_a_run_whose_outcome_postgres_did_not_hear_is_taken_up_again(
         postgres.start()
 
         clock.pass_by(seconds=LEASE + 1)
-        again, _ = await store.take_up_expired(pool, clock())
-        assert again == [store.Waiting(claimed.run_id, "job", 2)]
+        again, _ = await store.requeue_expired(pool, clock())
+        assert again == [store.QueuedAttempt(claimed.run_id, "job", 2)]
         await desk.again(claimed.run_id, "w2")
         pool.terminate()
     finally:

@@ -7,7 +7,7 @@ import pytest
 from arq.cron import CronJob
 from arq.worker import Worker
 
-from app.queue.cron import ScheduleCron, alarm
+from app.queue.cron import ScheduleCron, cron_entry
 from app.scheduling.schedule import Schedule
 
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
@@ -44,7 +44,7 @@ def rung(job: ScheduleCron, after: datetime) -> datetime:
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_tick_rings_once_at_its_start(schedule: Schedule) -> None:
-    job = alarm("ring", ring, schedule, clock=Clock(NOON))
+    job = cron_entry("ring", ring, schedule, clock=Clock(NOON))
     ticks = list(schedule.ticks(NOON, NOON + 600 * MINUTE))
 
     rings = [rung(job, schedule.starts_at(ticks[0]) - timedelta(microseconds=1))]
@@ -58,7 +58,7 @@ def test_every_tick_rings_once_at_its_start(schedule: Schedule) -> None:
 def test_a_tick_that_waits_for_its_jitter_rings_after_a_restart(schedule: Schedule) -> None:
     tick = schedule.next(NOON)
     start = schedule.starts_at(tick)
-    job = alarm("ring", ring, schedule, clock=Clock(tick))
+    job = cron_entry("ring", ring, schedule, clock=Clock(tick))
 
     first = rung(job, tick - timedelta(microseconds=1))
 
@@ -68,7 +68,7 @@ def test_a_tick_that_waits_for_its_jitter_rings_after_a_restart(schedule: Schedu
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_backlog_rings_once_for_the_newest_missed_tick(schedule: Schedule) -> None:
     now = NOON + timedelta(days=3, seconds=17)
-    job = alarm("ring", ring, schedule, clock=Clock(now))
+    job = cron_entry("ring", ring, schedule, clock=Clock(now))
 
     missed = rung(job, NOON)
     following = rung(job, missed)
@@ -83,7 +83,7 @@ def test_a_backlog_rings_once_for_the_newest_missed_tick(schedule: Schedule) -> 
 
 def test_a_clock_gone_back_rings_what_comes_after_the_last_ring() -> None:
     schedule = Schedule.every(60)
-    job = alarm("ring", ring, schedule, clock=Clock(NOON - 60 * MINUTE))
+    job = cron_entry("ring", ring, schedule, clock=Clock(NOON - 60 * MINUTE))
 
     following = rung(job, NOON)
 
@@ -91,7 +91,7 @@ def test_a_clock_gone_back_rings_what_comes_after_the_last_ring() -> None:
 
 
 async def test_an_alarm_is_a_cron_job_as_arq_knows_it() -> None:
-    job = alarm("ring", ring, Schedule.every(60), timeout=5)
+    job = cron_entry("ring", ring, Schedule.every(60), timeout=5)
 
     worker = Worker(cron_jobs=[job], handle_signals=False)
 
@@ -102,7 +102,7 @@ async def test_an_alarm_is_a_cron_job_as_arq_knows_it() -> None:
 
 
 def test_an_alarm_compares_with_the_clock_of_a_worker_in_any_zone() -> None:
-    job = alarm("ring", ring, Schedule.every(60), clock=Clock(NOON))
+    job = cron_entry("ring", ring, Schedule.every(60), clock=Clock(NOON))
     local = NOON.astimezone(tz=None)
 
     following = rung(job, local)

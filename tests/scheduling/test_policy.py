@@ -19,15 +19,15 @@ from app.core.enums import (
 )
 from app.core.errors import BadSchedule
 from app.scheduling.policies import Policies
-from app.scheduling.policy import Beat, Decided, Decision, Open, Situation, decide
+from app.scheduling.policy import AliveSpan, Decision, DecisionInput, OpenRun, TickResult, decide
 from app.scheduling.schedule import Schedule
 
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
 MINUTELY = Schedule.every(60, name="minutely")
-RUNNING = Open(UUID(int=1), RunStatus.RUNNING)
-QUEUED = Open(UUID(int=2), RunStatus.QUEUED)
+RUNNING = OpenRun(UUID(int=1), RunStatus.RUNNING)
+QUEUED = OpenRun(UUID(int=2), RunStatus.QUEUED)
 LONG_GRACE = Policies(misfire_grace=timedelta(hours=1))
 
 CLOSED = {
@@ -42,10 +42,10 @@ def at(minutes: float) -> datetime:
     return NOON + minutes * MINUTE
 
 
-def due(ticks: int, policies: Policies = LONG_GRACE) -> Situation:
+def due(ticks: int, policies: Policies = LONG_GRACE) -> DecisionInput:
     """So many minutes since noon are undecided, and a worker was always beating."""
-    beats = (Beat(at(-600), at(600)),)
-    return Situation(MINUTELY, policies, NOON, at(ticks), beats=beats)
+    beats = (AliveSpan(at(-600), at(600)),)
+    return DecisionInput(MINUTELY, policies, NOON, at(ticks), beats=beats)
 
 
 def reasons(decision: Decision) -> list[TickReason | None]:
@@ -55,7 +55,7 @@ def reasons(decision: Decision) -> list[TickReason | None]:
 def test_a_tick_that_is_due_runs() -> None:
     decision = decide(due(1))
 
-    assert decision == Decision((Decided(at(1), TickOutcome.RAN),), at(1))
+    assert decision == Decision((TickResult(at(1), TickOutcome.RAN),), at(1))
 
 
 def test_nothing_due_decides_nothing_and_leaves_the_frontier() -> None:
@@ -78,7 +78,7 @@ def test_the_frontier_is_the_last_tick_decided_not_now() -> None:
 
 def test_a_jittered_tick_is_left_until_its_start() -> None:
     policies = Policies(jitter=40 * SECOND)
-    start = policies.spread(MINUTELY).starts_at(at(1))
+    start = policies.apply_jitter(MINUTELY).starts_at(at(1))
 
     early = decide(replace(due(1, policies), now=start - timedelta(microseconds=1)))
     on_time = decide(replace(due(1, policies), now=start))
@@ -90,7 +90,7 @@ def test_a_jittered_tick_is_left_until_its_start() -> None:
 
 def test_grace_counts_from_the_jittered_start() -> None:
     policies = Policies(misfire_grace=SECOND, jitter=40 * SECOND)
-    start = policies.spread(MINUTELY).starts_at(at(1))
+    start = policies.apply_jitter(MINUTELY).starts_at(at(1))
 
     last_chance = decide(replace(due(1, policies), now=start + SECOND))
     too_late = decide(replace(due(1, policies), now=start + 1.1 * SECOND))
@@ -131,29 +131,32 @@ def test_an_edit_supersedes_a_tick_that_still_waits_for_its_jitter() -> None:
     ("beats", "reason"),
     [
         ((), TickReason.SCHEDULER_DOWN),
-        ((Beat(at(-9), at(1)), Beat(at(2), at(9))), TickReason.SCHEDULER_DOWN),
-        ((Beat(at(2), at(9)), Beat(at(-9), at(1))), TickReason.SCHEDULER_DOWN),
-        ((Beat(at(-9), at(1.1)),), TickReason.LATE),
-        ((Beat(at(1.9), at(9)),), TickReason.LATE),
-        ((Beat(at(1.5), at(1.5)),), TickReason.LATE),
-        ((Beat(at(0), at(9)),), TickReason.LATE),
-        ((Beat(at(-9), at(1)), Beat(at(5), at(9), jumped=True)), TickReason.CLOCK_JUMP),
-        ((Beat(at(2), at(9), jumped=True),), TickReason.CLOCK_JUMP),
+        ((AliveSpan(at(-9), at(1)), AliveSpan(at(2), at(9))), TickReason.SCHEDULER_DOWN),
+        ((AliveSpan(at(2), at(9)), AliveSpan(at(-9), at(1))), TickReason.SCHEDULER_DOWN),
+        ((AliveSpan(at(-9), at(1.1)),), TickReason.LATE),
+        ((AliveSpan(at(1.9), at(9)),), TickReason.LATE),
+        ((AliveSpan(at(1.5), at(1.5)),), TickReason.LATE),
+        ((AliveSpan(at(0), at(9)),), TickReason.LATE),
+        ((AliveSpan(at(-9), at(1)), AliveSpan(at(5), at(9), jumped=True)), TickReason.CLOCK_JUMP),
+        ((AliveSpan(at(2), at(9), jumped=True),), TickReason.CLOCK_JUMP),
         # The clock of one worker jumped while another one was beating:
-        ((Beat(at(-9), at(9)), Beat(at(2), at(9), jumped=True)), TickReason.LATE),
+        ((AliveSpan(at(-9), at(9)), AliveSpan(at(2), at(9), jumped=True)), TickReason.LATE),
         # The jump came after a worker that began without one:
-        ((Beat(at(3), at(4)), Beat(at(5), at(9), jumped=True)), TickReason.SCHEDULER_DOWN),
-        ((Beat(at(1.9), at(9), jumped=True),), TickReason.LATE),
+        (
+            (AliveSpan(at(3), at(4)), AliveSpan(at(5), at(9), jumped=True)),
+            TickReason.SCHEDULER_DOWN,
+        ),
+        ((AliveSpan(at(1.9), at(9), jumped=True),), TickReason.LATE),
     ],
 )
 def test_a_missed_tick_says_whether_anybody_lived(
-    beats: tuple[Beat, ...], reason: TickReason
+    beats: tuple[AliveSpan, ...], reason: TickReason
 ) -> None:
-    situation = Situation(MINUTELY, Policies(), NOON, at(1) + 61 * SECOND, beats=beats)
+    situation = DecisionInput(MINUTELY, Policies(), NOON, at(1) + 61 * SECOND, beats=beats)
 
     decision = decide(situation)
 
-    assert decision.outcomes[0] == Decided(at(1), TickOutcome.MISSED, reason)
+    assert decision.outcomes[0] == TickResult(at(1), TickOutcome.MISSED, reason)
 
 
 def test_a_tick_at_the_end_of_its_grace_still_runs() -> None:
@@ -206,14 +209,14 @@ def test_coalesce_all_runs_the_newest_up_to_its_cap() -> None:
     ],
 )
 def test_an_open_run_blocks_as_its_overlap_policy_says(
-    overlap: Overlap, runs: tuple[Open, ...], blocking: Open | None
+    overlap: Overlap, runs: tuple[OpenRun, ...], blocking: OpenRun | None
 ) -> None:
     decision = decide(replace(due(1, Policies(overlap=overlap)), open_runs=runs))
 
-    skipped = blocking and Decided(
+    skipped = blocking and TickResult(
         at(1), TickOutcome.SKIPPED, TickReason.OVERLAP, blocking_run=blocking.run_id
     )
-    assert decision.outcomes[0] == (skipped or Decided(at(1), TickOutcome.RAN))
+    assert decision.outcomes[0] == (skipped or TickResult(at(1), TickOutcome.RAN))
 
 
 def test_a_backlog_queues_one_and_skips_the_rest() -> None:
@@ -256,7 +259,7 @@ def test_an_incomplete_decision_runs_nothing_before_its_time() -> None:
 def test_a_week_of_downtime_leaves_one_run() -> None:
     now = NOON + timedelta(weeks=1)
 
-    decision = decide(Situation(MINUTELY, Policies(), NOON, now, beats=(Beat(now, now),)))
+    decision = decide(DecisionInput(MINUTELY, Policies(), NOON, now, beats=(AliveSpan(now, now),)))
 
     assert len(decision.outcomes) == 10_080
     # The last but one is at the very end of its grace.
@@ -293,13 +296,13 @@ def policies(draw: st.DrawFn) -> Policies:
     )
 
 
-def beating(since: datetime, span: timedelta, jumped: bool) -> Beat:
-    return Beat(since, since + span, jumped)
+def beating(since: datetime, span: timedelta, jumped: bool) -> AliveSpan:
+    return AliveSpan(since, since + span, jumped)
 
 
 beats = st.builds(beating, minutes, st.timedeltas(timedelta(0), 20 * MINUTE), st.booleans())
 situations = st.builds(
-    Situation,
+    DecisionInput,
     schedule=schedules,
     policies=policies(),
     frontier=minutes,
@@ -314,7 +317,9 @@ situations = st.builds(
 
 @settings(max_examples=200, deadline=None)
 @given(situations)
-def test_every_tick_up_to_the_frontier_is_decided_once_and_in_order(situation: Situation) -> None:
+def test_every_tick_up_to_the_frontier_is_decided_once_and_in_order(
+    situation: DecisionInput,
+) -> None:
     decision = decide(situation)
 
     ticks = [decided.tick for decided in decision.outcomes]
@@ -333,7 +338,7 @@ def test_every_tick_up_to_the_frontier_is_decided_once_and_in_order(situation: S
 @settings(max_examples=100, deadline=None)
 @given(situations, st.timedeltas(-10 * MINUTE, 10 * MINUTE))
 def test_deciding_again_later_or_earlier_decides_no_tick_twice(
-    situation: Situation, later: timedelta
+    situation: DecisionInput, later: timedelta
 ) -> None:
     first = decide(situation)
 
@@ -347,10 +352,12 @@ def test_deciding_again_later_or_earlier_decides_no_tick_twice(
 
 @settings(max_examples=100, deadline=None)
 @given(situations, st.integers(1, 40))
-def test_the_limit_changes_the_pace_and_not_the_outcomes(situation: Situation, limit: int) -> None:
+def test_the_limit_changes_the_pace_and_not_the_outcomes(
+    situation: DecisionInput, limit: int
+) -> None:
     at_once = decide(situation)
 
-    found: list[Decided] = []
+    found: list[TickResult] = []
     step = decide(situation, limit)
     while not step.complete:
         assert len(step.outcomes) <= limit

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from app.core.config import Config
 from app.core.errors import Auth, BadConfig, BadParameters, OverLimit
 from app.orgs import secret_box, secrets
-from app.orgs.secret_box import Safe
+from app.orgs.secret_box import SecretBox
 from app.store.db import Pool
 from app.store.tenancy import org_transaction
 
@@ -19,8 +19,8 @@ NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
 VALUE = SecretStr("s3cr3t-of-acme")
 
 
-def a_safe(*keys: bytes) -> Safe:
-    return Safe(keys or (b"k" * 32,))
+def a_safe(*keys: bytes) -> SecretBox:
+    return SecretBox(keys or (b"k" * 32,))
 
 
 async def an_org(pool: Pool, name: str) -> UUID:
@@ -101,7 +101,7 @@ async def test_a_name_or_value_that_cannot_be_is_refused_without_its_value(
 
 async def test_an_organisation_has_a_hundred_secrets_at_most(pool: Pool) -> None:
     acme = await an_org(pool, "Acme")
-    for number in range(secrets.MOST):
+    for number in range(secrets.MAX_SECRETS):
         await secrets.put(pool, a_safe(), acme, (f"T{number}", VALUE), NOW)
 
     await secrets.put(pool, a_safe(), acme, ("T7", VALUE), NOW)
@@ -116,17 +116,17 @@ def config(key: str | None) -> Config:
 
 def test_without_a_key_it_is_said_which_setting_to_set() -> None:
     with pytest.raises(BadConfig, match=r"SECRETS_KEY is not set: .*token_urlsafe\(32\)"):
-        secret_box.of(config(None))
+        secret_box.from_config(config(None))
 
 
 def test_a_key_is_thirty_two_bytes_in_either_base64_and_never_shown() -> None:
     first, second = random.token_urlsafe(32), base64.b64encode(b"\xfb" * 32).decode()
 
-    made = secret_box.of(config(f"{first}, {second}"))
+    made = secret_box.from_config(config(f"{first}, {second}"))
 
     assert len(made.keys) == 2
     assert first not in repr(made)
     for wrong in ("short", f"{first},", "é" * 43, "*" * 43):
         with pytest.raises(BadConfig, match="32 bytes in base64") as refused:
-            secret_box.of(config(wrong))
+            secret_box.from_config(config(wrong))
         assert wrong not in str(refused.value)

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import Auth, Blocked, Failure, HttpStatus, Incomplete, Network, RateLimited
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.sources.sites.asknews import (
-    CONSERVATIVE,
-    FASTEST,
+    FREE_PLAN_LIMITS,
+    MAX_LIMITS,
+    AskNewsLimits,
     AskNewsNews,
     AskNewsStories,
-    Pace,
-    explained,
+    translate_failure,
 )
 from tests.sources.driver import PART, drive, raw
 
@@ -36,10 +36,10 @@ def page(count: int, offset: object) -> dict[str, Any]:
 
 
 def answered(
-    asking: Generator[Request, Raw, Any], answer: Callable[[Request], object]
-) -> tuple[list[Request], Any]:
+    asking: Generator[SourceRequest, RawPage, Any], answer: Callable[[SourceRequest], object]
+) -> tuple[list[SourceRequest], Any]:
     """Send what `answer` makes of each request; a Failure is thrown, as the spine does."""
-    requests: list[Request] = []
+    requests: list[SourceRequest] = []
     try:
         request = next(asking)
         while True:
@@ -50,7 +50,7 @@ def answered(
         return requests, stop.value
 
 
-def asked(request: Request, name: str) -> str | None:
+def asked(request: SourceRequest, name: str) -> str | None:
     return dict(request.params).get(name)
 
 
@@ -142,7 +142,7 @@ def test_a_page_too_large_for_the_plan_is_asked_for_smaller_and_so_are_all_after
 ) -> None:
     site = AskNewsNews(URL)
 
-    def answer(request: Request) -> object:
+    def answer(request: SourceRequest) -> object:
         return refusal if asked(request, "n_articles") == "100" else page(3, None)
 
     first, _ = answered(site.pages(PART), answer)
@@ -155,9 +155,9 @@ def test_a_page_too_large_for_the_plan_is_asked_for_smaller_and_so_are_all_after
 def test_a_page_that_is_refused_in_every_size_is_a_failure_and_the_size_is_kept() -> None:
     site = AskNewsNews(URL)
     code = '{"code": 403012, "detail": "Forbidden"}'
-    requests: list[Request] = []
+    requests: list[SourceRequest] = []
 
-    def answer(request: Request) -> object:
+    def answer(request: SourceRequest) -> object:
         requests.append(request)
         return Blocked(f"HTTP 403: {code}", status=403)
 
@@ -194,7 +194,7 @@ def test_what_the_site_refuses_is_said_in_its_terms(
 ) -> None:
     failure.attempts = 3
 
-    told = explained(failure)
+    told = translate_failure(failure)
 
     assert type(told) is kind
     assert said in str(told)
@@ -214,29 +214,29 @@ def test_the_entities_are_the_partitions_and_the_plan_says_how_fast() -> None:
 
     assert request.url == f"{URL}/profiles/me/limits"
     assert [part.key for part in parts] == ["a", "b"]
-    assert site.limits == Limits(rate=0.45, burst=3, concurrency=2)
+    assert site.limits == HostLimits(rate=0.45, burst=3, concurrency=2)
     assert site.limits is not before
 
 
 @pytest.mark.parametrize(
     ("told", "limits"),
     [
-        (LIMITS | {"request_rate_remaining": 0}, Limits(0.45, 1, 2)),
-        (LIMITS | {"request_rate": 1e9, "concurrency_limit": 500}, Limits(50, 3, 4)),
-        ({"request_rate": 2}, Limits(1.8, 1, 1)),
-        (LIMITS | {"request_rate": 0}, CONSERVATIVE),
-        (LIMITS | {"request_rate": -1}, CONSERVATIVE),
-        (LIMITS | {"request_rate": "fast"}, CONSERVATIVE),
-        (LIMITS | {"request_rate_capacity": -5, "concurrency_limit": 0}, Limits(0.45, 1, 1)),
-        ({}, CONSERVATIVE),
-        ("<html>", CONSERVATIVE),
-        (Blocked("HTTP 403", status=403), CONSERVATIVE),
-        (HttpStatus("HTTP 404", status=404), CONSERVATIVE),
-        (Network("broken"), CONSERVATIVE),
+        (LIMITS | {"request_rate_remaining": 0}, HostLimits(0.45, 1, 2)),
+        (LIMITS | {"request_rate": 1e9, "concurrency_limit": 500}, HostLimits(50, 3, 4)),
+        ({"request_rate": 2}, HostLimits(1.8, 1, 1)),
+        (LIMITS | {"request_rate": 0}, FREE_PLAN_LIMITS),
+        (LIMITS | {"request_rate": -1}, FREE_PLAN_LIMITS),
+        (LIMITS | {"request_rate": "fast"}, FREE_PLAN_LIMITS),
+        (LIMITS | {"request_rate_capacity": -5, "concurrency_limit": 0}, HostLimits(0.45, 1, 1)),
+        ({}, FREE_PLAN_LIMITS),
+        ("<html>", FREE_PLAN_LIMITS),
+        (Blocked("HTTP 403", status=403), FREE_PLAN_LIMITS),
+        (HttpStatus("HTTP 404", status=404), FREE_PLAN_LIMITS),
+        (Network("broken"), FREE_PLAN_LIMITS),
     ],
 )
 def test_the_pace_is_the_plans_where_it_says_so_and_what_every_plan_allows_elsewhere(
-    told: object, limits: Limits
+    told: object, limits: HostLimits
 ) -> None:
     site = AskNewsStories(URL, ("a",))
 
@@ -244,7 +244,7 @@ def test_the_pace_is_the_plans_where_it_says_so_and_what_every_plan_allows_elsew
 
     assert len(parts) == 1
     assert site.limits == limits
-    assert site.limits.rate <= FASTEST.rate
+    assert site.limits.rate <= MAX_LIMITS.rate
 
 
 @pytest.mark.parametrize(("rest", "wait"), [(2.5, 2.5), (None, 0), (-3, 0), (4_000, 30)])
@@ -269,7 +269,7 @@ def test_a_site_that_does_not_know_us_is_asked_for_nothing_more() -> None:
 
 
 def test_a_page_size_below_the_smallest_is_kept_to() -> None:
-    site = AskNewsNews(URL, pace=Pace(4))
+    site = AskNewsNews(URL, pace=AskNewsLimits(4))
 
     driven = drive(site.pages(PART), lambda number: page(4, number if number < 3 else None))
 

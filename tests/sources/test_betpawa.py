@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import ApiError, Blocked, Failure, Incomplete, Schema
-from app.core.messages import Partition, Request
+from app.core.messages import Partition, SourceRequest
 from app.sources.base import Source
 from app.sources.sites.betpawa import MAX_PAGES, BetPawa
 from tests.sources.driver import PART, drive, raw, saved
@@ -16,7 +16,7 @@ FULL: object = {"responses": [{"responses": [{"id": "1"}]}]}
 PAST_THE_END: object = json.loads('{"responses": [{}]}')
 
 
-def _asked(request: Request) -> dict[str, Any]:
+def _asked(request: SourceRequest) -> dict[str, Any]:
     (query,) = json.loads(dict(request.params)["q"])["queries"]
     return query
 

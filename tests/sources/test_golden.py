@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import app.sources
 from app.core.errors import Failure
-from app.core.messages import Partition, Raw
+from app.core.messages import Partition, RawPage
 from app.core.records import Rejected
 from app.sources.base import Source
 
@@ -49,9 +49,9 @@ SOURCES = {
 PAGES = [path for path in sorted(HERE.glob("*/*.json")) if ".expected" not in path.suffixes]
 
 
-def _raw(body: bytes) -> Raw:
+def _raw(body: bytes) -> RawPage:
     then = datetime(2026, 9, 5, 12, tzinfo=UTC)
-    return Raw(body, 200, "https://site.test/page", {}, then, Partition("saved"))
+    return RawPage(body, 200, "https://site.test/page", {}, then, Partition("saved"))
 
 
 def _shown(record: object) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from app.sources.sites import odds
 def test_a_price_is_the_decimal_that_was_written(price: Decimal) -> None:
     written = str(price).encode()
 
-    assert str(odds.price_of(written)) == str(price)
-    assert str(odds.price_of(b'"' + written + b'"')) == str(price)
+    assert str(odds.parse_price(written)) == str(price)
+    assert str(odds.parse_price(b'"' + written + b'"')) == str(price)
 
 
 @pytest.mark.parametrize("quote", [b"", b'""', b'"-"', b"null", b'"1"', b"1.00", b"0", b"-2"])
 def test_what_is_not_on_offer_has_no_price(quote: bytes) -> None:
-    assert odds.price_of(quote) is None
+    assert odds.parse_price(quote) is None
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_what_is_not_on_offer_has_no_price(quote: bytes) -> None:
 )
 def test_what_is_no_price_is_refused(quote: bytes) -> None:
     with pytest.raises(ValueError, match="price"):
-        odds.price_of(quote)
+        odds.parse_price(quote)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_what_is_no_price_is_refused(quote: bytes) -> None:
     [(b"3", "3"), (b"3.0", "3"), (b'"2.50"', "2.5"), (b"10", "10"), (b"0.0", "0"), (b"100", "100")],
 )
 def test_equal_lines_are_written_alike(written: bytes, line: str) -> None:
-    assert str(odds.line_of(written)) == line
+    assert str(odds.parse_line(written)) == line
 
 
 @pytest.mark.parametrize("written", [b"-0.5", b"0:1", b'"NaN"', b"1e1", b"2.5.5", b"{}"])
 def test_what_is_no_line_is_refused(written: bytes) -> None:
     with pytest.raises(ValueError, match="line"):
-        odds.line_of(written)
+        odds.parse_line(written)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_is_no_line_is_refused(written: bytes) -> None:
     ],
 )
 def test_a_sportradar_id_is_digits_or_none(given_id: str | int | None, digits: str | None) -> None:
-    assert odds.sportradar(given_id) == digits
+    assert odds.sportradar_id(given_id) == digits
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_sportradar_id_is_digits_or_none(given_id: str | int | None, digits: s
     ["2026-09-05 14:00:00", "2026-09-05T14:00:00Z", "2026-09-05T15:00:00+01:00"],
 )
 def test_an_instant_is_utc(written: str) -> None:
-    instant = odds.instant(written)
+    instant = odds.parse_kickoff(written)
 
     assert instant == datetime(2026, 9, 5, 14, tzinfo=UTC)
     assert instant.tzinfo is UTC
@@ -91,17 +91,17 @@ def test_an_instant_is_utc(written: str) -> None:
 @pytest.mark.parametrize("written", ["", "2026-09-05", "tomorrow, at fourteen", "1970-01-01 00:00"])
 def test_what_is_no_kick_off_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match=r"kick-off|isoformat"):
-        odds.instant(written)
+        odds.parse_kickoff(written)
 
 
 @pytest.mark.parametrize("milliseconds", [0, -1, 1788616800, 10**15, 10**30])
 def test_milliseconds_that_are_no_kick_off_are_refused(milliseconds: int) -> None:
     with pytest.raises((ValueError, OverflowError)):
-        odds.instant_ms(milliseconds)
+        odds.kickoff_from_ms(milliseconds)
 
 
 def test_a_name_is_one_line_that_postgres_takes() -> None:
-    assert odds.text(" A\0 - \t B\n") == "A - B"
+    assert odds.clean_text(" A\0 - \t B\n") == "A - B"
 
 
 def test_the_id_of_an_odd_event_is_found_where_it_can_be() -> None:
@@ -114,6 +114,6 @@ def test_many_faults_are_told_in_one_short_line() -> None:
     prices = odds.Prices()
 
     for number in range(8):
-        prices.fault(f"p{number}", ValueError("bad"))
+        prices.add_fault(f"p{number}", ValueError("bad"))
 
     assert prices.reason() == "p0: bad; p1: bad; p2: bad; p3: bad; p4: bad; and 3 more"

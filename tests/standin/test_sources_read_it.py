@@ -7,7 +7,7 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from app.core.messages import Partition, Raw, Request
+from app.core.messages import Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent
 from app.sources.base import Source
 from app.sources.sites.bet9ja import Bet9ja
@@ -18,7 +18,9 @@ from scripts.standin.testing import Standin
 T = TypeVar("T")
 
 
-def fetch(client: httpx.Client, request: Request, part: Partition | None, page: int) -> Raw:
+def fetch(
+    client: httpx.Client, request: SourceRequest, part: Partition | None, page: int
+) -> RawPage:
     answer = client.request(
         request.method,
         request.url,
@@ -28,13 +30,13 @@ def fetch(client: httpx.Client, request: Request, part: Partition | None, page: 
     )
     assert answer.status_code == 200
     now = datetime.now(UTC)
-    return Raw(answer.content, 200, str(answer.url), dict(answer.headers), now, part, page)
+    return RawPage(answer.content, 200, str(answer.url), dict(answer.headers), now, part, page)
 
 
 def driven(
-    client: httpx.Client, asking: Generator[Request, Raw, T], part: Partition | None
-) -> tuple[list[Raw], T]:
-    pages: list[Raw] = []
+    client: httpx.Client, asking: Generator[SourceRequest, RawPage, T], part: Partition | None
+) -> tuple[list[RawPage], T]:
+    pages: list[RawPage] = []
     try:
         request = next(asking)
         while True:

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from app.core.enums import Market, Outcome
+from app.core.enums import Market, MarketOutcome
 from app.core.records import OddsEvent
 
-Key = tuple[str, Market, Decimal | None, Outcome]
+Key = tuple[str, Market, Decimal | None, MarketOutcome]
 Quote = tuple[Decimal | None, bool]
 
 GONE: Quote = (None, False)

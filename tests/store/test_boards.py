@@ -21,7 +21,7 @@ def listing(*seen: int, at: datetime = LATER, counted: bool = True) -> Listing:
 async def keep(pool: Pool, *listings: Listing) -> None:
     for each in listings:
         async with pool.acquire() as connection, connection.transaction():
-            await boards.listed(connection, each, RUN)
+            await boards.record_listing(connection, each, RUN)
 
 
 async def board(pool: Pool, *numbers: int) -> None:
@@ -128,7 +128,7 @@ async def test_a_listing_that_was_cut_short_says_what_it_saw_and_withdraws_nothi
     await board(pool, 1, 2)
 
     async with pool.acquire() as connection:
-        await boards.glimpsed(connection, listing(1), RUN)
+        await boards.record_partial_listing(connection, listing(1), RUN)
 
     found = await events(pool)
     assert (found["1"]["seen_at"], found["2"]["seen_at"]) == (LATER, NOON)
@@ -143,7 +143,7 @@ async def test_a_partition_that_left_the_catalogue_twice_takes_its_events_along(
     for minute in (5, 10):
         async with pool.acquire() as connection, connection.transaction():
             at = NOON + timedelta(minutes=minute)
-            await boards.catalogued(connection, "betpawa", ["rugby"], at, RUN)
+            await boards.record_partitions(connection, "betpawa", ["rugby"], at, RUN)
 
     row = (await events(pool))["1"]
     assert (row["absent_since"], row["withdrawn_at"]) == (LATER, NOON + timedelta(minutes=10))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.core.enums import Market, Outcome
+from app.core.enums import Market, MarketOutcome
 from app.core.records import OddsEvent, OddsPrice
 from app.embedded import Servers
 from app.store.content import listings, odds
@@ -25,12 +25,12 @@ from tests.store.board_model import Key, Model, Quote
 
 RUN = UUID(int=7)
 PLATFORM = "sportybet"
-PICKS: tuple[tuple[Market, Outcome, Decimal | None], ...] = (
-    (Market.MATCH_RESULT, Outcome.HOME, None),
-    (Market.MATCH_RESULT, Outcome.DRAW, None),
-    (Market.OVER_UNDER, Outcome.OVER, Decimal("2.5")),
-    (Market.OVER_UNDER, Outcome.OVER, Decimal(3)),
-    (Market.OVER_UNDER, Outcome.OVER, None),
+PICKS: tuple[tuple[Market, MarketOutcome, Decimal | None], ...] = (
+    (Market.MATCH_RESULT, MarketOutcome.HOME, None),
+    (Market.MATCH_RESULT, MarketOutcome.DRAW, None),
+    (Market.OVER_UNDER, MarketOutcome.OVER, Decimal("2.5")),
+    (Market.OVER_UNDER, MarketOutcome.OVER, Decimal(3)),
+    (Market.OVER_UNDER, MarketOutcome.OVER, None),
 )
 
 
@@ -192,10 +192,10 @@ async def _walk(
     listing = Listing(PLATFORM, one.partition, seen, seen, at, one.counted)
     if one.fails_after is not None and one.fails_after < len(pages):
         async with pool.acquire() as connection:
-            await listings.glimpsed(connection, listing, RUN)
+            await listings.record_partial_listing(connection, listing, RUN)
     elif seen:
         async with pool.acquire() as connection, connection.transaction():
-            await listings.listed(connection, listing, RUN)
+            await listings.record_listing(connection, listing, RUN)
         model.listed(one.partition, seen, at, counted=one.counted)
 
 
@@ -244,7 +244,7 @@ async def _kickoffs(pool: Pool) -> dict[str, list[datetime]]:
 
 def _board(rows: Sequence[Any], ids: dict[int, str]) -> dict[Key, Quote]:
     return {
-        (ids[r["event_id"]], Market(r["market"]), r["line"], Outcome(r["outcome"])): (
+        (ids[r["event_id"]], Market(r["market"]), r["line"], MarketOutcome(r["outcome"])): (
             r["price"],
             r["active"],
         )

@@ -11,7 +11,7 @@ from app.core.records import JSON, Item
 from app.orgs import tokens
 from app.store import tenancy
 from app.store.content import items
-from app.store.content.items import Written
+from app.store.content.items import ItemWriteCounts
 from app.store.db import Pool
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -33,7 +33,7 @@ async def write(
     now: datetime = NOW,
     run: UUID | None = None,
     source: str = "toy",
-) -> Written:
+) -> ItemWriteCounts:
     async with pool.acquire() as connection, connection.transaction():
         return await items.write(connection, owner, source, page, now, run or uuid4())
 
@@ -60,7 +60,7 @@ async def test_a_new_item_is_kept_as_it_came(pool: Pool) -> None:
     told = await write(pool, item("a", price="2.10", tags=["x", None], deep={"n": 1}), run=run)
 
     row = (await rows(pool))["a"]
-    assert told == Written(1, 1, 0)
+    assert told == ItemWriteCounts(1, 1, 0)
     assert row["data"] == {"price": "2.10", "tags": ["x", None], "deep": {"n": 1}}
     assert (row["first_seen"], row["last_seen"], row["changed_at"]) == (NOW, NOW, NOW)
     assert (row["missing_since"], row["run_id"]) == (None, run)
@@ -103,7 +103,7 @@ async def test_an_item_that_says_something_else_is_changed(pool: Pool) -> None:
 async def test_of_two_items_with_one_key_on_a_page_the_last_counts(pool: Pool) -> None:
     told = await write(pool, item("a", x=1), item("a", x=2))
 
-    assert told == Written(1, 1, 0)
+    assert told == ItemWriteCounts(1, 1, 0)
     assert (await rows(pool))["a"]["data"] == {"x": 2}
 
 
@@ -111,8 +111,8 @@ async def test_what_a_complete_listing_lacks_is_missing_since_then(pool: Pool) -
     await write(pool, item("a"), item("b"))
     await write(pool, item("a"), source="other")
 
-    gone = await items.listed(pool, HOUSE, "toy", ["a"], later(minutes=5))
-    again = await items.listed(pool, HOUSE, "toy", ["a"], later(minutes=9))
+    gone = await items.mark_unlisted(pool, HOUSE, "toy", ["a"], later(minutes=5))
+    again = await items.mark_unlisted(pool, HOUSE, "toy", ["a"], later(minutes=9))
 
     kept = await rows(pool)
     assert (gone, again) == (1, 0)
@@ -122,7 +122,7 @@ async def test_what_a_complete_listing_lacks_is_missing_since_then(pool: Pool) -
 
 async def test_an_item_that_returns_is_missing_no_more_and_has_not_changed(pool: Pool) -> None:
     await write(pool, item("a", x=1))
-    await items.listed(pool, HOUSE, "toy", [], later(minutes=5))
+    await items.mark_unlisted(pool, HOUSE, "toy", [], later(minutes=5))
 
     told = await write(pool, item("a", x=1), now=later(minutes=10))
 
@@ -156,9 +156,9 @@ async def test_an_organisation_writes_its_own_and_leaves_the_same_key_of_others_
     async with tenancy.org_transaction(pool, ours) as connection:
         first = [item("k0", x=9), *page[1:]]
         told = await items.write(connection, ours, "toy", first, NOW, uuid4())
-        gone = await items.listed(connection, ours, "toy", ["k0"], later(minutes=1))
+        gone = await items.mark_unlisted(connection, ours, "toy", ["k0"], later(minutes=1))
 
-    assert (told, gone) == (Written(most, most, 0), most - 1)
+    assert (told, gone) == (ItemWriteCounts(most, most, 0), most - 1)
     assert (await rows(pool, ours))["k0"]["data"] == {"x": 9}
     for owner in (HOUSE, theirs):
         kept = (await rows(pool, owner)).values()
@@ -180,7 +180,7 @@ async def test_behind_row_level_security_an_organisations_items_are_looked_up_in
 
     async with tenancy.org_transaction(pool, ours) as connection:
         await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-        sql = "EXPLAIN " + items.worded(statement, ours)
+        sql = "EXPLAIN " + items.for_owner(statement, ours)
         plan = "\n".join(row[0] for row in await connection.fetch(sql, ours, "toy", *given))
 
     assert re.search(r"Index Cond: \(\(?\(?org_id = ", plan), plan

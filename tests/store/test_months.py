@@ -22,19 +22,21 @@ THEN = datetime(2026, 11, 30, 23, 59, tzinfo=UTC)
     ],
 )
 def test_after_a_month_comes_the_next(at: datetime, following: datetime) -> None:
-    assert partitions.after(partitions.month_of(at)) == following
+    assert partitions.next_month(partitions.month_start(at)) == following
 
 
 async def test_the_present_month_and_the_next_two_are_opened_once(pool: Pool) -> None:
-    both = await asyncio.gather(partitions.ready(pool, THEN), partitions.ready(pool, THEN))
+    both = await asyncio.gather(
+        partitions.create_upcoming(pool, THEN), partitions.create_upcoming(pool, THEN)
+    )
 
     names = ["2026_11", "2026_12", "2027_01"]
     assert sorted(both, key=len) == [[], [f"odds_price_changes_{name}" for name in names]]
-    assert await partitions.ready(pool, THEN) == []
+    assert await partitions.create_upcoming(pool, THEN) == []
 
 
 async def test_a_move_is_kept_in_its_month(pool: Pool) -> None:
-    await partitions.ready(pool, NOON)
+    await partitions.create_upcoming(pool, NOON)
 
     await write(pool, event(1))
 
@@ -45,7 +47,7 @@ async def test_a_move_is_kept_in_its_month(pool: Pool) -> None:
 async def test_moves_without_a_month_are_kept_and_their_month_is_not_opened(pool: Pool) -> None:
     await write(pool, event(1))
 
-    opened = await partitions.ready(pool, NOON)
+    opened = await partitions.create_upcoming(pool, NOON)
 
     assert f"odds_price_changes_{NOON:%Y_%m}" not in opened
     assert len(opened) == 2
@@ -53,13 +55,13 @@ async def test_moves_without_a_month_are_kept_and_their_month_is_not_opened(pool
 
 
 async def test_months_that_ended_before_are_dropped_and_no_others(pool: Pool) -> None:
-    await partitions.ready(pool, NOON)
+    await partitions.create_upcoming(pool, NOON)
     await write(pool, event(1))
-    begin = partitions.month_of(NOON)
+    begin = partitions.month_start(NOON)
 
-    early = await partitions.prune(pool, partitions.after(begin) - timedelta(seconds=1))
+    early = await partitions.drop_ended(pool, partitions.next_month(begin) - timedelta(seconds=1))
     kept = len(await rows(pool, "odds_price_changes"))
-    late = await partitions.prune(pool, partitions.after(begin))
+    late = await partitions.drop_ended(pool, partitions.next_month(begin))
 
     assert (early, kept) == ([], 3)
     assert late == [f"odds_price_changes_{NOON:%Y_%m}"]
@@ -70,6 +72,6 @@ async def test_what_is_old_in_the_rest_is_deleted_in_batches(pool: Pool) -> None
     await write(pool, event(1), event(2))
     await write(pool, event(3), minute=9)
 
-    await partitions.prune(pool, NOON + timedelta(minutes=5), batch=2)
+    await partitions.drop_ended(pool, NOON + timedelta(minutes=5), batch=2)
 
     assert len(await rows(pool, "odds_price_changes")) == 3

@@ -13,7 +13,7 @@ from app import migrations
 from app.embedded import Servers
 from app.ledger import proof
 from app.store import schema
-from app.store.db import HOUSE, open_pool
+from app.store.db import OPERATOR_SESSION, open_pool
 from tests import servers as real
 
 # Rows as code of that schema wrote them: columns that came later are not named.
@@ -114,7 +114,7 @@ def empty(servers: Servers) -> Iterator[str]:
 
 
 async def executed(dsn: str, statements: str) -> None:
-    connection = await asyncpg.connect(dsn, server_settings=HOUSE)
+    connection = await asyncpg.connect(dsn, server_settings=OPERATOR_SESSION)
     try:
         await connection.execute(statements)
     finally:
@@ -122,7 +122,7 @@ async def executed(dsn: str, statements: str) -> None:
 
 
 async def counted(dsn: str) -> dict[str, int]:
-    connection = await asyncpg.connect(dsn, server_settings=HOUSE)
+    connection = await asyncpg.connect(dsn, server_settings=OPERATOR_SESSION)
     try:
         return {
             table: await connection.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - our own
@@ -132,7 +132,7 @@ async def counted(dsn: str) -> dict[str, int]:
         await connection.close()
 
 
-async def proved(dsn: str) -> proof.Account:
+async def proved(dsn: str) -> proof.TickAccount:
     pool = await open_pool(dsn, size=2)
     try:
         (account,) = await proof.verify(pool, datetime(2026, 9, 5, 12, 4, tzinfo=UTC))
@@ -155,11 +155,11 @@ def test_data_of_each_schema_is_there_after_the_upgrade(empty: str, begin: str) 
     counts = asyncio.run(counted(empty))
     account = asyncio.run(proved(empty))
     assert {t for t in TABLES if f"INSERT INTO {t} " in written} == {t for t in TABLES if counts[t]}
-    assert account.sound
+    assert account.consistent
     assert (account.expected, account.ran, dict(account.missed)) == (3, 1, {"scheduler_down": 2})
 
 
 def test_every_schema_up_to_this_code_s_is_tried(empty: str) -> None:
     del empty
 
-    assert max(WRITTEN) == schema.wanted()
+    assert max(WRITTEN) == schema.required_revision()

@@ -118,7 +118,7 @@ async def test_a_run_under_way_is_handed_over_and_every_tick_has_one_run(
         "SELECT event FROM run_events WHERE execution_id = $1 ORDER BY id", run_id
     )
     versions = await pool.fetchval("SELECT max(version) FROM schedules WHERE job LIKE 'scrape%'")
-    assert account.sound
+    assert account.consistent
     assert [row["event"] for row in events] == ["started", "cancelled", "started", "finished"]
     assert await pool.fetchval("SELECT count(*) FROM runs WHERE status = 'running'") == 0
     assert versions == 2

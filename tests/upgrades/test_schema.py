@@ -59,7 +59,7 @@ async def test_another_schema_stops_it_with_both_names_and_the_mend(
 
     assert code == EXIT[door]
     assert f"schema is {has}" in words
-    assert schema.wanted() in words
+    assert schema.required_revision() in words
     assert said in words
 
 
@@ -73,4 +73,4 @@ async def test_a_database_without_tables_says_to_migrate(pool: Pool) -> None:
 async def test_the_schema_of_this_code_is_fine(pool: Pool) -> None:
     await schema.check(pool)
 
-    assert await schema.found(pool) == schema.wanted()
+    assert await schema.database_revision(pool) == schema.required_revision()

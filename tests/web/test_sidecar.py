@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from redis.asyncio import Redis
 
-from app.health.facts import CollectionFacts, HouseFacts, WorkerFacts
+from app.health.facts import CollectionFacts, SystemFacts, WorkerFacts
 from app.health.keys import (
     write_accounting,
     write_alerting,
@@ -115,8 +115,8 @@ async def test_the_summary_counts_collections_and_says_that_alerts_cannot_be_sen
     await write_job(redis, JOB, good())
     await write_worker(redis, "w1", 45, BEAT)
     await write_collections(redis, CollectionFacts(NOW, healthy=7, unhealthy=2, overdue=2))
-    await write_accounting(redis, HouseFacts(unaccounted=0, checked_at=NOW))
-    await write_alerting(redis, HouseFacts(pending=1, failing_since=NOW, notifier_error="refused"))
+    await write_accounting(redis, SystemFacts(unaccounted=0, checked_at=NOW))
+    await write_alerting(redis, SystemFacts(pending=1, failing_since=NOW, notifier_error="refused"))
 
     async with web() as client:
         told = (await client.get("/health")).json()

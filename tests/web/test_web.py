@@ -13,7 +13,7 @@ from app.core.enums import RunStatus
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import write_job, write_worker
 from app.web.health.snapshot import VERSION
-from app.web.ttl_cache import Fresh
+from app.web.ttl_cache import TtlCache
 from tests.web.harness import RedisServer, Visit, until
 
 JOB = "scrape_all_platforms"
@@ -172,7 +172,7 @@ async def test_fifty_visitors_at_once_cost_one_read() -> None:
         await asyncio.sleep(0)
         return len(reads)
 
-    fresh = Fresh(read)
+    fresh = TtlCache(read)
 
     values = await asyncio.gather(*(fresh.value() for _ in range(50)))
 
@@ -186,7 +186,7 @@ async def test_a_visitor_who_leaves_does_not_take_the_answer_along() -> None:
         await go.wait()
         return 1
 
-    fresh = Fresh(read)
+    fresh = TtlCache(read)
     leaver = asyncio.create_task(fresh.value())
     stayer = asyncio.create_task(fresh.value())
     await asyncio.sleep(0)

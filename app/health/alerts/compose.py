@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.core.quiet_hours import Quiet
-from app.health.alerts.job_state import SCHEDULER, Seen, Standing, State
+from app.core.quiet_hours import QuietHours
+from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 from app.health.explain import at, span
 
 MAX_ENTRIES = 20  # entries listed in each section of a message
-PATIENCE = 30.0  # seconds before missing workers are alerted: it may be a deploy
+WORKER_ABSENCE_LIMIT = 30.0  # seconds before missing workers are alerted: it may be a deploy
 CATCH_UP_MARGIN = timedelta(seconds=60)
 MAX_HOLD = 900.0  # seconds after a recovery of the scheduler
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class AlertPolicy:
     """The settings of alerts.
 
     `group`: seconds for which changes are collected into one message. `remind`: interval between
@@ -24,12 +24,12 @@ class Manners:
 
     group: float = 30.0
     remind: timedelta | None = timedelta(hours=24)
-    quiet: Quiet | None = None
+    quiet: QuietHours | None = None
     public_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class AlertMessage:
     """A message as it is sent, in plain text."""
 
     title: str
@@ -37,76 +37,91 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class AlertPlan:
     """Keys to report: newly unhealthy, still unhealthy, and recovered."""
 
-    ill: Sequence[str] = ()
+    unhealthy: Sequence[str] = ()
     reminded: Sequence[str] = ()
     recovered: Sequence[str] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.ill or self.reminded or self.recovered)
+        return bool(self.unhealthy or self.reminded or self.recovered)
 
 
-def plan(current: Seen, recorded: Mapping[str, State], policy: Manners) -> Plan:
+def plan(
+    current: CurrentStates, recorded: Mapping[str, RecordedState], policy: AlertPolicy
+) -> AlertPlan:
     """What to report now. In quiet hours nothing; what lasts is reported after them."""
     if policy.quiet is not None and policy.quiet.covers(current.now):
-        return Plan()
-    tracked = [state for key, state in recorded.items() if key in current.standings]
+        return AlertPlan()
+    tracked = [state for key, state in recorded.items() if key in current.states]
     unreported = [
         s for s in tracked if s.ill and s.told_at is None and _may_report(s, current, recorded)
     ]
     grouped = _group_is_due(unreported, current, policy)
-    return Plan(
-        ill=_keys(unreported) if grouped else _keys(s for s in unreported if s.key == SCHEDULER),
+    return AlertPlan(
+        unhealthy=_keys(unreported)
+        if grouped
+        else _keys(s for s in unreported if s.key == SCHEDULER),
         reminded=_keys(s for s in tracked if _reminder_is_due(s, current.now, policy)),
         recovered=_recovered(recorded.values(), current.now, policy),
     )
 
 
-def _keys(recorded: Iterable[State]) -> list[str]:
+def _keys(recorded: Iterable[RecordedState]) -> list[str]:
     return sorted(state.key for state in recorded)
 
 
-def _may_report(state: State, current: Seen, recorded: Mapping[str, State]) -> bool:
+def _may_report(
+    state: RecordedState, current: CurrentStates, recorded: Mapping[str, RecordedState]
+) -> bool:
     """Whether to report the state: not while the scheduler is down, nor while it catches up."""
     scheduler = recorded.get(SCHEDULER)
     if state.key == SCHEDULER:
-        interval = current.standings[SCHEDULER].interval
-        patience = PATIENCE if interval is None else min(PATIENCE, interval / 3)
+        interval = current.states[SCHEDULER].interval
+        patience = (
+            WORKER_ABSENCE_LIMIT if interval is None else min(WORKER_ABSENCE_LIMIT, interval / 3)
+        )
         return current.now - state.flipped_at >= timedelta(seconds=patience)
     if scheduler is None or scheduler.ill_since is None:
         return True
     if scheduler.ill:
         return False
-    interval = current.standings[state.key].interval or MAX_HOLD
+    interval = current.states[state.key].interval or MAX_HOLD
     hold = timedelta(seconds=min(interval, MAX_HOLD)) + CATCH_UP_MARGIN
     return current.now >= scheduler.flipped_at + hold
 
 
-def _group_is_due(unreported: Sequence[State], current: Seen, policy: Manners) -> bool:
+def _group_is_due(
+    unreported: Sequence[RecordedState], current: CurrentStates, policy: AlertPolicy
+) -> bool:
     oldest = min((s.flipped_at for s in unreported if s.key != SCHEDULER), default=None)
     return oldest is not None and current.now - oldest >= timedelta(seconds=policy.group)
 
 
-def _reminder_is_due(state: State, now: datetime, policy: Manners) -> bool:
+def _reminder_is_due(state: RecordedState, now: datetime, policy: AlertPolicy) -> bool:
     last = state.reminded_at or state.told_at
     if not state.ill or last is None or policy.remind is None:
         return False
     return now - last >= policy.remind
 
 
-def _recovered(recorded: Iterable[State], now: datetime, policy: Manners) -> list[str]:
+def _recovered(recorded: Iterable[RecordedState], now: datetime, policy: AlertPolicy) -> list[str]:
     recovered = [state for state in recorded if not state.ill and state.told_at is not None]
     oldest = min((state.flipped_at for state in recovered), default=None)
     grouped = oldest is not None and now - oldest >= timedelta(seconds=policy.group)
     return _keys(recovered) if grouped else []
 
 
-def message(plan_: Plan, current: Seen, recorded: Mapping[str, State], policy: Manners) -> Message:
+def message(
+    plan_: AlertPlan,
+    current: CurrentStates,
+    recorded: Mapping[str, RecordedState],
+    policy: AlertPolicy,
+) -> AlertMessage:
     """The message for a plan that is not empty."""
     parts = [
-        *_section(plan_.ill, "", lambda key: _problem(key, current, recorded, policy)),
+        *_section(plan_.unhealthy, "", lambda key: _problem(key, current, recorded, policy)),
         *_section(
             plan_.reminded, "Still unhealthy:", lambda key: _problem(key, current, recorded, policy)
         ),
@@ -114,14 +129,14 @@ def message(plan_: Plan, current: Seen, recorded: Mapping[str, State], policy: M
     ]
     if policy.public_url is not None:
         parts.append(f"Dashboard: {policy.public_url}/")
-    return Message(f"[rollcall] {_title(plan_, current)}", "\n\n".join(parts))
+    return AlertMessage(f"[rollcall] {_title(plan_, current)}", "\n\n".join(parts))
 
 
-def _title(plan_: Plan, current: Seen) -> str:
+def _title(plan_: AlertPlan, current: CurrentStates) -> str:
     parts: list[str] = []
-    if SCHEDULER in plan_.ill:
+    if SCHEDULER in plan_.unhealthy:
         parts.append(_scheduler_problem(current))
-    jobs = [key for key in plan_.ill if key != SCHEDULER]
+    jobs = [key for key in plan_.unhealthy if key != SCHEDULER]
     if jobs:
         parts.append(_new_problems(jobs, current))
     if plan_.reminded:
@@ -131,16 +146,16 @@ def _title(plan_: Plan, current: Seen) -> str:
     return "; ".join(parts)
 
 
-def _scheduler_problem(current: Seen) -> str:
-    state = current.standings.get(SCHEDULER)
+def _scheduler_problem(current: CurrentStates) -> str:
+    state = current.states.get(SCHEDULER)
     redis_down = state is not None and state.reason == "redis_unreachable"
     return "Redis does not answer" if redis_down else "the scheduler is down: no live worker"
 
 
-def _new_problems(jobs: Sequence[str], current: Seen) -> str:
+def _new_problems(jobs: Sequence[str], current: CurrentStates) -> str:
     if len(jobs) > 1:
         return f"{len(jobs)} jobs are unhealthy"
-    state = current.standings[jobs[0]]
+    state = current.states[jobs[0]]
     return f"{jobs[0]} is {_as_text(state.reason)}"
 
 
@@ -157,8 +172,10 @@ def _section(keys: Sequence[str], head: str, line: Callable[[str], str]) -> list
     return [*([head] if head else []), *lines]
 
 
-def _problem(key: str, current: Seen, recorded: Mapping[str, State], policy: Manners) -> str:
-    state: Standing = current.standings[key]
+def _problem(
+    key: str, current: CurrentStates, recorded: Mapping[str, RecordedState], policy: AlertPolicy
+) -> str:
+    state: JobState = current.states[key]
     since = recorded[key].ill_since or state.since
     lines = [f"{key}: {_as_text(state.reason)} since {at(since)}: {state.detail}."]
     if state.expected is not None:
@@ -170,7 +187,7 @@ def _problem(key: str, current: Seen, recorded: Mapping[str, State], policy: Man
     return "\n".join(lines)
 
 
-def _recovery(state: State) -> str:
+def _recovery(state: RecordedState) -> str:
     duration = (state.flipped_at - (state.ill_since or state.flipped_at)).total_seconds()
     since = f"{_as_text(state.status)} since {at(state.flipped_at)}"
     return f"{state.key}: {since}, unhealthy for {span(duration)}."

@@ -15,7 +15,7 @@ RETRY_DELAYS = (0.0, 2.0, 10.0)  # seconds to wait before each
 _log = log.logger(__name__)
 
 
-class Pings:
+class HeartbeatPings:
     """Sends pings in background tasks, so that nothing waits for them. `close` it at the end."""
 
     def __init__(self, jobs: Mapping[str, str], scheduler: str | None) -> None:
@@ -24,7 +24,7 @@ class Pings:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def of(cls, config: Config) -> "Pings":
+    def from_config(cls, config: Config) -> "HeartbeatPings":
         """The pings that the settings configure."""
         scheduler = config.ping_scheduler_url
         return cls(
@@ -64,7 +64,7 @@ async def _ping(job: str, url: str) -> None:
     error: str | None = None
     for wait in RETRY_DELAYS:
         await asyncio.sleep(wait)
-        error = await ping.ask(url)
+        error = await ping.send_ping(url)
         if error is None:
             return
     _log.warning("ping.not_sent", job=job, error=error)

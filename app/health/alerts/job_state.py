@@ -8,22 +8,23 @@ from app.core import redact
 from app.core.enums import JobStatus
 from app.health.explain import error, sentence
 from app.health.facts import JobFacts, WorkerFacts
-from app.health.judge import OverallReason, Rules, expected_by, judge
+from app.health.judge import HealthRules, OverallReason, expected_by, judge
 
 SCHEDULER = "scheduler"  # the key of the scheduler, besides those of jobs
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class JobState:
     """The current state of a job, a collection or the scheduler.
 
-    `ill`: it needs attention. `detail`: the reason in a sentence. `expected`: by when it should
+    `needs_attention`: it needs attention. `detail`: the reason in a sentence. `expected`: by when
+    it should
     have run. `interval`: seconds between ticks.
     """
 
     key: str
     status: JobStatus
-    ill: bool
+    needs_attention: bool
     since: datetime
     reason: str | None = None
     detail: str = ""
@@ -33,7 +34,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class RecordedState:
     """The state as recorded in Postgres, and when it was reported. The fields are its columns."""
 
     key: str
@@ -49,22 +50,22 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CurrentStates:
     """The current states by key, all read at `now`."""
 
     now: datetime
-    standings: Mapping[str, Standing] = field(default_factory=dict[str, Standing])
+    states: Mapping[str, JobState] = field(default_factory=dict[str, JobState])
 
 
-def of_jobs(jobs: Mapping[str, JobFacts], now: datetime, rules: Rules) -> list[Standing]:
+def of_jobs(jobs: Mapping[str, JobFacts], now: datetime, rules: HealthRules) -> list[JobState]:
     """The state of each job."""
-    standings: list[Standing] = []
+    standings: list[JobState] = []
     for key, facts in jobs.items():
         health = judge(facts, now, rules)
-        standing = Standing(
+        standing = JobState(
             key=key,
             status=health.status,
-            ill=health.ill,
+            needs_attention=health.needs_attention,
             since=health.since or now,
             reason=health.reason,
             detail=sentence(facts, health),
@@ -78,17 +79,21 @@ def of_jobs(jobs: Mapping[str, JobFacts], now: datetime, rules: Rules) -> list[S
 
 def of_scheduler(
     workers: Mapping[str, WorkerFacts], intervals: Iterable[float], now: datetime, *, known: bool
-) -> Standing:
+) -> JobState:
     """The state of the scheduler: unhealthy without a worker, if a job was ever `known`."""
     shortest = min(intervals, default=None)
     if workers:
-        return Standing(SCHEDULER, JobStatus.HEALTHY, ill=False, since=now, interval=shortest)
+        return JobState(
+            SCHEDULER, JobStatus.HEALTHY, needs_attention=False, since=now, interval=shortest
+        )
     if not known:
-        return Standing(SCHEDULER, JobStatus.NOT_STARTED, ill=False, since=now, reason="no_jobs")
-    return Standing(
+        return JobState(
+            SCHEDULER, JobStatus.NOT_STARTED, needs_attention=False, since=now, reason="no_jobs"
+        )
+    return JobState(
         key=SCHEDULER,
         status=JobStatus.UNHEALTHY,
-        ill=True,
+        needs_attention=True,
         since=now,
         reason=OverallReason.NO_WORKERS,
         detail="no live worker, so no run will start until one is started",
@@ -96,19 +101,19 @@ def of_scheduler(
     )
 
 
-def blind(now: datetime) -> Standing:
+def redis_unreachable(now: datetime) -> JobState:
     """The state of the scheduler when Redis does not answer: no job's state is known."""
-    return Standing(
+    return JobState(
         key=SCHEDULER,
         status=JobStatus.UNHEALTHY,
-        ill=True,
+        needs_attention=True,
         since=now,
         reason=OverallReason.REDIS_UNREACHABLE,
         detail="Redis does not answer, so the state of the jobs is unknown and no run can start",
     )
 
 
-def changed(standing: Standing, state: State | None) -> bool:
+def changed(standing: JobState, state: RecordedState | None) -> bool:
     """Whether the state differs from the recorded one, or none is recorded."""
     if state is None:
         return True

@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 
 from app.core import log
 from app.health import keys
-from app.health.alerts.compose import Message
-from app.health.facts import HouseFacts
+from app.health.alerts.compose import AlertMessage
+from app.health.facts import SystemFacts
 from app.store.db import Pool
 from app.store.reports import alerts as store
 
@@ -34,12 +34,12 @@ class Notifiers:
     )
 
     @classmethod
-    def of(cls, setting: SecretStr | None) -> "Notifiers":
+    def from_setting(cls, setting: SecretStr | None) -> "Notifiers":
         """The notifiers that the settings configure."""
         urls = [] if setting is None else setting.get_secret_value().split()
         return cls({_name(url): url for url in urls})
 
-    async def send(self, channel: str, message: Message) -> str | None:
+    async def send(self, channel: str, message: AlertMessage) -> str | None:
         """Send one message. Returns None if it was delivered, else the error. Never raises."""
         loop = asyncio.get_running_loop()
         sending = loop.run_in_executor(self.threads, _send, self.urls[channel], message)
@@ -60,7 +60,7 @@ def _name(url: str) -> str:
     return f"{url.partition('://')[0]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
 
-def _send(url: str, message: Message) -> str | None:
+def _send(url: str, message: AlertMessage) -> str | None:
     import apprise  # noqa: PLC0415 - slow to import, and needed by few processes
 
     app: Any = apprise.Apprise()
@@ -79,24 +79,24 @@ async def deliver(pool: Pool, notifiers: Notifiers) -> int:
     """
     delivered = 0
     for _ in range(MAX_MESSAGES):
-        message = await store.claim(pool, list(notifiers.urls))
+        message = await store.claim_next(pool, list(notifiers.urls))
         if message is None:
             break
-        error = await notifiers.send(message.channel, Message(message.title, message.body))
+        error = await notifiers.send(message.channel, AlertMessage(message.title, message.body))
         if error is None:
-            await store.sent(pool, message)
+            await store.mark_sent(pool, message)
             delivered += 1
             _log.info("alert.sent", channel=message.channel, title=message.title)
         else:
-            await store.failed(pool, message, error)
+            await store.mark_failed(pool, message, error)
             _log.warning("alert.not_sent", error=error, tries=message.attempts)
     return delivered
 
 
-async def tell(pool: Pool, redis: Redis) -> None:
+async def publish_delivery_state(pool: Pool, redis: Redis) -> None:
     """Publish the state of alert delivery to health. Never raises for Redis."""
     pending = await store.pending(pool)
-    facts = HouseFacts(
+    facts = SystemFacts(
         pending=pending.count, failing_since=pending.failing_since, notifier_error=pending.error
     )
     try:

@@ -16,65 +16,68 @@ from app.core import log
 from app.core.enums import JobStatus
 from app.health import keys
 from app.health.alerts import compose, job_state
-from app.health.alerts.compose import Manners, Plan
-from app.health.alerts.job_state import SCHEDULER, Seen, Standing, State
-from app.health.judge import DEFAULT, Rules
+from app.health.alerts.compose import AlertPlan, AlertPolicy
+from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
+from app.health.judge import DEFAULT_RULES, HealthRules
 from app.store.db import Connection, Pool
 from app.store.reports import alerts as store
 
 COLLECTIONS_INTERVAL = 60  # seconds
-COLLECTIONS_LOOKED = "rollcall:alert:collections"
+COLLECTIONS_KEY = "rollcall:alert:collections"
 
 _log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class AlertContext:
     """What a pass needs. `channels`: names of the notifiers that messages are queued for."""
 
     pool: Pool
     redis: Redis
-    rules: Rules = DEFAULT
-    manners: Manners = field(default_factory=Manners)
+    rules: HealthRules = DEFAULT_RULES
+    policy: AlertPolicy = field(default_factory=AlertPolicy)
     channels: Sequence[str] = ()
 
 
-async def look(context: Watched) -> bool:
+async def check(context: AlertContext) -> bool:
     """Judge once, unless another process does so now. Returns whether a message was queued.
 
     Raises the errors of asyncpg; without Redis the scheduler counts as unhealthy.
     """
     pool = context.pool
     async with pool.acquire() as connection, connection.transaction():
-        now = await store.alone(connection)
+        now = await store.try_lock(connection)
         if now is None:
             return False
         states = await _states(connection)
         current = await _seen(context, connection, states, now)
-        flips = [s for s in current.standings.values() if job_state.changed(s, states.get(s.key))]
+        flips = [s for s in current.states.values() if job_state.changed(s, states.get(s.key))]
         if flips:
-            await store.flip(connection, [_flip(one) for one in flips], now)
+            await store.record_flips(connection, [_flip(one) for one in flips], now)
             states = await _states(connection)
-        plan = compose.plan(current, states, context.manners)
+        plan = compose.plan(current, states, context.policy)
         if plan:
             await _queue_message(context, connection, plan, current, states)
     _log_flips(flips)
     return bool(plan)
 
 
-async def _states(connection: Connection) -> dict[str, State]:
-    return {row["key"]: State(**row) for row in await store.states(connection)}
+async def _states(connection: Connection) -> dict[str, RecordedState]:
+    return {row["key"]: RecordedState(**row) for row in await store.states(connection)}
 
 
 async def _seen(
-    context: Watched, connection: Connection, states: Mapping[str, State], now: datetime
-) -> Seen:
+    context: AlertContext,
+    connection: Connection,
+    states: Mapping[str, RecordedState],
+    now: datetime,
+) -> CurrentStates:
     try:
         jobs = await keys.read_jobs(context.redis)
         workers = await keys.read_workers(context.redis)
         collections = await _claim_collections(context.redis)
     except (RedisError, OSError, TimeoutError):
-        return Seen(now, {SCHEDULER: job_state.blind(now)})
+        return CurrentStates(now, {SCHEDULER: job_state.redis_unreachable(now)})
     intervals = [facts.interval_seconds for facts in jobs.values() if facts.interval_seconds]
     known = bool(jobs) or SCHEDULER in states
     standings = [
@@ -83,38 +86,39 @@ async def _seen(
     ]
     if collections:
         standings += await _collections(connection, states, now)
-    return Seen(now, {one.key: one for one in standings})
+    return CurrentStates(now, {one.key: one for one in standings})
 
 
 async def _claim_collections(redis: Redis) -> bool:
-    claimed = await redis.set(COLLECTIONS_LOOKED, "1", nx=True, ex=COLLECTIONS_INTERVAL)
+    claimed = await redis.set(COLLECTIONS_KEY, "1", nx=True, ex=COLLECTIONS_INTERVAL)
     return bool(cast("object", claimed))
 
 
 async def _collections(
-    connection: Connection, states: Mapping[str, State], now: datetime
-) -> list[Standing]:
+    connection: Connection, states: Mapping[str, RecordedState], now: datetime
+) -> list[JobState]:
     unhealthy = [
-        _unhealthy_collection(row, now) for row in await store.ill_collections(connection, now)
+        _unhealthy_collection(row, now)
+        for row in await store.unhealthy_collections(connection, now)
     ]
     keys_ = {one.key for one in unhealthy}
     recorded = [s for s in states.values() if s.key.startswith("collection:") and s.ill]
     recovered = [
-        Standing(state.key, JobStatus.HEALTHY, ill=False, since=now)
+        JobState(state.key, JobStatus.HEALTHY, needs_attention=False, since=now)
         for state in recorded
         if state.key not in keys_
     ]
     return unhealthy + recovered
 
 
-def _unhealthy_collection(row: Mapping[str, object], now: datetime) -> Standing:
+def _unhealthy_collection(row: Mapping[str, object], now: datetime) -> JobState:
     state, due = str(row["state"]), row["next_tick_at"]
     overdue = state == "overdue"
     problem = "its tick was not decided in time" if overdue else "its last three runs failed"
-    return Standing(
+    return JobState(
         key=str(row["key"]),
         status=JobStatus.UNHEALTHY,
-        ill=True,
+        needs_attention=True,
         since=now,
         reason=state,
         detail=f"{row['name']}: {problem}",
@@ -123,27 +127,31 @@ def _unhealthy_collection(row: Mapping[str, object], now: datetime) -> Standing:
     )
 
 
-def _flip(one: Standing) -> store.Flip:
-    return store.Flip(one.key, one.status.value, one.reason, one.ill, one.since, one.detail)
+def _flip(one: JobState) -> store.HealthFlip:
+    return store.HealthFlip(
+        one.key, one.status.value, one.reason, one.needs_attention, one.since, one.detail
+    )
 
 
 async def _queue_message(
-    context: Watched,
+    context: AlertContext,
     connection: Connection,
-    plan: Plan,
-    current: Seen,
-    states: Mapping[str, State],
+    plan: AlertPlan,
+    current: CurrentStates,
+    states: Mapping[str, RecordedState],
 ) -> None:  # fmt: skip
-    await store.told(connection, (plan.ill, plan.reminded, plan.recovered), current.now)
-    message = compose.message(plan, current, states, context.manners)
+    await store.mark_notified(
+        connection, (plan.unhealthy, plan.reminded, plan.recovered), current.now
+    )
+    message = compose.message(plan, current, states, context.policy)
     texts = (message.title, message.body)
-    await store.queue(connection, context.channels, texts, current.now)
+    await store.enqueue(connection, context.channels, texts, current.now)
     _log.warning("alert.put_out", title=message.title, channels=len(context.channels))
 
 
-def _log_flips(flips: Sequence[Standing]) -> None:
+def _log_flips(flips: Sequence[JobState]) -> None:
     for one in flips:
-        write = _log.warning if one.ill else _log.info
+        write = _log.warning if one.needs_attention else _log.info
         write(
             "health.flipped",
             job=one.key,

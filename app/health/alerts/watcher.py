@@ -13,24 +13,24 @@ from app.core import quiet_hours as quiet
 from app.core.config import Config
 from app.health import rules
 from app.health.alerts import send, watch
-from app.health.alerts.compose import Manners, Message
+from app.health.alerts.compose import AlertMessage, AlertPolicy
 from app.health.alerts.send import Notifiers
-from app.health.alerts.watch import Watched
+from app.health.alerts.watch import AlertContext
 from app.health.explain import at
-from app.store.db import AWAY, Pool
+from app.store.db import UNAVAILABLE, Pool
 from app.store.reports import alerts as store
 
-POSTGRES_PATIENCE = 15.0  # seconds without Postgres before an alert is sent
+POSTGRES_OUTAGE_LIMIT = 15.0  # seconds without Postgres before an alert is sent
 POSTGRES_ALERT_KEY = "rollcall:alert:postgres"
 POSTGRES_REPEAT_SECONDS = 6 * 3600  # seconds until the alert is repeated
 
 _log = log.logger(__name__)
 
 
-def manners(config: Config) -> Manners:
+def alert_policy(config: Config) -> AlertPolicy:
     """The alert settings of `config`."""
     hours, quiet_hours = config.alert_remind_hours, config.alert_quiet_hours
-    return Manners(
+    return AlertPolicy(
         group=config.alert_group_seconds,
         remind=timedelta(hours=hours) if hours else None,
         quiet=quiet.parse(quiet_hours) if quiet_hours else None,
@@ -38,13 +38,17 @@ def manners(config: Config) -> Manners:
     )
 
 
-class Watcher:
+class AlertWatcher:
     """Runs alert passes and delivers messages. `close` it at the end."""
 
     def __init__(self, config: Config, pool: Pool, redis: Redis) -> None:
-        self._notifiers = Notifiers.of(config.alert_urls)
-        self._watched = Watched(
-            pool, redis, rules.of(config), manners(config), list(self._notifiers.urls)
+        self._notifiers = Notifiers.from_setting(config.alert_urls)
+        self._watched = AlertContext(
+            pool,
+            redis,
+            rules.rules_from_config(config),
+            alert_policy(config),
+            list(self._notifiers.urls),
         )
         self._away_since: float | None = None
         self._sent_without_redis = False
@@ -52,14 +56,14 @@ class Watcher:
     async def step(self) -> None:
         """Judge, queue and deliver once. Does not raise if a server or a notifier is down."""
         try:
-            await watch.look(self._watched)
+            await watch.check(self._watched)
             await self._postgres_answers()
-        except AWAY as error:
+        except UNAVAILABLE as error:
             await self._postgres_away(error)
             return
         await self._deliver()
 
-    async def keep_watch(self, every: float) -> None:
+    async def run_forever(self, every: float) -> None:
         """Run `step` for ever, every `every` seconds. Logs an exception and goes on."""
         failed: type[Exception] | None = None
         while True:
@@ -82,8 +86,8 @@ class Watcher:
         try:
             if self._notifiers.urls:
                 await send.deliver(pool, self._notifiers)
-            await send.tell(pool, self._watched.redis)
-        except AWAY as error:
+            await send.publish_delivery_state(pool, self._watched.redis)
+        except UNAVAILABLE as error:
             _log.warning("alert.put_off", error=repr(error))
 
     async def _postgres_away(self, error: BaseException) -> None:
@@ -92,14 +96,14 @@ class Watcher:
         if self._away_since is None:
             self._away_since = now
             _log.warning("alert.no_postgres", error=repr(error))
-        if now - self._away_since < POSTGRES_PATIENCE or self._in_quiet_hours():
+        if now - self._away_since < POSTGRES_OUTAGE_LIMIT or self._in_quiet_hours():
             return
         if await self._claim_alert():
             since = datetime.now(UTC) - timedelta(seconds=now - self._away_since)
             await self._send_alert(since)
 
     def _in_quiet_hours(self) -> bool:
-        quiet_hours = self._watched.manners.quiet
+        quiet_hours = self._watched.policy.quiet
         return quiet_hours is not None and quiet_hours.covers(datetime.now(UTC))
 
     async def _claim_alert(self) -> bool:
@@ -117,7 +121,7 @@ class Watcher:
             f"Postgres has not answered since {at(since)}. No run can start; "
             "ticks that are due are decided when it answers again."
         )
-        message = Message("[rollcall] Postgres does not answer", body)
+        message = AlertMessage("[rollcall] Postgres does not answer", body)
         errors = [await self._notifiers.send(name, message) for name in self._notifiers.urls]
         _log.error("alert.postgres_away", told=sum(error is None for error in errors))
         if errors and all(errors):
@@ -144,4 +148,4 @@ class Watcher:
             "[rollcall] Postgres answers again",
             f"The outage was reported at {reported.decode()}.",
         )
-        await store.queue(self._watched.pool, list(self._notifiers.urls), texts, now)
+        await store.enqueue(self._watched.pool, list(self._notifiers.urls), texts, now)

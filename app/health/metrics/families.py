@@ -19,9 +19,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from app.core.enums import JobStatus
-from app.health.facts import CollectionFacts, HouseFacts, JobFacts
-from app.health.judge import Verdict
-from app.store.reports.metrics import DURATIONS, LATENESSES, Total, Waiting
+from app.health.facts import CollectionFacts, JobFacts, SystemFacts
+from app.health.judge import HealthStatus
+from app.store.reports.metrics import DURATIONS, LATENESSES, MetricTotal, QueueBacklog
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COLLECTION_LABEL = "collection"  # the value of the label `job` for all collections
@@ -54,24 +54,25 @@ HISTOGRAMS: dict[str, tuple[str, str, tuple[float, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ScrapeData:
     """What was read for one scrape. `totals` and `waiting` are None if Postgres did not answer.
 
-    `kept`: the totals last stored in Redis, used in that case. `resting`: hosts with an open
-    breaker. `depth`: entries of each queue in Redis.
+    `stored_totals`: the totals last stored in Redis, used in that case. `open_breakers`: hosts
+    with an open
+    breaker. `queue_depths`: entries of each queue in Redis.
     """
 
     now: datetime
-    jobs: Mapping[str, tuple[JobFacts, Verdict]]
+    jobs: Mapping[str, tuple[JobFacts, HealthStatus]]
     workers: int
     redis_up: bool
-    totals: Sequence[Total] | None = None
-    kept: Sequence[Total] = ()
-    waiting: Waiting | None = None
+    totals: Sequence[MetricTotal] | None = None
+    stored_totals: Sequence[MetricTotal] = ()
+    waiting: QueueBacklog | None = None
     collections: CollectionFacts | None = None
-    house: HouseFacts = field(default_factory=HouseFacts)
-    resting: Sequence[str] = ()
-    depth: Mapping[str, int] = field(default_factory=dict[str, int])
+    system: SystemFacts = field(default_factory=SystemFacts)
+    open_breakers: Sequence[str] = ()
+    queue_depths: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class _Families(Collector):
@@ -82,16 +83,16 @@ class _Families(Collector):
         return self._families
 
 
-def exposition(data: Seen) -> bytes:
+def exposition(data: ScrapeData) -> bytes:
     """The body of `/metrics` in the Prometheus text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(list(families(data))))
     return generate_latest(registry)
 
 
-def families(data: Seen) -> Iterator[Metric]:
+def families(data: ScrapeData) -> Iterator[Metric]:
     """Every metric, in a fixed order."""
-    totals = data.kept if data.totals is None else data.totals
+    totals = data.stored_totals if data.totals is None else data.totals
     yield from _counters(totals)
     yield from _histograms(totals)
     yield from _system(data)
@@ -100,8 +101,8 @@ def families(data: Seen) -> Iterator[Metric]:
     yield from _collections(data)
 
 
-def _counters(totals: Iterable[Total]) -> Iterator[Metric]:
-    by_name: defaultdict[str, list[Total]] = defaultdict(list)
+def _counters(totals: Iterable[MetricTotal]) -> Iterator[Metric]:
+    by_name: defaultdict[str, list[MetricTotal]] = defaultdict(list)
     for total in totals:
         by_name[total.name].append(total)
     for name, (metric, about, labels) in COUNTERS.items():
@@ -112,7 +113,7 @@ def _counters(totals: Iterable[Total]) -> Iterator[Metric]:
         yield family
 
 
-def _histograms(totals: Sequence[Total]) -> Iterator[Metric]:
+def _histograms(totals: Sequence[MetricTotal]) -> Iterator[Metric]:
     for name, (metric, about, bounds) in HISTOGRAMS.items():
         family = HistogramMetricFamily(metric, about, labels=("job",))
         sums = {t.first: t.value for t in totals if t.name == f"{name}_sum"}
@@ -134,11 +135,11 @@ def _gauge(name: str, about: str, value: float) -> Metric:
     return GaugeMetricFamily(f"rollcall_{name}", about, value=value)
 
 
-def _system(data: Seen) -> Iterator[Metric]:
+def _system(data: ScrapeData) -> Iterator[Metric]:
     yield _gauge("workers", "Live workers.", data.workers)
     yield _gauge("redis_up", "1 if Redis answered this scrape.", data.redis_up)
     yield _gauge("postgres_up", "1 if Postgres answered this scrape.", data.totals is not None)
-    system = data.house
+    system = data.system
     if system.unaccounted is not None:
         about = "Ticks of the last day without an outcome."
         yield _gauge("unaccounted_ticks", about, system.unaccounted)
@@ -148,12 +149,12 @@ def _system(data: Seen) -> Iterator[Metric]:
     resting = GaugeMetricFamily(
         "rollcall_breaker_open", "Hosts with an open circuit breaker.", labels=("host",)
     )
-    for host in data.resting:
+    for host in data.open_breakers:
         resting.add_metric((host,), 1)
     yield resting
 
 
-def _jobs(data: Seen) -> Iterator[Metric]:
+def _jobs(data: ScrapeData) -> Iterator[Metric]:
     status = GaugeMetricFamily(
         "rollcall_job_status", "1 for the current status of the job.", labels=("job", "status")
     )
@@ -173,7 +174,7 @@ def _jobs(data: Seen) -> Iterator[Metric]:
     for key, (facts, health) in data.jobs.items():
         for value in JobStatus:
             status.add_metric((key, value), health.status is value)
-        if health.ill:
+        if health.needs_attention:
             ill.add_metric((key, health.reason or ""), 1)
         if facts.next_run is not None and facts.enabled and facts.paused_at is None:
             lag.add_metric((key,), max((data.now - facts.next_run).total_seconds(), 0.0))
@@ -184,12 +185,12 @@ def _jobs(data: Seen) -> Iterator[Metric]:
     yield from (status, ill, lag, last)
 
 
-def _queues(data: Seen) -> Iterator[Metric]:
+def _queues(data: ScrapeData) -> Iterator[Metric]:
     depth = GaugeMetricFamily(
         "rollcall_queue_depth", "Entries of the queue, runs in progress included.",
         labels=("queue",),
     )  # fmt: skip
-    for queue, entries in data.depth.items():
+    for queue, entries in data.queue_depths.items():
         depth.add_metric((queue,), entries)
     yield depth
     if data.waiting is None:
@@ -209,7 +210,7 @@ def _queues(data: Seen) -> Iterator[Metric]:
     yield from (runs, age)
 
 
-def _collections(data: Seen) -> Iterator[Metric]:
+def _collections(data: ScrapeData) -> Iterator[Metric]:
     family = GaugeMetricFamily("rollcall_collections", "Collections by status.", labels=("status",))
     facts = data.collections
     if facts is not None:

@@ -8,12 +8,12 @@ from typing import cast
 import msgspec
 from redis.asyncio import Redis
 
-from app.fetch.limiter_scripts import MICRO, RESTS
+from app.fetch.limiter_scripts import MICRO, OPEN_BREAKERS_KEY
 from app.store.db import Pool
 from app.store.reports import metrics
-from app.store.reports.metrics import Total, Waiting
+from app.store.reports.metrics import MetricTotal, QueueBacklog
 
-KEPT = "rollcall:metrics:totals"
+TOTALS_KEY = "rollcall:metrics:totals"
 TOTALS_TTL = 7 * 24 * 3600  # seconds
 QUEUES = {"arq": "arq:queue", "collections": "rollcall:queue:collections"}
 
@@ -21,36 +21,36 @@ Row = tuple[str, str, str, str, float]
 _rows = msgspec.json.Decoder(list[Row])
 
 
-async def totals(pool: Pool) -> tuple[list[Total], Waiting]:
+async def read_totals(pool: Pool) -> tuple[list[MetricTotal], QueueBacklog]:
     """All counters, and the waiting runs. First folds the notes of the triggers into the totals."""
     await metrics.fold(pool)
-    return await metrics.totals(pool), await metrics.waiting(pool)
+    return await metrics.totals(pool), await metrics.queue_backlog(pool)
 
 
-async def keep(redis: Redis, known: Sequence[Total]) -> None:
+async def store_totals(redis: Redis, known: Sequence[MetricTotal]) -> None:
     """Store the counters in Redis, for scrapes while Postgres is down."""
     rows = [(t.name, t.first, t.second, t.third, t.value) for t in known]
-    await redis.set(KEPT, msgspec.json.encode(rows), ex=TOTALS_TTL)
+    await redis.set(TOTALS_KEY, msgspec.json.encode(rows), ex=TOTALS_TTL)
 
 
-async def kept(redis: Redis) -> list[Total]:
+async def stored_totals(redis: Redis) -> list[MetricTotal]:
     """The counters last stored in Redis; empty if there are none."""
-    text = cast("bytes | None", await redis.get(KEPT))
+    text = cast("bytes | None", await redis.get(TOTALS_KEY))
     try:
-        return [Total(*row) for row in _rows.decode(text or b"[]")]
+        return [MetricTotal(*row) for row in _rows.decode(text or b"[]")]
     except msgspec.DecodeError:
         return []
 
 
-async def resting(redis: Redis) -> list[str]:
+async def open_breakers(redis: Redis) -> list[str]:
     """Hosts with an open breaker, sorted; at most fifty, those that stay open the longest."""
     now = time.time() * MICRO
-    found = await redis.zrevrangebyscore(RESTS, "+inf", now, 0, 50)  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
+    found = await redis.zrevrangebyscore(OPEN_BREAKERS_KEY, "+inf", now, 0, 50)  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
     hosts = cast("list[bytes]", found)
     return sorted(host.decode(errors="replace") for host in hosts)
 
 
-async def depth(redis: Redis) -> dict[str, int]:
+async def queue_depths(redis: Redis) -> dict[str, int]:
     """The number of entries of each queue, by its label."""
     counts = await asyncio.gather(*(redis.zcard(key) for key in QUEUES.values()))
     return dict(zip(QUEUES, counts, strict=True))

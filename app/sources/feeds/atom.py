@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from app.sources.feeds import dates
-from app.sources.feeds.feed import Entry, Feed, entry
+from app.sources.feeds.feed import Entry, Feed, new_entry
 from app.sources.feeds.tree import (
     MEDIA,
     XHTML,
     XML,
-    base,
-    inner,
-    joined,
-    plain,
-    space,
-    text,
-    unmarked,
+    child_text,
+    element_text,
+    inner_markup,
+    namespace_prefix,
+    resolve_url,
+    strip_tags,
+    xml_base,
 )
 
 _PUBLISHED = ("published", "issued", "created")
@@ -24,7 +24,7 @@ _UPDATED = ("updated", "modified")
 
 def read(root: Element, url: str) -> Feed:
     """Return the feed under `root`; `url` is the URL that was requested."""
-    namespace, base_url = space(root), base(root, url)
+    namespace, base_url = namespace_prefix(root), xml_base(root, url)
     language = root.get(f"{XML}lang")
     return Feed(
         kind="atom",
@@ -37,13 +37,13 @@ def read(root: Element, url: str) -> Feed:
 
 
 def _entry(item: Element, root: Element, outer_url: str, language: str | None) -> Entry:
-    namespace, base_url, faults = space(root), base(item, outer_url), list[str]()
+    namespace, base_url, faults = namespace_prefix(root), xml_base(item, outer_url), list[str]()
     content = item.find(f"{namespace}content")
-    source = None if content is None else joined(base_url, content.get("src"))
+    source = None if content is None else resolve_url(base_url, content.get("src"))
     url = _link(item, namespace, base_url, "alternate") or source
-    made = entry(
+    made = new_entry(
         faults,
-        id=text(item, f"{namespace}id") or url,
+        id=child_text(item, f"{namespace}id") or url,
         url=url,
         title=_title(item, namespace),
         summary=_markup(item.find(f"{namespace}summary")),
@@ -56,9 +56,9 @@ def _entry(item: Element, root: Element, outer_url: str, language: str | None) -
     made["categories"] = list(_categories(item, namespace))
     made["enclosures"] = list(_enclosures(item, namespace, base_url))
     for field, names in (("published", _PUBLISHED), ("updated", _UPDATED)):
-        value = text(item, *(f"{namespace}{name}" for name in names))
+        value = child_text(item, *(f"{namespace}{name}" for name in names))
         if value:
-            made[field], fault = dates.read(value, field)
+            made[field], fault = dates.parse_date(value, field)
             faults += [fault] if fault else []
     made["faults"] = faults
     return made
@@ -68,7 +68,7 @@ def _title(parent: Element, namespace: str) -> str | None:
     title = parent.find(f"{namespace}title")
     if title is None:
         return None
-    return unmarked(_markup(title)) if _construct_type(title) == "html" else plain(title)
+    return strip_tags(_markup(title)) if _construct_type(title) == "html" else element_text(title)
 
 
 def _construct_type(construct: Element) -> str:
@@ -85,13 +85,14 @@ def _markup(construct: Element | None) -> str | None:
     div = construct.find(f"{XHTML}div")
     # RFC 4287, section 3.1.1.3: the div itself is not part of the content.
     whole = construct if div is None or _construct_type(construct) != "xhtml" else div
-    return inner(whole)
+    return inner_markup(whole)
 
 
 def _author(parent: Element, namespace: str) -> str | None:
     found = parent.findall(f"{namespace}author")
     names = (
-        text(author, f"{namespace}name", f"{namespace}email", f"{namespace}uri") for author in found
+        child_text(author, f"{namespace}name", f"{namespace}email", f"{namespace}uri")
+        for author in found
     )
     return ", ".join(filter(None, names)) or None
 
@@ -106,7 +107,7 @@ def _link(parent: Element, namespace: str, base_url: str, rel: str) -> str | Non
 
 
 def _href(link: Element, base_url: str) -> str | None:
-    return joined(base(link, base_url), link.get("href"))
+    return resolve_url(xml_base(link, base_url), link.get("href"))
 
 
 def _categories(item: Element, namespace: str) -> Iterator[str]:
@@ -125,4 +126,4 @@ def _enclosures(item: Element, namespace: str, base_url: str) -> Iterator[dict[s
 
 def _image(item: Element, base_url: str) -> str | None:
     thumbnail = item.find(f".//{MEDIA}thumbnail")
-    return None if thumbnail is None else joined(base_url, thumbnail.get("url"))
+    return None if thumbnail is None else resolve_url(base_url, thumbnail.get("url"))

@@ -40,7 +40,7 @@ _MAX_LENGTH = 100
 _CENTURY_PIVOT = 50
 
 
-def read(text: str, field: str) -> tuple[datetime | None, str | None]:
+def parse_date(text: str, field: str) -> tuple[datetime | None, str | None]:
     """Return the UTC datetime in `text`, and the fault if there is one; `field` names it there.
 
     The datetime is None if `text` is not a valid date. A date without a time zone is read as UTC,

@@ -40,7 +40,7 @@ _SUPERSETS = {
 _MIN_VALID_PER_INVALID = 4  # valid non-ASCII letters required for each replacement character
 
 
-def decoded(body: bytes, headers: Mapping[str, str]) -> tuple[str, str | None]:
+def decode(body: bytes, headers: Mapping[str, str]) -> tuple[str, str | None]:
     """Return the text of a body, and what is wrong with its declared encoding, if anything.
 
     Precedence: byte order mark, XML declaration, Content-Type, UTF-8. Valid UTF-8 is never decoded

@@ -49,7 +49,7 @@ class Bounds:
     text: int = 1_000_000
 
 
-DEFAULT = Bounds()
+DEFAULT_BOUNDS = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Feed:
     skip_days: frozenset[int] = field(default_factory=frozenset[int])
 
 
-def entry(faults: list[str] | None = None, **values: Any) -> Entry:
+def new_entry(faults: list[str] | None = None, **values: Any) -> Entry:
     """Return an entry with every field, set from `values`. `faults` is shared, not copied."""
     made: Entry = dict.fromkeys(FIELDS)
     made |= {"categories": [], "enclosures": [], "faults": []} | values

@@ -8,8 +8,8 @@ import msgspec
 from app.core.errors import Schema
 from app.core.records import Rejected
 from app.sources.feeds import dates
-from app.sources.feeds.feed import Entry, Feed, entry
-from app.sources.feeds.tree import joined
+from app.sources.feeds.feed import Entry, Feed, new_entry
+from app.sources.feeds.tree import resolve_url
 
 _VERSION = ("https://jsonfeed.org/version/", "http://jsonfeed.org/version/")
 
@@ -31,7 +31,7 @@ def read(text: str, url: str) -> Feed:
         else:
             raw = msgspec.json.encode(item)
             rejected.append(Rejected(f"item {number} is not an object", raw, None))
-    title, home_url = _text(feed, "title"), joined(url, _text(feed, "home_page_url"))
+    title, home_url = _text(feed, "title"), resolve_url(url, _text(feed, "home_page_url"))
     return Feed("json", title, home_url, tuple(entries), tuple(rejected))
 
 
@@ -47,8 +47,8 @@ def _decoded(text: str) -> Object:
 
 def _entry(item: Object, feed: Object, url: str) -> Entry:
     faults = list[str]()
-    link = joined(url, _text(item, "url", "external_url"))
-    made = entry(
+    link = resolve_url(url, _text(item, "url", "external_url"))
+    made = new_entry(
         faults,
         id=_text(item, "id") or link,
         url=link,
@@ -56,7 +56,7 @@ def _entry(item: Object, feed: Object, url: str) -> Entry:
         summary=_text(item, "summary"),
         content=_text(item, "content_html", "content_text"),
         author=_author(item) or _author(feed),
-        image=joined(url, _text(item, "image", "banner_image")),
+        image=resolve_url(url, _text(item, "image", "banner_image")),
         language=_text(item, "language") or _text(feed, "language"),
     )
     made["categories"] = [tag for tag in _list(item, "tags") if isinstance(tag, str)]
@@ -64,7 +64,7 @@ def _entry(item: Object, feed: Object, url: str) -> Entry:
     for field in ("published", "updated"):
         value = item.get("date_published" if field == "published" else "date_modified")
         if value is not None:
-            made[field], fault = dates.read(str(value), field)
+            made[field], fault = dates.parse_date(str(value), field)
             faults += [fault] if fault else []
     return made
 
@@ -99,7 +99,7 @@ def _enclosures(item: Object, url: str) -> Iterator[dict[str, str | None]]:
         if isinstance(found, dict):
             attachment = cast("Object", found)
             yield {
-                "url": joined(url, _text(attachment, "url")),
+                "url": resolve_url(url, _text(attachment, "url")),
                 "type": _text(attachment, "mime_type"),
                 "length": _text(attachment, "size_in_bytes"),
             }

@@ -9,17 +9,20 @@ from xml.etree.ElementTree import Element
 from app.core.errors import Schema, TooLarge
 from app.core.records import Rejected
 from app.sources.feeds import atom, jsonfeed, recovery, rss, xml_parser
-from app.sources.feeds.encoding import decoded
-from app.sources.feeds.feed import DEFAULT, Bounds, Entry, Feed
-from app.sources.feeds.tree import local
+from app.sources.feeds.encoding import decode
+from app.sources.feeds.feed import DEFAULT_BOUNDS, Bounds, Entry, Feed
+from app.sources.feeds.tree import local_name
 from app.sources.feeds.xml_parser import NotWellFormed
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _CONTENT_FIELDS = ("id", "url", "title", "summary", "content")
 
 
 def read(
-    body: bytes, headers: Mapping[str, str] = NOTHING, url: str = "", bounds: Bounds = DEFAULT
+    body: bytes,
+    headers: Mapping[str, str] = NO_HEADERS,
+    url: str = "",
+    bounds: Bounds = DEFAULT_BOUNDS,
 ) -> Feed:
     """Return the feed in `body`. `headers` have lower-case names; `url` is the base of its links.
 
@@ -30,8 +33,8 @@ def read(
         raise TooLarge(f"the feed has {len(body)} bytes; at most {bounds.size} are read")
     if not body.strip():
         raise Schema("the feed is empty")
-    text, encoding_fault = decoded(body, headers)
-    feed = _read(xml_parser.opened(text), url, bounds)
+    text, encoding_fault = decode(body, headers)
+    feed = _read(xml_parser.strip_prolog(text), url, bounds)
     if len(feed.entries) + len(feed.rejected) > bounds.entries:
         count = len(feed.entries) + len(feed.rejected)
         raise TooLarge(f"the feed has {count} entries; at most {bounds.entries} are read")
@@ -47,18 +50,20 @@ def _read(text: str, url: str, bounds: Bounds) -> Feed:
     if not text.startswith("<") and "<" not in text:
         raise Schema(f"the document is not a feed: it begins with {text[:40]!r}")
     try:
-        return _from_root(xml_parser.parsed(text, bounds), url)
+        return _from_root(xml_parser.parse_xml(text, bounds), url)
     except NotWellFormed as error:
-        return recovery.read(text, url, _from_root, str(error), bounds)
+        return recovery.read_malformed(text, url, _from_root, str(error), bounds)
 
 
 def _from_root(root: Element, url: str) -> Feed:
-    if local(root) == "feed":
+    if local_name(root) == "feed":
         return atom.read(root, url)
-    channel = rss.channel(root) if local(root) in ("rss", "RDF") else None
+    channel = rss.find_channel(root) if local_name(root) in ("rss", "RDF") else None
     if channel is None:
-        detail = ", without a channel" if local(root) in ("rss", "RDF") else ""
-        raise Schema(f"the document is XML, but not a feed: its root is {local(root)!r}{detail}")
+        detail = ", without a channel" if local_name(root) in ("rss", "RDF") else ""
+        raise Schema(
+            f"the document is XML, but not a feed: its root is {local_name(root)!r}{detail}"
+        )
     return rss.read(root, channel, url)
 
 

@@ -16,11 +16,11 @@ import feedparser  # pyright: ignore[reportMissingTypeStubs] - it has none
 from app.core.errors import Schema, TooLarge
 from app.core.records import Rejected
 from app.sources.feeds import dates, xml_parser
-from app.sources.feeds.feed import Bounds, Entry, Feed, entry
-from app.sources.feeds.tree import joined
+from app.sources.feeds.feed import Bounds, Entry, Feed, new_entry
+from app.sources.feeds.tree import resolve_url
 from app.sources.feeds.xml_parser import NotWellFormed
 
-Reader = Callable[[Element, str], Feed]
+RootReader = Callable[[Element, str], Feed]
 
 # Prefixes that feeds use without declaring them.
 _PREFIXES = {
@@ -69,7 +69,7 @@ class _Shape:
         return f'<!DOCTYPE feed SYSTEM "none">{self.start}{inner}</{self.name}>'
 
 
-def read(text: str, url: str, reader: Reader, why: str, bounds: Bounds) -> Feed:
+def read_malformed(text: str, url: str, reader: RootReader, why: str, bounds: Bounds) -> Feed:
     """Return the feed, read entry by entry; `why` is the reason that it is not well-formed.
 
     Raises Schema if its entries cannot be separated, and TooLarge if it exceeds `bounds`.
@@ -142,11 +142,11 @@ def _root_tag(root: re.Match[str]) -> str:
     return f"<{root[1]}{root[2].rstrip('/')}{more}>"
 
 
-def _read_strictly(shape: _Shape, piece: str, url: str, reader: Reader) -> Feed:
-    return reader(xml_parser.parsed(shape.around(piece), Bounds()), url)
+def _read_strictly(shape: _Shape, piece: str, url: str, reader: RootReader) -> Feed:
+    return reader(xml_parser.parse_xml(shape.around(piece), Bounds()), url)
 
 
-def _head(shape: _Shape, url: str, reader: Reader) -> Feed:
+def _head(shape: _Shape, url: str, reader: RootReader) -> Feed:
     head = shape.head
     if shape.wrapped:
         head = head[head.index(">", head.index("<channel")) + 1 :].partition("</channel>")[0]
@@ -161,7 +161,7 @@ def _head(shape: _Shape, url: str, reader: Reader) -> Feed:
 
 
 def _entry(
-    piece: str, shape: _Shape, context: tuple[str, Reader], lenient_budget: Iterator[int]
+    piece: str, shape: _Shape, context: tuple[str, RootReader], lenient_budget: Iterator[int]
 ) -> Entry | Rejected:
     url, reader = context
     try:
@@ -196,12 +196,12 @@ def _read_leniently(piece: str, shape: _Shape, url: str, why: str) -> Entry | Re
 
 def _from_feedparser(fields: dict[str, Any], url: str, fault: str) -> Entry:
     faults = [fault]
-    link = joined(url, fields.get("link"))
+    link = resolve_url(url, fields.get("link"))
     if fields.get("guidislink") and not str(fields.get("id")).startswith(("http://", "https://")):
         link = None
     contents = cast("list[dict[str, Any]]", fields.get("content") or [])
     content = next((c.get("value") for c in contents if c.get("value")), None)
-    made = entry(
+    made = new_entry(
         faults,
         id=fields.get("id") or link,
         url=link,
@@ -218,6 +218,6 @@ def _from_feedparser(fields: dict[str, Any], url: str, fault: str) -> Entry:
     for field in ("published", "updated"):
         written = fields.get(field)
         if written:
-            made[field], date_fault = dates.read(str(written), field)
+            made[field], date_fault = dates.parse_date(str(written), field)
             faults += [date_fault] if date_fault else []
     return made

@@ -20,12 +20,12 @@ XHTML = "{http://www.w3.org/1999/xhtml}"
 _TAG = re.compile(r"<[/!?A-Za-z][^<>]*>")
 
 
-def local(element: Element) -> str:
+def local_name(element: Element) -> str:
     """Return the name of the element without its namespace."""
     return element.tag.rpartition("}")[2]
 
 
-def space(element: Element) -> str:
+def namespace_prefix(element: Element) -> str:
     """Return the namespace of the element as a name prefix: `{…}`, or an empty string."""
     return element.tag[: element.tag.rindex("}") + 1] if "}" in element.tag else ""
 
@@ -36,34 +36,34 @@ def children(parent: Element, names: Iterable[str]) -> Iterator[Element]:
         yield from parent.findall(name)
 
 
-def text(parent: Element, *names: str) -> str | None:
+def child_text(parent: Element, *names: str) -> str | None:
     """Return the text of the first child with one of these names that has text, or None."""
-    return next(filter(None, (plain(child) for child in children(parent, names))), None)
+    return next(filter(None, (element_text(child) for child in children(parent, names))), None)
 
 
-def plain(element: Element) -> str | None:
+def element_text(element: Element) -> str | None:
     """Return all text in the element with blanks collapsed, or None."""
     return " ".join("".join(element.itertext()).split()) or None
 
 
-def inner(element: Element) -> str | None:
+def inner_markup(element: Element) -> str | None:
     """Return the content of the element: its text, or its markup if it has children."""
     if not len(element):
         return (element.text or "").strip() or None
     return "".join(_serialized(element, outer=False)).strip() or None
 
 
-def unmarked(markup: str | None) -> str | None:
+def strip_tags(markup: str | None) -> str | None:
     """Return the text of a short piece of HTML, or None."""
     return " ".join(unescape(_TAG.sub("", markup or "")).split()) or None
 
 
-def base(element: Element, outer: str) -> str:
+def xml_base(element: Element, outer: str) -> str:
     """Return the base URL inside the element; `outer` is the one around it."""
-    return joined(outer, element.get(f"{XML}base")) or outer
+    return resolve_url(outer, element.get(f"{XML}base")) or outer
 
 
-def joined(outer: str, address: str | None) -> str | None:
+def resolve_url(outer: str, address: str | None) -> str | None:
     """Return `address` resolved against `outer`, unchanged if that fails; None for an empty one."""
     address = (address or "").strip()
     try:
@@ -73,7 +73,7 @@ def joined(outer: str, address: str | None) -> str | None:
 
 
 def _serialized(element: Element, *, outer: bool = True) -> Iterator[str]:
-    name = local(element)
+    name = local_name(element)
     if outer:
         attributes = "".join(f' {key}="{escape(value)}"' for key, value in _attributes(element))
         yield f"<{name}{attributes}>" if element.text or len(element) else f"<{name}{attributes} />"

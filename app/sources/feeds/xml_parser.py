@@ -25,7 +25,7 @@ class NotWellFormed(Exception):
     """The document is not well-formed XML. The message contains the reason and the position."""
 
 
-def opened(text: str) -> str:
+def strip_prolog(text: str) -> str:
     """Return `text` without leading blanks and XML declaration. Raises Schema for an HTML page."""
     text = text.lstrip(_BLANK)
     declaration = _DECLARATION.match(text)
@@ -55,7 +55,7 @@ def _feed_link(text: str) -> str:
     return ""
 
 
-def parsed(text: str, bounds: Bounds) -> Element:
+def parse_xml(text: str, bounds: Bounds) -> Element:
     """Return the root element of `text`; names are `{namespace}name`.
 
     Raises NotWellFormed, Schema if the document declares a DTD of its own, and TooLarge if it is

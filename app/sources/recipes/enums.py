@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class RecipeKind(StrEnum):
     """The format of the pages of a source."""
 
     JSON = "json"

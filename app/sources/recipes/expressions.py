@@ -17,10 +17,10 @@ from pydantic import Field
 
 from app.sources.recipes.markup import etree
 
-LONGEST = 500  # characters
-DEEPEST = 20  # levels of nested brackets
+MAX_LENGTH = 500  # characters
+MAX_DEPTH = 20  # levels of nested brackets
 
-Text = Annotated[str, Field(min_length=1, max_length=LONGEST)]
+ExpressionText = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
 
 _OPENING, _CLOSING = "([{", ")]}"
 _XPATH = ("/", "./", "../", "(", "@")
@@ -101,5 +101,5 @@ def _check_depth(text: str) -> None:
         elif character in _CLOSING:
             depth -= 1
         deepest = max(deepest, depth)
-    if deepest > DEEPEST:
-        raise ValueError(f"is nested more than {DEEPEST} deep; simplify it")
+    if deepest > MAX_DEPTH:
+        raise ValueError(f"is nested more than {MAX_DEPTH} deep; simplify it")

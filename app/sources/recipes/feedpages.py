@@ -11,8 +11,8 @@ from app.core.records import Rejected
 from app.sources.feeds import interval as pace
 from app.sources.feeds import reading as feeds
 from app.sources.recipes.enums import FieldType
-from app.sources.recipes.jsonpages import exploded, searched
-from app.sources.recipes.model import FEED_COLUMNS, Extracted, Recipe
+from app.sources.recipes.jsonpages import explode, search
+from app.sources.recipes.model import FEED_COLUMNS, Recipe, RecipeColumn
 
 _COLUMN_TYPES = {
     "published": FieldType.DATETIME,
@@ -35,10 +35,10 @@ class FeedPage:
         self._paths = {name: field.path for name, field in fields.items()}
 
     @staticmethod
-    def columns() -> dict[str, Extracted]:
+    def columns() -> dict[str, RecipeColumn]:
         """Return the columns of a recipe without `extract.fields`: all standard feed columns."""
         return {
-            name: Extracted(path=name, type=_COLUMN_TYPES.get(name, FieldType.STRING))
+            name: RecipeColumn(path=name, type=_COLUMN_TYPES.get(name, FieldType.STRING))
             for name in FEED_COLUMNS
         }
 
@@ -51,28 +51,28 @@ class FeedPage:
         expression = self._recipe.extract.records
         if expression is None:
             return self._entries
-        found = searched(expression, self._entries)
+        found = search(expression, self._entries)
         if not isinstance(found, list):
             raise Schema("extract.records does not find a list of entries")
         return cast("list[Any]", found)
 
-    def exploded(self, record: Any) -> list[Any]:
+    def explode(self, record: Any) -> list[Any]:
         """Return one row for each member that `extract.explode` finds in `record`."""
-        return exploded(self._recipe.extract.explode or "", record)
+        return explode(self._recipe.extract.explode or "", record)
 
-    def found(self, row: Any, field: str) -> Any:
+    def value(self, row: Any, field: str) -> Any:
         """Return the value that the field's path finds in an entry."""
-        return searched(self._paths[field], row)
+        return search(self._paths[field], row)
 
-    def shown(self, row: Any) -> bytes:
+    def as_bytes(self, row: Any) -> bytes:
         """Return the entry as bytes, for storing it as a rejected row."""
         return msgspec.json.encode(row)
 
-    def told(self, expression: str) -> Any:
+    def search(self, expression: str) -> Any:
         """Return what `expression` finds in the list of entries."""
-        return searched(expression, self._entries)
+        return search(expression, self._entries)
 
-    def refused(self) -> tuple[Rejected, ...]:
+    def rejected(self) -> tuple[Rejected, ...]:
         """Return the entries that could not be read."""
         return self._feed.rejected
 
@@ -83,7 +83,7 @@ class FeedPage:
 
     def interval(self, headers: Mapping[str, str], now: datetime) -> float | None:
         """Return the seconds from `now` after which the feed is worth requesting again."""
-        return pace.interval(self._feed, headers, now).total_seconds()
+        return pace.poll_interval(self._feed, headers, now).total_seconds()
 
 
 def _with_iso_dates(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from urllib.parse import urljoin, urlsplit
 from zoneinfo import ZoneInfo
 
 from app.sources.recipes.enums import FieldType
-from app.sources.recipes.model import Extracted
+from app.sources.recipes.model import RecipeColumn
 
-LONGEST = 200_000  # characters of one value
-DEEPEST = 50
-DIGITS = 100
+MAX_TEXT_LENGTH = 200_000  # characters of one value
+MAX_DEPTH = 50
+MAX_DIGITS = 100
 _FIRST_MILLISECONDS = 100_000_000_000  # as seconds, this is the year 5138
 _TRUE = frozenset({"true", "yes", "on", "1", "y", "t"})
 _FALSE = frozenset({"false", "no", "off", "0", "n", "f"})
@@ -24,7 +24,7 @@ _GROUP_SEPARATORS = {".": ",", ",": "."}
 _BLANKS = re.compile(r"[\s'\u2019]")
 
 
-def converted(value: Any, field: Extracted, base: str) -> Any:
+def convert(value: Any, field: RecipeColumn, base: str) -> Any:
     """Return `value` converted to the type of `field`; None for null and for an empty string.
 
     `base` is the URL that relative URLs are resolved against. Raises ValueError with the reason.
@@ -32,34 +32,34 @@ def converted(value: Any, field: Extracted, base: str) -> Any:
     if field.match is not None and value is not None:
         value = _apply_match(_text(value), field.match)
     if isinstance(value, str):
-        value = clean(value).strip()
+        value = clean_text(value).strip()
     if value is None or value == "":
         return None
     return _CONVERTERS[field.type](value, field, base)
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Return `text` without NUL and lone surrogates, neither of which Postgres accepts."""
     if text.isascii() and "\0" not in text:
         return text
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text if c != "\0")
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def clean_json(value: Any, depth: int = 0) -> Any:
     """Return a JSON value with its strings cleaned. Raises ValueError if it is not a JSON value."""
-    if depth > DEEPEST:
-        raise ValueError(f"is nested more than {DEEPEST} deep")
+    if depth > MAX_DEPTH:
+        raise ValueError(f"is nested more than {MAX_DEPTH} deep")
     if isinstance(value, str):
-        return clean(value)
+        return clean_text(value)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return _finite(value)
     if isinstance(value, list):
-        return [plain(member, depth + 1) for member in cast("list[Any]", value)]
+        return [clean_json(member, depth + 1) for member in cast("list[Any]", value)]
     if isinstance(value, dict):
         members = cast("dict[Any, Any]", value).items()
-        return {clean(str(key)): plain(member, depth + 1) for key, member in members}
+        return {clean_text(str(key)): clean_json(member, depth + 1) for key, member in members}
     raise ValueError(f"is a {type(value).__name__}")
 
 
@@ -84,15 +84,15 @@ def _text(value: Any) -> str:
     raise ValueError(f"{_shown(value)} is not a string; use the type list or json")
 
 
-def _string(value: Any, field: Extracted, base: str) -> str:
+def _string(value: Any, field: RecipeColumn, base: str) -> str:
     del field, base
     text = _text(value)
-    if len(text) > LONGEST:
-        raise ValueError(f"is longer than {LONGEST:,} characters")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise ValueError(f"is longer than {MAX_TEXT_LENGTH:,} characters")
     return text
 
 
-def _parse_decimal(value: Any, field: Extracted, what: str) -> Decimal:
+def _parse_decimal(value: Any, field: RecipeColumn, what: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{_shown(value)} is not a valid {what}")  # noqa: TRY004 - page content
     written = str(value)
@@ -100,10 +100,10 @@ def _parse_decimal(value: Any, field: Extracted, what: str) -> Decimal:
         written = _strip_grouping(_BLANKS.sub("", value), field.decimal)
         written = written.replace(field.decimal, ".").replace("\u2212", "-")
     try:
-        number = Decimal(written) if len(written) <= DIGITS else Decimal("NaN")
+        number = Decimal(written) if len(written) <= MAX_DIGITS else Decimal("NaN")
     except InvalidOperation:
         number = Decimal("NaN")
-    if not number.is_finite() or abs(number.adjusted()) > DIGITS:
+    if not number.is_finite() or abs(number.adjusted()) > MAX_DIGITS:
         raise ValueError(f"{_shown(value)} is not a valid {what}")
     return number
 
@@ -121,7 +121,7 @@ def _strip_grouping(text: str, point: str) -> str:
     return first + "".join(groups) + rest + fraction
 
 
-def _integer(value: Any, field: Extracted, base: str) -> int:
+def _integer(value: Any, field: RecipeColumn, base: str) -> int:
     del base
     number = _parse_decimal(value, field, "integer")
     if number != number.to_integral_value():
@@ -129,7 +129,7 @@ def _integer(value: Any, field: Extracted, base: str) -> int:
     return int(number)
 
 
-def _number(value: Any, field: Extracted, base: str) -> float | int:
+def _number(value: Any, field: RecipeColumn, base: str) -> float | int:
     del base
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _finite(value)
@@ -142,12 +142,12 @@ def _finite(value: float) -> float:
     return value
 
 
-def _decimal(value: Any, field: Extracted, base: str) -> str:
+def _decimal(value: Any, field: RecipeColumn, base: str) -> str:
     del base
     return format(_parse_decimal(value, field, "decimal"), "f")
 
 
-def _boolean(value: Any, field: Extracted, base: str) -> bool:
+def _boolean(value: Any, field: RecipeColumn, base: str) -> bool:
     del field, base
     normalized = _text(value).strip().lower()
     if normalized in _TRUE:
@@ -157,12 +157,12 @@ def _boolean(value: Any, field: Extracted, base: str) -> bool:
     raise ValueError(f"{_shown(value)} is not a valid boolean")
 
 
-def _datetime(value: Any, field: Extracted, base: str) -> str:
+def _datetime(value: Any, field: RecipeColumn, base: str) -> str:
     del base
-    return instant(value, field).isoformat().replace("+00:00", "Z")
+    return utc_datetime(value, field).isoformat().replace("+00:00", "Z")
 
 
-def _date(value: Any, field: Extracted, base: str) -> str:
+def _date(value: Any, field: RecipeColumn, base: str) -> str:
     del base
     if isinstance(value, str) and field.format is None:
         try:
@@ -173,7 +173,7 @@ def _date(value: Any, field: Extracted, base: str) -> str:
     return _local_datetime(value, field).date().isoformat()
 
 
-def instant(value: Any, field: Extracted) -> datetime:
+def utc_datetime(value: Any, field: RecipeColumn) -> datetime:
     """Return `value` as a UTC datetime. Raises ValueError."""
     try:
         return _local_datetime(value, field).astimezone(UTC)
@@ -181,7 +181,7 @@ def instant(value: Any, field: Extracted) -> datetime:
         raise ValueError(f"{_shown(value)} is not a valid datetime") from None
 
 
-def _local_datetime(value: Any, field: Extracted) -> datetime:
+def _local_datetime(value: Any, field: RecipeColumn) -> datetime:
     zone: tzinfo = ZoneInfo(field.timezone) if field.timezone else UTC
     try:
         found = _parse_datetime(value, field.format)
@@ -207,12 +207,12 @@ def _parse_datetime(value: Any, layout: str | None) -> datetime:
         return parsedate_to_datetime(value)
 
 
-def _url(value: Any, field: Extracted, base: str) -> str:
+def _url(value: Any, field: RecipeColumn, base: str) -> str:
     del field
-    return address(_text(value), base)
+    return absolute_url(_text(value), base)
 
 
-def address(written: str, base: str) -> str:
+def absolute_url(written: str, base: str) -> str:
     """Return an absolute http or https URL, resolved against `base`. Raises ValueError."""
     try:
         whole = urljoin(base, "".join(written.split()))
@@ -225,18 +225,18 @@ def address(written: str, base: str) -> str:
     return whole
 
 
-def _list(value: Any, field: Extracted, base: str) -> list[Any]:
+def _list(value: Any, field: RecipeColumn, base: str) -> list[Any]:
     del field, base
     members = cast("list[Any]", value) if isinstance(value, list) else [value]
-    return [plain(member) for member in members]
+    return [clean_json(member) for member in members]
 
 
-def _json(value: Any, field: Extracted, base: str) -> Any:
+def _json(value: Any, field: RecipeColumn, base: str) -> Any:
     del field, base
-    return plain(value)
+    return clean_json(value)
 
 
-_CONVERTERS: dict[FieldType, Callable[[Any, Extracted, str], Any]] = {
+_CONVERTERS: dict[FieldType, Callable[[Any, RecipeColumn, str], Any]] = {
     FieldType.STRING: _string,
     FieldType.INTEGER: _integer,
     FieldType.NUMBER: _number,

@@ -12,9 +12,9 @@ from app.core.records import Rejected
 from app.sources.recipes import fields
 from app.sources.recipes.enums import FieldType
 from app.sources.recipes.expressions import NAMESPACES, as_xpath
-from app.sources.recipes.jsonpages import Unfound
+from app.sources.recipes.jsonpages import ExpressionMismatch
 from app.sources.recipes.markup import etree, html, is_element
-from app.sources.recipes.model import Extracted, Recipe
+from app.sources.recipes.model import Recipe, RecipeColumn
 
 
 class HtmlPage:
@@ -22,7 +22,7 @@ class HtmlPage:
 
     def __init__(self, recipe: Recipe, body: bytes, url: str, headers: Mapping[str, str]) -> None:
         self._extract = recipe.extract
-        self._root = parsed(body, headers.get("content-type"))
+        self._root = parse_html(body, headers.get("content-type"))
         self.base = _base_url(self._root, url)
 
     def records(self, first: bool) -> list[Any]:
@@ -30,33 +30,33 @@ class HtmlPage:
         del first
         return _elements(self._extract.records or "", self._root)
 
-    def exploded(self, record: Any) -> list[Any]:
+    def explode(self, record: Any) -> list[Any]:
         """Return the elements that `extract.explode` selects in a record."""
         return _elements(self._extract.explode or "", record)
 
-    def found(self, row: Any, field: str) -> Any:
+    def value(self, row: Any, field: str) -> Any:
         """Return the text of the first match of a field in a row; of all matches for a list.
 
         None if nothing matches.
         """
-        spec: Extracted = self._extract.fields[field]
-        values = selected(spec.path, row)
+        spec: RecipeColumn = self._extract.fields[field]
+        values = select(spec.path, row)
         if spec.type is FieldType.LIST:
             texts = [text for value in values if (text := _text(value))]
             return texts or None
         return next((text for value in values if (text := _text(value))), None)
 
-    def shown(self, row: Any) -> bytes:
+    def as_bytes(self, row: Any) -> bytes:
         """Return the row as bytes, for storing it as a rejected row."""
         if not is_element(row):
             return str(row).encode()
         return cast("bytes", etree.tostring(row, encoding="utf-8", method="html"))
 
-    def told(self, expression: str) -> Any:
+    def search(self, expression: str) -> Any:
         """Return the text of the first match of `expression` in the page, or None."""
-        return next((t for v in selected(expression, self._root) if (t := _text(v))), None)
+        return next((t for v in select(expression, self._root) if (t := _text(v))), None)
 
-    def refused(self) -> tuple[Rejected, ...]:
+    def rejected(self) -> tuple[Rejected, ...]:
         """Return nothing: an HTML page is either parsed or refused as a whole."""
         return ()
 
@@ -66,10 +66,10 @@ class HtmlPage:
         return None
 
 
-def parsed(body: bytes, content_type: str | None) -> Any:
+def parse_html(body: bytes, content_type: str | None) -> Any:
     """Return the root element. Fetches nothing and expands no entities. Raises Schema."""
     _, text = html_to_unicode(content_type, body, default_encoding="utf-8")
-    text = fields.clean(text).lstrip("\ufeff")
+    text = fields.clean_text(text).lstrip("\ufeff")
     if not text.strip():
         raise Schema("the page is empty")
     parser = html.HTMLParser(
@@ -92,7 +92,7 @@ def parsed(body: bytes, content_type: str | None) -> Any:
     return root
 
 
-def selected(expression: str, element: Any) -> list[Any]:
+def select(expression: str, element: Any) -> list[Any]:
     """Return everything that `expression` selects in `element`.
 
     Raises Unfound if it cannot be evaluated there.
@@ -100,7 +100,7 @@ def selected(expression: str, element: Any) -> list[Any]:
     try:
         found = _compiled(expression)(element)
     except (etree.XPathError, TypeError, ValueError) as error:
-        raise Unfound(f"{expression}: {str(error)[:200]}") from None
+        raise ExpressionMismatch(f"{expression}: {str(error)[:200]}") from None
     return cast("list[Any]", found) if isinstance(found, list) else [found]
 
 
@@ -110,7 +110,7 @@ def _compiled(expression: str) -> Any:
 
 
 def _elements(expression: str, element: Any) -> list[Any]:
-    found = selected(expression, element)
+    found = select(expression, element)
     not_element = next((value for value in found if not is_element(value)), None)
     if not_element is not None:
         raise Schema(f"{expression} selects text where elements are required")
@@ -128,8 +128,8 @@ def _text(value: Any) -> str:
 
 
 def _base_url(root: Any, url: str) -> str:
-    href = next((t for v in selected("//base/@href", root) if (t := _text(v))), None)
+    href = next((t for v in select("//base/@href", root) if (t := _text(v))), None)
     try:
-        return url if href is None else fields.address(href, url)
+        return url if href is None else fields.absolute_url(href, url)
     except ValueError:
         return url

@@ -11,7 +11,7 @@ from app.sources.recipes.model import Incremental
 _MILLISECONDS = 1000
 
 
-def since(incremental: Incremental, cursor: str | None) -> str | None:
+def since_value(incremental: Incremental, cursor: str | None) -> str | None:
     """Return the value to send: the cursor minus the overlap, or `incremental.start` at first.
 
     A cursor that is not a timestamp is returned unchanged.
@@ -33,12 +33,14 @@ def since(incremental: Incremental, cursor: str | None) -> str | None:
             return at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def furthest(incremental: Incremental, items: Iterable[Item], before: str | None) -> str | None:
+def latest_cursor(
+    incremental: Incremental, items: Iterable[Item], before: str | None
+) -> str | None:
     """Return the greatest value of the cursor field in `items`, or `before` if that is greater."""
     best = before
     for item in items:
         value = _as_cursor(item.data.get(incremental.field or ""))
-        if value is not None and (best is None or order(value) > order(best)):
+        if value is not None and (best is None or sort_key(value) > sort_key(best)):
             best = value
     return best
 
@@ -49,7 +51,7 @@ def _as_cursor(value: Any) -> str | None:
     return str(value)
 
 
-def order(value: str) -> tuple[int, float, str]:
+def sort_key(value: str) -> tuple[int, float, str]:
     """Return a sort key: numbers by value, then timestamps, then other strings."""
     try:
         number = float(value)

@@ -16,7 +16,7 @@ from app.sources.recipes.model import Recipe
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[-?[0-9]{1,6}\])*")
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)|\[(-?[0-9]+)\]")
-MEMBER = "item"  # the key under which an exploded member is added to its record
+EXPLODED_KEY = "item"  # the key under which an exploded member is added to its record
 
 
 class JsonPage:
@@ -25,7 +25,7 @@ class JsonPage:
     def __init__(self, recipe: Recipe, body: bytes, url: str) -> None:
         self.base = url
         self._recipe = recipe
-        self._document = decoded(body)
+        self._document = decode(body)
         self._paths = {name: f.path for name, f in recipe.extract.fields.items()}
 
     def records(self, first: bool) -> list[Any]:
@@ -35,7 +35,7 @@ class JsonPage:
         Raises Schema if it does not find a list.
         """
         expression = self._recipe.extract.records
-        value = self._document if expression is None else searched(expression, self._document)
+        value = self._document if expression is None else search(expression, self._document)
         if value is None and not first:
             return []
         if isinstance(value, dict):
@@ -44,23 +44,23 @@ class JsonPage:
             raise Schema(f"extract.records finds {_type_name(value)} instead of a list")
         return cast("list[Any]", value)
 
-    def exploded(self, record: Any) -> list[Any]:
+    def explode(self, record: Any) -> list[Any]:
         """Return one row for each member that `extract.explode` finds in `record`."""
-        return exploded(self._recipe.extract.explode or "", record)
+        return explode(self._recipe.extract.explode or "", record)
 
-    def found(self, row: Any, field: str) -> Any:
+    def value(self, row: Any, field: str) -> Any:
         """Return the value that the field's path finds in a row."""
-        return searched(self._paths[field], row)
+        return search(self._paths[field], row)
 
-    def shown(self, row: Any) -> bytes:
+    def as_bytes(self, row: Any) -> bytes:
         """Return the row as bytes, for storing it as a rejected row."""
         return msgspec.json.encode(row)
 
-    def told(self, expression: str) -> Any:
+    def search(self, expression: str) -> Any:
         """Return what `expression` finds in the whole document."""
-        return searched(expression, self._document)
+        return search(expression, self._document)
 
-    def refused(self) -> tuple[Rejected, ...]:
+    def rejected(self) -> tuple[Rejected, ...]:
         """Return nothing: a JSON page is either decoded or refused as a whole."""
         return ()
 
@@ -70,7 +70,7 @@ class JsonPage:
         return None
 
 
-def decoded(body: bytes) -> Any:
+def decode(body: bytes) -> Any:
     """Return the decoded document. Raises Schema if it is not valid JSON."""
     try:
         return msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
@@ -78,7 +78,7 @@ def decoded(body: bytes) -> Any:
         raise Schema(f"the page is not valid JSON: {error}") from None
 
 
-def searched(expression: str, value: Any) -> Any:
+def search(expression: str, value: Any) -> Any:
     """Return what a JMESPath finds in `value`. Raises Unfound if it cannot be evaluated there."""
     keys = _keys(expression)
     if keys is not None:
@@ -89,7 +89,7 @@ def searched(expression: str, value: Any) -> Any:
         return jmespath.search(expression, value)
     except JMESPathError as error:
         first = str(error).strip().splitlines()[0][:200]
-        raise Unfound(f"{expression}: {first}") from None
+        raise ExpressionMismatch(f"{expression}: {first}") from None
 
 
 def _member(value: Any, key: str | int) -> Any:
@@ -111,20 +111,20 @@ def _keys(expression: str) -> tuple[str | int, ...] | None:
     return tuple(key or int(index) for key, index in steps)
 
 
-def exploded(expression: str, record: Any) -> list[Any]:
+def explode(expression: str, record: Any) -> list[Any]:
     """Return a copy of the record for each member found, with the member added as `item`.
 
     Raises Unfound if the expression cannot be evaluated.
     """
-    found = searched(expression, record)
+    found = search(expression, record)
     if found is None:
         return []
     members = cast("list[Any]", found) if isinstance(found, list) else [found]
     whole = cast("dict[str, Any]", record) if isinstance(record, dict) else {}
-    return [{**whole, MEMBER: member} for member in members]
+    return [{**whole, EXPLODED_KEY: member} for member in members]
 
 
-class Unfound(Schema, ValueError):
+class ExpressionMismatch(Schema, ValueError):
     """An expression cannot be evaluated on the value it is applied to.
 
     In a field, only that row is rejected.

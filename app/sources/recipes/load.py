@@ -14,45 +14,45 @@ from pydantic_core import ErrorDetails
 from app.core.enums import StoreMode
 from app.core.errors import BadRecipe, RollcallError
 from app.sources.recipes import expressions, templates
-from app.sources.recipes.enums import FieldType, Kind, Missing
+from app.sources.recipes.enums import FieldType, Missing, RecipeKind
 from app.sources.recipes.model import (
     FEED_COLUMNS,
     Auth,
     Expect,
-    Extracted,
-    Fresh,
     Paginate,
     Recipe,
+    RecipeColumn,
+    RecipeFreshness,
     Records,
 )
 from app.sources.recipes.toml_lines import line_of
 
-LARGEST = 40_000  # characters
-DOTTED = 12  # parts of a key
-MOST_FAULTS = 50
+MAX_RECIPE_LENGTH = 40_000  # characters
+MAX_KEY_PARTS = 12  # parts of a key
+MAX_FAULTS = 50
 
 _PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
-_LONG_KEY = re.compile(rf"(?<![\w-])(?>{_PART}){{{DOTTED}}}")
+_LONG_KEY = re.compile(rf"(?<![\w-])(?>{_PART}){{{MAX_KEY_PARTS}}}")
 
-Where = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RecipeFault:
     """One fault of a recipe.
 
     `line`: counted from 1. `key`: dotted, empty if the fault concerns the whole recipe.
-    `problem`: what is wrong. `mend`: how to fix it, empty if not known.
+    `problem`: what is wrong. `fix`: how to fix it, empty if not known.
     """
 
     line: int
     key: str
     problem: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         where = f"line {self.line}: {self.key}: " if self.key else f"line {self.line}: "
-        return f"{where}{self.problem}" + (f" ({self.mend})" if self.mend else "")
+        return f"{where}{self.problem}" + (f" ({self.fix})" if self.fix else "")
 
 
 def load(text: str) -> Recipe:
@@ -61,27 +61,29 @@ def load(text: str) -> Recipe:
         values = tomllib.loads(_bounded(text))
     except (ValueError, RecursionError) as error:  # an integer may have too many digits
         raise _refused([_syntax(text, error)]) from None
-    return read(values, text)
+    return load_values(values, text)
 
 
-def read(values: dict[str, Any], text: str = "") -> Recipe:
+def load_values(values: dict[str, Any], text: str = "") -> Recipe:
     """Return the recipe in parsed TOML; `text` is for line numbers. Raises BadRecipe."""
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        errors = error.errors(include_url=False)[:MOST_FAULTS]
+        errors = error.errors(include_url=False)[:MAX_FAULTS]
         faults = [_shape_fault(text, each) for each in errors]
         raise _refused(faults) from None
     except (RollcallError, RecursionError) as error:
-        raise _refused([Fault(1, "", str(error) or "is nested too deeply")]) from None
-    found = islice(_semantic_faults(recipe), MOST_FAULTS)
-    faults = [Fault(line_of(text, at), _key(at), *_split_fix(message)) for at, message in found]
+        raise _refused([RecipeFault(1, "", str(error) or "is nested too deeply")]) from None
+    found = islice(_semantic_faults(recipe), MAX_FAULTS)
+    faults = [
+        RecipeFault(line_of(text, at), _key(at), *_split_fix(message)) for at, message in found
+    ]
     if faults:
         raise _refused(faults)
     return recipe
 
 
-def secrets(recipe: Recipe) -> dict[str, Where]:
+def secret_references(recipe: Recipe) -> dict[str, KeyPath]:
     """Return the secret references (`env:NAME`, `secret:NAME`) of a recipe and their key paths."""
     if recipe.auth is None:
         return {}
@@ -93,82 +95,88 @@ def secrets(recipe: Recipe) -> dict[str, Where]:
     }
 
 
-def foreign(recipe: Recipe, allowed: str, text: str = "") -> list[Fault]:
+def disallowed_secrets(recipe: Recipe, allowed: str, text: str = "") -> list[RecipeFault]:
     """Return a fault for each secret reference not of the kind `allowed`: `env` or `secret`."""
     owner = "the operator's environment" if allowed == "secret" else "an organisation's store"
     return [
-        Fault(line_of(text, at), _key(at), f"{name} is in {owner}", f"write {allowed}:NAME")
-        for name, at in secrets(recipe).items()
+        RecipeFault(line_of(text, at), _key(at), f"{name} is in {owner}", f"write {allowed}:NAME")
+        for name, at in secret_references(recipe).items()
         if not name.startswith(f"{allowed}:")
     ]
 
 
-def unset(recipe: Recipe, known: Collection[str], text: str = "") -> list[Fault]:
+def unset_secrets(recipe: Recipe, known: Collection[str], text: str = "") -> list[RecipeFault]:
     """Return a fault for each secret that the recipe references and `known` does not contain."""
     fix = "set it with PUT /collection/secrets/{}"
     return [
-        Fault(line_of(text, at), _key(at), f"{name} is not set", fix.format(name[len("secret:") :]))
-        for name, at in secrets(recipe).items()
+        RecipeFault(
+            line_of(text, at), _key(at), f"{name} is not set", fix.format(name[len("secret:") :])
+        )
+        for name, at in secret_references(recipe).items()
         if name.removeprefix("secret:") not in known
     ]
 
 
 def _bounded(text: str) -> str:
-    if len(text) > LARGEST:
-        fault = Fault(1, "", f"is longer than {LARGEST:,} characters", "split it into two sources")
+    if len(text) > MAX_RECIPE_LENGTH:
+        fault = RecipeFault(
+            1, "", f"is longer than {MAX_RECIPE_LENGTH:,} characters", "split it into two sources"
+        )
         raise _refused([fault])
     # tomllib takes time quadratic in the number of parts of a key.
     if long := _LONG_KEY.search(text):
         line = text.count("\n", 0, long.start()) + 1
-        problem = f"has a key of more than {DOTTED} parts"
-        raise _refused([Fault(line, "", problem, "use fewer parts, or quote the text")])
+        problem = f"has a key of more than {MAX_KEY_PARTS} parts"
+        raise _refused([RecipeFault(line, "", problem, "use fewer parts, or quote the text")])
     return text
 
 
-def _refused(faults: Iterable[Fault]) -> BadRecipe:
-    listed = sorted(faults, key=lambda fault: fault.line)[:MOST_FAULTS]
+def _refused(faults: Iterable[RecipeFault]) -> BadRecipe:
+    listed = sorted(faults, key=lambda fault: fault.line)[:MAX_FAULTS]
     return BadRecipe(listed)
 
 
-def _syntax(text: str, error: Exception) -> Fault:
+def _syntax(text: str, error: Exception) -> RecipeFault:
     message = str(error)
     before, _, place = message.rpartition(" (at line ")
     line = place.partition(",")[0]
     if line.isdigit():
         column = place.partition("column ")[2].rstrip(")")
-        return Fault(int(line), "", f"is not valid TOML: {before}", f"look at column {column}")
+        return RecipeFault(
+            int(line), "", f"is not valid TOML: {before}", f"look at column {column}"
+        )
     at_end = max(1, len(text.splitlines()))
     problem = message.partition(" (at")[0] or "nested too deeply"
-    return Fault(at_end, "", f"is not valid TOML: {problem}")
+    return RecipeFault(at_end, "", f"is not valid TOML: {problem}")
 
 
 # Faults of the shape, as reported by pydantic
 
 
-def _shape_fault(text: str, error: ErrorDetails) -> Fault:
+def _shape_fault(text: str, error: ErrorDetails) -> RecipeFault:
     where = _without_tag(error["loc"])
     message = error["msg"].removeprefix("Value error, ")
     match error["type"]:
         case "missing" | "union_tag_not_found":
             wanted = where if error["type"] == "missing" else (*where, "type")
-            return Fault(line_of(text, wanted), _key(wanted), "is missing", _example(wanted))
+            return RecipeFault(line_of(text, wanted), _key(wanted), "is missing", _example(wanted))
         case "union_tag_invalid":
             at = (*where, "type")
             fix = f"write one of {', '.join(_tags(where[0]))}"
-            return Fault(line_of(text, at), _key(at), "is not known", fix)
+            return RecipeFault(line_of(text, at), _key(at), "is not known", fix)
         case "extra_forbidden":
             fix = _suggestion(where, _model_at(error["loc"][:-1]))
-            return Fault(line_of(text, where), _key(where), "is not known here", fix)
+            return RecipeFault(line_of(text, where), _key(where), "is not known here", fix)
         case "value_error":
-            return Fault(line_of(text, where), _key(where), *_split_fix(message))
+            return RecipeFault(line_of(text, where), _key(where), *_split_fix(message))
         case _:
-            return Fault(line_of(text, where), _key(where), _plain(message), _actual(error))
+            return RecipeFault(line_of(text, where), _key(where), _plain(message), _actual(error))
 
 
 _TAGS = frozenset({"auth", "paginate"})
 
 
-def _without_tag(loc: tuple[int | str, ...]) -> Where:
+def _without_tag(loc: tuple[int | str, ...]) -> KeyPath:
     """Return pydantic's location without the tag that it adds after a block with a `type`."""
     place = loc[:1] + loc[2:] if loc and loc[0] in _TAGS and len(loc) > 1 else loc
     return tuple(part for part in place if part != "[key]")
@@ -184,7 +192,7 @@ _EXAMPLES = {
 }
 
 
-def _example(where: Where) -> str:
+def _example(where: KeyPath) -> str:
     if where and where[-1] == "type":
         known = _tags(where[0])
         return f"add type = one of {', '.join(known)}"
@@ -204,7 +212,7 @@ def _tag(kind: type[BaseModel]) -> str:
     return str(literal.__args__[0])
 
 
-def _suggestion(where: Where, model: type[BaseModel] | None) -> str:
+def _suggestion(where: KeyPath, model: type[BaseModel] | None) -> str:
     known = [field.alias or name for name, field in model.model_fields.items()] if model else []
     near = get_close_matches(str(where[-1]), known, 1) if where else []
     if near:
@@ -216,7 +224,7 @@ def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
     if not loc:
         return Recipe
     if "fields" in loc:
-        return Extracted
+        return RecipeColumn
     union = {"auth": Auth, "paginate": Paginate}.get(str(loc[0]))
     if union is not None:
         return next((k for k in _union_members(union) if len(loc) > 1 and _tag(k) == loc[1]), None)
@@ -224,7 +232,7 @@ def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
     arguments = [a for a in getattr(model, "__args__", ()) if isinstance(a, type)]
     model = next(iter(arguments), model)
     if len(loc) > 1 and isinstance(model, type) and issubclass(model, Expect):
-        return {"records": Records, "fresh": Fresh}.get(str(loc[1]))
+        return {"records": Records, "fresh": RecipeFreshness}.get(str(loc[1]))
     return cast("type[BaseModel]", model) if _is_block(model) else None
 
 
@@ -248,7 +256,7 @@ def _split_fix(message: str) -> tuple[str, str]:
     return (problem, fix) if problem else (message, "")
 
 
-def _key(where: Where) -> str:
+def _key(where: KeyPath) -> str:
     text = ""
     for part in where:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -258,7 +266,7 @@ def _key(where: Where) -> str:
 # Faults across keys, of a recipe with a valid shape
 
 
-def _semantic_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _semantic_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     yield from _kind_faults(recipe)
     yield from _expression_faults(recipe)
     yield from _column_faults(recipe)
@@ -266,8 +274,8 @@ def _semantic_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     yield from _incremental_faults(recipe)
 
 
-def _kind_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
-    if recipe.kind is Kind.FEED:
+def _kind_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    if recipe.kind is RecipeKind.FEED:
         if recipe.paginate.type not in ("none", "link_header", "page"):
             yield ("paginate", "type"), "does not work with a feed; use none, link_header or page"
         return
@@ -275,18 +283,18 @@ def _kind_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
         yield ("schedule", "every"), 'can be "auto" only for feeds; write "15m"'
     if not recipe.extract.fields:
         yield ("extract", "fields"), 'are missing; write [extract.fields] and id = "id"'
-    if recipe.extract.records is None and recipe.kind is Kind.HTML:
+    if recipe.extract.records is None and recipe.kind is RecipeKind.HTML:
         yield ("extract", "records"), "is missing; write a selector that finds one element per row"
     if recipe.store is None:
         yield ("store",), 'is missing; write [store] and key = "id"'
 
 
-def _expression_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _expression_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     check = expressions.check_jmespath
-    if recipe.kind is Kind.HTML:
+    if recipe.kind is RecipeKind.HTML:
         check = expressions.check_selector
     extract, paginate = recipe.extract, recipe.paginate
-    texts: dict[Where, str | None] = {
+    texts: dict[KeyPath, str | None] = {
         ("extract", "records"): extract.records,
         ("extract", "explode"): extract.explode,
         ("paginate", "path"): getattr(paginate, "path", None),
@@ -295,16 +303,16 @@ def _expression_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     texts |= {("extract", "fields", name): field.path for name, field in extract.fields.items()}
     for where, text in texts.items():
         yield from _check(where, text, check)
-    if recipe.kind is Kind.HTML and (extract.explode or "").startswith("/"):
+    if recipe.kind is RecipeKind.HTML and (extract.explode or "").startswith("/"):
         yield ("extract", "explode"), "searches the whole page for every record; begin it with ./"
     for name, field in extract.fields.items():
         at = ("extract", "fields", name, "match")
         yield from _check(at, field.match, expressions.check_regex)
-        if recipe.kind is Kind.HTML and field.path.startswith("/"):
+        if recipe.kind is RecipeKind.HTML and field.path.startswith("/"):
             yield at[:-1], "searches the whole page for every row; begin it with ./"
 
 
-def _check(where: Where, text: str | None, check: Any) -> Iterator[tuple[Where, str]]:
+def _check(where: KeyPath, text: str | None, check: Any) -> Iterator[tuple[KeyPath, str]]:
     try:
         if text is not None:
             check(text)
@@ -312,7 +320,7 @@ def _check(where: Where, text: str | None, check: Any) -> Iterator[tuple[Where, 
         yield where, str(error)
 
 
-def _column_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _column_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     known = columns(recipe)
     for where, name in _column_references(recipe):
         if name not in known:
@@ -328,7 +336,7 @@ def _column_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
             yield from _zone_faults((*where, "timezone"), field.timezone)
 
 
-def _zone_faults(where: Where, name: str) -> Iterator[tuple[Where, str]]:
+def _zone_faults(where: KeyPath, name: str) -> Iterator[tuple[KeyPath, str]]:
     from app.scheduling.cron import check_zone  # noqa: PLC0415 - loaded on first use
 
     try:
@@ -340,10 +348,10 @@ def _zone_faults(where: Where, name: str) -> Iterator[tuple[Where, str]]:
 def columns(recipe: Recipe) -> frozenset[str]:
     """Return the names of the columns of the recipe's rows."""
     fields = frozenset(recipe.extract.fields)
-    return frozenset(FEED_COLUMNS) if recipe.kind is Kind.FEED and not fields else fields
+    return frozenset(FEED_COLUMNS) if recipe.kind is RecipeKind.FEED and not fields else fields
 
 
-def _column_references(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _column_references(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     if recipe.store is not None:
         yield from ((("store", "key"), name) for name in recipe.store.key)
         yield from ((("store", "ignore_changes"), name) for name in recipe.store.ignore_changes)
@@ -354,12 +362,12 @@ def _column_references(recipe: Recipe) -> Iterator[tuple[Where, str]]:
         yield ("incremental", "field"), recipe.incremental.field
 
 
-def _placeholder_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _placeholder_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     known = recipe.placeholders
     used: set[str] = set()
     for where, text in recipe.templates.items():
-        used |= templates.names(text)
-        for name in sorted(templates.names(text) - known):
+        used |= templates.placeholder_names(text)
+        for name in sorted(templates.placeholder_names(text) - known):
             fix = f"known: {', '.join(sorted(known))}" if known else "name it in request.each"
             yield where, f"has the unknown placeholder {{{name}}}; {fix}"
     each = recipe.request.each
@@ -367,13 +375,13 @@ def _placeholder_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
         yield ("request", "each"), "fills no {placeholder}; add one to url or params"
 
 
-def _incremental_faults(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+def _incremental_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     incremental, store = recipe.incremental, recipe.store
     if incremental is not None and store is not None and store.missing is Missing.MARK:
         yield ("store", "missing"), "cannot be detected by an incremental source; write keep"
     if store is not None and store.missing is Missing.MARK and store.mode is not StoreMode.UPSERT:
         yield ("store", "missing"), 'works only with mode = "upsert"; write keep'
     if incremental is not None and incremental.param is None:
-        used = frozenset[str]().union(*map(templates.names, recipe.templates.values()))
+        used = frozenset[str]().union(*map(templates.placeholder_names, recipe.templates.values()))
         if "since" not in used:
             yield ("incremental",), 'has no effect; write param = "since", or use {since} in url'

@@ -16,12 +16,12 @@ from app.core.enums import StoreMode
 from app.core.errors import BadSchedule
 from app.scheduling.schedule import Schedule as When
 from app.sources.recipes import expressions, templates
-from app.sources.recipes.durations import span
-from app.sources.recipes.enums import FieldType, Kind, Missing
+from app.sources.recipes.durations import parse_duration
+from app.sources.recipes.enums import FieldType, Missing, RecipeKind
 
-NAME = r"^[a-z][a-z0-9_-]{0,59}$"
-COLUMN = r"^[a-z][a-z0-9_]{0,59}$"
-MOST_PARTS = 1_000
+NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,59}$"
+COLUMN_PATTERN = r"^[a-z][a-z0-9_]{0,59}$"
+MAX_PARTITIONS = 1_000
 FEED_COLUMNS = (
     "id",
     "url",
@@ -37,19 +37,21 @@ FEED_COLUMNS = (
     "comments",
     "language",
 )
-MOST_PAGES = 1_000
-MOST_FIELDS = 100
-SOONEST = timedelta(minutes=1)
+MAX_PAGES = 1_000
+MAX_FIELDS = 100
+MIN_INTERVAL = timedelta(minutes=1)
 # Headers that identify the client or frame the request. A recipe that set the framing headers could
 # smuggle a second request past a proxy.
-OURS = frozenset(
+RESERVED_HEADERS = frozenset(
     {"user-agent", "host", "content-length", "accept-encoding", "connection"}
     | {"transfer-encoding", "te", "trailer", "upgrade", "expect", "keep-alive", "proxy-connection"}
 )
-SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
+SECRET_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"}
+)
 
 
-class Block(BaseModel):
+class RecipeBlock(BaseModel):
     """A table of a recipe. Unknown keys are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,9 +60,9 @@ class Block(BaseModel):
 def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     lower = {name.lower(): value for name, value in headers.items()}
     for name, value in lower.items():
-        if name in OURS:
+        if name in RESERVED_HEADERS:
             raise ValueError(f"{name} is set by Rollcall; remove it")
-        if name in SECRET:
+        if name in SECRET_HEADERS:
             raise ValueError(f"{name} carries a secret; use the block [auth] instead")
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
             raise ValueError(f"{name[:40]!r} is not a header name; use letters and hyphens")
@@ -70,7 +72,7 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _check_key_name(name: str) -> str:
-    if name.lower() in OURS:
+    if name.lower() in RESERVED_HEADERS:
         raise ValueError(
             f"{name.lower()} is set by Rollcall; name the header that the site requires"
         )
@@ -123,15 +125,15 @@ Reference = Annotated[
     AfterValidator(_check_reference),
 ]
 Seconds = Annotated[
-    timedelta, BeforeValidator(span, json_schema_input_type=str), Field(ge=timedelta(0))
+    timedelta, BeforeValidator(parse_duration, json_schema_input_type=str), Field(ge=timedelta(0))
 ]
 Text = Annotated[str, Field(max_length=2_000)]
 Plain = Text | int | float | bool
-Column = Annotated[str, Field(pattern=COLUMN)]
+Column = Annotated[str, Field(pattern=COLUMN_PATTERN)]
 Param = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class Schedule(Block):
+class RecipeSchedule(RecipeBlock):
     """When a source runs: `every`, or `cron` in a `timezone`."""
 
     every: Annotated[str, Field(max_length=20)] | None = None
@@ -142,10 +144,14 @@ class Schedule(Block):
     def _valid_schedule(self) -> Self:
         if (self.every is None) == (self.cron is None):
             raise ValueError('needs exactly one of every = "15m" and cron = "0 6 * * *"')
-        if self.every is not None and self.every != "auto" and span(self.every) < SOONEST:
+        if (
+            self.every is not None
+            and self.every != "auto"
+            and parse_duration(self.every) < MIN_INTERVAL
+        ):
             raise ValueError("every must be at least one minute")
         try:
-            self.when()
+            self.to_schedule()
         except BadSchedule as error:
             raise ValueError(str(error)) from None
         return self
@@ -155,15 +161,15 @@ class Schedule(Block):
         """Whether the interval follows the feed's own publishing rate."""
         return self.every == "auto"
 
-    def when(self, soonest: timedelta = timedelta(minutes=5)) -> When:
-        """Return the schedule; for `auto` one with the interval `soonest`. Raises BadSchedule."""
+    def to_schedule(self, shortest: timedelta = timedelta(minutes=5)) -> When:
+        """Return the schedule; for `auto` one with the interval `shortest`. Raises BadSchedule."""
         if self.cron is not None:
             return When.cron(self.cron, self.timezone)
-        step = soonest if self.every is None or self.auto else span(self.every)
+        step = shortest if self.every is None or self.auto else parse_duration(self.every)
         return When.every(step.total_seconds())
 
 
-class Http(Block):
+class Http(RecipeBlock):
     """Request headers and robots.txt. The user agent cannot be changed."""
 
     headers: Annotated[dict[str, Text], AfterValidator(_check_headers)] = {}
@@ -171,14 +177,14 @@ class Http(Block):
     accept: Annotated[str, Field(max_length=200, pattern=r"^[\x21-\x7e ]+$")] | None = None
 
 
-class Bearer(Block):
+class Bearer(RecipeBlock):
     """`Authorization: Bearer …`."""
 
     type: Literal["bearer"]
     token: Reference
 
 
-class HeaderKey(Block):
+class RecipeHeaderKey(RecipeBlock):
     """An API key in a header."""
 
     type: Literal["header"]
@@ -188,7 +194,7 @@ class HeaderKey(Block):
     value: Reference
 
 
-class QueryKey(Block):
+class RecipeQueryKey(RecipeBlock):
     """An API key in a query parameter. The value is redacted everywhere."""
 
     type: Literal["query"]
@@ -196,7 +202,7 @@ class QueryKey(Block):
     value: Reference
 
 
-class Basic(Block):
+class Basic(RecipeBlock):
     """HTTP basic authentication."""
 
     type: Literal["basic"]
@@ -204,7 +210,7 @@ class Basic(Block):
     password: Reference
 
 
-class OAuth2(Block):
+class OAuth2(RecipeBlock):
     """OAuth2 client credentials (RFC 6749 4.4)."""
 
     type: Literal["oauth2"]
@@ -214,10 +220,12 @@ class OAuth2(Block):
     scope: Text = ""
 
 
-Auth = Annotated[Bearer | HeaderKey | QueryKey | Basic | OAuth2, Field(discriminator="type")]
+Auth = Annotated[
+    Bearer | RecipeHeaderKey | RecipeQueryKey | Basic | OAuth2, Field(discriminator="type")
+]
 
 
-class Limits(Block):
+class RecipeLimits(RecipeBlock):
     """Limits of the host: `rate` in requests per second, `burst`, and `concurrency` in flight."""
 
     rate: Annotated[float, Field(gt=0, le=50)] = 1
@@ -225,7 +233,7 @@ class Limits(Block):
     concurrency: Annotated[int, Field(ge=1, le=16)] = 1
 
 
-class Retry(Block):
+class Retry(RecipeBlock):
     """Retries of a request. The Retry-After header of a site is always respected.
 
     `attempts`: requests per page, the first included. `empty`: whether to retry an empty response.
@@ -235,7 +243,7 @@ class Retry(Block):
     empty: bool = False
 
 
-class Request(Block):
+class RecipeRequest(RecipeBlock):
     """What is requested. `each`: one partition per member, which fills the {placeholders}."""
 
     method: Literal["GET", "POST"] = "GET"
@@ -244,7 +252,7 @@ class Request(Block):
     each: Annotated[
         list[dict[Column, Text]],
         BeforeValidator(_as_tables, json_schema_input_type=list[str | dict[str, str]]),
-        Field(max_length=MOST_PARTS),
+        Field(max_length=MAX_PARTITIONS),
     ] = []
 
     @model_validator(mode="after")
@@ -259,17 +267,17 @@ class Request(Block):
         return self
 
 
-class _Paged(Block):
-    max_pages: Annotated[int, Field(ge=1, le=MOST_PAGES)]
+class _Paged(RecipeBlock):
+    max_pages: Annotated[int, Field(ge=1, le=MAX_PAGES)]
     enough: bool = False
-    total: expressions.Text | None = None
+    total: expressions.ExpressionText | None = None
 
 
-class OnePage(Block):
+class OnePage(RecipeBlock):
     """No pagination: the source has one page."""
 
     type: Literal["none"] = "none"
-    total: expressions.Text | None = None
+    total: expressions.ExpressionText | None = None
     enough: bool = False
 
     @property
@@ -302,7 +310,7 @@ class ByCursor(_Paged):
 
     type: Literal["cursor"]
     param: Param = "cursor"
-    path: expressions.Text
+    path: expressions.ExpressionText
     size: Annotated[int, Field(ge=1, le=100_000)] | None = None
     size_param: Param | None = None
 
@@ -311,7 +319,7 @@ class ByNext(_Paged):
     """`path` finds the URL of the next page, until it finds none."""
 
     type: Literal["next"]
-    path: expressions.Text
+    path: expressions.ExpressionText
 
 
 class ByLink(_Paged):
@@ -325,35 +333,36 @@ Paginate = Annotated[
 ]
 
 
-class Extracted(Block):
+class RecipeColumn(RecipeBlock):
     """One column: the path of its value in a record, and its type."""
 
-    path: expressions.Text
+    path: expressions.ExpressionText
     type: FieldType = FieldType.STRING
-    match: expressions.Text | None = None
+    match: expressions.ExpressionText | None = None
     format: Annotated[str, Field(max_length=100)] | None = None
     timezone: Annotated[str, Field(max_length=60)] | None = None
     decimal: Literal[".", ","] = "."
     required: bool = False
 
 
-class Extract(Block):
+class Extract(RecipeBlock):
     """Which rows a page has, and their columns."""
 
-    records: expressions.Text | None = None
-    explode: expressions.Text | None = None
+    records: expressions.ExpressionText | None = None
+    explode: expressions.ExpressionText | None = None
     fields: Annotated[
         dict[
             Column,
             Annotated[
-                Extracted, BeforeValidator(_as_extracted, json_schema_input_type=str | Extracted)
+                RecipeColumn,
+                BeforeValidator(_as_extracted, json_schema_input_type=str | RecipeColumn),
             ],
         ],
-        Field(max_length=MOST_FIELDS),
+        Field(max_length=MAX_FIELDS),
     ] = {}
 
 
-class Incremental(Block):
+class Incremental(RecipeBlock):
     """Request only new rows. `param`, or the placeholder {since}, carries the cursor.
 
     The cursor is the greatest value of `field`, or without `field` the time of the last read.
@@ -366,7 +375,7 @@ class Incremental(Block):
     start: Annotated[str, Field(max_length=100)] | None = None
 
 
-class Store(Block):
+class Store(RecipeBlock):
     """How rows are stored in `items`."""
 
     key: Annotated[
@@ -379,41 +388,41 @@ class Store(Block):
     missing: Missing = Missing.KEEP
 
 
-class Records(Block):
+class Records(RecipeBlock):
     """Expected row count: at least `min`, at most the share `drop` (0 to 1) below the baseline."""
 
     min: Annotated[int, Field(ge=0)] | None = None
     drop: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
-class Fresh(Block):
+class RecipeFreshness(RecipeBlock):
     """The newest value of `field` must not be older than `within`."""
 
     field: Column
     within: Seconds
 
 
-class Expect(Block):
+class Expect(RecipeBlock):
     """Expectations of a run. A run that does not meet one is a partial failure with the reason."""
 
     records: Records = Records()
     not_null: Annotated[list[Column], BeforeValidator(_as_list)] = []
     max_invalid: Annotated[float, Field(ge=0, le=1)] | None = None
-    fresh: Fresh | None = None
+    fresh: RecipeFreshness | None = None
 
 
-class Recipe(Block):
+class Recipe(RecipeBlock):
     """A source, described as data."""
 
-    name: Annotated[str, Field(pattern=NAME)]
-    kind: Kind
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    kind: RecipeKind
     url: Url
-    schedule: Schedule = Schedule(every="1h")
+    schedule: RecipeSchedule = RecipeSchedule(every="1h")
     http: Http = Http()
     auth: Auth | None = None
-    limits: Limits = Limits()
+    limits: RecipeLimits = RecipeLimits()
     retry: Retry = Retry()
-    request: Request = Request()
+    request: RecipeRequest = RecipeRequest()
     paginate: Paginate = OnePage()
     extract: Extract = Extract()
     incremental: Incremental | None = None
@@ -424,10 +433,10 @@ class Recipe(Block):
     def robots(self) -> bool:
         """Whether robots.txt is respected: `http.robots`, by default true for HTML only."""
         robots = self.http.robots
-        return self.kind is Kind.HTML if robots is None else robots
+        return self.kind is RecipeKind.HTML if robots is None else robots
 
     @property
-    def kept(self) -> Store:
+    def storage(self) -> Store:
         """How the rows are stored: `store`, by default keyed by `id`, which feeds have."""
         return self.store or Store(key=["id"])
 
@@ -443,8 +452,8 @@ class Recipe(Block):
         """Every template of the recipe, by its key path."""
         found: dict[tuple[str | int, ...], str] = {("url",): self.url}
         found |= {("http", "headers", name): text for name, text in self.http.headers.items()}
-        found |= templates.texts(("request", "params"), self.request.params)
-        return found | templates.texts(("request", "json"), self.request.json_)
+        found |= templates.strings_by_path(("request", "params"), self.request.params)
+        return found | templates.strings_by_path(("request", "json"), self.request.json_)
 
 
 def json_schema() -> dict[str, Any]:

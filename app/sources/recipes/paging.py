@@ -8,20 +8,20 @@ from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsp
 
 import msgspec
 
-from app.core.errors import Schema, Unsafe
-from app.core.messages import Raw, Request
+from app.core.errors import Schema, UnsafeAddress
+from app.core.messages import RawPage, SourceRequest
 from app.sources.recipes import templates
-from app.sources.recipes.enums import Kind
+from app.sources.recipes.enums import RecipeKind
 from app.sources.recipes.model import ByCursor, ByLink, ByNext, ByOffset, ByPage, Recipe
-from app.sources.recipes.reading import Reading
+from app.sources.recipes.reading import PageReading
 
-ACCEPT: Mapping[Kind, str] = {
-    Kind.JSON: "application/json",
-    Kind.HTML: "text/html, application/xhtml+xml;q=0.9, */*;q=0.5",
+ACCEPT: Mapping[RecipeKind, str] = {
+    RecipeKind.JSON: "application/json",
+    RecipeKind.HTML: "text/html, application/xhtml+xml;q=0.9, */*;q=0.5",
     # Without "json": a source that accepts JSON treats any markup as an error page.
-    Kind.FEED: "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.8",
+    RecipeKind.FEED: "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.8",
 }
-LONGEST_URL = 8_000
+MAX_URL_LENGTH = 8_000
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*-]+(?:\s*=\s*(?:"[^"]*"|[^",;]*))?)*)')
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^",;\s]*))', re.IGNORECASE)
 
@@ -29,7 +29,7 @@ Pairs = Sequence[tuple[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class RecipeRequestBuilder:
     """Builds the requests of one partition.
 
     `values` fill the placeholders. `reader` identifies the recipe version that reads the pages.
@@ -41,11 +41,13 @@ class Asker:
     reader: str = ""
     since: tuple[tuple[str, str], ...] = field(default=())
 
-    def first(self) -> Request:
+    def first_request(self) -> SourceRequest:
         """Return the request for the first page."""
         return self._request(self._first_page())
 
-    def following(self, number: int, seen: int, raw: Raw, reading: Reading) -> Request | None:
+    def next_request(
+        self, number: int, seen: int, raw: RawPage, reading: PageReading
+    ) -> SourceRequest | None:
         """Return the request after page `number`, or None if that was the last.
 
         `seen`: records read so far.
@@ -54,16 +56,16 @@ class Asker:
         """
         paginate = self.recipe.paginate
         if isinstance(paginate, ByPage | ByOffset):
-            if not reading.records or (paginate.size and reading.records < paginate.size):
+            if not reading.record_count or (paginate.size and reading.record_count < paginate.size):
                 return None
             position = seen if isinstance(paginate, ByOffset) else paginate.start + number
             return self._request([(paginate.param, position), *self._size()])
         if isinstance(paginate, ByCursor):
-            cursor = [(paginate.param, reading.onward), *self._size()]
-            return None if reading.onward is None else self._request(cursor)
+            cursor = [(paginate.param, reading.next_page), *self._size()]
+            return None if reading.next_page is None else self._request(cursor)
         if isinstance(paginate, ByNext):
-            return self._linked_request(reading.onward, raw)
-        link = linked(raw.headers.get("link", "")) if isinstance(paginate, ByLink) else None
+            return self._linked_request(reading.next_page, raw)
+        link = next_link(raw.headers.get("link", "")) if isinstance(paginate, ByLink) else None
         return self._linked_request(link, raw)
 
     def _first_page(self) -> Pairs:
@@ -79,23 +81,23 @@ class Asker:
         param, size = getattr(paginate, "size_param", None), getattr(paginate, "size", None)
         return [(param, size)] if param is not None and size is not None else []
 
-    def _request(self, paging: Pairs) -> Request:
+    def _request(self, paging: Pairs) -> SourceRequest:
         recipe = self.recipe
         spec = recipe.request
         in_body = isinstance(spec.json_, dict)
         params = [(name, _as_param(value)) for name, value in spec.params.items()]
-        params = [(name, templates.filled(value, self.values)) for name, value in params]
+        params = [(name, templates.fill(value, self.values)) for name, value in params]
         extra = [*self.since, *paging]
         if not in_body:
             params += [(name, _as_param(value)) for name, value in extra]
         body = None
         if spec.json_ is not None:
-            content = templates.filled_in(spec.json_, self.values)
+            content = templates.fill_json(spec.json_, self.values)
             body = msgspec.json.encode({**content, **dict(extra)} if in_body else content)
-        url = with_params(templates.filled_url(recipe.url, self.values), params)
+        url = with_params(templates.fill_url(recipe.url, self.values), params)
         return replace(self._base_request(url), method=spec.method, body=body)
 
-    def _linked_request(self, link: str | None, raw: Raw) -> Request | None:
+    def _linked_request(self, link: str | None, raw: RawPage) -> SourceRequest | None:
         if link is None:
             return None
         try:
@@ -104,28 +106,28 @@ class Asker:
             target, own = _origin(url), _origin(self.recipe.url)
         except ValueError:
             raise Schema(f"the next page is {link[:80]!r}, which is not a URL") from None
-        if parts.scheme not in ("http", "https") or len(url) > LONGEST_URL or not parts.hostname:
+        if parts.scheme not in ("http", "https") or len(url) > MAX_URL_LENGTH or not parts.hostname:
             raise Schema(f"the next page is {link[:80]!r}, which is not a URL")
         if target != own:
-            raise Unsafe(f"the next page is on another site, {parts.netloc[:80]}")
+            raise UnsafeAddress(f"the next page is on another site, {parts.netloc[:80]}")
         return self._base_request(urlunsplit(parts._replace(fragment="")))
 
-    def _base_request(self, url: str) -> Request:
+    def _base_request(self, url: str) -> SourceRequest:
         recipe = self.recipe
-        headers = {n: templates.filled(v, self.values) for n, v in recipe.http.headers.items()}
+        headers = {n: templates.fill(v, self.values) for n, v in recipe.http.headers.items()}
         if recipe.request.json_ is not None:
             headers.setdefault("content-type", "application/json")
-        return Request(
+        return SourceRequest(
             url,
             headers=headers,
             accept=recipe.http.accept or ACCEPT[recipe.kind],
             retry_empty=recipe.retry.empty,
             robots=recipe.robots,
-            reader=self.reader,
+            parser_version=self.reader,
         )
 
 
-def identity(request: Request) -> tuple[str, bytes | None]:
+def request_identity(request: SourceRequest) -> tuple[str, bytes | None]:
     """Return what identifies a request: equal for a repeated one."""
     return request.url, request.body
 
@@ -140,7 +142,7 @@ def with_params(url: str, params: Sequence[tuple[str, str]]) -> str:
     return urlunsplit(parts._replace(query=urlencode([*kept, *params], quote_via=quote)))
 
 
-def linked(header: str) -> str | None:
+def next_link(header: str) -> str | None:
     """Return the target with `rel="next"` of a Link header, or None (RFC 8288)."""
     for target, attributes in _LINK.findall(header[:20_000]):
         rel = _REL.search(attributes)

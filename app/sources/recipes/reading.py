@@ -10,29 +10,29 @@ import msgspec
 from app.core.errors import Expression, Failure, Schema
 from app.core.records import Rejected
 from app.sources.recipes import fields
-from app.sources.recipes.enums import Kind
+from app.sources.recipes.enums import RecipeKind
 from app.sources.recipes.feedpages import FeedPage
 from app.sources.recipes.htmlpages import HtmlPage
 from app.sources.recipes.jsonpages import JsonPage
-from app.sources.recipes.model import Extracted, Recipe
+from app.sources.recipes.model import Recipe, RecipeColumn
 
-MOST_ROWS = 20_000  # in a page
-LARGEST_ROW = 256 * 1024  # bytes
-LARGEST = 16 * 1024 * 1024  # bytes of all rows in a page, roughly
-LONGEST_KEY = 500  # characters
-SHOWN = 4_000  # bytes of a rejected row that are stored
+MAX_ROWS = 20_000  # in a page
+MAX_ROW_BYTES = 256 * 1024  # bytes
+MAX_ROWS_BYTES = 16 * 1024 * 1024  # bytes of all rows in a page, roughly
+MAX_KEY_LENGTH = 500  # characters
+MAX_REJECTED_BYTES = 4_000  # bytes of a rejected row that are stored
 
 NO_HEADERS: Mapping[str, str] = {}
 
 
-class Row(msgspec.Struct, frozen=True):
+class RecipeRow(msgspec.Struct, frozen=True):
     """A valid row. `key` identifies it within its source."""
 
     key: str
     data: dict[str, Any]
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class RowRejection(msgspec.Struct, frozen=True):
     """A rejected row. `reason`: its faults. `data`: the row, truncated. `key`: if it was found."""
 
     reason: str
@@ -40,46 +40,48 @@ class Refusal(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
-class Reading(msgspec.Struct, frozen=True):
+class PageReading(msgspec.Struct, frozen=True):
     """The content of a page.
 
-    `records`: number of records listed, valid or not, before they are exploded.
-    `onward`: the cursor or URL of the next page. `total`: number of records that the site reports.
+    `record_count`: number of records listed, valid or not, before they are exploded.
+    `next_page`: the cursor or URL of the next page. `total`: number of records that the site
+    reports.
     `interval`: seconds after which a feed is worth requesting again.
-    `content`: a hash of the content. `malformed`: what is wrong with a feed that could be read.
+    `content_hash`: a hash of the content. `malformed`: what is wrong with a feed that could be
+    read.
     """
 
-    rows: list[Row] = []
-    refused: list[Refusal] = []
-    records: int = 0
-    onward: str | None = None
+    rows: list[RecipeRow] = []
+    rejected: list[RowRejection] = []
+    record_count: int = 0
+    next_page: str | None = None
     total: int | None = None
     interval: float | None = None
-    content: bytes = b""
+    content_hash: bytes = b""
     malformed: str | None = None
 
 
-class Page(Protocol):
+class ParsedPage(Protocol):
     """A parsed page of one format: its records, and the values in them."""
 
     base: str
 
     def records(self, first: bool) -> list[Any]: ...
-    def exploded(self, record: Any) -> list[Any]: ...
-    def found(self, row: Any, field: str) -> Any: ...
-    def shown(self, row: Any) -> bytes: ...
-    def told(self, expression: str) -> Any: ...
-    def refused(self) -> Sequence[Rejected]: ...
+    def explode(self, record: Any) -> list[Any]: ...
+    def value(self, row: Any, field: str) -> Any: ...
+    def as_bytes(self, row: Any) -> bytes: ...
+    def search(self, expression: str) -> Any: ...
+    def rejected(self) -> Sequence[Rejected]: ...
     def interval(self, headers: Mapping[str, str], now: datetime) -> float | None: ...
 
 
-class Pages:
+class RecipeReader:
     """Reads the pages of one recipe."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._fields = _columns(recipe)
-        self._key = recipe.kept.key
+        self._key = recipe.storage.key
 
     def read(
         self,
@@ -89,7 +91,7 @@ class Pages:
         headers: Mapping[str, str] = NO_HEADERS,
         first: bool = True,
         now: datetime,
-    ) -> Reading:
+    ) -> PageReading:
         """Read a page.
 
         `url`: the URL that was requested. `headers`: with lower-case names. `first`: whether it is
@@ -106,122 +108,127 @@ class Pages:
         except RecursionError:
             raise Schema("the page is nested too deeply") from None
 
-    def _parsed(self, body: bytes, url: str, headers: Mapping[str, str]) -> Page:
-        if self._recipe.kind is Kind.FEED:
+    def _parsed(self, body: bytes, url: str, headers: Mapping[str, str]) -> ParsedPage:
+        if self._recipe.kind is RecipeKind.FEED:
             return FeedPage(self._recipe, body, url, headers)
-        if self._recipe.kind is Kind.HTML:
+        if self._recipe.kind is RecipeKind.HTML:
             return HtmlPage(self._recipe, body, url, headers)
         return JsonPage(self._recipe, body, url)
 
-    def _read(self, page: Page, headers: Mapping[str, str], first: bool, now: datetime) -> Reading:
+    def _read(
+        self, page: ParsedPage, headers: Mapping[str, str], first: bool, now: datetime
+    ) -> PageReading:
         records = page.records(first)
-        rows: dict[str, Row] = {}
-        refused = [Refusal(r.reason, r.data[:SHOWN], r.record_id) for r in page.refused()]
+        rows: dict[str, RecipeRow] = {}
+        refused = [
+            RowRejection(r.reason, r.data[:MAX_REJECTED_BYTES], r.record_id)
+            for r in page.rejected()
+        ]
         size = 0
         for number, row_source in enumerate(_sources(page, records, self._recipe)):
-            if number >= MOST_ROWS:
-                raise Expression(f"the page has more than {MOST_ROWS:,} rows")
+            if number >= MAX_ROWS:
+                raise Expression(f"the page has more than {MAX_ROWS:,} rows")
             row = self._row(page, row_source)
-            if isinstance(row, Row):
+            if isinstance(row, RecipeRow):
                 row = _deduplicated(row, rows)
-            if isinstance(row, Refusal):
+            if isinstance(row, RowRejection):
                 refused.append(row)
                 size += len(row.data)
             elif row is not None:
                 rows[row.key] = row
                 size += _size_of(row)
-            if size > LARGEST:
-                raise Expression(f"the rows of the page have more than {LARGEST:,} bytes")
-        return Reading(
+            if size > MAX_ROWS_BYTES:
+                raise Expression(f"the rows of the page have more than {MAX_ROWS_BYTES:,} bytes")
+        return PageReading(
             rows=list(rows.values()),
-            refused=refused,
-            records=len(records),
-            onward=self._onward(page),
+            rejected=refused,
+            record_count=len(records),
+            next_page=self._onward(page),
             total=self._total(page),
             interval=page.interval(headers, now) if self._recipe.schedule.auto else None,
             malformed=page.malformed if isinstance(page, FeedPage) else None,
         )
 
-    def _row(self, page: Page, source: Any) -> Row | Refusal:
+    def _row(self, page: ParsedPage, source: Any) -> RecipeRow | RowRejection:
         data: dict[str, Any] = {}
         faults: list[str] = []
         for name, field in self._fields.items():
             try:
-                data[name] = fields.converted(page.found(source, name), field, page.base)
+                data[name] = fields.convert(page.value(source, name), field, page.base)
                 if data[name] is None and (field.required or name in self._key):
                     faults.append(f"{name}: is missing")
             except (ValueError, TypeError, ArithmeticError) as error:
                 faults.append(f"{name}: {error}")
-        if not faults and len(msgspec.json.encode(data)) > LARGEST_ROW:
-            faults.append(f"the row has more than {LARGEST_ROW:,} bytes")
+        if not faults and len(msgspec.json.encode(data)) > MAX_ROW_BYTES:
+            faults.append(f"the row has more than {MAX_ROW_BYTES:,} bytes")
         if faults:
             has_key = all(data.get(name) is not None for name in self._key)
             key = self._row_key(data) if has_key else None
-            reason = fields.clean("; ".join(faults))[:1_000]
-            return Refusal(reason, page.shown(source)[:SHOWN], key)
-        return Row(self._row_key(data), data)
+            reason = fields.clean_text("; ".join(faults))[:1_000]
+            return RowRejection(reason, page.as_bytes(source)[:MAX_REJECTED_BYTES], key)
+        return RecipeRow(self._row_key(data), data)
 
     def _row_key(self, data: Mapping[str, Any]) -> str:
         parts = [_as_key(data[name]) for name in self._key]
         if len(parts) > 1:
             parts = [part.replace("\\", "\\\\").replace("|", "\\|") for part in parts]
         key = "|".join(parts)
-        if len(key) > LONGEST_KEY:
+        if len(key) > MAX_KEY_LENGTH:
             return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
         return key
 
-    def _onward(self, page: Page) -> str | None:
+    def _onward(self, page: ParsedPage) -> str | None:
         expression = getattr(self._recipe.paginate, "path", None)
-        value = None if expression is None else page.told(expression)
+        value = None if expression is None else page.search(expression)
         if value is None or value is False or value == "":
             return None
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise Schema(
                 f"paginate.path finds {value!r:.60}, which is not a {self._recipe.paginate.type}"
             )
-        return fields.clean(str(value)).strip()[:4_000] or None
+        return fields.clean_text(str(value)).strip()[:4_000] or None
 
-    def _total(self, page: Page) -> int | None:
+    def _total(self, page: ParsedPage) -> int | None:
         expression = self._recipe.paginate.total
-        value = None if expression is None else page.told(expression)
+        value = None if expression is None else page.search(expression)
         if value is None:
             return None
-        spec = Extracted(path="total", type=fields.FieldType.INTEGER)
+        spec = RecipeColumn(path="total", type=fields.FieldType.INTEGER)
         try:
-            return max(0, fields.converted(value, spec, page.base) or 0)
+            return max(0, fields.convert(value, spec, page.base) or 0)
         except ValueError as error:
             raise Schema(f"paginate.total: {error}") from None
 
 
-def _content(reading: Reading, body: bytes) -> bytes:
+def _content(reading: PageReading, body: bytes) -> bytes:
     """Return the hash of the rows, or of the body if there are none."""
     content = msgspec.json.encode([row.data for row in reading.rows]) if reading.rows else body
     return hashlib.sha256(content).digest()
 
 
-def _columns(recipe: Recipe) -> dict[str, Extracted]:
-    if recipe.kind is Kind.FEED and not recipe.extract.fields:
+def _columns(recipe: Recipe) -> dict[str, RecipeColumn]:
+    if recipe.kind is RecipeKind.FEED and not recipe.extract.fields:
         return FeedPage.columns()
     return dict(recipe.extract.fields)
 
 
-def _sources(page: Page, records: list[Any], recipe: Recipe) -> Iterator[Any]:
+def _sources(page: ParsedPage, records: list[Any], recipe: Recipe) -> Iterator[Any]:
     for record in records:
         if recipe.extract.explode is None:
             yield record
         else:
-            yield from page.exploded(record)
+            yield from page.explode(record)
 
 
-def _deduplicated(row: Row, rows: Mapping[str, Row]) -> Row | Refusal | None:
+def _deduplicated(row: RecipeRow, rows: Mapping[str, RecipeRow]) -> RecipeRow | RowRejection | None:
     """Return the row; None for an exact duplicate, a Refusal for another row with the same key."""
     previous = rows.get(row.key)
     if previous is None:
         return row
     if previous.data == row.data:
         return None
-    data = msgspec.json.encode(row.data)[:SHOWN]
-    return Refusal(f"the key {row.key[:100]!r} occurs twice in the page", data, row.key)
+    data = msgspec.json.encode(row.data)[:MAX_REJECTED_BYTES]
+    return RowRejection(f"the key {row.key[:100]!r} occurs twice in the page", data, row.key)
 
 
 def _as_key(value: Any) -> str:
@@ -232,5 +239,5 @@ def _as_key(value: Any) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
 
 
-def _size_of(row: Row) -> int:
+def _size_of(row: RecipeRow) -> int:
     return sum(len(v) if isinstance(v, str) else 64 for v in row.data.values())

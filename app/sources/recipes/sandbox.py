@@ -18,38 +18,38 @@ from app.core import log
 from app.core.errors import Expression
 
 ROOT = Path(__file__).parents[3]
-CPU = 3.0  # seconds of CPU time for one page
-WALL = 20.0  # seconds for one page, long enough for a busy machine
-STARTING = 60.0  # seconds until a new process must be ready
-ERRANDS = 2_000  # pages after which a process is replaced, which bounds leaks
-LARGEST = 64 * 1024 * 1024  # bytes of a result
-HEAD = struct.Struct(">I")
+CPU_SECONDS = 3.0  # seconds of CPU time for one page
+WALL_SECONDS = 20.0  # seconds for one page, long enough for a busy machine
+START_TIMEOUT_SECONDS = 60.0  # seconds until a new process must be ready
+MAX_REQUESTS_PER_PROCESS = 2_000  # pages after which a process is replaced, which bounds leaks
+MAX_RESULT_BYTES = 64 * 1024 * 1024  # bytes of a result
+LENGTH_PREFIX = struct.Struct(">I")
 
 _log = log.logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class Child:
-    """One sandbox process. `errands`: requests that it was sent."""
+class SandboxProcess:
+    """One sandbox process. `request_count`: requests that it was sent."""
 
     process: asyncio.subprocess.Process
-    errands: int = 0
+    request_count: int = 0
 
-    async def ask(self, request: bytes) -> bytes:
+    async def request(self, request: bytes) -> bytes:
         """Send a request and return its result. Raises EOFError if the process has exited."""
         ins, outs = self.process.stdin, self.process.stdout
         if ins is None or outs is None:
             raise EOFError
-        self.errands += 1
-        ins.write(HEAD.pack(len(request)))
+        self.request_count += 1
+        ins.write(LENGTH_PREFIX.pack(len(request)))
         ins.write(request)
         await ins.drain()
-        (size,) = HEAD.unpack(await outs.readexactly(HEAD.size))
-        if size > LARGEST:
+        (size,) = LENGTH_PREFIX.unpack(await outs.readexactly(LENGTH_PREFIX.size))
+        if size > MAX_RESULT_BYTES:
             raise EOFError
         return await outs.readexactly(size)
 
-    async def end(self) -> None:
+    async def kill(self) -> None:
         """Kill the process and wait until it has exited."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
@@ -68,12 +68,14 @@ class Sandbox:
     `cpu`, `wall`: seconds of CPU time and wall time for one page.
     """
 
-    def __init__(self, size: int = 2, *, cpu: float = CPU, wall: float = WALL) -> None:
+    def __init__(
+        self, size: int = 2, *, cpu: float = CPU_SECONDS, wall: float = WALL_SECONDS
+    ) -> None:
         self._cpu = cpu
         self._wall = wall
         self._capacity = asyncio.Semaphore(size)
-        self._idle: list[Child] = []
-        self.at_work: set[Child] = set()
+        self._idle: list[SandboxProcess] = []
+        self.busy: set[SandboxProcess] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def read(self, owner: str, request: bytes) -> bytes:
@@ -91,11 +93,11 @@ class Sandbox:
 
     async def _read(self, owner: str, request: bytes) -> bytes:
         child = self._idle.pop() if self._idle else await self._started()
-        self.at_work.add(child)
+        self.busy.add(child)
         succeeded = False
         try:
             async with asyncio.timeout(self._wall):
-                result = await child.ask(request)
+                result = await child.request(request)
             succeeded = True
             return result
         except (TimeoutError, EOFError, ConnectionError) as error:
@@ -105,13 +107,13 @@ class Sandbox:
                 " check the regular expressions and selectors for exponential cost"
             ) from None
         finally:
-            if succeeded and child.errands < ERRANDS:
+            if succeeded and child.request_count < MAX_REQUESTS_PER_PROCESS:
                 self._idle.append(child)
             else:
-                await asyncio.shield(child.end())
-            self.at_work.discard(child)
+                await asyncio.shield(child.kill())
+            self.busy.discard(child)
 
-    async def _started(self) -> Child:
+    async def _started(self) -> SandboxProcess:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-s",
@@ -125,17 +127,17 @@ class Sandbox:
             env={"PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"},  # no secrets in the environment
             start_new_session=True,  # Ctrl-C must reach only the worker
         )
-        child = Child(process)
+        child = SandboxProcess(process)
         try:
-            async with asyncio.timeout(STARTING):
-                await child.ask(b"")
+            async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                await child.request(b"")
         except BaseException:
-            await asyncio.shield(child.end())
+            await asyncio.shield(child.kill())
             raise
         return child
 
     async def close(self) -> None:
         """Kill all processes."""
-        for child in [*self._idle, *self.at_work]:
-            await child.end()
+        for child in [*self._idle, *self.busy]:
+            await child.kill()
         self._idle.clear()

@@ -6,12 +6,12 @@ import resource
 import sys
 from typing import BinaryIO
 
-from app.sources.recipes.reading import Pages
-from app.sources.recipes.sandbox import HEAD
-from app.sources.recipes.source import answered
+from app.sources.recipes.reading import RecipeReader
+from app.sources.recipes.sandbox import LENGTH_PREFIX
+from app.sources.recipes.source import handle_sandbox_request
 
-FILES = 16  # codecs and time zone files are opened on first use
-MEMORY = 1024 * 1024 * 1024  # bytes of address space
+MAX_OPEN_FILES = 16  # codecs and time zone files are opened on first use
+MAX_MEMORY_BYTES = 1024 * 1024 * 1024  # bytes of address space
 
 
 def serve(ins: BinaryIO, outs: BinaryIO, cpu: float) -> None:
@@ -20,24 +20,24 @@ def serve(ins: BinaryIO, outs: BinaryIO, cpu: float) -> None:
     `cpu`: seconds of CPU time for one page. An empty request is a readiness check and gets an
     empty result.
     """
-    pages: dict[bytes, Pages] = {}
-    while len(head := ins.read(HEAD.size)) == HEAD.size:
-        (size,) = HEAD.unpack(head)
+    pages: dict[bytes, RecipeReader] = {}
+    while len(head := ins.read(LENGTH_PREFIX.size)) == LENGTH_PREFIX.size:
+        (size,) = LENGTH_PREFIX.unpack(head)
         request = ins.read(size)
         _limit_cpu(cpu)
-        result = answered(request, pages) if request else b""
-        outs.write(HEAD.pack(len(result)))
+        result = handle_sandbox_request(request, pages) if request else b""
+        outs.write(LENGTH_PREFIX.pack(len(result)))
         outs.write(result)
         outs.flush()
 
 
-def confine() -> None:
+def apply_limits() -> None:
     """Apply resource limits: address space, no core dumps, no file writes, few open files."""
     limits = {
-        resource.RLIMIT_AS: MEMORY,
+        resource.RLIMIT_AS: MAX_MEMORY_BYTES,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_NOFILE: FILES,
+        resource.RLIMIT_NOFILE: MAX_OPEN_FILES,
     }
     for limit, value in limits.items():
         with contextlib.suppress(ValueError, OSError):  # macOS does not support RLIMIT_AS
@@ -55,5 +55,5 @@ def _limit_cpu(cpu: float) -> None:
 
 
 if __name__ == "__main__":
-    confine()
+    apply_limits()
     serve(sys.stdin.buffer, sys.stdout.buffer, float(sys.argv[1]))

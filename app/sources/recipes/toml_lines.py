@@ -6,7 +6,7 @@ from functools import lru_cache
 
 Path = tuple[str | int, ...]
 
-LOOKED_AT = 400  # characters of a line that are searched for keys
+MAX_LINE_LENGTH = 400  # characters of a line that are searched for keys
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
 _PAIR = re.compile(
@@ -38,7 +38,7 @@ def _keys(text: str) -> Iterator[tuple[int, Path]]:
     quote = ""
     last: Path = ()
     for number, full_line in enumerate(text.splitlines(), 1):
-        line = full_line[:LOOKED_AT]
+        line = full_line[:MAX_LINE_LENGTH]
         if quote:
             quote = "" if quote in line else quote
             continue

@@ -29,23 +29,23 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from app.core.errors import Auth, Failure, Incomplete, RateLimited
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import Article, Record, Rejected, SentimentPoint, Story, StoryUpdate
 from app.sources.sites import odds
-from app.sources.sites.odds import UNREADABLE
+from app.sources.sites.odds import DECODE_ERRORS
 
 PROVIDER = "asknews"
 NEWS = "asknews_news"
 STORIES = "asknews_stories"
 
-ASKING_LIMITS = Limits(rate=1, burst=1, concurrency=1)
-CONSERVATIVE = Limits(rate=0.1, burst=1, concurrency=1)
-FASTEST = Limits(rate=50, burst=50, concurrency=4)
+INITIAL_LIMITS = HostLimits(rate=1, burst=1, concurrency=1)
+FREE_PLAN_LIMITS = HostLimits(rate=0.1, burst=1, concurrency=1)
+MAX_LIMITS = HostLimits(rate=50, burst=50, concurrency=4)
 NEWS_PAGE_SIZE = 100
 STORIES_PAGE_SIZE = 50  # the page size of the provider's own client
-SMALLEST_PAGE = 10
-MARGIN = 0.9  # share of the allowed rate that is used, because network delays bunch requests
-LONGEST_REST = 30.0
+MIN_PAGE_SIZE = 10
+RATE_MARGIN = 0.9  # share of the allowed rate that is used, because network delays bunch requests
+MAX_REST_SECONDS = 30.0
 
 _REFUSED_SIZE = frozenset({403, 422})
 _FORBIDDEN = 403
@@ -58,9 +58,9 @@ _MAX_SENTIMENT = 100
 _MAX_ARTICLES = 2**31 - 1
 _MAX_FAULTS = 5
 
-Asked = list[tuple[str, str]]
+QueryParams = list[tuple[str, str]]
 Offset = int | str | None
-Read = Callable[[Raw], tuple[int, Offset]]
+PageDecoder = Callable[[RawPage], tuple[int, Offset]]
 
 
 class _Limits(msgspec.Struct):
@@ -128,7 +128,7 @@ _update = msgspec.json.Decoder(_Update)
 
 
 @dataclass(slots=True)
-class Pace:
+class AskNewsLimits:
     """Limits of the account as learnt in this run.
 
     `size`: page size. `limits`: those of the plan once they are known. `rest`: seconds to wait
@@ -137,19 +137,19 @@ class Pace:
     """
 
     size: int
-    limits: Limits = ASKING_LIMITS
+    limits: HostLimits = INITIAL_LIMITS
     rest: float = 0.0
     refused: Auth | None = None
 
-    def ask(self, base_url: str) -> Generator[Request, Raw, None]:
+    def request_limits(self, base_url: str) -> Generator[SourceRequest, RawPage, None]:
         """Request the limits of the plan. Failures are not raised but lower the limits."""
         try:
-            raw = yield Request(f"{base_url}/profiles/me/limits")
+            raw = yield SourceRequest(f"{base_url}/profiles/me/limits")
             self.limits, self.rest = _limits_of(odds.decode(raw, _limits))
         except Auth as refused:
-            self.limits, self.refused = CONSERVATIVE, refused
+            self.limits, self.refused = FREE_PLAN_LIMITS, refused
         except Failure:  # without a response, use limits that every plan allows
-            self.limits = CONSERVATIVE
+            self.limits = FREE_PLAN_LIMITS
 
 
 @dataclass
@@ -166,24 +166,24 @@ class AskNewsNews:
     max_pages: int = 5
     hours_back: int = 48
     name: str = NEWS
-    pace: Pace = field(default_factory=lambda: Pace(NEWS_PAGE_SIZE))
+    pace: AskNewsLimits = field(default_factory=lambda: AskNewsLimits(NEWS_PAGE_SIZE))
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> HostLimits:
         """The limits of the plan once they are known."""
         return self.pace.limits
 
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+    def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
         """Return one partition per entity, after requesting the limits of the plan."""
-        yield from self.pace.ask(self.base_url)
+        yield from self.pace.request_limits(self.base_url)
         return [Partition(entity) for entity in self.entities]
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, Incomplete | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, Incomplete | None]:
         """Request the newest articles of the entity, page by page, back to its `since`.
 
         Returns Incomplete if there are more than `max_pages`. Raises Auth and RateLimited.
         """
-        asked: Asked = [
+        asked: QueryParams = [
             ("query", part.key),
             ("method", "kw"),
             ("return_type", "dicts"),
@@ -197,7 +197,7 @@ class AskNewsNews:
         )
         return (yield from pagination.follow(_search_page))
 
-    def parse(self, raw: Raw) -> Iterable[Record]:
+    def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the articles of a search page. Raises Schema, ApiError or Blocked."""
         found = odds.decode(raw, _search).as_dicts or ()
         return [_article_of(each, _entity(raw)) for each in found]
@@ -216,24 +216,24 @@ class AskNewsStories:
     max_pages: int = 5
     max_updates: int = 10
     name: str = STORIES
-    pace: Pace = field(default_factory=lambda: Pace(STORIES_PAGE_SIZE))
+    pace: AskNewsLimits = field(default_factory=lambda: AskNewsLimits(STORIES_PAGE_SIZE))
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> HostLimits:
         """The limits of the plan once they are known."""
         return self.pace.limits
 
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+    def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
         """Return one partition per entity, after requesting the limits of the plan."""
-        yield from self.pace.ask(self.base_url)
+        yield from self.pace.request_limits(self.base_url)
         return [Partition(entity) for entity in self.entities]
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, Incomplete | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, Incomplete | None]:
         """Request the newest stories of the entity, page by page, back to its `since`.
 
         Returns Incomplete if there are more than `max_pages`. Raises Auth and RateLimited.
         """
-        asked: Asked = [
+        asked: QueryParams = [
             ("query", part.key),
             ("method", "kw"),
             ("sort_by", "published"),
@@ -247,41 +247,41 @@ class AskNewsStories:
         )
         return (yield from pagination.follow(_stories_page))
 
-    def parse(self, raw: Raw) -> Iterable[Record]:
+    def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the stories of a page. Raises Schema, ApiError or Blocked."""
         found = odds.decode(raw, _stories).stories
         return [record for each in found for record in _story_of(each, _entity(raw))]
 
 
-def _limits_of(wire: _Limits) -> tuple[Limits, float]:
+def _limits_of(wire: _Limits) -> tuple[HostLimits, float]:
     numbers = (wire.request_rate, wire.request_rate_capacity, wire.concurrency_limit)
     if not all(math.isfinite(number) for number in numbers) or wire.request_rate <= 0:
-        return CONSERVATIVE, 0.0
+        return FREE_PLAN_LIMITS, 0.0
     burst = wire.request_rate_capacity
     if wire.request_rate_remaining is not None:
         burst = min(burst, wire.request_rate_remaining)  # the account may be shared
-    limits = Limits(
-        rate=min(wire.request_rate * MARGIN, FASTEST.rate),
-        burst=int(_between(1, burst, FASTEST.burst)),
-        concurrency=int(_between(1, wire.concurrency_limit, FASTEST.concurrency)),
+    limits = HostLimits(
+        rate=min(wire.request_rate * RATE_MARGIN, MAX_LIMITS.rate),
+        burst=int(_between(1, burst, MAX_LIMITS.burst)),
+        concurrency=int(_between(1, wire.concurrency_limit, MAX_LIMITS.concurrency)),
     )
-    return limits, _between(0, wire.retry_after or 0, LONGEST_REST)
+    return limits, _between(0, wire.retry_after or 0, MAX_REST_SECONDS)
 
 
 def _between(low: float, value: float, high: float) -> float:
     return max(low, min(value, high))
 
 
-def _since(since: datetime | None) -> Asked:
+def _since(since: datetime | None) -> QueryParams:
     return [] if since is None else [("start_timestamp", str(math.floor(since.timestamp())))]
 
 
-def _search_page(raw: Raw) -> tuple[int, Offset]:
+def _search_page(raw: RawPage) -> tuple[int, Offset]:
     page = odds.decode(raw, _search)
     return len(page.as_dicts or ()), page.offset
 
 
-def _stories_page(raw: Raw) -> tuple[int, Offset]:
+def _stories_page(raw: RawPage) -> tuple[int, Offset]:
     page = odds.decode(raw, _stories)
     return len(page.stories), page.offset
 
@@ -291,50 +291,50 @@ class _Pagination:
     """Pagination of one entity."""
 
     url: str
-    asked: Asked
+    asked: QueryParams
     size_name: str
-    pace: Pace
+    pace: AskNewsLimits
     max_pages: int
 
-    def follow(self, read: Read) -> Generator[Request, Raw, Incomplete | None]:
+    def follow(self, read: PageDecoder) -> Generator[SourceRequest, RawPage, Incomplete | None]:
         offset: Offset = None
         seen: set[Offset] = {None, 0, "0", ""}
         for _ in range(self.max_pages):
             count, offset = read((yield from self._page(offset)))
-            if count < min(self.pace.size, SMALLEST_PAGE) or offset in seen:
+            if count < min(self.pace.size, MIN_PAGE_SIZE) or offset in seen:
                 return None
             seen.add(offset)
         return Incomplete(
             f"more than {self.max_pages} pages since the last poll; older ones were not requested"
         )
 
-    def _page(self, offset: Offset) -> Generator[Request, Raw, Raw]:
+    def _page(self, offset: Offset) -> Generator[SourceRequest, RawPage, RawPage]:
         size = self.pace.size
         if self.pace.refused is not None:
             raise _translated(Auth, self.pace.refused, str(self.pace.refused))
         try:
             return (yield self._request(offset, size))
         except Failure as failure:
-            if failure.status not in _REFUSED_SIZE or size <= SMALLEST_PAGE:
-                raise explained(failure) from failure.__cause__
+            if failure.status not in _REFUSED_SIZE or size <= MIN_PAGE_SIZE:
+                raise translate_failure(failure) from failure.__cause__
         raw = yield from self._smaller(offset)
-        self.pace.size = SMALLEST_PAGE
+        self.pace.size = MIN_PAGE_SIZE
         return raw
 
-    def _smaller(self, offset: Offset) -> Generator[Request, Raw, Raw]:
+    def _smaller(self, offset: Offset) -> Generator[SourceRequest, RawPage, RawPage]:
         try:
-            return (yield self._request(offset, SMALLEST_PAGE))
+            return (yield self._request(offset, MIN_PAGE_SIZE))
         except Failure as failure:
-            raise explained(failure) from failure.__cause__
+            raise translate_failure(failure) from failure.__cause__
 
-    def _request(self, offset: Offset, size: int) -> Request:
-        start: Asked = [] if offset is None else [("offset", str(offset))]
+    def _request(self, offset: Offset, size: int) -> SourceRequest:
+        start: QueryParams = [] if offset is None else [("offset", str(offset))]
         rest, self.pace.rest = self.pace.rest, 0.0
         params = (*self.asked, (self.size_name, str(size)), *start)
-        return Request(self.url, params=params, wait=rest)
+        return SourceRequest(self.url, params=params, wait=rest)
 
 
-def explained(failure: Failure) -> Failure:
+def translate_failure(failure: Failure) -> Failure:
     """Return the failure with a message that names the limit of the site that caused it."""
     code = _CODE.search(str(failure))
     number = code[1] if code else str(failure.status)
@@ -363,30 +363,30 @@ def _translated(kind: type[Failure], failure: Failure, message: str) -> Failure:
     return translated
 
 
-def _entity(raw: Raw) -> str:
+def _entity(raw: RawPage) -> str:
     return "" if raw.partition is None else raw.partition.key
 
 
 def _article_of(each: msgspec.Raw, entity: str) -> Record:
     try:
         return _read_article(_article.decode(each), entity)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         return Rejected(str(error), bytes(each), odds.record_id(each, "article_id"))
 
 
 def _read_article(wire: _Article, entity: str) -> Article:
-    url = odds.text(wire.article_url)
+    url = odds.clean_text(wire.article_url)
     return Article(
         provider=PROVIDER,
-        article_id=odds.text(wire.article_id) or _id_from_url(url),
+        article_id=odds.clean_text(wire.article_id) or _id_from_url(url),
         entity=entity,
         url=url,
-        title=odds.needed(odds.text(wire.eng_title) or wire.title, "title"),
+        title=odds.required_text(odds.clean_text(wire.eng_title) or wire.title, "title"),
         summary=_body_text(wire.summary),
-        source=odds.text(wire.source_id),
-        domain=odds.text(wire.domain_url),
-        language=odds.text(wire.language),
-        country=odds.text(wire.country),
+        source=odds.clean_text(wire.source_id),
+        domain=odds.clean_text(wire.domain_url),
+        language=odds.clean_text(wire.language),
+        country=odds.clean_text(wire.country),
         published_at=_published(wire.pub_date),
         sentiment=_sentiment(wire.sentiment),
         categories=_as_tuple(wire.classification),
@@ -432,11 +432,11 @@ def _checked_sentiment(value: float) -> float:
 
 def _as_tuple(value: list[str] | str | None) -> tuple[str, ...]:
     given = [value] if isinstance(value, str) else value or []
-    return tuple(dict.fromkeys(text for text in map(odds.text, given) if text))
+    return tuple(dict.fromkeys(text for text in map(odds.clean_text, given) if text))
 
 
 def _entities_by_kind(entities: Mapping[str, list[str] | None]) -> dict[str, tuple[str, ...]]:
-    named = {odds.text(kind): _as_tuple(names) for kind, names in entities.items()}
+    named = {odds.clean_text(kind): _as_tuple(names) for kind, names in entities.items()}
     return {kind: names for kind, names in named.items() if kind and names}
 
 
@@ -445,7 +445,7 @@ def _story_of(each: msgspec.Raw, entity: str) -> Iterator[Record]:
     uuid = odds.record_id(each, "uuid")
     try:
         yield _read_story(_story.decode(each), entity, faults)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         faults = [str(error)]
     if faults:
         yield Rejected("; ".join(faults[:_MAX_FAULTS]), bytes(each), uuid)
@@ -454,9 +454,9 @@ def _story_of(each: msgspec.Raw, entity: str) -> Iterator[Record]:
 def _read_story(wire: _Story, entity: str, faults: list[str]) -> Story:
     return Story(
         provider=PROVIDER,
-        story_uuid=odds.needed(wire.uuid, "uuid"),
+        story_uuid=odds.required_text(wire.uuid, "uuid"),
         entity=entity,
-        topic=odds.text(wire.topic),
+        topic=odds.clean_text(wire.topic),
         told_at=_instant(wire.updated_ts),
         categories=_as_tuple(wire.categories),
         keywords=_as_tuple(wire.keywords),
@@ -468,7 +468,9 @@ def _read_story(wire: _Story, entity: str, faults: list[str]) -> Story:
 
 
 def _counted(counts: Mapping[str, float]) -> dict[str, int]:
-    return {odds.text(name): round(_between(0, n, _MAX_ARTICLES)) for name, n in counts.items()}
+    return {
+        odds.clean_text(name): round(_between(0, n, _MAX_ARTICLES)) for name, n in counts.items()
+    }
 
 
 def _updates(given: Iterable[msgspec.Raw], faults: list[str]) -> tuple[StoryUpdate, ...]:
@@ -476,7 +478,7 @@ def _updates(given: Iterable[msgspec.Raw], faults: list[str]) -> tuple[StoryUpda
     for each in given:
         try:
             update = _read_update(_update.decode(each))
-        except UNREADABLE as error:
+        except DECODE_ERRORS as error:
             faults.append(f"update: {error}")
             continue
         kept.setdefault(update.update_uuid, update)
@@ -488,9 +490,9 @@ def _read_update(wire: _Update) -> StoryUpdate:
     if articles is not None and not 0 <= articles <= _MAX_ARTICLES:
         raise ValueError(f"n_articles {articles} is out of range")
     return StoryUpdate(
-        update_uuid=odds.needed(wire.uuid, "uuid"),
+        update_uuid=odds.required_text(wire.uuid, "uuid"),
         at=_instant(wire.story_update_ts),
-        headline=odds.text(wire.headline),
+        headline=odds.clean_text(wire.headline),
         text=_body_text(wire.story),
         articles=articles,
     )
@@ -506,7 +508,7 @@ def _points(
             continue
         try:
             point = SentimentPoint(_instant(stamp), _checked_sentiment(value))
-        except UNREADABLE as error:
+        except DECODE_ERRORS as error:
             faults.append(f"sentiment: {error}")
             continue
         kept[point.at] = point

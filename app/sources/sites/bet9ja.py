@@ -22,32 +22,32 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from app.core.enums import Market, Outcome
+from app.core.enums import Market, MarketOutcome
 from app.core.errors import ApiError, Schema
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record
 from app.sources.sites import odds
-from app.sources.sites.odds import NOTHING
+from app.sources.sites.odds import JSON_NULL
 
 NAME = "bet9ja"
-LIMITS = Limits(rate=4, burst=1, concurrency=4)
+LIMITS = HostLimits(rate=4, burst=1, concurrency=4)
 
 _FOOTBALL = "1"
 _OK = ("OK", "D")
 _PICKS: Mapping[str, odds.Pick] = {
-    "S_1X2_1": (Market.MATCH_RESULT, Outcome.HOME),
-    "S_1X2_X": (Market.MATCH_RESULT, Outcome.DRAW),
-    "S_1X2_2": (Market.MATCH_RESULT, Outcome.AWAY),
-    "S_GGNG_Y": (Market.BOTH_TEAMS_TO_SCORE, Outcome.YES),
-    "S_GGNG_N": (Market.BOTH_TEAMS_TO_SCORE, Outcome.NO),
-    "S_DC_1X": (Market.DOUBLE_CHANCE, Outcome.HOME_DRAW),
-    "S_DC_12": (Market.DOUBLE_CHANCE, Outcome.HOME_AWAY),
-    "S_DC_X2": (Market.DOUBLE_CHANCE, Outcome.DRAW_AWAY),
+    "S_1X2_1": (Market.MATCH_RESULT, MarketOutcome.HOME),
+    "S_1X2_X": (Market.MATCH_RESULT, MarketOutcome.DRAW),
+    "S_1X2_2": (Market.MATCH_RESULT, MarketOutcome.AWAY),
+    "S_GGNG_Y": (Market.BOTH_TEAMS_TO_SCORE, MarketOutcome.YES),
+    "S_GGNG_N": (Market.BOTH_TEAMS_TO_SCORE, MarketOutcome.NO),
+    "S_DC_1X": (Market.DOUBLE_CHANCE, MarketOutcome.HOME_DRAW),
+    "S_DC_12": (Market.DOUBLE_CHANCE, MarketOutcome.HOME_AWAY),
+    "S_DC_X2": (Market.DOUBLE_CHANCE, MarketOutcome.DRAW_AWAY),
 }
 _OVER_UNDER_PREFIX = "S_OU@"
 _OVER_UNDER_PICKS: Mapping[str, odds.Pick] = {
-    "O": (Market.OVER_UNDER, Outcome.OVER),
-    "U": (Market.OVER_UNDER, Outcome.UNDER),
+    "O": (Market.OVER_UNDER, MarketOutcome.OVER),
+    "U": (Market.OVER_UNDER, MarketOutcome.UNDER),
 }
 
 
@@ -73,7 +73,7 @@ class _Tree(_Wire):
 
 class _Envelope(_Wire):
     r: str
-    d: msgspec.Raw = NOTHING
+    d: msgspec.Raw = JSON_NULL
 
 
 class _Data(_Wire):
@@ -106,9 +106,9 @@ class Bet9ja:
 
     name: str = field(default=NAME, init=False)
     base_url: str
-    limits: Limits = LIMITS
+    limits: HostLimits = LIMITS
 
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+    def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
         """Request the catalogue; return a partition for each football group that may have events.
 
         Raises ApiError, Blocked, and Schema, also if the catalogue has no football.
@@ -117,30 +117,30 @@ class Bet9ja:
         parts = [Partition(key, _count(group)) for key, group in _groups(raw).items()]
         return tuple(part for part in parts if part.expected != 0)
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | None]:
         """Request the events of the group. Returns the catalogue's count. Raises like `parse`."""
         group = ("GROUPID", part.key)
         options = (("DISP", "0"), ("GROUPMARKETID", "1"), ("matches", "true"))
         _events((yield self._request("GetEventsInGroupV2", group, *options)))
         return part.expected
 
-    def parse(self, raw: Raw) -> Iterable[Record]:
+    def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the events of a group response or a single-event response.
 
         Raises ApiError if the envelope reports an error, Blocked, or Schema.
         """
         return odds.records(_events(raw), "ID", _read)
 
-    def _request(self, call: str, *params: tuple[str, str]) -> Request:
+    def _request(self, call: str, *params: tuple[str, str]) -> SourceRequest:
         site = urlsplit(self.base_url)
-        return Request(
+        return SourceRequest(
             f"{self.base_url}/{call}",
             params=params,
             headers={"referer": f"{site.scheme}://{site.netloc}/"},
         )
 
 
-def _envelope_data(raw: Raw) -> msgspec.Raw:
+def _envelope_data(raw: RawPage) -> msgspec.Raw:
     envelope = odds.decode(raw, _envelope)
     if envelope.r not in _OK:
         message = f"R is {envelope.r!r}: not found, or rate limited"
@@ -148,10 +148,10 @@ def _envelope_data(raw: Raw) -> msgspec.Raw:
     return envelope.d
 
 
-def _groups(raw: Raw) -> dict[str, _Group | None]:
+def _groups(raw: RawPage) -> dict[str, _Group | None]:
     """Return all football groups by id; empty branches of the tree are lists."""
     tree = odds.decode_part(raw, _envelope_data(raw), _tree)
-    football = odds.decode_part(raw, tree.pal.get(_FOOTBALL, NOTHING), _sport)
+    football = odds.decode_part(raw, tree.pal.get(_FOOTBALL, JSON_NULL), _sport)
     countries = football.sg if isinstance(football.sg, dict) else {}
     groups: dict[str, _Group | None] = {}
     for country in countries.values():
@@ -167,7 +167,7 @@ def _count(group: _Group | None) -> int | None:
     return int(count) if count.isascii() and count.isdigit() else None
 
 
-def _events(raw: Raw) -> list[msgspec.Raw]:
+def _events(raw: RawPage) -> list[msgspec.Raw]:
     body = _envelope_data(raw)
     data = odds.decode_part(raw, body, _data)
     if isinstance(data, _Data) and data.e is not msgspec.UNSET:
@@ -187,20 +187,20 @@ def _as_list(slots: list[msgspec.Raw] | dict[str, msgspec.Raw] | None) -> list[m
 
 def _read(raw: msgspec.Raw, prices: odds.Prices) -> OddsEvent:
     event = _event.decode(raw)
-    home, _, away = odds.text(event.ds).partition(" - ")
+    home, _, away = odds.clean_text(event.ds).partition(" - ")
     for key, quote in event.o.items() if isinstance(event.o, dict) else ():
         _add(key, bytes(quote), prices)
     return OddsEvent(
         platform=NAME,
-        platform_event_id=odds.needed(event.id, "ID"),
-        sportradar_id=odds.sportradar(event.extid),
-        country=odds.text(event.sg),
-        competition=odds.text(event.gn),
-        competition_id=odds.text(event.gid) or None,
-        home=odds.needed(home, f"home team in {event.ds!r}"),
-        away=odds.needed(away, f"away team in {event.ds!r}"),
+        platform_event_id=odds.required_text(event.id, "ID"),
+        sportradar_id=odds.sportradar_id(event.extid),
+        country=odds.clean_text(event.sg),
+        competition=odds.clean_text(event.gn),
+        competition_id=odds.clean_text(event.gid) or None,
+        home=odds.required_text(home, f"home team in {event.ds!r}"),
+        away=odds.required_text(away, f"away team in {event.ds!r}"),
         kickoff=_kickoff(event),
-        prices=prices.kept(),
+        prices=prices.as_tuple(),
     )
 
 
@@ -208,7 +208,7 @@ def _kickoff(event: _Event) -> datetime:
     text = event.startdateutc or event.startdate
     if not text:
         raise ValueError("no STARTDATE")
-    return odds.instant(text)
+    return odds.parse_kickoff(text)
 
 
 def _add(key: str, quote: bytes, prices: odds.Prices) -> None:
@@ -223,8 +223,8 @@ def _over_under(key: str, prices: odds.Prices) -> tuple[odds.Pick | None, Decima
     line_text, _, side = key.removeprefix(_OVER_UNDER_PREFIX).partition("_")
     pick = _OVER_UNDER_PICKS.get(side)
     try:
-        line = odds.line_of(line_text.encode())
+        line = odds.parse_line(line_text.encode())
     except ValueError as error:
-        prices.fault(key, error)
+        prices.add_fault(key, error)
         return None, None
     return (pick if line is not None else None), line

@@ -20,38 +20,38 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.core.enums import Market, Outcome
+from app.core.enums import Market, MarketOutcome
 from app.core.errors import Incomplete, Schema
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record
 from app.sources.sites import odds
-from app.sources.sites.odds import NOTHING
+from app.sources.sites.odds import JSON_NULL
 
 NAME = "betpawa"
-LIMITS = Limits(rate=2, burst=4, concurrency=2)
-TAKE = 100
+LIMITS = HostLimits(rate=2, burst=4, concurrency=2)
+PAGE_SIZE = 100
 MAX_PAGES = 60
 
 _FOOTBALL = "2"
 _OVER_UNDER = "5000"
 _PICKS: Mapping[str, Mapping[str, odds.Pick]] = {
     "3743": {
-        "3744": (Market.MATCH_RESULT, Outcome.HOME),
-        "3745": (Market.MATCH_RESULT, Outcome.DRAW),
-        "3746": (Market.MATCH_RESULT, Outcome.AWAY),
+        "3744": (Market.MATCH_RESULT, MarketOutcome.HOME),
+        "3745": (Market.MATCH_RESULT, MarketOutcome.DRAW),
+        "3746": (Market.MATCH_RESULT, MarketOutcome.AWAY),
     },
     _OVER_UNDER: {
-        "5001": (Market.OVER_UNDER, Outcome.OVER),
-        "5002": (Market.OVER_UNDER, Outcome.UNDER),
+        "5001": (Market.OVER_UNDER, MarketOutcome.OVER),
+        "5002": (Market.OVER_UNDER, MarketOutcome.UNDER),
     },
     "3795": {
-        "3796": (Market.BOTH_TEAMS_TO_SCORE, Outcome.YES),
-        "3797": (Market.BOTH_TEAMS_TO_SCORE, Outcome.NO),
+        "3796": (Market.BOTH_TEAMS_TO_SCORE, MarketOutcome.YES),
+        "3797": (Market.BOTH_TEAMS_TO_SCORE, MarketOutcome.NO),
     },
     "4693": {
-        "4694": (Market.DOUBLE_CHANCE, Outcome.HOME_DRAW),
-        "4695": (Market.DOUBLE_CHANCE, Outcome.DRAW_AWAY),
-        "4696": (Market.DOUBLE_CHANCE, Outcome.HOME_AWAY),
+        "4694": (Market.DOUBLE_CHANCE, MarketOutcome.HOME_DRAW),
+        "4695": (Market.DOUBLE_CHANCE, MarketOutcome.DRAW_AWAY),
+        "4696": (Market.DOUBLE_CHANCE, MarketOutcome.HOME_AWAY),
     },
 }
 
@@ -62,14 +62,14 @@ class _Wire(msgspec.Struct, gc=False, rename="camel"):
 
 class _Price(_Wire):
     type_id: str | int = ""
-    odds: msgspec.Raw = NOTHING
-    price: msgspec.Raw = NOTHING
-    handicap: msgspec.Raw = NOTHING
+    odds: msgspec.Raw = JSON_NULL
+    price: msgspec.Raw = JSON_NULL
+    handicap: msgspec.Raw = JSON_NULL
     suspended: bool | None = False
 
 
 class _Specifier(_Wire):
-    total: msgspec.Raw = NOTHING
+    total: msgspec.Raw = JSON_NULL
 
 
 class _Row(_Wire):
@@ -132,32 +132,32 @@ class BetPawa:
     base_url: str
     version: Literal["v3", "v4"] = "v4"
     brand: str = "betpawa-nigeria"
-    limits: Limits = LIMITS
+    limits: HostLimits = LIMITS
 
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+    def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
         """Return the only partition. Requests nothing."""
         yield from ()
         return (Partition("football"),)
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:  # noqa: ARG002
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | None]:  # noqa: ARG002
         """Request pages until one has no events. Returns None: the site reports no total.
 
         Raises like `parse`, and Incomplete after MAX_PAGES pages.
         """
         for number in range(MAX_PAGES):
-            if not _events((yield self._request(number * TAKE))):
+            if not _events((yield self._request(number * PAGE_SIZE))):
                 return None
         raise Incomplete(f"more than {MAX_PAGES} pages")
 
-    def parse(self, raw: Raw) -> Iterable[Record]:
+    def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the events of a list page or single-event response of v3 or v4.
 
         Raises ApiError, Blocked or Schema.
         """
         return odds.records(_events(raw), "id", _read)
 
-    def _request(self, skip: int) -> Request:
-        return Request(
+    def _request(self, skip: int) -> SourceRequest:
+        return SourceRequest(
             f"{self.base_url}/{self.version}/events/lists/by-queries",
             params=(("q", _query(skip)),),
             headers={"x-pawa-brand": self.brand, "devicetype": "web", "x-pawa-language": "en"},
@@ -176,13 +176,13 @@ def _query(skip: int) -> str:
         },
         "view": {"marketTypes": list(_PICKS)},
         "skip": skip,
-        "take": TAKE,
+        "take": PAGE_SIZE,
         "sort": {"startTime": "ASC"},
     }
     return msgspec.json.encode({"queries": [query]}).decode()
 
 
-def _events(raw: Raw) -> list[msgspec.Raw]:
+def _events(raw: RawPage) -> list[msgspec.Raw]:
     page = odds.decode(raw, _page)
     if page.responses is not None:
         return [event for answer in page.responses for event in answer.responses or ()]
@@ -200,26 +200,26 @@ def _read(raw: msgspec.Raw, prices: odds.Prices) -> OddsEvent:
         _add_market(market, prices)
     return OddsEvent(
         platform=NAME,
-        platform_event_id=odds.needed(event.id, "id"),
+        platform_event_id=odds.required_text(event.id, "id"),
         sportradar_id=_sportradar(event.widgets or ()),
-        country=odds.text(region.name),
-        competition=odds.text(competition.name),
-        competition_id=odds.text(competition.id) or None,
+        country=odds.clean_text(region.name),
+        competition=odds.clean_text(competition.name),
+        competition_id=odds.clean_text(competition.id) or None,
         home=_team(event, "1"),
         away=_team(event, "2"),
-        kickoff=odds.instant(event.start_time),
-        prices=prices.kept(),
+        kickoff=odds.parse_kickoff(event.start_time),
+        prices=prices.as_tuple(),
     )
 
 
 def _sportradar(widgets: Iterable[_Widget]) -> str | None:
-    ids = (odds.sportradar(widget.id) for widget in widgets if widget.type == "SPORTRADAR")
+    ids = (odds.sportradar_id(widget.id) for widget in widgets if widget.type == "SPORTRADAR")
     return next((found for found in ids if found), None)
 
 
 def _team(event: _Event, position: str) -> str:
     names = (each.name for each in event.participants if str(each.position) == position)
-    return odds.needed(next(names, None), f"participant at position {position}")
+    return odds.required_text(next(names, None), f"participant at position {position}")
 
 
 def _add_market(market: _Market, prices: odds.Prices) -> None:
@@ -238,7 +238,7 @@ def _add_price(pick: odds.Pick, row: _Row, price: _Price, prices: odds.Prices) -
     try:
         line = _line(row, price) if pick[0] is Market.OVER_UNDER else None
     except ValueError as error:
-        prices.fault(" ".join(pick), error)
+        prices.add_fault(" ".join(pick), error)
         return
     quote = bytes(price.odds)
     quote = bytes(price.price) if quote == b"null" else quote
@@ -246,9 +246,9 @@ def _add_price(pick: odds.Pick, row: _Row, price: _Price, prices: odds.Prices) -
 
 
 def _line(row: _Row, price: _Price) -> Decimal:
-    line = odds.line_of(bytes(price.handicap))
+    line = odds.parse_line(bytes(price.handicap))
     if line is None and row.specifier is not None:
-        line = odds.line_of(bytes(row.specifier.total))
+        line = odds.parse_line(bytes(row.specifier.total))
     if line is None:
         raise ValueError("no line")
     return line

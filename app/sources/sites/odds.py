@@ -20,18 +20,18 @@ from typing import TypeVar
 
 import msgspec
 
-from app.core.enums import Market, Outcome
+from app.core.enums import Market, MarketOutcome
 from app.core.errors import ApiError, Blocked, Failure, Schema
-from app.core.messages import Raw
+from app.core.messages import RawPage
 from app.core.records import OddsEvent, OddsPrice, Record, Rejected
 
 T = TypeVar("T")
-Pick = tuple[Market, Outcome]
+Pick = tuple[Market, MarketOutcome]
 
-UNREADABLE = (ValueError, OverflowError, RecursionError)
+DECODE_ERRORS = (ValueError, OverflowError, RecursionError)
 """What decoding untrusted JSON can raise; msgspec's errors are ValueErrors."""
 
-NOTHING = msgspec.Raw(b"null")
+JSON_NULL = msgspec.Raw(b"null")
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _NOT_OFFERED = frozenset({b"", b"-", b"null"})
@@ -62,16 +62,16 @@ class Prices:
         try:
             price = _price(pick, line, quote, active)
         except ValueError as error:
-            self.fault(" ".join(pick), error)
+            self.add_fault(" ".join(pick), error)
             return
         if price is not None:
             self._kept.setdefault((pick, line), price)
 
-    def fault(self, where: str, what: Exception) -> None:
+    def add_fault(self, where: str, what: Exception) -> None:
         """Record what could not be read; the event is kept."""
         self.faults.append(f"{where}: {what}")
 
-    def kept(self) -> tuple[OddsPrice, ...]:
+    def as_tuple(self) -> tuple[OddsPrice, ...]:
         """Return all prices in the order of the site."""
         return tuple(self._kept.values())
 
@@ -82,7 +82,7 @@ class Prices:
         return "; ".join([*listed, f"and {more} more"] if more else listed)
 
 
-def decode(raw: Raw, shape: msgspec.json.Decoder[T]) -> T:
+def decode(raw: RawPage, shape: msgspec.json.Decoder[T]) -> T:
     """Return the response body decoded with `shape`.
 
     Raises Blocked for an HTML page or an empty 202, a retryable ApiError for any other empty body,
@@ -98,16 +98,16 @@ def decode(raw: Raw, shape: msgspec.json.Decoder[T]) -> T:
     return decode_part(raw, body, shape)
 
 
-def decode_part(raw: Raw, part: bytes | msgspec.Raw, shape: msgspec.json.Decoder[T]) -> T:
+def decode_part(raw: RawPage, part: bytes | msgspec.Raw, shape: msgspec.json.Decoder[T]) -> T:
     """Return part of a response decoded with `shape`. Raises Schema if it does not match."""
     try:
         return shape.decode(part)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         message = f"unexpected response format: {error}"
         raise Schema(message, status=raw.status, url=raw.url) from error
 
 
-def _empty_body(raw: Raw) -> Failure:
+def _empty_body(raw: RawPage) -> Failure:
     if raw.status == 202:  # noqa: PLR2004 - how a bot firewall stalls clients
         return Blocked("202 with an empty body", status=raw.status, url=raw.url)
     return ApiError("an empty body", status=raw.status, url=raw.url, retry=True)
@@ -127,7 +127,7 @@ def records(
         prices = Prices()
         try:
             event = read(raw, prices)
-        except UNREADABLE as error:
+        except DECODE_ERRORS as error:
             out.append(Rejected(str(error), bytes(raw), record_id(raw, id_field)))
             continue
         out.append(replace(event, complete=False) if prices.faults else event)
@@ -139,13 +139,13 @@ def records(
 def record_id(event: msgspec.Raw, field: str) -> str | None:
     """Return the id in `field` of an event that may be invalid otherwise, or None."""
     try:
-        return text(_id.decode(_members.decode(event)[field])) or None
-    except (*UNREADABLE, KeyError):
+        return clean_text(_id.decode(_members.decode(event)[field])) or None
+    except (*DECODE_ERRORS, KeyError):
         return None
 
 
 @lru_cache(maxsize=8192)
-def price_of(quote: bytes) -> Decimal | None:
+def parse_price(quote: bytes) -> Decimal | None:
     """Return decimal odds from their JSON text, a string or a number; None if not offered.
 
     Raises ValueError if it is not a number or out of range.
@@ -162,12 +162,12 @@ def price_of(quote: bytes) -> Decimal | None:
 # Most prices repeat from run to run; caching the immutable objects avoids building them again.
 @lru_cache(maxsize=32_768)
 def _price(pick: Pick, line: Decimal | None, quote: bytes, active: bool) -> OddsPrice | None:
-    price = price_of(quote)
+    price = parse_price(quote)
     return None if price is None else OddsPrice(*pick, line, price, active)
 
 
 @lru_cache(maxsize=1024)
-def line_of(quote: bytes) -> Decimal | None:
+def parse_line(quote: bytes) -> Decimal | None:
     """Return a goals line from its JSON text, normalised; None if there is none.
 
     Raises ValueError if it is not a number of at least 0.
@@ -191,26 +191,27 @@ def _shown(bare: bytes) -> str:
     return repr(bare[:40].decode("ascii", "backslashreplace"))
 
 
-def text(value: str | int | None) -> str:
+def clean_text(value: str | int | None) -> str:
     """Return a name or id with blanks collapsed and without NULs; an empty string for None."""
     return "" if value is None else " ".join(str(value).replace("\0", " ").split())
 
 
-def needed(value: str | int | None, what: str) -> str:
-    """Return `value` as `text` does. Raises ValueError if it is blank; `what` names it there."""
-    found = text(value)
+def required_text(value: str | int | None, what: str) -> str:
+    """Return `value` as `clean_text` does. Raises ValueError if it is blank; `what` names it
+    there."""
+    found = clean_text(value)
     if not found:
         raise ValueError(f"no {what}")
     return found
 
 
-def sportradar(value: str | int | None) -> str | None:
+def sportradar_id(value: str | int | None) -> str | None:
     """Return the digits of a Sportradar id, with or without `sr:match:`; None if it is not one."""
-    digits = text(value).removeprefix("sr:match:").lstrip("0")
+    digits = clean_text(value).removeprefix("sr:match:").lstrip("0")
     return digits if digits.isascii() and digits.isdigit() else None
 
 
-def instant(value: str) -> datetime:
+def parse_kickoff(value: str) -> datetime:
     """Return an ISO 8601 kick-off time in UTC, the default zone. Raises ValueError if invalid."""
     if len(value) < _MIN_LENGTH:
         raise ValueError(f"kick-off {value!r} is not a date and time")
@@ -218,7 +219,7 @@ def instant(value: str) -> datetime:
     return _plausible(read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC))
 
 
-def instant_ms(milliseconds: int) -> datetime:
+def kickoff_from_ms(milliseconds: int) -> datetime:
     """Return a kick-off time from Unix milliseconds. Raises ValueError or OverflowError."""
     return _plausible(_EPOCH + timedelta(milliseconds=milliseconds))
 

@@ -18,18 +18,18 @@ from types import MappingProxyType
 
 import msgspec
 
-from app.core.enums import Market, Outcome
+from app.core.enums import Market, MarketOutcome
 from app.core.errors import ApiError, Schema
-from app.core.messages import Limits, Partition, Raw, Request
+from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record
 from app.sources.sites import odds
-from app.sources.sites.odds import NOTHING
+from app.sources.sites.odds import JSON_NULL
 
 NAME = "sportybet"
-LIMITS = Limits(rate=2, burst=4, concurrency=2)
+LIMITS = HostLimits(rate=2, burst=4, concurrency=2)
 PAGE_SIZE = 100
 MAX_PAGES = 100
-EMPTY_PAGES_AT_THE_END = 2
+MAX_PAGES_WITHOUT_NEW_EVENTS = 2
 
 _OK = 10000
 _HEADERS = MappingProxyType(
@@ -38,22 +38,22 @@ _HEADERS = MappingProxyType(
 _OVER_UNDER = "18"
 _PICKS: Mapping[str, Mapping[str, odds.Pick]] = {
     "1": {
-        "1": (Market.MATCH_RESULT, Outcome.HOME),
-        "2": (Market.MATCH_RESULT, Outcome.DRAW),
-        "3": (Market.MATCH_RESULT, Outcome.AWAY),
+        "1": (Market.MATCH_RESULT, MarketOutcome.HOME),
+        "2": (Market.MATCH_RESULT, MarketOutcome.DRAW),
+        "3": (Market.MATCH_RESULT, MarketOutcome.AWAY),
     },
     _OVER_UNDER: {
-        "12": (Market.OVER_UNDER, Outcome.OVER),
-        "13": (Market.OVER_UNDER, Outcome.UNDER),
+        "12": (Market.OVER_UNDER, MarketOutcome.OVER),
+        "13": (Market.OVER_UNDER, MarketOutcome.UNDER),
     },
     "10": {
-        "9": (Market.DOUBLE_CHANCE, Outcome.HOME_DRAW),
-        "10": (Market.DOUBLE_CHANCE, Outcome.HOME_AWAY),
-        "11": (Market.DOUBLE_CHANCE, Outcome.DRAW_AWAY),
+        "9": (Market.DOUBLE_CHANCE, MarketOutcome.HOME_DRAW),
+        "10": (Market.DOUBLE_CHANCE, MarketOutcome.HOME_AWAY),
+        "11": (Market.DOUBLE_CHANCE, MarketOutcome.DRAW_AWAY),
     },
     "29": {
-        "74": (Market.BOTH_TEAMS_TO_SCORE, Outcome.YES),
-        "76": (Market.BOTH_TEAMS_TO_SCORE, Outcome.NO),
+        "74": (Market.BOTH_TEAMS_TO_SCORE, MarketOutcome.YES),
+        "76": (Market.BOTH_TEAMS_TO_SCORE, MarketOutcome.NO),
     },
 }
 
@@ -64,7 +64,7 @@ class _Wire(msgspec.Struct, gc=False, rename="camel"):
 
 class _Outcome(_Wire):
     id: str | int = ""
-    odds: msgspec.Raw = NOTHING
+    odds: msgspec.Raw = JSON_NULL
     is_active: int | bool = 1
 
 
@@ -115,7 +115,7 @@ class _Envelope(_Wire):
     biz_code: int
     message: str | None = None
     inner_msg: str | None = None
-    data: msgspec.Raw = NOTHING
+    data: msgspec.Raw = JSON_NULL
 
 
 class _Page(msgspec.Struct):
@@ -134,21 +134,21 @@ class SportyBet:
 
     name: str = field(default=NAME, init=False)
     base_url: str
-    limits: Limits = LIMITS
+    limits: HostLimits = LIMITS
 
-    def partitions(self) -> Generator[Request, Raw, Sequence[Partition]]:
+    def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
         """Return the only partition. Requests nothing."""
         yield from ()
         return (Partition("football"),)
 
-    def pages(self, part: Partition) -> Generator[Request, Raw, int | None]:  # noqa: ARG002
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | None]:  # noqa: ARG002
         """Request pages until all reported events were seen, or two pages in a row had nothing new.
 
         Returns the number of events that the site reports. Raises like `parse`.
         """
         seen: set[str | bytes] = set()
         total, number, pages_without_new = None, 0, 0
-        while pages_without_new < EMPTY_PAGES_AT_THE_END and number < MAX_PAGES:
+        while pages_without_new < MAX_PAGES_WITHOUT_NEW_EVENTS and number < MAX_PAGES:
             number += 1
             page = _page((yield self._request(number)))
             new = {_key(event) for each in page.tournaments for event in each.events or ()} - seen
@@ -159,7 +159,7 @@ class SportyBet:
                 break
         return total
 
-    def parse(self, raw: Raw) -> Iterable[Record]:
+    def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the events of a list page, a tournament list (`pcEvents`) or a single event.
 
         Raises ApiError if the envelope reports an error, Blocked, or Schema.
@@ -170,8 +170,8 @@ class SportyBet:
             for record in odds.records(each.events or (), "eventId", partial(_read, each))
         ]
 
-    def _request(self, number: int) -> Request:
-        return Request(
+    def _request(self, number: int) -> SourceRequest:
+        return SourceRequest(
             f"{self.base_url}/pcUpcomingEvents",
             params=(
                 ("sportId", "sr:sport:1"),
@@ -187,7 +187,7 @@ class SportyBet:
         )
 
 
-def _page(raw: Raw) -> _Page:
+def _page(raw: RawPage) -> _Page:
     envelope = odds.decode(raw, _envelope)
     if envelope.biz_code != _OK:
         message = envelope.inner_msg or envelope.message or "no message"
@@ -218,20 +218,20 @@ def _read(tournament: _Tournament, raw: msgspec.Raw, prices: odds.Prices) -> Odd
         _add(market, line, prices)
     return OddsEvent(
         platform=NAME,
-        platform_event_id=odds.needed(event.event_id, "eventId"),
+        platform_event_id=odds.required_text(event.event_id, "eventId"),
         sportradar_id=_sportradar(event.event_id),
-        country=odds.text(category.name or tournament.category_name),
-        competition=odds.text(inner.name or tournament.name),
-        competition_id=odds.text(inner.id or tournament.id) or None,
-        home=odds.needed(event.home_team_name, "home team"),
-        away=odds.needed(event.away_team_name, "away team"),
-        kickoff=odds.instant_ms(event.estimate_start_time),
-        prices=prices.kept(),
+        country=odds.clean_text(category.name or tournament.category_name),
+        competition=odds.clean_text(inner.name or tournament.name),
+        competition_id=odds.clean_text(inner.id or tournament.id) or None,
+        home=odds.required_text(event.home_team_name, "home team"),
+        away=odds.required_text(event.away_team_name, "away team"),
+        kickoff=odds.kickoff_from_ms(event.estimate_start_time),
+        prices=prices.as_tuple(),
     )
 
 
 def _sportradar(event_id: str) -> str | None:
-    return odds.sportradar(event_id) if event_id.startswith("sr:match:") else None
+    return odds.sportradar_id(event_id) if event_id.startswith("sr:match:") else None
 
 
 def _markets(
@@ -246,7 +246,7 @@ def _markets(
         try:
             key = (kind, _line(market) if kind == _OVER_UNDER else None)
         except ValueError as error:
-            prices.fault(Market.OVER_UNDER, error)
+            prices.add_fault(Market.OVER_UNDER, error)
             continue
         if key not in by_kind_and_line or (by_kind_and_line[key].status and not market.status):
             by_kind_and_line[key] = market
@@ -256,7 +256,7 @@ def _markets(
 def _line(market: _Market) -> Decimal:
     for part in (market.specifier or "").split("|"):
         label, _, value = part.partition("=")
-        line = odds.line_of(value.encode()) if label == "total" else None
+        line = odds.parse_line(value.encode()) if label == "total" else None
         if line is not None:
             return line
     raise ValueError(f"no line in {market.specifier!r}")

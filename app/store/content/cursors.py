@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from app.store.content.items import worded
+from app.store.content.items import for_owner
 from app.store.db import Connection, Pool
 
 CURSORS = "SELECT partition, value FROM source_cursors i WHERE {owner} AND source = $2"
@@ -27,7 +27,7 @@ DO UPDATE SET interval_seconds = excluded.interval_seconds, next_at = excluded.n
 
 async def cursors(pool: Pool | Connection, org_id: UUID | None, source: str) -> dict[str, str]:
     """Return the cursor of each partition of a source."""
-    rows = await pool.fetch(worded(CURSORS, org_id), org_id, source)
+    rows = await pool.fetch(for_owner(CURSORS, org_id), org_id, source)
     return {row["partition"]: row["value"] for row in rows}
 
 
@@ -46,12 +46,12 @@ async def move_cursor(
     await connection.execute(MOVE, org_id, *where, value, at, run_id)
 
 
-async def next_at(pool: Pool | Connection, org_id: UUID | None, source: str) -> datetime | None:
+async def next_due_at(pool: Pool | Connection, org_id: UUID | None, source: str) -> datetime | None:
     """Return when a source with an automatic interval is next due; None if that is not known."""
-    return await pool.fetchval(worded(PACE, org_id), org_id, source)
+    return await pool.fetchval(for_owner(PACE, org_id), org_id, source)
 
 
-async def set_pace(
+async def set_interval(
     pool: Pool | Connection, org_id: UUID | None, source: str, seconds: float, at: datetime
 ) -> None:
     """Store a source's automatic interval in seconds, and `at`, when it is next due."""

@@ -15,7 +15,7 @@ VERSION = b"1"
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 
 
-def of(event: OddsEvent) -> bytes:
+def fingerprint_of(event: OddsEvent) -> bytes:
     """Return the digest of names, competition, kick-off and all prices, in any order."""
     digest = blake2b(VERSION, digest_size=16)
     digest.update(

@@ -17,12 +17,14 @@ from app.core.enums import StoreMode
 from app.core.records import Item
 from app.store.db import Connection, Pool
 
-MANY = 50  # items; more are encoded as JSON in a thread
-SLICE = 500  # items per statement, so that a page of thousands does not block the event loop
+MAX_INLINE_ITEMS = 50  # items; more are encoded as JSON in a thread
+ITEMS_PER_STATEMENT = (
+    500  # items per statement, so that a page of thousands does not block the event loop
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ItemWriteCounts:
     """Counts of items given, inserted and changed."""
 
     given: int = 0
@@ -44,9 +46,9 @@ class Written:
         """Always 0: items have no sentiment."""
         return 0
 
-    def plus(self, other: "Written") -> "Written":
+    def plus(self, other: "ItemWriteCounts") -> "ItemWriteCounts":
         """Return the sum of both."""
-        return Written(
+        return ItemWriteCounts(
             self.given + other.given, self.inserted + other.inserted, self.changed + other.changed
         )
 
@@ -151,7 +153,7 @@ WHERE i.id IN (
 """
 
 
-def worded(statement: str, org_id: UUID | None) -> str:
+def for_owner(statement: str, org_id: UUID | None) -> str:
     """Return the statement with its `{owner}` condition for that owner."""
     return statement.format(owner=_OPERATOR_OWNER if org_id is None else _ORG_OWNER)
 
@@ -169,24 +171,26 @@ async def write(
     items: Sequence[Item],
     now: datetime,
     run_id: UUID,
-) -> Written:
+) -> ItemWriteCounts:
     """Write one page of one source's items, as fetched at `now`. `org_id` None is the operator.
 
     The last item of a key wins. `run_id` is stored with the items it inserted or changed.
     Writing the same page again in the same run changes nothing.
     """
-    total = Written()
+    total = ItemWriteCounts()
     for mode in StoreMode:
         latest = {item.key: item for item in items if item.mode is mode}
         page = [latest[key] for key in sorted(latest)]  # a fixed lock order, across slices too
-        for start in range(0, len(page), SLICE):
-            some = page[start : start + SLICE]
+        for start in range(0, len(page), ITEMS_PER_STATEMENT):
+            some = page[start : start + ITEMS_PER_STATEMENT]
             texts, hashes = (
-                await asyncio.to_thread(_encoded, some) if len(some) > MANY else _encoded(some)
+                await asyncio.to_thread(_encoded, some)
+                if len(some) > MAX_INLINE_ITEMS
+                else _encoded(some)
             )
             statement, more = _mode_statement(mode, some, run_id)
             row = await connection.fetchrow(
-                worded(statement, org_id),
+                for_owner(statement, org_id),
                 org_id,
                 source,
                 now,
@@ -197,7 +201,7 @@ async def write(
                 *more[1:],
             )
             inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
-            total = total.plus(Written(len(some), inserted, changed))
+            total = total.plus(ItemWriteCounts(len(some), inserted, changed))
     return total
 
 
@@ -222,17 +226,17 @@ async def touch(
     at: datetime,
 ) -> None:
     """Update `last_seen` of the items of an unchanged page, at most once an hour each."""
-    await connection.execute(worded(TOUCH, org_id), org_id, source, at, list(keys))
+    await connection.execute(for_owner(TOUCH, org_id), org_id, source, at, list(keys))
 
 
-async def seen(
+async def mark_seen(
     connection: Connection, org_id: UUID | None, source: str, keys: Iterable[str], at: datetime
 ) -> None:
     """Set `last_seen` of these items to exactly `at`, which `mark_missing` relies on."""
-    await connection.execute(worded(SEEN, org_id), org_id, source, at, sorted(keys))
+    await connection.execute(for_owner(SEEN, org_id), org_id, source, at, sorted(keys))
 
 
-async def listed(
+async def mark_unlisted(
     connection: Connection | Pool,
     org_id: UUID | None,
     source: str,
@@ -243,11 +247,11 @@ async def listed(
 
     Returns how many were marked. Writing an item again clears the mark.
     """
-    return await connection.fetchval(worded(LISTED, org_id), org_id, source, at, list(keys))
+    return await connection.fetchval(for_owner(LISTED, org_id), org_id, source, at, list(keys))
 
 
 async def mark_missing(
     connection: Connection, org_id: UUID | None, source: str, run_id: UUID, at: datetime
 ) -> None:
     """Mark items as missing that no attempt of a run has seen which listed the whole source."""
-    await connection.execute(worded(MISSING, org_id), org_id, source, at, run_id)
+    await connection.execute(for_owner(MISSING, org_id), org_id, source, at, run_id)

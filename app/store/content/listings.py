@@ -16,7 +16,8 @@ class Listing:
     """One pass through all pages of one partition of a platform, which ended at `at`.
 
     `seen`: the ids of the events that were parsed. `present`: those, and the ids of events that
-    could not be parsed. `counted`: the site reports a total, and that many events were present.
+    could not be parsed. `total_confirmed`: the site reports a total, and that many events were
+    present.
     """
 
     platform: str
@@ -24,7 +25,7 @@ class Listing:
     seen: Collection[str]
     present: Collection[str]
     at: datetime
-    counted: bool
+    total_confirmed: bool
 
 
 ASSIGN_PARTITION = """
@@ -101,7 +102,7 @@ WHERE platform = $1 AND platform_event_id = ANY ($2::text[]) AND seen_at < $3
 """
 
 
-async def listed(connection: Connection, listing: Listing, run_id: UUID) -> None:
+async def record_listing(connection: Connection, listing: Listing, run_id: UUID) -> None:
     """Record a complete listing of a partition, and mark or withdraw the events it lacks.
 
     Missing events are withdrawn if the site reports its total and has not lost most of them at
@@ -114,7 +115,7 @@ async def listed(connection: Connection, listing: Listing, run_id: UUID) -> None
     sudden_drop = bool(rows) and await connection.fetchval(
         SUDDEN_DROP, *partition, len(listing.present)
     )
-    counted = listing.counted and not sudden_drop
+    counted = listing.total_confirmed and not sudden_drop
     await _absent(connection, [(row[0], counted or row[1]) for row in rows], listing.at, run_id)
     # A total that is not trusted yet does not become the reference of the next listing.
     keep_total = sudden_drop and not all(row[1] for row in rows)
@@ -123,14 +124,14 @@ async def listed(connection: Connection, listing: Listing, run_id: UUID) -> None
     )
 
 
-async def glimpsed(connection: Connection, listing: Listing, run_id: UUID) -> None:
+async def record_partial_listing(connection: Connection, listing: Listing, run_id: UUID) -> None:
     """Record the events seen in an incomplete listing, which says nothing about missing ones."""
     await connection.execute(
         SAVE_PARTIAL_LISTING, listing.platform, list(listing.seen), listing.at, run_id
     )
 
 
-async def catalogued(
+async def record_partitions(
     connection: Connection, platform: str, partitions: Sequence[str], at: datetime, run_id: UUID
 ) -> None:
     """Record that a platform has exactly these partitions, all of which were listed.
@@ -141,7 +142,7 @@ async def catalogued(
     await _absent(connection, [(row[0], row[1]) for row in rows], at, run_id)
 
 
-async def doubted(connection: Connection, platform: str, run_id: UUID) -> None:
+async def revert_absences(connection: Connection, platform: str, run_id: UUID) -> None:
     """Revert the absences that this run recorded: the platform did not meet its expectations."""
     await connection.execute(REVERT_ABSENCES, platform, run_id)
 

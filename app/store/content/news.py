@@ -11,7 +11,7 @@ from app.store.db import Connection, Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class NewsWriteCounts:
     """Counts of articles or stories given, inserted and changed.
 
     `points`: newly stored sentiment points.
@@ -86,16 +86,16 @@ WHERE c.cursor < excluded.cursor
 
 async def write(
     connection: Connection, articles: Sequence[Article], now: datetime, run_id: UUID
-) -> Written:
+) -> NewsWriteCounts:
     """Write one page of articles. Writing the same page again changes nothing."""
     page = {(a.provider, a.article_id): a for a in articles}
     if not page:
-        return Written(0, 0, 0)
+        return NewsWriteCounts(0, 0, 0)
     rows = [_row(article) for article in page.values()]
     row = await connection.fetchrow(ARTICLES, rows, now, run_id)
     await connection.execute(LINKS, rows, now, run_id)
     inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
-    return Written(len(page), inserted, changed)
+    return NewsWriteCounts(len(page), inserted, changed)
 
 
 def _row(article: Article) -> dict[str, Any]:

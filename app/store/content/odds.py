@@ -12,11 +12,13 @@ from app.core.records import OddsEvent
 from app.store.content import fingerprints
 from app.store.db import Connection
 
-SLICE = 100  # events per statement, so that encoding thousands does not block the event loop
+EVENTS_PER_STATEMENT = (
+    100  # events per statement, so that encoding thousands does not block the event loop
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class OddsWriteCounts:
     """Counts of prices given, inserted and changed. `withdrawn`: stored prices no longer given."""
 
     prices: int
@@ -24,9 +26,9 @@ class Written:
     changed: int
     withdrawn: int = 0
 
-    def plus(self, other: "Written") -> "Written":
+    def plus(self, other: "OddsWriteCounts") -> "OddsWriteCounts":
         """Return the sum of both."""
-        return Written(
+        return OddsWriteCounts(
             self.prices + other.prices,
             self.inserted + other.inserted,
             self.changed + other.changed,
@@ -133,7 +135,7 @@ FROM moved
 
 async def write(
     connection: Connection, events: Sequence[OddsEvent], now: datetime, run_id: UUID
-) -> Written:
+) -> OddsWriteCounts:
     """Write one page of one platform's events, as fetched at `now`.
 
     Writing the same page again changes nothing, and an unchanged event is not written.
@@ -141,25 +143,27 @@ async def write(
     """
     latest = {event.platform_event_id: event for event in events}
     page = [latest[key] for key in sorted(latest)]  # a fixed lock order, across slices too
-    total = Written(0, 0, 0)
-    for start in range(0, len(page), SLICE):
-        total = total.plus(await _write_some(connection, page[start : start + SLICE], now, run_id))
+    total = OddsWriteCounts(0, 0, 0)
+    for start in range(0, len(page), EVENTS_PER_STATEMENT):
+        total = total.plus(
+            await _write_some(connection, page[start : start + EVENTS_PER_STATEMENT], now, run_id)
+        )
     return total
 
 
 async def _write_some(
     connection: Connection, events: Sequence[OddsEvent], now: datetime, run_id: UUID
-) -> Written:
+) -> OddsWriteCounts:
     page = {event.platform_event_id: event for event in events}
     prices = sum(len(event.prices) for event in page.values())
-    new_fingerprints = {key: fingerprints.of(event) for key, event in page.items()}
+    new_fingerprints = {key: fingerprints.fingerprint_of(event) for key, event in page.items()}
     changed_events = await _changed(connection, page, new_fingerprints) if page else []
     if not changed_events:
-        return Written(prices, 0, 0)
+        return OddsWriteCounts(prices, 0, 0)
     ids = await _write_events(connection, changed_events, new_fingerprints, now, run_id)
     written = [(ids[e.platform_event_id], e) for e in changed_events if e.platform_event_id in ids]
     inserted, changed, withdrawn = await _write_prices(connection, written, now, run_id)
-    return Written(prices, inserted, changed, withdrawn)
+    return OddsWriteCounts(prices, inserted, changed, withdrawn)
 
 
 async def _changed(

@@ -6,12 +6,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from app.core.enums import Market, Outcome
+from app.core.enums import Market, MarketOutcome
 from app.store.db import Connection, Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class MatchFilter:
     """Filter of matches: kick-off in [since, until); at most `limit`, the earliest ones.
 
     `competition`: a substring of the competition's or country's name, case-insensitive.
@@ -58,7 +58,7 @@ SELECT id, platform, home, away, kickoff, competition FROM odds_events
 WHERE platform = $2 AND platform_event_id = $3
 """
 
-PATH = """
+PRICE_HISTORY = """
 SELECT event_id, line, price, active, observed_at, run_id FROM odds_price_changes
 WHERE event_id = ANY ($1::bigint[]) AND market = $2 AND outcome = $3
   AND line IS NOT DISTINCT FROM $4
@@ -71,10 +71,10 @@ WHERE event_id = ANY ($1::bigint[]) AND market = $2 AND outcome = $3 ORDER BY li
 """
 
 
-async def offers(pool: Pool | Connection, wanted: Wanted) -> list[dict[str, Any]]:
+async def offers(pool: Pool | Connection, matches: MatchFilter) -> list[dict[str, Any]]:
     """Return every price of the matching events at every site, as plain rows."""
     rows = await pool.fetch(
-        OFFERS, wanted.since, wanted.until, wanted.competition, wanted.market, wanted.limit
+        OFFERS, matches.since, matches.until, matches.competition, matches.market, matches.limit
     )
     return [dict(row) for row in rows]
 
@@ -86,17 +86,17 @@ async def events(pool: Pool, name: str) -> list[dict[str, Any]]:
 
 
 async def lines(
-    pool: Pool, event_ids: Sequence[int], market: Market, outcome: Outcome
+    pool: Pool, event_ids: Sequence[int], market: Market, outcome: MarketOutcome
 ) -> list[Decimal | None]:
     """Return the lines (handicaps or totals) for which the events have that outcome."""
     return [row["line"] for row in await pool.fetch(LINES, event_ids, market, outcome)]
 
 
-async def path(
-    pool: Pool, event_ids: Sequence[int], pick: tuple[Market, Outcome, Decimal | None]
+async def price_history(
+    pool: Pool, event_ids: Sequence[int], outcome: tuple[Market, MarketOutcome, Decimal | None]
 ) -> list[dict[str, Any]]:
     """Return every price change of one outcome of the events, oldest first.
 
-    `pick`: market, outcome, line.
+    `outcome`: market, outcome, line.
     """
-    return [dict(row) for row in await pool.fetch(PATH, event_ids, *pick)]
+    return [dict(row) for row in await pool.fetch(PRICE_HISTORY, event_ids, *outcome)]

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import zstandard
 
-from app.core.messages import Raw, Request
+from app.core.messages import RawPage, SourceRequest
 from app.sources import coverage as covers
 from app.sources.coverage import Coverage
 from app.store.db import Connection, Pool
-from app.store.runs.run_rows import Claimed
+from app.store.runs.run_rows import ClaimedRun
 
 LARGE = 256 * 1024  # bytes; larger bodies are hashed and compressed off the event loop
 _LEVEL = 3
@@ -37,7 +37,7 @@ _VALIDATOR_AGE = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredPage:
     """What is stored about a page since it was last parsed, at `full_fetched_at`.
 
     `keys`: its records. `refused`: keys of its rejected records. `kept`: its body is stored.
@@ -110,11 +110,11 @@ DELETE FROM page_validators WHERE fingerprint IN (
 """
 
 
-def fingerprint(source: str, request: Request) -> bytes:
+def fingerprint(source: str, request: SourceRequest) -> bytes:
     """Return the SHA-256 that identifies a request, except its headers: they may carry secrets."""
     identity = (source, request.method, request.url, request.params, request.accept, request.body)
-    if request.reader:
-        identity = (*identity, request.reader)
+    if request.parser_version:
+        identity = (*identity, request.parser_version)
     return hashlib.sha256(msgspec.json.encode(identity)).digest()
 
 
@@ -125,7 +125,7 @@ async def digest(body: bytes) -> bytes:
     return _digest(body)
 
 
-async def packed(body: bytes) -> bytes:
+async def compressed(body: bytes) -> bytes:
     """Return `body` compressed with zstd, in a thread if it is large."""
     if len(body) > LARGE:
         return await asyncio.to_thread(_packed, body)
@@ -144,24 +144,26 @@ def _unpacked(data: bytes, size: int) -> bytes:
     return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
 
 
-async def known(pool: Pool, fingerprint: bytes) -> Known | None:
+async def stored_page(pool: Pool, fingerprint: bytes) -> StoredPage | None:
     """Return what is stored about the page; None if nothing is."""
     row = await pool.fetchrow(KNOWN, fingerprint)
     if row is None:
         return None
     fields: dict[str, Any] = dict(row)
     fields |= {name: frozenset(fields[name]) for name in ("keys", "refused")}
-    fields["coverage"] = covers.unpacked(fields["coverage"])
-    return Known(**fields)
+    fields["coverage"] = covers.from_json(fields["coverage"])
+    return StoredPage(**fields)
 
 
-async def alone(connection: Connection, fingerprint: bytes) -> None:
+async def lock_page(connection: Connection, fingerprint: bytes) -> None:
     """Lock the page until the transaction ends, so that its validator matches its stored rows."""
     lock_key = int.from_bytes(fingerprint[:8], signed=True)
     await connection.execute("SELECT pg_advisory_xact_lock($1)", lock_key)
 
 
-async def remember(connection: Connection, fingerprint: bytes, source: str, page: Known) -> None:
+async def save_validator(
+    connection: Connection, fingerprint: bytes, source: str, page: StoredPage
+) -> None:
     """Save the page's validator. Call it in the transaction that writes the page's records."""
     await connection.execute(
         REMEMBER,
@@ -175,15 +177,15 @@ async def remember(connection: Connection, fingerprint: bytes, source: str, page
         sorted(page.refused),
         page.prices,
         page.rejected,
-        covers.packed(page.coverage),
+        covers.to_json(page.coverage),
     )
 
 
-async def keep(
+async def save_raw_page(
     connection: Pool | Connection,
-    claimed: Claimed,
+    claimed: ClaimedRun,
     source: str,
-    raw: Raw,
+    raw: RawPage,
     body: tuple[bytes, bytes],
 ) -> None:
     """Store a raw page. `body`: its digest and its compressed bytes.
@@ -207,7 +209,7 @@ async def keep(
     )
 
 
-async def recall(pool: Pool, body_hash: bytes) -> bytes | None:
+async def load_body(pool: Pool, body_hash: bytes) -> bytes | None:
     """Return a stored body, decompressed; None if it is not stored (any more)."""
     row = await pool.fetchrow("SELECT body, size FROM raw_bodies WHERE hash = $1", body_hash)
     if row is None:

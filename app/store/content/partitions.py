@@ -28,24 +28,24 @@ DELETE FROM odds_price_changes_rest WHERE ctid IN (
 """
 
 
-def month_of(at: datetime) -> datetime:
+def month_start(at: datetime) -> datetime:
     """Return the first instant of the month of `at`, in UTC."""
     return at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def after(month: datetime) -> datetime:
+def next_month(month: datetime) -> datetime:
     """Return the first instant of the following month."""
-    return month_of(month + timedelta(days=31))
+    return month_start(month + timedelta(days=31))
 
 
-async def ready(pool: Pool, now: datetime) -> list[str]:
+async def create_upcoming(pool: Pool, now: datetime) -> list[str]:
     """Create the missing partitions of the present and the next months; returns their names.
 
     Costs one catalogue query if all exist. Safe to call concurrently.
     """
-    months = [month_of(now)]
+    months = [month_start(now)]
     for _ in range(MONTHS_AHEAD):
-        months.append(after(months[-1]))
+        months.append(next_month(months[-1]))
     existing = await _existing(pool)
     missing = [month for month in months if _name(month) not in existing]
     if not missing:
@@ -57,12 +57,12 @@ async def ready(pool: Pool, now: datetime) -> list[str]:
         return [_name(month) for month in missing if await _create(connection, month)]
 
 
-async def prune(pool: Pool, before: datetime, *, batch: int = 50_000) -> list[str]:
+async def drop_ended(pool: Pool, before: datetime, *, batch: int = 50_000) -> list[str]:
     """Drop the partitions of months that ended before `before`, and old rows of the default one.
 
     Returns the names of the dropped partitions. A month is kept until all of it is old enough.
     """
-    dropped = await old(pool, before)
+    dropped = await ended_before(pool, before)
     for name in dropped:
         await pool.execute(f'DROP TABLE IF EXISTS "{name}"')
     while (await pool.execute(_PRUNE_DEFAULT, before, batch)) == f"DELETE {batch}":
@@ -70,7 +70,7 @@ async def prune(pool: Pool, before: datetime, *, batch: int = 50_000) -> list[st
     return dropped
 
 
-async def old(pool: Pool, before: datetime) -> list[str]:
+async def ended_before(pool: Pool, before: datetime) -> list[str]:
     """Return the names of the partitions of months that ended before `before`."""
     return sorted(name for name in await _existing(pool) if _ended(name, before))
 
@@ -84,7 +84,7 @@ def _ended(name: str, before: datetime) -> bool:
         month = datetime.strptime(name, f"{PREFIX}%Y_%m").replace(tzinfo=UTC)
     except ValueError:
         return False
-    return after(month) <= before
+    return next_month(month) <= before
 
 
 async def _existing(pool: Pool | Connection) -> set[str]:
@@ -92,7 +92,7 @@ async def _existing(pool: Pool | Connection) -> set[str]:
 
 
 async def _create(connection: Connection, month: datetime) -> bool:
-    end = after(month)
+    end = next_month(month)
     if await connection.fetchval(_IN_DEFAULT, month, end):
         return False
     await connection.execute(

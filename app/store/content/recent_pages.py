@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.core.messages import Partition, Raw
+from app.core.messages import Partition, RawPage
 from app.store.content import pages
 from app.store.db import Pool
 
@@ -18,18 +18,18 @@ WHERE source = $1 AND org_id IS NULL ORDER BY coalesce(series, key), id DESC
 """
 
 
-async def raws(pool: Pool, source: str, limit: int = 50) -> list[Raw]:
+async def newest_pages(pool: Pool, source: str, limit: int = 50) -> list[RawPage]:
     """Return the newest kept version of each page of a source, at most `limit` pages."""
-    found = list[Raw]()
+    found = list[RawPage]()
     for row in await pool.fetch(NEWEST, source, limit):
-        body = await pages.recall(pool, row["body_hash"])
+        body = await pages.load_body(pool, row["body_hash"])
         if body is not None:
             partition = Partition(row["partition"])
             rest = {name: row[name] for name in ("status", "url", "headers", "fetched_at", "page")}
-            found.append(Raw(body=body, partition=partition, **rest))
+            found.append(RawPage(body=body, partition=partition, **rest))
     return found
 
 
-async def rows(pool: Pool, source: str) -> dict[str, Any]:
+async def stored_items(pool: Pool, source: str) -> dict[str, Any]:
     """Return the operator's items of that source, by key; of a series only the last."""
     return {row["key"]: row["data"] for row in await pool.fetch(ROWS, source)}

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from app.core.records import Story
-from app.store.content.news import Written
+from app.store.content.news import NewsWriteCounts
 from app.store.db import Connection
 
 # As for articles: rows are written in id order, and unchanged ones are not written.
@@ -73,11 +73,11 @@ SELECT count(*) FILTER (WHERE new_row) FROM moved
 
 async def write(
     connection: Connection, stories: Sequence[Story], now: datetime, run_id: UUID
-) -> Written:
+) -> NewsWriteCounts:
     """Write one page of stories. Writing the same page again changes nothing."""
     page = {(s.provider, s.story_uuid): s for s in stories}
     if not page:
-        return Written(0, 0, 0)
+        return NewsWriteCounts(0, 0, 0)
     rows = [_row(story) for story in page.values()]
     row = await connection.fetchrow(STORIES, rows, now, run_id)
     await connection.execute(LINKS, rows, now, run_id)
@@ -86,7 +86,7 @@ async def write(
     points = [point for story in page.values() for point in _points(story)]
     new: int = await connection.fetchval(POINTS, points, run_id)
     inserted, changed = (row["inserted"], row["changed"]) if row else (0, 0)
-    return Written(len(page), inserted, changed, new)
+    return NewsWriteCounts(len(page), inserted, changed, new)
 
 
 def _key(story: Story) -> dict[str, Any]:

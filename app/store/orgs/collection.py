@@ -12,7 +12,7 @@ from app.store.db import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CollectionSchedule:
     """An organisation's schedule, its preset, and its last run."""
 
     id: int
@@ -32,7 +32,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class CollectionEdit:
     """One edit of the schedule: when, by whom, and its state before and after."""
 
     at: datetime
@@ -67,7 +67,7 @@ SELECT id, $1, $2, $3, $4, $5, $6 FROM updated
 """
 
 
-async def hold(connection: Connection, org_id: UUID) -> dict[str, Any]:
+async def lock_org(connection: Connection, org_id: UUID) -> dict[str, Any]:
     """Lock the organisation against other edits until the transaction ends; returns its limits."""
     return await connection.fetchval(LOCK_ORG, org_id) or {}
 
@@ -77,26 +77,28 @@ async def limits(connection: Connection, org_id: UUID) -> dict[str, Any]:
     return await connection.fetchval(LIMITS, org_id) or {}
 
 
-async def lock(connection: Connection, org_id: UUID) -> Standing | None:
+async def lock_schedule(connection: Connection, org_id: UUID) -> CollectionSchedule | None:
     """Return the organisation's schedule under its row lock, so that no tick of it is decided."""
     await connection.execute(LOCK, org_id)
-    return await look(connection, org_id)
+    return await read_schedule(connection, org_id)
 
 
-async def look(connection: Connection, org_id: UUID) -> Standing | None:
+async def read_schedule(connection: Connection, org_id: UUID) -> CollectionSchedule | None:
     """Return the organisation's schedule, retired or not."""
     row = await connection.fetchrow(LOOK, org_id)
-    return None if row is None else Standing(*row)
+    return None if row is None else CollectionSchedule(*row)
 
 
-async def choose(
+async def set_preset(
     connection: Connection, org_id: UUID, preset_id: UUID | None, *, notify: bool
 ) -> None:
     """Set the preset to collect, and whether the collection sends notifications."""
     await connection.execute(SET_PRESET, org_id, preset_id, notify)
 
 
-async def note(connection: Connection, org_id: UUID, edit: Edit, revision: int) -> None:
+async def record_edit(
+    connection: Connection, org_id: UUID, edit: CollectionEdit, revision: int
+) -> None:
     """Record an edit and set the schedule's revision."""
     await connection.execute(
         RECORD_EDIT, org_id, edit.at, edit.by, edit.action, edit.before, edit.after, revision

@@ -16,7 +16,7 @@ WHERE s.org_id = $1
 
 
 @dataclass(frozen=True, slots=True)
-class CollectionLine:
+class CollectionSummary:
     """An organisation's schedule with its preset."""
 
     id: int
@@ -33,7 +33,7 @@ class CollectionLine:
     sources: list[dict[str, Any]] | None
 
 
-async def of_org(connection: Connection, org_id: UUID) -> CollectionLine | None:
+async def of_org(connection: Connection, org_id: UUID) -> CollectionSummary | None:
     """Return the organisation's schedule; None if it has none."""
     row = await connection.fetchrow(OF_ORG, org_id)
-    return None if row is None else CollectionLine(*row)
+    return None if row is None else CollectionSummary(*row)

@@ -50,7 +50,7 @@ WHERE s.org_id = $1 AND ($3::bigint IS NULL OR e.id < $3) ORDER BY e.id DESC LIM
 
 
 @dataclass(frozen=True, slots=True)
-class SoughtRuns:
+class OrgRunFilter:
     """Filter of runs: by status, and created at or after `since`."""
 
     status: str | None = None
@@ -58,7 +58,7 @@ class SoughtRuns:
 
 
 @dataclass(frozen=True, slots=True)
-class SoughtItems:
+class OrgItemFilter:
     """Filter of items: by source, by time of change, and whether they are missing."""
 
     source: str | None = None
@@ -71,11 +71,11 @@ async def runs(
     org_id: UUID,
     limit: int,
     after: tuple[datetime, UUID] | None,
-    sought: SoughtRuns,
+    filters: OrgRunFilter,
 ) -> list[Row]:
     """Return runs, newest first. `after`: (created_at, id) of the last run of the previous page."""
     at, run_id = after or (None, None)
-    values = (sought.status, sought.since)
+    values = (filters.status, filters.since)
     return _plain(await connection.fetch(RUNS, org_id, limit, *values, at, run_id))
 
 
@@ -95,11 +95,11 @@ async def items(
     org_id: UUID,
     limit: int,
     after: tuple[datetime, int] | None,
-    sought: SoughtItems,
+    filters: OrgItemFilter,
 ) -> list[Row]:
     """Return items, last changed first. `after`: (changed_at, id) of the previous page's last."""
     at, item_id = after or (None, None)
-    values = (sought.source, sought.changed_since, sought.missing)
+    values = (filters.source, filters.changed_since, filters.missing)
     return _plain(await connection.fetch(ITEMS, org_id, limit, *values, at, item_id))
 
 

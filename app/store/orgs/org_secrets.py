@@ -40,7 +40,7 @@ async def sealed(connection: Connection, org_id: UUID, wanted: Iterable[str]) ->
     return {row["name"]: row["ciphertext"] for row in rows}
 
 
-async def everything(connection: Connection) -> list[tuple[UUID, str, bytes]]:
+async def lock_all(connection: Connection) -> list[tuple[UUID, str, bytes]]:
     """Lock all secrets until the transaction ends; returns (organisation, name, ciphertext)."""
     rows = await connection.fetch(ALL)
     return [(row["org_id"], row["name"], row["ciphertext"]) for row in rows]

@@ -8,7 +8,7 @@ from app.store.db import Connection, Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class OrgRecipe:
     """A stored recipe. `recipe`: its text, as it was submitted."""
 
     name: str
@@ -49,20 +49,20 @@ async def names(connection: Connection | Pool, org_id: UUID) -> list[str]:
     return [row["name"] for row in await connection.fetch(NAMES, org_id)]
 
 
-async def all_of(connection: Connection | Pool, org_id: UUID) -> list[Kept]:
+async def all_of(connection: Connection | Pool, org_id: UUID) -> list[OrgRecipe]:
     """Return an organisation's recipes, by name."""
-    return [Kept(*row) for row in await connection.fetch(ALL, org_id)]
+    return [OrgRecipe(*row) for row in await connection.fetch(ALL, org_id)]
 
 
-async def one(connection: Connection | Pool, org_id: UUID, name: str) -> Kept | None:
+async def one(connection: Connection | Pool, org_id: UUID, name: str) -> OrgRecipe | None:
     """Return one recipe; None if there is none of that name."""
     row = await connection.fetchrow(ONE, org_id, name)
-    return None if row is None else Kept(*row)
+    return None if row is None else OrgRecipe(*row)
 
 
-async def add(connection: Connection, org_id: UUID, made: Kept) -> None:
+async def add(connection: Connection, org_id: UUID, recipe: OrgRecipe) -> None:
     """Insert a recipe. Raises asyncpg.UniqueViolationError if its name is taken."""
-    await connection.execute(ADD, org_id, made.name, made.recipe, made.created_at)
+    await connection.execute(ADD, org_id, recipe.name, recipe.recipe, recipe.created_at)
 
 
 async def change(

@@ -64,7 +64,7 @@ async def create(pool: Pool | Connection, org_id: UUID, name: str, now: datetime
     return await pool.fetchval(ADD_ORG, org_id, name, now) is not None
 
 
-async def named(pool: Pool | Connection, name: str) -> Org | None:
+async def by_name(pool: Pool | Connection, name: str) -> Org | None:
     """Return the organisation of that name; None if there is none."""
     row = await pool.fetchrow(f"{ORG} WHERE name = $1", name)
     return None if row is None else Org(*row)
@@ -81,12 +81,12 @@ async def all_of(pool: Pool | Connection) -> list[Org]:
     return [Org(*row) for row in await pool.fetch(f"{ORG} ORDER BY name")]
 
 
-async def disable(pool: Pool | Connection, org_id: UUID, at: datetime | None) -> None:
+async def set_disabled(pool: Pool | Connection, org_id: UUID, at: datetime | None) -> None:
     """Disable an organisation from `at` on, or with None enable it again."""
     await pool.execute("UPDATE organizations SET disabled_at = $2 WHERE id = $1", org_id, at)
 
 
-async def limit(pool: Pool | Connection, org_id: UUID, name: str, value: float | None) -> None:
+async def set_limit(pool: Pool | Connection, org_id: UUID, name: str, value: float | None) -> None:
     """Set an organisation's override of a limit, or with None remove it."""
     if value is None:
         await pool.execute(UNLIMIT, org_id, name)
@@ -121,7 +121,7 @@ async def tokens(pool: Pool | Connection, org_id: UUID) -> list[Token]:
     return [_token(row) for row in rows]
 
 
-async def used(pool: Pool | Connection, token_id: UUID, now: datetime) -> None:
+async def mark_used(pool: Pool | Connection, token_id: UUID, now: datetime) -> None:
     """Update `last_used_at` of a token, at most once a minute."""
     await pool.execute(USED, token_id, now)
 

@@ -9,7 +9,7 @@ from app.store.db import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
+class CollectionPreset:
     """A named set of sources. `built_in`: it is available to every organisation."""
 
     id: UUID
@@ -34,26 +34,28 @@ WHERE org_id = $1 AND id = $2
 """
 
 
-async def all_of(connection: Connection, org_id: UUID) -> list[Preset]:
+async def all_of(connection: Connection, org_id: UUID) -> list[CollectionPreset]:
     """Return the presets available to an organisation, built-in ones first, by name."""
     rows = await connection.fetch(f"{LOOK} ORDER BY org_id IS NULL DESC, name", org_id)
-    return [Preset(*row) for row in rows]
+    return [CollectionPreset(*row) for row in rows]
 
 
-async def one(connection: Connection, org_id: UUID, preset_id: UUID) -> Preset | None:
+async def one(connection: Connection, org_id: UUID, preset_id: UUID) -> CollectionPreset | None:
     """Return one preset available to the organisation; None if there is none."""
     row = await connection.fetchrow(f"{LOOK} AND id = $2", org_id, preset_id)
-    return None if row is None else Preset(*row)
+    return None if row is None else CollectionPreset(*row)
 
 
-async def add(connection: Connection, org_id: UUID, made: Preset) -> None:
+async def add(connection: Connection, org_id: UUID, preset: CollectionPreset) -> None:
     """Insert a preset. Raises asyncpg.UniqueViolationError if its name is taken."""
-    await connection.execute(ADD, made.id, org_id, made.name, made.sources, made.created_at)
+    await connection.execute(ADD, preset.id, org_id, preset.name, preset.sources, preset.created_at)
 
 
-async def change(connection: Connection, org_id: UUID, wanted: Preset, now: datetime) -> None:
+async def change(
+    connection: Connection, org_id: UUID, preset: CollectionPreset, now: datetime
+) -> None:
     """Update the name and sources of an organisation's preset and increment its revision."""
-    await connection.execute(SET, org_id, wanted.id, wanted.name, wanted.sources, now)
+    await connection.execute(SET, org_id, preset.id, preset.name, preset.sources, now)
 
 
 async def drop(connection: Connection, org_id: UUID, preset_id: UUID) -> None:

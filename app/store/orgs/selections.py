@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.core.errors import Fenced
+from app.core.errors import LeaseLost
 from app.store.db import Connection, Pool
-from app.store.runs.run_rows import Claimed
+from app.store.runs.run_rows import ClaimedRun
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class CollectionSelection:
     """The preset and sources that an organisation has selected. `sources` is None without a preset.
 
     `limits`: its overrides of the limits in the settings.
@@ -47,24 +47,26 @@ UPDATE runs SET params = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND sta
 OPEN_RUNS = "SELECT execution_id FROM runs WHERE org_id = $1 AND status IN ('queued', 'running')"
 
 
-async def look(connection: Pool | Connection, org_id: UUID) -> Chosen | None:
+async def read_selection(connection: Pool | Connection, org_id: UUID) -> CollectionSelection | None:
     """Return what the organisation collects; None if the organisation does not exist."""
     row = await connection.fetchrow(SELECTION, org_id)
-    return None if row is None else Chosen(*row)
+    return None if row is None else CollectionSelection(*row)
 
 
 async def runs_since(
-    connection: Pool | Connection, org_id: UUID, since: datetime, *, besides: UUID | None = None
+    connection: Pool | Connection, org_id: UUID, since: datetime, *, excluding: UUID | None = None
 ) -> int:
-    """Count the organisation's runs since `since`, without `besides` and without refused ones."""
-    return await connection.fetchval(COUNT_RUNS, org_id, since, besides)
+    """Count the organisation's runs since `since`, without `excluding` and without refused ones."""
+    return await connection.fetchval(COUNT_RUNS, org_id, since, excluding)
 
 
-async def settle(connection: Pool | Connection, claimed: Claimed, params: dict[str, Any]) -> None:
+async def save_params(
+    connection: Pool | Connection, claimed: ClaimedRun, params: dict[str, Any]
+) -> None:
     """Store the run's resolved parameters for its further attempts. Raises Fenced."""
     tag = await connection.execute(SAVE_PARAMS, claimed.run_id, claimed.epoch, params)
     if tag != "UPDATE 1":
-        raise Fenced(f"run {claimed.run_id} belongs to another attempt")
+        raise LeaseLost(f"run {claimed.run_id} belongs to another attempt")
 
 
 async def open_runs(connection: Pool | Connection, org_id: UUID) -> Sequence[UUID]:

@@ -29,7 +29,7 @@ WHERE w.after < w.until
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class VersionSpan:
     """One schedule version within the period: its tick count in (after, until], and its gaps.
 
     `gaps`: (first tick, last tick) of each gap that overlaps the period.
@@ -42,10 +42,12 @@ class Stretch:
     gaps: Sequence[tuple[datetime, datetime]]
 
 
-async def stretches(pool: Pool, since: datetime) -> list[Stretch]:
+async def version_spans(pool: Pool, since: datetime) -> list[VersionSpan]:
     """Return the versions of built-in schedules that cover any time after `since`."""
     rows = await pool.fetch(VERSION_SPANS, since)
     return [
-        Stretch(row[0], row[1], row[2], row[3], tuple(zip(row[4] or (), row[5] or (), strict=True)))
+        VersionSpan(
+            row[0], row[1], row[2], row[3], tuple(zip(row[4] or (), row[5] or (), strict=True))
+        )
         for row in rows
     ]

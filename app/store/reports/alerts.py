@@ -96,19 +96,19 @@ WHERE j.state IN ('overdue', 'failing') ORDER BY j.key LIMIT 500
 
 
 @dataclass(frozen=True, slots=True)
-class Flip:
+class HealthFlip:
     """The new status of a job whose health status changed."""
 
     key: str
     status: str
     reason: str | None
-    ill: bool
+    unhealthy: bool
     since: datetime
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedNotification:
     """A notification that this process has claimed for `LEASE` seconds."""
 
     id: int
@@ -119,7 +119,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingNotifications:
     """The unsent notifications: their count, and the last error if sending fails.
 
     `failing_since`: when the oldest one that failed was created.
@@ -130,7 +130,7 @@ class Pending:
     error: str | None
 
 
-async def alone(connection: Connection) -> datetime | None:
+async def try_lock(connection: Connection) -> datetime | None:
     """Take the judging lock until the transaction ends.
 
     Returns the database's time, or None if another process holds the lock.
@@ -144,57 +144,59 @@ async def states(connection: Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in await connection.fetch(STATES)]
 
 
-async def flip(connection: Connection, flips: Sequence[Flip], now: datetime) -> None:
+async def record_flips(connection: Connection, flips: Sequence[HealthFlip], now: datetime) -> None:
     """Store the new states and append a flip for each."""
     await connection.execute(
         FLIP,
         [row.key for row in flips],
         [row.status for row in flips],
         [row.reason for row in flips],
-        [row.ill for row in flips],
+        [row.unhealthy for row in flips],
         [row.since for row in flips],
         [row.detail for row in flips],
         now,
     )
 
 
-async def told(
-    connection: Connection, plan: tuple[Sequence[str], Sequence[str], Sequence[str]], now: datetime
+async def mark_notified(
+    connection: Connection,
+    notified: tuple[Sequence[str], Sequence[str], Sequence[str]],
+    now: datetime,
 ) -> None:
-    """Record notifications. `plan`: keys newly unhealthy, still unhealthy, and recovered."""
-    await connection.execute(MARK_NOTIFIED, *(list(keys) for keys in plan), now)
+    """Record notifications. `notified`: keys newly unhealthy, still unhealthy, and recovered."""
+    await connection.execute(MARK_NOTIFIED, *(list(keys) for keys in notified), now)
 
 
-async def queue(
+async def enqueue(
     connection: Pool | Connection, channels: Sequence[str], message: tuple[str, str], now: datetime
 ) -> None:
     """Insert a notification (title, body) for each channel."""
     await connection.execute(QUEUE, list(channels), *message, now)
 
 
-async def claim(pool: Pool, channels: Sequence[str]) -> Claimed | None:
+async def claim_next(pool: Pool, channels: Sequence[str]) -> ClaimedNotification | None:
     """Claim the next due notification of one of these channels; None if there is none."""
     row = await pool.fetchrow(CLAIM, list(channels), LEASE)
-    return None if row is None else Claimed(*row)
+    return None if row is None else ClaimedNotification(*row)
 
 
-async def sent(pool: Pool, message: Claimed) -> None:
+async def mark_sent(pool: Pool, message: ClaimedNotification) -> None:
     """Mark a notification as sent."""
     await pool.execute("UPDATE notifications SET sent_at = now() WHERE id = $1", message.id)
 
 
-async def failed(pool: Pool, message: Claimed, error: str) -> None:
+async def mark_failed(pool: Pool, message: ClaimedNotification, error: str) -> None:
     """Record a failed attempt and schedule the next one."""
     await pool.execute(FAILED, message.id, error)
 
 
-async def pending(pool: Pool) -> Pending:
+async def pending(pool: Pool) -> PendingNotifications:
     """Return the number of unsent notifications and their last error."""
     row = await pool.fetchrow(PENDING)
-    return Pending(0, None, None) if row is None else Pending(*row)
+    return PendingNotifications(0, None, None) if row is None else PendingNotifications(*row)
 
 
-async def ill_collections(connection: Connection, now: datetime) -> list[dict[str, Any]]:
+async def unhealthy_collections(connection: Connection, now: datetime) -> list[dict[str, Any]]:
     """Return the unhealthy collections that have notifications enabled, at most 500."""
     return [dict(row) for row in await connection.fetch(UNHEALTHY_COLLECTIONS, now, timeout=20)]
 

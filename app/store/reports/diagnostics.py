@@ -31,18 +31,18 @@ WHERE org_id IS NULL AND retired_at IS NULL AND NOT (key = ANY ($1::text[])) ORD
 """
 
 
-async def facts(pool: Pool) -> dict[str, Any]:
+async def server_facts(pool: Pool) -> dict[str, Any]:
     """Return version, role, connections, size and time of the server."""
     row = await pool.fetchrow(FACTS)
     return {} if row is None else dict(row)
 
 
-async def stuck(pool: Pool) -> int:
+async def count_stuck_runs(pool: Pool) -> int:
     """Count the runs whose lease expired more than a minute ago and that were not requeued."""
     count: int = await pool.fetchval(STUCK)
     return count
 
 
-async def undeclared(pool: Pool, declared: Collection[str]) -> list[str]:
+async def undeclared_schedules(pool: Pool, declared: Collection[str]) -> list[str]:
     """Return the keys of active built-in schedules that are not among `declared`."""
     return [row["key"] for row in await pool.fetch(UNDECLARED, list(declared))]

@@ -7,14 +7,14 @@ from typing import Any
 
 import asyncpg
 
-from app.store.db import HOUSE, Connection, speak_json
+from app.store.db import OPERATOR_SESSION, Connection, register_json_codec
 
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 STREAM_TIMEOUT = 86_400.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ExportKind:
     """One exportable dataset: select list, FROM clause, and the column that a span filters."""
 
     name: str
@@ -23,10 +23,10 @@ class Kind:
     at: str
 
 
-KINDS = {
+EXPORT_KINDS = {
     kind.name: kind
     for kind in (
-        Kind(
+        ExportKind(
             "odds",
             "e.platform, e.platform_event_id, e.sportradar_id, e.country, e.competition, e.home,"
             " e.away, e.kickoff, p.market, p.line, p.outcome, p.price, p.active, p.changed_at,"
@@ -35,14 +35,14 @@ KINDS = {
             " ON b.platform = e.platform AND b.partition = e.partition AND e.absent_since IS NULL",
             "p.changed_at",
         ),
-        Kind(
+        ExportKind(
             "changes",
             "e.platform, e.platform_event_id, e.sportradar_id, c.market, c.line, c.outcome,"
             " c.price, c.active, c.observed_at, c.run_id",
             "odds_price_changes c LEFT JOIN odds_events e ON e.id = c.event_id",
             "c.observed_at",
         ),
-        Kind(
+        ExportKind(
             "articles",
             "a.provider, a.article_id, a.url, a.title, a.summary, a.source, a.domain, a.language,"
             " a.country, a.published_at, a.sentiment, to_json(a.categories)::text AS categories,"
@@ -52,7 +52,7 @@ KINDS = {
             "articles a",
             "a.published_at",
         ),
-        Kind(
+        ExportKind(
             "stories",
             "s.provider, s.story_uuid, s.topic, s.told_at, to_json(s.categories)::text AS"
             " categories, to_json(s.keywords)::text AS keywords, s.languages::text AS languages,"
@@ -63,14 +63,14 @@ KINDS = {
             "stories s",
             "s.told_at",
         ),
-        Kind(
+        ExportKind(
             "items",
             "o.name AS organisation, i.source, i.key, i.data::text AS data, i.first_seen,"
             " i.last_seen, i.changed_at, i.missing_since, i.run_id",
             "items i LEFT JOIN organizations o ON o.id = i.org_id",
             "i.changed_at",
         ),
-        Kind(
+        ExportKind(
             "runs",
             "r.execution_id, r.job, s.key AS schedule, r.trigger, r.requested_by, r.status,"
             " r.attempt, r.scheduled_for, r.created_at, r.started_at, r.completed_at,"
@@ -84,7 +84,7 @@ KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ExportRange:
     """The time range [since, until); None is unbounded."""
 
     since: datetime | None = None
@@ -94,13 +94,17 @@ class Span:
 async def connect(dsn: str) -> Connection:
     """Open a connection for one long stream, without the pool's command timeout."""
     # JIT compilation delays the first row, which matters more here than total time.
-    settings = HOUSE | {"application_name": "rollcall export", "timezone": "UTC", "jit": "off"}
+    settings = OPERATOR_SESSION | {
+        "application_name": "rollcall export",
+        "timezone": "UTC",
+        "jit": "off",
+    }
     connection = await asyncpg.connect(dsn, timeout=10, server_settings=settings)
-    await speak_json(connection)
+    await register_json_codec(connection)
     return connection
 
 
-def _query(kind: Kind, span: Span) -> tuple[str, list[datetime]]:
+def _query(kind: ExportKind, span: ExportRange) -> tuple[str, list[datetime]]:
     bounds = [("<= " + kind.at, span.since), ("> " + kind.at, span.until)]
     conditions = [
         (f"${n} {text}", at) for n, (text, at) in enumerate((b for b in bounds if b[1]), 1)
@@ -110,7 +114,7 @@ def _query(kind: Kind, span: Span) -> tuple[str, list[datetime]]:
     return query, [at for _, at in conditions if at is not None]
 
 
-async def copy_csv(connection: Connection, kind: Kind, span: Span, sink: Sink) -> int:
+async def copy_csv(connection: Connection, kind: ExportKind, span: ExportRange, sink: Sink) -> int:
     """Stream the rows to `sink` as CSV with a header; returns their number."""
     query, values = _query(kind, span)
     tag = await connection.copy_from_query(
@@ -119,7 +123,9 @@ async def copy_csv(connection: Connection, kind: Kind, span: Span, sink: Sink) -
     return int(tag.removeprefix("COPY "))
 
 
-async def copy_jsonl(connection: Connection, kind: Kind, span: Span, sink: Sink) -> int:
+async def copy_jsonl(
+    connection: Connection, kind: ExportKind, span: ExportRange, sink: Sink
+) -> int:
     """Stream the rows to `sink` as one JSON object per line; returns their number."""
     query, values = _query(kind, span)
     tag = await connection.copy_from_query(
@@ -135,7 +141,7 @@ async def copy_jsonl(connection: Connection, kind: Kind, span: Span, sink: Sink)
 
 
 async def batches(
-    connection: Connection, kind: Kind, span: Span, size: int
+    connection: Connection, kind: ExportKind, span: ExportRange, size: int
 ) -> AsyncGenerator[Sequence[Any]]:
     """Yield the rows, `size` at a time. Requires a transaction, whose snapshot is read."""
     query, values = _query(kind, span)
@@ -144,8 +150,8 @@ async def batches(
         yield rows
 
 
-async def columns(connection: Connection, kind: Kind) -> list[tuple[str, str]]:
+async def columns(connection: Connection, kind: ExportKind) -> list[tuple[str, str]]:
     """Return the columns' names and Postgres types. Requires a transaction."""
-    query, _ = _query(kind, Span())
+    query, _ = _query(kind, ExportRange())
     prepared = await connection.prepare(query)
     return [(attribute.name, attribute.type.name) for attribute in prepared.get_attributes()]

@@ -121,7 +121,7 @@ async def facts(pool: Pool, key: str | None = None) -> list[JobRow]:
     return [_job_row(tuple(row)) for row in rows]
 
 
-async def collections(pool: Pool | Connection, now: datetime) -> dict[str, int]:
+async def count_collections(pool: Pool | Connection, now: datetime) -> dict[str, int]:
     """Count collections by state: healthy, overdue, failing, not_started, paused."""
     rows = await pool.fetch(COUNTED, now, timeout=60)
     return {row[0]: row[1] for row in rows}

@@ -7,7 +7,7 @@ from app.store.db import Connection, Pool
 
 DURATIONS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)  # seconds
 LATENESSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0)  # seconds
-MOST_SOURCES = 100  # further sources are counted together, as `other`
+MAX_SOURCES = 100  # further sources are counted together, as `other`
 BATCH = 20_000
 FOLD_LOCK = 0x726F_6C6C_0001  # key of an advisory lock
 
@@ -83,7 +83,7 @@ FROM (SELECT org_id, queued_at FROM runs
 
 
 @dataclass(frozen=True, slots=True)
-class Total:
+class MetricTotal:
     """One counter with up to three label values."""
 
     name: str
@@ -94,7 +94,7 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueueBacklog:
     """The backlog: numbers of queued runs of jobs and of collections, and their highest age.
 
     Ages are in seconds. `collections_lag`: seconds by which the dispatch of collections lags.
@@ -116,7 +116,7 @@ async def fold(pool: Pool) -> int:
         if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", FOLD_LOCK):
             return 0
         folded: int = await connection.fetchval(
-            FOLD, BATCH, _bounds(DURATIONS), _bounds(LATENESSES), MOST_SOURCES
+            FOLD, BATCH, _bounds(DURATIONS), _bounds(LATENESSES), MAX_SOURCES
         )
         return folded
 
@@ -126,12 +126,12 @@ def _bounds(limits: Sequence[float]) -> list[float]:
     return [limit + 1e-9 for limit in limits]
 
 
-async def totals(pool: Pool | Connection) -> list[Total]:
+async def totals(pool: Pool | Connection) -> list[MetricTotal]:
     """Return every counter."""
-    return [Total(*row) for row in await pool.fetch(TOTALS)]
+    return [MetricTotal(*row) for row in await pool.fetch(TOTALS)]
 
 
-async def waiting(pool: Pool | Connection) -> Waiting:
+async def queue_backlog(pool: Pool | Connection) -> QueueBacklog:
     """Return the present backlog of queued runs."""
     row = await pool.fetchrow(WAITING)
-    return Waiting(0, 0, 0.0, 0.0, 0.0) if row is None else Waiting(*row)
+    return QueueBacklog(0, 0, 0.0, 0.0, 0.0) if row is None else QueueBacklog(*row)

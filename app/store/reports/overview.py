@@ -12,7 +12,7 @@ from app.store.db import Connection, Pool
 
 
 @dataclass(frozen=True, slots=True)
-class ScheduleLine:
+class ScheduleSummary:
     """The schedule's own fields in a row of the overview."""
 
     id: int
@@ -30,7 +30,7 @@ class ScheduleLine:
     version: int
 
 
-class TickLine(msgspec.Struct, frozen=True, gc=False):
+class TickSummary(msgspec.Struct, frozen=True, gc=False):
     """A tick and its run, if there is one that retention has not deleted."""
 
     schedule_id: int
@@ -43,7 +43,7 @@ class TickLine(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class GapLine:
+class GapSummary:
     """Consecutive ticks with the same outcome and reason."""
 
     schedule_id: int
@@ -113,36 +113,38 @@ ORDER BY r.created_at DESC LIMIT $2
 """
 
 
-async def built_in(connection: Pool | Connection) -> list[ScheduleLine]:
+async def built_in(connection: Pool | Connection) -> list[ScheduleSummary]:
     """Return the built-in schedules, by key."""
-    return [ScheduleLine(*row) for row in await connection.fetch(BUILT_IN)]
+    return [ScheduleSummary(*row) for row in await connection.fetch(BUILT_IN)]
 
 
-async def one(connection: Pool | Connection, key: str, org_id: UUID) -> ScheduleLine | None:
+async def one(connection: Pool | Connection, key: str, org_id: UUID) -> ScheduleSummary | None:
     """Return one schedule, of the operator or of this organisation; None if there is none."""
     row = await connection.fetchrow(ONE, key, org_id)
-    return None if row is None else ScheduleLine(*row)
+    return None if row is None else ScheduleSummary(*row)
 
 
 async def ticks(
     connection: Pool | Connection, after: Mapping[int, datetime], limit: int
-) -> list[TickLine]:
+) -> list[TickSummary]:
     """Return the last `limit` ticks of each schedule, later than the given instant."""
     rows = await connection.fetch(TICKS, list(after), limit, list(after.values()))
-    return [TickLine(*row) for row in rows]
+    return [TickSummary(*row) for row in rows]
 
 
-async def gaps(connection: Pool | Connection, ids: Sequence[int], limit: int) -> list[GapLine]:
+async def gaps(connection: Pool | Connection, ids: Sequence[int], limit: int) -> list[GapSummary]:
     """Return the last `limit` gaps of each schedule, newest first within a schedule."""
-    return [GapLine(*row) for row in await connection.fetch(GAPS, ids, limit)]
+    return [GapSummary(*row) for row in await connection.fetch(GAPS, ids, limit)]
 
 
-async def beats(connection: Pool | Connection, since: datetime) -> list[tuple[datetime, datetime]]:
+async def heartbeats(
+    connection: Pool | Connection, since: datetime
+) -> list[tuple[datetime, datetime]]:
     """Return the heartbeat intervals that end at or after `since`, ordered by start."""
     return [(row[0], row[1]) for row in await connection.fetch(BEATS, since)]
 
 
-async def pulse(connection: Pool | Connection) -> tuple[int, str]:
+async def change_marker(connection: Pool | Connection) -> tuple[int, str]:
     """Return two values that change whenever anything on the page changes."""
     row = await connection.fetchrow(PULSE)
     return (0, "") if row is None else (row[0], row[1])

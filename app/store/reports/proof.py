@@ -28,7 +28,7 @@ class VersionRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RecordedTicks:
     """A recorded tick, or a gap of `count` ticks from `first` to `last`."""
 
     first: datetime
@@ -91,7 +91,7 @@ ORDER BY 1 DESC LIMIT 1
 
 
 @dataclass(frozen=True, slots=True)
-class TickStory:
+class TickDetail:
     """The decision about one tick; `count` is above 1 for a gap."""
 
     scheduled_for: datetime
@@ -117,34 +117,36 @@ async def pruned_through(connection: Connection, schedule_id: int) -> datetime |
     return at
 
 
-async def answers(connection: Connection, version: VersionRow) -> AsyncGenerator[Answer]:
+async def recorded_ticks(
+    connection: Connection, version: VersionRow
+) -> AsyncGenerator[RecordedTicks]:
     """Yield the ticks and gaps of one version, in order. Requires a transaction."""
     async for row in connection.cursor(
         RECORDED_TICKS, version.schedule_id, version.version, prefetch=2_000
     ):
         reason = None if row[4] is None else TickReason(row[4])
-        yield Answer(row[0], row[1], row[2], TickOutcome(row[3]), reason)
+        yield RecordedTicks(row[0], row[1], row[2], TickOutcome(row[3]), reason)
 
 
-async def doubled(connection: Connection, schedule_id: int) -> int:
+async def count_inconsistent(connection: Connection, schedule_id: int) -> int:
     """Count ticks with more than one outcome or run, and scheduled runs without a tick."""
     count: int = await connection.fetchval(INCONSISTENT, schedule_id)
     return count
 
 
-async def stuck(connection: Connection, schedule_id: int, now: datetime) -> int:
+async def count_stuck(connection: Connection, schedule_id: int, now: datetime) -> int:
     """Count open runs with an expired lease, or queued for more than five minutes."""
     count: int = await connection.fetchval(STUCK, schedule_id, now)
     return count
 
 
-async def tick(connection: Connection, key: str, at: datetime | None) -> TickStory | None:
+async def tick(connection: Connection, key: str, at: datetime | None) -> TickDetail | None:
     """Return the tick at `at`, or with None the newest one decided; None if there is none."""
     row = await connection.fetchrow(TICK, key, at)
     if row is None:
         return None
     reason = None if row[3] is None else TickReason(row[3])
-    return TickStory(row[0], row[1], TickOutcome(row[2]), reason, *row[4:])
+    return TickDetail(row[0], row[1], TickOutcome(row[2]), reason, *row[4:])
 
 
 async def events(connection: Connection, run_id: UUID) -> list[dict[str, Any]]:

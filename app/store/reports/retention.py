@@ -9,7 +9,7 @@ from app.store.db import Connection, Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RetentionRule:
     """One kind of rows under retention. `batch` deletes at most $2 rows older than $1.
 
     `setting`: the setting with the retention in days. `count`: a query that counts old rows.
@@ -21,10 +21,10 @@ class Kind:
     count: str
 
 
-def _kind(name: str, setting: str, key: str, old: str) -> Kind:
+def _kind(name: str, setting: str, key: str, old: str) -> RetentionRule:
     """Build the statements for rows of table `name`, primary key `key`, that match `old`."""
     alias = f"{name} AS r"
-    return Kind(
+    return RetentionRule(
         name=name,
         setting=setting,
         batch=f"DELETE FROM {name} WHERE {key} IN (SELECT r.{key} FROM {alias}"  # noqa: S608 - constant fragments
@@ -51,7 +51,7 @@ r.until < $1 AND r.until < coalesce(
   (SELECT min(evaluated_through) FROM schedules WHERE due_at IS NOT NULL), $1)
 """
 
-KINDS = (
+RETENTION_RULES = (
     _kind("runs", "run_days", "execution_id", RUN),
     _kind("rejected_records", "rejected_days", "id", "r.created_at < $1"),
     _kind("worker_beats", "beat_days", "id", BEAT),
@@ -157,7 +157,7 @@ WHERE v.schedule_id = $1 AND v.version = successor.version AND EXISTS (SELECT FR
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class PrunableSpan:
     """A part of the time that one schedule version covers: (since, until]."""
 
     version: int
@@ -166,13 +166,13 @@ class Stretch:
     until: datetime
 
 
-async def forget(pool: Pool, kind: Kind, before: datetime, batch: int) -> int:
+async def delete_batch(pool: Pool, kind: RetentionRule, before: datetime, batch: int) -> int:
     """Delete at most `batch` rows older than `before`; returns how many were deleted."""
     tag = await pool.execute(kind.batch, before, batch)
     return int(tag.removeprefix("DELETE "))
 
 
-async def count(pool: Pool, kind: Kind, before: datetime) -> int:
+async def count(pool: Pool, kind: RetentionRule, before: datetime) -> int:
     """Count the rows older than `before`."""
     found: int = await pool.fetchval(kind.count, before)
     return found
@@ -189,7 +189,7 @@ async def with_old_ticks(pool: Pool, before: datetime) -> list[int]:
     return [row["id"] for row in await pool.fetch(OLD_TICKS, before)]
 
 
-async def boundary(
+async def prune_boundary(
     connection: Connection, schedule_id: int, before: datetime, batch: int
 ) -> datetime | None:
     """Return the instant up to which about `batch` of the oldest ticks may be deleted, or None.
@@ -207,16 +207,18 @@ async def boundary(
     return at
 
 
-async def stretches(connection: Connection, schedule_id: int, through: datetime) -> list[Stretch]:
+async def prunable_spans(
+    connection: Connection, schedule_id: int, through: datetime
+) -> list[PrunableSpan]:
     """Return the part of each version up to `through` that is not pruned yet."""
-    return [Stretch(*row) for row in await connection.fetch(VERSIONS, schedule_id, through)]
+    return [PrunableSpan(*row) for row in await connection.fetch(VERSIONS, schedule_id, through)]
 
 
-async def forget_ticks(
+async def prune_ticks(
     connection: Connection,
     schedule_id: int,
     through: datetime,
-    counted: Sequence[tuple[Stretch, int]],
+    counted: Sequence[tuple[PrunableSpan, int]],
 ) -> int:
     """Replace the ticks up to `through` by numbers; returns how many were deleted.
 

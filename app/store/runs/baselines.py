@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from app.sources.coverage import unpacked
-from app.sources.expectations import FARTHEST, Found
+from app.sources.coverage import from_json
+from app.sources.expectations import BASELINE_END, SourceResult
 from app.store.db import Pool
-from app.store.runs.run_rows import Claimed
+from app.store.runs.run_rows import ClaimedRun
 
 MAX_AGE = timedelta(days=28)
 
@@ -27,7 +27,7 @@ OF_ORG = HISTORY.format(same="r.org_id = this.org_id AND r.job = this.job")
 OF_JOB = HISTORY.format(same="r.job = this.job AND r.org_id IS NULL")
 
 
-async def found(pool: Pool, claimed: Claimed, source: str) -> list[Found]:
+async def baselines(pool: Pool, claimed: ClaimedRun, source: str) -> list[SourceResult]:
     """Return what good runs before this one found of the source, newest first, at most 40.
 
     Runs of the same schedule; for a manual run, of the same organisation and job.
@@ -37,5 +37,7 @@ async def found(pool: Pool, claimed: Claimed, source: str) -> list[Found]:
         return []
     statement = OF_ORG if run["org_id"] else OF_JOB
     statement = OF_SCHEDULE if run["schedule_id"] else statement
-    rows = await pool.fetch(statement, claimed.run_id, source, MAX_AGE, FARTHEST)
-    return [Found(row["records"], row["rejected"], unpacked(row["coverage"])) for row in rows]
+    rows = await pool.fetch(statement, claimed.run_id, source, MAX_AGE, BASELINE_END)
+    return [
+        SourceResult(row["records"], row["rejected"], from_json(row["coverage"])) for row in rows
+    ]

@@ -13,7 +13,7 @@ REJECTED_BYTES = 600  # bytes of each
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RunHistoryFilter:
     """Filter of runs: of a job or of a schedule, optionally by status and trigger.
 
     `source`: only runs of this recipe, of the task that all recipes share.
@@ -65,21 +65,23 @@ ORDER BY created_at DESC LIMIT 1
 """  # noqa: S608 - constant fragments
 
 
-async def runs(connection: Pool | Connection, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
+async def runs(
+    connection: Pool | Connection, filters: RunHistoryFilter, limit: int
+) -> list[dict[str, Any]]:
     """Return the matching runs, newest first, as plain rows."""
-    by_job = wanted.schedule_id is None
+    by_job = filters.schedule_id is None
     owner = "job" if by_job else "schedule_id"
     statement = RUNS.format(owner=owner, source_is=_SOURCE_IS.format(n=7))
-    before, run_id = wanted.before or (None, None)
+    before, run_id = filters.before or (None, None)
     rows = await connection.fetch(
         statement,
-        wanted.job if by_job else wanted.schedule_id,
-        wanted.status,
-        wanted.trigger,
+        filters.job if by_job else filters.schedule_id,
+        filters.status,
+        filters.trigger,
         before,
         run_id,
         limit,
-        wanted.source,
+        filters.source,
     )
     return [dict(row) for row in rows]
 

@@ -10,7 +10,7 @@ from app.store.db import Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class RunFilter:
     """Filter of runs; None matches any."""
 
     job: str | None = None
@@ -59,17 +59,17 @@ WHERE due_at < $1::timestamptz - interval '1 minute'
 """
 
 
-async def newest(pool: Pool, wanted: Filter, limit: int) -> list[dict[str, Any]]:
+async def newest(pool: Pool, filters: RunFilter, limit: int) -> list[dict[str, Any]]:
     """Return the newest matching runs, newest first."""
-    return [dict(row) for row in await pool.fetch(NEWEST, *_values(wanted), limit)]
+    return [dict(row) for row in await pool.fetch(NEWEST, *_values(filters), limit)]
 
 
-async def moved(pool: Pool, wanted: Filter, since: datetime) -> list[dict[str, Any]]:
+async def changed_since(pool: Pool, filters: RunFilter, since: datetime) -> list[dict[str, Any]]:
     """Return matching runs that are open, or changed after `since`, oldest first."""
-    return [dict(row) for row in await pool.fetch(MOVED, *_values(wanted), since)]
+    return [dict(row) for row in await pool.fetch(MOVED, *_values(filters), since)]
 
 
-async def named(pool: Pool, begins: str) -> list[UUID]:
+async def ids_with_prefix(pool: Pool, begins: str) -> list[UUID]:
     """Return at most two run ids with that prefix of hexadecimal digits and hyphens."""
     return [row[0] for row in await pool.fetch(BY_PREFIX, f"{begins.lower()}%")]
 
@@ -80,12 +80,12 @@ async def open_runs(pool: Pool, now: datetime) -> dict[str, Any]:
     return {} if row is None else dict(row)
 
 
-async def lag(pool: Pool, now: datetime) -> tuple[int, datetime | None]:
+async def scheduling_lag(pool: Pool, now: datetime) -> tuple[int, datetime | None]:
     """Return how many schedules are more than a minute overdue, and since when."""
     row = await pool.fetchrow(LAG, now)
     return (0, None) if row is None else (row["late"], row["since"])
 
 
-def _values(wanted: Filter) -> tuple[Any, ...]:
+def _values(wanted: RunFilter) -> tuple[Any, ...]:
     statuses = None if wanted.statuses is None else list(wanted.statuses)
     return wanted.job, statuses, wanted.trigger, wanted.since, wanted.until

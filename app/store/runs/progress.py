@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.core.enums import HealthReason, RunStatus
-from app.core.errors import Fenced
+from app.core.errors import LeaseLost
 from app.core.records import Rejected
-from app.sources.coverage import Coverage, packed, unpacked
+from app.sources.coverage import Coverage, from_json, to_json
 from app.store.db import Connection, Pool
-from app.store.runs.run_rows import Claimed
+from app.store.runs.run_rows import ClaimedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class Counts:
 
     def plus(self, other: "Counts") -> "Counts":
         """Return the sum of both."""
-        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in NAMES})
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in COUNT_NAMES})
 
     def minus(self, other: "Counts") -> "Counts":
         """Return the difference of both."""
-        return Counts(**{name: getattr(self, name) - getattr(other, name) for name in NAMES})
+        return Counts(**{name: getattr(self, name) - getattr(other, name) for name in COUNT_NAMES})
 
 
-NAMES = (
+COUNT_NAMES = (
     "pages",
     "pages_unchanged",
     "records",
@@ -53,11 +53,11 @@ NAMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class SourceRow:
+class SourceProgress:
     """The row of one source of one run.
 
     `classes`: numbers of requests by response class.
-    `redo`: counts that earlier attempts wrote in partitions they did not finish.
+    `unfinished_counts`: counts that earlier attempts wrote in partitions they did not finish.
     `coverage`: of the finished partitions; at the end, of everything that was read.
     `breach`: the health reason if the source did not meet its expectations.
     """
@@ -77,7 +77,7 @@ class SourceRow:
     errors: dict[str, Any] = field(default_factory=dict[str, Any])
     done: tuple[str, ...] = ()
     done_counts: Counts = field(default_factory=Counts)
-    redo: Counts = field(default_factory=Counts)
+    unfinished_counts: Counts = field(default_factory=Counts)
     coverage: Coverage = field(default_factory=Coverage)
     breach: HealthReason | None = None
 
@@ -132,18 +132,18 @@ FROM unnest($5::text[], $6::text[], $7::bytea[]) AS r (record_id, reason, data)
 """
 
 
-async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
+async def begin(pool: Pool, claimed: ClaimedRun, source: str) -> SourceProgress:
     """Insert the source's row, or resume that of an earlier attempt. Raises Fenced."""
     row = await pool.fetchrow(BEGIN, claimed.run_id, claimed.epoch, source)
     if row is None:
-        raise Fenced(f"run {claimed.run_id} belongs to another attempt")
+        raise LeaseLost(f"run {claimed.run_id} belongs to another attempt")
     done = Counts(**row["done_counts"])
     redo = Counts(
         inserted=row["inserted"] - done.inserted,
         changed=row["changed"] - done.changed,
         points=row["counts"].get("points", 0) - done.points,
     )
-    return SourceRow(
+    return SourceProgress(
         source=source,
         counts=done,
         requests=row["requests"],
@@ -154,24 +154,24 @@ async def begin(pool: Pool, claimed: Claimed, source: str) -> SourceRow:
         duration_seconds=row["duration_seconds"],
         done=tuple(row["done"]),
         done_counts=done,
-        redo=redo,
-        coverage=unpacked(row["coverage"]),
+        unfinished_counts=redo,
+        coverage=from_json(row["coverage"]),
     )
 
 
-async def ended(pool: Pool, claimed: Claimed) -> dict[str, SourceRow]:
+async def finished_sources(pool: Pool, claimed: ClaimedRun) -> dict[str, SourceProgress]:
     """Return the sources that earlier attempts of the run finished, by name."""
     rows = await pool.fetch(ENDED, claimed.run_id)
     return {row["source"]: _ended(dict(row)) for row in rows}
 
 
-def _ended(row: dict[str, Any]) -> SourceRow:
+def _ended(row: dict[str, Any]) -> SourceProgress:
     extra: dict[str, Any] = row["counts"]
-    return SourceRow(
+    return SourceProgress(
         source=row["source"],
         status=RunStatus(row["status"]),
         partitions=row["partitions"],
-        counts=Counts(**{name: row.get(name, extra.get(name, 0)) for name in NAMES}),
+        counts=Counts(**{name: row.get(name, extra.get(name, 0)) for name in COUNT_NAMES}),
         requests=row["requests"],
         retries=row["retries"],
         bytes=row["bytes"],
@@ -181,13 +181,13 @@ def _ended(row: dict[str, Any]) -> SourceRow:
     )
 
 
-async def restart(pool: Pool, claimed: Claimed, stats: dict[str, int]) -> None:
+async def restart(pool: Pool, claimed: ClaimedRun, stats: dict[str, int]) -> None:
     """Reset the run's totals to what earlier attempts finished. Raises Fenced."""
     _check_fence(await pool.execute(RESTART, claimed.run_id, claimed.epoch, stats), claimed)
 
 
 async def write(
-    connection: Connection, claimed: Claimed, row: SourceRow, added: dict[str, int]
+    connection: Connection, claimed: ClaimedRun, row: SourceProgress, added: dict[str, int]
 ) -> None:
     """Write the source's row and add `added` to the run's totals. Raises Fenced.
 
@@ -203,8 +203,8 @@ async def write(
         len(row.errors),
         counts.pages,
         counts.records,
-        counts.inserted + row.redo.inserted,
-        counts.changed + row.redo.changed,
+        counts.inserted + row.unfinished_counts.inserted,
+        counts.changed + row.unfinished_counts.changed,
         counts.unchanged,
         counts.rejected,
         row.requests,
@@ -216,26 +216,26 @@ async def write(
         row.error_message,
         row.errors,
         list(row.done),
-        {name: getattr(row.done_counts, name) for name in NAMES},
+        {name: getattr(row.done_counts, name) for name in COUNT_NAMES},
         {
             "prices": counts.prices,
-            "points": counts.points + row.redo.points,
+            "points": counts.points + row.unfinished_counts.points,
             "pages_unchanged": counts.pages_unchanged,
             "classes": row.classes,
         },
-        packed(row.coverage) | ({"breach": row.breach.value} if row.breach else {}),
+        to_json(row.coverage) | ({"breach": row.breach.value} if row.breach else {}),
     )
     _check_fence(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
 
 
-def _check_fence(tag: str, claimed: Claimed) -> None:
+def _check_fence(tag: str, claimed: ClaimedRun) -> None:
     if tag != "UPDATE 1":
-        raise Fenced(f"run {claimed.run_id} belongs to another attempt")
+        raise LeaseLost(f"run {claimed.run_id} belongs to another attempt")
 
 
-async def reject(
+async def save_rejected(
     connection: Connection,
-    claimed: Claimed,
+    claimed: ClaimedRun,
     where: tuple[str, str, int],
     rejected: Sequence[Rejected],
 ) -> None:

@@ -6,16 +6,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.core.messages import Partition, Raw
+from app.core.messages import Partition, RawPage
 from app.core.records import Article, Item, OddsEvent, Story
 from app.store.content import pages
 from app.store.db import Connection, Pool
 
-Kept = OddsEvent | Article | Story | Item
+ReplayedRecord = OddsEvent | Article | Story | Item
 
 
 @dataclass(frozen=True, slots=True)
-class KeptPage:
+class ReplayPage:
     """A kept page without its body. `refused`: some of its records were rejected."""
 
     id: int
@@ -118,24 +118,26 @@ WHERE execution_id = $1
 """
 
 
-async def kept(pool: Pool, source: str, since: datetime) -> list[KeptPage]:
+async def pages_to_replay(pool: Pool, source: str, since: datetime) -> list[ReplayPage]:
     """Return the pages to replay, in the order of their fetching.
 
     Those fetched since `since`, and older ones that a validator still refers to.
     """
-    return [KeptPage(*row) for row in await pool.fetch(PAGES, source, since)]
+    return [ReplayPage(*row) for row in await pool.fetch(PAGES, source, since)]
 
 
-async def raw(pool: Pool, page: KeptPage) -> Raw | None:
+async def load_page(pool: Pool, page: ReplayPage) -> RawPage | None:
     """Return the page as a parser receives it; None if retention has deleted its body."""
-    body = await pages.recall(pool, page.body_hash)
+    body = await pages.load_body(pool, page.body_hash)
     if body is None:
         return None
     partition = Partition(page.partition, page.expected)
-    return Raw(body, page.status, page.url, page.headers, page.fetched_at, partition, page.page)
+    return RawPage(body, page.status, page.url, page.headers, page.fetched_at, partition, page.page)
 
 
-async def said(connection: Connection, records: Sequence[Kept]) -> dict[str, dict[str, Any]]:
+async def stored_fields(
+    connection: Connection, records: Sequence[ReplayedRecord]
+) -> dict[str, dict[str, Any]]:
     """Return the stored fields of these records, prices among them, by key and name."""
     if not records:
         return {}
@@ -143,7 +145,7 @@ async def said(connection: Connection, records: Sequence[Kept]) -> dict[str, dic
     return {row["key"]: row["fields"] for row in await connection.fetch(query, provider, keys)}
 
 
-def _stored_query(records: Sequence[Kept]) -> tuple[str, str, list[str]]:
+def _stored_query(records: Sequence[ReplayedRecord]) -> tuple[str, str, list[str]]:
     match records[0]:
         case OddsEvent(platform=provider):
             query = ODDS
@@ -153,10 +155,10 @@ def _stored_query(records: Sequence[Kept]) -> tuple[str, str, list[str]]:
             query = STORIES
         case Item(source=provider):
             query = ITEMS
-    return query, provider, [name(record) for record in records]
+    return query, provider, [record_key(record) for record in records]
 
 
-def name(record: Kept) -> str:
+def record_key(record: ReplayedRecord) -> str:
     """Return the key that identifies the record within its provider."""
     match record:
         case OddsEvent():
@@ -169,7 +171,7 @@ def name(record: Kept) -> str:
             return record.key
 
 
-async def seen(
+async def events_seen(
     connection: Connection, platform: str, ids: Sequence[str]
 ) -> dict[str, tuple[datetime, bool]]:
     """Return when each event was last seen, and whether it is absent or withdrawn."""
@@ -185,13 +187,15 @@ async def items_seen(
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
-async def belong(connection: Connection, platform: str, partition: str, ids: Sequence[str]) -> None:
+async def assign_partition(
+    connection: Connection, platform: str, partition: str, ids: Sequence[str]
+) -> None:
     """Set the partition of events that no listing has assigned to one."""
     await connection.execute(ASSIGN_PARTITION, platform, partition, list(ids))
 
 
-async def readable(
-    connection: Connection, source: str, page: KeptPage, still_refused: Collection[bytes]
+async def delete_readable(
+    connection: Connection, source: str, page: ReplayPage, still_refused: Collection[bytes]
 ) -> int:
     """Delete the rejected records of a page that can now be parsed; returns how many."""
     tag = await connection.execute(
@@ -200,7 +204,7 @@ async def readable(
     return int(tag.removeprefix("DELETE "))
 
 
-async def unknown(connection: Connection, source: str, body_hash: bytes) -> None:
+async def delete_validators(connection: Connection, source: str, body_hash: bytes) -> None:
     """Delete the page's validators, so that the next run parses it."""
     await connection.execute(DELETE_VALIDATORS, source, body_hash)
 

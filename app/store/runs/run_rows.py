@@ -11,7 +11,7 @@ from app.store.db import Connection, Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedRun:
     """A run with the attempt that holds its lease. Writes are fenced by `epoch`.
 
     `timeout`: seconds. `next_due`: when the schedule's next tick is due. `org_id`: the owner; None
@@ -40,11 +40,11 @@ class Deferral:
 
     until: datetime
     sources: tuple[str, ...]
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueuedAttempt:
     """A queued attempt. Its arq job id is `run:<run_id>:<attempt>`."""
 
     run_id: UUID
@@ -53,7 +53,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class QueuedRunsPage:
     """Keyset page of queued runs: `limit` runs after (`at`, `run_id`)."""
 
     at: datetime
@@ -62,7 +62,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RunEnding:
     """The outcome with which an attempt ends its run."""
 
     status: RunStatus
@@ -252,7 +252,7 @@ FROM runs r ORDER BY r.created_at DESC LIMIT $1
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RunRequest:
     """A manual run to queue; `schedule_id` and `org_id` are set for a collection.
 
     `timeout`: seconds.
@@ -268,28 +268,28 @@ class Wanted:
     org_id: UUID | None = None
 
 
-async def request(pool: Pool | Connection, wanted: Wanted, now: datetime) -> None:
+async def request(pool: Pool | Connection, run_request: RunRequest, now: datetime) -> None:
     """Insert a queued manual run; does nothing if a run of that id exists."""
     await pool.execute(
         REQUEST,
-        wanted.run_id,
-        wanted.job,
-        wanted.requested_by,
-        wanted.params,
-        wanted.max_attempts,
-        wanted.timeout,
+        run_request.run_id,
+        run_request.job,
+        run_request.requested_by,
+        run_request.params,
+        run_request.max_attempts,
+        run_request.timeout,
         now,
-        wanted.schedule_id,
-        wanted.org_id,
+        run_request.schedule_id,
+        run_request.org_id,
     )
 
 
 async def claim(
     pool: Pool, run_id: UUID, worker: str, now: datetime, lease: float
-) -> Claimed | None:
+) -> ClaimedRun | None:
     """Claim a queued run with a lease of `lease` seconds; None if it cannot be claimed."""
     row = await pool.fetchrow(CLAIM, run_id, worker, now, lease)
-    return None if row is None else Claimed(*row)
+    return None if row is None else ClaimedRun(*row)
 
 
 async def renew(
@@ -300,7 +300,7 @@ async def renew(
     return {(row["execution_id"], row["lease_epoch"]) for row in rows}
 
 
-async def finish(pool: Pool, claimed: Claimed, ending: Ending) -> bool:
+async def finish(pool: Pool, claimed: ClaimedRun, ending: RunEnding) -> bool:
     """Record the outcome of a run; False if the attempt was fenced off."""
     count = await pool.fetchval(
         FINISH,
@@ -315,13 +315,15 @@ async def finish(pool: Pool, claimed: Claimed, ending: Ending) -> bool:
     return count == 1
 
 
-async def hand_back(pool: Pool, claimed: Claimed, now: datetime, why: str) -> Waiting | None:
+async def release(pool: Pool, claimed: ClaimedRun, now: datetime, why: str) -> QueuedAttempt | None:
     """Queue the run again with a new attempt; None if this attempt was fenced off."""
     row = await pool.fetchrow(HAND_BACK, claimed.run_id, claimed.epoch, now, why)
-    return None if row is None else Waiting(*row)
+    return None if row is None else QueuedAttempt(*row)
 
 
-async def defer(pool: Pool, claimed: Claimed, now: datetime, deferral: Deferral) -> Waiting | None:
+async def defer(
+    pool: Pool, claimed: ClaimedRun, now: datetime, deferral: Deferral
+) -> QueuedAttempt | None:
     """Queue the run again, not to start before `deferral.until`; None if fenced off."""
     row = await pool.fetchrow(
         DEFER,
@@ -330,46 +332,46 @@ async def defer(pool: Pool, claimed: Claimed, now: datetime, deferral: Deferral)
         now,
         deferral.until,
         list(deferral.sources),
-        f"until {deferral.until:%Y-%m-%d %H:%M:%S} UTC: {deferral.why}"[:2_000],
+        f"until {deferral.until:%Y-%m-%d %H:%M:%S} UTC: {deferral.reason}"[:2_000],
     )
-    return None if row is None else Waiting(*row)
+    return None if row is None else QueuedAttempt(*row)
 
 
-async def take_up_expired(
+async def requeue_expired(
     pool: Pool, now: datetime, limit: int = 500
-) -> tuple[list[Waiting], list[UUID]]:
+) -> tuple[list[QueuedAttempt], list[UUID]]:
     """Handle runs with expired leases; returns those queued again, and those out of attempts."""
     rows = await pool.fetch(REQUEUE_EXPIRED, now, limit)
-    again = [Waiting(*row[:3]) for row in rows if row["status"] == RunStatus.QUEUED]
+    again = [QueuedAttempt(*row[:3]) for row in rows if row["status"] == RunStatus.QUEUED]
     return again, [row[0] for row in rows if row["status"] == RunStatus.LOST]
 
 
-async def waiting(
+async def queued_runs(
     pool: Pool, before: datetime, jobs: Sequence[str] | None = None, limit: int = 2_000
-) -> list[Waiting]:
+) -> list[QueuedAttempt]:
     """Return the operator's runs that have been queued and ready since before `before`.
 
     The oldest first. Only of these `jobs`, unless None: a worker must not requeue jobs that it
     cannot run.
     """
-    return [Waiting(*row) for row in await pool.fetch(WAITING, before, limit, jobs)]
+    return [QueuedAttempt(*row) for row in await pool.fetch(WAITING, before, limit, jobs)]
 
 
-async def waiting_in_line(
-    pool: Pool, before: datetime, jobs: Sequence[str] | None, page: Page
-) -> tuple[list[Waiting], Page | None]:
-    """As `waiting`, for organisations: one page, and the next page unless this was the last."""
+async def queued_org_runs(
+    pool: Pool, before: datetime, jobs: Sequence[str] | None, page: QueuedRunsPage
+) -> tuple[list[QueuedAttempt], QueuedRunsPage | None]:
+    """As `queued_runs`, for organisations: one page, and the next page unless this was the last."""
     rows = await pool.fetch(WAITING_OF_ORGS, before, page.limit, jobs, page.at, page.run_id)
     next_page = None
     if len(rows) == page.limit:
-        next_page = Page(rows[-1]["queued_at"], rows[-1]["execution_id"], page.limit)
-    return [Waiting(*row[:3]) for row in rows], next_page
+        next_page = QueuedRunsPage(rows[-1]["queued_at"], rows[-1]["execution_id"], page.limit)
+    return [QueuedAttempt(*row[:3]) for row in rows], next_page
 
 
-async def requeue(pool: Pool, lost: Sequence[Waiting], now: datetime) -> list[Waiting]:
+async def requeue(pool: Pool, lost: Sequence[QueuedAttempt], now: datetime) -> list[QueuedAttempt]:
     """Start a new attempt, and so a new arq job id, for queued runs that Redis lost."""
     rows = await pool.fetch(REQUEUE, now, [w.run_id for w in lost], [w.attempt for w in lost])
-    return [Waiting(*row) for row in rows]
+    return [QueuedAttempt(*row) for row in rows]
 
 
 async def cancel_open(
@@ -385,13 +387,13 @@ async def recent(pool: Pool, limit: int) -> list[dict[str, Any]]:
     return [dict(row) for row in await pool.fetch(RECENT, limit)]
 
 
-async def look(pool: Pool | Connection, run_id: UUID) -> dict[str, Any] | None:
+async def read_run(pool: Pool | Connection, run_id: UUID) -> dict[str, Any] | None:
     """Return one run as a plain row; None if there is none."""
     row = await pool.fetchrow("SELECT * FROM runs WHERE execution_id = $1", run_id)
     return None if row is None else dict(row)
 
 
-async def look_sources(pool: Pool, run_id: UUID) -> list[dict[str, Any]]:
+async def read_sources(pool: Pool, run_id: UUID) -> list[dict[str, Any]]:
     """Return the sources of one run, as plain rows."""
     rows = await pool.fetch(
         "SELECT * FROM run_sources WHERE execution_id = $1 ORDER BY source", run_id

@@ -75,7 +75,7 @@ async def begin(pool: Pool, backfill: Backfill, total: int, now: datetime) -> No
         backfill.since,
         backfill.until,
         total,
-        schedule_rows.by_hand(backfill.state),
+        schedule_rows.manual_params(backfill.state),
         backfill.requested_by,
         now,
     )
@@ -86,7 +86,7 @@ async def complete(pool: Pool, backfill_id: UUID, now: datetime) -> None:
     await pool.execute("UPDATE backfills SET completed_at = $2 WHERE id = $1", backfill_id, now)
 
 
-async def room(connection: Connection, now: datetime, limit: int) -> int:
+async def free_slots(connection: Connection, now: datetime, limit: int) -> int:
     """Return how many runs may be enqueued so that at most `limit` backfill runs are open at once.
 
     0 while a scheduled run waits for a slot. Holds a lock until the transaction ends, in which the
@@ -97,7 +97,7 @@ async def room(connection: Connection, now: datetime, limit: int) -> int:
     return max(0, free)
 
 
-async def feed(
+async def insert_runs(
     connection: Connection,
     backfill: Backfill,
     runs: Sequence[tuple[UUID, datetime]],
@@ -110,7 +110,7 @@ async def feed(
         [at for _, at in runs],
         backfill.state.job,
         backfill.requested_by,
-        schedule_rows.by_hand(backfill.state),
+        schedule_rows.manual_params(backfill.state),
         backfill.max_attempts,
         backfill.timeout,
         now,
@@ -128,7 +128,9 @@ async def statuses(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, RunStatus]
     return {row["execution_id"]: RunStatus(row["status"]) for row in rows}
 
 
-async def served(pool: Pool, schedule_id: int, since: datetime, until: datetime) -> set[datetime]:
+async def successful_ticks(
+    pool: Pool, schedule_id: int, since: datetime, until: datetime
+) -> set[datetime]:
     """Return the ticks in [since, until] whose scheduled run succeeded or is still open."""
     rows = await pool.fetch(SUCCESSFUL_TICKS, schedule_id, since, until)
     return {row["scheduled_for"] for row in rows}

@@ -6,26 +6,26 @@ from datetime import datetime
 from uuid import UUID
 
 from app.core.enums import RunStatus
-from app.scheduling.policy import Open
+from app.scheduling.policy import OpenRun
 from app.store.db import Connection, Pool
-from app.store.schedules.schedule_rows import ENABLED, TickWrite, Verdict
+from app.store.schedules.schedule_rows import ENABLED, TickDecision, TickWrite
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueQuery:
     """Which schedules of organisations to decide: those due by `now`, at most `limit` of them.
 
-    Only of these `jobs`, unless None, and without those whose `mark` is in `aside`.
+    Only of these `jobs`, unless None, and without those whose `version_key` is in `excluded`.
     """
 
     now: datetime
     limit: int
     jobs: Sequence[str] | None = None
-    aside: Sequence[str] = ()
+    excluded: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class DueRow:
+class DueSchedule:
     """A schedule under its row lock.
 
     `spec` and `policies` are JSON text, so that equal ones are parsed once.
@@ -42,17 +42,17 @@ class DueRow:
     evaluated_through: datetime
 
     @property
-    def mark(self) -> str:
+    def version_key(self) -> str:
         """Key that identifies this version of this schedule."""
         return f"{self.key} {self.version}"
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class RecordedDecision:
     """The decision for one schedule, to be recorded."""
 
-    row: DueRow
-    verdict: Verdict
+    row: DueSchedule
+    decision: TickDecision
 
 
 _DUE = """
@@ -166,46 +166,48 @@ WHERE t.schedule_id = x.schedule_id AND t.scheduled_for BETWEEN x.first_tick AND
 """
 
 
-async def any_due(pool: Pool, due: Due) -> bool:
+async def any_due(pool: Pool, due: DueQuery) -> bool:
     """Return whether any schedule is due."""
-    return bool(await pool.fetchval(ANY_DUE, due.now, due.jobs, list(due.aside) or None))
+    return bool(await pool.fetchval(ANY_DUE, due.now, due.jobs, list(due.excluded) or None))
 
 
-async def keys(pool: Pool, due: Due) -> list[tuple[str, str]]:
+async def due_keys(pool: Pool, due: DueQuery) -> list[tuple[str, str]]:
     """Return (mark, key) of the due schedules, the longest due first, without locking them."""
-    rows = await pool.fetch(KEYS, due.now, due.jobs, list(due.aside) or None, due.limit)
+    rows = await pool.fetch(KEYS, due.now, due.jobs, list(due.excluded) or None, due.limit)
     return [(row[0], row[1]) for row in rows]
 
 
-async def lock(connection: Connection, due: Due) -> list[DueRow]:
+async def lock(connection: Connection, due: DueQuery) -> list[DueSchedule]:
     """Lock and return the due schedules that no other worker has locked, the longest due first.
 
     They stay locked until the transaction ends; until then Postgres uses only index scans.
     """
     await connection.execute(FORCE_INDEX)
-    rows = await connection.fetch(LOCK, due.now, due.jobs, list(due.aside) or None, due.limit)
-    return [DueRow(*row) for row in rows]
+    rows = await connection.fetch(LOCK, due.now, due.jobs, list(due.excluded) or None, due.limit)
+    return [DueSchedule(*row) for row in rows]
 
 
-async def open_runs(connection: Connection, ids: Sequence[int]) -> dict[int, list[Open]]:
+async def open_runs(connection: Connection, ids: Sequence[int]) -> dict[int, list[OpenRun]]:
     """Return the queued and running runs, oldest first, by schedule id."""
-    found: dict[int, list[Open]] = {}
+    found: dict[int, list[OpenRun]] = {}
     for row in await connection.fetch(OPEN_RUNS, ids):
-        found.setdefault(row[0], []).append(Open(row[1], RunStatus(row[2]), row[3]))
+        found.setdefault(row[0], []).append(OpenRun(row[1], RunStatus(row[2]), row[3]))
     return found
 
 
-async def record(connection: Connection, made: Sequence[Made], now: datetime) -> None:
+async def record(
+    connection: Connection, decisions: Sequence[RecordedDecision], now: datetime
+) -> None:
     """Write all ticks, queue their runs and move the frontiers in one statement; then the gaps."""
-    ticks = [(one.row.id, tick) for one in made for tick in one.verdict.ticks]
+    ticks = [(one.row.id, tick) for one in decisions for tick in one.decision.ticks]
     await connection.execute(
         RECORD,
-        [one.row.id for one in made],
-        [one.verdict.frontier for one in made],
-        [one.verdict.next_tick_at for one in made],
-        [one.verdict.due_at for one in made],
-        [one.verdict.policies.max_attempts for one in made],
-        [one.verdict.policies.timeout for one in made],
+        [one.row.id for one in decisions],
+        [one.decision.frontier for one in decisions],
+        [one.decision.next_tick_at for one in decisions],
+        [one.decision.due_at for one in decisions],
+        [one.decision.policies.max_attempts for one in decisions],
+        [one.decision.policies.timeout for one in decisions],
         [schedule_id for schedule_id, _ in ticks],
         [tick.scheduled_for for _, tick in ticks],
         [tick.outcome.value for _, tick in ticks],
@@ -216,8 +218,8 @@ async def record(connection: Connection, made: Sequence[Made], now: datetime) ->
     )
     gaps = [
         (one.row.id, g.first_tick, g.last_tick, g.count, one.row.version, g.outcome, g.reason)
-        for one in made
-        for g in one.verdict.gaps
+        for one in decisions
+        for g in one.decision.gaps
     ]
     await _write_gaps(connection, gaps, now)
 
@@ -231,7 +233,7 @@ async def _write_gaps(
 
 async def compress(
     connection: Connection,
-    lasts: Sequence[tuple[DueRow, TickWrite]],
+    lasts: Sequence[tuple[DueSchedule, TickWrite]],
     now: datetime,
     threshold: int,
 ) -> None:
@@ -257,7 +259,7 @@ async def compress(
     await connection.execute(DROP_TRAILS, *map(list, dropped))
 
 
-async def took(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, float]:
+async def last_durations(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, float]:
     """Return, for each run, the duration in seconds of the last finished run of its organisation.
 
     0 if the organisation has none.

@@ -9,7 +9,7 @@ INSERT INTO worker_beats (worker, since, until, jumped) VALUES ($1, $2, $2, $3) 
 """
 
 
-async def begin(pool: Pool, worker: str, now: datetime, *, jumped: bool = False) -> int:
+async def start_interval(pool: Pool, worker: str, now: datetime, *, jumped: bool = False) -> int:
     """Start a heartbeat interval and return its id.
 
     `jumped`: the clock jumped forward right before it.
@@ -18,7 +18,7 @@ async def begin(pool: Pool, worker: str, now: datetime, *, jumped: bool = False)
     return interval_id
 
 
-async def extend(pool: Pool, beat: int, now: datetime) -> None:
+async def extend_interval(pool: Pool, beat: int, now: datetime) -> None:
     """Extend the interval to `now`."""
     await pool.execute(
         "UPDATE worker_beats SET until = greatest(until, $2) WHERE id = $1", beat, now

@@ -21,12 +21,14 @@ WHERE s.key = $1 ORDER BY e.at DESC, e.id DESC LIMIT $2
 """
 
 
-async def asked(connection: Pool | Connection, run_id: UUID, now: datetime, by: str) -> None:
+async def record_request(
+    connection: Pool | Connection, run_id: UUID, now: datetime, by: str
+) -> None:
     """Record who requested a run, as an event of the run."""
     await connection.execute(RECORD_REQUEST, run_id, now, f"by {by}")
 
 
-async def note(
+async def record_edit(
     connection: Pool | Connection,
     key: str,
     now: datetime,

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app.core.enums import SOURCE, RunStatus, TickOutcome, TickReason
+from app.core.enums import SOURCE_TASK, RunStatus, TickOutcome, TickReason
 from app.scheduling.policies import Policies
-from app.scheduling.policy import Beat, Open
+from app.scheduling.policy import AliveSpan, OpenRun
 from app.store.db import Connection, Pool
 
 
@@ -36,16 +36,16 @@ class ScheduleState:
 
 def source_of(key: str, job: str) -> str | None:
     """Return the recipe of a schedule with that key; None if `job` is another task."""
-    return key.removeprefix(f"{SOURCE}:") if job == SOURCE else None
+    return key.removeprefix(f"{SOURCE_TASK}:") if job == SOURCE_TASK else None
 
 
 def key_of(job: str, params: Mapping[str, Any]) -> str:
     """Return the key of the built-in schedule that a manual run belongs to."""
-    source = params.get("source") if job == SOURCE else None
-    return job if source is None else f"{SOURCE}:{source}"
+    source = params.get("source") if job == SOURCE_TASK else None
+    return job if source is None else f"{SOURCE_TASK}:{source}"
 
 
-def by_hand(state: ScheduleState) -> dict[str, Any]:
+def manual_params(state: ScheduleState) -> dict[str, Any]:
     """Return the parameters of a run without a tick of this schedule, with its source."""
     source = source_of(state.key, state.job)
     return state.params if source is None else {"source": source} | state.params
@@ -74,7 +74,7 @@ class GapWrite:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TickDecision:
     """The decision for one schedule: ticks with their runs, gaps, the frontier, the next tick."""
 
     ticks: Sequence[TickWrite]
@@ -202,43 +202,43 @@ async def due(
     return [row["key"] for row in rows]
 
 
-async def open_runs(connection: Connection, schedule_id: int) -> list[Open]:
+async def open_runs(connection: Connection, schedule_id: int) -> list[OpenRun]:
     """Return the queued and running runs of the schedule, oldest first."""
     rows = await connection.fetch(OPEN_RUNS, schedule_id)
-    return [Open(row[0], RunStatus(row[1]), row[2]) for row in rows]
+    return [OpenRun(row[0], RunStatus(row[1]), row[2]) for row in rows]
 
 
-async def beats(connection: Connection, since: datetime) -> list[Beat]:
+async def beats(connection: Connection, since: datetime) -> list[AliveSpan]:
     """Return the heartbeat intervals that end at or after `since`, ordered by start."""
     rows = await connection.fetch(
         "SELECT since, until, jumped FROM worker_beats WHERE until >= $1 ORDER BY since", since
     )
-    return [Beat(*row) for row in rows]
+    return [AliveSpan(*row) for row in rows]
 
 
-async def record(connection: Connection, state: ScheduleState, verdict: Verdict) -> None:
+async def record(connection: Connection, state: ScheduleState, decision: TickDecision) -> None:
     """Write ticks, queue their runs and move the frontier in one statement; then the gaps."""
-    ticks = verdict.ticks
+    ticks = decision.ticks
     await connection.execute(
         RECORD,
         state.id,
         state.job,
         state.params,
-        verdict.policies.max_attempts,
-        verdict.policies.timeout,
-        verdict.now,
+        decision.policies.max_attempts,
+        decision.policies.timeout,
+        decision.now,
         [tick.scheduled_for for tick in ticks],
         [tick.outcome.value for tick in ticks],
         [tick.reason and tick.reason.value for tick in ticks],
         [tick.run_id for tick in ticks],
         [tick.blocking_run_id for tick in ticks],
-        verdict.frontier,
-        verdict.next_tick_at,
-        verdict.due_at,
+        decision.frontier,
+        decision.next_tick_at,
+        decision.due_at,
         state.version,
     )
-    if verdict.gaps:
-        await _write_gaps(connection, state, verdict.gaps, verdict.now)
+    if decision.gaps:
+        await _write_gaps(connection, state, decision.gaps, decision.now)
 
 
 async def _write_gaps(
@@ -275,7 +275,7 @@ async def compress(
     await connection.execute(DROP_TRAIL, state.id, trail["first_tick"], trail["last_tick"])
 
 
-async def disable_gone(pool: Pool, job: str, declared: Sequence[str]) -> list[str]:
+async def disable_undeclared(pool: Pool, job: str, declared: Sequence[str]) -> list[str]:
     """Disable the job's built-in schedules that are not declared; returns their keys.
 
     Their ticks are recorded as `skipped(disabled)`.

@@ -11,7 +11,7 @@ from app.store.schedules.schedule_rows import ScheduleState
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class ScheduleVersion:
     """A schedule version in force from `since` on, and its first tick."""
 
     key: str
@@ -26,7 +26,7 @@ class Wording:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class SchedulePause:
     """Since when, by whom and why a schedule is paused."""
 
     at: datetime
@@ -91,7 +91,7 @@ WHERE v.schedule_id = $1 AND v.version IN (SELECT version FROM reopened)
 PAUSE = "UPDATE schedules SET paused_at = $2, paused_by = $3, paused_note = $4 WHERE key = $1"
 
 
-async def create(connection: Connection, version: Wording) -> None:
+async def create(connection: Connection, version: ScheduleVersion) -> None:
     """Insert a new schedule with its first version; does nothing if the key exists.
 
     Requires a transaction.
@@ -117,7 +117,7 @@ async def create(connection: Connection, version: Wording) -> None:
 async def supersede(
     connection: Connection,
     state: ScheduleState,
-    version: Wording,
+    version: ScheduleVersion,
     superseded: Sequence[datetime],
     answers_until: datetime,
 ) -> None:
@@ -148,7 +148,7 @@ async def _close(
     await connection.execute(CLOSE, state.id, state.version, answers_until, now, list(superseded))
 
 
-async def reopen(connection: Connection, state: ScheduleState, version: Wording) -> None:
+async def reopen(connection: Connection, state: ScheduleState, version: ScheduleVersion) -> None:
     """Open the next version, also of a retired schedule."""
     await connection.execute(
         OPEN,
@@ -171,20 +171,22 @@ async def superseded_ahead(
     return [row["scheduled_for"] for row in rows]
 
 
-async def take_up(connection: Connection, schedule_id: int, instants: Sequence[datetime]) -> None:
+async def reopen_ticks(
+    connection: Connection, schedule_id: int, instants: Sequence[datetime]
+) -> None:
     """Delete the outcomes of future ticks that the new version has as well."""
     if instants:
         await connection.execute(REOPEN_TICKS, schedule_id, list(instants))
 
 
-async def enable(connection: Connection, schedule_id: int, *, enabled: bool) -> None:
+async def set_enabled(connection: Connection, schedule_id: int, *, enabled: bool) -> None:
     """Enable or disable a schedule; its ticks are recorded either way."""
     await connection.execute(
         "UPDATE schedules SET enabled = $2 WHERE id = $1", schedule_id, enabled
     )
 
 
-async def set_pause(connection: Connection, key: str, pause: Pause | None) -> None:
+async def set_pause(connection: Connection, key: str, pause: SchedulePause | None) -> None:
     """Pause the schedule, or with None resume it."""
     if pause is None:
         await connection.execute(PAUSE, key, None, None, None)

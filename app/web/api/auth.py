@@ -11,23 +11,25 @@ from app.core.enums import Scope
 from app.core.errors import Unauthorized
 from app.orgs import tokens
 from app.orgs.tokens import Principal
-from app.web.api.context import BYPASSED, Desk
+from app.web.api.context import RLS_BYPASSED, ApiContext
 from app.web.api.problems import RETRY_AFTER, Problem
 
-WRONG_TOKENS = 30  # requests without a valid token, per minute and client address
-A_MINUTE = 60
-NOT_VALID = "a valid token is required: Authorization: Bearer rc_…"
+MAX_INVALID_TOKENS = 30  # requests without a valid token, per minute and client address
+WINDOW_SECONDS = 60
+AUTH_HINT = "a valid token is required: Authorization: Bearer rc_…"
 
 
-async def let_in(context: Desk, request: Request, needed: Scope) -> tuple[Principal, datetime]:
+async def authorize(
+    context: ApiContext, request: Request, needed: Scope
+) -> tuple[Principal, datetime]:
     """Return the principal and the time of the request.
 
     Raises Unauthorized (401) or Problem: 429 for too many invalid tokens, 503 if row-level security
     does not bind our role, 403 if the token's scope does not allow `needed`.
     """
     principal, now = await _authenticated(context, request)
-    if not await context.keeps_apart():
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, BYPASSED, headers=RETRY_AFTER)
+    if not await context.isolation_enforced():
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, RLS_BYPASSED, headers=RETRY_AFTER)
     if not principal.scope.allows(needed):
         detail = (
             f"this needs a token of scope {needed.value};"
@@ -37,31 +39,31 @@ async def let_in(context: Desk, request: Request, needed: Scope) -> tuple[Princi
     return principal, now
 
 
-async def _authenticated(context: Desk, request: Request) -> tuple[Principal, datetime]:
+async def _authenticated(context: ApiContext, request: Request) -> tuple[Principal, datetime]:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     token = value.strip() if scheme.lower() == "bearer" else ""
-    if tokens.SHAPE.fullmatch(token):  # a malformed token costs no query
+    if tokens.TOKEN_PATTERN.fullmatch(token):  # a malformed token costs no query
         now = await context.now(context.pool)
         with suppress(Unauthorized):
             return await tokens.authenticate(context.pool, token, now), now
     await _count_invalid(context, request)
-    raise Unauthorized(NOT_VALID)
+    raise Unauthorized(AUTH_HINT)
 
 
-async def _count_invalid(context: Desk, request: Request) -> None:
+async def _count_invalid(context: ApiContext, request: Request) -> None:
     # Only invalid tokens are counted: a valid one is accepted, even from an address over the limit.
     address = request.client.host if request.client else "unknown"
     key = f"rollcall:api:refused:{address}"
     try:
         async with context.redis.pipeline(transaction=True) as pipe:
-            pipe.set(key, 0, ex=A_MINUTE, nx=True)
+            pipe.set(key, 0, ex=WINDOW_SECONDS, nx=True)
             pipe.incr(key)
             pipe.ttl(key)
             _, count, expires_in = await pipe.execute()
     except (RedisError, OSError):
         return
-    if count > WRONG_TOKENS:
-        detail = f"more than {WRONG_TOKENS} requests without a valid token in a minute"
+    if count > MAX_INVALID_TOKENS:
+        detail = f"more than {MAX_INVALID_TOKENS} requests without a valid token in a minute"
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"retry-after": str(max(expires_in, 1))}
         )

@@ -14,15 +14,15 @@ from redis.exceptions import RedisError
 
 from app.core import log
 from app.core.config import Config
-from app.ledger.edit import Queued
+from app.ledger.edit import QueuedRun
 from app.orgs.tokens import Principal
 from app.queue import enqueue, org_queue
 from app.queue.jobs import redis_pool
 from app.store import tenancy
-from app.store.db import AWAY, HOUSE, Connection, Pool, speak_json
+from app.store.db import OPERATOR_SESSION, UNAVAILABLE, Connection, Pool, register_json_codec
 from app.store.schedules import heartbeats
 from app.web.api import dry_run_pool
-from app.web.api.dry_run_pool import Bench
+from app.web.api.dry_run_pool import DryRunner
 
 CONNECTIONS = 8
 STATEMENT_SECONDS = 5.0
@@ -31,51 +31,51 @@ REDIS_SECONDS = 1.0
 
 Sources = Sequence[Mapping[str, Any]]  # {"source": name, "params": {…}}
 # Validates a preset's sources for an organisation; returns (field, message) for each fault.
-Check = Callable[[Connection, UUID, Sources], Awaitable[Sequence[tuple[str, str]]]]
+SourceCheck = Callable[[Connection, UUID, Sources], Awaitable[Sequence[tuple[str, str]]]]
 Now = Callable[[Pool], Awaitable[datetime]]
 
 _log = log.logger(__name__)
 
 
 @dataclass(slots=True)
-class Desk:
+class ApiContext:
     """What every handler gets: settings, Postgres, Redis, source validation, dry runs, clock."""
 
     config: Config
     pool: Pool
     redis: ArqRedis
-    check: Check
-    bench: Bench
+    check_sources: SourceCheck
+    dry_runner: DryRunner
     now: Now = heartbeats.database_now
     _isolation_enforced: bool = field(default=False)
 
-    async def keeps_apart(self) -> bool:
+    async def isolation_enforced(self) -> bool:
         """Whether row-level security binds our role. Queried until it does, then cached."""
         if not self._isolation_enforced:
-            self._isolation_enforced = await tenancy.enforced(self.pool)
+            self._isolation_enforced = await tenancy.rls_enforced(self.pool)
         return self._isolation_enforced
 
-    async def tell(self, queued: Iterable[Queued]) -> None:
+    async def enqueue(self, queued: Iterable[QueuedRun]) -> None:
         """Enqueue these runs in Redis. Those that fail are enqueued later by a worker's sweep."""
         runs = list(queued)
         if not runs:
             return
         try:
-            await enqueue.tell(self.pool, self.redis, runs)
-            await org_queue.admit(self.redis)
-        except (RedisError, *AWAY) as error:
+            await enqueue.enqueue_runs(self.pool, self.redis, runs)
+            await org_queue.admit_runs(self.redis)
+        except (RedisError, *UNAVAILABLE) as error:
             _log.warning("collection.untold", runs=len(runs), error=repr(error))
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class ApiRequest:
     """One validated API request: principal, time, path parameters, body, query and revision.
 
     `revision`: of If-Match; None if the request does not depend on one.
     """
 
-    desk: Desk
-    who: Principal
+    context: ApiContext
+    principal: Principal
     now: datetime
     path: Mapping[str, Any]
     body: Any
@@ -85,11 +85,11 @@ class Asking:
     @property
     def org_id(self) -> UUID:
         """The organisation whose rows the request may see."""
-        return self.who.org_id
+        return self.principal.org_id
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """What a handler returns: a body or none, and headers in addition to the standard ones."""
 
     body: BaseModel | None = None
@@ -97,9 +97,9 @@ class Answer:
 
 
 @asynccontextmanager
-async def opened(
-    config: Config, urls: tuple[str, str], check: Check, now: Now = heartbeats.database_now
-) -> AsyncGenerator[Desk]:
+async def open_api_context(
+    config: Config, urls: tuple[str, str], check: SourceCheck, now: Now = heartbeats.database_now
+) -> AsyncGenerator[ApiContext]:
     """Yield the API context and close it afterwards.
 
     `urls`: of Redis and Postgres. Neither has to be reachable yet.
@@ -117,22 +117,22 @@ async def opened(
         max_size=CONNECTIONS,
         timeout=CONNECT_SECONDS,
         command_timeout=STATEMENT_SECONDS,
-        init=speak_json,
-        server_settings=HOUSE | {"timezone": "UTC", "application_name": "rollcall api"},
+        init=register_json_codec,
+        server_settings=OPERATOR_SESSION | {"timezone": "UTC", "application_name": "rollcall api"},
     )
     try:
-        async with dry_run_pool.opened(config, redis_url) as dry_runs:
-            context = Desk(config, pool, redis, check, dry_runs, now)
-            with suppress(*AWAY, asyncpg.PostgresError):
-                if not await context.keeps_apart():
-                    _log.error("tenancy.bypassed", fix=BYPASSED)
+        async with dry_run_pool.open_dry_runner(config, redis_url) as dry_runs:
+            context = ApiContext(config, pool, redis, check, dry_runs, now)
+            with suppress(*UNAVAILABLE, asyncpg.PostgresError):
+                if not await context.isolation_enforced():
+                    _log.error("tenancy.bypassed", fix=RLS_BYPASSED)
             yield context
     finally:
         pool.terminate()
         await redis.aclose(close_connection_pool=True)
 
 
-BYPASSED = (
+RLS_BYPASSED = (
     "the role of DATABASE_URL bypasses row-level security, so organisations would not be isolated"
     " from each other: use a role that is not a superuser and does not have BYPASSRLS"
 )

@@ -10,16 +10,16 @@ from uuid import UUID
 from app.web.api import problems
 from app.web.api.schemas import EARLIEST, LATEST
 
-MOST_NUMBER = 2**63 - 1
+MAX_NUMBER = 2**63 - 1
 
 
-def after(*values: datetime | UUID | int) -> str:
+def encode(*values: datetime | UUID | int) -> str:
     """Return the cursor of the rows that follow the row with these sort values."""
     encodable = [value if isinstance(value, int) else str(value) for value in values]
     return base64.urlsafe_b64encode(json.dumps(encodable).encode()).decode().rstrip("=")
 
 
-def instant_and_id(cursor: str | None) -> tuple[datetime, UUID] | None:
+def decode_instant_and_id(cursor: str | None) -> tuple[datetime, UUID] | None:
     """Return the instant and the id it holds. Raises Problem (422) if it is invalid."""
     if cursor is None:
         return None
@@ -30,7 +30,7 @@ def instant_and_id(cursor: str | None) -> tuple[datetime, UUID] | None:
         raise _invalid_cursor() from None
 
 
-def instant_and_number(cursor: str | None) -> tuple[datetime, int] | None:
+def decode_instant_and_number(cursor: str | None) -> tuple[datetime, int] | None:
     """Return the instant and the number it holds. Raises Problem (422) if it is invalid."""
     if cursor is None:
         return None
@@ -41,7 +41,7 @@ def instant_and_number(cursor: str | None) -> tuple[datetime, int] | None:
         raise _invalid_cursor() from None
 
 
-def number(cursor: str | None) -> int | None:
+def decode_number(cursor: str | None) -> int | None:
     """Return the number that the cursor holds. Raises Problem (422) if it is invalid."""
     if cursor is None:
         return None
@@ -65,7 +65,7 @@ def _instant(text: str) -> datetime:
 
 
 def _number(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_NUMBER:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_NUMBER:
         raise ValueError(value)
     return value
 

@@ -12,42 +12,42 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.authoring import trial
-from app.authoring.page import Eye
-from app.authoring.trial import Seen
+from app.authoring.page import PageFetcher
+from app.authoring.trial import TrialPage
 from app.context import Clock, user_agent
 from app.core.config import Config
 from app.core.errors import Timeout
-from app.fetch.authenticated import Opening, Visits
-from app.fetch.client import Tally, open_client
+from app.fetch.authenticated import FetcherOptions, Fetchers
+from app.fetch.client import RequestCounts, open_client
 from app.fetch.limiter import RedisLimiter
 from app.fetch.robots import Robots
 from app.fetch.ssrf_guard import Guard
 from app.queue.jobs import redis_pool
 from app.sources.recipes.sandbox import Sandbox
-from app.sources.recipes.source import WHOLE, RecipeSource
+from app.sources.recipes.source import SINGLE_PARTITION, RecipeSource
 from app.web.api.problems import Problem
 
-AT_ONCE = 2  # concurrent dry runs in this process
-SECONDS = 20.0  # total time of one dry run
-READING = 10.0  # seconds of that for parsing the page
-IN_A_MINUTE = 10  # dry runs per organisation, over all processes
-A_MINUTE = 60
+MAX_CONCURRENT = 2  # concurrent dry runs in this process
+TIME_LIMIT_SECONDS = 20.0  # total time of one dry run
+PARSE_SECONDS = 10.0  # seconds of that for parsing the page
+MAX_PER_MINUTE = 10  # dry runs per organisation, over all processes
+WINDOW_SECONDS = 60
 
 
 @dataclass(slots=True)
-class Bench:
+class DryRunner:
     """Runs dry runs and limits how many there are.
 
     Requests go through the same rate limiter as those of workers.
     `seconds`: the time limit of one dry run.
     """
 
-    eye: Eye
+    page_fetcher: PageFetcher
     redis: Redis
-    seconds: float = SECONDS
+    seconds: float = TIME_LIMIT_SECONDS
     _busy: set[UUID] = field(default_factory=set[UUID])
 
-    async def tried(self, org_id: UUID, source: RecipeSource, opening: Opening) -> Seen:
+    async def run(self, org_id: UUID, source: RecipeSource, opening: FetcherOptions) -> TrialPage:
         """Fetch and parse the first page of the recipe's first partition.
 
         A Failure, a timeout included, is returned in `failure`.
@@ -62,35 +62,35 @@ class Bench:
                 return await self._fetched(source, opening)
         except TimeoutError:
             timeout = Timeout(f"exceeded the dry run time limit of {self.seconds:g} s")
-            return Seen(WHOLE, 1, None, failure=timeout)
+            return TrialPage(SINGLE_PARTITION, 1, None, failure=timeout)
         finally:
             self._busy.discard(org_id)
 
-    async def _fetched(self, source: RecipeSource, opening: Opening) -> Seen:
-        fetcher = replace(self.eye, tally=Tally())
-        window = fetcher.visits.window(source.window, replace(opening, attempts=1))
-        pages = await trial.tried(source, fetcher, window, parts=1, pages=1)
+    async def _fetched(self, source: RecipeSource, opening: FetcherOptions) -> TrialPage:
+        fetcher = replace(self.page_fetcher, tally=RequestCounts())
+        window = fetcher.fetchers.create(source.fetcher_name, replace(opening, attempts=1))
+        pages = await trial.fetch_trial_pages(source, fetcher, window, parts=1, pages=1)
         # The link to the next page can be faulty although this page was parsed.
         return replace(pages[0], failure=pages[-1].failure)
 
     def _reserve(self, org_id: UUID) -> None:
         if org_id in self._busy:
             raise _too_many("your organisation already has a dry run in progress", 1)
-        if len(self._busy) >= AT_ONCE:
+        if len(self._busy) >= MAX_CONCURRENT:
             raise _too_many("too many dry runs are in progress", 2)
         self._busy.add(org_id)
 
     async def _check_rate(self, org_id: UUID) -> None:
         count, expires_in = await self._increment(org_id)
-        if count > IN_A_MINUTE:
-            raise _too_many(f"more than {IN_A_MINUTE} dry runs in a minute", max(expires_in, 1))
+        if count > MAX_PER_MINUTE:
+            raise _too_many(f"more than {MAX_PER_MINUTE} dry runs in a minute", max(expires_in, 1))
 
     async def _increment(self, org_id: UUID) -> tuple[int, int]:
         """The organisation's dry runs in this minute, and the seconds left; 0, 0 without Redis."""
         key = f"rollcall:api:tried:{org_id}"
         try:
             async with self.redis.pipeline(transaction=True) as pipe:
-                pipe.set(key, 0, ex=A_MINUTE, nx=True)
+                pipe.set(key, 0, ex=WINDOW_SECONDS, nx=True)
                 pipe.incr(key)
                 pipe.ttl(key)
                 _, count, expires_in = await pipe.execute()
@@ -100,7 +100,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def opened(config: Config, redis_url: str) -> AsyncGenerator[Bench]:
+async def open_dry_runner(config: Config, redis_url: str) -> AsyncGenerator[DryRunner]:
     """Yield what dry runs need, and close it afterwards. Connections are opened on first use."""
     async with AsyncExitStack() as stack:
         redis = redis_pool(redis_url, ssl_cert_reqs=config.redis_ssl_cert_reqs, max_connections=8)
@@ -109,15 +109,15 @@ async def opened(config: Config, redis_url: str) -> AsyncGenerator[Bench]:
         stack.push_async_callback(limiter.close)
         client = open_client(
             user_agent(config.contact),
-            concurrency=AT_ONCE,
+            concurrency=MAX_CONCURRENT,
             ssl_context=ssl.create_default_context(),
             guard=Guard.allowing(config.guard_allow),
         )
         await stack.enter_async_context(client)
-        sandbox = Sandbox(AT_ONCE, wall=READING)
+        sandbox = Sandbox(MAX_CONCURRENT, wall=PARSE_SECONDS)
         stack.push_async_callback(sandbox.close)
-        fetcher = Eye(client, Visits(client, limiter, Clock()), Robots(redis), sandbox)
-        yield Bench(fetcher, redis)
+        fetcher = PageFetcher(client, Fetchers(client, limiter, Clock()), Robots(redis), sandbox)
+        yield DryRunner(fetcher, redis)
 
 
 def _too_many(reason: str, seconds: int) -> Problem:

@@ -6,106 +6,108 @@ from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
-from app.authoring.trial import Seen
+from app.authoring.trial import TrialPage
 from app.core.enums import Scope
 from app.core.errors import BadConfig, BadRecipe
 from app.fetch import urls
-from app.fetch.authenticated import Opening, shown_nowhere
-from app.fetch.recipe_clients import opening
+from app.fetch.authenticated import FetcherOptions, secrets_of
+from app.fetch.recipe_clients import fetcher_options
 from app.orgs import secrets
-from app.sources.recipes.load import secrets as references
-from app.sources.recipes.load import unset
+from app.sources.recipes.load import secret_references as references
+from app.sources.recipes.load import unset_secrets
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
 from app.web.api import schemas
-from app.web.api.context import Answer, Asking
+from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.problems import Problem
-from app.web.api.secrets import without_key
-from app.web.api.sources import judged, kept_of
+from app.web.api.secrets import of_missing_key
+from app.web.api.sources import load_recipe, stored_source
 
-Forms = Sequence[str]  # spellings of the secrets (plain, escaped), which responses must not contain
+SecretForms = Sequence[
+    str
+]  # spellings of the secrets (plain, escaped), which responses must not contain
 
-ROWS = 20
-REFUSALS = 10
-LONGEST = 1_000  # characters of one string
-LARGEST = 200_000  # characters of all rows; further rows are left out
+MAX_ROWS = 20
+MAX_REJECTIONS = 10
+MAX_STRING_CHARS = 1_000  # characters of one string
+MAX_ROWS_CHARS = 200_000  # characters of all rows; further rows are left out
 
 
-async def try_recipe(request: Asking) -> Answer:
+async def try_recipe(request: ApiRequest) -> ApiResponse:
     """Fetch and parse one page by a recipe that is not stored; nothing is written.
 
     A recipe that references secrets decides where they are sent, so that needs the scope admin.
     """
-    body: schemas.RecipeToTry = request.body
-    recipe = await judged(body.recipe)
-    if references(recipe) and not request.who.scope.allows(Scope.ADMIN):
+    body: schemas.DryRunRequest = request.body
+    recipe = await load_recipe(body.recipe)
+    if references(recipe) and not request.principal.scope.allows(Scope.ADMIN):
         detail = "sending secrets by a recipe that is not stored needs a token of scope admin"
         raise Problem(HTTPStatus.FORBIDDEN, detail)
     return await _dry_run(request, recipe, body.recipe)
 
 
-async def try_source(request: Asking) -> Answer:
+async def try_source(request: ApiRequest) -> ApiResponse:
     """Fetch and parse one page by a source's recipe; nothing is written."""
-    stored = await kept_of(request)
-    return await _dry_run(request, await judged(stored.recipe), stored.recipe)
+    stored = await stored_source(request)
+    return await _dry_run(request, await load_recipe(stored.recipe), stored.recipe)
 
 
-async def _dry_run(request: Asking, recipe: Recipe, text: str) -> Answer:
+async def _dry_run(request: ApiRequest, recipe: Recipe, text: str) -> ApiResponse:
     source = RecipeSource(recipe, owner=request.org_id.hex)
-    options = opening(source, await _resolver(request, recipe, text))
-    page = await request.desk.bench.tried(request.org_id, source, options)
-    return Answer(await asyncio.to_thread(_body, source, page, options))
+    options = fetcher_options(source, await _resolver(request, recipe, text))
+    page = await request.context.dry_runner.run(request.org_id, source, options)
+    return ApiResponse(await asyncio.to_thread(_body, source, page, options))
 
 
-async def _resolver(request: Asking, recipe: Recipe, text: str) -> secrets.Resolve:
-    context = request.desk
+async def _resolver(request: ApiRequest, recipe: Recipe, text: str) -> secrets.SecretResolver:
+    context = request.context
     names = [name for name, _ in await secrets.names(context.pool, request.org_id)]
-    missing = unset(recipe, names, text)
+    missing = unset_secrets(recipe, names, text)
     if missing:
         raise BadRecipe(missing)
     try:
         return await secrets.resolver(context.pool, context.config, request.org_id, recipe)
     except BadConfig as error:
-        raise without_key(error) from None
+        raise of_missing_key(error) from None
 
 
-def _body(source: RecipeSource, page: Seen, options: Opening) -> schemas.Tried:
-    forms = urls.written(shown_nowhere(options))
+def _body(source: RecipeSource, page: TrialPage, options: FetcherOptions) -> schemas.DryRunResult:
+    forms = urls.secret_forms(secrets_of(options))
     raw, failure = page.raw, page.failure
-    refusals = [{"key": r.record_id, "reason": r.reason} for r in page.refused[:REFUSALS]]
+    refusals = [{"key": r.record_id, "reason": r.reason} for r in page.rejected[:MAX_REJECTIONS]]
     body: dict[str, Any] = {
         "source": source.name,
         "partition": page.partition,
-        "url": raw and urls.masked(raw.url, forms),
+        "url": raw and urls.mask(raw.url, forms),
         "status": raw.status if raw else failure and failure.status,
         "bytes": len(raw.body) if raw else 0,
         "asked_seconds": round(page.seconds[0], 3),
         "read_seconds": round(page.seconds[1], 3),
         "found": len(page.rows),
-        "refused": len(page.refused),
+        "refused": len(page.rejected),
         "rows": _rows(page, forms),
         "refusals": _masked(refusals, forms),
         "fields": _fields(source, page, forms),
         "more": page.more,
         "failure": failure
-        and {"kind": failure.kind.value, "message": urls.masked(str(failure), forms)},
+        and {"kind": failure.kind.value, "message": urls.mask(str(failure), forms)},
     }
-    return schemas.Tried.model_validate(body)
+    return schemas.DryRunResult.model_validate(body)
 
 
-def _rows(page: Seen, forms: Forms) -> list[dict[str, Any]]:
+def _rows(page: TrialPage, forms: SecretForms) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     size = 0
-    for item in page.rows[:ROWS]:
+    for item in page.rows[:MAX_ROWS]:
         row = _masked({"key": item.key, "data": dict(item.data)}, forms)
         size += len(json.dumps(row))
-        if size > LARGEST:
+        if size > MAX_ROWS_CHARS:
             break
         shown.append(row)
     return shown
 
 
-def _fields(source: RecipeSource, page: Seen, forms: Forms) -> list[dict[str, Any]]:
+def _fields(source: RecipeSource, page: TrialPage, forms: SecretForms) -> list[dict[str, Any]]:
     declared, rows = source.recipe.extract.fields, [item.data for item in page.rows]
     names = dict.fromkeys([*declared, *(name for row in rows for name in row)])
     return [
@@ -118,7 +120,7 @@ def _fields(source: RecipeSource, page: Seen, forms: Forms) -> list[dict[str, An
     ]
 
 
-def _column(values: Iterable[Any], forms: Forms) -> dict[str, Any]:
+def _column(values: Iterable[Any], forms: SecretForms) -> dict[str, Any]:
     """How many of the values are empty, and the first that is not."""
     empty, example = 0, None
     for value in values:
@@ -126,21 +128,21 @@ def _column(values: Iterable[Any], forms: Forms) -> dict[str, Any]:
             empty += 1
         elif example is None:
             example = _masked(value, forms)
-    long = len(json.dumps(example)) > LONGEST
+    long = len(json.dumps(example)) > MAX_STRING_CHARS
     return {"empty": empty, "example": _truncated(str(example)) if long else example}
 
 
 def _truncated(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= MAX_STRING_CHARS else f"{text[:MAX_STRING_CHARS]}…"
 
 
-def _masked(value: Any, forms: Forms) -> Any:
+def _masked(value: Any, forms: SecretForms) -> Any:
     """The value with secrets masked and long strings truncated: a site may echo a secret."""
     if isinstance(value, str):
-        return _truncated(urls.masked(value, forms))
+        return _truncated(urls.mask(value, forms))
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value).items()
-        return {urls.masked(name, forms): _masked(item, forms) for name, item in pairs}
+        return {urls.mask(name, forms): _masked(item, forms) for name, item in pairs}
     if isinstance(value, list):
         return [_masked(item, forms) for item in cast("list[Any]", value)]
     return value

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from app.core.enums import Scope
-from app.web.api.context import Answer, Asking
+from app.web.api.context import ApiRequest, ApiResponse
 
-Handler = Callable[[Asking], Awaitable[Answer]]
+Handler = Callable[[ApiRequest], Awaitable[ApiResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One method of one path.
 
-    `answer`: the model of the response body, None if it is empty.
+    `response`: the model of the response body, None if it is empty.
     `body`, `query`: the models of the request.
     `optional`: the body may be omitted.
     `etag`: the response has an ETag. `if_match`: If-Match is accepted.
-    `refusals`: error statuses in addition to those of every endpoint.
+    `errors`: error statuses in addition to those of every endpoint.
     `seconds`: the time limit of a request.
     """
 
@@ -27,14 +27,14 @@ class Endpoint:
     path: str
     scope: Scope
     handler: Handler
-    answer: type[BaseModel] | None = None
+    response: type[BaseModel] | None = None
     status: int = 200
     body: type[BaseModel] | None = None
     optional: bool = False
     query: type[BaseModel] | None = None
     etag: bool = False
     if_match: bool = False
-    refusals: tuple[int, ...] = ()
+    errors: tuple[int, ...] = ()
     seconds: float = 10.0
 
     @property

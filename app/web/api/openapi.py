@@ -16,8 +16,8 @@ from app.web.api.table import ENDPOINTS
 
 VERSION = "0.1.0"
 REF = "#/components/schemas/{model}"
-ALWAYS = (401, 403, 422, 429, 503)  # error statuses of every endpoint
-WITH_BODY = (400, 413, 415)
+COMMON_ERRORS = (401, 403, 422, 429, 503)  # error statuses of every endpoint
+BODY_ERRORS = (400, 413, 415)
 HEADERS = {
     "etag": "The revision, for If-Match.",
     "location": "The path of the new resource.",
@@ -78,7 +78,7 @@ def _in_path(endpoint: Endpoint) -> list[Json]:
 def _path_schema(name: str) -> Json:
     if name.endswith("_id"):
         return {"type": "string", "format": "uuid"}
-    return {"type": "string", "pattern": schemas.NAMES[name]}
+    return {"type": "string", "pattern": schemas.PATH_PATTERNS[name]}
 
 
 def _in_query(endpoint: Endpoint) -> list[Json]:
@@ -115,8 +115,8 @@ def _in_headers(endpoint: Endpoint) -> list[Json]:
 
 
 def _responses(endpoint: Endpoint) -> Json:
-    statuses = {*ALWAYS, *endpoint.refusals}
-    statuses |= set(WITH_BODY) if endpoint.body is not None else set()
+    statuses = {*COMMON_ERRORS, *endpoint.errors}
+    statuses |= set(BODY_ERRORS) if endpoint.body is not None else set()
     statuses |= {412} if endpoint.if_match else set()
     return {str(endpoint.status): _success(endpoint)} | {
         str(status): _error(status) for status in sorted(statuses)
@@ -127,8 +127,8 @@ def _success(endpoint: Endpoint) -> Json:
     names = ["etag"] if endpoint.etag else []
     names += ["location"] if endpoint.status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED) else []
     response: Json = {"description": HTTPStatus(endpoint.status).phrase, "headers": _headers(names)}
-    if endpoint.answer is not None:
-        response["content"] = {"application/json": {"schema": _ref(endpoint.answer)}}
+    if endpoint.response is not None:
+        response["content"] = {"application/json": {"schema": _ref(endpoint.response)}}
     return response
 
 
@@ -161,8 +161,8 @@ def _schemas(endpoints: Iterable[Endpoint]) -> Json:
     for endpoint in endpoints:
         for model in filter(None, (endpoint.body, endpoint.query)):
             models[model, "validation"] = None
-        if endpoint.answer is not None:
-            models[endpoint.answer, "serialization"] = None
+        if endpoint.response is not None:
+            models[endpoint.response, "serialization"] = None
     _, schema = models_json_schema(list(models), ref_template=REF)
     defined: Json = schema["$defs"]
     return {str(model.get("title", name)): model for name, model in defined.items()}

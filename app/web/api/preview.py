@@ -7,20 +7,20 @@ from zoneinfo import ZoneInfo
 
 from app.scheduling.schedule import Schedule
 from app.web.api import schemas
-from app.web.api.context import Answer, Asking
+from app.web.api.context import ApiRequest, ApiResponse
 
-SHOWN = 10
-AHEAD = timedelta(days=366 * 12)
+TICKS_SHOWN = 10
+HORIZON = timedelta(days=366 * 12)
 _INSTANT = timedelta(microseconds=1)
 
 
-async def preview_schedule(request: Asking) -> Answer:
+async def preview_schedule(request: ApiRequest) -> ApiResponse:
     """Describe a cron expression, its next ten ticks, and those that a clock change moves."""
     query: schemas.PreviewQuery = request.query
     schedule = Schedule.cron(query.cron, query.timezone)
     expression = str(schedule.to_spec()["cron"])
-    return Answer(
-        schemas.Preview(
+    return ApiResponse(
+        schemas.SchedulePreview(
             cron_expression=expression,
             timezone=query.timezone,
             words=schedule.describe(),
@@ -31,16 +31,16 @@ async def preview_schedule(request: Asking) -> Answer:
 
 def _ticks(
     schedule: Schedule, expression: str, timezone: str, now: datetime
-) -> Iterator[schemas.Occasion]:
+) -> Iterator[schemas.TickPreview]:
     zone = ZoneInfo(timezone)
     # In UTC no clock change moves a tick: these are the wall-clock times that the expression names.
     unmoved = Schedule.cron(expression, "UTC")
-    for instant in islice(schedule.ticks(now, now + AHEAD), SHOWN):
+    for instant in islice(schedule.ticks(now, now + HORIZON), TICKS_SHOWN):
         local = instant.astimezone(zone)
         wall = local.replace(tzinfo=UTC, fold=0)
         moved = unmoved.next(wall - _INSTANT) != wall
         note = _skipped_note(unmoved, wall) if moved else _repeated_note(local, zone)
-        yield schemas.Occasion(utc=instant, local=local, moved=moved, note=note)
+        yield schemas.TickPreview(utc=instant, local=local, moved=moved, note=note)
 
 
 def _skipped_note(unmoved: Schedule, wall: datetime) -> str:

@@ -11,23 +11,23 @@ from starlette.responses import Response
 from app.core.errors import (
     BadRecipe,
     BadSchedule,
-    Conflicting,
-    NotThere,
-    Outdated,
+    Conflict,
+    InvalidValue,
+    NotFound,
     OverLimit,
+    StaleEdit,
     Unauthorized,
-    Unsuitable,
 )
 from app.sources.recipes import load as recipes
-from app.store.db import AWAY
+from app.store.db import UNAVAILABLE
 
 MEDIA_TYPE = "application/problem+json"
 BAD_CRON = "Invalid cron expression"
 RETRY_AFTER = {"retry-after": "5"}
-MOST_SHOWN = 20  # faults in one response
+MAX_ERRORS = 20  # faults in one response
 
 
-class Fault(BaseModel):
+class FieldError(BaseModel):
     """One invalid field and why; for a recipe also its line, its key, and the fix (`mend`)."""
 
     field: str
@@ -46,7 +46,7 @@ class ProblemBody(BaseModel):
     title: str
     status: int = Field(ge=400, le=599)
     detail: str
-    errors: list[Fault] | None = None
+    errors: list[FieldError] | None = None
     blocking_run_id: UUID | None = None
 
 
@@ -58,7 +58,7 @@ class Problem(Exception):
         status: int,
         detail: str,
         *,
-        errors: Sequence[Fault] = (),
+        errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
         blocking_run_id: UUID | None = None,
     ) -> None:
@@ -69,7 +69,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         self.blocking_run_id = blocking_run_id
 
-    def answer(self) -> Response:
+    def response(self) -> Response:
         """Return the HTTP response."""
         body = ProblemBody(
             title=HTTPStatus(self.status).phrase,
@@ -83,28 +83,30 @@ class Problem(Exception):
         return Response(text, self.status, headers, MEDIA_TYPE)
 
 
-def of_fields(faults: Iterable[Fault]) -> Problem:
+def of_fields(faults: Iterable[FieldError]) -> Problem:
     """Return a 422 that names the fields."""
-    shown = list(faults)[:MOST_SHOWN]
+    shown = list(faults)[:MAX_ERRORS]
     detail = "; ".join(f"{fault.field}: {fault.message}" for fault in shown)
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=shown)
 
 
 def of_field(field: str, message: str) -> Problem:
     """Return a 422 that names the field."""
-    return of_fields([Fault(field=field, message=message)])
+    return of_fields([FieldError(field=field, message=message)])
 
 
 def of_recipe(error: BadRecipe) -> Problem:
     """Return a 422 with each fault of a recipe: its line, its key, what is wrong, and the fix."""
-    faults = [fault for fault in error.faults if isinstance(fault, recipes.Fault)][:MOST_SHOWN]
+    faults = [fault for fault in error.faults if isinstance(fault, recipes.RecipeFault)][
+        :MAX_ERRORS
+    ]
     errors = [
-        Fault(
+        FieldError(
             field="recipe",
             message=fault.problem,
             line=fault.line,
             key=fault.key or None,
-            mend=fault.mend or None,
+            mend=fault.fix or None,
         )
         for fault in faults
     ]
@@ -119,7 +121,7 @@ def of_validation(error: ValidationError, known: Iterable[str], whole: str) -> P
     """
     names = ", ".join(known) or "none"
     return of_fields(
-        Fault(
+        FieldError(
             field=".".join(map(str, fault["loc"])) or whole,
             message=f"is not known here; known: {names}"
             if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
@@ -151,9 +153,9 @@ def _of_app_error(error: Exception) -> Problem | None:
         return of_cron(error)
     if isinstance(error, BadRecipe):
         return of_recipe(error)
-    if isinstance(error, Unsuitable):
+    if isinstance(error, InvalidValue):
         return of_field(error.field, str(error))
-    if isinstance(error, Conflicting):
+    if isinstance(error, Conflict):
         return Problem(HTTPStatus.CONFLICT, str(error), blocking_run_id=error.run_id)
     for error_type, (status, headers) in _STATUSES.items():
         if isinstance(error, error_type):
@@ -163,8 +165,8 @@ def _of_app_error(error: Exception) -> Problem | None:
 
 _STATUSES: Mapping[type[Exception], tuple[HTTPStatus, Mapping[str, str]]] = {
     Unauthorized: (HTTPStatus.UNAUTHORIZED, {"www-authenticate": 'Bearer realm="rollcall"'}),
-    NotThere: (HTTPStatus.NOT_FOUND, {}),
-    Outdated: (HTTPStatus.PRECONDITION_FAILED, {}),
+    NotFound: (HTTPStatus.NOT_FOUND, {}),
+    StaleEdit: (HTTPStatus.PRECONDITION_FAILED, {}),
     OverLimit: (HTTPStatus.TOO_MANY_REQUESTS, {"retry-after": "3600"}),
 }
 
@@ -173,7 +175,7 @@ def _of_postgres(error: Exception) -> Problem | None:
     if isinstance(error, asyncpg.DataError | UnicodeError):
         detail = "the request holds a value that the database cannot store"
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-    if isinstance(error, (*AWAY, asyncpg.PostgresError)):
+    if isinstance(error, (*UNAVAILABLE, asyncpg.PostgresError)):
         detail = "the database is unavailable; the request was applied as a whole or not at all"
         return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
     return None

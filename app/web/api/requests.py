@@ -10,13 +10,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from app.core.errors import NotThere, Outdated
-from app.sources.recipes.model import NAME
+from app.core.errors import NotFound, StaleEdit
+from app.sources.recipes.model import NAME_PATTERN
 from app.web.api import problems
 from app.web.api.problems import Problem
 
-MOST_BYTES = 65_536
-JSON = ("application/json", "application/merge-patch+json")
+MAX_BODY_BYTES = 65_536
+JSON_TYPES = ("application/json", "application/merge-patch+json")
 _REVISION = re.compile(r'"(\d{1,9})"')
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -52,8 +52,8 @@ def query(request: Request, model: type[Model]) -> Model:
 def path(request: Request) -> Mapping[str, Any]:
     """Return the path parameters, ids as UUID. Raises NotThere for an invalid id or name."""
     params = cast("dict[str, str]", request.path_params)
-    if not re.fullmatch(NAME, params.get("name", "any")):
-        raise NotThere("there is nothing with that name")
+    if not re.fullmatch(NAME_PATTERN, params.get("name", "any")):
+        raise NotFound("there is nothing with that name")
     try:
         return {
             name: UUID(value) if name.endswith("_id") else value
@@ -61,7 +61,7 @@ def path(request: Request) -> Mapping[str, Any]:
             if name != "path"
         }
     except ValueError:
-        raise NotThere("there is nothing with that id") from None
+        raise NotFound("there is nothing with that id") from None
 
 
 def revision(request: Request) -> int | None:
@@ -71,7 +71,7 @@ def revision(request: Request) -> int | None:
         return None
     match = _REVISION.fullmatch(header)
     if match is None:
-        raise Outdated('If-Match must be the ETag of an earlier response, like "3", or *')
+        raise StaleEdit('If-Match must be the ETag of an earlier response, like "3", or *')
     return int(match[1])
 
 
@@ -79,15 +79,15 @@ async def _raw(request: Request) -> bytes:
     read = bytearray()
     async for chunk in request.stream():
         read += chunk
-        if len(read) > MOST_BYTES:
-            detail = f"the body is larger than {MOST_BYTES:,} bytes"
+        if len(read) > MAX_BODY_BYTES:
+            detail = f"the body is larger than {MAX_BODY_BYTES:,} bytes"
             raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
     return bytes(read)
 
 
 def _check_type(request: Request) -> None:
     content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() not in JSON:
+    if content_type.partition(";")[0].strip().lower() not in JSON_TYPES:
         detail = "the body must be JSON: Content-Type: application/json"
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 

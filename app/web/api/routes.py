@@ -13,14 +13,14 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from app.core import log
 from app.web.api import auth, openapi, problems, requests
-from app.web.api.context import Asking, Desk
+from app.web.api.context import ApiContext, ApiRequest
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
-from app.web.api.schemas import Nothing
+from app.web.api.schemas import EmptyRequest
 from app.web.api.table import ENDPOINTS
 
 PREFIX = "/collection"
-ASSURED = {"cache-control": "no-store"}
+COMMON_HEADERS = {"cache-control": "no-store"}
 
 _log = log.logger(__name__)
 
@@ -59,26 +59,26 @@ async def _handle(request: Request, endpoint: Endpoint) -> Response:
             answer = await endpoint.handler(await _parse(request, endpoint))
             text = None if answer.body is None else answer.body.model_dump_json()
             media_type = None if text is None else "application/json"
-            return Response(text, endpoint.status, {**ASSURED, **answer.headers}, media_type)
+            return Response(text, endpoint.status, {**COMMON_HEADERS, **answer.headers}, media_type)
     except Exception as error:
         problem = problems.of_error(error)
         if problem is None:
             raise
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.warning("api.refused", operation=endpoint.name, error=repr(error))
-        return problem.answer()
+        return problem.response()
 
 
-async def _parse(request: Request, endpoint: Endpoint) -> Asking:
-    context: Desk = request.state.api
-    principal, now = await auth.let_in(context, request, endpoint.scope)
+async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
+    context: ApiContext = request.state.api
+    principal, now = await auth.authorize(context, request, endpoint.scope)
     body = endpoint.body and await requests.body(request, endpoint.body, optional=endpoint.optional)
-    return Asking(
-        desk=context,
-        who=principal,
+    return ApiRequest(
+        context=context,
+        principal=principal,
         now=now,
         path=requests.path(request),
-        query=requests.query(request, endpoint.query or Nothing),
+        query=requests.query(request, endpoint.query or EmptyRequest),
         body=body,
         revision=requests.revision(request) if endpoint.if_match else None,
     )
@@ -89,12 +89,14 @@ async def _http_error(_: Request, error: Exception) -> Response:
     headers = error.headers if isinstance(error, HTTPException) else None
     details = {404: "there is no such path", 405: "this path does not support that method"}
     detail = details.get(status, HTTPStatus(status).phrase)
-    return Problem(status, detail, headers=headers).answer()
+    return Problem(status, detail, headers=headers).response()
 
 
 async def _unexpected(_: Request, __: Exception) -> Response:
     # Starlette raises it again, so the server logs the traceback. The client does not see it.
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; it has been logged").answer()
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; it has been logged"
+    ).response()
 
 
 async def _document(_: Request) -> Response:

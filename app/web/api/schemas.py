@@ -18,10 +18,10 @@ from pydantic import (
 from app.core.enums import RunStatus, Trigger
 from app.core.errors import BadSchedule
 from app.scheduling.cron import check_zone
-from app.sources.recipes.load import LARGEST
-from app.sources.recipes.model import NAME
+from app.sources.recipes.load import MAX_RECIPE_LENGTH
+from app.sources.recipes.model import NAME_PATTERN
 
-MOST = 200  # rows per page
+MAX_PAGE_ROWS = 200  # rows per page
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 
@@ -68,41 +68,41 @@ def _omitted() -> None:
     """Default of an omitted field that may also be null; a factory keeps it out of the schema."""
 
 
-Text = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_printable)]
 Note = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
-Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+SourceName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Expression = Annotated[str, Field(min_length=1, max_length=500, examples=["*/30 6-22 * * MON-FRI"])]
 Zone = Annotated[
     str,
     Field(min_length=1, max_length=64, examples=["Europe/Berlin"]),
     AfterValidator(_zone),
 ]
-Limit = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_digits)]
+Limit = Annotated[int, Field(ge=1, le=MAX_PAGE_ROWS), BeforeValidator(_digits)]
 Instant = Annotated[AwareDatetime, AfterValidator(_in_range), BeforeValidator(_instant)]
 Flag = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema({"type": "boolean"})]
 Cursor = Annotated[str, Field(min_length=1, max_length=300)]
 
 
-class Wanted(BaseModel):
+class RequestModel(BaseModel):
     """Base of request models: unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Shown(BaseModel):
+class ResponseModel(BaseModel):
     """Base of response models."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Nothing(Wanted):
+class EmptyRequest(RequestModel):
     """An empty body or query."""
 
 
 # The schedule
 
 
-class Schedule(Shown):
+class ScheduleBody(ResponseModel):
     """The organisation's schedule, or the defaults if it has none."""
 
     id: int | None
@@ -117,7 +117,7 @@ class Schedule(Shown):
     next_run_at: AwareDatetime | None
 
 
-class ScheduleChange(Wanted):
+class ScheduleChange(RequestModel):
     """Fields to change; omitted fields are kept. A null `preset_id` selects no preset."""
 
     preset_id: UUID | None = Field(default_factory=_omitted)
@@ -127,19 +127,19 @@ class ScheduleChange(Wanted):
     notify: bool = Field(default_factory=bool)
 
 
-class Pausing(Wanted):
+class PauseRequest(RequestModel):
     """Why the schedule is paused."""
 
     note: Note
 
 
-class Resuming(Wanted):
+class ResumeRequest(RequestModel):
     """Why the schedule is resumed; optional."""
 
     note: Note | None = None
 
 
-class Pause(Shown):
+class PauseBody(ResponseModel):
     """Whether the schedule is paused, since when, by whom and why."""
 
     paused: bool
@@ -148,14 +148,14 @@ class Pause(Shown):
     note: str | None
 
 
-class PreviewQuery(Wanted):
+class PreviewQuery(RequestModel):
     """The cron expression and time zone to preview."""
 
     cron: Expression
     timezone: Zone = "UTC"
 
 
-class Occasion(Shown):
+class TickPreview(ResponseModel):
     """One tick. `moved`: a clock change skips the time that the expression names; see `note`."""
 
     utc: AwareDatetime
@@ -164,26 +164,26 @@ class Occasion(Shown):
     note: str | None
 
 
-class Preview(Shown):
+class SchedulePreview(ResponseModel):
     """A cron expression in plain words, and its next ticks, at most ten."""
 
     cron_expression: str
     timezone: str
     words: str
-    instants: list[Occasion]
+    instants: list[TickPreview]
 
 
 # Pages
 
 
-class Paged(Wanted):
+class PageQuery(RequestModel):
     """Pagination: how many rows, and the cursor that the previous page returned."""
 
     limit: Limit = 50
     cursor: Cursor | None = None
 
 
-class Edit(Shown):
+class EditBody(ResponseModel):
     """One edit of the schedule: who, when, and the settings before and after."""
 
     id: int
@@ -194,21 +194,21 @@ class Edit(Shown):
     after: dict[str, Any] | None
 
 
-class Edits(Shown):
+class Edits(ResponseModel):
     """A page of edits, newest first."""
 
-    edits: list[Edit]
+    edits: list[EditBody]
     next_cursor: str | None
 
 
-class RunsQuery(Paged):
+class RunsQuery(PageQuery):
     """Filters and pagination of runs."""
 
     status: RunStatus | None = None
     since: Instant | None = None
 
 
-class Run(Shown):
+class RunBody(ResponseModel):
     """One run. `scheduled_for` is null if it was requested by hand."""
 
     id: UUID
@@ -224,14 +224,14 @@ class Run(Shown):
     stats: dict[str, Any]
 
 
-class Runs(Shown):
+class Runs(ResponseModel):
     """A page of runs, newest first."""
 
-    runs: list[Run]
+    runs: list[RunBody]
     next_cursor: str | None
 
 
-class RunSource(Shown):
+class RunSource(ResponseModel):
     """The result of one source of a run."""
 
     source: str
@@ -251,7 +251,7 @@ class RunSource(Shown):
     error_message: str | None
 
 
-class RunWithSources(Run):
+class RunWithSources(RunBody):
     """One run, with the result of each source."""
 
     requested_by: str | None
@@ -259,7 +259,7 @@ class RunWithSources(Run):
     sources: list[RunSource]
 
 
-class QueuedRun(Shown):
+class QueuedRunBody(ResponseModel):
     """A run that was just queued."""
 
     run_id: UUID
@@ -267,15 +267,15 @@ class QueuedRun(Shown):
     queued_at: AwareDatetime
 
 
-class ItemsQuery(Paged):
+class ItemsQuery(PageQuery):
     """Filters and pagination of items. `missing`: absent from the last complete listing, or not."""
 
-    source: Word | None = None
+    source: SourceName | None = None
     changed_since: Instant | None = None
     missing: Flag | None = None
 
 
-class Item(Shown):
+class ItemBody(ResponseModel):
     """One collected item, as last seen."""
 
     source: str
@@ -287,98 +287,102 @@ class Item(Shown):
     missing_since: AwareDatetime | None
 
 
-class Items(Shown):
+class Items(ResponseModel):
     """A page of items, most recently changed first."""
 
-    items: list[Item]
+    items: list[ItemBody]
     next_cursor: str | None
 
 
 # Presets
 
 
-class Chosen(Wanted):
+class PresetSource(RequestModel):
     """A source and its parameters."""
 
-    source: Word
+    source: SourceName
     params: dict[str, Any] = Field(default_factory=dict)
 
 
-Sources = Annotated[list[Chosen], Field(min_length=1, max_length=200)]
+Sources = Annotated[list[PresetSource], Field(min_length=1, max_length=200)]
 
 
-class PresetWanted(Wanted):
+class PresetCreate(RequestModel):
     """A new preset."""
 
-    name: Text
+    name: Name
     sources: Sources
 
 
-class PresetChange(Wanted):
+class PresetChange(RequestModel):
     """Fields to change; omitted fields are kept."""
 
-    name: Text = Field(default_factory=str)
-    sources: Sources = Field(default_factory=list[Chosen])
+    name: Name = Field(default_factory=str)
+    sources: Sources = Field(default_factory=list[PresetSource])
 
 
-class ShownSource(Shown):
+class PresetSourceBody(ResponseModel):
     """A source and its parameters, as stored."""
 
     source: str
     params: dict[str, Any] = Field(default_factory=dict)
 
 
-class Preset(Shown):
+class PresetBody(ResponseModel):
     """A named set of sources. Built-in presets can be chosen but not changed."""
 
     id: UUID
     name: str
     built_in: bool
-    sources: list[ShownSource]
+    sources: list[PresetSourceBody]
     revision: int
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
 
-class Presets(Shown):
+class Presets(ResponseModel):
     """All presets that can be chosen, built-in ones first."""
 
-    presets: list[Preset]
+    presets: list[PresetBody]
 
 
 # Sources of an organisation
 
-NAMES = {"name": NAME, "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$"}  # patterns of path parameters
-RecipeName = Annotated[str, Field(pattern=NAME, examples=["shop"])]
+PATH_PATTERNS = {
+    "name": NAME_PATTERN,
+    "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$",
+}  # patterns of path parameters
+RecipeName = Annotated[str, Field(pattern=NAME_PATTERN, examples=["shop"])]
 RecipeText = Annotated[
     str,
     Field(
         min_length=1,
-        description=f"A recipe in TOML of at most {LARGEST:,} characters; see docs/sources.md.",
+        description=f"A recipe in TOML of at most {MAX_RECIPE_LENGTH:,} characters;"
+        " see docs/sources.md.",
     ),
 ]
 
 
-class OwnSourceWanted(Wanted):
+class OrgSourceCreate(RequestModel):
     """A new recipe. `name`, if given, must equal the name in the recipe."""
 
     recipe: RecipeText
     name: RecipeName = Field(default_factory=str)
 
 
-class OwnSourceChange(Wanted):
+class OrgSourceChange(RequestModel):
     """The recipe that replaces the current one."""
 
     recipe: RecipeText
 
 
-class RecipeToTry(Wanted):
+class DryRunRequest(RequestModel):
     """A recipe to fetch one page by; it need not be stored."""
 
     recipe: RecipeText
 
 
-class OwnSourceLine(Shown):
+class OrgSourceSummary(ResponseModel):
     """An organisation's source. `source`: its name in presets."""
 
     name: str
@@ -388,33 +392,33 @@ class OwnSourceLine(Shown):
     updated_at: AwareDatetime
 
 
-class OwnSource(OwnSourceLine):
+class OrgSourceBody(OrgSourceSummary):
     """An organisation's source, with its recipe as it was written."""
 
     recipe: str
 
 
-class OwnSources(Shown):
+class OrgSourceList(ResponseModel):
     """The organisation's sources, by name."""
 
-    sources: list[OwnSourceLine]
+    sources: list[OrgSourceSummary]
 
 
-class TriedRow(Shown):
+class DryRunRow(ResponseModel):
     """A row as it would be stored; long strings are truncated."""
 
     key: str
     data: dict[str, Any]
 
 
-class TriedRefusal(Shown):
+class DryRunRejection(ResponseModel):
     """A row that would be rejected, and why."""
 
     key: str | None
     reason: str
 
 
-class TriedField(Shown):
+class DryRunField(ResponseModel):
     """A column: its type, the number of rows in which it is empty, and its first value."""
 
     name: str
@@ -423,14 +427,14 @@ class TriedField(Shown):
     example: Any
 
 
-class TriedFailure(Shown):
+class DryRunFailure(ResponseModel):
     """Why the page could not be fetched or parsed."""
 
     kind: str
     message: str
 
 
-class Tried(Shown):
+class DryRunResult(ResponseModel):
     """The result of a dry run. Nothing is stored.
 
     `asked_seconds`: time to fetch the page. `read_seconds`: time to parse it.
@@ -447,14 +451,14 @@ class Tried(Shown):
     read_seconds: float
     found: int
     refused: int
-    rows: list[TriedRow]
-    refusals: list[TriedRefusal]
-    fields: list[TriedField]
+    rows: list[DryRunRow]
+    refusals: list[DryRunRejection]
+    fields: list[DryRunField]
     more: bool
-    failure: TriedFailure | None
+    failure: DryRunFailure | None
 
 
-class SecretWanted(Wanted):
+class SecretValue(RequestModel):
     """The value of a secret. It is never returned.
 
     The minimum length makes it possible to mask the value where a site echoes it.
@@ -463,14 +467,14 @@ class SecretWanted(Wanted):
     value: SecretStr = Field(min_length=4, max_length=8_000)
 
 
-class SecretName(Shown):
+class SecretName(ResponseModel):
     """A secret's name, and when it was last set."""
 
     name: str
     updated_at: AwareDatetime
 
 
-class SecretNames(Shown):
+class SecretNames(ResponseModel):
     """The names of the organisation's secrets."""
 
     secrets: list[SecretName]

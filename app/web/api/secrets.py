@@ -2,50 +2,50 @@
 
 from http import HTTPStatus
 
-from app.core.errors import BadConfig, BadParameters, Conflicting, NotThere, OverLimit
+from app.core.errors import BadConfig, BadParameters, Conflict, NotFound, OverLimit
 from app.orgs import secret_box, secrets
 from app.web.api import problems, schemas
-from app.web.api.context import Answer, Asking
+from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.problems import Problem
 
-AN_HOUR = {"retry-after": "3600"}
+RETRY_AFTER_HOUR = {"retry-after": "3600"}
 
 
-async def list_secrets(request: Asking) -> Answer:
+async def list_secrets(request: ApiRequest) -> ApiResponse:
     """List the names of the secrets, and when each was last set."""
-    names = await secrets.names(request.desk.pool, request.org_id)
-    return Answer(
+    names = await secrets.names(request.context.pool, request.org_id)
+    return ApiResponse(
         schemas.SecretNames(
             secrets=[schemas.SecretName(name=name, updated_at=at) for name, at in names]
         )
     )
 
 
-async def put_secret(request: Asking) -> Answer:
+async def put_secret(request: ApiRequest) -> ApiResponse:
     """Set a secret, stored encrypted; replaces one with the same name."""
-    body: schemas.SecretWanted = request.body
-    name, context = request.path["secret"], request.desk
+    body: schemas.SecretValue = request.body
+    name, context = request.path["secret"], request.context
     try:
-        box = secret_box.of(context.config)
+        box = secret_box.from_config(context.config)
         await secrets.put(context.pool, box, request.org_id, (name, body.value), request.now)
     except BadConfig as error:
-        raise without_key(error) from None
+        raise of_missing_key(error) from None
     except BadParameters as error:
         field, _, message = str(error).partition(": ")
         raise problems.of_field(field, message) from None
     except OverLimit as error:
-        raise Conflicting(str(error)) from None
-    return Answer(schemas.SecretName(name=name, updated_at=request.now))
+        raise Conflict(str(error)) from None
+    return ApiResponse(schemas.SecretName(name=name, updated_at=request.now))
 
 
-async def delete_secret(request: Asking) -> Answer:
+async def delete_secret(request: ApiRequest) -> ApiResponse:
     """Delete a secret; sources that reference it can no longer log in."""
     name = request.path["secret"]
-    if not await secrets.delete(request.desk.pool, request.org_id, name):
-        raise NotThere("there is no secret with that name")
-    return Answer()
+    if not await secrets.delete(request.context.pool, request.org_id, name):
+        raise NotFound("there is no secret with that name")
+    return ApiResponse()
 
 
-def without_key(error: BadConfig) -> Problem:
+def of_missing_key(error: BadConfig) -> Problem:
     """Return a 503: only the operator can fix the key."""
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=AN_HOUR)
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=RETRY_AFTER_HOUR)

@@ -12,44 +12,46 @@ from starlette.responses import RedirectResponse, Response
 
 from app.core import log
 from app.ledger import edit
-from app.ledger.edit import Queued
+from app.ledger.edit import QueuedRun
 from app.queue import enqueue, org_queue
 from app.scheduling.policies import Policies
-from app.store.db import AWAY
-from app.store.reports.overview import ScheduleLine
+from app.store.db import UNAVAILABLE
+from app.store.reports.overview import ScheduleSummary
 from app.store.runs import history, run_rows
-from app.store.runs.run_rows import Wanted
+from app.store.runs.run_rows import RunRequest
 from app.store.schedules import heartbeats, schedule_edits, schedule_rows
 from app.store.tenancy import org_transaction
 from app.web.dashboard import collection_actions
-from app.web.dashboard.context import Desk
-from app.web.dashboard.session_auth import NO_STORE, Form, Visitor, desk_of
-from app.web.dashboard.views import COLLECTION, line_of
+from app.web.dashboard.context import WebContext
+from app.web.dashboard.session_auth import NO_STORE, Form, SessionUser, web_context
+from app.web.dashboard.views import COLLECTION, find_schedule
 
 MAX_NOTE_LENGTH = 500
 
 _log = log.logger(__name__)
 
 
-async def run_now(request: Request, user: Visitor, _: Form) -> Response:
+async def run_now(request: Request, user: SessionUser, _: Form) -> Response:
     """Request a run and redirect to it; redirect to the open run if there is one.
 
     Raises HTTPException 409 if the job is disabled, 503 if Postgres does not answer.
     """
-    context = desk_of(request)
+    context = web_context(request)
     try:
         line = await _line(request, user)
         if line.job == COLLECTION:
             run_id, queued = await collection_actions.run(context, user)
         else:
             run_id, queued = await _run(context, line, user)
-    except AWAY:
+    except UNAVAILABLE:
         raise _postgres_unavailable() from None
     await _enqueue(context, queued)
     return _redirect(f"/runs/{run_id}")
 
 
-async def _run(context: Desk, line: ScheduleLine, user: Visitor) -> tuple[UUID, list[Queued]]:
+async def _run(
+    context: WebContext, line: ScheduleSummary, user: SessionUser
+) -> tuple[UUID, list[QueuedRun]]:
     if not line.enabled:
         raise HTTPException(409, "This job is disabled in the settings.")
     source = schedule_rows.source_of(line.key, line.job)
@@ -57,10 +59,10 @@ async def _run(context: Desk, line: ScheduleLine, user: Visitor) -> tuple[UUID, 
     if open_run is not None:
         return open_run, []
     request = await _request(context, line, user)
-    return request.run_id, [Queued(request.run_id, request.job)]
+    return request.run_id, [QueuedRun(request.run_id, request.job)]
 
 
-async def pause(request: Request, user: Visitor, form: Form) -> Response:
+async def pause(request: Request, user: SessionUser, form: Form) -> Response:
     """Pause a schedule and record the reason. Its ticks are skipped until it is resumed.
 
     Raises HTTPException 422 if the reason is missing or too long, 503 if Postgres does not answer.
@@ -70,7 +72,7 @@ async def pause(request: Request, user: Visitor, form: Form) -> Response:
         raise HTTPException(
             422, f"Enter a reason of one line, at most {MAX_NOTE_LENGTH} characters."
         )
-    context = desk_of(request)
+    context = web_context(request)
     try:
         line = await _line(request, user)
         if line.paused_at is not None:
@@ -79,23 +81,27 @@ async def pause(request: Request, user: Visitor, form: Form) -> Response:
             queued = await collection_actions.pause(context, user, note)
         else:
             queued = await _pause(context, line, user, note)
-    except AWAY:
+    except UNAVAILABLE:
         raise _postgres_unavailable() from None
     await _enqueue(context, queued)
     _log.info("schedule.paused_by", schedule=line.key, by=user.principal.name)
     return _redirect_to_schedule(line, "paused")
 
 
-async def _pause(context: Desk, line: ScheduleLine, user: Visitor, note: str) -> list[Queued]:
+async def _pause(
+    context: WebContext, line: ScheduleSummary, user: SessionUser, note: str
+) -> list[QueuedRun]:
     now, by = await heartbeats.database_now(context.pool), user.principal.name
     queued = await edit.pause(context.pool, line.key, now, by=by, note=note)
-    await schedule_edits.note(context.pool, line.key, now, by, ("pause", None, {"note": note}))
+    await schedule_edits.record_edit(
+        context.pool, line.key, now, by, ("pause", None, {"note": note})
+    )
     return queued
 
 
-async def resume(request: Request, user: Visitor, _: Form) -> Response:
+async def resume(request: Request, user: SessionUser, _: Form) -> Response:
     """Resume a paused schedule. Raises HTTPException 503 if Postgres does not answer."""
-    context = desk_of(request)
+    context = web_context(request)
     try:
         line = await _line(request, user)
         if line.paused_at is None:
@@ -104,50 +110,50 @@ async def resume(request: Request, user: Visitor, _: Form) -> Response:
             queued = await collection_actions.resume(context, user)
         else:
             queued = await _resume(context, line, user)
-    except AWAY:
+    except UNAVAILABLE:
         raise _postgres_unavailable() from None
     await _enqueue(context, queued)
     _log.info("schedule.resumed_by", schedule=line.key, by=user.principal.name)
     return _redirect_to_schedule(line, "resumed")
 
 
-async def _resume(context: Desk, line: ScheduleLine, user: Visitor) -> list[Queued]:
+async def _resume(context: WebContext, line: ScheduleSummary, user: SessionUser) -> list[QueuedRun]:
     now, by = await heartbeats.database_now(context.pool), user.principal.name
     queued = await edit.resume(context.pool, line.key, now)
     change = ("resume", {"note": line.paused_note}, None)
-    await schedule_edits.note(context.pool, line.key, now, by, change)
+    await schedule_edits.record_edit(context.pool, line.key, now, by, change)
     return queued
 
 
-async def _line(request: Request, user: Visitor) -> ScheduleLine:
+async def _line(request: Request, user: SessionUser) -> ScheduleSummary:
     """The schedule named by the path, if the user's organisation may see it."""
-    async with org_transaction(desk_of(request).pool, user.principal.org_id) as connection:
-        return await line_of(connection, request.path_params["key"], user.principal.org_id)
+    async with org_transaction(web_context(request).pool, user.principal.org_id) as connection:
+        return await find_schedule(connection, request.path_params["key"], user.principal.org_id)
 
 
-async def _request(context: Desk, line: ScheduleLine, user: Visitor) -> Wanted:
+async def _request(context: WebContext, line: ScheduleSummary, user: SessionUser) -> RunRequest:
     policies = Policies.from_spec(line.policies)
     now = await heartbeats.database_now(context.pool)
     by = user.principal.name
     source = schedule_rows.source_of(line.key, line.job)
     params = {} if source is None else {"source": source}
-    request = Wanted(uuid4(), line.job, params, by, policies.max_attempts, policies.timeout)
+    request = RunRequest(uuid4(), line.job, params, by, policies.max_attempts, policies.timeout)
     async with context.pool.acquire() as connection, connection.transaction():
         await run_rows.request(connection, request, now)
-        await schedule_edits.asked(connection, request.run_id, now, by)
+        await schedule_edits.record_request(connection, request.run_id, now, by)
     _log.info("run.requested", execution_id=str(request.run_id), job=line.job, by=by)
     return request
 
 
-async def _enqueue(context: Desk, queued: Sequence[Queued]) -> None:
+async def _enqueue(context: WebContext, queued: Sequence[QueuedRun]) -> None:
     """Enqueue the runs in Redis now. On failure the sweep enqueues them later."""
     if not queued:
         return
     try:
         async with asyncio.timeout(2):
-            await enqueue.tell(context.pool, context.queue, queued)
-            await org_queue.admit(context.queue)
-    except (RedisError, *AWAY) as error:
+            await enqueue.enqueue_runs(context.pool, context.queue, queued)
+            await org_queue.admit_runs(context.queue)
+    except (RedisError, *UNAVAILABLE) as error:
         _log.warning("run.not_told", error=repr(error))
 
 
@@ -157,7 +163,7 @@ def _postgres_unavailable() -> HTTPException:
     )
 
 
-def _redirect_to_schedule(line: ScheduleLine, done: str = "") -> Response:
+def _redirect_to_schedule(line: ScheduleSummary, done: str = "") -> Response:
     page = "/collections" if line.job == COLLECTION else f"/jobs/{quote(line.key, safe='')}"
     return _redirect(f"{page}?done={done}" if done else page)
 

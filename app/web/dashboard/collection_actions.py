@@ -4,23 +4,25 @@ from uuid import UUID
 
 from starlette.exceptions import HTTPException
 
-from app.core.errors import Conflicting, NotThere, OverLimit
-from app.ledger.edit import Queued
+from app.core.errors import Conflict, NotFound, OverLimit
+from app.ledger.edit import QueuedRun
 from app.orgs import collection
-from app.orgs.collection import Asked
+from app.orgs.collection import CollectionRequest
 from app.store.schedules import heartbeats
-from app.web.dashboard.context import Desk
-from app.web.dashboard.session_auth import Visitor
+from app.web.dashboard.context import WebContext
+from app.web.dashboard.session_auth import SessionUser
 
 
-async def run(context: Desk, user: Visitor) -> tuple[UUID, list[Queued]]:
+async def run(context: WebContext, user: SessionUser) -> tuple[UUID, list[QueuedRun]]:
     """Request a run. Returns its id, or that of the open run, and the runs to enqueue.
 
     Raises HTTPException: 409 if nothing is selected, 429 if the daily limit of runs is reached.
     """
     try:
-        queued = await collection.run(context.pool, context.config, await _request(context, user))
-    except Conflicting as error:
+        queued = await collection.request_run(
+            context.pool, context.config, await _request(context, user)
+        )
+    except Conflict as error:
         if error.run_id is None:
             raise HTTPException(409, _sentence(error)) from None
         return error.run_id, []
@@ -29,7 +31,7 @@ async def run(context: Desk, user: Visitor) -> tuple[UUID, list[Queued]]:
     return queued.run_id, [queued]
 
 
-async def pause(context: Desk, user: Visitor, note: str) -> list[Queued]:
+async def pause(context: WebContext, user: SessionUser, note: str) -> list[QueuedRun]:
     """Pause the schedule. Returns runs that were due before, to be enqueued.
 
     Raises HTTPException 404 if there is no schedule.
@@ -37,11 +39,11 @@ async def pause(context: Desk, user: Visitor, note: str) -> list[Queued]:
     request = await _request(context, user)
     try:
         return (await collection.pause(context.pool, context.config, request, note)).queued
-    except NotThere as error:
+    except NotFound as error:
         raise HTTPException(404, _sentence(error)) from None
 
 
-async def resume(context: Desk, user: Visitor) -> list[Queued]:
+async def resume(context: WebContext, user: SessionUser) -> list[QueuedRun]:
     """Resume the schedule. Returns runs that were due before, to be enqueued.
 
     Raises HTTPException 404 if there is no schedule.
@@ -49,12 +51,12 @@ async def resume(context: Desk, user: Visitor) -> list[Queued]:
     request = await _request(context, user)
     try:
         return (await collection.resume(context.pool, context.config, request, None)).queued
-    except NotThere as error:
+    except NotFound as error:
         raise HTTPException(404, _sentence(error)) from None
 
 
-async def _request(context: Desk, user: Visitor) -> Asked:
-    return Asked(user.principal, await heartbeats.database_now(context.pool))
+async def _request(context: WebContext, user: SessionUser) -> CollectionRequest:
+    return CollectionRequest(user.principal, await heartbeats.database_now(context.pool))
 
 
 def _sentence(error: Exception) -> str:

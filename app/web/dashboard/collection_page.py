@@ -4,33 +4,33 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.scheduling.schedule import Schedule
-from app.store.db import AWAY
+from app.store.db import UNAVAILABLE
 from app.store.orgs import collection_page as store
 from app.store.runs import history
-from app.store.runs.history import Wanted
+from app.store.runs.history import RunHistoryFilter
 from app.store.schedules import heartbeats, schedule_edits
 from app.store.tenancy import org_transaction
 from app.web.dashboard.rendering import page
-from app.web.dashboard.session_auth import Visitor, desk_of
-from app.web.dashboard.views import SAID, away, shown
+from app.web.dashboard.session_auth import SessionUser, web_context
+from app.web.dashboard.views import NOTICES, html_response, postgres_unavailable
 
 RUNS = 25
 EDITS = 25
 
 
-async def collection(request: Request, user: Visitor) -> Response:
+async def collection(request: Request, user: SessionUser) -> Response:
     """The schedule of the organisation's collection, its last runs and its last edits."""
-    context, org_id = desk_of(request), user.principal.org_id
+    context, org_id = web_context(request), user.principal.org_id
     try:
         async with org_transaction(context.pool, org_id) as connection:
             now = await heartbeats.database_now(connection)
             line = await store.of_org(connection, org_id)
-            selection = None if line is None else Wanted(schedule_id=line.id)
+            selection = None if line is None else RunHistoryFilter(schedule_id=line.id)
             runs = [] if selection is None else await history.runs(connection, selection, RUNS)
             edits = [] if line is None else await schedule_edits.edits(connection, line.key, EDITS)
-    except AWAY:
-        return away(user)
+    except UNAVAILABLE:
+        return postgres_unavailable(user)
     rule = "" if line is None else Schedule.from_spec(line.spec, name=line.key).describe()
     values = {"line": line, "rule": rule, "runs": runs, "edits": edits, "now": now}
-    values["notice"] = SAID.get(request.query_params.get("done", ""), "")
-    return shown(page("collections.html", user=user, section="collections", **values))
+    values["notice"] = NOTICES.get(request.query_params.get("done", ""), "")
+    return html_response(page("collections.html", user=user, section="collections", **values))

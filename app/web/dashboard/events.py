@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.web.dashboard.context import Desk
-from app.web.dashboard.session_auth import NO_STORE, Visitor, desk_of, recognise
+from app.web.dashboard.context import WebContext
+from app.web.dashboard.session_auth import NO_STORE, SessionUser, current_user, web_context
 
 POLL_SECONDS = 1.0  # seconds between two polls of the state
 POLLS_PER_KEEP_ALIVE = 15  # polls between keep-alive comments
@@ -24,39 +24,39 @@ MAX_STREAMS = 200  # concurrent streams
 HEADERS = NO_STORE | {"x-accel-buffering": "no"}
 
 
-async def live(request: Request, _: Visitor) -> Response:
+async def stream(request: Request, _: SessionUser) -> Response:
     """A stream with one event per change. Raises HTTPException 503 beyond MAX_STREAMS streams."""
-    context = desk_of(request)
-    if context.listeners >= MAX_STREAMS:
+    context = web_context(request)
+    if context.stream_count >= MAX_STREAMS:
         raise HTTPException(503, "Too many live connections.")
     events = _events(request, context)
     return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
 
 
-async def _events(request: Request, context: Desk) -> AsyncGenerator[str]:
-    context.listeners += 1
+async def _events(request: Request, context: WebContext) -> AsyncGenerator[str]:
+    context.stream_count += 1
     try:
         yield "retry: 2000\n\n"
         sent = ""
         for poll in range(1, MAX_POLLS):
-            now = _digest(await context.pulse.value())
+            now = _digest(await context.fingerprint.value())
             if now != sent:
                 sent = now
                 yield f"data: {now}\n\n"
             elif poll % POLLS_PER_KEEP_ALIVE == 0:
                 yield ": keep-alive\n\n"  # a write detects a closed connection
-            if poll % POLLS_PER_SESSION_CHECK == 0 and await recognise(request) is None:
+            if poll % POLLS_PER_SESSION_CHECK == 0 and await current_user(request) is None:
                 return
             if await _is_ending(context):
                 return
     finally:
-        context.listeners -= 1
+        context.stream_count -= 1
 
 
-async def _is_ending(context: Desk) -> bool:
+async def _is_ending(context: WebContext) -> bool:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(context.ending.wait(), POLL_SECONDS)
-    return context.ending.is_set()
+        await asyncio.wait_for(context.stopping.wait(), POLL_SECONDS)
+    return context.stopping.is_set()
 
 
 def _digest(pulse: str) -> str:
@@ -64,7 +64,7 @@ def _digest(pulse: str) -> str:
 
 
 @contextlib.contextmanager
-def told_to_stop(ending: asyncio.Event) -> Generator[None]:
+def stop_on_signal(ending: asyncio.Event) -> Generator[None]:
     """Set `ending` at SIGTERM and SIGINT.
 
     The server waits for open streams before it runs the shutdown of the lifespan.

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from app.core.enums import JobStatus, RunStatus
 
-NOTHING = "\N{EN DASH}"
+DASH = "\N{EN DASH}"
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _ALL = 100
 _TENTHS = 9.95  # seconds below which tenths are shown
@@ -31,7 +31,7 @@ _GLYPHS: dict[str, str] = {
 def span(seconds: float | None) -> str:
     """A duration in its two largest units: `4 min 12 s`, `0.4 s`."""
     if seconds is None:
-        return NOTHING
+        return DASH
     if seconds < _TENTHS:
         return f"{max(seconds, 0):.1f} s" if round(seconds, 1) else "0 s"
     left = round(seconds)
@@ -43,26 +43,26 @@ def span(seconds: float | None) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
-def about(seconds: float | None) -> str:
+def short_span(seconds: float | None) -> str:
     """A duration in its largest unit: `4 min`."""
     return " ".join(span(seconds).split()[:2])
 
 
 def instant(value: datetime | None) -> str:
     """An instant in UTC without its zone, which the page names once: `2026-03-01 12:00:05`."""
-    return NOTHING if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return DASH if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def clock(value: datetime | None, now: datetime) -> str:
     """The time of day in UTC, or date and time if the instant is not on the day of `now`."""
     if value is None:
-        return NOTHING
+        return DASH
     at = value.astimezone(UTC)
     return f"{at:%H:%M:%S}" if at.date() == now.astimezone(UTC).date() else f"{at:%Y-%m-%d %H:%M}"
 
 
 @lru_cache(maxsize=8192)
-def moment(value: datetime) -> str:
+def precise_instant(value: datetime) -> str:
     """An instant in UTC with its fraction of a second, if any: `2026-03-01 12:00:05.25`."""
     text = value.isoformat(sep=" ")
     return text.removesuffix("+00:00")
@@ -73,40 +73,40 @@ def iso(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def local(value: datetime | None, zone: str) -> str:
+def local_time(value: datetime | None, zone: str) -> str:
     """`13:00:05 Africa/Lagos`, with the date if it differs from the one in UTC."""
     if value is None:
-        return NOTHING
+        return DASH
     at = value.astimezone(ZoneInfo(zone))
     day = "" if at.date() == value.astimezone(UTC).date() else f"{at:%Y-%m-%d} "
     return f"{day}{at:%H:%M:%S} {zone}"
 
 
-def words(value: str | None) -> str:
+def enum_text(value: str | None) -> str:
     """An enum value as text: `not_started` becomes `not started`."""
-    return NOTHING if value is None else value.replace("_", " ")
+    return DASH if value is None else value.replace("_", " ")
 
 
-def glyph(value: str) -> str:
+def symbol(value: str) -> str:
     """The symbol of a state."""
     return _GLYPHS.get(value, "▲")
 
 
-def share(part: int, whole: int) -> str:
+def percentage(part: int, whole: int) -> str:
     """A percentage: `98 %`. Rounded to 100 or 0 only if it is exactly that."""
     if not whole:
-        return NOTHING
+        return DASH
     most, least = (_ALL, 1) if part == whole else (_ALL - 1, 1 if part else 0)
     return f"{min(max(round(_ALL * part / whole), least), most)} %"
 
 
 def number(value: float | None) -> str:
     """A number with thousands separators: `12,345`."""
-    return NOTHING if value is None else f"{value:,}"
+    return DASH if value is None else f"{value:,}"
 
 
-def clipped(text: str | None, most: int) -> str:
-    """At most `most` characters, ending in `…` if the text was cut."""
+def clipped(text: str | None, limit: int) -> str:
+    """At most `limit` characters, ending in `…` if the text was cut."""
     if not text:
         return ""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

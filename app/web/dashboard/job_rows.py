@@ -13,10 +13,10 @@ from app.core.enums import HealthReason, JobStatus
 from app.core.errors import BadSchedule
 from app.health.facts import JobFacts
 from app.scheduling.schedule import Schedule
-from app.store.reports.overview import GapLine, ScheduleLine, TickLine
+from app.store.reports.overview import GapSummary, ScheduleSummary, TickSummary
 from app.web.dashboard import tick_slots, tick_strip
 from app.web.dashboard.formatting import clipped, instant, span
-from app.web.dashboard.tick_slots import Slot, Stretch, Tally
+from app.web.dashboard.tick_slots import Slot, TickTotals, TimeSpan
 from app.web.health.snapshot import JudgedJob
 
 MAX_ERROR_LENGTH = 160
@@ -31,11 +31,12 @@ _ORDER = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class JobTableRow:
     """One row of the table. Durations in seconds; None is "not known".
 
-    `status` is None if Redis does not answer. `why` is a sentence or empty. `wait` and `run`: p50
-    and p95. `ill`: the job needs attention.
+    `status` is None if Redis does not answer. `reason_text` is a sentence or empty. `wait` and
+    `run`: p50
+    and p95. `needs_attention`: the job needs attention.
     """
 
     key: str
@@ -51,42 +52,46 @@ class Row:
     interval: float | None
     wait: tuple[float | None, float | None]
     run: tuple[float | None, float | None]
-    tally: Tally
+    tally: TickTotals
     strip: Markup
-    ill: bool
+    needs_attention: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class ScheduleData:
     """Schedules, ticks by schedule id, and gaps, as read from Postgres at `now`."""
 
     now: datetime
-    schedules: Sequence[ScheduleLine]
-    ticks: Mapping[int, list[TickLine]]
-    gaps: Sequence[GapLine]
+    schedules: Sequence[ScheduleSummary]
+    ticks: Mapping[int, list[TickSummary]]
+    gaps: Sequence[GapSummary]
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class StripSummary:
     """The slots of a schedule, their totals, and its rule in words. `interval` in seconds."""
 
     rule: str
     interval: float | None
     slots: list[Slot]
-    tally: Tally
+    tally: TickTotals
 
 
 @dataclass(slots=True)
-class Drawings:
+class StripCache:
     """A cache of rendered strips: a strip is rendered again only if its input has changed."""
 
-    _cached: dict[int, tuple[object, Drawn, Markup]] = field(
-        default_factory=dict[int, tuple[object, Drawn, Markup]]
+    _cached: dict[int, tuple[object, StripSummary, Markup]] = field(
+        default_factory=dict[int, tuple[object, StripSummary, Markup]]
     )
 
-    def of(
-        self, line: ScheduleLine, lines: Lines, gaps: Sequence[GapLine], outages: Sequence[Stretch]
-    ) -> tuple[Drawn, Markup]:
+    def get(
+        self,
+        line: ScheduleSummary,
+        lines: ScheduleData,
+        gaps: Sequence[GapSummary],
+        outages: Sequence[TimeSpan],
+    ) -> tuple[StripSummary, Markup]:
         """The slots and the rendered strip of one schedule."""
         ticks = lines.ticks[line.id]
         late = line.due_at is not None and line.due_at < lines.now
@@ -94,41 +99,41 @@ class Drawings:
         cached = self._cached.get(line.id)
         if cached is not None and cached[0] == inputs:
             return cached[1], cached[2]
-        summary = drawn(line, ticks, gaps, lines.now)
-        strip_ = tick_strip.draw(summary.slots, summary.tally, outages)
+        summary = summarise_ticks(line, ticks, gaps, lines.now)
+        strip_ = tick_strip.small_strip(summary.slots, summary.tally, outages)
         self._cached[line.id] = (inputs, summary, strip_)
         return summary, strip_
 
 
-def rows(
-    lines: Lines,
+def build_rows(
+    lines: ScheduleData,
     judged: Mapping[str, JudgedJob],
-    outages: Sequence[Stretch],
-    drawings: Drawings,
-) -> list[Row]:
-    """A row for each schedule, sorted by `in_order`."""
-    gaps: defaultdict[int, list[GapLine]] = defaultdict(list)
+    outages: Sequence[TimeSpan],
+    drawings: StripCache,
+) -> list[JobTableRow]:
+    """A row for each schedule, sorted by `sorted_rows`."""
+    gaps: defaultdict[int, list[GapSummary]] = defaultdict(list)
     for gap in lines.gaps:
         gaps[gap.schedule_id].append(gap)
-    result: list[Row] = []
+    result: list[JobTableRow] = []
     for line in lines.schedules:
-        summary, strip_ = drawings.of(line, lines, gaps[line.id], outages)
-        result.append(row_of(line, judged.get(line.key), summary, strip_))
-    return in_order(result)
+        summary, strip_ = drawings.get(line, lines, gaps[line.id], outages)
+        result.append(build_row(line, judged.get(line.key), summary, strip_))
+    return sorted_rows(result)
 
 
-def in_order(result: Iterable[Row]) -> list[Row]:
+def sorted_rows(result: Iterable[JobTableRow]) -> list[JobTableRow]:
     """Sorted by status, unhealthy first and paused last, then by key."""
     return sorted(result, key=lambda row: (_ORDER[row.status], row.key))
 
 
-def from_redis(judged: Mapping[str, JudgedJob]) -> list[Row]:
+def rows_from_redis(judged: Mapping[str, JudgedJob]) -> list[JobTableRow]:
     """Rows from Redis alone, for when Postgres does not answer."""
-    result: list[Row] = []
+    result: list[JobTableRow] = []
     for key, job in judged.items():
         rule = f"every {span(job.facts.interval_seconds)}" if job.facts.interval_seconds else ""
         result.append(_row_from_health(key, job, rule, None))
-    return in_order(result)
+    return sorted_rows(result)
 
 
 @lru_cache(maxsize=4096)
@@ -138,28 +143,28 @@ def _parse(spec: bytes, name: str) -> tuple[Schedule, str, float | None]:
     return schedule, schedule.describe(), None if interval is None else interval.total_seconds()
 
 
-def drawn(
-    line: ScheduleLine, ticks: Sequence[TickLine], gaps: Sequence[GapLine], now: datetime
-) -> Drawn:
+def summarise_ticks(
+    line: ScheduleSummary, ticks: Sequence[TickSummary], gaps: Sequence[GapSummary], now: datetime
+) -> StripSummary:
     """Slots for the last ticks of a schedule, and for those that are due and undecided."""
-    tally = Tally()
-    decided = tick_slots.last(ticks, gaps, tally)
+    tally = TickTotals()
+    decided = tick_slots.last_slots(ticks, gaps, tally)
     try:
         schedule, rule, interval = _parse(msgspec.json.encode(line.spec), line.key)
     except BadSchedule as error:
-        return Drawn(str(error), None, decided, tally)
+        return StripSummary(str(error), None, decided, tally)
     late = line.due_at is not None and line.due_at < now
     undecided = tick_slots.undecided(schedule, line.evaluated_through, now) if late else []
-    return Drawn(rule, interval, decided + undecided, tally)
+    return StripSummary(rule, interval, decided + undecided, tally)
 
 
-def row_of(
-    line: ScheduleLine, job: JudgedJob | None, summary: Drawn, strip_: Markup = NO_STRIP
-) -> Row:
+def build_row(
+    line: ScheduleSummary, job: JudgedJob | None, summary: StripSummary, strip_: Markup = NO_STRIP
+) -> JobTableRow:
     """The row of one schedule. `job` is None if Redis does not know it."""
     known = _row_from_health(line.key, job, summary.rule, line.spec.get("timezone"))
     tally = summary.tally
-    return Row(
+    return JobTableRow(
         key=line.key,
         status=known.status,
         reason=known.reason,
@@ -175,18 +180,18 @@ def row_of(
         run=_p50_p95(tally.runs),
         tally=tally,
         strip=strip_,
-        ill=known.ill,
+        needs_attention=known.needs_attention,
     )
 
 
-def _row_from_health(key: str, job: JudgedJob | None, rule: str, zone: str | None) -> Row:
+def _row_from_health(key: str, job: JudgedJob | None, rule: str, zone: str | None) -> JobTableRow:
     facts = JobFacts(job=key) if job is None else job.facts
-    return Row(
+    return JobTableRow(
         key=key,
-        status=None if job is None else job.verdict.status,
-        reason=None if job is None else job.verdict.reason,
-        why="" if job is None else why(job),
-        since=None if job is None else job.verdict.since,
+        status=None if job is None else job.health.status,
+        reason=None if job is None else job.health.reason,
+        why="" if job is None else reason_text(job),
+        since=None if job is None else job.health.since,
         rule=rule,
         zone=None if zone in {None, "UTC"} else zone,
         last=facts.last_run,
@@ -195,13 +200,13 @@ def _row_from_health(key: str, job: JudgedJob | None, rule: str, zone: str | Non
         interval=facts.interval_seconds,
         wait=(None, None),
         run=(None, None),
-        tally=Tally(),
+        tally=TickTotals(),
         strip=Markup(),
-        ill=job is not None and job.verdict.ill,
+        needs_attention=job is not None and job.health.needs_attention,
     )
 
 
-def _pause_reason(line: ScheduleLine) -> str:
+def _pause_reason(line: ScheduleSummary) -> str:
     if not line.enabled:
         return "disabled in the settings"
     if line.paused_at is None:
@@ -209,9 +214,9 @@ def _pause_reason(line: ScheduleLine) -> str:
     return f"by {line.paused_by}: {line.paused_note}"
 
 
-def why(job: JudgedJob) -> str:
+def reason_text(job: JudgedJob) -> str:
     """The reason of a status in a sentence, with the decisive fact. Empty if there is no reason."""
-    facts, reason = job.facts, job.verdict.reason
+    facts, reason = job.facts, job.health.reason
     if reason is None:
         return ""
     last_run = "" if facts.last_run is None else f" since {instant(facts.last_run)} UTC"

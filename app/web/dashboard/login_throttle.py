@@ -8,13 +8,13 @@ from redis.exceptions import RedisError
 from app.core import log
 
 WINDOW_SECONDS = 300  # seconds
-FROM_ONE = 10
-FROM_ALL = 300
+MAX_PER_ADDRESS = 10
+MAX_TOTAL = 300
 
 _log = log.logger(__name__)
 
 
-class Attempts:
+class LoginThrottle:
     """Failed sign-in attempts of the current window.
 
     An attempt counts from its beginning and is subtracted when it succeeds, so that concurrent
@@ -32,7 +32,9 @@ class Attempts:
         by_address, total = _names(address)
         try:
             # An attempt refused for its own address must not count towards the total.
-            return await self._counted(by_address, FROM_ONE) or await self._counted(total, FROM_ALL)
+            return await self._counted(by_address, MAX_PER_ADDRESS) or await self._counted(
+                total, MAX_TOTAL
+            )
         except (RedisError, OSError, TimeoutError):
             _log.warning("sign_in.not_counted")
             return 0
@@ -46,7 +48,7 @@ class Attempts:
         _, count, ttl = results
         return max(int(ttl), 1) if count > limit else 0
 
-    async def succeeded(self, address: str) -> None:
+    async def forgive(self, address: str) -> None:
         """Subtract an attempt that succeeded."""
         try:
             async with self._redis.pipeline(transaction=True) as pipe:

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from app.health.judge import OverallReason
 from app.web.dashboard import formatting, tick_strip
-from app.web.dashboard.job_rows import Row
-from app.web.dashboard.jobs_table import Board
+from app.web.dashboard.job_rows import JobTableRow
+from app.web.dashboard.jobs_table import JobsBoard
 
 PACKAGE = Path(__file__).parents[1]
 STATIC = PACKAGE / "static"
@@ -23,7 +23,7 @@ _HEADLINES: dict[str, str] = {
 NO_WORKERS = "No live worker: no run will start"
 
 
-def headline(board: Board) -> str:
+def headline(board: JobsBoard) -> str:
     """The overall state in one sentence: which jobs are unhealthy, why, and since when."""
     if not board.redis:
         return _HEADLINES[OverallReason.REDIS_UNREACHABLE]
@@ -33,12 +33,12 @@ def headline(board: Board) -> str:
         if board.outage is None:
             return NO_WORKERS
         since = board.outage[0]
-        duration = formatting.about((board.now - since).total_seconds())
+        duration = formatting.short_span((board.now - since).total_seconds())
         return f"No live worker since {since:%H:%M:%S} UTC ({duration}): no run will start"
     return _of_jobs(board)
 
 
-def _of_jobs(board: Board) -> str:
+def _of_jobs(board: JobsBoard) -> str:
     if not board.unhealthy:
         return "All jobs are healthy" if board.postgres else "Postgres does not answer"
     named = [_since(row, board) for row in board.unhealthy[:NAMED_JOBS]]
@@ -49,21 +49,21 @@ def _of_jobs(board: Board) -> str:
     return f"{count}: {', '.join(named)}{others}"
 
 
-def _since(row: Row, board: Board) -> str:
-    named = f"{row.key} {formatting.words(row.reason)}" if row.reason else row.key
+def _since(row: JobTableRow, board: JobsBoard) -> str:
+    named = f"{row.key} {formatting.enum_text(row.reason)}" if row.reason else row.key
     if row.since is None:
         return named
     day = "" if row.since.date() == board.now.date() else f"{row.since:%Y-%m-%d} "
-    duration = formatting.about((board.now - row.since).total_seconds())
+    duration = formatting.short_span((board.now - row.since).total_seconds())
     return f"{named} since {day}{row.since:%H:%M} ({duration})"
 
 
-def table(board: Board) -> Markup:
+def table(board: JobsBoard) -> Markup:
     """The jobs table as HTML. It does not depend on the user."""
     return Markup(page("table.html", board=board))  # noqa: S704 - escaped by the template
 
 
-def home(board: Board, drawn: Markup, user: object) -> str:
+def home(board: JobsBoard, drawn: Markup, user: object) -> str:
     """The front page as HTML, around the jobs table that is rendered already."""
     return page(
         "home.html",
@@ -108,18 +108,18 @@ def _create_environment() -> Environment:
     )
     filters = cast("dict[str, Any]", environment.filters)
     filters.update(
-        about=formatting.about,
+        about=formatting.short_span,
         span=formatting.span,
         instant=formatting.instant,
         clock=formatting.clock,
         iso=formatting.iso,
-        local=formatting.local,
-        words=formatting.words,
-        glyph=formatting.glyph,
-        share=formatting.share,
+        local=formatting.local_time,
+        words=formatting.enum_text,
+        glyph=formatting.symbol,
+        share=formatting.percentage,
         number=formatting.number,
         clipped=formatting.clipped,
-        sample=tick_strip.sample,
+        sample=tick_strip.legend_sample,
         as_json=_as_json,
         decoded=_decoded,
     )

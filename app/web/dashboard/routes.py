@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.web.dashboard import actions, collection_page, events, rendering, sign_in, views
-from app.web.dashboard.session_auth import NO_STORE, acting, signed_in
+from app.web.dashboard.session_auth import NO_STORE, require_operate, require_session
 
 TITLES = {
     400: "Bad request",
@@ -26,18 +26,18 @@ TITLES = {
 def page_routes() -> list[BaseRoute]:
     """The routes of every page and action; all but sign-in and sign-out require a session."""
     return [
-        Route("/", signed_in(views.home)),
-        Route("/jobs/{key}", signed_in(views.job)),
-        Route("/jobs/{key}/ticks/{at}", signed_in(views.tick)),
-        Route("/runs/{run_id:uuid}", signed_in(views.run)),
-        Route("/collections", signed_in(collection_page.collection)),
-        Route("/live", signed_in(events.live)),
-        Route("/jobs/{key}/run", acting(actions.run_now), methods=["POST"]),
-        Route("/jobs/{key}/pause", acting(actions.pause), methods=["POST"]),
-        Route("/jobs/{key}/resume", acting(actions.resume), methods=["POST"]),
-        Route("/login", sign_in.show, methods=["GET"]),
-        Route("/login", sign_in.enter, methods=["POST"]),
-        Route("/logout", sign_in.leave, methods=["POST"]),
+        Route("/", require_session(views.home)),
+        Route("/jobs/{key}", require_session(views.job)),
+        Route("/jobs/{key}/ticks/{at}", require_session(views.tick)),
+        Route("/runs/{run_id:uuid}", require_session(views.run)),
+        Route("/collections", require_session(collection_page.collection)),
+        Route("/live", require_session(events.stream)),
+        Route("/jobs/{key}/run", require_operate(actions.run_now), methods=["POST"]),
+        Route("/jobs/{key}/pause", require_operate(actions.pause), methods=["POST"]),
+        Route("/jobs/{key}/resume", require_operate(actions.resume), methods=["POST"]),
+        Route("/login", sign_in.login_page, methods=["GET"]),
+        Route("/login", sign_in.login, methods=["POST"]),
+        Route("/logout", sign_in.logout, methods=["POST"]),
     ]
 
 

@@ -13,7 +13,7 @@ from app.core.enums import Scope
 from app.orgs.tokens import Principal
 
 COOKIE = "rollcall_session"
-LASTS = timedelta(hours=12)
+SESSION_LIFETIME = timedelta(hours=12)
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
@@ -34,17 +34,17 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class SessionSigner:
     """Signs and verifies session cookies and CSRF tokens with an HMAC-SHA-256 of `secret`."""
 
     secret: bytes
 
-    def close(self, session: Session) -> str:
+    def sign(self, session: Session) -> str:
         """The signed value of the session cookie."""
         body = _text(msgspec.json.encode(session))
         return f"{body}.{self._sign('session', body)}"
 
-    def open(self, value: str, now: datetime) -> Session | None:
+    def verify(self, value: str, now: datetime) -> Session | None:
         """The session of a cookie; None if its signature is wrong or it has expired at `now`."""
         body, _, signature = value.partition(".")
         if not _same(signature, self._sign("session", body)):
@@ -59,7 +59,7 @@ class Seal:
         """The CSRF token for the forms of this session."""
         return self._sign("form", f"{session.nonce} {session.token_id}")
 
-    def agrees(self, session: Session, presented: str) -> bool:
+    def csrf_matches(self, session: Session, presented: str) -> bool:
         """Whether `presented` is the CSRF token of this session."""
         return _same(presented, self.csrf(session))
 
@@ -68,7 +68,7 @@ class Seal:
         return _text(hmac.digest(self.secret, message, sha256))
 
 
-def begin(principal: Principal, now: datetime, nonce: str) -> Session:
+def new_session(principal: Principal, now: datetime, nonce: str) -> Session:
     """A session of `principal` that starts at `now` and lasts LASTS at most."""
     return Session(
         principal.token_id,
@@ -76,7 +76,7 @@ def begin(principal: Principal, now: datetime, nonce: str) -> Session:
         principal.org,
         principal.label,
         principal.scope,
-        int((now.astimezone(UTC) + LASTS).timestamp()),
+        int((now.astimezone(UTC) + SESSION_LIFETIME).timestamp()),
         nonce,
     )
 

@@ -12,8 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from app.core.enums import Scope
 from app.core.errors import Unauthorized
 from app.orgs.tokens import Principal
-from app.store.db import AWAY
-from app.web.dashboard.context import Desk
+from app.store.db import UNAVAILABLE
+from app.web.dashboard.context import WebContext
 from app.web.dashboard.session import COOKIE, Session
 
 MAX_FORM_BYTES = 16_384
@@ -23,13 +23,13 @@ NO_STORE = {"cache-control": "no-store"}
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
-    """A signed-in user. `cut_off`: Postgres does not answer, so the token was not verified."""
+class SessionUser:
+    """A signed-in user. `unverified`: Postgres does not answer, so the token was not verified."""
 
     principal: Principal
     csrf: str
     session: Session
-    cut_off: bool = False
+    unverified: bool = False
 
     @property
     def may_operate(self) -> bool:
@@ -38,36 +38,36 @@ class Visitor:
 
 
 Form = Mapping[str, str]
-Endpoint = Callable[[Request], Awaitable[Response]]
-Page = Callable[[Request, Visitor], Awaitable[Response]]
-Action = Callable[[Request, Visitor, Form], Awaitable[Response]]
+RouteHandler = Callable[[Request], Awaitable[Response]]
+PageView = Callable[[Request, SessionUser], Awaitable[Response]]
+PageAction = Callable[[Request, SessionUser, Form], Awaitable[Response]]
 
 
-def signed_in(page: Page) -> Endpoint:
+def require_session(page: PageView) -> RouteHandler:
     """An endpoint that requires a session and otherwise redirects to the sign-in page."""
 
     async def guarded(request: Request) -> Response:
-        user = await recognise(request)
-        return turned_away(request) if user is None else await page(request, user)
+        user = await current_user(request)
+        return login_redirect(request) if user is None else await page(request, user)
 
     return guarded
 
 
-def acting(action: Action) -> Endpoint:
+def require_operate(action: PageAction) -> RouteHandler:
     """An endpoint that requires a session, a valid CSRF token and the scope `operate`.
 
     It raises HTTPException 401 or 403, and 503 if Postgres does not answer.
     """
 
     async def guarded(request: Request) -> Response:
-        own_origin(request)
-        user = await recognise(request)
+        check_origin(request)
+        user = await current_user(request)
         if user is None:
-            return turned_away(request)
+            return login_redirect(request)
         form = await read_form(request)
-        if not desk_of(request).seal.agrees(user.session, form.get("csrf", "")):
+        if not web_context(request).signer.csrf_matches(user.session, form.get("csrf", "")):
             raise HTTPException(403, "Invalid or expired form. Load the page again.")
-        if user.cut_off:
+        if user.unverified:
             raise HTTPException(503, "Postgres does not answer, so actions are unavailable.")
         if not user.may_operate:
             raise HTTPException(
@@ -79,23 +79,25 @@ def acting(action: Action) -> Endpoint:
     return guarded
 
 
-async def recognise(request: Request) -> Visitor | None:
+async def current_user(request: Request) -> SessionUser | None:
     """The user of the session cookie; None if there is no valid session."""
-    context = desk_of(request)
-    session = context.seal.open(request.cookies.get(COOKIE, ""), datetime.now(UTC))
+    context = web_context(request)
+    session = context.signer.verify(request.cookies.get(COOKIE, ""), datetime.now(UTC))
     if session is None:
         return None
-    csrf = context.seal.csrf(session)
+    csrf = context.signer.csrf(session)
     try:
-        return Visitor(await context.still(session), csrf, session)
+        return SessionUser(await context.authenticate(session), csrf, session)
     except Unauthorized:
         return None
-    except AWAY:
+    except UNAVAILABLE:
         # The cookie is signed, so the session was valid once: enough to show what Redis knows.
-        return Visitor(replace(session.principal, scope=Scope.READ), csrf, session, cut_off=True)
+        return SessionUser(
+            replace(session.principal, scope=Scope.READ), csrf, session, unverified=True
+        )
 
 
-def turned_away(request: Request) -> Response:
+def login_redirect(request: Request) -> Response:
     """A redirect to the sign-in page for page views; other requests raise HTTPException 401."""
     if request.method not in {"GET", "HEAD"} or "text/event-stream" in request.headers.get(
         "accept", ""
@@ -116,7 +118,7 @@ def local_path(wanted: str) -> str:
     return "/" if parts.scheme or parts.netloc or parts.path in {"/login", "/logout"} else wanted
 
 
-def own_origin(request: Request) -> None:
+def check_origin(request: Request) -> None:
     """Check that a form was sent by a page of this site. Raises HTTPException 403."""
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
     foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
@@ -138,7 +140,7 @@ async def read_form(request: Request) -> Form:
     return {name: values[0] for name, values in fields.items()}
 
 
-def desk_of(request: Request) -> Desk:
+def web_context(request: Request) -> WebContext:
     """The context of the dashboard, from the lifespan state."""
-    context: Desk = request.state.web.desk
+    context: WebContext = request.state.web.desk
     return context

@@ -13,42 +13,42 @@ from app.core import log
 from app.core.errors import Unauthorized
 from app.orgs import one_time_login, tokens
 from app.orgs.tokens import Principal
-from app.store.db import AWAY
+from app.store.db import UNAVAILABLE
 from app.web.dashboard import rendering
-from app.web.dashboard.session import COOKIE, LASTS, begin
+from app.web.dashboard.session import COOKIE, SESSION_LIFETIME, new_session
 from app.web.dashboard.session_auth import (
     NO_STORE,
-    desk_of,
+    check_origin,
+    current_user,
     local_path,
-    own_origin,
     read_form,
-    recognise,
+    web_context,
 )
 
 TOKEN_MARGIN = timedelta(minutes=1)
 REFUSED = "Invalid token. It may be mistyped, expired or revoked."
 USED_LINK = "This one-time login link was used already, or is older than ten minutes."
-UNAVAILABLE = "Postgres does not answer, so sign-in is unavailable. Try again in a moment."
+CANNOT_VERIFY = "Postgres does not answer, so sign-in is unavailable. Try again in a moment."
 
 _log = log.logger(__name__)
 
 
-async def show(request: Request) -> Response:
+async def login_page(request: Request) -> Response:
     """The sign-in form. With a one-time login link, or if signed in already, a redirect."""
     onward = local_path(request.query_params.get("next", "/"))
     presented = request.query_params.get("once")
     if presented is not None:
         return await _once(request, presented, onward)
-    if await recognise(request) is not None:
+    if await current_user(request) is not None:
         return RedirectResponse(onward, 303, NO_STORE)
     return _form(onward, "", 200)
 
 
-async def enter(request: Request) -> Response:
+async def login(request: Request) -> Response:
     """Sign in with the token of the form. Raises HTTPException 400, 403 or 413."""
-    own_origin(request)
-    context, address = desk_of(request), address_of(request)
-    wait = await context.attempts.begin(address)
+    check_origin(request)
+    context, address = web_context(request), address_of(request)
+    wait = await context.login_throttle.begin(address)
     if wait:
         _log.warning("sign_in.too_many", address=address)
         text = f"Too many attempts. Try again in {wait} seconds."
@@ -62,50 +62,56 @@ async def enter(request: Request) -> Response:
     except Unauthorized:
         _log.warning("sign_in.refused", address=address)
         return _form(onward, REFUSED, 403)
-    except AWAY:
-        return _form(onward, UNAVAILABLE, 503)
-    await context.attempts.succeeded(address)
+    except UNAVAILABLE:
+        return _form(onward, CANNOT_VERIFY, 503)
+    await context.login_throttle.forgive(address)
     return _sign_in(request, principal, onward)
 
 
-async def leave(request: Request) -> Response:
+async def logout(request: Request) -> Response:
     """Sign out: end a one-time login, delete the cookie. Raises HTTPException 403."""
-    own_origin(request)
-    user = await recognise(request)
-    if user is not None and not user.cut_off:
-        context = desk_of(request)
-        with contextlib.suppress(*AWAY):
-            await one_time_login.end(context.pool, user.principal.token_id, datetime.now(UTC))
-        context.distrust(user.principal.token_id)
+    check_origin(request)
+    user = await current_user(request)
+    if user is not None and not user.unverified:
+        context = web_context(request)
+        with contextlib.suppress(*UNAVAILABLE):
+            await one_time_login.revoke_login_token(
+                context.pool, user.principal.token_id, datetime.now(UTC)
+            )
+        context.forget_token(user.principal.token_id)
     response = RedirectResponse("/login", 303, NO_STORE)
     response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=_secure(request))
     return response
 
 
 async def _once(request: Request, presented: str, onward: str) -> Response:
-    context = desk_of(request)
-    wait = await context.attempts.begin(address_of(request))
+    context = web_context(request)
+    wait = await context.login_throttle.begin(address_of(request))
     if wait:
         return _form("/", f"Too many attempts. Try again in {wait} seconds.", 429)
     try:
-        principal = await one_time_login.spend(
-            context.redis, context.pool, presented, datetime.now(UTC), LASTS + TOKEN_MARGIN
+        principal = await one_time_login.redeem_login(
+            context.redis,
+            context.pool,
+            presented,
+            datetime.now(UTC),
+            SESSION_LIFETIME + TOKEN_MARGIN,
         )
-    except (*AWAY, asyncpg.PostgresError, RedisError):
-        return _form(onward, UNAVAILABLE, 503)
+    except (*UNAVAILABLE, asyncpg.PostgresError, RedisError):
+        return _form(onward, CANNOT_VERIFY, 503)
     if principal is None:
         return _form(onward, USED_LINK, 403)
-    await context.attempts.succeeded(address_of(request))
+    await context.login_throttle.forgive(address_of(request))
     return _sign_in(request, principal, onward)
 
 
 def _sign_in(request: Request, principal: Principal, onward: str) -> Response:
-    session = begin(principal, datetime.now(UTC), token_urlsafe(12))
+    session = new_session(principal, datetime.now(UTC), token_urlsafe(12))
     response = RedirectResponse(onward, 303, NO_STORE)
     response.set_cookie(
         COOKIE,
-        desk_of(request).seal.close(session),
-        max_age=int(LASTS.total_seconds()),
+        web_context(request).signer.sign(session),
+        max_age=int(SESSION_LIFETIME.total_seconds()),
         httponly=True,
         samesite="lax",
         secure=_secure(request),

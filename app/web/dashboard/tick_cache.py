@@ -5,33 +5,33 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from app.core.enums import RunStatus
-from app.store.reports.overview import GapLine, ScheduleLine, TickLine
+from app.store.reports.overview import GapSummary, ScheduleSummary, TickSummary
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 OPEN_STATUSES = frozenset({RunStatus.QUEUED.value, RunStatus.RUNNING.value})
 # For a tick this old, a run that is not found was removed by retention.
 SETTLE_TIME = timedelta(minutes=10)
-NO_TICKS: tuple[int, list[TickLine]] = (0, [])
+NO_TICKS: tuple[int, list[TickSummary]] = (0, [])
 _INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(slots=True)
-class Memory:
-    """The last `most` ticks of each schedule, newest first, by the schedule's id.
+class TickCache:
+    """The last `max_ticks` ticks of each schedule, newest first, by the schedule's id.
 
     After an edit all ticks of a schedule are read again, because an edit may supersede ticks.
     """
 
-    most: int
-    _ticks: dict[int, tuple[int, list[TickLine]]] = field(
-        default_factory=dict[int, tuple[int, list[TickLine]]]
+    max_ticks: int
+    _ticks: dict[int, tuple[int, list[TickSummary]]] = field(
+        default_factory=dict[int, tuple[int, list[TickSummary]]]
     )
 
-    def unknown_after(self, schedules: Iterable[ScheduleLine]) -> dict[int, datetime]:
+    def read_after(self, schedules: Iterable[ScheduleSummary]) -> dict[int, datetime]:
         """By schedule id, the instant after which ticks may still change and must be read."""
         return {line.id: self._settled_until(line) for line in schedules}
 
-    def _settled_until(self, line: ScheduleLine) -> datetime:
+    def _settled_until(self, line: ScheduleSummary) -> datetime:
         version, ticks = self._ticks.get(line.id, NO_TICKS)
         if version != line.version or not ticks:
             return EPOCH
@@ -44,21 +44,24 @@ class Memory:
         ]
         return unsettled[-1] - _INSTANT if unsettled else ticks[0].scheduled_for
 
-    def learn(
-        self, schedules: Sequence[ScheduleLine], after: Mapping[int, datetime], new: list[TickLine]
-    ) -> dict[int, list[TickLine]]:
+    def merge(
+        self,
+        schedules: Sequence[ScheduleSummary],
+        after: Mapping[int, datetime],
+        new: list[TickSummary],
+    ) -> dict[int, list[TickSummary]]:
         """Merge newly read ticks into the cache. Returns all ticks by schedule id, newest first."""
-        fresh: dict[int, list[TickLine]] = {line.id: [] for line in schedules}
+        fresh: dict[int, list[TickSummary]] = {line.id: [] for line in schedules}
         for tick in new:
             fresh[tick.schedule_id].append(tick)
-        known: dict[int, list[TickLine]] = {}
+        known: dict[int, list[TickSummary]] = {}
         for line in schedules:
             cached = self._ticks.get(line.id, NO_TICKS)[1]
-            known[line.id] = _merge(fresh[line.id], cached, after[line.id])[: self.most]
+            known[line.id] = _merge(fresh[line.id], cached, after[line.id])[: self.max_ticks]
         self._ticks = {line.id: (line.version, known[line.id]) for line in schedules}
         return known
 
-    def forget(self, gaps: Iterable[GapLine]) -> None:
+    def invalidate(self, gaps: Iterable[GapSummary]) -> None:
         """Drop the cached ticks of schedules whose ticks were compacted into a gap row."""
         for gap in gaps:
             version, ticks = self._ticks.get(gap.schedule_id, NO_TICKS)
@@ -73,7 +76,9 @@ class Memory:
                     self._ticks[gap.schedule_id] = (version, [])
 
 
-def _merge(fresh: list[TickLine], cached: list[TickLine], after: datetime) -> list[TickLine]:
+def _merge(
+    fresh: list[TickSummary], cached: list[TickSummary], after: datetime
+) -> list[TickSummary]:
     if not fresh and (not cached or cached[0].scheduled_for <= after):
         return cached
     fresh.sort(key=lambda tick: tick.scheduled_for, reverse=True)

@@ -10,15 +10,15 @@ import msgspec
 
 from app.core.enums import RunStatus, TickOutcome, TickReason
 from app.scheduling.schedule import Schedule
-from app.store.reports.overview import GapLine, TickLine
-from app.web.dashboard.formatting import moment, span
+from app.store.reports.overview import GapSummary, TickSummary
+from app.web.dashboard.formatting import precise_instant, span
 
-SHOWN = 60
+SHOWN_TICKS = 60
 
-Stretch = tuple[datetime, datetime]
+TimeSpan = tuple[datetime, datetime]
 
 
-class Kind(StrEnum):
+class SlotKind(StrEnum):
     """How a slot is drawn. The value is its CSS class."""
 
     GOOD = "ok"
@@ -33,16 +33,16 @@ class Kind(StrEnum):
     AHEAD = "ahead"
 
 
-SLOT_KINDS: dict[str | None, Kind] = {
-    RunStatus.SUCCESS: Kind.GOOD,
-    RunStatus.PARTIAL_FAILURE: Kind.PARTIAL,
-    RunStatus.FAILURE: Kind.BAD,
-    RunStatus.TIMED_OUT: Kind.BAD,
-    RunStatus.LOST: Kind.BAD,
-    RunStatus.CANCELLED: Kind.BAD,
-    RunStatus.RUNNING: Kind.RUNNING,
-    RunStatus.QUEUED: Kind.QUEUED,
-    None: Kind.RAN,  # its run was removed by retention
+SLOT_KINDS: dict[str | None, SlotKind] = {
+    RunStatus.SUCCESS: SlotKind.GOOD,
+    RunStatus.PARTIAL_FAILURE: SlotKind.PARTIAL,
+    RunStatus.FAILURE: SlotKind.BAD,
+    RunStatus.TIMED_OUT: SlotKind.BAD,
+    RunStatus.LOST: SlotKind.BAD,
+    RunStatus.CANCELLED: SlotKind.BAD,
+    RunStatus.RUNNING: SlotKind.RUNNING,
+    RunStatus.QUEUED: SlotKind.QUEUED,
+    None: SlotKind.RAN,  # its run was removed by retention
 }
 # Ticks that did not run on purpose do not count as due.
 NOT_DUE_REASONS = frozenset({TickReason.PAUSED, TickReason.DISABLED, TickReason.SUPERSEDED})
@@ -62,13 +62,13 @@ class Slot(msgspec.Struct, frozen=True, gc=False):
     """One tick as it is drawn. `seconds`: duration of its run. `says`: tooltip text."""
 
     at: datetime
-    kind: Kind
+    kind: SlotKind
     says: str
     seconds: float | None = None
 
 
 @dataclass(slots=True)
-class Tally:
+class TickTotals:
     """Totals of the shown ticks. `waits` (from tick to start) and `runs` are in seconds."""
 
     due: int = 0
@@ -81,7 +81,7 @@ class Tally:
     waits: list[float] = field(default_factory=list[float])
     runs: list[float] = field(default_factory=list[float])
 
-    def take(self, tick: TickLine) -> None:
+    def add_tick(self, tick: TickSummary) -> None:
         """Count a tick."""
         self.ran += tick.outcome == TickOutcome.RAN
         if tick.started_at is not None:
@@ -90,18 +90,21 @@ class Tally:
             self.runs.append(tick.seconds)
             self.ended += 1
             self.succeeded += tick.status == RunStatus.SUCCESS
-            self.failed += SLOT_KINDS.get(tick.status) is Kind.BAD
-        self.fall_out(tick.outcome, tick.reason, 1)
+            self.failed += SLOT_KINDS.get(tick.status) is SlotKind.BAD
+        self.add_outcome(tick.outcome, tick.reason, 1)
 
-    def fall_out(self, outcome: str, reason: str | None, count: int) -> None:
+    def add_outcome(self, outcome: str, reason: str | None, count: int) -> None:
         """Count `count` ticks by their outcome only."""
         self.due += 0 if reason in NOT_DUE_REASONS else count
         self.missed += count if outcome == TickOutcome.MISSED else 0
         self.skipped += count if outcome == TickOutcome.SKIPPED else 0
 
 
-def last(
-    ticks: Sequence[TickLine], gaps: Sequence[GapLine], tally: Tally, most: int = SHOWN
+def last_slots(
+    ticks: Sequence[TickSummary],
+    gaps: Sequence[GapSummary],
+    tally: TickTotals,
+    most: int = SHOWN_TICKS,
 ) -> list[Slot]:
     """The slots of the last `most` ticks, oldest first; ticks and gaps come newest first."""
     slots: list[Slot] = []
@@ -109,30 +112,30 @@ def last(
         free = most - len(slots)
         if free <= 0:
             break
-        if isinstance(line, TickLine):
-            tally.take(line)
+        if isinstance(line, TickSummary):
+            tally.add_tick(line)
             slots.append(_of_tick(line))
         else:
             count = min(free, line.count)
-            tally.fall_out(line.outcome, line.reason, count)
+            tally.add_outcome(line.outcome, line.reason, count)
             slots += _of_gap(line, count)
     slots.reverse()
     return slots
 
 
 def undecided(
-    schedule: Schedule, frontier: datetime, now: datetime, most: int = SHOWN
+    schedule: Schedule, frontier: datetime, now: datetime, most: int = SHOWN_TICKS
 ) -> list[Slot]:
     """Slots for the last `most` ticks between the frontier and `now`, which are undecided."""
     step = schedule.interval or timedelta(days=1)
     since = max(frontier, now - (most + 1) * step)
     instants = list(schedule.ticks(since, now))[-most:]
-    return [Slot(at, Kind.UNDECIDED, f"{moment(at)} undecided") for at in instants]
+    return [Slot(at, SlotKind.UNDECIDED, f"{precise_instant(at)} undecided") for at in instants]
 
 
-def outages(beats: Iterable[Stretch], now: datetime, patience: timedelta) -> list[Stretch]:
+def outages(beats: Iterable[TimeSpan], now: datetime, patience: timedelta) -> list[TimeSpan]:
     """Intervals up to `now`, longer than `patience`, without a live worker. `beats` is sorted."""
-    found: list[Stretch] = []
+    found: list[TimeSpan] = []
     alive: datetime | None = None
     for since, until in chain(beats, [(now, now)]):
         if alive is not None and since - alive > patience:
@@ -150,47 +153,52 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 
 def _newest_first(
-    ticks: Sequence[TickLine], gaps: Sequence[GapLine]
-) -> Iterable[TickLine | GapLine]:
+    ticks: Sequence[TickSummary], gaps: Sequence[GapSummary]
+) -> Iterable[TickSummary | GapSummary]:
     if not gaps:
         return ticks
-    both: list[tuple[datetime, TickLine | GapLine]] = [(tick.scheduled_for, tick) for tick in ticks]
+    both: list[tuple[datetime, TickSummary | GapSummary]] = [
+        (tick.scheduled_for, tick) for tick in ticks
+    ]
     both += [(gap.first_tick, gap) for gap in gaps]
     both.sort(key=lambda pair: pair[0], reverse=True)
     return (line for _, line in both)
 
 
-def _of_tick(tick: TickLine) -> Slot:
+def _of_tick(tick: TickSummary) -> Slot:
     if tick.outcome == TickOutcome.RAN:
-        kind = SLOT_KINDS.get(tick.status, Kind.RAN)
+        kind = SLOT_KINDS.get(tick.status, SlotKind.RAN)
         ended = f" in {span(tick.seconds)}" if tick.seconds is not None else ""
         status = (tick.status or "run removed by retention").replace("_", " ")
         return Slot(
             tick.scheduled_for,
             kind,
-            f"{moment(tick.scheduled_for)} ran: {status}{ended}",
+            f"{precise_instant(tick.scheduled_for)} ran: {status}{ended}",
             tick.seconds,
         )
-    kind = Kind.MISSED if tick.outcome == TickOutcome.MISSED else Kind.SKIPPED
+    kind = SlotKind.MISSED if tick.outcome == TickOutcome.MISSED else SlotKind.SKIPPED
     return Slot(
-        tick.scheduled_for, kind, f"{moment(tick.scheduled_for)} {unrun(tick.outcome, tick.reason)}"
+        tick.scheduled_for,
+        kind,
+        f"{precise_instant(tick.scheduled_for)} {outcome_text(tick.outcome, tick.reason)}",
     )
 
 
-def unrun(outcome: str, reason: str | None) -> str:
+def outcome_text(outcome: str, reason: str | None) -> str:
     """An outcome with its reason in words: `missed: no live worker`."""
     return f"{outcome}: {REASON_TEXTS[TickReason(reason)]}" if reason else outcome
 
 
-def _of_gap(gap: GapLine, count: int) -> Iterator[Slot]:
+def _of_gap(gap: GapSummary, count: int) -> Iterator[Slot]:
     """Newest first. The instants are interpolated between the ends of the gap."""
-    kind = Kind.MISSED if gap.outcome == TickOutcome.MISSED else Kind.SKIPPED
+    kind = SlotKind.MISSED if gap.outcome == TickOutcome.MISSED else SlotKind.SKIPPED
     step = (gap.last_tick - gap.first_tick) / max(gap.count - 1, 1)
     text = (
-        f"{unrun(gap.outcome, gap.reason)}"
-        f" (one of {gap.count} from {moment(gap.first_tick)} to {moment(gap.last_tick)})"
+        f"{outcome_text(gap.outcome, gap.reason)}"
+        f" (one of {gap.count} from {precise_instant(gap.first_tick)}"
+        f" to {precise_instant(gap.last_tick)})"
     )
     for number in range(count):
         at = (gap.last_tick - number * step).replace(microsecond=0)
         at = min(max(at, gap.first_tick), gap.last_tick)
-        yield Slot(at, kind, f"{moment(at)} {text}")
+        yield Slot(at, kind, f"{precise_instant(at)} {text}")

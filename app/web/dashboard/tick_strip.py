@@ -8,8 +8,8 @@ from datetime import datetime
 
 from markupsafe import Markup
 
-from app.web.dashboard.formatting import instant, moment, span
-from app.web.dashboard.tick_slots import SHOWN, Kind, Slot, Stretch, Tally
+from app.web.dashboard.formatting import instant, precise_instant, span
+from app.web.dashboard.tick_slots import SHOWN_TICKS, Slot, SlotKind, TickTotals, TimeSpan
 
 STEP, HEIGHT, BASE = 8, 32, 30  # in units of the view box
 TALLEST, SHORTEST, POINTED = 26, 4, 14
@@ -54,53 +54,53 @@ def _circle(x: int, _: int) -> str:
     return f"M{x + 1} 18a2 2 0 1 0 4 0a2 2 0 1 0-4 0z"
 
 
-SHAPES: dict[Kind, Callable[[int, int], str]] = {
-    Kind.GOOD: _bar,
-    Kind.PARTIAL: _broken,
-    Kind.BAD: _pointed,
-    Kind.RUNNING: _hollow,
-    Kind.QUEUED: _low,
-    Kind.RAN: _bar,
-    Kind.SKIPPED: _dash,
-    Kind.MISSED: _cross,
-    Kind.UNDECIDED: _diamond,
-    Kind.AHEAD: _circle,
+SHAPES: dict[SlotKind, Callable[[int, int], str]] = {
+    SlotKind.GOOD: _bar,
+    SlotKind.PARTIAL: _broken,
+    SlotKind.BAD: _pointed,
+    SlotKind.RUNNING: _hollow,
+    SlotKind.QUEUED: _low,
+    SlotKind.RAN: _bar,
+    SlotKind.SKIPPED: _dash,
+    SlotKind.MISSED: _cross,
+    SlotKind.UNDECIDED: _diamond,
+    SlotKind.AHEAD: _circle,
 }
 LEGEND = (
-    (Kind.GOOD, "ran, success"),
-    (Kind.PARTIAL, "ran, partial failure"),
-    (Kind.BAD, "ran, failure"),
-    (Kind.RUNNING, "running"),
-    (Kind.QUEUED, "queued"),
-    (Kind.SKIPPED, "skipped"),
-    (Kind.MISSED, "missed"),
-    (Kind.UNDECIDED, "undecided"),
+    (SlotKind.GOOD, "ran, success"),
+    (SlotKind.PARTIAL, "ran, partial failure"),
+    (SlotKind.BAD, "ran, failure"),
+    (SlotKind.RUNNING, "running"),
+    (SlotKind.QUEUED, "queued"),
+    (SlotKind.SKIPPED, "skipped"),
+    (SlotKind.MISSED, "missed"),
+    (SlotKind.UNDECIDED, "undecided"),
 )
 
 
-def draw(slots: Sequence[Slot], tally: Tally, outages: Sequence[Stretch]) -> Markup:
+def small_strip(slots: Sequence[Slot], tally: TickTotals, outages: Sequence[TimeSpan]) -> Markup:
     """The strip with the newest tick on the right, and outages as bands behind the slots."""
-    slots = slots[-SHOWN:]
-    offset = SHOWN - len(slots)
+    slots = slots[-SHOWN_TICKS:]
+    offset = SHOWN_TICKS - len(slots)
     tallest = max((slot.seconds or 0.0 for slot in slots), default=0.0) or 1.0
     shapes = [_shape(slot, offset + n, tallest) for n, slot in enumerate(slots)]
     bands = [_band(slots, offset, outage) for outage in outages]
     return Markup(  # noqa: S704 - enum values and numbers only
-        f'<svg class="strip" viewBox="0 0 {SHOWN * STEP} {HEIGHT}" preserveAspectRatio="none"'
-        f' role="img" aria-label="{summary(len(slots), tally)}">'
+        f'<svg class="strip" viewBox="0 0 {SHOWN_TICKS * STEP} {HEIGHT}" preserveAspectRatio="none"'
+        f' role="img" aria-label="{strip_label(len(slots), tally)}">'
         f"<g>{''.join(bands)}</g><g>{''.join(shapes)}</g></svg>"
     )
 
 
-def timeline(
-    slots: Sequence[Slot], upcoming: Sequence[datetime], outages: Sequence[Stretch], now: datetime
+def large_strip(
+    slots: Sequence[Slot], upcoming: Sequence[datetime], outages: Sequence[TimeSpan], now: datetime
 ) -> Markup:
     """The large strip: also the upcoming ticks, a line at `now`, and time labels."""
-    ahead = [Slot(at, Kind.AHEAD, f"{moment(at)} upcoming") for at in upcoming]
-    slots = slots[-SHOWN:]
-    both, offset = [*slots, *ahead], SHOWN - len(slots)
+    ahead = [Slot(at, SlotKind.AHEAD, f"{precise_instant(at)} upcoming") for at in upcoming]
+    slots = slots[-SHOWN_TICKS:]
+    both, offset = [*slots, *ahead], SHOWN_TICKS - len(slots)
     tallest = max((slot.seconds or 0.0 for slot in slots), default=0.0) or 1.0
-    width, line = (SHOWN + len(ahead)) * STEP, SHOWN * STEP
+    width, line = (SHOWN_TICKS + len(ahead)) * STEP, SHOWN_TICKS * STEP
     labels = [_label(both[n].at, offset + n, line) for n in range(0, len(both), LABEL_STEP)]
     return Markup(  # noqa: S704 - enum values and numbers only
         f'<svg class="strip long" viewBox="0 0 {width} {HEIGHT + 8}" role="img"'
@@ -125,7 +125,7 @@ def _label(at: datetime, place: int, line: int) -> str:
     return f'<text x="{x}" y="{HEIGHT + 6}" text-anchor="middle">{at:%H:%M}</text>'
 
 
-def sample(kind: Kind) -> Markup:
+def legend_sample(kind: SlotKind) -> Markup:
     """One shape, for the legend."""
     return Markup(  # noqa: S704 - numbers only
         f'<svg class="sample" viewBox="0 0 {STEP} {HEIGHT}" aria-hidden="true">'
@@ -133,7 +133,7 @@ def sample(kind: Kind) -> Markup:
     )
 
 
-def summary(count: int, tally: Tally) -> str:
+def strip_label(count: int, tally: TickTotals) -> str:
     """All of the strip in a sentence."""
     if not count:
         return "No tick yet"
@@ -150,13 +150,13 @@ def _height(seconds: float | None, tallest: float) -> int:
     return SHORTEST + round((TALLEST - SHORTEST) * seconds / tallest)
 
 
-def _band(slots: Sequence[Slot], offset: int, outage: Stretch) -> str:
+def _band(slots: Sequence[Slot], offset: int, outage: TimeSpan) -> str:
     since, until = outage
     before = _first_at_or_after(slots, since)
     after = _first_at_or_after(slots, until)
     if after == 0 or (before == len(slots) and slots):
         # The outage ends before the first slot, or starts after the last with no tick due in it.
-        return "" if after == 0 else _rect(SHOWN * STEP - 2, 2, outage)
+        return "" if after == 0 else _rect(SHOWN_TICKS * STEP - 2, 2, outage)
     left = (offset + before) * STEP
     width = (after - before) * STEP
     return _rect(left, width, outage) if width else _rect(left - 1, 2, outage)
@@ -170,7 +170,7 @@ def _first_at_or_after(slots: Sequence[Slot], at: datetime) -> int:
     return low
 
 
-def _rect(left: int, width: int, outage: Stretch) -> str:
+def _rect(left: int, width: int, outage: TimeSpan) -> str:
     since, until = outage
     duration = span((until - since).total_seconds())
     return (

@@ -18,22 +18,22 @@ from app.core.errors import BadSchedule, UnknownJob
 from app.ledger import proof
 from app.runs import log
 from app.scheduling.schedule import Schedule
-from app.store.db import AWAY, Connection
+from app.store.db import UNAVAILABLE, Connection
 from app.store.reports import overview
 from app.store.reports import proof as told
-from app.store.reports.overview import ScheduleLine
+from app.store.reports.overview import ScheduleSummary
 from app.store.runs import history
-from app.store.runs.history import Wanted
+from app.store.runs.history import RunHistoryFilter
 from app.store.schedules import heartbeats as beats
 from app.store.schedules import schedule_edits, schedule_rows
 from app.store.tenancy import org_transaction
 from app.web.dashboard import formatting, tick_strip
-from app.web.dashboard.job_rows import Lines, drawn, row_of
+from app.web.dashboard.job_rows import ScheduleData, build_row, summarise_ticks
 from app.web.dashboard.rendering import home as home_page
 from app.web.dashboard.rendering import page
-from app.web.dashboard.session_auth import NO_STORE, Visitor, desk_of
-from app.web.dashboard.tick_slots import SHOWN, Stretch, outages
-from app.web.ttl_cache import within
+from app.web.dashboard.session_auth import NO_STORE, SessionUser, web_context
+from app.web.dashboard.tick_slots import SHOWN_TICKS, TimeSpan, outages
+from app.web.ttl_cache import with_deadline
 
 GZIP_HEADERS = NO_STORE | {"content-encoding": "gzip", "vary": "accept-encoding"}
 COLLECTION = "collection"  # the task of every organisation's schedule
@@ -43,28 +43,28 @@ MAX_YEAR = 9000  # the first year that schedules are not evaluated for
 UPCOMING = 8
 EDITS = 10
 LOG_SECONDS = 0.8
-SAID = {
+NOTICES = {
     "run": "Run requested. A worker will start it shortly.",
     "paused": "Paused. Its ticks are recorded as skipped until it is resumed.",
     "resumed": "Resumed.",
 }
 
 
-def shown(html: str, status: int = 200) -> HTMLResponse:
+def html_response(html: str, status: int = 200) -> HTMLResponse:
     """An HTML response that must not be cached."""
     return HTMLResponse(html, status, NO_STORE)
 
 
-def away(user: Visitor) -> HTMLResponse:
+def postgres_unavailable(user: SessionUser) -> HTMLResponse:
     """The page with status 503 that reports that Postgres does not answer."""
-    return shown(page("away.html", user=user), 503)
+    return html_response(page("away.html", user=user), 503)
 
 
-async def home(request: Request, user: Visitor) -> Response:
+async def home(request: Request, user: SessionUser) -> Response:
     """The front page: the jobs table and the last runs."""
-    context = desk_of(request)
+    context = web_context(request)
     table = await context.table.value()
-    html = home_page(table.board, table.drawn, user).encode()
+    html = home_page(table.board, table.html, user).encode()
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return HTMLResponse(html, headers=NO_STORE)
     # Only this page is compressed: it contains no CSRF token that the length could leak (BREACH).
@@ -72,9 +72,9 @@ async def home(request: Request, user: Visitor) -> Response:
     return HTMLResponse(compressed, headers=GZIP_HEADERS)
 
 
-async def job(request: Request, user: Visitor) -> Response:
+async def job(request: Request, user: SessionUser) -> Response:
     """The page of one schedule: its ticks, runs and actions. Raises HTTPException 400 or 404."""
-    context, key = desk_of(request), request.path_params["key"]
+    context, key = web_context(request), request.path_params["key"]
     query, filters = _run_query(request)
     patience = timedelta(seconds=context.config.lease_seconds)
     try:
@@ -82,49 +82,51 @@ async def job(request: Request, user: Visitor) -> Response:
             data = await _read_schedule(connection, (key, user.principal.org_id), patience)
             runs = await history.runs(connection, _for_schedule(data.line, query), PER_PAGE + 1)
             edits = await schedule_edits.edits(connection, key, EDITS)
-    except AWAY:
-        return away(user)
+    except UNAVAILABLE:
+        return postgres_unavailable(user)
     snapshot = await context.snapshot.value()
-    slots = drawn(data.line, data.lines.ticks[data.line.id], data.lines.gaps, data.lines.now)
+    slots = summarise_ticks(
+        data.line, data.lines.ticks[data.line.id], data.lines.gaps, data.lines.now
+    )
     upcoming = _upcoming(data.line, data.lines.now)
     values: dict[str, Any] = {
         "user": user,
         "section": "jobs",
-        "row": row_of(data.line, snapshot.jobs.get(key), slots),
+        "row": build_row(data.line, snapshot.jobs.get(key), slots),
         "line": data.line,
         "now": data.lines.now,
         "slots": slots.slots,
-        "timeline": tick_strip.timeline(slots.slots, upcoming, data.outages, data.lines.now),
+        "timeline": tick_strip.large_strip(slots.slots, upcoming, data.outages, data.lines.now),
         "legend": tick_strip.LEGEND,
         "edits": edits,
-        "notice": SAID.get(request.query_params.get("done", ""), ""),
+        "notice": NOTICES.get(request.query_params.get("done", ""), ""),
         "statuses": list(RunStatus),
         "triggers": list(Trigger),
         **_paged(key, runs, filters),
     }
-    return shown(page("job.html", **values))
+    return html_response(page("job.html", **values))
 
 
-async def tick(request: Request, user: Visitor) -> Response:
+async def tick(request: Request, user: SessionUser) -> Response:
     """The page of one tick: its outcome and how it came about. Raises HTTPException 404."""
-    context, key = desk_of(request), request.path_params["key"]
+    context, key = web_context(request), request.path_params["key"]
     at = _instant(request.path_params["at"])
     try:
         async with org_transaction(context.pool, user.principal.org_id) as connection:
-            await line_of(connection, key, user.principal.org_id)
-            sentences = await proof.story(connection, key, at)
+            await find_schedule(connection, key, user.principal.org_id)
+            sentences = await proof.explain_in(connection, key, at)
             found = await told.tick(connection, key, at)
     except UnknownJob:
         raise HTTPException(404, "No such job.") from None
-    except AWAY:
-        return away(user)
+    except UNAVAILABLE:
+        return postgres_unavailable(user)
     values = {"key": key, "at": at, "story": sentences, "tick": found, "user": user}
-    return shown(page("tick.html", section="jobs", **values))
+    return html_response(page("tick.html", section="jobs", **values))
 
 
-async def run(request: Request, user: Visitor) -> Response:
+async def run(request: Request, user: SessionUser) -> Response:
     """The page of one run: attempts, sources, rejected records, log. Raises HTTPException 404."""
-    context, run_id = desk_of(request), request.path_params["run_id"]
+    context, run_id = web_context(request), request.path_params["run_id"]
     try:
         async with org_transaction(context.pool, user.principal.org_id) as connection:
             row = await history.run(connection, run_id, user.principal.org_id)
@@ -133,8 +135,8 @@ async def run(request: Request, user: Visitor) -> Response:
             events = await history.events(connection, run_id)
             sources = await history.sources(connection, run_id)
             rejected, count = await history.rejected(connection, run_id)
-    except AWAY:
-        return away(user)
+    except UNAVAILABLE:
+        return postgres_unavailable(user)
     values: dict[str, Any] = {
         "user": user,
         "section": "jobs",
@@ -146,31 +148,31 @@ async def run(request: Request, user: Visitor) -> Response:
         "rejected_count": count,
         "log": await _log_of(request, run_id),
     }
-    return shown(page("run.html", **values))
+    return html_response(page("run.html", **values))
 
 
 @dataclass(frozen=True, slots=True)
 class _ScheduleData:
-    line: ScheduleLine
-    lines: Lines
-    outages: list[Stretch]
+    line: ScheduleSummary
+    lines: ScheduleData
+    outages: list[TimeSpan]
 
 
 async def _read_schedule(
     connection: Connection, key_and_org: tuple[str, UUID], patience: timedelta
 ) -> _ScheduleData:
-    line = await line_of(connection, *key_and_org)
+    line = await find_schedule(connection, *key_and_org)
     now = await beats.database_now(connection)
-    ticks = await overview.ticks(connection, {line.id: EPOCH}, SHOWN)
-    gaps = await overview.gaps(connection, [line.id], SHOWN)
+    ticks = await overview.ticks(connection, {line.id: EPOCH}, SHOWN_TICKS)
+    gaps = await overview.gaps(connection, [line.id], SHOWN_TICKS)
     since = min([now - timedelta(hours=1), *(tick.scheduled_for for tick in ticks)])
-    heartbeats = await overview.beats(connection, since)
+    heartbeats = await overview.heartbeats(connection, since)
     return _ScheduleData(
-        line, Lines(now, [line], {line.id: ticks}, gaps), outages(heartbeats, now, patience)
+        line, ScheduleData(now, [line], {line.id: ticks}, gaps), outages(heartbeats, now, patience)
     )
 
 
-async def line_of(connection: Connection, key: str, org_id: UUID) -> ScheduleLine:
+async def find_schedule(connection: Connection, key: str, org_id: UUID) -> ScheduleSummary:
     """The schedule, if it is built in or this organisation's. Raises HTTPException 404."""
     line = await overview.one(connection, key, org_id) if key.isprintable() else None
     if line is None:
@@ -178,7 +180,7 @@ async def line_of(connection: Connection, key: str, org_id: UUID) -> ScheduleLin
     return line
 
 
-def _upcoming(line: ScheduleLine, now: datetime) -> list[datetime]:
+def _upcoming(line: ScheduleSummary, now: datetime) -> list[datetime]:
     if line.next_tick_at is None or not line.enabled:
         return []
     try:
@@ -188,7 +190,7 @@ def _upcoming(line: ScheduleLine, now: datetime) -> list[datetime]:
         return []
 
 
-def _run_query(request: Request) -> tuple[Wanted, dict[str, str]]:
+def _run_query(request: Request) -> tuple[RunHistoryFilter, dict[str, str]]:
     params = request.query_params
     filters = {
         "status": params.get("status", "") if params.get("status") in list(RunStatus) else "",
@@ -199,7 +201,7 @@ def _run_query(request: Request) -> tuple[Wanted, dict[str, str]]:
         before = (_instant(at), UUID(run_id)) if run_id else None
     except ValueError:
         raise HTTPException(400, "Invalid page cursor.") from None
-    query = Wanted(
+    query = RunHistoryFilter(
         status=filters["status"] or None, trigger=filters["trigger"] or None, before=before
     )
     return query, filters
@@ -210,7 +212,7 @@ def _key(row: dict[str, Any]) -> str:
     return schedule_rows.key_of(row["job"], row["params"])
 
 
-def _for_schedule(line: ScheduleLine, query: Wanted) -> Wanted:
+def _for_schedule(line: ScheduleSummary, query: RunHistoryFilter) -> RunHistoryFilter:
     """Restrict the query: by schedule for a collection, by task and source for a built-in job."""
     if line.job == COLLECTION:
         return replace(query, schedule_id=line.id)
@@ -231,7 +233,7 @@ def _paged(key: str, runs: list[dict[str, Any]], filters: dict[str, str]) -> dic
 
 async def _log_of(request: Request, run_id: UUID) -> list[str] | None:
     try:
-        return await within(LOG_SECONDS, log.lines(desk_of(request).redis, run_id))
+        return await with_deadline(LOG_SECONDS, log.read_lines(web_context(request).redis, run_id))
     except (RedisError, OSError, TimeoutError):
         return None
 

@@ -14,8 +14,8 @@ from app.web.health import responses
 from app.web.health.metrics import metrics
 
 if TYPE_CHECKING:
-    from app.web.context import State
-    from app.web.health.snapshot import Snapshot
+    from app.web.context import WebState
+    from app.web.health.snapshot import HealthSnapshot
 
 OVERALL = "scheduler"  # name of the badge for all jobs
 _WIDTH = 6.6  # pixels per character at font size 11, approximately
@@ -44,9 +44,9 @@ async def job(request: Request) -> Response:
         return _json(snapshot.scheduler, 503)
     if found is None:
         return _json(_UNKNOWN_JOB, 404)
-    well = found.verdict.status in {JobStatus.HEALTHY, JobStatus.PAUSED}
+    well = found.health.status in {JobStatus.HEALTHY, JobStatus.PAUSED}
     reason = snapshot.reason if not snapshot.workers else None
-    return _json(responses.one_job(found.facts, found.verdict, reason), 200 if well else 503)
+    return _json(responses.job_details(found.facts, found.health, reason), 200 if well else 503)
 
 
 async def badge(request: Request) -> Response:
@@ -56,13 +56,13 @@ async def badge(request: Request) -> Response:
     if snapshot.reason is OverallReason.REDIS_UNREACHABLE:
         return _svg(name, "unknown", _GREY)
     if name == OVERALL:
-        status = JobStatus.HEALTHY if snapshot.summary_well else JobStatus.UNHEALTHY
+        status = JobStatus.HEALTHY if snapshot.summary_healthy else JobStatus.UNHEALTHY
         return _svg(name, snapshot.reason or status, _COLOURS[status])
     found = snapshot.jobs.get(name)
     if found is None:
         return _svg(name, "no such job", _GREY, 404)
-    health = found.verdict
-    text = health.reason if health.ill and health.reason else health.status
+    health = found.health
+    text = health.reason if health.needs_attention and health.reason else health.status
     return _svg(name, text, _COLOURS[health.status])
 
 
@@ -76,7 +76,7 @@ def routes() -> list[BaseRoute]:
     ]
 
 
-def picture(label: str, status: str, colour: str) -> str:
+def badge_svg(label: str, status: str, colour: str) -> str:
     """The badge as SVG. Its title repeats the text for screen readers."""
     label, status = escape(label[:60]), status.replace("_", " ")
     left, right = (round(len(part) * _WIDTH) + 12 for part in (label, status))
@@ -95,13 +95,13 @@ def picture(label: str, status: str, colour: str) -> str:
 
 def _svg(label: str, status: str, colour: str, code: int = 200) -> Response:
     headers = {"cache-control": "no-cache, max-age=0"}
-    return Response(picture(label, status, colour), code, headers, "image/svg+xml")
+    return Response(badge_svg(label, status, colour), code, headers, "image/svg+xml")
 
 
 def _json(body: bytes, status: int) -> Response:
     return Response(body, status, {"cache-control": "no-store"}, "application/json")
 
 
-async def _snapshot(request: Request) -> "Snapshot":
-    state: State = request.state.web
+async def _snapshot(request: Request) -> "HealthSnapshot":
+    state: WebState = request.state.web
     return await state.snapshot.value()

@@ -9,64 +9,64 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.health.metrics import read
-from app.health.metrics.families import CONTENT_TYPE, Seen, exposition
-from app.store.reports.metrics import Total, Waiting
+from app.health.metrics.families import CONTENT_TYPE, ScrapeData, exposition
+from app.store.reports.metrics import MetricTotal, QueueBacklog
 from app.web.health.readiness import CHECK_SECONDS, POSTGRES_ERRORS, Pool
-from app.web.health.snapshot import Snapshot
-from app.web.ttl_cache import Fresh, within
+from app.web.health.snapshot import HealthSnapshot
+from app.web.ttl_cache import TtlCache, with_deadline
 
 if TYPE_CHECKING:
-    from app.web.context import State
+    from app.web.context import WebState
 
 
 async def metrics(request: Request) -> Response:
     """All metrics in the Prometheus text format. 401 without the METRICS_TOKEN, if one is set."""
-    state: State = request.state.web
+    state: WebState = request.state.web
     if not _authorized(request, state.metrics_token):
         return Response(b"unauthorized\n", 401, {"www-authenticate": "Bearer"}, "text/plain")
     body = await state.metrics.value()
     return Response(body, headers={"cache-control": "no-store", "content-type": CONTENT_TYPE})
 
 
-async def scrape(redis: Redis, pool: Pool, snapshot: Fresh[Snapshot]) -> bytes:
+async def scrape(redis: Redis, pool: Pool, snapshot: TtlCache[HealthSnapshot]) -> bytes:
     """Read all metrics and encode them. Never raises for Redis or Postgres."""
     health = await snapshot.value()
     counted = await _counted(pool)
     try:
-        breakers, depth, kept = await within(CHECK_SECONDS, _from_redis(redis, counted))
+        breakers, depth, kept = await with_deadline(CHECK_SECONDS, _from_redis(redis, counted))
         redis_up = True
     except (RedisError, OSError, TimeoutError):
         breakers, depth, kept, redis_up = [], {}, [], False
-    data = Seen(
+    data = ScrapeData(
         now=health.taken_at,
-        jobs={key: (job.facts, job.verdict) for key, job in health.jobs.items()},
+        jobs={key: (job.facts, job.health) for key, job in health.jobs.items()},
         workers=len(health.workers),
         redis_up=redis_up,
         totals=counted and counted[0],
-        kept=kept,
+        stored_totals=kept,
         waiting=counted and counted[1],
         collections=health.collections,
-        house=health.house,
-        resting=breakers,
-        depth=depth,
+        system=health.system,
+        open_breakers=breakers,
+        queue_depths=depth,
     )
     return exposition(data)
 
 
-async def _counted(pool: Pool) -> tuple[list[Total], Waiting] | None:
+async def _counted(pool: Pool) -> tuple[list[MetricTotal], QueueBacklog] | None:
     try:
-        return await within(CHECK_SECONDS, read.totals(pool))
+        return await with_deadline(CHECK_SECONDS, read.read_totals(pool))
     except POSTGRES_ERRORS:
         return None
 
 
 async def _from_redis(
-    redis: Redis, counted: tuple[list[Total], Waiting] | None
-) -> tuple[list[str], dict[str, int], list[Total]]:
+    redis: Redis, counted: tuple[list[MetricTotal], QueueBacklog] | None
+) -> tuple[list[str], dict[str, int], list[MetricTotal]]:
     if counted is not None:
-        await read.keep(redis, counted[0])
-    kept = [] if counted is not None else await read.kept(redis)
-    return await read.resting(redis), await read.depth(redis), kept
+        await read.store_totals(redis, counted[0])
+    kept = [] if counted is not None else await read.stored_totals(redis)
+    return await read.open_breakers(redis), await read.queue_depths(redis), kept
 
 
 def _authorized(request: Request, token: str | None) -> bool:

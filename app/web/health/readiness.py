@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 
 from app.core.errors import WrongSchema
 from app.store import schema
-from app.store.db import HOUSE, speak_json
-from app.web.ttl_cache import within
+from app.store.db import OPERATOR_SESSION, register_json_codec
+from app.web.ttl_cache import with_deadline
 
 CHECK_SECONDS = 0.8
 
@@ -37,23 +37,23 @@ async def open_postgres(url: str) -> Pool:
         max_size=3,
         timeout=CHECK_SECONDS,
         command_timeout=CHECK_SECONDS,
-        init=speak_json,
-        server_settings=HOUSE,
+        init=register_json_codec,
+        server_settings=OPERATOR_SESSION,
     )
 
 
 async def close_postgres(pool: Pool) -> None:
     """Close the pool, or terminate it if that takes longer than CHECK_SECONDS."""
     try:
-        await within(CHECK_SECONDS, pool.close())
+        await with_deadline(CHECK_SECONDS, pool.close())
     except POSTGRES_ERRORS:
         pool.terminate()
 
 
-async def refuse_wrong_schema(pool: Pool) -> None:
+async def check_schema(pool: Pool) -> None:
     """Raises WrongSchema. Passes if Postgres does not answer; `/readyz` checks it again."""
     with suppress(*POSTGRES_ERRORS):
-        await within(CHECK_SECONDS, schema.check(pool))
+        await with_deadline(CHECK_SECONDS, schema.check(pool))
 
 
 async def check(redis: Redis, pool: Pool) -> Readiness:
@@ -67,7 +67,7 @@ async def check(redis: Redis, pool: Pool) -> Readiness:
 
 async def _result(ping: Awaitable[None]) -> str:
     try:
-        await within(CHECK_SECONDS, ping)
+        await with_deadline(CHECK_SECONDS, ping)
     except TimeoutError:
         return "timeout"
     except WrongSchema as error:

@@ -11,8 +11,8 @@ import msgspec
 from app.core import redact
 from app.core.enums import HealthReason, JobStatus, RunStatus
 from app.health.explain import error, sentence
-from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
-from app.health.judge import OverallReason, Verdict, expected_by
+from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
+from app.health.judge import HealthStatus, OverallReason, expected_by
 
 VERSION = "0.1.0"
 
@@ -47,7 +47,7 @@ class SchedulerHealth(msgspec.Struct, frozen=True):
     reason: OverallReason | Unset = UNSET
 
 
-class Collections(msgspec.Struct, frozen=True):
+class CollectionCounts(msgspec.Struct, frozen=True):
     """Numbers of collections by status, counted at `as_of`."""
 
     as_of: datetime
@@ -59,7 +59,7 @@ class Collections(msgspec.Struct, frozen=True):
     failing: int
 
 
-class Alerting(msgspec.Struct, frozen=True):
+class AlertDelivery(msgspec.Struct, frozen=True):
     """Failing alert delivery: pending messages, since when it has failed, and the last error."""
 
     pending: int
@@ -67,7 +67,7 @@ class Alerting(msgspec.Struct, frozen=True):
     error: str | None
 
 
-class Summary(msgspec.Struct, frozen=True):
+class HealthSummary(msgspec.Struct, frozen=True):
     """The body of `/health`. `jobs` counts jobs by status, `workers` the live workers.
 
     `unaccounted`: ticks of the last day without an outcome, absent if they were never counted.
@@ -78,12 +78,12 @@ class Summary(msgspec.Struct, frozen=True):
     workers: int
     jobs: dict[JobStatus, int]
     reason: OverallReason | Unset = UNSET
-    collections: Collections | Unset = UNSET
+    collections: CollectionCounts | Unset = UNSET
     unaccounted: int | Unset = UNSET
-    alerts: Alerting | Unset = UNSET
+    alerts: AlertDelivery | Unset = UNSET
 
 
-class Worker(msgspec.Struct, frozen=True):
+class WorkerHealth(msgspec.Struct, frozen=True):
     """One worker in `/health/workers`. `age_seconds`: since its last heartbeat."""
 
     seen_at: datetime
@@ -92,15 +92,15 @@ class Worker(msgspec.Struct, frozen=True):
     running: int | None
 
 
-class Workers(msgspec.Struct, frozen=True):
+class WorkersHealth(msgspec.Struct, frozen=True):
     """The body of `/health/workers`."""
 
     status: Overall
-    workers: dict[str, Worker]
+    workers: dict[str, WorkerHealth]
     reason: OverallReason | Unset = UNSET
 
 
-class OneJob(msgspec.Struct, frozen=True):
+class JobDetails(msgspec.Struct, frozen=True):
     """The body of `/health/jobs/{job}`. `adherence` and `success_rate` are shares from 0 to 1."""
 
     job: str
@@ -119,18 +119,18 @@ class OneJob(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class SummaryContext:
     """What `/health` reports besides the jobs."""
 
     workers: int
     reason: OverallReason | None
     collections: CollectionFacts | None
-    house: HouseFacts
+    system: SystemFacts
 
 
-def job(facts: JobFacts, health: Verdict) -> JobHealth:
+def job(facts: JobFacts, health: HealthStatus) -> JobHealth:
     """One job as an entry of `/health/scheduler`."""
-    since = health.since if health.ill else None
+    since = health.since if health.needs_attention else None
     return JobHealth(
         status=health.status,
         last_run=facts.last_run,
@@ -141,48 +141,48 @@ def job(facts: JobFacts, health: Verdict) -> JobHealth:
         interval_seconds=facts.interval_seconds,
         reason=health.reason,
         since=UNSET if since is None else since,
-        detail=sentence(facts, health) if health.ill else UNSET,
+        detail=sentence(facts, health) if health.needs_attention else UNSET,
     )
 
 
-def scheduler(jobs: dict[str, JobHealth], reason: OverallReason | None, *, well: bool) -> bytes:
+def scheduler(jobs: dict[str, JobHealth], reason: OverallReason | None, *, healthy: bool) -> bytes:
     """The body of `/health/scheduler`, encoded as JSON."""
-    return msgspec.json.encode(SchedulerHealth(_overall(well), jobs, reason or UNSET))
+    return msgspec.json.encode(SchedulerHealth(_overall(healthy), jobs, reason or UNSET))
 
 
-def summary(statuses: Sequence[JobStatus], beside: Beside, *, well: bool) -> bytes:
+def summary(statuses: Sequence[JobStatus], beside: SummaryContext, *, healthy: bool) -> bytes:
     """The body of `/health`, encoded as JSON."""
-    unaccounted = beside.house.unaccounted
-    body = Summary(
-        status=_overall(well),
+    unaccounted = beside.system.unaccounted
+    body = HealthSummary(
+        status=_overall(healthy),
         version=VERSION,
         workers=beside.workers,
         jobs=dict(Counter(statuses)),
         reason=beside.reason or UNSET,
         collections=_collections(beside.collections),
         unaccounted=UNSET if unaccounted is None else unaccounted,
-        alerts=_alerting(beside.house),
+        alerts=_alerting(beside.system),
     )
     return msgspec.json.encode(body)
 
 
-def workers(beating: dict[str, WorkerFacts], reason: OverallReason | None, now: datetime) -> bytes:
+def workers(live: dict[str, WorkerFacts], reason: OverallReason | None, now: datetime) -> bytes:
     """The body of `/health/workers`, encoded as JSON."""
     body = {
-        name: Worker(
+        name: WorkerHealth(
             seen_at=facts.seen_at,
             age_seconds=round(max((now - facts.seen_at).total_seconds(), 0), 3),
             started_at=facts.started_at,
             running=facts.running,
         )
-        for name, facts in beating.items()
+        for name, facts in live.items()
     }
-    return msgspec.json.encode(Workers(_overall(bool(body)), body, reason or UNSET))
+    return msgspec.json.encode(WorkersHealth(_overall(bool(body)), body, reason or UNSET))
 
 
-def one_job(facts: JobFacts, health: Verdict, reason: OverallReason | None) -> bytes:
+def job_details(facts: JobFacts, health: HealthStatus, reason: OverallReason | None) -> bytes:
     """The body of `/health/jobs/{job}`, encoded as JSON."""
-    body = OneJob(
+    body = JobDetails(
         job=facts.job,
         health=job(facts, health),
         # The author and the reason of a pause are shown to signed-in users only.
@@ -201,16 +201,18 @@ def one_job(facts: JobFacts, health: Verdict, reason: OverallReason | None) -> b
     return msgspec.json.encode(body)
 
 
-def _collections(facts: CollectionFacts | None) -> Collections | Unset:
+def _collections(facts: CollectionFacts | None) -> CollectionCounts | Unset:
     if facts is None or not any((facts.healthy, facts.unhealthy, facts.not_started, facts.paused)):
         return UNSET
-    return Collections(**{name: getattr(facts, name) for name in Collections.__struct_fields__})
+    return CollectionCounts(
+        **{name: getattr(facts, name) for name in CollectionCounts.__struct_fields__}
+    )
 
 
-def _alerting(system: HouseFacts) -> Alerting | Unset:
+def _alerting(system: SystemFacts) -> AlertDelivery | Unset:
     if system.failing_since is None:
         return UNSET
-    return Alerting(system.pending or 0, system.failing_since, system.notifier_error)
+    return AlertDelivery(system.pending or 0, system.failing_since, system.notifier_error)
 
 
 def _overall(well: bool) -> Overall:

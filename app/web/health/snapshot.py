@@ -7,24 +7,31 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from app.core.config import Config
-from app.health.facts import CollectionFacts, HouseFacts, JobFacts, WorkerFacts
-from app.health.judge import DEFAULT, OverallReason, Rules, Verdict, all_well, judge
-from app.health.keys import read_collections, read_house, read_jobs, read_workers
+from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
+from app.health.judge import (
+    DEFAULT_RULES,
+    HealthRules,
+    HealthStatus,
+    OverallReason,
+    all_healthy,
+    judge,
+)
+from app.health.keys import read_collections, read_jobs, read_system, read_workers
 from app.web.health import responses
-from app.web.ttl_cache import within
+from app.web.ttl_cache import with_deadline
 
 VERSION = responses.VERSION
 READ_SECONDS = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class HealthFacts:
     """The facts read from Redis."""
 
     jobs: dict[str, JobFacts]
     workers: dict[str, WorkerFacts]
     collections: CollectionFacts | None = None
-    house: HouseFacts = field(default_factory=HouseFacts)
+    system: SystemFacts = field(default_factory=SystemFacts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +39,14 @@ class JudgedJob:
     """The facts of a job and its health."""
 
     facts: JobFacts
-    verdict: Verdict
+    health: HealthStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class HealthSnapshot:
     """The health of everything at `taken_at`, with two responses already encoded.
 
-    `well`: no job is at fault. `summary_well`: no job is at fault and a worker is live.
+    `healthy`: no job is at fault. `summary_healthy`: no job is at fault and a worker is live.
     `reason`: why the state of the jobs is unknown, or why no job will run.
     """
 
@@ -47,11 +54,11 @@ class Snapshot:
     jobs: dict[str, JudgedJob]
     workers: dict[str, WorkerFacts]
     collections: CollectionFacts | None
-    house: HouseFacts
+    system: SystemFacts
     reason: OverallReason | None
-    well: bool
+    healthy: bool
     scheduler: bytes
-    summary_well: bool
+    summary_healthy: bool
     summary: bytes
 
 
@@ -69,45 +76,51 @@ def open_redis(config: Config, url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
-async def take(redis: Redis, rules: Rules = DEFAULT) -> Snapshot:
+async def take_snapshot(redis: Redis, rules: HealthRules = DEFAULT_RULES) -> HealthSnapshot:
     """Read and judge everything. Takes at most READ_SECONDS and never raises for Redis."""
     try:
-        known = await within(READ_SECONDS, _read(redis))
+        known = await with_deadline(READ_SECONDS, _read(redis))
     except (RedisError, OSError, TimeoutError):
-        return _snapshot(Known({}, {}), rules, OverallReason.REDIS_UNREACHABLE, datetime.now(UTC))
+        return _snapshot(
+            HealthFacts({}, {}), rules, OverallReason.REDIS_UNREACHABLE, datetime.now(UTC)
+        )
     reason = None if known.jobs else OverallReason.NO_JOBS
     return _snapshot(known, rules, reason, datetime.now(UTC))
 
 
-async def _read(redis: Redis) -> Known:
-    return Known(
+async def _read(redis: Redis) -> HealthFacts:
+    return HealthFacts(
         await read_jobs(redis),
         await read_workers(redis),
         await read_collections(redis),
-        await read_house(redis),
+        await read_system(redis),
     )
 
 
-def _snapshot(known: Known, rules: Rules, reason: OverallReason | None, now: datetime) -> Snapshot:
+def _snapshot(
+    known: HealthFacts, rules: HealthRules, reason: OverallReason | None, now: datetime
+) -> HealthSnapshot:
     jobs = {key: JudgedJob(facts, judge(facts, now, rules)) for key, facts in known.jobs.items()}
-    statuses = [job.verdict.status for job in jobs.values()]
-    well = all_well(statuses)
+    statuses = [job.health.status for job in jobs.values()]
+    well = all_healthy(statuses)
     # Jobs stay healthy for a while after the last worker dies; the summary shows it at once.
     no_workers = None if known.workers or reason else OverallReason.NO_WORKERS
     summary_well = well and no_workers is None
-    entries = {key: responses.job(job.facts, job.verdict) for key, job in jobs.items()}
-    beside = responses.Beside(
-        len(known.workers), reason or no_workers, known.collections, known.house
+    entries = {key: responses.job(job.facts, job.health) for key, job in jobs.items()}
+    beside = responses.SummaryContext(
+        len(known.workers), reason or no_workers, known.collections, known.system
     )
-    return Snapshot(
+    return HealthSnapshot(
         taken_at=now,
         jobs=jobs,
         workers=known.workers,
         collections=known.collections,
-        house=known.house,
+        system=known.system,
         reason=reason or no_workers,
-        well=well,
-        scheduler=responses.scheduler(entries, reason or (None if well else no_workers), well=well),
-        summary_well=summary_well,
-        summary=responses.summary(statuses, beside, well=summary_well),
+        healthy=well,
+        scheduler=responses.scheduler(
+            entries, reason or (None if well else no_workers), healthy=well
+        ),
+        summary_healthy=summary_well,
+        summary=responses.summary(statuses, beside, healthy=summary_well),
     )
