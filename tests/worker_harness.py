@@ -88,7 +88,7 @@ def ctx_of(
 ) -> dict[str, Any]:
     """What arq hands to a job, as far as our jobs look at it."""
     return {
-        "house": house,
+        "context": house,
         "leases": leases or leases_of(house),
         "job_id": arq_id or uuid4().hex,
     }

@@ -158,7 +158,7 @@ async def test_what_is_due_of_many_is_decided_by_a_sweep_and_of_the_disabled_cal
     await disable(house, bolt)
     past_a_tick(house)
 
-    await sweep.sweep({"house": house, "known_jobs": ["collection"]})
+    await sweep.sweep({"context": house, "known_jobs": ["collection"]})
 
     (ours,), (theirs,) = await ticks(house.pool, acme), await ticks(house.pool, bolt)
     assert (await worker_harness.run_row(house.pool, ours["run_id"]))["job"] == "collection"

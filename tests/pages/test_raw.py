@@ -100,13 +100,13 @@ async def test_old_pages_are_forgotten_and_bodies_with_their_last_page(
         await scrape(house, Toy(base))
     house.clock.skew = timedelta(days=3, minutes=1)
 
-    await prune_raw_pages({"house": house})
+    await prune_raw_pages({"context": house})
 
     rows = await kept(house.pool)
     assert [row["page"] for row in rows] == [1, 2, 3]
     assert await bodies(house.pool) == 3
     house.clock.skew = timedelta(days=9)
-    await prune_raw_pages({"house": house})
+    await prune_raw_pages({"context": house})
     assert (await kept(house.pool), await bodies(house.pool)) == ([], 0)
     assert await house.pool.fetchval("SELECT count(*) FROM page_validators") == 0
 
