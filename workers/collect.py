@@ -325,7 +325,7 @@ class Collector:
                 await self._record_listing(connection, updated, reported)
                 row = replace(
                     self._row_after(counts, updated, reported),
-                    redo=self._row.unfinished_counts.minus(correction),
+                    unfinished_counts=self._row.unfinished_counts.minus(correction),
                 )
                 await self._complete_partition(connection, updated, row)
                 await progress.write(connection, self._claimed, row, self._totals_delta(row))

@@ -77,7 +77,7 @@ async def check_row(
     if expected == NO_EXPECTATIONS or row.status is RunStatus.FAILURE:
         return row
     if row.errors:
-        expected = replace(expected, least=None, drop=None)
+        expected = replace(expected, min_records=None, max_drop=None)
     found = SourceResult(row.counts.records, row.counts.rejected, row.coverage)
     before = await baselines.baselines(context.pool, claimed, row.source)
     breaches = check(found, before, expected, context.clock())

@@ -68,12 +68,12 @@ def store_as_items(job: Job, org_id: UUID, source: str) -> Job:
     return replace(
         job,
         write=write,
-        counted="records",
+        records_stat="records",
         stored="inserted",
         stats=None,
-        turned=turned if job.on_partition_done else None,
-        unmoved=unmoved,
-        presence=presence,
+        on_partition_done=turned if job.on_partition_done else None,
+        on_unchanged_page=unmoved,
+        listing_tracker=presence,
     )
 
 

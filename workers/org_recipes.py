@@ -37,7 +37,7 @@ class OrgRecipeSource:
         except Failure as failure:
             source = UnavailableSource(f"{ORG_SOURCE_PREFIX}{self.recipe}", failure)
         opened = source if isinstance(source, RecipeSource) else None
-        return PlannedSource(replace(recipe_job(opened, org_id), counted="records"), source)
+        return PlannedSource(replace(recipe_job(opened, org_id), records_stat="records"), source)
 
 
 async def selectable_recipes(

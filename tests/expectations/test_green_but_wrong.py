@@ -118,7 +118,7 @@ async def stage(house: WorkerContext) -> AsyncGenerator[Stage]:
             return (board,)
 
         yield Stage(
-            house, site, replace(odds.JOB, sources=sources, expects=always(expectations.ODDS))
+            house, site, replace(odds.JOB, sources=sources, expectations=always(expectations.ODDS))
         )
 
 
@@ -184,7 +184,7 @@ async def test_a_new_source_is_not_compared_with_anything(stage: Stage) -> None:
 
 async def test_what_is_said_absolutely_holds_from_the_first_run_on(stage: Stage) -> None:
     stage.job = replace(
-        stage.job, expects=always(Expectations(min_records=31, required_fields=("country",)))
+        stage.job, expectations=always(Expectations(min_records=31, required_fields=("country",)))
     )
 
     row = await stage.run()
@@ -194,10 +194,12 @@ async def test_what_is_said_absolutely_holds_from_the_first_run_on(stage: Stage)
 
 async def test_records_of_long_ago_are_stale_data(stage: Stage) -> None:
     fresh = Expectations(timestamp_field="kickoff", max_age=timedelta(hours=1))
-    stage.job = replace(stage.job, presence=listings, expects=always(fresh))
+    stage.job = replace(stage.job, listing_tracker=listings, expectations=always(fresh))
 
     assert (await stage.run())["status"] == "success"  # kick-off is to come
 
-    stage.job = replace(stage.job, expects=always(replace(fresh, instant="competition")))
+    stage.job = replace(
+        stage.job, expectations=always(replace(fresh, timestamp_field="competition"))
+    )
     stage.site.fill(31)
     assert (await stage.run())["stats"]["breach"] == "stale_data"

@@ -77,7 +77,7 @@ async def test_a_part_that_was_gone_for_two_runs_and_is_back_unchanged_is_not_wi
         def sources(_config: Any, _params: Any) -> Sequence[Board]:
             return (board,)
 
-        job = replace(odds.JOB, sources=sources, expects=nothing)
+        job = replace(odds.JOB, sources=sources, expectations=nothing)
         statuses: list[str] = []
         gone: list[list[str]] = []
         for parts in (("cup", "league"), ("league",), ("league",), ("cup", "league")):

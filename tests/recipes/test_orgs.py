@@ -59,8 +59,8 @@ async def collected(
         source.JOB,
         sources=sources,
         write=keeping.write,
-        turned=keeping.on_partition_done,
-        presence=keeping,
+        on_partition_done=keeping.on_partition_done,
+        listing_tracker=keeping,
     )
     run_id = await worker_harness.perform(house, job=job, params={"source": "wares"})
     return await worker_harness.run_row(house.pool, run_id)

@@ -100,7 +100,7 @@ class RecipeReader:
         """
         try:
             reading = self._read(self._parsed(body, url, headers), headers, first, now)
-            return msgspec.structs.replace(reading, content=_content(reading, body))
+            return msgspec.structs.replace(reading, content_hash=_content(reading, body))
         except Failure:
             raise
         except MemoryError:

@@ -168,7 +168,7 @@ class RecipeSource:
             kind, message = result.failure or ("", "the page could not be read")
             failure = _FAILURES.get(kind, Schema)
             raise failure(message, status=raw.status, url=raw.url)
-        return replace(raw, reading=result.reading)
+        return replace(raw, parsed=result.reading)
 
     def _reading(self, raw: RawPage, *, first: bool) -> PageReading:
         if isinstance(raw.parsed, PageReading):
