@@ -67,5 +67,5 @@ def revision_error(has: str | None, revisions: Sequence[str]) -> str | None:
         )
     return (
         f"The database's schema is {has}, and this code knows only {required}, which is older: "
-        "start the newer code, or restore a backup with schema {required}."
+        f"start the newer code, or restore a backup with schema {required}."
     )

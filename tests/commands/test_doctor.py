@@ -48,8 +48,8 @@ async def test_a_redis_that_evicts_is_a_fault(tell_json: TellJson, redis: ArqRed
     assert "noeviction" in told["redis memory"]["mend"]
 
 
-async def test_an_older_schema_is_a_fault(tell_json: TellJson, pool: Pool) -> None:
-    await pool.execute("UPDATE alembic_version SET version_num = '0001'")
+async def test_a_missing_schema_is_a_fault(tell_json: TellJson, pool: Pool) -> None:
+    await pool.execute("DELETE FROM alembic_version")
 
     told = await found(tell_json)
 
