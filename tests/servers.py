@@ -1,5 +1,6 @@
 """Real servers for the suite: one shared Postgres and Redis, and private ones a test may kill."""
 
+import asyncio
 import os
 import signal
 import threading
@@ -16,6 +17,8 @@ from app.embedded.process import Daemon
 from app.embedded.redis import Redis
 
 REDIS_DATABASES = 64
+# No test kills the shared Postgres: what survives a crash is tested on private servers.
+NOT_DURABLE = ("fsync = off", "full_page_writes = off", "synchronous_commit = off")
 
 
 def shared_root(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
@@ -29,7 +32,15 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Se
 
     `worker_id` is pytest-xdist's fixture of that name ("master" without xdist).
     """
-    return start(shared_root(tmp_path_factory, worker_id) / "servers")
+    servers = start(shared_root(tmp_path_factory, worker_id) / "servers")
+    asyncio.run(_stop_syncing(servers))
+    return servers
+
+
+async def _stop_syncing(servers: Servers) -> None:
+    for setting in NOT_DURABLE:
+        await _execute_at(_superuser(servers), f"ALTER SYSTEM SET {setting}")
+    await _execute_at(_superuser(servers), "SELECT pg_reload_conf()")
 
 
 async def create_database(servers: Servers, name: str, *, template: str | None = None) -> str:
@@ -44,8 +55,11 @@ async def drop_database(servers: Servers, name: str) -> None:
 
     As the superuser: an autovacuum at work in it may be ended by nobody else.
     """
-    superuser = servers.database_url.replace("//rollcall@", "//postgres@", 1)
-    await _execute_at(superuser, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    await _execute_at(_superuser(servers), f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def _superuser(servers: Servers) -> str:
+    return servers.database_url.replace("//rollcall@", "//postgres@", 1)
 
 
 def database_url(servers: Servers, name: str) -> str:
