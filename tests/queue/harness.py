@@ -264,11 +264,11 @@ async def working(url: str, **changes: Any) -> AsyncGenerator[SurvivingWorker]:
 def worker_process(folder: Path, url: str, **changes: Any) -> Generator[subprocess.Popen[str]]:
     """`arq Settings` as a process of its own, its lines on stderr. Cron jobs: `ringing="ring"`."""
     ringing = changes.pop("ringing", None)
-    crons = f", cron_jobs=[house.every_second(house.{ringing})]" if ringing else ""
+    crons = f", cron_jobs=[harness.every_second(harness.{ringing})]" if ringing else ""
     name = f"settings_{time.monotonic_ns()}"
     (folder / f"{name}.py").write_text(
-        "from tests.arq_worker import house\n"
-        f"Settings = house.as_class({url!r}, **{changes!r}{crons})\n"
+        "from tests.queue import harness\n"
+        f"Settings = harness.as_class({url!r}, **{changes!r}{crons})\n"
     )
     process = subprocess.Popen(  # noqa: S603 - our own words
         [sys.executable, "-m", "arq", f"{name}.Settings"],
