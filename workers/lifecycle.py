@@ -64,7 +64,7 @@ def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedu
             AlertWatcher(config, context.pool, context.redis),
             HeartbeatPings.from_config(config),
         )
-        stack.callback(watcher.close)
+        stack.push_async_callback(watcher.close)
         stack.push_async_callback(pings.close)
         await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
         leases = Leases(context.pool, context.clock, config.lease_seconds)

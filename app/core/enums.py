@@ -185,3 +185,11 @@ class StoreMode(StrEnum):
 
 COLLECTION_TASK = "collection"  # the task of every organisation's schedule
 SOURCE_TASK = "source"  # the task of every recipe of the operator; its job is `source:<name>`
+
+
+class AlertSeverity(StrEnum):
+    """What an alert reports. The values are Apprise's notification types."""
+
+    FAILURE = "failure"
+    WARNING = "warning"
+    SUCCESS = "success"

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Column, Identity, Index, text
 from sqlmodel import Field, SQLModel
 
-from app.core.enums import JobStatus
+from app.core.enums import AlertSeverity, JobStatus
 from app.models.columns import instant, one_of
 
 
@@ -61,12 +61,14 @@ class NotificationRow(SQLModel, table=True):
             "next_try_at",
             postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL"),
         ),
+        one_of("severity", AlertSeverity, "notifications_severity"),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
     channel: str
     title: str
     body: str
+    severity: str = Field(default="failure", sa_column_kwargs={"server_default": "failure"})
     created_at: datetime = Field(sa_column=instant())
     next_try_at: datetime = Field(sa_column=instant())
     attempts: int = 0

@@ -59,7 +59,7 @@ async def open_web_state(config: Config, check_: SourceCheck, now: Now) -> Async
         stack.push_async_callback(close_postgres, pool)
         await check_schema(pool)
         watcher = AlertWatcher(config, pool, redis)
-        stack.callback(watcher.close)
+        stack.push_async_callback(watcher.close)
         watch = asyncio.create_task(watcher.run_forever(ALERT_CHECK_SECONDS))
         stack.push_async_callback(_cancel, watch)
         snapshot = TtlCache(partial(take_snapshot, redis, rules.rules_from_config(config)))

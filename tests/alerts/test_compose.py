@@ -8,7 +8,7 @@ import pytest
 
 from app.core import quiet_hours
 from app.core.enums import JobStatus
-from app.health.alerts.compose import AlertPolicy, message, plan
+from app.health.alerts.compose import AlertPolicy, messages, plan
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -141,7 +141,7 @@ def test_a_message_says_what_since_when_expected_when_the_error_and_where_to_loo
     )
     what = CurrentStates(NOW, {"poll": standing})
 
-    made = message(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
 
     assert made.title == "[rollcall] poll is overdue"
     for part in (
@@ -158,7 +158,7 @@ def test_a_recovery_says_for_how_long_it_was_ill() -> None:
     state = well("poll", 60, was_ill=660)
     what = seen([state])
 
-    made = message(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
+    [made] = messages(plan(what, {"poll": state}, MANNERS), what, {"poll": state}, MANNERS)
 
     assert made.title == "[rollcall] poll is healthy again"
     assert "unhealthy for 10 min" in made.body
@@ -168,8 +168,28 @@ def test_two_hundred_jobs_make_one_message_of_bounded_length() -> None:
     states = {s.key: s for s in (ill(f"job{n:03}", 60) for n in range(200))}
     what = seen(states.values())
 
-    made = message(plan(what, states, MANNERS), what, states, MANNERS)
+    [made] = messages(plan(what, states, MANNERS), what, states, MANNERS)
 
     assert made.title == "[rollcall] 200 jobs are unhealthy"
     assert "and 180 more" in made.body
     assert len(made.body) < 10_000
+
+
+def test_problems_reminders_and_recoveries_are_messages_of_their_own_severity() -> None:
+    states = {
+        s.key: s
+        for s in (
+            ill("new", 600),
+            ill("lasting", 90_000, told=89_000),
+            well("over", 60, was_ill=660),
+        )
+    }
+    what = seen(states.values())
+
+    made = messages(plan(what, states, MANNERS), what, states, MANNERS)
+
+    assert [(one.severity.value, one.title) for one in made] == [
+        ("failure", "[rollcall] new is overdue"),
+        ("warning", "[rollcall] lasting is still unhealthy"),
+        ("success", "[rollcall] over is healthy again"),
+    ]

@@ -2,11 +2,13 @@
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ from pydantic import SecretStr
 
 from app.core.config import Config
 from app.core.enums import RunStatus
+from app.health.alerts.send import SEND_TIMEOUT
 from app.health.alerts.watch import COLLECTIONS_KEY
 from app.health.alerts.watcher import AlertWatcher
 from app.health.facts import JobFacts, WorkerFacts
@@ -64,7 +67,18 @@ async def watcher(settings: Config, pool: Pool, redis: ArqRedis) -> AsyncGenerat
     try:
         yield opened
     finally:
-        opened.close()
+        await opened.close()
+
+
+async def step(watching: AlertWatcher) -> None:
+    """One step of the watch, and then the end of the deliveries that it began."""
+    await watching.step()
+    await asyncio.wait_for(_deliveries(watching), 30)
+    await watching._deliver()
+
+
+async def _deliveries(watching: AlertWatcher) -> None:
+    await asyncio.gather(*watching._notifiers._tasks.values())
 
 
 @contextmanager
@@ -92,6 +106,16 @@ def _started(
     command: list[str], environment: dict[str, str], said: IO[bytes]
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=said)  # noqa: S603 - our own
+
+
+@contextmanager
+def hanging_ports(count: int) -> Generator[list[int]]:
+    """Loopback ports that accept a connection and never answer."""
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        yield [one.getsockname()[1] for one in sockets]
 
 
 async def flips(pool: Pool) -> list[tuple[str, str, str]]:
@@ -149,13 +173,13 @@ async def test_a_notifier_that_fails_is_tried_again_and_shown_and_holds_up_nobod
     await write_job(redis, "poll", silent())
 
     async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
-        await watching.step()
+        await step(watching)
         shown = await read_system(redis)
         receiver.status = 200
-        await watching.step()
+        await step(watching)
         early = list(receiver.titles)
         await pool.execute("UPDATE notifications SET next_try_at = now()")
-        await watching.step()
+        await step(watching)
         after = await read_system(redis)
 
     assert (shown.pending, shown.notifier_error) == (1, "the json notifier rejected the message")
@@ -173,8 +197,8 @@ async def test_what_is_ill_at_first_sight_flips_and_what_is_well_does_not(
     await write_job(redis, "odds", silent())
 
     async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
-        await watching.step()
-        await watching.step()
+        await step(watching)
+        await step(watching)
 
     assert await flips(pool) == [("odds", "unknown", "unhealthy")]
 
@@ -186,9 +210,9 @@ async def test_a_change_of_reason_is_written_down_but_told_once(
     await write_job(redis, "poll", silent())
 
     async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
-        await watching.step()
+        await step(watching)
         await write_job(redis, "poll", facts(history=(RunStatus.FAILURE,) * 3))
-        await watching.step()
+        await step(watching)
 
     assert [after for _, _, after in await flips(pool)] == ["unhealthy", "unhealthy"]
     assert receiver.titles == ["[rollcall] poll is overdue"]
@@ -218,11 +242,11 @@ async def test_collections_that_want_it_are_told_together_and_so_is_their_recove
         await collect(pool, name, notify=notify)
 
     async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
-        await watching.step()
+        await step(watching)
         await pool.execute("UPDATE schedules SET due_at = now() + interval '1 hour'")
-        await watching.step()  # within the same minute nobody looks at collections
+        await step(watching)  # within the same minute nobody looks at collections
         await redis.delete(COLLECTIONS_KEY)
-        await watching.step()
+        await step(watching)
 
     assert receiver.titles == ["[rollcall] 2 jobs are unhealthy", "[rollcall] 2 are healthy again"]
     told = str(receiver.messages[0]["message"])
@@ -238,9 +262,9 @@ async def test_a_redis_that_is_away_is_told_and_no_job_is_blamed(
     settings = config(dsn, "redis://127.0.0.1:1/0", receiver)
 
     async with watcher(settings, pool, nowhere) as watching:
-        await watching.step()
+        await step(watching)
         await pool.execute("UPDATE health_states SET flipped_at = now() - interval '1 minute'")
-        await watching.step()
+        await step(watching)
 
     assert receiver.titles == ["[rollcall] Redis does not answer"]
 
@@ -252,7 +276,7 @@ async def test_while_postgres_is_away_one_of_all_watchers_tells_it_and_its_retur
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.health.alerts.watcher.POSTGRES_PATIENCE", 0)
+    monkeypatch.setattr("app.health.alerts.watcher.POSTGRES_OUTAGE_LIMIT", 0)
     settings = config(dsn, redis_url, receiver)
     pool = await open_pool(dsn, size=2)
     gone = await open_pool(dsn, size=1)
@@ -271,3 +295,42 @@ async def test_while_postgres_is_away_one_of_all_watchers_tells_it_and_its_retur
         "[rollcall] Postgres does not answer",
         "[rollcall] Postgres answers again",
     ]
+
+
+async def test_the_notifier_receives_the_severity_of_each_message(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    await write_worker(redis, "w", 60, BEAT)
+    async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
+        await write_job(redis, "poll", silent())
+        await step(watching)
+        await write_job(redis, "poll", facts())
+        await step(watching)
+
+    assert [(m["type"], m["title"]) for m in receiver.messages] == [
+        ("failure", "[rollcall] poll is overdue"),
+        ("success", "[rollcall] poll is healthy again"),
+    ]
+
+
+async def test_hung_notifiers_delay_neither_the_others_nor_the_watch(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    await write_worker(redis, "w", 60, BEAT)
+    await write_job(redis, "poll", silent())
+    with hanging_ports(2) as ports:
+        hung = [f"json://127.0.0.1:{port}" for port in ports]
+        urls = SecretStr(" ".join([*hung, receiver.url]))
+        settings = config(dsn, redis_url, receiver).model_copy(update={"alert_urls": urls})
+        async with watcher(settings, pool, redis) as watching:
+            started = time.monotonic()
+            await watching.step()
+            took = time.monotonic() - started
+
+            async def received() -> bool:
+                return bool(receiver.titles)
+
+            await until(received, 15)
+
+    assert receiver.titles == ["[rollcall] poll is overdue"]
+    assert took < SEND_TIMEOUT / 2

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from app.core.enums import AlertSeverity
 from app.core.quiet_hours import QuietHours
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 from app.health.explain import at, span
@@ -34,6 +35,7 @@ class AlertMessage:
 
     title: str
     body: str
+    severity: AlertSeverity = AlertSeverity.FAILURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +115,31 @@ def _recovered(recorded: Iterable[RecordedState], now: datetime, policy: AlertPo
     return _keys(recovered) if grouped else []
 
 
-def message(
+def messages(
     plan_: AlertPlan,
     current: CurrentStates,
     recorded: Mapping[str, RecordedState],
     policy: AlertPolicy,
+) -> list[AlertMessage]:
+    """The messages for a plan: one for each severity, because a notifier maps the whole message.
+
+    Problems first, then reminders, then recoveries.
+    """
+    kinds = (
+        (AlertSeverity.FAILURE, AlertPlan(unhealthy=plan_.unhealthy)),
+        (AlertSeverity.WARNING, AlertPlan(reminded=plan_.reminded)),
+        (AlertSeverity.SUCCESS, AlertPlan(recovered=plan_.recovered)),
+    )
+    return [_message(part, severity, current, recorded, policy) for severity, part in kinds if part]
+
+
+def _message(
+    plan_: AlertPlan,
+    severity: AlertSeverity,
+    current: CurrentStates,
+    recorded: Mapping[str, RecordedState],
+    policy: AlertPolicy,
 ) -> AlertMessage:
-    """The message for a plan that is not empty."""
     parts = [
         *_section(plan_.unhealthy, "", lambda key: _problem(key, current, recorded, policy)),
         *_section(
@@ -129,7 +149,7 @@ def message(
     ]
     if policy.public_url is not None:
         parts.append(f"Dashboard: {policy.public_url}/")
-    return AlertMessage(f"[rollcall] {_title(plan_, current)}", "\n\n".join(parts))
+    return AlertMessage(f"[rollcall] {_title(plan_, current)}", "\n\n".join(parts), severity)
 
 
 def _title(plan_: AlertPlan, current: CurrentStates) -> str:

@@ -1,9 +1,11 @@
 """Delivery of queued alerts through Apprise, in threads because notifiers block."""
 
 import asyncio
+import contextlib
 import hashlib
+import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +20,9 @@ from app.health.facts import SystemFacts
 from app.store.db import Pool
 from app.store.reports import alerts as store
 
+DELIVERY_WAIT = 2.0  # seconds that `deliver` waits; a slow notifier goes on behind it
 SEND_TIMEOUT = 20.0  # seconds for one message to one notifier
-MAX_MESSAGES = 20  # messages per call of `deliver`
+MAX_MESSAGES = 20  # messages to each notifier per call of `deliver`
 
 _log = log.logger(__name__)
 
@@ -29,9 +32,8 @@ class Notifiers:
     """Notifier URLs by channel name, which is the URL scheme and a digest without secrets."""
 
     urls: Mapping[str, str]
-    threads: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="notify")
-    )
+    _threads: dict[str, threading.Thread] = field(default_factory=dict[str, threading.Thread])
+    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, asyncio.Task[None]])
 
     @classmethod
     def from_setting(cls, setting: SecretStr | None) -> "Notifiers":
@@ -41,23 +43,57 @@ class Notifiers:
 
     async def send(self, channel: str, message: AlertMessage) -> str | None:
         """Send one message. Returns None if it was delivered, else the error. Never raises."""
-        loop = asyncio.get_running_loop()
-        sending = loop.run_in_executor(self.threads, _send, self.urls[channel], message)
+        earlier = self._threads.get(channel)
+        if earlier is not None and earlier.is_alive():
+            return f"{channel} is still busy with an earlier message"
+        result: Future[str | None] = Future()
+        # A daemon thread of its own: one that hangs delays neither other notifiers nor the exit.
+        thread = threading.Thread(
+            target=_run, args=(result, self.urls[channel], message), name=channel, daemon=True
+        )
+        self._threads[channel] = thread
+        thread.start()
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
-                return await sending
+                return await asyncio.wrap_future(result)
         except TimeoutError:
             return f"{channel} took longer than {SEND_TIMEOUT:g} s"
         except Exception as error:  # noqa: BLE001 - a faulty notifier must not stop the others
             return f"{channel} raised {type(error).__name__}"
 
-    def close(self) -> None:
-        """Shut the threads down without waiting for them."""
-        self.threads.shutdown(wait=False, cancel_futures=True)
+    async def deliver(self, pool: Pool) -> None:
+        """Send the messages that are due, to each notifier by a task of its own.
+
+        Returns when all tasks have ended or after `DELIVERY_WAIT`; failures are retried later.
+        Delivery is at least once: if the process dies before it records a message as sent, the
+        message is sent again. Raises the errors of asyncpg.
+        """
+        for channel in self.urls:
+            task = self._tasks.get(channel)
+            if task is None or task.done():
+                self._tasks[channel] = asyncio.create_task(_deliver_to(pool, self, channel))
+        if self._tasks:
+            ended, _ = await asyncio.wait(self._tasks.values(), timeout=DELIVERY_WAIT)
+            for task in ended:
+                task.result()
+
+    async def close(self) -> None:
+        """End deliveries without waiting for the threads."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
 def _name(url: str) -> str:
     return f"{url.partition('://')[0]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+
+
+def _run(result: Future[str | None], url: str, message: AlertMessage) -> None:
+    with contextlib.suppress(InvalidStateError):  # cancelled by the timeout
+        try:
+            result.set_result(_send(url, message))
+        except Exception as error:  # noqa: BLE001 - raised again where the result is awaited
+            result.set_exception(error)
 
 
 def _send(url: str, message: AlertMessage) -> str | None:
@@ -67,30 +103,29 @@ def _send(url: str, message: AlertMessage) -> str | None:
     scheme = url.partition("://")[0]
     if not app.add(url):
         return f"Apprise does not support this {scheme} URL"
-    delivered = app.notify(title=message.title, body=message.body, body_format="text")
+    delivered = app.notify(
+        title=message.title,
+        body=message.body,
+        notify_type=message.severity.value,
+        body_format="text",
+    )
     return None if delivered else f"the {scheme} notifier rejected the message"
 
 
-async def deliver(pool: Pool, notifiers: Notifiers) -> int:
-    """Send the messages that are due. Returns the number delivered; failures are retried later.
-
-    Delivery is at least once: if the process dies before it records a message as sent, the message
-    is sent again.
-    """
-    delivered = 0
+async def _deliver_to(pool: Pool, notifiers: Notifiers, channel: str) -> None:
     for _ in range(MAX_MESSAGES):
-        message = await store.claim_next(pool, list(notifiers.urls))
+        message = await store.claim_next(pool, [channel])
         if message is None:
-            break
-        error = await notifiers.send(message.channel, AlertMessage(message.title, message.body))
-        if error is None:
-            await store.mark_sent(pool, message)
-            delivered += 1
-            _log.info("alert.sent", channel=message.channel, title=message.title)
-        else:
+            return
+        error = await notifiers.send(
+            channel, AlertMessage(message.title, message.body, message.severity)
+        )
+        if error is not None:
             await store.mark_failed(pool, message, error)
             _log.warning("alert.not_sent", error=error, tries=message.attempts)
-    return delivered
+            return
+        await store.mark_sent(pool, message)
+        _log.info("alert.sent", channel=channel, title=message.title)
 
 
 async def publish_delivery_state(pool: Pool, redis: Redis) -> None:

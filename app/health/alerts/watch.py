@@ -143,10 +143,14 @@ async def _queue_message(
     await store.mark_notified(
         connection, (plan.unhealthy, plan.reminded, plan.recovered), current.now
     )
-    message = compose.message(plan, current, states, context.policy)
-    texts = (message.title, message.body)
-    await store.enqueue(connection, context.channels, texts, current.now)
-    _log.warning("alert.put_out", title=message.title, channels=len(context.channels))
+    for message in compose.messages(plan, current, states, context.policy):
+        await store.enqueue(connection, context.channels, message, current.now)
+        _log.warning(
+            "alert.put_out",
+            title=message.title,
+            severity=message.severity.value,
+            channels=len(context.channels),
+        )
 
 
 def _log_flips(flips: Sequence[JobState]) -> None:

@@ -11,6 +11,8 @@ from redis.exceptions import RedisError
 from app.core import log
 from app.core import quiet_hours as quiet
 from app.core.config import Config
+from app.core.enums import AlertSeverity
+from app.core.tasks import gather_fail_fast
 from app.health import rules
 from app.health.alerts import send, watch
 from app.health.alerts.compose import AlertMessage, AlertPolicy
@@ -77,15 +79,15 @@ class AlertWatcher:
                     _log.exception("alert.watch_failed")
                 failed = type(error)
 
-    def close(self) -> None:
-        """Shut down the threads of the notifiers."""
-        self._notifiers.close()
+    async def close(self) -> None:
+        """End the deliveries that are under way."""
+        await self._notifiers.close()
 
     async def _deliver(self) -> None:
         pool = self._watched.pool
         try:
             if self._notifiers.urls:
-                await send.deliver(pool, self._notifiers)
+                await self._notifiers.deliver(pool)
             await send.publish_delivery_state(pool, self._watched.redis)
         except UNAVAILABLE as error:
             _log.warning("alert.put_off", error=repr(error))
@@ -122,7 +124,9 @@ class AlertWatcher:
             "ticks that are due are decided when it answers again."
         )
         message = AlertMessage("[rollcall] Postgres does not answer", body)
-        errors = [await self._notifiers.send(name, message) for name in self._notifiers.urls]
+        errors = await gather_fail_fast(
+            self._notifiers.send(name, message) for name in self._notifiers.urls
+        )
         _log.error("alert.postgres_away", told=sum(error is None for error in errors))
         if errors and all(errors):
             await self._release_alert()
@@ -144,8 +148,9 @@ class AlertWatcher:
         if reported is None or not self._notifiers.urls:
             return
         now = datetime.now(UTC)
-        texts = (
+        message = AlertMessage(
             "[rollcall] Postgres answers again",
             f"The outage was reported at {reported.decode()}.",
+            AlertSeverity.SUCCESS,
         )
-        await store.enqueue(self._watched.pool, list(self._notifiers.urls), texts, now)
+        await store.enqueue(self._watched.pool, list(self._notifiers.urls), message, now)

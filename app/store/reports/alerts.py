@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
+from app.core.enums import AlertSeverity
 from app.store.db import Connection, Pool
 from app.store.reports.health import JUDGED, LAST_ERROR, STATE
 
@@ -58,8 +59,8 @@ WHERE key = ANY ($1::text[] || $2::text[] || $3::text[])
 """
 
 QUEUE = """
-INSERT INTO notifications (channel, title, body, created_at, next_try_at, attempts)
-SELECT channel, $2, $3, $4, $4, 0 FROM unnest($1::text[]) AS channel
+INSERT INTO notifications (channel, title, body, severity, created_at, next_try_at, attempts)
+SELECT channel, $2, $3, $4, $5, $5, 0 FROM unnest($1::text[]) AS channel
 """
 
 CLAIM = """
@@ -69,7 +70,7 @@ WHERE id = (
   SELECT id FROM notifications
   WHERE sent_at IS NULL AND given_up_at IS NULL AND next_try_at <= now() AND channel = ANY ($1)
   ORDER BY next_try_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING id, channel, title, body, attempts
+RETURNING id, channel, title, body, severity, attempts
 """
 
 # Backoff from ten seconds, doubling up to an hour; given up after three days.
@@ -115,6 +116,7 @@ class ClaimedNotification:
     channel: str
     title: str
     body: str
+    severity: AlertSeverity
     attempts: int
 
 
@@ -167,17 +169,31 @@ async def mark_notified(
     await connection.execute(MARK_NOTIFIED, *(list(keys) for keys in notified), now)
 
 
+class Message(Protocol):
+    """What is sent: plain text, and its severity."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def body(self) -> str: ...
+    @property
+    def severity(self) -> AlertSeverity: ...
+
+
 async def enqueue(
-    connection: Pool | Connection, channels: Sequence[str], message: tuple[str, str], now: datetime
+    connection: Pool | Connection, channels: Sequence[str], message: Message, now: datetime
 ) -> None:
-    """Insert a notification (title, body) for each channel."""
-    await connection.execute(QUEUE, list(channels), *message, now)
+    """Insert a notification for each channel."""
+    texts = (message.title, message.body, message.severity.value)
+    await connection.execute(QUEUE, list(channels), *texts, now)
 
 
 async def claim_next(pool: Pool, channels: Sequence[str]) -> ClaimedNotification | None:
     """Claim the next due notification of one of these channels; None if there is none."""
     row = await pool.fetchrow(CLAIM, list(channels), LEASE)
-    return None if row is None else ClaimedNotification(*row)
+    if row is None:
+        return None
+    return ClaimedNotification(**{**row, "severity": AlertSeverity(row["severity"])})
 
 
 async def mark_sent(pool: Pool, message: ClaimedNotification) -> None:
