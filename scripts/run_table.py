@@ -12,6 +12,7 @@ from workers import registry
 
 Row = Mapping[str, Any]
 
+_NEW = ("inserted", "articles_stored", "stories_stored")  # names in `stats` for new rows
 _COLOURS = {
     RunStatus.SUCCESS: "green",
     RunStatus.RUNNING: "cyan",
@@ -24,25 +25,24 @@ def figures(row: Row) -> dict[str, Any]:
     """Return a run's figures: job, status, events, prices, records, new, duration_s, stats."""
     stats: Mapping[str, int] = row["stats"] or {}
     seconds = row["duration_seconds"]
-    counted, stored = _stat_names(row["job"])
+    counted = _records_stat(row["job"])
     return {
         "job": row["job"],
         "status": row["status"],
         "events": stats.get("events_scraped", 0),
         "prices": stats.get("prices", 0),
         "records": stats.get(counted, 0),
-        "new": stats.get(stored, 0),
+        "new": next((stats[name] for name in _NEW if name in stats), 0),
         "duration_s": None if seconds is None else round(seconds, 3),
         "stats": stats,
     }
 
 
-def _stat_names(job: str) -> tuple[str, str]:
+def _records_stat(job: str) -> str:
     try:
-        declared = registry.find_job(job)
+        return registry.find_job(job).records_stat
     except UnknownJob:  # a job that is no longer declared
-        return "events_scraped", "inserted"
-    return declared.records_stat, declared.stored
+        return "events_scraped"
 
 
 def table(rows: Iterable[Row], title: str, now: datetime | None = None) -> Table:

@@ -20,7 +20,8 @@ from app.runs.attempts import Leases
 from app.store.db import Pool
 from app.store.runs import run_rows
 from scripts.standin.testing import Standin
-from workers import execute, odds, registry
+from workers import odds, registry
+from workers.execute import RunCall, execute
 from workers.job import Job
 
 T = TypeVar("T")
@@ -79,7 +80,8 @@ async def perform(
     Without `run_id` it is one asked for by hand, with these parameters.
     """
     ctx = ctx_of(house, arq_id=arq_id)
-    await execute.execute_job(ctx, job, None if run_id is None else str(run_id), params or {})
+    call = RunCall(job.name, None if run_id is None else str(run_id), params or {})
+    await execute(ctx, call, job.plan)
     return run_id or uuid5(NAMESPACE_OID, ctx["job_id"])
 
 

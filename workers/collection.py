@@ -15,9 +15,10 @@ from app.store.db import Connection
 from app.store.orgs import selections
 from app.store.orgs.selections import CollectionSelection
 from app.store.runs.run_rows import ClaimedRun
-from workers import execute, source_catalogue
+from workers import source_catalogue
 from workers.budget import CollectionBudget
 from workers.catalogue_entry import SelectableSource
+from workers.execute import RunCall, execute
 from workers.job import RunPlan
 
 DAY = timedelta(days=1)
@@ -26,7 +27,7 @@ _MAX_FAULTS = 5
 
 async def collection(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
     """Execute one run of an organisation's collection."""
-    await execute.execute_planned(ctx, COLLECTION_TASK, plan_collection, run_id, params)
+    await execute(ctx, RunCall(COLLECTION_TASK, run_id, params), plan_collection)
 
 
 async def plan_collection(

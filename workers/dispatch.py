@@ -11,7 +11,7 @@ from app.core import log
 from app.core.tasks import gather_fail_fast
 from app.ledger import decide as batches
 from app.ledger import edit
-from app.queue import org_queue
+from app.queue import enqueue, org_queue
 from app.store.db import UNAVAILABLE
 from app.store.runs.run_rows import QueuedRunsPage
 from app.store.schedules import decisions as store
@@ -89,9 +89,8 @@ async def _built_in(context: WorkerContext, ctx: dict[str, Any]) -> None:
         head_start=trigger.DISPATCH_DELAY,
     ):
         try:
-            await trigger.enqueue(
-                context, await edit.decide_schedule(context.pool, key, context.clock())
-            )
+            queued = await edit.decide_schedule(context.pool, key, context.clock())
+            await enqueue.enqueue_runs(context.pool, context.redis, queued)
         except (RedisError, *UNAVAILABLE):
             raise
         except Exception:  # noqa: BLE001 - logged with its traceback
@@ -116,8 +115,7 @@ async def _decide_batches(
         batch = await batches.decide_due(context.pool, _due_now(context, ctx, turn))
         found = batch.found
         turn.skip(batch.undecidable)
-        await trigger.enqueue(context, batch.queued)
-        await org_queue.admit_runs(context.redis)
+        await enqueue.enqueue_runs(context.pool, context.redis, batch.queued)
 
 
 def _due_now(context: WorkerContext, ctx: dict[str, Any], turn: DispatchState) -> DueQuery:

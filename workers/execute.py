@@ -1,7 +1,8 @@
-"""The executor, step by step: claim a run, collect its sources, record the outcome."""
+"""The executor: what happens to a run, in order."""
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -15,90 +16,71 @@ from app.core.enums import COLLECTION_TASK
 from app.core.tasks import gather_fail_fast
 from app.health import publish
 from app.health.alerts.heartbeat_pings import HeartbeatPings
-from app.queue import org_queue
+from app.queue import enqueue, org_queue
 from app.runs import attempts
+from app.runs.attempts import AttemptOutcome, Leases
 from app.store.db import UNAVAILABLE
-from app.store.runs import progress
-from app.store.runs import run_rows as store
+from app.store.runs import progress, run_rows
 from app.store.runs.progress import SourceProgress
 from app.store.runs.run_rows import ClaimedRun, RunRequest
 from app.store.schedules import schedule_rows
-from workers import expectations, trigger
+from workers import expectations
 from workers.collect import Collector, root_failure_kind, run_totals
-from workers.job import Job, PlannedSource, RunPlan
-
-Body = Callable[[ClaimedRun, attempts.AttemptOutcome], Awaitable[None]]
-Planner = Callable[[WorkerContext, ClaimedRun, attempts.AttemptOutcome], Awaitable[RunPlan]]
+from workers.job import PlannedSource, RunPlan
 
 NO_SLOT_RETRY_SECONDS = 0.25  # seconds until a run is retried that found no free slot
+
+Planner = Callable[[WorkerContext, ClaimedRun, AttemptOutcome], Awaitable[RunPlan | None]]
 
 _log = log.logger(__name__)
 
 
-async def execute_job(
-    ctx: dict[str, Any], job: Job, run_id: str | None, params: dict[str, Any]
-) -> None:
-    """Execute one run of a job, if it is still queued.
+@dataclass(frozen=True, slots=True)
+class RunCall:
+    """What arq passes to a task. `run_id`: None creates a manual run with `params`."""
 
-    Failures of sources are recorded, not raised. `run_id`: None creates a manual run with `params`.
-    Raises arq's Retry if no slot is free or Postgres is away.
+    task: str
+    run_id: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+async def execute(ctx: dict[str, Any], run: RunCall, plan: Planner) -> None:
+    """Execute one run, if it is still queued.
+
+    `plan` returns the sources to collect, or None if it has set the outcome itself. Failures are
+    recorded, not raised. Raises arq's Retry if no slot is free or Postgres is away.
     """
-
-    async def plan(
-        context: WorkerContext, claimed: ClaimedRun, _: attempts.AttemptOutcome
-    ) -> RunPlan:
-        sources = await job.prepare_sources(context, job.validate_params(claimed.params))
-        return RunPlan([PlannedSource(job, source) for source in sources])
-
-    await execute_planned(ctx, job.name, plan, run_id, params)
-
-
-async def execute_planned(
-    ctx: dict[str, Any], name: str, plan: Planner, run_id: str | None, params: dict[str, Any]
-) -> None:
-    """Execute one run whose plan is made after it is claimed. Otherwise as `execute_job`."""
-
-    async def body(claimed: ClaimedRun, outcome: attempts.AttemptOutcome) -> None:
-        context = worker_context(ctx)
-        await collect_sources(context, await plan(context, claimed, outcome), claimed, outcome)
-
-    await execute(ctx, name, body, run_id, params)
-
-
-async def execute(
-    ctx: dict[str, Any], name: str, body: Body, run_id: str | None, params: dict[str, Any]
-) -> None:
-    """Execute one run with `body` under its lease. Otherwise as `execute_job`."""
-    context = worker_context(ctx)
-    with _retry_without_postgres():
-        execution_id = (
-            UUID(run_id) if run_id else await _create_manual_run(context, name, ctx, params)
-        )
-    await execute_run(ctx, execution_id, body, in_line=name == COLLECTION_TASK)
-
-
-async def execute_run(
-    ctx: dict[str, Any], run_id: UUID, body: Body, *, in_line: bool = False
-) -> None:
-    """Claim the run, execute `body` under its lease, record the outcome, publish the job's health.
-
-    `in_line`: the run is an organisation's: it uses only slots for such runs, and when it has ended
-    the next one is admitted from the organisations' queue. Raises arq's Retry if no slot is free.
-    """
-    leases: attempts.Leases = ctx["leases"]
-    is_full = leases.running >= worker_context(ctx).config.max_jobs
-    if is_full or (in_line and leases.running_for_orgs >= org_slots(ctx)):
-        raise Retry(defer=NO_SLOT_RETRY_SECONDS)  # the remaining slots are for cron jobs
-    leases.running += 1
-    leases.running_for_orgs += in_line
-    try:
-        await _execute_claimed(ctx, run_id, body)
-    finally:
-        leases.running -= 1
-        leases.running_for_orgs -= in_line
-    if in_line:
+    context, leases = worker_context(ctx), _leases(ctx)
+    for_org = run.task == COLLECTION_TASK
+    # 1. Take a slot. Organisations' runs have fewer; some slots are left to cron entries.
+    with _slot(leases, context.config.max_jobs, org_slots(ctx) if for_org else None):
+        # 2. Claim the run: from here on no other worker executes it while its lease is renewed.
+        with _retry_without_postgres():
+            run_id = UUID(run.run_id) if run.run_id else await _create_manual_run(context, run, ctx)
+            claimed = await attempts.claim(leases, run_id, context.worker)
+        if claimed is None:
+            _log.info("run.not_claimed", execution_id=str(run_id))
+        else:
+            with structlog.contextvars.bound_contextvars(**_log_fields(context, claimed)):
+                _log.info("run.started", trigger=claimed.trigger, params=claimed.params or None)
+                # 3. Hold the lease. However the block ends, one outcome is recorded.
+                async with attempts.attempt(leases, claimed) as outcome:
+                    # 4. Plan: which sources, and within which limits.
+                    planned = await plan(context, claimed, outcome)
+                    # 5. Collect them, and set the outcome from theirs.
+                    if planned is not None:
+                        await collect_sources(context, planned, claimed, outcome)
+                # 6. Publish the outcome, or enqueue the attempt that follows.
+                await _publish(ctx, claimed, outcome)
+    # 7. Admit the next of the organisations' runs to the slot.
+    if for_org:
         with suppress(RedisError):  # the next dispatch admits it
-            await org_queue.admit_runs(worker_context(ctx).redis, ended=ctx["job_id"])
+            await org_queue.admit_runs(context.redis, ended=ctx["job_id"])
+
+
+def _leases(ctx: dict[str, Any]) -> Leases:
+    leases: Leases = ctx["leases"]
+    return leases
 
 
 def org_slots(ctx: dict[str, Any]) -> int:
@@ -107,33 +89,19 @@ def org_slots(ctx: dict[str, Any]) -> int:
     return worker_context(ctx).config.max_jobs if limit is None else limit
 
 
-async def _execute_claimed(ctx: dict[str, Any], run_id: UUID, body: Body) -> None:
-    context = worker_context(ctx)
-    with _retry_without_postgres():
-        claimed = await attempts.claim(ctx["leases"], run_id, context.worker)
-    if claimed is None:
-        _log.info("run.not_claimed", execution_id=str(run_id))
-        return
-    with structlog.contextvars.bound_contextvars(
-        execution_id=str(claimed.run_id),
-        job=claimed.job,
-        attempt=claimed.attempt,
-        worker=context.worker,
-    ):
-        _log.info("run.started", trigger=claimed.trigger, params=claimed.params or None)
-        async with attempts.attempt(ctx["leases"], claimed) as outcome:
-            await body(claimed, outcome)
-        pings = ctx.get("pings")
-        if isinstance(pings, HeartbeatPings) and outcome.requeued is None and not outcome.fenced:
-            pings.run_ended(_ping_name(claimed), outcome.status)
-        await _publish_outcome(context, claimed, outcome)
-
-
-def _ping_name(claimed: ClaimedRun) -> str:
-    """The name in the ping settings: the job's name, or the schedule's key of a recipe's run."""
-    if claimed.org_id is not None:
-        return claimed.job
-    return claimed.schedule_key or schedule_rows.key_of(claimed.job, claimed.params)
+@contextmanager
+def _slot(leases: Leases, limit: int, org_limit: int | None) -> Generator[None]:
+    """Count a run while it is executed. `org_limit`: None for a built-in job's run."""
+    is_full = org_limit is not None and leases.running_for_orgs >= org_limit
+    if is_full or leases.running >= limit:
+        raise Retry(defer=NO_SLOT_RETRY_SECONDS)
+    leases.running += 1
+    leases.running_for_orgs += org_limit is not None
+    try:
+        yield
+    finally:
+        leases.running -= 1
+        leases.running_for_orgs -= org_limit is not None
 
 
 @contextmanager
@@ -146,22 +114,28 @@ def _retry_without_postgres() -> Generator[None]:
         raise Retry(defer=1) from error
 
 
-async def _create_manual_run(
-    context: WorkerContext, job: str, ctx: dict[str, Any], params: dict[str, Any]
-) -> UUID:
+async def _create_manual_run(context: WorkerContext, run: RunCall, ctx: dict[str, Any]) -> UUID:
     # An arq job delivered twice is one run; the same job id enqueued again later is another run.
     queued_at = ctx.get("enqueue_time")
     run_id = uuid5(NAMESPACE_OID, f"{ctx['job_id']} {queued_at}" if queued_at else ctx["job_id"])
-    config = context.config
-    request = RunRequest(
-        run_id, job, params, "queue", config.max_attempts, config.job_timeout_seconds
-    )
-    await store.request(context.pool, request, context.clock())
+    limits = (context.config.max_attempts, context.config.job_timeout_seconds)
+    request = RunRequest(run_id, run.task, dict(run.params), "queue", *limits)
+    await run_rows.request(context.pool, request, context.clock())
     return run_id
 
 
+def _log_fields(context: WorkerContext, claimed: ClaimedRun) -> dict[str, Any]:
+    return {
+        "execution_id": str(claimed.run_id),
+        "job": claimed.schedule_key or schedule_rows.key_of(claimed.job, claimed.params),
+        "task": claimed.job,
+        "attempt": claimed.attempt,
+        "worker": context.worker,
+    }
+
+
 async def collect_sources(
-    context: WorkerContext, plan: RunPlan, claimed: ClaimedRun, outcome: attempts.AttemptOutcome
+    context: WorkerContext, plan: RunPlan, claimed: ClaimedRun, outcome: AttemptOutcome
 ) -> None:
     """Collect the plan's sources and set the outcome: status, stats, error and deferral."""
     # Sources that ended before a deferral are not collected again.
@@ -176,21 +150,20 @@ async def collect_sources(
         plan.budget.count_earlier(rows)
     await progress.restart(context.pool, claimed, run_totals(plan.sources, rows))
     collectors = [Collector(context, part, claimed, row, plan.budget) for part, row in pending]
-    ended |= {
-        row.source: row
-        for row in await gather_fail_fast(collector.run() for collector in collectors)
-    }
-    _set_outcome(outcome, plan.sources, list(ended.values()))
+    rows = await gather_fail_fast(collector.run() for collector in collectors)
+    _set_outcome(outcome, plan.sources, [*ended.values(), *rows])
     late = {
         one.row.source: (one.backoff[0], str(one.backoff[1])[:500])
         for one in collectors
         if one.backoff is not None
     }
     outcome.deferral = attempts.decide_deferral(claimed, context.clock(), late)
+    if plan.on_collected is not None:
+        await plan.on_collected(outcome)
 
 
 def _set_outcome(
-    outcome: attempts.AttemptOutcome, parts: Sequence[PlannedSource], rows: list[SourceProgress]
+    outcome: AttemptOutcome, parts: Sequence[PlannedSource], rows: Sequence[SourceProgress]
 ) -> None:
     outcome.status = attempts.combined_status([row.status for row in rows])
     outcome.stats = {**run_totals(parts, rows), **expectations.breach_stats(rows)}
@@ -200,14 +173,15 @@ def _set_outcome(
         outcome.error_message = "; ".join(f"{row.source}: {row.error_message}" for row in failed)
 
 
-async def _publish_outcome(
-    context: WorkerContext, claimed: ClaimedRun, outcome: attempts.AttemptOutcome
-) -> None:
-    requeued = outcome.requeued
+async def _publish(ctx: dict[str, Any], claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
+    context, requeued, pings = worker_context(ctx), outcome.requeued, ctx.get("pings")
+    if isinstance(pings, HeartbeatPings) and requeued is None and not outcome.fenced:
+        key = claimed.schedule_key or schedule_rows.key_of(claimed.job, claimed.params)
+        pings.run_ended(key if claimed.org_id is None else claimed.job, outcome.status)
     with suppress(RedisError, *UNAVAILABLE):  # a sweep requeues and republishes
         if requeued is not None:
             until = outcome.deferral.until if outcome.deferral else None
-            await trigger.enqueue(context, [requeued], until)
+            await enqueue.enqueue_runs(context.pool, context.redis, [requeued], until)
         elif claimed.schedule_key is not None and claimed.org_id is None:
             # Collections have no health of their own: there may be 100,000 of them.
             await publish.publish_job(context.pool, context.redis, claimed.schedule_key)

@@ -69,7 +69,6 @@ def store_as_items(job: Job, org_id: UUID, source: str) -> Job:
         job,
         write=write,
         records_stat="records",
-        stored="inserted",
         stats=None,
         on_partition_done=turned if job.on_partition_done else None,
         on_unchanged_page=unmoved,

@@ -14,6 +14,7 @@ from app.core.errors import BadParameters
 from app.core.records import Record
 from app.fetch.tokens import Login
 from app.ledger.edit import DeclaredSchedule
+from app.runs.attempts import AttemptOutcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.sources.base import Source
@@ -21,6 +22,7 @@ from app.sources.expectations import Expectations
 from app.store.content.listings import Listing
 from app.store.db import Connection
 from app.store.runs.progress import COUNT_NAMES, SourceProgress
+from app.store.runs.run_rows import ClaimedRun
 from workers import expectations
 from workers.budget import CollectionBudget
 
@@ -112,7 +114,7 @@ class Job:
     `minutes`: its interval, from the settings. `every_source`: all sources that it can collect.
     `sources`: the sources of a run with these parameters.
     `write`: stores the records of a page. `record_key`: the key of a record.
-    `records_stat`: the name in `stats` for records. `stored`: the name in `stats` for new rows.
+    `records_stat`: the name in `stats` for records.
     `never_empty`: a source that returns no records at all has failed.
     `stats`: what a source's row adds to the run's stats, if that differs from the default counts.
     `disabled_reason`: why the settings disable the job, or None. `login`: credentials for its
@@ -133,7 +135,6 @@ class Job:
     record_key: Callable[[Record], str]
     records_stat: str
     never_empty: bool
-    stored: str = "inserted"
     stats: Callable[[SourceProgress], dict[str, int]] | None = None
     disabled_reason: Callable[[Config], str | None] = _always_on
     login: Callable[[Config], Login | None] = _no_login
@@ -157,6 +158,13 @@ class Job:
             ),
             enabled=self.disabled_reason(config) is None,
         )
+
+    async def plan(
+        self, context: WorkerContext, claimed: ClaimedRun, _: AttemptOutcome
+    ) -> "RunPlan":
+        """The plan of a run: the sources for its parameters. Raises BadParameters."""
+        sources = await self.prepare_sources(context, self.validate_params(claimed.params))
+        return RunPlan([PlannedSource(self, source) for source in sources])
 
     async def prepare_sources(self, context: WorkerContext, params: Params) -> Sequence[Source]:
         """The sources of a run with these parameters. Raises Auth if credentials are missing."""
@@ -193,7 +201,11 @@ class PlannedSource:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """The sources that a run collects. `budget`: its limits on pages and bytes, if any."""
+    """The sources that a run collects. `budget`: its limits on pages and bytes, if any.
+
+    `on_collected`: called with the outcome once the sources are collected.
+    """
 
     sources: Sequence[PlannedSource]
     budget: CollectionBudget | None = None
+    on_collected: Callable[[AttemptOutcome], Awaitable[None]] | None = None

@@ -20,14 +20,14 @@ from app.health.alerts.watcher import AlertWatcher
 from app.health.facts import WorkerFacts
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
-from app.queue import org_queue
+from app.queue import enqueue, org_queue
 from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.runs.attempts import Leases
 from app.store import tenancy
 from app.store.db import UNAVAILABLE
 from app.store.schedules import schedule_rows
-from workers import registry, source, trigger
+from workers import registry, source
 from workers.dispatch import DispatchState
 from workers.execute import org_slots
 from workers.sweep import publish_health, sweep
@@ -114,7 +114,8 @@ async def _initialise(
         _log.warning("row_security.bypassed", fix="use a role without SUPERUSER and BYPASSRLS")
     queued = await edit.register(context.pool, declared, context.clock())
     await disable_removed_recipes(context, declared)
-    await trigger.enqueue(context, queued)  # a sweep requeues what Redis does not receive
+    # What Redis does not receive, a sweep requeues.
+    await enqueue.enqueue_runs(context.pool, context.redis, queued)
     await _beat(ctx, context, leases)
     await sweep(ctx)
     await publish_health(ctx)

@@ -12,7 +12,7 @@ from app.sources.sites.bet9ja import Bet9ja
 from app.sources.sites.betpawa import BetPawa
 from app.sources.sites.sportybet import SportyBet
 from app.store.content import listings, odds
-from workers import execute
+from workers.execute import RunCall, execute
 from workers.job import Job, Params
 
 
@@ -66,4 +66,4 @@ async def scrape_all_platforms(
     ctx: dict[str, Any], run_id: str | None = None, **params: Any
 ) -> None:
     """Execute one run; without `run_id`, a manual run with these parameters."""
-    await execute.execute_job(ctx, JOB, run_id, params)
+    await execute(ctx, RunCall(JOB.name, run_id, params), JOB.plan)

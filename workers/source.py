@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app.context import WorkerContext, worker_context
+from app.context import WorkerContext
 from app.core.config import Config
 from app.core.enums import RunStatus, Trigger
 from app.core.errors import BadParameters
@@ -14,9 +14,10 @@ from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
 from app.store.content import cursors
 from app.store.runs.run_rows import ClaimedRun
-from workers import execute, recipe_dir, recipe_sources
+from workers import recipe_dir, recipe_sources
+from workers.execute import RunCall, execute
 from workers.job import Job, Params, PlannedSource, RunPlan
-from workers.recipe_dir import KEY_PREFIX, LoadedRecipe
+from workers.recipe_dir import KEY_PREFIX
 
 PACE_TOLERANCE = timedelta(
     seconds=30
@@ -59,38 +60,27 @@ JOB = recipe_job(None)
 
 async def source(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
     """Execute one run; without `run_id`, a manual run of the source that `params` name."""
-    context = worker_context(ctx)
-
-    async def body(claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
-        await _execute(context, claimed, outcome)
-
-    await execute.execute(ctx, JOB.name, body, run_id, params)
+    await execute(ctx, RunCall(JOB.name, run_id, params), plan_recipe)
 
 
-async def _execute(context: WorkerContext, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
+async def plan_recipe(
+    context: WorkerContext, claimed: ClaimedRun, outcome: AttemptOutcome
+) -> RunPlan | None:
+    """The recipe's source; None, with the outcome set, if its feed asks for a longer pause."""
     loaded = await asyncio.to_thread(recipe_dir.find_recipe, context.config, _source_name(claimed))
     recipe = loaded.usable()
     if await _too_early(context, recipe, claimed):
         outcome.status, outcome.stats = RunStatus.SUCCESS, dict(SKIPPED_STATS)
-        return
-    await _collect(context, loaded, recipe, claimed, outcome)
-
-
-async def _collect(
-    context: WorkerContext,
-    loaded: LoadedRecipe,
-    recipe: Recipe,
-    claimed: ClaimedRun,
-    outcome: AttemptOutcome,
-) -> None:
+        return None
     opened = await recipe_sources.open_recipe_source(context, recipe, loaded.secret)
-    await execute.collect_sources(
-        context, RunPlan([PlannedSource(recipe_job(opened), opened)]), claimed, outcome
-    )
-    if recipe.schedule.auto and opened.poll_intervals and outcome.status is RunStatus.SUCCESS:
-        seconds = min(opened.poll_intervals.values())
-        at = context.clock() + timedelta(seconds=seconds)
-        await cursors.set_interval(context.pool, None, recipe.name, seconds, at)
+
+    async def set_interval(outcome: AttemptOutcome) -> None:
+        if recipe.schedule.auto and opened.poll_intervals and outcome.status is RunStatus.SUCCESS:
+            seconds = min(opened.poll_intervals.values())
+            at = context.clock() + timedelta(seconds=seconds)
+            await cursors.set_interval(context.pool, None, recipe.name, seconds, at)
+
+    return RunPlan([PlannedSource(recipe_job(opened), opened)], on_collected=set_interval)
 
 
 async def _too_early(context: WorkerContext, recipe: Recipe, claimed: ClaimedRun) -> bool:

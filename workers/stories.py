@@ -6,8 +6,9 @@ from app.core.config import Config
 from app.sources.sites.asknews import STORIES_PAGE_SIZE, AskNewsLimits, AskNewsStories
 from app.store.content import stories
 from app.store.runs.progress import SourceProgress
-from workers import asknews, execute
+from workers import asknews
 from workers.asknews import PollParams
+from workers.execute import RunCall, execute
 from workers.job import Job
 
 
@@ -47,7 +48,6 @@ JOB = Job(
     record_key=asknews.record_key,
     records_stat="stories_fetched",
     never_empty=False,
-    stored="stories_stored",
     stats=stats,
     disabled_reason=asknews.disabled_reason,
     login=asknews.login,
@@ -58,4 +58,4 @@ JOB = Job(
 
 async def poll_stories(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
     """Execute one run; without `run_id`, a manual run with these parameters."""
-    await execute.execute_job(ctx, JOB, run_id, params)
+    await execute(ctx, RunCall(JOB.name, run_id, params), JOB.plan)

@@ -8,10 +8,10 @@ from uuid import UUID
 from app.context import WorkerContext, worker_context
 from app.core import log
 from app.health import publish
-from app.queue import org_queue
+from app.queue import enqueue, org_queue
 from app.scheduling.schedule import EPOCH, Schedule
 from app.store.runs import run_rows
-from app.store.runs.run_rows import QueuedAttempt, QueuedRunsPage
+from app.store.runs.run_rows import QueuedRun, QueuedRunsPage
 from workers import trigger
 from workers.dispatch import decide, dispatch_state
 
@@ -66,7 +66,7 @@ async def requeue_expired(context: WorkerContext) -> None:
         _log.warning("run.taken_up", execution_id=str(run.run_id), attempt=run.attempt)
     for run_id in lost:
         _log.error("run.lost", execution_id=str(run_id))
-    await trigger.enqueue(context, requeued)
+    await enqueue.enqueue_runs(context.pool, context.redis, requeued)
 
 
 async def requeue_lost(context: WorkerContext, jobs: Sequence[str] | None = None) -> None:
@@ -98,15 +98,14 @@ async def requeue_lost_org_runs(
     return page
 
 
-async def _requeue_unknown(context: WorkerContext, waiting: Sequence[QueuedAttempt]) -> None:
+async def _requeue_unknown(context: WorkerContext, waiting: Sequence[QueuedRun]) -> None:
     if not waiting:
         return
-    ids = [f"run:{run.run_id}:{run.attempt}" for run in waiting]
-    queued = await org_queue.are_queued(context.redis, ids)
+    queued = await org_queue.are_queued(context.redis, [run.arq_id for run in waiting])
     missing = [run for run, is_queued in zip(waiting, queued, strict=True) if not is_queued]
     requeued = await run_rows.requeue(context.pool, missing, context.clock()) if missing else []
     for run in requeued[:MAX_LOGGED_RUNS]:
         _log.warning("run.requeued", execution_id=str(run.run_id), attempt=run.attempt)
     if len(requeued) > MAX_LOGGED_RUNS:
         _log.warning("runs.requeued", count=len(requeued))
-    await trigger.enqueue(context, requeued)
+    await enqueue.enqueue_runs(context.pool, context.redis, requeued)

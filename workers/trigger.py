@@ -1,7 +1,7 @@
 """Triggers of schedules: arq cron entries that ask the ledger and enqueue the runs it decided."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,12 +11,11 @@ from app.context import WorkerContext, worker_context
 from app.core import log
 from app.health import publish
 from app.ledger import edit
-from app.ledger.edit import DeclaredSchedule, QueuedRun
+from app.ledger.edit import DeclaredSchedule
+from app.queue import enqueue
 from app.queue.cron import TRIGGER_TIMEOUT_SECONDS, ScheduleCron, cron_entry
-from app.queue.enqueue import enqueue_runs
 from app.scheduling.schedule import Schedule
 from app.store.db import UNAVAILABLE
-from app.store.runs.run_rows import QueuedAttempt
 
 Step = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -40,7 +39,7 @@ async def trigger_schedule(context: WorkerContext, key: str, tick_at: datetime) 
         await asyncio.sleep(lead.total_seconds())
     now = max(context.clock(), tick_at) if lead <= MAX_EARLY_TRIGGER else context.clock()
     queued = await edit.decide_schedule(context.pool, key, now)
-    await enqueue(context, queued)
+    await enqueue.enqueue_runs(context.pool, context.redis, queued)
     if not queued:  # skipped or missed: no run will publish it
         await publish.publish_skipped(context.pool, context.redis, key)
 
@@ -77,15 +76,3 @@ def known_jobs(ctx: dict[str, Any]) -> Sequence[str] | None:
     """The jobs that this worker can execute; None means any. Versions may differ in a deploy."""
     known: Sequence[str] | None = ctx.get("known_jobs")
     return known
-
-
-async def enqueue(
-    context: WorkerContext,
-    queued: Iterable[QueuedRun | QueuedAttempt],
-    until: datetime | None = None,
-) -> None:
-    """Enqueue runs in Redis, in bulk; none starts before `until` (aware), if given.
-
-    A run that Redis does not receive is requeued by a sweep.
-    """
-    await enqueue_runs(context.pool, context.redis, queued, until)

@@ -9,7 +9,7 @@ from app.core.enums import Scope
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
 from app.orgs.tokens import Principal
-from app.queue import enqueue, org_queue
+from app.queue import enqueue
 from app.store.schedules import heartbeats
 
 _OPERATOR_TOKEN_ID = UUID(int=0)  # belongs to no token
@@ -28,7 +28,6 @@ async def retry_collection_run(
     request = CollectionRequest(principal, await heartbeats.database_now(context.pool))
     queued = await collection.request_run(context.pool, context.config, request)
     await enqueue.enqueue_runs(context.pool, context.redis, [queued])
-    await org_queue.admit_runs(context.redis)
     await run_requests.report_queued_run(
-        context, queued.run_id, queued.job, wait=wait, as_json=as_json
+        context, queued.run_id, queued.task, wait=wait, as_json=as_json
     )

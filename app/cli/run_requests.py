@@ -10,9 +10,9 @@ from app.cli import follow, terminal
 from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES
 from app.health import keys
-from app.queue.jobs import enqueue
+from app.queue import enqueue
 from app.store.runs import run_rows
-from app.store.runs.run_rows import RunRequest
+from app.store.runs.run_rows import QueuedRun, RunRequest
 from app.store.schedules import heartbeats
 
 
@@ -61,5 +61,5 @@ async def queue_run(context: CommandContext, job: str, params: dict[str, Any], b
         run_id, job, params, by[:200], config.max_attempts, config.job_timeout_seconds
     )
     await run_rows.request(context.pool, request, await heartbeats.database_now(context.pool))
-    await enqueue(context.redis, job, str(run_id), job_id=f"run:{run_id}:1")
+    await enqueue.enqueue_runs(context.pool, context.redis, [QueuedRun(run_id, job)])
     return run_id

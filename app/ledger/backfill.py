@@ -20,7 +20,7 @@ from app.queue import enqueue
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
-from app.store.runs.run_rows import QueuedAttempt
+from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import backfills as store
 from app.store.schedules import heartbeats, schedule_rows
 from app.store.schedules.backfills import Backfill
@@ -156,7 +156,7 @@ async def _enqueue_next(pool: Pool, redis: ArqRedis, plan: BackfillPlan, max_ope
     plan.open |= {run_id for run_id, _ in chunk}
     # A run that is not enqueued now is enqueued by a later sweep.
     job = plan.backfill.state.job
-    await enqueue.enqueue_runs(pool, redis, [QueuedAttempt(run, job, 1) for run in created])
+    await enqueue.enqueue_runs(pool, redis, [QueuedRun(run, job) for run in created])
 
 
 async def _refresh_open(pool: Pool, plan: BackfillPlan) -> None:

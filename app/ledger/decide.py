@@ -14,13 +14,12 @@ from app.core import log
 from app.core.enums import TickOutcome, TickReason
 from app.core.errors import BadSchedule
 from app.ledger import edit
-from app.ledger.edit import QueuedRun
 from app.ledger.outcomes import MAX_REPEATED_TICKS, first_due_if_late, tick_decision
 from app.scheduling.policies import Policies
 from app.scheduling.policy import AliveSpan, Decision, DecisionInput, OpenRun, decide
 from app.scheduling.schedule import Schedule
 from app.store.db import UNAVAILABLE, Connection, Pool
-from app.store.runs.run_rows import cancel_open
+from app.store.runs.run_rows import QueuedRun, cancel_open
 from app.store.schedules import decisions as store
 from app.store.schedules import schedule_rows
 from app.store.schedules.decisions import DueQuery, DueSchedule, RecordedDecision

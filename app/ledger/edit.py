@@ -17,22 +17,13 @@ from app.scheduling.policies import Policies
 from app.scheduling.policy import Decision, DecisionInput, decide
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
-from app.store.runs.run_rows import cancel_open
+from app.store.runs.run_rows import QueuedRun, cancel_open
 from app.store.schedules import schedule_rows, schedule_versions
 from app.store.schedules.schedule_rows import ScheduleState
 
 _INSTANT = timedelta(microseconds=1)
 
 _log = log.logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedRun:
-    """A run in Postgres that is yet to be enqueued in Redis as `run:<run_id>:<attempt>`."""
-
-    run_id: UUID
-    job: str
-    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)

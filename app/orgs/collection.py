@@ -15,7 +15,7 @@ from app.core import log
 from app.core.config import Config
 from app.core.errors import Conflict, InvalidValue, NotFound, OverLimit, StaleEdit
 from app.ledger import edit as ledger
-from app.ledger.edit import DeclaredSchedule, QueuedRun
+from app.ledger.edit import DeclaredSchedule
 from app.orgs.limits import OrgLimits
 from app.orgs.tokens import Principal
 from app.scheduling.policies import Policies
@@ -27,6 +27,7 @@ from app.store.orgs import presets
 from app.store.orgs import selections as kept
 from app.store.orgs.collection import CollectionEdit, CollectionSchedule
 from app.store.runs import run_rows
+from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_versions import SchedulePause
 

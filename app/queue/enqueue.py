@@ -3,76 +3,33 @@
 A run that Redis does not receive or loses is requeued by a worker's sweep.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Protocol
-from uuid import UUID
 
 from arq.connections import ArqRedis
 
 from app.core.enums import COLLECTION_TASK
 from app.queue import org_queue
 from app.queue.jobs import enqueue_many
-from app.queue.org_queue import OrgQueueEntry
 from app.store.db import Pool
+from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import decisions
 
 
-class EnqueuableRun(Protocol):
-    """A queued run; the id of its arq job is `run:<run_id>:<attempt>`."""
-
-    @property
-    def run_id(self) -> UUID:
-        """The run's id."""
-        ...
-
-    @property
-    def job(self) -> str:
-        """The arq task that executes it."""
-        ...
-
-    @property
-    def attempt(self) -> int:
-        """From 1."""
-        ...
-
-
 async def enqueue_runs(
-    pool: Pool, redis: ArqRedis, queued: Iterable[EnqueuableRun], until: datetime | None = None
+    pool: Pool, redis: ArqRedis, queued: Iterable[QueuedRun], until: datetime | None = None
 ) -> None:
     """Enqueue runs in Redis, in bulk; none starts before `until` (aware), if given.
 
-    Organisations' runs wait in a queue of their own, so that they delay nothing else.
+    Organisations' runs wait in a queue of their own, so that they delay nothing else, and enter
+    arq's queue as far as slots are free.
     """
     runs = list(queued)
-    jobs = [
-        (run.job, [str(run.run_id)], _arq_job_id(run)) for run in runs if run.job != COLLECTION_TASK
-    ]
+    jobs = [(r.task, [str(r.run_id)], r.arq_id) for r in runs if r.task != COLLECTION_TASK]
     if jobs:
         await enqueue_many(redis, jobs, defer_until=until)
-    await _enqueue_for_organisations(
-        pool, redis, [run for run in runs if run.job == COLLECTION_TASK], until
-    )
-
-
-async def _enqueue_for_organisations(
-    pool: Pool, redis: ArqRedis, runs: Sequence[EnqueuableRun], until: datetime | None
-) -> None:
-    if not runs:
-        return
-    last_run_seconds = await decisions.last_durations(pool, [run.run_id for run in runs])
-    waiters = [
-        OrgQueueEntry(
-            run.job,
-            [str(run.run_id)],
-            _arq_job_id(run),
-            last_run_seconds.get(run.run_id, 0.0),
-            until,
-        )
-        for run in runs
-    ]
-    await org_queue.add_runs(redis, waiters)
-
-
-def _arq_job_id(run: EnqueuableRun) -> str:
-    return f"run:{run.run_id}:{run.attempt}"
+    for_orgs = [run for run in runs if run.task == COLLECTION_TASK]
+    if for_orgs:
+        seconds = await decisions.last_durations(pool, [run.run_id for run in for_orgs])
+        await org_queue.add_runs(redis, for_orgs, seconds, until)
+        await org_queue.admit_runs(redis)

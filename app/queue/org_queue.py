@@ -12,10 +12,11 @@ However many there are, nothing else waits behind them. Sorted sets in Redis, be
 The bodies are arq's own job keys. A run that expires here, or is lost, is requeued by a sweep.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import cast
+from uuid import UUID
 
 from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
@@ -23,10 +24,12 @@ from arq.jobs import serialize_job
 from arq.utils import timestamp_ms, to_unix_ms
 
 from app.queue.jobs import BATCH_SIZE, WAKE_CHANNEL, Script
+from app.store.runs.run_rows import QueuedRun
 
 ORG_QUEUE = "rollcall:queue:collections"
 SLOW_SECONDS = 60.0  # seconds; an organisation whose last run took longer counts as slow
 ENTRY_TTL_MS = 86_400_000
+NO_DURATIONS: Mapping[UUID, float] = MappingProxyType({})
 
 # Adds runs not queued yet. ARGV: queue, job key prefix, TTL (ms); then for each: id, score, suffix
 # of the queue, TTL of the body (ms), body. Returns how many were added.
@@ -122,24 +125,18 @@ redis.call('PEXPIRE', ARGV[1], ARGV[4])
 _WITHDRAW = Script("return redis.call('ZREM', ARGV[1], ARGV[2])")
 
 
-@dataclass(frozen=True, slots=True)
-class OrgQueueEntry:
-    """A run to add to the queue.
+async def add_runs(
+    redis: ArqRedis,
+    runs: Iterable[QueuedRun],
+    last_run_seconds: Mapping[UUID, float] = NO_DURATIONS,
+    until: datetime | None = None,
+) -> int:
+    """Add runs to the queue, 500 per round trip; returns how many were not queued yet.
 
-    `last_run_seconds`: seconds that its organisation's last run took. `not_before`: the instant
-    (aware) before which it must not start.
+    `last_run_seconds`: by run id, the seconds that its organisation's last run took. None starts
+    before `until` (aware), if given.
     """
-
-    function: str
-    args: Sequence[object]
-    job_id: str
-    last_run_seconds: float = 0.0
-    not_before: datetime | None = None
-
-
-async def add_runs(redis: ArqRedis, waiters: Iterable[OrgQueueEntry]) -> int:
-    """Add runs to the queue, 500 per round trip; returns how many were not queued yet."""
-    entries = [_entry(redis, waiter) for waiter in waiters]
+    entries = [_entry(redis, run, last_run_seconds.get(run.run_id, 0.0), until) for run in runs]
     added = 0
     for start in range(0, len(entries), BATCH_SIZE):
         flat = [part for entry in entries[start : start + BATCH_SIZE] for part in entry]
@@ -150,16 +147,18 @@ async def add_runs(redis: ArqRedis, waiters: Iterable[OrgQueueEntry]) -> int:
     return added
 
 
-def _entry(redis: ArqRedis, waiter: OrgQueueEntry) -> tuple[str | bytes | int, ...]:
+def _entry(
+    redis: ArqRedis, run: QueuedRun, seconds: float, until: datetime | None
+) -> tuple[str | bytes | int, ...]:
     now = timestamp_ms()
     body = serialize_job(
-        waiter.function, tuple(waiter.args), {}, None, now, serializer=redis.job_serializer
+        run.task, (str(run.run_id),), {}, None, now, serializer=redis.job_serializer
     )
-    if waiter.not_before is not None:
-        until = to_unix_ms(waiter.not_before)
-        return waiter.job_id, until, ":later", max(until - now, 0) + ENTRY_TTL_MS, body
-    suffix = ":slow" if waiter.last_run_seconds > SLOW_SECONDS else ""
-    return waiter.job_id, now + round(waiter.last_run_seconds * 1000), suffix, ENTRY_TTL_MS, body
+    if until is not None:
+        at = to_unix_ms(until)
+        return run.arq_id, at, ":later", max(at - now, 0) + ENTRY_TTL_MS, body
+    suffix = ":slow" if seconds > SLOW_SECONDS else ""
+    return run.arq_id, now + round(seconds * 1000), suffix, ENTRY_TTL_MS, body
 
 
 async def admit_runs(redis: ArqRedis, ended: str = "") -> int:

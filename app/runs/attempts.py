@@ -13,7 +13,7 @@ from app.core.enums import RunStatus
 from app.core.errors import Failure, LeaseLost, RollcallError
 from app.store.db import CONNECTION_LOST, UNAVAILABLE, Pool
 from app.store.runs import run_rows as store
-from app.store.runs.run_rows import ClaimedRun, Deferral, QueuedAttempt, RunEnding
+from app.store.runs.run_rows import ClaimedRun, Deferral, QueuedRun, RunEnding
 
 Clock = Callable[[], datetime]
 Lease = tuple[UUID, int]  # run id and epoch
@@ -96,7 +96,7 @@ class AttemptOutcome:
     error_message: str | None = None
     hand_back_reason: str = "worker stops"
     deferral: Deferral | None = None
-    requeued: QueuedAttempt | None = None
+    requeued: QueuedRun | None = None
     fenced: bool = False
     timeout: asyncio.Timeout | None = None
     limit_error: tuple[str, str] | None = None

@@ -28,7 +28,9 @@ FLUSH_SECONDS = 0.5  # between two flushes
 RETENTION_SECONDS = 24 * 3600
 INDEX_KEY = "rollcall:log:runs"
 
-_BOUND = frozenset({"execution_id", "job", "worker", "attempt", "event", "level", "timestamp"})
+_BOUND = frozenset(
+    {"execution_id", "job", "task", "worker", "attempt", "event", "level", "timestamp"}
+)
 _INTERNAL = frozenset({"logger", "exc_info", "stack_info", "_record", "_from_structlog"})
 
 LogEvent = tuple[str, Mapping[str, Any]]  # execution_id, event

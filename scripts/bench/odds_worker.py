@@ -26,7 +26,8 @@ from app.runs.attempts import Leases
 from app.sources.base import Source
 from app.store.content import partitions
 from app.store.runs import run_rows
-from workers import execute, odds
+from workers import odds
+from workers.execute import RunCall, execute
 
 LIFTED = HostLimits(rate=100_000, burst=10_000, concurrency=8)
 MOVED = 0.01
@@ -95,7 +96,7 @@ async def one(ctx: dict[str, Any], context: WorkerContext, job: Any, found: dict
     """Execute one manual run and add its cost to `found`."""
     before, began = cpu(), time.perf_counter()
     ctx["job_id"] = uuid4().hex
-    await execute.execute_job(ctx, job, None, {})
+    await execute(ctx, RunCall(job.name), job.plan)
     found["cpu_s"] += cpu() - before
     found["wall_s"] += time.perf_counter() - began
     (row,) = await run_rows.recent(context.pool, 1)

@@ -3,13 +3,13 @@
 import sys
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import arq.worker
 from arq.worker import Function, func
 from pydantic import SecretStr
 
 from app import context
+from app.context import WorkerContext
 from app.core import config, log
 from app.core.enums import RunStatus
 from app.ledger.edit import DeclaredSchedule
@@ -19,8 +19,9 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
 from app.store.runs.run_rows import ClaimedRun
 from scripts.bench.timing import Stopwatch, asked, offset_us, period
-from workers import execute, lifecycle
+from workers import lifecycle
 from workers.dispatch import dispatch
+from workers.execute import RunCall, execute
 from workers.sweep import HEALTH_SCHEDULE, publish_health, sweep, sweep_schedule
 from workers.trigger import cron_entry_for, resilient_entry
 
@@ -40,12 +41,12 @@ def declared(number: int, count: int) -> DeclaredSchedule:
 def job(number: int, watch: Stopwatch) -> Function:
     """Return the arq function that executes that schedule's runs."""
 
-    async def body(_: ClaimedRun, outcome: AttemptOutcome) -> None:
+    async def plan(_: WorkerContext, __: ClaimedRun, outcome: AttemptOutcome) -> None:
         watch.start(number)
         outcome.status = RunStatus.SUCCESS
 
     async def tick(ctx: dict[str, Any], run_id: str) -> None:
-        await execute.execute_run(ctx, UUID(run_id), body)
+        await execute(ctx, RunCall(f"tick-{number}", run_id), plan)
 
     return func(tick, name=f"tick-{number}")
 

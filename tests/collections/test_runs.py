@@ -14,8 +14,9 @@ from app.store import tenancy
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.collections import harness
-from workers import execute, odds
+from workers import odds
 from workers.collection import collection
+from workers.execute import RunCall, execute
 from workers.item_storage import store_as_items
 from workers.job import PlannedSource, RunPlan
 
@@ -126,9 +127,8 @@ async def test_a_page_is_committed_as_its_organisation_so_that_postgres_guards_t
         source = next(s for s in odds.every_source(opened.config) if s.name == "bet9ja")
         return RunPlan([PlannedSource(store_as_items(odds.JOB, bolt.org_id, source.name), source)])
 
-    await execute.execute_planned(
-        worker_harness.ctx_of(house), "collection", astray, str(run_id), {}
-    )
+    call = RunCall("collection", str(run_id))
+    await execute(worker_harness.ctx_of(house), call, astray)
 
     run = await acme.told(run_id)
     assert (run["status"], run["error_type"]) == ("failure", "InsufficientPrivilegeError")

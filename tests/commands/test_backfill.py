@@ -26,7 +26,7 @@ from app.store.runs.run_rows import ClaimedRun, RunRequest
 from app.store.schedules import backfills
 from tests import worker_harness
 from tests.commands.conftest import ROOT, Tell, TellJson
-from workers import execute
+from workers.execute import RunCall, execute
 
 QUEUED = "SELECT execution_id FROM runs WHERE status = 'queued' ORDER BY queued_at LIMIT 20"
 
@@ -53,7 +53,7 @@ async def executing(
     done: Counter[datetime] = Counter()
     stop = asyncio.Event()
 
-    async def body(claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
+    async def plan(_: WorkerContext, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
         assert claimed.scheduled_for is not None
         done[claimed.scheduled_for] += 1
         outcome.status = status
@@ -62,7 +62,7 @@ async def executing(
         ctx = worker_harness.ctx_of(house)
         while not stop.is_set():
             for row in await house.pool.fetch(QUEUED):
-                await execute.execute_run(ctx, row["execution_id"], body)
+                await execute(ctx, RunCall("scrape_all_platforms", str(row["execution_id"])), plan)
             await asyncio.sleep(0.01)
 
     async with asyncio.TaskGroup() as tasks:

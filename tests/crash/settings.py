@@ -17,12 +17,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app import workers as front_door
 from app.core.messages import HostLimits
 from app.health import publish
-from app.ledger.edit import QueuedRun
+from app.queue import enqueue
 from app.queue.cron import cron_entry
 from app.scheduling.schedule import Schedule
 from app.store.runs import run_rows
 from app.store.schedules import schedule_rows
-from workers import lifecycle, trigger
+from workers import lifecycle
 from workers.collect import Collector
 from workers.sweep import sweep
 
@@ -79,16 +79,16 @@ def recording(step: Step) -> Step:
 
 
 def telling(step: Step) -> Step:
-    async def tell(where: Any, queued: Iterable[Any], *more: Any) -> None:
+    async def enqueue_runs(pool: Any, redis: Any, queued: Iterable[Any], *more: Any) -> None:
         queued = list(queued)
-        new = [run for run in queued if isinstance(run, QueuedRun)]
+        new = [run for run in queued if run.attempt == 1]
         if new:
             await MOMENTS.come("after_commit_before_enqueue")
-        await step(where, queued, *more)
+        await step(pool, redis, queued, *more)
         if new:
             await MOMENTS.come("after_enqueue")
 
-    return tell
+    return enqueue_runs
 
 
 def claiming(step: Step) -> Step:
@@ -136,11 +136,11 @@ def wrap(room: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
 
 
 wrap(schedule_rows, "record", recording)
-wrap(trigger, "enqueue", telling)
+wrap(enqueue, "enqueue_runs", telling)
 wrap(run_rows, "claim", claiming)
 wrap(Collector, "_commit", committing)
 wrap(run_rows, "finish", lambda step: before("before_outcome", step))
-wrap(publish, "job", lambda step: before("after_outcome_before_health", step))
+wrap(publish, "publish_job", lambda step: before("after_outcome_before_health", step))
 wrap(lifecycle, "open_context", hurried)
 
 

@@ -24,8 +24,8 @@ from app.store.runs.run_rows import ClaimedRun
 from tests import worker_harness
 from tests.dispatch import orgs
 from tests.worker_harness import until
-from workers import execute
 from workers.dispatch import dispatch
+from workers.execute import RunCall, execute
 
 SLOTS = 3
 MINUTE = timedelta(minutes=1)
@@ -44,9 +44,11 @@ class Shop:
     started: list[float] = field(default_factory=list[float])
 
     async def collection(self, ctx: dict[str, Any], run_id: str) -> None:
-        await execute.execute_run(ctx | self.ctx, UUID(run_id), self._collect, in_line=True)
+        await execute(ctx | self.ctx, RunCall(COLLECTION_TASK, run_id), self._collect)
 
-    async def _collect(self, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
+    async def _collect(
+        self, _: WorkerContext, claimed: ClaimedRun, outcome: AttemptOutcome
+    ) -> None:
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(self.seconds)

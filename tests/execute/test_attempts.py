@@ -10,7 +10,7 @@ from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.execute.tables import events_of, stored
 from tests.worker_harness import perform, run_row, source_rows, until
-from workers import execute
+from workers.execute import RunCall, execute
 from workers.odds import JOB
 
 
@@ -84,7 +84,7 @@ async def test_a_run_cancelled_by_hand_stops_and_keeps_what_it_stored(
     group = await held_up(house, standin, 60)
     leases = worker_harness.leases_of(house)
     ctx = worker_harness.ctx_of(house, leases=leases)
-    task = asyncio.create_task(execute.execute_job(ctx, JOB, None, {}))
+    task = asyncio.create_task(execute(ctx, RunCall(JOB.name), JOB.plan))
     await until(lambda: all_but(house.pool, group), what="all partitions but one")
     ((run_id, _),) = leases.held
 

@@ -8,12 +8,12 @@ from uuid import UUID
 
 from app.core.enums import RunStatus
 from app.ledger import edit as ledger
-from app.ledger.edit import DeclaredSchedule, QueuedRun
+from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.runs import run_rows
-from app.store.runs.run_rows import ClaimedRun, RunEnding
+from app.store.runs.run_rows import ClaimedRun, QueuedRun, RunEnding
 from app.store.schedules import heartbeats
 from tests.clock import NOON, SettableClock
 

@@ -13,12 +13,12 @@ from app.core.enums import Coalesce, Overlap, RunStatus
 from app.core.errors import BadSchedule
 from app.ledger import edit as ledger
 from app.ledger import proof
-from app.ledger.edit import DeclaredSchedule, QueuedRun
+from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.runs import run_rows
-from app.store.runs.run_rows import ClaimedRun, QueuedAttempt, RunEnding
+from app.store.runs.run_rows import ClaimedRun, QueuedRun, RunEnding
 from app.store.schedules import heartbeats, schedule_rows
 from tests.ledger.lossy_pool import attempted
 
@@ -415,7 +415,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return bool(open_runs)
 
     def _hear(
-        self, queued: list[QueuedRun] | list[QueuedAttempt] | list[QueuedRun | QueuedAttempt]
+        self, queued: list[QueuedRun] | list[QueuedRun] | list[QueuedRun | QueuedRun]
     ) -> None:
         for run in queued:
             job = (run.run_id, run.attempt)

@@ -162,7 +162,7 @@ async def test_a_run_handed_back_is_free_at_once_and_no_loss(desk: Desk) -> None
 
     waiting = await run_rows.release(desk.pool, claimed, desk.clock(), "worker stops")
 
-    assert waiting == run_rows.QueuedAttempt(claimed.run_id, "job", 2)
+    assert waiting == run_rows.QueuedRun(claimed.run_id, "job", 2)
     following = await desk.again(claimed.run_id, "w2")
     assert following.attempt == 2
     assert following.started_at == claimed.started_at
@@ -180,7 +180,7 @@ async def test_a_queued_run_that_redis_lost_is_queued_once_more_under_a_new_atte
         *(run_rows.requeue(desk.pool, [waiting], desk.clock()) for _ in range(4))
     )
 
-    assert [run for once in requeued for run in once] == [run_rows.QueuedAttempt(run_id, "job", 2)]
+    assert [run for once in requeued for run in once] == [run_rows.QueuedRun(run_id, "job", 2)]
     assert await run_rows.queued_runs(desk.pool, desk.clock()) == []
 
 

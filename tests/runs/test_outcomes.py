@@ -112,7 +112,7 @@ async def test_a_body_that_is_cancelled_hands_its_run_back(desk: Desk) -> None:
     task.cancel()
     outcome = await task
 
-    assert outcome.requeued == store.QueuedAttempt(claimed.run_id, "job", 2)
+    assert outcome.requeued == store.QueuedRun(claimed.run_id, "job", 2)
     assert (await desk.row(claimed))["status"] == "queued"
     assert await desk.events(claimed) == [("started", 1), ("cancelled", 1)]
 
@@ -125,7 +125,7 @@ async def test_a_body_cut_off_from_postgres_hands_its_run_back(desk: Desk) -> No
 
     outcome = await attempted(desk, claimed, body)
 
-    assert outcome.requeued == store.QueuedAttempt(claimed.run_id, "job", 2)
+    assert outcome.requeued == store.QueuedRun(claimed.run_id, "job", 2)
     assert (await desk.row(claimed))["losses"] == 0
     detail = await desk.pool.fetchval("SELECT detail FROM run_events WHERE event = 'cancelled'")
     assert "Postgres was unavailable" in detail
@@ -274,7 +274,7 @@ async def test_a_run_whose_outcome_postgres_did_not_hear_is_taken_up_again(
 
         clock.pass_by(seconds=LEASE + 1)
         again, _ = await store.requeue_expired(pool, clock())
-        assert again == [store.QueuedAttempt(claimed.run_id, "job", 2)]
+        assert again == [store.QueuedRun(claimed.run_id, "job", 2)]
         await desk.again(claimed.run_id, "w2")
         pool.terminate()
     finally:

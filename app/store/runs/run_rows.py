@@ -44,12 +44,17 @@ class Deferral:
 
 
 @dataclass(frozen=True, slots=True)
-class QueuedAttempt:
-    """A queued attempt. Its arq job id is `run:<run_id>:<attempt>`."""
+class QueuedRun:
+    """A run that is queued in Postgres, to be enqueued in Redis. `task`: the arq function."""
 
     run_id: UUID
-    job: str
-    attempt: int
+    task: str
+    attempt: int = 1
+
+    @property
+    def arq_id(self) -> str:
+        """The id of its job in arq's queue; each attempt has another."""
+        return f"run:{self.run_id}:{self.attempt}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,15 +320,15 @@ async def finish(pool: Pool, claimed: ClaimedRun, ending: RunEnding) -> bool:
     return count == 1
 
 
-async def release(pool: Pool, claimed: ClaimedRun, now: datetime, why: str) -> QueuedAttempt | None:
+async def release(pool: Pool, claimed: ClaimedRun, now: datetime, why: str) -> QueuedRun | None:
     """Queue the run again with a new attempt; None if this attempt was fenced off."""
     row = await pool.fetchrow(HAND_BACK, claimed.run_id, claimed.epoch, now, why)
-    return None if row is None else QueuedAttempt(*row)
+    return None if row is None else QueuedRun(*row)
 
 
 async def defer(
     pool: Pool, claimed: ClaimedRun, now: datetime, deferral: Deferral
-) -> QueuedAttempt | None:
+) -> QueuedRun | None:
     """Queue the run again, not to start before `deferral.until`; None if fenced off."""
     row = await pool.fetchrow(
         DEFER,
@@ -334,44 +339,44 @@ async def defer(
         list(deferral.sources),
         f"until {deferral.until:%Y-%m-%d %H:%M:%S} UTC: {deferral.reason}"[:2_000],
     )
-    return None if row is None else QueuedAttempt(*row)
+    return None if row is None else QueuedRun(*row)
 
 
 async def requeue_expired(
     pool: Pool, now: datetime, limit: int = 500
-) -> tuple[list[QueuedAttempt], list[UUID]]:
+) -> tuple[list[QueuedRun], list[UUID]]:
     """Handle runs with expired leases; returns those queued again, and those out of attempts."""
     rows = await pool.fetch(REQUEUE_EXPIRED, now, limit)
-    again = [QueuedAttempt(*row[:3]) for row in rows if row["status"] == RunStatus.QUEUED]
+    again = [QueuedRun(*row[:3]) for row in rows if row["status"] == RunStatus.QUEUED]
     return again, [row[0] for row in rows if row["status"] == RunStatus.LOST]
 
 
 async def queued_runs(
     pool: Pool, before: datetime, jobs: Sequence[str] | None = None, limit: int = 2_000
-) -> list[QueuedAttempt]:
+) -> list[QueuedRun]:
     """Return the operator's runs that have been queued and ready since before `before`.
 
     The oldest first. Only of these `jobs`, unless None: a worker must not requeue jobs that it
     cannot run.
     """
-    return [QueuedAttempt(*row) for row in await pool.fetch(WAITING, before, limit, jobs)]
+    return [QueuedRun(*row) for row in await pool.fetch(WAITING, before, limit, jobs)]
 
 
 async def queued_org_runs(
     pool: Pool, before: datetime, jobs: Sequence[str] | None, page: QueuedRunsPage
-) -> tuple[list[QueuedAttempt], QueuedRunsPage | None]:
+) -> tuple[list[QueuedRun], QueuedRunsPage | None]:
     """As `queued_runs`, for organisations: one page, and the next page unless this was the last."""
     rows = await pool.fetch(WAITING_OF_ORGS, before, page.limit, jobs, page.at, page.run_id)
     next_page = None
     if len(rows) == page.limit:
         next_page = QueuedRunsPage(rows[-1]["queued_at"], rows[-1]["execution_id"], page.limit)
-    return [QueuedAttempt(*row[:3]) for row in rows], next_page
+    return [QueuedRun(*row[:3]) for row in rows], next_page
 
 
-async def requeue(pool: Pool, lost: Sequence[QueuedAttempt], now: datetime) -> list[QueuedAttempt]:
+async def requeue(pool: Pool, lost: Sequence[QueuedRun], now: datetime) -> list[QueuedRun]:
     """Start a new attempt, and so a new arq job id, for queued runs that Redis lost."""
     rows = await pool.fetch(REQUEUE, now, [w.run_id for w in lost], [w.attempt for w in lost])
-    return [QueuedAttempt(*row) for row in rows]
+    return [QueuedRun(*row) for row in rows]
 
 
 async def cancel_open(

@@ -14,12 +14,12 @@ from redis.exceptions import RedisError
 
 from app.core import log
 from app.core.config import Config
-from app.ledger.edit import QueuedRun
 from app.orgs.tokens import Principal
-from app.queue import enqueue, org_queue
+from app.queue import enqueue
 from app.queue.jobs import redis_pool
 from app.store import tenancy
 from app.store.db import OPERATOR_SESSION, UNAVAILABLE, Connection, Pool, register_json_codec
+from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
 from app.web.api import dry_run_pool
 from app.web.api.dry_run_pool import DryRunner
@@ -62,7 +62,6 @@ class ApiContext:
             return
         try:
             await enqueue.enqueue_runs(self.pool, self.redis, runs)
-            await org_queue.admit_runs(self.redis)
         except (RedisError, *UNAVAILABLE) as error:
             _log.warning("collection.untold", runs=len(runs), error=repr(error))
 

@@ -12,13 +12,12 @@ from starlette.responses import RedirectResponse, Response
 
 from app.core import log
 from app.ledger import edit
-from app.ledger.edit import QueuedRun
-from app.queue import enqueue, org_queue
+from app.queue import enqueue
 from app.scheduling.policies import Policies
 from app.store.db import UNAVAILABLE
 from app.store.reports.overview import ScheduleSummary
 from app.store.runs import history, run_rows
-from app.store.runs.run_rows import RunRequest
+from app.store.runs.run_rows import QueuedRun, RunRequest
 from app.store.schedules import heartbeats, schedule_edits, schedule_rows
 from app.store.tenancy import org_transaction
 from app.web.dashboard import collection_actions
@@ -152,7 +151,6 @@ async def _enqueue(context: WebContext, queued: Sequence[QueuedRun]) -> None:
     try:
         async with asyncio.timeout(2):
             await enqueue.enqueue_runs(context.pool, context.queue, queued)
-            await org_queue.admit_runs(context.queue)
     except (RedisError, *UNAVAILABLE) as error:
         _log.warning("run.not_told", error=repr(error))
 

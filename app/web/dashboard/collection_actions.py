@@ -5,9 +5,9 @@ from uuid import UUID
 from starlette.exceptions import HTTPException
 
 from app.core.errors import Conflict, NotFound, OverLimit
-from app.ledger.edit import QueuedRun
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
+from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
 from app.web.dashboard.context import WebContext
 from app.web.dashboard.session_auth import SessionUser
