@@ -9,13 +9,10 @@ from app.queue import jobs, worker
 from app.scheduling.policies import CATCH_UP_WINDOW
 from app.scheduling.schedule import Schedule
 from workers import lifecycle, registry
-from workers import monitor as watching
-from workers import prune as pruning
 from workers.dispatch import dispatch
-from workers.maintenance import RETENTION_SCHEDULE, apply_retention
-from workers.maintenance import RETENTION_TIMEOUT as NIGHT
+from workers.maintenance import MAINTENANCE
+from workers.monitor import MONITOR_SCHEDULE, MONITOR_TIMEOUT, monitor
 from workers.sweep import HEALTH_SCHEDULE, publish_health, sweep, sweep_schedule
-from workers.tidy import maintain_partitions
 from workers.trigger import CRON_SLOTS, cron_entry_for, resilient_entry
 
 try:
@@ -40,14 +37,8 @@ class Settings:
         resilient_entry("dispatch", dispatch, Schedule.every(1)),
         resilient_entry("sweep", sweep, sweep_schedule(CONFIG.lease_seconds)),
         resilient_entry("health", publish_health, HEALTH_SCHEDULE),
-        resilient_entry(
-            "watch", watching.monitor, watching.MONITOR_SCHEDULE, timeout=watching.MONITOR_TIMEOUT
-        ),
-        resilient_entry(
-            "prune", pruning.prune_raw_pages, Schedule.every(3600), timeout=pruning.PRUNE_TIMEOUT
-        ),
-        resilient_entry("retention", apply_retention, RETENTION_SCHEDULE, timeout=NIGHT),
-        resilient_entry("tidy", maintain_partitions, Schedule.every(3600)),
+        resilient_entry("watch", monitor, MONITOR_SCHEDULE, timeout=MONITOR_TIMEOUT),
+        *(resilient_entry(*entry) for entry in MAINTENANCE),
     )
     on_startup = lifecycle.startup(CONFIG, URLS, DECLARED)
     on_shutdown = lifecycle.shutdown

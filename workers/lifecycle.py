@@ -30,8 +30,8 @@ from app.store.schedules import schedule_rows
 from workers import registry, source
 from workers.dispatch import DispatchState
 from workers.execute import org_slots
+from workers.maintenance import maintain_partitions
 from workers.sweep import publish_health, sweep
-from workers.tidy import maintain_partitions
 
 Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")

@@ -1,21 +1,52 @@
-"""Nightly retention: deletes rows older than the settings allow."""
+"""Maintenance: raw pages, partitions and expired rows. Its cron entries are in one table.
 
+Each step may run concurrently and repeatedly; one that was cut off is continued by the next.
+"""
+
+from datetime import timedelta
 from typing import Any
 
 from app.context import worker_context
 from app.core import log
 from app.maintenance import retention
 from app.scheduling.schedule import Schedule
-
-RETENTION_SCHEDULE = Schedule.cron("17 3 * * *")  # UTC
-RETENTION_TIMEOUT = 3600.0  # seconds; the next night continues a run that was cut off
+from app.store.content import pages, partitions
+from workers.trigger import Step
 
 _log = log.logger(__name__)
 
 
+async def prune_raw_pages(ctx: dict[str, Any]) -> None:
+    """Delete raw pages older than RAW_DAYS."""
+    context = worker_context(ctx)
+    deleted = await pages.prune(context.pool, context.clock(), context.config.raw_days)
+    if deleted:
+        _log.info("pages.pruned", rows=deleted)
+
+
+async def maintain_partitions(ctx: dict[str, Any]) -> None:
+    """Create the coming partitions of price moves; drop those older than ODDS_CHANGES_DAYS."""
+    context = worker_context(ctx)
+    now, days = context.clock(), context.config.odds_changes_days
+    created = await partitions.create_upcoming(context.pool, now)
+    if created:
+        _log.info("months.opened", names=created)
+    dropped = await partitions.drop_ended(context.pool, now - timedelta(days=days)) if days else []
+    if dropped:
+        _log.info("months.dropped", names=dropped)
+
+
 async def apply_retention(ctx: dict[str, Any]) -> None:
-    """Delete expired rows of each kind. Safe to run concurrently and repeatedly."""
+    """Delete expired rows of each kind."""
     context = worker_context(ctx)
     async for deleted in retention.delete_expired(context.pool, context.config, context.clock()):
         if deleted.rows:
             _log.info("kind.pruned", kind=deleted.kind, rows=deleted.rows)
+
+
+# Name, step, schedule (UTC), and the seconds that it may take.
+MAINTENANCE: tuple[tuple[str, Step, Schedule, float], ...] = (
+    ("prune", prune_raw_pages, Schedule.every(3600), 300),
+    ("tidy", maintain_partitions, Schedule.every(3600), 30),
+    ("retention", apply_retention, Schedule.cron("17 3 * * *"), 3600),
+)

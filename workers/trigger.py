@@ -41,7 +41,7 @@ async def trigger_schedule(context: WorkerContext, key: str, tick_at: datetime) 
     queued = await edit.decide_schedule(context.pool, key, now)
     await enqueue.enqueue_runs(context.pool, context.redis, queued)
     if not queued:  # skipped or missed: no run will publish it
-        await publish.publish_skipped(context.pool, context.redis, key)
+        await publish.publish_job(context.pool, context.redis, key)
 
 
 def cron_entry_for(declared: DeclaredSchedule) -> ScheduleCron:

@@ -13,7 +13,7 @@ from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.fetch.hostile import Visit, serving
 from tests.pages.toy_source import Site, Toy, scrape
-from workers.prune import prune_raw_pages
+from workers.maintenance import prune_raw_pages
 
 PAGES = {1: [["a", "2.0"]], 2: [["b", "3.0"]]}
 

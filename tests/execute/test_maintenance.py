@@ -6,7 +6,7 @@ from app.context import WorkerContext
 from tests.clock import NOON
 from tests.store.test_odds import event, rows, write
 from tests.worker_harness import ctx_of
-from workers.tidy import maintain_partitions
+from workers.maintenance import maintain_partitions
 
 
 async def test_tidying_up_opens_this_month_and_keeps_everything_if_not_told_otherwise(
