@@ -2,8 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta
 
 from app.core.enums import HealthReason, RunStatus, TickReason
+
+Instant = Annotated[datetime, Meta(tz=True)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Seconds = Annotated[float, Meta(gt=0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,35 +32,35 @@ class JobFacts:
     """
 
     job: str
-    last_run: datetime | None = None
-    last_success: datetime | None = None
+    last_run: Instant | None = None
+    last_success: Instant | None = None
     last_status: RunStatus | None = None
-    next_run: datetime | None = None
-    interval_seconds: float | None = None
+    next_run: Instant | None = None
+    interval_seconds: Seconds | None = None
     enabled: bool = True
-    paused_at: datetime | None = None
+    paused_at: Instant | None = None
     paused_by: str | None = None
     paused_note: str | None = None
-    running_since: datetime | None = None
+    running_since: Instant | None = None
     last_error: str | None = None
-    consecutive_failures: int | None = None
-    registered_at: datetime | None = None
-    silent_after: datetime | None = None
-    rested_until: datetime | None = None
+    consecutive_failures: Count | None = None
+    registered_at: Instant | None = None
+    silent_after: Instant | None = None
+    rested_until: Instant | None = None
     history: tuple[RunStatus | None, ...] = ()
-    failing_since: datetime | None = None
-    skip_streak: int | None = None
-    skipping_since: datetime | None = None
+    failing_since: Instant | None = None
+    skip_streak: Count | None = None
+    skipping_since: Instant | None = None
     skip_reason: TickReason | None = None
     late_by: float | None = None
     grace_seconds: float | None = None
     breach: HealthReason | None = None
-    breach_since: datetime | None = None
-    last_new: datetime | None = None
-    ran: int | None = None
-    due: int | None = None
-    succeeded: int | None = None
-    finished: int | None = None
+    breach_since: Instant | None = None
+    last_new: Instant | None = None
+    ran: Count | None = None
+    due: Count | None = None
+    succeeded: Count | None = None
+    finished: Count | None = None
 
     @property
     def adherence(self) -> float | None:
@@ -70,10 +77,10 @@ class JobFacts:
 class WorkerFacts:
     """What a worker publishes with each heartbeat. `seen_at`: instant of the heartbeat, UTC."""
 
-    seen_at: datetime
-    started_at: datetime | None = None
+    seen_at: Instant
+    started_at: Instant | None = None
     host: str | None = None
-    running: int | None = None
+    running: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +90,13 @@ class CollectionFacts:
     `overdue` and `failing` are parts of `unhealthy`.
     """
 
-    as_of: datetime
-    healthy: int = 0
-    unhealthy: int = 0
-    not_started: int = 0
-    paused: int = 0
-    overdue: int = 0
-    failing: int = 0
+    as_of: Instant
+    healthy: Count = 0
+    unhealthy: Count = 0
+    not_started: Count = 0
+    paused: Count = 0
+    overdue: Count = 0
+    failing: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +108,12 @@ class SystemFacts:
     `notifier_error`: the last error of a notifier.
     """
 
-    unaccounted: int | None = None
-    checked_at: datetime | None = None
-    pending: int | None = None
-    failing_since: datetime | None = None
+    unaccounted: Count | None = None
+    checked_at: Instant | None = None
+    pending: Count | None = None
+    failing_since: Instant | None = None
     notifier_error: str | None = None
 
 
-def _share(part: int | None, whole: int | None) -> float | None:
+def _share(part: int | None, whole: Count | None) -> float | None:
     return None if part is None or not whole else min(part / whole, 1.0)

@@ -1,18 +1,18 @@
-"""Health facts in Redis: one hash per job and per worker, with an index of each.
+"""Health facts in Redis: one JSON value per job and per worker, with an index of each.
 
-Every key has a TTL. A value that cannot be parsed reads as None, so that a damaged key does not
-break reading the others.
+Every key has a TTL. A field that cannot be decoded takes its default, so that neither a damaged
+key nor a newer version's value breaks reading the others.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, islice
-from typing import cast
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, TypeVar, cast, get_type_hints
 
+import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-from app.health import codec
 from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
 
 JOBS = "rollcall:health:jobs"
@@ -24,37 +24,34 @@ SYSTEM_TTL = 24 * 3600  # seconds
 JOB_TTL = 30 * 24 * 3600  # seconds
 BATCH = 10  # jobs per round trip, so that Redis is not blocked for long
 INDEX_GRACE = 600  # seconds by which the clocks of workers may differ
+UNKNOWN_HEARTBEAT = datetime.fromtimestamp(0, UTC)  # if the time cannot be decoded
 
-RedisCommand = tuple[str | float, ...]
+RedisCommand = tuple[str | bytes | float, ...]
+Facts = TypeVar("Facts", JobFacts, WorkerFacts, CollectionFacts, SystemFacts)
+
+_encode = msgspec.json.Encoder().encode
 
 
 def job_key(key: str) -> str:
-    """The Redis key of the job's hash."""
+    """The Redis key of the job's facts."""
     return f"rollcall:health:job:{key}"
 
 
 def worker_key(worker_id: str) -> str:
-    """The Redis key of the worker's hash."""
+    """The Redis key of the worker's facts."""
     return f"rollcall:health:worker:{worker_id}"
 
 
-async def write_job(redis: Redis, key: str, fields: JobFacts) -> None:
-    """Write the facts of a job and delete the fields that are None, in one transaction.
+async def write_jobs(redis: Redis, jobs: Iterable[tuple[str, JobFacts]]) -> None:
+    """Write the facts of these jobs, BATCH jobs per transaction.
 
     `redis` may decode responses or not.
     """
-    await write_jobs(redis, [(key, fields)])
-
-
-async def write_jobs(redis: Redis, jobs: Iterable[tuple[str, JobFacts]]) -> None:
-    """Write the facts of these jobs as `write_job` does, BATCH jobs per transaction."""
     remaining = iter(jobs)
     while batch := list(islice(remaining, BATCH)):
-        puts = [_put(job_key(key), codec.job_values(fields)) for key, fields in batch]
         await _execute(
             redis,
-            *chain.from_iterable(puts),
-            *(("EXPIRE", job_key(key), JOB_TTL) for key, _ in batch),
+            *(("SET", job_key(key), _encode(facts), "EX", JOB_TTL) for key, facts in batch),
             ("SADD", JOBS, *(key for key, _ in batch)),
             ("EXPIRE", JOBS, JOB_TTL),
         )
@@ -63,11 +60,11 @@ async def write_jobs(redis: Redis, jobs: Iterable[tuple[str, JobFacts]]) -> None
 async def read_jobs(redis: Redis) -> dict[str, JobFacts]:
     """Every known job by its key, sorted. Two round trips.
 
-    For a job in the index whose hash has expired, all facts but its name are None.
+    For a job in the index whose facts have expired, all facts but its name are unknown.
     """
     keys = await _members(redis, ("SMEMBERS", JOBS))
-    hashes = await _hashes(redis, [job_key(key) for key in keys])
-    return {key: codec.job_facts(key, values) for key, values in zip(keys, hashes, strict=True)}
+    found = await _values(redis, [job_key(key) for key in keys])
+    return {key: _decode(value, JobFacts(job=key)) for key, value in zip(keys, found, strict=True)}
 
 
 async def delete_job(redis: Redis, key: str) -> None:
@@ -80,8 +77,7 @@ async def write_worker(redis: Redis, worker_id: str, ttl: float, facts: WorkerFa
     seen = facts.seen_at.timestamp()
     await _execute(
         redis,
-        *_put(worker_key(worker_id), codec.worker_values(facts)),
-        ("PEXPIRE", worker_key(worker_id), math.ceil(ttl * 1000)),
+        ("SET", worker_key(worker_id), _encode(facts), "PX", math.ceil(ttl * 1000)),
         ("ZREMRANGEBYSCORE", WORKERS, "-inf", seen - INDEX_GRACE),
         ("ZADD", WORKERS, seen + ttl, worker_id),
         ("EXPIRE", WORKERS, JOB_TTL),
@@ -91,9 +87,12 @@ async def write_worker(redis: Redis, worker_id: str, ttl: float, facts: WorkerFa
 async def read_workers(redis: Redis) -> dict[str, WorkerFacts]:
     """The live workers by id. The TTL of their keys decides, so no clocks are compared."""
     ids = await _members(redis, ("ZRANGE", WORKERS, 0, -1))
-    hashes = await _hashes(redis, [worker_key(worker_id) for worker_id in ids])
-    pairs = zip(ids, hashes, strict=True)
-    return {worker_id: codec.worker_facts(values) for worker_id, values in pairs if values}
+    found = await _values(redis, [worker_key(worker_id) for worker_id in ids])
+    return {
+        worker_id: _decode(value, WorkerFacts(seen_at=UNKNOWN_HEARTBEAT))
+        for worker_id, value in zip(ids, found, strict=True)
+        if value
+    }
 
 
 async def delete_worker(redis: Redis, worker_id: str) -> None:
@@ -103,38 +102,68 @@ async def delete_worker(redis: Redis, worker_id: str) -> None:
 
 async def write_collections(redis: Redis, facts: CollectionFacts) -> None:
     """Write the numbers of collections by status."""
-    await _execute(
-        redis,
-        *_put(COLLECTIONS, codec.collection_values(facts)),
-        ("EXPIRE", COLLECTIONS, COLLECTIONS_TTL),
-    )
+    await _execute(redis, ("SET", COLLECTIONS, _encode(facts), "EX", COLLECTIONS_TTL))
 
 
 async def read_collections(redis: Redis) -> CollectionFacts | None:
     """The numbers of collections when last counted; None if never counted."""
-    (values,) = await _hashes(redis, [COLLECTIONS])
-    return codec.collection_facts(values)
+    (value,) = await _values(redis, [COLLECTIONS])
+    facts = _decode(value, CollectionFacts(as_of=UNKNOWN_HEARTBEAT))
+    return None if facts.as_of == UNKNOWN_HEARTBEAT else facts
 
 
 async def write_accounting(redis: Redis, facts: SystemFacts) -> None:
     """Write the number of ticks without an outcome."""
-    await _write_system(redis, codec.system_values(facts, ("unaccounted", "checked_at")))
+    await _write_system(redis, "accounting", facts)
 
 
 async def write_alerting(redis: Redis, facts: SystemFacts) -> None:
     """Write the state of alert delivery."""
-    names = ("pending", "failing_since", "notifier_error")
-    await _write_system(redis, codec.system_values(facts, names))
+    await _write_system(redis, "alerting", facts)
 
 
-async def _write_system(redis: Redis, values: Mapping[str, str | None]) -> None:
-    await _execute(redis, *_put(SYSTEM, values), ("EXPIRE", SYSTEM, SYSTEM_TTL))
+async def _write_system(redis: Redis, part: str, facts: SystemFacts) -> None:
+    name = f"{SYSTEM}:{part}"
+    await _execute(redis, ("SET", name, _encode(facts), "EX", SYSTEM_TTL))
 
 
 async def read_system(redis: Redis) -> SystemFacts:
     """The facts of the whole system."""
-    (values,) = await _hashes(redis, [SYSTEM])
-    return codec.system_facts(values)
+    found = await _values(redis, [f"{SYSTEM}:accounting", f"{SYSTEM}:alerting"])
+    counted, sent = (_decode(value, SystemFacts()) for value in found)
+    return SystemFacts(
+        counted.unaccounted,
+        counted.checked_at,
+        sent.pending,
+        sent.failing_since,
+        sent.notifier_error,
+    )
+
+
+def _decode(value: str | bytes | None, default: Facts) -> Facts:
+    """Decode facts; a field that is missing or invalid is the default's."""
+    kind = type(default)
+    try:
+        return msgspec.json.decode(value or b"", type=kind)
+    except (msgspec.DecodeError, UnicodeError):
+        pass
+    try:
+        fields = msgspec.json.decode(value or b"", type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeError):
+        return default
+    hints = get_type_hints(kind, include_extras=True)
+    valid = {
+        name: read for name in hints if (read := _field(fields, name, hints[name])) is not None
+    }
+    known = {name: getattr(default, name) for name in hints}
+    return kind(**(known | valid))
+
+
+def _field(fields: Mapping[str, Any], name: str, hint: Any) -> Any:
+    try:
+        return msgspec.convert(fields.get(name), hint)
+    except msgspec.ValidationError:
+        return None
 
 
 async def _execute(redis: Redis, *commands: RedisCommand) -> None:
@@ -150,9 +179,14 @@ async def _members(redis: Redis, command: RedisCommand) -> list[str]:
     return sorted(_text(member) for member in cast("Iterable[bytes | str]", response))
 
 
-async def _hashes(redis: Redis, names: Iterable[str]) -> list[dict[str, str]]:
-    commands = [("HGETALL", name) for name in names]
-    return [_hash(response) for response in await _send(redis, commands, atomic=False)]
+async def _values(redis: Redis, names: Sequence[str]) -> list[str | bytes | None]:
+    # MGET returns nothing for a key of another type.
+    if not names:
+        return []
+    (response,) = await _send(redis, [("MGET", *names)], atomic=False)
+    if isinstance(response, Exception):
+        raise response
+    return cast("list[str | bytes | None]", response)
 
 
 async def _send(redis: Redis, commands: Sequence[RedisCommand], *, atomic: bool) -> list[object]:
@@ -160,22 +194,6 @@ async def _send(redis: Redis, commands: Sequence[RedisCommand], *, atomic: bool)
         for command in commands:
             pipe.execute_command(*command)  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
         return await pipe.execute(raise_on_error=False)
-
-
-def _hash(response: object) -> dict[str, str]:
-    if isinstance(response, ResponseError):
-        return {}  # the key holds another type than a hash
-    if isinstance(response, Exception):
-        raise response
-    values = cast("Mapping[bytes | str, bytes | str]", response)
-    return {_text(name): _text(value) for name, value in values.items()}
-
-
-def _put(name: str, values: Mapping[str, str | None]) -> list[RedisCommand]:
-    known = [part for pair in values.items() if pair[1] is not None for part in pair]
-    unknown = [field for field, value in values.items() if value is None]
-    commands: list[RedisCommand] = [("HSET", name, *(str(part) for part in known))] if known else []
-    return [*commands, ("HDEL", name, *unknown)] if unknown else commands
 
 
 def _text(value: bytes | str) -> str:

@@ -18,16 +18,10 @@ COLLECTION_PREFIX = "collection:"  # prefix of the schedule keys of collections
 
 
 async def publish_job(pool: Pool, redis: Redis, key: str) -> None:
-    """Publish the facts of a job after one of its runs. Ignores collections, which are counted."""
-    await _write(pool, redis, key)
+    """Publish the facts of a job after a run, or after a tick that created none.
 
-
-async def publish_skipped(pool: Pool, redis: Redis, key: str) -> None:
-    """Publish the facts of a job after a tick that created no run. Ignores collections."""
-    await _write(pool, redis, key)
-
-
-async def _write(pool: Pool, redis: Redis, key: str) -> None:
+    Ignores collections, which are counted.
+    """
     if not key.startswith(COLLECTION_PREFIX):
         await keys.write_jobs(redis, _by_key(await health.facts(pool, key)))
 

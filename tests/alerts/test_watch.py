@@ -25,7 +25,7 @@ from app.health.alerts.send import SEND_TIMEOUT
 from app.health.alerts.watch import COLLECTIONS_KEY
 from app.health.alerts.watcher import AlertWatcher
 from app.health.facts import JobFacts, WorkerFacts
-from app.health.keys import read_system, write_job, write_worker
+from app.health.keys import read_system, write_jobs, write_worker
 from app.store.db import Pool, open_pool
 from tests.alerts.receiver import Receiver
 from tests.worker_harness import until
@@ -127,7 +127,7 @@ async def test_four_processes_tell_of_an_illness_once_and_of_its_end_once(
     pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
 ) -> None:
     await write_worker(redis, "w", 60, BEAT)
-    await write_job(redis, "poll", facts())
+    await write_jobs(redis, [("poll", facts())])
 
     async def judged() -> bool:
         return bool(await pool.fetchval("SELECT count(*) FROM health_states WHERE key = 'poll'"))
@@ -137,9 +137,9 @@ async def test_four_processes_tell_of_an_illness_once_and_of_its_end_once(
 
     with four_watching(dsn, redis_url, receiver):
         await until(judged, 20)
-        await write_job(redis, "poll", silent())
+        await write_jobs(redis, [("poll", silent())])
         await until(lambda: told(1), 20)
-        await write_job(redis, "poll", facts())
+        await write_jobs(redis, [("poll", facts())])
         await until(lambda: told(2), 20)
         await asyncio.sleep(1)  # forty looks, in which nobody may say it again
 
@@ -151,7 +151,7 @@ async def test_four_processes_tell_of_an_illness_once_and_of_its_end_once(
 async def test_when_the_last_worker_dies_one_message_says_so_and_the_jobs_are_silent(
     dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
 ) -> None:
-    await write_job(redis, "poll", facts(interval_seconds=3))
+    await write_jobs(redis, [("poll", facts(interval_seconds=3))])
     await write_worker(redis, "w", 0.5, BEAT)
 
     async def told() -> bool:
@@ -159,7 +159,7 @@ async def test_when_the_last_worker_dies_one_message_says_so_and_the_jobs_are_si
 
     with four_watching(dsn, redis_url, receiver):
         await until(told, 20)
-        await write_job(redis, "poll", replace(silent(), interval_seconds=3))
+        await write_jobs(redis, [("poll", replace(silent(), interval_seconds=3))])
         await asyncio.sleep(1)
 
     assert receiver.titles == ["[rollcall] the scheduler is down: no live worker"]
@@ -170,7 +170,7 @@ async def test_a_notifier_that_fails_is_tried_again_and_shown_and_holds_up_nobod
 ) -> None:
     receiver.status = 500
     await write_worker(redis, "w", 60, BEAT)
-    await write_job(redis, "poll", silent())
+    await write_jobs(redis, [("poll", silent())])
 
     async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
         await step(watching)
@@ -193,8 +193,8 @@ async def test_what_is_ill_at_first_sight_flips_and_what_is_well_does_not(
     pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
 ) -> None:
     await write_worker(redis, "w", 60, BEAT)
-    await write_job(redis, "poll", facts())
-    await write_job(redis, "odds", silent())
+    await write_jobs(redis, [("poll", facts())])
+    await write_jobs(redis, [("odds", silent())])
 
     async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
         await step(watching)
@@ -207,11 +207,11 @@ async def test_a_change_of_reason_is_written_down_but_told_once(
     pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
 ) -> None:
     await write_worker(redis, "w", 60, BEAT)
-    await write_job(redis, "poll", silent())
+    await write_jobs(redis, [("poll", silent())])
 
     async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
         await step(watching)
-        await write_job(redis, "poll", facts(history=(RunStatus.FAILURE,) * 3))
+        await write_jobs(redis, [("poll", facts(history=(RunStatus.FAILURE,) * 3))])
         await step(watching)
 
     assert [after for _, _, after in await flips(pool)] == ["unhealthy", "unhealthy"]
@@ -237,7 +237,7 @@ async def test_collections_that_want_it_are_told_together_and_so_is_their_recove
     pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
 ) -> None:
     await write_worker(redis, "w", 60, BEAT)
-    await write_job(redis, "poll", facts())
+    await write_jobs(redis, [("poll", facts())])
     for name, notify in (("acme", True), ("bolt", True), ("hush", False)):
         await collect(pool, name, notify=notify)
 
@@ -302,9 +302,9 @@ async def test_the_notifier_receives_the_severity_of_each_message(
 ) -> None:
     await write_worker(redis, "w", 60, BEAT)
     async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
-        await write_job(redis, "poll", silent())
+        await write_jobs(redis, [("poll", silent())])
         await step(watching)
-        await write_job(redis, "poll", facts())
+        await write_jobs(redis, [("poll", facts())])
         await step(watching)
 
     assert [(m["type"], m["title"]) for m in receiver.messages] == [
@@ -317,7 +317,7 @@ async def test_hung_notifiers_delay_neither_the_others_nor_the_watch(
     pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
 ) -> None:
     await write_worker(redis, "w", 60, BEAT)
-    await write_job(redis, "poll", silent())
+    await write_jobs(redis, [("poll", silent())])
     with hanging_ports(2) as ports:
         hung = [f"json://127.0.0.1:{port}" for port in ports]
         urls = SecretStr(" ".join([*hung, receiver.url]))

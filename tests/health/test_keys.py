@@ -1,7 +1,9 @@
 """What is written to Redis is what is read, and it goes away by itself."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 from redis.asyncio import Redis
@@ -16,7 +18,7 @@ from app.health.keys import (
     read_jobs,
     read_workers,
     worker_key,
-    write_job,
+    write_jobs,
     write_worker,
 )
 from tests.web.harness import until
@@ -58,39 +60,47 @@ FULL = JobFacts(
 
 @pytest.mark.parametrize("facts", [FULL, JobFacts(job="poll")], ids=["full", "bare"])
 async def test_a_job_is_read_as_it_was_written(redis: Redis, facts: JobFacts) -> None:
-    await write_job(redis, "poll", facts)
+    await write_jobs(redis, [("poll", facts)])
 
     assert await read_jobs(redis) == {"poll": facts}
 
 
 async def test_what_is_no_longer_known_is_forgotten(redis: Redis) -> None:
-    await write_job(redis, "poll", FULL)
-    await write_job(redis, "poll", replace(FULL, paused_at=None, last_error=None))
+    await write_jobs(redis, [("poll", FULL)])
+    await write_jobs(redis, [("poll", replace(FULL, paused_at=None, last_error=None))])
 
     assert await read_jobs(redis) == {"poll": replace(FULL, paused_at=None, last_error=None)}
 
 
 async def test_a_value_that_cannot_be_read_is_not_known(redis: Redis) -> None:
-    foreign = dict.fromkeys(
-        ("last_run", "last_status", "interval_seconds", "consecutive_failures"), b"\xff?"
-    )
-    await write_job(redis, "poll", FULL)
-    await redis.execute_command("HSET", job_key("poll"), *[p for kv in foreign.items() for p in kv])  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
-    unread = dict.fromkeys(foreign)
+    await write_jobs(redis, [("poll", FULL)])
+    stored = json.loads(cast("bytes", await redis.get(job_key("poll"))))
+    foreign = {"last_run": "yesterday", "last_status": "?", "interval_seconds": -1, "ran": 10**400}
+    await redis.set(job_key("poll"), json.dumps(stored | foreign))
 
-    assert await read_jobs(redis) == {"poll": replace(FULL, **unread)}
+    assert await read_jobs(redis) == {"poll": replace(FULL, **dict.fromkeys(foreign))}
 
 
-async def test_a_name_that_holds_no_hash_does_not_blind_the_reader(redis: Redis) -> None:
-    await write_job(redis, "poll", FULL)
-    await write_job(redis, "other", JobFacts(job="other"))
-    await redis.set(job_key("other"), "junk", ex=60)
+@pytest.mark.parametrize("junk", ["junk", b"\xff", "[]", "null", '{"job": 3}', "1e999"])
+async def test_a_value_that_is_not_facts_does_not_blind_the_reader(
+    redis: Redis, junk: str | bytes
+) -> None:
+    await write_jobs(redis, [("poll", FULL), ("other", JobFacts(job="other"))])
+    await redis.set(job_key("other"), junk, ex=60)
 
-    assert await read_jobs(redis) == {"poll": FULL, "other": JobFacts(job="other")}
+    assert await read_jobs(redis) == {"other": JobFacts(job="other"), "poll": FULL}
+
+
+async def test_a_key_of_another_type_does_not_blind_the_reader(redis: Redis) -> None:
+    await write_jobs(redis, [("poll", FULL), ("other", JobFacts(job="other"))])
+    await redis.delete(job_key("other"))
+    await redis.execute_command("SADD", job_key("other"), "junk")  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
+
+    assert await read_jobs(redis) == {"other": JobFacts(job="other"), "poll": FULL}
 
 
 async def test_a_forgotten_job_is_gone(redis: Redis) -> None:
-    await write_job(redis, "poll", FULL)
+    await write_jobs(redis, [("poll", FULL)])
     await delete_job(redis, "poll")
 
     assert await read_jobs(redis) == {}
@@ -112,7 +122,7 @@ async def test_a_worker_is_there_until_it_no_longer_beats(redis: Redis) -> None:
 
 
 async def test_every_key_has_a_ttl(redis: Redis) -> None:
-    await write_job(redis, "poll", FULL)
+    await write_jobs(redis, [("poll", FULL)])
     await write_worker(redis, "w1", 45, WorkerFacts(seen_at=NOW))
 
     names: list[bytes] = await redis.keys()  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here

@@ -18,7 +18,7 @@ from app.core.config import Config
 from app.core.enums import RunStatus
 from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
 from app.health.judge import judge
-from app.health.keys import write_accounting, write_collections, write_job, write_worker
+from app.health.keys import write_accounting, write_collections, write_jobs, write_worker
 from app.health.metrics.families import COUNTERS, HISTOGRAMS, ScrapeData, families
 from app.store.db import Pool
 from app.store.reports.metrics import MetricTotal, QueueBacklog
@@ -64,7 +64,7 @@ async def test_what_happened_is_measured_and_still_told_when_postgres_is_down(
     await book.pause()
     clock.pass_by(minutes=2)
     await book.ring()
-    await write_job(redis, "job", JobFacts("job", interval_seconds=60))
+    await write_jobs(redis, [("job", JobFacts("job", interval_seconds=60))])
     await write_worker(redis, "w", 45, WorkerFacts(seen_at=NOW))
     await write_collections(redis, CollectionFacts(NOW, healthy=3))
     await write_accounting(redis, SystemFacts(unaccounted=0, checked_at=NOW))

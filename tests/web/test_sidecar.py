@@ -11,7 +11,7 @@ from app.health.keys import (
     write_accounting,
     write_alerting,
     write_collections,
-    write_job,
+    write_jobs,
     write_worker,
 )
 from tests.web.harness import RedisServer, Visit
@@ -38,7 +38,7 @@ async def test_the_workers_that_beat_are_named_with_the_age_of_their_beat(
 async def test_no_worker_is_503_and_says_so_which_is_not_what_an_idle_house_says(
     web: Visit, redis: Redis
 ) -> None:
-    await write_job(redis, JOB, good())
+    await write_jobs(redis, [(JOB, good())])
 
     async with web() as client:
         dead = await client.get("/health/workers")
@@ -54,7 +54,7 @@ async def test_a_job_is_told_with_since_and_why_and_the_shares_of_what_ran(
     web: Visit, redis: Redis
 ) -> None:
     facts = replace(SILENT, ran=9, due=10, succeeded=4, finished=8, last_error="key=1 token=abc123")
-    await write_job(redis, JOB, facts)
+    await write_jobs(redis, [(JOB, facts)])
 
     async with web() as client:
         answer = await client.get(f"/health/jobs/{JOB}")
@@ -70,7 +70,7 @@ async def test_a_job_is_told_with_since_and_why_and_the_shares_of_what_ran(
 
 
 async def test_an_unknown_job_is_404_and_a_job_that_is_well_200(web: Visit, redis: Redis) -> None:
-    await write_job(redis, JOB, good())
+    await write_jobs(redis, [(JOB, good())])
 
     async with web() as client:
         unknown = await client.get("/health/jobs/nothing")
@@ -81,7 +81,7 @@ async def test_an_unknown_job_is_404_and_a_job_that_is_well_200(web: Visit, redi
 
 
 async def test_a_badge_is_a_picture_that_says_how_the_job_stands(web: Visit, redis: Redis) -> None:
-    await write_job(redis, JOB, SILENT)
+    await write_jobs(redis, [(JOB, SILENT)])
 
     async with web() as client:
         ill = await client.get(f"/badge/{JOB}.svg")
@@ -112,7 +112,7 @@ async def test_without_redis_every_address_still_answers(
 async def test_the_summary_counts_collections_and_says_that_alerts_cannot_be_sent(
     web: Visit, redis: Redis
 ) -> None:
-    await write_job(redis, JOB, good())
+    await write_jobs(redis, [(JOB, good())])
     await write_worker(redis, "w1", 45, BEAT)
     await write_collections(redis, CollectionFacts(NOW, healthy=7, unhealthy=2, overdue=2))
     await write_accounting(redis, SystemFacts(unaccounted=0, checked_at=NOW))

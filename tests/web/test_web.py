@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from app.core.enums import RunStatus
 from app.health.facts import JobFacts, WorkerFacts
-from app.health.keys import write_job, write_worker
+from app.health.keys import write_jobs, write_worker
 from app.web.health.snapshot import VERSION
 from app.web.ttl_cache import TtlCache
 from tests.web.harness import RedisServer, Visit, until
@@ -48,7 +48,7 @@ async def test_no_jobs_at_all_is_unhealthy(web: Visit) -> None:
 
 
 async def test_a_job_that_never_ran_is_not_started_and_503(web: Visit, redis: Redis) -> None:
-    await write_job(redis, JOB, JobFacts(job=JOB, interval_seconds=300))
+    await write_jobs(redis, [(JOB, JobFacts(job=JOB, interval_seconds=300))])
 
     async with web() as client:
         answer = await client.get("/health/scheduler")
@@ -67,7 +67,7 @@ async def test_a_job_that_never_ran_is_not_started_and_503(web: Visit, redis: Re
 
 
 async def test_a_job_on_time_is_healthy(web: Visit, redis: Redis) -> None:
-    await write_job(redis, JOB, good())
+    await write_jobs(redis, [(JOB, good())])
 
     async with web() as client:
         answer = await client.get("/health/scheduler")
@@ -79,7 +79,9 @@ async def test_a_job_on_time_is_healthy(web: Visit, redis: Redis) -> None:
 
 
 async def test_a_silent_job_is_overdue_and_503(web: Visit, redis: Redis) -> None:
-    await write_job(redis, JOB, replace(good(), last_run=datetime.now(UTC) - timedelta(hours=1)))
+    await write_jobs(
+        redis, [(JOB, replace(good(), last_run=datetime.now(UTC) - timedelta(hours=1)))]
+    )
 
     async with web() as client:
         answer = await client.get("/health/scheduler")
@@ -91,7 +93,7 @@ async def test_a_silent_job_is_overdue_and_503(web: Visit, redis: Redis) -> None
 async def test_a_frozen_redis_is_said_within_a_second_and_forgiven(
     web: Visit, redis: Redis, redis_server: RedisServer
 ) -> None:
-    await write_job(redis, JOB, good())
+    await write_jobs(redis, [(JOB, good())])
 
     async with web() as client:
 
@@ -135,7 +137,7 @@ async def test_ready_names_what_does_not_answer_and_not_where_it_lives(web: Visi
 
 
 async def test_the_summary_says_when_no_worker_beats(web: Visit, redis: Redis) -> None:
-    await write_job(redis, JOB, good())
+    await write_jobs(redis, [(JOB, good())])
 
     async with web() as client:
         idle = await client.get("/health")
