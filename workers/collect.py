@@ -335,13 +335,14 @@ class Collector:
 
     async def _store(self, connection: Connection, part: Partition, result: PageResult) -> Counts:
         page, content = result.page, result.content
+        if page.known is None or result.end is not None:
+            await pages.lock_page(connection, page.fingerprint, page.order)
         if page.known is not None:
             if self._job.on_unchanged_page is not None:
                 await self._job.on_unchanged_page(connection, content.keys, page.raw.fetched_at)
             same = content.prices or len(content.keys)
             seen = Counts(pages=1, pages_unchanged=1, prices=content.prices, unchanged=same)
             return replace(seen, rejected=content.rejected)
-        await pages.lock_page(connection, page.fingerprint)
         if result.packed is not None:
             await self._pages.store_raw_on(connection, page, result.packed)
         now, run_id = page.raw.fetched_at, self._claimed.run_id

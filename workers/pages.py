@@ -33,13 +33,15 @@ _log = log.logger(__name__)
 class FetchedPage:
     """A fetched page, always with its body. `requested_at`: when it was requested.
 
-    `known`: what an earlier run stored of the same body, if the page is unchanged.
+    `order`: a page with a higher order was requested later, whatever the clocks say. `known`: what
+    an earlier run stored of the same body, if the page is unchanged.
     """
 
     raw: RawPage
     requested_at: datetime
     fingerprint: bytes
     body_hash: bytes
+    order: int
     known: StoredPage | None = None
 
     def stored_as(self, keys: frozenset[str], refused: frozenset[str], rejected: int) -> StoredPage:
@@ -80,13 +82,16 @@ class SourcePages:
         owner = self.source if org_id is None else f"{org_id}/{self.source}"
         fingerprint = pages.fingerprint(owner, request)
         now = self.context.clock()
-        known = await self._known_page(fingerprint, now)
+        order, stored = await pages.look_up(self.context.pool, fingerprint)
+        # After that long the parser may have changed, and the site may report it wrongly.
+        is_old = stored is None or abs(now - stored.full_fetched_at) >= MAX_UNCHANGED_AGE
+        known = None if is_old else stored
         raw = await self._fetch_conditionally(request, known, part, number)
         body_hash = await pages.digest(raw.body)
         if known is None or body_hash != known.body_hash:
-            return FetchedPage(raw, now, fingerprint, body_hash)
+            return FetchedPage(raw, now, fingerprint, body_hash, order)
         _log.debug("page.unchanged", page=number, url=raw.url)
-        return FetchedPage(raw, now, fingerprint, body_hash, known)
+        return FetchedPage(raw, now, fingerprint, body_hash, order, known)
 
     async def compressed(self, page: FetchedPage) -> bytes | None:
         """Its body compressed for storage; None if it is not to be stored."""
@@ -110,13 +115,6 @@ class SourcePages:
     async def remember(self, page: FetchedPage, stored: StoredPage, connection: Connection) -> None:
         """Remember what was stored of the page, in the transaction of its records."""
         await pages.save_validator(connection, page.fingerprint, self.source, stored)
-
-    async def _known_page(self, fingerprint: bytes, now: datetime) -> StoredPage | None:
-        known = await pages.stored_page(self.context.pool, fingerprint)
-        # After that long the parser may have changed, and the site may report it wrongly.
-        if known is None or abs(now - known.full_fetched_at) >= MAX_UNCHANGED_AGE:
-            return None
-        return known
 
     async def _fetch_conditionally(
         self, request: SourceRequest, known: StoredPage | None, part: Partition | None, number: int

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, DateTime, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 
@@ -24,3 +24,8 @@ def one_of(column: str, values: type[StrEnum], name: str) -> CheckConstraint:
     """Return a CHECK constraint that allows the values of an enum. Null passes it."""
     listed = ", ".join(f"'{value.value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=name)
+
+
+def page_order() -> Column[Any]:
+    """Return the column for the order of the page that last wrote the row; 0 if none did."""
+    return Column(BigInteger, nullable=False, server_default=text("0"))

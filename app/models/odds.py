@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 from app.core.enums import EventChange, Market, MarketOutcome
-from app.models.columns import instant, one_of
+from app.models.columns import instant, one_of, page_order
 
 
 class OddsEventRow(SQLModel, table=True):
@@ -59,6 +59,7 @@ class OddsEventRow(SQLModel, table=True):
     seen_at: datetime = Field(sa_column=instant())
     seen_run_id: UUID
     fingerprint: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    page_order: int = Field(default=0, sa_column=page_order())
 
 
 class OddsBoardRow(SQLModel, table=True):

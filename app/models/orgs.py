@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, LargeBin
 from sqlmodel import Field, SQLModel
 
 from app.core.enums import Scope
-from app.models.columns import instant, json, one_of
+from app.models.columns import instant, json, one_of, page_order
 
 NULL_ORG = "'00000000-0000-0000-0000-000000000000'::uuid"  # replaces null in a unique index
 
@@ -129,3 +129,4 @@ class ItemRow(SQLModel, table=True):
     changed_at: datetime = Field(sa_column=instant())
     missing_since: datetime | None = Field(default=None, sa_column=instant(null=True))
     run_id: UUID | None = None
+    page_order: int = Field(default=0, sa_column=page_order())

@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from app.models.columns import instant, json
+from app.models.columns import instant, json, page_order
 
 
 def _bytes(*, primary_key: bool = False) -> Column[Any]:
@@ -87,3 +87,4 @@ class PageValidatorRow(SQLModel, table=True):
     prices: int
     rejected: int
     coverage: dict[str, Any] = Field(sa_column=json())
+    page_order: int = Field(default=0, sa_column=page_order())

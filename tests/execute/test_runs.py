@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -76,6 +77,38 @@ async def test_a_second_run_writes_the_prices_that_moved_and_no_others(
     assert 0 < stats["changed"] < prices
     assert moves == prices + stats["changed"]
     assert await prices_of(house.pool) == prices
+
+
+async def test_prices_that_moved_are_written_although_the_database_clock_stepped_back(
+    house: WorkerContext, standin: Standin
+) -> None:
+    await perform(house)
+    standin.advance()
+    house.clock.offset -= timedelta(minutes=10)
+
+    moved = await run_row(house.pool, await perform(house))
+
+    assert moved["stats"]["changed"] > 0
+    before = await stored(house.pool)
+    await house.pool.execute("TRUNCATE page_validators")
+    again = await run_row(house.pool, await perform(house))
+    assert (again["stats"]["changed"], again["stats"]["inserted"]) == (0, 0)
+    assert await stored(house.pool) == before
+
+
+async def test_a_page_requested_earlier_does_not_replace_what_a_later_one_wrote(
+    house: WorkerContext, standin: Standin
+) -> None:
+    await perform(house)
+    for table in ("odds_events", "page_validators"):
+        await house.pool.execute(f"UPDATE {table} SET page_order = 1000")  # noqa: S608 - two names
+    known = "SELECT fingerprint, body_hash FROM page_validators ORDER BY fingerprint"
+    before = await stored(house.pool), await house.pool.fetch(known)
+
+    standin.advance()
+    await perform(house)
+
+    assert (await stored(house.pool), await house.pool.fetch(known)) == before
 
 
 @pytest.mark.parametrize(

@@ -71,16 +71,19 @@ WITH given AS (
      OR (g.ignoring AND i.data <> g.data::jsonb)
 ), written AS (
   INSERT INTO items AS i (org_id, source, key, data, content_hash, first_seen, last_seen,
-                          changed_at, run_id)
-  SELECT $1, $2, key, data::jsonb, hash, $3, $3, $3, $4 FROM given ORDER BY key
+                          changed_at, run_id, page_order)
+  SELECT $1, $2, key, data::jsonb, hash, $3, $3, $3, $4, coalesce(page_order(), 0)
+  FROM given ORDER BY key
   ON CONFLICT (org_id, source, key) DO UPDATE SET
     data = excluded.data, content_hash = excluded.content_hash,
     last_seen = excluded.last_seen, missing_since = NULL,
+    page_order = coalesce(page_order(), i.page_order),
     changed_at = CASE WHEN i.content_hash = excluded.content_hash THEN i.changed_at
                       ELSE excluded.changed_at END,
     run_id = CASE WHEN i.content_hash = excluded.content_hash THEN i.run_id
                   ELSE excluded.run_id END
-  WHERE i.last_seen <= excluded.last_seen
+  WHERE CASE WHEN page_order() IS NULL THEN i.last_seen <= excluded.last_seen
+             ELSE i.page_order <= page_order() END
   RETURNING xmax = 0 AS new_row, changed_at = $3 AS moved
 )
 SELECT count(*) FILTER (WHERE new_row) AS inserted,

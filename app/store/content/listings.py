@@ -41,12 +41,13 @@ ON CONFLICT (platform, partition) DO UPDATE
       listed_at = excluded.listed_at, run_id = excluded.run_id
 """
 
-# An event that another transaction is writing is not absent. A match that has begun is no longer
-# listed, and its last prices stay as they were.
+# An event that another transaction is writing, or that a later page wrote, is not absent. A match
+# that has begun is no longer listed, and its last prices stay as they were.
 ABSENT = """
 SELECT id, absent_since IS NOT NULL AS again FROM odds_events
 WHERE platform = $1 AND partition = $2 AND NOT (platform_event_id = ANY ($3::text[]))
-  AND kickoff > $4 AND seen_at <= $4 AND withdrawn_at IS NULL
+  AND kickoff > $4 AND withdrawn_at IS NULL
+  AND CASE WHEN page_order() IS NULL THEN seen_at <= $4 ELSE page_order <= page_order() END
 ORDER BY platform_event_id
 FOR NO KEY UPDATE SKIP LOCKED
 """

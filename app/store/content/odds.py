@@ -54,13 +54,14 @@ WHERE platform = $1 AND platform_event_id = ANY ($2::text[])
 
 # Takes all row locks of a page in id order, independent of the query plan, so that two runs on the
 # same events cannot deadlock. Returns each event's previous fields, as read under the lock.
-# An event that a later page wrote is not changed.
+# An event that a later page wrote is not changed; without a page (a replay), one seen later is not.
 EVENTS = """
 INSERT INTO odds_events AS e (platform, platform_event_id, sportradar_id, country, competition,
                               competition_id, home, away, kickoff, first_seen_at, updated_at,
-                              run_id, seen_at, seen_run_id, fingerprint)
+                              run_id, seen_at, seen_run_id, fingerprint, page_order)
 SELECT $1, g.platform_event_id, g.sportradar_id, g.country, g.competition, g.competition_id,
-       g.home, g.away, g.kickoff, $11, $11, $12, $11, $12, g.fingerprint
+       g.home, g.away, g.kickoff, $11, $11, $12, $11, $12, g.fingerprint,
+       coalesce(page_order(), 0)
 FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
             $9::timestamptz[], $10::bytea[])
   AS g (platform_event_id, sportradar_id, country, competition, competition_id, home, away,
@@ -68,8 +69,9 @@ FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text
 ORDER BY g.platform_event_id
 ON CONFLICT (platform, platform_event_id) DO UPDATE SET
   absent_since = NULL, seen_at = excluded.seen_at, seen_run_id = excluded.seen_run_id,
-  fingerprint = excluded.fingerprint
-WHERE e.seen_at <= excluded.seen_at
+  fingerprint = excluded.fingerprint, page_order = coalesce(page_order(), e.page_order)
+WHERE CASE WHEN page_order() IS NULL THEN e.seen_at <= excluded.seen_at
+           ELSE e.page_order <= page_order() END
 RETURNING id, platform_event_id, sportradar_id, country, competition, competition_id, home, away,
           kickoff, withdrawn_at
 """

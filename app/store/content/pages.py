@@ -55,25 +55,32 @@ class StoredPage:
     coverage: Coverage = field(default_factory=Coverage)
 
 
+# The order of the page that is about to be requested, and what is stored about it.
 # A page with an absent event is parsed again although it is unchanged: the event has returned.
 KNOWN = """
+SELECT nextval('page_orders') AS page_order, v.* FROM (SELECT) one LEFT JOIN LATERAL (
 SELECT body_hash, full_fetched_at, etag, last_modified, keys, refused, prices, rejected, coverage,
        EXISTS (SELECT FROM raw_bodies b WHERE b.hash = v.body_hash) AS kept
 FROM page_validators v WHERE fingerprint = $1 AND NOT EXISTS (
   SELECT FROM odds_events e
   WHERE e.platform = v.source AND e.platform_event_id = ANY (v.keys)
     AND e.absent_since IS NOT NULL)
+) v ON true
 """
+
+# Locks the page until the transaction ends, and lets `page_order()` return its order until then.
+LOCK = "SELECT pg_advisory_xact_lock($1), set_config('rollcall.page_order', $2, true)"
 
 REMEMBER = """
 INSERT INTO page_validators (fingerprint, source, body_hash, full_fetched_at, etag, last_modified,
-                             keys, refused, prices, rejected, coverage)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                             keys, refused, prices, rejected, coverage, page_order)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, coalesce(page_order(), 0))
 ON CONFLICT (fingerprint) DO UPDATE SET
   body_hash = excluded.body_hash, full_fetched_at = excluded.full_fetched_at,
   etag = excluded.etag, last_modified = excluded.last_modified, keys = excluded.keys,
   refused = excluded.refused, prices = excluded.prices, rejected = excluded.rejected,
-  coverage = excluded.coverage
+  coverage = excluded.coverage, page_order = excluded.page_order
+WHERE page_validators.page_order <= excluded.page_order
 """
 
 # Updating `used_at` of an existing body locks it, so that concurrent retention skips it.
@@ -144,21 +151,28 @@ def _unpacked(data: bytes, size: int) -> bytes:
     return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
 
 
-async def stored_page(pool: Pool, fingerprint: bytes) -> StoredPage | None:
-    """Return what is stored about the page; None if nothing is."""
+async def look_up(pool: Pool, fingerprint: bytes) -> tuple[int, StoredPage | None]:
+    """The order of a page that is about to be requested, and what is stored about it.
+
+    A page requested later, by whatever worker, has a higher order, whatever the clocks say.
+    """
     row = await pool.fetchrow(KNOWN, fingerprint)
-    if row is None:
-        return None
-    fields: dict[str, Any] = dict(row)
+    fields: dict[str, Any] = {} if row is None else dict(row)
+    order = fields.pop("page_order", 0)
+    if fields.get("body_hash") is None:
+        return order, None
     fields |= {name: frozenset(fields[name]) for name in ("keys", "refused")}
     fields["coverage"] = covers.from_json(fields["coverage"])
-    return StoredPage(**fields)
+    return order, StoredPage(**fields)
 
 
-async def lock_page(connection: Connection, fingerprint: bytes) -> None:
-    """Lock the page until the transaction ends, so that its validator matches its stored rows."""
+async def lock_page(connection: Connection, fingerprint: bytes, order: int) -> None:
+    """Lock the page until the transaction ends, so that its validator matches its stored rows.
+
+    What the transaction writes is ordered by `order`.
+    """
     lock_key = int.from_bytes(fingerprint[:8], signed=True)
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", lock_key)
+    await connection.execute(LOCK, lock_key, str(order))
 
 
 async def save_validator(
