@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from app.context import WorkerContext, worker_context
 from app.core import log
 from app.health import publish
-from app.ledger import edit
+from app.ledger.decide import decide_schedule
 from app.ledger.edit import DeclaredSchedule
 from app.queue import enqueue
 from app.queue.cron import TRIGGER_TIMEOUT_SECONDS, ScheduleCron, cron_entry
@@ -38,7 +38,7 @@ async def trigger_schedule(context: WorkerContext, key: str, tick_at: datetime) 
     if timedelta(0) < lead <= MAX_EARLY_TRIGGER:
         await asyncio.sleep(lead.total_seconds())
     now = max(context.clock(), tick_at) if lead <= MAX_EARLY_TRIGGER else context.clock()
-    queued = await edit.decide_schedule(context.pool, key, now)
+    queued = await decide_schedule(context.pool, key, now)
     await enqueue.enqueue_runs(context.pool, context.redis, queued)
     if not queued:  # skipped or missed: no run will publish it
         await publish.publish_job(context.pool, context.redis, key)

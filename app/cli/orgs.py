@@ -13,7 +13,7 @@ import typer
 from app.cli import terminal
 from app.core.enums import Scope
 from app.core.errors import UnknownOrg
-from app.ledger import edit
+from app.ledger import decide
 from app.orgs import limits
 from app.orgs import tokens as access
 from app.store.db import Pool
@@ -193,7 +193,7 @@ def _with_org(
 
 async def disable_organization(pool: Pool, found: Org, now: datetime) -> None:
     """Disable the organisation as of `now` and cancel its open runs."""
-    await edit.decide_schedule(
+    await decide.decide_schedule(
         pool, f"collection:{found.id}", now
     )  # decides earlier ticks as not disabled
     async with pool.acquire() as connection, connection.transaction():
@@ -204,7 +204,7 @@ async def disable_organization(pool: Pool, found: Org, now: datetime) -> None:
 
 async def enable_organization(pool: Pool, found: Org, now: datetime) -> None:
     """Enable the organisation as of `now`."""
-    await edit.decide_schedule(
+    await decide.decide_schedule(
         pool, f"collection:{found.id}", now
     )  # decides earlier ticks as disabled
     await orgs.set_disabled(pool, found.id, None)

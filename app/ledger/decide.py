@@ -1,19 +1,19 @@
-"""Decides the due ticks of many schedules of organisations in one transaction."""
+"""Decides due ticks: of one schedule, or of many in one transaction, under their row locks."""
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
-from uuid import UUID
+from itertools import groupby
+
+import msgspec
 
 from app.core import log
-from app.core.enums import TickOutcome, TickReason
+from app.core.enums import TickOutcome
 from app.core.errors import BadSchedule
-from app.ledger import edit
 from app.ledger.outcomes import MAX_REPEATED_TICKS, first_due_if_late, tick_decision
 from app.scheduling.policies import Policies
 from app.scheduling.policy import AliveSpan, Decision, DecisionInput, OpenRun, decide
@@ -22,8 +22,8 @@ from app.store.db import UNAVAILABLE, Connection, Pool
 from app.store.runs.run_rows import QueuedRun, cancel_open
 from app.store.schedules import decisions as store
 from app.store.schedules import schedule_rows
-from app.store.schedules.decisions import DueQuery, DueSchedule, RecordedDecision
-from app.store.schedules.schedule_rows import TickDecision
+from app.store.schedules.decisions import TickDecision
+from app.store.schedules.schedule_rows import DueQuery, ScheduleState
 
 SLICE_SECONDS = 0.002  # seconds of deciding before yielding to the event loop
 THREAD_ABOVE_TICKS = 200  # due ticks of one schedule above which it is decided in a thread
@@ -35,8 +35,8 @@ _log = log.logger(__name__)
 class BatchResult:
     """The result of one batch: the number of schedules `found`, and the runs it created.
 
-    `undecidable`: marks of schedules that failed. The caller excludes them from the next batch, or
-    they would be selected again without end.
+    `undecidable`: version keys of schedules that failed. The caller excludes them from the next
+    batch, or they would be selected again without end.
     """
 
     found: int = 0
@@ -48,7 +48,7 @@ class BatchResult:
 class _Case:
     """A schedule row, parsed. `late`: its first due tick, if deciding it needs heartbeats."""
 
-    row: DueSchedule
+    state: ScheduleState
     schedule: Schedule
     policies: Policies
     late: datetime | None
@@ -63,11 +63,41 @@ class _Context:
     beats: Sequence[AliveSpan]
 
 
+async def decide_schedule(pool: Pool, key: str, now: datetime) -> list[QueuedRun]:
+    """Decide every tick of one schedule that is due by `now`; return the runs it created.
+
+    Safe to call late, twice or concurrently: a tick at or before the frontier is never decided
+    again. Returns an empty list for an unknown schedule. Raises BadSchedule if it is unreadable.
+    """
+    queued: list[QueuedRun] = []
+    complete = False
+    while not complete:
+        async with pool.acquire() as connection, connection.transaction():
+            state = await schedule_rows.lock(connection, key)
+            if state is None:
+                return queued
+            complete = await _decide_locked(connection, state, now, queued)
+    return queued
+
+
+async def decide_all(
+    connection: Connection, state: ScheduleState, now: datetime, queued: list[QueuedRun]
+) -> ScheduleState:
+    """Decide every due tick of a locked schedule in the caller's transaction.
+
+    Adds the runs to `queued`; returns the schedule as it is after that. Raises BadSchedule if it is
+    unreadable.
+    """
+    while not await _decide_locked(connection, state, now, queued):
+        state = await schedule_rows.lock(connection, state.key) or state
+    return await schedule_rows.lock(connection, state.key) or state
+
+
 async def decide_due(pool: Pool, due: DueQuery) -> BatchResult:
-    """Decide every tick of the schedules that are due, in one transaction.
+    """Decide every tick of the organisations' schedules that are due, in one transaction.
 
     Schedules locked by another worker are skipped. A schedule that cannot be decided does not stop
-    the others: it is logged and listed in `Batch.undecidable`.
+    the others: it is logged and listed in `BatchResult.undecidable`.
     """
     try:
         return await _decide_together(pool, due)
@@ -75,47 +105,64 @@ async def decide_due(pool: Pool, due: DueQuery) -> BatchResult:
         raise
     except Exception:  # noqa: BLE001 - logged with its traceback
         _log.exception("batch.undecidable", limit=due.limit)
-        return await _decide_one_by_one(pool, due)
+        return await decide_each(pool, await schedule_rows.due_keys(pool, due), due.now)
+
+
+async def decide_each(pool: Pool, keys: Sequence[tuple[str, str]], now: datetime) -> BatchResult:
+    """Decide each schedule, by (version key, key), in its own transaction."""
+    batch = BatchResult(found=len(keys))
+    for version_key, key in keys:
+        try:
+            batch.queued += await decide_schedule(pool, key, now)
+        except UNAVAILABLE:
+            raise
+        except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
+            _note_undecidable(batch, version_key, key, error)
+    return batch
+
+
+async def _decide_locked(
+    connection: Connection, state: ScheduleState, now: datetime, queued: list[QueuedRun]
+) -> bool:
+    """Decide due ticks, at most as many as one decision takes; return whether none are left."""
+    if state.retired_at is not None or (state.due_at is not None and state.due_at > now):
+        return True
+    case = _case(state, now)
+    decision = await _decide(case, await _context(connection, [case], now))
+    if decision.outcomes:
+        queued += await _record(connection, [(case, decision)], now)
+    return decision.complete
 
 
 async def _decide_together(pool: Pool, due: DueQuery) -> BatchResult:
     batch, slices = BatchResult(), _Slices()
     async with pool.acquire() as connection, connection.transaction():
-        rows = await store.lock(connection, due)
-        batch.found = len(rows)
-        cases = await _read(rows, due.now, batch, slices)
-        if cases:
-            context = await _context(connection, cases, due.now)
-            made = await _decide_cases(connection, cases, context, batch)
-            await _write(connection, made, due.now)
-            batch.queued = [
-                QueuedRun(tick.run_id, one.row.job)
-                for one in made
-                for tick in one.decision.ticks
-                if tick.run_id is not None
-            ]
-            _log_decisions(made)
+        cases: list[_Case] = []
+        for state in await schedule_rows.lock_due(connection, due):
+            batch.found += 1
+            await slices.checkpoint()
+            try:
+                cases.append(_case(state, due.now))
+            except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
+                _note_undecidable(batch, state.version_key, state.key, error)
+        if not cases:
+            return batch
+        context = await _context(connection, cases, due.now)
+        made: list[tuple[_Case, Decision]] = []
+        for case in cases:
+            await slices.checkpoint()
+            try:
+                made.append((case, await _decide(case, context)))
+            except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
+                _note_undecidable(batch, case.state.version_key, case.state.key, error)
+        batch.queued = await _record(connection, made, due.now)
     return batch
 
 
-async def _decide_one_by_one(pool: Pool, due: DueQuery) -> BatchResult:
-    """Decide each schedule in its own transaction, after the shared transaction failed."""
-    batch = BatchResult()
-    for mark, key in await store.due_keys(pool, due):
-        batch.found += 1
-        try:
-            batch.queued += await edit.decide_schedule(pool, key, due.now)
-        except UNAVAILABLE:
-            raise
-        except Exception as error:  # noqa: BLE001 - logged, with its traceback unless it is expected
-            _note_undecidable(batch, mark, key, error)
-    return batch
-
-
-def _note_undecidable(batch: BatchResult, mark: str, key: str, error: Exception) -> None:
+def _note_undecidable(batch: BatchResult, version_key: str, key: str, error: Exception) -> None:
     exc_info = None if isinstance(error, BadSchedule) else error
     _log.error("schedule.undecidable", schedule=key, error=str(error), exc_info=exc_info)
-    batch.undecidable.append(mark)
+    batch.undecidable.append(version_key)
 
 
 class _Slices:
@@ -130,35 +177,23 @@ class _Slices:
             self._since = time.perf_counter()
 
 
-async def _read(
-    rows: Sequence[DueSchedule], now: datetime, batch: BatchResult, slices: _Slices
-) -> list[_Case]:
-    cases: list[_Case] = []
-    for row in rows:
-        await slices.checkpoint()
-        try:
-            cases.append(_case(row, now))
-        except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
-            _note_undecidable(batch, row.version_key, row.key, error)
-    return cases
+def _case(state: ScheduleState, now: datetime) -> _Case:
+    policies = _policies(msgspec.json.encode(state.policies))
+    schedule = _schedule(msgspec.json.encode(state.spec), policies.jitter)
+    schedule = replace(schedule, name=state.key)
+    late = first_due_if_late(schedule, policies, state.evaluated_through, now)
+    return _Case(state, schedule, policies, late)
 
 
-def _case(row: DueSchedule, now: datetime) -> _Case:
-    policies = _policies(row.policies)
-    schedule = replace(_schedule(row.spec, policies.jitter), name=row.key)
-    return _Case(
-        row, schedule, policies, first_due_if_late(schedule, policies, row.evaluated_through, now)
-    )
-
-
+# Many schedules have equal specs and policies: each text is parsed once.
 @lru_cache(maxsize=1024)
-def _policies(spec: str) -> Policies:
-    return Policies.from_spec(json.loads(spec))
+def _policies(spec: bytes) -> Policies:
+    return Policies.from_spec(msgspec.json.decode(spec))
 
 
 @lru_cache(maxsize=4096)
-def _schedule(spec: str, jitter: timedelta) -> Schedule:
-    schedule = Schedule.from_spec(json.loads(spec))
+def _schedule(spec: bytes, jitter: timedelta) -> Schedule:
+    schedule = Schedule.from_spec(msgspec.json.decode(spec))
     return schedule.with_jitter(jitter) if jitter else schedule
 
 
@@ -166,35 +201,16 @@ async def _context(connection: Connection, cases: Sequence[_Case], now: datetime
     late = [case.late for case in cases if case.late is not None]
     return _Context(
         now=now,
-        open_runs=await store.open_runs(connection, [case.row.id for case in cases]),
-        beats=await schedule_rows.beats(connection, min(late)) if late else (),
+        open_runs=await store.open_runs(connection, [case.state.id for case in cases]),
+        # Heartbeats only matter for late ticks; the common case skips the query.
+        beats=await store.beats(connection, min(late)) if late else (),
     )
 
 
-async def _decide_cases(
-    connection: Connection, cases: Sequence[_Case], context: _Context, batch: BatchResult
-) -> list[RecordedDecision]:
-    made: list[RecordedDecision] = []
-    cancelled: list[UUID] = []
-    slices = _Slices()
-    for case in cases:
-        await slices.checkpoint()
-        try:
-            decision, writes = await _decide(case, context)
-        except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
-            _note_undecidable(batch, case.row.version_key, case.row.key, error)
-            continue
-        cancelled += decision.cancel
-        made.append(RecordedDecision(case.row, writes))
-    if cancelled:
-        await cancel_open(connection, cancelled, context.now, by="overlap policy cancel_running")
-    return made
-
-
-async def _decide(case: _Case, context: _Context) -> tuple[Decision, TickDecision]:
+async def _decide(case: _Case, context: _Context) -> Decision:
     if case.late is not None and _is_long(case, case.late, context.now):
-        return await asyncio.to_thread(_decide_one, case, context)
-    return _decide_one(case, context)
+        return await asyncio.to_thread(decide, _decision_input(case, context))
+    return decide(_decision_input(case, context))
 
 
 def _is_long(case: _Case, first: datetime, now: datetime) -> bool:
@@ -202,37 +218,67 @@ def _is_long(case: _Case, first: datetime, now: datetime) -> bool:
     return now - first > THREAD_ABOVE_TICKS * (case.schedule.next(first) - first)
 
 
-def _decide_one(case: _Case, context: _Context) -> tuple[Decision, TickDecision]:
-    row, late = case.row, case.late
-    situation = DecisionInput(
+def _decision_input(case: _Case, context: _Context) -> DecisionInput:
+    state, late = case.state, case.late
+    return DecisionInput(
         schedule=case.schedule,
         policies=case.policies,
-        frontier=row.evaluated_through,
+        frontier=state.evaluated_through,
         now=context.now,
-        paused_at=row.paused_at,
-        enabled=row.enabled,
-        open_runs=context.open_runs.get(row.id, ()),
+        paused_at=state.paused_at,
+        enabled=state.enabled,
+        open_runs=context.open_runs.get(state.id, ()),
         beats=[beat for beat in context.beats if beat.until >= late] if late else (),
     )
-    decision = decide(situation)
-    return decision, tick_decision(decision, case.schedule, case.policies, context.now)
 
 
-async def _write(connection: Connection, made: Sequence[RecordedDecision], now: datetime) -> None:
-    await store.record(connection, made, now)
-    last_ticks = [
-        (one.row, one.decision.ticks[-1])
-        for one in made
-        if one.decision.ticks and one.decision.ticks[-1].outcome is not TickOutcome.RAN
+async def _record(
+    connection: Connection, made: Sequence[tuple[_Case, Decision]], now: datetime
+) -> list[QueuedRun]:
+    cancelled = [run_id for _, decision in made for run_id in decision.cancel]
+    if cancelled:
+        await cancel_open(connection, cancelled, now, by="overlap policy cancel_running")
+    decisions = [
+        tick_decision(case.state, case.schedule, case.policies, decision) for case, decision in made
     ]
-    await store.compress(connection, last_ticks, now, MAX_REPEATED_TICKS)
+    await store.record(connection, decisions, now)
+    lasts = [
+        (one.state, one.ticks[-1])
+        for one in decisions
+        if one.ticks and one.ticks[-1].outcome is not TickOutcome.RAN
+    ]
+    await store.compress(connection, lasts, now, MAX_REPEATED_TICKS)
+    if len(made) == 1:
+        _log_decision(*made[0])
+    else:
+        _log_decisions(decisions)
+    return [
+        QueuedRun(tick.run_id, one.state.job)
+        for one in decisions
+        for tick in one.ticks
+        if tick.run_id is not None
+    ]
 
 
-def _log_decisions(made: Sequence[RecordedDecision]) -> None:
-    counts: Counter[tuple[TickOutcome, TickReason | None]] = Counter()
+def _log_decision(case: _Case, decision: Decision) -> None:
+    for (outcome, reason), group in groupby(decision.outcomes, key=lambda o: (o.outcome, o.reason)):
+        decided = list(group)
+        log_at = _log.warning if outcome is TickOutcome.MISSED else _log.info
+        log_at(
+            "tick.decided",
+            schedule=case.state.key,
+            outcome=outcome.value,
+            reason=reason and reason.value,
+            tick=decided[-1].tick.isoformat(),
+            count=len(decided),
+        )
+
+
+def _log_decisions(made: Sequence[TickDecision]) -> None:
+    counts: Counter[tuple[TickOutcome, str | None]] = Counter()
     for one in made:
-        counts.update((tick.outcome, tick.reason) for tick in one.decision.ticks)
-        for gap in one.decision.gaps:
+        counts.update((tick.outcome, tick.reason) for tick in one.ticks)
+        for gap in one.gaps:
             counts[gap.outcome, gap.reason] += gap.count
     for (outcome, reason), count in counts.items():
         log_at = _log.warning if outcome is TickOutcome.MISSED else _log.info
@@ -240,6 +286,6 @@ def _log_decisions(made: Sequence[RecordedDecision]) -> None:
             "ticks.decided",
             schedules=len(made),
             outcome=outcome.value,
-            reason=reason and reason.value,
+            reason=reason and str(reason),
             count=count,
         )

@@ -1,23 +1,20 @@
-"""The ledger of one schedule: decide due ticks, edit, retire, pause and resume.
+"""Edits schedules: creates, changes, retires, revives, pauses and resumes them.
 
-Each operation is one transaction under the schedule's row lock.
+Each operation is one transaction under the schedule's row lock, and decides what is due first.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
 from uuid import UUID
 
 from app.core import log
-from app.core.enums import TickOutcome
 from app.core.errors import UnknownJob
-from app.ledger.outcomes import MAX_REPEATED_TICKS, first_due_if_late, tick_decision
+from app.ledger.decide import decide_all
 from app.scheduling.policies import Policies
-from app.scheduling.policy import Decision, DecisionInput, decide
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
-from app.store.runs.run_rows import QueuedRun, cancel_open
+from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import schedule_rows, schedule_versions
 from app.store.schedules.schedule_rows import ScheduleState
 
@@ -36,79 +33,6 @@ class DeclaredSchedule:
     policies: Policies
     enabled: bool = True
     org_id: UUID | None = None
-
-
-async def decide_schedule(pool: Pool, key: str, now: datetime) -> list[QueuedRun]:
-    """Decide every tick of one schedule that is due by `now`; return the runs it created.
-
-    Safe to call late, twice or concurrently: a tick at or before the frontier is never decided
-    again. Returns an empty list for an unknown schedule.
-    """
-    queued: list[QueuedRun] = []
-    complete = False
-    while not complete:
-        async with pool.acquire() as connection, connection.transaction():
-            state = await schedule_rows.lock(connection, key)
-            if state is None:
-                return queued
-            complete = await _decide(connection, state, now, queued)
-    return queued
-
-
-async def _decide(
-    connection: Connection, state: ScheduleState, now: datetime, queued: list[QueuedRun]
-) -> bool:
-    if state.retired_at is not None or (state.due_at is not None and state.due_at > now):
-        return True
-    policies = Policies.from_spec(state.policies)
-    schedule = policies.apply_jitter(Schedule.from_spec(state.spec, name=state.key))
-    decision = decide(await _situation(connection, state, schedule, policies, now))
-    if not decision.outcomes:
-        return True
-    if decision.cancel:
-        await cancel_open(connection, decision.cancel, now, by="overlap policy cancel_running")
-    writes = tick_decision(decision, schedule, policies, now)
-    await schedule_rows.record(connection, state, writes)
-    queued += [QueuedRun(t.run_id, state.job) for t in writes.ticks if t.run_id is not None]
-    if writes.ticks and writes.ticks[-1].outcome is not TickOutcome.RAN:
-        await schedule_rows.compress(connection, state, writes.ticks[-1], now, MAX_REPEATED_TICKS)
-    _log_decision(state, decision)
-    return decision.complete
-
-
-async def _situation(
-    connection: Connection,
-    state: ScheduleState,
-    schedule: Schedule,
-    policies: Policies,
-    now: datetime,
-) -> DecisionInput:
-    late = first_due_if_late(schedule, policies, state.evaluated_through, now)
-    return DecisionInput(
-        schedule=schedule,
-        policies=policies,
-        frontier=state.evaluated_through,
-        now=now,
-        paused_at=state.paused_at,
-        enabled=state.enabled,
-        open_runs=await schedule_rows.open_runs(connection, state.id),
-        # Heartbeats only matter for late ticks; the common case skips the query.
-        beats=await schedule_rows.beats(connection, late) if late else (),
-    )
-
-
-def _log_decision(state: ScheduleState, decision: Decision) -> None:
-    for (outcome, reason), group in groupby(decision.outcomes, key=lambda o: (o.outcome, o.reason)):
-        decided = list(group)
-        log_at = _log.warning if outcome is TickOutcome.MISSED else _log.info
-        log_at(
-            "tick.decided",
-            schedule=state.key,
-            outcome=outcome.value,
-            reason=reason and reason.value,
-            tick=decided[-1].tick.isoformat(),
-            count=len(decided),
-        )
 
 
 async def register(
@@ -143,7 +67,7 @@ async def edit_in(
         state = await schedule_rows.lock(connection, wanted.key)
     if state is None:
         return queued
-    state = await _decide_all(connection, state, now, queued)
+    state = await decide_all(connection, state, now, queued)
     since = max(now, state.evaluated_through)
     if state.retired_at is not None:
         await _reopen(connection, state, wanted, since)
@@ -156,14 +80,6 @@ async def edit_in(
     return queued
 
 
-async def _decide_all(
-    connection: Connection, state: ScheduleState, now: datetime, queued: list[QueuedRun]
-) -> ScheduleState:
-    while not await _decide(connection, state, now, queued):
-        state = await schedule_rows.lock(connection, state.key) or state
-    return await schedule_rows.lock(connection, state.key) or state
-
-
 async def retire_in(connection: Connection, key: str, now: datetime) -> list[QueuedRun]:
     """Retire a schedule in the caller's transaction; its announced next tick is superseded.
 
@@ -174,7 +90,7 @@ async def retire_in(connection: Connection, key: str, now: datetime) -> list[Que
     state = await schedule_rows.lock(connection, key)
     if state is None or state.retired_at is not None:
         raise UnknownJob(f"there is no schedule {key!r}")
-    state = await _decide_all(connection, state, now, queued)
+    state = await decide_all(connection, state, now, queued)
     old = Schedule.from_spec(state.spec, name=state.key)
     valid_until = max(now, old.next(state.evaluated_through))
     superseded = tuple(old.ticks(state.evaluated_through, valid_until))
@@ -288,7 +204,7 @@ async def _set_pause(
     state = await schedule_rows.lock(connection, key)
     if state is None:
         raise UnknownJob(f"there is no schedule {key!r}")
-    await _decide_all(connection, state, now, queued)
+    await decide_all(connection, state, now, queued)
     await schedule_versions.set_pause(connection, key, pause_)
     _log.info("schedule.paused" if pause_ else "schedule.resumed", schedule=key)
     return queued

@@ -9,11 +9,11 @@ from app.core.enums import TickOutcome
 from app.scheduling.policies import Policies
 from app.scheduling.policy import Decision, TickResult
 from app.scheduling.schedule import Schedule
-from app.store.schedules.schedule_rows import GapWrite, TickDecision, TickWrite
+from app.store.schedules.decisions import GapWrite, TickDecision, TickWrite
+from app.store.schedules.schedule_rows import ScheduleState
 
-MAX_REPEATED_TICKS = (
-    50  # consecutive ticks of one outcome and reason; more are stored as one gap row
-)
+# Consecutive ticks of one outcome and reason; more are stored as one gap row.
+MAX_REPEATED_TICKS = 50
 
 
 def first_due_if_late(
@@ -26,7 +26,7 @@ def first_due_if_late(
 
 
 def tick_decision(
-    decision: Decision, schedule: Schedule, policies: Policies, now: datetime
+    state: ScheduleState, schedule: Schedule, policies: Policies, decision: Decision
 ) -> TickDecision:
     """Return what to write: ticks with the ids of their new runs, gaps, and the next tick."""
     ticks: list[TickWrite] = []
@@ -41,13 +41,13 @@ def tick_decision(
             ticks += [_tick(decided, run_ids) for decided in same]
     upcoming = schedule.next(decision.frontier)
     return TickDecision(
+        state=state,
+        policies=policies,
         ticks=ticks,
         gaps=gaps,
-        policies=policies,
         frontier=decision.frontier,
         next_tick_at=upcoming,
         due_at=schedule.starts_at(upcoming),
-        now=now,
     )
 
 

@@ -28,7 +28,7 @@ from app.store.orgs import selections as kept
 from app.store.orgs.collection import CollectionEdit, CollectionSchedule
 from app.store.runs import run_rows
 from app.store.runs.run_rows import QueuedRun
-from app.store.schedules import schedule_rows
+from app.store.schedules import decisions
 from app.store.schedules.schedule_versions import SchedulePause
 
 TASK = "collection"
@@ -182,7 +182,7 @@ async def request_run(pool: Pool, config: Config, request: CollectionRequest) ->
         limits, schedule = await _locked(connection, config, request)
         if schedule is None or schedule.retired_at is not None or schedule.preset_id is None:
             raise Conflict("there is nothing to run: choose a preset_id for the schedule first")
-        open_ = await schedule_rows.open_runs(connection, schedule.id)
+        open_ = (await decisions.open_runs(connection, [schedule.id])).get(schedule.id)
         if open_:
             raise Conflict(f"run {open_[0].run_id} is still open", open_[0].run_id)
         count = await kept.runs_since(connection, request.principal.org_id, request.now - A_DAY)

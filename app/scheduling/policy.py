@@ -43,8 +43,7 @@ class OpenRun:
 class DecisionInput:
     """Everything a decision depends on. Instants are timezone-aware.
 
-    Every tick up to `frontier` is decided. `superseded`: the schedule was edited at `now`, so this
-    is the last decision of the old version: ticks that could still have run are superseded.
+    Every tick up to `frontier` is decided.
     """
 
     schedule: Schedule
@@ -55,7 +54,6 @@ class DecisionInput:
     enabled: bool = True
     open_runs: Sequence[OpenRun] = ()
     beats: Sequence[AliveSpan] = ()
-    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +119,13 @@ class _Case:
         self.starts: dict[datetime, datetime] = {}
 
     def due(self) -> Iterator[datetime]:
-        """Yield the ticks to decide. A superseded one is decided before its jittered start."""
+        """Yield the ticks to decide: those whose start, with its jitter, has come."""
         ticks = self.schedule.ticks(self.situation.frontier, self.now)
         for tick, following in pairwise(chain(ticks, (None,))):
             if tick is None:
                 return
             self.starts[tick] = self.schedule.starts_at(tick, following)
-            if not self.situation.superseded and self.starts[tick] > self.now:
+            if self.starts[tick] > self.now:
                 return
             yield tick
 
@@ -146,8 +144,6 @@ class _Case:
             return _skipped(tick, TickReason.PAUSED)
         if self._is_too_late(tick):
             return self._missed(tick)
-        if self.situation.superseded:
-            return _skipped(tick, TickReason.SUPERSEDED)
         return self._run_or_overlap(tick) if tick in runnable else self._coalesced(tick)
 
     def cancelled(self, outcomes: Sequence[TickResult]) -> tuple[UUID, ...]:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.core.enums import Scope
-from app.ledger import edit, proof
+from app.ledger import decide, proof
 from app.orgs.collection import schedule_key
 from app.store.db import Pool
 from tests.api.clients import NEWS, ODDS, SCHEDULE, Org, Visitor, found
@@ -86,7 +86,7 @@ class Desk:
     async def round(self, first: Try, second: Try, seconds: int) -> None:
         """Let time pass, then both send at once; holds what they were told against what stands."""
         self.clock.now += timedelta(seconds=seconds)
-        await edit.decide_schedule(self.pool, schedule_key(self.org.id), self.clock())
+        await decide.decide_schedule(self.pool, schedule_key(self.org.id), self.clock())
         at = await self.revision()
         answers = await asyncio.gather(self.send(first, at), self.send(second, at))
         sent = list(zip((first, second), answers, strict=True))

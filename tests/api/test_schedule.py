@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.core.enums import Scope
-from app.ledger import edit, proof
+from app.ledger import decide, proof
 from app.orgs.collection import schedule_key
 from app.store.db import Pool
 from tests.api.clients import NEWS, ODDS, SCHEDULE, Org, Visitor, fields, had_run, preset, problem
@@ -288,9 +288,9 @@ async def test_a_cron_edited_a_second_before_its_instant_fires_by_the_new_rule_o
 
     await visitor.patch(cron_expression="30 13 * * *")
     clock.now = NOON + timedelta(hours=1)
-    at_the_old = await edit.decide_schedule(pool, schedule_key(org.id), clock())
+    at_the_old = await decide.decide_schedule(pool, schedule_key(org.id), clock())
     clock.now = NOON + timedelta(hours=1, minutes=30)
-    at_the_new = await edit.decide_schedule(pool, schedule_key(org.id), clock())
+    at_the_new = await decide.decide_schedule(pool, schedule_key(org.id), clock())
 
     assert (len(at_the_old), len(at_the_new)) == (0, 1)
     assert await ticks(pool, org) == {"05. 13:00": "superseded", "05. 13:30": "ran"}
@@ -319,7 +319,7 @@ async def test_a_schedule_that_is_off_is_due_never_and_its_instants_are_recorded
     answer = await visitor.patch(cron_expression="0 13 * * *")
     clock.now = NOON + timedelta(hours=1)
 
-    queued = await edit.decide_schedule(pool, schedule_key(org.id), clock())
+    queued = await decide.decide_schedule(pool, schedule_key(org.id), clock())
 
     assert answer.json()["next_run_at"] is None
     assert queued == []
@@ -333,7 +333,7 @@ async def test_a_retired_schedule_supersedes_what_it_announced_and_reads_as_none
 
     answer = await visitor("DELETE", SCHEDULE)
     clock.now = NOON + timedelta(hours=2)
-    queued = await edit.decide_schedule(pool, schedule_key(org.id), clock())
+    queued = await decide.decide_schedule(pool, schedule_key(org.id), clock())
 
     assert (answer.status_code, answer.content) == (204, b"")
     assert queued == []
@@ -354,7 +354,7 @@ async def test_a_change_revives_a_retired_schedule_from_the_defaults(
 
     answer = await visitor.patch(cron_expression="0 * * * *", enabled=True)
     clock.now += timedelta(hours=2)
-    queued = await edit.decide_schedule(pool, schedule_key(org.id), clock())
+    queued = await decide.decide_schedule(pool, schedule_key(org.id), clock())
 
     assert answer.json()["id"] == before.json()["id"]
     assert answer.json()["preset_id"] is None

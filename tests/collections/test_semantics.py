@@ -5,7 +5,7 @@ from typing import Any
 
 from app.cli import orgs as orgs_cli
 from app.context import WorkerContext
-from app.ledger import edit
+from app.ledger import decide
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.orgs import orgs
@@ -33,7 +33,7 @@ def outcomes(rows: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
 
 async def test_a_scheduled_run_belongs_to_its_schedules_organisation(house: WorkerContext) -> None:
     acme = await harness.client(house, schedule=HOURLY)
-    (queued,) = await edit.decide_schedule(house.pool, acme.key, HOURLY.next(house.clock()))
+    (queued,) = await decide.decide_schedule(house.pool, acme.key, HOURLY.next(house.clock()))
 
     run = await acme.run(queued.run_id)
 
@@ -47,9 +47,9 @@ async def test_a_tick_whose_collection_still_runs_is_skipped_and_never_queued(
 ) -> None:
     acme = await harness.client(house, schedule=HOURLY)
     first = HOURLY.next(house.clock())
-    (under_way,) = await edit.decide_schedule(house.pool, acme.key, first)
+    (under_way,) = await decide.decide_schedule(house.pool, acme.key, first)
 
-    again = await edit.decide_schedule(house.pool, acme.key, HOURLY.next(first))
+    again = await decide.decide_schedule(house.pool, acme.key, HOURLY.next(first))
 
     rows = await ticks(house.pool, acme)
     assert again == []
@@ -61,7 +61,7 @@ async def test_a_run_by_hand_is_in_the_way_of_a_tick_too(house: WorkerContext) -
     acme = await harness.client(house, schedule=HOURLY)
     by_hand = await acme.queue()
 
-    await edit.decide_schedule(house.pool, acme.key, HOURLY.next(house.clock()))
+    await decide.decide_schedule(house.pool, acme.key, HOURLY.next(house.clock()))
 
     (row,) = await ticks(house.pool, acme)
     assert (row["reason"], row["blocking_run_id"]) == ("overlap", by_hand)
@@ -72,7 +72,7 @@ async def test_a_tick_up_to_an_hour_late_still_runs(house: WorkerContext) -> Non
     acme = await harness.client(house, schedule=seldom)
     due = seldom.next(house.clock())
 
-    queued = await edit.decide_schedule(house.pool, acme.key, due + timedelta(minutes=59))
+    queued = await decide.decide_schedule(house.pool, acme.key, due + timedelta(minutes=59))
 
     assert len(queued) == 1
     assert outcomes(await ticks(house.pool, acme)) == [("ran", None)]
@@ -98,11 +98,11 @@ async def test_a_disabled_organisations_ticks_are_skipped_as_disabled_until_it_i
     first = HOURLY.next(house.clock())
 
     await disable(house, acme)
-    none = await edit.decide_schedule(house.pool, acme.key, first)
-    others = await edit.decide_schedule(house.pool, bolt.key, first)
+    none = await decide.decide_schedule(house.pool, acme.key, first)
+    others = await decide.decide_schedule(house.pool, bolt.key, first)
     past_a_tick(house)
     await enable(house, acme)
-    again = await edit.decide_schedule(house.pool, acme.key, HOURLY.next(HOURLY.next(first)))
+    again = await decide.decide_schedule(house.pool, acme.key, HOURLY.next(HOURLY.next(first)))
 
     assert (none, len(others), len(again)) == ([], 1, 1)
     assert outcomes(await ticks(house.pool, acme))[0] == ("skipped", "disabled")
@@ -131,7 +131,7 @@ async def test_a_schedule_that_its_organisation_switched_off_stays_off_when_it_i
 
     await disable(house, acme)
     await enable(house, acme)
-    queued = await edit.decide_schedule(house.pool, acme.key, HOURLY.next(house.clock()))
+    queued = await decide.decide_schedule(house.pool, acme.key, HOURLY.next(house.clock()))
 
     assert queued == []
     assert outcomes(await ticks(house.pool, acme)) == [("skipped", "disabled")]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from app.ledger.edit import DeclaredSchedule, decide_schedule, register
+from app.ledger.decide import decide_schedule
+from app.ledger.edit import DeclaredSchedule, register
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool

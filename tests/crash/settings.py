@@ -21,7 +21,8 @@ from app.queue import enqueue
 from app.queue.cron import cron_entry
 from app.scheduling.schedule import Schedule
 from app.store.runs import run_rows
-from app.store.schedules import schedule_rows
+from app.store.schedules import decisions
+from app.store.schedules.decisions import TickDecision
 from workers import lifecycle
 from workers.collect import Collector
 from workers.sweep import sweep
@@ -68,11 +69,11 @@ MOMENTS = Moments()
 
 
 def recording(step: Step) -> Step:
-    async def record(connection: Any, state: Any, verdict: schedule_rows.TickDecision) -> None:
-        await step(connection, state, verdict)
-        made = [str(tick.run_id) for tick in verdict.ticks if tick.run_id is not None]
-        if made:
-            MOMENTS.run = made[0]
+    async def record(connection: Any, made: Sequence[TickDecision], now: Any) -> None:
+        await step(connection, made, now)
+        runs = [str(tick.run_id) for one in made for tick in one.ticks if tick.run_id is not None]
+        if runs:
+            MOMENTS.run = runs[0]
             await MOMENTS.come("after_tick_insert")
 
     return record
@@ -135,7 +136,7 @@ def wrap(room: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
     setattr(room, name, wrapper(getattr(room, name)))
 
 
-wrap(schedule_rows, "record", recording)
+wrap(decisions, "record", recording)
 wrap(enqueue, "enqueue_runs", telling)
 wrap(run_rows, "claim", claiming)
 wrap(Collector, "_commit", committing)

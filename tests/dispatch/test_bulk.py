@@ -9,13 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.core.enums import Coalesce, Overlap
-from app.ledger import decide as batches
-from app.ledger import edit, proof
+from app.ledger import decide, proof
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool, open_pool
 from app.store.schedules import heartbeats
-from app.store.schedules.decisions import DueQuery
+from app.store.schedules.schedule_rows import DueQuery
 from tests.clock import NOON
 from tests.dispatch import orgs
 
@@ -25,12 +24,12 @@ CALM = Policies(misfire_grace=HOUR)
 EACH_MINUTE = Schedule.cron("* * * * *")
 
 
-async def decide_all(pool: Pool, due: DueQuery) -> batches.BatchResult:
+async def decide_all(pool: Pool, due: DueQuery) -> decide.BatchResult:
     """Batch after batch until nothing is due, as dispatch does; all that was done."""
-    sum_ = batches.BatchResult()
+    sum_ = decide.BatchResult()
     while True:
         aside = (*due.excluded, *sum_.undecidable)
-        batch = await batches.decide_due(pool, DueQuery(due.now, due.limit, due.jobs, aside))
+        batch = await decide.decide_due(pool, DueQuery(due.now, due.limit, due.jobs, aside))
         sum_.found += batch.found
         sum_.queued += batch.queued
         sum_.undecidable += batch.undecidable
@@ -70,7 +69,7 @@ async def test_what_another_decides_is_left_to_it(pool: Pool) -> None:
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT 1 FROM schedules WHERE key = $1 FOR UPDATE", orgs.key(0))
 
-        batch = await asyncio.wait_for(batches.decide_due(pool, DueQuery(NOON + MINUTE, 10)), 5)
+        batch = await asyncio.wait_for(decide.decide_due(pool, DueQuery(NOON + MINUTE, 10)), 5)
 
     assert batch.found == 4
 
@@ -196,11 +195,11 @@ async def in_bulk(pool: Pool, now: datetime, _: int) -> None:
 
 async def one_by_one(pool: Pool, now: datetime, count: int) -> None:
     for number in range(count):
-        await edit.decide_schedule(pool, orgs.key(number), now)
+        await decide.decide_schedule(pool, orgs.key(number), now)
 
 
 async def lived(
-    pool: Pool, life: Life, decide: Callable[[Pool, datetime, int], Awaitable[None]]
+    pool: Pool, life: Life, step: Callable[[Pool, datetime, int], Awaitable[None]]
 ) -> object:
     """The books after these steps."""
     await pool.execute("TRUNCATE organizations, schedules, runs, worker_beats CASCADE")
@@ -213,7 +212,7 @@ async def lived(
             await heartbeats.extend_interval(
                 pool, await heartbeats.start_interval(pool, "w", since, jumped=False), now
             )
-        await decide(pool, now, len(life.rules))
+        await step(pool, now, len(life.rules))
         if ending:
             await pool.execute(END_RUNS, now)
     return await orgs.books(pool)

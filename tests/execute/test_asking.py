@@ -9,7 +9,7 @@ import pytest
 from app.context import WorkerContext
 from app.core.enums import RunStatus
 from app.health import keys
-from app.ledger import edit
+from app.ledger import decide, edit
 from scripts.standin.testing import Standin
 from tests.worker_harness import perform, run_row, source_rows
 from workers import registry
@@ -19,7 +19,7 @@ async def test_a_scheduled_run_carries_its_tick_and_tells_health(house: WorkerCo
     declared = registry.declared_schedules(house.config)[0]
     await edit.register(house.pool, [declared], house.clock())
     due = declared.schedule.next(house.clock())
-    (queued,) = await edit.decide_schedule(house.pool, declared.key, due)
+    (queued,) = await decide.decide_schedule(house.pool, declared.key, due)
 
     await perform(house, queued.run_id)
 

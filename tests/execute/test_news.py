@@ -14,7 +14,7 @@ from app.context import WorkerContext
 from app.core.enums import HealthReason, RunStatus
 from app.health import keys, publish
 from app.health.judge import judge
-from app.ledger import edit
+from app.ledger import decide, edit
 from app.store.db import Pool
 from scripts.standin.asknews import Access
 from scripts.standin.testing import Standin
@@ -195,13 +195,13 @@ async def test_three_of_ten_entities_failing_is_a_partial_failure_with_seven_ent
         )
         await edit.register(house.pool, [declared], house.clock())
         due = declared.schedule.next(house.clock())
-        (good,) = await edit.decide_schedule(house.pool, declared.key, due)
+        (good,) = await decide.decide_schedule(house.pool, declared.key, due)
         await polled(house, run_id=good.run_id)
         before = (await keys.read_jobs(house.redis))[declared.key]
         await house.pool.execute("TRUNCATE articles, news_cursors, page_validators CASCADE")
         for number in (1, 4, 8):
             standin.fault(SEARCH, "status", status=500, match=f"entity-{number}")
-        (queued,) = await edit.decide_schedule(
+        (queued,) = await decide.decide_schedule(
             house.pool, declared.key, declared.schedule.next(due)
         )
 
@@ -363,7 +363,7 @@ async def test_without_credentials_both_jobs_are_disabled_and_health_says_so(
         ]
         await edit.register(house.pool, declared, house.clock())
         due = max(d.schedule.next(house.clock()) for d in declared)
-        queued = [await edit.decide_schedule(house.pool, d.key, due) for d in declared]
+        queued = [await decide.decide_schedule(house.pool, d.key, due) for d in declared]
         await publish.publish_all_jobs(house.pool, house.redis)
         facts = await keys.read_jobs(house.redis)
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.core.enums import RunStatus
+from app.ledger import decide
 from app.ledger import edit as ledger
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
@@ -45,7 +46,7 @@ class Book:
     async def ring(self, *, after: timedelta = timedelta(0)) -> list[QueuedRun]:
         """Let time pass, then ring."""
         self.clock.now += after
-        return await self._keep(ledger.decide_schedule(self.pool, KEY, self.clock()))
+        return await self._keep(decide.decide_schedule(self.pool, KEY, self.clock()))
 
     async def pause(self, by: str = "ada", note: str = "maintenance") -> None:
         await self._keep(ledger.pause(self.pool, KEY, self.clock(), by=by, note=note))

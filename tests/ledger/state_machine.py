@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from app.core.enums import Coalesce, Overlap, RunStatus
 from app.core.errors import BadSchedule
+from app.ledger import decide, proof
 from app.ledger import edit as ledger
-from app.ledger import proof
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -20,6 +20,7 @@ from app.store.db import Pool
 from app.store.runs import run_rows
 from app.store.runs.run_rows import ClaimedRun, QueuedRun, RunEnding
 from app.store.schedules import heartbeats, schedule_rows
+from app.store.schedules.schedule_rows import DueQuery
 from tests.ledger.lossy_pool import attempted
 
 T = TypeVar("T")
@@ -206,15 +207,15 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(key=A_KEY)
     def ring(self, key: str) -> None:
-        self._hear(self.run(ledger.decide_schedule(self.pool, key, self.now)))
+        self._hear(self.run(decide.decide_schedule(self.pool, key, self.now)))
 
     @rule(key=A_KEY)
     def ring_and_die_before_redis_hears(self, key: str) -> None:
-        self.run(ledger.decide_schedule(self.pool, key, self.now))
+        self.run(decide.decide_schedule(self.pool, key, self.now))
 
     @rule()
     def dispatch(self) -> None:
-        for key in self.run(schedule_rows.due(self.pool, self.now)):
+        for _, key in self.run(schedule_rows.due_built_in(self.pool, DueQuery(self.now, 10))):
             self.ring(key)
 
     @rule(key=A_KEY, wording=WORDINGS, lag=st.sampled_from((0.0, 2.0, 100.0)))
@@ -224,11 +225,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self._hear(
             self.run(
                 _together(
-                    ledger.decide_schedule(self.pool, key, self.now),
+                    decide.decide_schedule(self.pool, key, self.now),
                     ledger.edit(self.pool, self.wordings[key], late),
-                    ledger.decide_schedule(self.pool, key, late),
+                    decide.decide_schedule(self.pool, key, late),
                     ledger.pause(self.pool, key, self.now, by="a", note="race"),
-                    ledger.decide_schedule(self.pool, key, self.now),
+                    decide.decide_schedule(self.pool, key, self.now),
                     ledger.resume(self.pool, key, late),
                 )
             )
@@ -262,7 +263,7 @@ class LedgerMachine(RuleBasedStateMachine):
         schedule, policies = wording
         wanted = DeclaredSchedule(key, "job", schedule, policies)
         steps: tuple[Step, ...] = (
-            lambda pool: ledger.decide_schedule(pool, key, self.now),
+            lambda pool: decide.decide_schedule(pool, key, self.now),
             lambda pool: ledger.edit(pool, wanted, self.now),
             lambda pool: ledger.pause(pool, key, self.now, by="a", note="b"),
             lambda pool: ledger.resume(pool, key, self.now),

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from app.ledger import edit
+from app.ledger import decide, edit
 from tests.clock import NOON
 from tests.ledger.harness import KEY, MINUTE, Book, every, times
 
@@ -128,7 +128,7 @@ async def test_an_edit_and_a_ring_at_once_balance(book: Book) -> None:
     await book.open(every(1))
     book.clock.pass_by(minutes=1)
 
-    rings = (edit.decide_schedule(book.pool, KEY, book.clock()) for _ in range(4))
+    rings = (decide.decide_schedule(book.pool, KEY, book.clock()) for _ in range(4))
     edits = (edit.edit(book.pool, every(n), book.clock()) for n in (2, 3))
     queued = await asyncio.gather(*rings, *edits)
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 
 from app.core.enums import Coalesce, Overlap
-from app.ledger import edit
+from app.ledger import decide, edit
 from app.store.db import Pool, open_pool
 from app.store.schedules import schedule_rows
+from app.store.schedules.schedule_rows import DueQuery
 from tests.clock import NOON, SettableClock
 from tests.ledger.harness import KEY, MINUTE, Book, every, times
 
@@ -22,7 +23,7 @@ async def test_a_tick_rung_by_eight_workers_at_once_makes_one_run(book: Book, ds
     workers = [await open_pool(dsn, size=1) for _ in range(8)]
 
     rung = await asyncio.gather(
-        *(edit.decide_schedule(worker, KEY, book.clock()) for worker in workers)
+        *(decide.decide_schedule(worker, KEY, book.clock()) for worker in workers)
     )
 
     assert sum(map(len, rung)) == 1
@@ -227,7 +228,7 @@ async def test_ticks_that_were_pruned_never_come_back_as_work(
     await pool.execute("DELETE FROM ticks")
 
     assert await pruned.ring() == []
-    assert await schedule_rows.due(pool, clock()) == []
+    assert await schedule_rows.due_built_in(pool, DueQuery(clock(), 10)) == []
     await pruned.edit(every(2))
     await pruned.ring_each(1)
 

@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 from app.context import ServerUrls, WorkerContext
 from app.core.errors import BadConfig
 from app.health.alerts.heartbeat_pings import HeartbeatPings
-from app.ledger import edit
+from app.ledger import decide, edit
 from app.store.content import cursors as store
 from scripts.standin.testing import Standin
 from tests import worker_harness
@@ -55,7 +55,7 @@ async def scheduled(house: WorkerContext, name: str) -> dict[str, Any]:
     """Its next tick is due, and is run; the run's row."""
     key = f"source:{name}"
     due = await house.pool.fetchval("SELECT next_tick_at FROM schedules WHERE key = $1", key)
-    (queued,) = await edit.decide_schedule(house.pool, key, due)
+    (queued,) = await decide.decide_schedule(house.pool, key, due)
     await source.source(worker_harness.ctx_of(house), str(queued.run_id))
     return await worker_harness.run_row(house.pool, queued.run_id)
 
@@ -271,7 +271,7 @@ async def test_a_recipes_run_pings_the_address_of_that_recipe_by_hand_too(
     ctx = worker_harness.ctx_of(kitchen) | {"pings": pings}
     sql = "SELECT next_tick_at FROM schedules WHERE key = 'source:wares'"
     due = await kitchen.pool.fetchval(sql)
-    (queued,) = await edit.decide_schedule(kitchen.pool, "source:wares", due)
+    (queued,) = await decide.decide_schedule(kitchen.pool, "source:wares", due)
 
     async def heard(number: int) -> bool:
         return shop.asked.count("/ping/wares") == number

@@ -111,22 +111,6 @@ def test_ticks_from_the_pause_on_are_paused() -> None:
     assert reasons(decision) == [None, TickReason.PAUSED, TickReason.PAUSED]
 
 
-def test_an_edit_supersedes_what_could_still_have_run() -> None:
-    policies = Policies(misfire_grace=90 * SECOND)
-
-    decision = decide(replace(due(3, policies), superseded=True))
-
-    assert reasons(decision) == [TickReason.LATE, TickReason.SUPERSEDED, TickReason.SUPERSEDED]
-
-
-def test_an_edit_supersedes_a_tick_that_still_waits_for_its_jitter() -> None:
-    policies = Policies(jitter=40 * SECOND)
-
-    decision = decide(replace(due(1, policies), superseded=True))
-
-    assert reasons(decision) == [TickReason.SUPERSEDED]
-
-
 @pytest.mark.parametrize(
     ("beats", "reason"),
     [
@@ -311,7 +295,6 @@ situations = st.builds(
     enabled=st.sampled_from([True, True, False]),
     open_runs=st.lists(st.sampled_from([RUNNING, QUEUED]), unique=True),
     beats=st.lists(beats, max_size=5),
-    superseded=st.booleans(),
 )
 
 

@@ -193,7 +193,8 @@ async def claim_next(pool: Pool, channels: Sequence[str]) -> ClaimedNotification
     row = await pool.fetchrow(CLAIM, list(channels), LEASE)
     if row is None:
         return None
-    return ClaimedNotification(**{**row, "severity": AlertSeverity(row["severity"])})
+    id_, channel, title, body, severity, attempts = row
+    return ClaimedNotification(id_, channel, title, body, AlertSeverity(severity), attempts)
 
 
 async def mark_sent(pool: Pool, message: ClaimedNotification) -> None:

@@ -1,82 +1,51 @@
-"""Statements that decide the ticks of many schedules at once."""
+"""Statements that decide due ticks: what a decision reads, and what it writes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.core.enums import RunStatus
-from app.scheduling.policy import OpenRun
+from app.core.enums import RunStatus, TickOutcome, TickReason
+from app.scheduling.policies import Policies
+from app.scheduling.policy import AliveSpan, OpenRun
 from app.store.db import Connection, Pool
-from app.store.schedules.schedule_rows import ENABLED, TickDecision, TickWrite
+from app.store.schedules.schedule_rows import ScheduleState
 
 
 @dataclass(frozen=True, slots=True)
-class DueQuery:
-    """Which schedules of organisations to decide: those due by `now`, at most `limit` of them.
+class TickWrite:
+    """One tick to write, with the run it queues."""
 
-    Only of these `jobs`, unless None, and without those whose `version_key` is in `excluded`.
-    """
-
-    now: datetime
-    limit: int
-    jobs: Sequence[str] | None = None
-    excluded: Sequence[str] = ()
+    scheduled_for: datetime
+    outcome: TickOutcome
+    reason: TickReason | None
+    run_id: UUID | None
+    blocking_run_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
-class DueSchedule:
-    """A schedule under its row lock.
+class GapWrite:
+    """Consecutive ticks to write as one row."""
 
-    `spec` and `policies` are JSON text, so that equal ones are parsed once.
-    """
-
-    id: int
-    key: str
-    job: str
-    spec: str
-    policies: str
-    version: int
-    enabled: bool
-    paused_at: datetime | None
-    evaluated_through: datetime
-
-    @property
-    def version_key(self) -> str:
-        """Key that identifies this version of this schedule."""
-        return f"{self.key} {self.version}"
+    first_tick: datetime
+    last_tick: datetime
+    count: int
+    outcome: TickOutcome
+    reason: TickReason
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedDecision:
-    """The decision for one schedule, to be recorded."""
+class TickDecision:
+    """The decision for one schedule: ticks with their runs, gaps, the frontier, the next tick."""
 
-    row: DueSchedule
-    decision: TickDecision
+    state: ScheduleState
+    policies: Policies
+    ticks: Sequence[TickWrite]
+    gaps: Sequence[GapWrite]
+    frontier: datetime
+    next_tick_at: datetime
+    due_at: datetime
 
-
-_DUE = """
-FROM schedules WHERE due_at <= $1 AND org_id IS NOT NULL
-  AND ($2::text[] IS NULL OR job = ANY ($2))
-  AND ($3::text[] IS NULL OR key || ' ' || version <> ALL ($3))
-"""
-
-ANY_DUE = f"SELECT EXISTS (SELECT {_DUE})"
-
-KEYS = f"SELECT key || ' ' || version, key {_DUE} ORDER BY due_at LIMIT $4"
-
-# With so many conditions, Postgres estimates a handful of due rows: it would sort a hundred
-# thousand for every batch instead of reading the first ones from the index.
-FORCE_INDEX = """
-SELECT set_config(name, 'off', true)
-FROM unnest('{enable_seqscan,enable_bitmapscan,enable_sort}'::text[]) AS name
-"""
-
-# SKIP LOCKED: concurrent workers share the due schedules instead of waiting for each other.
-LOCK = f"""
-SELECT id, key, job, spec::text, policies::text, version, {ENABLED}, paused_at, evaluated_through
-{_DUE} ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
-"""
 
 # One index probe per schedule: a join would read every queued run, and there may be a hundred
 # thousand. OFFSET 0 keeps the planner from flattening the subquery into a join.
@@ -90,6 +59,7 @@ CROSS JOIN LATERAL (
 ORDER BY r.created_at
 """
 
+# One statement for a whole batch: frontiers, runs and ticks are written together or not at all.
 RECORD = """
 WITH moved AS (
   UPDATE schedules s
@@ -116,6 +86,7 @@ SELECT m.id, d.tick, m.version, d.outcome, d.reason, d.run_id, d.blocking, $13
 FROM decided d JOIN moved m ON m.id = d.schedule_id
 """
 
+# One row for each gap of a batch.
 WRITE_GAPS = """
 INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version,
                        outcome, reason, decided_at)
@@ -124,7 +95,8 @@ FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[], $5
             $6::text[], $7::text[]) AS g
 """
 
-# `schedules.TRAIL` for many schedules: those whose newest ticks are to be compressed into a gap.
+# The trail of each schedule: its newest ticks with the same outcome, back to a different outcome
+# or a gap. Returns those to be compressed: longer than $5, or right after a gap of their kind.
 TRAILS = """
 SELECT a.schedule_id, trail.count, trail.first_tick, trail.last_tick, gap.first_tick AS gap,
        a.version, a.outcome, a.reason
@@ -151,6 +123,7 @@ LEFT JOIN tick_gaps gap
 WHERE trail.count > 0 AND (gap.first_tick IS NOT NULL OR trail.count > $5)
 """
 
+# The gap at the end of a trail takes the trail in.
 EXTEND_GAPS = """
 UPDATE tick_gaps g SET last_tick = x.last_tick, count = g.count + x.count
 FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[])
@@ -158,6 +131,7 @@ FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[])
 WHERE g.schedule_id = x.schedule_id AND g.first_tick = x.first_tick
 """
 
+# The ticks that a gap now stands for.
 DROP_TRAILS = """
 DELETE FROM ticks t
 USING unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[])
@@ -165,26 +139,14 @@ USING unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[])
 WHERE t.schedule_id = x.schedule_id AND t.scheduled_for BETWEEN x.first_tick AND x.last_tick
 """
 
-
-async def any_due(pool: Pool, due: DueQuery) -> bool:
-    """Return whether any schedule is due."""
-    return bool(await pool.fetchval(ANY_DUE, due.now, due.jobs, list(due.excluded) or None))
-
-
-async def due_keys(pool: Pool, due: DueQuery) -> list[tuple[str, str]]:
-    """Return (mark, key) of the due schedules, the longest due first, without locking them."""
-    rows = await pool.fetch(KEYS, due.now, due.jobs, list(due.excluded) or None, due.limit)
-    return [(row[0], row[1]) for row in rows]
-
-
-async def lock(connection: Connection, due: DueQuery) -> list[DueSchedule]:
-    """Lock and return the due schedules that no other worker has locked, the longest due first.
-
-    They stay locked until the transaction ends; until then Postgres uses only index scans.
-    """
-    await connection.execute(FORCE_INDEX)
-    rows = await connection.fetch(LOCK, due.now, due.jobs, list(due.excluded) or None, due.limit)
-    return [DueSchedule(*row) for row in rows]
+# Asked for every batch of runs that is enqueued for organisations.
+LAST_DURATIONS = """
+SELECT r.execution_id, coalesce(
+  (SELECT o.duration_seconds FROM runs o
+   WHERE o.org_id = r.org_id AND o.duration_seconds IS NOT NULL
+   ORDER BY o.created_at DESC LIMIT 1), 0)
+FROM runs r WHERE r.execution_id = ANY ($1::uuid[])
+"""
 
 
 async def open_runs(connection: Connection, ids: Sequence[int]) -> dict[int, list[OpenRun]]:
@@ -195,19 +157,25 @@ async def open_runs(connection: Connection, ids: Sequence[int]) -> dict[int, lis
     return found
 
 
-async def record(
-    connection: Connection, decisions: Sequence[RecordedDecision], now: datetime
-) -> None:
+async def beats(connection: Connection, since: datetime) -> list[AliveSpan]:
+    """Return the heartbeat intervals that end at or after `since`, ordered by start."""
+    rows = await connection.fetch(
+        "SELECT since, until, jumped FROM worker_beats WHERE until >= $1 ORDER BY since", since
+    )
+    return [AliveSpan(*row) for row in rows]
+
+
+async def record(connection: Connection, decisions: Sequence[TickDecision], now: datetime) -> None:
     """Write all ticks, queue their runs and move the frontiers in one statement; then the gaps."""
-    ticks = [(one.row.id, tick) for one in decisions for tick in one.decision.ticks]
+    ticks = [(one.state.id, tick) for one in decisions for tick in one.ticks]
     await connection.execute(
         RECORD,
-        [one.row.id for one in decisions],
-        [one.decision.frontier for one in decisions],
-        [one.decision.next_tick_at for one in decisions],
-        [one.decision.due_at for one in decisions],
-        [one.decision.policies.max_attempts for one in decisions],
-        [one.decision.policies.timeout for one in decisions],
+        [one.state.id for one in decisions],
+        [one.frontier for one in decisions],
+        [one.next_tick_at for one in decisions],
+        [one.due_at for one in decisions],
+        [one.policies.max_attempts for one in decisions],
+        [one.policies.timeout for one in decisions],
         [schedule_id for schedule_id, _ in ticks],
         [tick.scheduled_for for _, tick in ticks],
         [tick.outcome.value for _, tick in ticks],
@@ -217,9 +185,9 @@ async def record(
         now,
     )
     gaps = [
-        (one.row.id, g.first_tick, g.last_tick, g.count, one.row.version, g.outcome, g.reason)
+        (one.state.id, g.first_tick, g.last_tick, g.count, one.state.version, g.outcome, g.reason)
         for one in decisions
-        for g in one.decision.gaps
+        for g in one.gaps
     ]
     await _write_gaps(connection, gaps, now)
 
@@ -233,7 +201,7 @@ async def _write_gaps(
 
 async def compress(
     connection: Connection,
-    lasts: Sequence[tuple[DueSchedule, TickWrite]],
+    lasts: Sequence[tuple[ScheduleState, TickWrite]],
     now: datetime,
     threshold: int,
 ) -> None:
@@ -242,10 +210,10 @@ async def compress(
         return
     trails = await connection.fetch(
         TRAILS,
-        [row.id for row, _ in lasts],
+        [state.id for state, _ in lasts],
         [tick.outcome.value for _, tick in lasts],
         [tick.reason and tick.reason.value for _, tick in lasts],
-        [row.version for row, _ in lasts],
+        [state.version for state, _ in lasts],
         threshold,
     )
     if not trails:
@@ -266,12 +234,3 @@ async def last_durations(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, floa
     """
     rows = await pool.fetch(LAST_DURATIONS, run_ids)
     return {row[0]: row[1] for row in rows}
-
-
-LAST_DURATIONS = """
-SELECT r.execution_id, coalesce(
-  (SELECT o.duration_seconds FROM runs o
-   WHERE o.org_id = r.org_id AND o.duration_seconds IS NOT NULL
-   ORDER BY o.created_at DESC LIMIT 1), 0)
-FROM runs r WHERE r.execution_id = ANY ($1::uuid[])
-"""

@@ -1,20 +1,20 @@
-"""Statements for schedules and their ticks, gaps and frontiers."""
+"""Statements that read schedules: with or without their row lock, all, one, or those due."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
-from app.core.enums import SOURCE_TASK, RunStatus, TickOutcome, TickReason
-from app.scheduling.policies import Policies
-from app.scheduling.policy import AliveSpan, OpenRun
+from app.core.enums import SOURCE_TASK
 from app.store.db import Connection, Pool
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleState:
-    """A schedule's row, read with or without its row lock."""
+    """A schedule's row, read with or without its row lock.
+
+    `enabled`: false as well while its organisation is disabled.
+    """
 
     id: int
     key: str
@@ -32,6 +32,24 @@ class ScheduleState:
     next_tick_at: datetime | None
     due_at: datetime | None
     retired_at: datetime | None = None
+
+    @property
+    def version_key(self) -> str:
+        """Key that identifies this version of this schedule."""
+        return f"{self.key} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class DueQuery:
+    """Which schedules of organisations to decide: those due by `now`, at most `limit` of them.
+
+    Only of these `jobs`, unless None, and without those whose `version_key` is in `excluded`.
+    """
+
+    now: datetime
+    limit: int
+    jobs: Sequence[str] | None = None
+    excluded: Sequence[str] = ()
 
 
 def source_of(key: str, job: str) -> str | None:
@@ -51,120 +69,82 @@ def manual_params(state: ScheduleState) -> dict[str, Any]:
     return state.params if source is None else {"source": source} | state.params
 
 
-@dataclass(frozen=True, slots=True)
-class TickWrite:
-    """One tick to write, with the run it queues."""
+# One row lock per schedule: two workers that trigger the same tick decide it one after the other.
+LOCK = """
+SELECT id, key, job, spec, policies, params, version, effective_from,
+       enabled AND NOT EXISTS (SELECT FROM organizations o
+                               WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
+       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at
+FROM schedules WHERE key = $1 FOR UPDATE
+"""
 
-    scheduled_for: datetime
-    outcome: TickOutcome
-    reason: TickReason | None
-    run_id: UUID | None
-    blocking_run_id: UUID | None
+# SKIP LOCKED: concurrent workers share the due schedules instead of waiting for each other.
+LOCK_DUE = """
+SELECT id, key, job, spec, policies, params, version, effective_from,
+       enabled AND NOT EXISTS (SELECT FROM organizations o
+                               WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
+       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at
+FROM schedules WHERE due_at <= $1 AND org_id IS NOT NULL
+  AND ($2::text[] IS NULL OR job = ANY ($2))
+  AND ($3::text[] IS NULL OR key || ' ' || version <> ALL ($3))
+ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
+"""
 
+# With so many conditions, Postgres estimates a handful of due rows: it would sort a hundred
+# thousand for every batch instead of reading the first ones from the index.
+FORCE_INDEX = """
+SELECT set_config(name, 'off', true)
+FROM unnest('{enable_seqscan,enable_bitmapscan,enable_sort}'::text[]) AS name
+"""
 
-@dataclass(frozen=True, slots=True)
-class GapWrite:
-    """Consecutive ticks to write as one row."""
+# Asked every second by every worker: it reads one entry of the index.
+ANY_DUE = """
+SELECT EXISTS (
+  SELECT FROM schedules WHERE due_at <= $1 AND org_id IS NOT NULL
+    AND ($2::text[] IS NULL OR job = ANY ($2))
+    AND ($3::text[] IS NULL OR key || ' ' || version <> ALL ($3)))
+"""
 
-    first_tick: datetime
-    last_tick: datetime
-    count: int
-    outcome: TickOutcome
-    reason: TickReason
+# The same rows as LOCK_DUE, without their locks.
+DUE_KEYS = """
+SELECT key || ' ' || version, key FROM schedules
+WHERE due_at <= $1 AND org_id IS NOT NULL
+  AND ($2::text[] IS NULL OR job = ANY ($2))
+  AND ($3::text[] IS NULL OR key || ' ' || version <> ALL ($3))
+ORDER BY due_at LIMIT $4
+"""
 
+# Asked every second by every worker.
+DUE_BUILT_IN = """
+SELECT key || ' ' || version, key FROM schedules
+WHERE due_at <= $1 AND org_id IS NULL
+  AND ($2::text[] IS NULL OR job = ANY ($2))
+  AND ($3::text[] IS NULL OR key || ' ' || version <> ALL ($3))
+ORDER BY due_at LIMIT $4
+"""
 
-@dataclass(frozen=True, slots=True)
-class TickDecision:
-    """The decision for one schedule: ticks with their runs, gaps, the frontier, the next tick."""
+# Every schedule, by key.
+ALL = """
+SELECT id, key, job, spec, policies, params, version, effective_from,
+       enabled AND NOT EXISTS (SELECT FROM organizations o
+                               WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
+       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at
+FROM schedules ORDER BY key
+"""
 
-    ticks: Sequence[TickWrite]
-    gaps: Sequence[GapWrite]
-    policies: Policies
-    frontier: datetime
-    next_tick_at: datetime
-    due_at: datetime
-    now: datetime
-
-
-# The schedule of a disabled organisation counts as disabled.
-ENABLED = (
-    "enabled AND NOT EXISTS (SELECT FROM organizations o"
-    " WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL) AS enabled"
-)
-COLUMNS = (
-    f"id, key, job, spec, policies, params, version, effective_from, {ENABLED},"
-    " paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at"
-)
+# One schedule, without its lock.
+ONE = """
+SELECT id, key, job, spec, policies, params, version, effective_from,
+       enabled AND NOT EXISTS (SELECT FROM organizations o
+                               WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
+       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at
+FROM schedules WHERE key = $1
+"""
 
 # Built-in schedules of recipes that no longer exist.
 DISABLE_UNDECLARED = """
 UPDATE schedules SET enabled = false
 WHERE job = $1 AND org_id IS NULL AND enabled AND NOT (key = ANY ($2::text[])) RETURNING key
-"""
-
-# One row lock per schedule: two workers that trigger the same tick decide it one after the other.
-LOCK = f"SELECT {COLUMNS} FROM schedules WHERE key = $1 FOR UPDATE"  # noqa: S608 - constant fragments
-LOOK = f"SELECT {COLUMNS} FROM schedules"  # noqa: S608 - constant fragments
-
-DUE = """
-SELECT key FROM schedules
-WHERE due_at <= $1 AND org_id IS NULL
-  AND ($3::text[] IS NULL OR job = ANY ($3)) ORDER BY due_at LIMIT $2
-"""
-
-OPEN_RUNS = """
-SELECT execution_id, status, scheduled_for FROM runs
-WHERE schedule_id = $1 AND status IN ('queued', 'running') ORDER BY created_at
-"""
-
-RECORD = """
-WITH queued AS (
-  INSERT INTO runs (execution_id, job, schedule_id, org_id, scheduled_for, trigger, params, status,
-                    attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
-  SELECT r.run_id, $2, $1, (SELECT org_id FROM schedules WHERE id = $1), r.tick, 'scheduled', $3,
-         'queued', 1, 0, $4, $5, 0, $6, '{}'
-  FROM unnest($7::timestamptz[], $10::uuid[]) AS r (tick, run_id)
-  WHERE r.run_id IS NOT NULL
-), written AS (
-  INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason,
-                     run_id, blocking_run_id, decided_at)
-  SELECT $1, t.tick, $15, t.outcome, t.reason, t.run_id, t.blocking, $6
-  FROM unnest($7::timestamptz[], $8::text[], $9::text[], $10::uuid[], $11::uuid[])
-       AS t (tick, outcome, reason, run_id, blocking)
-)
-UPDATE schedules SET evaluated_through = $12, next_tick_at = $13, due_at = $14 WHERE id = $1
-"""
-
-WRITE_GAP = """
-INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version,
-                       outcome, reason, decided_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-"""
-
-# The trail: the newest ticks with the same outcome, back to a different outcome or a gap.
-TRAIL = """
-WITH edge AS (
-  SELECT greatest(
-    (SELECT scheduled_for FROM ticks
-     WHERE schedule_id = $1 AND (outcome, reason, version) IS DISTINCT FROM ($2, $3, $4)
-     ORDER BY scheduled_for DESC LIMIT 1),
-    (SELECT last_tick FROM tick_gaps WHERE schedule_id = $1 ORDER BY first_tick DESC LIMIT 1)
-  ) AS at
-), trail AS (
-  SELECT count(*) AS count, min(scheduled_for) AS first_tick, max(scheduled_for) AS last_tick
-  FROM ticks
-  WHERE schedule_id = $1 AND scheduled_for > coalesce((SELECT at FROM edge), '-infinity')
-)
-SELECT count, first_tick, last_tick,
-       (SELECT g.first_tick FROM tick_gaps g
-        WHERE g.schedule_id = $1 AND (g.outcome, g.reason, g.version) = ($2, $3, $4)
-          AND g.last_tick = (SELECT at FROM edge)) AS gap
-FROM trail
-"""
-
-DROP_TRAIL = "DELETE FROM ticks WHERE schedule_id = $1 AND scheduled_for BETWEEN $2 AND $3"
-EXTEND_GAP = """
-UPDATE tick_gaps SET last_tick = $3, count = count + $4 WHERE schedule_id = $1 AND first_tick = $2
 """
 
 
@@ -174,105 +154,50 @@ async def lock(connection: Connection, key: str) -> ScheduleState | None:
     return None if row is None else ScheduleState(*row)
 
 
+async def lock_due(connection: Connection, due: DueQuery) -> list[ScheduleState]:
+    """Lock and return the due schedules that no other worker has locked, the longest due first.
+
+    They stay locked until the transaction ends; until then Postgres uses only index scans.
+    """
+    await connection.execute(FORCE_INDEX)
+    rows = await connection.fetch(
+        LOCK_DUE, due.now, due.jobs, list(due.excluded) or None, due.limit
+    )
+    return [ScheduleState(*row) for row in rows]
+
+
 async def all_of(pool: Pool | Connection) -> list[ScheduleState]:
     """Return every schedule, by key."""
-    return [ScheduleState(*row) for row in await pool.fetch(f"{LOOK} ORDER BY key")]
+    return [ScheduleState(*row) for row in await pool.fetch(ALL)]
 
 
 async def one(pool: Pool | Connection, key: str) -> ScheduleState | None:
     """Return one schedule without locking it; None if there is none."""
-    row = await pool.fetchrow(f"{LOOK} WHERE key = $1", key)
+    row = await pool.fetchrow(ONE, key)
     return None if row is None else ScheduleState(*row)
 
 
-async def due(
-    pool: Pool,
-    now: datetime,
-    *,
-    jobs: Sequence[str] | None = None,
-    head_start: timedelta = timedelta(0),
-    limit: int = 500,
-) -> list[str]:
-    """Return the keys of built-in schedules that are due by `now`, the longest due first.
+async def any_due(pool: Pool, due: DueQuery) -> bool:
+    """Return whether any schedule of an organisation is due."""
+    return bool(await pool.fetchval(ANY_DUE, due.now, due.jobs, list(due.excluded) or None))
 
-    Only of these `jobs`, unless None. Each has its own trigger, which gets `head_start` to decide
-    the tick. Organisations' schedules are decided in bulk (`store.batches`).
+
+async def due_keys(pool: Pool, due: DueQuery) -> list[tuple[str, str]]:
+    """Return (version key, key) of the due schedules of organisations, the longest due first."""
+    rows = await pool.fetch(DUE_KEYS, due.now, due.jobs, list(due.excluded) or None, due.limit)
+    return [(row[0], row[1]) for row in rows]
+
+
+async def due_built_in(
+    pool: Pool, due: DueQuery, *, head_start: timedelta = timedelta(0)
+) -> list[tuple[str, str]]:
+    """Return (version key, key) of the due built-in schedules, the longest due first.
+
+    Each has its own trigger, which gets `head_start` to decide the tick.
     """
-    rows = await pool.fetch(DUE, now - head_start, limit, jobs)
-    return [row["key"] for row in rows]
-
-
-async def open_runs(connection: Connection, schedule_id: int) -> list[OpenRun]:
-    """Return the queued and running runs of the schedule, oldest first."""
-    rows = await connection.fetch(OPEN_RUNS, schedule_id)
-    return [OpenRun(row[0], RunStatus(row[1]), row[2]) for row in rows]
-
-
-async def beats(connection: Connection, since: datetime) -> list[AliveSpan]:
-    """Return the heartbeat intervals that end at or after `since`, ordered by start."""
-    rows = await connection.fetch(
-        "SELECT since, until, jumped FROM worker_beats WHERE until >= $1 ORDER BY since", since
-    )
-    return [AliveSpan(*row) for row in rows]
-
-
-async def record(connection: Connection, state: ScheduleState, decision: TickDecision) -> None:
-    """Write ticks, queue their runs and move the frontier in one statement; then the gaps."""
-    ticks = decision.ticks
-    await connection.execute(
-        RECORD,
-        state.id,
-        state.job,
-        state.params,
-        decision.policies.max_attempts,
-        decision.policies.timeout,
-        decision.now,
-        [tick.scheduled_for for tick in ticks],
-        [tick.outcome.value for tick in ticks],
-        [tick.reason and tick.reason.value for tick in ticks],
-        [tick.run_id for tick in ticks],
-        [tick.blocking_run_id for tick in ticks],
-        decision.frontier,
-        decision.next_tick_at,
-        decision.due_at,
-        state.version,
-    )
-    if decision.gaps:
-        await _write_gaps(connection, state, decision.gaps, decision.now)
-
-
-async def _write_gaps(
-    connection: Connection, state: ScheduleState, gaps: Iterable[GapWrite], now: datetime
-) -> None:
-    await connection.executemany(
-        WRITE_GAP,
-        [
-            (state.id, g.first_tick, g.last_tick, g.count, state.version, g.outcome, g.reason, now)
-            for g in gaps
-        ],
-    )
-
-
-async def compress(
-    connection: Connection, state: ScheduleState, last: TickWrite, now: datetime, threshold: int
-) -> None:
-    """Compress the newest ticks into a gap if more than `threshold` in a row are alike."""
-    matching = (state.id, last.outcome.value, last.reason and last.reason.value, state.version)
-    trail = await connection.fetchrow(TRAIL, *matching)
-    if trail is None or trail["first_tick"] is None:
-        return
-    if trail["gap"] is not None:
-        await connection.execute(
-            EXTEND_GAP, state.id, trail["gap"], trail["last_tick"], trail["count"]
-        )
-    elif trail["count"] > threshold and last.reason is not None:
-        gap = GapWrite(
-            trail["first_tick"], trail["last_tick"], trail["count"], last.outcome, last.reason
-        )
-        await _write_gaps(connection, state, [gap], now)
-    else:
-        return
-    await connection.execute(DROP_TRAIL, state.id, trail["first_tick"], trail["last_tick"])
+    excluded = list(due.excluded) or None
+    rows = await pool.fetch(DUE_BUILT_IN, due.now - head_start, due.jobs, excluded, due.limit)
+    return [(row[0], row[1]) for row in rows]
 
 
 async def disable_undeclared(pool: Pool, job: str, declared: Sequence[str]) -> list[str]:
