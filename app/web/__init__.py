@@ -13,8 +13,8 @@ from app.core import log
 from app.core.config import Config, load
 from app.core.errors import BadConfig
 from app.store.schedules.heartbeats import database_now
-from app.web.api.context import Now, SourceCheck
-from app.web.context import open_web_state
+from app.web.context import Now, SourceCheck, open_web_context
+from app.web.dashboard.events import stop_on_signal
 from app.web.dashboard.routes import http_error
 from app.web.routes import SecurityHeaders, routes
 from workers.registry import check_sources
@@ -30,8 +30,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
-        async with open_web_state(config, check, now) as state:
-            yield {"web": state, "api": state.api}
+        async with open_web_context(config, check, now) as context:
+            with stop_on_signal(context.stopping):
+                yield {"web": context}
 
     return Starlette(
         routes=routes(),

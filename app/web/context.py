@@ -1,80 +1,218 @@
-"""State of the web process: its clients of Redis and Postgres, and its caches."""
+"""WebContext: the clients of Redis and Postgres, and the caches, of one web process."""
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from secrets import token_bytes
+from typing import Any
+from uuid import UUID
 
+import asyncpg
+from arq.connections import ArqRedis
+from markupsafe import Markup
 from pydantic import SecretStr
+from redis.exceptions import RedisError
+from starlette.requests import Request
 
+from app.core import log
 from app.core.config import Config
 from app.health import rules
 from app.health.alerts.watcher import AlertWatcher
-from app.orgs import one_time_login
-from app.web.api import context as api
-from app.web.api.context import Now, SourceCheck
-from app.web.dashboard.context import WebContext, open_web_context
-from app.web.dashboard.events import stop_on_signal
+from app.orgs import one_time_login, tokens
+from app.orgs.tokens import Principal
+from app.queue import enqueue
+from app.queue.jobs import redis_pool
+from app.store import tenancy
+from app.store.db import OPERATOR_SESSION, UNAVAILABLE, Connection, Pool, register_json_codec
+from app.store.reports import overview
+from app.store.runs.run_rows import QueuedRun
+from app.web.api.dry_run_pool import DryRunner, open_dry_runner
+from app.web.dashboard import rendering
+from app.web.dashboard.job_rows import StripCache
+from app.web.dashboard.jobs_table import BoardRows, JobsBoard, build_board, read_board
+from app.web.dashboard.login_throttle import LoginThrottle
+from app.web.dashboard.session import Session, SessionSigner
+from app.web.dashboard.tick_cache import TickCache
+from app.web.dashboard.tick_slots import SHOWN_TICKS
 from app.web.health.metrics import scrape
-from app.web.health.readiness import (
-    Readiness,
-    check,
-    check_schema,
-    close_postgres,
-    open_postgres,
-)
-from app.web.health.snapshot import HealthSnapshot, open_redis, take_snapshot
-from app.web.ttl_cache import TtlCache
+from app.web.health.readiness import Readiness, check, check_schema
+from app.web.health.snapshot import HealthSnapshot, take_snapshot
+from app.web.ttl_cache import TtlCache, with_deadline
 
 # The web process checks for alerts too, so that they are sent when every worker is dead.
 ALERT_CHECK_SECONDS = 3.0
+POSTGRES_CONNECTIONS = 16
+REDIS_CONNECTIONS = 24
+CONNECT_SECONDS = 2.0
+STATEMENT_SECONDS = 5.0
+REDIS_SECONDS = 1.0
+READ_TIMEOUT = 3.0  # seconds for which a page waits for Postgres
+CLOSE_TIMEOUT = 0.8
+ENQUEUE_SECONDS = 2.0
+TOKEN_CACHE_SECONDS = 2.0  # seconds for which a token lookup is cached
+MAX_CACHED_TOKENS = 1000
+RLS_BYPASSED = (
+    "the role of DATABASE_URL bypasses row-level security, so organisations would not be isolated"
+    " from each other: use a role that is not a superuser and does not have BYPASSRLS"
+)
+
+Sources = Sequence[Mapping[str, Any]]  # {"source": name, "params": {…}}
+# Validates a preset's sources for an organisation; returns (field, message) for each fault.
+SourceCheck = Callable[[Connection, UUID, Sources], Awaitable[Sequence[tuple[str, str]]]]
+Now = Callable[[Pool], Awaitable[datetime]]
+
+_log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class WebState:
-    """Cached health responses, and the contexts of the dashboard and the API."""
+class JobsTable:
+    """The jobs table, as data and as rendered HTML."""
 
+    board: JobsBoard
+    html: Markup
+
+
+@dataclass(slots=True)
+class WebContext:
+    """What a request handler may need. `now` is the clock of the API."""
+
+    config: Config
+    pool: Pool
+    redis: ArqRedis
+    signer: SessionSigner
+    login_throttle: LoginThrottle
+    dry_runner: DryRunner
+    check_sources: SourceCheck
+    now: Now
     snapshot: TtlCache[HealthSnapshot]
     ready: TtlCache[Readiness]
     metrics: TtlCache[bytes]
-    metrics_token: str | None
-    dashboard: WebContext
-    api: api.ApiContext
+    table: TtlCache[JobsTable]
+    fingerprint: TtlCache[str]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    stream_count: int = 0
+    _isolation_enforced: bool = False
+    _trusted: dict[UUID, tuple[float, Principal]] = field(
+        default_factory=dict[UUID, tuple[float, Principal]]
+    )
+
+    async def isolation_enforced(self) -> bool:
+        """Whether row-level security binds our role. Queried until it does, then cached."""
+        if not self._isolation_enforced:
+            self._isolation_enforced = await tenancy.rls_enforced(self.pool)
+        return self._isolation_enforced
+
+    async def authenticate(self, session: Session) -> Principal:
+        """The principal of a session whose token is still valid.
+
+        Raises Unauthorized if it is not, and the errors of UNAVAILABLE if Postgres does not answer.
+        """
+        now = asyncio.get_running_loop().time()
+        cached = self._trusted.get(session.token_id)
+        if cached is not None and now < cached[0]:
+            return cached[1]
+        self._trusted.pop(session.token_id, None)
+        principal = await with_deadline(
+            READ_TIMEOUT, tokens.revalidate(self.pool, session.token_id, datetime.now(UTC))
+        )
+        if len(self._trusted) >= MAX_CACHED_TOKENS:
+            self._trusted.clear()
+        self._trusted[session.token_id] = (now + TOKEN_CACHE_SECONDS, principal)
+        return principal
+
+    def forget_token(self, token_id: UUID) -> None:
+        """Drop the cached lookup of a token."""
+        self._trusted.pop(token_id, None)
+
+    async def enqueue(self, queued: Iterable[QueuedRun]) -> None:
+        """Enqueue these runs in Redis. Those that fail are enqueued later by a worker's sweep."""
+        runs = list(queued)
+        if not runs:
+            return
+        try:
+            async with asyncio.timeout(ENQUEUE_SECONDS):
+                await enqueue.enqueue_runs(self.pool, self.redis, runs)
+        except (RedisError, *UNAVAILABLE) as error:
+            _log.warning("runs.not_enqueued", runs=len(runs), error=repr(error))
+
+
+def web_context(request: Request) -> WebContext:
+    """The context of the process that serves the request."""
+    context: WebContext = request.state.web
+    return context
 
 
 @asynccontextmanager
-async def open_web_state(config: Config, check_: SourceCheck, now: Now) -> AsyncGenerator[WebState]:
-    """Open the state and close it at the end. Neither server has to be reachable.
+async def open_web_context(
+    config: Config, check_sources: SourceCheck, now: Now
+) -> AsyncGenerator[WebContext]:
+    """Open the context and close it at the end. Neither server has to be reachable.
 
     Raises WrongSchema if Postgres answers and its schema is not the one this version expects.
     Raises ServersUnavailable if a URL is missing and the embedded servers cannot be started.
     """
     async with AsyncExitStack() as stack:
-        urls = redis_url, database_url = await _urls(config, stack)
-        redis = open_redis(config, redis_url)
-        stack.push_async_callback(redis.aclose)
-        pool = await open_postgres(database_url)
-        stack.push_async_callback(close_postgres, pool)
+        redis_url, database_url = await _server_urls(config, stack)
+        redis = redis_pool(
+            redis_url,
+            ssl_cert_reqs=config.redis_ssl_cert_reqs,
+            max_connections=REDIS_CONNECTIONS,
+            timeout=REDIS_SECONDS,
+        )
+        stack.push_async_callback(redis.aclose, close_connection_pool=True)
+        pool = await _open_pool(database_url)
+        stack.push_async_callback(_close_pool, pool)
         await check_schema(pool)
         watcher = AlertWatcher(config, pool, redis)
         stack.push_async_callback(watcher.close)
         watch = asyncio.create_task(watcher.run_forever(ALERT_CHECK_SECONDS))
         stack.push_async_callback(_cancel, watch)
         snapshot = TtlCache(partial(take_snapshot, redis, rules.rules_from_config(config)))
-        desk = await stack.enter_async_context(open_web_context(config, redis, urls, snapshot))
-        stack.enter_context(stop_on_signal(desk.stopping))
-        if config.database_url is None:
-            await one_time_login.print_login(redis, sys.argv)
-        yield WebState(
+        context = WebContext(
+            config=config,
+            pool=pool,
+            redis=redis,
+            signer=SessionSigner(_session_secret(config)),
+            login_throttle=LoginThrottle(redis),
+            dry_runner=await stack.enter_async_context(open_dry_runner(config, redis)),
+            check_sources=check_sources,
+            now=now,
             snapshot=snapshot,
             ready=TtlCache(partial(check, redis, pool)),
             metrics=TtlCache(partial(scrape, redis, pool, snapshot)),
-            metrics_token=_secret_value(config.metrics_token),
-            dashboard=desk,
-            api=await stack.enter_async_context(api.open_api_context(config, urls, check_, now)),
+            table=TtlCache(_jobs_table_reader(config, pool, snapshot)),
+            fingerprint=TtlCache(partial(_fingerprint, pool, snapshot)),
         )
+        stack.callback(context.stopping.set)
+        with suppress(*UNAVAILABLE, asyncpg.PostgresError):
+            if not await with_deadline(CONNECT_SECONDS, context.isolation_enforced()):
+                _log.error("row_security.bypassed", fix=RLS_BYPASSED)
+        if config.database_url is None:
+            await one_time_login.print_login(redis, sys.argv)
+        yield context
+
+
+async def _open_pool(database_url: str) -> Pool:
+    return await asyncpg.create_pool(
+        database_url,
+        min_size=0,  # Postgres may be down
+        max_size=POSTGRES_CONNECTIONS,
+        timeout=CONNECT_SECONDS,
+        command_timeout=STATEMENT_SECONDS,
+        init=register_json_codec,
+        server_settings=OPERATOR_SESSION | {"application_name": "rollcall web", "timezone": "UTC"},
+    )
+
+
+async def _close_pool(pool: Pool) -> None:
+    try:
+        await with_deadline(CLOSE_TIMEOUT, pool.close())
+    except UNAVAILABLE:
+        pool.terminate()
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:
@@ -82,7 +220,7 @@ async def _cancel(task: "asyncio.Task[None]") -> None:
     await asyncio.wait({task})
 
 
-async def _urls(config: Config, stack: AsyncExitStack) -> tuple[str, str]:
+async def _server_urls(config: Config, stack: AsyncExitStack) -> tuple[str, str]:
     redis, database = _secret_value(config.redis_url), _secret_value(config.database_url)
     if redis is not None and database is not None:
         return redis, database
@@ -97,3 +235,42 @@ async def _urls(config: Config, stack: AsyncExitStack) -> tuple[str, str]:
 
 def _secret_value(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
+
+
+def _session_secret(config: Config) -> bytes:
+    if config.session_secret is not None:
+        return config.session_secret.get_secret_value().encode()
+    if config.database_url is not None:
+        _log.warning("session.secret_unset", hint="set SESSION_SECRET: a restart ends all sessions")
+    return token_bytes(32)
+
+
+def _jobs_table_reader(
+    config: Config, pool: Pool, snapshot: TtlCache[HealthSnapshot]
+) -> Callable[[], Any]:
+    max_silence = timedelta(seconds=config.lease_seconds)
+    ticks, strips = TickCache(SHOWN_TICKS), StripCache()
+
+    async def read_rows() -> BoardRows | None:
+        try:
+            return await with_deadline(READ_TIMEOUT, read_board(pool, max_silence, ticks))
+        except TimeoutError:
+            return None
+
+    async def read() -> JobsTable:
+        judged, rows = await asyncio.gather(snapshot.value(), read_rows())
+        board = build_board(judged, rows, strips)
+        return JobsTable(board, rendering.table(board))
+
+    return read
+
+
+async def _fingerprint(pool: Pool, snapshot: TtlCache[HealthSnapshot]) -> str:
+    """A text that changes whenever the content of a page changes."""
+    current = await snapshot.value()
+    try:
+        database = await with_deadline(READ_TIMEOUT, overview.change_marker(pool))
+    except UNAVAILABLE:
+        database = None
+    jobs = {key: (job.health.status, job.health.reason) for key, job in current.jobs.items()}
+    return f"{database} {sorted(current.workers)} {current.reason} {jobs}"

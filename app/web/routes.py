@@ -9,7 +9,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.api.routes import routes as api_routes
-from app.web.context import WebState
+from app.web.context import web_context
 from app.web.dashboard.rendering import STATIC
 from app.web.dashboard.routes import page_routes
 from app.web.health import details
@@ -54,19 +54,19 @@ async def livez(_: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """Readiness: 200 if Redis and Postgres answer, else 503."""
-    ready = await _state(request).ready.value()
+    ready = await web_context(request).ready.value()
     return _json(msgspec.json.encode(ready), well=ready.status == "ready")
 
 
 async def health(request: Request) -> Response:
     """Health summary. 200 if no job is at fault and a worker is live, else 503."""
-    snapshot = await _state(request).snapshot.value()
+    snapshot = await web_context(request).snapshot.value()
     return _json(snapshot.summary, well=snapshot.summary_healthy)
 
 
 async def health_scheduler(request: Request) -> Response:
     """The health of every job. 200 if none is at fault, else 503."""
-    snapshot = await _state(request).snapshot.value()
+    snapshot = await web_context(request).snapshot.value()
     return _json(snapshot.scheduler, well=snapshot.healthy)
 
 
@@ -82,11 +82,6 @@ def routes() -> list[BaseRoute]:
         Mount("/static", StaticFiles(directory=STATIC)),
         *api_routes(),
     ]
-
-
-def _state(request: Request) -> WebState:
-    state: WebState = request.state.web
-    return state
 
 
 def _json(body: bytes, *, well: bool = True) -> Response:

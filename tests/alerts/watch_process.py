@@ -4,8 +4,8 @@ import asyncio
 
 from app.core.config import load
 from app.health.alerts.watcher import AlertWatcher
+from app.queue.jobs import redis_pool
 from app.store.db import open_pool
-from app.web.health.snapshot import open_redis
 
 EVERY = 0.1  # seconds
 
@@ -15,7 +15,7 @@ async def main() -> None:
     assert config.database_url is not None
     assert config.redis_url is not None
     pool = await open_pool(config.database_url.get_secret_value(), size=3)
-    redis = open_redis(config, config.redis_url.get_secret_value())
+    redis = redis_pool(config.redis_url.get_secret_value())
     await AlertWatcher(config, pool, redis).run_forever(EVERY)
 
 

@@ -259,7 +259,7 @@ async def test_under_a_role_that_bypasses_row_level_security_the_api_stays_shut(
             answer = await Visitor(client, org.secrets[Scope.ADMIN])("GET", "/collection/runs")
 
     assert "BYPASSRLS" in problem(answer, 503)["detail"]
-    assert "tenancy.bypassed" in [line["event"] for line in lines]
+    assert "row_security.bypassed" in [line["event"] for line in lines]
 
 
 async def test_a_value_that_the_database_cannot_keep_is_no_fault_of_the_server(

@@ -11,8 +11,8 @@ from app.core.enums import Scope
 from app.core.errors import Unauthorized
 from app.orgs import tokens
 from app.orgs.tokens import Principal
-from app.web.api.context import RLS_BYPASSED, ApiContext
 from app.web.api.problems import RETRY_AFTER, Problem
+from app.web.context import RLS_BYPASSED, WebContext
 
 MAX_INVALID_TOKENS = 30  # requests without a valid token, per minute and client address
 WINDOW_SECONDS = 60
@@ -20,7 +20,7 @@ AUTH_HINT = "a valid token is required: Authorization: Bearer rc_…"
 
 
 async def authorize(
-    context: ApiContext, request: Request, needed: Scope
+    context: WebContext, request: Request, needed: Scope
 ) -> tuple[Principal, datetime]:
     """Return the principal and the time of the request.
 
@@ -39,7 +39,7 @@ async def authorize(
     return principal, now
 
 
-async def _authenticated(context: ApiContext, request: Request) -> tuple[Principal, datetime]:
+async def _authenticated(context: WebContext, request: Request) -> tuple[Principal, datetime]:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     token = value.strip() if scheme.lower() == "bearer" else ""
     if tokens.TOKEN_PATTERN.fullmatch(token):  # a malformed token costs no query
@@ -50,7 +50,7 @@ async def _authenticated(context: ApiContext, request: Request) -> tuple[Princip
     raise Unauthorized(AUTH_HINT)
 
 
-async def _count_invalid(context: ApiContext, request: Request) -> None:
+async def _count_invalid(context: WebContext, request: Request) -> None:
     # Only invalid tokens are counted: a valid one is accepted, even from an address over the limit.
     address = request.client.host if request.client else "unknown"
     key = f"rollcall:api:refused:{address}"

@@ -22,7 +22,6 @@ from app.fetch.client import RequestCounts, open_client
 from app.fetch.limiter import RedisLimiter
 from app.fetch.robots import Robots
 from app.fetch.ssrf_guard import Guard
-from app.queue.jobs import redis_pool
 from app.sources.recipes.sandbox import Sandbox
 from app.sources.recipes.source import SINGLE_PARTITION, RecipeSource
 from app.web.api.problems import Problem
@@ -100,11 +99,9 @@ class DryRunner:
 
 
 @asynccontextmanager
-async def open_dry_runner(config: Config, redis_url: str) -> AsyncGenerator[DryRunner]:
+async def open_dry_runner(config: Config, redis: Redis) -> AsyncGenerator[DryRunner]:
     """Yield what dry runs need, and close it afterwards. Connections are opened on first use."""
     async with AsyncExitStack() as stack:
-        redis = redis_pool(redis_url, ssl_cert_reqs=config.redis_ssl_cert_reqs, max_connections=8)
-        stack.push_async_callback(redis.aclose, close_connection_pool=True)
         limiter = RedisLimiter(redis)
         stack.push_async_callback(limiter.close)
         client = open_client(

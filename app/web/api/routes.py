@@ -13,11 +13,12 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from app.core import log
 from app.web.api import auth, openapi, problems, requests
-from app.web.api.context import ApiContext, ApiRequest
+from app.web.api.context import ApiRequest
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
 from app.web.api.schemas import EmptyRequest
 from app.web.api.table import ENDPOINTS
+from app.web.context import web_context
 
 PREFIX = "/collection"
 COMMON_HEADERS = {"cache-control": "no-store"}
@@ -70,7 +71,7 @@ async def _handle(request: Request, endpoint: Endpoint) -> Response:
 
 
 async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
-    context: ApiContext = request.state.api
+    context = web_context(request)
     principal, now = await auth.authorize(context, request, endpoint.scope)
     body = endpoint.body and await requests.body(request, endpoint.body, optional=endpoint.optional)
     return ApiRequest(

@@ -1,18 +1,14 @@
 """Dashboard actions: run now, pause and resume a schedule. Each is recorded with its author."""
 
-import asyncio
-from collections.abc import Sequence
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
-from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from app.core import log
 from app.ledger import edit
-from app.queue import enqueue
 from app.scheduling.policies import Policies
 from app.store.db import UNAVAILABLE
 from app.store.reports.overview import ScheduleSummary
@@ -20,9 +16,9 @@ from app.store.runs import history, run_rows
 from app.store.runs.run_rows import QueuedRun, RunRequest
 from app.store.schedules import heartbeats, schedule_edits, schedule_rows
 from app.store.tenancy import org_transaction
+from app.web.context import WebContext, web_context
 from app.web.dashboard import collection_actions
-from app.web.dashboard.context import WebContext
-from app.web.dashboard.session_auth import NO_STORE, Form, SessionUser, web_context
+from app.web.dashboard.session_auth import NO_STORE, Form, SessionUser
 from app.web.dashboard.views import COLLECTION, find_schedule
 
 MAX_NOTE_LENGTH = 500
@@ -44,7 +40,7 @@ async def run_now(request: Request, user: SessionUser, _: Form) -> Response:
             run_id, queued = await _run(context, line, user)
     except UNAVAILABLE:
         raise _postgres_unavailable() from None
-    await _enqueue(context, queued)
+    await context.enqueue(queued)
     return _redirect(f"/runs/{run_id}")
 
 
@@ -82,7 +78,7 @@ async def pause(request: Request, user: SessionUser, form: Form) -> Response:
             queued = await _pause(context, line, user, note)
     except UNAVAILABLE:
         raise _postgres_unavailable() from None
-    await _enqueue(context, queued)
+    await context.enqueue(queued)
     _log.info("schedule.paused_by", schedule=line.key, by=user.principal.name)
     return _redirect_to_schedule(line, "paused")
 
@@ -111,7 +107,7 @@ async def resume(request: Request, user: SessionUser, _: Form) -> Response:
             queued = await _resume(context, line, user)
     except UNAVAILABLE:
         raise _postgres_unavailable() from None
-    await _enqueue(context, queued)
+    await context.enqueue(queued)
     _log.info("schedule.resumed_by", schedule=line.key, by=user.principal.name)
     return _redirect_to_schedule(line, "resumed")
 
@@ -142,17 +138,6 @@ async def _request(context: WebContext, line: ScheduleSummary, user: SessionUser
         await schedule_edits.record_request(connection, request.run_id, now, by)
     _log.info("run.requested", execution_id=str(request.run_id), job=line.job, by=by)
     return request
-
-
-async def _enqueue(context: WebContext, queued: Sequence[QueuedRun]) -> None:
-    """Enqueue the runs in Redis now. On failure the sweep enqueues them later."""
-    if not queued:
-        return
-    try:
-        async with asyncio.timeout(2):
-            await enqueue.enqueue_runs(context.pool, context.queue, queued)
-    except (RedisError, *UNAVAILABLE) as error:
-        _log.warning("run.not_told", error=repr(error))
 
 
 def _postgres_unavailable() -> HTTPException:

@@ -9,7 +9,7 @@ from app.orgs import collection
 from app.orgs.collection import CollectionRequest
 from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
-from app.web.dashboard.context import WebContext
+from app.web.context import WebContext
 from app.web.dashboard.session_auth import SessionUser
 
 

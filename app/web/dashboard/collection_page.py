@@ -10,8 +10,9 @@ from app.store.runs import history
 from app.store.runs.history import RunHistoryFilter
 from app.store.schedules import heartbeats, schedule_edits
 from app.store.tenancy import org_transaction
+from app.web.context import web_context
 from app.web.dashboard.rendering import page
-from app.web.dashboard.session_auth import SessionUser, web_context
+from app.web.dashboard.session_auth import SessionUser
 from app.web.dashboard.views import NOTICES, html_response, postgres_unavailable
 
 RUNS = 25

@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.web.dashboard.context import WebContext
-from app.web.dashboard.session_auth import NO_STORE, SessionUser, current_user, web_context
+from app.web.context import WebContext, web_context
+from app.web.dashboard.session_auth import NO_STORE, SessionUser, current_user
 
 POLL_SECONDS = 1.0  # seconds between two polls of the state
 POLLS_PER_KEEP_ALIVE = 15  # polls between keep-alive comments

@@ -13,7 +13,7 @@ from app.core.enums import Scope
 from app.core.errors import Unauthorized
 from app.orgs.tokens import Principal
 from app.store.db import UNAVAILABLE
-from app.web.dashboard.context import WebContext
+from app.web.context import web_context
 from app.web.dashboard.session import COOKIE, Session
 
 MAX_FORM_BYTES = 16_384
@@ -138,9 +138,3 @@ async def read_form(request: Request) -> Form:
     except ValueError:
         raise HTTPException(400, "Invalid form data.") from None
     return {name: values[0] for name, values in fields.items()}
-
-
-def web_context(request: Request) -> WebContext:
-    """The context of the dashboard, from the lifespan state."""
-    context: WebContext = request.state.web.desk
-    return context

@@ -14,6 +14,7 @@ from app.core.errors import Unauthorized
 from app.orgs import one_time_login, tokens
 from app.orgs.tokens import Principal
 from app.store.db import UNAVAILABLE
+from app.web.context import web_context
 from app.web.dashboard import rendering
 from app.web.dashboard.session import COOKIE, SESSION_LIFETIME, new_session
 from app.web.dashboard.session_auth import (
@@ -22,7 +23,6 @@ from app.web.dashboard.session_auth import (
     current_user,
     local_path,
     read_form,
-    web_context,
 )
 
 TOKEN_MARGIN = timedelta(minutes=1)

@@ -27,11 +27,12 @@ from app.store.runs.history import RunHistoryFilter
 from app.store.schedules import heartbeats as beats
 from app.store.schedules import schedule_edits, schedule_rows
 from app.store.tenancy import org_transaction
+from app.web.context import web_context
 from app.web.dashboard import formatting, tick_strip
 from app.web.dashboard.job_rows import ScheduleData, build_row, summarise_ticks
 from app.web.dashboard.rendering import home as home_page
 from app.web.dashboard.rendering import page
-from app.web.dashboard.session_auth import NO_STORE, SessionUser, web_context
+from app.web.dashboard.session_auth import NO_STORE, SessionUser
 from app.web.dashboard.tick_slots import SHOWN_TICKS, TimeSpan, outages
 from app.web.ttl_cache import with_deadline
 

@@ -1,6 +1,6 @@
-"""Health endpoints for the workers, one job and its badge. They need Redis only."""
+"""Health endpoints for the workers, one job and its badge, and `/metrics`. Redis is enough."""
 
-from typing import TYPE_CHECKING
+import hmac
 from xml.sax.saxutils import escape
 
 import msgspec
@@ -10,12 +10,9 @@ from starlette.routing import BaseRoute, Route
 
 from app.core.enums import JobStatus
 from app.health.judge import OverallReason
+from app.health.metrics.families import CONTENT_TYPE
+from app.web.context import web_context
 from app.web.health import responses
-from app.web.health.metrics import metrics
-
-if TYPE_CHECKING:
-    from app.web.context import WebState
-    from app.web.health.snapshot import HealthSnapshot
 
 OVERALL = "scheduler"  # name of the badge for all jobs
 _WIDTH = 6.6  # pixels per character at font size 11, approximately
@@ -31,14 +28,14 @@ _UNKNOWN_JOB = msgspec.json.encode({"status": "error", "reason": "unknown_job"})
 
 async def workers(request: Request) -> Response:
     """The live workers. 503 if there is none."""
-    snapshot = await _snapshot(request)
+    snapshot = await web_context(request).snapshot.value()
     body = responses.workers(snapshot.workers, snapshot.reason, snapshot.taken_at)
     return _json(body, 200 if snapshot.workers else 503)
 
 
 async def job(request: Request) -> Response:
     """All facts of one job. 200 if healthy or paused, 503 otherwise, 404 if unknown."""
-    snapshot = await _snapshot(request)
+    snapshot = await web_context(request).snapshot.value()
     found = snapshot.jobs.get(request.path_params["job"])
     if found is None and snapshot.reason is OverallReason.REDIS_UNREACHABLE:
         return _json(snapshot.scheduler, 503)
@@ -51,7 +48,7 @@ async def job(request: Request) -> Response:
 
 async def badge(request: Request) -> Response:
     """The status of a job as an SVG badge. The name `scheduler` is the overall status."""
-    snapshot = await _snapshot(request)
+    snapshot = await web_context(request).snapshot.value()
     name: str = request.path_params["job"]
     if snapshot.reason is OverallReason.REDIS_UNREACHABLE:
         return _svg(name, "unknown", _GREY)
@@ -64,6 +61,19 @@ async def badge(request: Request) -> Response:
     health = found.health
     text = health.reason if health.needs_attention and health.reason else health.status
     return _svg(name, text, _COLOURS[health.status])
+
+
+async def metrics(request: Request) -> Response:
+    """All metrics in the Prometheus text format. 401 without the METRICS_TOKEN, if one is set."""
+    context = web_context(request)
+    token = context.config.metrics_token
+    given = request.headers.get("authorization", "")
+    if token is not None and not hmac.compare_digest(
+        given.encode(), f"Bearer {token.get_secret_value()}".encode()
+    ):
+        return Response(b"unauthorized\n", 401, {"www-authenticate": "Bearer"}, "text/plain")
+    body = await context.metrics.value()
+    return Response(body, headers={"cache-control": "no-store", "content-type": CONTENT_TYPE})
 
 
 def routes() -> list[BaseRoute]:
@@ -100,8 +110,3 @@ def _svg(label: str, status: str, colour: str, code: int = 200) -> Response:
 
 def _json(body: bytes, status: int) -> Response:
     return Response(body, status, {"cache-control": "no-store"}, "application/json")
-
-
-async def _snapshot(request: Request) -> "HealthSnapshot":
-    state: WebState = request.state.web
-    return await state.snapshot.value()

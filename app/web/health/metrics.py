@@ -1,31 +1,15 @@
-"""The `/metrics` endpoint. Without Postgres its counters are those last stored in Redis."""
-
-import hmac
-from typing import TYPE_CHECKING
+"""One scrape of `/metrics`. Without Postgres its counters are those last stored in Redis."""
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from starlette.requests import Request
-from starlette.responses import Response
 
 from app.health.metrics import read
-from app.health.metrics.families import CONTENT_TYPE, ScrapeData, exposition
+from app.health.metrics.families import ScrapeData, exposition
+from app.store.db import Pool
 from app.store.reports.metrics import MetricTotal, QueueBacklog
-from app.web.health.readiness import CHECK_SECONDS, POSTGRES_ERRORS, Pool
+from app.web.health.readiness import CHECK_SECONDS, POSTGRES_ERRORS
 from app.web.health.snapshot import HealthSnapshot
 from app.web.ttl_cache import TtlCache, with_deadline
-
-if TYPE_CHECKING:
-    from app.web.context import WebState
-
-
-async def metrics(request: Request) -> Response:
-    """All metrics in the Prometheus text format. 401 without the METRICS_TOKEN, if one is set."""
-    state: WebState = request.state.web
-    if not _authorized(request, state.metrics_token):
-        return Response(b"unauthorized\n", 401, {"www-authenticate": "Bearer"}, "text/plain")
-    body = await state.metrics.value()
-    return Response(body, headers={"cache-control": "no-store", "content-type": CONTENT_TYPE})
 
 
 async def scrape(redis: Redis, pool: Pool, snapshot: TtlCache[HealthSnapshot]) -> bytes:
@@ -67,10 +51,3 @@ async def _from_redis(
         await read.store_totals(redis, counted[0])
     kept = [] if counted is not None else await read.stored_totals(redis)
     return await read.open_breakers(redis), await read.queue_depths(redis), kept
-
-
-def _authorized(request: Request, token: str | None) -> bool:
-    if token is None:
-        return True
-    given = request.headers.get("authorization", "")
-    return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import TypeAlias
 
 import asyncpg
 import msgspec
@@ -12,12 +11,11 @@ from redis.exceptions import RedisError
 
 from app.core.errors import WrongSchema
 from app.store import schema
-from app.store.db import OPERATOR_SESSION, register_json_codec
+from app.store.db import Pool
 from app.web.ttl_cache import with_deadline
 
 CHECK_SECONDS = 0.8
 
-Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError)
 
 
@@ -27,27 +25,6 @@ class Readiness(msgspec.Struct, frozen=True):
     status: str
     redis: str
     postgres: str
-
-
-async def open_postgres(url: str) -> Pool:
-    """A pool of at most three connections, opened on first use because Postgres may be down."""
-    return await asyncpg.create_pool(
-        url,
-        min_size=0,
-        max_size=3,
-        timeout=CHECK_SECONDS,
-        command_timeout=CHECK_SECONDS,
-        init=register_json_codec,
-        server_settings=OPERATOR_SESSION,
-    )
-
-
-async def close_postgres(pool: Pool) -> None:
-    """Close the pool, or terminate it if that takes longer than CHECK_SECONDS."""
-    try:
-        await with_deadline(CHECK_SECONDS, pool.close())
-    except POSTGRES_ERRORS:
-        pool.terminate()
 
 
 async def check_schema(pool: Pool) -> None:

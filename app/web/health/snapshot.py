@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.core.config import Config
 from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
 from app.health.judge import (
     DEFAULT_RULES,
@@ -60,20 +59,6 @@ class HealthSnapshot:
     scheduler: bytes
     summary_healthy: bool
     summary: bytes
-
-
-def open_redis(config: Config, url: str) -> Redis:
-    """A client of at most four connections, with timeouts of READ_SECONDS."""
-    tls = {"ssl_cert_reqs": config.redis_ssl_cert_reqs} if url.startswith("rediss://") else {}
-    pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
-        url,
-        max_connections=4,
-        timeout=READ_SECONDS,
-        socket_timeout=READ_SECONDS,
-        socket_connect_timeout=READ_SECONDS,
-        **tls,
-    )
-    return Redis.from_pool(pool)
 
 
 async def take_snapshot(redis: Redis, rules: HealthRules = DEFAULT_RULES) -> HealthSnapshot:
