@@ -15,9 +15,7 @@ from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
 from app.core.errors import UnknownRun
 from app.store.db import Pool
-from app.store.reports import proof as stories
-from app.store.runs import listing
-from app.store.runs import run_rows as store
+from app.store.runs import listing, run_rows
 from app.store.runs.listing import RunFilter
 from app.store.schedules import heartbeats
 
@@ -28,7 +26,7 @@ COLUMNS = (
     "duration_seconds", "error_message",
 )  # fmt: skip
 DETAILS = (
-    "execution_id", "job", "trigger", "requested_by", "status", "attempt", "worker",
+    "execution_id", "job", "task", "trigger", "requested_by", "status", "attempt", "worker",
     "scheduled_for", "created_at", "started_at", "completed_at", "duration_seconds",
     "error_type", "error_message", "params", "stats", "backfill_id",
 )  # fmt: skip
@@ -46,7 +44,7 @@ RunId = Annotated[str, typer.Argument(help="The run's id, or its first character
 @app.command()
 def runs(  # noqa: PLR0913 - the filters of a command are its arguments
     *,
-    job: Annotated[str | None, typer.Option(help="Only of this job or schedule.")] = None,
+    job: Annotated[str | None, typer.Option(help="Only of this job, as `jobs` names it.")] = None,
     status: Annotated[list[RunStatus] | None, typer.Option(help="Only with this status.")] = None,
     trigger: Annotated[Trigger | None, typer.Option(help="Only with this trigger.")] = None,
     since: Annotated[
@@ -70,7 +68,7 @@ def runs(  # noqa: PLR0913 - the filters of a command are its arguments
         if follow:
             await _follow(pool, filter_, now, as_json=as_json)
         else:
-            _list(await listing.newest(pool, filter_, limit), as_json=as_json)
+            _list(await listing.runs(pool, filter_, limit), as_json=as_json)
 
     try:
         terminal.with_pool(show)
@@ -125,10 +123,10 @@ def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
 
     async def read(pool: Pool) -> dict[str, Any]:
         full_id = await _resolve(pool, run_id)
-        row = await store.read_run(pool, full_id) or {}
-        async with pool.acquire() as connection:
-            events = await stories.events(connection, full_id)
-        return row | {"sources": await store.read_sources(pool, full_id), "events": events}
+        return (await listing.run(pool, full_id) or {}) | {
+            "sources": await listing.sources(pool, full_id),
+            "events": await listing.events(pool, full_id),
+        }
 
     row = terminal.with_pool(read)
     if as_json:
@@ -153,7 +151,7 @@ def cancel(run_id: RunId) -> None:
         full_id = await _resolve(pool, run_id)
         by = f"cancelled by {terminal.current_user()}"
         now = await heartbeats.database_now(pool)
-        return full_id, bool(await store.cancel_open(pool, [full_id], now, by=by))
+        return full_id, bool(await run_rows.cancel_open(pool, [full_id], now, by=by))
 
     full_id, cancelled = terminal.with_pool(end)
     if not cancelled:
@@ -178,7 +176,7 @@ def retry(
     """
 
     async def read(context: CommandContext) -> dict[str, Any]:
-        return await store.read_run(context.pool, await _resolve(context.pool, run_id)) or {}
+        return await run_rows.read_run(context.pool, await _resolve(context.pool, run_id)) or {}
 
     old = terminal.with_servers(read)
     if old["status"] in OPEN_STATUSES:

@@ -1,4 +1,7 @@
-"""All database tables, imported here so that migrations see the full metadata."""
+"""All database tables, imported here so that migrations see the full metadata.
+
+Each is exported under its plain name too: `from app.models import Run, Schedule, Tick`.
+"""
 
 from sqlmodel import SQLModel
 
@@ -41,46 +44,125 @@ from app.models.secrets import OrgSecretRow
 from app.models.sources import OrgSourceRow
 
 __all__ = [
+    "ApiToken",
     "ApiTokenRow",
+    "Article",
+    "ArticleEntity",
     "ArticleEntityRow",
     "ArticleRow",
+    "Backfill",
     "BackfillRow",
+    "CollectionPreset",
     "CollectionPresetRow",
+    "HealthFlip",
     "HealthFlipRow",
+    "HealthState",
     "HealthStateRow",
+    "Item",
     "ItemRow",
+    "MetricPending",
     "MetricPendingRow",
+    "MetricTotal",
     "MetricTotalRow",
+    "NewsCursor",
     "NewsCursorRow",
+    "Notification",
     "NotificationRow",
+    "OddsBoard",
     "OddsBoardRow",
+    "OddsEvent",
+    "OddsEventChange",
     "OddsEventChangeRow",
     "OddsEventRow",
+    "OddsPrice",
+    "OddsPriceChange",
     "OddsPriceChangeRow",
     "OddsPriceRow",
+    "OrgSecret",
     "OrgSecretRow",
+    "OrgSource",
     "OrgSourceRow",
+    "Organization",
     "OrganizationRow",
+    "PageValidator",
     "PageValidatorRow",
+    "RawBody",
     "RawBodyRow",
+    "RawPage",
     "RawPageRow",
+    "RejectedRecord",
     "RejectedRow",
+    "Run",
+    "RunEvent",
     "RunEventRow",
     "RunRow",
+    "RunSource",
     "RunSourceRow",
+    "Schedule",
+    "ScheduleEdit",
     "ScheduleEditRow",
     "ScheduleRow",
+    "ScheduleVersion",
     "ScheduleVersionRow",
+    "SourceCursor",
     "SourceCursorRow",
+    "SourcePace",
     "SourcePaceRow",
+    "Story",
+    "StoryEntity",
     "StoryEntityRow",
     "StoryRow",
+    "StorySentiment",
     "StorySentimentRow",
+    "StoryUpdate",
     "StoryUpdateRow",
+    "Tick",
+    "TickGap",
     "TickGapRow",
     "TickRow",
+    "WorkerBeat",
     "WorkerBeatRow",
     "tables",
 ]
+
+ApiToken = ApiTokenRow
+ArticleEntity = ArticleEntityRow
+Article = ArticleRow
+Backfill = BackfillRow
+CollectionPreset = CollectionPresetRow
+HealthFlip = HealthFlipRow
+HealthState = HealthStateRow
+Item = ItemRow
+MetricPending = MetricPendingRow
+MetricTotal = MetricTotalRow
+NewsCursor = NewsCursorRow
+Notification = NotificationRow
+OddsBoard = OddsBoardRow
+OddsEventChange = OddsEventChangeRow
+OddsEvent = OddsEventRow
+OddsPriceChange = OddsPriceChangeRow
+OddsPrice = OddsPriceRow
+OrgSecret = OrgSecretRow
+OrgSource = OrgSourceRow
+Organization = OrganizationRow
+PageValidator = PageValidatorRow
+RawBody = RawBodyRow
+RawPage = RawPageRow
+RejectedRecord = RejectedRow
+RunEvent = RunEventRow
+Run = RunRow
+RunSource = RunSourceRow
+ScheduleEdit = ScheduleEditRow
+Schedule = ScheduleRow
+ScheduleVersion = ScheduleVersionRow
+SourceCursor = SourceCursorRow
+SourcePace = SourcePaceRow
+StoryEntity = StoryEntityRow
+Story = StoryRow
+StorySentiment = StorySentimentRow
+StoryUpdate = StoryUpdateRow
+TickGap = TickGapRow
+Tick = TickRow
+WorkerBeat = WorkerBeatRow
 
 tables = SQLModel.metadata

@@ -54,17 +54,18 @@ class GapSummary:
     reason: str
 
 
-COLUMNS = (
-    "s.id, s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,"
-    " s.evaluated_through, s.next_tick_at, s.due_at, s.version"
-)
-BUILT_IN = f"""
-SELECT {COLUMNS} FROM schedules s WHERE s.org_id IS NULL AND s.retired_at IS NULL ORDER BY s.key
-"""  # noqa: S608 - constant fragments
+# The front page shows every built-in schedule.
+BUILT_IN = """
+SELECT id, key, job, spec, policies, enabled, paused_at, paused_by, paused_note,
+       evaluated_through, next_tick_at, due_at, version
+FROM schedules WHERE org_id IS NULL AND retired_at IS NULL ORDER BY key
+"""
 # Filters by organisation itself, in addition to row-level security.
-ONE = f"""
-SELECT {COLUMNS} FROM schedules s WHERE s.key = $1 AND (s.org_id IS NULL OR s.org_id = $2)
-"""  # noqa: S608 - constant fragments
+ONE = """
+SELECT id, key, job, spec, policies, enabled, paused_at, paused_by, paused_note,
+       evaluated_through, next_tick_at, due_at, version
+FROM schedules WHERE key = $1 AND (org_id IS NULL OR org_id = $2)
+"""
 
 TICKS = """
 SELECT s.id, seen.scheduled_for, outcome, reason, status, started_at, duration_seconds
@@ -102,13 +103,16 @@ SELECT coalesce((SELECT max(id) FROM run_events), 0),
         FROM schedules WHERE org_id IS NULL)::text
 """
 
+# The front page shows the newest runs. `job` is the schedule's name, also of a manual run.
 RECENT = """
-SELECT r.* FROM unnest($1::text[]) AS j (job)
+SELECT r.execution_id, r.trigger, r.requested_by, r.status, r.scheduled_for, r.queued_at,
+       r.started_at, r.completed_at, r.duration_seconds, r.error_type, r.error_message,
+       coalesce(s.key, 'source:' || (r.params ->> 'source'), r.job) AS job
+FROM unnest($1::text[]) AS t (task)
 CROSS JOIN LATERAL (
-  SELECT execution_id, job, trigger, status, scheduled_for, queued_at, started_at, completed_at,
-         duration_seconds, error_type, error_message, created_at
-  FROM runs WHERE runs.job = j.job AND org_id IS NULL
+  SELECT * FROM runs WHERE runs.job = t.task AND org_id IS NULL
   ORDER BY created_at DESC LIMIT $2) r
+LEFT JOIN schedules s ON s.id = r.schedule_id
 ORDER BY r.created_at DESC LIMIT $2
 """
 
@@ -151,7 +155,7 @@ async def change_marker(connection: Pool | Connection) -> tuple[int, str]:
 
 
 async def recent(
-    connection: Pool | Connection, jobs: Sequence[str], limit: int
+    connection: Pool | Connection, tasks: Sequence[str], limit: int
 ) -> list[dict[str, Any]]:
-    """Return the newest runs of the operator's jobs, as plain rows."""
-    return [dict(row) for row in await connection.fetch(RECENT, jobs, limit)]
+    """Return the newest of the operator's runs of these tasks, as plain rows."""
+    return [dict(row) for row in await connection.fetch(RECENT, tasks, limit)]

@@ -1,4 +1,4 @@
-"""Queries for the command line: filtered runs, changes of runs, and scheduling lag."""
+"""Reads of runs for people: lists with filters and paging, and the parts of one run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,46 +6,179 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.store.db import Pool
+from sqlalchemy import ColumnElement, case, func, or_
+from sqlmodel import and_, col, select
+
+from app.core.enums import COLLECTION_TASK, OPEN_STATUSES, SOURCE_TASK
+from app.models import RejectedRow, RunEventRow, RunRow, RunSourceRow, ScheduleRow
+from app.store import select as selects
+from app.store.db import Connection, Pool
+
+MAX_CHANGED = 1000
+REJECTED_BYTES = 600  # bytes that are shown of a rejected record
+
+_source_param: ColumnElement[str] = col(RunRow.params)["source"].astext  # JSONB
+
+# The schedule's name: also of a manual run, which has no schedule but the parameters of one.
+_JOB: ColumnElement[str] = func.coalesce(
+    ScheduleRow.key,
+    case(
+        (
+            and_(col(RunRow.job) == COLLECTION_TASK, col(RunRow.org_id).is_not(None)),
+            func.concat(f"{COLLECTION_TASK}:", RunRow.org_id),
+        ),
+        (
+            and_(col(RunRow.job) == SOURCE_TASK, _source_param.is_not(None)),
+            func.concat(f"{SOURCE_TASK}:", _source_param),
+        ),
+        else_=RunRow.job,
+    ),
+)
+_RUNS: Any = (  # pyright: ignore[reportUnknownVariableType] - the types of `select` end here
+    select(RunRow, col(ScheduleRow.key).label("schedule"), _JOB.label("job_name"))  # pyright: ignore[reportUnknownArgumentType]
+    .join(ScheduleRow, col(ScheduleRow.id) == col(RunRow.schedule_id), isouter=True)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Filter of runs; None matches any."""
+    """Filter of runs; None matches any.
+
+    `job`: the schedule's name, or a task. `org_id`: only of this organisation.
+    `since`, `until`: created at or after, and before.
+    `after`: (created_at, execution_id) of the last run of the previous page.
+    """
 
     job: str | None = None
     statuses: Sequence[str] | None = None
     trigger: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    org_id: UUID | None = None
+    after: tuple[datetime, UUID] | None = None
 
 
-COLUMNS = """
-r.execution_id, r.job, s.key AS schedule, r.trigger, r.requested_by, r.status, r.attempt,
-r.scheduled_for, r.created_at, r.started_at, r.completed_at, r.duration_seconds, r.worker,
-r.error_type, r.error_message, r.params, r.stats, r.backfill_id, r.org_id
-"""
+async def runs(
+    connection: Pool | Connection, filters: RunFilter, limit: int
+) -> list[dict[str, Any]]:
+    """Return the matching runs, newest first. `job` is the schedule's name, `task` arq's."""
+    statement: Any = (
+        _RUNS.where(*await _conditions(connection, filters))
+        .order_by(col(RunRow.created_at).desc(), col(RunRow.execution_id))
+        .limit(limit)
+    )
+    return [_named(row) for row in await selects.fetch(connection, statement)]
 
-MATCHING = """
-FROM runs r LEFT JOIN schedules s ON s.id = r.schedule_id
-WHERE ($1::text IS NULL OR r.job = $1 OR s.key = $1)
-  AND ($2::text[] IS NULL OR r.status = ANY ($2))
-  AND ($3::text IS NULL OR r.trigger = $3)
-  AND ($4::timestamptz IS NULL OR r.created_at >= $4)
-  AND ($5::timestamptz IS NULL OR r.created_at < $5)
-"""
-NEWEST = f"SELECT {COLUMNS} {MATCHING} ORDER BY r.created_at DESC LIMIT $6"
 
-# Runs that are open, or were created, started or completed since $6.
-MOVED = f"""
-SELECT {COLUMNS} {MATCHING}
-  AND (r.created_at > $6 OR r.started_at > $6 OR r.completed_at > $6
-       OR r.status IN ('queued', 'running'))
-ORDER BY r.created_at LIMIT 1000
-"""
+async def changed_since(
+    connection: Pool | Connection, filters: RunFilter, since: datetime
+) -> list[dict[str, Any]]:
+    """Return matching runs that are open, or changed after `since`, oldest first."""
+    changed = or_(
+        col(RunRow.created_at) > since,
+        col(RunRow.started_at) > since,
+        col(RunRow.completed_at) > since,
+        col(RunRow.status).in_(sorted(OPEN_STATUSES)),
+    )
+    statement: Any = (
+        _RUNS.where(*await _conditions(connection, filters), changed)
+        .order_by(col(RunRow.created_at))
+        .limit(MAX_CHANGED)
+    )
+    return [_named(row) for row in await selects.fetch(connection, statement)]
+
+
+async def run(
+    connection: Pool | Connection, run_id: UUID, org_id: UUID | None = None
+) -> dict[str, Any] | None:
+    """Return one run; None if there is none.
+
+    With `org_id`, one of the operator or of this organisation only, whatever row-level security
+    hides.
+    """
+    statement: Any = _RUNS.where(RunRow.execution_id == run_id)
+    if org_id is not None:
+        statement = statement.where(or_(col(RunRow.org_id).is_(None), col(RunRow.org_id) == org_id))
+    rows = await selects.fetch(connection, statement)
+    return _named(rows[0]) if rows else None
+
+
+async def open_run(connection: Pool | Connection, job: str) -> UUID | None:
+    """Return the newest queued or running run of the job."""
+    rows = await runs(connection, RunFilter(job, sorted(OPEN_STATUSES)), 1)
+    return rows[0]["execution_id"] if rows else None
+
+
+async def events(connection: Pool | Connection, run_id: UUID) -> list[dict[str, Any]]:
+    """Return the events of the run, in order."""
+    statement = select(RunEventRow).where(RunEventRow.execution_id == run_id)
+    return await selects.fetch(connection, statement.order_by(col(RunEventRow.id)))
+
+
+async def sources(connection: Pool | Connection, run_id: UUID) -> list[dict[str, Any]]:
+    """Return the sources of the run, by name."""
+    statement = select(RunSourceRow).where(RunSourceRow.execution_id == run_id)
+    return await selects.fetch(connection, statement.order_by(col(RunSourceRow.source)))
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedFilter:
+    """Filter of rejected records; None matches any."""
+
+    run_id: UUID | None = None
+    job: str | None = None
+    source: str | None = None
+    since: datetime | None = None
+
+
+async def rejected(
+    connection: Pool | Connection, filters: RejectedFilter, limit: int
+) -> tuple[list[dict[str, Any]], int]:
+    """Return the matching rejected records with their run's job, and the number of all matches.
+
+    The newest run first, and within a run in the order of their rejection. `data` is the record's
+    first REJECTED_BYTES bytes, `size` the length of all of it.
+    """
+    conditions: list[Any] = []
+    if filters.run_id is not None:
+        conditions.append(RejectedRow.execution_id == filters.run_id)
+    if filters.job is not None:
+        conditions.append(await _of_job(connection, filters.job))
+    if filters.source is not None:
+        conditions.append(RejectedRow.source == filters.source)
+    if filters.since is not None:
+        conditions.append(col(RejectedRow.created_at) >= filters.since)
+    data = func.substring(RejectedRow.data, 1, REJECTED_BYTES)
+    matching: Any = (
+        select(RejectedRow, _JOB.label("job"))
+        .join(RunRow, col(RunRow.execution_id) == col(RejectedRow.execution_id))
+        .join(ScheduleRow, col(ScheduleRow.id) == col(RunRow.schedule_id), isouter=True)
+        .where(*conditions)
+    )
+    shown = (
+        matching.with_only_columns(
+            col(RejectedRow.execution_id),
+            _JOB.label("job"),
+            col(RejectedRow.source),
+            col(RejectedRow.partition),
+            col(RejectedRow.page),
+            col(RejectedRow.record_id),
+            col(RejectedRow.reason),
+            data.label("data"),
+            func.octet_length(RejectedRow.data).label("size"),
+            col(RejectedRow.created_at),
+        )
+        .order_by(col(RunRow.created_at).desc(), col(RejectedRow.id))
+        .limit(limit)
+    )
+    count = matching.with_only_columns(func.count().label("count"))
+    rows = await selects.fetch(connection, shown)
+    return rows, (await selects.fetch(connection, count))[0]["count"]
+
 
 BY_PREFIX = "SELECT execution_id FROM runs WHERE execution_id::text LIKE $1 LIMIT 2"
 
+# How much is queued and running, for `status` and `doctor`.
 OPEN = """
 SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
        count(*) FILTER (WHERE status = 'running') AS running,
@@ -53,20 +186,11 @@ SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
 FROM runs WHERE status IN ('queued', 'running')
 """
 
+# How many schedules are overdue, for `status` and `doctor`.
 LAG = """
 SELECT count(*) AS late, min(due_at) AS since FROM schedules
 WHERE due_at < $1::timestamptz - interval '1 minute'
 """
-
-
-async def newest(pool: Pool, filters: RunFilter, limit: int) -> list[dict[str, Any]]:
-    """Return the newest matching runs, newest first."""
-    return [dict(row) for row in await pool.fetch(NEWEST, *_values(filters), limit)]
-
-
-async def changed_since(pool: Pool, filters: RunFilter, since: datetime) -> list[dict[str, Any]]:
-    """Return matching runs that are open, or changed after `since`, oldest first."""
-    return [dict(row) for row in await pool.fetch(MOVED, *_values(filters), since)]
 
 
 async def ids_with_prefix(pool: Pool, begins: str) -> list[UUID]:
@@ -86,6 +210,48 @@ async def scheduling_lag(pool: Pool, now: datetime) -> tuple[int, datetime | Non
     return (0, None) if row is None else (row["late"], row["since"])
 
 
-def _values(wanted: RunFilter) -> tuple[Any, ...]:
-    statuses = None if wanted.statuses is None else list(wanted.statuses)
-    return wanted.job, statuses, wanted.trigger, wanted.since, wanted.until
+async def _conditions(
+    connection: Pool | Connection, filters: RunFilter
+) -> list[ColumnElement[bool]]:
+    created, conditions = col(RunRow.created_at), list[Any]()
+    if filters.job is not None:
+        conditions.append(await _of_job(connection, filters.job))
+    if filters.statuses is not None:
+        conditions.append(col(RunRow.status).in_(list(filters.statuses)))
+    if filters.trigger is not None:
+        conditions.append(RunRow.trigger == filters.trigger)
+    if filters.since is not None:
+        conditions.append(created >= filters.since)
+    if filters.until is not None:
+        conditions.append(created < filters.until)
+    if filters.org_id is not None:
+        conditions.append(RunRow.org_id == filters.org_id)
+    if filters.after is not None:
+        at, run_id = filters.after
+        conditions.append(created <= at)
+        conditions.append(or_(created < at, col(RunRow.execution_id) > run_id))
+    return conditions
+
+
+async def _of_job(connection: Pool | Connection, name: str) -> ColumnElement[bool]:
+    """The runs of the schedule of that name, or of the task if there is no such schedule.
+
+    By indexed columns: the runs of a task, or of a schedule, newest first.
+    """
+    found = await selects.fetch(
+        connection, select(ScheduleRow.id, ScheduleRow.job).where(ScheduleRow.key == name)
+    )
+    schedule_id, task = (found[0]["id"], found[0]["job"]) if found else (None, None)
+    prefix, _, source = name.partition(":")
+    if prefix == SOURCE_TASK and source:
+        # A scheduled run has its source in its schedule, any other in its parameters.
+        scheduled = and_(_source_param.is_(None), col(RunRow.schedule_id) == schedule_id)
+        return and_(col(RunRow.job) == SOURCE_TASK, or_(_source_param == source, scheduled))
+    if schedule_id is None or task == name:
+        return col(RunRow.job) == name
+    return col(RunRow.schedule_id) == schedule_id
+
+
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+    task, job = row.pop("job"), row.pop("job_name")
+    return {"execution_id": row.pop("execution_id"), "job": job, "task": task} | row

@@ -1,11 +1,13 @@
 """Handlers of /collection/run and /collection/runs."""
 
+from typing import Any
+
 from app.core.errors import NotFound
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
 from app.store import tenancy
-from app.store.orgs import org_listing
-from app.store.orgs.org_listing import OrgRunFilter
+from app.store.runs import listing
+from app.store.runs.listing import RunFilter
 from app.web.api import cursor, schemas
 from app.web.api.context import ApiRequest, ApiResponse
 
@@ -23,15 +25,20 @@ async def list_runs(request: ApiRequest) -> ApiResponse:
     """List runs, newest first."""
     query: schemas.RunsQuery = request.query
     after = cursor.decode_instant_and_id(query.cursor)
-    filters = OrgRunFilter(query.status, query.since)
+    filters = RunFilter(
+        statuses=None if query.status is None else [query.status],
+        since=query.since,
+        org_id=request.org_id,
+        after=after,
+    )
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
-        rows = await org_listing.runs(connection, request.org_id, query.limit + 1, after, filters)
+        rows = await listing.runs(connection, filters, query.limit + 1)
     page, more = rows[: query.limit], len(rows) > query.limit
     last = page[-1] if more else None
     return ApiResponse(
         schemas.Runs(
-            runs=[schemas.RunBody.model_validate(row) for row in page],
-            next_cursor=cursor.encode(last["created_at"], last["id"]) if last else None,
+            runs=[schemas.RunBody.model_validate(_with_id(row)) for row in page],
+            next_cursor=cursor.encode(last["created_at"], last["execution_id"]) if last else None,
         )
     )
 
@@ -40,8 +47,13 @@ async def read_run(request: ApiRequest) -> ApiResponse:
     """Read a run and the result of each of its sources."""
     run_id = request.path["run_id"]
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
-        row = await org_listing.run(connection, request.org_id, run_id)
-        sources = await org_listing.sources(connection, request.org_id, run_id)
-    if row is None:
-        raise NotFound(f"there is no run {run_id}")
-    return ApiResponse(schemas.RunWithSources.model_validate(row | {"sources": sources}))
+        row = await listing.run(connection, run_id)
+        if row is None or row["org_id"] != request.org_id:
+            raise NotFound(f"there is no run {run_id}")
+        sources = await listing.sources(connection, run_id)
+    body = _with_id(row) | {"sources": sources}
+    return ApiResponse(schemas.RunWithSources.model_validate(body))
+
+
+def _with_id(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"id": row["execution_id"]}

@@ -12,7 +12,7 @@ from app.ledger import edit
 from app.scheduling.policies import Policies
 from app.store.db import UNAVAILABLE
 from app.store.reports.overview import ScheduleSummary
-from app.store.runs import history, run_rows
+from app.store.runs import listing, run_rows
 from app.store.runs.run_rows import QueuedRun, RunRequest
 from app.store.schedules import heartbeats, schedule_edits, schedule_rows
 from app.store.tenancy import org_transaction
@@ -49,8 +49,7 @@ async def _run(
 ) -> tuple[UUID, list[QueuedRun]]:
     if not line.enabled:
         raise HTTPException(409, "This job is disabled in the settings.")
-    source = schedule_rows.source_of(line.key, line.job)
-    open_run = await history.open_run(context.pool, line.job, source)
+    open_run = await listing.open_run(context.pool, line.key)
     if open_run is not None:
         return open_run, []
     request = await _request(context, line, user)

@@ -6,8 +6,8 @@ from starlette.responses import Response
 from app.scheduling.schedule import Schedule
 from app.store.db import UNAVAILABLE
 from app.store.orgs import collection_page as store
-from app.store.runs import history
-from app.store.runs.history import RunHistoryFilter
+from app.store.runs import listing
+from app.store.runs.listing import RunFilter
 from app.store.schedules import heartbeats, schedule_edits
 from app.store.tenancy import org_transaction
 from app.web.context import web_context
@@ -26,9 +26,10 @@ async def collection(request: Request, user: SessionUser) -> Response:
         async with org_transaction(context.pool, org_id) as connection:
             now = await heartbeats.database_now(connection)
             line = await store.of_org(connection, org_id)
-            selection = None if line is None else RunHistoryFilter(schedule_id=line.id)
-            runs = [] if selection is None else await history.runs(connection, selection, RUNS)
-            edits = [] if line is None else await schedule_edits.edits(connection, line.key, EDITS)
+            runs, edits = [], []
+            if line is not None:
+                runs = await listing.runs(connection, RunFilter(line.key), RUNS)
+                edits = await schedule_edits.edits(connection, line.key, EDITS)
     except UNAVAILABLE:
         return postgres_unavailable(user)
     rule = "" if line is None else Schedule.from_spec(line.spec, name=line.key).describe()

@@ -20,12 +20,12 @@ from app.runs import log
 from app.scheduling.schedule import Schedule
 from app.store.db import UNAVAILABLE, Connection
 from app.store.reports import overview
-from app.store.reports import proof as told
+from app.store.reports import proof as proof_rows
 from app.store.reports.overview import ScheduleSummary
-from app.store.runs import history
-from app.store.runs.history import RunHistoryFilter
+from app.store.runs import listing
+from app.store.runs.listing import RejectedFilter, RunFilter
 from app.store.schedules import heartbeats as beats
-from app.store.schedules import schedule_edits, schedule_rows
+from app.store.schedules import schedule_edits
 from app.store.tenancy import org_transaction
 from app.web.context import web_context
 from app.web.dashboard import formatting, tick_strip
@@ -42,6 +42,7 @@ PER_PAGE = 25
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_YEAR = 9000  # the first year that schedules are not evaluated for
 UPCOMING = 8
+REJECTED_SHOWN = 50
 EDITS = 10
 LOG_SECONDS = 0.8
 NOTICES = {
@@ -81,7 +82,7 @@ async def job(request: Request, user: SessionUser) -> Response:
     try:
         async with org_transaction(context.pool, user.principal.org_id) as connection:
             data = await _read_schedule(connection, (key, user.principal.org_id), patience)
-            runs = await history.runs(connection, _for_schedule(data.line, query), PER_PAGE + 1)
+            runs = await listing.runs(connection, replace(query, job=key), PER_PAGE + 1)
             edits = await schedule_edits.edits(connection, key, EDITS)
     except UNAVAILABLE:
         return postgres_unavailable(user)
@@ -103,7 +104,7 @@ async def job(request: Request, user: SessionUser) -> Response:
         "notice": NOTICES.get(request.query_params.get("done", ""), ""),
         "statuses": list(RunStatus),
         "triggers": list(Trigger),
-        **_paged(key, runs, filters),
+        **_page_of_runs(key, runs, filters, paged=query.after is not None),
     }
     return html_response(page("job.html", **values))
 
@@ -116,7 +117,7 @@ async def tick(request: Request, user: SessionUser) -> Response:
         async with org_transaction(context.pool, user.principal.org_id) as connection:
             await find_schedule(connection, key, user.principal.org_id)
             sentences = await proof.explain_in(connection, key, at)
-            found = await told.tick(connection, key, at)
+            found = await proof_rows.tick(connection, key, at)
     except UnknownJob:
         raise HTTPException(404, "No such job.") from None
     except UNAVAILABLE:
@@ -130,19 +131,20 @@ async def run(request: Request, user: SessionUser) -> Response:
     context, run_id = web_context(request), request.path_params["run_id"]
     try:
         async with org_transaction(context.pool, user.principal.org_id) as connection:
-            row = await history.run(connection, run_id, user.principal.org_id)
+            row = await listing.run(connection, run_id, user.principal.org_id)
             if row is None:
                 raise HTTPException(404, "No such run, or retention has removed it.")
-            events = await history.events(connection, run_id)
-            sources = await history.sources(connection, run_id)
-            rejected, count = await history.rejected(connection, run_id)
+            events = await listing.events(connection, run_id)
+            sources = await listing.sources(connection, run_id)
+            rejected, count = await listing.rejected(
+                connection, RejectedFilter(run_id=run_id), REJECTED_SHOWN
+            )
     except UNAVAILABLE:
         return postgres_unavailable(user)
     values: dict[str, Any] = {
         "user": user,
         "section": "jobs",
         "run": row,
-        "key": row["schedule_key"] or (_key(row) if row["org_id"] is None else None),
         "events": events,
         "sources": sources,
         "rejected": rejected,
@@ -191,7 +193,7 @@ def _upcoming(line: ScheduleSummary, now: datetime) -> list[datetime]:
         return []
 
 
-def _run_query(request: Request) -> tuple[RunHistoryFilter, dict[str, str]]:
+def _run_query(request: Request) -> tuple[RunFilter, dict[str, str]]:
     params = request.query_params
     filters = {
         "status": params.get("status", "") if params.get("status") in list(RunStatus) else "",
@@ -199,28 +201,20 @@ def _run_query(request: Request) -> tuple[RunHistoryFilter, dict[str, str]]:
     }
     at, _, run_id = params.get("before", "").partition("_")
     try:
-        before = (_instant(at), UUID(run_id)) if run_id else None
+        after = (_instant(at), UUID(run_id)) if run_id else None
     except ValueError:
         raise HTTPException(400, "Invalid page cursor.") from None
-    query = RunHistoryFilter(
-        status=filters["status"] or None, trigger=filters["trigger"] or None, before=before
+    query = RunFilter(
+        statuses=[filters["status"]] if filters["status"] else None,
+        trigger=filters["trigger"] or None,
+        after=after,
     )
     return query, filters
 
 
-def _key(row: dict[str, Any]) -> str:
-    """The key of the built-in schedule that a run without a schedule belongs to."""
-    return schedule_rows.key_of(row["job"], row["params"])
-
-
-def _for_schedule(line: ScheduleSummary, query: RunHistoryFilter) -> RunHistoryFilter:
-    """Restrict the query: by schedule for a collection, by task and source for a built-in job."""
-    if line.job == COLLECTION:
-        return replace(query, schedule_id=line.id)
-    return replace(query, job=line.job, source=schedule_rows.source_of(line.key, line.job))
-
-
-def _paged(key: str, runs: list[dict[str, Any]], filters: dict[str, str]) -> dict[str, Any]:
+def _page_of_runs(
+    key: str, runs: list[dict[str, Any]], filters: dict[str, str], *, paged: bool
+) -> dict[str, Any]:
     path = f"/jobs/{quote(key, safe='')}"
     active = {name: value for name, value in filters.items() if value}
     older = ""
@@ -229,7 +223,13 @@ def _paged(key: str, runs: list[dict[str, Any]], filters: dict[str, str]) -> dic
         cursor = f"{formatting.iso(last['created_at'])}_{last['execution_id']}"
         older = f"{path}?{urlencode(active | {'before': cursor})}#runs"
     first_page = f"{path}?{urlencode(active)}#runs" if active else f"{path}#runs"
-    return {"runs": runs[:PER_PAGE], "older": older, "first_page": first_page, "filters": filters}
+    return {
+        "runs": runs[:PER_PAGE],
+        "older": older,
+        "first_page": first_page,
+        "filters": filters,
+        "paged": paged,
+    }
 
 
 async def _log_of(request: Request, run_id: UUID) -> list[str] | None:

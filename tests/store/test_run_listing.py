@@ -1,0 +1,115 @@
+"""Reads of runs: by the schedule's name, by filters, page by page."""
+
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from sqlmodel import col, select
+
+from app.models import Run
+from app.store import select as selects
+from app.store.db import Pool
+from app.store.runs import listing, run_rows
+from app.store.runs.listing import RejectedFilter, RunFilter
+from app.store.runs.run_rows import RunRequest
+from tests.clock import NOON
+
+SCHEDULE = """
+INSERT INTO schedules (key, job, spec, policies, params, version, effective_from,
+                       evaluated_through, created_at, enabled)
+VALUES ($1, $2, '{}', '{}', '{}', 1, now(), now(), now(), true) RETURNING id
+"""
+REJECTED = """
+INSERT INTO rejected_records (execution_id, source, partition, page, record_id, reason, data)
+VALUES ($1, $2, 'all', 1, $3, 'no price', $4)
+"""
+
+
+async def manual(pool: Pool, task: str, source: str | None = None) -> UUID:
+    run_id, params = uuid4(), {} if source is None else {"source": source}
+    await run_rows.request(pool, RunRequest(run_id, task, params, "ada", 3, 240), NOON)
+    return run_id
+
+
+async def scheduled(pool: Pool, key: str, task: str) -> UUID:
+    schedule_id = await pool.fetchval(SCHEDULE, key, task)
+    run_id = await manual(pool, task)
+    await pool.execute(
+        "UPDATE runs SET schedule_id = $2 WHERE execution_id = $1", run_id, schedule_id
+    )
+    return run_id
+
+
+async def test_a_run_is_listed_under_the_name_of_its_schedule(pool: Pool) -> None:
+    names = {
+        await scheduled(pool, "source:books", "source"): "source:books",
+        await manual(pool, "source", "books"): "source:books",
+        await manual(pool, "source", "wares"): "source:wares",
+        await scheduled(pool, "poll_news", "poll_news"): "poll_news",
+        await manual(pool, "poll_news"): "poll_news",
+    }
+
+    rows = await listing.runs(pool, RunFilter(), 10)
+
+    assert {row["execution_id"]: row["job"] for row in rows} == names
+    assert {row["task"] for row in rows} == {"source", "poll_news"}
+    for name in set(names.values()):
+        found = await listing.runs(pool, RunFilter(name), 10)
+        assert {row["execution_id"] for row in found} == {i for i, n in names.items() if n == name}
+    assert len(await listing.runs(pool, RunFilter("source"), 10)) == 3
+    assert await listing.runs(pool, RunFilter("source:none"), 10) == []
+
+
+async def test_pages_of_runs_have_each_run_once(pool: Pool) -> None:
+    created = [await manual(pool, "poll_news") for _ in range(5)]
+    await pool.execute("UPDATE runs SET created_at = $1", NOON)  # all at the same instant
+
+    seen: list[UUID] = []
+    after = None
+    while page := await listing.runs(pool, RunFilter("poll_news", after=after), 2):
+        seen += [row["execution_id"] for row in page]
+        after = (page[-1]["created_at"], page[-1]["execution_id"])
+
+    assert len(seen) == 5
+    assert set(seen) == set(created)
+
+
+async def test_filters_narrow_the_runs(pool: Pool) -> None:
+    first, second = await manual(pool, "poll_news"), await manual(pool, "poll_news")
+    await run_rows.cancel_open(pool, [first], NOON, by="ada")
+    await pool.execute(
+        "UPDATE runs SET created_at = $2 WHERE execution_id = $1", first, NOON - timedelta(days=1)
+    )
+    await pool.execute("UPDATE runs SET created_at = $2 WHERE execution_id = $1", second, NOON)
+
+    async def found(**filters: object) -> list[UUID]:
+        rows = await listing.runs(pool, RunFilter(**filters), 10)  # pyright: ignore[reportArgumentType] - by name
+        return [row["execution_id"] for row in rows]
+
+    assert await found(statuses=["cancelled", "lost"]) == [first]
+    assert await found(trigger="scheduled") == []
+    assert await found(since=NOON) == [second]
+    assert await found(until=NOON) == [first]
+    assert await listing.open_run(pool, "poll_news") == second
+
+
+async def test_rejected_records_name_the_job_and_are_all_counted(pool: Pool) -> None:
+    run_id, other = await manual(pool, "source", "books"), await manual(pool, "poll_news")
+    for number in range(3):
+        await pool.execute(REJECTED, run_id, "books", str(number), b"x" * 1000)
+    await pool.execute(REJECTED, other, "asknews_news", "9", b"{}")
+
+    rows, count = await listing.rejected(pool, RejectedFilter(job="source:books"), 2)
+
+    assert ([row["record_id"] for row in rows], count) == (["0", "1"], 3)
+    assert {(row["job"], row["execution_id"]) for row in rows} == {("source:books", run_id)}
+    assert (len(rows[0]["data"]), rows[0]["size"]) == (listing.REJECTED_BYTES, 1000)
+    assert (await listing.rejected(pool, RejectedFilter(source="asknews_news"), 9))[1] == 1
+
+
+async def test_models_can_be_queried_under_their_plain_names(pool: Pool) -> None:
+    run_id = await manual(pool, "poll_news")
+
+    statement = select(Run.execution_id, Run.status).where(col(Run.job) == "poll_news")
+
+    rows = await selects.fetch(pool, statement)
+    assert rows == [{"execution_id": run_id, "status": "queued"}]
