@@ -15,7 +15,7 @@ from app.core.config import Config
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch.authenticated import AnyFetcher, Fetchers
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.limiter import LocalLimiter
+from app.fetch.limiter import SoloLimiter
 from app.fetch.robots import Robots
 from app.fetch.ssrf_guard import Guard
 from app.sources.recipes.sandbox import Sandbox
@@ -83,7 +83,7 @@ async def open_page_fetcher(config: Config) -> AsyncGenerator[PageFetcher]:
         guard=Guard.allowing(config.guard_allow),
     )
     async with client:
-        visits = Fetchers(client, LocalLimiter(), Clock())
+        visits = Fetchers(client, SoloLimiter(), Clock())
         sandbox = Sandbox(1)
         try:
             yield PageFetcher(client, visits, Robots(cast("Redis", _MemoryCache())), sandbox)

@@ -18,6 +18,7 @@ from app.core.log import logger
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch import body, responses, retry, urls
 from app.fetch.limiter import Admission, Limiter, Permit
+from app.fetch.limiter_scripts import TENANT_HOSTS
 from app.fetch.responses import FetchedResponse
 from app.fetch.slim_client import SlimClient
 from app.fetch.ssrf_guard import Guard
@@ -108,6 +109,7 @@ def _now() -> datetime:
 class Fetcher:
     """Fetches the pages of one source within its rate limits, with retries and size bounds.
 
+    `tenant`: whose state of a host applies, as in `Limiter.acquire`; empty for the operator's.
     `max_bytes` limits a decoded body. `deadline` is in seconds and limits one attempt, without its
     waits. `attempts` is the maximum number of attempts for one page.
     """
@@ -116,6 +118,7 @@ class Fetcher:
     limiter: Limiter
     source: str = field(kw_only=True)
     limits: HostLimits = field(kw_only=True)
+    tenant: str = field(default="", kw_only=True)
     max_bytes: int = field(default=10_000_000, kw_only=True)
     deadline: float = field(default=45.0, kw_only=True)
     attempts: int = field(default=retry.ATTEMPTS_PER_PAGE, kw_only=True)
@@ -229,7 +232,9 @@ class Fetcher:
     async def _acquire(self, url: httpx.URL, progress: _Progress) -> Permit:
         host, tally = urls.host_key(url), progress.tally
         while True:
-            permit = await self.limiter.acquire(host, self.limits, again=progress.last is not None)
+            permit = await self.limiter.acquire(
+                host, self.limits, again=progress.last is not None, tenant=self.tenant
+            )
             tally.throttled_ms += round(permit.queued_seconds * 1000)
             if permit.admission is not Admission.RESTING or permit.wait > retry.MAX_WAIT:
                 break
@@ -250,6 +255,9 @@ class Fetcher:
                 f"its breaker is open until {until:%H:%M:%S} UTC"
             )
             return kind(message, url=urls.public_url(str(url)), retry=False, retry_in=permit.wait)
+        if permit.admission is Admission.CROWDED:
+            message = f"{TENANT_HOSTS} hosts were requested in the last hour, which is the limit"
+            return RateLimited(message, url=urls.public_url(str(url)), retry_in=permit.wait)
         message = f"{url.host} accepts no request for another {permit.wait:.0f} s"
         return RateLimited(message, url=urls.public_url(str(url)), retry_in=permit.wait)
 

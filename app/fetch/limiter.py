@@ -1,10 +1,16 @@
 """The rate limiter: breaker, retry budget, slots and rate of each host, checked in one call.
 
 One call to Redis precedes each request and none follows it: a free slot is released with the next
-request of this worker, or 20 ms later if there is none.
+request of this worker, or 20 ms later if there is none. While Redis is away, requests wait for it:
+the run's time limit ends the wait.
+
+Organisations (tenants) have state of their own for each host they request, with its breaker, retry
+budget, cool-down, rate and slots; only a share of the host's rate and slots is common to them, so
+that none of them can take the host away from built-in jobs or from another tenant.
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections import defaultdict
@@ -22,21 +28,23 @@ from app.core.errors import Failure, LocalNetwork
 from app.core.log import logger
 from app.core.messages import HostLimits
 from app.fetch import breaker, limiter_scripts
-from app.fetch.breaker import Breakers, NetworkReachability
+from app.fetch.breaker import NetworkReachability
 from app.fetch.limiter_scripts import MICRO
-from app.fetch.rates import EASING_FACTOR, MAX_SLOWDOWN, RESPONSES_PER_EASING, Rates
-from app.fetch.retry import MAX_WAIT, RetryBudget
+from app.fetch.rates import EASING_FACTOR, MAX_SLOWDOWN, RESPONSES_PER_EASING
+from app.fetch.retry import MAX_WAIT
 from app.fetch.slots import Slots
 from app.fetch.transport_errors import is_connection_failure
 
 SLOT_LEASE = (
     60.0  # seconds; longer than one attempt, so that it ends only the slots of dead workers
 )
+TENANT_LIMITS = HostLimits(rate=5, burst=10, concurrency=8)  # of all tenants, at any other host
 _THROTTLES = frozenset({429, 503})
 _RELEASE_DELAY = 0.02  # seconds until a free slot is released without a next request
 _BATCH = 100  # requests decided in one call
 _LISTEN_TIMEOUT = 1.0  # seconds until a waiting worker checks again without a wake-up
-_REDIS_TIMEOUT = 1.0
+_REDIS_TIMEOUT = 3.0
+_REDIS_RETRY = 0.25  # seconds between two calls while Redis is away
 
 _log = logger("fetch")
 
@@ -51,6 +59,7 @@ class Admission(Enum):
     RESTING = limiter_scripts.RESTING  # the breaker is open
     SPENT = limiter_scripts.SPENT  # a retry, and the hour's retry budget is exhausted
     BUSY = limiter_scripts.BUSY  # no free slot, or a probe is in flight; handled inside the limiter
+    CROWDED = limiter_scripts.CROWDED  # the tenant has requested too many hosts in the last hour
 
 
 @dataclass(slots=True)
@@ -60,8 +69,7 @@ class Permit:
     `queued_seconds`: seconds spent waiting for a slot. `kind`: the kind of failure that opened
     the breaker.
     `has_failures`: failures of the host are counted. `may_retry`: the host has retries left this
-    hour.
-    `in_redis`: granted by Redis. `is_retry`: the request is a retry.
+    hour. `is_retry`: the request is a retry. `share`: the permit of the tenants' share of the host.
     """
 
     host: str
@@ -72,20 +80,28 @@ class Permit:
     may_retry: bool = True
     kind: str = ""
     queued_seconds: float = 0.0
-    in_redis: bool = False
     is_retry: bool = False
+    tenant: str = ""
+    share: "Permit | None" = None
 
 
 class Limiter(Protocol):
     """Decides when a request to a host may be sent, and records the results."""
 
     async def acquire(
-        self, host: str, limits: HostLimits, *, again: bool = False, patience: float = MAX_WAIT
+        self,
+        host: str,
+        limits: HostLimits,
+        *,
+        again: bool = False,
+        patience: float = MAX_WAIT,
+        tenant: str = "",
     ) -> Permit:
-        """Wait for a slot and return a permit. `is_retry`: the request is a retry.
+        """Wait for a slot and return a permit. `again`: the request is a retry.
 
         With GO, sleep `wait` seconds before the request, and release the permit after it. Any other
         decision reserves nothing. `patience`: the longest wait to grant, in seconds.
+        `tenant`: whose state of the host applies, `owner:credentials`; the operator's if empty.
         """
         ...
 
@@ -112,88 +128,43 @@ class Limiter(Protocol):
         ...
 
 
-class LocalLimiter:
-    """The limiter of one process. `share` returns how many processes share the limits.
+class SoloLimiter:
+    """The limiter of a command that runs without Redis: it only spaces the requests of a host.
 
     `clock` is monotonic, in seconds.
     """
 
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, share: Callable[[], int] = lambda: 1
-    ) -> None:
-        self._share = share
-        self._tokens = count()
-        self.slots = Slots()
-        self.rates = Rates(clock, share)
-        self.breakers = Breakers(clock)
-        self.budget = RetryBudget(clock)
-        self.reach = NetworkReachability(clock)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due: dict[str, float] = {}
 
     async def acquire(
-        self, host: str, limits: HostLimits, *, again: bool = False, patience: float = MAX_WAIT
+        self,
+        host: str,
+        limits: HostLimits,
+        *,
+        again: bool = False,
+        patience: float = MAX_WAIT,
+        tenant: str = "",
     ) -> Permit:
         """See Limiter."""
-        queued = await wait_for_slot(
-            self.slots, host, max(limits.concurrency // max(self._share(), 1), 1)
-        )
-        while True:
-            permit = self.decide(host, limits, again=again, patience=patience)
-            if permit.admission is not Admission.BUSY:
-                break
-            await asyncio.sleep(_RELEASE_DELAY)
-            queued += _RELEASE_DELAY
-        permit.queued_seconds = queued
-        if permit.admission is not Admission.GO:
-            self.slots.release(host)
-        return permit
-
-    def decide(self, host: str, limits: HostLimits, *, again: bool, patience: float) -> Permit:
-        """Decide on a request that has a slot; BUSY while a probe is in flight."""
-        open_seconds, kind = self.breakers.open_for(host)
-        if open_seconds > 0:
-            return Permit(host, Admission.RESTING, open_seconds, kind=kind)
-        if again and not self.budget.has_retries_left(host):
-            return Permit(host, Admission.SPENT)
-        token = f"local:{next(self._tokens)}"
-        if not self.breakers.allows(host, token):
-            return Permit(host, Admission.BUSY)
-        wait = self.rates.reserve(host, limits, patience=patience)
+        del tenant
+        now = self._clock()
+        due = max(self._due.get(host, now), now)
+        wait = max(due - (limits.burst - 1) / limits.rate - now, 0.0)
         if wait > patience:
-            self.breakers.release_probe(host, token)
             return Permit(host, Admission.TOO_LONG, wait)
-        self.budget.count(host, again=again)
-        return Permit(
-            host,
-            Admission.GO,
-            wait,
-            token=token,
-            has_failures=self.breakers.has_failures(host),
-            may_retry=self.budget.has_retries_left(host),
-            is_retry=again,
-        )
+        self._due[host] = due + 1 / limits.rate
+        return Permit(host, Admission.GO, wait, is_retry=again)
 
     def release(self, permit: Permit) -> None:
         """See Limiter."""
-        self.breakers.release_probe(permit.host, permit.token)
-        self.slots.release(permit.host)
 
     async def record(self, permit: Permit, failure: Failure | None) -> Failure | None:
-        """See Limiter."""
-        host, token = permit.host, permit.token
-        unreachable_hosts = _unreachable_hosts(self.reach, host, failure)
-        for unreachable_host in unreachable_hosts:
-            self.breakers.reset(unreachable_host)
-        if failure is not None and unreachable_hosts:
-            self.breakers.release_probe(host, token)
-            return _local_network_failure(failure, unreachable_hosts)
-        if failure is not None and breaker.is_hard_failure(failure):
-            open_seconds = self.breakers.record_failure(
-                host, failure.kind, token, again=permit.is_retry
-            )
-            _log_opened(host, failure, open_seconds)
-        else:
-            self.breakers.record_response(host, token)
-        self.adjust_rate(host, failure)
+        """See Limiter. A host that asks for a pause gets it."""
+        if failure is not None and failure.status in _THROTTLES and failure.retry_in:
+            until = self._clock() + failure.retry_in
+            self._due[permit.host] = max(self._due.get(permit.host, until), until)
         return failure
 
     async def heartbeat(self, lease: float) -> None:
@@ -201,13 +172,6 @@ class LocalLimiter:
 
     async def close(self) -> None:
         """See Limiter."""
-
-    def adjust_rate(self, host: str, failure: Failure | None) -> None:
-        """Adjust the rate of `host`: slower after a 429 or 503, faster after good responses."""
-        if failure is None:
-            self.rates.record_clean(host)
-        elif failure.status in _THROTTLES:
-            self.rates.penalise(host, failure.retry_in or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +183,46 @@ class _Terms:
     patience: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Bucket:
+    """The state of one host that a request is counted in.
+
+    The operator's (`tenant` empty), one tenant's, or (`share`) what all tenants have in common.
+    """
+
+    host: str
+    tenant: str = ""
+    share: bool = False
+
+    @property
+    def key(self) -> str:
+        """The key of its hash, which begins the names of its other keys."""
+        if self.share:
+            return f"{_limit_key(self.host)}:tenants"
+        return _limit_key(self.host) + (f":of:{self.tenant}" if self.tenant else "")
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of ENTER: its own four, and the hash and slots that limit it further."""
+        other = ""
+        if self.share:
+            other = _limit_key(self.host)
+        elif self.tenant:
+            other = f"rollcall:limit:hosts:{self.tenant.partition(':')[0]}"
+        else:
+            other = f"{_limit_key(self.host)}:tenants"
+        own = [self.key, f"{self.key}:slots", f"{self.key}:waiting", f"{self.key}:workers"]
+        return [*own, other, f"{other}:slots"]
+
+    @property
+    def role(self) -> str:
+        """Its role in ENTER."""
+        return "share" if self.share else "tenant" if self.tenant else "operator"
+
+
 @dataclass(slots=True)
-class _HostQueue:
-    """This worker's state of a host: pending requests, the listener, slots to release."""
+class _BucketQueue:
+    """This worker's state of a bucket: pending requests, the listener, slots to release."""
 
     pending: list[tuple[_Terms, asyncio.Future[Permit]]] = field(
         default_factory=list[tuple[_Terms, "asyncio.Future[Permit]"]]
@@ -238,9 +239,9 @@ class _HostQueue:
 
 
 class RedisLimiter:
-    """The limiter that all workers share. While Redis is unavailable, each uses its share locally.
+    """The limiter that all workers share. `ahead` returns seconds added to Redis' time, for drills.
 
-    `ahead` returns seconds that are added to Redis' time, for drills.
+    `clock` is monotonic, in seconds.
     """
 
     def __init__(
@@ -254,89 +255,102 @@ class RedisLimiter:
         self._redis = redis
         self._worker = worker or secrets.token_hex(8)
         self._owner_prefix = ""  # prefix of this worker's tokens, set by the first heartbeat
-        self._clock = clock
         self._ahead = ahead
-        self._workers = 1
-        self._local = LocalLimiter(clock, share=lambda: self._workers)
-        self._queues: defaultdict[str, _HostQueue] = defaultdict(_HostQueue)
+        self._slots = Slots()
+        self._reach = NetworkReachability(clock)
+        self._queues: defaultdict[_Bucket, _BucketQueue] = defaultdict(_BucketQueue)
         self._tokens = count()
         self._scripts = {text: redis.register_script(text) for text in _SCRIPTS}
         self._clean: dict[str, int] = {}  # good responses since the last easing; slowed hosts only
-        self._redis_down_until: float | None = None
+        self._redis_away_since: float | None = None
         self._releases: set[asyncio.Task[Any]] = set()
 
     async def acquire(
-        self, host: str, limits: HostLimits, *, again: bool = False, patience: float = MAX_WAIT
+        self,
+        host: str,
+        limits: HostLimits,
+        *,
+        again: bool = False,
+        patience: float = MAX_WAIT,
+        tenant: str = "",
     ) -> Permit:
         """See Limiter."""
-        queued = await wait_for_slot(self._local.slots, host, self._concurrency(limits))
+        terms = _Terms(limits, again, patience)
+        permit = await self._acquire(_Bucket(host, tenant), terms)
+        if not tenant or permit.admission is not Admission.GO:
+            return permit
+        try:
+            share = await self._enter(
+                _Bucket(host, share=True), _Terms(TENANT_LIMITS, False, patience)
+            )
+        except asyncio.CancelledError:
+            self.release(permit)
+            raise
+        if share.admission is not Admission.GO:
+            self.release(permit)
+            return replace(share, host=host, tenant=tenant)
+        permit.share = share
+        permit.wait = max(permit.wait, share.wait)
+        permit.queued_seconds += share.queued_seconds
+        return permit
+
+    async def _acquire(self, bucket: _Bucket, terms: _Terms) -> Permit:
+        queued = await wait_for_slot(self._slots, bucket.key, terms.limits.concurrency)
         go = False
         try:
-            permit = await self._enter(host, _Terms(limits, again, patience))
+            permit = await self._enter(bucket, terms)
             go = permit.admission is Admission.GO
         finally:
             if not go:
-                self._local.slots.release(host)
+                self._slots.release(bucket.key)
         permit.queued_seconds += queued
         return permit
 
-    def _concurrency(self, limits: HostLimits) -> int:
-        share = 1 if self._redis_down_until is None else max(self._workers, 1)
-        return max(limits.concurrency // share, 1)
-
-    async def _enter(self, host: str, terms: _Terms) -> Permit:
-        permit = await self._decide(host, terms)
+    async def _enter(self, bucket: _Bucket, terms: _Terms) -> Permit:
+        permit = await self._decide(bucket, terms)
         if permit.admission is not Admission.BUSY:
             return permit
         began = time.monotonic()
         while permit.admission is Admission.BUSY:
-            queue = self._queues[host]
+            queue = self._queues[bucket]
             queue.wakeup.clear()
             if queue.listener is None:
-                queue.listener = asyncio.create_task(self._listen(host, queue))
+                queue.listener = asyncio.create_task(self._listen(bucket, queue))
             await queue.wakeup.wait()
-            permit = await self._decide(host, terms)
+            permit = await self._decide(bucket, terms)
         permit.queued_seconds = time.monotonic() - began
         return permit
 
-    async def _listen(self, host: str, queue: _HostQueue) -> None:
+    async def _listen(self, bucket: _Bucket, queue: _BucketQueue) -> None:
         """Wake waiting requests when a slot may be free, or after a timeout."""
         try:
-            await self._wait_for_wakeup(host)
+            await self._wait_for_wakeup(bucket)
         finally:
             queue.listener = None
             queue.wakeup.set()
 
-    async def _wait_for_wakeup(self, host: str) -> None:
-        wakeups = f"{_limit_key(host)}:waiting:{self._worker}"
+    async def _wait_for_wakeup(self, bucket: _Bucket) -> None:
+        wakeups = f"{bucket.key}:waiting:{self._worker}"
         try:
             async with asyncio.timeout(_LISTEN_TIMEOUT + _REDIS_TIMEOUT):
                 await cast("Any", self._redis).blpop([wakeups], timeout=_LISTEN_TIMEOUT)
         except (RedisError, OSError, TimeoutError):
             await asyncio.sleep(_RELEASE_DELAY)
 
-    async def _decide(self, host: str, terms: _Terms) -> Permit:
-        closed = self._local.rates.closed_for(host)
-        if closed > terms.patience:
-            return Permit(host, Admission.TOO_LONG, closed)
-        open_seconds, kind = self._local.breakers.open_for(host)
-        if open_seconds > 0:
-            return Permit(host, Admission.RESTING, open_seconds, kind=kind)
-        queue = self._queues[host]
+    async def _decide(self, bucket: _Bucket, terms: _Terms) -> Permit:
+        queue = self._queues[bucket]
         future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         queue.pending.append((terms, future))
         if queue.batcher is None:
-            queue.batcher = asyncio.create_task(self._serve_pending(host, queue))
+            queue.batcher = asyncio.create_task(self._serve_pending(bucket, queue))
         try:
-            permit = await future
+            return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                self._discard(future.result())
+                self._discard(bucket, future.result())
             raise
-        permit.wait = max(permit.wait, closed)
-        return permit
 
-    async def _serve_pending(self, host: str, queue: _HostQueue) -> None:
+    async def _serve_pending(self, bucket: _Bucket, queue: _BucketQueue) -> None:
         """Request permits for all pending requests in batches; later ones join the next call."""
         served: list[asyncio.Future[Permit]] = []
         try:
@@ -344,10 +358,10 @@ class RedisLimiter:
                 terms = queue.pending[0][0]
                 served = [future for asked, future in queue.pending if asked == terms][:_BATCH]
                 queue.pending = [one for one in queue.pending if one[1] not in served]
-                permits = await self._request_permits(host, terms, len(served))
-                for future, permit in zip(served, permits, strict=True):
+                permits = await self._request_permits(bucket, terms, served)
+                for future, permit in zip(served, permits, strict=False):
                     if future.done():
-                        self._discard(permit)
+                        self._discard(bucket, permit)
                     else:
                         future.set_result(permit)
         finally:
@@ -355,49 +369,58 @@ class RedisLimiter:
             for future in (*served, *(future for _, future in queue.pending)):
                 future.cancel()  # no effect on futures that have their result
 
-    def _discard(self, permit: Permit) -> None:
+    def _discard(self, bucket: _Bucket, permit: Permit) -> None:
         if permit.admission is Admission.GO:
-            self._release(permit)
+            self._schedule_release(bucket, [permit.token])
 
-    async def _request_permits(self, host: str, terms: _Terms, number: int) -> list[Permit]:
-        token = f"{self._owner_prefix}{self._worker}:{next(self._tokens)}"
-        answer = await self._call_enter(host, terms, token, number)
-        if answer is None:
-            self._schedule_release(host, [f"{token}:{n}" for n in range(1, number + 1)])
-            return [self._decide_locally(host, terms) for _ in range(number)]
-        verdict, wait, slowed, worried, self._workers, left, contended, kind, *waits = answer
-        self._track_slowed(host, slowed=bool(slowed))
-        self._queues[host].contended = contended > 0
-        has_failures = bool(worried) or self._local.breakers.has_failures(host)
+    async def _request_permits(
+        self, bucket: _Bucket, terms: _Terms, asking: Sequence[asyncio.Future[Permit]]
+    ) -> list[Permit]:
+        """The decisions, in order; none if all that ask have been cancelled meanwhile."""
+        token, number = f"{self._owner_prefix}{self._worker}:{next(self._tokens)}", len(asking)
+        answer = await self._call_enter(bucket, terms, token, number)
+        while answer is None:
+            # The call may have been executed although no answer arrived.
+            self._schedule_release(bucket, [f"{token}:{n}" for n in range(1, number + 1)])
+            await asyncio.sleep(_REDIS_RETRY)
+            if all(future.done() for future in asking):
+                return []
+            answer = await self._call_enter(bucket, terms, token, number)
+        verdict, wait, slowed, has_failures, left, contended, kind, *waits = answer
+        self._track_slowed(bucket, slowed=bool(slowed))
+        self._queues[bucket].contended = contended > 0
         kind = kind.decode() if isinstance(kind, bytes) else kind
-        refusal = Permit(host, Admission(verdict), wait / MICRO, may_retry=bool(left), kind=kind)
+        refusal = Permit(
+            bucket.host,
+            Admission(verdict),
+            wait / MICRO,
+            may_retry=bool(left),
+            kind=kind,
+            tenant=bucket.tenant,
+        )
         permits = [
             Permit(
-                host,
+                bucket.host,
                 Admission.GO,
                 go / MICRO,
                 f"{token}:{n}",
-                has_failures,
+                bool(has_failures),
                 bool(left),
-                in_redis=True,
                 is_retry=terms.again,
+                tenant=bucket.tenant,
             )
             for n, go in enumerate(waits, 1)
         ]
         return permits + [replace(refusal) for _ in range(number - len(permits))]
 
-    def _decide_locally(self, host: str, terms: _Terms) -> Permit:
-        return self._local.decide(host, terms.limits, again=terms.again, patience=terms.patience)
-
     async def _call_enter(
-        self, host: str, terms: _Terms, token: str, number: int
+        self, bucket: _Bucket, terms: _Terms, token: str, number: int
     ) -> list[Any] | None:
         limits = terms.limits
         interval = MICRO / limits.rate
-        queue = self._queues[host]
-        released, queue.to_release = queue.to_release[:_BATCH], queue.to_release[_BATCH:]
-        key = _limit_key(host)
-        keys = [key, f"{key}:slots", f"{key}:waiting", f"{key}:workers"]
+        queue = self._queues[bucket]
+        kept = [one for one in queue.to_release if not one.startswith(f"{token}:")]
+        released, queue.to_release = kept[:_BATCH], kept[_BATCH:]
         args = [
             self._clock_offset(),
             f"{interval:.3f}",
@@ -409,51 +432,51 @@ class RedisLimiter:
             token,
             number,
             int(terms.again),
+            bucket.role,
+            bucket.host,
             *released,
         ]
-        answer = await self._run_script(limiter_scripts.ENTER, keys, args)
+        answer = await self._run_script(limiter_scripts.ENTER, bucket.keys, args)
         if answer is None:
-            self._schedule_release(host, released)
+            self._schedule_release(bucket, released)
         return answer
 
     def release(self, permit: Permit) -> None:
         """See Limiter. The slot is released with the next request, or after a short delay."""
-        self._local.slots.release(permit.host)
-        self._release(permit)
+        bucket = _Bucket(permit.host, permit.tenant)
+        self._slots.release(bucket.key)
+        self._schedule_release(bucket, [permit.token])
+        if permit.share is not None:
+            self._schedule_release(_Bucket(permit.host, share=True), [permit.share.token])
 
-    def _release(self, permit: Permit) -> None:
-        if permit.in_redis:
-            self._schedule_release(permit.host, [permit.token])
-        else:
-            self._local.breakers.release_probe(permit.host, permit.token)
-
-    def _schedule_release(self, host: str, tokens: Sequence[str]) -> None:
-        queue = self._queues[host]
+    def _schedule_release(self, bucket: _Bucket, tokens: Sequence[str]) -> None:
+        queue = self._queues[bucket]
         queue.to_release += tokens
         if queue.timer is None:
-            loop = asyncio.get_running_loop()
             wait = 0 if queue.contended else _RELEASE_DELAY
-            queue.timer = loop.call_later(wait, self._release_pending, host)
+            wait = wait if self._redis_away_since is None else _REDIS_TIMEOUT
+            queue.timer = asyncio.get_running_loop().call_later(wait, self._release_pending, bucket)
         queue.wakeup.set()  # a request waiting in this process may take it
 
-    def _release_pending(self, host: str) -> None:
-        queue = self._queues[host]
+    def _release_pending(self, bucket: _Bucket) -> None:
+        queue = self._queues[bucket]
         queue.timer = None
         if queue.batcher is not None and not queue.contended:  # its call releases them
             queue.timer = asyncio.get_running_loop().call_later(
-                _RELEASE_DELAY, self._release_pending, host
+                _RELEASE_DELAY, self._release_pending, bucket
             )
             return
         released, queue.to_release = queue.to_release, []
         if queue.idle():
-            del self._queues[host]
+            del self._queues[bucket]
         if released:
-            key = _limit_key(host)
-            release = asyncio.ensure_future(
-                self._run_script(limiter_scripts.FREE, [f"{key}:slots", f"{key}:waiting"], released)
-            )
+            release = asyncio.ensure_future(self._free(bucket, released))
             self._releases.add(release)
             release.add_done_callback(self._releases.discard)
+
+    async def _free(self, bucket: _Bucket, tokens: Sequence[str]) -> None:
+        keys = [f"{bucket.key}:slots", f"{bucket.key}:waiting"]
+        await self._run_until_answered(limiter_scripts.FREE, keys, tokens)
 
     async def heartbeat(self, lease: float) -> None:
         """See Limiter."""
@@ -462,58 +485,64 @@ class RedisLimiter:
         self._owner_prefix = f"{key}|"
 
     async def close(self) -> None:
-        """See Limiter."""
-        for host, queue in list(self._queues.items()):
+        """See Limiter. Without Redis the slots end with their lease."""
+        for bucket, queue in list(self._queues.items()):
             queue.contended = True
             if queue.timer is not None:
                 queue.timer.cancel()
-                self._release_pending(host)
-        await asyncio.gather(*self._releases)
+                self._release_pending(bucket)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REDIS_TIMEOUT):
+                await asyncio.gather(*self._releases)
 
     async def record(self, permit: Permit, failure: Failure | None) -> Failure | None:
-        """See Limiter. Calls Redis only if there is a change to record."""
-        host = permit.host
-        unreachable_hosts = _unreachable_hosts(self._local.reach, host, failure)
+        """See Limiter. Calls Redis only if there is a change to record.
+
+        A failure is recorded before it is returned, however long Redis is away.
+        """
+        host, bucket = permit.host, _Bucket(permit.host, permit.tenant)
+        unreachable_hosts = self._unreachable_hosts(permit, failure)
         if failure is not None and unreachable_hosts:
             for unreachable_host in unreachable_hosts:
-                await self._record_answer(unreachable_host, "")
+                await self._record_answer(_Bucket(unreachable_host), "")
             return _local_network_failure(failure, unreachable_hosts)
         if failure is not None and breaker.is_hard_failure(failure):
-            await self._record_failure(permit, failure)
+            open_micros = await self._run_until_answered(
+                limiter_scripts.FAILED,
+                [bucket.key, f"{bucket.key}:waiting", limiter_scripts.OPEN_BREAKERS_KEY],
+                [
+                    self._clock_offset(),
+                    permit.token,
+                    failure.kind.value,
+                    int(permit.is_retry),
+                    "" if permit.tenant else host,
+                ],
+            )
+            _log_opened(permit, failure, open_micros[0] / MICRO)
         elif permit.has_failures:
-            await self._record_answer(host, permit.token)
-        await self._adjust_rate(host, failure)
+            await self._record_answer(bucket, permit.token)
+        await self._adjust_rate(bucket, failure)
         return failure
 
-    async def _record_failure(self, permit: Permit, failure: Failure) -> None:
-        host, kind, token = permit.host, failure.kind.value, permit.token
-        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", limiter_scripts.OPEN_BREAKERS_KEY]
-        again = int(permit.is_retry)
-        answer = await self._run_script(
-            limiter_scripts.FAILED, keys, [self._clock_offset(), token, kind, again, host]
-        )
-        if answer is None:
-            open_seconds = self._local.breakers.record_failure(
-                host, kind, token, again=permit.is_retry
-            )
-            _log_opened(host, failure, open_seconds)
-        else:
-            _log_opened(host, failure, answer[0] / MICRO)
+    def _unreachable_hosts(self, permit: Permit, failure: Failure | None) -> list[str]:
+        """The unreachable hosts, if the local network is down; else empty.
 
-    async def _record_answer(self, host: str, token: str) -> None:
-        if token:
-            self._local.breakers.record_response(host, token)
-        else:
-            self._local.breakers.reset(host)
-        keys = [_limit_key(host), f"{_limit_key(host)}:waiting", limiter_scripts.OPEN_BREAKERS_KEY]
-        await self._run_script(limiter_scripts.ANSWERED, keys, [host, token])
+        A tenant's unreachable host says nothing about our network: it may not exist.
+        """
+        lost = is_connection_failure(failure)
+        if not (lost and permit.tenant):
+            self._reach.record(permit.host, reached=not lost)
+        return self._reach.unreachable_hosts() if lost else []
 
-    async def _adjust_rate(self, host: str, failure: Failure | None) -> None:
+    async def _record_answer(self, bucket: _Bucket, token: str) -> None:
+        keys = [bucket.key, f"{bucket.key}:waiting", limiter_scripts.OPEN_BREAKERS_KEY]
+        await self._run_script(limiter_scripts.ANSWERED, keys, [bucket.host, token])
+
+    async def _adjust_rate(self, bucket: _Bucket, failure: Failure | None) -> None:
         if failure is None:
-            await self._record_clean(host)
+            await self._record_clean(bucket)
         elif failure.status in _THROTTLES:
-            self._local.adjust_rate(host, failure)
-            self._clean[host] = 0
+            self._clean[bucket.key] = 0
             closed = f"{(failure.retry_in or 0.0) * MICRO:.0f}"
             args = [
                 self._clock_offset(),
@@ -521,44 +550,51 @@ class RedisLimiter:
                 limiter_scripts.PENALTY_INTERVAL_MICROS,
                 str(MAX_SLOWDOWN),
             ]
-            await self._run_script(limiter_scripts.PENALISE, [_limit_key(host)], args)
+            await self._run_until_answered(limiter_scripts.PENALISE, [bucket.key], args)
 
-    async def _record_clean(self, host: str) -> None:
+    async def _record_clean(self, bucket: _Bucket) -> None:
         """Count a good response of a slowed host; every twentieth calls Redis."""
-        if host not in self._clean:
+        if bucket.key not in self._clean:
             return
-        self._local.adjust_rate(host, None)
-        self._clean[host] += 1
-        if self._clean[host] >= RESPONSES_PER_EASING:
-            self._clean[host] = 0
-            await self._run_script(limiter_scripts.EASE, [_limit_key(host)], [str(EASING_FACTOR)])
+        self._clean[bucket.key] += 1
+        if self._clean[bucket.key] >= RESPONSES_PER_EASING:
+            self._clean[bucket.key] = 0
+            await self._run_script(limiter_scripts.EASE, [bucket.key], [str(EASING_FACTOR)])
 
-    def _track_slowed(self, host: str, *, slowed: bool) -> None:
+    def _track_slowed(self, bucket: _Bucket, *, slowed: bool) -> None:
         if slowed:
-            self._clean.setdefault(host, 0)
+            self._clean.setdefault(bucket.key, 0)
         else:
-            self._clean.pop(host, None)
+            self._clean.pop(bucket.key, None)
 
     def _clock_offset(self) -> str:
         return f"{self._ahead() * MICRO:.0f}"
 
+    async def _run_until_answered(
+        self, text: str, keys: Sequence[str], args: Sequence[str | int]
+    ) -> list[Any]:
+        while True:
+            answer = await self._run_script(text, keys, args)
+            if answer is not None:
+                return answer
+            await asyncio.sleep(_REDIS_RETRY)
+
     async def _run_script(
         self, text: str, keys: Sequence[str], args: Sequence[str | int]
     ) -> list[Any] | None:
-        if self._redis_down_until is not None and self._clock() < self._redis_down_until:
-            return None
         script: AsyncScript = self._scripts[text]
         try:
             async with asyncio.timeout(_REDIS_TIMEOUT):
                 answer = cast("list[Any]", await script(keys=list(keys), args=list(args)))
         except (RedisError, OSError, TimeoutError) as error:
-            if self._redis_down_until is None:
-                _log.warning("limiter.redis_away", error=type(error).__name__)
-            self._redis_down_until = self._clock() + _REDIS_TIMEOUT
+            if self._redis_away_since is None:
+                self._redis_away_since = time.monotonic()
+                _log.warning("limiter.waits_for_redis", error=repr(error))
             return None
-        if self._redis_down_until is not None:
-            _log.info("limiter.redis_back")
-            self._redis_down_until = None
+        if self._redis_away_since is not None:
+            waited = time.monotonic() - self._redis_away_since
+            self._redis_away_since = None
+            _log.info("limiter.redis_back", waited_s=round(waited, 1))
         return answer
 
 
@@ -582,20 +618,21 @@ async def wait_for_slot(slots: Slots, host: str, limit: int) -> float:
     return time.monotonic() - began
 
 
-def _unreachable_hosts(reach: NetworkReachability, host: str, failure: Failure | None) -> list[str]:
-    lost = is_connection_failure(failure)
-    reach.record(host, reached=not lost)
-    return reach.unreachable_hosts() if lost else []
-
-
 def _local_network_failure(failure: Failure, hosts: Sequence[str]) -> LocalNetwork:
     message = f"no host can be reached ({', '.join(sorted(hosts))}): the local network is down"
     return LocalNetwork(message, url=failure.url, retry=True)
 
 
-def _log_opened(host: str, failure: Failure, open_seconds: float) -> None:
+def _log_opened(permit: Permit, failure: Failure, open_seconds: float) -> None:
     if open_seconds > 0:
-        _log.warning("breaker.opened", host=host, kind=failure.kind.value, rest_s=open_seconds)
+        owner = {"owner": permit.tenant.partition(":")[0]} if permit.tenant else {}
+        _log.warning(
+            "breaker.opened",
+            host=permit.host,
+            kind=failure.kind.value,
+            rest_s=open_seconds,
+            **owner,
+        )
 
 
 def _limit_key(host: str) -> str:

@@ -3,7 +3,10 @@
 Times are microseconds of Redis' own clock, so workers' clocks need not agree. Keys of each host:
 `rollcall:limit:<host>` (hash: rate, retries, breaker), `…:slots` (tokens of requests in flight,
 scored by the end of their lease), `…:waiting` (workers that wait for a slot, scored by their last
-call), `…:waiting:<worker>` (a list that wakes one worker) and `…:workers`. Key of each worker with
+call), `…:waiting:<worker>` (a list that wakes one worker) and `…:workers`. The same keys exist for
+each tenant (`rollcall:limit:<host>:of:<tenant>`) and for what tenants share of a host
+(`rollcall:limit:<host>:tenants`). `rollcall:limit:hosts:<owner>` holds the hosts that a tenant has
+requested in the last hour. Key of each worker with
 heartbeats: `rollcall:limit:alive:<worker>`; its slots name that key and are free once it expires.
 `rollcall:limit:resting` (hosts whose breaker is open, scored by the end) serves metrics only; no
 decision reads it. All keys have a TTL.
@@ -12,16 +15,22 @@ decision reads it. All keys have a TTL.
 from app.fetch import breaker, rates, retry
 
 MICRO = 1_000_000
-GO, TOO_LONG, RESTING, SPENT, BUSY = range(5)
+GO, TOO_LONG, RESTING, SPENT, BUSY, CROWDED = range(6)
+TENANT_SHARE = 0.25  # of a built-in site's rate and slots, for all tenants together
+TENANT_HOSTS = 100  # hosts that one tenant may request in an hour
 
 OPEN_BREAKERS_KEY = "rollcall:limit:resting"
 _MOST_RESTS = 1_000  # hosts
 
 _KEEP = 2 * 3_600_000  # milliseconds; longer than any open breaker, cool-down or counted hour
+_KEEP_SITE = 7 * 86_400_000  # milliseconds; the limits of a built-in site, which tenants go by
 _COMMON = """
 local function clock(ahead)
   local time = redis.call('TIME')
   return time[1] * 1000000 + time[2] + tonumber(ahead)
+end
+local function keep(key, milliseconds)
+  if redis.call('PTTL', key) < milliseconds then redis.call('PEXPIRE', key, milliseconds) end
 end
 local function whole(number) return string.format('%.0f', number) end
 local function wake(waiting, count)
@@ -35,18 +44,45 @@ end
 """
 
 # Decides on several requests of one worker: grants them in order until one is refused.
-# KEYS: hash, slots, waiting, workers. ARGV: ahead, interval, tolerance, patience, worker,
-# concurrency, lease, token, number of requests, whether retries, tokens to release …
-# Returns: verdict on the first refused one (or GO), its wait, slowed, failures counted, workers,
+# KEYS: hash, slots, waiting, workers; then for the operator the hash and slots of the tenants'
+# share, for the share those of the operator, for a tenant the set of its hosts. ARGV: ahead,
+# interval, tolerance, patience, worker, concurrency, lease, token, number of requests, whether
+# retries, role (operator, share, tenant), host, tokens to release …
+# Returns: verdict on the first refused one (or GO), its wait, slowed, failures counted,
 # retries left, contended, kind, and the wait of each granted one. The nth has token:n.
+# While tenants request a host, the operator's interval is longer by what their share takes.
 ENTER = (
     _COMMON
     + """
 local now = clock(ARGV[1])
 local interval, tolerance = tonumber(ARGV[2]), tonumber(ARGV[3])
 local patience, worker, concurrency = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
-local lease, retries = tonumber(ARGV[7]), ARGV[10] == '1'
-if #ARGV > 10 then redis.call('ZREM', KEYS[2], unpack(ARGV, 11)) end
+local lease, retries, role = tonumber(ARGV[7]), ARGV[10] == '1', ARGV[11]
+if #ARGV > 12 then redis.call('ZREM', KEYS[2], unpack(ARGV, 13)) end
+local taken = 0
+if role == 'operator' then
+  redis.call('HSET', KEYS[1], 'interval', ARGV[2], 'concurrency', ARGV[6])
+  keep(KEYS[1], @SITE)
+  if tonumber(redis.call('HGET', KEYS[5], 'due') or 0) > now - 10000000 then
+    interval = interval / (1 - @TENANTS)
+    redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now)
+    taken = math.min(redis.call('ZCARD', KEYS[6]), math.floor(concurrency * @TENANTS))
+  end
+elseif role == 'share' then
+  local site = redis.call('HMGET', KEYS[5], 'interval', 'concurrency')
+  if site[1] then
+    interval, tolerance = tonumber(site[1]) / @TENANTS, 0
+    concurrency = math.max(1, math.floor(tonumber(site[2]) * @TENANTS))
+  end
+else
+  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - 3600000000)
+  if redis.call('ZCARD', KEYS[5]) >= @HOSTS and not redis.call('ZSCORE', KEYS[5], ARGV[12]) then
+    return {5, 600000000, 0, 0, 0, 0, ''}
+  end
+  redis.call('ZADD', KEYS[5], now, ARGV[12])
+  redis.call('PEXPIRE', KEYS[5], 3600000)
+end
+concurrency = concurrency - taken
 local h = redis.call('HMGET', KEYS[1], 'due', 'closed', 'slow', 'hour', 'asked', 'again',
                      'failures', 'until', 'probe', 'kind')
 local slow, open = tonumber(h[3] or 1), tonumber(h[8] or 0)
@@ -105,7 +141,7 @@ end
 
 if #waits > 0 then
   redis.call('HSET', KEYS[1], 'due', whole(due), 'hour', hour, 'asked', asked, 'again', again)
-  redis.call('PEXPIRE', KEYS[1], @KEEP)
+  keep(KEYS[1], @KEEP)
   redis.call('ZADD', KEYS[2], unpack(slots))
   redis.call('PEXPIRE', KEYS[2], math.ceil((slots[#slots - 1] - now) / 1000) + 120000)
 end
@@ -115,13 +151,16 @@ if verdict == 4 then
 elseif waited then
   redis.call('ZREM', KEYS[3], worker)
 end
-if queued > 0 then wake(KEYS[3], #ARGV - 10) end
+if queued > 0 then wake(KEYS[3], #ARGV - 12) end
 return {verdict, math.ceil(refused), slow > 1 and 1 or 0,
-        (open > 0 or tonumber(h[7] or 0) > 0) and 1 or 0, redis.call('ZCARD', KEYS[4]),
+        (open > 0 or tonumber(h[7] or 0) > 0) and 1 or 0,
         again < allowed() and 1 or 0, queued, h[10] or '', unpack(waits)}
 """.replace("@FLOOR", str(retry.MIN_RETRIES))
     .replace("@SHARE", str(retry.RETRY_SHARE))
     .replace("@KEEP", str(_KEEP))
+    .replace("@SITE", str(_KEEP_SITE))
+    .replace("@TENANTS", str(TENANT_SHARE))
+    .replace("@HOSTS", str(TENANT_HOSTS))
 )
 
 # Releases slots. KEYS: slots, waiting. ARGV: tokens to release.
@@ -135,7 +174,8 @@ return {1}
 )
 
 # Records a hard failure. KEYS: hash, waiting, resting. ARGV: ahead, token, kind, whether it was a
-# retry, host. Returns: the open time if it opened the breaker, else 0.
+# retry, host (empty for a tenant, whose breakers are no metric). Returns: the open time if it
+# opened the breaker, else 0.
 FAILED = (
     _COMMON
     + """
@@ -150,16 +190,18 @@ elseif ARGV[4] == '1' then
 else
   local failures = tonumber(h[1] or 0) + 1
   redis.call('HSET', KEYS[1], 'failures', failures)
-  redis.call('PEXPIRE', KEYS[1], @KEEP)
+  keep(KEYS[1], @KEEP)
   if failures < @FAILURES then return {0} end
   rest = @FIRST
 end
 redis.call('HSET', KEYS[1], 'until', whole(now + rest), 'rest', whole(rest), 'kind', ARGV[3])
 redis.call('HDEL', KEYS[1], 'probe')
-redis.call('PEXPIRE', KEYS[1], @KEEP)
-redis.call('ZADD', KEYS[3], now + rest, ARGV[5])
-redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -@MOST - 1)
-redis.call('PEXPIRE', KEYS[3], @KEEP)
+keep(KEYS[1], @KEEP)
+if ARGV[5] ~= '' then
+  redis.call('ZADD', KEYS[3], now + rest, ARGV[5])
+  redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -@MOST - 1)
+  redis.call('PEXPIRE', KEYS[3], @KEEP)
+end
 wake(KEYS[2], 1000)
 return {rest}
 """.replace("@LONGEST", str(int(breaker.MAX_OPEN_SECONDS * MICRO)))
@@ -196,7 +238,7 @@ if now - tonumber(h[3] or 0) >= tonumber(ARGV[3]) then
 end
 local closed = math.max(tonumber(h[1] or 0), now + tonumber(ARGV[2]))
 redis.call('HSET', KEYS[1], 'closed', whole(closed))
-redis.call('PEXPIRE', KEYS[1], math.max(math.ceil((closed - now) / 1000) + 3600000, @KEEP))
+keep(KEYS[1], math.max(math.ceil((closed - now) / 1000) + 3600000, @KEEP))
 return {1}
 """.replace("@KEEP", str(_KEEP))
 )

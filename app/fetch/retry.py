@@ -1,8 +1,6 @@
-"""Retry policy: whether and when to retry a request, and the retry budget of each host. Pure."""
+"""Retry policy: whether and when to retry a request, and how many retries a host has. Pure."""
 
 import re
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -13,7 +11,6 @@ MAX_WAIT = 30.0  # seconds; a worker does not sleep longer while it holds a slot
 MAX_RETRY_AFTER = 3_600.0  # seconds; the longest Retry-After that is honoured
 RETRY_SHARE = 0.1  # of a host's requests in an hour that may be retries
 MIN_RETRIES = 10  # retries in an hour that every host has, however few its requests
-HOUR = 3_600.0
 _BASE = 1.0
 _IDEMPOTENT = frozenset({"GET", "HEAD"})
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
@@ -48,37 +45,3 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)
-
-
-class RetryBudget:
-    """The retry budget of each host for the current hour, counted in one process.
-
-    `clock` is in seconds; an hour begins at each multiple of 3600.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._hour = -1
-        self._counts: dict[str, tuple[int, int]] = {}
-
-    def has_retries_left(self, host: str) -> bool:
-        """Whether `host` has retries left in this hour."""
-        requests, retries = self._counts_of(host)
-        return retries < retries_allowed(requests)
-
-    def count(self, host: str, *, again: bool) -> None:
-        """Count a request to `host`; `again`: it is a retry."""
-        requests, retries = self._counts_of(host)
-        self._counts[host] = (requests + 1, retries + again)
-
-    def _counts_of(self, host: str) -> tuple[int, int]:
-        hour = int(self._clock() // HOUR)
-        if hour != self._hour:
-            self._hour = hour
-            self._counts.clear()
-        return self._counts.get(host, (0, 0))
-
-
-def retries_allowed(requests: int) -> int:
-    """How many retries `requests` requests in one hour allow."""
-    return max(MIN_RETRIES, int(requests * RETRY_SHARE))

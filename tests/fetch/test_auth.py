@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from app.core.errors import Auth, Failure, HttpStatus, Schema
 from app.core.messages import HostLimits, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts
-from app.fetch.limiter import LocalLimiter
+from app.fetch.limiter import SoloLimiter
 from app.fetch.tokens import (
     REFUSAL_HOLD,
     ApiKey,
@@ -70,7 +70,7 @@ class Site:
 
         client = httpx.AsyncClient(transport=httpx.MockTransport(self.answer))
         return Fetcher(
-            client, LocalLimiter(), source="site", limits=FAST, sleep=no_pause, rng=lambda: 0.0
+            client, SoloLimiter(), source="site", limits=FAST, sleep=no_pause, rng=lambda: 0.0
         )
 
     def signed(self) -> AuthenticatedFetcher:

@@ -21,9 +21,10 @@ from app.core.errors import (
     Timeout,
 )
 from app.core.messages import HostLimits, SourceRequest
-from app.fetch.breaker import Breakers, NetworkReachability, is_hard_failure
+from app.fetch.breaker import NetworkReachability, is_hard_failure
 from app.fetch.client import Fetcher, RequestCounts
-from app.fetch.limiter import Admission, Limiter, LocalLimiter, Permit, RedisLimiter
+from app.fetch.limiter import Admission, Limiter, Permit, RedisLimiter
+from tests.fetch.breaker_model import Breakers
 
 HOST = "a.test:443"
 FAST = HostLimits(rate=1e6, burst=100_000, concurrency=100)
@@ -39,11 +40,8 @@ class Clock:
         return self.now
 
 
-def limiter_of(kind: str, redis: Redis, clock: Clock) -> Limiter:
-    return LocalLimiter(clock) if kind == "local" else RedisLimiter(redis, clock=clock, ahead=clock)
-
-
-both = pytest.mark.parametrize("kind", ["local", "shared"])
+def limiter_of(redis: Redis, clock: Clock) -> Limiter:
+    return RedisLimiter(redis, clock=clock, ahead=clock)
 
 
 async def ask(limiter: Limiter, failure: Failure | None, host: str = HOST) -> Permit:
@@ -75,12 +73,11 @@ def test_only_what_says_that_the_host_is_not_well_counts(failure: Failure, count
     assert is_hard_failure(failure) is counts
 
 
-@both
 async def test_the_fifth_failure_in_a_row_opens_for_a_minute_doubling_to_an_hour(
-    kind: str, redis: Redis
+    redis: Redis,
 ) -> None:
     clock = Clock()
-    limiter = limiter_of(kind, redis, clock)
+    limiter = limiter_of(redis, clock)
     for ending in (*[DOWN] * 4, None, *[DOWN] * 5):
         assert (await ask(limiter, ending)).admission is Admission.GO
 
@@ -97,12 +94,9 @@ async def test_the_fifth_failure_in_a_row_opens_for_a_minute_doubling_to_an_hour
     assert rests == pytest.approx([60, 120, 240, 480, 960, 1920, 3600, 3600, 3600], abs=2)
 
 
-@both
-async def test_one_answer_after_the_rest_closes_the_breaker_for_good(
-    kind: str, redis: Redis
-) -> None:
+async def test_one_answer_after_the_rest_closes_the_breaker_for_good(redis: Redis) -> None:
     clock = Clock()
-    limiter = limiter_of(kind, redis, clock)
+    limiter = limiter_of(redis, clock)
     for _ in range(5):
         await ask(limiter, DOWN)
     clock.now += 61
@@ -112,12 +106,11 @@ async def test_one_answer_after_the_rest_closes_the_breaker_for_good(
     assert {passed.admission for passed in endings} == {Admission.GO}
 
 
-@both
 async def test_after_the_rest_one_goes_first_and_the_others_wait_for_its_answer(
-    kind: str, redis: Redis
+    redis: Redis,
 ) -> None:
     clock = Clock()
-    limiter = limiter_of(kind, redis, clock)
+    limiter = limiter_of(redis, clock)
     for _ in range(5):
         await ask(limiter, DOWN)
     clock.now += 61
@@ -133,10 +126,9 @@ async def test_after_the_rest_one_goes_first_and_the_others_wait_for_its_answer(
     assert [passed.admission for passed in passes] == [Admission.GO] * 3
 
 
-@both
-async def test_if_the_first_is_cancelled_another_goes_first(kind: str, redis: Redis) -> None:
+async def test_if_the_first_is_cancelled_another_goes_first(redis: Redis) -> None:
     clock = Clock()
-    limiter = limiter_of(kind, redis, clock)
+    limiter = limiter_of(redis, clock)
     for _ in range(5):
         await ask(limiter, DOWN)
     clock.now += 61
@@ -236,10 +228,9 @@ def test_our_network_is_down_only_if_no_host_of_late_was_reached() -> None:
     assert (alone, together, one_answers, long_ago) == ([], ["a", "b"], [], [])
 
 
-@both
-async def test_while_our_own_network_is_down_no_host_is_blamed(kind: str, redis: Redis) -> None:
+async def test_while_our_own_network_is_down_no_host_is_blamed(redis: Redis) -> None:
     clock = Clock()
-    limiter = limiter_of(kind, redis, clock)
+    limiter = limiter_of(redis, clock)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(_unplugged)) as client:
         pane = Fetcher(client, limiter, source="t", limits=FAST, sleep=_at_once)
@@ -270,16 +261,13 @@ async def _failure(pane: Fetcher, url: str) -> Failure:
     return caught.value
 
 
-@both
-async def test_an_hour_of_503_costs_a_handful_of_requests_and_ends_by_itself(
-    kind: str, redis: Redis
-) -> None:
+async def test_an_hour_of_503_costs_a_handful_of_requests_and_ends_by_itself(redis: Redis) -> None:
     clock, site = Clock(), Sick()
 
     async def nap(seconds: float) -> None:
         clock.now += seconds
 
-    limiter = limiter_of(kind, redis, clock)
+    limiter = limiter_of(redis, clock)
     async with httpx.AsyncClient(transport=httpx.MockTransport(site)) as client:
         pane = Fetcher(client, limiter, source="t", limits=FAST, sleep=nap)
         said: list[Failure] = []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.core.errors import BadConfig, UnsafeAddress
 from app.core.messages import HostLimits, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.limiter import LocalLimiter
+from app.fetch.limiter import SoloLimiter
 from app.fetch.ssrf_guard import Guard, is_obfuscated_address, is_refused
 from tests.fetch.hostile import PAGE, Visit, serving
 
@@ -185,7 +185,7 @@ class Names(AbstractResolver):
 async def looking(guard: Guard) -> AsyncGenerator[Fetcher]:
     async with open_client("t", concurrency=2, guard=guard) as client:
         limits = HostLimits(rate=1_000, burst=1_000, concurrency=10)
-        yield Fetcher(client, LocalLimiter(), source="t", limits=limits, rng=lambda: 0.0)
+        yield Fetcher(client, SoloLimiter(), source="t", limits=limits, rng=lambda: 0.0)
 
 
 async def ask(window: Fetcher, url: str) -> RawPage:

@@ -21,7 +21,7 @@ from app.core.errors import (
 )
 from app.core.messages import HostLimits, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.limiter import LocalLimiter
+from app.fetch.limiter import SoloLimiter
 
 PYTHON = Path(__file__).parents[2] / ".rollcall" / "httpbin" / "bin" / "python"
 SERVE = """
@@ -57,7 +57,7 @@ async def window() -> AsyncIterator[Fetcher]:
     async with open_client("rollcall-test", concurrency=4) as client:
         yield Fetcher(
             client,
-            LocalLimiter(),
+            SoloLimiter(),
             source="httpbin",
             limits=HostLimits(rate=1_000, burst=1_000, concurrency=4),
             max_bytes=50_000,

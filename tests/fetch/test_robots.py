@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from app.core.errors import Blocked
 from app.core.messages import HostLimits, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.limiter import LocalLimiter
+from app.fetch.limiter import SoloLimiter
 from app.fetch.robots import FAILURE_TTL, MAX_BYTES, RULES_TTL, Robots, is_allowed
 from tests.fetch.hostile import Visit, serving
 
@@ -50,7 +50,7 @@ def fast(client: httpx.AsyncClient) -> Fetcher:
     async def no_nap(_: float) -> None:
         await asyncio.sleep(0)
 
-    return Fetcher(client, LocalLimiter(), source="t", limits=limits, sleep=no_nap)
+    return Fetcher(client, SoloLimiter(), source="t", limits=limits, sleep=no_nap)
 
 
 async def allowed(redis: Redis, window: Fetcher, url: str, **params: str) -> bool:

@@ -51,19 +51,19 @@ WORKER = """
 import asyncio, sys, time
 from redis.asyncio import Redis
 from app.fetch.limiter import RedisLimiter
-from app.core.messages import Limits
+from app.core.messages import HostLimits
 
 async def main(path, tasks, count):
     async with Redis(unix_socket_path=path) as redis:
         limiter = RedisLimiter(redis)
-        limits = Limits(rate=1e6, burst=100000, concurrency=3)
+        limits = HostLimits(rate=1e6, burst=100000, concurrency=3)
         async def ask():
             for _ in range(int(count)):
-                passed = await limiter.enter("a.test:443", limits)
+                passed = await limiter.acquire("a.test:443", limits)
                 began = time.monotonic()
                 await asyncio.sleep(0.004)
                 print(began, time.monotonic())
-                limiter.free(passed)
+                limiter.release(passed)
         await asyncio.gather(*(ask() for _ in range(int(tasks))))
         await limiter.close()
 

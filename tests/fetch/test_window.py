@@ -26,7 +26,7 @@ from app.core.errors import (
 )
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.limiter import LocalLimiter
+from app.fetch.limiter import SoloLimiter
 from tests.fetch.hostile import PAGE, Handler, Visit, bomb, serving, zipped
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -54,7 +54,7 @@ def window(
 ) -> Fetcher:
     return Fetcher(
         client,
-        LocalLimiter(),
+        SoloLimiter(),
         source="test",
         limits=FAST,
         max_bytes=1_000_000,
@@ -447,21 +447,22 @@ BOMBED = """
 import asyncio, re, sys
 from pathlib import Path
 from app.core.errors import TooLarge
-from app.fetch.client import Tally, Window, open_client
-from app.fetch.limiter import LocalLimiter
-from app.core.messages import Limits, Request
+from app.fetch.client import Fetcher, RequestCounts, open_client
+from app.fetch.limiter import SoloLimiter
+from app.core.messages import HostLimits, SourceRequest
 
 def peak():  # kilobytes; getrusage would count what the parent had before exec
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
 async def main(base):
-    limits = Limits(rate=100, burst=10, concurrency=2)
+    limits = HostLimits(rate=100, burst=10, concurrency=2)
+    how = {"partition": None, "page": 1, "tally": RequestCounts()}
     async with open_client("t", concurrency=2) as client:
-        pane = Window(client, LocalLimiter(), source="t", limits=limits)
-        await pane.ask(Request(base + "/well"), partition=None, page=1, tally=Tally())
+        pane = Fetcher(client, SoloLimiter(), source="t", limits=limits)
+        await pane.fetch(SourceRequest(base + "/well"), **how)
         before = peak()
         try:
-            await pane.ask(Request(base + "/bomb"), partition=None, page=1, tally=Tally())
+            await pane.fetch(SourceRequest(base + "/bomb"), **how)
         except TooLarge:
             print(peak() - before)
 
@@ -505,7 +506,7 @@ async def test_the_wait_for_a_slot_is_slept_and_counted() -> None:
 
     tally, naps = RequestCounts(), Naps()
     async with httpx.AsyncClient(transport=httpx.MockTransport(well)) as mocked:
-        limiter = LocalLimiter(clock=lambda: 1.0)
+        limiter = SoloLimiter(clock=lambda: 1.0)
         limits = HostLimits(rate=2, burst=1, concurrency=1)
         pane = Fetcher(mocked, limiter, source="t", limits=limits, sleep=naps)
         for _ in range(3):
