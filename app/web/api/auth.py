@@ -11,6 +11,7 @@ from app.core.enums import Scope
 from app.core.errors import Unauthorized
 from app.orgs import tokens
 from app.orgs.tokens import Principal
+from app.web import fixed_window
 from app.web.api.problems import RETRY_AFTER, Problem
 from app.web.context import RLS_BYPASSED, WebContext
 
@@ -55,15 +56,11 @@ async def _count_invalid(context: WebContext, request: Request) -> None:
     address = request.client.host if request.client else "unknown"
     key = f"rollcall:api:refused:{address}"
     try:
-        async with context.redis.pipeline(transaction=True) as pipe:
-            pipe.set(key, 0, ex=WINDOW_SECONDS, nx=True)
-            pipe.incr(key)
-            pipe.ttl(key)
-            _, count, expires_in = await pipe.execute()
+        count, expires_in = await fixed_window.count(context.redis, key, WINDOW_SECONDS)
     except (RedisError, OSError):
         return
     if count > MAX_INVALID_TOKENS:
         detail = f"more than {MAX_INVALID_TOKENS} requests without a valid token in a minute"
         raise Problem(
-            HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"retry-after": str(max(expires_in, 1))}
+            HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"retry-after": str(expires_in)}
         )

@@ -24,6 +24,7 @@ from app.fetch.robots import Robots
 from app.fetch.ssrf_guard import Guard
 from app.sources.recipes.sandbox import Sandbox
 from app.sources.recipes.source import SINGLE_PARTITION, RecipeSource
+from app.web import fixed_window
 from app.web.api.problems import Problem
 
 MAX_CONCURRENT = 2  # concurrent dry runs in this process
@@ -80,22 +81,13 @@ class DryRunner:
         self._busy.add(org_id)
 
     async def _check_rate(self, org_id: UUID) -> None:
-        count, expires_in = await self._increment(org_id)
-        if count > MAX_PER_MINUTE:
-            raise _too_many(f"more than {MAX_PER_MINUTE} dry runs in a minute", max(expires_in, 1))
-
-    async def _increment(self, org_id: UUID) -> tuple[int, int]:
-        """The organisation's dry runs in this minute, and the seconds left; 0, 0 without Redis."""
-        key = f"rollcall:api:tried:{org_id}"
         try:
-            async with self.redis.pipeline(transaction=True) as pipe:
-                pipe.set(key, 0, ex=WINDOW_SECONDS, nx=True)
-                pipe.incr(key)
-                pipe.ttl(key)
-                _, count, expires_in = await pipe.execute()
+            key = f"rollcall:api:tried:{org_id}"
+            count, expires_in = await fixed_window.count(self.redis, key, WINDOW_SECONDS)
         except (RedisError, OSError):
-            return 0, 0
-        return count, expires_in
+            return
+        if count > MAX_PER_MINUTE:
+            raise _too_many(f"more than {MAX_PER_MINUTE} dry runs in a minute", expires_in)
 
 
 @asynccontextmanager

@@ -1,11 +1,10 @@
 """Sign-in throttle: attempts per address and in total, counted in Redis in fixed windows."""
 
-from typing import Any
-
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core import log
+from app.web import fixed_window
 
 WINDOW_SECONDS = 300  # seconds
 MAX_PER_ADDRESS = 10
@@ -40,13 +39,8 @@ class LoginThrottle:
             return 0
 
     async def _counted(self, name: str, limit: int) -> int:
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.set(name, 0, ex=WINDOW_SECONDS, nx=True)
-            pipe.incr(name)
-            pipe.ttl(name)
-            results: list[Any] = await pipe.execute()
-        _, count, ttl = results
-        return max(int(ttl), 1) if count > limit else 0
+        count, expires_in = await fixed_window.count(self._redis, name, WINDOW_SECONDS)
+        return expires_in if count > limit else 0
 
     async def forgive(self, address: str) -> None:
         """Subtract an attempt that succeeded."""
