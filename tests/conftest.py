@@ -21,6 +21,7 @@ from scripts.standin.testing import Standin
 from tests import limiter_tasks, worker_harness
 from tests import servers as real
 from tests.clock import SettableClock
+from tests.configs import config_for
 
 OURS = "rollcall:*"
 
@@ -109,7 +110,5 @@ async def house(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
 ) -> AsyncGenerator[WorkerContext]:
     """All that a worker has open, on real servers and the pretend web."""
-    async with worker_harness.opened(
-        worker_harness.config_for(dsn, redis_url, standin), redis
-    ) as opened:
+    async with worker_harness.opened(config_for(dsn, redis_url, standin), redis) as opened:
         yield opened

@@ -1,15 +1,12 @@
 """A house for tests: a database and Redis of its own, the stand-in for the web, jobs in process."""
 
-import asyncio
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 from arq.connections import ArqRedis
-from pydantic import SecretStr
 
 from app import context
 from app.context import ServerUrls, WorkerContext
@@ -19,27 +16,11 @@ from app.fetch.tokens import AuthenticatedFetcher
 from app.runs.attempts import Leases
 from app.store.db import Pool
 from app.store.runs import run_rows
-from scripts.standin.testing import Standin
 from workers import odds, registry
 from workers.execute import RunCall, execute
 from workers.job import Job
 
 T = TypeVar("T")
-
-
-def config_for(dsn: str, redis_url: str, web: Standin, **changes: Any) -> Config:
-    """The settings of a house that asks nobody but the stand-in, whatever the environment says."""
-    wanted: dict[str, Any] = {
-        "database_url": SecretStr(dsn),
-        "database_pool_size": 12,
-        "redis_url": SecretStr(redis_url),
-        "sportybet_url": web.sportybet_url,
-        "betpawa_url": web.betpawa_url,
-        "bet9ja_url": web.bet9ja_url,
-        "asknews_url": web.asknews_url,
-        "asknews_token_url": web.token_url,
-    }
-    return Config(_env_file=None, **(wanted | changes))  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
 
 
 @asynccontextmanager
@@ -111,14 +92,3 @@ async def run_row(pool: Pool, run_id: UUID) -> dict[str, Any]:
 async def source_rows(pool: Pool, run_id: UUID) -> dict[str, dict[str, Any]]:
     """The sources of a run, by name."""
     return {row["source"]: row for row in await run_rows.read_sources(pool, run_id)}
-
-
-async def until(fact: Callable[[], Awaitable[T]], seconds: float = 10, what: str = "it") -> T:
-    """Wait until what `fact` is awaited to is true; returns it. Fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = await fact()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        await asyncio.sleep(0.005)

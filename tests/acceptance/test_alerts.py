@@ -17,7 +17,7 @@ from scripts.bench.web import free_port
 from scripts.child_processes import Child, ChildEnvironment, child
 from scripts.standin.testing import Standin
 from tests.alerts.receiver import Receiver, receiving
-from tests.worker_harness import until
+from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
 INTERVAL = 12.0  # seconds

@@ -6,7 +6,7 @@ from app.core.config import Config
 from app.core.enums import RunStatus
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from tests.alerts.receiver import Receiver
-from tests.worker_harness import until
+from tests.wait import until
 
 
 async def test_a_run_is_told_to_its_address_and_a_failed_one_to_fail_behind_it(

@@ -28,7 +28,7 @@ from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import read_system, write_jobs, write_worker
 from app.store.db import Pool, open_pool
 from tests.alerts.receiver import Receiver
-from tests.worker_harness import until
+from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
 BEAT = WorkerFacts(seen_at=datetime.now(UTC))

@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from arq.connections import ArqRedis
-from pydantic import SecretStr
 
 from app.core.config import Config
 from app.core.enums import Scope
@@ -18,12 +17,12 @@ from app.orgs import tokens
 from app.store.db import Pool
 from app.web import create_app
 from tests.clock import SettableClock
+from tests.configs import config_for
 from tests.web.harness import visit
 
 SCHEDULE = "/collection/schedule"
 ODDS = "00000000-0000-4000-8000-000000000001"
 NEWS = "00000000-0000-4000-8000-000000000002"
-KEY = "a" * 43  # SECRETS_KEY, of nobody
 WARES = """name = "{name}"
 kind = "json"
 url = "{url}"
@@ -71,17 +70,6 @@ class Visitor:
         answer = await self("GET", SCHEDULE)
         assert answer.status_code == 200, answer.text
         return answer.json()
-
-
-def config_for(dsn: str, redis_url: str, **changes: Any) -> Config:
-    """The settings of this web; collections start on the dot."""
-    wanted: dict[str, Any] = {
-        "database_url": SecretStr(dsn),
-        "redis_url": SecretStr(redis_url),
-        "collection_jitter_seconds": 0,
-        "secrets_key": SecretStr(KEY),
-    }
-    return Config(_env_file=None, **(wanted | changes))  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
 
 
 @asynccontextmanager

@@ -23,7 +23,6 @@ from tests.api.clients import (
     ODDS,
     Org,
     Visitor,
-    config_for,
     had_item,
     had_run,
     own_secret,
@@ -34,7 +33,7 @@ from tests.api.clients import (
     wares,
 )
 from tests.clock import NOON, SettableClock
-from tests.web.harness import NO_POSTGRES
+from tests.configs import NO_POSTGRES, config_for
 
 NOBODYS = "00000000-0000-4000-8000-00000000dead"
 BODIES: dict[str, Any] = {

@@ -8,8 +8,9 @@ from arq.connections import ArqRedis
 from app.core.enums import Scope
 from app.orgs import secrets
 from app.store.db import Pool
-from tests.api.clients import Org, Visitor, config_for, fields, own_secret, problem, running
+from tests.api.clients import Org, Visitor, fields, own_secret, problem, running
 from tests.clock import SettableClock
+from tests.configs import config_for
 
 SECRETS = "/collection/secrets"
 VALUE = "s3cr3t-of-acme"

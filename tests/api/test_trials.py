@@ -21,7 +21,6 @@ from app.web.api import dry_run_pool
 from tests.api.clients import (
     Org,
     Visitor,
-    config_for,
     own_secret,
     own_source,
     problem,
@@ -29,6 +28,7 @@ from tests.api.clients import (
     wares,
 )
 from tests.clock import SettableClock
+from tests.configs import config_for
 from tests.fetch.hostile import Visit, serving
 from tests.recipes.shop import Shop, open_shop
 

@@ -15,10 +15,11 @@ from app.store.orgs import org_sources
 from app.store.orgs.org_sources import OrgRecipe
 from scripts.standin.testing import Standin
 from tests import worker_harness
-from tests.api.clients import KEY, Visitor, found, own_secret, own_source, running, wares
+from tests.api.clients import Visitor, found, own_secret, own_source, running, wares
 from tests.clock import SettableClock
 from tests.collections import harness
 from tests.collections.harness import Client
+from tests.configs import config_for
 from tests.recipes.shop import Shop, open_shop
 from workers.collection import collection
 
@@ -37,8 +38,8 @@ async def shop() -> AsyncGenerator[Shop]:
 
 
 def settings(dsn: str, redis_url: str, web: Standin, **changes: Any) -> Any:
-    allowed = {"guard_allow": ("127.0.0.1",), "secrets_key": SecretStr(KEY)}
-    return worker_harness.config_for(dsn, redis_url, web, **(allowed | changes))
+    allowed = {"guard_allow": ("127.0.0.1",)}
+    return config_for(dsn, redis_url, web, **(allowed | changes))
 
 
 @pytest.fixture

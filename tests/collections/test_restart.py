@@ -19,6 +19,7 @@ from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.collections import harness
 from tests.collections.harness import Client
+from tests.wait import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
@@ -97,14 +98,12 @@ async def test_a_worker_that_starts_again_runs_what_is_due_by_itself(
     acme = await harness.client(house, schedule=Schedule.every(2))
     begun = house.clock()
     first = await worker()
-    await worker_harness.until(lambda: _runs_ended(house.pool, acme, begun), PATIENCE, "a run")
+    await until(lambda: _runs_ended(house.pool, acme, begun), PATIENCE, "a run")
     await _died(first)
 
     restarted = house.clock()
     await worker()
-    await worker_harness.until(
-        lambda: _runs_ended(house.pool, acme, restarted), PATIENCE, "another run"
-    )
+    await until(lambda: _runs_ended(house.pool, acme, restarted), PATIENCE, "another run")
 
     accounts = await proof.verify(house.pool, datetime.now(UTC))
     assert [account for account in accounts if not account.consistent] == []
@@ -127,14 +126,14 @@ async def test_a_run_whose_worker_was_killed_is_gone_on_with_and_leaves_the_same
             acme.org_id,
         )
 
-    run_id = (await worker_harness.until(half_done, PATIENCE, "some pages"))[0]
+    run_id = (await until(half_done, PATIENCE, "some pages"))[0]
     await _died(first)
     await worker()
 
     async def ended() -> bool:
         return (await worker_harness.run_row(house.pool, run_id))["completed_at"] is not None
 
-    await worker_harness.until(ended, PATIENCE, "the run to end")
+    await until(ended, PATIENCE, "the run to end")
     run = await acme.told(run_id)
     theirs = {key: row["data"] for key, row in (await acme.items()).items()}
     ours = {key: row["data"] for key, row in (await calm.items()).items()}

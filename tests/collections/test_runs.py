@@ -14,6 +14,8 @@ from app.store import tenancy
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.collections import harness
+from tests.configs import config_for
+from tests.wait import until
 from workers import odds
 from workers.collection import collection
 from workers.execute import RunCall, execute
@@ -251,7 +253,7 @@ async def test_a_run_cut_off_after_any_page_and_taken_up_again_leaves_the_same_i
         pages = "SELECT coalesce((stats ->> 'pages')::int, 0) FROM runs WHERE execution_id = $1"
         return await house.pool.fetchval(pages, run_id) >= page
 
-    await worker_harness.until(far_enough)
+    await until(far_enough)
     doing.cancel()
     first = await doing
     again = await cut.run(run_id)
@@ -276,9 +278,7 @@ async def newsroom(
         "asknews_api_key": SecretStr("standin-key"),
         "tracked_entities": ("OpenAI", "AMD"),
     }
-    async with worker_harness.opened(
-        worker_harness.config_for(dsn, redis_url, standin, **settings), redis
-    ) as h:
+    async with worker_harness.opened(config_for(dsn, redis_url, standin, **settings), redis) as h:
         yield h
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli.main import app
 from scripts.standin.testing import Standin
-from tests import worker_harness
+from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
 Tell = Callable[..., Awaitable[Result]]
@@ -96,7 +96,7 @@ def working(surroundings: dict[str, str], redis: ArqRedis, tmp_path: Path) -> Wo
             return "worker.started" in log.read_text()
 
         try:
-            await worker_harness.until(up, 20, "the worker")
+            await until(up, 20, "the worker")
             yield process
         finally:
             if process.returncode is None:

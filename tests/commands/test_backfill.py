@@ -26,13 +26,14 @@ from app.store.runs.run_rows import ClaimedRun, RunRequest
 from app.store.schedules import backfills
 from tests import worker_harness
 from tests.commands.conftest import ROOT, Tell, TellJson
+from tests.wait import until
 from workers.execute import RunCall, execute
 
 QUEUED = "SELECT execution_id FROM runs WHERE status = 'queued' ORDER BY queued_at LIMIT 20"
 
 
 @pytest.fixture
-async def until(pool: Pool) -> datetime:
+async def minute(pool: Pool) -> datetime:
     """A schedule of one minute exists; a whole minute of the past."""
     now: datetime = await pool.fetchval("SELECT date_trunc('minute', clock_timestamp())")
     schedule = Schedule.every(60, name="scrape")
@@ -40,9 +41,9 @@ async def until(pool: Pool) -> datetime:
     return now - timedelta(minutes=1)
 
 
-def stretch(until: datetime, ticks: int) -> tuple[str, ...]:
-    since = until - timedelta(minutes=ticks - 1)
-    return ("scrape", "--from", since.isoformat(), "--to", until.isoformat())
+def stretch(minute: datetime, ticks: int) -> tuple[str, ...]:
+    since = minute - timedelta(minutes=ticks - 1)
+    return ("scrape", "--from", since.isoformat(), "--to", minute.isoformat())
 
 
 @asynccontextmanager
@@ -84,16 +85,16 @@ async def started(
 
 
 async def test_killed_in_the_midst_it_goes_on_and_doubles_nothing(
-    house: WorkerContext, surroundings: dict[str, str], until: datetime
+    house: WorkerContext, surroundings: dict[str, str], minute: datetime
 ) -> None:
-    words = (*stretch(until, 200), "--concurrency", "5")
+    words = (*stretch(minute, 200), "--concurrency", "5")
     async with executing(house) as done:
         killed = await started(surroundings, words)
 
         async def some() -> bool:
             return sum(done.values()) >= 40
 
-        await worker_harness.until(some, 30, "the first runs")
+        await until(some, 30, "the first runs")
         killed.send_signal(signal.SIGKILL)
         await killed.wait()
         so_far = sum(done.values())
@@ -114,23 +115,23 @@ async def test_killed_in_the_midst_it_goes_on_and_doubles_nothing(
 
 
 async def test_interrupted_by_hand_it_says_so_with_130(
-    house: WorkerContext, surroundings: dict[str, str], until: datetime
+    house: WorkerContext, surroundings: dict[str, str], minute: datetime
 ) -> None:
-    process = await started(surroundings, stretch(until, 3))
+    process = await started(surroundings, stretch(minute, 3))
 
     async def begun() -> bool:
         return bool(await house.pool.fetchval("SELECT count(*) FROM runs"))
 
-    await worker_harness.until(begun, 20, "the first run")
+    await until(begun, 20, "the first run")
     process.send_signal(signal.SIGINT)
 
     assert await asyncio.wait_for(process.wait(), 20) == 130
 
 
 async def test_the_count_is_shown_and_no_means_nothing_is_queued(
-    tell: Tell, pool: Pool, until: datetime
+    tell: Tell, pool: Pool, minute: datetime
 ) -> None:
-    result = await tell("backfill", *stretch(until, 7), answer="n\n")
+    result = await tell("backfill", *stretch(minute, 7), answer="n\n")
 
     assert result.exit_code == 1
     assert "7 instants of scrape" in result.output
@@ -138,13 +139,13 @@ async def test_the_count_is_shown_and_no_means_nothing_is_queued(
 
 
 async def test_overlapping_stretches_share_their_runs_and_another_name_does_not(
-    house: WorkerContext, tell_json: TellJson, until: datetime
+    house: WorkerContext, tell_json: TellJson, minute: datetime
 ) -> None:
     async with executing(house) as done:
-        await tell_json("backfill", *stretch(until, 5), "--yes")
-        await tell_json("backfill", *stretch(until, 8), "--yes")
+        await tell_json("backfill", *stretch(minute, 5), "--yes")
+        await tell_json("backfill", *stretch(minute, 8), "--yes")
         once = Counter(done)
-        await tell_json("backfill", *stretch(until, 2), "--yes", "--name", "second")
+        await tell_json("backfill", *stretch(minute, 2), "--yes", "--name", "second")
 
     assert len(once) == 8
     assert set(once.values()) == {1}
@@ -152,41 +153,41 @@ async def test_overlapping_stretches_share_their_runs_and_another_name_does_not(
 
 
 async def test_only_the_missing_are_run(
-    house: WorkerContext, pool: Pool, tell_json: TellJson, until: datetime
+    house: WorkerContext, pool: Pool, tell_json: TellJson, minute: datetime
 ) -> None:
     await pool.execute(
         "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)"
         " SELECT id, $1, 1, 'ran', gen_random_uuid(), now() FROM schedules",
-        until,
+        minute,
     )
 
     async with executing(house):
-        told = await tell_json("backfill", *stretch(until, 3), "--yes", "--missing")
+        told = await tell_json("backfill", *stretch(minute, 3), "--yes", "--missing")
 
     assert told["total"] == 2
 
 
 async def test_runs_that_fail_are_told_by_the_exit_code(
-    house: WorkerContext, tell_json: TellJson, until: datetime
+    house: WorkerContext, tell_json: TellJson, minute: datetime
 ) -> None:
     async with executing(house, RunStatus.FAILURE):
-        told = await tell_json("backfill", *stretch(until, 2), "--yes", code=1)
+        told = await tell_json("backfill", *stretch(minute, 2), "--yes", code=1)
 
     assert told["ended"] == {"failure": 2}
 
 
 async def test_nothing_is_added_while_a_scheduled_run_waits(
-    house: WorkerContext, surroundings: dict[str, str], until: datetime
+    house: WorkerContext, surroundings: dict[str, str], minute: datetime
 ) -> None:
     waits = RunRequest(uuid4(), "other", {}, "", 3, 240)
-    await run_rows.request(house.pool, waits, until - timedelta(seconds=9))
+    await run_rows.request(house.pool, waits, minute - timedelta(seconds=9))
     await house.pool.execute("UPDATE runs SET trigger = 'scheduled'")
-    process = await started(surroundings, stretch(until, 3))
+    process = await started(surroundings, stretch(minute, 3))
 
     async def begun() -> bool:
         return bool(await house.pool.fetchval("SELECT count(*) FROM backfills"))
 
-    await worker_harness.until(begun, 20, "the backfill")
+    await until(begun, 20, "the backfill")
     await asyncio.sleep(1)
     waiting = await house.pool.fetchval("SELECT count(*) FROM runs WHERE trigger = 'backfill'")
     await house.pool.execute("UPDATE runs SET status = 'success' WHERE job = 'other'")
@@ -205,9 +206,9 @@ async def test_nothing_is_added_while_a_scheduled_run_waits(
     ],
 )
 async def test_what_cannot_be_backfilled_is_refused(
-    tell: Tell, until: datetime, words: tuple[str, ...], said: str
+    tell: Tell, minute: datetime, words: tuple[str, ...], said: str
 ) -> None:
-    del until
+    del minute
 
     result = await tell("backfill", *words, "--yes")
 
@@ -215,9 +216,9 @@ async def test_what_cannot_be_backfilled_is_refused(
 
 
 async def test_a_backfill_of_a_recipe_says_which_source_it_asks(
-    house: WorkerContext, surroundings: dict[str, str], until: datetime
+    house: WorkerContext, surroundings: dict[str, str], minute: datetime
 ) -> None:
-    del until
+    del minute
     pool = house.pool
     await pool.execute("UPDATE schedules SET key = 'source:wares', job = 'source'")
     process = await started(surroundings, ("source:wares", "--from", "90s", "--to", "20s"))

@@ -12,10 +12,10 @@ from app.context import WorkerContext
 from app.core.errors import Conflict
 from app.queue import org_queue
 from app.scheduling.schedule import Schedule
-from tests import worker_harness
 from tests.collections import harness
 from tests.collections.harness import Client
 from tests.commands.conftest import Tell, TellJson
+from tests.wait import until
 
 HOURLY = Schedule.cron("0 * * * *", name="hourly")
 NEWEST = "SELECT * FROM runs WHERE org_id = $1 ORDER BY created_at DESC, queued_at DESC LIMIT 1"
@@ -56,7 +56,7 @@ async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations
         return await tell("backfill", acme.key, *words)
 
     asked = asyncio.create_task(typed())
-    await worker_harness.until(lined, 20, "the first run in line")
+    await until(lined, 20, "the first run in line")
     waiting, queued = await lined_up(redis), await in_queue(redis)
     done = 0
     while done < 2:

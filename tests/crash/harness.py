@@ -4,8 +4,7 @@ import asyncio
 import json
 import signal
 import sys
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from app.ledger import proof
 from app.ledger.proof import TickAccount
 from app.store.db import Pool, open_pool
 from scripts.standin.testing import Standin
+from tests.wait import until
 
 T = TypeVar("T")
 
@@ -144,17 +144,17 @@ async def play(stage: Stage, case: Case | None) -> Left:
 async def _played(stage: Stage, case: Case | None, pool: Pool, workers: list[Worker]) -> Left:
     victim, run_id = None, None
     if case is not None:
-        marked = await until(lambda: _marked(stage), "the moment")
+        marked = await until(lambda: _marked(stage), PATIENCE, "the moment")
         victim = next(w for w in workers if w.process.pid == marked["pid"])
         await asyncio.wait_for(victim.process.wait(), 20)
         if case.signal == "SIGKILL":
             workers.append(await _start(stage, case, len(workers)))
         if case.moment != "after_tick_insert":  # there the run dies with its transaction
             run_id = UUID(marked["run"])
-    done = await until(lambda: pool.fetchrow(FIRST_DONE, run_id), "the run to end")
+    done = await until(lambda: pool.fetchrow(FIRST_DONE, run_id), PATIENCE, "the run to end")
     others = [worker for worker in workers if worker is not victim]
     for worker in others:
-        await until(worker.is_up, "the other worker")
+        await until(worker.is_up, PATIENCE, "the other worker")
     codes = [await worker.end() for worker in others]
     left = await _left(pool, dict(done))
     left.survivors = codes
@@ -220,14 +220,3 @@ async def _start(stage: Stage, case: Case | None, number: int) -> Worker:
             stderr=words,
         )
     return Worker(process, log)
-
-
-async def until(fact: Callable[[], Awaitable[T | None]], what: str) -> T:
-    """Wait until there is a fact; returns it."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        value = await fact()
-        if value is not None:
-            return value
-        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for {what}"
-        await asyncio.sleep(0.05)

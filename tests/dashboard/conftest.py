@@ -6,6 +6,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from app.store.db import Pool
+from tests.configs import config_for
 from tests.dashboard import server as sites
 from tests.dashboard.fixtures import Scene
 from tests.dashboard.server import Site
@@ -21,5 +22,5 @@ def scene(pool: Pool, redis: ArqRedis) -> Scene:
 async def site(dsn: str, redis_url: str, pool: Pool, redis: ArqRedis) -> AsyncGenerator[Site]:
     """The web of that house, on a port of its own."""
     del redis  # emptied first
-    async with sites.opened(sites.config_for(dsn, redis_url), pool) as opened:
+    async with sites.opened(config_for(dsn, redis_url), pool) as opened:
         yield opened

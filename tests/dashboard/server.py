@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import uvicorn
-from pydantic import SecretStr
 
 from app.core.config import Config
 from app.core.enums import Scope
@@ -76,16 +75,6 @@ async def opened(config: Config, pool: Pool) -> AsyncGenerator[Site]:
     finally:
         server.should_exit = True
         await serving
-
-
-def config_for(dsn: str, redis_url: str) -> Config:
-    """The settings of the web, whatever the environment says."""
-    return Config(
-        _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
-        database_url=SecretStr(dsn),
-        redis_url=SecretStr(redis_url),
-        session_secret=SecretStr("s" * 32),
-    )
 
 
 def csrf(page: str) -> str:

@@ -11,8 +11,9 @@ from app.orgs.collection import CollectionRequest
 from app.queue import org_queue
 from app.store.schedules import heartbeats
 from tests.collections.harness import ODDS
+from tests.configs import config_for
 from tests.dashboard.fixtures import GOOD, Scene, alive
-from tests.dashboard.server import Site, config_for, csrf
+from tests.dashboard.server import Site, csrf
 
 
 async def chosen(site: Site, **changes: Any) -> str:

@@ -17,7 +17,7 @@ from app.web.dashboard.session import COOKIE, SessionSigner
 from app.web.routes import routes as every_route
 from tests.dashboard.fixtures import GOOD, Scene, alive
 from tests.dashboard.server import Site, csrf
-from tests.worker_harness import until
+from tests.wait import until
 
 PAGES = (
     "/",

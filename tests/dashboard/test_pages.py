@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 
 from app.core.enums import RunStatus, Scope, TickReason
 from app.store.db import Pool
+from tests.configs import config_for
 from tests.dashboard import server as sites
 from tests.dashboard.fixtures import BAD, ERROR, GOOD, STEP, Scene, alive
 from tests.dashboard.server import Site
@@ -255,7 +256,7 @@ async def test_nor_does_it_under_a_role_that_bypasses_row_level_security(
     run_id = await scene.pool.fetchval("SELECT execution_id FROM runs WHERE org_id = $1", org_id)
     at = f"{scene.now:%Y-%m-%dT%H:%M:%SZ}"
     paths = ("/jobs/theirs", f"/jobs/theirs/ticks/{at}", f"/runs/{run_id}")
-    superuser = sites.config_for(dsn.replace("//rollcall@", "//postgres@", 1), redis_url)
+    superuser = config_for(dsn.replace("//rollcall@", "//postgres@", 1), redis_url)
 
     async with (
         sites.opened(superuser, scene.pool) as bypassed,
@@ -323,7 +324,7 @@ async def test_without_postgres_the_page_shows_what_redis_knows(
 
     await scene.job("a", [GOOD] * 3)
     await scene.told()
-    config = sites.config_for(dsn, redis_url)
+    config = config_for(dsn, redis_url)
     async with sites.opened(config, pool) as well, reader(well) as visitor:
         cookies = dict(visitor.cookies)
     cut_off = config.model_copy(update={"database_url": SecretStr(NOWHERE)})
@@ -347,7 +348,7 @@ async def test_without_redis_the_page_shows_what_postgres_knows(
 
     await alive(scene)
     await scene.job("a", [GOOD] * 3)
-    config = sites.config_for(dsn, redis_url)
+    config = config_for(dsn, redis_url)
     alone = config.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
 
     async with sites.opened(alone, pool) as site:

@@ -23,7 +23,7 @@ from app.scheduling.schedule import Schedule
 from app.store.runs.run_rows import ClaimedRun
 from tests import worker_harness
 from tests.dispatch import orgs
-from tests.worker_harness import until
+from tests.wait import until
 from workers.dispatch import dispatch
 from workers.execute import RunCall, execute
 

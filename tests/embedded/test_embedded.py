@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from app import embedded
 from app.core.errors import ServersUnavailable
 from app.embedded.place import prepare_directories
 from tests.servers import PrivatePostgres, PrivateRedis, create_database, drop_database, redis_url
+from tests.wait import block_until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 
@@ -54,13 +54,6 @@ class User:
     def kill(self) -> None:
         self.process.kill()
         self.process.communicate()
-
-
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def serving(data_dir: Path) -> dict[int, str]:
@@ -115,7 +108,7 @@ def used() -> Iterator[list[Path]]:
     """Folders whose servers must be gone in the end."""
     folders: list[Path] = []
     yield folders
-    until(lambda: not any(serving(folder) for folder in folders))
+    block_until(lambda: not any(serving(folder) for folder in folders))
 
 
 @pytest.fixture
@@ -166,7 +159,7 @@ async def test_servers_stop_with_the_last_user_and_keep_the_data(data_dir: Path)
     first.end()
     alive_for_the_second = answers(urls[1])
     second.end()
-    until(lambda: not serving(data_dir))
+    block_until(lambda: not serving(data_dir))
     sockets_left = (data_dir / "run").exists()
     third = embedded.start(data_dir)
     kept = await recall(third.database_url, third.redis_url)
@@ -185,7 +178,7 @@ def test_killed_users_count_as_gone(data_dir: Path) -> None:
     for user in users:
         user.kill()
 
-    until(lambda: not serving(data_dir))
+    block_until(lambda: not serving(data_dir))
 
 
 async def test_after_kill_9_of_everything_the_next_start_recovers(data_dir: Path) -> None:
@@ -209,7 +202,7 @@ async def test_the_servers_die_with_a_killed_keeper_and_a_new_one_takes_over(
     await remember(servers.database_url, servers.redis_url, "survived")
 
     os.kill(pid_of(servers.data_dir, "app.embedded"), signal.SIGKILL)
-    until(lambda: not serving(servers.data_dir))
+    block_until(lambda: not serving(servers.data_dir))
     again = embedded.start(servers.data_dir)
     survived = await recall(again.database_url, again.redis_url)
     again.close()
@@ -221,11 +214,11 @@ def test_a_server_that_dies_is_started_again(servers: embedded.Servers) -> None:
     for word in ("valkey-server", "postgres"):
         before = pid_of(servers.data_dir, word)
         os.kill(before, signal.SIGKILL)
-        until(lambda before=before: before not in serving(servers.data_dir))
+        block_until(lambda before=before: before not in serving(servers.data_dir))
 
-    until(lambda: answers(servers.redis_url))
+    block_until(lambda: answers(servers.redis_url))
     pid_file = servers.data_dir / "postgres" / "postmaster.pid"
-    until(lambda: pid_file.read_text().rstrip().endswith("ready"))
+    block_until(lambda: pid_file.read_text().rstrip().endswith("ready"))
 
 
 async def test_a_left_over_server_is_ended_before_a_new_one_starts(

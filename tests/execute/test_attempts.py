@@ -9,7 +9,8 @@ from app.store.runs import run_rows
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.execute.tables import events_of, stored
-from tests.worker_harness import perform, run_row, source_rows, until
+from tests.wait import until
+from tests.worker_harness import perform, run_row, source_rows
 from workers.execute import RunCall, execute
 from workers.odds import JOB
 

@@ -16,6 +16,7 @@ from app.store.runs import run_rows
 from app.store.runs.run_rows import ClaimedRun
 from scripts.standin.testing import Standin
 from tests import worker_harness
+from tests.configs import config_for
 from workers import sweep
 
 NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
@@ -27,7 +28,7 @@ async def apart(
 ) -> AsyncGenerator[WorkerContext]:
     """A house to which Bet9ja is a host of its own, although one stand-in plays all sites."""
     url = standin.bet9ja_url.replace("127.0.0.1", "localhost")
-    config = worker_harness.config_for(dsn, redis_url, standin, bet9ja_url=url)
+    config = config_for(dsn, redis_url, standin, bet9ja_url=url)
     async with worker_harness.opened(config, redis) as house:
         yield house
 
@@ -153,9 +154,7 @@ async def test_a_run_says_that_it_is_our_own_network_that_is_down(
         "betpawa_url": "http://localhost:1/api",
         "bet9ja_url": "http://127.0.0.1:2/api",
     }
-    async with worker_harness.opened(
-        worker_harness.config_for(dsn, redis_url, standin, **nowhere), redis
-    ) as cut:
+    async with worker_harness.opened(config_for(dsn, redis_url, standin, **nowhere), redis) as cut:
         run_id = await worker_harness.perform(cut)
         row = await worker_harness.run_row(cut.pool, run_id)
 

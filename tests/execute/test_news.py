@@ -19,7 +19,9 @@ from app.store.db import Pool
 from scripts.standin.asknews import Access
 from scripts.standin.testing import Standin
 from tests import worker_harness
-from tests.worker_harness import run_row, source_rows, until
+from tests.configs import config_for
+from tests.wait import until
+from tests.worker_harness import run_row, source_rows
 from workers import news, registry, stories
 from workers.job import Job
 
@@ -51,7 +53,7 @@ class Newsroom:
 
     @asynccontextmanager
     async def opened(self, web: Standin, **settings: Any) -> AsyncGenerator[WorkerContext]:
-        config = worker_harness.config_for(
+        config = config_for(
             self._dsn, self._redis_url, web, **{"tracked_entities": THREE, **KEY, **settings}
         )
         async with worker_harness.opened(config, self._redis) as house:

@@ -13,6 +13,7 @@ from app.context import WorkerContext
 from app.store.db import Pool
 from scripts.standin.testing import Standin
 from tests import worker_harness
+from tests.configs import config_for
 from tests.execute.tables import PLATFORMS, events_of, prices_of, stored
 from tests.worker_harness import perform, run_row, source_rows
 from workers.odds import JOB
@@ -201,9 +202,7 @@ async def test_sites_that_list_nothing_at_all_are_a_failure(
     dsn: str, redis: ArqRedis, redis_url: str
 ) -> None:
     with Standin.start(events=0) as empty:
-        async with worker_harness.opened(
-            worker_harness.config_for(dsn, redis_url, empty), redis
-        ) as house:
+        async with worker_harness.opened(config_for(dsn, redis_url, empty), redis) as house:
             run_id = await perform(house)
 
             row, rows = await run_row(house.pool, run_id), await source_rows(house.pool, run_id)
@@ -215,9 +214,7 @@ async def test_sites_that_list_nothing_at_all_are_a_failure(
 async def slow(dsn: str, redis: ArqRedis, redis_url: str) -> AsyncGenerator[WorkerContext]:
     """A house whose web takes its time."""
     with Standin.start(events=60, latency=0.05) as web:
-        async with worker_harness.opened(
-            worker_harness.config_for(dsn, redis_url, web), redis
-        ) as house:
+        async with worker_harness.opened(config_for(dsn, redis_url, web), redis) as house:
             yield house
 
 

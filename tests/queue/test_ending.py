@@ -10,7 +10,8 @@ import pytest
 
 from app.queue.jobs import enqueue, enqueue_many
 from app.queue.worker import SurvivingWorker
-from tests.queue.harness import Queue, Valkey, queue_of, settings, until, worker_process, working
+from tests.queue.harness import Queue, Valkey, queue_of, settings, worker_process, working
+from tests.wait import until
 
 
 async def ended(process: subprocess.Popen[str], seconds: float = 10) -> str:

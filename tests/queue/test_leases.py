@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from app.queue.jobs import enqueue
-from tests.queue.harness import Valkey, queue_of, until, worker_process, working
+from tests.queue.harness import Valkey, queue_of, worker_process, working
+from tests.wait import until
 
 KEY = "arq:in-progress:long"
 

@@ -6,7 +6,8 @@ import signal
 from structlog.testing import capture_logs
 
 from app.queue.jobs import WAKE_CHANNEL, enqueue, redis_pool
-from tests.queue.harness import Valkey, queue_of, until, working
+from tests.queue.harness import Valkey, queue_of, working
+from tests.wait import until
 
 RESTARTS = 40
 

@@ -14,7 +14,8 @@ from arq.jobs import Job, SerializationError
 from redis.asyncio import BlockingConnectionPool, SSLConnection, UnixDomainSocketConnection
 
 from app.queue.jobs import dumps, enqueue, enqueue_many, loads, redis_pool
-from tests.queue.harness import Valkey, queue_of, until, working
+from tests.queue.harness import Valkey, queue_of, working
+from tests.wait import until
 
 
 class Broken:

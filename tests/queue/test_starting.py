@@ -5,7 +5,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from app.queue.jobs import WAKE_CHANNEL, enqueue, enqueue_many
-from tests.queue.harness import Ctx, Queue, Valkey, every_second, queue_of, until, working
+from tests.queue.harness import Ctx, Queue, Valkey, every_second, queue_of, working
+from tests.wait import until
 
 
 async def test_an_enqueued_job_starts_long_before_the_next_poll(valkey: Valkey) -> None:

@@ -9,6 +9,7 @@ from arq.connections import ArqRedis
 from app.context import WorkerContext
 from scripts.standin.testing import Standin
 from tests import worker_harness
+from tests.configs import config_for
 from tests.recipes.shop import Shop, open_shop
 
 
@@ -32,8 +33,6 @@ async def kitchen(
     dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, folder: Path
 ) -> AsyncGenerator[WorkerContext]:
     """A house that reads the folder, and may visit loopback."""
-    config = worker_harness.config_for(
-        dsn, redis_url, standin, sources_dir=folder, guard_allow=("127.0.0.1",)
-    )
+    config = config_for(dsn, redis_url, standin, sources_dir=folder, guard_allow=("127.0.0.1",))
     async with worker_harness.opened(config, redis) as house:
         yield house

@@ -14,7 +14,9 @@ from app.ledger import decide, edit
 from app.store.content import cursors as store
 from scripts.standin.testing import Standin
 from tests import worker_harness
+from tests.configs import config_for
 from tests.recipes.shop import Shop, ask, items, write
+from tests.wait import until
 from workers import lifecycle as opening
 from workers import registry, source, trigger
 
@@ -158,7 +160,7 @@ async def test_a_worker_that_starts_registers_the_folder(
 ) -> None:
     write(folder, "wares", good("https://site.test"))
     write(folder, "bad", "kind =")
-    config = worker_harness.config_for(dsn, redis_url, standin, sources_dir=folder)
+    config = config_for(dsn, redis_url, standin, sources_dir=folder)
     declared = registry.declared_schedules(config)
     ctx: dict[str, Any] = {"redis": redis}
     await opening.startup(config, ServerUrls(dsn, redis_url), declared)(ctx)
@@ -277,9 +279,9 @@ async def test_a_recipes_run_pings_the_address_of_that_recipe_by_hand_too(
         return shop.asked.count("/ping/wares") == number
 
     await source.source(ctx, str(queued.run_id))
-    await worker_harness.until(lambda: heard(1))
+    await until(lambda: heard(1))
     await source.source(ctx, None, source="wares")
-    await worker_harness.until(lambda: heard(2))
+    await until(lambda: heard(2))
     await pings.close()
 
     assert "/ping/x" not in shop.asked

@@ -14,6 +14,7 @@ from app.core.errors import BadConfig
 from app.sources.recipes.load import disallowed_secrets, load
 from scripts.standin.testing import Standin
 from tests import worker_harness
+from tests.configs import config_for
 from tests.recipes.shop import Shop, ask, items, write
 
 SECRET = "s3cr3t-of/the+house"  # noqa: S105 - of nobody
@@ -168,7 +169,7 @@ def test_an_organisations_recipe_can_never_name_the_environment() -> None:
 @pytest.fixture
 async def strict(dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, folder: Path) -> Any:
     """A house that allows no private address at all."""
-    config = worker_harness.config_for(dsn, redis_url, standin, sources_dir=folder)
+    config = config_for(dsn, redis_url, standin, sources_dir=folder)
     async with worker_harness.opened(config, redis) as house:
         yield house
 

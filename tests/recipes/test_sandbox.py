@@ -18,6 +18,7 @@ from app.sources.recipes.sandbox import ROOT, Sandbox
 from app.sources.recipes.source import RecipeSource
 from tests import worker_harness
 from tests.recipes.shop import Shop, ask, items, write
+from tests.wait import until
 
 NOON = datetime(2026, 9, 5, 12, tzinfo=UTC)
 
@@ -130,7 +131,7 @@ async def test_a_cancelled_reading_leaves_no_process_behind() -> None:
     sandbox = Sandbox(1, cpu=20)
     source, page = catastrophic()
     task = asyncio.create_task(read(sandbox, source, page))
-    await worker_harness.until(_working(sandbox), 30)
+    await until(_working(sandbox), 30)
 
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -170,7 +171,7 @@ async def test_a_reading_process_whose_worker_was_killed_ends_by_itself() -> Non
     async def gone() -> bool:
         return not _alive(child)
 
-    await worker_harness.until(gone, 30, "the end of the orphan")
+    await until(gone, 30, "the end of the orphan")
 
 
 def _alive(pid: int) -> bool:

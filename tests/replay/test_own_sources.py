@@ -15,6 +15,7 @@ from app.runs.replay import replay as replayed
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.collections import harness
+from tests.configs import config_for
 from tests.recipes.conftest import folder, kitchen, shop
 from tests.recipes.shop import Shop, ask, items, write
 from tests.recipes.test_running import WARES
@@ -122,9 +123,7 @@ async def newsroom(
         "asknews_api_key": SecretStr("standin-key"),
         "tracked_entities": ("OpenAI", "AMD"),
     }
-    async with worker_harness.opened(
-        worker_harness.config_for(dsn, redis_url, standin, **settings), redis
-    ) as h:
+    async with worker_harness.opened(config_for(dsn, redis_url, standin, **settings), redis) as h:
         yield h
 
 

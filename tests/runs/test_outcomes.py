@@ -17,7 +17,7 @@ from app.store.runs.run_rows import ClaimedRun
 from tests.clock import SettableClock
 from tests.runs.harness import LEASE, Desk
 from tests.servers import PrivatePostgres
-from tests.worker_harness import until
+from tests.wait import until
 
 Body = Callable[[AttemptOutcome], Awaitable[None]]
 

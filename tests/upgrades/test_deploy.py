@@ -18,6 +18,7 @@ from app.store.db import Pool
 from app.store.schedules import heartbeats
 from scripts.standin.testing import Standin
 from tests import worker_harness
+from tests.wait import until
 
 ROOT = Path(__file__).parents[2]
 RUNNING = """
@@ -74,7 +75,7 @@ async def worker(
         )
     started = Worker(process, log)
     try:
-        await worker_harness.until(started.up, 20, name)
+        await until(started.up, 20, name)
         yield started
     finally:
         if process.returncode is None:
@@ -99,14 +100,14 @@ async def test_a_run_under_way_is_handed_over_and_every_tick_has_one_run(
         async def caught() -> Any:
             return await pool.fetchval(RUNNING, str(old.process.pid))
 
-        run_id = await worker_harness.until(caught, 40, "a scrape by the old worker")
+        run_id = await until(caught, 40, "a scrape by the old worker")
         old.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(old.process.wait(), 20) == 0
 
         async def done() -> bool:
             return (await worker_harness.run_row(pool, run_id))["status"] == "success"
 
-        await worker_harness.until(done, 30, "the new worker to finish it")
+        await until(done, 30, "the new worker to finish it")
         assert new.process.returncode is None
 
     (account, *_) = [

