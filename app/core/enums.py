@@ -119,6 +119,7 @@ class FailureKind(StrEnum):
     EXPRESSION = "expression"
     EXPECTATION = "expectation"
     INCOMPLETE = "incomplete"
+    GAP = "gap"
     OVER_LIMIT = "over_limit"
 
 

@@ -32,7 +32,8 @@ RollcallError
     ├── Unsafe            the URL leads to a forbidden address
     ├── LocalNetwork      this machine's network is down
     ├── Expression        a recipe's expression exceeded its time or memory limit
-    ├── Incomplete        fewer records than the site announced
+    ├── Incomplete        the end of a listing was not seen, or fewer records than announced
+    ├── Gap               a stretch of time was not requested, and will not be
     └── Spent             the run has used up a budget of its organisation; names the limit
 """
 
@@ -240,9 +241,15 @@ class Expression(Failure):
 
 
 class Incomplete(Failure):
-    """The site delivered fewer records than it announced."""
+    """The end of a listing was not seen, or there are fewer records than the site announced."""
 
     kind = FailureKind.INCOMPLETE
+
+
+class Gap(Failure):
+    """A stretch of time was not requested, and no later run requests it. The message names it."""
+
+    kind = FailureKind.GAP
 
 
 class BudgetExceeded(Failure):

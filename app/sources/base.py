@@ -1,11 +1,33 @@
 """The Source protocol: generators that yield requests and receive pages, and a parser."""
 
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from app.core.errors import Incomplete
+from app.core.errors import Gap, Incomplete
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class ListingEnd:
+    """The end of a listing, which was seen. `reason`: what showed that it is the end.
+
+    `total`: the number of records that the site reports, if it does.
+    `whole`: whether a record that no page contained is absent from the listing.
+    `gap`: a stretch of time that was left out on purpose, and that no later run requests.
+    """
+
+    reason: str
+    total: int | None = None
+    whole: bool = True
+    gap: Gap | None = None
+
+    def shortfall(self, parsed: int, present: int) -> Incomplete | None:
+        """Return Incomplete if fewer records are present than `total`, or none could be parsed."""
+        if self.total is None or (present >= self.total and (parsed or not self.total)):
+            return None
+        return Incomplete(f"{parsed} records where the site says there are {self.total}")
 
 
 class Source(Protocol):
@@ -35,11 +57,12 @@ class Source(Protocol):
         """
         ...
 
-    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | Incomplete | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd | Incomplete]:
         """Request the pages of one partition in order.
 
-        Returns the number of records that the site reports, or None if it reports none; Incomplete
-        if it stopped on purpose before the last page, and a retry would not help.
+        Returns the end, if it was seen: that a page has nothing more is not an end by itself.
+        Returns Incomplete if the pages ended without one; the partition is then not complete, its
+        cursor stays, and nothing counts as absent.
         Raises Failure if a response cannot be read.
         """
         ...

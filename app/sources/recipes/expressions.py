@@ -11,6 +11,7 @@ from typing import Annotated
 
 import cssselect
 import jmespath
+from cssselect.parser import CombinedSelector, Element
 from jmespath.exceptions import JMESPathError
 from parsel.csstranslator import HTMLTranslator
 from pydantic import Field
@@ -23,6 +24,10 @@ MAX_DEPTH = 20  # levels of nested brackets
 ExpressionText = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
 
 _OPENING, _CLOSING = "([{", ")]}"
+# A path whose last step has conditions, and one more step.
+_XPATH_CHILD = re.compile(
+    r"((?:.*/)?[\w*-]+(?:\[[^\[\]]*\])+)//?(?:child::)?[\w*-]+(?:\[[^\[\]]*\])*"
+)
 _XPATH = ("/", "./", "../", "(", "@")
 
 
@@ -39,6 +44,34 @@ def as_xpath(text: str) -> str:
         return HTMLTranslator().css_to_xpath(text)
     except (cssselect.SelectorError, ValueError, RecursionError) as error:
         raise ValueError(f"is not valid CSS: {_first_line(error)}; correct the selector") from None
+
+
+def parent_of_rows(records: str) -> str | None:
+    """Return the XPath of the element that holds the rows which `records` selects, if it says so.
+
+    It is what stands before the last child: `ul.jobs` in `ul.jobs > li`. An element that has
+    neither an id, a class nor another condition may stand in any page: then None.
+    """
+    if is_xpath(records):
+        found = _XPATH_CHILD.fullmatch(records)
+        return found[1] if found and _is_xpath_valid(found[1]) else None
+    selectors = cssselect.parse(records)
+    tree = selectors[0].parsed_tree
+    if len(selectors) > 1 or not isinstance(tree, CombinedSelector):
+        return None
+    parent = tree.selector
+    nearest = parent.subselector if isinstance(parent, CombinedSelector) else parent
+    if tree.combinator not in (" ", ">") or isinstance(nearest, Element):
+        return None
+    return HTMLTranslator().selector_to_xpath(cssselect.Selector(parent))
+
+
+def _is_xpath_valid(text: str) -> bool:
+    try:
+        etree.XPath(text, namespaces=NAMESPACES)
+    except (etree.XPathError, ValueError):
+        return False
+    return True
 
 
 def check_jmespath(text: str) -> None:

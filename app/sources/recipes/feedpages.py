@@ -11,7 +11,7 @@ from app.core.records import Rejected
 from app.sources.feeds import interval as pace
 from app.sources.feeds import reading as feeds
 from app.sources.recipes.enums import FieldType
-from app.sources.recipes.jsonpages import explode, search
+from app.sources.recipes.jsonpages import ListPlace, explode, is_true, search
 from app.sources.recipes.model import FEED_COLUMNS, Recipe, RecipeColumn
 
 _COLUMN_TYPES = {
@@ -42,12 +42,11 @@ class FeedPage:
             for name in FEED_COLUMNS
         }
 
-    def records(self, first: bool) -> list[Any]:
+    def records(self) -> list[Any]:
         """Return the entries, or what `extract.records` finds in the list of entries.
 
         Raises Schema if it does not find a list.
         """
-        del first
         expression = self._recipe.extract.records
         if expression is None:
             return self._entries
@@ -55,6 +54,10 @@ class FeedPage:
         if not isinstance(found, list):
             raise Schema("extract.records does not find a list of entries")
         return cast("list[Any]", found)
+
+    def list_place(self) -> ListPlace:
+        """Return that the list is there: a document without one is not a feed."""
+        return ListPlace()
 
     def explode(self, record: Any) -> list[Any]:
         """Return one row for each member that `extract.explode` finds in `record`."""
@@ -71,6 +74,10 @@ class FeedPage:
     def search(self, expression: str) -> Any:
         """Return what `expression` finds in the list of entries."""
         return search(expression, self._entries)
+
+    def holds(self, expression: str) -> bool:
+        """Return whether `expression` finds a value that JMESPath counts as true."""
+        return is_true(self.search(expression))
 
     def rejected(self) -> tuple[Rejected, ...]:
         """Return the entries that could not be read."""

@@ -9,12 +9,17 @@ from w3lib.encoding import html_to_unicode
 
 from app.core.errors import Schema
 from app.core.records import Rejected
-from app.sources.recipes import fields
+from app.sources.recipes import expressions, fields
 from app.sources.recipes.enums import FieldType
 from app.sources.recipes.expressions import NAMESPACES, as_xpath
-from app.sources.recipes.jsonpages import ExpressionMismatch
+from app.sources.recipes.jsonpages import ExpressionMismatch, ListPlace
 from app.sources.recipes.markup import etree, html, is_element
 from app.sources.recipes.model import Recipe, RecipeColumn
+
+MAX_BLOCKS = 3_000  # elements of a page whose paths are noted
+MAX_STEPS = 12  # steps of a path, from the element upwards
+
+_LIST_TAGS = frozenset({"ul", "ol", "dl", "table", "tbody"})
 
 
 class HtmlPage:
@@ -25,10 +30,28 @@ class HtmlPage:
         self._root = parse_html(body, headers.get("content-type"))
         self.base = _base_url(self._root, url)
 
-    def records(self, first: bool) -> list[Any]:
+    def records(self) -> list[Any]:
         """Return the elements that `extract.records` selects."""
-        del first
         return _elements(self._extract.records or "", self._root)
+
+    def list_place(self) -> ListPlace:
+        """Return the element that holds the rows; without rows, whether it is known to be there.
+
+        It is what `extract.container` selects, or else the part of `extract.records` before the
+        last child. A page without rows has the paths of all its elements, so that it can be
+        recognised by the container of an earlier page.
+        """
+        records = self.records()
+        if records:
+            return ListPlace(container=_container_path(records))
+        rows = self._extract.records or ""
+        container = self._extract.container or expressions.parent_of_rows(rows)
+        if container is not None and _elements(container, self._root):
+            return ListPlace()
+        absent = "no row, and no element that is known to hold the rows"
+        if container is None:
+            absent = f"{absent}; set extract.container"
+        return ListPlace(absent=absent, blocks=_block_paths(self._root))
 
     def explode(self, record: Any) -> list[Any]:
         """Return the elements that `extract.explode` selects in a record."""
@@ -55,6 +78,10 @@ class HtmlPage:
     def search(self, expression: str) -> Any:
         """Return the text of the first match of `expression` in the page, or None."""
         return next((t for v in select(expression, self._root) if (t := _text(v))), None)
+
+    def holds(self, expression: str) -> bool:
+        """Return whether `expression` selects anything, or is a condition that is true."""
+        return any(value not in (False, "") for value in select(expression, self._root))
 
     def rejected(self) -> tuple[Rejected, ...]:
         """Return nothing: an HTML page is either parsed or refused as a whole."""
@@ -115,6 +142,35 @@ def _elements(expression: str, element: Any) -> list[Any]:
     if not_element is not None:
         raise Schema(f"{expression} selects text where elements are required")
     return found
+
+
+def _container_path(records: list[Any]) -> str | None:
+    """Return the path of the parent of the first record, if it is more than a bare wrapper."""
+    parent = records[0].getparent()
+    if parent is None or parent.tag in ("html", "body"):
+        return None
+    named = parent.get("id") or parent.get("class") or parent.tag in _LIST_TAGS
+    return _path(parent) if named else None
+
+
+def _block_paths(root: Any) -> list[str]:
+    paths: dict[str, None] = {}
+    for element in root.iter():
+        if len(paths) == MAX_BLOCKS:
+            break
+        if is_element(element):
+            paths[_path(element)] = None
+    return list(paths)
+
+
+def _path(element: Any) -> str:
+    steps = [element, *element.iterancestors()]
+    return "/".join(_step(step) for step in reversed(steps[:MAX_STEPS]))
+
+
+def _step(element: Any) -> str:
+    classes = ".".join(sorted((element.get("class") or "").split()))
+    return f"{element.tag}#{element.get('id') or ''}.{classes}"[:200]
 
 
 def _text(value: Any) -> str:

@@ -19,6 +19,20 @@ _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)|\[(-?[0-9]+)\]")
 EXPLODED_KEY = "item"  # the key under which an exploded member is added to its record
 
 
+class ListPlace(msgspec.Struct, frozen=True):
+    """Where the list of a page is.
+
+    `absent`: why it was not found, if it was not. `single`: one object stands in its place.
+    `container`: the path of the element that holds the rows of an HTML page; `blocks`: the paths of
+    all elements of one without rows.
+    """
+
+    absent: str | None = None
+    single: bool = False
+    container: str | None = None
+    blocks: list[str] = []
+
+
 class JsonPage:
     """A parsed JSON document. `base` is its URL."""
 
@@ -28,21 +42,23 @@ class JsonPage:
         self._document = decode(body)
         self._paths = {name: f.path for name, f in recipe.extract.fields.items()}
 
-    def records(self, first: bool) -> list[Any]:
-        """Return the records that `extract.records` finds.
-
-        Finding nothing is an empty page, except on the first page.
-        Raises Schema if it does not find a list.
-        """
-        expression = self._recipe.extract.records
-        value = self._document if expression is None else search(expression, self._document)
-        if value is None and not first:
-            return []
+    def records(self) -> list[Any]:
+        """Return the records that `extract.records` finds; none if it finds no list."""
+        value = self._found()
         if isinstance(value, dict):
             return [value]
-        if not isinstance(value, list):
-            raise Schema(f"extract.records finds {_type_name(value)} instead of a list")
-        return cast("list[Any]", value)
+        return cast("list[Any]", value) if isinstance(value, list) else []
+
+    def list_place(self) -> ListPlace:
+        """Return whether a list, or an object in its place, was found."""
+        value = self._found()
+        if isinstance(value, dict | list):
+            return ListPlace(single=isinstance(value, dict))
+        return ListPlace(absent=f"extract.records finds {_type_name(value)} instead of a list")
+
+    def _found(self) -> Any:
+        expression = self._recipe.extract.records
+        return self._document if expression is None else search(expression, self._document)
 
     def explode(self, record: Any) -> list[Any]:
         """Return one row for each member that `extract.explode` finds in `record`."""
@@ -59,6 +75,10 @@ class JsonPage:
     def search(self, expression: str) -> Any:
         """Return what `expression` finds in the whole document."""
         return search(expression, self._document)
+
+    def holds(self, expression: str) -> bool:
+        """Return whether `expression` finds a value that JMESPath counts as true."""
+        return is_true(self.search(expression))
 
     def rejected(self) -> tuple[Rejected, ...]:
         """Return nothing: a JSON page is either decoded or refused as a whole."""
@@ -90,6 +110,11 @@ def search(expression: str, value: Any) -> Any:
     except JMESPathError as error:
         first = str(error).strip().splitlines()[0][:200]
         raise ExpressionMismatch(f"{expression}: {first}") from None
+
+
+def is_true(value: Any) -> bool:
+    """Return whether JMESPath counts a value as true: zero is, null and what is empty are not."""
+    return value is not None and value is not False and value not in ("", [], {})
 
 
 def _member(value: Any, key: str | int) -> Any:

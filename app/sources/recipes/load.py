@@ -19,6 +19,7 @@ from app.sources.recipes.model import (
     FEED_COLUMNS,
     Auth,
     Expect,
+    PageColumn,
     Paginate,
     Recipe,
     RecipeColumn,
@@ -225,6 +226,8 @@ def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
         return Recipe
     if "fields" in loc:
         return RecipeColumn
+    if loc[0] == "columns":
+        return PageColumn
     union = {"auth": Auth, "paginate": Paginate}.get(str(loc[0]))
     if union is not None:
         return next((k for k in _union_members(union) if len(loc) > 1 and _tag(k) == loc[1]), None)
@@ -275,6 +278,8 @@ def _semantic_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _kind_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    if recipe.extract.container is not None and recipe.kind is not RecipeKind.HTML:
+        yield ("extract", "container"), "is for html only; in json, records names the list"
     if recipe.kind is RecipeKind.FEED:
         if recipe.paginate.type not in ("none", "link_header", "page"):
             yield ("paginate", "type"), "does not work with a feed; use none, link_header or page"
@@ -297,19 +302,28 @@ def _expression_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     texts: dict[KeyPath, str | None] = {
         ("extract", "records"): extract.records,
         ("extract", "explode"): extract.explode,
+        ("extract", "container"): extract.container,
         ("paginate", "path"): getattr(paginate, "path", None),
         ("paginate", "total"): paginate.total,
+        ("paginate", "has_more"): paginate.has_more,
+        ("paginate", "end_when"): paginate.end_when,
+    }
+    texts |= {
+        ("columns", name): column.path
+        for name, column in recipe.columns.items()
+        if column.value is None
     }
     texts |= {("extract", "fields", name): field.path for name, field in extract.fields.items()}
     for where, text in texts.items():
         yield from _check(where, text, check)
     if recipe.kind is RecipeKind.HTML and (extract.explode or "").startswith("/"):
         yield ("extract", "explode"), "searches the whole page for every record; begin it with ./"
+    for where, column in _typed_columns(recipe):
+        yield from _check((*where, "match"), column.match, expressions.check_regex)
     for name, field in extract.fields.items():
-        at = ("extract", "fields", name, "match")
-        yield from _check(at, field.match, expressions.check_regex)
+        at = ("extract", "fields", name)
         if recipe.kind is RecipeKind.HTML and field.path.startswith("/"):
-            yield at[:-1], "searches the whole page for every row; begin it with ./"
+            yield at, "searches the whole page for every row; begin it with ./"
 
 
 def _check(where: KeyPath, text: str | None, check: Any) -> Iterator[tuple[KeyPath, str]]:
@@ -327,8 +341,7 @@ def _column_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
             near = get_close_matches(name, known, 1)
             fix = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
             yield where, f"names {name!r}, which is not a field; {fix}"
-    for name, field in recipe.extract.fields.items():
-        where = ("extract", "fields", name)
+    for where, field in _typed_columns(recipe):
         timed = field.type in (FieldType.DATETIME, FieldType.DATE)
         if (field.format or field.timezone) and not timed:
             yield where, f"is a {field.type}; format and timezone are for datetime and date"
@@ -348,7 +361,14 @@ def _zone_faults(where: KeyPath, name: str) -> Iterator[tuple[KeyPath, str]]:
 def columns(recipe: Recipe) -> frozenset[str]:
     """Return the names of the columns of the recipe's rows."""
     fields = frozenset(recipe.extract.fields)
-    return frozenset(FEED_COLUMNS) if recipe.kind is RecipeKind.FEED and not fields else fields
+    if recipe.kind is RecipeKind.FEED and not fields:
+        fields = frozenset(FEED_COLUMNS)
+    return fields | frozenset(recipe.columns)
+
+
+def _typed_columns(recipe: Recipe) -> Iterator[tuple[KeyPath, RecipeColumn]]:
+    yield from ((("extract", "fields", n), field) for n, field in recipe.extract.fields.items())
+    yield from ((("columns", name), column) for name, column in recipe.columns.items())
 
 
 def _column_references(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
@@ -371,6 +391,12 @@ def _placeholder_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
             fix = f"known: {', '.join(sorted(known))}" if known else "name it in request.each"
             yield where, f"has the unknown placeholder {{{name}}}; {fix}"
     each = recipe.request.each
+    partition_names = frozenset(each[0] if each else ())
+    for name, column in recipe.columns.items():
+        for unknown in sorted(templates.placeholder_names(column.value or "") - partition_names):
+            yield ("columns", name), f"has the unknown placeholder {{{unknown}}}; name it in each"
+        if name in recipe.extract.fields:
+            yield ("columns", name), "is also in extract.fields; remove one of the two"
     if each and not used & set(each[0]):
         yield ("request", "each"), "fills no {placeholder}; add one to url or params"
 

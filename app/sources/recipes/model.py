@@ -38,6 +38,9 @@ FEED_COLUMNS = (
     "language",
 )
 MAX_PAGES = 1_000
+NO_CONTENT = 204
+# What a site answers to a client that it refuses or slows down: never the end of a listing.
+NO_END_STATUS = frozenset({401, 403, 407, 408, 425, 429})
 MAX_FIELDS = 100
 MIN_INTERVAL = timedelta(minutes=1)
 # Headers that identify the client or frame the request. A recipe that set the framing headers could
@@ -87,6 +90,10 @@ def _as_tables(value: object) -> object:
 
 def _as_extracted(value: object) -> object:
     return {"path": value} if isinstance(value, str) else value
+
+
+def _as_value(value: object) -> object:
+    return {"value": value} if isinstance(value, str) else value
 
 
 def _as_list(value: object) -> object:
@@ -267,17 +274,33 @@ class RecipeRequest(RecipeBlock):
         return self
 
 
-class _Paged(RecipeBlock):
+def _check_end_status(status: int) -> int:
+    is_client_error = 400 <= status < 500 and status not in NO_END_STATUS  # noqa: PLR2004 - 4xx
+    if status != NO_CONTENT and not is_client_error:
+        raise ValueError(f"cannot be {status}; write 204, 400, 404, 410, 416 or 422")
+    return status
+
+
+class _Ends(RecipeBlock):
+    """How the end of a listing is recognised, besides what the type of pagination says."""
+
+    total: expressions.ExpressionText | None = None
+    has_more: expressions.ExpressionText | None = None
+    end_when: expressions.ExpressionText | None = None
+    end_status: Annotated[
+        list[Annotated[int, AfterValidator(_check_end_status)]], Field(max_length=10)
+    ] = []
+
+
+class _Paged(_Ends):
     max_pages: Annotated[int, Field(ge=1, le=MAX_PAGES)]
     enough: bool = False
-    total: expressions.ExpressionText | None = None
 
 
-class OnePage(RecipeBlock):
+class OnePage(_Ends):
     """No pagination: the source has one page."""
 
     type: Literal["none"] = "none"
-    total: expressions.ExpressionText | None = None
     enough: bool = False
 
     @property
@@ -287,22 +310,30 @@ class OnePage(RecipeBlock):
 
 
 class ByPage(_Paged):
-    """`param` is the page number, from `start` until a page has no rows, or fewer than `size`."""
+    """`param` is the page number, from `start` until the list of a page is empty."""
 
     type: Literal["page"]
     param: Param = "page"
     start: Annotated[int, Field(ge=0, le=1)] = 1
     size: Annotated[int, Field(ge=1, le=100_000)] | None = None
     size_param: Param | None = None
+    short_page_ends: bool = False
+
+    @model_validator(mode="after")
+    def _has_size(self) -> Self:
+        if self.short_page_ends and self.size is None:
+            raise ValueError("short_page_ends needs size; write the number of rows of a full page")
+        return self
 
 
 class ByOffset(_Paged):
-    """`param` is the row offset, in steps of `size`, until a page has fewer than `size` rows."""
+    """`param` is the number of rows received so far, until the list of a page is empty."""
 
     type: Literal["offset"]
     param: Param = "offset"
     size: Annotated[int, Field(ge=1, le=100_000)]
     size_param: Param | None = "limit"
+    short_page_ends: bool = False
 
 
 class ByCursor(_Paged):
@@ -345,10 +376,30 @@ class RecipeColumn(RecipeBlock):
     required: bool = False
 
 
+class PageColumn(RecipeColumn):
+    """A column with one value for all rows of a page.
+
+    It is a `value` with {placeholders} of the partition, or what `path` finds in the whole page.
+    """
+
+    value: Text | None = None
+    path: expressions.ExpressionText = "@"
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> Self:
+        if (self.value is None) == ("path" not in self.model_fields_set):
+            raise ValueError('needs exactly one of value = "{each}" and path')
+        return self
+
+
 class Extract(RecipeBlock):
-    """Which rows a page has, and their columns."""
+    """Which rows a page has, and their columns.
+
+    `container`: the element that holds the rows of an HTML page, also if there are none.
+    """
 
     records: expressions.ExpressionText | None = None
+    container: expressions.ExpressionText | None = None
     explode: expressions.ExpressionText | None = None
     fields: Annotated[
         dict[
@@ -425,6 +476,15 @@ class Recipe(RecipeBlock):
     request: RecipeRequest = RecipeRequest()
     paginate: Paginate = OnePage()
     extract: Extract = Extract()
+    columns: Annotated[
+        dict[
+            Column,
+            Annotated[
+                PageColumn, BeforeValidator(_as_value, json_schema_input_type=str | PageColumn)
+            ],
+        ],
+        Field(max_length=MAX_FIELDS),
+    ] = {}
     incremental: Incremental | None = None
     store: Store | None = None
     expect: Expect = Expect()

@@ -48,16 +48,14 @@ class RecipeRequestBuilder:
     def next_request(
         self, number: int, seen: int, raw: RawPage, reading: PageReading
     ) -> SourceRequest | None:
-        """Return the request after page `number`, or None if that was the last.
+        """Return the request after page `number`, or None if the page names no next page.
 
-        `seen`: records read so far.
+        `seen`: records read so far; by page or offset there is always a next page.
         Raises Schema if the site names a next page that is not a URL, and Unsafe if that page is on
         another site.
         """
         paginate = self.recipe.paginate
         if isinstance(paginate, ByPage | ByOffset):
-            if not reading.record_count or (paginate.size and reading.record_count < paginate.size):
-                return None
             position = seen if isinstance(paginate, ByOffset) else paginate.start + number
             return self._request([(paginate.param, position), *self._size()])
         if isinstance(paginate, ByCursor):

@@ -1,6 +1,7 @@
 """Reading of pages into rows, as a recipe describes. Pure; runs in the `sandbox` process."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -9,12 +10,12 @@ import msgspec
 
 from app.core.errors import Expression, Failure, Schema
 from app.core.records import Rejected
-from app.sources.recipes import fields
+from app.sources.recipes import fields, templates
 from app.sources.recipes.enums import RecipeKind
 from app.sources.recipes.feedpages import FeedPage
 from app.sources.recipes.htmlpages import HtmlPage
-from app.sources.recipes.jsonpages import JsonPage
-from app.sources.recipes.model import Recipe, RecipeColumn
+from app.sources.recipes.jsonpages import JsonPage, ListPlace
+from app.sources.recipes.model import ByCursor, Recipe, RecipeColumn
 
 MAX_ROWS = 20_000  # in a page
 MAX_ROW_BYTES = 256 * 1024  # bytes
@@ -23,6 +24,10 @@ MAX_KEY_LENGTH = 500  # characters
 MAX_REJECTED_BYTES = 4_000  # bytes of a rejected row that are stored
 
 NO_HEADERS: Mapping[str, str] = {}
+NO_VALUES: Mapping[str, str] = {}
+_OBJECT_PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)\.[A-Za-z_][A-Za-z0-9_]*")
+
+_RowData = tuple[dict[str, Any], list[str]]  # values by column, and faults
 
 
 class RecipeRow(msgspec.Struct, frozen=True):
@@ -44,8 +49,12 @@ class PageReading(msgspec.Struct, frozen=True):
     """The content of a page.
 
     `record_count`: number of records listed, valid or not, before they are exploded.
-    `next_page`: the cursor or URL of the next page. `total`: number of records that the site
-    reports.
+    `absent`: why the place of the list was not found, if it was not.
+    `single`: one object stands in the place of the list. `container`: the path of the element that
+    holds the rows of an HTML page; `blocks`: the paths of all elements of one without rows.
+    `next_page`: the cursor or URL of the next page. `cursor_place`: what holds the cursor exists.
+    `more`: whether the site says that there is more. `ended`: the recipe's `end_when` holds.
+    `total`: number of records that the site reports.
     `interval`: seconds after which a feed is worth requesting again.
     `content_hash`: a hash of the content. `malformed`: what is wrong with a feed that could be
     read.
@@ -54,7 +63,14 @@ class PageReading(msgspec.Struct, frozen=True):
     rows: list[RecipeRow] = []
     rejected: list[RowRejection] = []
     record_count: int = 0
+    absent: str | None = None
+    single: bool = False
+    container: str | None = None
+    blocks: list[str] = []
     next_page: str | None = None
+    cursor_place: bool = True
+    more: bool | None = None
+    ended: bool = False
     total: int | None = None
     interval: float | None = None
     content_hash: bytes = b""
@@ -62,15 +78,20 @@ class PageReading(msgspec.Struct, frozen=True):
 
 
 class ParsedPage(Protocol):
-    """A parsed page of one format: its records, and the values in them."""
+    """A parsed page of one format: its records, and the values in them.
+
+    `base`: the URL that relative URLs are resolved against.
+    """
 
     base: str
 
-    def records(self, first: bool) -> list[Any]: ...
+    def records(self) -> list[Any]: ...
+    def list_place(self) -> ListPlace: ...
     def explode(self, record: Any) -> list[Any]: ...
     def value(self, row: Any, field: str) -> Any: ...
     def as_bytes(self, row: Any) -> bytes: ...
     def search(self, expression: str) -> Any: ...
+    def holds(self, expression: str) -> bool: ...
     def rejected(self) -> Sequence[Rejected]: ...
     def interval(self, headers: Mapping[str, str], now: datetime) -> float | None: ...
 
@@ -81,6 +102,7 @@ class RecipeReader:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._fields = _columns(recipe)
+        self._columns = recipe.columns
         self._key = recipe.storage.key
 
     def read(
@@ -91,15 +113,20 @@ class RecipeReader:
         headers: Mapping[str, str] = NO_HEADERS,
         first: bool = True,
         now: datetime,
+        values: Mapping[str, str] = NO_VALUES,
     ) -> PageReading:
         """Read a page.
 
         `url`: the URL that was requested. `headers`: with lower-case names. `first`: whether it is
-        the first page of its partition. `now`: UTC.
+        the first page of its partition. `now`: UTC. `values`: the placeholders of the partition.
         Raises Schema if it cannot be read, and Expression if it exceeds a limit.
         """
         try:
-            reading = self._read(self._parsed(body, url, headers), headers, first, now)
+            page = self._parsed(body, url, headers)
+            reading = self._read(page, first, values)
+            if self._recipe.schedule.auto:
+                interval = page.interval(headers, now)
+                reading = msgspec.structs.replace(reading, interval=interval)
             return msgspec.structs.replace(reading, content_hash=_content(reading, body))
         except Failure:
             raise
@@ -115,10 +142,14 @@ class RecipeReader:
             return HtmlPage(self._recipe, body, url, headers)
         return JsonPage(self._recipe, body, url)
 
-    def _read(
-        self, page: ParsedPage, headers: Mapping[str, str], first: bool, now: datetime
-    ) -> PageReading:
-        records = page.records(first)
+    def _read(self, page: ParsedPage, first: bool, values: Mapping[str, str]) -> PageReading:
+        paginate = self._recipe.paginate
+        ended = paginate.end_when is not None and page.holds(paginate.end_when)
+        records = page.records()
+        place = page.list_place()
+        if place.absent and first and not ended and self._recipe.kind is not RecipeKind.HTML:
+            raise Schema(place.absent)
+        shared = self._shared_data(page, values)
         rows: dict[str, RecipeRow] = {}
         refused = [
             RowRejection(r.reason, r.data[:MAX_REJECTED_BYTES], r.record_id)
@@ -128,7 +159,7 @@ class RecipeReader:
         for number, row_source in enumerate(_sources(page, records, self._recipe)):
             if number >= MAX_ROWS:
                 raise Expression(f"the page has more than {MAX_ROWS:,} rows")
-            row = self._row(page, row_source)
+            row = self._row(page, row_source, shared)
             if isinstance(row, RecipeRow):
                 row = _deduplicated(row, rows)
             if isinstance(row, RowRejection):
@@ -143,15 +174,39 @@ class RecipeReader:
             rows=list(rows.values()),
             rejected=refused,
             record_count=len(records),
+            absent=place.absent,
+            single=place.single,
+            container=place.container,
+            blocks=place.blocks,
             next_page=self._onward(page),
+            cursor_place=self._has_cursor_place(page),
+            more=self._more(page),
+            ended=ended,
             total=self._total(page),
-            interval=page.interval(headers, now) if self._recipe.schedule.auto else None,
             malformed=page.malformed if isinstance(page, FeedPage) else None,
         )
 
-    def _row(self, page: ParsedPage, source: Any) -> RecipeRow | RowRejection:
+    def _shared_data(self, page: ParsedPage, values: Mapping[str, str]) -> _RowData:
+        """Return the columns that are equal in all rows of the page, and their faults."""
         data: dict[str, Any] = {}
         faults: list[str] = []
+        for name, column in self._columns.items():
+            try:
+                value = (
+                    page.search(column.path)
+                    if column.value is None
+                    else templates.fill(column.value, values)
+                )
+                data[name] = fields.convert(value, column, page.base)
+                if data[name] is None and (column.required or name in self._key):
+                    faults.append(f"{name}: is missing")
+            except (ValueError, TypeError, ArithmeticError, KeyError) as error:
+                faults.append(f"{name}: {error}")
+        return data, faults
+
+    def _row(self, page: ParsedPage, source: Any, shared: _RowData) -> RecipeRow | RowRejection:
+        data: dict[str, Any] = {}
+        faults: list[str] = [*shared[1]]
         for name, field in self._fields.items():
             try:
                 data[name] = fields.convert(page.value(source, name), field, page.base)
@@ -159,6 +214,7 @@ class RecipeReader:
                     faults.append(f"{name}: is missing")
             except (ValueError, TypeError, ArithmeticError) as error:
                 faults.append(f"{name}: {error}")
+        data |= shared[0]
         if not faults and len(msgspec.json.encode(data)) > MAX_ROW_BYTES:
             faults.append(f"the row has more than {MAX_ROW_BYTES:,} bytes")
         if faults:
@@ -187,6 +243,29 @@ class RecipeReader:
                 f"paginate.path finds {value!r:.60}, which is not a {self._recipe.paginate.type}"
             )
         return fields.clean_text(str(value)).strip()[:4_000] or None
+
+    def _has_cursor_place(self, page: ParsedPage) -> bool:
+        """Return whether the object that holds the cursor exists, with a cursor or without."""
+        paginate = self._recipe.paginate
+        if self._recipe.kind is not RecipeKind.JSON or not isinstance(paginate, ByCursor):
+            return True
+        place = _OBJECT_PATH.fullmatch(paginate.path)
+        return place is None or page.search(place[1]) is not None
+
+    def _more(self, page: ParsedPage) -> bool | None:
+        expression = self._recipe.paginate.has_more
+        if expression is None:
+            return None
+        if self._recipe.kind is RecipeKind.HTML:
+            return page.holds(expression)
+        value = page.search(expression)
+        if value is None:
+            return None
+        spec = RecipeColumn(path="has_more", type=fields.FieldType.BOOLEAN)
+        try:
+            return fields.convert(value, spec, page.base)
+        except ValueError as error:
+            raise Schema(f"paginate.has_more: {error}") from None
 
     def _total(self, page: ParsedPage) -> int | None:
         expression = self._recipe.paginate.total

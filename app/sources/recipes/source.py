@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import msgspec
 
-from app.core.errors import Expression, Failure, HttpStatus, Incomplete, Schema, TooLarge
+from app.core.errors import Expression, Failure, Incomplete, Schema, TooLarge
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import Item, Record, Rejected
+from app.sources.base import ListingEnd
 from app.sources.recipes.enums import Missing
 from app.sources.recipes.incremental import since_value
 from app.sources.recipes.model import Recipe
@@ -42,6 +43,7 @@ class SandboxRequest(msgspec.Struct):
     """A request to the sandbox process: read this page.
 
     `recipe`: JSON of the recipe. `first`: whether it is the first page. `at`: when it was fetched.
+    `values`: the placeholders of its partition.
     """
 
     recipe: bytes
@@ -50,6 +52,7 @@ class SandboxRequest(msgspec.Struct):
     headers: dict[str, str]
     first: bool
     at: datetime
+    values: dict[str, str] = {}
 
 
 class SandboxResult(msgspec.Struct):
@@ -122,28 +125,33 @@ class RecipeSource:
         return [Partition(key) for key in self._values]
         yield  # unreachable; makes this a generator
 
-    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | Incomplete | None]:
-        """See Source. Repeated pages, or more than `max_pages`, end the partition as Incomplete."""
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd | Incomplete]:
+        """See Source. Incomplete if a page is not one of the list, repeats another or is too far.
+
+        Raises Incomplete if that is the first page.
+        """
         walk = RecipePagination(self._asker(part))
-        request: SourceRequest | None = walk.first_request()
-        while request is not None:
+        step: SourceRequest | ListingEnd | Incomplete = walk.first_request()
+        while isinstance(step, SourceRequest):
             try:
-                raw = yield request
-            except HttpStatus as failure:
-                if walk.is_past_the_end(failure):
-                    break
-                raise
-            reading = self._reading(raw, first=walk.page_number == 0)
+                raw = yield step
+            except Failure as failure:
+                end = walk.end_of_failure(failure)
+                if end is None:
+                    raise
+                step = end
+                break
+            reading = self._reading(raw, first=walk.page_number == 0, part=part)
             if reading.malformed is not None:
                 self.malformed[part.key] = reading.malformed
-            request = walk.next_request(raw, reading)
+            step = walk.after(raw, reading)
         if walk.interval is not None:
             self.poll_intervals[part.key] = walk.interval
-        return walk.result()
+        return step
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
         """See Source."""
-        reading = self._reading(raw, first=raw.page == 1)
+        reading = self._reading(raw, first=raw.page == 1, part=raw.partition)
         kept = self.recipe.storage
         ignore = tuple(kept.ignore_changes)
         part = raw.partition.key if raw.partition else SINGLE_PARTITION
@@ -157,12 +165,20 @@ class RecipeSource:
         headers = {n: raw.headers[n] for n in READING_HEADERS if n in raw.headers}
         first = raw.page == 1
         request = SandboxRequest(
-            self.reader_recipe, raw.body, raw.url, headers, first, raw.fetched_at
+            self.reader_recipe,
+            raw.body,
+            raw.url,
+            headers,
+            first,
+            raw.fetched_at,
+            self._placeholder_values(raw.partition),
         )
         return msgspec.msgpack.encode(request)
 
     def with_sandbox_result(self, raw: RawPage, answer: bytes) -> RawPage:
         """See Apart."""
+        if self._has_end_status(raw):
+            return raw
         result = _answer_decoder.decode(answer)
         if result.reading is None:
             kind, message = result.failure or ("", "the page could not be read")
@@ -170,11 +186,25 @@ class RecipeSource:
             raise failure(message, status=raw.status, url=raw.url)
         return replace(raw, parsed=result.reading)
 
-    def _reading(self, raw: RawPage, *, first: bool) -> PageReading:
+    def _has_end_status(self, raw: RawPage) -> bool:
+        """Return whether the status of the response is one that ends the listing."""
+        return raw.status in self.recipe.paginate.end_status
+
+    def _placeholder_values(self, part: Partition | None) -> dict[str, str]:
+        return dict(self._values.get(part.key, {})) if part is not None else {}
+
+    def _reading(self, raw: RawPage, *, first: bool, part: Partition | None) -> PageReading:
+        if self._has_end_status(raw):
+            return PageReading()
         if isinstance(raw.parsed, PageReading):
             return raw.parsed
         return self._pages.read(
-            raw.body, url=raw.url, headers=raw.headers, first=first, now=raw.fetched_at
+            raw.body,
+            url=raw.url,
+            headers=raw.headers,
+            first=first,
+            now=raw.fetched_at,
+            values=self._placeholder_values(part),
         )
 
     @cached_property
@@ -187,13 +217,14 @@ class RecipeSource:
     def _asker(self, part: Partition) -> RecipeRequestBuilder:
         values = dict(self._values[part.key])
         incremental = self.recipe.incremental
+        reader = self.reader
+        if self.recipe.columns:  # partitions that request the same page read it differently
+            reader = f"{reader} {part.key}"
         if incremental is None:
-            return RecipeRequestBuilder(self.recipe, values, self.reader)
+            return RecipeRequestBuilder(self.recipe, values, reader)
         value = since_value(incremental, self.cursors.get(part.key))
         params = ((incremental.param, value),) if incremental.param and value else ()
-        return RecipeRequestBuilder(
-            self.recipe, values | {"since": value or ""}, self.reader, params
-        )
+        return RecipeRequestBuilder(self.recipe, values | {"since": value or ""}, reader, params)
 
 
 READING_HEADERS = ("content-type", "cache-control", "age", "expires", "date", "retry-after")
@@ -216,6 +247,7 @@ def handle_sandbox_request(request: bytes, pages: dict[bytes, RecipeReader]) -> 
             headers=errand.headers,
             first=errand.first,
             now=errand.at.astimezone(UTC),
+            values=errand.values,
         )
         return msgspec.msgpack.encode(SandboxResult(reading))
     except Failure as failure:

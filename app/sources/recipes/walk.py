@@ -1,10 +1,12 @@
-"""Pagination state of one partition: which page is next, and when to stop. Pure."""
+"""Pagination of one partition: which page is next, and what shows that a page is the last. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
-from app.core.errors import HttpStatus, Incomplete
+from app.core.errors import Failure, Incomplete
 from app.core.messages import RawPage, SourceRequest
+from app.sources.base import ListingEnd
+from app.sources.recipes.model import ByCursor, ByOffset, ByPage, OnePage
 from app.sources.recipes.paging import RecipeRequestBuilder, request_identity
 from app.sources.recipes.reading import PageReading
 
@@ -13,8 +15,8 @@ from app.sources.recipes.reading import PageReading
 class RecipePagination:
     """Pagination progress of one partition.
 
-    `page_number`: pages read. `records_seen`: records read. `total`: records that the site reports.
-    `incomplete`: why pagination stopped before the last page, if it did.
+    `page_number`: pages read. `records_seen`: records read, repeated ones included.
+    `total`: the greatest number of records that the site has reported.
     `interval`: seconds after which the last page is worth requesting again.
     """
 
@@ -22,8 +24,12 @@ class RecipePagination:
     page_number: int = 0
     records_seen: int = 0
     total: int | None = None
-    incomplete: Incomplete | None = None
     interval: float | None = None
+    _keys: set[str] = field(default_factory=set[str])
+    _unnamed: int = 0  # rejected records without a key
+    _last_keys: Sequence[str] = ()
+    _list_seen: bool = False
+    _container: str | None = None
     _requested: set[tuple[str, bytes | None]] = field(default_factory=set[tuple[str, bytes | None]])
     _contents: dict[bytes, int] = field(default_factory=dict[bytes, int])
 
@@ -33,46 +39,159 @@ class RecipePagination:
         self._requested.add(request_identity(request))
         return request
 
-    def is_past_the_end(self, failure: HttpStatus) -> bool:
-        """Return whether `failure` marks the end of the listing: some sites answer 404 past it."""
-        return self.page_number > 0 and failure.status == HTTPStatus.NOT_FOUND
+    def end_of_failure(self, failure: Failure) -> ListingEnd | Incomplete | None:
+        """Return the end if the recipe names the status of `failure` as one, else None.
 
-    def next_request(self, raw: RawPage, reading: PageReading) -> SourceRequest | None:
-        """Return the request for the page after this one, or None after the last page.
-
-        Raises Schema or Unsafe if the site names a next page that must not be requested.
+        Not on the first page: an address that was moved or mistyped is no empty listing.
         """
+        named = failure.status in self.requests.recipe.paginate.end_status
+        return self._ended(f"HTTP {failure.status}") if self.page_number and named else None
+
+    def after(self, raw: RawPage, reading: PageReading) -> SourceRequest | ListingEnd | Incomplete:
+        """Return the request for the page after this one, or the end that this page shows.
+
+        Incomplete if there is no next page to request although no end was seen.
+        Raises Schema or Unsafe if the site names a next page that must not be requested, and
+        Incomplete if the first page is not a page of the list.
+        """
+        paginate = self.requests.recipe.paginate
         self.page_number += 1
-        self.records_seen += reading.record_count
-        self.total = self.total if reading.total is None else reading.total
         self.interval = reading.interval
+        if raw.status in paginate.end_status:
+            return self._ended(f"HTTP {raw.status}")
+        unrecognised = None if reading.ended else self._unrecognised(reading)
+        fault = unrecognised or self._repetition(reading)
+        self._count(reading)
+        if reading.ended:
+            return self._ended("end_when")
+        if unrecognised and self.page_number == 1:
+            raise Incomplete(unrecognised, status=raw.status, url=raw.url)
+        if fault:
+            return Incomplete(fault, status=raw.status, url=raw.url)
+        following = self._following(raw, reading)
+        return self._checked(following) if isinstance(following, SourceRequest) else following
+
+    def _count(self, reading: PageReading) -> None:
+        self.records_seen += reading.record_count
+        self._last_keys = [row.key for row in reading.rows]
+        self._keys.update(self._last_keys)
+        self._keys.update(row.key for row in reading.rejected if row.key is not None)
+        self._unnamed += sum(row.key is None for row in reading.rejected)
+        if reading.total is not None:
+            self.total = max(reading.total, self.total or 0)
+        self._list_seen = self._list_seen or not reading.single
+        self._container = reading.container or self._container
+
+    @property
+    def _distinct(self) -> int:
+        """Records read; of exploded records the repeated ones too, as their rows have the keys."""
+        if self.requests.recipe.extract.explode is not None:
+            return self.records_seen
+        return len(self._keys) + self._unnamed
+
+    def _unrecognised(self, reading: PageReading) -> str | None:
+        """Return why this is not known to be a page of the list; None if it is one."""
+        page = f"page {self.page_number}"
+        if reading.absent is not None:
+            same_container = self._container is not None and self._container in reading.blocks
+            return None if same_container else f"{page}: {reading.absent}"
+        if self.page_number == 1:
+            return None
+        if reading.single and self._list_seen:
+            return f"{page} has an object where the pages before have a list"
+        if not reading.rows and any(reading.rejected) and not any(r.key for r in reading.rejected):
+            return f"{page} has no record with a key"
+        return None
+
+    def _repetition(self, reading: PageReading) -> str | None:
+        """Return how this page repeats an earlier one, or None if it does not."""
         first_seen = self._contents.setdefault(reading.content_hash, self.page_number)
         if first_seen != self.page_number:
-            return self._end(
-                f"page {self.page_number} is page {first_seen} again: the pagination has no effect"
+            page = f"page {self.page_number} is page {first_seen} again"
+            return f"{page}: the pagination has no effect"
+        if not isinstance(self.requests.recipe.paginate, ByPage | ByOffset):
+            return None
+        repeated = _overlap(self._last_keys, [row.key for row in reading.rows])
+        if not repeated:
+            return None
+        return (
+            f"page {self.page_number} begins with the last {repeated} rows of the page before:"
+            " the list moved while its pages were read"
+        )
+
+    def _following(
+        self, raw: RawPage, reading: PageReading
+    ) -> SourceRequest | ListingEnd | Incomplete:
+        paginate = self.requests.recipe.paginate
+        if reading.more is False:
+            return self._ended("has_more is false")
+        if isinstance(paginate, ByPage | ByOffset):
+            ending = self._numbered_end(paginate, reading)
+            if ending is not None:
+                return ending
+        following = self.requests.next_request(self.page_number, self.records_seen, raw, reading)
+        if following is not None:
+            return following
+        missing = self._missing_sign(reading)
+        if missing is not None:
+            return Incomplete(f"page {self.page_number} names no next page and {missing}")
+        return self._ended("the only page" if isinstance(paginate, OnePage) else "no next page")
+
+    def _missing_sign(self, reading: PageReading) -> str | None:
+        """Return why a page that names no next page is not known to be the last, or None."""
+        paginate = self.requests.recipe.paginate
+        if reading.more:
+            return "says that there is more"
+        if not reading.record_count:
+            return None
+        if paginate.has_more is not None:
+            return "does not say whether there is more"
+        if isinstance(paginate, ByCursor) and not reading.cursor_place:
+            return f"has no {paginate.path.rpartition('.')[0]}, where the cursor is"
+        return None
+
+    def _numbered_end(
+        self, paginate: ByPage | ByOffset, reading: PageReading
+    ) -> ListingEnd | Incomplete | None:
+        if not reading.record_count:
+            if reading.more:
+                page = f"page {self.page_number}"
+                return Incomplete(f"{page} says that there is more, and its list is empty")
+            return self._ended("an empty list")
+        if reading.more:
+            return None
+        if self.total is not None and self._distinct >= self.total:
+            return self._ended(f"the total of {self.total}")
+        if paginate.short_page_ends and reading.record_count < (paginate.size or 0):
+            return self._ended("a short page")
+        return None
+
+    def _ended(self, reason: str) -> ListingEnd | Incomplete:
+        exploded = self.requests.recipe.extract.explode is not None
+        if self.total is not None and self._distinct < self.total:
+            return Incomplete(
+                f"{self._distinct} records where the site says there are {self.total}"
             )
-        request = self.requests.next_request(self.page_number, self.records_seen, raw, reading)
-        return None if request is None else self._checked(request)
+        # A total counts records, which do not compare to the rows of exploded records.
+        return ListingEnd(reason, None if exploded else self.total)
 
-    def result(self) -> int | Incomplete | None:
-        """Return what the source's `pages` returns: the reported total, Incomplete, or None."""
-        if self.incomplete is not None:
-            return self.incomplete
-        # `total` counts records, which do not compare to the rows of exploded records.
-        return None if self.requests.recipe.extract.explode is not None else self.total
-
-    def _checked(self, request: SourceRequest) -> SourceRequest | None:
+    def _checked(self, request: SourceRequest) -> SourceRequest | ListingEnd | Incomplete:
+        paginate = self.requests.recipe.paginate
         if request_identity(request) in self._requested:
-            return self._end(
+            return Incomplete(
                 f"the page after page {self.page_number} was already requested: pagination loops"
             )
-        if self.page_number < self.requests.recipe.paginate.max_pages:
+        if self.page_number < paginate.max_pages:
             self._requested.add(request_identity(request))
             return request
-        self.total = None
-        if self.requests.recipe.paginate.enough:
-            return None
-        return self._end(f"there is more than max_pages = {self.page_number} allows")
+        if paginate.enough:
+            return ListingEnd("max_pages", whole=False)
+        return Incomplete(f"there is more than max_pages = {self.page_number} allows")
 
-    def _end(self, reason: str) -> None:
-        self.incomplete = Incomplete(reason)
+
+def _overlap(before: Sequence[str], after: Sequence[str]) -> int:
+    """Return how many of the last keys of one page are the first of the next, in the same order."""
+    if not after or after[0] not in before:
+        return 0
+    repeated = before[before.index(after[0]) :]
+    return len(repeated) if list(repeated) == list(after[: len(repeated)]) else 0
