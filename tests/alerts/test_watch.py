@@ -74,11 +74,12 @@ async def step(watching: AlertWatcher) -> None:
     """One step of the watch, and then the end of the deliveries that it began."""
     await watching.step()
     await asyncio.wait_for(_deliveries(watching), 30)
-    await watching._deliver()
+    await watching._deliver()  # pyright: ignore[reportPrivateUsage] - publishes the end of them
 
 
 async def _deliveries(watching: AlertWatcher) -> None:
-    await asyncio.gather(*watching._notifiers._tasks.values())
+    notifiers = watching._notifiers  # pyright: ignore[reportPrivateUsage] - waits, not asserts
+    await asyncio.gather(*notifiers._tasks.values())  # pyright: ignore[reportPrivateUsage]
 
 
 @contextmanager

@@ -225,12 +225,11 @@ async def test_one_organisation_has_one_dry_run_at_a_time_and_ten_in_a_minute(
 async def test_a_site_that_never_answers_is_given_up_in_time(
     redis: ArqRedis, redis_url: str, dsn: str
 ) -> None:
-    del redis
     config = config_for(dsn, redis_url, guard_allow=("127.0.0.1",))
 
     async with (
         serving(Visit.hang) as silent,
-        dry_run_pool.open_dry_runner(config, redis_url) as tools,
+        dry_run_pool.open_dry_runner(config, redis) as tools,
     ):
         source = RecipeSource(load(wares(url=f"{silent}/wares")), owner="acme")
         tools.seconds = 0.5

@@ -147,7 +147,7 @@ async def test_pruned_ticks_never_come_back_as_work(book: Book) -> None:
     await pruned(book)
 
     assert await book.ring() == []
-    assert [run.job for run in await book.ring(after=MINUTE)] == ["job"]
+    assert [run.task for run in await book.ring(after=MINUTE)] == ["job"]
     assert (await accounted(book)).expected == 11
 
 
