@@ -111,9 +111,8 @@ class OrgListingTracker:
         run_id: UUID,
     ) -> None:
         """Mark missing items, if this attempt listed all partitions completely."""
-        del run_id
         if not self.incomplete and self.partitions >= set(partitions):
-            await items.mark_unlisted(connection, self.org_id, platform, self.keys, at)
+            await items.mark_unlisted(connection, self.org_id, platform, self.keys, at, run_id)
 
     async def revert_absences(self, connection: Connection, platform: str, run_id: UUID) -> None:
         """Nothing to undo: items are marked only after the expectations were met."""

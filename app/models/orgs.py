@@ -92,8 +92,8 @@ class ScheduleEditRow(SQLModel, table=True):
 class ItemRow(SQLModel, table=True):
     """A generic record of one source, identified by `key`, as it was last seen.
 
-    `changed_at` moves only when the content changes. `missing_since` is set by a complete listing
-    that does not contain the item. `series`: the source's own key, in append modes, where every
+    `changed_at` moves only when the content changes. `absent_since` is set by a complete listing
+    that does not contain the item, and `missing_since` when the next one does not either. `series`: the source's own key, in append modes, where every
     observation is a row of its own.
     """
 
@@ -127,6 +127,7 @@ class ItemRow(SQLModel, table=True):
     first_seen: datetime = Field(sa_column=instant())
     last_seen: datetime = Field(sa_column=instant())
     changed_at: datetime = Field(sa_column=instant())
+    absent_since: datetime | None = Field(default=None, sa_column=instant(null=True))
     missing_since: datetime | None = Field(default=None, sa_column=instant(null=True))
     run_id: UUID | None = None
     page_order: int = Field(default=0, sa_column=page_order())

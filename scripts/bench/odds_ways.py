@@ -108,7 +108,7 @@ async def ours(way: Way, events: Sequence[OddsEvent], now: datetime) -> Step:
                 row = _after(row, counts)
                 if page[-1] is events[-1]:
                     listing = Listing(
-                        source.PLATFORM, "football", keys, keys, now, total_confirmed=True
+                        source.PLATFORM, "football", keys, keys, now
                     )
                     await listings.record_listing(way.connection, listing, claimed.run_id)
                 await progress.write(way.connection, claimed, row, _named(counts))

@@ -81,7 +81,7 @@ async def test_a_price_not_seen_for_two_intervals_is_stale_and_a_listing_makes_i
 
     async with pool.acquire() as connection, connection.transaction():
         await listings.record_listing(
-            connection, Listing("betpawa", "football", ["1"], ["1"], now, total_confirmed=True), RUN
+            connection, Listing("betpawa", "football", ["1"], ["1"], now), RUN
         )
 
     (after,) = await told_json("--market", "1x2")

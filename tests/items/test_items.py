@@ -132,6 +132,15 @@ async def test_what_a_whole_listing_lacks_is_missing_until_it_is_seen_again(
     async with pool.acquire() as connection:
         await items.mark_seen(connection, None, "shop", ["a"], LATER)
         await items.mark_missing(connection, None, "shop", run, LATER)
+        await items.mark_missing(connection, None, "shop", run, LATER)  # another attempt
+    doubted = {row["key"]: (row["absent_since"], row["missing_since"]) for row in await rows(pool)}
+    assert doubted == {"a": (None, None), "b": (LATER, None), "c": (LATER, None)}
+
+    await pool.execute("UPDATE runs SET queued_at = $1", LATER + timedelta(minutes=1))
+    async with pool.acquire() as connection:
+        at = LATER + timedelta(minutes=2)
+        await items.mark_seen(connection, None, "shop", ["a"], at)
+        await items.mark_missing(connection, None, "shop", run, at)
     marked = {row["key"]: row["missing_since"] for row in await rows(pool)}
 
     await write(pool, item("b"), now=LATER + timedelta(minutes=5))
@@ -144,7 +153,8 @@ async def test_what_comes_back_on_a_page_that_has_not_changed_is_missing_no_long
     pool: Pool,
 ) -> None:
     await write(pool, item("a"), item("b"))
-    await items.mark_unlisted(pool, None, "shop", [], LATER)
+    for at in (LATER, LATER + timedelta(minutes=1)):
+        await items.mark_unlisted(pool, None, "shop", [], at, RUN)
 
     await items.touch(pool, None, "shop", ["a"], LATER + timedelta(minutes=5))
 

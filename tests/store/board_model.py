@@ -55,17 +55,17 @@ class Model:
             kept.prices = dict.fromkeys(kept.prices, GONE)
         kept.prices |= given
 
-    def listed(self, partition: str, seen: set[str], at: datetime, *, counted: bool) -> None:
+    def listed(self, partition: str, seen: set[str], at: datetime) -> None:
         """A partition was listed from end to end."""
         for key in seen:
             self.events[key].partition = partition
         for key, kept in self.events.items():
             if kept.partition == partition and key not in seen and kept.kickoff > at:
-                self._missing(kept, surely=counted)
+                self._missing(kept)
         self.after[at] = self.board()
 
-    def _missing(self, kept: Kept, *, surely: bool) -> None:
-        if surely or kept.absent:
+    def _missing(self, kept: Kept) -> None:
+        if kept.absent:
             kept.withdrawn = True
             kept.prices = dict.fromkeys(kept.prices, GONE)
         kept.absent = True

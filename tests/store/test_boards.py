@@ -11,11 +11,12 @@ from tests.clock import NOON
 from tests.store.test_odds import RUN, event, rows, write
 
 LATER = NOON + timedelta(minutes=5)
+LATEST = NOON + timedelta(minutes=10)
 
 
-def listing(*seen: int, at: datetime = LATER, counted: bool = True) -> Listing:
+def listing(*seen: int, at: datetime = LATER) -> Listing:
     keys = [str(number) for number in seen]
-    return Listing("betpawa", "football", keys, keys, at, counted)
+    return Listing("betpawa", "football", keys, keys, at)
 
 
 async def keep(pool: Pool, *listings: Listing) -> None:
@@ -34,13 +35,13 @@ async def events(pool: Pool) -> dict[str, dict[str, Any]]:
     return {row["platform_event_id"]: row for row in await rows(pool, "odds_events")}
 
 
-async def test_what_a_counted_listing_lacks_is_withdrawn_with_its_prices(pool: Pool) -> None:
+async def test_what_two_listings_lack_is_withdrawn_with_its_prices(pool: Pool) -> None:
     await board(pool, 1, 2)
 
-    await keep(pool, listing(1))
+    await keep(pool, listing(1), listing(1, at=LATEST))
 
     found = await events(pool)
-    assert (found["1"]["withdrawn_at"], found["2"]["withdrawn_at"]) == (None, LATER)
+    assert (found["1"]["withdrawn_at"], found["2"]["withdrawn_at"]) == (None, LATEST)
     quotes = {(p["event_id"], p["price"] is None) for p in await rows(pool, "odds_prices")}
     assert quotes == {(found["1"]["id"], False), (found["2"]["id"], True)}
     (change,) = await rows(pool, "odds_event_changes")
@@ -48,21 +49,34 @@ async def test_what_a_counted_listing_lacks_is_withdrawn_with_its_prices(pool: P
     assert len(await rows(pool, "odds_price_changes")) == 9
 
 
-async def test_what_an_uncounted_listing_lacks_is_withdrawn_by_the_second(pool: Pool) -> None:
+async def test_what_one_listing_lacks_is_only_absent(pool: Pool) -> None:
     await board(pool, 1, 2)
 
-    await keep(pool, listing(1, counted=False))
-    once = (await events(pool))["2"]
-    await keep(pool, listing(1, counted=False, at=LATER + timedelta(minutes=5)))
+    await keep(pool, listing(1))
 
-    twice = (await events(pool))["2"]
-    assert (once["absent_since"], once["withdrawn_at"]) == (LATER, None)
-    assert twice["withdrawn_at"] == LATER + timedelta(minutes=5)
+    found = (await events(pool))["2"]
+    assert (found["absent_since"], found["withdrawn_at"]) == (LATER, None)
+    assert await rows(pool, "odds_event_changes") == []
+
+
+async def test_two_listings_of_one_run_are_one(pool: Pool) -> None:
+    await board(pool, 1, 2)
+    await pool.execute(
+        "INSERT INTO runs (execution_id, job, trigger, params, status, attempt, losses,"
+        " max_attempts, timeout_seconds, lease_epoch, queued_at, stats)"
+        " VALUES ($1, 'scrape_odds', 'manual', '{}', 'running', 1, 0, 3, 60, 1, $2, '{}')",
+        RUN,
+        NOON,
+    )
+
+    await keep(pool, listing(1), listing(1, at=LATEST))
+
+    assert (await events(pool))["2"]["withdrawn_at"] is None
 
 
 async def test_an_event_that_was_absent_and_comes_back_unchanged_was_never_gone(pool: Pool) -> None:
     await board(pool, 1, 2)
-    await keep(pool, listing(1, counted=False))
+    await keep(pool, listing(1))
 
     written = await write(pool, event(2), minute=10)
 
@@ -75,9 +89,9 @@ async def test_an_event_that_was_withdrawn_and_comes_back_has_all_its_prices_aga
     pool: Pool,
 ) -> None:
     await board(pool, 1, 2)
-    await keep(pool, listing(1))
+    await keep(pool, listing(1), listing(1, at=LATEST))
 
-    written = await write(pool, event(2), minute=10)
+    written = await write(pool, event(2), minute=20)
 
     assert written.changed == 3
     assert (await events(pool))["2"]["withdrawn_at"] is None

@@ -60,7 +60,6 @@ class Round:
     page: int
     fails_after: int | None
     kills: frozenset[int]
-    counted: bool
 
 
 HOURS = (-1, 5, 50)
@@ -80,7 +79,6 @@ rounds = st.builds(
     page=st.integers(1, 3),
     fails_after=st.sampled_from([None, None, None, 0, 1, 2]),
     kills=st.frozensets(st.integers(0, 3), max_size=2),
-    counted=st.booleans(),
 )
 
 
@@ -189,14 +187,14 @@ async def _walk(
                 await _page(pool, page, at, killed=True)
         await _page(pool, page, at)
         model.page(list(page), at)
-    listing = Listing(PLATFORM, one.partition, seen, seen, at, one.counted)
+    listing = Listing(PLATFORM, one.partition, seen, seen, at)
     if one.fails_after is not None and one.fails_after < len(pages):
         async with pool.acquire() as connection:
             await listings.record_partial_listing(connection, listing, RUN)
     elif seen:
         async with pool.acquire() as connection, connection.transaction():
             await listings.record_listing(connection, listing, RUN)
-        model.listed(one.partition, seen, at, counted=one.counted)
+        model.listed(one.partition, seen, at)
 
 
 async def _page(

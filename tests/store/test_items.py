@@ -107,22 +107,24 @@ async def test_of_two_items_with_one_key_on_a_page_the_last_counts(pool: Pool) -
     assert (await rows(pool))["a"]["data"] == {"x": 2}
 
 
-async def test_what_a_complete_listing_lacks_is_missing_since_then(pool: Pool) -> None:
+async def test_what_two_complete_listings_lack_is_missing_since_the_first(pool: Pool) -> None:
     await write(pool, item("a"), item("b"))
     await write(pool, item("a"), source="other")
 
-    gone = await items.mark_unlisted(pool, HOUSE, "toy", ["a"], later(minutes=5))
-    again = await items.mark_unlisted(pool, HOUSE, "toy", ["a"], later(minutes=9))
+    await items.mark_unlisted(pool, HOUSE, "toy", ["a"], later(minutes=5), uuid4())
+    once = (await rows(pool))["b"]
+    await items.mark_unlisted(pool, HOUSE, "toy", ["a"], later(minutes=9), uuid4())
 
     kept = await rows(pool)
-    assert (gone, again) == (1, 0)
+    assert (once["absent_since"], once["missing_since"]) == (later(minutes=5), None)
     assert (kept["a"]["missing_since"], kept["b"]["missing_since"]) == (None, later(minutes=5))
     assert (await rows(pool, source="other"))["a"]["missing_since"] is None
 
 
 async def test_an_item_that_returns_is_missing_no_more_and_has_not_changed(pool: Pool) -> None:
     await write(pool, item("a", x=1))
-    await items.mark_unlisted(pool, HOUSE, "toy", [], later(minutes=5))
+    for minutes in (5, 6):
+        await items.mark_unlisted(pool, HOUSE, "toy", [], later(minutes=minutes), uuid4())
 
     told = await write(pool, item("a", x=1), now=later(minutes=10))
 
@@ -156,13 +158,14 @@ async def test_an_organisation_writes_its_own_and_leaves_the_same_key_of_others_
     async with tenancy.org_transaction(pool, ours) as connection:
         first = [item("k0", x=9), *page[1:]]
         told = await items.write(connection, ours, "toy", first, NOW, uuid4())
-        gone = await items.mark_unlisted(connection, ours, "toy", ["k0"], later(minutes=1))
+        await items.mark_unlisted(connection, ours, "toy", ["k0"], later(minutes=1), uuid4())
 
-    assert (told, gone) == (ItemWriteCounts(most, most, 0), most - 1)
+    assert told == ItemWriteCounts(most, most, 0)
+    assert sum(r["absent_since"] is not None for r in (await rows(pool, ours)).values()) == most - 1
     assert (await rows(pool, ours))["k0"]["data"] == {"x": 9}
     for owner in (HOUSE, theirs):
         kept = (await rows(pool, owner)).values()
-        assert {(r["data"]["x"], r["missing_since"]) for r in kept} == {(1, None)}
+        assert {(r["data"]["x"], r["absent_since"]) for r in kept} == {(1, None)}
 
 
 @pytest.mark.parametrize("statement", [items.WRITE, items.TOUCH, items.LISTED])
@@ -172,6 +175,7 @@ async def test_behind_row_level_security_an_organisations_items_are_looked_up_in
     ours = await tokens.create_org(pool, "Ours", NOW)
     some: list[Any] = [["k"], ["{}"], [b""], [False]]
     given = [NOW, uuid4(), *some] if statement is items.WRITE else [NOW, ["k"]]
+    given += [uuid4()] if statement is items.LISTED else []
     await pool.execute(
         "INSERT INTO items (source, key, content_hash, first_seen, last_seen, changed_at)"
         " SELECT 'toy', n, '', now(), now(), now() FROM generate_series(1, 20000) AS n"

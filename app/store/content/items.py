@@ -67,6 +67,7 @@ WITH given AS (
     AS g (key, data, hash, ignoring)
   LEFT JOIN items i ON {owner} AND i.source = $2 AND i.key = g.key
   WHERE i.id IS NULL OR i.content_hash <> g.hash OR i.missing_since IS NOT NULL
+     OR i.absent_since IS NOT NULL
      OR i.last_seen < $3::timestamptz - interval '1 hour'
      OR (g.ignoring AND i.data <> g.data::jsonb)
 ), written AS (
@@ -76,7 +77,7 @@ WITH given AS (
   FROM given ORDER BY key
   ON CONFLICT (org_id, source, key) DO UPDATE SET
     data = excluded.data, content_hash = excluded.content_hash,
-    last_seen = excluded.last_seen, missing_since = NULL,
+    last_seen = excluded.last_seen, missing_since = NULL, absent_since = NULL,
     page_order = coalesce(page_order(), i.page_order),
     changed_at = CASE WHEN i.content_hash = excluded.content_hash THEN i.changed_at
                       ELSE excluded.changed_at END,
@@ -122,37 +123,37 @@ FROM to_insert f LEFT JOIN before b USING (series)
 
 # A missing item may return on an unchanged page, if its whole partition had been missing.
 TOUCH = """
-UPDATE items i SET last_seen = $3, missing_since = NULL
+UPDATE items i SET last_seen = $3, missing_since = NULL, absent_since = NULL
 WHERE {owner} AND i.source = $2 AND i.key = ANY ($4::text[])
-  AND (i.last_seen < $3::timestamptz - interval '1 hour' OR i.missing_since <= $3)
+  AND (i.last_seen < $3::timestamptz - interval '1 hour' OR i.absent_since <= $3)
 """
 
 SEEN = """
-UPDATE items i SET last_seen = $3, missing_since = NULL
+UPDATE items i SET last_seen = $3, missing_since = NULL, absent_since = NULL
 WHERE i.id IN (
   SELECT i.id FROM items i
   WHERE {owner} AND i.source = $2 AND i.key = ANY ($4::text[]) AND i.last_seen < $3
   ORDER BY i.key FOR NO KEY UPDATE)
 """
 
+# The pages of a listing are read at different instants, so that a row may move past them: the first
+# complete listing without an item only marks it as absent, and that of a later run as missing.
 LISTED = """
-WITH missing AS (
-  UPDATE items i SET missing_since = $3
-  WHERE {owner} AND i.source = $2 AND i.missing_since IS NULL
-    AND NOT EXISTS (SELECT FROM unnest($4::text[]) AS there (key) WHERE there.key = i.key)
-  RETURNING id
-)
-SELECT count(*) FROM missing
+UPDATE items i SET absent_since = coalesce(i.absent_since, $3), missing_since = i.absent_since
+WHERE {owner} AND i.source = $2 AND i.missing_since IS NULL
+  AND (i.absent_since IS NULL OR i.absent_since < coalesce(
+    (SELECT queued_at FROM runs WHERE execution_id = $5), 'infinity'))
+  AND NOT EXISTS (SELECT FROM unnest($4::text[]) AS there (key) WHERE there.key = i.key)
 """
 
 # SKIP LOCKED: an item that another transaction is writing is not missing.
 MISSING = """
-UPDATE items i SET missing_since = $3
+UPDATE items i SET absent_since = coalesce(i.absent_since, $3), missing_since = i.absent_since
 WHERE i.id IN (
-  SELECT i.id FROM items i
+  SELECT i.id FROM items i JOIN runs r ON r.execution_id = $4
   WHERE {owner} AND i.source = $2 AND i.missing_since IS NULL AND i.series IS NULL
-    AND i.last_seen < (SELECT queued_at FROM runs WHERE execution_id = $4)
-  ORDER BY i.key FOR NO KEY UPDATE SKIP LOCKED)
+    AND i.last_seen < r.queued_at AND (i.absent_since IS NULL OR i.absent_since < r.queued_at)
+  ORDER BY i.key FOR NO KEY UPDATE OF i SKIP LOCKED)
 """
 
 
@@ -245,16 +246,18 @@ async def mark_unlisted(
     source: str,
     keys: Collection[str],
     at: datetime,
-) -> int:
-    """Mark items that a complete listing of the source lacks as missing since `at`.
+    run_id: UUID,
+) -> None:
+    """Mark items that the run's complete listing of the source lacks as absent since `at`.
 
-    Returns how many were marked. Writing an item again clears the mark.
+    Those that an earlier run's lacked too are missing since then. Writing an item clears the marks.
     """
-    return await connection.fetchval(for_owner(LISTED, org_id), org_id, source, at, list(keys))
+    statement = for_owner(LISTED, org_id)
+    await connection.execute(statement, org_id, source, at, list(keys), run_id)
 
 
 async def mark_missing(
     connection: Connection, org_id: UUID | None, source: str, run_id: UUID, at: datetime
 ) -> None:
-    """Mark items as missing that no attempt of a run has seen which listed the whole source."""
+    """Mark items that no attempt of a run has seen which listed the whole source, as above."""
     await connection.execute(for_owner(MISSING, org_id), org_id, source, at, run_id)

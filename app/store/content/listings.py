@@ -16,8 +16,7 @@ class Listing:
     """One pass through all pages of one partition of a platform, which ended at `at`.
 
     `seen`: the ids of the events that were parsed. `present`: those, and the ids of events that
-    could not be parsed. `total_confirmed`: the site reports a total, and that many events were
-    present.
+    could not be parsed.
     """
 
     platform: str
@@ -25,7 +24,6 @@ class Listing:
     seen: Collection[str]
     present: Collection[str]
     at: datetime
-    total_confirmed: bool
 
 
 ASSIGN_PARTITION = """
@@ -37,17 +35,19 @@ SAVE_LISTING = """
 INSERT INTO odds_boards (platform, partition, events, listed_at, run_id)
 VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (platform, partition) DO UPDATE
-  SET events = CASE WHEN $6 THEN odds_boards.events ELSE excluded.events END,
-      listed_at = excluded.listed_at, run_id = excluded.run_id
+  SET events = excluded.events, listed_at = excluded.listed_at, run_id = excluded.run_id
 """
 
 # An event that another transaction is writing, or that a later page wrote, is not absent. A match
-# that has begun is no longer listed, and its last prices stay as they were.
+# that has begun is no longer listed, and its last prices stay as they were. An absence that this
+# run recorded is not repeated.
 ABSENT = """
 SELECT id, absent_since IS NOT NULL AS again FROM odds_events
 WHERE platform = $1 AND partition = $2 AND NOT (platform_event_id = ANY ($3::text[]))
   AND kickoff > $4 AND withdrawn_at IS NULL
   AND CASE WHEN page_order() IS NULL THEN seen_at <= $4 ELSE page_order <= page_order() END
+  AND (absent_since IS NULL
+       OR absent_since < coalesce((SELECT queued_at FROM runs WHERE execution_id = $5), 'infinity'))
 ORDER BY platform_event_id
 FOR NO KEY UPDATE SKIP LOCKED
 """
@@ -56,6 +56,8 @@ ABSENT_PARTITIONS = """
 SELECT id, absent_since IS NOT NULL AS again FROM odds_events
 WHERE platform = $1 AND NOT (partition = ANY ($2::text[]))
   AND kickoff > $3 AND seen_at <= $3 AND withdrawn_at IS NULL
+  AND (absent_since IS NULL
+       OR absent_since < coalesce((SELECT queued_at FROM runs WHERE execution_id = $4), 'infinity'))
 ORDER BY platform_event_id
 FOR NO KEY UPDATE SKIP LOCKED
 """
@@ -91,12 +93,6 @@ UPDATE odds_events SET absent_since = NULL WHERE id IN (
   ORDER BY platform_event_id FOR NO KEY UPDATE)
 """
 
-# A drop of more than 60 % is not trusted, even if the site reports the total itself.
-SUDDEN_DROP = """
-SELECT coalesce((SELECT events >= 10 AND events * 0.4 > $3 FROM odds_boards
-                 WHERE platform = $1 AND partition = $2), false)
-"""
-
 SAVE_PARTIAL_LISTING = """
 UPDATE odds_events SET seen_at = $3, seen_run_id = $4
 WHERE platform = $1 AND platform_event_id = ANY ($2::text[]) AND seen_at < $3
@@ -106,23 +102,15 @@ WHERE platform = $1 AND platform_event_id = ANY ($2::text[]) AND seen_at < $3
 async def record_listing(connection: Connection, listing: Listing, run_id: UUID) -> None:
     """Record a complete listing of a partition, and mark or withdraw the events it lacks.
 
-    Missing events are withdrawn if the site reports its total and has not lost most of them at
-    once. Otherwise they are marked as absent, and withdrawn when the next complete listing lacks
-    them too: a site paged by kick-off can skip an event if rows move up between two page requests.
+    They are marked as absent, and withdrawn when the complete listing of a later run lacks them
+    too. One listing proves nothing, even if it has as many events as the site reports: its pages
+    are read at different instants, and an event is skipped if rows move up in between.
     """
     partition = (listing.platform, listing.partition)
     await connection.execute(ASSIGN_PARTITION, *partition, list(listing.seen))
-    rows = await connection.fetch(ABSENT, *partition, list(listing.present), listing.at)
-    sudden_drop = bool(rows) and await connection.fetchval(
-        SUDDEN_DROP, *partition, len(listing.present)
-    )
-    counted = listing.total_confirmed and not sudden_drop
-    await _absent(connection, [(row[0], counted or row[1]) for row in rows], listing.at, run_id)
-    # A total that is not trusted yet does not become the reference of the next listing.
-    keep_total = sudden_drop and not all(row[1] for row in rows)
-    await connection.execute(
-        SAVE_LISTING, *partition, len(listing.present), listing.at, run_id, keep_total
-    )
+    rows = await connection.fetch(ABSENT, *partition, list(listing.present), listing.at, run_id)
+    await _absent(connection, [(row[0], row[1]) for row in rows], listing.at, run_id)
+    await connection.execute(SAVE_LISTING, *partition, len(listing.present), listing.at, run_id)
 
 
 async def record_partial_listing(connection: Connection, listing: Listing, run_id: UUID) -> None:
@@ -139,7 +127,7 @@ async def record_partitions(
 
     Events of other partitions are marked as absent, or withdrawn if they were absent before.
     """
-    rows = await connection.fetch(ABSENT_PARTITIONS, platform, list(partitions), at)
+    rows = await connection.fetch(ABSENT_PARTITIONS, platform, list(partitions), at, run_id)
     await _absent(connection, [(row[0], row[1]) for row in rows], at, run_id)
 
 
