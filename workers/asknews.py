@@ -1,5 +1,6 @@
 """What the AskNews jobs share: credentials, tracked entities, cursors and stats."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +20,7 @@ from app.store.db import Connection
 from app.store.runs.progress import SourceProgress
 from workers.job import CompletedPartition, Params
 
+HOUR = timedelta(hours=1)
 SCOPE = "offline openid news stories"
 
 AskNews = TypeVar("AskNews", AskNewsNews, AskNewsStories)
@@ -85,13 +87,22 @@ async def prepare(context: WorkerContext, sources: Sequence[AskNews]) -> Sequenc
 
 
 async def with_cursors(context: WorkerContext, source: AskNews, reader: str) -> AskNews:
-    """The source with the cursors of `reader`, less the overlap, limited by the lookback."""
-    config = context.config
-    oldest = context.clock() - timedelta(hours=config.asknews_lookback_hours)
+    """The source with the cursors of `reader`, less the overlap, limited by the lookback.
+
+    What lies between a cursor and the lookback is requested with `historical` where that is allowed
+    and the source has it, and is a gap otherwise.
+    """
+    config, now = context.config, context.clock()
+    oldest = now - timedelta(hours=config.asknews_lookback_hours)
     overlap = timedelta(minutes=config.asknews_overlap_minutes)
     read = await news.cursors(context.pool, reader, source.entities)
+    late = {name: read[name] for name in source.entities if read.get(name, oldest) < oldest}
     since = {name: max(oldest, read.get(name, oldest) - overlap) for name in source.entities}
-    return replace(source, since=since)
+    if isinstance(source, AskNewsNews) and config.asknews_historical:
+        hours = {name: math.ceil((now - at + overlap) / HOUR) for name, at in late.items()}
+        since |= {name: at - overlap for name, at in late.items()}
+        return replace(source, since=since, historical=hours)
+    return replace(source, since=since, gaps={name: (at, oldest) for name, at in late.items()})
 
 
 async def move_cursor(connection: Connection, partition: CompletedPartition) -> None:

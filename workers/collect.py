@@ -21,8 +21,9 @@ from app.core.tasks import gather_fail_fast
 from app.fetch.client import RequestCounts
 from app.fetch.retry import MAX_WAIT
 from app.sources import coverage
-from app.sources.base import fetcher_name
+from app.sources.base import ListingEnd, fetcher_name
 from app.sources.coverage import Coverage
+from app.sources.recipes.collisions import KeyPlaces
 from app.store import tenancy
 from app.store.content import pages
 from app.store.content.listings import Listing
@@ -45,19 +46,8 @@ _log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionEnd:
-    """How the source ended a partition. `total`: the number of records that the site reports.
-
-    `incomplete`: why the source stopped before the last page, if it did: a retry would not help.
-    """
-
-    total: int | None = None
-    incomplete: Incomplete | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PageResult:
-    """A page and its content. `end`: the partition's end, if this is its last page.
+    """A page and its content. `end`: how the source ended the partition, if this is its last page.
 
     An unchanged page has no records to store.
     """
@@ -67,7 +57,7 @@ class PageResult:
     accepted: Sequence[Record] = ()
     rejected: Sequence[Rejected] = ()
     packed: bytes | None = None
-    end: PartitionEnd | None = None
+    end: ListingEnd | Incomplete | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,24 +91,16 @@ class Progress:
             self.coverage.merge(content.coverage),
         )
 
-    def shortfall(self, end: PartitionEnd) -> Incomplete | None:
+    def shortfall(self, end: ListingEnd | Incomplete) -> Incomplete | None:
         """Why the partition was not listed completely, or None if it was."""
-        present = len(self.keys | self.refused)
-        if end.incomplete is not None or end.total is None:
-            return end.incomplete
-        if present >= end.total and (self.keys or not end.total):
-            return None
-        return Incomplete(f"{len(self.keys)} records where the site says there are {end.total}")
+        if isinstance(end, Incomplete):
+            return end
+        return end.shortfall(len(self.keys), len(self.keys | self.refused))
 
-    def is_done(self, end: PartitionEnd) -> bool:
-        """Whether collecting the partition again in this run would add nothing."""
-        return end.incomplete is not None or self.shortfall(end) is None
-
-    def listing(self, source: str, end: PartitionEnd | None = None) -> Listing:
-        """What the pages listed. `end`: how the source ended them, if it did."""
-        confirmed = end is not None and end.total is not None
+    def listing(self, source: str) -> Listing:
+        """What the pages listed."""
         present, at = self.keys | self.refused, self.read_at or _NEVER
-        return Listing(source, self.partition.key, self.keys, present, at, confirmed)
+        return Listing(source, self.partition.key, self.keys, present, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +148,9 @@ class Collector:
         if budget is not None:
             budget.tallies.append(self._usage.tally)
         self._partitions: dict[str, Progress] = {}  # those begun in this attempt, by key
-        self._errors: dict[str, Any] = {}
+        # A partition may be done and have an error: a gap, which is not found again.
+        self._errors = {key: error for key, error in row.errors.items() if key in row.done}
+        self._places = KeyPlaces()
         self._stopped_by: Failure | None = None  # no further partition is begun
         self._commit_lock = asyncio.Lock()  # a source's pages are committed one at a time
         self.row = row
@@ -255,6 +239,7 @@ class Collector:
     async def _collect_pages(self, part: Partition) -> None:
         """Fetch, read and store the partition's pages. Raises Failure if it is not complete."""
         self._partitions[part.key] = Progress(part)
+        self._places.forget(part.key)
         generator = self._source.pages(part)
         request, returned = parse.advance(generator, None)
         number = 1
@@ -271,10 +256,11 @@ class Collector:
             except Failure:
                 await self._pages.store_raw(page)  # kept so that a fixed parser can read it
                 raise
-            end = _partition_end(returned) if request is None else None
+            end = returned if request is None else None
             await self._store_page(part, await self._page_result(page, records, end))
             number += 1
-        end, collected = _partition_end(returned), self._partitions[part.key]
+        collected = self._partitions[part.key]
+        end = returned or Incomplete("the source did not say how its pages end")
         shortfall = collected.shortfall(end)
         if shortfall is not None:
             raise shortfall
@@ -283,10 +269,16 @@ class Collector:
             await self._commit(collected, None, end)
 
     async def _page_result(
-        self, page: FetchedPage, records: Sequence[Record], end: PartitionEnd | None
+        self,
+        page: FetchedPage,
+        records: Sequence[Record],
+        end: ListingEnd | Incomplete | None,
     ) -> PageResult:
+        part = "" if page.raw.partition is None else page.raw.partition.key
         if page.known is not None:
+            self._places.note(page.known.keys, part, page.raw.page)
             return PageResult(page, page.known, end=end)
+        records = self._places.checked(records, part, page.raw.page)
         accepted = [record for record in records if not isinstance(record, Rejected)]
         rejected = [record for record in records if isinstance(record, Rejected)]
         keys = frozenset(self._job.record_key(record) for record in accepted)
@@ -308,7 +300,10 @@ class Collector:
             raise Schema(message, status=raw.status, url=raw.url) from error
 
     async def _commit(
-        self, collected: Progress, page: PageResult | None, end: PartitionEnd | None
+        self,
+        collected: Progress,
+        page: PageResult | None,
+        end: ListingEnd | Incomplete | None,
     ) -> None:
         """Store a page, or nothing more, and the source's new row, in one transaction."""
         async with self._commit_lock:
@@ -326,7 +321,7 @@ class Collector:
                     counts=self.row.counts.plus(counts),
                     unfinished_counts=redo,
                 )
-                if end is not None and collected.is_done(end):
+                if isinstance(end, ListingEnd) and collected.shortfall(end) is None:
                     row = await self._complete(connection, collected, end, row)
                 added = self._totals_delta(row)
                 await progress.write(connection, self._claimed, row, added)
@@ -365,24 +360,27 @@ class Collector:
         self,
         connection: Connection,
         collected: Progress,
-        end: PartitionEnd,
+        end: ListingEnd,
         row: SourceProgress,
     ) -> SourceProgress:
-        """Record the listing of a partition that is done; returns the row with it."""
+        """Record the listing of a partition whose end was seen; returns the row with it."""
         tracker, run_id = self._job.listing_tracker, self._claimed.run_id
         # An empty listing is not trusted: the source's whole listing, or the next one, decides.
-        if tracker is not None and end.incomplete is None and collected.keys:
-            listing = collected.listing(self._source.name, end)
+        if tracker is not None and collected.keys:
+            listing = collected.listing(self._source.name)
             # A rejected record without a key may be any record: then none counts as missing.
-            partly = collected.unnamed
+            partly = collected.unnamed or not end.whole
             record = tracker.record_partial_listing if partly else tracker.record_listing
             await record(connection, listing, run_id)
         if self._job.on_partition_done is not None and collected.started_at is not None:
             name, key = self._source.name, collected.partition.key
             done = CompletedPartition(name, key, collected.started_at, run_id)
             await self._job.on_partition_done(connection, done)
+        if end.gap is not None:
+            self._record_failure(collected.partition.key, end.gap)
         return replace(
             row,
+            errors=dict(self._errors),
             done=(*row.done, collected.partition.key),
             done_counts=row.done_counts.plus(collected.counts),
             coverage=row.coverage.merge(collected.coverage),
@@ -455,13 +453,6 @@ def run_totals(parts: Iterable[PlannedSource], rows: Iterable[SourceProgress]) -
 def root_failure_kind(kinds: Sequence[str]) -> str:
     """The kind that explains the others: a local failure if there is one, else the first."""
     return next((kind for kind in _LOCAL_FAILURES if kind in kinds), kinds[0])
-
-
-def _partition_end(returned: int | Incomplete | None) -> PartitionEnd:
-    """What a source's generator returned."""
-    if isinstance(returned, Incomplete):
-        return PartitionEnd(incomplete=returned)
-    return PartitionEnd(total=returned)
 
 
 def _redo_correction(page: Counts, redo: Counts) -> Counts:

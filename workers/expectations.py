@@ -23,23 +23,29 @@ from app.store.runs import baselines
 from app.store.runs.progress import SourceProgress
 from app.store.runs.run_rows import ClaimedRun
 
+DEFAULT_MAX_INVALID = 0.1  # the share of records that may be rejected, if the recipe sets none
+
 # Odds: listings shrink after a weekend and in summer, but not this much from one hour to the next.
-# Several parts of one event may be rejected, so the share of rejected records means nothing.
-ODDS = Expectations(max_drop=0.6, drop_min_baseline=SMALL_SAMPLE_ROWS)
+# An event of which one price was rejected counts as read and as rejected, so more may be.
+ODDS = Expectations(
+    may_be_empty=False,
+    max_drop=0.6,
+    drop_min_baseline=SMALL_SAMPLE_ROWS,
+    max_rejected_share=0.25,
+)
 # News: a poll may find nothing new; what it finds must be recent.
 NEWS = Expectations(
     max_field_drop=0.6,
-    max_rejected_share=0.5,
+    max_rejected_share=DEFAULT_MAX_INVALID,
     timestamp_field="published_at",
     max_age=timedelta(hours=72),
 )
-STORIES = Expectations(max_field_drop=0.6, max_rejected_share=0.5)
+STORIES = Expectations(max_field_drop=0.6, max_rejected_share=DEFAULT_MAX_INVALID)
 BUILT_IN = {
     **dict.fromkeys(PLATFORMS, ODDS),
     "asknews_news": NEWS,
     "asknews_stories": STORIES,
 }
-DEFAULT_MAX_INVALID = 0.5  # the share of rows that may be rejected, if the recipe sets none
 DEFAULT_MAX_DROP = 0.9  # the largest drop of a recipe's rows, if the recipe sets none
 
 
@@ -58,6 +64,7 @@ def recipe_expectations(recipe: Recipe) -> Expectations:
         drop, min_rows = DEFAULT_MAX_DROP, SMALL_SAMPLE_ROWS
     return Expectations(
         min_records=said.records.min,
+        may_be_empty=said.records.min == 0 or recipe.incremental is not None,
         max_drop=drop,
         drop_min_baseline=min_rows,
         required_fields=tuple(said.not_null),
@@ -77,7 +84,7 @@ async def check_row(
     if expected == NO_EXPECTATIONS or row.status is RunStatus.FAILURE:
         return row
     if row.errors:
-        expected = replace(expected, min_records=None, max_drop=None)
+        expected = replace(expected, min_records=None, may_be_empty=True, max_drop=None)
     found = SourceResult(row.counts.records, row.counts.rejected, row.coverage)
     before = await baselines.baselines(context.pool, claimed, row.source)
     breaches = check(found, before, expected, context.clock())

@@ -27,6 +27,7 @@ def sources(config: Config, params: PollParams) -> tuple[AskNewsNews]:
             pace=AskNewsLimits(config.asknews_page_size),
             max_pages=config.asknews_max_pages,
             hours_back=math.ceil(config.asknews_lookback_hours),
+            podcasts=config.asknews_podcasts,
         ),
     )
 

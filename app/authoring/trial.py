@@ -2,22 +2,27 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.authoring.page import PageFetcher
-from app.core.errors import Failure
-from app.core.messages import Partition, RawPage
+from app.core.errors import Failure, Incomplete
+from app.core.messages import Partition, RawPage, SourceRequest
 from app.core.records import Item, Rejected
 from app.fetch.authenticated import AnyFetcher
+from app.sources.base import ListingEnd
+from app.sources.recipes.collisions import KeyPlaces
 from app.sources.recipes.sandbox import Sandbox
 from app.sources.recipes.source import RecipeSource
 
 
 @dataclass(frozen=True, slots=True)
 class TrialPage:
-    """A page that was parsed, or the failure of it. `seconds`: to fetch it, and to parse it."""
+    """A page that was parsed, or the failure of it. `seconds`: to fetch it, and to parse it.
+
+    `more`: there are further pages. `end`: what showed that this page is the last.
+    """
 
     partition: str
     page: int
@@ -27,6 +32,7 @@ class TrialPage:
     seconds: tuple[float, float] = (0.0, 0.0)
     failure: Failure | None = None
     more: bool = False
+    end: str | None = None
 
 
 async def parse_page(
@@ -48,11 +54,14 @@ async def fetch_trial_pages(
 ) -> list[TrialPage]:
     """Return up to `pages` pages of each of the first `parts` partitions.
 
-    A Failure ends its partition and is returned with the page.
+    They end as in a run: a Failure, which may be that the end was not seen, ends its partition and
+    is returned with a page of its own, and a key that another row has taken is rejected.
     """
     fetched = list[TrialPage]()
+    places = KeyPlaces()
     for part in _partitions(source)[:parts]:
-        fetched += await _pages(source, part, (fetcher, window), pages)
+        trial = _Trial(source, part, fetcher, window, places)
+        fetched += await trial.run(pages)
     return fetched
 
 
@@ -64,27 +73,65 @@ def _partitions(source: RecipeSource) -> Sequence[Partition]:
     return ()
 
 
-async def _pages(
-    source: RecipeSource, part: Partition, through: tuple[PageFetcher, AnyFetcher], limit: int
-) -> list[TrialPage]:
-    fetcher, window = through
-    pages, requests = list[TrialPage](), source.pages(part)
-    raw: RawPage | None = None
-    try:
-        request = next(requests)
-        for number in range(1, limit + 1):
-            raw, fetch_seconds = await fetcher.fetch(window, request, part, number)
-            started = time.monotonic()
-            raw, records = await parse_page(source, raw, fetcher.sandbox)
-            seconds = (fetch_seconds, time.monotonic() - started)
-            pages.append(_page(part, raw, records, seconds))
-            request = requests.send(raw)
-        pages[-1] = replace(pages[-1], more=True)
-    except StopIteration:
-        pass
-    except Failure as failure:
-        pages.append(TrialPage(part.key, len(pages) + 1, raw, failure=failure))
-    return pages
+@dataclass(slots=True)
+class _Trial:
+    """The trial of one partition."""
+
+    source: RecipeSource
+    part: Partition
+    fetcher: PageFetcher
+    window: AnyFetcher
+    places: KeyPlaces
+    pages: list[TrialPage] = field(default_factory=list[TrialPage])
+    last: RawPage | None = None
+
+    async def run(self, limit: int) -> list[TrialPage]:
+        """Return at most `limit` pages, and a page for the failure, if there is one."""
+        requests = self.source.pages(self.part)
+        failure: Failure | None = None
+        try:
+            request = next(requests)
+            while len(self.pages) < limit:
+                request = await self._advance(requests, request)
+            self.pages[-1] = replace(self.pages[-1], more=True)
+        except StopIteration as stop:
+            failure = self._ended(stop.value)
+        except Failure as error:
+            failure = error
+        if failure is not None:
+            number = len(self.pages) + 1
+            self.pages.append(TrialPage(self.part.key, number, self.last, failure=failure))
+        return self.pages
+
+    async def _advance(
+        self,
+        requests: Generator[SourceRequest, RawPage, ListingEnd | Incomplete],
+        request: SourceRequest,
+    ) -> SourceRequest:
+        """Fetch and parse a page; return the next request. Raises StopIteration at the end."""
+        number = len(self.pages) + 1
+        try:
+            raw, fetch_seconds = await self.fetcher.fetch(self.window, request, self.part, number)
+        except Failure as failure:
+            return requests.throw(failure)  # the recipe may name it as the end
+        self.last = raw
+        started = time.monotonic()
+        raw, records = await parse_page(self.source, raw, self.fetcher.sandbox)
+        records = self.places.checked(records, self.part.key, number)
+        seconds = (fetch_seconds, time.monotonic() - started)
+        self.pages.append(_page(self.part, raw, records, seconds))
+        return requests.send(raw)
+
+    def _ended(self, end: ListingEnd | Incomplete) -> Failure | None:
+        if isinstance(end, Incomplete):
+            return end
+        parsed = {row.key for page in self.pages for row in page.rows}
+        refused = [r.record_id for page in self.pages for r in page.rejected]
+        unnamed = refused.count(None)
+        shortfall = end.shortfall(len(parsed), len(parsed | {*refused} - {None}) + unnamed)
+        if shortfall is None and self.pages:
+            self.pages[-1] = replace(self.pages[-1], end=end.reason)
+        return shortfall
 
 
 def _page(

@@ -139,6 +139,7 @@ def _match_as_json(match: Match) -> dict[str, Any]:
         "home": match.home,
         "away": match.away,
         "platforms": match.platforms,
+        "swapped": match.swapped,
         "markets": [_row_as_json(row) for row in match.rows],
     }
 
@@ -227,6 +228,8 @@ def _show(matches: Sequence[Match], now: datetime) -> None:
 def _table(match: Match, now: datetime) -> Table:
     title = f"{match.home} - {match.away}   {match.kickoff:%a %d %b %H:%M} UTC"
     subtitle = f"{match.country}, {match.competition}   {match.key}"
+    if match.swapped:
+        subtitle += f"\nhome and away are swapped, not compared: {', '.join(match.swapped)}"
     table = Table(title=f"{title}\n{subtitle}", title_justify="left", title_style="bold")
     table.add_column("market")
     table.add_column("outcome")

@@ -94,7 +94,8 @@ def try_(
 ) -> None:
     """Fetch pages under the host's limits, and show their rows, empty columns and timings.
 
-    Nothing is stored. Exit code 1 if a page could not be fetched or parsed, or no page has a row.
+    Nothing is stored. Exit code 1 if a page could not be fetched or parsed, if the pages ended but
+    their end was not seen, or if no page has a row.
     Examples: `python -m app source try sources/shop.toml`,
     `python -m app source try sources/shop.toml --pages 3 --save tests/golden/shop`
     """
@@ -263,6 +264,7 @@ def _trial_as_json(results: Sequence[TrialPage]) -> list[dict[str, Any]]:
             "rows": [{"key": item.key, "data": dict(item.data)} for item in one.rows],
             "refused": [{"key": r.record_id, "reason": r.reason} for r in one.rejected],
             "more": one.more,
+            "end": one.end,
             "failure": None
             if one.failure is None
             else {"kind": one.failure.kind.value, "message": str(one.failure)},
@@ -299,7 +301,7 @@ def _headline(one: TrialPage) -> str:
         return f"[bold red]{escape(where)}: {one.failure.kind.value}: {escape(str(one.failure))}[/]"
     size = len(one.raw.body) if one.raw else 0
     fetch_ms, parse_ms = (round(seconds * 1000) for seconds in one.seconds)
-    more = "; there are further pages" if one.more else ""
+    more = "; there are further pages" if one.more else f"; the end: {escape(one.end or '-')}"
     return (
         f"{escape(where)}: {len(one.rows)} rows, {len(one.rejected)} refused; {size:,} bytes;"
         f" {fetch_ms} ms to fetch, {parse_ms} ms to parse{more}"

@@ -196,6 +196,8 @@ class Config(BaseSettings):
     asknews_page_size: Annotated[int, Field(ge=1, le=101)] = 100
     asknews_max_pages: Annotated[int, Field(ge=1, le=100)] = 5
     asknews_lookback_hours: Annotated[float, Field(gt=0, le=48)] = 48
+    asknews_historical: bool = False
+    asknews_podcasts: bool = False
     asknews_overlap_minutes: Annotated[float, Field(ge=0, le=2_880)] = 30
     contact: Annotated[str, Field(max_length=200)] = ""
     guard_allow: Names = ()

@@ -15,13 +15,14 @@ JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | Non
 class OddsPrice:
     """The decimal odds of one outcome. `line` is the goals line of over/under, else None.
 
-    `active` is false while the site shows the price but takes no bets on it.
+    `active` is false while the site shows the price but takes no bets on it. `price` is None if it
+    is suspended and the site blanks the price meanwhile: the stored price then stays.
     """
 
     market: Market
     outcome: MarketOutcome
     line: Decimal | None
-    price: Decimal
+    price: Decimal | None
     active: bool = True
 
 

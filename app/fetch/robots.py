@@ -5,11 +5,23 @@ from functools import lru_cache
 from http import HTTPStatus
 
 import httpx
+import msgspec
 from protego import Protego
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.core.errors import Blocked, Failure, LocalNetwork, RateLimited, UnsafeAddress
+from app.core.errors import (
+    Blocked,
+    Failure,
+    HttpStatus,
+    LocalNetwork,
+    Network,
+    RateLimited,
+    Schema,
+    Timeout,
+    TooLarge,
+    UnsafeAddress,
+)
 from app.core.log import logger
 from app.core.messages import SourceRequest
 from app.fetch import urls
@@ -21,9 +33,23 @@ FAILURE_TTL = 600  # seconds until robots.txt is fetched again after a failure
 MAX_BYTES = 500 * 1024  # bytes; the rest is ignored
 
 ALLOW_ALL = ""
-DISALLOW_ALL = f"User-agent: {AGENT}\nDisallow: /"
+_UNREACHABLE = "\0"  # begins a cached failure; NUL is removed from rules
+
+_KINDS: dict[str, type[Failure]] = {
+    kind.kind.value: kind
+    for kind in (Network, Timeout, RateLimited, Blocked, HttpStatus, Schema, TooLarge)
+}
 
 _log = logger("fetch")
+
+
+class _CachedFailure(msgspec.Struct):
+    """Why robots.txt could not be fetched."""
+
+    kind: str
+    message: str
+    status: int | None
+    url: str | None
 
 
 def is_allowed(text: str, url: str, agent: str = AGENT) -> bool:
@@ -31,17 +57,15 @@ def is_allowed(text: str, url: str, agent: str = AGENT) -> bool:
     return _parsed(text).can_fetch(url, agent)
 
 
-def rules_after_failure(failure: Failure) -> tuple[str, int]:
-    """The rules that apply after robots.txt could not be fetched, and their lifetime in seconds.
+def allows_all(failure: Failure) -> bool:
+    """Whether a site whose robots.txt could not be fetched allows everything.
 
-    RFC 9309 2.3.1: if it is unavailable (4xx), everything is allowed; if it is unreachable (5xx, no
-    connection, 429), nothing is.
+    RFC 9309 2.3.1: it does if robots.txt is unavailable (4xx), and it is not to be visited if
+    robots.txt is unreachable (5xx, no connection, 429).
     """
     status = failure.status or 0
     refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    if refused and status != HTTPStatus.TOO_MANY_REQUESTS:
-        return ALLOW_ALL, RULES_TTL
-    return DISALLOW_ALL, FAILURE_TTL
+    return refused and status != HTTPStatus.TOO_MANY_REQUESTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +75,17 @@ class Robots:
     redis: Redis
 
     async def check(self, fetcher: Fetcher, request: SourceRequest, tally: RequestCounts) -> None:
-        """Raise Blocked if robots.txt forbids `request`, or what `Fetcher.fetch` raises."""
+        """Raise Blocked if robots.txt forbids `request`, or what `Fetcher.fetch` raises.
+
+        A robots.txt that is unreachable is the failure that it was, not a refusal by the site.
+        """
         url = httpx.URL(request.url)
         if request.params:
             url = url.copy_merge_params(request.params)
         urls.check_url(url)
         text = await self._rules_of(fetcher, f"{url.scheme}://{urls.host_key(url)}", tally)
+        if text.startswith(_UNREACHABLE):
+            raise _unreachable(text)
         if not is_allowed(text, str(url)):
             raise Blocked("robots.txt forbids", url=urls.public_url(str(url)))
 
@@ -87,12 +116,27 @@ async def _fetch_rules(fetcher: Fetcher, origin: str, tally: RequestCounts) -> t
     except RateLimited as failure:
         if failure.status is None:
             raise  # our own rate limit: no request was sent
-        return rules_after_failure(failure)
+        return _rules_after(failure)
     except (UnsafeAddress, LocalNetwork):
         raise  # not a response of the site
     except Failure as failure:
-        return rules_after_failure(failure)
+        return _rules_after(failure)
     return raw.body[:MAX_BYTES].decode("utf-8", "replace").replace("\0", ""), RULES_TTL
+
+
+def _rules_after(failure: Failure) -> tuple[str, int]:
+    """The rules to cache after a failure, or the failure itself, and their lifetime in seconds."""
+    if allows_all(failure):
+        return ALLOW_ALL, RULES_TTL
+    kept = _CachedFailure(failure.kind.value, str(failure)[:500], failure.status, failure.url)
+    return _UNREACHABLE + msgspec.json.encode(kept).decode(), FAILURE_TTL
+
+
+def _unreachable(text: str) -> Failure:
+    kept = msgspec.json.decode(text.removeprefix(_UNREACHABLE), type=_CachedFailure)
+    kind = _KINDS.get(kept.kind, Network)
+    message = f"robots.txt could not be fetched: {kept.message}"
+    return kind(message, status=kept.status, url=kept.url, retry=False)
 
 
 @lru_cache(maxsize=64)

@@ -238,7 +238,12 @@ async def _schedules(targets: DiagnosticTargets) -> list[Finding]:
     if stuck:
         message = f"{stuck} runs have lost their worker and were not claimed again"
         found.append(fault("runs", message, "start a worker that has their job"))
-    return [*found, *await _undeclared(targets)]
+    return [*found, *await _gaps(pool), *await _undeclared(targets)]
+
+
+async def _gaps(pool: Pool) -> list[Finding]:
+    fix = "request it by hand, or set ASKNEWS_HISTORICAL=true before the next outage"
+    return [warning("gap", message, fix) for message in await diagnostics.recent_gaps(pool)]
 
 
 async def _undeclared(targets: DiagnosticTargets) -> list[Finding]:

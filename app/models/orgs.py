@@ -93,8 +93,8 @@ class ItemRow(SQLModel, table=True):
     """A generic record of one source, identified by `key`, as it was last seen.
 
     `changed_at` moves only when the content changes. `absent_since` is set by a complete listing
-    that does not contain the item, and `missing_since` when the next one does not either. `series`: the source's own key, in append modes, where every
-    observation is a row of its own.
+    that does not contain the item, and `missing_since` when the next one does not either.
+    `series`: the source's own key, in append modes, where every observation is a row of its own.
     """
 
     __tablename__: ClassVar[Any] = "items"

@@ -1,5 +1,6 @@
 """Compares the prices of a match across sites: best prices, margins and stale prices. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,8 @@ OUTCOMES: Mapping[Market, tuple[MarketOutcome, ...]] = {
 # How many outcomes of a market win, if not one: two of the three double chances.
 WINNING_OUTCOMES: Mapping[Market, int] = {Market.DOUBLE_CHANCE: 2}
 MARKETS = tuple(OUTCOMES)
+MIN_LIKENESS = 0.5  # share of common words from which two names are those of one team
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,10 @@ class MarketComparison:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One match with its markets. Names are those of the first site."""
+    """One match with its markets. Names are those of the first site.
+
+    `swapped`: sites that have home and away the other way round, which are not compared.
+    """
 
     key: str
     country: str
@@ -100,6 +106,7 @@ class Match:
     kickoff: datetime
     platforms: tuple[str, ...]
     rows: tuple[MarketComparison, ...]
+    swapped: tuple[str, ...] = ()
 
 
 def margin(market: Market, prices: Sequence[Decimal]) -> Decimal | None:
@@ -123,12 +130,13 @@ def compare(offers: Iterable[OddsOffer], now: datetime, max_age: timedelta) -> l
 
 
 def _match(key: str, offers: Sequence[OddsOffer], since: datetime) -> Match:
-    ordered = sorted(offers, key=_market_order)
+    swapped = swapped_platforms(offers)
+    ordered = sorted((o for o in offers if o.platform not in swapped), key=_market_order)
     rows = [
         _row(market, line, list(each), since)
         for (market, line), each in groupby(ordered, key=lambda offer: (offer.market, offer.line))
     ]
-    newest = max(offers, key=lambda offer: (offer.seen_at, offer.platform))
+    newest = max(ordered, key=lambda offer: (offer.seen_at, offer.platform))
     return Match(
         key=key,
         country=newest.country,
@@ -138,7 +146,35 @@ def _match(key: str, offers: Sequence[OddsOffer], since: datetime) -> Match:
         kickoff=newest.kickoff,
         platforms=tuple(sorted({offer.platform for offer in offers})),
         rows=tuple(rows),
+        swapped=swapped,
     )
+
+
+def swapped_platforms(offers: Sequence[OddsOffer]) -> tuple[str, ...]:
+    """Return the sites that have the teams of a match the other way round than most sites have.
+
+    Of two sites that disagree, the first in the alphabet is taken to be right.
+    """
+    teams = {offer.platform: (offer.home, offer.away) for offer in offers}
+    platforms = sorted(teams)
+    first = teams[platforms[0]]
+    reverse = [each for each in platforms if _is_swapped(first, teams[each])]
+    if len(reverse) * 2 > len(platforms):
+        reverse = [each for each in platforms if each not in reverse]
+    return tuple(reverse)
+
+
+def _is_swapped(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    straight = [_likeness(a, b) for a, b in zip(one, other, strict=True)]
+    crossed = [_likeness(a, b) for a, b in zip(one, reversed(other), strict=True)]
+    return min(crossed) >= MIN_LIKENESS and sum(crossed) > sum(straight)
+
+
+def _likeness(one: str, other: str) -> float:
+    """Return the share of words, from 0 to 1, that the shorter of two team names has in common."""
+    words = [set(_WORD.findall(name.casefold())) for name in (one, other)]
+    fewest = min(map(len, words))
+    return len(words[0] & words[1]) / fewest if fewest else 0.0
 
 
 def _market_order(offer: OddsOffer) -> tuple[int, Decimal]:

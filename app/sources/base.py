@@ -15,13 +15,13 @@ class ListingEnd:
 
     `total`: the number of records that the site reports, if it does.
     `whole`: whether a record that no page contained is absent from the listing.
-    `gap`: a stretch of time that was left out on purpose, and that no later run requests.
+    `gap`: what was left out on purpose, and no later run requests; the run is a partial failure.
     """
 
     reason: str
     total: int | None = None
     whole: bool = True
-    gap: Gap | None = None
+    gap: Gap | Incomplete | None = None
 
     def shortfall(self, parsed: int, present: int) -> Incomplete | None:
         """Return Incomplete if fewer records are present than `total`, or none could be parsed."""

@@ -39,7 +39,8 @@ class SourceResult:
 class Expectations:
     """The expectations for a run of a source. None disables a check.
 
-    `min_records`: the minimum number of records. `max_drop`: the share by which the number of
+    `min_records`: the minimum number of records. `may_be_empty`: whether a run may have none where
+    each of the last runs had some. `max_drop`: the share by which the number of
     records may
     fall below the baseline, if the baseline has at least `drop_min_baseline`. `max_field_drop`:
     the share by which the
@@ -51,6 +52,7 @@ class Expectations:
     """
 
     min_records: int | None = None
+    may_be_empty: bool = True
     max_drop: float | None = None
     drop_min_baseline: int = 0
     max_field_drop: float | None = 0.5
@@ -82,6 +84,7 @@ def check(
     baseline = _baseline(history)
     return (
         *_counted(found, expected),
+        *_emptied(found, history, expected),
         *_fresh(found, expected, now),
         *(_dropped(found, baseline, expected) if baseline else ()),
         *(_thinned(found, baseline, expected) if baseline else ()),
@@ -123,6 +126,17 @@ def _counted(found: SourceResult, expected: Expectations) -> Sequence[Breach]:
         if empty:
             failed.append(f"{name} is empty in {empty} of {found.coverage.rows} records")
     return [Breach(HealthReason.DRIFT, message) for message in failed]
+
+
+def _emptied(
+    found: SourceResult, history: Sequence[SourceResult], expected: Expectations
+) -> Sequence[Breach]:
+    last = history[:MIN_HISTORY_RUNS]
+    if expected.may_be_empty or found.records or not last or not all(run.records for run in last):
+        return ()
+    counts = ", ".join(f"{run.records}" for run in last)
+    message = f"no records where the last runs had {counts}"
+    return (Breach(HealthReason.DRIFT, message),)
 
 
 def _fresh(found: SourceResult, expected: Expectations, now: datetime) -> Sequence[Breach]:

@@ -11,7 +11,7 @@ from app.context import WorkerContext
 from app.core.config import Config
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record, Rejected
-from app.sources.base import Source
+from app.sources.base import ListingEnd, Source
 from scripts.standin.testing import Standin
 from tests.clock import NOON
 from tests.execute.tables import events_of
@@ -39,11 +39,11 @@ class Odd:
         self._stumble("partitions", raw)
         return (Partition("all"),)
 
-    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd]:
         assert part.key == "all"
         raw = yield SourceRequest(self.url)
         self._stumble("pages", raw)
-        return self.promised
+        return ListingEnd("the only page", self.promised)
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
         self._stumble("parse", raw)

@@ -13,7 +13,7 @@ from app.core.config import Config
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record
 from app.fetch.client import Fetcher
-from app.sources.base import Source
+from app.sources.base import ListingEnd, Source
 from app.sources.expectations import Expectations
 from app.store.content import listings
 from app.store.db import Pool
@@ -52,9 +52,9 @@ class Board:
         yield from ()
         return (Partition("all"),)
 
-    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd]:
         assert part.key == "all"
-        return len(json.loads((yield SourceRequest(self.url)).body))
+        return ListingEnd("the only page", len(json.loads((yield SourceRequest(self.url)).body)))
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
         for row in json.loads(raw.body):

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from app.core.errors import Blocked
+from app.core.errors import Blocked, Failure, HttpStatus, Network, RateLimited
 from app.core.messages import HostLimits, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.limiter import SoloLimiter
@@ -88,15 +88,36 @@ async def test_a_site_without_rules_forbids_nothing(
         assert await allowed(redis, window, f"{base}/private")
 
 
-@pytest.mark.parametrize("status", ["500 Down", "503 Down", "429 Slow down"])
-async def test_a_site_whose_rules_cannot_be_read_forbids_all_for_a_while(
-    redis: Redis, window: Fetcher, status: str
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [("500 Down", HttpStatus), ("503 Down", HttpStatus), ("429 Slow down", RateLimited)],
+)
+async def test_a_site_whose_rules_cannot_be_read_is_not_visited_for_a_while(
+    redis: Redis, window: Fetcher, status: str, kind: type[Failure]
 ) -> None:
-    async with serving(Site(b"", status)) as base:
-        assert not await allowed(redis, window, f"{base}/")
+    site = Site(b"", status)
+    async with serving(site) as base:
+        for _ in range(2):
+            with pytest.raises(kind, match="robots.txt could not be fetched: HTTP") as caught:
+                await Robots(redis).check(window, SourceRequest(f"{base}/"), RequestCounts())
+            assert caught.value.status == int(status[:3])
+            reads = site.read
+    assert reads == site.read, "the failure is kept"
 
     (key,) = await redis.keys("rollcall:robots:*")  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords open
     assert 0 < await redis.ttl(key) <= FAILURE_TTL
+
+
+async def test_a_site_that_refuses_connections_is_recorded_as_such(
+    redis: Redis, window: Fetcher
+) -> None:
+    async with serving(Site()) as base:
+        pass
+
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(Network, match="robots.txt could not be fetched") as caught:
+            await Robots(redis).check(window, SourceRequest(f"{base}/"), RequestCounts())
+        assert not caught.value.retry
 
 
 async def test_endless_rules_are_read_up_to_their_bound(redis: Redis, window: Fetcher) -> None:

@@ -11,7 +11,7 @@ from app.core.enums import RunStatus
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record
 from app.fetch.client import Fetcher
-from app.sources.base import Source
+from app.sources.base import ListingEnd, Source
 from app.sources.expectations import NO_EXPECTATIONS, Expectations
 from tests import worker_harness
 from tests.clock import NOON
@@ -40,8 +40,9 @@ class Board:
         yield from ()
         return [Partition(part) for part in self.parts]
 
-    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int]:
-        return len(json.loads((yield SourceRequest(f"{self.url}/{part.key}")).body))
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd]:
+        raw = yield SourceRequest(f"{self.url}/{part.key}")
+        return ListingEnd("the only page", len(json.loads(raw.body)))
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
         assert raw.partition is not None

@@ -15,6 +15,7 @@ from app.core.errors import Schema
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, OddsPrice, Record, Rejected
 from app.fetch.client import Fetcher
+from app.sources.base import ListingEnd
 from app.store.db import Pool
 from tests import worker_harness
 from tests.fetch.hostile import Visit
@@ -72,11 +73,11 @@ class Toy:
         yield from ()
         return (Partition("all", self.promised),)
 
-    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd]:
         number = 1
         while json.loads((yield self.request(number)).body):
             number += 1
-        return part.expected
+        return ListingEnd("an empty list", part.expected)
 
     def request(self, number: int) -> SourceRequest:
         return SourceRequest(self.base, params=(("page", str(number)),), robots=self.robots)

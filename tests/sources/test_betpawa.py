@@ -1,13 +1,14 @@
 """BetPawa: what it asks, when it stops, and what it refuses."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from app.core.errors import ApiError, Blocked, Failure, Incomplete, Schema
 from app.core.messages import Partition, SourceRequest
-from app.sources.base import Source
+from app.sources.base import ListingEnd, Source
 from app.sources.sites.betpawa import MAX_PAGES, BetPawa
 from tests.sources.driver import PART, drive, raw, saved
 
@@ -69,8 +70,32 @@ def test_paging_ends_at_the_first_page_without_events(end: str) -> None:
 
     driven = drive(SITE.pages(PART), lambda page: pages[page - 1])
 
-    assert [_asked(request)["skip"] for request in driven.requests] == [0, 100, 200]
-    assert driven.result is None
+    assert [_asked(request)["skip"] for request in driven.requests] == [0, 1, 2]
+    assert driven.result == ListingEnd("an empty list")
+
+
+@pytest.mark.parametrize(
+    "middle",
+    ['{"responses": [{"error": "timeout"}]}', '{"responses": [7]}', '{"error": "x"}', "[]"],
+)
+def test_a_page_without_the_list_is_not_the_end(middle: str) -> None:
+    pages = [FULL, middle]
+
+    with pytest.raises(Schema):
+        drive(SITE.pages(PART), lambda page: pages[page - 1])
+
+
+def test_a_list_that_moved_down_is_incomplete() -> None:
+    pages = [_board(range(100)), _board(range(95, 195)), PAST_THE_END]
+
+    driven = drive(SITE.pages(PART), lambda page: pages[page - 1])
+
+    assert isinstance(driven.result, Incomplete)
+    assert len(driven.requests) == 2
+
+
+def _board(ids: Iterable[int]) -> object:
+    return {"responses": [{"responses": [{"id": str(number)} for number in ids]}]}
 
 
 def test_a_board_without_end_is_incomplete() -> None:
@@ -80,9 +105,9 @@ def test_a_board_without_end_is_incomplete() -> None:
         asked.append(page)
         return FULL
 
-    with pytest.raises(Incomplete):
-        drive(SITE.pages(PART), answer)
+    driven = drive(SITE.pages(PART), answer)
 
+    assert isinstance(driven.result, Incomplete)
     assert len(asked) == MAX_PAGES
 
 

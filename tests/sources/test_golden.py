@@ -15,20 +15,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import app.sources
+import app.sources.sites
 from app.core.errors import Failure
 from app.core.messages import Partition, RawPage
 from app.core.records import Rejected
 from app.sources.base import Source
 
 HERE = Path(__file__).parent
-NOT_SOURCES = {"base", "odds"}
-MODULES = [each.name for each in pkgutil.iter_modules(app.sources.__path__)]
+NOT_SOURCES = {"odds"}
+MODULES = [each.name for each in pkgutil.iter_modules(app.sources.sites.__path__)]
 
 
 def _built(module: str) -> Iterator[Source]:
     """The sources of a module, with a placeholder for whatever they must be given."""
-    room = import_module(f"app.sources.{module}")
+    room = import_module(f"app.sources.sites.{module}")
     classes: list[tuple[str, Any]] = inspect.getmembers(room, inspect.isclass)
     for _, found in classes:
         if found.__module__ == room.__name__ and hasattr(found, "partitions"):

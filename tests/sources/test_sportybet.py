@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from app.core.errors import ApiError, Blocked, Failure, Schema
+from app.core.errors import ApiError, Blocked, Failure, Incomplete, Schema
 from app.core.messages import Partition
 from app.core.records import OddsEvent, OddsPrice, Record, Rejected
-from app.sources.base import Source
+from app.sources.base import ListingEnd, Source
 from app.sources.sites.sportybet import MAX_PAGES, SportyBet
 from tests.sources.driver import PART, drive, raw, saved
 
@@ -59,7 +59,7 @@ def test_paging_ends_when_all_counted_events_were_seen() -> None:
     driven = drive(SITE.pages(PART), lambda page: pages[page - 1])
 
     assert len(driven.requests) == 3
-    assert driven.result == 5
+    assert _total(driven.result) == 5
 
 
 def test_an_event_seen_twice_counts_once() -> None:
@@ -76,7 +76,7 @@ def test_paging_ends_after_two_pages_without_anything_new() -> None:
     driven = drive(SITE.pages(PART), lambda page: pages[page - 1])
 
     assert len(driven.requests) == 5
-    assert driven.result == 9
+    assert _total(driven.result) == 9
 
 
 def test_a_page_past_the_end_may_have_no_data() -> None:
@@ -85,7 +85,20 @@ def test_a_page_past_the_end_may_have_no_data() -> None:
     driven = drive(SITE.pages(PART), lambda page: pages[page - 1])
 
     assert len(driven.requests) == 3
-    assert driven.result is None
+    assert isinstance(driven.result, Incomplete)  # no page has a total
+
+
+def test_the_greatest_total_counts_though_the_list_shrinks_while_it_is_read() -> None:
+    pages = [_page(1, 2, total=6), _page(4, total=4), _page(5, total=4), _page(), _page()]
+
+    driven = drive(SITE.pages(PART), lambda page: pages[page - 1])
+
+    assert len(driven.requests) == 5
+    assert _total(driven.result) == 6
+
+
+def _total(end: ListingEnd | Incomplete) -> int | None:
+    return end.total if isinstance(end, ListingEnd) else None
 
 
 def test_paging_has_a_hard_end() -> None:
@@ -106,7 +119,7 @@ def test_an_odd_event_does_not_stop_paging() -> None:
 def test_a_board_without_events_is_no_error_when_the_site_says_so() -> None:
     driven = drive(SITE.pages(PART), lambda _: {"bizCode": 10000, "data": {"totalNum": 0}})
 
-    assert driven.result == 0
+    assert _total(driven.result) == 0
 
 
 def test_an_error_in_the_envelope_carries_its_message() -> None:

@@ -405,6 +405,9 @@ def _incremental_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     incremental, store = recipe.incremental, recipe.store
     if incremental is not None and store is not None and store.missing is Missing.MARK:
         yield ("store", "missing"), "cannot be detected by an incremental source; write keep"
+    if store is not None and store.missing is Missing.MARK and recipe.paginate.enough:
+        problem = "cannot be detected if stopping at max_pages is enough; write keep"
+        yield ("store", "missing"), problem
     if store is not None and store.missing is Missing.MARK and store.mode is not StoreMode.UPSERT:
         yield ("store", "missing"), 'works only with mode = "upsert"; write keep'
     if incremental is not None and incremental.param is None:

@@ -9,8 +9,11 @@ Facts about the site:
 - A page holds at most 101 articles, on the free plan 10. If a plan refuses the larger page, the
   smaller size is used for the rest of the run. A plan that silently returns fewer is harmless,
   because only the offset determines the next page.
-- The offset is a number, a uuid or null. Null, a repeated offset and an empty page are the end, and
-  so is a page with fewer records than the smallest page size, which saves a call.
+- The offset is a number, a uuid or null. Null and an empty list are the end, and so is a page with
+  fewer records than the smallest page size, which saves a call. A repeated offset is not.
+- News older than 48 hours is searched only with `historical`, which costs more.
+- Podcasts are among the articles unless they are excluded.
+- 402 is a plan that is used up; nothing else is requested then.
 - Lists are repeated keys, booleans are `True` and `False`.
 - `start_timestamp` filters by crawl date if requested; the publisher's date is unreliable.
 - `classification` is a list or a string. Other fields change between versions of the site, so only
@@ -23,14 +26,15 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from app.core.errors import Auth, Failure, Incomplete, RateLimited
+from app.core.errors import Auth, Failure, Gap, Incomplete, RateLimited
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import Article, Record, Rejected, SentimentPoint, Story, StoryUpdate
+from app.sources.base import ListingEnd
 from app.sources.sites import odds
 from app.sources.sites.odds import DECODE_ERRORS
 
@@ -47,7 +51,9 @@ MIN_PAGE_SIZE = 10
 RATE_MARGIN = 0.9  # share of the allowed rate that is used, because network delays bunch requests
 MAX_REST_SECONDS = 30.0
 
+_NO_OFFSET = frozenset[int | str | None]({None, 0, "0", ""})
 _REFUSED_SIZE = frozenset({403, 422})
+_PAYMENT_REQUIRED = 402
 _FORBIDDEN = 403
 _TOO_MANY_REQUESTS = 429
 _CONCURRENCY_CODE = "429001"
@@ -60,6 +66,7 @@ _MAX_FAULTS = 5
 
 QueryParams = list[tuple[str, str]]
 Offset = int | str | None
+Stretch = tuple[datetime, datetime]
 PageDecoder = Callable[[RawPage], tuple[int, Offset]]
 
 
@@ -72,7 +79,7 @@ class _Limits(msgspec.Struct):
 
 
 class _Search(msgspec.Struct):
-    as_dicts: list[msgspec.Raw] | None = None
+    as_dicts: list[msgspec.Raw] | None
     offset: int | str | None = None
 
 
@@ -132,8 +139,8 @@ class AskNewsLimits:
     """Limits of the account as learnt in this run.
 
     `size`: page size. `limits`: those of the plan once they are known. `rest`: seconds to wait
-    before the next request. `refused`: the failure if the site rejected the key; every partition
-    then raises it without a request.
+    before the next request. `refused`: the failure if the site rejected the key, or the plan is
+    used up; every partition then raises it without a request.
     """
 
     size: int
@@ -157,7 +164,9 @@ class AskNewsNews:
     """Articles that mention the entities.
 
     `since`: crawl time after which articles are requested, by entity. `max_pages`: per entity.
-    `hours_back`: how far back articles are searched. `pace`: limits learnt during the run.
+    `hours_back`: how far back articles are searched. `historical`: the same, by entity, where it is
+    more than 48 hours. `gaps`: the stretch since the last poll that is not requested, by entity.
+    `podcasts`: whether podcasts are wanted. `pace`: limits learnt during the run.
     """
 
     base_url: str
@@ -165,6 +174,9 @@ class AskNewsNews:
     since: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
     max_pages: int = 5
     hours_back: int = 48
+    historical: Mapping[str, int] = field(default_factory=dict[str, int])
+    gaps: Mapping[str, Stretch] = field(default_factory=dict[str, Stretch])
+    podcasts: bool = False
     name: str = NEWS
     pace: AskNewsLimits = field(default_factory=lambda: AskNewsLimits(NEWS_PAGE_SIZE))
 
@@ -178,24 +190,28 @@ class AskNewsNews:
         yield from self.pace.request_limits(self.base_url)
         return [Partition(entity) for entity in self.entities]
 
-    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, Incomplete | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd | Incomplete]:
         """Request the newest articles of the entity, page by page, back to its `since`.
 
-        Returns Incomplete if there are more than `max_pages`. Raises Auth and RateLimited.
+        The end has a gap if there are more than `max_pages`. Raises Auth and RateLimited.
         """
+        hours_back = self.historical.get(part.key)
         asked: QueryParams = [
             ("query", part.key),
             ("method", "kw"),
             ("return_type", "dicts"),
             ("time_filter", "crawl_date"),
-            ("historical", "False"),
-            ("hours_back", str(self.hours_back)),
+            ("sort_by", "pub_date"),
+            ("podcasts", "include" if self.podcasts else "none"),
+            ("historical", str(hours_back is not None)),
+            ("hours_back", str(hours_back or self.hours_back)),
             *_since(self.since.get(part.key)),
         ]
         pagination = _Pagination(
             f"{self.base_url}/news/search", asked, "n_articles", self.pace, self.max_pages
         )
-        return (yield from pagination.follow(_search_page))
+        end = yield from pagination.follow(_search_page)
+        return _with_gap(end, self.gaps.get(part.key))
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the articles of a search page. Raises Schema, ApiError or Blocked."""
@@ -215,6 +231,7 @@ class AskNewsStories:
     since: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
     max_pages: int = 5
     max_updates: int = 10
+    gaps: Mapping[str, Stretch] = field(default_factory=dict[str, Stretch])
     name: str = STORIES
     pace: AskNewsLimits = field(default_factory=lambda: AskNewsLimits(STORIES_PAGE_SIZE))
 
@@ -228,10 +245,10 @@ class AskNewsStories:
         yield from self.pace.request_limits(self.base_url)
         return [Partition(entity) for entity in self.entities]
 
-    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, Incomplete | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd | Incomplete]:
         """Request the newest stories of the entity, page by page, back to its `since`.
 
-        Returns Incomplete if there are more than `max_pages`. Raises Auth and RateLimited.
+        The end has a gap if there are more than `max_pages`. Raises Auth and RateLimited.
         """
         asked: QueryParams = [
             ("query", part.key),
@@ -245,7 +262,8 @@ class AskNewsStories:
         pagination = _Pagination(
             f"{self.base_url}/stories", asked, "limit", self.pace, self.max_pages
         )
-        return (yield from pagination.follow(_stories_page))
+        end = yield from pagination.follow(_stories_page)
+        return _with_gap(end, self.gaps.get(part.key))
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the stories of a page. Raises Schema, ApiError or Blocked."""
@@ -276,6 +294,15 @@ def _since(since: datetime | None) -> QueryParams:
     return [] if since is None else [("start_timestamp", str(math.floor(since.timestamp())))]
 
 
+def _with_gap(end: ListingEnd | Incomplete, stretch: Stretch | None) -> ListingEnd | Incomplete:
+    """Return the end with the stretch before the window as its gap."""
+    if stretch is None or isinstance(end, Incomplete):
+        return end
+    start, stop = (f"{instant:%Y-%m-%d %H:%M}" for instant in stretch)
+    window = f"from {start} to {stop} UTC was not requested: it is before ASKNEWS_LOOKBACK_HOURS"
+    return replace(end, gap=Gap("; ".join([window, *([str(end.gap)] if end.gap else [])])))
+
+
 def _search_page(raw: RawPage) -> tuple[int, Offset]:
     page = odds.decode(raw, _search)
     return len(page.as_dicts or ()), page.offset
@@ -296,17 +323,24 @@ class _Pagination:
     pace: AskNewsLimits
     max_pages: int
 
-    def follow(self, read: PageDecoder) -> Generator[SourceRequest, RawPage, Incomplete | None]:
+    def follow(
+        self, read: PageDecoder
+    ) -> Generator[SourceRequest, RawPage, ListingEnd | Incomplete]:
         offset: Offset = None
-        seen: set[Offset] = {None, 0, "0", ""}
+        seen = set[Offset]()
         for _ in range(self.max_pages):
             count, offset = read((yield from self._page(offset)))
-            if count < min(self.pace.size, MIN_PAGE_SIZE) or offset in seen:
-                return None
+            if count < min(self.pace.size, MIN_PAGE_SIZE):
+                return ListingEnd("a page with fewer records than the smallest page")
+            if offset in _NO_OFFSET:
+                return ListingEnd("no offset")
+            if offset in seen:
+                return Incomplete(f"the offset {str(offset)[:60]!r} is repeated")
             seen.add(offset)
-        return Incomplete(
+        more = (
             f"more than {self.max_pages} pages since the last poll; older ones were not requested"
         )
+        return ListingEnd("max_pages", gap=Incomplete(more))
 
     def _page(self, offset: Offset) -> Generator[SourceRequest, RawPage, RawPage]:
         size = self.pace.size
@@ -316,7 +350,7 @@ class _Pagination:
             return (yield self._request(offset, size))
         except Failure as failure:
             if failure.status not in _REFUSED_SIZE or size <= MIN_PAGE_SIZE:
-                raise translate_failure(failure) from failure.__cause__
+                raise self._noted(failure) from failure.__cause__
         raw = yield from self._smaller(offset)
         self.pace.size = MIN_PAGE_SIZE
         return raw
@@ -325,7 +359,14 @@ class _Pagination:
         try:
             return (yield self._request(offset, MIN_PAGE_SIZE))
         except Failure as failure:
-            raise translate_failure(failure) from failure.__cause__
+            raise self._noted(failure) from failure.__cause__
+
+    def _noted(self, failure: Failure) -> Failure:
+        """Return the failure translated; a plan that is used up stops all further requests."""
+        translated = translate_failure(failure)
+        if failure.status == _PAYMENT_REQUIRED and isinstance(translated, Auth):
+            self.pace.refused = translated
+        return translated
 
     def _request(self, offset: Offset, size: int) -> SourceRequest:
         start: QueryParams = [] if offset is None else [("offset", str(offset))]
@@ -338,6 +379,8 @@ def translate_failure(failure: Failure) -> Failure:
     """Return the failure with a message that names the limit of the site that caused it."""
     code = _CODE.search(str(failure))
     number = code[1] if code else str(failure.status)
+    if failure.status == _PAYMENT_REQUIRED:
+        return _translated(Auth, failure, f"the AskNews plan is used up ({number})")
     if failure.status == _FORBIDDEN:
         return _translated(
             Auth, failure, f"the AskNews plan does not allow this or is used up ({number})"

@@ -5,6 +5,7 @@ Facts about the site:
 - The catalogue is a tree of sport, country, group; each group has its number of events.
 - The events of a group are a list, or an object keyed by slot.
 - Odds are strings; "", "-" and "1" mean not offered. A line may have only one side.
+- Half lines of goals are `S_OU@`, whole and quarter lines `S_OUA@`.
 - Keys are compared in full: S_1X21_, S_1X22_ and S_1X22TOU@ are not the market S_1X2_.
 - STARTDATE is UTC without an offset (the same match agrees on three sites); STARTDATEUTC, where
   present, has one.
@@ -26,6 +27,7 @@ from app.core.enums import Market, MarketOutcome
 from app.core.errors import ApiError, Schema
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record
+from app.sources.base import ListingEnd
 from app.sources.sites import odds
 from app.sources.sites.odds import JSON_NULL
 
@@ -44,7 +46,7 @@ _PICKS: Mapping[str, odds.Pick] = {
     "S_DC_12": (Market.DOUBLE_CHANCE, MarketOutcome.HOME_AWAY),
     "S_DC_X2": (Market.DOUBLE_CHANCE, MarketOutcome.DRAW_AWAY),
 }
-_OVER_UNDER_PREFIX = "S_OU@"
+_OVER_UNDER_PREFIXES = ("S_OU@", "S_OUA@")
 _OVER_UNDER_PICKS: Mapping[str, odds.Pick] = {
     "O": (Market.OVER_UNDER, MarketOutcome.OVER),
     "U": (Market.OVER_UNDER, MarketOutcome.UNDER),
@@ -117,12 +119,12 @@ class Bet9ja:
         parts = [Partition(key, _count(group)) for key, group in _groups(raw).items()]
         return tuple(part for part in parts if part.expected != 0)
 
-    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | None]:
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd]:
         """Request the events of the group. Returns the catalogue's count. Raises like `parse`."""
         group = ("GROUPID", part.key)
         options = (("DISP", "0"), ("GROUPMARKETID", "1"), ("matches", "true"))
         _events((yield self._request("GetEventsInGroupV2", group, *options)))
-        return part.expected
+        return ListingEnd("the only page", part.expected)
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the events of a group response or a single-event response.
@@ -213,14 +215,14 @@ def _kickoff(event: _Event) -> datetime:
 
 def _add(key: str, quote: bytes, prices: odds.Prices) -> None:
     pick, line = _PICKS.get(key), None
-    if key.startswith(_OVER_UNDER_PREFIX):
+    if key.startswith(_OVER_UNDER_PREFIXES):
         pick, line = _over_under(key, prices)
     if pick is not None:
         prices.add(pick, line, quote)
 
 
 def _over_under(key: str, prices: odds.Prices) -> tuple[odds.Pick | None, Decimal | None]:
-    line_text, _, side = key.removeprefix(_OVER_UNDER_PREFIX).partition("_")
+    line_text, _, side = key.partition("@")[2].partition("_")
     pick = _OVER_UNDER_PICKS.get(side)
     try:
         line = odds.parse_line(line_text.encode())

@@ -4,9 +4,11 @@ Facts about the site:
 - v3 returns 404 since August 2026 and v4 is live; both formats are read, whatever the version.
 - Without `accept: application/json`, v4 returns protobuf. The brand must match the domain.
 - About one response in ten is an empty 200, which is retried.
-- More than 100 events per page are refused. Past the end the inner list is absent.
+- More than 100 events per page are refused. Past the end the inner list is empty, or the only
+  answer is an empty object.
 - `view.marketTypes` takes ids; the old names silently return no markets.
-- `row.handicap` is four times the line: the price's `handicap` is the line, else the row's total.
+- The price's `handicap` is the line, else the row's total (v4) or formatted handicap (v3).
+  `row.handicap` is four times the line, and so is any of the others that equals it.
 - v4 has `suspended` only when true; v3 always has it, names the odds `price`, and contains nulls.
 - `name` may end in " (n)" for neutral ground; team names are read from the participants.
 - Pages are sorted by kick-off. A match that starts between two requests shifts the list, so that
@@ -24,6 +26,7 @@ from app.core.enums import Market, MarketOutcome
 from app.core.errors import Incomplete, Schema
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record
+from app.sources.base import ListingEnd
 from app.sources.sites import odds
 from app.sources.sites.odds import JSON_NULL
 
@@ -73,6 +76,8 @@ class _Specifier(_Wire):
 
 
 class _Row(_Wire):
+    handicap: msgspec.Raw = JSON_NULL
+    formatted_handicap: msgspec.Raw = JSON_NULL
     specifier: _Specifier | None = None
     prices: list[_Price] | None = None
 
@@ -116,11 +121,13 @@ class _Answer(_Wire):
 
 
 class _Page(_Wire):
-    responses: list[_Answer] | None = None
+    responses: list[msgspec.Raw] | None = None
     id: str | int | None = None
 
 
 _page = msgspec.json.Decoder(_Page)
+_answer = msgspec.json.Decoder(_Answer)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _event = msgspec.json.Decoder(_Event)
 
 
@@ -139,15 +146,22 @@ class BetPawa:
         yield from ()
         return (Partition("football"),)
 
-    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, int | None]:  # noqa: ARG002
-        """Request pages until one has no events. Returns None: the site reports no total.
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd | Incomplete]:  # noqa: ARG002
+        """Request pages until the list of one is empty. The site reports no total.
 
-        Raises like `parse`, and Incomplete after MAX_PAGES pages.
+        Returns Incomplete if a page repeats events of a full page before, which means that the list
+        moved, and after MAX_PAGES pages. Raises like `parse`.
         """
+        skip, before = 0, frozenset[str | None]()
         for number in range(MAX_PAGES):
-            if not _events((yield self._request(number * PAGE_SIZE))):
-                return None
-        raise Incomplete(f"more than {MAX_PAGES} pages")
+            events = _events((yield self._request(skip)))
+            if not events:
+                return ListingEnd("an empty list")
+            ids = frozenset(odds.record_id(event, "id") for event in events)
+            if len(before) >= PAGE_SIZE and ids & before - {None}:
+                return Incomplete(f"page {number + 1} repeats page {number}: the list moved")
+            skip, before = skip + len(events), ids
+        return Incomplete(f"more than {MAX_PAGES} pages")
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the events of a list page or single-event response of v3 or v4.
@@ -184,13 +198,23 @@ def _query(skip: int) -> str:
 
 def _events(raw: RawPage) -> list[msgspec.Raw]:
     page = odds.decode(raw, _page)
-    if page.responses is not None:
-        return [event for answer in page.responses for event in answer.responses or ()]
+    if page.responses is not None and all(map(_is_list, page.responses)):
+        answers = [odds.decode_part(raw, answer, _answer) for answer in page.responses]
+        return [event for answer in answers for event in answer.responses or ()]
     if page.id is None:
         raise Schema(
             "the response contains neither a page nor an event", status=raw.status, url=raw.url
         )
     return [msgspec.Raw(raw.body)]
+
+
+def _is_list(answer: msgspec.Raw) -> bool:
+    """Return whether an answer is a list of events, or the empty object past the end of one."""
+    try:
+        members = _members.decode(answer)
+    except msgspec.DecodeError:
+        return False
+    return not members or "responses" in members
 
 
 def _read(raw: msgspec.Raw, prices: odds.Prices) -> OddsEvent:
@@ -246,9 +270,14 @@ def _add_price(pick: odds.Pick, row: _Row, price: _Price, prices: odds.Prices) -
 
 
 def _line(row: _Row, price: _Price) -> Decimal:
-    line = odds.parse_line(bytes(price.handicap))
-    if line is None and row.specifier is not None:
-        line = odds.parse_line(bytes(row.specifier.total))
+    fourfold = odds.parse_line(bytes(row.handicap))
+    total = JSON_NULL if row.specifier is None else row.specifier.total
+    for given in (price.handicap, total, row.formatted_handicap):
+        line = odds.parse_line(bytes(given))
+        if line is not None:
+            break
+    else:
+        line = fourfold
     if line is None:
         raise ValueError("no line")
-    return line
+    return odds.normalised(line / 4) if line == fourfold else line

@@ -3,7 +3,8 @@
 A price or line is read from the JSON text itself, string or number, never through a float.
 Rules for all three sites:
 
-- A price that is not offered (empty, "-", null, absent, or 1 or less) is omitted without a fault.
+- A price that is not offered (empty, "-", null, absent, or 1 or less) is omitted without a fault,
+  unless it is suspended: a site may blank a price while it takes no bets on it.
 - An invalid price is omitted and the rest of its event is kept; one Rejected with the reasons is
   returned next to the event.
 - An event without id, teams or kick-off is Rejected and the rest of its page is kept.
@@ -64,8 +65,9 @@ class Prices:
         except ValueError as error:
             self.add_fault(" ".join(pick), error)
             return
-        if price is not None:
-            self._kept.setdefault((pick, line), price)
+        kept = self._kept.get((pick, line))
+        if price is not None and (kept is None or kept.price is None):
+            self._kept[pick, line] = price
 
     def add_fault(self, where: str, what: Exception) -> None:
         """Record what could not be read; the event is kept."""
@@ -163,7 +165,7 @@ def parse_price(quote: bytes) -> Decimal | None:
 @lru_cache(maxsize=32_768)
 def _price(pick: Pick, line: Decimal | None, quote: bytes, active: bool) -> OddsPrice | None:
     price = parse_price(quote)
-    return None if price is None else OddsPrice(*pick, line, price, active)
+    return None if price is None and active else OddsPrice(*pick, line, price, active)
 
 
 @lru_cache(maxsize=1024)
@@ -175,9 +177,13 @@ def parse_line(quote: bytes) -> Decimal | None:
     bare = quote.strip(b'" \t')
     if bare in _NOT_OFFERED:
         return None
-    value = Decimal(_match(_LINE, bare, "line"))
-    integral = value.to_integral_value()
-    return integral if value == integral else value.normalize()
+    return normalised(Decimal(_match(_LINE, bare, "line")))
+
+
+def normalised(line: Decimal) -> Decimal:
+    """Return a line without trailing zeros."""
+    integral = line.to_integral_value()
+    return integral if line == integral else line.normalize()
 
 
 def _match(pattern: re.Pattern[str], bare: bytes, what: str) -> str:

@@ -97,6 +97,7 @@ FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) AS c (event_id, wh
 """
 
 # The row locks on the events exclude concurrent writers of their prices.
+# A price that is suspended and blanked keeps its last value.
 # A line is never NaN, so NaN stands for "no line", which makes it comparable and hashable.
 # Columns are passed as one text each: asyncpg encodes arrays element by element, which takes longer
 # than joining and splitting the text.
@@ -104,18 +105,21 @@ PRICES = """
 WITH given AS MATERIALIZED (
   SELECT * FROM unnest(string_to_array($1, ',')::bigint[], string_to_array($2, ','),
                        string_to_array($3, ',', '')::numeric[], string_to_array($4, ','),
-                       string_to_array($5, ',')::numeric[], string_to_array($6, ',')::bool[])
+                       string_to_array($5, ',', '')::numeric[], string_to_array($6, ',')::bool[])
     AS g (event_id, market, line, outcome, price, active)
 ), moved AS MATERIALIZED (
   SELECT p.ctid AS place, coalesce(g.event_id, p.event_id) AS event_id,
          coalesce(g.market, p.market) AS market, coalesce(g.line, p.line) AS line,
-         coalesce(g.outcome, p.outcome) AS outcome, g.price, coalesce(g.active, false) AS active
+         coalesce(g.outcome, p.outcome) AS outcome,
+         CASE WHEN g.event_id IS NULL THEN NULL ELSE coalesce(g.price, p.price) END AS price,
+         coalesce(g.active, false) AS active
   FROM given g FULL JOIN (SELECT ctid, * FROM odds_prices WHERE event_id = ANY ($7::bigint[])) p
     ON p.event_id = g.event_id AND p.market = g.market AND p.outcome = g.outcome
    AND coalesce(p.line, 'NaN') = coalesce(g.line, 'NaN')
   WHERE CASE WHEN g.event_id IS NULL
     THEN p.price IS NOT NULL AND p.event_id = ANY ($8::bigint[])
-    ELSE (g.price, g.active) IS DISTINCT FROM (p.price, p.active)
+    ELSE coalesce(g.price, p.price) IS NOT NULL
+     AND (coalesce(g.price, p.price), g.active) IS DISTINCT FROM (p.price, p.active)
   END
 ), inserted AS (
   INSERT INTO odds_prices (event_id, market, line, outcome, price, active, changed_at, run_id)
@@ -250,7 +254,7 @@ async def _write_prices(
         ",".join([p.market for _, p in given]),
         ",".join(["" if p.line is None else str(p.line) for _, p in given]),
         ",".join([p.outcome for _, p in given]),
-        ",".join([str(p.price) for _, p in given]),
+        ",".join(["" if p.price is None else str(p.price) for _, p in given]),
         ",".join(["t" if p.active else "f" for _, p in given]),
         [event_id for event_id, _ in written],
         [event_id for event_id, event in written if event.complete],

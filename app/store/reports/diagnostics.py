@@ -30,6 +30,16 @@ SELECT key FROM schedules
 WHERE org_id IS NULL AND retired_at IS NULL AND NOT (key = ANY ($1::text[])) ORDER BY key
 """
 
+GAPS = """
+SELECT s.source, e.key AS partition, e.value ->> 'error' AS message
+FROM runs r
+JOIN run_sources s ON s.execution_id = r.execution_id
+CROSS JOIN LATERAL jsonb_each(s.errors) e
+WHERE r.org_id IS NULL AND r.status = 'partial_failure'
+  AND r.created_at > clock_timestamp() - interval '7 days' AND e.value ->> 'kind' = 'gap'
+ORDER BY r.created_at DESC LIMIT 10
+"""
+
 
 async def server_facts(pool: Pool) -> dict[str, Any]:
     """Return version, role, connections, size and time of the server."""
@@ -41,6 +51,12 @@ async def count_stuck_runs(pool: Pool) -> int:
     """Count the runs whose lease expired more than a minute ago and that were not requeued."""
     count: int = await pool.fetchval(STUCK)
     return count
+
+
+async def recent_gaps(pool: Pool) -> list[str]:
+    """Return the stretches of the last seven days that were not requested, newest first."""
+    rows = await pool.fetch(GAPS)
+    return [f"{row['source']}, {row['partition']}: {row['message']}" for row in rows]
 
 
 async def undeclared_schedules(pool: Pool, declared: Collection[str]) -> list[str]:

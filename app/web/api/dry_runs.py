@@ -89,6 +89,7 @@ def _body(source: RecipeSource, page: TrialPage, options: FetcherOptions) -> sch
         "refusals": _masked(refusals, forms),
         "fields": _fields(source, page, forms),
         "more": page.more,
+        "end": page.end,
         "failure": failure
         and {"kind": failure.kind.value, "message": urls.mask(str(failure), forms)},
     }

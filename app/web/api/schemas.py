@@ -439,7 +439,7 @@ class DryRunResult(ResponseModel):
 
     `asked_seconds`: time to fetch the page. `read_seconds`: time to parse it.
     `found` and `refused` count rows; `rows` and `refusals` hold the first of them.
-    `more`: there are further pages.
+    `more`: there are further pages. `end`: what showed that this page is the last.
     """
 
     source: str
@@ -455,6 +455,7 @@ class DryRunResult(ResponseModel):
     refusals: list[DryRunRejection]
     fields: list[DryRunField]
     more: bool
+    end: str | None
     failure: DryRunFailure | None
 
 
