@@ -56,7 +56,7 @@ async def test_a_recipe_reads_all_pages_into_items(
     }
 
 
-async def test_what_a_whole_listing_lacks_is_missing(
+async def test_what_two_whole_listings_lack_is_missing(
     kitchen: WorkerContext, shop: Shop, folder: Path
 ) -> None:
     write(folder, "wares", WARES.format(base=shop.base))
@@ -68,5 +68,10 @@ async def test_what_a_whole_listing_lacks_is_missing(
 
     run = await worker_harness.run_row(kitchen.pool, run_id)
     assert (run["status"], run["error_message"]) == ("success", None)
-    assert [row["key"] for row in await items(kitchen) if row["missing_since"]] == ["5"]
     assert run["stats"]["changed"] == 1
+    assert [row["key"] for row in await items(kitchen) if row["absent_since"]] == ["5"]
+    assert not any(row["missing_since"] for row in await items(kitchen))
+
+    await ask(kitchen, "wares")
+
+    assert [row["key"] for row in await items(kitchen) if row["missing_since"]] == ["5"]

@@ -66,6 +66,8 @@ def test_a_search_says_in_the_apis_own_words_what_it_wants() -> None:
         "method": "kw",
         "return_type": "dicts",
         "time_filter": "crawl_date",
+        "sort_by": "pub_date",
+        "podcasts": "none",
         "historical": "False",
         "hours_back": "48",
         "start_timestamp": "1788609600",
@@ -90,13 +92,13 @@ def test_the_next_page_begins_where_the_last_one_said(offset: int | str) -> None
     driven = drive(AskNewsNews(URL).pages(PART), lambda number: pages[number - 1])
 
     assert [asked(request, "offset") for request in driven.requests] == [None, str(offset)]
-    assert driven.result is None
+    assert isinstance(driven.result, ListingEnd)
 
 
 @pytest.mark.parametrize(
     "last",
-    [page(100, None), page(0, 300), page(9, 300), page(100, 100), page(100, 0), page(100, "")],
-    ids=["null", "empty", "short", "seen before", "zero", "no text"],
+    [page(100, None), page(0, 300), page(9, 300), page(100, 0), page(100, "")],
+    ids=["null", "empty", "short", "zero", "no text"],
 )
 def test_paging_ends(last: object) -> None:
     pages = [page(100, 100), last]
@@ -104,7 +106,45 @@ def test_paging_ends(last: object) -> None:
     driven = drive(AskNewsNews(URL).pages(PART), lambda number: pages[number - 1])
 
     assert len(driven.requests) == 2
-    assert driven.result is None
+    assert isinstance(driven.result, ListingEnd)
+
+
+def test_an_offset_that_is_repeated_is_not_the_end() -> None:
+    driven = drive(AskNewsNews(URL).pages(PART), lambda _: page(100, 100))
+
+    assert len(driven.requests) == 2
+    assert isinstance(driven.result, Incomplete)
+
+
+@pytest.mark.parametrize("body", [{}, {"offset": None}, {"detail": "try again"}])
+def test_an_answer_without_a_list_is_not_the_end(body: object) -> None:
+    pages = [page(100, 100), body]
+
+    with pytest.raises(Schema):
+        drive(AskNewsNews(URL).pages(PART), lambda number: pages[number - 1])
+
+
+def test_a_stretch_before_the_window_is_named() -> None:
+    stretch = (datetime(2026, 9, 1, 8, tzinfo=UTC), datetime(2026, 9, 3, 12, tzinfo=UTC))
+    site = AskNewsNews(URL, gaps={PART.key: stretch})
+
+    end = drive(site.pages(PART), lambda _: page(3, None)).result
+
+    assert isinstance(end, ListingEnd)
+    assert isinstance(end.gap, Gap)
+    assert "from 2026-09-01 08:00 to 2026-09-03 12:00 UTC was not requested" in str(end.gap)
+
+
+def test_a_plan_that_is_used_up_stops_all_requests() -> None:
+    site = AskNewsNews(URL, ("a", "b"))
+    asking = site.pages(Partition("a"))
+    next(asking)
+
+    with pytest.raises(Auth, match="used up"):
+        asking.throw(HttpStatus("HTTP 402", status=402))
+
+    with pytest.raises(Auth, match="used up"):
+        next(site.pages(Partition("b")))
 
 
 @given(
@@ -129,7 +169,8 @@ def test_more_pages_than_are_read_is_said() -> None:
     driven = drive(AskNewsNews(URL, max_pages=3).pages(PART), lambda number: page(100, number))
 
     assert len(driven.requests) == 3
-    assert isinstance(driven.result, Incomplete)
+    assert isinstance(driven.result, ListingEnd)
+    assert isinstance(driven.result.gap, Incomplete)
 
 
 @pytest.mark.parametrize(

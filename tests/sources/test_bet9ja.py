@@ -4,7 +4,7 @@ import pytest
 
 from app.core.errors import ApiError, Blocked, Failure, Schema
 from app.core.messages import Partition
-from app.sources.base import Source
+from app.sources.base import ListingEnd, Source
 from app.sources.sites.bet9ja import Bet9ja
 from tests.sources.driver import drive, raw, saved
 
@@ -80,7 +80,7 @@ def test_a_group_is_asked_for_once_and_owes_what_the_catalogue_counted() -> None
         "GROUPMARKETID": "1",
         "matches": "true",
     }
-    assert driven.result == 2
+    assert driven.result == ListingEnd("the only page", 2)
 
 
 def test_requests_never_come_in_bursts() -> None:

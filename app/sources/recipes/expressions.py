@@ -63,7 +63,9 @@ def parent_of_rows(records: str) -> str | None:
     nearest = parent.subselector if isinstance(parent, CombinedSelector) else parent
     if tree.combinator not in (" ", ">") or isinstance(nearest, Element):
         return None
-    return HTMLTranslator().selector_to_xpath(cssselect.Selector(parent))
+    return HTMLTranslator().selector_to_xpath(
+        cssselect.Selector(parent), prefix="./descendant-or-self::"
+    )
 
 
 def _is_xpath_valid(text: str) -> bool:

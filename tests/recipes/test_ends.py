@@ -1,0 +1,383 @@
+"""A listing ends where its end was seen: every kind of paging, and what is served in the middle."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from app.core.errors import Failure, HttpStatus, Incomplete
+from app.core.messages import Partition, RawPage, SourceRequest
+from app.core.records import Item
+from app.sources.base import ListingEnd
+from app.sources.recipes.load import load
+from app.sources.recipes.source import RecipeSource
+from tests.clock import NOON
+
+PAGES = 4
+SIZE = 3
+PART = Partition("all")
+
+KINDS = {
+    "page": 'type = "page"\nmax_pages = 9',
+    "offset": 'type = "offset"\nsize = 3\nmax_pages = 9',
+    "cursor": 'type = "cursor"\npath = "meta.cursor"\nmax_pages = 9',
+    "next": 'type = "next"\npath = "meta.next"\nmax_pages = 9',
+    "link_header": 'type = "link_header"\nmax_pages = 9',
+}
+RECIPE = """
+name = "paged"
+kind = "{form}"
+url = "https://site.test/list"
+[paginate]
+{paging}
+[extract]
+records = "{records}"
+[extract.fields]
+id = "{id}"
+[store]
+key = "id"
+"""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the site answers to one request."""
+
+    body: str | bytes
+    status: int = 200
+    link: str = ""
+
+
+def rows_of(number: int) -> list[str]:
+    return [f"{number}{letter}" for letter in "abc"] if 1 <= number <= PAGES else []
+
+
+def json_page(number: int, rows: Iterable[str] | None = None, **more: Any) -> Response:
+    """Page `number` of the list; past the end its list is empty."""
+    following = f"/list?page={number + 1}" if number < PAGES else None
+    listed = [{"id": row} for row in (rows_of(number) if rows is None else rows)]
+    meta = {"cursor": str(number + 1) if following else None, "next": following}
+    body = {"items": listed, "meta": meta, **more}
+    return Response(json.dumps(body), link=f'<{following}>; rel="next"' if following else "")
+
+
+def html_page(number: int, rows: Iterable[str] | None = None) -> Response:
+    following = f"/list?page={number + 1}" if number < PAGES else None
+    listed = "".join(f"<li>{row}</li>" for row in (rows_of(number) if rows is None else rows))
+    onward = f'<a class="next" href="{following}">next</a>' if following else ""
+    link = f'<{following}>; rel="next"' if following else ""
+    return Response(f'<body><ul class="rows">{listed}</ul>{onward}</body>', link=link)
+
+
+def page_number(request: SourceRequest) -> int:
+    query = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query).items()}
+    if "offset" in query:
+        return int(query["offset"]) // SIZE + 1
+    return int(query.get("page") or query.get("cursor") or 1)
+
+
+@dataclass
+class Read:
+    """How a listing was read: its end or its failure, the keys of its rows, and the requests."""
+
+    end: ListingEnd | Failure
+    keys: list[str]
+    requests: list[SourceRequest]
+
+
+def read(source: RecipeSource, site: Callable[[SourceRequest], Response]) -> Read:
+    """Read the listing as the collector does."""
+    asking = source.pages(PART)
+    keys: list[str] = []
+    requests: list[SourceRequest] = []
+    try:
+        request = next(asking)
+        while True:
+            requests.append(request)
+            response = site(request)
+            if response.status >= 400:
+                error = HttpStatus(f"HTTP {response.status}", status=response.status)
+                request = asking.throw(error)
+                continue
+            body = response.body.encode() if isinstance(response.body, str) else response.body
+            headers = {"link": response.link} if response.link else {}
+            number = len(requests)
+            raw = RawPage(body, response.status, request.url, headers, NOON, PART, number)
+            keys += [record.key for record in source.parse(raw) if isinstance(record, Item)]
+            request = asking.send(raw)
+    except StopIteration as stop:
+        return Read(stop.value, keys, requests)
+    except Failure as failure:
+        return Read(failure, keys, requests)
+
+
+def source_of(kind: str, form: str = "json", **more: str) -> RecipeSource:
+    paging = "\n".join([KINDS[kind], *(f"{name} = {value}" for name, value in more.items())])
+    html = {"records": "ul.rows > li", "id": "./text()"}
+    if form == "html":
+        paging = paging.replace("meta.next", "a.next::attr(href)")
+    paths = html if form == "html" else {"records": "items", "id": "id"}
+    return RecipeSource(load(RECIPE.format(form=form, paging=paging, **paths)))
+
+
+def served(middle: Response, at: int = 3) -> Callable[[SourceRequest], Response]:
+    """The site, which answers `middle` to the request for page `at`."""
+    return lambda request: middle if page_number(request) == at else json_page(page_number(request))
+
+
+ERROR = '{"error": {"code": 500, "message": "try again"}}'
+NO_END = {
+    "an error with 200": Response(ERROR),
+    "the list is null": Response('{"items": null, "meta": {"cursor": null, "next": null}}'),
+    "the list is a text": Response('{"items": "none", "meta": {"cursor": null, "next": null}}'),
+    "an object in place of the list": Response('{"items": {"error": "x"}, "meta": {}}'),
+    "members that are no records": Response('{"items": ["blocked"], "meta": {}}'),
+    "a list of errors": Response('{"items": [{"error": "rate limited"}], "meta": {}}'),
+    "nothing": Response(""),
+    "null": Response("null"),
+    "an empty object": Response("{}"),
+    "an empty document list": Response("[]"),
+    "not JSON": Response("<html><form>Are you human?</form></html>"),
+    "204": Response("", 204),
+    "400": Response("", 400),
+    "404": Response("", 404),
+    "416": Response("", 416),
+    "page 1 again": json_page(1),
+    "page 2 again": json_page(2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("middle", NO_END)
+def test_what_is_no_page_of_the_list_is_not_its_end(kind: str, middle: str) -> None:
+    got = read(source_of(kind), served(NO_END[middle]))
+
+    assert isinstance(got.end, Failure)
+    assert set(got.keys) <= {key for number in range(1, PAGES + 1) for key in rows_of(number)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_an_error_body_is_not_the_end_on_any_page(kind: str, at: int) -> None:
+    assert isinstance(read(source_of(kind), served(Response(ERROR), at)).end, Failure)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["json", "html"])
+def test_a_whole_list_is_read_to_its_end(kind: str, form: str) -> None:
+    if form == "html" and kind == "cursor":
+        return
+    page = html_page if form == "html" else json_page
+
+    got = read(source_of(kind, form), lambda request: page(page_number(request)))
+
+    assert isinstance(got.end, ListingEnd)
+    assert got.end.whole
+    assert got.keys == [key for number in range(1, PAGES + 1) for key in rows_of(number)]
+
+
+CAPTCHAS = {
+    "a form": "<html><body><form>Are you human?</form></body></html>",
+    "another list": "<html><body><ul class='menu'><li>Home</li></ul></body></html>",
+    "no rows in a bare list": "<html><body><ul><li>Sign in</li></ul></body></html>",
+    "an error": "<html><body><h1>Something went wrong</h1></body></html>",
+}
+
+
+@pytest.mark.parametrize("kind", ["page", "offset", "next", "link_header"])
+@pytest.mark.parametrize("captcha", CAPTCHAS)
+@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize("records", ["ul.rows > li", "li.row", "//ul[@class='rows']/li"])
+def test_an_html_page_without_the_container_is_not_the_end(
+    kind: str, captcha: str, at: int, records: str
+) -> None:
+    source = source_of(kind, "html")
+    extract = source.recipe.extract.model_copy(update={"records": records})
+    source = RecipeSource(source.recipe.model_copy(update={"extract": extract}))
+
+    def site(request: SourceRequest) -> Response:
+        number = page_number(request)
+        page = html_page(number)
+        classed = replace(page, body=str(page.body).replace("<li>", '<li class="row">'))
+        return Response(CAPTCHAS[captcha]) if number == at else classed
+
+    got = read(source, site)
+
+    assert isinstance(got.end, Incomplete)
+
+
+def test_the_container_of_earlier_pages_is_recognised_though_the_recipe_names_none() -> None:
+    source = source_of("page", "html")
+    extract = source.recipe.extract.model_copy(update={"records": "li.row"})
+    source = RecipeSource(source.recipe.model_copy(update={"extract": extract}))
+
+    def site(request: SourceRequest) -> Response:
+        page = html_page(page_number(request))
+        return replace(page, body=str(page.body).replace("<li>", '<li class="row">'))
+
+    got = read(source, site)
+
+    assert isinstance(got.end, ListingEnd)
+    assert len(got.requests) == PAGES + 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", [204, 400, 404, 416])
+def test_a_status_that_the_recipe_names_is_the_end(kind: str, status: int) -> None:
+    source = source_of(kind, end_status=f"[{status}]")
+
+    got = read(source, served(Response("", status)))
+
+    assert got.end == ListingEnd(f"HTTP {status}")
+    assert got.keys == [*rows_of(1), *rows_of(2)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_named_status_is_no_end_on_the_first_page(kind: str) -> None:
+    got = read(source_of(kind, end_status="[404]"), served(Response("", 404), 1))
+
+    assert isinstance(got.end, HttpStatus)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_end_when_finds_is_the_end(kind: str) -> None:
+    source = source_of(kind, end_when='"error.code == `500`"')
+
+    got = read(source, served(Response(ERROR)))
+
+    assert got.end == ListingEnd("end_when")
+    assert got.keys == [*rows_of(1), *rows_of(2)]
+
+
+@pytest.mark.parametrize("kind", ["page", "offset"])
+def test_a_short_page_is_not_the_end_unless_the_recipe_says_so(kind: str) -> None:
+    short = json_page(2, rows_of(2)[:2])
+    source = RecipeSource(load(RECIPE.format(
+        form="json", records="items", id="id",
+        paging=f'{KINDS["page"]}\nsize = 3' if kind == "page" else KINDS["offset"],
+    )))  # fmt: skip
+    paginate = source.recipe.paginate.model_copy(update={"short_page_ends": True})
+    ending = RecipeSource(source.recipe.model_copy(update={"paginate": paginate}))
+
+    whole = read(source, served(short, 2))
+    ended = read(ending, served(short, 2))
+
+    assert len(whole.requests) > 2
+    assert ended.end == ListingEnd("a short page")
+
+
+def test_a_site_that_caps_the_size_is_read_on_by_the_rows_received() -> None:
+    everything = [f"{number:03}" for number in range(100)]
+
+    def site(request: SourceRequest) -> Response:
+        query = parse_qs(urlsplit(request.url).query)
+        start = int(query["offset"][0])
+        return json_page(9, everything[start : start + 20])
+
+    paging = 'type = "offset"\nsize = 100\nmax_pages = 9'
+    got = read(
+        RecipeSource(load(RECIPE.format(form="json", records="items", id="id", paging=paging))),
+        site,
+    )
+
+    assert got.keys == everything
+    assert got.end == ListingEnd("an empty list")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fewer_rows_than_the_total_are_incomplete(kind: str) -> None:
+    source = source_of(kind, total='"total"')
+
+    got = read(source, lambda request: json_page(page_number(request), total=13))
+
+    assert isinstance(got.end, Incomplete)
+    assert str(got.end) == "12 records where the site says there are 13"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_total_that_shrinks_while_pages_are_read_is_incomplete(kind: str) -> None:
+    """A row of page 1 leaves after it was read: row 2a moves to page 1, and is never served."""
+    left = {1: rows_of(1), 2: ["2b", "2c", "3a"], 3: ["3b", "3c", "4a"], 4: ["4b", "4c"]}
+
+    def site(request: SourceRequest) -> Response:
+        number = page_number(request)
+        return json_page(number, left.get(number, []), total=12 if number == 1 else 11)
+
+    got = read(source_of(kind, total='"total"'), site)
+
+    assert isinstance(got.end, Incomplete)
+
+
+def test_a_reached_total_ends_paging_and_repeated_rows_do_not_count() -> None:
+    source = source_of("page", total='"total"')
+
+    exact = read(source, lambda request: json_page(page_number(request), total=12))
+
+    assert exact.end == ListingEnd("the total of 12", 12)
+    assert len(exact.requests) == PAGES
+
+
+@pytest.mark.parametrize("kind", ["page", "offset"])
+def test_a_list_that_moves_down_while_pages_are_read_is_incomplete(kind: str) -> None:
+    """A row joins at the top after page 1 was read: the last row of page 1 is served again."""
+    joined = {1: rows_of(1), 2: ["1c", "2a", "2b"], 3: ["2c", "3a", "3b"], 4: ["3c", "4a", "4b"]}
+
+    got = read(
+        source_of(kind),
+        lambda request: json_page(page_number(request), joined.get(page_number(request), [])),
+    )
+
+    assert isinstance(got.end, Incomplete)
+    assert "the list moved" in str(got.end)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_has_more_decides(kind: str) -> None:
+    source = source_of(kind, has_more='"more"')
+
+    def site(request: SourceRequest) -> Response:
+        number = page_number(request)
+        return json_page(number, more=number < PAGES)
+
+    def stopping(request: SourceRequest) -> Response:
+        page = site(request)
+        document = json.loads(page.body) | {"items": [], "meta": {}}
+        return Response(json.dumps(document)) if page_number(request) == 2 else page
+
+    def silent(request: SourceRequest) -> Response:
+        page = site(request)
+        document = {**json.loads(page.body), "more": None, "meta": {}}
+        return Response(json.dumps(document)) if page_number(request) == 2 else page
+
+    assert read(source, site).end == ListingEnd("has_more is false")
+    assert len(read(source, site).requests) == PAGES
+    assert isinstance(read(source, stopping).end, Incomplete)
+    assert kind in ("page", "offset") or isinstance(read(source, silent).end, Incomplete)
+
+
+def test_no_cursor_is_the_end_only_where_the_cursor_lives() -> None:
+    bare = Response(json.dumps({"items": [{"id": "2a"}]}))
+
+    got = read(source_of("cursor"), served(bare, 2))
+
+    assert isinstance(got.end, Incomplete)
+    assert "meta" in str(got.end)
+
+
+def test_enough_pages_are_not_the_whole_list() -> None:
+    source = source_of("page", enough="true")
+    paginate = source.recipe.paginate.model_copy(update={"max_pages": 2})
+    source = RecipeSource(source.recipe.model_copy(update={"paginate": paginate}))
+
+    got = read(source, lambda request: json_page(page_number(request)))
+
+    assert got.end == ListingEnd("max_pages", whole=False)
+
+
+@pytest.mark.parametrize("status", [200, 301, 401, 403, 429, 500])
+def test_a_refusal_cannot_be_named_as_the_end(status: int) -> None:
+    with pytest.raises(Exception, match="cannot be"):
+        source_of("page", end_status=f"[{status}]")
