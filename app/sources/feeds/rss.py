@@ -64,7 +64,7 @@ def _entry(item: Element, namespace: str, outer_url: str, language: str | None) 
     url = _url(item, namespace, base_url)
     made = new_entry(
         faults,
-        id=child_text(item, f"{namespace}guid") or item.get(f"{RDF}channel_element") or url,
+        id=child_text(item, f"{namespace}guid") or item.get(f"{RDF}about") or url,
         url=url,
         title=child_text(item, f"{namespace}title", f"{DC}title"),
         summary=_markup(item, f"{namespace}description", f"{DC}description", f"{ITUNES}summary"),
