@@ -1,6 +1,7 @@
 """Detection of a feed's encoding, and decoding, also where the declared encoding is wrong."""
 
 import codecs
+import json
 import re
 from collections.abc import Iterator, Mapping
 
@@ -66,6 +67,29 @@ def decode(body: bytes, headers: Mapping[str, str]) -> tuple[str, str | None]:
     if text is None:
         raise Schema(f"the feed is not valid {first}, its declared encoding")
     return text, f"it is not valid {first}; decoded as windows-1252"
+
+
+def decode_json(body: bytes, headers: Mapping[str, str]) -> str:
+    """Return the text of a JSON body: by its byte order mark or zero bytes, its charset, or UTF-8.
+
+    Raises Schema if it is not valid in that encoding.
+    """
+    charset = _CHARSET.search(headers.get("content-type", ""))
+    name = (charset and _codec(charset[1])) or json.detect_encoding(body)
+    if any(body.startswith(mark) for mark, _ in _SIGNATURES) or b"\0" in body[:4]:
+        name = json.detect_encoding(body)
+    elif _SINGLE_BYTE.fullmatch(name) and _is_utf8(body):
+        name = "utf-8"
+    try:
+        return body.decode(_SUPERSETS.get(name, name))
+    except UnicodeError as error:
+        raise Schema(f"it is not valid {name}: {error}") from None
+
+
+def detect_html(body: bytes) -> str:
+    """Return the encoding of an HTML page that declares none, as browsers guess it."""
+    is_utf8 = body.isascii() or _is_utf8(body) or _decode_with_errors(body) is not None
+    return "utf-8" if is_utf8 else "cp1252"
 
 
 def _decode_with_errors(body: bytes) -> str | None:

@@ -7,7 +7,9 @@ expression costs.
 
 import re
 import warnings
-from typing import Annotated
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Annotated, Any, cast
 
 import cssselect
 import jmespath
@@ -16,6 +18,7 @@ from jmespath.exceptions import JMESPathError
 from parsel.csstranslator import HTMLTranslator
 from pydantic import Field
 
+from app.sources.recipes.exact_jmespath import ExactFunctions
 from app.sources.recipes.markup import etree
 
 MAX_LENGTH = 500  # characters
@@ -82,7 +85,7 @@ def check_jmespath(text: str) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # deprecated literals are errors
-            jmespath.compile(text)
+            parsed = cast("dict[str, Any]", jmespath.compile(text).parsed)
     except PendingDeprecationWarning:
         raise ValueError(
             "has a literal that is not valid JSON; write strings as 'like this'"
@@ -93,6 +96,33 @@ def check_jmespath(text: str) -> None:
         ) from None
     except RecursionError:
         raise ValueError("is nested too deeply; simplify it") from None
+    for name, count in _calls(parsed):
+        _check_call(name, count)
+
+
+def _calls(node: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield the name of each function that an expression calls, and how many arguments it gets."""
+    members = cast("list[Any]", node.get("children", ()))
+    children = [cast("dict[str, Any]", member) for member in members if isinstance(member, dict)]
+    if node.get("type") == "function_expression":
+        yield str(node["value"]), len(children)
+    for child in children:
+        yield from _calls(child)
+
+
+def _check_call(name: str, count: int) -> None:
+    known = cast("dict[str, Any]", ExactFunctions.FUNCTION_TABLE)
+    if name not in known:
+        near = get_close_matches(name, known, 1)
+        fix = f"did you mean {near[0]}()?" if near else f"known: {', '.join(sorted(known))}"
+        raise ValueError(f"calls the unknown function {name}(); {fix}")
+    parameters = known[name]["signature"]
+    is_variadic = bool(parameters) and bool(parameters[-1].get("variadic"))
+    if count != len(parameters) and not (is_variadic and count > len(parameters)):
+        least = "at least " if is_variadic else ""
+        raise ValueError(
+            f"calls {name}() with {count} arguments; it takes {least}{len(parameters)}"
+        )
 
 
 def check_selector(text: str) -> None:

@@ -3,25 +3,38 @@
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, tzinfo
-from decimal import Decimal, InvalidOperation
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
 from typing import Any, cast
-from urllib.parse import urljoin, urlsplit
 from zoneinfo import ZoneInfo
 
+from app.sources import dates
+from app.sources.addresses import NO_PAGE_SCHEMES, resolve
 from app.sources.recipes.enums import FieldType
 from app.sources.recipes.model import RecipeColumn
 
 MAX_TEXT_LENGTH = 200_000  # characters of one value
 MAX_DEPTH = 50
 MAX_DIGITS = 100
-_FIRST_MILLISECONDS = 100_000_000_000  # as seconds, this is the year 5138
+_EXACT_DIGITS = 17  # significant digits that identify a double
+_MAX_ROUNDING = Decimal("0.000001")  # of a number with more digits than that
+_INTEGERS = (-(2**63), 2**64 - 1)  # what MessagePack and most readers of JSON hold
 _TRUE = frozenset({"true", "yes", "on", "1", "y", "t"})
 _FALSE = frozenset({"false", "no", "off", "0", "n", "f"})
-_GROUP_SIZES = (2, 3)  # allowed digits in a group; the last group always has three
-_GROUP_SEPARATORS = {".": ",", ",": "."}
-_BLANKS = re.compile(r"[\s'\u2019]")
+
+
+def _number_pattern(point: str, separator: str) -> re.Pattern[str]:
+    # Groups of three digits, or of two before the last three, as in India; one separator
+    # throughout. A grouped number never begins with 0: "0,123" may have a decimal comma.
+    threes = rf"[1-9]\d{{0,2}}(?P<blank>[{separator}\s'\u2019])\d{{3}}(?:(?P=blank)\d{{3}})*"
+    twos = rf"[1-9]\d?(?:[{separator}]\d\d)+[{separator}]\d{{3}}"
+    return re.compile(
+        rf"(?P<sign>[+-]?)\s?(?P<whole>{threes}|{twos}|\d*)(?:[{point}](?P<fraction>\d*))?"
+        r"(?P<exponent>[eE][+-]?\d{1,3})?"
+    )
+
+
+_NUMBERS = {".": _number_pattern(".", ","), ",": _number_pattern(",", ".")}
 
 
 def convert(value: Any, field: RecipeColumn, base: str) -> Any:
@@ -46,21 +59,31 @@ def clean_text(text: str) -> str:
 
 
 def clean_json(value: Any, depth: int = 0) -> Any:
-    """Return a JSON value with its strings cleaned. Raises ValueError if it is not a JSON value."""
+    """Return a JSON value with its strings cleaned. Raises ValueError if it is not a JSON value.
+
+    A number that neither 64 bits nor a double hold becomes a string: no digit of it is lost.
+    """
     if depth > MAX_DEPTH:
         raise ValueError(f"is nested more than {MAX_DEPTH} deep")
     if isinstance(value, str):
         return clean_text(value)
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, float):
-        return _finite(value)
+    if isinstance(value, int | float | Decimal):
+        return _clean_number(value)
     if isinstance(value, list):
         return [clean_json(member, depth + 1) for member in cast("list[Any]", value)]
     if isinstance(value, dict):
         members = cast("dict[Any, Any]", value).items()
         return {clean_text(str(key)): clean_json(member, depth + 1) for key, member in members}
     raise ValueError(f"is a {type(value).__name__}")
+
+
+def _clean_number(value: float | Decimal) -> float | str:
+    if isinstance(value, int):
+        return value if _INTEGERS[0] <= value <= _INTEGERS[1] else str(value)
+    held = _finite(float(value))
+    return held if isinstance(value, float) or _is_held(value, held) else str(value)
 
 
 def _apply_match(text: str, pattern: str) -> str | None:
@@ -71,7 +94,7 @@ def _apply_match(text: str, pattern: str) -> str | None:
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:60]
+    return (str(value) if isinstance(value, Decimal) else repr(value))[:60]
 
 
 def _text(value: Any) -> str:
@@ -79,6 +102,8 @@ def _text(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return value
+    if isinstance(value, Decimal):
+        return format(value, "f") if abs(value.adjusted()) <= MAX_DIGITS else str(value)
     if isinstance(value, int | float):
         return str(value)
     raise ValueError(f"{_shown(value)} is not a string; use the type list or json")
@@ -93,32 +118,26 @@ def _string(value: Any, field: RecipeColumn, base: str) -> str:
 
 
 def _parse_decimal(value: Any, field: RecipeColumn, what: str) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise ValueError(f"{_shown(value)} is not a valid {what}")  # noqa: TRY004 - page content
-    written = str(value)
-    if isinstance(value, str):
-        written = _strip_grouping(_BLANKS.sub("", value), field.decimal)
-        written = written.replace(field.decimal, ".").replace("\u2212", "-")
-    try:
-        number = Decimal(written) if len(written) <= MAX_DIGITS else Decimal("NaN")
-    except InvalidOperation:
-        number = Decimal("NaN")
+    written = _plain_number(value, field.decimal) if isinstance(value, str) else str(value)
+    number = Decimal(written) if 0 < len(written) <= MAX_DIGITS else Decimal("NaN")
     if not number.is_finite() or abs(number.adjusted()) > MAX_DIGITS:
-        raise ValueError(f"{_shown(value)} is not a valid {what}")
+        point = f' with decimal = "{field.decimal}"' if isinstance(value, str) else ""
+        raise ValueError(f"{_shown(value)} is not a valid {what}{point}")
     return number
 
 
-def _strip_grouping(text: str, point: str) -> str:
-    """Return `text` without thousands separators. Raises ValueError if one is misplaced."""
-    separator = _GROUP_SEPARATORS[point]
-    whole, rest, fraction = text.partition(point)
-    first, *groups = whole.split(separator)
-    grouped = all(len(g) in _GROUP_SIZES for g in groups) and (
-        not groups or len(groups[-1]) == max(_GROUP_SIZES)
-    )
-    if not grouped or separator in fraction:
-        raise ValueError(f'{_shown(text)} is not a valid number with decimal = "{point}"')
-    return first + "".join(groups) + rest + fraction
+def _plain_number(text: str, point: str) -> str:
+    """Return a written number without grouping and with a point; empty if it is not one."""
+    found = _NUMBERS[point].fullmatch(text.replace("\u2212", "-"))
+    if found is None:
+        return ""
+    whole, fraction = re.sub(r"\D", "", found["whole"]), found["fraction"] or ""
+    if not whole and not fraction:
+        return ""
+    point_and_fraction = f".{fraction}" if fraction else ""
+    return f"{found['sign']}{whole or 0}{point_and_fraction}{found['exponent'] or ''}"
 
 
 def _integer(value: Any, field: RecipeColumn, base: str) -> int:
@@ -126,14 +145,31 @@ def _integer(value: Any, field: RecipeColumn, base: str) -> int:
     number = _parse_decimal(value, field, "integer")
     if number != number.to_integral_value():
         raise ValueError(f"{_shown(value)} is not a valid integer")
-    return int(number)
+    return _held_integer(int(number))
+
+
+def _held_integer(number: int) -> int:
+    if not _INTEGERS[0] <= number <= _INTEGERS[1]:
+        raise ValueError(f"{_shown(number)} is not held by 64 bits; use the type decimal")
+    return number
 
 
 def _number(value: Any, field: RecipeColumn, base: str) -> float | int:
     del base
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _finite(value)
-    return _finite(float(_parse_decimal(value, field, "number")))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _held_integer(value)
+    number = _parse_decimal(value, field, "number")
+    held = _finite(float(number))
+    if not _is_held(number, held):
+        raise ValueError(f"{_shown(value)} is not held by a number; use the type decimal")
+    return held
+
+
+def _is_held(number: Decimal, held: float) -> bool:
+    """Whether a double stands for a decimal without a loss that matters."""
+    if len(number.as_tuple().digits) <= _EXACT_DIGITS:
+        return True
+    return abs(Decimal(held) - number) <= _MAX_ROUNDING
 
 
 def _finite(value: float) -> float:
@@ -164,11 +200,6 @@ def _datetime(value: Any, field: RecipeColumn, base: str) -> str:
 
 def _date(value: Any, field: RecipeColumn, base: str) -> str:
     del base
-    if isinstance(value, str) and field.format is None:
-        try:
-            return date.fromisoformat(value).isoformat()
-        except ValueError:
-            pass
     # The date is taken in its own time zone: converting to UTC could change the day.
     return _local_datetime(value, field).date().isoformat()
 
@@ -185,42 +216,36 @@ def _local_datetime(value: Any, field: RecipeColumn) -> datetime:
     zone: tzinfo = ZoneInfo(field.timezone) if field.timezone else UTC
     try:
         found = _parse_datetime(value, field.format)
-    except (ValueError, TypeError, OverflowError, OSError, IndexError):
+    except (ValueError, ArithmeticError, OverflowError) as error:
         expected = f"{field.type} as {field.format}" if field.format else str(field.type)
-        raise ValueError(f"{_shown(value)} is not a valid {expected}") from None
+        raise ValueError(f"{_shown(value)} is not a valid {expected}: {error}") from None
+    if found.tzinfo is UTC:  # Unix time has no zone of its own
+        return found.astimezone(zone)
     return found if found.tzinfo else found.replace(tzinfo=zone)
 
 
 def _parse_datetime(value: Any, layout: str | None) -> datetime:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TypeError
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise ValueError("it is neither text nor a number")  # noqa: TRY004 - page content
     if layout in ("unix", "unix_ms"):
-        seconds = float(value)
-        return datetime.fromtimestamp(seconds / 1000 if layout == "unix_ms" else seconds, UTC)
+        number = Decimal(_plain_number(value, ".") if isinstance(value, str) else str(value))
+        return dates.from_epoch(number / 1000 if layout == "unix_ms" else number)
     if layout is not None:
-        return datetime.strptime(str(value), layout)  # noqa: DTZ007 - the caller sets the time zone
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value / 1000 if value >= _FIRST_MILLISECONDS else value, UTC)
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        return parsedate_to_datetime(value)
+        return dates.read_layout(_text(value), layout)
+    return dates.read_date(value).at if isinstance(value, str) else dates.read_epoch(value)
 
 
-def _url(value: Any, field: RecipeColumn, base: str) -> str:
-    del field
-    return absolute_url(_text(value), base)
+def _url(value: Any, field: RecipeColumn, base: str) -> str | None:
+    written = _text(value)
+    if written.lower().startswith(NO_PAGE_SCHEMES) and not field.required:
+        return None
+    return absolute_url(written, base)
 
 
 def absolute_url(written: str, base: str) -> str:
     """Return an absolute http or https URL, resolved against `base`. Raises ValueError."""
-    try:
-        whole = urljoin(base, "".join(written.split()))
-        parts = urlsplit(whole)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        usable, whole = False, ""
-    if not usable or not whole.isprintable():
+    whole = resolve(base, written)
+    if whole is None:
         raise ValueError(f"{_shown(written)} is not a valid URL")
     return whole
 

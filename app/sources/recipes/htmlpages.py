@@ -1,6 +1,7 @@
 """HTML pages, queried with CSS selectors and XPath."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
@@ -9,6 +10,7 @@ from w3lib.encoding import html_to_unicode
 
 from app.core.errors import Schema
 from app.core.records import Rejected
+from app.sources.feeds import encoding
 from app.sources.recipes import expressions, fields
 from app.sources.recipes.enums import FieldType
 from app.sources.recipes.expressions import NAMESPACES, as_xpath
@@ -64,6 +66,8 @@ class HtmlPage:
         """
         spec: RecipeColumn = self._extract.fields[field]
         values = select(spec.path, row)
+        if spec.type is FieldType.URL:  # several blanks in a URL are several blanks
+            return next((v if isinstance(v, str) else _text(v) for v in values if _text(v)), None)
         if spec.type is FieldType.LIST:
             texts = [text for value in values if (text := _text(value))]
             return texts or None
@@ -95,7 +99,7 @@ class HtmlPage:
 
 def parse_html(body: bytes, content_type: str | None) -> Any:
     """Return the root element. Fetches nothing and expands no entities. Raises Schema."""
-    _, text = html_to_unicode(content_type, body, default_encoding="utf-8")
+    _, text = html_to_unicode(content_type, body, auto_detect_fun=encoding.detect_html)
     text = fields.clean_text(text).lstrip("\ufeff")
     if not text.strip():
         raise Schema("the page is empty")
@@ -173,9 +177,40 @@ def _step(element: Any) -> str:
     return f"{element.tag}#{element.get('id') or ''}.{classes}"[:200]
 
 
+# Elements that part words, as the lines and cells of a page do; those that hold no text.
+_PARTING = frozenset(
+    re.findall(
+        r"\w+",
+        "address article aside blockquote br caption dd details div dl dt fieldset figcaption"
+        " figure footer form h1 h2 h3 h4 h5 h6 header hr li main nav ol option p pre section"
+        " summary table tbody td tfoot th thead tr ul",
+    )
+)
+_WITHOUT_TEXT = frozenset({"script", "style", "template"})
+
+
+def text_of(element: Any) -> str:
+    """Return the text of an element as a reader sees it, with blanks collapsed.
+
+    Line breaks, blocks and cells part words; scripts and styles inside it are no text.
+    """
+    return " ".join("".join(_text_parts(element)).split())
+
+
+def _text_parts(element: Any) -> Iterator[str]:
+    yield element.text or ""
+    for child in element:
+        parting = " " if child.tag in _PARTING else ""
+        yield parting
+        if child.tag not in _WITHOUT_TEXT:
+            yield from _text_parts(child)
+        yield parting
+        yield child.tail or ""
+
+
 def _text(value: Any) -> str:
     if is_element(value):
-        value = "".join(value.itertext())
+        return text_of(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool):

@@ -1,17 +1,20 @@
-"""JSON pages, queried with JMESPath."""
+"""JSON pages, queried with JMESPath. Numbers with a fraction are decimals, exactly as written."""
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, cast
 
-import jmespath
 import msgspec
 from jmespath.exceptions import JMESPathError
 
 from app.core.errors import Schema
 from app.core.records import Rejected
+from app.sources.feeds import encoding
+from app.sources.recipes.exact_jmespath import evaluate
 from app.sources.recipes.model import Recipe
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[-?[0-9]{1,6}\])*")
@@ -36,10 +39,10 @@ class ListPlace(msgspec.Struct, frozen=True):
 class JsonPage:
     """A parsed JSON document. `base` is its URL."""
 
-    def __init__(self, recipe: Recipe, body: bytes, url: str) -> None:
+    def __init__(self, recipe: Recipe, body: bytes, url: str, headers: Mapping[str, str]) -> None:
         self.base = url
         self._recipe = recipe
-        self._document = decode(body)
+        self._document = decode(body, headers)
         self._paths = {name: f.path for name, f in recipe.extract.fields.items()}
 
     def records(self) -> list[Any]:
@@ -70,7 +73,7 @@ class JsonPage:
 
     def as_bytes(self, row: Any) -> bytes:
         """Return the row as bytes, for storing it as a rejected row."""
-        return msgspec.json.encode(row)
+        return _encoder.encode(row)
 
     def search(self, expression: str) -> Any:
         """Return what `expression` finds in the whole document."""
@@ -90,12 +93,35 @@ class JsonPage:
         return None
 
 
-def decode(body: bytes) -> Any:
-    """Return the decoded document. Raises Schema if it is not valid JSON."""
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_GUARD = re.compile(r"\s*\)\]\}',?\s*\n")  # sent before JSON so that no page runs it as a script
+
+
+def decode(body: bytes, headers: Mapping[str, str]) -> Any:
+    """Return the decoded document. Raises Schema if it is not valid JSON.
+
+    A charset that the headers declare or a byte order mark is used; else it must be UTF-8. As in
+    browsers, `NaN` is null. Lone surrogates and unescaped control characters stay in their strings.
+    """
     try:
-        return msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        text = encoding.decode_json(body, headers)
+        return json.loads(
+            _GUARD.sub("", text, count=1),
+            parse_float=Decimal,
+            parse_constant=_constant,
+            strict=False,
+        )
+    except (ValueError, Schema) as error:  # an integer may have too many digits
         raise Schema(f"the page is not valid JSON: {error}") from None
+
+
+def _constant(name: str) -> Decimal | None:
+    return None if name == "NaN" else Decimal(name)
 
 
 def search(expression: str, value: Any) -> Any:
@@ -106,7 +132,7 @@ def search(expression: str, value: Any) -> Any:
             value = _member(value, key)
         return value
     try:
-        return jmespath.search(expression, value)
+        return evaluate(expression, value)
     except JMESPathError as error:
         first = str(error).strip().splitlines()[0][:200]
         raise ExpressionMismatch(f"{expression}: {first}") from None

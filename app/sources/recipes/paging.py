@@ -4,12 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
 from app.core.errors import Schema, UnsafeAddress
 from app.core.messages import RawPage, SourceRequest
+from app.sources.addresses import origin, resolve, with_params
 from app.sources.recipes import templates
 from app.sources.recipes.enums import RecipeKind
 from app.sources.recipes.model import ByCursor, ByLink, ByNext, ByOffset, ByPage, Recipe
@@ -99,14 +100,15 @@ class RecipeRequestBuilder:
         if link is None:
             return None
         try:
-            url = urljoin(raw.url, link)
+            url = resolve(raw.url, link) or ""
             parts = urlsplit(url)
-            target, own = _origin(url), _origin(self.recipe.url)
+            # A site may redirect to another host: its links lead there, or back.
+            own = (origin(self.recipe.url), origin(raw.url))
         except ValueError:
             raise Schema(f"the next page is {link[:80]!r}, which is not a URL") from None
-        if parts.scheme not in ("http", "https") or len(url) > MAX_URL_LENGTH or not parts.hostname:
+        if not url or len(url) > MAX_URL_LENGTH:
             raise Schema(f"the next page is {link[:80]!r}, which is not a URL")
-        if target != own:
+        if origin(url) not in own:
             raise UnsafeAddress(f"the next page is on another site, {parts.netloc[:80]}")
         return self._base_request(urlunsplit(parts._replace(fragment="")))
 
@@ -130,16 +132,6 @@ def request_identity(request: SourceRequest) -> tuple[str, bytes | None]:
     return request.url, request.body
 
 
-def with_params(url: str, params: Sequence[tuple[str, str]]) -> str:
-    """Return `url` with `params` added; they replace its own parameters of the same names."""
-    if not params:
-        return url
-    parts = urlsplit(url)
-    names = {name for name, _ in params}
-    kept = [(n, v) for n, v in parse_qsl(parts.query, keep_blank_values=True) if n not in names]
-    return urlunsplit(parts._replace(query=urlencode([*kept, *params], quote_via=quote)))
-
-
 def next_link(header: str) -> str | None:
     """Return the target with `rel="next"` of a Link header, or None (RFC 8288)."""
     for target, attributes in _LINK.findall(header[:20_000]):
@@ -154,9 +146,3 @@ def _as_param(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    ports = {"http": 80, "https": 443}
-    return parts.scheme, parts.hostname, parts.port or ports.get(parts.scheme)

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Protocol
 
 import msgspec
@@ -140,7 +141,7 @@ class RecipeReader:
             return FeedPage(self._recipe, body, url, headers)
         if self._recipe.kind is RecipeKind.HTML:
             return HtmlPage(self._recipe, body, url, headers)
-        return JsonPage(self._recipe, body, url)
+        return JsonPage(self._recipe, body, url, headers)
 
     def _read(self, page: ParsedPage, first: bool, values: Mapping[str, str]) -> PageReading:
         paginate = self._recipe.paginate
@@ -238,7 +239,7 @@ class RecipeReader:
         value = None if expression is None else page.search(expression)
         if value is None or value is False or value == "":
             return None
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
+        if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
             raise Schema(
                 f"paginate.path finds {value!r:.60}, which is not a {self._recipe.paginate.type}"
             )
