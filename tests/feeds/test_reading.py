@@ -228,7 +228,7 @@ def test_a_letter_that_is_cut_in_two_costs_no_other() -> None:
 
     assert feed.entries[0]["title"] == title
     assert feed.entries[0]["summary"] == "\ufffd"
-    assert "some bytes of it are not utf-8" in (feed.malformed or "")
+    assert "bytes that are not valid utf-8" in (feed.malformed or "")
 
 
 BOMB = '<!DOCTYPE rss [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;">]>'
@@ -260,18 +260,18 @@ def test_a_feed_with_a_dtd_of_its_own_is_refused_unread(before: str, encoding: s
         (b" \n ", "empty"),
         (b"<!doctype html><html><p>Not found</p></html>", "an HTML page, not a feed"),
         (b'<?xml version="1.0"?><!-- a --><html xmlns="x"></html>', "an HTML page"),
-        (b"<svg></svg>", "no feed: its root is 'svg'"),
+        (b"<svg></svg>", "not a feed: its root is 'svg'"),
         (b"<rss></rss>", "without a channel"),
-        (b"{}", "no JSON Feed"),
-        (b'{"version": 1, "items": []}', "no JSON Feed"),
+        (b"{}", "not a JSON Feed"),
+        (b'{"version": 1, "items": []}', "not a JSON Feed"),
         (b'{"version": "https://jsonfeed.org/version/1", "items": 5}', "no list of items"),
-        (b'{"version": "https://jsonfeed.org/version/1", "items": [', "looks like JSON"),
+        (b'{"version": "https://jsonfeed.org/version/1", "items": [', "not valid JSON"),
         (b"[" * 100_000, "JSON"),
         (b"/etc/passwd", "begins with '/etc/passwd'"),
         (b"https://tides.example/feed", "begins with"),
         (b"\xff\xfe\x00\xd8", "is not"),
         (b"<rss><channel><item><title>a</item><item>", "cut off|separated|broken"),
-        (b"Fatal error: <b>x</b>", "no feed"),
+        (b"Fatal error: <b>x</b>", "not a feed"),
     ],
 )
 def test_what_is_no_feed_is_refused_with_a_reason(body: bytes, said: str) -> None:

@@ -1,12 +1,12 @@
 """Reading of JSON Feed 1.0 and 1.1."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, cast
-
-import msgspec
 
 from app.core.errors import Schema
 from app.core.records import Rejected
+from app.sources import jsontext
 from app.sources.feeds import dates
 from app.sources.feeds.feed import Entry, Feed, new_entry
 from app.sources.feeds.tree import resolve_url
@@ -29,7 +29,7 @@ def read(text: str, url: str) -> Feed:
         if isinstance(item, dict):
             entries.append(_entry(cast("Object", item), feed, url))
         else:
-            raw = msgspec.json.encode(item)
+            raw = repr(item).encode("utf-8", "replace")
             rejected.append(Rejected(f"item {number} is not an object", raw, None))
     title, home_url = _text(feed, "title"), resolve_url(url, _text(feed, "home_page_url"))
     return Feed("json", title, home_url, tuple(entries), tuple(rejected))
@@ -37,8 +37,8 @@ def read(text: str, url: str) -> Feed:
 
 def _decoded(text: str) -> Object:
     try:
-        feed = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+        feed = jsontext.parse(text)
+    except (ValueError, RecursionError) as error:
         raise Schema(f"the feed is not valid JSON: {error}") from None
     if not isinstance(feed, dict):
         raise Schema("the document is JSON, but not a JSON Feed: it is not an object")
@@ -74,7 +74,7 @@ def _text(item: Object, *names: str) -> str | None:
         value = item.get(name)
         if isinstance(value, str) and value.strip():
             return value.strip()
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int | Decimal) and not isinstance(value, bool):
             return str(value)  # an id may be a number: JSON Feed 1.1, "id"
     return None
 

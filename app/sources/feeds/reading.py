@@ -1,5 +1,6 @@
 """Reading of feeds of any kind from bytes. Slow for large or malformed feeds: use a thread."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from app.sources.feeds.tree import local_name
 from app.sources.feeds.xml_parser import NotWellFormed
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_CONTENT_FIELDS = ("id", "url", "title", "summary", "content")
+_CONTENT_FIELDS = ("id", "url", "title", "summary", "content", "enclosures")
 
 
 def read(
@@ -56,11 +57,14 @@ def _read(text: str, url: str, bounds: Bounds) -> Feed:
 
 
 def _from_root(root: Element, url: str) -> Feed:
-    if local_name(root) == "feed":
+    name = local_name(root).lower()
+    if name in ("feed", "entry"):
         return atom.read(root, url)
-    channel = rss.find_channel(root) if local_name(root) in ("rss", "RDF") else None
+    if name in ("rss", "rdf"):
+        rss.restore_names(root)
+    channel = rss.find_channel(root) if name in ("rss", "rdf") else None
     if channel is None:
-        detail = ", without a channel" if local_name(root) in ("rss", "RDF") else ""
+        detail = ", without a channel" if name in ("rss", "rdf") else ""
         raise Schema(
             f"the document is XML, but not a feed: its root is {local_name(root)!r}{detail}"
         )
@@ -73,11 +77,21 @@ def _within_bounds(feed: Feed, bounds: Bounds) -> Feed:
         fault = _fault(item, bounds)
         if fault is None:
             # JSON strings may contain NUL and lone surrogates, which XML and Postgres do not allow.
-            kept.append(cast("Entry", _clean(item)))
+            kept.append(cast("Entry", _clean(_with_id(item))))
         else:
             name = str(item["id"])[:200] if item["id"] else None
             rejected.append(Rejected(f"entry {number}: {fault}", _as_bytes(item), name))
     return replace(feed, entries=tuple(kept), rejected=tuple(rejected))
+
+
+def _with_id(item: Entry) -> Entry:
+    """Return the entry with an id: made from all that it has, if it has neither id nor link."""
+    if item["id"]:
+        return item
+    names = ("title", "published", "updated", "summary", "content", "enclosures")
+    digest = hashlib.sha256(repr([item[name] for name in names]).encode("utf-8", "replace"))
+    fault = "id: it has none; made from its content"
+    return item | {"id": f"sha256:{digest.hexdigest()[:32]}", "faults": [*item["faults"], fault]}
 
 
 def _fault(item: Entry, bounds: Bounds) -> str | None:

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, cast
 from xml.etree.ElementTree import Element
 
@@ -17,7 +18,7 @@ from app.core.errors import Schema, TooLarge
 from app.core.records import Rejected
 from app.sources.feeds import dates, xml_parser
 from app.sources.feeds.feed import Bounds, Entry, Feed, new_entry
-from app.sources.feeds.tree import resolve_url
+from app.sources.feeds.tree import distinct, plain_text, resolve_url, xml_base
 from app.sources.feeds.xml_parser import NotWellFormed
 
 RootReader = Callable[[Element, str], Feed]
@@ -42,10 +43,20 @@ _PREFIXES = {
     "xlink": "http://www.w3.org/1999/xlink",
     "georss10": "http://www.georss.org/georss/10",
 }
-_ROOT = re.compile(r"<((?:[\w-]{1,40}:)?(?:rss|feed|RDF))((?:\s[^<>]{0,8000})?)>")
+_ROOT = re.compile(r"<((?:[\w-]{1,40}:)?(?:rss|feed|RDF))((?:\s[^<>]{0,8000})?)>", re.IGNORECASE)
+_CHANNEL = re.compile(r"<channel(?:\s[^<>]{0,2000})?>", re.IGNORECASE)
+# What an entry has from the feed around it: its language and its author.
+_INHERITED = re.compile(
+    r"<((?:dc:)?language|managingEditor|(?:itunes:|atom:)?author|dc:creator)(?:\s[^<>]{0,300})?>"
+    r".{0,2000}?</\1\s*>",
+    re.IGNORECASE | re.DOTALL,
+)
+_MAX_INHERITED = 20
 _DTD = re.compile(r"<!(?:ENTITY|DOCTYPE[^>]{0,2000}\[)", re.IGNORECASE)
 # Tags of entries, and the sections in which text that looks like a tag is not one.
-_MARKS = re.compile(r"<!\[CDATA\[|<!--|<(/?)((?:[\w-]{1,40}:)?(?:item|entry))(?=[\s/>])")
+_MARKS = re.compile(
+    r"<!\[CDATA\[|<!--|<(/?)((?:[\w-]{1,40}:)?(?:item|entry))(?=[\s/>])", re.IGNORECASE
+)
 _CLOSERS = {"<![CDATA[": "]]>", "<!--": "-->"}
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
@@ -54,17 +65,21 @@ _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 class _Shape:
     """The document around its entries.
 
-    `start`: the root tag. `head`: the text before the first entry. `wrapped`: whether there is a
-    channel.
+    `start`: the root tag. `head`: the text before the first entry. `channel`: the tag of the
+    channel, if there is one. `inherited`: the elements of the feed that its entries inherit.
     """
 
     name: str
     start: str
     head: str
-    wrapped: bool
+    channel: str | None
+    inherited: str = ""
 
     def around(self, piece: str) -> str:
-        inner = f"<channel>{piece}</channel>" if self.wrapped else piece
+        inner = self.inherited + piece
+        if self.channel is not None:
+            end = self.channel[1 : len("<channel")]
+            inner = f"{self.channel}{inner}</{end}>"
         # With a reference to a DTD, which is never fetched, expat reports HTML entities as skipped.
         return f'<!DOCTYPE feed SYSTEM "none">{self.start}{inner}</{self.name}>'
 
@@ -90,9 +105,12 @@ def read_malformed(text: str, url: str, reader: RootReader, why: str, bounds: Bo
         raise TooLarge(f"the feed has {len(pieces)} entries; at most {bounds.entries} are read")
     start = root.end()
     first = pieces[0][0] if pieces else len(text)
-    wrapped = re.search(r"<channel[\s>]", text[start:first]) is not None
-    shape = _Shape(root[1], _root_tag(root), text[start:first], wrapped)
+    channel = _CHANNEL.search(text, start, first)
+    shape = _Shape(root[1], _root_tag(root), text[start:first], channel and channel[0])
+    if channel is not None and not _is_well_formed(shape, ""):
+        shape = replace(shape, channel="<channel>")
     whole = _head(shape, url, reader)
+    shape = _with_inherited(shape)
     lenient_budget = iter(range(bounds.malformed_entries))
     results = [_entry(text[a:b], shape, (url, reader), lenient_budget) for a, b in pieces]
     return replace(
@@ -146,10 +164,26 @@ def _read_strictly(shape: _Shape, piece: str, url: str, reader: RootReader) -> F
     return reader(xml_parser.parse_xml(shape.around(piece), Bounds()), url)
 
 
+def _is_well_formed(shape: _Shape, piece: str) -> bool:
+    try:
+        xml_parser.parse_xml(shape.around(piece), Bounds())
+    except NotWellFormed:
+        return False
+    return True
+
+
+def _with_inherited(shape: _Shape) -> _Shape:
+    found = (match[0] for match in islice(_INHERITED.finditer(shape.head), _MAX_INHERITED))
+    return replace(shape, inherited="".join(e for e in found if _is_well_formed(shape, e)))
+
+
 def _head(shape: _Shape, url: str, reader: RootReader) -> Feed:
     head = shape.head
-    if shape.wrapped:
-        head = head[head.index(">", head.index("<channel")) + 1 :].partition("</channel>")[0]
+    if shape.channel is not None:
+        channel = _CHANNEL.search(head)
+        head = re.split("</channel>", head[channel.end() if channel else 0 :], flags=re.IGNORECASE)[
+            0
+        ]
     try:
         return _read_strictly(shape, head, url, reader)
     except NotWellFormed:
@@ -170,7 +204,7 @@ def _entry(
         why = str(error).partition(",")[0]
         if next(lenient_budget, None) is None:
             return _rejected(f"broken XML: {why}", piece)
-        return _read_leniently(piece, shape, url, why)
+        return _read_leniently(piece, shape, context, why)
     return results[0] if len(results) == 1 else _rejected("an entry in an unexpected place", piece)
 
 
@@ -178,7 +212,10 @@ def _rejected(reason: str, piece: str) -> Rejected:
     return Rejected(reason, piece.encode("utf-8", "replace"))
 
 
-def _read_leniently(piece: str, shape: _Shape, url: str, why: str) -> Entry | Rejected:
+def _read_leniently(
+    piece: str, shape: _Shape, context: tuple[str, RootReader], why: str
+) -> Entry | Rejected:
+    url, reader = context
     document = shape.around(_CONTROLS.sub("", piece)).partition(">")[2].encode("utf-8", "replace")
     # As a file object: feedparser would treat bytes or text as a file name or URL.
     parsed = cast("Any", feedparser).parse(
@@ -190,34 +227,62 @@ def _read_leniently(piece: str, shape: _Shape, url: str, why: str) -> Entry | Re
     found = cast("list[dict[str, Any]]", parsed.entries)
     if len(found) != 1:
         return _rejected(f"broken XML: {why}", piece)
+    name = "entry" if shape.name.lower().endswith("feed") else "item"
+    # An entry in this place, for what it has from the feed around it.
+    like = _read_strictly(shape, f"<{name}><title>-</title></{name}>", url, reader).entries[0]
+    base = xml_base(xml_parser.parse_xml(shape.around(""), Bounds()), url)
     # As a plain dict: the `get` of FeedParserDict substitutes other fields.
-    return _from_feedparser(dict(found[0].items()), url, f"broken XML ({why}), read leniently")
+    made = _from_feedparser(dict(found[0].items()), base, f"broken XML ({why}), read leniently")
+    return made | {key: made[key] or like[key] for key in ("author", "language")}
 
 
 def _from_feedparser(fields: dict[str, Any], url: str, fault: str) -> Entry:
     faults = [fault]
-    link = resolve_url(url, fields.get("link"))
+    link = resolve_url(url, fields.get("feedburner_origlink") or fields.get("link"))
     if fields.get("guidislink") and not str(fields.get("id")).startswith(("http://", "https://")):
         link = None
-    contents = cast("list[dict[str, Any]]", fields.get("content") or [])
+    contents = _dicts(fields, "content")
     content = next((c.get("value") for c in contents if c.get("value")), None)
+    authors = dict.fromkeys(a["name"] for a in _dicts(fields, "authors") if a.get("name"))
     made = new_entry(
         faults,
         id=fields.get("id") or link,
         url=link,
-        title=" ".join(str(fields.get("title") or "").split()) or None,
+        title=plain_text(fields.get("title")),
         summary=fields.get("summary") or None,
         content=content,
-        author=fields.get("author") or None,
-        comments=fields.get("comments"),
+        author=", ".join(authors) or fields.get("author") or None,
+        comments=resolve_url(url, fields.get("comments")),
+        language=fields.get("language") or None,
     )
     if made["summary"] == content:
         made["summary"] = None  # feedparser fills a missing summary with the content
-    tags = cast("list[dict[str, Any]]", fields.get("tags") or [])
-    made["categories"] = [t["term"] for t in tags if t.get("term")]
+    made["categories"] = [t["term"] for t in _dicts(fields, "tags") if t.get("term")]
+    made["enclosures"] = distinct(_enclosures(fields, url))
+    made["image"] = _image(fields, url)
     for field in ("published", "updated"):
         written = fields.get(field)
         if written:
             made[field], date_fault = dates.parse_date(str(written), field)
             faults += [date_fault] if date_fault else []
     return made
+
+
+def _dicts(fields: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return [dict(found.items()) for found in cast("list[dict[str, Any]]", fields.get(name) or [])]
+
+
+def _enclosures(fields: dict[str, Any], url: str) -> Iterator[dict[str, str | None]]:
+    files = [f for f in _dicts(fields, "links") if f.get("rel") == "enclosure"]
+    for found in (*files, *_dicts(fields, "media_content")):
+        address = resolve_url(url, found.get("href") or found.get("url"))
+        if address:
+            length = found.get("length") or found.get("filesize")
+            yield {"url": address, "type": found.get("type"), "length": length}
+
+
+def _image(fields: dict[str, Any], url: str) -> str | None:
+    shown = [f for f in _dicts(fields, "media_content") if f.get("medium") == "image"]
+    cover = cast("dict[str, Any]", fields.get("image") or {})
+    found = next((f.get("url") for f in (*_dicts(fields, "media_thumbnail"), *shown)), None)
+    return resolve_url(url, found or cover.get("href"))

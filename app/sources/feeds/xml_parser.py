@@ -4,6 +4,7 @@ The decision is made by the parser, not by searching the text.
 """
 
 import re
+from functools import lru_cache
 from html import unescape
 from html.entities import html5
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -11,6 +12,7 @@ from xml.parsers import expat
 
 from app.core.errors import Schema, TooLarge
 from app.sources.feeds.feed import Bounds
+from app.sources.feeds.tree import canonical_namespace
 
 _BLANK = "\ufeff \t\r\n"
 _MAX_COMMENTS = 20  # before the first tag
@@ -114,5 +116,7 @@ class _TreeParser:
         self._tree.data(character)
 
 
+@lru_cache(maxsize=1_024)
 def _qualified(name: str) -> str:
-    return f"{{{name}" if "}" in name else name
+    namespace, end, local = name.rpartition("}")
+    return f"{{{canonical_namespace(namespace)}}}{local}" if end else name

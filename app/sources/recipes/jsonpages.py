@@ -1,6 +1,5 @@
 """JSON pages, queried with JMESPath. Numbers with a fraction are decimals, exactly as written."""
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,6 +12,7 @@ from jmespath.exceptions import JMESPathError
 
 from app.core.errors import Schema
 from app.core.records import Rejected
+from app.sources import jsontext
 from app.sources.feeds import encoding
 from app.sources.recipes.exact_jmespath import evaluate
 from app.sources.recipes.model import Recipe
@@ -95,7 +95,6 @@ class JsonPage:
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
-_GUARD = re.compile(r"\s*\)\]\}',?\s*\n")  # sent before JSON so that no page runs it as a script
 
 
 def decode(body: bytes, headers: Mapping[str, str]) -> Any:
@@ -109,19 +108,9 @@ def decode(body: bytes, headers: Mapping[str, str]) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     try:
-        text = encoding.decode_json(body, headers)
-        return json.loads(
-            _GUARD.sub("", text, count=1),
-            parse_float=Decimal,
-            parse_constant=_constant,
-            strict=False,
-        )
+        return jsontext.parse(encoding.decode_json(body, headers))
     except (ValueError, Schema) as error:  # an integer may have too many digits
         raise Schema(f"the page is not valid JSON: {error}") from None
-
-
-def _constant(name: str) -> Decimal | None:
-    return None if name == "NaN" else Decimal(name)
 
 
 def search(expression: str, value: Any) -> Any:
