@@ -60,7 +60,7 @@ def restore_names(root: Element) -> None:
 
 
 def _restored(name: str) -> str:
-    return name if "}" in name or name.islower() else _NAMES.get(name.lower(), name.lower())
+    return name if "}" in name else _NAMES.get(name.lower(), name.lower())
 
 
 def find_channel(root: Element) -> Element | None:
