@@ -25,12 +25,14 @@ class DispatchState:
 
     `busy`: a dispatch is under way. `skipped_until`: the monotonic time until which a schedule that
     could not be decided is skipped, by its version key. `sweep_page`: where the last sweep of
-    organisations' runs stopped.
+    organisations' runs stopped. `zones_ahead`: zones of which newer data is stored than this
+    process has.
     """
 
     busy: bool = False
     skipped_until: dict[str, float] = field(default_factory=dict[str, float])
     sweep_page: QueuedRunsPage | None = None
+    zones_ahead: frozenset[str] = frozenset()
 
     def skip(self, version_keys: list[str]) -> None:
         """Skip these schedules for a minute, so that they do not block the others."""

@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from app.context import ServerUrls, WorkerContext, open_context
-from app.core import log
+from app.core import log, zone_data
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK
 from app.core.errors import WrongSchema
@@ -158,7 +158,10 @@ async def _beat(ctx: dict[str, Any], context: WorkerContext, leases: Leases) -> 
     except UNAVAILABLE as error:
         _log.warning("heartbeat.no_postgres", error=str(error))
     facts = WorkerFacts(
-        seen_at=context.clock(), started_at=context.started_at, running=len(leases.held)
+        seen_at=context.clock(),
+        started_at=context.started_at,
+        running=len(leases.held),
+        zone_data=zone_data.VERSION,
     )
     # A Redis that hangs must not delay the renewal of leases.
     async with asyncio.timeout(leases.seconds / 3):

@@ -1,19 +1,23 @@
 """The sweep: takes over expired runs and requeues lost ones, periodically and at startup."""
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from app.context import WorkerContext, worker_context
-from app.core import log
+from app.core import log, zone_data
+from app.core.errors import BadSchedule
 from app.health import publish
+from app.ledger import edit
 from app.queue import enqueue, org_queue
 from app.scheduling.schedule import EPOCH, Schedule
 from app.store.runs import run_rows
 from app.store.runs.run_rows import QueuedRun, QueuedRunsPage
+from app.store.schedules import zones
 from workers import trigger
-from workers.dispatch import decide, dispatch_state
+from workers.dispatch import DispatchState, decide, dispatch_state
 
 # A run queued more recently than this may not have reached Redis yet.
 MIN_QUEUED_AGE = timedelta(seconds=3)
@@ -21,6 +25,8 @@ MIN_QUEUED_AGE = timedelta(seconds=3)
 FIRST_PAGE = QueuedRunsPage(EPOCH, UUID(int=0), limit=2_000)
 MAX_PAGES = 10  # of organisations' runs per sweep
 MAX_LOGGED_RUNS = 20  # requeued runs to log one by one; beyond that, their number
+REDERIVE_SECONDS = 5.0
+REDERIVE_BATCH = 100  # schedules
 DECIDE_SECONDS = 1.0  # seconds for organisations' schedules: startup must not wait for them all
 
 # Between the multiples of ten seconds, at which most ticks are due.
@@ -50,7 +56,32 @@ async def sweep(ctx: dict[str, Any]) -> None:
     state.sweep_page = await requeue_lost_org_runs(
         context, trigger.known_jobs(ctx), state.sweep_page or FIRST_PAGE
     )
+    await rederive_outdated(context, state)
     await decide(ctx, DECIDE_SECONDS)
+
+
+async def rederive_outdated(context: WorkerContext, state: DispatchState) -> None:
+    """Derive upcoming ticks anew where there is newer zone data, for at most `REDERIVE_SECONDS`.
+
+    A worker whose own zone data is the older one logs that it follows what is stored.
+    """
+    ahead = frozenset(await zones.ahead_of_wheel(context.pool))
+    if ahead - state.zones_ahead:
+        _log.warning("zone_data.older", zones=sorted(ahead), wheel=zone_data.VERSION)
+    state.zones_ahead = ahead
+    deadline = time.monotonic() + REDERIVE_SECONDS
+    while time.monotonic() < deadline:
+        outdated = await zones.outdated(context.pool, state.skipped(), REDERIVE_BATCH)
+        if not outdated:
+            return
+        for version_key, key in outdated:
+            try:
+                queued = await edit.rederive(context.pool, key, context.clock())
+            except BadSchedule as error:
+                _log.error("schedule.undecidable", schedule=key, error=str(error))
+                state.skip([version_key])
+            else:
+                await enqueue.enqueue_runs(context.pool, context.redis, queued)
 
 
 async def publish_health(ctx: dict[str, Any]) -> None:

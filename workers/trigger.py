@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from app.context import WorkerContext, worker_context
 from app.core import log
+from app.core.errors import BadSchedule
 from app.health import publish
 from app.ledger.decide import decide_schedule
 from app.ledger.edit import DeclaredSchedule
@@ -38,7 +39,11 @@ async def trigger_schedule(context: WorkerContext, key: str, tick_at: datetime) 
     if timedelta(0) < lead <= MAX_EARLY_TRIGGER:
         await asyncio.sleep(lead.total_seconds())
     now = max(context.clock(), tick_at) if lead <= MAX_EARLY_TRIGGER else context.clock()
-    queued = await decide_schedule(context.pool, key, now)
+    try:
+        queued = await decide_schedule(context.pool, key, now)
+    except BadSchedule as error:  # its ticks are held until it is edited
+        _log.error("schedule.undecidable", schedule=key, error=str(error))
+        queued = []
     await enqueue.enqueue_runs(context.pool, context.redis, queued)
     if not queued:  # skipped or missed: no run will publish it
         await publish.publish_job(context.pool, context.redis, key)

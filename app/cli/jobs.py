@@ -7,6 +7,7 @@ import typer
 
 from app.cli import terminal
 from app.cli.terminal import CommandContext
+from app.core.errors import BadSchedule
 from app.health import keys
 from app.health.facts import JobFacts
 from app.health.judge import judge
@@ -56,7 +57,7 @@ def _as_json(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dic
     return {
         "schedule": state.key,
         "job": state.job,
-        "due": Schedule.from_spec(state.spec, name=state.key).describe(),
+        "due": _describe_schedule(state),
         "enabled": state.enabled,
         "health": _describe_health(verdict.status.value, reason) if verdict else None,
         "status": verdict and verdict.status.value,
@@ -70,6 +71,13 @@ def _as_json(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dic
         "paused": paused,
         "version": state.version,
     }
+
+
+def _describe_schedule(state: ScheduleState) -> str:
+    try:
+        return Schedule.from_spec(state.spec, name=state.key).describe()
+    except BadSchedule as error:
+        return f"unreadable: {error}"
 
 
 def _describe_health(status: str, reason: str | None) -> str:

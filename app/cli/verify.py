@@ -70,6 +70,7 @@ def _as_json(account: proof.TickAccount) -> dict[str, Any]:
         "invented": account.unexpected,
         "stuck": account.stuck,
         "pruned": account.pruned,
+        "unreadable": account.unreadable,
         "examples": [instant.isoformat() for instant in account.examples],
     }
 
@@ -87,6 +88,8 @@ def _show(accounts: list[proof.TickAccount]) -> None:
             f"   unaccounted: {account.unaccounted}   stuck: {account.stuck}",
             style="green" if account.consistent else "bold red",
         )
+        if account.unreadable is not None:
+            console.print(f"  unreadable, its ticks are held: {account.unreadable}", style="red")
         for instant in account.examples:
             console.print(f"  no outcome for {instant.isoformat()}", style="red")
     ticks = sum(account.expected for account in accounts)

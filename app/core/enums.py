@@ -22,6 +22,7 @@ class TickReason(StrEnum):
     SCHEDULER_DOWN = "scheduler_down"
     LATE = "late"
     CLOCK_JUMP = "clock_jump"
+    UNREADABLE = "unreadable"
 
 
 SKIP_REASONS = frozenset(
@@ -33,7 +34,23 @@ SKIP_REASONS = frozenset(
         TickReason.DISABLED,
     }
 )
-MISS_REASONS = frozenset({TickReason.SCHEDULER_DOWN, TickReason.LATE, TickReason.CLOCK_JUMP})
+MISS_REASONS = frozenset(
+    {
+        TickReason.SCHEDULER_DOWN,
+        TickReason.LATE,
+        TickReason.CLOCK_JUMP,
+        TickReason.UNREADABLE,
+    }
+)
+
+
+class VersionReason(StrEnum):
+    """Why a schedule version was made."""
+
+    CREATED = "created"
+    EDITED = "edited"
+    REVIVED = "revived"
+    ZONE_DATA = "zone_data"
 
 
 class RunStatus(StrEnum):
@@ -99,6 +116,7 @@ class HealthReason(StrEnum):
     DRIFT = "drift"
     DISABLED = "disabled"
     PAUSED = "paused"
+    UNREADABLE = "unreadable"
     UNKNOWN = "unknown"
 
 

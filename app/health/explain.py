@@ -87,6 +87,11 @@ def _paused(facts: JobFacts) -> str:
     return f"it is paused by {facts.paused_by or 'unknown'}{note}"
 
 
+def _unreadable(facts: JobFacts) -> str:
+    fault = facts.unreadable or "the fault is not known"
+    return f"its schedule cannot be read, and its ticks are held until it is edited: {fault}"
+
+
 def _unknown(facts: JobFacts) -> str:
     if facts.history and not facts.history[0]:
         return "the network of the workers is down, so its state is unknown"
@@ -103,5 +108,6 @@ _SENTENCES: dict[HealthReason, Callable[[JobFacts], str]] = {
     HealthReason.DRIFT: _drift,
     HealthReason.DISABLED: _disabled,
     HealthReason.PAUSED: _paused,
+    HealthReason.UNREADABLE: _unreadable,
     HealthReason.UNKNOWN: _unknown,
 }

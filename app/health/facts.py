@@ -28,6 +28,7 @@ class JobFacts:
       that the schedule allows.
     - `breach`: the expectation on the data that the last run violated.
     - `last_new`: end of the last run that stored something new.
+    - `unreadable`: why the stored schedule cannot be read; its ticks are held.
     - `ran` of `due`: the last hundred ticks; `succeeded` of `finished`: the last hundred runs.
     """
 
@@ -61,6 +62,7 @@ class JobFacts:
     due: Count | None = None
     succeeded: Count | None = None
     finished: Count | None = None
+    unreadable: str | None = None
 
     @property
     def adherence(self) -> float | None:
@@ -75,12 +77,16 @@ class JobFacts:
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """What a worker publishes with each heartbeat. `seen_at`: instant of the heartbeat, UTC."""
+    """What a worker publishes with each heartbeat. `seen_at`: instant of the heartbeat, UTC.
+
+    `zone_data`: the IANA version of its tzdata wheel.
+    """
 
     seen_at: Instant
     started_at: Instant | None = None
     host: str | None = None
     running: Count | None = None
+    zone_data: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

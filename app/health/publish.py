@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from redis.asyncio import Redis
 
+from app.core.errors import BadSchedule
 from app.health import history, keys
 from app.health.facts import CollectionFacts, JobFacts
 from app.scheduling.policies import Policies
@@ -58,7 +59,10 @@ def _interval(schedule: Schedule) -> float | None:
 
 
 def _facts(row: JobRow) -> JobFacts:
-    schedule, policies = Schedule.from_spec(row.spec), Policies.from_spec(row.policies)
+    try:
+        schedule, policies = Schedule.from_spec(row.spec), Policies.from_spec(row.policies)
+    except BadSchedule as error:
+        return _unreadable_facts(row, error)
     ends, ticks = history.run_facts(row.ends), history.tick_facts(row.ticks)
     jitter = policies.jitter.total_seconds()
     return JobFacts(
@@ -92,6 +96,22 @@ def _facts(row: JobRow) -> JobFacts:
         due=ticks.due,
         succeeded=ends.good,
         finished=ends.finished,
+    )
+
+
+def _unreadable_facts(row: JobRow, error: BadSchedule) -> JobFacts:
+    return JobFacts(
+        job=row.job,
+        last_run=history.run_facts(row.ends).last_run,
+        last_success=row.last_success,
+        enabled=row.enabled,
+        paused_at=row.paused_at,
+        paused_by=row.paused_by,
+        paused_note=row.paused_note,
+        running_since=row.running_since,
+        last_error=row.last_error,
+        registered_at=row.registered_at,
+        unreadable=str(error),
     )
 
 

@@ -16,9 +16,9 @@ from arq.connections import ArqRedis
 
 from app.core.enums import OPEN_STATUSES, RunStatus
 from app.core.errors import BadSchedule, UnknownJob
+from app.ledger.decide import read_schedule
 from app.queue import enqueue
 from app.scheduling.policies import Policies
-from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import backfills as store
@@ -77,7 +77,7 @@ async def make_plan(pool: Pool, request: BackfillRequest, now: datetime) -> Back
         raise BadSchedule(
             f"{request.until.isoformat()} is in the future: a backfill covers past ticks only"
         )
-    schedule = Schedule.from_spec(state.spec, name=state.key)
+    schedule = read_schedule(state)
     ticks = list(islice(schedule.ticks(request.since - _INSTANT, request.until), MAX_TICKS + 1))
     if len(ticks) > MAX_TICKS:
         raise BadSchedule(f"the range has more than {MAX_TICKS:,} ticks: choose a shorter one")

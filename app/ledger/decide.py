@@ -179,10 +179,19 @@ class _Slices:
 
 def _case(state: ScheduleState, now: datetime) -> _Case:
     policies = _policies(msgspec.json.encode(state.policies))
-    schedule = _schedule(msgspec.json.encode(state.spec), policies.jitter)
-    schedule = replace(schedule, name=state.key)
+    schedule = read_schedule(state, policies)
     late = first_due_if_late(schedule, policies, state.evaluated_through, now)
     return _Case(state, schedule, policies, late)
+
+
+def read_schedule(state: ScheduleState, policies: Policies | None = None) -> Schedule:
+    """Return the schedule of a row by its own zone data, with the jitter of `policies` if given.
+
+    Raises BadSchedule if the row is unreadable.
+    """
+    jitter = policies.jitter if policies else timedelta(0)
+    schedule = _schedule(msgspec.json.encode(state.spec), jitter, state.zone_data)
+    return replace(schedule, name=state.key)
 
 
 # Many schedules have equal specs and policies: each text is parsed once.
@@ -192,8 +201,8 @@ def _policies(spec: bytes) -> Policies:
 
 
 @lru_cache(maxsize=4096)
-def _schedule(spec: bytes, jitter: timedelta) -> Schedule:
-    schedule = Schedule.from_spec(msgspec.json.decode(spec))
+def _schedule(spec: bytes, jitter: timedelta, stamp: str | None) -> Schedule:
+    schedule = Schedule.from_spec(msgspec.json.decode(spec), stamp=stamp)
     return schedule.with_jitter(jitter) if jitter else schedule
 
 

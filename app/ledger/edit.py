@@ -4,18 +4,21 @@ Each operation is one transaction under the schedule's row lock, and decides wha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from app.core import log
-from app.core.errors import UnknownJob
-from app.ledger.decide import decide_all
+from app.core.enums import VersionReason
+from app.core.errors import BadSchedule, UnknownJob
+from app.core.zone_data import UNKNOWN_STAMP, same_data
+from app.ledger.decide import decide_all, read_schedule
+from app.ledger.outcomes import unreadable_decision
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
 from app.store.runs.run_rows import QueuedRun
-from app.store.schedules import schedule_rows, schedule_versions
+from app.store.schedules import decisions, schedule_rows, schedule_versions, zones
 from app.store.schedules.schedule_rows import ScheduleState
 
 _INSTANT = timedelta(microseconds=1)
@@ -58,26 +61,121 @@ async def edit(pool: Pool, wanted: DeclaredSchedule, now: datetime) -> list[Queu
 async def edit_in(
     connection: Connection, wanted: DeclaredSchedule, now: datetime
 ) -> list[QueuedRun]:
-    """Do the same as `edit` in the caller's transaction. A retired schedule is reopened."""
+    """Do the same as `edit` in the caller's transaction. A retired schedule is reopened.
+
+    An unreadable one is replaced: the ticks that it held are recorded as `missed(unreadable)`.
+    """
     queued: list[QueuedRun] = []
     state = await schedule_rows.lock(connection, wanted.key)
+    wanted = replace(wanted, schedule=await _with_newest_zone_data(connection, wanted.schedule))
     if state is None:
-        await schedule_versions.create(connection, _version(wanted, now))
+        await schedule_versions.create(connection, _version(wanted, now, VersionReason.CREATED))
         # Another worker may have created it first, with another declaration.
         state = await schedule_rows.lock(connection, wanted.key)
     if state is None:
         return queued
-    state = await decide_all(connection, state, now, queued)
-    since = max(now, state.evaluated_through)
     if state.retired_at is not None:
-        await _reopen(connection, state, wanted, since)
-    elif (state.spec, state.policies, state.enabled) != (
-        wanted.schedule.to_spec(),
-        wanted.policies.to_spec(),
-        wanted.enabled,
-    ):
-        await _replace(connection, state, wanted, since)
+        await _reopen(connection, state, wanted, max(now, state.evaluated_through))
+        return queued
+    try:
+        state = await decide_all(connection, state, now, queued)
+        old = read_schedule(state)
+    except BadSchedule as error:
+        _log.warning("schedule.replaced_unreadable", schedule=state.key, error=str(error))
+        await _replace_unreadable(connection, state, wanted, now)
+        return queued
+    if (state.spec, state.policies) != (wanted.schedule.to_spec(), wanted.policies.to_spec()):
+        since = max(now, state.evaluated_through)
+        since = _effective_from(old, wanted.schedule, state.evaluated_through, since)
+        await _replace(connection, state, _version(wanted, since, VersionReason.EDITED))
+    else:
+        await _rederive(connection, state, wanted.schedule, now, queued)
+        if state.enabled != wanted.enabled:
+            await schedule_versions.set_enabled(connection, state.id, enabled=wanted.enabled)
     return queued
+
+
+async def rederive(pool: Pool, key: str, now: datetime) -> list[QueuedRun]:
+    """Derive the upcoming ticks of a schedule anew if there is newer zone data than its own.
+
+    Returns the runs of ticks that are due. Raises BadSchedule if the schedule is unreadable.
+    """
+    queued: list[QueuedRun] = []
+    async with pool.acquire() as connection, connection.transaction():
+        state = await schedule_rows.lock(connection, key)
+        if state is not None and state.retired_at is None:
+            state = await decide_all(connection, state, now, queued)
+            schedule = await _with_newest_zone_data(connection, read_schedule(state))
+            await _rederive(connection, state, schedule, now, queued)
+    return queued
+
+
+async def _with_newest_zone_data(connection: Connection, schedule: Schedule) -> Schedule:
+    if schedule.timezone is None:
+        return schedule
+    return schedule.with_stamp(await zones.newest(connection, schedule.timezone))
+
+
+async def _rederive(
+    connection: Connection,
+    state: ScheduleState,
+    schedule: Schedule,
+    now: datetime,
+    queued: list[QueuedRun],
+) -> None:
+    """Make a new version for other zone data, which answers what the old one has not.
+
+    Neither loses a tick: one whose instant moved into the past is decided at once. Nor does it
+    invent one: a local time that was answered is not answered again at its new instant.
+    """
+    if schedule.stamp is None or schedule.stamp == state.zone_data:
+        return
+    policies = Policies.from_spec(state.policies)
+    old, frontier = read_schedule(state), state.evaluated_through
+    since = schedule.after_change(frontier, old)
+    declared = DeclaredSchedule(
+        state.key, state.job, schedule, policies, state.enabled, org_id=None
+    )
+    version = _version(declared, since, VersionReason.ZONE_DATA)
+    if state.zone_data == UNKNOWN_STAMP or same_data(state.zone_data or "", schedule.stamp):
+        upcoming = version.next_tick_at, version.due_at
+        await zones.restamp(connection, state.id, state.version, schedule.stamp, upcoming)
+        return
+    await _replace(connection, state, version)
+    _log.info("zone_data.changed", schedule=state.key, was=state.zone_data, now=schedule.stamp)
+    changed = await schedule_rows.lock(connection, state.key)
+    if changed is not None:
+        await decide_all(connection, changed, now, queued)
+
+
+async def _replace_unreadable(
+    connection: Connection, state: ScheduleState, wanted: DeclaredSchedule, now: datetime
+) -> None:
+    """Replace a schedule whose own ticks cannot be derived.
+
+    The old version ends at its frontier, but for the tick that it had announced. From there on the
+    new one has its ticks; those up to `now` are recorded as `missed(unreadable)`.
+    """
+    frontier = state.evaluated_through
+    version = _version(wanted, frontier, VersionReason.EDITED)
+    await _close_unreadable(connection, state, _announced(state, wanted.schedule), now)
+    await schedule_versions.reopen(connection, state, version)
+    await schedule_versions.reopen_ticks(
+        connection, state.id, await _reinstated(connection, state.id, wanted.schedule, frontier)
+    )
+    reopened = await schedule_rows.lock(connection, state.key)
+    if reopened is not None:
+        schedule = read_schedule(reopened, wanted.policies)
+        held = unreadable_decision(reopened, schedule, wanted.policies, now)
+        await decisions.record(connection, [held] if held else [], now)
+
+
+def _announced(state: ScheduleState, new: Schedule | None) -> datetime | None:
+    """Return the tick that an unreadable schedule had announced, unless the new one has it too."""
+    announced = state.next_tick_at
+    if announced is None or announced <= state.evaluated_through:
+        return None
+    return None if new is not None and _is_tick(new, announced) else announced
 
 
 async def retire_in(connection: Connection, key: str, now: datetime) -> list[QueuedRun]:
@@ -90,50 +188,66 @@ async def retire_in(connection: Connection, key: str, now: datetime) -> list[Que
     state = await schedule_rows.lock(connection, key)
     if state is None or state.retired_at is not None:
         raise UnknownJob(f"there is no schedule {key!r}")
-    state = await decide_all(connection, state, now, queued)
-    old = Schedule.from_spec(state.spec, name=state.key)
-    valid_until = max(now, old.next(state.evaluated_through))
-    superseded = tuple(old.ticks(state.evaluated_through, valid_until))
-    await schedule_versions.retire(connection, state, superseded, valid_until, now)
+    try:
+        state = await decide_all(connection, state, now, queued)
+        old = read_schedule(state)
+    except BadSchedule as error:
+        _log.warning("schedule.retired_unreadable", schedule=key, error=str(error))
+        await _close_unreadable(connection, state, _announced(state, None), now)
+    else:
+        valid_until = max(now, old.next(state.evaluated_through))
+        superseded = tuple(old.ticks(state.evaluated_through, valid_until))
+        await schedule_versions.close(connection, state, superseded, valid_until, now)
+    await schedule_versions.retire(connection, state.id, now)
     _log.info("schedule.retired", schedule=key, version=state.version)
     return queued
+
+
+async def _close_unreadable(
+    connection: Connection, state: ScheduleState, announced: datetime | None, now: datetime
+) -> None:
+    missed = [announced] if announced is not None and announced <= now else []
+    superseded = [announced] if announced is not None and announced > now else []
+    until = announced or state.evaluated_through
+    await schedule_versions.close(connection, state, superseded, until, now, missed)
 
 
 async def _reopen(
     connection: Connection, state: ScheduleState, wanted: DeclaredSchedule, since: datetime
 ) -> None:
-    reinstated = await _reinstated(connection, state, wanted, since)
-    await schedule_versions.reopen(connection, state, _version(wanted, since))
+    reinstated = await _reinstated(connection, state.id, wanted.schedule, since)
+    await schedule_versions.reopen(
+        connection, state, _version(wanted, since, VersionReason.REVIVED)
+    )
     await schedule_versions.reopen_ticks(connection, state.id, reinstated)
     _log.info("schedule.revived", schedule=state.key, version=state.version + 1)
 
 
 async def _reinstated(
-    connection: Connection, state: ScheduleState, wanted: DeclaredSchedule, since: datetime
+    connection: Connection, schedule_id: int, wanted: Schedule, since: datetime
 ) -> list[datetime]:
     """Return the superseded ticks after `since` that are ticks of the wanted schedule as well."""
-    ahead = await schedule_versions.superseded_ahead(connection, state.id, since)
-    return [instant for instant in ahead if _is_tick(wanted.schedule, instant)]
+    ahead = await schedule_versions.superseded_ahead(connection, schedule_id, since)
+    return [instant for instant in ahead if _is_tick(wanted, instant)]
 
 
 async def _replace(
-    connection: Connection, state: ScheduleState, wanted: DeclaredSchedule, since: datetime
+    connection: Connection, state: ScheduleState, version: schedule_versions.ScheduleVersion
 ) -> None:
-    old = Schedule.from_spec(state.spec, name=state.key)
-    since = _effective_from(old, wanted.schedule, state.evaluated_through, since)
-    version = _version(wanted, since)
-    if (state.spec, state.policies) == (version.spec, version.policies):
-        await schedule_versions.set_enabled(connection, state.id, enabled=wanted.enabled)
-        return
+    """Close the version in force and open another."""
+    old, new = read_schedule(state), version.schedule
     announced = old.next(state.evaluated_through)
     # The old version stays valid through its announced next tick, unless the new one has that tick.
-    still_announced = announced <= since or _is_tick(wanted.schedule, announced)
-    valid_until = since if still_announced else announced
-    reinstated = await _reinstated(connection, state, wanted, since)
+    still_announced = announced <= version.since or _is_tick(new, announced)
+    valid_until = version.since if still_announced else announced
+    reinstated = await _reinstated(connection, state.id, new, version.since)
     await schedule_versions.reopen_ticks(connection, state.id, reinstated)
     superseded = tuple(old.ticks(state.evaluated_through, valid_until))
-    await schedule_versions.supersede(connection, state, version, superseded, valid_until)
-    _log.info("schedule.edited", schedule=state.key, version=state.version + 1)
+    await schedule_versions.close(connection, state, superseded, valid_until, version.since)
+    await schedule_versions.reopen(connection, state, version)
+    _log.info(
+        "schedule.edited", schedule=state.key, version=state.version + 1, reason=version.reason
+    )
 
 
 def _effective_from(old: Schedule, new: Schedule, frontier: datetime, since: datetime) -> datetime:
@@ -151,18 +265,21 @@ def _is_tick(schedule: Schedule, instant: datetime) -> bool:
     return schedule.next(instant - _INSTANT) == instant
 
 
-def _version(wanted: DeclaredSchedule, since: datetime) -> schedule_versions.ScheduleVersion:
-    schedule = wanted.policies.apply_jitter(wanted.schedule)
+def _version(
+    wanted: DeclaredSchedule, since: datetime, reason: VersionReason
+) -> schedule_versions.ScheduleVersion:
+    schedule = wanted.policies.apply_jitter(replace(wanted.schedule, name=wanted.key))
     upcoming = schedule.next(since)
     return schedule_versions.ScheduleVersion(
         key=wanted.key,
         job=wanted.job,
-        spec=wanted.schedule.to_spec(),
-        policies=wanted.policies.to_spec(),
+        schedule=wanted.schedule,
+        policies=wanted.policies,
         enabled=wanted.enabled,
         since=since,
         next_tick_at=upcoming,
         due_at=schedule.starts_at(upcoming),
+        reason=reason,
         org_id=wanted.org_id,
     )
 
@@ -204,7 +321,10 @@ async def _set_pause(
     state = await schedule_rows.lock(connection, key)
     if state is None:
         raise UnknownJob(f"there is no schedule {key!r}")
-    await decide_all(connection, state, now, queued)
+    try:
+        await decide_all(connection, state, now, queued)
+    except BadSchedule as error:  # its ticks are held either way
+        _log.warning("schedule.undecidable", schedule=key, error=str(error))
     await schedule_versions.set_pause(connection, key, pause_)
     _log.info("schedule.paused" if pause_ else "schedule.resumed", schedule=key)
     return queued

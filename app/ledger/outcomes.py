@@ -1,11 +1,11 @@
 """Turns a decision into the rows to write, for one schedule. Pure."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from uuid import UUID, uuid4
 
-from app.core.enums import TickOutcome
+from app.core.enums import TickOutcome, TickReason
 from app.scheduling.policies import Policies
 from app.scheduling.policy import Decision, TickResult
 from app.scheduling.schedule import Schedule
@@ -49,6 +49,30 @@ def tick_decision(
         next_tick_at=upcoming,
         due_at=schedule.starts_at(upcoming),
     )
+
+
+def unreadable_decision(
+    state: ScheduleState, schedule: Schedule, policies: Policies, now: datetime
+) -> TickDecision | None:
+    """Record every tick up to `now` as `missed(unreadable)`; None if there is none.
+
+    `schedule` replaced one that could not be read, and has its ticks from its frontier on.
+    """
+    count = schedule.count(state.evaluated_through, now)
+    last = schedule.previous(now + timedelta(microseconds=1)) if count else None
+    if last is None:
+        return None
+    outcome, reason = TickOutcome.MISSED, TickReason.UNREADABLE
+    ticks: list[TickWrite] = []
+    gaps: list[GapWrite] = []
+    if count > MAX_REPEATED_TICKS:
+        first = schedule.next(state.evaluated_through)
+        gaps = [GapWrite(first, last, count, outcome, reason)]
+    else:
+        due = schedule.ticks(state.evaluated_through, now)
+        ticks = [TickWrite(tick, outcome, reason, None, None) for tick in due]
+    upcoming = schedule.next(last)
+    return TickDecision(state, policies, ticks, gaps, last, upcoming, schedule.starts_at(upcoming))
 
 
 def _tick(decided: TickResult, run_ids: Mapping[datetime, UUID]) -> TickWrite:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from app.core.enums import TickOutcome
-from app.core.errors import UnknownJob
+from app.core.errors import BadSchedule, UnknownJob
+from app.ledger.decide import read_schedule
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
 from app.store.reports import proof as store
@@ -22,9 +24,9 @@ class TickAccount:
     """Counts of the ticks of one schedule up to its frontier, by outcome.
 
     `unaccounted`: expected ticks without an outcome. `unexpected`: outcomes for instants that are
-    not
-    ticks. `pruned`: ticks of which only counts are kept; they are included in the other numbers.
+    not ticks. `pruned`: ticks of which only counts are kept, included in the other numbers.
     `stuck`: open runs that no worker executes. `examples`: the first unaccounted ticks.
+    `unreadable`: why the schedule in force cannot be read; its ticks after the frontier are held.
     """
 
     key: str
@@ -38,6 +40,7 @@ class TickAccount:
     unexpected: int = 0
     stuck: int = 0
     pruned: int = 0
+    unreadable: str | None = None
     examples: list[datetime] = field(default_factory=list[datetime])
 
     @property
@@ -57,7 +60,7 @@ async def verify(pool: Pool, now: datetime) -> list[TickAccount]:
 
 
 async def _account(connection: Connection, state: ScheduleState, now: datetime) -> TickAccount:
-    account = TickAccount(state.key, state.evaluated_through)
+    account = TickAccount(state.key, state.evaluated_through, unreadable=_fault(state))
     for version in await store.versions(connection, state.key):
         await _compare(connection, version, account)
     account.duplicates += await store.count_inconsistent(connection, state.id)
@@ -68,7 +71,12 @@ async def _account(connection: Connection, state: ScheduleState, now: datetime) 
 async def _compare(connection: Connection, version: VersionRow, account: TickAccount) -> None:
     """Merge the expected ticks of a version with the stored answers, both in order of time."""
     _count_pruned(account, version)
-    expected = Schedule.from_spec(version.spec).ticks(version.since, version.until)
+    try:
+        schedule = Schedule.from_spec(version.spec, stamp=version.zone_data)
+    except BadSchedule:
+        await _count_recorded(connection, version, account)
+        return
+    expected = schedule.ticks(version.since, version.until)
     last: datetime | None = None
     tick = next(expected, None)
     async for answer in store.recorded_ticks(connection, version):
@@ -90,6 +98,29 @@ async def _compare(connection: Connection, version: VersionRow, account: TickAcc
     while tick is not None:
         _count_unaccounted(account, tick)
         tick = next(expected, None)
+
+
+async def _count_recorded(
+    connection: Connection, version: VersionRow, account: TickAccount
+) -> None:
+    """Count the outcomes of a version that cannot be read any more: nothing tells its ticks."""
+    last: datetime | None = None
+    async for answer in store.recorded_ticks(connection, version):
+        _count_answer(account, answer)
+        account.expected += answer.count
+        account.duplicates += last is not None and answer.first <= last
+        last = answer.last
+
+
+def _fault(state: ScheduleState) -> str | None:
+    """Return why the schedule cannot be read; None if it can, or is retired."""
+    if state.retired_at is not None:
+        return None
+    try:
+        read_schedule(state, Policies.from_spec(state.policies))
+    except BadSchedule as error:
+        return str(error)
+    return None
 
 
 def _count_pruned(account: TickAccount, version: VersionRow) -> None:
@@ -147,8 +178,11 @@ async def explain_in(connection: Connection, key: str, at: datetime | None) -> l
 
 
 def _about(state: ScheduleState) -> list[str]:
-    schedule = Schedule.from_spec(state.spec, name=state.key)
-    sentences = [f"{state.key} is due {schedule.describe()} (version {state.version})."]
+    fault = _fault(state)
+    sentences = [f"{state.key} cannot be read; its ticks are held until it is edited: {fault}"]
+    if fault is None:
+        due = read_schedule(state).describe()
+        sentences = [f"{state.key} is due {due} (version {state.version})."]
     if state.retired_at is not None:
         sentences.append(f"It was retired at {_at(state.retired_at)}.")
     elif not state.enabled:
@@ -166,7 +200,10 @@ def _undecided(state: ScheduleState, at: datetime | None, pruned: datetime | Non
         return f"Ticks up to {_at(pruned)} were pruned; only their counts are kept (TICK_DAYS)."
     if at is None:
         return "No tick has been decided yet."
-    schedule = Schedule.from_spec(state.spec, name=state.key)
+    try:
+        schedule = read_schedule(state)
+    except BadSchedule:
+        return f"{_at(at)} has no outcome."
     if schedule.next(at - timedelta(microseconds=1)) == at and at > state.evaluated_through:
         return f"{_at(at)} has not been decided yet."
     return f"{_at(at)} is not a tick of this schedule."

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.core.config import Config
+from app.core.errors import BadSchedule
 from app.scheduling.schedule import Schedule
 from app.store.content import pages, partitions
-from app.store.db import Pool
+from app.store.db import Connection, Pool
 from app.store.reports import retention as store
 
 BATCH_ROWS = 1_000
@@ -101,7 +102,17 @@ async def prune_ticks(
             return 0
         # `verify` needs both counts: the expected ticks of each version, and the outcomes stored.
         counted = [
-            (span, Schedule.from_spec(span.spec).count(span.since, span.until))
+            (span, await _count_expected(connection, schedule_id, span))
             for span in await store.prunable_spans(connection, schedule_id, through)
         ]
         return await store.prune_ticks(connection, schedule_id, through, counted)
+
+
+async def _count_expected(
+    connection: Connection, schedule_id: int, span: store.PrunableSpan
+) -> int:
+    try:
+        schedule = Schedule.from_spec(span.spec, stamp=span.zone_data)
+    except BadSchedule:  # what was recorded is all that there is to count
+        return await store.count_recorded(connection, schedule_id, span)
+    return schedule.count(span.since, span.until)

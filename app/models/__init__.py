@@ -39,7 +39,13 @@ from app.models.orgs import (
 )
 from app.models.pages import PageValidatorRow, RawBodyRow, RawPageRow
 from app.models.runs import RejectedRow, RunEventRow, RunRow, RunSourceRow, WorkerBeatRow
-from app.models.schedules import ScheduleRow, ScheduleVersionRow, TickGapRow, TickRow
+from app.models.schedules import (
+    ScheduleRow,
+    ScheduleVersionRow,
+    TickGapRow,
+    TickRow,
+    ZoneDataRow,
+)
 from app.models.secrets import OrgSecretRow
 from app.models.sources import OrgSourceRow
 
@@ -122,6 +128,7 @@ __all__ = [
     "TickRow",
     "WorkerBeat",
     "WorkerBeatRow",
+    "ZoneDataRow",
     "tables",
 ]
 

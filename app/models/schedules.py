@@ -13,6 +13,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     text,
 )
 from sqlmodel import Field, SQLModel
@@ -37,6 +38,7 @@ class ScheduleRow(SQLModel, table=True):
     """When a job is due. `evaluated_through` is the frontier: it only moves forward.
 
     `revision` grows with every edit. A retired schedule has no further ticks; its past ones stay.
+    `zone_data`: the stamp of the zone data that its ticks are derived with; null for an interval.
     """
 
     __tablename__: ClassVar[Any] = "schedules"
@@ -49,6 +51,8 @@ class ScheduleRow(SQLModel, table=True):
         # One schedule for each organisation.
         Index("schedules_org", "org_id", unique=True, postgresql_where=text("org_id IS NOT NULL")),
         Index("schedules_preset", "preset_id", postgresql_where=text("preset_id IS NOT NULL")),
+        # Every sweep asks which zone data is in use.
+        Index("schedules_zone_data", "zone_data", postgresql_where=text("retired_at IS NULL")),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
@@ -79,6 +83,7 @@ class ScheduleRow(SQLModel, table=True):
         default=1, sa_column=Column(Integer, nullable=False, server_default=text("1"))
     )
     retired_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    zone_data: str | None = None
 
 
 class ScheduleVersionRow(SQLModel, table=True):
@@ -86,6 +91,8 @@ class ScheduleVersionRow(SQLModel, table=True):
 
     The ticks up to `pruned_through` are kept as numbers only: how many there were
     (`pruned_expected`), and the count of each outcome and reason (`pruned`).
+    `zone_data`: the stamp of the zone data that its ticks are derived with; null for an interval.
+    `reason`: why the version was made.
     """
 
     __tablename__: ClassVar[Any] = "schedule_versions"
@@ -106,6 +113,19 @@ class ScheduleVersionRow(SQLModel, table=True):
     )
     pruned: dict[str, Any] = Field(sa_column=json())
     created_at: datetime = Field(sa_column=instant(default_now=True))
+    zone_data: str | None = None
+    reason: str | None = None
+
+
+class ZoneDataRow(SQLModel, table=True):
+    """One version of a zone's data (TZif) that schedules were derived with."""
+
+    __tablename__: ClassVar[Any] = "zone_data"
+
+    zone: str = Field(primary_key=True)
+    stamp: str = Field(primary_key=True)
+    data: bytes = Field(sa_type=LargeBinary)
+    stored_at: datetime = Field(sa_column=instant(default_now=True))
 
 
 class TickRow(SQLModel, table=True):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from arq.cron import CronJob
 from arq.typing import WorkerCoroutine
 
+from app.queue.clock import elapsed
 from app.scheduling.schedule import Schedule
 
 TRIGGER_TIMEOUT_SECONDS = 30.0
@@ -15,8 +16,8 @@ _INSTANT = timedelta(microseconds=1)
 
 
 def utc_now() -> datetime:
-    """Return the present time."""
-    return datetime.now(UTC)
+    """Return the present time, which never goes back."""
+    return datetime.fromtimestamp(elapsed(), UTC)
 
 
 @dataclass(repr=False)

@@ -21,8 +21,9 @@ from uuid import UUID
 from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
-from arq.utils import timestamp_ms, to_unix_ms
+from arq.utils import to_unix_ms
 
+from app.queue.clock import elapsed
 from app.queue.jobs import BATCH_SIZE, WAKE_CHANNEL, Script
 from app.store.runs.run_rows import QueuedRun
 
@@ -150,7 +151,7 @@ async def add_runs(
 def _entry(
     redis: ArqRedis, run: QueuedRun, seconds: float, until: datetime | None
 ) -> tuple[str | bytes | int, ...]:
-    now = timestamp_ms()
+    now = round(elapsed() * 1000)
     body = serialize_job(
         run.task, (str(run.run_id),), {}, None, now, serializer=redis.job_serializer
     )
@@ -166,7 +167,7 @@ async def admit_runs(redis: ArqRedis, ended: str = "") -> int:
 
     `ended`: the id of an admitted run that has just ended and freed its slot.
     """
-    now = timestamp_ms()
+    now = round(elapsed() * 1000)
     args = (ORG_QUEUE, job_key_prefix, WAKE_CHANNEL, now, ENTRY_TTL_MS, ended)
     return int(await _ADMIT(redis, redis.default_queue_name, *args))
 
@@ -185,7 +186,7 @@ async def are_queued(redis: ArqRedis, job_ids: Sequence[str]) -> list[bool]:
 
 async def announce_slots(redis: ArqRedis, worker: str, slots: int, seconds: float) -> None:
     """Announce how many of these runs this worker executes at once, valid for `seconds`."""
-    until = timestamp_ms() + round(seconds * 1000)
+    until = round(elapsed() * 1000) + round(seconds * 1000)
     args = (f"{ORG_QUEUE}:workers", until, f"{slots} {worker}", ENTRY_TTL_MS)
     await _ANNOUNCE(redis, redis.default_queue_name, *args)
 

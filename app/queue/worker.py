@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, cast
 from uuid import uuid4
@@ -24,6 +25,7 @@ from arq.constants import (
 from redis.exceptions import RedisError
 
 from app.core.log import adopt_library_loggers, logger
+from app.queue.clock import elapsed
 from app.queue.jobs import WAKE_CHANNEL, RedisClient, Script
 
 log = logger(__name__)
@@ -99,6 +101,7 @@ class _State:
     """
 
     token: str = field(default_factory=lambda: uuid4().hex)
+    clock: Callable[[], float] = elapsed
     starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     wake_ids: dict[str, None] = field(default_factory=dict[str, None])  # ids to start, in order
@@ -192,11 +195,14 @@ class SurvivingWorker(arq.worker.Worker):
             await self.record_health()
             return
         unscheduled = any(cron_job.next_run is None for cron_job in self.cron_jobs)
-        await super().heart_beat()
-        if (
-            unscheduled
-        ):  # the first call only computes when they are due, maybe before the next poll
-            await super().heart_beat()
+        await self.record_health()
+        await self._run_due_cron_jobs()
+        if unscheduled:  # the first call only computes when they are due: maybe at once
+            await self._run_due_cron_jobs()
+
+    async def _run_due_cron_jobs(self) -> None:
+        now = datetime.fromtimestamp(self._state.clock(), self.timezone)
+        await self.run_cron(now, max(self.poll_delay_s, 0.5))
 
     async def _succeeds(self, step: Awaitable[None]) -> bool:
         try:
@@ -257,7 +263,7 @@ class SurvivingWorker(arq.worker.Worker):
             if self._state.stale_claims:
                 await self._release_claims()
             self._state.stale_claims = True  # until the response has arrived
-            now = int(time.time() * 1000 - ROUNDING_MS)
+            now = int(self._state.clock() * 1000 - ROUNDING_MS)
             numbers = (
                 int(self._lease_seconds * 1000),
                 now,
@@ -331,12 +337,12 @@ class SurvivingWorker(arq.worker.Worker):
             self._start_timer(due_ms)
 
     def _start_timer(self, due_ms: int) -> None:
-        delay = (due_ms + ROUNDING_MS) / 1000 - time.time()
+        delay = (due_ms + ROUNDING_MS) / 1000 - self._state.clock()
         self._state.timers[due_ms] = self.loop.call_later(max(delay, 0), self._timer_fired, due_ms)
 
     def _timer_fired(self, due_ms: int) -> None:
         if (
-            time.time() * 1000 < due_ms + ROUNDING_MS
+            self._state.clock() * 1000 < due_ms + ROUNDING_MS
         ):  # the loop's clock differs from the wall clock
             self._start_timer(due_ms)
             return

@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, pairwise
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Self
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 from cronsim.explain import Expression
 
+from app.core import zone_data
 from app.core.errors import BadSchedule
 from app.scheduling.known import InstantCache
 
 _ZERO = timedelta(0)
 _INSTANT = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
-_WEEK = timedelta(weeks=1)
+# Less than the time between any two changes of a zone's offset (a week less an hour, in Recife and
+# Gaza): the offsets at both ends of a span differ if and only if it changes in between.
+_MAX_SPAN = timedelta(days=3)
 _MONTH = timedelta(days=32)
 
 # The rarest expression that still fires, 29 February on a given weekday, skips 40 years at 2100.
@@ -51,7 +55,13 @@ _FIELDS = {
     "day-of-week": "0-7 or SUN-SAT, 5L, MON#1",
 }
 
-_RANGE_OF_ONE = re.compile(r"\b0*(\w+)-0*\1/0*[1-9]\d*\b", re.IGNORECASE | re.ASCII)
+_STEPPED_RANGE = re.compile(r"\b(\w+)-(\w+)/0*[1-9]\d*\b", re.ASCII)
+_MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC"
+_DAYS = "SUN MON TUE WED THU FRI SAT"
+_NUMBERS = {
+    "month": {name: number for number, name in enumerate(_MONTHS.split(), start=1)},
+    "day-of-week": {name: number for number, name in enumerate(_DAYS.split())},
+}
 
 _MAX_SHOWN = 60
 _MAX_ZONE_NAME = 64
@@ -74,6 +84,7 @@ class Cron:
 
     expression: str
     timezone: str = "UTC"
+    stamp: str = zone_data.UNKNOWN_STAMP  # of the zone data; the wheel's without one
 
     def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
         first = _known(self).after(after)
@@ -96,12 +107,25 @@ class Cron:
 
     def previous(self, before: datetime) -> datetime | None:
         span = _SECOND
-        while span < _HORIZON:
+        while True:
             tick = next(self.ticks(before - span, before - _INSTANT), None)
             if tick is not None:
                 return self._last(tick, before)
-            span *= 4
-        return None
+            if span == _HORIZON:
+                return None
+            span = min(span * 4, _HORIZON)
+
+    def after_change(self, answered: datetime, old: Self) -> datetime:
+        """Return the instant after which this rule has ticks that `old` has not answered.
+
+        `old` is the same rule by other zone data, and has answered its ticks up to `answered`.
+        A fixed local time that it has answered is not named again, at whatever instant it is now.
+        """
+        if self._follows_real_time():
+            return answered
+        zone = zone_data.zone(old.timezone, old.stamp)
+        wall = answered.astimezone(zone).replace(tzinfo=None)
+        return max(answered, _first_instant(self._zone(), wall))
 
     def describe(self) -> str:
         sim = _parsed(self.expression)
@@ -121,6 +145,9 @@ class Cron:
 
     def to_spec(self) -> dict[str, object]:
         return {"cron": self.expression, "timezone": self.timezone}
+
+    def _zone(self) -> ZoneInfo:
+        return zone_data.zone(self.timezone, self.stamp)
 
     def check(self) -> None:
         """Raise BadSchedule if the expression never fires."""
@@ -147,7 +174,7 @@ class Cron:
         return bool(seconds) or minute.startswith("*") or hour.startswith("*")
 
     def _real_time(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        zone = ZoneInfo(self.timezone)
+        zone = self._zone()
         walls, wall, known = iter(()), _NEVER, None
         for start, end, offset in _spans(zone, after + _INSTANT, until + _INSTANT):
             if offset != known:
@@ -159,7 +186,7 @@ class Cron:
                 wall = next(walls, _NEVER)
 
     def _fixed_time(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        zone = ZoneInfo(self.timezone)
+        zone = self._zone()
         # Several times in a gap, and its end, map to one instant: yield it once.
         last = after
         for wall in self._walls(after.astimezone(zone).replace(tzinfo=None)):
@@ -191,10 +218,13 @@ def _known(_: Cron) -> InstantCache:
 
 
 @lru_cache(maxsize=4096)
-def validated(expression: str, timezone: str) -> Cron:
-    """Return the validated expression in the zone. Raises BadSchedule if either is invalid."""
-    check_zone(timezone)
-    rule = Cron(validated_expression(expression), timezone)
+def validated(expression: str, timezone: str, stamp: str = zone_data.UNKNOWN_STAMP) -> Cron:
+    """Return the validated expression in the zone, by the zone data of `stamp` if it was added.
+
+    Raises BadSchedule if either is invalid.
+    """
+    check_zone(timezone, stamp)
+    rule = Cron(validated_expression(expression), timezone, stamp)
     rule.check()
     return rule
 
@@ -210,7 +240,9 @@ def validated_expression(expression: str) -> str:
         raise BadSchedule(f"Invalid cron expression: longer than {_MAX_CHARACTERS} characters")
     fields = expression.split()
     # cronsim parses 5-5/15, a range of one with a step, as 5/15, which does not end at 5.
-    fields = [_RANGE_OF_ONE.sub(r"\1", value) for value in fields]
+    if len(fields) in (5, 6):
+        names = list(_FIELDS)[-len(fields) :]
+        fields = [_without_ranges_of_one(*named) for named in zip(names, fields, strict=True)]
     text = " ".join(fields)
     if text.startswith("@"):
         return _aliased(text)
@@ -224,6 +256,24 @@ def validated_expression(expression: str) -> str:
     except CronSimError as error:
         raise BadSchedule(_explanation(fields, str(error))) from None
     return text
+
+
+def _without_ranges_of_one(field: str, value: str) -> str:
+    # str.upper makes ASCII of some letters: a dotless i would become the I of FRI.
+    if not value.isascii():
+        raise BadSchedule(
+            f"Invalid cron expression: {field} {quoted(value)}; it takes {_FIELDS[field]}"
+        )
+    numbers = _NUMBERS.get(field, {})
+
+    def number(text: str) -> int | str:
+        name = text.upper()
+        return numbers.get(name, int(name) if name.isdigit() else name)
+
+    def one(match: re.Match[str]) -> str:
+        return match[1] if number(match[1]) == number(match[2]) else match[0]
+
+    return _STEPPED_RANGE.sub(one, value)
 
 
 def _aliased(text: str) -> str:
@@ -252,20 +302,20 @@ def _parses(fields: list[str]) -> bool:
     return True
 
 
-def check_zone(name: str) -> None:
+def check_zone(name: str, stamp: str = zone_data.UNKNOWN_STAMP) -> None:
     """Raise BadSchedule if there is no such zone."""
-    if not _is_zone(name):
+    if not _is_zone(name, stamp):
         raise BadSchedule(f"Unknown time zone {quoted(name)}; it takes one like Europe/Berlin")
 
 
-def _is_zone(name: str) -> bool:
+def _is_zone(name: str, stamp: str) -> bool:
     # `right/…` counts leap seconds; `localtime` and the like depend on the machine.
     valid = re.fullmatch(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", name)
     if not valid or len(name) > _MAX_ZONE_NAME or name == "Factory":
         return False
     try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+        zone_data.zone(name, stamp)
+    except (ValueError, OSError):
         return False
     return True
 
@@ -273,10 +323,10 @@ def _is_zone(name: str) -> bool:
 def _spans(
     zone: ZoneInfo, start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, datetime, timedelta]]:
-    """Split [start, end) into spans of at most a week, each with one UTC offset."""
+    """Split [start, end) into spans of at most three days, each with one UTC offset."""
     while start < end:
         offset = _offset(zone, start)
-        stop = start + min(_WEEK, end - start)
+        stop = start + min(_MAX_SPAN, end - start)
         if _offset(zone, stop) != offset:
             stop = _shift(zone, start, stop)
         yield start, stop, offset

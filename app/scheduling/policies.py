@@ -60,6 +60,13 @@ class Policies:
     @classmethod
     def from_spec(cls, spec: Mapping[str, object]) -> Self:
         """Read what `to_spec` returned; missing keys get their defaults. Raises BadSchedule."""
+        try:
+            return cls._from_spec(spec)
+        except (TypeError, AttributeError):  # not even an object
+            raise BadSchedule("Invalid policies: they must be an object") from None
+
+    @classmethod
+    def _from_spec(cls, spec: Mapping[str, object]) -> Self:
         defaults = cls().to_spec()
         if unknown := sorted(set(spec) - set(defaults)):
             raise BadSchedule(f"Invalid policies: {unknown[0]!r} is none of {', '.join(defaults)}")

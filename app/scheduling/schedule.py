@@ -93,6 +93,31 @@ class Schedule:
         """
         return cls(validated(expression, timezone), name, _checked_jitter(jitter))
 
+    @property
+    def timezone(self) -> str | None:
+        """The time zone that its ticks are derived in; None for an interval."""
+        return self.rule.timezone if isinstance(self.rule, Cron) else None
+
+    @property
+    def stamp(self) -> str | None:
+        """The stamp of the zone data that its ticks are derived with; None for an interval."""
+        return self.rule.stamp if isinstance(self.rule, Cron) else None
+
+    def with_stamp(self, stamp: str) -> Self:
+        """Return the same schedule by other zone data. Raises BadSchedule."""
+        if not isinstance(self.rule, Cron):
+            return self
+        return replace(self, rule=validated(self.rule.expression, self.rule.timezone, stamp))
+
+    def after_change(self, answered: datetime, old: Self) -> datetime:
+        """Return the instant after which this schedule has ticks that `old` has not answered.
+
+        `old` is the same schedule by other zone data, and has answered its ticks up to `answered`.
+        """
+        if isinstance(self.rule, Cron) and isinstance(old.rule, Cron):
+            return self.rule.after_change(answered, old.rule)
+        return answered
+
     def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """Yield the ticks with after < tick <= until, in order."""
         return self.rule.ticks(after.astimezone(UTC), until.astimezone(UTC))
@@ -140,8 +165,20 @@ class Schedule:
         return self.rule.to_spec() | {"jitter_seconds": _seconds(self.jitter)}
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, object], *, name: str = "") -> Self:
-        """Read what `to_spec` returned. Raises BadSchedule for anything else."""
+    def from_spec(
+        cls, spec: Mapping[str, object], *, name: str = "", stamp: str | None = None
+    ) -> Self:
+        """Read what `to_spec` returned. Raises BadSchedule for anything else.
+
+        `stamp`: of the zone data that its ticks are derived with; None for the wheel's.
+        """
+        try:
+            return cls._from_spec(spec, name, stamp)
+        except (TypeError, AttributeError):  # not even an object
+            raise BadSchedule("Invalid schedule: it must be an object") from None
+
+    @classmethod
+    def _from_spec(cls, spec: Mapping[str, object], name: str, stamp: str | None) -> Self:
         known = {"every_seconds", "anchor"} if "every_seconds" in spec else {"cron", "timezone"}
         if unknown := sorted(set(spec) - known - {"jitter_seconds"}):
             raise BadSchedule(f"Invalid schedule: unknown key {quoted(unknown[0])}")
@@ -151,7 +188,8 @@ class Schedule:
             seconds = _number(spec, "every_seconds")
             return cls.every(seconds, anchor=anchor, name=name, jitter=jitter)
         expression, timezone = _text(spec, "cron"), _text(spec, "timezone", "UTC")
-        return cls.cron(expression, timezone, name=name, jitter=jitter)
+        schedule = cls.cron(expression, timezone, name=name, jitter=jitter)
+        return schedule.with_stamp(stamp) if stamp else schedule
 
 
 def _checked_jitter(jitter: timedelta) -> timedelta:

@@ -107,9 +107,7 @@ async def ours(way: Way, events: Sequence[OddsEvent], now: datetime) -> Step:
                 )  # fmt: skip
                 row = _after(row, counts)
                 if page[-1] is events[-1]:
-                    listing = Listing(
-                        source.PLATFORM, "football", keys, keys, now
-                    )
+                    listing = Listing(source.PLATFORM, "football", keys, keys, now)
                     await listings.record_listing(way.connection, listing, claimed.run_id)
                 await progress.write(way.connection, claimed, row, _named(counts))
         return len(events) * source.PRICES

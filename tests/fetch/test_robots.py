@@ -98,7 +98,7 @@ async def test_a_site_whose_rules_cannot_be_read_is_not_visited_for_a_while(
     site = Site(b"", status)
     async with serving(site) as base:
         for _ in range(2):
-            with pytest.raises(kind, match="robots.txt could not be fetched: HTTP") as caught:
+            with pytest.raises(kind, match=r"robots\.txt could not be fetched: HTTP") as caught:
                 await Robots(redis).check(window, SourceRequest(f"{base}/"), RequestCounts())
             assert caught.value.status == int(status[:3])
             reads = site.read
@@ -115,7 +115,7 @@ async def test_a_site_that_refuses_connections_is_recorded_as_such(
         pass
 
     for _ in range(2):  # the second time from the cache
-        with pytest.raises(Network, match="robots.txt could not be fetched") as caught:
+        with pytest.raises(Network, match=r"robots\.txt could not be fetched") as caught:
             await Robots(redis).check(window, SourceRequest(f"{base}/"), RequestCounts())
         assert not caught.value.retry
 

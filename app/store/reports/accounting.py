@@ -6,15 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from app.store.db import Pool
+from app.store.schedules import zones
 
 VERSION_SPANS = """
 WITH spans AS (
-  SELECT v.schedule_id, v.version, v.spec, greatest(v.effective_from, $1) AS after,
+  SELECT v.schedule_id, v.version, v.spec, v.zone_data, greatest(v.effective_from, $1) AS after,
          least(coalesce(v.answers_until, s.evaluated_through), s.evaluated_through) AS until
   FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id
   WHERE s.org_id IS NULL
 )
-SELECT w.spec, w.after, w.until,
+SELECT w.spec, w.zone_data, w.after, w.until,
        (SELECT count(*) FROM ticks t WHERE t.schedule_id = w.schedule_id
           AND t.version = w.version AND t.scheduled_for > w.after AND t.scheduled_for <= w.until),
        g.firsts, g.lasts
@@ -36,6 +37,7 @@ class VersionSpan:
     """
 
     spec: dict[str, Any]
+    zone_data: str | None
     after: datetime
     until: datetime
     ticks: int
@@ -45,9 +47,9 @@ class VersionSpan:
 async def version_spans(pool: Pool, since: datetime) -> list[VersionSpan]:
     """Return the versions of built-in schedules that cover any time after `since`."""
     rows = await pool.fetch(VERSION_SPANS, since)
-    return [
-        VersionSpan(
-            row[0], row[1], row[2], row[3], tuple(zip(row[4] or (), row[5] or (), strict=True))
-        )
-        for row in rows
-    ]
+    spans: list[VersionSpan] = []
+    for spec, stamp, after, until, ticks, firsts, lasts in rows:
+        gaps = tuple(zip(firsts or (), lasts or (), strict=True))
+        spans.append(VersionSpan(spec, stamp, after, until, ticks, gaps))
+    await zones.ensure(pool, ((span.spec, span.zone_data) for span in spans))
+    return spans

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.core.enums import TickOutcome, TickReason
 from app.store.db import Connection
+from app.store.schedules import zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +16,13 @@ class VersionRow:
     """One version of a schedule and the ticks it covers: (since, until].
 
     `pruned_expected`: the number of earlier ticks, which retention deleted. `pruned`: their number
-    by outcome and reason.
+    by outcome and reason. `zone_data`: the stamp of the zone data that its ticks are derived with.
     """
 
     schedule_id: int
     version: int
     spec: dict[str, Any]
+    zone_data: str | None
     since: datetime
     until: datetime
     pruned_expected: int
@@ -39,7 +41,8 @@ class RecordedTicks:
 
 
 VERSIONS = """
-SELECT v.schedule_id, v.version, v.spec, coalesce(v.pruned_through, v.effective_from),
+SELECT v.schedule_id, v.version, v.spec, v.zone_data,
+       coalesce(v.pruned_through, v.effective_from),
        coalesce(v.answers_until, s.evaluated_through), v.pruned_expected, v.pruned
 FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id
 WHERE s.key = $1 ORDER BY v.version
@@ -106,7 +109,9 @@ class TickDetail:
 
 async def versions(connection: Connection, key: str) -> list[VersionRow]:
     """Return every stored version of a schedule, in order."""
-    return [VersionRow(*row) for row in await connection.fetch(VERSIONS, key)]
+    rows = [VersionRow(*row) for row in await connection.fetch(VERSIONS, key)]
+    await zones.ensure(connection, ((row.spec, row.zone_data) for row in rows))
+    return rows
 
 
 async def pruned_through(connection: Connection, schedule_id: int) -> datetime | None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.store.db import Connection, Pool
+from app.store.schedules import zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +96,19 @@ FROM edge WHERE edge.at IS NOT NULL
 """
 
 VERSIONS = """
-SELECT v.version, v.spec, coalesce(v.pruned_through, v.effective_from) AS since,
+SELECT v.version, v.spec, v.zone_data, coalesce(v.pruned_through, v.effective_from) AS since,
        least($2, coalesce(v.answers_until, $2)) AS until
 FROM schedule_versions v
 WHERE v.schedule_id = $1 AND v.effective_from < $2
   AND coalesce(v.pruned_through, v.effective_from) < least($2, coalesce(v.answers_until, $2))
 ORDER BY v.version
+"""
+
+RECORDED = """
+SELECT (SELECT count(*) FROM ticks
+        WHERE schedule_id = $1 AND version = $2 AND scheduled_for > $3 AND scheduled_for <= $4)
+     + (SELECT coalesce(sum(count), 0)::bigint FROM tick_gaps
+        WHERE schedule_id = $1 AND version = $2 AND first_tick > $3 AND last_tick <= $4)
 """
 
 # Deletes the rows and adds their numbers to the versions in one statement.
@@ -131,7 +139,8 @@ WITH deleted AS (
 SELECT coalesce(sum(count), 0)::bigint FROM tally
 """
 
-# A version without remaining ticks is deleted, and its numbers are added to the next version.
+# A version without remaining ticks is deleted. Its numbers are added to the next version, with the
+# instant up to which they reach: runs before it are not missing their ticks.
 FOLD_VERSIONS = """
 WITH done AS (
   DELETE FROM schedule_versions v
@@ -139,7 +148,7 @@ WITH done AS (
     AND v.version < (SELECT max(version) FROM schedule_versions WHERE schedule_id = $1)
     AND NOT EXISTS (SELECT FROM ticks t WHERE t.schedule_id = $1 AND t.version = v.version)
     AND NOT EXISTS (SELECT FROM tick_gaps g WHERE g.schedule_id = $1 AND g.version = v.version)
-  RETURNING version, pruned_expected, pruned
+  RETURNING version, pruned_through, pruned_expected, pruned
 ), successor AS (
   SELECT min(version) AS version FROM schedule_versions
   WHERE schedule_id = $1 AND version NOT IN (SELECT version FROM done)
@@ -147,6 +156,8 @@ WITH done AS (
   SELECT key, sum(value::bigint) AS count FROM done, jsonb_each_text(pruned) GROUP BY key
 )
 UPDATE schedule_versions v SET
+  pruned_through = greatest(v.pruned_through, v.effective_from,
+                            (SELECT max(pruned_through) FROM done)),
   pruned_expected = v.pruned_expected + (SELECT sum(pruned_expected) FROM done),
   pruned = v.pruned || coalesce((
     SELECT jsonb_object_agg(key, coalesce((v.pruned ->> key)::bigint, 0) + count)
@@ -162,6 +173,7 @@ class PrunableSpan:
 
     version: int
     spec: Mapping[str, Any]
+    zone_data: str | None
     since: datetime
     until: datetime
 
@@ -211,7 +223,18 @@ async def prunable_spans(
     connection: Connection, schedule_id: int, through: datetime
 ) -> list[PrunableSpan]:
     """Return the part of each version up to `through` that is not pruned yet."""
-    return [PrunableSpan(*row) for row in await connection.fetch(VERSIONS, schedule_id, through)]
+    rows = await connection.fetch(VERSIONS, schedule_id, through)
+    spans = [PrunableSpan(*row) for row in rows]
+    await zones.ensure(connection, ((span.spec, span.zone_data) for span in spans))
+    return spans
+
+
+async def count_recorded(connection: Connection, schedule_id: int, span: PrunableSpan) -> int:
+    """Count the recorded ticks of a span, whose schedule cannot be read any more."""
+    count: int = await connection.fetchval(
+        RECORDED, schedule_id, span.version, span.since, span.until
+    )
+    return count
 
 
 async def prune_ticks(

@@ -1,19 +1,21 @@
 """Statements that read schedules: with or without their row lock, all, one, or those due."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from app.core.enums import SOURCE_TASK
 from app.store.db import Connection, Pool
+from app.store.schedules import zones
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleState:
     """A schedule's row, read with or without its row lock.
 
-    `enabled`: false as well while its organisation is disabled.
+    `enabled`: false as well while its organisation is disabled. `zone_data`: the stamp of the zone
+    data that its ticks are derived with; None for an interval.
     """
 
     id: int
@@ -32,6 +34,7 @@ class ScheduleState:
     next_tick_at: datetime | None
     due_at: datetime | None
     retired_at: datetime | None = None
+    zone_data: str | None = None
 
     @property
     def version_key(self) -> str:
@@ -74,7 +77,8 @@ LOCK = """
 SELECT id, key, job, spec, policies, params, version, effective_from,
        enabled AND NOT EXISTS (SELECT FROM organizations o
                                WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
-       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at
+       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at,
+       zone_data
 FROM schedules WHERE key = $1 FOR UPDATE
 """
 
@@ -83,7 +87,8 @@ LOCK_DUE = """
 SELECT id, key, job, spec, policies, params, version, effective_from,
        enabled AND NOT EXISTS (SELECT FROM organizations o
                                WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
-       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at
+       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at,
+       zone_data
 FROM schedules WHERE due_at <= $1 AND org_id IS NOT NULL
   AND ($2::text[] IS NULL OR job = ANY ($2))
   AND ($3::text[] IS NULL OR key || ' ' || version <> ALL ($3))
@@ -128,7 +133,8 @@ ALL = """
 SELECT id, key, job, spec, policies, params, version, effective_from,
        enabled AND NOT EXISTS (SELECT FROM organizations o
                                WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
-       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at
+       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at,
+       zone_data
 FROM schedules ORDER BY key
 """
 
@@ -137,7 +143,8 @@ ONE = """
 SELECT id, key, job, spec, policies, params, version, effective_from,
        enabled AND NOT EXISTS (SELECT FROM organizations o
                                WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
-       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at
+       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at,
+       zone_data
 FROM schedules WHERE key = $1
 """
 
@@ -150,8 +157,8 @@ WHERE job = $1 AND org_id IS NULL AND enabled AND NOT (key = ANY ($2::text[])) R
 
 async def lock(connection: Connection, key: str) -> ScheduleState | None:
     """Lock the schedule's row until the transaction ends; None if there is no such schedule."""
-    row = await connection.fetchrow(LOCK, key)
-    return None if row is None else ScheduleState(*row)
+    states = await _states(connection, await connection.fetch(LOCK, key))
+    return states[0] if states else None
 
 
 async def lock_due(connection: Connection, due: DueQuery) -> list[ScheduleState]:
@@ -163,18 +170,26 @@ async def lock_due(connection: Connection, due: DueQuery) -> list[ScheduleState]
     rows = await connection.fetch(
         LOCK_DUE, due.now, due.jobs, list(due.excluded) or None, due.limit
     )
-    return [ScheduleState(*row) for row in rows]
+    return await _states(connection, rows)
 
 
 async def all_of(pool: Pool | Connection) -> list[ScheduleState]:
     """Return every schedule, by key."""
-    return [ScheduleState(*row) for row in await pool.fetch(ALL)]
+    return await _states(pool, await pool.fetch(ALL))
 
 
 async def one(pool: Pool | Connection, key: str) -> ScheduleState | None:
     """Return one schedule without locking it; None if there is none."""
-    row = await pool.fetchrow(ONE, key)
-    return None if row is None else ScheduleState(*row)
+    states = await _states(pool, await pool.fetch(ONE, key))
+    return states[0] if states else None
+
+
+async def _states(
+    connection: Pool | Connection, rows: Sequence[Iterable[Any]]
+) -> list[ScheduleState]:
+    states = [ScheduleState(*row) for row in rows]
+    await zones.ensure(connection, ((state.spec, state.zone_data) for state in states))
+    return states
 
 
 async def any_due(pool: Pool, due: DueQuery) -> bool:

@@ -3,25 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
+from app.core.enums import TickOutcome, TickReason, VersionReason
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
 from app.store.db import Connection
 from app.store.schedules.schedule_rows import ScheduleState
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleVersion:
-    """A schedule version in force from `since` on, and its first tick."""
+    """A schedule version in force from `since` on, its first tick, and why it was made."""
 
     key: str
     job: str
-    spec: dict[str, Any]
-    policies: dict[str, Any]
+    schedule: Schedule
+    policies: Policies
     enabled: bool
     since: datetime
     next_tick_at: datetime
     due_at: datetime
+    reason: VersionReason
     org_id: UUID | None = None
 
 
@@ -36,15 +39,16 @@ class SchedulePause:
 
 CREATE = """
 INSERT INTO schedules (key, job, spec, policies, params, version, effective_from, enabled,
-                       evaluated_through, next_tick_at, due_at, org_id)
-VALUES ($1, $2, $3, $4, '{}', 1, $6, $5, $6, $7, $8, $9)
+                       evaluated_through, next_tick_at, due_at, org_id, zone_data)
+VALUES ($1, $2, $3, $4, '{}', 1, $6, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (key) DO NOTHING RETURNING id
 """
 
 # A separate statement: the row-level security policy must see the new schedule row.
 FIRST_VERSION = """
-INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
-VALUES ($1, 1, $2, $3, $4)
+INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from,
+                               zone_data, reason)
+VALUES ($1, 1, $2, $3, $4, $5, $6)
 """
 
 CLOSE = """
@@ -52,16 +56,19 @@ WITH closed AS (
   UPDATE schedule_versions SET answers_until = $3 WHERE schedule_id = $1 AND version = $2
 )
 INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason, decided_at)
-SELECT $1, tick, $2, 'skipped', 'superseded', $4 FROM unnest($5::timestamptz[]) AS t (tick)
+SELECT $1, tick, $2, outcome, reason, $4
+FROM unnest($5::timestamptz[], $6::text[], $7::text[]) AS t (tick, outcome, reason)
 """
 
 OPEN = """
 WITH opened AS (
-  INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
-  VALUES ($1, $2, $3, $4, $6)
+  INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from,
+                                 zone_data, reason)
+  VALUES ($1, $2, $3, $4, $6, $9, $10)
 )
 UPDATE schedules SET version = $2, spec = $3, policies = $4, enabled = $5, effective_from = $6,
-                     evaluated_through = $6, next_tick_at = $7, due_at = $8, retired_at = NULL
+                     evaluated_through = $6, next_tick_at = $7, due_at = $8, retired_at = NULL,
+                     zone_data = $9
 WHERE id = $1
 """
 
@@ -100,52 +107,55 @@ async def create(connection: Connection, version: ScheduleVersion) -> None:
         CREATE,
         version.key,
         version.job,
-        version.spec,
-        version.policies,
+        version.schedule.to_spec(),
+        version.policies.to_spec(),
         version.enabled,
         version.since,
         version.next_tick_at,
         version.due_at,
         version.org_id,
+        version.schedule.stamp,
     )
     if schedule_id is not None:
         await connection.execute(
-            FIRST_VERSION, schedule_id, version.spec, version.policies, version.since
+            FIRST_VERSION,
+            schedule_id,
+            version.schedule.to_spec(),
+            version.policies.to_spec(),
+            version.since,
+            version.schedule.stamp,
+            version.reason,
         )
 
 
-async def supersede(
-    connection: Connection,
-    state: ScheduleState,
-    version: ScheduleVersion,
-    superseded: Sequence[datetime],
-    answers_until: datetime,
-) -> None:
-    """Close the version in force, skip its `superseded` ticks, and open the next version."""
-    await _close(connection, state, superseded, answers_until, version.since)
-    await reopen(connection, state, version)
-
-
-async def retire(
+async def close(
     connection: Connection,
     state: ScheduleState,
     superseded: Sequence[datetime],
     answers_until: datetime,
     now: datetime,
+    unreadable: Sequence[datetime] = (),
 ) -> None:
-    """Close the version in force, skip its `superseded` ticks, and retire the schedule."""
-    await _close(connection, state, superseded, answers_until, now)
-    await connection.execute(RETIRE, state.id, now)
+    """Close the version in force; its last ticks are `superseded`, or missed while `unreadable`."""
+    ticks = [
+        *((tick, TickOutcome.SKIPPED, TickReason.SUPERSEDED) for tick in superseded),
+        *((tick, TickOutcome.MISSED, TickReason.UNREADABLE) for tick in unreadable),
+    ]
+    await connection.execute(
+        CLOSE,
+        state.id,
+        state.version,
+        answers_until,
+        now,
+        [tick for tick, _, _ in ticks],
+        [outcome.value for _, outcome, _ in ticks],
+        [reason.value for _, _, reason in ticks],
+    )
 
 
-async def _close(
-    connection: Connection,
-    state: ScheduleState,
-    superseded: Sequence[datetime],
-    answers_until: datetime,
-    now: datetime,
-) -> None:
-    await connection.execute(CLOSE, state.id, state.version, answers_until, now, list(superseded))
+async def retire(connection: Connection, schedule_id: int, now: datetime) -> None:
+    """Retire a schedule whose version in force is closed."""
+    await connection.execute(RETIRE, schedule_id, now)
 
 
 async def reopen(connection: Connection, state: ScheduleState, version: ScheduleVersion) -> None:
@@ -154,12 +164,14 @@ async def reopen(connection: Connection, state: ScheduleState, version: Schedule
         OPEN,
         state.id,
         state.version + 1,
-        version.spec,
-        version.policies,
+        version.schedule.to_spec(),
+        version.policies.to_spec(),
         version.enabled,
         version.since,
         version.next_tick_at,
         version.due_at,
+        version.schedule.stamp,
+        version.reason,
     )
 
 

@@ -3,9 +3,11 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.core.errors import BadSchedule
 from app.scheduling.schedule import Schedule
 from app.store.db import UNAVAILABLE
 from app.store.orgs import collection_page as store
+from app.store.orgs.collection_page import CollectionSummary
 from app.store.runs import listing
 from app.store.runs.listing import RunFilter
 from app.store.schedules import heartbeats, schedule_edits
@@ -32,7 +34,14 @@ async def collection(request: Request, user: SessionUser) -> Response:
                 edits = await schedule_edits.edits(connection, line.key, EDITS)
     except UNAVAILABLE:
         return postgres_unavailable(user)
-    rule = "" if line is None else Schedule.from_spec(line.spec, name=line.key).describe()
+    rule = "" if line is None else _describe(line)
     values = {"line": line, "rule": rule, "runs": runs, "edits": edits, "now": now}
     values["notice"] = NOTICES.get(request.query_params.get("done", ""), "")
     return html_response(page("collections.html", user=user, section="collections", **values))
+
+
+def _describe(line: CollectionSummary) -> str:
+    try:
+        return Schedule.from_spec(line.spec, name=line.key).describe()
+    except BadSchedule as error:
+        return str(error)

@@ -230,6 +230,7 @@ def reason_text(job: JudgedJob) -> str:
         HealthReason.LATE: "the last runs started later than the grace allows",
         HealthReason.STALE_DATA: "runs, but its data is older than expected",
         HealthReason.DRIFT: "the shape of its data has changed",
+        HealthReason.UNREADABLE: f"its schedule cannot be read: {facts.unreadable}",
         HealthReason.UNKNOWN: "state unknown: network outage, unknown interval or differing clocks",
     }
     return sentences[reason]
