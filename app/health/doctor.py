@@ -12,6 +12,7 @@ from typing import Any, cast
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name
 
+from app.core import zone_data
 from app.core.config import Config
 from app.core.errors import WrongSchema
 from app.health import keys
@@ -155,7 +156,26 @@ async def _workers(targets: DiagnosticTargets) -> list[Finding]:
     if not alive:
         return [fault("workers", "none is alive", "start one: arq app.workers.Settings")]
     running = sum(facts.running or 0 for facts in alive.values())
-    return [ok("workers", f"{len(alive)} alive, {running} runs in progress")]
+    versions = {facts.zone_data for facts in alive.values() if facts.zone_data}
+    return [
+        ok("workers", f"{len(alive)} alive, {running} runs in progress"),
+        *_zone_data(versions),
+    ]
+
+
+def _zone_data(versions: set[str]) -> list[Finding]:
+    """Compare the zone data of the workers with this process's."""
+    message = f"IANA {zone_data.VERSION}, from the tzdata wheel"
+    if versions <= {zone_data.VERSION}:
+        return [ok("zone data", message)]
+    used = ", ".join(sorted(versions))
+    return [
+        warning(
+            "zone data",
+            f"{message}; the workers have {used}, and the newest decides",
+            "deploy the same tzdata to every process",
+        )
+    ]
 
 
 async def _queue(targets: DiagnosticTargets) -> list[Finding]:

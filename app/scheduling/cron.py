@@ -23,7 +23,7 @@ _INSTANT = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
 # Less than the time between any two changes of a zone's offset (a week less an hour, in Recife and
 # Gaza): the offsets at both ends of a span differ if and only if it changes in between.
-_MAX_SPAN = timedelta(days=3)
+MAX_SPAN = timedelta(days=3)
 _MONTH = timedelta(days=32)
 
 # The rarest expression that still fires, 29 February on a given weekday, skips 40 years at 2100.
@@ -326,7 +326,7 @@ def _spans(
     """Split [start, end) into spans of at most three days, each with one UTC offset."""
     while start < end:
         offset = _offset(zone, start)
-        stop = start + min(_MAX_SPAN, end - start)
+        stop = start + min(MAX_SPAN, end - start)
         if _offset(zone, stop) != offset:
             stop = _shift(zone, start, stop)
         yield start, stop, offset

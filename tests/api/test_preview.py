@@ -84,8 +84,8 @@ async def test_a_rule_that_is_none_is_refused_as_when_it_is_chosen(visitor: Visi
 
 
 @pytest.mark.parametrize("cron", ["0 0 29 2 *", "0 0 29 2 MON#5", "59 23 31 12 *"])
-async def test_a_rare_rule_shows_what_there_is_in_twelve_years(visitor: Visitor, cron: str) -> None:
+async def test_a_rare_rule_shows_its_next_instants(visitor: Visitor, cron: str) -> None:
     answer = await visitor("GET", PREVIEW, params={"cron": cron})
 
     assert answer.status_code == 200, answer.text
-    assert len(answer.json()["instants"]) <= 10
+    assert 1 <= len(answer.json()["instants"]) <= 10

@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from app.ledger import proof
+from app.ledger import edit, proof
 from app.ledger.proof import TickAccount
 from app.maintenance import retention
 from app.store.db import Pool
-from tests.clock import SettableClock
+from tests.clock import NOON, SettableClock
 from tests.ledger.harness import KEY, MINUTE, Book, every
 
 
@@ -182,3 +182,36 @@ async def test_why_says_that_a_tick_was_pruned(book: Book) -> None:
     said = await proof.explain(book.pool, KEY, book.clock() - MINUTE)
 
     assert "only their counts are kept" in said[-1]
+
+
+async def test_a_schedule_revived_after_retirement_is_pruned_with_its_runs_kept(
+    book: Book,
+) -> None:
+    await book.open(every(1))
+    await book.ring_each(3)
+    async with book.pool.acquire() as connection, connection.transaction():
+        await edit.retire_in(connection, KEY, book.clock())
+    book.clock.pass_by(hours=1)
+    await book.edit(every(1))
+    await book.ring_each(2)
+
+    await pruned(book, timedelta(minutes=30))
+
+    account = await accounted(book)
+    assert account.consistent
+    assert account.ran == 5
+    [said, *_] = (await proof.explain(book.pool, KEY, NOON + MINUTE))[-1:]
+    assert "were pruned" in said
+
+
+async def test_an_edit_at_the_instant_of_a_tick_is_pruned_with_its_runs_kept(book: Book) -> None:
+    await book.open(every(1))
+    await book.ring_each(3)
+
+    await book.edit(every(2))  # at 12:03 exactly
+    await book.ring_each(1)
+    await pruned(book)
+
+    account = await accounted(book)
+    assert account.consistent
+    assert account.ran == 4

@@ -335,3 +335,53 @@ def test_jitter_differs_from_name_to_name() -> None:
     starts = {Schedule.every(60, name=str(n), jitter=minute).starts_at(NOON) for n in range(100)}
 
     assert len(starts) > 90
+
+
+@pytest.mark.parametrize(
+    ("zone", "start"), [("America/Recife", "2000-10-01"), ("Asia/Gaza", "2040-10-14")]
+)
+def test_two_clock_changes_within_a_week_are_one_walk_whatever_the_span(
+    zone: str, start: str
+) -> None:
+    schedule = Schedule.cron("30 */2 * * *", zone)
+    until = utc(start) + 3 * WEEK
+
+    stepped, at = [], utc(start)
+    while (at := schedule.next(at)) <= until:
+        stepped.append(at)
+
+    assert list(schedule.ticks(utc(start), until)) == stepped
+
+
+@pytest.mark.parametrize(
+    ("stepped", "plain"),
+    [
+        ("0 0 * * MON-1/2", "0 0 * * MON"),
+        ("0 0 * * 1-mon/2", "0 0 * * 1"),
+        ("0 0 * * 5-05/3", "0 0 * * 5"),
+        ("0 0 1 1-JAN/3 *", "0 0 1 1 *"),
+        ("0 0 1 dec-12/3 *", "0 0 1 dec *"),
+    ],
+)
+def test_a_range_of_one_by_name_or_number_has_no_other_steps(stepped: str, plain: str) -> None:
+    assert Schedule.cron(stepped).to_spec() == Schedule.cron(plain).to_spec()
+
+
+def test_a_range_of_two_keeps_its_step() -> None:
+    assert named(Schedule.cron("0 0 * * MON-3/2"), "2026-06-01", "2026-06-08") == [
+        "03 00:00",
+        "08 00:00",
+    ]
+
+
+@pytest.mark.parametrize("cron", ["0 0 * * fr\u0131", "0 0 1 \u029fan *", "\u0663 0 * * *"])
+def test_letters_that_only_look_like_a_name_are_refused(cron: str) -> None:
+    with pytest.raises(BadSchedule, match="it takes"):
+        Schedule.cron(cron)
+
+
+def test_the_tick_before_is_found_across_the_longest_gap() -> None:
+    rare = Schedule.cron("0 0 * 2 MON#5")  # a 29 February on a Monday: none from 2072 to 2112
+
+    assert rare.previous(utc("2112-02-01")) == utc("2072-02-29")
+    assert rare.next(utc("2072-03-01")) == utc("2112-02-29")

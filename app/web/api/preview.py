@@ -35,7 +35,8 @@ def _ticks(
     zone = ZoneInfo(timezone)
     # In UTC no clock change moves a tick: these are the wall-clock times that the expression names.
     unmoved = Schedule.cron(expression, "UTC")
-    for instant in islice(schedule.ticks(now, now + HORIZON), TICKS_SHOWN):
+    instants = list(islice(schedule.ticks(now, now + HORIZON), TICKS_SHOWN))
+    for instant in instants or [schedule.next(now)]:  # a rare rule names one beyond the horizon
         local = instant.astimezone(zone)
         wall = local.replace(tzinfo=UTC, fold=0)
         moved = unmoved.next(wall - _INSTANT) != wall

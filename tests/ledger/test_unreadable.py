@@ -1,0 +1,105 @@
+"""A stored schedule that cannot be read holds its ticks and stops nothing else."""
+
+from datetime import timedelta
+
+import pytest
+
+from app.core.errors import BadSchedule
+from app.ledger import decide, edit, proof
+from app.ledger.edit import DeclaredSchedule
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
+from app.store.db import Pool
+from tests.clock import NOON
+from tests.ledger.harness import KEY, MINUTE, Book, every
+
+BREAKAGES = (
+    """UPDATE schedules SET spec = '{"cron": "0 9 * * *", "timezone": "Mars/Phobos"}'""",
+    """UPDATE schedules SET spec = '{"cron": "61 * * * *"}'""",
+    """UPDATE schedules SET spec = '[1]'""",
+    """UPDATE schedules SET policies = '{"overlap": "maybe"}'""",
+)
+VERSION_TOO = """
+UPDATE schedule_versions v SET spec = s.spec, policies = s.policies
+FROM schedules s WHERE s.id = v.schedule_id AND v.version = s.version
+"""
+
+
+async def break_it(pool: Pool, statement: str = BREAKAGES[0]) -> None:
+    await pool.execute(f"{statement} WHERE key = $1", KEY)
+    await pool.execute(VERSION_TOO)
+
+
+@pytest.mark.parametrize("statement", BREAKAGES)
+async def test_its_ticks_are_held_and_every_command_works(book: Book, statement: str) -> None:
+    await book.open(every(5))
+    other = DeclaredSchedule("other", "job", Schedule.every(60, anchor=NOON), Policies())
+    await edit.edit(book.pool, other, NOON)
+    await break_it(book.pool, statement)
+    book.clock.now = NOON + 7 * MINUTE
+
+    with pytest.raises(BadSchedule):
+        await decide.decide_schedule(book.pool, KEY, book.clock())
+    assert len(await decide.decide_schedule(book.pool, "other", book.clock())) == 1
+    await book.pause()
+    await book.resume()
+    said = await proof.explain(book.pool, KEY, None)
+    accounts = {account.key: account for account in await proof.verify(book.pool, book.clock())}
+
+    assert (await book.row())["evaluated_through"] == NOON
+    assert "cannot be read" in said[0]
+    assert accounts[KEY].unreadable
+    assert accounts["other"].unreadable is None
+    assert accounts["other"].expected == 7
+
+
+async def test_an_edit_mends_it_and_accounts_for_what_it_held(book: Book) -> None:
+    await book.open(every(5))
+    await book.finish(*await book.ring(after=5 * MINUTE))
+    await break_it(book.pool)
+    book.clock.now = NOON + 17 * MINUTE
+
+    await book.edit(every(4))
+    await book.finish(*await book.ring(after=3 * MINUTE))
+
+    assert await book.ticks() == [
+        ("12:05", "ran"),
+        ("12:08", "missed(unreadable)"),
+        ("12:10", "missed(unreadable)"),
+        ("12:12", "missed(unreadable)"),
+        ("12:16", "missed(unreadable)"),
+        ("12:20", "ran"),
+    ]
+
+
+async def test_many_held_ticks_become_one_row(book: Book) -> None:
+    await book.open(every(1))
+    await break_it(book.pool)
+    book.clock.now = NOON + timedelta(days=30)
+
+    await book.edit(every(1))
+
+    assert await book.gaps() == [("missed(unreadable)", 30 * 24 * 60)]
+
+
+async def test_the_restart_of_a_worker_that_declares_it_mends_it(book: Book) -> None:
+    await book.open(every(5))
+    await break_it(book.pool)
+
+    await book.open(every(5))
+    await book.finish(*await book.ring(after=5 * MINUTE))
+
+    assert await book.ticks() == [("12:05", "ran")]
+
+
+async def test_it_can_be_retired_and_revived(book: Book) -> None:
+    await book.open(every(5))
+    await break_it(book.pool)
+    book.clock.now = NOON + 7 * MINUTE
+
+    async with book.pool.acquire() as connection, connection.transaction():
+        await edit.retire_in(connection, KEY, book.clock())
+    await book.edit(every(5))
+    await book.finish(*await book.ring(after=3 * MINUTE))
+
+    assert await book.ticks() == [("12:05", "missed(unreadable)"), ("12:10", "ran")]

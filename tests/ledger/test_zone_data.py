@@ -1,0 +1,181 @@
+"""Zone data that changes loses and invents no tick, and the newer data wins everywhere."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.core import zone_data
+from app.health import accounting
+from app.ledger import edit, proof
+from app.ledger.edit import DeclaredSchedule
+from app.maintenance import retention
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
+from app.store.db import Pool
+from app.store.schedules import zones
+from tests.clock import SettableClock
+from tests.ledger.harness import KEY, Book
+
+ZONE = "America/Vancouver"
+# In July Vancouver is at -7, as Phoenix is all the year; Denver is at -6, Anchorage at -8.
+EARLIER, LATER = "America/Denver", "America/Anchorage"
+MORNING = datetime(2026, 7, 1, 15, 30, tzinfo=UTC)  # 08:30 in Vancouver
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+DAILY = DeclaredSchedule(
+    KEY, "job", Schedule.cron("0 9 * * *", ZONE, name=KEY), Policies(misfire_grace=HOUR)
+)
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock(MORNING)
+
+
+async def publish(pool: Pool, version: str, like: str) -> str:
+    """Store data of Vancouver as a worker with another wheel would; returns its stamp."""
+    data = zone_data.wheel_data(like)
+    stamp = zone_data.stamp_of(version, data)
+    await pool.execute(zones.SAVE, ZONE, stamp, data)
+    return stamp
+
+
+async def sweep(book: Book) -> None:
+    """Derive anew what a worker's sweep would."""
+    for _, key in await zones.outdated(book.pool, [], 10):
+        book.queued += await edit.rederive(book.pool, key, book.clock())
+
+
+async def versions(book: Book) -> list[tuple[str | None, str | None]]:
+    rows = await book.pool.fetch("SELECT * FROM schedule_versions ORDER BY version")
+    return [(row["reason"], row["zone_data"]) for row in rows]
+
+
+async def test_a_version_keeps_the_stamp_of_the_data_it_was_derived_with(book: Book) -> None:
+    await book.open(DAILY)
+
+    assert await versions(book) == [("created", zone_data.wheel_stamp(ZONE))]
+    stored = await book.pool.fetchval("SELECT data FROM zone_data WHERE zone = $1", ZONE)
+    assert stored == zone_data.wheel_data(ZONE)
+
+
+async def test_newer_data_makes_a_new_version_with_the_reason(book: Book) -> None:
+    await book.open(DAILY)
+    stamp = await publish(book.pool, "9001a", LATER)
+
+    await sweep(book)
+
+    assert await versions(book) == [
+        ("created", zone_data.wheel_stamp(ZONE)),
+        ("zone_data", stamp),
+    ]
+    assert (await book.row())["next_tick_at"] == datetime(2026, 7, 1, 17, tzinfo=UTC)
+    assert await zones.outdated(book.pool, [], 10) == []
+
+
+async def test_the_same_data_under_a_newer_version_changes_no_tick(book: Book) -> None:
+    await book.open(DAILY)
+    stamp = await publish(book.pool, "9001a", ZONE)
+    before = dict(await book.row())
+
+    await sweep(book)
+
+    assert await versions(book) == [("created", stamp)]
+    assert dict(await book.row()) == before | {"zone_data": stamp}
+
+
+async def test_a_tick_whose_instant_moves_later_runs_once_that_day(book: Book) -> None:
+    await book.open(DAILY)
+    await book.finish(*await book.ring(after=HOUR))  # 16:00, 09:00 by the old data
+    await publish(book.pool, "9001a", LATER)
+
+    await sweep(book)
+    await book.finish(*await book.ring(after=HOUR))  # 17:00, 09:00 by the new
+    await book.finish(*await book.ring(after=DAY))
+
+    ran = await book.pool.fetch("SELECT scheduled_for FROM ticks WHERE outcome = 'ran' ORDER BY 1")
+    assert [row[0].isoformat() for row in ran] == [
+        "2026-07-01T16:00:00+00:00",
+        "2026-07-02T17:00:00+00:00",
+    ]
+
+
+async def test_a_tick_whose_instant_moves_into_the_past_still_runs(book: Book) -> None:
+    await book.open(DAILY)
+    await book.pool.execute(
+        "UPDATE schedules SET effective_from = $1, evaluated_through = $1", MORNING - HOUR
+    )
+    await book.pool.execute("UPDATE schedule_versions SET effective_from = $1", MORNING - HOUR)
+    await publish(book.pool, "9001a", EARLIER)  # 09:00 was half an hour ago
+
+    await sweep(book)
+
+    assert [run.job for run in book.queued] == ["job"]
+    assert await book.ticks() == [("15:00", "ran"), ("16:00", "skipped(superseded)")]
+
+
+async def test_a_job_that_follows_real_time_goes_on_without_a_gap(book: Book) -> None:
+    quarters = Schedule.cron("*/15 * * * *", ZONE, name=KEY)
+    await book.open(DeclaredSchedule(KEY, "job", quarters, Policies()))
+    await book.ring_each(4, 15 * timedelta(minutes=1))
+    await publish(book.pool, "9001a", LATER)
+
+    await sweep(book)
+    await book.ring_each(4, 15 * timedelta(minutes=1))
+
+    assert {what for _, what in await book.ticks()} == {"ran"}
+    assert len(await book.ticks()) == 8
+
+
+async def test_a_worker_with_older_data_follows_what_is_stored_and_changes_nothing(
+    book: Book,
+) -> None:
+    await publish(book.pool, "9001a", LATER)
+
+    await book.open(DAILY)  # this process's wheel is the older one
+    await book.open(DAILY)
+    await book.finish(*await book.ring(after=timedelta(hours=1, minutes=30)))
+
+    assert len(await versions(book)) == 1
+    assert await book.ticks() == [("17:00", "ran")]
+    assert (await book.row())["next_tick_at"] == datetime(2026, 7, 2, 17, tzinfo=UTC)
+    assert await zones.ahead_of_wheel(book.pool) == [ZONE]
+
+
+async def test_what_older_data_decided_stays_proven_by_it(book: Book) -> None:
+    stamp = await publish(book.pool, "1999a", LATER)
+    await book.open(DAILY)
+    await derive_with(book.pool, stamp, datetime(2026, 7, 1, 17, tzinfo=UTC))
+    for _ in range(3):
+        await book.finish(*await book.ring(after=DAY))
+
+    await sweep(book)
+    await book.finish(*await book.ring(after=DAY))
+
+    assert [minute for minute, _ in await book.ticks()].count("17:00") >= 2
+    assert await accounting.unaccounted(book.pool, book.clock()) == 0
+    [account] = await proof.verify(book.pool, book.clock())
+    schedule_id = (await book.row())["id"]
+    while await retention.prune_ticks(book.pool, schedule_id, book.clock() - DAY, 1):
+        pass
+    [pruned] = await proof.verify(book.pool, book.clock())
+    assert (pruned.expected, pruned.ran) == (account.expected, account.ran)
+    assert pruned.pruned > 0
+
+
+async def test_a_schedule_stored_before_there_were_stamps_is_stamped(book: Book) -> None:
+    await book.open(DAILY)
+    await book.pool.execute("UPDATE schedules SET zone_data = ''")
+    await book.pool.execute("UPDATE schedule_versions SET zone_data = ''")
+
+    await sweep(book)
+
+    assert await versions(book) == [("created", zone_data.wheel_stamp(ZONE))]
+
+
+async def derive_with(pool: Pool, stamp: str, upcoming: datetime) -> None:
+    """Make the schedule one that a worker with that zone data has created."""
+    await pool.execute(
+        "UPDATE schedules SET zone_data = $1, next_tick_at = $2, due_at = $2", stamp, upcoming
+    )
+    await pool.execute("UPDATE schedule_versions SET zone_data = $1", stamp)
