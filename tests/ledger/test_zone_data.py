@@ -110,7 +110,7 @@ async def test_a_tick_whose_instant_moves_into_the_past_still_runs(book: Book) -
 
     await sweep(book)
 
-    assert [run.job for run in book.queued] == ["job"]
+    assert [run.task for run in book.queued] == ["job"]
     assert await book.ticks() == [("15:00", "ran"), ("16:00", "skipped(superseded)")]
 
 

@@ -66,7 +66,9 @@ async def test_a_cron_job_goes_on_after_the_clock_is_set(valkey: Valkey, step: f
     error = 0.0
 
     async with queue_of(valkey.url) as queue, working(valkey.url, cron_jobs=[every_second()]) as w:
-        w._state.clock = ElapsedClock(lambda: time.time() + error)
+        w._state.clock = ElapsedClock(  # pyright: ignore[reportPrivateUsage]
+            lambda: time.time() + error
+        )
         await until(lambda: queue.notes("ring", least=2))
 
         error = step

@@ -346,7 +346,8 @@ def test_two_clock_changes_within_a_week_are_one_walk_whatever_the_span(
     schedule = Schedule.cron("30 */2 * * *", zone)
     until = utc(start) + 3 * WEEK
 
-    stepped, at = [], utc(start)
+    stepped: list[datetime] = []
+    at = utc(start)
     while (at := schedule.next(at)) <= until:
         stepped.append(at)
 
