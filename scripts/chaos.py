@@ -35,7 +35,8 @@ _EPILOG = """examples:
   scripts/chaos --seconds 60
   scripts/chaos --seconds 300 --seed 7 --workers 5 --json
   scripts/chaos --seed 7 --keep      keeps the workers' logs and both servers' data
-Exit code 1 if a tick is unaccounted for or decided twice, a run is stuck, or records differ.
+Exit code 1 if a tick is unaccounted for or decided twice, a run is stuck, records differ, or
+scripts/recount finds a fault or another number of ticks than `verify`.
 """
 
 

@@ -5,7 +5,8 @@ each a process of its own. An interval of five minutes takes `--round` seconds, 
 hundred moves its prices in between. Printed at the start (after the first rounds, when everything
 has been opened) and at the end: memory of the worker, connections, size of the tables with their
 indexes, dead tuples; then what a tick, a run, a page and a price cost. Exit code 1 if a tick has no
-outcome or two, a run did not succeed, or memory or connections grew.
+outcome or two by `verify` or by scripts/recount, the two differ, a run did not succeed, or memory
+or connections grew.
 """
 
 import argparse
@@ -30,7 +31,9 @@ from app import embedded, migrations
 from app.ledger import proof
 from app.store.db import open_pool
 from app.store.schedules import heartbeats
+from scripts import recount
 from scripts.child_processes import Child, ChildEnvironment, child
+from scripts.drill import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 288
@@ -209,6 +212,7 @@ async def _verify(dsn: str, found: dict[str, Any]) -> dict[str, Any]:
     try:
         accounts = await proof.verify(pool, await heartbeats.database_now(pool))
         ticks = sum(account.expected for account in accounts)
+        recounted = judge.differences(accounts, await recount.recount(dsn))
     finally:
         await pool.close()
     unaccounted = sum(account.unaccounted for account in accounts)
@@ -220,8 +224,9 @@ async def _verify(dsn: str, found: dict[str, Any]) -> dict[str, Any]:
         "ticks": ticks,
         "unaccounted": unaccounted,
         "duplicates": doubled,
+        "recount_faults": recounted,
         "per": _costs(found),
-        "well": flat and calm and not (unaccounted or doubled or found["bad"]),
+        "well": flat and calm and not (unaccounted or doubled or recounted or found["bad"]),
     }
 
 
@@ -309,7 +314,8 @@ def _show(found: dict[str, Any]) -> None:
     console.print(f"costs: {found['per']}")
     console.print(
         f"ticks: {found['ticks']}, unaccounted: {found['unaccounted']},"
-        f" duplicates: {found['duplicates']}"
+        f" duplicates: {found['duplicates']}; faults by the recount:"
+        f" {found['recount_faults'] or 'none'}"
     )
 
 

@@ -9,12 +9,15 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from app.ledger import edit, proof
+from app.ledger.proof import TickAccount
 from app.scheduling.schedule import Schedule
 from app.sources.base import Source
 from app.store.db import Pool, open_pool
 from app.store.schedules import schedule_rows
+from scripts import recount
 from scripts.drill import world
 from scripts.drill.world import Difference
+from scripts.recount import Count
 
 DRAIN_TIMEOUT = 90.0  # seconds until no run may be open any more
 MAX_DELAY = timedelta(seconds=5)  # a tick still undecided after so long is unaccounted
@@ -72,13 +75,15 @@ class Findings:
     runs: dict[str, int] = field(default_factory=dict[str, int])
     recovery_counts: dict[str, int] = field(default_factory=dict[str, int])
     events: list[RunEvent] = field(default_factory=list[RunEvent])
+    recounted: list[str] = field(default_factory=list[str])
     records: Difference = field(default_factory=Difference)
     drained_in: float | None = None
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is unaccounted, duplicated, stuck or different."""
-        return not (self.unaccounted or self.duplicates or self.stuck or self.records.total)
+        """Whether nothing is unaccounted, duplicated, stuck or different, also by the recount."""
+        faults = self.unaccounted or self.duplicates or self.stuck or self.recounted
+        return not (faults or self.records.total)
 
 
 async def drain(dsn: str) -> tuple[int, float | None]:
@@ -129,8 +134,10 @@ async def inspect(dsn: str, sources: Sequence[Source]) -> Findings:
     pool = await open_pool(dsn, size=2)
     try:
         found = Findings()
-        for account in await proof.verify(pool, datetime.now(UTC)):
+        accounts = await proof.verify(pool, datetime.now(UTC))
+        for account in accounts:
             _add_account(found, account)
+        found.recounted = differences(accounts, await recount.recount(dsn))
         found.stuck += await pool.fetchval(OPEN)
         found.duplicates += await pool.fetchval(ENDED_TWICE)
         found.runs = {row[0]: row[1] for row in await pool.fetch(BY_STATUS)}
@@ -143,12 +150,28 @@ async def inspect(dsn: str, sources: Sequence[Source]) -> Findings:
         await pool.close()
 
 
+def differences(accounts: Sequence[TickAccount], counts: Sequence[Count]) -> list[str]:
+    """Return what the independent recount finds wrong, and where `verify` says otherwise."""
+    found: list[str] = []
+    for account, count in zip(accounts, counts, strict=True):
+        verified = (account.expected, account.unaccounted, account.unexpected)
+        recounted = (count.expected, count.unaccounted, count.invented)
+        if verified != recounted or bool(account.duplicates) != bool(count.doubled):
+            found.append(
+                f"{count.key}: verify says {verified} ticks, unaccounted, invented and"
+                f" {account.duplicates} doubled; recount {recounted} and {count.doubled}"
+            )
+        if not count.sound:
+            found += [f"{count.key}: {fault}" for fault in count.faults]
+    return found
+
+
 def _event(row: asyncpg.Record) -> RunEvent:
     pid = None if row["worker"] is None else int(row["worker"].split(":")[-2])
     return RunEvent(str(row["execution_id"]), row["attempt"], row["event"], row["at"], pid)
 
 
-def _add_account(found: Findings, account: proof.TickAccount) -> None:
+def _add_account(found: Findings, account: TickAccount) -> None:
     found.expected += account.expected
     found.unaccounted += account.unaccounted
     found.duplicates += account.duplicates + account.unexpected

@@ -97,6 +97,7 @@ class Report:
             "unaccounted": unaccounted,
             "duplicates": found.duplicates,
             "stuck": found.stuck,
+            "recount_faults": len(found.recounted),
             "lost": found.recovery_counts.get("lost", 0),
             "recovered": found.recovery_counts.get("recovered", 0),
             "recovery_s": {"p50": possible.p50, "max": possible.max},
@@ -176,6 +177,11 @@ def _guarantees(report: Report) -> list[Row]:
         ("unaccounted", sums["unaccounted"], bool(sums["unaccounted"])),
         ("duplicates", found.duplicates, bool(found.duplicates)),
         ("stuck", found.stuck, bool(found.stuck)),
+        (
+            "faults by the recount",
+            _list_text(len(found.recounted), found.recounted),
+            bool(found.recounted),
+        ),
         ("records, prices", f"{differ.records}, {differ.prices}", False),
         ("records that differ", _list_text(differ.total, differ.examples), bool(differ.total)),
     ]

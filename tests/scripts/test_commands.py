@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["setup", "check", "fix", "test", "demo", "dev", "lock"]
+COMMANDS = ["setup", "check", "fix", "test", "demo", "dev", "lock", "recount"]
 
 
 @pytest.mark.parametrize("name", [*(f"scripts/{name}" for name in COMMANDS), ".ci/run"])
