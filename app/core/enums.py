@@ -19,6 +19,7 @@ class TickReason(StrEnum):
     COALESCED = "coalesced"
     SUPERSEDED = "superseded"
     DISABLED = "disabled"
+    EXCLUDED = "excluded"
     SCHEDULER_DOWN = "scheduler_down"
     LATE = "late"
     CLOCK_JUMP = "clock_jump"
@@ -32,6 +33,7 @@ SKIP_REASONS = frozenset(
         TickReason.COALESCED,
         TickReason.SUPERSEDED,
         TickReason.DISABLED,
+        TickReason.EXCLUDED,
     }
 )
 MISS_REASONS = frozenset(

@@ -14,7 +14,7 @@ from app.scheduling.schedule import Schedule
 HISTORY_RUNS = 20  # runs
 COUNTED_TICKS = 100  # ticks
 BREACHES = frozenset({HealthReason.DRIFT, HealthReason.STALE_DATA})
-_RESTED = frozenset({TickReason.PAUSED, TickReason.DISABLED})
+_RESTED = frozenset({TickReason.PAUSED, TickReason.DISABLED, TickReason.EXCLUDED})
 _WANTED = _RESTED | {TickReason.SUPERSEDED}  # these did not run on purpose
 _FOLDED = frozenset({TickReason.COALESCED})  # another tick ran for these
 

@@ -188,7 +188,7 @@ def _breached(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | No
 
 def _stale(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
     fresh = rules.fresh.get(facts.job)
-    newest = facts.last_new or facts.registered_at
+    newest = _last_activity(facts, facts.last_new or facts.registered_at)
     if fresh is None or newest is None or _seconds(newest, now) <= fresh:
         return None
     return _Fault(HealthReason.STALE_DATA, newest + timedelta(seconds=fresh))

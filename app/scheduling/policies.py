@@ -2,19 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self, TypeVar
 
 from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadSchedule
+from app.scheduling.exclusions import Exclusions
 from app.scheduling.schedule import Schedule
 
 _ZERO = timedelta(0)
 CATCH_UP_WINDOW = timedelta(days=7)
 MAX_CATCH_UP = 1000
 MAX_ATTEMPTS = 100
+MAX_EXCLUDED_AHEAD = 10_000  # ticks that are searched for the next that may run
 _CATCH_UP = 10
+
+_NOTHING = Exclusions()
 
 _Set = TypeVar("_Set", bound=StrEnum)
 
@@ -24,7 +28,8 @@ class Policies:
     """The policies of a schedule for late, coinciding and overlapping ticks.
 
     `misfire_grace`: how long after its start a tick may still run. `catch_up`: how many of the
-    latest due ticks run with `coalesce=all`. `timeout`: seconds per attempt.
+    latest due ticks run with `coalesce=all`. `timeout`: seconds per attempt. `exclude`: ticks that
+    are skipped.
     Raises BadSchedule if a value is out of range or two contradict each other.
     """
 
@@ -35,6 +40,7 @@ class Policies:
     jitter: timedelta = _ZERO
     timeout: float = 240
     max_attempts: int = 3
+    exclude: Exclusions = _NOTHING
 
     def __post_init__(self) -> None:
         self._check_times()
@@ -45,9 +51,19 @@ class Policies:
         """Return the schedule with the jitter of these policies, if it is not zero."""
         return schedule.with_jitter(self.jitter) if self.jitter else schedule
 
+    def next_run(self, schedule: Schedule, after: datetime) -> datetime | None:
+        """Return the first tick after `after` that may run; None if all are excluded for long."""
+        for _ in range(MAX_EXCLUDED_AHEAD):
+            after = schedule.next(after)
+            if self.exclude.ended(after):
+                return None
+            if not self.exclude.cover(after):
+                return after
+        return None
+
     def to_spec(self) -> dict[str, object]:
-        """Return the policies as JSON values."""
-        return {
+        """Return the policies as JSON values; `exclude` only if it excludes something."""
+        spec: dict[str, object] = {
             "misfire_grace_seconds": self.misfire_grace.total_seconds(),
             "coalesce": self.coalesce.value,
             "overlap": self.overlap.value,
@@ -56,6 +72,7 @@ class Policies:
             "timeout_seconds": self.timeout,
             "max_attempts": self.max_attempts,
         }
+        return spec if self.exclude.empty else spec | {"exclude": self.exclude.to_spec()}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, object]) -> Self:
@@ -68,8 +85,9 @@ class Policies:
     @classmethod
     def _from_spec(cls, spec: Mapping[str, object]) -> Self:
         defaults = cls().to_spec()
-        if unknown := sorted(set(spec) - set(defaults)):
-            raise BadSchedule(f"Invalid policies: {unknown[0]!r} is none of {', '.join(defaults)}")
+        if unknown := sorted(set(spec) - set(defaults) - {"exclude"}):
+            known = ", ".join([*defaults, "exclude"])
+            raise BadSchedule(f"Invalid policies: {unknown[0]!r} is none of {known}")
         values = defaults | dict(spec)
         return cls(
             misfire_grace=timedelta(seconds=_number(values, "misfire_grace_seconds")),
@@ -79,6 +97,9 @@ class Policies:
             jitter=timedelta(seconds=_number(values, "jitter_seconds")),
             timeout=_number(values, "timeout_seconds"),
             max_attempts=_whole(values, "max_attempts"),
+            exclude=Exclusions.from_spec(values["exclude"])
+            if "exclude" in values
+            else Exclusions(),
         )
 
     def _check_times(self) -> None:

@@ -142,6 +142,8 @@ class _Case:
             return _skipped(tick, TickReason.DISABLED)
         if self._is_paused(tick):
             return _skipped(tick, TickReason.PAUSED)
+        if self.policies.exclude.cover(tick):
+            return _skipped(tick, TickReason.EXCLUDED)
         if self._is_too_late(tick):
             return self._missed(tick)
         return self._run_or_overlap(tick) if tick in runnable else self._coalesced(tick)
@@ -163,12 +165,13 @@ class _Case:
         end = self.now + _INSTANT if paused_at is None else min(paused_at, self.now + _INSTANT)
         tick = self.schedule.previous(end)
         while tick is not None and tick > self.situation.frontier and not self._is_too_late(tick):
-            if self._start(tick) <= self.now and not self._is_paused(tick):
+            if self._start(tick) <= self.now and self._is_candidate(tick):
                 yield tick
             tick = self.schedule.previous(tick)
 
     def _is_candidate(self, tick: datetime) -> bool:
-        return not self._is_paused(tick) and not self._is_too_late(tick)
+        excluded = self._is_paused(tick) or self.policies.exclude.cover(tick)
+        return not excluded and not self._is_too_late(tick)
 
     def _is_paused(self, tick: datetime) -> bool:
         paused_at = self.situation.paused_at

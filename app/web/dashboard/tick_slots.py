@@ -45,13 +45,16 @@ SLOT_KINDS: dict[str | None, SlotKind] = {
     None: SlotKind.RAN,  # its run was removed by retention
 }
 # Ticks that did not run on purpose do not count as due.
-NOT_DUE_REASONS = frozenset({TickReason.PAUSED, TickReason.DISABLED, TickReason.SUPERSEDED})
+NOT_DUE_REASONS = frozenset(
+    {TickReason.PAUSED, TickReason.DISABLED, TickReason.SUPERSEDED, TickReason.EXCLUDED}
+)
 REASON_TEXTS = {
     TickReason.OVERLAP: "the previous run was still running",
     TickReason.PAUSED: "paused",
     TickReason.COALESCED: "coalesced into a later tick",
     TickReason.SUPERSEDED: "the schedule was edited",
     TickReason.DISABLED: "disabled",
+    TickReason.EXCLUDED: "an excluded time, or outside start and end",
     TickReason.SCHEDULER_DOWN: "no live worker",
     TickReason.LATE: "it could not start within its grace",
     TickReason.CLOCK_JUMP: "the clock jumped",
