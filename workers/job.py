@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -15,15 +15,13 @@ from app.core.records import Record
 from app.fetch.tokens import Login
 from app.ledger.edit import DeclaredSchedule
 from app.runs.attempts import AttemptOutcome
-from app.scheduling.policies import Policies
-from app.scheduling.schedule import Schedule
 from app.sources.base import Source
 from app.sources.expectations import Expectations
 from app.store.content.listings import Listing
 from app.store.db import Connection
 from app.store.runs.progress import COUNT_NAMES, SourceProgress
 from app.store.runs.run_rows import ClaimedRun
-from workers import expectations
+from workers import expectations, schedule_settings
 from workers.budget import CollectionBudget
 
 
@@ -111,7 +109,8 @@ def _no_login(config: Config) -> Login | None:
 class Job:
     """A job with a schedule.
 
-    `minutes`: its interval, from the settings. `every_source`: all sources that it can collect.
+    `settings`: the prefix of the settings of its schedule, such as `scrape` of SCRAPE_SCHEDULE.
+    `every_source`: all sources that it can collect.
     `sources`: the sources of a run with these parameters.
     `write`: stores the records of a page. `record_key`: the key of a record.
     `records_stat`: the name in `stats` for records.
@@ -127,7 +126,7 @@ class Job:
     """
 
     name: str
-    minutes: Callable[[Config], float]
+    settings: str
     params: type[Params]
     every_source: Callable[[Config], Sequence[Source]]
     sources: Callable[[Config, Any], Sequence[Source]]
@@ -145,18 +144,9 @@ class Job:
     expectations: Callable[[Source], Expectations] = expectations.expectations_of
 
     def declare_schedule(self, config: Config) -> DeclaredSchedule:
-        """The job's schedule, from the settings."""
-        seconds = self.minutes(config) * 60
-        return DeclaredSchedule(
-            key=self.name,
-            job=self.name,
-            schedule=Schedule.every(seconds, name=self.name),
-            policies=Policies(
-                misfire_grace=timedelta(seconds=config.misfire_grace_seconds),
-                timeout=config.job_timeout_seconds,
-                max_attempts=config.max_attempts,
-            ),
-            enabled=self.disabled_reason(config) is None,
+        """The job's schedule, from the settings. Raises BadConfig if they are inconsistent."""
+        return schedule_settings.declare(
+            config, self.name, self.settings, enabled=self.disabled_reason(config) is None
         )
 
     async def plan(

@@ -40,7 +40,7 @@ def stats(row: SourceProgress) -> dict[str, int]:
 
 JOB = Job(
     name="poll_news",
-    minutes=lambda config: config.news_interval_minutes,
+    settings="news",
     params=PollParams,
     every_source=every_source,
     sources=sources,

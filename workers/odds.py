@@ -50,7 +50,7 @@ def _key(record: Record) -> str:
 
 JOB = Job(
     name="scrape_all_platforms",
-    minutes=lambda config: config.scrape_interval_minutes,
+    settings="scrape",
     params=OddsParams,
     every_source=every_source,
     sources=sources,

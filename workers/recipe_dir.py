@@ -3,7 +3,6 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule as When
 from app.sources.recipes.load import RecipeFault, disallowed_secrets, load, secret_references
 from app.sources.recipes.model import Recipe, RecipeSchedule
+from app.sources.recipes.toml_lines import line_of
+from workers.schedule_settings import calendar_reader, default_policies
 
 JOB = SOURCE_TASK
 KEY_PREFIX = f"{JOB}:"
@@ -96,6 +97,7 @@ def load_file(path: Path, taken: frozenset[str] = frozenset()) -> LoadedRecipe:
         *disallowed_secrets(recipe, "env", text),
         *unknown,
         *_name_faults(recipe, path, taken),
+        *_schedule_faults(recipe, path, text),
     ]
     when = recipe.schedule.to_schedule()
     return LoadedRecipe(path, recipe, resolved, tuple(f"{path.name}: {f}" for f in faults), when)
@@ -109,12 +111,24 @@ def declare_schedule(config: Config, shelved: LoadedRecipe) -> DeclaredSchedule:
         key=key,
         job=JOB,
         schedule=When(schedule.rule, key),
-        policies=Policies(
-            misfire_grace=timedelta(seconds=config.misfire_grace_seconds),
-            timeout=config.job_timeout_seconds,
-            max_attempts=config.max_attempts,
-        ),
+        policies=_policies(config, shelved),
     )
+
+
+def _policies(config: Config, loaded: LoadedRecipe) -> Policies:
+    defaults = default_policies(config)
+    if loaded.recipe is None or loaded.faults:
+        return defaults
+    return loaded.recipe.schedule.to_policies(defaults, calendar_reader(loaded.path.parent))
+
+
+def _schedule_faults(recipe: Recipe, path: Path, text: str) -> list[RecipeFault]:
+    """The contradictions of `[schedule]` that depend on its calendar files."""
+    try:
+        recipe.schedule.to_policies(Policies(), calendar_reader(path.parent))
+    except BadSchedule as error:
+        return [RecipeFault(line_of(text, ("schedule",)), "schedule", str(error))]
+    return []
 
 
 def _resolve_secrets(recipe: Recipe) -> tuple[dict[str, SecretStr], list[RecipeFault]]:

@@ -42,7 +42,7 @@ def recipe_job(source: RecipeSource | None, org_id: UUID | None = None) -> Job:
     keeping = recipe_sources.RecipeItemStorage(org_id, {one.name: one for one in sources})
     return Job(
         name=recipe_dir.JOB,
-        minutes=lambda config: config.scrape_interval_minutes,
+        settings="scrape",
         params=SourceParams,
         every_source=_no_sources,
         sources=lambda config, params: sources,  # noqa: ARG005 - the same for all parameters

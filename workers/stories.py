@@ -40,7 +40,7 @@ def stats(row: SourceProgress) -> dict[str, int]:
 
 JOB = Job(
     name="poll_stories",
-    minutes=lambda config: config.stories_interval_minutes,
+    settings="stories",
     params=PollParams,
     every_source=every_source,
     sources=sources,

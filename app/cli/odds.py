@@ -19,6 +19,7 @@ from app.odds.comparison import MarketComparison, Match, OddsOffer, Quote
 from app.store import db
 from app.store.content import odds_comparison as store
 from app.store.schedules import heartbeats
+from workers import schedule_settings
 
 app = typer.Typer(help="Compare the prices of the sites.", invoke_without_command=True)
 
@@ -56,7 +57,8 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
     """
     if ctx.invoked_subcommand is not None:
         return
-    max_age = timedelta(minutes=2 * terminal.load_config().scrape_interval_minutes)
+    scrapes = schedule_settings.declared_schedule(terminal.load_config(), "odds", "scrape")
+    max_age = 2 * (scrapes.interval or timedelta(days=1))
 
     async def read(pool: db.Pool) -> tuple[list[Match], datetime]:
         now = await heartbeats.database_now(pool)

@@ -6,14 +6,22 @@ The class is called Config because arq uses the name Settings.
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core import quiet_hours
+from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadConfig
 
 PLATFORMS = ("sportybet", "betpawa", "bet9ja")
@@ -24,6 +32,12 @@ MIN_NEWS_DAYS = 3
 def _split(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    return value
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
 
@@ -158,6 +172,14 @@ Entities = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_entities), Afte
 FreshMinutes = Annotated[dict[str, Minutes], NoDecode, BeforeValidator(_minutes_by_job)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Days = Annotated[int, Field(ge=0, le=36_500)]  # 0 keeps for ever
+Rules = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+CronText = Annotated[str, Field(max_length=500)]
+ZoneName = Annotated[str, Field(max_length=64)]
+UpToAWeek = Annotated[float, Field(ge=0, le=604_800)]  # seconds
+UpToADay = Annotated[float, Field(gt=0, le=86_400)]  # seconds
+Attempts = Annotated[int, Field(ge=1, le=20)]
+Bound = Annotated[str, Field(max_length=40)]
+CatchUp = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Config(BaseSettings):
@@ -179,6 +201,45 @@ class Config(BaseSettings):
     misfire_grace_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60
     job_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 240
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+
+    scrape_schedule: CronText = ""
+    scrape_timezone: ZoneName = ""
+    scrape_exclude: Rules = ()
+    scrape_start: Bound = ""
+    scrape_end: Bound = ""
+    scrape_overlap: Overlap = Overlap.SKIP
+    scrape_coalesce: Coalesce = Coalesce.LATEST
+    scrape_catch_up: CatchUp | None = None
+    scrape_misfire_grace_seconds: UpToAWeek | None = None
+    scrape_jitter_seconds: UpToAWeek = 0
+    scrape_timeout_seconds: UpToADay | None = None
+    scrape_max_attempts: Attempts | None = None
+
+    news_schedule: CronText = ""
+    news_timezone: ZoneName = ""
+    news_exclude: Rules = ()
+    news_start: Bound = ""
+    news_end: Bound = ""
+    news_overlap: Overlap = Overlap.SKIP
+    news_coalesce: Coalesce = Coalesce.LATEST
+    news_catch_up: CatchUp | None = None
+    news_misfire_grace_seconds: UpToAWeek | None = None
+    news_jitter_seconds: UpToAWeek = 0
+    news_timeout_seconds: UpToADay | None = None
+    news_max_attempts: Attempts | None = None
+
+    stories_schedule: CronText = ""
+    stories_timezone: ZoneName = ""
+    stories_exclude: Rules = ()
+    stories_start: Bound = ""
+    stories_end: Bound = ""
+    stories_overlap: Overlap = Overlap.SKIP
+    stories_coalesce: Coalesce = Coalesce.LATEST
+    stories_catch_up: CatchUp | None = None
+    stories_misfire_grace_seconds: UpToAWeek | None = None
+    stories_jitter_seconds: UpToAWeek = 0
+    stories_timeout_seconds: UpToADay | None = None
+    stories_max_attempts: Attempts | None = None
 
     odds_platforms: Annotated[Names, AfterValidator(_known_platforms)] = PLATFORMS
     sportybet_url: Url = "https://www.sportybet.com/api/ng/factsCenter"
@@ -243,6 +304,22 @@ class Config(BaseSettings):
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @model_validator(mode="after")
+    def _consistent_schedules(self) -> Self:
+        for prefix in ("scrape", "news", "stories"):
+            cron, interval = f"{prefix}_schedule", f"{prefix}_interval_minutes"
+            if self.model_fields_set >= {cron, interval}:
+                raise ValueError(
+                    f"{cron.upper()} and {interval.upper()} contradict each other: set one of them"
+                )
+            used = {f"{prefix}_{name}" for name in ("schedule", "exclude", "start", "end")}
+            if f"{prefix}_timezone" in self.model_fields_set and not used & self.model_fields_set:
+                raise ValueError(
+                    f"{prefix.upper()}_TIMEZONE has no effect without"
+                    f" {', '.join(sorted(name.upper() for name in used))}: set one of them"
+                )
+        return self
+
     def secrets(self) -> frozenset[str]:
         """Return the texts to redact from output: secret settings, their items and parts."""
         values = [getattr(self, name) for name in type(self).model_fields]
@@ -270,8 +347,11 @@ def secret(name: str) -> SecretStr | None:
 def _readable(error: ValidationError) -> str:
     lines = ["Invalid settings (see .env.example):"]
     for fault in error.errors(include_url=False, include_context=False):
-        name = str(fault["loc"][0]) if fault["loc"] else "settings"
         message = fault["msg"].removeprefix("Value error, ")
+        if not fault["loc"]:
+            lines.append(f"  {message}")
+            continue
+        name = str(fault["loc"][0])
         lines.append(f"  {name.upper()} = {_shown(name, fault['input'])}: {message}")
     return "\n".join(lines)
 

@@ -39,6 +39,7 @@ class ScheduleRow(SQLModel, table=True):
 
     `revision` grows with every edit. A retired schedule has no further ticks; its past ones stay.
     `zone_data`: the stamp of the zone data that its ticks are derived with; null for an interval.
+    `policy_choices`: the policies that an organisation chose for its collection.
     """
 
     __tablename__: ClassVar[Any] = "schedules"
@@ -84,6 +85,7 @@ class ScheduleRow(SQLModel, table=True):
     )
     retired_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     zone_data: str | None = None
+    policy_choices: dict[str, Any] = Field(sa_column=json())
 
 
 class ScheduleVersionRow(SQLModel, table=True):

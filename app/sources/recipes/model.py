@@ -1,6 +1,7 @@
 """The data model of a recipe: a source described in TOML. `load` reads and validates a text."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -12,8 +13,11 @@ from pydantic import (
     model_validator,
 )
 
-from app.core.enums import StoreMode
+from app.core.enums import Coalesce, Overlap, StoreMode
 from app.core.errors import BadSchedule
+from app.scheduling.calendars import EMPTY_CALENDAR
+from app.scheduling.choices import PolicyChoices
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule as When
 from app.sources.recipes import expressions, templates
 from app.sources.recipes.durations import parse_duration
@@ -140,12 +144,34 @@ Column = Annotated[str, Field(pattern=COLUMN_PATTERN)]
 Param = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+def _iso_text(value: object) -> object:
+    """Return a date or timestamp of TOML as text."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+Moment = Annotated[
+    str,
+    Field(max_length=100),
+    BeforeValidator(_iso_text, json_schema_input_type=str),
+]
+
+
 class RecipeSchedule(RecipeBlock):
-    """When a source runs: `every`, or `cron` in a `timezone`."""
+    """When a source runs: `every`, or `cron` in a `timezone`; and its policies."""
 
     every: Annotated[str, Field(max_length=20)] | None = None
     cron: Annotated[str, Field(max_length=200)] | None = None
     timezone: str = "UTC"
+    overlap: Overlap | None = None
+    coalesce: Coalesce | None = None
+    catch_up: Annotated[int, Field(ge=1, le=1000)] | None = None
+    misfire_grace: Seconds | None = None
+    jitter: Seconds | None = None
+    timeout: Seconds | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=20)] | None = None
+    exclude: Annotated[tuple[Moment, ...], Field(max_length=500)] = ()
+    start: Moment | None = None
+    end: Moment | None = None
 
     @model_validator(mode="after")
     def _valid_schedule(self) -> Self:
@@ -158,10 +184,29 @@ class RecipeSchedule(RecipeBlock):
         ):
             raise ValueError("every must be at least one minute")
         try:
-            self.to_schedule()
+            self.to_policies(Policies(), lambda _: EMPTY_CALENDAR)
         except BadSchedule as error:
             raise ValueError(str(error)) from None
         return self
+
+    def to_policies(self, defaults: Policies, read: Callable[[str], str]) -> Policies:
+        """Return the defaults with the chosen policies. Raises BadSchedule.
+
+        `read`: returns the text of a calendar file.
+        """
+        choices = PolicyChoices(
+            overlap=self.overlap,
+            coalesce=self.coalesce,
+            catch_up=self.catch_up,
+            misfire_grace=self.misfire_grace,
+            jitter=self.jitter,
+            timeout=None if self.timeout is None else self.timeout.total_seconds(),
+            max_attempts=self.max_attempts,
+            exclude=self.exclude,
+            start=self.start,
+            end=self.end,
+        )
+        return choices.apply(defaults, self.to_schedule(), self.timezone, read)
 
     @property
     def auto(self) -> bool:

@@ -1,0 +1,83 @@
+"""The schedules of the built-in jobs, from settings such as SCRAPE_SCHEDULE and SCRAPE_OVERLAP."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from app.core.config import Config
+from app.core.errors import BadConfig, BadSchedule
+from app.ledger.edit import DeclaredSchedule
+from app.scheduling.choices import PolicyChoices
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
+
+MAX_CALENDAR_BYTES = 2_000_000
+
+
+def declare(config: Config, name: str, prefix: str, *, enabled: bool) -> DeclaredSchedule:
+    """The schedule of a built-in job. Raises BadConfig, which names the settings."""
+    timezone = _setting(config, prefix, "timezone") or "UTC"
+    try:
+        schedule = declared_schedule(config, name, prefix)
+        policies = _choices(config, prefix).apply(
+            default_policies(config), schedule, timezone, calendar_reader(Path())
+        )
+    except BadSchedule as error:
+        raise BadConfig(f"Invalid settings {prefix.upper()}_…: {error}") from None
+    return DeclaredSchedule(name, name, schedule, policies, enabled)
+
+
+def declared_schedule(config: Config, name: str, prefix: str) -> Schedule:
+    """The cron expression or the interval of a built-in job. Raises BadSchedule."""
+    if expression := _setting(config, prefix, "schedule"):
+        timezone = _setting(config, prefix, "timezone") or "UTC"
+        return Schedule.cron(expression, timezone, name=name)
+    return Schedule.every(_setting(config, prefix, "interval_minutes") * 60, name=name)
+
+
+def default_policies(config: Config) -> Policies:
+    """The policies of a schedule for which none are chosen."""
+    return Policies(
+        misfire_grace=timedelta(seconds=config.misfire_grace_seconds),
+        timeout=config.job_timeout_seconds,
+        max_attempts=config.max_attempts,
+    )
+
+
+def calendar_reader(folder: Path) -> Callable[[str], str]:
+    """A function that returns the text of a calendar file in `folder`. It raises BadSchedule."""
+
+    def read(name: str) -> str:
+        path = folder / name
+        try:
+            if path.stat().st_size > MAX_CALENDAR_BYTES:
+                raise BadSchedule(
+                    f"Invalid exclude: {name} is larger than {MAX_CALENDAR_BYTES:,} B"
+                )
+            return path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = type(error).__name__
+            raise BadSchedule(f"Invalid exclude: {name} cannot be read: {reason}") from None
+
+    return read
+
+
+def _setting(config: Config, prefix: str, name: str) -> Any:
+    return getattr(config, f"{prefix}_{name}")
+
+
+def _choices(config: Config, prefix: str) -> PolicyChoices:
+    grace = _setting(config, prefix, "misfire_grace_seconds")
+    return PolicyChoices(
+        overlap=_setting(config, prefix, "overlap"),
+        coalesce=_setting(config, prefix, "coalesce"),
+        catch_up=_setting(config, prefix, "catch_up"),
+        misfire_grace=None if grace is None else timedelta(seconds=grace),
+        jitter=timedelta(seconds=_setting(config, prefix, "jitter_seconds")),
+        timeout=_setting(config, prefix, "timeout_seconds"),
+        max_attempts=_setting(config, prefix, "max_attempts"),
+        exclude=_setting(config, prefix, "exclude"),
+        start=_setting(config, prefix, "start"),
+        end=_setting(config, prefix, "end"),
+    )
