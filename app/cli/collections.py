@@ -1,11 +1,10 @@
-"""Operator retries of a collection run, under the organisation's own limits."""
+"""Runs of a collection that the operator requests, under the organisation's own limits."""
 
-from typing import Any
 from uuid import UUID
 
 from app.cli import run_requests
 from app.cli.terminal import CommandContext
-from app.core.enums import Scope
+from app.core.enums import COLLECTION_TASK, Scope
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
 from app.orgs.tokens import Principal
@@ -15,19 +14,23 @@ from app.store.schedules import heartbeats
 _OPERATOR_TOKEN_ID = UUID(int=0)  # belongs to no token
 
 
-async def retry_collection_run(
-    context: CommandContext, old: dict[str, Any], by: str, *, wait: bool, as_json: bool
+async def trigger_collection(
+    context: CommandContext, org_id: UUID, by: str, *, wait: bool, as_json: bool
 ) -> None:
-    """Queue a run of the collection that `old` belongs to, with its present selection of sources.
+    """Queue a run of the organisation's collection, with its present selection of sources.
 
     With `wait`, follow the run and raise typer.Exit with the exit code of its status.
     Raises Conflicting if a run is open or nothing is selected, and OverLimit if the organisation
     has used up its runs of the day.
     """
-    principal = Principal(old["org_id"], "house", _OPERATOR_TOKEN_ID, by, Scope.ADMIN)
+    principal = Principal(org_id, "house", _OPERATOR_TOKEN_ID, by, Scope.ADMIN)
     request = CollectionRequest(principal, await heartbeats.database_now(context.pool))
     queued = await collection.request_run(context.pool, context.config, request)
     await enqueue.enqueue_runs(context.pool, context.redis, [queued])
     await run_requests.report_queued_run(
-        context, queued.run_id, queued.task, wait=wait, as_json=as_json
+        context,
+        queued.run_id,
+        (f"{COLLECTION_TASK}:{org_id}", COLLECTION_TASK),
+        wait=wait,
+        as_json=as_json,
     )

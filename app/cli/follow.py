@@ -12,17 +12,18 @@ from rich.table import Table
 from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES, RunStatus
 from app.health import keys
-from app.store.runs import run_rows
+from app.store.runs import listing
 
 _POLL_SECONDS = 0.25  # seconds
 _NO_WORKER_SECONDS = 5.0  # give up waiting after so long without a live worker
-_EXIT_CODES = {RunStatus.SUCCESS: 0, RunStatus.PARTIAL_FAILURE: 1}
 _COUNTS = ("pages", "records", "inserted", "changed", "rejected")
 
 
 def exit_code(status: str | None) -> int:
-    """Return 0 for `success`, 1 for `partial_failure`, 2 for anything else."""
-    return 2 if status is None else _EXIT_CODES.get(RunStatus(status), 2)
+    """Return 0 for `success`, 1 for a run that ended otherwise, 2 for one that has not ended."""
+    if status is None or status in OPEN_STATUSES:
+        return 2
+    return 0 if status == RunStatus.SUCCESS else 1
 
 
 async def follow_run(context: CommandContext, run_id: UUID) -> dict[str, Any]:
@@ -38,8 +39,8 @@ async def follow_run(context: CommandContext, run_id: UUID) -> dict[str, Any]:
             stack.callback(console.print)  # Live omits the last newline there
         live = stack.enter_context(Live(console=console, auto_refresh=False))
         while True:
-            row = await run_rows.read_run(context.pool, run_id) or {"status": RunStatus.LOST}
-            sources = await run_rows.read_sources(context.pool, run_id)
+            row = await listing.run(context.pool, run_id) or {"status": RunStatus.LOST}
+            sources = await listing.sources(context.pool, run_id)
             live.update(_progress(row, sources), refresh=True)
             if row["status"] not in OPEN_STATUSES:
                 return row

@@ -17,7 +17,7 @@ from app.store.schedules.schedule_rows import ScheduleState
 
 app = typer.Typer()
 
-COLUMNS = ("schedule", "due", "health", "next", "last_run", "last_status", "paused")
+COLUMNS = ("job", "due", "health", "next", "last_run", "last_status", "paused")
 
 
 @app.command()
@@ -55,8 +55,8 @@ def _as_json(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dic
     reason = verdict.reason.value if verdict and verdict.reason else None
     paused = f"{state.paused_by}: {state.paused_note}" if state.paused_at else None
     return {
-        "schedule": state.key,
-        "job": state.job,
+        "job": state.key,
+        "task": state.job,
         "due": _describe_schedule(state),
         "enabled": state.enabled,
         "health": _describe_health(verdict.status.value, reason) if verdict else None,

@@ -15,24 +15,29 @@ from app.store.runs import run_rows
 from app.store.runs.run_rows import QueuedRun, RunRequest
 from app.store.schedules import heartbeats
 
+# The schedule's name, and the arq function that runs it.
+JobAndTask = tuple[str, str]
 
-def trigger_run(job: str, params: dict[str, Any], by: str, *, wait: bool, as_json: bool) -> None:
+
+def trigger_run(
+    job: JobAndTask, params: dict[str, Any], by: str, *, wait: bool, as_json: bool
+) -> None:
     """Queue a manual run of the job and print its id.
 
     With `wait`, follow the run and raise typer.Exit with the exit code of its status.
     """
 
     async def queue_and_report(context: CommandContext) -> None:
-        run_id = await queue_run(context, job, params, by)
+        run_id = await queue_run(context, job[1], params, by)
         await report_queued_run(context, run_id, job, wait=wait, as_json=as_json)
 
     terminal.with_servers(queue_and_report)
 
 
 async def report_queued_run(
-    context: CommandContext, run_id: UUID, job: str, *, wait: bool, as_json: bool
+    context: CommandContext, run_id: UUID, job: JobAndTask, *, wait: bool, as_json: bool
 ) -> None:
-    """Print which run was queued, as JSON if `plain`.
+    """Print which run was queued, as JSON with `as_json`.
 
     With `wait`, follow the run and raise typer.Exit with the exit code of its status.
     """
@@ -43,7 +48,8 @@ async def report_queued_run(
         if not await keys.read_workers(context.redis):
             sys.stderr.write("No worker is alive: the run stays queued until one starts.\n")
         if as_json:
-            terminal.print_json({"execution_id": run_id, "job": job, "status": "queued"})
+            queued = {"execution_id": run_id, "job": job[0], "task": job[1], "status": "queued"}
+            terminal.print_json(queued)
         return
     row = await follow.follow_run(context, run_id)
     if row["status"] in OPEN_STATUSES:
@@ -53,13 +59,13 @@ async def report_queued_run(
     raise typer.Exit(follow.exit_code(row["status"]))
 
 
-async def queue_run(context: CommandContext, job: str, params: dict[str, Any], by: str) -> UUID:
+async def queue_run(context: CommandContext, task: str, params: dict[str, Any], by: str) -> UUID:
     """Insert a manual run and enqueue its first attempt; returns the run's id."""
     config = context.config
     run_id = uuid4()
     request = RunRequest(
-        run_id, job, params, by[:200], config.max_attempts, config.job_timeout_seconds
+        run_id, task, params, by[:200], config.max_attempts, config.job_timeout_seconds
     )
     await run_rows.request(context.pool, request, await heartbeats.database_now(context.pool))
-    await enqueue.enqueue_runs(context.pool, context.redis, [QueuedRun(run_id, job)])
+    await enqueue.enqueue_runs(context.pool, context.redis, [QueuedRun(run_id, task)])
     return run_id

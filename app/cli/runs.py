@@ -13,7 +13,7 @@ import typer
 from app.cli import collections, run_requests, terminal
 from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
-from app.core.errors import UnknownRun
+from app.core.errors import UnknownRun, WrongState
 from app.store.db import Pool
 from app.store.runs import listing, run_rows
 from app.store.runs.listing import RunFilter
@@ -155,7 +155,7 @@ def cancel(run_id: RunId) -> None:
 
     full_id, cancelled = terminal.with_pool(end)
     if not cancelled:
-        raise typer.BadParameter(f"run {full_id} has already ended")
+        raise WrongState(f"run {full_id} has already ended")
     sys.stdout.write(f"{full_id} is cancelled\n")
 
 
@@ -176,20 +176,21 @@ def retry(
     """
 
     async def read(context: CommandContext) -> dict[str, Any]:
-        return await run_rows.read_run(context.pool, await _resolve(context.pool, run_id)) or {}
+        return await listing.run(context.pool, await _resolve(context.pool, run_id)) or {}
 
     old = terminal.with_servers(read)
     if old["status"] in OPEN_STATUSES:
-        raise typer.BadParameter(f"run {old['execution_id']} has not ended yet; see `cancel`")
+        raise WrongState(f"run {old['execution_id']} has not ended yet; see `cancel`")
     by = f"{terminal.current_user()} (retry of {old['execution_id']})"
     if old["org_id"] is not None:
         terminal.with_servers(
-            lambda context: collections.retry_collection_run(
-                context, old, by, wait=wait, as_json=as_json
+            lambda context: collections.trigger_collection(
+                context, old["org_id"], by, wait=wait, as_json=as_json
             )
         )
         return
-    run_requests.trigger_run(old["job"], old["params"], by, wait=wait, as_json=as_json)
+    job = (old["job"], old["task"])
+    run_requests.trigger_run(job, old["params"], by, wait=wait, as_json=as_json)
 
 
 async def _resolve(pool: Pool, prefix: str) -> UUID:

@@ -54,7 +54,7 @@ async def _read(context: CommandContext) -> dict[str, Any]:
         "late_since": since,
         "jobs": [
             {
-                "schedule": key,
+                "job": key,
                 "status": verdict.status.value,
                 "reason": verdict.reason and verdict.reason.value,
                 "last_run": jobs[key].last_run,
@@ -76,7 +76,7 @@ def _show(summary: dict[str, Any]) -> None:
         f"{_since(summary['oldest_queued_at'])}   schedules late: {summary['schedules_late']}"
         f"{_since(summary['late_since'])}\n"
     )
-    columns = ("schedule", "status", "reason", "last_run", "last_status", "next", "last_error")
+    columns = ("job", "status", "reason", "last_run", "last_status", "next", "last_error")
     terminal.print_table(summary["jobs"], columns)
 
 

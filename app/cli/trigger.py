@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
-from app.cli import run_requests, terminal
-from workers import registry
+from app.cli import collections, run_requests, terminal
+from app.core.config import Config
+from app.core.enums import COLLECTION_TASK, SOURCE_TASK
+from app.core.errors import BadConfig, UnknownJob
+from workers import recipe_dir, registry
 from workers.job import Job
 
 app = typer.Typer()
@@ -14,12 +18,17 @@ app = typer.Typer()
 
 def job_names() -> list[str]:
     """Return the names for shell completion."""
-    return [job.name for job in registry.JOBS]
+    try:
+        return [schedule.key for schedule in registry.declared_schedules(terminal.load_config())]
+    except BadConfig:
+        return [job.name for job in registry.JOBS]
 
 
 @app.command()
 def trigger(
-    job: Annotated[str, typer.Argument(help="The job's name.", autocompletion=job_names)],
+    job: Annotated[
+        str, typer.Argument(help="The job's name, as `jobs` prints it.", autocompletion=job_names)
+    ],
     params: Annotated[
         list[str] | None,
         typer.Argument(help="Its parameters as `name=value`; lists separated by commas."),
@@ -32,16 +41,48 @@ def trigger(
 ) -> None:
     """Queue a manual run. It has no tick and does not affect the schedule.
 
-    With `--wait` the exit code is 0 for success, 1 for partial_failure, 2 for anything else.
+    With `--wait` the exit code is 0 for success, 1 for a run that ended otherwise, 2 for one that
+    stays queued.
 
     Examples: `python -m app trigger scrape_all_platforms --wait`,
-    `python -m app trigger scrape_all_platforms platforms=bet9ja,betpawa`
+    `python -m app trigger scrape_all_platforms platforms=bet9ja,betpawa`,
+    `python -m app trigger source:books`
     """
-    found = registry.find_job(job)
-    values = parse_params(found, params or ())
-    run_requests.trigger_run(
-        found.name, values, terminal.current_user(), wait=wait, as_json=as_json
-    )
+    by = terminal.current_user()
+    task, _, name = job.partition(":")
+    if task == COLLECTION_TASK and name:
+        if params:
+            raise typer.BadParameter("a collection runs with its own selection of sources")
+        org_id = _org_id(name)
+        terminal.with_servers(
+            lambda context: collections.trigger_collection(
+                context, org_id, by, wait=wait, as_json=as_json
+            )
+        )
+        return
+    found = find_job(terminal.load_config(), job)
+    own = [f"source={name}"] if task == SOURCE_TASK and name else []
+    values = parse_params(found, [*own, *(params or ())])
+    run_requests.trigger_run((job, found.name), values, by, wait=wait, as_json=as_json)
+
+
+def find_job(config: Config, name: str) -> Job:
+    """Return the job of that name. Raises UnknownJob, which lists the known ones."""
+    task, _, source = name.partition(":")
+    if task != SOURCE_TASK or not source:
+        return registry.find_job(name)
+    recipes = [recipe.name for recipe in recipe_dir.load_recipes(config)]
+    if source not in recipes:
+        known = ", ".join(f"{SOURCE_TASK}:{recipe}" for recipe in recipes) or "no recipe"
+        raise UnknownJob(f"there is no job {name!r}; known: {known}")
+    return registry.find_job(task)
+
+
+def _org_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not an organisation's id; see `jobs`") from None
 
 
 def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:

@@ -64,6 +64,10 @@ class UnknownRun(RollcallError):
     """No run has that id."""
 
 
+class WrongState(RollcallError):
+    """What was asked for is not possible in the present state, such as cancelling an ended run."""
+
+
 class BadParameters(RollcallError):
     """A run was asked for with parameters that its job does not take."""
 

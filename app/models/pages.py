@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     Text,
+    text,
 )
 from sqlmodel import Field, SQLModel
 
@@ -71,10 +72,14 @@ class PageValidatorRow(SQLModel, table=True):
     """What a page contained when it was last parsed, so that an unchanged page need not be.
 
     `keys` and `refused`: the records that it contained, which count although it is not parsed.
+    `org_id`: of the transaction that writes it.
     """
 
     __tablename__: ClassVar[Any] = "page_validators"
-    __table_args__ = (Index("page_validators_fetched", "full_fetched_at"),)
+    __table_args__ = (
+        Index("page_validators_fetched", "full_fetched_at"),
+        Index("page_validators_org", "org_id"),
+    )
 
     fingerprint: bytes = Field(sa_column=_bytes(primary_key=True))
     source: str
@@ -88,3 +93,11 @@ class PageValidatorRow(SQLModel, table=True):
     rejected: int
     coverage: dict[str, Any] = Field(sa_column=json())
     page_order: int = Field(default=0, sa_column=page_order())
+    org_id: UUID | None = Field(
+        default=None,
+        sa_column=Column(
+            "org_id",
+            ForeignKey("organizations.id", ondelete="CASCADE"),
+            server_default=text("nullif(current_setting('rollcall.org', true), '')::uuid"),
+        ),
+    )

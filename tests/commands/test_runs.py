@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
+from app.core.errors import UnknownJob, WrongState
 from app.store.db import Pool
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
@@ -36,7 +38,7 @@ async def test_a_run_asked_for_is_done_listed_told_and_asked_for_again(
         again = await tell_json("retry", done["execution_id"], "--wait")
         listed = await tell_json("runs", "--trigger", "manual", "--since", "1h")
         told = await tell_json("run", done["execution_id"][:8])
-        jobs = {one["schedule"]: one for one in await tell_json("jobs")}
+        jobs = {one["job"]: one for one in await tell_json("jobs")}
         status = json.loads((await tell("status", "--json")).stdout)
 
     assert done["status"] == again["status"] == "success"
@@ -67,12 +69,15 @@ async def test_a_cancelled_run_has_ended_and_cannot_be_cancelled_again(
     first = await tell("cancel", run_id)
     second = await tell("cancel", run_id)
 
-    assert (first.exit_code, second.exit_code) == (0, 2)
+    assert first.exit_code == 0
+    assert isinstance(second.exception, WrongState)
     assert (await run_rows.read_run(pool, run_id) or {})["status"] == "cancelled"  # pyright: ignore[reportArgumentType] - asyncpg reads text
 
 
 async def test_an_open_run_is_not_asked_for_again(tell: Tell, pool: Pool) -> None:
-    assert (await tell("retry", await queued(pool))).exit_code == 2
+    again = await tell("retry", await queued(pool))
+
+    assert isinstance(again.exception, WrongState)
 
 
 async def test_runs_are_filtered_by_job_status_and_number(
@@ -152,3 +157,31 @@ async def test_each_command_has_help_with_an_example(tell: Tell, command: str) -
     assert result.exit_code == 0
     assert "Example" in result.output
     assert f"python -m app {command}" in " ".join(result.output.replace("│", " ").split())
+
+
+RECIPE = """
+[source]
+url = "https://books.test/api"
+[records]
+list = "items"
+key = "id"
+[fields]
+id = "id"
+"""
+
+
+async def test_a_recipe_is_triggered_and_listed_under_the_name_of_its_schedule(
+    tell: Tell, tell_json: TellJson, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "books.toml").write_text(RECIPE)
+    monkeypatch.setenv("SOURCES_DIR", str(tmp_path))
+
+    asked = await tell_json("trigger", "source:books")
+    listed = await tell_json("runs", "--job", "source:books")
+    unknown = await tell("trigger", "source:wares")
+
+    assert (asked["job"], asked["task"]) == ("source:books", "source")
+    assert [(run["job"], run["params"]) for run in listed] == [
+        ("source:books", {"source": "books"})
+    ]
+    assert isinstance(unknown.exception, UnknownJob)

@@ -13,7 +13,7 @@ from app.store.runs import progress
 from app.store.runs import run_rows as store
 from app.store.runs.progress import Counts, SourceProgress
 from app.store.runs.run_rows import RunEnding
-from tests.clock import SettableClock
+from tests.clock import NOON, SettableClock
 from tests.ledger.harness import MINUTE, Book, every
 from tests.runs.harness import LEASE, Desk
 
@@ -178,3 +178,28 @@ async def test_a_long_outage_is_counted_tick_by_tick(pool: Pool, clock: Settable
     totals = await counted(pool)
 
     assert sum(t.value for t in totals if t.name == "ticks") == 3600
+
+
+async def test_runs_and_ticks_of_a_recipe_are_counted_under_the_name_of_its_schedule(
+    pool: Pool,
+) -> None:
+    schedule_id = await pool.fetchval(
+        "INSERT INTO schedules (key, job, spec, policies, params, version, effective_from,"
+        " evaluated_through, created_at, enabled) VALUES ('source:books', 'source', '{}', '{}',"
+        " '{}', 1, now(), now(), now(), true) RETURNING id"
+    )
+    run_id = uuid4()
+    request = store.RunRequest(run_id, "source", {"source": "books"}, "ada", 3, 60)
+    await store.request(pool, request, NOON)
+    await pool.execute(
+        "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason, decided_at)"
+        " VALUES ($1, now(), 1, 'skipped', 'paused', now())",
+        schedule_id,
+    )
+    await store.cancel_open(pool, [run_id], NOON, by="ada")
+
+    totals = await counted(pool)
+
+    assert value(totals, "runs", "source:books", "cancelled") == 1
+    assert value(totals, "ticks", "source:books", "skipped", "paused") == 1
+    assert not [total for total in totals if total.first == "source"]

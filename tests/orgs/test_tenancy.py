@@ -218,3 +218,57 @@ async def test_every_table_with_an_organisation_forces_row_level_security(pool: 
 
 async def test_row_level_security_holds_for_the_role_of_the_house(pool: Pool) -> None:
     assert await tenancy.rls_enforced(pool)
+
+
+# Tables without rows of organisations: what sites publish, and what the operator alone reads.
+SHARED_BY_ALL = {
+    "alembic_version", "article_entities", "articles", "health_flips", "health_states",
+    "metric_pending", "metric_totals", "news_cursors", "notifications", "odds_boards",
+    "odds_event_changes", "odds_events", "odds_price_changes", "odds_prices", "stories",
+    "story_entities", "story_sentiment", "story_updates", "worker_beats",
+}  # fmt: skip
+
+
+async def test_every_table_is_under_row_level_security_or_listed_as_shared(pool: Pool) -> None:
+    rows = await pool.fetch(
+        "SELECT relname, relrowsecurity AND relforcerowsecurity AS forced FROM pg_class"
+        " WHERE relkind IN ('r', 'p') AND NOT relispartition"
+        " AND relnamespace = 'public'::regnamespace"
+    )
+
+    assert {row["relname"] for row in rows if not row["forced"]} == SHARED_BY_ALL
+
+
+KEEP_PAGE = """
+INSERT INTO raw_pages (execution_id, source, page, url, status, fetched_at, body_hash)
+SELECT execution_id, 's', 1, 'u', 200, now(), keep_raw_body($2, $3, 1, now())
+FROM runs WHERE org_id = $1
+"""
+REMEMBER = """
+INSERT INTO page_validators (fingerprint, source, body_hash, full_fetched_at, keys, refused,
+                             prices, rejected)
+VALUES ($1, 's', $2, now(), '{}', '{}', 0, 0)
+"""
+
+
+async def test_an_organisation_reads_the_bodies_and_validators_of_its_own_pages_only(
+    pool: Pool,
+) -> None:
+    ours, theirs = await furnish(pool, "Ours"), await furnish(pool, "Theirs")
+    await pool.execute("DELETE FROM raw_pages")
+    await pool.execute("DELETE FROM raw_bodies")
+    for org, own in ((ours, b"ours"), (theirs, b"theirs")):
+        async with tenancy.org_transaction(pool, org) as connection:
+            for body in (own, b"same"):  # the second one is stored by the other already
+                await connection.execute(KEEP_PAGE, org, body, body)
+            await connection.execute(REMEMBER, own, own)
+
+    async with tenancy.org_transaction(pool, ours) as connection:
+        bodies = await connection.fetch("SELECT body FROM raw_bodies")
+        validators = await connection.fetch("SELECT fingerprint, org_id FROM page_validators")
+        changed = await connection.execute("UPDATE raw_bodies SET body = 'x'")
+
+    assert {row["body"] for row in bodies} == {b"ours", b"same"}
+    assert [tuple(row) for row in validators] == [(b"ours", ours)]
+    assert changed == "UPDATE 0"
+    assert await pool.fetchval("SELECT count(*) FROM raw_bodies") == 3

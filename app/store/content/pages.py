@@ -85,11 +85,7 @@ WHERE page_validators.page_order <= excluded.page_order
 
 # Updating `used_at` of an existing body locks it, so that concurrent retention skips it.
 KEEP = """
-WITH body AS (
-  INSERT INTO raw_bodies (hash, body, size, used_at) VALUES ($3, $4, $5, $6)
-  ON CONFLICT (hash) DO UPDATE SET used_at = greatest(raw_bodies.used_at, excluded.used_at)
-  RETURNING hash
-)
+WITH body AS (SELECT keep_raw_body($3, $4, $5, $6) AS hash)
 INSERT INTO raw_pages (execution_id, source, partition, expected, page, url, status, headers,
                        fetched_at, body_hash)
 SELECT r.execution_id, $7, $8, $9, $10, $11, $12, $13, $6, body.hash

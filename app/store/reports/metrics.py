@@ -11,6 +11,7 @@ MAX_SOURCES = 100  # further sources are counted together, as `other`
 BATCH = 20_000
 FOLD_LOCK = 0x726F_6C6C_0001  # key of an advisory lock
 
+# `job` is the schedule's name; the collections of all organisations are counted as one.
 # The names of organisations' own sources (`recipe:NAME`) are private: they are counted as one.
 # Totals are updated in key order, so that two writers cannot deadlock.
 FOLD = """
@@ -18,11 +19,14 @@ WITH taken AS (
   DELETE FROM metric_pending WHERE id IN (SELECT id FROM metric_pending ORDER BY id LIMIT $1)
   RETURNING execution_id, job, outcome, reason, count
 ), ended AS (
-  SELECT r.execution_id, CASE WHEN r.org_id IS NULL THEN r.job ELSE 'collection' END AS job,
+  SELECT r.execution_id,
+         CASE WHEN r.org_id IS NOT NULL THEN 'collection'
+              ELSE coalesce(s.key, 'source:' || (r.params ->> 'source'), r.job) END AS job,
          r.status, r.duration_seconds AS took,
          CASE WHEN r.trigger = 'scheduled'
               THEN greatest(extract(epoch FROM r.started_at - r.scheduled_for), 0)::float8 END AS late
   FROM taken t JOIN runs r ON r.execution_id = t.execution_id
+  LEFT JOIN schedules s ON s.id = r.schedule_id
 ), sources AS (
   SELECT CASE WHEN starts_with(q.source, 'recipe:') THEN 'recipe' ELSE q.source END AS source,
          q.inserted, q.changed, q.unchanged, q.rejected, q.requests, q.throttled_ms, q.counts
