@@ -28,6 +28,9 @@ async def until(fact: Callable[[], Any], seconds: float = 10, what: str = "it") 
         await asyncio.sleep(0.005)
 
 
-def block_until(fact: Callable[[], T | None], seconds: float = 15, what: str = "it") -> T:
-    """Wait as `until` does, in a test without an event loop."""
-    return asyncio.run(until(fact, seconds, what))
+def block_until(fact: Callable[[], bool], seconds: float = 15, what: str = "it") -> None:
+    """Wait until `fact` is true, without an event loop. Fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.01)

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from app import embedded
 from app.core.errors import ServersUnavailable
 from app.embedded.place import prepare_directories
+from app.embedded.redis import binary
 from tests.servers import PrivatePostgres, PrivateRedis, create_database, drop_database, redis_url
 from tests.wait import block_until
 
@@ -211,7 +212,7 @@ async def test_the_servers_die_with_a_killed_keeper_and_a_new_one_takes_over(
 
 
 def test_a_server_that_dies_is_started_again(servers: embedded.Servers) -> None:
-    for word in ("valkey-server", "postgres"):
+    for word in (binary().name, "postgres"):
         before = pid_of(servers.data_dir, word)
         os.kill(before, signal.SIGKILL)
         block_until(lambda before=before: before not in serving(servers.data_dir))

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.queue.harness import Valkey, valkey_server
+from tests.redis_process import RedisProcess, redis_process
 
 
 @pytest.fixture
-def valkey() -> Iterator[Valkey]:
-    with valkey_server() as server:
+def redis_server() -> Iterator[RedisProcess]:
+    with redis_process(durable=True) as server:
         yield server

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Generator
 from datetime import UTC
@@ -17,51 +16,11 @@ from arq.worker import func
 from redis.exceptions import RedisError
 
 from app.core.log import configure
-from app.embedded.redis import binary
 from app.queue.jobs import dumps, loads, redis_pool
 from app.queue.worker import SurvivingWorker, install
 
 ROOT = Path(__file__).parents[2]
 Ctx = dict[str, Any]
-
-
-class Valkey:
-    """A real server on a Unix socket, to be killed and started again. It keeps what it was told."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.socket = folder / "s"
-        self.url = f"unix://{self.socket}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = f"--port 0 --unixsocket {self.socket} --dir {self.folder} --save"
-        settings = [*options.split(), "", "--appendonly", "yes", "--appendfsync", "always"]
-        self.process = subprocess.Popen(  # noqa: S603 - our own words
-            [str(binary()), *settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-            self.socket.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def valkey_server() -> Generator[Valkey]:
-    with tempfile.TemporaryDirectory(prefix="v") as folder:
-        server = Valkey(Path(folder))
-        server.start()
-        try:
-            deadline = time.monotonic() + 5
-            while not server.socket.exists():
-                assert time.monotonic() < deadline, "valkey-server does not start"
-                time.sleep(0.01)
-            yield server
-        finally:
-            server.kill()
 
 
 class Queue:

@@ -10,7 +10,8 @@ import pytest
 
 from app.queue.jobs import enqueue, enqueue_many
 from app.queue.worker import SurvivingWorker
-from tests.queue.harness import Queue, Valkey, queue_of, settings, worker_process, working
+from tests.queue.harness import Queue, queue_of, settings, worker_process, working
+from tests.redis_process import RedisProcess
 from tests.wait import until
 
 
@@ -28,9 +29,11 @@ async def left_behind(queue: Queue) -> list[str]:
     return await queue.keys("arq:in-progress:*")
 
 
-async def test_an_idle_worker_ends_within_a_second(valkey: Valkey, tmp_path: Path) -> None:
-    async with queue_of(valkey.url) as queue:
-        with worker_process(tmp_path, valkey.url, job_completion_wait=25) as worker:
+async def test_an_idle_worker_ends_within_a_second(
+    redis_server: RedisProcess, tmp_path: Path
+) -> None:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=25) as worker:
             await until(lambda: queue.notes("startup"))
             sent = time.monotonic()
             worker.terminate()
@@ -43,12 +46,12 @@ async def test_an_idle_worker_ends_within_a_second(valkey: Valkey, tmp_path: Pat
 
 @pytest.mark.parametrize("grace", [0, 5])
 async def test_a_burst_of_short_jobs_ends_without_an_orphan_or_a_new_start(
-    valkey: Valkey, tmp_path: Path, grace: int
+    redis_server: RedisProcess, tmp_path: Path, grace: int
 ) -> None:
     wanted = [("brief", ("brief", 0.01), f"b{i}") for i in range(2_000)]
 
-    async with queue_of(valkey.url) as queue:
-        with worker_process(tmp_path, valkey.url, job_completion_wait=grace) as worker:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=grace) as worker:
             await until(lambda: queue.notes("startup"))
             await enqueue_many(queue.redis, wanted)
             await until(lambda: queue.notes("brief", least=50))
@@ -64,9 +67,11 @@ async def test_a_burst_of_short_jobs_ends_without_an_orphan_or_a_new_start(
         assert await queue.notes("shutdown")
 
 
-async def test_a_running_job_may_end_within_its_grace(valkey: Valkey, tmp_path: Path) -> None:
-    async with queue_of(valkey.url) as queue:
-        with worker_process(tmp_path, valkey.url, job_completion_wait=10) as worker:
+async def test_a_running_job_may_end_within_its_grace(
+    redis_server: RedisProcess, tmp_path: Path
+) -> None:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=10) as worker:
             await enqueue(queue.redis, "handing_back", 1.0)
             await until(lambda: queue.notes("started"))
             worker.terminate()
@@ -77,10 +82,10 @@ async def test_a_running_job_may_end_within_its_grace(valkey: Valkey, tmp_path: 
 
 
 async def test_a_job_that_hands_itself_back_is_gone_from_the_queue(
-    valkey: Valkey, tmp_path: Path
+    redis_server: RedisProcess, tmp_path: Path
 ) -> None:
-    async with queue_of(valkey.url) as queue:
-        with worker_process(tmp_path, valkey.url, job_completion_wait=0.2) as worker:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=0.2) as worker:
             await enqueue(queue.redis, "handing_back", job_id="run:1:1")
             await until(lambda: queue.notes("started"))
             worker.terminate()
@@ -93,13 +98,13 @@ async def test_a_job_that_hands_itself_back_is_gone_from_the_queue(
 
 
 async def test_a_job_that_lets_the_cancellation_pass_goes_on_elsewhere_at_once(
-    valkey: Valkey, tmp_path: Path
+    redis_server: RedisProcess, tmp_path: Path
 ) -> None:
-    async with queue_of(valkey.url) as queue:
-        with worker_process(tmp_path, valkey.url, job_completion_wait=0.1) as worker:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=0.1) as worker:
             await enqueue(queue.redis, "letting_go", job_id="one")
             await until(lambda: queue.notes("started"))
-            async with working(valkey.url, poll_delay=30):
+            async with working(redis_server.url, poll_delay=30):
                 worker.terminate()
                 signalled = time.time()
                 notes = await until(lambda: queue.notes("started", least=2))
@@ -111,10 +116,10 @@ async def test_a_job_that_lets_the_cancellation_pass_goes_on_elsewhere_at_once(
 
 
 async def test_a_second_signal_does_not_cut_the_cleanup_short(
-    valkey: Valkey, tmp_path: Path
+    redis_server: RedisProcess, tmp_path: Path
 ) -> None:
-    async with queue_of(valkey.url) as queue:
-        with worker_process(tmp_path, valkey.url, job_completion_wait=0.1) as worker:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=0.1) as worker:
             await enqueue(queue.redis, "handing_back", 60, 1.0)
             await until(lambda: queue.notes("started"))
             worker.terminate()
@@ -129,10 +134,10 @@ async def test_a_second_signal_does_not_cut_the_cleanup_short(
 
 
 async def test_a_job_deaf_to_cancellation_does_not_keep_the_worker(
-    valkey: Valkey, tmp_path: Path
+    redis_server: RedisProcess, tmp_path: Path
 ) -> None:
-    async with queue_of(valkey.url) as queue:
-        with worker_process(tmp_path, valkey.url, job_completion_wait=0.1) as worker:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=0.1) as worker:
             await enqueue(queue.redis, "deaf", job_id="deaf")
             await until(lambda: queue.notes("started"))
             worker.terminate()
@@ -144,10 +149,12 @@ async def test_a_job_deaf_to_cancellation_does_not_keep_the_worker(
         assert await queue.waiting() == ["deaf"]
 
 
-async def test_no_cron_job_is_queued_while_draining(valkey: Valkey, tmp_path: Path) -> None:
-    async with queue_of(valkey.url) as queue:
+async def test_no_cron_job_is_queued_while_draining(
+    redis_server: RedisProcess, tmp_path: Path
+) -> None:
+    async with queue_of(redis_server.url) as queue:
         with worker_process(
-            tmp_path, valkey.url, ringing="ring", job_completion_wait=2.5
+            tmp_path, redis_server.url, ringing="ring", job_completion_wait=2.5
         ) as worker:
             await until(lambda: queue.notes("ring"))
             await enqueue(queue.redis, "handing_back")
@@ -159,10 +166,10 @@ async def test_no_cron_job_is_queued_while_draining(valkey: Valkey, tmp_path: Pa
         assert await left_behind(queue) == []
 
 
-async def test_a_cron_job_cut_short_is_dropped(valkey: Valkey, tmp_path: Path) -> None:
-    async with queue_of(valkey.url) as queue:
+async def test_a_cron_job_cut_short_is_dropped(redis_server: RedisProcess, tmp_path: Path) -> None:
+    async with queue_of(redis_server.url) as queue:
         with worker_process(
-            tmp_path, valkey.url, ringing="slow_ring", job_completion_wait=0.1
+            tmp_path, redis_server.url, ringing="slow_ring", job_completion_wait=0.1
         ) as worker:
             [first, *_] = await until(lambda: queue.notes("slow_ring"))
             worker.terminate()
@@ -174,11 +181,11 @@ async def test_a_cron_job_cut_short_is_dropped(valkey: Valkey, tmp_path: Path) -
 
 
 async def test_a_worker_that_never_met_its_redis_ends_well_too(
-    valkey: Valkey, tmp_path: Path
+    redis_server: RedisProcess, tmp_path: Path
 ) -> None:
-    valkey.kill()
+    redis_server.kill()
 
-    with worker_process(tmp_path, valkey.url) as worker:
+    with worker_process(tmp_path, redis_server.url) as worker:
         assert worker.stderr is not None
         line = ""
         while "worker.redis_away" not in line:
@@ -187,21 +194,23 @@ async def test_a_worker_that_never_met_its_redis_ends_well_too(
         await ended(worker)
 
 
-async def test_redis_gone_at_the_end_does_not_spoil_the_end(valkey: Valkey, tmp_path: Path) -> None:
-    async with queue_of(valkey.url) as queue:
-        with worker_process(tmp_path, valkey.url) as worker:
+async def test_redis_gone_at_the_end_does_not_spoil_the_end(
+    redis_server: RedisProcess, tmp_path: Path
+) -> None:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url) as worker:
             await until(lambda: queue.notes("startup"))
-            valkey.kill()
+            redis_server.kill()
             worker.terminate()
             _, lines = await asyncio.to_thread(worker.communicate, timeout=5)
 
     assert worker.returncode == 0, lines
 
 
-async def test_a_burst_worker_runs_what_is_queued_and_is_done(valkey: Valkey) -> None:
-    async with queue_of(valkey.url) as queue:
+async def test_a_burst_worker_runs_what_is_queued_and_is_done(redis_server: RedisProcess) -> None:
+    async with queue_of(redis_server.url) as queue:
         await enqueue_many(queue.redis, [("brief", (), f"b{i}") for i in range(25)])
-        worker = SurvivingWorker(**settings(valkey.url, handle_signals=False, burst=True))
+        worker = SurvivingWorker(**settings(redis_server.url, handle_signals=False, burst=True))
         ran = await worker.run_check()
         await worker.close()
 
@@ -209,15 +218,14 @@ async def test_a_burst_worker_runs_what_is_queued_and_is_done(valkey: Valkey) ->
 
 
 async def test_a_signal_while_redis_hangs_ends_within_the_cleanup_time(
-    valkey: Valkey, tmp_path: Path
+    redis_server: RedisProcess, tmp_path: Path
 ) -> None:
-    async with queue_of(valkey.url) as queue:
-        with worker_process(tmp_path, valkey.url, job_completion_wait=1) as worker:
+    async with queue_of(redis_server.url) as queue:
+        with worker_process(tmp_path, redis_server.url, job_completion_wait=1) as worker:
             await until(lambda: queue.notes("startup"))
-            assert valkey.process is not None
-            valkey.process.send_signal(signal.SIGSTOP)
+            redis_server.freeze()
             try:
                 worker.terminate()
                 await ended(worker, 8)
             finally:
-                valkey.process.send_signal(signal.SIGCONT)
+                redis_server.thaw()

@@ -14,7 +14,8 @@ from arq.jobs import Job, SerializationError
 from redis.asyncio import BlockingConnectionPool, SSLConnection, UnixDomainSocketConnection
 
 from app.queue.jobs import dumps, enqueue, enqueue_many, loads, redis_pool
-from tests.queue.harness import Valkey, queue_of, working
+from tests.queue.harness import queue_of, working
+from tests.redis_process import RedisProcess
 from tests.wait import until
 
 
@@ -60,8 +61,10 @@ def test_a_pickle_is_not_read() -> None:
         loads(pickled)
 
 
-async def test_nothing_on_the_queue_or_among_the_results_is_a_pickle(valkey: Valkey) -> None:
-    async with queue_of(valkey.url) as queue, working(valkey.url, keep_result=60):
+async def test_nothing_on_the_queue_or_among_the_results_is_a_pickle(
+    redis_server: RedisProcess,
+) -> None:
+    async with queue_of(redis_server.url) as queue, working(redis_server.url, keep_result=60):
         await enqueue(queue.redis, "failing", job_id="f")
         result = await until(lambda: queue.raw("arq:result:f"))
         due = datetime.now(UTC) + timedelta(hours=1)
@@ -73,8 +76,8 @@ async def test_nothing_on_the_queue_or_among_the_results_is_a_pickle(valkey: Val
     assert json.loads(result)["r"] == {"error": "ValueError", "message": "no such luck"}
 
 
-async def test_a_job_is_queued_once_per_id(valkey: Valkey) -> None:
-    async with queue_of(valkey.url) as queue:
+async def test_a_job_is_queued_once_per_id(redis_server: RedisProcess) -> None:
+    async with queue_of(redis_server.url) as queue:
         first = await enqueue(queue.redis, "brief", job_id="one")
         second = await enqueue(queue.redis, "brief", job_id="one")
         bulk = await enqueue_many(queue.redis, [("brief", (), "one"), ("brief", (), "two")])
@@ -83,25 +86,25 @@ async def test_a_job_is_queued_once_per_id(valkey: Valkey) -> None:
         assert await queue.waiting() == ["one", "two"]
 
 
-async def test_an_id_whose_result_is_kept_is_not_queued_again(valkey: Valkey) -> None:
-    async with queue_of(valkey.url) as queue, working(valkey.url, keep_result=60):
+async def test_an_id_whose_result_is_kept_is_not_queued_again(redis_server: RedisProcess) -> None:
+    async with queue_of(redis_server.url) as queue, working(redis_server.url, keep_result=60):
         await enqueue(queue.redis, "brief", job_id="one")
         await until(lambda: queue.raw("arq:result:one"))
 
         assert not await enqueue(queue.redis, "brief", job_id="one")
 
 
-async def test_half_a_job_does_not_block_its_id(valkey: Valkey) -> None:
-    async with queue_of(valkey.url) as queue:
+async def test_half_a_job_does_not_block_its_id(redis_server: RedisProcess) -> None:
+    async with queue_of(redis_server.url) as queue:
         await queue.put("arq:job:one", "no queue entry")
 
         assert await enqueue(queue.redis, "brief", job_id="one")
 
 
-async def test_arq_reads_what_we_enqueue(valkey: Valkey) -> None:
+async def test_arq_reads_what_we_enqueue(redis_server: RedisProcess) -> None:
     due = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
 
-    async with queue_of(valkey.url) as queue:
+    async with queue_of(redis_server.url) as queue:
         await enqueue(queue.redis, "brief", "x", 2, job_id="one", defer_until=due)
         info = await Job("one", queue.redis, _deserializer=loads).info()
         lives = await queue.lives_ms("arq:job:one")
@@ -111,21 +114,21 @@ async def test_arq_reads_what_we_enqueue(valkey: Valkey) -> None:
     assert 86_400_000 < lives <= 86_400_000 + 3_600_000
 
 
-async def test_jobs_in_bulk_keep_their_order_and_all_run(valkey: Valkey) -> None:
+async def test_jobs_in_bulk_keep_their_order_and_all_run(redis_server: RedisProcess) -> None:
     wanted = [("brief", ("bulk",), f"b{i:04}") for i in range(1_200)]
 
-    async with queue_of(valkey.url) as queue:
+    async with queue_of(redis_server.url) as queue:
         answers = await enqueue_many(queue.redis, wanted)
         waiting = await queue.waiting()
-        async with working(valkey.url):
+        async with working(redis_server.url):
             await until(lambda: queue.notes("bulk", least=1_200), 20)
 
     assert answers == [True] * 1_200
     assert sorted(waiting) == [job_id for _, _, job_id in wanted]
 
 
-async def test_arguments_that_are_not_json_are_refused_by_name(valkey: Valkey) -> None:
-    async with queue_of(valkey.url) as queue:
+async def test_arguments_that_are_not_json_are_refused_by_name(redis_server: RedisProcess) -> None:
+    async with queue_of(redis_server.url) as queue:
         with pytest.raises(SerializationError, match="brief"):
             await enqueue(queue.redis, "brief", object())
 

@@ -5,14 +5,15 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from app.queue.jobs import WAKE_CHANNEL, enqueue, enqueue_many
-from tests.queue.harness import Ctx, Queue, Valkey, every_second, queue_of, working
+from tests.queue.harness import Ctx, Queue, every_second, queue_of, working
+from tests.redis_process import RedisProcess
 from tests.wait import until
 
 
-async def test_an_enqueued_job_starts_long_before_the_next_poll(valkey: Valkey) -> None:
+async def test_an_enqueued_job_starts_long_before_the_next_poll(redis_server: RedisProcess) -> None:
     late: list[float] = []
 
-    async with queue_of(valkey.url) as queue, working(valkey.url, poll_delay=5):
+    async with queue_of(redis_server.url) as queue, working(redis_server.url, poll_delay=5):
         await until(lambda: queue.listeners(WAKE_CHANNEL))
         for i in range(10):
             sent = time.time()
@@ -23,10 +24,12 @@ async def test_an_enqueued_job_starts_long_before_the_next_poll(valkey: Valkey) 
     assert max(late) < 0.25, late
 
 
-async def test_a_deferred_job_starts_on_its_instant_and_never_before(valkey: Valkey) -> None:
+async def test_a_deferred_job_starts_on_its_instant_and_never_before(
+    redis_server: RedisProcess,
+) -> None:
     late: list[float] = []
 
-    async with queue_of(valkey.url) as queue, working(valkey.url, poll_delay=5):
+    async with queue_of(redis_server.url) as queue, working(redis_server.url, poll_delay=5):
         await until(lambda: queue.listeners(WAKE_CHANNEL))
         for i in range(8):
             due = datetime.now(UTC) + timedelta(milliseconds=137 + i, microseconds=499)
@@ -38,28 +41,37 @@ async def test_a_deferred_job_starts_on_its_instant_and_never_before(valkey: Val
     assert max(late) < 0.15, late
 
 
-async def test_a_cron_ring_starts_on_its_instant_and_not_at_the_next_poll(valkey: Valkey) -> None:
+async def test_a_cron_ring_starts_on_its_instant_and_not_at_the_next_poll(
+    redis_server: RedisProcess,
+) -> None:
     rings = [every_second()]
 
-    async with queue_of(valkey.url) as queue, working(valkey.url, cron_jobs=rings):
+    async with queue_of(redis_server.url) as queue, working(redis_server.url, cron_jobs=rings):
         notes = await until(lambda: queue.notes("ring", least=4))
 
     assert all(started % 1 < 0.15 for started in notes), notes
 
 
-async def test_short_jobs_follow_each_other_without_waiting_for_the_poll(valkey: Valkey) -> None:
+async def test_short_jobs_follow_each_other_without_waiting_for_the_poll(
+    redis_server: RedisProcess,
+) -> None:
     wanted = [("brief", ("brief", 0.01), f"b{i}") for i in range(50)]
 
-    async with queue_of(valkey.url) as queue:
+    async with queue_of(redis_server.url) as queue:
         await enqueue_many(queue.redis, wanted)
-        async with working(valkey.url, poll_delay=5, max_jobs=2):
+        async with working(redis_server.url, poll_delay=5, max_jobs=2):
             notes = await until(lambda: queue.notes("brief", least=50), 4)
 
     assert len(notes) == 50
 
 
-async def test_a_wake_of_nonsense_starts_nothing_and_kills_nothing(valkey: Valkey) -> None:
-    async with queue_of(valkey.url) as queue, working(valkey.url, poll_delay=5) as worker:
+async def test_a_wake_of_nonsense_starts_nothing_and_kills_nothing(
+    redis_server: RedisProcess,
+) -> None:
+    async with (
+        queue_of(redis_server.url) as queue,
+        working(redis_server.url, poll_delay=5) as worker,
+    ):
         await until(lambda: queue.listeners(WAKE_CHANNEL))
         await queue.say(WAKE_CHANNEL, b"\xff\xfe")
         await queue.say(WAKE_CHANNEL, b"no-such-job")
@@ -69,10 +81,10 @@ async def test_a_wake_of_nonsense_starts_nothing_and_kills_nothing(valkey: Valke
         assert await until(lambda: worker.job_counter == 0)
 
 
-async def test_no_more_jobs_run_at_once_than_there_are_slots(valkey: Valkey) -> None:
+async def test_no_more_jobs_run_at_once_than_there_are_slots(redis_server: RedisProcess) -> None:
     most = 0
 
-    async with queue_of(valkey.url) as queue, working(valkey.url, max_jobs=3) as worker:
+    async with queue_of(redis_server.url) as queue, working(redis_server.url, max_jobs=3) as worker:
         for i in range(30):
             await enqueue(queue.redis, "brief", "brief", 0.02, job_id=f"s{i}")
             most = max(most, worker.job_counter)
@@ -84,13 +96,13 @@ async def test_no_more_jobs_run_at_once_than_there_are_slots(valkey: Valkey) -> 
     assert most == 3
 
 
-async def test_two_workers_never_start_the_same_job(valkey: Valkey) -> None:
+async def test_two_workers_never_start_the_same_job(redis_server: RedisProcess) -> None:
     names = [f"j{i}" for i in range(200)]
 
     async with (
-        queue_of(valkey.url) as queue,
-        working(valkey.url, poll_delay=0.01) as one,
-        working(valkey.url, poll_delay=0.01) as other,
+        queue_of(redis_server.url) as queue,
+        working(redis_server.url, poll_delay=0.01) as one,
+        working(redis_server.url, poll_delay=0.01) as other,
     ):
         await until(lambda: _both_listen(queue))
         await asyncio.gather(*(enqueue(queue.redis, "brief", name) for name in names))
@@ -106,7 +118,9 @@ async def _both_listen(queue: Queue) -> bool:
     return await queue.listeners(WAKE_CHANNEL) == 2
 
 
-async def test_a_job_that_failed_outside_its_body_is_free_again_at_once(valkey: Valkey) -> None:
+async def test_a_job_that_failed_outside_its_body_is_free_again_at_once(
+    redis_server: RedisProcess,
+) -> None:
     starts: list[str] = []
 
     async def stumble(ctx: Ctx) -> None:
@@ -115,7 +129,7 @@ async def test_a_job_that_failed_outside_its_body_is_free_again_at_once(valkey: 
             raise ConnectionError("Redis went away between the claim and the body")
 
     changes = {"on_job_start": stumble, "poll_delay": 0.1, "ctx": {"lease_seconds": 60}}
-    async with queue_of(valkey.url) as queue, working(valkey.url, **changes) as worker:
+    async with queue_of(redis_server.url) as queue, working(redis_server.url, **changes) as worker:
         await enqueue(queue.redis, "brief", job_id="one")
         await until(lambda: queue.notes("brief"), 3)
         await until(lambda: worker.job_counter == 0)

@@ -14,7 +14,8 @@ from app.health.keys import (
     write_jobs,
     write_worker,
 )
-from tests.web.harness import RedisServer, Visit
+from tests.redis_process import RedisProcess
+from tests.web.harness import Visit
 from tests.web.test_web import JOB, good
 
 NOW = datetime.now(UTC)
@@ -95,7 +96,7 @@ async def test_a_badge_is_a_picture_that_says_how_the_job_stands(web: Visit, red
 
 
 async def test_without_redis_every_address_still_answers(
-    web: Visit, redis_server: RedisServer
+    web: Visit, redis_server: RedisProcess
 ) -> None:
     redis_server.kill()
 

@@ -14,8 +14,9 @@ from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import write_jobs, write_worker
 from app.web.health.snapshot import VERSION
 from app.web.ttl_cache import TtlCache
+from tests.redis_process import RedisProcess
 from tests.wait import until
-from tests.web.harness import RedisServer, Visit
+from tests.web.harness import Visit
 
 JOB = "scrape_all_platforms"
 GONE: dict[str, object] = {"status": "unhealthy", "reason": "redis_unreachable", "jobs": {}}
@@ -92,7 +93,7 @@ async def test_a_silent_job_is_overdue_and_503(web: Visit, redis: Redis) -> None
 
 
 async def test_a_frozen_redis_is_said_within_a_second_and_forgiven(
-    web: Visit, redis: Redis, redis_server: RedisServer
+    web: Visit, redis: Redis, redis_server: RedisProcess
 ) -> None:
     await write_jobs(redis, [(JOB, good())])
 
@@ -116,7 +117,7 @@ async def test_a_frozen_redis_is_said_within_a_second_and_forgiven(
 
 
 async def test_a_dead_redis_is_a_reason_not_a_traceback(
-    web: Visit, redis_server: RedisServer
+    web: Visit, redis_server: RedisProcess
 ) -> None:
     redis_server.kill()
 
