@@ -8,8 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.errors import Auth, Blocked, Failure, HttpStatus, Incomplete, Network, RateLimited
+from app.core.errors import (
+    Auth,
+    Blocked,
+    Failure,
+    Gap,
+    HttpStatus,
+    Incomplete,
+    Network,
+    RateLimited,
+    Schema,
+)
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
+from app.sources.base import ListingEnd
 from app.sources.sites.asknews import (
     FREE_PLAN_LIMITS,
     MAX_LIMITS,
