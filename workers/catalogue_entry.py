@@ -9,6 +9,7 @@ from app.context import WorkerContext
 from app.core.errors import Failure
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import Record
+from app.sources.base import ListingEnd
 from workers.job import Params, PlannedSource
 
 UNUSED_LIMITS = HostLimits(rate=1, burst=1, concurrency=1)
@@ -47,10 +48,11 @@ class UnavailableSource:
         yield from ()
         raise self.reason
 
-    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, None]:
-        """Yields no pages."""
+    def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd]:
+        """Yields no pages: there are no partitions. Raises the reason."""
         del part
         yield from ()
+        raise self.reason
 
     def parse(self, raw: RawPage) -> Sequence[Record]:
         """Returns no records."""

@@ -63,7 +63,7 @@ def _shifted(event: OddsEvent, first: int, chosen: set[int]) -> OddsEvent:
     if chosen.isdisjoint(range(first, first + PRICES)):
         return event
     prices = [
-        replace(price, price=price.price + STEP) if first + at in chosen else price
+        replace(price, price=(price.price or Decimal(0)) + STEP) if first + at in chosen else price
         for at, price in enumerate(event.prices)
     ]
     return replace(event, prices=tuple(prices))

@@ -95,7 +95,7 @@ async def test_a_site_without_rules_forbids_nothing(
 async def test_a_site_whose_rules_cannot_be_read_is_not_visited_for_a_while(
     redis: Redis, window: Fetcher, status: str, kind: type[Failure]
 ) -> None:
-    site = Site(b"", status)
+    site, reads = Site(b"", status), 0
     async with serving(site) as base:
         for _ in range(2):
             with pytest.raises(kind, match=r"robots\.txt could not be fetched: HTTP") as caught:

@@ -88,7 +88,7 @@ def _policies(
     grace: float, modes: tuple[Coalesce, Overlap], jitter: float, most: tuple[int, int]
 ) -> Policies | None:
     coalesce, overlap = modes
-    many = {"catch_up": most[1]} if coalesce is Coalesce.ALL else {}
+    many: dict[str, Any] = {"catch_up": most[1]} if coalesce is Coalesce.ALL else {}
     try:
         return Policies(
             misfire_grace=timedelta(seconds=grace),

@@ -6,7 +6,9 @@ from itertools import pairwise
 import pytest
 
 from app.queue.clock import ElapsedClock
-from tests.queue.harness import Valkey, every_second, queue_of, until, working
+from tests.queue.harness import every_second, queue_of, working
+from tests.redis_process import RedisProcess
+from tests.wait import until
 
 
 class Machine:
@@ -62,7 +64,7 @@ def test_after_a_step_forward_it_follows(step: float) -> None:
 
 
 @pytest.mark.parametrize("step", [-3600.0, -300.0, 300.0, 3600.0])
-async def test_a_cron_job_goes_on_after_the_clock_is_set(valkey: Valkey, step: float) -> None:
+async def test_a_cron_job_goes_on_after_the_clock_is_set(valkey: RedisProcess, step: float) -> None:
     error = 0.0
 
     async with queue_of(valkey.url) as queue, working(valkey.url, cron_jobs=[every_second()]) as w:

@@ -143,7 +143,7 @@ async def test_a_price_read_otherwise_is_mended_as_of_when_it_was_seen(
         if event.platform_event_id != wrong:
             return event
         first, *rest = event.prices
-        return replace(event, prices=(replace(first, price=first.price + 1), *rest))
+        return replace(event, prices=(replace(first, price=(first.price or 0) + 1), *rest))
 
     before = await house.pool.fetchval("SELECT max(observed_at) FROM odds_price_changes")
     kept = await house.pool.fetchval("SELECT count(*) FROM odds_price_changes")

@@ -269,9 +269,9 @@ def test_the_model_itself_withdraws_what_a_counted_listing_lacks() -> None:
     model = Model()
     event = replace(_event(1), prices=(OddsPrice(*PICKS[0], Decimal(2)),))
     model.page([event, replace(event, platform_event_id="2")], NOON)
-    model.listed("a", {"1", "2"}, NOON, counted=True)
+    model.listed("a", {"1", "2"}, NOON)
 
-    model.listed("a", {"1"}, NOON, counted=True)
+    model.listed("a", {"1"}, NOON)
 
     quotes = {key[0]: quote for key, quote in model.board().items()}
     assert quotes == {"1": (Decimal(2), True), "2": (None, False)}
