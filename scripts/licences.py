@@ -23,13 +23,13 @@ ELSEWHERE = {"async-timeout": "Apache-2.0", "colorama": "BSD-3-Clause"}
 
 def stated(name: str) -> str:
     """Return the licence that the installed package states, "" if it states none."""
-    found = metadata.metadata(name)
-    if expression := found.get("License-Expression"):
-        return expression
-    prefix = "License :: "
-    classifiers = [text for text in found.get_all("Classifier") or [] if text.startswith(prefix)]
-    field = (found.get("License") or "").partition("\n")[0]
-    return REVIEWED.get(name) or "; ".join([*classifiers, field]).strip("; ")
+    found = metadata.metadata(name).json
+    if expression := found.get("license_expression"):
+        return str(expression)
+    classifiers = [str(text) for text in found.get("classifier", ())]
+    licences = [text for text in classifiers if text.startswith("License :: ")]
+    field = str(found.get("license", "")).partition("\n")[0]
+    return REVIEWED.get(name) or "; ".join([*licences, field]).strip("; ")
 
 
 def violation(name: str, licence: str) -> str | None:
