@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from app.context import WorkerContext
 from app.core.errors import BadRecipe, UnknownJob
+from tests import worker_harness
 from tests.commands.conftest import Tell, TellJson
 
 WARES = """
@@ -30,6 +32,20 @@ async def test_a_recipe_is_named_by_its_schedule(tell_json: TellJson) -> None:
     told = await tell_json("replay", "source:wares", "--since", "1d")
 
     assert (told["pages"], told["run_id"]) == (0, None)
+
+
+async def test_the_stored_pages_of_a_source_are_parsed_again(
+    house: WorkerContext, tell_json: TellJson
+) -> None:
+    run_id = await worker_harness.perform(house)
+    stored = await house.pool.fetchval("SELECT count(*) FROM raw_pages WHERE source = 'bet9ja'")
+    rows = await worker_harness.source_rows(house.pool, run_id)
+
+    found = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run")
+
+    assert found["pages"] == stored > 0
+    assert found["records"] == rows["bet9ja"]["records"] > 0
+    assert (found["new"], found["changed"], found["run_id"]) == (0, 0, None)
 
 
 async def test_what_is_not_there_is_refused_with_what_there_is(tell: Tell) -> None:

@@ -152,10 +152,14 @@ async def test_the_page_of_a_job_pages_and_filters_its_runs(site: Site, scene: S
         newest = (await visitor.get("/jobs/a")).text
         older = unescape(newest.split('rel="next" href="')[1].split('"')[0])
         rest = (await visitor.get(older)).text
+        back = unescape(rest.split(">Newest</a>")[0].rsplit('href="', 1)[1].split('"')[0])
+        first = (await visitor.get(back.partition("#")[0])).text
         failed = (await visitor.get("/jobs/a?status=failure")).text
         nonsense = await visitor.get("/jobs/a?status=nonsense&before=x_y")
 
     assert (newest.count('href="/runs/'), rest.count('href="/runs/')) == (25, 8)
+    assert ">Newest</a>" not in newest
+    assert first.count('href="/runs/') == 25
     assert failed.count('href="/runs/') == 3
     assert 'rel="next"' not in rest
     assert 'class="nowline"' in newest

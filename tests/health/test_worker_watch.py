@@ -1,16 +1,23 @@
 """What a worker does for health beside its jobs: each in its turn, and one worker for all."""
 
+from datetime import timedelta
+
 from arq.connections import ArqRedis
 
 from app.context import WorkerContext
 from app.core.enums import RunStatus
-from app.health.keys import read_collections, read_system
+from app.health.keys import read_collections, read_jobs, read_system
 from app.health.metrics import read
+from app.ledger import edit
+from app.ledger.edit import DeclaredSchedule
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import EPOCH, Schedule
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunEnding
 from tests.runs.harness import Desk
 from tests.worker_harness import ctx_of
 from workers.monitor import monitor
+from workers.sweep import publish_health
 
 
 async def test_a_watch_counts_adds_up_proves_and_forgets(
@@ -33,3 +40,35 @@ async def test_a_watch_counts_adds_up_proves_and_forgets(
     assert (await read_system(redis)).unaccounted == 0
     assert await read_collections(redis) is not None
     assert await house.pool.fetchval("SELECT count(*) FROM notifications") == 0
+
+
+async def declare(house: WorkerContext) -> None:
+    minute = Schedule.every(60, anchor=EPOCH)
+    past = house.clock() - timedelta(minutes=10)
+    declared = DeclaredSchedule("scrape", "scrape", minute, Policies())
+    await edit.register(house.pool, [declared], past)
+
+
+async def test_a_tick_without_an_outcome_is_counted_as_unaccounted(
+    house: WorkerContext, redis: ArqRedis
+) -> None:
+    await declare(house)
+    await edit.decide_schedule(house.pool, "scrape", house.clock())
+    missing = "(SELECT scheduled_for FROM ticks ORDER BY scheduled_for LIMIT 1 OFFSET 2)"
+    await house.pool.execute(f"DELETE FROM ticks WHERE scheduled_for = {missing}")  # noqa: S608
+
+    await monitor(ctx_of(house))
+
+    facts = await read_system(redis)
+    assert facts.unaccounted == 1
+    assert facts.checked_at is not None
+
+
+async def test_publishing_health_writes_every_job_to_redis(
+    house: WorkerContext, redis: ArqRedis
+) -> None:
+    await declare(house)
+
+    await publish_health(ctx_of(house))
+
+    assert set(await read_jobs(redis)) == {"scrape"}

@@ -1,0 +1,124 @@
+"""`pause`, `resume`, `why`, `login` and `migrate` as they are typed."""
+
+from collections.abc import AsyncGenerator
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from arq.connections import ArqRedis
+
+from app.core.enums import Scope
+from app.core.errors import UnknownJob
+from app.embedded import Servers
+from app.ledger import edit
+from app.ledger.edit import DeclaredSchedule
+from app.orgs import one_time_login
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import EPOCH, Schedule
+from app.store import schema
+from app.store.db import Pool, open_pool
+from tests import servers as real
+from tests.commands.conftest import Tell
+
+
+async def register(pool: Pool, ago: timedelta = timedelta()) -> datetime:
+    """Declare a schedule of one minute as it was `ago`; return the instant."""
+    now: datetime = await pool.fetchval("SELECT clock_timestamp()")
+    schedule = Schedule.every(60, anchor=EPOCH)
+    declared = DeclaredSchedule("scrape", "scrape", schedule, Policies())
+    await edit.register(pool, [declared], now - ago)
+    return now
+
+
+async def test_pause_records_who_and_why_and_resume_ends_it(tell: Tell, pool: Pool) -> None:
+    await register(pool)
+
+    paused = await tell("pause", "scrape", "--note", "the site moves")
+    during = await pool.fetchrow("SELECT paused_at, paused_by, paused_note FROM schedules")
+    resumed = await tell("resume", "scrape")
+    after = await pool.fetchrow("SELECT paused_at, paused_by, paused_note FROM schedules")
+
+    assert (paused.exit_code, paused.stdout) == (0, "scrape is paused: the site moves\n")
+    assert during is not None
+    assert during["paused_at"] is not None
+    assert during["paused_by"]
+    assert during["paused_note"] == "the site moves"
+    assert (resumed.exit_code, resumed.stdout) == (0, "scrape is resumed\n")
+    assert after is not None
+    assert tuple(after) == (None, None, None)
+
+
+async def test_resume_records_the_ticks_of_the_pause(tell: Tell, pool: Pool) -> None:
+    now = await register(pool, timedelta(minutes=10))
+    await edit.pause(pool, "scrape", now - timedelta(minutes=5), by="ada", note="")
+
+    await tell("resume", "scrape")
+
+    count = await pool.fetchval("SELECT count(*) FROM ticks WHERE reason = 'paused'")
+    assert count in {5, 6}
+
+
+@pytest.mark.parametrize("words", [("pause", "nobody", "--note", ""), ("resume", "nobody")])
+async def test_an_unknown_job_is_refused(tell: Tell, words: tuple[str, ...]) -> None:
+    result = await tell(*words)
+
+    assert result.exit_code != 0
+    assert isinstance(result.exception, UnknownJob)
+
+
+async def test_why_explains_a_tick_of_a_pause_with_its_note(tell: Tell, pool: Pool) -> None:
+    now = await register(pool, timedelta(minutes=10))
+    await edit.pause(pool, "scrape", now - timedelta(minutes=8), by="ada", note="the site moves")
+    tick = (now - timedelta(minutes=5)).replace(second=0, microsecond=0)
+    await edit.resume(pool, "scrape", now)
+
+    result = await tell("why", "scrape", tick.isoformat())
+
+    assert result.exit_code == 0
+    assert tick.strftime("%H:%M") in result.stdout
+    assert "paused" in result.stdout
+
+
+async def test_why_of_an_unknown_job_is_a_usage_error(tell: Tell) -> None:
+    result = await tell("why", "nobody")
+
+    assert result.exit_code == 2
+    assert "nobody" in result.output
+
+
+async def test_login_prints_an_address_that_signs_in_once(
+    tell: Tell, pool: Pool, redis: ArqRedis
+) -> None:
+    result = await tell("login", "--base", "https://rollcall.example/")
+
+    base, _, secret = result.stdout.strip().partition("/login?once=")
+    now = await pool.fetchval("SELECT clock_timestamp()")
+    hour = timedelta(hours=1)
+    first = await one_time_login.redeem_login(redis, pool, secret, now, hour)
+    second = await one_time_login.redeem_login(redis, pool, secret, now, hour)
+    assert base == "https://rollcall.example"
+    assert first is not None
+    assert first.scope is Scope.ADMIN
+    assert second is None
+
+
+@pytest.fixture
+async def empty(servers: Servers) -> AsyncGenerator[str]:
+    """An empty database."""
+    name = f"migrate_{uuid4().hex}"
+    yield await real.create_database(servers, name)
+    await real.drop_database(servers, name)
+
+
+async def test_migrate_upgrades_an_empty_database(
+    tell: Tell, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty)
+
+    result = await tell("migrate")
+
+    pool = await open_pool(empty, size=1)
+    revision = await schema.database_revision(pool)
+    pool.terminate()
+    assert result.exit_code == 0
+    assert revision == schema.required_revision()
