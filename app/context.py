@@ -18,6 +18,7 @@ from arq.connections import ArqRedis
 
 from app.core.config import Config
 from app.core.messages import HostLimits
+from app.core.version import VERSION
 from app.fetch.authenticated import AnyFetcher, FetcherOptions, Fetchers
 from app.fetch.client import Fetcher, open_client
 from app.fetch.limiter import Limiter, RedisLimiter
@@ -33,7 +34,6 @@ from app.store import db, schema
 from app.store.db import Pool
 from app.store.schedules import heartbeats
 
-VERSION = "0.1.0"
 MAX_CLOCK_JUMP = timedelta(seconds=5)
 MIN_CLOCK_CORRECTION = timedelta(milliseconds=1)
 NO_LOGINS: Mapping[str, Login] = MappingProxyType({})

@@ -5,6 +5,7 @@ The class is called Config because arq uses the name Settings.
 
 import os
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -165,6 +166,18 @@ def _minutes_by_job(value: object) -> object:
     return {name.strip(): minutes.strip() for name, _, minutes in pairs}
 
 
+def _proxies(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if value != "*":
+            ip_network(value)  # raises ValueError, which names the value
+    return values
+
+
+def _default_proxies() -> tuple[str, ...]:
+    # Heroku's router has no fixed addresses, and a dyno is reached through it only.
+    return ("*",) if "DYNO" in os.environ else ()  # noqa: TID251 - the one module that reads it
+
+
 Url = Annotated[str, AfterValidator(_http)]
 _TOKEN = re.compile(r"(?=.*\d)[\w-]{12,}")
 Minutes = Annotated[float, Field(gt=0, le=60 * 24 * 366)]
@@ -296,6 +309,9 @@ class Config(BaseSettings):
     ping_urls: Annotated[SecretStr, AfterValidator(_pings)] | None = None
     ping_scheduler_url: Annotated[SecretStr, AfterValidator(_ping)] | None = None
     session_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
+    trusted_proxies: Annotated[Names, AfterValidator(_proxies)] = Field(
+        default_factory=_default_proxies
+    )
 
     max_jobs: Annotated[int, Field(ge=1, le=1000)] = 10
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15

@@ -34,13 +34,13 @@ from app.web.api.dry_run_pool import DryRunner, open_dry_runner
 from app.web.dashboard import rendering
 from app.web.dashboard.job_rows import StripCache
 from app.web.dashboard.jobs_table import BoardRows, JobsBoard, build_board, read_board
-from app.web.dashboard.login_throttle import LoginThrottle
 from app.web.dashboard.session import Session, SessionSigner
 from app.web.dashboard.tick_cache import TickCache
 from app.web.dashboard.tick_slots import SHOWN_TICKS
 from app.web.health.metrics import scrape
 from app.web.health.readiness import Readiness, check, check_schema
 from app.web.health.snapshot import HealthSnapshot, take_snapshot
+from app.web.throttle import FailureThrottle
 from app.web.ttl_cache import TtlCache, with_deadline
 
 # The web process checks for alerts too, so that they are sent when every worker is dead.
@@ -55,6 +55,8 @@ CLOSE_TIMEOUT = 0.8
 ENQUEUE_SECONDS = 2.0
 TOKEN_CACHE_SECONDS = 2.0  # seconds for which a token lookup is cached
 MAX_CACHED_TOKENS = 1000
+SIGN_IN_FAILURES = 10  # per client in five minutes
+TOKEN_FAILURES = 30  # per client in a minute
 RLS_BYPASSED = (
     "the role of DATABASE_URL bypasses row-level security, so organisations would not be isolated"
     " from each other: use a role that is not a superuser and does not have BYPASSRLS"
@@ -84,7 +86,8 @@ class WebContext:
     pool: Pool
     redis: ArqRedis
     signer: SessionSigner
-    login_throttle: LoginThrottle
+    sign_in_failures: FailureThrottle
+    token_failures: FailureThrottle
     dry_runner: DryRunner
     check_sources: SourceCheck
     now: Now
@@ -177,7 +180,8 @@ async def open_web_context(
             pool=pool,
             redis=redis,
             signer=SessionSigner(_session_secret(config)),
-            login_throttle=LoginThrottle(redis),
+            sign_in_failures=FailureThrottle(redis, "sign_in", SIGN_IN_FAILURES, 300),
+            token_failures=FailureThrottle(redis, "api_refused", TOKEN_FAILURES, 60),
             dry_runner=await stack.enter_async_context(open_dry_runner(config, redis)),
             check_sources=check_sources,
             now=now,

@@ -16,9 +16,9 @@ from app.orgs import tokens
 from app.orgs.tokens import TokenRequest
 from app.store.db import Pool
 from app.store.orgs import orgs
-from app.web.api.auth import MAX_INVALID_TOKENS
 from app.web.api.endpoint import Endpoint
 from app.web.api.table import ENDPOINTS
+from app.web.context import TOKEN_FAILURES
 from tests.api.clients import (
     ODDS,
     Org,
@@ -197,7 +197,7 @@ async def test_wrong_tokens_are_counted_by_address_and_a_right_one_still_gets_in
     visitor: Visitor, redis: ArqRedis
 ) -> None:
     stranger = replace(visitor, secret="rc_wrong")  # noqa: S106 - it opens nothing
-    for _ in range(MAX_INVALID_TOKENS):
+    for _ in range(TOKEN_FAILURES):
         problem(await stranger("GET", "/collection/runs"), 401)
 
     answer = await stranger("GET", "/collection/runs")
@@ -205,7 +205,7 @@ async def test_wrong_tokens_are_counted_by_address_and_a_right_one_still_gets_in
     problem(answer, 429)
     assert 0 < int(answer.headers["retry-after"]) <= 60
     assert (await visitor("GET", "/collection/runs")).status_code == 200
-    assert await redis.keys("rollcall:api:refused:*")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+    assert await redis.keys("rollcall:api_refused:*")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
 
 
 @pytest.mark.parametrize(

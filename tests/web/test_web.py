@@ -10,9 +10,9 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from app.core.enums import RunStatus
+from app.core.version import VERSION
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.keys import write_jobs, write_worker
-from app.web.health.snapshot import VERSION
 from app.web.ttl_cache import TtlCache
 from tests.redis_process import RedisProcess
 from tests.wait import until

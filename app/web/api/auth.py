@@ -4,19 +4,16 @@ from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
 
-from redis.exceptions import RedisError
 from starlette.requests import Request
 
 from app.core.enums import Scope
 from app.core.errors import Unauthorized
 from app.orgs import tokens
 from app.orgs.tokens import Principal
-from app.web import fixed_window
 from app.web.api.problems import RETRY_AFTER, Problem
-from app.web.context import RLS_BYPASSED, WebContext
+from app.web.context import RLS_BYPASSED, TOKEN_FAILURES, WebContext
+from app.web.throttle import client_address
 
-MAX_INVALID_TOKENS = 30  # requests without a valid token, per minute and client address
-WINDOW_SECONDS = 60
 AUTH_HINT = "a valid token is required: Authorization: Bearer rc_…"
 
 
@@ -52,15 +49,8 @@ async def _authenticated(context: WebContext, request: Request) -> tuple[Princip
 
 
 async def _count_invalid(context: WebContext, request: Request) -> None:
-    # Only invalid tokens are counted: a valid one is accepted, even from an address over the limit.
-    address = request.client.host if request.client else "unknown"
-    key = f"rollcall:api:refused:{address}"
-    try:
-        count, expires_in = await fixed_window.count(context.redis, key, WINDOW_SECONDS)
-    except (RedisError, OSError):
-        return
-    if count > MAX_INVALID_TOKENS:
-        detail = f"more than {MAX_INVALID_TOKENS} requests without a valid token in a minute"
-        raise Problem(
-            HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"retry-after": str(expires_in)}
-        )
+    client = client_address(request, context.config.trusted_proxies)
+    wait = await context.token_failures.count(client)
+    if wait:
+        detail = f"more than {TOKEN_FAILURES} requests without a valid token in a minute"
+        raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"retry-after": str(wait)})

@@ -9,12 +9,12 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.core.version import VERSION
 from app.web.api import problems, schemas
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import ProblemBody
 from app.web.api.table import ENDPOINTS
 
-VERSION = "0.1.0"
 REF = "#/components/schemas/{model}"
 COMMON_ERRORS = (401, 403, 422, 429, 503)  # error statuses of every endpoint
 BODY_ERRORS = (400, 413, 415)

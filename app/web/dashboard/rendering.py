@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from app.health.judge import OverallReason
@@ -103,6 +103,7 @@ def _create_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(PACKAGE / "templates"),
         autoescape=True,
+        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -24,6 +24,7 @@ from app.web.dashboard.session_auth import (
     local_path,
     read_form,
 )
+from app.web.throttle import client_address
 
 TOKEN_MARGIN = timedelta(minutes=1)
 REFUSED = "Invalid token. It may be mistyped, expired or revoked."
@@ -47,12 +48,7 @@ async def login_page(request: Request) -> Response:
 async def login(request: Request) -> Response:
     """Sign in with the token of the form. Raises HTTPException 400, 403 or 413."""
     check_origin(request)
-    context, address = web_context(request), address_of(request)
-    wait = await context.login_throttle.begin(address)
-    if wait:
-        _log.warning("sign_in.too_many", address=address)
-        text = f"Too many attempts. Try again in {wait} seconds."
-        return _form("/", text, 429, {"retry-after": str(wait)})
+    context = web_context(request)
     form = await read_form(request)
     onward = local_path(form.get("next", "/"))
     try:
@@ -60,12 +56,23 @@ async def login(request: Request) -> Response:
             context.pool, form.get("token", "").strip(), datetime.now(UTC)
         )
     except Unauthorized:
-        _log.warning("sign_in.refused", address=address)
-        return _form(onward, REFUSED, 403)
+        return await _refused(request, onward, REFUSED)
     except UNAVAILABLE:
         return _form(onward, CANNOT_VERIFY, 503)
-    await context.login_throttle.forgive(address)
     return _sign_in(request, principal, onward)
+
+
+async def _refused(request: Request, onward: str, reason: str) -> Response:
+    """Count the failure: the form with `reason`, or with the time to wait over the limit."""
+    context = web_context(request)
+    address = client_address(request, context.config.trusted_proxies)
+    wait = await context.sign_in_failures.count(address)
+    if wait:
+        _log.warning("sign_in.too_many", address=address)
+        text = f"Too many attempts. Try again in {wait} seconds."
+        return _form("/", text, 429, {"retry-after": str(wait)})
+    _log.warning("sign_in.refused", address=address)
+    return _form(onward, reason, 403)
 
 
 async def logout(request: Request) -> Response:
@@ -86,9 +93,6 @@ async def logout(request: Request) -> Response:
 
 async def _once(request: Request, presented: str, onward: str) -> Response:
     context = web_context(request)
-    wait = await context.login_throttle.begin(address_of(request))
-    if wait:
-        return _form("/", f"Too many attempts. Try again in {wait} seconds.", 429)
     try:
         principal = await one_time_login.redeem_login(
             context.redis,
@@ -100,8 +104,7 @@ async def _once(request: Request, presented: str, onward: str) -> Response:
     except (*UNAVAILABLE, asyncpg.PostgresError, RedisError):
         return _form(onward, CANNOT_VERIFY, 503)
     if principal is None:
-        return _form(onward, USED_LINK, 403)
-    await context.login_throttle.forgive(address_of(request))
+        return await _refused(request, onward, USED_LINK)
     return _sign_in(request, principal, onward)
 
 
@@ -130,10 +133,3 @@ def _secure(request: Request) -> bool:
     # A client that sends a false header only keeps itself from sending the cookie back.
     forwarded = request.headers.get("x-forwarded-proto", "").split(",")[0].strip()
     return "https" in {request.url.scheme, forwarded}
-
-
-def address_of(request: Request) -> str:
-    """The client for throttling: the peer and the last address of `X-Forwarded-For`."""
-    peer = request.client.host if request.client else "socket"
-    forwarded = request.headers.get("x-forwarded-for", "").rsplit(",", 1)[-1].strip()
-    return f"{peer} {forwarded}".strip()

@@ -10,11 +10,10 @@ import msgspec
 
 from app.core import redact
 from app.core.enums import HealthReason, JobStatus, RunStatus
+from app.core.version import VERSION
 from app.health.explain import error, sentence
 from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
 from app.health.judge import HealthStatus, OverallReason, expected_by
-
-VERSION = "0.1.0"
 
 Overall = Literal["healthy", "unhealthy"]
 Unset = msgspec.UnsetType

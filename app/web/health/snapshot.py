@@ -19,7 +19,6 @@ from app.health.keys import read_collections, read_jobs, read_system, read_worke
 from app.web.health import responses
 from app.web.ttl_cache import with_deadline
 
-VERSION = responses.VERSION
 READ_SECONDS = 0.8
 
 

@@ -1,0 +1,89 @@
+"""Limit on failed authentication per client, for the dashboard and the API."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from ipaddress import ip_address, ip_network
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from starlette.requests import Request
+
+from app.core import log
+from app.web import fixed_window
+
+ANY_PROXY = "*"
+LOOPBACK = "127.0.0.1"
+IPV6_PREFIX = 64  # bits; a client usually has a whole network of that size
+
+_log = log.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureThrottle:
+    """Counts failures per client in fixed windows of `seconds`.
+
+    Only failures count: valid credentials are accepted from a client over the limit too.
+    """
+
+    redis: Redis
+    name: str
+    limit: int
+    seconds: int
+
+    async def count(self, client: str) -> int:
+        """Count a failure. Returns the seconds to wait if the limit is exceeded, else 0.
+
+        Without Redis nothing is counted: tokens are too long to be guessed.
+        """
+        try:
+            count, expires_in = await fixed_window.count(
+                self.redis, self._key(client), self.seconds
+            )
+        except (RedisError, OSError, TimeoutError):
+            _log.warning("sign_in.not_counted")
+            return 0
+        return expires_in if count > self.limit else 0
+
+    def _key(self, client: str) -> str:
+        # Clients share 65,536 counters, so that the number of keys is bounded.
+        bucket = blake2b(client.encode("utf-8", "replace"), digest_size=2).hexdigest()
+        return f"rollcall:{self.name}:{bucket}"
+
+
+def client_address(request: Request, trusted_proxies: tuple[str, ...]) -> str:
+    """The address of the client: the peer, or what trusted proxies say in `X-Forwarded-For`.
+
+    `trusted_proxies`: addresses and networks; `*` trusts the peer, whatever its address is.
+    An IPv6 address is reduced to its network.
+    """
+    client = request.client
+    # uvicorn replaces a loopback peer by what the header claims, and sets its port to 0.
+    peer = LOOPBACK if client is None or client.port == 0 else client.host
+    if not _trusted(peer, trusted_proxies) and ANY_PROXY not in trusted_proxies:
+        return _network(peer)
+    hops = [hop.strip() for hop in ",".join(request.headers.getlist("x-forwarded-for")).split(",")]
+    for hop in reversed(hops):
+        if _network(hop) == "invalid":
+            return _network(peer)
+        if not _trusted(hop, trusted_proxies):
+            return _network(hop)
+    return _network(peer)
+
+
+def _trusted(address: str, proxies: tuple[str, ...]) -> bool:
+    try:
+        known = ip_address(address)
+        return any(known in ip_network(proxy) for proxy in proxies if proxy != ANY_PROXY)
+    except ValueError:
+        return False
+
+
+def _network(address: str) -> str:
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return "invalid"
+    if known.version == 4:  # noqa: PLR2004 - the version of IP
+        return str(known)
+    mapped = known.ipv4_mapped
+    return str(mapped or ip_network((known, IPV6_PREFIX), strict=False))
