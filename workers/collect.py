@@ -396,8 +396,14 @@ class Collector:
         row = replace(self._usage.added_to(self.row), errors=dict(self._errors))
         if failed is None and self._job.never_empty and not row.counts.records and not row.errors:
             failed = Incomplete("the site listed no records")
-        # Where a source may have no records, a completed partition is a success.
-        any_success = bool(row.counts.records if self._job.never_empty else row.done)
+        # Where a source may have no records, a completed partition is a success, and so are the
+        # records of one whose end was not seen.
+        incomplete = [
+            one
+            for key, one in self._partitions.items()
+            if one.keys and self._errors.get(key, {}).get("kind") == FailureKind.INCOMPLETE
+        ]
+        any_success = bool(row.counts.records if self._job.never_empty else row.done or incomplete)
         status = RunStatus.SUCCESS
         if failed is not None or (row.errors and not any_success):
             status = RunStatus.FAILURE

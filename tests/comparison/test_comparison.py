@@ -99,3 +99,28 @@ def test_matches_come_by_kick_off_and_lines_in_order() -> None:
 
     assert first.key == "2"
     assert [row.line for row in second.rows] == [Decimal("2.5"), Decimal(3), Decimal("10.5")]
+
+
+def test_a_site_that_has_the_teams_the_other_way_round_is_named_and_not_compared() -> None:
+    teams = {"home": "Northbridge FC", "away": "Eastvale United"}
+    swapped = {"home": "Eastvale Utd", "away": "Northbridge"}
+    others = [replace(YES, **teams), replace(NO, **teams)]
+    wrong = replace(HIGHER, **swapped)
+
+    (match,) = compare(
+        [*others, wrong, replace(HIGHER, platform="sportybet", **teams)], NOON, FRESH
+    )
+
+    assert match.swapped == ("bet9ja",)
+    assert match.platforms == ("bet9ja", "betpawa", "sportybet")
+    assert match.home == "Northbridge FC"
+    assert all("bet9ja" not in pick.quotes for row in match.rows for pick in row.picks)
+
+
+def test_two_teams_with_a_word_in_common_are_not_swapped() -> None:
+    teams = {"home": "Manchester United", "away": "Manchester City"}
+    same = {"home": "Manchester Utd", "away": "Manchester City FC"}
+
+    (match,) = compare([replace(YES, **teams), replace(HIGHER, **same)], NOON, FRESH)
+
+    assert match.swapped == ()

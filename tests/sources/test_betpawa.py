@@ -8,6 +8,7 @@ import pytest
 
 from app.core.errors import ApiError, Blocked, Failure, Incomplete, Schema
 from app.core.messages import Partition, SourceRequest
+from app.core.records import OddsEvent
 from app.sources.base import ListingEnd, Source
 from app.sources.sites.betpawa import MAX_PAGES, BetPawa
 from tests.sources.driver import PART, drive, raw, saved
@@ -139,3 +140,40 @@ def test_an_answer_that_is_no_page_is_a_failure(body: bytes, failure: type[Failu
 
     with pytest.raises(failure):
         SITE.parse(answer)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"handicap": 10, "prices": [{"handicap": "2.5"}]},
+        {"handicap": 10, "prices": [{"handicap": 10}]},
+        {"handicap": 10, "prices": [{}], "specifier": {"total": "2.5"}},
+        {"handicap": 10, "prices": [{}], "formattedHandicap": "2.5"},
+        {"handicap": "10", "prices": [{}], "formattedHandicap": "10"},
+        {"handicap": 10, "prices": [{}], "specifier": {"total": 10}},
+    ],
+)
+def test_the_line_is_a_quarter_of_the_rows_handicap(row: dict[str, Any]) -> None:
+    page = saved("betpawa/v4.json")
+    event = page["responses"][0]["responses"][0]
+    prices = [{"typeId": "5001", "odds": 1.98, **price} for price in row["prices"]]
+    event["markets"] = [{"marketType": {"id": "5000"}, "row": [{**row, "prices": prices}]}]
+
+    record = next(iter(SITE.parse(raw(page))))
+
+    assert isinstance(record, OddsEvent)
+    assert [str(price.line) for price in record.prices] == ["2.5"]
+
+
+def test_a_price_that_is_blanked_while_suspended_is_kept_as_suspended() -> None:
+    page = saved("betpawa/v4.json")
+    event = page["responses"][0]["responses"][0]
+    prices = [{"typeId": "3744", "suspended": True}, {"typeId": "3745"}]
+    event["markets"] = [{"marketType": {"id": "3743"}, "row": [{"prices": prices}]}]
+
+    record = next(iter(SITE.parse(raw(page))))
+
+    assert isinstance(record, OddsEvent)
+    assert [(price.outcome, price.price, price.active) for price in record.prices] == [
+        ("home", None, False)
+    ]

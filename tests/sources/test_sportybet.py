@@ -181,3 +181,16 @@ def test_the_open_one_of_two_equal_markets_counts_in_either_order() -> None:
 
 def _prices(records: Iterable[Record]) -> list[set[OddsPrice]]:
     return [set(each.prices) for each in records if isinstance(each, OddsEvent)]
+
+
+@pytest.mark.parametrize("banned", ["event", "market"])
+def test_what_is_banned_is_not_offered(banned: str) -> None:
+    page = saved("sportybet/upcoming.json")
+    event = page["data"]["tournaments"][0]["events"][0]
+    for each in [event] if banned == "event" else event["markets"]:
+        each["banned"] = True
+
+    first, other = (record for record in SITE.parse(raw(page)) if isinstance(record, OddsEvent))
+
+    assert first.prices == ()
+    assert other.prices

@@ -273,3 +273,18 @@ async def test_writers_of_many_pages_at_once_never_stop_each_other(pool: Pool) -
     assert len(draws) == 60
     current = {p["event_id"]: p["price"] for p in await rows(pool, "odds_prices")}
     assert len(current) == 60
+
+
+async def test_a_price_that_is_blanked_while_suspended_keeps_its_last_value(pool: Pool) -> None:
+    whole = event(1)
+    await write(pool, whole)
+    blanked = tuple(replace(price, price=None, active=False) for price in whole.prices)
+
+    written = await write(pool, replace(whole, prices=blanked), minute=5)
+    again = await write(pool, replace(whole, prices=blanked), minute=10)
+    new = await write(pool, replace(event(2), prices=blanked), minute=15)
+
+    prices = await rows(pool, "odds_prices")
+    assert (written.changed, written.withdrawn) == (len(blanked), 0)
+    assert (again.changed, new.inserted) == (0, 0)
+    assert {(row["price"] is not None, row["active"]) for row in prices} == {(True, False)}

@@ -8,7 +8,7 @@ Facts about the site:
   answer is an empty object.
 - `view.marketTypes` takes ids; the old names silently return no markets.
 - The price's `handicap` is the line, else the row's total (v4) or formatted handicap (v3).
-  `row.handicap` is four times the line, and so is any of the others that equals it.
+  `row.handicap` is four times the line, and so is one of the others that equals it.
 - v4 has `suspended` only when true; v3 always has it, names the odds `price`, and contains nulls.
 - `name` may end in " (n)" for neutral ground; team names are read from the participants.
 - Pages are sorted by kick-off. A match that starts between two requests shifts the list, so that
@@ -275,9 +275,5 @@ def _line(row: _Row, price: _Price) -> Decimal:
     for given in (price.handicap, total, row.formatted_handicap):
         line = odds.parse_line(bytes(given))
         if line is not None:
-            break
-    else:
-        line = fourfold
-    if line is None:
-        raise ValueError("no line")
-    return odds.normalised(line / 4) if line == fourfold else line
+            return odds.normalised(line / 4) if line == fourfold else line
+    raise ValueError("no line")

@@ -1,0 +1,188 @@
+"""A run whose listing did not end is not a success, marks nothing as missing, and stays in place."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.context import WorkerContext
+from tests import worker_harness
+from tests.fetch.hostile import Visit
+from tests.recipes.shop import Shop, ask, items, open_shop, write
+from tests.recipes.test_ends import ERROR, KINDS, PAGES, json_page
+
+RECIPE = """
+name = "{name}"
+kind = "json"
+url = "{base}/list"
+[limits]
+rate = 50
+burst = 50
+[paginate]
+{paging}
+[extract]
+records = "items"
+[extract.fields]
+id = "id"
+[store]
+key = "id"
+{more}
+"""
+VARIANTS = {"marking": 'missing = "mark"', "moving": '[incremental]\nparam = "since"'}
+MIDDLES: dict[str, tuple[str, bytes]] = {
+    "error": ("200 OK", ERROR.encode()),
+    "captcha": ("200 OK", b"<html><form>Are you human?</form></html>"),
+    "no list": ("200 OK", b'{"meta": {}}'),
+    "page 1 again": ("200 OK", str(json_page(1).body).encode()),
+    "404": ("404 Not Found", b""),
+    "416": ("416 Range", b""),
+    "204": ("204 No Content", b""),
+}
+
+
+class Site(Shop):
+    """Four pages of three rows; answers `middle` to a request for page 3."""
+
+    middle: tuple[str, bytes] | None = None
+
+    async def __call__(self, visit: Visit) -> None:
+        query = dict(pair.split("=") for pair in visit.path.partition("?")[2].split("&") if pair)
+        offset = int(query.get("offset", 0))
+        number = int(query.get("page") or query.get("cursor") or offset // 3 + 1)
+        if number == 3 and self.middle is not None:
+            await visit.answer(*self.middle)
+            return
+        page = json_page(number)
+        link = {"link": page.link} if page.link else {}
+        await visit.answer(body=str(page.body).encode(), **link)
+
+
+async def run(house: WorkerContext, name: str) -> dict[str, Any]:
+    return await worker_harness.run_row(house.pool, await ask(house, name))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_run_that_meets_no_end_is_a_success(
+    kitchen: WorkerContext, folder: Path, kind: str
+) -> None:
+    async with open_shop(Site()) as site:
+        assert isinstance(site, Site)
+        for name, more in VARIANTS.items():
+            paging = KINDS[kind]
+            write(folder, name, RECIPE.format(name=name, base=site.base, paging=paging, more=more))
+            assert (await run(kitchen, name))["status"] == "success"
+        before = await kitchen.pool.fetch("SELECT partition, value FROM source_cursors")
+        rows = 3 * PAGES * len(VARIANTS)
+        for middle, answer in MIDDLES.items():
+            site.middle = answer
+            for name in VARIANTS:
+                row = await run(kitchen, name)
+                assert row["status"] in ("partial_failure", "failure"), (middle, name)
+
+        kept = await items(kitchen)
+        assert [row["key"] for row in kept if row["absent_since"] or row["missing_since"]] == []
+        assert len(kept) == rows
+        assert await kitchen.pool.fetch("SELECT partition, value FROM source_cursors") == before
+
+
+async def test_a_named_status_ends_the_listing_of_a_run(
+    kitchen: WorkerContext, folder: Path
+) -> None:
+    async with open_shop(Site()) as site:
+        assert isinstance(site, Site)
+        site.middle = ("404 Not Found", b"")
+        paging = KINDS["page"] + "\nend_status = [404]"
+        text = RECIPE.format(name="ending", base=site.base, paging=paging, more="")
+        write(folder, "ending", text)
+
+        row = await run(kitchen, "ending")
+
+    assert (row["status"], row["stats"]["rows"]) == ("success", 6)
+
+
+RATES = """
+name = "rates"
+kind = "json"
+url = "{base}/rates/{{each}}"
+[request]
+each = ["EUR", "USD", "GBP"]
+[limits]
+rate = 50
+burst = 50
+[extract]
+records = "rates"
+[extract.fields]
+date = "date"
+rate = {{ path = "rate", type = "decimal" }}
+{columns}
+[store]
+key = {key}
+"""
+
+
+def rates(shop: Shop) -> None:
+    for number, each in enumerate(("EUR", "USD", "GBP")):
+        body = {"source": "bank", "rates": [{"date": "2026-11-20", "rate": f"1.{number}"}]}
+        shop.paths[f"/rates/{each}"] = ("200 OK", json.dumps(body).encode(), {})
+
+
+async def test_keys_that_collide_across_partitions_are_refused_with_both_places(
+    kitchen: WorkerContext, folder: Path, shop: Shop
+) -> None:
+    rates(shop)
+    write(folder, "rates", RATES.format(base=shop.base, columns="", key='"date"'))
+
+    row = await run(kitchen, "rates")
+
+    assert row["status"] == "partial_failure"
+    assert (row["stats"]["rows"], row["stats"]["rejected"]) == (1, 2)
+    reasons = await kitchen.pool.fetch("SELECT reason FROM rejected_records ORDER BY id")
+    assert reasons[0]["reason"].startswith("the key '2026-11-20' is taken by another row")
+    assert "partition 'EUR', page 1; and here, partition 'USD', page 1" in reasons[0]["reason"]
+
+
+async def test_each_and_the_page_can_be_columns_and_parts_of_a_key(
+    kitchen: WorkerContext, folder: Path, shop: Shop
+) -> None:
+    rates(shop)
+    columns = '[columns]\nbase = "{each}"\nbank = { path = "source" }'
+    text = RATES.format(base=shop.base, columns=columns, key='["base", "date"]')
+    write(folder, "rates", text)
+
+    row = await run(kitchen, "rates")
+
+    assert (row["status"], row["stats"]["rows"]) == ("success", 3)
+    kept = await items(kitchen)
+    assert [item["key"] for item in kept] == [f"{c}|2026-11-20" for c in ("EUR", "GBP", "USD")]
+    assert {item["data"]["bank"] for item in kept} == {"bank"}
+
+
+async def test_a_small_source_that_has_nothing_any_more_is_drift(
+    kitchen: WorkerContext, folder: Path, shop: Shop
+) -> None:
+    text = RECIPE.format(name="small", base=shop.base, paging='type = "none"', more="")
+    write(folder, "small", text)
+    listed = {"items": [{"id": str(number)} for number in range(8)]}
+    shop.paths["/list"] = ("200 OK", json.dumps(listed).encode(), {})
+    good = [(await run(kitchen, "small"))["status"] for _ in range(2)]
+
+    shop.paths["/list"] = ("200 OK", b'{"items": []}', {})
+    row = await run(kitchen, "small")
+
+    assert good == ["success"] * 2
+    assert (row["status"], row["stats"]["breach"]) == ("partial_failure", "drift")
+    assert row["error_message"] == "small: no records where the last runs had 8, 8"
+
+
+async def test_more_than_a_tenth_of_the_rows_refused_is_drift(
+    kitchen: WorkerContext, folder: Path, shop: Shop
+) -> None:
+    write(folder, "bad", RECIPE.format(name="bad", base=shop.base, paging='type = "none"', more=""))
+    listed = {"items": [{"id": str(n) if n >= 40 else None} for n in range(100)]}
+    shop.paths["/list"] = ("200 OK", json.dumps(listed).encode(), {})
+
+    row = await run(kitchen, "bad")
+
+    assert (row["status"], row["stats"]["breach"]) == ("partial_failure", "drift")
+    assert "40 % of the records could not be read; at most 10 %" in row["error_message"]
