@@ -1,4 +1,4 @@
-"""A run whose listing did not end is not a success, marks nothing as missing, and stays in place."""
+"""A run whose listing did not end is no success, marks nothing as missing, moves no cursor."""
 
 import json
 from pathlib import Path

@@ -432,7 +432,7 @@ class PageColumn(RecipeColumn):
 
     @model_validator(mode="after")
     def _has_one_origin(self) -> Self:
-        if (self.value is None) == ("path" not in self.model_fields_set):
+        if (self.value is None) == (self.path == "@"):
             raise ValueError('needs exactly one of value = "{each}" and path')
         return self
 

@@ -1,0 +1,87 @@
+"""`source try` and dry runs end as a run does."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from app.authoring import trial
+from app.core.errors import Failure, HttpStatus, Incomplete
+from app.core.messages import Partition, RawPage, SourceRequest
+from app.sources.recipes.sandbox import Sandbox
+from tests.clock import NOON
+from tests.recipes.test_ends import ERROR, Response, json_page, page_number, served, source_of
+
+
+class Fetcher:
+    """Answers requests with the pages of a site."""
+
+    def __init__(self, site: Callable[[SourceRequest], Response], sandbox: Sandbox) -> None:
+        self.site, self.sandbox = site, sandbox
+
+    async def fetch(
+        self, window: object, request: SourceRequest, part: Partition, number: int
+    ) -> tuple[RawPage, float]:
+        del window
+        response = self.site(request)
+        if response.status >= 400:
+            raise HttpStatus(f"HTTP {response.status}", status=response.status)
+        body = response.body.encode() if isinstance(response.body, str) else response.body
+        headers = {"link": response.link} if response.link else {}
+        return RawPage(body, response.status, request.url, headers, NOON, part, number), 0.0
+
+
+async def tried(
+    kind: str, site: Callable[[SourceRequest], Response], pages: int = 9, **more: str
+) -> list[trial.TrialPage]:
+    sandbox = Sandbox(1)
+    try:
+        fetcher: Any = Fetcher(site, sandbox)
+        source = source_of(kind, **more)
+        return await trial.fetch_trial_pages(
+            source, fetcher, cast("Any", None), parts=1, pages=pages
+        )
+    finally:
+        await sandbox.close()
+
+
+@pytest.mark.parametrize("kind", ["page", "cursor"])
+async def test_a_whole_listing_says_what_ended_it(kind: str) -> None:
+    pages = await tried(kind, lambda request: json_page(page_number(request)))
+
+    assert [page.failure for page in pages] == [None] * len(pages)
+    assert pages[-1].end == ("an empty list" if kind == "page" else "no next page")
+    assert not pages[-1].more
+
+
+async def test_a_closing_404_that_the_recipe_names_is_the_end() -> None:
+    pages = await tried("page", served(Response("", 404)), end_status="[404]")
+
+    assert [len(page.rows) for page in pages] == [3, 3]
+    assert pages[-1].end == "HTTP 404"
+
+
+@pytest.mark.parametrize(
+    ("middle", "kind"), [(Response("", 404), HttpStatus), (Response(ERROR), Incomplete)]
+)
+async def test_what_is_not_an_end_is_a_failure(middle: Response, kind: type[Failure]) -> None:
+    pages = await tried("page", served(middle))
+
+    assert isinstance(pages[-1].failure, kind)
+
+
+async def test_fewer_rows_than_the_total_are_a_failure() -> None:
+    pages = await tried(
+        "page", lambda request: json_page(page_number(request), total=99), total='"total"'
+    )
+
+    assert isinstance(pages[-1].failure, Incomplete)
+
+
+async def test_pages_beyond_the_limit_are_more() -> None:
+    pages = await tried("page", lambda request: json_page(page_number(request)), pages=2)
+
+    assert [(page.more, page.end, page.failure) for page in pages] == [
+        (False, None, None),
+        (True, None, None),
+    ]
