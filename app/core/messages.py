@@ -28,6 +28,7 @@ class SourceRequest:
     `retry_empty`: retry a 200 response with an empty body, which the site sends now and then.
     `accept`: the media type that the response must have (`application/json`).
     `robots`: send only if the site's robots.txt allows it; for pages made for people.
+    `read_only`: a POST that changes nothing at the site, so that it may be sent again.
     `wait`: seconds to wait before sending, as the site has asked.
     `parser_version`: the version of the parser, if it may change; it is not sent. An unchanged
     page that
@@ -42,6 +43,7 @@ class SourceRequest:
     accept: str = "application/json"
     retry_empty: bool = False
     robots: bool = False
+    read_only: bool = False
     wait: float = 0.0
     parser_version: str = ""
 

@@ -14,19 +14,23 @@ _INFLATE_STEP = 256 * 1024
 _MAX_GZIP_MEMBERS = 1_000
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f"
-_IDENTITY_ENCODINGS = frozenset({"", "identity"})
+_GZIP_FILE = b"\x1f\x8b\x08"  # no page that is read here begins with it
 _GZIP_ENCODINGS = frozenset({"gzip", "x-gzip"})
+_COMPRESSED = frozenset({*_GZIP_ENCODINGS, "deflate"})
+_UNREQUESTED = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
+_MAX_LAYERS = 3
 
 
 async def read(response: httpx.Response, limit: int) -> bytes:
-    """The decoded body of `response`, at most `limit` bytes.
+    """The decoded body of `response`, at most `limit` bytes; a gzip file is opened.
 
     Raises TooLarge beyond `limit`, Network if the compressed body is truncated or corrupt, and
     Schema for a content encoding that was not requested. httpx's errors pass through.
     """
     raw = await _read_raw(response, limit)
     encoding = response.headers.get("content-encoding", "").strip().lower()
-    if len(raw) <= MAX_INLINE_BYTES or encoding in _IDENTITY_ENCODINGS:
+    is_plain = not encoding and not raw.startswith(_GZIP_FILE)
+    if is_plain or len(raw) <= MAX_INLINE_BYTES:
         return decode(raw, encoding, limit)
     return await asyncio.to_thread(decode, raw, encoding, limit)
 
@@ -58,17 +62,29 @@ async def _read_raw(response: httpx.Response, limit: int) -> bytes:
 
 
 def decode(raw: bytes, encoding: str, limit: int) -> bytes:
-    """`raw` without its content encoding: gzip, deflate or none. Raises as `read` does."""
-    if encoding in _IDENTITY_ENCODINGS or not raw:
-        return raw
-    if encoding not in _GZIP_ENCODINGS and encoding != "deflate":
-        raise Schema(f"content-encoding {encoding[:40]!r} was not requested")
+    """`raw` without its content encodings, and unpacked if it is a gzip file (`.xml.gz`).
+
+    As in browsers, the encodings are undone from the last to the first, and words that name none
+    (`none`, `utf-8`) are ignored. Raises as `read` does.
+    """
+    layers = [name.strip() for name in encoding.split(",")]
+    refused = next((name for name in layers if name in _UNREQUESTED), None)
+    if refused is not None:
+        raise Schema(f"content-encoding {refused!r} was not requested")
+    compressed = [name for name in layers if name in _COMPRESSED]
+    if len(compressed) > _MAX_LAYERS:
+        raise Schema(f"the body is compressed {len(compressed)} times")
+    for name in reversed(compressed if raw else []):
+        raw = _decompressed(raw, name, limit)
+    return _decompressed(raw, "gzip", limit) if raw.startswith(_GZIP_FILE) else raw
+
+
+def _decompressed(raw: bytes, encoding: str, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
+    wbits = _GZIP_WBITS if encoding in _GZIP_ENCODINGS else _deflate_wbits(raw)
     try:
-        for piece in _inflate(
-            raw, _GZIP_WBITS if encoding in _GZIP_ENCODINGS else _deflate_wbits(raw)
-        ):
+        for piece in _inflate(raw, wbits):
             size += len(piece)
             if size > limit:
                 raise TooLarge(f"the decompressed body exceeds {limit} bytes")

@@ -20,15 +20,17 @@ from app.fetch import body, responses, retry, urls
 from app.fetch.limiter import Admission, Limiter, Permit
 from app.fetch.limiter_scripts import TENANT_HOSTS
 from app.fetch.responses import FetchedResponse
-from app.fetch.slim_client import SlimClient
+from app.fetch.slim_client import SlimClient, send_url_as_written
 from app.fetch.ssrf_guard import Guard
 from app.fetch.transport_errors import TRANSPORT_ERRORS, to_failure
+from app.sources.addresses import with_params
 
 KEEP_ALIVE_SECONDS = 30.0
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
 MAX_REDIRECTS = 5
 MAX_HEADER_BYTES = 16_384
+MAX_HEADER_LINES = 1_000
 _ERROR_PAGE = 16_384
 _ERROR_PAGE_SECONDS = 5.0
 _BREAKER_KINDS: dict[str, type[Failure]] = {
@@ -77,7 +79,9 @@ def open_client(
             cookie_jar=aiohttp.DummyCookieJar(),
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADER_LINES,
             trust_env=False,
+            middlewares=(send_url_as_written,),
         )
 
     return SlimClient(
@@ -179,7 +183,9 @@ class Fetcher:
         wait = retry.retry_delay(failure, progress.attempt, self.rng())
         if wait > retry.MAX_WAIT:
             raise _postponed(failure) from failure.__cause__
-        helps = retry.should_retry(failure, request.method, progress.attempt)
+        helps = retry.should_retry(
+            failure, request.method, progress.attempt, read_only=request.read_only
+        )
         if not helps or progress.attempt >= self.attempts:
             raise failure
         if not progress.may_retry:
@@ -191,7 +197,7 @@ class Fetcher:
     async def _attempt(self, request: SourceRequest, progress: _Progress) -> FetchedResponse:
         left = self.deadline
         clock = asyncio.get_running_loop().time
-        hop = request
+        hop, came_with_cookie = request, False
         for _ in range(MAX_REDIRECTS + 1):
             outgoing = self._build_request(hop)
             permit = await self._acquire(outgoing.url, progress)
@@ -206,15 +212,17 @@ class Fetcher:
                 self.limiter.release(permit)
             if following is None:
                 return answer
+            came_with_cookie |= "set-cookie" in answer.headers
             hop = following
+        if came_with_cookie:
+            raise Blocked(responses.COOKIE_LOOP, url=urls.public_url(hop.url))
         raise HttpStatus(f"more than {MAX_REDIRECTS} redirects", url=urls.public_url(hop.url))
 
     def _build_request(self, hop: SourceRequest) -> httpx.Request:
         try:
             outgoing = self.client.build_request(
                 hop.method,
-                hop.url,
-                params=hop.params or None,
+                with_params(hop.url, hop.params),
                 headers=self._headers(hop),
                 content=hop.body,
             )

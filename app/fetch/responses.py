@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -26,6 +27,20 @@ _QUOTED_SECRET = re.compile(
     r"(?:bearer |basic )?[^\s\"'&,;}<]+|(bearer|basic)( +)[^\s\"'&,;}<]+",
     re.IGNORECASE,
 )
+COOKIE_LOOP = "a cookie wall: the site sets a cookie and redirects until it is sent back"
+_SHORT_PAGE = 8_000  # bytes; a page with data is longer
+_LINKS_OF_A_WALL = 5
+_ASKS_FOR_COOKIES = re.compile(
+    rb"cookies\s+(?:are|must\s+be|need\s+to\s+be|have\s+to\s+be)\s+(?:enabled|required|turned\s+on)"
+    rb"|(?:enable|accept|allow|turn\s+on)\s+(?:all\s+|your\s+|browser\s+|the\s+use\s+of\s+)?cookies",
+    re.IGNORECASE,
+)
+_SETS_COOKIE = re.compile(rb"document\.cookie\s*=")
+_LOADS_AGAIN = re.compile(
+    rb"location(?:\.href)?\s*=|location\.(?:reload|replace|assign)\(|http-equiv\s*=\s*.?refresh",
+    re.IGNORECASE,
+)
+_CONSENT_HOST = re.compile(r"^(?:consent|guce|cookiewall|cmp|privacy-gate)\.", re.IGNORECASE)
 _MARKUP = re.compile(rb"<(!doctype|html|head|body|script|meta|title|!--)", re.IGNORECASE)
 
 
@@ -53,6 +68,9 @@ def failure_of(answer: FetchedResponse, request: SourceRequest, now: datetime) -
         return _status_failure(answer, request, now)
     if not answer.body or answer.body.isspace():
         return _empty_body_failure(answer, request)
+    wall = _cookie_wall(answer, request)
+    if wall is not None:
+        return _failure(Blocked, answer, f"a cookie wall: {wall}")
     return _wrong_media_failure(answer, request) if "json" in request.accept else None
 
 
@@ -86,12 +104,31 @@ def redirected_request(request: SourceRequest, answer: FetchedResponse) -> Sourc
     )
 
 
+def _cookie_wall(answer: FetchedResponse, request: SourceRequest) -> str | None:
+    """What makes a page a cookie wall; None for any other page."""
+    host = urlsplit(answer.url).hostname or ""
+    if _CONSENT_HOST.match(host) and urlsplit(request.url).hostname != host:
+        return f"the site redirects to {host} for consent"
+    is_page = _MARKUP.match(answer.body[:_INSPECTED].lstrip(b"\xef\xbb\xbf \t\r\n")) is not None
+    if not is_page or len(answer.body) > _SHORT_PAGE:
+        return None
+    if _SETS_COOKIE.search(answer.body) and _LOADS_AGAIN.search(answer.body):
+        return "a script sets a cookie and loads the page again"
+    links = answer.body.lower().count(b"<a ")
+    if _ASKS_FOR_COOKIES.search(answer.body) and links <= _LINKS_OF_A_WALL:
+        return "the page asks for cookies"
+    return None
+
+
 def _is_conditional(request: SourceRequest) -> bool:
     return any(name.lower() in _CONDITIONS for name in request.headers)
 
 
 def _status_failure(answer: FetchedResponse, request: SourceRequest, now: datetime) -> Failure:
     kind = _BY_STATUS.get(answer.status, HttpStatus)
+    wall = _cookie_wall(answer, request) if kind is Blocked else None
+    if wall is not None:
+        return _failure(Blocked, answer, f"HTTP {answer.status}: a cookie wall: {wall}")
     excerpt = _excerpt(answer, request)
     failure = _failure(kind, answer, f"HTTP {answer.status}" + (f": {excerpt}" if excerpt else ""))
     if kind is HttpStatus:

@@ -16,9 +16,13 @@ _IDEMPOTENT = frozenset({"GET", "HEAD"})
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
 
 
-def should_retry(failure: Failure, method: str, attempt: int) -> bool:
-    """Whether to retry after attempt number `attempt` (from 1) ended in `failure`."""
-    return failure.retry and attempt < ATTEMPTS_PER_PAGE and method.upper() in _IDEMPOTENT
+def should_retry(failure: Failure, method: str, attempt: int, *, read_only: bool = False) -> bool:
+    """Whether to retry after attempt number `attempt` (from 1) ended in `failure`.
+
+    `read_only`: the request changes nothing at the site, whatever its method.
+    """
+    may_repeat = read_only or method.upper() in _IDEMPOTENT
+    return failure.retry and attempt < ATTEMPTS_PER_PAGE and may_repeat
 
 
 def retry_delay(failure: Failure, attempt: int, chance: float) -> float:

@@ -5,9 +5,31 @@ responses and the transport are httpx's.
 """
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
+import aiohttp
 import httpx
+
+_target: ContextVar[bytes] = ContextVar("_target")
+
+
+async def send_url_as_written(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Send the path and query that httpx was given; aiohttp would decode escapes such as `%2F`.
+
+    A middleware of the session of a SlimClient.
+    """
+    path, _, query = _target.get().decode("ascii").partition("?")
+    request.url = type(request.url).build(
+        scheme=request.url.scheme,
+        authority=request.url.raw_authority,
+        path=path,
+        query_string=query,
+        encoded=True,
+    )
+    return await handler(request)
 
 
 class SlimClient(httpx.AsyncClient):
@@ -38,4 +60,8 @@ class SlimClient(httpx.AsyncClient):
 
     async def send(self, request: httpx.Request, **_: Any) -> httpx.Response:
         """Send `request`; the caller reads and closes the response, which is a stream."""
-        return await self._direct_transport.handle_async_request(request)
+        reset = _target.set(request.url.raw_path)
+        try:
+            return await self._direct_transport.handle_async_request(request)
+        finally:
+            _target.reset(reset)

@@ -296,11 +296,15 @@ class Retry(RecipeBlock):
 
 
 class RecipeRequest(RecipeBlock):
-    """What is requested. `each`: one partition per member, which fills the {placeholders}."""
+    """What is requested. `each`: one partition per member, which fills the {placeholders}.
+
+    `read_only`: a POST that changes nothing at the site, such as a search; it may be sent again.
+    """
 
     method: Literal["GET", "POST"] = "GET"
     params: dict[Param, Plain] = {}
     json_: Annotated[dict[str, Any] | list[Any] | None, Field(alias="json")] = None
+    read_only: bool = False
     each: Annotated[
         list[dict[Column, Text]],
         BeforeValidator(_as_tables, json_schema_input_type=list[str | dict[str, str]]),
@@ -311,6 +315,8 @@ class RecipeRequest(RecipeBlock):
     def _valid_request(self) -> Self:
         if self.json_ is not None and self.method != "POST":
             raise ValueError('json is sent only with method = "POST"')
+        if self.read_only and self.method != "POST":
+            raise ValueError('read_only is for method = "POST"; a GET may always be sent again')
         if any(not member or set(member) != set(self.each[0]) for member in self.each):
             raise ValueError("the members of each must all have the same names")
         keys = [tuple(member.values()) for member in self.each]

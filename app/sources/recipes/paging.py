@@ -102,8 +102,13 @@ class RecipeRequestBuilder:
         try:
             url = resolve(raw.url, link) or ""
             parts = urlsplit(url)
-            # A site may redirect to another host: its links lead there, or back.
-            own = (origin(self.recipe.url), origin(raw.url))
+            own = {origin(self.recipe.url)}
+            moved = origin(raw.url)
+            # A site may redirect: its links lead to where it moved, or back. A credential goes to
+            # no other host than its own.
+            is_same_host = moved == ("https", urlsplit(self.recipe.url).hostname, 443)
+            if self.recipe.auth is None or is_same_host:
+                own.add(moved)
         except ValueError:
             raise Schema(f"the next page is {link[:80]!r}, which is not a URL") from None
         if not url or len(url) > MAX_URL_LENGTH:
@@ -123,6 +128,7 @@ class RecipeRequestBuilder:
             accept=recipe.http.accept or ACCEPT[recipe.kind],
             retry_empty=recipe.retry.empty,
             robots=recipe.robots,
+            read_only=recipe.request.read_only,
             parser_version=self.reader,
         )
 
