@@ -9,17 +9,19 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from app.core import zone_data
 from app.core.enums import Coalesce, Overlap, RunStatus
-from app.core.errors import BadSchedule
+from app.core.errors import BadSchedule, UnknownJob
 from app.ledger import decide, proof
 from app.ledger import edit as ledger
 from app.ledger.edit import DeclaredSchedule
+from app.maintenance import retention
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.runs import run_rows
 from app.store.runs.run_rows import ClaimedRun, QueuedRun, RunEnding
-from app.store.schedules import heartbeats, schedule_rows
+from app.store.schedules import heartbeats, schedule_rows, zones
 from app.store.schedules.schedule_rows import DueQuery
 from tests.ledger.lossy_pool import attempted
 
@@ -29,18 +31,20 @@ Step = Callable[[Pool], Coroutine[Any, Any, list[QueuedRun]]]
 KEYS = ("first", "second")
 # An hour and a half before Berlin's clocks go forward.
 START = datetime(2026, 3, 28, 23, 29, 58, tzinfo=UTC)
+ZONES = ("Europe/Berlin", "Australia/Lord_Howe", "Asia/Tokyo")
 LEASE = 15.0
 SETTLED = timedelta(seconds=3)
 FINAL = tuple(status for status in RunStatus if status not in (RunStatus.QUEUED, RunStatus.RUNNING))
 ENDINGS = tuple(status for status in FINAL if status is not RunStatus.LOST)
 
 EMPTY = """
-DELETE FROM runs; DELETE FROM schedules; DELETE FROM worker_beats
+DELETE FROM runs; DELETE FROM schedules; DELETE FROM worker_beats; DELETE FROM zone_data
 """
 
 WINDOWS = """
-SELECT v.schedule_id, v.version, v.effective_from, v.answers_until, later.effective_from AS next
-FROM schedule_versions v
+SELECT v.schedule_id, v.version, v.effective_from, v.answers_until, s.retired_at,
+       later.effective_from AS next, later.reason
+FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id
 LEFT JOIN schedule_versions later
   ON later.schedule_id = v.schedule_id AND later.version = v.version + 1
 """
@@ -49,6 +53,7 @@ ANSWERED = """
 SELECT EXISTS (SELECT 1 FROM ticks WHERE schedule_id = $1 AND scheduled_for = $2)
     OR EXISTS (SELECT 1 FROM tick_gaps WHERE schedule_id = $1
                AND $2::timestamptz BETWEEN first_tick AND last_tick)
+    OR EXISTS (SELECT 1 FROM schedule_versions WHERE schedule_id = $1 AND pruned_through >= $2)
 """
 
 # A run whose start was told more often than it was claimed, or that is open and yet ended.
@@ -63,24 +68,15 @@ WHERE (r.status IN ('queued', 'running')) <> (r.completed_at IS NULL)
        AND e.event = 'finished') > 1
 """
 
-# Retention: old answers go, with the runs that have ended; what is still open stays with its tick.
-PRUNE_TICKS = """
-WITH old AS (
-  SELECT t.scheduled_for, t.run_id FROM ticks t LEFT JOIN runs r ON r.execution_id = t.run_id
-  WHERE t.schedule_id = $1 AND t.scheduled_for < $2
-    AND (r.execution_id IS NULL OR r.completed_at IS NOT NULL)
-), gone AS (
-  DELETE FROM runs WHERE execution_id IN (SELECT run_id FROM old)
-), ticks_gone AS (
-  DELETE FROM ticks WHERE schedule_id = $1 AND scheduled_for IN (SELECT scheduled_for FROM old)
-)
-SELECT count(*) FROM old
+# Retention: runs that have ended go on their own terms, before or after their ticks.
+PRUNE_RUNS = "DELETE FROM runs WHERE schedule_id = $1 AND completed_at < $2"
+
+BREAK = """
+UPDATE schedules SET spec = '{"cron": "0 9 * * *", "timezone": "Mars/Phobos"}' WHERE key = $1
 """
-PRUNE_GAPS = """
-WITH gone AS (
-  DELETE FROM tick_gaps WHERE schedule_id = $1 AND last_tick < $2 RETURNING count
-)
-SELECT coalesce(sum(count), 0)::bigint FROM gone
+BREAK_VERSION = """
+UPDATE schedule_versions v SET spec = s.spec
+FROM schedules s WHERE s.key = $1 AND s.id = v.schedule_id AND v.version = s.version
 """
 
 
@@ -118,6 +114,8 @@ SCHEDULES = st.one_of(
             ("*/5 * * * *", "Europe/Berlin"),
             ("30 2 * * *", "Europe/Berlin"),
             ("@hourly", "Australia/Lord_Howe"),
+            ("10 */3 * * *", "Australia/Lord_Howe"),
+            ("15,45 0-5 * * *", "Europe/Berlin"),
             ("*/20 * * * * *", "UTC"),
         )
     ).map(lambda said: Schedule.cron(*said)),
@@ -155,7 +153,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.beat_id: int | None = None
         self.frontiers: dict[str, datetime] = {}
         self.announced: dict[str, datetime] = {}
-        self.pruned: dict[str, int] = dict.fromkeys(KEYS, 0)
+        self.zone_versions = 0
         self.run(pool.execute(EMPTY))
 
     @initialize(first=WORDINGS, second=WORDINGS)
@@ -207,11 +205,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(key=A_KEY)
     def ring(self, key: str) -> None:
-        self._hear(self.run(decide.decide_schedule(self.pool, key, self.now)))
+        self._hear(self.run(_readable(decide.decide_schedule(self.pool, key, self.now))))
 
     @rule(key=A_KEY)
     def ring_and_die_before_redis_hears(self, key: str) -> None:
-        self.run(decide.decide_schedule(self.pool, key, self.now))
+        self.run(_readable(decide.decide_schedule(self.pool, key, self.now)))
 
     @rule()
     def dispatch(self) -> None:
@@ -263,7 +261,7 @@ class LedgerMachine(RuleBasedStateMachine):
         schedule, policies = wording
         wanted = DeclaredSchedule(key, "job", schedule, policies)
         steps: tuple[Step, ...] = (
-            lambda pool: decide.decide_schedule(pool, key, self.now),
+            lambda pool: _readable(decide.decide_schedule(pool, key, self.now)),
             lambda pool: ledger.edit(pool, wanted, self.now),
             lambda pool: ledger.pause(pool, key, self.now, by="a", note="b"),
             lambda pool: ledger.resume(pool, key, self.now),
@@ -335,13 +333,42 @@ class LedgerMachine(RuleBasedStateMachine):
         unknown = [w for w in waiting if (w.run_id, w.attempt) not in self.redis]
         self._hear(self.run(run_rows.requeue(self.pool, unknown, self.now)))
 
-    @rule(days=st.sampled_from((0.0, 0.01, 1.0)))
-    def retention(self, days: float) -> None:
+    @rule(days=st.sampled_from((0.0, 0.01, 1.0)), batch=st.sampled_from((3, 1000)))
+    def retention_of_ticks(self, days: float, batch: int) -> None:
         for state in self._states():
             before = state.evaluated_through - timedelta(days=days)
-            ticks: int = self.run(self.pool.fetchval(PRUNE_TICKS, state.id, before))
-            gaps: int = self.run(self.pool.fetchval(PRUNE_GAPS, state.id, before))
-            self.pruned[state.key] += ticks + gaps
+            while self.run(retention.prune_ticks(self.pool, state.id, before, batch)):
+                pass
+
+    @rule(days=st.sampled_from((0.0, 0.01, 1.0)))
+    def retention_of_runs(self, days: float) -> None:
+        for state in self._states():
+            before = state.evaluated_through - timedelta(days=days)
+            self.run(self.pool.execute(PRUNE_RUNS, state.id, before))
+
+    # What lies underneath changes
+
+    @rule(key=A_KEY)
+    def retire(self, key: str) -> None:
+        self._hear(self.run(_retired(self.pool, key, self.now)))
+
+    @rule(key=A_KEY)
+    def a_hand_breaks_the_schedule(self, key: str) -> None:
+        self.run(self.pool.execute(BREAK, key))
+        self.run(self.pool.execute(BREAK_VERSION, key))
+
+    @rule(zone=st.sampled_from(ZONES), like=st.sampled_from(ZONES), newer=st.booleans())
+    def a_worker_has_other_zone_data(self, zone: str, like: str, newer: bool) -> None:
+        self.zone_versions += 1
+        data = zone_data.wheel_data(like)
+        version = f"{9000 + self.zone_versions}a" if newer else "1999a"
+        stamp = zone_data.stamp_of(version, data)
+        self.run(self.pool.execute(zones.SAVE, zone, stamp, data))
+
+    @rule()
+    def derive_anew(self) -> None:
+        for _, key in self.run(zones.outdated(self.pool, [], 10)):
+            self._hear(self.run(_readable(ledger.rederive(self.pool, key, self.now))))
 
     # What holds always
 
@@ -349,13 +376,15 @@ class LedgerMachine(RuleBasedStateMachine):
     def the_books_balance(self) -> None:
         for account in self.run(proof.verify(self.pool, self.now)):
             faults = (account.unaccounted, account.duplicates, account.unexpected)
-            assert faults == (self.pruned[account.key], 0, 0), account
+            assert faults == (0, 0, 0), account
 
     @invariant()
     def the_frontier_never_moves_back(self) -> None:
         for state in self._states():
             assert state.evaluated_through >= self.frontiers.get(state.key, START)
             self.frontiers[state.key] = state.evaluated_through
+            if state.retired_at is not None:
+                continue
             assert state.next_tick_at is not None
             assert state.due_at is not None
             assert state.evaluated_through < state.next_tick_at <= state.due_at
@@ -363,19 +392,32 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def what_was_announced_is_answered_or_still_to_come(self) -> None:
         for state in self._states():
-            assert state.next_tick_at is not None
             instant = self.announced.get(state.key, state.next_tick_at)
-            before = instant - timedelta(microseconds=1)
-            named = Schedule.from_spec(state.spec).next(before) == instant
-            to_come = named and instant > state.evaluated_through
-            assert to_come or self.run(self.pool.fetchval(ANSWERED, state.id, instant))
-            self.announced[state.key] = state.next_tick_at
+            if instant is not None and not self._is_to_come(state, instant):
+                assert self.run(self.pool.fetchval(ANSWERED, state.id, instant)), (state, instant)
+            if state.next_tick_at is None:
+                self.announced.pop(state.key, None)
+            else:
+                self.announced[state.key] = state.next_tick_at
+
+    def _is_to_come(self, state: schedule_rows.ScheduleState, instant: datetime) -> bool:
+        if state.retired_at is not None or instant <= state.evaluated_through:
+            return False
+        try:
+            schedule = decide.read_schedule(state)
+        except BadSchedule:
+            return instant == state.next_tick_at
+        return schedule.next(instant - timedelta(microseconds=1)) == instant
 
     @invariant()
     def versions_follow_each_other_without_a_hole(self) -> None:
         for row in self.run(self.pool.fetch(WINDOWS)):
-            assert (row["answers_until"] is None) == (row["next"] is None)
-            if row["next"] is not None:
+            if row["next"] is None:
+                assert (row["answers_until"] is None) == (row["retired_at"] is None)
+            elif row["reason"] == "revived":
+                assert row["effective_from"] <= row["answers_until"]
+            else:
+                assert row["answers_until"] is not None
                 assert row["effective_from"] <= row["next"] <= row["answers_until"]
 
     @invariant()
@@ -391,6 +433,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.held.clear()
         self.redis.clear()
         self._to(self.latest + timedelta(seconds=LEASE + 1))
+        self.restart()
         for key in KEYS:
             self.pause(key)
         for _ in range(5):  # attempts
@@ -415,9 +458,7 @@ class LedgerMachine(RuleBasedStateMachine):
         open_runs = self.run(self.pool.fetch(IN_LINE, run_id))
         return bool(open_runs)
 
-    def _hear(
-        self, queued: list[QueuedRun] | list[QueuedRun] | list[QueuedRun | QueuedRun]
-    ) -> None:
+    def _hear(self, queued: list[QueuedRun]) -> None:
         for run in queued:
             job = (run.run_id, run.attempt)
             assert job not in self.told, "the same attempt was queued twice"
@@ -445,4 +486,21 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 async def _together(*steps: Coroutine[Any, Any, list[QueuedRun]]) -> list[QueuedRun]:
-    return [queued for answer in await asyncio.gather(*steps) for queued in answer]
+    answers = await asyncio.gather(*map(_readable, steps))
+    return [queued for answer in answers for queued in answer]
+
+
+async def _readable(step: Coroutine[Any, Any, list[QueuedRun]]) -> list[QueuedRun]:
+    """What was queued; nothing for a schedule that cannot be read."""
+    try:
+        return await step
+    except BadSchedule:
+        return []
+
+
+async def _retired(pool: Pool, key: str, now: datetime) -> list[QueuedRun]:
+    async with pool.acquire() as connection, connection.transaction():
+        try:
+            return await ledger.retire_in(connection, key, now)
+        except UnknownJob:  # retired already
+            return []

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from app.store.db import Connection, Pool
+from app.store.schedules import zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class ScheduleSummary:
     next_tick_at: datetime | None
     due_at: datetime | None
     version: int
+    zone_data: str | None = None
 
 
 class TickSummary(msgspec.Struct, frozen=True, gc=False):
@@ -57,13 +59,13 @@ class GapSummary:
 # The front page shows every built-in schedule.
 BUILT_IN = """
 SELECT id, key, job, spec, policies, enabled, paused_at, paused_by, paused_note,
-       evaluated_through, next_tick_at, due_at, version
+       evaluated_through, next_tick_at, due_at, version, zone_data
 FROM schedules WHERE org_id IS NULL AND retired_at IS NULL ORDER BY key
 """
 # Filters by organisation itself, in addition to row-level security.
 ONE = """
 SELECT id, key, job, spec, policies, enabled, paused_at, paused_by, paused_note,
-       evaluated_through, next_tick_at, due_at, version
+       evaluated_through, next_tick_at, due_at, version, zone_data
 FROM schedules WHERE key = $1 AND (org_id IS NULL OR org_id = $2)
 """
 
@@ -119,13 +121,19 @@ ORDER BY r.created_at DESC LIMIT $2
 
 async def built_in(connection: Pool | Connection) -> list[ScheduleSummary]:
     """Return the built-in schedules, by key."""
-    return [ScheduleSummary(*row) for row in await connection.fetch(BUILT_IN)]
+    lines = [ScheduleSummary(*row) for row in await connection.fetch(BUILT_IN)]
+    await zones.ensure(connection, ((line.spec, line.zone_data) for line in lines))
+    return lines
 
 
 async def one(connection: Pool | Connection, key: str, org_id: UUID) -> ScheduleSummary | None:
     """Return one schedule, of the operator or of this organisation; None if there is none."""
     row = await connection.fetchrow(ONE, key, org_id)
-    return None if row is None else ScheduleSummary(*row)
+    if row is None:
+        return None
+    line = ScheduleSummary(*row)
+    await zones.ensure(connection, [(line.spec, line.zone_data)])
+    return line
 
 
 async def ticks(

@@ -137,8 +137,8 @@ def rows_from_redis(judged: Mapping[str, JudgedJob]) -> list[JobTableRow]:
 
 
 @lru_cache(maxsize=4096)
-def _parse(spec: bytes, name: str) -> tuple[Schedule, str, float | None]:
-    schedule = Schedule.from_spec(msgspec.json.decode(spec), name=name)
+def _parse(spec: bytes, name: str, stamp: str | None) -> tuple[Schedule, str, float | None]:
+    schedule = Schedule.from_spec(msgspec.json.decode(spec), name=name, stamp=stamp)
     interval = schedule.interval  # computed by iteration for a cron expression
     return schedule, schedule.describe(), None if interval is None else interval.total_seconds()
 
@@ -150,7 +150,7 @@ def summarise_ticks(
     tally = TickTotals()
     decided = tick_slots.last_slots(ticks, gaps, tally)
     try:
-        schedule, rule, interval = _parse(msgspec.json.encode(line.spec), line.key)
+        schedule, rule, interval = _parse(msgspec.json.encode(line.spec), line.key, line.zone_data)
     except BadSchedule as error:
         return StripSummary(str(error), None, decided, tally)
     late = line.due_at is not None and line.due_at < now

@@ -187,7 +187,7 @@ def _upcoming(line: ScheduleSummary, now: datetime) -> list[datetime]:
     if line.next_tick_at is None or not line.enabled:
         return []
     try:
-        schedule, at = Schedule.from_spec(line.spec, name=line.key), now
+        schedule, at = Schedule.from_spec(line.spec, name=line.key, stamp=line.zone_data), now
         return [at := schedule.next(at) for _ in range(UPCOMING)]
     except BadSchedule:
         return []

@@ -1,0 +1,66 @@
+"""A sweep derives anew what has newer zone data, and a worker with older data says so once."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.context import WorkerContext
+from app.core import zone_data
+from app.ledger import edit
+from app.ledger.edit import DeclaredSchedule
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
+from app.store.schedules import zones
+from tests import worker_harness
+from workers.sweep import sweep
+
+ZONE = "America/Vancouver"
+DAILY = DeclaredSchedule("daily", "job", Schedule.cron("0 9 * * *", ZONE), Policies())
+
+
+@pytest.fixture
+async def ctx(house: WorkerContext) -> dict[str, Any]:
+    return worker_harness.ctx_of(house) | {"known_jobs": ["job"], "slots": 4}
+
+
+async def test_a_sweep_derives_anew_and_says_that_its_own_data_is_older(
+    house: WorkerContext, ctx: dict[str, Any]
+) -> None:
+    await edit.edit(house.pool, DAILY, house.clock())
+    tokyo = zone_data.wheel_data("Asia/Tokyo")
+    stamp = zone_data.stamp_of("9001a", tokyo)
+    await house.pool.execute(zones.SAVE, ZONE, stamp, tokyo)
+
+    with capture_logs() as logs:
+        await sweep(ctx)
+        await sweep(ctx)
+
+    row = await house.pool.fetchrow("SELECT * FROM schedules WHERE key = 'daily'")
+    assert row is not None
+    assert (row["zone_data"], row["version"]) == (stamp, 2)
+    assert row["next_tick_at"].astimezone(UTC).hour == 0
+    assert row["next_tick_at"] - house.clock() <= timedelta(days=1)
+    older = [entry for entry in logs if entry["event"] == "zone_data.older"]
+    assert [(entry["zones"], entry["wheel"]) for entry in older] == [([ZONE], zone_data.VERSION)]
+
+
+async def test_a_broken_schedule_does_not_keep_others_from_being_derived_anew(
+    house: WorkerContext, ctx: dict[str, Any]
+) -> None:
+    broken = DeclaredSchedule("broken", "job", Schedule.cron("0 8 * * *", ZONE), Policies())
+    for declared in (broken, DAILY):
+        await edit.edit(house.pool, declared, datetime.now(UTC))
+    await house.pool.execute("UPDATE schedules SET policies = '{\"x\": 1}' WHERE key = 'broken'")
+    tokyo = zone_data.wheel_data("Asia/Tokyo")
+    stamp = zone_data.stamp_of("9001a", tokyo)
+    await house.pool.execute(zones.SAVE, ZONE, stamp, tokyo)
+
+    await sweep(ctx)
+
+    rows = await house.pool.fetch("SELECT key, zone_data FROM schedules")
+    assert {row["key"]: row["zone_data"] for row in rows} == {
+        "broken": zone_data.wheel_stamp(ZONE),
+        "daily": stamp,
+    }
