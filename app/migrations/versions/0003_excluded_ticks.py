@@ -9,7 +9,7 @@ depends_on = None
 
 TABLES = ("ticks", "tick_gaps")
 SKIPPED = "'coalesced', 'disabled', 'overlap', 'paused', 'superseded'"
-MISSED = "'clock_jump', 'late', 'scheduler_down'"
+MISSED = "'clock_jump', 'late', 'scheduler_down', 'unreadable'"
 SKIPPED_OR_EXCLUDED = "'coalesced', 'disabled', 'excluded', 'overlap', 'paused', 'superseded'"
 
 
