@@ -1,7 +1,4 @@
-"""Independent count of every schedule's ticks: plain SQL and its own arithmetic, nothing of `app`.
-
-Ticks derived from other zone data than today's are counted as they were decided.
-"""
+"""Independent count of every tick: plain SQL, stored zone data, own arithmetic, nothing of `app`."""
 
 import argparse
 import asyncio
@@ -15,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from io import BytesIO
 from operator import itemgetter
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
-import tzdata
 
 zoneinfo.reset_tzpath(())  # the pinned tzdata package, never the machine's zones
 
@@ -28,10 +26,11 @@ exit codes: 0 every tick has one outcome that nothing contradicts, 1 not so, 2 i
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 MONTHS, DAYS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC", "SUN MON TUE WED THU FRI SAT"
 VERSIONS = """
-SELECT v.version, v.spec::text, v.policies::text, to_jsonb(v) ->> 'zone_data' AS zone_data,
+SELECT v.version, v.spec::text, v.policies::text, z.data,
        coalesce(v.pruned_through, v.effective_from) AS since,
        coalesce(v.answers_until, s.evaluated_through) AS until, v.pruned_expected, v.pruned::text
-FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id WHERE s.id = $1 ORDER BY 1
+FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id LEFT JOIN zone_data z
+  ON z.stamp = v.zone_data AND z.zone = v.spec ->> 'timezone' WHERE s.id = $1 ORDER BY 1
 """
 ANSWERS = """
 SELECT scheduled_for AS first, scheduled_for AS last, 1::bigint AS count, outcome, reason
@@ -82,14 +81,16 @@ class Count:
         return not (self.unaccounted or self.invented or self.doubled or self.contradicted)
 
 
-def expected_ticks(spec: dict[str, Any], after: datetime, until: datetime) -> list[datetime]:
-    """Return the instants of a stored schedule in (after, until]. Raises ValueError or KeyError."""
+def expected_ticks(
+    spec: dict[str, Any], after: datetime, until: datetime, data: bytes | None = None
+) -> list[datetime]:
+    """Return a stored schedule's instants in (after, until]. Raises ValueError or KeyError."""
     if "every_seconds" in spec:
         step = timedelta(seconds=spec["every_seconds"])
         anchor = datetime.fromisoformat(spec["anchor"])
         numbers = range((after - anchor) // step + 1, (until - anchor) // step + 1)
         return [anchor + number * step for number in numbers]
-    zone = zoneinfo.ZoneInfo(spec["timezone"])
+    zone = ZoneInfo.from_file(BytesIO(data)) if data else ZoneInfo(spec["timezone"])
     *second, minute, hour, _, _, _ = spec["cron"].split()
     fixed = not second and not minute.startswith("*") and not hour.startswith("*")
     first = after.astimezone(zone).date() - 2 * DAY
@@ -139,7 +140,7 @@ def _in_week(day: date, text: str) -> bool:
     return False
 
 
-def _instants(wall: datetime, zone: zoneinfo.ZoneInfo, *, fixed: bool) -> list[datetime]:
+def _instants(wall: datetime, zone: ZoneInfo, *, fixed: bool) -> list[datetime]:
     first, second = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     found = [at for at in (first, second) if at.astimezone(zone).replace(tzinfo=None) == wall]
     if not fixed or found:
@@ -178,11 +179,10 @@ def _compare(count: Count, version: Any, answers: list[Any], beats: list[Any]) -
     _differ(count, version["pruned_expected"], sum(pruned.values()), "among the pruned ticks")
     spec, policies = json.loads(version["spec"]), json.loads(version["policies"])
     expected = None
-    if "cron" not in spec or version["zone_data"] in (None, tzdata.IANA_VERSION):
-        try:
-            expected = expected_ticks(spec, version["since"], version["until"])
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            count.faults.append(f"version {version['version']} is unreadable: {error}")
+    try:
+        expected = expected_ticks(spec, version["since"], version["until"], version["data"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        count.faults.append(f"version {version['version']} is unreadable: {error}")
     through, matched = None, 0
     for first, last, number, outcome, reason in answers:
         count.outcomes[":".join(filter(None, (outcome, reason)))] += number

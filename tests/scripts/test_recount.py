@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -122,19 +123,20 @@ async def test_a_gap_is_counted_by_its_ticks(pool: Pool, clock: SettableClock, d
     assert (await counted(book, dsn)).unaccounted == 4
 
 
-async def test_other_zone_data_is_not_derived_again() -> None:
-    """A version with another stamp counts as decided: its instants need not be today's."""
+async def test_ticks_are_derived_from_the_zone_data_of_their_version() -> None:
+    tokyo = resources.files("tzdata").joinpath("zoneinfo/Asia/Tokyo").read_bytes()
     count = Count(1, "a")
     version = {
         "version": 1, "spec": '{"cron": "0 9 * * *", "timezone": "Europe/Paris"}', "policies": "{}",
-        "zone_data": "1999a", "since": NOON, "until": NOON + timedelta(days=1),
+        "data": tokyo, "since": NOON, "until": NOON + timedelta(days=1),
         "pruned_expected": 0, "pruned": "{}",
     }  # fmt: skip
-    answer = (NOON + MINUTE, NOON + MINUTE, 1, "skipped", "paused")
+    nine_in_tokyo = NOON + timedelta(hours=12)
+    answer = (nine_in_tokyo, nine_in_tokyo, 1, "skipped", "paused")
 
     recount._compare(count, version, [answer], [])  # pyright: ignore[reportPrivateUsage] - no other way in
     today = Count(1, "a")
-    recount._compare(today, version | {"zone_data": None}, [answer], [])  # pyright: ignore[reportPrivateUsage] - as above
+    recount._compare(today, version | {"data": None}, [answer], [])  # pyright: ignore[reportPrivateUsage] - as above
 
     assert (count.sound, count.expected) == (True, 1)
     assert (today.invented, today.unaccounted) == (1, 1)
