@@ -1,4 +1,4 @@
-"""Independent count of every tick: plain SQL, stored zone data, own arithmetic, nothing of `app`."""
+"""Independent count of every tick: plain SQL, stored zone data, own arithmetic, no `app`."""
 
 import argparse
 import asyncio

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from app.core import log
+from app.core.errors import BadSchedule
 from app.ledger import edit
 from app.scheduling.policies import Policies
 from app.store.db import UNAVAILABLE
@@ -126,7 +127,10 @@ async def _line(request: Request, user: SessionUser) -> ScheduleSummary:
 
 
 async def _request(context: WebContext, line: ScheduleSummary, user: SessionUser) -> RunRequest:
-    policies = Policies.from_spec(line.policies)
+    try:
+        policies = Policies.from_spec(line.policies)
+    except BadSchedule as error:
+        raise HTTPException(409, f"The schedule cannot be read: {error}") from None
     now = await heartbeats.database_now(context.pool)
     by = user.principal.name
     source = schedule_rows.source_of(line.key, line.job)
