@@ -21,6 +21,7 @@ from app.core.messages import HostLimits
 from app.core.version import VERSION
 from app.fetch.authenticated import AnyFetcher, FetcherOptions, Fetchers
 from app.fetch.client import Fetcher, open_client
+from app.fetch.exchange_thread import ExchangeThread
 from app.fetch.limiter import Limiter, RedisLimiter
 from app.fetch.ssrf_guard import Guard
 from app.fetch.tokens import (
@@ -199,11 +200,13 @@ async def open_context(
         worker = worker_name()
         limiter = RedisLimiter(redis, worker=worker)
         ssl_context = ssl.create_default_context()
+        thread = await stack.enter_async_context(ExchangeThread())
         guarded = open_client(
             user_agent(config.contact),
             concurrency=RECIPE_CONNECTIONS,
             ssl_context=ssl_context,
             guard=Guard.allowing(config.guard_allow),
+            thread=thread,
         )
         sandbox = Sandbox()
         stack.push_async_callback(sandbox.close)
@@ -226,6 +229,7 @@ async def open_context(
                 user_agent(config.contact),
                 concurrency=max(limits.concurrency, MIN_CONNECTIONS),
                 ssl_context=ssl_context,
+                thread=thread,
             )
             context.clients[name] = await stack.enter_async_context(client)
             context.fetchers[name] = Fetcher(

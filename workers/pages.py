@@ -9,7 +9,7 @@ from app.context import WorkerContext
 from app.core import log
 from app.core.errors import HttpStatus
 from app.core.messages import Partition, RawPage, SourceRequest
-from app.fetch.authenticated import KeyedFetcher
+from app.fetch.authenticated import KeyedFetcher, for_owner
 from app.fetch.client import RequestCounts
 from app.fetch.robots import Robots
 from app.fetch.tokens import AuthenticatedFetcher
@@ -140,6 +140,8 @@ class SourcePages:
         if self.budget is not None:
             self.budget.count_page()
         window = self.context.fetchers[self.fetcher or self.source]
+        if self.claimed.org_id is not None:
+            window = for_owner(window, self.claimed.org_id.hex)
         if request.robots:
             signed = isinstance(window, AuthenticatedFetcher | KeyedFetcher)
             fetcher = window.fetcher if signed else window

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from app.context import WorkerContext
 from app.core.config import PLATFORMS
-from app.core.errors import Failure, Incomplete
+from app.core.errors import Auth, Failure, Incomplete
 from app.sources.base import Source
 from app.sources.sites.asknews import NEWS, STORIES
 from app.store.db import Connection, Pool
@@ -68,15 +68,25 @@ def _open_platform(name: str) -> OpenSource:
 
 
 async def _open_news(context: WorkerContext, org_id: UUID, params: PollParams) -> Source:
+    _require_permission(context)
     (source,) = news.sources(context.config, params)
     _require_entities(source.entities)
     return await asknews.with_cursors(context, source, cursor_owner(org_id, NEWS))
 
 
 async def _open_stories(context: WorkerContext, org_id: UUID, params: PollParams) -> Source:
+    _require_permission(context)
     (source,) = stories.sources(context.config, params)
     _require_entities(source.entities)
     return await asknews.with_cursors(context, source, cursor_owner(org_id, STORIES))
+
+
+def _require_permission(context: WorkerContext) -> None:
+    if not context.config.org_asknews:
+        raise Auth(
+            "organisations may not use the operator's AskNews account (setting ORG_ASKNEWS)",
+            retry=False,
+        )
 
 
 def _require_entities(entities: Sequence[str]) -> None:

@@ -295,6 +295,7 @@ class Config(BaseSettings):
     org_max_mb: Annotated[float, Field(gt=0, le=100_000)] = 100
     org_max_minutes: Annotated[float, Field(gt=0, le=1440)] = 15
     org_max_recipes: Annotated[int, Field(ge=0, le=1000)] = 20
+    org_asknews: bool = False
 
     health_failing_after: Annotated[int, Field(ge=1, le=20)] = 3
     health_recovered_after: Annotated[int, Field(ge=1, le=20)] = 1

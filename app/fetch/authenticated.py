@@ -1,6 +1,7 @@
 """Fetchers for sources that users write: guarded, and with the credentials of each source."""
 
 import base64
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -59,11 +60,23 @@ KeyCredential = HeaderCredential | QueryCredential | BasicCredential
 
 @dataclass(frozen=True, slots=True)
 class FetcherOptions:
-    """The options of a fetcher: rate limits, credentials, and attempts for each page."""
+    """The options of a fetcher: rate limits, credentials, and attempts for each page.
+
+    `owner`: the organisation that the source belongs to; empty for the operator.
+    """
 
     limits: HostLimits
     login: Login | KeyCredential | None = None
     attempts: int = 3
+    owner: str = ""
+
+    @property
+    def tenant(self) -> str:
+        """Whose state of a host applies: the owner's with these credentials; see `Limiter`."""
+        if not self.owner:
+            return ""
+        secrets = "\n".join(secrets_of(self))
+        return f"{self.owner}:{hashlib.sha256(secrets.encode()).hexdigest()[:8] if secrets else ''}"
 
 
 @dataclass(slots=True)
@@ -100,6 +113,17 @@ class KeyedFetcher:
 AnyFetcher = Fetcher | AuthenticatedFetcher | KeyedFetcher
 
 
+def for_owner(fetcher: AnyFetcher, owner: str) -> AnyFetcher:
+    """A fetcher of the operator's for requests on behalf of an organisation."""
+    if not isinstance(fetcher, Fetcher):
+        return replace(fetcher, fetcher=_for_owner(fetcher.fetcher, owner))
+    return _for_owner(fetcher, owner)
+
+
+def _for_owner(fetcher: Fetcher, owner: str) -> Fetcher:
+    return fetcher if fetcher.tenant else replace(fetcher, tenant=f"{owner}:")
+
+
 @dataclass(slots=True)
 class Fetchers:
     """Creates fetchers on one guarded client, and tracks the least recently opened ones."""
@@ -130,6 +154,7 @@ class Fetchers:
             limits=options.limits,
             clock=self.clock,
             attempts=options.attempts,
+            tenant=options.tenant,
         )
         login = options.login
         if login is None:

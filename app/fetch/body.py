@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 
 from app.core.errors import Network, Schema, TooLarge
+from app.fetch.exchange_thread import declared_length
 
 MAX_INLINE_BYTES = 32 * 1024  # larger bodies are inflated off the event loop
 _SLICE = 64 * 1024
@@ -50,9 +51,9 @@ async def read_start(response: httpx.Response, limit: int) -> bytes:
 
 
 async def _read_raw(response: httpx.Response, limit: int) -> bytes:
-    declared = response.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:18]) > limit:
-        raise TooLarge(f"Content-Length is {declared[:18]} bytes; the limit is {limit}")
+    declared = declared_length(response)
+    if declared > limit:
+        raise TooLarge(f"Content-Length is {declared} bytes; the limit is {limit}")
     raw = bytearray()
     async for chunk in response.aiter_raw():
         raw += chunk

@@ -17,6 +17,14 @@ from app.core.errors import Blocked, Failure, HttpStatus, Network, RateLimited, 
 from app.core.log import logger
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch import body, responses, retry, urls
+from app.fetch.exchange_thread import (
+    ERROR_PAGE_SECONDS,
+    MAX_ERROR_PAGE,
+    ExchangeThread,
+    ReceivedBody,
+    ThreadedTransport,
+    bound_events,
+)
 from app.fetch.limiter import Admission, Limiter, Permit
 from app.fetch.limiter_scripts import TENANT_HOSTS
 from app.fetch.responses import FetchedResponse
@@ -31,8 +39,6 @@ READ_TIMEOUT = 20.0
 MAX_REDIRECTS = 5
 MAX_HEADER_BYTES = 16_384
 MAX_HEADER_LINES = 1_000
-_ERROR_PAGE = 16_384
-_ERROR_PAGE_SECONDS = 5.0
 _BREAKER_KINDS: dict[str, type[Failure]] = {
     kind.kind.value: kind for kind in (Network, Timeout, Blocked, HttpStatus)
 }
@@ -61,21 +67,23 @@ def open_client(
     concurrency: int,
     ssl_context: ssl.SSLContext | None = None,
     guard: Guard | None = None,
+    thread: ExchangeThread | None = None,
 ) -> httpx.AsyncClient:
     """Return a pooled client for one source; the caller closes it.
 
     An `ssl_context` is costly to create, so share one between clients. The client uses aiohttp's
     connector because httpx's own pool stays exhausted after many cancelled requests. With a
-    `guard`, for URLs that users supply, a request to a private address raises Unsafe.
+    `guard`, for URLs that users supply, a request to a private address raises Unsafe. With a
+    `thread`, exchanges are made in it, and requests need the extension `max_bytes`.
     """
     context = ssl_context or httpx.create_ssl_context(trust_env=False)
     connector = aiohttp.TCPConnector if guard is None else guard.connector
 
     def session() -> aiohttp.ClientSession:
+        opened = connector(limit=concurrency, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=context)
+        bound_events(opened)
         return aiohttp.ClientSession(
-            connector=connector(
-                limit=concurrency, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=context
-            ),
+            connector=opened,
             cookie_jar=aiohttp.DummyCookieJar(),
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
@@ -84,8 +92,9 @@ def open_client(
             middlewares=(send_url_as_written,),
         )
 
+    transport = AiohttpTransport(verify=context, trust_env=False, client=session)
     return SlimClient(
-        AiohttpTransport(verify=context, trust_env=False, client=session),
+        transport if thread is None else ThreadedTransport(transport, thread),
         headers={
             "accept": SourceRequest("").accept,
             "user-agent": user_agent,
@@ -301,6 +310,12 @@ class Fetcher:
         self, outgoing: httpx.Request, left: float, tally: RequestCounts
     ) -> FetchedResponse:
         tally.requests += 1
+        received = ReceivedBody()
+        outgoing.extensions = {
+            **outgoing.extensions,
+            "max_bytes": self.max_bytes,
+            "body": received,
+        }
         try:
             async with asyncio.timeout(left):
                 response = await self.client.send(outgoing, stream=True)
@@ -309,7 +324,7 @@ class Fetcher:
                     tally.classes[_status_class(answer.status)] += 1
                     return answer
                 finally:
-                    tally.bytes += response.num_bytes_downloaded
+                    received.size = max(received.size, response.num_bytes_downloaded)
                     await response.aclose()
         except Failure as failure:
             failure.url = urls.public_url(str(outgoing.url))
@@ -319,6 +334,8 @@ class Fetcher:
             failure = to_failure(error, urls.public_url(str(outgoing.url)))
             tally.classes[failure.kind.value] += 1
             raise failure from error
+        finally:
+            tally.bytes += received.size  # also of an exchange that was cut off
 
     async def _read(self, response: httpx.Response) -> FetchedResponse:
         if response.is_success:
@@ -348,8 +365,8 @@ def _status_class(status: int) -> str:
 async def _error_page(response: httpx.Response) -> bytes:
     """The start of an error page. A failure to read it is ignored: the status decides."""
     try:
-        async with asyncio.timeout(_ERROR_PAGE_SECONDS):
-            return await body.read_start(response, _ERROR_PAGE)
+        async with asyncio.timeout(ERROR_PAGE_SECONDS):
+            return await body.read_start(response, MAX_ERROR_PAGE)
     except TRANSPORT_ERRORS:
         return b""
 

@@ -25,7 +25,7 @@ def fetcher_options(source: RecipeSource, resolve: SecretResolver) -> FetcherOpt
     """The options of the fetcher of `source`. Raises what `resolve` raises."""
     auth = source.recipe.auth
     login = None if auth is None else credentials_of(auth, resolve)
-    return FetcherOptions(source.limits, login, source.recipe.retry.attempts)
+    return FetcherOptions(source.limits, login, source.recipe.retry.attempts, source.owner)
 
 
 def credentials_of(auth: Auth, resolve: SecretResolver) -> Login | KeyCredential:

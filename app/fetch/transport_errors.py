@@ -4,6 +4,7 @@ import aiohttp
 import httpx
 
 from app.core.errors import Failure, Network, Timeout, TooLarge, UnsafeAddress
+from app.fetch.exchange_thread import TooManyEvents
 
 TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError)
 _INVALID_URL_ERRORS = (
@@ -28,10 +29,16 @@ def to_failure(error: BaseException, url: str) -> Failure:
         if cause.message.startswith(_LINE_TOO_LONG):
             return TooLarge("a response header exceeds the size limit", url=url)
         return Network("the response is not valid HTTP", url=url)
-    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        return Network("the site's TLS certificate is invalid", url=url, retry=False)
     if isinstance(cause, _INVALID_URL_ERRORS) or isinstance(error, httpx.UnsupportedProtocol):
         return UnsafeAddress("a URL that cannot be requested", url=url)
+    return _broken_connection(cause, url)
+
+
+def _broken_connection(cause: BaseException, url: str) -> Network:
+    if isinstance(cause, TooManyEvents):
+        return Network(f"the response was refused: {cause}", url=url, retry=False)
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        return Network("the site's TLS certificate is invalid", url=url, retry=False)
     return Network(_with_cause("the connection was lost", cause), url=url)
 
 

@@ -92,3 +92,28 @@ def bomb(megabytes: int) -> bytes:
 def zipped(body: bytes = PAGE) -> bytes:
     """`body` in gzip."""
     return gzip.compress(body)
+
+
+async def endless_interim_responses(visit: Visit) -> None:
+    """Send 1xx responses for ever."""
+    while True:
+        await visit.say(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2_000)
+
+
+async def chunks_of_one_byte(visit: Visit) -> None:
+    """Send a body in chunks of one byte, for ever."""
+    await visit.say(
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    while True:
+        await visit.say(b"1\r\n \r\n" * 10_000)
+
+
+async def packets_of_one_byte(visit: Visit) -> None:
+    """Send a body of 900 kB byte by byte, as fast as they are read."""
+    await visit.say(
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 900000\r\n\r\n"
+    )
+    while True:
+        await visit.say(b" ")
+        await asyncio.sleep(0)

@@ -19,6 +19,7 @@ from app.core.config import Config
 from app.core.errors import Timeout
 from app.fetch.authenticated import FetcherOptions, Fetchers
 from app.fetch.client import RequestCounts, open_client
+from app.fetch.exchange_thread import ExchangeThread
 from app.fetch.limiter import RedisLimiter
 from app.fetch.robots import Robots
 from app.fetch.ssrf_guard import Guard
@@ -101,6 +102,7 @@ async def open_dry_runner(config: Config, redis: Redis) -> AsyncGenerator[DryRun
             concurrency=MAX_CONCURRENT,
             ssl_context=ssl.create_default_context(),
             guard=Guard.allowing(config.guard_allow),
+            thread=await stack.enter_async_context(ExchangeThread()),
         )
         await stack.enter_async_context(client)
         sandbox = Sandbox(MAX_CONCURRENT, wall=PARSE_SECONDS)
