@@ -277,9 +277,39 @@ async def newsroom(
     settings: dict[str, Any] = {
         "asknews_api_key": SecretStr("standin-key"),
         "tracked_entities": ("OpenAI", "AMD"),
+        "org_asknews": True,
     }
     async with worker_harness.opened(config_for(dsn, redis_url, standin, **settings), redis) as h:
         yield h
+
+
+async def test_the_operators_asknews_quota_is_not_spent_unless_the_operator_allows_it(
+    dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
+) -> None:
+    key = SecretStr("standin-key")
+    config = config_for(dsn, redis_url, standin, asknews_api_key=key, tracked_entities=("AMD",))
+    async with worker_harness.opened(config, redis) as house:
+        acme = await harness.client(house)
+        await acme.choose({"source": "asknews_news"}, {"source": "asknews_stories"})
+        run = await acme.run()
+
+    assert run["status"] == "failed"
+    assert "ORG_ASKNEWS" in str(run["sources"])
+    assert run["sources"]["asknews_news"]["requests"] == 0
+
+
+async def test_requests_of_an_organisation_are_counted_as_its_own(
+    house: WorkerContext, redis: ArqRedis
+) -> None:
+    acme = await harness.client(house)
+    await acme.choose({"source": "betpawa"})
+
+    run = await acme.run()
+
+    assert run["status"] == "success"
+    keys = [key async for key in redis.scan_iter("rollcall:limit:*")]
+    assert any(f":of:{acme.org_id.hex}:".encode() in key for key in keys)
+    assert not await redis.exists(*[key.split(b":of:")[0] for key in keys if b":of:" in key])
 
 
 async def test_news_and_stories_become_items_and_are_read_on_from_where_the_organisation_was(
@@ -316,7 +346,7 @@ async def test_a_source_that_cannot_be_opened_fails_by_itself(house: WorkerConte
     news = run["sources"]["asknews_news"]
     assert (run["status"], run["error_type"]) == ("partial_failure", "auth")
     assert (news["status"], news["requests"]) == ("failure", 0)
-    assert "ASKNEWS_API_KEY" in news["error_message"]
+    assert "ORG_ASKNEWS" in news["error_message"]
     assert len(await acme.items()) == 30
 
 
