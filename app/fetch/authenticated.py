@@ -121,7 +121,7 @@ def for_owner(fetcher: AnyFetcher, owner: str) -> AnyFetcher:
 
 
 def _for_owner(fetcher: Fetcher, owner: str) -> Fetcher:
-    return fetcher if fetcher.tenant else replace(fetcher, tenant=f"{owner}:")
+    return fetcher if fetcher.tenant else replace(fetcher, tenant=f"{owner}:", site=fetcher.limits)
 
 
 @dataclass(slots=True)

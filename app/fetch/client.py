@@ -122,7 +122,7 @@ def _now() -> datetime:
 class Fetcher:
     """Fetches the pages of one source within its rate limits, with retries and size bounds.
 
-    `tenant`: whose state of a host applies, as in `Limiter.acquire`; empty for the operator's.
+    `tenant`, `site`: whose state of a host applies, as in `Limiter.acquire`.
     `max_bytes` limits a decoded body. `deadline` is in seconds and limits one attempt, without its
     waits. `attempts` is the maximum number of attempts for one page.
     """
@@ -132,6 +132,7 @@ class Fetcher:
     source: str = field(kw_only=True)
     limits: HostLimits = field(kw_only=True)
     tenant: str = field(default="", kw_only=True)
+    site: HostLimits | None = field(default=None, kw_only=True)
     max_bytes: int = field(default=10_000_000, kw_only=True)
     deadline: float = field(default=45.0, kw_only=True)
     attempts: int = field(default=retry.ATTEMPTS_PER_PAGE, kw_only=True)
@@ -250,7 +251,11 @@ class Fetcher:
         host, tally = urls.host_key(url), progress.tally
         while True:
             permit = await self.limiter.acquire(
-                host, self.limits, again=progress.last is not None, tenant=self.tenant
+                host,
+                self.limits,
+                again=progress.last is not None,
+                tenant=self.tenant,
+                site=self.site,
             )
             tally.throttled_ms += round(permit.queued_seconds * 1000)
             if permit.admission is not Admission.RESTING or permit.wait > retry.MAX_WAIT:

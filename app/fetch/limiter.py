@@ -96,12 +96,15 @@ class Limiter(Protocol):
         again: bool = False,
         patience: float = MAX_WAIT,
         tenant: str = "",
+        site: HostLimits | None = None,
     ) -> Permit:
         """Wait for a slot and return a permit. `again`: the request is a retry.
 
         With GO, sleep `wait` seconds before the request, and release the permit after it. Any other
         decision reserves nothing. `patience`: the longest wait to grant, in seconds.
         `tenant`: whose state of the host applies, `owner:credentials`; the operator's if empty.
+        `site`: the limits of the built-in site that a tenant requests, of which tenants have a
+        share; by default those that the operator's last request to the host had.
         """
         ...
 
@@ -146,9 +149,10 @@ class SoloLimiter:
         again: bool = False,
         patience: float = MAX_WAIT,
         tenant: str = "",
+        site: HostLimits | None = None,
     ) -> Permit:
         """See Limiter."""
-        del tenant
+        del tenant, site
         now = self._clock()
         due = max(self._due.get(host, now), now)
         wait = max(due - (limits.burst - 1) / limits.rate - now, 0.0)
@@ -273,6 +277,7 @@ class RedisLimiter:
         again: bool = False,
         patience: float = MAX_WAIT,
         tenant: str = "",
+        site: HostLimits | None = None,
     ) -> Permit:
         """See Limiter."""
         terms = _Terms(limits, again, patience)
@@ -280,9 +285,8 @@ class RedisLimiter:
         if not tenant or permit.admission is not Admission.GO:
             return permit
         try:
-            share = await self._enter(
-                _Bucket(host, share=True), _Terms(TENANT_LIMITS, False, patience)
-            )
+            limits = TENANT_LIMITS if site is None else _tenants_share(site)
+            share = await self._enter(_Bucket(host, share=True), _Terms(limits, False, patience))
         except asyncio.CancelledError:
             self.release(permit)
             raise
@@ -616,6 +620,12 @@ async def wait_for_slot(slots: Slots, host: str, limit: int) -> float:
     began = time.monotonic()
     await slots.acquire(host, limit)
     return time.monotonic() - began
+
+
+def _tenants_share(site: HostLimits) -> HostLimits:
+    share = limiter_scripts.TENANT_SHARE
+    burst, concurrency = int(site.burst * share), int(site.concurrency * share)
+    return HostLimits(site.rate * share, max(1, burst), max(1, concurrency))
 
 
 def _local_network_failure(failure: Failure, hosts: Sequence[str]) -> LocalNetwork:
