@@ -307,7 +307,10 @@ async def test_requests_of_an_organisation_are_counted_as_its_own(
     run = await acme.run()
 
     assert run["status"] == "success"
-    keys = [key async for key in redis.scan_iter("rollcall:limit:*")]
+    keys: list[bytes] = [
+        key
+        async for key in redis.scan_iter("rollcall:limit:*")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - redis-py leaves its keywords open
+    ]
     assert any(f":of:{acme.org_id.hex}:".encode() in key for key in keys)
     assert not await redis.exists(*[key.split(b":of:")[0] for key in keys if b":of:" in key])
 

@@ -9,6 +9,7 @@ from app.core.enums import RunStatus
 from app.health.keys import read_collections, read_jobs, read_system
 from app.health.metrics import read
 from app.ledger import edit
+from app.ledger.decide import decide_schedule
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
@@ -53,7 +54,7 @@ async def test_a_tick_without_an_outcome_is_counted_as_unaccounted(
     house: WorkerContext, redis: ArqRedis
 ) -> None:
     await declare(house)
-    await edit.decide_schedule(house.pool, "scrape", house.clock())
+    await decide_schedule(house.pool, "scrape", house.clock())
     missing = "(SELECT scheduled_for FROM ticks ORDER BY scheduled_for LIMIT 1 OFFSET 2)"
     await house.pool.execute(f"DELETE FROM ticks WHERE scheduled_for = {missing}")  # noqa: S608
 

@@ -142,16 +142,19 @@ def test_an_answer_that_is_no_page_is_a_failure(body: bytes, failure: type[Failu
         SITE.parse(answer)
 
 
+UNREADABLE_LINES: list[dict[str, Any]] = [
+    {"handicap": 10, "prices": [{"handicap": "2.5"}]},
+    {"handicap": 10, "prices": [{"handicap": 10}]},
+    {"handicap": 10, "prices": [{}], "specifier": {"total": "2.5"}},
+    {"handicap": 10, "prices": [{}], "formattedHandicap": "2.5"},
+    {"handicap": "10", "prices": [{}], "formattedHandicap": "10"},
+    {"handicap": 10, "prices": [{}], "specifier": {"total": 10}},
+]
+
+
 @pytest.mark.parametrize(
     "row",
-    [
-        {"handicap": 10, "prices": [{"handicap": "2.5"}]},
-        {"handicap": 10, "prices": [{"handicap": 10}]},
-        {"handicap": 10, "prices": [{}], "specifier": {"total": "2.5"}},
-        {"handicap": 10, "prices": [{}], "formattedHandicap": "2.5"},
-        {"handicap": "10", "prices": [{}], "formattedHandicap": "10"},
-        {"handicap": 10, "prices": [{}], "specifier": {"total": 10}},
-    ],
+    UNREADABLE_LINES,
 )
 def test_the_line_is_a_quarter_of_the_rows_handicap(row: dict[str, Any]) -> None:
     page = saved("betpawa/v4.json")
