@@ -91,7 +91,7 @@ def bomb(megabytes: int) -> bytes:
 
 def zipped(body: bytes = PAGE) -> bytes:
     """`body` in gzip."""
-    return gzip.compress(body)
+    return gzip.compress(body, mtime=0)
 
 
 async def endless_interim_responses(visit: Visit) -> None:
