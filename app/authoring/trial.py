@@ -87,15 +87,8 @@ class _Trial:
 
     async def run(self, limit: int) -> list[TrialPage]:
         """Return at most `limit` pages, and a page for the failure, if there is one."""
-        requests = self.source.pages(self.part)
-        failure: Failure | None = None
         try:
-            request = next(requests)
-            while len(self.pages) < limit:
-                request = await self._advance(requests, request)
-            self.pages[-1] = replace(self.pages[-1], more=True)
-        except StopIteration as stop:
-            failure = self._ended(stop.value)
+            failure = await self._read(limit)
         except Failure as error:
             failure = error
         if failure is not None:
@@ -103,24 +96,28 @@ class _Trial:
             self.pages.append(TrialPage(self.part.key, number, self.last, failure=failure))
         return self.pages
 
-    async def _advance(
-        self,
-        requests: Generator[SourceRequest, RawPage, ListingEnd | Incomplete],
-        request: SourceRequest,
-    ) -> SourceRequest:
-        """Fetch and parse a page; return the next request. Raises StopIteration at the end."""
-        number = len(self.pages) + 1
-        try:
-            raw, fetch_seconds = await self.fetcher.fetch(self.window, request, self.part, number)
-        except Failure as failure:
-            return requests.throw(failure)  # the recipe may name it as the end
-        self.last = raw
-        started = time.monotonic()
-        raw, records = await parse_page(self.source, raw, self.fetcher.sandbox)
-        records = self.places.checked(records, self.part.key, number)
-        seconds = (fetch_seconds, time.monotonic() - started)
-        self.pages.append(_page(self.part, raw, records, seconds))
-        return requests.send(raw)
+    async def _read(self, limit: int) -> Failure | None:
+        """Fetch and parse pages up to the limit or the end; return why that is not an end."""
+        asking = self.source.pages(self.part)
+        step = _advance(asking, None)
+        while isinstance(step, SourceRequest) and len(self.pages) < limit:
+            number = len(self.pages) + 1
+            try:
+                raw, fetch_seconds = await self.fetcher.fetch(self.window, step, self.part, number)
+            except Failure as failure:
+                step = _advance(asking, failure)  # the recipe may name it as the end
+                continue
+            self.last = raw
+            started = time.monotonic()
+            raw, records = await parse_page(self.source, raw, self.fetcher.sandbox)
+            records = self.places.checked(records, self.part.key, number)
+            seconds = (fetch_seconds, time.monotonic() - started)
+            self.pages.append(_page(self.part, raw, records, seconds))
+            step = _advance(asking, raw)
+        if not isinstance(step, SourceRequest):
+            return self._ended(step)
+        self.pages[-1] = replace(self.pages[-1], more=True)
+        return None
 
     def _ended(self, end: ListingEnd | Incomplete) -> Failure | None:
         if isinstance(end, Incomplete):
@@ -132,6 +129,19 @@ class _Trial:
         if shortfall is None and self.pages:
             self.pages[-1] = replace(self.pages[-1], end=end.reason)
         return shortfall
+
+
+def _advance(
+    asking: Generator[SourceRequest, RawPage, ListingEnd | Incomplete],
+    answer: RawPage | Failure | None,
+) -> SourceRequest | ListingEnd | Incomplete:
+    """Pass an answer to the source; return its next request, or how its pages end."""
+    try:
+        if isinstance(answer, Failure):
+            return asking.throw(answer)
+        return next(asking) if answer is None else asking.send(answer)
+    except StopIteration as stop:
+        return stop.value
 
 
 def _page(

@@ -349,7 +349,7 @@ def test_has_more_decides(kind: str) -> None:
 
     def silent(request: SourceRequest) -> Response:
         page = site(request)
-        document = json.loads(page.body) | {"more": None, "meta": {}}
+        document: dict[str, Any] = {**json.loads(page.body), "more": None, "meta": {}}
         return Response(json.dumps(document)) if page_number(request) == 2 else page
 
     assert read(source, site).end == ListingEnd("has_more is false")

@@ -142,7 +142,7 @@ def test_an_answer_that_is_no_page_is_a_failure(body: bytes, failure: type[Failu
         SITE.parse(answer)
 
 
-UNREADABLE_LINES: list[dict[str, Any]] = [
+ROWS: list[dict[str, Any]] = [
     {"handicap": 10, "prices": [{"handicap": "2.5"}]},
     {"handicap": 10, "prices": [{"handicap": 10}]},
     {"handicap": 10, "prices": [{}], "specifier": {"total": "2.5"}},
@@ -152,10 +152,7 @@ UNREADABLE_LINES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    "row",
-    UNREADABLE_LINES,
-)
+@pytest.mark.parametrize("row", ROWS)
 def test_the_line_is_a_quarter_of_the_rows_handicap(row: dict[str, Any]) -> None:
     page = saved("betpawa/v4.json")
     event = page["responses"][0]["responses"][0]
