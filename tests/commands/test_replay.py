@@ -44,7 +44,7 @@ async def test_the_stored_pages_of_a_source_are_parsed_again(
     found = await tell_json("replay", "bet9ja", "--since", "1d", "--dry-run")
 
     assert found["pages"] == stored > 0
-    assert found["records"] == rows["bet9ja"]["records"] > 0
+    assert found["records"] == rows["bet9ja"]["records"] - rows["bet9ja"]["rejected"] > 0
     assert (found["new"], found["changed"], found["run_id"]) == (0, 0, None)
 
 

@@ -1,0 +1,167 @@
+"""Mutation tests of the ledger, schedules, runs and health: which changes does no test see?
+
+Each mutant is one change of the syntax tree (a comparison, a boolean operator, a constant, a
+dropped statement, an empty return), tested in a copy of the project by the tests of its package.
+
+Examples:
+  .venv/bin/python scripts/mutants.py --sample 40 --seed 1      # of all targets
+  .venv/bin/python scripts/mutants.py app/health/judge.py       # all mutants of one target
+"""
+
+import argparse
+import ast
+import copy
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TESTS = {
+    "app/ledger": ("tests/ledger", "tests/proof"),
+    "app/scheduling": ("tests/scheduling",),
+    "app/runs": ("tests/runs", "tests/replay", "tests/execute/test_attempts.py"),
+    "app/health/judge.py": ("tests/health/test_judge.py",),
+}
+COPIED = ("app", "workers", "tests", "scripts", "docs", "sources.example", "pyproject.toml")
+COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A changed source, the line of the change, and what it was changed to."""
+
+    file: Path
+    line: int
+    change: str
+    source: str
+
+
+def mutants(file: Path, text: str) -> Iterator[Mutant]:
+    """Yield every mutant of one module."""
+    for number, node in enumerate(ast.walk(ast.parse(text))):
+        if not _mutate(copy.copy(node)):
+            continue
+        tree = ast.parse(text)
+        changed = next(islice(ast.walk(tree), number, None))
+        before = ast.unparse(changed)
+        _mutate(changed)
+        change = f"{before.splitlines()[0][:70]} -> {ast.unparse(changed).splitlines()[0][:70]}"
+        yield Mutant(file, getattr(changed, "lineno", 0), change, ast.unparse(tree))
+
+
+def _mutate(node: ast.AST) -> bool:  # noqa: PLR0911 - one case for each kind of change
+    """Change the node in place; return whether there is a change for it."""
+    match node:
+        case ast.Compare(ops=[op, *_]) if type(op) in COMPARISONS:
+            node.ops = [COMPARISONS[type(op)](), *node.ops[1:]]
+            return True
+        case ast.BoolOp(op=ast.And()):
+            node.op = ast.Or()
+            return True
+        case ast.BoolOp(op=ast.Or()):
+            node.op = ast.And()
+            return True
+        case ast.Constant(value=bool(value)):
+            node.value = not value
+            return True
+        case ast.Constant(value=int(value)):
+            node.value = value + 1
+            return True
+        case ast.Return(value=ast.expr(value=_)) | ast.Return(value=ast.Call()):
+            node.value = ast.Constant(None)
+            return True
+        case ast.Expr(value=ast.Await() | ast.Call()):
+            node.value = ast.Constant(None)
+            return True
+        case _:
+            return False
+
+
+def _copy(folder: Path) -> None:
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, folder / name)
+
+
+def _survives(folder: Path, mutant: Mutant, tests: tuple[str, ...]) -> bool:
+    place = folder / mutant.file
+    original = place.read_text("utf-8")
+    place.write_text(mutant.source, "utf-8")
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:randomly", *tests]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own tests
+            command, cwd=folder, capture_output=True, timeout=SECONDS, check=False, env=_env()
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        place.write_text(original, "utf-8")
+    return done.returncode == 0
+
+
+def _env() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}  # noqa: TID251 - the tests' environment
+
+
+def _targets(asked: list[str]) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    for target, tests in TESTS.items():
+        if asked and not any(name.startswith(target) for name in asked):
+            continue
+        place = ROOT / target
+        files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+        for file in files:
+            relative = file.relative_to(ROOT)
+            if not asked or any(str(relative).startswith(name) for name in asked):
+                yield relative, tests
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("target", nargs="*", help="a file or package of the targets; default: all")
+    parser.add_argument("--sample", type=int, help="so many mutants, chosen at random")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    found = [
+        (mutant, tests)
+        for file, tests in _targets(asked.target)
+        for mutant in mutants(file, (ROOT / file).read_text("utf-8"))
+    ]
+    if asked.sample is not None:
+        found = random.Random(asked.seed).sample(found, min(asked.sample, len(found)))  # noqa: S311 - no secret
+    survivors = 0
+    with tempfile.TemporaryDirectory(prefix="mutants") as name:
+        _copy(Path(name))
+        for mutant, tests in found:
+            if _survives(Path(name), mutant, tests):
+                survivors += 1
+                print(f"{mutant.file}:{mutant.line}: {mutant.change}", flush=True)
+    print(f"{len(found) - survivors} of {len(found)} mutants were seen")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
