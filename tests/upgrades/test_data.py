@@ -76,12 +76,15 @@ SELECT gen_random_uuid(), id, 'backfill', now(), now(), 1, 'ada', now() FROM sch
 INSERT INTO org_sources (org_id, name, recipe, revision)
 VALUES ('00000000-0000-4000-8000-00000000000a', 'shop', 'name = "shop"', 1);
 """,
+    "0002": """
+INSERT INTO zone_data (zone, stamp, data) VALUES ('UTC', '2026f-0123456789ab', '\\x01');
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",
     "rejected_records", "raw_bodies", "raw_pages", "articles", "odds_events", "odds_prices",
     "odds_price_changes", "organizations", "items", "backfills",
-    "source_cursors", "source_paces", "org_secrets", "health_flips", "org_sources",
+    "source_cursors", "source_paces", "org_secrets", "health_flips", "org_sources", "zone_data",
 )  # fmt: skip
 
 
