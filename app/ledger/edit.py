@@ -11,7 +11,7 @@ from uuid import UUID
 from app.core import log
 from app.core.enums import VersionReason
 from app.core.errors import BadSchedule, UnknownJob
-from app.core.zone_data import UNKNOWN_STAMP, same_data
+from app.core.zone_data import same_data
 from app.ledger.decide import decide_all, read_schedule
 from app.ledger.outcomes import unreadable_decision
 from app.scheduling.policies import Policies
@@ -137,7 +137,7 @@ async def _rederive(
         state.key, state.job, schedule, policies, state.enabled, org_id=None
     )
     version = _version(declared, since, VersionReason.ZONE_DATA)
-    if state.zone_data == UNKNOWN_STAMP or same_data(state.zone_data or "", schedule.stamp):
+    if not state.zone_data or same_data(state.zone_data, schedule.stamp):
         upcoming = version.next_tick_at, version.due_at
         await zones.restamp(connection, state.id, state.version, schedule.stamp, upcoming)
         return

@@ -24,7 +24,8 @@ class ElapsedClock:
     def __call__(self) -> float:
         """Return the present time."""
         read_at = self._monotonic()
-        self._now = max(self._wall(), self._now + SLEW * (read_at - self._read_at))
+        passed = max(read_at - self._read_at, 0.0)
+        self._now = max(self._wall(), self._now + SLEW * passed)
         self._read_at = read_at
         return self._now
 

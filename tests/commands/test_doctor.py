@@ -1,12 +1,15 @@
 """The doctor finds each fault and says what mends it; `prune` says what it would do first."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 
+from app.core import zone_data
+from app.health import keys
+from app.health.facts import WorkerFacts
 from app.ledger.decide import decide_schedule
 from app.ledger.edit import DeclaredSchedule, register
 from app.scheduling.policies import Policies
@@ -24,8 +27,24 @@ async def test_a_house_with_a_worker_is_well(tell_json: TellJson, working: Worki
         told = await found(tell_json, code=0)
 
     assert told["workers"]["said"].startswith("1 alive")
+    assert (told["zone data"]["level"], zone_data.VERSION in told["zone data"]["said"]) == (
+        "ok",
+        True,
+    )
     assert {one["level"] for one in told.values()} <= {"ok", "warning"}
     assert "ASKNEWS_API_KEY" in told["credentials"]["said"]
+
+
+async def test_workers_with_other_zone_data_are_a_warning(
+    tell_json: TellJson, redis: ArqRedis
+) -> None:
+    now = datetime.now(UTC)
+    await keys.write_worker(redis, "older", 60, WorkerFacts(now, now, zone_data="2020a"))
+
+    told = await found(tell_json)
+
+    assert told["zone data"]["level"] == "warning"
+    assert "2020a" in told["zone data"]["said"]
 
 
 async def test_no_worker_is_a_fault_with_its_mend(tell_json: TellJson) -> None:

@@ -173,6 +173,18 @@ async def test_a_schedule_stored_before_there_were_stamps_is_stamped(book: Book)
     assert await versions(book) == [("created", zone_data.wheel_stamp(ZONE))]
 
 
+async def test_a_schedule_put_in_by_hand_without_a_stamp_is_stamped_by_its_next_edit(
+    book: Book,
+) -> None:
+    await book.open(DAILY)
+    await book.pool.execute("UPDATE schedules SET zone_data = NULL")
+
+    await book.open(DAILY)
+
+    assert await versions(book) == [("created", zone_data.wheel_stamp(ZONE))]
+    assert (await book.row())["zone_data"] == zone_data.wheel_stamp(ZONE)
+
+
 async def derive_with(pool: Pool, stamp: str, upcoming: datetime) -> None:
     """Make the schedule one that a worker with that zone data has created."""
     await pool.execute(
