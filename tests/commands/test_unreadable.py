@@ -39,7 +39,7 @@ async def test_a_worker_and_every_command_go_on_and_retire_mends_it(
 
         await until(scraped, 20, "the other schedules")
         facts = (await read_jobs(redis))["spare"]
-        jobs = {row["schedule"]: row for row in await tell_json("jobs")}
+        jobs = {row["job"]: row for row in await tell_json("jobs")}
         accounts = {row["schedule"]: row for row in await tell_json("verify")}
         said = await tell("why", "spare")
         paused = await tell("pause", "spare", "--note", "broken")
