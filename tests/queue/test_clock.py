@@ -64,10 +64,15 @@ def test_after_a_step_forward_it_follows(step: float) -> None:
 
 
 @pytest.mark.parametrize("step", [-3600.0, -300.0, 300.0, 3600.0])
-async def test_a_cron_job_goes_on_after_the_clock_is_set(valkey: RedisProcess, step: float) -> None:
+async def test_a_cron_job_goes_on_after_the_clock_is_set(
+    redis_server: RedisProcess, step: float
+) -> None:
     error = 0.0
 
-    async with queue_of(valkey.url) as queue, working(valkey.url, cron_jobs=[every_second()]) as w:
+    async with (
+        queue_of(redis_server.url) as queue,
+        working(redis_server.url, cron_jobs=[every_second()]) as w,
+    ):
         w._state.clock = ElapsedClock(  # pyright: ignore[reportPrivateUsage]
             lambda: time.time() + error
         )
