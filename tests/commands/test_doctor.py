@@ -41,7 +41,7 @@ async def test_workers_with_other_zone_data_are_a_warning(
     now = datetime.now(UTC)
     await keys.write_worker(redis, "older", 60, WorkerFacts(now, now, zone_data="2020a"))
 
-    told = await found(tell_json)
+    told = await found(tell_json, code=0)
 
     assert told["zone data"]["level"] == "warning"
     assert "2020a" in told["zone data"]["said"]
