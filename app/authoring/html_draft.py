@@ -9,19 +9,23 @@ from app.authoring.draft import RecipeDraft, source_name
 from app.authoring.shapes import column_name, infer_key
 from app.core.errors import Failure
 from app.sources.recipes.enums import FieldType
-from app.sources.recipes.htmlpages import parse_html, select
+from app.sources.recipes.htmlpages import parse_html, select, text_of
 
 _IDENTIFIER = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*")
 _WITHOUT_DATA = frozenset({"script", "style", "option", "br", "link", "meta", "path", "head"})
+_LAZY = ("data-src", "data-original", "data-lazy-src")  # of an image that a script loads later
 _NAMES = {"href": "url", "src": "image", "datetime": "at", "title": "title"}
+_NAMES |= dict.fromkeys(_LAZY, "image")
+MAX_PAGES = 20
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _ATTRIBUTES = (
     ("a", "href", FieldType.URL),
     ("a", "title", FieldType.STRING),
-    ("img", "src", FieldType.URL),
+    *(("img", name, FieldType.URL) for name in (*_LAZY, "src")),
     ("time", "datetime", FieldType.STRING),
 )
 _MIN_RECORDS = 3
+_MIN_PAGE_TEXT = 400  # characters of a page that is more than the frame for its scripts
 _MIN_TEXT = 3  # characters of a typical record
 _MAX_FIELDS = 12
 _MIN_SHARE = 0.6  # of the records that must have a field, and that must differ in text
@@ -51,8 +55,41 @@ def draft_from_html(body: bytes, url: str, content_type: str | None) -> RecipeDr
         records=records,
         fields=fields,
         key=tuple(infer_key(samples)),
-        remarks=tuple(remarks),
+        paginate=_paging(root),
+        remarks=(*remarks, *embedded_data(root)),
     )
+
+
+def _paging(root: Element) -> dict[str, str | int]:
+    """The values of [paginate] for a page that links to its next one with rel="next"."""
+    for tag in ("a", "link"):
+        path = f'{tag}[rel~="next"]::attr(href)'
+        if select(path, root):
+            return {"type": "next", "path": path, "max_pages": MAX_PAGES}
+    return {}
+
+
+def embedded_data(root: Element) -> list[str]:
+    """Return a remark for each place of the page where its data stands as JSON."""
+    remarks = list[str]()
+    if select("//script[@type='application/ld+json']", root):
+        remarks.append("The page has data as JSON-LD in script[type='application/ld+json'].")
+    names = [str(name) for name in select("//script[@type='application/json']/@id", root)]
+    remarks += [f"The page has data as JSON in script#{name}." for name in names[:3] if name]
+    return remarks
+
+
+def hints(body: bytes, content_type: str | None) -> list[str]:
+    """Return what a page without a list says about where its data is."""
+    try:
+        root = parse_html(body, content_type)
+    except Failure:
+        return []
+    found = embedded_data(root)
+    is_empty = len(text_of(root)) < _MIN_PAGE_TEXT
+    if is_empty and select("//script", root):
+        found.append("The page is built by scripts: look for the API that they call.")
+    return found
 
 
 def feed_links(body: bytes, content_type: str | None) -> list[str]:
@@ -99,7 +136,7 @@ def _step(element: Element) -> str:
 
 def _score(elements: Sequence[Element]) -> float:
     """How much a group looks like a list of records: many, each with different text and links."""
-    texts = [" ".join("".join(e.itertext()).split()) for e in elements]
+    texts = [text_of(e) for e in elements]
     different = len(set(texts)) / len(texts)
     parts = [sum(1 for _ in e.iter()) for e in elements]
     links = sum(1 for e in elements if select("(self::a | .//a)[@href]", e))
@@ -138,15 +175,20 @@ def _paths(element: Element) -> Iterator[tuple[str, FieldType]]:
         yield "./@href", FieldType.URL
     for inner in element.iter():
         if inner is not element and isinstance(inner.tag, str) and inner.tag not in _WITHOUT_DATA:
-            yield from _paths_of_inner(inner)
+            yield from _paths_of_inner(inner, element)
     if not _children(element) or (element.text or "").strip():
         yield "./text()", FieldType.STRING
 
 
-def _paths_of_inner(inner: Element) -> Iterator[tuple[str, FieldType]]:
+def _paths_of_inner(inner: Element, record: Element) -> Iterator[tuple[str, FieldType]]:
+    if inner.tag == "a" and not text_of(inner) and inner.find(".//img") is None:
+        return  # an arrow to vote, an anchor
     step = _cell(inner) if inner.tag in ("td", "th") else _step(inner)
+    if select(step, record)[0] is not inner and inner.getparent() is not record:
+        step = f"{_step(inner.getparent())} > {step}"
+    is_lazy = any(inner.get(name) for name in _LAZY)
     for tag, attribute, kind in _ATTRIBUTES:
-        if inner.tag == tag and inner.get(attribute):
+        if inner.tag == tag and inner.get(attribute) and not (is_lazy and attribute == "src"):
             yield f"{step}::attr({attribute})", kind
     if any(text.strip() for text in (inner.text or "", *(c.tail or "" for c in inner))):
         yield step, FieldType.STRING
@@ -162,7 +204,7 @@ def _cell(inner: Element) -> str:
 
 def _first(path: str, element: Element) -> str:
     for value in select(path, element):
-        text = value if isinstance(value, str) else "".join(value.itertext())
+        text = value if isinstance(value, str) else text_of(value)
         if text.strip():
             return " ".join(text.split())
     return ""
@@ -176,7 +218,7 @@ def _name(path: str) -> str:
     position = re.search(r":nth-child\((\d+)\)$", step)
     if position:
         return f"column_{position[1]}"
-    words = step.strip("./@").replace("text()", "text").split(".")
+    words = step.rpartition(" > ")[2].strip("./@").replace("text()", "text").split(".")
     if len(words) > 1:
         return words[-1]
     tag = words[0].partition("#")[0]

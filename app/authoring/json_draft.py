@@ -2,15 +2,19 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from app.authoring.draft import RecipeDraft, source_name
 from app.authoring.shapes import column_name, infer_key, infer_type
+from app.sources.addresses import without_params
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NEXT = re.compile(r"next|next_?page(_?url)?|next_?url|next_?link", re.IGNORECASE)
-_CURSOR = re.compile(r"(next_?|end_?)?cursor|next_?page_?token|continuation", re.IGNORECASE)
+_CURSOR = re.compile(
+    r"(next_?|end_?)?cursor|next_?(page_?)?token|continuation(_?token)?|scroll_?id", re.IGNORECASE
+)
 _PAGE_PARAMS = ("page", "p", "pageNumber", "page_number")
 _OFFSET_PARAMS = ("offset", "skip", "start")
 _SIZE_PARAMS = ("limit", "size", "per_page", "page_size", "pageSize", "count")
@@ -23,20 +27,30 @@ MAX_PAGES = 20
 Object = dict[str, Any]
 
 
-def draft_from_json(document: Any, url: str, headers: Mapping[str, str]) -> RecipeDraft | None:
-    """Return a draft; None if the document holds no list of objects and is not itself a row."""
+def draft_from_json(
+    document: Any, url: str, headers: Mapping[str, str], more: Any = None
+) -> RecipeDraft | None:
+    """Return a draft; None if the document holds no list of objects and is not itself a row.
+
+    `more`: the next page, if it is known; its rows count for the columns and their types.
+    """
     lists = list(_lists(document, "", 0)) or list(_single_row(document))
     if not lists:
         return None
     path, rows = max(lists, key=lambda found: len(found[1]) * min(len(found[1][0]), 8))
-    fields = _fields(rows[:_SAMPLE])
-    samples = [{name: _at(row, keys) for name, keys in fields.items()} for row in rows[:_SAMPLE]]
+    rows_of_next = next((found for place, found in _lists(more, "", 0) if place == path), [])
+    sample = [*rows[:_SAMPLE], *rows_of_next[:_SAMPLE]]
+    fields = _fields(sample)
+    samples = [{name: _at(row, keys) for name, keys in fields.items()} for row in sample]
     typed = {
         name: (".".join(map(_quoted, keys)), infer_type((s[name] for s in samples), name))
         for name, keys in fields.items()
     }
     paginate, address = _paging(document, url, headers)
+    samples = samples[: len(rows[:_SAMPLE])]
     remarks = [f"Found {len(rows)} rows at {path or 'the top level'} of the response."]
+    if paginate.get("type") == "cursor":
+        remarks.append(f"The parameter {paginate['param']} is named after {paginate['path']}.")
     if not paginate:
         remarks.append("Found no link to further pages; see [paginate] if there are any.")
     return RecipeDraft(
@@ -71,7 +85,7 @@ def _single_row(document: Any) -> Iterator[tuple[str, list[Object]]]:
         if all(isinstance(value, dict) for value in row.values()):
             return  # probably a mapping of rows by key
         values = [_at(row, keys) for keys in _keys(row)]
-        if sum(isinstance(value, str | int | float) for value in values) >= _MIN_VALUES:
+        if sum(isinstance(value, str | int | float | Decimal) for value in values) >= _MIN_VALUES:
             yield "", [row]
 
 
@@ -119,9 +133,18 @@ def _paging(
         if address and (_NEXT.fullmatch(last) or path.endswith("next.href")):
             return {"type": "next", "path": path, "max_pages": MAX_PAGES}, url
         if value and not address and _CURSOR.fullmatch(last):
-            paginate = {"type": "cursor", "path": path, "param": "cursor", "max_pages": MAX_PAGES}
-            return paginate, _without(url, ("cursor",))
+            param = _cursor_param(last)
+            paginate = {"type": "cursor", "path": path, "param": param, "max_pages": MAX_PAGES}
+            return paginate, without_params(url, (param,))
     return _by_params(url)
+
+
+def _cursor_param(name: str) -> str:
+    """The parameter that takes a cursor of this name: `pageToken` for `nextPageToken`."""
+    if name.lower() in ("endcursor", "end_cursor"):
+        return "after"
+    bare = re.sub(r"^next_?", "", name, flags=re.IGNORECASE) or name
+    return name if bare.lower() == "token" else bare[0].lower() + bare[1:]
 
 
 def _by_params(url: str) -> tuple[dict[str, str | int], str]:
@@ -131,7 +154,7 @@ def _by_params(url: str) -> tuple[dict[str, str | int], str]:
         if params.get(name, "").isdecimal():
             start = 0 if params[name] == "0" else 1
             paginate = {"type": "page", "param": name, "start": start, "max_pages": MAX_PAGES}
-            return paginate, _without(url, (name,))
+            return paginate, without_params(url, (name,))
     for name in _OFFSET_PARAMS:
         if params.get(name, "").isdecimal() and sizes:
             paginate: dict[str, str | int] = {
@@ -141,14 +164,8 @@ def _by_params(url: str) -> tuple[dict[str, str | int], str]:
                 "size_param": sizes[0],
                 "max_pages": MAX_PAGES,
             }
-            return paginate, _without(url, (name, sizes[0]))
+            return paginate, without_params(url, (name, sizes[0]))
     return {}, url
-
-
-def _without(url: str, names: tuple[str, ...]) -> str:
-    parts = urlsplit(url)
-    kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in names]
-    return parts._replace(query=urlencode(kept)).geturl()
 
 
 def _scalars(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:

@@ -4,14 +4,16 @@ import ssl
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import httpx
 from redis.asyncio import Redis
 
+from app.authoring import proposal
 from app.context import Clock, user_agent
 from app.core.config import Config
+from app.core.errors import Failure
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch.authenticated import AnyFetcher, Fetchers
 from app.fetch.client import Fetcher, RequestCounts, open_client
@@ -55,11 +57,30 @@ class PageFetcher:
 
     async def fetch_url(self, url: str) -> RawPage:
         """Return the page at the URL. Raises Failure, also if robots.txt disallows it."""
-        request = SourceRequest(url, accept=ACCEPT_ANY, robots=True)
+        return await self._fetch_request(SourceRequest(url, accept=ACCEPT_ANY, robots=True), 1)
+
+    async def propose(self, url: str) -> str:
+        """Return the text of a recipe for the page at the URL, tried on the page after it.
+
+        If that page cannot be read, the recipe has no paging and says so. Raises Failure.
+        """
+        raw = await self.fetch_url(url)
+        text = proposal.propose_recipe(raw, url)
+        request = proposal.next_request(text, raw)
+        if request is None:
+            return text
+        try:
+            request = replace(request, accept=ACCEPT_ANY, robots=True)
+            following = await self._fetch_request(request, 2)
+            return proposal.propose_recipe(raw, url, following)
+        except Failure as failure:
+            return proposal.without_paging(text, str(failure))
+
+    async def _fetch_request(self, request: SourceRequest, number: int) -> RawPage:
         window = Fetcher(
             self.client, self.fetchers.limiter, source="look", limits=PAGE_LIMITS, attempts=1
         )
-        return (await self.fetch(window, request, None, 1))[0]
+        return (await self.fetch(window, request, None, number))[0]
 
     async def fetch(
         self, window: AnyFetcher, request: SourceRequest, part: Partition | None, number: int

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from itertools import permutations
 from typing import Any
 
@@ -14,12 +15,24 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 _DECIMAL = re.compile(r"-?\d{1,15}\.\d{1,10}")
 _MIN_SHARE = 0.7  # of the rows that must have a key column
 _TIMES = re.compile(r"(^|_)(time|timestamp|date|at|on|updated|created|published|modified)$")
+_AMOUNTS = re.compile(
+    r"(^|_)(price|amount|cost|fee|tax|total|subtotal|balance|rate|ratio|value|odds?|discount|volume"
+    r"|weight|height|width|length|temperature|percent|percentage|average|lat|lon|lng)(_|$)"
+)
+_NUMERIC = {FieldType.INTEGER, FieldType.NUMBER, FieldType.DECIMAL}
+_LONGEST_NUMBER = 17  # significant digits that a double keeps
+_AMOUNTS = re.compile(
+    r"(^|_)(price|amount|cost|fee|tax|total|subtotal|balance|rate|ratio|value|odds?|discount|volume"
+    r"|weight|height|width|length|temperature|percent|percentage|average|lat|lon|lng)(_|$)"
+)
+_NUMERIC = {FieldType.INTEGER, FieldType.NUMBER, FieldType.DECIMAL}
+_LONGEST_NUMBER = 17  # significant digits that a double keeps
 _SECONDS, _MILLIS = (10**9, 2 * 10**9), (10**12, 2 * 10**12)  # from 2001 to 2033
 _ADDRESSES = ("url", "link", "href", "image", "uri")
 _KEYS = ("id", "uuid", "guid", "key", "code", "slug", "sku", "url", "link", "href")
 
 
-def infer_type(values: Iterable[Any], name: str = "") -> FieldType:
+def infer_type(values: Iterable[Any], name: str = "") -> FieldType:  # noqa: PLR0911 - one for each rule
     """Return the narrowest type that all values have; STRING if there are none.
 
     `name`: of the column; one that is named like a URL may hold relative URLs, and one that is
@@ -31,6 +44,10 @@ def infer_type(values: Iterable[Any], name: str = "") -> FieldType:
     if given and _TIMES.search(name) and all(_is_epoch(value) for value in given):
         return FieldType.DATETIME
     kinds = {_kind(value) for value in given}
+    if kinds == {FieldType.INTEGER} and _AMOUNTS.search(name):
+        return FieldType.NUMBER  # whole on this page; the next may have a fraction
+    if FieldType.DECIMAL in kinds and kinds <= _NUMERIC and not any(map(_is_text, given)):
+        return FieldType.DECIMAL
     if len(kinds) == 1:
         return kinds.pop()
     if kinds == {FieldType.INTEGER, FieldType.NUMBER}:
@@ -40,8 +57,12 @@ def infer_type(values: Iterable[Any], name: str = "") -> FieldType:
     return FieldType.STRING
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _is_epoch(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     return number and any(low < value < high for low, high in (_SECONDS, _MILLIS))
 
 
@@ -49,7 +70,7 @@ def _is_address(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("http://", "https://", "/"))
 
 
-def _kind(value: Any) -> FieldType:
+def _kind(value: Any) -> FieldType:  # noqa: PLR0911 - one for each type
     match value:
         case bool():
             return FieldType.BOOLEAN
@@ -57,6 +78,9 @@ def _kind(value: Any) -> FieldType:
             return FieldType.INTEGER
         case float():
             return FieldType.NUMBER
+        case Decimal():
+            is_long = len(value.as_tuple().digits) > _LONGEST_NUMBER
+            return FieldType.DECIMAL if is_long else FieldType.NUMBER
         case str():
             return _kind_of_text(value)
         case list():

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.authoring import changes, golden, page, proposal, trial
+from app.authoring import changes, golden, page, trial
 from app.authoring.changes import RowChanges
 from app.authoring.trial import TrialPage
 from app.cli import terminal
@@ -40,7 +40,7 @@ def new(
     url: Annotated[str, typer.Argument(help="A JSON API, a feed, or a page with a list.")],
     out: Annotated[Path | None, typer.Option(help="The file to write; must not exist.")] = None,
 ) -> None:
-    """Fetch an address once, under its host's limits, and propose a working recipe.
+    """Fetch an address and the page after it, and propose a working recipe.
 
     Examples: `python -m app source new https://news.ycombinator.com/rss`,
     `python -m app source new "https://api.example.com/wares?page=1" --out sources/wares.toml`
@@ -50,7 +50,7 @@ def new(
 
     async def propose() -> str:
         async with page.open_page_fetcher(terminal.load_config()) as session:
-            return proposal.propose_recipe(await session.fetch_url(url), url)
+            return await session.propose(url)
 
     text = asyncio.run(_or_exit(propose()))
     if out is None:

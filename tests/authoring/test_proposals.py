@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.authoring.proposal import propose_recipe
+from app.authoring.proposal import next_request, propose_recipe, without_paging
 from app.core.errors import Failure, Schema
 from app.core.messages import RawPage
 from app.sources.recipes.load import load
@@ -214,3 +214,125 @@ def test_a_page_without_a_list_names_the_feed_that_it_offers() -> None:
         propose_recipe(
             answer(page, "text/html", "https://town.example/x"), "https://town.example/x"
         )
+
+
+def html(body: str, url: str = "https://town.example/list") -> RawPage:
+    return answer(f"<!doctype html><html><body>{body}</body></html>".encode(), "text/html", url)
+
+
+STORY = (
+    '<tr class="athing" id="%d"><td class="rank">%d.</td><td class="votelinks">'
+    '<a id="up_%d" href="vote?id=%d"><div class="votearrow"></div></a></td><td class="title">'
+    '<span class="titleline"><a href="https://news.example/%d">Story number %d</a>'
+    '<span class="sitebit"> (<a href="from?site=s%d">s%d.example</a>)</span></span></td></tr>'
+)
+
+
+def test_the_link_of_a_story_is_not_the_arrow_to_vote_for_it() -> None:
+    rows = "".join(STORY % ((n,) * 8) for n in range(1, 9))
+
+    _, found = read(html(f"<table><tbody>{rows}</tbody></table>"))
+
+    assert found.rows[0].data["url"] == "https://news.example/1"
+    assert not any("vote" in str(value) for value in found.rows[0].data.values())
+
+
+def test_the_address_of_an_image_that_is_loaded_later_is_its_own() -> None:
+    rows = "".join(
+        f'<li class="ware"><a href="/w/{n}">Ware number {n}</a>'
+        f'<img src="data:image/gif;base64,R0" data-src="/i/{n}.jpg"></li>'
+        for n in range(6)
+    )
+
+    _, found = read(html(f'<ul class="wares">{rows}</ul>'))
+
+    assert found.rows[2].data["image"] == "https://town.example/i/2.jpg"
+
+
+def test_a_list_that_links_to_its_next_page_is_paged() -> None:
+    rows = "".join(f'<li class="w"><a href="/w/{n}">Ware number {n}</a></li>' for n in range(6))
+
+    recipe, found = read(html(f'<ul class="ws">{rows}</ul><a rel="next" href="?page=2">More</a>'))
+
+    assert recipe.paginate.type == "next"
+    assert found.next_page == "?page=2"
+
+
+@pytest.mark.parametrize(
+    ("member", "param"),
+    [("nextPageToken", "pageToken"), ("next_page_token", "page_token"), ("next_cursor", "cursor"),
+     ("endCursor", "after"), ("nextToken", "nextToken"), ("continuation", "continuation")],
+)  # fmt: skip
+def test_a_token_is_sent_in_the_parameter_of_its_name(member: str, param: str) -> None:
+    recipe, _ = of_json({"rows": [{"id": 1}, {"id": 2}], member: "abc"})
+
+    assert (recipe.paginate.type, getattr(recipe.paginate, "param", None)) == ("cursor", param)
+
+
+def test_a_price_that_is_whole_on_this_page_may_have_a_fraction_on_the_next() -> None:
+    recipe, _ = of_json([{"id": 1, "price": 3}, {"id": 2, "price": 4}])
+
+    assert recipe.extract.fields["price"].type.value == "number"
+
+
+def test_the_types_of_columns_are_those_of_both_pages() -> None:
+    first = answer(b'{"rows": [{"id": 1, "n": 3}], "next": "/v1/wares?page=2"}')
+    second = answer(b'{"rows": [{"id": 2, "n": 2.5}]}')
+
+    recipe = load(propose_recipe(first, AT, second))
+
+    assert recipe.extract.fields["n"].type.value == "number"
+
+
+def test_a_proposal_whose_next_page_is_the_same_again_is_not_shown() -> None:
+    page = answer(b'{"rows": [{"id": 1}], "next": "/v1/wares?page=2"}')
+
+    with pytest.raises(Schema, match="the same rows again"):
+        propose_recipe(page, AT, page)
+
+
+def test_a_proposal_without_its_paging_is_a_recipe_that_says_why() -> None:
+    text = propose_recipe(answer(b'{"rows": [{"id": 1}], "next": "/v1/wares?page=2"}'), AT)
+
+    shorter = without_paging(text, "HTTP 404")
+
+    assert load(shorter).paginate.type == "none"
+    assert "could not be read (HTTP 404)" in shorter
+
+
+def test_the_next_page_of_a_proposal_is_asked_for_as_a_run_would() -> None:
+    page = answer(b'{"rows": [{"id": 1}], "next": "/v1/wares?page=2"}')
+
+    request = next_request(propose_recipe(page, AT), page)
+
+    assert request is not None
+    assert request.url == f"{AT}?page=2"
+
+
+def test_an_address_that_redirects_is_proposed_where_it_leads() -> None:
+    page = answer(b'[{"id": 1}]', url="https://www.example.com/v2/wares")
+
+    text = propose_recipe(page, "http://example.com/wares")
+
+    assert load(text).url == "https://www.example.com/v2/wares"
+    assert "it was http://example.com/wares" in text
+
+
+def test_a_page_that_scripts_build_says_so() -> None:
+    page = html('<div id="app"></div><script src="/app.js"></script>')
+
+    with pytest.raises(Schema, match="built by scripts"):
+        propose_recipe(page, page.url)
+
+
+def test_data_that_a_page_has_as_json_is_named() -> None:
+    rows = "".join(f'<li class="w"><a href="/w/{n}">Ware number {n}</a></li>' for n in range(6))
+    data = (
+        '<script type="application/ld+json">{}</script>'
+        '<script id="__NEXT_DATA__" type="application/json">{}</script>'
+    )
+
+    text = propose_recipe(html(f'<ul class="ws">{rows}</ul>{data}'), AT)
+
+    assert "JSON-LD" in text
+    assert "script#__NEXT_DATA__" in text
