@@ -184,7 +184,7 @@ def _paths_of_inner(inner: Element, record: Element) -> Iterator[tuple[str, Fiel
     if inner.tag == "a" and not text_of(inner) and inner.find(".//img") is None:
         return  # an arrow to vote, an anchor
     step = _cell(inner) if inner.tag in ("td", "th") else _step(inner)
-    if select(step, record)[0] is not inner and inner.getparent() is not record:
+    if inner not in select(step, record)[:1] and inner.getparent() is not record:
         step = f"{_step(inner.getparent())} > {step}"
     is_lazy = any(inner.get(name) for name in _LAZY)
     for tag, attribute, kind in _ATTRIBUTES:
