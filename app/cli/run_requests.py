@@ -1,6 +1,7 @@
 """Manual runs: insert the run, enqueue it, and optionally follow it to its end."""
 
 import sys
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,24 +12,32 @@ from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES
 from app.health import keys
 from app.queue import enqueue
+from app.scheduling.policies import Policies
 from app.store.runs import run_rows
 from app.store.runs.run_rows import QueuedRun, RunRequest
-from app.store.schedules import heartbeats
+from app.store.schedules import heartbeats, schedule_rows
+from workers.schedule_settings import default_policies
 
 # The schedule's name, and the arq function that runs it.
 JobAndTask = tuple[str, str]
 
 
 def trigger_run(
-    job: JobAndTask, params: dict[str, Any], by: str, *, wait: bool, as_json: bool
+    job: JobAndTask,
+    params: dict[str, Any],
+    by: str,
+    *,
+    wait: bool,
+    as_json: bool,
+    at: datetime | None = None,
 ) -> None:
-    """Queue a manual run of the job and print its id.
+    """Queue a manual run of the job and print its id. `at`: when it starts; None is at once.
 
     With `wait`, follow the run and raise typer.Exit with the exit code of its status.
     """
 
     async def queue_and_report(context: CommandContext) -> None:
-        run_id = await queue_run(context, job[1], params, by)
+        run_id = await queue_run(context, job[1], params, by, at)
         await report_queued_run(context, run_id, job, wait=wait, as_json=as_json)
 
     terminal.with_servers(queue_and_report)
@@ -59,13 +68,30 @@ async def report_queued_run(
     raise typer.Exit(follow.exit_code(row["status"]))
 
 
-async def queue_run(context: CommandContext, task: str, params: dict[str, Any], by: str) -> UUID:
-    """Insert a manual run and enqueue its first attempt; returns the run's id."""
-    config = context.config
+async def queue_run(
+    context: CommandContext, task: str, params: dict[str, Any], by: str, at: datetime | None = None
+) -> UUID:
+    """Insert a manual run with the policies of its schedule and enqueue it; returns its id.
+
+    Raises typer.BadParameter if `at` is in the past.
+    """
+    now = await heartbeats.database_now(context.pool)
+    if at is not None and at <= now:
+        raise typer.BadParameter(f"{at.isoformat()} is in the past", param_hint="--at")
+    state = await schedule_rows.one(context.pool, schedule_rows.key_of(task, params))
+    policies = (
+        default_policies(context.config) if state is None else Policies.from_spec(state.policies)
+    )
     run_id = uuid4()
     request = RunRequest(
-        run_id, task, params, by[:200], config.max_attempts, config.job_timeout_seconds
+        run_id,
+        task,
+        params,
+        by[:200],
+        policies.max_attempts,
+        policies.timeout,
+        not_before=at,
     )
-    await run_rows.request(context.pool, request, await heartbeats.database_now(context.pool))
-    await enqueue.enqueue_runs(context.pool, context.redis, [QueuedRun(run_id, task)])
+    await run_rows.request(context.pool, request, now)
+    await enqueue.enqueue_runs(context.pool, context.redis, [QueuedRun(run_id, task)], at)
     return run_id

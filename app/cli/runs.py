@@ -22,12 +22,12 @@ from app.store.schedules import heartbeats
 app = typer.Typer()
 
 COLUMNS = (
-    "run", "job", "trigger", "status", "attempt", "scheduled_for", "started_at",
+    "run", "job", "trigger", "status", "attempt", "scheduled_for", "not_before", "started_at",
     "duration_seconds", "error_message",
 )  # fmt: skip
 DETAILS = (
     "execution_id", "job", "task", "trigger", "requested_by", "status", "attempt", "worker",
-    "scheduled_for", "created_at", "started_at", "completed_at", "duration_seconds",
+    "scheduled_for", "created_at", "not_before", "started_at", "completed_at", "duration_seconds",
     "error_type", "error_message", "params", "stats", "backfill_id",
 )  # fmt: skip
 SOURCES = (

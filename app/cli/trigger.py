@@ -37,6 +37,10 @@ def trigger(
     wait: Annotated[
         bool, typer.Option("--wait", help="Show the progress until the run ends.")
     ] = False,
+    at: Annotated[
+        str | None,
+        typer.Option(help="Start at this instant, such as `2026-12-01T09:00+01:00`; UTC if bare."),
+    ] = None,
     as_json: terminal.JSON = False,
 ) -> None:
     """Queue a manual run. It has no tick and does not affect the schedule.
@@ -46,11 +50,16 @@ def trigger(
 
     Examples: `python -m app trigger scrape_all_platforms --wait`,
     `python -m app trigger scrape_all_platforms platforms=bet9ja,betpawa`,
-    `python -m app trigger source:books`
+    `python -m app trigger source:books`,
+    `python -m app trigger poll_news --at 2026-12-01T09:00+01:00`
     """
     by = terminal.current_user()
+    if at is not None and wait:
+        raise typer.BadParameter("--wait follows a run that starts now; leave it out with --at")
     task, _, name = job.partition(":")
     if task == COLLECTION_TASK and name:
+        if at is not None:
+            raise typer.BadParameter("a collection runs now or by its schedule", param_hint="--at")
         if params:
             raise typer.BadParameter("a collection runs with its own selection of sources")
         org_id = _org_id(name)
@@ -63,7 +72,14 @@ def trigger(
     found = find_job(terminal.load_config(), job)
     own = [f"source={name}"] if task == SOURCE_TASK and name else []
     values = parse_params(found, [*own, *(params or ())])
-    run_requests.trigger_run((job, found.name), values, by, wait=wait, as_json=as_json)
+    run_requests.trigger_run(
+        (job, found.name),
+        values,
+        by,
+        wait=wait,
+        as_json=as_json,
+        at=None if at is None else terminal.parse_instant(at),
+    )
 
 
 def find_job(config: Config, name: str) -> Job:

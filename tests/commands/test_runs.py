@@ -5,18 +5,25 @@ import json
 import os
 import signal
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from arq.connections import ArqRedis
 
 from app.core.errors import UnknownJob, WrongState
+from app.ledger import edit
+from app.ledger.edit import DeclaredSchedule
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
 from app.store.schedules import heartbeats
-from tests.clock import NOON
+from tests.clock import NOON, SettableClock
 from tests.commands.conftest import ROOT, Tell, TellJson, Working
+from tests.wait import until
 
 JOB = "scrape_all_platforms"
 
@@ -185,3 +192,58 @@ async def test_a_recipe_is_triggered_and_listed_under_the_name_of_its_schedule(
         ("source:books", {"source": "books"})
     ]
     assert isinstance(unknown.exception, UnknownJob)
+
+
+async def test_a_run_requested_for_later_waits_for_its_instant_without_redis(
+    tell_json: TellJson, working: Working, pool: Pool, redis: ArqRedis
+) -> None:
+    soon = await heartbeats.database_now(pool) + timedelta(seconds=8)
+    asked = await tell_json("trigger", JOB, "platforms=betpawa", "--at", soon.isoformat())
+    (listed,) = await tell_json("runs", "--trigger", "manual")
+    await redis.execute_command("FLUSHDB")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+
+    async with working():
+        ended = await until(
+            lambda: pool.fetchrow(
+                "SELECT * FROM runs WHERE trigger = 'manual' AND completed_at IS NOT NULL"
+            ),
+            seconds=60,
+        )
+    events = await pool.fetch("SELECT event, detail FROM run_events ORDER BY id")
+
+    assert listed["execution_id"] == asked["execution_id"]
+    assert (listed["status"], datetime.fromisoformat(listed["not_before"])) == ("queued", soon)
+    assert ended["started_at"] >= soon
+    assert ended["status"] == "success"
+    assert "deferred" in [event["event"] for event in events]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--at", "2020-01-01T00:00Z"), "is in the past"),
+        (("--at", "tomorrow"), "is not an instant"),
+        (("--at", "2099-01-01T00:00Z", "--wait"), "leave it out with --at"),
+    ],
+)
+async def test_a_run_for_later_is_refused_with_the_reason(
+    tell: Tell, pool: Pool, options: tuple[str, ...], reason: str
+) -> None:
+    refused = await tell("trigger", JOB, *options)
+
+    assert refused.exit_code == 2
+    assert reason in " ".join(refused.output.replace("│", " ").split())
+    assert await pool.fetchval("SELECT count(*) FROM runs") == 0
+
+
+async def test_a_manual_run_has_the_policies_of_its_schedule(
+    tell: Tell, pool: Pool, clock: SettableClock
+) -> None:
+    schedule = Schedule.every(300, name=JOB)
+    policies = Policies(timeout=77, max_attempts=2)
+    await edit.register(pool, [DeclaredSchedule(JOB, JOB, schedule, policies)], clock())
+
+    await tell("trigger", JOB)
+
+    row = await pool.fetchrow("SELECT timeout_seconds, max_attempts FROM runs")
+    assert tuple(row or ()) == (77, 2)

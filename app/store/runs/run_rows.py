@@ -78,11 +78,15 @@ class RunEnding:
 
 
 REQUEST = """
-INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
-                  max_attempts, timeout_seconds, lease_epoch, queued_at, stats,
-                  schedule_id, org_id)
-VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}', $8, $9)
-ON CONFLICT (execution_id) DO NOTHING
+WITH requested AS (
+  INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
+                    max_attempts, timeout_seconds, lease_epoch, queued_at, stats,
+                    schedule_id, org_id, not_before)
+  VALUES ($1, $2, 'manual', $3, $4, 'queued', 1, 0, $5, $6, 0, $7, '{}', $8, $9, $10)
+  ON CONFLICT (execution_id) DO NOTHING RETURNING execution_id
+)
+INSERT INTO run_events (execution_id, at, event, attempt, detail)
+SELECT execution_id, $7, 'deferred', 1, $11 FROM requested WHERE $10::timestamptz IS NOT NULL
 """
 
 # Under the overlap policy `queue_one`: the older run first, and one at a time.
@@ -260,7 +264,7 @@ FROM runs r ORDER BY r.created_at DESC LIMIT $1
 class RunRequest:
     """A manual run to queue; `schedule_id` and `org_id` are set for a collection.
 
-    `timeout`: seconds.
+    `timeout`: seconds. `not_before`: when it may start; None is at once.
     """
 
     run_id: UUID
@@ -271,10 +275,12 @@ class RunRequest:
     timeout: float
     schedule_id: int | None = None
     org_id: UUID | None = None
+    not_before: datetime | None = None
 
 
 async def request(pool: Pool | Connection, run_request: RunRequest, now: datetime) -> None:
     """Insert a queued manual run; does nothing if a run of that id exists."""
+    at = run_request.not_before
     await pool.execute(
         REQUEST,
         run_request.run_id,
@@ -286,6 +292,8 @@ async def request(pool: Pool | Connection, run_request: RunRequest, now: datetim
         now,
         run_request.schedule_id,
         run_request.org_id,
+        at,
+        None if at is None else f"until {at:%Y-%m-%d %H:%M:%S} UTC: requested for then",
     )
 
 
