@@ -4,8 +4,10 @@ Each operation is one transaction. It locks the organisation's row, which serial
 runs under row-level security, which hides the rows of other organisations.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,11 +15,13 @@ import asyncpg
 
 from app.core import log
 from app.core.config import Config
-from app.core.errors import Conflict, InvalidValue, NotFound, OverLimit, StaleEdit
+from app.core.enums import Coalesce, Overlap
+from app.core.errors import BadSchedule, Conflict, InvalidValue, NotFound, OverLimit, StaleEdit
 from app.ledger import edit as ledger
 from app.ledger.edit import DeclaredSchedule
 from app.orgs.limits import OrgLimits
 from app.orgs.tokens import Principal
+from app.scheduling.choices import PolicyChoices
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store import tenancy
@@ -33,6 +37,10 @@ from app.store.schedules.schedule_versions import SchedulePause
 
 TASK = "collection"
 A_DAY = timedelta(days=1)
+POLICY_FIELDS = frozenset(
+    {"overlap", "coalesce", "catch_up", "misfire_grace_seconds", "jitter_seconds"}
+    | {"timeout_seconds", "max_attempts", "exclude", "start", "end"}
+)
 
 _log = log.logger(__name__)
 
@@ -46,10 +54,14 @@ class CollectionSettings:
     timezone: str = "UTC"
     enabled: bool = False
     notify: bool = False
+    policies: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def as_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values, as edits record them."""
-        return {
+        """Return the settings as JSON values, as edits record them.
+
+        `policies`: what was chosen, by the names of `POLICY_FIELDS`; the rest are defaults.
+        """
+        return dict(self.policies) | {
             "preset_id": None if self.preset_id is None else str(self.preset_id),
             "cron_expression": self.cron_expression,
             "timezone": self.timezone,
@@ -85,7 +97,16 @@ def settings_of(schedule: CollectionSchedule | None) -> CollectionSettings:
         timezone=schedule.spec["timezone"],
         enabled=schedule.enabled,
         notify=schedule.notify,
+        policies=schedule.policy_choices,
     )
+
+
+def next_run_at(schedule: CollectionSchedule) -> datetime | None:
+    """Return the next tick that is not excluded; None if there is none."""
+    tick, policies = schedule.next_tick_at, Policies.from_spec(schedule.policies)
+    if tick is None or not policies.exclude.cover(tick):
+        return tick
+    return policies.next_run(Schedule.from_spec(schedule.spec), tick)
 
 
 def schedule_key(org_id: UUID) -> str:
@@ -108,7 +129,7 @@ async def edit(
     """
     async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
         limits, before = await _locked(connection, config, request)
-        after = replace(settings_of(before), **changes)
+        after = _changed(settings_of(before), changes)
         if after == settings_of(before):
             return CollectionChange(before)
         schedule = Schedule.cron(
@@ -117,9 +138,10 @@ async def edit(
         after = replace(after, cron_expression=str(schedule.to_spec()["cron"]))
         if after.preset_id != settings_of(before).preset_id:
             await _check_preset(connection, request.principal.org_id, after.preset_id, limits)
-        declared = _declared(config, request.principal.org_id, schedule, after.enabled, limits)
+        declared = _declared(config, request.principal.org_id, schedule, after, limits)
         queued = await ledger.edit_in(connection, declared, request.now)
         await _choose(connection, request.principal.org_id, after)
+        await store.set_choices(connection, request.principal.org_id, dict(after.policies))
         recorded = await _record(connection, request, before, _action(before), after.as_json())
         return CollectionChange(recorded, queued)
 
@@ -230,16 +252,57 @@ def _action(before: CollectionSchedule | None) -> str:
     return "edited" if before.retired_at is None else "revived"
 
 
+def _changed(before: CollectionSettings, changes: dict[str, Any]) -> CollectionSettings:
+    """Apply the changes; a policy that is null gets its default again."""
+    chosen = dict(before.policies)
+    for name in changes.keys() & POLICY_FIELDS:
+        chosen[name] = changes[name]
+    policies = {
+        name: value.value if isinstance(value, Enum) else value
+        for name, value in chosen.items()
+        if value is not None
+    }
+    plain = {name: value for name, value in changes.items() if name not in POLICY_FIELDS}
+    return replace(before, **plain, policies=policies)
+
+
 def _declared(
-    config: Config, org_id: UUID, schedule: Schedule, enabled: bool, limits: OrgLimits
+    config: Config,
+    org_id: UUID,
+    schedule: Schedule,
+    settings: CollectionSettings,
+    limits: OrgLimits,
 ) -> DeclaredSchedule:
-    policies = Policies(
+    defaults = Policies(
         misfire_grace=timedelta(seconds=config.collection_misfire_grace_seconds),
         jitter=timedelta(seconds=config.collection_jitter_seconds),
         timeout=limits.max_minutes * 60,
         max_attempts=config.max_attempts,
     )
-    return DeclaredSchedule(schedule_key(org_id), TASK, schedule, policies, enabled, org_id)
+    chosen = settings.policies
+    if chosen.get("timeout_seconds", 0) > defaults.timeout:
+        raise InvalidValue(
+            "timeout_seconds", f"is more than the limit of {limits.max_minutes:g} minutes"
+        )
+    grace, jitter = (chosen.get(f"{name}_seconds") for name in ("misfire_grace", "jitter"))
+    choices = PolicyChoices(
+        overlap=None if "overlap" not in chosen else Overlap(chosen["overlap"]),
+        coalesce=None if "coalesce" not in chosen else Coalesce(chosen["coalesce"]),
+        catch_up=chosen.get("catch_up"),
+        misfire_grace=None if grace is None else timedelta(seconds=grace),
+        jitter=None if jitter is None else timedelta(seconds=jitter),
+        timeout=chosen.get("timeout_seconds"),
+        max_attempts=chosen.get("max_attempts"),
+        exclude=chosen.get("exclude", ()),
+        start=chosen.get("start"),
+        end=chosen.get("end"),
+    )
+    try:
+        policies = choices.apply(defaults, schedule, settings.timezone)
+    except BadSchedule as error:
+        raise InvalidValue("policies", str(error)) from None
+    key = schedule_key(org_id)
+    return DeclaredSchedule(key, TASK, schedule, policies, settings.enabled, org_id)
 
 
 async def _check_preset(

@@ -22,6 +22,16 @@ DEFAULTS = {
     "timezone": "UTC",
     "enabled": False,
     "notify": False,
+    "overlap": None,
+    "coalesce": None,
+    "catch_up": None,
+    "misfire_grace_seconds": None,
+    "jitter_seconds": None,
+    "timeout_seconds": None,
+    "max_attempts": None,
+    "exclude": None,
+    "start": None,
+    "end": None,
     "last_run_at": None,
     "last_status": None,
     "next_run_at": None,
@@ -422,3 +432,62 @@ async def test_a_preset_over_the_organisations_limit_cannot_be_chosen(
 
     assert fields(answer) == ["preset_id"]
     assert "max_sources = 2" in answer.json()["detail"]
+
+
+async def test_policies_are_chosen_read_kept_and_given_back(visitor: Visitor, pool: Pool) -> None:
+    chosen = {
+        "overlap": "queue_one",
+        "misfire_grace_seconds": 90.0,
+        "timeout_seconds": 60.0,
+        "max_attempts": 2,
+        "exclude": ["sun", "2026-12-25"],
+        "start": "2026-01-01",
+        "end": "2027-01-01",
+    }
+    first = await visitor.patch(timezone="Africa/Lagos", **chosen)
+    kept = await visitor.patch(enabled=True)
+    stored = await pool.fetchval("SELECT policies FROM schedules WHERE org_id IS NOT NULL")
+    back = await visitor.patch(overlap=None, exclude=None, start=None, end=None)
+
+    assert chosen.items() <= first.json().items()
+    assert chosen.items() <= kept.json().items()
+    assert (stored["overlap"], stored["timeout_seconds"], stored["max_attempts"]) == (
+        "queue_one",
+        60,
+        2,
+    )
+    assert stored["exclude"]["rules"] == ["sun", "2026-12-25"]
+    assert stored["exclude"]["timezone"] == "Africa/Lagos"
+    assert (back.json()["overlap"], back.json()["exclude"]) == (None, None)
+    policies = await pool.fetchval("SELECT policies FROM schedules WHERE org_id IS NOT NULL")
+    assert policies["overlap"] == "skip"
+    assert "exclude" not in policies
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"coalesce": "all"}, "overlap=skip would skip"),
+        ({"exclude": ["christmas"]}, "it takes a date"),
+        ({"exclude": ["holidays.ics"]}, "cannot be read here"),
+        ({"exclude": ["mon-sun"]}, "every hour of the week"),
+        ({"start": "2026-02-01", "end": "2026-01-01"}, "is before start"),
+        ({"timeout_seconds": 604800.0}, "is more than the limit"),
+        ({"jitter_seconds": 600.0, "cron_expression": "*/5 * * * *"}, "before the next one"),
+    ],
+)
+async def test_policies_that_contradict_each_other_are_refused_with_the_reason(
+    visitor: Visitor, change: dict[str, Any], reason: str
+) -> None:
+    refused = await visitor.patch(**change)
+
+    assert refused.status_code == 422
+    assert reason in refused.text
+
+
+async def test_the_next_run_is_no_excluded_tick(visitor: Visitor) -> None:
+    answer = await visitor.patch(
+        cron_expression="0 6 * * *", enabled=True, exclude=["2026-09-05/2026-09-09"]
+    )
+
+    assert answer.json()["next_run_at"].startswith("2026-09-10T06:00")

@@ -19,6 +19,8 @@ class CollectionSchedule:
     preset_id: UUID | None
     preset_name: str | None
     spec: dict[str, Any]
+    policies: dict[str, Any]
+    policy_choices: dict[str, Any]
     enabled: bool
     notify: bool
     revision: int
@@ -47,8 +49,9 @@ LOCK_ORG = "SELECT limits FROM organizations WHERE id = $1 FOR NO KEY UPDATE"
 LIMITS = "SELECT limits FROM organizations WHERE id = $1"
 LOCK = "SELECT id FROM schedules WHERE org_id = $1 FOR UPDATE"
 LOOK = """
-SELECT s.id, s.preset_id, p.name, s.spec, s.enabled, s.notify, s.revision, s.retired_at,
-       s.paused_at, s.paused_by, s.paused_note, s.next_tick_at, last.at, last.status
+SELECT s.id, s.preset_id, p.name, s.spec, s.policies, s.policy_choices, s.enabled, s.notify,
+       s.revision, s.retired_at, s.paused_at, s.paused_by, s.paused_note, s.next_tick_at,
+       last.at, last.status
 FROM schedules s
 LEFT JOIN collection_presets p ON p.id = s.preset_id
 LEFT JOIN LATERAL (
@@ -57,6 +60,7 @@ LEFT JOIN LATERAL (
 ) last ON true
 WHERE s.org_id = $1
 """
+SET_CHOICES = "UPDATE schedules SET policy_choices = $2 WHERE org_id = $1"
 SET_PRESET = "UPDATE schedules SET preset_id = $2, notify = $3 WHERE org_id = $1"
 RECORD_EDIT = """
 WITH updated AS (
@@ -94,6 +98,11 @@ async def set_preset(
 ) -> None:
     """Set the preset to collect, and whether the collection sends notifications."""
     await connection.execute(SET_PRESET, org_id, preset_id, notify)
+
+
+async def set_choices(connection: Connection, org_id: UUID, choices: dict[str, Any]) -> None:
+    """Set the policies that the organisation chose for its collection."""
+    await connection.execute(SET_CHOICES, org_id, choices)
 
 
 async def record_edit(

@@ -89,6 +89,7 @@ def _answer(schedule: CollectionSchedule | None) -> ApiResponse:
     active = None if schedule is None or schedule.retired_at is not None else schedule
     ticking = active is not None and active.enabled and active.paused_at is None
     body = schemas.ScheduleBody(
+        **{name: settings.policies.get(name) for name in collection.POLICY_FIELDS},
         id=active and active.id,
         preset_id=settings.preset_id,
         preset_name=active and active.preset_name,
@@ -98,7 +99,7 @@ def _answer(schedule: CollectionSchedule | None) -> ApiResponse:
         notify=settings.notify,
         last_run_at=active and active.last_run_at,
         last_status=active and active.last_status,  # pyright: ignore[reportArgumentType] - checked by the model
-        next_run_at=active.next_tick_at if active is not None and ticking else None,
+        next_run_at=collection.next_run_at(active) if active is not None and ticking else None,
     )
     return ApiResponse(body, _etag(schedule))
 

@@ -15,7 +15,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from app.core.enums import RunStatus, Trigger
+from app.core.enums import Coalesce, Overlap, RunStatus, Trigger
 from app.core.errors import BadSchedule
 from app.scheduling.cron import check_zone
 from app.sources.recipes.load import MAX_RECIPE_LENGTH
@@ -102,8 +102,12 @@ class EmptyRequest(RequestModel):
 # The schedule
 
 
+PolicySeconds = Annotated[float, Field(ge=0, le=604_800)]
+ExcludeRule = Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class ScheduleBody(ResponseModel):
-    """The organisation's schedule, or the defaults if it has none."""
+    """The organisation's schedule, or the defaults if it has none. A null policy is the default."""
 
     id: int | None
     preset_id: UUID | None
@@ -112,19 +116,44 @@ class ScheduleBody(ResponseModel):
     timezone: str
     enabled: bool
     notify: bool
+    overlap: Overlap | None
+    coalesce: Coalesce | None
+    catch_up: int | None
+    misfire_grace_seconds: float | None
+    jitter_seconds: float | None
+    timeout_seconds: float | None
+    max_attempts: int | None
+    exclude: list[str] | None
+    start: str | None
+    end: str | None
     last_run_at: AwareDatetime | None
     last_status: RunStatus | None
     next_run_at: AwareDatetime | None
 
 
 class ScheduleChange(RequestModel):
-    """Fields to change; omitted fields are kept. A null `preset_id` selects no preset."""
+    """Fields to change; omitted fields are kept. A null `preset_id` selects no preset.
+
+    A policy that is null gets its default again. `exclude`: dates, ranges, weekdays and hours.
+    """
 
     preset_id: UUID | None = Field(default_factory=_omitted)
     cron_expression: Expression = Field(default_factory=str)
     timezone: Zone = Field(default_factory=str)
     enabled: bool = Field(default_factory=bool)
     notify: bool = Field(default_factory=bool)
+    overlap: Overlap | None = Field(default_factory=_omitted)
+    coalesce: Coalesce | None = Field(default_factory=_omitted)
+    catch_up: Annotated[int, Field(ge=1, le=1000)] | None = Field(default_factory=_omitted)
+    misfire_grace_seconds: PolicySeconds | None = Field(default_factory=_omitted)
+    jitter_seconds: PolicySeconds | None = Field(default_factory=_omitted)
+    timeout_seconds: PolicySeconds | None = Field(default_factory=_omitted)
+    max_attempts: Annotated[int, Field(ge=1, le=20)] | None = Field(default_factory=_omitted)
+    exclude: Annotated[list[ExcludeRule], Field(max_length=200)] | None = Field(
+        default_factory=_omitted
+    )
+    start: ExcludeRule | None = Field(default_factory=_omitted)
+    end: ExcludeRule | None = Field(default_factory=_omitted)
 
 
 class PauseRequest(RequestModel):
