@@ -78,6 +78,9 @@ def _show(findings: list[Finding]) -> None:
     table = Table(box=None, show_header=False)
     for finding in findings:
         style = _STYLES[finding.level]
-        fix = f"\n[dim]-> {finding.fix}[/]" if finding.fix else ""
-        table.add_row(f"[{style}]{finding.level}[/]", finding.subject, f"{finding.message}{fix}")
+        fix = f"\n[dim]-> {terminal.markup(finding.fix)}[/]" if finding.fix else ""
+        message = terminal.markup(finding.message)
+        table.add_row(
+            f"[{style}]{finding.level}[/]", terminal.markup(finding.subject), f"{message}{fix}"
+        )
     Console(highlight=False).print(table)

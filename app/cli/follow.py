@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from app.cli import terminal
 from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES, RunStatus
 from app.health import keys
@@ -33,7 +34,7 @@ async def follow_run(context: CommandContext, run_id: UUID) -> dict[str, Any]:
     """
     clock = asyncio.get_running_loop().time
     last_seen = clock()
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     with ExitStack() as stack:
         if not console.is_terminal:
             stack.callback(console.print)  # Live omits the last newline there
@@ -52,7 +53,8 @@ async def follow_run(context: CommandContext, run_id: UUID) -> dict[str, Any]:
 
 
 def _progress(row: dict[str, Any], sources: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"{row.get('job', 'run')}: {row['status']}", title_justify="left")
+    title = terminal.clean(f"{row.get('job', 'run')}: {row['status']}")
+    table = Table(title=title, title_justify="left")
     for name in ("source", "status"):
         table.add_column(name, no_wrap=True)
     for name in _COUNTS:
@@ -60,5 +62,6 @@ def _progress(row: dict[str, Any], sources: list[dict[str, Any]]) -> Table:
     table.add_column("error")
     for source in sources:
         counts = (str(source[name]) for name in _COUNTS)
-        table.add_row(source["source"], source["status"], *counts, source["error_message"] or "")
+        texts = (source["source"], source["status"], *counts, source["error_message"] or "")
+        table.add_row(*map(terminal.clean, texts))
     return table

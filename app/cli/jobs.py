@@ -62,7 +62,7 @@ def _as_json(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dic
         "health": _describe_health(verdict.status.value, reason) if verdict else None,
         "status": verdict and verdict.status.value,
         "reason": reason,
-        "next": state.next_tick_at if state.enabled else None,
+        "next": state.next_tick_at if state.enabled and state.paused_at is None else None,
         "frontier": state.evaluated_through,
         "last_run": facts and facts.last_run,
         "last_status": facts and facts.last_status,

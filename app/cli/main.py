@@ -15,11 +15,13 @@ from app.cli import (
     orgs,
     pause,
     prune,
+    rejected,
     replay,
     retire,
     runs,
     sources,
     status,
+    ticks,
     trigger,
     verify,
 )
@@ -33,8 +35,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 for module in (
-    status, jobs, runs, verify, pause, retire, trigger, backfill, replay, export, doctor,
-    prune, migrate, login,
+    status, jobs, runs, ticks, rejected, verify, pause, retire, trigger, backfill, replay, export,
+    doctor, prune, migrate, login,
 ):  # fmt: skip
     app.add_typer(module.app)
 app.add_typer(odds.app, name="odds")

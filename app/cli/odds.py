@@ -191,7 +191,8 @@ def _write_csv(matches: Sequence[Match]) -> None:
     writer.writerow(_CSV_COLUMNS)
     for match in matches:
         for row in match.rows:
-            writer.writerows(_csv_lines(match, row))
+            for line in _csv_lines(match, row):
+                writer.writerow([terminal.csv_cell(value) for value in line])
 
 
 def _csv_lines(match: Match, row: MarketComparison) -> Iterator[tuple[Any, ...]]:
@@ -232,7 +233,9 @@ def _table(match: Match, now: datetime) -> Table:
     subtitle = f"{match.country}, {match.competition}   {match.key}"
     if match.swapped:
         subtitle += f"\nhome and away are swapped, not compared: {', '.join(match.swapped)}"
-    table = Table(title=f"{title}\n{subtitle}", title_justify="left", title_style="bold")
+    table = Table(
+        title=terminal.markup(f"{title}\n{subtitle}"), title_justify="left", title_style="bold"
+    )
     table.add_column("market")
     table.add_column("outcome")
     for platform in match.platforms:
@@ -249,7 +252,8 @@ def _add_row(table: Table, match: Match, row: MarketComparison, now: datetime) -
     for number, pick in enumerate(row.picks):
         cells = [_cell(pick.quotes.get(platform), pick.best, now) for platform in match.platforms]
         best = "-" if pick.best is None else f"{pick.best.price} {pick.best.platform}"
-        table.add_row("" if number else name, pick.outcome, *cells, best, "")
+        label = "" if number else terminal.markup(name)
+        table.add_row(label, terminal.markup(pick.outcome), *cells, best, "")
     margins = [_percent(row.margins.get(platform)) for platform in match.platforms]
     table.add_row("", "[dim]margin[/]", *margins, "", _percent(row.margin), end_section=True)
 
@@ -296,7 +300,7 @@ def _moves_table(events: list[dict[str, Any]], moves: list[dict[str, Any]]) -> T
     names = {event["id"]: event["platform"] for event in events}
     first = events[0]
     title = f"{first['home']} - {first['away']}   {first['kickoff']:%a %d %b %H:%M} UTC"
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=terminal.markup(title), title_justify="left", title_style="bold")
     for column in ("observed (UTC)", "site", "price", "run"):
         table.add_column(column)
     for move in moves:

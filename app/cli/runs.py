@@ -9,14 +9,16 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from redis.exceptions import RedisError
 
 from app.cli import collections, run_requests, terminal
 from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
 from app.core.errors import UnknownRun, WrongState
+from app.runs import log
 from app.store.db import Pool
 from app.store.runs import listing, run_rows
-from app.store.runs.listing import RunFilter
+from app.store.runs.listing import RejectedFilter, RunFilter
 from app.store.schedules import heartbeats
 
 app = typer.Typer()
@@ -34,6 +36,8 @@ SOURCES = (
     "source", "status", "partitions", "pages", "records", "inserted", "changed", "unchanged",
     "rejected", "requests", "retries", "error_message",
 )  # fmt: skip
+REJECTED = ("source", "partition", "page", "record_id", "reason")
+MAX_REJECTED = 50
 _POLL_SECONDS = 1.0
 _OVERLAP = timedelta(seconds=10)  # of two polls, for what was being committed at the last one
 _MAX_FOLLOWED = 10_000  # ended runs whose state is remembered
@@ -107,29 +111,35 @@ def _print_line(row: dict[str, Any], *, as_json: bool) -> None:
         return
     at = row["completed_at"] or row["started_at"] or row["created_at"]
     error = f"  {row['error_message']}" if row["error_message"] else ""
-    sys.stdout.write(
+    terminal.write_line(
         f"{terminal.format_value(at)}  {row['execution_id']}  {row['job']}  {row['trigger']}"
-        f"  {row['status']}{error}\n"
+        f"  {row['status']}{error}"
     )
-    sys.stdout.flush()
 
 
 @app.command()
 def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
-    """Show one run: its attempts, its sources and its errors.
+    """Show one run: its attempts, sources, rejected records and log.
 
     Example: `python -m app run 5f0c7f3e`
     """
 
-    async def read(pool: Pool) -> dict[str, Any]:
+    async def read(context: CommandContext) -> dict[str, Any]:
+        pool = context.pool
         full_id = await _resolve(pool, run_id)
         return (await listing.run(pool, full_id) or {}) | {
             "sources": await listing.sources(pool, full_id),
             "events": await listing.events(pool, full_id),
+            "rejected": (
+                await listing.rejected(pool, RejectedFilter(run_id=full_id), MAX_REJECTED)
+            )[0],
+            "log": await _log_lines(context, full_id),
         }
 
-    row = terminal.with_pool(read)
+    row = terminal.with_servers(read)
     if as_json:
+        for record in row["rejected"]:
+            record["data"] = record["data"].decode("utf-8", "replace")
         terminal.print_json(row)
         return
     console = terminal.console()
@@ -138,6 +148,18 @@ def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
             console.print(f"{name:>16}  {terminal.format_value(row[name])}")
     terminal.print_table(row["sources"], SOURCES)
     terminal.print_table(row["events"], ("at", "event", "attempt", "worker", "detail"))
+    if row["rejected"]:
+        terminal.print_table(row["rejected"], REJECTED)
+    for line in row["log"] or ():
+        console.print(terminal.clean(line))
+
+
+async def _log_lines(context: CommandContext, run_id: UUID) -> list[str] | None:
+    """The run's log; None if Redis does not answer, which keeps it."""
+    try:
+        return await log.read_lines(context.redis, run_id)
+    except (RedisError, OSError, TimeoutError):
+        return None
 
 
 @app.command()

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from app.authoring import changes, golden, page, trial
@@ -76,7 +75,7 @@ def lint(
         sys.stdout.write(json.dumps([_fault_as_json(*found) for found in faults]) + "\n")
     else:
         for path, fault in faults:
-            sys.stdout.write(f"{path}:{fault}\n")
+            terminal.write_line(f"{path}:{fault}")
         if not faults:
             sys.stdout.write(f"{len(files)} recipes, no fault\n")
     if faults:
@@ -278,7 +277,7 @@ def _show_trial(recipe: Recipe, results: Sequence[TrialPage]) -> None:
     for one in results:
         console.print(_headline(one))
         for refused in one.rejected[:_MAX_ROWS]:
-            console.print(f"  refused: {escape(refused.reason[:300])}", style="yellow")
+            console.print(f"  refused: {terminal.markup(refused.reason[:300])}", style="yellow")
     items = [item for one in results for item in one.rows]
     if not items:
         console.print("no rows", style="bold red")
@@ -288,7 +287,7 @@ def _show_trial(recipe: Recipe, results: Sequence[TrialPage]) -> None:
     filled = [name for name in names if any(item.data.get(name) for item in items)][:_MAX_COLUMNS]
     rows = Table("key", *filled)
     for item in items[:_MAX_ROWS]:
-        rows.add_row(*(escape(_cell(v)) for v in (item.key, *map(item.data.get, filled))))
+        rows.add_row(*(terminal.markup(_cell(v)) for v in (item.key, *map(item.data.get, filled))))
     console.print(rows)
     if len(items) > _MAX_ROWS:
         console.print(f"and {len(items) - _MAX_ROWS} rows more")
@@ -298,12 +297,16 @@ def _show_trial(recipe: Recipe, results: Sequence[TrialPage]) -> None:
 def _headline(one: TrialPage) -> str:
     where = f"{one.partition}, page {one.page}"
     if one.failure is not None:
-        return f"[bold red]{escape(where)}: {one.failure.kind.value}: {escape(str(one.failure))}[/]"
+        failure = terminal.markup(f"{where}: {one.failure.kind.value}: {one.failure}")
+        return f"[bold red]{failure}[/]"
     size = len(one.raw.body) if one.raw else 0
     fetch_ms, parse_ms = (round(seconds * 1000) for seconds in one.seconds)
-    more = "; there are further pages" if one.more else f"; the end: {escape(one.end or '-')}"
+    more = (
+        "; there are further pages" if one.more else f"; the end: {terminal.markup(one.end or '-')}"
+    )
     return (
-        f"{escape(where)}: {len(one.rows)} rows, {len(one.rejected)} refused; {size:,} bytes;"
+        f"{terminal.markup(where)}: {len(one.rows)} rows, {len(one.rejected)} refused;"
+        f" {size:,} bytes;"
         f" {fetch_ms} ms to fetch, {parse_ms} ms to parse{more}"
     )
 
@@ -319,7 +322,7 @@ def _column_table(recipe: Recipe, rows: Sequence[Any], names: Sequence[str]) -> 
         share = f"{empty} of {len(values)}"
         style = "red" if empty == len(values) else ("yellow" if empty else "")
         cell = f"[{style}]{share}[/]" if style else share
-        table.add_row(name, kind, cell, escape(_cell(example)))
+        table.add_row(name, kind, cell, terminal.markup(_cell(example)))
     return table
 
 
@@ -348,13 +351,12 @@ def _show_changes(difference: RowChanges) -> None:
     console = Console(highlight=False)
     for sign, style, keys in (("-", "red", difference.removed), ("+", "green", difference.added)):
         for key in keys[:_MAX_ROWS]:
-            console.print(f"{sign} {escape(key)}", style=style)
+            console.print(f"{sign} {terminal.markup(key)}", style=style)
     for key, columns in [*difference.changed.items()][:_MAX_ROWS]:
-        console.print(f"~ {escape(key)}")
+        console.print(f"~ {terminal.markup(key)}")
         for name, (before, after) in columns.items():
-            console.print(
-                f"    {name}: [red]{escape(_cell(before))}[/] -> [green]{escape(_cell(after))}[/]"
-            )
+            old, new = terminal.markup(_cell(before)), terminal.markup(_cell(after))
+            console.print(f"    {terminal.markup(name)}: [red]{old}[/] -> [green]{new}[/]")
     console.print(
         f"{len(difference.removed)} gone, {len(difference.added)} new,"
         f" {len(difference.changed)} changed, {difference.unchanged} the same"

@@ -16,6 +16,7 @@ from arq.connections import ArqRedis
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from app import context
@@ -29,6 +30,11 @@ Result = TypeVar("Result")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+# C0 without tab and newline, DEL, C1, and characters that change the direction of text.
+_CONTROLS = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]"
+)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -159,6 +165,33 @@ def _format_cell(value: object) -> str:
     )
 
 
+def clean(text: str) -> str:
+    """Replace characters that a terminal interprets: escape sequences, controls, direction marks.
+
+    Every scraped text is printed through this function.
+    """
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def markup(value: object) -> str:
+    """Format a value for a rich console that reads markup: it is printed as it is."""
+    return escape(clean(str(value)))
+
+
+def csv_cell(value: object) -> object:
+    """Return the value for a CSV file: a text that spreadsheets would read as a formula is quoted.
+
+    Numbers stay numbers, negative ones too.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def write_line(text: str) -> None:
+    """Write a line to stdout without characters that a terminal interprets."""
+    sys.stdout.write(f"{clean(text)}\n")
+    sys.stdout.flush()
+
+
 def format_value(value: object) -> str:
     """Format a value for people: instants in UTC, floats with two decimals, None as nothing."""
     if value is None:
@@ -167,7 +200,7 @@ def format_value(value: object) -> str:
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):
         return f"{value:.2f}"
-    return str(value)
+    return clean(str(value))
 
 
 def parse_instant_or_age(text: str, now: datetime) -> datetime:

@@ -50,7 +50,7 @@ def why(
     except UnknownJob as error:
         raise typer.BadParameter(str(error)) from None
     for sentence in sentences:
-        sys.stdout.write(f"{sentence}\n")
+        terminal.write_line(sentence)
 
 
 async def _verify(pool: db.Pool) -> list[proof.TickAccount]:
@@ -78,7 +78,7 @@ def _as_json(account: proof.TickAccount) -> dict[str, Any]:
 def _show(accounts: list[proof.TickAccount]) -> None:
     console = Console(highlight=False)
     for account in accounts:
-        console.print(f"[bold]{account.key}[/]")
+        console.print(f"[bold]{terminal.markup(account.key)}[/]")
         console.print(
             f"  expected: {account.expected}   ran: {account.ran}"
             f"   skipped: {_by_reason(account.skipped)}   missed: {_by_reason(account.missed)}"

@@ -247,3 +247,61 @@ async def test_a_manual_run_has_the_policies_of_its_schedule(
 
     row = await pool.fetchrow("SELECT timeout_seconds, max_attempts FROM runs")
     assert tuple(row or ()) == (77, 2)
+
+
+async def test_past_ticks_are_listed_by_outcome_and_reason(
+    tell: Tell, tell_json: TellJson, pool: Pool
+) -> None:
+    schedule_id = await pool.fetchval(
+        "INSERT INTO schedules (key, job, spec, policies, params, version, effective_from,"
+        " evaluated_through, created_at, enabled) VALUES ('nightly', 'nightly', '{}', '{}', '{}',"
+        " 1, now(), now(), now(), true) RETURNING id"
+    )
+    for hours, outcome, reason in ((3, "skipped", "paused"), (1, "missed", "scheduler_down")):
+        await pool.execute(
+            "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason, decided_at)"
+            " VALUES ($1, now() - $2 * interval '1 hour', 1, $3, $4, now())",
+            *(schedule_id, hours, outcome, reason),
+        )
+    await pool.execute(
+        "INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version, outcome,"
+        " reason, decided_at) VALUES ($1, now() - interval '9 hours', now() - interval '5 hours',"
+        " 40, 1,"
+        " 'missed', 'scheduler_down', now())",
+        schedule_id,
+    )
+
+    every = await tell_json("ticks", "nightly")
+    missed = await tell_json("ticks", "nightly", "--outcome", "missed")
+    recent = await tell_json("ticks", "nightly", "--since", "2h")
+    overlapping = await tell_json("ticks", "nightly", "--since", "6h", "--outcome", "missed")
+    paused = await tell_json("ticks", "nightly", "--reason", "paused")
+    shown = await tell("ticks", "nightly")
+    unknown = await tell("ticks", "nobody")
+
+    assert [row["count"] for row in every] == [1, 1, 40]
+    assert [row["count"] for row in missed] == [1, 40]
+    assert [row["reason"] for row in recent] == ["scheduler_down"]
+    assert [row["count"] for row in overlapping] == [1, 40]
+    assert [row["outcome"] for row in paused] == ["skipped"]
+    assert "scheduler_down" in shown.stdout
+    assert isinstance(unknown.exception, UnknownJob)
+
+
+async def test_rejected_records_are_listed_with_their_run_and_shown_by_it(
+    tell_json: TellJson, pool: Pool
+) -> None:
+    run_id = await queued(pool, "poll_news")
+    await pool.execute(
+        "INSERT INTO rejected_records (execution_id, source, partition, page, record_id, reason,"
+        " data) VALUES ($1, 'asknews_news', 'all', 1, '7', 'no title', '{}')",
+        UUID(run_id),
+    )
+
+    listed = await tell_json("rejected", "--job", "poll_news", "--since", "1h")
+    run = await tell_json("run", run_id)
+
+    assert [(one["execution_id"], one["reason"]) for one in listed] == [(run_id, "no title")]
+    assert [one["record_id"] for one in run["rejected"]] == ["7"]
+    assert run["log"] == []
+    assert await tell_json("rejected", "--source", "nobody") == []

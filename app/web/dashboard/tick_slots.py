@@ -83,6 +83,7 @@ class TickTotals:
     failed: int = 0
     waits: list[float] = field(default_factory=list[float])
     runs: list[float] = field(default_factory=list[float])
+    last_end: datetime | None = None
 
     def add_tick(self, tick: TickSummary) -> None:
         """Count a tick."""
@@ -90,6 +91,9 @@ class TickTotals:
         if tick.started_at is not None:
             self.waits.append(max((tick.started_at - tick.scheduled_for).total_seconds(), 0.0))
         if tick.seconds is not None:
+            if tick.started_at is not None:
+                end = tick.started_at + timedelta(seconds=tick.seconds)
+                self.last_end = end if self.last_end is None else max(self.last_end, end)
             self.runs.append(tick.seconds)
             self.ended += 1
             self.succeeded += tick.status == RunStatus.SUCCESS

@@ -1,0 +1,56 @@
+"""The `ticks` command: what became of the past ticks of a job."""
+
+from typing import Annotated, Any
+
+import typer
+
+from app.cli import terminal
+from app.core.enums import TickOutcome, TickReason
+from app.core.errors import UnknownJob
+from app.store.db import Pool
+from app.store.reports import tick_listing
+from app.store.reports.tick_listing import TickFilter
+from app.store.schedules import heartbeats
+
+app = typer.Typer()
+
+COLUMNS = ("scheduled_for", "until", "count", "outcome", "reason", "run")
+
+
+@app.command()
+def ticks(  # noqa: PLR0913 - the filters of a command are its arguments
+    job: Annotated[str, typer.Argument(help="The job's name, as `jobs` prints it.")],
+    *,
+    since: Annotated[
+        str | None, typer.Option(help="From this instant on, or an age such as `12h`.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Before this instant, or an age.")] = None,
+    outcome: Annotated[TickOutcome | None, typer.Option(help="Only with this outcome.")] = None,
+    reason: Annotated[TickReason | None, typer.Option(help="Only with this reason.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of rows.")] = 50,
+    as_json: terminal.JSON = False,
+) -> None:
+    """List the ticks of a job with their outcomes, the newest first.
+
+    Consecutive ticks that were skipped or missed for the same reason may be one row.
+
+    Examples: `python -m app ticks poll_news --since 12h --outcome missed`,
+    `python -m app ticks source:books --reason paused --json`
+    """
+
+    async def read(pool: Pool) -> list[dict[str, Any]]:
+        if not await tick_listing.exists(pool, job):
+            raise UnknownJob(f"there is no schedule {job!r}; see `jobs`")
+        now = await heartbeats.database_now(pool)
+        begin, end = (
+            None if text is None else terminal.parse_instant_or_age(text, now)
+            for text in (since, until)
+        )
+        return await tick_listing.ticks(pool, job, TickFilter(begin, end, outcome, reason), limit)
+
+    rows = terminal.with_pool(read)
+    if as_json:
+        terminal.print_json(rows)
+        return
+    shown = (row | {"run": str(row["run_id"])[:8] if row["run_id"] else None} for row in rows)
+    terminal.print_table(shown, COLUMNS)
