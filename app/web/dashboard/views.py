@@ -59,7 +59,7 @@ def html_response(html: str, status: int = 200) -> HTMLResponse:
 
 def postgres_unavailable(user: SessionUser) -> HTMLResponse:
     """The page with status 503 that reports that Postgres does not answer."""
-    return html_response(page("away.html", user=user), 503)
+    return html_response(page("away.html", user=user, section=""), 503)
 
 
 async def home(request: Request, user: SessionUser) -> Response:
