@@ -35,10 +35,18 @@ class CollectionBudget:
 
         Requests under way when the bytes are used up still complete.
         """
-        had = self.bytes + sum(tally.bytes for tally in self.tallies)
+        had = self.bytes + sum(max(tally.bytes, tally.decoded) for tally in self.tallies)
         try:
             self.allowance.check("max_pages", self.pages + 1)
             self.allowance.check("max_mb", had / MB)
         except OverLimit as error:
             raise BudgetExceeded(f"no more pages may be requested: {error}") from error
         self.pages += 1
+
+    def check_kept(self, rows: int, stored_bytes: int) -> None:
+        """Raise BudgetExceeded if the organisation's items exceed what it may keep."""
+        try:
+            self.allowance.check("max_rows", rows)
+            self.allowance.check("max_stored_mb", stored_bytes / MB)
+        except OverLimit as error:
+            raise BudgetExceeded(f"the page is not stored: {error}") from error

@@ -29,6 +29,7 @@ from app.store.content import pages
 from app.store.content.listings import Listing
 from app.store.content.pages import StoredPage
 from app.store.db import INVALID_VALUES, Connection
+from app.store.orgs import selections
 from app.store.runs import progress
 from app.store.runs.progress import Counts, SourceProgress
 from app.store.runs.run_rows import ClaimedRun
@@ -145,6 +146,7 @@ class Collector:
         self._pages = SourcePages(
             context, claimed, planned.source.name, self._usage.tally, budget, name
         )
+        self._budget = budget
         if budget is not None:
             budget.tallies.append(self._usage.tally)
         self._partitions: dict[str, Progress] = {}  # those begun in this attempt, by key
@@ -342,6 +344,8 @@ class Collector:
             await self._pages.store_raw_on(connection, page, result.packed)
         now, run_id = page.raw.fetched_at, self._claimed.run_id
         written = await self._job.write(connection, result.accepted, now, run_id)
+        if self._budget is not None and self._claimed.org_id and written.inserted + written.changed:
+            self._budget.check_kept(*await selections.usage(connection, self._claimed.org_id))
         if result.rejected:
             where = (self._source.name, part.key, page.raw.page)
             await progress.save_rejected(connection, self._claimed, where, result.rejected)

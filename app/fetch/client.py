@@ -48,8 +48,9 @@ _log = logger("fetch")
 
 @dataclass(slots=True)
 class RequestCounts:
-    """Counts of the requests made so far. `bytes` are as received, before decompression.
+    """Counts of the requests made so far.
 
+    `bytes` are as received, before decompression; `decoded` are the bytes of the decoded bodies.
     `throttled_ms` is the time spent waiting for a slot or for the rate, without the delays before
     retries. `classes` counts requests by result: `2xx`, `429`, or the kind of a failure.
     """
@@ -57,6 +58,7 @@ class RequestCounts:
     requests: int = 0
     retries: int = 0
     bytes: int = 0
+    decoded: int = 0
     throttled_ms: int = 0
     classes: Counter[str] = field(default_factory=Counter[str])
 
@@ -326,6 +328,7 @@ class Fetcher:
                 response = await self.client.send(outgoing, stream=True)
                 try:
                     answer = await self._read(response)
+                    tally.decoded += len(answer.body)
                     tally.classes[_status_class(answer.status)] += 1
                     return answer
                 finally:

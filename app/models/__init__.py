@@ -35,6 +35,7 @@ from app.models.orgs import (
     CollectionPresetRow,
     ItemRow,
     OrganizationRow,
+    OrgUsageRow,
     ScheduleEditRow,
 )
 from app.models.pages import PageValidatorRow, RawBodyRow, RawPageRow

@@ -31,6 +31,16 @@ class OrganizationRow(SQLModel, table=True):
     disabled_at: datetime | None = Field(default=None, sa_column=instant(null=True))
 
 
+class OrgUsageRow(SQLModel, table=True):
+    """What an organisation keeps: its items, and their bytes as JSON. Kept by triggers on items."""
+
+    __tablename__: ClassVar[Any] = "org_usage"
+
+    org_id: UUID = Field(sa_column=org(primary=True))
+    rows: int = Field(sa_column=Column(BigInteger, nullable=False))
+    bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
 class ApiTokenRow(SQLModel, table=True):
     """An API token. Only the SHA-256 of its secret is stored: 256 random bits need no slow hash."""
 

@@ -22,6 +22,10 @@ class DefaultOrgLimits(Protocol):
     def org_max_minutes(self) -> float: ...
     @property
     def org_max_recipes(self) -> int: ...
+    @property
+    def org_max_rows(self) -> int: ...
+    @property
+    def org_max_stored_mb(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class OrgLimits:
     """The limits of one organisation, named like their settings without `ORG_`.
 
     `max_mb`: megabytes (1,000,000 bytes) per run. `max_minutes`: per attempt.
-    `max_pages`: per run. `max_sources`: per preset.
+    `max_pages`: per run. `max_sources`: per preset. `max_rows`, `max_stored_mb`: of all its items.
     """
 
     max_sources: int
@@ -38,6 +42,8 @@ class OrgLimits:
     max_mb: float
     max_minutes: float
     max_recipes: int
+    max_rows: int
+    max_stored_mb: float
 
     @classmethod
     def of(cls, defaults: DefaultOrgLimits, own: Mapping[str, Any]) -> Self:
@@ -49,6 +55,8 @@ class OrgLimits:
             max_mb=float(own.get("max_mb", defaults.org_max_mb)),
             max_minutes=float(own.get("max_minutes", defaults.org_max_minutes)),
             max_recipes=int(own.get("max_recipes", defaults.org_max_recipes)),
+            max_rows=int(own.get("max_rows", defaults.org_max_rows)),
+            max_stored_mb=float(own.get("max_stored_mb", defaults.org_max_stored_mb)),
         )
 
     def check(self, name: str, wanted: float) -> None:

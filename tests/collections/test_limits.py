@@ -134,6 +134,8 @@ class Settings:
     org_max_mb = 1.0
     org_max_minutes = 1.0
     org_max_recipes = 10
+    org_max_rows = 10
+    org_max_stored_mb = 1.0
 
 
 @pytest.mark.parametrize(
@@ -159,3 +161,48 @@ def test_bytes_count_while_they_come_in() -> None:
 
     with pytest.raises(BudgetExceeded, match=r"1\.5 is over the limit max_mb = 1 "):
         budget.count_page()
+
+
+def test_decoded_bytes_count_where_they_are_more() -> None:
+    tally = RequestCounts(bytes=3_400, decoded=49_000_000)
+    budget = CollectionBudget(OrgLimits.of(Settings(), {}), tallies=[tally])
+
+    with pytest.raises(BudgetExceeded, match="max_mb"):
+        budget.count_page()
+
+
+USAGE = "SELECT rows, bytes FROM org_usage WHERE org_id = $1"
+COUNTED = """
+SELECT count(*) AS rows, coalesce(sum(item_size(data, key)), 0)::bigint AS bytes
+FROM items WHERE org_id = $1
+"""
+
+
+async def test_what_an_organisation_keeps_is_counted_and_bounded(house: WorkerContext) -> None:
+    acme = await harness.client(house, "Acme")
+    pool = house.pool
+    await acme.run()
+    kept, counted = (
+        await pool.fetchrow(USAGE, acme.org_id),
+        await pool.fetchrow(COUNTED, acme.org_id),
+    )
+    await pool.execute(
+        "UPDATE items SET data = data || '{\"more\": 1}' WHERE org_id = $1", acme.org_id
+    )
+    await pool.execute(
+        "DELETE FROM items WHERE id IN (SELECT id FROM items WHERE org_id = $1 LIMIT 5)",
+        acme.org_id,
+    )
+    later, recounted = (
+        await pool.fetchrow(USAGE, acme.org_id),
+        await pool.fetchrow(COUNTED, acme.org_id),
+    )
+    await acme.limit(max_rows=recounted["rows"])
+    refused = await acme.run()
+
+    assert kept["rows"] > 10
+    assert dict(kept) == dict(counted)
+    assert dict(later) == dict(recounted)
+    assert refused["error_type"] == "over_limit"
+    assert "max_rows" in refused["error_message"]
+    assert (await pool.fetchrow(USAGE, acme.org_id))["rows"] == recounted["rows"]

@@ -19,6 +19,7 @@ TABLES = (
     "runs",
     "schedule_edits",
     "items",
+    "org_usage",
     "org_sources",
     "org_secrets",
     "schedule_versions",

@@ -20,7 +20,7 @@ from app.sources.recipes.model import ByCursor, Recipe, RecipeColumn
 
 MAX_ROWS = 20_000  # in a page
 MAX_ROW_BYTES = 256 * 1024  # bytes
-MAX_ROWS_BYTES = 16 * 1024 * 1024  # bytes of all rows in a page, roughly
+MAX_ROWS_BYTES = 16 * 1024 * 1024  # bytes of all rows in a page, as JSON
 MAX_KEY_LENGTH = 500  # characters
 MAX_REJECTED_BYTES = 4_000  # bytes of a rejected row that are stored
 
@@ -320,4 +320,5 @@ def _as_key(value: Any) -> str:
 
 
 def _size_of(row: RecipeRow) -> int:
-    return sum(len(v) if isinstance(v, str) else 64 for v in row.data.values())
+    """The bytes that the row is stored with, roughly."""
+    return len(msgspec.json.encode(row.data)) + len(row.key)

@@ -40,6 +40,9 @@ WHERE org_id = $1 AND created_at >= $2 AND execution_id IS DISTINCT FROM $3
        OR EXISTS (SELECT FROM run_sources s WHERE s.execution_id = r.execution_id))
 """
 
+# Kept by triggers on items.
+USAGE = "SELECT rows, bytes FROM org_usage WHERE org_id = $1"
+
 SAVE_PARAMS = """
 UPDATE runs SET params = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
@@ -58,6 +61,12 @@ async def runs_since(
 ) -> int:
     """Count the organisation's runs since `since`, without `excluding` and without refused ones."""
     return await connection.fetchval(COUNT_RUNS, org_id, since, excluding)
+
+
+async def usage(connection: Pool | Connection, org_id: UUID) -> tuple[int, int]:
+    """The number of items that the organisation keeps, and their bytes."""
+    row = await connection.fetchrow(USAGE, org_id)
+    return (0, 0) if row is None else (row["rows"], row["bytes"])
 
 
 async def save_params(
