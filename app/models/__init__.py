@@ -89,6 +89,8 @@ __all__ = [
     "OrgSecretRow",
     "OrgSource",
     "OrgSourceRow",
+    "OrgUsage",
+    "OrgUsageRow",
     "Organization",
     "OrganizationRow",
     "PageValidator",
@@ -153,6 +155,7 @@ OddsPrice = OddsPriceRow
 OrgSecret = OrgSecretRow
 OrgSource = OrgSourceRow
 Organization = OrganizationRow
+OrgUsage = OrgUsageRow
 PageValidator = PageValidatorRow
 RawBody = RawBodyRow
 RawPage = RawPageRow
