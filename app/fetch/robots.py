@@ -1,5 +1,6 @@
 """robots.txt rules after RFC 9309: fetched once a day for each origin, and obeyed."""
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -40,6 +41,7 @@ _KINDS: dict[str, type[Failure]] = {
     for kind in (Network, Timeout, RateLimited, Blocked, HttpStatus, Schema, TooLarge)
 }
 
+_RULE = re.compile(r"\s*(?:user-agent|allow|disallow)\s*:", re.IGNORECASE)
 _log = logger("fetch")
 
 
@@ -121,7 +123,13 @@ async def _fetch_rules(fetcher: Fetcher, origin: str, tally: RequestCounts) -> t
         raise  # not a response of the site
     except Failure as failure:
         return _rules_after(failure)
-    return raw.body[:MAX_BYTES].decode("utf-8", "replace").replace("\0", ""), RULES_TTL
+    return _rules_only(raw.body[:MAX_BYTES]), RULES_TTL
+
+
+def _rules_only(body: bytes) -> str:
+    """The lines that hold rules: nothing else is worth the memory of the cache."""
+    lines = body.decode("utf-8-sig", "ignore").replace("\0", "").splitlines()
+    return "\n".join(line.partition("#")[0].strip() for line in lines if _RULE.match(line))
 
 
 def _rules_after(failure: Failure) -> tuple[str, int]:

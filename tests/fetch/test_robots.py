@@ -132,3 +132,13 @@ async def test_endless_rules_are_read_up_to_their_bound(redis: Redis, window: Fe
 @pytest.mark.parametrize("text", ["", "<html>no rules</html>", "\ufeff\ud7ff", "Disallow: /"])
 def test_rules_that_make_no_sense_forbid_nothing(text: str) -> None:
     assert is_allowed(text, "https://site.test/page")
+
+
+async def test_only_rules_are_kept_of_a_robots_txt(redis: Redis, window: Fetcher) -> None:
+    junk = b"\xff" * 400_000 + b"\nUser-agent: *\nDisallow: /a # why\nSitemap: x\n"
+    async with serving(Site(junk)) as base:
+        answers = [await allowed(redis, window, f"{base}/{name}") for name in "ab"]
+    (key,) = await redis.keys("rollcall:robots:*")  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords open
+
+    assert answers == [False, True]
+    assert await redis.get(key) == b"User-agent: *\nDisallow: /a"
