@@ -39,6 +39,8 @@ MAX_CLOCK_JUMP = timedelta(seconds=5)
 MIN_CLOCK_CORRECTION = timedelta(milliseconds=1)
 NO_LOGINS: Mapping[str, Login] = MappingProxyType({})
 RECIPE_CONNECTIONS = 64  # over all recipe sources together
+CONTROL_CONNECTIONS = 4  # for heartbeats, leases and deciding, which never wait for the work
+CONTROL_LOCK_WAIT = 3.0  # seconds
 MIN_CONNECTIONS = 4  # a source may raise its concurrency while it runs
 
 
@@ -101,16 +103,22 @@ class Heartbeat:
             self._beat_id = await heartbeats.start_interval(
                 self.pool, self.worker, now, jumped=jumped
             )
-        else:
-            await heartbeats.extend_interval(self.pool, self._beat_id, now)
+        # After a failover to a replica that lacks the interval, a new one begins.
+        elif not await heartbeats.extend_interval(self.pool, self._beat_id, now):
+            self._beat_id = await heartbeats.start_interval(self.pool, self.worker, now)
 
 
 @dataclass(slots=True)
 class WorkerContext:
-    """What a worker opens and closes, handed to jobs. `worker`: this process's unique name."""
+    """What a worker opens and closes, handed to jobs. `worker`: this process's unique name.
+
+    `control`: connections for heartbeats, leases and deciding. Work uses `pool`, so that its
+    statements, which may wait for locks, cannot delay these.
+    """
 
     config: Config
     pool: Pool
+    control: Pool
     redis: ArqRedis
     clock: Clock
     heartbeat: Heartbeat
@@ -195,6 +203,14 @@ async def open_context(
             where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
         )
         stack.push_async_callback(_close_pool, pool)
+        control = await db.open_pool(
+            where.database,
+            size=CONTROL_CONNECTIONS,
+            idle_limit=config.lease_seconds,
+            lock_wait=min(CONTROL_LOCK_WAIT, config.lease_seconds / 3),
+            statement_limit=max(config.lease_seconds, 5.0),
+        )
+        stack.push_async_callback(_close_pool, control)
         await schema.check(pool)
         clock = Clock(timedelta(seconds=config.clock_skew_seconds))
         worker = worker_name()
@@ -213,9 +229,10 @@ async def open_context(
         context = WorkerContext(
             config=config,
             pool=pool,
+            control=control,
             redis=redis,
             clock=clock,
-            heartbeat=Heartbeat(pool, clock, worker, timedelta(seconds=config.lease_seconds)),
+            heartbeat=Heartbeat(control, clock, worker, timedelta(seconds=config.lease_seconds)),
             worker=worker,
             started_at=clock(),
             limiter=limiter,

@@ -28,7 +28,7 @@ from app.store import tenancy
 from app.store.content import pages
 from app.store.content.listings import Listing
 from app.store.content.pages import StoredPage
-from app.store.db import INVALID_VALUES, Connection
+from app.store.db import INVALID_VALUES, Connection, outwait_locks
 from app.store.orgs import selections
 from app.store.runs import progress
 from app.store.runs.progress import Counts, SourceProgress
@@ -309,26 +309,34 @@ class Collector:
     ) -> None:
         """Store a page, or nothing more, and the source's new row, in one transaction."""
         async with self._commit_lock:
-            async with tenancy.transaction(self._context.pool, self._claimed.org_id) as connection:
-                counts, redo = Counts(), self.row.unfinished_counts
-                if page is not None:
-                    stored = await self._store(connection, collected.partition, page)
-                    counts = replace(stored, records=len(page.content.keys - collected.keys))
-                    correction = _redo_correction(counts, redo)
-                    counts, redo = counts.plus(correction), redo.minus(correction)
-                    collected = collected.after(page, counts)
-                row = replace(
-                    self._usage.added_to(self.row),
-                    errors=dict(self._errors),
-                    counts=self.row.counts.plus(counts),
-                    unfinished_counts=redo,
-                )
-                if isinstance(end, ListingEnd) and collected.shortfall(end) is None:
-                    row = await self._complete(connection, collected, end, row)
-                added = self._totals_delta(row)
-                await progress.write(connection, self._claimed, row, added)
-            self.row = row
-            self._partitions[collected.partition.key] = collected
+            await outwait_locks(lambda: self._commit_once(collected, page, end))
+
+    async def _commit_once(
+        self,
+        collected: Progress,
+        page: PageResult | None,
+        end: ListingEnd | Incomplete | None,
+    ) -> None:
+        async with tenancy.transaction(self._context.pool, self._claimed.org_id) as connection:
+            counts, redo = Counts(), self.row.unfinished_counts
+            if page is not None:
+                stored = await self._store(connection, collected.partition, page)
+                counts = replace(stored, records=len(page.content.keys - collected.keys))
+                correction = _redo_correction(counts, redo)
+                counts, redo = counts.plus(correction), redo.minus(correction)
+                collected = collected.after(page, counts)
+            row = replace(
+                self._usage.added_to(self.row),
+                errors=dict(self._errors),
+                counts=self.row.counts.plus(counts),
+                unfinished_counts=redo,
+            )
+            if isinstance(end, ListingEnd) and collected.shortfall(end) is None:
+                row = await self._complete(connection, collected, end, row)
+            added = self._totals_delta(row)
+            await progress.write(connection, self._claimed, row, added)
+        self.row = row
+        self._partitions[collected.partition.key] = collected
 
     async def _store(self, connection: Connection, part: Partition, result: PageResult) -> Counts:
         page, content = result.page, result.content
@@ -420,9 +428,7 @@ class Collector:
             read = read if one.partition.key in row.done else read.merge(one.coverage)
         row = replace(row, status=status, error_kind=kind, error_message=message, coverage=read)
         row = await expectations.check_row(self._context, self._claimed, self._expectations, row)
-        async with tenancy.transaction(self._context.pool, self._claimed.org_id) as connection:
-            await self._finish_listings(connection, row, partial)
-            await progress.write(connection, self._claimed, row, {})
+        await outwait_locks(lambda: self._write_final(row, partial))
         self.row = row
         _log.info(
             "source.finished",
@@ -433,6 +439,11 @@ class Collector:
             throttled_ms=row.throttled_ms,
             **{name: n for name, n in self._job.row_stats(row).items() if name != "requests"},
         )
+
+    async def _write_final(self, row: SourceProgress, partial: Sequence[Progress]) -> None:
+        async with tenancy.transaction(self._context.pool, self._claimed.org_id) as connection:
+            await self._finish_listings(connection, row, partial)
+            await progress.write(connection, self._claimed, row, {})
 
     async def _finish_listings(
         self, connection: Connection, row: SourceProgress, partial: Sequence[Progress]

@@ -59,7 +59,7 @@ async def decide(ctx: dict[str, Any], seconds: float) -> None:
     state.busy = True
     try:
         deadline = time.monotonic() + seconds
-        if await schedule_rows.any_due(context.pool, _due_now(context, ctx, state)):
+        if await schedule_rows.any_due(context.control, _due_now(context, ctx, state)):
             await gather_fail_fast(
                 _decide_batches(context, ctx, state, deadline) for _ in range(CONCURRENT_BATCHES)
             )
@@ -78,10 +78,10 @@ async def _decide_built_in(
     context: WorkerContext, ctx: dict[str, Any], state: DispatchState
 ) -> None:
     due = _due_now(context, ctx, state)
-    keys = await schedule_rows.due_built_in(context.pool, due, head_start=trigger.DISPATCH_DELAY)
-    batch = await decide_each(context.pool, keys, due.now)
+    keys = await schedule_rows.due_built_in(context.control, due, head_start=trigger.DISPATCH_DELAY)
+    batch = await decide_each(context.control, keys, due.now)
     state.skip(batch.undecidable)
-    await enqueue.enqueue_runs(context.pool, context.redis, batch.queued)
+    await enqueue.enqueue_runs(context.control, context.redis, batch.queued)
 
 
 async def _decide_batches(
@@ -89,10 +89,10 @@ async def _decide_batches(
 ) -> None:
     found = BATCH_SIZE
     while found == BATCH_SIZE and time.monotonic() < deadline:
-        batch = await decide_due(context.pool, _due_now(context, ctx, state))
+        batch = await decide_due(context.control, _due_now(context, ctx, state))
         found = batch.found
         state.skip(batch.undecidable)
-        await enqueue.enqueue_runs(context.pool, context.redis, batch.queued)
+        await enqueue.enqueue_runs(context.control, context.redis, batch.queued)
 
 
 def _due_now(context: WorkerContext, ctx: dict[str, Any], state: DispatchState) -> DueQuery:

@@ -19,7 +19,7 @@ from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.queue import enqueue, org_queue
 from app.runs import attempts
 from app.runs.attempts import AttemptOutcome, Leases
-from app.store.db import UNAVAILABLE
+from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.runs import progress, run_rows
 from app.store.runs.progress import SourceProgress
 from app.store.runs.run_rows import ClaimedRun, RunRequest
@@ -109,7 +109,7 @@ def _retry_without_postgres() -> Generator[None]:
     """Keep the arq job in the queue, under the same id, while Postgres is away."""
     try:
         yield
-    except UNAVAILABLE as error:
+    except TRANSIENT as error:
         _log.warning("run.put_off", error=str(error))
         raise Retry(defer=1) from error
 

@@ -25,7 +25,7 @@ from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.runs.attempts import Leases
 from app.store import tenancy
-from app.store.db import UNAVAILABLE
+from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.schedules import schedule_rows
 from workers import registry, source
 from workers.dispatch import DispatchState
@@ -67,7 +67,7 @@ def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedu
         stack.push_async_callback(watcher.close)
         stack.push_async_callback(pings.close)
         await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
-        leases = Leases(context.pool, context.clock, config.lease_seconds)
+        leases = Leases(context.control, context.clock, config.lease_seconds)
         ctx.update(
             stack=stack,
             context=context,
@@ -152,11 +152,11 @@ def open_queue(config: Config, where: ServerUrls) -> ArqRedis:
 
 
 async def _beat(ctx: dict[str, Any], context: WorkerContext, leases: Leases) -> None:
-    try:
-        await leases.renew()
-        await context.heartbeat.beat()
-    except UNAVAILABLE as error:
-        _log.warning("heartbeat.no_postgres", error=str(error))
+    for step in (leases.renew, context.heartbeat.beat):
+        try:
+            await step()
+        except TRANSIENT as error:
+            _log.warning("heartbeat.failed", step=step.__name__, error=repr(error))
     facts = WorkerFacts(
         seen_at=context.clock(),
         started_at=context.started_at,

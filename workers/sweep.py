@@ -65,44 +65,44 @@ async def rederive_outdated(context: WorkerContext, state: DispatchState) -> Non
 
     A worker whose own zone data is the older one logs that it follows what is stored.
     """
-    ahead = frozenset(await zones.ahead_of_wheel(context.pool))
+    ahead = frozenset(await zones.ahead_of_wheel(context.control))
     if ahead - state.zones_ahead:
         _log.warning("zone_data.older", zones=sorted(ahead), wheel=zone_data.VERSION)
     state.zones_ahead = ahead
     deadline = time.monotonic() + REDERIVE_SECONDS
     while time.monotonic() < deadline:
-        outdated = await zones.outdated(context.pool, state.skipped(), REDERIVE_BATCH)
+        outdated = await zones.outdated(context.control, state.skipped(), REDERIVE_BATCH)
         if not outdated:
             return
         for version_key, key in outdated:
             try:
-                queued = await edit.rederive(context.pool, key, context.clock())
+                queued = await edit.rederive(context.control, key, context.clock())
             except BadSchedule as error:
                 _log.error("schedule.undecidable", schedule=key, error=str(error))
                 state.skip([version_key])
             else:
-                await enqueue.enqueue_runs(context.pool, context.redis, queued)
+                await enqueue.enqueue_runs(context.control, context.redis, queued)
 
 
 async def publish_health(ctx: dict[str, Any]) -> None:
     """Publish every job's health in Redis again: Redis may have lost it, or a tick was skipped."""
     context = worker_context(ctx)
-    await publish.publish_all_jobs(context.pool, context.redis)
+    await publish.publish_all_jobs(context.control, context.redis)
 
 
 async def requeue_expired(context: WorkerContext) -> None:
     """Requeue runs whose lease expired, or record them as lost."""
-    requeued, lost = await run_rows.requeue_expired(context.pool, context.clock())
+    requeued, lost = await run_rows.requeue_expired(context.control, context.clock())
     for run in requeued:
         _log.warning("run.taken_up", execution_id=str(run.run_id), attempt=run.attempt)
     for run_id in lost:
         _log.error("run.lost", execution_id=str(run_id))
-    await enqueue.enqueue_runs(context.pool, context.redis, requeued)
+    await enqueue.enqueue_runs(context.control, context.redis, requeued)
 
 
 async def requeue_lost(context: WorkerContext, jobs: Sequence[str] | None = None) -> None:
     """Requeue, under a new attempt, runs that Redis has lost."""
-    waiting = await run_rows.queued_runs(context.pool, context.clock() - MIN_QUEUED_AGE, jobs)
+    waiting = await run_rows.queued_runs(context.control, context.clock() - MIN_QUEUED_AGE, jobs)
     if not waiting:
         return
     await _requeue_unknown(context, waiting)
@@ -121,7 +121,7 @@ async def requeue_lost_org_runs(
     """
     before = context.clock() - MIN_QUEUED_AGE
     for _ in range(pages):
-        waiting, following = await run_rows.queued_org_runs(context.pool, before, jobs, page)
+        waiting, following = await run_rows.queued_org_runs(context.control, before, jobs, page)
         await _requeue_unknown(context, waiting)
         if following is None:
             return FIRST_PAGE
@@ -134,9 +134,9 @@ async def _requeue_unknown(context: WorkerContext, waiting: Sequence[QueuedRun])
         return
     queued = await org_queue.are_queued(context.redis, [run.arq_id for run in waiting])
     missing = [run for run, is_queued in zip(waiting, queued, strict=True) if not is_queued]
-    requeued = await run_rows.requeue(context.pool, missing, context.clock()) if missing else []
+    requeued = await run_rows.requeue(context.control, missing, context.clock()) if missing else []
     for run in requeued[:MAX_LOGGED_RUNS]:
         _log.warning("run.requeued", execution_id=str(run.run_id), attempt=run.attempt)
     if len(requeued) > MAX_LOGGED_RUNS:
         _log.warning("runs.requeued", count=len(requeued))
-    await enqueue.enqueue_runs(context.pool, context.redis, requeued)
+    await enqueue.enqueue_runs(context.control, context.redis, requeued)

@@ -16,7 +16,7 @@ from app.ledger.edit import DeclaredSchedule
 from app.queue import enqueue
 from app.queue.cron import TRIGGER_TIMEOUT_SECONDS, ScheduleCron, cron_entry
 from app.scheduling.schedule import Schedule
-from app.store.db import UNAVAILABLE
+from app.store.db import TRANSIENT
 
 Step = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -40,13 +40,13 @@ async def trigger_schedule(context: WorkerContext, key: str, tick_at: datetime) 
         await asyncio.sleep(lead.total_seconds())
     now = max(context.clock(), tick_at) if lead <= MAX_EARLY_TRIGGER else context.clock()
     try:
-        queued = await decide_schedule(context.pool, key, now)
+        queued = await decide_schedule(context.control, key, now)
     except BadSchedule as error:  # its ticks are held until it is edited
         _log.error("schedule.undecidable", schedule=key, error=str(error))
         queued = []
-    await enqueue.enqueue_runs(context.pool, context.redis, queued)
+    await enqueue.enqueue_runs(context.control, context.redis, queued)
     if not queued:  # skipped or missed: no run will publish it
-        await publish.publish_job(context.pool, context.redis, key)
+        await publish.publish_job(context.control, context.redis, key)
 
 
 def cron_entry_for(declared: DeclaredSchedule) -> ScheduleCron:
@@ -71,7 +71,7 @@ def resilient_entry(
     async def run_step(ctx: dict[str, Any]) -> None:
         try:
             await step(ctx)
-        except (RedisError, *UNAVAILABLE) as error:
+        except (RedisError, *TRANSIENT) as error:
             _log.warning("alarm.in_vain", alarm=name, error=repr(error))
 
     return cron_entry(name, run_step, schedule, timeout=timeout)

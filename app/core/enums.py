@@ -141,6 +141,7 @@ class FailureKind(StrEnum):
     INCOMPLETE = "incomplete"
     GAP = "gap"
     OVER_LIMIT = "over_limit"
+    STORAGE_FULL = "storage_full"
 
 
 class Market(StrEnum):

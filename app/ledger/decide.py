@@ -18,7 +18,7 @@ from app.ledger.outcomes import MAX_REPEATED_TICKS, first_due_if_late, tick_deci
 from app.scheduling.policies import Policies
 from app.scheduling.policy import AliveSpan, Decision, DecisionInput, OpenRun, decide
 from app.scheduling.schedule import Schedule
-from app.store.db import UNAVAILABLE, Connection, Pool
+from app.store.db import LOCKED, UNAVAILABLE, Connection, Pool
 from app.store.runs.run_rows import QueuedRun, cancel_open
 from app.store.schedules import decisions as store
 from app.store.schedules import schedule_rows
@@ -116,6 +116,8 @@ async def decide_each(pool: Pool, keys: Sequence[tuple[str, str]], now: datetime
             batch.queued += await decide_schedule(pool, key, now)
         except UNAVAILABLE:
             raise
+        except LOCKED as error:  # the next dispatch decides it, as late if the lock lasted
+            _log.warning("schedule.locked", schedule=key, error=str(error))
         except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
             _note_undecidable(batch, version_key, key, error)
     return batch

@@ -1,8 +1,9 @@
 """How Alembic reaches the database: through asyncpg, like everything else."""
 
 import asyncio
+from typing import Any
+from uuid import uuid4
 
-import asyncpg
 from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -11,7 +12,7 @@ from sqlalchemy.pool import NullPool
 from app.core import config as settings
 from app.core.errors import BadConfig
 from app.models import tables
-from app.store.db import OPERATOR_SESSION
+from app.store import db
 
 PARTITIONS = """
 SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'
@@ -29,18 +30,23 @@ def _migrate(connection: Connection) -> None:
         include_name=lambda name, kind, _: kind != "table" or name not in parts,
     )
     with context.begin_transaction():
+        # Two processes that start at once must not both create the tables. Through a pooler, a lock
+        # of the session would outlive this connection.
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('rollcall.migrations'))"))
         context.run_migrations()
 
 
 async def _connect_and_migrate(dsn: str) -> None:
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(dsn, server_settings=OPERATOR_SESSION),
-        poolclass=NullPool,
-    )
+    def connect() -> Any:
+        # Through a pooler, the server may know the names of another client's statements.
+        return engine.sync_engine.dialect.dbapi.connect(  # pyright: ignore[reportOptionalMemberAccess]
+            async_creator_fn=lambda: db.connect(dsn, {}),
+            prepared_statement_cache_size=0,
+            prepared_statement_name_func=lambda: f"rollcall_{uuid4().hex}",
+        )
+
+    engine = create_async_engine("postgresql+asyncpg://", creator=connect, poolclass=NullPool)
     async with engine.connect() as connection:
-        # Two processes that start at once must not both create the tables.
-        await connection.execute(text("SELECT pg_advisory_lock(hashtext('rollcall.migrations'))"))
         await connection.run_sync(_migrate)
         await connection.commit()
     await engine.dispose()

@@ -9,9 +9,15 @@ from typing import Any
 from uuid import UUID
 
 from app.core import log
-from app.core.enums import RunStatus
+from app.core.enums import FailureKind, RunStatus
 from app.core.errors import Failure, LeaseLost, RollcallError
-from app.store.db import CONNECTION_LOST, UNAVAILABLE, Pool
+from app.store.db import (
+    CONNECTION_LOST,
+    LOCKED,
+    STORAGE_FULL,
+    UNAVAILABLE,
+    Pool,
+)
 from app.store.runs import run_rows as store
 from app.store.runs.run_rows import ClaimedRun, Deferral, QueuedRun, RunEnding
 
@@ -52,10 +58,24 @@ class Leases:
         held = list(self.held)
         if not held:
             return
-        renewed = await store.renew(self.pool, held, self.clock(), self.seconds)
+        try:
+            renewed = await store.renew(self.pool, held, self.clock(), self.seconds)
+        except LOCKED:
+            renewed = await self._renew_one_by_one(held)
         for lease in held:
             if lease not in renewed and lease in self.held:
                 self._mark_lost(lease)
+
+    async def _renew_one_by_one(self, held: Sequence[Lease]) -> set[Lease]:
+        """Renew the others of a run whose row another session has locked; it is not lost."""
+        renewed = set[Lease]()
+        for lease in held:
+            try:
+                renewed |= await store.renew(self.pool, [lease], self.clock(), self.seconds)
+            except LOCKED:
+                _log.warning("lease.locked", execution_id=str(lease[0]), why="another session")
+                renewed.add(lease)
+        return renewed
 
     def hold(self, claimed: ClaimedRun) -> None:
         """Renew this attempt's lease until released; older leases of the same run are lost."""
@@ -149,6 +169,10 @@ async def attempt(leases: Leases, claimed: ClaimedRun) -> AsyncGenerator[Attempt
             yield outcome
     except CONNECTION_LOST as error:
         _handle_postgres_loss(outcome, error, claimed.attempt)
+    except STORAGE_FULL as error:
+        message = f"Postgres has no room: {error}; free some on its server"
+        _set_error(outcome, RunStatus.FAILURE, error, message)
+        outcome.error_type = FailureKind.STORAGE_FULL.value
     except TimeoutError as error:
         _handle_timeout(outcome, error, claimed.timeout if limit.expired() else None)
     except LeaseLost:
@@ -282,7 +306,7 @@ def decide_deferral(
 
 
 def _unexpected(error: BaseException | None) -> bool:
-    return error is not None and not isinstance(error, RollcallError | TimeoutError)
+    return error is not None and not isinstance(error, (RollcallError, TimeoutError, *STORAGE_FULL))
 
 
 def combined_status(sources: Sequence[RunStatus]) -> RunStatus:

@@ -1,8 +1,9 @@
-"""The asyncpg connection pool, its JSON codec, and the classification of Postgres errors."""
+"""Connections to Postgres, also through a pooler, and the classification of its errors."""
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import asyncpg
 
@@ -31,6 +32,10 @@ CONNECTION_LOST = (
 
 # Every error that waiting for an unavailable server can end in.
 UNAVAILABLE = (OSError, TimeoutError, *CONNECTION_LOST)
+LOCKED = (asyncpg.LockNotAvailableError,)  # another session held a lock for longer than `lock_wait`
+STORAGE_FULL = (asyncpg.DiskFullError, asyncpg.OutOfMemoryError)
+# What an alarm or a heartbeat that failed may try again: logged in one line, without a traceback.
+TRANSIENT = (*UNAVAILABLE, *LOCKED, *STORAGE_FULL, asyncpg.QueryCanceledError)
 INVALID_VALUES = (asyncpg.DataError,)  # a value that the column type cannot store
 MISCONFIGURED = (
     asyncpg.UndefinedTableError,
@@ -39,11 +44,54 @@ MISCONFIGURED = (
     asyncpg.InvalidCatalogNameError,
 )
 
+Result = TypeVar("Result")
+
 _log = log.logger(__name__)
 
 
 # Row-level security shows the operator's sessions all rows; `tenancy` narrows a transaction.
 OPERATOR_SESSION = {"rollcall.house": "on"}
+# Fails in one round trip, without a prepared statement, if the session lacks its settings.
+_CHECK_SESSION = """
+DO $$ BEGIN
+  IF current_setting('rollcall.house', true) IS DISTINCT FROM 'on' THEN RAISE 'no settings'; END IF;
+END $$
+"""
+
+
+class PooledConnection(asyncpg.Connection):
+    """A connection through a pooler in transaction mode, such as PgBouncer.
+
+    It keeps nothing in the session: each transaction begins with the settings, and a statement
+    outside of one gets its own. Prepared statements have no name.
+    """
+
+    local_settings: ClassVar[str] = ""
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+        """Execute statements as asyncpg does."""
+        if query.startswith("BEGIN") and not self.is_in_transaction():
+            return await super().execute(f"{query};{self.local_settings}", timeout=timeout)
+        if args or self.is_in_transaction():
+            return await super().execute(query, *args, timeout=timeout)
+        async with self.transaction():
+            return await super().execute(query, timeout=timeout)
+
+    async def _execute(self, *args: Any, **options: Any) -> Any:
+        step = cast("Any", super())._execute  # noqa: SLF001 - all fetches pass through it
+        return await self._with_settings(step, *args, **options)
+
+    async def _executemany(self, *args: Any, **options: Any) -> Any:
+        step = cast("Any", super())._executemany  # noqa: SLF001 - as above
+        return await self._with_settings(step, *args, **options)
+
+    async def _with_settings(
+        self, step: Callable[..., Awaitable[Any]], *args: Any, **options: Any
+    ) -> Any:
+        if self.is_in_transaction():
+            return await step(*args, **options)
+        async with self.transaction():
+            return await step(*args, **options)
 
 
 async def register_json_codec(connection: Connection) -> None:
@@ -53,38 +101,96 @@ async def register_json_codec(connection: Connection) -> None:
     )
 
 
+async def connect(dsn: str, settings: Mapping[str, str], **options: Any) -> Connection:
+    """Open a connection of the operator with these settings, directly or through a pooler.
+
+    Raises asyncpg's errors.
+    """
+    settings = {**OPERATOR_SESSION, **settings}
+    options = {"timeout": 10, "record_class": asyncpg.Record} | options
+    options.pop("connection_class", None)
+    try:
+        direct = await asyncpg.connect(dsn, server_settings=dict(settings), **options)
+    except asyncpg.ProtocolViolationError as error:
+        if "startup parameter" not in str(error):
+            raise
+    else:
+        try:
+            await direct.execute(_CHECK_SESSION)
+        except asyncpg.RaiseError:
+            await direct.close()
+        except BaseException:
+            direct.terminate()
+            raise
+        else:
+            await register_json_codec(direct)
+            return direct
+    local = "".join(f"SET LOCAL {name} = '{value}';" for name, value in settings.items())
+    kind = type("PooledConnection", (PooledConnection,), {"local_settings": local})
+    pooled = await asyncpg.connect(dsn, connection_class=kind, statement_cache_size=0, **options)
+    await register_json_codec(pooled)
+    return pooled
+
+
+async def outwait_locks(step: Callable[[], Awaitable[Result]]) -> Result:
+    """The result of `step`, repeated while another session holds a lock that it needs.
+
+    `step` must be one transaction. The caller's own time limit ends the waiting.
+    """
+    while True:
+        try:
+            return await step()
+        except LOCKED as error:
+            _log.warning("postgres.locked", error=str(error))
+
+
 async def _skip_reset(_: Connection) -> None:
     """Skip the reset round trip: no session state outlives a transaction."""
 
 
+async def create_pool(dsn: str, settings: Mapping[str, str], **options: Any) -> Pool:
+    """Create a pool of the operator's connections, directly or through a pooler.
+
+    `options`: asyncpg's. With a `min_size` of 0, Postgres need not be reachable yet.
+    """
+
+    async def open_connection(dsn: str, **more: Any) -> Connection:
+        return await connect(dsn, settings, **more)
+
+    # The stubs describe `connect` by all of asyncpg's parameters.
+    create = cast("Callable[..., Awaitable[Pool]]", asyncpg.create_pool)
+    return await create(dsn, connect=open_connection, reset=_skip_reset, **options)
+
+
 async def open_pool(
-    dsn: str, *, size: int, wait_seconds: float = 30.0, idle_limit: float = 60.0
+    dsn: str,
+    *,
+    size: int,
+    wait_seconds: float = 30.0,
+    idle_limit: float = 60.0,
+    lock_wait: float = 10.0,
+    statement_limit: float = 30.0,
 ) -> Pool:
     """Open a pool of up to `size` connections; wait up to `wait_seconds` seconds for Postgres.
 
     `idle_limit`: seconds after which Postgres ends an idle transaction, so that a suspended process
-    does not hold its locks.
+    does not hold its locks. `lock_wait`: seconds that a statement waits for a lock; past that it
+    raises one of LOCKED. `statement_limit`: seconds that a statement may take.
     Raises the last asyncpg error if Postgres stays unavailable, and an invalid `dsn` at once.
     """
-    settings = OPERATOR_SESSION | {
+    settings = {
         "application_name": "rollcall",
         "timezone": "UTC",
         # Data is in memory or on flash, where random reads cost about as much as sequential ones.
         "random_page_cost": "1.1",
         "idle_in_transaction_session_timeout": str(round(idle_limit * 1000)),
+        "lock_timeout": str(round(lock_wait * 1000)),
     }
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
         try:
-            return await asyncpg.create_pool(
-                dsn,
-                min_size=1,
-                max_size=size,
-                init=register_json_codec,
-                reset=_skip_reset,
-                command_timeout=30,
-                timeout=10,
-                server_settings=settings,
+            return await create_pool(
+                dsn, settings, min_size=1, max_size=size, command_timeout=statement_limit
             )
         except asyncpg.ClientConfigurationError:
             raise  # an InterfaceError too, but retrying does not fix a DSN

@@ -26,8 +26,8 @@ from app.orgs import one_time_login, tokens
 from app.orgs.tokens import Principal
 from app.queue import enqueue
 from app.queue.jobs import redis_pool
-from app.store import tenancy
-from app.store.db import OPERATOR_SESSION, UNAVAILABLE, Connection, Pool, register_json_codec
+from app.store import db, tenancy
+from app.store.db import UNAVAILABLE, Connection, Pool
 from app.store.reports import overview
 from app.store.runs.run_rows import QueuedRun
 from app.web.api.dry_run_pool import DryRunner, open_dry_runner
@@ -201,14 +201,13 @@ async def open_web_context(
 
 
 async def _open_pool(database_url: str) -> Pool:
-    return await asyncpg.create_pool(
+    return await db.create_pool(
         database_url,
+        {"application_name": "rollcall web", "timezone": "UTC"},
         min_size=0,  # Postgres may be down
         max_size=POSTGRES_CONNECTIONS,
         timeout=CONNECT_SECONDS,
         command_timeout=STATEMENT_SECONDS,
-        init=register_json_codec,
-        server_settings=OPERATOR_SESSION | {"application_name": "rollcall web", "timezone": "UTC"},
     )
 
 

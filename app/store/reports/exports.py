@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
-from app.store.db import OPERATOR_SESSION, Connection, register_json_codec
+from app.store import db
+from app.store.db import Connection
 
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 STREAM_TIMEOUT = 86_400.0  # seconds
@@ -94,14 +93,8 @@ class ExportRange:
 async def connect(dsn: str) -> Connection:
     """Open a connection for one long stream, without the pool's command timeout."""
     # JIT compilation delays the first row, which matters more here than total time.
-    settings = OPERATOR_SESSION | {
-        "application_name": "rollcall export",
-        "timezone": "UTC",
-        "jit": "off",
-    }
-    connection = await asyncpg.connect(dsn, timeout=10, server_settings=settings)
-    await register_json_codec(connection)
-    return connection
+    settings = {"application_name": "rollcall export", "timezone": "UTC", "jit": "off"}
+    return await db.connect(dsn, settings)
 
 
 def _query(kind: ExportKind, span: ExportRange) -> tuple[str, list[datetime]]:

@@ -18,11 +18,12 @@ async def start_interval(pool: Pool, worker: str, now: datetime, *, jumped: bool
     return interval_id
 
 
-async def extend_interval(pool: Pool, beat: int, now: datetime) -> None:
-    """Extend the interval to `now`."""
-    await pool.execute(
+async def extend_interval(pool: Pool, beat: int, now: datetime) -> bool:
+    """Extend the interval to `now`; False if it does not exist, as after a failover."""
+    tag = await pool.execute(
         "UPDATE worker_beats SET until = greatest(until, $2) WHERE id = $1", beat, now
     )
+    return tag == "UPDATE 1"
 
 
 async def database_now(pool: Pool | Connection) -> datetime:
