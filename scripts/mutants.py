@@ -86,7 +86,7 @@ def _mutate(node: ast.AST) -> bool:  # noqa: PLR0911 - one case for each kind of
         case ast.Constant(value=int(value)):
             node.value = value + 1
             return True
-        case ast.Return(value=ast.expr(value=_)) | ast.Return(value=ast.Call()):
+        case ast.Return(value=ast.expr()):
             node.value = ast.Constant(None)
             return True
         case ast.Expr(value=ast.Await() | ast.Call()):

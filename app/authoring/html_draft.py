@@ -14,8 +14,13 @@ from app.sources.recipes.htmlpages import parse_html, select, text_of
 _IDENTIFIER = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*")
 _WITHOUT_DATA = frozenset({"script", "style", "option", "br", "link", "meta", "path", "head"})
 _LAZY = ("data-src", "data-original", "data-lazy-src")  # of an image that a script loads later
-_NAMES = {"href": "url", "src": "image", "datetime": "at", "title": "title"}
-_NAMES |= dict.fromkeys(_LAZY, "image")
+_NAMES = {
+    "href": "url",
+    "src": "image",
+    "datetime": "at",
+    "title": "title",
+    **dict.fromkeys(_LAZY, "image"),
+}
 MAX_PAGES = 20
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _ATTRIBUTES = (

@@ -38,7 +38,7 @@ def draft_from_json(
     if not lists:
         return None
     path, rows = max(lists, key=lambda found: len(found[1]) * min(len(found[1][0]), 8))
-    rows_of_next = next((found for place, found in _lists(more, "", 0) if place == path), [])
+    rows_of_next = dict(_lists(more, "", 0)).get(path, [])
     sample = [*rows[:_SAMPLE], *rows_of_next[:_SAMPLE]]
     fields = _fields(sample)
     samples = [{name: _at(row, keys) for name, keys in fields.items()} for row in sample]

@@ -21,12 +21,6 @@ _AMOUNTS = re.compile(
 )
 _NUMERIC = {FieldType.INTEGER, FieldType.NUMBER, FieldType.DECIMAL}
 _LONGEST_NUMBER = 17  # significant digits that a double keeps
-_AMOUNTS = re.compile(
-    r"(^|_)(price|amount|cost|fee|tax|total|subtotal|balance|rate|ratio|value|odds?|discount|volume"
-    r"|weight|height|width|length|temperature|percent|percentage|average|lat|lon|lng)(_|$)"
-)
-_NUMERIC = {FieldType.INTEGER, FieldType.NUMBER, FieldType.DECIMAL}
-_LONGEST_NUMBER = 17  # significant digits that a double keeps
 _SECONDS, _MILLIS = (10**9, 2 * 10**9), (10**12, 2 * 10**12)  # from 2001 to 2033
 _ADDRESSES = ("url", "link", "href", "image", "uri")
 _KEYS = ("id", "uuid", "guid", "key", "code", "slug", "sku", "url", "link", "href")

@@ -435,7 +435,7 @@ async def test_a_preset_over_the_organisations_limit_cannot_be_chosen(
 
 
 async def test_policies_are_chosen_read_kept_and_given_back(visitor: Visitor, pool: Pool) -> None:
-    chosen = {
+    chosen: dict[str, Any] = {
         "overlap": "queue_one",
         "misfire_grace_seconds": 90.0,
         "timeout_seconds": 60.0,

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -9,6 +10,7 @@ from app.context import WorkerContext
 from app.core.errors import BudgetExceeded
 from app.fetch.client import RequestCounts
 from app.orgs.limits import OrgLimits
+from app.store.db import Pool
 from app.store.runs.progress import SourceProgress
 from scripts.standin.testing import Standin
 from tests.collections import harness
@@ -178,13 +180,19 @@ FROM items WHERE org_id = $1
 """
 
 
+async def counts(pool: Pool, query: str, org_id: UUID) -> dict[str, int]:
+    row = await pool.fetchrow(query, org_id)
+    assert row is not None
+    return dict(row)
+
+
 async def test_what_an_organisation_keeps_is_counted_and_bounded(house: WorkerContext) -> None:
     acme = await harness.client(house, "Acme")
     pool = house.pool
     await acme.run()
     kept, counted = (
-        await pool.fetchrow(USAGE, acme.org_id),
-        await pool.fetchrow(COUNTED, acme.org_id),
+        await counts(pool, USAGE, acme.org_id),
+        await counts(pool, COUNTED, acme.org_id),
     )
     await pool.execute(
         "UPDATE items SET data = data || '{\"more\": 1}' WHERE org_id = $1", acme.org_id
@@ -194,16 +202,16 @@ async def test_what_an_organisation_keeps_is_counted_and_bounded(house: WorkerCo
         acme.org_id,
     )
     later, recounted = (
-        await pool.fetchrow(USAGE, acme.org_id),
-        await pool.fetchrow(COUNTED, acme.org_id),
+        await counts(pool, USAGE, acme.org_id),
+        await counts(pool, COUNTED, acme.org_id),
     )
     await pool.execute("DELETE FROM page_validators")  # so that all pages are stored again
     await acme.limit(max_rows=recounted["rows"])
     refused = await acme.run()
 
     assert kept["rows"] > 10
-    assert dict(kept) == dict(counted)
-    assert dict(later) == dict(recounted)
+    assert kept == counted
+    assert later == recounted
     assert refused["error_type"] == "over_limit"
     assert "max_rows" in refused["error_message"]
-    assert (await pool.fetchrow(USAGE, acme.org_id))["rows"] == recounted["rows"]
+    assert (await counts(pool, USAGE, acme.org_id))["rows"] == recounted["rows"]
