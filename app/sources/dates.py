@@ -368,7 +368,7 @@ def _named_zone(name: str) -> tzinfo:
 
 def _is_zone_name(name: str) -> bool:
     known = name.upper()
-    return "/" in name or known in _ZONES or known in _REGIONS or known in _AMBIGUOUS_ZONES
+    return ("/" in name and name[0].isalpha()) or known in _ZONES or known in _REGIONS or known in _AMBIGUOUS_ZONES
 
 
 def _parse_offset(text: str) -> timezone:

@@ -265,13 +265,16 @@ def _no_move_says_what_was_so_already(moves: Sequence[Any]) -> bool:
     return True
 
 
-def test_the_model_itself_withdraws_what_a_counted_listing_lacks() -> None:
+def test_the_model_itself_withdraws_what_a_second_listing_lacks() -> None:
     model = Model()
     event = replace(_event(1), prices=(OddsPrice(*PICKS[0], Decimal(2)),))
     model.page([event, replace(event, platform_event_id="2")], NOON)
     model.listed("a", {"1", "2"}, NOON)
 
     model.listed("a", {"1"}, NOON)
+    doubted = {key[0]: quote for key, quote in model.board().items()}
+    model.listed("a", {"1"}, NOON)
 
+    assert doubted == {"1": (Decimal(2), True), "2": (Decimal(2), True)}
     quotes = {key[0]: quote for key, quote in model.board().items()}
     assert quotes == {"1": (Decimal(2), True), "2": (None, False)}
