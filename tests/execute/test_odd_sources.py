@@ -146,14 +146,17 @@ async def withdrawn(house: WorkerContext) -> list[str]:
     return [row[0] for row in rows]
 
 
-async def test_a_match_that_a_site_takes_off_its_board_is_withdrawn(
+async def test_a_match_that_two_listings_lack_is_withdrawn(
     house: WorkerContext, standin: Standin
 ) -> None:
     both = [to_come(1), to_come(2)]
     await perform(house, job=job_of(house, standin, records=both, promised=2))
 
     await perform(house, job=job_of(house, standin, records=both[:1], promised=1))
+    at_first = await withdrawn(house)
+    await perform(house, job=job_of(house, standin, records=both[:1], promised=1))
 
+    assert at_first == []
     assert await withdrawn(house) == ["2"]
 
 
