@@ -73,7 +73,7 @@ def test_a_source_has_a_saved_page(module: str) -> None:
 
     saved = {path.parent.name for path in PAGES}
 
-    assert names, f"app/sources/{module}.py holds no source"
+    assert names, f"app/sources/sites/{module}.py holds no source"
     assert set(names) <= saved
 
 
