@@ -367,8 +367,9 @@ def _named_zone(name: str) -> tzinfo:
 
 
 def _is_zone_name(name: str) -> bool:
-    known = name.upper()
-    return ("/" in name and name[0].isalpha()) or known in _ZONES or known in _REGIONS or known in _AMBIGUOUS_ZONES
+    if "/" in name:
+        return name[0].isalpha()
+    return any(name.upper() in zones for zones in (_ZONES, _REGIONS, _AMBIGUOUS_ZONES))
 
 
 def _parse_offset(text: str) -> timezone:

@@ -180,7 +180,7 @@ async def test_someone_elses_preset_is_as_unknown_as_none(
     [
         ("61 * * * *", 'minute "61"; it takes 0-59'),
         ("* * *", "3 fields"),
-        ("0 0 31 2 *", "never"),
+        ("0 0 31 2 *", "does not exist"),
         ("@reboot", "none of"),
         ("   ", "0 fields"),
         ("x" * 400, "1 fields"),

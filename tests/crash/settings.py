@@ -16,14 +16,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app import workers as front_door
 from app.core.messages import HostLimits
-from app.health import publish
 from app.queue import enqueue
 from app.queue.cron import cron_entry
 from app.scheduling.schedule import Schedule
 from app.store.runs import run_rows
 from app.store.schedules import decisions
 from app.store.schedules.decisions import TickDecision
-from workers import lifecycle
+from workers import execute, lifecycle
 from workers.collect import Collector
 from workers.sweep import sweep
 
@@ -141,7 +140,7 @@ wrap(enqueue, "enqueue_runs", telling)
 wrap(run_rows, "claim", claiming)
 wrap(Collector, "_commit", committing)
 wrap(run_rows, "finish", lambda step: before("before_outcome", step))
-wrap(publish, "publish_job", lambda step: before("after_outcome_before_health", step))
+wrap(execute, "_publish", lambda step: before("after_outcome_before_health", step))
 wrap(lifecycle, "open_context", hurried)
 
 

@@ -148,7 +148,7 @@ async def test_without_javascript_all_of_it_is_there_and_works(
 
     async with open_page(browser, site, java_script_enabled=False) as page:
         refreshes = await page.locator("noscript meta[http-equiv=refresh]").count()
-        await page.get_by_role("link", name="poll_news", exact=True).click()
+        await page.get_by_role("table", name="Jobs").get_by_role("link", name="poll_news").click()
         await page.get_by_label("Reason").fill("a rest")
         await page.get_by_role("button", name="Pause").click()
         said = await page.inner_text("main")
@@ -166,7 +166,7 @@ async def test_a_run_asked_for_leads_to_its_page(
     await play(scene, "healthy")
 
     async with open_page(browser, site) as page:
-        await page.get_by_role("link", name="poll_news", exact=True).click()
+        await page.get_by_role("table", name="Jobs").get_by_role("link", name="poll_news").click()
         await page.get_by_role("button", name="Run now").click()
         await page.wait_for_url("**/runs/*")
         said = await page.inner_text("main")

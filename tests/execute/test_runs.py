@@ -245,7 +245,7 @@ async def test_a_run_that_takes_too_long_timed_out_and_leaves_no_source_running(
     await house.pool.execute(
         "INSERT INTO runs (execution_id, job, trigger, status, attempt, losses, max_attempts,"
         " timeout_seconds, lease_epoch, queued_at)"
-        " VALUES ($1, $2, 'manual', 'queued', 1, 0, 3, 0.6, 0, now())",
+        " VALUES ($1, $2, 'manual', 'queued', 1, 0, 3, 5, 0, now())",
         run_id,
         JOB.name,
     )
@@ -253,7 +253,7 @@ async def test_a_run_that_takes_too_long_timed_out_and_leaves_no_source_running(
     await perform(house, run_id)
 
     row, rows = await run_row(house.pool, run_id), await source_rows(house.pool, run_id)
-    assert (row["status"], row["error_message"]) == ("timed_out", "took longer than 0.6 s")
+    assert (row["status"], row["error_message"]) == ("timed_out", "took longer than 5 s")
     assert row["stats"]["events_scraped"] == 60, "what was stored before is counted"
     assert rows["bet9ja"]["status"] == "timed_out"
     assert rows["sportybet"]["status"] == "success"

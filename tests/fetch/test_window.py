@@ -171,7 +171,9 @@ async def test_a_page_comes_as_it_is_with_its_facts(client: httpx.AsyncClient) -
     assert (raw.body, raw.status, raw.partition, raw.page) == (PAGE, 200, part, 2)
     assert raw.url == f"{base}/page?api_key=***&p=2"
     assert raw.fetched_at == NOW
-    assert tally == RequestCounts(requests=1, bytes=len(zipped()), classes=Counter({"2xx": 1}))
+    assert tally == RequestCounts(
+        requests=1, bytes=len(zipped()), decoded=len(PAGE), classes=Counter({"2xx": 1})
+    )
 
 
 BARE = zlib.compressobj(wbits=-15)

@@ -167,7 +167,7 @@ async def test_ticks_are_counted_by_outcome_and_not_again_when_they_are_compress
     totals = await counted(pool)
 
     assert await book.gaps() == [("skipped(paused)", 120)]
-    assert value(totals, "ticks", "job", "skipped", "paused") == 120
+    assert value(totals, "ticks", "scrape", "skipped", "paused") == 120
 
 
 async def test_a_long_outage_is_counted_tick_by_tick(pool: Pool, clock: SettableClock) -> None:

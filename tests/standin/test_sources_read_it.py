@@ -9,7 +9,7 @@ import pytest
 
 from app.core.messages import Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent
-from app.sources.base import Source
+from app.sources.base import ListingEnd, Source
 from app.sources.sites.bet9ja import Bet9ja
 from app.sources.sites.betpawa import BetPawa
 from app.sources.sites.sportybet import SportyBet
@@ -49,11 +49,12 @@ def driven(
 def events(client: httpx.Client, source: Source) -> Sequence[OddsEvent]:
     found: list[OddsEvent] = []
     for part in driven(client, source.partitions(), None)[1]:
-        pages, count = driven(client, source.pages(part), part)
+        pages, end = driven(client, source.pages(part), part)
         records = [record for page in pages for record in source.parse(page)]
         odds = [record for record in records if isinstance(record, OddsEvent)]
         assert len(odds) == len(records), "something was rejected"
-        assert count in {None, len(odds)}
+        assert isinstance(end, ListingEnd)
+        assert end.total in {None, len(odds)}
         found.extend(odds)
     return found
 
