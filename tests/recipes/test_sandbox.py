@@ -148,9 +148,9 @@ from tests.recipes import test_sandbox
 async def parent():
     sandbox = Sandbox(1, cpu=2)
     task = asyncio.create_task(test_sandbox.read(sandbox, *test_sandbox.catastrophic()))
-    while not sandbox.at_work:
+    while not sandbox.busy:
         await asyncio.sleep(0.01)
-    for child in sandbox.at_work:
+    for child in sandbox.busy:
         print(child.process.pid, flush=True)
     await task
 
