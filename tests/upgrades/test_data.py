@@ -79,12 +79,34 @@ VALUES ('00000000-0000-4000-8000-00000000000a', 'shop', 'name = "shop"', 1);
     "0002": """
 INSERT INTO zone_data (zone, stamp, data) VALUES ('UTC', '2026f-0123456789ab', '\\x01');
 """,
+    "0003": """
+UPDATE schedules SET policy_choices = '{"overlap": "skip"}';
+""",
+    "0004": """
+UPDATE odds_events SET page_order = 1;
+""",
+    "0005": """
+UPDATE items SET absent_since = now();
+""",
+    "0006": """
+INSERT INTO notifications (channel, title, body, severity, created_at, next_try_at, attempts)
+VALUES ('json-1', 'poll is healthy again', '', 'success', now(), now(), 0);
+""",
+    "0007": """
+INSERT INTO metric_totals (name, first, second, third, value)
+VALUES ('runs', 'source:books', 'success', '', 1);
+""",
+    "0008": """
+INSERT INTO items (org_id, source, key, data, content_hash, first_seen, last_seen, changed_at)
+VALUES ('00000000-0000-4000-8000-00000000000a', 's', 'second', '{}', '\\x01', now(), now(), now());
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",
     "rejected_records", "raw_bodies", "raw_pages", "articles", "odds_events", "odds_prices",
     "odds_price_changes", "organizations", "items", "backfills",
     "source_cursors", "source_paces", "org_secrets", "health_flips", "org_sources", "zone_data",
+    "notifications",
 )  # fmt: skip
 
 
