@@ -189,4 +189,4 @@ async def test_the_loop_stays_free_under_forty_connections_of_a_hostile_site(
             attacker.cancel()
         await asyncio.gather(*attackers, return_exceptions=True)
 
-    assert worst < 0.25
+    assert worst < 1.0  # without the thread and the limits: up to 15
