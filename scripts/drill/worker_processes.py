@@ -93,7 +93,7 @@ class WorkerPool:
         self._current: dict[int, WorkerProcess] = {}
 
     def running(self, slot: int) -> WorkerProcess | None:
-        """Return the slot's process if it runs and was not told to end."""
+        """Return the slot's process if it runs and was not asked to end."""
         worker = self._current.get(slot)
         return worker if worker is not None and worker.alive() and worker.how is None else None
 

@@ -189,4 +189,5 @@ async def test_the_loop_stays_free_under_forty_connections_of_a_hostile_site(
             attacker.cancel()
         await asyncio.gather(*attackers, return_exceptions=True)
 
-    assert worst < 1.0  # without the thread and the limits: up to 15
+    # The goal is 0.25 s; a quiet machine measures up to 0.30, and up to 15 s without the fix.
+    assert worst < 1.0
