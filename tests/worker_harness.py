@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def opened(config: Config, redis: ArqRedis) -> AsyncGenerator[WorkerContext]:
-    """The worker context as a worker opens it, but asking as fast as it can and never pausing to retry."""
+    """The worker context as a worker opens it, but asking as fast as it can and without pauses."""
     assert config.database_url is not None
     assert config.redis_url is not None
     where = ServerUrls(config.database_url.get_secret_value(), config.redis_url.get_secret_value())
