@@ -87,8 +87,11 @@ async def test_a_collections_run_is_asked_for_again_as_its_organisations(
     row = await house.pool.fetchrow(NEWEST, acme.org_id)
     assert row is not None
     assert told == {
-        "execution_id": str(row["execution_id"]), "job": "collection", "status": "queued",
-    }  # fmt: skip
+        "execution_id": str(row["execution_id"]),
+        "job": acme.key,
+        "task": "collection",
+        "status": "queued",
+    }
     assert (row["trigger"], row["schedule_id"]) == ("manual", acme.schedule_id)
     assert str(old) in row["requested_by"]
     assert await lined_up(redis) == {f"run:{row['execution_id']}:1"}

@@ -38,9 +38,11 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-def forward_to(path: str) -> int:
-    """The port of a thread that forwards connections to a Unix socket until the process ends."""
+@contextlib.contextmanager
+def forward_to(path: str) -> Iterator[int]:
+    """The port of a thread that forwards connections to a Unix socket; closed at the end."""
     listener = socket.create_server(("127.0.0.1", 0))
+    pipes: list[threading.Thread] = []
 
     def pipe(source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -50,16 +52,33 @@ def forward_to(path: str) -> int:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
+    def connect(near: socket.socket) -> None:
+        with near, socket.socket(socket.AF_UNIX) as far:
+            far.connect(path)
+            back = threading.Thread(target=pipe, args=(far, near))
+            back.start()
+            pipe(near, far)
+            back.join()
+
     def accept() -> None:
         while True:
-            near, _ = listener.accept()
-            far = socket.socket(socket.AF_UNIX)
-            far.connect(path)
-            for ends in ((near, far), (far, near)):
-                threading.Thread(target=pipe, args=ends, daemon=True).start()
+            try:
+                near, _ = listener.accept()
+            except OSError:  # the listener was shut down
+                return
+            pipes.append(threading.Thread(target=connect, args=(near,)))
+            pipes[-1].start()
 
-    threading.Thread(target=accept, daemon=True).start()
-    return int(listener.getsockname()[1])
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        accepting.join()
+        listener.close()
+        for one in pipes:
+            one.join()
 
 
 @pytest.fixture(params=["", IGNORED], ids=["refuses", "ignores"])
@@ -68,15 +87,16 @@ def pooler(servers: Servers, request: pytest.FixtureRequest) -> Iterator[str]:
     dsn = asyncio.run(real.create_database(servers, f"pooled_{uuid4().hex}"))
     url, port = urlsplit(dsn), free_port()
     host = url.hostname or parse_qs(url.query)["host"][0]
+    ends = contextlib.ExitStack()
+    port_behind = url.port or 5432
     if host.startswith("/"):  # which the pooler's account cannot reach
-        host, forwarded = "127.0.0.1", forward_to(f"{host}/.s.PGSQL.{url.port or 5432}")
-    else:
-        forwarded = url.port or 5432
+        port_behind = ends.enter_context(forward_to(f"{host}/.s.PGSQL.{port_behind}"))
+        host = "127.0.0.1"
     home = Path("/tmp") / f"pooler-{port}"  # noqa: S108 - its user must reach it
     home.mkdir(mode=0o755)
     (home / "users").write_text(f'"{url.username}" ""\n')
     (home / "ini").write_text(
-        f"[databases]\n* = host={host} port={forwarded}\n[pgbouncer]\n"
+        f"[databases]\n* = host={host} port={port_behind}\n[pgbouncer]\n"
         f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"
         f"auth_file = {home}/users\npool_mode = transaction\ndefault_pool_size = 3\n"
         f"ignore_startup_parameters = {request.param}\n"
@@ -94,6 +114,7 @@ def pooler(servers: Servers, request: pytest.FixtureRequest) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+        ends.close()
         shutil.rmtree(home)
         asyncio.run(real.drop_database(servers, url.path.lstrip("/")))
 
