@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -25,6 +25,7 @@ from arq.constants import (
 from redis.exceptions import RedisError
 
 from app.core.log import adopt_library_loggers, logger
+from app.core.tasks import cancel_all
 from app.queue.clock import elapsed
 from app.queue.jobs import WAKE_CHANNEL, RedisClient, Script
 
@@ -485,7 +486,7 @@ class SurvivingWorker(arq.worker.Worker):
             await asyncio.wait(live.values(), timeout=self._job_completion_wait)
         await self._cancel_jobs()
         if self.main_task is not None:
-            await _cancel_all([self.main_task])
+            await cancel_all([self.main_task])
         if self.on_stop is not None:
             self.on_stop(signum)
 
@@ -534,7 +535,7 @@ class SurvivingWorker(arq.worker.Worker):
     async def _stop_background(self) -> None:
         for timer in self._state.timers.values():
             timer.cancel()
-        await _cancel_all(self._state.background)
+        await cancel_all(self._state.background)
 
     async def _release_keys(self) -> None:
         self._reap()
@@ -543,14 +544,6 @@ class SurvivingWorker(arq.worker.Worker):
         async with asyncio.timeout(RELEASE_SECONDS):
             await self._release_claims()
             await self.pool.delete(self.health_check_key, *cron_keys)
-
-
-async def _cancel_all(tasks: Iterable[asyncio.Task[None]]) -> None:
-    # redis-py can swallow a cancellation (its timeout of 0 s, at the wrong moment): repeat it.
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=0.2)
 
 
 def _pairs(flat: list[Any]) -> list[tuple[str, int]]:

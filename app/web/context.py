@@ -20,6 +20,7 @@ from starlette.requests import Request
 
 from app.core import log
 from app.core.config import Config
+from app.core.tasks import cancel_all
 from app.health import rules
 from app.health.alerts.watcher import AlertWatcher
 from app.orgs import one_time_login, tokens
@@ -173,7 +174,7 @@ async def open_web_context(
         watcher = AlertWatcher(config, pool, redis)
         stack.push_async_callback(watcher.close)
         watch = asyncio.create_task(watcher.run_forever(ALERT_CHECK_SECONDS))
-        stack.push_async_callback(_cancel, watch)
+        stack.push_async_callback(cancel_all, [watch])
         snapshot = TtlCache(partial(take_snapshot, redis, rules.rules_from_config(config)))
         context = WebContext(
             config=config,
@@ -216,11 +217,6 @@ async def _close_pool(pool: Pool) -> None:
         await with_deadline(CLOSE_TIMEOUT, pool.close())
     except UNAVAILABLE:
         pool.terminate()
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.wait({task})
 
 
 async def _server_urls(config: Config, stack: AsyncExitStack) -> tuple[str, str]:
