@@ -100,6 +100,9 @@ VALUES ('runs', 'source:books', 'success', '', 1);
 INSERT INTO items (org_id, source, key, data, content_hash, first_seen, last_seen, changed_at)
 VALUES ('00000000-0000-4000-8000-00000000000a', 's', 'second', '{}', '\\x01', now(), now(), now());
 """,
+    "0021": """
+UPDATE schedule_versions SET reason = 'created';
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",
