@@ -11,7 +11,8 @@ from app.core.errors import BadSchedule
 from app.health import keys
 from app.health.facts import JobFacts
 from app.health.judge import judge
-from app.scheduling.schedule import Schedule
+from app.ledger.decide import read_schedule
+from app.scheduling.policies import Policies
 from app.store.schedules import heartbeats, schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 
@@ -62,7 +63,7 @@ def _as_json(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dic
         "health": _describe_health(verdict.status.value, reason) if verdict else None,
         "status": verdict and verdict.status.value,
         "reason": reason,
-        "next": state.next_tick_at if state.enabled and state.paused_at is None else None,
+        "next": _next_run(state),
         "frontier": state.evaluated_through,
         "last_run": facts and facts.last_run,
         "last_status": facts and facts.last_status,
@@ -75,9 +76,20 @@ def _as_json(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dic
 
 def _describe_schedule(state: ScheduleState) -> str:
     try:
-        return Schedule.from_spec(state.spec, name=state.key).describe()
+        return read_schedule(state).describe()
     except BadSchedule as error:
         return f"unreadable: {error}"
+
+
+def _next_run(state: ScheduleState) -> datetime | None:
+    """Return the next tick that may run; None if there is none, or the schedule rests."""
+    if not state.enabled or state.paused_at is not None:
+        return None
+    try:
+        policies = Policies.from_spec(state.policies)
+        return policies.next_run_from(read_schedule(state), state.next_tick_at)
+    except BadSchedule:
+        return state.next_tick_at
 
 
 def _describe_health(status: str, reason: str | None) -> str:

@@ -103,10 +103,8 @@ def settings_of(schedule: CollectionSchedule | None) -> CollectionSettings:
 
 def next_run_at(schedule: CollectionSchedule) -> datetime | None:
     """Return the next tick that is not excluded; None if there is none."""
-    tick, policies = schedule.next_tick_at, Policies.from_spec(schedule.policies)
-    if tick is None or not policies.exclude.cover(tick):
-        return tick
-    return policies.next_run(Schedule.from_spec(schedule.spec), tick)
+    rule = Schedule.from_spec(schedule.spec, stamp=schedule.zone_data)
+    return Policies.from_spec(schedule.policies).next_run_from(rule, schedule.next_tick_at)
 
 
 def schedule_key(org_id: UUID) -> str:

@@ -11,6 +11,8 @@ import pytest
 from arq.connections import ArqRedis
 
 from app.core.enums import RunStatus, Scope, TickReason
+from app.scheduling.exclusions import Exclusions
+from app.scheduling.policies import Policies
 from app.store.db import Pool
 from tests.configs import config_for
 from tests.dashboard import server as sites
@@ -104,6 +106,31 @@ async def test_missed_and_skipped_ticks_hold_their_slots_compressed_ones_too(
     assert "missed: no live worker (one of 20 from" in page
     assert "skipped: the previous run was still running" in page
     assert "The last 25 ticks: 3 ran, 1 skipped, 21 missed" in page
+
+
+async def test_an_excluded_tick_holds_a_quiet_slot_and_is_not_shown_as_the_next_run(
+    site: Site, scene: Scene
+) -> None:
+    await alive(scene)
+    schedule_id = await scene.job("a", [GOOD, TickReason.EXCLUDED])
+    hours = Exclusions(start=scene.now + timedelta(days=2))
+    await scene.pool.execute(
+        "UPDATE schedules SET policies = $2 WHERE id = $1",
+        schedule_id,
+        Policies(exclude=hours).to_spec(),
+    )
+    await scene.told()
+
+    page = await home(site)
+    async with reader(site) as visitor:
+        job = unescape((await visitor.get("/jobs/a")).text)
+
+    assert "skipped: an excluded time, or outside start and end" in page
+    assert page.count('<path class="miss" d="M') == 1  # the legend's
+    assert f"{hours.start:%Y-%m-%dT%H:%M}" in page
+    assert f"{hours.start:%Y-%m-%dT%H:%M}" in job
+    assert f"{hours.start:%Y-%m-%d %H:%M:%S} upcoming" in job
+    assert f"{scene.now + STEP:%Y-%m-%d %H:%M:%S} upcoming" not in job
 
 
 async def test_an_outage_is_a_band_in_every_row(site: Site, scene: Scene) -> None:

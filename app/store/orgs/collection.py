@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from app.store.db import Connection
+from app.store.schedules import zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class CollectionSchedule:
     paused_by: str | None
     paused_note: str | None
     next_tick_at: datetime | None
+    zone_data: str | None
     last_run_at: datetime | None
     last_status: str | None
 
@@ -51,7 +53,7 @@ LOCK = "SELECT id FROM schedules WHERE org_id = $1 FOR UPDATE"
 LOOK = """
 SELECT s.id, s.preset_id, p.name, s.spec, s.policies, s.policy_choices, s.enabled, s.notify,
        s.revision, s.retired_at, s.paused_at, s.paused_by, s.paused_note, s.next_tick_at,
-       last.at, last.status
+       s.zone_data, last.at, last.status
 FROM schedules s
 LEFT JOIN collection_presets p ON p.id = s.preset_id
 LEFT JOIN LATERAL (
@@ -90,7 +92,11 @@ async def lock_schedule(connection: Connection, org_id: UUID) -> CollectionSched
 async def read_schedule(connection: Connection, org_id: UUID) -> CollectionSchedule | None:
     """Return the organisation's schedule, retired or not."""
     row = await connection.fetchrow(LOOK, org_id)
-    return None if row is None else CollectionSchedule(*row)
+    if row is None:
+        return None
+    schedule = CollectionSchedule(*row)
+    await zones.ensure(connection, [(schedule.spec, schedule.zone_data)])
+    return schedule
 
 
 async def set_preset(

@@ -6,10 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from app.store.db import Connection
+from app.store.schedules import zones
 
 OF_ORG = """
 SELECT s.id, s.key, s.spec, s.enabled, s.paused_at, s.paused_by, s.paused_note, s.next_tick_at,
-       s.notify, s.retired_at, p.name, p.sources
+       s.notify, s.retired_at, p.name, p.sources, s.zone_data, s.policies
 FROM schedules s LEFT JOIN collection_presets p ON p.id = s.preset_id
 WHERE s.org_id = $1
 """
@@ -31,9 +32,15 @@ class CollectionSummary:
     retired_at: datetime | None
     preset: str | None
     sources: list[dict[str, Any]] | None
+    zone_data: str | None
+    policies: dict[str, Any]
 
 
 async def of_org(connection: Connection, org_id: UUID) -> CollectionSummary | None:
     """Return the organisation's schedule; None if it has none."""
     row = await connection.fetchrow(OF_ORG, org_id)
-    return None if row is None else CollectionSummary(*row)
+    if row is None:
+        return None
+    summary = CollectionSummary(*row)
+    await zones.ensure(connection, [(summary.spec, summary.zone_data)])
+    return summary

@@ -1,9 +1,12 @@
 """The collection page of the signed-in organisation: schedule, runs and edits."""
 
+from datetime import datetime
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.errors import BadSchedule
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import UNAVAILABLE
 from app.store.orgs import collection_page as store
@@ -34,14 +37,18 @@ async def collection(request: Request, user: SessionUser) -> Response:
                 edits = await schedule_edits.edits(connection, line.key, EDITS)
     except UNAVAILABLE:
         return postgres_unavailable(user)
-    rule = "" if line is None else _describe(line)
-    values = {"line": line, "rule": rule, "runs": runs, "edits": edits, "now": now}
+    rule, next_run = ("", None) if line is None else _describe(line)
+    values = {"line": line, "rule": rule, "next_run": next_run, "now": now}
+    values |= {"runs": runs, "edits": edits}
     values["notice"] = NOTICES.get(request.query_params.get("done", ""), "")
     return html_response(page("collections.html", user=user, section="collections", **values))
 
 
-def _describe(line: CollectionSummary) -> str:
+def _describe(line: CollectionSummary) -> tuple[str, datetime | None]:
+    """Return the schedule in words, and its next tick that is not excluded."""
     try:
-        return Schedule.from_spec(line.spec, name=line.key).describe()
+        schedule = Schedule.from_spec(line.spec, name=line.key, stamp=line.zone_data)
+        next_run = Policies.from_spec(line.policies).next_run_from(schedule, line.next_tick_at)
+        return schedule.describe(), next_run
     except BadSchedule as error:
-        return str(error)
+        return str(error), line.next_tick_at

@@ -17,6 +17,7 @@ from app.core.enums import RunStatus, Trigger
 from app.core.errors import BadSchedule, UnknownJob
 from app.ledger import proof
 from app.runs import log
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import UNAVAILABLE, Connection
 from app.store.reports import overview
@@ -187,10 +188,14 @@ def _upcoming(line: ScheduleSummary, now: datetime) -> list[datetime]:
     if line.next_tick_at is None or not line.enabled:
         return []
     try:
-        schedule, at = Schedule.from_spec(line.spec, name=line.key, stamp=line.zone_data), now
-        return [at := schedule.next(at) for _ in range(UPCOMING)]
+        schedule = Schedule.from_spec(line.spec, name=line.key, stamp=line.zone_data)
+        policies = Policies.from_spec(line.policies)
     except BadSchedule:
         return []
+    ahead: list[datetime] = []
+    while len(ahead) < UPCOMING and (at := policies.next_run(schedule, now)) is not None:
+        ahead.append(now := at)
+    return ahead
 
 
 def _run_query(request: Request) -> tuple[RunFilter, dict[str, str]]:
