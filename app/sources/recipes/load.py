@@ -345,8 +345,16 @@ def _column_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         timed = field.type in (FieldType.DATETIME, FieldType.DATE)
         if (field.format or field.timezone) and not timed:
             yield where, f"is a {field.type}; format and timezone are for datetime and date"
+        if timed and field.format and not _has_year(field.format):
+            yield (*where, "format"), "has no year, which would be guessed; add %Y, or leave it out"
         if field.timezone:
             yield from _zone_faults((*where, "timezone"), field.timezone)
+
+
+def _has_year(layout: str) -> bool:
+    if layout in ("unix", "unix_ms"):
+        return True
+    return any(one in ("%Y", "%y", "%G", "%c", "%x") for one in re.findall("%.", layout))
 
 
 def _zone_faults(where: KeyPath, name: str) -> Iterator[tuple[KeyPath, str]]:
