@@ -61,6 +61,10 @@ class Clock:
     def __call__(self) -> datetime:
         return self._machine_time() + self.offset
 
+    def error(self) -> float:
+        """Return the seconds by which the machine's clock is ahead of the database's."""
+        return (datetime.now(UTC) + self.skew - self()).total_seconds()
+
     def _machine_time(self) -> datetime:
         # Monotonic from the start: setting the machine's clock while we run changes nothing.
         return (

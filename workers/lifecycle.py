@@ -21,6 +21,7 @@ from app.health.facts import WorkerFacts
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
 from app.queue import enqueue, org_queue
+from app.queue.clock import elapsed
 from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.runs.attempts import Leases
@@ -60,6 +61,7 @@ def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedu
         except WrongSchema as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(2) from None
+        elapsed.follow(lambda: context.clock().timestamp())
         watcher, pings = (
             AlertWatcher(config, context.pool, context.redis),
             HeartbeatPings.from_config(config),
@@ -162,6 +164,7 @@ async def _beat(ctx: dict[str, Any], context: WorkerContext, leases: Leases) -> 
         started_at=context.started_at,
         running=len(leases.held),
         zone_data=zone_data.VERSION,
+        clock_error=round(context.clock.error(), 3),
     )
     # A Redis that hangs must not delay the renewal of leases.
     async with asyncio.timeout(leases.seconds / 3):

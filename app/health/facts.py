@@ -99,7 +99,8 @@ class JobFacts:
 class WorkerFacts:
     """What a worker publishes with each heartbeat. `seen_at`: instant of the heartbeat, UTC.
 
-    `zone_data`: the IANA version of its tzdata wheel.
+    `zone_data`: the IANA version of its tzdata wheel. `clock_error`: seconds by which the clock of
+    its machine is ahead of the database's.
     """
 
     seen_at: Instant
@@ -107,6 +108,7 @@ class WorkerFacts:
     host: str | None = None
     running: Count | None = None
     zone_data: str | None = None
+    clock_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ key nor a newer version's value breaks reading the others.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -40,6 +40,15 @@ def job_key(key: str) -> str:
 def worker_key(worker_id: str) -> str:
     """The Redis key of the worker's facts."""
     return f"rollcall:health:worker:{worker_id}"
+
+
+async def server_time(redis: Redis) -> datetime:
+    """Return the time of Redis' clock."""
+    (answer,) = await _send(redis, [("TIME",)], atomic=False)
+    if isinstance(answer, Exception):
+        raise answer
+    seconds, micros = cast("tuple[int, int]", answer)
+    return datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(micros))
 
 
 async def write_jobs(redis: Redis, jobs: Iterable[tuple[str, JobFacts]]) -> None:

@@ -1,9 +1,10 @@
 """arq's Worker with renewable claims, wake-ups, and tolerance of Redis outages.
 
-Three things differ from arq's own worker. Jobs are claimed by one script in one round trip, under
+Four things differ from arq's own worker. Jobs are claimed by one script in one round trip, under
 this worker's token, so a claim can be renewed and released without affecting another worker's. Jobs
 start when they are announced (`WAKE`) or due (a timer), or when a slot becomes free; the poll is
-the fallback. No error from Redis ends the process: only a signal does.
+the fallback. What is due is decided by Redis' clock, because the clocks of machines differ. No
+error from Redis ends the process: only a signal does.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, cast
 from uuid import uuid4
@@ -22,12 +23,13 @@ from arq.constants import (
     in_progress_key_prefix,
     retry_key_prefix,
 )
+from arq.utils import timestamp_ms, to_unix_ms
 from redis.exceptions import RedisError
 
 from app.core.log import adopt_library_loggers, logger
 from app.core.tasks import cancel_all
 from app.queue.clock import elapsed
-from app.queue.jobs import WAKE_CHANNEL, RedisClient, Script
+from app.queue.jobs import WAKE_CHANNEL, RedisClient, Script, enqueue_crons
 
 log = logger(__name__)
 
@@ -36,21 +38,23 @@ CLEANUP_SECONDS = 4.0  # for cancelled jobs to record it; Heroku allows 30 s in 
 RELEASE_SECONDS = 1.0
 RETRY_SECONDS = 0.2
 WAKE_PING_SECONDS = 5.0  # of silence on the wake connection before it is pinged
-ROUNDING_MS = 0.5  # arq rounds instants to the nearest millisecond; nothing may start early
 CLAIM_SCAN_LIMIT = 1_000  # ids to read from the head of the queue, other workers' claims included
 
 REDIS_ERRORS = (RedisError, OSError)
 
 
-# Claims up to `room` due jobs, of the given ids or else from the head of the queue.
-# Returns the claimed jobs, those due within the horizon (both as id, score, id, score, …), and
-# whether more due jobs wait.
+# Claims up to `room` due jobs, of the given ids or else from the head of the queue. ARGV: prefix,
+# token, lease (ms), room, horizon (ms from now), most ids to read, ids.
+# Returns the claimed jobs, those due within the horizon (both as id, score, id, score, …), whether
+# more due jobs wait, and the present time (ms).
 _CLAIM = Script("""
 local prefix, token, lease = ARGV[1], ARGV[2], ARGV[3]
-local now, room, horizon = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local ids = {unpack(ARGV, 8)}
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local room, horizon = tonumber(ARGV[4]), now + tonumber(ARGV[5])
+local ids = {unpack(ARGV, 7)}
 if #ids == 0 then
-  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', 0, ARGV[7])
+  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', 0, ARGV[6])
 end
 local claimed, later, more = {}, {}, 0
 for _, id in ipairs(ids) do
@@ -71,7 +75,14 @@ for _, id in ipairs(ids) do
     room = room - 1
   end
 end
-return {claimed, later, more}
+return {claimed, later, more, now}
+""")
+
+# Defers a job that is in the queue. ARGV: its id, delay (ms).
+_DEFER = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])
 """)
 
 _RENEW = Script("""
@@ -110,6 +121,7 @@ class _State:
     backlogged: bool = False  # due jobs wait for a free slot
     due: dict[int, set[str]] = field(default_factory=dict[int, set[str]])
     timers: dict[int, asyncio.TimerHandle] = field(default_factory=dict[int, asyncio.TimerHandle])
+    scores: dict[str, int] = field(default_factory=dict[str, int])  # of the jobs that run
     stale_claims: bool = False  # this worker may hold claims without a running job
     cron_keys: dict[str, float] = field(
         default_factory=dict[str, float]
@@ -191,19 +203,30 @@ class SurvivingWorker(arq.worker.Worker):
             await self._cancel_aborted_jobs()
 
     async def heart_beat(self) -> None:
-        """Record health and enqueue due cron jobs, as arq does; no cron jobs while draining."""
-        if not self.allow_pick_jobs:
-            await self.record_health()
-            return
-        unscheduled = any(cron_job.next_run is None for cron_job in self.cron_jobs)
+        """Record health and enqueue due cron jobs; no cron jobs while draining."""
         await self.record_health()
-        await self._run_due_cron_jobs()
-        if unscheduled:  # the first call only computes when they are due: maybe at once
-            await self._run_due_cron_jobs()
+        if self.allow_pick_jobs:
+            await self._enqueue_cron_jobs()
 
-    async def _run_due_cron_jobs(self) -> None:
+    async def _enqueue_cron_jobs(self) -> None:
+        """Enqueue the cron jobs that are due before the next poll, as far ahead as arq does.
+
+        arq's `run_cron` would write the machine's time into the queue.
+        """
         now = datetime.fromtimestamp(self._state.clock(), self.timezone)
-        await self.run_cron(now, max(self.poll_delay_s, 0.5))
+        window = timedelta(seconds=2 * max(self.poll_delay_s, 0.5))
+        due: list[tuple[str, str, float]] = []
+        for cron_job in self.cron_jobs:
+            if cron_job.next_run is None and cron_job.run_at_startup:
+                cron_job.next_run = now
+            elif cron_job.next_run is None:
+                cron_job.calculate_next(now)
+            at = cast("datetime", cron_job.next_run)
+            if at < now + window:
+                job_id = f"{cron_job.name}:{to_unix_ms(at)}" if cron_job.unique else uuid4().hex
+                due.append((cron_job.name, cron_job.job_id or job_id, (at - now).total_seconds()))
+                cron_job.calculate_next(at)
+        await enqueue_crons(self.pool, self.queue_name, due)
 
     async def _succeeds(self, step: Awaitable[None]) -> bool:
         try:
@@ -236,6 +259,7 @@ class SurvivingWorker(arq.worker.Worker):
             if not task.done():
                 continue
             del self.tasks[job_id]
+            self._state.scores.pop(job_id, None)
             error = None if task.cancelled() else task.exception()
             if error is not None:
                 log.warning("worker.job_unfinished", job_id=job_id, error=repr(error))
@@ -264,12 +288,10 @@ class SurvivingWorker(arq.worker.Worker):
             if self._state.stale_claims:
                 await self._release_claims()
             self._state.stale_claims = True  # until the response has arrived
-            now = int(self._state.clock() * 1000 - ROUNDING_MS)
             numbers = (
                 int(self._lease_seconds * 1000),
-                now,
                 self._free_slots(),
-                now + self._horizon_ms,
+                self._horizon_ms,
                 CLAIM_SCAN_LIMIT,
             )
             answer = await _CLAIM(
@@ -280,11 +302,13 @@ class SurvivingWorker(arq.worker.Worker):
                 *numbers,
                 *job_ids,
             )
-            claimed, later, more_due = cast("tuple[list[Any], list[Any], int]", tuple(answer))
+            claimed, later, more_due, now = cast(
+                "tuple[list[Any], list[Any], int, int]", tuple(answer)
+            )
             self._state.stale_claims = False
             self._state.backlogged = bool(more_due) or (self._state.backlogged and bool(job_ids))
             for job_id, due in _pairs(later):
-                self._add_timer(due, job_id)
+                self._add_timer(due, due - now, job_id)
             await self._start_claimed(_pairs(claimed))
 
     async def _start_claimed(self, claimed: list[tuple[str, int]]) -> None:
@@ -300,6 +324,7 @@ class SurvivingWorker(arq.worker.Worker):
     async def _start(self, job_id: str, score: int) -> None:
         await self.sem.acquire()  # never waits: it has one permit more than there are slots
         self.job_counter += 1
+        self._state.scores[job_id] = score
         task = self.loop.create_task(self.run_job(job_id, score))
         task.add_done_callback(lambda _: self._release_sem_dec_counter_on_complete())
         self.tasks[job_id] = task
@@ -332,21 +357,15 @@ class SurvivingWorker(arq.worker.Worker):
             if scan:
                 await self._succeeds(self._claim_next())
 
-    def _add_timer(self, due_ms: int, job_id: str) -> None:
+    def _add_timer(self, due_ms: int, delay_ms: int, job_id: str) -> None:
         self._state.due.setdefault(due_ms, set()).add(job_id)
         if due_ms not in self._state.timers:
-            self._start_timer(due_ms)
-
-    def _start_timer(self, due_ms: int) -> None:
-        delay = (due_ms + ROUNDING_MS) / 1000 - self._state.clock()
-        self._state.timers[due_ms] = self.loop.call_later(max(delay, 0), self._timer_fired, due_ms)
+            self._state.timers[due_ms] = self.loop.call_later(
+                delay_ms / 1000, self._timer_fired, due_ms
+            )
 
     def _timer_fired(self, due_ms: int) -> None:
-        if (
-            self._state.clock() * 1000 < due_ms + ROUNDING_MS
-        ):  # the loop's clock differs from the wall clock
-            self._start_timer(due_ms)
-            return
+        # If Redis' clock has not reached it after all, the claim sets another timer.
         self._state.timers.pop(due_ms)
         self._wake(*self._state.due.pop(due_ms))
 
@@ -418,6 +437,11 @@ class SurvivingWorker(arq.worker.Worker):
         if interrupted and cron:
             finish, keep_in_progress = True, None
         step = super().finish_job
+        if incr_score is not None:
+            # arq has added the delay to this machine's time: take only the delay.
+            now = timestamp_ms()
+            await self._defer(job_id, incr_score + self._state.scores.get(job_id, now) - now)
+            incr_score = None
         await self._retry_while_redis_is_away(
             lambda: step(
                 job_id,
@@ -427,16 +451,20 @@ class SurvivingWorker(arq.worker.Worker):
                 keep_result_forever,
                 incr_score,
                 keep_in_progress,
-            ),
-            retry=incr_score is None,
+            )
         )
         if keep_in_progress is not None:
             self._remember_cron_key(job_id, keep_in_progress)
         if interrupted and not cron:
             await self._announce_return(job_id)
 
+    async def _defer(self, job_id: str, delay_ms: int) -> None:
+        await self._retry_while_redis_is_away(
+            lambda: _DEFER(self.pool, self.queue_name, job_id, max(delay_ms, 0))
+        )
+
     async def _retry_while_redis_is_away(
-        self, step: Callable[[], Coroutine[Any, Any, None]], *, retry: bool
+        self, step: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
         give_up = time.monotonic() + self._lease_seconds
         while True:
@@ -444,7 +472,7 @@ class SurvivingWorker(arq.worker.Worker):
                 return await step()
             except REDIS_ERRORS as error:
                 self._redis_lost(error)
-                if not retry or time.monotonic() > give_up:
+                if time.monotonic() > give_up:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
