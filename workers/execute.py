@@ -24,7 +24,7 @@ from app.scheduling.policies import Policies
 from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.runs import progress, run_rows
 from app.store.runs.progress import SourceProgress
-from app.store.runs.run_rows import ClaimedRun, RunRequest
+from app.store.runs.run_rows import ClaimedRun, RunRequest, is_suspect
 from app.store.schedules import schedule_rows
 from workers import expectations
 from workers.collect import Collector, root_failure_kind, run_totals
@@ -33,6 +33,7 @@ from workers.schedule_settings import default_policies
 
 NO_SLOT_RETRY_SECONDS = 0.25  # seconds until a run is retried that found no free slot
 
+Isolate = Callable[[str, UUID, str], Awaitable[None]]  # task, run id, arq's job id
 Planner = Callable[[WorkerContext, ClaimedRun, AttemptOutcome], Awaitable[RunPlan | None]]
 
 _log = log.logger(__name__)
@@ -58,10 +59,14 @@ async def execute(ctx: dict[str, Any], run: RunCall, plan: Planner) -> None:
     # 1. Take a slot. Organisations' runs have fewer; some slots are left to cron entries.
     with _slot(leases, context.config.max_jobs, org_slots(ctx) if for_org else None):
         # 2. Claim the run: from here on no other worker executes it while its lease is renewed.
+        #    One whose worker died before is executed in a process of its own.
         with _retry_without_postgres():
             run_id = UUID(run.run_id) if run.run_id else await _create_manual_run(context, run, ctx)
-            claimed = await attempts.claim(leases, run_id, context.worker)
-        if claimed is None:
+            isolate: Isolate | None = ctx.get("isolate")
+            claimed = await attempts.claim(leases, run_id, context.worker, suspects=isolate is None)
+        if claimed is None and isolate is not None and await is_suspect(context.pool, run_id):
+            await isolate(run.task, run_id, ctx["job_id"])
+        elif claimed is None:
             _log.info("run.not_claimed", execution_id=str(run_id))
         else:
             with structlog.contextvars.bound_contextvars(**_log_fields(context, claimed)):

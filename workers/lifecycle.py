@@ -31,6 +31,7 @@ from app.store.schedules import schedule_rows
 from workers import registry, source
 from workers.dispatch import DispatchState
 from workers.execute import org_slots
+from workers.isolation import Isolation
 from workers.maintenance import maintain_partitions
 from workers.sweep import publish_health, sweep
 
@@ -83,6 +84,7 @@ def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedu
             slots=ctx.get("slots", max(1, config.max_jobs - len(registry.JOBS))),
             watcher=watcher,
             pings=pings,
+            isolate=Isolation(where),
         )
         await _wait_for_servers(lambda: _initialise(ctx, context, leases, declared))
         for fault in registry.recipe_faults(config):

@@ -103,6 +103,9 @@ VALUES ('00000000-0000-4000-8000-00000000000a', 's', 'second', '{}', '\\x01', no
     "0021": """
 UPDATE schedule_versions SET reason = 'created';
 """,
+    "0019": """
+UPDATE runs SET suspicions = 1;
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",
