@@ -10,7 +10,7 @@ from app.core.enums import HealthReason, RunStatus, TickReason
 
 Instant = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from app.store.runs.run_rows import QueuedRun
 ORG_QUEUE = "rollcall:queue:collections"
 SLOW_SECONDS = 60.0  # seconds; an organisation whose last run took longer counts as slow
 ENTRY_TTL_MS = 86_400_000
+MAX_WAIT_MS = 60_000  # of a due run in the queue
 NO_DURATIONS: Mapping[UUID, float] = MappingProxyType({})
 
 _NOW = """
@@ -74,13 +75,14 @@ redis.call('ZREM', admitted, ARGV[5])
 redis.call('ZREMRANGEBYSCORE', workers, '-inf', now)
 local slots = 0
 for _, worker in ipairs(redis.call('ZRANGE', workers, 0, -1)) do
-  slots = slots + tonumber(string.match(worker, '^%d+'))
+  local announced = tonumber(string.match(worker, '^(%d%d?%d?%d?) '))
+  if announced then slots = slots + announced else redis.call('ZREM', workers, worker) end
 end
 local running, slow = 0, 0
 local entries = redis.call('ZRANGE', admitted, 0, -1, 'WITHSCORES')
 for i = 1, #entries, 2 do
   if redis.call('ZSCORE', KEYS[1], entries[i]) then
-    running, slow = running + 1, slow + tonumber(entries[i + 1])
+    running, slow = running + 1, slow + (entries[i + 1] == '1' and 1 or 0)
   else
     redis.call('ZREM', admitted, entries[i])
   end
@@ -90,8 +92,9 @@ for _, id in ipairs(due) do
   redis.call('ZREM', queue .. ':later', id)
   redis.call('ZADD', queue, now, id)
 end
-local max_slow, moved = math.max(1, math.floor(slots / 2)), 0
-while running < slots do
+local max_slow, moved, looked = math.max(1, math.floor(slots / 2)), 0, 0
+while running < slots and looked < 5000 do
+  looked = looked + 1
   local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
   local slow_head = {}
   if slow < max_slow then slow_head = redis.call('ZRANGE', queue .. ':slow', 0, 0, 'WITHSCORES') end
@@ -114,20 +117,27 @@ return moved
 """
 )
 
-# ARGV: queue, job key prefix, ids. Returns 1 or 0 for each: a run is queued only if both its body
-# and its queue entry exist.
-_ARE_QUEUED = Script("""
+# ARGV: queue, job key prefix, longest wait (ms), ids of runs that are due. Returns 1 or 0 for each:
+# a run is queued only if both its body and its queue entry exist, and if it starts soon. It does
+# not if Redis' clock was set back, or if another wrote the entry.
+_ARE_QUEUED = Script(
+    _NOW
+    + """
 local queue, prefix, queued = ARGV[1], ARGV[2], {}
-for i = 3, #ARGV do
+local function soon(key, id)
+  local score = tonumber(redis.call('ZSCORE', key, id) or nil)
+  return score and score < now + ARGV[3]
+end
+for i = 4, #ARGV do
   local id = ARGV[i]
-  queued[i - 2] = redis.call('EXISTS', prefix .. id) == 1
-    and (redis.call('ZSCORE', KEYS[1], id) or redis.call('ZSCORE', queue, id)
-         or redis.call('ZSCORE', queue .. ':slow', id)
-         or redis.call('ZSCORE', queue .. ':later', id))
+  queued[i - 3] = redis.call('EXISTS', prefix .. id) == 1
+    and (soon(KEYS[1], id) or soon(queue .. ':later', id)
+         or redis.call('ZSCORE', queue, id) or redis.call('ZSCORE', queue .. ':slow', id))
     and 1 or 0
 end
 return queued
-""")
+"""
+)
 
 _ANNOUNCE = Script(
     _NOW
@@ -185,12 +195,15 @@ async def admit_runs(redis: ArqRedis, ended: str = "") -> int:
 
 
 async def are_queued(redis: ArqRedis, job_ids: Sequence[str]) -> list[bool]:
-    """For each arq job id, in order: is it in arq's queue or in this one, with its body?"""
+    """For each arq job id of a due run, in order: is it queued, here or in arq's queue?
+
+    An entry that will only be due in more than a minute does not count.
+    """
     answers: list[bool] = []
     for start in range(0, len(job_ids), BATCH_SIZE):
         batch = job_ids[start : start + BATCH_SIZE]
         answer = await _ARE_QUEUED(
-            redis, redis.default_queue_name, ORG_QUEUE, job_key_prefix, *batch
+            redis, redis.default_queue_name, ORG_QUEUE, job_key_prefix, MAX_WAIT_MS, *batch
         )
         answers += [flag == 1 for flag in cast("list[int]", answer)]
     return answers

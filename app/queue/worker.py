@@ -30,6 +30,7 @@ from app.core.log import adopt_library_loggers, logger
 from app.core.tasks import cancel_all
 from app.queue.clock import elapsed
 from app.queue.jobs import WAKE_CHANNEL, RedisClient, Script, enqueue_crons
+from app.queue.repair import RedisRepair
 
 log = logger(__name__)
 
@@ -52,12 +53,12 @@ local prefix, token, lease = ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local room, horizon = tonumber(ARGV[4]), now + tonumber(ARGV[5])
-local ids = {unpack(ARGV, 7)}
-if #ids == 0 then
-  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', 0, ARGV[6])
+local ids, claimed, later, more, offset = {unpack(ARGV, 7)}, {}, {}, 0, 0
+local function read()
+  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', offset, ARGV[6])
+  offset = offset + #ids
 end
-local claimed, later, more = {}, {}, 0
-for _, id in ipairs(ids) do
+local function claim(id)
   local score = tonumber(redis.call('ZSCORE', KEYS[1], id) or nil)
   if score and score > now then
     if score <= horizon then
@@ -67,13 +68,25 @@ for _, id in ipairs(ids) do
   elseif score and redis.call('EXISTS', prefix .. id) == 0 then
     if room == 0 then
       more = 1
-      break
+      return true
     end
     redis.call('SET', prefix .. id, token, 'PX', lease)
     claimed[#claimed + 1] = id
     claimed[#claimed + 1] = score
     room = room - 1
   end
+  return false
+end
+local full, scan = false, #ids == 0
+if scan then read() end
+while #ids > 0 and not full do
+  for _, id in ipairs(ids) do
+    full = claim(id)
+    if full then break end
+  end
+  -- Behind entries that others hold there may be free ones.
+  ids = {}
+  if scan and not full and offset < 20 * ARGV[6] then read() end
 end
 return {claimed, later, more, now}
 """)
@@ -87,7 +100,7 @@ redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])
 
 _RENEW = Script("""
 for i = 4, #ARGV do
-  if redis.call('GET', ARGV[1] .. ARGV[i]) == ARGV[2] then
+  if redis.pcall('GET', ARGV[1] .. ARGV[i]) == ARGV[2] then
     redis.call('PEXPIRE', ARGV[1] .. ARGV[i], ARGV[3])
   end
 end
@@ -98,7 +111,7 @@ _RELEASE = Script("""
 local keep = {}
 for i = 4, #ARGV do keep[ARGV[i]] = true end
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[3])) do
-  if not keep[id] and redis.call('GET', ARGV[1] .. id) == ARGV[2] then
+  if not keep[id] and redis.pcall('GET', ARGV[1] .. id) == ARGV[2] then
     redis.call('DEL', ARGV[1] .. id)
   end
 end
@@ -127,6 +140,7 @@ class _State:
         default_factory=dict[str, float]
     )  # cron job ids and when arq's in-progress key expires
     redis_lost_at: float | None = None
+    repair: RedisRepair = field(default_factory=RedisRepair)
     background: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     draining: asyncio.Task[None] | None = None
 
@@ -186,6 +200,7 @@ class SurvivingWorker(arq.worker.Worker):
             self._listen(),
             self._repeat(self._renew),
             self._repeat(self._call_heartbeat),
+            self._repeat(self._repair),
         )
         self._state.background = [self.loop.create_task(step) for step in steps]
 
@@ -228,7 +243,7 @@ class SurvivingWorker(arq.worker.Worker):
                 cron_job.calculate_next(at)
         await enqueue_crons(self.pool, self.queue_name, due)
 
-    async def _succeeds(self, step: Awaitable[None]) -> bool:
+    async def _succeeds(self, step: Awaitable[object]) -> bool:
         try:
             await step
         except REDIS_ERRORS as error:
@@ -407,6 +422,10 @@ class SurvivingWorker(arq.worker.Worker):
         if running:
             args = (in_progress_key_prefix, self._state.token, int(self._lease_seconds * 1000))
             await self._succeeds(_RENEW(self.pool, self.queue_name, *args, *running))
+
+    async def _repair(self) -> None:
+        # Not a cron job: what it repairs may keep those from being claimed.
+        await self._succeeds(self._state.repair.step(self.pool))
 
     async def _call_heartbeat(self) -> None:
         heartbeat = cast("Callable[[], Awaitable[None]] | None", self.ctx.get("heartbeat"))
