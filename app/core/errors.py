@@ -37,7 +37,7 @@ RollcallError
     └── Spent             the run has used up a budget of its organisation; names the limit
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 from uuid import UUID
 
@@ -148,6 +148,11 @@ class Failure(RollcallError):
     """
 
     kind: ClassVar[FailureKind]
+
+    def change_message(self, change: Callable[[str], str]) -> None:
+        """Replace the message by what `change` makes of it."""
+        self.args = (change(str(self)),)
+
     retry: bool = False
 
     def __init__(

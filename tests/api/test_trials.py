@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -233,7 +232,7 @@ async def test_a_site_that_never_answers_is_given_up_in_time(
     ):
         source = RecipeSource(load(wares(url=f"{silent}/wares")), owner="acme")
         tools.seconds = 0.5
-        seen = await tools.run(uuid4(), source, FetcherOptions(source.limits))
+        seen = await tools.run(source, FetcherOptions(source.limits))
 
     assert isinstance(seen.failure, Timeout)
     assert "0.5 s" in str(seen.failure)

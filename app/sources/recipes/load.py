@@ -56,16 +56,19 @@ class RecipeFault:
         return f"{where}{self.problem}" + (f" ({self.fix})" if self.fix else "")
 
 
-def load(text: str) -> Recipe:
-    """Return the recipe in a TOML text. Raises BadRecipe, whose `faults` lists all faults."""
+def load(text: str, *, checked: bool = False) -> Recipe:
+    """Return the recipe in a TOML text. Raises BadRecipe, whose `faults` lists all faults.
+
+    `checked`: its expressions were checked before, and are not compiled again.
+    """
     try:
         values = tomllib.loads(_bounded(text))
     except (ValueError, RecursionError) as error:  # an integer may have too many digits
         raise _refused([_syntax(text, error)]) from None
-    return load_values(values, text)
+    return load_values(values, text, checked=checked)
 
 
-def load_values(values: dict[str, Any], text: str = "") -> Recipe:
+def load_values(values: dict[str, Any], text: str = "", *, checked: bool = False) -> Recipe:
     """Return the recipe in parsed TOML; `text` is for line numbers. Raises BadRecipe."""
     try:
         recipe = Recipe.model_validate(values)
@@ -75,7 +78,7 @@ def load_values(values: dict[str, Any], text: str = "") -> Recipe:
         raise _refused(faults) from None
     except (RollcallError, RecursionError) as error:
         raise _refused([RecipeFault(1, "", str(error) or "is nested too deeply")]) from None
-    found = islice(_semantic_faults(recipe), MAX_FAULTS)
+    found = () if checked else islice(_semantic_faults(recipe), MAX_FAULTS)
     faults = [
         RecipeFault(line_of(text, at), _key(at), *_split_fix(message)) for at, message in found
     ]
