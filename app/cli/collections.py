@@ -4,14 +4,12 @@ from uuid import UUID
 
 from app.cli import run_requests
 from app.cli.terminal import CommandContext
-from app.core.enums import COLLECTION_TASK, Scope
+from app.core.enums import COLLECTION_TASK
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
-from app.orgs.tokens import Principal
+from app.orgs.tokens import OPERATOR
 from app.queue import enqueue
 from app.store.schedules import heartbeats
-
-_OPERATOR_TOKEN_ID = UUID(int=0)  # belongs to no token
 
 
 async def trigger_collection(
@@ -23,8 +21,8 @@ async def trigger_collection(
     Raises Conflicting if a run is open or nothing is selected, and OverLimit if the organisation
     has used up its runs of the day.
     """
-    principal = Principal(org_id, "house", _OPERATOR_TOKEN_ID, by, Scope.ADMIN)
-    request = CollectionRequest(principal, await heartbeats.database_now(context.pool))
+    now = await heartbeats.database_now(context.pool)
+    request = CollectionRequest(org_id, f"{OPERATOR}/{by}", now)
     queued = await collection.request_run(context.pool, context.config, request)
     await enqueue.enqueue_runs(context.pool, context.redis, [queued])
     await run_requests.report_queued_run(

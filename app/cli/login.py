@@ -18,7 +18,7 @@ def login(
         str, typer.Option(help="The base URL of the dashboard.")
     ] = "http://127.0.0.1:8000",
 ) -> None:
-    """Print an address that signs in once, as the local organisation. Valid for ten minutes.
+    """Print an address that signs in once, as the operator. Valid for ten minutes.
 
     Example: `python -m app login --base https://rollcall.example.org`
     """

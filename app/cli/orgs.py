@@ -23,12 +23,17 @@ from app.store.runs import run_rows
 from app.store.schedules import heartbeats
 
 org = typer.Typer(help="Manage organisations.", no_args_is_help=True)
-token = typer.Typer(help="Manage the tokens of organisations.", no_args_is_help=True)
+token = typer.Typer(help="Manage API tokens.", no_args_is_help=True)
 
 _MAX_LABEL_LENGTH = 80
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Name = Annotated[str, typer.Argument(help="The organisation's name.")]
-OfOrg = Annotated[str, typer.Option("--org", help="The organisation's name.")]
+OfOrg = Annotated[
+    str | None, typer.Option("--org", help="The organisation's name; its rows are all it sees.")
+]
+OfOperator = Annotated[
+    bool, typer.Option("--operator", help="The operator's: it sees and steers the built-in jobs.")
+]
 
 
 @org.command("create")
@@ -110,7 +115,8 @@ def limit_org(
 
 @token.command("create")
 def create_token(
-    of: OfOrg,
+    of: OfOrg = None,
+    operator: OfOperator = False,
     scope: Annotated[Scope, typer.Option(help="What the token may do.")] = Scope.READ,
     label: Annotated[
         str, typer.Option(help="Its purpose; its actions are recorded under it.")
@@ -121,8 +127,10 @@ def create_token(
 ) -> None:
     """Create a token and print it. It is not stored and cannot be printed again.
 
-    Example: `python -m app token create --org "Acme Odds" --scope operate --days 90`
+    Examples: `python -m app token create --org "Acme Odds" --scope operate --days 90`,
+    `python -m app token create --operator --scope admin`
     """
+    _check_owner(of, operator=operator)
     if not label.isprintable() or not 0 < len(label) <= _MAX_LABEL_LENGTH:
         raise typer.BadParameter(
             f"1 to {_MAX_LABEL_LENGTH} printable characters", param_hint="--label"
@@ -135,18 +143,23 @@ def create_token(
         return await access.create_token(pool, request, now, by=getpass.getuser())
 
     secret = terminal.with_pool(create)
-    _print({"token": secret, "org": of, "scope": scope.value}, secret, as_json=as_json)
+    facts = {"token": secret, "org": of, "scope": scope.value}
+    _print(facts, secret, as_json=as_json)
     if not as_json:
         sys.stderr.write("Save it now: it is not stored and cannot be shown again.\n")
 
 
 @token.command("list")
-def list_tokens(of: OfOrg, *, as_json: JSON = False) -> None:
-    """List an organisation's tokens, without their secrets.
+def list_tokens(of: OfOrg = None, operator: OfOperator = False, *, as_json: JSON = False) -> None:
+    """List the tokens of an organisation or of the operator, without their secrets.
 
-    Example: `python -m app token list --org "Acme Odds"`
+    Examples: `python -m app token list --org "Acme Odds"`, `python -m app token list --operator`
     """
-    tokens = _with_org(of, lambda pool, found, _: orgs.tokens(pool, found.id))
+    _check_owner(of, operator=operator)
+    if of is None:
+        tokens = terminal.with_pool(lambda pool: orgs.tokens(pool, None))
+    else:
+        tokens = _with_org(of, lambda pool, found, _: orgs.tokens(pool, found.id))
     rows = [
         {
             "id": str(row.id),
@@ -177,6 +190,11 @@ def revoke_token(
     if not terminal.with_pool(revoke):
         raise typer.BadParameter(f"there is no valid token {token_id}")
     sys.stdout.write(f"{token_id} is revoked\n")
+
+
+def _check_owner(of: str | None, *, operator: bool) -> None:
+    if (of is None) is not operator:
+        raise typer.BadParameter("say whose it is: --org NAME or --operator, one of them")
 
 
 def _with_org(

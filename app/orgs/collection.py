@@ -20,7 +20,6 @@ from app.core.errors import BadSchedule, Conflict, InvalidValue, NotFound, OverL
 from app.ledger import edit as ledger
 from app.ledger.edit import DeclaredSchedule
 from app.orgs.limits import OrgLimits
-from app.orgs.tokens import Principal
 from app.scheduling.choices import PolicyChoices
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -72,9 +71,13 @@ class CollectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class CollectionRequest:
-    """Who requests an operation, when, and the revision it is based on (None: any)."""
+    """Whose collection, who requests an operation, when, and the revision it is based on.
 
-    principal: Principal
+    `by`: recorded as the author. `revision`: None is any.
+    """
+
+    org_id: UUID
+    by: str
     now: datetime
     revision: int | None = None
 
@@ -112,10 +115,10 @@ def schedule_key(org_id: UUID) -> str:
     return f"collection:{org_id}"
 
 
-async def read(pool: Pool, principal: Principal) -> CollectionSchedule | None:
+async def read(pool: Pool, org_id: UUID) -> CollectionSchedule | None:
     """Return the organisation's schedule, retired or not; None if it never had one."""
-    async with tenancy.org_transaction(pool, principal.org_id) as connection:
-        return await store.read_schedule(connection, principal.org_id)
+    async with tenancy.org_transaction(pool, org_id) as connection:
+        return await store.read_schedule(connection, org_id)
 
 
 async def edit(
@@ -125,21 +128,21 @@ async def edit(
 
     Raises BadSchedule, Outdated, and Unsuitable for a preset that is unknown or too large.
     """
-    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.org_id) as connection:
         limits, before = await _locked(connection, config, request)
         after = _changed(settings_of(before), changes)
         if after == settings_of(before):
             return CollectionChange(before)
         schedule = Schedule.cron(
-            after.cron_expression, after.timezone, name=schedule_key(request.principal.org_id)
+            after.cron_expression, after.timezone, name=schedule_key(request.org_id)
         )
         after = replace(after, cron_expression=str(schedule.to_spec()["cron"]))
         if after.preset_id != settings_of(before).preset_id:
-            await _check_preset(connection, request.principal.org_id, after.preset_id, limits)
-        declared = _declared(config, request.principal.org_id, schedule, after, limits)
+            await _check_preset(connection, request.org_id, after.preset_id, limits)
+        declared = _declared(config, request.org_id, schedule, after, limits)
         queued = await ledger.edit_in(connection, declared, request.now)
-        await _choose(connection, request.principal.org_id, after)
-        await store.set_choices(connection, request.principal.org_id, dict(after.policies))
+        await _choose(connection, request.org_id, after)
+        await store.set_choices(connection, request.org_id, dict(after.policies))
         recorded = await _record(connection, request, before, _action(before), after.as_json())
         return CollectionChange(recorded, queued)
 
@@ -149,13 +152,11 @@ async def retire(pool: Pool, config: Config, request: CollectionRequest) -> Coll
 
     The announced next tick is recorded as superseded.
     """
-    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)
         _existing(before)
-        queued = await ledger.retire_in(
-            connection, schedule_key(request.principal.org_id), request.now
-        )
-        await store.set_preset(connection, request.principal.org_id, None, notify=False)
+        queued = await ledger.retire_in(connection, schedule_key(request.org_id), request.now)
+        await store.set_preset(connection, request.org_id, None, notify=False)
         return CollectionChange(await _record(connection, request, before, "retired", None), queued)
 
 
@@ -166,11 +167,11 @@ async def pause(
 
     Raises NotThere and Outdated.
     """
-    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)
         _existing(before)
-        pause_ = SchedulePause(request.now, request.principal.name, note)
-        queued = await ledger.pause_in(connection, schedule_key(request.principal.org_id), pause_)
+        pause_ = SchedulePause(request.now, request.by, note)
+        queued = await ledger.pause_in(connection, schedule_key(request.org_id), pause_)
         return CollectionChange(
             await _record(connection, request, before, "paused", {"note": note}), queued
         )
@@ -180,13 +181,11 @@ async def resume(
     pool: Pool, config: Config, request: CollectionRequest, note: str | None
 ) -> CollectionChange:
     """Resume the schedule; does nothing if it is not paused. Raises NotThere and Outdated."""
-    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)
         if _existing(before).paused_at is None:
             return CollectionChange(before)
-        queued = await ledger.resume_in(
-            connection, schedule_key(request.principal.org_id), request.now
-        )
+        queued = await ledger.resume_in(connection, schedule_key(request.org_id), request.now)
         return CollectionChange(
             await _record(connection, request, before, "resumed", {"note": note}), queued
         )
@@ -198,29 +197,27 @@ async def request_run(pool: Pool, config: Config, request: CollectionRequest) ->
     Raises Conflicting if a run is open or no preset is chosen, OverLimit if `runs_per_day` runs
     were made in the last 24 hours, and Outdated.
     """
-    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.org_id) as connection:
         limits, schedule = await _locked(connection, config, request)
         if schedule is None or schedule.retired_at is not None or schedule.preset_id is None:
             raise Conflict("there is nothing to run: choose a preset_id for the schedule first")
         open_ = (await decisions.open_runs(connection, [schedule.id])).get(schedule.id)
         if open_:
             raise Conflict(f"run {open_[0].run_id} is still open", open_[0].run_id)
-        count = await kept.runs_since(connection, request.principal.org_id, request.now - A_DAY)
+        count = await kept.runs_since(connection, request.org_id, request.now - A_DAY)
         limits.check("runs_per_day", count + 1)
         run_request = run_rows.RunRequest(
             run_id=uuid4(),
             job=TASK,
             params={},
-            requested_by=request.principal.name,
+            requested_by=request.by,
             max_attempts=config.max_attempts,
             timeout=limits.max_minutes * 60,
             schedule_id=schedule.id,
-            org_id=request.principal.org_id,
+            org_id=request.org_id,
         )
         await run_rows.request(connection, run_request, request.now)
-    _log.info(
-        "collection.asked_for", execution_id=str(run_request.run_id), by=request.principal.name
-    )
+    _log.info("collection.asked_for", execution_id=str(run_request.run_id), by=request.by)
     return QueuedRun(run_request.run_id, TASK)
 
 
@@ -228,8 +225,8 @@ async def _locked(
     connection: Connection, config: Config, request: CollectionRequest
 ) -> tuple[OrgLimits, CollectionSchedule | None]:
     """Lock the organisation and its schedule; return the limits and the schedule."""
-    limits = OrgLimits.of(config, await store.lock_org(connection, request.principal.org_id))
-    schedule = await store.lock_schedule(connection, request.principal.org_id)
+    limits = OrgLimits.of(config, await store.lock_org(connection, request.org_id))
+    schedule = await store.lock_schedule(connection, request.org_id)
     current = 0 if schedule is None else schedule.revision
     if request.revision is not None and request.revision != current:
         raise StaleEdit(
@@ -334,7 +331,7 @@ async def _record(
     active = before is not None and before.retired_at is None
     settings = settings_of(before).as_json() if active else None
     revision = 1 if before is None else before.revision + 1
-    edit_ = CollectionEdit(request.now, request.principal.name, action, settings, after)
-    await store.record_edit(connection, request.principal.org_id, edit_, revision)
-    _log.info("collection.edited", action=action, by=request.principal.name, revision=revision)
-    return await store.read_schedule(connection, request.principal.org_id)
+    edit_ = CollectionEdit(request.now, request.by, action, settings, after)
+    await store.record_edit(connection, request.org_id, edit_, revision)
+    _log.info("collection.edited", action=action, by=request.by, revision=revision)
+    return await store.read_schedule(connection, request.org_id)

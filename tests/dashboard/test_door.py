@@ -92,7 +92,7 @@ async def test_a_token_opens_the_door_and_leads_back(site: Site) -> None:
     assert 'name="next" value="/collections"' in form.text
     assert (answer.status_code, answer.headers["location"]) == (303, "/collections")
     assert page.status_code == 200
-    assert "acme/ann" in page.text
+    assert "operator/ann" in page.text
     assert token not in page.text
 
 
@@ -218,7 +218,7 @@ async def test_a_one_time_address_works_once(site: Site, redis: ArqRedis) -> Non
         again = await second.get(path)
 
     assert answer.status_code == 303
-    assert "local/once" in page.text
+    assert "operator/once" in page.text
     assert again.status_code == 403
     assert COOKIE not in second.cookies
 

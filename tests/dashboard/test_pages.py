@@ -87,7 +87,7 @@ async def test_a_paused_job_is_shown_with_who_and_why(site: Site, scene: Scene) 
 
     page = await home(site)
 
-    assert "by acme/ann: they asked us to wait" in page
+    assert "by operator/ann: they asked us to wait" in page
     assert "paused" in page
 
 
@@ -328,7 +328,7 @@ async def test_an_address_that_means_nothing_is_no_fault_of_ours(
 
 
 async def test_an_organisation_sees_its_own_collection(site: Site, scene: Scene) -> None:
-    await site.token(Scope.READ)
+    await site.token(Scope.READ, "acme")
     schedule_id = await scene.job("collection:acme", [GOOD, BAD])
     org_id = await scene.pool.fetchval("SELECT id FROM organizations WHERE name = 'acme'")
     await scene.pool.execute(
@@ -338,7 +338,7 @@ async def test_an_organisation_sees_its_own_collection(site: Site, scene: Scene)
         "UPDATE runs SET org_id = $1, job = 'collection', schedule_id = $2", org_id, schedule_id
     )
 
-    async with reader(site) as visitor:
+    async with site.signed_in(Scope.READ, "acme") as visitor:
         page = (await visitor.get("/collections")).text
         ticks = await visitor.get("/jobs/collection:acme")
 

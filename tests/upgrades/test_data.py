@@ -106,6 +106,10 @@ UPDATE schedule_versions SET reason = 'created';
     "0019": """
 UPDATE runs SET suspicions = 1;
 """,
+    "0013": """
+INSERT INTO api_tokens (id, label, scope, hash)
+VALUES ('00000000-0000-4000-8000-00000000000b', 'laptop', 'admin', '\\x01');
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

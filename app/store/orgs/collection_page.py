@@ -36,6 +36,22 @@ class CollectionSummary:
     policies: dict[str, Any]
 
 
+ALL = """
+SELECT o.name AS org, s.key, s.spec, s.enabled, s.paused_at, s.next_tick_at, o.disabled_at,
+       last.status, last.at
+FROM schedules s JOIN organizations o ON o.id = s.org_id
+LEFT JOIN LATERAL (
+  SELECT r.status, r.created_at AS at FROM runs r WHERE r.schedule_id = s.id
+  ORDER BY r.created_at DESC LIMIT 1) last ON true
+WHERE s.retired_at IS NULL ORDER BY o.name, s.key LIMIT $1
+"""
+
+
+async def of_all(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """Return the collections of all organisations with their last run, by organisation."""
+    return [dict(row) for row in await connection.fetch(ALL, limit)]
+
+
 async def of_org(connection: Connection, org_id: UUID) -> CollectionSummary | None:
     """Return the organisation's schedule; None if it has none."""
     row = await connection.fetchrow(OF_ORG, org_id)

@@ -93,12 +93,11 @@ async def run(
 ) -> dict[str, Any] | None:
     """Return one run; None if there is none.
 
-    With `org_id`, one of the operator or of this organisation only, whatever row-level security
-    hides.
+    With `org_id`, one of this organisation only, whatever row-level security hides.
     """
     statement: Any = _RUNS.where(RunRow.execution_id == run_id)
     if org_id is not None:
-        statement = statement.where(or_(col(RunRow.org_id).is_(None), col(RunRow.org_id) == org_id))
+        statement = statement.where(col(RunRow.org_id) == org_id)
     rows = await selects.fetch(connection, statement)
     return _named(rows[0]) if rows else None
 

@@ -29,7 +29,9 @@ class ApiRequest:
 
     @property
     def org_id(self) -> UUID:
-        """The organisation whose rows the request may see."""
+        """The organisation whose rows the request may see. Routes refuse the operator before."""
+        if self.principal.org_id is None:
+            raise LookupError("the operator has no organisation")
         return self.principal.org_id
 
 

@@ -14,7 +14,7 @@ from app.web.api.context import ApiRequest, ApiResponse
 
 async def ask_for_run(request: ApiRequest) -> ApiResponse:
     """Queue a run of the collection now, whatever its schedule says."""
-    requested = CollectionRequest(request.principal, request.now)
+    requested = CollectionRequest(request.org_id, request.principal.name, request.now)
     queued = await collection.request_run(request.context.pool, request.context.config, requested)
     await request.context.enqueue([queued])
     body = schemas.QueuedRunBody(run_id=queued.run_id, queued_at=request.now)

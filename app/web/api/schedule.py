@@ -14,7 +14,7 @@ from app.web.api.context import ApiRequest, ApiResponse
 
 async def read_schedule(request: ApiRequest) -> ApiResponse:
     """Read the schedule; the defaults if there is none."""
-    return _answer(await collection.read(request.context.pool, request.principal))
+    return _answer(await collection.read(request.context.pool, request.org_id))
 
 
 async def change_schedule(request: ApiRequest) -> ApiResponse:
@@ -42,7 +42,7 @@ async def retire_schedule(request: ApiRequest) -> ApiResponse:
 
 async def read_pause(request: ApiRequest) -> ApiResponse:
     """Say whether the schedule is paused."""
-    return _pause_answer(await collection.read(request.context.pool, request.principal))
+    return _pause_answer(await collection.read(request.context.pool, request.org_id))
 
 
 async def pause_schedule(request: ApiRequest) -> ApiResponse:
@@ -81,7 +81,7 @@ async def list_edits(request: ApiRequest) -> ApiResponse:
 
 
 def _collection_request(request: ApiRequest) -> CollectionRequest:
-    return CollectionRequest(request.principal, request.now, request.revision)
+    return CollectionRequest(request.org_id, request.principal.name, request.now, request.revision)
 
 
 def _answer(schedule: CollectionSchedule | None) -> ApiResponse:

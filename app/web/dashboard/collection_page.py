@@ -1,4 +1,4 @@
-"""The collection page of the signed-in organisation: schedule, runs and edits."""
+"""The collection page: schedule, runs and edits of an organisation; for the operator, a list."""
 
 from datetime import datetime
 
@@ -21,12 +21,15 @@ from app.web.dashboard.session_auth import SessionUser
 from app.web.dashboard.views import NOTICES, html_response, postgres_unavailable
 
 RUNS = 25
+MAX_LISTED = 500
 EDITS = 25
 
 
 async def collection(request: Request, user: SessionUser) -> Response:
     """The schedule of the organisation's collection, its last runs and its last edits."""
-    context, org_id = web_context(request), user.principal.org_id
+    context, org_id = web_context(request), user.org_id
+    if org_id is None:
+        return await _all(request, user)
     try:
         async with org_transaction(context.pool, org_id) as connection:
             now = await heartbeats.database_now(connection)
@@ -42,6 +45,17 @@ async def collection(request: Request, user: SessionUser) -> Response:
     values |= {"runs": runs, "edits": edits}
     values["notice"] = NOTICES.get(request.query_params.get("done", ""), "")
     return html_response(page("collections.html", user=user, section="collections", **values))
+
+
+async def _all(request: Request, user: SessionUser) -> Response:
+    try:
+        async with web_context(request).pool.acquire() as connection:
+            now = await heartbeats.database_now(connection)
+            listed = await store.of_all(connection, MAX_LISTED + 1)
+    except UNAVAILABLE:
+        return postgres_unavailable(user)
+    values = {"listed": listed[:MAX_LISTED], "more": len(listed) > MAX_LISTED, "now": now}
+    return html_response(page("all_collections.html", user=user, section="collections", **values))
 
 
 def _describe(line: CollectionSummary) -> tuple[str, datetime | None]:

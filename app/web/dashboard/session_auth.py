@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, quote, urlsplit
+from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -32,6 +33,11 @@ class SessionUser:
     unverified: bool = False
 
     @property
+    def org_id(self) -> UUID | None:
+        """The organisation whose rows are shown; None is the operator, who sees all."""
+        return self.principal.org_id
+
+    @property
     def may_operate(self) -> bool:
         """Whether the token allows to run, pause and resume jobs."""
         return self.principal.scope.allows(Scope.OPERATE)
@@ -51,6 +57,17 @@ def require_session(page: PageView) -> RouteHandler:
         return login_redirect(request) if user is None else await page(request, user)
 
     return guarded
+
+
+def require_operator(page: PageView) -> RouteHandler:
+    """An endpoint for the operator's sessions; it raises HTTPException 404 for organisations."""
+
+    async def operators_only(request: Request, user: SessionUser) -> Response:
+        if user.org_id is not None:
+            raise HTTPException(404, "No such page.")
+        return await page(request, user)
+
+    return require_session(operators_only)
 
 
 def require_operate(action: PageAction) -> RouteHandler:
