@@ -17,7 +17,7 @@ from app.ledger import decide
 from app.orgs import limits
 from app.orgs import tokens as access
 from app.store.db import Pool
-from app.store.orgs import orgs, selections
+from app.store.orgs import collection, orgs, selections
 from app.store.orgs.orgs import Org
 from app.store.runs import run_rows
 from app.store.schedules import heartbeats
@@ -211,20 +211,21 @@ def _with_org(
 
 async def disable_organization(pool: Pool, found: Org, now: datetime) -> None:
     """Disable the organisation as of `now` and cancel its open runs."""
-    await decide.decide_schedule(
-        pool, f"collection:{found.id}", now
-    )  # decides earlier ticks as not disabled
+    await _decide(pool, found, now)  # earlier ticks are not disabled
     async with pool.acquire() as connection, connection.transaction():
         await orgs.set_disabled(connection, found.id, now)
         open_runs = await selections.open_runs(connection, found.id)
         await run_rows.cancel_open(connection, open_runs, now, by="the organisation is disabled")
 
 
+async def _decide(pool: Pool, found: Org, now: datetime) -> None:
+    for key in await collection.keys(pool, found.id):
+        await decide.decide_schedule(pool, key, now)
+
+
 async def enable_organization(pool: Pool, found: Org, now: datetime) -> None:
     """Enable the organisation as of `now`."""
-    await decide.decide_schedule(
-        pool, f"collection:{found.id}", now
-    )  # decides earlier ticks as disabled
+    await _decide(pool, found, now)  # earlier ticks are disabled
     await orgs.set_disabled(pool, found.id, None)
 
 

@@ -295,6 +295,7 @@ class Config(BaseSettings):
     org_max_mb: Annotated[float, Field(gt=0, le=100_000)] = 100
     org_max_minutes: Annotated[float, Field(gt=0, le=1440)] = 15
     org_max_recipes: Annotated[int, Field(ge=0, le=1000)] = 20
+    org_max_collections: Annotated[int, Field(ge=1, le=1000)] = 10
     org_max_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 200_000
     org_max_stored_mb: Annotated[float, Field(gt=0, le=10_000_000)] = 500
     org_asknews: bool = False

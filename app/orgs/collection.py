@@ -1,4 +1,4 @@
-"""Operations on an organisation's collection: read, edit, retire, pause, resume, request a run.
+"""Operations on an organisation's collections: read, edit, retire, pause, resume, request a run.
 
 Each operation is one transaction. It locks the organisation's row, which serialises edits, and
 runs under row-level security, which hides the rows of other organisations.
@@ -35,6 +35,8 @@ from app.store.schedules import decisions
 from app.store.schedules.schedule_versions import SchedulePause
 
 TASK = "collection"
+DEFAULT = "default"  # the collection without a name of its own
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,59}$"
 A_DAY = timedelta(days=1)
 POLICY_FIELDS = frozenset(
     {"overlap", "coalesce", "catch_up", "misfire_grace_seconds", "jitter_seconds"}
@@ -73,13 +75,19 @@ class CollectionSettings:
 class CollectionRequest:
     """Whose collection, who requests an operation, when, and the revision it is based on.
 
-    `by`: recorded as the author. `revision`: None is any.
+    `by`: recorded as the author. `revision`: None is any. `collection`: its name.
     """
 
     org_id: UUID
     by: str
     now: datetime
     revision: int | None = None
+    collection: str = DEFAULT
+
+    @property
+    def key(self) -> str:
+        """The key of the collection's schedule."""
+        return schedule_key(self.org_id, self.collection)
 
 
 @dataclass(slots=True)
@@ -110,15 +118,27 @@ def next_run_at(schedule: CollectionSchedule) -> datetime | None:
     return Policies.from_spec(schedule.policies).next_run_from(rule, schedule.next_tick_at)
 
 
-def schedule_key(org_id: UUID) -> str:
-    """Return the key of an organisation's schedule."""
-    return f"collection:{org_id}"
+def schedule_key(org_id: UUID, collection: str = DEFAULT) -> str:
+    """Return the key of a collection's schedule."""
+    return f"{TASK}:{org_id}" if collection == DEFAULT else f"{TASK}:{org_id}:{collection}"
 
 
-async def read(pool: Pool, org_id: UUID) -> CollectionSchedule | None:
-    """Return the organisation's schedule, retired or not; None if it never had one."""
+def collection_name(key: str) -> str:
+    """Return the name of the collection whose schedule has this key."""
+    return key.removeprefix(f"{TASK}:")[len(str(UUID(int=0))) + 1 :] or DEFAULT
+
+
+async def read(pool: Pool, org_id: UUID, collection: str = DEFAULT) -> CollectionSchedule | None:
+    """Return a collection's schedule, retired or not; None if it never had one."""
     async with tenancy.org_transaction(pool, org_id) as connection:
-        return await store.read_schedule(connection, org_id)
+        return await store.read_schedule(connection, org_id, schedule_key(org_id, collection))
+
+
+async def read_all(pool: Pool, org_id: UUID) -> list[CollectionSchedule]:
+    """Return the schedules of all collections that are not retired, the default one first."""
+    async with tenancy.org_transaction(pool, org_id) as connection:
+        found = await store.read_schedules(connection, org_id)
+    return [schedule for schedule in found if schedule.retired_at is None]
 
 
 async def edit(
@@ -133,16 +153,16 @@ async def edit(
         after = _changed(settings_of(before), changes)
         if after == settings_of(before):
             return CollectionChange(before)
-        schedule = Schedule.cron(
-            after.cron_expression, after.timezone, name=schedule_key(request.org_id)
-        )
+        if before is None or before.retired_at is not None:
+            await _check_count(connection, request.org_id, limits)
+        schedule = Schedule.cron(after.cron_expression, after.timezone, name=request.key)
         after = replace(after, cron_expression=str(schedule.to_spec()["cron"]))
         if after.preset_id != settings_of(before).preset_id:
             await _check_preset(connection, request.org_id, after.preset_id, limits)
-        declared = _declared(config, request.org_id, schedule, after, limits)
+        declared = _declared(config, request, schedule, after, limits)
         queued = await ledger.edit_in(connection, declared, request.now)
-        await _choose(connection, request.org_id, after)
-        await store.set_choices(connection, request.org_id, dict(after.policies))
+        await _choose(connection, request, after)
+        await store.set_choices(connection, (request.org_id, request.key), dict(after.policies))
         recorded = await _record(connection, request, before, _action(before), after.as_json())
         return CollectionChange(recorded, queued)
 
@@ -155,8 +175,8 @@ async def retire(pool: Pool, config: Config, request: CollectionRequest) -> Coll
     async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)
         _existing(before)
-        queued = await ledger.retire_in(connection, schedule_key(request.org_id), request.now)
-        await store.set_preset(connection, request.org_id, None, notify=False)
+        queued = await ledger.retire_in(connection, request.key, request.now)
+        await store.set_preset(connection, (request.org_id, request.key), None, notify=False)
         return CollectionChange(await _record(connection, request, before, "retired", None), queued)
 
 
@@ -171,7 +191,7 @@ async def pause(
         _, before = await _locked(connection, config, request)
         _existing(before)
         pause_ = SchedulePause(request.now, request.by, note)
-        queued = await ledger.pause_in(connection, schedule_key(request.org_id), pause_)
+        queued = await ledger.pause_in(connection, request.key, pause_)
         return CollectionChange(
             await _record(connection, request, before, "paused", {"note": note}), queued
         )
@@ -185,7 +205,7 @@ async def resume(
         _, before = await _locked(connection, config, request)
         if _existing(before).paused_at is None:
             return CollectionChange(before)
-        queued = await ledger.resume_in(connection, schedule_key(request.org_id), request.now)
+        queued = await ledger.resume_in(connection, request.key, request.now)
         return CollectionChange(
             await _record(connection, request, before, "resumed", {"note": note}), queued
         )
@@ -226,7 +246,7 @@ async def _locked(
 ) -> tuple[OrgLimits, CollectionSchedule | None]:
     """Lock the organisation and its schedule; return the limits and the schedule."""
     limits = OrgLimits.of(config, await store.lock_org(connection, request.org_id))
-    schedule = await store.lock_schedule(connection, request.org_id)
+    schedule = await store.lock_schedule(connection, request.org_id, request.key)
     current = 0 if schedule is None else schedule.revision
     if request.revision is not None and request.revision != current:
         raise StaleEdit(
@@ -237,7 +257,7 @@ async def _locked(
 
 def _existing(schedule: CollectionSchedule | None) -> CollectionSchedule:
     if schedule is None or schedule.retired_at is not None:
-        raise NotFound("there is no schedule: create it with PATCH /collection/schedule")
+        raise NotFound("there is no schedule: create it with PATCH of the schedule's address")
     return schedule
 
 
@@ -263,7 +283,7 @@ def _changed(before: CollectionSettings, changes: dict[str, Any]) -> CollectionS
 
 def _declared(
     config: Config,
-    org_id: UUID,
+    request: CollectionRequest,
     schedule: Schedule,
     settings: CollectionSettings,
     limits: OrgLimits,
@@ -296,8 +316,14 @@ def _declared(
         policies = choices.apply(defaults, schedule, settings.timezone)
     except BadSchedule as error:
         raise InvalidValue("policies", str(error)) from None
-    key = schedule_key(org_id)
-    return DeclaredSchedule(key, TASK, schedule, policies, settings.enabled, org_id)
+    return DeclaredSchedule(request.key, TASK, schedule, policies, settings.enabled, request.org_id)
+
+
+async def _check_count(connection: Connection, org_id: UUID, limits: OrgLimits) -> None:
+    try:
+        limits.check("max_collections", await store.count(connection, org_id) + 1)
+    except OverLimit as error:
+        raise Conflict(str(error)) from None
 
 
 async def _check_preset(
@@ -314,9 +340,12 @@ async def _check_preset(
         raise InvalidValue("preset_id", str(error)) from None
 
 
-async def _choose(connection: Connection, org_id: UUID, after: CollectionSettings) -> None:
+async def _choose(
+    connection: Connection, request: CollectionRequest, after: CollectionSettings
+) -> None:
+    of = (request.org_id, request.key)
     try:
-        await store.set_preset(connection, org_id, after.preset_id, notify=after.notify)
+        await store.set_preset(connection, of, after.preset_id, notify=after.notify)
     except asyncpg.ForeignKeyViolationError:  # deleted since it was read
         raise InvalidValue("preset_id", f"preset {after.preset_id} no longer exists") from None
 
@@ -332,6 +361,6 @@ async def _record(
     settings = settings_of(before).as_json() if active else None
     revision = 1 if before is None else before.revision + 1
     edit_ = CollectionEdit(request.now, request.by, action, settings, after)
-    await store.record_edit(connection, request.org_id, edit_, revision)
+    await store.record_edit(connection, (request.org_id, request.key), edit_, revision)
     _log.info("collection.edited", action=action, by=request.by, revision=revision)
-    return await store.read_schedule(connection, request.org_id)
+    return await store.read_schedule(connection, request.org_id, request.key)

@@ -38,7 +38,9 @@ from tests.configs import NO_POSTGRES, config_for
 NOBODYS = "00000000-0000-4000-8000-00000000dead"
 BODIES: dict[str, Any] = {
     "change_schedule": {"notify": True},
+    "change_schedule_of_collection": {"notify": True},
     "pause_schedule": {"note": "x"},
+    "pause_schedule_of_collection": {"note": "x"},
     "create_preset": {"name": "new", "sources": [{"source": "bet9ja"}]},
     "change_preset": {"name": "changed"},
     "create_source": {"recipe": wares("fresh")},
@@ -53,7 +55,7 @@ async def visit_address(
     visitor: Visitor, endpoint: Endpoint, *, preset_id: str = NOBODYS, run_id: str = NOBODYS
 ) -> httpx.Response:
     """Ask for what this address is for."""
-    named = {"name": "wares_of_acme", "secret": "OF_ACME"}
+    named = {"name": "wares_of_acme", "secret": "OF_ACME", "collection": "default"}
     path = endpoint.path.format(preset_id=preset_id, run_id=run_id, **named)
     asked: dict[str, Any] = {}
     if endpoint.name in BODIES:
@@ -120,7 +122,11 @@ async def test_a_token_does_what_its_scope_allows_and_is_told_which_it_needs(
 
 
 def test_reading_needs_read_deeds_operate_and_choosing_admin() -> None:
-    deeds = {"/collection/run", "/collection/schedule/pause", "/collection/schedule/resume"}
+    deeds = {
+        f"{prefix}/{deed}"
+        for prefix in ("/collection", "/collections/{collection}")
+        for deed in ("run", "schedule/pause", "schedule/resume")
+    }
 
     for endpoint in ENDPOINTS:
         if endpoint.method == "GET":

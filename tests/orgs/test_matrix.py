@@ -50,12 +50,14 @@ ROUTES: dict[str, str] = {
     "POST /jobs/{key}/pause": SESSION,
     "POST /jobs/{key}/resume": SESSION,
 }
-ORG_PREFIXES = ("/collection/",)
+ORG_PREFIXES = ("/collection/", "/collections/")
 # Health of built-in jobs is public: these name them on purpose.
 NAMES_BUILT_IN_JOBS = ("/health", "/badge", "/metrics")
 BODIES: dict[str, Any] = {
     "PATCH /collection/schedule": {"notify": True},
     "POST /collection/schedule/pause": {"note": "x"},
+    "PATCH /collections/{collection}/schedule": {"notify": True},
+    "POST /collections/{collection}/schedule/pause": {"note": "x"},
     "POST /collection/presets": {"name": "new", "sources": [{"source": "bet9ja"}]},
     "PATCH /collection/presets/{preset_id}": {"name": "changed"},
     "POST /collection/sources": {"recipe": wares("fresh")},
@@ -172,6 +174,7 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
         "preset_id": str(preset_id),
         "name": "wares",
         "secret": "TOKEN",
+        "collection": "default",
     }
     return Owned(org_id, marker, path)
 
@@ -248,7 +251,7 @@ async def request(
     method, _, path = route.partition(" ")
     path = path.replace(":uuid", "").format(**owned.path)
     asked: dict[str, Any] = {"params": QUERIES.get(route)}
-    if "/collection/" in route or "/operator/" in route:
+    if audience(route) in (ORGS, OPERATORS):
         asked["headers"] = {"authorization": f"Bearer {token}"}
         asked |= {"json": BODIES[route]} if route in BODIES else {}
     elif method == "POST" and path not in ("/login", "/logout"):

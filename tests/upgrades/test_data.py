@@ -110,6 +110,9 @@ UPDATE runs SET suspicions = 1;
 INSERT INTO api_tokens (id, label, scope, hash)
 VALUES ('00000000-0000-4000-8000-00000000000b', 'laptop', 'admin', '\\x01');
 """,
+    "0014": """
+UPDATE organizations SET limits = '{"max_collections": 2}';
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

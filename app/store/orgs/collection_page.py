@@ -12,7 +12,7 @@ OF_ORG = """
 SELECT s.id, s.key, s.spec, s.enabled, s.paused_at, s.paused_by, s.paused_note, s.next_tick_at,
        s.notify, s.retired_at, p.name, p.sources, s.zone_data, s.policies
 FROM schedules s LEFT JOIN collection_presets p ON p.id = s.preset_id
-WHERE s.org_id = $1
+WHERE s.org_id = $1 ORDER BY s.retired_at IS NOT NULL, s.key LIMIT $2
 """
 
 
@@ -52,11 +52,8 @@ async def of_all(connection: Connection, limit: int) -> list[dict[str, Any]]:
     return [dict(row) for row in await connection.fetch(ALL, limit)]
 
 
-async def of_org(connection: Connection, org_id: UUID) -> CollectionSummary | None:
-    """Return the organisation's schedule; None if it has none."""
-    row = await connection.fetchrow(OF_ORG, org_id)
-    if row is None:
-        return None
-    summary = CollectionSummary(*row)
-    await zones.ensure(connection, [(summary.spec, summary.zone_data)])
-    return summary
+async def of_org(connection: Connection, org_id: UUID, limit: int) -> list[CollectionSummary]:
+    """Return the organisation's collections, retired ones last, by name."""
+    lines = [CollectionSummary(*row) for row in await connection.fetch(OF_ORG, org_id, limit)]
+    await zones.ensure(connection, [(line.spec, line.zone_data) for line in lines])
+    return lines

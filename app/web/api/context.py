@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from app.orgs.collection import DEFAULT
 from app.orgs.tokens import Principal
 from app.web.context import WebContext
 
@@ -33,6 +34,11 @@ class ApiRequest:
         if self.principal.org_id is None:
             raise LookupError("the operator has no organisation")
         return self.principal.org_id
+
+    @property
+    def collection(self) -> str:
+        """The name of the collection that the path names, or that of the default one."""
+        return self.path.get("collection", DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ class Endpoint:
     @property
     def name(self) -> str:
         """The operation id in the OpenAPI document."""
-        return self.handler.__name__
+        named = "_of_collection" if "{collection}" in self.path else ""
+        return self.handler.__name__ + named
 
     @property
     def summary(self) -> str:

@@ -9,7 +9,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
+from starlette.types import Scope
 
 from app.core import log
 from app.web.api import auth, openapi, problems, requests
@@ -20,7 +21,7 @@ from app.web.api.schemas import EmptyRequest
 from app.web.api.table import ENDPOINTS
 from app.web.context import web_context
 
-PREFIX = "/collection"
+PREFIXES = ("/collection", "/collections")
 COMMON_HEADERS = {"cache-control": "no-store"}
 
 _log = log.logger(__name__)
@@ -28,20 +29,45 @@ _log = log.logger(__name__)
 
 def routes() -> list[BaseRoute]:
     """Return the routes of the API and of its OpenAPI document."""
-    by_path = sorted(ENDPOINTS, key=lambda endpoint: endpoint.path)
-    inner = [
-        _route(path, list(group))
-        for path, group in groupby(by_path, lambda endpoint: endpoint.path)
-    ]
+    mounts = [_mount(prefix) for prefix in PREFIXES]
+    lists = [one for one in ENDPOINTS if one.path in PREFIXES]
+    return [*mounts, *(_list_route(one) for one in lists), Route("/openapi.json", _document)]
+
+
+def _mount(prefix: str) -> Mount:
+    below = [endpoint for endpoint in ENDPOINTS if endpoint.path.startswith(f"{prefix}/")]
+    by_path = groupby(sorted(below, key=_path), _path)
+    inner = [_route(path.removeprefix(prefix), list(group)) for path, group in by_path]
     api = Starlette(
         routes=inner,
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
     api.router.redirect_slashes = False
-    mount = Mount(PREFIX, api)
+    mount = Mount(prefix, api)
     # Starlette's own pattern stops at a line break, and the 404 would not be a problem document.
-    mount.path_regex = re.compile(rf"^{PREFIX}/(?P<path>.*)$", re.DOTALL)
-    return [mount, Route("/openapi.json", _document)]
+    mount.path_regex = re.compile(rf"^{prefix}/(?P<path>.*)$", re.DOTALL)
+    return mount
+
+
+def _path(endpoint: Endpoint) -> str:
+    return endpoint.path
+
+
+class BearerRoute(Route):
+    """A route for requests with an Authorization header; a page has the same path for others."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as a Route does, if the request has the header."""
+        if scope["type"] != "http" or not any(k == b"authorization" for k, _ in scope["headers"]):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+def _list_route(endpoint: Endpoint) -> Route:
+    async def respond(request: Request) -> Response:
+        return await _handle(request, endpoint)
+
+    return BearerRoute(endpoint.path, respond, methods=[endpoint.method])
 
 
 def _route(path: str, endpoints: list[Endpoint]) -> Route:
@@ -51,7 +77,7 @@ def _route(path: str, endpoints: list[Endpoint]) -> Route:
     async def respond(request: Request) -> Response:
         return await _handle(request, by_method[request.method])
 
-    return Route(path.removeprefix(PREFIX), respond, methods=list(by_method))
+    return Route(path, respond, methods=list(by_method))
 
 
 async def _handle(request: Request, endpoint: Endpoint) -> Response:

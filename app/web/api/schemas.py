@@ -17,6 +17,7 @@ from pydantic import (
 
 from app.core.enums import Coalesce, Overlap, RunStatus, Trigger
 from app.core.errors import BadSchedule
+from app.orgs.collection import NAME_PATTERN as NAME_PATTERN_OF_COLLECTIONS
 from app.scheduling.cron import check_zone
 from app.sources.recipes.load import MAX_RECIPE_LENGTH
 from app.sources.recipes.model import NAME_PATTERN
@@ -77,6 +78,7 @@ Zone = Annotated[
     Field(min_length=1, max_length=64, examples=["Europe/Berlin"]),
     AfterValidator(_zone),
 ]
+CollectionName = Annotated[str, Field(pattern=NAME_PATTERN_OF_COLLECTIONS, examples=["nightly"])]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE_ROWS), BeforeValidator(_digits)]
 Instant = Annotated[AwareDatetime, AfterValidator(_in_range), BeforeValidator(_instant)]
 Flag = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema({"type": "boolean"})]
@@ -154,6 +156,19 @@ class ScheduleChange(RequestModel):
     )
     start: ExcludeRule | None = Field(default_factory=_omitted)
     end: ExcludeRule | None = Field(default_factory=_omitted)
+
+
+class CollectionBody(ResponseModel):
+    """A collection of the organisation: its name and its schedule."""
+
+    name: str
+    schedule: ScheduleBody
+
+
+class Collections(ResponseModel):
+    """The organisation's collections, the default one first."""
+
+    collections: list[CollectionBody]
 
 
 class PauseRequest(RequestModel):
@@ -235,12 +250,14 @@ class RunsQuery(PageQuery):
 
     status: RunStatus | None = None
     since: Instant | None = None
+    collection: CollectionName | None = None
 
 
 class RunBody(ResponseModel):
     """One run. `scheduled_for` is null if it was requested by hand."""
 
     id: UUID
+    collection: str
     trigger: Trigger
     scheduled_for: AwareDatetime | None
     status: RunStatus
@@ -379,6 +396,7 @@ class Presets(ResponseModel):
 
 PATH_PATTERNS = {
     "name": NAME_PATTERN,
+    "collection": NAME_PATTERN_OF_COLLECTIONS,
     "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$",
 }  # patterns of path parameters
 RecipeName = Annotated[str, Field(pattern=NAME_PATTERN, examples=["shop"])]

@@ -27,51 +27,85 @@ DRY_RUN_SECONDS = (
     dry_run_pool.TIME_LIMIT_SECONDS + 8
 )  # seconds; the dry run itself, and the queries before and after it
 
+
+def _of_collection(prefix: str) -> tuple[Endpoint, ...]:
+    """The endpoints of one collection, whose schedule is at `prefix`/schedule."""
+    schedule_path = f"{prefix}/schedule"
+    return (
+        Endpoint(
+            "GET", schedule_path, READ, schedule.read_schedule, schemas.ScheduleBody, etag=True
+        ),
+        Endpoint(
+            "PATCH",
+            schedule_path,
+            ADMIN,
+            schedule.change_schedule,
+            schemas.ScheduleBody,
+            body=schemas.ScheduleChange,
+            etag=True,
+            if_match=True,
+        ),
+        Endpoint(
+            "DELETE",
+            schedule_path,
+            ADMIN,
+            schedule.retire_schedule,
+            status=204,
+            if_match=True,
+            errors=(404,),
+        ),
+        Endpoint(
+            "GET", f"{schedule_path}/pause", READ, schedule.read_pause, schemas.PauseBody, etag=True
+        ),
+        Endpoint(
+            "POST",
+            f"{schedule_path}/pause",
+            OPERATE,
+            schedule.pause_schedule,
+            schemas.PauseBody,
+            body=schemas.PauseRequest,
+            etag=True,
+            if_match=True,
+            errors=(404,),
+        ),
+        Endpoint(
+            "POST",
+            f"{schedule_path}/resume",
+            OPERATE,
+            schedule.resume_schedule,
+            schemas.PauseBody,
+            body=schemas.ResumeRequest,
+            optional=True,
+            etag=True,
+            if_match=True,
+            errors=(404,),
+        ),
+        Endpoint(
+            "GET",
+            f"{schedule_path}/edits",
+            READ,
+            schedule.list_edits,
+            schemas.Edits,
+            query=schemas.PageQuery,
+        ),
+        Endpoint(
+            "POST",
+            f"{prefix}/run",
+            OPERATE,
+            runs.ask_for_run,
+            schemas.QueuedRunBody,
+            status=202,
+            body=schemas.EmptyRequest,
+            optional=True,
+            errors=(409,),
+        ),
+    )
+
+
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", SCHEDULE, READ, schedule.read_schedule, schemas.ScheduleBody, etag=True),
-    Endpoint(
-        "PATCH",
-        SCHEDULE,
-        ADMIN,
-        schedule.change_schedule,
-        schemas.ScheduleBody,
-        body=schemas.ScheduleChange,
-        etag=True,
-        if_match=True,
-    ),
-    Endpoint(
-        "DELETE",
-        SCHEDULE,
-        ADMIN,
-        schedule.retire_schedule,
-        status=204,
-        if_match=True,
-        errors=(404,),
-    ),
-    Endpoint("GET", f"{SCHEDULE}/pause", READ, schedule.read_pause, schemas.PauseBody, etag=True),
-    Endpoint(
-        "POST",
-        f"{SCHEDULE}/pause",
-        OPERATE,
-        schedule.pause_schedule,
-        schemas.PauseBody,
-        body=schemas.PauseRequest,
-        etag=True,
-        if_match=True,
-        errors=(404,),
-    ),
-    Endpoint(
-        "POST",
-        f"{SCHEDULE}/resume",
-        OPERATE,
-        schedule.resume_schedule,
-        schemas.PauseBody,
-        body=schemas.ResumeRequest,
-        optional=True,
-        etag=True,
-        if_match=True,
-        errors=(404,),
-    ),
+    Endpoint("GET", "/collections", READ, schedule.list_collections, schemas.Collections),
+    *_of_collection("/collection"),
+    *_of_collection("/collections/{collection}"),
     Endpoint(
         "GET",
         f"{SCHEDULE}/preview",
@@ -80,25 +114,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.SchedulePreview,
         query=schemas.PreviewQuery,
         errors=(400,),
-    ),
-    Endpoint(
-        "GET",
-        f"{SCHEDULE}/edits",
-        READ,
-        schedule.list_edits,
-        schemas.Edits,
-        query=schemas.PageQuery,
-    ),
-    Endpoint(
-        "POST",
-        "/collection/run",
-        OPERATE,
-        runs.ask_for_run,
-        schemas.QueuedRunBody,
-        status=202,
-        body=schemas.EmptyRequest,
-        optional=True,
-        errors=(409,),
     ),
     Endpoint(
         "GET", "/collection/runs", READ, runs.list_runs, schemas.Runs, query=schemas.RunsQuery

@@ -36,7 +36,7 @@ async def run_now(request: Request, user: SessionUser, _: Form) -> Response:
     try:
         line = await _line(request, user)
         if line.org_id is not None:
-            run_id, queued = await collection_actions.run(context, line.org_id, user)
+            run_id, queued = await collection_actions.run(context, line, user)
         else:
             run_id, queued = await _run(context, line, user)
     except UNAVAILABLE:
@@ -73,7 +73,7 @@ async def pause(request: Request, user: SessionUser, form: Form) -> Response:
         if line.paused_at is not None:
             return _redirect_to_schedule(user, line)
         if line.org_id is not None:
-            queued = await collection_actions.pause(context, line.org_id, user, note)
+            queued = await collection_actions.pause(context, line, user, note)
         else:
             queued = await _pause(context, line, user, note)
     except UNAVAILABLE:
@@ -102,7 +102,7 @@ async def resume(request: Request, user: SessionUser, _: Form) -> Response:
         if line.paused_at is None:
             return _redirect_to_schedule(user, line)
         if line.org_id is not None:
-            queued = await collection_actions.resume(context, line.org_id, user)
+            queued = await collection_actions.resume(context, line, user)
         else:
             queued = await _resume(context, line, user)
     except UNAVAILABLE:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.errors import BadSchedule
+from app.orgs.collection import collection_name
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import UNAVAILABLE
@@ -21,28 +22,34 @@ from app.web.dashboard.session_auth import SessionUser
 from app.web.dashboard.views import NOTICES, html_response, postgres_unavailable
 
 RUNS = 25
-MAX_LISTED = 500
+MAX_SHOWN = 20  # collections of one organisation on its page
+MAX_LISTED = 500  # collections of all organisations
 EDITS = 25
 
 
 async def collection(request: Request, user: SessionUser) -> Response:
-    """The schedule of the organisation's collection, its last runs and its last edits."""
+    """The schedules of the organisation's collections, with their last runs and edits."""
     context, org_id = web_context(request), user.org_id
     if org_id is None:
         return await _all(request, user)
     try:
         async with org_transaction(context.pool, org_id) as connection:
             now = await heartbeats.database_now(connection)
-            line = await store.of_org(connection, org_id)
-            runs, edits = [], []
-            if line is not None:
-                runs = await listing.runs(connection, RunFilter(line.key), RUNS)
-                edits = await schedule_edits.edits(connection, line.key, EDITS)
+            lines = await store.of_org(connection, org_id, MAX_SHOWN)
+            share = max(1, len(lines))
+            shown = [
+                {
+                    "line": line,
+                    "name": collection_name(line.key),
+                    "rule": _describe(line),
+                    "runs": await listing.runs(connection, RunFilter(line.key), RUNS // share),
+                    "edits": await schedule_edits.edits(connection, line.key, EDITS // share),
+                }
+                for line in lines
+            ]
     except UNAVAILABLE:
         return postgres_unavailable(user)
-    rule, next_run = ("", None) if line is None else _describe(line)
-    values = {"line": line, "rule": rule, "next_run": next_run, "now": now}
-    values |= {"runs": runs, "edits": edits}
+    values = {"shown": shown, "now": now}
     values["notice"] = NOTICES.get(request.query_params.get("done", ""), "")
     return html_response(page("collections.html", user=user, section="collections", **values))
 
