@@ -286,6 +286,7 @@ class Config(BaseSettings):
     article_days: Annotated[Days, AfterValidator(_at_least_news_days)] = 0
     story_days: Annotated[Days, AfterValidator(_at_least_news_days)] = 0
     item_days: Days = 90
+    change_days: Days = 90
 
     collection_misfire_grace_seconds: Annotated[float, Field(gt=0, le=604_800)] = 3600
     collection_jitter_seconds: Annotated[float, Field(ge=0, le=3600)] = 30

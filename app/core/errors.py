@@ -99,6 +99,10 @@ class NotFound(RollcallError):
     """The organisation has nothing of that id. Does not reveal whether another one has."""
 
 
+class Gone(RollcallError):
+    """What was there is no longer kept."""
+
+
 class Conflict(RollcallError):
     """The request conflicts with the present state. `run_id`: the blocking run, if it is one."""
 

@@ -6,6 +6,7 @@ Each is exported under its plain name too: `from app.models import Run, Schedule
 from sqlmodel import SQLModel
 
 from app.models.backfills import BackfillRow
+from app.models.changes import ChangeClockRow, ChangeRow
 from app.models.health import (
     HealthFlipRow,
     HealthStateRow,
@@ -59,6 +60,9 @@ __all__ = [
     "ArticleRow",
     "Backfill",
     "BackfillRow",
+    "Change",
+    "ChangeClockRow",
+    "ChangeRow",
     "CollectionPreset",
     "CollectionPresetRow",
     "HealthFlip",
@@ -142,6 +146,7 @@ Backfill = BackfillRow
 CollectionPreset = CollectionPresetRow
 HealthFlip = HealthFlipRow
 HealthState = HealthStateRow
+Change = ChangeRow
 Item = ItemRow
 MetricPending = MetricPendingRow
 MetricTotal = MetricTotalRow

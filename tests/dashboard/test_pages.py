@@ -261,7 +261,7 @@ async def test_another_organisations_collection_does_not_exist(site: Site, scene
     at = f"{scene.now:%Y-%m-%dT%H:%M:%SZ}"
     paths = ("/jobs/collection:other", f"/jobs/collection:other/ticks/{at}", f"/runs/{run_id}")
 
-    async with reader(site) as visitor:
+    async with site.signed_in(Scope.READ, "acme") as visitor:
         answers = [await visitor.get(path) for path in paths]
         pages = [(await visitor.get(path)).text for path in ("/", "/collections")]
 
@@ -287,14 +287,15 @@ async def test_nor_does_it_under_a_role_that_bypasses_row_level_security(
     run_id = await scene.pool.fetchval("SELECT execution_id FROM runs WHERE org_id = $1", org_id)
     at = f"{scene.now:%Y-%m-%dT%H:%M:%SZ}"
     paths = ("/jobs/theirs", f"/jobs/theirs/ticks/{at}", f"/runs/{run_id}")
+    assert run_id is not None
     superuser = config_for(dsn.replace("//rollcall@", "//postgres@", 1), redis_url)
 
     async with (
         sites.opened(superuser, scene.pool) as bypassed,
-        bypassed.signed_in(Scope.OPERATE) as visitor,
+        bypassed.signed_in(Scope.OPERATE, "acme") as visitor,
     ):
         answers = [await visitor.get(path) for path in paths]
-        form = {"csrf": sites.csrf((await visitor.get("/jobs/mine")).text), "note": "x"}
+        form = {"csrf": sites.csrf_of(visitor), "note": "x"}
         answers += [
             await visitor.post(f"/jobs/theirs/{deed}", data=form) for deed in ("pause", "resume")
         ]

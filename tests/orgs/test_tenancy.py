@@ -35,6 +35,7 @@ TABLES = (
     "source_paces",
     "page_validators",
     "backfills",
+    "changes",  # one of each item, by a trigger
 )
 SCHEDULE = """
 INSERT INTO schedules (key, job, org_id, spec, policies, params, version, effective_from, enabled,
@@ -261,10 +262,10 @@ async def test_row_level_security_holds_for_the_role_of_the_house(pool: Pool) ->
 
 # Tables without rows of organisations: what sites publish, and what the operator alone reads.
 SHARED_BY_ALL = {
-    "alembic_version", "article_entities", "articles", "health_flips", "health_states",
-    "metric_pending", "metric_totals", "news_cursors", "notifications", "odds_boards",
-    "odds_event_changes", "odds_events", "odds_price_changes", "odds_prices", "stories",
-    "story_entities", "story_sentiment", "story_updates", "worker_beats", "zone_data",
+    "alembic_version", "article_entities", "articles", "change_clock", "health_flips",
+    "health_states", "metric_pending", "metric_totals", "news_cursors", "notifications",
+    "odds_boards", "odds_event_changes", "odds_events", "odds_price_changes", "odds_prices",
+    "stories", "story_entities", "story_sentiment", "story_updates", "worker_beats", "zone_data",
 }  # fmt: skip
 
 

@@ -113,6 +113,9 @@ VALUES ('00000000-0000-4000-8000-00000000000b', 'laptop', 'admin', '\\x01');
     "0014": """
 UPDATE organizations SET limits = '{"max_collections": 2}';
 """,
+    "0015": """
+UPDATE items SET data = '{"n": 1}', content_hash = '\\x02';
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

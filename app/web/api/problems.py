@@ -12,6 +12,7 @@ from app.core.errors import (
     BadRecipe,
     BadSchedule,
     Conflict,
+    Gone,
     InvalidValue,
     NotFound,
     OverLimit,
@@ -166,6 +167,7 @@ def _of_app_error(error: Exception) -> Problem | None:
 _STATUSES: Mapping[type[Exception], tuple[HTTPStatus, Mapping[str, str]]] = {
     Unauthorized: (HTTPStatus.UNAUTHORIZED, {"www-authenticate": 'Bearer realm="rollcall"'}),
     NotFound: (HTTPStatus.NOT_FOUND, {}),
+    Gone: (HTTPStatus.GONE, {}),
     StaleEdit: (HTTPStatus.PRECONDITION_FAILED, {}),
     OverLimit: (HTTPStatus.TOO_MANY_REQUESTS, {"retry-after": "3600"}),
 }

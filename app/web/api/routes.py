@@ -8,7 +8,7 @@ from itertools import groupby
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import Scope
 
@@ -23,6 +23,8 @@ from app.web.context import web_context
 
 PREFIXES = ("/collection", "/collections")
 COMMON_HEADERS = {"cache-control": "no-store"}
+STREAM_HEADERS = {**COMMON_HEADERS, "x-accel-buffering": "no"}  # proxies must pass on each part
+PATH_WITH_SLASHES = "{key}"  # keys of items are any text
 
 _log = log.logger(__name__)
 
@@ -77,6 +79,7 @@ def _route(path: str, endpoints: list[Endpoint]) -> Route:
     async def respond(request: Request) -> Response:
         return await _handle(request, by_method[request.method])
 
+    path = path.replace(PATH_WITH_SLASHES, "{key:path}")
     return Route(path, respond, methods=list(by_method))
 
 
@@ -84,6 +87,9 @@ async def _handle(request: Request, endpoint: Endpoint) -> Response:
     try:
         async with asyncio.timeout(endpoint.seconds):
             answer = await endpoint.handler(await _parse(request, endpoint))
+            if answer.stream is not None:
+                headers = {**STREAM_HEADERS, **answer.headers}
+                return StreamingResponse(answer.stream, endpoint.status, headers, answer.media_type)
             text = None if answer.body is None else answer.body.model_dump_json()
             media_type = None if text is None else "application/json"
             return Response(text, endpoint.status, {**COMMON_HEADERS, **answer.headers}, media_type)
@@ -108,6 +114,7 @@ async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
         query=requests.query(request, endpoint.query or EmptyRequest),
         body=body,
         revision=requests.revision(request) if endpoint.if_match else None,
+        last_event_id=request.headers.get("last-event-id"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from app.core.enums import Scope
 from app.web.api import (
+    changes,
     dry_run_pool,
     dry_runs,
     items,
@@ -128,6 +129,33 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "GET", "/collection/items", READ, items.list_items, schemas.Items, query=schemas.ItemsQuery
+    ),
+    Endpoint(
+        "GET",
+        "/collection/items/{key}/history",
+        READ,
+        changes.item_history,
+        schemas.History,
+        query=schemas.HistoryQuery,
+    ),
+    Endpoint(
+        "GET",
+        "/collection/changes",
+        READ,
+        changes.list_changes,
+        schemas.ChangeFeed,
+        query=schemas.ChangesQuery,
+        errors=(410,),
+        seconds=45,
+    ),
+    Endpoint(
+        "GET",
+        "/collection/changes/stream",
+        READ,
+        changes.stream_changes,
+        query=schemas.ChangeStreamQuery,
+        stream="text/event-stream",
+        errors=(410,),
     ),
     Endpoint("GET", PRESETS, READ, presets.list_presets, schemas.Presets),
     Endpoint(
