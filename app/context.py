@@ -38,6 +38,8 @@ from app.store.schedules import heartbeats
 MAX_CLOCK_JUMP = timedelta(seconds=5)
 MIN_CLOCK_CORRECTION = timedelta(milliseconds=1)
 NO_LOGINS: Mapping[str, Login] = MappingProxyType({})
+WEBHOOK_CLIENT = "webhooks"  # the name of the client for organisations' webhooks
+WEBHOOK_CONNECTIONS = 64
 RECIPE_CONNECTIONS = 64  # over all recipe sources together
 CONTROL_CONNECTIONS = 4  # for heartbeats, leases and deciding, which never wait for the work
 CONTROL_LOCK_WAIT = 3.0  # seconds
@@ -242,6 +244,15 @@ async def open_context(
             limiter=limiter,
             recipe_fetchers=Fetchers(await stack.enter_async_context(guarded), limiter, clock),
             sandbox=sandbox,
+        )
+        context.clients[WEBHOOK_CLIENT] = await stack.enter_async_context(
+            open_client(
+                user_agent(config.contact),
+                concurrency=WEBHOOK_CONNECTIONS,
+                ssl_context=ssl_context,
+                guard=Guard.allowing(config.guard_allow),
+                thread=thread,
+            )
         )
         stack.push_async_callback(context.limiter.close)
         await context.heartbeat.beat()

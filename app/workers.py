@@ -14,6 +14,7 @@ from workers.maintenance import MAINTENANCE
 from workers.monitor import MONITOR_SCHEDULE, MONITOR_TIMEOUT, monitor
 from workers.sweep import HEALTH_SCHEDULE, publish_health, sweep, sweep_schedule
 from workers.trigger import CRON_SLOTS, cron_entry_for, resilient_entry
+from workers.webhooks import deliver_webhooks
 
 try:
     CONFIG = config.load()
@@ -38,6 +39,7 @@ class Settings:
         resilient_entry("sweep", sweep, sweep_schedule(CONFIG.lease_seconds)),
         resilient_entry("health", publish_health, HEALTH_SCHEDULE),
         resilient_entry("watch", monitor, MONITOR_SCHEDULE, timeout=MONITOR_TIMEOUT),
+        resilient_entry("webhooks", deliver_webhooks, Schedule.every(1), timeout=60),
         *(resilient_entry(*entry) for entry in MAINTENANCE),
     )
     on_startup = lifecycle.startup(CONFIG, URLS, DECLARED)

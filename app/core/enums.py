@@ -90,6 +90,14 @@ class ChangeKind(StrEnum):
     RUN = "run"
 
 
+class DeliveryState(StrEnum):
+    """What became of a webhook's delivery."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+
+
 class Coalesce(StrEnum):
     """Which of several ticks that are due at once run."""
 

@@ -50,6 +50,7 @@ from app.models.schedules import (
 )
 from app.models.secrets import OrgSecretRow
 from app.models.sources import OrgSourceRow
+from app.models.webhooks import WebhookDeliveryRow, WebhookRow
 
 __all__ = [
     "ApiToken",
@@ -133,6 +134,10 @@ __all__ = [
     "TickGap",
     "TickGapRow",
     "TickRow",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookDeliveryRow",
+    "WebhookRow",
     "WorkerBeat",
     "WorkerBeatRow",
     "ZoneDataRow",
@@ -179,6 +184,8 @@ StorySentiment = StorySentimentRow
 StoryUpdate = StoryUpdateRow
 TickGap = TickGapRow
 Tick = TickRow
+Webhook = WebhookRow
+WebhookDelivery = WebhookDeliveryRow
 WorkerBeat = WorkerBeatRow
 
 tables = SQLModel.metadata

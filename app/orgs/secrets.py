@@ -11,6 +11,7 @@ from app.core.config import Config
 from app.core.errors import Auth, BadParameters, BadRecipe, OverLimit
 from app.fetch.recipe_clients import SecretResolver
 from app.orgs import secret_box as safes
+from app.orgs import webhooks
 from app.orgs.secret_box import SecretBox
 from app.sources.recipes.load import disallowed_secrets
 from app.sources.recipes.load import secret_references as references
@@ -91,7 +92,7 @@ async def resolver(pool: Pool, config: Config, org_id: UUID, recipe: Recipe) -> 
 async def reseal(pool: Pool, box: SecretBox, now: datetime) -> int:
     """Re-encrypt with the first key what older keys encrypted; return the number of secrets.
 
-    The older keys can be removed from SECRETS_KEY afterwards.
+    Those of webhooks too. The older keys can be removed from SECRETS_KEY afterwards.
     """
     count = 0
     async with pool.acquire() as connection, connection.transaction():
@@ -100,6 +101,7 @@ async def reseal(pool: Pool, box: SecretBox, now: datetime) -> int:
                 value = box.open(org_id, name, sealed)
                 await store.put(connection, org_id, name, box.seal(org_id, name, value), now)
                 count += 1
+        count += await webhooks.reseal(connection, box)
     return count
 
 

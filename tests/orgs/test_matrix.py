@@ -66,6 +66,9 @@ BODIES: dict[str, Any] = {
     "PUT /collection/sources/{name}": {"recipe": wares("wares")},
     "POST /collection/sources/dry-run": {"recipe": wares()},
     "PUT /collection/secrets/{secret}": {"value": "another"},
+    "POST /collection/webhooks": {"url": "https://example.com/in"},
+    "POST /collection/webhooks/{webhook_id}/pause": {"note": "x"},
+    "POST /collection/webhooks/{webhook_id}/replay": {"after": "0"},
 }
 QUERIES = {"GET /collection/schedule/preview": {"cron": "@daily"}}
 
@@ -162,6 +165,14 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
                 wares("wares") + f"# {marker}",
             )
             await connection.execute(
+                "INSERT INTO webhooks (id, org_id, url, secret, position, change_id, created_at,"
+                " created_by) VALUES ($1, $2, $3, '', 0, 0, $4, $3)",
+                run_id,
+                org_id,
+                marker,
+                now,
+            )
+            await connection.execute(
                 "INSERT INTO org_secrets (org_id, name, ciphertext, updated_at)"
                 " VALUES ($1, 'TOKEN', $2, $3)",
                 org_id,
@@ -174,6 +185,7 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
         "at": now.isoformat(),
         "run_id": str(run_id),
         "preset_id": str(preset_id),
+        "webhook_id": str(run_id),
         "name": "wares",
         "secret": "TOKEN",
         "collection": "default",

@@ -36,6 +36,8 @@ TABLES = (
     "page_validators",
     "backfills",
     "changes",  # one of each item, by a trigger
+    "webhooks",
+    "webhook_deliveries",
 )
 SCHEDULE = """
 INSERT INTO schedules (key, job, org_id, spec, policies, params, version, effective_from, enabled,
@@ -61,6 +63,22 @@ async def furnish(pool: Pool, name: str) -> UUID:
         await house.execute(
             "INSERT INTO org_secrets (org_id, name, ciphertext, updated_at)"
             " VALUES ($1, 'own', '', $2)",
+            org,
+            NOW,
+        )
+        webhook = uuid4()
+        await house.execute(
+            "INSERT INTO webhooks (id, org_id, url, secret, position, change_id, created_at,"
+            " created_by) VALUES ($1, $2, 'u', '', 0, 0, $3, 'x')",
+            webhook,
+            org,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO webhook_deliveries (id, webhook_id, org_id, after_position, after_id,"
+            " through_position, through_id, count, state, attempts, created_at, next_try_at)"
+            " VALUES ($1, $1, $2, 0, 0, 1, 1, 1, 'waiting', 0, $3, $3)",
+            webhook,
             org,
             NOW,
         )

@@ -116,6 +116,11 @@ UPDATE organizations SET limits = '{"max_collections": 2}';
     "0015": """
 UPDATE items SET data = '{"n": 1}', content_hash = '\\x02';
 """,
+    "0016": """
+INSERT INTO webhooks (id, org_id, url, secret, position, change_id, created_at, created_by)
+VALUES ('00000000-0000-4000-8000-00000000000c', '00000000-0000-4000-8000-00000000000a',
+        'https://example.org', '\\x01', 0, 0, now(), 'Acme/laptop');
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

@@ -27,7 +27,7 @@ MAX_FEEDS = 200  # waiting requests and streams of one process
 async def list_changes(request: ApiRequest) -> ApiResponse:
     """List the changes after a place in the feed, oldest first; with `wait`, wait for one."""
     query: schemas.ChangesQuery = request.query
-    reader = _Reader(request, _position(query.after), query.limit, _kinds(query))
+    reader = _Reader(request, parse_place(query.after), query.limit, _kinds(query))
     found = await reader.read()
     if not found and query.wait:
         with _counted(request):
@@ -43,7 +43,7 @@ async def list_changes(request: ApiRequest) -> ApiResponse:
 async def stream_changes(request: ApiRequest) -> ApiResponse:
     """Send changes as server-sent events as they happen, from a place in the feed on."""
     query: schemas.ChangeStreamQuery = request.query
-    after = _position(request.last_event_id or query.after)
+    after = parse_place(request.last_event_id or query.after)
     reader = _Reader(request, after, STREAM_PAGE, _kinds(query))
     first = await reader.read()  # a fault is answered before the stream begins
     _check_room(request)
@@ -149,7 +149,8 @@ def _check_room(request: ApiRequest) -> None:
         )
 
 
-def _position(text: str) -> FeedPosition:
+def parse_place(text: str) -> FeedPosition:
+    """Return a place in the feed. Raises Problem (422)."""
     position, _, number = text.partition(".")
     try:
         place = FeedPosition(int(position), int(number or 0))

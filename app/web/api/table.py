@@ -13,6 +13,7 @@ from app.web.api import (
     schemas,
     secrets,
     sources,
+    webhooks,
 )
 from app.web.api.endpoint import Endpoint
 
@@ -22,6 +23,8 @@ PRESETS = "/collection/presets"
 PRESET = "/collection/presets/{preset_id}"
 SOURCES = "/collection/sources"
 SOURCE = "/collection/sources/{name}"
+WEBHOOKS = "/collection/webhooks"
+WEBHOOK = "/collection/webhooks/{webhook_id}"
 SECRETS = "/collection/secrets"
 SECRET = f"{SECRETS}/{{secret}}"
 DRY_RUN_SECONDS = (
@@ -156,6 +159,67 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=schemas.ChangeStreamQuery,
         stream="text/event-stream",
         errors=(410,),
+    ),
+    Endpoint("GET", WEBHOOKS, READ, webhooks.list_webhooks, schemas.Webhooks),
+    Endpoint(
+        "POST",
+        WEBHOOKS,
+        ADMIN,
+        webhooks.create_webhook,
+        schemas.WebhookCreated,
+        status=201,
+        body=schemas.WebhookCreate,
+        errors=(409,),
+    ),
+    Endpoint("GET", WEBHOOK, READ, webhooks.read_webhook, schemas.WebhookBody, errors=(404,)),
+    Endpoint("DELETE", WEBHOOK, ADMIN, webhooks.delete_webhook, status=204, errors=(404,)),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/pause",
+        OPERATE,
+        webhooks.pause_webhook,
+        schemas.WebhookBody,
+        body=schemas.PauseRequest,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/resume",
+        OPERATE,
+        webhooks.resume_webhook,
+        schemas.WebhookBody,
+        body=schemas.EmptyRequest,
+        optional=True,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/test",
+        OPERATE,
+        webhooks.send_test,
+        schemas.TestDelivery,
+        status=202,
+        body=schemas.EmptyRequest,
+        optional=True,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/replay",
+        OPERATE,
+        webhooks.replay_webhook,
+        schemas.Replayed,
+        body=schemas.ReplayRequest,
+        errors=(404,),
+    ),
+    Endpoint(
+        "GET",
+        f"{WEBHOOK}/deliveries",
+        READ,
+        webhooks.list_deliveries,
+        schemas.Deliveries,
+        query=schemas.DeliveriesQuery,
+        errors=(404,),
     ),
     Endpoint("GET", PRESETS, READ, presets.list_presets, schemas.Presets),
     Endpoint(
