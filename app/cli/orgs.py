@@ -4,6 +4,7 @@ import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,10 +15,11 @@ from app.cli import terminal
 from app.core.enums import Scope
 from app.core.errors import UnknownOrg
 from app.ledger import decide
-from app.orgs import limits
+from app.orgs import limits, usage
 from app.orgs import tokens as access
 from app.store.db import Pool
 from app.store.orgs import collection, orgs, selections
+from app.store.orgs import usage as usage_rows
 from app.store.orgs.orgs import Org
 from app.store.runs import run_rows
 from app.store.schedules import heartbeats
@@ -52,11 +54,15 @@ def create_org(name: Name, *, as_json: JSON = False) -> None:
 
 @org.command("list")
 def list_orgs(*, as_json: JSON = False) -> None:
-    """List the organisations with the limits set for each.
+    """List the organisations with the limits set for each, and what each stores.
 
     Example: `python -m app org list`
     """
-    organisations = terminal.with_pool(orgs.all_of)
+
+    async def read(pool: Pool) -> tuple[list[Org], dict[UUID, tuple[int, int]]]:
+        return await orgs.all_of(pool), await usage_rows.stored(pool)
+
+    organisations, stored = terminal.with_pool(read)
     rows = [
         {
             "id": str(found.id),
@@ -64,6 +70,8 @@ def list_orgs(*, as_json: JSON = False) -> None:
             "created_at": found.created_at.isoformat(),
             "disabled_at": found.disabled_at and found.disabled_at.isoformat(),
             "limits": found.limits,
+            "rows": stored.get(found.id, (0, 0))[0],
+            "stored_mb": round(stored.get(found.id, (0, 0))[1] / usage.BYTES_PER_MB, 3),
         }
         for found in organisations
     ]
@@ -111,6 +119,25 @@ def limit_org(
     _with_org(name, lambda pool, found, _: orgs.set_limit(pool, found.id, limit, value))
     shown = "the default of the settings" if value is None else f"{value:g}"
     sys.stdout.write(f"{name}: {limit} is {shown}\n")
+
+
+@org.command("usage")
+def org_usage(name: Name, *, as_json: JSON = False) -> None:
+    """Show an organisation's limits, what is used of them, and its last months.
+
+    Example: `python -m app org usage "Acme Odds"`
+    """
+    config = terminal.load_config()
+    report = _with_org(name, lambda pool, found, now: usage.report(pool, config, found.id, now))
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(report)) + "\n")
+        return
+    limits_ = [
+        {**asdict(line), "used": "" if line.used is None else line.used} for line in report.limits
+    ]
+    _table(limits_, as_json=False)
+    if report.months:
+        _table(report.months, as_json=False)
 
 
 @token.command("create")

@@ -399,6 +399,34 @@ class History(ResponseModel):
     next_cursor: str | None
 
 
+# Usage
+
+
+class LimitUsageBody(ResponseModel):
+    """A limit and how much of it is used; null for a limit of one run, preset or attempt."""
+
+    name: str
+    limit: float
+    used: float | None
+
+
+class MonthUsage(ResponseModel):
+    """What the runs of a month (UTC) took, as far as they are still kept. `items`: written."""
+
+    month: str
+    runs: int
+    pages: int
+    bytes: int
+    items: int
+
+
+class UsageBody(ResponseModel):
+    """The organisation's limits with their use, and its last months, newest first."""
+
+    limits: list[LimitUsageBody]
+    months: list[MonthUsage]
+
+
 # Webhooks
 
 
@@ -433,13 +461,13 @@ class Webhooks(ResponseModel):
     webhooks: list[WebhookBody]
 
 
-class TestDelivery(ResponseModel):
+class WebhookTest(ResponseModel):
     """The id of the delivery, which is sent as the header `webhook-id`."""
 
     id: str
 
 
-class ReplayRequest(RequestModel):
+class WebhookReplay(RequestModel):
     """After which place in the feed deliveries are sent again; 0 is the beginning."""
 
     after: Place

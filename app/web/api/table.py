@@ -13,6 +13,7 @@ from app.web.api import (
     schemas,
     secrets,
     sources,
+    usage,
     webhooks,
 )
 from app.web.api.endpoint import Endpoint
@@ -160,6 +161,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         stream="text/event-stream",
         errors=(410,),
     ),
+    Endpoint("GET", "/collection/usage", READ, usage.read_usage, schemas.UsageBody),
     Endpoint("GET", WEBHOOKS, READ, webhooks.list_webhooks, schemas.Webhooks),
     Endpoint(
         "POST",
@@ -197,7 +199,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         f"{WEBHOOK}/test",
         OPERATE,
         webhooks.send_test,
-        schemas.TestDelivery,
+        schemas.WebhookTest,
         status=202,
         body=schemas.EmptyRequest,
         optional=True,
@@ -209,7 +211,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         OPERATE,
         webhooks.replay_webhook,
         schemas.Replayed,
-        body=schemas.ReplayRequest,
+        body=schemas.WebhookReplay,
         errors=(404,),
     ),
     Endpoint(

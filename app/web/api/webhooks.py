@@ -78,13 +78,13 @@ async def send_test(request: ApiRequest) -> ApiResponse:
         found = await _existing(connection, request)
         await store.add_test(connection, request.org_id, found.id, delivery_id)
     location = f"/collection/webhooks/{found.id}/deliveries"
-    body = schemas.TestDelivery(id=f"msg_{delivery_id.hex}")
+    body = schemas.WebhookTest(id=f"msg_{delivery_id.hex}")
     return ApiResponse(body, {"location": location})
 
 
 async def replay_webhook(request: ApiRequest) -> ApiResponse:
     """Send the deliveries after a place in the feed again, each with the id that it had."""
-    body: schemas.ReplayRequest = request.body
+    body: schemas.WebhookReplay = request.body
     place = changes.parse_place(body.after)
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         found = await _existing(connection, request)
