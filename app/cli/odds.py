@@ -15,7 +15,7 @@ from rich.table import Table
 from app.cli import terminal
 from app.core.enums import Market, MarketOutcome
 from app.odds import comparison, sparkline
-from app.odds.comparison import MarketComparison, Match, OddsOffer, Quote
+from app.odds.comparison import MarketComparison, Match, Quote
 from app.store import db
 from app.store.content import odds_comparison as store
 from app.store.schedules import heartbeats
@@ -57,15 +57,14 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
     """
     if ctx.invoked_subcommand is not None:
         return
-    scrapes = schedule_settings.declared_schedule(terminal.load_config(), "odds", "scrape")
-    max_age = 2 * (scrapes.interval or timedelta(days=1))
+    max_age = schedule_settings.odds_max_age(terminal.load_config())
 
     async def read(pool: db.Pool) -> tuple[list[Match], datetime]:
         now = await heartbeats.database_now(pool)
         begin = terminal.parse_instant(since) if since else now
         end = terminal.parse_instant(until) if until else begin + timedelta(days=_DEFAULT_DAYS)
-        rows = await store.offers(pool, store.MatchFilter(begin, end, competition, market, limit))
-        return comparison.compare(map(offer_from_row, rows), now, max_age), now
+        matching = store.MatchFilter(begin, end, competition, market, limit)
+        return comparison.compare(await store.offers(pool, matching), now, max_age), now
 
     matches, now = terminal.with_pool(read)
     if as_json:
@@ -99,15 +98,6 @@ def history(
         return events, moves, await heartbeats.database_now(pool)
 
     _show_history(*terminal.with_pool(read))
-
-
-def offer_from_row(row: dict[str, Any]) -> OddsOffer:
-    """Return a database row as an Offer, with its market and outcome as enums."""
-    enums: dict[str, Any] = {
-        "market": Market(row["market"]),
-        "outcome": MarketOutcome(row["outcome"]),
-    }
-    return OddsOffer(**(row | enums))
 
 
 def _parse_line(text: str) -> Decimal:
