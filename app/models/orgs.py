@@ -120,6 +120,7 @@ class ItemRow(SQLModel, table=True):
             postgresql_nulls_not_distinct=True,
         ),
         Index("items_changed", "org_id", text("changed_at DESC"), text("id DESC")),
+        Index("items_source_changed", "org_id", "source", text("changed_at DESC"), text("id DESC")),
         Index(
             "items_series",
             "org_id",

@@ -121,6 +121,10 @@ INSERT INTO webhooks (id, org_id, url, secret, position, change_id, created_at, 
 VALUES ('00000000-0000-4000-8000-00000000000c', '00000000-0000-4000-8000-00000000000a',
         'https://example.org', '\\x01', 0, 0, now(), 'Acme/laptop');
 """,
+    "0010": """
+INSERT INTO items (source, key, data, content_hash, first_seen, last_seen, changed_at)
+VALUES ('s', 'listed', '{"a": 1}', '\\x01', now(), now(), now());
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

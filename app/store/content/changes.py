@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from app.core.errors import Gone
+from app.store.content.items import for_owner
 from app.store.db import Connection, Pool
 
 LAST_ID = 2**63 - 1
@@ -63,8 +64,8 @@ ORDER BY c.position, c.id
 """
 
 HISTORY = """
-SELECT id, position, at, kind, source, key, run_id, fields FROM changes
-WHERE org_id = $1 AND key = $2 AND ($3::text IS NULL OR source = $3)
+SELECT id, position, at, kind, source, key, run_id, fields FROM changes i
+WHERE {owner} AND key = $2 AND ($3::text IS NULL OR source = $3)
   AND id < $4
 ORDER BY id DESC LIMIT $5
 """
@@ -100,17 +101,19 @@ async def feed(
 
 async def history(
     connection: Connection,
-    org_id: UUID,
+    org_id: UUID | None,
     key: str,
     limit: int,
     *,
     source: str | None = None,
     before: int | None = None,
 ) -> list[Change]:
-    """Return the changes of the items with this key, newest first. `before`: an id."""
-    rows = await connection.fetch(
-        HISTORY, org_id, key, source, LAST_ID if before is None else before, limit
-    )
+    """Return the changes of the items with this key, newest first. `before`: an id.
+
+    `org_id`: None is the operator.
+    """
+    statement, before = for_owner(HISTORY, org_id), LAST_ID if before is None else before
+    rows = await connection.fetch(statement, org_id, key, source, before, limit)
     return [Change(*row) for row in rows]
 
 

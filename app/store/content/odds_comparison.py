@@ -146,14 +146,13 @@ async def offers(pool: Pool | Connection, matches: MatchFilter) -> list[OddsOffe
 
 def offers_from_rows(rows: Sequence[dict[str, Any]]) -> list[OddsOffer]:
     """Return the rows that have a price as offers, with market and outcome as enums."""
-    return [
-        OddsOffer(
-            **{name: value for name, value in row.items() if name != "event_id"}
-            | {"market": Market(row["market"]), "outcome": MarketOutcome(row["outcome"])}
-        )
-        for row in rows
-        if row["price"] is not None
-    ]
+    return [_offer(row) for row in rows if row["price"] is not None]
+
+
+def _offer(row: dict[str, Any]) -> OddsOffer:
+    fields = {name: value for name, value in row.items() if name != "event_id"}
+    fields |= {"market": Market(row["market"]), "outcome": MarketOutcome(row["outcome"])}
+    return OddsOffer(**fields)
 
 
 async def events(pool: Pool | Connection, name: str) -> list[dict[str, Any]]:
