@@ -8,6 +8,7 @@ from app.core.errors import RollcallError
 from app.queue import jobs, worker
 from app.scheduling.policies import CATCH_UP_WINDOW
 from app.scheduling.schedule import Schedule
+from app.store import servers
 from workers import lifecycle, registry
 from workers.dispatch import dispatch
 from workers.maintenance import MAINTENANCE
@@ -21,7 +22,7 @@ try:
     log.configure(CONFIG.log_format, CONFIG.log_level, CONFIG.secrets())
     DECLARED = registry.declared_schedules(CONFIG)
     context.check_config(CONFIG)
-    URLS = context.server_urls(CONFIG)
+    URLS = servers.server_urls(CONFIG)
 except RollcallError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(2)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
-from app.context import ServerUrls, WorkerContext, open_context
+from app.context import WorkerContext, open_context
 from app.core import log, zone_data
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK
@@ -28,6 +28,7 @@ from app.runs.attempts import Leases
 from app.store import tenancy
 from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.schedules import schedule_rows
+from app.store.servers import ServerUrls
 from workers import registry, source
 from workers.dispatch import DispatchState
 from workers.execute import org_slots

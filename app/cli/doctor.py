@@ -4,15 +4,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app import context
 from app.cli import terminal
-from app.context import ServerUrls
 from app.core.config import Config
 from app.core.errors import BadConfig
 from app.health import doctor as rooms
 from app.health.doctor import DiagnosticTargets, Finding, Level
 from app.queue.jobs import redis_pool
-from app.store import db
+from app.store import db, servers
+from app.store.servers import ServerUrls
 from workers import registry
 
 app = typer.Typer()
@@ -30,7 +29,7 @@ def doctor(*, as_json: terminal.JSON = False) -> None:
     """
     try:
         config = terminal.load_config()
-        urls = context.server_urls(config)
+        urls = servers.server_urls(config)
         findings = terminal.run_async(lambda: _examine(config, urls))
     except BadConfig as error:
         findings = [Finding("settings", Level.FAULT, str(error), "see .env.example")]

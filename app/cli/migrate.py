@@ -2,8 +2,9 @@
 
 import typer
 
-from app import context, migrations
+from app import migrations
 from app.cli import terminal
+from app.store import servers
 
 app = typer.Typer()
 
@@ -16,6 +17,6 @@ def migrate() -> None:
     """
     config = terminal.load_config()
     if config.database_url is None:
-        context.server_urls(config)  # starting the private servers upgrades their schema
+        servers.server_urls(config)  # starting the private servers upgrades their schema
     else:
         migrations.upgrade(config.database_url.get_secret_value())

@@ -8,23 +8,22 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import asyncpg
 import typer
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 from redis.exceptions import RedisError
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from app import context
 from app.core import config as settings
 from app.core import log
 from app.core.errors import BadConfig
 from app.queue.jobs import redis_pool
-from app.store import db
+from app.store import db, servers
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Result = TypeVar("Result")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -64,7 +63,7 @@ def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
 
     Raises BadConfig if Postgres cannot be reached or has no tables.
     """
-    dsn = context.server_urls(load_config()).database
+    dsn = servers.server_urls(load_config()).database
 
     async def run() -> Result:
         pool = await db.open_pool(dsn, size=2, wait_seconds=5)
@@ -82,7 +81,7 @@ def with_servers(step: Callable[[CommandContext], Awaitable[Result]]) -> Result:
     Raises BadConfig if a server cannot be reached or the database has no tables.
     """
     loaded = load_config()
-    urls = context.server_urls(loaded)
+    urls = servers.server_urls(loaded)
 
     async def run() -> Result:
         redis = redis_pool(urls.redis, ssl_cert_reqs=loaded.redis_ssl_cert_reqs)
@@ -143,6 +142,8 @@ def _json_default(value: object) -> object:
 
 def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Print the rows as a table; instants in UTC, to the second, without the year."""
+    from rich.table import Table  # noqa: PLC0415 - not imported for `--json`
+
     table = Table(box=None, header_style="bold")
     for number, name in enumerate(columns):
         table.add_column(name.replace("_", " "), no_wrap=number == 0, overflow="fold")
@@ -151,8 +152,10 @@ def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) ->
     console().print(table)
 
 
-def console() -> Console:
+def console() -> "Console":
     """Return the console for tables: 240 columns wide if stdout is not a terminal."""
+    from rich.console import Console  # noqa: PLC0415 - not imported for `--json`
+
     default = Console(highlight=False, markup=False)
     return default if default.is_terminal else Console(highlight=False, markup=False, width=240)
 
@@ -175,6 +178,8 @@ def clean(text: str) -> str:
 
 def markup(value: object) -> str:
     """Format a value for a rich console that reads markup: it is printed as it is."""
+    from rich.markup import escape  # noqa: PLC0415 - not imported for `--json`
+
     return escape(clean(str(value)))
 
 

@@ -21,7 +21,7 @@ from app.health.keys import server_time
 from app.store import schema
 from app.store.db import Pool
 from app.store.reports import diagnostics
-from app.store.runs import listing
+from app.store.runs import backlog
 
 MIN_POSTGRES = 150_000
 MAX_CLOCK_SKEW = timedelta(seconds=2)
@@ -190,7 +190,7 @@ async def _queue(targets: DiagnosticTargets) -> list[Finding]:
     if targets.pool is None:
         return [ok("queue", f"{length} jobs")]
     now = (await diagnostics.server_facts(targets.pool))["now"]
-    waiting = await listing.open_runs(targets.pool, now)
+    waiting = await backlog.open_runs(targets.pool, now)
     oldest: datetime | None = waiting["oldest"]
     message = f"{length} jobs; {waiting['queued']} runs queued, {waiting['running']} running"
     if oldest is not None and now - oldest > MAX_QUEUE_WAIT:
@@ -269,7 +269,7 @@ async def _schema(targets: DiagnosticTargets) -> list[Finding]:
 async def _schedules(targets: DiagnosticTargets) -> list[Finding]:
     pool = _pool(targets)
     now = (await diagnostics.server_facts(pool))["now"]
-    late, since = await listing.scheduling_lag(pool, now)
+    late, since = await backlog.scheduling_lag(pool, now)
     stuck = await diagnostics.count_stuck_runs(pool)
     found = [ok("frontier", "every schedule is decided up to now")]
     if late and since is not None:

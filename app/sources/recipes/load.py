@@ -300,7 +300,9 @@ def _kind_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
 def _expression_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     check = expressions.check_jmespath
     if recipe.kind is RecipeKind.HTML:
-        check = expressions.check_selector
+        from app.sources.recipes import selectors  # noqa: PLC0415 - lxml, only if needed
+
+        check = selectors.check_selector
     extract, paginate = recipe.extract, recipe.paginate
     texts: dict[KeyPath, str | None] = {
         ("extract", "records"): extract.records,

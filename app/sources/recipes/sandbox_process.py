@@ -6,6 +6,10 @@ import resource
 import sys
 from typing import BinaryIO
 
+from app.sources.recipes import (  # not within the CPU time of a page
+    feedpages,  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    htmlpages,  # noqa: F401  # pyright: ignore[reportUnusedImport]
+)
 from app.sources.recipes.reading import RecipeReader
 from app.sources.recipes.sandbox import LENGTH_PREFIX
 from app.sources.recipes.source import handle_sandbox_request
