@@ -100,11 +100,9 @@ VALUES ('runs', 'source:books', 'success', '', 1);
 INSERT INTO items (org_id, source, key, data, content_hash, first_seen, last_seen, changed_at)
 VALUES ('00000000-0000-4000-8000-00000000000a', 's', 'second', '{}', '\\x01', now(), now(), now());
 """,
-    "0021": """
-UPDATE schedule_versions SET reason = 'created';
-""",
-    "0019": """
-UPDATE runs SET suspicions = 1;
+    "0010": """
+INSERT INTO items (source, key, data, content_hash, first_seen, last_seen, changed_at)
+VALUES ('s', 'listed', '{"a": 1}', '\\x01', now(), now(), now());
 """,
     "0013": """
 INSERT INTO api_tokens (id, label, scope, hash)
@@ -121,9 +119,11 @@ INSERT INTO webhooks (id, org_id, url, secret, position, change_id, created_at, 
 VALUES ('00000000-0000-4000-8000-00000000000c', '00000000-0000-4000-8000-00000000000a',
         'https://example.org', '\\x01', 0, 0, now(), 'Acme/laptop');
 """,
-    "0010": """
-INSERT INTO items (source, key, data, content_hash, first_seen, last_seen, changed_at)
-VALUES ('s', 'listed', '{"a": 1}', '\\x01', now(), now(), now());
+    "0019": """
+UPDATE runs SET suspicions = 1;
+""",
+    "0021": """
+UPDATE schedule_versions SET reason = 'created';
 """,
 }
 TABLES = (

@@ -15,7 +15,7 @@ from app.core.records import Item, Record, Rejected
 from app.sources.base import ListingEnd
 from app.sources.recipes.enums import Missing
 from app.sources.recipes.incremental import since_value
-from app.sources.recipes.load import load
+from app.sources.recipes.load import RecipeFault, load
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.paging import RecipeRequestBuilder
 from app.sources.recipes.reading import PageReading, RecipeReader
@@ -276,7 +276,8 @@ def _faults_of(text: str) -> list[tuple[int, str, str, str]]:
     try:
         load(text)
     except BadRecipe as bad:
-        return [(fault.line, fault.key, fault.problem, fault.fix) for fault in bad.faults]
+        faults = cast("list[RecipeFault]", bad.faults)
+        return [(fault.line, fault.key, fault.problem, fault.fix) for fault in faults]
     return []
 
 

@@ -108,9 +108,7 @@ async def read_schedules(connection: Connection, org_id: UUID) -> list[Collectio
     return await _read(connection, org_id, None)
 
 
-async def _read(
-    connection: Connection, org_id: UUID, key: str | None
-) -> list[CollectionSchedule]:
+async def _read(connection: Connection, org_id: UUID, key: str | None) -> list[CollectionSchedule]:
     schedules = [CollectionSchedule(*row) for row in await connection.fetch(LOOK, org_id, key)]
     await zones.ensure(connection, [(one.spec, one.zone_data) for one in schedules])
     return schedules

@@ -49,8 +49,8 @@ async def collection(request: Request, user: SessionUser) -> Response:
             ]
     except UNAVAILABLE:
         return postgres_unavailable(user)
-    values = {"shown": shown, "now": now}
-    values["notice"] = NOTICES.get(request.query_params.get("done", ""), "")
+    notice = NOTICES.get(request.query_params.get("done", ""), "")
+    values = {"shown": shown, "now": now, "notice": notice}
     return html_response(page("collections.html", user=user, section="collections", **values))
 
 
