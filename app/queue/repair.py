@@ -3,6 +3,8 @@
 Every key of ours has a type and a longest lifetime; one that differs is deleted, as is an entry of
 a sorted set that lies too far in the future, or a number that is none. What is lost so is written
 again: runs by the sweep, facts by the next publication.
+
+Caches are bounded in all, and give way when Redis is nearly full, so that runs can still be queued.
 """
 
 import math
@@ -23,6 +25,7 @@ SCAN_COUNT = 500  # keys per round trip
 QUEUE_SCAN = 2_000  # entries at the head of arq's queue to look at
 MAX_QUEUE_AHEAD_MS = 400 * 86_400_000
 MAX_INDEXED_JOBS = 10_000
+FULL_SHARE = 0.85  # of maxmemory, from which on caches give way
 MINUTE, HOUR, DAY = 60, 3_600, 86_400  # seconds
 
 _log = logger(__name__)
@@ -34,7 +37,7 @@ class KeyFamily:
 
     `kind`: their type in Redis. `ttl`: their longest lifetime in seconds. `ahead`: how far in the
     future, in seconds, a score may lie; `unit`: of scores, per second. `counter`: the value is a
-    number.
+    number. `cache`: the bytes that all keys of the family may have together; they can be lost.
     """
 
     pattern: re.Pattern[str]
@@ -43,12 +46,17 @@ class KeyFamily:
     ahead: float | None = None
     unit: float = 1.0
     counter: bool = False
+    cache: int | None = None
 
 
 def _family(
     pattern: str, kind: str, ttl: float, ahead: float | None = None, unit: float = 1.0
 ) -> KeyFamily:
     return KeyFamily(re.compile(f"rollcall:{pattern}"), kind, ttl, ahead, unit)
+
+
+def _cache(pattern: str, kind: str, ttl: float, size: int) -> KeyFamily:
+    return KeyFamily(re.compile(f"rollcall:{pattern}"), kind, ttl, cache=size)
 
 
 def _counter(pattern: str, ttl: float) -> KeyFamily:
@@ -69,7 +77,7 @@ FAMILIES = (
     _family("limit:.*:(waiting|workers)", "zset", HOUR, MINUTE, _MICRO),
     _family(r"limit:.*:waiting:([^:]+:\d+:)?[0-9a-f]+", "list", MINUTE),
     _family("limit:.*", "hash", 8 * DAY),
-    _family("robots:.*", "string", DAY),
+    _cache("robots:.*", "string", DAY, 16_000_000),
     _family("health:jobs", "set", 30 * DAY),
     _family("health:workers", "zset", 30 * DAY, DAY),
     _family("health:.*", "string", 30 * DAY),
@@ -77,7 +85,7 @@ FAMILIES = (
     _family("turn:.*", "string", 10 * MINUTE),
     _family("alert:.*", "string", 6 * HOUR),
     _family("log:runs", "zset", DAY, DAY),
-    _family("log:.*", "list", DAY),
+    _cache("log:.*", "list", DAY, 32_000_000),
     _family("login:.*", "string", 10 * MINUTE),
     _counter("(sign_in|api_refused):.*", 5 * MINUTE),
     _counter("api:(tried|loaded|changed):.*", MINUTE),
@@ -106,6 +114,11 @@ class RedisRepair:
     def __init__(self) -> None:
         self._cursor = 0
         self._next = 0.0
+        self._cached: dict[bytes, int] = {}  # bytes of the cache keys that this pass has seen
+
+    def hurry(self) -> None:
+        """Repair at the next step: Redis has refused a write."""
+        self._next = 0.0
 
     async def step(self, redis: ArqRedis) -> int:
         """Repair if it is time to; returns how many keys and entries were removed or corrected."""
@@ -128,8 +141,47 @@ class RedisRepair:
                 self._cursor, match="rollcall:*", count=SCAN_COUNT
             )
             fixed += await _repair_keys(redis, cast("list[bytes]", names), now)
+            self._cached |= await _cache_sizes(redis, cast("list[bytes]", names))
             if not self._cursor or time.monotonic() > deadline:
-                return fixed
+                break
+        if not self._cursor:
+            fixed += await _bound_caches(redis, self._cached)
+            self._cached = {}
+        return fixed
+
+
+async def _cache_sizes(redis: ArqRedis, names: Sequence[bytes]) -> dict[bytes, int]:
+    """Return the bytes of those keys that belong to a cache."""
+    cached = [name for name in names if _cache_of(name) is not None]
+    sizes = await _ask(redis, (("MEMORY", "USAGE", name) for name in cached))
+    return {n: size for n, size in zip(cached, sizes, strict=True) if isinstance(size, int)}
+
+
+def _cache_of(name: bytes) -> KeyFamily | None:
+    family = family_of(name.decode(errors="replace"))
+    return None if family is None or family.cache is None else family
+
+
+async def _bound_caches(redis: ArqRedis, sizes: dict[bytes, int]) -> int:
+    """Delete the largest keys of caches that are over their bound; all, if Redis is nearly full."""
+    info = cast("dict[str, Any]", await cast("Any", redis).info("memory"))
+    used, most = int(info.get("used_memory") or 0), int(info.get("maxmemory") or 0)
+    is_full = most > 0 and used > most * FULL_SHARE
+    doomed: list[bytes] = []
+    totals: dict[KeyFamily, int] = {}
+    for name, size in sorted(sizes.items(), key=lambda one: one[1]):
+        family = _cache_of(name)
+        if family is None or family.cache is None:
+            continue
+        totals[family] = totals.get(family, 0) + size
+        if is_full or totals[family] > family.cache:
+            doomed.append(name)
+    if is_full:
+        freed = sum(sizes[name] for name in doomed)
+        _log.warning("redis.nearly_full", used=used, maxmemory=most, cached_bytes_dropped=freed)
+    for start in range(0, len(doomed), SCAN_COUNT):
+        await _ask(redis, [("UNLINK", *doomed[start : start + SCAN_COUNT])])
+    return len(doomed)
 
 
 async def _repair_keys(redis: ArqRedis, names: Sequence[bytes], now: float) -> int:

@@ -24,7 +24,7 @@ from arq.constants import (
     retry_key_prefix,
 )
 from arq.utils import timestamp_ms, to_unix_ms
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.core.log import adopt_library_loggers, logger
 from app.core.tasks import cancel_all
@@ -255,6 +255,8 @@ class SurvivingWorker(arq.worker.Worker):
         return True
 
     def _redis_lost(self, error: Exception) -> None:
+        if isinstance(error, OutOfMemoryError):
+            self._state.repair.hurry()
         if self._state.redis_lost_at is None:
             self._state.redis_lost_at = time.monotonic()
             log.warning("worker.redis_away", error=type(error).__name__, message=str(error))

@@ -41,7 +41,7 @@ from app.web.dashboard.tick_slots import SHOWN_TICKS
 from app.web.health.metrics import scrape
 from app.web.health.readiness import Readiness, check, check_schema
 from app.web.health.snapshot import HealthSnapshot, take_snapshot
-from app.web.throttle import FailureThrottle
+from app.web.throttle import ChangeThrottle, FailureThrottle
 from app.web.ttl_cache import TtlCache, with_deadline
 
 # The web process checks for alerts too, so that they are sent when every worker is dead.
@@ -89,6 +89,7 @@ class WebContext:
     signer: SessionSigner
     sign_in_failures: FailureThrottle
     token_failures: FailureThrottle
+    changes: ChangeThrottle
     dry_runner: DryRunner
     check_sources: SourceCheck
     now: Now
@@ -183,6 +184,7 @@ async def open_web_context(
             signer=SessionSigner(_session_secret(config)),
             sign_in_failures=FailureThrottle(redis, "sign_in", SIGN_IN_FAILURES, 300),
             token_failures=FailureThrottle(redis, "api_refused", TOKEN_FAILURES, 60),
+            changes=ChangeThrottle(redis),
             dry_runner=await stack.enter_async_context(open_dry_runner(config, redis)),
             check_sources=check_sources,
             now=now,

@@ -23,8 +23,8 @@ async def authorize(
 ) -> tuple[Principal, datetime]:
     """Return the principal and the time of the request.
 
-    Raises Unauthorized (401) or Problem: 429 for too many invalid tokens, 503 if row-level security
-    does not bind our role, 403 if the token is the operator's, which has no collection, or if its
+    Raises Unauthorized (401) or Problem: 429 for too many invalid tokens or changes, 503 if row-level
+    security does not bind our role, 403 if the token is the operator's, which has no collection, or if its
     scope does not allow `needed`.
     """
     principal, now = await _authenticated(context, request)
@@ -38,6 +38,11 @@ async def authorize(
             f" this one has scope {principal.scope.value}"
         )
         raise Problem(HTTPStatus.FORBIDDEN, detail)
+    if request.method not in {"GET", "HEAD"}:
+        wait = await context.changes.count(principal.org_id)
+        if wait:
+            detail = "your organisation has sent too many changes"
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"retry-after": str(wait)})
     return principal, now
 
 

@@ -73,7 +73,8 @@ def require_operator(page: PageView) -> RouteHandler:
 def require_operate(action: PageAction) -> RouteHandler:
     """An endpoint that requires a session, a valid CSRF token and the scope `operate`.
 
-    It raises HTTPException 401 or 403, and 503 if Postgres does not answer.
+    It raises HTTPException 401 or 403, 429 after too many changes, and 503 if Postgres does not
+    answer.
     """
 
     async def guarded(request: Request) -> Response:
@@ -91,6 +92,8 @@ def require_operate(action: PageAction) -> RouteHandler:
                 403,
                 f"This action requires the scope operate; your token has {user.principal.scope}.",
             )
+        if await web_context(request).changes.count(user.principal.org_id):
+            raise HTTPException(429, "Your organisation has sent too many changes. Try later.")
         return await action(request, user, form)
 
     return guarded
