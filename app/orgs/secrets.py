@@ -17,6 +17,7 @@ from app.sources.recipes.load import disallowed_secrets
 from app.sources.recipes.load import secret_references as references
 from app.sources.recipes.model import Recipe
 from app.store.db import Pool
+from app.store.orgs import collection
 from app.store.orgs import org_secrets as store
 from app.store.tenancy import org_transaction
 
@@ -35,6 +36,7 @@ async def put(
     """
     name, value = _checked(*secret)
     async with org_transaction(pool, org_id) as connection:
+        await collection.lock_org(connection, org_id)  # one at a time, so that the count holds
         names = [stored for stored, _ in await store.names(connection, org_id)]
         if name not in names and len(names) >= MAX_SECRETS:
             raise OverLimit(

@@ -121,7 +121,11 @@ async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
 async def _http_error(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = error.headers if isinstance(error, HTTPException) else None
-    details = {404: "there is no such path", 405: "this path does not support that method"}
+    details = {
+        404: "there is no such path",
+        405: "this path does not support that method",
+        408: "the body of the request did not arrive in time",
+    }
     detail = details.get(status, HTTPStatus(status).phrase)
     return Problem(status, detail, headers=headers).response()
 
