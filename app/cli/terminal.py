@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from app.core import config as settings
-from app.core import log
+from app.core import log, printable
 from app.core.errors import BadConfig
 from app.queue.jobs import redis_pool
 from app.store import db, servers
@@ -29,10 +29,6 @@ Result = TypeVar("Result")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-# C0 without tab and newline, DEL, C1, and characters that change the direction of text.
-_CONTROLS = re.compile(
-    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]"
-)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -173,7 +169,7 @@ def clean(text: str) -> str:
 
     Every scraped text is printed through this function.
     """
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+    return printable.lines(text)
 
 
 def markup(value: object) -> str:

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name
+from redis.exceptions import RedisError
 
 from app.core.messages import HostLimits
 from app.fetch.limiter import Admission, RedisLimiter
@@ -123,6 +124,43 @@ async def test_an_instant_that_cannot_be_calculated_with_is_not_known(redis: Arq
     facts = (await keys.read_jobs(redis))["poll_news"]
 
     assert (facts.last_run, facts.finished) == (None, 3)
+
+
+async def test_caches_are_bounded_in_all_and_the_largest_goes_first(redis: ArqRedis) -> None:
+    any_ = cast("Any", redis)
+    for n in range(5):
+        await any_.set(f"rollcall:robots:https://h{n}:443", "x" * (n + 1) * 2_000_000, ex=600)
+
+    await RedisRepair().repair(redis)
+
+    kept = sorted([key.decode() async for key in any_.scan_iter("rollcall:robots:*")])
+    assert kept == [f"rollcall:robots:https://h{n}:443" for n in range(3)]
+
+
+async def test_when_redis_is_nearly_full_caches_give_way_and_jobs_go_on(
+    redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair, "REPAIR_SECONDS", 0.5)
+    async with (
+        queue_of(redis_server.url) as queue,
+        working(redis_server.url, ctx={"lease_seconds": 1.5}),
+    ):
+        any_ = cast("Any", queue.redis)
+        await any_.config_set("maxmemory-policy", "noeviction")
+        used = (await any_.info("memory"))["used_memory"]
+        for n in range(20):
+            await any_.set(f"rollcall:robots:https://h{n}:443", "x" * 500_000, ex=86_400)
+        await any_.config_set("maxmemory", used + 8_000_000)
+
+        async def done() -> list[float]:
+            try:
+                await enqueue(queue.redis, "brief", "after", job_id="after")
+            except RedisError:  # full, until the caches give way
+                return []
+            return await queue.notes("after")
+
+        assert await until(done, 20)
+        assert not await queue.keys("rollcall:robots:*")
 
 
 async def _queue_of_wrong_type(queue: Queue) -> None:

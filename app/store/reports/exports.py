@@ -8,6 +8,11 @@ from typing import Any
 from app.store import db
 from app.store.db import Connection
 
+_TEXTS = frozenset({"text", "varchar"})
+_CELL = (
+    "CASE WHEN {0} <> '' AND strpos(E'=+-@\\t\\r', left({0}, 1)) > 0 THEN chr(39) || {0}"
+    " ELSE {0} END AS {0}"
+)
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 STREAM_TIMEOUT = 86_400.0  # seconds
 
@@ -107,9 +112,14 @@ async def connect(dsn: str) -> Connection:
 
 
 async def copy_csv(connection: Connection, kind: ExportKind, span: ExportRange, sink: Sink) -> int:
-    """Stream the rows to `sink` as CSV with a header; returns their number."""
+    """Stream the rows to `sink` as CSV with a header; returns their number.
+
+    A text that spreadsheets would read as a formula begins with a quote.
+    """
+    described = await columns(connection, kind)
+    cells = (_CELL.format(name) if of in _TEXTS else name for name, of in described)
     tag = await connection.copy_from_query(
-        kind.query,
+        f"SELECT {', '.join(cells)} FROM ({kind.query}) AS exported",  # noqa: S608 - constants
         span.since,
         span.until,
         output=sink,
