@@ -62,10 +62,10 @@ class ChangeThrottle:
     per_minute: int = 240
     per_day: int = 5_000
 
-    async def count(self, org_id: UUID) -> int:
+    async def count(self, org_id: UUID | None) -> int:
         """Count a change. Returns the seconds to wait if a limit is exceeded, else 0.
 
-        Without Redis nothing is counted.
+        `org_id`: None is the operator. Without Redis nothing is counted.
         """
         wait = 0
         for name, limit, seconds in (

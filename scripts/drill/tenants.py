@@ -97,7 +97,7 @@ class Tenant:
         await self._send(client, "POST", "/sources/dry-run", body)
 
     async def _slow_recipe(self, client: httpx.AsyncClient) -> None:
-        fields = "".join(f"f{n} = {{ path = 'name', match = '{SLOW}' }}\n" for n in range(40))
+        fields = "".join(f"f{n} = {{ path = 'name', match = '{SLOW}{n}' }}\n" for n in range(40))
         body = {"recipe": recipe(self.site, "evil", fields)}
         await self._send(client, "POST", "/sources", body)
 

@@ -150,7 +150,7 @@ async def test_a_source_that_is_made_again_begins_from_the_start(
 
 
 SLOW = "(?i)" + r"[\u0000-\uffff]" * 30
-FIELDS = "".join(f"f{n} = {{ path = 'name', match = '{SLOW}' }}\n" for n in range(40))  # 20 s
+FIELDS = "".join(f"f{n} = {{ path = 'name', match = '{SLOW}{n}' }}\n" for n in range(40))  # 20 s
 
 
 async def test_a_regular_expression_that_is_slow_to_compile_costs_no_other_request(

@@ -109,7 +109,8 @@ async def test_one_that_was_put_off_is_let_in_when_its_time_has_come(redis: ArqR
         return await admitted(redis)
 
     assert await until(admit) == [due.arq_id]
-    assert await org_queue.are_queued(redis, [later.arq_id, due.arq_id]) == [True, True]
+    assert await org_queue.are_queued(redis, [due.arq_id]) == [True]
+    assert await org_queue.length(redis) == 1
 
 
 async def test_a_run_waits_once_however_often_it_is_told(redis: ArqRedis) -> None:
