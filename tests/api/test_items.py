@@ -109,5 +109,5 @@ async def test_a_page_ends_by_its_bytes_too_and_all_pages_have_all_items(
             break
 
     assert keys == [str(n) for n in range(1, 61)]
-    assert max(sizes) < 2_400_000
-    assert len(sizes) == 6
+    assert max(sizes) < 1_300_000
+    assert len(sizes) == 11

@@ -12,7 +12,7 @@ from app.store.orgs.org_listing import OrgItemFilter
 from app.web.api import cursor, schemas
 from app.web.api.context import ApiRequest, ApiResponse
 
-MAX_PAGE_BYTES = 2_000_000  # of the data of a page's items; a page ends after the one that exceeds
+MAX_PAGE_BYTES = 1_000_000  # of the data of a page's items; a page ends after the one that exceeds
 ROWS_PER_READ = 50
 
 

@@ -269,6 +269,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         body=schemas.OrgSourceCreate,
         etag=True,
         errors=(409,),
+        seconds=DRY_RUN_SECONDS,
     ),
     Endpoint(
         "GET", SOURCE, READ, sources.read_source, schemas.OrgSourceBody, etag=True, errors=(404,)
@@ -283,6 +284,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         etag=True,
         if_match=True,
         errors=(404,),
+        seconds=DRY_RUN_SECONDS,
     ),
     Endpoint(
         "DELETE",
