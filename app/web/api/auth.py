@@ -23,9 +23,9 @@ async def authorize(
 ) -> tuple[Principal, datetime]:
     """Return the principal and the time of the request.
 
-    Raises Unauthorized (401) or Problem: 429 for too many invalid tokens or changes, 503 if row-level
-    security does not bind our role, 403 if the token is the operator's, which has no collection, or if its
-    scope does not allow `needed`.
+    Raises Unauthorized (401) or Problem: 429 for too many invalid tokens or changes, 503 if
+    row-level security does not bind our role, 403 if the token is the operator's, which has no
+    collection, or if its scope does not allow `needed`.
     """
     principal, now = await _authenticated(context, request)
     if principal.org_id is None:
