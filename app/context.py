@@ -15,12 +15,13 @@ from typing import Any
 
 import httpx
 from arq.connections import ArqRedis
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.config import Config
 from app.core.messages import HostLimits
 from app.core.version import VERSION
 from app.fetch.authenticated import AnyFetcher, FetcherOptions, Fetchers
-from app.fetch.client import Fetcher, open_client
+from app.fetch.client import Fetcher, open_client, open_job_transport
 from app.fetch.exchange_thread import ExchangeThread
 from app.fetch.limiter import Limiter, RedisLimiter
 from app.fetch.ssrf_guard import Guard
@@ -31,7 +32,7 @@ from app.fetch.tokens import (
     authorization_provider,
 )
 from app.sources.recipes.sandbox import Sandbox
-from app.store import db, schema
+from app.store import db, schema, sessions
 from app.store.db import Pool
 from app.store.schedules import heartbeats
 from app.store.servers import ServerUrls
@@ -42,6 +43,7 @@ NO_LOGINS: Mapping[str, Login] = MappingProxyType({})
 WEBHOOK_CLIENT = "webhooks"  # the name of the client for organisations' webhooks
 WEBHOOK_CONNECTIONS = 64
 RECIPE_CONNECTIONS = 64  # over all recipe sources together
+JOB_CONNECTIONS = 64  # of the HTTP clients of all jobs together
 CONTROL_CONNECTIONS = 4  # for heartbeats, leases and deciding, which never wait for the work
 CONTROL_LOCK_WAIT = 3.0  # seconds
 MIN_CONNECTIONS = 4  # a source may raise its concurrency while it runs
@@ -120,7 +122,8 @@ class WorkerContext:
     """What a worker opens and closes, handed to jobs. `worker`: this process's unique name.
 
     `control`: connections for heartbeats, leases and deciding. Work uses `pool`, so that its
-    statements, which may wait for locks, cannot delay these.
+    statements, which may wait for locks, cannot delay these. `engine` and `job_transport`: for the
+    sessions and HTTP clients of jobs; both connect on first use.
     """
 
     config: Config
@@ -134,6 +137,8 @@ class WorkerContext:
     limiter: Limiter
     recipe_fetchers: Fetchers
     sandbox: Sandbox
+    engine: AsyncEngine
+    job_transport: httpx.AsyncBaseTransport
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
     fetchers: dict[str, AnyFetcher] = field(default_factory=dict[str, AnyFetcher])
 
@@ -206,6 +211,12 @@ async def open_context(
         )
         sandbox = Sandbox()
         stack.push_async_callback(sandbox.close)
+        engine = sessions.open_engine(
+            where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
+        )
+        stack.push_async_callback(engine.dispose)
+        transport = open_job_transport(ssl_context, connections=JOB_CONNECTIONS)
+        stack.push_async_callback(transport.aclose)
         context = WorkerContext(
             config=config,
             pool=pool,
@@ -218,6 +229,8 @@ async def open_context(
             limiter=limiter,
             recipe_fetchers=Fetchers(await stack.enter_async_context(guarded), limiter, clock),
             sandbox=sandbox,
+            engine=engine,
+            job_transport=transport,
         )
         context.clients[WEBHOOK_CLIENT] = await stack.enter_async_context(
             open_client(

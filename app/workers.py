@@ -20,7 +20,7 @@ from workers.webhooks import deliver_webhooks
 try:
     CONFIG = config.load()
     log.configure(CONFIG.log_format, CONFIG.log_level, CONFIG.secrets())
-    DECLARED = registry.declared_schedules(CONFIG)
+    JOBS = registry.load(CONFIG)
     context.check_config(CONFIG)
     URLS = servers.server_urls(CONFIG)
 except RollcallError as error:
@@ -33,9 +33,9 @@ worker.install()
 class Settings:
     """The settings that arq reads. arq ignores inherited attributes."""
 
-    functions = registry.TASKS
+    functions = JOBS.tasks()
     cron_jobs = (
-        *(cron_entry_for(declared) for declared in DECLARED),
+        *(cron_entry_for(declared) for declared in JOBS.declared),
         resilient_entry("dispatch", dispatch, Schedule.every(1)),
         resilient_entry("sweep", sweep, sweep_schedule(CONFIG.lease_seconds)),
         resilient_entry("health", publish_health, HEALTH_SCHEDULE),
@@ -43,7 +43,7 @@ class Settings:
         resilient_entry("webhooks", deliver_webhooks, Schedule.every(1), timeout=60),
         *(resilient_entry(*entry) for entry in MAINTENANCE),
     )
-    on_startup = lifecycle.startup(CONFIG, URLS, DECLARED)
+    on_startup = lifecycle.startup(CONFIG, URLS, JOBS)
     on_shutdown = lifecycle.shutdown
     redis_pool = lifecycle.open_queue(CONFIG, URLS)
     job_serializer = jobs.dumps

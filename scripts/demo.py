@@ -267,7 +267,7 @@ async def _sites(stack: AsyncExitStack, setup: Setup) -> tuple[Child, dict[str, 
 
 async def _once(running: Running) -> int:
     """Wait for the first finished scheduled run of each job, and print them."""
-    names = [job.name for job in registry.JOBS]
+    names = [job.name for job in registry.SITES]
     first = await _first_round(running, names)
     rows = [first[name] for name in names if name in first]
     Console(width=None if sys.stdout.isatty() else 120).print(

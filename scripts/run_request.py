@@ -21,7 +21,7 @@ from rich.table import Table
 from app.core import config as settings
 from app.core import log
 from app.core.config import Config
-from app.core.enums import OPEN_STATUSES, RunStatus
+from app.core.enums import COLLECTION_TASK, OPEN_STATUSES, SOURCE_TASK, RunStatus
 from app.core.errors import BadParameters, RollcallError
 from app.health import keys
 from app.queue.jobs import enqueue, redis_pool
@@ -74,8 +74,8 @@ class _Context:
 def main(argv: Sequence[str]) -> int:
     """Queue the run that the command line names; returns the exit code."""
     try:
-        arguments = parse(argv)
         config = settings.load()
+        arguments = parse(argv, config)
         log.configure(config.log_format, "error")
         return asyncio.run(_ask(config, servers.server_urls(config), arguments))
     except RollcallError as error:
@@ -88,18 +88,20 @@ def main(argv: Sequence[str]) -> int:
         return _fail("Stopped waiting; the run continues.")
 
 
-def parse(argv: Sequence[str]) -> Arguments:
+def parse(argv: Sequence[str], config: Config) -> Arguments:
     """Parse the command line. Raises UnknownJob or BadParameters, which list the known names."""
-    parser = _parser()
+    parser = _parser(config)
     given, rest = parser.parse_known_args(argv)
-    job = registry.find_job(given.job)
+    job = registry.find_job(config, given.job)
     named = _parse_parameters(job, rest)
     params = job.validate_params(named).model_dump(mode="json", exclude_unset=True)
     return Arguments(job, params, given.wait, given.json)
 
 
-def _parser() -> argparse.ArgumentParser:
-    known = "\n".join(f"  {job.name}  {_parameter_list(job)}" for job in registry.JOBS)
+def _parser(config: Config) -> argparse.ArgumentParser:
+    hidden = {SOURCE_TASK, COLLECTION_TASK}
+    jobs = [job for job in registry.load(config).jobs if job.name not in hidden]
+    known = "\n".join(f"  {job.name}  {_parameter_list(job)}" for job in jobs)
     parser = argparse.ArgumentParser(
         prog="scripts/enqueue.py",
         usage="%(prog)s JOB [--parameter VALUE ...] [--wait] [--json]",

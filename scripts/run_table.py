@@ -7,7 +7,6 @@ from typing import Any
 from rich.table import Table
 
 from app.core.enums import OPEN_STATUSES, RunStatus
-from app.core.errors import UnknownJob
 from workers import registry
 
 Row = Mapping[str, Any]
@@ -39,10 +38,9 @@ def figures(row: Row) -> dict[str, Any]:
 
 
 def _records_stat(job: str) -> str:
-    try:
-        return registry.find_job(job).records_stat
-    except UnknownJob:  # a job that is no longer declared
-        return "events_scraped"
+    groups = {one.name: one.group for one in registry.SITES}
+    group = groups.get(job)
+    return "records" if group is None else group.records_stat
 
 
 def table(rows: Iterable[Row], title: str, now: datetime | None = None) -> Table:

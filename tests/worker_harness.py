@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 from arq.connections import ArqRedis
+from pydantic import ConfigDict
 
 from app import context
 from app.context import WorkerContext
@@ -14,12 +15,15 @@ from app.core.config import Config
 from app.fetch.client import Fetcher
 from app.fetch.tokens import AuthenticatedFetcher
 from app.runs.attempts import Leases
+from app.sources.base import Source
 from app.store.db import Pool
 from app.store.runs import run_rows
 from app.store.servers import ServerUrls
 from workers import odds, registry
-from workers.execute import RunCall, execute
-from workers.job import Job
+from workers.execute import execute
+from workers.job import Function, Job, JobOptions, Params, declare_job
+from workers.run import Run
+from workers.source_group import SourceGroup
 
 T = TypeVar("T")
 
@@ -53,7 +57,7 @@ async def perform(
     house: WorkerContext,
     run_id: UUID | None = None,
     *,
-    job: Job = odds.JOB,
+    job: Job = odds.scrape_all_platforms,
     arq_id: str | None = None,
     params: dict[str, Any] | None = None,
 ) -> UUID:
@@ -62,9 +66,36 @@ async def perform(
     Without `run_id` it is one asked for by hand, with these parameters.
     """
     ctx = ctx_of(house, arq_id=arq_id)
-    call = RunCall(job.name, None if run_id is None else str(run_id), params or {})
-    await execute(ctx, call, job.plan)
+    await execute(ctx, job, None if run_id is None else str(run_id), params or {})
     return run_id or uuid5(NAMESPACE_OID, ctx["job_id"])
+
+
+class AnyParams(Params):
+    """Whatever parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+def collecting(
+    *sources: Source,
+    group: SourceGroup = odds.GROUP,
+    name: str = odds.scrape_all_platforms.name,
+) -> Job:
+    """A job that collects these sources as the group says."""
+
+    async def collect(run: Run) -> None:
+        await run.collect(sources)
+
+    return declare_job(collect, JobOptions(name=name, group=group, params=AnyParams))
+
+
+def job_of(body: Function, name: str = odds.scrape_all_platforms.name) -> Job:
+    """A job that does this, whatever its parameters."""
+
+    async def do(run: Run) -> object:
+        return await body(run)
+
+    return declare_job(do, JobOptions(name=name, params=AnyParams))
 
 
 def ctx_of(

@@ -1,7 +1,6 @@
 """What the AskNews jobs share: credentials, tracked entities, cursors and stats."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, TypeVar
@@ -13,12 +12,12 @@ from app.core.config import MAX_ENTITY_LENGTH, Config
 from app.core.errors import Auth
 from app.core.records import Article, Record, Story
 from app.fetch.tokens import ApiKey, ClientCredentials, Login
-from app.sources.base import Source
 from app.sources.sites.asknews import AskNewsNews, AskNewsStories
 from app.store.content import news
 from app.store.db import Connection
 from app.store.runs.progress import SourceProgress
-from workers.job import CompletedPartition, Params
+from workers.job import Params
+from workers.source_group import CompletedPartition, SourceGroup
 
 HOUR = timedelta(hours=1)
 SCOPE = "offline openid news stories"
@@ -35,10 +34,13 @@ def _validate_entities(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return entities or None
 
 
-class PollParams(Params):
-    """Parameters of a poll. `poll_stats`: those to poll; all TRACKED_ENTITIES if not given."""
+Entities = Annotated[tuple[str, ...] | None, AfterValidator(_validate_entities)]
 
-    entities: Annotated[tuple[str, ...] | None, AfterValidator(_validate_entities)] = None
+
+class PollParams(Params):
+    """Parameters of a poll. `entities`: those to poll; all TRACKED_ENTITIES if not given."""
+
+    entities: Entities = None
 
 
 def login(config: Config) -> Login | None:
@@ -71,24 +73,17 @@ def _missing_login(config: Config) -> str:
     return "neither ASKNEWS_API_KEY nor ASKNEWS_CLIENT_ID and ASKNEWS_CLIENT_SECRET are set"
 
 
-def polled_entities(config: Config, params: PollParams) -> tuple[str, ...]:
+def polled_entities(config: Config, entities: tuple[str, ...] | None) -> tuple[str, ...]:
     """The entities that a run polls. Raises Auth if credentials are missing."""
     if login(config) is None:
         raise Auth(f"{_missing_login(config)}: AskNews cannot be polled")
-    return params.entities or config.tracked_entities
-
-
-async def prepare(context: WorkerContext, sources: Sequence[AskNews]) -> Sequence[Source]:
-    """The sources with the instant since which to read each of their entities.
-
-    That is the cursor less the overlap, but at most ASKNEWS_LOOKBACK_HOURS ago.
-    """
-    return [await with_cursors(context, source, source.name) for source in sources]
+    return entities or config.tracked_entities
 
 
 async def with_cursors(context: WorkerContext, source: AskNews, reader: str) -> AskNews:
-    """The source with the cursors of `reader`, less the overlap, limited by the lookback.
+    """The source with the instant since which to read each of its entities.
 
+    That is the cursor of `reader` less the overlap, but at most ASKNEWS_LOOKBACK_HOURS ago.
     What lies between a cursor and the lookback is requested with `historical` where that is allowed
     and the source has it, and is a gap otherwise.
     """
@@ -105,21 +100,29 @@ async def with_cursors(context: WorkerContext, source: AskNews, reader: str) -> 
     return replace(source, since=since, gaps={name: (at, oldest) for name, at in late.items()})
 
 
-async def move_cursor(connection: Connection, partition: CompletedPartition) -> None:
-    """Move the entity's cursor to when its first page was fetched."""
-    partition_key = (partition.source, partition.partition)
-    await news.move_cursor(connection, partition_key, partition.started_at, partition.run_id)
+class AskNewsGroup(SourceGroup):
+    """What the groups of news and stories share."""
 
+    has_cursors = True
 
-def record_key(record: Record) -> str:
-    """The key of an AskNews record."""
-    match record:
-        case Article():
-            return record.article_id
-        case Story():
-            return record.story_uuid
-        case _:
-            return ""
+    def login(self, config: Config) -> Login | None:
+        """The credentials for AskNews."""
+        return login(config)
+
+    def record_key(self, record: Record) -> str:
+        """The key of an article or a story."""
+        match record:
+            case Article():
+                return record.article_id
+            case Story():
+                return record.story_uuid
+            case _:
+                return ""
+
+    async def on_partition_done(self, connection: Connection, done: CompletedPartition) -> None:
+        """Move the entity's cursor to when its first page was fetched."""
+        partition_key = (done.source, done.partition)
+        await news.move_cursor(connection, partition_key, done.started_at, done.run_id)
 
 
 def poll_stats(row: SourceProgress) -> dict[str, int]:

@@ -10,7 +10,8 @@ from app.core.errors import Failure
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import Record
 from app.sources.base import ListingEnd
-from workers.job import Params, PlannedSource
+from workers.job import Params
+from workers.source_group import PlannedSource
 
 UNUSED_LIMITS = HostLimits(rate=1, burst=1, concurrency=1)
 

@@ -35,8 +35,8 @@ from app.store.runs.progress import Counts, SourceProgress
 from app.store.runs.run_rows import ClaimedRun
 from workers import expectations, parse
 from workers.budget import CollectionBudget
-from workers.job import CompletedPartition, PlannedSource
 from workers.pages import FetchedPage, SourcePages
+from workers.source_group import CompletedPartition, PlannedSource
 
 RETRY_DELAYS = (1.0, 3.0)  # seconds before a partition is retried, if its source allows it
 UNNAMED_RECORD = re.compile(r"#\d+:\d+")  # the name of a rejected record without a key
@@ -139,8 +139,8 @@ class Collector:
     ) -> None:
         self._context = context
         self._claimed = claimed
-        self._job, self._source = planned.job, planned.source
-        self._expectations = planned.job.expectations(planned.source)
+        self._group, self._source = planned.group, planned.source
+        self._expectations = planned.group.expectations(planned.source)
         self._usage = Usage(row)
         name = fetcher_name(planned.source)
         self._pages = SourcePages(
@@ -285,7 +285,7 @@ class Collector:
         )
         accepted = [record for record in records if not isinstance(record, Rejected)]
         rejected = [record for record in records if isinstance(record, Rejected)]
-        keys = frozenset(self._job.record_key(record) for record in accepted)
+        keys = frozenset(self._group.record_key(record) for record in accepted)
         # A record that was stored with a part of it rejected has one key and counts once.
         names = (r.record_id or f"#{page.raw.page}:{n}" for n, r in enumerate(rejected))
         measured = await parse.off_loop(
@@ -345,15 +345,14 @@ class Collector:
         if page.known is None or result.end is not None:
             await pages.lock_page(connection, page.fingerprint, page.order)
         if page.known is not None:
-            if self._job.on_unchanged_page is not None:
-                await self._job.on_unchanged_page(connection, content.keys, page.raw.fetched_at)
+            await self._group.on_unchanged_page(connection, content.keys, page.raw.fetched_at)
             same = content.prices or len(content.keys)
             seen = Counts(pages=1, pages_unchanged=1, prices=content.prices, unchanged=same)
             return replace(seen, rejected=content.rejected)
         if result.packed is not None:
             await self._pages.store_raw_on(connection, page, result.packed)
         now, run_id = page.raw.fetched_at, self._claimed.run_id
-        written = await self._job.write(connection, result.accepted, now, run_id)
+        written = await self._group.write(connection, result.accepted, now, run_id)
         if self._budget is not None and self._claimed.org_id and written.inserted + written.changed:
             self._budget.check_kept(*await selections.usage(connection, self._claimed.org_id))
         if result.rejected:
@@ -378,7 +377,7 @@ class Collector:
         row: SourceProgress,
     ) -> SourceProgress:
         """Record the listing of a partition whose end was seen; returns the row with it."""
-        tracker, run_id = self._job.listing_tracker, self._claimed.run_id
+        tracker, run_id = self._group.listing_tracker, self._claimed.run_id
         # An empty listing is not trusted: the source's whole listing, or the next one, decides.
         if tracker is not None and collected.keys:
             listing = collected.listing(self._source.name)
@@ -386,10 +385,10 @@ class Collector:
             partly = collected.unnamed or not end.whole
             record = tracker.record_partial_listing if partly else tracker.record_listing
             await record(connection, listing, run_id)
-        if self._job.on_partition_done is not None and collected.started_at is not None:
+        if collected.started_at is not None:
             name, key = self._source.name, collected.partition.key
             done = CompletedPartition(name, key, collected.started_at, run_id)
-            await self._job.on_partition_done(connection, done)
+            await self._group.on_partition_done(connection, done)
         if end.gap is not None:
             self._record_failure(collected.partition.key, end.gap)
         return replace(
@@ -402,13 +401,13 @@ class Collector:
 
     def _totals_delta(self, row: SourceProgress) -> dict[str, int]:
         """The change of the run's totals when this row replaces the previous one."""
-        before = self._job.row_stats(self.row)
-        return {name: count - before[name] for name, count in self._job.row_stats(row).items()}
+        before = self._group.row_stats(self.row)
+        return {name: count - before[name] for name, count in self._group.row_stats(row).items()}
 
     async def _finish(self, failed: Failure | None) -> None:
         """Write the source's final row: status, error, coverage and broken expectations."""
         row = replace(self._usage.added_to(self.row), errors=dict(self._errors))
-        if failed is None and self._job.never_empty and not row.counts.records and not row.errors:
+        if failed is None and self._group.never_empty and not row.counts.records and not row.errors:
             failed = Incomplete("the site listed no records")
         # Where a source may have no records, a completed partition is a success, and so are the
         # records of one whose end was not seen.
@@ -417,7 +416,9 @@ class Collector:
             for key, one in self._partitions.items()
             if one.keys and self._errors.get(key, {}).get("kind") == FailureKind.INCOMPLETE
         ]
-        any_success = bool(row.counts.records if self._job.never_empty else row.done or incomplete)
+        any_success = bool(
+            row.counts.records if self._group.never_empty else row.done or incomplete
+        )
         status = RunStatus.SUCCESS
         if failed is not None or (row.errors and not any_success):
             status = RunStatus.FAILURE
@@ -439,7 +440,7 @@ class Collector:
             requests=row.requests,
             retries=row.retries,
             throttled_ms=row.throttled_ms,
-            **{name: n for name, n in self._job.row_stats(row).items() if name != "requests"},
+            **{name: n for name, n in self._group.row_stats(row).items() if name != "requests"},
         )
 
     async def _write_final(self, row: SourceProgress, partial: Sequence[Progress]) -> None:
@@ -450,7 +451,7 @@ class Collector:
     async def _finish_listings(
         self, connection: Connection, row: SourceProgress, partial: Sequence[Progress]
     ) -> None:
-        tracker, run_id = self._job.listing_tracker, self._claimed.run_id
+        tracker, run_id = self._group.listing_tracker, self._claimed.run_id
         if tracker is None:
             return
         for one in partial:
@@ -464,12 +465,12 @@ class Collector:
 
 def run_totals(parts: Iterable[PlannedSource], rows: Iterable[SourceProgress]) -> dict[str, int]:
     """A run's totals over its sources, by their names in `stats`."""
-    jobs = {part.source.name: part.job for part in parts}
+    groups = {part.source.name: part.group for part in parts}
     total = Counter[str]()
-    for job in jobs.values():
-        total.update(job.row_stats(SourceProgress("")))
+    for group in groups.values():
+        total.update(group.row_stats(SourceProgress("")))
     for row in rows:  # also sources of an earlier attempt that the plan no longer has
-        total.update(jobs.get(row.source, next(iter(jobs.values()))).row_stats(row))
+        total.update(groups.get(row.source, next(iter(groups.values()))).row_stats(row))
     return dict(total)
 
 

@@ -1,13 +1,17 @@
-"""The task `collection`: one run of an organisation's preset, stored as its own items."""
+"""The job `collection`: one run of an organisation's preset, stored as its own items."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from pydantic import ConfigDict
+
 from app.context import WorkerContext
+from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, FailureKind
 from app.core.errors import BadPreset, BudgetExceeded, OrgDisabled, OverLimit
+from app.ledger.edit import DeclaredSchedule
 from app.orgs.collection import schedule_key
 from app.orgs.limits import OrgLimits
 from app.runs.attempts import AttemptOutcome
@@ -19,26 +23,33 @@ from app.store.runs.run_rows import ClaimedRun
 from workers import source_catalogue
 from workers.budget import CollectionBudget
 from workers.catalogue_entry import SelectableSource
-from workers.execute import RunCall, execute
-from workers.job import RunPlan
+from workers.job import Params, job
+from workers.run import Run
 
 DAY = timedelta(days=1)
 _MAX_FAULTS = 5
 
 
-async def collection(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
-    """Execute one run of an organisation's collection."""
-    await execute(ctx, RunCall(COLLECTION_TASK, run_id, params), plan_collection)
+class CollectionParams(Params):
+    """Parameters of a collection's run: `preset` and `sources`, written by its first attempt."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
-async def plan_collection(
-    context: WorkerContext, claimed: ClaimedRun, outcome: AttemptOutcome
-) -> RunPlan:
-    """The sources that the run collects, as its organisation selected them, and its budget.
+def _no_schedules(config: Config, name: str) -> Sequence[DeclaredSchedule]:
+    """None: organisations have theirs, each with its own key."""
+    del config, name
+    return ()
+
+
+@job(name=COLLECTION_TASK, schedules=_no_schedules, params=CollectionParams)
+async def collection(run: Run) -> None:
+    """Collect what the run's organisation selected, within its budget.
 
     The first attempt decides; later attempts use the same sources whatever is selected meanwhile.
     Raises BadPreset, OrgDisabled, or Spent if a limit forbids the run.
     """
+    context, claimed = run.context, run.claimed
     org_id = claimed.org_id
     if org_id is None:
         raise BadPreset("the run belongs to no organisation; POST /collection/run asks for one")
@@ -47,7 +58,7 @@ async def plan_collection(
         selection = await _selection(connection, org_id, key)
         offered = await source_catalogue.selectable_sources(connection, org_id)
     allowance = OrgLimits.of(context.config, selection.limits)
-    _limit_duration(outcome, allowance)
+    _limit_duration(run.outcome, allowance)
     sources = claimed.params.get("sources")
     if sources is None:
         sources = _checked_sources(selection, offered)
@@ -56,7 +67,7 @@ async def plan_collection(
         params = {"preset": selection.preset, "sources": sources}
         await selections.save_params(context.pool, claimed, params)
     parts = [await source_catalogue.plan_source(offered, context, org_id, one) for one in sources]
-    return RunPlan(parts, CollectionBudget(allowance))
+    await run.collect(parts, budget=CollectionBudget(allowance))
 
 
 async def _selection(connection: Connection, org_id: UUID, key: str) -> CollectionSelection:

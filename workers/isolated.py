@@ -18,6 +18,7 @@ from app.runs import log as run_log
 from app.runs.attempts import Leases
 from app.store.db import TRANSIENT
 from workers import lifecycle, registry
+from workers.execute import execute
 from workers.isolation import IsolatedRun, read_run, until_stopped
 
 _log = log.logger(__name__)
@@ -43,14 +44,15 @@ async def execute_alone(run: IsolatedRun, settings: Config) -> None:
         ctx: dict[str, Any] = {
             "context": context,
             "leases": leases,
+            "redis": redis,
             "job_id": run.job_id,
             "pings": pings,
         }
-        tasks = {task.__name__: task for task in registry.TASKS}
+        jobs = {job.name: job for job in registry.load(settings).jobs}
         renewing = asyncio.create_task(_renew(context, leases))
         try:
             with contextlib.suppress(Retry):  # Postgres is away: the sweep queues the run again
-                await until_stopped(tasks[run.task](ctx, run.run_id), stopped)
+                await until_stopped(execute(ctx, jobs[run.task], run.run_id), stopped)
         finally:
             renewing.cancel()
 

@@ -9,18 +9,20 @@ from uuid import UUID
 import msgspec
 
 from app.core.records import JSON, Article, Item, OddsEvent, Record, Story
+from app.sources.base import Source
+from app.sources.expectations import Expectations
 from app.store.content import items, news
 from app.store.content.items import ItemWriteCounts
 from app.store.content.listings import Listing
 from app.store.db import Connection
-from workers.job import CompletedPartition, Job, ListingTracker
+from workers.source_group import CompletedPartition, SourceGroup
 
 
-def to_item(job: Job, source: str, record: Record) -> Item:
-    """The record as an item, with the job's key; its data is JSON, decimals as strings."""
+def to_item(group: SourceGroup, source: str, record: Record) -> Item:
+    """The record as an item, with the group's key; its data is JSON, decimals as strings."""
     if isinstance(record, Item):
         return record
-    return Item(source, job.record_key(record), _data(record))
+    return Item(source, group.record_key(record), _data(record))
 
 
 def _data(record: Record) -> dict[str, JSON]:
@@ -47,33 +49,41 @@ def cursor_owner(org_id: UUID, source: str) -> str:
     return f"{org_id}/{source}"
 
 
-def store_as_items(job: Job, org_id: UUID, source: str) -> Job:
-    """The job with its source's records stored as items of the organisation, and uniform stats."""
+class OrgItemStorage(SourceGroup):
+    """Stores the records of one source of a group as items of an organisation."""
+
+    def __init__(self, group: SourceGroup, org_id: UUID, source: str) -> None:
+        self._group, self._org_id, self._source = group, org_id, source
+        self.never_empty = group.never_empty
+        self.has_cursors = group.has_cursors
+        self.listing_tracker = OrgListingTracker(org_id) if group.listing_tracker else None
+
+    def record_key(self, record: Record) -> str:
+        """The group's key."""
+        return self._group.record_key(record)
 
     async def write(
-        connection: Connection, records: Sequence[Record], now: datetime, run_id: UUID
+        self, connection: Connection, records: Sequence[Record], now: datetime, run_id: UUID
     ) -> ItemWriteCounts:
-        page = [to_item(job, source, record) for record in records]
-        return await items.write(connection, org_id, source, page, now, run_id)
+        """Store a page of records as items."""
+        page = [to_item(self._group, self._source, record) for record in records]
+        return await items.write(connection, self._org_id, self._source, page, now, run_id)
 
-    async def turned(connection: Connection, part: CompletedPartition) -> None:
-        partition_key = (cursor_owner(org_id, source), part.partition)
-        await news.move_cursor(connection, partition_key, part.started_at, part.run_id)
+    async def on_partition_done(self, connection: Connection, done: CompletedPartition) -> None:
+        """Move the organisation's own cursor, if the group has cursors."""
+        if self.has_cursors:
+            partition_key = (cursor_owner(self._org_id, self._source), done.partition)
+            await news.move_cursor(connection, partition_key, done.started_at, done.run_id)
 
-    async def unmoved(connection: Connection, keys: Collection[str], now: datetime) -> None:
-        await items.touch(connection, org_id, source, keys, now)
+    async def on_unchanged_page(
+        self, connection: Connection, keys: Collection[str], now: datetime
+    ) -> None:
+        """Note that the items were seen."""
+        await items.touch(connection, self._org_id, self._source, keys, now)
 
-    # Annotated because type checkers do not check arguments of `replace`.
-    presence: ListingTracker | None = OrgListingTracker(org_id) if job.listing_tracker else None
-    return replace(
-        job,
-        write=write,
-        records_stat="records",
-        stats=None,
-        on_partition_done=turned if job.on_partition_done else None,
-        on_unchanged_page=unmoved,
-        listing_tracker=presence,
-    )
+    def expectations(self, source: Source) -> Expectations:
+        """The group's expectations."""
+        return self._group.expectations(source)
 
 
 @dataclass(slots=True)

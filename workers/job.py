@@ -1,28 +1,38 @@
-"""The declaration of a job: its schedule, sources, storage and hooks; and the plan of a run."""
+"""The declaration of a job: the decorator `job`, its parameters, schedule, policies and retries."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
-from uuid import UUID
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypedDict, Unpack, cast, overload
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+from sqlmodel import SQLModel
 
-from app.context import WorkerContext
 from app.core.config import Config
-from app.core.errors import BadParameters
-from app.core.records import Record
-from app.fetch.tokens import Login
+from app.core.enums import Coalesce, Overlap
+from app.core.errors import BadJob, BadParameters, BadSchedule
+from app.core.messages import HostLimits
 from app.ledger.edit import DeclaredSchedule
-from app.runs.attempts import AttemptOutcome
-from app.sources.base import Source
-from app.sources.expectations import Expectations
-from app.store.content.listings import Listing
-from app.store.db import Connection
-from app.store.runs.progress import COUNT_NAMES, SourceProgress
-from app.store.runs.run_rows import ClaimedRun
-from workers import expectations, schedule_settings
-from workers.budget import CollectionBudget
+from app.runs.attempts import RetryPolicy
+from app.scheduling.choices import PolicyChoices
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
+from workers.run import Run
+from workers.schedule_settings import calendar_reader, default_policies
+from workers.source_group import SourceGroup
+
+NAME = re.compile(r"[a-z][a-z0-9_.-]{0,59}")
+MAX_RETRIES = 20
+DEFAULT_BACKOFF = 30.0  # seconds before the first retry; each further one waits twice as long
+DEFAULT_LIMITS = HostLimits(rate=2, burst=4, concurrency=4)  # of `run.client`, for each host
+
+Function = Callable[..., Awaitable[Any]]
+Schedules = Callable[[Config, str], Sequence[DeclaredSchedule]]
+Seconds = float | timedelta
 
 
 class Params(BaseModel):
@@ -31,68 +41,59 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PageWriteCounts(Protocol):
-    """Counts of the rows that storing one page wrote."""
+class JobOptions(TypedDict, total=False):
+    """What `job` takes. Durations are seconds or a timedelta.
 
-    @property
-    def prices(self) -> int: ...
-    @property
-    def points(self) -> int: ...
-    @property
-    def inserted(self) -> int: ...
-    @property
-    def changed(self) -> int: ...
-    @property
-    def unchanged(self) -> int: ...
+    `name`: the job's name; the function's if not given. `cron` with `timezone` (UTC), or `every`:
+    when it is due; neither for a job that only runs by hand.
+    `overlap` to `end`: the policies of its schedule, as in docs/jobs.md.
+    `retries`, `backoff`: how often a failed run is repeated, and after how long: seconds before the
+    first retry, doubled for each further one, or a sequence of seconds.
+    `limits`: the rate of `run.client`, for each host. `tables`: SQLModel tables, created if absent.
+    `group`: the sources that its runs collect. `schedules`: its schedules by the settings.
+    `disabled_reason`: why the settings disable it, or None. `params`: the model of its parameters.
+    """
+
+    name: str
+    cron: str
+    every: Seconds
+    timezone: str
+    overlap: str
+    coalesce: str
+    catch_up: int
+    misfire_grace: Seconds
+    jitter: Seconds
+    timeout: Seconds
+    max_attempts: int
+    exclude: Sequence[str]
+    start: str
+    end: str
+    retries: int
+    backoff: float | Sequence[float]
+    limits: HostLimits
+    tables: Sequence[type[SQLModel]]
+    group: SourceGroup
+    schedules: Schedules
+    disabled_reason: Callable[[Config], str | None]
+    params: type[Params]
+
+
+_POLICIES = (
+    "overlap", "coalesce", "catch_up", "misfire_grace", "jitter", "max_attempts", "exclude",
+    "start", "end",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class CompletedPartition:
-    """A partition whose last page has been stored. `started_at`: when its first page was
-    fetched."""
+class Location:
+    """Where something is declared: a file and a line."""
 
-    source: str
-    partition: str
-    started_at: datetime
-    run_id: UUID
+    file: str
+    line: int
 
-
-class ListingTracker(Protocol):
-    """Records which keys a source's listings contained, so that missing records can be marked."""
-
-    async def record_listing(
-        self, connection: Connection, listing: Listing, run_id: UUID, /
-    ) -> None:
-        """A partition was listed completely. Called in the transaction of its last page."""
-        ...
-
-    async def record_partial_listing(
-        self, connection: Connection, listing: Listing, run_id: UUID, /
-    ) -> None:
-        """A partition was listed in part: missing keys mean nothing."""
-        ...
-
-    async def record_partitions(
-        self,
-        connection: Connection,
-        platform: str,
-        partitions: Sequence[str],
-        at: datetime,
-        run_id: UUID,
-        /,
-    ) -> None:
-        """All partitions of the source were listed completely in this run."""
-        ...
-
-    async def revert_absences(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
-        """The source broke an expectation: keys found missing in this run are not trusted."""
-        ...
-
-
-Write = Callable[[Connection, Sequence[Any], datetime, UUID], Awaitable[PageWriteCounts]]
-Prepare = Callable[[WorkerContext, Sequence[Any]], Awaitable[Sequence[Source]]]
-OnPartitionDone = Callable[[Connection, CompletedPartition], Awaitable[None]]
-OnUnchangedPage = Callable[[Connection, Collection[str], datetime], Awaitable[None]]
+    def __str__(self) -> str:
+        path, here = Path(self.file), Path.cwd()
+        return f"{path.relative_to(here) if path.is_relative_to(here) else path}:{self.line}"
 
 
 def _always_on(config: Config) -> str | None:
@@ -100,73 +101,42 @@ def _always_on(config: Config) -> str | None:
     return None
 
 
-def _no_login(config: Config) -> Login | None:
-    del config
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job with a schedule.
+    """A job: what a run of it executes, when it is due, and with which parameters.
 
-    `settings`: the prefix of the settings of its schedule, such as `scrape` of SCRAPE_SCHEDULE.
-    `every_source`: all sources that it can collect.
-    `sources`: the sources of a run with these parameters.
-    `write`: stores the records of a page. `record_key`: the key of a record.
-    `records_stat`: the name in `stats` for records.
-    `never_empty`: a source that returns no records at all has failed.
-    `stats`: what a source's row adds to the run's stats, if that differs from the default counts.
-    `disabled_reason`: why the settings disable the job, or None. `login`: credentials for its
-    sources, or None.
-    `prepare`: adds to the sources what earlier runs stored for them, such as cursors.
-    `on_partition_done`: called in the transaction of a partition's last page.
-    `listing_tracker`: records what the listings contained, if that is tracked.
-    `on_unchanged_page`: called with the keys of the records of a page that is unchanged.
-    `expectations`: expectations of a source; a run that breaks one is a partial failure.
+    Calling it calls its function. `takes_ctx`: the function takes arq's `ctx`, not a Run.
+    `schedules`: its schedules by the settings. `timeout`: seconds per attempt of a job without a
+    schedule. `group`: the sources that its runs collect, if it collects any.
     """
 
     name: str
-    settings: str
+    function: Function
     params: type[Params]
-    every_source: Callable[[Config], Sequence[Source]]
-    sources: Callable[[Config, Any], Sequence[Source]]
-    write: Write
-    record_key: Callable[[Record], str]
-    records_stat: str
-    never_empty: bool
-    stats: Callable[[SourceProgress], dict[str, int]] | None = None
+    schedules: Schedules
+    defined_at: Location
+    takes_ctx: bool = False
+    retry: RetryPolicy | None = None
+    timeout: float | None = None
+    limits: HostLimits = DEFAULT_LIMITS
+    tables: tuple[type[SQLModel], ...] = ()
+    group: SourceGroup | None = None
     disabled_reason: Callable[[Config], str | None] = _always_on
-    login: Callable[[Config], Login | None] = _no_login
-    prepare: Prepare | None = None
-    on_partition_done: OnPartitionDone | None = None
-    listing_tracker: ListingTracker | None = None
-    on_unchanged_page: OnUnchangedPage | None = None
-    expectations: Callable[[Source], Expectations] = expectations.expectations_of
 
-    def declare_schedule(self, config: Config) -> DeclaredSchedule:
-        """The job's schedule, from the settings. Raises BadConfig if they are inconsistent."""
-        return schedule_settings.declare(
-            config, self.name, self.settings, enabled=self.disabled_reason(config) is None
-        )
+    def __call__(self, *args: Any, **params: Any) -> Awaitable[Any]:
+        return self.function(*args, **params)
 
-    async def plan(
-        self, context: WorkerContext, claimed: ClaimedRun, _: AttemptOutcome
-    ) -> "RunPlan":
-        """The plan of a run: the sources for its parameters. Raises BadParameters."""
-        sources = await self.prepare_sources(context, self.validate_params(claimed.params))
-        return RunPlan([PlannedSource(self, source) for source in sources])
+    def declared(self, config: Config) -> list[DeclaredSchedule]:
+        """The job's schedules. Raises BadConfig or BadSchedule if they are inconsistent."""
+        enabled = self.disabled_reason(config) is None
+        declared = self.schedules(config, self.name)
+        return [replace(one, enabled=one.enabled and enabled) for one in declared]
 
-    async def prepare_sources(self, context: WorkerContext, params: Params) -> Sequence[Source]:
-        """The sources of a run with these parameters. Raises Auth if credentials are missing."""
-        sources = self.sources(context.config, params)
-        return sources if self.prepare is None else await self.prepare(context, sources)
-
-    def row_stats(self, row: SourceProgress) -> dict[str, int]:
-        """The counts that a source's row adds to the run's stats."""
-        if self.stats is not None:
-            return self.stats(row)
-        counted = {name: getattr(row.counts, name) for name in COUNT_NAMES if name != "points"}
-        return {self.records_stat if name == "records" else name: n for name, n in counted.items()}
+    async def execute(self, run: Run) -> object:
+        """Call the function with the run's parameters. Raises BadParameters, and what it raises."""
+        params = self.validate_params(run.params)
+        values = {name: getattr(params, name) for name in type(params).model_fields}
+        return await self.function(run.arq_ctx() if self.takes_ctx else run, **values)
 
     def validate_params(self, params: dict[str, Any]) -> Params:
         """The validated parameters of a run. Raises BadParameters, which lists each fault."""
@@ -181,21 +151,188 @@ class Job:
             raise BadParameters(f"{self.name}: {faults} (known: {known})") from None
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedSource:
-    """One source of a run, and the job that says how its records are read and stored."""
+@overload
+def job(function: Function, /) -> Job: ...
+@overload
+def job(**options: Unpack[JobOptions]) -> Callable[[Function], Job]: ...
+def job(
+    function: Function | None = None, /, **options: Unpack[JobOptions]
+) -> Job | Callable[[Function], Job]:
+    """Declare a coroutine function as a job; see JobOptions.
 
-    job: Job
-    source: Source
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """The sources that a run collects. `budget`: its limits on pages and bytes, if any.
-
-    `on_collected`: called with the outcome once the sources are collected.
+    The function takes a Run, or arq's `ctx`, and then its parameters, each with a type. Raises
+    BadJob, which names file and line, if it or the options cannot work.
     """
 
-    sources: Sequence[PlannedSource]
-    budget: CollectionBudget | None = None
-    on_collected: Callable[[AttemptOutcome], Awaitable[None]] | None = None
+    def declare(function: Function) -> Job:
+        return declare_job(function, options)
+
+    return declare if function is None else declare(function)
+
+
+def declare_job(function: Function, options: JobOptions, at: Location | None = None) -> Job:
+    """The job of that function and these options. `at`: where it is declared."""
+    at = at or location_of(function)
+    try:
+        return _declare(function, options, at)
+    except (BadSchedule, ValueError, TypeError) as error:
+        raise BadJob(f"{at}: {error}") from None
+
+
+def location_of(declared: Any) -> Location:
+    """Where a function or a class is declared."""
+    code = getattr(declared, "__code__", None)
+    if code is not None:
+        return Location(code.co_filename, code.co_firstlineno)
+    try:
+        return Location(inspect.getfile(declared), inspect.getsourcelines(declared)[1])
+    except (OSError, TypeError):
+        return Location("(unknown file)", 0)
+
+
+def _declare(function: Function, options: JobOptions, at: Location) -> Job:
+    if unknown := sorted(set(options) - set(JobOptions.__annotations__)):
+        known = ", ".join(sorted(JobOptions.__annotations__))
+        raise ValueError(f"@job takes no {unknown[0]!r}; known: {known}")
+    name = options.get("name", getattr(function, "__name__", ""))
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot be a job's name: 1 to 60 of a-z, 0-9, `_`, `-` and `.`, a letter"
+            " first; pass name=…"
+        )
+    params, takes_ctx = _params_of(function)
+    schedules = options.get("schedules") or _own_schedule(name, options, at)
+    if schedules is not _no_schedule and "schedules" not in options:
+        _check_defaults(params)
+    return Job(
+        name=name,
+        function=function,
+        params=options.get("params", params),
+        schedules=schedules,
+        defined_at=at,
+        takes_ctx=takes_ctx,
+        retry=_retry_policy(options),
+        timeout=_seconds(options["timeout"]) if "timeout" in options else None,
+        limits=options.get("limits", DEFAULT_LIMITS),
+        tables=tuple(options.get("tables", ())),
+        group=options.get("group"),
+        disabled_reason=options.get("disabled_reason", _always_on),
+    )
+
+
+def _params_of(function: Function) -> tuple[type[Params], bool]:
+    """The model of a function's parameters, and whether it takes arq's `ctx`."""
+    if not inspect.iscoroutinefunction(function):
+        raise ValueError("a job is a coroutine function: write `async def`")
+    try:
+        first, *others = inspect.signature(function, eval_str=True).parameters.values()
+    except ValueError:
+        raise ValueError("a job takes a run: write `async def name(run: Run)`") from None
+    except NameError as error:
+        raise ValueError(
+            f"a type cannot be found: {error}; import it outside TYPE_CHECKING"
+        ) from None
+    takes_run = first.annotation is Run or first.name == "run"
+    if not takes_run and first.name != "ctx":
+        raise ValueError(
+            f"the first parameter is `{first}`: write `run: Run`, or `ctx` for arq's own"
+        )
+    return params_model(getattr(function, "__name__", "job"), others), not takes_run
+
+
+def params_model(name: str, parameters: Sequence[inspect.Parameter]) -> type[Params]:
+    """The model of these parameters. Raises ValueError if one has no type, or cannot be read."""
+    fields: dict[str, Any] = {}
+    for one in parameters:
+        if one.kind not in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD):
+            raise ValueError(f"the parameter `{one}` has no name to be given by: write it out")
+        if one.annotation is one.empty:
+            raise ValueError(f"the parameter `{one.name}` has no type: write `{one.name}: str`")
+        fields[one.name] = (one.annotation, ... if one.default is one.empty else one.default)
+    try:
+        return create_model(name, __base__=Params, **fields)
+    except (PydanticUserError, NameError) as error:
+        first = str(error).partition("\n")[0]
+        raise ValueError(f"its parameters cannot be read from JSON: {first}") from None
+
+
+def _check_defaults(params: type[Params]) -> None:
+    for name, field in params.model_fields.items():
+        if field.is_required():
+            raise ValueError(
+                f"the parameter `{name}` has no default, and a scheduled run is given none:"
+                " give it one, or leave cron and every out"
+            )
+
+
+def _no_schedule(config: Config, name: str) -> Sequence[DeclaredSchedule]:
+    del config, name
+    return ()
+
+
+def _own_schedule(name: str, options: JobOptions, at: Location) -> Schedules:
+    """The schedule that the options say; `_no_schedule` if they say none."""
+    cron, every, timezone = (options.get(key) for key in ("cron", "every", "timezone"))
+    if cron is not None and every is not None:
+        raise ValueError("cron and every contradict each other: leave one out")
+    if timezone is not None and cron is None:
+        raise ValueError("a timezone without cron changes nothing: leave it out")
+    if cron is None and every is None:
+        if pointless := [key for key in _POLICIES if key in options]:
+            raise ValueError(f"{pointless[0]} without cron or every changes nothing: leave it out")
+        return _no_schedule
+    zone = str(timezone or "UTC")
+    schedule = (
+        Schedule.every(_seconds(cast("Seconds", every)), name=name)
+        if cron is None
+        else Schedule.cron(str(cron), zone, name=name)
+    )
+    choices, read = _choices(options), calendar_reader(Path(at.file).parent)
+    choices.apply(Policies(), schedule, zone, read)  # contradictions are found here
+
+    def declared(config: Config, name: str) -> Sequence[DeclaredSchedule]:
+        policies = choices.apply(default_policies(config), schedule, zone, read)
+        return [DeclaredSchedule(name, name, schedule, policies)]
+
+    return declared
+
+
+def _choices(options: JobOptions) -> PolicyChoices:
+    def optional(key: str) -> timedelta | None:
+        value: Any = options.get(key)
+        return None if value is None else timedelta(seconds=_seconds(value))
+
+    return PolicyChoices(
+        overlap=Overlap(options["overlap"]) if "overlap" in options else None,
+        coalesce=Coalesce(options["coalesce"]) if "coalesce" in options else None,
+        catch_up=options.get("catch_up"),
+        misfire_grace=optional("misfire_grace"),
+        jitter=optional("jitter"),
+        timeout=_seconds(options["timeout"]) if "timeout" in options else None,
+        max_attempts=options.get("max_attempts"),
+        exclude=tuple(options.get("exclude", ())),
+        start=options.get("start"),
+        end=options.get("end"),
+    )
+
+
+def _retry_policy(options: JobOptions) -> RetryPolicy | None:
+    retries, backoff = options.get("retries", 0), options.get("backoff", DEFAULT_BACKOFF)
+    if not 0 <= retries <= MAX_RETRIES:
+        raise ValueError(f"retries = {retries}; it takes 0 to {MAX_RETRIES}")
+    if not retries:
+        if "backoff" in options:
+            raise ValueError("a backoff without retries changes nothing: add retries=3")
+        return None
+    if isinstance(backoff, int | float):
+        delays = tuple(backoff * 2**number for number in range(retries))
+    else:
+        last = len(backoff) - 1
+        delays = tuple(backoff[min(number, last)] for number in range(retries))
+    if not all(0 < delay <= timedelta(days=1).total_seconds() for delay in delays):
+        raise ValueError(f"backoff = {backoff}: each wait must be more than 0 s and at most a day")
+    return RetryPolicy(delays)
+
+
+def _seconds(value: Seconds) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from app.context import WorkerContext, open_context
 from app.core import log, zone_data
 from app.core.config import Config
-from app.core.enums import COLLECTION_TASK
+from app.core.enums import SOURCE_TASK
 from app.core.errors import WrongSchema
 from app.health import keys
 from app.health.alerts.heartbeat_pings import HeartbeatPings
@@ -25,15 +25,16 @@ from app.queue.clock import elapsed
 from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.runs.attempts import Leases
-from app.store import tenancy
+from app.store import tables, tenancy
 from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.schedules import schedule_rows
 from app.store.servers import ServerUrls
-from workers import registry, source
+from workers import registry
 from workers.dispatch import DispatchState
 from workers.execute import org_slots
 from workers.isolation import Isolation
 from workers.maintenance import maintain_partitions
+from workers.registry import JobRegistry
 from workers.sweep import publish_health, sweep
 
 Hook = Callable[[dict[str, Any]], Awaitable[None]]
@@ -47,7 +48,7 @@ WORKER_KEY_LEASES = (
 _log = log.logger(__name__)
 
 
-def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedule]) -> Hook:
+def startup(config: Config, where: ServerUrls, jobs: JobRegistry) -> Hook:
     """The hook that opens the worker context into arq's `ctx` and registers the schedules."""
 
     async def open_worker(ctx: dict[str, Any]) -> None:
@@ -79,22 +80,24 @@ def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedu
             leases=leases,
             heartbeat=lambda: _beat(ctx, context, leases),
             lease_seconds=config.lease_seconds,
-            known_jobs=[*{one.job for one in declared} | {source.JOB.name, COLLECTION_TASK}],
+            known_jobs=jobs.names(),
             turn=DispatchState(),
             # Leave one slot to each built-in job: they must not wait for organisations' runs.
-            slots=ctx.get("slots", max(1, config.max_jobs - len(registry.JOBS))),
+            slots=ctx.get("slots", max(1, config.max_jobs - len(registry.SITES))),
             watcher=watcher,
             pings=pings,
             isolate=Isolation(where),
         )
-        await _wait_for_servers(lambda: _initialise(ctx, context, leases, declared))
+        await _wait_for_servers(lambda: _initialise(ctx, context, leases, jobs))
         for fault in registry.recipe_faults(config):
             _log.error("recipe.faulty", fault=fault)
-        for job in registry.JOBS:
+        for fault in jobs.faults:
+            _log.error("job.faulty", fault=fault)
+        for job in jobs.jobs:
             reason = job.disabled_reason(config)
             if reason is not None:
                 _log.info("job.disabled", job=job.name, why=reason)
-        _log.info("worker.started", worker=context.worker, jobs=[d.key for d in declared])
+        _log.info("worker.started", worker=context.worker, jobs=[d.key for d in jobs.declared])
 
     return open_worker
 
@@ -113,12 +116,13 @@ async def _initialise(
     ctx: dict[str, Any],
     context: WorkerContext,
     leases: Leases,
-    declared: Sequence[DeclaredSchedule],
+    jobs: JobRegistry,
 ) -> None:
     if not await tenancy.rls_enforced(context.pool):
         _log.warning("row_security.bypassed", fix="use a role without SUPERUSER and BYPASSRLS")
-    queued = await edit.register(context.pool, declared, context.clock())
-    await disable_removed_recipes(context, declared)
+    await tables.create_missing(context.pool, [table for job in jobs.jobs for table in job.tables])
+    queued = await edit.register(context.pool, jobs.declared, context.clock())
+    await disable_removed_recipes(context, jobs.declared)
     # What Redis does not receive, a sweep requeues.
     await enqueue.enqueue_runs(context.pool, context.redis, queued)
     await _beat(ctx, context, leases)
@@ -132,7 +136,7 @@ async def disable_removed_recipes(
 ) -> None:
     """Disable the schedules of removed recipes, which would otherwise be overdue forever."""
     keys = [one.key for one in declared]
-    gone = await schedule_rows.disable_undeclared(context.pool, source.JOB.name, keys)
+    gone = await schedule_rows.disable_undeclared(context.pool, SOURCE_TASK, keys)
     if gone:
         _log.info("source.disabled", schedules=gone, why="the recipe no longer exists")
 

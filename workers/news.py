@@ -1,16 +1,22 @@
-"""The task `poll_news`: news about the tracked entities."""
+"""The job `poll_news`: news about the tracked entities."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
 
 from app.core.config import Config
+from app.core.records import Article
 from app.sources.sites.asknews import AskNewsLimits, AskNewsNews
 from app.store.content import news
+from app.store.db import Connection
 from app.store.runs.progress import SourceProgress
 from workers import asknews
-from workers.asknews import PollParams
-from workers.execute import RunCall, execute
-from workers.job import Job
+from workers.asknews import AskNewsGroup, Entities
+from workers.job import job
+from workers.run import Run
+from workers.schedule_settings import from_settings
+from workers.source_group import PageWriteCounts
 
 
 def every_source(config: Config) -> tuple[AskNewsNews]:
@@ -18,44 +24,44 @@ def every_source(config: Config) -> tuple[AskNewsNews]:
     return (AskNewsNews(config.asknews_url),)
 
 
-def sources(config: Config, params: PollParams) -> tuple[AskNewsNews]:
-    """The AskNews source for the entities of `params`, or the tracked ones."""
-    return (
-        AskNewsNews(
-            config.asknews_url,
-            asknews.polled_entities(config, params),
-            pace=AskNewsLimits(config.asknews_page_size),
-            max_pages=config.asknews_max_pages,
-            hours_back=math.ceil(config.asknews_lookback_hours),
-            podcasts=config.asknews_podcasts,
-        ),
+def source(config: Config, entities: tuple[str, ...] | None = None) -> AskNewsNews:
+    """The AskNews source for these entities, or the tracked ones. Raises Auth."""
+    return AskNewsNews(
+        config.asknews_url,
+        asknews.polled_entities(config, entities),
+        pace=AskNewsLimits(config.asknews_page_size),
+        max_pages=config.asknews_max_pages,
+        hours_back=math.ceil(config.asknews_lookback_hours),
+        podcasts=config.asknews_podcasts,
     )
 
 
-def stats(row: SourceProgress) -> dict[str, int]:
-    """The stats of a news poll."""
-    fetched, stored = row.counts.records, row.counts.inserted
-    return asknews.poll_stats(row) | {"articles_fetched": fetched, "articles_stored": stored}
+class NewsGroup(AskNewsGroup):
+    """Articles about entities."""
+
+    records_stat = "articles_fetched"
+
+    def every_source(self, config: Config) -> Sequence[AskNewsNews]:
+        """The AskNews source, without entities."""
+        return every_source(config)
+
+    async def write(
+        self, connection: Connection, records: Sequence[Article], now: datetime, run_id: UUID
+    ) -> PageWriteCounts:
+        """Store the articles of a page."""
+        return await news.write(connection, records, now, run_id)
+
+    def row_stats(self, row: SourceProgress) -> dict[str, int]:
+        """The stats of a news poll."""
+        fetched, stored = row.counts.records, row.counts.inserted
+        return asknews.poll_stats(row) | {"articles_fetched": fetched, "articles_stored": stored}
 
 
-JOB = Job(
-    name="poll_news",
-    settings="news",
-    params=PollParams,
-    every_source=every_source,
-    sources=sources,
-    write=news.write,
-    record_key=asknews.record_key,
-    records_stat="articles_fetched",
-    never_empty=False,
-    stats=stats,
-    disabled_reason=asknews.disabled_reason,
-    login=asknews.login,
-    prepare=asknews.prepare,
-    on_partition_done=asknews.move_cursor,
-)
+GROUP = NewsGroup()
 
 
-async def poll_news(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
-    """Execute one run; without `run_id`, a manual run with these parameters."""
-    await execute(ctx, RunCall(JOB.name, run_id, params), JOB.plan)
+@job(schedules=from_settings("news"), group=GROUP, disabled_reason=asknews.disabled_reason)
+async def poll_news(run: Run, *, entities: Entities = None) -> None:
+    """Poll news about `entities`, or all TRACKED_ENTITIES if none are given."""
+    polled = source(run.config, entities)
+    await run.collect([await asknews.with_cursors(run.context, polled, polled.name)])

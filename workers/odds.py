@@ -1,7 +1,9 @@
-"""The task `scrape_all_platforms`: the odds of all platforms."""
+"""The job `scrape_all_platforms`: the odds of all platforms."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
 
 from pydantic import AfterValidator
 
@@ -12,8 +14,11 @@ from app.sources.sites.bet9ja import Bet9ja
 from app.sources.sites.betpawa import BetPawa
 from app.sources.sites.sportybet import SportyBet
 from app.store.content import listings, odds
-from workers.execute import RunCall, execute
-from workers.job import Job, Params
+from app.store.db import Connection
+from workers.job import job
+from workers.run import Run
+from workers.schedule_settings import from_settings
+from workers.source_group import PageWriteCounts, SourceGroup
 
 
 def _known(platforms: Sequence[str] | None) -> Sequence[str] | None:
@@ -23,10 +28,7 @@ def _known(platforms: Sequence[str] | None) -> Sequence[str] | None:
     return platforms
 
 
-class OddsParams(Params):
-    """Parameters of a scrape. `platforms`: those to scrape; all ODDS_PLATFORMS if not given."""
-
-    platforms: Annotated[tuple[str, ...] | None, AfterValidator(_known)] = None
+Platforms = Annotated[tuple[str, ...] | None, AfterValidator(_known)]
 
 
 def every_source(config: Config) -> tuple[Source, ...]:
@@ -38,32 +40,33 @@ def every_source(config: Config) -> tuple[Source, ...]:
     )
 
 
-def sources(config: Config, params: OddsParams) -> tuple[Source, ...]:
-    """The platforms of `params`, or the enabled ones."""
-    wanted = params.platforms or config.odds_platforms
-    return tuple(source for source in every_source(config) if source.name in wanted)
+class OddsGroup(SourceGroup):
+    """The platforms: their matches and prices go to the tables of odds."""
+
+    records_stat = "events_scraped"
+    never_empty = True
+    listing_tracker = listings
+
+    def every_source(self, config: Config) -> Sequence[Source]:
+        """All platforms."""
+        return every_source(config)
+
+    def record_key(self, record: Record) -> str:
+        """The event's id at its platform."""
+        return record.platform_event_id if isinstance(record, OddsEvent) else ""
+
+    async def write(
+        self, connection: Connection, records: Sequence[OddsEvent], now: datetime, run_id: UUID
+    ) -> PageWriteCounts:
+        """Store events and prices."""
+        return await odds.write(connection, records, now, run_id)
 
 
-def _key(record: Record) -> str:
-    return record.platform_event_id if isinstance(record, OddsEvent) else ""
+GROUP = OddsGroup()
 
 
-JOB = Job(
-    name="scrape_all_platforms",
-    settings="scrape",
-    params=OddsParams,
-    every_source=every_source,
-    sources=sources,
-    write=odds.write,
-    record_key=_key,
-    records_stat="events_scraped",
-    never_empty=True,
-    listing_tracker=listings,
-)
-
-
-async def scrape_all_platforms(
-    ctx: dict[str, Any], run_id: str | None = None, **params: Any
-) -> None:
-    """Execute one run; without `run_id`, a manual run with these parameters."""
-    await execute(ctx, RunCall(JOB.name, run_id, params), JOB.plan)
+@job(schedules=from_settings("scrape"), group=GROUP)
+async def scrape_all_platforms(run: Run, *, platforms: Platforms = None) -> None:
+    """Scrape `platforms`, or all ODDS_PLATFORMS if none are given."""
+    wanted = platforms or run.config.odds_platforms
+    await run.collect([source for source in every_source(run.config) if source.name in wanted])

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +16,8 @@ from app.store.db import Connection, Pool
 from app.store.orgs import org_sources
 from workers import recipe_sources
 from workers.catalogue_entry import NoParams, UnavailableSource
-from workers.job import PlannedSource
-from workers.source import recipe_job
+from workers.recipe_sources import RecipeItemStorage
+from workers.source_group import PlannedSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class OrgRecipeSource:
             source = await _open(context, org_id, self.recipe)
         except Failure as failure:
             source = UnavailableSource(f"{ORG_SOURCE_PREFIX}{self.recipe}", failure)
-        opened = source if isinstance(source, RecipeSource) else None
-        return PlannedSource(replace(recipe_job(opened, org_id), records_stat="records"), source)
+        opened = {source.name: source} if isinstance(source, RecipeSource) else {}
+        return PlannedSource(RecipeItemStorage(org_id, opened, records_stat="records"), source)
 
 
 async def selectable_recipes(

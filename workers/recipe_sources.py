@@ -16,7 +16,7 @@ from app.store.content import cursors, items
 from app.store.content.items import ItemWriteCounts
 from app.store.content.listings import Listing
 from app.store.db import Connection
-from workers.job import CompletedPartition
+from workers.source_group import CompletedPartition, ListingTracker, SourceGroup
 
 _log = log.logger(__name__)
 
@@ -35,23 +35,28 @@ async def open_recipe_source(
     return source
 
 
-def item_key(record: Record) -> str:
-    """The key of an item."""
-    return record.key if isinstance(record, Item) else ""
-
-
 @dataclass(slots=True)
-class RecipeItemStorage:
-    """Stores the items of one run's sources, and tracks cursors and listings.
+class RecipeItemStorage(SourceGroup):
+    """Stores the items of one run's recipe sources, and tracks cursors and listings.
 
-    `sources`: the recipe sources, by name. Implements `Presence` and `Job.turned`.
+    `sources`: the recipe sources, by name. It is its own ListingTracker.
     """
 
     org_id: UUID | None
     sources: Mapping[str, RecipeSource]
+    records_stat: str = "rows"
     _furthest: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     _listed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _unlisted: set[str] = field(default_factory=set[str])
+
+    @property
+    def listing_tracker(self) -> ListingTracker | None:  # pyright: ignore[reportIncompatibleVariableOverride] - read only
+        """This object itself."""
+        return self
+
+    def record_key(self, record: Record) -> str:
+        """The key of an item."""
+        return record.key if isinstance(record, Item) else ""
 
     async def write(
         self, connection: Connection, records: Sequence[Item], now: datetime, run_id: UUID
@@ -76,28 +81,28 @@ class RecipeItemStorage:
             if cursor is not None:
                 self._furthest[partition_key] = cursor
 
-    async def on_partition_done(self, connection: Connection, turned: CompletedPartition) -> None:
+    async def on_partition_done(self, connection: Connection, done: CompletedPartition) -> None:
         """Move the cursor of a partition that was read to its end: the next run starts there."""
-        partition_key = (turned.source, turned.partition)
+        partition_key = (done.source, done.partition)
         if partition_key not in self._listed:
-            self._unlisted.add(turned.source)
-        source = self.sources.get(turned.source)
-        if source is not None and turned.partition in source.malformed:
+            self._unlisted.add(done.source)
+        source = self.sources.get(done.source)
+        if source is not None and done.partition in source.malformed:
             _log.warning(
                 "feed.malformed", source=source.name, fault=source.malformed[partition_key[1]]
             )
         if source is None or source.recipe.incremental is None:
             return
-        incremental, read_to = source.recipe.incremental, turned.started_at.isoformat()
+        incremental, read_to = source.recipe.incremental, done.started_at.isoformat()
         if incremental.field is not None:
-            before = source.cursors.get(turned.partition)
+            before = source.cursors.get(done.partition)
             furthest_seen = self._furthest.get(partition_key)
             read_to = max(
                 (v for v in (before, furthest_seen) if v is not None), key=sort_key, default=""
             )
         if read_to:
             await cursors.move_cursor(
-                connection, self.org_id, partition_key, read_to, turned.started_at, turned.run_id
+                connection, self.org_id, partition_key, read_to, done.started_at, done.run_id
             )
 
     async def record_listing(

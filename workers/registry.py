@@ -1,34 +1,83 @@
-"""All jobs, the arq tasks that execute them, and the schedules that the settings declare."""
+"""All jobs: the built-in ones, and those of JOBS and of installed packages. Only collects."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from arq.worker import Function, func
+
 from app.core.config import Config
-from app.core.errors import UnknownJob
+from app.core.enums import COLLECTION_TASK, SOURCE_TASK
+from app.core.errors import BadConfig, BadSchedule, UnknownJob
 from app.core.messages import HostLimits
 from app.fetch.tokens import Login
 from app.ledger.edit import DeclaredSchedule
 from app.store.db import Connection, Pool
-from workers import collection, news, odds, recipe_dir, source, source_catalogue, stories
+from workers import collection, discovery, news, odds, recipe_dir, source, source_catalogue, stories
+from workers.execute import execute
 from workers.job import Job
+from workers.source_group import SourceGroup
 
-JOBS: tuple[Job, ...] = (odds.JOB, news.JOB, stories.JOB)
-TASKS = (
-    odds.scrape_all_platforms,
-    news.poll_news,
-    stories.poll_stories,
-    source.source,
-    collection.collection,
-)
+SITES: tuple[Job, ...] = (odds.scrape_all_platforms, news.poll_news, stories.poll_stories)
+BUILT_IN: tuple[Job, ...] = (*SITES, source.collect_recipe, collection.collection)
 
 
-def find_job(name: str) -> Job:
+@dataclass(frozen=True, slots=True)
+class JobRegistry:
+    """Every job that this process knows, the schedules they declare, and what is faulty."""
+
+    jobs: tuple[Job, ...]
+    declared: tuple[DeclaredSchedule, ...]
+    faults: tuple[str, ...]
+
+    def tasks(self) -> list[Function]:
+        """The arq functions that execute the jobs."""
+        return [arq_task(job) for job in self.jobs]
+
+    def names(self) -> list[str]:
+        """The names of the jobs, which are those of their arq functions."""
+        return [job.name for job in self.jobs]
+
+
+def load(config: Config) -> JobRegistry:
+    """All jobs by these settings. Own jobs that cannot be loaded are faults.
+
+    Raises BadConfig if the settings of a built-in job are inconsistent.
+    """
+    found = discovery.discover(config, BUILT_IN)
+    faults = list(found.faults)
+    declared = [schedule for job in BUILT_IN for schedule in job.declared(config)]
+    jobs = list(BUILT_IN)
+    for job in found.jobs:
+        try:
+            declared += job.declared(config)
+        except (BadSchedule, BadConfig) as error:  # with the defaults of these settings
+            faults.append(f"{job.defined_at}: {error}")
+        else:
+            jobs.append(job)
+    return JobRegistry(tuple(jobs), tuple(declared), tuple(faults))
+
+
+def arq_task(job: Job) -> Function:
+    """The arq function that executes the job's runs, under the job's name."""
+
+    async def task(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
+        await execute(ctx, job, run_id, params)
+
+    return func(task, name=job.name)
+
+
+def find_job(config: Config, name: str) -> Job:
     """The job of that name. Raises UnknownJob, which lists the known jobs."""
-    for job in (*JOBS, source.JOB):
-        if job.name == name:
+    loaded = load(config)
+    for job in loaded.jobs:
+        if job.name == name and name != COLLECTION_TASK:
             return job
-    raise UnknownJob(f"there is no job {name!r}; known: {', '.join(job.name for job in JOBS)}")
+    hidden = (SOURCE_TASK, COLLECTION_TASK)
+    known = ", ".join(name for name in loaded.names() if name not in hidden)
+    faulty = f"; {len(loaded.faults)} could not be loaded, see `doctor`" if loaded.faults else ""
+    raise UnknownJob(f"there is no job {name!r}; known: {known}{faulty}")
 
 
 async def check_sources(
@@ -40,9 +89,15 @@ async def check_sources(
     )
 
 
+def source_groups(config: Config) -> list[tuple[Job, SourceGroup]]:
+    """The jobs that collect sources, with their groups."""
+    return [(job, job.group) for job in load(config).jobs if job.group is not None]
+
+
 def source_limits(config: Config) -> dict[str, HostLimits]:
-    """The rate limits of every built-in source, by its name."""
-    return {source.name: source.limits for job in JOBS for source in job.every_source(config)}
+    """The rate limits of every source but recipes, by its name."""
+    groups = source_groups(config)
+    return {one.name: one.limits for _, group in groups for one in group.every_source(config)}
 
 
 def source_jobs(config: Config) -> dict[str, str]:
@@ -52,15 +107,15 @@ def source_jobs(config: Config) -> dict[str, str]:
 
 def source_logins(config: Config) -> dict[str, Login]:
     """The credentials of sources that need them, by source name."""
-    jobs = [(job.login(config), job.every_source(config)) for job in JOBS]
-    return {source.name: login for login, sources in jobs if login for source in sources}
+    groups = [(group.login(config), group) for _, group in source_groups(config)]
+    return {
+        one.name: login for login, group in groups if login for one in group.every_source(config)
+    }
 
 
 def declared_schedules(config: Config) -> list[DeclaredSchedule]:
-    """The schedules of the built-in jobs and of the recipes in SOURCES_DIR."""
-    recipes = recipe_dir.load_recipes(config, frozenset(source_limits(config)))
-    built_in = [job.declare_schedule(config) for job in JOBS]
-    return [*built_in, *(recipe_dir.declare_schedule(config, recipe) for recipe in recipes)]
+    """The schedules of all jobs, and of the recipes in SOURCES_DIR."""
+    return list(load(config).declared)
 
 
 def recipe_faults(config: Config) -> list[str]:

@@ -1,6 +1,6 @@
 """The schedules of the built-in jobs, from settings such as SCRAPE_SCHEDULE and SCRAPE_OVERLAP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,24 @@ from app.scheduling.schedule import Schedule
 MAX_CALENDAR_BYTES = 2_000_000
 
 
-def declare(config: Config, name: str, prefix: str, *, enabled: bool) -> DeclaredSchedule:
-    """The schedule of a built-in job. Raises BadConfig, which names the settings."""
-    timezone = _setting(config, prefix, "timezone") or "UTC"
-    try:
-        schedule = declared_schedule(config, name, prefix)
-        policies = _choices(config, prefix).apply(
-            default_policies(config), schedule, timezone, calendar_reader(Path())
-        )
-    except BadSchedule as error:
-        raise BadConfig(f"Invalid settings {prefix.upper()}_…: {error}") from None
-    return DeclaredSchedule(name, name, schedule, policies, enabled)
+def from_settings(prefix: str) -> Callable[[Config, str], Sequence[DeclaredSchedule]]:
+    """The schedule of a built-in job by the settings with that prefix, such as SCRAPE_SCHEDULE.
+
+    Declaring it raises BadConfig, which names the settings.
+    """
+
+    def declared(config: Config, name: str) -> Sequence[DeclaredSchedule]:
+        timezone = _setting(config, prefix, "timezone") or "UTC"
+        try:
+            schedule = declared_schedule(config, name, prefix)
+            policies = _choices(config, prefix).apply(
+                default_policies(config), schedule, timezone, calendar_reader(Path())
+            )
+        except BadSchedule as error:
+            raise BadConfig(f"Invalid settings {prefix.upper()}_…: {error}") from None
+        return [DeclaredSchedule(name, name, schedule, policies)]
+
+    return declared
 
 
 def declared_schedule(config: Config, name: str, prefix: str) -> Schedule:

@@ -16,8 +16,9 @@ from app.store.db import Connection, Pool
 from workers import asknews, news, odds, org_recipes, stories
 from workers.asknews import PollParams
 from workers.catalogue_entry import NoParams, SelectableSource, UnavailableSource
-from workers.item_storage import cursor_owner, store_as_items
-from workers.job import Job, Params, PlannedSource
+from workers.item_storage import OrgItemStorage, cursor_owner
+from workers.job import Params
+from workers.source_group import PlannedSource, SourceGroup
 
 MAX_ENTITIES = 50  # per source of a preset
 
@@ -37,9 +38,9 @@ class EntityParams(PollParams):
 
 @dataclass(frozen=True, slots=True)
 class BuiltInSource:
-    """A built-in source. `params`: the model of its parameters. `job`: how it is collected."""
+    """A built-in source. `params`: the model of its parameters. `group`: how it is collected."""
 
-    job: Job
+    group: SourceGroup
     params: type[Params]
     open_source: OpenSource
 
@@ -56,7 +57,7 @@ class BuiltInSource:
             source = await self.open_source(context, org_id, params)
         except Failure as failure:
             source = UnavailableSource(name, failure)
-        return PlannedSource(store_as_items(self.job, org_id, name), source)
+        return PlannedSource(OrgItemStorage(self.group, org_id, name), source)
 
 
 def _open_platform(name: str) -> OpenSource:
@@ -69,14 +70,14 @@ def _open_platform(name: str) -> OpenSource:
 
 async def _open_news(context: WorkerContext, org_id: UUID, params: PollParams) -> Source:
     _require_permission(context)
-    (source,) = news.sources(context.config, params)
+    source = news.source(context.config, params.entities)
     _require_entities(source.entities)
     return await asknews.with_cursors(context, source, cursor_owner(org_id, NEWS))
 
 
 async def _open_stories(context: WorkerContext, org_id: UUID, params: PollParams) -> Source:
     _require_permission(context)
-    (source,) = stories.sources(context.config, params)
+    source = stories.source(context.config, params.entities)
     _require_entities(source.entities)
     return await asknews.with_cursors(context, source, cursor_owner(org_id, STORIES))
 
@@ -95,9 +96,9 @@ def _require_entities(entities: Sequence[str]) -> None:
 
 
 SOURCES: Mapping[str, SelectableSource] = {
-    **{name: BuiltInSource(odds.JOB, NoParams, _open_platform(name)) for name in PLATFORMS},
-    NEWS: BuiltInSource(news.JOB, EntityParams, _open_news),
-    STORIES: BuiltInSource(stories.JOB, EntityParams, _open_stories),
+    **{name: BuiltInSource(odds.GROUP, NoParams, _open_platform(name)) for name in PLATFORMS},
+    NEWS: BuiltInSource(news.GROUP, EntityParams, _open_news),
+    STORIES: BuiltInSource(stories.GROUP, EntityParams, _open_stories),
 }
 """The sources that every organisation may select."""
 

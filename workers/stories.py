@@ -1,15 +1,21 @@
-"""The task `poll_stories`: stories about the tracked entities."""
+"""The job `poll_stories`: stories about the tracked entities."""
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
 
 from app.core.config import Config
+from app.core.records import Story
 from app.sources.sites.asknews import STORIES_PAGE_SIZE, AskNewsLimits, AskNewsStories
 from app.store.content import stories
+from app.store.db import Connection
 from app.store.runs.progress import SourceProgress
 from workers import asknews
-from workers.asknews import PollParams
-from workers.execute import RunCall, execute
-from workers.job import Job
+from workers.asknews import AskNewsGroup, Entities
+from workers.job import job
+from workers.run import Run
+from workers.schedule_settings import from_settings
+from workers.source_group import PageWriteCounts
 
 
 def every_source(config: Config) -> tuple[AskNewsStories]:
@@ -17,45 +23,45 @@ def every_source(config: Config) -> tuple[AskNewsStories]:
     return (AskNewsStories(config.asknews_url),)
 
 
-def sources(config: Config, params: PollParams) -> tuple[AskNewsStories]:
-    """The AskNews source for the entities of `params`, or the tracked ones."""
-    return (
-        AskNewsStories(
-            config.asknews_url,
-            asknews.polled_entities(config, params),
-            pace=AskNewsLimits(min(config.asknews_page_size, STORIES_PAGE_SIZE)),
-            max_pages=config.asknews_max_pages,
-        ),
+def source(config: Config, entities: tuple[str, ...] | None = None) -> AskNewsStories:
+    """The AskNews source for these entities, or the tracked ones. Raises Auth."""
+    return AskNewsStories(
+        config.asknews_url,
+        asknews.polled_entities(config, entities),
+        pace=AskNewsLimits(min(config.asknews_page_size, STORIES_PAGE_SIZE)),
+        max_pages=config.asknews_max_pages,
     )
 
 
-def stats(row: SourceProgress) -> dict[str, int]:
-    """The stats of a stories poll."""
-    return asknews.poll_stats(row) | {
-        "stories_fetched": row.counts.records,
-        "stories_stored": row.counts.inserted,
-        "sentiment_points_stored": row.counts.points,
-    }
+class StoriesGroup(AskNewsGroup):
+    """Stories about entities."""
+
+    records_stat = "stories_fetched"
+
+    def every_source(self, config: Config) -> Sequence[AskNewsStories]:
+        """The AskNews source, without entities."""
+        return every_source(config)
+
+    async def write(
+        self, connection: Connection, records: Sequence[Story], now: datetime, run_id: UUID
+    ) -> PageWriteCounts:
+        """Store the stories of a page."""
+        return await stories.write(connection, records, now, run_id)
+
+    def row_stats(self, row: SourceProgress) -> dict[str, int]:
+        """The stats of a stories poll."""
+        return asknews.poll_stats(row) | {
+            "stories_fetched": row.counts.records,
+            "stories_stored": row.counts.inserted,
+            "sentiment_points_stored": row.counts.points,
+        }
 
 
-JOB = Job(
-    name="poll_stories",
-    settings="stories",
-    params=PollParams,
-    every_source=every_source,
-    sources=sources,
-    write=stories.write,
-    record_key=asknews.record_key,
-    records_stat="stories_fetched",
-    never_empty=False,
-    stats=stats,
-    disabled_reason=asknews.disabled_reason,
-    login=asknews.login,
-    prepare=asknews.prepare,
-    on_partition_done=asknews.move_cursor,
-)
+GROUP = StoriesGroup()
 
 
-async def poll_stories(ctx: dict[str, Any], run_id: str | None = None, **params: Any) -> None:
-    """Execute one run; without `run_id`, a manual run with these parameters."""
-    await execute(ctx, RunCall(JOB.name, run_id, params), JOB.plan)
+@job(schedules=from_settings("stories"), group=GROUP, disabled_reason=asknews.disabled_reason)
+async def poll_stories(run: Run, *, entities: Entities = None) -> None:
+    """Poll stories about `entities`, or all TRACKED_ENTITIES if none are given."""
+    polled = source(run.config, entities)
+    await run.collect([await asknews.with_cursors(run.context, polled, polled.name)])

@@ -48,13 +48,14 @@ def doctor(*, as_json: terminal.JSON = False) -> None:
 
 async def _examine(config: Config, urls: ServerUrls) -> list[Finding]:
     redis = redis_pool(urls.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
+    loaded = registry.load(config)
     disabled = [
         (job.name, reason)
-        for job in registry.JOBS
+        for job in loaded.jobs
         if (reason := job.disabled_reason(config)) is not None
     ]
-    declared = [schedule.key for schedule in registry.declared_schedules(config)]
-    findings: list[Finding] = []
+    declared = [schedule.key for schedule in loaded.declared]
+    findings = [rooms.faulty_job(fault) for fault in loaded.faults]
     pool: db.Pool | None = None
     try:
         pool = await db.open_pool(urls.database, size=2, wait_seconds=0)

@@ -70,7 +70,9 @@ def _reader(config: Config, source: str) -> ReplaySource:
     if source.startswith(recipe_dir.KEY_PREFIX):
         return recipe_pages.replay_reader(config, source.removeprefix(recipe_dir.KEY_PREFIX))
     built_in = {
-        parser.name: (job, parser) for job in registry.JOBS for parser in job.every_source(config)
+        parser.name: (job, group, parser)
+        for job, group in registry.source_groups(config)
+        for parser in group.every_source(config)
     }
     if source not in built_in:
         recipes = [
@@ -78,8 +80,8 @@ def _reader(config: Config, source: str) -> ReplaySource:
         ]
         known = ", ".join([*sorted(built_in), *recipes])
         raise UnknownJob(f"there is no source {source!r}; known: {known}")
-    job, parser = built_in[source]
-    return ReplaySource(job.name, parser, job.write)
+    job, group, parser = built_in[source]
+    return ReplaySource(job.name, parser, group.write)
 
 
 def _run(reader: ReplaySource, request: ReplayRequest, *, write: bool) -> ReplayReport:

@@ -20,7 +20,7 @@ def job_names() -> list[str]:
     try:
         return [schedule.key for schedule in registry.declared_schedules(terminal.load_config())]
     except BadConfig:
-        return [job.name for job in registry.JOBS]
+        return [job.name for job in registry.SITES]
 
 
 @app.command()
@@ -84,12 +84,12 @@ def find_job(config: Config, name: str) -> Job:
     """Return the job of that name. Raises UnknownJob, which lists the known ones."""
     task, _, source = name.partition(":")
     if task != SOURCE_TASK or not source:
-        return registry.find_job(name)
+        return registry.find_job(config, name)
     recipes = [recipe.name for recipe in recipe_dir.load_recipes(config)]
     if source not in recipes:
         known = ", ".join(f"{SOURCE_TASK}:{recipe}" for recipe in recipes) or "no recipe"
         raise UnknownJob(f"there is no job {name!r}; known: {known}")
-    return registry.find_job(task)
+    return registry.find_job(config, task)
 
 
 def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:
@@ -104,6 +104,11 @@ def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise typer.BadParameter(f"{argument!r} is not a parameter; try name=value")
         field = job.params.model_fields.get(name)
-        is_list = field is not None and "tuple" in str(field.annotation)
+        is_list = field is not None and takes_list(field.annotation)
         named[name] = [p.strip() for p in value.split(",") if p.strip()] if is_list else value
     return job.validate_params(named).model_dump(mode="json", exclude_unset=True)
+
+
+def takes_list(annotation: object) -> bool:
+    """Return whether a parameter of this type is a list, given with commas."""
+    return any(kind in str(annotation) for kind in ("tuple", "list", "set"))

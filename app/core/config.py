@@ -26,6 +26,7 @@ from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadConfig
 
 PLATFORMS = ("sportybet", "betpawa", "bet9ja")
+DEFAULT_JOBS = ("jobs",)
 MAX_ENTITY_LENGTH = 200
 MIN_NEWS_DAYS = 3
 
@@ -276,6 +277,7 @@ class Config(BaseSettings):
     contact: Annotated[str, Field(max_length=200)] = ""
     guard_allow: Names = ()
     sources_dir: Path | None = None
+    jobs: Rules = DEFAULT_JOBS
     secrets_key: SecretStr | None = None
     raw_days: Annotated[int, Field(ge=0, le=365)] = 3
     run_days: Days = 90

@@ -5,6 +5,9 @@ RollcallError
 ├── BadSchedule           a schedule or its policies can never work
 ├── UnknownJob            no job of that name; says which there are
 ├── UnknownRun            no run of that id
+├── BadJob                a job is declared wrongly; names file and line, and the fix
+├── BadResult             a job returned what cannot be stored as stats
+├── RunDeferred           a job asks for its run to be postponed; carries until when
 ├── BadParameters         a run was asked for with parameters its job does not take
 ├── UnknownOrg            no organisation of that name, or two of one
 ├── Unauthorized          a token is not accepted; never says why
@@ -38,6 +41,7 @@ RollcallError
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -70,6 +74,23 @@ class WrongState(RollcallError):
 
 class BadParameters(RollcallError):
     """A run was asked for with parameters that its job does not take."""
+
+
+class BadJob(RollcallError):
+    """A job is declared wrongly. The message begins with file and line, and says how to fix it."""
+
+
+class BadResult(RollcallError):
+    """A job returned what cannot be stored as the stats of its run. The message says why."""
+
+
+class RunDeferred(RollcallError):
+    """A job asks for its run to be postponed. `until`: aware."""
+
+    def __init__(self, until: datetime, reason: str) -> None:
+        super().__init__(reason)
+        self.until = until
+        self.reason = reason
 
 
 class UnknownOrg(RollcallError):

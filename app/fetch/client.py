@@ -107,6 +107,26 @@ def open_client(
     )
 
 
+def open_job_transport(
+    ssl_context: ssl.SSLContext, *, connections: int
+) -> httpx.AsyncBaseTransport:
+    """Return a pooled transport for the HTTP clients of jobs; the caller closes it."""
+
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=connections, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=ssl_context
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            trust_env=False,
+        )
+
+    return AiohttpTransport(verify=ssl_context, trust_env=False, client=session)
+
+
 @dataclass(slots=True)
 class _Progress:
     """The attempts made so far for one page."""
@@ -286,22 +306,7 @@ class Fetcher:
             return permit
         if permit.admission is Admission.SPENT and progress.last is not None:
             raise _not_retried(progress.last) from progress.last.__cause__
-        raise self._refusal(permit, url)
-
-    def _refusal(self, permit: Permit, url: httpx.URL) -> Failure:
-        if permit.admission is Admission.RESTING:
-            until = self.clock() + timedelta(seconds=permit.wait)
-            kind = _BREAKER_KINDS.get(permit.kind, Network)
-            message = (
-                f"{url.host} failed too often ({kind.kind}): "
-                f"its breaker is open until {until:%H:%M:%S} UTC"
-            )
-            return kind(message, url=urls.public_url(str(url)), retry=False, retry_in=permit.wait)
-        if permit.admission is Admission.CROWDED:
-            message = f"{TENANT_HOSTS} hosts were requested in the last hour, which is the limit"
-            return RateLimited(message, url=urls.public_url(str(url)), retry_in=permit.wait)
-        message = f"{url.host} accepts no request for another {permit.wait:.0f} s"
-        return RateLimited(message, url=urls.public_url(str(url)), retry_in=permit.wait)
+        raise refusal(permit, url, self.clock())
 
     async def _throttle(self, wait: float, tally: RequestCounts) -> None:
         if wait > 0:
@@ -347,7 +352,7 @@ class Fetcher:
                 try:
                     answer = await self._read(response)
                     tally.decoded += len(answer.body)
-                    tally.classes[_status_class(answer.status)] += 1
+                    tally.classes[status_class(answer.status)] += 1
                     return answer
                 finally:
                     received.size = max(received.size, response.num_bytes_downloaded)
@@ -384,7 +389,25 @@ class Fetcher:
         )
 
 
-def _status_class(status: int) -> str:
+def refusal(permit: Permit, url: httpx.URL, now: datetime) -> Failure:
+    """The failure of a request that the limiter refused, with `retry_in`. `now`: aware."""
+    if permit.admission is Admission.RESTING:
+        until = now + timedelta(seconds=permit.wait)
+        kind = _BREAKER_KINDS.get(permit.kind, Network)
+        message = (
+            f"{url.host} failed too often ({kind.kind}): "
+            f"its breaker is open until {until:%H:%M:%S} UTC"
+        )
+        return kind(message, url=urls.public_url(str(url)), retry=False, retry_in=permit.wait)
+    if permit.admission is Admission.CROWDED:
+        message = f"{TENANT_HOSTS} hosts were requested in the last hour, which is the limit"
+        return RateLimited(message, url=urls.public_url(str(url)), retry_in=permit.wait)
+    message = f"{url.host} accepts no request for another {permit.wait:.0f} s"
+    return RateLimited(message, url=urls.public_url(str(url)), retry_in=permit.wait)
+
+
+def status_class(status: int) -> str:
+    """The class under which a response is counted: `2xx`, `429`."""
     return "429" if status == HTTPStatus.TOO_MANY_REQUESTS else f"{status // 100}xx"
 
 

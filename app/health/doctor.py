@@ -60,6 +60,12 @@ def fault(what: str, message: str, fix: str) -> Finding:
     return Finding(what, Level.FAULT, message, fix)
 
 
+def faulty_job(message: str) -> Finding:
+    """The finding for a job that cannot be loaded; `message` ends with how to fix it."""
+    text, _, fix = message.rpartition(": ")
+    return fault("job", text or message, fix if text else "correct it, or take it out of JOBS")
+
+
 @dataclass(frozen=True, slots=True)
 class DiagnosticTargets:
     """What the checks examine. `disabled`: disabled jobs, with the reason.

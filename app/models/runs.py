@@ -32,7 +32,8 @@ class RunRow(SQLModel, table=True):
     """One run. `lease_epoch` grows with every claim and fences off earlier attempts.
 
     `attempt` is part of the id of the arq job that may claim it. `losses` counts attempts whose
-    worker died and executed nothing else, `suspicions` those whose worker executed other runs too.
+    worker died and executed nothing else, `suspicions` those whose worker executed other runs
+    too, `retries` those that failed and were repeated.
     """
 
     __tablename__: ClassVar[Any] = "runs"
@@ -90,6 +91,9 @@ class RunRow(SQLModel, table=True):
     queued_at: datetime = Field(sa_column=instant())
     not_before: datetime | None = Field(default=None, sa_column=instant(null=True))
     deferrals: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default=text("0"))
+    )
+    retries: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default=text("0"))
     )
     started_at: datetime | None = Field(default=None, sa_column=instant(null=True))

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.core import log
 from app.core.enums import FailureKind, RunStatus
-from app.core.errors import Failure, LeaseLost, RollcallError
+from app.core.errors import BadParameters, Failure, LeaseLost, RollcallError
 from app.store.db import (
     CONNECTION_LOST,
     LOCKED,
@@ -99,6 +99,16 @@ class Leases:
         _log.warning("lease.gone", execution_id=str(lease[0]), epoch=lease[1])
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Repeats a failed run after each of these `delays`, in seconds."""
+
+    delays: tuple[float, ...]
+
+
+FAILED = frozenset({RunStatus.FAILURE, RunStatus.TIMED_OUT, RunStatus.PARTIAL_FAILURE})
+
+
 @dataclass(slots=True)
 class AttemptOutcome:
     """How an attempt ends: `CANCELLED` until its body sets another status.
@@ -106,7 +116,8 @@ class AttemptOutcome:
     `hand_back_reason`: the reason recorded when the run is handed back. `requeued`: the queued
     run that
     follows a hand-back or a deferral. `fenced`: the lease was lost, nothing may be recorded.
-    `limit_error`: error type and message that replace those of the timeout.
+    `limit_error`: error type and message that replace those of the timeout. `retry`: when a failed
+    run is repeated, if it is.
     """
 
     status: RunStatus = RunStatus.CANCELLED
@@ -120,6 +131,7 @@ class AttemptOutcome:
     fenced: bool = False
     timeout: asyncio.Timeout | None = None
     limit_error: tuple[str, str] | None = None
+    retry: RetryPolicy | None = None
 
     def limit_duration(self, seconds: float, error_type: str, message: str) -> None:
         """Limit the attempt to `seconds` from now; past that it fails with this error."""
@@ -253,7 +265,9 @@ async def _record_once(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutc
         again = outcome.requeued is not None
         _log.info("run.handed_back", why=outcome.hand_back_reason, again=again)
         return
-    if outcome.deferral is not None and outcome.error is None:
+    if outcome.deferral is None and outcome.retry is not None and outcome.status in FAILED:
+        outcome.deferral = _retry(outcome, outcome.retry, claimed, now)
+    if outcome.deferral is not None and (outcome.error is None or outcome.deferral.retry):
         await _defer(leases, claimed, outcome, outcome.deferral)
         return
     ending = RunEnding(
@@ -273,13 +287,37 @@ async def _record_once(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutc
     )
 
 
+def _retry(
+    outcome: AttemptOutcome, policy: RetryPolicy, claimed: ClaimedRun, now: datetime
+) -> Deferral | None:
+    """The retry of a failed run, or None: none is left, or the next tick comes first.
+
+    Parameters that the job does not take are not retried.
+    """
+    if claimed.retries >= len(policy.delays) or isinstance(outcome.error, BadParameters):
+        return None
+    until = now + timedelta(seconds=policy.delays[claimed.retries])
+    if claimed.next_due is not None and until > claimed.next_due:
+        return None
+    why = f"{outcome.status.value}: {outcome.error_type}: {outcome.error_message}"
+    _log.warning(
+        "run.retried",
+        status=outcome.status.value,
+        error=outcome.error_message,
+        retry=claimed.retries + 1,
+        of=len(policy.delays),
+        exc_info=outcome.error if _unexpected(outcome.error) else None,
+    )
+    return Deferral(until, (), why, retry=True)
+
+
 async def _defer(
     leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome, deferral: Deferral
 ) -> None:
     outcome.requeued = await store.defer(leases.pool, claimed, leases.clock(), deferral)
     outcome.fenced = outcome.requeued is None
     _log.info(
-        "run.deferred",
+        "run.waits" if deferral.retry else "run.deferred",
         until=deferral.until.isoformat(timespec="seconds"),
         sources=deferral.sources,
         why=deferral.reason,

@@ -77,7 +77,8 @@ def from_json(stored: Mapping[str, Any] | None) -> Coverage:
 
 @cache
 def _names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(kind))
+    own: Mapping[str, Any] | None = getattr(kind, "model_fields", None)  # a table of a job's own
+    return tuple(each.name for each in fields(kind)) if own is None else tuple(own)
 
 
 def _values(record: Record) -> Mapping[str, Any]:

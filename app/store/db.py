@@ -162,6 +162,18 @@ async def create_pool(dsn: str, settings: Mapping[str, str], **options: Any) -> 
     return await create(dsn, connect=open_connection, reset=_skip_reset, **options)
 
 
+def session_settings(idle_limit: float, lock_wait: float = 10.0) -> dict[str, str]:
+    """The settings of a session; the seconds are those of `open_pool`."""
+    return {
+        "application_name": "rollcall",
+        "timezone": "UTC",
+        # Data is in memory or on flash, where random reads cost about as much as sequential ones.
+        "random_page_cost": "1.1",
+        "idle_in_transaction_session_timeout": str(round(idle_limit * 1000)),
+        "lock_timeout": str(round(lock_wait * 1000)),
+    }
+
+
 async def open_pool(
     dsn: str,
     *,
@@ -178,14 +190,7 @@ async def open_pool(
     raises one of LOCKED. `statement_limit`: seconds that a statement may take.
     Raises the last asyncpg error if Postgres stays unavailable, and an invalid `dsn` at once.
     """
-    settings = {
-        "application_name": "rollcall",
-        "timezone": "UTC",
-        # Data is in memory or on flash, where random reads cost about as much as sequential ones.
-        "random_page_cost": "1.1",
-        "idle_in_transaction_session_timeout": str(round(idle_limit * 1000)),
-        "lock_timeout": str(round(lock_wait * 1000)),
-    }
+    settings = session_settings(idle_limit, lock_wait)
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
         try:

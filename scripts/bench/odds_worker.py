@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from app import context as resources
 from app.context import WorkerContext
 from app.core import log
-from app.core.config import Config, load
+from app.core.config import load
 from app.core.messages import HostLimits
 from app.queue.jobs import redis_pool
 from app.runs.attempts import Leases
@@ -28,7 +28,9 @@ from app.store.content import partitions
 from app.store.runs import run_rows
 from app.store.servers import ServerUrls
 from workers import odds
-from workers.execute import RunCall, execute
+from workers.execute import execute
+from workers.job import Job, job
+from workers.run import Run
 
 LIFTED = HostLimits(rate=100_000, burst=10_000, concurrency=8)
 MOVED = 0.01
@@ -71,10 +73,10 @@ async def rounds(asked: argparse.Namespace) -> dict[str, Any]:
     )
     sources = [_lifted(source) for source in odds.every_source(config)]
 
-    def lifted(_: Config, __: Any) -> list[Source]:
-        return sources
+    @job(name=odds.scrape_all_platforms.name, group=odds.GROUP)
+    async def lifted(run: Run) -> None:
+        await run.collect(sources)
 
-    job = replace(odds.JOB, sources=lifted)
     redis = redis_pool(asked.redis)
     limits = {source.name: LIFTED for source in sources}
     async with resources.open_context(
@@ -87,17 +89,17 @@ async def rounds(asked: argparse.Namespace) -> dict[str, Any]:
         for number in range(asked.rounds + 1):
             if number:
                 await asyncio.to_thread(advance, asked.web, MOVED)
-            await one(ctx, context, job, found)
+            await one(ctx, context, lifted, found)
         found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     await redis.aclose(close_connection_pool=True)
     return found
 
 
-async def one(ctx: dict[str, Any], context: WorkerContext, job: Any, found: dict[str, Any]) -> None:
+async def one(ctx: dict[str, Any], context: WorkerContext, job: Job, found: dict[str, Any]) -> None:
     """Execute one manual run and add its cost to `found`."""
     before, began = cpu(), time.perf_counter()
     ctx["job_id"] = uuid4().hex
-    await execute(ctx, RunCall(job.name), job.plan)
+    await execute(ctx, job)
     found["cpu_s"] += cpu() - before
     found["wall_s"] += time.perf_counter() - began
     (row,) = await run_rows.recent(context.pool, 1)

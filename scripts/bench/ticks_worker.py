@@ -2,53 +2,41 @@
 
 import sys
 from datetime import timedelta
-from typing import Any
 
 import arq.worker
-from arq.worker import Function, func
 from pydantic import SecretStr
 
-from app.context import WorkerContext
 from app.core import config, log
-from app.core.enums import RunStatus
+from app.core.config import Config
 from app.ledger.edit import DeclaredSchedule
 from app.queue import jobs, worker
-from app.runs.attempts import AttemptOutcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
 from app.store import servers
-from app.store.runs.run_rows import ClaimedRun
 from scripts.bench.timing import Stopwatch, asked, offset_us, period
 from workers import lifecycle
 from workers.dispatch import dispatch
-from workers.execute import RunCall, execute
+from workers.job import Job, job
+from workers.registry import JobRegistry
+from workers.run import Run
 from workers.sweep import HEALTH_SCHEDULE, publish_health, sweep, sweep_schedule
 from workers.trigger import cron_entry_for, resilient_entry
 
 
-def declared(number: int, count: int) -> DeclaredSchedule:
-    """Return the declared schedule of that number, with its own job."""
+def tick_job(number: int, count: int, watch: Stopwatch) -> Job:
+    """Return the job of that number, with its schedule."""
     anchor = EPOCH + timedelta(microseconds=offset_us(number, count))
-    name = f"tick-{number}"
-    return DeclaredSchedule(
-        key=name,
-        job=name,
-        schedule=Schedule.every(period(count), anchor=anchor, name=name),
-        policies=Policies(),
-    )
 
+    def schedules(_: Config, name: str) -> list[DeclaredSchedule]:
+        schedule = Schedule.every(period(count), anchor=anchor, name=name)
+        return [DeclaredSchedule(name, name, schedule, Policies())]
 
-def job(number: int, watch: Stopwatch) -> Function:
-    """Return the arq function that executes that schedule's runs."""
-
-    async def plan(_: WorkerContext, __: ClaimedRun, outcome: AttemptOutcome) -> None:
+    @job(name=f"tick-{number}", schedules=schedules)
+    async def tick(run: Run) -> None:
+        del run
         watch.start(number)
-        outcome.status = RunStatus.SUCCESS
 
-    async def tick(ctx: dict[str, Any], run_id: str) -> None:
-        await execute(ctx, RunCall(f"tick-{number}", run_id), plan)
-
-    return func(tick, name=f"tick-{number}")
+    return tick
 
 
 def main() -> None:
@@ -63,17 +51,18 @@ def main() -> None:
     log.configure(settings.log_format, settings.log_level)
     where = servers.server_urls(settings)
     watch = Stopwatch(wanted.record)
-    schedules = [declared(number, wanted.count) for number in range(wanted.count)]
+    own = tuple(tick_job(number, wanted.count, watch) for number in range(wanted.count))
+    found = JobRegistry(own, tuple(one for each in own for one in each.declared(settings)), ())
 
     class Settings:
-        functions = tuple(job(number, watch) for number in range(wanted.count))
+        functions = found.tasks()
         cron_jobs = (
-            *(cron_entry_for(schedule) for schedule in schedules),
+            *(cron_entry_for(schedule) for schedule in found.declared),
             resilient_entry("dispatch", dispatch, Schedule.every(1)),
             resilient_entry("sweep", sweep, sweep_schedule(settings.lease_seconds)),
             resilient_entry("health", publish_health, HEALTH_SCHEDULE),
         )
-        on_startup = lifecycle.startup(settings, where, schedules)
+        on_startup = lifecycle.startup(settings, where, found)
         on_shutdown = lifecycle.shutdown
         redis_pool = lifecycle.open_queue(settings, where)
         job_serializer = jobs.dumps

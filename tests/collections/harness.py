@@ -14,6 +14,7 @@ from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from tests import worker_harness
 from workers.collection import collection
+from workers.execute import execute
 
 ODDS = UUID("00000000-0000-4000-8000-000000000001")
 NEWS = UUID("00000000-0000-4000-8000-000000000002")
@@ -52,7 +53,7 @@ class Client:
     async def run(self, run_id: UUID | None = None, **asked: Any) -> dict[str, Any]:
         """Do a run, as a worker would; returns its row, with its sources by name."""
         run_id = run_id or await self.queue(**asked)
-        await collection(worker_harness.ctx_of(self.house), str(run_id))
+        await execute(worker_harness.ctx_of(self.house), collection, str(run_id))
         return await self.told(run_id)
 
     async def told(self, run_id: UUID) -> dict[str, Any]:

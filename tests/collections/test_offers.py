@@ -69,4 +69,4 @@ def test_sources_beyond_the_built_in_can_be_offered() -> None:
 def test_an_item_is_kept_as_its_source_made_it() -> None:
     made = Item("shop", "a", {"x": 1})
 
-    assert item_storage.to_item(odds.JOB, "shop", made) is made
+    assert item_storage.to_item(odds.GROUP, "shop", made) is made

@@ -22,6 +22,7 @@ from tests.collections.harness import Client
 from tests.configs import config_for
 from tests.recipes.shop import Shop, open_shop
 from workers.collection import collection
+from workers.execute import execute
 
 SECRET = "s3cr3t-of/the+acme"  # noqa: S105 - of nobody
 BEARER = '[auth]\ntype = "bearer"\ntoken = "secret:TOKEN"\n'
@@ -90,7 +91,7 @@ async def test_from_a_secret_and_a_recipe_over_http_to_items(
         asked = await visitor("POST", "/collection/run")
         run_id = asked.json()["run_id"]
 
-        await collection(worker_harness.ctx_of(near), run_id)
+        await execute(worker_harness.ctx_of(near), collection, run_id)
 
         run = (await visitor("GET", asked.headers["location"])).json()
         items = (await visitor("GET", "/collection/items?source=recipe:wares")).json()["items"]

@@ -18,9 +18,8 @@ from tests.configs import config_for
 from tests.wait import until
 from workers import odds
 from workers.collection import collection
-from workers.execute import RunCall, execute
-from workers.item_storage import store_as_items
-from workers.job import PlannedSource, RunPlan
+from workers.execute import execute
+from workers.item_storage import OrgItemStorage
 
 PLATFORMS = {"sportybet", "betpawa", "bet9ja"}
 
@@ -125,12 +124,11 @@ async def test_a_page_is_committed_as_its_organisation_so_that_postgres_guards_t
     acme, bolt = await harness.client(house, "Acme"), await harness.client(house, "Bolt")
     run_id = await acme.queue()
 
-    async def astray(opened: WorkerContext, *_: object) -> RunPlan:
-        source = next(s for s in odds.every_source(opened.config) if s.name == "bet9ja")
-        return RunPlan([PlannedSource(store_as_items(odds.JOB, bolt.org_id, source.name), source)])
+    source = next(s for s in odds.every_source(house.config) if s.name == "bet9ja")
+    group = OrgItemStorage(odds.GROUP, bolt.org_id, source.name)
+    astray = worker_harness.collecting(source, group=group, name="collection")
 
-    call = RunCall("collection", str(run_id))
-    await execute(worker_harness.ctx_of(house), call, astray)
+    await execute(worker_harness.ctx_of(house), astray, str(run_id))
 
     run = await acme.told(run_id)
     assert (run["status"], run["error_type"]) == ("failure", "InsufficientPrivilegeError")
@@ -194,7 +192,7 @@ async def test_a_listing_in_part_makes_nothing_missing(
 async def test_a_run_of_no_organisation_says_how_to_ask_for_one(house: WorkerContext) -> None:
     ctx = worker_harness.ctx_of(house, arq_id=uuid4().hex)
 
-    await collection(ctx)
+    await execute(ctx, collection)
 
     row = await house.pool.fetchrow("SELECT * FROM runs")
     assert row is not None

@@ -17,17 +17,17 @@ from app.context import WorkerContext
 from app.core.enums import RunStatus
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
-from app.runs.attempts import AttemptOutcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.runs import run_rows
-from app.store.runs.run_rows import ClaimedRun, RunRequest
+from app.store.runs.run_rows import RunRequest
 from app.store.schedules import backfills
 from tests import worker_harness
 from tests.commands.conftest import ROOT, Tell, TellJson
 from tests.wait import until
-from workers.execute import RunCall, execute
+from workers.execute import execute
+from workers.run import Run
 
 QUEUED = "SELECT execution_id FROM runs WHERE status = 'queued' ORDER BY queued_at LIMIT 20"
 
@@ -54,16 +54,16 @@ async def executing(
     done: Counter[datetime] = Counter()
     stop = asyncio.Event()
 
-    async def plan(_: WorkerContext, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:
-        assert claimed.scheduled_for is not None
-        done[claimed.scheduled_for] += 1
-        outcome.status = status
+    async def count(run: Run) -> None:
+        assert run.tick is not None
+        done[run.tick] += 1
+        run.outcome.status = status
 
     async def work() -> None:
-        ctx = worker_harness.ctx_of(house)
+        ctx, job = worker_harness.ctx_of(house), worker_harness.job_of(count)
         while not stop.is_set():
             for row in await house.pool.fetch(QUEUED):
-                await execute(ctx, RunCall("scrape_all_platforms", str(row["execution_id"])), plan)
+                await execute(ctx, job, str(row["execution_id"]))
             await asyncio.sleep(0.01)
 
     async with asyncio.TaskGroup() as tasks:

@@ -13,19 +13,18 @@ import pytest
 from arq.worker import func
 
 from app.context import WorkerContext
-from app.core.enums import COLLECTION_TASK, RunStatus
+from app.core.enums import COLLECTION_TASK
 from app.queue import org_queue
 from app.queue.jobs import dumps, enqueue, loads, redis_pool
 from app.queue.worker import SurvivingWorker
-from app.runs.attempts import AttemptOutcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.store.runs.run_rows import ClaimedRun
 from tests import worker_harness
 from tests.dispatch import orgs
 from tests.wait import until
 from workers.dispatch import dispatch
-from workers.execute import RunCall, execute
+from workers.execute import execute
+from workers.run import Run
 
 SLOTS = 3
 MINUTE = timedelta(minutes=1)
@@ -44,17 +43,14 @@ class Shop:
     started: list[float] = field(default_factory=list[float])
 
     async def collection(self, ctx: dict[str, Any], run_id: str) -> None:
-        await execute(ctx | self.ctx, RunCall(COLLECTION_TASK, run_id), self._collect)
+        await execute(ctx | self.ctx, worker_harness.job_of(self._collect, COLLECTION_TASK), run_id)
 
-    async def _collect(
-        self, _: WorkerContext, claimed: ClaimedRun, outcome: AttemptOutcome
-    ) -> None:
+    async def _collect(self, run: Run) -> None:
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(self.seconds)
         self.now -= 1
-        self.done.append(claimed.run_id)
-        outcome.status = RunStatus.SUCCESS
+        self.done.append(run.id)
 
     async def built_in(self, ctx: dict[str, Any]) -> None:
         del ctx

@@ -11,8 +11,8 @@ from tests import worker_harness
 from tests.execute.tables import events_of, stored
 from tests.wait import until
 from tests.worker_harness import perform, run_row, source_rows
-from workers.execute import RunCall, execute
-from workers.odds import JOB
+from workers.execute import execute
+from workers.odds import scrape_all_platforms
 
 
 async def held_up(house: WorkerContext, standin: Standin, seconds: float) -> str:
@@ -85,7 +85,7 @@ async def test_a_run_cancelled_by_hand_stops_and_keeps_what_it_stored(
     group = await held_up(house, standin, 60)
     leases = worker_harness.leases_of(house)
     ctx = worker_harness.ctx_of(house, leases=leases)
-    task = asyncio.create_task(execute(ctx, RunCall(JOB.name), JOB.plan))
+    task = asyncio.create_task(execute(ctx, scrape_all_platforms))
     await until(lambda: all_but(house.pool, group), what="all partitions but one")
     ((run_id, _),) = leases.held
 

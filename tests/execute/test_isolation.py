@@ -14,7 +14,7 @@ from scripts.standin.testing import Standin
 from tests.wait import until
 from tests.worker_harness import ctx_of, run_row
 from workers import odds, sweep
-from workers.execute import RunCall, execute
+from workers.execute import execute
 from workers.isolation import Isolation
 
 
@@ -30,7 +30,7 @@ async def suspect(house: WorkerContext) -> UUID:
     """Queue a run whose worker has died."""
     run_id = uuid4()
     params = {"platforms": ["bet9ja"]}
-    request = RunRequest(run_id, odds.JOB.name, params, "test", 3, 60)
+    request = RunRequest(run_id, odds.scrape_all_platforms.name, params, "test", 3, 60)
     await run_rows.request(house.pool, request, house.clock())
     await house.pool.execute("UPDATE runs SET suspicions = 1")
     return run_id
@@ -38,7 +38,7 @@ async def suspect(house: WorkerContext) -> UUID:
 
 async def perform(house: WorkerContext, run_id: UUID, isolation: Isolation) -> None:
     ctx = {**ctx_of(house, arq_id=f"run:{run_id}:1"), "isolate": isolation}
-    await execute(ctx, RunCall(odds.JOB.name, str(run_id)), odds.JOB.plan)
+    await execute(ctx, odds.scrape_all_platforms, str(run_id))
 
 
 async def test_a_suspect_is_executed_by_another_process(

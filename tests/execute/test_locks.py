@@ -12,8 +12,8 @@ from app.store.schedules import heartbeats
 from tests import worker_harness
 from tests.wait import until
 from tests.worker_harness import perform, run_row
-from workers.execute import RunCall, execute
-from workers.odds import JOB
+from workers.execute import execute
+from workers.odds import scrape_all_platforms
 
 
 @asynccontextmanager
@@ -31,7 +31,7 @@ async def test_leases_and_heartbeats_go_on_while_all_work_waits_for_a_lock(
     leases = worker_harness.leases_of(house)
     ctx = worker_harness.ctx_of(house, leases=leases)
     async with locked(house, "LOCK TABLE run_sources IN ACCESS EXCLUSIVE MODE"):
-        work = asyncio.create_task(execute(ctx, RunCall(JOB.name), JOB.plan))
+        work = asyncio.create_task(execute(ctx, scrape_all_platforms))
         blocked = [
             asyncio.create_task(house.pool.fetch("SELECT FROM run_sources")) for _ in range(20)
         ]

@@ -80,7 +80,7 @@ def free() -> Iterator[Standin]:
 
 
 async def polled(
-    house: WorkerContext, job: Job = news.JOB, run_id: UUID | None = None, **params: Any
+    house: WorkerContext, job: Job = news.poll_news, run_id: UUID | None = None, **params: Any
 ) -> dict[str, Any]:
     """The run of a poll, as it is written down."""
     done = await worker_harness.perform(house, run_id, job=job, params=params)
@@ -124,7 +124,7 @@ async def test_a_poll_stores_each_article_once_and_links_it_to_every_entity(
 
 
 async def test_a_poll_stores_stories_with_their_updates_and_moods(house: WorkerContext) -> None:
-    row = await polled(house, stories.JOB)
+    row = await polled(house, stories.poll_stories)
 
     stats = row["stats"]
     uneven = await house.pool.fetchval(
@@ -140,7 +140,7 @@ async def test_a_poll_stores_stories_with_their_updates_and_moods(house: WorkerC
     assert (story["languages"], story["countries"]) == ({"en": 6}, {"US": 4, "GB": 2})
 
 
-@pytest.mark.parametrize("job", [news.JOB, stories.JOB], ids=["news", "stories"])
+@pytest.mark.parametrize("job", [news.poll_news, stories.poll_stories], ids=["news", "stories"])
 async def test_a_second_poll_over_the_same_pages_changes_nothing(
     house: WorkerContext, job: Job
 ) -> None:
@@ -153,7 +153,8 @@ async def test_a_second_poll_over_the_same_pages_changes_nothing(
     assert await kept(house.pool) == before
     stored = stats.get("articles_stored", stats.get("stories_stored"))
     assert stored == stats["changed"] == stats.get("sentiment_points_stored", 0) == 0
-    assert stats["unchanged"] == stats[job.records_stat] > 0
+    assert job.group is not None
+    assert stats["unchanged"] == stats[job.group.records_stat] > 0
 
 
 async def test_a_poll_asks_only_for_what_came_since_the_last_one(
@@ -176,11 +177,11 @@ async def test_a_poll_asks_only_for_what_came_since_the_last_one(
 async def test_what_moved_of_a_story_is_written_and_nothing_else(
     house: WorkerContext, standin: Standin
 ) -> None:
-    await polled(house, stories.JOB)
+    await polled(house, stories.poll_stories)
     points = await count(house.pool, "story_sentiment")
     standin.advance(5)
 
-    row = await polled(house, stories.JOB)
+    row = await polled(house, stories.poll_stories)
 
     stats = row["stats"]
     assert 0 < stats["changed"] < stats["stories_fetched"]
@@ -321,7 +322,7 @@ async def test_wrong_client_credentials_are_named_and_asked_with_once(
 
     async with newsroom.opened(standin, **wrong) as house:
         row = await polled(house)
-        again = await polled(house, stories.JOB)
+        again = await polled(house, stories.poll_stories)
 
     assert [r["error_type"] for r in (row, again)] == ["auth", "auth"]
     assert "ASKNEWS_CLIENT_ID with ASKNEWS_CLIENT_SECRET is not accepted" in row["error_message"]
@@ -333,7 +334,7 @@ async def test_client_credentials_are_changed_for_one_token_that_both_jobs_share
     newsroom: Newsroom, standin: Standin
 ) -> None:
     async with newsroom.opened(standin, **CLIENT, asknews_api_key=None) as house:
-        rows = await asyncio.gather(polled(house), polled(house, stories.JOB))
+        rows = await asyncio.gather(polled(house), polled(house, stories.poll_stories))
 
     requests = sum(row["stats"]["requests"] for row in rows)
     searches = 3 + 1  # and the limits
@@ -422,7 +423,7 @@ async def test_a_poll_cut_off_between_two_pages_neither_loses_nor_doubles(
 ) -> None:
     async with newsroom.opened(free) as house:
         free.fault(SEARCH, "delay", match="offset=20", seconds=60, times=1)
-        first = asyncio.create_task(worker_harness.perform(house, job=news.JOB))
+        first = asyncio.create_task(worker_harness.perform(house, job=news.poll_news))
         await until(lambda: stored_are(house.pool, "article_entities", 80), what="all but a page")
         cursors = await count(house.pool, "news_cursors")
         first.cancel()
@@ -442,12 +443,12 @@ async def test_stories_cut_off_between_two_pages_count_each_point_once(
 ) -> None:
     async with newsroom.opened(free, asknews_page_size=10) as house:
         free.fault(STORIES, "delay", match="offset=10", seconds=60, times=1)
-        first = asyncio.create_task(worker_harness.perform(house, job=stories.JOB))
+        first = asyncio.create_task(worker_harness.perform(house, job=stories.poll_stories))
         await until(lambda: stored_are(house.pool, "story_entities", 34), what="all but a page")
         first.cancel()
         run_id = await first
 
-        row = await polled(house, stories.JOB, run_id=run_id)
+        row = await polled(house, stories.poll_stories, run_id=run_id)
 
         points = await count(house.pool, "story_sentiment")
     assert (row["status"], row["stats"]["stories_stored"]) == ("success", 36)

@@ -2,22 +2,20 @@
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from app.context import WorkerContext
-from app.core.config import Config
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record, Rejected
 from app.sources.base import ListingEnd, Source
 from scripts.standin.testing import Standin
 from tests.clock import NOON
 from tests.execute.tables import events_of
-from tests.worker_harness import perform, run_row, source_rows
+from tests.worker_harness import collecting, perform, run_row, source_rows
 from workers.job import Job
-from workers.odds import JOB, every_source
+from workers.odds import GROUP, OddsGroup, every_source
 
 LIMITS = HostLimits(rate=1_000, burst=100, concurrency=2)
 EVENT = OddsEvent("odd", "1", None, "Nigeria", "NPFL", None, "Home", "Away", NOON, ())
@@ -54,17 +52,12 @@ class Odd:
             raise KeyError(f"odd after {len(raw.body)} bytes")
 
 
-def job_of(house: WorkerContext, standin: Standin, **odd: object) -> Job:
+def job_of(house: WorkerContext, standin: Standin, group: OddsGroup = GROUP, **odd: object) -> Job:
     """The odds job with the odd source beside SportyBet."""
     source: Source = Odd(f"{standin.url}/control/healthz?{uuid4()}", **odd)  # pyright: ignore[reportArgumentType] - the test's words
     house.fetchers["odd"] = house.fetchers["sportybet"]
     sportybet = every_source(house.config)[0]
-
-    def sources(config: Config, params: Any) -> tuple[Source, ...]:
-        del config, params
-        return (source, sportybet)
-
-    return replace(JOB, sources=sources)
+    return collecting(source, sportybet, group=group)
 
 
 @pytest.mark.parametrize("where", ["partitions", "pages", "parse"])
@@ -98,10 +91,12 @@ async def test_no_records_where_the_site_promises_none_is_a_failure_of_a_job_nev
     house: WorkerContext, standin: Standin
 ) -> None:
     job = job_of(house, standin, promised=0)
+    patient = OddsGroup()
+    patient.never_empty = False
 
     strict = await source_rows(house.pool, await perform(house, job=job))
     lenient = await source_rows(
-        house.pool, await perform(house, job=replace(job, never_empty=False))
+        house.pool, await perform(house, job=job_of(house, standin, patient, promised=0))
     )
 
     assert strict["odd"]["status"] == "failure"

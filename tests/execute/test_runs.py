@@ -16,7 +16,7 @@ from tests import worker_harness
 from tests.configs import config_for
 from tests.execute.tables import PLATFORMS, events_of, prices_of, stored
 from tests.worker_harness import perform, run_row, source_rows
-from workers.odds import JOB
+from workers.odds import scrape_all_platforms
 
 SITES: dict[str, str] = dict(zip(PLATFORMS, ("/sportybet", "/betpawa", "/bet9ja"), strict=True))
 
@@ -247,7 +247,7 @@ async def test_a_run_that_takes_too_long_timed_out_and_leaves_no_source_running(
         " timeout_seconds, lease_epoch, queued_at)"
         " VALUES ($1, $2, 'manual', 'queued', 1, 0, 3, 5, 0, now())",
         run_id,
-        JOB.name,
+        scrape_all_platforms.name,
     )
 
     await perform(house, run_id)

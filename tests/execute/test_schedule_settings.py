@@ -12,6 +12,7 @@ from app.core.errors import BadConfig
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from workers import news, odds, recipe_dir, stories
+from workers.job import Job
 
 RECIPE = """name = "wares"
 kind = "json"
@@ -48,17 +49,22 @@ def load(monkeypatch: pytest.MonkeyPatch, **settings: str) -> Config:
 def test_without_settings_the_schedule_and_the_policies_are_the_defaults(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    declared = odds.JOB.declare_schedule(load(monkeypatch))
+    declared = odds.scrape_all_platforms.declared(load(monkeypatch))[0]
 
-    assert declared.schedule == Schedule.every(300, name=odds.JOB.name)
+    assert declared.schedule == Schedule.every(300, name=odds.scrape_all_platforms.name)
     assert declared.policies == Policies()
 
 
 @pytest.mark.parametrize(
-    ("prefix", "job"), [("SCRAPE", odds.JOB), ("NEWS", news.JOB), ("STORIES", stories.JOB)]
+    ("prefix", "job"),
+    [
+        ("SCRAPE", odds.scrape_all_platforms),
+        ("NEWS", news.poll_news),
+        ("STORIES", stories.poll_stories),
+    ],
 )
 def test_each_job_takes_a_cron_expression_with_a_zone_and_policies(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prefix: str, job: odds.Job
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prefix: str, job: Job
 ) -> None:
     (tmp_path / "holidays.ics").write_text(
         "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART;VALUE=DATE:20261001\nEND:VEVENT\nEND:VCALENDAR\n"
@@ -79,7 +85,7 @@ def test_each_job_takes_a_cron_expression_with_a_zone_and_policies(
     }
 
     loaded = load(monkeypatch, **{f"{prefix}_{name}": value for name, value in settings.items()})
-    declared = job.declare_schedule(loaded)
+    (declared,) = job.declared(loaded)
 
     policies = declared.policies
     assert declared.schedule == Schedule.cron("*/7 6-23 * * *", "Africa/Lagos", name=job.name)
@@ -116,7 +122,7 @@ def test_a_contradiction_is_refused_with_its_reason(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], reason: str
 ) -> None:
     with pytest.raises(BadConfig) as refused:
-        odds.JOB.declare_schedule(load(monkeypatch, **settings))
+        odds.scrape_all_platforms.declared(load(monkeypatch, **settings))[0]
 
     assert reason in str(refused.value)
     assert next(iter(settings)).split("_")[0] in str(refused.value)

@@ -1,7 +1,7 @@
 """A source whose answers stay 200 while its data goes bad does not stay green."""
 
 import json
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 
 from app.context import WorkerContext
-from app.core.config import Config
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import OddsEvent, Record
 from app.fetch.client import Fetcher
 from app.sources.base import ListingEnd, Source
 from app.sources.expectations import Expectations
-from app.store.content import listings
 from app.store.db import Pool
 from tests import worker_harness
 from tests.clock import NOON
@@ -72,14 +70,15 @@ class Board:
             )
 
 
-def always(expected: Expectations) -> Callable[[Source], Expectations]:
-    """Expect this of whatever source."""
+class Expecting(odds.OddsGroup):
+    """The odds, with these expectations of whatever source."""
 
-    def expects(source: Source) -> Expectations:
+    def __init__(self, expected: Expectations = expectations.ODDS) -> None:
+        self._expected = expected
+
+    def expectations(self, source: Source) -> Expectations:
         del source
-        return expected
-
-    return expects
+        return self._expected
 
 
 @dataclass
@@ -88,7 +87,11 @@ class Stage:
 
     house: WorkerContext
     site: Site
+    board: Board
     job: Job
+
+    def expect(self, expected: Expectations) -> None:
+        self.job = worker_harness.collecting(self.board, group=Expecting(expected))
 
     async def run(self) -> dict[str, Any]:
         return await worker_harness.run_row(
@@ -114,12 +117,7 @@ async def stage(house: WorkerContext) -> AsyncGenerator[Stage]:
         )
         board = Board(url)
 
-        def sources(_config: Config, _params: Any) -> Sequence[Board]:
-            return (board,)
-
-        yield Stage(
-            house, site, replace(odds.JOB, sources=sources, expectations=always(expectations.ODDS))
-        )
+        yield Stage(house, site, board, worker_harness.collecting(board, group=Expecting()))
 
 
 async def present(pool: Pool) -> int:
@@ -183,9 +181,7 @@ async def test_a_new_source_is_not_compared_with_anything(stage: Stage) -> None:
 
 
 async def test_what_is_said_absolutely_holds_from_the_first_run_on(stage: Stage) -> None:
-    stage.job = replace(
-        stage.job, expectations=always(Expectations(min_records=31, required_fields=("country",)))
-    )
+    stage.expect(Expectations(min_records=31, required_fields=("country",)))
 
     row = await stage.run()
 
@@ -194,12 +190,10 @@ async def test_what_is_said_absolutely_holds_from_the_first_run_on(stage: Stage)
 
 async def test_records_of_long_ago_are_stale_data(stage: Stage) -> None:
     fresh = Expectations(timestamp_field="kickoff", max_age=timedelta(hours=1))
-    stage.job = replace(stage.job, listing_tracker=listings, expectations=always(fresh))
+    stage.expect(fresh)
 
     assert (await stage.run())["status"] == "success"  # kick-off is to come
 
-    stage.job = replace(
-        stage.job, expectations=always(replace(fresh, timestamp_field="competition"))
-    )
+    stage.expect(replace(fresh, timestamp_field="competition"))
     stage.site.fill(31)
     assert (await stage.run())["stats"]["breach"] == "stale_data"

@@ -144,7 +144,9 @@ def test_what_is_counted_apart_adds_up() -> None:
 
 def test_every_built_in_source_is_expected_to_bring_something() -> None:
     config = Config(_env_file=None)  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
-    sources = [one for job in registry.JOBS for one in job.every_source(config)]
+    sources = [
+        one for _, group in registry.source_groups(config) for one in group.every_source(config)
+    ]
 
     assert len(sources) == 5
     assert all(expectations.expectations_of(source) != NO_EXPECTATIONS for source in sources)

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from app.context import WorkerContext
 from app.core.enums import RunStatus
@@ -60,10 +59,12 @@ class Board:
         )
 
 
-def nothing(source: Source) -> Expectations:
-    """Whatever it brings is well."""
-    del source
-    return NO_EXPECTATIONS
+class Undemanding(odds.OddsGroup):
+    """Whatever a source brings is well."""
+
+    def expectations(self, source: Source) -> Expectations:
+        del source
+        return NO_EXPECTATIONS
 
 
 async def test_a_part_that_was_gone_for_two_runs_and_is_back_unchanged_is_not_withdrawn(
@@ -75,10 +76,7 @@ async def test_a_part_that_was_gone_for_two_runs_and_is_back_unchanged_is_not_wi
         )
         board = Board(url, ("cup", "league"))
 
-        def sources(_config: Any, _params: Any) -> Sequence[Board]:
-            return (board,)
-
-        job = replace(odds.JOB, sources=sources, expectations=nothing)
+        job = worker_harness.collecting(board, group=Undemanding())
         statuses: list[str] = []
         gone: list[list[str]] = []
         for parts in (("cup", "league"), ("league",), ("league",), ("cup", "league")):

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from app.context import WorkerContext
-from app.core.config import Config
 from app.core.enums import Market, MarketOutcome
 from app.core.errors import Schema
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
@@ -19,7 +18,6 @@ from app.sources.base import ListingEnd
 from app.store.db import Pool
 from tests import worker_harness
 from tests.fetch.hostile import Visit
-from workers import odds
 from workers.job import Job
 
 FAST = HostLimits(rate=10_000, burst=10_000, concurrency=4)
@@ -110,11 +108,7 @@ def _record(row: Any) -> Record:
 
 def job_of(toy: Toy) -> Job:
     """The odds job, of this source alone."""
-
-    def sources(_config: Config, _params: Any) -> Sequence[Toy]:
-        return (toy,)
-
-    return replace(odds.JOB, sources=sources)
+    return worker_harness.collecting(toy)
 
 
 async def scrape(house: WorkerContext, toy: Toy) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from app.runs.attempts import Leases
 from tests import worker_harness
 from tests.fetch.hostile import Visit, serving
 from workers import source
+from workers.execute import execute
 
 SIZE = 3
 
@@ -72,7 +73,7 @@ def write(folder: Path, name: str, text: str) -> None:
 async def ask(house: WorkerContext, name: str, leases: Leases | None = None) -> UUID:
     """One run of that source, by hand; returns its id."""
     ctx = worker_harness.ctx_of(house, leases=leases)
-    await source.source(ctx, None, source=name)
+    await execute(ctx, source.collect_recipe, params={"source": name})
     (run_id,) = await house.pool.fetch(
         "SELECT execution_id FROM runs ORDER BY created_at DESC, queued_at DESC LIMIT 1"
     )

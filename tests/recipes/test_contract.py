@@ -18,6 +18,7 @@ from tests.recipes import test_golden as examples
 from tests.recipes.shop import Shop, ask, bare, items, open_shop, write
 from tests.sources import test_golden as built_in
 from workers import source
+from workers.execute import execute
 
 MOST = 300  # requests that no source needs for one partition of saved pages
 
@@ -155,12 +156,12 @@ async def run_through(
         await ask(house, "paged")
         return
     ctx = worker_harness.ctx_of(house)
-    first = asyncio.create_task(source.source(ctx, None, source="paged"))
+    first = asyncio.create_task(execute(ctx, source.collect_recipe, params={"source": "paged"}))
     await shop.hung.wait()
     first.cancel()
     await first
     run_id = await house.pool.fetchval("SELECT execution_id FROM runs")
-    await source.source(worker_harness.ctx_of(house), str(run_id))
+    await execute(worker_harness.ctx_of(house), source.collect_recipe, str(run_id))
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -21,6 +21,7 @@ from tests.recipes.shop import Shop, ask, items, write
 from tests.wait import until
 from workers import lifecycle as opening
 from workers import registry, source, trigger
+from workers.execute import execute
 
 GOOD = """
 name = "{name}"
@@ -60,7 +61,7 @@ async def scheduled(house: WorkerContext, name: str) -> dict[str, Any]:
     key = f"source:{name}"
     due = await house.pool.fetchval("SELECT next_tick_at FROM schedules WHERE key = $1", key)
     (queued,) = await decide.decide_schedule(house.pool, key, due)
-    await source.source(worker_harness.ctx_of(house), str(queued.run_id))
+    await execute(worker_harness.ctx_of(house), source.collect_recipe, str(queued.run_id))
     return await worker_harness.run_row(house.pool, queued.run_id)
 
 
@@ -163,9 +164,8 @@ async def test_a_worker_that_starts_registers_the_folder(
     write(folder, "wares", good("https://site.test"))
     write(folder, "bad", "kind =")
     config = config_for(dsn, redis_url, standin, sources_dir=folder)
-    declared = registry.declared_schedules(config)
     ctx: dict[str, Any] = {"redis": redis}
-    await opening.startup(config, ServerUrls(dsn, redis_url), declared)(ctx)
+    await opening.startup(config, ServerUrls(dsn, redis_url), registry.load(config))(ctx)
     try:
         keys = await ctx["context"].pool.fetch("SELECT key FROM schedules ORDER BY key")
 
@@ -280,9 +280,9 @@ async def test_a_recipes_run_pings_the_address_of_that_recipe_by_hand_too(
     async def heard(number: int) -> bool:
         return shop.asked.count("/ping/wares") == number
 
-    await source.source(ctx, str(queued.run_id))
+    await execute(ctx, source.collect_recipe, str(queued.run_id))
     await until(lambda: heard(1))
-    await source.source(ctx, None, source="wares")
+    await execute(ctx, source.collect_recipe, params={"source": "wares"})
     await until(lambda: heard(2))
     await pings.close()
 

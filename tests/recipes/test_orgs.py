@@ -1,17 +1,14 @@
 """Two organisations' recipes of one name share nothing but the site's patience."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 
 from app.context import WorkerContext
-from app.core.config import Config
 from app.core.messages import HostLimits
 from app.fetch.authenticated import MAX_FETCHERS, FetcherOptions
-from app.sources.base import Source, sandbox_lock_key
+from app.sources.base import sandbox_lock_key
 from app.sources.recipes.load import load
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
@@ -19,7 +16,7 @@ from app.store.content import cursors
 from app.store.orgs import orgs
 from tests import worker_harness
 from tests.recipes.shop import Shop
-from workers import recipe_sources, source
+from workers import recipe_sources
 
 RECIPE = """
 name = "wares"
@@ -51,17 +48,7 @@ async def collected(
         house, recipe, lambda _: SecretStr(secret), org_id
     )
     keeping = recipe_sources.RecipeItemStorage(org_id, {asked.name: asked})
-
-    def sources(_config: Config, _params: Any) -> Sequence[Source]:
-        return (asked,)
-
-    job = replace(
-        source.JOB,
-        sources=sources,
-        write=keeping.write,
-        on_partition_done=keeping.on_partition_done,
-        listing_tracker=keeping,
-    )
+    job = worker_harness.collecting(asked, group=keeping, name="source")
     run_id = await worker_harness.perform(house, job=job, params={"source": "wares"})
     return await worker_harness.run_row(house.pool, run_id)
 

@@ -108,7 +108,9 @@ async def test_what_came_for_an_organisation_is_not_read(house: WorkerContext) -
     await acme.run()
     source = next(one for one in odds.every_source(house.config) if one.name == "bet9ja")
 
-    report = await again(house, ReplaySource(odds.JOB.name, source, odds.JOB.write))
+    report = await again(
+        house, ReplaySource(odds.scrape_all_platforms.name, source, odds.GROUP.write)
+    )
 
     assert await house.pool.fetchval("SELECT count(*) FROM raw_pages WHERE source = 'bet9ja'")
     assert report.pages == 0
@@ -131,9 +133,9 @@ async def newsroom(
 async def test_news_that_were_stored_wrong_are_mended_from_their_pages(
     newsroom: WorkerContext,
 ) -> None:
-    await worker_harness.perform(newsroom, job=news.JOB)
-    (source,) = news.JOB.every_source(newsroom.config)
-    reader = ReplaySource(news.JOB.name, source, news.JOB.write)
+    await worker_harness.perform(newsroom, job=news.poll_news)
+    (source,) = news.GROUP.every_source(newsroom.config)
+    reader = ReplaySource(news.poll_news.name, source, news.GROUP.write)
     well = await again(newsroom, reader)
     wrong = await newsroom.pool.fetchval(
         "UPDATE articles SET title = 'wrong' WHERE id = (SELECT min(id) FROM articles)"

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from app.context import WorkerContext
-from app.core.config import Config
 from app.core.messages import HostLimits, RawPage
 from app.core.records import OddsEvent, Record, Rejected
 from app.runs.replay import ReplayReport, ReplayRequest, ReplaySource
@@ -44,18 +43,13 @@ def source(house: WorkerContext) -> Source:
 
 def only(house: WorkerContext, read: Source | None = None) -> Any:
     """The job with one source alone."""
-    one = read or source(house)
-
-    def alone(_config: Config, _params: Any) -> tuple[Source, ...]:
-        return (one,)
-
-    return replace(odds.JOB, sources=alone)
+    return worker_harness.collecting(read or source(house))
 
 
 async def again(
     house: WorkerContext, read: Source, *, write: bool = True, since: timedelta = DAY, **wish: Any
 ) -> ReplayReport:
-    reader = ReplaySource(odds.JOB.name, read, odds.JOB.write)
+    reader = ReplaySource(odds.scrape_all_platforms.name, read, odds.GROUP.write)
     wanted = ReplayRequest(house.clock() - since, by="ada", **wish)
     return await replayed(house.pool, reader, wanted, lambda _done, _of: None, write=write)
 

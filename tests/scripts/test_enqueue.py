@@ -10,12 +10,16 @@ import pytest
 
 from app.core.errors import BadParameters, UnknownJob
 from scripts import run_request
+from tests.configs import NO_POSTGRES, config_for
 
 ROOT = Path(__file__).parents[2]
+SETTINGS = config_for(NO_POSTGRES, "redis://127.0.0.1:1")
 
 
 def test_parameters_are_those_of_the_job_and_lists_are_comma_separated() -> None:
-    asked = run_request.parse(["scrape_all_platforms", "--platforms", "bet9ja, betpawa", "--wait"])
+    asked = run_request.parse(
+        ["scrape_all_platforms", "--platforms", "bet9ja, betpawa", "--wait"], SETTINGS
+    )
 
     assert asked.job.name == "scrape_all_platforms"
     assert asked.params == {"platforms": ["bet9ja", "betpawa"]}
@@ -24,14 +28,14 @@ def test_parameters_are_those_of_the_job_and_lists_are_comma_separated() -> None
 
 
 def test_what_is_not_said_is_left_to_the_job() -> None:
-    asked = run_request.parse(["scrape_all_platforms"])
+    asked = run_request.parse(["scrape_all_platforms"], SETTINGS)
 
     assert asked.params == {}
 
 
 def test_an_unknown_job_lists_those_there_are() -> None:
     with pytest.raises(UnknownJob, match="'scrape_nothing'; known: scrape_all_platforms"):
-        run_request.parse(["scrape_nothing"])
+        run_request.parse(["scrape_nothing"], SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,7 @@ def test_an_unknown_parameter_or_value_lists_the_known_ones(
     words: list[str], complaint: str
 ) -> None:
     with pytest.raises(BadParameters, match=complaint):
-        run_request.parse(["scrape_all_platforms", *words])
+        run_request.parse(["scrape_all_platforms", *words], SETTINGS)
 
 
 @pytest.mark.acceptance

@@ -125,6 +125,9 @@ UPDATE runs SET suspicions = 1;
     "0021": """
 UPDATE schedule_versions SET reason = 'created';
 """,
+    "0009": """
+UPDATE runs SET retries = 1;
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

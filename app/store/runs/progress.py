@@ -120,6 +120,16 @@ RESTART = """
 UPDATE runs SET stats = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
 """
 
+MERGE = """
+UPDATE runs SET stats = stats || $3
+WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+"""
+
+HOLDS = """
+SELECT EXISTS (SELECT FROM runs
+               WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running')
+"""
+
 # A page parsed again after a crash rejects the same records: they replace the previous ones.
 REJECT = """
 WITH before AS (
@@ -186,6 +196,21 @@ async def restart(pool: Pool, claimed: ClaimedRun, stats: dict[str, int]) -> Non
     _check_fence(await pool.execute(RESTART, claimed.run_id, claimed.epoch, stats), claimed)
 
 
+async def merge_stats(pool: Pool, claimed: ClaimedRun, stats: dict[str, float]) -> None:
+    """Set some of the run's stats. Raises Fenced."""
+    _check_fence(await pool.execute(MERGE, claimed.run_id, claimed.epoch, stats), claimed)
+
+
+async def add_totals(connection: Connection, claimed: ClaimedRun, added: dict[str, int]) -> None:
+    """Add to the run's totals, in the transaction that writes what they count. Raises Fenced."""
+    _check_fence(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
+
+
+async def holds(pool: Pool, claimed: ClaimedRun) -> bool:
+    """Return whether this attempt still holds the run."""
+    return await pool.fetchval(HOLDS, claimed.run_id, claimed.epoch)
+
+
 async def write(
     connection: Connection, claimed: ClaimedRun, row: SourceProgress, added: dict[str, int]
 ) -> None:
@@ -225,7 +250,7 @@ async def write(
         },
         to_json(row.coverage) | ({"breach": row.breach.value} if row.breach else {}),
     )
-    _check_fence(await connection.execute(FENCE, claimed.run_id, claimed.epoch, added), claimed)
+    await add_totals(connection, claimed, added)
 
 
 def _check_fence(tag: str, claimed: ClaimedRun) -> None:

@@ -15,7 +15,7 @@ class ClaimedRun:
     """A run with the attempt that holds its lease. Writes are fenced by `epoch`.
 
     `timeout`: seconds. `next_due`: when the schedule's next tick is due. `org_id`: the owner; None
-    is the operator.
+    is the operator. `retries`: failed attempts before this one.
     """
 
     run_id: UUID
@@ -32,15 +32,20 @@ class ClaimedRun:
     deferrals: int = 0
     next_due: datetime | None = None
     org_id: UUID | None = None
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Deferral:
-    """Until when a run is deferred, which of its sources are left, and why."""
+    """Until when a run is deferred, which of its sources are left, and why.
+
+    `retry`: it is the retry of a failed run, of which the sources that did not succeed are left.
+    """
 
     until: datetime
     sources: tuple[str, ...]
     reason: str
+    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +113,14 @@ WITH claimed AS (
     AND ($5 OR losses + suspicions = 0)
     AND {_NOT_BLOCKED}
   RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
-            scheduled_for, trigger, started_at, requested_by, deferrals, org_id
+            scheduled_for, trigger, started_at, requested_by, deferrals, org_id, retries
 ), logged AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker)
   SELECT execution_id, $3, 'started', attempt, $2 FROM claimed
 )
 SELECT c.execution_id, c.job, c.lease_epoch, c.attempt, c.params, c.timeout_seconds, s.key,
        c.scheduled_for, c.trigger, c.started_at, c.requested_by, c.deferrals, s.due_at,
-       c.org_id
+       c.org_id, c.retries
 FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
 """  # noqa: S608 - constant fragments
 
@@ -158,16 +163,19 @@ SELECT execution_id, job, attempt FROM back
 
 DEFER = """
 WITH back AS (
-  UPDATE runs SET status = 'queued', attempt = attempt + 1, deferrals = deferrals + 1,
+  UPDATE runs SET status = 'queued', attempt = attempt + 1,
+                  deferrals = deferrals + ($7 = 'deferred')::int,
+                  retries = retries + ($7 = 'retried')::int,
                   queued_at = $3, not_before = $4, lease_expires_at = NULL
   WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
   RETURNING execution_id, job, attempt, worker
 ), logged AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
-  SELECT execution_id, $3, 'deferred', attempt - 1, worker, $6 FROM back
+  SELECT execution_id, $3, $7::text, attempt - 1, worker, $6 FROM back
 ), reopened AS (
   UPDATE run_sources s SET status = 'queued' FROM back
-  WHERE s.execution_id = back.execution_id AND s.source = ANY ($5::text[])
+  WHERE s.execution_id = back.execution_id
+    AND (s.source = ANY ($5::text[]) OR ($7 = 'retried' AND s.status <> 'success'))
 )
 SELECT execution_id, job, attempt FROM back
 """
@@ -375,6 +383,7 @@ async def defer(
         deferral.until,
         list(deferral.sources),
         f"until {deferral.until:%Y-%m-%d %H:%M:%S} UTC: {deferral.reason}"[:2_000],
+        "retried" if deferral.retry else "deferred",
     )
     return None if row is None else QueuedRun(*row)
 

@@ -1,0 +1,48 @@
+"""SQLModel sessions of jobs, whose commits are fenced by the lease of their run."""
+
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel import Session
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.errors import LeaseLost
+from app.store import db
+from app.store.runs.run_rows import ClaimedRun
+
+# FOR SHARE: nobody takes the run over until the transaction has ended.
+HOLDS = text("""
+SELECT 1 FROM runs WHERE execution_id = :run_id AND lease_epoch = :epoch AND status = 'running'
+FOR SHARE
+""")
+
+
+def open_engine(dsn: str, *, size: int, idle_limit: float) -> AsyncEngine:
+    """An engine of up to `size` connections, which connects on first use; the caller disposes it.
+
+    `idle_limit`: seconds after which Postgres ends an idle transaction.
+    """
+    settings = db.session_settings(idle_limit)
+
+    async def connect(*_: Any, **__: Any) -> Any:
+        return await db.connect(dsn, settings)
+
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, pool_size=size, max_overflow=0
+    )
+
+
+def fenced_session(engine: AsyncEngine, claimed: ClaimedRun) -> AsyncSession:
+    """A session each of whose commits raises LeaseLost if another attempt holds the run."""
+    session = AsyncSession(engine, expire_on_commit=False)
+
+    @event.listens_for(session.sync_session, "before_commit")
+    def check(opened: Session) -> None:
+        opened.flush()
+        values = {"run_id": claimed.run_id, "epoch": claimed.epoch}
+        if opened.connection().execute(HOLDS, values).first() is None:
+            raise LeaseLost(f"run {claimed.run_id} belongs to another attempt")
+
+    del check
+    return session

@@ -1,0 +1,148 @@
+"""A job that cannot work is refused where it is declared, with file, line and the fix."""
+
+import inspect
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.core.enums import Overlap
+from app.core.errors import BadJob, BadParameters
+from app.jobs import HostLimits, Job, Run, job, source
+from app.scheduling.schedule import Schedule
+from tests.configs import NO_POSTGRES, config_for
+
+CONFIG = config_for(NO_POSTGRES, "redis://127.0.0.1:1")
+HERE = Path(__file__).name
+
+
+async def prices(run: Run, *, region: str = "ng", pages: int = 1) -> None:
+    """A job for the tests below."""
+    del run, region, pages
+
+
+async def untyped(run: Run, region="ng") -> None:  # pyright: ignore[reportMissingParameterType]
+    del run, region
+
+
+async def required(run: Run, region: str) -> None:
+    del run, region
+
+
+async def variadic(run: Run, *names: str) -> None:
+    del run, names
+
+
+class Opaque:
+    """A type that JSON cannot be."""
+
+
+async def unreadable(run: Run, *, what: Opaque | None = None) -> None:
+    del run, what
+
+
+async def without_run() -> None:
+    pass
+
+
+async def other_first(region: str) -> None:
+    del region
+
+
+def not_async(run: Run) -> None:
+    del run
+
+
+def test_a_declared_job_has_its_schedule_its_policies_and_the_types_of_its_parameters() -> None:
+    declared = job(
+        cron="*/7 6-22 * * *", timezone="Africa/Lagos", overlap="queue_one", timeout=120, jitter=5
+    )(prices)
+
+    (schedule,) = declared.declared(CONFIG)
+    assert (schedule.key, schedule.job) == ("prices", "prices")
+    assert schedule.schedule == Schedule.cron("*/7 6-22 * * *", "Africa/Lagos", name="prices")
+    assert schedule.policies.overlap is Overlap.QUEUE_ONE
+    assert schedule.policies.timeout == 120
+    assert schedule.policies.jitter == timedelta(seconds=5)
+    assert declared.validate_params({"pages": "3"}).model_dump() == {"region": "ng", "pages": 3}
+    with pytest.raises(BadParameters, match=r"prices: pages: .*\(known: region, pages\)"):
+        declared.validate_params({"pages": "many"})
+
+
+def test_a_job_without_a_schedule_runs_by_hand_only() -> None:
+    declared = job(required)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    assert isinstance(declared, Job)
+    assert declared.declared(CONFIG) == []
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "message"),
+    [
+        (untyped, {"every": 60}, "`region` has no type: write `region: str`"),
+        (required, {"every": 60}, "`region` has no default, and a scheduled run is given none"),
+        (variadic, {}, "has no name to be given by"),
+        (unreadable, {}, "its parameters cannot be read from JSON"),
+        (without_run, {}, "takes a run: write `async def name(run: Run)`"),
+        (other_first, {}, "write `run: Run`, or `ctx` for arq's own"),
+        (not_async, {}, "write `async def`"),
+        (prices, {"cron": "* * * * *", "every": 60}, "cron and every contradict each other"),
+        (prices, {"cron": "61 * * * *"}, "61"),
+        (prices, {"cron": "* * * * *", "timezone": "Africa/Logos"}, "Africa/Logos"),
+        (prices, {"every": 60, "timezone": "UTC"}, "a timezone without cron"),
+        (prices, {"overlap": "skip"}, "overlap without cron or every"),
+        (prices, {"every": 60, "overlap": "maybe"}, "'maybe' is not a valid Overlap"),
+        (prices, {"every": 60, "coalesce": "all"}, "choose overlap=queue_one or allow"),
+        (prices, {"every": 60, "retries": 99}, "it takes 0 to 20"),
+        (prices, {"every": 60, "backoff": 5}, "a backoff without retries"),
+        (prices, {"every": 60, "retries": 2, "backoff": [5, -1]}, "more than 0 s"),
+        (prices, {"name": "Prices of all"}, "cannot be a job's name"),
+        (prices, {"evry": 60}, "@job takes no 'evry'; known:"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_place(
+    function: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadJob) as refused:
+        job(**options)(function)
+
+    line = inspect.getsourcelines(function)[1]
+    assert str(refused.value).startswith(f"tests/own_jobs/{HERE}:{line}: ")
+    assert message in str(refused.value)
+
+
+class Bare:
+    """A source that lacks everything."""
+
+
+class Named(Bare):
+    """A source without limits."""
+
+    name = "named"
+
+    def partitions(self) -> None: ...
+    def pages(self, part: object) -> None: ...
+    def parse(self, raw: object) -> None: ...
+
+
+class Needy(Named):
+    """A source whose parameter has no default."""
+
+    limits = HostLimits(rate=1, burst=1, concurrency=1)
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Bare, "has no method `partitions`"),
+        (Named, "has no limits"),
+        (Needy, "the parameter `region` has no default"),
+    ],
+)
+def test_a_source_that_cannot_work_is_refused_with_its_place(kind: type, message: str) -> None:
+    with pytest.raises(BadJob, match=rf"{HERE}:\d+: .*{message}"):
+        source(every=60)(kind)

@@ -1,0 +1,408 @@
+"""What a run gives to its job, and how what the job does becomes the run's outcome."""
+
+import json
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import arq
+import pytest
+from sqlmodel import Field, SQLModel, col, select
+
+from app.context import WorkerContext
+from app.core.enums import RunStatus
+from app.jobs import (
+    HostLimits,
+    Item,
+    Job,
+    LeaseLost,
+    ListingEnd,
+    Partition,
+    RawPage,
+    Run,
+    SourceRequest,
+    job,
+    source,
+)
+from app.ledger import edit
+from app.ledger.decide import decide_schedule
+from app.store import tables
+from tests import worker_harness
+from tests.fetch.hostile import Visit, serving
+from workers.discovery import JOB_OF_CLASS
+
+FAST = HostLimits(rate=10_000, burst=10_000, concurrency=4)
+
+
+class Price(SQLModel, table=True):
+    """A table of a job's own."""
+
+    __tablename__ = "own_prices"  # pyright: ignore[reportAssignmentType] - SQLModel's declared_attr
+
+    sku: str = Field(primary_key=True)
+    price: Decimal
+    seen_at: datetime | None = Field(default=None)
+
+
+async def performed(house: WorkerContext, own: Job, **params: Any) -> dict[str, Any]:
+    """One run by hand; returns its row."""
+    run_id = await worker_harness.perform(house, job=own, params=params)
+    return await worker_harness.run_row(house.pool, run_id)
+
+
+async def scheduled(house: WorkerContext, own: Job) -> UUID:
+    """The run of the job's latest tick, queued."""
+    (declared,) = own.declared(house.config)
+    tick = declared.schedule.previous(house.clock())
+    assert tick is not None
+    await edit.register(house.pool, [declared], tick - timedelta(seconds=1))
+    (queued,) = await decide_schedule(house.pool, declared.key, house.clock())
+    return queued.run_id
+
+
+async def due_again(house: WorkerContext) -> None:
+    """The waiting of all queued runs is over."""
+    await house.pool.execute("UPDATE runs SET not_before = now() - interval '1 second'")
+
+
+@pytest.fixture
+async def shop() -> AsyncGenerator[str]:
+    """A site with one page of JSON; `/gone` is not there."""
+
+    async def answer(visit: Visit) -> None:
+        if visit.path == "/gone":
+            await visit.answer("404 Not Found", b"{}")
+        elif visit.path == "/busy":
+            await visit.answer("429 Too Many Requests", b"{}", retry_after="600")
+        else:
+            await visit.answer(body=json.dumps([{"sku": "a", "price": "1.5"}]).encode())
+
+    async with serving(answer) as url:
+        yield url
+
+
+async def test_parameters_are_typed_and_what_a_job_returns_are_the_runs_stats(
+    house: WorkerContext,
+) -> None:
+    seen: list[object] = []
+
+    @job
+    async def own(run: Run, *, region: str = "ng", pages: int = 1) -> dict[str, object]:
+        seen.extend((run.trigger, run.tick, run.window, run.attempt, region, pages))
+        return {"stored": 42, "share": Decimal("0.5")}
+
+    row = await performed(house, own, pages="3")
+    wrong = await performed(house, own, pages="many")
+
+    assert seen == ["manual", None, None, 1, "ng", 3]
+    assert (row["status"], row["stats"]) == ("success", {"stored": 42, "share": "0.5"})
+    assert (wrong["status"], wrong["error_type"]) == ("failure", "BadParameters")
+
+
+async def test_a_scheduled_run_knows_its_tick_and_its_window(house: WorkerContext) -> None:
+    seen: list[Any] = []
+
+    @job(every=3600, misfire_grace=3600)
+    async def hourly(run: Run) -> None:
+        seen.extend((run.tick, run.window))
+
+    run_id = await scheduled(house, hourly)
+    await worker_harness.perform(house, run_id, job=hourly)
+
+    tick, window = seen
+    assert (await worker_harness.run_row(house.pool, run_id))["status"] == "success"
+    assert window == (tick - timedelta(hours=1), tick)
+
+
+@pytest.mark.parametrize("result", [float("nan"), {"text": "a\0b"}, {"text": "\ud800"}])
+async def test_what_cannot_be_stored_is_a_failure_and_not_a_run_without_end(
+    house: WorkerContext, result: object
+) -> None:
+    @job
+    async def own(run: Run) -> object:
+        del run
+        return result
+
+    row = await performed(house, own)
+
+    assert (row["status"], row["error_type"]) == ("failure", "BadResult")
+
+
+async def test_a_part_that_failed_makes_the_run_a_partial_failure(house: WorkerContext) -> None:
+    @job
+    async def own(run: Run) -> dict[str, int]:
+        run.part_failed("lagos", ValueError("closed"))
+        return {"stored": 1}
+
+    row = await performed(house, own)
+
+    assert (row["status"], row["error_message"]) == ("partial_failure", "lagos: closed")
+    assert row["stats"] == {"stored": 1, "parts_failed": 1}
+
+
+async def test_a_function_of_arq_is_taken_as_it_is(house: WorkerContext) -> None:
+    seen: dict[str, Any] = {}
+
+    @job(name="as_before")
+    async def own(ctx: dict[str, Any], count: int) -> str:
+        seen.update(ctx)
+        return "x" * count
+
+    row = await performed(house, own, count=3)
+
+    assert (row["status"], row["stats"]) == ("success", {"result": "xxx"})
+    assert seen["redis"] is house.redis
+    assert seen["job_try"] == 1
+    assert {"job_id", "client", "clients", "run"} <= seen.keys()
+
+
+async def test_the_client_waits_for_the_shared_limiter_and_counts(
+    house: WorkerContext, shop: str
+) -> None:
+    @job(limits=FAST)
+    async def own(run: Run) -> dict[str, int]:
+        answer = await run.client.get(f"{shop}/prices")
+        async with run.client.stream("GET", f"{shop}/prices") as response:
+            size = len(await response.aread())
+        return {"rows": len(answer.json()), "size": size}
+
+    row = await performed(house, own)
+
+    assert row["stats"] == {"rows": 1, "size": 30, "requests": 2}
+    assert await house.redis.exists(f"rollcall:limit:{shop.removeprefix('http://')}")
+
+
+async def test_a_pause_that_a_site_asked_for_holds_for_the_next_job_too(
+    house: WorkerContext, shop: str
+) -> None:
+    @job(limits=FAST)
+    async def own(run: Run, *, path: str) -> None:
+        (await run.client.get(f"{shop}{path}")).raise_for_status()
+
+    gone = await performed(house, own, path="/gone")
+    busy = await performed(house, own, path="/busy")
+    refused = await performed(house, own, path="/prices")
+
+    assert [row["error_type"] for row in (gone, busy, refused)] == [
+        "http_status", "http_status", "rate_limited",
+    ]  # fmt: skip
+
+
+async def test_what_a_session_holds_is_committed_when_the_job_returns_and_not_if_it_raises(
+    house: WorkerContext,
+) -> None:
+    await tables.create_missing(house.pool, [Price])
+
+    @job(tables=[Price])
+    async def own(run: Run, *, sku: str, fails: bool = False) -> dict[str, int]:
+        run.session.add(Price(sku=sku, price=Decimal("1.50")))
+        await run.session.flush()
+        if fails:
+            raise ValueError("after the flush")
+        found = await run.session.exec(select(Price).order_by(col(Price.sku)))
+        return {"stored": len(found.all())}
+
+    kept = await performed(house, own, sku="a")
+    lost = await performed(house, own, sku="b", fails=True)
+
+    assert (kept["status"], kept["stats"]) == ("success", {"stored": 1})
+    assert (lost["status"], lost["error_type"]) == ("failure", "ValueError")
+    assert [row[0] for row in await house.pool.fetch("SELECT sku FROM own_prices")] == ["a"]
+
+
+async def test_a_run_that_another_attempt_has_taken_over_commits_nothing(
+    house: WorkerContext,
+) -> None:
+    await tables.create_missing(house.pool, [Price])
+    mine: list[bool] = []
+
+    @job(tables=[Price])
+    async def own(run: Run) -> None:
+        run.session.add(Price(sku="late", price=Decimal(1)))
+        mine.append(await run.still_mine())
+        await house.pool.execute("UPDATE runs SET lease_epoch = lease_epoch + 1")
+        mine.append(await run.still_mine())
+        with pytest.raises(LeaseLost):
+            await run.store("shop", [{"id": 1}], key="id")
+        with pytest.raises(LeaseLost):
+            await run.progress(1, 2)
+
+    row = await performed(house, own)
+
+    assert mine == [True, False]
+    assert row["status"] == "running"  # the other attempt's
+    assert await house.pool.fetchval("SELECT count(*) FROM own_prices") == 0
+    assert await house.pool.fetchval("SELECT count(*) FROM items") == 0
+
+
+async def test_rows_are_stored_as_items_and_counted_and_progress_is_seen_meanwhile(
+    house: WorkerContext,
+) -> None:
+    between: list[dict[str, Any]] = []
+
+    @job
+    async def own(run: Run) -> None:
+        await run.store("shop", [{"id": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}], key="id")
+        await run.store("shop", [{"id": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}], key="id")
+        await run.progress(10, 100, errors=2)
+        between.append((await worker_harness.run_row(house.pool, run.id))["stats"])
+
+    row = await performed(house, own)
+
+    counts = {"inserted": 1, "changed": 0, "unchanged": 1, "records": 2}
+    assert between == [{**counts, "done": 10, "of": 100, "errors": 2}]
+    assert row["stats"] == between[0]
+    assert await house.pool.fetchval("SELECT data ->> 'at' FROM items") == "2026-01-01T00:00:00Z"
+
+
+async def test_a_run_is_deferred_when_its_job_says_so_and_then_goes_on(
+    house: WorkerContext,
+) -> None:
+    @job(every=3600, misfire_grace=3600)
+    async def own(run: Run) -> dict[str, int]:
+        if run.attempt == 1:
+            raise run.defer(60, "closed for lunch")
+        return {"stored": 1}
+
+    run_id = await scheduled(house, own)
+    await worker_harness.perform(house, run_id, job=own)
+    waiting = await worker_harness.run_row(house.pool, run_id)
+    await due_again(house)
+    await worker_harness.perform(house, run_id, job=own)
+    done = await worker_harness.run_row(house.pool, run_id)
+
+    assert (waiting["status"], waiting["deferrals"]) == ("queued", 1)
+    assert waiting["not_before"] > house.clock() + timedelta(seconds=50)
+    assert (done["status"], done["stats"]) == ("success", {"stored": 1})
+
+
+async def test_a_deferral_beyond_the_next_tick_fails_and_arqs_retry_is_one_too(
+    house: WorkerContext,
+) -> None:
+    @job(every=3600, misfire_grace=3600)
+    async def own(run: Run) -> None:
+        raise run.defer(timedelta(days=1), "tomorrow")
+
+    @job
+    async def of_arq(ctx: dict[str, Any]) -> None:
+        del ctx
+        raise arq.Retry(defer=30)
+
+    run_id = await scheduled(house, own)
+    await worker_harness.perform(house, run_id, job=own)
+    refused = await worker_harness.run_row(house.pool, run_id)
+
+    assert (refused["status"], refused["error_type"]) == ("failure", "not_deferred")
+    assert "tomorrow" in refused["error_message"]
+    assert (await performed(house, of_arq))["status"] == "queued"
+
+
+async def test_a_failed_run_is_repeated_as_often_as_its_job_says(house: WorkerContext) -> None:
+    @job(retries=2, backoff=20)
+    async def own(run: Run) -> None:
+        raise ValueError(f"attempt {run.attempt}")
+
+    run_id = await worker_harness.perform(house, job=own)
+    rows = [await worker_harness.run_row(house.pool, run_id)]
+    for _ in range(2):
+        await due_again(house)
+        await worker_harness.perform(house, run_id, job=own)
+        rows.append(await worker_harness.run_row(house.pool, run_id))
+    events = await house.pool.fetch("SELECT event, attempt, detail FROM run_events ORDER BY id")
+
+    assert [(row["status"], row["retries"]) for row in rows] == [
+        ("queued", 1), ("queued", 2), ("failure", 2),
+    ]  # fmt: skip
+    waits = [round((row["not_before"] - row["queued_at"]).total_seconds(), -1) for row in rows[:2]]
+    assert waits == [20, 40]
+    assert rows[2]["error_message"] == "attempt 3"
+    assert [(row["event"], row["attempt"]) for row in events] == [
+        ("started", 1), ("retried", 1), ("started", 2), ("retried", 2), ("started", 3),
+        ("finished", 3),
+    ]  # fmt: skip
+    assert "failure: ValueError: attempt 1" in events[1]["detail"]
+
+
+async def test_a_retry_that_would_come_after_the_next_tick_is_left_to_that_tick(
+    house: WorkerContext,
+) -> None:
+    @job(every=3600, misfire_grace=3600, retries=3, backoff=7200)
+    async def own(run: Run) -> None:
+        raise ValueError(str(run.tick))
+
+    run_id = await scheduled(house, own)
+    await worker_harness.perform(house, run_id, job=own)
+
+    assert (await worker_harness.run_row(house.pool, run_id))["status"] == "failure"
+
+
+def own_source(url: str, *, table: bool) -> Job:
+    """The job of a source that reads the shop, into a table of its own or as items."""
+    options: dict[str, Any] = {"table": Price} if table else {}
+
+    @source(**options)
+    class Shop:
+        """One page, one partition; `sku`: what the row is called."""
+
+        name = "own_shop"
+        limits = FAST
+
+        def __init__(self, sku: str = "a") -> None:
+            self.sku = sku
+
+        def partitions(self) -> Generator[SourceRequest, RawPage, Sequence[Partition]]:
+            yield from ()
+            return (Partition("all"),)
+
+        def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd]:
+            del part
+            rows = json.loads((yield SourceRequest(f"{url}/prices?{uuid4()}")).body)
+            return ListingEnd("the only page", len(rows))
+
+        def parse(self, raw: RawPage) -> Iterable[Any]:
+            for row in json.loads(raw.body):
+                if table:
+                    yield Price(sku=self.sku, price=Decimal(row["price"]))
+                else:
+                    yield Item("own_shop", self.sku, row)
+
+    return vars(Shop)[JOB_OF_CLASS]
+
+
+@pytest.mark.parametrize("table", [True, False])
+async def test_a_source_of_ones_own_stores_into_its_table_or_as_items(
+    house: WorkerContext, shop: str, table: bool
+) -> None:
+    own = own_source(shop, table=table)
+    await tables.create_missing(house.pool, own.tables)
+    house.fetchers["own_shop"] = house.fetchers["betpawa"]
+
+    first = await performed(house, own)
+    same = await performed(house, own)
+    other = await performed(house, own, sku="b")
+
+    stored = await house.pool.fetchval(
+        "SELECT count(*) FROM own_prices" if table else "SELECT count(*) FROM items"
+    )
+    assert stored == 2
+    for row, inserted in ((first, 1), (same, 0), (other, 1)):
+        assert row["status"] == RunStatus.SUCCESS
+        assert (row["stats"]["records"], row["stats"]["inserted"]) == (1, inserted)
+
+
+async def test_a_table_of_ones_own_is_created_once_and_a_row_that_is_as_it_was_is_not_written(
+    house: WorkerContext, shop: str
+) -> None:
+    own = own_source(shop, table=True)
+    house.fetchers["own_shop"] = house.fetchers["betpawa"]
+    for _ in range(2):
+        await tables.create_missing(house.pool, own.tables)
+    await performed(house, own)
+    before = await house.pool.fetchval("SELECT xmin::text FROM own_prices")
+
+    same = await performed(house, own)
+
+    assert await house.pool.fetchval("SELECT xmin::text FROM own_prices") == before
+    assert same["stats"]["unchanged"] == 1

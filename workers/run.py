@@ -1,0 +1,366 @@
+"""A run as its job sees it: its tick, its HTTP client, its database session, its progress."""
+
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import aiohttp
+import httpx
+import msgspec
+import structlog
+from arq import Retry
+from arq.connections import ArqRedis
+from sqlalchemy.exc import DBAPIError
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.context import WorkerContext, user_agent, worker_context
+from app.core import log
+from app.core.config import Config
+from app.core.enums import RunStatus
+from app.core.errors import BadResult, HttpStatus, RunDeferred
+from app.core.records import Item
+from app.core.tasks import gather_fail_fast
+from app.fetch.client import RequestCounts
+from app.fetch.limited_transport import LimitedTransport
+from app.fetch.transport_errors import to_failure
+from app.fetch.urls import public_url
+from app.runs import attempts
+from app.runs.attempts import AttemptOutcome
+from app.sources.base import Source
+from app.store import sessions, tenancy
+from app.store.content import items
+from app.store.content.items import ItemWriteCounts
+from app.store.db import CONNECTION_LOST
+from app.store.runs import progress
+from app.store.runs.progress import SourceProgress
+from app.store.runs.run_rows import ClaimedRun
+from workers import expectations
+from workers.budget import CollectionBudget
+from workers.collect import Collector, root_failure_kind, run_totals
+from workers.source_group import PlannedSource, SourceGroup
+
+if TYPE_CHECKING:
+    from workers.job import Job
+
+PROGRESS_SECONDS = 0.5  # seconds between two writes of the progress
+MAX_STATS_BYTES = 64_000
+MAX_SHOWN_FAILURES = 5
+CLIENT_TIMEOUT = httpx.Timeout(20, connect=5, pool=None)
+# What arq's own ctx has that is handed on to functions that take a `ctx`.
+ARQ_NAMES = ("redis", "job_id", "job_try", "enqueue_time", "score")
+
+
+class Run:
+    """One attempt of a run, as its job sees it."""
+
+    def __init__(
+        self, ctx: dict[str, Any], job: "Job", claimed: ClaimedRun, outcome: AttemptOutcome
+    ) -> None:
+        self.context: WorkerContext = worker_context(ctx)
+        """The worker's connections; for built-in jobs."""
+        self.claimed = claimed
+        """The run's row, with the epoch of this attempt."""
+        self.outcome = outcome
+        """How the attempt ends; for built-in jobs."""
+        self._ctx = ctx
+        self._job = job
+        self._stack = AsyncExitStack()
+        self._tally = RequestCounts()
+        self._progress: dict[str, float] = {}
+        self._written_at = float("-inf")
+        self._failures: dict[str, BaseException | str] = {}
+
+    @property
+    def id(self) -> UUID:
+        """The run's id, `execution_id` in logs and tables."""
+        return self.claimed.run_id
+
+    @property
+    def job(self) -> str:
+        """The name of its job."""
+        return self._job.name
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters it was asked for with, as JSON; empty for a scheduled run."""
+        return self.claimed.params
+
+    @property
+    def tick(self) -> datetime | None:
+        """The instant for which it runs, UTC; None if it was asked for by hand."""
+        return self.claimed.scheduled_for
+
+    @property
+    def window(self) -> tuple[datetime, datetime] | None:
+        """From the tick before its own to its own, UTC; None without a tick.
+
+        The windows of consecutive ticks meet, so that what each of them covers adds up.
+        """
+        tick = self.tick
+        key = self.claimed.schedule_key
+        if tick is None:
+            return None
+        schedules = self._job.declared(self.context.config)
+        before = next((one.schedule.previous(tick) for one in schedules if one.key == key), None)
+        return None if before is None else (before, tick)
+
+    @property
+    def trigger(self) -> str:
+        """What created the run: `scheduled`, `manual`, `backfill`."""
+        return self.claimed.trigger
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        return self.claimed.attempt
+
+    @property
+    def config(self) -> Config:
+        """The settings."""
+        return self.context.config
+
+    @property
+    def redis(self) -> ArqRedis:
+        """The worker's Redis client."""
+        return self.context.redis
+
+    @cached_property
+    def log(self) -> structlog.stdlib.BoundLogger:
+        """A logger whose lines name the run; they are shown on its page."""
+        return log.logger(f"job.{self._job.name}")
+
+    @cached_property
+    def client(self) -> httpx.AsyncClient:
+        """An HTTP client whose connections the worker pools, behind the shared rate limiter.
+
+        A request waits until its host may be requested. Raises a Failure with `retry_in` if that
+        would take more than 30 seconds.
+        """
+        transport = LimitedTransport(
+            self.context.job_transport, self.context.limiter, self._job.limits, self._tally
+        )
+        client = httpx.AsyncClient(
+            transport=transport,
+            headers={"user-agent": user_agent(self.config.contact)},
+            timeout=CLIENT_TIMEOUT,
+            trust_env=False,
+        )
+        self._stack.push_async_callback(client.aclose)
+        return client
+
+    @cached_property
+    def session(self) -> AsyncSession:
+        """A SQLModel session, of one task at a time.
+
+        Each commit checks that this attempt still holds the run, and raises LeaseLost if not. What
+        is not committed when the job returns is committed then; if it raises, it is rolled back.
+        """
+        return sessions.fenced_session(self.context.engine, self.claimed)
+
+    def arq_ctx(self) -> dict[str, Any]:
+        """What arq hands to a function, with `run` and the HTTP clients."""
+        kept = {name: self._ctx[name] for name in ARQ_NAMES if name in self._ctx}
+        clients = {"client": self.client, "clients": self.context.clients}
+        return {"redis": self.redis, "job_try": self.attempt, **kept, **clients, "run": self}
+
+    async def progress(self, done: float, of: float | None = None, **counts: float) -> None:
+        """Show how far the run is, in the CLI and on its page. Raises LeaseLost.
+
+        It is written at most twice a second. `counts`: other numbers to show, by name.
+        """
+        self._progress |= {"done": done, **({} if of is None else {"of": of}), **counts}
+        now = time.monotonic()
+        if now - self._written_at >= PROGRESS_SECONDS or done == of:
+            self._written_at = now
+            await progress.merge_stats(self.context.pool, self.claimed, self._progress)
+
+    async def still_mine(self) -> bool:
+        """Whether this attempt still holds the run: nothing else may write for it then."""
+        return await progress.holds(self.context.pool, self.claimed)
+
+    def defer(self, until: datetime | timedelta | float, reason: str = "") -> RunDeferred:
+        """Postpone the run: `raise run.defer(until)`. An instant, or seconds from now.
+
+        It fails instead if that is after the schedule's next tick, or the fourth time.
+        """
+        if not isinstance(until, datetime):
+            delay = until if isinstance(until, timedelta) else timedelta(seconds=until)
+            until = self.context.clock() + delay
+        return RunDeferred(until, reason or "the job asked for it")
+
+    def part_failed(self, part: str, error: BaseException | str) -> None:
+        """Record that a part of the run failed: the run ends as a partial failure."""
+        self._failures[part] = error
+        self.log.warning("part.failed", part=part, error=str(error))
+
+    async def store(
+        self, source: str, rows: Iterable[Mapping[str, Any]], *, key: str | Callable[[Any], str]
+    ) -> ItemWriteCounts:
+        """Store rows as items of `source`, in one transaction under the run's lease.
+
+        `key`: the member that identifies a row, or a function of the row. A row that is as it was
+        is not written. Returns the counts, which are added to the run's stats. Raises LeaseLost.
+        """
+        page = [Item(source, _key(row, key), _as_json(row)) for row in rows]
+        now = self.context.clock()
+        async with tenancy.transaction(self.context.pool, None) as connection:
+            written = await items.write(connection, None, source, page, now, self.id)
+            counts = {name: getattr(written, name) for name in ("inserted", "changed", "unchanged")}
+            counts["records"] = written.given
+            await progress.add_totals(connection, self.claimed, counts)
+        for name, count in counts.items():
+            self._progress[name] = self._progress.get(name, 0) + count
+        return written
+
+    async def collect(
+        self,
+        sources: Sequence[Source] | Sequence[PlannedSource],
+        group: SourceGroup | None = None,
+        budget: CollectionBudget | None = None,
+    ) -> None:
+        """Collect sources, page by page, and set the outcome from theirs.
+
+        `group`: how their records are stored; the job's if not given. `budget`: limits on pages
+        and bytes.
+        """
+        chosen = group or self._job.group or SourceGroup()
+        planned = [
+            one if isinstance(one, PlannedSource) else PlannedSource(chosen, one) for one in sources
+        ]
+        await self._collect(planned, budget)
+
+    async def _collect(
+        self, planned: Sequence[PlannedSource], budget: CollectionBudget | None
+    ) -> None:
+        context, claimed, outcome = self.context, self.claimed, self.outcome
+        # Sources that ended before a deferral are not collected again.
+        ended = await progress.finished_sources(context.pool, claimed) if claimed.deferrals else {}
+        pending = [
+            (part, await progress.begin(context.pool, claimed, part.source.name))
+            for part in planned
+            if part.source.name not in ended
+        ]
+        rows = [*ended.values(), *(row for _, row in pending)]
+        if budget is not None:
+            budget.count_earlier(rows)
+        await progress.restart(context.pool, claimed, run_totals(planned, rows))
+        collectors = [Collector(context, part, claimed, row, budget) for part, row in pending]
+        rows = await gather_fail_fast(collector.run() for collector in collectors)
+        _set_outcome(outcome, planned, [*ended.values(), *rows])
+        late = {
+            one.row.source: (one.backoff[0], str(one.backoff[1])[:500])
+            for one in collectors
+            if one.backoff is not None
+        }
+        outcome.deferral = attempts.decide_deferral(claimed, context.clock(), late)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Commit the session when the body returns, and close everything however it ends.
+
+        Translates what httpx, SQLAlchemy and arq raise.
+        """
+        async with self._stack:
+            try:
+                yield
+                if self._session is not None:
+                    await self._session.commit()
+            except RunDeferred as asked:
+                self._defer(asked)
+            except Retry as retry:  # arq's own word for it
+                wait = (retry.defer_score or 0) / 1000
+                self._defer(RunDeferred(self.context.clock() + timedelta(seconds=wait), "retry"))
+            except DBAPIError as error:
+                cause = error.orig and error.orig.__cause__
+                raise (cause if isinstance(cause, CONNECTION_LOST) else error) from error
+            except httpx.HTTPStatusError as error:
+                url = public_url(str(error.request.url))
+                message = f"HTTP {error.response.status_code} from {url}"
+                raise HttpStatus(message, status=error.response.status_code, url=url) from error
+            except (httpx.HTTPError, aiohttp.ClientError) as error:
+                raise to_failure(error, "") from error
+            finally:
+                if self._session is not None:
+                    await self._session.close()
+
+    @property
+    def _session(self) -> AsyncSession | None:
+        return cast("AsyncSession | None", self.__dict__.get("session"))
+
+    def _defer(self, asked: RunDeferred) -> None:
+        outcome, now = self.outcome, self.context.clock()
+        late = {self.job: (asked.until, asked.reason)}
+        outcome.deferral = attempts.decide_deferral(self.claimed, now, late)
+        outcome.status = RunStatus.FAILURE
+        outcome.error_type = "not_deferred"
+        outcome.error_message = (
+            f"asked to be deferred until {asked.until:%Y-%m-%d %H:%M:%S} UTC, which is after the"
+            f" next tick or once too often: {asked.reason}"
+        )
+
+    def conclude(self, result: object) -> None:
+        """Set the outcome from what the job returned and recorded. Raises BadResult."""
+        outcome = self.outcome
+        if outcome.deferral is not None and outcome.error_type == "not_deferred":
+            return
+        if outcome.status is RunStatus.CANCELLED:
+            outcome.status = RunStatus.SUCCESS
+        if self._failures:
+            if outcome.status is RunStatus.SUCCESS:
+                outcome.status = RunStatus.PARTIAL_FAILURE
+            outcome.error_type = outcome.error_type or "part_failed"
+            outcome.error_message = outcome.error_message or _failures_text(self._failures)
+        stats: dict[str, Any] = {**(outcome.stats or {}), **self._progress}
+        if self._tally.requests:
+            stats["requests"] = stats.get("requests", 0) + self._tally.requests
+        if self._failures:
+            stats["parts_failed"] = len(self._failures)
+        if result is not None:
+            stats |= result if isinstance(result, Mapping) else {"result": result}
+        outcome.stats = _storable(stats)
+
+
+def _set_outcome(
+    outcome: AttemptOutcome, parts: Sequence[PlannedSource], rows: Sequence[SourceProgress]
+) -> None:
+    outcome.status = attempts.combined_status([row.status for row in rows])
+    outcome.stats = {**run_totals(parts, rows), **expectations.breach_stats(rows)}
+    failed = [row for row in rows if row.error_kind]
+    if failed:
+        outcome.error_type = root_failure_kind([row.error_kind for row in failed if row.error_kind])
+        outcome.error_message = "; ".join(f"{row.source}: {row.error_message}" for row in failed)
+
+
+def _key(row: Any, key: str | Callable[[Any], str]) -> str:
+    return str(row[key]) if isinstance(key, str) else key(row)
+
+
+def _as_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    return msgspec.to_builtins(dict(row), enc_hook=str, str_keys=True)
+
+
+def _failures_text(failures: Mapping[str, BaseException | str]) -> str:
+    shown = [f"{part}: {error}" for part, error in [*failures.items()][:MAX_SHOWN_FAILURES]]
+    more = len(failures) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def _storable(stats: Mapping[Any, Any]) -> dict[str, Any]:
+    """The stats as JSON that Postgres stores. Raises BadResult."""
+    try:
+        text = json.dumps(msgspec.to_builtins(stats, enc_hook=str, str_keys=True), allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadResult(f"the job returned what is not JSON: {error}") from None
+    if "\\u0000" in text or "\\ud" in text:
+        raise BadResult("the job returned text with a NUL or half a character")
+    if len(text) > MAX_STATS_BYTES:
+        raise BadResult(
+            f"the job returned {len(text):,} bytes; stats hold at most {MAX_STATS_BYTES:,}"
+        )
+    return json.loads(text)

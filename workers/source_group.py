@@ -1,0 +1,134 @@
+"""Source groups: the sources that a job collects, and how their records are stored."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from app.core.config import Config
+from app.core.records import Record
+from app.fetch.tokens import Login
+from app.sources.base import Source
+from app.sources.expectations import Expectations
+from app.store.content.listings import Listing
+from app.store.db import Connection
+from app.store.runs.progress import COUNT_NAMES, SourceProgress
+from workers import expectations
+
+
+class PageWriteCounts(Protocol):
+    """Counts of the rows that storing one page wrote."""
+
+    @property
+    def prices(self) -> int: ...
+    @property
+    def points(self) -> int: ...
+    @property
+    def inserted(self) -> int: ...
+    @property
+    def changed(self) -> int: ...
+    @property
+    def unchanged(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedPartition:
+    """A partition whose last page has been stored. `started_at`: when its first page was
+    fetched."""
+
+    source: str
+    partition: str
+    started_at: datetime
+    run_id: UUID
+
+
+class ListingTracker(Protocol):
+    """Records which keys a source's listings contained, so that missing records can be marked."""
+
+    async def record_listing(
+        self, connection: Connection, listing: Listing, run_id: UUID, /
+    ) -> None:
+        """A partition was listed completely. Called in the transaction of its last page."""
+        ...
+
+    async def record_partial_listing(
+        self, connection: Connection, listing: Listing, run_id: UUID, /
+    ) -> None:
+        """A partition was listed in part: missing keys mean nothing."""
+        ...
+
+    async def record_partitions(
+        self,
+        connection: Connection,
+        platform: str,
+        partitions: Sequence[str],
+        at: datetime,
+        run_id: UUID,
+        /,
+    ) -> None:
+        """All partitions of the source were listed completely in this run."""
+        ...
+
+    async def revert_absences(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
+        """The source broke an expectation: keys found missing in this run are not trusted."""
+        ...
+
+
+class SourceGroup:
+    """The sources that a job collects, and how their records are stored. A base class.
+
+    `records_stat`: the name in a run's stats for records. `never_empty`: a source that returns no
+    records at all has failed. `has_cursors`: a partition is continued where the last run ended.
+    `listing_tracker`: records what the listings contained, if that is tracked.
+    """
+
+    records_stat: str = "records"
+    never_empty: bool = False
+    has_cursors: bool = False
+    listing_tracker: ListingTracker | None = None
+
+    def every_source(self, config: Config) -> Sequence[Source]:
+        """All sources that it can collect: their limits, and the parsers of a replay."""
+        del config
+        return ()
+
+    def login(self, config: Config) -> Login | None:
+        """The credentials of its sources, or None."""
+        del config
+        return None
+
+    def record_key(self, record: Record) -> str:
+        """The key of a record."""
+        raise NotImplementedError
+
+    async def write(
+        self, connection: Connection, records: Sequence[Any], now: datetime, run_id: UUID
+    ) -> PageWriteCounts:
+        """Store the records of a page."""
+        raise NotImplementedError
+
+    def row_stats(self, row: SourceProgress) -> dict[str, int]:
+        """The counts that a source's row adds to the run's stats."""
+        counted = {name: getattr(row.counts, name) for name in COUNT_NAMES if name != "points"}
+        return {self.records_stat if name == "records" else name: n for name, n in counted.items()}
+
+    async def on_partition_done(self, connection: Connection, done: CompletedPartition) -> None:
+        """Called in the transaction of a partition's last page."""
+
+    async def on_unchanged_page(
+        self, connection: Connection, keys: Collection[str], now: datetime
+    ) -> None:
+        """Called with the keys of the records of a page that is unchanged."""
+
+    def expectations(self, source: Source) -> Expectations:
+        """What is expected of a source; a run that breaks it is a partial failure."""
+        return expectations.expectations_of(source)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSource:
+    """One source of a run, and the group that says how its records are read and stored."""
+
+    group: SourceGroup
+    source: Source
