@@ -77,7 +77,7 @@ def _named(entries: Sequence[str], folder: Path) -> Iterator[tuple[str, Callable
         files = sorted(path.glob("*.py")) if path.is_dir() else [path]
         for file in files:
             if not file.name.startswith(("_", "test_", "conftest.")):
-                yield str(file), lambda file=file: _import_file(file)
+                yield str(file), lambda file=file: import_file(file)
 
 
 def _installed() -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -97,7 +97,7 @@ def _import(name: str) -> ModuleType:
         ) from None
 
 
-def _import_file(file: Path) -> ModuleType:
+def import_file(file: Path) -> ModuleType:
     """Import a file as `<folder>.<name>`, the name under which its neighbours import it too."""
     folder = file.parent
     name = f"{folder.name}.{file.stem}"

@@ -1,5 +1,6 @@
 """The executor: what happens to a run, in order."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
@@ -65,6 +66,7 @@ async def execute(
             with structlog.contextvars.bound_contextvars(**_log_fields(context, claimed)):
                 _log.info("run.started", trigger=claimed.trigger, params=claimed.params or None)
                 # 3. Hold the lease. However the block ends, one outcome is recorded.
+                _name_task(f"{job.name} {claimed.run_id}")
                 async with attempts.attempt(leases, claimed) as outcome:
                     run = Run(ctx, job, claimed, outcome)
                     _apply_limits(job, claimed, outcome)
@@ -114,6 +116,12 @@ def _retry_without_postgres() -> Generator[None]:
     except TRANSIENT as error:
         _log.warning("run.put_off", error=str(error))
         raise Retry(defer=1) from error
+
+
+def _name_task(name: str) -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.set_name(name)
 
 
 def _apply_limits(job: Job, claimed: ClaimedRun, outcome: AttemptOutcome) -> None:

@@ -1,12 +1,14 @@
 """A worker's lifecycle: arq's startup and shutdown hooks, and the heartbeat between them."""
 
 import asyncio
+import inspect
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
+from asyncpg import PostgresError
 from redis.exceptions import RedisError
 
 from app.context import WorkerContext, open_context
@@ -36,6 +38,7 @@ from workers.isolation import Isolation
 from workers.maintenance import maintain_partitions
 from workers.registry import JobRegistry
 from workers.sweep import publish_health, sweep
+from workers.watchdog import LoopWatchdog
 
 Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
@@ -72,13 +75,15 @@ def startup(config: Config, where: ServerUrls, jobs: JobRegistry) -> Hook:
         stack.push_async_callback(watcher.close)
         stack.push_async_callback(pings.close)
         await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
+        codes = {inspect.unwrap(job.function).__code__: job.name for job in jobs.jobs}
+        await stack.enter_async_context(LoopWatchdog(codes))
         leases = Leases(context.control, context.clock, config.lease_seconds)
         ctx.update(
             stack=stack,
             context=context,
             clients=context.clients,
             leases=leases,
-            heartbeat=lambda: _beat(ctx, context, leases),
+            heartbeat=lambda: _beat(ctx, context, leases, jobs),
             lease_seconds=config.lease_seconds,
             known_jobs=jobs.names(),
             turn=DispatchState(),
@@ -120,12 +125,16 @@ async def _initialise(
 ) -> None:
     if not await tenancy.rls_enforced(context.pool):
         _log.warning("row_security.bypassed", fix="use a role without SUPERUSER and BYPASSRLS")
-    await tables.create_missing(context.pool, [table for job in jobs.jobs for table in job.tables])
+    for job in jobs.jobs:
+        try:
+            await tables.create_missing(context.pool, job.tables)
+        except PostgresError as error:  # its runs fail, the other jobs' do not
+            _log.error("job.table_missing", job=job.name, error=str(error))
     queued = await edit.register(context.pool, jobs.declared, context.clock())
     await disable_removed_recipes(context, jobs.declared)
     # What Redis does not receive, a sweep requeues.
     await enqueue.enqueue_runs(context.pool, context.redis, queued)
-    await _beat(ctx, context, leases)
+    await _beat(ctx, context, leases, jobs)
     await sweep(ctx)
     await publish_health(ctx)
     await maintain_partitions(ctx)
@@ -160,7 +169,9 @@ def open_queue(config: Config, where: ServerUrls) -> ArqRedis:
     return redis_pool(where.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
 
 
-async def _beat(ctx: dict[str, Any], context: WorkerContext, leases: Leases) -> None:
+async def _beat(
+    ctx: dict[str, Any], context: WorkerContext, leases: Leases, jobs: JobRegistry
+) -> None:
     for step in (leases.renew, context.heartbeat.beat):
         try:
             await step()
@@ -172,6 +183,8 @@ async def _beat(ctx: dict[str, Any], context: WorkerContext, leases: Leases) -> 
         running=len(leases.held),
         zone_data=zone_data.VERSION,
         clock_error=round(context.clock.error(), 3),
+        jobs=tuple(one.key for one in jobs.declared),
+        faulty_jobs=jobs.faults,
     )
     # A Redis that hangs must not delay the renewal of leases.
     async with asyncio.timeout(leases.seconds / 3):

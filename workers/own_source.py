@@ -58,7 +58,7 @@ def source(**options: Any) -> Callable[[Class], Class]:
         async def collect(run: Run, **params: Any) -> None:
             await run.collect([kind(**params)])
 
-        collect.__signature__ = _signature(kind)  # pyright: ignore[reportFunctionMemberAccess] - read by inspect
+        collect.__signature__ = _signature(kind)  # read by inspect
         collect.__module__ = kind.__module__
         setattr(kind, JOB_OF_CLASS, declare_job(collect, job_options, at))
         return kind

@@ -101,8 +101,9 @@ def source_limits(config: Config) -> dict[str, HostLimits]:
 
 
 def source_jobs(config: Config) -> dict[str, str]:
-    """The name of the job that collects each built-in source."""
-    return {source.name: job.name for job in JOBS for source in job.every_source(config)}
+    """The name of the job that collects each source, recipes excepted."""
+    groups = source_groups(config)
+    return {one.name: job.name for job, group in groups for one in group.every_source(config)}
 
 
 def source_logins(config: Config) -> dict[str, Login]:

@@ -110,6 +110,11 @@ class Run:
         return None if before is None else (before, tick)
 
     @property
+    def now(self) -> datetime:
+        """The present instant by the database's clock, UTC."""
+        return self.context.clock()
+
+    @property
     def trigger(self) -> str:
         """What created the run: `scheduled`, `manual`, `backfill`."""
         return self.claimed.trigger

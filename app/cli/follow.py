@@ -60,6 +60,9 @@ def _progress(row: dict[str, Any], sources: list[dict[str, Any]]) -> Table:
     for name in _COUNTS:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("error")
+    if not sources and row.get("stats"):  # a job that collects no sources shows what it counts
+        counted = ", ".join(f"{name} {value}" for name, value in row["stats"].items())
+        table.title = terminal.clean(f"{title}: {counted}")
     for source in sources:
         counts = (str(source[name]) for name in _COUNTS)
         texts = (source["source"], source["status"], *counts, source["error_message"] or "")

@@ -100,6 +100,11 @@ COMMANDS = {
         "Compare the prices of the sites.",
         is_group=True,
     ),
+    "job": LazyCommand(
+        "app.cli.job_files",
+        "Write the file of an own job or source, with its test.",
+        is_group=True,
+    ),
     "source": LazyCommand(
         "app.cli.sources",
         "Write, check and try recipes.",

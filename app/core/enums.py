@@ -138,6 +138,7 @@ class HealthReason(StrEnum):
     DISABLED = "disabled"
     PAUSED = "paused"
     UNREADABLE = "unreadable"
+    ORPHANED = "orphaned"
     UNKNOWN = "unknown"
 
 

@@ -61,9 +61,8 @@ def fault(what: str, message: str, fix: str) -> Finding:
 
 
 def faulty_job(message: str) -> Finding:
-    """The finding for a job that cannot be loaded; `message` ends with how to fix it."""
-    text, _, fix = message.rpartition(": ")
-    return fault("job", text or message, fix if text else "correct it, or take it out of JOBS")
+    """The finding for a job that cannot be loaded; `message` says where, why and what to do."""
+    return fault("job", message, "correct the file, then restart the workers")
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,13 @@ def _unreadable(facts: JobFacts) -> str:
     return f"its schedule cannot be read, and its ticks are held until it is edited: {fault}"
 
 
+def _orphaned(_: JobFacts) -> str:
+    return (
+        "no live worker knows it: retire it if it was removed, or see `doctor` for a file that"
+        " cannot be loaded"
+    )
+
+
 def _unknown(facts: JobFacts) -> str:
     if facts.history and not facts.history[0]:
         return "the network of the workers is down, so its state is unknown"
@@ -126,5 +133,6 @@ _SENTENCES: dict[HealthReason, Callable[[JobFacts], str]] = {
     HealthReason.DISABLED: _disabled,
     HealthReason.PAUSED: _paused,
     HealthReason.UNREADABLE: _unreadable,
+    HealthReason.ORPHANED: _orphaned,
     HealthReason.UNKNOWN: _unknown,
 }

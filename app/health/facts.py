@@ -46,6 +46,7 @@ class JobFacts:
       that the schedule allows.
     - `breach`: the expectation on the data that the last run violated.
     - `last_new`: end of the last run that stored something new.
+    - `orphaned`: no live worker knows the job.
     - `unreadable`: why the stored schedule cannot be read; its ticks are held.
     - `ran` of `due`: the last hundred ticks; `succeeded` of `finished`: the last hundred runs.
     - `sources`: the sources of its newest run, if it has several.
@@ -83,6 +84,7 @@ class JobFacts:
     finished: Count | None = None
     unreadable: str | None = None
     sources: tuple[SourceFacts, ...] = ()
+    orphaned: bool = False
 
     @property
     def adherence(self) -> float | None:
@@ -101,6 +103,8 @@ class WorkerFacts:
 
     `zone_data`: the IANA version of its tzdata wheel. `clock_error`: seconds by which the clock of
     its machine is ahead of the database's.
+    `jobs`: the schedules that its jobs declare. `faulty_jobs`: what it could not load, each with
+    place, reason and fix.
     """
 
     seen_at: Instant
@@ -109,6 +113,8 @@ class WorkerFacts:
     running: Count | None = None
     zone_data: str | None = None
     clock_error: float | None = None
+    jobs: tuple[str, ...] | None = None
+    faulty_jobs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,8 +107,9 @@ def judge(facts: JobFacts, now: datetime, rules: HealthRules = DEFAULT_RULES) ->
         return HealthStatus(JobStatus.PAUSED, HealthReason.DISABLED, None, age)
     if facts.paused_at is not None:
         return HealthStatus(JobStatus.PAUSED, HealthReason.PAUSED, facts.paused_at, age)
-    if facts.unreadable is not None:
-        return HealthStatus(JobStatus.UNHEALTHY, HealthReason.UNREADABLE, None, age)
+    if facts.unreadable is not None or facts.orphaned:
+        reason = HealthReason.ORPHANED if facts.unreadable is None else HealthReason.UNREADABLE
+        return HealthStatus(JobStatus.UNHEALTHY, reason, None, age)
     if facts.last_run is None:
         return _not_started(facts, now)
     fault = _fault(facts, facts.last_run, now, rules)

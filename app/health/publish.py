@@ -1,6 +1,7 @@
 """Publishes health facts from Postgres to Redis, after every run and every ten seconds."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -28,8 +29,18 @@ async def publish_job(pool: Pool, redis: Redis, key: str) -> None:
 
 
 async def publish_all_jobs(pool: Pool, redis: Redis) -> None:
-    """Publish all built-in jobs, which also restores them after Redis was emptied."""
-    await keys.write_jobs(redis, _by_key(await health.facts(pool)))
+    """Publish all built-in jobs, which also restores them after Redis was emptied.
+
+    A job that no live worker declares is orphaned, if all of them say what they declare.
+    """
+    declared = [worker.jobs for worker in (await keys.read_workers(redis)).values()]
+    known = {key for jobs in declared if jobs is not None for key in jobs}
+    complete = bool(declared) and None not in declared
+    published = (
+        (key, replace(facts, orphaned=complete and key not in known))
+        for key, facts in _by_key(await health.facts(pool))
+    )
+    await keys.write_jobs(redis, published)
 
 
 async def publish_collections(pool: Pool, redis: Redis, now: datetime) -> None:

@@ -77,7 +77,7 @@ class TableWriter:
 
 
 def _statement(table: Table, key: Sequence[str]) -> str:
-    quote = postgresql.dialect().identifier_preparer.quote  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped
+    quote = postgresql.dialect().identifier_preparer.quote
     names = _Names(
         quote(table.name),
         tuple(quote(name) for name in key),

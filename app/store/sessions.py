@@ -33,9 +33,13 @@ def open_engine(dsn: str, *, size: int, idle_limit: float) -> AsyncEngine:
     )
 
 
-def fenced_session(engine: AsyncEngine, claimed: ClaimedRun) -> AsyncSession:
+class FencedSession(AsyncSession):
     """A session each of whose commits raises LeaseLost if another attempt holds the run."""
-    session = AsyncSession(engine, expire_on_commit=False)
+
+
+def fenced_session(engine: AsyncEngine, claimed: ClaimedRun) -> FencedSession:
+    """The session of a run."""
+    session = FencedSession(engine, expire_on_commit=False)
 
     @event.listens_for(session.sync_session, "before_commit")
     def check(opened: Session) -> None:

@@ -9,9 +9,9 @@ from arq.connections import ArqRedis
 from app.core import zone_data
 from app.core.enums import HealthReason, RunStatus, TickReason
 from app.health import accounting, publish
-from app.health.facts import JobFacts
+from app.health.facts import JobFacts, WorkerFacts
 from app.health.judge import judge
-from app.health.keys import read_collections, read_jobs
+from app.health.keys import delete_worker, read_collections, read_jobs, write_worker
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.exclusions import Exclusions
 from app.scheduling.policies import Policies
@@ -291,3 +291,20 @@ async def test_a_job_is_overdue_by_the_zone_data_of_its_schedule(
     nine = clock().replace(hour=17)
     assert facts.next_run == nine
     assert facts.silent_after == nine + timedelta(seconds=60 + 240)
+
+
+async def test_a_job_that_no_live_worker_declares_is_orphaned_unless_one_does_not_say(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    book = Book(pool, clock)
+    await book.open(every(1))
+    seen: list[HealthReason | None] = []
+    for declared in ({"a": (KEY,), "b": ()}, {"a": ()}, {"a": (), "b": None}):
+        for name, jobs in declared.items():
+            await write_worker(redis, name, 60, WorkerFacts(seen_at=clock(), jobs=jobs))
+        if len(declared) == 1:
+            await delete_worker(redis, "b")
+        await publish.publish_all_jobs(pool, redis)
+        seen.append(judge((await read_jobs(redis))[KEY], clock()).reason)
+
+    assert seen == [HealthReason.NEVER_RAN, HealthReason.ORPHANED, HealthReason.NEVER_RAN]

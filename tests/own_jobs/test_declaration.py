@@ -71,7 +71,7 @@ def test_a_declared_job_has_its_schedule_its_policies_and_the_types_of_its_param
 
 
 def test_a_job_without_a_schedule_runs_by_hand_only() -> None:
-    declared = job(required)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    declared = job(required)
 
     assert isinstance(declared, Job)
     assert declared.declared(CONFIG) == []

@@ -126,7 +126,7 @@ def test_an_installed_package_names_its_modules(
     (info / "entry_points.txt").write_text(
         "[rollcall.jobs]\nmine = stranger\nlost = stranger_lost\n"
     )
-    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.syspath_prepend(str(folder))  # pyright: ignore[reportUnknownMemberType] - untyped
 
     found = load(folder.parent / "nothing-else.py")
 

@@ -240,6 +240,7 @@ def reason_text(job: JudgedJob) -> str:
         HealthReason.STALE_DATA: "runs, but its data is older than expected",
         HealthReason.DRIFT: "the shape of its data has changed",
         HealthReason.UNREADABLE: f"its schedule cannot be read: {facts.unreadable}",
+        HealthReason.ORPHANED: "no live worker knows it: retire it if it was removed",
         HealthReason.UNKNOWN: "state unknown: network outage, unknown interval or differing clocks",
     }
     return sentences[reason]

@@ -71,6 +71,7 @@ class HealthSummary(msgspec.Struct, frozen=True):
     """The body of `/health`. `jobs` counts jobs by status, `workers` the live workers.
 
     `unaccounted`: ticks of the last day without an outcome, absent if they were never counted.
+    `faulty_jobs`: how many files of jobs could not be loaded; `/health/workers` names them.
     """
 
     status: Overall
@@ -80,16 +81,21 @@ class HealthSummary(msgspec.Struct, frozen=True):
     reason: OverallReason | Unset = UNSET
     collections: CollectionCounts | Unset = UNSET
     unaccounted: int | Unset = UNSET
+    faulty_jobs: int | Unset = UNSET
     alerts: AlertDelivery | Unset = UNSET
 
 
 class WorkerHealth(msgspec.Struct, frozen=True):
-    """One worker in `/health/workers`. `age_seconds`: since its last heartbeat."""
+    """One worker in `/health/workers`. `age_seconds`: since its last heartbeat.
+
+    `faulty_jobs`: what it could not load, absent if there is nothing.
+    """
 
     seen_at: datetime
     age_seconds: float
     started_at: datetime | None
     running: int | None
+    faulty_jobs: tuple[str, ...] | Unset = UNSET
 
 
 class WorkersHealth(msgspec.Struct, frozen=True):
@@ -126,6 +132,7 @@ class SummaryContext:
     reason: OverallReason | None
     collections: CollectionFacts | None
     system: SystemFacts
+    faulty_jobs: int = 0
 
 
 def job(facts: JobFacts, health: HealthStatus) -> JobHealth:
@@ -162,6 +169,7 @@ def summary(statuses: Sequence[JobStatus], beside: SummaryContext, *, healthy: b
         reason=beside.reason or UNSET,
         collections=_collections(beside.collections),
         unaccounted=UNSET if unaccounted is None else unaccounted,
+        faulty_jobs=beside.faulty_jobs or UNSET,
         alerts=_alerting(beside.system),
     )
     return msgspec.json.encode(body)
@@ -175,6 +183,7 @@ def workers(live: dict[str, WorkerFacts], reason: OverallReason | None, now: dat
             age_seconds=round(max((now - facts.seen_at).total_seconds(), 0), 3),
             started_at=facts.started_at,
             running=facts.running,
+            faulty_jobs=facts.faulty_jobs or UNSET,
         )
         for name, facts in live.items()
     }

@@ -92,7 +92,11 @@ def _snapshot(
     summary_well = well and no_workers is None
     entries = {key: responses.job(job.facts, job.health) for key, job in jobs.items()}
     beside = responses.SummaryContext(
-        len(known.workers), reason or no_workers, known.collections, known.system
+        len(known.workers),
+        reason or no_workers,
+        known.collections,
+        known.system,
+        len({fault for worker in known.workers.values() for fault in worker.faulty_jobs}),
     )
     return HealthSnapshot(
         taken_at=now,

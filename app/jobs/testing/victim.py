@@ -1,0 +1,127 @@
+"""The process of a crash test: executes one run, and kills itself at the moment it was told.
+
+`python -m app.jobs.testing.victim` reads its order, as JSON, from standard input.
+"""
+
+import asyncio
+import importlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from app.jobs.testing.lab import INSTANT, job_of, open_lab
+from app.jobs.testing.web import PretendWeb
+from app.ledger import edit
+from app.ledger.decide import decide_schedule
+from app.queue import enqueue
+from app.store import sessions
+from app.store.runs import run_rows
+from app.store.schedules import decisions
+from app.store.servers import ServerUrls
+from workers import discovery
+from workers.collect import Collector
+from workers.job import Job
+from workers.run import Run
+
+
+class Moments:
+    """Kills this process when the moment comes."""
+
+    def __init__(self, wanted: str) -> None:
+        self._wanted = wanted
+        self._writes = 0
+
+    def come(self, moment: str) -> None:
+        """The run has come to this moment."""
+        if moment == self._wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def written(self) -> None:
+        """The job has committed something."""
+        self._writes += 1
+        self.come(f"after_write_{self._writes}")
+
+    def watch(self) -> None:
+        """Watch the steps of a run."""
+        _wrap(decisions, "record", after=lambda: self.come("after_tick_insert"))
+        _wrap(
+            enqueue,
+            "enqueue_runs",
+            before=lambda: self.come("after_commit_before_enqueue"),
+            after=lambda: self.come("after_enqueue"),
+        )
+        _wrap(run_rows, "claim", after=lambda: self.come("after_claim"))
+        _wrap(Run, "store", after=self.written)
+        _wrap(Collector, "_commit", after=self.written)
+        _wrap(sessions.FencedSession, "commit", after=self.written)
+        _wrap(
+            run_rows,
+            "finish",
+            before=lambda: self.come("before_outcome"),
+            after=lambda: self.come("after_outcome"),
+        )
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _wrap(
+    owner: Any,
+    name: str,
+    *,
+    before: Callable[[], None] = _nothing,
+    after: Callable[[], None] = _nothing,
+) -> None:
+    step = getattr(owner, name)
+
+    async def watched(*args: Any, **options: Any) -> Any:
+        before()
+        result = await step(*args, **options)
+        after()
+        return result
+
+    setattr(owner, name, watched)
+
+
+def _find_job(order: dict[str, Any]) -> Job:
+    try:
+        module = importlib.import_module(order["module"])
+    except ModuleNotFoundError:
+        module = discovery.import_file(Path(order["file"]))
+    for value in vars(module).values():
+        try:
+            job = job_of(value)
+        except TypeError:
+            continue
+        if job.name == order["job"]:
+            return job
+    raise SystemExit(f"{order['file']} has no job {order['job']!r} at its top level")
+
+
+async def _run(order: dict[str, Any]) -> None:
+    job, tick = _find_job(order), datetime.fromisoformat(order["tick"])
+    urls = ServerUrls(order["database"], order["redis"])
+    web = PretendWeb.load(order["web"])
+    async with open_lab(job, urls, web, tick, order["settings"]) as opened:
+        pool = opened.context.pool
+        if order["scheduled"]:
+            declared = opened.declared()
+            await edit.register(pool, [declared], tick - INSTANT)
+            Moments(order["moment"]).watch()
+            queued = await decide_schedule(pool, declared.key, tick)
+            await enqueue.enqueue_runs(pool, opened.context.redis, queued)
+            run_id = queued[0].run_id
+        else:
+            run_id = await opened.request()
+            Moments(order["moment"]).watch()
+        await opened.execute(run_id)
+
+
+if __name__ == "__main__":
+    asyncio.run(_run(json.load(sys.stdin)))
