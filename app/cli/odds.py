@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli import terminal
+from app.core.csv_cells import csv_cell
 from app.core.enums import Market, MarketOutcome
 from app.odds import comparison, sparkline
 from app.odds.comparison import MarketComparison, Match, Quote
@@ -182,7 +183,7 @@ def _write_csv(matches: Sequence[Match]) -> None:
     for match in matches:
         for row in match.rows:
             for line in _csv_lines(match, row):
-                writer.writerow([terminal.csv_cell(value) for value in line])
+                writer.writerow([csv_cell(value) for value in line])
 
 
 def _csv_lines(match: Match, row: MarketComparison) -> Iterator[tuple[Any, ...]]:

@@ -29,7 +29,6 @@ Result = TypeVar("Result")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -177,14 +176,6 @@ def markup(value: object) -> str:
     from rich.markup import escape  # noqa: PLC0415 - not imported for `--json`
 
     return escape(clean(str(value)))
-
-
-def csv_cell(value: object) -> object:
-    """Return the value for a CSV file: a text that spreadsheets would read as a formula is quoted.
-
-    Numbers stay numbers, negative ones too.
-    """
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def write_line(text: str) -> None:

@@ -80,7 +80,7 @@ async def write_parquet(
     on_progress: ExportProgressCallback,
 ) -> ExportProgress:
     """Write Parquet in batches of BATCH rows. Raises BadParameters if pyarrow is not installed."""
-    arrow, pq = _pyarrow()
+    arrow, pq = load_pyarrow()
     written = ExportProgress()
     async with connection.transaction(readonly=True):
         columns = await store.columns(connection, kind)
@@ -101,7 +101,8 @@ async def write_parquet(
     return written
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def load_pyarrow() -> tuple[Any, Any]:
+    """Return pyarrow and pyarrow.parquet. Raises BadParameters if they are not installed."""
     try:
         pa: Any = import_module("pyarrow")  # an optional extra
         pq: Any = import_module("pyarrow.parquet")

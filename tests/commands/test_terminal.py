@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from app.cli import terminal
+from app.core.csv_cells import csv_cell
 
 
 @pytest.mark.parametrize("text", ["\x1b]0;x\x07", "\x1b[2J", "\x9b2J", "a\u202eb", "a\rb", "\x00"])
@@ -30,6 +31,6 @@ def test_markup_in_a_name_is_printed_and_not_obeyed() -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-cmd", "@x", "\t=1"])
 def test_a_cell_that_begins_a_formula_is_text(text: str) -> None:
-    assert terminal.csv_cell(text) == f"'{text}"
-    assert terminal.csv_cell(-1) == -1
-    assert terminal.csv_cell("a=1") == "a=1"
+    assert csv_cell(text) == f"'{text}"
+    assert csv_cell(-1) == -1
+    assert csv_cell("a=1") == "a=1"

@@ -189,6 +189,7 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
         "name": "wares",
         "secret": "TOKEN",
         "collection": "default",
+        "what": "items",
     }
     return Owned(org_id, marker, path)
 

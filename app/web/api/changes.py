@@ -16,6 +16,7 @@ from app.web.api import cursor, problems, schemas
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.problems import RETRY_AFTER, Problem
 
+EVENT_STREAM = "text/event-stream"
 POLL_SECONDS = 0.5  # seconds between two reads of a request that waits
 STREAM_PAGE = 200  # changes per read of a stream
 KEEP_ALIVE_POLLS = 30  # polls between comments, which detect a closed connection
@@ -47,7 +48,7 @@ async def stream_changes(request: ApiRequest) -> ApiResponse:
     reader = _Reader(request, after, STREAM_PAGE, _kinds(query))
     first = await reader.read()  # a fault is answered before the stream begins
     _check_room(request)
-    return ApiResponse(stream=_events(request, reader, first), media_type="text/event-stream")
+    return ApiResponse(stream=_events(request, reader, first), media_type=EVENT_STREAM)
 
 
 async def item_history(request: ApiRequest) -> ApiResponse:

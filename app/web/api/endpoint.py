@@ -21,7 +21,7 @@ class Endpoint:
     `etag`: the response has an ETag. `if_match`: If-Match is accepted.
     `errors`: error statuses in addition to those of every endpoint.
     `seconds`: the time limit of a request; of a stream, until it begins.
-    `stream`: the media type of a response that is streamed.
+    `stream`: the media types of a response that is streamed.
     """
 
     method: str
@@ -37,7 +37,7 @@ class Endpoint:
     if_match: bool = False
     errors: tuple[int, ...] = ()
     seconds: float = 10.0
-    stream: str | None = None
+    stream: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

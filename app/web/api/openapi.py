@@ -128,8 +128,11 @@ def _success(endpoint: Endpoint) -> Json:
     names = ["etag"] if endpoint.etag else []
     names += ["location"] if endpoint.status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED) else []
     response: Json = {"description": HTTPStatus(endpoint.status).phrase, "headers": _headers(names)}
-    if endpoint.stream is not None:
-        response["content"] = {endpoint.stream: {"schema": {"type": "string"}}}
+    if endpoint.stream:
+        response["content"] = {
+            media_type.partition(";")[0]: {"schema": {"type": "string"}}
+            for media_type in endpoint.stream
+        }
     elif endpoint.response is not None:
         response["content"] = {"application/json": {"schema": _ref(endpoint.response)}}
     return response

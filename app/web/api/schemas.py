@@ -427,6 +427,21 @@ class UsageBody(ResponseModel):
     months: list[MonthUsage]
 
 
+# Exports
+
+
+class ExportQuery(RequestModel):
+    """The format and the time range of an export: items by their last change, runs by creation.
+
+    `after`: the `cursor` of the last row of an export that broke off.
+    """
+
+    format: Literal["csv", "jsonl", "parquet"] = "csv"
+    since: Instant | None = None
+    until: Instant | None = None
+    after: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+
 # Webhooks
 
 
@@ -568,6 +583,7 @@ class Presets(ResponseModel):
 PATH_PATTERNS = {
     "name": NAME_PATTERN,
     "collection": NAME_PATTERN_OF_COLLECTIONS,
+    "what": r"^(items|changes|runs)$",
     "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$",
 }  # patterns of path parameters
 RecipeName = Annotated[str, Field(pattern=NAME_PATTERN, examples=["shop"])]

@@ -1,0 +1,142 @@
+"""Exports of an organisation's rows, read page by page and encoded as they are read.
+
+Each page is a short transaction of its own, so an export holds nothing open while a slow client
+reads, and another one can continue after any row. Memory does not depend on the number of rows.
+"""
+
+import csv
+import io
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.core.csv_cells import csv_cell
+from app.maintenance import export
+from app.store import tenancy
+from app.store.db import Pool
+from app.store.orgs import exports as store
+from app.store.orgs.exports import ExportColumn, OrgExport
+from app.store.reports.exports import ExportRange
+
+PAGE_ROWS = 500
+ROW_GROUP_PAGES = 20
+
+Pages = AsyncIterator[list[dict[str, Any]]]
+
+
+async def pages(
+    pool: Pool, org_id: UUID, kind: OrgExport, span: ExportRange, after: str | None
+) -> AsyncGenerator[list[dict[str, Any]]]:
+    """Yield the rows in the order of their cursors, which each row has in `cursor`."""
+    place = kind.begin if after is None else kind.parse(after)
+    while True:
+        async with tenancy.org_transaction(pool, org_id) as connection:
+            rows = await store.rows(connection, org_id, kind, span, place, PAGE_ROWS)
+        if rows:
+            yield rows
+        if len(rows) < PAGE_ROWS:
+            return
+        place = kind.parse(rows[-1]["cursor"])
+
+
+async def as_csv(columns: Sequence[ExportColumn], rows: Pages) -> AsyncGenerator[bytes]:
+    """Yield CSV with a header. A text that spreadsheets would read as a formula is quoted."""
+    names = [column.name for column in columns]
+    yield _lines(csv_rows([names]))
+    async for page in rows:
+        yield _lines(csv_rows([[csv_cell(_text(row[name])) for name in names] for row in page]))
+
+
+async def as_json_lines(columns: Sequence[ExportColumn], rows: Pages) -> AsyncGenerator[bytes]:
+    """Yield one JSON object per line."""
+    names = [column.name for column in columns]
+    async for page in rows:
+        objects = ({name: row[name] for name in names} for row in page)
+        yield _lines(json.dumps(one, default=_plain, ensure_ascii=False) + "\n" for one in objects)
+
+
+async def as_parquet(columns: Sequence[ExportColumn], rows: Pages) -> AsyncGenerator[bytes]:
+    """Yield a Parquet file, one row group after the other. Raises BadParameters without pyarrow."""
+    arrow, parquet = export.load_pyarrow()
+    types = {"instant": arrow.timestamp("us", tz="UTC"), "number": arrow.float64()}
+    schema = arrow.schema([(one.name, types.get(one.type, arrow.string())) for one in columns])
+    sink = _Buffer()
+    group: list[dict[str, Any]] = []
+    with parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
+        pages_read = 0
+        async for page in rows:
+            group += [{one.name: _cell(one, row[one.name]) for one in columns} for row in page]
+            pages_read += 1
+            if pages_read % ROW_GROUP_PAGES == 0:
+                writer.write_table(arrow.Table.from_pylist(group, schema=schema))
+                group.clear()
+                yield sink.take()
+        if group:
+            writer.write_table(arrow.Table.from_pylist(group, schema=schema))
+    yield sink.take()
+
+
+Encoder = Callable[[Sequence[ExportColumn], Pages], AsyncGenerator[bytes]]
+# Encoder and media type by format.
+FORMATS: dict[str, tuple[Encoder, str]] = {
+    "csv": (as_csv, "text/csv; charset=utf-8"),
+    "jsonl": (as_json_lines, "application/x-ndjson"),
+    "parquet": (as_parquet, "application/vnd.apache.parquet"),
+}
+
+
+class _Buffer(io.RawIOBase):
+    """A file that keeps only what was not taken yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts = bytearray()
+        self._taken = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._parts += data
+        return len(data)
+
+    def tell(self) -> int:
+        return self._taken + len(self._parts)
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        part = bytes(self._parts)
+        self._taken += len(part)
+        self._parts.clear()
+        return part
+
+
+def csv_rows(rows: Sequence[Sequence[object]]) -> list[str]:
+    """Return the rows as lines of CSV."""
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return [text.getvalue()]
+
+
+def _lines(parts: Any) -> bytes:
+    return "".join(parts).encode()
+
+
+def _text(value: Any) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return value
+
+
+def _cell(column: ExportColumn, value: Any) -> object:
+    if value is None or column.type in ("instant", "number"):
+        return value
+    return str(_text(value))
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,0 +1,47 @@
+"""Handler of /collection/exports: items, changes and runs as a streamed file."""
+
+from collections.abc import AsyncGenerator
+
+from app.core.errors import BadParameters
+from app.maintenance import export
+from app.orgs import exports
+from app.store.orgs.exports import ORG_EXPORTS
+from app.store.reports.exports import ExportRange
+from app.web.api import problems, schemas
+from app.web.api.context import ApiRequest, ApiResponse
+
+MEDIA_TYPES = tuple(media_type for _, media_type in exports.FORMATS.values())
+
+
+async def export_rows(request: ApiRequest) -> ApiResponse:
+    """Download items, changes or runs, oldest first; `after` continues after a row's `cursor`."""
+    query: schemas.ExportQuery = request.query
+    what: str = request.path["what"]
+    kind = ORG_EXPORTS[what]
+    encode, media_type = exports.FORMATS[query.format]
+    _check(query, what)
+    span = ExportRange(query.since, query.until)
+    rows = exports.pages(request.context.pool, request.org_id, kind, span, query.after)
+    parts = encode(kind.columns, rows)
+    first = await anext(parts, b"")  # a fault is answered before the stream begins
+    headers = {"content-disposition": f'attachment; filename="{what}.{query.format}"'}
+    return ApiResponse(headers=headers, stream=_joined(first, parts), media_type=media_type)
+
+
+def _check(query: schemas.ExportQuery, what: str) -> None:
+    if query.after is not None:
+        try:
+            ORG_EXPORTS[what].parse(query.after)
+        except ValueError:
+            raise problems.of_field("after", f"is not the cursor of a row of {what}") from None
+    if query.format == "parquet":
+        try:
+            export.load_pyarrow()
+        except BadParameters as error:
+            raise problems.of_field("format", str(error)) from None
+
+
+async def _joined(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    yield first
+    async for part in rest:
+        yield part

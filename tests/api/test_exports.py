@@ -1,0 +1,118 @@
+"""Exports over HTTP: streamed, by format, and continued where one broke off."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from datetime import timedelta
+from importlib import import_module
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from app.core.enums import Scope
+from app.core.records import Item
+from app.orgs import exports
+from app.store import tenancy
+from app.store.content import items
+from app.store.db import Pool
+from tests.api.clients import Org, Visitor, fields, had_item, had_run
+from tests.clock import NOON
+
+COUNT = 1203  # more than two pages
+
+
+@pytest.fixture
+async def collected(pool: Pool, org: Org, other: Org) -> None:
+    page = [Item("shop", f"k{number:04}", {"n": number}) for number in range(COUNT)]
+    page.append(Item("shop", "=cmd()", {"n": -1}))
+    async with tenancy.org_transaction(pool, org.id) as connection:
+        await items.write(connection, org.id, "shop", page, NOON, uuid4())
+    await had_item(pool, other, NOON, source="strangers")
+
+
+async def exported(who: Visitor, what: str, **query: Any) -> httpx.Response:
+    answer = await who("GET", f"/collection/exports/{what}", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+@pytest.mark.usefixtures("collected")
+async def test_every_row_is_in_the_csv_once_and_no_formula(visitor: Visitor) -> None:
+    answer = await exported(visitor, "items")
+
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    keys = sorted(row["key"] for row in rows)
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert 'filename="items.csv"' in answer.headers["content-disposition"]
+    assert keys == ["'=cmd()", *(f"k{number:04}" for number in range(COUNT))]
+    assert json.loads(rows[-1]["data"]) == {"n": COUNT - 1}
+    assert "strangers" not in answer.text
+
+
+@pytest.mark.usefixtures("collected")
+@pytest.mark.parametrize("what", ["items", "changes"])
+async def test_an_export_that_broke_off_is_continued_after_its_last_row(
+    visitor: Visitor, what: str
+) -> None:
+    whole = [
+        json.loads(line) for line in (await exported(visitor, what, format="jsonl")).iter_lines()
+    ]
+    broken = whole[:700]
+
+    rest = await exported(visitor, what, format="jsonl", after=broken[-1]["cursor"])
+
+    assert len(whole) == COUNT + 1
+    assert broken + [json.loads(line) for line in rest.iter_lines()] == whole
+
+
+async def test_runs_are_exported_by_their_time(visitor: Visitor, org: Org, pool: Pool) -> None:
+    runs = [await had_run(pool, org, NOON + timedelta(hours=n)) for n in range(3)]
+    since = (NOON + timedelta(hours=1)).isoformat()
+
+    first = [json.loads(x) for x in (await exported(visitor, "runs", format="jsonl")).iter_lines()]
+    later = await exported(visitor, "runs", format="jsonl", since=since)
+    rest = await exported(visitor, "runs", format="jsonl", after=first[0]["cursor"])
+
+    assert [row["id"] for row in first] == [str(run) for run in runs]
+    assert later.text == rest.text
+    assert len(later.text.splitlines()) == 2
+
+
+@pytest.mark.usefixtures("collected")
+async def test_parquet_has_the_types_of_the_columns(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet: Any = import_module("pyarrow.parquet")
+    monkeypatch.setattr(exports, "ROW_GROUP_PAGES", 1)
+
+    answer = await exported(visitor, "items", format="parquet")
+
+    table = parquet.read_table(io.BytesIO(answer.content))
+    assert table.num_rows == COUNT + 1
+    assert parquet.ParquetFile(io.BytesIO(answer.content)).num_row_groups == 3
+    assert str(table.schema.field("changed_at").type) == "timestamp[us, tz=UTC]"
+    assert table.column("changed_at")[0].as_py() == NOON
+
+
+@pytest.mark.usefixtures("collected")
+async def test_another_organisation_exports_its_own(visitor: Visitor, other: Org) -> None:
+    stranger = replace(visitor, secret=other.secrets[Scope.READ])
+
+    rows = (await exported(stranger, "items", format="jsonl")).text.splitlines()
+
+    assert [json.loads(row)["source"] for row in rows] == ["strangers"]
+
+
+async def test_what_is_asked_wrongly_is_refused_before_the_stream(visitor: Visitor) -> None:
+    for what, query, field in (
+        ("items", {"after": "x"}, "after"),
+        ("runs", {"after": "2026-01-01_x"}, "after"),
+        ("changes", {"after": "1"}, "after"),
+        ("items", {"format": "xml"}, "format"),
+    ):
+        answer = await visitor("GET", f"/collection/exports/{what}", params=query)
+        assert fields(answer) == [field]
+    assert (await visitor("GET", "/collection/exports/secrets")).status_code == 404
