@@ -13,15 +13,12 @@ import typer
 
 from app.cli import terminal
 from app.core.enums import Scope
-from app.core.errors import UnknownOrg
-from app.ledger import decide
-from app.orgs import limits, usage
+from app.orgs import admin, limits, usage
 from app.orgs import tokens as access
 from app.store.db import Pool
-from app.store.orgs import collection, orgs, selections
+from app.store.orgs import orgs
 from app.store.orgs import usage as usage_rows
 from app.store.orgs.orgs import Org
-from app.store.runs import run_rows
 from app.store.schedules import heartbeats
 
 org = typer.Typer(help="Manage organisations.", no_args_is_help=True)
@@ -86,7 +83,7 @@ def disable_org(name: Name) -> None:
 
     Example: `python -m app org disable "Acme Odds"`
     """
-    _with_org(name, disable_organization)
+    _with_org(name, admin.disable)
     sys.stdout.write(f"{name} is disabled\n")
 
 
@@ -96,7 +93,7 @@ def enable_org(name: Name) -> None:
 
     Example: `python -m app org enable "Acme Odds"`
     """
-    _with_org(name, enable_organization)
+    _with_org(name, admin.enable)
     sys.stdout.write(f"{name} is enabled\n")
 
 
@@ -116,7 +113,7 @@ def limit_org(
     """
     if limit not in limits.LIMIT_NAMES:
         raise typer.BadParameter(f"{limit!r} is not one of {', '.join(limits.LIMIT_NAMES)}")
-    _with_org(name, lambda pool, found, _: orgs.set_limit(pool, found.id, limit, value))
+    _with_org(name, lambda pool, found, _: admin.set_limits(pool, found, {limit: value}))
     shown = "the default of the settings" if value is None else f"{value:g}"
     sys.stdout.write(f"{name}: {limit} is {shown}\n")
 
@@ -228,32 +225,10 @@ def _with_org(
     name: str, step: Callable[[Pool, Org, datetime], Awaitable[terminal.Result]]
 ) -> terminal.Result:
     async def run(pool: Pool) -> terminal.Result:
-        found = await orgs.by_name(pool, name)
-        if found is None:
-            raise UnknownOrg(f"there is no organisation {name!r}; see `python -m app org list`")
+        found = await admin.find(pool, name)
         return await step(pool, found, await heartbeats.database_now(pool))
 
     return terminal.with_pool(run)
-
-
-async def disable_organization(pool: Pool, found: Org, now: datetime) -> None:
-    """Disable the organisation as of `now` and cancel its open runs."""
-    await _decide(pool, found, now)  # earlier ticks are not disabled
-    async with pool.acquire() as connection, connection.transaction():
-        await orgs.set_disabled(connection, found.id, now)
-        open_runs = await selections.open_runs(connection, found.id)
-        await run_rows.cancel_open(connection, open_runs, now, by="the organisation is disabled")
-
-
-async def _decide(pool: Pool, found: Org, now: datetime) -> None:
-    for key in await collection.keys(pool, found.id):
-        await decide.decide_schedule(pool, key, now)
-
-
-async def enable_organization(pool: Pool, found: Org, now: datetime) -> None:
-    """Enable the organisation as of `now`."""
-    await _decide(pool, found, now)  # earlier ticks are disabled
-    await orgs.set_disabled(pool, found.id, None)
 
 
 def _print(facts: dict[str, Any], sentence: str, *, as_json: bool) -> None:

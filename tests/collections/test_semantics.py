@@ -3,9 +3,9 @@
 from datetime import timedelta
 from typing import Any
 
-from app.cli import orgs as orgs_cli
 from app.context import WorkerContext
 from app.ledger import decide
+from app.orgs import admin
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.orgs import orgs
@@ -81,13 +81,13 @@ async def test_a_tick_up_to_an_hour_late_still_runs(house: WorkerContext) -> Non
 async def disable(house: WorkerContext, one: Client) -> None:
     found = await orgs.one(house.pool, one.org_id)
     assert found is not None
-    await orgs_cli.disable_organization(house.pool, found, house.clock())
+    await admin.disable(house.pool, found, house.clock())
 
 
 async def enable(house: WorkerContext, one: Client) -> None:
     found = await orgs.one(house.pool, one.org_id)
     assert found is not None
-    await orgs_cli.enable_organization(house.pool, found, house.clock())
+    await admin.enable(house.pool, found, house.clock())
 
 
 async def test_a_disabled_organisations_ticks_are_skipped_as_disabled_until_it_is_let_in(

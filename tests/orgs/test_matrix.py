@@ -66,6 +66,10 @@ BODIES: dict[str, Any] = {
     "PUT /collection/sources/{name}": {"recipe": wares("wares")},
     "POST /collection/sources/dry-run": {"recipe": wares()},
     "PUT /collection/secrets/{secret}": {"value": "another"},
+    "POST /operator/organizations": {"name": "New"},
+    "PATCH /operator/organizations/{org_id}": {"limits": {"max_pages": 9}},
+    "POST /operator/organizations/{org_id}/tokens": {"label": "x"},
+    "POST /operator/tokens": {"label": "x"},
     "POST /collection/webhooks": {"url": "https://example.com/in"},
     "POST /collection/webhooks/{webhook_id}/pause": {"note": "x"},
     "POST /collection/webhooks/{webhook_id}/replay": {"after": "0"},
@@ -190,6 +194,8 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
         "secret": "TOKEN",
         "collection": "default",
         "what": "items",
+        "org_id": str(org_id or UUID(int=0)),
+        "token_id": str(UUID(int=0)),
     }
     return Owned(org_id, marker, path)
 
@@ -214,6 +220,8 @@ def audience(route: str) -> str:
     """Who may use it. Fails for a route that nobody has decided about."""
     if any(prefix in route for prefix in ORG_PREFIXES):
         return ORGS
+    if "/operator/" in route:
+        return OPERATORS
     assert route in ROUTES, f"{route}: say in ROUTES who may use it"
     return ROUTES[route]
 

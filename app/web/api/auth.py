@@ -15,21 +15,22 @@ from app.web.context import RLS_BYPASSED, TOKEN_FAILURES, WebContext
 from app.web.throttle import client_address
 
 NOT_AN_ORG = "this needs a token of an organisation; this one is the operator's"
+NOT_THE_OPERATOR = "this needs a token of the operator; this one is an organisation's"
 AUTH_HINT = "a valid token is required: Authorization: Bearer rc_…"
 
 
 async def authorize(
-    context: WebContext, request: Request, needed: Scope
+    context: WebContext, request: Request, needed: Scope, *, operator: bool = False
 ) -> tuple[Principal, datetime]:
     """Return the principal and the time of the request.
 
     Raises Unauthorized (401) or Problem: 429 for too many invalid tokens or changes, 503 if
-    row-level security does not bind our role, 403 if the token is the operator's, which has no
-    collection, or if its scope does not allow `needed`.
+    row-level security does not bind our role, 403 if the token is not of the kind that the endpoint
+    is for (`operator`), or if its scope does not allow `needed`.
     """
     principal, now = await _authenticated(context, request)
-    if principal.org_id is None:
-        raise Problem(HTTPStatus.FORBIDDEN, NOT_AN_ORG)
+    if (principal.org_id is None) is not operator:
+        raise Problem(HTTPStatus.FORBIDDEN, NOT_THE_OPERATOR if operator else NOT_AN_ORG)
     if not await context.isolation_enforced():
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, RLS_BYPASSED, headers=RETRY_AFTER)
     if not principal.scope.allows(needed):
@@ -38,7 +39,7 @@ async def authorize(
             f" this one has scope {principal.scope.value}"
         )
         raise Problem(HTTPStatus.FORBIDDEN, detail)
-    if request.method not in {"GET", "HEAD"}:
+    if principal.org_id is not None and request.method not in {"GET", "HEAD"}:
         wait = await context.changes.count(principal.org_id)
         if wait:
             detail = "your organisation has sent too many changes"

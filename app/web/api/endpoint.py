@@ -17,6 +17,7 @@ class Endpoint:
 
     `response`: the model of the response body, None if it is empty.
     `body`, `query`: the models of the request.
+    `operator`: it is for tokens of the operator, else for those of an organisation.
     `optional`: the body may be omitted.
     `etag`: the response has an ETag. `if_match`: If-Match is accepted.
     `errors`: error statuses in addition to those of every endpoint.
@@ -38,12 +39,15 @@ class Endpoint:
     errors: tuple[int, ...] = ()
     seconds: float = 10.0
     stream: tuple[str, ...] = ()
+    operator: bool = False
 
     @property
     def name(self) -> str:
         """The operation id in the OpenAPI document."""
-        named = "_of_collection" if "{collection}" in self.path else ""
-        return self.handler.__name__ + named
+        name = self.handler.__name__
+        if "{collection}" in self.path:
+            return f"{name}_of_collection"
+        return f"{name}_of_organization" if "{org_id}/tokens" in self.path else name
 
     @property
     def summary(self) -> str:

@@ -52,10 +52,11 @@ def document(endpoints: Iterable[Endpoint] = ENDPOINTS) -> Json:
 
 
 def _operation(endpoint: Endpoint) -> Json:
+    owner = "an operator's" if endpoint.operator else "an organisation's"
     operation: Json = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
-        "description": f"Needs a token of scope `{endpoint.scope.value}`.",
+        "description": f"Needs {owner} token of scope `{endpoint.scope.value}`.",
         "parameters": [*_in_path(endpoint), *_in_query(endpoint), *_in_headers(endpoint)],
         "responses": _responses(endpoint),
     }

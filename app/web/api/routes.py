@@ -21,10 +21,10 @@ from app.web.api.schemas import EmptyRequest
 from app.web.api.table import ENDPOINTS
 from app.web.context import web_context
 
-PREFIXES = ("/collection", "/collections")
+PREFIXES = ("/collection", "/collections", "/operator")
 COMMON_HEADERS = {"cache-control": "no-store"}
 STREAM_HEADERS = {**COMMON_HEADERS, "x-accel-buffering": "no"}  # proxies must pass on each part
-PATH_WITH_SLASHES = "{key}"  # keys of items are any text
+PATH_WITH_SLASHES = "{key}"  # keys of items and names of jobs are any text
 
 _log = log.logger(__name__)
 
@@ -104,7 +104,9 @@ async def _handle(request: Request, endpoint: Endpoint) -> Response:
 
 async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
     context = web_context(request)
-    principal, now = await auth.authorize(context, request, endpoint.scope)
+    principal, now = await auth.authorize(
+        context, request, endpoint.scope, operator=endpoint.operator
+    )
     body = endpoint.body and await requests.body(request, endpoint.body, optional=endpoint.optional)
     return ApiRequest(
         context=context,

@@ -7,6 +7,7 @@ from app.web.api import (
     dry_runs,
     exports,
     items,
+    operator,
     presets,
     preview,
     runs,
@@ -25,6 +26,8 @@ PRESETS = "/collection/presets"
 PRESET = "/collection/presets/{preset_id}"
 SOURCES = "/collection/sources"
 SOURCE = "/collection/sources/{name}"
+ORGS = "/operator/organizations"
+ORG = "/operator/organizations/{org_id}"
 WEBHOOKS = "/collection/webhooks"
 WEBHOOK = "/collection/webhooks/{webhook_id}"
 SECRETS = "/collection/secrets"
@@ -108,6 +111,33 @@ def _of_collection(prefix: str) -> tuple[Endpoint, ...]:
     )
 
 
+def _tokens(prefix: str) -> tuple[Endpoint, ...]:
+    """The endpoints of the tokens of the operator, or of one organisation."""
+    path = f"{prefix}/tokens"
+    return (
+        Endpoint(
+            "GET",
+            path,
+            READ,
+            operator.list_tokens,
+            schemas.Tokens,
+            errors=(404,),
+            operator=True,
+        ),
+        Endpoint(
+            "POST",
+            path,
+            ADMIN,
+            operator.create_token,
+            schemas.TokenCreated,
+            status=201,
+            body=schemas.TokenCreate,
+            errors=(404,),
+            operator=True,
+        ),
+    )
+
+
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/collections", READ, schedule.list_collections, schemas.Collections),
     *_of_collection("/collection"),
@@ -171,6 +201,75 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         stream=exports.MEDIA_TYPES,
     ),
     Endpoint("GET", "/collection/usage", READ, usage.read_usage, schemas.UsageBody),
+    Endpoint("GET", ORGS, READ, operator.list_organizations, schemas.Organizations, operator=True),
+    Endpoint(
+        "POST",
+        ORGS,
+        ADMIN,
+        operator.create_organization,
+        schemas.OrganizationBody,
+        status=201,
+        body=schemas.OrganizationCreate,
+        operator=True,
+    ),
+    Endpoint(
+        "GET",
+        ORG,
+        READ,
+        operator.read_organization,
+        schemas.OrganizationBody,
+        errors=(404,),
+        operator=True,
+    ),
+    Endpoint(
+        "PATCH",
+        ORG,
+        ADMIN,
+        operator.change_organization,
+        schemas.OrganizationBody,
+        body=schemas.OrganizationChange,
+        errors=(404,),
+        operator=True,
+    ),
+    Endpoint(
+        "GET",
+        f"{ORG}/usage",
+        READ,
+        operator.read_organization_usage,
+        schemas.UsageBody,
+        errors=(404,),
+        operator=True,
+    ),
+    *_tokens("/operator"),
+    *_tokens(ORG),
+    Endpoint(
+        "DELETE",
+        "/operator/tokens/{token_id}",
+        ADMIN,
+        operator.revoke_token,
+        status=204,
+        errors=(404,),
+        operator=True,
+    ),
+    Endpoint(
+        "GET",
+        "/operator/jobs",
+        READ,
+        operator.list_jobs,
+        schemas.JobList,
+        query=schemas.JobsQuery,
+        operator=True,
+    ),
+    Endpoint(
+        "GET",
+        "/operator/jobs/{key}/ticks",
+        READ,
+        operator.list_job_ticks,
+        schemas.TickList,
+        query=schemas.TicksQuery,
+        errors=(404,),
+        operator=True,
+    ),
     Endpoint("GET", WEBHOOKS, READ, webhooks.list_webhooks, schemas.Webhooks),
     Endpoint(
         "POST",

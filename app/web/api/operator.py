@@ -1,0 +1,160 @@
+"""Handlers of /operator: organisations, tokens, limits, usage and jobs, for the operator's tokens.
+
+They call what the commands `org`, `token`, `jobs` and `ticks` call.
+"""
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from app.core.errors import BadSchedule, InvalidValue, NotFound, UnknownOrg
+from app.orgs import admin, tokens, usage
+from app.scheduling.schedule import Schedule
+from app.store.orgs import orgs
+from app.store.orgs import usage as usage_rows
+from app.store.orgs.orgs import Org, Token
+from app.store.reports import tick_listing
+from app.store.reports.tick_listing import TickFilter
+from app.store.schedules import schedule_rows
+from app.store.schedules.schedule_rows import ScheduleState
+from app.web.api import schemas
+from app.web.api.context import ApiRequest, ApiResponse
+
+NO_ROWS = (0, 0)
+
+
+async def list_organizations(request: ApiRequest) -> ApiResponse:
+    """List the organisations with their own limits and what each stores."""
+    pool = request.context.pool
+    found, stored = await orgs.all_of(pool), await usage_rows.stored(pool)
+    lines = [_org(one, stored.get(one.id, NO_ROWS)) for one in found]
+    return ApiResponse(schemas.Organizations(organizations=lines))
+
+
+async def create_organization(request: ApiRequest) -> ApiResponse:
+    """Create an organisation."""
+    body: schemas.OrganizationCreate = request.body
+    try:
+        org_id = await tokens.create_org(request.context.pool, body.name, request.now)
+    except UnknownOrg as error:
+        raise InvalidValue("name", str(error)) from None
+    found = await admin.find(request.context.pool, org_id)
+    return ApiResponse(_org(found, NO_ROWS), {"location": f"/operator/organizations/{org_id}"})
+
+
+async def read_organization(request: ApiRequest) -> ApiResponse:
+    """Read an organisation."""
+    return await _answer(request)
+
+
+async def change_organization(request: ApiRequest) -> ApiResponse:
+    """Disable or enable an organisation, and set limits of its own; null is the default again."""
+    body: schemas.OrganizationChange = request.body
+    pool = request.context.pool
+    found = await admin.find(pool, request.path["org_id"])
+    try:
+        await admin.set_limits(pool, found, body.limits)
+    except UnknownOrg as error:
+        raise InvalidValue("limits", str(error)) from None
+    if "disabled" in body.model_fields_set and body.disabled is not (found.disabled_at is not None):
+        change = admin.disable if body.disabled else admin.enable
+        await change(pool, found, request.now)
+    return await _answer(request)
+
+
+async def read_organization_usage(request: ApiRequest) -> ApiResponse:
+    """Read an organisation's limits, what is used of them, and its last months."""
+    context = request.context
+    found = await admin.find(context.pool, request.path["org_id"])
+    report = await usage.report(context.pool, context.config, found.id, request.now)
+    return ApiResponse(schemas.UsageBody.model_validate(asdict(report)))
+
+
+async def list_tokens(request: ApiRequest) -> ApiResponse:
+    """List the tokens of an organisation or of the operator, without their secrets."""
+    org_id = request.path.get("org_id")
+    if org_id is not None:
+        await admin.find(request.context.pool, org_id)
+    rows = await orgs.tokens(request.context.pool, org_id)
+    return ApiResponse(schemas.Tokens(tokens=[_token(row) for row in rows]))
+
+
+async def create_token(request: ApiRequest) -> ApiResponse:
+    """Create a token of an organisation or of the operator; its secret is shown this once."""
+    body: schemas.TokenCreate = request.body
+    pool = request.context.pool
+    org_id = request.path.get("org_id")
+    org = None if org_id is None else (await admin.find(pool, org_id)).name
+    expires_at = None if body.days is None else request.now + timedelta(days=body.days)
+    wanted = tokens.TokenRequest(org, body.label, body.scope, expires_at)
+    secret = await tokens.create_token(pool, wanted, request.now, by=request.principal.name)
+    created = (await orgs.tokens(pool, org_id))[-1]
+    answer = schemas.TokenCreated(**_token(created).model_dump(), token=secret)
+    return ApiResponse(answer, {"location": f"/operator/tokens/{created.id}"})
+
+
+async def revoke_token(request: ApiRequest) -> ApiResponse:
+    """Revoke a token of anyone. It stops working at once."""
+    await admin.revoke(request.context.pool, request.path["token_id"], request.now)
+    return ApiResponse()
+
+
+async def list_jobs(request: ApiRequest) -> ApiResponse:
+    """List the schedules of the operator's jobs, and with `collections` those of organisations."""
+    query: schemas.JobsQuery = request.query
+    states = await schedule_rows.all_of(request.context.pool)
+    shown = [one for one in states if query.collections or not one.key.startswith("collection:")]
+    return ApiResponse(schemas.JobList(jobs=[_job(one) for one in shown]))
+
+
+async def list_job_ticks(request: ApiRequest) -> ApiResponse:
+    """List the ticks of a job with their outcomes, newest first."""
+    query: schemas.TicksQuery = request.query
+    pool, job = request.context.pool, request.path["key"]
+    if not await tick_listing.exists(pool, job):
+        raise NotFound(f"there is no schedule {job!r}")
+    filters = TickFilter(query.since, query.until, query.outcome, query.reason)
+    rows = await tick_listing.ticks(pool, job, filters, query.limit)
+    return ApiResponse(schemas.TickList(ticks=[schemas.TickBody.model_validate(r) for r in rows]))
+
+
+async def _answer(request: ApiRequest) -> ApiResponse:
+    pool = request.context.pool
+    found = await admin.find(pool, request.path["org_id"])
+    stored = await usage_rows.stored(pool)
+    return ApiResponse(_org(found, stored.get(found.id, NO_ROWS)))
+
+
+def _org(found: Org, stored: tuple[int, int]) -> schemas.OrganizationBody:
+    return schemas.OrganizationBody(
+        id=found.id,
+        name=found.name,
+        created_at=found.created_at,
+        disabled_at=found.disabled_at,
+        limits=found.limits,
+        rows=stored[0],
+        stored_mb=round(stored[1] / usage.BYTES_PER_MB, 3),
+    )
+
+
+def _token(row: Token) -> schemas.TokenBody:
+    fields: dict[str, Any] = {name: getattr(row, name) for name in schemas.TokenBody.model_fields}
+    return schemas.TokenBody(**fields)
+
+
+def _job(state: ScheduleState) -> schemas.JobBody:
+    try:
+        due = Schedule.from_spec(state.spec, name=state.key).describe()
+    except BadSchedule as error:
+        due = f"unreadable: {error}"
+    return schemas.JobBody(
+        job=state.key,
+        task=state.job,
+        due=due,
+        enabled=state.enabled,
+        paused_at=state.paused_at,
+        paused_by=state.paused_by,
+        paused_note=state.paused_note,
+        next=state.next_tick_at if state.enabled and state.paused_at is None else None,
+        frontier=state.evaluated_through,
+    )
