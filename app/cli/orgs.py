@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ import typer
 
 from app.cli import terminal
 from app.core.enums import Scope
-from app.orgs import admin, limits, usage
+from app.orgs import admin, leaving, limits, usage
 from app.orgs import tokens as access
 from app.store.db import Pool
 from app.store.orgs import orgs
@@ -135,6 +136,67 @@ def org_usage(name: Name, *, as_json: JSON = False) -> None:
     _table(limits_, as_json=False)
     if report.months:
         _table(report.months, as_json=False)
+
+
+@org.command("export")
+def export_org(
+    name: Name,
+    file: Annotated[Path, typer.Argument(help="The zip file, which must not exist yet.")],
+    *,
+    as_json: JSON = False,
+) -> None:
+    """Write everything that an organisation has to a zip file of JSON lines, one for each table.
+
+    Hashes of tokens and encrypted secrets are left out.
+
+    Example: `python -m app org export "Acme Odds" acme.zip`
+    """
+    written = _with_org(name, lambda pool, found, _: _export(pool, found, file))
+    _table([{"table": table, "rows": rows} for table, rows in written.items()], as_json=as_json)
+
+
+@org.command("delete")
+def delete_org(
+    name: Name,
+    *,
+    export: Annotated[
+        Path | None, typer.Option(help="First write everything to this new zip file.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask to type the name.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Delete an organisation with everything that it has, in Postgres and Redis.
+
+    Prints how many rows there were in each table and how many there are afterwards, and ends with 1
+    if any is left.
+
+    Example: `python -m app org delete "Acme Odds" --export acme.zip`
+    """
+    if not yes and typer.prompt(f"Type {name} to delete it") != name:
+        raise typer.BadParameter("the name differs, nothing was deleted")
+
+    async def delete(context: terminal.CommandContext) -> tuple[dict[str, int], dict[str, int]]:
+        found = await admin.find(context.pool, name)
+        if export is not None:
+            await _export(context.pool, found, export)
+        now = await heartbeats.database_now(context.pool)
+        return await leaving.delete(context.pool, context.redis, found, now)
+
+    before, after = terminal.with_servers(delete)
+    rows = [
+        {"table": table, "before": before.get(table, 0), "after": after.get(table, 0)}
+        for table in sorted({*before, *after})
+    ]
+    _table(rows, as_json=as_json)
+    if after:
+        raise typer.Exit(1)
+
+
+async def _export(pool: Pool, found: Org, file: Path) -> dict[str, int]:
+    try:
+        return await leaving.export(pool, found, file)
+    except FileExistsError:
+        raise typer.BadParameter(f"{file} exists already") from None
 
 
 @token.command("create")

@@ -1,0 +1,94 @@
+"""An organisation leaves: its data is exported, then deleted, and counts prove it."""
+
+import asyncio
+import zipfile
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import cast
+from uuid import UUID
+
+from arq.constants import default_queue_name
+from redis.asyncio import Redis
+
+from app.orgs import admin
+from app.queue.org_queue import ORG_QUEUE
+from app.runs import log
+from app.store.db import Pool
+from app.store.orgs import leaving as store
+from app.store.orgs.orgs import Org
+
+SCAN_COUNT = 1_000
+# Sorted sets whose members name runs.
+QUEUES = (
+    *(f"{ORG_QUEUE}{suffix}" for suffix in ("", ":slow", ":later", ":admitted")),
+    default_queue_name,
+    log.INDEX_KEY,
+)
+
+
+async def export(pool: Pool, found: Org, file: Path) -> dict[str, int]:
+    """Write all rows of the organisation to a new zip file; returns their number by table.
+
+    Each table is one file of JSON lines. Hashes of tokens and encrypted secrets are left out.
+    Raises FileExistsError.
+    """
+    written: dict[str, int] = {}
+    with file.open("xb") as opened, zipfile.ZipFile(opened, "w", zipfile.ZIP_DEFLATED) as archive:
+        for table in await store.tables(pool):
+            with archive.open(f"{table}.jsonl", "w", force_zip64=True) as entry:
+                async for lines in store.json_rows(pool, found.id, table):
+                    await asyncio.to_thread(entry.write, ("\n".join(lines) + "\n").encode())
+                    written[table] = written.get(table, 0) + len(lines)
+    return written
+
+
+async def delete(
+    pool: Pool, redis: Redis, found: Org, now: datetime
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Disable and delete the organisation; returns what there was of it, and what there still is.
+
+    Both by table, and for Redis as `redis`; the second is empty.
+    """
+    await admin.disable(pool, found, now)
+    runs = await store.run_ids(pool, found.id)
+    before = await _counts(pool, redis, found, runs)
+    await store.delete(pool, found.id, found.name, runs)
+    keys = await _keys(redis, found.id, runs)
+    if keys:
+        await redis.delete(*keys)
+    await _leave_queues(redis, runs)
+    return before, await _counts(pool, redis, found, runs)
+
+
+async def _counts(pool: Pool, redis: Redis, found: Org, runs: Sequence[UUID]) -> dict[str, int]:
+    rows = await store.counts(pool, found.id, found.name, runs)
+    keys = len(await _keys(redis, found.id, runs)) + len(await _queued(redis, runs))
+    return rows | ({"redis": keys} if keys else {})
+
+
+async def _keys(redis: Redis, org_id: UUID, runs: Sequence[UUID]) -> list[str]:
+    """The keys that name the organisation or one of its runs."""
+    names = {str(org_id), org_id.hex, *map(str, runs), *(run.hex for run in runs)}
+    found: list[str] = []
+    async for key in redis.scan_iter(count=SCAN_COUNT):  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+        text = key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+        if names.intersection(text.replace("/", ":").split(":")):
+            found.append(text)
+    return found
+
+
+async def _queued(redis: Redis, runs: Sequence[UUID]) -> list[tuple[str, str]]:
+    """The queue entries of these runs, with their queue."""
+    wanted = {str(run) for run in runs}
+    found: list[tuple[str, str]] = []
+    for queue in QUEUES:
+        entries = cast("list[bytes]", await redis.zrange(queue, 0, -1))  # pyright: ignore[reportUnknownMemberType] - as above
+        names = [entry.decode("utf-8", "replace") for entry in entries]
+        found += [(queue, name) for name in names if wanted.intersection(name.split(":"))]
+    return found
+
+
+async def _leave_queues(redis: Redis, runs: Sequence[UUID]) -> None:
+    for queue, name in await _queued(redis, runs):
+        await redis.zrem(queue, name)

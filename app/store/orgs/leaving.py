@@ -1,0 +1,113 @@
+"""Statements that count, export and delete everything that an organisation has in Postgres."""
+
+from collections.abc import AsyncGenerator, Sequence
+from uuid import UUID
+
+from app.store import tenancy
+from app.store.db import Connection, Pool
+
+BATCH_ROWS = 5_000
+EXPORT_ROWS = 500
+
+# Row-level security says what is the organisation's, so no table can be forgotten here.
+TABLES = """
+SELECT relname FROM pg_class
+WHERE relrowsecurity AND NOT relispartition AND relkind IN ('r', 'p')
+  AND relnamespace = 'public'::regnamespace
+ORDER BY relname
+"""
+# The built-in presets are visible to all.
+OWN_PRESETS = "SELECT count(*) FROM collection_presets WHERE org_id IS NOT NULL"
+RUN_IDS = "SELECT execution_id FROM runs WHERE org_id = $1"
+BODIES = """
+SELECT DISTINCT p.body_hash FROM raw_pages p JOIN runs r ON r.execution_id = p.execution_id
+WHERE r.org_id = $1
+"""
+# Rows without an owner of their own that name the organisation, its schedules or its runs.
+ELSEWHERE = {
+    "news_cursors": "source LIKE $1 || '/%'",
+    "health_states": "key LIKE 'collection:' || $1 || '%'",
+    "health_flips": "key LIKE 'collection:' || $1 || '%'",
+    "notifications": "position($2 IN title || ' ' || body) > 0 OR position($1 IN body) > 0",
+    "metric_pending": "execution_id = ANY ($3::uuid[]) AND $1 <> '' AND $2 <> ''",
+}
+NO_LONGER_USED = """
+DELETE FROM raw_bodies b WHERE b.hash = ANY ($1::bytea[])
+  AND NOT EXISTS (SELECT FROM raw_pages p WHERE p.body_hash = b.hash)
+"""
+# The large tables, in batches of which each is a transaction; the rest goes with the organisation.
+BATCHES = {
+    "raw_pages": "id IN (SELECT p.id FROM raw_pages p JOIN runs r USING (execution_id)"
+    " WHERE r.org_id = $1 LIMIT $2)",
+    "rejected_records": "id IN (SELECT p.id FROM rejected_records p"
+    " JOIN runs r USING (execution_id) WHERE r.org_id = $1 LIMIT $2)",
+    "run_events": "id IN (SELECT p.id FROM run_events p JOIN runs r USING (execution_id)"
+    " WHERE r.org_id = $1 LIMIT $2)",
+    "items": "id IN (SELECT id FROM items WHERE org_id = $1 LIMIT $2)",
+    "runs": "execution_id IN (SELECT execution_id FROM runs WHERE org_id = $1 LIMIT $2)",
+    "changes": "(position, id) IN (SELECT position, id FROM changes WHERE org_id = $1 LIMIT $2)",
+}
+
+
+async def tables(connection: Pool | Connection) -> list[str]:
+    """Return the tables with rows of organisations."""
+    return [row["relname"] for row in await connection.fetch(TABLES)]
+
+
+async def counts(pool: Pool, org_id: UUID, name: str, runs: Sequence[UUID]) -> dict[str, int]:
+    """Return how many rows each table has of the organisation, without tables that have none.
+
+    `runs`: the ids of its runs, also of those that were deleted.
+    """
+    found: dict[str, int] = {}
+    async with tenancy.org_transaction(pool, org_id) as connection:
+        for table in await tables(connection):
+            own = table == "collection_presets"
+            count = OWN_PRESETS if own else f"SELECT count(*) FROM {table}"  # noqa: S608 - from the catalogue
+            found[table] = await connection.fetchval(count)
+    for table, where in ELSEWHERE.items():
+        rows = f"SELECT count(*) FROM {table} WHERE {where}"  # noqa: S608 - constants
+        found[table] = await pool.fetchval(rows, *_named(where, org_id, name, runs))
+    return {table: count for table, count in found.items() if count}
+
+
+async def run_ids(pool: Pool, org_id: UUID) -> list[UUID]:
+    """Return the ids of the organisation's runs."""
+    return [row["execution_id"] for row in await pool.fetch(RUN_IDS, org_id)]
+
+
+async def json_rows(pool: Pool, org_id: UUID, table: str) -> AsyncGenerator[list[str]]:
+    """Yield the organisation's rows of a table as JSON, without hashes and encrypted secrets."""
+    own = " WHERE org_id IS NOT NULL" if table == "collection_presets" else ""
+    query = (
+        "SELECT (to_jsonb(t) - ARRAY['hash', 'secret', 'ciphertext'])::text AS line"  # noqa: S608 - from the catalogue
+        f" FROM {table} t{own}"
+    )
+    async with tenancy.org_transaction(pool, org_id) as connection:
+        cursor = await connection.cursor(query)
+        while rows := await cursor.fetch(EXPORT_ROWS):
+            yield [row["line"] for row in rows]
+
+
+async def delete(pool: Pool, org_id: UUID, name: str, runs: Sequence[UUID]) -> None:
+    """Delete everything of the organisation. Safe to run again after it was interrupted."""
+    hashes = [row["body_hash"] for row in await pool.fetch(BODIES, org_id)]
+    for table, where in BATCHES.items():
+        statement = f"DELETE FROM {table} WHERE {where}"  # noqa: S608 - constants
+        while await pool.execute(statement, org_id, BATCH_ROWS) != "DELETE 0":
+            pass
+    await pool.execute(NO_LONGER_USED, hashes)
+    for table, where in ELSEWHERE.items():
+        statement = f"DELETE FROM {table} WHERE {where}"  # noqa: S608 - constants
+        await pool.execute(statement, *_named(where, org_id, name, runs))
+    await pool.execute("DELETE FROM schedules WHERE org_id = $1", org_id)
+    await pool.execute("DELETE FROM organizations WHERE id = $1", org_id)
+    # Written by the statements above, or by a worker that had not noticed yet.
+    await pool.execute("DELETE FROM changes WHERE org_id = $1", org_id)
+
+
+def _named(where: str, org_id: UUID, name: str, runs: Sequence[UUID]) -> list[object]:
+    """The parameters that the condition uses, whose numbers begin with 1."""
+    if "$3" in where:
+        return [str(org_id), name, list(runs)]
+    return [str(org_id), name] if "$2" in where else [str(org_id)]

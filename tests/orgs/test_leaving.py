@@ -1,0 +1,122 @@
+"""An organisation that leaves: all it has is exported, then deleted, and counts prove it."""
+
+import json
+import zipfile
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from arq.connections import ArqRedis
+
+from app.core.records import Item
+from app.orgs import admin, leaving
+from app.queue import org_queue
+from app.store import tenancy
+from app.store.content import items
+from app.store.db import Pool
+from app.store.orgs import leaving as store
+from app.store.orgs import orgs
+from app.store.runs.run_rows import QueuedRun
+from tests.orgs.test_tenancy import NOW, TABLES, furnish, furnish_rows
+
+
+async def furnished(pool: Pool, redis: ArqRedis, name: str) -> UUID:
+    """An organisation with rows in every table, also in those without an owner, and in Redis."""
+    org = await furnish(pool, name)
+    run: UUID = await pool.fetchval("SELECT execution_id FROM runs WHERE org_id = $1", org)
+    await pool.execute(
+        "INSERT INTO news_cursors (source, entity, cursor, run_id) VALUES ($1, 'x', $2, $3)",
+        f"{org}/asknews_news",
+        NOW,
+        run,
+    )
+    await pool.execute(
+        "INSERT INTO notifications (channel, title, body, created_at, next_try_at, attempts)"
+        " VALUES ('c', $1, '', $2, $2, 0)",
+        f"collection of {name} is failing",
+        NOW,
+    )
+    await pool.execute(
+        "INSERT INTO health_flips (key, sequence, at, before, after, since)"
+        " VALUES ($1, 1, $2, 'healthy', 'unhealthy', $2)",
+        f"collection:{org}",
+        NOW,
+    )
+    for key in (
+        f"rollcall:log:{run}",
+        f"rollcall:limit:example.org:443:of:{org.hex}:none",
+        f"rollcall:limit:hosts:{org.hex}",
+        f"rollcall:api:tried:{org}",
+    ):
+        await redis.set(key, "x", ex=60)
+    await org_queue.add_runs(redis, [QueuedRun(run, "collection")])
+    return org
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+async def test_nothing_is_left_of_it_and_everything_of_the_others(
+    pool: Pool, redis: ArqRedis, interrupted: bool
+) -> None:
+    leaver, other = [await furnished(pool, redis, name) for name in ("Leaver", "Other")]
+    await furnish_rows(pool, None, None)
+    found = await admin.find(pool, leaver)
+    others = await store.counts(pool, other, "Other", await store.run_ids(pool, other))
+    house = {table: await house_rows(pool, table) for table in ("items", "runs", "schedules")}
+    if interrupted:
+        await pool.execute("DELETE FROM items WHERE org_id = $1", leaver)
+
+    before, after = await leaving.delete(pool, redis, found, NOW)
+
+    gone = {"items", "org_usage"} if interrupted else set[str]()
+    assert set(before) >= (set(TABLES) | set(store.ELSEWHERE) | {"redis"}) - gone - {
+        "health_states",
+        "metric_pending",
+    }
+    assert before["redis"] == 6
+    assert after == {}
+    assert await orgs.one(pool, leaver) is None
+    assert str(leaver) not in str(await redis.keys("*"))  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+    assert await store.counts(pool, other, "Other", await store.run_ids(pool, other)) == others
+    assert {table: await house_rows(pool, table) for table in house} == house
+
+
+async def house_rows(pool: Pool, table: str) -> int:
+    return await pool.fetchval(f"SELECT count(*) FROM {table} WHERE org_id IS NULL")  # noqa: S608 - our own
+
+
+async def test_a_body_that_another_has_too_stays(pool: Pool, redis: ArqRedis) -> None:
+    leaver, other = [await furnish(pool, name) for name in ("Leaver", "Other")]
+    await pool.execute("UPDATE raw_pages SET body_hash = (SELECT min(hash) FROM raw_bodies)")
+
+    await leaving.delete(pool, redis, await admin.find(pool, leaver), NOW)
+
+    async with tenancy.org_transaction(pool, other) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM raw_bodies") == 1
+
+
+async def test_the_export_has_every_row_and_no_secret(
+    pool: Pool, redis: ArqRedis, tmp_path: Path
+) -> None:
+    org = await furnished(pool, redis, "Leaver")
+    await furnish(pool, "Other")
+    async with tenancy.org_transaction(pool, org) as connection:
+        page = [Item("shop", f"k{number}", {"n": number}) for number in range(1200)]
+        await items.write(connection, org, "shop", page, NOW, UUID(int=1))
+    found = await admin.find(pool, org)
+
+    written = await leaving.export(pool, found, tmp_path / "leaver.zip")
+
+    with zipfile.ZipFile(tmp_path / "leaver.zip") as archive:
+        tables = {
+            name.removesuffix(".jsonl"): [json.loads(x) for x in archive.read(name).splitlines()]
+            for name in archive.namelist()
+        }
+    counts = await store.counts(pool, org, "Leaver", [])
+    assert {table: len(rows) for table, rows in tables.items() if rows} == written
+    assert written == {t: n for t, n in counts.items() if t not in store.ELSEWHERE}
+    assert written["items"] == 1201
+    assert tables["organizations"][0]["name"] == "Leaver"
+    assert "hash" not in tables["api_tokens"][0]
+    assert "ciphertext" not in tables["org_secrets"][0]
+    with pytest.raises(FileExistsError):
+        await leaving.export(pool, found, tmp_path / "leaver.zip")
