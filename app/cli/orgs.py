@@ -131,7 +131,12 @@ def org_usage(name: Name, *, as_json: JSON = False) -> None:
         sys.stdout.write(json.dumps(asdict(report)) + "\n")
         return
     limits_ = [
-        {**asdict(line), "used": "" if line.used is None else line.used} for line in report.limits
+        {
+            "name": line.name,
+            "limit": f"{line.limit:g}",
+            "used": "" if line.used is None else f"{line.used:g}",
+        }
+        for line in report.limits
     ]
     _table(limits_, as_json=False)
     if report.months:

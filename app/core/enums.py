@@ -81,13 +81,14 @@ class Trigger(StrEnum):
 
 
 class ChangeKind(StrEnum):
-    """What a change in the history is: of an item, or of the status of a run."""
+    """What a change is: of an item, of the status of a run, or of a collection's health."""
 
     NEW = "new"
     CHANGED = "changed"
     MISSING = "missing"
     RETURNED = "returned"
     RUN = "run"
+    HEALTH = "health"
 
 
 class DeliveryState(StrEnum):

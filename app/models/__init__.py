@@ -14,6 +14,7 @@ from app.models.health import (
     MetricTotalRow,
     NotificationRow,
 )
+from app.models.idempotency import IdempotencyKeyRow
 from app.models.items import SourceCursorRow, SourcePaceRow
 from app.models.news import (
     ArticleEntityRow,
@@ -70,6 +71,8 @@ __all__ = [
     "HealthFlipRow",
     "HealthState",
     "HealthStateRow",
+    "IdempotencyKey",
+    "IdempotencyKeyRow",
     "Item",
     "ItemRow",
     "MetricPending",
@@ -152,6 +155,7 @@ CollectionPreset = CollectionPresetRow
 HealthFlip = HealthFlipRow
 HealthState = HealthStateRow
 Change = ChangeRow
+IdempotencyKey = IdempotencyKeyRow
 Item = ItemRow
 MetricPending = MetricPendingRow
 MetricTotal = MetricTotalRow

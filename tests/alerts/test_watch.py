@@ -234,7 +234,7 @@ async def collect(pool: Pool, name: str, *, notify: bool) -> None:
     )
 
 
-async def test_collections_that_want_it_are_told_together_and_so_is_their_recovery(
+async def test_collections_that_want_it_tell_their_organisation_and_not_the_operator(
     pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
 ) -> None:
     await write_worker(redis, "w", 60, BEAT)
@@ -249,11 +249,18 @@ async def test_collections_that_want_it_are_told_together_and_so_is_their_recove
         await redis.delete(COLLECTIONS_KEY)
         await step(watching)
 
-    assert receiver.titles == ["[rollcall] 2 jobs are unhealthy", "[rollcall] 2 are healthy again"]
-    told = str(receiver.messages[0]["message"])
-    assert "acme: its tick was not decided in time" in told
-    assert "bolt" in told
-    assert "hush" not in told
+    told = await pool.fetch(
+        "SELECT o.name, c.fields -> 'status' ->> 'to', c.fields -> 'reason' ->> 'to'"
+        " FROM changes c JOIN organizations o ON o.id = c.org_id WHERE c.kind = 'health'"
+        " ORDER BY c.position, c.id"
+    )
+    assert sorted(tuple(row) for row in told) == [
+        ("acme", "healthy", None),
+        ("acme", "unhealthy", "overdue"),
+        ("bolt", "healthy", None),
+        ("bolt", "unhealthy", "overdue"),
+    ]
+    assert receiver.titles == []
 
 
 async def test_a_redis_that_is_away_is_told_and_no_job_is_blamed(

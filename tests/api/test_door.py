@@ -144,7 +144,9 @@ def test_reading_needs_read_deeds_operate_and_choosing_admin() -> None:
         f"{prefix}/{deed}"
         for prefix in ("/collection", "/collections/{collection}")
         for deed in ("run", "schedule/pause", "schedule/resume")
-    } | {f"{WEBHOOK}/{deed}" for deed in ("pause", "resume", "test", "replay")}
+    }
+    deeds |= {f"{WEBHOOK}/{deed}" for deed in ("pause", "resume", "test", "replay")}
+    deeds |= {f"/collection/runs/{{run_id}}/{deed}" for deed in ("cancel", "retry")}
 
     for endpoint in ANSWERED:
         if endpoint.method == "GET":

@@ -38,6 +38,7 @@ TABLES = (
     "changes",  # one of each item, by a trigger
     "webhooks",
     "webhook_deliveries",
+    "idempotency_keys",
 )
 SCHEDULE = """
 INSERT INTO schedules (key, job, org_id, spec, policies, params, version, effective_from, enabled,
@@ -63,6 +64,12 @@ async def furnish(pool: Pool, name: str) -> UUID:
         await house.execute(
             "INSERT INTO org_secrets (org_id, name, ciphertext, updated_at)"
             " VALUES ($1, 'own', '', $2)",
+            org,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO idempotency_keys (org_id, key, fingerprint, created_at)"
+            " VALUES ($1, 'k', '', $2)",
             org,
             NOW,
         )

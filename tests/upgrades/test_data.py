@@ -119,6 +119,10 @@ INSERT INTO webhooks (id, org_id, url, secret, position, change_id, created_at, 
 VALUES ('00000000-0000-4000-8000-00000000000c', '00000000-0000-4000-8000-00000000000a',
         'https://example.org', '\\x01', 0, 0, now(), 'Acme/laptop');
 """,
+    "0017": """
+INSERT INTO idempotency_keys (org_id, key, fingerprint, created_at)
+VALUES ('00000000-0000-4000-8000-00000000000a', 'k', '\\x01', now());
+""",
     "0019": """
 UPDATE runs SET suspicions = 1;
 """,

@@ -22,6 +22,7 @@ from app.health.judge import DEFAULT_RULES, HealthRules
 from app.store.db import Connection, Pool
 from app.store.reports import alerts as store
 
+COLLECTION_KEYS = "collection:"
 COLLECTIONS_INTERVAL = 60  # seconds
 COLLECTIONS_KEY = "rollcall:alert:collections"
 
@@ -55,7 +56,7 @@ async def check(context: AlertContext) -> bool:
         if flips:
             await store.record_flips(connection, [_flip(one) for one in flips], now)
             states = await _states(connection)
-        plan = compose.plan(current, states, context.policy)
+        plan = compose.plan(current, _operators(states), context.policy)
         if plan:
             await _queue_message(context, connection, plan, current, states)
     _log_flips(flips)
@@ -64,6 +65,11 @@ async def check(context: AlertContext) -> bool:
 
 async def _states(connection: Connection) -> dict[str, RecordedState]:
     return {row["key"]: RecordedState(**row) for row in await store.states(connection)}
+
+
+def _operators(states: Mapping[str, RecordedState]) -> dict[str, RecordedState]:
+    """Those that the operator is told of; a trigger tells organisations of their collections."""
+    return {key: one for key, one in states.items() if not key.startswith(COLLECTION_KEYS)}
 
 
 async def _seen(
@@ -102,7 +108,7 @@ async def _collections(
         for row in await store.unhealthy_collections(connection, now)
     ]
     keys_ = {one.key for one in unhealthy}
-    recorded = [s for s in states.values() if s.key.startswith("collection:") and s.ill]
+    recorded = [s for s in states.values() if s.key.startswith(COLLECTION_KEYS) and s.ill]
     recovered = [
         JobState(state.key, JobStatus.HEALTHY, needs_attention=False, since=now)
         for state in recorded

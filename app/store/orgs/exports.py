@@ -69,10 +69,12 @@ WHERE org_id = $1 AND (position, id) > ($4, $5)
                   FROM change_clock)
 ORDER BY position, id LIMIT $6
 """
+# A collection's name follows `collection:<organisation>:` in the key of its schedule.
 RUNS = """
 SELECT to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') || '_'
          || r.execution_id AS cursor,
-       r.execution_id AS id, s.key AS collection, r.trigger, r.requested_by, r.status, r.attempt,
+       r.execution_id AS id, coalesce(nullif(substr(s.key, 49), ''), 'default') AS collection,
+       r.trigger, r.requested_by, r.status, r.attempt,
        r.scheduled_for, r.created_at, r.started_at, r.completed_at, r.duration_seconds,
        r.error_type, r.error_message, r.stats
 FROM runs r LEFT JOIN schedules s ON s.id = r.schedule_id

@@ -17,6 +17,7 @@ class Endpoint:
 
     `response`: the model of the response body, None if it is empty.
     `body`, `query`: the models of the request.
+    `once`: a POST may have an idempotency key; not if its answer must not be kept.
     `operator`: it is for tokens of the operator, else for those of an organisation.
     `optional`: the body may be omitted.
     `etag`: the response has an ETag. `if_match`: If-Match is accepted.
@@ -40,6 +41,12 @@ class Endpoint:
     seconds: float = 10.0
     stream: tuple[str, ...] = ()
     operator: bool = False
+    once: bool = True
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether the request may have an idempotency key."""
+        return self.once and self.method == "POST" and not self.operator
 
     @property
     def name(self) -> str:

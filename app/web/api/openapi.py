@@ -26,6 +26,13 @@ HEADERS = {
 }
 
 Json = dict[str, Any]
+IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A request that is sent again with its key within 24 hours is made once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
+}
 Mode = Literal["validation", "serialization"]
 
 
@@ -103,16 +110,18 @@ def _not_null(schema: Json) -> Json:
 
 
 def _in_headers(endpoint: Endpoint) -> list[Json]:
+    found = [IDEMPOTENCY_KEY] if endpoint.takes_key else []
     if not endpoint.if_match:
-        return []
+        return found
     return [
+        *found,
         {
             "name": "If-Match",
             "in": "header",
             "required": False,
             "description": "The ETag that the edit is based on; 412 if it is no longer current.",
             "schema": {"type": "string", "examples": ['"3"', "*"]},
-        }
+        },
     ]
 
 
@@ -120,6 +129,7 @@ def _responses(endpoint: Endpoint) -> Json:
     statuses = {*COMMON_ERRORS, *endpoint.errors}
     statuses |= set(BODY_ERRORS) if endpoint.body is not None else set()
     statuses |= {412} if endpoint.if_match else set()
+    statuses |= {409} if endpoint.takes_key else set()
     return {str(endpoint.status): _success(endpoint)} | {
         str(status): _error(status) for status in sorted(statuses)
     }

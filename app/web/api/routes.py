@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from functools import partial
 from http import HTTPStatus
 from itertools import groupby
 
@@ -13,7 +14,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import Scope
 
 from app.core import log
-from app.web.api import auth, openapi, problems, requests
+from app.web.api import auth, idempotency, openapi, problems, requests
 from app.web.api.context import ApiRequest
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
@@ -86,13 +87,12 @@ def _route(path: str, endpoints: list[Endpoint]) -> Route:
 async def _handle(request: Request, endpoint: Endpoint) -> Response:
     try:
         async with asyncio.timeout(endpoint.seconds):
-            answer = await endpoint.handler(await _parse(request, endpoint))
-            if answer.stream is not None:
-                headers = {**STREAM_HEADERS, **answer.headers}
-                return StreamingResponse(answer.stream, endpoint.status, headers, answer.media_type)
-            text = None if answer.body is None else answer.body.model_dump_json()
-            media_type = None if text is None else "application/json"
-            return Response(text, endpoint.status, {**COMMON_HEADERS, **answer.headers}, media_type)
+            parsed = await _parse(request, endpoint)
+            key = request.headers.get(idempotency.HEADER)
+            if key is not None and endpoint.takes_key:
+                respond = partial(_respond, parsed, endpoint)
+                return await idempotency.respond_once(parsed, endpoint, key, respond)
+            return await _respond(parsed, endpoint)
     except Exception as error:
         problem = problems.of_error(error)
         if problem is None:
@@ -100,6 +100,16 @@ async def _handle(request: Request, endpoint: Endpoint) -> Response:
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.warning("api.refused", operation=endpoint.name, error=repr(error))
         return problem.response()
+
+
+async def _respond(parsed: ApiRequest, endpoint: Endpoint) -> Response:
+    answer = await endpoint.handler(parsed)
+    if answer.stream is not None:
+        headers = {**STREAM_HEADERS, **answer.headers}
+        return StreamingResponse(answer.stream, endpoint.status, headers, answer.media_type)
+    text = None if answer.body is None else answer.body.model_dump_json()
+    media_type = None if text is None else "application/json"
+    return Response(text, endpoint.status, {**COMMON_HEADERS, **answer.headers}, media_type)
 
 
 async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from app.core.errors import NotFound
+from app.core.enums import OPEN_STATUSES
+from app.core.errors import Conflict, NotFound
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
 from app.store import tenancy
-from app.store.runs import listing
+from app.store.db import Connection
+from app.store.runs import listing, run_rows
 from app.store.runs.listing import RunFilter
 from app.web.api import cursor, schemas
 from app.web.api.context import ApiRequest, ApiResponse
@@ -14,13 +16,7 @@ from app.web.api.context import ApiRequest, ApiResponse
 
 async def ask_for_run(request: ApiRequest) -> ApiResponse:
     """Queue a run of the collection now, whatever its schedule says."""
-    requested = CollectionRequest(
-        request.org_id, request.principal.name, request.now, collection=request.collection
-    )
-    queued = await collection.request_run(request.context.pool, request.context.config, requested)
-    await request.context.enqueue([queued])
-    body = schemas.QueuedRunBody(run_id=queued.run_id, queued_at=request.now)
-    return ApiResponse(body, {"location": f"/collection/runs/{queued.run_id}"})
+    return await _queue(request, request.collection)
 
 
 async def list_runs(request: ApiRequest) -> ApiResponse:
@@ -49,12 +45,49 @@ async def list_runs(request: ApiRequest) -> ApiResponse:
 
 async def read_run(request: ApiRequest) -> ApiResponse:
     """Read a run and the result of each of its sources."""
-    run_id = request.path["run_id"]
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
-        row = await listing.run(connection, run_id)
-        if row is None or row["org_id"] != request.org_id:
-            raise NotFound(f"there is no run {run_id}")
-        sources = await listing.sources(connection, run_id)
+        return await _answer(connection, request)
+
+
+async def cancel_run(request: ApiRequest) -> ApiResponse:
+    """Cancel a run that is queued or running; its worker stops within seconds."""
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        run_id = (await _existing(connection, request))["execution_id"]
+        by = f"by {request.principal.name}"
+        if not await run_rows.cancel_open(connection, [run_id], request.now, by=by):
+            raise Conflict(f"run {run_id} has ended")
+        return await _answer(connection, request)
+
+
+async def retry_run(request: ApiRequest) -> ApiResponse:
+    """Queue a new run of the same collection, after one that has ended."""
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        row = await _existing(connection, request)
+    if row["status"] in OPEN_STATUSES:
+        raise Conflict(f"run {row['execution_id']} has not ended", row["execution_id"])
+    return await _queue(request, collection.collection_name(row["job"]))
+
+
+async def _queue(request: ApiRequest, name: str) -> ApiResponse:
+    context, by = request.context, request.principal.name
+    requested = CollectionRequest(request.org_id, by, request.now, collection=name)
+    queued = await collection.request_run(context.pool, context.config, requested)
+    await context.enqueue([queued])
+    body = schemas.QueuedRunBody(run_id=queued.run_id, queued_at=request.now)
+    return ApiResponse(body, {"location": f"/collection/runs/{queued.run_id}"})
+
+
+async def _existing(connection: Connection, request: ApiRequest) -> dict[str, Any]:
+    run_id = request.path["run_id"]
+    row = await listing.run(connection, run_id, request.org_id)
+    if row is None:
+        raise NotFound(f"there is no run {run_id}")
+    return row
+
+
+async def _answer(connection: Connection, request: ApiRequest) -> ApiResponse:
+    row = await _existing(connection, request)
+    sources = await listing.sources(connection, row["execution_id"])
     body = _with_id(row) | {"sources": sources}
     return ApiResponse(schemas.RunWithSources.model_validate(body))
 
@@ -63,4 +96,5 @@ def _with_id(row: dict[str, Any]) -> dict[str, Any]:
     return row | {
         "id": row["execution_id"],
         "collection": collection.collection_name(row["job"]),
+        "deferred_until": row["not_before"] if row["deferrals"] else None,
     }

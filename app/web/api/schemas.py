@@ -264,7 +264,10 @@ class RunsQuery(PageQuery):
 
 
 class RunBody(ResponseModel):
-    """One run. `scheduled_for` is null if it was requested by hand."""
+    """One run. `scheduled_for` is null if it was requested by hand.
+
+    `not_before`: it does not start earlier; `deferred_until`: the same, if a site asked for it.
+    """
 
     id: UUID
     collection: str
@@ -272,6 +275,8 @@ class RunBody(ResponseModel):
     scheduled_for: AwareDatetime | None
     status: RunStatus
     queued_at: AwareDatetime
+    not_before: AwareDatetime | None
+    deferred_until: AwareDatetime | None
     started_at: AwareDatetime | None
     completed_at: AwareDatetime | None
     duration_seconds: float | None
@@ -374,7 +379,7 @@ class ChangesQuery(ChangeStreamQuery):
 
 
 class ChangeBody(ResponseModel):
-    """One change of an item, or of the status of a run.
+    """One change of an item, of the status of a run, or of a collection's health.
 
     `id`: its place in the feed, and the same whenever it is sent. `fields`: only what moved; a side
     that is missing in `from` and `to` was or is not there. Null for a new or missing item.

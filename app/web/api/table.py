@@ -163,6 +163,27 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         errors=(404,),
     ),
     Endpoint(
+        "POST",
+        "/collection/runs/{run_id}/cancel",
+        OPERATE,
+        runs.cancel_run,
+        schemas.RunWithSources,
+        body=schemas.EmptyRequest,
+        optional=True,
+        errors=(404, 409),
+    ),
+    Endpoint(
+        "POST",
+        "/collection/runs/{run_id}/retry",
+        OPERATE,
+        runs.retry_run,
+        schemas.QueuedRunBody,
+        status=202,
+        body=schemas.EmptyRequest,
+        optional=True,
+        errors=(404, 409),
+    ),
+    Endpoint(
         "GET", "/collection/items", READ, items.list_items, schemas.Items, query=schemas.ItemsQuery
     ),
     Endpoint(
@@ -279,6 +300,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.WebhookCreated,
         status=201,
         body=schemas.WebhookCreate,
+        once=False,
         errors=(409,),
     ),
     Endpoint("GET", WEBHOOK, READ, webhooks.read_webhook, schemas.WebhookBody, errors=(404,)),
@@ -411,6 +433,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.DryRunResult,
         body=schemas.DryRunRequest,
         seconds=DRY_RUN_SECONDS,
+        once=False,
     ),
     Endpoint(
         "POST",
@@ -422,6 +445,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         optional=True,
         errors=(404,),
         seconds=DRY_RUN_SECONDS,
+        once=False,
     ),
     Endpoint("GET", SECRETS, READ, secrets.list_secrets, schemas.SecretNames),
     Endpoint(

@@ -1,0 +1,65 @@
+"""The health of collections in the feed of changes, and keys of requests that are made once"""
+
+from alembic import op
+
+revision = "0017"
+down_revision = "0016"
+branch_labels = None
+depends_on = None
+
+KINDS = "'new', 'changed', 'missing', 'returned', 'run'"
+# Of collections that want to be notified: flips are recorded for those only.
+HEALTH = """
+CREATE FUNCTION changes_of_health() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO changes (position, org_id, at, kind, key, fields)
+  SELECT change_position(), s.org_id, NEW.at, 'health', NEW.key, jsonb_build_object(
+    'status', jsonb_build_object('from', NEW.before, 'to', NEW.after),
+    'reason', jsonb_build_object('from', NEW.before_reason, 'to', NEW.after_reason))
+  FROM schedules s WHERE s.key = NEW.key AND s.org_id IS NOT NULL;
+  RETURN NULL;
+END $$
+"""
+TRIGGER = """
+CREATE TRIGGER changes_of_health AFTER INSERT ON health_flips FOR EACH ROW
+WHEN (NEW.key LIKE 'collection:%') EXECUTE FUNCTION changes_of_health()
+"""
+IDEMPOTENCY = """
+CREATE TABLE idempotency_keys (
+    org_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+    key varchar NOT NULL,
+    fingerprint bytea NOT NULL,
+    created_at timestamptz NOT NULL,
+    status integer,
+    body varchar,
+    headers jsonb NOT NULL DEFAULT '{}'::jsonb,
+    PRIMARY KEY (org_id, key)
+)
+"""
+POLICY = """
+CREATE POLICY idempotency_keys_kept ON idempotency_keys USING (
+  (SELECT current_setting('rollcall.house', true)) = 'on'
+  OR org_id = (SELECT nullif(current_setting('rollcall.org', true), '')::uuid))
+"""
+
+
+def upgrade() -> None:
+    _allow(f"{KINDS}, 'health'")
+    for statement in (HEALTH, TRIGGER, IDEMPOTENCY):
+        op.execute(statement)
+    op.execute("ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY")
+    op.execute("ALTER TABLE idempotency_keys FORCE ROW LEVEL SECURITY")
+    op.execute(POLICY)
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE idempotency_keys")
+    op.execute("DROP TRIGGER changes_of_health ON health_flips")
+    op.execute("DROP FUNCTION changes_of_health()")
+    op.execute("DELETE FROM changes WHERE kind = 'health'")
+    _allow(KINDS)
+
+
+def _allow(kinds: str) -> None:
+    op.execute("ALTER TABLE changes DROP CONSTRAINT changes_kind")
+    op.execute(f"ALTER TABLE changes ADD CONSTRAINT changes_kind CHECK (kind IN ({kinds}))")

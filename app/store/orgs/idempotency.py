@@ -1,0 +1,70 @@
+"""Statements for idempotency keys: a repeated request with its key is answered as before."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.store.db import Connection
+
+MAX_KEYS = 1_000  # kept per organisation
+COUNT = "SELECT count(*) FROM idempotency_keys WHERE org_id = $1"
+PRUNE = """
+DELETE FROM idempotency_keys WHERE org_id = $1 AND created_at < now() - interval '24 hours'
+"""
+# A request whose process died leaves its key without a status, which is free again after a minute.
+RESERVE = """
+INSERT INTO idempotency_keys AS i (org_id, key, fingerprint, created_at)
+VALUES ($1, $2, $3, now())
+ON CONFLICT (org_id, key) DO UPDATE SET fingerprint = excluded.fingerprint, created_at = now()
+WHERE i.status IS NULL AND i.created_at < now() - interval '1 minute'
+RETURNING true
+"""
+READ = (
+    "SELECT fingerprint, status, body, headers FROM idempotency_keys WHERE org_id = $1 AND key = $2"
+)
+KEEP = """
+UPDATE idempotency_keys SET status = $3, body = $4, headers = $5 WHERE org_id = $1 AND key = $2
+"""
+RELEASE = "DELETE FROM idempotency_keys WHERE org_id = $1 AND key = $2 AND status IS NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """The answer to an earlier request with a key. `status` is None while it is under way."""
+
+    fingerprint: bytes
+    status: int | None
+    body: str | None
+    headers: dict[str, str]
+
+
+async def reserve(
+    connection: Connection, org_id: UUID, key: str, fingerprint: bytes
+) -> KeptAnswer | None:
+    """Reserve the key; returns what is known of an earlier request if there was one."""
+    await connection.execute(PRUNE, org_id)
+    if await connection.fetchval(RESERVE, org_id, key, fingerprint):
+        return None
+    row = await connection.fetchrow(READ, org_id, key)
+    return None if row is None else KeptAnswer(*row)
+
+
+async def count(connection: Connection, org_id: UUID) -> int:
+    """Return how many keys the organisation has."""
+    return await connection.fetchval(COUNT, org_id)
+
+
+async def keep(
+    connection: Connection,
+    of: tuple[UUID, str],
+    status: int,
+    body: str | None,
+    headers: Mapping[str, str],
+) -> None:
+    """Keep the answer to the request with this organisation and key."""
+    await connection.execute(KEEP, *of, status, body, dict(headers))
+
+
+async def release(connection: Connection, org_id: UUID, key: str) -> None:
+    """Free the key of a request that was refused."""
+    await connection.execute(RELEASE, org_id, key)

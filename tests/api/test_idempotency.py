@@ -1,0 +1,124 @@
+"""A POST with a key is made once, and runs are cancelled and retried."""
+
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from app.core.enums import Scope
+from app.store.db import Pool
+from app.store.orgs import idempotency
+from tests.api.clients import ODDS, Org, Visitor, fields, had_run, problem
+from tests.clock import NOON
+
+PRESETS = "/collection/presets"
+PRESET: dict[str, Any] = {"name": "mine", "sources": [{"source": "bet9ja"}]}
+
+
+async def post(who: Visitor, path: str, key: str, **asked: Any) -> httpx.Response:
+    return await who("POST", path, headers={"idempotency-key": key}, **asked)
+
+
+async def test_a_request_that_is_sent_again_is_made_once_and_answered_alike(
+    visitor: Visitor,
+) -> None:
+    first = await post(visitor, PRESETS, "k", json=PRESET)
+    again = await post(visitor, PRESETS, "k", json=PRESET)
+    without = await visitor("POST", PRESETS, json=PRESET)
+
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert [again.headers[name] for name in ("etag", "location")] == [
+        first.headers[name] for name in ("etag", "location")
+    ]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+    problem(without, 409)  # the name is taken
+
+
+async def test_a_key_of_another_request_is_refused(visitor: Visitor) -> None:
+    await post(visitor, PRESETS, "k", json=PRESET)
+
+    other = await post(visitor, PRESETS, "k", json=PRESET | {"name": "other"})
+
+    assert fields(other) == ["idempotency-key"]
+
+
+async def test_a_refused_request_leaves_the_key_free(visitor: Visitor) -> None:
+    refused = await post(visitor, "/collection/run", "k")
+    await visitor.patch(preset_id=ODDS)
+
+    made = await post(visitor, "/collection/run", "k")
+
+    problem(refused, 409)
+    assert made.status_code == 202
+
+
+async def test_while_the_first_request_is_under_way_the_second_is_told_so(
+    visitor: Visitor, pool: Pool
+) -> None:
+    await post(visitor, PRESETS, "k", json=PRESET)
+    await pool.execute("UPDATE idempotency_keys SET status = NULL, created_at = now()")
+    under_way = await post(visitor, PRESETS, "k", json=PRESET)
+    await pool.execute("UPDATE idempotency_keys SET created_at = now() - interval '2 minutes'")
+
+    after_a_crash = await post(visitor, PRESETS, "k", json=PRESET)
+
+    assert "under way" in problem(under_way, 409)["detail"]
+    assert "already exists" in problem(after_a_crash, 409)["detail"]  # it was made again
+    assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 0
+
+
+async def test_keys_are_an_organisations_own_and_bounded(
+    visitor: Visitor, other: Org, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = replace(visitor, secret=other.secrets[Scope.ADMIN])
+    mine = await post(visitor, PRESETS, "k", json=PRESET)
+    theirs = await post(stranger, PRESETS, "k", json=PRESET)
+    monkeypatch.setattr(idempotency, "MAX_KEYS", 1)
+    too_many = await post(visitor, PRESETS, "k2", json=PRESET | {"name": "b"})
+    await pool.execute("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
+
+    assert mine.json()["id"] != theirs.json()["id"]
+    problem(too_many, 429)
+    assert (await post(visitor, PRESETS, "k2", json=PRESET | {"name": "b"})).status_code == 201
+    assert fields(await post(visitor, PRESETS, "x" * 201, json=PRESET)) == ["idempotency-key"]
+
+
+async def test_an_open_run_is_cancelled_and_one_that_has_ended_is_not(visitor: Visitor) -> None:
+    await visitor.patch(preset_id=ODDS)
+    run = (await visitor("POST", "/collection/run")).json()["run_id"]
+
+    cancelled = await visitor("POST", f"/collection/runs/{run}/cancel")
+    again = await visitor("POST", f"/collection/runs/{run}/cancel")
+
+    assert cancelled.json()["status"] == "cancelled"
+    assert cancelled.json()["error_message"] == "by Acme/admin"
+    problem(again, 409)
+
+
+async def test_a_run_that_has_ended_is_retried_and_an_open_one_is_not(
+    visitor: Visitor, org: Org, other: Org, pool: Pool
+) -> None:
+    await visitor.patch(preset_id=ODDS)
+    ended = await had_run(pool, org, NOON, "failure")
+
+    retried = await visitor("POST", f"/collection/runs/{ended}/retry")
+    open_ = retried.json()["run_id"]
+    again = await visitor("POST", f"/collection/runs/{open_}/retry")
+    stranger = replace(visitor, secret=other.secrets[Scope.ADMIN])
+
+    assert (retried.status_code, open_ != str(ended)) == (202, True)
+    assert problem(again, 409)["blocking_run_id"] == open_
+    for deed in ("cancel", "retry"):
+        problem(await stranger("POST", f"/collection/runs/{open_}/{deed}"), 404)
+
+
+async def test_a_deferred_run_says_until_when(visitor: Visitor, org: Org, pool: Pool) -> None:
+    run = await had_run(pool, org, NOON, "queued")
+    await pool.execute("UPDATE runs SET not_before = $1, deferrals = 1", NOON)
+
+    row = (await visitor("GET", f"/collection/runs/{run}")).json()
+
+    assert row["not_before"] == row["deferred_until"] == "2026-09-05T12:00:00Z"
