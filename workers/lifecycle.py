@@ -39,6 +39,7 @@ from workers.maintenance import maintain_partitions
 from workers.registry import JobRegistry
 from workers.sweep import publish_health, sweep
 from workers.watchdog import LoopWatchdog
+from workers.webhooks import Sender
 
 Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
@@ -74,6 +75,8 @@ def startup(config: Config, where: ServerUrls, jobs: JobRegistry) -> Hook:
         )
         stack.push_async_callback(watcher.close)
         stack.push_async_callback(pings.close)
+        sender = Sender()
+        stack.push_async_callback(sender.close)
         await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
         codes = {inspect.unwrap(job.function).__code__: job.name for job in jobs.jobs}
         await stack.enter_async_context(LoopWatchdog(codes))
@@ -92,6 +95,7 @@ def startup(config: Config, where: ServerUrls, jobs: JobRegistry) -> Hook:
             watcher=watcher,
             pings=pings,
             isolate=Isolation(where),
+            sender=sender,
         )
         await _wait_for_servers(lambda: _initialise(ctx, context, leases, jobs))
         for fault in registry.recipe_faults(config):

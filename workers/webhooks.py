@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+import asyncpg
+
 from app.context import WEBHOOK_CLIENT, WorkerContext, worker_context
 from app.core import log
 from app.core.enums import DeliveryState
@@ -17,6 +19,7 @@ from app.core.errors import BadConfig, Failure, UnsafeAddress
 from app.fetch import urls
 from app.fetch.transport_errors import TRANSPORT_ERRORS, to_failure
 from app.orgs import webhooks
+from app.store.db import UNAVAILABLE
 from app.store.orgs import webhooks as store
 from app.store.orgs.webhooks import ClaimedDelivery
 
@@ -43,11 +46,22 @@ class Sender:
         """How many deliveries are being sent."""
         return len(self.fresh) + len(self.retries)
 
+    async def close(self) -> None:
+        """Cancel what is under way; another worker sends it after its lease."""
+        tasks = self.fresh | self.retries
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
 
 async def deliver_webhooks(ctx: dict[str, Any]) -> None:
-    """Send what is due, for as long as there is more, at most STEP_SECONDS. Runs every second."""
+    """Send what is due, for as long as there is more, at most STEP_SECONDS. Runs every second.
+
+    Deliveries that are still under way afterwards go on, and take their slots from the next step.
+    """
     context = worker_context(ctx)
-    sender: Sender = ctx.setdefault("webhooks", Sender())
+    sender: Sender = ctx.setdefault("sender", Sender())  # made at startup: each step has its ctx
     if sender.busy:
         return
     sender.busy = True
@@ -58,7 +72,6 @@ async def deliver_webhooks(ctx: dict[str, Any]) -> None:
                 break
             tasks = sender.fresh | sender.retries
             await asyncio.wait(tasks, timeout=1, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.gather(*sender.fresh, *sender.retries)
     finally:
         sender.busy = False
 
@@ -74,11 +87,18 @@ async def _start_due(context: WorkerContext, sender: Sender) -> bool:
         if free <= 0:
             continue
         for delivery in await store.claim(context.pool, free, retries=retries):
-            task = asyncio.create_task(_deliver(context, delivery))
+            task = asyncio.create_task(_try_to_deliver(context, delivery))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             started = True
     return started
+
+
+async def _try_to_deliver(context: WorkerContext, delivery: ClaimedDelivery) -> None:
+    try:
+        await _deliver(context, delivery)
+    except (asyncpg.PostgresError, *UNAVAILABLE) as error:  # its lease ends, and it is tried again
+        _log.warning("webhook.not_recorded", delivery=str(delivery.id), error=repr(error))
 
 
 async def _deliver(context: WorkerContext, delivery: ClaimedDelivery) -> None:
