@@ -21,6 +21,7 @@ from tests.api.clients import Org, Visitor, fields
 from tests.clock import NOON
 from tests.configs import config_for
 from tests.dashboard import server as sites
+from tests.horizon import settled
 
 FEED = "/collection/changes"
 KEY = "https://shop.example/a b?c=1/2"
@@ -31,6 +32,7 @@ async def wrote(pool: Pool, org: Org, number: int, key: str = KEY) -> None:
     async with tenancy.org_transaction(pool, org.id) as connection:
         page = [Item("shop", key, {"n": number})]
         await items.write(connection, org.id, "shop", page, at, uuid4())
+    await settled(pool)
 
 
 async def got(visitor: Visitor, path: str = FEED, **query: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from app.store.content import items
 from app.store.db import Pool
 from tests.api.clients import Org, Visitor, fields, had_item, had_run
 from tests.clock import NOON
+from tests.horizon import settled
 
 COUNT = 1203  # more than two pages
 
@@ -31,6 +32,7 @@ async def collected(pool: Pool, org: Org, other: Org) -> None:
     async with tenancy.org_transaction(pool, org.id) as connection:
         await items.write(connection, org.id, "shop", page, NOON, uuid4())
     await had_item(pool, other, NOON, source="strangers")
+    await settled(pool)
 
 
 async def exported(who: Visitor, what: str, **query: Any) -> httpx.Response:

@@ -17,6 +17,7 @@ from app.store.content import changes, items, partitions
 from app.store.content.changes import Change, FeedPosition
 from app.store.db import Pool
 from tests.clock import NOON
+from tests.horizon import settled
 
 RUN = uuid4()
 WRITERS, WRITES = 8, 25
@@ -49,6 +50,14 @@ async def with_runs(pool: Pool, org: UUID, count: int) -> list[UUID]:
 
 
 async def feed(
+    pool: Pool, org: UUID, after: FeedPosition | None = None, limit: int = 100
+) -> tuple[list[Change], FeedPosition]:
+    """What a reader gets when nobody else's transaction is open."""
+    await settled(pool)
+    return await read(pool, org, after, limit)
+
+
+async def read(
     pool: Pool, org: UUID, after: FeedPosition | None = None, limit: int = 100
 ) -> tuple[list[Change], FeedPosition]:
     async with tenancy.org_transaction(pool, org) as connection:
@@ -140,7 +149,7 @@ async def test_a_commit_that_comes_late_is_not_skipped(pool: Pool, org: UUID) ->
         await late.start()
         await slow.execute(TOGGLE, slow_run)
         await write(pool, org, n=1)  # begins later and commits first
-        before, place = await feed(pool, org)
+        before, place = await read(pool, org)
         await late.commit()
 
     after, _ = await feed(pool, org, place)
@@ -156,12 +165,12 @@ async def test_a_reader_beside_eight_writers_gets_every_change_once_and_in_order
     writing = asyncio.gather(*(_writes(pool, org, run) for run in runs))
     seen: list[Change] = []
     place = FeedPosition()
-    while True:
-        ended = writing.done()
-        found, place = await feed(pool, org, place, limit=7)
-        seen += found
-        if ended and not found:
-            break
+    async with asyncio.timeout(60):
+        while len(seen) < WRITERS * WRITES:
+            found, place = await read(pool, org, place, limit=7)
+            seen += found
+    await writing
+    seen += (await feed(pool, org, place))[0]
 
     told = {run: [one.fields for one in seen if one.run_id == run] for run in runs}
     steps = [{"status": {"from": a, "to": b}} for a, b in (QUEUED, QUEUED[::-1])]

@@ -22,6 +22,7 @@ from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.clock import NOON
 from tests.configs import SECRETS_KEY, config_for
+from tests.horizon import settled
 from tests.webhooks import receiver as receivers
 from tests.webhooks.receiver import HANG, Receiver
 from workers import webhooks
@@ -62,7 +63,8 @@ async def collect(worker: WorkerContext, org: UUID, *keys: str, n: int = 0) -> N
 
 
 async def deliver(worker: WorkerContext) -> None:
-    """One step of a worker."""
+    """One step of a worker, once nobody else's transaction is open."""
+    await settled(worker.pool)
     async with asyncio.timeout(60):
         await deliver_webhooks(worker_harness.ctx_of(worker))
 
@@ -244,6 +246,7 @@ async def test_two_workers_send_each_change_in_one_message(
     for number in range(20):
         await collect(worker, org, f"k{number:02}")
         await asyncio.gather(*(deliver_webhooks(ctx) for ctx in contexts))
+    await deliver(worker)
 
     assert sorted(keys_of(receiver)) == [f"k{number:02}" for number in range(20)]
     assert (await account(worker)).unaccounted == 0
