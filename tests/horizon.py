@@ -13,4 +13,4 @@ async def settled(pool: Pool) -> None:
             "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > $1", now
         )
 
-    await until(passed)
+    await until(passed, 30, "older transactions")
