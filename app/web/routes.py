@@ -12,6 +12,7 @@ from app.web.api.routes import routes as api_routes
 from app.web.context import web_context
 from app.web.dashboard.rendering import STATIC
 from app.web.dashboard.routes import page_routes
+from app.web.docs_page import docs
 from app.web.health import details
 
 ALIVE = b'{"status":"alive"}'
@@ -78,6 +79,7 @@ def routes() -> list[BaseRoute]:
         Route("/health", health),
         Route("/health/scheduler", health_scheduler),
         *details.routes(),
+        Route("/docs", docs),
         *api_routes(),
         *page_routes(),
         Mount("/static", StaticFiles(directory=STATIC)),

@@ -37,6 +37,7 @@ ROUTES: dict[str, str] = {
     "GET /badge/{job}.svg": PUBLIC,
     "GET /metrics": PUBLIC,
     "GET /openapi.json": PUBLIC,
+    "GET /docs": PUBLIC,
     "GET /login": PUBLIC,
     "POST /login": PUBLIC,
     "POST /logout": PUBLIC,
