@@ -1,0 +1,280 @@
+"""Delivers changes to many receivers while workers are killed, and counts what came.
+
+Each receiver belongs to an organisation of its own. Some answer, others hang, answer 500 now and
+then, close the connection after they took the message, or are gone. Meanwhile items change and a
+worker is killed (SIGKILL) and replaced again and again. At the end the receivers' own records are
+compared with what changed: no change may be missing at a receiver that answers, and none may have
+come with two ids, and the ledger must account for every change.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from uuid import UUID, uuid4
+
+from app import embedded, migrations
+from app.core.config import Config
+from app.core.records import Item
+from app.orgs import tokens, webhooks
+from app.store import db, tenancy
+from app.store.content import items
+from app.store.db import Pool
+from app.store.orgs import webhooks as store
+from app.store.schedules.heartbeats import database_now
+from scripts.child_processes import ChildEnvironment, child
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRETS_KEY = "a" * 43
+BEHAVIOURS = ("ok", "ok", "ok", "ok", "flaky", "flaky", "liar", "slow", "hang", "dead")
+WELL = ("ok", "flaky", "liar", "slow")  # these must get everything
+SLOW_SECONDS = 2.0
+FAULT_SHARE = 0.3  # of the messages to a receiver that is flaky or a liar
+DRAIN_SECONDS = 180.0  # seconds after the last change until everything must have come
+RETRY_NOW = """
+UPDATE webhook_deliveries SET next_try_at = now() + interval '1 second'
+WHERE state = 'waiting' AND next_try_at > now() + interval '3 seconds' AND NOT webhook_id = ANY ($1)
+"""
+
+
+@dataclass(slots=True)
+class Receivers:
+    """A server for all receivers. `got`: by receiver and change, the message ids it came with."""
+
+    rng: Random
+    port: int = 0
+    messages: int = 0
+    got: dict[int, dict[str, set[str]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(set))
+    )
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take one request and behave as its path says."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            behaviour, number = head.split(" ")[1].strip("/").split("/")
+            length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+            message_id = head.partition("webhook-id: ")[2].partition("\r\n")[0]
+            body = await reader.readexactly(length)
+            await self._behave(behaviour, writer, reader, (int(number), message_id, body))
+        writer.close()
+
+    async def _behave(
+        self,
+        behaviour: str,
+        writer: asyncio.StreamWriter,
+        reader: asyncio.StreamReader,
+        message: tuple[int, str, bytes],
+    ) -> None:
+        if behaviour == "hang":
+            await reader.read()
+            return
+        if behaviour == "dead" or (behaviour == "flaky" and self.rng.random() < FAULT_SHARE):
+            writer.write(b"HTTP/1.1 500 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            return
+        number, message_id, body = message
+        self.messages += 1
+        for change in json.loads(body)["data"]["changes"]:
+            self.got[number][change["id"]].add(message_id)
+        if behaviour == "liar" and self.rng.random() < FAULT_SHARE:
+            return  # it took the message, and its answer is lost
+        if behaviour == "slow":
+            await asyncio.sleep(SLOW_SECONDS)
+        writer.write(b"HTTP/1.1 204 x\r\nconnection: close\r\n\r\n")
+
+
+@dataclass(slots=True)
+class WebhookFigures:
+    """What came of it. `missing`, `doubled`: changes at receivers that answer; both must be 0."""
+
+    receivers: int
+    changes: int = 0
+    messages: int = 0
+    killed: int = 0
+    delivered: int = 0
+    waiting: int = 0
+    undelivered: int = 0
+    unaccounted: int = 0
+    missing: int = 0
+    doubled: int = 0
+    drained_seconds: float = 0.0
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is missing, doubled or unaccounted for."""
+        return not (self.missing or self.doubled or self.unaccounted)
+
+
+@asynccontextmanager
+async def receiving(seed: int) -> AsyncGenerator[Receivers]:
+    """Serve the receivers on a port of their own."""
+    receivers = Receivers(Random(seed))  # noqa: S311 - to vary behaviour
+    server = await asyncio.start_server(receivers.serve, "127.0.0.1", 0, backlog=1000)
+    receivers.port = server.sockets[0].getsockname()[1]
+    try:
+        yield receivers
+    finally:
+        server.close()
+
+
+async def measure(count: int, seconds: float, workers: int, seed: int) -> WebhookFigures:
+    """Run it with so many receivers and workers, changing items for so many seconds."""
+    figures = WebhookFigures(count)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        servers = await asyncio.to_thread(embedded.start, folder / "servers")
+        stack.push_async_callback(asyncio.to_thread, servers.close)
+        await asyncio.to_thread(migrations.upgrade, servers.database_url)
+        pool = await db.open_pool(servers.database_url, size=8)
+        stack.push_async_callback(pool.close)
+        receivers = await stack.enter_async_context(receiving(seed))
+        env = {
+            **os.environ,  # noqa: TID251 - for the child
+            "DATABASE_URL": servers.database_url,
+            "REDIS_URL": servers.redis_url,
+            "SECRETS_KEY": SECRETS_KEY,
+            "GUARD_ALLOW": "127.0.0.1",
+            "LOG_LEVEL": "error",
+        }
+        orgs = await _webhooks(pool, receivers, count)
+        environment = ChildEnvironment(env, ROOT, folder, 10.0)
+        killing = [
+            asyncio.create_task(_worker(f"worker-{n}", environment, figures, Random(seed + n)))  # noqa: S311 - as above
+            for n in range(workers)
+        ]
+        try:
+            await _change(pool, orgs, seconds, Random(seed))  # noqa: S311 - as above
+            await _drain(pool, receivers, orgs, figures)
+        finally:
+            for task in killing:
+                task.cancel()
+            await asyncio.wait(killing)
+        await _count(pool, receivers, orgs, figures)
+    return figures
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    number: int
+    org_id: UUID
+    webhook_id: UUID
+    behaviour: str
+
+
+async def _webhooks(pool: Pool, receivers: Receivers, count: int) -> list[_Client]:
+    config = Config(  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
+        _env_file=None,
+        secrets_key=SECRETS_KEY,  # pyright: ignore[reportArgumentType] - pydantic makes it secret
+        guard_allow=("127.0.0.1",),
+    )
+    clients: list[_Client] = []
+    for number in range(count):
+        behaviour = BEHAVIOURS[number % len(BEHAVIOURS)]
+        now = await database_now(pool)
+        org_id = await tokens.create_org(pool, f"Org {number}", now)
+        url = f"http://127.0.0.1:{receivers.port}/{behaviour}/{number}"
+        webhook_id, _ = await webhooks.create(pool, config, org_id, url, "bench", now)
+        clients.append(_Client(number, org_id, webhook_id, behaviour))
+    return clients
+
+
+async def _worker(
+    name: str, environment: ChildEnvironment, figures: WebhookFigures, rng: Random
+) -> None:
+    """A worker that is killed after 10 to 25 seconds and replaced, until this is cancelled."""
+    while True:
+        async with child(name, ["arq", "app.workers.Settings"], environment) as started:
+            await asyncio.sleep(rng.uniform(10, 25))
+            with contextlib.suppress(ProcessLookupError):
+                started.process.kill()
+            figures.killed += 1
+
+
+async def _change(pool: Pool, clients: Sequence[_Client], seconds: float, rng: Random) -> None:
+    until = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < until:
+        number += 1
+        client = rng.choice(clients)
+        async with tenancy.org_transaction(pool, client.org_id) as connection:
+            page = [Item("shop", f"k{rng.randrange(20)}", {"n": number}) for _ in range(3)]
+            now = await database_now(connection)
+            await items.write(connection, client.org_id, "shop", page, now, uuid4())
+        await asyncio.sleep(0.01)
+
+
+async def _drain(
+    pool: Pool, receivers: Receivers, clients: Sequence[_Client], figures: WebhookFigures
+) -> None:
+    """Wait until every receiver that answers has everything; retries need not wait for hours."""
+    started = time.monotonic()
+    ill = [client.webhook_id for client in clients if client.behaviour not in WELL]
+    while time.monotonic() < started + DRAIN_SECONDS:
+        await pool.execute(RETRY_NOW, ill)
+        if not await _missing(pool, receivers, clients):
+            break
+        await asyncio.sleep(1)
+    figures.drained_seconds = round(time.monotonic() - started, 1)
+
+
+async def _missing(pool: Pool, receivers: Receivers, clients: Sequence[_Client]) -> int:
+    rows = await pool.fetch("SELECT org_id, position || '.' || id AS place FROM changes")
+    places: dict[UUID, set[str]] = defaultdict(set)
+    for row in rows:
+        places[row["org_id"]].add(row["place"])
+    return sum(
+        len(places[client.org_id] - receivers.got[client.number].keys())
+        for client in clients
+        if client.behaviour in WELL
+    )
+
+
+async def _count(
+    pool: Pool, receivers: Receivers, clients: Sequence[_Client], figures: WebhookFigures
+) -> None:
+    figures.changes = await pool.fetchval("SELECT count(*) FROM changes")
+    figures.messages = receivers.messages
+    figures.missing = await _missing(pool, receivers, clients)
+    figures.doubled = sum(
+        len(ids) > 1 for changes in receivers.got.values() for ids in changes.values()
+    )
+    for account in await store.account(pool):
+        figures.delivered += account.delivered
+        figures.waiting += account.waiting
+        figures.undelivered += sum(account.undelivered.values())
+        figures.unaccounted += account.unaccounted
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark as the command line says; returns 1 if something is missing or doubled."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench/webhooks",
+        description=__doc__,
+        epilog="Example: scripts/bench/webhooks --receivers 1000 --seconds 600 --json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--receivers", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=60.0, help="for which items change")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    asked = parser.parse_args(argv)
+    figures = asyncio.run(measure(asked.receivers, asked.seconds, asked.workers, asked.seed))
+    facts = asdict(figures)
+    lines = [json.dumps(facts)] if asked.json else [f"{k}: {v}" for k, v in facts.items()]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0 if figures.sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
