@@ -1,10 +1,11 @@
 """What the operator does with organisations and tokens, for the command line and the API alike."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
-from app.core.errors import NotFound, UnknownOrg
+from app.core.errors import BadSchedule, NotFound, UnknownOrg
 from app.ledger import decide
 from app.orgs.limits import LIMIT_NAMES
 from app.store.db import Pool
@@ -62,4 +63,5 @@ async def revoke(pool: Pool, token_id: UUID, now: datetime) -> None:
 
 async def _decide(pool: Pool, found: Org, now: datetime) -> None:
     for key in await collection.keys(pool, found.id):
-        await decide.decide_schedule(pool, key, now)
+        with suppress(BadSchedule):  # it has no ticks that could be decided
+            await decide.decide_schedule(pool, key, now)

@@ -2,7 +2,7 @@
 
 import asyncio
 import zipfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -71,8 +71,9 @@ async def _keys(redis: Redis, org_id: UUID, runs: Sequence[UUID]) -> list[str]:
     """The keys that name the organisation or one of its runs."""
     names = {str(org_id), org_id.hex, *map(str, runs), *(run.hex for run in runs)}
     found: list[str] = []
-    async for key in redis.scan_iter(count=SCAN_COUNT):  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
-        text = key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+    keys = cast("AsyncIterator[bytes]", redis.scan_iter(count=SCAN_COUNT))  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+    async for key in keys:
+        text = key.decode("utf-8", "replace")
         if names.intersection(text.replace("/", ":").split(":")):
             found.append(text)
     return found

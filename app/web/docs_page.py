@@ -143,7 +143,7 @@ def _example(schema: Json, schemas: Json, depth: int) -> Any:
         return {name: _example(properties[name], schemas, depth - 1) for name in required}
     if schema.get("type") == "array" and depth:
         return [_example(schema.get("items", {}), schemas, depth - 1)]
-    plain = {"string": "…", "integer": 1, "number": 1, "boolean": True, "null": None}
+    plain: Json = {"string": "…", "integer": 1, "number": 1, "boolean": True, "null": None}
     return plain.get(str(schema.get("type")), {})
 
 
