@@ -23,6 +23,8 @@ from pathlib import Path
 from random import Random
 from uuid import UUID, uuid4
 
+from pydantic import SecretStr
+
 from app import embedded, migrations
 from app.core.config import Config
 from app.core.records import Item
@@ -172,9 +174,9 @@ class _Client:
 
 
 async def _webhooks(pool: Pool, receivers: Receivers, count: int) -> list[_Client]:
-    config = Config(  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
-        _env_file=None,
-        secrets_key=SECRETS_KEY,  # pyright: ignore[reportArgumentType] - pydantic makes it secret
+    config = Config(
+        _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
+        secrets_key=SecretStr(SECRETS_KEY),
         guard_allow=("127.0.0.1",),
     )
     clients: list[_Client] = []
