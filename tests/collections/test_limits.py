@@ -137,7 +137,6 @@ class Settings:
     org_max_mb = 1.0
     org_max_minutes = 1.0
     org_max_recipes = 10
-    org_max_collections = 10
     org_max_rows = 10
     org_max_stored_mb = 1.0
 
