@@ -10,7 +10,8 @@ from app.cli.terminal import CommandContext
 from app.core.errors import BadSchedule
 from app.health import keys
 from app.health.facts import JobFacts
-from app.health.judge import judge
+from app.health.judge import HealthRules, judge
+from app.health.rules import rules_from_config
 from app.scheduling.schedule import Schedule
 from app.store.schedules import heartbeats, schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
@@ -36,9 +37,10 @@ def jobs(
     async def read(context: CommandContext) -> list[dict[str, Any]]:
         now = await heartbeats.database_now(context.pool)
         facts = await keys.read_jobs(context.redis)
+        rules = rules_from_config(context.config)
         states = await schedule_rows.all_of(context.pool)
         return [
-            _as_json(state, facts.get(state.key), now)
+            _as_json(state, facts.get(state.key), now, rules)
             for state in states
             if collections or not state.key.startswith("collection:")
         ]
@@ -50,18 +52,20 @@ def jobs(
         terminal.print_table(rows, COLUMNS)
 
 
-def _as_json(state: ScheduleState, facts: JobFacts | None, now: datetime) -> dict[str, Any]:
-    verdict = None if facts is None else judge(facts, now)
-    reason = verdict.reason.value if verdict and verdict.reason else None
+def _as_json(
+    state: ScheduleState, facts: JobFacts | None, now: datetime, rules: HealthRules
+) -> dict[str, Any]:
+    verdict = None if facts is None else judge(facts, now, rules)
     paused = f"{state.paused_by}: {state.paused_note}" if state.paused_at else None
     return {
         "job": state.key,
         "task": state.job,
         "due": _describe_schedule(state),
         "enabled": state.enabled,
-        "health": _describe_health(verdict.status.value, reason) if verdict else None,
-        "status": verdict and verdict.status.value,
-        "reason": reason,
+        "health": verdict and verdict.text,
+        "status": verdict and verdict.status,
+        "reason": verdict and verdict.reason,
+        "sources": verdict and verdict.sources,
         "next": state.next_tick_at if state.enabled and state.paused_at is None else None,
         "frontier": state.evaluated_through,
         "last_run": facts and facts.last_run,
@@ -78,7 +82,3 @@ def _describe_schedule(state: ScheduleState) -> str:
         return Schedule.from_spec(state.spec, name=state.key).describe()
     except BadSchedule as error:
         return f"unreadable: {error}"
-
-
-def _describe_health(status: str, reason: str | None) -> str:
-    return status if reason is None or reason == status else f"{status} ({reason})"

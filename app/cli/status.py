@@ -11,6 +11,7 @@ from app.cli.terminal import CommandContext
 from app.core.enums import JobStatus
 from app.health import keys
 from app.health.judge import judge
+from app.health.rules import rules_from_config
 from app.store.runs import listing
 from app.store.schedules import heartbeats
 
@@ -36,7 +37,8 @@ async def _read(context: CommandContext) -> dict[str, Any]:
     now = await heartbeats.database_now(context.pool)
     workers = await keys.read_workers(context.redis)
     jobs = await keys.read_jobs(context.redis)
-    verdicts = {key: judge(facts, now) for key, facts in jobs.items()}
+    rules = rules_from_config(context.config)
+    verdicts = {key: judge(facts, now, rules) for key, facts in jobs.items()}
     late, since = await listing.scheduling_lag(context.pool, now)
     unhealthy = (JobStatus.UNHEALTHY, JobStatus.NOT_STARTED)
     open_runs = await listing.open_runs(context.pool, now)
@@ -56,7 +58,9 @@ async def _read(context: CommandContext) -> dict[str, Any]:
             {
                 "job": key,
                 "status": verdict.status.value,
-                "reason": verdict.reason and verdict.reason.value,
+                "reason": verdict.reason,
+                "sources": verdict.sources,
+                "health": verdict.text,
                 "last_run": jobs[key].last_run,
                 "last_status": jobs[key].last_status,
                 "next": jobs[key].next_run,
@@ -76,7 +80,7 @@ def _show(summary: dict[str, Any]) -> None:
         f"{_since(summary['oldest_queued_at'])}   schedules late: {summary['schedules_late']}"
         f"{_since(summary['late_since'])}\n"
     )
-    columns = ("job", "status", "reason", "last_run", "last_status", "next", "last_error")
+    columns = ("job", "health", "last_run", "last_status", "next", "last_error")
     terminal.print_table(summary["jobs"], columns)
 
 

@@ -112,6 +112,7 @@ class HealthReason(StrEnum):
     NEVER_RAN = "never_ran"
     OVERDUE = "overdue"
     FAILING = "failing"
+    SOURCE_FAILING = "source_failing"
     SKIP_STREAK = "skip_streak"
     LATE = "late"
     STALE_DATA = "stale_data"

@@ -1,10 +1,10 @@
 """Explains the health of a job in a sentence, for alerts and health responses. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from app.core.enums import HealthReason
-from app.health.facts import JobFacts
+from app.health.facts import JobFacts, SourceFacts
 from app.health.judge import HealthStatus, expected_by
 
 MAX_ERROR_LENGTH = 300  # characters of an error
@@ -13,7 +13,11 @@ _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 def sentence(facts: JobFacts, health: HealthStatus) -> str:
     """Why the job has its status, as a clause; empty if there is no reason."""
-    return "" if health.reason is None else _SENTENCES[health.reason](facts)
+    if health.reason is None:
+        return ""
+    if health.reason is HealthReason.SOURCE_FAILING:
+        return _source_failing(facts, health.sources)
+    return _SENTENCES[health.reason](facts)
 
 
 def at(instant: datetime | None) -> str:
@@ -54,6 +58,19 @@ def _failing(facts: JobFacts) -> str:
     if not count:
         return "it failed repeatedly and has not recovered yet"
     return f"the last {count} runs failed" if count > 1 else "the last run failed"
+
+
+def _source_failing(facts: JobFacts, sources: Collection[str]) -> str:
+    found = [one for one in facts.sources if one.source in sources]
+    return "; ".join(_of_source(facts, one) for one in found)
+
+
+def _of_source(facts: JobFacts, one: SourceFacts) -> str:
+    if one.failures:
+        why = f": {one.last_error}" if one.last_error else ""
+        runs = f"the last {one.failures} runs" if one.failures > 1 else "the last run"
+        return f"{one.source} failed in {runs}{why}"[:MAX_ERROR_LENGTH]
+    return f"{one.source} has stored nothing new since {at(one.last_new or facts.registered_at)}"
 
 
 def _skipping(facts: JobFacts) -> str:

@@ -14,6 +14,24 @@ Seconds = Annotated[float, Meta(gt=0)]
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """Facts of one source of a job with several, from the job's last runs.
+
+    - `history`: its status in them, newest first; None if the worker's network was down.
+    - `failures`: failed runs since the last in which it brought something; `failing_since`: the
+      end of the first of them.
+    - `last_new`: end of the last run in which it stored something new.
+    """
+
+    source: str
+    history: tuple[RunStatus | None, ...] = ()
+    failures: Count = 0
+    failing_since: Instant | None = None
+    last_error: str | None = None
+    last_new: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobFacts:
     """Facts of a job from its last runs and ticks. Instants are UTC; None is "not known".
 
@@ -30,6 +48,7 @@ class JobFacts:
     - `last_new`: end of the last run that stored something new.
     - `unreadable`: why the stored schedule cannot be read; its ticks are held.
     - `ran` of `due`: the last hundred ticks; `succeeded` of `finished`: the last hundred runs.
+    - `sources`: the sources of its newest run, if it has several.
     """
 
     job: str
@@ -63,6 +82,7 @@ class JobFacts:
     succeeded: Count | None = None
     finished: Count | None = None
     unreadable: str | None = None
+    sources: tuple[SourceFacts, ...] = ()
 
     @property
     def adherence(self) -> float | None:

@@ -1,12 +1,13 @@
 """Derives health facts from the newest runs and ticks of a job. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 
 from app.core.enums import FailureKind, HealthReason, RunStatus, TickOutcome, TickReason
-from app.health.judge import BAD, GOOD
+from app.health.facts import SourceFacts
+from app.health.judge import BAD, GOOD, PARTIAL
 from app.scheduling.cron import Cron
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -18,6 +19,8 @@ _RESTED = frozenset({TickReason.PAUSED, TickReason.DISABLED, TickReason.EXCLUDED
 _WANTED = _RESTED | {TickReason.SUPERSEDED}  # these did not run on purpose
 _FOLDED = frozenset({TickReason.COALESCED})  # another tick ran for these
 
+# (source, its status, kind and message of its error, the run's status and end)
+FinishedSource = tuple[str, str, str | None, str | None, str, datetime]
 FinishedRun = tuple[str, str | None, str | None, datetime]
 DecidedTick = tuple[str, str | None, datetime, int]
 
@@ -73,13 +76,51 @@ def run_facts(newest: Sequence[FinishedRun]) -> RunFacts:
     )
 
 
-_CONCLUSIVE = GOOD | BAD
+_CONCLUSIVE = GOOD | PARTIAL | BAD
 
 
 def _status(end: FinishedRun) -> RunStatus | None:
     """The status of a run; None if it failed because the worker's network was down."""
     bad = RunStatus(end[0]) in BAD
     return None if bad and end[1] == FailureKind.LOCAL_NETWORK else RunStatus(end[0])
+
+
+def source_facts(
+    newest: Sequence[FinishedSource], last_new: Mapping[str, datetime]
+) -> tuple[SourceFacts, ...]:
+    """Facts of each source of the newest run, from the sources of finished runs, newest first.
+
+    Empty for a job with one source, whose state is the job's.
+    """
+    latest = newest[0][5] if newest else None
+    names = sorted({one[0] for one in newest if one[5] == latest})
+    if len(names) < 2:  # noqa: PLR2004 - "several"
+        return ()
+    by_name = {name: [one for one in newest if one[0] == name] for name in names}
+    return tuple(_source_facts(name, by_name[name], last_new.get(name)) for name in names)
+
+
+def _source_facts(
+    name: str, newest: Sequence[FinishedSource], last_new: datetime | None
+) -> SourceFacts:
+    history = [_source_status(one) for one in newest]
+    known = [(s, one) for s, one in zip(history, newest, strict=True) if s in _CONCLUSIVE]
+    failing = [one for _, one in takewhile(lambda pair: pair[0] in BAD, known)]
+    return SourceFacts(
+        source=name,
+        history=tuple(history),
+        failures=len(failing),
+        failing_since=failing[-1][5] if failing else None,
+        last_error=next((one[3] for one in failing if one[3]), None),
+        last_new=last_new,
+    )
+
+
+def _source_status(one: FinishedSource) -> RunStatus | None:
+    """Its status in a run; the run's, if it ended while the source was at work."""
+    _, status, kind, _, run_status, _ = one
+    own = RunStatus(run_status if status == RunStatus.RUNNING else status)
+    return None if own in BAD and kind == FailureKind.LOCAL_NETWORK else own
 
 
 def _breach(end: FinishedRun) -> HealthReason | None:

@@ -3,6 +3,9 @@
 A job is healthy only while it keeps running: silence is a fault. A job that was paused or disabled
 is reported as such and is not at fault. Failures of the worker's own network do not count against
 the job.
+
+A run is good if it succeeded, with every source. A partly failed run is neither good nor failed: it
+ends a series of failures, and its sources are judged one by one.
 """
 
 import math
@@ -12,14 +15,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from app.core.enums import HealthReason, JobStatus, RunStatus
-from app.health.facts import JobFacts
+from app.health.facts import JobFacts, SourceFacts
 
 FAILING_AFTER = 3
 RECOVERED_AFTER = 1
 MAX_SKIPS = 3
 OVERDUE_INTERVALS = 2
 
-GOOD = frozenset({RunStatus.SUCCESS, RunStatus.PARTIAL_FAILURE})
+GOOD = frozenset({RunStatus.SUCCESS})
+PARTIAL = frozenset({RunStatus.PARTIAL_FAILURE})
 BAD = frozenset({RunStatus.FAILURE, RunStatus.TIMED_OUT, RunStatus.LOST})
 _FAULTS = frozenset({JobStatus.UNHEALTHY, JobStatus.NOT_STARTED})
 
@@ -36,10 +40,10 @@ class OverallReason(StrEnum):
 class HealthRules:
     """Thresholds.
 
-    - `failing_after`: consecutive failures after which a job is failing.
-    - `recovered_after`: consecutive good runs after which it is not any more.
+    - `failing_after`: consecutive failures after which a job, or one of its sources, is failing.
+    - `recovered_after`: consecutive runs that did not fail after which it is not any more.
     - `skips`: consecutive ticks that did not run after which a job is unhealthy.
-    - `fresh`: seconds within which a job must store something new, by job.
+    - `fresh`: seconds within which a job, and each of its sources, must store something new.
     """
 
     failing_after: int = FAILING_AFTER
@@ -52,13 +56,28 @@ class HealthRules:
 class HealthStatus:
     """The status of a job, its reason, and since when it holds (None if not known).
 
-    `age_seconds`: since the end of the last run; None if it never ran.
+    `age_seconds`: since the end of the last run; None if it never ran. `sources`: the sources at
+    fault, if the reason is `source_failing`.
     """
 
     status: JobStatus
     reason: HealthReason | None = None
     since: datetime | None = None
     age_seconds: float | None = None
+    sources: tuple[str, ...] = ()
+
+    @property
+    def reason_text(self) -> str | None:
+        """The reason, with the sources at fault: `source_failing: bet9ja`."""
+        if self.reason is None or not self.sources:
+            return self.reason
+        return f"{self.reason.value}: {', '.join(self.sources)}"
+
+    @property
+    def text(self) -> str:
+        """The status with its reason: `unhealthy (source_failing: bet9ja)`."""
+        reason = self.reason_text
+        return self.status if reason in {None, self.status} else f"{self.status} ({reason})"
 
     @property
     def needs_attention(self) -> bool:
@@ -71,6 +90,7 @@ class HealthStatus:
 class _Fault:
     reason: HealthReason
     since: datetime | None = None
+    sources: tuple[str, ...] = ()
 
 
 DEFAULT_RULES = HealthRules()
@@ -94,7 +114,7 @@ def judge(facts: JobFacts, now: datetime, rules: HealthRules = DEFAULT_RULES) ->
     fault = _fault(facts, facts.last_run, now, rules)
     if fault is None:
         return HealthStatus(JobStatus.HEALTHY, None, None, age)
-    return HealthStatus(JobStatus.UNHEALTHY, fault.reason, fault.since, age)
+    return HealthStatus(JobStatus.UNHEALTHY, fault.reason, fault.since, age, fault.sources)
 
 
 def all_healthy(statuses: Collection[JobStatus]) -> bool:
@@ -140,21 +160,27 @@ def _failing(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | Non
     del now
     if not facts.history:
         streak = (facts.consecutive_failures or 0) >= rules.failing_after
-        failing = streak and facts.last_status not in GOOD
+        failing = streak and facts.last_status not in GOOD | PARTIAL
     else:
-        failing = _still_failing(facts.history, rules)
+        failing = _still_failing(facts.history, rules) or _only_failed(facts)
     since = facts.failing_since or facts.last_success or facts.registered_at
     return _Fault(HealthReason.FAILING, since) if failing else None
 
 
+def _only_failed(facts: JobFacts) -> bool:
+    """Whether it has never brought anything: a new job is not healthy until it has."""
+    known = [status for status in facts.history if status in GOOD | PARTIAL | BAD]
+    return facts.last_success is None and bool(known) and BAD.issuperset(known)
+
+
 def _still_failing(history: Sequence[RunStatus | None], rules: HealthRules) -> bool:
-    """Whether the job is failing after its runs, oldest first; inconclusive ones are ignored."""
+    """Whether a job or a source is failing after its runs; inconclusive ones are ignored."""
     failing, bad, good = False, 0, 0
     for status in reversed(history):
         if status in BAD:
             bad, good = bad + 1, 0
             failing = failing or bad >= rules.failing_after
-        elif status in GOOD:
+        elif status in GOOD | PARTIAL:
             bad, good = 0, good + 1
             failing = failing and good < rules.recovered_after
     return failing
@@ -165,6 +191,35 @@ def _network_down(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault 
     newest = facts.history[: rules.failing_after]
     all_unknown = len(newest) == rules.failing_after and not any(newest)
     return _Fault(HealthReason.UNKNOWN, facts.last_success) if all_unknown else None
+
+
+def _source_failing(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
+    del now
+    failing = [one for one in facts.sources if _still_failing(one.history, rules)]
+    return _sources_fault([(one, one.failing_since) for one in failing])
+
+
+def _source_stale(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
+    fresh = rules.fresh.get(facts.job)
+    if fresh is None:
+        return None
+    limit = timedelta(seconds=fresh)
+    newest = [
+        (one, _last_activity(facts, one.last_new or facts.registered_at)) for one in facts.sources
+    ]
+    return _sources_fault(
+        [(one, new + limit) for one, new in newest if new is not None and now - new > limit]
+    )
+
+
+def _sources_fault(
+    found: Sequence[tuple[SourceFacts, datetime | None]],
+) -> _Fault | None:
+    if not found:
+        return None
+    since = min((at for _, at in found if at is not None), default=None)
+    names = tuple(sorted(one.source for one, _ in found))
+    return _Fault(HealthReason.SOURCE_FAILING, since, names)
 
 
 def _skipping(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
@@ -196,7 +251,9 @@ def _stale(facts: JobFacts, now: datetime, rules: HealthRules) -> _Fault | None:
 
 _Check = Callable[[JobFacts, datetime, HealthRules], _Fault | None]
 # In the order of severity: the first fault is reported.
-_CHECKS: tuple[_Check, ...] = (_failing, _network_down, _skipping, _late, _breached, _stale)
+_CHECKS: tuple[_Check, ...] = (
+    _failing, _network_down, _source_failing, _skipping, _late, _breached, _stale, _source_stale,
+)  # fmt: skip
 
 
 def _overdue_since(

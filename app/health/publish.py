@@ -96,6 +96,7 @@ def _facts(row: JobRow) -> JobFacts:
         due=ticks.due,
         succeeded=ends.good,
         finished=ends.finished,
+        sources=history.source_facts(row.sources, dict(row.sources_new)),
     )
 
 

@@ -275,5 +275,5 @@ async def _fingerprint(pool: Pool, snapshot: TtlCache[HealthSnapshot]) -> str:
         database = await with_deadline(READ_TIMEOUT, overview.change_marker(pool))
     except UNAVAILABLE:
         database = None
-    jobs = {key: (job.health.status, job.health.reason) for key, job in current.jobs.items()}
+    jobs = {key: (job.health.status, job.health.reason_text) for key, job in current.jobs.items()}
     return f"{database} {sorted(current.workers)} {current.reason} {jobs}"

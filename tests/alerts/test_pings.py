@@ -29,6 +29,9 @@ async def test_a_run_is_told_to_its_address_and_a_failed_one_to_fail_behind_it(
     await until(lambda: heard(3))
     pings.run_ended("odds", RunStatus.FAILURE)
     await until(lambda: heard(4))
+    pings.run_ended("poll", RunStatus.CANCELLED)
+    pings.run_ended("poll", RunStatus.PARTIAL_FAILURE)
+    await until(lambda: heard(5))
     await pings.close()
 
-    assert receiver.asked == ["/poll", "/poll/fail", "/s", "/odds/fail?x=1"]
+    assert receiver.asked == ["/poll", "/poll/fail", "/s", "/odds/fail?x=1", "/poll/fail"]

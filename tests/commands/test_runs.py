@@ -12,11 +12,14 @@ from uuid import UUID, uuid4
 import pytest
 from arq.connections import ArqRedis
 
+from app.core.enums import RunStatus
 from app.core.errors import UnknownJob, WrongState
+from app.health import keys
+from app.health.facts import JobFacts
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
-from app.scheduling.schedule import Schedule
+from app.scheduling.schedule import EPOCH, Schedule
 from app.store.db import Pool
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
@@ -149,6 +152,30 @@ async def test_status_without_a_worker_is_not_well(tell: Tell) -> None:
 
     assert result.exit_code == 1
     assert "UNHEALTHY" in result.output
+
+
+async def test_jobs_and_status_judge_by_the_settings(
+    tell: Tell, tell_json: TellJson, pool: Pool, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now: datetime = await pool.fetchval("SELECT clock_timestamp()")
+    schedule = Schedule.every(60, anchor=EPOCH)
+    await edit.register(pool, [DeclaredSchedule("scrape", "scrape", schedule, Policies())], now)
+    facts = JobFacts(
+        "scrape", last_run=now, last_success=now, interval_seconds=60,
+        history=(RunStatus.FAILURE, RunStatus.SUCCESS),
+    )  # fmt: skip
+    await keys.write_jobs(redis, [("scrape", facts)])
+    (by_default,) = await tell_json("jobs")
+
+    monkeypatch.setenv("HEALTH_FAILING_AFTER", "1")
+    (job,) = await tell_json("jobs")
+    status = await tell_json("status", code=1)
+    printed = (await tell("jobs")).output
+
+    assert by_default["status"] == "healthy"
+    assert (job["status"], job["reason"]) == ("unhealthy", "failing")
+    assert status["jobs"][0]["health"] == "unhealthy (failing)"
+    assert "unhealthy (failing)" in printed
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_a_streak_of_failures_reaches_back_to_the_last_good_run_and_over_our_own
 
     assert (read.failures, read.failing_since, read.last_run) == (2, ago(4), ago(1))
     assert read.statuses[:2] == (RunStatus.FAILURE, None)
-    assert (read.good, read.finished) == (1, 6)
+    assert (read.good, read.finished) == (0, 6)
 
 
 def test_a_broken_expectation_is_that_of_the_last_run_and_began_with_the_first_in_a_row() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.core.enums import HealthReason, JobStatus, RunStatus
 from app.health.explain import sentence
-from app.health.facts import JobFacts
+from app.health.facts import JobFacts, SourceFacts
 from app.health.judge import HealthRules, HealthStatus, all_healthy, judge
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -31,6 +31,9 @@ def ago(seconds: float) -> datetime:
 
 SUCCESS, FAILURE, OURS = RunStatus.SUCCESS, RunStatus.FAILURE, None
 CRON = replace(GOOD, interval_seconds=86_400, silent_after=NOW + timedelta(hours=1))
+
+BETPAWA = SourceFacts("betpawa", (SUCCESS,) * 3, last_new=ago(60))
+BET9JA = SourceFacts("bet9ja", (FAILURE,) * 2, failures=2, failing_since=ago(360))
 
 CASES = {
     "a good run": (GOOD, "healthy", None),
@@ -98,6 +101,22 @@ CASES = {
         "unhealthy",
         "failing",
     ),
+    "partly failed between failures": (
+        replace(FAILED, history=(FAILURE, RunStatus.PARTIAL_FAILURE, FAILURE, FAILURE)),
+        "healthy",
+        None,
+    ),
+    "its only run failed": (
+        replace(FAILED, last_success=None, history=(FAILURE,)),
+        "unhealthy",
+        "failing",
+    ),
+    "one of its sources failed twice": (replace(GOOD, sources=(BET9JA,)), "healthy", None),
+    "one of its sources failed three times": (
+        replace(GOOD, sources=(BETPAWA, replace(BET9JA, history=(FAILURE,) * 3))),
+        "unhealthy",
+        "source_failing",
+    ),
     "skipped twice": (replace(GOOD, skip_streak=2), "healthy", None),
     "skipped three times": (replace(GOOD, skip_streak=3), "unhealthy", "skip_streak"),
     "late within its grace": (replace(GOOD, late_by=60, grace_seconds=60), "healthy", None),
@@ -134,6 +153,37 @@ def test_nothing_new_for_too_long_is_stale_since_then() -> None:
     assert judge(old, NOW, rules) == HealthStatus(
         JobStatus.UNHEALTHY, HealthReason.STALE_DATA, ago(100), 60
     )
+
+
+def test_a_source_that_fails_is_named_with_its_error_and_since_when() -> None:
+    dead = replace(BET9JA, history=(FAILURE,) * 4, failures=4, last_error="no such host")
+    facts = replace(GOOD, sources=(dead, BETPAWA))
+
+    verdict = judge(facts, NOW)
+
+    assert verdict.text == "unhealthy (source_failing: bet9ja)"
+    assert (verdict.since, verdict.sources) == (ago(360), ("bet9ja",))
+    assert sentence(facts, verdict) == "bet9ja failed in the last 4 runs: no such host"
+
+
+def test_a_source_recovers_by_the_rules_of_jobs() -> None:
+    once = replace(BET9JA, history=(SUCCESS, *[FAILURE] * 3), failures=0)
+    facts = replace(GOOD, sources=(once, BETPAWA))
+
+    assert judge(facts, NOW).reason is None
+    assert judge(facts, NOW, HealthRules(recovered_after=2)).sources == ("bet9ja",)
+
+
+def test_a_source_with_nothing_new_within_the_freshness_of_its_job_is_named() -> None:
+    rules = HealthRules(fresh={"j": 3600})
+    quiet = SourceFacts("bet9ja", (SUCCESS,) * 3, last_new=ago(3700))
+    facts = replace(GOOD, last_new=ago(60), sources=(quiet, BETPAWA))
+
+    verdict = judge(facts, NOW, rules)
+
+    assert (verdict.sources, verdict.since) == (("bet9ja",), ago(100))
+    assert sentence(facts, verdict).startswith("bet9ja has stored nothing new since ")
+    assert judge(facts, NOW).reason is None
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -180,6 +230,14 @@ facts = st.builds(
     late_by=st.none() | st.floats(),
     grace_seconds=st.none() | st.floats(0, 1e6),
     breach=st.none() | st.sampled_from([HealthReason.DRIFT, HealthReason.STALE_DATA]),
+    sources=st.lists(
+        st.builds(
+            SourceFacts,
+            source=st.text(min_size=1),
+            history=st.lists(st.none() | st.sampled_from(RunStatus)).map(tuple),
+            last_new=st.none() | instants,
+        )
+    ).map(tuple),
 )
 
 

@@ -1,6 +1,7 @@
 """What Postgres knows, as health tells it: after runs, skips, pauses, and of all collections."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from arq.connections import ArqRedis
@@ -10,8 +11,10 @@ from app.health import accounting, publish
 from app.health.facts import JobFacts
 from app.health.judge import judge
 from app.health.keys import read_collections, read_jobs
+from app.store import tenancy
 from app.store.db import Pool
-from app.store.runs import run_rows
+from app.store.runs import progress, run_rows
+from app.store.runs.progress import Counts
 from app.store.runs.run_rows import RunEnding
 from tests.clock import SettableClock
 from tests.ledger.harness import KEY, MINUTE, Book, every
@@ -46,6 +49,68 @@ async def test_runs_and_their_ends_are_told(
     assert (facts.succeeded, facts.finished, facts.ran, facts.due) == (1, 4, 4, 4)
     assert (facts.grace_seconds, facts.late_by) == (60, 0)
     assert facts.last_success == clock() - 3 * MINUTE + timedelta(seconds=2)
+
+
+async def run_of_sources(
+    book: Book, ended: dict[str, tuple[RunStatus, int]], *, run: RunStatus, error: str | None = None
+) -> None:
+    """Record a run whose sources ended with a status and so many new records."""
+    (queued,) = await book.ring(after=MINUTE)
+    claimed = await book.claim(queued)
+    for name, (status, inserted) in ended.items():
+        row = replace(
+            await progress.begin(book.pool, claimed, name),
+            status=status,
+            counts=Counts(records=inserted, inserted=inserted),
+            error_kind=error if status is RunStatus.FAILURE else None,
+            error_message="no such host" if status is RunStatus.FAILURE else None,
+        )
+        async with tenancy.transaction(book.pool, claimed.org_id) as connection:
+            await progress.write(connection, claimed, row, {})
+    ending = RunEnding(run, book.clock() + timedelta(seconds=2), {}, None, None)
+    assert await run_rows.finish(book.pool, claimed, ending)
+
+
+async def test_each_source_of_a_job_is_told_by_itself(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    book = Book(pool, clock)
+    await book.open(every(1))
+    good, dead = (RunStatus.SUCCESS, 5), (RunStatus.FAILURE, 0)
+    partial = RunStatus.PARTIAL_FAILURE
+    await run_of_sources(book, {"gone": dead, "one": good, "two": good}, run=partial)
+    success_at = clock() + timedelta(seconds=2)
+    for _ in range(3):
+        await run_of_sources(book, {"one": good, "two": dead}, run=partial, error="network")
+
+    facts = await told(pool, redis)
+    await run_of_sources(book, {"one": good, "two": dead}, run=partial, error="local_network")
+    ours = await told(pool, redis)
+
+    one, two = facts.sources
+    assert (one.source, one.failures, one.last_new) == ("one", 0, facts.last_run)
+    assert (two.source, two.failures, two.last_new) == ("two", 3, success_at)
+    assert two.failing_since == success_at + MINUTE
+    assert (facts.succeeded, facts.finished, facts.success_rate) == (0, 4, 0)
+    assert judge(facts, clock()).text == "unhealthy (source_failing: two)"
+    assert (ours.sources[1].history[0], ours.sources[1].failures) == (None, 3)
+
+
+async def test_a_source_at_work_when_its_run_timed_out_has_failed(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    book = Book(pool, clock)
+    await book.open(every(1))
+    for _ in range(3):
+        await run_of_sources(
+            book,
+            {"one": (RunStatus.SUCCESS, 1), "two": (RunStatus.RUNNING, 0)},
+            run=RunStatus.TIMED_OUT,
+        )
+
+    _, two = (await told(pool, redis)).sources
+
+    assert two.history == (RunStatus.TIMED_OUT,) * 3
 
 
 async def test_ticks_that_overlap_are_a_streak_and_a_broken_expectation_is_read(
@@ -105,6 +170,52 @@ async def test_collections_are_counted_together_and_have_no_key_of_their_own(
     assert facts is not None
     assert (facts.paused, facts.not_started, facts.overdue, facts.unhealthy) == (1, 1, 1, 1)
     assert await read_jobs(redis) == {}
+
+
+async def collected(pool: Pool, at: datetime, statuses: list[RunStatus], source: RunStatus) -> None:
+    """A collection whose runs ended so, newest first, each with one source that ended so."""
+    org = uuid4()
+    await pool.execute("INSERT INTO organizations (id, name) VALUES ($1, $2)", org, str(org))
+    schedule: int = await pool.fetchval(
+        "INSERT INTO schedules (key, job, org_id, spec, policies, params, version, enabled,"
+        " effective_from, evaluated_through, next_tick_at, due_at)"
+        " VALUES ($1, 'collection', $2, '{}', '{}', '{}', 1, true, $3, $3, $4, $4) RETURNING id",
+        f"collection:{org}", org, at, at + MINUTE,
+    )  # fmt: skip
+    for number, status in enumerate(statuses):
+        run = uuid4()
+        await pool.execute(
+            "INSERT INTO runs (execution_id, job, schedule_id, trigger, params, status, stats,"
+            " queued_at, completed_at, created_at, org_id, attempt, losses, max_attempts,"
+            " timeout_seconds, lease_epoch)"
+            " VALUES ($1, 'collection', $2, 'manual', '{}', $3, '{}', $4, $4, $4, $5,"
+            " 1, 0, 3, 240, 1)",
+            run, schedule, status, at - number * MINUTE, org,
+        )  # fmt: skip
+        await pool.execute(
+            "INSERT INTO run_sources (execution_id, source, status, partitions, partitions_failed,"
+            " pages, records, inserted, changed, unchanged, rejected, requests, retries, bytes,"
+            " throttled_ms, duration_seconds)"
+            " VALUES ($1, 'dead', $2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+            run, source,
+        )  # fmt: skip
+
+
+async def test_a_collection_is_failing_by_its_sources_and_if_it_never_brought_anything(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    partial, failed = RunStatus.PARTIAL_FAILURE, RunStatus.FAILURE
+    await collected(pool, clock(), [partial] * 3, failed)
+    await collected(pool, clock(), [failed], failed)
+    await collected(pool, clock(), [partial] * 3, partial)
+    await collected(pool, clock(), [partial] * 2, failed)
+    await collected(pool, clock(), [failed, RunStatus.SUCCESS], failed)
+
+    await publish.publish_collections(pool, redis, clock())
+    facts = await read_collections(redis)
+
+    assert facts is not None
+    assert (facts.failing, facts.healthy) == (2, 3)
 
 
 async def test_a_disabled_organisations_collection_is_paused_however_its_runs_ended(

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from app.core.config import Config
 from app.core.enums import RunStatus
-from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
+from app.health.facts import CollectionFacts, JobFacts, SourceFacts, SystemFacts, WorkerFacts
 from app.health.judge import judge
 from app.health.keys import write_accounting, write_collections, write_jobs, write_worker
 from app.health.metrics.families import COUNTERS, HISTOGRAMS, ScrapeData, families
@@ -114,9 +114,11 @@ def everything() -> Iterator[str]:
         totals += [MetricTotal(name, "a", "0", "", 1), MetricTotal(f"{name}_sum", "a", "", "", 1)]
     facts = JobFacts("a", last_success=NOW, next_run=NOW, registered_at=NOW, interval_seconds=1)
     ill = replace(facts, last_run=datetime(2020, 1, 1, tzinfo=UTC))
+    dead = SourceFacts("x", (RunStatus.FAILURE,) * 3)
+    partly = replace(facts, last_run=NOW, interval_seconds=60, sources=(dead,))
     seen = ScrapeData(
         now=NOW,
-        jobs={"a": (ill, judge(ill, NOW))},
+        jobs={"a": (ill, judge(ill, NOW)), "b": (partly, judge(partly, NOW))},
         workers=1,
         redis_up=True,
         totals=totals,

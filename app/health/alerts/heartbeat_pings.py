@@ -8,7 +8,7 @@ from app.core import log
 from app.core.config import Config, pings
 from app.core.enums import RunStatus
 from app.fetch import ping
-from app.health.judge import BAD
+from app.health.judge import GOOD
 
 RETRY_DELAYS = (0.0, 2.0, 10.0)  # seconds to wait before each
 
@@ -32,10 +32,13 @@ class HeartbeatPings:
         )
 
     def run_ended(self, job: str, status: RunStatus) -> None:
-        """Ping the URL of the job after a run; append `/fail` to its path if the run failed."""
+        """Ping the URL of the job after a run, with `/fail` appended if the run was not good.
+
+        A cancelled run sends none.
+        """
         url = self._jobs.get(job)
-        if url is not None:
-            self._start(job, _fail(url) if status in BAD else url)
+        if url is not None and status is not RunStatus.CANCELLED:
+            self._start(job, url if status in GOOD else _fail(url))
 
     def scheduler(self) -> None:
         """Ping the URL of the scheduler: a worker is live."""

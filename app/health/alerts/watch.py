@@ -114,7 +114,11 @@ async def _collections(
 def _unhealthy_collection(row: Mapping[str, object], now: datetime) -> JobState:
     state, due = str(row["state"]), row["next_tick_at"]
     overdue = state == "overdue"
-    problem = "its tick was not decided in time" if overdue else "its last three runs failed"
+    problem = (
+        "its tick was not decided in time"
+        if overdue
+        else "its last runs failed, or one source in each"
+    )
     return JobState(
         key=str(row["key"]),
         status=JobStatus.UNHEALTHY,

@@ -161,6 +161,11 @@ def _jobs(data: ScrapeData) -> Iterator[Metric]:
     ill = GaugeMetricFamily(
         "rollcall_job_ill", "1 for each job that needs attention.", labels=("job", "reason")
     )
+    sources = GaugeMetricFamily(
+        "rollcall_source_failing",
+        "1 for each source for which a job needs attention.",
+        labels=("job", "source"),
+    )
     lag = GaugeMetricFamily(
         "rollcall_frontier_lag_seconds",
         "Seconds for which the next tick has been due and undecided.",
@@ -176,13 +181,15 @@ def _jobs(data: ScrapeData) -> Iterator[Metric]:
             status.add_metric((key, value), health.status is value)
         if health.needs_attention:
             ill.add_metric((key, health.reason or ""), 1)
+        for source in health.sources:
+            sources.add_metric((key, source), 1)
         if facts.next_run is not None and facts.enabled and facts.paused_at is None:
             lag.add_metric((key,), max((data.now - facts.next_run).total_seconds(), 0.0))
         if facts.last_success is not None:
             last.add_metric((key,), facts.last_success.timestamp())
     if data.waiting is not None:
         lag.add_metric((COLLECTION_LABEL,), max(data.waiting.collections_lag, 0.0))
-    yield from (status, ill, lag, last)
+    yield from (status, ill, sources, lag, last)
 
 
 def _queues(data: ScrapeData) -> Iterator[Metric]:

@@ -16,6 +16,9 @@ class JobRow:
     `ticks`: outcome, reason, instant and count of the newest ticks and gaps. Both newest first.
     `late_by`: the least lateness of the last three scheduled runs, in seconds.
     `last_new`: when a run last inserted or changed a record.
+    `sources`: the sources of the last twenty finished runs: name, status, error kind and message,
+    and the run's status and end, newest run first. `sources_new`: when each source of a job with
+    several last inserted or changed a record.
     """
 
     key: str
@@ -35,6 +38,8 @@ class JobRow:
     ticks: Sequence[tuple[str, str | None, datetime, int]]
     late_by: float | None
     last_new: datetime | None
+    sources: Sequence[tuple[str, str, str | None, str | None, str, datetime]]
+    sources_new: Sequence[tuple[str, datetime]]
 
 
 # Every part is bounded by a LIMIT, so that the cost does not grow with a schedule's history.
@@ -42,7 +47,8 @@ FACTS = """
 SELECT s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,
        s.next_tick_at, s.created_at,
        l.statuses, l.errors, l.breaches, l.ended, l.message, g.completed_at, o.started_at,
-       t.outcomes, t.reasons, t.instants, t.counts, w.late, n.completed_at
+       t.outcomes, t.reasons, t.instants, t.counts, w.late, n.completed_at,
+       q.names, q.statuses, q.kinds, q.messages, q.runs, q.ended, f.names, f.ended
 FROM schedules s
 LEFT JOIN LATERAL (
   SELECT array_agg(status) AS statuses, array_agg(error_type) AS errors,
@@ -80,6 +86,29 @@ LEFT JOIN LATERAL (
   WHERE EXISTS (SELECT 1 FROM run_sources q WHERE q.execution_id = r.execution_id
                 AND q.inserted + q.changed > 0)
   ORDER BY r.created_at DESC LIMIT 1) n ON true
+LEFT JOIN LATERAL (
+  SELECT array_agg(q.source ORDER BY r.created_at DESC) AS names,
+         array_agg(q.status ORDER BY r.created_at DESC) AS statuses,
+         array_agg(q.error_kind ORDER BY r.created_at DESC) AS kinds,
+         array_agg(left(q.error_message, 300) ORDER BY r.created_at DESC) AS messages,
+         array_agg(r.status ORDER BY r.created_at DESC) AS runs,
+         array_agg(r.completed_at ORDER BY r.created_at DESC) AS ended,
+         count(DISTINCT q.source) AS sources
+  FROM (SELECT execution_id, status, completed_at, created_at FROM runs r
+        WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
+        ORDER BY r.created_at DESC LIMIT 20) AS r
+  JOIN run_sources q ON q.execution_id = r.execution_id) q ON true
+LEFT JOIN LATERAL (
+  SELECT array_agg(k.source) AS names, array_agg(e.completed_at) AS ended
+  FROM (SELECT DISTINCT unnest(q.names) AS source WHERE q.sources > 1) k
+  JOIN LATERAL (
+    SELECT r.completed_at
+    FROM (SELECT execution_id, completed_at, created_at FROM runs r
+          WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL
+          ORDER BY r.created_at DESC LIMIT 500) AS r
+    WHERE EXISTS (SELECT 1 FROM run_sources p WHERE p.execution_id = r.execution_id
+                  AND p.source = k.source AND p.inserted + p.changed > 0)
+    ORDER BY r.created_at DESC LIMIT 1) e ON true) f ON true
 WHERE s.org_id IS NULL AND s.retired_at IS NULL
 """
 ALL = f"{FACTS} ORDER BY s.key"
@@ -92,8 +121,8 @@ _NEWEST = """
 FROM runs r WHERE r.schedule_id = s.id AND r.completed_at IS NOT NULL ORDER BY r.created_at DESC
 """
 
-# A collection is judged by fewer facts than a job: its due time and its last three finished runs.
-# The older two are only read if the newest one failed.
+# A collection is judged by fewer facts than a job: its due time, and its last three finished runs
+# and their sources. The older two are only read if the newest one was not a success.
 STATE = f"""
 CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL OR EXISTS (
        SELECT FROM organizations o WHERE o.id = s.org_id AND o.disabled_at IS NOT NULL)
@@ -104,8 +133,13 @@ CASE WHEN NOT s.enabled OR s.paused_at IS NOT NULL OR EXISTS (
        THEN 'overdue'
      ELSE coalesce((
        SELECT CASE WHEN {_FAILED} AND (
-                SELECT count(*) = 3 AND bool_and(failed)
+                SELECT bool_and(failed)
                 FROM (SELECT {_FAILED} AS failed {_NEWEST} LIMIT 3) AS newest) THEN 'failing'
+              WHEN r.status = 'partial_failure' AND EXISTS (
+                SELECT FROM (SELECT r.execution_id {_NEWEST} LIMIT 3) AS newest
+                JOIN run_sources q ON q.execution_id = newest.execution_id
+                WHERE q.status = 'failure' AND q.error_kind IS DISTINCT FROM 'local_network'
+                GROUP BY q.source HAVING count(*) = 3) THEN 'failing'
               ELSE 'healthy' END
        {_NEWEST} LIMIT 1), 'not_started')
 END
@@ -128,8 +162,9 @@ async def count_collections(pool: Pool | Connection, now: datetime) -> dict[str,
 
 
 def _job_row(row: tuple[Any, ...]) -> JobRow:
-    schedule, ends, latest, ticks, rest = row[:10], row[10:14], row[14:17], row[17:21], row[21:]
-    fields = [*schedule, _zipped(ends), *latest, _zipped(ticks), *rest]
+    schedule, ends, latest, ticks, rest = row[:10], row[10:14], row[14:17], row[17:21], row[21:23]
+    sources = (_zipped(row[23:29]), _zipped(row[29:]))
+    fields = [*schedule, _zipped(ends), *latest, _zipped(ticks), *rest, *sources]
     return JobRow(*cast("list[Any]", fields))
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from app.core.enums import HealthReason, JobStatus
 from app.core.errors import BadSchedule
+from app.health.explain import sentence
 from app.health.facts import JobFacts
 from app.scheduling.schedule import Schedule
 from app.store.reports.overview import GapSummary, ScheduleSummary, TickSummary
@@ -41,7 +42,7 @@ class JobTableRow:
 
     key: str
     status: JobStatus | None
-    reason: HealthReason | None
+    reason: str | None
     why: str
     since: datetime | None
     rule: str
@@ -189,7 +190,7 @@ def _row_from_health(key: str, job: JudgedJob | None, rule: str, zone: str | Non
     return JobTableRow(
         key=key,
         status=None if job is None else job.health.status,
-        reason=None if job is None else job.health.reason,
+        reason=None if job is None else job.health.reason_text,
         why="" if job is None else reason_text(job),
         since=None if job is None else job.health.since,
         rule=rule,
@@ -225,6 +226,7 @@ def reason_text(job: JudgedJob) -> str:
         HealthReason.NEVER_RAN: "has never run",
         HealthReason.DISABLED: "disabled in the settings",
         HealthReason.FAILING: f"{facts.consecutive_failures} consecutive failures: {_error(facts)}",
+        HealthReason.SOURCE_FAILING: sentence(facts, job.health),
         HealthReason.PAUSED: f"by {facts.paused_by}: {facts.paused_note}",
         HealthReason.SKIP_STREAK: "consecutive ticks did not run",
         HealthReason.LATE: "the last runs started later than the grace allows",

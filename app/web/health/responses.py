@@ -33,6 +33,7 @@ class JobHealth(msgspec.Struct, frozen=True):
     reason: HealthReason | None
     since: datetime | Unset = UNSET
     detail: str | Unset = UNSET
+    sources: tuple[str, ...] | Unset = UNSET
 
 
 class SchedulerHealth(msgspec.Struct, frozen=True):
@@ -140,7 +141,8 @@ def job(facts: JobFacts, health: HealthStatus) -> JobHealth:
         interval_seconds=facts.interval_seconds,
         reason=health.reason,
         since=UNSET if since is None else since,
-        detail=sentence(facts, health) if health.needs_attention else UNSET,
+        detail=redact.text(sentence(facts, health)) if health.needs_attention else UNSET,
+        sources=health.sources or UNSET,
     )
 
 
@@ -185,7 +187,9 @@ def job_details(facts: JobFacts, health: HealthStatus, reason: OverallReason | N
         job=facts.job,
         health=job(facts, health),
         # The author and the reason of a pause are shown to signed-in users only.
-        detail=None if health.reason is HealthReason.PAUSED else sentence(facts, health) or None,
+        detail=None
+        if health.reason is HealthReason.PAUSED
+        else redact.text(sentence(facts, health)) or None,
         since=health.since,
         expected_by=expected_by(facts),
         running_since=facts.running_since,
