@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core import log
 from app.core.errors import ServersUnavailable
 from app.embedded.place import ServerDirectories, prepare_directories
 from app.embedded.process import READY_SECONDS, last_lines, rotate_log
@@ -24,18 +25,22 @@ _PROJECT = Path(__file__).resolve().parents[2]
 _RETRY_SECONDS = 0.05
 _BACKLOG = 512
 
+_log = log.logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Servers:
     """The URLs of both servers, valid until `close` or the end of this process.
 
-    `database_url` is a DSN for asyncpg, `redis_url` one for redis-py and arq.
+    `database_url` is a DSN for asyncpg, `redis_url` one for redis-py and arq. `notice`: what the
+    operator should know, such as where unreadable data was moved.
     """
 
     database_url: str
     redis_url: str
     data_dir: Path
     _connection: int
+    notice: str | None = None
 
     def close(self) -> None:
         """Disconnect. The servers stop after the last process has disconnected. Idempotent."""
@@ -109,13 +114,15 @@ def _start_servers(place: ServerDirectories, lock: int) -> Servers:
             "the keeper of the private servers ended while starting them; try again: "
             f"{last_lines(place.log / 'keeper.log')}"
         )
+    if servers.notice:
+        _log.warning("redis.data_set_aside", notice=servers.notice)
     return servers
 
 
 def _start_keeper(place: ServerDirectories, lock: int, listener: int) -> None:
-    log = place.log / "keeper.log"
-    rotate_log(log)
-    with log.open("ab") as output:
+    keeper_log = place.log / "keeper.log"
+    rotate_log(keeper_log)
+    with keeper_log.open("ab") as output:
         subprocess.run(  # noqa: S603 - this program
             [sys.executable, "-m", "app.embedded", str(place.data_dir), str(lock), str(listener)],
             cwd=_PROJECT,

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -54,6 +55,8 @@ class ServerPair:
                 log_line(f"{type(server).__name__} has ended, restarting it")
                 server.launch()
                 server.wait_ready()
+                if isinstance(server, Redis) and server.notice:
+                    log_line(server.notice)
 
     def stop(self) -> None:
         for server in self._both:
@@ -118,7 +121,13 @@ def keep(place: ServerDirectories, lock: int, listener: socket.socket) -> None:
         allow_traversal(place.data_dir, place.run)
         pair.start()
         log_line("ready")
-        urls = {"database_url": pair.postgres.url, "redis_url": pair.redis.url}
+        if pair.redis.notice:
+            log_line(pair.redis.notice)
+        urls = {
+            "database_url": pair.postgres.url,
+            "redis_url": pair.redis.url,
+            "notice": pair.redis.notice,
+        }
         _serve(pair, Users(listener, _line(urls)), place, lock)
     except (ServersUnavailable, OSError) as error:
         log_line(str(error))
@@ -143,7 +152,7 @@ def _serve(pair: ServerPair, users: Users, place: ServerDirectories, lock: int) 
             log_line(str(error))
 
 
-def _line(message: dict[str, str]) -> bytes:
+def _line(message: Mapping[str, str | None]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from app import embedded
 from app.core.errors import ServersUnavailable
 from app.embedded.place import prepare_directories
+from app.embedded.redis import Redis as EmbeddedRedis
 from app.embedded.redis import binary
 from tests.servers import PrivatePostgres, PrivateRedis, create_database, drop_database, redis_url
 from tests.wait import block_until
@@ -351,3 +352,97 @@ async def test_a_private_pair_can_be_killed_and_comes_back_with_its_data(
     redis.close()
 
     assert survived == ("survived", "survived")
+
+
+@pytest.fixture
+def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that is first on the PATH of the keeper."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")  # noqa: TID251 - the child's
+    return folder
+
+
+def install(folder: Path, script: str) -> Path:
+    """Put a `valkey-server` there."""
+    server = folder / "valkey-server"
+    server.write_text(f"#!/bin/sh\n{script}\n")
+    server.chmod(0o755)
+    return server
+
+
+CANNOT_READ = """
+[ "$1" = --version ] && exit 0
+[ -e appendonlydir ] && { echo "Can't handle RDB format version 11"; exit 1; }
+"""
+
+
+async def test_the_server_that_wrote_the_data_is_used_after_another_is_installed(
+    servers: embedded.Servers, on_path: Path
+) -> None:
+    await remember(servers.database_url, servers.redis_url, "kept")
+    servers.close()
+    block_until(lambda: not serving(servers.data_dir))
+
+    install(on_path, f'{CANNOT_READ} exec {binary()} "$@"')
+    again = embedded.start(servers.data_dir)
+    kept = await recall(again.database_url, again.redis_url)
+    again.close()
+
+    assert kept == ("kept", "kept")
+    assert again.notice is None
+
+
+def test_a_broken_server_on_the_path_gives_way_to_the_next(data_dir: Path, on_path: Path) -> None:
+    good = binary()
+    install(on_path, "echo 'error while loading shared libraries'; exit 127")
+
+    found = binary()
+    install(on_path, '[ "$1" = --version ] || exit 1')
+    servers = embedded.start(data_dir)
+    ready = answers(servers.redis_url)
+    servers.close()
+
+    assert found == good
+    assert ready
+    assert servers.notice is None
+
+
+async def test_data_that_no_server_can_read_is_set_aside_with_a_line_that_says_so(
+    servers: embedded.Servers, capfd: pytest.CaptureFixture[str]
+) -> None:
+    await remember(servers.database_url, servers.redis_url, "lost")
+    servers.close()
+    block_until(lambda: not serving(servers.data_dir))
+    for part in (servers.data_dir / "redis").glob("appendonlydir/*.rdb"):
+        part.write_bytes(b"REDIS9999" + b"\xff" * 40)
+
+    again = embedded.start(servers.data_dir)
+    row, word = await recall(again.database_url, again.redis_url)
+    again.close()
+    (aside,) = servers.data_dir.glob("redis.unreadable-*")
+
+    assert (row, word) == ("lost", None)
+    assert again.notice is not None
+    assert str(aside) in again.notice
+    assert list(aside.glob("appendonlydir/*.rdb"))
+    assert "redis.data_set_aside" in "".join(capfd.readouterr())
+    assert str(aside) in (servers.data_dir / "log" / "keeper.log").read_text()
+
+
+def test_data_stays_where_it_is_if_no_server_starts_without_it_either(
+    tmp_path: Path, on_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = install(on_path, '[ "$1" = --version ] || { echo "out of memory"; exit 1; }')
+    monkeypatch.setattr("app.embedded.redis._installed", lambda: iter([server]))
+    home = tmp_path / "redis"
+    redis = EmbeddedRedis(home, socket_path=tmp_path / "s", log=tmp_path / "log")
+    redis.prepare()
+    (home / "appendonlydir").mkdir()
+
+    redis.launch()
+    with pytest.raises(ServersUnavailable, match="out of memory"):
+        redis.wait_ready()
+
+    assert (home / "appendonlydir").exists()
+    assert not list(tmp_path.glob("redis.unreadable-*"))
