@@ -48,7 +48,7 @@ from app.models.schedules import (
     ZoneDataRow,
 )
 from app.models.secrets import OrgSecretRow
-from app.models.sources import OrgSourceRow
+from app.models.sources import OrgSourceRow, SourceUsageRow
 
 __all__ = [
     "ApiToken",
@@ -117,6 +117,7 @@ __all__ = [
     "SourceCursorRow",
     "SourcePace",
     "SourcePaceRow",
+    "SourceUsageRow",
     "Story",
     "StoryEntity",
     "StoryEntityRow",

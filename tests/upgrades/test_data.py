@@ -100,13 +100,16 @@ VALUES ('runs', 'source:books', 'success', '', 1);
 INSERT INTO items (org_id, source, key, data, content_hash, first_seen, last_seen, changed_at)
 VALUES ('00000000-0000-4000-8000-00000000000a', 's', 'second', '{}', '\\x01', now(), now(), now());
 """,
+    "0020": """
+INSERT INTO source_usage (source, month, requests) VALUES ('asknews_news', '2026-09-01', 7);
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",
     "rejected_records", "raw_bodies", "raw_pages", "articles", "odds_events", "odds_prices",
     "odds_price_changes", "organizations", "items", "backfills",
     "source_cursors", "source_paces", "org_secrets", "health_flips", "org_sources", "zone_data",
-    "notifications",
+    "notifications", "source_usage",
 )  # fmt: skip
 
 
