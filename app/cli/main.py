@@ -1,6 +1,8 @@
 """The command line: every command of `python -m app`."""
 
+import signal
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -19,13 +21,17 @@ from app.cli import (
     replay,
     retire,
     runs,
+    secrets,
     sources,
     status,
     ticks,
     trigger,
     verify,
 )
-from app.core.errors import RollcallError
+from app.core import config, log
+from app.core.errors import FileUnusable, RollcallError, is_of_a_file
+
+PROGRAM = "rollcall"  # also for `python -m app`: completion for `python` would break its own
 
 app = typer.Typer(
     help="Rollcall: scheduled scraping that can prove it ran.",
@@ -43,12 +49,32 @@ app.add_typer(odds.app, name="odds")
 app.add_typer(sources.app, name="source")
 app.add_typer(orgs.org, name="org")
 app.add_typer(orgs.token, name="token")
+app.add_typer(secrets.app, name="secret")
 
 
 def main() -> None:
-    """Run a command; a RollcallError is printed as one sentence, with exit code 2."""
+    """Run a command; what cannot be done is said in one sentence, with exit code 2.
+
+    Lines are JSON if LOG_FORMAT is. An interrupt is silent, with exit code 130: the entry points
+    end the process for one that comes while modules are imported, or while it exits.
+    """
+    entry_handler = signal.getsignal(signal.SIGINT)
     try:
-        app()
+        if callable(entry_handler):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        app(prog_name=PROGRAM)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except RollcallError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(2)
+        _fail(error)
+    except OSError as error:
+        if not is_of_a_file(error):
+            raise
+        _fail(FileUnusable.from_error(error))
+    finally:
+        signal.signal(signal.SIGINT, entry_handler)
+
+
+def _fail(error: RollcallError) -> NoReturn:
+    log.report_fatal(str(error), config.chosen_format())
+    sys.exit(2)
