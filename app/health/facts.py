@@ -99,7 +99,8 @@ class JobFacts:
 class WorkerFacts:
     """What a worker publishes with each heartbeat. `seen_at`: instant of the heartbeat, UTC.
 
-    `zone_data`: the IANA version of its tzdata wheel.
+    `zone_data`: the IANA version of its tzdata wheel. `schema`: the database schema that its code
+    requires.
     """
 
     seen_at: Instant
@@ -107,6 +108,7 @@ class WorkerFacts:
     host: str | None = None
     running: Count | None = None
     zone_data: str | None = None
+    schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
