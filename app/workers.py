@@ -22,7 +22,7 @@ try:
     context.check_config(CONFIG)
     URLS = context.server_urls(CONFIG)
 except RollcallError as error:
-    sys.stderr.write(f"{error}\n")
+    log.report_fatal(str(error), config.chosen_format())
     sys.exit(2)
 
 worker.install()

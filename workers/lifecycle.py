@@ -1,7 +1,6 @@
 """A worker's lifecycle: arq's startup and shutdown hooks, and the heartbeat between them."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from app.context import ServerUrls, WorkerContext, open_context
 from app.core import log, zone_data
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK
-from app.core.errors import WrongSchema
+from app.core.errors import BadConfig, WrongSchema
 from app.health import keys
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.health.alerts.watcher import AlertWatcher
@@ -24,7 +23,7 @@ from app.queue import enqueue, org_queue
 from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.runs.attempts import Leases
-from app.store import tenancy
+from app.store import schema, server_faults, tenancy
 from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.schedules import schedule_rows
 from workers import registry, source
@@ -51,15 +50,12 @@ def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedu
         log.configure(config.log_format, config.log_level, config.secrets())
         stack = AsyncExitStack()
         limits, logins = registry.source_limits(config), registry.source_logins(config)
-        try:
-            context = await _wait_for_servers(
-                lambda: stack.enter_async_context(
-                    open_context(config, where, ctx["redis"], limits, logins)
-                )
-            )
-        except WrongSchema as error:
-            sys.stderr.write(f"{error}\n")
-            raise SystemExit(2) from None
+        context = await _wait_or_exit(
+            config,
+            lambda: stack.enter_async_context(
+                open_context(config, where, ctx["redis"], limits, logins)
+            ),
+        )
         watcher, pings = (
             AlertWatcher(config, context.pool, context.redis),
             HeartbeatPings.from_config(config),
@@ -82,7 +78,7 @@ def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedu
             watcher=watcher,
             pings=pings,
         )
-        await _wait_for_servers(lambda: _initialise(ctx, context, leases, declared))
+        await _wait_or_exit(config, lambda: _initialise(ctx, context, leases, declared))
         for fault in registry.recipe_faults(config):
             _log.error("recipe.faulty", fault=fault)
         for job in registry.JOBS:
@@ -94,12 +90,26 @@ def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedu
     return open_worker
 
 
+async def _wait_or_exit(config: Config, step: Callable[[], Awaitable[Result]]) -> Result:
+    """Retry `step` until the servers answer; exit with code 2 if only the operator can help."""
+    try:
+        return await _wait_for_servers(step)
+    except (WrongSchema, BadConfig) as error:
+        log.report_fatal(str(error), config.log_format)
+        raise SystemExit(2) from None
+
+
 async def _wait_for_servers(step: Callable[[], Awaitable[Result]]) -> Result:
-    """Retry `step` until Postgres and Redis are available."""
+    """Retry `step` until Postgres and Redis are available.
+
+    Raises BadConfig for what no later attempt can change, such as a wrong password.
+    """
     while True:
         try:
             return await step()
-        except (RedisError, *UNAVAILABLE) as error:
+        except (RedisError, *UNAVAILABLE, *server_faults.LASTING_POSTGRES) as error:
+            if server_faults.is_lasting(error):
+                raise BadConfig(server_faults.sentence(error)) from None
             _log.warning("worker.waits", error=repr(error))
         await asyncio.sleep(RETRY_SECONDS)
 
@@ -162,6 +172,7 @@ async def _beat(ctx: dict[str, Any], context: WorkerContext, leases: Leases) -> 
         started_at=context.started_at,
         running=len(leases.held),
         zone_data=zone_data.VERSION,
+        schema=schema.required_revision(),
     )
     # A Redis that hangs must not delay the renewal of leases.
     async with asyncio.timeout(leases.seconds / 3):

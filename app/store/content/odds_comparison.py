@@ -29,7 +29,7 @@ OFFERS = """
 WITH picked AS (
   SELECT sportradar_id, CASE WHEN sportradar_id IS NULL THEN id END AS lone, min(kickoff) AS kickoff
   FROM odds_events
-  WHERE kickoff >= $1 AND kickoff < $2 AND withdrawn_at IS NULL
+  WHERE kickoff >= $1 AND kickoff <= $2 AND withdrawn_at IS NULL
     AND ($3::text IS NULL OR strpos(lower(country || ' ' || competition), lower($3)) > 0)
   GROUP BY 1, 2 ORDER BY 3, 1, 2 LIMIT $5
 ), events AS (
