@@ -34,10 +34,13 @@ from app.sources.recipes.sandbox import Sandbox
 from app.store import db, schema
 from app.store.db import Pool
 from app.store.schedules import heartbeats
+from app.store.servers import ServerUrls
 
 MAX_CLOCK_JUMP = timedelta(seconds=5)
 MIN_CLOCK_CORRECTION = timedelta(milliseconds=1)
 NO_LOGINS: Mapping[str, Login] = MappingProxyType({})
+WEBHOOK_CLIENT = "webhooks"  # the name of the client for organisations' webhooks
+WEBHOOK_CONNECTIONS = 64
 RECIPE_CONNECTIONS = 64  # over all recipe sources together
 CONTROL_CONNECTIONS = 4  # for heartbeats, leases and deciding, which never wait for the work
 CONTROL_LOCK_WAIT = 3.0  # seconds
@@ -60,6 +63,10 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self._machine_time() + self.offset
+
+    def error(self) -> float:
+        """Return the seconds by which the machine's clock is ahead of the database's."""
+        return (datetime.now(UTC) + self.skew - self()).total_seconds()
 
     def _machine_time(self) -> datetime:
         # Monotonic from the start: setting the machine's clock while we run changes nothing.
@@ -141,14 +148,6 @@ class WorkerContext:
         self.fetchers[name] = self.recipe_fetchers.create(name, opening)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerUrls:
-    """URLs of Postgres and Redis: the configured servers, or the embedded ones."""
-
-    database: str
-    redis: str
-
-
 def user_agent(contact: str) -> str:
     """The User-Agent header: product, version and contact."""
     about = f"; {contact}" if contact else ""
@@ -158,25 +157,6 @@ def user_agent(contact: str) -> str:
 def worker_name() -> str:
     """A name unique to this process: host, process id and a random suffix."""
     return f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
-
-
-def server_urls(config: Config) -> ServerUrls:
-    """URLs of the configured servers; those not configured are started, embedded, in DATA_DIR.
-
-    Raises ServersUnavailable if an embedded server is needed and cannot be started.
-    """
-    database, redis = config.database_url, config.redis_url
-    if database is not None and redis is not None:
-        return ServerUrls(database.get_secret_value(), redis.get_secret_value())
-    from app import embedded, migrations  # noqa: PLC0415 - not imported in production
-
-    servers = embedded.start(config.data_dir)
-    if database is None:
-        migrations.upgrade(servers.database_url)
-    return ServerUrls(
-        servers.database_url if database is None else database.get_secret_value(),
-        servers.redis_url if redis is None else redis.get_secret_value(),
-    )
 
 
 def check_config(config: Config) -> None:
@@ -238,6 +218,15 @@ async def open_context(
             limiter=limiter,
             recipe_fetchers=Fetchers(await stack.enter_async_context(guarded), limiter, clock),
             sandbox=sandbox,
+        )
+        context.clients[WEBHOOK_CLIENT] = await stack.enter_async_context(
+            open_client(
+                user_agent(config.contact),
+                concurrency=WEBHOOK_CONNECTIONS,
+                ssl_context=ssl_context,
+                guard=Guard.allowing(config.guard_allow),
+                thread=thread,
+            )
         )
         stack.push_async_callback(context.limiter.close)
         await context.heartbeat.beat()

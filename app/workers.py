@@ -8,19 +8,21 @@ from app.core.errors import RollcallError
 from app.queue import jobs, worker
 from app.scheduling.policies import CATCH_UP_WINDOW
 from app.scheduling.schedule import Schedule
+from app.store import servers
 from workers import lifecycle, registry
 from workers.dispatch import dispatch
 from workers.maintenance import MAINTENANCE
 from workers.monitor import MONITOR_SCHEDULE, MONITOR_TIMEOUT, monitor
 from workers.sweep import HEALTH_SCHEDULE, publish_health, sweep, sweep_schedule
 from workers.trigger import CRON_SLOTS, cron_entry_for, resilient_entry
+from workers.webhooks import deliver_webhooks
 
 try:
     CONFIG = config.load()
     log.configure(CONFIG.log_format, CONFIG.log_level, CONFIG.secrets())
     DECLARED = registry.declared_schedules(CONFIG)
     context.check_config(CONFIG)
-    URLS = context.server_urls(CONFIG)
+    URLS = servers.server_urls(CONFIG)
 except RollcallError as error:
     log.report_fatal(str(error), config.chosen_format())
     sys.exit(2)
@@ -38,6 +40,7 @@ class Settings:
         resilient_entry("sweep", sweep, sweep_schedule(CONFIG.lease_seconds)),
         resilient_entry("health", publish_health, HEALTH_SCHEDULE),
         resilient_entry("watch", monitor, MONITOR_SCHEDULE, timeout=MONITOR_TIMEOUT),
+        resilient_entry("webhooks", deliver_webhooks, Schedule.every(1), timeout=60),
         *(resilient_entry(*entry) for entry in MAINTENANCE),
     )
     on_startup = lifecycle.startup(CONFIG, URLS, DECLARED)

@@ -22,7 +22,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from app import context, embedded
+from app import embedded
 from app.core import config as settings
 from app.core import log
 from app.core.config import Config
@@ -31,7 +31,7 @@ from app.core.errors import RollcallError
 from app.embedded.place import ServerDirectories
 from app.orgs import one_time_login
 from app.queue.jobs import redis_pool
-from app.store import db
+from app.store import db, servers
 from app.store.db import Pool
 from app.store.runs import run_rows
 from app.store.schedules import heartbeats
@@ -80,7 +80,7 @@ class Setup:
     """The settings of a demo. `env` and `folder` are those of the child processes."""
 
     asked: argparse.Namespace
-    where: context.ServerUrls
+    where: servers.ServerUrls
     data_dir: Path
     env: Mapping[str, str]
     folder: Path
@@ -112,7 +112,7 @@ def main() -> int:
         log.configure(config.log_format, "error")
         port = _port(asked)
         Console(stderr=True).print("Starting Postgres and Redis ...", highlight=False)
-        setup = _setup(asked, config, context.server_urls(config), port)
+        setup = _setup(asked, config, servers.server_urls(config), port)
         try:
             return asyncio.run(_run(setup))
         finally:
@@ -147,7 +147,7 @@ def _config(asked: argparse.Namespace) -> Config:
 
 
 def _setup(
-    asked: argparse.Namespace, config: Config, where: context.ServerUrls, port: int
+    asked: argparse.Namespace, config: Config, where: servers.ServerUrls, port: int
 ) -> Setup:
     data_dir = config.data_dir.resolve()
     (data_dir / "log").mkdir(parents=True, exist_ok=True)

@@ -4,16 +4,15 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import sys
 import zoneinfo
 from bisect import bisect_left, bisect_right
 from calendar import monthrange
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from io import BytesIO
-from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,35 +20,30 @@ import asyncpg
 
 zoneinfo.reset_tzpath(())  # the pinned tzdata package, never the machine's zones
 
-EPILOG = """example: scripts/recount --database-url postgresql://localhost/rollcall --json
-exit codes: 0 every tick has one outcome that nothing contradicts, 1 not so, 2 it cannot count"""
+EPILOG = "exit codes: 0 every tick has one outcome that nothing contradicts, 1 not so, 2 no count"
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
-MONTHS, DAYS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC", "SUN MON TUE WED THU FRI SAT"
+NOT_ASKED = ("disabled", "paused", "superseded", "unreadable")  # decided before exclusions are
 VERSIONS = """
 SELECT v.version, v.spec::text, v.policies::text, z.data,
        coalesce(v.pruned_through, v.effective_from) AS since,
        coalesce(v.answers_until, s.evaluated_through) AS until, v.pruned_expected, v.pruned::text
 FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id LEFT JOIN zone_data z
-  ON z.stamp = v.zone_data AND z.zone = v.spec ->> 'timezone' WHERE s.id = $1 ORDER BY 1
-"""
+  ON z.stamp = v.zone_data AND z.zone = v.spec ->> 'timezone' WHERE s.id = $1 ORDER BY 1"""
 ANSWERS = """
 SELECT scheduled_for AS first, scheduled_for AS last, 1::bigint AS count, outcome, reason
 FROM ticks WHERE schedule_id = $1 AND version = $2
 UNION ALL SELECT first_tick, last_tick, count, outcome, reason
-FROM tick_gaps WHERE schedule_id = $1 AND version = $2 ORDER BY 1, 2
-"""
+FROM tick_gaps WHERE schedule_id = $1 AND version = $2 ORDER BY 1, 2"""
 ALIVE = """
 SELECT lower(alive), upper(alive) FROM (SELECT unnest(range_agg(tstzrange(since, until, '[]')))
-  AS alive FROM worker_beats) AS spans ORDER BY 1
-"""
+  AS alive FROM worker_beats) AS spans ORDER BY 1"""
 # Runs are kept for at least a day, so a younger one that does not exist was not pruned.
 PROBLEMS = """
 SELECT 'doubled', r.scheduled_for, 'is not recorded as ran by run ' || r.execution_id
-FROM runs r LEFT JOIN ticks t ON t.run_id = r.execution_id AND t.schedule_id = r.schedule_id
-  AND t.scheduled_for = r.scheduled_for
-WHERE r.schedule_id = $1 AND r.trigger = 'scheduled' AND t.run_id IS NULL
-  AND r.scheduled_for > coalesce((SELECT max(pruned_through) FROM schedule_versions
-                                  WHERE schedule_id = $1), '-infinity')
+FROM runs r LEFT JOIN ticks t USING (schedule_id, scheduled_for)
+WHERE schedule_id = $1 AND r.trigger = 'scheduled' AND t.run_id IS DISTINCT FROM r.execution_id
+  AND scheduled_for > coalesce((SELECT max(pruned_through) FROM schedule_versions
+                                WHERE schedule_id = $1), '-infinity')
 UNION ALL SELECT 'contradicted', t.scheduled_for, 'ran, but its run does not exist'
 FROM ticks t LEFT JOIN runs r ON r.execution_id = t.run_id
 WHERE t.schedule_id = $1 AND t.outcome = 'ran' AND r.execution_id IS NULL
@@ -57,8 +51,7 @@ WHERE t.schedule_id = $1 AND t.outcome = 'ran' AND r.execution_id IS NULL
 UNION ALL SELECT 'contradicted', t.scheduled_for, 'is blocked by a run that had ended'
 FROM ticks t JOIN runs r ON r.execution_id = t.blocking_run_id
 WHERE t.schedule_id = $1 AND t.reason = 'overlap'
-  AND r.completed_at < t.decided_at - interval '5 seconds' ORDER BY 1, 2
-"""
+  AND r.completed_at < t.decided_at - interval '5 seconds' ORDER BY 1, 2"""
 
 
 @dataclass
@@ -86,58 +79,43 @@ def expected_ticks(
 ) -> list[datetime]:
     """Return a stored schedule's instants in (after, until]. Raises ValueError or KeyError."""
     if "every_seconds" in spec:
-        step = timedelta(seconds=spec["every_seconds"])
-        anchor = datetime.fromisoformat(spec["anchor"])
+        step, anchor = spec["every_seconds"] * SECOND, datetime.fromisoformat(spec["anchor"])
         numbers = range((after - anchor) // step + 1, (until - anchor) // step + 1)
         return [anchor + number * step for number in numbers]
     zone = ZoneInfo.from_file(BytesIO(data)) if data else ZoneInfo(spec["timezone"])
     *second, minute, hour, _, _, _ = spec["cron"].split()
     fixed = not second and not minute.startswith("*") and not hour.startswith("*")
-    first = after.astimezone(zone).date() - 2 * DAY
-    walls = _walls(spec["cron"], first, (until - after) // DAY + 5)
+    days = after.astimezone(zone).date() - 2 * DAY, (until - after) // DAY + 5
+    walls = _walls(spec["fields"], *days)
     found = {at for wall in walls for at in _instants(wall, zone, fixed=fixed)}
     return sorted(at for at in found if after < at <= until)
 
 
-def _walls(expression: str, first: date, days: int) -> Iterator[datetime]:
-    second, minute, hour, dom, month, dow = ["0", *expression.upper().split()][-6:]
-    seconds, minutes, hours = _set(second, 0, 59), _set(minute, 0, 59), _set(hour, 0, 23)
-    times = [time(h, m, s) for h in hours for m in minutes for s in seconds]
-    months = _set(month, 1, 12, MONTHS)
-    combine = all if dom.startswith("*") or dow.startswith("*") else any
-    for day in (first + number * DAY for number in range(days)):
-        if day.month in months and combine((_in_month(day, dom), _in_week(day, dow))):
-            yield from (datetime.combine(day, at) for at in times)
+def _walls(fields: str, first: date, days: int) -> list[datetime]:
+    second, minute, hour, dom, month, dow, combination = fields.split(" ")
+    times = [time(h, m, s) for h in _set(hour) for m in _set(minute) for s in _set(second)]
+    months, combine = _set(month), all if combination == "and" else any
+    dates = [day for day in (first + n * DAY for n in range(days)) if day.month in months]
+    dates = [day for day in dates if combine((_in_month(day, dom), _in_week(day, dow)))]
+    return [datetime.combine(day, at) for day in dates for at in times]
 
 
-def _set(text: str, low: int, high: int, names: str = "") -> list[int]:
-    numbers = {name: low + index for index, name in enumerate(names.split())}
-    found: set[int] = set()
-    for part in text.split(","):
-        span, _, step = part.partition("/")
-        first, _, last = span.partition("-")
-        start = low if span == "*" else int(numbers.get(first, first))
-        stop = high if span == "*" or (step and not last) else int(numbers.get(last, last or start))
-        found.update(range(start, stop + 1, int(step or 1)))
-    return sorted(found)
+def _set(text: str) -> list[int]:
+    spans = (part.partition("-") for part in text.split(","))
+    return [n for first, _, last in spans for n in range(int(first), int(last or first) + 1)]
 
 
 def _in_month(day: date, text: str) -> bool:
     last = monthrange(day.year, day.month)[1]
     special = {"L": last, "LW": last - max(0, day.replace(day=last).weekday() - 4)}
-    parts = [str(special.get(part, part)) for part in text.split(",")]
-    return day.day in _set(",".join(parts), 1, 31)
+    return day.day in _set(",".join(str(special.get(part, part)) for part in text.split(",")))
 
 
 def _in_week(day: date, text: str) -> bool:
-    last, week = monthrange(day.year, day.month)[1], (day.day + 6) // 7
-    for part in text.split(","):
-        name, _, nth = part.partition("#")
-        days = {number % 7 for number in _set(name.removesuffix("L"), 0, 7, DAYS)}
-        fits = day.day + 7 > last if name.endswith("L") else nth in ("", str(week))
-        if fits and day.isoweekday() % 7 in days:
-            return True
-    return False
+    last, week = day.day + 7 > monthrange(day.year, day.month)[1], str((day.day + 6) // 7)
+    fits = {"": True, week: True, "L": last}
+    parts = (re.findall(r"^([\d-]+)#?(L|\d*)$", part)[0] for part in text.split(","))
+    return any(fits.get(nth) and day.isoweekday() % 7 in _set(days) for days, nth in parts)
 
 
 def _instants(wall: datetime, zone: ZoneInfo, *, fixed: bool) -> list[datetime]:
@@ -159,8 +137,8 @@ async def recount(dsn: str) -> list[Count]:
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             beats = await connection.fetch(ALIVE)
-            schedules = await connection.fetch("SELECT id, key FROM schedules ORDER BY key")
-            counts = [Count(id_, key) for id_, key in schedules]
+            rows = await connection.fetch("SELECT id, key FROM schedules ORDER BY key")
+            counts = [Count(*row) for row in rows]
             for count in counts:
                 for version in await connection.fetch(VERSIONS, count.id):
                     answers = await connection.fetch(ANSWERS, count.id, version["version"])
@@ -183,7 +161,9 @@ def _compare(count: Count, version: Any, answers: list[Any], beats: list[Any]) -
         expected = expected_ticks(spec, version["since"], version["until"], version["data"])
     except (ValueError, KeyError, TypeError, OSError) as error:
         count.faults.append(f"version {version['version']} is unreadable: {error}")
-    through, matched = None, 0
+    through, matched, exclude = None, 0, policies.get("exclude", {})
+    data = version["data"] if exclude.get("timezone") == spec.get("timezone") else None
+    zone = ZoneInfo.from_file(BytesIO(data)) if data else ZoneInfo(exclude.get("timezone", "UTC"))
     for first, last, number, outcome, reason in answers:
         count.outcomes[":".join(filter(None, (outcome, reason)))] += number
         if through is not None and first <= through:
@@ -197,6 +177,10 @@ def _compare(count: Count, version: Any, answers: list[Any], beats: list[Any]) -
         _differ(count, derived, number, f"from {first} to {last}")
         matched += derived
         _contradict(count, reason, inside, policies, beats)
+        for tick in inside if reason not in NOT_ASKED else ():
+            if _excluded(exclude, zone, tick) != (reason == "excluded"):
+                count.contradicted += 1
+                count.faults.append(f"the tick of {tick} ({reason}) is against its exclusions")
     if expected is not None:
         _differ(count, len(expected) - matched, 0, f"up to {version['until']}")
 
@@ -213,20 +197,38 @@ def _contradict(count: Count, why: str, ticks: list[Any], policies: Any, beats: 
     seconds = policies.get("misfire_grace_seconds", 60) + policies.get("jitter_seconds", 0)
     for tick in ticks if why in ("scheduler_down", "clock_jump", "late") else ():
         end = tick + seconds * SECOND
-        index = bisect_right(beats, tick, key=itemgetter(1))
+        index = bisect_right(beats, tick, key=lambda beat: beat[1])
         since, until = beats[index] if index < len(beats) else (end, end)
-        wrong = since <= tick and end <= until
-        if why == "late":  # unless older heartbeats may have been pruned
-            wrong = bool(beats) and beats[0][0] <= tick and since >= end
-        if wrong:
+        down = beats and beats[0][0] <= tick and since >= end  # older heartbeats may be pruned
+        if down if why == "late" else since <= tick and end <= until:
             count.contradicted += 1
             count.faults.append(f"the tick of {tick} is missed ({why}) against the heartbeats")
 
 
+def _excluded(exclude: Any, zone: ZoneInfo, tick: datetime) -> bool:
+    local = tick.astimezone(zone).replace(tzinfo=None)
+    rules = [re.sub(r"\s*([-/])\s*", r"\1", rule.upper()) for rule in exclude.get("rules", ())]
+    start, end = (datetime.fromisoformat(exclude.get(name, str(tick))) for name in ("start", "end"))
+    return not start <= tick <= end or any(_covers(rule, tick, local) for rule in rules)
+
+
+def _covers(rule: str, tick: datetime, local: datetime) -> bool:
+    if rule[:4].isdigit():  # 2026-12-25, or two dates or timestamps with a slash between
+        first, _, last = rule.partition("/")
+        begin, stop = datetime.fromisoformat(first), datetime.fromisoformat(last or first)
+        return begin <= (tick if begin.tzinfo else local) < stop + DAY * ("T" not in first)
+    days, hours = re.findall(r"^([A-Z-]*) ?([0-9:-]*)$", rule)[0]
+    first, _, last = (days or "MON-SUN").partition("-")
+    low, high = ("MON TUE WED THU FRI SAT SUN".index(name) // 4 for name in (first, last or first))
+    begin, stop = (int(at[:-3]) * 60 + int(at[-2:]) for at in (hours or "0:00-24:00").split("-"))
+    stop, minute = stop + 1440 * (stop <= begin), local.hour * 60 + local.minute
+    begun = [back for back in (0, 1) if (local.weekday() - back - low) % 7 <= (high - low) % 7]
+    return any(begin <= minute + 1440 * back < stop for back in begun)
+
+
 def main() -> int:
     """Count, print the result and return the exit code."""
-    parser = argparse.ArgumentParser("scripts/recount", None, __doc__, EPILOG)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("scripts/recount", description=__doc__, epilog=EPILOG)
     parser.add_argument("--database-url", default=os.environ.get("DATABASE_URL"))  # noqa: TID251 - imports nothing of app
     parser.add_argument("--json", action="store_true", help="one JSON object for each schedule")
     asked = parser.parse_args()
@@ -238,8 +240,7 @@ def main() -> int:
         sys.stderr.write(f"cannot count: {error}\n")
         return 2
     for count in counts:
-        numbers = ((name, n) for name, n in vars(count).items() if isinstance(n, int))
-        line = ", ".join(f"{number} {name}" for name, number in numbers)
+        line = ", ".join(f"{n} {name}" for name, n in vars(count).items() if isinstance(n, int))
         text = "\n  ".join([f"{count.key}: {line}", *count.faults])
         print(json.dumps(vars(count) | {"sound": count.sound}) if asked.json else text)
     return 0 if all(count.sound for count in counts) else 1

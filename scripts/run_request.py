@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from app import context as resources
 from app.core import config as settings
 from app.core import log
 from app.core.config import Config
@@ -26,7 +25,7 @@ from app.core.enums import OPEN_STATUSES, RunStatus
 from app.core.errors import BadParameters, RollcallError
 from app.health import keys
 from app.queue.jobs import enqueue, redis_pool
-from app.store import db
+from app.store import db, servers
 from app.store.db import Pool
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunRequest
@@ -78,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         arguments = parse(argv)
         config = settings.load()
         log.configure(config.log_format, "error")
-        return asyncio.run(_ask(config, resources.server_urls(config), arguments))
+        return asyncio.run(_ask(config, servers.server_urls(config), arguments))
     except RollcallError as error:
         return _fail(str(error))
     except asyncpg.UndefinedTableError:
@@ -147,7 +146,7 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-async def _ask(config: Config, urls: resources.ServerUrls, arguments: Arguments) -> int:
+async def _ask(config: Config, urls: servers.ServerUrls, arguments: Arguments) -> int:
     async with _connect(config, urls) as context:
         run_id = await _queue(context, arguments)
         if not arguments.as_json:
@@ -165,7 +164,7 @@ async def _ask(config: Config, urls: resources.ServerUrls, arguments: Arguments)
 
 
 @asynccontextmanager
-async def _connect(config: Config, urls: resources.ServerUrls) -> AsyncGenerator[_Context]:
+async def _connect(config: Config, urls: servers.ServerUrls) -> AsyncGenerator[_Context]:
     redis = redis_pool(urls.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
     try:
         pool = await db.open_pool(urls.database, size=2, wait_seconds=5)

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
-from uuid import uuid4
 
 import pytest
 from arq.connections import ArqRedis
@@ -22,6 +21,7 @@ from tests import limiter_tasks, worker_harness
 from tests import servers as real
 from tests.clock import SettableClock
 from tests.configs import config_for
+from tests.databases import Databases
 
 OURS = "rollcall:*"
 
@@ -52,12 +52,20 @@ def _migrated(servers: Servers, name: str) -> None:
     migrations.upgrade(asyncio.run(real.create_database(servers, name)))
 
 
+@pytest.fixture(scope="session")
+def databases(servers: Servers, template: str) -> Iterator[Databases]:
+    """The database that the tests of this process take in turn."""
+    kept = Databases(servers, template)
+    yield kept
+    with ThreadPoolExecutor(1) as thread:  # a loop may run in this one
+        thread.submit(asyncio.run, kept.close()).result()
+
+
 @pytest.fixture
-async def dsn(servers: Servers, template: str) -> AsyncGenerator[str]:
+async def dsn(databases: Databases) -> AsyncGenerator[str]:
     """A database of the test's own, with the schema and nothing in it."""
-    name = f"test_{uuid4().hex}"
-    yield await real.create_database(servers, name, template=template)
-    await real.drop_database(servers, name)
+    yield await databases.take()
+    await databases.give_back()
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_two_upgrades_at_once_wait_for_each_other(empty: str) -> None:
         for _ in range(2)
     ]
 
-    said = [process.communicate(timeout=30)[1] for process in both]
+    said = [process.communicate(timeout=90)[1] for process in both]
 
     assert [process.returncode for process in both] == [0, 0], said
     assert table_names(empty) == set(tables.tables)

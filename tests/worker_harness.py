@@ -9,13 +9,14 @@ from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 from arq.connections import ArqRedis
 
 from app import context
-from app.context import ServerUrls, WorkerContext
+from app.context import WorkerContext
 from app.core.config import Config
 from app.fetch.client import Fetcher
 from app.fetch.tokens import AuthenticatedFetcher
 from app.runs.attempts import Leases
 from app.store.db import Pool
 from app.store.runs import run_rows
+from app.store.servers import ServerUrls
 from workers import odds, registry
 from workers.execute import RunCall, execute
 from workers.job import Job

@@ -286,7 +286,9 @@ class Collector:
         if page.known is not None:
             self._places.note(page.known.keys, part, page.raw.page)
             return PageResult(page, page.known, end=end)
-        records = self._places.checked(records, part, page.raw.page)
+        records = await parse.off_loop(
+            len(page.raw.body), self._places.checked, records, part, page.raw.page
+        )
         accepted = [record for record in records if not isinstance(record, Rejected)]
         rejected = [record for record in records if isinstance(record, Rejected)]
         keys = frozenset(self._job.record_key(record) for record in accepted)

@@ -8,6 +8,7 @@ from uuid import UUID
 from app.context import WorkerContext
 from app.core.enums import COLLECTION_TASK, FailureKind
 from app.core.errors import BadPreset, BudgetExceeded, OrgDisabled, OverLimit
+from app.orgs.collection import schedule_key
 from app.orgs.limits import OrgLimits
 from app.runs.attempts import AttemptOutcome
 from app.store import tenancy
@@ -42,7 +43,8 @@ async def plan_collection(
     if org_id is None:
         raise BadPreset("the run belongs to no organisation; POST /collection/run asks for one")
     async with tenancy.org_transaction(context.pool, org_id) as connection:
-        selection = await _selection(connection, org_id)
+        key = claimed.schedule_key or schedule_key(org_id)
+        selection = await _selection(connection, org_id, key)
         offered = await source_catalogue.selectable_sources(connection, org_id)
     allowance = OrgLimits.of(context.config, selection.limits)
     _limit_duration(outcome, allowance)
@@ -57,8 +59,8 @@ async def plan_collection(
     return RunPlan(parts, CollectionBudget(allowance))
 
 
-async def _selection(connection: Connection, org_id: UUID) -> CollectionSelection:
-    selection = await selections.read_selection(connection, org_id)
+async def _selection(connection: Connection, org_id: UUID, key: str) -> CollectionSelection:
+    selection = await selections.read_selection(connection, org_id, key)
     if selection is None or selection.disabled_at is not None:
         raise OrgDisabled("the organisation is disabled")
     return selection

@@ -13,23 +13,27 @@ from redis.exceptions import RedisError
 from app.context import WorkerContext, worker_context
 from app.core import log
 from app.core.enums import COLLECTION_TASK
+from app.core.errors import BadSchedule
 from app.core.tasks import gather_fail_fast
 from app.health import publish
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.queue import enqueue, org_queue
 from app.runs import attempts
 from app.runs.attempts import AttemptOutcome, Leases
+from app.scheduling.policies import Policies
 from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.runs import progress, run_rows
 from app.store.runs.progress import SourceProgress
-from app.store.runs.run_rows import ClaimedRun, RunRequest
+from app.store.runs.run_rows import ClaimedRun, RunRequest, is_suspect
 from app.store.schedules import schedule_rows
 from workers import expectations
 from workers.collect import Collector, root_failure_kind, run_totals
 from workers.job import PlannedSource, RunPlan
+from workers.schedule_settings import default_policies
 
 NO_SLOT_RETRY_SECONDS = 0.25  # seconds until a run is retried that found no free slot
 
+Isolate = Callable[[str, UUID, str], Awaitable[None]]  # task, run id, arq's job id
 Planner = Callable[[WorkerContext, ClaimedRun, AttemptOutcome], Awaitable[RunPlan | None]]
 
 _log = log.logger(__name__)
@@ -55,10 +59,14 @@ async def execute(ctx: dict[str, Any], run: RunCall, plan: Planner) -> None:
     # 1. Take a slot. Organisations' runs have fewer; some slots are left to cron entries.
     with _slot(leases, context.config.max_jobs, org_slots(ctx) if for_org else None):
         # 2. Claim the run: from here on no other worker executes it while its lease is renewed.
+        #    One whose worker died before is executed in a process of its own.
         with _retry_without_postgres():
             run_id = UUID(run.run_id) if run.run_id else await _create_manual_run(context, run, ctx)
-            claimed = await attempts.claim(leases, run_id, context.worker)
-        if claimed is None:
+            isolate: Isolate | None = ctx.get("isolate")
+            claimed = await attempts.claim(leases, run_id, context.worker, suspects=isolate is None)
+        if claimed is None and isolate is not None and await is_suspect(context.pool, run_id):
+            await isolate(run.task, run_id, ctx["job_id"])
+        elif claimed is None:
             _log.info("run.not_claimed", execution_id=str(run_id))
         else:
             with structlog.contextvars.bound_contextvars(**_log_fields(context, claimed)):
@@ -118,10 +126,20 @@ async def _create_manual_run(context: WorkerContext, run: RunCall, ctx: dict[str
     # An arq job delivered twice is one run; the same job id enqueued again later is another run.
     queued_at = ctx.get("enqueue_time")
     run_id = uuid5(NAMESPACE_OID, f"{ctx['job_id']} {queued_at}" if queued_at else ctx["job_id"])
-    limits = (context.config.max_attempts, context.config.job_timeout_seconds)
+    limits = await _schedule_limits(context, schedule_rows.key_of(run.task, run.params))
     request = RunRequest(run_id, run.task, dict(run.params), "queue", *limits)
     await run_rows.request(context.pool, request, context.clock())
     return run_id
+
+
+async def _schedule_limits(context: WorkerContext, key: str) -> tuple[int, float]:
+    """The attempts and the timeout of a schedule; the defaults if there is none to read."""
+    state = await schedule_rows.one(context.pool, key)
+    policies = default_policies(context.config)
+    if state is not None:
+        with suppress(BadSchedule):
+            policies = Policies.from_spec(state.policies)
+    return policies.max_attempts, policies.timeout
 
 
 def _log_fields(context: WorkerContext, claimed: ClaimedRun) -> dict[str, Any]:

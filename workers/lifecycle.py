@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
-from app.context import ServerUrls, WorkerContext, open_context
+from app.context import WorkerContext, open_context
 from app.core import log, zone_data
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK
@@ -20,15 +20,18 @@ from app.health.facts import WorkerFacts
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
 from app.queue import enqueue, org_queue
+from app.queue.clock import elapsed
 from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.runs.attempts import Leases
 from app.store import schema, server_faults, tenancy
 from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.schedules import schedule_rows
+from app.store.servers import ServerUrls
 from workers import registry, source
 from workers.dispatch import DispatchState
 from workers.execute import org_slots
+from workers.isolation import Isolation
 from workers.maintenance import maintain_partitions
 from workers.sweep import publish_health, sweep
 
@@ -56,6 +59,7 @@ def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedu
                 open_context(config, where, ctx["redis"], limits, logins)
             ),
         )
+        elapsed.follow(lambda: context.clock().timestamp())
         watcher, pings = (
             AlertWatcher(config, context.pool, context.redis),
             HeartbeatPings.from_config(config),
@@ -77,6 +81,7 @@ def startup(config: Config, where: ServerUrls, declared: Sequence[DeclaredSchedu
             slots=ctx.get("slots", max(1, config.max_jobs - len(registry.JOBS))),
             watcher=watcher,
             pings=pings,
+            isolate=Isolation(where),
         )
         await _wait_or_exit(config, lambda: _initialise(ctx, context, leases, declared))
         for fault in registry.recipe_faults(config):
@@ -172,6 +177,7 @@ async def _beat(ctx: dict[str, Any], context: WorkerContext, leases: Leases) -> 
         started_at=context.started_at,
         running=len(leases.held),
         zone_data=zone_data.VERSION,
+        clock_error=round(context.clock.error(), 3),
         schema=schema.required_revision(),
     )
     # A Redis that hangs must not delay the renewal of leases.

@@ -10,7 +10,7 @@ from app.context import worker_context
 from app.core import log
 from app.maintenance import retention
 from app.scheduling.schedule import Schedule
-from app.store.content import pages, partitions
+from app.store.content import changes, pages, partitions
 from workers.trigger import Step
 
 _log = log.logger(__name__)
@@ -25,15 +25,19 @@ async def prune_raw_pages(ctx: dict[str, Any]) -> None:
 
 
 async def maintain_partitions(ctx: dict[str, Any]) -> None:
-    """Create the coming partitions of price moves; drop those older than ODDS_CHANGES_DAYS."""
+    """Create the coming partitions of each table; drop those older than its retention."""
     context = worker_context(ctx)
-    now, days = context.clock(), context.config.odds_changes_days
-    created = await partitions.create_upcoming(context.pool, now)
-    if created:
-        _log.info("months.opened", names=created)
-    dropped = await partitions.drop_ended(context.pool, now - timedelta(days=days)) if days else []
-    if dropped:
-        _log.info("months.dropped", names=dropped)
+    await changes.continue_clock(context.pool)
+    now = context.clock()
+    for table in partitions.TABLES:
+        created = await partitions.create_upcoming(context.pool, now, table)
+        if created:
+            _log.info("months.opened", names=created)
+        days: int = getattr(context.config, table.setting)
+        before = now - timedelta(days=days)
+        dropped = await partitions.drop_ended(context.pool, before, table) if days else []
+        if dropped:
+            _log.info("months.dropped", names=dropped)
 
 
 async def apply_retention(ctx: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ async def _open(context: WorkerContext, org_id: UUID, name: str) -> RecipeSource
     if stored is None:
         raise Incomplete(f"the recipe {name!r} no longer exists")
     try:
-        recipe = await asyncio.to_thread(load, stored.recipe)
+        recipe = await asyncio.to_thread(load, stored.recipe, checked=True)
         resolve = await secrets.resolver(context.pool, context.config, org_id, recipe)
     except BadRecipe as bad:
         raise Schema(f"the recipe cannot be used: {bad}") from None

@@ -45,6 +45,11 @@ def source_limits(config: Config) -> dict[str, HostLimits]:
     return {source.name: source.limits for job in JOBS for source in job.every_source(config)}
 
 
+def source_jobs(config: Config) -> dict[str, str]:
+    """The name of the job that collects each built-in source."""
+    return {source.name: job.name for job in JOBS for source in job.every_source(config)}
+
+
 def source_logins(config: Config) -> dict[str, Login]:
     """The credentials of sources that need them, by source name."""
     jobs = [(job.login(config), job.every_source(config)) for job in JOBS]

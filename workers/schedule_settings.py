@@ -36,6 +36,12 @@ def declared_schedule(config: Config, name: str, prefix: str) -> Schedule:
     return Schedule.every(_setting(config, prefix, "interval_minutes") * 60, name=name)
 
 
+def odds_max_age(config: Config) -> timedelta:
+    """The age from which a price is stale: two intervals of the odds job, two days with cron."""
+    scrapes = declared_schedule(config, "odds", "scrape")
+    return 2 * (scrapes.interval or timedelta(days=1))
+
+
 def default_policies(config: Config) -> Policies:
     """The policies of a schedule for which none are chosen."""
     return Policies(

@@ -20,7 +20,7 @@ from app.store.db import TRANSIENT
 
 Step = Callable[[dict[str, Any]], Awaitable[None]]
 
-# Ticks are judged by the database's clock; arq triggers by the machine's, which may be ahead.
+# Ticks are judged by the database's clock; the worker's estimate of it may be ahead.
 MAX_EARLY_TRIGGER = timedelta(seconds=2)
 # Dispatch runs at whole seconds, as most ticks do: it must not race triggers for the row lock.
 DISPATCH_DELAY = timedelta(seconds=1)
@@ -53,7 +53,8 @@ def cron_entry_for(declared: DeclaredSchedule) -> ScheduleCron:
     """The arq cron job that triggers a schedule. A repeated or lost trigger is harmless."""
 
     async def on_trigger(ctx: dict[str, Any]) -> None:
-        tick_at = datetime.fromtimestamp(ctx["score"] / 1000, UTC)
+        instant_ms = int(ctx["job_id"].rpartition(":")[2])  # the score is by Redis' clock
+        tick_at = datetime.fromtimestamp(instant_ms / 1000, UTC)
         await trigger_schedule(worker_context(ctx), declared.key, tick_at)
 
     schedule = declared.policies.apply_jitter(declared.schedule)

@@ -2,35 +2,43 @@
 
 from uuid import UUID
 
+import typer
+
 from app.cli import run_requests
 from app.cli.terminal import CommandContext
-from app.core.enums import COLLECTION_TASK, Scope
+from app.core.enums import COLLECTION_TASK
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
-from app.orgs.tokens import Principal
+from app.orgs.tokens import OPERATOR
 from app.queue import enqueue
 from app.store.schedules import heartbeats
 
-_OPERATOR_TOKEN_ID = UUID(int=0)  # belongs to no token
-
 
 async def trigger_collection(
-    context: CommandContext, org_id: UUID, by: str, *, wait: bool, as_json: bool
+    context: CommandContext, key: str, by: str, *, wait: bool, as_json: bool
 ) -> None:
-    """Queue a run of the organisation's collection, with its present selection of sources.
+    """Queue a run of the collection whose schedule has this key, with its present selection.
 
     With `wait`, follow the run and raise typer.Exit with the exit code of its status.
-    Raises Conflicting if a run is open or nothing is selected, and OverLimit if the organisation
-    has used up its runs of the day.
+    Raises typer.BadParameter for a key that is none, Conflict if a run is open or nothing is
+    selected, and OverLimit if the organisation has used up its runs of the day.
     """
-    principal = Principal(org_id, "house", _OPERATOR_TOKEN_ID, by, Scope.ADMIN)
-    request = CollectionRequest(principal, await heartbeats.database_now(context.pool))
+    org_id, name = _parse_key(key)
+    now = await heartbeats.database_now(context.pool)
+    request = CollectionRequest(org_id, f"{OPERATOR}/{by}", now, collection=name)
     queued = await collection.request_run(context.pool, context.config, request)
     await enqueue.enqueue_runs(context.pool, context.redis, [queued])
     await run_requests.report_queued_run(
         context,
         queued.run_id,
-        (f"{COLLECTION_TASK}:{org_id}", COLLECTION_TASK),
+        (key, COLLECTION_TASK),
         wait=wait,
         as_json=as_json,
     )
+
+
+def _parse_key(key: str) -> tuple[UUID, str]:
+    try:
+        return UUID(key.split(":")[1]), collection.collection_name(key)
+    except (ValueError, IndexError):
+        raise typer.BadParameter(f"{key!r} is not the name of a collection; see `jobs`") from None

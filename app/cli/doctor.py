@@ -7,9 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app import context
 from app.cli import migrate, terminal
-from app.context import ServerUrls
 from app.core.config import Config
 from app.core.errors import RollcallError
 from app.health import doctor as checks
@@ -18,7 +16,8 @@ from app.health import setting_checks
 from app.health.doctor import DiagnosticTargets
 from app.health.findings import Finding, Level, Repair
 from app.queue.jobs import redis_pool
-from app.store import db, server_faults
+from app.store import db, server_faults, servers
+from app.store.servers import ServerUrls
 from workers import registry
 
 app = typer.Typer()
@@ -63,7 +62,7 @@ def doctor(
 def _check() -> list[Finding]:
     try:
         config = terminal.load_config()
-        urls = context.server_urls(config)
+        urls = servers.server_urls(config)
         return terminal.run_async(lambda: _examine(config, urls))
     except RollcallError as error:
         fault = findings_.fault("settings", str(error), "see .env.example")
@@ -88,7 +87,7 @@ def _repair(found: list[Finding]) -> list[Finding]:
 
 async def _stop_eviction() -> None:
     config = terminal.load_config()
-    redis = redis_pool(context.server_urls(config).redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
+    redis = redis_pool(servers.server_urls(config).redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
     try:
         await cast("Any", redis).config_set("maxmemory-policy", "noeviction")
     finally:

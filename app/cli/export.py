@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app import context
 from app.cli import terminal
 from app.maintenance import export as rooms
 from app.maintenance.export import ExportProgress, ExportProgressCallback
+from app.store import servers
 from app.store.db import Pool
 from app.store.reports import exports as store
 from app.store.reports.exports import EXPORT_KINDS, ExportRange
@@ -92,7 +92,7 @@ def _progress(what: str) -> Generator[ExportProgressCallback]:
 
 
 def _write(what: str, span: ExportRange, as_: Format, to: str) -> ExportProgress:
-    dsn = context.server_urls(terminal.load_config()).database
+    dsn = servers.server_urls(terminal.load_config()).database
     kind = EXPORT_KINDS[what]
 
     async def write() -> ExportProgress:

@@ -12,7 +12,8 @@ from app.health import keys
 from app.health.facts import JobFacts
 from app.health.judge import HealthRules, judge
 from app.health.rules import rules_from_config
-from app.scheduling.schedule import Schedule
+from app.ledger.decide import read_schedule
+from app.scheduling.policies import Policies
 from app.store.schedules import heartbeats, schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 
@@ -66,7 +67,7 @@ def _as_json(
         "status": verdict and verdict.status,
         "reason": verdict and verdict.reason,
         "sources": verdict and verdict.sources,
-        "next": state.next_tick_at if state.enabled and state.paused_at is None else None,
+        "next": _next_run(state),
         "frontier": state.evaluated_through,
         "last_run": facts and facts.last_run,
         "last_status": facts and facts.last_status,
@@ -79,6 +80,17 @@ def _as_json(
 
 def _describe_schedule(state: ScheduleState) -> str:
     try:
-        return Schedule.from_spec(state.spec, name=state.key).describe()
+        return read_schedule(state).describe()
     except BadSchedule as error:
         return f"unreadable: {error}"
+
+
+def _next_run(state: ScheduleState) -> datetime | None:
+    """Return the next tick that may run; None if there is none, or the schedule rests."""
+    if not state.enabled or state.paused_at is not None:
+        return None
+    try:
+        policies = Policies.from_spec(state.policies)
+        return policies.next_run_from(read_schedule(state), state.next_tick_at)
+    except BadSchedule:
+        return state.next_tick_at

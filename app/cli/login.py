@@ -19,7 +19,7 @@ def login(
     *,
     as_json: terminal.JSON = False,
 ) -> None:
-    """Print an address that signs in once, as the local organisation. Valid for ten minutes.
+    """Print an address that signs in once, as the operator. Valid for ten minutes.
 
     Example: `python -m app login --base https://rollcall.example.org`
     """

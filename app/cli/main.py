@@ -6,50 +6,139 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import (
-    backfill,
-    doctor,
-    export,
-    jobs,
-    login,
-    migrate,
-    odds,
-    orgs,
-    pause,
-    prune,
-    rejected,
-    replay,
-    retire,
-    runs,
-    secrets,
-    sources,
-    status,
-    ticks,
-    trigger,
-    verify,
-)
-from app.core import config, log
+from app.cli.lazy_group import LazyCommand, lazy_group
 from app.core.errors import FileUnusable, RollcallError, is_of_a_file
 
 PROGRAM = "rollcall"  # also for `python -m app`: completion for `python` would break its own
 
+# The help of each is the first paragraph of its function's docstring.
+COMMANDS = {
+    "status": LazyCommand(
+        "app.cli.status",
+        "Summarise workers, queue and jobs."
+        " Exit code 1 if a job is unhealthy or no worker is alive.",
+    ),
+    "jobs": LazyCommand(
+        "app.cli.jobs",
+        "List the schedules: when each is due, its health, and its next tick.",
+    ),
+    "runs": LazyCommand(
+        "app.cli.runs",
+        "List runs, the newest first. With `--follow`, print each when it starts and ends.",
+    ),
+    "run": LazyCommand(
+        "app.cli.runs",
+        "Show one run: its attempts, sources, rejected records and log.",
+    ),
+    "cancel": LazyCommand(
+        "app.cli.runs",
+        "Cancel a run that is queued or running. Its worker stops within a third of its lease.",
+    ),
+    "retry": LazyCommand(
+        "app.cli.runs",
+        "Queue a new run with the parameters of one that has ended, which stays as it is.",
+    ),
+    "ticks": LazyCommand(
+        "app.cli.ticks",
+        "List the ticks of a job with their outcomes, the newest first.",
+    ),
+    "rejected": LazyCommand(
+        "app.cli.rejected",
+        "List rejected records with the run that rejected them, the newest run first.",
+    ),
+    "verify": LazyCommand(
+        "app.cli.verify",
+        "Prove that every tick has exactly one outcome. Exit code 1 if one has none or several.",
+    ),
+    "why": LazyCommand(
+        "app.cli.verify",
+        "Explain the outcome of a tick, from schedule to run.",
+    ),
+    "pause": LazyCommand(
+        "app.cli.pause",
+        "Pause a schedule. Its ticks are recorded as `skipped(paused)` until it is resumed.",
+    ),
+    "resume": LazyCommand(
+        "app.cli.pause",
+        "Resume a paused schedule. The ticks of the pause are recorded first.",
+    ),
+    "retire": LazyCommand(
+        "app.cli.retire",
+        "End the schedule of a job that was removed from the code."
+        " Its past ticks are still verified.",
+    ),
+    "trigger": LazyCommand(
+        "app.cli.trigger",
+        "Queue a manual run. It has no tick and does not affect the schedule.",
+    ),
+    "backfill": LazyCommand(
+        "app.cli.backfill",
+        "Run a job once for each tick of its schedule in a past range.",
+    ),
+    "replay": LazyCommand(
+        "app.cli.replay",
+        "Parse stored pages again with the present parser, and correct the stored rows.",
+    ),
+    "export": LazyCommand(
+        "app.cli.export",
+        "Stream rows to a file; memory use does not depend on their number.",
+    ),
+    "doctor": LazyCommand(
+        "app.cli.doctor",
+        "Check settings, servers, schema, workers and schedules, and say how to fix each fault.",
+    ),
+    "prune": LazyCommand(
+        "app.cli.prune",
+        "Delete what is past its retention now, not at night. `verify` still counts it.",
+    ),
+    "migrate": LazyCommand(
+        "app.cli.migrate",
+        "Upgrade the database schema to the latest revision.",
+    ),
+    "login": LazyCommand(
+        "app.cli.login",
+        "Print an address that signs in once, as the local organisation. Valid for ten minutes.",
+    ),
+    "odds": LazyCommand(
+        "app.cli.odds",
+        "Compare the prices of the sites.",
+        is_group=True,
+    ),
+    "source": LazyCommand(
+        "app.cli.sources",
+        "Write, check and try recipes.",
+        is_group=True,
+    ),
+    "org": LazyCommand(
+        "app.cli.orgs:org",
+        "Manage organisations.",
+        is_group=True,
+    ),
+    "token": LazyCommand(
+        "app.cli.orgs:token",
+        "Manage the tokens of organisations.",
+        is_group=True,
+    ),
+    "secret": LazyCommand(
+        "app.cli.secrets",
+        "Secrets of organisations.",
+        is_group=True,
+    ),
+}
+
 app = typer.Typer(
+    cls=lazy_group(COMMANDS),
     help="Rollcall: scheduled scraping that can prove it ran.",
     epilog="Exit codes: 0 success, 1 a fault or failure was found, 2 an error, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for module in (
-    status, jobs, runs, ticks, rejected, verify, pause, retire, trigger, backfill, replay, export,
-    doctor, prune, migrate, login,
-):  # fmt: skip
-    app.add_typer(module.app)
-app.add_typer(odds.app, name="odds")
-app.add_typer(sources.app, name="source")
-app.add_typer(orgs.org, name="org")
-app.add_typer(orgs.token, name="token")
-app.add_typer(secrets.app, name="secret")
+
+
+@app.callback()
+def rollcall() -> None:
+    """Nothing: a group without commands of its own needs a callback."""
 
 
 def main() -> None:
@@ -76,5 +165,7 @@ def main() -> None:
 
 
 def _fail(error: RollcallError) -> NoReturn:
+    from app.core import config, log  # noqa: PLC0415 - not imported for `--help`
+
     log.report_fatal(str(error), config.chosen_format())
     sys.exit(2)

@@ -4,14 +4,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import typer
-from alembic.util import CommandError
-from sqlalchemy.exc import DBAPIError
 
-from app import context, migrations
+from app import migrations
 from app.cli import terminal
 from app.core.config import Config
 from app.core.errors import WrongSchema
-from app.store import schema
+from app.store import schema, servers
 
 app = typer.Typer()
 
@@ -30,7 +28,7 @@ def migrate(*, as_json: terminal.JSON = False) -> None:
 def upgrade(config: Config) -> None:
     """Upgrade the schema of the configured database. Raises BadConfig and WrongSchema."""
     if config.database_url is None:
-        context.server_urls(config)  # starting the private servers upgrades their schema
+        servers.server_urls(config)  # starting the private servers upgrades their schema
     else:
         with terminal.server_errors(), _migration_errors():
             migrations.upgrade(config.database_url.get_secret_value())
@@ -39,6 +37,9 @@ def upgrade(config: Config) -> None:
 @contextmanager
 def _migration_errors() -> Generator[None]:
     """Raise asyncpg's error instead of SQLAlchemy's, and WrongSchema for an unknown revision."""
+    from alembic.util import CommandError  # noqa: PLC0415 - only if something is to be migrated
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - as above
+
     try:
         yield
     except DBAPIError as error:

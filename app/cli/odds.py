@@ -17,7 +17,7 @@ from app.cli import terminal
 from app.core.enums import Market, MarketOutcome
 from app.core.errors import WrongState
 from app.odds import comparison, sparkline
-from app.odds.comparison import MarketComparison, Match, OddsOffer, Quote
+from app.odds.comparison import MarketComparison, Match, Quote
 from app.store import db
 from app.store.content import odds_comparison as store
 from app.store.schedules import heartbeats
@@ -60,8 +60,7 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
     """
     if ctx.invoked_subcommand is not None:
         return
-    scrapes = schedule_settings.declared_schedule(terminal.load_config(), "odds", "scrape")
-    max_age = 2 * (scrapes.interval or timedelta(days=1))
+    max_age = schedule_settings.odds_max_age(terminal.load_config())
 
     async def read(pool: db.Pool) -> tuple[list[Match], datetime]:
         now = await heartbeats.database_now(pool)
@@ -69,8 +68,8 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
         end = terminal.parse_instant(until) if until else begin + timedelta(days=_DEFAULT_DAYS)
         if end < begin:
             raise typer.BadParameter("it is before --from, or before now", param_hint="--to")
-        rows = await store.offers(pool, store.MatchFilter(begin, end, competition, market, limit))
-        return comparison.compare(map(offer_from_row, rows), now, max_age), now
+        matching = store.MatchFilter(begin, end, competition, market, limit)
+        return comparison.compare(await store.offers(pool, matching), now, max_age), now
 
     matches, now = terminal.with_pool(read)
     if as_json:
@@ -110,15 +109,6 @@ def history(
         terminal.print_json(_history_as_json(found[0], found[1]))
     else:
         _show_history(*found)
-
-
-def offer_from_row(row: dict[str, Any]) -> OddsOffer:
-    """Return a database row as an Offer, with its market and outcome as enums."""
-    enums: dict[str, Any] = {
-        "market": Market(row["market"]),
-        "outcome": MarketOutcome(row["outcome"]),
-    }
-    return OddsOffer(**(row | enums))
 
 
 def _parse_line(text: str) -> Decimal:

@@ -4,6 +4,7 @@ import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,21 +15,27 @@ from app.cli import terminal
 from app.core.enums import Scope
 from app.core.errors import UnknownOrg, WrongState
 from app.ledger import decide
-from app.orgs import limits
+from app.orgs import limits, usage
 from app.orgs import tokens as access
 from app.store.db import Pool
-from app.store.orgs import orgs, selections
+from app.store.orgs import collection, orgs, selections
+from app.store.orgs import usage as usage_rows
 from app.store.orgs.orgs import Org
 from app.store.runs import run_rows
 from app.store.schedules import heartbeats
 
 org = typer.Typer(help="Manage organisations.", no_args_is_help=True)
-token = typer.Typer(help="Manage the tokens of organisations.", no_args_is_help=True)
+token = typer.Typer(help="Manage API tokens.", no_args_is_help=True)
 
 _MAX_LABEL_LENGTH = 80
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Name = Annotated[str, typer.Argument(help="The organisation's name.")]
-OfOrg = Annotated[str, typer.Option("--org", help="The organisation's name.")]
+OfOrg = Annotated[
+    str | None, typer.Option("--org", help="The organisation's name; its rows are all it sees.")
+]
+OfOperator = Annotated[
+    bool, typer.Option("--operator", help="The operator's: it sees and steers the built-in jobs.")
+]
 
 
 @org.command("create")
@@ -47,11 +54,15 @@ def create_org(name: Name, *, as_json: JSON = False) -> None:
 
 @org.command("list")
 def list_orgs(*, as_json: JSON = False) -> None:
-    """List the organisations with the limits set for each.
+    """List the organisations with the limits set for each, and what each stores.
 
     Example: `python -m app org list`
     """
-    organisations = terminal.with_pool(orgs.all_of)
+
+    async def read(pool: Pool) -> tuple[list[Org], dict[UUID, tuple[int, int]]]:
+        return await orgs.all_of(pool), await usage_rows.stored(pool)
+
+    organisations, stored = terminal.with_pool(read)
     rows = [
         {
             "id": str(found.id),
@@ -59,6 +70,8 @@ def list_orgs(*, as_json: JSON = False) -> None:
             "created_at": found.created_at.isoformat(),
             "disabled_at": found.disabled_at and found.disabled_at.isoformat(),
             "limits": found.limits,
+            "rows": stored.get(found.id, (0, 0))[0],
+            "stored_mb": round(stored.get(found.id, (0, 0))[1] / usage.BYTES_PER_MB, 3),
         }
         for found in organisations
     ]
@@ -108,9 +121,29 @@ def limit_org(
     sys.stdout.write(f"{name}: {limit} is {shown}\n")
 
 
+@org.command("usage")
+def org_usage(name: Name, *, as_json: JSON = False) -> None:
+    """Show an organisation's limits, what is used of them, and its last months.
+
+    Example: `python -m app org usage "Acme Odds"`
+    """
+    config = terminal.load_config()
+    report = _with_org(name, lambda pool, found, now: usage.report(pool, config, found.id, now))
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(report)) + "\n")
+        return
+    limits_ = [
+        {**asdict(line), "used": "" if line.used is None else line.used} for line in report.limits
+    ]
+    _table(limits_, as_json=False)
+    if report.months:
+        _table(report.months, as_json=False)
+
+
 @token.command("create")
 def create_token(
-    of: OfOrg,
+    of: OfOrg = None,
+    operator: OfOperator = False,
     scope: Annotated[Scope, typer.Option(help="What the token may do.")] = Scope.READ,
     label: Annotated[
         str, typer.Option(help="Its purpose; its actions are recorded under it.")
@@ -121,8 +154,10 @@ def create_token(
 ) -> None:
     """Create a token and print it. It is not stored and cannot be printed again.
 
-    Example: `python -m app token create --org "Acme Odds" --scope operate --days 90`
+    Examples: `python -m app token create --org "Acme Odds" --scope operate --days 90`,
+    `python -m app token create --operator --scope admin`
     """
+    _check_owner(of, operator=operator)
     if not label.isprintable() or not 0 < len(label) <= _MAX_LABEL_LENGTH:
         raise typer.BadParameter(
             f"1 to {_MAX_LABEL_LENGTH} printable characters", param_hint="--label"
@@ -135,18 +170,23 @@ def create_token(
         return await access.create_token(pool, request, now, by=getpass.getuser())
 
     secret = terminal.with_pool(create)
-    _print({"token": secret, "org": of, "scope": scope.value}, secret, as_json=as_json)
+    facts = {"token": secret, "org": of, "scope": scope.value}
+    _print(facts, secret, as_json=as_json)
     if not as_json:
         sys.stderr.write("Save it now: it is not stored and cannot be shown again.\n")
 
 
 @token.command("list")
-def list_tokens(of: OfOrg, *, as_json: JSON = False) -> None:
-    """List an organisation's tokens, without their secrets.
+def list_tokens(of: OfOrg = None, operator: OfOperator = False, *, as_json: JSON = False) -> None:
+    """List the tokens of an organisation or of the operator, without their secrets.
 
-    Example: `python -m app token list --org "Acme Odds"`
+    Examples: `python -m app token list --org "Acme Odds"`, `python -m app token list --operator`
     """
-    tokens = _with_org(of, lambda pool, found, _: orgs.tokens(pool, found.id))
+    _check_owner(of, operator=operator)
+    if of is None:
+        tokens = terminal.with_pool(lambda pool: orgs.tokens(pool, None))
+    else:
+        tokens = _with_org(of, lambda pool, found, _: orgs.tokens(pool, found.id))
     rows = [
         {
             "id": str(row.id),
@@ -179,6 +219,11 @@ def revoke_token(
     sys.stdout.write(f"{token_id} is revoked\n")
 
 
+def _check_owner(of: str | None, *, operator: bool) -> None:
+    if (of is None) is not operator:
+        raise typer.BadParameter("say whose it is: --org NAME or --operator, one of them")
+
+
 def _with_org(
     name: str, step: Callable[[Pool, Org, datetime], Awaitable[terminal.Result]]
 ) -> terminal.Result:
@@ -193,20 +238,21 @@ def _with_org(
 
 async def disable_organization(pool: Pool, found: Org, now: datetime) -> None:
     """Disable the organisation as of `now` and cancel its open runs."""
-    await decide.decide_schedule(
-        pool, f"collection:{found.id}", now
-    )  # decides earlier ticks as not disabled
+    await _decide(pool, found, now)  # earlier ticks are not disabled
     async with pool.acquire() as connection, connection.transaction():
         await orgs.set_disabled(connection, found.id, now)
         open_runs = await selections.open_runs(connection, found.id)
         await run_rows.cancel_open(connection, open_runs, now, by="the organisation is disabled")
 
 
+async def _decide(pool: Pool, found: Org, now: datetime) -> None:
+    for key in await collection.keys(pool, found.id):
+        await decide.decide_schedule(pool, key, now)
+
+
 async def enable_organization(pool: Pool, found: Org, now: datetime) -> None:
     """Enable the organisation as of `now`."""
-    await decide.decide_schedule(
-        pool, f"collection:{found.id}", now
-    )  # decides earlier ticks as disabled
+    await _decide(pool, found, now)  # earlier ticks are disabled
     await orgs.set_disabled(pool, found.id, None)
 
 

@@ -215,7 +215,7 @@ def retry(
     if old["org_id"] is not None:
         terminal.with_servers(
             lambda context: collections.trigger_collection(
-                context, old["org_id"], by, wait=wait, as_json=as_json
+                context, old["job"], by, wait=wait, as_json=as_json
             )
         )
         return

@@ -12,7 +12,7 @@ from app.core.enums import JobStatus
 from app.health import keys
 from app.health.judge import judge
 from app.health.rules import rules_from_config
-from app.store.runs import listing, source_usage
+from app.store.runs import backlog, source_usage
 from app.store.schedules import heartbeats
 
 app = typer.Typer()
@@ -39,9 +39,9 @@ async def _read(context: CommandContext) -> dict[str, Any]:
     jobs = await keys.read_jobs(context.redis)
     rules = rules_from_config(context.config)
     verdicts = {key: judge(facts, now, rules) for key, facts in jobs.items()}
-    late, since = await listing.scheduling_lag(context.pool, now)
+    late, since = await backlog.scheduling_lag(context.pool, now)
     unhealthy = (JobStatus.UNHEALTHY, JobStatus.NOT_STARTED)
-    open_runs = await listing.open_runs(context.pool, now)
+    open_runs = await backlog.open_runs(context.pool, now)
     used = await source_usage.used(context.pool, now)
     budgets = context.config.monthly_requests
     return {

@@ -10,35 +10,28 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable,
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import asyncpg
 import typer
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 from redis.exceptions import RedisError
-from rich.cells import cell_len, set_cell_size
-from rich.console import Console
-from rich.markup import escape
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
-from app import context
 from app.core import config as settings
-from app.core import log
+from app.core import log, printable
 from app.core.errors import BadConfig, is_of_a_file
 from app.queue.jobs import redis_pool
-from app.store import db, server_faults
+from app.store import db, server_faults, servers
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 Result = TypeVar("Result")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-# C0 without tab and newline, DEL, C1, and characters that change the direction of text.
-_CONTROLS = re.compile(
-    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]"
-)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _GAP = "  "  # between two columns
 _STATE_COLUMNS = frozenset({"status", "health", "last_status", "outcome", "level"})
@@ -79,7 +72,7 @@ def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
 
     Raises BadConfig if Postgres cannot be reached or has no tables.
     """
-    dsn = context.server_urls(load_config()).database
+    dsn = servers.server_urls(load_config()).database
 
     async def run() -> Result:
         pool = await db.open_pool(dsn, size=2, wait_seconds=0)
@@ -97,7 +90,7 @@ def with_servers(step: Callable[[CommandContext], Awaitable[Result]]) -> Result:
     Raises BadConfig if a server cannot be reached or the database has no tables.
     """
     loaded = load_config()
-    urls = context.server_urls(loaded)
+    urls = servers.server_urls(loaded)
 
     async def run() -> Result:
         redis = redis_pool(urls.redis, ssl_cert_reqs=loaded.redis_ssl_cert_reqs)
@@ -168,6 +161,10 @@ def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) ->
     Columns without a value are left out. Those that do not fit follow each row, with their names,
     on lines of their own: no word is cut.
     """
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - not imported for `--json`
+    from rich.padding import Padding  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
     out = console()
     cells = [[format_value(row.get(name)) for name in columns] for row in rows]
     kept = [n for n, _ in enumerate(columns) if not cells or any(row[n] for row in cells)]
@@ -188,13 +185,17 @@ def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) ->
                 out.print(Padding(text, (0, 0, 0, 4)))
 
 
-def _styled(column: str, text: str) -> Text:
+def _styled(column: str, text: str) -> "Text":
+    from rich.text import Text  # noqa: PLC0415 - not imported for `--json`
+
     state = text.split(" ", 1)[0]
     return Text(text, style=_STATE_STYLES.get(state, "") if column in _STATE_COLUMNS else "")
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
     """Print one record, a line for each field that has a value; long values are folded."""
+    from rich.table import Table  # noqa: PLC0415 - not imported for `--json`
+
     grid = Table.grid(padding=(0, 2))
     grid.add_column(justify="right", style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -212,11 +213,13 @@ def print_done(done: Mapping[str, object], text: str, *, as_json: bool) -> None:
         write_line(text)
 
 
-def console() -> Console:
+def console() -> "Console":
     """Return the console for tables: 240 columns wide if stdout is not a terminal.
 
     The variable COLUMNS sets another width.
     """
+    from rich.console import Console  # noqa: PLC0415 - not imported for `--json`
+
     width = shutil.get_terminal_size((240, 24)).columns
     return Console(highlight=False, markup=False, width=width)
 
@@ -226,11 +229,13 @@ def clean(text: str) -> str:
 
     Every scraped text is printed through this function.
     """
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+    return printable.lines(text)
 
 
 def markup(value: object) -> str:
     """Format a value for a rich console that reads markup: it is printed as it is."""
+    from rich.markup import escape  # noqa: PLC0415 - not imported for `--json`
+
     return escape(clean(str(value)))
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -62,10 +61,9 @@ def trigger(
             raise typer.BadParameter("a collection runs now or by its schedule", param_hint="--at")
         if params:
             raise typer.BadParameter("a collection runs with its own selection of sources")
-        org_id = _org_id(name)
         terminal.with_servers(
             lambda context: collections.trigger_collection(
-                context, org_id, by, wait=wait, as_json=as_json
+                context, job, by, wait=wait, as_json=as_json
             )
         )
         return
@@ -92,13 +90,6 @@ def find_job(config: Config, name: str) -> Job:
         known = ", ".join(f"{SOURCE_TASK}:{recipe}" for recipe in recipes) or "no recipe"
         raise UnknownJob(f"there is no job {name!r}; known: {known}")
     return registry.find_job(task)
-
-
-def _org_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not an organisation's id; see `jobs`") from None
 
 
 def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:

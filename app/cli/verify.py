@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,8 @@ from rich.console import Console
 from app.cli import terminal
 from app.ledger import proof
 from app.store import db
+from app.store.orgs import webhooks as deliveries
+from app.store.orgs.webhooks import DeliveryAccount
 from app.store.schedules import heartbeats
 
 app = typer.Typer()
@@ -19,14 +22,19 @@ app = typer.Typer()
 def verify(*, as_json: terminal.JSON = False) -> None:
     """Prove that every tick has exactly one outcome. Exit code 1 if one has none or several.
 
+    Without --json also what became of the changes for organisations' webhooks: delivered, waiting,
+    or undelivered with the reason. Exit code 1 if one is in no delivery or in several.
+
     Examples: `python -m app verify`, `python -m app verify --json`
     """
-    accounts = terminal.with_pool(_verify)
+    accounts, webhooks = terminal.with_pool(_verify)
     if as_json:
         sys.stdout.write(json.dumps([_as_json(account) for account in accounts]) + "\n")
     else:
         _show(accounts)
-    if not all(account.consistent for account in accounts):
+        _show_webhooks(webhooks)
+    consistent = all(account.consistent for account in accounts)
+    if not consistent or any(webhook.unaccounted for webhook in webhooks):
         raise typer.Exit(1)
 
 
@@ -54,8 +62,11 @@ def why(
         terminal.write_line(sentence)
 
 
-async def _verify(pool: db.Pool) -> list[proof.TickAccount]:
-    return await proof.verify(pool, await heartbeats.database_now(pool))
+async def _verify(
+    pool: db.Pool,
+) -> tuple[list[proof.TickAccount], list[DeliveryAccount]]:
+    accounts = await proof.verify(pool, await heartbeats.database_now(pool))
+    return accounts, await deliveries.account(pool)
 
 
 def _as_json(account: proof.TickAccount) -> dict[str, Any]:
@@ -99,6 +110,21 @@ def _show(accounts: list[proof.TickAccount]) -> None:
     console.print(
         f"{len(accounts)} schedules, {ticks} ticks, duplicates: {duplicates},"
         f" unaccounted: {unaccounted}"
+    )
+
+
+def _show_webhooks(webhooks: list[DeliveryAccount]) -> None:
+    if not webhooks:
+        return
+    reasons: Counter[str] = Counter()
+    for webhook in webhooks:
+        reasons.update(webhook.undelivered)
+    unaccounted = sum(webhook.unaccounted for webhook in webhooks)
+    Console(highlight=False).print(
+        f"{len(webhooks)} webhooks, changes delivered: {sum(w.delivered for w in webhooks)},"
+        f" waiting: {sum(w.waiting for w in webhooks)},"
+        f" undelivered: {terminal.markup(_by_reason(dict(reasons)))}, unaccounted: {unaccounted}",
+        style="bold red" if unaccounted else None,
     )
 
 

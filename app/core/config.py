@@ -291,6 +291,7 @@ class Config(BaseSettings):
     article_days: Annotated[Days, AfterValidator(_at_least_news_days)] = 0
     story_days: Annotated[Days, AfterValidator(_at_least_news_days)] = 0
     item_days: Days = 90
+    change_days: Days = 90
 
     collection_misfire_grace_seconds: Annotated[float, Field(gt=0, le=604_800)] = 3600
     collection_jitter_seconds: Annotated[float, Field(ge=0, le=3600)] = 30
@@ -300,6 +301,7 @@ class Config(BaseSettings):
     org_max_mb: Annotated[float, Field(gt=0, le=100_000)] = 100
     org_max_minutes: Annotated[float, Field(gt=0, le=1440)] = 15
     org_max_recipes: Annotated[int, Field(ge=0, le=1000)] = 20
+    org_max_collections: Annotated[int, Field(ge=1, le=1000)] = 10
     org_max_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 200_000
     org_max_stored_mb: Annotated[float, Field(gt=0, le=10_000_000)] = 500
     org_asknews: bool = False

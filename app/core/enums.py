@@ -80,6 +80,24 @@ class Trigger(StrEnum):
     REPLAY = "replay"
 
 
+class ChangeKind(StrEnum):
+    """What a change in the history is: of an item, or of the status of a run."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    MISSING = "missing"
+    RETURNED = "returned"
+    RUN = "run"
+
+
+class DeliveryState(StrEnum):
+    """What became of a webhook's delivery."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+
+
 class Coalesce(StrEnum):
     """Which of several ticks that are due at once run."""
 

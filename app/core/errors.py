@@ -39,7 +39,7 @@ RollcallError
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Self
 from uuid import UUID
 
@@ -119,6 +119,10 @@ class NotFound(RollcallError):
     """The organisation has nothing of that id. Does not reveal whether another one has."""
 
 
+class Gone(RollcallError):
+    """What was there is no longer kept."""
+
+
 class Conflict(RollcallError):
     """The request conflicts with the present state. `run_id`: the blocking run, if it is one."""
 
@@ -168,6 +172,11 @@ class Failure(RollcallError):
     """
 
     kind: ClassVar[FailureKind]
+
+    def change_message(self, change: Callable[[str], str]) -> None:
+        """Replace the message by what `change` makes of it."""
+        self.args = (change(str(self)),)
+
     retry: bool = False
 
     def __init__(

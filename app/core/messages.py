@@ -33,6 +33,7 @@ class SourceRequest:
     `parser_version`: the version of the parser, if it may change; it is not sent. An unchanged
     page that
     another version has parsed is parsed again.
+    `secrets`: those that it carries: nothing of the response or a failure shows one of them.
     """
 
     url: str
@@ -46,6 +47,7 @@ class SourceRequest:
     read_only: bool = False
     wait: float = 0.0
     parser_version: str = ""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,13 @@
-"""Redacts secrets in text: known ones, and whatever looks like one. Pure."""
+"""Redacts secrets in text: known ones, and whatever looks like one. Pure.
+
+Log events also lose what a terminal would interpret: they quote sites.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
+
+from app.core import printable
 
 HIDDEN = "***"
 MIN_SECRET_LENGTH = 6  # characters; redacting shorter secrets would make lines unreadable
@@ -23,6 +28,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{HIDDEN}",
     ),
 )
+_TRACEBACKS = frozenset({"exception", "stack"})
 # A cheap first test: most lines match none of these.
 _SUSPECT = re.compile(rf"://|rc_|once=|bearer|basic|authorization|{_NAME}", re.IGNORECASE)
 
@@ -42,26 +48,31 @@ def text(value: str, secrets: Sequence[str] = ()) -> str:
 def redactor(secrets: Sequence[str] = ()) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Return a function that redacts the fields of a log event, at any depth.
 
-    Secrets shorter than SHORTEST characters are ignored.
+    Secrets shorter than MIN_SECRET_LENGTH characters are ignored. Every text becomes one line
+    without control characters; tracebacks keep their lines.
     """
     # Longest first: one secret may be part of another.
     known = sorted({s for s in secrets if len(s) >= MIN_SECRET_LENGTH}, key=len, reverse=True)
 
     def clean(value: object) -> object:
         if isinstance(value, str):
-            return text(value, known)
+            return printable.line(text(value, known))
         if isinstance(value, Mapping):
             return fields(cast("Mapping[str, Any]", value))
         if isinstance(value, list | tuple | set | frozenset):
             return [clean(part) for part in cast("Sequence[object]", value)]
         if value is None or isinstance(value, bool | int | float):
             return value
-        return text(str(value), known)
+        return printable.line(text(str(value), known))
+
+    def field(name: str, value: object) -> object:
+        if value and _FIELD.search(name):
+            return HIDDEN
+        if name in _TRACEBACKS and isinstance(value, str):
+            return printable.lines(text(value, known))
+        return clean(value)
 
     def fields(event: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            name: HIDDEN if value and _FIELD.search(str(name)) else clean(value)
-            for name, value in event.items()
-        }
+        return {name: field(str(name), value) for name, value in event.items()}
 
     return fields

@@ -1,10 +1,11 @@
-"""Concurrent execution: the first failure cancels the rest and is raised as itself."""
+"""Concurrent execution: fail together, and cancel until it has ended."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+REPEAT_SECONDS = 0.2
 
 
 async def gather_fail_fast(steps: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
@@ -18,3 +19,18 @@ async def gather_fail_fast(steps: Iterable[Coroutine[Any, Any, Result]]) -> list
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+async def cancel_all(tasks: Collection["asyncio.Task[Any]"]) -> None:
+    """Cancel the tasks and wait until each has ended; their exceptions are discarded.
+
+    One cancellation is not enough: redis-py swallows it if its own timeout expires at that moment,
+    and `asyncio.wait_for` of Python 3.11 if its result arrives then.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=REPEAT_SECONDS)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # marks it as retrieved

@@ -1,18 +1,19 @@
 """Fetchers for sources that users write: guarded, and with the credentials of each source."""
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import unquote_plus, urlencode
+from weakref import WeakValueDictionary
 
 import httpx
 from pydantic import SecretStr
 
-from app.core.errors import Auth, Failure
+from app.core.errors import Auth
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
-from app.fetch import urls
 from app.fetch.client import Fetcher, RequestCounts
 from app.fetch.limiter import Limiter
 from app.fetch.tokens import (
@@ -26,6 +27,7 @@ from app.fetch.tokens import (
 
 MAX_FETCHERS = 4_096
 MAX_PROVIDERS = 1_024
+OWNER_CONNECTIONS = 16  # pages that one organisation requests at once in one process
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class FetcherOptions:
 
 @dataclass(slots=True)
 class KeyedFetcher:
-    """A fetcher that sends a key with its requests; masks it in URLs, headers and failures."""
+    """A fetcher that sends a key with its requests."""
 
     fetcher: Fetcher
     key: KeyCredential
@@ -95,15 +97,13 @@ class KeyedFetcher:
         tally: RequestCounts,
     ) -> RawPage:
         """See Fetcher.fetch. Raises Auth, naming the key's setting, if the key is refused."""
-        secrets = _secrets(self.key)
-        with urls.hiding_secrets(secrets):
-            try:
-                raw = await self.fetcher.fetch(
-                    _with_key(request, self.key), partition=partition, page=page, tally=tally
-                )
-                return _with_masked_headers(raw, urls.secret_forms(secrets))
-            except Failure as failure:
-                raise _masked_failure(failure, self.key, urls.secret_forms(secrets)) from None
+        request = replace(_with_key(request, self.key), secrets=tuple(_secrets(self.key)))
+        try:
+            return await self.fetcher.fetch(request, partition=partition, page=page, tally=tally)
+        except Auth as failure:
+            failure.change_message(lambda message: f"{self.key.setting} is not accepted: {message}")
+            failure.retry = False
+            raise
 
     def set_limits(self, limits: HostLimits) -> None:
         """See Fetcher.set_limits."""
@@ -135,6 +135,9 @@ class Fetchers:
     _providers: dict[Login, AuthorizationProvider] = field(
         default_factory=dict[Login, AuthorizationProvider], init=False
     )
+    _shares: WeakValueDictionary[str, asyncio.Semaphore] = field(
+        default_factory=WeakValueDictionary[str, asyncio.Semaphore], init=False
+    )
 
     def record_opened(self, name: str) -> Iterator[str]:
         """Record `name` as opened; yield the names of the oldest ones beyond the limit."""
@@ -155,6 +158,7 @@ class Fetchers:
             clock=self.clock,
             attempts=options.attempts,
             tenant=options.tenant,
+            share=self._share(options.owner),
         )
         login = options.login
         if login is None:
@@ -162,6 +166,15 @@ class Fetchers:
         if isinstance(login, KeyCredential):
             return KeyedFetcher(fetcher, login)
         return AuthenticatedFetcher(fetcher, self._provider(login, fetcher), login.setting)
+
+    def _share(self, owner: str) -> asyncio.Semaphore | None:
+        """The pages that an organisation may request at once, over all its sources."""
+        if not owner:
+            return None
+        share = self._shares.get(owner)
+        if share is None:
+            share = self._shares[owner] = asyncio.Semaphore(OWNER_CONNECTIONS)
+        return share
 
     def _provider(self, login: Login, fetcher: Fetcher) -> AuthorizationProvider:
         # Shared between fetchers, because a token outlives the run it was fetched for.
@@ -202,10 +215,6 @@ def _with_query_key(url: str, name: str, secret: str) -> str:
     return f"{bare}?{'&'.join([*kept, urlencode({name: secret})])}"
 
 
-def _with_masked_headers(raw: RawPage, forms: tuple[str, ...]) -> RawPage:
-    return replace(raw, headers={n: urls.mask(v, forms) for n, v in raw.headers.items()})
-
-
 def _basic_token(key: BasicCredential) -> str:
     return base64.b64encode(f"{key.username}:{key.key.get_secret_value()}".encode()).decode()
 
@@ -213,18 +222,3 @@ def _basic_token(key: BasicCredential) -> str:
 def _secrets(key: KeyCredential) -> list[str]:
     secret = key.key.get_secret_value()
     return [secret, _basic_token(key)] if isinstance(key, BasicCredential) else [secret]
-
-
-def _masked_failure(failure: Failure, key: KeyCredential, forms: tuple[str, ...]) -> Failure:
-    message = urls.mask(str(failure), forms)
-    if isinstance(failure, Auth):
-        message = f"{key.setting} is not accepted: {message}"
-    masked = type(failure)(
-        message,
-        status=failure.status,
-        url=failure.url,
-        retry=failure.retry and not isinstance(failure, Auth),
-        retry_in=failure.retry_in,
-    )
-    masked.attempts = failure.attempts
-    return masked

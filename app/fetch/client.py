@@ -5,7 +5,8 @@ import random
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
@@ -124,7 +125,8 @@ def _now() -> datetime:
 class Fetcher:
     """Fetches the pages of one source within its rate limits, with retries and size bounds.
 
-    `tenant`, `site`: whose state of a host applies, as in `Limiter.acquire`.
+    `tenant`, `site`: whose state of a host applies, as in `Limiter.acquire`. `share`: the owner's
+    share of the client's connections.
     `max_bytes` limits a decoded body. `deadline` is in seconds and limits one attempt, without its
     waits. `attempts` is the maximum number of attempts for one page.
     """
@@ -135,6 +137,7 @@ class Fetcher:
     limits: HostLimits = field(kw_only=True)
     tenant: str = field(default="", kw_only=True)
     site: HostLimits | None = field(default=None, kw_only=True)
+    share: asyncio.Semaphore | None = field(default=None, kw_only=True)
     max_bytes: int = field(default=10_000_000, kw_only=True)
     deadline: float = field(default=45.0, kw_only=True)
     attempts: int = field(default=retry.ATTEMPTS_PER_PAGE, kw_only=True)
@@ -159,11 +162,28 @@ class Fetcher:
         Raises a Failure, with its `attempts`, if the last attempt fails or a retry does not help.
         If a retry is possible only after more than 30 s, the failure is RateLimited, or the kind
         that opened the host's breaker, and `retry_in` is the wait in seconds.
+
+        This is the boundary for secrets: what the site says back of those that the request
+        carries is masked in the page, its URL and headers, and in the failure.
         """
+        with urls.hiding_secrets(responses.sent_secrets(request)) as forms:
+            try:
+                raw = await self._fetch(request, tally, forms)
+            except Failure as failure:
+                failure.change_message(lambda message: urls.mask(message, forms))
+                if forms:  # the cause may quote the request
+                    raise failure from None
+                raise
+            return replace(raw, partition=partition, page=page)
+
+    async def _fetch(
+        self, request: SourceRequest, tally: RequestCounts, forms: tuple[str, ...]
+    ) -> RawPage:
         progress = _Progress(tally)
         while True:
             try:
-                answer = await self._attempt(request, progress)
+                async with self.share or nullcontext():
+                    answer = await self._attempt(request, progress)
                 break
             except Failure as failure:
                 wait = self._retry_wait(failure, request, progress)
@@ -180,13 +200,11 @@ class Fetcher:
             url=shown,
         )
         return RawPage(
-            body=answer.body,
+            body=urls.mask_body(answer.body, forms),
             status=answer.status,
             url=shown,
-            headers=answer.headers,
+            headers={name: urls.mask(value, forms) for name, value in answer.headers.items()},
             fetched_at=self.clock(),
-            partition=partition,
-            page=page,
         )
 
     def _retry_wait(self, failure: Failure, request: SourceRequest, progress: _Progress) -> float:

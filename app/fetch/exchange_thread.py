@@ -19,6 +19,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 
+from app.core.tasks import cancel_all
+
 MAX_INTERIM_RESPONSES = 8
 MAX_EVENTS = 2_000  # reads and chunks of one exchange; and one more for every EVENT_BYTES
 EVENT_BYTES = 32
@@ -209,8 +211,5 @@ def declared_length(response: httpx.Response) -> int:
 
 
 async def _cancel_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    await cancel_all([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])
     await asyncio.get_running_loop().shutdown_default_executor()

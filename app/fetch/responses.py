@@ -12,7 +12,7 @@ import httpx
 from app.core.errors import Auth, Blocked, Failure, HttpStatus, RateLimited, Schema, UnsafeAddress
 from app.core.messages import NO_HEADERS, SourceRequest
 from app.fetch.retry import retry_after
-from app.fetch.urls import is_secret, public_url, same_origin
+from app.fetch.urls import is_secret, mask, public_url, same_origin, secret_forms
 
 MAX_EXCERPT = 200
 _INSPECTED = 1_000
@@ -164,15 +164,16 @@ def _failure(kind: type[Failure], answer: FetchedResponse, message: str) -> Fail
 
 def _excerpt(answer: FetchedResponse, request: SourceRequest) -> str:
     text = answer.body[:_INSPECTED].decode("utf-8", "replace")
-    for secret in _sent_secrets(request):
-        text = text.replace(secret, "***")
+    text = mask(text, secret_forms(sent_secrets(request)))
     text = _QUOTED_SECRET.sub(r"\1\2\3\4***", text)
     readable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(readable.split())[:MAX_EXCERPT]
 
 
-def _sent_secrets(request: SourceRequest) -> list[str]:
+def sent_secrets(request: SourceRequest) -> tuple[str, ...]:
+    """The secrets that the request carries: those stated, and those of its headers and query."""
     headers = [value for name, value in request.headers.items() if is_secret(name)]
-    tokens = [token for value in headers for token in value.split()]
+    # `Bearer TOKEN` and `Basic PAIR`: the first word is no secret.
+    tokens = [token for value in headers for token in (value.split()[1:] or [value])]
     params = [value for name, value in request.params if is_secret(name)]
-    return [secret for secret in (*tokens, *params) if secret]
+    return (*request.secrets, *tokens, *params)

@@ -2,9 +2,9 @@
 
 import re
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from app.core.errors import Failure
+from app.sources import dates
 
 ATTEMPTS_PER_PAGE = 3
 MAX_WAIT = 30.0  # seconds; a worker does not sleep longer while it holds a slot
@@ -13,7 +13,8 @@ RETRY_SHARE = 0.1  # of a host's requests in an hour that may be retries
 MIN_RETRIES = 10  # retries in an hour that every host has, however few its requests
 _BASE = 1.0
 _IDEMPOTENT = frozenset({"GET", "HEAD"})
-_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
+_SECONDS = re.compile(r"([0-9]+(?:\.[0-9]*)?)(?: ?s(?:ec(?:onds?)?)?)?", re.IGNORECASE)
+_UNIX_TIMES = (1e9, 5e9)  # numbers that are instants, of the years 2001 to 2128
 
 
 def should_retry(failure: Failure, method: str, attempt: int, *, read_only: bool = False) -> bool:
@@ -37,15 +38,17 @@ def retry_delay(failure: Failure, attempt: int, chance: float) -> float:
 def retry_after(value: str | None, now: datetime) -> float | None:
     """The wait of a Retry-After header in seconds, at most an hour; None if absent or invalid.
 
-    RFC 9110 10.2.3: seconds or an HTTP date. A date in the past means no wait. `now` is aware.
+    RFC 9110 10.2.3: seconds or an HTTP date; also any other date that feeds may have, and Unix
+    time. A date in the past means no wait. `now` is aware.
     """
     text = (value or "").strip()[:64]
-    if _SECONDS.fullmatch(text):
-        return min(float(text), MAX_RETRY_AFTER)
+    found = _SECONDS.fullmatch(text)
+    if found and not _UNIX_TIMES[0] <= float(found[1]) < _UNIX_TIMES[1]:
+        return min(float(found[1]), MAX_RETRY_AFTER)
     try:
-        until = parsedate_to_datetime(text)
+        until = dates.read_date(text).at
         aware = until if until.tzinfo else until.replace(tzinfo=UTC)
         seconds = (aware - now).total_seconds()
-    except (ValueError, TypeError, IndexError, OverflowError):
+    except (ValueError, OverflowError):
         return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)

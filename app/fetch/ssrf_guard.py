@@ -134,6 +134,11 @@ class Guard:
         """Whether this name is allowed whatever it resolves to."""
         return host.lower().rstrip(".") in self.hosts
 
+    def lists(self, host: str) -> bool:
+        """Whether the operator has listed this name or address as an exception."""
+        listed = _is_address(host) and any(ip_address(host) in net for net in self.networks)
+        return self.trusts(host) or listed
+
     def socket_factory(self, addr_info: AddrInfo) -> socket.socket:
         """Return a socket for an address about to be connected to. Raises OSError if refused."""
         family, kind, protocol, _, sockaddr = addr_info

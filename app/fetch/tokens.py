@@ -128,6 +128,7 @@ class TokenProvider:
         form = {"grant_type": "client_credentials", "scope": login.scope}
         return SourceRequest(
             login.token_url,
+            secrets=(login.secret.get_secret_value(),),
             method="POST",
             headers={
                 "authorization": f"Basic {base64.b64encode(pair.encode()).decode()}",
@@ -184,7 +185,8 @@ def authorization_provider(login: Login, fetcher: Fetcher) -> AuthorizationProvi
 
 
 def _with_authorization(request: SourceRequest, header: str) -> SourceRequest:
-    return replace(request, headers={**request.headers, "authorization": header})
+    secrets = (*request.secrets, *header.split()[1:])
+    return replace(request, headers={**request.headers, "authorization": header}, secrets=secrets)
 
 
 def _naming_setting(failure: Failure, setting: str) -> Auth:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
+from html import escape
 from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
 
 import httpx
@@ -23,22 +24,25 @@ _SECRET = re.compile(
 _ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _hidden: ContextVar[tuple[str, ...]] = ContextVar("_hidden", default=())
 MIN_SECRET_LENGTH = 4  # characters; masking a shorter secret would mask unrelated text
+MIN_BODY_SECRET_LENGTH = 8  # bytes; a page has more other text
 
 
 @contextmanager
-def hiding_secrets(secrets: Iterable[str]) -> Generator[None]:
-    """Mask these values in all URLs that `public_url` returns inside the context."""
-    outer = _hidden.set((*_hidden.get(), *secret_forms(secrets)))
+def hiding_secrets(secrets: Iterable[str]) -> Generator[tuple[str, ...]]:
+    """Mask these values in all URLs that `public_url` returns inside the context; yield them."""
+    forms = (*_hidden.get(), *secret_forms(secrets))
+    outer = _hidden.set(forms)
     try:
-        yield
+        yield forms
     finally:
         _hidden.reset(outer)
 
 
 def secret_forms(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Every encoding of these values that a URL may contain, longest first."""
+    """Every encoding of these values that a URL or a page may contain, longest first."""
     usable = [secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH]
     forms = {form for s in usable for form in (s, quote(s), quote_plus(s), quote(s, safe=""))}
+    forms |= {form for s in usable for form in (s.replace("/", "\\/"), escape(s))}
     forms |= {_ESCAPE.sub(lambda found: found[0].lower(), form) for form in forms}
     return tuple(sorted(forms, key=len, reverse=True))
 
@@ -48,6 +52,15 @@ def mask(text: str, forms: Iterable[str]) -> str:
     for form in forms:
         text = text.replace(form, "***")
     return text
+
+
+def mask_body(body: bytes, forms: Iterable[str]) -> bytes:
+    """`body` with each of `forms` that is long enough to be no other text replaced by `***`."""
+    for form in forms:
+        secret = form.encode()
+        if len(secret) >= MIN_BODY_SECRET_LENGTH and secret in body:
+            body = body.replace(secret, b"***")
+    return body
 
 
 def check_url(url: httpx.URL) -> None:

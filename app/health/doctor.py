@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name
+from redis.exceptions import RedisError
 
 from app.core import zone_data
 from app.core.config import Config
@@ -17,12 +18,13 @@ from app.core.errors import BadSchedule, WrongSchema
 from app.health import keys, setting_checks
 from app.health.facts import WorkerFacts
 from app.health.findings import Finding, Repair, fault, ok, warning
+from app.health.keys import server_time
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store import schema
 from app.store.db import Pool
 from app.store.reports import diagnostics
-from app.store.runs import listing
+from app.store.runs import backlog
 from app.store.schedules import schedule_rows
 
 MIN_POSTGRES = 150_000
@@ -123,6 +125,11 @@ async def _workers(targets: DiagnosticTargets) -> list[Finding]:
     return [
         ok("workers", f"{len(alive)} alive, {running} runs in progress"),
         *_zone_data(versions),
+        *(
+            _clock(f"worker {worker}'s clock", timedelta(seconds=facts.clock_error))
+            for worker, facts in alive.items()
+            if facts.clock_error is not None
+        ),
         *await _worker_schemas(targets, alive),
     ]
 
@@ -162,7 +169,7 @@ async def _queue(targets: DiagnosticTargets) -> list[Finding]:
     if targets.pool is None:
         return [ok("queue", f"{length} jobs")]
     now = (await diagnostics.server_facts(targets.pool))["now"]
-    waiting = await listing.open_runs(targets.pool, now)
+    waiting = await backlog.open_runs(targets.pool, now)
     oldest: datetime | None = waiting["oldest"]
     message = f"{length} jobs; {waiting['queued']} runs queued, {waiting['running']} running"
     if oldest is not None and now - oldest > MAX_QUEUE_WAIT:
@@ -185,7 +192,12 @@ async def _postgres(targets: DiagnosticTargets) -> list[Finding]:
         fix = "use a role without SUPERUSER and BYPASSRLS"
         message = "this role bypasses row-level security: organisations are not isolated"
         found.append(warning("postgres role", message, fix))
-    return [*found, *_connections(facts), *_clock(facts["now"])]
+    return [
+        *found,
+        *_connections(facts),
+        _clock("this machine's clock", datetime.now(UTC) - facts["now"]),
+        *await _redis_clock(targets),
+    ]
 
 
 def _connections(facts: dict[str, Any]) -> list[Finding]:
@@ -202,18 +214,26 @@ def _connections(facts: dict[str, Any]) -> list[Finding]:
     return found
 
 
-def _clock(database_now: datetime) -> list[Finding]:
-    skew = datetime.now(UTC) - database_now
-    message = f"this machine's clock is {abs(skew.total_seconds()):.3f} s off the database's"
-    if abs(skew) > MAX_CLOCK_SKEW:
-        return [
-            warning(
-                "clock",
-                f"{message}; the database's clock is used",
-                "let NTP set the machine's clock",
-            )
-        ]
-    return [ok("clock", message)]
+async def _redis_clock(targets: DiagnosticTargets) -> list[Finding]:
+    try:
+        redis_now = await server_time(targets.redis)
+    except (RedisError, OSError):  # reported by its own check
+        return []
+    facts = await diagnostics.server_facts(_pool(targets))
+    return [_clock("Redis' clock", redis_now - facts["now"])]
+
+
+def _clock(whose: str, ahead: timedelta) -> Finding:
+    seconds = ahead.total_seconds()
+    side = "ahead of" if seconds >= 0 else "behind"
+    message = f"{whose} is {abs(seconds):.3f} s {side} the database's"
+    if abs(ahead) > MAX_CLOCK_SKEW:
+        return warning(
+            "clock",
+            f"{message}; what is due is decided by the database's, and waits by Redis'",
+            "let NTP set the clock of that machine",
+        )
+    return ok("clock", message)
 
 
 async def _schema(targets: DiagnosticTargets) -> list[Finding]:
@@ -229,7 +249,7 @@ async def _schema(targets: DiagnosticTargets) -> list[Finding]:
 async def _schedules(targets: DiagnosticTargets) -> list[Finding]:
     pool = _pool(targets)
     now = (await diagnostics.server_facts(pool))["now"]
-    late, since = await listing.scheduling_lag(pool, now)
+    late, since = await backlog.scheduling_lag(pool, now)
     stuck = await diagnostics.count_stuck_runs(pool)
     found = [ok("frontier", "every schedule is decided up to now")]
     if late and since is not None:

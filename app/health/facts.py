@@ -10,7 +10,7 @@ from app.core.enums import HealthReason, RunStatus, TickReason
 
 Instant = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ class JobFacts:
 class WorkerFacts:
     """What a worker publishes with each heartbeat. `seen_at`: instant of the heartbeat, UTC.
 
-    `zone_data`: the IANA version of its tzdata wheel. `schema`: the database schema that its code
-    requires.
+    `zone_data`: the IANA version of its tzdata wheel. `clock_error`: seconds by which the clock of
+    its machine is ahead of the database's. `schema`: the database schema that its code requires.
     """
 
     seen_at: Instant
@@ -108,6 +108,7 @@ class WorkerFacts:
     host: str | None = None
     running: Count | None = None
     zone_data: str | None = None
+    clock_error: float | None = None
     schema: str | None = None
 
 

@@ -4,9 +4,10 @@ Every key has a TTL. A field that cannot be decoded takes its default, so that n
 key nor a newer version's value breaks reading the others.
 """
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -23,6 +24,7 @@ SYSTEM = "rollcall:health:house"
 SYSTEM_TTL = 24 * 3600  # seconds
 JOB_TTL = 30 * 24 * 3600  # seconds
 BATCH = 10  # jobs per round trip, so that Redis is not blocked for long
+MIN_YEAR, MAX_YEAR = 1970, 9000
 INDEX_GRACE = 600  # seconds by which the clocks of workers may differ
 UNKNOWN_HEARTBEAT = datetime.fromtimestamp(0, UTC)  # if the time cannot be decoded
 
@@ -40,6 +42,15 @@ def job_key(key: str) -> str:
 def worker_key(worker_id: str) -> str:
     """The Redis key of the worker's facts."""
     return f"rollcall:health:worker:{worker_id}"
+
+
+async def server_time(redis: Redis) -> datetime:
+    """Return the time of Redis' clock."""
+    (answer,) = await _send(redis, [("TIME",)], atomic=False)
+    if isinstance(answer, Exception):
+        raise answer
+    seconds, micros = cast("tuple[int, int]", answer)
+    return datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(micros))
 
 
 async def write_jobs(redis: Redis, jobs: Iterable[tuple[str, JobFacts]]) -> None:
@@ -143,10 +154,10 @@ async def read_system(redis: Redis) -> SystemFacts:
 def _decode(value: str | bytes | None, default: Facts) -> Facts:
     """Decode facts; a field that is missing or invalid is the default's."""
     kind = type(default)
-    try:
-        return msgspec.json.decode(value or b"", type=kind)
-    except (msgspec.DecodeError, UnicodeError):
-        pass
+    with contextlib.suppress(msgspec.DecodeError, UnicodeError):
+        facts = msgspec.json.decode(value or b"", type=kind)
+        if all(_in_range(getattr(facts, name)) for name in get_type_hints(kind)):
+            return facts
     try:
         fields = msgspec.json.decode(value or b"", type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeError):
@@ -161,9 +172,15 @@ def _decode(value: str | bytes | None, default: Facts) -> Facts:
 
 def _field(fields: Mapping[str, Any], name: str, hint: Any) -> Any:
     try:
-        return msgspec.convert(fields.get(name), hint)
+        value = msgspec.convert(fields.get(name), hint)
     except msgspec.ValidationError:
         return None
+    return value if _in_range(value) else None
+
+
+def _in_range(value: object) -> bool:
+    """Whether one can calculate with an instant: the year 9999 overflows in another zone."""
+    return not isinstance(value, datetime) or MIN_YEAR <= value.year <= MAX_YEAR
 
 
 async def _execute(redis: Redis, *commands: RedisCommand) -> None:

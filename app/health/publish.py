@@ -60,7 +60,8 @@ def _interval(schedule: Schedule) -> float | None:
 
 def _facts(row: JobRow) -> JobFacts:
     try:
-        schedule, policies = Schedule.from_spec(row.spec), Policies.from_spec(row.policies)
+        schedule = Schedule.from_spec(row.spec, stamp=row.zone_data)
+        policies = Policies.from_spec(row.policies)
     except BadSchedule as error:
         return _unreadable_facts(row, error)
     ends, ticks = history.run_facts(row.ends), history.tick_facts(row.ticks)
@@ -70,7 +71,7 @@ def _facts(row: JobRow) -> JobFacts:
         last_run=ends.last_run,
         last_success=row.last_success,
         last_status=ends.last_status,
-        next_run=row.next_tick_at,
+        next_run=policies.next_run_from(schedule, row.next_tick_at),
         interval_seconds=_interval(schedule),
         enabled=row.enabled,
         paused_at=row.paused_at,

@@ -84,7 +84,8 @@ async def edit_in(
         _log.warning("schedule.replaced_unreadable", schedule=state.key, error=str(error))
         await _replace_unreadable(connection, state, wanted, now)
         return queued
-    if (state.spec, state.policies) != (wanted.schedule.to_spec(), wanted.policies.to_spec()):
+    # A spec without what its expression was read as is compared by what it is read as now.
+    if (old.to_spec(), state.policies) != (wanted.schedule.to_spec(), wanted.policies.to_spec()):
         since = max(now, state.evaluated_through)
         since = _effective_from(old, wanted.schedule, state.evaluated_through, since)
         await _replace(connection, state, _version(wanted, since, VersionReason.EDITED))

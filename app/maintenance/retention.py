@@ -17,13 +17,12 @@ BATCH_PAUSE_SECONDS = (
     0.01  # seconds between two batches, so that other transactions get locks and I/O
 )
 TICKS = "ticks"
-PRICE_CHANGES = "odds_price_changes"
 PAGES = "raw_pages"
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionResult:
-    """The result for one kind: `rows` deleted or to delete (partitions for price changes).
+    """The result for one kind: `rows` deleted or to delete (partitions, for tables that have them).
 
     `days`: the value of `setting`; 0 keeps rows for ever.
     """
@@ -45,9 +44,11 @@ async def delete_expired(
         days = getattr(config, kind.setting)
         deleted = await _delete_rows(pool, kind, now - timedelta(days=days)) if days else 0
         yield RetentionResult(kind.name, kind.setting.upper(), days, deleted)
-    days = config.odds_changes_days
-    dropped = await partitions.drop_ended(pool, now - timedelta(days=days)) if days else []
-    yield RetentionResult(PRICE_CHANGES, "ODDS_CHANGES_DAYS", days, len(dropped))
+    for table in partitions.TABLES:
+        days = getattr(config, table.setting)
+        before = now - timedelta(days=days)
+        dropped = await partitions.drop_ended(pool, before, table) if days else []
+        yield RetentionResult(table.name, table.setting.upper(), days, len(dropped))
     deleted = await pages.prune(pool, now, config.raw_days)
     yield RetentionResult(PAGES, "RAW_DAYS", config.raw_days, deleted)
 
@@ -63,9 +64,11 @@ async def count_expired(
         days = getattr(config, kind.setting)
         expired = await store.count(pool, kind, now - timedelta(days=days)) if days else 0
         yield RetentionResult(kind.name, kind.setting.upper(), days, expired)
-    days = config.odds_changes_days
-    expired = len(await partitions.ended_before(pool, now - timedelta(days=days))) if days else 0
-    yield RetentionResult(PRICE_CHANGES, "ODDS_CHANGES_DAYS", days, expired)
+    for table in partitions.TABLES:
+        days = getattr(config, table.setting)
+        before = now - timedelta(days=days)
+        expired = len(await partitions.ended_before(pool, before, table)) if days else 0
+        yield RetentionResult(table.name, table.setting.upper(), days, expired)
     expired = await pages.count_old(pool, now, config.raw_days)
     yield RetentionResult(PAGES, "RAW_DAYS", config.raw_days, expired)
 

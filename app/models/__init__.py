@@ -6,6 +6,7 @@ Each is exported under its plain name too: `from app.models import Run, Schedule
 from sqlmodel import SQLModel
 
 from app.models.backfills import BackfillRow
+from app.models.changes import ChangeClockRow, ChangeRow
 from app.models.health import (
     HealthFlipRow,
     HealthStateRow,
@@ -49,6 +50,7 @@ from app.models.schedules import (
 )
 from app.models.secrets import OrgSecretRow
 from app.models.sources import OrgSourceRow, SourceUsageRow
+from app.models.webhooks import WebhookDeliveryRow, WebhookRow
 
 __all__ = [
     "ApiToken",
@@ -59,6 +61,9 @@ __all__ = [
     "ArticleRow",
     "Backfill",
     "BackfillRow",
+    "Change",
+    "ChangeClockRow",
+    "ChangeRow",
     "CollectionPreset",
     "CollectionPresetRow",
     "HealthFlip",
@@ -130,6 +135,10 @@ __all__ = [
     "TickGap",
     "TickGapRow",
     "TickRow",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookDeliveryRow",
+    "WebhookRow",
     "WorkerBeat",
     "WorkerBeatRow",
     "ZoneDataRow",
@@ -143,6 +152,7 @@ Backfill = BackfillRow
 CollectionPreset = CollectionPresetRow
 HealthFlip = HealthFlipRow
 HealthState = HealthStateRow
+Change = ChangeRow
 Item = ItemRow
 MetricPending = MetricPendingRow
 MetricTotal = MetricTotalRow
@@ -175,6 +185,8 @@ StorySentiment = StorySentimentRow
 StoryUpdate = StoryUpdateRow
 TickGap = TickGapRow
 Tick = TickRow
+Webhook = WebhookRow
+WebhookDelivery = WebhookDeliveryRow
 WorkerBeat = WorkerBeatRow
 
 tables = SQLModel.metadata

@@ -42,7 +42,10 @@ class OrgUsageRow(SQLModel, table=True):
 
 
 class ApiTokenRow(SQLModel, table=True):
-    """An API token. Only the SHA-256 of its secret is stored: 256 random bits need no slow hash."""
+    """An API token. Only the SHA-256 of its secret is stored: 256 random bits need no slow hash.
+
+    One without an organisation is the operator's.
+    """
 
     __tablename__: ClassVar[Any] = "api_tokens"
     __table_args__ = (
@@ -51,7 +54,7 @@ class ApiTokenRow(SQLModel, table=True):
     )
 
     id: UUID = Field(primary_key=True)
-    org_id: UUID = Field(sa_column=org())
+    org_id: UUID | None = Field(default=None, sa_column=org(null=True))
     label: str
     scope: str
     hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
@@ -117,6 +120,7 @@ class ItemRow(SQLModel, table=True):
             postgresql_nulls_not_distinct=True,
         ),
         Index("items_changed", "org_id", text("changed_at DESC"), text("id DESC")),
+        Index("items_source_changed", "org_id", "source", text("changed_at DESC"), text("id DESC")),
         Index(
             "items_series",
             "org_id",

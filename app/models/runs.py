@@ -32,7 +32,7 @@ class RunRow(SQLModel, table=True):
     """One run. `lease_epoch` grows with every claim and fences off earlier attempts.
 
     `attempt` is part of the id of the arq job that may claim it. `losses` counts attempts whose
-    worker died.
+    worker died and executed nothing else, `suspicions` those whose worker executed other runs too.
     """
 
     __tablename__: ClassVar[Any] = "runs"
@@ -79,6 +79,9 @@ class RunRow(SQLModel, table=True):
     status: str
     attempt: int = 1
     losses: int = 0
+    suspicions: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default=text("0"))
+    )
     max_attempts: int = 3
     timeout_seconds: float = 240
     lease_epoch: int = Field(default=0, sa_type=BigInteger)

@@ -49,8 +49,8 @@ class ScheduleRow(SQLModel, table=True):
         Index("schedules_built_in", "key", postgresql_where=text("org_id IS NULL")),
         # Schedules with notifications may be few as well.
         Index("schedules_notify", "key", postgresql_where=text("notify")),
-        # One schedule for each organisation.
-        Index("schedules_org", "org_id", unique=True, postgresql_where=text("org_id IS NOT NULL")),
+        # The collections of an organisation; `key` is unique and contains both.
+        Index("schedules_org", "org_id", "key", postgresql_where=text("org_id IS NOT NULL")),
         Index("schedules_preset", "preset_id", postgresql_where=text("preset_id IS NOT NULL")),
         # Every sweep asks which zone data is in use.
         Index("schedules_zone_data", "zone_data", postgresql_where=text("retired_at IS NULL")),

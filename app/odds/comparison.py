@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
+from uuid import UUID
 
 from app.core.enums import Market, MarketOutcome
 
@@ -31,7 +32,7 @@ class OddsOffer:
     """The last known price of one outcome at one site.
 
     `match` is the same for all sites that have the match. `seen_at`: when the site last listed the
-    price; `changed_at`: when it last changed.
+    price, in the run `seen_run_id`; `changed_at`: when it last changed, in the run `run_id`.
     """
 
     match: str
@@ -48,11 +49,16 @@ class OddsOffer:
     active: bool
     seen_at: datetime
     changed_at: datetime
+    run_id: UUID | None = None
+    seen_run_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The price of an outcome at a site. `stale`: not seen recently enough."""
+    """The price of an outcome at a site. `stale`: not seen recently enough.
+
+    `run_id`: the run that last changed it; `seen_run_id`: the run that last saw it.
+    """
 
     platform: str
     price: Decimal
@@ -60,6 +66,8 @@ class Quote:
     stale: bool
     seen_at: datetime
     changed_at: datetime
+    run_id: UUID | None = None
+    seen_run_id: UUID | None = None
 
     @property
     def current(self) -> bool:
@@ -202,7 +210,16 @@ def _pick(outcome: MarketOutcome, offers: Sequence[OddsOffer], since: datetime) 
     quotes: dict[str, Quote] = {}
     for o in sorted(offers, key=lambda offer: offer.seen_at):
         stale = o.seen_at < since
-        quotes[o.platform] = Quote(o.platform, o.price, o.active, stale, o.seen_at, o.changed_at)
+        quotes[o.platform] = Quote(
+            o.platform,
+            o.price,
+            o.active,
+            stale,
+            o.seen_at,
+            o.changed_at,
+            o.run_id,
+            o.seen_run_id,
+        )
     current = [quote for quote in quotes.values() if quote.current]
     best = max(current, key=lambda quote: (quote.price, quote.platform), default=None)
     return OutcomeQuotes(outcome, quotes, best)

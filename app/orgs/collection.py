@@ -1,9 +1,10 @@
-"""Operations on an organisation's collection: read, edit, retire, pause, resume, request a run.
+"""Operations on an organisation's collections: read, edit, retire, pause, resume, request a run.
 
 Each operation is one transaction. It locks the organisation's row, which serialises edits, and
 runs under row-level security, which hides the rows of other organisations.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,7 +21,6 @@ from app.core.errors import BadSchedule, Conflict, InvalidValue, NotFound, OverL
 from app.ledger import edit as ledger
 from app.ledger.edit import DeclaredSchedule
 from app.orgs.limits import OrgLimits
-from app.orgs.tokens import Principal
 from app.scheduling.choices import PolicyChoices
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -36,7 +36,10 @@ from app.store.schedules import decisions
 from app.store.schedules.schedule_versions import SchedulePause
 
 TASK = "collection"
+DEFAULT = "default"  # the collection without a name of its own
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,59}$"
 A_DAY = timedelta(days=1)
+MAX_TICKS_PER_DAY = 1_440  # of a schedule, if `runs_per_day` is not higher
 POLICY_FIELDS = frozenset(
     {"overlap", "coalesce", "catch_up", "misfire_grace_seconds", "jitter_seconds"}
     | {"timeout_seconds", "max_attempts", "exclude", "start", "end"}
@@ -72,11 +75,21 @@ class CollectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class CollectionRequest:
-    """Who requests an operation, when, and the revision it is based on (None: any)."""
+    """Whose collection, who requests an operation, when, and the revision it is based on.
 
-    principal: Principal
+    `by`: recorded as the author. `revision`: None is any. `collection`: its name.
+    """
+
+    org_id: UUID
+    by: str
     now: datetime
     revision: int | None = None
+    collection: str = DEFAULT
+
+    @property
+    def key(self) -> str:
+        """The key of the collection's schedule."""
+        return schedule_key(self.org_id, self.collection)
 
 
 @dataclass(slots=True)
@@ -103,21 +116,31 @@ def settings_of(schedule: CollectionSchedule | None) -> CollectionSettings:
 
 def next_run_at(schedule: CollectionSchedule) -> datetime | None:
     """Return the next tick that is not excluded; None if there is none."""
-    tick, policies = schedule.next_tick_at, Policies.from_spec(schedule.policies)
-    if tick is None or not policies.exclude.cover(tick):
-        return tick
-    return policies.next_run(Schedule.from_spec(schedule.spec), tick)
+    rule = Schedule.from_spec(schedule.spec, stamp=schedule.zone_data)
+    return Policies.from_spec(schedule.policies).next_run_from(rule, schedule.next_tick_at)
 
 
-def schedule_key(org_id: UUID) -> str:
-    """Return the key of an organisation's schedule."""
-    return f"collection:{org_id}"
+def schedule_key(org_id: UUID, collection: str = DEFAULT) -> str:
+    """Return the key of a collection's schedule."""
+    return f"{TASK}:{org_id}" if collection == DEFAULT else f"{TASK}:{org_id}:{collection}"
 
 
-async def read(pool: Pool, principal: Principal) -> CollectionSchedule | None:
-    """Return the organisation's schedule, retired or not; None if it never had one."""
-    async with tenancy.org_transaction(pool, principal.org_id) as connection:
-        return await store.read_schedule(connection, principal.org_id)
+def collection_name(key: str) -> str:
+    """Return the name of the collection whose schedule has this key."""
+    return key.removeprefix(f"{TASK}:")[len(str(UUID(int=0))) + 1 :] or DEFAULT
+
+
+async def read(pool: Pool, org_id: UUID, collection: str = DEFAULT) -> CollectionSchedule | None:
+    """Return a collection's schedule, retired or not; None if it never had one."""
+    async with tenancy.org_transaction(pool, org_id) as connection:
+        return await store.read_schedule(connection, org_id, schedule_key(org_id, collection))
+
+
+async def read_all(pool: Pool, org_id: UUID) -> list[CollectionSchedule]:
+    """Return the schedules of all collections that are not retired, the default one first."""
+    async with tenancy.org_transaction(pool, org_id) as connection:
+        found = await store.read_schedules(connection, org_id)
+    return [schedule for schedule in found if schedule.retired_at is None]
 
 
 async def edit(
@@ -127,21 +150,22 @@ async def edit(
 
     Raises BadSchedule, Outdated, and Unsuitable for a preset that is unknown or too large.
     """
-    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.org_id) as connection:
         limits, before = await _locked(connection, config, request)
         after = _changed(settings_of(before), changes)
         if after == settings_of(before):
             return CollectionChange(before)
-        schedule = Schedule.cron(
-            after.cron_expression, after.timezone, name=schedule_key(request.principal.org_id)
-        )
+        if before is None or before.retired_at is not None:
+            await _check_count(connection, request.org_id, limits)
+        schedule = Schedule.cron(after.cron_expression, after.timezone, name=request.key)
         after = replace(after, cron_expression=str(schedule.to_spec()["cron"]))
         if after.preset_id != settings_of(before).preset_id:
-            await _check_preset(connection, request.principal.org_id, after.preset_id, limits)
-        declared = _declared(config, request.principal.org_id, schedule, after, limits)
+            await _check_preset(connection, request.org_id, after.preset_id, limits)
+        _check_frequency(schedule, request.now, limits)
+        declared = _declared(config, request, schedule, after, limits)
         queued = await ledger.edit_in(connection, declared, request.now)
-        await _choose(connection, request.principal.org_id, after)
-        await store.set_choices(connection, request.principal.org_id, dict(after.policies))
+        await _choose(connection, request, after)
+        await store.set_choices(connection, (request.org_id, request.key), dict(after.policies))
         recorded = await _record(connection, request, before, _action(before), after.as_json())
         return CollectionChange(recorded, queued)
 
@@ -151,13 +175,11 @@ async def retire(pool: Pool, config: Config, request: CollectionRequest) -> Coll
 
     The announced next tick is recorded as superseded.
     """
-    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)
         _existing(before)
-        queued = await ledger.retire_in(
-            connection, schedule_key(request.principal.org_id), request.now
-        )
-        await store.set_preset(connection, request.principal.org_id, None, notify=False)
+        queued = await ledger.retire_in(connection, request.key, request.now)
+        await store.set_preset(connection, (request.org_id, request.key), None, notify=False)
         return CollectionChange(await _record(connection, request, before, "retired", None), queued)
 
 
@@ -168,11 +190,11 @@ async def pause(
 
     Raises NotThere and Outdated.
     """
-    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)
         _existing(before)
-        pause_ = SchedulePause(request.now, request.principal.name, note)
-        queued = await ledger.pause_in(connection, schedule_key(request.principal.org_id), pause_)
+        pause_ = SchedulePause(request.now, request.by, note)
+        queued = await ledger.pause_in(connection, request.key, pause_)
         return CollectionChange(
             await _record(connection, request, before, "paused", {"note": note}), queued
         )
@@ -182,13 +204,11 @@ async def resume(
     pool: Pool, config: Config, request: CollectionRequest, note: str | None
 ) -> CollectionChange:
     """Resume the schedule; does nothing if it is not paused. Raises NotThere and Outdated."""
-    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)
         if _existing(before).paused_at is None:
             return CollectionChange(before)
-        queued = await ledger.resume_in(
-            connection, schedule_key(request.principal.org_id), request.now
-        )
+        queued = await ledger.resume_in(connection, request.key, request.now)
         return CollectionChange(
             await _record(connection, request, before, "resumed", {"note": note}), queued
         )
@@ -200,29 +220,27 @@ async def request_run(pool: Pool, config: Config, request: CollectionRequest) ->
     Raises Conflicting if a run is open or no preset is chosen, OverLimit if `runs_per_day` runs
     were made in the last 24 hours, and Outdated.
     """
-    async with tenancy.org_transaction(pool, request.principal.org_id) as connection:
+    async with tenancy.org_transaction(pool, request.org_id) as connection:
         limits, schedule = await _locked(connection, config, request)
         if schedule is None or schedule.retired_at is not None or schedule.preset_id is None:
             raise Conflict("there is nothing to run: choose a preset_id for the schedule first")
         open_ = (await decisions.open_runs(connection, [schedule.id])).get(schedule.id)
         if open_:
             raise Conflict(f"run {open_[0].run_id} is still open", open_[0].run_id)
-        count = await kept.runs_since(connection, request.principal.org_id, request.now - A_DAY)
+        count = await kept.runs_since(connection, request.org_id, request.now - A_DAY)
         limits.check("runs_per_day", count + 1)
         run_request = run_rows.RunRequest(
             run_id=uuid4(),
             job=TASK,
             params={},
-            requested_by=request.principal.name,
+            requested_by=request.by,
             max_attempts=config.max_attempts,
             timeout=limits.max_minutes * 60,
             schedule_id=schedule.id,
-            org_id=request.principal.org_id,
+            org_id=request.org_id,
         )
         await run_rows.request(connection, run_request, request.now)
-    _log.info(
-        "collection.asked_for", execution_id=str(run_request.run_id), by=request.principal.name
-    )
+    _log.info("collection.asked_for", execution_id=str(run_request.run_id), by=request.by)
     return QueuedRun(run_request.run_id, TASK)
 
 
@@ -230,8 +248,8 @@ async def _locked(
     connection: Connection, config: Config, request: CollectionRequest
 ) -> tuple[OrgLimits, CollectionSchedule | None]:
     """Lock the organisation and its schedule; return the limits and the schedule."""
-    limits = OrgLimits.of(config, await store.lock_org(connection, request.principal.org_id))
-    schedule = await store.lock_schedule(connection, request.principal.org_id)
+    limits = OrgLimits.of(config, await store.lock_org(connection, request.org_id))
+    schedule = await store.lock_schedule(connection, request.org_id, request.key)
     current = 0 if schedule is None else schedule.revision
     if request.revision is not None and request.revision != current:
         raise StaleEdit(
@@ -242,7 +260,7 @@ async def _locked(
 
 def _existing(schedule: CollectionSchedule | None) -> CollectionSchedule:
     if schedule is None or schedule.retired_at is not None:
-        raise NotFound("there is no schedule: create it with PATCH /collection/schedule")
+        raise NotFound("there is no schedule: create it with PATCH of the schedule's address")
     return schedule
 
 
@@ -268,7 +286,7 @@ def _changed(before: CollectionSettings, changes: dict[str, Any]) -> CollectionS
 
 def _declared(
     config: Config,
-    org_id: UUID,
+    request: CollectionRequest,
     schedule: Schedule,
     settings: CollectionSettings,
     limits: OrgLimits,
@@ -301,8 +319,26 @@ def _declared(
         policies = choices.apply(defaults, schedule, settings.timezone)
     except BadSchedule as error:
         raise InvalidValue("policies", str(error)) from None
-    key = schedule_key(org_id)
-    return DeclaredSchedule(key, TASK, schedule, policies, settings.enabled, org_id)
+    return DeclaredSchedule(request.key, TASK, schedule, policies, settings.enabled, request.org_id)
+
+
+async def _check_count(connection: Connection, org_id: UUID, limits: OrgLimits) -> None:
+    try:
+        limits.check("max_collections", await store.count(connection, org_id) + 1)
+    except OverLimit as error:
+        raise Conflict(str(error)) from None
+
+
+def _check_frequency(schedule: Schedule, now: datetime, limits: OrgLimits) -> None:
+    """Refuse a schedule with more ticks on one day than an organisation may have."""
+    limit = max(MAX_TICKS_PER_DAY, limits.runs_per_day)
+    recent: deque[datetime] = deque(maxlen=limit + 1)
+    for tick in schedule.ticks(now, now + timedelta(days=8)):
+        recent.append(tick)
+        if len(recent) > limit and tick - recent[0] < A_DAY:
+            raise InvalidValue(
+                "cron_expression", f"is due more than {limit:,} times on one day; the limit is that"
+            )
 
 
 async def _check_preset(
@@ -319,9 +355,12 @@ async def _check_preset(
         raise InvalidValue("preset_id", str(error)) from None
 
 
-async def _choose(connection: Connection, org_id: UUID, after: CollectionSettings) -> None:
+async def _choose(
+    connection: Connection, request: CollectionRequest, after: CollectionSettings
+) -> None:
+    of = (request.org_id, request.key)
     try:
-        await store.set_preset(connection, org_id, after.preset_id, notify=after.notify)
+        await store.set_preset(connection, of, after.preset_id, notify=after.notify)
     except asyncpg.ForeignKeyViolationError:  # deleted since it was read
         raise InvalidValue("preset_id", f"preset {after.preset_id} no longer exists") from None
 
@@ -336,7 +375,7 @@ async def _record(
     active = before is not None and before.retired_at is None
     settings = settings_of(before).as_json() if active else None
     revision = 1 if before is None else before.revision + 1
-    edit_ = CollectionEdit(request.now, request.principal.name, action, settings, after)
-    await store.record_edit(connection, request.principal.org_id, edit_, revision)
-    _log.info("collection.edited", action=action, by=request.principal.name, revision=revision)
-    return await store.read_schedule(connection, request.principal.org_id)
+    edit_ = CollectionEdit(request.now, request.by, action, settings, after)
+    await store.record_edit(connection, (request.org_id, request.key), edit_, revision)
+    _log.info("collection.edited", action=action, by=request.by, revision=revision)
+    return await store.read_schedule(connection, request.org_id, request.key)

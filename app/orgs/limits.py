@@ -23,6 +23,8 @@ class DefaultOrgLimits(Protocol):
     @property
     def org_max_recipes(self) -> int: ...
     @property
+    def org_max_collections(self) -> int: ...
+    @property
     def org_max_rows(self) -> int: ...
     @property
     def org_max_stored_mb(self) -> float: ...
@@ -42,6 +44,7 @@ class OrgLimits:
     max_mb: float
     max_minutes: float
     max_recipes: int
+    max_collections: int
     max_rows: int
     max_stored_mb: float
 
@@ -55,6 +58,7 @@ class OrgLimits:
             max_mb=float(own.get("max_mb", defaults.org_max_mb)),
             max_minutes=float(own.get("max_minutes", defaults.org_max_minutes)),
             max_recipes=int(own.get("max_recipes", defaults.org_max_recipes)),
+            max_collections=int(own.get("max_collections", defaults.org_max_collections)),
             max_rows=int(own.get("max_rows", defaults.org_max_rows)),
             max_stored_mb=float(own.get("max_stored_mb", defaults.org_max_stored_mb)),
         )

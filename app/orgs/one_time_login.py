@@ -13,22 +13,21 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core.enums import Scope
-from app.core.errors import UnknownOrg
 from app.orgs import tokens
 from app.orgs.tokens import Principal, TokenRequest
 from app.store.db import Pool
 from app.store.orgs import orgs
 
 _LIFETIME_SECONDS = 600
-_LOCAL_ORG = "local"  # the organisation of the operator
 _CREATED_BY = "one-time login"
 _LABEL_PREFIX = "once "
+_VALID = "1"  # the value in Redis; the key is the hash
 
 
 async def create_login(redis: Redis) -> str:
     """Create a one-time login; returns its path. Redis keeps its hash for ten minutes."""
     secret = token_urlsafe(16)
-    await redis.set(_key(secret), _LOCAL_ORG, ex=_LIFETIME_SECONDS)
+    await redis.set(_key(secret), _VALID, ex=_LIFETIME_SECONDS)
     return f"/login?once={secret}"
 
 
@@ -54,19 +53,15 @@ def server_base_url(argv: Sequence[str]) -> str:
 async def redeem_login(
     redis: Redis, pool: Pool, secret: str, now: datetime, lifetime: timedelta
 ) -> Principal | None:
-    """Redeem a one-time login; returns an administrator of the local organisation.
+    """Redeem a one-time login; returns the operator with the scope admin.
 
     The token behind it expires after `lifetime`. Returns None if the login is unknown, used or
     expired.
     """
     if not await redis.getdel(_key(secret)):
         return None
-    if await orgs.by_name(pool, _LOCAL_ORG) is None:
-        with contextlib.suppress(UnknownOrg):  # created concurrently
-            await tokens.create_org(pool, _LOCAL_ORG, now)
-    request = TokenRequest(
-        _LOCAL_ORG, f"{_LABEL_PREFIX}{now:%Y-%m-%d %H:%M}", Scope.ADMIN, now + lifetime
-    )
+    label = f"{_LABEL_PREFIX}{now:%Y-%m-%d %H:%M}"
+    request = TokenRequest(None, label, Scope.ADMIN, now + lifetime)
     token = await tokens.create_token(pool, request, now, by=_CREATED_BY)
     return await tokens.authenticate(pool, token, now)
 
@@ -74,7 +69,7 @@ async def redeem_login(
 async def revoke_login_token(pool: Pool, token_id: UUID, now: datetime) -> None:
     """Revoke the token behind a one-time login when its session ends; other tokens are kept."""
     token = await orgs.token(pool, token_id)
-    if token is not None and token.org == _LOCAL_ORG and token.label.startswith(_LABEL_PREFIX):
+    if token is not None and token.org_id is None and token.label.startswith(_LABEL_PREFIX):
         await orgs.revoke(pool, token_id, now)
 
 

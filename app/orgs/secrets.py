@@ -11,11 +11,13 @@ from app.core.config import Config
 from app.core.errors import Auth, BadParameters, BadRecipe, OverLimit
 from app.fetch.recipe_clients import SecretResolver
 from app.orgs import secret_box as safes
+from app.orgs import webhooks
 from app.orgs.secret_box import SecretBox
 from app.sources.recipes.load import disallowed_secrets
 from app.sources.recipes.load import secret_references as references
 from app.sources.recipes.model import Recipe
 from app.store.db import Pool
+from app.store.orgs import collection
 from app.store.orgs import org_secrets as store
 from app.store.tenancy import org_transaction
 
@@ -34,6 +36,7 @@ async def put(
     """
     name, value = _checked(*secret)
     async with org_transaction(pool, org_id) as connection:
+        await collection.lock_org(connection, org_id)  # one at a time, so that the count holds
         names = [stored for stored, _ in await store.names(connection, org_id)]
         if name not in names and len(names) >= MAX_SECRETS:
             raise OverLimit(
@@ -91,7 +94,7 @@ async def resolver(pool: Pool, config: Config, org_id: UUID, recipe: Recipe) -> 
 async def reseal(pool: Pool, box: SecretBox, now: datetime) -> int:
     """Re-encrypt with the first key what older keys encrypted; return the number of secrets.
 
-    The older keys can be removed from SECRETS_KEY afterwards.
+    Those of webhooks too. The older keys can be removed from SECRETS_KEY afterwards.
     """
     count = 0
     async with pool.acquire() as connection, connection.transaction():
@@ -100,6 +103,7 @@ async def reseal(pool: Pool, box: SecretBox, now: datetime) -> int:
                 value = box.open(org_id, name, sealed)
                 await store.put(connection, org_id, name, box.seal(org_id, name, value), now)
                 count += 1
+        count += await webhooks.reseal(connection, box)
     return count
 
 

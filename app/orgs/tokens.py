@@ -1,4 +1,4 @@
-"""Organisations and their API tokens: creation and authentication."""
+"""Organisations, and the API tokens of organisations and of the operator."""
 
 import hashlib
 import hmac
@@ -16,14 +16,18 @@ from app.store.orgs.orgs import Token
 
 TOKEN_PATTERN = re.compile(r"rc_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
 SECRET_BYTES = 32
+OPERATOR = "operator"  # what recorded actions of the operator's tokens begin with
 _NO_HASH = b"\x00" * 32  # compared with when there is no such token
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The organisation and token that a request is authenticated as, and the token's scope."""
+    """Whom a request is authenticated as: an organisation or the operator, and the token's scope.
 
-    org_id: UUID
+    `org_id`: None is the operator. A principal of an organisation sees its rows only.
+    """
+
+    org_id: UUID | None
     org: str
     token_id: UUID
     label: str
@@ -31,7 +35,7 @@ class Principal:
 
     @property
     def name(self) -> str:
-        """The name recorded with actions: organisation and token label."""
+        """The name recorded with actions: organisation or `operator`, and token label."""
         return f"{self.org}/{self.label}"
 
 
@@ -41,6 +45,8 @@ async def create_org(pool: Pool | Connection, name: str, now: datetime) -> UUID:
         raise UnknownOrg(
             f"{name!r} is not a valid name: it takes 1 to 80 letters, digits, spaces or . & ' -"
         )
+    if name == OPERATOR:
+        raise UnknownOrg(f"{name!r} is not a valid name: it stands for the operator")
     org_id = uuid4()
     if not await orgs.create(pool, org_id, name, now):
         raise UnknownOrg(f"an organisation named {name!r} already exists")
@@ -49,9 +55,12 @@ async def create_org(pool: Pool | Connection, name: str, now: datetime) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """A token to create: its organisation, label, scope and expiry (None: never)."""
+    """A token to create: its organisation (None: the operator), label, scope and expiry.
 
-    org: str
+    `expires_at`: None is never.
+    """
+
+    org: str | None
     label: str
     scope: Scope
     expires_at: datetime | None = None
@@ -64,14 +73,14 @@ async def create_token(
 
     Raises UnknownOrg if there is no such organisation.
     """
-    org = await orgs.by_name(pool, request.org)
-    if org is None:
+    org = None if request.org is None else await orgs.by_name(pool, request.org)
+    if org is None and request.org is not None:
         raise UnknownOrg(f"there is no organisation {request.org!r}; see `python -m app org list`")
     token_id, secret = uuid4(), secrets.token_urlsafe(SECRET_BYTES)
     token = Token(
         id=token_id,
-        org_id=org.id,
-        org=org.name,
+        org_id=org and org.id,
+        org=request.org,
         label=request.label,
         scope=request.scope,
         hash=_hash(secret),
@@ -114,7 +123,7 @@ def _is_valid(token: Token, now: datetime) -> bool:
 
 
 def _principal(token: Token) -> Principal:
-    return Principal(token.org_id, token.org, token.id, token.label, token.scope)
+    return Principal(token.org_id, token.org or OPERATOR, token.id, token.label, token.scope)
 
 
 def _hash(secret: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The time of the queue: the machine's clock, but never backwards."""
+"""The time of cron entries, which never goes back."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,10 @@ SLEW = 0.9  # speed while the machine's clock catches up
 
 
 class ElapsedClock:
-    """Seconds since the epoch by the machine's clock, which never go back.
+    """Seconds since the epoch by another clock, but they never go back.
 
-    After the machine's clock is set back, elapsed time goes on, a tenth slower until the two agree
-    again. Alarms go by this clock; what they find due is decided by the database's clock.
+    After that clock is set back, elapsed time goes on, a tenth slower until the two agree again.
+    Cron entries go by this clock: the machine's, and the database's once a worker knows it.
     """
 
     def __init__(
@@ -20,6 +20,10 @@ class ElapsedClock:
     ) -> None:
         self._wall, self._monotonic = wall, monotonic
         self._now, self._read_at = wall(), monotonic()
+
+    def follow(self, wall: Callable[[], float]) -> None:
+        """Follow another clock from now on; only before anything was scheduled by this one."""
+        self._wall, self._now, self._read_at = wall, wall(), self._monotonic()
 
     def __call__(self) -> float:
         """Return the present time."""

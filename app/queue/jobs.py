@@ -3,8 +3,8 @@
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from typing import Any, Literal, Protocol, cast
 from uuid import uuid4
 
@@ -12,7 +12,7 @@ import msgspec
 from arq.connections import ArqRedis
 from arq.constants import job_key_prefix, result_key_prefix
 from arq.jobs import serialize_job
-from arq.utils import timestamp_ms, to_unix_ms
+from arq.utils import timestamp_ms
 from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import NoScriptError
 
@@ -136,23 +136,27 @@ class Script:
             return await server.eval(self.text, 1, queue, *args)
 
 
-# Adds each job that is not queued yet and announces it on the channel. ARGV: channel, prefixes of
-# job and result keys; then for each job: id, score, TTL (ms), payload. Returns 1 or 0 for each.
+# Adds each job that is not queued yet and announces it on the channel, unless that is ''. ARGV:
+# channel, prefixes of job and result keys; then for each job: id, delay (ms), TTL (ms), payload.
+# Returns 1 or 0 for each. Scores are written and read by the server's clock only, because the
+# clocks of machines differ.
 # A job key without its queue entry, or the reverse, counts as not queued and is written again.
 ENQUEUE = Script("""
-local done = {}
+local done, time = {}, redis.call('TIME')
+local now = time[1] * 1000 + time[2] / 1000
 for i = 4, #ARGV, 4 do
-  local id, score, expires, payload = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local id, delay, expires, payload = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
+  local score = delay > 0 and math.ceil(now + delay) or math.floor(now) - 1
   local queued = redis.call('ZSCORE', KEYS[1], id) and redis.call('EXISTS', ARGV[2] .. id) == 1
   local is_new = not queued and redis.call('EXISTS', ARGV[3] .. id) == 0
   if is_new then
     redis.call('SET', ARGV[2] .. id, payload, 'PX', expires)
     redis.call('ZADD', KEYS[1], score, id)
-    if #ARGV == 7 then redis.call('PUBLISH', ARGV[1], id) end
+    if #ARGV == 7 and ARGV[1] ~= '' then redis.call('PUBLISH', ARGV[1], id) end
   end
   done[#done + 1] = is_new and 1 or 0
 end
-if #ARGV > 7 then redis.call('PUBLISH', ARGV[1], '') end
+if #ARGV > 7 and ARGV[1] ~= '' then redis.call('PUBLISH', ARGV[1], '') end
 return done
 """)
 
@@ -167,51 +171,58 @@ async def enqueue(
     function: str,
     *args: object,
     job_id: str | None = None,
-    defer_until: datetime | None = None,
+    defer_by: float = 0.0,
     queue: str | None = None,
 ) -> bool:
     """Enqueue one arq job and wake the workers, in one round trip.
 
-    Returns False if a job or a kept result of that id exists. A deferred job starts at
-    `defer_until` (aware). Raises arq's SerializationError for arguments that are not JSON.
+    Returns False if a job or a kept result of that id exists. The job starts in `defer_by`
+    seconds. Raises arq's SerializationError for arguments that are not JSON.
     """
     job = (function, args, job_id or uuid4().hex)
-    due = None if defer_until is None else to_unix_ms(defer_until)
-    return (await _send(redis, queue, [_entry(redis, job, due)]))[0]
+    return (await _send(redis, queue, [_entry(redis, job, defer_by)]))[0]
 
 
 async def enqueue_many(
     redis: ArqRedis,
     jobs: Iterable[ArqJobRequest],
     *,
-    defer_until: datetime | None = None,
+    defer_by: float = 0.0,
     queue: str | None = None,
 ) -> list[bool]:
     """Enqueue arq jobs, 500 per round trip; returns for each, in order, what `enqueue` would."""
-    due = None if defer_until is None else to_unix_ms(defer_until)
-    entries = [_entry(redis, job, due) for job in jobs]
+    entries = [_entry(redis, job, defer_by) for job in jobs]
     answers: list[bool] = []
     for start in range(0, len(entries), BATCH_SIZE):
         answers += await _send(redis, queue, entries[start : start + BATCH_SIZE])
     return answers
 
 
-def _entry(
-    redis: ArqRedis, job: ArqJobRequest, due_ms: int | None = None
-) -> list[str | bytes | int]:
+async def enqueue_crons(
+    redis: ArqRedis, queue: str, jobs: Iterable[tuple[str, str, float]]
+) -> None:
+    """Enqueue cron jobs, given as (name, job id, seconds from now), without waking workers."""
+    entries = [_entry(redis, (name, (), job_id), seconds) for name, job_id, seconds in jobs]
+    if entries:
+        await _send(redis, queue, entries, channel="")
+
+
+def _entry(redis: ArqRedis, job: ArqJobRequest, defer_by: float) -> list[str | bytes | float]:
     function, args, job_id = job
-    now = timestamp_ms()
-    score = now - 1 if due_ms is None else due_ms  # due at once despite rounding
-    payload = serialize_job(function, tuple(args), {}, None, now, serializer=redis.job_serializer)
-    return [job_id, score, max(score - now, 0) + redis.expires_extra_ms, payload]
+    payload = serialize_job(
+        function, tuple(args), {}, None, timestamp_ms(), serializer=redis.job_serializer
+    )
+    delay = max(defer_by * 1000, 0.0)
+    return [job_id, delay, math.ceil(delay) + redis.expires_extra_ms, payload]
 
 
 async def _send(
-    redis: ArqRedis, queue: str | None, entries: list[list[str | bytes | int]]
+    redis: ArqRedis,
+    queue: str | None,
+    entries: list[list[str | bytes | float]],
+    channel: str = WAKE_CHANNEL,
 ) -> list[bool]:
     flat = [part for entry in entries for part in entry]
     prefixes = (job_key_prefix, result_key_prefix)
-    answers = await ENQUEUE(
-        redis, queue or redis.default_queue_name, WAKE_CHANNEL, *prefixes, *flat
-    )
+    answers = await ENQUEUE(redis, queue or redis.default_queue_name, channel, *prefixes, *flat)
     return [answer == 1 for answer in answers]

@@ -1,18 +1,19 @@
 """arq's Worker with renewable claims, wake-ups, and tolerance of Redis outages.
 
-Three things differ from arq's own worker. Jobs are claimed by one script in one round trip, under
+Four things differ from arq's own worker. Jobs are claimed by one script in one round trip, under
 this worker's token, so a claim can be renewed and released without affecting another worker's. Jobs
 start when they are announced (`WAKE`) or due (a timer), or when a slot becomes free; the poll is
-the fallback. No error from Redis ends the process: only a signal does.
+the fallback. What is due is decided by Redis' clock, because the clocks of machines differ. No
+error from Redis ends the process: only a signal does.
 """
 
 import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, cast
 from uuid import uuid4
@@ -22,12 +23,15 @@ from arq.constants import (
     in_progress_key_prefix,
     retry_key_prefix,
 )
-from redis.exceptions import RedisError
+from arq.utils import timestamp_ms, to_unix_ms
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.core.config import chosen_format
 from app.core.log import adopt_library_loggers, logger, report_fatal
+from app.core.tasks import cancel_all
 from app.queue.clock import elapsed
-from app.queue.jobs import WAKE_CHANNEL, RedisClient, Script
+from app.queue.jobs import WAKE_CHANNEL, RedisClient, Script, enqueue_crons
+from app.queue.repair import RedisRepair
 from app.store import server_faults
 
 log = logger(__name__)
@@ -37,24 +41,26 @@ CLEANUP_SECONDS = 4.0  # for cancelled jobs to record it; Heroku allows 30 s in 
 RELEASE_SECONDS = 1.0
 RETRY_SECONDS = 0.2
 WAKE_PING_SECONDS = 5.0  # of silence on the wake connection before it is pinged
-ROUNDING_MS = 0.5  # arq rounds instants to the nearest millisecond; nothing may start early
 CLAIM_SCAN_LIMIT = 1_000  # ids to read from the head of the queue, other workers' claims included
 
 REDIS_ERRORS = (RedisError, OSError)
 
 
-# Claims up to `room` due jobs, of the given ids or else from the head of the queue.
-# Returns the claimed jobs, those due within the horizon (both as id, score, id, score, …), and
-# whether more due jobs wait.
+# Claims up to `room` due jobs, of the given ids or else from the head of the queue. ARGV: prefix,
+# token, lease (ms), room, horizon (ms from now), most ids to read, ids.
+# Returns the claimed jobs, those due within the horizon (both as id, score, id, score, …), whether
+# more due jobs wait, and the present time (ms).
 _CLAIM = Script("""
 local prefix, token, lease = ARGV[1], ARGV[2], ARGV[3]
-local now, room, horizon = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local ids = {unpack(ARGV, 8)}
-if #ids == 0 then
-  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', 0, ARGV[7])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local room, horizon = tonumber(ARGV[4]), now + tonumber(ARGV[5])
+local ids, claimed, later, more, offset = {unpack(ARGV, 7)}, {}, {}, 0, 0
+local function read()
+  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', offset, ARGV[6])
+  offset = offset + #ids
 end
-local claimed, later, more = {}, {}, 0
-for _, id in ipairs(ids) do
+local function claim(id)
   local score = tonumber(redis.call('ZSCORE', KEYS[1], id) or nil)
   if score and score > now then
     if score <= horizon then
@@ -64,20 +70,39 @@ for _, id in ipairs(ids) do
   elseif score and redis.call('EXISTS', prefix .. id) == 0 then
     if room == 0 then
       more = 1
-      break
+      return true
     end
     redis.call('SET', prefix .. id, token, 'PX', lease)
     claimed[#claimed + 1] = id
     claimed[#claimed + 1] = score
     room = room - 1
   end
+  return false
 end
-return {claimed, later, more}
+local full, scan = false, #ids == 0
+if scan then read() end
+while #ids > 0 and not full do
+  for _, id in ipairs(ids) do
+    full = claim(id)
+    if full then break end
+  end
+  -- Behind entries that others hold there may be free ones.
+  ids = {}
+  if scan and not full and offset < 20 * ARGV[6] then read() end
+end
+return {claimed, later, more, now}
+""")
+
+# Defers a job that is in the queue. ARGV: its id, delay (ms).
+_DEFER = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])
 """)
 
 _RENEW = Script("""
 for i = 4, #ARGV do
-  if redis.call('GET', ARGV[1] .. ARGV[i]) == ARGV[2] then
+  if redis.pcall('GET', ARGV[1] .. ARGV[i]) == ARGV[2] then
     redis.call('PEXPIRE', ARGV[1] .. ARGV[i], ARGV[3])
   end
 end
@@ -88,7 +113,7 @@ _RELEASE = Script("""
 local keep = {}
 for i = 4, #ARGV do keep[ARGV[i]] = true end
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[3])) do
-  if not keep[id] and redis.call('GET', ARGV[1] .. id) == ARGV[2] then
+  if not keep[id] and redis.pcall('GET', ARGV[1] .. id) == ARGV[2] then
     redis.call('DEL', ARGV[1] .. id)
   end
 end
@@ -111,11 +136,13 @@ class _State:
     backlogged: bool = False  # due jobs wait for a free slot
     due: dict[int, set[str]] = field(default_factory=dict[int, set[str]])
     timers: dict[int, asyncio.TimerHandle] = field(default_factory=dict[int, asyncio.TimerHandle])
+    scores: dict[str, int] = field(default_factory=dict[str, int])  # of the jobs that run
     stale_claims: bool = False  # this worker may hold claims without a running job
     cron_keys: dict[str, float] = field(
         default_factory=dict[str, float]
     )  # cron job ids and when arq's in-progress key expires
     redis_lost_at: float | None = None
+    repair: RedisRepair = field(default_factory=RedisRepair)
     background: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     draining: asyncio.Task[None] | None = None
 
@@ -178,6 +205,7 @@ class SurvivingWorker(arq.worker.Worker):
             self._listen(),
             self._repeat(self._renew),
             self._repeat(self._call_heartbeat),
+            self._repeat(self._repair),
         )
         self._state.background = [self.loop.create_task(step) for step in steps]
 
@@ -195,21 +223,32 @@ class SurvivingWorker(arq.worker.Worker):
             await self._cancel_aborted_jobs()
 
     async def heart_beat(self) -> None:
-        """Record health and enqueue due cron jobs, as arq does; no cron jobs while draining."""
-        if not self.allow_pick_jobs:
-            await self.record_health()
-            return
-        unscheduled = any(cron_job.next_run is None for cron_job in self.cron_jobs)
+        """Record health and enqueue due cron jobs; no cron jobs while draining."""
         await self.record_health()
-        await self._run_due_cron_jobs()
-        if unscheduled:  # the first call only computes when they are due: maybe at once
-            await self._run_due_cron_jobs()
+        if self.allow_pick_jobs:
+            await self._enqueue_cron_jobs()
 
-    async def _run_due_cron_jobs(self) -> None:
+    async def _enqueue_cron_jobs(self) -> None:
+        """Enqueue the cron jobs that are due before the next poll, as far ahead as arq does.
+
+        arq's `run_cron` would write the machine's time into the queue.
+        """
         now = datetime.fromtimestamp(self._state.clock(), self.timezone)
-        await self.run_cron(now, max(self.poll_delay_s, 0.5))
+        window = timedelta(seconds=2 * max(self.poll_delay_s, 0.5))
+        due: list[tuple[str, str, float]] = []
+        for cron_job in self.cron_jobs:
+            if cron_job.next_run is None and cron_job.run_at_startup:
+                cron_job.next_run = now
+            elif cron_job.next_run is None:
+                cron_job.calculate_next(now)
+            at = cast("datetime", cron_job.next_run)
+            if at < now + window:
+                job_id = f"{cron_job.name}:{to_unix_ms(at)}" if cron_job.unique else uuid4().hex
+                due.append((cron_job.name, cron_job.job_id or job_id, (at - now).total_seconds()))
+                cron_job.calculate_next(at)
+        await enqueue_crons(self.pool, self.queue_name, due)
 
-    async def _succeeds(self, step: Awaitable[None]) -> bool:
+    async def _succeeds(self, step: Awaitable[object]) -> bool:
         try:
             await step
         except REDIS_ERRORS as error:
@@ -221,6 +260,8 @@ class SurvivingWorker(arq.worker.Worker):
         return True
 
     def _redis_lost(self, error: Exception) -> None:
+        if isinstance(error, OutOfMemoryError):
+            self._state.repair.hurry()
         if self._state.redis_lost_at is None:
             self._state.redis_lost_at = time.monotonic()
             log.warning("worker.redis_away", error=type(error).__name__, message=str(error))
@@ -240,6 +281,7 @@ class SurvivingWorker(arq.worker.Worker):
             if not task.done():
                 continue
             del self.tasks[job_id]
+            self._state.scores.pop(job_id, None)
             error = None if task.cancelled() else task.exception()
             if error is not None:
                 log.warning("worker.job_unfinished", job_id=job_id, error=repr(error))
@@ -268,12 +310,10 @@ class SurvivingWorker(arq.worker.Worker):
             if self._state.stale_claims:
                 await self._release_claims()
             self._state.stale_claims = True  # until the response has arrived
-            now = int(self._state.clock() * 1000 - ROUNDING_MS)
             numbers = (
                 int(self._lease_seconds * 1000),
-                now,
                 self._free_slots(),
-                now + self._horizon_ms,
+                self._horizon_ms,
                 CLAIM_SCAN_LIMIT,
             )
             answer = await _CLAIM(
@@ -284,11 +324,13 @@ class SurvivingWorker(arq.worker.Worker):
                 *numbers,
                 *job_ids,
             )
-            claimed, later, more_due = cast("tuple[list[Any], list[Any], int]", tuple(answer))
+            claimed, later, more_due, now = cast(
+                "tuple[list[Any], list[Any], int, int]", tuple(answer)
+            )
             self._state.stale_claims = False
             self._state.backlogged = bool(more_due) or (self._state.backlogged and bool(job_ids))
             for job_id, due in _pairs(later):
-                self._add_timer(due, job_id)
+                self._add_timer(due, due - now, job_id)
             await self._start_claimed(_pairs(claimed))
 
     async def _start_claimed(self, claimed: list[tuple[str, int]]) -> None:
@@ -304,6 +346,7 @@ class SurvivingWorker(arq.worker.Worker):
     async def _start(self, job_id: str, score: int) -> None:
         await self.sem.acquire()  # never waits: it has one permit more than there are slots
         self.job_counter += 1
+        self._state.scores[job_id] = score
         task = self.loop.create_task(self.run_job(job_id, score))
         task.add_done_callback(lambda _: self._release_sem_dec_counter_on_complete())
         self.tasks[job_id] = task
@@ -336,21 +379,15 @@ class SurvivingWorker(arq.worker.Worker):
             if scan:
                 await self._succeeds(self._claim_next())
 
-    def _add_timer(self, due_ms: int, job_id: str) -> None:
+    def _add_timer(self, due_ms: int, delay_ms: int, job_id: str) -> None:
         self._state.due.setdefault(due_ms, set()).add(job_id)
         if due_ms not in self._state.timers:
-            self._start_timer(due_ms)
-
-    def _start_timer(self, due_ms: int) -> None:
-        delay = (due_ms + ROUNDING_MS) / 1000 - self._state.clock()
-        self._state.timers[due_ms] = self.loop.call_later(max(delay, 0), self._timer_fired, due_ms)
+            self._state.timers[due_ms] = self.loop.call_later(
+                delay_ms / 1000, self._timer_fired, due_ms
+            )
 
     def _timer_fired(self, due_ms: int) -> None:
-        if (
-            self._state.clock() * 1000 < due_ms + ROUNDING_MS
-        ):  # the loop's clock differs from the wall clock
-            self._start_timer(due_ms)
-            return
+        # If Redis' clock has not reached it after all, the claim sets another timer.
         self._state.timers.pop(due_ms)
         self._wake(*self._state.due.pop(due_ms))
 
@@ -393,6 +430,10 @@ class SurvivingWorker(arq.worker.Worker):
             args = (in_progress_key_prefix, self._state.token, int(self._lease_seconds * 1000))
             await self._succeeds(_RENEW(self.pool, self.queue_name, *args, *running))
 
+    async def _repair(self) -> None:
+        # Not a cron job: what it repairs may keep those from being claimed.
+        await self._succeeds(self._state.repair.step(self.pool))
+
     async def _call_heartbeat(self) -> None:
         heartbeat = cast("Callable[[], Awaitable[None]] | None", self.ctx.get("heartbeat"))
         if heartbeat is None:
@@ -422,6 +463,11 @@ class SurvivingWorker(arq.worker.Worker):
         if interrupted and cron:
             finish, keep_in_progress = True, None
         step = super().finish_job
+        if incr_score is not None:
+            # arq has added the delay to this machine's time: take only the delay.
+            now = timestamp_ms()
+            await self._defer(job_id, incr_score + self._state.scores.get(job_id, now) - now)
+            incr_score = None
         await self._retry_while_redis_is_away(
             lambda: step(
                 job_id,
@@ -431,16 +477,20 @@ class SurvivingWorker(arq.worker.Worker):
                 keep_result_forever,
                 incr_score,
                 keep_in_progress,
-            ),
-            retry=incr_score is None,
+            )
         )
         if keep_in_progress is not None:
             self._remember_cron_key(job_id, keep_in_progress)
         if interrupted and not cron:
             await self._announce_return(job_id)
 
+    async def _defer(self, job_id: str, delay_ms: int) -> None:
+        await self._retry_while_redis_is_away(
+            lambda: _DEFER(self.pool, self.queue_name, job_id, max(delay_ms, 0))
+        )
+
     async def _retry_while_redis_is_away(
-        self, step: Callable[[], Coroutine[Any, Any, None]], *, retry: bool
+        self, step: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
         give_up = time.monotonic() + self._lease_seconds
         while True:
@@ -448,7 +498,7 @@ class SurvivingWorker(arq.worker.Worker):
                 return await step()
             except REDIS_ERRORS as error:
                 self._redis_lost(error)
-                if not retry or time.monotonic() > give_up:
+                if time.monotonic() > give_up:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -490,7 +540,7 @@ class SurvivingWorker(arq.worker.Worker):
             await asyncio.wait(live.values(), timeout=self._job_completion_wait)
         await self._cancel_jobs()
         if self.main_task is not None:
-            await _cancel_all([self.main_task])
+            await cancel_all([self.main_task])
         if self.on_stop is not None:
             self.on_stop(signum)
 
@@ -539,7 +589,7 @@ class SurvivingWorker(arq.worker.Worker):
     async def _stop_background(self) -> None:
         for timer in self._state.timers.values():
             timer.cancel()
-        await _cancel_all(self._state.background)
+        await cancel_all(self._state.background)
 
     async def _release_keys(self) -> None:
         self._reap()
@@ -548,14 +598,6 @@ class SurvivingWorker(arq.worker.Worker):
         async with asyncio.timeout(RELEASE_SECONDS):
             await self._release_claims()
             await self.pool.delete(self.health_check_key, *cron_keys)
-
-
-async def _cancel_all(tasks: Iterable[asyncio.Task[None]]) -> None:
-    # redis-py can swallow a cancellation (its timeout of 0 s, at the wrong moment): repeat it.
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=0.2)
 
 
 def _pairs(flat: list[Any]) -> list[tuple[str, int]]:

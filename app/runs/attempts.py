@@ -132,13 +132,16 @@ class AttemptOutcome:
             self.limit_error = (error_type, message)
 
 
-async def claim(leases: Leases, run_id: UUID, worker: str) -> ClaimedRun | None:
+async def claim(
+    leases: Leases, run_id: UUID, worker: str, *, suspects: bool = True
+) -> ClaimedRun | None:
     """Claim a queued run under a lease; None if it is not queued or already claimed.
 
+    `suspects`: also claim a run whose worker has died before.
     If cancelled while Postgres answers, it hands the claim back, so that no lease has to expire.
     """
     claiming = asyncio.ensure_future(
-        store.claim(leases.pool, run_id, worker, leases.clock(), leases.seconds)
+        store.claim(leases.pool, run_id, worker, leases.clock(), leases.seconds, suspects=suspects)
     )
     try:
         return await asyncio.shield(claiming)

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core import redact
+from app.core.tasks import cancel_all
 
 MAX_LINES = 200  # per run
 MAX_RUNS = 2_000  # in Redis
@@ -93,9 +94,7 @@ async def capture(redis: Redis, secrets: Collection[str] = ()) -> AsyncGenerator
         yield handler
     finally:
         root.removeHandler(handler)
-        flushing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await flushing
+        await cancel_all([flushing])
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(1):
                 await flush(handler, redis)

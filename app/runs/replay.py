@@ -4,6 +4,7 @@ If a record is on several pages, the last page wins, as it did when the pages we
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,7 @@ from app.core.errors import Failure
 from app.core.messages import RawPage
 from app.core.records import Item, OddsEvent, Record, Rejected
 from app.sources.base import Source
+from app.sources.recipes.collisions import KeyPlaces
 from app.store.db import Connection, Pool
 from app.store.runs import replays as store
 from app.store.runs.replays import ReplayedRecord, ReplayPage
@@ -110,7 +112,8 @@ async def replay(
     withdrawn since stay withdrawn, and records that a worker has seen later keep their values.
     """
     pages = await store.pages_to_replay(pool, reader.source.name, request.since)
-    last = await _last_pages(pool, reader, pages)
+    parser = _Parser(pool, reader.source)
+    last = await _last_pages(parser, pages)
     report = ReplayReport(run_id=uuid4() if write else None)
     selected = [page for page in pages if page.refused or not request.only_rejected]
     if report.run_id is not None:
@@ -122,33 +125,41 @@ async def replay(
         }
         await store.begin(pool, report.run_id, (reader.job, request.by, params), started_at)
     for number, page in enumerate(selected, 1):
-        await _replay_page(pool, reader, page, last, report)
+        await _replay_page(reader, parser, page, last, report)
         on_progress(number, len(selected))
     if report.run_id is not None:
         await store.end(pool, report.run_id, report.stats(), await heartbeats.database_now(pool))
     return report
 
 
-async def _last_pages(
-    pool: Pool, reader: ReplaySource, pages: Sequence[ReplayPage]
-) -> Mapping[str, int]:
+@dataclass(frozen=True, slots=True)
+class _Parser:
+    """Parses stored pages. `places`: the keys of each run, as the run itself has noted them."""
+
+    pool: Pool
+    source: Source
+    places: defaultdict[UUID, KeyPlaces] = field(default_factory=lambda: defaultdict(KeyPlaces))
+
+    async def records_of(self, page: ReplayPage) -> list[Record] | None:
+        """Return the records of a page; None if it is gone or cannot be parsed."""
+        raw = await store.load_page(self.pool, page)
+        found = None if raw is None else await asyncio.to_thread(_parse, self.source, raw)
+        if found is None:
+            return None
+        return self.places[page.run_id].checked(found, page.partition, page.page)
+
+
+async def _last_pages(parser: _Parser, pages: Sequence[ReplayPage]) -> Mapping[str, int]:
     """Return the id of the last page on which each record is found."""
     last: dict[str, int] = {}
     for page in pages:
-        records = await _parse_page(pool, reader, page)
+        records = await parser.records_of(page)
         last.update((name, page.id) for name in _by_name(records or ()))
     return last
 
 
 def _by_name(records: Sequence[Record]) -> dict[str, ReplayedRecord]:
     return {store.record_key(r): r for r in records if isinstance(r, ReplayedRecord)}
-
-
-async def _parse_page(pool: Pool, reader: ReplaySource, page: ReplayPage) -> list[Record] | None:
-    raw = await store.load_page(pool, page)
-    if raw is None:
-        return None
-    return await asyncio.to_thread(_parse, reader.source, raw)
 
 
 def _parse(source: Source, raw: RawPage) -> list[Record] | None:
@@ -161,13 +172,13 @@ def _parse(source: Source, raw: RawPage) -> list[Record] | None:
 
 
 async def _replay_page(
-    pool: Pool,
     reader: ReplaySource,
+    parser: _Parser,
     kept: ReplayPage,
     last: Mapping[str, int],
     report: ReplayReport,
 ) -> None:
-    found = await _parse_page(pool, reader, kept)
+    found = await parser.records_of(kept)
     report.pages += 1
     if found is None:
         report.unreadable += 1
@@ -180,7 +191,7 @@ async def _replay_page(
     )
     report.records += len(page.records)
     report.refused += len(page.refused)
-    async with pool.acquire() as connection:
+    async with parser.pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:

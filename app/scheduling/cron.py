@@ -16,6 +16,7 @@ from cronsim.explain import Expression
 
 from app.core import zone_data
 from app.core.errors import BadSchedule
+from app.scheduling import cron_fields
 from app.scheduling.known import InstantCache
 
 _ZERO = timedelta(0)
@@ -70,6 +71,7 @@ _EVERY_DATE = frozenset(range(1, 32))
 _EVERY_DAY = frozenset(range(7))
 
 _NEVER = datetime.max  # noqa: DTZ901 - a wall clock has no zone
+_START = datetime(2000, 1, 1)  # noqa: DTZ001 - as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,13 @@ class Cron:
     in a repeated hour runs once; a job with a star for its minute or hour follows real time, as
     does every expression with seconds. cronsim finds the matching wall clock times; this class
     converts them to instants, for every kind of clock change.
+
+    `fields`: what the expression was read as (`cron_fields`); another parser may read it otherwise.
     """
 
     expression: str
-    timezone: str = "UTC"
+    timezone: str
+    fields: str
     stamp: str = zone_data.UNKNOWN_STAMP  # of the zone data; the wheel's without one
 
     def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
@@ -128,8 +133,9 @@ class Cron:
         return max(answered, _first_instant(self._zone(), wall))
 
     def describe(self) -> str:
-        sim = _parsed(self.expression)
-        parts = list(sim.parts)
+        sim = self._sim()
+        parts = self.expression.upper().split()
+        parts = ["0"] * (len(_FIELDS) - len(parts)) + parts
         # Debian cron: without a star a day matches by either field, so a full field is any day.
         either = not sim.day_and
         if either and (sim.days >= _EVERY_DATE or _weekdays(sim) >= _EVERY_DAY):
@@ -144,7 +150,10 @@ class Cron:
         return gaps.most_common(1)[0][0] if gaps else None
 
     def to_spec(self) -> dict[str, object]:
-        return {"cron": self.expression, "timezone": self.timezone}
+        return {"cron": self.expression, "timezone": self.timezone, "fields": self.fields}
+
+    def _sim(self) -> CronSim:
+        return _read_fields(self.fields)
 
     def _zone(self) -> ZoneInfo:
         return zone_data.zone(self.timezone, self.stamp)
@@ -198,7 +207,7 @@ class Cron:
                 last = tick
 
     def _walls(self, after: datetime) -> Iterator[datetime]:
-        sim = copy(_parsed(self.expression))
+        sim = copy(self._sim())
         sim.dt = after.replace(microsecond=0, fold=0)
         return sim
 
@@ -218,20 +227,36 @@ def _known(_: Cron) -> InstantCache:
 
 
 @lru_cache(maxsize=4096)
-def validated(expression: str, timezone: str, stamp: str = zone_data.UNKNOWN_STAMP) -> Cron:
+def validated(
+    expression: str, timezone: str, stamp: str = zone_data.UNKNOWN_STAMP, fields: str = ""
+) -> Cron:
     """Return the validated expression in the zone, by the zone data of `stamp` if it was added.
 
-    Raises BadSchedule if either is invalid.
+    `fields`: what it was read as when it was stored; it is not read again then.
+    Raises BadSchedule if one of them is invalid.
     """
     check_zone(timezone, stamp)
-    rule = Cron(validated_expression(expression), timezone, stamp)
+    if not fields:
+        expression = validated_expression(expression)
+        fields = cron_fields.to_text(_parsed(expression))
+    elif len(expression.split()) not in (5, 6):
+        raise BadSchedule(f"Invalid cron expression {quoted(expression)}")
+    rule = Cron(expression, timezone, fields, stamp)
     rule.check()
     return rule
 
 
 @lru_cache(maxsize=4096)
 def _parsed(expression: str) -> CronSim:
-    return CronSim(expression, datetime(2000, 1, 1))  # noqa: DTZ001 - a wall clock has no zone
+    return CronSim(expression, _START)
+
+
+@lru_cache(maxsize=4096)
+def _read_fields(text: str) -> CronSim:
+    try:
+        return cron_fields.to_sim(text, _START)
+    except ValueError as error:
+        raise BadSchedule(f"Invalid fields {quoted(text)}: {error}") from None
 
 
 def validated_expression(expression: str) -> str:

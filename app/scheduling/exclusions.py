@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Self, cast
 from zoneinfo import ZoneInfo
 
+from app.core import zone_data
 from app.core.errors import BadSchedule
 from app.scheduling.cron import check_zone, quoted
 
@@ -72,11 +73,14 @@ class Exclusions:
         """Whether nothing is excluded."""
         return not self.rules and self.start is None and self.end is None
 
-    def cover(self, instant: datetime) -> bool:
-        """Return whether a tick at `instant` does not run."""
+    def cover(self, instant: datetime, stamp: str = zone_data.UNKNOWN_STAMP) -> bool:
+        """Return whether a tick at `instant` does not run.
+
+        `stamp`: of the zone data that says which local time it is; the wheel's without one.
+        """
         if (self.start is not None and instant < self.start) or self.ended(instant):
             return True
-        return bool(self.rules) and _compiled(self.rules, self.timezone).cover(instant)
+        return bool(self.rules) and _compiled(self.rules, self.timezone, stamp).cover(instant)
 
     def ended(self, instant: datetime) -> bool:
         """Return whether `instant` is after `end`, so that no later tick runs."""
@@ -140,13 +144,15 @@ def _in_week(weekly: Sequence[_Weekly], minute: int) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _compiled(rules: tuple[str, ...], timezone: str) -> _Rules:
-    zone = ZoneInfo(timezone)
+def _compiled(
+    rules: tuple[str, ...], timezone: str, stamp: str = zone_data.UNKNOWN_STAMP
+) -> _Rules:
+    zone = zone_data.zone(timezone, stamp)
     dates: set[date] = set()
     weekly: list[_Weekly] = []
     spans: list[tuple[datetime, datetime]] = []
     for rule in rules:
-        if rule[:1].isdigit() and "-" in rule[:5]:
+        if rule[:4].isdigit():
             first, _, last = (part.strip() for part in rule.partition("/"))
             if len(first) == len("2026-12-25"):
                 dates.update(_dates(rule, first, last or first))
@@ -219,7 +225,7 @@ def _bound(name: str, text: str, timezone: str, rest_of_day: timedelta) -> datet
         at = datetime.fromisoformat(text)
         is_date = len(text) == len("2026-12-25")
         at = datetime.combine(at, time()) + rest_of_day if is_date else at
-        return _in_zone(at, ZoneInfo(timezone))
+        return _in_zone(at, zone_data.zone(timezone))
     except (ValueError, OverflowError):
         raise BadSchedule(
             f"Invalid {name}: {quoted(text)}; it takes a date or a timestamp"

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Self, TypeVar
 
 from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadSchedule
+from app.core.zone_data import UNKNOWN_STAMP
 from app.scheduling.exclusions import Exclusions
 from app.scheduling.schedule import Schedule
 
 _ZERO = timedelta(0)
+_INSTANT = timedelta(microseconds=1)
 CATCH_UP_WINDOW = timedelta(days=7)
 MAX_CATCH_UP = 1000
 MAX_ATTEMPTS = 100
@@ -51,15 +54,21 @@ class Policies:
         """Return the schedule with the jitter of these policies, if it is not zero."""
         return schedule.with_jitter(self.jitter) if self.jitter else schedule
 
+    def excludes(self, schedule: Schedule, tick: datetime) -> bool:
+        """Return whether a tick of the schedule does not run.
+
+        In the schedule's own zone, its zone data says which local time the tick has.
+        """
+        own = schedule.timezone == self.exclude.timezone
+        return self.exclude.cover(tick, (own and schedule.stamp) or UNKNOWN_STAMP)
+
     def next_run(self, schedule: Schedule, after: datetime) -> datetime | None:
         """Return the first tick after `after` that may run; None if all are excluded for long."""
-        for _ in range(MAX_EXCLUDED_AHEAD):
-            after = schedule.next(after)
-            if self.exclude.ended(after):
-                return None
-            if not self.exclude.cover(after):
-                return after
-        return None
+        return schedule.next(after) if self.exclude.empty else _next_run(self, schedule, after)
+
+    def next_run_from(self, schedule: Schedule, tick: datetime | None) -> datetime | None:
+        """Return the first tick that may run of `tick`, a tick of the schedule, and those after."""
+        return None if tick is None else self.next_run(schedule, tick - _INSTANT)
 
     def to_spec(self) -> dict[str, object]:
         """Return the policies as JSON values; `exclude` only if it excludes something."""
@@ -140,6 +149,20 @@ class Policies:
                 "Contradictory policies: coalesce=all runs a backlog, but overlap=cancel_running"
                 " would cancel all of it but the last; choose overlap=queue_one or allow"
             )
+
+
+@lru_cache(maxsize=4096)
+def _next_run(policies: Policies, schedule: Schedule, after: datetime) -> datetime | None:
+    start = policies.exclude.start
+    if start is not None and after < start:
+        after = start - _INSTANT
+    for _ in range(MAX_EXCLUDED_AHEAD):
+        after = schedule.next(after)
+        if policies.exclude.ended(after):
+            return None
+        if not policies.excludes(schedule, after):
+            return after
+    return None
 
 
 def _number(spec: Mapping[str, object], key: str) -> float:

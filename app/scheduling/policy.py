@@ -142,7 +142,7 @@ class _Case:
             return _skipped(tick, TickReason.DISABLED)
         if self._is_paused(tick):
             return _skipped(tick, TickReason.PAUSED)
-        if self.policies.exclude.cover(tick):
+        if self.policies.excludes(self.schedule, tick):
             return _skipped(tick, TickReason.EXCLUDED)
         if self._is_too_late(tick):
             return self._missed(tick)
@@ -170,7 +170,7 @@ class _Case:
             tick = self.schedule.previous(tick)
 
     def _is_candidate(self, tick: datetime) -> bool:
-        excluded = self._is_paused(tick) or self.policies.exclude.cover(tick)
+        excluded = self._is_paused(tick) or self.policies.excludes(self.schedule, tick)
         return not excluded and not self._is_too_late(tick)
 
     def _is_paused(self, tick: datetime) -> bool:

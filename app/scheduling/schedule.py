@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Self
 
 from app.core.errors import BadSchedule
+from app.core.zone_data import UNKNOWN_STAMP
 from app.scheduling.cron import Cron, quoted, validated
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,7 +108,8 @@ class Schedule:
         """Return the same schedule by other zone data. Raises BadSchedule."""
         if not isinstance(self.rule, Cron):
             return self
-        return replace(self, rule=validated(self.rule.expression, self.rule.timezone, stamp))
+        rule = self.rule
+        return replace(self, rule=validated(rule.expression, rule.timezone, stamp, rule.fields))
 
     def after_change(self, answered: datetime, old: Self) -> datetime:
         """Return the instant after which this schedule has ticks that `old` has not answered.
@@ -179,7 +181,9 @@ class Schedule:
 
     @classmethod
     def _from_spec(cls, spec: Mapping[str, object], name: str, stamp: str | None) -> Self:
-        known = {"every_seconds", "anchor"} if "every_seconds" in spec else {"cron", "timezone"}
+        known = {"cron", "timezone", "fields"}
+        if "every_seconds" in spec:
+            known = {"every_seconds", "anchor"}
         if unknown := sorted(set(spec) - known - {"jitter_seconds"}):
             raise BadSchedule(f"Invalid schedule: unknown key {quoted(unknown[0])}")
         jitter = timedelta(seconds=_number(spec, "jitter_seconds", 0))
@@ -188,8 +192,8 @@ class Schedule:
             seconds = _number(spec, "every_seconds")
             return cls.every(seconds, anchor=anchor, name=name, jitter=jitter)
         expression, timezone = _text(spec, "cron"), _text(spec, "timezone", "UTC")
-        schedule = cls.cron(expression, timezone, name=name, jitter=jitter)
-        return schedule.with_stamp(stamp) if stamp else schedule
+        rule = validated(expression, timezone, stamp or UNKNOWN_STAMP, _text(spec, "fields", ""))
+        return cls(rule, name, _checked_jitter(jitter))
 
 
 def _checked_jitter(jitter: timedelta) -> timedelta:

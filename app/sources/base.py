@@ -21,7 +21,7 @@ class ListingEnd:
     reason: str
     total: int | None = None
     whole: bool = True
-    gap: Gap | Incomplete | None = None
+    gap: Gap | None = None
 
     def shortfall(self, parsed: int, present: int) -> Incomplete | None:
         """Return Incomplete if fewer records are present than `total`, or none could be parsed."""

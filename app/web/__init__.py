@@ -13,6 +13,8 @@ from app.core import log
 from app.core.config import Config, chosen_format, load
 from app.core.errors import RollcallError
 from app.store.schedules.heartbeats import database_now
+from app.web import boundary
+from app.web.boundary import RequestBounds
 from app.web.context import Now, SourceCheck, open_web_context
 from app.web.dashboard.events import stop_on_signal
 from app.web.dashboard.routes import http_error
@@ -35,12 +37,15 @@ def create_app(
             with stop_on_signal(context.stopping):
                 yield {"web": context}
 
-    return Starlette(
+    app = Starlette(
         routes=routes(),
         lifespan=lifespan,
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[Middleware(RequestBounds), Middleware(SecurityHeaders)],
         exception_handlers={HTTPException: http_error, 500: http_error},
     )
+    app.router.redirect_slashes = False  # it would redirect to whatever host the client names
+    boundary.install()
+    return app
 
 
 def __getattr__(name: str) -> Starlette:

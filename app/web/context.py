@@ -20,6 +20,7 @@ from starlette.requests import Request
 
 from app.core import log
 from app.core.config import Config
+from app.core.tasks import cancel_all
 from app.health import rules
 from app.health.alerts.watcher import AlertWatcher
 from app.orgs import one_time_login, tokens
@@ -40,7 +41,7 @@ from app.web.dashboard.tick_slots import SHOWN_TICKS
 from app.web.health.metrics import scrape
 from app.web.health.readiness import Readiness, check, check_schema
 from app.web.health.snapshot import HealthSnapshot, take_snapshot
-from app.web.throttle import FailureThrottle
+from app.web.throttle import ChangeThrottle, FailureThrottle
 from app.web.ttl_cache import TtlCache, with_deadline
 
 # The web process checks for alerts too, so that they are sent when every worker is dead.
@@ -88,6 +89,7 @@ class WebContext:
     signer: SessionSigner
     sign_in_failures: FailureThrottle
     token_failures: FailureThrottle
+    changes: ChangeThrottle
     dry_runner: DryRunner
     check_sources: SourceCheck
     now: Now
@@ -173,7 +175,7 @@ async def open_web_context(
         watcher = AlertWatcher(config, pool, redis)
         stack.push_async_callback(watcher.close)
         watch = asyncio.create_task(watcher.run_forever(ALERT_CHECK_SECONDS))
-        stack.push_async_callback(_cancel, watch)
+        stack.push_async_callback(cancel_all, [watch])
         snapshot = TtlCache(partial(take_snapshot, redis, rules.rules_from_config(config)))
         context = WebContext(
             config=config,
@@ -182,6 +184,7 @@ async def open_web_context(
             signer=SessionSigner(_session_secret(config)),
             sign_in_failures=FailureThrottle(redis, "sign_in", SIGN_IN_FAILURES, 300),
             token_failures=FailureThrottle(redis, "api_refused", TOKEN_FAILURES, 60),
+            changes=ChangeThrottle(redis),
             dry_runner=await stack.enter_async_context(open_dry_runner(config, redis)),
             check_sources=check_sources,
             now=now,
@@ -216,11 +219,6 @@ async def _close_pool(pool: Pool) -> None:
         await with_deadline(CLOSE_TIMEOUT, pool.close())
     except UNAVAILABLE:
         pool.terminate()
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.wait({task})
 
 
 async def _server_urls(config: Config, stack: AsyncExitStack) -> tuple[str, str]:

@@ -78,9 +78,9 @@ def routes() -> list[BaseRoute]:
         Route("/health", health),
         Route("/health/scheduler", health_scheduler),
         *details.routes(),
+        *api_routes(),
         *page_routes(),
         Mount("/static", StaticFiles(directory=STATIC)),
-        *api_routes(),
     ]
 
 

@@ -1,8 +1,9 @@
-"""Limit on failed authentication per client, for the dashboard and the API."""
+"""Limits on failed authentication per client, and on changes per organisation."""
 
 from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import ip_address, ip_network
+from uuid import UUID
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -48,6 +49,38 @@ class FailureThrottle:
         # Clients share 65,536 counters, so that the number of keys is bounded.
         bucket = blake2b(client.encode("utf-8", "replace"), digest_size=2).hexdigest()
         return f"rollcall:{self.name}:{bucket}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeThrottle:
+    """Counts the changes of an organisation, over all its tokens and sessions.
+
+    `per_minute`, `per_day`: how many are allowed. Each leaves a row that is kept.
+    """
+
+    redis: Redis
+    per_minute: int = 240
+    per_day: int = 5_000
+
+    async def count(self, org_id: UUID | None) -> int:
+        """Count a change. Returns the seconds to wait if a limit is exceeded, else 0.
+
+        `org_id`: None is the operator. Without Redis nothing is counted.
+        """
+        wait = 0
+        for name, limit, seconds in (
+            ("changed", self.per_minute, 60),
+            ("changed_today", self.per_day, 86_400),
+        ):
+            try:
+                count, expires_in = await fixed_window.count(
+                    self.redis, f"rollcall:api:{name}:{org_id}", seconds
+                )
+            except (RedisError, OSError, TimeoutError):
+                _log.warning("changes.not_counted")
+                return 0
+            wait = max(wait, expires_in if count > limit else 0)
+        return wait
 
 
 def client_address(request: Request, trusted_proxies: tuple[str, ...]) -> str:

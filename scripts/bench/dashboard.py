@@ -175,8 +175,7 @@ async def _ask(
         database_url=SecretStr(servers.database_url), redis_url=SecretStr(servers.redis_url)
     )
     now = datetime.now(UTC)
-    await tokens.create_org(pool, "bench", now)
-    token = await tokens.create_token(pool, TokenRequest("bench", "b", Scope.READ), now, by="bench")
+    token = await tokens.create_token(pool, TokenRequest(None, "b", Scope.READ), now, by="bench")
     app = create_app(config)
     async with app.router.lifespan_context(app) as state:
 

@@ -63,16 +63,17 @@ async def _explained(connection: Any, changes: int) -> dict[str, Any]:
     await connection.execute("VACUUM ANALYZE", timeout=3600)
     ids = [row[0] for row in await connection.fetch("SELECT id FROM odds_events LIMIT 3")]
     asked: dict[str, tuple[str, tuple[Any, ...]]] = {
-        "comparison": (
-            odds_comparison.OFFERS, (now, now + timedelta(days=1), None, None, 50)
+        "matches": (
+            odds_comparison.PICKED, (now, now + timedelta(days=1), None, None, 50, None, None)
         ),
         "by competition": (
-            odds_comparison.OFFERS, (now, now + timedelta(days=1), "League 7", "1x2", 50)
+            odds_comparison.PICKED, (now, now + timedelta(days=1), "League 7", None, 50, None, None)
         ),
+        "prices": (odds_comparison.PRICES, (ids, Market.MATCH_RESULT)),
         "events of a match": (odds_comparison.EVENTS, ("77", "77", "")),
         "history": (
             odds_comparison.PRICE_HISTORY,
-            (ids, Market.MATCH_RESULT, MarketOutcome.HOME, None),
+            (ids, Market.MATCH_RESULT, MarketOutcome.HOME, None, 5_000),
         ),
     }  # fmt: skip
     found: dict[str, Any] = {}

@@ -17,7 +17,7 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from app import context as resources
-from app.context import ServerUrls, WorkerContext
+from app.context import WorkerContext
 from app.core import log
 from app.core.config import Config, load
 from app.core.messages import HostLimits
@@ -26,6 +26,7 @@ from app.runs.attempts import Leases
 from app.sources.base import Source
 from app.store.content import partitions
 from app.store.runs import run_rows
+from app.store.servers import ServerUrls
 from workers import odds
 from workers.execute import RunCall, execute
 

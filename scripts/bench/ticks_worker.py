@@ -8,7 +8,6 @@ import arq.worker
 from arq.worker import Function, func
 from pydantic import SecretStr
 
-from app import context
 from app.context import WorkerContext
 from app.core import config, log
 from app.core.enums import RunStatus
@@ -17,6 +16,7 @@ from app.queue import jobs, worker
 from app.runs.attempts import AttemptOutcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
+from app.store import servers
 from app.store.runs.run_rows import ClaimedRun
 from scripts.bench.timing import Stopwatch, asked, offset_us, period
 from workers import lifecycle
@@ -61,7 +61,7 @@ def main() -> None:
         log_format="json",
     )
     log.configure(settings.log_format, settings.log_level)
-    where = context.server_urls(settings)
+    where = servers.server_urls(settings)
     watch = Stopwatch(wanted.record)
     schedules = [declared(number, wanted.count) for number in range(wanted.count)]
 

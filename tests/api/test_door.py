@@ -14,10 +14,11 @@ from structlog.testing import capture_logs
 from app.core.enums import Scope
 from app.orgs import tokens
 from app.orgs.tokens import TokenRequest
+from app.store import tenancy
 from app.store.db import Pool
-from app.store.orgs import orgs
+from app.store.orgs import orgs, webhooks
 from app.web.api.endpoint import Endpoint
-from app.web.api.table import ENDPOINTS
+from app.web.api.table import ENDPOINTS, WEBHOOK
 from app.web.context import TOKEN_FAILURES
 from tests.api.clients import (
     ODDS,
@@ -36,25 +37,40 @@ from tests.clock import NOON, SettableClock
 from tests.configs import NO_POSTGRES, config_for
 
 NOBODYS = "00000000-0000-4000-8000-00000000dead"
+OF_ACME = "00000000-0000-4000-8000-00000000acce"
 BODIES: dict[str, Any] = {
     "change_schedule": {"notify": True},
+    "change_schedule_of_collection": {"notify": True},
     "pause_schedule": {"note": "x"},
+    "pause_schedule_of_collection": {"note": "x"},
     "create_preset": {"name": "new", "sources": [{"source": "bet9ja"}]},
     "change_preset": {"name": "changed"},
     "create_source": {"recipe": wares("fresh")},
     "change_source": {"recipe": wares("wares_of_acme")},
     "try_recipe": {"recipe": wares()},
     "put_secret": {"value": "another"},
+    "create_webhook": {"url": "https://example.com/in"},
+    "pause_webhook": {"note": "x"},
+    "replay_webhook": {"after": "0"},
 }
-every_address = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda one: one.name)
+# This client would wait for the end of a stream; test_changes.py reads it.
+ANSWERED = [one for one in ENDPOINTS if one.stream != "text/event-stream"]
+every_address = pytest.mark.parametrize("endpoint", ANSWERED, ids=lambda one: one.name)
 
 
 async def visit_address(
     visitor: Visitor, endpoint: Endpoint, *, preset_id: str = NOBODYS, run_id: str = NOBODYS
 ) -> httpx.Response:
     """Ask for what this address is for."""
-    named = {"name": "wares_of_acme", "secret": "OF_ACME"}
-    path = endpoint.path.format(preset_id=preset_id, run_id=run_id, **named)
+    named = {
+        "key": "12:00:00",
+        "name": "wares_of_acme",
+        "secret": "OF_ACME",
+        "collection": "default",
+    }
+    webhook_id = OF_ACME if run_id != NOBODYS else NOBODYS
+    ids = {"preset_id": preset_id, "run_id": run_id, "webhook_id": webhook_id}
+    path = endpoint.path.format(**ids, **named)
     asked: dict[str, Any] = {}
     if endpoint.name in BODIES:
         asked["json"] = BODIES[endpoint.name]
@@ -74,6 +90,9 @@ async def furnish(visitor: Visitor, pool: Pool, org: Org) -> tuple[str, str]:
     await had_item(pool, org, NOON)
     await own_source(visitor, "wares_of_acme")
     await own_secret(visitor, "OF_ACME", "s3cr3t-of-acme")
+    async with tenancy.org_transaction(pool, org.id) as connection:
+        webhook = (UUID(OF_ACME), "https://hooks.example/of-Acme", b"")
+        await webhooks.add(connection, org.id, webhook, NOON, f"of {org.name}")
     return mine, str(run_id)
 
 
@@ -120,7 +139,11 @@ async def test_a_token_does_what_its_scope_allows_and_is_told_which_it_needs(
 
 
 def test_reading_needs_read_deeds_operate_and_choosing_admin() -> None:
-    deeds = {"/collection/run", "/collection/schedule/pause", "/collection/schedule/resume"}
+    deeds = {
+        f"{prefix}/{deed}"
+        for prefix in ("/collection", "/collections/{collection}")
+        for deed in ("run", "schedule/pause", "schedule/resume")
+    } | {f"{WEBHOOK}/{deed}" for deed in ("pause", "resume", "test", "replay")}
 
     for endpoint in ENDPOINTS:
         if endpoint.method == "GET":

@@ -83,3 +83,31 @@ async def test_a_query_that_cannot_be_taken_is_422_with_its_name(
     visitor: Visitor, query: dict[str, str], field: str
 ) -> None:
     assert fields(await visitor("GET", ITEMS, params=query)) == [field]
+
+
+async def test_a_page_ends_by_its_bytes_too_and_all_pages_have_all_items(
+    visitor: Visitor, pool: Pool, org: Org
+) -> None:
+    await pool.execute(
+        "INSERT INTO items (org_id, source, key, data, content_hash, first_seen, last_seen,"
+        " changed_at) SELECT $1, 's', n::text, jsonb_build_object('text', repeat('x', 200000)),"
+        " '', now(), now(), now() - n * interval '1 second' FROM generate_series(1, 60) n",
+        org.id,
+    )
+    keys: list[str] = []
+    sizes: list[int] = []
+    cursor = ""
+
+    while True:
+        more = f"&cursor={cursor}" if cursor else ""
+        answer = await visitor("GET", f"/collection/items?limit=200{more}")
+        body = answer.json()
+        keys += [item["key"] for item in body["items"]]
+        sizes.append(len(answer.content))
+        cursor = body["next_cursor"]
+        if not cursor:
+            break
+
+    assert keys == [str(n) for n in range(1, 61)]
+    assert max(sizes) < 1_300_000
+    assert len(sizes) == 11

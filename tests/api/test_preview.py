@@ -4,6 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from app.core import zone_data
+from app.store.db import Pool
+from app.store.schedules import zones
 from tests.api.clients import Visitor, fields, problem
 from tests.clock import SettableClock
 
@@ -89,3 +92,17 @@ async def test_a_rare_rule_shows_its_next_instants(visitor: Visitor, cron: str) 
 
     assert answer.status_code == 200, answer.text
     assert 1 <= len(answer.json()["instants"]) <= 10
+
+
+async def test_a_preview_is_by_the_newest_zone_data_that_any_worker_has(
+    visitor: Visitor, pool: Pool
+) -> None:
+    asked = {"cron": "0 9 * * *", "timezone": "America/Vancouver"}
+    data = zone_data.wheel_data("America/Anchorage")
+    stamp = zone_data.stamp_of("9001a", data)
+    await pool.execute(zones.SAVE, asked["timezone"], stamp, data)
+
+    said = (await visitor("GET", PREVIEW, params=asked)).json()
+
+    assert said["instants"][0]["utc"] == "2026-09-05T17:00:00Z"  # 09:00 in Anchorage
+    assert said["instants"][0]["local"] == "2026-09-05T09:00:00-08:00"

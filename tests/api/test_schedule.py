@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from arq.connections import ArqRedis
 
 from app.core.enums import Scope
 from app.ledger import decide, proof
 from app.orgs.collection import schedule_key
 from app.store.db import Pool
+from app.web.throttle import ChangeThrottle
 from tests.api.clients import NEWS, ODDS, SCHEDULE, Org, Visitor, fields, had_run, preset, problem
 from tests.clock import NOON, SettableClock
 
@@ -491,3 +493,44 @@ async def test_the_next_run_is_no_excluded_tick(visitor: Visitor) -> None:
     )
 
     assert answer.json()["next_run_at"].startswith("2026-09-10T06:00")
+
+
+@pytest.mark.parametrize(
+    ("expression", "status"),
+    [
+        ("* * * * *", 200),
+        ("* * * * * *", 422),
+        ("*/30 * * * * *", 422),
+        ("* 0 6 * * SUN", 200),
+        ("* 0-30 6 * * SUN", 422),
+    ],
+)
+async def test_a_schedule_that_is_due_too_often_is_refused(
+    visitor: Visitor, expression: str, status: int
+) -> None:
+    answer = await visitor.patch(cron_expression=expression)
+
+    assert answer.status_code == status, answer.text
+    assert status == 200 or "1,440" in answer.text
+
+
+async def test_an_organisation_that_sends_too_many_changes_is_told_to_wait(
+    visitor: Visitor, redis: ArqRedis, org: Org
+) -> None:
+    await redis.set(f"rollcall:api:changed:{org.id}", 240, ex=30)
+
+    answer = await visitor.patch(notify=True)
+
+    assert answer.status_code == 429
+    assert 0 < int(answer.headers["retry-after"]) <= 30
+    assert (await visitor("GET", "/collection/schedule")).status_code == 200
+
+
+async def test_changes_are_counted_for_a_day_too(redis: ArqRedis, org: Org, other: Org) -> None:
+    throttle = ChangeThrottle(redis, per_minute=9, per_day=2)
+
+    waits = [await throttle.count(org.id) for _ in range(3)]
+
+    assert waits[:2] == [0, 0]
+    assert 86_000 < waits[2] <= 86_400
+    assert await throttle.count(other.id) == 0

@@ -1,5 +1,6 @@
 """An organisation's own sources over HTTP: kept as written, judged line by line, its own alone."""
 
+import asyncio
 from dataclasses import replace
 
 import httpx
@@ -7,7 +8,7 @@ import pytest
 
 from app.core.enums import Scope
 from app.store.db import Pool
-from app.web.api import schemas
+from app.web.api import dry_run_pool, schemas
 from tests.api.clients import Org, Visitor, fields, own_source, problem, wares
 
 SOURCES = "/collection/sources"
@@ -146,3 +147,44 @@ async def test_a_source_that_is_made_again_begins_from_the_start(
     await visitor("DELETE", WARES)
 
     assert [r["value"] for r in await pool.fetch("SELECT value FROM source_cursors")] == ["8"]
+
+
+SLOW = "(?i)" + r"[\u0000-\uffff]" * 30
+FIELDS = "".join(f"f{n} = {{ path = 'name', match = '{SLOW}{n}' }}\n" for n in range(40))  # 20 s
+
+
+async def test_a_regular_expression_that_is_slow_to_compile_costs_no_other_request(
+    visitor: Visitor, api: httpx.AsyncClient, other: Org
+) -> None:
+    neighbour = Visitor(api, other.secrets[Scope.ADMIN])
+    text = wares().replace("[extract.fields]\n", f"[extract.fields]\n{FIELDS}")
+    assert FIELDS in text
+    under_way = asyncio.create_task(visitor("POST", SOURCES, json={"recipe": text}, timeout=60))
+    longest, loop = 0.0, asyncio.get_running_loop()
+    while not under_way.done():
+        began = loop.time()
+        assert (await neighbour("GET", SOURCES)).status_code == 200
+        longest = max(longest, loop.time() - began)
+        await asyncio.sleep(0.05)
+
+    answer = await under_way
+
+    assert answer.status_code == 422, answer.text
+    assert "takes too long to check" in answer.text
+    assert longest < 2
+
+
+async def test_an_organisation_may_have_thirty_recipes_checked_in_a_minute(
+    visitor: Visitor, api: httpx.AsyncClient, other: Org
+) -> None:
+    body = {"recipe": "no recipe"}
+
+    answers = [
+        await visitor("POST", SOURCES, json=body)
+        for _ in range(dry_run_pool.MAX_LOADS_PER_MINUTE + 1)
+    ]
+    theirs = await Visitor(api, other.secrets[Scope.ADMIN])("POST", SOURCES, json=body)
+
+    assert {answer.status_code for answer in answers[:-1]} == {422}
+    assert answers[-1].status_code == 429
+    assert theirs.status_code == 422

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -18,6 +18,7 @@ from app.sources.recipes.load import load
 from app.sources.recipes.source import RecipeSource
 from app.store.db import Pool
 from app.web.api import dry_run_pool
+from scripts.drill.tenants import recipe as hostile_recipe
 from tests.api.clients import (
     Org,
     Visitor,
@@ -233,7 +234,7 @@ async def test_a_site_that_never_answers_is_given_up_in_time(
     ):
         source = RecipeSource(load(wares(url=f"{silent}/wares")), owner="acme")
         tools.seconds = 0.5
-        seen = await tools.run(uuid4(), source, FetcherOptions(source.limits))
+        seen = await tools.run(source, FetcherOptions(source.limits))
 
     assert isinstance(seen.failure, Timeout)
     assert "0.5 s" in str(seen.failure)
@@ -276,3 +277,36 @@ async def test_a_second_web_shares_the_count(
         )
 
     problem(second, 429)
+
+
+@pytest.fixture
+async def hostile() -> AsyncGenerator[str]:
+    """A site in a process of its own that does every harm it can."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "scripts.drill.hostile_sites", stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    yield (await process.stdout.readline()).decode().strip()
+    process.kill()
+    await process.communicate()
+
+
+@pytest.mark.parametrize("name", ["interim", "drip", "bomb", "large", "evil"])
+async def test_a_dry_run_of_a_hostile_site_does_not_hold_up_the_web(
+    near: Visitor, hostile: str, name: str
+) -> None:
+    text = hostile_recipe(hostile, name)
+    under_way = asyncio.create_task(near("POST", TRY, json={"recipe": text}, timeout=60))
+    longest, loop = 0.0, asyncio.get_running_loop()
+    while not under_way.done():
+        began = loop.time()
+        assert (await near.client.get("/livez")).status_code == 200
+        longest = max(longest, loop.time() - began)
+        await asyncio.sleep(0.02)
+
+    answer = await under_way
+
+    assert answer.status_code == 200, answer.text
+    failure = answer.json()["failure"]
+    assert (failure is None) == (name in {"large", "evil"}), failure
+    assert longest < 1

@@ -130,6 +130,7 @@ async def test_one_organisations_limits_are_not_anothers(house: WorkerContext) -
 class Settings:
     """Limits as settings have them."""
 
+    org_max_collections = 10
     org_max_sources = 10
     org_runs_per_day = 10
     org_max_pages = 10

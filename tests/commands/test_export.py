@@ -48,6 +48,24 @@ async def test_each_kind_is_written_in_each_format(
     assert counts["articles"] == counts["stories"] == counts["items"] == {0}
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r"])
+async def test_no_scraped_text_is_a_formula_in_a_csv_file(
+    tell: Tell, pool: Pool, sign: str
+) -> None:
+    formula = f"{sign}cmd|' /C calc'!A0"
+    await pool.execute(
+        "INSERT INTO articles (provider, article_id, url, title, summary, source, domain, language,"
+        " country, published_at, categories, keywords, entities, first_seen_at, updated_at, run_id)"
+        " VALUES ('asknews', $1, '', $1, '', '', '', '', '', now(), '{}', '{}', '{}', now(), now(),"
+        " gen_random_uuid())",
+        formula,
+    )
+
+    (row,) = csv.DictReader(io.StringIO((await tell("export", "articles")).stdout, newline=""))
+
+    assert row["title"] == row["article_id"] == f"'{formula}"
+
+
 async def test_awkward_words_come_out_as_they_went_in(tell: Tell, pool: Pool) -> None:
     await pool.execute(
         "INSERT INTO runs (execution_id, job, trigger, status, queued_at, error_message, attempt,"

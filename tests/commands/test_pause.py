@@ -1,7 +1,7 @@
 """`pause`, `resume`, `why`, `login` and `migrate` as they are typed."""
 
 from collections.abc import AsyncGenerator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -13,12 +13,13 @@ from app.embedded import Servers
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
 from app.orgs import one_time_login
+from app.scheduling.exclusions import Exclusions
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
 from app.store import schema
 from app.store.db import Pool, open_pool
 from tests import servers as real
-from tests.commands.conftest import Tell
+from tests.commands.conftest import Tell, TellJson
 
 
 async def register(pool: Pool, ago: timedelta = timedelta()) -> datetime:
@@ -122,3 +123,16 @@ async def test_migrate_upgrades_an_empty_database(
     pool.terminate()
     assert result.exit_code == 0
     assert revision == schema.required_revision()
+
+
+async def test_jobs_names_the_next_tick_that_is_not_excluded(
+    tell_json: TellJson, pool: Pool
+) -> None:
+    now = datetime.now(UTC)
+    policies = Policies(exclude=Exclusions(start=now + timedelta(days=30)))
+    every_day = Schedule.every(86_400, anchor=now)
+    await edit.edit(pool, DeclaredSchedule("later", "poll_news", every_day, policies), now)
+
+    (row,) = await tell_json("jobs")
+
+    assert datetime.fromisoformat(row["next"]) == now + timedelta(days=30)

@@ -83,7 +83,7 @@ class Scene:
             last,
             last + STEP,
             last if paused else None,
-            "acme/ann" if paused else None,
+            "operator/ann" if paused else None,
             paused,
         )
         await self.pool.execute(VERSION, schedule_id)

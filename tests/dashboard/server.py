@@ -18,6 +18,7 @@ from app.orgs import tokens
 from app.orgs.tokens import TokenRequest
 from app.store.db import Pool
 from app.web import create_app
+from app.web.dashboard.session import COOKIE, SessionSigner
 
 
 class Server(uvicorn.Server):
@@ -35,11 +36,12 @@ class Site:
     url: str
     pool: Pool
 
-    async def token(self, scope: Scope, org: str = "acme", label: str = "ann") -> str:
-        """A token of that organisation, which is made if need be."""
+    async def token(self, scope: Scope, org: str | None = None, label: str = "ann") -> str:
+        """A token of the operator, or of that organisation, which is made if need be."""
         now = datetime.now(UTC)
-        with contextlib.suppress(UnknownOrg):
-            await tokens.create_org(self.pool, org, now)
+        if org is not None:
+            with contextlib.suppress(UnknownOrg):
+                await tokens.create_org(self.pool, org, now)
         wish = TokenRequest(org, label, scope, now + timedelta(hours=1))
         return await tokens.create_token(self.pool, wish, now, by="test")
 
@@ -51,10 +53,12 @@ class Site:
             yield client
 
     @asynccontextmanager
-    async def signed_in(self, scope: Scope) -> AsyncGenerator[httpx.AsyncClient]:
-        """Somebody who signed in with a token of that scope."""
+    async def signed_in(
+        self, scope: Scope, org: str | None = None
+    ) -> AsyncGenerator[httpx.AsyncClient]:
+        """Somebody who signed in with a token of the operator, or of that organisation."""
         async with self.visitor() as client:
-            answer = await client.post("/login", data={"token": await self.token(scope)})
+            answer = await client.post("/login", data={"token": await self.token(scope, org)})
             assert answer.status_code == 303, answer.text
             yield client
 
@@ -75,6 +79,14 @@ async def opened(config: Config, pool: Pool) -> AsyncGenerator[Site]:
     finally:
         server.should_exit = True
         await serving
+
+
+def csrf_of(client: httpx.AsyncClient) -> str:
+    """The form token of whoever is signed in, made with the secret of `config_for`."""
+    signer = SessionSigner(b"s" * 32)
+    session = signer.verify(client.cookies[COOKIE], datetime.now(UTC))
+    assert session is not None
+    return signer.csrf(session)
 
 
 def csrf(page: str) -> str:

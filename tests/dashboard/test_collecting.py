@@ -19,13 +19,14 @@ from tests.dashboard.server import Site, csrf
 async def chosen(site: Site, **changes: Any) -> str:
     """The organisation acme has chosen the odds, once a year; the schedule's name."""
     now = await heartbeats.database_now(site.pool)
-    token = await site.token(Scope.ADMIN, label="bob")
+    token = await site.token(Scope.ADMIN, "acme", label="bob")
     who = await tokens.authenticate(site.pool, token, now)
+    assert who.org_id is not None
     wish = {"preset_id": ODDS, "cron_expression": "0 3 29 2 *", "enabled": True} | changes
     await collection.edit(
         site.pool,
         config_for("postgresql://nowhere/x", "redis://nowhere/0"),
-        CollectionRequest(who, now),
+        CollectionRequest(who.org_id, who.name, now),
         wish,
     )
     return collection.schedule_key(who.org_id)
@@ -45,7 +46,7 @@ async def test_run_now_queues_one_run_in_the_organisations_line(
     site: Site, redis: ArqRedis
 ) -> None:
     key = await chosen(site)
-    async with site.signed_in(Scope.OPERATE) as operator:
+    async with site.signed_in(Scope.OPERATE, "acme") as operator:
         page = (await operator.get("/collections")).text
         answer = await operator.post(f"/jobs/{key}/run", data={"csrf": csrf(page)})
         again = await operator.post(f"/jobs/{key}/run", data={"csrf": csrf(page)})
@@ -62,7 +63,7 @@ async def test_run_now_queues_one_run_in_the_organisations_line(
 async def test_pause_and_resume_are_edits_of_the_collection(site: Site) -> None:
     key = await chosen(site)
     before = await revision(site)
-    async with site.signed_in(Scope.OPERATE) as operator:
+    async with site.signed_in(Scope.OPERATE, "acme") as operator:
         form = {"csrf": csrf((await operator.get("/collections")).text)}
         paused = await operator.post(f"/jobs/{key}/pause", data=form | {"note": "holidays"})
         page = (await operator.get(paused.headers["location"])).text
@@ -83,7 +84,7 @@ async def test_pause_and_resume_are_edits_of_the_collection(site: Site) -> None:
 
 async def test_where_nothing_is_chosen_there_is_nothing_to_run(site: Site) -> None:
     key = await chosen(site, preset_id=None)
-    async with site.signed_in(Scope.OPERATE) as operator:
+    async with site.signed_in(Scope.OPERATE, "acme") as operator:
         form = {"csrf": csrf((await operator.get("/collections")).text)}
         answer = await operator.post(f"/jobs/{key}/run", data=form)
 
@@ -94,7 +95,7 @@ async def test_where_nothing_is_chosen_there_is_nothing_to_run(site: Site) -> No
 async def test_who_has_had_the_days_runs_is_told_so(site: Site) -> None:
     key = await chosen(site)
     await site.pool.execute("""UPDATE organizations SET limits = '{"runs_per_day": 0}'""")
-    async with site.signed_in(Scope.OPERATE) as operator:
+    async with site.signed_in(Scope.OPERATE, "acme") as operator:
         form = {"csrf": csrf((await operator.get("/collections")).text)}
         answer = await operator.post(f"/jobs/{key}/run", data=form)
 
@@ -106,7 +107,7 @@ async def test_who_may_only_read_is_shown_no_button_and_refused(site: Site, scen
     key = await chosen(site)
     await alive(scene)
     await scene.job("a", [GOOD])
-    async with site.signed_in(Scope.READ) as reader:
+    async with site.signed_in(Scope.READ, "acme") as reader:
         page = (await reader.get("/collections")).text
         answer = await reader.post(f"/jobs/{key}/run", data={"csrf": "x"})
 

@@ -156,7 +156,7 @@ async def test_without_javascript_all_of_it_is_there_and_works(
         again = await page.get_by_role("button", name="Pause").count()
 
     assert refreshes == 1
-    assert "acme/ann: a rest" in said
+    assert "operator/ann: a rest" in said
     assert again == 1
 
 
@@ -172,7 +172,7 @@ async def test_a_run_asked_for_leads_to_its_page(
         said = await page.inner_text("main")
 
     assert "queued" in said
-    assert "requested: by acme/ann" in said
+    assert "requested: by operator/ann" in said
 
 
 async def test_a_click_on_a_tick_tells_what_became_of_it(

@@ -11,6 +11,8 @@ import pytest
 from arq.connections import ArqRedis
 
 from app.core.enums import RunStatus, Scope, TickReason
+from app.scheduling.exclusions import Exclusions
+from app.scheduling.policies import Policies
 from app.store.db import Pool
 from tests.configs import config_for
 from tests.dashboard import server as sites
@@ -85,7 +87,7 @@ async def test_a_paused_job_is_shown_with_who_and_why(site: Site, scene: Scene) 
 
     page = await home(site)
 
-    assert "by acme/ann: they asked us to wait" in page
+    assert "by operator/ann: they asked us to wait" in page
     assert "paused" in page
 
 
@@ -104,6 +106,31 @@ async def test_missed_and_skipped_ticks_hold_their_slots_compressed_ones_too(
     assert "missed: no live worker (one of 20 from" in page
     assert "skipped: the previous run was still running" in page
     assert "The last 25 ticks: 3 ran, 1 skipped, 21 missed" in page
+
+
+async def test_an_excluded_tick_holds_a_quiet_slot_and_is_not_shown_as_the_next_run(
+    site: Site, scene: Scene
+) -> None:
+    await alive(scene)
+    schedule_id = await scene.job("a", [GOOD, TickReason.EXCLUDED])
+    hours = Exclusions(start=scene.now + timedelta(days=2))
+    await scene.pool.execute(
+        "UPDATE schedules SET policies = $2 WHERE id = $1",
+        schedule_id,
+        Policies(exclude=hours).to_spec(),
+    )
+    await scene.told()
+
+    page = await home(site)
+    async with reader(site) as visitor:
+        job = unescape((await visitor.get("/jobs/a")).text)
+
+    assert "skipped: an excluded time, or outside start and end" in page
+    assert page.count('<path class="miss" d="M') == 1  # the legend's
+    assert f"{hours.start:%Y-%m-%dT%H:%M}" in page
+    assert f"{hours.start:%Y-%m-%dT%H:%M}" in job
+    assert f"{hours.start:%Y-%m-%d %H:%M:%S} upcoming" in job
+    assert f"{scene.now + STEP:%Y-%m-%d %H:%M:%S} upcoming" not in job
 
 
 async def test_an_outage_is_a_band_in_every_row(site: Site, scene: Scene) -> None:
@@ -234,7 +261,7 @@ async def test_another_organisations_collection_does_not_exist(site: Site, scene
     at = f"{scene.now:%Y-%m-%dT%H:%M:%SZ}"
     paths = ("/jobs/collection:other", f"/jobs/collection:other/ticks/{at}", f"/runs/{run_id}")
 
-    async with reader(site) as visitor:
+    async with site.signed_in(Scope.READ, "acme") as visitor:
         answers = [await visitor.get(path) for path in paths]
         pages = [(await visitor.get(path)).text for path in ("/", "/collections")]
 
@@ -260,14 +287,15 @@ async def test_nor_does_it_under_a_role_that_bypasses_row_level_security(
     run_id = await scene.pool.fetchval("SELECT execution_id FROM runs WHERE org_id = $1", org_id)
     at = f"{scene.now:%Y-%m-%dT%H:%M:%SZ}"
     paths = ("/jobs/theirs", f"/jobs/theirs/ticks/{at}", f"/runs/{run_id}")
+    assert run_id is not None
     superuser = config_for(dsn.replace("//rollcall@", "//postgres@", 1), redis_url)
 
     async with (
         sites.opened(superuser, scene.pool) as bypassed,
-        bypassed.signed_in(Scope.OPERATE) as visitor,
+        bypassed.signed_in(Scope.OPERATE, "acme") as visitor,
     ):
         answers = [await visitor.get(path) for path in paths]
-        form = {"csrf": sites.csrf((await visitor.get("/jobs/mine")).text), "note": "x"}
+        form = {"csrf": sites.csrf_of(visitor), "note": "x"}
         answers += [
             await visitor.post(f"/jobs/theirs/{deed}", data=form) for deed in ("pause", "resume")
         ]
@@ -301,7 +329,7 @@ async def test_an_address_that_means_nothing_is_no_fault_of_ours(
 
 
 async def test_an_organisation_sees_its_own_collection(site: Site, scene: Scene) -> None:
-    await site.token(Scope.READ)
+    await site.token(Scope.READ, "acme")
     schedule_id = await scene.job("collection:acme", [GOOD, BAD])
     org_id = await scene.pool.fetchval("SELECT id FROM organizations WHERE name = 'acme'")
     await scene.pool.execute(
@@ -311,7 +339,7 @@ async def test_an_organisation_sees_its_own_collection(site: Site, scene: Scene)
         "UPDATE runs SET org_id = $1, job = 'collection', schedule_id = $2", org_id, schedule_id
     )
 
-    async with reader(site) as visitor:
+    async with site.signed_in(Scope.READ, "acme") as visitor:
         page = (await visitor.get("/collections")).text
         ticks = await visitor.get("/jobs/collection:acme")
 

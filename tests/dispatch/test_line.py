@@ -1,6 +1,5 @@
 """Organisations' runs wait in a line of their own, and come into arq's queue as slots fall free."""
 
-from datetime import timedelta
 from typing import Any, cast
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -9,10 +8,10 @@ from arq.connections import ArqRedis
 from arq.constants import default_queue_name, job_key_prefix
 
 from app.queue import org_queue
-from app.queue.cron import utc_now
 from app.queue.jobs import enqueue
 from app.queue.org_queue import ORG_QUEUE, SLOW_SECONDS
 from app.store.runs.run_rows import QueuedRun
+from tests.wait import until
 
 
 def run_id(name: str) -> UUID:
@@ -102,13 +101,16 @@ async def test_slow_organisations_have_at_most_half_of_the_slots(redis: ArqRedis
 async def test_one_that_was_put_off_is_let_in_when_its_time_has_come(redis: ArqRedis) -> None:
     await org_queue.announce_slots(redis, "w1", 5, 60)
     later, due = (QueuedRun(run_id(name), "collection") for name in "ab")
-    await org_queue.add_runs(redis, [later], until=utc_now() + timedelta(hours=1))
-    await org_queue.add_runs(redis, [due], until=utc_now() - timedelta(seconds=1))
+    await org_queue.add_runs(redis, [later], defer_by=3600)
+    await org_queue.add_runs(redis, [due], defer_by=0.1)
 
-    await org_queue.admit_runs(redis)
+    async def admit() -> list[str]:
+        await org_queue.admit_runs(redis)
+        return await admitted(redis)
 
-    assert await admitted(redis) == [due.arq_id]
-    assert await org_queue.are_queued(redis, [later.arq_id, due.arq_id]) == [True, True]
+    assert await until(admit) == [due.arq_id]
+    assert await org_queue.are_queued(redis, [due.arq_id]) == [True]
+    assert await org_queue.length(redis) == 1
 
 
 async def test_a_run_waits_once_however_often_it_is_told(redis: ArqRedis) -> None:

@@ -1,6 +1,7 @@
 """Who asks for a run, and how: its tick, by hand, twice, or with words it does not take."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -79,3 +80,32 @@ async def test_a_run_that_is_not_there_is_nobodys_work(
     await perform(house, uuid4())
 
     assert standin.stats()["requests"] == 0
+
+
+async def test_a_run_put_into_the_queue_by_another_program_has_its_schedules_limits(
+    house: WorkerContext,
+) -> None:
+    (declared,) = [
+        one
+        for one in registry.declared_schedules(house.config)
+        if one.key == "scrape_all_platforms"
+    ]
+    chosen = replace(declared.policies, timeout=77, max_attempts=5)
+    await edit.register(house.pool, [replace(declared, policies=chosen)], house.clock())
+
+    run_id = await perform(house, params={"platforms": ["betpawa"]})
+
+    row = await run_row(house.pool, run_id)
+    assert (row["timeout_seconds"], row["max_attempts"]) == (77, 5)
+
+
+async def test_it_has_the_default_limits_beside_a_schedule_that_cannot_be_read(
+    house: WorkerContext,
+) -> None:
+    await edit.register(house.pool, registry.declared_schedules(house.config), house.clock())
+    await house.pool.execute('UPDATE schedules SET policies = \'{"overlap": "maybe"}\'')
+
+    run_id = await perform(house, params={"platforms": ["betpawa"]})
+
+    row = await run_row(house.pool, run_id)
+    assert (row["status"], row["max_attempts"]) == ("success", house.config.max_attempts)

@@ -113,7 +113,7 @@ async def test_a_run_whose_site_asks_for_a_pause_is_queued_until_then(
 
     assert (row["status"], row["attempt"], row["deferrals"]) == ("queued", 2, 1)
     assert (row["not_before"] - row["queued_at"]).total_seconds() == pytest.approx(120, abs=10)
-    assert score == pytest.approx(row["not_before"].timestamp() * 1000, abs=1)
+    assert score == pytest.approx(row["not_before"].timestamp() * 1000, abs=1_000)
     assert {name: source["status"] for name, source in sources.items()} == {
         "sportybet": "success",
         "betpawa": "success",

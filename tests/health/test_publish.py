@@ -6,16 +6,22 @@ from uuid import uuid4
 
 from arq.connections import ArqRedis
 
+from app.core import zone_data
 from app.core.enums import HealthReason, RunStatus, TickReason
 from app.health import accounting, publish
 from app.health.facts import JobFacts
 from app.health.judge import judge
 from app.health.keys import read_collections, read_jobs
+from app.ledger.edit import DeclaredSchedule
+from app.scheduling.exclusions import Exclusions
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
 from app.store import tenancy
 from app.store.db import Pool
 from app.store.runs import progress, run_rows
 from app.store.runs.progress import Counts
 from app.store.runs.run_rows import RunEnding
+from app.store.schedules import zones
 from tests.clock import SettableClock
 from tests.ledger.harness import KEY, MINUTE, Book, every
 
@@ -256,3 +262,32 @@ async def test_a_tick_without_an_outcome_is_found_and_a_day_with_gaps_and_edits_
 
     assert whole == 0
     assert await accounting.unaccounted(pool, clock()) >= 1
+
+
+async def test_the_next_run_is_the_first_tick_that_is_not_excluded(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    book = Book(pool, clock)
+    await book.open(every(10, exclude=Exclusions.parse(["12:00-13:30"])))
+
+    assert (await told(pool, redis)).next_run == clock() + timedelta(minutes=90)
+    assert (await book.row())["next_tick_at"] == clock() + timedelta(minutes=10)
+
+    await book.edit(every(10, exclude=Exclusions.parse([], end="2026-09-05T12:05Z")))
+    assert (await told(pool, redis)).next_run is None
+
+
+async def test_a_job_is_overdue_by_the_zone_data_of_its_schedule(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    data = zone_data.wheel_data("America/Anchorage")
+    await pool.execute(zones.SAVE, "America/Vancouver", zone_data.stamp_of("9001a", data), data)
+    schedule = Schedule.cron("0 9 * * *", "America/Vancouver", name=KEY)
+    await Book(pool, clock).open(DeclaredSchedule(KEY, "job", schedule, Policies()))
+    await pool.execute("UPDATE schedules SET created_at = $1", clock())
+
+    facts = await told(pool, redis)
+
+    nine = clock().replace(hour=17)
+    assert facts.next_run == nine
+    assert facts.silent_after == nine + timedelta(seconds=60 + 240)

@@ -1,5 +1,6 @@
 """Zone data that changes loses and invents no tick, and the newer data wins everywhere."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from app.health import accounting
 from app.ledger import edit, proof
 from app.ledger.edit import DeclaredSchedule
 from app.maintenance import retention
+from app.scheduling.exclusions import Exclusions
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
@@ -191,3 +193,39 @@ async def derive_with(pool: Pool, stamp: str, upcoming: datetime) -> None:
         "UPDATE schedules SET zone_data = $1, next_tick_at = $2, due_at = $2", stamp, upcoming
     )
     await pool.execute("UPDATE schedule_versions SET zone_data = $1", stamp)
+
+
+async def test_ticks_read_by_another_parser_stay_proven_and_an_edit_reads_them_anew(
+    book: Book,
+) -> None:
+    await book.open(DAILY)
+    # As a version of the cron library stored it that read the expression as 10:00.
+    other = DAILY.schedule.to_spec() | {"fields": "0 0 10 1-31 1-12 0-6 and"}
+    upcoming = Schedule.from_spec(other).next(MORNING)
+    await book.pool.execute(
+        "UPDATE schedules SET spec = $1, next_tick_at = $2, due_at = $2", other, upcoming
+    )
+    await book.pool.execute("UPDATE schedule_versions SET spec = $1", other)
+    await book.finish(*await book.ring(after=2 * HOUR))
+
+    await book.edit(DAILY)
+    await book.finish(*await book.ring(after=23 * HOUR))
+
+    assert await book.ticks() == [
+        ("17:00", "ran"),
+        ("16:00", "ran"),
+        ("17:00", "skipped(superseded)"),
+    ]
+    assert [reason for reason, _ in await versions(book)] == ["created", "edited"]
+
+
+async def test_an_exclusion_is_read_by_the_zone_data_of_its_schedule(book: Book) -> None:
+    stamp = await publish(book.pool, "1999a", LATER)
+    spared = Exclusions.parse(["09:00-09:30"], ZONE)
+    declared = replace(DAILY, policies=replace(DAILY.policies, exclude=spared))
+    await book.open(declared)
+    await derive_with(book.pool, stamp, datetime(2026, 7, 1, 17, tzinfo=UTC))
+
+    await book.ring(after=2 * HOUR)  # 17:00, which is 09:00 by the stored data and 10:00 by today's
+
+    assert await book.ticks() == [("17:00", "skipped(excluded)")]

@@ -119,6 +119,19 @@ def test_a_line_carries_what_is_bound_and_a_visit_of_uvicorn_looks_like_any_othe
     assert {"timestamp", "level", "logger"} <= run.keys() & request.keys()
 
 
+def test_what_a_site_says_cannot_forge_a_line_or_move_a_terminal() -> None:
+    evil = "Evil\n2026-09-05 [info] run.finished\x1b[2J\x1b]0;title\x07\u202egpj"
+    clean = redact.redactor()
+
+    event = clean({"error": evil, "deep": [{evil: evil}], "exception": f"Traceback\n  {evil}"})
+
+    assert event["error"] == event["deep"][0][evil]
+    assert event["error"].startswith("Evil 2026-09-05")
+    assert all(c.isprintable() for c in event["error"])
+    assert event["exception"].startswith("Traceback\n  Evil")
+    assert "\x1b" not in event["exception"]
+
+
 def test_what_is_no_secret_is_left_as_it_is() -> None:
     for text in (
         "the page https://sports.example.org/a?b=1 said 404",

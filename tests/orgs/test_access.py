@@ -77,6 +77,7 @@ async def test_the_tokens_of_a_disabled_organisation_are_refused_until_it_is_let
     secret = await token_for(pool)
     who = await tokens.authenticate(pool, secret, NOW)
 
+    assert who.org_id is not None
     await orgs.set_disabled(pool, who.org_id, NOW)
     await refusal(pool, secret)
     await orgs.set_disabled(pool, who.org_id, None)

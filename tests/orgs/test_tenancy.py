@@ -1,5 +1,7 @@
 """An organisation sees its own rows, whatever it asks."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -29,6 +31,13 @@ TABLES = (
     "run_sources",
     "rejected_records",
     "raw_pages",
+    "source_cursors",
+    "source_paces",
+    "page_validators",
+    "backfills",
+    "changes",  # one of each item, by a trigger
+    "webhooks",
+    "webhook_deliveries",
 )
 SCHEDULE = """
 INSERT INTO schedules (key, job, org_id, spec, policies, params, version, effective_from, enabled,
@@ -45,6 +54,39 @@ VALUES ($1, 'collection', $2, $3, 'manual', '{}', 'queued', 1, 0, 3, 60, 0, $4, 
 async def furnish(pool: Pool, name: str) -> UUID:
     """An organisation with a row in every table."""
     org = await tokens.create_org(pool, name, NOW)
+    await furnish_rows(pool, name, org)
+    async with pool.acquire() as house, house.transaction():
+        await house.execute(
+            "INSERT INTO org_sources (org_id, name, recipe, revision) VALUES ($1, 'own', '', 1)",
+            org,
+        )
+        await house.execute(
+            "INSERT INTO org_secrets (org_id, name, ciphertext, updated_at)"
+            " VALUES ($1, 'own', '', $2)",
+            org,
+            NOW,
+        )
+        webhook = uuid4()
+        await house.execute(
+            "INSERT INTO webhooks (id, org_id, url, secret, position, change_id, created_at,"
+            " created_by) VALUES ($1, $2, 'u', '', 0, 0, $3, 'x')",
+            webhook,
+            org,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO webhook_deliveries (id, webhook_id, org_id, after_position, after_id,"
+            " through_position, through_id, count, state, attempts, created_at, next_try_at)"
+            " VALUES ($1, $1, $2, 0, 0, 1, 1, 1, 'waiting', 0, $3, $3)",
+            webhook,
+            org,
+            NOW,
+        )
+    return org
+
+
+async def furnish_rows(pool: Pool, name: str | None, org: UUID | None) -> None:
+    """A row of the organisation, or of the operator, in every table that has rows of both."""
     wish = tokens.TokenRequest(name, "laptop", tokens.Scope.ADMIN)
     await tokens.create_token(pool, wish, NOW, by="test")
     run = uuid4()
@@ -66,16 +108,6 @@ async def furnish(pool: Pool, name: str) -> UUID:
         await house.execute(
             "INSERT INTO items (org_id, source, key, content_hash, first_seen, last_seen,"
             " changed_at) VALUES ($1, 's', 'k', '', $2, $2, $2)",
-            org,
-            NOW,
-        )
-        await house.execute(
-            "INSERT INTO org_sources (org_id, name, recipe, revision) VALUES ($1, 'own', '', 1)",
-            org,
-        )
-        await house.execute(
-            "INSERT INTO org_secrets (org_id, name, ciphertext, updated_at)"
-            " VALUES ($1, 'own', '', $2)",
             org,
             NOW,
         )
@@ -127,7 +159,32 @@ async def furnish(pool: Pool, name: str) -> UUID:
             NOW,
             run.bytes,
         )
-    return org
+        await house.execute(
+            "INSERT INTO source_cursors (org_id, source, partition, value, moved_at)"
+            " VALUES ($1, 's', 'p', 'v', $2)",
+            org,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO source_paces (org_id, source, interval_seconds, next_at)"
+            " VALUES ($1, 's', 60, $2)",
+            org,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO page_validators (fingerprint, source, body_hash, full_fetched_at, keys,"
+            " refused, prices, rejected, org_id) VALUES ($1, 's', '', $3, '{}', '{}', 0, 0, $2)",
+            run.bytes,
+            org,
+            NOW,
+        )
+        await house.execute(
+            "INSERT INTO backfills (id, schedule_id, name, since, until, total, requested_by,"
+            " created_at) VALUES ($1, $2, 'b', $3, $3, 1, 'x', $3)",
+            run,
+            schedule,
+            NOW,
+        )
 
 
 async def count(connection: Connection | Pool, table: str, where: str = "true") -> int:
@@ -223,10 +280,10 @@ async def test_row_level_security_holds_for_the_role_of_the_house(pool: Pool) ->
 
 # Tables without rows of organisations: what sites publish, and what the operator alone reads.
 SHARED_BY_ALL = {
-    "alembic_version", "article_entities", "articles", "health_flips", "health_states",
-    "metric_pending", "metric_totals", "news_cursors", "notifications", "odds_boards",
-    "odds_event_changes", "odds_events", "odds_price_changes", "odds_prices", "stories",
-    "story_entities", "story_sentiment", "story_updates", "worker_beats", "zone_data",
+    "alembic_version", "article_entities", "articles", "change_clock", "health_flips",
+    "health_states", "metric_pending", "metric_totals", "news_cursors", "notifications",
+    "odds_boards", "odds_event_changes", "odds_events", "odds_price_changes", "odds_prices",
+    "stories", "story_entities", "story_sentiment", "story_updates", "worker_beats", "zone_data",
 }  # fmt: skip
 
 
@@ -238,6 +295,86 @@ async def test_every_table_is_under_row_level_security_or_listed_as_shared(pool:
     )
 
     assert {row["relname"] for row in rows if not row["forced"]} == SHARED_BY_ALL
+
+
+# Of three rows of each table (our own, another organisation's, the operator's): how many an
+# organisation sees, how many it may write, and how many are kept from the operator.
+OWN_ROWS = (1, 1, 0)
+ACCESS = dict.fromkeys(TABLES, OWN_ROWS) | {
+    "collection_presets": (1 + 1 + 2, 1, 0),  # the built-in ones are for all to see
+    "raw_bodies": (1, 0, 0),
+}
+
+
+async def access(connection: Connection, org: UUID, table: str, rows: int) -> tuple[int, int, int]:
+    """How many rows of the table the organisation sees and writes, and the operator does not."""
+    column = await connection.fetchval(
+        "SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum = 1", table
+    )
+    write = f"UPDATE {table} SET {column} = {column}"  # noqa: S608 - names of our own
+    async with undone(connection):
+        by_operator = await connection.execute(write)
+    async with undone(connection):
+        await connection.execute(tenancy.NARROW, str(org))
+        seen = await count(connection, table)
+        written = await connection.execute(write)
+    return seen, _rows(written), rows - _rows(by_operator)
+
+
+def _rows(tag: str) -> int:
+    return int(tag.removeprefix("UPDATE "))
+
+
+@asynccontextmanager
+async def undone(connection: Connection) -> AsyncGenerator[None]:
+    """A transaction that is rolled back."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+
+
+async def test_every_table_under_row_level_security_has_its_decision(pool: Pool) -> None:
+    ours = await furnish(pool, "Ours")
+    await furnish(pool, "Theirs")
+    await furnish_rows(pool, None, None)
+    secured = await pool.fetch(
+        "SELECT relname FROM pg_class WHERE relrowsecurity"
+        " AND NOT relispartition AND relnamespace = 'public'::regnamespace"
+    )
+
+    async with pool.acquire() as connection:
+        found = {
+            row[0]: await access(connection, ours, row[0], await count(connection, row[0]))
+            for row in secured
+        }
+
+    assert found == ACCESS
+
+
+async def test_dropping_any_one_policy_or_its_enforcement_is_noticed(pool: Pool) -> None:
+    ours = await furnish(pool, "Ours")
+    await furnish(pool, "Theirs")
+    await furnish_rows(pool, None, None)
+    policies = await pool.fetch("SELECT tablename, policyname FROM pg_policies")
+    changes = [(table, f"DROP POLICY {policy} ON {table}") for table, policy in policies]
+    for table in ACCESS:
+        changes.append((table, f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"))
+        changes.append((table, f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY"))
+
+    unnoticed: list[str] = []
+    rows = {table: await count(pool, table) for table in ACCESS}
+    async with pool.acquire() as connection:
+        for table, change in changes:
+            async with undone(connection):
+                await connection.execute(change)
+                if await access(connection, ours, table, rows[table]) == ACCESS[table]:
+                    unnoticed.append(change)
+
+    assert len(policies) >= len(ACCESS)
+    assert unnoticed == []
 
 
 KEEP_PAGE = """
@@ -256,6 +393,7 @@ async def test_an_organisation_reads_the_bodies_and_validators_of_its_own_pages_
     pool: Pool,
 ) -> None:
     ours, theirs = await furnish(pool, "Ours"), await furnish(pool, "Theirs")
+    await pool.execute("DELETE FROM page_validators")
     await pool.execute("DELETE FROM raw_pages")
     await pool.execute("DELETE FROM raw_bodies")
     for org, own in ((ours, b"ours"), (theirs, b"theirs")):

@@ -7,6 +7,7 @@ import pytest
 from app.core.enums import RunStatus
 from app.core.errors import UnknownJob
 from app.ledger import proof
+from app.scheduling.exclusions import Exclusions
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunEnding
 from tests.clock import NOON
@@ -117,3 +118,14 @@ async def test_for_a_schedule_that_is_not_there_it_lists_those_that_are(book: Bo
 
     with pytest.raises(UnknownJob, match="'nobody'; known: scrape"):
         await proof.explain(book.pool, "nobody", None)
+
+
+async def test_of_an_excluded_tick_it_gives_the_reason_and_verify_counts_it(book: Book) -> None:
+    await book.open(every(5, exclude=Exclusions.parse(["12:00-12:06"])))
+    await book.ring(after=timedelta(minutes=5))
+    await book.ring(after=timedelta(minutes=5))
+
+    assert ": skipped (excluded)." in await told(book, 5)
+    assert ": ran." in await told(book, 10)
+    (account,) = await proof.verify(book.pool, book.clock())
+    assert (dict(account.skipped), account.ran) == ({"excluded": 1}, 1)

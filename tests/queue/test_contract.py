@@ -40,7 +40,6 @@ OVERRIDDEN = {
 }
 CALLED = {
     "run_job": ["self", "job_id", "score"],
-    "run_cron": ["self", "n", "delay", "num_windows"],
     "record_health": ["self"],
     "_cancel_aborted_jobs": ["self"],
     "_jobs_started": ["self"],
@@ -86,7 +85,8 @@ STEPS = {
     "run": ["self.main_task =", "except asyncio.CancelledError", "self.close()"],
     "run_job": ["self.job_tasks[job_id] =", "asyncio.wait_for(task", "self.finish_job("],
     "start_jobs": ["self.sem.acquire()", "self.job_counter + 1", "psetex(", "self.tasks[job_id] ="],
-    "heart_beat": ["self.record_health()", "self.run_cron("],
+    "run_cron": ["this_hb_cutoff = n +", "cron_job.run_at_startup", "cron_job.unique"],
+    "finish_job": ["if finish:", "zincrby(", "tr.delete("],
 }
 
 

@@ -15,13 +15,16 @@ NOW = datetime(2026, 11, 26, tzinfo=UTC)
 ROW = RecipeRow("1", {"id": "1"})
 
 
-def builder(url: str, auth: Any = None, **paginate: Any) -> RecipeRequestBuilder:
+def builder(
+    url: str, auth: Any = None, method: str = "GET", **paginate: Any
+) -> RecipeRequestBuilder:
     """The requests of a recipe with this paging."""
     values = {
         "name": "shop",
         "kind": "json",
         "url": url,
         "auth": auth,
+        "request": {"method": method},
         "paginate": {"max_pages": 9, **paginate},
         "extract": {"fields": {"id": "id"}},
         "store": {"key": "id"},
@@ -89,3 +92,41 @@ def test_a_post_that_only_reads_is_marked_as_repeatable() -> None:
     request = RecipeRequestBuilder(Recipe.model_validate(values), {}).first_request()
 
     assert (request.method, request.read_only) == ("POST", True)
+
+
+def moved(url: str, came_from: str, auth: Any = None, method: str = "GET", **paging: Any) -> str:
+    """The address of the second page, where the first one came from elsewhere."""
+    requests = builder(url, auth, method=method, **(paging or {"type": "page"}))
+    reading = PageReading(rows=[ROW], record_count=1, next_page="c2")
+    raw = RawPage(b"", 200, came_from, {}, NOW)
+    request = requests.after_first_page(came_from).next_request(1, 1, raw, reading)
+    assert request is not None
+    return request.url
+
+
+@pytest.mark.parametrize(
+    ("came_from", "paging", "expected"),
+    [
+        ("https://a.test/l?q=1&page=1", {"type": "page"}, "https://a.test/l?q=1&page=2"),
+        ("https://www.a.test/v2/l?q=1&page=1", {"type": "page"},
+         "https://www.a.test/v2/l?q=1&page=2"),
+        ("https://b.test/l/q/1?page=1&v=caf%E9", {"type": "page"},
+         "https://b.test/l/q/1?v=caf%E9&page=2"),
+        ("https://b.test/l?offset=0&limit=5", {"type": "offset", "size": 5},
+         "https://b.test/l?offset=1&limit=5"),
+        ("https://b.test/l", {"type": "cursor", "path": "next"}, "https://b.test/l?cursor=c2"),
+        ("https://b.test/l?api_key=***&page=1", {"type": "page"}, "https://a.test/l?q=1&page=2"),
+    ],
+)  # fmt: skip
+def test_numbered_pages_go_on_from_where_the_first_page_came_from(
+    came_from: str, paging: dict[str, Any], expected: str
+) -> None:
+    assert moved("https://a.test/l?q=1", came_from, **paging) == expected
+
+
+def test_numbered_pages_take_no_credential_to_another_host_and_no_body_anywhere_else() -> None:
+    auth = {"type": "bearer", "token": "env:TOKEN"}
+
+    assert moved("https://a.test/l", "https://b.test/l", auth) == "https://a.test/l?page=2"
+    assert moved("http://a.test/l", "https://a.test/m", auth) == "https://a.test/m?page=2"
+    assert moved("https://a.test/l", "https://b.test/l", method="POST") == "https://a.test/l?page=2"

@@ -8,11 +8,12 @@ from urllib.parse import unquote
 import pytest
 from arq.connections import ArqRedis
 
-from app.context import ServerUrls, WorkerContext
+from app.context import WorkerContext
 from app.core.errors import BadConfig
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.ledger import decide, edit
 from app.store.content import cursors as store
+from app.store.servers import ServerUrls
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.configs import config_for

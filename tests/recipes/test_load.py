@@ -156,3 +156,18 @@ def test_a_schedule_that_can_never_be_is_a_fault_of_its_block() -> None:
     said = faults(GOOD + '[schedule]\ncron = "0 0 31 2 *"\n')
 
     assert said[0].startswith("line 16: schedule: Invalid cron expression: ")
+
+
+@pytest.mark.parametrize("layout", ["%d %b", "%d %B %H:%M", "%H:%M", "%%Y-%m-%d"])
+def test_a_layout_without_a_year_is_refused_and_none_is_guessed(layout: str) -> None:
+    dated = 'at = {{ path = "at", type = "datetime", format = "{}" }}\n[store]'
+    named = [dated.format(one) for one in (layout, "%d %b %Y", "%y%m%d", "%G-W%V-%u", "unix_ms")]
+
+    refused, *taken = (GOOD.replace("[store]", one) for one in named)
+
+    assert faults(refused) == [
+        "line 14: extract.fields.at.format: has no year, which would be guessed"
+        " (add %Y, or leave it out)"
+    ]
+    for text in taken:
+        load(text)

@@ -1,7 +1,9 @@
 """An expression that costs too much costs its page, and nobody else anything."""
 
 import asyncio
+import contextlib
 import json
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -109,6 +111,43 @@ async def test_a_reading_that_wants_too_much_memory_ends_with_its_page() -> None
             await read(sandbox, source, raw({"rows": [{"id": 1}]}))
     finally:
         await sandbox.close()
+
+
+def peak_mb(process: int) -> float:
+    """The largest resident size that a process has had."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
+
+
+async def test_two_readers_of_huge_pages_fit_into_a_small_machine() -> None:
+    sandbox = Sandbox(2)
+    source = RecipeSource(load(HTML.format(path="a")))
+    huge = raw(b"<html><body>" + b"<li>" * 2_300_000)
+    peaks: dict[int, float] = {}
+
+    async def watch() -> None:
+        while True:
+            for child in [*sandbox.busy, *sandbox._idle]:  # pyright: ignore[reportPrivateUsage]
+                with contextlib.suppress(OSError, IndexError):
+                    pid = child.process.pid
+                    peaks[pid] = max(peaks.get(pid, 0), peak_mb(pid))
+            await asyncio.sleep(0.05)
+
+    watching = asyncio.create_task(watch())
+    try:
+        ends = await asyncio.gather(
+            *(sandbox.read(who, source.sandbox_request(huge)) for who in ("one", "other")),
+            return_exceptions=True,
+        )
+        plain = b"".join(b"<li><a>%d %s</a></li>" % (n, b"word " * 90) for n in range(18_000))
+        reading = await read(sandbox, source, raw(b"<html><body>" + plain))
+    finally:
+        watching.cancel()
+        await sandbox.close()
+
+    assert len(ends) == 2
+    assert len(reading.rows) == 18_000
+    assert max(peaks.values()) < 260
 
 
 async def test_while_one_source_is_stuck_another_is_read() -> None:

@@ -18,6 +18,7 @@ from tests.collections import harness
 from tests.configs import config_for
 from tests.recipes.conftest import folder, kitchen, shop
 from tests.recipes.shop import Shop, ask, items, write
+from tests.recipes.test_incomplete import RATES, rates
 from tests.recipes.test_running import WARES
 from tests.replay.test_replay import DAY
 from workers import news, odds, recipe_pages
@@ -146,3 +147,17 @@ async def test_news_that_were_stored_wrong_are_mended_from_their_pages(
     assert well.records > 0
     assert (example.record, example.field, example.before) == (wrong, "title", "wrong")
     assert await newsroom.pool.fetchval("SELECT count(*) FROM articles WHERE title = 'wrong'") == 0
+
+
+async def test_a_key_that_collides_is_refused_by_a_replay_as_it_was_by_the_run(
+    kitchen: WorkerContext, shop: Shop, folder: Path
+) -> None:
+    rates(shop)
+    write(folder, "rates", RATES.format(base=shop.base, columns="", key='"date"'))
+    await ask(kitchen, "rates")
+    before = await items(kitchen)
+
+    report = await again(kitchen, recipe_pages.replay_reader(kitchen.config, "rates"))
+
+    assert (report.records, report.refused, report.readable, report.differ) == (1, 2, 0, 0)
+    assert await items(kitchen) == before

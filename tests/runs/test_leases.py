@@ -134,7 +134,9 @@ async def test_a_run_whose_workers_keep_dying_is_lost_in_the_end(desk: Desk) -> 
     row = await desk.row(run_id)
     assert ends == [(1, 0), (0, 1)]
     assert (row["status"], row["error_type"], row["losses"]) == ("lost", "lost", 2)
-    assert row["error_message"] == "worker w2 died; no attempts left"
+    assert row["error_message"] == (
+        "worker w2 died; no attempts left: 2 processes died while they executed this run"
+    )
     assert row["completed_at"] == desk.clock()
     assert row["duration_seconds"] == 2 * (LEASE + 1)
     assert await desk.events(run_id) == [
@@ -143,6 +145,50 @@ async def test_a_run_whose_workers_keep_dying_is_lost_in_the_end(desk: Desk) -> 
         ("started", 2),
         ("lost", 2),
     ]
+
+
+async def test_of_runs_that_lose_their_worker_together_none_loses_an_attempt(desk: Desk) -> None:
+    together = [await desk.begin(max_attempts=1) for _ in range(3)]
+    desk.clock.pass_by(seconds=LEASE + 1)
+
+    again, lost = await run_rows.requeue_expired(desk.pool, desk.clock())
+
+    rows = [await desk.row(run) for run in together]
+    assert (len(again), lost) == (3, [])
+    assert {(row["status"], row["losses"], row["suspicions"]) for row in rows} == {("queued", 0, 1)}
+
+
+async def test_a_suspect_that_dies_alone_has_used_up_its_first_attempt_too(desk: Desk) -> None:
+    poison, innocent = [await desk.begin(max_attempts=3) for _ in range(2)]
+    ends: list[int] = []
+
+    for _ in range(3):
+        desk.clock.pass_by(seconds=LEASE + 1)
+        _, lost = await run_rows.requeue_expired(desk.pool, desk.clock())
+        ends.append(len(lost))
+        if not lost:
+            await desk.again(poison.run_id, "alone")
+
+    row = await desk.row(poison)
+    assert ends == [0, 0, 1]
+    assert row["error_message"] == (
+        "worker alone died; no attempts left: 3 processes died while they executed this run"
+    )
+    assert (await desk.row(innocent))["status"] == "queued"
+
+
+async def test_a_suspect_is_only_claimed_by_who_asks_for_suspects(desk: Desk) -> None:
+    claimed = await desk.begin()
+    desk.clock.pass_by(seconds=LEASE + 1)
+    await run_rows.requeue_expired(desk.pool, desk.clock())
+    run_id = claimed.run_id
+
+    shared = await run_rows.claim(desk.pool, run_id, "w2", desk.clock(), LEASE, suspects=False)
+
+    assert shared is None
+    assert await run_rows.is_suspect(desk.pool, run_id)
+    assert await desk.claim(run_id, "alone") is not None
+    assert not await run_rows.is_suspect(desk.pool, run_id)
 
 
 async def test_two_sweeps_at_once_take_a_run_up_once(desk: Desk) -> None:

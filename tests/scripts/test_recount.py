@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from app.core.enums import Overlap
 from app.core.errors import BadSchedule
 from app.ledger import proof
+from app.ledger.edit import DeclaredSchedule
+from app.scheduling.exclusions import Exclusions
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from scripts import recount
@@ -127,7 +131,8 @@ async def test_ticks_are_derived_from_the_zone_data_of_their_version() -> None:
     tokyo = resources.files("tzdata").joinpath("zoneinfo/Asia/Tokyo").read_bytes()
     count = Count(1, "a")
     version = {
-        "version": 1, "spec": '{"cron": "0 9 * * *", "timezone": "Europe/Paris"}', "policies": "{}",
+        "version": 1, "policies": "{}",
+        "spec": json.dumps(Schedule.cron("0 9 * * *", "Europe/Paris").to_spec()),
         "data": tokyo, "since": NOON, "until": NOON + timedelta(days=1),
         "pruned_expected": 0, "pruned": "{}",
     }  # fmt: skip
@@ -165,6 +170,55 @@ def test_its_arithmetic_names_the_instants_of_the_product(seed: int) -> None:
         assert recount.expected_ticks(schedule.to_spec(), after, until) == list(
             schedule.ticks(after, until)
         ), schedule
+
+
+RULES = (
+    ["2026-09-05"],
+    ["2026-09-01/2026-09-04", "2026-09-07"],
+    ["2026-09-05T10:00/2026-09-06T11:30"],
+    ["2026-09-05T10:00+00:00/2026-09-06T11:30+00:00"],
+    ["sat-sun"],
+    ["fri-mon 22:00 - 06:00"],
+    ["9:00-10:30", "wed 12:00-24:00"],
+    ["sun 23:30-0:30", "2026-09-09"],
+)
+
+
+@pytest.mark.parametrize("rules", RULES, ids=" ".join)
+@pytest.mark.parametrize("bounds", [("", ""), ("2026-09-05", "2026-09-10T12:00Z")], ids=str)
+async def test_it_derives_exclusions_anew_and_finds_outcomes_against_them(
+    pool: Pool, clock: SettableClock, dsn: str, rules: list[str], bounds: tuple[str, str]
+) -> None:
+    exclude = Exclusions.parse(rules, "Australia/Lord_Howe", *bounds)
+    zoned = Schedule.cron("17,47 */2 * * *", "Australia/Lord_Howe", name="scrape")
+    clock.now = NOON - timedelta(days=2)
+    book = Book(pool, clock)
+    policies = Policies(exclude=exclude, overlap=Overlap.ALLOW)
+    await book.open(DeclaredSchedule("scrape", "job", zoned, policies))
+    for _ in range(8):
+        await book.ring(after=timedelta(days=1))
+
+    sound = await counted(book, dsn)
+    excluded = sound.outcomes["skipped:excluded"]
+    ran = await pool.execute(
+        "UPDATE ticks SET outcome = 'skipped', reason = 'coalesced', run_id = NULL"
+        " WHERE scheduled_for = (SELECT min(scheduled_for) FROM ticks WHERE reason = 'excluded')"
+    )
+
+    assert (sound.sound, sound.faults) == (True, [])
+    assert 0 < excluded < sound.expected
+    if ran != "UPDATE 0":
+        assert (await counted(book, dsn)).contradicted == 1
+
+
+async def test_a_tick_skipped_as_excluded_without_exclusions_is_contradicted(
+    book: Book, dsn: str
+) -> None:
+    await book.pool.execute(
+        "UPDATE ticks SET outcome = 'skipped', reason = 'excluded' WHERE outcome = 'missed'"
+    )
+
+    assert (await counted(book, dsn)).contradicted == 3
 
 
 def test_it_imports_nothing_of_the_product_and_is_short() -> None:

@@ -1,5 +1,6 @@
 """An organisation's secrets: written, never read back, and of no use anywhere else."""
 
+import asyncio
 import base64
 import secrets as random
 from datetime import UTC, datetime
@@ -130,3 +131,15 @@ def test_a_key_is_thirty_two_bytes_in_either_base64_and_never_shown() -> None:
         with pytest.raises(BadConfig, match="32 bytes in base64") as refused:
             secret_box.from_config(config(wrong))
         assert wrong not in str(refused.value)
+
+
+async def test_a_hundred_are_the_limit_for_those_who_come_at_once_too(pool: Pool) -> None:
+    acme = await an_org(pool, "Acme")
+
+    ends = await asyncio.gather(
+        *(secrets.put(pool, a_safe(), acme, (f"S{n}", VALUE), NOW) for n in range(108)),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(end, OverLimit) for end in ends) == 8
+    assert len(await secrets.names(pool, acme)) == 100

@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def forward_to(path: str) -> Iterator[int]:
+def forward_to(path: str) -> Generator[int]:
     """The port of a thread that forwards connections to a Unix socket; closed at the end."""
     listener = socket.create_server(("127.0.0.1", 0))
     pipes: list[threading.Thread] = []

@@ -100,6 +100,31 @@ VALUES ('runs', 'source:books', 'success', '', 1);
 INSERT INTO items (org_id, source, key, data, content_hash, first_seen, last_seen, changed_at)
 VALUES ('00000000-0000-4000-8000-00000000000a', 's', 'second', '{}', '\\x01', now(), now(), now());
 """,
+    "0010": """
+INSERT INTO items (source, key, data, content_hash, first_seen, last_seen, changed_at)
+VALUES ('s', 'listed', '{"a": 1}', '\\x01', now(), now(), now());
+""",
+    "0013": """
+INSERT INTO api_tokens (id, label, scope, hash)
+VALUES ('00000000-0000-4000-8000-00000000000b', 'laptop', 'admin', '\\x01');
+""",
+    "0014": """
+UPDATE organizations SET limits = '{"max_collections": 2}';
+""",
+    "0015": """
+UPDATE items SET data = '{"n": 1}', content_hash = '\\x02';
+""",
+    "0016": """
+INSERT INTO webhooks (id, org_id, url, secret, position, change_id, created_at, created_by)
+VALUES ('00000000-0000-4000-8000-00000000000c', '00000000-0000-4000-8000-00000000000a',
+        'https://example.org', '\\x01', 0, 0, now(), 'Acme/laptop');
+""",
+    "0019": """
+UPDATE runs SET suspicions = 1;
+""",
+    "0021": """
+UPDATE schedule_versions SET reason = 'created';
+""",
     "0020": """
 INSERT INTO source_usage (source, month, requests) VALUES ('asknews_news', '2026-09-01', 7);
 """,

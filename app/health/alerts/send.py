@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core import log
+from app.core.tasks import cancel_all
 from app.health import keys
 from app.health.alerts.compose import AlertMessage
 from app.health.facts import SystemFacts
@@ -79,9 +80,7 @@ class Notifiers:
 
     async def close(self) -> None:
         """End deliveries without waiting for the threads."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await cancel_all(self._tasks.values())
 
 
 def _name(url: str) -> str:

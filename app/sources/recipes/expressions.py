@@ -1,4 +1,5 @@
-"""Validation of the expressions in a recipe: JMESPath, CSS, XPath, regular expressions.
+"""Validation of the expressions in a recipe: JMESPath and regular expressions; for CSS and XPath
+see `selectors`.
 
 Expressions are untrusted input. Their length and depth are limited when a recipe is loaded, and
 they are evaluated in a separate process (`sandbox`), because none of these languages limits what an
@@ -11,15 +12,11 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Annotated, Any, cast
 
-import cssselect
 import jmespath
-from cssselect.parser import CombinedSelector, Element
 from jmespath.exceptions import JMESPathError
-from parsel.csstranslator import HTMLTranslator
 from pydantic import Field
 
 from app.sources.recipes.exact_jmespath import ExactFunctions
-from app.sources.recipes.markup import etree
 
 MAX_LENGTH = 500  # characters
 MAX_DEPTH = 20  # levels of nested brackets
@@ -27,61 +24,11 @@ MAX_DEPTH = 20  # levels of nested brackets
 ExpressionText = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
 
 _OPENING, _CLOSING = "([{", ")]}"
-# A path whose last step has conditions, and one more step.
-_XPATH_CHILD = re.compile(
-    r"((?:.*/)?[\w*-]+(?:\[[^\[\]]*\])+)//?(?:child::)?[\w*-]+(?:\[[^\[\]]*\])*"
-)
-_XPATH = ("/", "./", "../", "(", "@")
-
-
-def is_xpath(text: str) -> bool:
-    """Return whether an HTML expression is XPath: it begins with `/`, `./`, `../`, `(` or `@`."""
-    return text.startswith(_XPATH)
-
-
-def as_xpath(text: str) -> str:
-    """Return an HTML expression as XPath. Raises ValueError if it is not valid CSS."""
-    if is_xpath(text):
-        return text
-    try:
-        return HTMLTranslator().css_to_xpath(text)
-    except (cssselect.SelectorError, ValueError, RecursionError) as error:
-        raise ValueError(f"is not valid CSS: {_first_line(error)}; correct the selector") from None
-
-
-def parent_of_rows(records: str) -> str | None:
-    """Return the XPath of the element that holds the rows which `records` selects, if it says so.
-
-    It is what stands before the last child: `ul.jobs` in `ul.jobs > li`. An element that has
-    neither an id, a class nor another condition may stand in any page: then None.
-    """
-    if is_xpath(records):
-        found = _XPATH_CHILD.fullmatch(records)
-        return found[1] if found and _is_xpath_valid(found[1]) else None
-    selectors = cssselect.parse(records)
-    tree = selectors[0].parsed_tree
-    if len(selectors) > 1 or not isinstance(tree, CombinedSelector):
-        return None
-    parent = tree.selector
-    nearest = parent.subselector if isinstance(parent, CombinedSelector) else parent
-    if tree.combinator not in (" ", ">") or isinstance(nearest, Element):
-        return None
-    return HTMLTranslator().selector_to_xpath(
-        cssselect.Selector(parent), prefix="./descendant-or-self::"
-    )
-
-
-def _is_xpath_valid(text: str) -> bool:
-    try:
-        etree.XPath(text, namespaces=NAMESPACES)
-    except (etree.XPathError, ValueError):
-        return False
-    return True
 
 
 def check_jmespath(text: str) -> None:
     """Check a JMESPath expression. Raises ValueError with the reason."""
-    _check_depth(text)
+    check_depth(text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # deprecated literals are errors
@@ -92,7 +39,7 @@ def check_jmespath(text: str) -> None:
         ) from None
     except (JMESPathError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(
-            f"is not valid JMESPath: {_first_line(error)}; put special keys in double quotes"
+            f"is not valid JMESPath: {first_line(error)}; put special keys in double quotes"
         ) from None
     except RecursionError:
         raise ValueError("is nested too deeply; simplify it") from None
@@ -125,40 +72,27 @@ def _check_call(name: str, count: int) -> None:
         )
 
 
-def check_selector(text: str) -> None:
-    """Check a CSS or XPath expression. Raises ValueError with the reason."""
-    _check_depth(text)
-    xpath = as_xpath(text)
-    try:
-        etree.XPath(xpath, namespaces=NAMESPACES)
-    except (etree.XPathError, ValueError) as error:
-        raise ValueError(
-            f"is not valid XPath: {_first_line(error)}; correct the expression"
-        ) from None
-
-
 def check_regex(text: str) -> None:
     """Check a regular expression. Raises ValueError with the reason."""
-    _check_depth(text)
+    check_depth(text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # patterns whose meaning will change are errors
             re.compile(text)
     except (Warning, re.error, OverflowError, RecursionError) as error:
         raise ValueError(
-            f"is not a valid regular expression: {_first_line(error)}; escape special characters"
+            f"is not a valid regular expression: {first_line(error)}; escape special characters"
         ) from None
 
 
-NAMESPACES = {"re": "http://exslt.org/regular-expressions"}
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of a message, printable, at most 120 characters."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return "".join(c if c.isprintable() else " " for c in lines[0])[:120]
 
 
-def _check_depth(text: str) -> None:
+def check_depth(text: str) -> None:
+    """Raise ValueError if brackets are nested more than MAX_DEPTH deep."""
     depth = deepest = 0
     for character in text:
         if character in _OPENING:

@@ -11,12 +11,12 @@ from w3lib.encoding import html_to_unicode
 from app.core.errors import Schema
 from app.core.records import Rejected
 from app.sources.feeds import encoding
-from app.sources.recipes import expressions, fields
+from app.sources.recipes import fields, selectors
 from app.sources.recipes.enums import FieldType
-from app.sources.recipes.expressions import NAMESPACES, as_xpath
 from app.sources.recipes.jsonpages import ExpressionMismatch, ListPlace
 from app.sources.recipes.markup import etree, html, is_element
 from app.sources.recipes.model import Recipe, RecipeColumn
+from app.sources.recipes.selectors import NAMESPACES, as_xpath
 
 MAX_BLOCKS = 3_000  # elements of a page whose paths are noted
 MAX_STEPS = 12  # steps of a path, from the element upwards
@@ -47,7 +47,7 @@ class HtmlPage:
         if records:
             return ListPlace(container=_container_path(records))
         rows = self._extract.records or ""
-        container = self._extract.container or expressions.parent_of_rows(rows)
+        container = self._extract.container or selectors.parent_of_rows(rows)
         if container is not None and _elements(container, self._root):
             return ListPlace()
         absent = "no row, and no element that is known to hold the rows"

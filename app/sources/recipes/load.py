@@ -56,16 +56,19 @@ class RecipeFault:
         return f"{where}{self.problem}" + (f" ({self.fix})" if self.fix else "")
 
 
-def load(text: str) -> Recipe:
-    """Return the recipe in a TOML text. Raises BadRecipe, whose `faults` lists all faults."""
+def load(text: str, *, checked: bool = False) -> Recipe:
+    """Return the recipe in a TOML text. Raises BadRecipe, whose `faults` lists all faults.
+
+    `checked`: its expressions were checked before, and are not compiled again.
+    """
     try:
         values = tomllib.loads(_bounded(text))
     except (ValueError, RecursionError) as error:  # an integer may have too many digits
         raise _refused([_syntax(text, error)]) from None
-    return load_values(values, text)
+    return load_values(values, text, checked=checked)
 
 
-def load_values(values: dict[str, Any], text: str = "") -> Recipe:
+def load_values(values: dict[str, Any], text: str = "", *, checked: bool = False) -> Recipe:
     """Return the recipe in parsed TOML; `text` is for line numbers. Raises BadRecipe."""
     try:
         recipe = Recipe.model_validate(values)
@@ -75,7 +78,7 @@ def load_values(values: dict[str, Any], text: str = "") -> Recipe:
         raise _refused(faults) from None
     except (RollcallError, RecursionError) as error:
         raise _refused([RecipeFault(1, "", str(error) or "is nested too deeply")]) from None
-    found = islice(_semantic_faults(recipe), MAX_FAULTS)
+    found = () if checked else islice(_semantic_faults(recipe), MAX_FAULTS)
     faults = [
         RecipeFault(line_of(text, at), _key(at), *_split_fix(message)) for at, message in found
     ]
@@ -297,7 +300,9 @@ def _kind_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
 def _expression_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     check = expressions.check_jmespath
     if recipe.kind is RecipeKind.HTML:
-        check = expressions.check_selector
+        from app.sources.recipes import selectors  # noqa: PLC0415 - lxml, only if needed
+
+        check = selectors.check_selector
     extract, paginate = recipe.extract, recipe.paginate
     texts: dict[KeyPath, str | None] = {
         ("extract", "records"): extract.records,
@@ -345,8 +350,16 @@ def _column_faults(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         timed = field.type in (FieldType.DATETIME, FieldType.DATE)
         if (field.format or field.timezone) and not timed:
             yield where, f"is a {field.type}; format and timezone are for datetime and date"
+        if timed and field.format and not _has_year(field.format):
+            yield (*where, "format"), "has no year, which would be guessed; add %Y, or leave it out"
         if field.timezone:
             yield from _zone_faults((*where, "timezone"), field.timezone)
+
+
+def _has_year(layout: str) -> bool:
+    if layout in ("unix", "unix_ms"):
+        return True
+    return any(one in ("%Y", "%y", "%G", "%c", "%x") for one in re.findall("%.", layout))
 
 
 def _zone_faults(where: KeyPath, name: str) -> Iterator[tuple[KeyPath, str]]:

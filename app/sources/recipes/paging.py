@@ -34,17 +34,29 @@ class RecipeRequestBuilder:
     """Builds the requests of one partition.
 
     `values` fill the placeholders. `reader` identifies the recipe version that reads the pages.
-    `since`: query parameters that carry the incremental cursor.
+    `since`: query parameters that carry the incremental cursor. `moved`: where the site redirected
+    the first page, if it did.
     """
 
     recipe: Recipe
     values: Mapping[str, str]
     reader: str = ""
     since: tuple[tuple[str, str], ...] = field(default=())
+    moved: str | None = None
 
     def first_request(self) -> SourceRequest:
         """Return the request for the first page."""
         return self._request(self._first_page())
+
+    def after_first_page(self, url: str) -> "RecipeRequestBuilder":
+        """Return the builder that goes on from `url`, where the first page came from.
+
+        A URL in which a secret is masked is not used; nor is another host, with a credential.
+        """
+        same = url == self.first_request().url or "***" in url
+        if same or self.recipe.request.method != "GET" or origin(url) not in self._origins(url):
+            return self
+        return replace(self, moved=url)
 
     def next_request(
         self, number: int, seen: int, raw: RawPage, reading: PageReading
@@ -93,7 +105,7 @@ class RecipeRequestBuilder:
         if spec.json_ is not None:
             content = templates.fill_json(spec.json_, self.values)
             body = msgspec.json.encode({**content, **dict(extra)} if in_body else content)
-        url = with_params(templates.fill_url(recipe.url, self.values), params)
+        url = with_params(self.moved or templates.fill_url(recipe.url, self.values), params)
         return replace(self._base_request(url), method=spec.method, body=body)
 
     def _linked_request(self, link: str | None, raw: RawPage) -> SourceRequest | None:
@@ -102,13 +114,7 @@ class RecipeRequestBuilder:
         try:
             url = resolve(raw.url, link) or ""
             parts = urlsplit(url)
-            own = {origin(self.recipe.url)}
-            moved = origin(raw.url)
-            # A site may redirect: its links lead to where it moved, or back. A credential goes to
-            # no other host than its own.
-            is_same_host = moved == ("https", urlsplit(self.recipe.url).hostname, 443)
-            if self.recipe.auth is None or is_same_host:
-                own.add(moved)
+            own = self._origins(raw.url)
         except ValueError:
             raise Schema(f"the next page is {link[:80]!r}, which is not a URL") from None
         if not url or len(url) > MAX_URL_LENGTH:
@@ -116,6 +122,16 @@ class RecipeRequestBuilder:
         if origin(url) not in own:
             raise UnsafeAddress(f"the next page is on another site, {parts.netloc[:80]}")
         return self._base_request(urlunsplit(parts._replace(fragment="")))
+
+    def _origins(self, came_from: str) -> set[tuple[str, str, int | None]]:
+        """Return where pages may be requested: at the recipe's origin, and where it moved.
+
+        A site may redirect: its links lead to where it moved, or back. A credential goes to no
+        other host than its own. Raises ValueError.
+        """
+        own, moved = {origin(self.recipe.url)}, origin(came_from)
+        is_same_host = moved == ("https", urlsplit(self.recipe.url).hostname, 443)
+        return own | {moved} if self.recipe.auth is None or is_same_host else own
 
     def _base_request(self, url: str) -> SourceRequest:
         recipe = self.recipe

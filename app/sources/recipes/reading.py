@@ -13,8 +13,6 @@ from app.core.errors import Expression, Failure, Schema
 from app.core.records import Rejected
 from app.sources.recipes import fields, templates
 from app.sources.recipes.enums import RecipeKind
-from app.sources.recipes.feedpages import FeedPage
-from app.sources.recipes.htmlpages import HtmlPage
 from app.sources.recipes.jsonpages import JsonPage, ListPlace
 from app.sources.recipes.model import ByCursor, Recipe, RecipeColumn
 
@@ -137,9 +135,15 @@ class RecipeReader:
             raise Schema("the page is nested too deeply") from None
 
     def _parsed(self, body: bytes, url: str, headers: Mapping[str, str]) -> ParsedPage:
+        # Imported when used: lxml, parsel and feedparser take 10 MB.
+        # The sandbox process imports them before its limits apply.
         if self._recipe.kind is RecipeKind.FEED:
+            from app.sources.recipes.feedpages import FeedPage  # noqa: PLC0415
+
             return FeedPage(self._recipe, body, url, headers)
         if self._recipe.kind is RecipeKind.HTML:
+            from app.sources.recipes.htmlpages import HtmlPage  # noqa: PLC0415
+
             return HtmlPage(self._recipe, body, url, headers)
         return JsonPage(self._recipe, body, url, headers)
 
@@ -184,7 +188,7 @@ class RecipeReader:
             more=self._more(page),
             ended=ended,
             total=self._total(page),
-            malformed=page.malformed if isinstance(page, FeedPage) else None,
+            malformed=getattr(page, "malformed", None),
         )
 
     def _shared_data(self, page: ParsedPage, values: Mapping[str, str]) -> _RowData:
@@ -288,6 +292,8 @@ def _content(reading: PageReading, body: bytes) -> bytes:
 
 def _columns(recipe: Recipe) -> dict[str, RecipeColumn]:
     if recipe.kind is RecipeKind.FEED and not recipe.extract.fields:
+        from app.sources.recipes.feedpages import FeedPage  # noqa: PLC0415 - see `_parsed`
+
         return FeedPage.columns()
     return dict(recipe.extract.fields)
 

@@ -22,6 +22,7 @@ CPU_SECONDS = 3.0  # seconds of CPU time for one page
 WALL_SECONDS = 20.0  # seconds for one page, long enough for a busy machine
 START_TIMEOUT_SECONDS = 60.0  # seconds until a new process must be ready
 MAX_REQUESTS_PER_PROCESS = 2_000  # pages after which a process is replaced, which bounds leaks
+LARGE_REQUEST_BYTES = 1_000_000  # bytes of a request that is handled while no other large one is
 MAX_RESULT_BYTES = 64 * 1024 * 1024  # bytes of a result
 LENGTH_PREFIX = struct.Struct(">I")
 
@@ -64,7 +65,8 @@ class Sandbox:
     """A pool of sandbox processes, started on demand.
 
     `size`: maximum number of processes. A source or organisation uses at most one at a time, so
-    that none can occupy the pool.
+    that none can occupy the pool. One large request is handled at a time, which bounds the memory
+    of all processes together.
     `cpu`, `wall`: seconds of CPU time and wall time for one page.
     """
 
@@ -74,6 +76,7 @@ class Sandbox:
         self._cpu = cpu
         self._wall = wall
         self._capacity = asyncio.Semaphore(size)
+        self._large = asyncio.Lock()
         self._idle: list[SandboxProcess] = []
         self.busy: set[SandboxProcess] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -85,7 +88,8 @@ class Sandbox:
         """
         lock = self._locks[owner]
         try:
-            async with lock, self._capacity:
+            is_large = len(request) > LARGE_REQUEST_BYTES
+            async with lock, self._large if is_large else contextlib.nullcontext(), self._capacity:
                 return await self._read(owner, request)
         finally:
             if not lock.locked():
@@ -103,8 +107,8 @@ class Sandbox:
         except (TimeoutError, EOFError, ConnectionError) as error:
             _log.warning("sandbox.killed", owner=owner, error=type(error).__name__)
             raise Expression(
-                f"reading the page exceeded the limits ({self._cpu:.0f} s of CPU, 1 GiB of memory):"
-                " check the regular expressions and selectors for exponential cost"
+                f"reading the page exceeded the limits ({self._cpu:.0f} s of CPU, 256 MB of"
+                " memory): check the regular expressions and selectors for exponential cost"
             ) from None
         finally:
             if succeeded and child.request_count < MAX_REQUESTS_PER_PROCESS:

@@ -1,17 +1,23 @@
 """Entry point of the sandbox process: reads requests from stdin, writes results to stdout."""
 
 import contextlib
+import ctypes
 import math
 import resource
 import sys
 from typing import BinaryIO
 
+from app.sources.recipes import (  # not within the CPU time of a page
+    feedpages,  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    htmlpages,  # noqa: F401  # pyright: ignore[reportUnusedImport]
+)
 from app.sources.recipes.reading import RecipeReader
-from app.sources.recipes.sandbox import LENGTH_PREFIX
+from app.sources.recipes.sandbox import LARGE_REQUEST_BYTES, LENGTH_PREFIX
 from app.sources.recipes.source import handle_sandbox_request
 
 MAX_OPEN_FILES = 16  # codecs and time zone files are opened on first use
-MAX_MEMORY_BYTES = 1024 * 1024 * 1024  # bytes of address space
+MAX_MEMORY_BYTES = 256 * 1024 * 1024  # bytes of address space for a large request
+SMALL_MEMORY_BYTES = 160 * 1024 * 1024  # and for others, of which two are handled at once
 
 
 def serve(ins: BinaryIO, outs: BinaryIO, cpu: float) -> None:
@@ -25,10 +31,15 @@ def serve(ins: BinaryIO, outs: BinaryIO, cpu: float) -> None:
         (size,) = LENGTH_PREFIX.unpack(head)
         request = ins.read(size)
         _limit_cpu(cpu)
+        is_large = size > LARGE_REQUEST_BYTES
+        _limit_memory(MAX_MEMORY_BYTES if is_large else SMALL_MEMORY_BYTES)
         result = handle_sandbox_request(request, pages) if request else b""
         outs.write(LENGTH_PREFIX.pack(len(result)))
         outs.write(result)
         outs.flush()
+        del request, result
+        if is_large:
+            _return_memory()
 
 
 def apply_limits() -> None:
@@ -42,6 +53,17 @@ def apply_limits() -> None:
     for limit, value in limits.items():
         with contextlib.suppress(ValueError, OSError):  # macOS does not support RLIMIT_AS
             resource.setrlimit(limit, (value, value))
+
+
+def _limit_memory(limit: int) -> None:
+    with contextlib.suppress(ValueError, OSError):  # as above
+        resource.setrlimit(resource.RLIMIT_AS, (limit, MAX_MEMORY_BYTES))
+
+
+def _return_memory() -> None:
+    """Give freed memory back to the system, which glibc keeps otherwise."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _limit_cpu(cpu: float) -> None:

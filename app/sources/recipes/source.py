@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import msgspec
 
-from app.core.errors import Expression, Failure, Incomplete, Schema, TooLarge
+from app.core.errors import BadRecipe, Expression, Failure, Incomplete, Schema, TooLarge
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.records import Item, Record, Rejected
 from app.sources.base import ListingEnd
 from app.sources.recipes.enums import Missing
 from app.sources.recipes.incremental import since_value
+from app.sources.recipes.load import RecipeFault, load
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.paging import RecipeRequestBuilder
 from app.sources.recipes.reading import PageReading, RecipeReader
@@ -39,7 +40,13 @@ FIELDS_NOT_READ = {
 }  # recipe fields that reading a page does not need
 
 
-class SandboxRequest(msgspec.Struct):
+class RecipeCheck(msgspec.Struct, tag=True):
+    """A request to the sandbox process: load this recipe, which compiles its expressions."""
+
+    text: str
+
+
+class SandboxRequest(msgspec.Struct, tag=True):
     """A request to the sandbox process: read this page.
 
     `recipe`: JSON of the recipe. `first`: whether it is the first page. `at`: when it was fetched.
@@ -56,10 +63,14 @@ class SandboxRequest(msgspec.Struct):
 
 
 class SandboxResult(msgspec.Struct):
-    """The result of an Errand: a reading, or a failure as its kind and message."""
+    """The result of a request: a reading, a failure as its kind and message, or faults.
+
+    `faults`: of a recipe, each as line, key, problem and fix.
+    """
 
     reading: PageReading | None = None
     failure: tuple[str, str] | None = None
+    faults: list[tuple[int, str, str, str]] = []
 
 
 @dataclass(frozen=True)
@@ -235,11 +246,13 @@ _answer_decoder = msgspec.msgpack.Decoder(SandboxResult)
 
 
 def handle_sandbox_request(request: bytes, pages: dict[bytes, RecipeReader]) -> bytes:
-    """Handle an encoded Errand in the sandbox process; return the encoded Answer.
+    """Handle an encoded request in the sandbox process; return the encoded SandboxResult.
 
     `pages`: a cache of readers by recipe, which this function fills. Never raises.
     """
-    errand = msgspec.msgpack.decode(request, type=SandboxRequest)
+    errand = msgspec.msgpack.decode(request, type=SandboxRequest | RecipeCheck)
+    if isinstance(errand, RecipeCheck):
+        return msgspec.msgpack.encode(SandboxResult(faults=_faults_of(errand.text)))
     try:
         reading = _reader_of(errand.recipe, pages).read(
             errand.body,
@@ -257,6 +270,15 @@ def handle_sandbox_request(request: bytes, pages: dict[bytes, RecipeReader]) -> 
     except Exception as error:  # noqa: BLE001 - any error fails this page, not the process
         message = f"the page could not be read: {type(error).__name__}: {error}"
         return msgspec.msgpack.encode(SandboxResult(failure=("schema", message[:2_000])))
+
+
+def _faults_of(text: str) -> list[tuple[int, str, str, str]]:
+    try:
+        load(text)
+    except BadRecipe as bad:
+        faults = cast("list[RecipeFault]", bad.faults)
+        return [(fault.line, fault.key, fault.problem, fault.fix) for fault in faults]
+    return []
 
 
 MAX_CACHED_RECIPES = 64

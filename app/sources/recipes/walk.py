@@ -57,6 +57,8 @@ class RecipePagination:
         paginate = self.requests.recipe.paginate
         self.page_number += 1
         self.interval = reading.interval
+        if self.page_number == 1:
+            self.requests = self.requests.after_first_page(raw.url)
         if raw.status in paginate.end_status:
             return self._ended(f"HTTP {raw.status}")
         unrecognised = None if reading.ended else self._unrecognised(reading)

@@ -197,7 +197,7 @@ class AskNewsNews:
     def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd | Incomplete]:
         """Request the newest articles of the entity, page by page, back to its `since`.
 
-        The end has a gap if there are more than `max_pages`. Raises Auth and RateLimited.
+        Incomplete if there are more than `max_pages`. Raises Auth and RateLimited.
         """
         hours_back = self.historical.get(part.key)
         asked: QueryParams = [
@@ -255,7 +255,7 @@ class AskNewsStories:
     def pages(self, part: Partition) -> Generator[SourceRequest, RawPage, ListingEnd | Incomplete]:
         """Request the newest stories of the entity, page by page, back to its `since`.
 
-        The end has a gap if there are more than `max_pages`. Raises Auth and RateLimited.
+        Incomplete if there are more than `max_pages`. Raises Auth and RateLimited.
         """
         asked: QueryParams = [
             ("query", part.key),
@@ -303,11 +303,13 @@ def _since(since: datetime | None) -> QueryParams:
 
 def _with_gap(end: ListingEnd | Incomplete, stretch: Stretch | None) -> ListingEnd | Incomplete:
     """Return the end with the stretch before the window as its gap."""
-    if stretch is None or isinstance(end, Incomplete):
+    if stretch is None:
         return end
     start, stop = (f"{instant:%Y-%m-%d %H:%M}" for instant in stretch)
     window = f"from {start} to {stop} UTC was not requested: it is before ASKNEWS_LOOKBACK_HOURS"
-    return replace(end, gap=Gap("; ".join([window, *([str(end.gap)] if end.gap else [])])))
+    if isinstance(end, Incomplete):
+        return Incomplete(f"{end}; {window}")
+    return replace(end, gap=Gap(window))
 
 
 def _search_page(raw: RawPage) -> tuple[int, Offset]:
@@ -344,10 +346,10 @@ class _Pagination:
             if offset in seen:
                 return Incomplete(f"the offset {str(offset)[:60]!r} is repeated")
             seen.add(offset)
-        more = (
-            f"more than {self.max_pages} pages since the last poll; older ones were not requested"
+        return Incomplete(
+            f"more than {self.max_pages} pages since the last complete poll: raise"
+            " ASKNEWS_MAX_PAGES, or poll more often"
         )
-        return ListingEnd("max_pages", gap=Incomplete(more))
 
     def _page(self, offset: Offset) -> Generator[SourceRequest, RawPage, RawPage]:
         size = self.pace.size

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from app.core.enums import Market, MarketOutcome
+from app.odds.comparison import OddsOffer
 from app.store.db import Connection, Pool
 
 
@@ -14,7 +15,8 @@ from app.store.db import Connection, Pool
 class MatchFilter:
     """Filter of matches: kick-off in [since, until); at most `limit`, the earliest ones.
 
-    `competition`: a substring of the competition's or country's name, case-insensitive.
+    `competition`: a substring of the competition's or country's name, `teams` one of the teams'
+    names; both case-insensitive. `after`: (kickoff, key) of the last match of the previous page.
     """
 
     since: datetime
@@ -22,46 +24,81 @@ class MatchFilter:
     competition: str | None = None
     market: Market | None = None
     limit: int = 50
+    teams: str | None = None
+    after: tuple[datetime, str] | None = None
 
 
-# `seen_at`: the later of when the event was written and when its partition was last listed.
-OFFERS = """
+@dataclass(frozen=True, slots=True)
+class PickedMatch:
+    """A match: its Sportradar id, or `platform/event id`, and its events at the sites."""
+
+    key: str
+    kickoff: datetime
+    event_ids: Sequence[int]
+
+
+# A match is the events with one Sportradar id, or one event without.
+PICKED = """
 WITH picked AS (
-  SELECT sportradar_id, CASE WHEN sportradar_id IS NULL THEN id END AS lone, min(kickoff) AS kickoff
+  SELECT coalesce(sportradar_id, platform || '/' || platform_event_id) AS match, sportradar_id,
+         CASE WHEN sportradar_id IS NULL THEN id END AS lone, min(kickoff) AS kickoff
   FROM odds_events
   WHERE kickoff >= $1 AND kickoff <= $2 AND withdrawn_at IS NULL
     AND ($3::text IS NULL OR strpos(lower(country || ' ' || competition), lower($3)) > 0)
-  GROUP BY 1, 2 ORDER BY 3, 1, 2 LIMIT $5
-), events AS (
-  SELECT e.* FROM picked p JOIN odds_events e ON e.sportradar_id = p.sportradar_id
-  UNION ALL
-  SELECT e.* FROM picked p JOIN odds_events e ON e.id = p.lone
+    AND ($4::text IS NULL OR strpos(lower(home || ' - ' || away), lower($4)) > 0)
+  GROUP BY 1, 2, 3
+  HAVING $6::timestamptz IS NULL
+      OR (min(kickoff), coalesce(sportradar_id, platform || '/' || platform_event_id)) > ($6, $7)
+  ORDER BY 4, 1 LIMIT $5
 )
-SELECT coalesce(e.sportradar_id, e.platform || '/' || e.platform_event_id) AS match, e.platform,
-       e.country, e.competition, e.home, e.away, e.kickoff, p.market, p.line, p.outcome, p.price,
-       p.active,
+SELECT p.match, p.kickoff, array_agg(e.id) FROM picked p CROSS JOIN LATERAL (
+  SELECT id FROM odds_events WHERE sportradar_id = p.sportradar_id AND kickoff >= $1
+  UNION ALL
+  SELECT p.lone WHERE p.lone IS NOT NULL) e
+GROUP BY 1, 2 ORDER BY 2, 1
+"""
+
+# Every price of these events, withdrawn ones too; an event without a price is one row.
+# `seen_at`: the later of when the event was written and when its partition was last listed.
+PRICES = """
+SELECT coalesce(e.sportradar_id, e.platform || '/' || e.platform_event_id) AS match,
+       e.id AS event_id, e.platform, e.country, e.competition, e.home, e.away, e.kickoff,
+       p.market, p.line, p.outcome, p.price, p.active, p.changed_at, p.run_id,
        CASE WHEN e.absent_since IS NULL THEN greatest(e.seen_at, b.listed_at) ELSE e.seen_at END
          AS seen_at,
-       p.changed_at
-FROM events e
-JOIN odds_prices p ON p.event_id = e.id
+       CASE WHEN e.absent_since IS NULL AND b.listed_at > e.seen_at THEN b.run_id
+            ELSE e.seen_run_id END AS seen_run_id
+FROM odds_events e
+LEFT JOIN odds_prices p ON p.event_id = e.id AND ($2::text IS NULL OR p.market = $2)
 LEFT JOIN odds_boards b ON b.platform = e.platform AND b.partition = e.partition
-WHERE e.kickoff >= $1 AND p.price IS NOT NULL AND ($4::text IS NULL OR p.market = $4)
+WHERE e.id = ANY ($1::bigint[])
 ORDER BY e.kickoff, match, e.platform, p.market, p.line, p.outcome
 """
 
 EVENTS = """
-SELECT id, platform, home, away, kickoff, competition FROM odds_events
-WHERE sportradar_id = $1
-UNION
-SELECT id, platform, home, away, kickoff, competition FROM odds_events
-WHERE platform = $2 AND platform_event_id = $3
+SELECT e.id, e.platform, e.platform_event_id, e.home, e.away, e.kickoff, e.country, e.competition,
+       e.partition, e.first_seen_at, e.seen_at, e.seen_run_id, e.absent_since, e.withdrawn_at,
+       e.run_id, b.listed_at, b.run_id AS listed_run_id
+FROM odds_events e
+LEFT JOIN odds_boards b ON b.platform = e.platform AND b.partition = e.partition
+WHERE e.id IN (SELECT id FROM odds_events WHERE sportradar_id = $1
+               UNION
+               SELECT id FROM odds_events WHERE platform = $2 AND platform_event_id = $3)
+ORDER BY e.platform, e.id
 """
 
+EVENT_CHANGES = """
+SELECT event_id, what, before, after, observed_at, run_id FROM odds_event_changes
+WHERE event_id = ANY ($1::bigint[]) ORDER BY observed_at DESC, id DESC LIMIT $2
+"""
+
+# The newest changes of one price, in order of time.
 PRICE_HISTORY = """
-SELECT event_id, line, price, active, observed_at, run_id FROM odds_price_changes
-WHERE event_id = ANY ($1::bigint[]) AND market = $2 AND outcome = $3
-  AND line IS NOT DISTINCT FROM $4
+SELECT event_id, line, price, active, observed_at, run_id FROM (
+  SELECT * FROM odds_price_changes
+  WHERE event_id = ANY ($1::bigint[]) AND market = $2 AND outcome = $3
+    AND line IS NOT DISTINCT FROM $4
+  ORDER BY observed_at DESC, id DESC LIMIT $5) newest
 ORDER BY observed_at, id
 """
 
@@ -70,19 +107,68 @@ SELECT DISTINCT line FROM odds_prices
 WHERE event_id = ANY ($1::bigint[]) AND market = $2 AND outcome = $3 ORDER BY line
 """
 
+COMPETITIONS = """
+SELECT DISTINCT country, competition FROM odds_events
+WHERE kickoff >= $1 AND kickoff < $2 AND withdrawn_at IS NULL ORDER BY 1, 2 LIMIT $3
+"""
 
-async def offers(pool: Pool | Connection, matches: MatchFilter) -> list[dict[str, Any]]:
-    """Return every price of the matching events at every site, as plain rows."""
+
+async def pick_matches(pool: Pool | Connection, matches: MatchFilter) -> list[PickedMatch]:
+    """Return the matching matches, in order of kick-off."""
     rows = await pool.fetch(
-        OFFERS, matches.since, matches.until, matches.competition, matches.market, matches.limit
+        PICKED,
+        matches.since,
+        matches.until,
+        matches.competition,
+        matches.teams,
+        matches.limit,
+        *(matches.after or (None, None)),
     )
-    return [dict(row) for row in rows]
+    return [PickedMatch(*row) for row in rows]
 
 
-async def events(pool: Pool, name: str) -> list[dict[str, Any]]:
-    """Return the events of a match. `name`: its Sportradar id, or `platform/event id`."""
+async def prices(
+    pool: Pool | Connection, event_ids: Sequence[int], market: Market | None
+) -> list[dict[str, Any]]:
+    """Return every price of the events, as plain rows: None if it was withdrawn.
+
+    An event without a price is a row without a market.
+    """
+    return [dict(row) for row in await pool.fetch(PRICES, event_ids, market)]
+
+
+async def offers(pool: Pool | Connection, matches: MatchFilter) -> list[OddsOffer]:
+    """Return every price of the matching matches at every site."""
+    picked = await pick_matches(pool, matches)
+    ids = [event_id for match in picked for event_id in match.event_ids]
+    return offers_from_rows(await prices(pool, ids, matches.market))
+
+
+def offers_from_rows(rows: Sequence[dict[str, Any]]) -> list[OddsOffer]:
+    """Return the rows that have a price as offers, with market and outcome as enums."""
+    return [_offer(row) for row in rows if row["price"] is not None]
+
+
+def _offer(row: dict[str, Any]) -> OddsOffer:
+    fields = {name: value for name, value in row.items() if name != "event_id"}
+    fields |= {"market": Market(row["market"]), "outcome": MarketOutcome(row["outcome"])}
+    return OddsOffer(**fields)
+
+
+async def events(pool: Pool | Connection, name: str) -> list[dict[str, Any]]:
+    """Return the events of a match. `name`: its Sportradar id, or `platform/event id`.
+
+    `listed_at` and `listed_run_id`: the last complete listing of the event's partition.
+    """
     platform, _, key = name.partition("/")
     return [dict(row) for row in await pool.fetch(EVENTS, name, platform, key)]
+
+
+async def event_changes(
+    pool: Pool | Connection, event_ids: Sequence[int], limit: int
+) -> list[dict[str, Any]]:
+    """Return the newest changes of kick-off, teams or presence of the events."""
+    return [dict(row) for row in await pool.fetch(EVENT_CHANGES, event_ids, limit)]
 
 
 async def lines(
@@ -93,10 +179,20 @@ async def lines(
 
 
 async def price_history(
-    pool: Pool, event_ids: Sequence[int], outcome: tuple[Market, MarketOutcome, Decimal | None]
+    pool: Pool | Connection,
+    event_ids: Sequence[int],
+    outcome: tuple[Market, MarketOutcome, Decimal | None],
+    limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Return every price change of one outcome of the events, oldest first.
 
-    `outcome`: market, outcome, line.
+    `outcome`: market, outcome, line. `limit`: only so many, the newest ones.
     """
-    return [dict(row) for row in await pool.fetch(PRICE_HISTORY, event_ids, *outcome)]
+    return [dict(row) for row in await pool.fetch(PRICE_HISTORY, event_ids, *outcome, limit)]
+
+
+async def competitions(
+    pool: Pool | Connection, since: datetime, until: datetime, limit: int
+) -> list[tuple[str, str]]:
+    """Return (country, competition) of matches that kick off in [since, until)."""
+    return [(row[0], row[1]) for row in await pool.fetch(COMPETITIONS, since, until, limit)]

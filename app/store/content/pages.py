@@ -219,7 +219,7 @@ async def save_raw_page(
     )
 
 
-async def load_body(pool: Pool, body_hash: bytes) -> bytes | None:
+async def load_body(pool: Pool | Connection, body_hash: bytes) -> bytes | None:
     """Return a stored body, decompressed; None if it is not stored (any more)."""
     row = await pool.fetchrow("SELECT body, size FROM raw_bodies WHERE hash = $1", body_hash)
     if row is None:

@@ -1,29 +1,51 @@
-"""Monthly partitions (UTC) of the price changes: created ahead of time, dropped when old."""
+"""Monthly partitions (UTC) of tables that only grow: created ahead of time, dropped when old."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from app.store.db import Connection, Pool
 
-PREFIX = "odds_price_changes_"
 MONTHS_AHEAD = 2  # besides the present month
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionedTable:
+    """A table partitioned by the month of an instant; `<name>_rest` is its default partition.
+
+    `setting`: the setting with its retention in days. `before_drop`: a statement that notes what is
+    dropped, with `{partition}` in it, executed in the same transaction.
+    """
+
+    name: str
+    column: str
+    setting: str
+    before_drop: str = ""
+
+
+PRICE_CHANGES = PartitionedTable("odds_price_changes", "observed_at", "odds_changes_days")
+# Readers of the feed are told that what they have not read yet is no longer there.
+CHANGES = PartitionedTable(
+    "changes",
+    "at",
+    "change_days",
+    "UPDATE change_clock SET dropped_through = greatest(dropped_through,"
+    " (SELECT coalesce(max(position), 0) FROM {partition}))",
+)
+TABLES = (PRICE_CHANGES, CHANGES)
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('rollcall.odds_months'))"
 
 # Rows in the default partition prevent creating the partition of their month.
-_IN_DEFAULT = """
-SELECT EXISTS (
-  SELECT FROM odds_price_changes_rest WHERE observed_at >= $1 AND observed_at < $2
-)
-"""
+_IN_DEFAULT = "SELECT EXISTS (SELECT FROM {name}_rest WHERE {column} >= $1 AND {column} < $2)"
 
 _PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = 'odds_price_changes'::regclass
+WHERE i.inhparent = $1::text::regclass
 """
 
 _PRUNE_DEFAULT = """
-DELETE FROM odds_price_changes_rest WHERE ctid IN (
-  SELECT ctid FROM odds_price_changes_rest WHERE observed_at < $1 LIMIT $2
+DELETE FROM {name}_rest WHERE ctid IN (
+  SELECT ctid FROM {name}_rest WHERE {column} < $1 LIMIT $2
 )
 """
 
@@ -38,7 +60,9 @@ def next_month(month: datetime) -> datetime:
     return month_start(month + timedelta(days=31))
 
 
-async def create_upcoming(pool: Pool, now: datetime) -> list[str]:
+async def create_upcoming(
+    pool: Pool, now: datetime, table: PartitionedTable = PRICE_CHANGES
+) -> list[str]:
     """Create the missing partitions of the present and the next months; returns their names.
 
     Costs one catalogue query if all exist. Safe to call concurrently.
@@ -46,57 +70,73 @@ async def create_upcoming(pool: Pool, now: datetime) -> list[str]:
     months = [month_start(now)]
     for _ in range(MONTHS_AHEAD):
         months.append(next_month(months[-1]))
-    existing = await _existing(pool)
-    missing = [month for month in months if _name(month) not in existing]
+    existing = await _existing(pool, table)
+    missing = [month for month in months if _name(table, month) not in existing]
     if not missing:
         return []
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(_LOCK)
-        existing = await _existing(connection)
-        missing = [month for month in missing if _name(month) not in existing]
-        return [_name(month) for month in missing if await _create(connection, month)]
+        existing = await _existing(connection, table)
+        missing = [month for month in missing if _name(table, month) not in existing]
+        return [_name(table, month) for month in missing if await _create(connection, table, month)]
 
 
-async def drop_ended(pool: Pool, before: datetime, *, batch: int = 50_000) -> list[str]:
+async def drop_ended(
+    pool: Pool,
+    before: datetime,
+    table: PartitionedTable = PRICE_CHANGES,
+    *,
+    batch: int = 50_000,
+) -> list[str]:
     """Drop the partitions of months that ended before `before`, and old rows of the default one.
 
     Returns the names of the dropped partitions. A month is kept until all of it is old enough.
     """
-    dropped = await ended_before(pool, before)
+    dropped = await ended_before(pool, before, table)
     for name in dropped:
-        await pool.execute(f'DROP TABLE IF EXISTS "{name}"')
-    while (await pool.execute(_PRUNE_DEFAULT, before, batch)) == f"DELETE {batch}":
+        async with pool.acquire() as connection, connection.transaction():
+            if table.before_drop:
+                await connection.execute(table.before_drop.format(partition=f'"{name}"'))
+            await connection.execute(f'DROP TABLE IF EXISTS "{name}"')
+    prune = _PRUNE_DEFAULT.format(name=table.name, column=table.column)
+    if table.before_drop:
+        old = f"(SELECT * FROM {table.name}_rest WHERE {table.column} < $1) AS old"  # noqa: S608 - names of our own
+        await pool.execute(table.before_drop.format(partition=old), before)
+    while (await pool.execute(prune, before, batch)) == f"DELETE {batch}":
         pass
     return dropped
 
 
-async def ended_before(pool: Pool, before: datetime) -> list[str]:
+async def ended_before(
+    pool: Pool, before: datetime, table: PartitionedTable = PRICE_CHANGES
+) -> list[str]:
     """Return the names of the partitions of months that ended before `before`."""
-    return sorted(name for name in await _existing(pool) if _ended(name, before))
+    return sorted(name for name in await _existing(pool, table) if _ended(table, name, before))
 
 
-def _name(month: datetime) -> str:
-    return f"{PREFIX}{month:%Y_%m}"
+def _name(table: PartitionedTable, month: datetime) -> str:
+    return f"{table.name}_{month:%Y_%m}"
 
 
-def _ended(name: str, before: datetime) -> bool:
+def _ended(table: PartitionedTable, name: str, before: datetime) -> bool:
     try:
-        month = datetime.strptime(name, f"{PREFIX}%Y_%m").replace(tzinfo=UTC)
+        month = datetime.strptime(name, f"{table.name}_%Y_%m").replace(tzinfo=UTC)
     except ValueError:
         return False
     return next_month(month) <= before
 
 
-async def _existing(pool: Pool | Connection) -> set[str]:
-    return {row["relname"] for row in await pool.fetch(_PARTITIONS)}
+async def _existing(pool: Pool | Connection, table: PartitionedTable) -> set[str]:
+    return {row["relname"] for row in await pool.fetch(_PARTITIONS, table.name)}
 
 
-async def _create(connection: Connection, month: datetime) -> bool:
+async def _create(connection: Connection, table: PartitionedTable, month: datetime) -> bool:
     end = next_month(month)
-    if await connection.fetchval(_IN_DEFAULT, month, end):
+    in_default = _IN_DEFAULT.format(name=table.name, column=table.column)
+    if await connection.fetchval(in_default, month, end):
         return False
     await connection.execute(
-        f'CREATE TABLE "{_name(month)}" PARTITION OF odds_price_changes'
+        f'CREATE TABLE "{_name(table, month)}" PARTITION OF {table.name}'
         f" FOR VALUES FROM ('{month:%Y-%m-%d}+00') TO ('{end:%Y-%m-%d}+00')"
     )
     return True

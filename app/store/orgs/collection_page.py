@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from app.store.db import Connection
+from app.store.schedules import zones
 
 OF_ORG = """
 SELECT s.id, s.key, s.spec, s.enabled, s.paused_at, s.paused_by, s.paused_note, s.next_tick_at,
-       s.notify, s.retired_at, p.name, p.sources
+       s.notify, s.retired_at, p.name, p.sources, s.zone_data, s.policies
 FROM schedules s LEFT JOIN collection_presets p ON p.id = s.preset_id
-WHERE s.org_id = $1
+WHERE s.org_id = $1 ORDER BY s.retired_at IS NOT NULL, s.key LIMIT $2
 """
 
 
@@ -31,9 +32,28 @@ class CollectionSummary:
     retired_at: datetime | None
     preset: str | None
     sources: list[dict[str, Any]] | None
+    zone_data: str | None
+    policies: dict[str, Any]
 
 
-async def of_org(connection: Connection, org_id: UUID) -> CollectionSummary | None:
-    """Return the organisation's schedule; None if it has none."""
-    row = await connection.fetchrow(OF_ORG, org_id)
-    return None if row is None else CollectionSummary(*row)
+ALL = """
+SELECT o.name AS org, s.key, s.spec, s.enabled, s.paused_at, s.next_tick_at, o.disabled_at,
+       last.status, last.at
+FROM schedules s JOIN organizations o ON o.id = s.org_id
+LEFT JOIN LATERAL (
+  SELECT r.status, r.created_at AS at FROM runs r WHERE r.schedule_id = s.id
+  ORDER BY r.created_at DESC LIMIT 1) last ON true
+WHERE s.retired_at IS NULL ORDER BY o.name, s.key LIMIT $1
+"""
+
+
+async def of_all(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """Return the collections of all organisations with their last run, by organisation."""
+    return [dict(row) for row in await connection.fetch(ALL, limit)]
+
+
+async def of_org(connection: Connection, org_id: UUID, limit: int) -> list[CollectionSummary]:
+    """Return the organisation's collections, retired ones last, by name."""
+    lines = [CollectionSummary(*row) for row in await connection.fetch(OF_ORG, org_id, limit)]
+    await zones.ensure(connection, [(line.spec, line.zone_data) for line in lines])
+    return lines

@@ -49,12 +49,17 @@ async def items(
     return await selects.fetch(connection, statement.order_by(*order).limit(limit))
 
 
-async def edits(connection: Connection, org_id: UUID, limit: int, after: int | None) -> list[Row]:
-    """Return edits of the schedule, newest first. `after`: id of the previous page's last edit."""
+async def edits(
+    connection: Connection, of: tuple[UUID, str], limit: int, after: int | None
+) -> list[Row]:
+    """Return edits of the schedule with this owner and key, newest first.
+
+    `after`: id of the previous page's last edit.
+    """
     statement = (
         select(ScheduleEditRow)
         .join(ScheduleRow, col(ScheduleRow.id) == col(ScheduleEditRow.schedule_id))
-        .where(ScheduleRow.org_id == org_id)
+        .where(ScheduleRow.org_id == of[0], ScheduleRow.key == of[1])
     )
     if after is not None:
         statement = statement.where(col(ScheduleEditRow.id) < after)

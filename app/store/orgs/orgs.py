@@ -22,11 +22,11 @@ class Org:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A stored API token, with the hash of its secret."""
+    """A stored API token, with the hash of its secret. Without an organisation: the operator's."""
 
     id: UUID
-    org_id: UUID
-    org: str
+    org_id: UUID | None
+    org: str | None
     label: str
     scope: Scope
     hash: bytes
@@ -41,7 +41,7 @@ ORG = "SELECT id, name, limits, created_at, disabled_at FROM organizations"
 WITH_ORG = """
 SELECT t.id, t.org_id, o.name AS org, t.label, t.scope, t.hash, t.created_at, t.expires_at,
        t.revoked_at, t.last_used_at, o.disabled_at AS org_disabled_at
-FROM api_tokens t JOIN organizations o ON o.id = t.org_id
+FROM api_tokens t LEFT JOIN organizations o ON o.id = t.org_id
 """
 ADD_ORG = """
 INSERT INTO organizations (id, name, limits, created_at) VALUES ($1, $2, '{}', $3)
@@ -115,9 +115,11 @@ async def token(pool: Pool | Connection, token_id: UUID) -> Token | None:
     return None if row is None else _token(row)
 
 
-async def tokens(pool: Pool | Connection, org_id: UUID) -> list[Token]:
-    """Return an organisation's tokens, oldest first."""
-    rows = await pool.fetch(f"{WITH_ORG} WHERE t.org_id = $1 ORDER BY t.created_at", org_id)
+async def tokens(pool: Pool | Connection, org_id: UUID | None) -> list[Token]:
+    """Return the tokens of an organisation, or of the operator if it is None, oldest first."""
+    rows = await pool.fetch(
+        f"{WITH_ORG} WHERE t.org_id IS NOT DISTINCT FROM $1 ORDER BY t.created_at", org_id
+    )
     return [_token(row) for row in rows]
 
 

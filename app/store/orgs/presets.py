@@ -21,9 +21,16 @@ class CollectionPreset:
     built_in: bool
 
 
-COLUMNS = "id, name, sources, revision, created_at, updated_at, org_id IS NULL"
 # Each statement filters by organisation itself, in addition to row-level security.
-LOOK = f"SELECT {COLUMNS} FROM collection_presets WHERE (org_id = $1 OR org_id IS NULL)"  # noqa: S608 - constant fragments
+ALL = """
+SELECT id, name, sources, revision, created_at, updated_at, org_id IS NULL
+FROM collection_presets WHERE org_id = $1 OR org_id IS NULL
+ORDER BY org_id IS NULL DESC, name
+"""
+ONE = """
+SELECT id, name, sources, revision, created_at, updated_at, org_id IS NULL
+FROM collection_presets WHERE (org_id = $1 OR org_id IS NULL) AND id = $2
+"""
 ADD = """
 INSERT INTO collection_presets (id, org_id, name, sources, revision, created_at, updated_at)
 VALUES ($1, $2, $3, $4, 1, $5, $5)
@@ -36,13 +43,13 @@ WHERE org_id = $1 AND id = $2
 
 async def all_of(connection: Connection, org_id: UUID) -> list[CollectionPreset]:
     """Return the presets available to an organisation, built-in ones first, by name."""
-    rows = await connection.fetch(f"{LOOK} ORDER BY org_id IS NULL DESC, name", org_id)
+    rows = await connection.fetch(ALL, org_id)
     return [CollectionPreset(*row) for row in rows]
 
 
 async def one(connection: Connection, org_id: UUID, preset_id: UUID) -> CollectionPreset | None:
     """Return one preset available to the organisation; None if there is none."""
-    row = await connection.fetchrow(f"{LOOK} AND id = $2", org_id, preset_id)
+    row = await connection.fetchrow(ONE, org_id, preset_id)
     return None if row is None else CollectionPreset(*row)
 
 

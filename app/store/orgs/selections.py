@@ -27,7 +27,7 @@ class CollectionSelection:
 SELECTION = """
 SELECT o.limits, o.disabled_at, p.name AS preset, p.sources
 FROM organizations o
-LEFT JOIN schedules s ON s.org_id = o.id
+LEFT JOIN schedules s ON s.org_id = o.id AND s.key = $2
 LEFT JOIN collection_presets p ON p.id = s.preset_id
 WHERE o.id = $1
 """
@@ -50,9 +50,11 @@ UPDATE runs SET params = $3 WHERE execution_id = $1 AND lease_epoch = $2 AND sta
 OPEN_RUNS = "SELECT execution_id FROM runs WHERE org_id = $1 AND status IN ('queued', 'running')"
 
 
-async def read_selection(connection: Pool | Connection, org_id: UUID) -> CollectionSelection | None:
-    """Return what the organisation collects; None if the organisation does not exist."""
-    row = await connection.fetchrow(SELECTION, org_id)
+async def read_selection(
+    connection: Pool | Connection, org_id: UUID, key: str
+) -> CollectionSelection | None:
+    """Return what the organisation's schedule `key` collects; None if there is no organisation."""
+    row = await connection.fetchrow(SELECTION, org_id, key)
     return None if row is None else CollectionSelection(*row)
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from app.store.db import Connection, Pool
+from app.store.schedules import zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class JobRow:
     paused_note: str | None
     next_tick_at: datetime | None
     registered_at: datetime
+    zone_data: str | None
     ends: Sequence[tuple[str, str | None, str | None, datetime]]
     last_error: str | None
     last_success: datetime | None
@@ -45,7 +47,7 @@ class JobRow:
 # Every part is bounded by a LIMIT, so that the cost does not grow with a schedule's history.
 FACTS = """
 SELECT s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,
-       s.next_tick_at, s.created_at,
+       s.next_tick_at, s.created_at, s.zone_data,
        l.statuses, l.errors, l.breaches, l.ended, l.message, g.completed_at, o.started_at,
        t.outcomes, t.reasons, t.instants, t.counts, w.late, n.completed_at,
        q.names, q.statuses, q.kinds, q.messages, q.runs, q.ended, f.names, f.ended
@@ -152,7 +154,9 @@ COUNTED = f"SELECT {STATE} AS state, count(*) FROM schedules s WHERE {JUDGED} GR
 async def facts(pool: Pool, key: str | None = None) -> list[JobRow]:
     """Return the facts of every built-in schedule, or of the one with that key."""
     rows = await (pool.fetch(ALL) if key is None else pool.fetch(ONE, key))
-    return [_job_row(tuple(row)) for row in rows]
+    found = [_job_row(tuple(row)) for row in rows]
+    await zones.ensure(pool, ((row.spec, row.zone_data) for row in found))
+    return found
 
 
 async def count_collections(pool: Pool | Connection, now: datetime) -> dict[str, int]:
@@ -162,8 +166,8 @@ async def count_collections(pool: Pool | Connection, now: datetime) -> dict[str,
 
 
 def _job_row(row: tuple[Any, ...]) -> JobRow:
-    schedule, ends, latest, ticks, rest = row[:10], row[10:14], row[14:17], row[17:21], row[21:23]
-    sources = (_zipped(row[23:29]), _zipped(row[29:]))
+    schedule, ends, latest, ticks, rest = row[:11], row[11:15], row[15:18], row[18:22], row[22:24]
+    sources = (_zipped(row[24:30]), _zipped(row[30:]))
     fields = [*schedule, _zipped(ends), *latest, _zipped(ticks), *rest, *sources]
     return JobRow(*cast("list[Any]", fields))
 

@@ -30,6 +30,7 @@ class ScheduleSummary:
     due_at: datetime | None
     version: int
     zone_data: str | None = None
+    org_id: UUID | None = None
 
 
 class TickSummary(msgspec.Struct, frozen=True, gc=False):
@@ -59,14 +60,14 @@ class GapSummary:
 # The front page shows every built-in schedule.
 BUILT_IN = """
 SELECT id, key, job, spec, policies, enabled, paused_at, paused_by, paused_note,
-       evaluated_through, next_tick_at, due_at, version, zone_data
+       evaluated_through, next_tick_at, due_at, version, zone_data, org_id
 FROM schedules WHERE org_id IS NULL AND retired_at IS NULL ORDER BY key
 """
-# Filters by organisation itself, in addition to row-level security.
+# Filters by organisation itself, in addition to row-level security. The operator sees any.
 ONE = """
 SELECT id, key, job, spec, policies, enabled, paused_at, paused_by, paused_note,
-       evaluated_through, next_tick_at, due_at, version, zone_data
-FROM schedules WHERE key = $1 AND (org_id IS NULL OR org_id = $2)
+       evaluated_through, next_tick_at, due_at, version, zone_data, org_id
+FROM schedules WHERE key = $1 AND ($2::uuid IS NULL OR org_id = $2)
 """
 
 TICKS = """
@@ -105,6 +106,16 @@ SELECT coalesce((SELECT max(id) FROM run_events), 0),
         FROM schedules WHERE org_id IS NULL)::text
 """
 
+# The same for the collections of one organisation.
+ORG_PULSE = """
+SELECT concat_ws(' ',
+  (SELECT concat(sum(revision), ' ', sum(extract(epoch FROM evaluated_through)))
+   FROM schedules WHERE org_id = $1),
+  (SELECT string_agg(concat(execution_id, status, attempt), ' ')
+   FROM (SELECT execution_id, status, attempt FROM runs WHERE org_id = $1
+         ORDER BY created_at DESC, execution_id LIMIT 25) r))
+"""
+
 # The front page shows the newest runs. `job` is the schedule's name, also of a manual run.
 RECENT = """
 SELECT r.execution_id, r.trigger, r.requested_by, r.status, r.scheduled_for, r.queued_at,
@@ -126,8 +137,10 @@ async def built_in(connection: Pool | Connection) -> list[ScheduleSummary]:
     return lines
 
 
-async def one(connection: Pool | Connection, key: str, org_id: UUID) -> ScheduleSummary | None:
-    """Return one schedule, of the operator or of this organisation; None if there is none."""
+async def one(
+    connection: Pool | Connection, key: str, org_id: UUID | None
+) -> ScheduleSummary | None:
+    """Return one schedule of this organisation, or with None of anyone; None if there is none."""
     row = await connection.fetchrow(ONE, key, org_id)
     if row is None:
         return None
@@ -160,6 +173,11 @@ async def change_marker(connection: Pool | Connection) -> tuple[int, str]:
     """Return two values that change whenever anything on the page changes."""
     row = await connection.fetchrow(PULSE)
     return (0, "") if row is None else (row[0], row[1])
+
+
+async def org_change_marker(connection: Pool | Connection, org_id: UUID) -> str:
+    """Return a text that changes whenever the organisation's collections or their runs do."""
+    return await connection.fetchval(ORG_PULSE, org_id)
 
 
 async def recent(

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Uuid, cast, literal, null, union_all
 from sqlmodel import col, select
@@ -64,11 +63,10 @@ async def ticks(
     return await selects.fetch(connection, newest)
 
 
-async def exists(connection: Pool | Connection, job: str, org_id: UUID | None = None) -> bool:
-    """Return whether there is a schedule of that name, of the operator or of this organisation."""
+async def exists(connection: Pool | Connection, job: str) -> bool:
+    """Return whether there is a schedule of that name."""
     statement = select(ScheduleRow.org_id).where(ScheduleRow.key == job)
-    rows = await selects.fetch(connection, statement)
-    return bool(rows) and (org_id is None or rows[0]["org_id"] in {None, org_id})
+    return bool(await selects.fetch(connection, statement))
 
 
 def _conditions(model: Any, first: Any, last: Any, filters: TickFilter) -> list[Any]:

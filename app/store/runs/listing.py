@@ -93,12 +93,11 @@ async def run(
 ) -> dict[str, Any] | None:
     """Return one run; None if there is none.
 
-    With `org_id`, one of the operator or of this organisation only, whatever row-level security
-    hides.
+    With `org_id`, one of this organisation only, whatever row-level security hides.
     """
     statement: Any = _RUNS.where(RunRow.execution_id == run_id)
     if org_id is not None:
-        statement = statement.where(or_(col(RunRow.org_id).is_(None), col(RunRow.org_id) == org_id))
+        statement = statement.where(col(RunRow.org_id) == org_id)
     rows = await selects.fetch(connection, statement)
     return _named(rows[0]) if rows else None
 
@@ -201,36 +200,10 @@ async def rejected(
 
 BY_PREFIX = "SELECT execution_id FROM runs WHERE execution_id::text LIKE $1 LIMIT 2"
 
-# How much is queued and running, for `status` and `doctor`.
-OPEN = """
-SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
-       count(*) FILTER (WHERE status = 'running') AS running,
-       min(queued_at) FILTER (WHERE status = 'queued' AND coalesce(not_before, $1) <= $1) AS oldest
-FROM runs WHERE status IN ('queued', 'running')
-"""
-
-# How many schedules are overdue, for `status` and `doctor`.
-LAG = """
-SELECT count(*) AS late, min(due_at) AS since FROM schedules
-WHERE due_at < $1::timestamptz - interval '1 minute'
-"""
-
 
 async def ids_with_prefix(pool: Pool, begins: str) -> list[UUID]:
     """Return at most two run ids with that prefix of hexadecimal digits and hyphens."""
     return [row[0] for row in await pool.fetch(BY_PREFIX, f"{begins.lower()}%")]
-
-
-async def open_runs(pool: Pool, now: datetime) -> dict[str, Any]:
-    """Return the numbers of queued and running runs, and since when the oldest has been queued."""
-    row = await pool.fetchrow(OPEN, now)
-    return {} if row is None else dict(row)
-
-
-async def scheduling_lag(pool: Pool, now: datetime) -> tuple[int, datetime | None]:
-    """Return how many schedules are more than a minute overdue, and since when."""
-    row = await pool.fetchrow(LAG, now)
-    return (0, None) if row is None else (row["late"], row["since"])
 
 
 async def _conditions(

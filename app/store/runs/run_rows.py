@@ -105,6 +105,7 @@ WITH claimed AS (
                   lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second',
                   worker = $2, started_at = coalesce(started_at, $3), not_before = NULL
   WHERE execution_id = $1 AND status = 'queued' AND coalesce(not_before, $3) <= $3
+    AND ($5 OR losses + suspicions = 0)
     AND {_NOT_BLOCKED}
   RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, schedule_id,
             scheduled_for, trigger, started_at, requested_by, deferrals, org_id
@@ -172,13 +173,26 @@ SELECT execution_id, job, attempt FROM back
 """
 
 # SKIP LOCKED: concurrent sweeps share the work instead of waiting for each other.
+# A run that was its worker's only one has caused the death, or may have: the attempt counts. Of
+# several, any may have: each is suspected, and none has lost an attempt.
 REQUEUE_EXPIRED = """
-WITH expired AS (
-  SELECT execution_id, losses + 1 >= max_attempts AS out_of_attempts FROM runs
+WITH found AS (
+  SELECT execution_id, worker, losses, suspicions, max_attempts FROM runs
   WHERE status = 'running' AND lease_expires_at < $1
   ORDER BY lease_expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), judged AS (
+  SELECT f.*, (SELECT count(*) FROM runs o
+               WHERE o.worker = f.worker AND o.status = 'running'
+                 AND o.execution_id <> f.execution_id) AS others
+  FROM found f
+), expired AS (
+  SELECT execution_id, others,
+         others = 0 AND losses + 1 + least(suspicions, 1) >= max_attempts AS out_of_attempts
+  FROM judged
 ), moved AS (
-  UPDATE runs r SET losses = losses + 1, lease_epoch = lease_epoch + 1, lease_expires_at = NULL,
+  UPDATE runs r SET losses = losses + CASE WHEN e.others = 0 THEN 1 ELSE 0 END,
+         suspicions = suspicions + CASE WHEN e.others = 0 THEN 0 ELSE 1 END,
+         lease_epoch = lease_epoch + 1, lease_expires_at = NULL,
          status = CASE WHEN e.out_of_attempts THEN 'lost' ELSE 'queued' END,
          attempt = CASE WHEN e.out_of_attempts THEN attempt ELSE attempt + 1 END,
          completed_at = CASE WHEN e.out_of_attempts THEN $1 END,
@@ -187,16 +201,19 @@ WITH expired AS (
              THEN extract(epoch FROM greatest($1, started_at) - started_at) END,
          error_type = CASE WHEN e.out_of_attempts THEN 'lost' END,
          error_message = CASE WHEN e.out_of_attempts
-           THEN 'worker ' || coalesce(worker, '?') || ' died; no attempts left' END,
+           THEN 'worker ' || coalesce(worker, '?') || ' died; no attempts left: '
+                || losses + 1 + suspicions || ' processes died while they executed this run' END,
          queued_at = $1
   FROM expired e WHERE r.execution_id = e.execution_id
-  RETURNING r.execution_id, r.job, r.attempt, r.status, r.worker
+  RETURNING r.execution_id, r.job, r.attempt, r.status, r.worker, e.others
 ), logged AS (
   INSERT INTO run_events (execution_id, at, event, attempt, worker, detail)
   SELECT execution_id, $1, 'lost',
          CASE WHEN status = 'queued' THEN attempt - 1 ELSE attempt END, worker,
-         CASE WHEN status = 'queued' THEN 'lease expired; queued again'
-              ELSE 'lease expired; no attempts left' END
+         CASE WHEN status = 'lost' THEN 'lease expired; no attempts left'
+              WHEN others = 0 THEN 'lease expired; queued again'
+              ELSE 'lease expired, as did those of ' || others || ' other runs of the worker: '
+                   || 'not counted, and queued again for a process of its own' END
   FROM moved
 ), closed AS (
   UPDATE run_sources s SET status = 'lost' FROM moved m
@@ -298,11 +315,23 @@ async def request(pool: Pool | Connection, run_request: RunRequest, now: datetim
 
 
 async def claim(
-    pool: Pool, run_id: UUID, worker: str, now: datetime, lease: float
+    pool: Pool, run_id: UUID, worker: str, now: datetime, lease: float, *, suspects: bool = True
 ) -> ClaimedRun | None:
-    """Claim a queued run with a lease of `lease` seconds; None if it cannot be claimed."""
-    row = await pool.fetchrow(CLAIM, run_id, worker, now, lease)
+    """Claim a queued run with a lease of `lease` seconds; None if it cannot be claimed.
+
+    `suspects`: also claim a run whose worker has died before.
+    """
+    row = await pool.fetchrow(CLAIM, run_id, worker, now, lease, suspects)
     return None if row is None else ClaimedRun(*row)
+
+
+async def is_suspect(pool: Pool, run_id: UUID) -> bool:
+    """Whether the run is queued, and a worker died while it executed it."""
+    found: bool | None = await pool.fetchval(
+        "SELECT status = 'queued' AND losses + suspicions > 0 FROM runs WHERE execution_id = $1",
+        run_id,
+    )
+    return bool(found)
 
 
 async def renew(

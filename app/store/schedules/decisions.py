@@ -139,13 +139,21 @@ USING unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[])
 WHERE t.schedule_id = x.schedule_id AND t.scheduled_for BETWEEN x.first_tick AND x.last_tick
 """
 
-# Asked for every batch of runs that is enqueued for organisations.
+# Asked for every batch of runs that is enqueued for organisations. A run counts the organisation's
+# runs that wait before it, so that one with many collections gets no more than its share.
 LAST_DURATIONS = """
-SELECT r.execution_id, coalesce(
-  (SELECT o.duration_seconds FROM runs o
-   WHERE o.org_id = r.org_id AND o.duration_seconds IS NOT NULL
-   ORDER BY o.created_at DESC LIMIT 1), 0)
-FROM runs r WHERE r.execution_id = ANY ($1::uuid[])
+SELECT r.execution_id, last.seconds + ahead.runs * greatest(last.seconds, 1)
+FROM runs r
+CROSS JOIN LATERAL (
+  SELECT coalesce((SELECT o.duration_seconds FROM runs o
+                   WHERE o.org_id = r.org_id AND o.duration_seconds IS NOT NULL
+                   ORDER BY o.created_at DESC LIMIT 1), 0) AS seconds) last
+CROSS JOIN LATERAL (
+  SELECT count(*) AS runs FROM runs q
+  WHERE q.org_id = r.org_id AND q.status IN ('queued', 'running')
+    AND q.created_at BETWEEN r.created_at - interval '1 hour' AND r.created_at
+    AND (q.created_at, q.execution_id) < (r.created_at, r.execution_id)) ahead
+WHERE r.execution_id = ANY ($1::uuid[])
 """
 
 

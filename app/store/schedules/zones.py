@@ -98,6 +98,14 @@ async def newest(connection: Connection, zone: str) -> str:
     return stored
 
 
+async def newest_known(pool: Pool | Connection, zone: str) -> str:
+    """Return what `newest` returns, and store nothing; `UNKNOWN_STAMP` if there is no such zone."""
+    stored: str | None = await pool.fetchval(NEWEST, zone)
+    stamp = max(stored or zone_data.UNKNOWN_STAMP, _wheel_stamp(zone))
+    await ensure(pool, [({"timezone": zone}, stamp)])
+    return stamp
+
+
 async def outdated(pool: Pool, excluded: list[str], limit: int) -> list[tuple[str, str]]:
     """Return schedules derived with older zone data than there is, as (version key, key).
 

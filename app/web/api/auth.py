@@ -14,6 +14,7 @@ from app.web.api.problems import RETRY_AFTER, Problem
 from app.web.context import RLS_BYPASSED, TOKEN_FAILURES, WebContext
 from app.web.throttle import client_address
 
+NOT_AN_ORG = "this needs a token of an organisation; this one is the operator's"
 AUTH_HINT = "a valid token is required: Authorization: Bearer rc_…"
 
 
@@ -22,10 +23,13 @@ async def authorize(
 ) -> tuple[Principal, datetime]:
     """Return the principal and the time of the request.
 
-    Raises Unauthorized (401) or Problem: 429 for too many invalid tokens, 503 if row-level security
-    does not bind our role, 403 if the token's scope does not allow `needed`.
+    Raises Unauthorized (401) or Problem: 429 for too many invalid tokens or changes, 503 if
+    row-level security does not bind our role, 403 if the token is the operator's, which has no
+    collection, or if its scope does not allow `needed`.
     """
     principal, now = await _authenticated(context, request)
+    if principal.org_id is None:
+        raise Problem(HTTPStatus.FORBIDDEN, NOT_AN_ORG)
     if not await context.isolation_enforced():
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, RLS_BYPASSED, headers=RETRY_AFTER)
     if not principal.scope.allows(needed):
@@ -34,6 +38,11 @@ async def authorize(
             f" this one has scope {principal.scope.value}"
         )
         raise Problem(HTTPStatus.FORBIDDEN, detail)
+    if request.method not in {"GET", "HEAD"}:
+        wait = await context.changes.count(principal.org_id)
+        if wait:
+            detail = "your organisation has sent too many changes"
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"retry-after": str(wait)})
     return principal, now
 
 

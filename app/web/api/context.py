@@ -1,6 +1,6 @@
 """What every handler of the API gets and returns."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from app.orgs.collection import DEFAULT
 from app.orgs.tokens import Principal
 from app.web.context import WebContext
 
@@ -17,6 +18,7 @@ class ApiRequest:
     """One validated API request: principal, time, path parameters, body, query and revision.
 
     `revision`: of If-Match; None if the request does not depend on one.
+    `last_event_id`: what a client that reconnects to a stream got last.
     """
 
     context: WebContext
@@ -26,16 +28,29 @@ class ApiRequest:
     body: Any
     query: Any
     revision: int | None
+    last_event_id: str | None = None
 
     @property
     def org_id(self) -> UUID:
-        """The organisation whose rows the request may see."""
+        """The organisation whose rows the request may see. Routes refuse the operator before."""
+        if self.principal.org_id is None:
+            raise LookupError("the operator has no organisation")
         return self.principal.org_id
+
+    @property
+    def collection(self) -> str:
+        """The name of the collection that the path names, or that of the default one."""
+        return self.path.get("collection", DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """What a handler returns: a body or none, and headers in addition to the standard ones."""
+    """What a handler returns: a body, a stream or neither, and headers besides the standard ones.
+
+    `media_type`: of the stream.
+    """
 
     body: BaseModel | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    stream: AsyncIterator[bytes] | None = None
+    media_type: str = "application/json"

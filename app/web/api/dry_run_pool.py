@@ -23,12 +23,16 @@ from app.fetch.exchange_thread import ExchangeThread
 from app.fetch.limiter import RedisLimiter
 from app.fetch.robots import Robots
 from app.fetch.ssrf_guard import Guard
+from app.sources.recipes.checking import load_in_sandbox
+from app.sources.recipes.model import Recipe
 from app.sources.recipes.sandbox import Sandbox
 from app.sources.recipes.source import SINGLE_PARTITION, RecipeSource
 from app.web import fixed_window
 from app.web.api.problems import Problem
 
-MAX_CONCURRENT = 2  # concurrent dry runs in this process
+MAX_CONCURRENT = 16  # concurrent dry runs in this process, one of each organisation
+SANDBOX_PROCESSES = 2
+MAX_LOADS_PER_MINUTE = 30  # recipes checked per organisation, over all processes
 TIME_LIMIT_SECONDS = 20.0  # total time of one dry run
 PARSE_SECONDS = 10.0  # seconds of that for parsing the page
 MAX_PER_MINUTE = 10  # dry runs per organisation, over all processes
@@ -48,24 +52,40 @@ class DryRunner:
     seconds: float = TIME_LIMIT_SECONDS
     _busy: set[UUID] = field(default_factory=set[UUID])
 
-    async def run(self, org_id: UUID, source: RecipeSource, opening: FetcherOptions) -> TrialPage:
-        """Fetch and parse the first page of the recipe's first partition.
+    @asynccontextmanager
+    async def slot(self, org_id: UUID) -> AsyncGenerator[None]:
+        """Hold the organisation's slot for a dry run.
 
-        A Failure, a timeout included, is returned in `failure`.
         Raises Problem (429) if the organisation already has a dry run in progress, if this process
-        has AT_ONCE of them, or if the organisation has used up its dry runs of this minute.
+        has MAX_CONCURRENT of them, or if the organisation has used up those of this minute.
         """
         # Reserve the slot before the counter is awaited, so that two requests cannot both pass.
         self._reserve(org_id)
         try:
-            await self._check_rate(org_id)
+            await self._check_rate(f"tried:{org_id}", MAX_PER_MINUTE, "dry runs")
+            yield
+        finally:
+            self._busy.discard(org_id)
+
+    async def load(self, org_id: UUID, text: str) -> Recipe:
+        """Return the recipe, checked in a sandbox process, one of each organisation at a time.
+
+        Raises BadRecipe, or Problem (429) if the organisation has had too many checked.
+        """
+        await self._check_rate(f"loaded:{org_id}", MAX_LOADS_PER_MINUTE, "recipes")
+        return await load_in_sandbox(self.page_fetcher.sandbox, org_id.hex, text)
+
+    async def run(self, source: RecipeSource, opening: FetcherOptions) -> TrialPage:
+        """Fetch and parse the first page of the recipe's first partition.
+
+        A Failure, a timeout included, is returned in `failure`.
+        """
+        try:
             async with asyncio.timeout(self.seconds):
                 return await self._fetched(source, opening)
         except TimeoutError:
             timeout = Timeout(f"exceeded the dry run time limit of {self.seconds:g} s")
             return TrialPage(SINGLE_PARTITION, 1, None, failure=timeout)
-        finally:
-            self._busy.discard(org_id)
 
     async def _fetched(self, source: RecipeSource, opening: FetcherOptions) -> TrialPage:
         fetcher = replace(self.page_fetcher, tally=RequestCounts())
@@ -81,14 +101,14 @@ class DryRunner:
             raise _too_many("too many dry runs are in progress", 2)
         self._busy.add(org_id)
 
-    async def _check_rate(self, org_id: UUID) -> None:
+    async def _check_rate(self, name: str, limit: int, what: str) -> None:
         try:
-            key = f"rollcall:api:tried:{org_id}"
+            key = f"rollcall:api:{name}"
             count, expires_in = await fixed_window.count(self.redis, key, WINDOW_SECONDS)
         except (RedisError, OSError):
             return
-        if count > MAX_PER_MINUTE:
-            raise _too_many(f"more than {MAX_PER_MINUTE} dry runs in a minute", expires_in)
+        if count > limit:
+            raise _too_many(f"more than {limit} {what} in a minute", expires_in)
 
 
 @asynccontextmanager
@@ -105,7 +125,7 @@ async def open_dry_runner(config: Config, redis: Redis) -> AsyncGenerator[DryRun
             thread=await stack.enter_async_context(ExchangeThread()),
         )
         await stack.enter_async_context(client)
-        sandbox = Sandbox(MAX_CONCURRENT, wall=PARSE_SECONDS)
+        sandbox = Sandbox(SANDBOX_PROCESSES, wall=PARSE_SECONDS)
         stack.push_async_callback(sandbox.close)
         fetcher = PageFetcher(client, Fetchers(client, limiter, Clock()), Robots(redis), sandbox)
         yield DryRunner(fetcher, redis)

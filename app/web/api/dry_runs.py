@@ -13,8 +13,8 @@ from app.fetch import urls
 from app.fetch.authenticated import FetcherOptions, secrets_of
 from app.fetch.recipe_clients import fetcher_options
 from app.orgs import secrets
+from app.sources.recipes.load import load, unset_secrets
 from app.sources.recipes.load import secret_references as references
-from app.sources.recipes.load import unset_secrets
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
 from app.web.api import schemas
@@ -39,23 +39,26 @@ async def try_recipe(request: ApiRequest) -> ApiResponse:
     A recipe that references secrets decides where they are sent, so that needs the scope admin.
     """
     body: schemas.DryRunRequest = request.body
-    recipe = await load_recipe(body.recipe)
-    if references(recipe) and not request.principal.scope.allows(Scope.ADMIN):
-        detail = "sending secrets by a recipe that is not stored needs a token of scope admin"
-        raise Problem(HTTPStatus.FORBIDDEN, detail)
-    return await _dry_run(request, recipe, body.recipe)
+    async with request.context.dry_runner.slot(request.org_id):
+        recipe = await load_recipe(request, body.recipe)
+        if references(recipe) and not request.principal.scope.allows(Scope.ADMIN):
+            detail = "sending secrets by a recipe that is not stored needs a token of scope admin"
+            raise Problem(HTTPStatus.FORBIDDEN, detail)
+        return await _dry_run(request, recipe, body.recipe)
 
 
 async def try_source(request: ApiRequest) -> ApiResponse:
     """Fetch and parse one page by a source's recipe; nothing is written."""
     stored = await stored_source(request)
-    return await _dry_run(request, await load_recipe(stored.recipe), stored.recipe)
+    async with request.context.dry_runner.slot(request.org_id):
+        recipe = load(stored.recipe, checked=True)
+        return await _dry_run(request, recipe, stored.recipe)
 
 
 async def _dry_run(request: ApiRequest, recipe: Recipe, text: str) -> ApiResponse:
     source = RecipeSource(recipe, owner=request.org_id.hex)
     options = fetcher_options(source, await _resolver(request, recipe, text))
-    page = await request.context.dry_runner.run(request.org_id, source, options)
+    page = await request.context.dry_runner.run(source, options)
     return ApiResponse(await asyncio.to_thread(_body, source, page, options))
 
 

@@ -20,7 +20,8 @@ class Endpoint:
     `optional`: the body may be omitted.
     `etag`: the response has an ETag. `if_match`: If-Match is accepted.
     `errors`: error statuses in addition to those of every endpoint.
-    `seconds`: the time limit of a request.
+    `seconds`: the time limit of a request; of a stream, until it begins.
+    `stream`: the media type of a response that is streamed.
     """
 
     method: str
@@ -36,11 +37,13 @@ class Endpoint:
     if_match: bool = False
     errors: tuple[int, ...] = ()
     seconds: float = 10.0
+    stream: str | None = None
 
     @property
     def name(self) -> str:
         """The operation id in the OpenAPI document."""
-        return self.handler.__name__
+        named = "_of_collection" if "{collection}" in self.path else ""
+        return self.handler.__name__ + named
 
     @property
     def summary(self) -> str:

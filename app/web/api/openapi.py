@@ -78,7 +78,8 @@ def _in_path(endpoint: Endpoint) -> list[Json]:
 def _path_schema(name: str) -> Json:
     if name.endswith("_id"):
         return {"type": "string", "format": "uuid"}
-    return {"type": "string", "pattern": schemas.PATH_PATTERNS[name]}
+    pattern = schemas.PATH_PATTERNS.get(name)
+    return {"type": "string", "minLength": 1} | ({} if pattern is None else {"pattern": pattern})
 
 
 def _in_query(endpoint: Endpoint) -> list[Json]:
@@ -127,7 +128,9 @@ def _success(endpoint: Endpoint) -> Json:
     names = ["etag"] if endpoint.etag else []
     names += ["location"] if endpoint.status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED) else []
     response: Json = {"description": HTTPStatus(endpoint.status).phrase, "headers": _headers(names)}
-    if endpoint.response is not None:
+    if endpoint.stream is not None:
+        response["content"] = {endpoint.stream: {"schema": {"type": "string"}}}
+    elif endpoint.response is not None:
         response["content"] = {"application/json": {"schema": _ref(endpoint.response)}}
     return response
 

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
+from app.core import zone_data
 from app.scheduling.schedule import Schedule
+from app.store.schedules import zones
 from app.web.api import schemas
 from app.web.api.context import ApiRequest, ApiResponse
 
@@ -18,21 +20,24 @@ async def preview_schedule(request: ApiRequest) -> ApiResponse:
     """Describe a cron expression, its next ten ticks, and those that a clock change moves."""
     query: schemas.PreviewQuery = request.query
     schedule = Schedule.cron(query.cron, query.timezone)
+    # The data that a schedule would be derived with now: a worker may have newer data.
+    stamp = await zones.newest_known(request.context.pool, query.timezone)
+    schedule = schedule.with_stamp(stamp)
     expression = str(schedule.to_spec()["cron"])
+    zone = zone_data.zone(query.timezone, stamp)
     return ApiResponse(
         schemas.SchedulePreview(
             cron_expression=expression,
             timezone=query.timezone,
             words=schedule.describe(),
-            instants=list(_ticks(schedule, expression, query.timezone, request.now)),
+            instants=list(_ticks(schedule, expression, zone, request.now)),
         )
     )
 
 
 def _ticks(
-    schedule: Schedule, expression: str, timezone: str, now: datetime
+    schedule: Schedule, expression: str, zone: ZoneInfo, now: datetime
 ) -> Iterator[schemas.TickPreview]:
-    zone = ZoneInfo(timezone)
     # In UTC no clock change moves a tick: these are the wall-clock times that the expression names.
     unmoved = Schedule.cron(expression, "UTC")
     instants = list(islice(schedule.ticks(now, now + HORIZON), TICKS_SHOWN))

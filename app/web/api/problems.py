@@ -12,6 +12,7 @@ from app.core.errors import (
     BadRecipe,
     BadSchedule,
     Conflict,
+    Gone,
     InvalidValue,
     NotFound,
     OverLimit,
@@ -166,6 +167,7 @@ def _of_app_error(error: Exception) -> Problem | None:
 _STATUSES: Mapping[type[Exception], tuple[HTTPStatus, Mapping[str, str]]] = {
     Unauthorized: (HTTPStatus.UNAUTHORIZED, {"www-authenticate": 'Bearer realm="rollcall"'}),
     NotFound: (HTTPStatus.NOT_FOUND, {}),
+    Gone: (HTTPStatus.GONE, {}),
     StaleEdit: (HTTPStatus.PRECONDITION_FAILED, {}),
     OverLimit: (HTTPStatus.TOO_MANY_REQUESTS, {"retry-after": "3600"}),
 }
@@ -175,6 +177,9 @@ def _of_postgres(error: Exception) -> Problem | None:
     if isinstance(error, asyncpg.DataError | UnicodeError):
         detail = "the request holds a value that the database cannot store"
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    if isinstance(error, TimeoutError):
+        detail = "the request took too long; it was applied as a whole or not at all"
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
     if isinstance(error, (*UNAVAILABLE, asyncpg.PostgresError)):
         detail = "the database is unavailable; the request was applied as a whole or not at all"
         return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)

@@ -11,8 +11,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from app.core.errors import NotFound, StaleEdit
-from app.sources.recipes.model import NAME_PATTERN
-from app.web.api import problems
+from app.web.api import problems, schemas
 from app.web.api.problems import Problem
 
 MAX_BODY_BYTES = 65_536
@@ -52,8 +51,9 @@ def query(request: Request, model: type[Model]) -> Model:
 def path(request: Request) -> Mapping[str, Any]:
     """Return the path parameters, ids as UUID. Raises NotThere for an invalid id or name."""
     params = cast("dict[str, str]", request.path_params)
-    if not re.fullmatch(NAME_PATTERN, params.get("name", "any")):
-        raise NotFound("there is nothing with that name")
+    for name, pattern in schemas.PATH_PATTERNS.items():
+        if name in params and not re.fullmatch(pattern, params[name]):
+            raise NotFound("there is nothing with that name")
     try:
         return {
             name: UUID(value) if name.endswith("_id") else value

@@ -8,8 +8,9 @@ from itertools import groupby
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Match, Mount, Route
+from starlette.types import Scope
 
 from app.core import log
 from app.web.api import auth, openapi, problems, requests
@@ -20,28 +21,55 @@ from app.web.api.schemas import EmptyRequest
 from app.web.api.table import ENDPOINTS
 from app.web.context import web_context
 
-PREFIX = "/collection"
+PREFIXES = ("/collection", "/collections")
 COMMON_HEADERS = {"cache-control": "no-store"}
+STREAM_HEADERS = {**COMMON_HEADERS, "x-accel-buffering": "no"}  # proxies must pass on each part
+PATH_WITH_SLASHES = "{key}"  # keys of items are any text
 
 _log = log.logger(__name__)
 
 
 def routes() -> list[BaseRoute]:
     """Return the routes of the API and of its OpenAPI document."""
-    by_path = sorted(ENDPOINTS, key=lambda endpoint: endpoint.path)
-    inner = [
-        _route(path, list(group))
-        for path, group in groupby(by_path, lambda endpoint: endpoint.path)
-    ]
+    mounts = [_mount(prefix) for prefix in PREFIXES]
+    lists = [one for one in ENDPOINTS if one.path in PREFIXES]
+    return [*mounts, *(_list_route(one) for one in lists), Route("/openapi.json", _document)]
+
+
+def _mount(prefix: str) -> Mount:
+    below = [endpoint for endpoint in ENDPOINTS if endpoint.path.startswith(f"{prefix}/")]
+    by_path = groupby(sorted(below, key=_path), _path)
+    inner = [_route(path.removeprefix(prefix), list(group)) for path, group in by_path]
     api = Starlette(
         routes=inner,
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
     api.router.redirect_slashes = False
-    mount = Mount(PREFIX, api)
+    mount = Mount(prefix, api)
     # Starlette's own pattern stops at a line break, and the 404 would not be a problem document.
-    mount.path_regex = re.compile(rf"^{PREFIX}/(?P<path>.*)$", re.DOTALL)
-    return [mount, Route("/openapi.json", _document)]
+    mount.path_regex = re.compile(rf"^{prefix}/(?P<path>.*)$", re.DOTALL)
+    return mount
+
+
+def _path(endpoint: Endpoint) -> str:
+    return endpoint.path
+
+
+class BearerRoute(Route):
+    """A route for requests with an Authorization header; a page has the same path for others."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as a Route does, if the request has the header."""
+        if scope["type"] != "http" or not any(k == b"authorization" for k, _ in scope["headers"]):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+def _list_route(endpoint: Endpoint) -> Route:
+    async def respond(request: Request) -> Response:
+        return await _handle(request, endpoint)
+
+    return BearerRoute(endpoint.path, respond, methods=[endpoint.method])
 
 
 def _route(path: str, endpoints: list[Endpoint]) -> Route:
@@ -51,13 +79,17 @@ def _route(path: str, endpoints: list[Endpoint]) -> Route:
     async def respond(request: Request) -> Response:
         return await _handle(request, by_method[request.method])
 
-    return Route(path.removeprefix(PREFIX), respond, methods=list(by_method))
+    path = path.replace(PATH_WITH_SLASHES, "{key:path}")
+    return Route(path, respond, methods=list(by_method))
 
 
 async def _handle(request: Request, endpoint: Endpoint) -> Response:
     try:
         async with asyncio.timeout(endpoint.seconds):
             answer = await endpoint.handler(await _parse(request, endpoint))
+            if answer.stream is not None:
+                headers = {**STREAM_HEADERS, **answer.headers}
+                return StreamingResponse(answer.stream, endpoint.status, headers, answer.media_type)
             text = None if answer.body is None else answer.body.model_dump_json()
             media_type = None if text is None else "application/json"
             return Response(text, endpoint.status, {**COMMON_HEADERS, **answer.headers}, media_type)
@@ -82,13 +114,18 @@ async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
         query=requests.query(request, endpoint.query or EmptyRequest),
         body=body,
         revision=requests.revision(request) if endpoint.if_match else None,
+        last_event_id=request.headers.get("last-event-id"),
     )
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = error.headers if isinstance(error, HTTPException) else None
-    details = {404: "there is no such path", 405: "this path does not support that method"}
+    details = {
+        404: "there is no such path",
+        405: "this path does not support that method",
+        408: "the body of the request did not arrive in time",
+    }
     detail = details.get(status, HTTPStatus(status).phrase)
     return Problem(status, detail, headers=headers).response()
 

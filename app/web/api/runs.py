@@ -14,7 +14,9 @@ from app.web.api.context import ApiRequest, ApiResponse
 
 async def ask_for_run(request: ApiRequest) -> ApiResponse:
     """Queue a run of the collection now, whatever its schedule says."""
-    requested = CollectionRequest(request.principal, request.now)
+    requested = CollectionRequest(
+        request.org_id, request.principal.name, request.now, collection=request.collection
+    )
     queued = await collection.request_run(request.context.pool, request.context.config, requested)
     await request.context.enqueue([queued])
     body = schemas.QueuedRunBody(run_id=queued.run_id, queued_at=request.now)
@@ -25,7 +27,9 @@ async def list_runs(request: ApiRequest) -> ApiResponse:
     """List runs, newest first."""
     query: schemas.RunsQuery = request.query
     after = cursor.decode_instant_and_id(query.cursor)
+    key = query.collection and collection.schedule_key(request.org_id, query.collection)
     filters = RunFilter(
+        job=key,
         statuses=None if query.status is None else [query.status],
         since=query.since,
         org_id=request.org_id,
@@ -56,4 +60,7 @@ async def read_run(request: ApiRequest) -> ApiResponse:
 
 
 def _with_id(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"id": row["execution_id"]}
+    return row | {
+        "id": row["execution_id"],
+        "collection": collection.collection_name(row["job"]),
+    }

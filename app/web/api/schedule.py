@@ -1,4 +1,7 @@
-"""Handlers of /collection/schedule: read, change, retire, pause, resume, list edits."""
+"""Handlers of collections' schedules: list, read, change, retire, pause, resume, list edits.
+
+`/collection/schedule` is the one of the collection `default`.
+"""
 
 from typing import Any
 
@@ -12,9 +15,19 @@ from app.web.api import cursor, schemas
 from app.web.api.context import ApiRequest, ApiResponse
 
 
+async def list_collections(request: ApiRequest) -> ApiResponse:
+    """List the collections with their schedules, the default one first."""
+    found = await collection.read_all(request.context.pool, request.org_id)
+    lines = [
+        schemas.CollectionBody(name=collection.collection_name(one.key), schedule=_body(one))
+        for one in found
+    ]
+    return ApiResponse(schemas.Collections(collections=lines))
+
+
 async def read_schedule(request: ApiRequest) -> ApiResponse:
     """Read the schedule; the defaults if there is none."""
-    return _answer(await collection.read(request.context.pool, request.principal))
+    return _answer(await _read(request))
 
 
 async def change_schedule(request: ApiRequest) -> ApiResponse:
@@ -42,7 +55,7 @@ async def retire_schedule(request: ApiRequest) -> ApiResponse:
 
 async def read_pause(request: ApiRequest) -> ApiResponse:
     """Say whether the schedule is paused."""
-    return _pause_answer(await collection.read(request.context.pool, request.principal))
+    return _pause_answer(await _read(request))
 
 
 async def pause_schedule(request: ApiRequest) -> ApiResponse:
@@ -72,7 +85,8 @@ async def list_edits(request: ApiRequest) -> ApiResponse:
     query: schemas.PageQuery = request.query
     number = cursor.decode_number(query.cursor)
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
-        rows = await org_listing.edits(connection, request.org_id, query.limit + 1, number)
+        of = (request.org_id, _collection_request(request).key)
+        rows = await org_listing.edits(connection, of, query.limit + 1, number)
     page, more = rows[: query.limit], len(rows) > query.limit
     edits = [schemas.EditBody.model_validate(row) for row in page]
     return ApiResponse(
@@ -80,15 +94,29 @@ async def list_edits(request: ApiRequest) -> ApiResponse:
     )
 
 
+async def _read(request: ApiRequest) -> CollectionSchedule | None:
+    return await collection.read(request.context.pool, request.org_id, request.collection)
+
+
 def _collection_request(request: ApiRequest) -> CollectionRequest:
-    return CollectionRequest(request.principal, request.now, request.revision)
+    return CollectionRequest(
+        request.org_id,
+        request.principal.name,
+        request.now,
+        request.revision,
+        request.collection,
+    )
 
 
 def _answer(schedule: CollectionSchedule | None) -> ApiResponse:
+    return ApiResponse(_body(schedule), _etag(schedule))
+
+
+def _body(schedule: CollectionSchedule | None) -> schemas.ScheduleBody:
     settings = collection.settings_of(schedule)
     active = None if schedule is None or schedule.retired_at is not None else schedule
     ticking = active is not None and active.enabled and active.paused_at is None
-    body = schemas.ScheduleBody(
+    return schemas.ScheduleBody(
         **{name: settings.policies.get(name) for name in collection.POLICY_FIELDS},
         id=active and active.id,
         preset_id=settings.preset_id,
@@ -101,7 +129,6 @@ def _answer(schedule: CollectionSchedule | None) -> ApiResponse:
         last_status=active and active.last_status,  # pyright: ignore[reportArgumentType] - checked by the model
         next_run_at=collection.next_run_at(active) if active is not None and ticking else None,
     )
-    return ApiResponse(body, _etag(schedule))
 
 
 def _pause_answer(schedule: CollectionSchedule | None) -> ApiResponse:

@@ -15,8 +15,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from app.core.enums import Coalesce, Overlap, RunStatus, Trigger
+from app.core.enums import ChangeKind, Coalesce, DeliveryState, Overlap, RunStatus, Trigger
 from app.core.errors import BadSchedule
+from app.orgs.collection import NAME_PATTERN as NAME_PATTERN_OF_COLLECTIONS
 from app.scheduling.cron import check_zone
 from app.sources.recipes.load import MAX_RECIPE_LENGTH
 from app.sources.recipes.model import NAME_PATTERN
@@ -77,6 +78,7 @@ Zone = Annotated[
     Field(min_length=1, max_length=64, examples=["Europe/Berlin"]),
     AfterValidator(_zone),
 ]
+CollectionName = Annotated[str, Field(pattern=NAME_PATTERN_OF_COLLECTIONS, examples=["nightly"])]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE_ROWS), BeforeValidator(_digits)]
 Instant = Annotated[AwareDatetime, AfterValidator(_in_range), BeforeValidator(_instant)]
 Flag = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema({"type": "boolean"})]
@@ -154,6 +156,19 @@ class ScheduleChange(RequestModel):
     )
     start: ExcludeRule | None = Field(default_factory=_omitted)
     end: ExcludeRule | None = Field(default_factory=_omitted)
+
+
+class CollectionBody(ResponseModel):
+    """A collection of the organisation: its name and its schedule."""
+
+    name: str
+    schedule: ScheduleBody
+
+
+class Collections(ResponseModel):
+    """The organisation's collections, the default one first."""
+
+    collections: list[CollectionBody]
 
 
 class PauseRequest(RequestModel):
@@ -235,12 +250,14 @@ class RunsQuery(PageQuery):
 
     status: RunStatus | None = None
     since: Instant | None = None
+    collection: CollectionName | None = None
 
 
 class RunBody(ResponseModel):
     """One run. `scheduled_for` is null if it was requested by hand."""
 
     id: UUID
+    collection: str
     trigger: Trigger
     scheduled_for: AwareDatetime | None
     status: RunStatus
@@ -323,6 +340,177 @@ class Items(ResponseModel):
     next_cursor: str | None
 
 
+# Changes
+
+Place = Annotated[
+    str,
+    Field(pattern=r"^\d{1,19}(\.\d{1,19})?$", examples=["0"]),
+]
+WaitSeconds = Annotated[int, Field(ge=0, le=30), BeforeValidator(_digits)]
+
+
+class ChangeStreamQuery(RequestModel):
+    """Where in the feed to begin, and which kind of changes to get. `after`: 0 is the beginning."""
+
+    after: Place = "0"
+    kind: ChangeKind | None = None
+
+
+class ChangesQuery(ChangeStreamQuery):
+    """A page of the feed. `wait`: seconds to wait if there is no change yet, at most 30."""
+
+    limit: Limit = 50
+    wait: WaitSeconds = 0
+
+
+class ChangeBody(ResponseModel):
+    """One change of an item, or of the status of a run.
+
+    `id`: its place in the feed, and the same whenever it is sent. `fields`: only what moved; a side
+    that is missing in `from` and `to` was or is not there. Null for a new or missing item.
+    """
+
+    id: str
+    at: AwareDatetime
+    kind: ChangeKind
+    source: str | None
+    key: str | None
+    run_id: UUID | None
+    fields: dict[str, dict[str, Any]] | None
+
+
+class ChangeFeed(ResponseModel):
+    """Changes, oldest first. `next`: the `after` of the next request, also without any change."""
+
+    changes: list[ChangeBody]
+    next: str
+
+
+class HistoryQuery(PageQuery):
+    """Pagination of an item's history. `source`: if several sources have this key."""
+
+    source: SourceName | None = None
+
+
+class History(ResponseModel):
+    """What changed in an item, newest first."""
+
+    changes: list[ChangeBody]
+    next_cursor: str | None
+
+
+# Usage
+
+
+class LimitUsageBody(ResponseModel):
+    """A limit and how much of it is used; null for a limit of one run, preset or attempt."""
+
+    name: str
+    limit: float
+    used: float | None
+
+
+class MonthUsage(ResponseModel):
+    """What the runs of a month (UTC) took, as far as they are still kept. `items`: written."""
+
+    month: str
+    runs: int
+    pages: int
+    bytes: int
+    items: int
+
+
+class UsageBody(ResponseModel):
+    """The organisation's limits with their use, and its last months, newest first."""
+
+    limits: list[LimitUsageBody]
+    months: list[MonthUsage]
+
+
+# Webhooks
+
+
+class WebhookCreate(RequestModel):
+    """A new webhook: the https address that gets the changes."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2000, examples=["https://example.com/in"])]
+
+
+class WebhookBody(ResponseModel):
+    """A webhook. `next`: the place up to which deliveries were made; `waiting`: how many wait."""
+
+    id: UUID
+    url: str
+    created_at: AwareDatetime
+    created_by: str
+    paused_at: AwareDatetime | None
+    paused_reason: str | None
+    next: str
+    waiting: int
+
+
+class WebhookCreated(WebhookBody):
+    """A webhook that was just created, with the secret of its signatures."""
+
+    secret: str
+
+
+class Webhooks(ResponseModel):
+    """The organisation's webhooks, oldest first."""
+
+    webhooks: list[WebhookBody]
+
+
+class WebhookTest(ResponseModel):
+    """The id of the delivery, which is sent as the header `webhook-id`."""
+
+    id: str
+
+
+class WebhookReplay(RequestModel):
+    """After which place in the feed deliveries are sent again; 0 is the beginning."""
+
+    after: Place
+
+
+class Replayed(ResponseModel):
+    """How many deliveries are sent again."""
+
+    deliveries: int
+
+
+class DeliveriesQuery(PageQuery):
+    """Filter and pagination of deliveries."""
+
+    state: DeliveryState | None = None
+
+
+class DeliveryBody(ResponseModel):
+    """One message: the changes after `after` up to `next`, `count` of them; a test has none.
+
+    `status`: of the last response. `reason`: why the last attempt failed.
+    """
+
+    id: str
+    count: int
+    state: DeliveryState
+    attempts: int
+    created_at: AwareDatetime
+    next_try_at: AwareDatetime
+    ended_at: AwareDatetime | None
+    status: int | None
+    reason: str | None
+    after: str
+    next: str
+
+
+class Deliveries(ResponseModel):
+    """A page of deliveries, newest first."""
+
+    deliveries: list[DeliveryBody]
+    next_cursor: str | None
+
+
 # Presets
 
 
@@ -379,6 +567,7 @@ class Presets(ResponseModel):
 
 PATH_PATTERNS = {
     "name": NAME_PATTERN,
+    "collection": NAME_PATTERN_OF_COLLECTIONS,
     "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$",
 }  # patterns of path parameters
 RecipeName = Annotated[str, Field(pattern=NAME_PATTERN, examples=["shop"])]

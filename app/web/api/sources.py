@@ -1,6 +1,5 @@
 """Handlers of /collection/sources: an organisation's own recipes, stored as written."""
 
-import asyncio
 from dataclasses import replace
 
 import asyncpg
@@ -8,7 +7,7 @@ import asyncpg
 from app.core.errors import BadRecipe, Conflict, NotFound, OverLimit, StaleEdit
 from app.orgs import secrets
 from app.orgs.limits import OrgLimits
-from app.sources.recipes.load import RecipeFault, disallowed_secrets, load
+from app.sources.recipes.load import RecipeFault, disallowed_secrets
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import ORG_SOURCE_PREFIX
 from app.store import tenancy
@@ -36,7 +35,7 @@ async def read_source(request: ApiRequest) -> ApiResponse:
 async def create_source(request: ApiRequest) -> ApiResponse:
     """Store a recipe; presets can refer to it as `recipe:NAME`."""
     body: schemas.OrgSourceCreate = request.body
-    recipe = await load_recipe(body.recipe)
+    recipe = await load_recipe(request, body.recipe)
     if body.name not in ("", recipe.name):
         raise problems.of_field("name", f"differs from the name in the recipe, {recipe.name}")
     created = OrgRecipe(recipe.name, body.recipe, 1, request.now, request.now)
@@ -56,7 +55,7 @@ async def create_source(request: ApiRequest) -> ApiResponse:
 async def change_source(request: ApiRequest) -> ApiResponse:
     """Replace a source's recipe; attempts that start from now on use it."""
     body: schemas.OrgSourceChange = request.body
-    recipe = await load_recipe(body.recipe)
+    recipe = await load_recipe(request, body.recipe)
     name: str = request.path["name"]
     if recipe.name != name:
         fix = f'write name = "{name}", or create another source with POST /collection/sources'
@@ -86,17 +85,17 @@ async def delete_source(request: ApiRequest) -> ApiResponse:
     return ApiResponse()
 
 
-async def load_recipe(text: str) -> Recipe:
-    """Return the recipe. Raises BadRecipe with every fault, foreign secret references included."""
+async def load_recipe(request: ApiRequest, text: str) -> Recipe:
+    """Return the recipe, checked in a sandbox process.
 
-    def read() -> Recipe:
-        recipe = load(text)
-        faults = disallowed_secrets(recipe, secrets.REFERENCE_PREFIX, text)
-        if faults:
-            raise BadRecipe(faults)
-        return recipe
-
-    return await asyncio.to_thread(read)
+    Raises BadRecipe with every fault, foreign secret references included, and Problem (429) if the
+    organisation has had too many recipes checked.
+    """
+    recipe = await request.context.dry_runner.load(request.org_id, text)
+    faults = disallowed_secrets(recipe, secrets.REFERENCE_PREFIX, text)
+    if faults:
+        raise BadRecipe(faults)
+    return recipe
 
 
 async def stored_source(request: ApiRequest) -> OrgRecipe:

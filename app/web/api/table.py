@@ -2,6 +2,7 @@
 
 from app.core.enums import Scope
 from app.web.api import (
+    changes,
     dry_run_pool,
     dry_runs,
     items,
@@ -12,6 +13,8 @@ from app.web.api import (
     schemas,
     secrets,
     sources,
+    usage,
+    webhooks,
 )
 from app.web.api.endpoint import Endpoint
 
@@ -21,57 +24,93 @@ PRESETS = "/collection/presets"
 PRESET = "/collection/presets/{preset_id}"
 SOURCES = "/collection/sources"
 SOURCE = "/collection/sources/{name}"
+WEBHOOKS = "/collection/webhooks"
+WEBHOOK = "/collection/webhooks/{webhook_id}"
 SECRETS = "/collection/secrets"
 SECRET = f"{SECRETS}/{{secret}}"
 DRY_RUN_SECONDS = (
     dry_run_pool.TIME_LIMIT_SECONDS + 8
 )  # seconds; the dry run itself, and the queries before and after it
 
+
+def _of_collection(prefix: str) -> tuple[Endpoint, ...]:
+    """The endpoints of one collection, whose schedule is at `prefix`/schedule."""
+    schedule_path = f"{prefix}/schedule"
+    return (
+        Endpoint(
+            "GET", schedule_path, READ, schedule.read_schedule, schemas.ScheduleBody, etag=True
+        ),
+        Endpoint(
+            "PATCH",
+            schedule_path,
+            ADMIN,
+            schedule.change_schedule,
+            schemas.ScheduleBody,
+            body=schemas.ScheduleChange,
+            etag=True,
+            if_match=True,
+        ),
+        Endpoint(
+            "DELETE",
+            schedule_path,
+            ADMIN,
+            schedule.retire_schedule,
+            status=204,
+            if_match=True,
+            errors=(404,),
+        ),
+        Endpoint(
+            "GET", f"{schedule_path}/pause", READ, schedule.read_pause, schemas.PauseBody, etag=True
+        ),
+        Endpoint(
+            "POST",
+            f"{schedule_path}/pause",
+            OPERATE,
+            schedule.pause_schedule,
+            schemas.PauseBody,
+            body=schemas.PauseRequest,
+            etag=True,
+            if_match=True,
+            errors=(404,),
+        ),
+        Endpoint(
+            "POST",
+            f"{schedule_path}/resume",
+            OPERATE,
+            schedule.resume_schedule,
+            schemas.PauseBody,
+            body=schemas.ResumeRequest,
+            optional=True,
+            etag=True,
+            if_match=True,
+            errors=(404,),
+        ),
+        Endpoint(
+            "GET",
+            f"{schedule_path}/edits",
+            READ,
+            schedule.list_edits,
+            schemas.Edits,
+            query=schemas.PageQuery,
+        ),
+        Endpoint(
+            "POST",
+            f"{prefix}/run",
+            OPERATE,
+            runs.ask_for_run,
+            schemas.QueuedRunBody,
+            status=202,
+            body=schemas.EmptyRequest,
+            optional=True,
+            errors=(409,),
+        ),
+    )
+
+
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", SCHEDULE, READ, schedule.read_schedule, schemas.ScheduleBody, etag=True),
-    Endpoint(
-        "PATCH",
-        SCHEDULE,
-        ADMIN,
-        schedule.change_schedule,
-        schemas.ScheduleBody,
-        body=schemas.ScheduleChange,
-        etag=True,
-        if_match=True,
-    ),
-    Endpoint(
-        "DELETE",
-        SCHEDULE,
-        ADMIN,
-        schedule.retire_schedule,
-        status=204,
-        if_match=True,
-        errors=(404,),
-    ),
-    Endpoint("GET", f"{SCHEDULE}/pause", READ, schedule.read_pause, schemas.PauseBody, etag=True),
-    Endpoint(
-        "POST",
-        f"{SCHEDULE}/pause",
-        OPERATE,
-        schedule.pause_schedule,
-        schemas.PauseBody,
-        body=schemas.PauseRequest,
-        etag=True,
-        if_match=True,
-        errors=(404,),
-    ),
-    Endpoint(
-        "POST",
-        f"{SCHEDULE}/resume",
-        OPERATE,
-        schedule.resume_schedule,
-        schemas.PauseBody,
-        body=schemas.ResumeRequest,
-        optional=True,
-        etag=True,
-        if_match=True,
-        errors=(404,),
-    ),
+    Endpoint("GET", "/collections", READ, schedule.list_collections, schemas.Collections),
+    *_of_collection("/collection"),
+    *_of_collection("/collections/{collection}"),
     Endpoint(
         "GET",
         f"{SCHEDULE}/preview",
@@ -80,25 +119,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.SchedulePreview,
         query=schemas.PreviewQuery,
         errors=(400,),
-    ),
-    Endpoint(
-        "GET",
-        f"{SCHEDULE}/edits",
-        READ,
-        schedule.list_edits,
-        schemas.Edits,
-        query=schemas.PageQuery,
-    ),
-    Endpoint(
-        "POST",
-        "/collection/run",
-        OPERATE,
-        runs.ask_for_run,
-        schemas.QueuedRunBody,
-        status=202,
-        body=schemas.EmptyRequest,
-        optional=True,
-        errors=(409,),
     ),
     Endpoint(
         "GET", "/collection/runs", READ, runs.list_runs, schemas.Runs, query=schemas.RunsQuery
@@ -113,6 +133,95 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "GET", "/collection/items", READ, items.list_items, schemas.Items, query=schemas.ItemsQuery
+    ),
+    Endpoint(
+        "GET",
+        "/collection/items/{key}/history",
+        READ,
+        changes.item_history,
+        schemas.History,
+        query=schemas.HistoryQuery,
+    ),
+    Endpoint(
+        "GET",
+        "/collection/changes",
+        READ,
+        changes.list_changes,
+        schemas.ChangeFeed,
+        query=schemas.ChangesQuery,
+        errors=(410,),
+        seconds=45,
+    ),
+    Endpoint(
+        "GET",
+        "/collection/changes/stream",
+        READ,
+        changes.stream_changes,
+        query=schemas.ChangeStreamQuery,
+        stream="text/event-stream",
+        errors=(410,),
+    ),
+    Endpoint("GET", "/collection/usage", READ, usage.read_usage, schemas.UsageBody),
+    Endpoint("GET", WEBHOOKS, READ, webhooks.list_webhooks, schemas.Webhooks),
+    Endpoint(
+        "POST",
+        WEBHOOKS,
+        ADMIN,
+        webhooks.create_webhook,
+        schemas.WebhookCreated,
+        status=201,
+        body=schemas.WebhookCreate,
+        errors=(409,),
+    ),
+    Endpoint("GET", WEBHOOK, READ, webhooks.read_webhook, schemas.WebhookBody, errors=(404,)),
+    Endpoint("DELETE", WEBHOOK, ADMIN, webhooks.delete_webhook, status=204, errors=(404,)),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/pause",
+        OPERATE,
+        webhooks.pause_webhook,
+        schemas.WebhookBody,
+        body=schemas.PauseRequest,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/resume",
+        OPERATE,
+        webhooks.resume_webhook,
+        schemas.WebhookBody,
+        body=schemas.EmptyRequest,
+        optional=True,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/test",
+        OPERATE,
+        webhooks.send_test,
+        schemas.WebhookTest,
+        status=202,
+        body=schemas.EmptyRequest,
+        optional=True,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/replay",
+        OPERATE,
+        webhooks.replay_webhook,
+        schemas.Replayed,
+        body=schemas.WebhookReplay,
+        errors=(404,),
+    ),
+    Endpoint(
+        "GET",
+        f"{WEBHOOK}/deliveries",
+        READ,
+        webhooks.list_deliveries,
+        schemas.Deliveries,
+        query=schemas.DeliveriesQuery,
+        errors=(404,),
     ),
     Endpoint("GET", PRESETS, READ, presets.list_presets, schemas.Presets),
     Endpoint(
@@ -160,6 +269,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         body=schemas.OrgSourceCreate,
         etag=True,
         errors=(409,),
+        seconds=DRY_RUN_SECONDS,
     ),
     Endpoint(
         "GET", SOURCE, READ, sources.read_source, schemas.OrgSourceBody, etag=True, errors=(404,)
@@ -174,6 +284,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         etag=True,
         if_match=True,
         errors=(404,),
+        seconds=DRY_RUN_SECONDS,
     ),
     Endpoint(
         "DELETE",

@@ -16,11 +16,11 @@ from app.store.reports.overview import ScheduleSummary
 from app.store.runs import listing, run_rows
 from app.store.runs.run_rows import QueuedRun, RunRequest
 from app.store.schedules import heartbeats, schedule_edits, schedule_rows
-from app.store.tenancy import org_transaction
+from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
 from app.web.dashboard import collection_actions
 from app.web.dashboard.session_auth import NO_STORE, Form, SessionUser
-from app.web.dashboard.views import COLLECTION, find_schedule
+from app.web.dashboard.views import find_schedule
 
 MAX_NOTE_LENGTH = 500
 
@@ -35,8 +35,8 @@ async def run_now(request: Request, user: SessionUser, _: Form) -> Response:
     context = web_context(request)
     try:
         line = await _line(request, user)
-        if line.job == COLLECTION:
-            run_id, queued = await collection_actions.run(context, user)
+        if line.org_id is not None:
+            run_id, queued = await collection_actions.run(context, line, user)
         else:
             run_id, queued = await _run(context, line, user)
     except UNAVAILABLE:
@@ -71,16 +71,16 @@ async def pause(request: Request, user: SessionUser, form: Form) -> Response:
     try:
         line = await _line(request, user)
         if line.paused_at is not None:
-            return _redirect_to_schedule(line)
-        if line.job == COLLECTION:
-            queued = await collection_actions.pause(context, user, note)
+            return _redirect_to_schedule(user, line)
+        if line.org_id is not None:
+            queued = await collection_actions.pause(context, line, user, note)
         else:
             queued = await _pause(context, line, user, note)
     except UNAVAILABLE:
         raise _postgres_unavailable() from None
     await context.enqueue(queued)
     _log.info("schedule.paused_by", schedule=line.key, by=user.principal.name)
-    return _redirect_to_schedule(line, "paused")
+    return _redirect_to_schedule(user, line, "paused")
 
 
 async def _pause(
@@ -100,16 +100,16 @@ async def resume(request: Request, user: SessionUser, _: Form) -> Response:
     try:
         line = await _line(request, user)
         if line.paused_at is None:
-            return _redirect_to_schedule(line)
-        if line.job == COLLECTION:
-            queued = await collection_actions.resume(context, user)
+            return _redirect_to_schedule(user, line)
+        if line.org_id is not None:
+            queued = await collection_actions.resume(context, line, user)
         else:
             queued = await _resume(context, line, user)
     except UNAVAILABLE:
         raise _postgres_unavailable() from None
     await context.enqueue(queued)
     _log.info("schedule.resumed_by", schedule=line.key, by=user.principal.name)
-    return _redirect_to_schedule(line, "resumed")
+    return _redirect_to_schedule(user, line, "resumed")
 
 
 async def _resume(context: WebContext, line: ScheduleSummary, user: SessionUser) -> list[QueuedRun]:
@@ -121,9 +121,9 @@ async def _resume(context: WebContext, line: ScheduleSummary, user: SessionUser)
 
 
 async def _line(request: Request, user: SessionUser) -> ScheduleSummary:
-    """The schedule named by the path, if the user's organisation may see it."""
-    async with org_transaction(web_context(request).pool, user.principal.org_id) as connection:
-        return await find_schedule(connection, request.path_params["key"], user.principal.org_id)
+    """The schedule named by the path, if the user may see it."""
+    async with transaction(web_context(request).pool, user.org_id) as connection:
+        return await find_schedule(connection, request.path_params["key"], user.org_id)
 
 
 async def _request(context: WebContext, line: ScheduleSummary, user: SessionUser) -> RunRequest:
@@ -149,8 +149,8 @@ def _postgres_unavailable() -> HTTPException:
     )
 
 
-def _redirect_to_schedule(line: ScheduleSummary, done: str = "") -> Response:
-    page = "/collections" if line.job == COLLECTION else f"/jobs/{quote(line.key, safe='')}"
+def _redirect_to_schedule(user: SessionUser, line: ScheduleSummary, done: str = "") -> Response:
+    page = "/collections" if user.org_id is not None else f"/jobs/{quote(line.key, safe='')}"
     return _redirect(f"{page}?done={done}" if done else page)
 
 

@@ -7,20 +7,23 @@ from starlette.exceptions import HTTPException
 from app.core.errors import Conflict, NotFound, OverLimit
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
+from app.store.reports.overview import ScheduleSummary
 from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
 from app.web.context import WebContext
 from app.web.dashboard.session_auth import SessionUser
 
 
-async def run(context: WebContext, user: SessionUser) -> tuple[UUID, list[QueuedRun]]:
+async def run(
+    context: WebContext, line: ScheduleSummary, user: SessionUser
+) -> tuple[UUID, list[QueuedRun]]:
     """Request a run. Returns its id, or that of the open run, and the runs to enqueue.
 
     Raises HTTPException: 409 if nothing is selected, 429 if the daily limit of runs is reached.
     """
     try:
         queued = await collection.request_run(
-            context.pool, context.config, await _request(context, user)
+            context.pool, context.config, await _request(context, line, user)
         )
     except Conflict as error:
         if error.run_id is None:
@@ -31,32 +34,44 @@ async def run(context: WebContext, user: SessionUser) -> tuple[UUID, list[Queued
     return queued.run_id, [queued]
 
 
-async def pause(context: WebContext, user: SessionUser, note: str) -> list[QueuedRun]:
+async def pause(
+    context: WebContext, line: ScheduleSummary, user: SessionUser, note: str
+) -> list[QueuedRun]:
     """Pause the schedule. Returns runs that were due before, to be enqueued.
 
     Raises HTTPException 404 if there is no schedule.
     """
-    request = await _request(context, user)
+    request = await _request(context, line, user)
     try:
         return (await collection.pause(context.pool, context.config, request, note)).queued
     except NotFound as error:
         raise HTTPException(404, _sentence(error)) from None
 
 
-async def resume(context: WebContext, user: SessionUser) -> list[QueuedRun]:
+async def resume(context: WebContext, line: ScheduleSummary, user: SessionUser) -> list[QueuedRun]:
     """Resume the schedule. Returns runs that were due before, to be enqueued.
 
     Raises HTTPException 404 if there is no schedule.
     """
-    request = await _request(context, user)
+    request = await _request(context, line, user)
     try:
         return (await collection.resume(context.pool, context.config, request, None)).queued
     except NotFound as error:
         raise HTTPException(404, _sentence(error)) from None
 
 
-async def _request(context: WebContext, user: SessionUser) -> CollectionRequest:
-    return CollectionRequest(user.principal, await heartbeats.database_now(context.pool))
+async def _request(
+    context: WebContext, line: ScheduleSummary, user: SessionUser
+) -> CollectionRequest:
+    now = await heartbeats.database_now(context.pool)
+    name = collection.collection_name(line.key)
+    return CollectionRequest(_owner(line), user.principal.name, now, collection=name)
+
+
+def _owner(line: ScheduleSummary) -> UUID:
+    if line.org_id is None:
+        raise LookupError(f"{line.key} is not a collection")
+    return line.org_id
 
 
 def _sentence(error: Exception) -> str:

@@ -1,9 +1,13 @@
-"""The collection page of the signed-in organisation: schedule, runs and edits."""
+"""The collection page: schedule, runs and edits of an organisation; for the operator, a list."""
+
+from datetime import datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.errors import BadSchedule
+from app.orgs.collection import collection_name
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import UNAVAILABLE
 from app.store.orgs import collection_page as store
@@ -18,30 +22,54 @@ from app.web.dashboard.session_auth import SessionUser
 from app.web.dashboard.views import NOTICES, html_response, postgres_unavailable
 
 RUNS = 25
+MAX_SHOWN = 20  # collections of one organisation on its page
+MAX_LISTED = 500  # collections of all organisations
 EDITS = 25
 
 
 async def collection(request: Request, user: SessionUser) -> Response:
-    """The schedule of the organisation's collection, its last runs and its last edits."""
-    context, org_id = web_context(request), user.principal.org_id
+    """The schedules of the organisation's collections, with their last runs and edits."""
+    context, org_id = web_context(request), user.org_id
+    if org_id is None:
+        return await _all(request, user)
     try:
         async with org_transaction(context.pool, org_id) as connection:
             now = await heartbeats.database_now(connection)
-            line = await store.of_org(connection, org_id)
-            runs, edits = [], []
-            if line is not None:
-                runs = await listing.runs(connection, RunFilter(line.key), RUNS)
-                edits = await schedule_edits.edits(connection, line.key, EDITS)
+            lines = await store.of_org(connection, org_id, MAX_SHOWN)
+            share = max(1, len(lines))
+            shown = [
+                {
+                    "line": line,
+                    "name": collection_name(line.key),
+                    "rule": _describe(line),
+                    "runs": await listing.runs(connection, RunFilter(line.key), RUNS // share),
+                    "edits": await schedule_edits.edits(connection, line.key, EDITS // share),
+                }
+                for line in lines
+            ]
     except UNAVAILABLE:
         return postgres_unavailable(user)
-    rule = "" if line is None else _describe(line)
-    values = {"line": line, "rule": rule, "runs": runs, "edits": edits, "now": now}
-    values["notice"] = NOTICES.get(request.query_params.get("done", ""), "")
+    notice = NOTICES.get(request.query_params.get("done", ""), "")
+    values = {"shown": shown, "now": now, "notice": notice}
     return html_response(page("collections.html", user=user, section="collections", **values))
 
 
-def _describe(line: CollectionSummary) -> str:
+async def _all(request: Request, user: SessionUser) -> Response:
     try:
-        return Schedule.from_spec(line.spec, name=line.key).describe()
+        async with web_context(request).pool.acquire() as connection:
+            now = await heartbeats.database_now(connection)
+            listed = await store.of_all(connection, MAX_LISTED + 1)
+    except UNAVAILABLE:
+        return postgres_unavailable(user)
+    values = {"listed": listed[:MAX_LISTED], "more": len(listed) > MAX_LISTED, "now": now}
+    return html_response(page("all_collections.html", user=user, section="collections", **values))
+
+
+def _describe(line: CollectionSummary) -> tuple[str, datetime | None]:
+    """Return the schedule in words, and its next tick that is not excluded."""
+    try:
+        schedule = Schedule.from_spec(line.spec, name=line.key, stamp=line.zone_data)
+        next_run = Policies.from_spec(line.policies).next_run_from(schedule, line.next_tick_at)
+        return schedule.describe(), next_run
     except BadSchedule as error:
-        return str(error)
+        return str(error), line.next_tick_at

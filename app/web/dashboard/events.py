@@ -7,11 +7,15 @@ import threading
 from collections.abc import AsyncGenerator, Generator
 from hashlib import sha256
 from types import FrameType
+from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from app.store.db import UNAVAILABLE
+from app.store.reports import overview
+from app.store.tenancy import org_transaction
 from app.web.context import WebContext, web_context
 from app.web.dashboard.session_auth import NO_STORE, SessionUser, current_user
 
@@ -24,22 +28,24 @@ MAX_STREAMS = 200  # concurrent streams
 HEADERS = NO_STORE | {"x-accel-buffering": "no"}
 
 
-async def stream(request: Request, _: SessionUser) -> Response:
+async def stream(request: Request, user: SessionUser) -> Response:
     """A stream with one event per change. Raises HTTPException 503 beyond MAX_STREAMS streams."""
     context = web_context(request)
     if context.stream_count >= MAX_STREAMS:
         raise HTTPException(503, "Too many live connections.")
-    events = _events(request, context)
+    events = _events(request, context, user.org_id)
     return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
 
 
-async def _events(request: Request, context: WebContext) -> AsyncGenerator[str]:
+async def _events(
+    request: Request, context: WebContext, org_id: UUID | None
+) -> AsyncGenerator[str]:
     context.stream_count += 1
     try:
         yield "retry: 2000\n\n"
         sent = ""
         for poll in range(1, MAX_POLLS):
-            now = _digest(await context.fingerprint.value())
+            now = _digest(await _state(context, org_id))
             if now != sent:
                 sent = now
                 yield f"data: {now}\n\n"
@@ -51,6 +57,17 @@ async def _events(request: Request, context: WebContext) -> AsyncGenerator[str]:
                 return
     finally:
         context.stream_count -= 1
+
+
+async def _state(context: WebContext, org_id: UUID | None) -> str:
+    """A text that changes with what the pages show: of the operator, or of one organisation."""
+    if org_id is None:
+        return await context.fingerprint.value()
+    try:
+        async with org_transaction(context.pool, org_id) as connection:
+            return await overview.org_change_marker(connection, org_id)
+    except UNAVAILABLE:
+        return ""
 
 
 async def _is_ending(context: WebContext) -> bool:

@@ -1,6 +1,7 @@
 """Formatting of values for people: durations, instants, enum values, shares. Pure."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -98,6 +99,11 @@ def percentage(part: int, whole: int) -> str:
         return DASH
     most, least = (_ALL, 1) if part == whole else (_ALL - 1, 1 if part else 0)
     return f"{min(max(round(_ALL * part / whole), least), most)} %"
+
+
+def fraction(value: Decimal | float | None) -> str:
+    """A fraction as a percentage with one decimal: `-1.2 %`."""
+    return DASH if value is None else f"{value * 100:.1f} %"
 
 
 def number(value: float | None) -> str:

@@ -13,6 +13,7 @@ from app.core.enums import HealthReason, JobStatus
 from app.core.errors import BadSchedule
 from app.health.explain import sentence
 from app.health.facts import JobFacts
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.reports.overview import GapSummary, ScheduleSummary, TickSummary
 from app.web.dashboard import tick_slots, tick_strip
@@ -70,12 +71,16 @@ class ScheduleData:
 
 @dataclass(frozen=True, slots=True)
 class StripSummary:
-    """The slots of a schedule, their totals, and its rule in words. `interval` in seconds."""
+    """The slots of a schedule, their totals, and its rule in words. `interval` in seconds.
+
+    `next_run`: the next tick that is not excluded.
+    """
 
     rule: str
     interval: float | None
     slots: list[Slot]
     tally: TickTotals
+    next_run: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -96,7 +101,8 @@ class StripCache:
         """The slots and the rendered strip of one schedule."""
         ticks = lines.ticks[line.id]
         late = line.due_at is not None and line.due_at < lines.now
-        inputs = (ticks, gaps, outages, line.spec, lines.now if late else None)
+        schedule = (line.spec, line.policies, line.next_tick_at)
+        inputs = (ticks, gaps, outages, schedule, lines.now if late else None)
         cached = self._cached.get(line.id)
         if cached is not None and cached[0] == inputs:
             return cached[1], cached[2]
@@ -152,11 +158,12 @@ def summarise_ticks(
     decided = tick_slots.last_slots(ticks, gaps, tally)
     try:
         schedule, rule, interval = _parse(msgspec.json.encode(line.spec), line.key, line.zone_data)
+        next_run = Policies.from_spec(line.policies).next_run_from(schedule, line.next_tick_at)
     except BadSchedule as error:
         return StripSummary(str(error), None, decided, tally)
     late = line.due_at is not None and line.due_at < now
     undecided = tick_slots.undecided(schedule, line.evaluated_through, now) if late else []
-    return StripSummary(rule, interval, decided + undecided, tally)
+    return StripSummary(rule, interval, decided + undecided, tally, next_run)
 
 
 def build_row(
@@ -175,7 +182,7 @@ def build_row(
         zone=known.zone,
         last=known.last or tally.last_end,
         running_since=known.running_since,
-        upcoming=line.next_tick_at if line.enabled and line.paused_at is None else None,
+        upcoming=summary.next_run if line.enabled and line.paused_at is None else None,
         interval=summary.interval,
         wait=_p50_p95(tally.waits),
         run=_p50_p95(tally.runs),

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from app.health.judge import OverallReason
 from app.web.dashboard import formatting, tick_strip
+from app.web.dashboard.data import line_chart
 from app.web.dashboard.job_rows import JobTableRow
 from app.web.dashboard.jobs_table import JobsBoard
 
@@ -123,6 +124,8 @@ def _create_environment() -> Environment:
         sample=tick_strip.legend_sample,
         as_json=_as_json,
         decoded=_decoded,
+        percent=formatting.fraction,
+        chart_sample=line_chart.sample,
     )
     for name in environment.list_templates():
         environment.get_template(name)  # compiles it before the first request

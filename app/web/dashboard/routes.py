@@ -7,6 +7,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.web.dashboard import actions, collection_page, events, rendering, sign_in, views
+from app.web.dashboard.data.routes import data_routes
 from app.web.dashboard.session_auth import NO_STORE, require_operate, require_session
 
 TITLES = {
@@ -30,6 +31,7 @@ def page_routes() -> list[BaseRoute]:
         Route("/jobs/{key}", require_session(views.job)),
         Route("/jobs/{key}/ticks/{at}", require_session(views.tick)),
         Route("/runs/{run_id:uuid}", require_session(views.run)),
+        *data_routes(),
         Route("/collections", require_session(collection_page.collection)),
         Route("/live", require_session(events.stream)),
         Route("/jobs/{key}/run", require_operate(actions.run_now), methods=["POST"]),

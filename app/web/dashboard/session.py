@@ -20,7 +20,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     """A signed-in principal. `until`: expiry in Unix seconds; `nonce` is part of the CSRF token."""
 
     token_id: UUID
-    org_id: UUID
+    org_id: UUID | None
     org: str
     label: str
     scope: Scope

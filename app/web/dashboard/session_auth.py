@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, quote, urlsplit
+from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -32,6 +33,11 @@ class SessionUser:
     unverified: bool = False
 
     @property
+    def org_id(self) -> UUID | None:
+        """The organisation whose rows are shown; None is the operator, who sees all."""
+        return self.principal.org_id
+
+    @property
     def may_operate(self) -> bool:
         """Whether the token allows to run, pause and resume jobs."""
         return self.principal.scope.allows(Scope.OPERATE)
@@ -53,10 +59,22 @@ def require_session(page: PageView) -> RouteHandler:
     return guarded
 
 
+def require_operator(page: PageView) -> RouteHandler:
+    """An endpoint for the operator's sessions; it raises HTTPException 404 for organisations."""
+
+    async def operators_only(request: Request, user: SessionUser) -> Response:
+        if user.org_id is not None:
+            raise HTTPException(404, "No such page.")
+        return await page(request, user)
+
+    return require_session(operators_only)
+
+
 def require_operate(action: PageAction) -> RouteHandler:
     """An endpoint that requires a session, a valid CSRF token and the scope `operate`.
 
-    It raises HTTPException 401 or 403, and 503 if Postgres does not answer.
+    It raises HTTPException 401 or 403, 429 after too many changes, and 503 if Postgres does not
+    answer.
     """
 
     async def guarded(request: Request) -> Response:
@@ -74,6 +92,8 @@ def require_operate(action: PageAction) -> RouteHandler:
                 403,
                 f"This action requires the scope operate; your token has {user.principal.scope}.",
             )
+        if await web_context(request).changes.count(user.principal.org_id):
+            raise HTTPException(429, "Your organisation has sent too many changes. Try later.")
         return await action(request, user, form)
 
     return guarded

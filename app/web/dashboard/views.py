@@ -11,12 +11,13 @@ from uuid import UUID
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.core.enums import RunStatus, Trigger
 from app.core.errors import BadSchedule, UnknownJob
 from app.ledger import proof
 from app.runs import log
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import UNAVAILABLE, Connection
 from app.store.reports import overview
@@ -26,7 +27,7 @@ from app.store.runs import listing
 from app.store.runs.listing import RejectedFilter, RunFilter
 from app.store.schedules import heartbeats as beats
 from app.store.schedules import schedule_edits
-from app.store.tenancy import org_transaction
+from app.store.tenancy import transaction
 from app.web.context import web_context
 from app.web.dashboard import formatting, tick_strip
 from app.web.dashboard.job_rows import ScheduleData, build_row, summarise_ticks
@@ -37,7 +38,6 @@ from app.web.dashboard.tick_slots import SHOWN_TICKS, TimeSpan, outages
 from app.web.ttl_cache import with_deadline
 
 GZIP_HEADERS = NO_STORE | {"content-encoding": "gzip", "vary": "accept-encoding"}
-COLLECTION = "collection"  # the task of every organisation's schedule
 PER_PAGE = 25
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_YEAR = 9000  # the first year that schedules are not evaluated for
@@ -63,7 +63,9 @@ def postgres_unavailable(user: SessionUser) -> HTMLResponse:
 
 
 async def home(request: Request, user: SessionUser) -> Response:
-    """The front page: the jobs table and the last runs."""
+    """The front page of the operator: jobs and last runs. Organisations have their collections."""
+    if user.org_id is not None:
+        return RedirectResponse("/collections", 303, NO_STORE)
     context = web_context(request)
     table = await context.table.value()
     html = home_page(table.board, table.html, user).encode()
@@ -80,8 +82,8 @@ async def job(request: Request, user: SessionUser) -> Response:
     query, filters = _run_query(request)
     patience = timedelta(seconds=context.config.lease_seconds)
     try:
-        async with org_transaction(context.pool, user.principal.org_id) as connection:
-            data = await _read_schedule(connection, (key, user.principal.org_id), patience)
+        async with transaction(context.pool, user.org_id) as connection:
+            data = await _read_schedule(connection, (key, user.org_id), patience)
             runs = await listing.runs(connection, replace(query, job=key), PER_PAGE + 1)
             edits = await schedule_edits.edits(connection, key, EDITS)
     except UNAVAILABLE:
@@ -114,8 +116,8 @@ async def tick(request: Request, user: SessionUser) -> Response:
     context, key = web_context(request), request.path_params["key"]
     at = _instant(request.path_params["at"])
     try:
-        async with org_transaction(context.pool, user.principal.org_id) as connection:
-            await find_schedule(connection, key, user.principal.org_id)
+        async with transaction(context.pool, user.org_id) as connection:
+            await find_schedule(connection, key, user.org_id)
             sentences = await proof.explain_in(connection, key, at)
             found = await proof_rows.tick(connection, key, at)
     except UnknownJob:
@@ -130,8 +132,8 @@ async def run(request: Request, user: SessionUser) -> Response:
     """The page of one run: attempts, sources, rejected records, log. Raises HTTPException 404."""
     context, run_id = web_context(request), request.path_params["run_id"]
     try:
-        async with org_transaction(context.pool, user.principal.org_id) as connection:
-            row = await listing.run(connection, run_id, user.principal.org_id)
+        async with transaction(context.pool, user.org_id) as connection:
+            row = await listing.run(connection, run_id, user.org_id)
             if row is None:
                 raise HTTPException(404, "No such run, or retention has removed it.")
             events = await listing.events(connection, run_id)
@@ -162,7 +164,7 @@ class _ScheduleData:
 
 
 async def _read_schedule(
-    connection: Connection, key_and_org: tuple[str, UUID], patience: timedelta
+    connection: Connection, key_and_org: tuple[str, UUID | None], patience: timedelta
 ) -> _ScheduleData:
     line = await find_schedule(connection, *key_and_org)
     now = await beats.database_now(connection)
@@ -175,8 +177,8 @@ async def _read_schedule(
     )
 
 
-async def find_schedule(connection: Connection, key: str, org_id: UUID) -> ScheduleSummary:
-    """The schedule, if it is built in or this organisation's. Raises HTTPException 404."""
+async def find_schedule(connection: Connection, key: str, org_id: UUID | None) -> ScheduleSummary:
+    """The schedule, if it is this organisation's, or any for the operator. Raises 404."""
     line = await overview.one(connection, key, org_id) if key.isprintable() else None
     if line is None:
         raise HTTPException(404, "No such job.")
@@ -187,10 +189,14 @@ def _upcoming(line: ScheduleSummary, now: datetime) -> list[datetime]:
     if line.next_tick_at is None or not line.enabled:
         return []
     try:
-        schedule, at = Schedule.from_spec(line.spec, name=line.key, stamp=line.zone_data), now
-        return [at := schedule.next(at) for _ in range(UPCOMING)]
+        schedule = Schedule.from_spec(line.spec, name=line.key, stamp=line.zone_data)
+        policies = Policies.from_spec(line.policies)
     except BadSchedule:
         return []
+    ahead: list[datetime] = []
+    while len(ahead) < UPCOMING and (at := policies.next_run(schedule, now)) is not None:
+        ahead.append(now := at)
+    return ahead
 
 
 def _run_query(request: Request) -> tuple[RunFilter, dict[str, str]]:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from app.core import printable
 from app.core.enums import JobStatus
 from app.health.judge import OverallReason
 from app.health.metrics.families import CONTENT_TYPE
@@ -88,7 +89,7 @@ def routes() -> list[BaseRoute]:
 
 def badge_svg(label: str, status: str, colour: str) -> str:
     """The badge as SVG. Its title repeats the text for screen readers."""
-    label, status = escape(label[:60]), status.replace("_", " ")
+    label, status = escape(printable.line(label)[:60]), status.replace("_", " ")
     left, right = (round(len(part) * _WIDTH) + 12 for part in (label, status))
     width = left + right
     return (

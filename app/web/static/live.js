@@ -1,6 +1,7 @@
 // Reloads the content of the page when the server reports a change. The pages work without it.
 "use strict";
 (() => {
+  if (!document.querySelector("main[data-live]")) return;
   const TICK = 8; // width of a slot in units of the strip's view box
   const EVERY = 30_000; // milliseconds; keeps relative times such as "3 min ago" current
   const live = document.getElementById("live");

@@ -1,0 +1,48 @@
+"""A group of commands whose modules are imported when a command is used, not for `--help`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
+
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+
+
+@dataclass(frozen=True, slots=True)
+class LazyCommand:
+    """Where a command is: `module:attribute` of its Typer application; and its line of help.
+
+    `is_group`: the application is the command, with commands of its own.
+    """
+
+    place: str
+    help: str
+    is_group: bool = False
+
+    def load(self, name: str) -> Any:
+        """Import the module and return the command of that name."""
+        module, _, attribute = self.place.partition(":")
+        group = typer.main.get_group(getattr(import_module(module), attribute or "app"))
+        if not self.is_group:
+            return group.commands[name]
+        group.name = name
+        return group
+
+
+def lazy_group(commands: Mapping[str, LazyCommand]) -> type[TyperGroup]:
+    """The class of a group that lists `commands` in this order and imports one when it is used."""
+
+    class LazyGroup(TyperGroup):
+        def __init__(self, **options: Any) -> None:
+            # As far as help and suggestions need them.
+            shown = {name: TyperCommand(name, help=one.help) for name, one in commands.items()}
+            options["commands"] = shown
+            super().__init__(**options)
+
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            """Return the name, the imported command and its arguments."""
+            name, command, rest = cast("Any", super()).resolve_command(ctx, args)
+            return name, command and commands[name].load(name), rest
+
+    return LazyGroup

@@ -1,0 +1,22 @@
+"""Text from elsewhere, made safe to print. Pure."""
+
+import re
+
+# C0 without tab and newline, DEL, C1, and characters that change the direction of text.
+_CONTROLS = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]"
+)
+_LINE_BREAKS = re.compile(r"[\t\n]+")
+
+
+def lines(text: str) -> str:
+    """Replace characters that a terminal interprets: escape sequences, controls, direction marks.
+
+    Tabs and line breaks stay.
+    """
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def line(text: str) -> str:
+    """As `lines`, in one line: nothing in a text can look like the next line."""
+    return _LINE_BREAKS.sub(" ", lines(text))

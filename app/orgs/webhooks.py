@@ -1,0 +1,125 @@
+"""Webhooks: creation, and signatures as Standard Webhooks 1.0 defines them."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from datetime import datetime
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import msgspec
+from pydantic import SecretStr
+
+from app.core.config import Config
+from app.core.errors import Conflict, InvalidValue, UnsafeAddress
+from app.fetch.ssrf_guard import Guard
+from app.orgs import secret_box
+from app.orgs.secret_box import SecretBox
+from app.store import tenancy
+from app.store.content.changes import Change
+from app.store.db import Connection, Pool
+from app.store.orgs import webhooks as store
+from app.store.orgs.webhooks import ClaimedDelivery
+
+MAX_WEBHOOKS = 20  # webhooks per organisation
+MAX_URL_LENGTH = 2_000
+SECRET_BYTES = 32
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the standard's, not a secret
+
+
+def check_url(config: Config, url: str) -> None:
+    """Raise InvalidValue unless the URL is https, or names a host that GUARD_ALLOW lists.
+
+    Its address is checked when connecting.
+    """
+    guard = Guard.allowing(config.guard_allow)
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        if not host or parts.scheme not in ("https", "http") or parts.username is not None:
+            raise InvalidValue("url", "must be like https://example.com/path, without credentials")
+        guard.vet(host)
+    except UnsafeAddress as error:
+        raise InvalidValue("url", f"is not allowed: {error}") from None
+    except ValueError:
+        raise InvalidValue("url", "is not a valid URL") from None
+    if parts.scheme != "https" and not guard.lists(host):
+        raise InvalidValue("url", "must begin with https://")
+    if not url.isascii() or not url.isprintable() or " " in url or len(url) > MAX_URL_LENGTH:
+        raise InvalidValue("url", f"must be printable ASCII of at most {MAX_URL_LENGTH} characters")
+
+
+async def create(
+    pool: Pool, config: Config, org_id: UUID, url: str, by: str, now: datetime
+) -> tuple[UUID, str]:
+    """Create a webhook; returns its id and its secret, which is not shown again.
+
+    Raises InvalidValue for the URL, Conflict for too many, BadConfig without SECRETS_KEY.
+    """
+    check_url(config, url)
+    webhook_id = uuid4()
+    secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    sealed = secret_box.from_config(config).seal(org_id, _name(webhook_id), SecretStr(secret))
+    async with tenancy.org_transaction(pool, org_id) as connection:
+        if len(await store.all_of(connection, org_id)) >= MAX_WEBHOOKS:
+            raise Conflict(f"an organisation can have at most {MAX_WEBHOOKS} webhooks")
+        await store.add(connection, org_id, (webhook_id, url, sealed), now, by)
+    return webhook_id, secret
+
+
+def payload(delivery: ClaimedDelivery, found: list[Change]) -> bytes:
+    """Return the body of a delivery. It is the same for every attempt."""
+    kind = "changes" if delivery.count else "test"
+    data = [
+        {
+            "id": str(one.place),
+            "at": one.at.isoformat(),
+            "kind": one.kind,
+            "source": one.source,
+            "key": one.key,
+            "run_id": one.run_id,
+            "fields": one.fields,
+        }
+        for one in found
+    ]
+    body = {"type": kind, "timestamp": delivery.created_at.isoformat(), "data": {"changes": data}}
+    return msgspec.json.encode(body)
+
+
+async def reseal(connection: Connection, box: SecretBox) -> int:
+    """Re-encrypt with the first key what older keys encrypted; return the number of secrets."""
+    count = 0
+    for webhook_id, org_id, sealed in await store.lock_all(connection):
+        if not box.sealed_with_first_key(sealed):
+            name = _name(webhook_id)
+            value = box.open(org_id, name, sealed)
+            await store.set_secret(connection, webhook_id, box.seal(org_id, name, value))
+            count += 1
+    return count
+
+
+def headers(
+    config: Config, delivery: ClaimedDelivery, body: bytes, now: datetime
+) -> dict[str, str]:
+    """Return the headers of an attempt at `now`. Raises BadConfig if the secret cannot be read."""
+    box = secret_box.from_config(config)
+    secret = box.open(delivery.org_id, _name(delivery.webhook_id), delivery.secret)
+    message_id, timestamp = f"msg_{delivery.id.hex}", str(int(now.timestamp()))
+    return {
+        "content-type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": sign(secret.get_secret_value(), message_id, timestamp, body),
+    }
+
+
+def sign(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
+    """Return the signature, as `v1,` and base64 of HMAC-SHA-256 over id, timestamp and body."""
+    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return f"v1,{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"
+
+
+def _name(webhook_id: UUID) -> str:
+    return f"webhook/{webhook_id}"

@@ -1,0 +1,122 @@
+"""Statements for changes: the history of an item, and the feed of an organisation.
+
+A transaction's changes have its position. A reader gets those of transactions that are older than
+the oldest one still open, in the order of (position, id): no change can appear before them later,
+so a reader that continues after the last one it got misses nothing and gets nothing twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.core.errors import Gone
+from app.store.content.items import for_owner
+from app.store.db import Connection, Pool
+
+LAST_ID = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FeedPosition:
+    """A place in the feed, after the change with this position and id."""
+
+    position: int = 0
+    id: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.position}.{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of an item, or of the status of a run (`kind` is `run`)."""
+
+    id: int
+    position: int
+    at: datetime
+    kind: str
+    source: str | None
+    key: str | None
+    run_id: UUID | None
+    fields: dict[str, Any] | None
+
+    @property
+    def place(self) -> FeedPosition:
+        """The place in the feed after this change."""
+        return FeedPosition(self.position, self.id)
+
+
+# One statement has one snapshot, so that the horizon fits the rows.
+FEED = """
+SELECT h.horizon, h.dropped_through, c.id, c.position, c.at, c.kind, c.source, c.key, c.run_id,
+       c.fields
+FROM (SELECT base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon,
+             dropped_through
+      FROM change_clock) h
+LEFT JOIN LATERAL (
+  SELECT * FROM changes
+  WHERE org_id = $1 AND (position, id) > ($2, $3) AND position < h.horizon
+    AND ($5::text[] IS NULL OR kind = ANY ($5))
+  ORDER BY position, id LIMIT $4) c ON true
+ORDER BY c.position, c.id
+"""
+
+HISTORY = """
+SELECT id, position, at, kind, source, key, run_id, fields FROM changes i
+WHERE {owner} AND key = $2 AND ($3::text IS NULL OR source = $3)
+  AND id < $4
+ORDER BY id DESC LIMIT $5
+"""
+
+# A dump restored into another server comes with positions that its transactions have not reached.
+CONTINUE_CLOCK = """
+UPDATE change_clock SET base = last.position - pg_snapshot_xmin(s)::text::bigint + 1
+FROM (SELECT max(position) AS position FROM changes) last, pg_current_snapshot() s
+WHERE last.position >= base + pg_snapshot_xmax(s)::text::bigint
+"""
+
+
+async def feed(
+    connection: Connection,
+    org_id: UUID,
+    after: FeedPosition,
+    limit: int,
+    kinds: Sequence[str] | None = None,
+) -> tuple[list[Change], FeedPosition]:
+    """Return up to `limit` changes after that place, oldest first, and where to go on.
+
+    Raises Gone if retention has dropped changes after that place.
+    """
+    rows = await connection.fetch(FEED, org_id, after.position, after.id, limit, kinds)
+    if after != FeedPosition() and after.position <= rows[0]["dropped_through"]:
+        raise Gone("changes after this position are no longer kept: start again with after=0")
+    found = [Change(*tuple(row)[2:]) for row in rows if row["id"] is not None]
+    if len(found) == limit:
+        return found, found[-1].place
+    # All transactions below the horizon have been seen, also those without a matching change.
+    return found, max(after, FeedPosition(rows[0]["horizon"] - 1, LAST_ID))
+
+
+async def history(
+    connection: Connection,
+    org_id: UUID | None,
+    key: str,
+    limit: int,
+    *,
+    source: str | None = None,
+    before: int | None = None,
+) -> list[Change]:
+    """Return the changes of the items with this key, newest first. `before`: an id.
+
+    `org_id`: None is the operator.
+    """
+    statement, before = for_owner(HISTORY, org_id), LAST_ID if before is None else before
+    rows = await connection.fetch(statement, org_id, key, source, before, limit)
+    return [Change(*row) for row in rows]
+
+
+async def continue_clock(pool: Pool) -> None:
+    """Let positions go on after the last one stored, if transaction ids are behind it."""
+    await pool.execute(CONTINUE_CLOCK)

@@ -1,0 +1,135 @@
+"""Reads of articles and stories for people, with their sentiment over time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import select
+
+from app.models import ArticleEntityRow, ArticleRow, StoryEntityRow, StoryRow
+from app.store.bounded import Condition, RowPage, RowQuery, row_page
+from app.store.db import Connection, Pool
+
+# Per day in UTC: how many articles there are, and the mean of those that have a sentiment.
+DAILY = """
+SELECT date_trunc('day', published_at, 'UTC') AS day, count(*) AS articles, avg(sentiment) AS mean,
+       count(*) FILTER (WHERE sentiment > 0) AS positive,
+       count(*) FILTER (WHERE sentiment < 0) AS negative
+FROM articles a
+WHERE published_at >= $1 AND ($2::text IS NULL OR EXISTS (
+  SELECT FROM article_entities n WHERE n.article_id = a.id AND n.entity = $2))
+GROUP BY 1 ORDER BY 1
+"""
+ENTITIES = """
+SELECT entity FROM news_cursors GROUP BY entity ORDER BY entity LIMIT $1
+"""
+ARTICLE_ENTITIES = """
+SELECT article_id, array_agg(entity ORDER BY entity) AS entities FROM article_entities
+WHERE article_id = ANY ($1::bigint[]) GROUP BY 1
+"""
+STORY_ENTITIES = """
+SELECT story_id, array_agg(entity ORDER BY entity) AS entities FROM story_entities
+WHERE story_id = ANY ($1::bigint[]) GROUP BY 1
+"""
+STORY = """
+SELECT id, topic, told_at, categories, keywords, first_seen_at, updated_at, run_id
+FROM stories WHERE id = $1
+"""
+UPDATES = """
+SELECT at, headline, text, articles, run_id FROM story_updates
+WHERE story_id = $1 ORDER BY at DESC LIMIT $2
+"""
+# The newest values of each story, in order of time.
+SENTIMENT = """
+SELECT s.story_id, v.at, v.value, v.run_id FROM unnest($1::bigint[]) AS s (story_id)
+CROSS JOIN LATERAL (
+  SELECT at, value, run_id FROM story_sentiment t
+  WHERE t.story_id = s.story_id ORDER BY at DESC LIMIT $2) v
+ORDER BY s.story_id, v.at
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewsFilter:
+    """Filter of articles or stories: the tracked entity, and a substring of title or topic."""
+
+    entity: str | None = None
+    text: str | None = None
+
+
+async def articles(
+    connection: Pool | Connection, filters: NewsFilter, after: tuple[datetime, int] | None, n: int
+) -> RowPage:
+    """Return `n` matching articles, the last published first, after (published_at, id)."""
+    link: Any = select(ArticleEntityRow.article_id).where(ArticleEntityRow.entity == filters.entity)
+    conditions = _conditions(filters, "title", link)
+    query = RowQuery(select(ArticleRow), ("published_at", "id"), conditions)
+    return await row_page(connection, query, after, n)
+
+
+async def stories(
+    connection: Pool | Connection, filters: NewsFilter, after: tuple[datetime, int] | None, n: int
+) -> RowPage:
+    """Return `n` matching stories, the last updated first, after (told_at, id)."""
+    link: Any = select(StoryEntityRow.story_id).where(StoryEntityRow.entity == filters.entity)
+    query = RowQuery(select(StoryRow), ("told_at", "id"), _conditions(filters, "topic", link))
+    return await row_page(connection, query, after, n)
+
+
+def _conditions(filters: NewsFilter, title: str, ids: Any) -> list[Condition]:
+    conditions: list[Condition] = []
+    if filters.entity is not None:
+        conditions.append(lambda c: c.id.in_(ids))
+    if filters.text is not None:
+        text = filters.text.lower()
+        conditions.append(lambda c: func.strpos(func.lower(c[title]), text) > 0)
+    return conditions
+
+
+async def daily_sentiment(
+    connection: Pool | Connection, since: datetime, entity: str | None
+) -> list[dict[str, Any]]:
+    """Return the number of articles and their mean sentiment for each day since `since`."""
+    return [dict(row) for row in await connection.fetch(DAILY, since, entity)]
+
+
+async def tracked_entities(connection: Pool | Connection, limit: int) -> list[str]:
+    """Return the entities that are polled, by name."""
+    return [row[0] for row in await connection.fetch(ENTITIES, limit)]
+
+
+async def article_entities(
+    connection: Pool | Connection, ids: Sequence[int]
+) -> dict[int, list[str]]:
+    """Return the tracked entities of each article."""
+    return {row[0]: row[1] for row in await connection.fetch(ARTICLE_ENTITIES, ids)}
+
+
+async def story_entities(connection: Pool | Connection, ids: Sequence[int]) -> dict[int, list[str]]:
+    """Return the tracked entities of each story."""
+    return {row[0]: row[1] for row in await connection.fetch(STORY_ENTITIES, ids)}
+
+
+async def story(connection: Pool | Connection, story_id: int) -> dict[str, Any] | None:
+    """Return one story; None if there is none."""
+    row = await connection.fetchrow(STORY, story_id)
+    return None if row is None else dict(row)
+
+
+async def story_updates(
+    connection: Pool | Connection, story_id: int, limit: int
+) -> list[dict[str, Any]]:
+    """Return the newest updates of the story, newest first."""
+    return [dict(row) for row in await connection.fetch(UPDATES, story_id, limit)]
+
+
+async def story_sentiment(
+    connection: Pool | Connection, ids: Sequence[int], limit: int
+) -> dict[int, list[dict[str, Any]]]:
+    """Return the newest values of the sentiment of each story, in order of time."""
+    found: dict[int, list[dict[str, Any]]] = {story_id: [] for story_id in ids}
+    for row in await connection.fetch(SENTIMENT, ids, limit):
+        found[row["story_id"]].append(dict(row))
+    return found

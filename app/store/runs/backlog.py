@@ -1,0 +1,32 @@
+"""Queries for `status` and `doctor`: what is queued, running and overdue."""
+
+from datetime import datetime
+from typing import Any
+
+from app.store.db import Pool
+
+# How much is queued and running.
+OPEN = """
+SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
+       count(*) FILTER (WHERE status = 'running') AS running,
+       min(queued_at) FILTER (WHERE status = 'queued' AND coalesce(not_before, $1) <= $1) AS oldest
+FROM runs WHERE status IN ('queued', 'running')
+"""
+
+# How many schedules are overdue.
+LAG = """
+SELECT count(*) AS late, min(due_at) AS since FROM schedules
+WHERE due_at < $1::timestamptz - interval '1 minute'
+"""
+
+
+async def open_runs(pool: Pool, now: datetime) -> dict[str, Any]:
+    """Return the numbers of queued and running runs, and since when the oldest has been queued."""
+    row = await pool.fetchrow(OPEN, now)
+    return {} if row is None else dict(row)
+
+
+async def scheduling_lag(pool: Pool, now: datetime) -> tuple[int, datetime | None]:
+    """Return how many schedules are more than a minute overdue, and since when."""
+    row = await pool.fetchrow(LAG, now)
+    return (0, None) if row is None else (row["late"], row["since"])

@@ -1,0 +1,177 @@
+"""Handlers of the change feed and of an item's history."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Generator
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from app.core.errors import Gone, Unauthorized
+from app.orgs import tokens
+from app.store import tenancy
+from app.store.content import changes
+from app.store.content.changes import Change, FeedPosition
+from app.store.db import UNAVAILABLE
+from app.web.api import cursor, problems, schemas
+from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.problems import RETRY_AFTER, Problem
+
+POLL_SECONDS = 0.5  # seconds between two reads of a request that waits
+STREAM_PAGE = 200  # changes per read of a stream
+KEEP_ALIVE_POLLS = 30  # polls between comments, which detect a closed connection
+SESSION_POLLS = 20  # polls between checks that the token is still valid
+MAX_STREAM_POLLS = 1200  # polls until a stream ends and the client reconnects
+MAX_FEEDS = 200  # waiting requests and streams of one process
+
+
+async def list_changes(request: ApiRequest) -> ApiResponse:
+    """List the changes after a place in the feed, oldest first; with `wait`, wait for one."""
+    query: schemas.ChangesQuery = request.query
+    reader = _Reader(request, parse_place(query.after), query.limit, _kinds(query))
+    found = await reader.read()
+    if not found and query.wait:
+        with _counted(request):
+            deadline = asyncio.get_running_loop().time() + query.wait
+            while not found and asyncio.get_running_loop().time() < deadline:
+                if await _stopping(request):
+                    break
+                found = await reader.read()
+    body = schemas.ChangeFeed(changes=[_body(one) for one in found], next=str(reader.place))
+    return ApiResponse(body)
+
+
+async def stream_changes(request: ApiRequest) -> ApiResponse:
+    """Send changes as server-sent events as they happen, from a place in the feed on."""
+    query: schemas.ChangeStreamQuery = request.query
+    after = parse_place(request.last_event_id or query.after)
+    reader = _Reader(request, after, STREAM_PAGE, _kinds(query))
+    first = await reader.read()  # a fault is answered before the stream begins
+    _check_room(request)
+    return ApiResponse(stream=_events(request, reader, first), media_type="text/event-stream")
+
+
+async def item_history(request: ApiRequest) -> ApiResponse:
+    """List what changed in an item, newest first: each field that moved, from what and to what."""
+    query: schemas.HistoryQuery = request.query
+    before = cursor.decode_number(query.cursor)
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        rows = await changes.history(
+            connection,
+            request.org_id,
+            request.path["key"],
+            query.limit + 1,
+            source=query.source,
+            before=before,
+        )
+    page, more = rows[: query.limit], len(rows) > query.limit
+    return ApiResponse(
+        schemas.History(
+            changes=[_body(one) for one in page],
+            next_cursor=cursor.encode(page[-1].id) if more else None,
+        )
+    )
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads the feed of the request's organisation page by page. `place`: where it goes on."""
+
+    request: ApiRequest
+    place: FeedPosition
+    limit: int
+    kinds: list[str] | None
+
+    async def read(self) -> list[Change]:
+        org_id = self.request.org_id
+        async with tenancy.org_transaction(self.request.context.pool, org_id) as connection:
+            found, self.place = await changes.feed(
+                connection, org_id, self.place, self.limit, self.kinds
+            )
+        return found
+
+
+async def _events(
+    request: ApiRequest, reader: _Reader, found: list[Change]
+) -> AsyncGenerator[bytes]:
+    with _counted(request):
+        yield b"retry: 2000\n\n"
+        for poll in range(1, MAX_STREAM_POLLS):
+            for one in found:
+                yield _event(one)
+            if poll % KEEP_ALIVE_POLLS == 0:
+                # A client that reconnects goes on here, also if no change was for it.
+                yield f": keep-alive\nid: {reader.place}\n\n".encode()
+            if poll % SESSION_POLLS == 0 and not await _still_valid(request):
+                return
+            if len(found) < reader.limit and await _stopping(request):
+                return
+            try:
+                found = await reader.read()
+            except (Gone, *UNAVAILABLE):
+                return  # the client reconnects, and gets the answer then
+
+
+def _event(one: Change) -> bytes:
+    return f"id: {one.place}\nevent: {one.kind}\ndata: {_body(one).model_dump_json()}\n\n".encode()
+
+
+async def _still_valid(request: ApiRequest) -> bool:
+    context = request.context
+    try:
+        await tokens.revalidate(
+            context.pool, request.principal.token_id, await context.now(context.pool)
+        )
+    except Unauthorized:
+        return False
+    return True
+
+
+async def _stopping(request: ApiRequest) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(request.context.stopping.wait(), POLL_SECONDS)
+    return request.context.stopping.is_set()
+
+
+@contextlib.contextmanager
+def _counted(request: ApiRequest) -> Generator[None]:
+    _check_room(request)
+    request.context.stream_count += 1
+    try:
+        yield
+    finally:
+        request.context.stream_count -= 1
+
+
+def _check_room(request: ApiRequest) -> None:
+    if request.context.stream_count >= MAX_FEEDS:
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, "too many clients wait for changes", headers=RETRY_AFTER
+        )
+
+
+def parse_place(text: str) -> FeedPosition:
+    """Return a place in the feed. Raises Problem (422)."""
+    position, _, number = text.partition(".")
+    try:
+        place = FeedPosition(int(position), int(number or 0))
+    except ValueError:
+        raise problems.of_field("after", "is not the next of an earlier page, nor 0") from None
+    if max(place.position, place.id) > changes.LAST_ID:
+        raise problems.of_field("after", "is not the next of an earlier page, nor 0")
+    return place
+
+
+def _kinds(query: schemas.ChangeStreamQuery) -> list[str] | None:
+    return None if query.kind is None else [query.kind.value]
+
+
+def _body(one: Change) -> schemas.ChangeBody:
+    return schemas.ChangeBody(
+        id=str(one.place),
+        at=one.at,
+        kind=one.kind,  # pyright: ignore[reportArgumentType] - checked by the model
+        source=one.source,
+        key=one.key,
+        run_id=one.run_id,
+        fields=one.fields,
+    )

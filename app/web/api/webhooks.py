@@ -1,0 +1,139 @@
+"""Handlers of /collection/webhooks: addresses that get an organisation's changes."""
+
+from typing import Any
+from uuid import uuid4
+
+from app.core.errors import BadConfig, NotFound
+from app.orgs import webhooks
+from app.store import tenancy
+from app.store.db import Connection
+from app.store.orgs import webhooks as store
+from app.store.orgs.webhooks import Webhook
+from app.web.api import changes, cursor, schemas
+from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.secrets import of_missing_key
+
+PAUSED = "paused by {by}: {note}"
+
+
+async def list_webhooks(request: ApiRequest) -> ApiResponse:
+    """List the webhooks, oldest first."""
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        found = await store.all_of(connection, request.org_id)
+    return ApiResponse(schemas.Webhooks(webhooks=[_body(one) for one in found]))
+
+
+async def create_webhook(request: ApiRequest) -> ApiResponse:
+    """Create a webhook, which gets what changes from now on; its secret is shown this once."""
+    body: schemas.WebhookCreate = request.body
+    context, by = request.context, request.principal.name
+    try:
+        webhook_id, secret = await webhooks.create(
+            context.pool, context.config, request.org_id, body.url, by, request.now
+        )
+    except BadConfig as error:
+        raise of_missing_key(error) from None
+    async with tenancy.org_transaction(context.pool, request.org_id) as connection:
+        created = _body(await _existing(connection, request, webhook_id))
+    answer = schemas.WebhookCreated(**created.model_dump(), secret=secret)
+    return ApiResponse(answer, {"location": f"/collection/webhooks/{webhook_id}"})
+
+
+async def read_webhook(request: ApiRequest) -> ApiResponse:
+    """Read a webhook."""
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        return ApiResponse(_body(await _existing(connection, request)))
+
+
+async def delete_webhook(request: ApiRequest) -> ApiResponse:
+    """Delete a webhook with its deliveries."""
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        if not await store.remove(connection, request.org_id, request.path["webhook_id"]):
+            raise _not_found()
+    return ApiResponse()
+
+
+async def pause_webhook(request: ApiRequest) -> ApiResponse:
+    """Pause a webhook: deliveries wait until it is resumed."""
+    body: schemas.PauseRequest = request.body
+    reason = PAUSED.format(by=request.principal.name, note=body.note)
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        found = await _existing(connection, request)
+        await store.pause(connection, request.org_id, found.id, request.now, reason)
+        return ApiResponse(_body(await _existing(connection, request)))
+
+
+async def resume_webhook(request: ApiRequest) -> ApiResponse:
+    """Resume a webhook; what waits is sent at once."""
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        found = await _existing(connection, request)
+        await store.resume(connection, request.org_id, found.id)
+        return ApiResponse(_body(await _existing(connection, request)))
+
+
+async def send_test(request: ApiRequest) -> ApiResponse:
+    """Send a delivery without changes; its outcome is in the list of deliveries."""
+    delivery_id = uuid4()
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        found = await _existing(connection, request)
+        await store.add_test(connection, request.org_id, found.id, delivery_id)
+    location = f"/collection/webhooks/{found.id}/deliveries"
+    body = schemas.WebhookTest(id=f"msg_{delivery_id.hex}")
+    return ApiResponse(body, {"location": location})
+
+
+async def replay_webhook(request: ApiRequest) -> ApiResponse:
+    """Send the deliveries after a place in the feed again, each with the id that it had."""
+    body: schemas.WebhookReplay = request.body
+    place = changes.parse_place(body.after)
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        found = await _existing(connection, request)
+        after = (place.position, place.id)
+        count = await store.replay(connection, request.org_id, found.id, after)
+    return ApiResponse(schemas.Replayed(deliveries=count))
+
+
+async def list_deliveries(request: ApiRequest) -> ApiResponse:
+    """List a webhook's deliveries, newest first: made, waiting, or undelivered with the reason."""
+    query: schemas.DeliveriesQuery = request.query
+    before = cursor.decode_number(query.cursor)
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        found = await _existing(connection, request)
+        rows = await store.deliveries(
+            connection, (request.org_id, found.id), query.state, before, query.limit + 1
+        )
+    page, more = rows[: query.limit], len(rows) > query.limit
+    return ApiResponse(
+        schemas.Deliveries(
+            deliveries=[_delivery(row) for row in page],
+            next_cursor=cursor.encode(page[-1]["number"]) if more else None,
+        )
+    )
+
+
+async def _existing(connection: Connection, request: ApiRequest, webhook_id: Any = None) -> Webhook:
+    found = await store.one(connection, request.org_id, webhook_id or request.path["webhook_id"])
+    if found is None:
+        raise _not_found()
+    return found
+
+
+def _not_found() -> NotFound:
+    return NotFound("there is no webhook with that id")
+
+
+def _body(one: Webhook) -> schemas.WebhookBody:
+    return schemas.WebhookBody(
+        id=one.id,
+        url=one.url,
+        created_at=one.created_at,
+        created_by=one.created_by,
+        paused_at=one.paused_at,
+        paused_reason=one.paused_reason,
+        next=f"{one.position}.{one.change_id}",
+        waiting=one.waiting,
+    )
+
+
+def _delivery(row: dict[str, Any]) -> schemas.DeliveryBody:
+    return schemas.DeliveryBody.model_validate(row | {"id": f"msg_{row['id'].hex}"})

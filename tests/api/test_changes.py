@@ -1,0 +1,153 @@
+"""The change feed and the history of items over HTTP."""
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID, uuid4
+
+import httpx
+from arq.connections import ArqRedis
+
+from app.core.enums import Scope
+from app.core.records import Item
+from app.store import tenancy
+from app.store.content import items
+from app.store.db import Pool
+from app.store.orgs import orgs
+from tests.api.clients import Org, Visitor, fields
+from tests.clock import NOON
+from tests.configs import config_for
+from tests.dashboard import server as sites
+
+FEED = "/collection/changes"
+KEY = "https://shop.example/a b?c=1/2"
+
+
+async def wrote(pool: Pool, org: Org, number: int, key: str = KEY) -> None:
+    at = NOON + timedelta(minutes=number)
+    async with tenancy.org_transaction(pool, org.id) as connection:
+        page = [Item("shop", key, {"n": number})]
+        await items.write(connection, org.id, "shop", page, at, uuid4())
+
+
+async def got(visitor: Visitor, path: str = FEED, **query: Any) -> dict[str, Any]:
+    answer = await visitor("GET", path, params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_the_feed_is_read_page_by_page_to_its_end(
+    visitor: Visitor, org: Org, pool: Pool
+) -> None:
+    for number in range(3):
+        await wrote(pool, org, number)
+
+    first = await got(visitor, limit=2)
+    second = await got(visitor, limit=2, after=first["next"])
+    third = await got(visitor, after=second["next"])
+
+    told = [(one["kind"], one["fields"]) for one in first["changes"] + second["changes"]]
+    assert told == [
+        ("new", None),
+        ("changed", {"n": {"from": 0, "to": 1}}),
+        ("changed", {"n": {"from": 1, "to": 2}}),
+    ]
+    assert third["changes"] == []
+
+
+async def test_history_is_found_by_any_key(visitor: Visitor, org: Org, pool: Pool) -> None:
+    for number in range(3):
+        await wrote(pool, org, number)
+    path = f"/collection/items/{quote(KEY, safe='')}/history"
+
+    first = await got(visitor, path, limit=2)
+    rest = await got(visitor, path, limit=2, cursor=first["next_cursor"], source="shop")
+
+    assert [one["kind"] for one in first["changes"] + rest["changes"]] == [
+        "changed",
+        "changed",
+        "new",
+    ]
+    assert {one["key"] for one in first["changes"]} == {KEY}
+    assert rest["next_cursor"] is None
+
+
+async def test_a_request_that_waits_is_answered_by_the_next_change(
+    visitor: Visitor, org: Org, pool: Pool
+) -> None:
+    start = await got(visitor)
+
+    waiting = asyncio.create_task(got(visitor, after=start["next"], wait=20))
+    await asyncio.sleep(0.2)
+    await wrote(pool, org, 1)
+
+    async with asyncio.timeout(10):
+        assert [one["kind"] for one in (await waiting)["changes"]] == ["new"]
+
+
+async def test_another_organisation_gets_none_of_it(
+    visitor: Visitor, org: Org, other: Org, pool: Pool
+) -> None:
+    await wrote(pool, org, 1)
+    stranger = replace(visitor, secret=other.secrets[Scope.ADMIN])
+
+    assert (await got(stranger))["changes"] == []
+    path = f"/collection/items/{quote(KEY, safe='')}/history"
+    assert (await got(stranger, path))["changes"] == []
+
+
+async def test_a_place_that_is_none_is_refused(visitor: Visitor) -> None:
+    for after in ("x", "-1", "1.", "9" * 30, "9" * 19 + ".1"):
+        assert fields(await visitor("GET", FEED, params={"after": after})) == ["after"]
+
+
+async def test_a_stream_sends_changes_and_goes_on_after_the_last_one_it_sent(
+    dsn: str, redis_url: str, redis: ArqRedis, pool: Pool, org: Org
+) -> None:
+    del redis
+    await pool.execute("UPDATE api_tokens SET expires_at = NULL")
+    async with sites.opened(config_for(dsn, redis_url), pool) as site:
+        await wrote(pool, org, 1)
+        first = await events(site.url, org, 1)
+        await wrote(pool, org, 2)
+        again = await events(site.url, org, 1, last=first[0]["id"])
+
+    assert [one["event"] for one in first + again] == ["new", "changed"]
+    assert json.loads(again[0]["data"])["fields"] == {"n": {"from": 1, "to": 2}}
+
+
+async def test_a_stream_is_refused_without_a_valid_token(
+    api: httpx.AsyncClient, org: Org, pool: Pool
+) -> None:
+    secret = org.secrets[Scope.READ]
+    await orgs.revoke(pool, UUID(secret[3:35]), NOON)
+
+    answer = await Visitor(api, secret)("GET", f"{FEED}/stream")
+
+    assert answer.status_code == 401
+
+
+async def events(url: str, org: Org, count: int, last: str = "0") -> list[dict[str, str]]:
+    """The first events of the stream after that place."""
+    headers = {"authorization": f"Bearer {org.secrets[Scope.READ]}", "last-event-id": last}
+    found: list[dict[str, str]] = []
+    event: dict[str, str] = {}
+    async with (
+        asyncio.timeout(20),
+        httpx.AsyncClient(timeout=20) as client,
+        client.stream("GET", f"{url}{FEED}/stream", headers=headers) as answer,
+    ):
+        assert answer.status_code == 200
+        async for line in answer.aiter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                event[name] = value
+            elif "data" in event:
+                found.append(event)
+                event = {}
+            if len(found) == count:
+                break
+    return found

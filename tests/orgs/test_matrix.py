@@ -1,0 +1,335 @@
+"""Every address and page x every role x every owner: who sees and touches whose rows."""
+
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from arq.connections import ArqRedis
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+
+from app.core.enums import Scope
+from app.orgs import tokens
+from app.store.db import Pool
+from app.store.schedules import heartbeats
+from app.web import create_app
+from tests.api.clients import ODDS, wares
+from tests.configs import config_for
+from tests.dashboard.server import csrf_of
+from tests.web.harness import visit
+
+OPERATOR = None
+OWNERS = (OPERATOR, "ours", "theirs")
+
+# Who may use a route: anybody, whoever has a session, operators, or organisations.
+PUBLIC, SESSION, OPERATORS, ORGS = "public", "session", "operators", "organisations"
+ROUTES: dict[str, str] = {
+    "GET /livez": PUBLIC,
+    "GET /readyz": PUBLIC,
+    "GET /health": PUBLIC,
+    "GET /health/scheduler": PUBLIC,
+    "GET /health/workers": PUBLIC,
+    "GET /health/jobs/{job}": PUBLIC,
+    "GET /badge/{job}.svg": PUBLIC,
+    "GET /metrics": PUBLIC,
+    "GET /openapi.json": PUBLIC,
+    "GET /login": PUBLIC,
+    "POST /login": PUBLIC,
+    "POST /logout": PUBLIC,
+    "GET /": SESSION,
+    "GET /collections": SESSION,
+    "GET /live": SESSION,
+    "GET /jobs/{key}": SESSION,
+    "GET /jobs/{key}/ticks/{at}": SESSION,
+    "GET /runs/{run_id:uuid}": SESSION,
+    "POST /jobs/{key}/run": SESSION,
+    "POST /jobs/{key}/pause": SESSION,
+    "POST /jobs/{key}/resume": SESSION,
+}
+# Streams, which this client would wait for; their own tests say who may have them.
+ENDLESS = ("GET /live", "GET /collection/changes/stream")
+ORG_PREFIXES = ("/collection/", "/collections/")
+# Health of built-in jobs is public: these name them on purpose.
+NAMES_BUILT_IN_JOBS = ("/health", "/badge", "/metrics")
+BODIES: dict[str, Any] = {
+    "PATCH /collection/schedule": {"notify": True},
+    "POST /collection/schedule/pause": {"note": "x"},
+    "PATCH /collections/{collection}/schedule": {"notify": True},
+    "POST /collections/{collection}/schedule/pause": {"note": "x"},
+    "POST /collection/presets": {"name": "new", "sources": [{"source": "bet9ja"}]},
+    "PATCH /collection/presets/{preset_id}": {"name": "changed"},
+    "POST /collection/sources": {"recipe": wares("fresh")},
+    "PUT /collection/sources/{name}": {"recipe": wares("wares")},
+    "POST /collection/sources/dry-run": {"recipe": wares()},
+    "PUT /collection/secrets/{secret}": {"value": "another"},
+    "POST /collection/webhooks": {"url": "https://example.com/in"},
+    "POST /collection/webhooks/{webhook_id}/pause": {"note": "x"},
+    "POST /collection/webhooks/{webhook_id}/replay": {"after": "0"},
+}
+QUERIES = {"GET /collection/schedule/preview": {"cron": "@daily"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Where an owner's rows are, and the word that stands in their content."""
+
+    org_id: UUID | None
+    marker: str
+    path: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Somebody with a token of this owner and scope; without a scope, nobody."""
+
+    owner: str | None
+    scope: Scope | None
+
+    def sees(self, owner: str | None) -> bool:
+        """The operator sees every owner's rows, an organisation its own."""
+        return self.scope is not None and self.owner in (OPERATOR, owner)
+
+    def touches(self, owner: str | None) -> bool:
+        return self.sees(owner) and self.scope is not Scope.READ
+
+
+ROLES = [Role(OPERATOR, None)] + [Role(o, s) for o in (OPERATOR, "ours") for s in Scope]
+
+SCHEDULE = """
+INSERT INTO schedules (key, job, org_id, spec, policies, params, version, effective_from, enabled,
+                       evaluated_through, next_tick_at, paused_at, paused_by, paused_note,
+                       preset_id)
+VALUES ($1, $2, $3, $4, '{}', '{}', 1, $5, true, $5, $5::timestamptz + interval '1 day', $5, $6, $6,
+        $7) RETURNING id
+"""
+VERSION = """
+INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
+SELECT id, 1, spec, policies, effective_from FROM schedules WHERE id = $1
+"""
+RUN = """
+INSERT INTO runs (execution_id, job, schedule_id, org_id, scheduled_for, trigger, params, status,
+                  attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats,
+                  requested_by, error_type, error_message)
+VALUES ($1, $2, $3, $4, $5, 'scheduled', '{}', 'failure', 1, 0, 3, 60, 0, $5, '{}', $6, $6, $6)
+"""
+TICK = """
+INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)
+VALUES ($1, $2, 1, 'ran', $3, $2)
+"""
+ITEM = """
+INSERT INTO items (org_id, source, key, data, content_hash, first_seen, last_seen, changed_at)
+VALUES ($1, $2, $2, $3, '', $4, $4, $4)
+"""
+
+
+async def furnish(pool: Pool, owner: str | None) -> Owned:
+    """Rows of this owner, each with its marker in it."""
+    now = await heartbeats.database_now(pool)
+    marker = f"row-of-{owner or 'operator'}"
+    org_id = None if owner is None else await tokens.create_org(pool, owner, now)
+    key = "built_in" if org_id is None else f"collection:{org_id}"
+    run_id, preset_id = uuid4(), uuid4()
+    spec = {"cron": "0 3 29 2 *", "timezone": "UTC"}
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "INSERT INTO collection_presets (id, org_id, name, sources, revision)"
+            " VALUES ($1, $2, $3, '[]', 1)",
+            preset_id,
+            org_id,
+            "built in too" if org_id is None else marker,
+        )
+        task = "built_in" if org_id is None else "collection"
+        chosen = UUID(ODDS) if org_id else None
+        schedule = await connection.fetchval(SCHEDULE, key, task, org_id, spec, now, marker, chosen)
+        await connection.execute(VERSION, schedule)
+        await connection.execute(RUN, run_id, task, schedule, org_id, now, marker)
+        await connection.execute(TICK, schedule, now, run_id)
+        await connection.execute(
+            "INSERT INTO schedule_edits (schedule_id, org_id, at, by, action, before)"
+            " VALUES ($1, $2, $3, $4, 'created', '{}')",
+            schedule,
+            org_id,
+            now,
+            marker,
+        )
+        await connection.execute(ITEM, org_id, marker, {"name": marker}, now)
+        if org_id is not None:
+            await connection.execute(
+                "INSERT INTO org_sources (org_id, name, recipe, revision) VALUES ($1, $2, $3, 1)",
+                org_id,
+                "wares",
+                wares("wares") + f"# {marker}",
+            )
+            await connection.execute(
+                "INSERT INTO webhooks (id, org_id, url, secret, position, change_id, created_at,"
+                " created_by) VALUES ($1, $2, $3, '', 0, 0, $4, $3)",
+                run_id,
+                org_id,
+                marker,
+                now,
+            )
+            await connection.execute(
+                "INSERT INTO org_secrets (org_id, name, ciphertext, updated_at)"
+                " VALUES ($1, 'TOKEN', $2, $3)",
+                org_id,
+                marker.encode(),
+                now,
+            )
+    path = {
+        "key": key,
+        "job": key,
+        "at": now.isoformat(),
+        "run_id": str(run_id),
+        "preset_id": str(preset_id),
+        "webhook_id": str(run_id),
+        "name": "wares",
+        "secret": "TOKEN",
+        "collection": "default",
+    }
+    return Owned(org_id, marker, path)
+
+
+def routes_of(app: Starlette) -> Iterator[str]:
+    """Every method and path of the application, such as `GET /runs/{run_id:uuid}`."""
+    for prefix, route in _flat("", app.routes):
+        for method in sorted(route.methods or ()):
+            if method != "HEAD":
+                yield f"{method} {prefix}{route.path}"
+
+
+def _flat(prefix: str, routes: Any) -> Iterator[tuple[str, Route]]:
+    for route in routes:
+        if isinstance(route, Route):
+            yield prefix, route
+        elif isinstance(route, Mount) and route.path != "/static":
+            yield from _flat(prefix + route.path, route.routes)
+
+
+def audience(route: str) -> str:
+    """Who may use it. Fails for a route that nobody has decided about."""
+    if any(prefix in route for prefix in ORG_PREFIXES):
+        return ORGS
+    assert route in ROUTES, f"{route}: say in ROUTES who may use it"
+    return ROUTES[route]
+
+
+async def rows_of(pool: Pool, owned: Owned) -> dict[str, str]:
+    """A digest of the owner's rows in each table that has owners."""
+    tables = await pool.fetch(
+        "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+        " WHERE a.attname = 'org_id' AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+        " AND c.relname <> 'api_tokens'"
+    )
+    return {
+        table: await pool.fetchval(
+            f"SELECT coalesce(md5(string_agg(t::text, ' ' ORDER BY t::text)), '') FROM {table} t"  # noqa: S608 - names of our own
+            " WHERE org_id IS NOT DISTINCT FROM $1",
+            owned.org_id,
+        )
+        for (table,) in tables
+    }
+
+
+@pytest.fixture
+async def world(
+    dsn: str, redis: ArqRedis, redis_url: str, pool: Pool
+) -> AsyncGenerator[tuple[Starlette, httpx.AsyncClient, dict[str | None, Owned]]]:
+    del redis
+    app = create_app(config_for(dsn, redis_url))
+    owned = {owner: await furnish(pool, owner) for owner in OWNERS}
+    async with visit(app) as client:
+        client.headers["accept"] = "text/html"
+        yield app, client, owned
+
+
+async def sign_in(client: httpx.AsyncClient, pool: Pool, role: Role) -> str:
+    """Sign in to the pages; returns the token."""
+    if role.scope is None:
+        return "rc_none"
+    now = await heartbeats.database_now(pool)
+    request = tokens.TokenRequest(role.owner, "visitor", role.scope, now + timedelta(hours=1))
+    token = await tokens.create_token(pool, request, now, by="test")
+    answer = await client.post("/login", data={"token": token})
+    assert answer.status_code == 303
+    return token
+
+
+async def request(
+    client: httpx.AsyncClient, token: str, route: str, owned: Owned
+) -> httpx.Response:
+    """Use the route for what this owner has."""
+    method, _, path = route.partition(" ")
+    names = owned.path | ({"key": owned.marker} if "/items/" in path else {})
+    path = path.replace(":uuid", "").replace(":path", "").format(**names)
+    asked: dict[str, Any] = {"params": QUERIES.get(route)}
+    if audience(route) in (ORGS, OPERATORS):
+        asked["headers"] = {"authorization": f"Bearer {token}"}
+        asked |= {"json": BODIES[route]} if route in BODIES else {}
+    elif method == "POST" and path not in ("/login", "/logout"):
+        form = csrf_of(client) if "rollcall_session" in client.cookies else "x"
+        asked["data"] = {"csrf": form, "note": "x"}
+    return await client.request(method, path, **asked)
+
+
+async def test_every_route_has_an_audience(
+    world: tuple[Starlette, httpx.AsyncClient, dict[str | None, Owned]],
+) -> None:
+    app, _, _ = world
+
+    known = {route for route in routes_of(app) if audience(route)}
+
+    assert set(ROUTES) <= known
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda r: f"{r.owner or 'operator'}-{r.scope}")
+async def test_a_role_sees_and_touches_what_it_owns_on_every_route(
+    world: tuple[Starlette, httpx.AsyncClient, dict[str | None, Owned]], pool: Pool, role: Role
+) -> None:
+    app, client, owned = world
+    token = await sign_in(client, pool, role)
+    faults: list[str] = []
+    for route in sorted(routes_of(app)):
+        if route in (*ENDLESS, "POST /login", "POST /logout"):
+            continue
+        for owner in OWNERS:
+            before = {other: await rows_of(pool, owned[other]) for other in OWNERS}
+            answer = await request(client, token, route, owned[owner])
+            after = {other: await rows_of(pool, owned[other]) for other in OWNERS}
+            told = f"{route} of {owner or 'operator'}: {answer.status_code}"
+            for other in OWNERS:
+                shown = owned[other].marker in answer.text
+                public = any(path in route for path in NAMES_BUILT_IN_JOBS)
+                if shown and not role.sees(other) and not public:
+                    faults.append(f"{told} shows rows of {other or 'operator'}")
+                if before[other] != after[other] and not role.touches(other):
+                    changed = [t for t in before[other] if before[other][t] != after[other][t]]
+                    faults.append(f"{told} changes {changed} of {other or 'operator'}")
+            faults += [f"{told}, {what}" for what in refusals(role, route, owner, answer)]
+    assert faults == []
+
+
+def refusals(role: Role, route: str, owner: str | None, answer: httpx.Response) -> Iterator[str]:
+    """What is wrong with the status."""
+    status = answer.status_code
+    if status >= 500 and not route.startswith("GET /health"):
+        yield "which is a fault"
+    match audience(route):
+        case "session" if role.scope is None:
+            if not (status == 401 or answer.headers.get("location", "").startswith("/login")):
+                yield "but nobody is signed in"
+        case "session" if "{" in route and not role.sees(owner) and status not in (403, 404):
+            yield "but it is another owner's"
+        case "session" if route.startswith("GET") and role.sees(owner) and status >= 400:
+            yield "but it may be seen"
+        case "organisations" if role.scope is None and status not in (401, 429):
+            yield "but there is no token"
+        case "organisations" if role.scope and role.owner is OPERATOR and status != 403:
+            yield "but the operator has no collection"
+        case "operators" if role.scope and role.owner is not OPERATOR and status not in (403, 404):
+            yield "but it is the operator's"
+        case _:
+            pass

@@ -1,0 +1,313 @@
+"""Each change is delivered once with one id, or undelivered with the reason."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+
+from app.context import WorkerContext
+from app.core.errors import InvalidValue
+from app.core.records import Item
+from app.orgs import secret_box, secrets, tokens
+from app.orgs import webhooks as hooks
+from app.store import tenancy
+from app.store.content import items
+from app.store.orgs import webhooks as store
+from app.store.orgs.webhooks import DeliveryAccount
+from scripts.standin.testing import Standin
+from tests import worker_harness
+from tests.clock import NOON
+from tests.configs import SECRETS_KEY, config_for
+from tests.webhooks import receiver as receivers
+from tests.webhooks.receiver import HANG, Receiver
+from workers import webhooks
+from workers.webhooks import RETRY_DELAYS, deliver_webhooks
+
+NOW_DUE = "UPDATE webhook_deliveries SET next_try_at = now() WHERE state = 'waiting'"
+
+
+@pytest.fixture
+async def receiver() -> AsyncGenerator[Receiver]:
+    async with receivers.receiving() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def worker(
+    dsn: str, redis: ArqRedis, redis_url: str, standin: Standin
+) -> AsyncGenerator[WorkerContext]:
+    config = config_for(dsn, redis_url, standin, guard_allow=("127.0.0.1",))
+    async with worker_harness.opened(config, redis) as opened:
+        yield opened
+
+
+async def with_webhook(
+    worker: WorkerContext, url: str, name: str = "Acme"
+) -> tuple[UUID, UUID, str]:
+    """An organisation with a webhook; returns both ids and the secret."""
+    org = await tokens.create_org(worker.pool, name, NOON)
+    made = await hooks.create(worker.pool, worker.config, org, url, "test", NOON)
+    return org, *made
+
+
+async def collect(worker: WorkerContext, org: UUID, *keys: str, n: int = 0) -> None:
+    async with tenancy.org_transaction(worker.pool, org) as connection:
+        page = [Item("shop", key, {"n": n}) for key in keys]
+        at = NOON + timedelta(minutes=n)
+        await items.write(connection, org, "shop", page, at, uuid4())
+
+
+async def deliver(worker: WorkerContext) -> None:
+    """One step of a worker."""
+    async with asyncio.timeout(60):
+        await deliver_webhooks(worker_harness.ctx_of(worker))
+
+
+async def account(worker: WorkerContext) -> DeliveryAccount:
+    (found,) = await store.account(worker.pool)
+    return found
+
+
+def keys_of(receiver: Receiver, path: str = "/in") -> list[str]:
+    """The keys of the changes that came, once for each message id."""
+    first = {message.id: message for message in reversed(receiver.of(path))}
+    ordered = sorted(first.values(), key=lambda m: m.data["timestamp"])
+    return [change["key"] for message in ordered for change in message.data["data"]["changes"]]
+
+
+async def test_changes_are_delivered_signed_and_in_order(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, _, secret = await with_webhook(worker, receiver.url())
+    await collect(worker, org, *(f"k{number:03}" for number in range(250)))
+
+    await deliver(worker)
+
+    assert [m.data["type"] for m in receiver.of()] == ["changes"] * 3
+    assert keys_of(receiver) == [f"k{number:03}" for number in range(250)]
+    assert all(message.signed_with(secret) for message in receiver.of())
+    assert len({message.id for message in receiver.of()}) == 3
+    assert await account(worker) == DeliveryAccount(
+        (await account(worker)).webhook_id, 250, {}, 0, 0
+    )
+
+
+async def test_what_was_before_its_creation_is_not_delivered(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org = await tokens.create_org(worker.pool, "Acme", NOON)
+    await collect(worker, org, "before")
+    await hooks.create(worker.pool, worker.config, org, receiver.url(), "test", NOON)
+    await collect(worker, org, "after")
+
+    await deliver(worker)
+
+    assert keys_of(receiver) == ["after"]
+
+
+async def test_a_failure_is_tried_again_later_with_the_same_id_and_body(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, _, secret = await with_webhook(worker, receiver.url())
+    receiver.answers["/in"] = [500, 302]
+    await collect(worker, org, "a")
+
+    await deliver(worker)
+    await collect(worker, org, "b")
+    await deliver(worker)  # not due yet, and "b" waits behind "a"
+    tried = len(receiver.of())
+    for _ in range(2):
+        await worker.pool.execute(NOW_DUE)
+        await deliver(worker)
+
+    first = receiver.of()[:3]
+    assert tried == 1
+    assert len({(message.id, message.body) for message in first}) == 1
+    assert all(message.signed_with(secret) for message in receiver.of())
+    assert keys_of(receiver) == ["a", "b"]
+
+
+async def test_after_the_last_attempt_it_is_undelivered_with_the_reason_and_the_webhook_rests(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, webhook, _ = await with_webhook(worker, receiver.url())
+    receiver.always["/in"] = 503
+    await collect(worker, org, "a", "b")
+    for _ in range(len(RETRY_DELAYS) + 1):
+        await deliver(worker)
+        await worker.pool.execute(NOW_DUE)
+    await collect(worker, org, "c")
+    await deliver(worker)
+
+    given_up = await account(worker)
+    receiver.always.clear()
+    async with tenancy.org_transaction(worker.pool, org) as connection:
+        paused = await store.one(connection, org, webhook)
+        await store.resume(connection, org, webhook)
+    await deliver(worker)
+
+    assert given_up.undelivered == {"the receiver answered 503": 2}
+    assert (given_up.delivered, given_up.waiting, given_up.unaccounted) == (0, 0, 0)
+    assert paused is not None
+    assert "503" in (paused.paused_reason or "")
+    assert receiver.of()[-1].data["data"]["changes"][0]["key"] == "c"
+    assert (await account(worker)).delivered == 1
+
+
+async def test_gone_pauses_at_once(worker: WorkerContext, receiver: Receiver) -> None:
+    org, _, _ = await with_webhook(worker, receiver.url())
+    receiver.always["/in"] = 410
+    await collect(worker, org, "a")
+
+    await deliver(worker)
+    await collect(worker, org, "b")
+    await deliver(worker)
+
+    assert len(receiver.of()) == 1
+    assert (await account(worker)).undelivered == {"the receiver answered 410": 1}
+
+
+async def test_a_replay_sends_again_with_the_ids_that_they_had(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, webhook, _ = await with_webhook(worker, receiver.url())
+    await collect(worker, org, "a")
+    await deliver(worker)
+    await collect(worker, org, "b")
+    await deliver(worker)
+    place = receiver.of()[0].data["data"]["changes"][-1]["id"]
+    position, _, number = place.partition(".")
+
+    async with tenancy.org_transaction(worker.pool, org) as connection:
+        count = await store.replay(connection, org, webhook, (int(position), int(number)))
+    await deliver(worker)
+
+    assert count == 1
+    assert [message.id for message in receiver.of()][1:] == [receiver.of()[1].id] * 2
+    assert (await account(worker)).delivered == 2
+
+
+async def test_a_test_is_sent_like_any_other_and_counts_for_nothing(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, webhook, secret = await with_webhook(worker, receiver.url())
+    delivery = uuid4()
+
+    async with tenancy.org_transaction(worker.pool, org) as connection:
+        await store.add_test(connection, org, webhook, delivery)
+    await deliver(worker)
+
+    (message,) = receiver.of()
+    assert (message.id, message.data["type"]) == (f"msg_{delivery.hex}", "test")
+    assert message.signed_with(secret)
+    assert (await account(worker)).delivered == 0
+
+
+async def test_receivers_that_hang_do_not_delay_the_others(
+    worker: WorkerContext, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(webhooks, "MAX_CONCURRENT", 8)
+    orgs: list[UUID] = []
+    for number in range(16):
+        path = f"/hang{number}" if number < 4 else f"/ok{number}"
+        org, _, _ = await with_webhook(worker, receiver.url(path), f"Org {number}")
+        receiver.always[path] = HANG if number < 4 else 200
+        orgs.append(org)
+    for org in orgs:
+        await collect(worker, org, "a")
+    await deliver(worker)
+    for org in orgs:
+        await collect(worker, org, "b")
+    await worker.pool.execute(NOW_DUE)  # those that hang are due again, before the others
+
+    await deliver(worker)
+
+    for number in range(4, 16):
+        assert keys_of(receiver, f"/ok{number}") == ["a", "b"]
+    hanging = await worker.pool.fetch(
+        "SELECT reason FROM webhook_deliveries WHERE state = 'waiting'"
+    )
+    assert len(hanging) == 4
+    assert all("no response in time" in row["reason"] for row in hanging)
+
+
+async def test_two_workers_send_each_change_in_one_message(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, _, _ = await with_webhook(worker, receiver.url())
+    contexts = [worker_harness.ctx_of(worker) for _ in range(4)]
+    for number in range(20):
+        await collect(worker, org, f"k{number:02}")
+        await asyncio.gather(*(deliver_webhooks(ctx) for ctx in contexts))
+
+    assert sorted(keys_of(receiver)) == [f"k{number:02}" for number in range(20)]
+    assert (await account(worker)).unaccounted == 0
+    assert (await account(worker)).delivered == 20
+
+
+async def test_a_private_address_is_refused_when_connecting(
+    dsn: str, redis: ArqRedis, redis_url: str, standin: Standin, receiver: Receiver
+) -> None:
+    lax = config_for(dsn, redis_url, standin, guard_allow=("127.0.0.1",))
+    async with worker_harness.opened(config_for(dsn, redis_url, standin), redis) as worker:
+        org = await tokens.create_org(worker.pool, "Acme", NOON)
+        await hooks.create(worker.pool, lax, org, receiver.url(), "test", NOON)
+        await collect(worker, org, "a")
+
+        await deliver(worker)
+
+        reason = await worker.pool.fetchval("SELECT reason FROM webhook_deliveries")
+    assert receiver.messages == []
+    assert "not on the public internet" in reason
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/x",
+        "ftp://example.com/",
+        "https://user:secret@example.com/",
+        "https://127.0.0.1/",
+        "https://[::1]/",
+        "https://0x7f.1/",
+        "https:///x",
+        "https://example.com:x/",
+        "https://example.com/a b",
+        "javascript:alert(1)",
+    ],
+)
+def test_an_address_that_may_not_be_is_refused_at_its_creation(url: str) -> None:
+    with pytest.raises(InvalidValue):
+        hooks.check_url(config_for("postgresql://x/x", "redis://x/0"), url)
+
+
+async def test_secrets_of_webhooks_are_sealed_anew_with_a_new_key(
+    worker: WorkerContext, receiver: Receiver
+) -> None:
+    org, _, secret = await with_webhook(worker, receiver.url())
+    both = worker.config.model_copy(
+        update={"secrets_key": SecretStr("b" * 42 + "A," + SECRETS_KEY)}
+    )
+
+    count = await secrets.reseal(worker.pool, secret_box.from_config(both), NOON)
+    new_only = worker.config.model_copy(update={"secrets_key": SecretStr("b" * 42 + "A")})
+    await collect(worker, org, "a")
+    worker.config = new_only
+    await deliver(worker)
+
+    assert count == 1
+    assert receiver.of()[0].signed_with(secret)
+
+
+def test_the_signature_is_that_of_the_standards_example() -> None:
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - published with the standard
+    body = b'{"test": 2432232314}'
+
+    signature = hooks.sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body)
+
+    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="

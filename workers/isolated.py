@@ -1,0 +1,81 @@
+"""The process that executes one run alone: `python -m workers.isolated`, started by a worker."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from contextlib import AsyncExitStack
+from typing import Any
+
+from arq import Retry
+
+from app.context import ServerUrls, WorkerContext, open_context
+from app.core import config, log
+from app.core.config import Config
+from app.core.errors import RollcallError
+from app.health.alerts.heartbeat_pings import HeartbeatPings
+from app.runs import log as run_log
+from app.runs.attempts import Leases
+from app.store.db import TRANSIENT
+from workers import lifecycle, registry
+from workers.isolation import IsolatedRun, read_run, until_stopped
+
+_log = log.logger(__name__)
+
+
+async def execute_alone(run: IsolatedRun, settings: Config) -> None:
+    """Execute the run, renewing its lease. SIGTERM hands it back."""
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopped.set)
+    where = ServerUrls(run.database, run.redis)
+    limits, logins = registry.source_limits(settings), registry.source_logins(settings)
+    async with AsyncExitStack() as stack:
+        redis = lifecycle.open_queue(settings, where)
+        stack.push_async_callback(redis.aclose, close_connection_pool=True)
+        context = await stack.enter_async_context(
+            open_context(settings, where, redis, limits, logins)
+        )
+        await stack.enter_async_context(run_log.capture(redis, settings.secrets()))
+        pings = HeartbeatPings.from_config(settings)
+        stack.push_async_callback(pings.close)
+        leases = Leases(context.control, context.clock, settings.lease_seconds)
+        ctx: dict[str, Any] = {
+            "context": context,
+            "leases": leases,
+            "job_id": run.job_id,
+            "pings": pings,
+        }
+        tasks = {task.__name__: task for task in registry.TASKS}
+        renewing = asyncio.create_task(_renew(context, leases))
+        try:
+            with contextlib.suppress(Retry):  # Postgres is away: the sweep queues the run again
+                await until_stopped(tasks[run.task](ctx, run.run_id), stopped)
+        finally:
+            renewing.cancel()
+
+
+async def _renew(context: WorkerContext, leases: Leases) -> None:
+    while True:
+        for step in (leases.renew(), context.limiter.heartbeat(leases.seconds)):
+            try:
+                await step
+            except TRANSIENT as error:
+                _log.warning("heartbeat.failed", error=repr(error))
+        await asyncio.sleep(leases.seconds / 3)
+
+
+def main() -> int:
+    """Execute the run described on standard input; returns the exit code."""
+    try:
+        settings = config.load()
+        log.configure(settings.log_format, settings.log_level, settings.secrets())
+        asyncio.run(execute_alone(read_run(), settings))
+    except RollcallError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
