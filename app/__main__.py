@@ -1,6 +1,17 @@
 """Entry point of `python -m app`."""
 
-from app.cli.main import main
+import os
+import signal
+
+
+def _interrupted(*_: object) -> None:
+    os._exit(130)
+
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)  # while modules are imported
+
+    from app.cli.main import main
+
     main()

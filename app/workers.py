@@ -24,7 +24,7 @@ try:
     context.check_config(CONFIG)
     URLS = servers.server_urls(CONFIG)
 except RollcallError as error:
-    sys.stderr.write(f"{error}\n")
+    log.report_fatal(str(error), config.chosen_format())
     sys.exit(2)
 
 worker.install()

@@ -1,14 +1,54 @@
-"""The budget of a collection's run: pages and bytes, over all its sources and attempts."""
+"""Budgets: of a collection's run, in pages and bytes, and of a source, in requests a month."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from app.core.config import Config
 from app.core.errors import BudgetExceeded, OverLimit
 from app.fetch.client import RequestCounts
 from app.orgs.limits import OrgLimits
+from app.sources.base import Source
+from app.store.db import Pool
+from app.store.runs import source_usage
 from app.store.runs.progress import SourceProgress
 
 MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MonthlyBudget:
+    """The requests that MONTHLY_REQUESTS allows a source, over all workers.
+
+    `page_cost`, `catalogue_cost`: what a request counts in the site's plan.
+    """
+
+    source: str
+    requests: int
+    page_cost: int = 1
+    catalogue_cost: int = 1
+
+    @classmethod
+    def of(cls, source: Source, config: Config) -> "MonthlyBudget | None":
+        """The budget of a source; None if it has none."""
+        requests = config.monthly_requests.get(source.name)
+        if requests is None:
+            return None
+        return cls(
+            source.name,
+            requests,
+            getattr(source, "page_cost", 1),
+            getattr(source, "catalogue_cost", 1),
+        )
+
+    async def spend(self, pool: Pool, now: datetime, *, catalogue: bool) -> None:
+        """Count a request that is about to be made. Raises BudgetExceeded if none is left."""
+        cost = self.catalogue_cost if catalogue else self.page_cost
+        if cost and not await source_usage.spend(pool, self.source, cost, self.requests, now):
+            raise BudgetExceeded(
+                f"the budget of {self.source} for {now:%B %Y} is used up: {self.requests}"
+                f" requests (MONTHLY_REQUESTS), and a page costs {cost}"
+            )
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ from app.store.runs import progress
 from app.store.runs.progress import Counts, SourceProgress
 from app.store.runs.run_rows import ClaimedRun
 from workers import expectations, parse
-from workers.budget import CollectionBudget
+from workers.budget import CollectionBudget, MonthlyBudget
 from workers.pages import FetchedPage, SourcePages
 from workers.source_group import CompletedPartition, PlannedSource
 
@@ -144,7 +144,13 @@ class Collector:
         self._usage = Usage(row)
         name = fetcher_name(planned.source)
         self._pages = SourcePages(
-            context, claimed, planned.source.name, self._usage.tally, budget, name
+            context,
+            claimed,
+            planned.source.name,
+            self._usage.tally,
+            budget,
+            name,
+            MonthlyBudget.of(planned.source, context.config) if claimed.org_id is None else None,
         )
         self._budget = budget
         if budget is not None:

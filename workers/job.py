@@ -144,7 +144,8 @@ class Job:
             return self.params.model_validate(params)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'parameters'}: {fault['msg']}"
+                f"{'.'.join(map(str, fault['loc'])) or 'parameters'}: "
+                f"{fault['msg'].removeprefix('Value error, ')}"
                 for fault in error.errors(include_url=False)
             )
             known = ", ".join(self.params.model_fields) or "none"

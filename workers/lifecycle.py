@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ from app.context import WorkerContext, open_context
 from app.core import log, zone_data
 from app.core.config import Config
 from app.core.enums import SOURCE_TASK
-from app.core.errors import WrongSchema
+from app.core.errors import BadConfig, WrongSchema
 from app.health import keys
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.health.alerts.watcher import AlertWatcher
@@ -27,7 +26,7 @@ from app.queue.clock import elapsed
 from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.runs.attempts import Leases
-from app.store import tables, tenancy
+from app.store import schema, server_faults, tables, tenancy
 from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.schedules import schedule_rows
 from app.store.servers import ServerUrls
@@ -59,15 +58,12 @@ def startup(config: Config, where: ServerUrls, jobs: JobRegistry) -> Hook:
         log.configure(config.log_format, config.log_level, config.secrets())
         stack = AsyncExitStack()
         limits, logins = registry.source_limits(config), registry.source_logins(config)
-        try:
-            context = await _wait_for_servers(
-                lambda: stack.enter_async_context(
-                    open_context(config, where, ctx["redis"], limits, logins)
-                )
-            )
-        except WrongSchema as error:
-            sys.stderr.write(f"{error}\n")
-            raise SystemExit(2) from None
+        context = await _wait_or_exit(
+            config,
+            lambda: stack.enter_async_context(
+                open_context(config, where, ctx["redis"], limits, logins)
+            ),
+        )
         elapsed.follow(lambda: context.clock().timestamp())
         watcher, pings = (
             AlertWatcher(config, context.pool, context.redis),
@@ -97,7 +93,7 @@ def startup(config: Config, where: ServerUrls, jobs: JobRegistry) -> Hook:
             isolate=Isolation(where),
             sender=sender,
         )
-        await _wait_for_servers(lambda: _initialise(ctx, context, leases, jobs))
+        await _wait_or_exit(config, lambda: _initialise(ctx, context, leases, jobs))
         for fault in registry.recipe_faults(config):
             _log.error("recipe.faulty", fault=fault)
         for fault in jobs.faults:
@@ -111,12 +107,26 @@ def startup(config: Config, where: ServerUrls, jobs: JobRegistry) -> Hook:
     return open_worker
 
 
+async def _wait_or_exit(config: Config, step: Callable[[], Awaitable[Result]]) -> Result:
+    """Retry `step` until the servers answer; exit with code 2 if only the operator can help."""
+    try:
+        return await _wait_for_servers(step)
+    except (WrongSchema, BadConfig) as error:
+        log.report_fatal(str(error), config.log_format)
+        raise SystemExit(2) from None
+
+
 async def _wait_for_servers(step: Callable[[], Awaitable[Result]]) -> Result:
-    """Retry `step` until Postgres and Redis are available."""
+    """Retry `step` until Postgres and Redis are available.
+
+    Raises BadConfig for what no later attempt can change, such as a wrong password.
+    """
     while True:
         try:
             return await step()
-        except (RedisError, *UNAVAILABLE) as error:
+        except (RedisError, *UNAVAILABLE, *server_faults.LASTING_POSTGRES) as error:
+            if server_faults.is_lasting(error):
+                raise BadConfig(server_faults.sentence(error)) from None
             _log.warning("worker.waits", error=repr(error))
         await asyncio.sleep(RETRY_SECONDS)
 
@@ -189,6 +199,7 @@ async def _beat(
         clock_error=round(context.clock.error(), 3),
         jobs=tuple(one.key for one in jobs.declared),
         faulty_jobs=jobs.faults,
+        schema=schema.required_revision(),
     )
     # A Redis that hangs must not delay the renewal of leases.
     async with asyncio.timeout(leases.seconds / 3):

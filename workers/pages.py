@@ -17,7 +17,7 @@ from app.store.content import pages
 from app.store.content.pages import StoredPage
 from app.store.db import Connection, Pool
 from app.store.runs.run_rows import ClaimedRun
-from workers.budget import CollectionBudget
+from workers.budget import CollectionBudget, MonthlyBudget
 
 MAX_UNCHANGED_AGE = timedelta(
     hours=24
@@ -73,6 +73,7 @@ class SourcePages:
     budget: CollectionBudget | None = None
     fetcher: str = ""
     """The name of its fetcher, if that is not the source's name."""
+    monthly: MonthlyBudget | None = None
 
     async def fetch(
         self, request: SourceRequest, part: Partition | None, number: int
@@ -139,6 +140,9 @@ class SourcePages:
     async def _fetch(self, request: SourceRequest, part: Partition | None, number: int) -> RawPage:
         if self.budget is not None:
             self.budget.count_page()
+        if self.monthly is not None:
+            now = self.context.clock()
+            await self.monthly.spend(self.context.pool, now, catalogue=part is None)
         window = self.context.fetchers[self.fetcher or self.source]
         if self.claimed.org_id is not None:
             window = for_owner(window, self.claimed.org_id.hex)

@@ -1,16 +1,22 @@
 """The `doctor` command: check the installation for faults."""
 
+from typing import Annotated, Any, cast
+
+import asyncpg
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli import terminal
+from app.cli import migrate, terminal
 from app.core.config import Config
-from app.core.errors import BadConfig
-from app.health import doctor as rooms
-from app.health.doctor import DiagnosticTargets, Finding, Level
+from app.core.errors import RollcallError
+from app.health import doctor as checks
+from app.health import findings as findings_
+from app.health import setting_checks
+from app.health.doctor import DiagnosticTargets
+from app.health.findings import Finding, Level, Repair
 from app.queue.jobs import redis_pool
-from app.store import db, servers
+from app.store import db, server_faults, servers
 from app.store.servers import ServerUrls
 from workers import registry
 
@@ -20,19 +26,26 @@ _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "bold red"}
 
 
 @app.command()
-def doctor(*, as_json: terminal.JSON = False) -> None:
+def doctor(
+    *,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="Make the repairs that lose nothing: migrate, and stop Redis evicting."
+        ),
+    ] = False,
+    as_json: terminal.JSON = False,
+) -> None:
     """Check settings, servers, schema, workers and schedules, and say how to fix each fault.
 
     Exit code 1 if there is a fault; warnings do not count.
 
-    Examples: `python -m app doctor`, `python -m app doctor --json`
+    Examples: `python -m app doctor`, `python -m app doctor --fix`
     """
-    try:
-        config = terminal.load_config()
-        urls = servers.server_urls(config)
-        findings = terminal.run_async(lambda: _examine(config, urls))
-    except BadConfig as error:
-        findings = [Finding("settings", Level.FAULT, str(error), "see .env.example")]
+    findings = _check()
+    if fix:
+        repaired = _repair(findings)
+        findings = [*repaired, *_check()] if repaired else findings
     if as_json:
         terminal.print_json(
             [
@@ -46,6 +59,41 @@ def doctor(*, as_json: terminal.JSON = False) -> None:
         raise typer.Exit(1)
 
 
+def _check() -> list[Finding]:
+    try:
+        config = terminal.load_config()
+        urls = servers.server_urls(config)
+        return terminal.run_async(lambda: _examine(config, urls))
+    except RollcallError as error:
+        fault = findings_.fault("settings", str(error), "see .env.example")
+        return [fault, *setting_checks.of_names()]
+
+
+def _repair(found: list[Finding]) -> list[Finding]:
+    """Make the repairs that the findings name; returns one finding for each."""
+    done: list[Finding] = []
+    for finding in found:
+        match finding.repair:
+            case Repair.MIGRATE:
+                migrate.upgrade(terminal.load_config())
+                done.append(findings_.ok("fixed", f"the schema was migrated ({finding.message})"))
+            case Repair.NO_EVICTION:
+                terminal.run_async(_stop_eviction)
+                done.append(findings_.ok("fixed", "maxmemory-policy is noeviction until a restart"))
+            case None:
+                pass
+    return done
+
+
+async def _stop_eviction() -> None:
+    config = terminal.load_config()
+    redis = redis_pool(servers.server_urls(config).redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
+    try:
+        await cast("Any", redis).config_set("maxmemory-policy", "noeviction")
+    finally:
+        await redis.aclose(close_connection_pool=True)
+
+
 async def _examine(config: Config, urls: ServerUrls) -> list[Finding]:
     redis = redis_pool(urls.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
     loaded = registry.load(config)
@@ -55,18 +103,17 @@ async def _examine(config: Config, urls: ServerUrls) -> list[Finding]:
         if (reason := job.disabled_reason(config)) is not None
     ]
     declared = [schedule.key for schedule in loaded.declared]
-    findings = [rooms.faulty_job(fault) for fault in loaded.faults]
+    faults = registry.recipe_faults(config)
+    findings = [findings_.faulty_job(fault) for fault in loaded.faults]
     pool: db.Pool | None = None
     try:
         pool = await db.open_pool(urls.database, size=2, wait_seconds=0)
-    except (*db.UNAVAILABLE, *db.MISCONFIGURED) as error:
-        fix = (
-            "check DATABASE_URL, and that the server runs and accepts connections from this machine"
-        )
-        findings.append(rooms.fault("postgres", f"cannot be reached: {error}", fix))
+    except (*db.UNAVAILABLE, asyncpg.PostgresError) as error:
+        what, _, fix = server_faults.postgres_sentence(error).rpartition("): ")
+        findings.append(findings_.fault("postgres", f"{what})", fix))
     try:
-        return findings + await rooms.run_checks(
-            DiagnosticTargets(config, pool, redis, disabled, declared)
+        return findings + await checks.run_checks(
+            DiagnosticTargets(config, pool, redis, disabled, declared, faults)
         )
     finally:
         await redis.aclose(close_connection_pool=True)

@@ -1,6 +1,5 @@
 """The `login` command: print a one-time sign-in address for the dashboard."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -17,6 +16,8 @@ def login(
     base: Annotated[
         str, typer.Option(help="The base URL of the dashboard.")
     ] = "http://127.0.0.1:8000",
+    *,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Print an address that signs in once, as the operator. Valid for ten minutes.
 
@@ -27,4 +28,5 @@ def login(
         return await one_time_login.create_login(context.redis)
 
     path = terminal.with_servers(create)
-    sys.stdout.write(f"{base.rstrip('/')}{path}\n")
+    url = f"{base.rstrip('/')}{path}"
+    terminal.print_done({"url": url}, url, as_json=as_json)

@@ -1,11 +1,15 @@
 """The command line: every command of `python -m app`."""
 
+import signal
 import sys
+from typing import NoReturn
 
 import typer
 
 from app.cli.lazy_group import LazyCommand, lazy_group
-from app.core.errors import RollcallError
+from app.core.errors import FileUnusable, RollcallError, is_of_a_file
+
+PROGRAM = "rollcall"  # also for `python -m app`: completion for `python` would break its own
 
 # The help of each is the first paragraph of its function's docstring.
 COMMANDS = {
@@ -120,6 +124,11 @@ COMMANDS = {
         "Manage the tokens of organisations.",
         is_group=True,
     ),
+    "secret": LazyCommand(
+        "app.cli.secrets",
+        "Secrets of organisations.",
+        is_group=True,
+    ),
 }
 
 app = typer.Typer(
@@ -138,9 +147,30 @@ def rollcall() -> None:
 
 
 def main() -> None:
-    """Run a command; a RollcallError is printed as one sentence, with exit code 2."""
+    """Run a command; what cannot be done is said in one sentence, with exit code 2.
+
+    Lines are JSON if LOG_FORMAT is. An interrupt is silent, with exit code 130: the entry points
+    end the process for one that comes while modules are imported, or while it exits.
+    """
+    entry_handler = signal.getsignal(signal.SIGINT)
     try:
-        app()
+        if callable(entry_handler):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        app(prog_name=PROGRAM)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except RollcallError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(2)
+        _fail(error)
+    except OSError as error:
+        if not is_of_a_file(error):
+            raise
+        _fail(FileUnusable.from_error(error))
+    finally:
+        signal.signal(signal.SIGINT, entry_handler)
+
+
+def _fail(error: RollcallError) -> NoReturn:
+    from app.core import config, log  # noqa: PLC0415 - not imported for `--help`
+
+    log.report_fatal(str(error), config.chosen_format())
+    sys.exit(2)

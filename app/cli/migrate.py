@@ -1,22 +1,49 @@
 """The `migrate` command: upgrade the database schema."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import typer
 
 from app import migrations
 from app.cli import terminal
-from app.store import servers
+from app.core.config import Config
+from app.core.errors import WrongSchema
+from app.store import schema, servers
 
 app = typer.Typer()
 
 
 @app.command()
-def migrate() -> None:
+def migrate(*, as_json: terminal.JSON = False) -> None:
     """Upgrade the database schema to the latest revision.
 
     Example: `python -m app migrate`
     """
-    config = terminal.load_config()
+    upgrade(terminal.load_config())
+    if as_json:
+        terminal.print_json({"schema": schema.required_revision()})
+
+
+def upgrade(config: Config) -> None:
+    """Upgrade the schema of the configured database. Raises BadConfig and WrongSchema."""
     if config.database_url is None:
         servers.server_urls(config)  # starting the private servers upgrades their schema
     else:
-        migrations.upgrade(config.database_url.get_secret_value())
+        with terminal.server_errors(), _migration_errors():
+            migrations.upgrade(config.database_url.get_secret_value())
+
+
+@contextmanager
+def _migration_errors() -> Generator[None]:
+    """Raise asyncpg's error instead of SQLAlchemy's, and WrongSchema for an unknown revision."""
+    from alembic.util import CommandError  # noqa: PLC0415 - only if something is to be migrated
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - as above
+
+    try:
+        yield
+    except DBAPIError as error:
+        cause = error.orig and error.orig.__cause__
+        raise cause or error from None
+    except CommandError as error:
+        raise WrongSchema(f"{error}: start the newer code, or restore a backup") from None

@@ -3,18 +3,20 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from app.cli import terminal
 from app.core.csv_cells import csv_cell
 from app.core.enums import Market, MarketOutcome
+from app.core.errors import WrongState
 from app.odds import comparison, sparkline
 from app.odds.comparison import MarketComparison, Match, Quote
 from app.store import db
@@ -42,7 +44,7 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
         str | None, typer.Option("--from", help="Earliest kick-off; default: now.")
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", help="Latest kick-off; default: in 14 days.")
+        str | None, typer.Option("--to", help="Latest kick-off; default: 14 days after --from.")
     ] = None,
     market: Annotated[Market | None, typer.Option(help="Only this market.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of matches.")] = 10,
@@ -51,7 +53,8 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
         bool, typer.Option("--csv", help="Print CSV, one line for each price.")
     ] = False,
 ) -> None:
-    """Compare the prices of upcoming matches. `*` marks the best price, `?` a stale one.
+    """Compare the prices of upcoming matches. `*` marks the best price, `?` a stale one, `!` a
+    negative margin: the best prices together pay more than they cost.
 
     Examples: `python -m app odds --market 1x2`,
     `python -m app odds --competition "Premier League" --to 2026-09-06T00:00:00Z --csv`
@@ -64,6 +67,8 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
         now = await heartbeats.database_now(pool)
         begin = terminal.parse_instant(since) if since else now
         end = terminal.parse_instant(until) if until else begin + timedelta(days=_DEFAULT_DAYS)
+        if end < begin:
+            raise typer.BadParameter("it is before --from, or before now", param_hint="--to")
         matching = store.MatchFilter(begin, end, competition, market, limit)
         return comparison.compare(await store.offers(pool, matching), now, max_age), now
 
@@ -82,6 +87,8 @@ def history(
     market: Annotated[Market, typer.Argument(help="Such as 1x2.")],
     outcome: Annotated[MarketOutcome, typer.Argument(help="Such as home.")],
     line: Annotated[str | None, typer.Option(help="The goals line, such as 2.5.")] = None,
+    *,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Show the history of one price at every site, as a plot and a table.
 
@@ -95,10 +102,14 @@ def history(
         ids = [row["id"] for row in events]
         moves = await store.price_history(pool, ids, pick)
         if not moves:
-            raise typer.BadParameter(await _no_price_reason(pool, event, ids, pick))
+            raise WrongState(await _no_price_reason(pool, event, ids, pick))
         return events, moves, await heartbeats.database_now(pool)
 
-    _show_history(*terminal.with_pool(read))
+    found = terminal.with_pool(read)
+    if as_json:
+        terminal.print_json(_history_as_json(found[0], found[1]))
+    else:
+        _show_history(*found)
 
 
 def _parse_line(text: str) -> Decimal:
@@ -225,7 +236,11 @@ def _table(match: Match, now: datetime) -> Table:
     if match.swapped:
         subtitle += f"\nhome and away are swapped, not compared: {', '.join(match.swapped)}"
     table = Table(
-        title=terminal.markup(f"{title}\n{subtitle}"), title_justify="left", title_style="bold"
+        title=terminal.markup(f"{title}\n{subtitle}"),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
     table.add_column("market")
     table.add_column("outcome")
@@ -269,7 +284,31 @@ def _age(age: timedelta) -> str:
 
 
 def _percent(margin: Decimal | None) -> str:
-    return "-" if margin is None else f"{margin * 100:.1f} %"
+    """A negative margin is marked: the prices together pay more than they cost."""
+    if margin is None:
+        return "-"
+    text = f"{margin * 100:.1f} %"
+    return f"[bold magenta]{text} ![/]" if margin < 0 else text
+
+
+def _history_as_json(
+    events: Sequence[Mapping[str, Any]], moves: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "event_id": event["id"],
+            "platform": event["platform"],
+            "kickoff": event["kickoff"],
+            "home": event["home"],
+            "away": event["away"],
+            "moves": [
+                {name: move[name] for name in ("observed_at", "price", "active", "run_id")}
+                for move in moves
+                if move["event_id"] == event["id"]
+            ],
+        }
+        for event in events
+    ]
 
 
 def _show_history(events: list[dict[str, Any]], moves: list[dict[str, Any]], now: datetime) -> None:
@@ -282,8 +321,11 @@ def _show_history(events: list[dict[str, Any]], moves: list[dict[str, Any]], now
         path = [(m["observed_at"], m["price"] if m["active"] else None) for m in event_moves]
         lowest, highest = sparkline.price_range([path])
         line = sparkline.render(path, since, max(now, since + timedelta(seconds=1)), _PLOT_WIDTH)
-        console.print(f"{event['platform']:>10}  {lowest} {line} {highest}")
-    console.print(f"{'':>10}  {since:%d %b %H:%M:%S} to {now:%d %b %H:%M:%S} UTC")
+        known = [price for _, price in path if price is not None]
+        first, last = (known[0], known[-1]) if known else (None, None)
+        console.print(f"{event['platform']:>10}  {line}")
+        console.print(f"{'':>10}  first {first}, last {last}, low {lowest}, high {highest}")
+    console.print(f"{'':>10}  {terminal.format_value(since)} to {terminal.format_value(now)} UTC")
     console.print(_moves_table(events, moves))
 
 
@@ -292,6 +334,7 @@ def _moves_table(events: list[dict[str, Any]], moves: list[dict[str, Any]]) -> T
     first = events[0]
     title = f"{first['home']} - {first['away']}   {first['kickoff']:%a %d %b %H:%M} UTC"
     table = Table(title=terminal.markup(title), title_justify="left", title_style="bold")
+    table.box = None
     for column in ("observed (UTC)", "site", "price", "run"):
         table.add_column(column)
     for move in moves:

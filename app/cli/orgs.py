@@ -14,6 +14,7 @@ import typer
 
 from app.cli import terminal
 from app.core.enums import Scope
+from app.core.errors import WrongState
 from app.orgs import admin, leaving, limits, usage
 from app.orgs import tokens as access
 from app.store.db import Pool
@@ -279,7 +280,7 @@ def revoke_token(
         return await orgs.revoke(pool, token_id, await heartbeats.database_now(pool))
 
     if not terminal.with_pool(revoke):
-        raise typer.BadParameter(f"there is no valid token {token_id}")
+        raise WrongState(f"there is no valid token {token_id}")
     sys.stdout.write(f"{token_id} is revoked\n")
 
 

@@ -1,6 +1,5 @@
 """The `pause` and `resume` commands: stop a schedule and start it again."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -17,6 +16,8 @@ app = typer.Typer()
 def pause(
     job: Annotated[str, typer.Argument(help="The schedule's name, such as scrape_all_platforms.")],
     note: Annotated[str, typer.Option(help="Why; health and `why` show it.")],
+    *,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Pause a schedule. Its ticks are recorded as `skipped(paused)` until it is resumed.
 
@@ -28,12 +29,15 @@ def pause(
         await edit.pause(pool, job, now, by=terminal.current_user(), note=note)
 
     terminal.with_pool(apply)
-    sys.stdout.write(f"{job} is paused: {note}\n")
+    done = {"job": job, "paused": True, "note": note}
+    terminal.print_done(done, f"{job} is paused: {note}", as_json=as_json)
 
 
 @app.command()
 def resume(
     job: Annotated[str, typer.Argument(help="The schedule's name, such as scrape_all_platforms.")],
+    *,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Resume a paused schedule. The ticks of the pause are recorded first.
 
@@ -44,4 +48,4 @@ def resume(
         await edit.resume(pool, job, await heartbeats.database_now(pool))
 
     terminal.with_pool(apply)
-    sys.stdout.write(f"{job} is resumed\n")
+    terminal.print_done({"job": job, "paused": False}, f"{job} is resumed", as_json=as_json)

@@ -12,7 +12,7 @@ from app.store.schedules import heartbeats
 
 app = typer.Typer()
 
-_COLUMN = {True: "would go", False: "gone"}  # by whether it is a dry run
+_COLUMN = {True: "would_go", False: "gone"}  # by whether it is a dry run
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """The `retire` command: end a schedule that the code no longer declares."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from app.cli import terminal
 from app.cli.terminal import CommandContext
 from app.core.enums import COLLECTION_TASK
+from app.core.errors import WrongState
 from app.health import keys
 from app.ledger import edit
 from app.queue import enqueue
@@ -20,6 +20,8 @@ app = typer.Typer()
 @app.command()
 def retire(
     job: Annotated[str, typer.Argument(help="The schedule's name, as `doctor` shows it.")],
+    *,
+    as_json: terminal.JSON = False,
 ) -> None:
     """End the schedule of a job that was removed from the code. Its past ticks are still verified.
 
@@ -32,9 +34,9 @@ def retire(
         raise typer.BadParameter("a collection's schedule is retired by its organisation")
     if job in {schedule.key for schedule in registry.declared_schedules(terminal.load_config())}:
         reason = "is declared by this code, and the next worker to start would revive it"
-        raise typer.BadParameter(f"{job} {reason}; to stop it: `python -m app pause {job}`")
+        raise WrongState(f"{job} {reason}; to stop it: `python -m app pause {job}`")
     terminal.with_servers(lambda context: _retire(context, job))
-    sys.stdout.write(f"{job} is retired\n")
+    terminal.print_done({"job": job, "retired": True}, f"{job} is retired", as_json=as_json)
 
 
 async def _retire(context: CommandContext, job: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -36,7 +35,7 @@ SOURCES = (
     "source", "status", "partitions", "pages", "records", "inserted", "changed", "unchanged",
     "rejected", "requests", "retries", "error_message",
 )  # fmt: skip
-REJECTED = ("source", "partition", "page", "record_id", "reason")
+REJECTED = ("source", "partition", "page", "record_id", "reason", "rejected_by")
 MAX_REJECTED = 50
 _POLL_SECONDS = 1.0
 _OVERLAP = timedelta(seconds=10)  # of two polls, for what was being committed at the last one
@@ -142,14 +141,22 @@ def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
             record["data"] = record["data"].decode("utf-8", "replace")
         terminal.print_json(row)
         return
+    for record in row["rejected"]:
+        by = record["execution_id"]
+        record["rejected_by"] = None if by == row["execution_id"] else f"run {str(by)[:8]}"
+    terminal.print_fields({name: row.get(name) for name in DETAILS})
+    sections = (
+        ("Sources", row["sources"], SOURCES),
+        ("Events", row["events"], ("at", "event", "attempt", "worker", "detail")),
+        ("Rejected records", row["rejected"], REJECTED),
+    )
     console = terminal.console()
-    for name in DETAILS:
-        if row.get(name) not in (None, {}):
-            console.print(f"{name:>16}  {terminal.format_value(row[name])}")
-    terminal.print_table(row["sources"], SOURCES)
-    terminal.print_table(row["events"], ("at", "event", "attempt", "worker", "detail"))
-    if row["rejected"]:
-        terminal.print_table(row["rejected"], REJECTED)
+    for title, rows, columns in sections:
+        if rows:
+            console.print(f"\n{title}", style="bold underline")
+            terminal.print_table(rows, columns)
+    if row["log"]:
+        console.print("\nLog", style="bold underline")
     for line in row["log"] or ():
         console.print(terminal.clean(line))
 
@@ -163,7 +170,7 @@ async def _log_lines(context: CommandContext, run_id: UUID) -> list[str] | None:
 
 
 @app.command()
-def cancel(run_id: RunId) -> None:
+def cancel(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
     """Cancel a run that is queued or running. Its worker stops within a third of its lease.
 
     Example: `python -m app cancel 5f0c7f3e`
@@ -178,7 +185,8 @@ def cancel(run_id: RunId) -> None:
     full_id, cancelled = terminal.with_pool(end)
     if not cancelled:
         raise WrongState(f"run {full_id} has already ended")
-    sys.stdout.write(f"{full_id} is cancelled\n")
+    done = {"execution_id": full_id, "status": "cancelled"}
+    terminal.print_done(done, f"{full_id} is cancelled", as_json=as_json)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from app.authoring import changes, golden, page, trial
 from app.authoring.changes import RowChanges
 from app.authoring.trial import TrialPage
 from app.cli import terminal
-from app.core.errors import Auth, BadConfig, BadRecipe, Failure
+from app.core.errors import Auth, BadConfig, BadRecipe, Failure, WrongState
 from app.fetch.recipe_clients import fetcher_options
 from app.sources.recipes.enums import RecipeKind
 from app.sources.recipes.load import RecipeFault, disallowed_secrets, load, secret_references
@@ -38,6 +38,8 @@ FILE = Annotated[Path, typer.Argument(help="A recipe, such as sources/shop.toml.
 def new(
     url: Annotated[str, typer.Argument(help="A JSON API, a feed, or a page with a list.")],
     out: Annotated[Path | None, typer.Option(help="The file to write; must not exist.")] = None,
+    *,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Fetch an address and the page after it, and propose a working recipe.
 
@@ -45,18 +47,22 @@ def new(
     `python -m app source new "https://api.example.com/wares?page=1" --out sources/wares.toml`
     """
     if out is not None and out.exists():
-        raise typer.BadParameter(f"{out} already exists; it is not overwritten")
+        raise WrongState(f"{out} already exists; it is not overwritten")
 
     async def propose() -> str:
         async with page.open_page_fetcher(terminal.load_config()) as session:
             return await session.propose(url)
 
     text = asyncio.run(_or_exit(propose()))
-    if out is None:
-        sys.stdout.write(text)
-        return
-    out.write_text(_renamed(text, out.stem), "utf-8")
-    sys.stdout.write(f"{out} is written; next: python -m app source try {out}\n")
+    recipe = text if out is None else _renamed(text, out.stem)
+    if out is not None:
+        out.write_text(recipe, "utf-8")
+    if as_json:
+        terminal.print_json({"file": out, "recipe": recipe})
+    elif out is None:
+        sys.stdout.write(recipe)
+    else:
+        sys.stdout.write(f"{out} is written; next: python -m app source try {out}\n")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from app.core.enums import JobStatus
 from app.health import keys
 from app.health.judge import judge
 from app.health.rules import rules_from_config
-from app.store.runs import backlog
+from app.store.runs import backlog, source_usage
 from app.store.schedules import heartbeats
 
 app = typer.Typer()
@@ -42,6 +42,8 @@ async def _read(context: CommandContext) -> dict[str, Any]:
     late, since = await backlog.scheduling_lag(context.pool, now)
     unhealthy = (JobStatus.UNHEALTHY, JobStatus.NOT_STARTED)
     open_runs = await backlog.open_runs(context.pool, now)
+    used = await source_usage.used(context.pool, now)
+    budgets = context.config.monthly_requests
     return {
         "well": bool(workers) and not any(v.status in unhealthy for v in verdicts.values()),
         "at": now,
@@ -52,6 +54,10 @@ async def _read(context: CommandContext) -> dict[str, Any]:
         "queued": open_runs["queued"],
         "running": open_runs["running"],
         "oldest_queued_at": open_runs["oldest"],
+        "budgets": [
+            {"source": source, "used": used.get(source, 0), "requests": allowed}
+            for source, allowed in budgets.items()
+        ],
         "schedules_late": late,
         "late_since": since,
         "jobs": [
@@ -80,6 +86,10 @@ def _show(summary: dict[str, Any]) -> None:
         f"{_since(summary['oldest_queued_at'])}   schedules late: {summary['schedules_late']}"
         f"{_since(summary['late_since'])}\n"
     )
+    for one in summary["budgets"]:
+        terminal.write_line(
+            f"{one['source']}: {one['used']:,} of {one['requests']:,} requests this month"
+        )
     columns = ("job", "health", "last_run", "last_status", "next", "last_error")
     terminal.print_table(summary["jobs"], columns)
 

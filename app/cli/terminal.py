@@ -4,11 +4,13 @@ import asyncio
 import getpass
 import json
 import re
+import shutil
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import asyncpg
 import typer
@@ -18,17 +20,37 @@ from redis.exceptions import RedisError
 
 from app.core import config as settings
 from app.core import log, printable
-from app.core.errors import BadConfig
+from app.core.errors import BadConfig, is_of_a_file
 from app.queue.jobs import redis_pool
-from app.store import db, servers
+from app.store import db, server_faults, servers
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 Result = TypeVar("Result")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_GAP = "  "  # between two columns
+_STATE_COLUMNS = frozenset({"status", "health", "last_status", "outcome", "level"})
+_STATE_STYLES: dict[str, str] = {
+    state: style
+    for style, states in {
+        "green": ("success", "healthy", "ran", "ok"),
+        "bold red": ("failure", "timed_out", "lost", "unhealthy", "missed", "fault"),
+        "yellow": (
+            "partial_failure",
+            "cancelled",
+            "skipped",
+            "paused",
+            "not_started",
+            "warning",
+        ),
+        "cyan": ("running", "queued"),
+    }.items()
+    for state in states
+}
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -61,7 +83,7 @@ def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
     dsn = servers.server_urls(load_config()).database
 
     async def run() -> Result:
-        pool = await db.open_pool(dsn, size=2, wait_seconds=5)
+        pool = await db.open_pool(dsn, size=2, wait_seconds=0)
         try:
             return await step(pool)
         finally:
@@ -81,7 +103,7 @@ def with_servers(step: Callable[[CommandContext], Awaitable[Result]]) -> Result:
     async def run() -> Result:
         redis = redis_pool(urls.redis, ssl_cert_reqs=loaded.redis_ssl_cert_reqs)
         try:
-            pool = await db.open_pool(urls.database, size=4, wait_seconds=5)
+            pool = await db.open_pool(urls.database, size=4, wait_seconds=0)
             try:
                 return await step(CommandContext(loaded, pool, redis))
             finally:
@@ -97,18 +119,24 @@ def run_async(run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
     Raises BadConfig if a server cannot be reached, refuses or has no tables.
     """
-    try:
+    with server_errors():
         return asyncio.run(run())
-    except db.MISCONFIGURED as error:
-        raise BadConfig(f"{error}; is DATABASE_URL right, and has `migrate` been run?") from None
-    except BrokenPipeError:
-        raise  # an OSError too, but the reader of stdout closed it
-    except RedisError as error:
-        raise BadConfig(f"Redis cannot be used (REDIS_URL): {error}") from None
-    except db.UNAVAILABLE as error:
-        raise BadConfig(f"Postgres cannot be reached (DATABASE_URL): {error}") from None
-    except asyncpg.PostgresError as error:
-        raise BadConfig(f"Postgres refuses: {error}") from None
+
+
+@contextmanager
+def server_errors() -> Generator[None]:
+    """Raise the errors of Postgres and Redis as BadConfig, with one sentence and its fix.
+
+    Those of files, and of a closed stdout, pass through.
+    """
+    try:
+        yield
+    except (RedisError, *db.UNAVAILABLE, asyncpg.PostgresError) as error:
+        if isinstance(error, BrokenPipeError) or (
+            isinstance(error, OSError) and is_of_a_file(error)
+        ):
+            raise
+        raise BadConfig(server_faults.sentence(error)) from None
 
 
 def current_user() -> str:
@@ -136,31 +164,72 @@ def _json_default(value: object) -> object:
 
 
 def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
-    """Print the rows as a table; instants in UTC, to the second, without the year."""
+    """Print the rows as a table, within the terminal's width.
+
+    Columns without a value are left out. Those that do not fit follow each row, with their names,
+    on lines of their own: no word is cut.
+    """
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - not imported for `--json`
+    from rich.padding import Padding  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    out = console()
+    cells = [[format_value(row.get(name)) for name in columns] for row in rows]
+    kept = [n for n, _ in enumerate(columns) if not cells or any(row[n] for row in cells)]
+    names = [name.replace("_", " ") for name in columns]
+    widths = {n: max(map(cell_len, [names[n], *(row[n] for row in cells)])) for n in kept}
+    shown, used = kept[:1], widths[kept[0]] if kept else 0
+    for n in kept[1:]:
+        if used + len(_GAP) + widths[n] <= out.width:
+            shown.append(n)
+            used += len(_GAP) + widths[n]
+    out.print(Text(_GAP.join(set_cell_size(names[n], widths[n]) for n in shown), style="bold"))
+    for row in cells:
+        line = [_styled(columns[n], set_cell_size(row[n], widths[n])) for n in shown]
+        out.print(Text(_GAP).join(line))
+        for n in kept:
+            if n not in shown and row[n]:
+                text = Text.assemble((f"{names[n]}: ", "dim"), _styled(columns[n], row[n]))
+                out.print(Padding(text, (0, 0, 0, 4)))
+
+
+def _styled(column: str, text: str) -> "Text":
+    from rich.text import Text  # noqa: PLC0415 - not imported for `--json`
+
+    state = text.split(" ", 1)[0]
+    return Text(text, style=_STATE_STYLES.get(state, "") if column in _STATE_COLUMNS else "")
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Print one record, a line for each field that has a value; long values are folded."""
     from rich.table import Table  # noqa: PLC0415 - not imported for `--json`
 
-    table = Table(box=None, header_style="bold")
-    for number, name in enumerate(columns):
-        table.add_column(name.replace("_", " "), no_wrap=number == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*(_format_cell(row.get(name)) for name in columns))
-    console().print(table)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(justify="right", style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in fields.items():
+        if text := format_value(value):
+            grid.add_row(name.replace("_", " "), _styled(name, text))
+    console().print(grid)
+
+
+def print_done(done: Mapping[str, object], text: str, *, as_json: bool) -> None:
+    """Print what a command has done: as JSON, or as a sentence."""
+    if as_json:
+        print_json(done)
+    else:
+        write_line(text)
 
 
 def console() -> "Console":
-    """Return the console for tables: 240 columns wide if stdout is not a terminal."""
+    """Return the console for tables: 240 columns wide if stdout is not a terminal.
+
+    The variable COLUMNS sets another width.
+    """
     from rich.console import Console  # noqa: PLC0415 - not imported for `--json`
 
-    default = Console(highlight=False, markup=False)
-    return default if default.is_terminal else Console(highlight=False, markup=False, width=240)
-
-
-def _format_cell(value: object) -> str:
-    return (
-        f"{value.astimezone(UTC):%m-%d %H:%M:%S}"
-        if isinstance(value, datetime)
-        else format_value(value)
-    )
+    width = shutil.get_terminal_size((240, 24)).columns
+    return Console(highlight=False, markup=False, width=width)
 
 
 def clean(text: str) -> str:
@@ -185,7 +254,15 @@ def write_line(text: str) -> None:
 
 
 def format_value(value: object) -> str:
-    """Format a value for people: instants in UTC, floats with two decimals, None as nothing."""
+    """Format a value for people: instants in UTC, floats with two decimals, None as nothing.
+
+    A mapping reads `name=value name=value`, a list `one, two`.
+    """
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[object, object]", value).items()
+        return " ".join(f"{clean(str(name))}={format_value(one)}" for name, one in pairs)
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(map(format_value, cast("Iterable[object]", value)))
     if value is None:
         return ""
     if isinstance(value, datetime):

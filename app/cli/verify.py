@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 
 from app.cli import terminal
-from app.core.errors import UnknownJob
 from app.ledger import proof
 from app.store import db
 from app.store.orgs import webhooks as deliveries
@@ -46,6 +45,8 @@ def why(
         str | None,
         typer.Argument(help="The tick, such as 2026-09-05T14:00:00Z; default: the latest."),
     ] = None,
+    *,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Explain the outcome of a tick, from schedule to run.
 
@@ -53,10 +54,10 @@ def why(
     `python -m app why scrape_all_platforms 2026-09-05T14:05:00Z`
     """
     at = None if tick is None else terminal.parse_instant(tick)
-    try:
-        sentences = terminal.with_pool(lambda pool: proof.explain(pool, job, at))
-    except UnknownJob as error:
-        raise typer.BadParameter(str(error)) from None
+    sentences = terminal.with_pool(lambda pool: proof.explain(pool, job, at))
+    if as_json:
+        terminal.print_json({"job": job, "tick": at, "explanation": list(sentences)})
+        return
     for sentence in sentences:
         terminal.write_line(sentence)
 

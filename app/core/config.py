@@ -3,6 +3,7 @@
 The class is called Config because arq uses the name Settings.
 """
 
+import difflib
 import os
 import re
 from ipaddress import ip_network
@@ -29,6 +30,7 @@ PLATFORMS = ("sportybet", "betpawa", "bet9ja")
 DEFAULT_JOBS = ("jobs",)
 MAX_ENTITY_LENGTH = 200
 MIN_NEWS_DAYS = 3
+LIKENESS = 0.86  # of a misspelt name to a setting's
 
 
 def _split(value: object) -> object:
@@ -160,11 +162,11 @@ def _quiet(value: str) -> str:
     return value
 
 
-def _minutes_by_job(value: object) -> object:
+def _numbers_by_name(value: object) -> object:
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-    return {name.strip(): minutes.strip() for name, _, minutes in pairs}
+    return {name.strip(): number.strip() for name, _, number in pairs}
 
 
 def _proxies(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -183,7 +185,10 @@ Url = Annotated[str, AfterValidator(_http)]
 _TOKEN = re.compile(r"(?=.*\d)[\w-]{12,}")
 Minutes = Annotated[float, Field(gt=0, le=60 * 24 * 366)]
 Entities = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_entities), AfterValidator(_unique)]
-FreshMinutes = Annotated[dict[str, Minutes], NoDecode, BeforeValidator(_minutes_by_job)]
+MonthlyRequests = Annotated[
+    dict[str, Annotated[int, Field(ge=0)]], NoDecode, BeforeValidator(_numbers_by_name)
+]
+FreshMinutes = Annotated[dict[str, Minutes], NoDecode, BeforeValidator(_numbers_by_name)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Days = Annotated[int, Field(ge=0, le=36_500)]  # 0 keeps for ever
 Rules = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
@@ -306,6 +311,7 @@ class Config(BaseSettings):
     health_failing_after: Annotated[int, Field(ge=1, le=20)] = 3
     health_recovered_after: Annotated[int, Field(ge=1, le=20)] = 1
     health_skips: Annotated[int, Field(ge=1, le=100)] = 3
+    monthly_requests: MonthlyRequests = {}
     fresh_minutes: FreshMinutes = {}
     alert_urls: Annotated[SecretStr, AfterValidator(_alert_urls)] | None = None
     alert_group_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
@@ -358,13 +364,48 @@ def load(**overrides: Any) -> Config:
         return Config(**overrides)
     except ValidationError as error:
         raise BadConfig(_readable(error)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(_unreadable_file(error)) from None
+
+
+def chosen_format() -> Literal["json", "console"]:
+    """Return LOG_FORMAT also if other settings are invalid, or `.env` cannot be read."""
+    try:
+        chosen = secret("LOG_FORMAT")
+    except BadConfig:
+        return "console"
+    return "json" if chosen is not None and chosen.get_secret_value() == "json" else "console"
 
 
 def secret(name: str) -> SecretStr | None:
     """Return one variable from the environment or `.env`, for a recipe; None if it is not set."""
     value = os.environ.get(name)  # noqa: TID251 - the one module that reads it
-    value = value or dotenv_values(".env").get(name)
+    try:
+        value = value or dotenv_values(".env").get(name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(_unreadable_file(error)) from None
     return SecretStr(value) if value else None
+
+
+def misspelt() -> list[tuple[str, str, str]]:
+    """Return variables that resemble a setting's name: the name, where it is, and the setting."""
+    known = {name.upper() for name in Config.model_fields}
+    try:
+        in_file = dotenv_values(".env")
+    except (OSError, UnicodeDecodeError):
+        in_file = {}
+    places = [(name, "the environment") for name in os.environ]  # noqa: TID251 - as above
+    found: list[tuple[str, str, str]] = []
+    for name, where in [*places, *((name, ".env") for name in in_file)]:
+        if name.upper() not in known:
+            alike = difflib.get_close_matches(name.upper(), known, 1, LIKENESS)
+            found += [(name, where, meant) for meant in alike]
+    return found
+
+
+def _unreadable_file(error: OSError | UnicodeDecodeError) -> str:
+    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    return f".env cannot be read ({reason}): let the user of this process read it, or remove it"
 
 
 def _readable(error: ValidationError) -> str:

@@ -20,6 +20,7 @@ RollcallError
 ├── Unsuitable            a value is well-formed but not acceptable; carries its field
 ├── BadRecipe             a recipe has faults; carries where each is and how to fix it
 ├── WrongSchema           the database schema is of another version; names both and the fix
+├── FileUnusable          a file cannot be read or written; names it and the reason
 ├── ServersUnavailable    the private Postgres or Redis cannot be started
 ├── Fenced                the attempt has lost its lease: neither rows nor outcome are accepted
 └── Failure               a page could not be fetched or parsed; carries whether to retry
@@ -40,9 +41,10 @@ RollcallError
     └── Spent             the run has used up a budget of its organisation; names the limit
 """
 
+import errno
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Self
 from uuid import UUID
 
 from app.core.enums import FailureKind
@@ -54,6 +56,24 @@ class RollcallError(Exception):
 
 class BadConfig(RollcallError):
     """One or more settings are invalid. The message lists them, one per line."""
+
+
+class FileUnusable(RollcallError):
+    """A file cannot be read or written. Names it and the reason."""
+
+    @classmethod
+    def from_error(cls, error: OSError, path: object = None) -> Self:
+        """The error of `path`, or of the file that the error itself names."""
+        reason = error.strerror or type(error).__name__
+        return cls(f"{path or error.filename or 'a file'} cannot be used: {reason}")
+
+
+_FILE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+
+
+def is_of_a_file(error: OSError) -> bool:
+    """Whether the error is one of a file, and not of a connection."""
+    return error.filename is not None or error.errno in _FILE_ERRNOS
 
 
 class BadSchedule(RollcallError):

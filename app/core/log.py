@@ -1,8 +1,10 @@
 """Logging through structlog, for the application, arq and uvicorn: one line per event."""
 
+import json
 import logging
 import sys
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 import structlog
@@ -72,6 +74,15 @@ def configure(
     if level != "debug":
         for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def report_fatal(message: str, format_: Format) -> None:
+    """Write why the process ends, as one line of JSON or as a sentence, to stderr."""
+    clean = redact.text(message)
+    if format_ == "json":
+        event = {"event": "process.ended", "level": "critical", "error": clean}
+        clean = json.dumps(event | {"timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"})
+    sys.stderr.write(f"{clean}\n")
 
 
 def adopt_library_loggers() -> None:

@@ -14,7 +14,8 @@ MIN_SECRET_LENGTH = 6  # characters; redacting shorter secrets would make lines 
 
 _NAME = r"(?:api[_-]?key|apikey|access[_-]?token|auth[_-]?token|token|secret|password|passwd|pwd)"
 _FIELD = re.compile(rf"(?:^|[_-])(?:authorization|cookie|{_NAME})$", re.IGNORECASE)
-_VALUE = r"[^\s&'\",;}]+"
+# Not our own marker, nor prose after a setting's name: "set SESSION_SECRET: a restart ends it".
+_VALUE = r"(?!\(hidden\)|(?:an?|the|is|not|to|of|it)\s)[^\s&'\",;}]+"
 _SIGN = r"['\"]?\s*[=:]\s*['\"]?"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=://)[^/\s'\"]+@"), f"{HIDDEN}@"),

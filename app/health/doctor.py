@@ -2,10 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,54 +14,25 @@ from redis.exceptions import RedisError
 
 from app.core import zone_data
 from app.core.config import Config
-from app.core.errors import WrongSchema
-from app.health import keys
+from app.core.errors import BadSchedule, WrongSchema
+from app.health import keys, setting_checks
+from app.health.facts import WorkerFacts
+from app.health.findings import Finding, Repair, fault, ok, warning
 from app.health.keys import server_time
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
 from app.store import schema
 from app.store.db import Pool
 from app.store.reports import diagnostics
 from app.store.runs import backlog
+from app.store.schedules import schedule_rows
 
 MIN_POSTGRES = 150_000
+MIN_REDIS = (6, 2)
 MAX_CLOCK_SKEW = timedelta(seconds=2)
 MAX_QUEUE_WAIT = timedelta(minutes=5)
 MIN_FREE_DISK = 0.10  # share of the disk that should be free
 MAX_CONNECTION_SHARE = 0.85  # share of the connections in use
-
-
-class Level(StrEnum):
-    """The severity of a finding."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAULT = "fault"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check. `fix`: what to do, if the level is not OK."""
-
-    subject: str
-    level: Level
-    message: str
-    fix: str | None = None
-
-
-def ok(what: str, message: str) -> Finding:
-    return Finding(what, Level.OK, message)
-
-
-def warning(what: str, message: str, fix: str) -> Finding:
-    return Finding(what, Level.WARNING, message, fix)
-
-
-def fault(what: str, message: str, fix: str) -> Finding:
-    return Finding(what, Level.FAULT, message, fix)
-
-
-def faulty_job(message: str) -> Finding:
-    """The finding for a job that cannot be loaded; `message` says where, why and what to do."""
-    return fault("job", message, "correct the file, then restart the workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +40,7 @@ class DiagnosticTargets:
     """What the checks examine. `disabled`: disabled jobs, with the reason.
 
     `declared`: the keys of the schedules that the code and the recipe directory declare.
+    `recipe_faults`: the faults of the recipes, one line each.
     """
 
     config: Config
@@ -77,6 +48,7 @@ class DiagnosticTargets:
     redis: ArqRedis
     disabled: Sequence[tuple[str, str]]
     declared: Collection[str]
+    recipe_faults: Sequence[str] = ()
 
 
 Check = Callable[[DiagnosticTargets], Awaitable[Sequence[Finding]]]
@@ -84,7 +56,11 @@ Check = Callable[[DiagnosticTargets], Awaitable[Sequence[Finding]]]
 
 async def run_checks(targets: DiagnosticTargets) -> list[Finding]:
     """Run every check. A check that fails becomes a finding. Never raises."""
-    found: list[Finding] = [*_settings(targets.config), *_credentials(targets)]
+    found: list[Finding] = [
+        *setting_checks.of_settings(targets.config),
+        *setting_checks.of_credentials(targets.disabled),
+        *setting_checks.of_recipes(targets.recipe_faults),
+    ]
     checks: tuple[tuple[str, Check], ...] = (
         ("redis", _redis), ("workers", _workers), ("queue", _queue),
     )  # fmt: skip
@@ -99,6 +75,7 @@ async def run_checks(targets: DiagnosticTargets) -> list[Finding]:
     return [*found, *_disk(targets.config)]
 
 
+_NO_EVICTION = "set maxmemory-policy to noeviction"
 _CHECK_FAILED = {
     "redis": "check REDIS_URL, and that the server runs and accepts connections from here",
     "workers": "fix Redis first",
@@ -109,48 +86,29 @@ _CHECK_FAILED = {
 }
 
 
-def _settings(config: Config) -> list[Finding]:
-    private = [
-        n for n, url in (("Postgres", config.database_url), ("Redis", config.redis_url)) if not url
-    ]
-    found = [ok("settings", "all are valid")]
-    if private:
-        message = f"a private {' and '.join(private)} under {config.data_dir}"
-        found.append(
-            warning("servers", message, "fine for one machine; set DATABASE_URL and REDIS_URL")
-        )
-    if not config.contact:
-        fix = "set CONTACT to an address where a site can reach you"
-        found.append(warning("contact", "requests to sites carry no contact address", fix))
-    if config.clock_skew_seconds:
-        message = f"CLOCK_SKEW_SECONDS is {config.clock_skew_seconds:g}"
-        found.append(fault("clock", message, "it is for tests only: remove it"))
-    return found
-
-
-def _credentials(targets: DiagnosticTargets) -> list[Finding]:
-    return [
-        warning("credentials", f"{job} is disabled: {why}", "set it, if the job should run")
-        for job, why in targets.disabled
-    ]
-
-
 async def _redis(targets: DiagnosticTargets) -> list[Finding]:
     started = time.monotonic()
     info = await _info(targets.redis)
     took = (time.monotonic() - started) * 1000
     version = info.get("valkey_version") or info.get("redis_version")
     found = [ok("redis", f"{version}, responds in {took:.1f} ms")]
+    if _version(str(info.get("redis_version", ""))) < MIN_REDIS:
+        fix = "upgrade it, or use Valkey"
+        found = [fault("redis", f"Redis {version} is too old: 6.2 or newer is needed", fix)]
     policy = info.get("maxmemory_policy", "unknown")
     if int(info.get("maxmemory") or 0) and policy != "noeviction":
         message = f"evicts keys when memory is short (maxmemory-policy {policy})"
-        found.append(fault("redis memory", message, "set maxmemory-policy to noeviction"))
+        found.append(fault("redis memory", message, _NO_EVICTION, Repair.NO_EVICTION))
     elif policy != "noeviction":
         message = f"maxmemory-policy is {policy}; no limit is set, so nothing is evicted yet"
-        found.append(warning("redis memory", message, "set maxmemory-policy to noeviction"))
+        found.append(warning("redis memory", message, _NO_EVICTION, Repair.NO_EVICTION))
     else:
         found.append(ok("redis memory", f"noeviction, {info.get('used_memory_human')} used"))
     return found
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())
 
 
 async def _info(redis: ArqRedis) -> dict[str, Any]:
@@ -172,6 +130,22 @@ async def _workers(targets: DiagnosticTargets) -> list[Finding]:
             for worker, facts in alive.items()
             if facts.clock_error is not None
         ),
+        *await _worker_schemas(targets, alive),
+    ]
+
+
+async def _worker_schemas(
+    targets: DiagnosticTargets, alive: Mapping[str, WorkerFacts]
+) -> list[Finding]:
+    """Compare the schema that each worker was made for with the database's."""
+    if targets.pool is None:
+        return []
+    has = await schema.database_revision(targets.pool)
+    fix = "deploy the same code everywhere, migrate, and restart that worker"
+    return [
+        fault("worker", f"{name} needs schema {facts.schema}, and the database has {has}", fix)
+        for name, facts in sorted(alive.items())
+        if facts.schema not in {None, has}
     ]
 
 
@@ -267,7 +241,8 @@ async def _schema(targets: DiagnosticTargets) -> list[Finding]:
         await schema.check(_pool(targets))
     except WrongSchema as error:
         message, _, fix = str(error).partition(": ")
-        return [fault("schema", message, fix.rstrip("."))]
+        migrates = Repair.MIGRATE if "migrate" in fix else None
+        return [fault("schema", message, fix.rstrip("."), migrates)]
     return [ok("schema", f"{schema.required_revision()}, the version of this code")]
 
 
@@ -283,7 +258,25 @@ async def _schedules(targets: DiagnosticTargets) -> list[Finding]:
     if stuck:
         message = f"{stuck} runs have lost their worker and were not claimed again"
         found.append(fault("runs", message, "start a worker that has their job"))
-    return [*found, *await _gaps(pool), *await _undeclared(targets)]
+    return [
+        *found,
+        *await _unreadable(pool),
+        *await _gaps(pool),
+        *await _undeclared(targets),
+    ]
+
+
+async def _unreadable(pool: Pool) -> list[Finding]:
+    found: list[Finding] = []
+    for state in await schedule_rows.all_of(pool):
+        try:
+            Schedule.from_spec(state.spec, name=state.key)
+            Policies.from_spec(state.policies)
+        except BadSchedule as error:
+            fix = "edit it: in the settings or the recipe, or through the API for a collection"
+            message = f"{state.key} cannot be read, and its ticks are held: {error}"
+            found.append(fault("schedule", message, fix))
+    return found
 
 
 async def _gaps(pool: Pool) -> list[Finding]:

@@ -104,7 +104,7 @@ class WorkerFacts:
     `zone_data`: the IANA version of its tzdata wheel. `clock_error`: seconds by which the clock of
     its machine is ahead of the database's.
     `jobs`: the schedules that its jobs declare. `faulty_jobs`: what it could not load, each with
-    place, reason and fix.
+    place, reason and fix. `schema`: the database schema that its code requires.
     """
 
     seen_at: Instant
@@ -115,6 +115,7 @@ class WorkerFacts:
     clock_error: float | None = None
     jobs: tuple[str, ...] | None = None
     faulty_jobs: tuple[str, ...] = ()
+    schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

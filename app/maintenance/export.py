@@ -4,14 +4,14 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
-from app.core.errors import BadParameters
+from app.core.errors import BadParameters, FileUnusable, is_of_a_file
 from app.store.db import Connection
 from app.store.reports import exports as store
 from app.store.reports.exports import ExportKind, ExportRange
@@ -46,8 +46,13 @@ async def atomic_file(target: str) -> AsyncGenerator[IO[bytes]]:
             file.flush()
             await asyncio.to_thread(os.fsync, file.fileno())
         part.replace(path)
+    except OSError as error:
+        if not is_of_a_file(error):
+            raise
+        raise FileUnusable.from_error(error, target) from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 async def write_text(

@@ -50,7 +50,7 @@ from app.models.schedules import (
     ZoneDataRow,
 )
 from app.models.secrets import OrgSecretRow
-from app.models.sources import OrgSourceRow
+from app.models.sources import OrgSourceRow, SourceUsageRow
 from app.models.webhooks import WebhookDeliveryRow, WebhookRow
 
 __all__ = [
@@ -125,6 +125,7 @@ __all__ = [
     "SourceCursorRow",
     "SourcePace",
     "SourcePaceRow",
+    "SourceUsageRow",
     "Story",
     "StoryEntity",
     "StoryEntityRow",

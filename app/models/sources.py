@@ -1,9 +1,10 @@
-"""Recipes that organisations have written."""
+"""Recipes that organisations have written, and what sources use of their budgets."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
+from sqlalchemy import BigInteger
 from sqlmodel import Field, SQLModel
 
 from app.models.columns import instant
@@ -21,3 +22,13 @@ class OrgSourceRow(SQLModel, table=True):
     revision: int = Field(default=1)
     created_at: datetime = Field(sa_column=instant(default_now=True))
     updated_at: datetime = Field(sa_column=instant(default_now=True))
+
+
+class SourceUsageRow(SQLModel, table=True):
+    """The requests of a source with a budget in one month, in the units of the site's plan."""
+
+    __tablename__: ClassVar[Any] = "source_usage"
+
+    source: str = Field(primary_key=True)
+    month: date = Field(primary_key=True)
+    requests: int = Field(sa_type=BigInteger)

@@ -26,11 +26,13 @@ from arq.constants import (
 from arq.utils import timestamp_ms, to_unix_ms
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from app.core.log import adopt_library_loggers, logger
+from app.core.config import chosen_format
+from app.core.log import adopt_library_loggers, logger, report_fatal
 from app.core.tasks import cancel_all
 from app.queue.clock import elapsed
 from app.queue.jobs import WAKE_CHANNEL, RedisClient, Script, enqueue_crons
 from app.queue.repair import RedisRepair
+from app.store import server_faults
 
 log = logger(__name__)
 
@@ -190,6 +192,9 @@ class SurvivingWorker(arq.worker.Worker):
         except REDIS_ERRORS as error:
             if "redis" in self.ctx:  # past arq's own connection: on_startup failed
                 raise
+            if server_faults.is_lasting(error):
+                report_fatal(server_faults.redis_sentence(error), chosen_format())
+                raise SystemExit(2) from None
             self._redis_lost(error)
             return False
         return True

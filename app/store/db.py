@@ -200,7 +200,7 @@ async def open_pool(
         except asyncpg.ClientConfigurationError:
             raise  # an InterfaceError too, but retrying does not fix a DSN
         except UNAVAILABLE as error:
-            if asyncio.get_running_loop().time() > deadline:
+            if asyncio.get_running_loop().time() >= deadline:
                 raise
             _log.warning("postgres.away", error=str(error))
             await asyncio.sleep(0.5)

@@ -10,14 +10,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from app.core import log
-from app.core.config import Config, load
-from app.core.errors import BadConfig
+from app.core.config import Config, chosen_format, load
+from app.core.errors import RollcallError
 from app.store.schedules.heartbeats import database_now
 from app.web import boundary
 from app.web.boundary import RequestBounds
 from app.web.context import Now, SourceCheck, open_web_context
 from app.web.dashboard.events import stop_on_signal
 from app.web.dashboard.routes import http_error
+from app.web.health.readiness import check_servers
 from app.web.routes import SecurityHeaders, routes
 from workers.registry import check_sources
 
@@ -54,8 +55,9 @@ def __getattr__(name: str) -> Starlette:
         raise AttributeError(name)
     try:
         config = load()
-    except BadConfig as error:
-        sys.stderr.write(f"{error}\n")
+        log.configure(config.log_format, config.log_level, config.secrets())
+        check_servers(config)
+    except RollcallError as error:
+        log.report_fatal(str(error), chosen_format())
         sys.exit(2)
-    log.configure(config.log_format, config.log_level, config.secrets())
     return create_app(config)

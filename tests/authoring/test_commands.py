@@ -128,3 +128,21 @@ async def test_the_schema_is_one_that_editors_read(environment: dict[str, str]) 
     printed = await app(environment, "schema")
 
     assert json.loads(printed.stdout)["properties"]["kind"]
+
+
+async def test_a_file_that_cannot_be_written_is_named(
+    environment: dict[str, str], web: str, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "wares.toml"
+    made = await app(environment, "new", f"{web}/wares", "--out", str(recipe))
+
+    new = await app(environment, "new", f"{web}/wares", "--out", "/nowhere/wares.toml")
+    saved = await app(environment, "try", str(recipe), "--save", "/proc/nowhere")
+    taken = await app(environment, "new", f"{web}/wares", "--out", str(recipe))
+
+    assert made.returncode == 0, made.stderr
+    assert (new.returncode, saved.returncode, taken.returncode) == (2, 2, 2)
+    assert new.stderr.endswith("/nowhere/wares.toml cannot be used: No such file or directory\n")
+    assert "/proc/nowhere cannot be used: No such file or directory" in saved.stderr
+    assert "Traceback" not in new.stderr + saved.stderr
+    assert "Usage" not in taken.stderr

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,6 +110,68 @@ async def test_a_setting_that_cannot_be_used_is_a_finding(
     assert "MAX_JOBS" in told["settings"]["said"]
 
 
+async def test_a_misspelt_setting_is_a_warning_with_the_name_it_resembles(
+    tell_json: TellJson, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("LOG_FROMAT=json\nSHOP_KEY=x\n")
+    monkeypatch.setenv("DATABASE_POOLSIZE", "9")
+
+    told = [one for one in await tell_json("doctor", code=1) if one["what"] == "spelling"]
+
+    assert [(one["said"], one["mend"]) for one in told] == [
+        (
+            "DATABASE_POOLSIZE in the environment is not a setting",
+            "did you mean DATABASE_POOL_SIZE?",
+        ),
+        ("LOG_FROMAT in .env is not a setting", "did you mean LOG_FORMAT?"),
+    ]
+
+
+async def test_a_faulty_recipe_and_an_unreadable_schedule_are_faults(
+    tell_json: TellJson, pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.toml").write_text('name = "shop"\n')
+    monkeypatch.setenv("SOURCES_DIR", str(tmp_path))
+    now = await pool.fetchval("SELECT clock_timestamp()")
+    declared = DeclaredSchedule("scrape", "scrape", Schedule.every(60, name="scrape"), Policies())
+    await register(pool, [declared], now)
+    await pool.execute('UPDATE schedules SET spec = \'{"cron": "never"}\'')
+
+    told = await tell_json("doctor", code=1)
+
+    faults = {one["what"]: one["said"] for one in told if one["level"] == "fault"}
+    assert "shop.toml" in faults["recipe"]
+    assert faults["schedule"].startswith("scrape cannot be read, and its ticks are held: ")
+
+
+async def test_a_worker_for_another_schema_is_a_fault(tell_json: TellJson, redis: ArqRedis) -> None:
+    now = datetime.now(UTC)
+    await keys.write_worker(redis, "older", 60, WorkerFacts(now, now, schema="0001"))
+
+    told = await found(tell_json)
+
+    assert "older needs schema 0001, and the database has " in told["worker"]["said"]
+
+
+async def test_what_is_safe_to_fix_is_fixed(
+    tell_json: TellJson, redis: ArqRedis, pool: Pool
+) -> None:
+    config: Any = redis
+    await config.config_set("maxmemory-policy", "allkeys-lru")
+    await pool.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    try:
+        told = await tell_json("doctor", "--fix", code=1)
+        policy = await config.config_get("maxmemory-policy")
+    finally:
+        await config.config_set("maxmemory-policy", "noeviction")
+
+    levels = {one["what"]: one["level"] for one in told}
+    assert [one["said"] for one in told if one["what"] == "fixed"] != []
+    assert (levels["schema"], levels["redis memory"]) == ("ok", "ok")
+    assert policy["maxmemory-policy"] == "noeviction"
+
+
 async def test_prune_counts_first_and_the_proof_still_comes_out(
     tell: Tell, tell_json: TellJson, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +183,7 @@ async def test_prune_counts_first_and_the_proof_still_comes_out(
     await decide_schedule(pool, "scrape", now)
     before = await tell_json("verify")
 
-    would = {one["kind"]: one["would go"] for one in await tell_json("prune", "--dry-run")}
+    would = {one["kind"]: one["would_go"] for one in await tell_json("prune", "--dry-run")}
     gone = {one["kind"]: one["gone"] for one in await tell_json("prune")}
 
     after = await tell_json("verify")

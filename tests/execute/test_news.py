@@ -16,6 +16,7 @@ from app.health import keys, publish
 from app.health.judge import judge
 from app.ledger import decide, edit
 from app.store.db import Pool
+from app.store.runs import source_usage
 from scripts.standin.asknews import Access
 from scripts.standin.testing import Standin
 from tests import worker_harness
@@ -453,3 +454,22 @@ async def test_stories_cut_off_between_two_pages_count_each_point_once(
         points = await count(house.pool, "story_sentiment")
     assert (row["status"], row["stats"]["stories_stored"]) == ("success", 36)
     assert row["stats"]["sentiment_points_stored"] == points
+
+
+async def test_a_monthly_budget_is_never_exceeded_and_the_run_says_so(
+    newsroom: Newsroom, standin: Standin
+) -> None:
+    budgets = {"asknews_news": 2, "asknews_stories": 25}
+    async with newsroom.opened(standin, monthly_requests=budgets) as house:
+        first, second = await polled(house), await polled(house)
+        told = await polled(house, stories.poll_stories)
+        used = await source_usage.used(house.pool, house.clock())
+
+    assert used == {"asknews_news": 2, "asknews_stories": 20}
+    assert [run["status"] for run in (first, second, told)] == [
+        "partial_failure",
+        "failure",
+        "partial_failure",
+    ]
+    assert "the budget of asknews_news for " in second["error_message"]
+    assert "MONTHLY_REQUESTS" in second["error_message"]

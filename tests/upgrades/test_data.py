@@ -100,6 +100,9 @@ VALUES ('runs', 'source:books', 'success', '', 1);
 INSERT INTO items (org_id, source, key, data, content_hash, first_seen, last_seen, changed_at)
 VALUES ('00000000-0000-4000-8000-00000000000a', 's', 'second', '{}', '\\x01', now(), now(), now());
 """,
+    "0009": """
+UPDATE runs SET retries = 1;
+""",
     "0010": """
 INSERT INTO items (source, key, data, content_hash, first_seen, last_seen, changed_at)
 VALUES ('s', 'listed', '{"a": 1}', '\\x01', now(), now(), now());
@@ -126,11 +129,11 @@ VALUES ('00000000-0000-4000-8000-00000000000a', 'k', '\\x01', now());
     "0019": """
 UPDATE runs SET suspicions = 1;
 """,
+    "0020": """
+INSERT INTO source_usage (source, month, requests) VALUES ('asknews_news', '2026-09-01', 7);
+""",
     "0021": """
 UPDATE schedule_versions SET reason = 'created';
-""",
-    "0009": """
-UPDATE runs SET retries = 1;
 """,
 }
 TABLES = (
@@ -138,7 +141,7 @@ TABLES = (
     "rejected_records", "raw_bodies", "raw_pages", "articles", "odds_events", "odds_prices",
     "odds_price_changes", "organizations", "items", "backfills",
     "source_cursors", "source_paces", "org_secrets", "health_flips", "org_sources", "zone_data",
-    "notifications",
+    "notifications", "source_usage",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from app.health.alerts.compose import AlertMessage, AlertPolicy
 from app.health.alerts.send import Notifiers
 from app.health.alerts.watch import AlertContext
 from app.health.explain import at
+from app.store import server_faults
 from app.store.db import UNAVAILABLE, Pool
 from app.store.reports import alerts as store
 
@@ -76,7 +77,12 @@ class AlertWatcher:
             except Exception as error:  # noqa: BLE001 - one failed step must not end alerting
                 # A lasting fault, such as a missing schema, is logged once.
                 if type(error) is not failed:
-                    _log.exception("alert.watch_failed")
+                    lasting = isinstance(error, server_faults.LASTING_POSTGRES)
+                    _log.error(
+                        "alert.watch_failed",
+                        error=server_faults.postgres_sentence(error) if lasting else repr(error),
+                        exc_info=None if lasting else error,
+                    )
                 failed = type(error)
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ from cronsim import CronSim, CronSimError
 from app.scheduling import cron_fields
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 

@@ -12,6 +12,7 @@ Facts about the site:
 - The offset is a number, a uuid or null. Null and an empty list are the end, and so is a page with
   fewer records than the smallest page size, which saves a call. A repeated offset is not.
 - News older than 48 hours is searched only with `historical`, which costs more.
+- In a plan, a page of news of the last 48 hours counts as 1 request, and a page of stories as 10.
 - Podcasts are among the articles unless they are excluded.
 - 402 is a plan that is used up; nothing else is requested then.
 - Lists are repeated keys, booleans are `True` and `False`.
@@ -28,6 +29,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
 import msgspec
 
@@ -169,6 +171,8 @@ class AskNewsNews:
     `podcasts`: whether podcasts are wanted. `pace`: limits learnt during the run.
     """
 
+    catalogue_cost: ClassVar[int] = 0  # the limits of the plan are free
+
     base_url: str
     entities: Sequence[str] = ()
     since: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
@@ -225,6 +229,9 @@ class AskNewsStories:
 
     `max_updates`: updates per story.
     """
+
+    catalogue_cost: ClassVar[int] = 0  # the limits of the plan are free
+    page_cost: ClassVar[int] = 10
 
     base_url: str
     entities: Sequence[str] = ()

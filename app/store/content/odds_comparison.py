@@ -43,7 +43,7 @@ WITH picked AS (
   SELECT coalesce(sportradar_id, platform || '/' || platform_event_id) AS match, sportradar_id,
          CASE WHEN sportradar_id IS NULL THEN id END AS lone, min(kickoff) AS kickoff
   FROM odds_events
-  WHERE kickoff >= $1 AND kickoff < $2 AND withdrawn_at IS NULL
+  WHERE kickoff >= $1 AND kickoff <= $2 AND withdrawn_at IS NULL
     AND ($3::text IS NULL OR strpos(lower(country || ' ' || competition), lower($3)) > 0)
     AND ($4::text IS NULL OR strpos(lower(home || ' - ' || away), lower($4)) > 0)
   GROUP BY 1, 2, 3

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, or_
+from sqlalchemy import ColumnElement, case, func, or_, tuple_
 from sqlmodel import and_, col, select
 
 from app.core.enums import COLLECTION_TASK, OPEN_STATUSES, SOURCE_TASK
@@ -130,17 +130,40 @@ class RejectedFilter:
     since: datetime | None = None
 
 
+# An unchanged page is neither parsed nor stored: an earlier run rejected what it contains, at
+# most a day before.
+EARLIER_REJECTIONS = """
+SELECT s.source, e.execution_id
+FROM run_sources s
+JOIN runs r ON r.execution_id = s.execution_id
+CROSS JOIN LATERAL (
+  SELECT p.execution_id
+  FROM rejected_records x JOIN runs p ON p.execution_id = x.execution_id
+  WHERE x.source = s.source AND x.created_at > r.created_at - interval '2 days'
+    AND p.created_at < r.created_at AND p.job = r.job AND p.org_id IS NOT DISTINCT FROM r.org_id
+  ORDER BY p.created_at DESC LIMIT 1) e
+WHERE s.execution_id = $1 AND s.rejected > (
+  SELECT count(*) FROM rejected_records x
+  WHERE x.execution_id = s.execution_id AND x.source = s.source)
+"""
+
+
 async def rejected(
     connection: Pool | Connection, filters: RejectedFilter, limit: int
 ) -> tuple[list[dict[str, Any]], int]:
     """Return the matching rejected records with their run's job, and the number of all matches.
 
-    The newest run first, and within a run in the order of their rejection. `data` is the record's
+    Those of one run include those of its unchanged pages, which an earlier run rejected. The newest
+    run first, and within a run in the order of their rejection. `data` is the record's
     first REJECTED_BYTES bytes, `size` the length of all of it.
     """
     conditions: list[Any] = []
     if filters.run_id is not None:
-        conditions.append(RejectedRow.execution_id == filters.run_id)
+        own: Any = RejectedRow.execution_id == filters.run_id
+        earlier = await connection.fetch(EARLIER_REJECTIONS, filters.run_id)
+        pairs = [(row["execution_id"], row["source"]) for row in earlier]
+        place = tuple_(col(RejectedRow.execution_id), col(RejectedRow.source))
+        conditions.append(or_(own, place.in_(pairs)) if pairs else own)
     if filters.job is not None:
         conditions.append(await _of_job(connection, filters.job))
     if filters.source is not None:

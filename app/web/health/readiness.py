@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import asyncpg
@@ -9,12 +10,14 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.core.errors import WrongSchema
-from app.store import schema
+from app.core.config import Config
+from app.core.errors import BadConfig, WrongSchema
+from app.store import db, schema, server_faults
 from app.store.db import Pool
 from app.web.ttl_cache import with_deadline
 
 CHECK_SECONDS = 0.8
+CONNECT_SECONDS = 2.0
 
 POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError)
 
@@ -31,6 +34,32 @@ async def check_schema(pool: Pool) -> None:
     """Raises WrongSchema. Passes if Postgres does not answer; `/readyz` checks it again."""
     with suppress(*POSTGRES_ERRORS):
         await with_deadline(CHECK_SECONDS, schema.check(pool))
+
+
+def check_servers(config: Config) -> None:
+    """Raises WrongSchema, or BadConfig for what only another setting can change.
+
+    Passes if a server does not answer, because the health endpoints report that. Blocks, and may be
+    called while an event loop runs in this thread.
+    """
+    if config.database_url is None:
+        return  # the private servers are migrated when they start
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, _check_postgres(config.database_url.get_secret_value())).result()
+
+
+async def _check_postgres(dsn: str) -> None:
+    try:
+        connection = await with_deadline(CONNECT_SECONDS, db.connect(dsn, {}))
+    except server_faults.LASTING_POSTGRES as error:
+        raise BadConfig(server_faults.postgres_sentence(error)) from None
+    except POSTGRES_ERRORS:
+        return
+    try:
+        with suppress(*POSTGRES_ERRORS):
+            await with_deadline(CONNECT_SECONDS, schema.check(connection))
+    finally:
+        connection.terminate()
 
 
 async def check(redis: Redis, pool: Pool) -> Readiness:

@@ -1,0 +1,34 @@
+"""The `secret` commands: the key of organisations' secrets."""
+
+import typer
+
+from app.cli import terminal
+from app.orgs import secret_box, secrets
+from app.store.db import Pool
+from app.store.schedules import heartbeats
+
+app = typer.Typer(help="Secrets of organisations.", no_args_is_help=True)
+
+
+@app.callback()
+def secret() -> None:
+    """Secrets of organisations."""
+
+
+@app.command()
+def reseal(*, as_json: terminal.JSON = False) -> None:
+    """Encrypt every organisation's secrets with the first key of SECRETS_KEY.
+
+    The last step of a rotation, after every process has the new key. The other keys can be removed
+    afterwards. Collections go on meanwhile.
+
+    Example: `python -m app secret reseal`
+    """
+    box = secret_box.from_config(terminal.load_config())
+
+    async def apply(pool: Pool) -> int:
+        return await secrets.reseal(pool, box, await heartbeats.database_now(pool))
+
+    count = terminal.with_pool(apply)
+    text = f"{count} secrets are encrypted with the first key now; the other keys can be removed"
+    terminal.print_done({"resealed": count}, text, as_json=as_json)

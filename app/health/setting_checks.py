@@ -1,0 +1,49 @@
+"""Checks of the settings and the recipes, which need no server."""
+
+from collections.abc import Sequence
+
+from app.core import config as settings
+from app.core.config import Config
+from app.health.findings import Finding, fault, ok, warning
+
+
+def of_settings(config: Config) -> list[Finding]:
+    """Findings about the values of the settings."""
+    private = [
+        n for n, url in (("Postgres", config.database_url), ("Redis", config.redis_url)) if not url
+    ]
+    found = [ok("settings", "all are valid"), *of_names()]
+    if private:
+        message = f"a private {' and '.join(private)} under {config.data_dir}"
+        found.append(
+            warning("servers", message, "fine for one machine; set DATABASE_URL and REDIS_URL")
+        )
+    if not config.contact:
+        fix = "set CONTACT to an address where a site can reach you"
+        found.append(warning("contact", "requests to sites carry no contact address", fix))
+    if config.clock_skew_seconds:
+        message = f"CLOCK_SKEW_SECONDS is {config.clock_skew_seconds:g}"
+        found.append(fault("clock", message, "it is for tests only: remove it"))
+    return found
+
+
+def of_names() -> list[Finding]:
+    """A warning for each variable that is nearly the name of a setting, and so has no effect."""
+    return [
+        warning("spelling", f"{name} in {where} is not a setting", f"did you mean {meant}?")
+        for name, where, meant in settings.misspelt()
+    ]
+
+
+def of_credentials(disabled: Sequence[tuple[str, str]]) -> list[Finding]:
+    """A warning for each disabled job. `disabled`: the jobs with the reason."""
+    return [
+        warning("credentials", f"{job} is disabled: {why}", "set it, if the job should run")
+        for job, why in disabled
+    ]
+
+
+def of_recipes(faults: Sequence[str]) -> list[Finding]:
+    """A fault for each fault of a recipe: the recipe is not run."""
+    fix = "correct it: `python -m app source check`"
+    return [fault("recipe", one, fix) for one in faults]

@@ -1,0 +1,83 @@
+"""The command `rollcall` as a shell starts it: found, completed and interrupted."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "rollcall"
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Path:
+    """The script in a project directory whose path has a blank, as scripts/setup installs it."""
+    project = tmp_path / "a project"
+    (project / ".venv" / "bin").mkdir(parents=True)
+    for package in ("app", "workers", "pyproject.toml"):
+        (project / package).symlink_to(ROOT / package)
+    python = project / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    installed = project / ".venv" / "bin" / "rollcall"
+    shutil.copy(SCRIPT, installed)
+    return installed
+
+
+def run(command: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], **more}  # noqa: TID251 - the child's
+    return subprocess.run(  # noqa: S603 - ourselves
+        [command, *words], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_it_runs_from_a_link_in_any_directory(command: Path, tmp_path: Path) -> None:
+    link = tmp_path / "rollcall"
+    link.symlink_to(command)
+
+    done = run(link, "--help")
+
+    assert done.returncode == 0, done.stderr
+    assert "Usage: rollcall" in done.stdout
+
+
+def test_completion_is_of_rollcall_and_never_of_python(command: Path) -> None:
+    words = {"COMP_WORDS": "rollcall tic", "COMP_CWORD": "1"}
+    completed = run(command, _ROLLCALL_COMPLETE="complete_bash", **words)
+    as_module = subprocess.run(
+        [sys.executable, "-m", "app", "--show-completion", "bash"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert completed.stdout.split() == ["ticks"]
+    assert "complete -o default -F _rollcall_completion rollcall" in as_module.stdout
+    assert "python" not in as_module.stdout
+
+
+@pytest.mark.parametrize("after", [0.15, 0.6, 2.0])
+async def test_an_interrupt_is_silent_and_130_at_any_instant(command: Path, after: float) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(command, "jobs"),
+        # The connection is never answered, so the command is at work until it is interrupted.
+        env={
+            "PATH": os.environ["PATH"],  # noqa: TID251 - the child's
+            "DATABASE_URL": "postgres://u@192.0.2.1/x",
+            "REDIS_URL": "redis://192.0.2.1/0",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    await asyncio.sleep(after)  # the instant at which it is interrupted
+    process.send_signal(signal.SIGINT)
+    said = await asyncio.wait_for(process.communicate(), 30)
+
+    assert (process.returncode, *said) == (130, b"", b"")
