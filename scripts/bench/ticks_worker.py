@@ -1,6 +1,7 @@
 """Rollcall in the tick benchmark: the production worker with N schedules and a one-line job."""
 
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 
 import arq.worker
@@ -16,22 +17,28 @@ from app.store import servers
 from scripts.bench.timing import Stopwatch, asked, offset_us, period
 from workers import lifecycle
 from workers.dispatch import dispatch
-from workers.job import Job, job
+from workers.job import Job, Schedules, job
 from workers.registry import JobRegistry
 from workers.run import Run
 from workers.sweep import HEALTH_SCHEDULE, publish_health, sweep, sweep_schedule
 from workers.trigger import cron_entry_for, resilient_entry
 
 
-def tick_job(number: int, count: int, watch: Stopwatch) -> Job:
-    """Return the job of that number, with its schedule."""
+def schedules_of(number: int, count: int) -> Schedules:
+    """Return the schedule of the job of that number."""
     anchor = EPOCH + timedelta(microseconds=offset_us(number, count))
 
     def schedules(_: Config, name: str) -> list[DeclaredSchedule]:
         schedule = Schedule.every(period(count), anchor=anchor, name=name)
         return [DeclaredSchedule(name, name, schedule, Policies())]
 
-    @job(name=f"tick-{number}", schedules=schedules)
+    return schedules
+
+
+def tick_job(number: int, count: int, watch: Stopwatch) -> Job:
+    """Return the job of that number, which does nothing."""
+
+    @job(name=f"tick-{number}", schedules=schedules_of(number, count))
     async def tick(run: Run) -> None:
         del run
         watch.start(number)
@@ -39,8 +46,8 @@ def tick_job(number: int, count: int, watch: Stopwatch) -> Job:
     return tick
 
 
-def main() -> None:
-    """Run the worker until SIGTERM."""
+def main(make: Callable[[int, int, Stopwatch], Job] = tick_job) -> None:
+    """Run the worker until SIGTERM, with the jobs that `make` returns."""
     wanted = asked(__doc__ or "")
     settings = config.load(
         _env_file=None,
@@ -51,7 +58,7 @@ def main() -> None:
     log.configure(settings.log_format, settings.log_level)
     where = servers.server_urls(settings)
     watch = Stopwatch(wanted.record)
-    own = tuple(tick_job(number, wanted.count, watch) for number in range(wanted.count))
+    own = tuple(make(number, wanted.count, watch) for number in range(wanted.count))
     found = JobRegistry(own, tuple(one for each in own for one in each.declared(settings)), ())
 
     class Settings:

@@ -60,7 +60,7 @@ os._exit(1)
 
 def test_the_figures_keep_their_names() -> None:
     figures = ticks.Figures.of([ticks.Round([1.0, 2.0, 3.0], never=0, cpu_ms=4.0)])
-    names: list[str] = [*ticks.CONTENDERS, "bare"]
+    names: list[str] = [*ticks.CONTENDERS, "bare", "own"]
     contenders = dict.fromkeys(names, figures)
 
     told = json.loads(json.dumps(ticks.plain({1000: contenders})))
@@ -69,4 +69,5 @@ def test_the_figures_keep_their_names() -> None:
     assert told == {
         "1000": {"ours": of_one, "arq": of_one, "apscheduler": of_one},
         "ledger_cpu_ms_per_run": 0.0,
+        "own_job_cpu_ms_per_run": 0.0,
     }
