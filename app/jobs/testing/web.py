@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -49,15 +49,18 @@ class PretendWeb:
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """The transport whose requests are answered by these pages."""
-        return httpx.MockTransport(self._answer)
+        return _PretendTransport(self._answer)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         url = str(request.url)
         self.requests.append(url)
         page = self._pages.get(url) or self._pages.get(url.partition("?")[0])
         if page is None:
-            return httpx.Response(HTTPStatus.NOT_FOUND, text=f"no pretend page {url}")
-        return httpx.Response(page.status, headers=page.headers, content=page.body)
+            page = PretendPage(f"no pretend page {url}".encode(), HTTPStatus.NOT_FOUND)
+        # A stream that has not been read, as from a site.
+        return httpx.Response(
+            page.status, headers=page.headers, stream=httpx.ByteStream(page.body), request=request
+        )
 
     def dump(self) -> list[Any]:
         """The pages as JSON, for another process."""
@@ -73,3 +76,14 @@ class PretendWeb:
         for url, body, status, headers in pages:
             web.page(url, b64decode(body), status=status, headers=headers)
         return web
+
+
+class _PretendTransport(httpx.AsyncBaseTransport):
+    """Answers requests without a network."""
+
+    def __init__(self, answer: Callable[[httpx.Request], httpx.Response]) -> None:
+        self._answer = answer
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request."""
+        return self._answer(request)

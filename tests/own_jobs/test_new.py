@@ -1,0 +1,64 @@
+"""What `job new` writes works as it stands, and overwrites nothing."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from arq.connections import ArqRedis
+
+from app.cli.job_files import JobKind, new
+from app.jobs.testing import PretendWeb, lab
+from app.store.servers import ServerUrls
+from workers import discovery
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder for jobs, whose modules are forgotten afterwards."""
+    yield tmp_path / "new_jobs"
+    for name in [name for name in sys.modules if name.startswith("new_jobs")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def places(dsn: str, redis_url: str, redis: ArqRedis) -> ServerUrls:
+    """The test's own servers."""
+    del redis  # emptied
+    return ServerUrls(dsn, redis_url)
+
+
+async def test_a_new_source_reads_its_saved_page_and_a_new_job_its_site(
+    folder: Path, places: ServerUrls
+) -> None:
+    new("books", kind=JobKind.SOURCE, folder=folder)
+    new("prices", folder=folder)
+    books = discovery.import_file(folder / "books.py")
+    prices = discovery.import_file(folder / "prices.py")
+    web = PretendWeb()
+    saved = (folder / "books.page.json").read_bytes()
+    for url in (books.URL, prices.URL):
+        web.page(url, saved, headers={"content-type": "application/json"})
+
+    async with lab(books.Books, web=web, servers=places) as opened:
+        read = await opened.run()
+    async with lab(prices.prices, web=web, servers=places) as opened:
+        polled = await opened.run(page=2)
+        items = [await opened.items(name) for name in ("books", "prices")]
+
+    assert (read.status, read.stats["records"]) == ("success", 2)
+    assert (polled.status, polled.stats["stored"]) == ("success", 2)
+    assert [sorted(each) for each in items] == [["1", "2"], ["1", "2"]]
+    assert web.requests[-1] == f"{prices.URL}?page=2"
+    compile((folder / "test_books.py").read_text(), "test_books.py", "exec")
+    compile((folder / "test_prices.py").read_text(), "test_prices.py", "exec")
+
+
+def test_nothing_is_overwritten_and_a_name_must_be_one(folder: Path) -> None:
+    new("prices", folder=folder)
+
+    with pytest.raises(typer.BadParameter, match=r"prices\.py exists already"):
+        new("prices", folder=folder)
+    with pytest.raises(typer.BadParameter, match="a letter first"):
+        new("9lives", folder=folder)
