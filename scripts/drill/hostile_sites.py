@@ -6,6 +6,7 @@ Prints its base URL, then serves until it is ended.
 import asyncio
 import contextlib
 import gzip
+import os
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -99,4 +100,5 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
+    os.nice(19)  # a site is elsewhere, and takes no CPU time of ours
     asyncio.run(serve())
