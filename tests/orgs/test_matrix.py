@@ -1,5 +1,6 @@
 """Every address and page x every role x every owner: who sees and touches whose rows."""
 
+import re
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,6 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import zstandard
 from arq.connections import ArqRedis
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
@@ -50,7 +52,23 @@ ROUTES: dict[str, str] = {
     "POST /jobs/{key}/run": SESSION,
     "POST /jobs/{key}/pause": SESSION,
     "POST /jobs/{key}/resume": SESSION,
+    "GET /data": SESSION,
+    "GET /data/odds": OPERATORS,
+    "GET /data/matches/{match:path}": OPERATORS,
+    "GET /data/articles": OPERATORS,
+    "GET /data/stories": OPERATORS,
+    "GET /data/stories/{story_id:int}": OPERATORS,
+    "GET /data/items": SESSION,
+    "GET /data/items/{source}": SESSION,
+    "GET /data/items/{source}/{item_id:int}": SESSION,
+    "GET /data/rejected": SESSION,
+    "GET /data/sources/{source}": SESSION,
+    "GET /data/pages/{page_id:int}": SESSION,
+    "GET /data/pages/{page_id:int}/body": SESSION,
+    "GET /runs/{run_id:uuid}/pages": SESSION,
 }
+# Parts of paths that name something of one owner; others may have something of that name too.
+OWNED_PARTS = ("{key", "{run_id", "{item_id", "{page_id")
 # Streams, which this client would wait for; their own tests say who may have them.
 ENDLESS = ("GET /live", "GET /collection/changes/stream")
 ORG_PREFIXES = ("/collection/", "/collections/")
@@ -127,7 +145,15 @@ VALUES ($1, $2, 1, 'ran', $3, $2)
 """
 ITEM = """
 INSERT INTO items (org_id, source, key, data, content_hash, first_seen, last_seen, changed_at)
-VALUES ($1, $2, $2, $3, '', $4, $4, $4)
+VALUES ($1, 'shop', $2, $3, '', $4, $4, $4) RETURNING id
+"""
+PAGE = """
+INSERT INTO raw_pages (execution_id, source, page, url, status, headers, fetched_at, body_hash)
+VALUES ($1, 'shop', 1, $2, 200, '{}', $3, keep_raw_body($4, $5, $6, $3)) RETURNING id
+"""
+REJECTED = """
+INSERT INTO rejected_records (execution_id, source, partition, page, record_id, reason, data)
+VALUES ($1, 'shop', 'p', 1, $2, $2, $3)
 """
 
 
@@ -161,7 +187,18 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
             now,
             marker,
         )
-        await connection.execute(ITEM, org_id, marker, {"name": marker}, now)
+        item_id = await connection.fetchval(ITEM, org_id, marker, {"name": marker}, now)
+        body = zstandard.ZstdCompressor().compress(marker.encode())
+        page_id = await connection.fetchval(
+            PAGE,
+            run_id,
+            f"https://example.org/{marker}",
+            now,
+            marker.encode(),
+            body,
+            len(marker),
+        )
+        await connection.execute(REJECTED, run_id, marker, marker.encode())
         if org_id is not None:
             await connection.execute(
                 "INSERT INTO org_sources (org_id, name, recipe, revision) VALUES ($1, $2, $3, 1)",
@@ -195,6 +232,11 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
         "secret": "TOKEN",
         "collection": "default",
         "what": "items",
+        "source": "shop",
+        "item_id": str(item_id),
+        "page_id": str(page_id),
+        "match": "x",
+        "story_id": "1",
         "org_id": str(org_id or UUID(int=0)),
         "token_id": str(UUID(int=0)),
     }
@@ -273,8 +315,8 @@ async def request(
 ) -> httpx.Response:
     """Use the route for what this owner has."""
     method, _, path = route.partition(" ")
-    names = owned.path | ({"key": owned.marker} if "/items/" in path else {})
-    path = path.replace(":uuid", "").replace(":path", "").format(**names)
+    names = owned.path | ({"key": owned.marker} if "/collection/items/" in path else {})
+    path = re.sub(r":(uuid|path|int)}", "}", path).format(**names)
     asked: dict[str, Any] = {"params": QUERIES.get(route)}
     if audience(route) in (ORGS, OPERATORS):
         asked["headers"] = {"authorization": f"Bearer {token}"}
@@ -325,13 +367,14 @@ async def test_a_role_sees_and_touches_what_it_owns_on_every_route(
 def refusals(role: Role, route: str, owner: str | None, answer: httpx.Response) -> Iterator[str]:
     """What is wrong with the status."""
     status = answer.status_code
+    owned = any(part in route for part in OWNED_PARTS)
     if status >= 500 and not route.startswith("GET /health"):
         yield "which is a fault"
     match audience(route):
         case "session" if role.scope is None:
             if not (status == 401 or answer.headers.get("location", "").startswith("/login")):
                 yield "but nobody is signed in"
-        case "session" if "{" in route and not role.sees(owner) and status not in (403, 404):
+        case "session" if owned and not role.sees(owner) and status not in (403, 404):
             yield "but it is another owner's"
         case "session" if route.startswith("GET") and role.sees(owner) and status >= 400:
             yield "but it may be seen"
