@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import typer
 from rich.console import Console
 
 from app.cli import terminal
-from app.cli.main import app
+from app.cli.main import COMMANDS
 
 
 @pytest.mark.parametrize("text", ["\x1b]0;x\x07", "\x1b[2J", "\x9b2J", "a\u202eb", "a\rb", "\x00"])
@@ -102,7 +101,8 @@ PRINTS_JSON_ALWAYS = {"source schema"}
 def test_every_command_has_json() -> None:
     without = {
         path
-        for path, command in commands(typer.main.get_command(app))
+        for name, lazy in COMMANDS.items()
+        for path, command in commands(lazy.load(name), name)
         if not any("--json" in option.opts for option in command.params)
     }
 
