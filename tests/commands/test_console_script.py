@@ -53,8 +53,9 @@ def test_completion_is_of_rollcall_and_never_of_python(command: Path) -> None:
     words = {"COMP_WORDS": "rollcall tic", "COMP_CWORD": "1"}
     completed = run(command, _ROLLCALL_COMPLETE="complete_bash", **words)
     as_module = subprocess.run(
-        [sys.executable, "-m", "app", "--show-completion", "bash"],
+        [sys.executable, "-m", "app"],
         cwd=ROOT,
+        env={"_ROLLCALL_COMPLETE": "source_bash"},
         capture_output=True,
         text=True,
         timeout=60,
