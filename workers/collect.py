@@ -150,7 +150,7 @@ class Collector:
             self._usage.tally,
             budget,
             name,
-            MonthlyBudget.of(planned.source, context.config) if claimed.org_id is None else None,
+            MonthlyBudget.of(planned.source, context.config),
         )
         self._budget = budget
         if budget is not None:

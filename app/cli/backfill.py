@@ -47,8 +47,8 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
     Scheduled runs take precedence: nothing is enqueued while one of them is queued.
     Exit code 1 if a run did not succeed.
 
-    Examples: `python -m app backfill poll_news --from 2026-09-05T00:00:00Z --to 1h`,
-    `python -m app backfill poll_news --from 1d --missing --yes`
+    Examples: `rollcall backfill poll_news --from 2026-09-05T00:00:00Z --to 1h`,
+    `rollcall backfill poll_news --from 1d --missing --yes`
     """
 
     async def plan(context: CommandContext) -> BackfillPlan:

@@ -40,7 +40,7 @@ def doctor(
 
     Exit code 1 if there is a fault; warnings do not count.
 
-    Examples: `python -m app doctor`, `python -m app doctor --fix`
+    Examples: `rollcall doctor`, `rollcall doctor --fix`
     """
     findings = _check()
     if fix:

@@ -59,9 +59,9 @@ def export(
 
     The file appears once it is complete. With `--json`, print what was written as JSON.
 
-    Examples: `python -m app export changes changes.csv --since 7d`,
-    `python -m app export articles articles.parquet --format parquet`,
-    `python -m app export runs - --format jsonl | head`
+    Examples: `rollcall export changes changes.csv --since 7d`,
+    `rollcall export articles articles.parquet --format parquet`,
+    `rollcall export runs - --format jsonl | head`
     """
 
     async def span(pool: Pool) -> ExportRange:

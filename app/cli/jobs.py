@@ -32,7 +32,7 @@ def jobs(
 ) -> None:
     """List the schedules: when each is due, its health, and its next tick.
 
-    Examples: `python -m app jobs`, `python -m app jobs --json`
+    Examples: `rollcall jobs`, `rollcall jobs --json`
     """
 
     async def read(context: CommandContext) -> list[dict[str, Any]]:

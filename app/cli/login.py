@@ -21,7 +21,7 @@ def login(
 ) -> None:
     """Print an address that signs in once, as the operator. Valid for ten minutes.
 
-    Example: `python -m app login --base https://rollcall.example.org`
+    Example: `rollcall login --base https://rollcall.example.org`
     """
 
     async def create(context: CommandContext) -> str:

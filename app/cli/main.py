@@ -97,7 +97,7 @@ COMMANDS = {
     ),
     "login": LazyCommand(
         "app.cli.login",
-        "Print an address that signs in once, as the local organisation. Valid for ten minutes.",
+        "Print an address that signs in once, as the operator. Valid for ten minutes.",
     ),
     "odds": LazyCommand(
         "app.cli.odds",
@@ -121,7 +121,7 @@ COMMANDS = {
     ),
     "token": LazyCommand(
         "app.cli.orgs:token",
-        "Manage the tokens of organisations.",
+        "Manage API tokens.",
         is_group=True,
     ),
     "secret": LazyCommand(

@@ -18,7 +18,7 @@ app = typer.Typer()
 def migrate(*, as_json: terminal.JSON = False) -> None:
     """Upgrade the database schema to the latest revision.
 
-    Example: `python -m app migrate`
+    Example: `rollcall migrate`
     """
     upgrade(terminal.load_config())
     if as_json:

@@ -56,8 +56,8 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
     """Compare the prices of upcoming matches. `*` marks the best price, `?` a stale one, `!` a
     negative margin: the best prices together pay more than they cost.
 
-    Examples: `python -m app odds --market 1x2`,
-    `python -m app odds --competition "Premier League" --to 2026-09-06T00:00:00Z --csv`
+    Examples: `rollcall odds --market 1x2`,
+    `rollcall odds --competition "Premier League" --to 2026-09-06T00:00:00Z --csv`
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -92,8 +92,8 @@ def history(
 ) -> None:
     """Show the history of one price at every site, as a plot and a table.
 
-    Examples: `python -m app odds history 70000001 1x2 home`,
-    `python -m app odds history bet9ja/770000010 over_under over --line 2.5`
+    Examples: `rollcall odds history 70000001 1x2 home`,
+    `rollcall odds history bet9ja/770000010 over_under over --line 2.5`
     """
     pick = (market, outcome, None if line is None else _parse_line(line))
 

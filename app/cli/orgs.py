@@ -41,7 +41,7 @@ OfOperator = Annotated[
 def create_org(name: Name, *, as_json: JSON = False) -> None:
     """Create an organisation.
 
-    Example: `python -m app org create "Acme Odds"`
+    Example: `rollcall org create "Acme Odds"`
     """
 
     async def create(pool: Pool) -> UUID:
@@ -55,7 +55,7 @@ def create_org(name: Name, *, as_json: JSON = False) -> None:
 def list_orgs(*, as_json: JSON = False) -> None:
     """List the organisations with the limits set for each, and what each stores.
 
-    Example: `python -m app org list`
+    Example: `rollcall org list`
     """
 
     async def read(pool: Pool) -> tuple[list[Org], dict[UUID, tuple[int, int]]]:
@@ -83,7 +83,7 @@ def disable_org(name: Name) -> None:
 
     From now on the ticks of its collection's schedule are recorded as `skipped(disabled)`.
 
-    Example: `python -m app org disable "Acme Odds"`
+    Example: `rollcall org disable "Acme Odds"`
     """
     _with_org(name, admin.disable)
     sys.stdout.write(f"{name} is disabled\n")
@@ -93,7 +93,7 @@ def disable_org(name: Name) -> None:
 def enable_org(name: Name) -> None:
     """Enable a disabled organisation.
 
-    Example: `python -m app org enable "Acme Odds"`
+    Example: `rollcall org enable "Acme Odds"`
     """
     _with_org(name, admin.enable)
     sys.stdout.write(f"{name} is enabled\n")
@@ -110,8 +110,8 @@ def limit_org(
 ) -> None:
     """Set a limit for an organisation, or go back to the default of the settings.
 
-    Examples: `python -m app org limit "Acme Odds" max_pages 2000`,
-    `python -m app org limit "Acme Odds" max_pages`
+    Examples: `rollcall org limit "Acme Odds" max_pages 2000`,
+    `rollcall org limit "Acme Odds" max_pages`
     """
     if limit not in limits.LIMIT_NAMES:
         raise typer.BadParameter(f"{limit!r} is not one of {', '.join(limits.LIMIT_NAMES)}")
@@ -124,7 +124,7 @@ def limit_org(
 def org_usage(name: Name, *, as_json: JSON = False) -> None:
     """Show an organisation's limits, what is used of them, and its last months.
 
-    Example: `python -m app org usage "Acme Odds"`
+    Example: `rollcall org usage "Acme Odds"`
     """
     config = terminal.load_config()
     report = _with_org(name, lambda pool, found, now: usage.report(pool, config, found.id, now))
@@ -219,8 +219,8 @@ def create_token(
 ) -> None:
     """Create a token and print it. It is not stored and cannot be printed again.
 
-    Examples: `python -m app token create --org "Acme Odds" --scope operate --days 90`,
-    `python -m app token create --operator --scope admin`
+    Examples: `rollcall token create --org "Acme Odds" --scope operate --days 90`,
+    `rollcall token create --operator --scope admin`
     """
     _check_owner(of, operator=operator)
     if not label.isprintable() or not 0 < len(label) <= _MAX_LABEL_LENGTH:
@@ -245,7 +245,7 @@ def create_token(
 def list_tokens(of: OfOrg = None, operator: OfOperator = False, *, as_json: JSON = False) -> None:
     """List the tokens of an organisation or of the operator, without their secrets.
 
-    Examples: `python -m app token list --org "Acme Odds"`, `python -m app token list --operator`
+    Examples: `rollcall token list --org "Acme Odds"`, `rollcall token list --operator`
     """
     _check_owner(of, operator=operator)
     if of is None:
@@ -273,7 +273,7 @@ def revoke_token(
 ) -> None:
     """Revoke a token. It stops working at once.
 
-    Example: `python -m app token revoke 5f0c7f3e-7f0e-4d0c-9a43-0b9b6f1c2d11`
+    Example: `rollcall token revoke 5f0c7f3e-7f0e-4d0c-9a43-0b9b6f1c2d11`
     """
 
     async def revoke(pool: Pool) -> bool:

@@ -21,7 +21,7 @@ def pause(
 ) -> None:
     """Pause a schedule. Its ticks are recorded as `skipped(paused)` until it is resumed.
 
-    Example: `python -m app pause scrape_all_platforms --note "the site asked us to wait"`
+    Example: `rollcall pause scrape_all_platforms --note "the site asked us to wait"`
     """
 
     async def apply(pool: db.Pool) -> None:
@@ -41,7 +41,7 @@ def resume(
 ) -> None:
     """Resume a paused schedule. The ticks of the pause are recorded first.
 
-    Example: `python -m app resume scrape_all_platforms`
+    Example: `rollcall resume scrape_all_platforms`
     """
 
     async def apply(pool: db.Pool) -> None:

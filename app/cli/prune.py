@@ -25,7 +25,7 @@ def prune(
 ) -> None:
     """Delete what is past its retention now, not at night. `verify` still counts it.
 
-    Examples: `python -m app prune --dry-run`, `python -m app prune`
+    Examples: `rollcall prune --dry-run`, `rollcall prune`
     """
     config = terminal.load_config()
 

@@ -28,8 +28,8 @@ def rejected(
 ) -> None:
     """List rejected records with the run that rejected them, the newest run first.
 
-    Examples: `python -m app rejected --since 1d`,
-    `python -m app rejected --job source:books --json`
+    Examples: `rollcall rejected --since 1d`,
+    `rollcall rejected --job source:books --json`
     """
 
     async def read(pool: Pool) -> list[dict[str, Any]]:

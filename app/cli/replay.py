@@ -43,9 +43,9 @@ def replay(
     differ are written. Start the workers with the corrected parser first. Pages and items of
     organisations are not replayed.
 
-    Examples: `python -m app replay bet9ja --since 1d --dry-run`,
-    `python -m app replay asknews_news --since 6h --only-rejected --yes`,
-    `python -m app replay source:wares --since 1d`
+    Examples: `rollcall replay bet9ja --since 1d --dry-run`,
+    `rollcall replay asknews_news --since 6h --only-rejected --yes`,
+    `rollcall replay source:wares --since 1d`
     """
     reader = _reader(terminal.load_config(), source)
 

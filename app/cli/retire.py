@@ -28,13 +28,13 @@ def retire(
     Its queued runs are superseded, and health reports it no longer. A worker that still declares
     it revives it on start, so stop the old workers first.
 
-    Example: `python -m app retire old_job`
+    Example: `rollcall retire old_job`
     """
     if job.startswith(f"{COLLECTION_TASK}:"):
         raise typer.BadParameter("a collection's schedule is retired by its organisation")
     if job in {schedule.key for schedule in registry.declared_schedules(terminal.load_config())}:
         reason = "is declared by this code, and the next worker to start would revive it"
-        raise WrongState(f"{job} {reason}; to stop it: `python -m app pause {job}`")
+        raise WrongState(f"{job} {reason}; to stop it: `rollcall pause {job}`")
     terminal.with_servers(lambda context: _retire(context, job))
     terminal.print_done({"job": job, "retired": True}, f"{job} is retired", as_json=as_json)
 

@@ -59,9 +59,9 @@ def runs(  # noqa: PLR0913 - the filters of a command are its arguments
 ) -> None:
     """List runs, the newest first. With `--follow`, print each when it starts and ends.
 
-    Examples: `python -m app runs --since 2h`,
-    `python -m app runs --job poll_news --status failure --status lost --json`,
-    `python -m app runs --follow`
+    Examples: `rollcall runs --since 2h`,
+    `rollcall runs --job poll_news --status failure --status lost --json`,
+    `rollcall runs --follow`
     """
 
     async def show(pool: Pool) -> None:
@@ -120,7 +120,7 @@ def _print_line(row: dict[str, Any], *, as_json: bool) -> None:
 def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
     """Show one run: its attempts, sources, rejected records and log.
 
-    Example: `python -m app run 5f0c7f3e`
+    Example: `rollcall run 5f0c7f3e`
     """
 
     async def read(context: CommandContext) -> dict[str, Any]:
@@ -173,7 +173,7 @@ async def _log_lines(context: CommandContext, run_id: UUID) -> list[str] | None:
 def cancel(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
     """Cancel a run that is queued or running. Its worker stops within a third of its lease.
 
-    Example: `python -m app cancel 5f0c7f3e`
+    Example: `rollcall cancel 5f0c7f3e`
     """
 
     async def end(pool: Pool) -> tuple[UUID, bool]:
@@ -202,7 +202,7 @@ def retry(
 
     The retry of a collection's run uses its present sources, and counts against its limits.
 
-    Example: `python -m app retry 5f0c7f3e --wait`
+    Example: `rollcall retry 5f0c7f3e --wait`
     """
 
     async def read(context: CommandContext) -> dict[str, Any]:
@@ -230,7 +230,7 @@ async def _resolve(pool: Pool, prefix: str) -> UUID:
         )
     ids = await listing.ids_with_prefix(pool, prefix)
     if not ids:
-        raise UnknownRun(f"there is no run {prefix!r}; see `python -m app runs`")
+        raise UnknownRun(f"there is no run {prefix!r}; see `rollcall runs`")
     if len(ids) > 1:
         raise typer.BadParameter(f"several runs begin with {prefix!r}; give more of the id")
     return ids[0]

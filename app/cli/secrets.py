@@ -22,7 +22,7 @@ def reseal(*, as_json: terminal.JSON = False) -> None:
     The last step of a rotation, after every process has the new key. The other keys can be removed
     afterwards. Collections go on meanwhile.
 
-    Example: `python -m app secret reseal`
+    Example: `rollcall secret reseal`
     """
     box = secret_box.from_config(terminal.load_config())
 

@@ -43,8 +43,8 @@ def new(
 ) -> None:
     """Fetch an address and the page after it, and propose a working recipe.
 
-    Examples: `python -m app source new https://news.ycombinator.com/rss`,
-    `python -m app source new "https://api.example.com/wares?page=1" --out sources/wares.toml`
+    Examples: `rollcall source new https://news.ycombinator.com/rss`,
+    `rollcall source new "https://api.example.com/wares?page=1" --out sources/wares.toml`
     """
     if out is not None and out.exists():
         raise WrongState(f"{out} already exists; it is not overwritten")
@@ -73,8 +73,8 @@ def lint(
 ) -> None:
     """Print each fault of the recipes: its line, its key, and how to fix it. Exit code 1 if any.
 
-    Examples: `python -m app source lint sources/*.toml`,
-    `python -m app source lint sources/shop.toml --json`
+    Examples: `rollcall source lint sources/*.toml`,
+    `rollcall source lint sources/shop.toml --json`
     """
     faults = [(path, fault) for path in files for fault in _faults(path)]
     if as_json:
@@ -101,8 +101,8 @@ def try_(
 
     Nothing is stored. Exit code 1 if a page could not be fetched or parsed, if the pages ended but
     their end was not seen, or if no page has a row.
-    Examples: `python -m app source try sources/shop.toml`,
-    `python -m app source try sources/shop.toml --pages 3 --save tests/golden/shop`
+    Examples: `rollcall source try sources/shop.toml`,
+    `rollcall source try sources/shop.toml --pages 3 --save tests/golden/shop`
     """
     text, recipe = _read(file)
 
@@ -138,8 +138,8 @@ def diff(
     """Show which rows an edit of a recipe changes, by parsing saved pages again.
 
     Without --golden, use the pages and rows in the database. Exit code 1 if any row differs.
-    Examples: `python -m app source diff sources/shop.toml --golden tests/golden/shop`,
-    `python -m app source diff sources/shop.toml`
+    Examples: `rollcall source diff sources/shop.toml --golden tests/golden/shop`,
+    `rollcall source diff sources/shop.toml`
     """
     _, recipe = _read(file)
     if golden_ is not None:
@@ -163,7 +163,7 @@ def diff(
 def schema() -> None:
     """Print the JSON Schema of a recipe, for completion and checks in an editor.
 
-    Example: `python -m app source schema > recipe.schema.json`
+    Example: `rollcall source schema > recipe.schema.json`
     """
     sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
 

@@ -22,7 +22,7 @@ app = typer.Typer()
 def status(*, as_json: terminal.JSON = False) -> None:
     """Summarise workers, queue and jobs. Exit code 1 if a job is unhealthy or no worker is alive.
 
-    Examples: `python -m app status`, `python -m app status --json`
+    Examples: `rollcall status`, `rollcall status --json`
     """
     summary = terminal.with_servers(_read)
     if as_json:

@@ -34,23 +34,13 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _GAP = "  "  # between two columns
 _STATE_COLUMNS = frozenset({"status", "health", "last_status", "outcome", "level"})
-_STATE_STYLES: dict[str, str] = {
-    state: style
-    for style, states in {
-        "green": ("success", "healthy", "ran", "ok"),
-        "bold red": ("failure", "timed_out", "lost", "unhealthy", "missed", "fault"),
-        "yellow": (
-            "partial_failure",
-            "cancelled",
-            "skipped",
-            "paused",
-            "not_started",
-            "warning",
-        ),
-        "cyan": ("running", "queued"),
-    }.items()
-    for state in states
+_STYLES = {
+    "green": ("success", "healthy", "ran", "ok"),
+    "bold red": ("failure", "timed_out", "lost", "unhealthy", "missed", "fault"),
+    "yellow": ("partial_failure", "cancelled", "skipped", "paused", "not_started", "warning"),
+    "cyan": ("running", "queued"),
 }
+_STATE_STYLES = {state: style for style, states in _STYLES.items() for state in states}
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 

@@ -34,8 +34,8 @@ def ticks(  # noqa: PLR0913 - the filters of a command are its arguments
 
     Consecutive ticks that were skipped or missed for the same reason may be one row.
 
-    Examples: `python -m app ticks poll_news --since 12h --outcome missed`,
-    `python -m app ticks source:books --reason paused --json`
+    Examples: `rollcall ticks poll_news --since 12h --outcome missed`,
+    `rollcall ticks source:books --reason paused --json`
     """
 
     async def read(pool: Pool) -> list[dict[str, Any]]:

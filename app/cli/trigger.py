@@ -47,10 +47,10 @@ def trigger(
     With `--wait` the exit code is 0 for success, 1 for a run that ended otherwise, 2 for one that
     stays queued.
 
-    Examples: `python -m app trigger scrape_all_platforms --wait`,
-    `python -m app trigger scrape_all_platforms platforms=bet9ja,betpawa`,
-    `python -m app trigger source:books`,
-    `python -m app trigger poll_news --at 2026-12-01T09:00+01:00`
+    Examples: `rollcall trigger scrape_all_platforms --wait`,
+    `rollcall trigger scrape_all_platforms platforms=bet9ja,betpawa`,
+    `rollcall trigger source:books`,
+    `rollcall trigger poll_news --at 2026-12-01T09:00+01:00`
     """
     by = terminal.current_user()
     if at is not None and wait:

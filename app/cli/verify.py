@@ -25,7 +25,7 @@ def verify(*, as_json: terminal.JSON = False) -> None:
     Without --json also what became of the changes for organisations' webhooks: delivered, waiting,
     or undelivered with the reason. Exit code 1 if one is in no delivery or in several.
 
-    Examples: `python -m app verify`, `python -m app verify --json`
+    Examples: `rollcall verify`, `rollcall verify --json`
     """
     accounts, webhooks = terminal.with_pool(_verify)
     if as_json:
@@ -50,8 +50,8 @@ def why(
 ) -> None:
     """Explain the outcome of a tick, from schedule to run.
 
-    Examples: `python -m app why scrape_all_platforms`,
-    `python -m app why scrape_all_platforms 2026-09-05T14:05:00Z`
+    Examples: `rollcall why scrape_all_platforms`,
+    `rollcall why scrape_all_platforms 2026-09-05T14:05:00Z`
     """
     at = None if tick is None else terminal.parse_instant(tick)
     sentences = terminal.with_pool(lambda pool: proof.explain(pool, job, at))

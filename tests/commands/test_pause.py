@@ -80,11 +80,12 @@ async def test_why_explains_a_tick_of_a_pause_with_its_note(tell: Tell, pool: Po
     assert "paused" in result.stdout
 
 
-async def test_why_of_an_unknown_job_is_a_usage_error(tell: Tell) -> None:
+async def test_why_of_an_unknown_job_is_no_usage_error(tell: Tell) -> None:
     result = await tell("why", "nobody")
 
-    assert result.exit_code == 2
-    assert "nobody" in result.output
+    assert isinstance(result.exception, UnknownJob)
+    assert "nobody" in str(result.exception)
+    assert "Usage" not in result.output
 
 
 async def test_login_prints_an_address_that_signs_in_once(

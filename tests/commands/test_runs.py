@@ -190,7 +190,7 @@ async def test_each_command_has_help_with_an_example(tell: Tell, command: str) -
 
     assert result.exit_code == 0
     assert "Example" in result.output
-    assert f"python -m app {command}" in " ".join(result.output.replace("│", " ").split())
+    assert f"rollcall {command}" in " ".join(result.output.replace("│", " ").split())
 
 
 RECIPE = """

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import typer
 from rich.console import Console
 
 from app.cli import terminal
-from app.cli.main import app
+from app.cli.main import COMMANDS
 from app.core.csv_cells import csv_cell
 
 
@@ -103,7 +102,8 @@ PRINTS_JSON_ALWAYS = {"source schema"}
 def test_every_command_has_json() -> None:
     without = {
         path
-        for path, command in commands(typer.main.get_command(app))
+        for name, lazy in COMMANDS.items()
+        for path, command in commands(lazy.load(name), name)
         if not any("--json" in option.opts for option in command.params)
     }
 
