@@ -11,10 +11,10 @@ from scripts.drill.plan import Disruption, generate
 from scripts.drill.worker_processes import ROOT
 
 SHOWS = """
-import sys, time
+import select, sys, time
 print(time.time() - float(sys.stdin.readline()), time.monotonic(), flush=True)
 sys.stdin.readline()
-time.sleep(1.1)
+select.select([], [], [], 2.5)  # libfaketime refuses time.sleep after a step back
 print(time.time() - float(sys.stdin.readline()), time.monotonic(), flush=True)
 """
 REPLACED = """
@@ -65,7 +65,7 @@ def test_a_step_moves_the_wall_clock_of_a_running_process_and_no_other_clock(
 
     assert abs(right) < 5
     assert abs(wrong + 3_600) < 5
-    assert 0 < after - before < 5
+    assert 0 < after - before < 15
 
 
 def test_clocks_step_both_ways_by_little_and_by_much() -> None:
