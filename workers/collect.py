@@ -15,7 +15,7 @@ from app.context import WorkerContext
 from app.core import log
 from app.core.enums import FailureKind, RunStatus
 from app.core.errors import ApiError, BudgetExceeded, Failure, Incomplete, Schema
-from app.core.messages import Partition, SourceRequest
+from app.core.messages import Partition, RawPage, SourceRequest
 from app.core.records import Record, Rejected
 from app.core.tasks import gather_fail_fast
 from app.fetch.client import RequestCounts
@@ -180,6 +180,11 @@ class Collector:
                 failed = failure
                 self._record_failure("catalogue", failure)
             self.row = replace(self.row, partitions=len(parts))
+            if self.row.done:
+                name = self._source.name
+                kept = await progress.places(self._context.pool, self._claimed, name)
+                for partition, packed in kept.items():
+                    self._places.restore(partition, packed)
             slots = asyncio.Semaphore(self._source.limits.concurrency)
             pending = [part for part in parts if part.key not in self.row.done]
             await gather_fail_fast(self._collect_partition(part, slots) for part in pending)
@@ -252,6 +257,9 @@ class Collector:
         request, returned = parse.advance(generator, None)
         number = 1
         while request is not None:
+            if request.check:
+                request, returned = parse.advance(generator, await self._read_again(request, part))
+                continue
             page = await self._fetch(request, part, number)
             if isinstance(page, Failure):
                 request, returned = parse.advance(generator, page)
@@ -275,6 +283,16 @@ class Collector:
         if collected.counts.pages and part.key not in self.row.done:
             # The source learnt of the end from a failure after the last page.
             await self._commit(collected, None, end)
+
+    async def _read_again(self, request: SourceRequest, part: Partition) -> RawPage | Failure:
+        """Fetch and read a first page that is only compared with what it was."""
+        page = await self._fetch(request, part, 1)
+        if isinstance(page, Failure):
+            return page
+        try:
+            return await parse.read_in_sandbox(self._context.sandbox, self._source, page.raw)
+        except Failure as failure:
+            return failure
 
     async def _page_result(
         self,
@@ -395,6 +413,10 @@ class Collector:
             name, key = self._source.name, collected.partition.key
             done = CompletedPartition(name, key, collected.started_at, run_id)
             await self._group.on_partition_done(connection, done)
+        packed = self._places.packed(collected.partition.key) if row.partitions > 1 else b""
+        if packed:
+            where = (self._source.name, collected.partition.key)
+            await progress.save_places(connection, self._claimed, where, packed)
         if end.gap is not None:
             self._record_failure(collected.partition.key, end.gap)
         return replace(
@@ -452,6 +474,7 @@ class Collector:
     async def _write_final(self, row: SourceProgress, partial: Sequence[Progress]) -> None:
         async with tenancy.transaction(self._context.pool, self._claimed.org_id) as connection:
             await self._finish_listings(connection, row, partial)
+            await progress.delete_places(connection, self._claimed, row.source)
             await progress.write(connection, self._claimed, row, {})
 
     async def _finish_listings(

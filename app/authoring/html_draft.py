@@ -121,7 +121,9 @@ def _groups(root: Element) -> Iterator[tuple[str, list[Element]]]:
             if len(members) >= _MIN_RECORDS:
                 selector = f"{_step(parent)} > {step}"
                 found = select(selector, root)
-                if len(found) <= len(members) * 2:
+                # Rows of two kinds alternate in some tables; a selector that finds both is none.
+                beside = sum(element.getparent() is parent for element in found) - len(members)
+                if not beside and len(found) <= len(members) * 2:
                     yield selector, found
 
 

@@ -100,7 +100,10 @@ class _Trial:
         """Fetch and parse pages up to the limit or the end; return why that is not an end."""
         asking = self.source.pages(self.part)
         step = _advance(asking, None)
-        while isinstance(step, SourceRequest) and len(self.pages) < limit:
+        while isinstance(step, SourceRequest) and (step.check or len(self.pages) < limit):
+            if step.check:
+                step = _advance(asking, await self._read_again(step))
+                continue
             number = len(self.pages) + 1
             try:
                 raw, fetch_seconds = await self.fetcher.fetch(self.window, step, self.part, number)
@@ -118,6 +121,14 @@ class _Trial:
             return self._ended(step)
         self.pages[-1] = replace(self.pages[-1], more=True)
         return None
+
+    async def _read_again(self, request: SourceRequest) -> RawPage | Failure:
+        """Fetch and read a first page that is only compared with what it was."""
+        try:
+            raw, _ = await self.fetcher.fetch(self.window, request, self.part, 1)
+            return (await parse_page(self.source, raw, self.fetcher.sandbox))[0]
+        except Failure as failure:
+            return failure
 
     def _ended(self, end: ListingEnd | Incomplete) -> Failure | None:
         if isinstance(end, Incomplete):

@@ -34,6 +34,7 @@ class SourceRequest:
     page that
     another version has parsed is parsed again.
     `secrets`: those that it carries: nothing of the response or a failure shows one of them.
+    `check`: the page was read before and is only compared; it is neither stored nor counted.
     """
 
     url: str
@@ -48,6 +49,7 @@ class SourceRequest:
     wait: float = 0.0
     parser_version: str = ""
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    check: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,14 @@ from app.models.orgs import (
     ScheduleEditRow,
 )
 from app.models.pages import PageValidatorRow, RawBodyRow, RawPageRow
-from app.models.runs import RejectedRow, RunEventRow, RunRow, RunSourceRow, WorkerBeatRow
+from app.models.runs import (
+    RejectedRow,
+    RunEventRow,
+    RunKeysRow,
+    RunRow,
+    RunSourceRow,
+    WorkerBeatRow,
+)
 from app.models.schedules import (
     ScheduleRow,
     ScheduleVersionRow,
@@ -112,6 +119,7 @@ __all__ = [
     "Run",
     "RunEvent",
     "RunEventRow",
+    "RunKeysRow",
     "RunRow",
     "RunSource",
     "RunSourceRow",

@@ -157,6 +157,20 @@ class RunSourceRow(SQLModel, table=True):
     coverage: dict[str, Any] = Field(sa_column=json())
 
 
+class RunKeysRow(SQLModel, table=True):
+    """The keys of a partition that an unfinished run has read, for its next attempt.
+
+    `places`: MessagePack of the page and the content hash of each key.
+    """
+
+    __tablename__: ClassVar[Any] = "run_keys"
+
+    execution_id: UUID = Field(sa_column=_execution(primary_key=True))
+    source: str = Field(primary_key=True)
+    partition: str = Field(primary_key=True)
+    places: bytes = Field(sa_type=LargeBinary)
+
+
 class RejectedRow(SQLModel, table=True):
     """A record that could not be parsed, in its raw form, with the reason and its page."""
 

@@ -6,13 +6,14 @@ from random import Random
 
 
 class Disruption(StrEnum):
-    """What can happen. The first five affect workers, the others servers and sites."""
+    """What can happen. The first six affect workers, the others servers and sites."""
 
     KILL = "kill -9"
     TERM = "SIGTERM"
     FREEZE = "SIGSTOP"
     BLACKOUT = "kill -9 of all"
     DEPLOY = "SIGTERM of all"
+    CLOCK = "clock step"
     REDIS_KILL = "Redis kill -9"
     REDIS_STOP = "Redis restart"
     REDIS_FREEZE = "Redis SIGSTOP"
@@ -28,6 +29,7 @@ _WEIGHTS = {
     Disruption.FREEZE: 5,
     Disruption.BLACKOUT: 1,
     Disruption.DEPLOY: 2,
+    Disruption.CLOCK: 5,
     Disruption.REDIS_KILL: 2,
     Disruption.REDIS_STOP: 2,
     Disruption.REDIS_FREEZE: 1,
@@ -38,11 +40,15 @@ _WEIGHTS = {
 }
 _GAP = (0.3, 3.0)
 _SKEWS = (30.0, -30.0, 0.0)
+_STEPS = (-86_400.0, -3_600.0, -300.0, -5.0, 5.0, 300.0, 3_600.0, 86_400.0)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedDisruption:
-    """One planned disruption: `at` seconds from the start, of `worker`, for `seconds`."""
+    """One planned disruption: `at` seconds from the start, of `worker`, for `seconds`.
+
+    Of a clock step, `seconds` is how far the worker's clock is set ahead of the machine's.
+    """
 
     at: float
     kind: Disruption
@@ -74,6 +80,8 @@ def _duration(rng: Random, kind: Disruption, lease: float) -> float:
         return rng.uniform(0.5, 4 * lease)
     if kind is Disruption.DEPLOY:
         return 0.0
+    if kind is Disruption.CLOCK:
+        return rng.choice(_STEPS)
     return rng.uniform(0.2, 4.0)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from scripts.drill import plan
+from scripts.drill import clock_steps, plan
 from scripts.drill.plan import Disruption, PlannedDisruption
 from scripts.drill.servers import Server, Servers, wait_until
 from scripts.drill.web import StandInSites
@@ -81,8 +81,8 @@ class ChaosRun:
             self.web.advance(share=0.2)
         elif planned.kind in {Disruption.BLACKOUT, Disruption.DEPLOY}:
             self._signal_all(planned)
-        elif planned.kind in {Disruption.KILL, Disruption.TERM, Disruption.FREEZE}:
-            self._signal_one(planned)
+        elif planned.kind in _SINGLE_WORKER:
+            self._disrupt_one(planned)
         elif not self._disrupt_server(planned):
             return
         self.disruptions[planned.kind] += 1
@@ -95,9 +95,12 @@ class ChaosRun:
                 worker.terminate(number, planned.kind)
             self._schedule(self._now() + planned.seconds, partial(self._start, slot))
 
-    def _signal_one(self, planned: PlannedDisruption) -> None:
+    def _disrupt_one(self, planned: PlannedDisruption) -> None:
         worker = self._target(planned.worker)
         if worker is None:
+            return
+        if planned.kind is Disruption.CLOCK:
+            clock_steps.step(worker.clock, planned.seconds)
             return
         if planned.kind is Disruption.FREEZE:
             worker.freeze()
@@ -166,9 +169,10 @@ def _bring_up(server: Server) -> None:
 def _duration_text(planned: PlannedDisruption) -> str:
     if planned.kind in {Disruption.PRICES, Disruption.REDIS_FLUSH, Disruption.DEPLOY}:
         return ""
-    return f", {planned.seconds:.1f} s" + (
+    signed = "+" if planned.kind is Disruption.CLOCK else ""
+    return f", {planned.seconds:{signed}.1f} s" + (
         f", worker {planned.worker}" if planned.kind in _SINGLE_WORKER else ""
     )
 
 
-_SINGLE_WORKER = {Disruption.KILL, Disruption.TERM, Disruption.FREEZE}
+_SINGLE_WORKER = {Disruption.KILL, Disruption.TERM, Disruption.FREEZE, Disruption.CLOCK}

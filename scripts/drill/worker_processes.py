@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.embedded.process import Command
+from scripts.drill import clock_steps
 from scripts.drill.servers import Span
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,11 +19,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(slots=True)
 class WorkerProcess:
-    """One worker process. `how` names what ended it, or is None while nothing was sent to it."""
+    """One worker process. `how` names what ended it, or is None while nothing was sent to it.
+
+    `clock`: the file by which its clock is stepped.
+    """
 
     slot: int
     process: subprocess.Popen[bytes]
     log: Path
+    clock: Path
     skew: float
     started_at: datetime
     how: str | None = None
@@ -90,6 +95,7 @@ class WorkerPool:
         self.processes: list[WorkerProcess] = []
         self._folder = folder
         self._settings = settings
+        self._faketime = clock_steps.library()
         self._current: dict[int, WorkerProcess] = {}
 
     def running(self, slot: int) -> WorkerProcess | None:
@@ -106,20 +112,28 @@ class WorkerPool:
         if self.running(slot) is not None:
             return
         log = self._folder / f"worker-{slot}.{self.count(slot)}.log"
-        arq = [sys.executable, "-m", "arq", "app.workers.Settings"]
+        clock = log.with_suffix(".clock")
+        stepped = clock_steps.environment(clock, self._faketime)
+        module = "scripts.drill.clock_steps" if self._faketime is None else "arq"
+        arq = [sys.executable, "-m", module, "app.workers.Settings"]
         # The launcher ends the worker if this process is killed.
         command = Command(arq, self._folder, log)
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
                 command.command_line(),
                 cwd=self._folder,
-                env={**self._settings, "CLOCK_SKEW_SECONDS": str(skew), "PYTHONPATH": str(ROOT)},
+                env={
+                    **self._settings,
+                    **stepped,
+                    "CLOCK_SKEW_SECONDS": str(skew),
+                    "PYTHONPATH": str(ROOT),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        worker = WorkerProcess(slot, process, log, skew, datetime.now(UTC))
+        worker = WorkerProcess(slot, process, log, clock, skew, datetime.now(UTC))
         self._current[slot] = worker
         self.processes.append(worker)
 

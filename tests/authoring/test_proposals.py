@@ -237,6 +237,19 @@ def test_the_link_of_a_story_is_not_the_arrow_to_vote_for_it() -> None:
     assert not any("vote" in str(value) for value in found.rows[0].data.values())
 
 
+def test_rows_of_two_kinds_that_alternate_in_a_table_are_told_apart() -> None:
+    below = (
+        '<tr><td colspan="2"></td><td class="subtext">by <a href="user?id=u%d">u%d</a></td></tr>'
+    )
+    rows = "".join(STORY % ((n,) * 8) + below % (n, n) for n in range(1, 11))
+
+    _, found = read(html(f'<table class="list">{rows}</table>'))
+
+    assert [row.data["url"] for row in found.rows] == [
+        f"https://news.example/{n}" for n in range(1, 11)
+    ]
+
+
 def test_the_address_of_an_image_that_is_loaded_later_is_its_own() -> None:
     rows = "".join(
         f'<li class="ware"><a href="/w/{n}">Ware number {n}</a>'

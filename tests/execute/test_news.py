@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from app.health import keys, publish
 from app.health.judge import judge
 from app.ledger import decide, edit
 from app.store.db import Pool
+from app.store.reports import diagnostics
 from app.store.runs import source_usage
 from scripts.standin.asknews import Access
 from scripts.standin.testing import Standin
@@ -470,3 +472,47 @@ async def test_a_monthly_budget_is_never_exceeded_and_the_run_says_so(
     assert told["status"] != "success"
     assert "the budget of asknews_news for " in second["error_message"]
     assert "MONTHLY_REQUESTS" in second["error_message"]
+
+
+async def outage(house: WorkerContext, days: float) -> datetime:
+    """Let AMD have been read for the last time so many days ago."""
+    read = house.clock() - timedelta(days=days)
+    statement = "INSERT INTO news_cursors (source, entity, cursor, run_id) VALUES ($1, $2, $3, $4)"
+    await house.pool.execute(statement, "asknews_news", "AMD", read, UUID(int=1))
+    return read
+
+
+async def test_a_stretch_that_no_poll_requests_is_named_by_the_run_and_by_doctor(
+    newsroom: Newsroom, standin: Standin
+) -> None:
+    async with newsroom.opened(standin) as house:
+        read = await outage(house, 5)
+        row = await polled(house, entities=["AMD"])
+        again = await polled(house, entities=["AMD"])
+        findings = await diagnostics.recent_gaps(house.pool)
+
+    named = f"from {read:%Y-%m-%d %H:%M} to "
+    assert (row["status"], row["error_type"], again["status"]) == (
+        "partial_failure",
+        "gap",
+        "success",
+    )
+    assert named in row["error_message"]
+    assert [named in finding for finding in findings] == [True]
+    assert findings[0].startswith("asknews_news, AMD: ")
+
+
+async def test_a_stretch_is_requested_from_the_archive_where_that_is_allowed(
+    newsroom: Newsroom, standin: Standin
+) -> None:
+    async with newsroom.opened(standin, asknews_historical=True) as house:
+        read = await outage(house, 5)
+        row = await polled(house, entities=["AMD"])
+        cursor = await house.pool.fetchval("SELECT cursor FROM news_cursors")
+        findings = await diagnostics.recent_gaps(house.pool)
+        urls = [row[0] for row in await house.pool.fetch("SELECT url FROM raw_pages")]
+
+    assert (row["status"], row["error_message"]) == ("success", None)
+    assert cursor > read + timedelta(days=4)
+    assert findings == []
+    assert any("historical=True" in url and "hours_back=121" in url for url in urls), urls

@@ -29,6 +29,7 @@ TABLES = (
     "tick_gaps",
     "run_events",
     "run_sources",
+    "run_keys",
     "rejected_records",
     "raw_pages",
     "source_cursors",
@@ -149,6 +150,7 @@ async def furnish_rows(pool: Pool, name: str | None, org: UUID | None) -> None:
             " 0,0,0,0,0,0,0,0,0,0,0,0,0)",
             run,
         )
+        await house.execute("INSERT INTO run_keys VALUES ($1, 's', 'p', '')", run)
         await house.execute(
             "INSERT INTO rejected_records (execution_id, source, partition, page, reason, data)"
             " VALUES ($1, 's', 'p', 1, 'r', '')",

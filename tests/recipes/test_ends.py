@@ -96,7 +96,8 @@ def read(source: RecipeSource, site: Callable[[SourceRequest], Response]) -> Rea
     try:
         request = next(asking)
         while True:
-            requests.append(request)
+            if not request.check:
+                requests.append(request)
             response = site(request)
             if response.status >= 400:
                 error = HttpStatus(f"HTTP {response.status}", status=response.status)
@@ -104,8 +105,11 @@ def read(source: RecipeSource, site: Callable[[SourceRequest], Response]) -> Rea
                 continue
             body = response.body.encode() if isinstance(response.body, str) else response.body
             headers = {"link": response.link} if response.link else {}
-            number = len(requests)
+            number = 1 if request.check else len(requests)
             raw = RawPage(body, response.status, request.url, headers, NOON, PART, number)
+            if request.check:
+                request = asking.send(raw)
+                continue
             keys += [record.key for record in source.parse(raw) if isinstance(record, Item)]
             request = asking.send(raw)
     except StopIteration as stop:
@@ -309,6 +313,79 @@ def test_a_total_that_shrinks_while_pages_are_read_is_incomplete(kind: str) -> N
     got = read(source_of(kind, total='"total"'), site)
 
     assert isinstance(got.end, Incomplete)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["json", "html"])
+def test_rows_that_leave_a_list_without_a_total_while_it_is_read_make_it_incomplete(
+    kind: str, form: str
+) -> None:
+    """A row of page 1 leaves after it was read: row 2a moves to page 1, and is never served."""
+    if form == "html" and kind == "cursor":
+        return
+    page = html_page if form == "html" else json_page
+    left = {1: ["1b", "1c", "2a"], 2: ["2b", "2c", "3a"], 3: ["3b", "3c", "4a"]}
+    left[4] = ["4b", "4c", "4d"]
+    served_pages: list[int] = []
+
+    def site(request: SourceRequest) -> Response:
+        served_pages.append(number := page_number(request))
+        return page(number, left.get(number, []) if len(served_pages) > 1 else None)
+
+    got = read(source_of(kind, form), site)
+
+    assert isinstance(got.end, Incomplete)
+    assert str(got.end).startswith("1 rows have left page 1, and later ones moved up")
+    assert served_pages == [1, 2, 3, 4, *([5] if kind in ("page", "offset") else []), 1]
+
+
+UNMOVED = {
+    "nothing moved": ["1a", "1b", "1c"],
+    "a row joined at the top": ["0z", "1a", "1b"],
+    "all but one were pushed down": ["0x", "0y", "1a"],
+}
+
+
+@pytest.mark.parametrize("first", UNMOVED)
+def test_rows_that_join_at_the_top_after_the_list_was_read_leave_it_whole(first: str) -> None:
+    pages = 0
+
+    def site(request: SourceRequest) -> Response:
+        nonlocal pages
+        pages += 1
+        number = page_number(request)
+        return json_page(number, UNMOVED[first] if pages > PAGES + 1 else None)
+
+    assert isinstance(read(source_of("page"), site).end, ListingEnd)
+
+
+def test_a_first_page_that_cannot_be_compared_shows_no_end() -> None:
+    pages = 0
+
+    def site(request: SourceRequest) -> Response:
+        nonlocal pages
+        pages += 1
+        return Response("", 503) if pages > PAGES + 1 else json_page(page_number(request))
+
+    got = read(source_of("page"), site)
+
+    assert isinstance(got.end, Incomplete)
+    assert "HTTP 503" in str(got.end)
+
+
+@pytest.mark.parametrize("more", [{"total": '"total"'}, {"enough": "true"}])
+def test_a_list_whose_end_proves_itself_is_not_asked_for_its_first_page_again(
+    more: dict[str, str],
+) -> None:
+    asked: list[int] = []
+
+    def site(request: SourceRequest) -> Response:
+        asked.append(number := page_number(request))
+        return json_page(number, total=12)
+
+    read(source_of("next", **more), site)
+
+    assert asked == [1, 2, 3, 4]
 
 
 def test_a_reached_total_ends_paging_and_repeated_rows_do_not_count() -> None:

@@ -1,6 +1,8 @@
 """A run whose listing did not end is no success, marks nothing as missing, moves no cursor."""
 
+import asyncio
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from tests import worker_harness
 from tests.fetch.hostile import Visit
 from tests.recipes.shop import Shop, ask, items, open_shop, write
 from tests.recipes.test_ends import ERROR, KINDS, PAGES, json_page
+from tests.wait import until
+from workers import source
 
 RECIPE = """
 name = "{name}"
@@ -140,6 +144,43 @@ async def test_keys_that_collide_across_partitions_are_refused_with_both_places(
     reasons = await kitchen.pool.fetch("SELECT reason FROM rejected_records ORDER BY id")
     assert reasons[0]["reason"].startswith("the key '2026-11-20' is taken by another row")
     assert "partition 'EUR', page 1; and here, partition 'USD', page 1" in reasons[0]["reason"]
+
+
+@dataclass
+class SlowShop(Shop):
+    """Answers nothing at `waits_at` until `open` is set."""
+
+    waits_at: str = ""
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, visit: Visit) -> None:
+        if visit.path == self.waits_at and not self.open.is_set():
+            self.asked.append(visit.path)
+            await self.open.wait()
+        await super().__call__(visit)
+
+
+async def test_the_next_attempt_knows_the_keys_of_the_partitions_that_it_does_not_read_again(
+    kitchen: WorkerContext, folder: Path
+) -> None:
+    async with open_shop(SlowShop(waits_at="/rates/USD")) as shop:
+        assert isinstance(shop, SlowShop)
+        rates(shop)
+        write(folder, "rates", RATES.format(base=shop.base, columns="", key='"date"'))
+        first = asyncio.create_task(ask(kitchen, "rates"))
+        await until(lambda: "/rates/USD" in shop.asked, what="the second partition")
+        await until(lambda: kitchen.pool.fetchval("SELECT count(*) FROM run_keys"), what="the keys")
+        first.cancel()
+        run_id = await first
+        shop.open.set()
+
+        await source.source(worker_harness.ctx_of(kitchen), str(run_id))
+        row = await worker_harness.run_row(kitchen.pool, run_id)
+
+    assert (row["attempt"], row["stats"]["rows"], row["stats"]["rejected"]) == (2, 1, 2)
+    assert shop.asked.count("/rates/EUR") == 1
+    assert [item["data"]["rate"] for item in await items(kitchen)] == ["1.0"]
+    assert await kitchen.pool.fetchval("SELECT count(*) FROM run_keys") == 0
 
 
 async def test_each_and_the_page_can_be_columns_and_parts_of_a_key(

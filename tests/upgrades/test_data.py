@@ -135,13 +135,17 @@ INSERT INTO source_usage (source, month, requests) VALUES ('asknews_news', '2026
     "0021": """
 UPDATE schedule_versions SET reason = 'created';
 """,
+    "0025": """
+INSERT INTO run_keys (execution_id, source, partition, places)
+SELECT execution_id, 's', 'all', '\\x80' FROM runs;
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",
     "rejected_records", "raw_bodies", "raw_pages", "articles", "odds_events", "odds_prices",
     "odds_price_changes", "organizations", "items", "backfills",
     "source_cursors", "source_paces", "org_secrets", "health_flips", "org_sources", "zone_data",
-    "notifications", "source_usage",
+    "notifications", "source_usage", "run_keys",
 )  # fmt: skip
 
 

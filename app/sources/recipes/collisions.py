@@ -28,6 +28,17 @@ class KeyPlaces:
         """Forget a partition, which is read from its beginning again."""
         self._places = {k: p for k, p in self._places.items() if p.partition != partition}
 
+    def packed(self, partition: str) -> bytes:
+        """Return the places of a partition as bytes, which `restore` takes; empty without any."""
+        held = {k: (p.page, p.content) for k, p in self._places.items() if p.partition == partition}
+        return msgspec.msgpack.encode(held) if held else b""
+
+    def restore(self, partition: str, packed: bytes) -> None:
+        """Add the places of a partition that an earlier attempt of the run has read."""
+        held = msgspec.msgpack.decode(packed, type=dict[str, tuple[int, bytes | None]])
+        for key, (page, content) in held.items():
+            self._places.setdefault(key, _Place(partition, page, content))
+
     def note(self, keys: Collection[str], partition: str, page: int) -> None:
         """Note the keys of a page that was not parsed again."""
         for key in keys:

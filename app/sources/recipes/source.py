@@ -156,6 +156,14 @@ class RecipeSource:
             if reading.malformed is not None:
                 self.malformed[part.key] = reading.malformed
             step = walk.after(raw, reading)
+        check = walk.check_request(step)
+        if check is not None:
+            try:
+                raw = yield check
+            except Failure as failure:
+                step = walk.end_after_check(step, failure)
+            else:
+                step = walk.end_after_check(step, self._reading(raw, first=True, part=part))
         if walk.interval is not None:
             self.poll_intervals[part.key] = walk.interval
         return step

@@ -1,7 +1,7 @@
 """Pagination of one partition: which page is next, and what shows that a page is the last. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.core.errors import Failure, Incomplete
 from app.core.messages import RawPage, SourceRequest
@@ -27,6 +27,7 @@ class RecipePagination:
     interval: float | None = None
     _keys: set[str] = field(default_factory=set[str])
     _unnamed: int = 0  # rejected records without a key
+    _first_keys: Sequence[str] = ()
     _last_keys: Sequence[str] = ()
     _list_seen: bool = False
     _container: str | None = None
@@ -73,9 +74,39 @@ class RecipePagination:
         following = self._following(raw, reading)
         return self._checked(following) if isinstance(following, SourceRequest) else following
 
+    def check_request(self, end: ListingEnd | Incomplete) -> SourceRequest | None:
+        """Return the request that shows whether the end can be believed; None if it need not.
+
+        Rows that leave a list move later ones to pages that were read already. A total would not
+        be reached then; without one, the first page is compared with what it was.
+        """
+        proven = self.total is not None or self.requests.recipe.paginate.enough
+        if not isinstance(end, ListingEnd) or proven or self.page_number == 1:
+            return None
+        if not self._first_keys:
+            return None
+        return replace(self.requests.first_request(), check=True)
+
+    def end_after_check(
+        self, end: ListingEnd | Incomplete, again: PageReading | Failure
+    ) -> ListingEnd | Incomplete:
+        """Return the end, or Incomplete if the first page shows that the list has moved up."""
+        if isinstance(again, Failure):
+            return Incomplete(f"page 1 could not be compared with what it was: {again}")
+        keys = [row.key for row in again.rows]
+        stayed = [number for number, key in enumerate(keys) if key in self._first_keys]
+        lost = len(self._first_keys) - len(stayed)
+        came_after = keys[stayed[-1] + 1 :] if stayed else keys
+        if not lost or (stayed and not came_after):
+            return end
+        return Incomplete(
+            f"{lost} rows have left page 1, and later ones moved up while the pages were read"
+        )
+
     def _count(self, reading: PageReading) -> None:
         self.records_seen += reading.record_count
         self._last_keys = [row.key for row in reading.rows]
+        self._first_keys = self._last_keys if self.page_number == 1 else self._first_keys
         self._keys.update(self._last_keys)
         self._keys.update(row.key for row in reading.rejected if row.key is not None)
         self._unnamed += sum(row.key is None for row in reading.rejected)

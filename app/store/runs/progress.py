@@ -130,6 +130,15 @@ SELECT EXISTS (SELECT FROM runs
                WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running')
 """
 
+SAVE_PLACES = """
+INSERT INTO run_keys (execution_id, source, partition, places) VALUES ($1, $2, $3, $4)
+ON CONFLICT (execution_id, source, partition) DO UPDATE SET places = excluded.places
+"""
+
+PLACES = "SELECT partition, places FROM run_keys WHERE execution_id = $1 AND source = $2"
+
+DELETE_PLACES = "DELETE FROM run_keys WHERE execution_id = $1 AND source = $2"
+
 # A page parsed again after a crash rejects the same records: they replace the previous ones.
 REJECT = """
 WITH before AS (
@@ -167,6 +176,23 @@ async def begin(pool: Pool, claimed: ClaimedRun, source: str) -> SourceProgress:
         unfinished_counts=redo,
         coverage=from_json(row["coverage"]),
     )
+
+
+async def save_places(
+    connection: Connection, claimed: ClaimedRun, where: tuple[str, str], places: bytes
+) -> None:
+    """Keep where the keys of a finished partition were found. `where`: source, partition."""
+    await connection.execute(SAVE_PLACES, claimed.run_id, *where, places)
+
+
+async def places(pool: Pool, claimed: ClaimedRun, source: str) -> dict[str, bytes]:
+    """Return what earlier attempts have kept with `save_places`, by partition."""
+    return {row[0]: row[1] for row in await pool.fetch(PLACES, claimed.run_id, source)}
+
+
+async def delete_places(connection: Connection, claimed: ClaimedRun, source: str) -> None:
+    """Delete what was kept with `save_places`, of a source that is finished."""
+    await connection.execute(DELETE_PLACES, claimed.run_id, source)
 
 
 async def finished_sources(pool: Pool, claimed: ClaimedRun) -> dict[str, SourceProgress]:
