@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,13 +81,15 @@ def connecting(process: Path) -> bool:
 async def test_an_interrupt_is_silent_and_130(
     command: Path, moment: Callable[[Path], bool]
 ) -> None:
+    # It never answers, so the command is at work until it is interrupted.
+    server = socket.create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
         *(command, "jobs"),
-        # The connection is never answered, so the command is at work until it is interrupted.
         env={
             "PATH": os.environ["PATH"],  # noqa: TID251 - the child's
-            "DATABASE_URL": "postgres://u@192.0.2.1/x",
-            "REDIS_URL": "redis://192.0.2.1/0",
+            "DATABASE_URL": f"postgres://u@127.0.0.1:{port}/x",
+            "REDIS_URL": f"redis://127.0.0.1:{port}/0",
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -101,5 +104,6 @@ async def test_an_interrupt_is_silent_and_130(
     await until(reached, 60, "the command")
     process.send_signal(signal.SIGINT)
     said = await asyncio.wait_for(process.communicate(), 30)
+    server.close()
 
     assert (process.returncode, *said) == (130, b"", b"")
