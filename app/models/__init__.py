@@ -3,7 +3,9 @@
 Each is exported under its plain name too: `from app.models import Run, Schedule, Tick`.
 """
 
-from sqlmodel import SQLModel
+from typing import Any
+
+from sqlalchemy import MetaData
 
 from app.models.backfills import BackfillRow
 from app.models.changes import ChangeClockRow, ChangeRow
@@ -201,4 +203,9 @@ Webhook = WebhookRow
 WebhookDelivery = WebhookDeliveryRow
 WorkerBeat = WorkerBeatRow
 
-tables = SQLModel.metadata
+tables = MetaData()
+"""The tables above, without those of own jobs, which SQLModel's metadata has too."""
+for _model in dict.fromkeys(value for value in globals().values() if isinstance(value, type)):
+    _table: Any = getattr(_model, "__table__", None)
+    if _table is not None:
+        _table.to_metadata(tables)

@@ -268,7 +268,9 @@ async def _record_once(leases: Leases, claimed: ClaimedRun, outcome: AttemptOutc
     if outcome.deferral is None and outcome.retry is not None and outcome.status in FAILED:
         outcome.deferral = _retry(outcome, outcome.retry, claimed, now)
     if outcome.deferral is not None and (outcome.error is None or outcome.deferral.retry):
-        await _defer(leases, claimed, outcome, outcome.deferral)
+        outcome.requeued = await store.defer(leases.pool, claimed, now, outcome.deferral)
+        outcome.fenced = outcome.requeued is None
+        _log_deferral(outcome, outcome.deferral)
         return
     ending = RunEnding(
         outcome.status, now, outcome.stats, outcome.error_type, outcome.error_message
@@ -311,11 +313,7 @@ def _retry(
     return Deferral(until, (), why, retry=True)
 
 
-async def _defer(
-    leases: Leases, claimed: ClaimedRun, outcome: AttemptOutcome, deferral: Deferral
-) -> None:
-    outcome.requeued = await store.defer(leases.pool, claimed, leases.clock(), deferral)
-    outcome.fenced = outcome.requeued is None
+def _log_deferral(outcome: AttemptOutcome, deferral: Deferral) -> None:
     _log.info(
         "run.waits" if deferral.retry else "run.deferred",
         until=deferral.until.isoformat(timespec="seconds"),

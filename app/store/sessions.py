@@ -1,6 +1,7 @@
 """SQLModel sessions of jobs, whose commits are fenced by the lease of their run."""
 
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -25,12 +26,18 @@ def open_engine(dsn: str, *, size: int, idle_limit: float) -> AsyncEngine:
     """
     settings = db.session_settings(idle_limit)
 
-    async def connect(*_: Any, **__: Any) -> Any:
-        return await db.connect(dsn, settings)
+    def connect() -> Any:
+        # Through a pooler, the server may know the names of another client's statements.
+        return engine.sync_engine.dialect.dbapi.connect(  # pyright: ignore[reportOptionalMemberAccess]
+            async_creator_fn=lambda: db.connect(dsn, settings),
+            prepared_statement_cache_size=0,
+            prepared_statement_name_func=lambda: f"rollcall_{uuid4().hex}",
+        )
 
-    return create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, pool_size=size, max_overflow=0
+    engine = create_async_engine(
+        "postgresql+asyncpg://", creator=connect, pool_size=size, max_overflow=0
     )
+    return engine
 
 
 class FencedSession(AsyncSession):
