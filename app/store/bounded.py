@@ -8,9 +8,13 @@ from sqlalchemy import ColumnElement, tuple_
 from sqlmodel import select
 
 from app.store import select as selects
-from app.store.db import Connection, Pool
+from app.store.db import Connection
 
 MAX_EXAMINED = 5_000  # rows that one page examines for a condition that no index answers
+
+# Under row-level security Postgres expects far fewer rows than there are, and would rather read and
+# sort all of them than follow the index that has them in order. Local to the transaction.
+FOLLOW_INDEX = "SELECT set_config('enable_sort', 'off', true)"
 
 Row = dict[str, Any]
 Condition = Callable[[Any], ColumnElement[bool]]
@@ -32,6 +36,8 @@ class RowPage:
 class RowQuery:
     """Rows of `statement` in the order of its columns `keys`, in which an index returns them.
 
+    `prefix`: columns before `keys` in the index, equal in all rows. They have to be named if they
+    are null, since Postgres knows only of `=` that it makes a column constant.
     Each of `conditions` makes an expression from the columns of the statement.
     """
 
@@ -39,20 +45,26 @@ class RowQuery:
     keys: Sequence[str]
     conditions: Sequence[Condition] = ()
     descending: bool = True
+    prefix: Sequence[str] = ()
 
     def order(self, columns: Any) -> list[Any]:
         """Return the order of the rows, by these columns."""
-        return [columns[key].desc() if self.descending else columns[key] for key in self.keys]
+        keys = [columns[key].desc() if self.descending else columns[key] for key in self.keys]
+        return [*(columns[name] for name in self.prefix), *keys]
 
 
 async def row_page(
-    connection: Pool | Connection,
+    connection: Connection,
     query: RowQuery,
     after: tuple[Any, ...] | None,
     limit: int,
     examined: int = MAX_EXAMINED,
 ) -> RowPage:
-    """Return the rows after `after`. The conditions are evaluated for `examined` rows at most."""
+    """Return the rows after `after`. The conditions are evaluated for `examined` rows at most.
+
+    Call it in a transaction.
+    """
+    await connection.execute(FOLLOW_INDEX)
     keys, statement = query.keys, query.statement
     columns = statement.selected_columns
     if after is not None:

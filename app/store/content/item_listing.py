@@ -10,24 +10,33 @@ from sqlmodel import col, select
 
 from app.models import ItemRow
 from app.store import select as selects
-from app.store.bounded import MAX_EXAMINED, Condition, Row, RowPage, RowQuery, row_page
+from app.store.bounded import (
+    FOLLOW_INDEX,
+    MAX_EXAMINED,
+    Condition,
+    Row,
+    RowPage,
+    RowQuery,
+    row_page,
+)
 from app.store.content.items import for_owner
-from app.store.db import Connection, Pool
+from app.store.db import Connection
 
-# One probe of an index for each source, whatever the number of items.
+# One probe of an index for each source, whatever the number of items. `org_id` is named in the
+# order because `IS NULL`, unlike `=`, does not let Postgres leave it out.
 SOURCES = """
 WITH RECURSIVE names AS (
-  (SELECT i.source FROM items i WHERE {owner} ORDER BY i.source LIMIT 1)
+  (SELECT i.source FROM items i WHERE {owner} ORDER BY i.org_id, i.source LIMIT 1)
   UNION ALL
   SELECT (SELECT i.source FROM items i WHERE {owner} AND i.source > n.source
-          ORDER BY i.source LIMIT 1)
+          ORDER BY i.org_id, i.source LIMIT 1)
   FROM names n WHERE n.source IS NOT NULL
 )
 SELECT n.source, l.changed_at, l.run_id FROM (
   SELECT source FROM names WHERE source IS NOT NULL LIMIT $2) n
 CROSS JOIN LATERAL (
   SELECT i.changed_at, i.run_id FROM items i WHERE {owner} AND i.source = n.source
-  ORDER BY i.changed_at DESC, i.id DESC LIMIT 1) l
+  ORDER BY i.org_id, i.changed_at DESC, i.id DESC LIMIT 1) l
 ORDER BY n.source
 """
 
@@ -48,39 +57,46 @@ class ItemFilter:
     descending: bool = True
 
 
-async def sources(
-    connection: Pool | Connection, org_id: UUID | None, limit: int
-) -> list[dict[str, Any]]:
+async def sources(connection: Connection, org_id: UUID | None, limit: int) -> list[dict[str, Any]]:
     """Return the sources of which items are stored, by name, with the last change of each."""
     rows = await connection.fetch(for_owner(SOURCES, org_id), org_id, limit)
     return [dict(row) for row in rows]
 
 
 async def changed(
-    connection: Pool | Connection, filters: ItemFilter, after: tuple[datetime, int] | None, n: int
+    connection: Connection, filters: ItemFilter, after: tuple[datetime, int] | None, n: int
 ) -> RowPage:
     """Return `n` matching items, last changed first, after (changed_at, id)."""
-    query = RowQuery(_of_source(filters), ("changed_at", "id"), _conditions(filters))
+    query = RowQuery(
+        _of_source(filters), ("changed_at", "id"), _conditions(filters), prefix=("org_id",)
+    )
     return await row_page(connection, query, after, n)
 
 
 async def by_key(
-    connection: Pool | Connection, filters: ItemFilter, after: tuple[str] | None, n: int
+    connection: Connection, filters: ItemFilter, after: tuple[str] | None, n: int
 ) -> RowPage:
     """Return `n` matching items, by key, after that key."""
-    query = RowQuery(_of_source(filters), ("key",), _conditions(filters), descending=False)
+    query = RowQuery(
+        _of_source(filters),
+        ("key",),
+        _conditions(filters),
+        descending=False,
+        prefix=("org_id",),
+    )
     return await row_page(connection, query, after, n)
 
 
 async def by_column(
-    connection: Pool | Connection, filters: ItemFilter, offset: int, n: int
+    connection: Connection, filters: ItemFilter, offset: int, n: int
 ) -> tuple[list[Row], bool]:
     """Return `n` of the matching items among the last changed, by a column; whether more follow.
 
     Only the MAX_EXAMINED items that changed last are sorted. Items without the column are last.
     """
+    await connection.execute(FOLLOW_INDEX)
     newest: Any = _of_source(filters).order_by(
-        col(ItemRow.changed_at).desc(), col(ItemRow.id).desc()
+        ItemRow.org_id, col(ItemRow.changed_at).desc(), col(ItemRow.id).desc()
     )
     window = newest.limit(MAX_EXAMINED).subquery()
     value = window.c.data[filters.column]
@@ -97,7 +113,7 @@ async def by_column(
 
 
 async def item(
-    connection: Pool | Connection, org_id: UUID | None, source: str, item_id: int
+    connection: Connection, org_id: UUID | None, source: str, item_id: int
 ) -> dict[str, Any] | None:
     """Return one item of this owner; None if there is none."""
     statement = _of_source(ItemFilter(org_id, source)).where(ItemRow.id == item_id)

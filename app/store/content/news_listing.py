@@ -10,7 +10,7 @@ from sqlmodel import select
 
 from app.models import ArticleEntityRow, ArticleRow, StoryEntityRow, StoryRow
 from app.store.bounded import Condition, RowPage, RowQuery, row_page
-from app.store.db import Connection, Pool
+from app.store.db import Connection
 
 # Per day in UTC: how many articles there are, and the mean of those that have a sentiment.
 DAILY = """
@@ -60,7 +60,7 @@ class NewsFilter:
 
 
 async def articles(
-    connection: Pool | Connection, filters: NewsFilter, after: tuple[datetime, int] | None, n: int
+    connection: Connection, filters: NewsFilter, after: tuple[datetime, int] | None, n: int
 ) -> RowPage:
     """Return `n` matching articles, the last published first, after (published_at, id)."""
     link: Any = select(ArticleEntityRow.article_id).where(ArticleEntityRow.entity == filters.entity)
@@ -70,7 +70,7 @@ async def articles(
 
 
 async def stories(
-    connection: Pool | Connection, filters: NewsFilter, after: tuple[datetime, int] | None, n: int
+    connection: Connection, filters: NewsFilter, after: tuple[datetime, int] | None, n: int
 ) -> RowPage:
     """Return `n` matching stories, the last updated first, after (told_at, id)."""
     link: Any = select(StoryEntityRow.story_id).where(StoryEntityRow.entity == filters.entity)
@@ -89,44 +89,40 @@ def _conditions(filters: NewsFilter, title: str, ids: Any) -> list[Condition]:
 
 
 async def daily_sentiment(
-    connection: Pool | Connection, since: datetime, entity: str | None
+    connection: Connection, since: datetime, entity: str | None
 ) -> list[dict[str, Any]]:
     """Return the number of articles and their mean sentiment for each day since `since`."""
     return [dict(row) for row in await connection.fetch(DAILY, since, entity)]
 
 
-async def tracked_entities(connection: Pool | Connection, limit: int) -> list[str]:
+async def tracked_entities(connection: Connection, limit: int) -> list[str]:
     """Return the entities that are polled, by name."""
     return [row[0] for row in await connection.fetch(ENTITIES, limit)]
 
 
-async def article_entities(
-    connection: Pool | Connection, ids: Sequence[int]
-) -> dict[int, list[str]]:
+async def article_entities(connection: Connection, ids: Sequence[int]) -> dict[int, list[str]]:
     """Return the tracked entities of each article."""
     return {row[0]: row[1] for row in await connection.fetch(ARTICLE_ENTITIES, ids)}
 
 
-async def story_entities(connection: Pool | Connection, ids: Sequence[int]) -> dict[int, list[str]]:
+async def story_entities(connection: Connection, ids: Sequence[int]) -> dict[int, list[str]]:
     """Return the tracked entities of each story."""
     return {row[0]: row[1] for row in await connection.fetch(STORY_ENTITIES, ids)}
 
 
-async def story(connection: Pool | Connection, story_id: int) -> dict[str, Any] | None:
+async def story(connection: Connection, story_id: int) -> dict[str, Any] | None:
     """Return one story; None if there is none."""
     row = await connection.fetchrow(STORY, story_id)
     return None if row is None else dict(row)
 
 
-async def story_updates(
-    connection: Pool | Connection, story_id: int, limit: int
-) -> list[dict[str, Any]]:
+async def story_updates(connection: Connection, story_id: int, limit: int) -> list[dict[str, Any]]:
     """Return the newest updates of the story, newest first."""
     return [dict(row) for row in await connection.fetch(UPDATES, story_id, limit)]
 
 
 async def story_sentiment(
-    connection: Pool | Connection, ids: Sequence[int], limit: int
+    connection: Connection, ids: Sequence[int], limit: int
 ) -> dict[int, list[dict[str, Any]]]:
     """Return the newest values of the sentiment of each story, in order of time."""
     found: dict[int, list[dict[str, Any]]] = {story_id: [] for story_id in ids}

@@ -10,7 +10,7 @@ from sqlmodel import col, select
 
 from app.models import RejectedRow, RunRow
 from app.store.bounded import Condition, RowPage, RowQuery, row_page
-from app.store.db import Connection, Pool
+from app.store.db import Connection
 
 SHOWN_BYTES = 600  # bytes that are shown of a rejected record
 ORG_RUNS = 500  # runs of an organisation whose rejected records are listed
@@ -53,7 +53,7 @@ class RejectionFilter:
 
 
 async def of_run(
-    connection: Pool | Connection,
+    connection: Connection,
     run_id: UUID,
     org_id: UUID | None,
     source: str | None,
@@ -69,7 +69,7 @@ async def of_run(
 
 
 async def raw_page(
-    connection: Pool | Connection, page_id: int, org_id: UUID | None
+    connection: Connection, page_id: int, org_id: UUID | None
 ) -> dict[str, Any] | None:
     """Return one kept page without its body; None if there is none."""
     row = await connection.fetchrow(ONE, page_id, org_id)
@@ -77,7 +77,7 @@ async def raw_page(
 
 
 async def rejected(
-    connection: Pool | Connection,
+    connection: Connection,
     filters: RejectionFilter,
     after: tuple[datetime, int] | None,
     n: int,

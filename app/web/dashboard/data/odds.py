@@ -31,7 +31,7 @@ from workers import schedule_settings
 
 PATH = "/data/odds"
 MATCHES = 25  # per page
-DAYS = 14  # that a page without a day looks ahead
+DAYS = 7  # that a page without a day looks ahead
 COMPETITIONS = 300  # that are suggested for the filter
 MAX_CHANGES = 20_000  # changes of one price that a chart shows
 LISTED_CHANGES = 100  # of them in the table, and of the match itself

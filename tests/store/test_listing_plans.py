@@ -1,0 +1,100 @@
+"""A page of a list reads about as many rows as it shows or examines, however many there are."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from app.store.content import item_listing, news_listing, page_listing
+from app.store.content.item_listing import ItemFilter
+from app.store.content.news_listing import NewsFilter
+from app.store.content.page_listing import RejectionFilter
+from app.store.db import Connection, Pool
+from app.store.tenancy import transaction
+
+ROWS = 12_000
+EXAMINED = 5_100  # with what a sort of equal instants reads ahead
+TABLES = {"items", "articles", "rejected_records"}
+FILL = (
+    """
+    INSERT INTO items (source, key, data, content_hash, first_seen, last_seen, changed_at)
+    SELECT 'books', n::text, jsonb_build_object('n', n), '\\x01', now(), now(),
+           now() - n * interval '1 second'
+    FROM generate_series(1, $1::int) n
+    """,
+    """
+    INSERT INTO articles (provider, article_id, url, title, summary, source, domain, language,
+                          country, published_at, categories, keywords, entities, first_seen_at,
+                          updated_at, run_id)
+    SELECT 'asknews', n::text, '', 'T', '', '', '', 'en', '', now() - n * interval '1 second', '{}',
+           '{}', '{}', now(), now(), gen_random_uuid()
+    FROM generate_series(1, $1::int) n
+    """,
+    """
+    WITH run AS (
+      INSERT INTO runs (execution_id, job, trigger, params, status, attempt, losses, max_attempts,
+                        timeout_seconds, lease_epoch, queued_at, stats)
+      VALUES (gen_random_uuid(), 'j', 'manual', '{}', 'success', 1, 0, 3, 240, 1, now(), '{}')
+      RETURNING execution_id)
+    INSERT INTO rejected_records (execution_id, source, partition, page, reason, data, created_at)
+    SELECT execution_id, 's', 'all', 1, 'no price', '{}', now() - n * interval '1 second'
+    FROM run, generate_series(1, $1::int) n
+    """,
+)
+BOOKS, SEARCH = ItemFilter(None, "books"), ItemFilter(None, "books", text="nothing")
+COLUMN = ItemFilter(None, "books", column="n")
+Read = Callable[[Connection], Awaitable[Any]]
+READS: dict[str, tuple[Read, int]] = {
+    "changed": (lambda c: item_listing.changed(c, BOOKS, None, 50), 60),
+    "key": (lambda c: item_listing.by_key(c, BOOKS, ("5",), 50), 60),
+    "search": (lambda c: item_listing.changed(c, SEARCH, None, 50), EXAMINED),
+    "column": (lambda c: item_listing.by_column(c, COLUMN, 0, 50), EXAMINED),
+    "sources": (lambda c: item_listing.sources(c, None, 50), 60),
+    "articles": (lambda c: news_listing.articles(c, NewsFilter(), None, 50), 60),
+    "rejected": (lambda c: page_listing.rejected(c, RejectionFilter(), None, 50), 60),
+    "rejected of a source": (
+        lambda c: page_listing.rejected(c, RejectionFilter(source="x"), None, 50),
+        EXAMINED,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_a_page_reads_no_more_rows_than_it_examines(pool: Pool, name: str) -> None:
+    for statement in FILL:
+        await pool.execute(statement, ROWS)
+    await pool.execute("ANALYZE items, articles, runs, rejected_records")
+    read, most = READS[name]
+    executed: list[Any] = []
+    async with transaction(pool, None) as connection:
+        with connection.query_logger(executed.append):
+            await read(connection)
+            await asyncio.sleep(0)  # asyncpg logs in a callback
+        scanned = [
+            rows
+            for each in executed
+            if not each.query.lstrip().startswith("SELECT set_config")
+            for rows in _rows(
+                await connection.fetchval(
+                    f"EXPLAIN (ANALYZE, FORMAT JSON) {each.query}", *each.args
+                )
+            )
+        ]
+
+    assert scanned
+    assert max(scanned) <= most, scanned
+
+
+def _rows(text: str) -> list[float]:
+    """How many rows each scan of a table returned, per loop."""
+    (plan,) = json.loads(text)
+    found: list[float] = []
+    nodes = [plan["Plan"]]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", ())
+        if node.get("Relation Name") in TABLES:
+            found.append(node["Actual Rows"])
+    return found
