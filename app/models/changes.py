@@ -23,7 +23,8 @@ from app.models.columns import instant, json, one_of
 class ChangeClockRow(SQLModel, table=True):
     """One row: what positions begin with, and the last position that retention has dropped.
 
-    `base` grows when a dump is restored into a server with smaller transaction ids.
+    `base` grows when the server is another one, after a restored dump, whose transactions may have
+    smaller ids. `system`: the server's own identifier.
     """
 
     __tablename__: ClassVar[Any] = "change_clock"
@@ -32,6 +33,7 @@ class ChangeClockRow(SQLModel, table=True):
     id: bool = Field(sa_column=Column(Boolean, primary_key=True, autoincrement=False))
     base: int = Field(sa_column=Column(BigInteger, nullable=False))
     dropped_through: int = Field(sa_column=Column(BigInteger, nullable=False))
+    system: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
 
 
 class ChangeRow(SQLModel, table=True):

@@ -128,10 +128,11 @@ async def test_the_runs_of_a_day_are_limited_and_the_limit_is_named(
 async def close_connections(redis: ArqRedis) -> None:
     """Close every connection to this Redis database: other tests share the server."""
     server: Any = redis
-    own = (await server.client_info())["db"]
+    own = await server.client_info()
     for client in await server.client_list():
-        if client["db"] == str(own):
-            await server.client_kill_filter(_id=client["id"], skipme=False)
+        if client["db"] == str(own["db"]) and client["id"] != str(own["id"]):
+            await server.client_kill_filter(_id=client["id"])
+    await server.connection_pool.disconnect()
 
 
 async def test_a_run_is_queued_even_if_redis_is_away(

@@ -201,10 +201,11 @@ async def test_one_organisations_feed_has_nothing_of_anothers(pool: Pool, org: U
 async def test_positions_go_on_when_a_dump_is_restored_where_transactions_are_fewer(
     pool: Pool, org: UUID
 ) -> None:
-    await pool.execute("UPDATE change_clock SET base = 1000000")
+    await changes.continue_clock(pool)
     await write(pool, org, n=1)
     _, place = await feed(pool, org)
-    await pool.execute("UPDATE change_clock SET base = 0")  # as if its transactions began anew
+    # As if the transactions of another server began anew.
+    await pool.execute("UPDATE change_clock SET base = base - 1000000, system = system + 1")
 
     await changes.continue_clock(pool)
     await write(pool, org, NOON + timedelta(minutes=1), n=2)
@@ -230,3 +231,29 @@ async def test_a_reader_is_told_when_what_it_has_not_read_was_dropped(
     assert dropped == [f"changes_{NOON:%Y_%m}"]
     assert again == []
     assert (await feed(pool, org, place))[0] == []
+
+
+async def test_partitions_are_reached_through_their_table_only(pool: Pool, org: UUID) -> None:
+    await partitions.create_upcoming(pool, NOON, partitions.CHANGES)
+    await write(pool, org, n=1)
+    month = f"changes_{NOON:%Y_%m}"
+
+    async with tenancy.org_transaction(pool, org) as connection:
+        whole = await connection.fetchval("SELECT count(*) FROM changes")
+        parts = [
+            await connection.fetchval(f"SELECT count(*) FROM {part}")  # noqa: S608 - our own
+            for part in (month, "changes_rest")
+        ]
+
+    assert (whole, parts) == (1, [0, 0])
+
+
+async def test_old_changes_of_no_month_are_deleted_and_noted(pool: Pool, org: UUID) -> None:
+    await write(pool, org, n=1)
+    (first,), _ = await feed(pool, org, limit=1)
+
+    await partitions.drop_ended(pool, NOON + timedelta(hours=1), partitions.CHANGES)
+
+    with pytest.raises(Gone):
+        await feed(pool, org, first.place)
+    assert await pool.fetchval("SELECT count(*) FROM changes") == 0

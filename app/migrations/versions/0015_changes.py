@@ -62,14 +62,14 @@ ITEMS_CHANGED = """
 CREATE FUNCTION changes_of_items() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO changes (position, org_id, at, kind, source, key, run_id, fields)
-  SELECT c.position, n.org_id,
+  SELECT change_position(), n.org_id,
          CASE WHEN n.content_hash <> o.content_hash THEN n.changed_at
               WHEN n.missing_since IS NULL THEN n.last_seen ELSE now() END,
          CASE WHEN n.missing_since IS NULL AND o.missing_since IS NOT NULL THEN 'returned'
               WHEN n.content_hash <> o.content_hash THEN 'changed' ELSE 'missing' END,
          n.source, coalesce(n.series, n.key), n.run_id,
          CASE WHEN n.content_hash <> o.content_hash THEN json_difference(o.data, n.data) END
-  FROM (SELECT change_position() AS position) c CROSS JOIN fresh n JOIN stale o USING (id)
+  FROM fresh n JOIN stale o USING (id)
   WHERE n.content_hash <> o.content_hash
      OR (n.missing_since IS NULL) <> (o.missing_since IS NULL);
   RETURN NULL;

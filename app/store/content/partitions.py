@@ -13,13 +13,15 @@ class PartitionedTable:
     """A table partitioned by the month of an instant; `<name>_rest` is its default partition.
 
     `setting`: the setting with its retention in days. `before_drop`: a statement that notes what is
-    dropped, with `{partition}` in it, executed in the same transaction.
+    dropped, with `{where}` in it, executed in the same transaction. `secured`: it is under
+    row-level security, and its partitions are reached through it only.
     """
 
     name: str
     column: str
     setting: str
     before_drop: str = ""
+    secured: bool = False
 
 
 PRICE_CHANGES = PartitionedTable("odds_price_changes", "observed_at", "odds_changes_days")
@@ -29,14 +31,18 @@ CHANGES = PartitionedTable(
     "at",
     "change_days",
     "UPDATE change_clock SET dropped_through = greatest(dropped_through,"
-    " (SELECT coalesce(max(position), 0) FROM {partition}))",
+    " (SELECT coalesce(max(position), 0) FROM changes WHERE {where}))",
+    secured=True,
 )
 TABLES = (PRICE_CHANGES, CHANGES)
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('rollcall.odds_months'))"
 
 # Rows in the default partition prevent creating the partition of their month.
-_IN_DEFAULT = "SELECT EXISTS (SELECT FROM {name}_rest WHERE {column} >= $1 AND {column} < $2)"
+_IN_DEFAULT = """
+SELECT EXISTS (SELECT FROM {name} WHERE tableoid = '{name}_rest'::regclass
+               AND {column} >= $1 AND {column} < $2)
+"""
 
 _PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
@@ -44,9 +50,13 @@ WHERE i.inhparent = $1::text::regclass
 """
 
 _PRUNE_DEFAULT = """
-DELETE FROM {name}_rest WHERE ctid IN (
-  SELECT ctid FROM {name}_rest WHERE {column} < $1 LIMIT $2
+DELETE FROM {name} WHERE tableoid = '{name}_rest'::regclass AND ctid IN (
+  SELECT ctid FROM {name} WHERE tableoid = '{name}_rest'::regclass AND {column} < $1 LIMIT $2
 )
+"""
+_SECURE = """
+ALTER TABLE "{name}" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "{name}" FORCE ROW LEVEL SECURITY
 """
 
 
@@ -96,12 +106,13 @@ async def drop_ended(
     for name in dropped:
         async with pool.acquire() as connection, connection.transaction():
             if table.before_drop:
-                await connection.execute(table.before_drop.format(partition=f'"{name}"'))
+                where = f"tableoid = '{name}'::regclass"
+                await connection.execute(table.before_drop.format(where=where))
             await connection.execute(f'DROP TABLE IF EXISTS "{name}"')
     prune = _PRUNE_DEFAULT.format(name=table.name, column=table.column)
     if table.before_drop:
-        old = f"(SELECT * FROM {table.name}_rest WHERE {table.column} < $1) AS old"  # noqa: S608 - names of our own
-        await pool.execute(table.before_drop.format(partition=old), before)
+        where = f"tableoid = '{table.name}_rest'::regclass AND {table.column} < $1"
+        await pool.execute(table.before_drop.format(where=where), before)
     while (await pool.execute(prune, before, batch)) == f"DELETE {batch}":
         pass
     return dropped
@@ -139,4 +150,6 @@ async def _create(connection: Connection, table: PartitionedTable, month: dateti
         f'CREATE TABLE "{_name(table, month)}" PARTITION OF {table.name}'
         f" FOR VALUES FROM ('{month:%Y-%m-%d}+00') TO ('{end:%Y-%m-%d}+00')"
     )
+    if table.secured:
+        await connection.execute(_SECURE.format(name=_name(table, month)))
     return True
