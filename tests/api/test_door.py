@@ -36,6 +36,8 @@ from tests.api.clients import (
 from tests.clock import NOON, SettableClock
 from tests.configs import NO_POSTGRES, config_for
 
+# Parts of paths that name something of one organisation; others may have theirs of that name.
+OWNED = ("{preset_id}", "{run_id}", "{webhook_id}", "{name}", "{secret}")
 NOBODYS = "00000000-0000-4000-8000-00000000dead"
 OF_ACME = "00000000-0000-4000-8000-00000000acce"
 BODIES: dict[str, Any] = {
@@ -114,6 +116,8 @@ async def test_without_a_token_that_works_every_address_is_shut_in_the_same_word
     answers = [
         await visit_address(Visitor(api, one), endpoint)
         for one in (None, "", "x", wrong, expired, revoked)
+        # Without the header, a page has this address.
+        if one is not None or endpoint.name != "list_collections"
     ]
 
     assert len({problem(answer, 401)["detail"] for answer in answers}) == 1
@@ -134,7 +138,8 @@ async def test_a_token_does_what_its_scope_allows_and_is_told_which_it_needs(
     )
 
     if scope.allows(endpoint.scope):
-        assert answer.status_code == endpoint.status, answer.text
+        ended = endpoint.name == "cancel_run"  # the run of the test is over
+        assert answer.status_code == (409 if ended else endpoint.status), answer.text
     else:
         assert endpoint.scope.value in problem(answer, 403)["detail"]
 
@@ -174,7 +179,7 @@ async def test_no_address_shows_or_touches_another_organisations_rows(
         assert secret not in told
     for name in ("wares_of_acme", "OF_ACME"):
         assert name not in told or any(name in said for said in asked_for)
-    if "{" in endpoint.path and endpoint.name != "put_secret":
+    if any(part in endpoint.path for part in OWNED) and endpoint.name != "put_secret":
         problem(answer, 404)
     assert await rows_of(pool, org) == before
 

@@ -70,7 +70,7 @@ WHERE {owner} AND key = $2 AND ($3::text IS NULL OR source = $3)
 ORDER BY id DESC LIMIT $5
 """
 
-# A dump restored into another server meets transactions with smaller ids than its readers have seen.
+# After a dump is restored into another server, its ids may be smaller than readers have seen.
 # No server has had 2^40 transactions.
 CONTINUE_CLOCK = """
 UPDATE change_clock c
