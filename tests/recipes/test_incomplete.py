@@ -15,6 +15,7 @@ from tests.recipes.shop import Shop, ask, items, open_shop, write
 from tests.recipes.test_ends import ERROR, KINDS, PAGES, json_page
 from tests.wait import until
 from workers import source
+from workers.execute import execute
 
 RECIPE = """
 name = "{name}"
@@ -174,7 +175,7 @@ async def test_the_next_attempt_knows_the_keys_of_the_partitions_that_it_does_no
         run_id = await first
         shop.open.set()
 
-        await source.source(worker_harness.ctx_of(kitchen), str(run_id))
+        await execute(worker_harness.ctx_of(kitchen), source.collect_recipe, str(run_id))
         row = await worker_harness.run_row(kitchen.pool, run_id)
 
     assert (row["attempt"], row["stats"]["rows"], row["stats"]["rejected"]) == (2, 1, 2)
