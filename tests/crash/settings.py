@@ -92,8 +92,8 @@ def telling(step: Step) -> Step:
 
 
 def claiming(step: Step) -> Step:
-    async def claim(pool: Any, run_id: Any, *args: Any) -> Any:
-        claimed = await step(pool, run_id, *args)
+    async def claim(pool: Any, run_id: Any, *args: Any, **options: Any) -> Any:
+        claimed = await step(pool, run_id, *args, **options)
         if claimed is not None:
             MOMENTS.run, MOMENTS.pages = str(run_id), 0
             await MOMENTS.come("after_claim")
