@@ -32,14 +32,14 @@ async def test_leases_and_heartbeats_go_on_while_all_work_waits_for_a_lock(
     ctx = worker_harness.ctx_of(house, leases=leases)
     async with locked(house, "LOCK TABLE run_sources IN ACCESS EXCLUSIVE MODE"):
         work = asyncio.create_task(execute(ctx, scrape_all_platforms))
-        blocked = [
-            asyncio.create_task(house.pool.fetch("SELECT FROM run_sources")) for _ in range(20)
-        ]
 
         async def holds() -> bool:
             return bool(leases.held)
 
         await until(holds)
+        blocked = [
+            asyncio.create_task(house.pool.fetch("SELECT FROM run_sources")) for _ in range(20)
+        ]
         async with asyncio.timeout(2):
             await leases.renew()
             await house.heartbeat.beat()
