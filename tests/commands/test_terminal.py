@@ -108,5 +108,5 @@ def test_every_command_has_json() -> None:
     }
 
     assert without <= PRINTS_JSON_ALWAYS | {
-        "org disable", "org enable", "org limit", "token revoke",
+        "job new", "org disable", "org enable", "org limit", "token revoke",
     }  # fmt: skip

@@ -41,7 +41,14 @@ async def test_no_page_is_shown_to_a_stranger(site: Site, path: str) -> None:
 
 async def test_whatever_is_added_is_behind_the_door_unless_it_is_named_here(site: Site) -> None:
     open_ = {"/livez", "/readyz", "/health", "/health/scheduler", "/health/workers", "/metrics"}
-    open_ |= {"/health/jobs/{job}", "/badge/{job}.svg", "/login", "/logout", "/openapi.json"}
+    open_ |= {
+        "/health/jobs/{job}",
+        "/badge/{job}.svg",
+        "/login",
+        "/logout",
+        "/openapi.json",
+        "/docs",
+    }
     routes = [route for route in every_route() if isinstance(route, Route)]
     behind = [route for route in routes if route.path not in open_]
 

@@ -292,6 +292,7 @@ SHARED_BY_ALL = {
     "alembic_version", "article_entities", "articles", "change_clock", "health_flips",
     "health_states", "metric_pending", "metric_totals", "news_cursors", "notifications",
     "odds_boards", "odds_event_changes", "odds_events", "odds_price_changes", "odds_prices",
+    "source_usage",
     "stories", "story_entities", "story_sentiment", "story_updates", "worker_beats", "zone_data",
 }  # fmt: skip
 

@@ -70,8 +70,8 @@ async def test_a_mended_recipe_shows_the_difference_first_and_then_changes_those
     after = await items(kitchen)
     example = shown.examples[0]
     assert (shown.changed, report.changed, second.differ) == (7, 7, 0)
-    assert (example.record, example.field) == ("1", "name")
-    assert (example.before, example.after) == ("ware 1", "ware 1-x")
+    name = f"ware {example.record}"
+    assert (example.field, example.before, example.after) == ("name", name, f"{name}-x")
     assert untouched == before
     assert [row["data"]["name"] for row in after] == [f"ware {n}-x" for n in range(1, 8)]
     assert [row["last_seen"] for row in after] == [row["last_seen"] for row in before]

@@ -130,6 +130,7 @@ def _responses(endpoint: Endpoint) -> Json:
     statuses |= set(BODY_ERRORS) if endpoint.body is not None else set()
     statuses |= {412} if endpoint.if_match else set()
     statuses |= {409} if endpoint.takes_key else set()
+    statuses |= {404} if "{" in endpoint.path else set()
     return {str(endpoint.status): _success(endpoint)} | {
         str(status): _error(status) for status in sorted(statuses)
     }
