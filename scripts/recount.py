@@ -139,8 +139,7 @@ async def recount(dsn: str) -> list[Count]:
             await connection.execute("SET LOCAL rollcall.house = 'on'")  # for row-level security
             beats = await connection.fetch(ALIVE)
             rows = await connection.fetch("SELECT id, key FROM schedules ORDER BY key")
-            counts = [Count(*row) for row in rows]
-            for count in counts:
+            for count in (counts := [Count(*row) for row in rows]):
                 for version in await connection.fetch(VERSIONS, count.id):
                     answers = await connection.fetch(ANSWERS, count.id, version["version"])
                     _compare(count, version, answers, beats)
