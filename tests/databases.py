@@ -17,7 +17,7 @@ from tests import servers as real
 
 LARGE_BYTES = 4_000_000
 
-# Whoever changes the schema changes one of these rows. Statistics are updated in place and do not.
+# A change of the schema rewrites one of these rows; statistics are updated in place.
 SCHEMA = """
 SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
   SELECT concat('class', oid, xmin) AS part FROM pg_class WHERE oid >= 16384

@@ -17,7 +17,7 @@ from app.context import ServerUrls
 from app.core import log
 from app.core.errors import RollcallError
 
-STOP_SECONDS = 4.0  # for a process that is told to stop to hand its run back
+STOP_SECONDS = 4.0  # for a process to hand its run back after SIGTERM
 BUSY_RETRY_SECONDS = 1.0
 
 _log = log.logger(__name__)

@@ -231,13 +231,20 @@ class Run:
         """Collect sources, page by page, and set the outcome from theirs.
 
         `group`: how their records are stored; the job's if not given. `budget`: limits on pages
-        and bytes.
+        and bytes. Raises ValueError for a source if there is no group.
         """
-        chosen = group or self._job.group or SourceGroup()
-        planned = [
-            one if isinstance(one, PlannedSource) else PlannedSource(chosen, one) for one in sources
-        ]
+        planned = [self._planned(one, group or self._job.group) for one in sources]
         await self._collect(planned, budget)
+
+    def _planned(self, source: Source | PlannedSource, group: SourceGroup | None) -> PlannedSource:
+        if isinstance(source, PlannedSource):
+            return source
+        if group is None:
+            raise ValueError(
+                f"nothing says how the records of {source.name} are stored: declare its class with"
+                " @source, or pass `group` to run.collect"
+            )
+        return PlannedSource(group, source)
 
     async def _collect(
         self, planned: Sequence[PlannedSource], budget: CollectionBudget | None

@@ -1,5 +1,6 @@
 """Source groups: the sources that a job collects, and how their records are stored."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -75,7 +76,7 @@ class ListingTracker(Protocol):
         ...
 
 
-class SourceGroup:
+class SourceGroup(ABC):
     """The sources that a job collects, and how their records are stored. A base class.
 
     `records_stat`: the name in a run's stats for records. `never_empty`: a source that returns no
@@ -98,25 +99,27 @@ class SourceGroup:
         del config
         return None
 
+    @abstractmethod
     def record_key(self, record: Record) -> str:
         """The key of a record."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def write(
         self, connection: Connection, records: Sequence[Any], now: datetime, run_id: UUID
     ) -> PageWriteCounts:
         """Store the records of a page."""
-        raise NotImplementedError
 
     def row_stats(self, row: SourceProgress) -> dict[str, int]:
         """The counts that a source's row adds to the run's stats."""
         counted = {name: getattr(row.counts, name) for name in COUNT_NAMES if name != "points"}
         return {self.records_stat if name == "records" else name: n for name, n in counted.items()}
 
-    async def on_partition_done(self, connection: Connection, done: CompletedPartition) -> None:
+    async def on_partition_done(  # noqa: B027 - a hook that need not be used
+        self, connection: Connection, done: CompletedPartition
+    ) -> None:
         """Called in the transaction of a partition's last page."""
 
-    async def on_unchanged_page(
+    async def on_unchanged_page(  # noqa: B027 - a hook that need not be used
         self, connection: Connection, keys: Collection[str], now: datetime
     ) -> None:
         """Called with the keys of the records of a page that is unchanged."""

@@ -267,7 +267,7 @@ async def _repair_jobs(redis: ArqRedis, queue: str, ids: Sequence[bytes]) -> int
     tries = await _ask(redis, (("GET", retry_key_prefix.encode() + one) for one in ids))
     fixes: list[tuple[Any, ...]] = []
     for one, body, claim, tried in zip(ids, bodies, claims, tries, strict=True):
-        if _text(body) not in {"string", "none"}:  # a missing one is ended by whoever claims it
+        if _text(body) not in {"string", "none"}:  # the worker that claims it ends a missing one
             fixes += [("DEL", job_key_prefix.encode() + one), ("ZREM", queue, one)]
         if claim == -1:  # every claim has a lease
             fixes.append(("DEL", in_progress_key_prefix.encode() + one))

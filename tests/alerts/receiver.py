@@ -1,4 +1,4 @@
-"""A webhook receiver: takes JSON, keeps it, and answers as it is told."""
+"""A webhook receiver that keeps the JSON it gets and answers as configured."""
 
 import json
 import threading

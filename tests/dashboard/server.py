@@ -82,7 +82,7 @@ async def opened(config: Config, pool: Pool) -> AsyncGenerator[Site]:
 
 
 def csrf_of(client: httpx.AsyncClient) -> str:
-    """The form token of whoever is signed in, made with the secret of `config_for`."""
+    """The form token of the signed-in session, made with the secret of `config_for`."""
     signer = SessionSigner(b"s" * 32)
     session = signer.verify(client.cookies[COOKIE], datetime.now(UTC))
     assert session is not None

@@ -18,6 +18,7 @@ from app.fetch.exchange_thread import ExchangeThread
 from app.fetch.limiter import SoloLimiter
 from tests.fetch import hostile
 from tests.fetch.hostile import PAGE, Handler, Visit, serving
+from tests.wait import until
 
 LIMITS = HostLimits(rate=1e6, burst=1_000_000, concurrency=100)
 SITES: dict[str, Handler] = {
@@ -120,14 +121,17 @@ async def test_the_bytes_of_a_response_that_is_cut_off_are_counted(
 
 
 async def test_cancelled_exchanges_leave_the_client_usable(client: httpx.AsyncClient) -> None:
+    hanging: list[str] = []
+
     async def slow(visit: Visit) -> None:
         if visit.path == "/hang":
+            hanging.append(visit.path)
             await visit.hang()
         await visit.answer()
 
     async with serving(slow) as base:
         lost = [asyncio.create_task(fetch(client, f"{base}/hang")) for _ in range(100)]
-        await asyncio.sleep(0.2)
+        await until(lambda: len(hanging) >= 50)  # as many as the client has connections
         for task in lost:
             task.cancel()
         await asyncio.gather(*lost, return_exceptions=True)

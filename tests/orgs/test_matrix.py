@@ -27,7 +27,7 @@ from tests.web.harness import visit
 OPERATOR = None
 OWNERS = (OPERATOR, "ours", "theirs")
 
-# Who may use a route: anybody, whoever has a session, operators, or organisations.
+# Who may use a route: everybody, every session, operators, or organisations.
 PUBLIC, SESSION, OPERATORS, ORGS = "public", "session", "operators", "organisations"
 ROUTES: dict[str, str] = {
     "GET /livez": PUBLIC,
@@ -382,7 +382,7 @@ def refusals(role: Role, route: str, owner: str | None, answer: httpx.Response) 
     match audience(route):
         case "session" if role.scope is None:
             if not (status == 401 or answer.headers.get("location", "").startswith("/login")):
-                yield "but nobody is signed in"
+                yield "without a session"
         case "session" if owned and not role.sees(owner) and status not in (403, 404):
             yield "but it is another owner's"
         case "session" if role.sees(owner) and status >= 400 and must_be_shown(role, route, owner):

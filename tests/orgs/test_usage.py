@@ -1,4 +1,4 @@
-"""What an organisation uses of its limits is told over its API and on the command line."""
+"""The API and the command line show how much of its limits an organisation uses."""
 
 import json
 from dataclasses import replace

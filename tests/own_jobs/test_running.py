@@ -28,6 +28,7 @@ from app.jobs import (
 )
 from app.ledger import edit
 from app.ledger.decide import decide_schedule
+from app.sources.sites.sportybet import SportyBet
 from app.store import tables
 from tests import worker_harness
 from tests.fetch.hostile import Visit, serving
@@ -140,6 +141,17 @@ async def test_a_part_that_failed_makes_the_run_a_partial_failure(house: WorkerC
 
     assert (row["status"], row["error_message"]) == ("partial_failure", "lagos: closed")
     assert row["stats"] == {"stored": 1, "parts_failed": 1}
+
+
+async def test_sources_without_storage_fail_with_what_to_declare(house: WorkerContext) -> None:
+    @job
+    async def own(run: Run) -> None:
+        await run.collect([SportyBet(run.config.sportybet_url)])
+
+    row = await performed(house, own)
+
+    assert (row["status"], row["error_type"]) == ("failure", "ValueError")
+    assert "@source" in row["error_message"]
 
 
 async def test_a_function_of_arq_is_taken_as_it_is(house: WorkerContext) -> None:

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: keeps what came, checks signatures, and answers as it is told."""
+"""A receiver of webhooks that keeps requests, checks signatures and answers as configured."""
 
 import asyncio
 import base64

@@ -68,7 +68,7 @@ async def _states(connection: Connection) -> dict[str, RecordedState]:
 
 
 def _operators(states: Mapping[str, RecordedState]) -> dict[str, RecordedState]:
-    """Those that the operator is told of; a trigger tells organisations of their collections."""
+    """The states that alert the operator: all but those of organisations' collections."""
     return {key: one for key, one in states.items() if not key.startswith(COLLECTION_KEYS)}
 
 

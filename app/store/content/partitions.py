@@ -25,7 +25,7 @@ class PartitionedTable:
 
 
 PRICE_CHANGES = PartitionedTable("odds_price_changes", "observed_at", "odds_changes_days")
-# Readers of the feed are told that what they have not read yet is no longer there.
+# The feed reports to its readers that changes they have not read were dropped.
 CHANGES = PartitionedTable(
     "changes",
     "at",
