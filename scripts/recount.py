@@ -240,7 +240,7 @@ def main() -> int:
         sys.stderr.write(f"cannot count: {error}\n")
         return 2
     for count in counts:
-        line = ", ".join(f"{n} {name}" for name, n in vars(count).items() if isinstance(n, int))
+        line = ", ".join(f"{n} {k}" for k, n in [*vars(count).items()][1:] if isinstance(n, int))
         text = "\n  ".join([f"{count.key}: {line}", *count.faults])
         print(json.dumps(vars(count) | {"sound": count.sound}) if asked.json else text)
     return 0 if all(count.sound for count in counts) else 1
