@@ -17,6 +17,7 @@ from app.store.db import (
     STORAGE_FULL,
     UNAVAILABLE,
     Pool,
+    is_from_postgres,
 )
 from app.store.runs import run_rows as store
 from app.store.runs.run_rows import ClaimedRun, Deferral, QueuedRun, RunEnding
@@ -210,9 +211,9 @@ def _set_error(outcome: AttemptOutcome, status: RunStatus, error: Exception, mes
 
 
 def _handle_postgres_loss(outcome: AttemptOutcome, error: Exception, number: int) -> None:
-    if number < MAX_LOST_ATTEMPTS:
+    if number < MAX_LOST_ATTEMPTS and is_from_postgres(error):
         outcome.hand_back_reason = f"Postgres was unavailable: {error}"[:2_000]
-    else:  # not an outage: the run itself may be the cause
+    else:  # the run itself may be the cause
         _set_error(outcome, RunStatus.FAILURE, error, str(error))
 
 

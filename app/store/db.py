@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
@@ -29,6 +30,15 @@ CONNECTION_LOST = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
 )
+
+
+def is_from_postgres(error: BaseException) -> bool:
+    """Whether asyncpg raised this one of CONNECTION_LOST: a job opens files and sockets too."""
+    if not isinstance(error, OSError):
+        return True
+    frames = (frame.f_globals for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(str(names.get("__name__", "")).startswith("asyncpg.") for names in frames)
+
 
 # Every error that waiting for an unavailable server can end in.
 UNAVAILABLE = (OSError, TimeoutError, *CONNECTION_LOST)

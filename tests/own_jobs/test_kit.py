@@ -104,7 +104,8 @@ async def test_a_report_reads_the_odds_of_its_window_and_no_others(
     assert rows == [{"day": "2026-03-03", "platform": "bet9ja", "moves": 3}]
 
 
-SPIDER = """#!{python}
+SPIDER = """#!/bin/sh
+''''exec '{python}' "$0" "$@" # '''
 import json, sys
 assert sys.argv[1:3] == ["runspider", "spiders/quotes.py"], sys.argv
 for number in range(3):

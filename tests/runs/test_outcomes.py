@@ -1,6 +1,7 @@
 """However an attempt ends, its run has exactly one outcome."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -129,6 +130,32 @@ async def test_a_body_cut_off_from_postgres_hands_its_run_back(desk: Desk) -> No
     assert (await desk.row(claimed))["losses"] == 0
     detail = await desk.pool.fetchval("SELECT detail FROM run_events WHERE event = 'cancelled'")
     assert "Postgres was unavailable" in detail
+
+
+def read_nothing() -> None:
+    Path("there-is-no-such-file").read_text()
+
+
+def refused() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        socket.create_connection(closed.getsockname())
+
+
+@pytest.mark.parametrize("broken", [read_nothing, refused])
+async def test_a_file_or_socket_of_the_body_is_not_taken_for_postgres(
+    desk: Desk, broken: Callable[[], None]
+) -> None:
+    claimed = await desk.begin()
+
+    async def body(_: AttemptOutcome) -> None:
+        broken()
+
+    await attempted(desk, claimed, body)
+
+    row = await desk.row(claimed)
+    assert row["status"] == "failure"
+    assert row["error_type"] in {"FileNotFoundError", "ConnectionRefusedError"}
 
 
 async def test_a_claim_cancelled_while_postgres_answers_leaves_the_run_free(desk: Desk) -> None:

@@ -19,6 +19,7 @@ class ApiRequest:
 
     `revision`: of If-Match; None if the request does not depend on one.
     `last_event_id`: what a client that reconnects to a stream got last.
+    `idempotency_key`: of a POST that is to be made once.
     """
 
     context: WebContext
@@ -29,6 +30,7 @@ class ApiRequest:
     query: Any
     revision: int | None
     last_event_id: str | None = None
+    idempotency_key: str | None = None
 
     @property
     def org_id(self) -> UUID:

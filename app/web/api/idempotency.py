@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.errors import Conflict, OverLimit
@@ -18,16 +19,22 @@ MAX_LENGTH = 200
 REPLAYED = {"idempotency-replayed": "true"}
 
 
+def key_of(request: Request) -> str | None:
+    """The idempotency key of the request, or None. Raises Problem (422) for an invalid one."""
+    key = request.headers.get(HEADER)
+    if key is not None and not (0 < len(key) <= MAX_LENGTH and key.isascii() and key.isprintable()):
+        raise problems.of_field(HEADER, f"must be 1 to {MAX_LENGTH} printable ASCII characters")
+    return key
+
+
 async def respond_once(
     request: ApiRequest, endpoint: Endpoint, key: str, respond: Callable[[], Awaitable[Response]]
 ) -> Response:
     """Respond, or answer as the earlier request with this key was answered.
 
-    A refused request keeps nothing. Raises Problem (422) for an invalid key or one of another
-    request, Conflict while the earlier one is under way, and OverLimit for too many keys in a day.
+    A refused request keeps nothing. Raises Problem (422) for a key of another request, Conflict
+    while the earlier one is under way, and OverLimit for too many keys in a day.
     """
-    if not 0 < len(key) <= MAX_LENGTH or not key.isascii() or not key.isprintable():
-        raise problems.of_field(HEADER, f"must be 1 to {MAX_LENGTH} printable ASCII characters")
     pool, org_id = request.context.pool, request.org_id
     async with tenancy.org_transaction(pool, org_id) as connection:
         earlier = await store.reserve(connection, org_id, key, _fingerprint(request, endpoint))

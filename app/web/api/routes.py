@@ -88,8 +88,7 @@ async def _handle(request: Request, endpoint: Endpoint) -> Response:
     try:
         async with asyncio.timeout(endpoint.seconds):
             parsed = await _parse(request, endpoint)
-            key = request.headers.get(idempotency.HEADER)
-            if key is not None and endpoint.takes_key:
+            if (key := parsed.idempotency_key) is not None:
                 respond = partial(_respond, parsed, endpoint)
                 return await idempotency.respond_once(parsed, endpoint, key, respond)
             return await _respond(parsed, endpoint)
@@ -117,6 +116,7 @@ async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
     principal, now = await auth.authorize(
         context, request, endpoint.scope, operator=endpoint.operator
     )
+    key = idempotency.key_of(request) if endpoint.takes_key else None
     body = endpoint.body and await requests.body(request, endpoint.body, optional=endpoint.optional)
     return ApiRequest(
         context=context,
@@ -127,6 +127,7 @@ async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
         body=body,
         revision=requests.revision(request) if endpoint.if_match else None,
         last_event_id=request.headers.get("last-event-id"),
+        idempotency_key=key,
     )
 
 
