@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 from arq.connections import ArqRedis
+from hypothesis import settings
 
 from app import migrations
 from app.context import WorkerContext
@@ -24,6 +25,10 @@ from tests.configs import config_for
 from tests.databases import Databases
 
 OURS = "rollcall:*"
+
+# The suite makes the same examples in every run; --hypothesis-profile=default makes others.
+settings.register_profile("suite", derandomize=True)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Idempotency keys: a POST that is sent again with its key is made once and answered alike."""
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
@@ -16,14 +17,17 @@ from app.web.api.endpoint import Endpoint
 
 HEADER = "idempotency-key"
 MAX_LENGTH = 200
+PATTERN = "^[!-~]+$"  # printable ASCII characters without spaces, as JSON Schema writes it
 REPLAYED = {"idempotency-replayed": "true"}
+_KEY = re.compile(PATTERN)
 
 
 def key_of(request: Request) -> str | None:
     """The idempotency key of the request, or None. Raises Problem (422) for an invalid one."""
     key = request.headers.get(HEADER)
-    if key is not None and not (0 < len(key) <= MAX_LENGTH and key.isascii() and key.isprintable()):
-        raise problems.of_field(HEADER, f"must be 1 to {MAX_LENGTH} printable ASCII characters")
+    if key is not None and (len(key) > MAX_LENGTH or not _KEY.fullmatch(key)):
+        what = f"must be 1 to {MAX_LENGTH} printable ASCII characters without spaces"
+        raise problems.of_field(HEADER, what)
     return key
 
 

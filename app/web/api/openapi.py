@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.core.version import VERSION
-from app.web.api import problems, schemas
+from app.web.api import idempotency, problems, schemas
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import ProblemBody
 from app.web.api.table import ENDPOINTS
@@ -31,7 +31,12 @@ IDEMPOTENCY_KEY: Json = {
     "in": "header",
     "required": False,
     "description": "A request that is sent again with its key within 24 hours is made once.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": idempotency.MAX_LENGTH,
+        "pattern": idempotency.PATTERN,
+    },
 }
 Mode = Literal["validation", "serialization"]
 
