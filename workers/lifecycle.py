@@ -1,9 +1,13 @@
 """A worker's lifecycle: arq's startup and shutdown hooks, and the heartbeat between them."""
 
 import asyncio
+import os
+import resource
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
@@ -14,6 +18,7 @@ from app.core import log, zone_data
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK
 from app.core.errors import WrongSchema
+from app.core.version import VERSION
 from app.health import keys
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.health.alerts.watcher import AlertWatcher
@@ -35,6 +40,7 @@ from workers.execute import org_slots
 from workers.isolation import Isolation
 from workers.maintenance import maintain_partitions
 from workers.sweep import publish_health, sweep
+from workers.trigger import known_jobs
 
 Hook = Callable[[dict[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
@@ -162,12 +168,17 @@ async def _beat(ctx: dict[str, Any], context: WorkerContext, leases: Leases) -> 
             await step()
         except TRANSIENT as error:
             _log.warning("heartbeat.failed", step=step.__name__, error=repr(error))
+    tasks = known_jobs(ctx)
     facts = WorkerFacts(
         seen_at=context.clock(),
         started_at=context.started_at,
         running=len(leases.held),
         zone_data=zone_data.VERSION,
         clock_error=round(context.clock.error(), 3),
+        host=socket.gethostname(),
+        version=VERSION,
+        memory=_resident_bytes(),
+        tasks=None if tasks is None else tuple(tasks),
     )
     # A Redis that hangs must not delay the renewal of leases.
     async with asyncio.timeout(leases.seconds / 3):
@@ -177,3 +188,12 @@ async def _beat(ctx: dict[str, Any], context: WorkerContext, leases: Leases) -> 
         )
         ttl = context.config.lease_seconds * WORKER_KEY_LEASES
         await keys.write_worker(context.redis, context.worker, ttl, facts)
+
+
+def _resident_bytes() -> int:
+    """The memory of this process: what is resident, or its peak where /proc is missing."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

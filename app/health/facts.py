@@ -100,7 +100,8 @@ class WorkerFacts:
     """What a worker publishes with each heartbeat. `seen_at`: instant of the heartbeat, UTC.
 
     `zone_data`: the IANA version of its tzdata wheel. `clock_error`: seconds by which the clock of
-    its machine is ahead of the database's.
+    its machine is ahead of the database's. `version`: of Rollcall. `memory`: resident bytes.
+    `tasks`: the tasks that it executes; None is any.
     """
 
     seen_at: Instant
@@ -109,6 +110,9 @@ class WorkerFacts:
     running: Count | None = None
     zone_data: str | None = None
     clock_error: float | None = None
+    version: str | None = None
+    memory: Count | None = None
+    tasks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Each is exported under its plain name too: `from app.models import Run, Schedule
 
 from sqlmodel import SQLModel
 
+from app.models.audit import AuditRow
 from app.models.backfills import BackfillRow
 from app.models.changes import ChangeClockRow, ChangeRow
 from app.models.health import (
@@ -59,6 +60,8 @@ __all__ = [
     "ArticleEntity",
     "ArticleEntityRow",
     "ArticleRow",
+    "Audit",
+    "AuditRow",
     "Backfill",
     "BackfillRow",
     "Change",
@@ -147,6 +150,7 @@ __all__ = [
 ApiToken = ApiTokenRow
 ArticleEntity = ArticleEntityRow
 Article = ArticleRow
+Audit = AuditRow
 Backfill = BackfillRow
 CollectionPreset = CollectionPresetRow
 HealthFlip = HealthFlipRow

@@ -15,7 +15,16 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from app.core.enums import ChangeKind, Coalesce, DeliveryState, Overlap, RunStatus, Trigger
+from app.core.enums import (
+    ChangeKind,
+    Coalesce,
+    DeliveryState,
+    Overlap,
+    RunStatus,
+    TickOutcome,
+    TickReason,
+    Trigger,
+)
 from app.core.errors import BadSchedule
 from app.orgs.collection import NAME_PATTERN as NAME_PATTERN_OF_COLLECTIONS
 from app.scheduling.cron import check_zone
@@ -274,6 +283,37 @@ class Runs(ResponseModel):
     """A page of runs, newest first."""
 
     runs: list[RunBody]
+    next_cursor: str | None
+
+
+class TicksQuery(PageQuery):
+    """Filters and pagination of ticks."""
+
+    outcome: TickOutcome | None = None
+    reason: TickReason | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+class TickBody(ResponseModel):
+    """One tick, or `count` consecutive ones from `scheduled_for` to `until` that did not run.
+
+    `run_id` is null if it did not run.
+    """
+
+    scheduled_for: AwareDatetime
+    until: AwareDatetime
+    count: int
+    outcome: TickOutcome
+    reason: TickReason | None
+    run_id: UUID | None
+    decided_at: AwareDatetime
+
+
+class Ticks(ResponseModel):
+    """A page of ticks, newest first."""
+
+    ticks: list[TickBody]
     next_cursor: str | None
 
 

@@ -13,6 +13,7 @@ from app.web.api import (
     schemas,
     secrets,
     sources,
+    ticks,
     usage,
     webhooks,
 )
@@ -130,6 +131,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         runs.read_run,
         schemas.RunWithSources,
         errors=(404,),
+    ),
+    Endpoint(
+        "GET", "/collection/ticks", READ, ticks.list_ticks, schemas.Ticks, query=schemas.TicksQuery
     ),
     Endpoint(
         "GET", "/collection/items", READ, items.list_items, schemas.Items, query=schemas.ItemsQuery
