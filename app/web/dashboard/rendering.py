@@ -73,16 +73,18 @@ def _since(row: JobTableRow, board: JobsBoard) -> str:
     return f"{named} since {day}{row.since:%H:%M} ({duration})"
 
 
-_FIRST_STEPS: dict[HealthReason | None, str] = {
+_FIRST_STEPS: dict[str, str] = {
     HealthReason.FAILING: "Read the error of its last run",
+    HealthReason.SOURCE_FAILING: "Read what its source failed with",
     HealthReason.OVERDUE: "See what became of its last ticks",
     HealthReason.NEVER_RAN: "See what became of its ticks",
     HealthReason.SKIP_STREAK: "See why its ticks are skipped",
     HealthReason.LATE: "See whether there are enough workers",
     HealthReason.UNREADABLE: "Mend its schedule",
 }
-_FIRST_PAGES = {
+_FIRST_PAGES: dict[str, str] = {
     HealthReason.FAILING: "/runs?status=unsuccessful&job=",
+    HealthReason.SOURCE_FAILING: "/runs?status=unsuccessful&job=",
     HealthReason.OVERDUE: "/ticks?job=",
     HealthReason.NEVER_RAN: "/ticks?job=",
     HealthReason.SKIP_STREAK: "/ticks?job=",
@@ -103,11 +105,11 @@ def first_step(board: JobsBoard) -> tuple[str, str] | None:
     if not board.unhealthy:
         return None
     row = board.unhealthy[0]
-    step = _FIRST_STEPS.get(row.reason, "Look at the job")
-    if row.reason is HealthReason.LATE:
+    reason = (row.reason or "").partition(":")[0]  # `source_failing: bet9ja` names the source
+    step = _FIRST_STEPS.get(reason, "Look at the job")
+    if reason == HealthReason.LATE:
         return f"{row.key}: {step}", "/workers"
-    path = _FIRST_PAGES.get(row.reason, "/jobs/") if row.reason else "/jobs/"
-    return f"{row.key}: {step}", path + quote(row.key, safe="")
+    return f"{row.key}: {step}", _FIRST_PAGES.get(reason, "/jobs/") + quote(row.key, safe="")
 
 
 def table(board: JobsBoard) -> Markup:
