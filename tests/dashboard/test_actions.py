@@ -219,7 +219,7 @@ async def test_nobody_cancels_or_retries_another_organisations_run(
     run_id = await scene.pool.fetchval("SELECT execution_id FROM runs")
     await scene.job("house", [GOOD])
     async with site.signed_in(Scope.ADMIN, "acme") as admin:
-        form = {"csrf": csrf((await admin.get("/runs")).text), "confirmed": "yes"}
+        form = {"csrf": csrf_of(admin), "confirmed": "yes"}
         answers = [
             await admin.post(f"/runs/{run_id}/{action}", data=form)
             for action in ("cancel", "retry")

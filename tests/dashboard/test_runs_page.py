@@ -81,19 +81,28 @@ async def test_older_runs_keep_the_filters(site: Site, scene: Scene) -> None:
     assert "status=failure" in older
 
 
-async def test_runs_of_another_organisation_are_not_listed(site: Site, scene: Scene) -> None:
-    await site.token(Scope.READ, org="other")
-    schedule_id = await scene.job("theirs", [GOOD])
+async def test_an_organisation_sees_its_own_runs_only(site: Site, scene: Scene) -> None:
+    for org in ("acme", "other"):
+        await site.token(Scope.READ, org=org)
+        schedule_id = await scene.job(f"of_{org}", [GOOD])
+        for table, column in (("schedules", "id"), ("runs", "schedule_id")):
+            await scene.pool.execute(
+                f"UPDATE {table} SET org_id = (SELECT id FROM organizations WHERE name = $1)"  # noqa: S608 - our own
+                f" WHERE {column} = $2",
+                org,
+                schedule_id,
+            )
     await scene.job("house", [GOOD])
-    org_id = await scene.pool.fetchval("SELECT id FROM organizations WHERE name = 'other'")
-    await scene.pool.execute("UPDATE schedules SET org_id = $1 WHERE id = $2", org_id, schedule_id)
-    await scene.pool.execute("UPDATE runs SET org_id = $1 WHERE job = 'theirs'", org_id)
 
     async with site.signed_in(Scope.READ, "acme") as visitor:
-        page = (await visitor.get("/runs")).text
+        own = (await visitor.get("/runs")).text
+    async with site.signed_in(Scope.READ) as operator:
+        every = (await operator.get("/runs")).text
 
-    assert count(page) == 1
-    assert "theirs" not in page
+    assert (count(own), count(every)) == (1, 3)
+    assert "of_acme" in own
+    assert "of_other" not in own
+    assert "house" not in own
 
 
 @pytest.mark.parametrize(
