@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from arq.connections import ArqRedis
 
 from app.core.enums import Scope
 from app.ledger import backfill
@@ -12,7 +13,9 @@ from tests.dashboard.server import Site, csrf
 pytestmark = pytest.mark.timeout(60)
 
 
-async def test_it_counts_first_and_goes_on_without_the_browser(site: Site, scene: Scene) -> None:
+async def test_it_counts_first_and_goes_on_without_the_browser(
+    site: Site, scene: Scene, redis: ArqRedis
+) -> None:
     await scene.job("a", [GOOD] * 8 + [BAD] * 4)
     field = "%Y-%m-%dT%H:%M:%S"
     query = {
@@ -26,11 +29,11 @@ async def test_it_counts_first_and_goes_on_without_the_browser(site: Site, scene
         before = await scene.pool.fetchval("SELECT count(*) FROM backfills")
         form = query | {"csrf": csrf(counted.split("<main")[1]), "note": "the site was down"}
         done = await operator.post("/jobs/a/backfill", data=form)
-    await backfill.feed(scene.pool, scene.redis, scene.now)  # as a worker does
+    await backfill.feed(scene.pool, redis, scene.now)  # as a worker does
     fed = await scene.pool.fetch("SELECT trigger, requested_by FROM runs WHERE trigger='backfill'")
     await scene.pool.execute("UPDATE runs SET status = 'success' WHERE trigger = 'backfill'")
     for _ in range(2):
-        await backfill.feed(scene.pool, scene.redis, scene.now + timedelta(seconds=1))
+        await backfill.feed(scene.pool, redis, scene.now + timedelta(seconds=1))
         await scene.pool.execute("UPDATE runs SET status = 'success' WHERE trigger = 'backfill'")
     async with site.signed_in(Scope.READ) as reader:
         listed = (await reader.get("/backfills")).text
