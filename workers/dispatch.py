@@ -6,6 +6,7 @@ from typing import Any
 
 from app.context import WorkerContext, worker_context
 from app.core.tasks import gather_fail_fast
+from app.ledger import backfill
 from app.ledger.decide import decide_due, decide_each
 from app.queue import enqueue, org_queue
 from app.store.runs.run_rows import QueuedRunsPage
@@ -54,6 +55,7 @@ async def decide(ctx: dict[str, Any], seconds: float) -> None:
     """Decide due built-in schedules, then organisations' schedules for at most `seconds`."""
     context, state = worker_context(ctx), dispatch_state(ctx)
     await _decide_built_in(context, ctx, state)
+    await backfill.feed(context.control, context.redis, context.clock())
     if state.busy:  # the previous dispatch is still under way
         return
     state.busy = True

@@ -2,8 +2,12 @@
 
 import asyncio
 import inspect
+import os
+import resource
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
@@ -15,6 +19,7 @@ from app.core import log, zone_data
 from app.core.config import Config
 from app.core.enums import SOURCE_TASK
 from app.core.errors import BadConfig, WrongSchema
+from app.core.version import VERSION
 from app.health import keys
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.health.alerts.watcher import AlertWatcher
@@ -37,6 +42,7 @@ from workers.isolation import Isolation
 from workers.maintenance import maintain_partitions
 from workers.registry import JobRegistry
 from workers.sweep import publish_health, sweep
+from workers.trigger import known_jobs
 from workers.watchdog import LoopWatchdog
 from workers.webhooks import Sender
 
@@ -191,6 +197,7 @@ async def _beat(
             await step()
         except TRANSIENT as error:
             _log.warning("heartbeat.failed", step=step.__name__, error=repr(error))
+    tasks = known_jobs(ctx)
     facts = WorkerFacts(
         seen_at=context.clock(),
         started_at=context.started_at,
@@ -200,6 +207,10 @@ async def _beat(
         jobs=tuple(one.key for one in jobs.declared),
         faulty_jobs=jobs.faults,
         schema=schema.required_revision(),
+        host=socket.gethostname(),
+        version=VERSION,
+        memory=_resident_bytes(),
+        tasks=None if tasks is None else tuple(tasks),
     )
     # A Redis that hangs must not delay the renewal of leases.
     async with asyncio.timeout(leases.seconds / 3):
@@ -209,3 +220,12 @@ async def _beat(
         )
         ttl = context.config.lease_seconds * WORKER_KEY_LEASES
         await keys.write_worker(context.redis, context.worker, ttl, facts)
+
+
+def _resident_bytes() -> int:
+    """The memory of this process: what is resident, or its peak where /proc is missing."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -57,6 +57,8 @@ async def sweep(ctx: dict[str, Any]) -> None:
         context, trigger.known_jobs(ctx), state.sweep_page or FIRST_PAGE
     )
     await rederive_outdated(context, state)
+    ended = await edit.end_pauses(context.control, context.clock())
+    await enqueue.enqueue_runs(context.control, context.redis, ended)
     await decide(ctx, DECIDE_SECONDS)
 
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.cli import terminal
 from app.cli.terminal import CommandContext
 from app.core.enums import RunStatus
+from app.core.errors import WrongState
 from app.ledger import backfill as rooms
 from app.ledger.backfill import BackfillPlan, BackfillRequest
 from app.store.schedules import heartbeats
@@ -38,12 +39,16 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
     concurrency: Annotated[
         int, typer.Option(min=1, max=100, help="Runs open at the same time.")
     ] = 1,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Add no more runs to the backfill of this range.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: terminal.JSON = False,
 ) -> None:
     """Run a job once for each tick of its schedule in a past range.
 
-    An interrupted backfill is continued by the same command, and no instant runs twice.
+    The workers go on with it when this command ends; the same command follows it again, continues
+    one that was stopped, and runs no instant twice.
     Scheduled runs take precedence: nothing is enqueued while one of them is queued.
     Exit code 1 if a run did not succeed.
 
@@ -57,18 +62,23 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
             terminal.parse_instant_or_age(since, now),
             terminal.parse_instant_or_age(until, now),
         )
-        request = BackfillRequest(job, begin, end, terminal.current_user(), name, missing)
+        request = BackfillRequest(
+            job, begin, end, terminal.current_user(), name, missing, concurrency
+        )
         return await rooms.make_plan(context.pool, request, now)
 
     planned = terminal.with_servers(plan)
+    if stop:
+        _stop(planned)
+        return
     _print_plan(planned)
     if planned.todo and not yes:
         typer.confirm("Run them?", abort=True, err=True)
     try:
-        terminal.with_servers(lambda context: _execute(context, planned, concurrency))
+        terminal.with_servers(lambda context: _execute(context, planned))
     except KeyboardInterrupt:
         sys.stderr.write(
-            "Interrupted. Queued runs finish; the same command continues with the rest.\n"
+            "Interrupted. The workers go on; --stop ends it, the same command follows it.\n"
         )
         raise typer.Exit(130) from None
     _print_summary(planned, as_json=as_json)
@@ -87,17 +97,26 @@ def _print_plan(plan: BackfillPlan) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-async def _execute(context: CommandContext, plan: BackfillPlan, concurrency: int) -> None:
+def _stop(plan: BackfillPlan) -> None:
+    async def end(context: CommandContext) -> bool:
+        now = await heartbeats.database_now(context.pool)
+        by = terminal.current_user()
+        return await rooms.stop(context.pool, plan.backfill.id, now, by=by)
+
+    if not terminal.with_servers(end):
+        raise WrongState("no backfill of this job, range and name is under way")
+    sys.stdout.write("The backfill is stopped; its queued runs end.\n")
+
+
+async def _execute(context: CommandContext, plan: BackfillPlan) -> None:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
     )  # fmt: skip
+    if plan.todo:
+        await rooms.start(context.pool, plan, await heartbeats.database_now(context.pool))
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(plan.backfill.state.key, total=len(plan.runs))
-
-        def update(state: BackfillPlan) -> None:
-            progress.update(task, completed=state.done)
-
-        await rooms.execute(context.pool, context.redis, plan, concurrency, update)
+        await rooms.follow(context.pool, plan, lambda done: progress.update(task, completed=done))
 
 
 def _print_summary(plan: BackfillPlan, *, as_json: bool) -> None:

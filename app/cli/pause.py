@@ -1,12 +1,15 @@
 """The `pause` and `resume` commands: stop a schedule and start it again."""
 
+import contextlib
 from typing import Annotated
 
 import typer
+from redis.exceptions import RedisError
 
 from app.cli import terminal
+from app.cli.terminal import CommandContext
+from app.health import publish
 from app.ledger import edit
-from app.store import db
 from app.store.schedules import heartbeats
 
 app = typer.Typer()
@@ -16,20 +19,28 @@ app = typer.Typer()
 def pause(
     job: Annotated[str, typer.Argument(help="The schedule's name, such as scrape_all_platforms.")],
     note: Annotated[str, typer.Option(help="Why; health and `why` show it.")],
+    until: Annotated[
+        str | None, typer.Option(help="Resume by itself at this instant; UTC if bare.")
+    ] = None,
     *,
     as_json: terminal.JSON = False,
 ) -> None:
     """Pause a schedule. Its ticks are recorded as `skipped(paused)` until it is resumed.
 
-    Example: `rollcall pause scrape_all_platforms --note "the site asked us to wait"`
+    Examples: `rollcall pause scrape_all_platforms --note "the site asked us to wait"`,
+    `rollcall pause poll_news --note "no budget left" --until 2026-12-01`
     """
+    end = None if until is None else terminal.parse_instant(until)
 
-    async def apply(pool: db.Pool) -> None:
-        now = await heartbeats.database_now(pool)
-        await edit.pause(pool, job, now, by=terminal.current_user(), note=note)
+    async def apply(context: CommandContext) -> None:
+        now = await heartbeats.database_now(context.pool)
+        if end is not None and end <= now:
+            raise typer.BadParameter(f"{until} is in the past", param_hint="--until")
+        await edit.pause(context.pool, job, now, by=terminal.current_user(), note=note, until=end)
+        await _publish(context, job)
 
-    terminal.with_pool(apply)
-    done = {"job": job, "paused": True, "note": note}
+    terminal.with_servers(apply)
+    done = {"job": job, "paused": True, "note": note, "until": end}
     terminal.print_done(done, f"{job} is paused: {note}", as_json=as_json)
 
 
@@ -44,8 +55,16 @@ def resume(
     Example: `rollcall resume scrape_all_platforms`
     """
 
-    async def apply(pool: db.Pool) -> None:
-        await edit.resume(pool, job, await heartbeats.database_now(pool))
+    async def apply(context: CommandContext) -> None:
+        now = await heartbeats.database_now(context.pool)
+        await edit.resume(context.pool, job, now, by=terminal.current_user())
+        await _publish(context, job)
 
-    terminal.with_pool(apply)
+    terminal.with_servers(apply)
     terminal.print_done({"job": job, "paused": False}, f"{job} is resumed", as_json=as_json)
+
+
+async def _publish(context: CommandContext, job: str) -> None:
+    """Show the change in health at once, also if no worker lives."""
+    with contextlib.suppress(RedisError, OSError, TimeoutError):
+        await publish.publish_job(context.pool, context.redis, job)

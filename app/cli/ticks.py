@@ -39,18 +39,23 @@ def ticks(  # noqa: PLR0913 - the filters of a command are its arguments
     """
 
     async def read(pool: Pool) -> list[dict[str, Any]]:
-        if not await tick_listing.exists(pool, job):
+        jobs = await tick_listing.jobs(pool, job=job)
+        if not jobs:
             raise UnknownJob(f"there is no schedule {job!r}; see `jobs`")
         now = await heartbeats.database_now(pool)
         begin, end = (
             None if text is None else terminal.parse_instant_or_age(text, now)
             for text in (since, until)
         )
-        return await tick_listing.ticks(pool, job, TickFilter(begin, end, outcome, reason), limit)
+        return await tick_listing.ticks(pool, jobs, TickFilter(begin, end, outcome, reason), limit)
 
-    rows = terminal.with_pool(read)
+    rows = [_without_id(row) for row in terminal.with_pool(read)]
     if as_json:
         terminal.print_json(rows)
         return
     shown = (row | {"run": str(row["run_id"])[:8] if row["run_id"] else None} for row in rows)
     terminal.print_table(shown, COLUMNS)
+
+
+def _without_id(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "schedule_id"}

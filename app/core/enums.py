@@ -230,6 +230,16 @@ COLLECTION_TASK = "collection"  # the task of every organisation's schedule
 SOURCE_TASK = "source"  # the task of every recipe of the operator; its job is `source:<name>`
 
 
+class AuditAction(StrEnum):
+    """What a person did. Edits and pauses of schedules are in `schedule_edits`."""
+
+    RUN = "run"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    BACKFILL = "backfill"
+    STOP_BACKFILL = "stop_backfill"
+
+
 class AlertSeverity(StrEnum):
     """What an alert reports. The values are Apprise's notification types."""
 

@@ -105,6 +105,8 @@ class WorkerFacts:
     its machine is ahead of the database's.
     `jobs`: the schedules that its jobs declare. `faulty_jobs`: what it could not load, each with
     place, reason and fix. `schema`: the database schema that its code requires.
+    `version`: of Rollcall. `memory`: resident bytes. `tasks`: the tasks that it executes; None is
+    any.
     """
 
     seen_at: Instant
@@ -116,6 +118,9 @@ class WorkerFacts:
     jobs: tuple[str, ...] | None = None
     faulty_jobs: tuple[str, ...] = ()
     schema: str | None = None
+    version: str | None = None
+    memory: Count | None = None
+    tasks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

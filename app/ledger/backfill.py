@@ -1,5 +1,6 @@
 """Backfills: runs for past ticks of a schedule, a few at a time, each tick once.
 
+A backfill is a row that the workers feed: they add its next runs when earlier ones have ended.
 A run's id is derived from schedule, backfill name and tick, so an interrupted backfill continues
 when it is requested again.
 """
@@ -14,16 +15,18 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from arq.connections import ArqRedis
 
-from app.core.enums import OPEN_STATUSES, RunStatus
+from app.core.enums import OPEN_STATUSES, AuditAction, RunStatus
 from app.core.errors import BadSchedule, UnknownJob
 from app.ledger.decide import read_schedule
 from app.queue import enqueue
 from app.scheduling.policies import Policies
-from app.store.db import Pool
+from app.store import audit
+from app.store.audit import AuditEntry
+from app.store.db import Connection, Pool
 from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import backfills as store
-from app.store.schedules import heartbeats, schedule_rows
-from app.store.schedules.backfills import Backfill
+from app.store.schedules import schedule_rows
+from app.store.schedules.backfills import Backfill, UnfinishedBackfill
 
 MAX_TICKS = 100_000  # ticks of one backfill
 POLL_SECONDS = 0.25  # seconds
@@ -45,6 +48,8 @@ class BackfillRequest:
     by: str
     name: str = "backfill"
     missing: bool = False
+    concurrency: int = 1
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -61,6 +66,12 @@ class BackfillPlan:
     def done(self) -> int:
         """The number of runs that have ended."""
         return sum(self.ended.values())
+
+    def forget(self) -> None:
+        """Drop the statuses, to load them again."""
+        self.ended.clear()
+        self.open.clear()
+        self.todo.clear()
 
 
 async def make_plan(pool: Pool, request: BackfillRequest, now: datetime) -> BackfillPlan:
@@ -96,6 +107,8 @@ async def make_plan(pool: Pool, request: BackfillRequest, now: datetime) -> Back
         requested_by=request.by,
         max_attempts=policies.max_attempts,
         timeout=policies.timeout,
+        concurrency=request.concurrency,
+        reason=request.reason,
     )
     runs = [(_uuid(f"{request.key} {request.name} {tick.isoformat()}"), tick) for tick in ticks]
     plan = BackfillPlan(backfill, runs)
@@ -121,48 +134,95 @@ async def _load_statuses(pool: Pool, plan: BackfillPlan) -> None:
                 plan.ended[status] += 1
 
 
-async def execute(
-    pool: Pool,
-    redis: ArqRedis,
-    plan: BackfillPlan,
-    max_open: int,
-    on_progress: Callable[[BackfillPlan], None],
-) -> None:
-    """Enqueue the runs, with at most `max_open` open at a time, until all have ended.
+async def start(pool: Pool, plan: BackfillPlan, now: datetime) -> None:
+    """Record the backfill, and who requested it; from then on the workers feed it.
 
-    Calls `on_progress` after every poll. Safe to interrupt at any point: queued runs still end, and
-    the same request continues with the rest.
+    The same request again continues it with the ticks that have no run.
     """
-    now = await heartbeats.database_now(pool)
-    await store.begin(pool, plan.backfill, len(plan.runs), now)
-    plan.todo.reverse()  # `pop` takes the oldest first
-    while plan.todo or plan.open:
-        await _enqueue_next(pool, redis, plan, max_open)
-        await _refresh_open(pool, plan)
-        on_progress(plan)
-        if plan.todo or plan.open:
-            await asyncio.sleep(POLL_SECONDS)
-    await store.complete(pool, plan.backfill.id, await heartbeats.database_now(pool))
-
-
-async def _enqueue_next(pool: Pool, redis: ArqRedis, plan: BackfillPlan, max_open: int) -> None:
-    if not plan.todo:
-        return
-    now = await heartbeats.database_now(pool)
+    backfill = plan.backfill
+    detail = {"since": backfill.since.isoformat(), "until": backfill.until.isoformat()}
+    entry = AuditEntry(
+        now,
+        backfill.requested_by,
+        AuditAction.BACKFILL,
+        backfill.state.key,
+        reason=backfill.reason,
+        detail=detail | {"runs": len(plan.todo)},
+    )
     async with pool.acquire() as connection, connection.transaction():
-        free = await store.free_slots(connection, now, max_open)
-        chunk = [plan.todo.pop() for _ in range(min(free, len(plan.todo)))]
-        created = await store.insert_runs(connection, plan.backfill, chunk, now) if chunk else []
-    plan.open |= {run_id for run_id, _ in chunk}
+        await store.begin(connection, backfill, [tick for _, tick in plan.todo], now)
+        await audit.record(connection, [entry])
+
+
+async def stop(pool: Pool, backfill_id: UUID, now: datetime, *, by: str, reason: str = "") -> bool:
+    """Add no more runs to a backfill; those that are queued end. False if it is complete."""
+    async with pool.acquire() as connection, connection.transaction():
+        key = await store.stop(connection, backfill_id, now, by)
+        if key is not None:
+            entry = AuditEntry(now, by, AuditAction.STOP_BACKFILL, key, reason=reason)
+            await audit.record(connection, [entry])
+    return key is not None
+
+
+async def feed(pool: Pool, redis: ArqRedis, now: datetime) -> None:
+    """Enqueue the next runs of all backfills, as far as they may have more runs open.
+
+    The oldest backfill comes first. Every worker may call this at any time.
+    """
+    if not await store.any_unfinished(pool):
+        return
+    queued: list[QueuedRun] = []
+    async with pool.acquire() as connection, connection.transaction():
+        for backfill in await store.lock_unfinished(connection):
+            queued += await _feed(connection, backfill, now)
+            await store.complete(connection, backfill.id, now)
     # A run that is not enqueued now is enqueued by a later sweep.
-    job = plan.backfill.state.job
-    await enqueue.enqueue_runs(pool, redis, [QueuedRun(run, job) for run in created])
+    await enqueue.enqueue_runs(pool, redis, queued)
 
 
-async def _refresh_open(pool: Pool, plan: BackfillPlan) -> None:
-    known = await store.statuses(pool, list(plan.open))
-    for run_id in list(plan.open):
-        status = known.get(run_id)
-        if status not in OPEN_STATUSES:
-            plan.open.discard(run_id)
-            plan.ended[status or RunStatus.LOST] += 1
+async def _feed(
+    connection: Connection, unfinished: UnfinishedBackfill, now: datetime
+) -> list[QueuedRun]:
+    free = await store.free_slots(connection, now, unfinished.concurrency)
+    chunk = [
+        (_uuid(f"{unfinished.key} {unfinished.name} {tick.isoformat()}"), tick)
+        for tick in unfinished.next_ticks[:free]
+    ]
+    state = await schedule_rows.one(connection, unfinished.key) if chunk else None
+    if state is None:
+        return []
+    policies = Policies.from_spec(state.policies)
+    backfill = Backfill(
+        id=unfinished.id,
+        state=state,
+        name=unfinished.name,
+        since=unfinished.since,
+        until=unfinished.until,
+        requested_by=unfinished.requested_by,
+        max_attempts=policies.max_attempts,
+        timeout=policies.timeout,
+    )
+    created = await store.insert_runs(connection, backfill, chunk, now)
+    await store.record_fed(connection, unfinished.id, len(chunk))
+    return [QueuedRun(run_id, state.job) for run_id in created]
+
+
+async def follow(pool: Pool, plan: BackfillPlan, on_progress: Callable[[int], None]) -> None:
+    """Wait until the backfill is complete or stopped, then load the status of its runs.
+
+    Calls `on_progress` with the number of ended runs after every poll.
+    """
+    before = plan.done
+    while True:
+        progress = await store.progress(pool, plan.backfill.id)
+        if progress is None or progress.completed_at is not None:
+            break
+        on_progress(before + max(0, progress.fed - progress.open))
+        await asyncio.sleep(POLL_SECONDS)
+    plan.forget()
+    await _load_statuses(pool, plan)
+    while plan.open:  # also of an overlapping backfill
+        await asyncio.sleep(POLL_SECONDS)
+        plan.forget()
+        await _load_statuses(pool, plan)
+    on_progress(plan.done)

@@ -237,6 +237,7 @@ def _decision_input(case: _Case, context: _Context) -> DecisionInput:
         frontier=state.evaluated_through,
         now=context.now,
         paused_at=state.paused_at,
+        paused_until=state.paused_until,
         enabled=state.enabled,
         open_runs=context.open_runs.get(state.id, ()),
         beats=[beat for beat in context.beats if beat.until >= late] if late else (),

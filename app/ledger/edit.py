@@ -18,10 +18,17 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
 from app.store.runs.run_rows import QueuedRun
-from app.store.schedules import decisions, schedule_rows, schedule_versions, zones
+from app.store.schedules import (
+    decisions,
+    schedule_edits,
+    schedule_rows,
+    schedule_versions,
+    zones,
+)
 from app.store.schedules.schedule_rows import ScheduleState
 
 _INSTANT = timedelta(microseconds=1)
+PAUSE_ENDED = "rollcall (the pause ended)"  # the author of a resumption at the set time
 
 _log = log.logger(__name__)
 
@@ -285,22 +292,54 @@ def _version(
     )
 
 
-async def pause(pool: Pool, key: str, now: datetime, *, by: str, note: str) -> list[QueuedRun]:
-    """Pause a schedule from `now` on; its ticks are recorded `skipped(paused)` until it is resumed.
+async def pause(
+    pool: Pool, key: str, now: datetime, *, by: str, note: str, until: datetime | None = None
+) -> list[QueuedRun]:
+    """Pause a schedule from `now` on; its ticks are recorded `skipped(paused)`.
 
-    Returns the runs of ticks due before `now`. Raises UnknownJob if there is no such schedule.
+    It is resumed by `resume`, or at `until`. Records who did it. Returns the runs of ticks due
+    before `now`. Raises UnknownJob if there is no such schedule.
     """
     async with pool.acquire() as connection, connection.transaction():
-        return await pause_in(connection, key, schedule_versions.SchedulePause(now, by, note))
+        queued = await pause_in(
+            connection, key, schedule_versions.SchedulePause(now, by, note, until)
+        )
+        after = {"note": note} if until is None else {"note": note, "until": until.isoformat()}
+        await schedule_edits.record_edit(connection, key, now, by, ("pause", None, after))
+    return queued
 
 
-async def resume(pool: Pool, key: str, now: datetime) -> list[QueuedRun]:
-    """Resume a paused schedule; every tick of the pause is recorded first.
+async def resume(pool: Pool, key: str, now: datetime, *, by: str) -> list[QueuedRun]:
+    """Resume a paused schedule; every tick of the pause is recorded first, and who did it.
 
     Returns the runs of ticks that were due. Raises UnknownJob if there is no such schedule.
     """
     async with pool.acquire() as connection, connection.transaction():
-        return await resume_in(connection, key, now)
+        return await _resume(connection, key, now, by)
+
+
+async def end_pauses(pool: Pool, now: datetime) -> list[QueuedRun]:
+    """Resume the schedules whose pause was to end by `now`; returns the runs of their ticks.
+
+    Ticks from then on run already: this clears what is over.
+    """
+    queued: list[QueuedRun] = []
+    for key in await schedule_rows.pauses_ended(pool, now):
+        async with pool.acquire() as connection, connection.transaction():
+            state = await schedule_rows.lock(connection, key)
+            until = None if state is None else state.paused_until
+            if until is not None and until <= now:  # nobody has paused it anew
+                queued += await _resume(connection, key, now, PAUSE_ENDED)
+    return queued
+
+
+async def _resume(connection: Connection, key: str, now: datetime, by: str) -> list[QueuedRun]:
+    state = await schedule_rows.lock(connection, key)
+    queued = await resume_in(connection, key, now)
+    if state is not None and state.paused_at is not None:
+        change = ("resume", {"note": state.paused_note}, None)
+        await schedule_edits.record_edit(connection, key, now, by, change)
+    return queued
 
 
 async def pause_in(

@@ -188,8 +188,10 @@ def _about(state: ScheduleState) -> list[str]:
     elif not state.enabled:
         sentences.append("It is disabled.")
     if state.paused_at is not None:
+        until = f" until {_at(state.paused_until)}" if state.paused_until is not None else ""
         sentences.append(
-            f"It is paused since {_at(state.paused_at)} by {state.paused_by}: {state.paused_note}"
+            f"It is paused since {_at(state.paused_at)}{until} by {state.paused_by}:"
+            f" {state.paused_note}"
         )
     sentences.append(f"Every tick up to {_at(state.evaluated_through)} is decided.")
     return sentences

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import MetaData
 
+from app.models.audit import AuditRow
 from app.models.backfills import BackfillRow
 from app.models.changes import ChangeClockRow, ChangeRow
 from app.models.health import (
@@ -69,6 +70,8 @@ __all__ = [
     "ArticleEntity",
     "ArticleEntityRow",
     "ArticleRow",
+    "Audit",
+    "AuditRow",
     "Backfill",
     "BackfillRow",
     "Change",
@@ -161,6 +164,7 @@ __all__ = [
 ApiToken = ApiTokenRow
 ArticleEntity = ArticleEntityRow
 Article = ArticleRow
+Audit = AuditRow
 Backfill = BackfillRow
 CollectionPreset = CollectionPresetRow
 HealthFlip = HealthFlipRow

@@ -40,6 +40,7 @@ class ScheduleRow(SQLModel, table=True):
     `revision` grows with every edit. A retired schedule has no further ticks; its past ones stay.
     `zone_data`: the stamp of the zone data that its ticks are derived with; null for an interval.
     `policy_choices`: the policies that an organisation chose for its collection.
+    `paused_until`: when a pause ends by itself; null if it does not.
     """
 
     __tablename__: ClassVar[Any] = "schedules"
@@ -54,6 +55,11 @@ class ScheduleRow(SQLModel, table=True):
         Index("schedules_preset", "preset_id", postgresql_where=text("preset_id IS NOT NULL")),
         # Every sweep asks which zone data is in use.
         Index("schedules_zone_data", "zone_data", postgresql_where=text("retired_at IS NULL")),
+        Index(
+            "schedules_paused_until",
+            "paused_until",
+            postgresql_where=text("paused_until IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
@@ -86,6 +92,7 @@ class ScheduleRow(SQLModel, table=True):
     retired_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     zone_data: str | None = None
     policy_choices: dict[str, Any] = Field(sa_column=json())
+    paused_until: datetime | None = Field(default=None, sa_column=instant(null=True))
 
 
 class ScheduleVersionRow(SQLModel, table=True):
@@ -138,6 +145,12 @@ class TickRow(SQLModel, table=True):
         one_of("outcome", TickOutcome, "ticks_outcome"),
         CheckConstraint(REASON_FITS, name="ticks_reason"),
         CheckConstraint("(outcome = 'ran') = (run_id IS NOT NULL)", name="ticks_ran_has_run"),
+        Index(
+            "ticks_not_run",
+            "schedule_id",
+            "scheduled_for",
+            postgresql_where=text("outcome <> 'ran'"),
+        ),
     )
 
     schedule_id: int = Field(

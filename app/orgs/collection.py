@@ -184,16 +184,20 @@ async def retire(pool: Pool, config: Config, request: CollectionRequest) -> Coll
 
 
 async def pause(
-    pool: Pool, config: Config, request: CollectionRequest, note: str
+    pool: Pool,
+    config: Config,
+    request: CollectionRequest,
+    note: str,
+    until: datetime | None = None,
 ) -> CollectionChange:
-    """Pause the schedule from `now` on; its ticks are recorded as paused.
+    """Pause the schedule from `now` on, or until then; its ticks are recorded as paused.
 
     Raises NotThere and Outdated.
     """
     async with tenancy.org_transaction(pool, request.org_id) as connection:
         _, before = await _locked(connection, config, request)
         _existing(before)
-        pause_ = SchedulePause(request.now, request.by, note)
+        pause_ = SchedulePause(request.now, request.by, note, until)
         queued = await ledger.pause_in(connection, request.key, pause_)
         return CollectionChange(
             await _record(connection, request, before, "paused", {"note": note}), queued

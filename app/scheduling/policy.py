@@ -43,7 +43,7 @@ class OpenRun:
 class DecisionInput:
     """Everything a decision depends on. Instants are timezone-aware.
 
-    Every tick up to `frontier` is decided.
+    Every tick up to `frontier` is decided. `paused_until`: when the pause ends by itself.
     """
 
     schedule: Schedule
@@ -51,6 +51,7 @@ class DecisionInput:
     frontier: datetime
     now: datetime
     paused_at: datetime | None = None
+    paused_until: datetime | None = None
     enabled: bool = True
     open_runs: Sequence[OpenRun] = ()
     beats: Sequence[AliveSpan] = ()
@@ -161,8 +162,10 @@ class _Case:
         return self.policies.catch_up if self.policies.coalesce is Coalesce.ALL else 1
 
     def _backwards(self) -> Iterator[datetime]:
-        paused_at = self.situation.paused_at
-        end = self.now + _INSTANT if paused_at is None else min(paused_at, self.now + _INSTANT)
+        end = self.now + _INSTANT
+        paused_at, paused_until = self.situation.paused_at, self.situation.paused_until
+        if paused_at is not None and (paused_until is None or paused_until > self.now):
+            end = min(paused_at, end)
         tick = self.schedule.previous(end)
         while tick is not None and tick > self.situation.frontier and not self._is_too_late(tick):
             if self._start(tick) <= self.now and self._is_candidate(tick):
@@ -174,8 +177,10 @@ class _Case:
         return not excluded and not self._is_too_late(tick)
 
     def _is_paused(self, tick: datetime) -> bool:
-        paused_at = self.situation.paused_at
-        return paused_at is not None and self._start(tick) >= paused_at
+        paused_at, paused_until = self.situation.paused_at, self.situation.paused_until
+        if paused_at is None or self._start(tick) < paused_at:
+            return False
+        return paused_until is None or self._start(tick) < paused_until
 
     def _is_too_late(self, tick: datetime) -> bool:
         return self.now - self._start(tick) > self.policies.misfire_grace

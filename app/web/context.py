@@ -21,7 +21,7 @@ from starlette.requests import Request
 from app.core import log
 from app.core.config import Config
 from app.core.tasks import cancel_all
-from app.health import rules
+from app.health import publish, rules
 from app.health.alerts.watcher import AlertWatcher
 from app.orgs import one_time_login, tokens
 from app.orgs.tokens import Principal
@@ -143,6 +143,16 @@ class WebContext:
                 await enqueue.enqueue_runs(self.pool, self.redis, runs)
         except (RedisError, *UNAVAILABLE) as error:
             _log.warning("runs.not_enqueued", runs=len(runs), error=repr(error))
+
+    async def publish_job(self, key: str) -> None:
+        """Publish the health of a job that was just changed, so that it shows at once."""
+        try:
+            async with asyncio.timeout(ENQUEUE_SECONDS):
+                await publish.publish_job(self.pool, self.redis, key)
+        except (RedisError, *UNAVAILABLE) as error:
+            _log.warning("health.not_published", job=key, error=repr(error))
+        self.snapshot.forget()
+        self.table.forget()
 
 
 def web_context(request: Request) -> WebContext:

@@ -29,6 +29,10 @@ class TtlCache(Generic[T]):
         # Shielded: the cancellation of one caller must not cancel the read of the others.
         return await asyncio.shield(self._reading)
 
+    def forget(self) -> None:
+        """Drop the cached value, because it was just changed."""
+        self._cached = None
+
     async def _refresh(self) -> T:
         try:
             value = await self._read()

@@ -15,7 +15,8 @@ import pytest
 
 from app.context import WorkerContext
 from app.core.enums import RunStatus
-from app.ledger import edit
+from app.ledger import backfill, edit
+from app.ledger.backfill import BackfillRequest
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -62,6 +63,7 @@ async def executing(
     async def work() -> None:
         ctx, job = worker_harness.ctx_of(house), worker_harness.job_of(count)
         while not stop.is_set():
+            await backfill.feed(house.pool, house.redis, house.clock())
             for row in await house.pool.fetch(QUEUED):
                 await execute(ctx, job, str(row["execution_id"]))
             await asyncio.sleep(0.01)
@@ -114,18 +116,49 @@ async def test_killed_in_the_midst_it_goes_on_and_doubles_nothing(
     assert set(done.values()) == {1}
 
 
-async def test_interrupted_by_hand_it_says_so_with_130(
+async def test_interrupted_by_hand_it_says_so_with_130_and_the_workers_go_on(
     house: WorkerContext, surroundings: dict[str, str], minute: datetime
 ) -> None:
     process = await started(surroundings, stretch(minute, 3))
 
     async def begun() -> bool:
-        return bool(await house.pool.fetchval("SELECT count(*) FROM runs"))
+        return bool(await house.pool.fetchval("SELECT count(*) FROM backfills"))
 
-    await until(begun, 20, "the first run")
+    await until(begun, 20, "the backfill")
     process.send_signal(signal.SIGINT)
+    code = await asyncio.wait_for(process.wait(), 20)
 
-    assert await asyncio.wait_for(process.wait(), 20) == 130
+    async def complete() -> bool:
+        return bool(await house.pool.fetchval("SELECT completed_at FROM backfills"))
+
+    async with executing(house) as done:
+        await until(complete, 20, "the end of the backfill")
+
+    assert code == 130
+    assert len(done) == 3
+
+
+async def test_a_stopped_backfill_adds_no_runs_and_is_continued_by_the_same_request(
+    house: WorkerContext, tell: Tell, tell_json: TellJson, minute: datetime
+) -> None:
+    pool, words = house.pool, stretch(minute, 4)
+    request = BackfillRequest("scrape", minute - 3 * timedelta(minutes=1), minute, "ada")
+    plan = await backfill.make_plan(pool, request, house.clock())
+    await backfill.start(pool, plan, house.clock())
+    await backfill.feed(pool, house.redis, house.clock())
+
+    stopped = await tell("backfill", *words, "--stop")
+    again = await tell("backfill", *words, "--stop")
+    await pool.execute("UPDATE runs SET status = 'success'")
+    await backfill.feed(pool, house.redis, house.clock())
+    fed = await pool.fetchval("SELECT count(*) FROM runs")
+    async with executing(house):
+        rest = await tell_json("backfill", *words, "--yes")
+
+    acts = await pool.fetch("SELECT action FROM audit_log ORDER BY id")
+    assert (stopped.exit_code, again.exit_code != 0, fed) == (0, True, 1)
+    assert rest["ended"] == {"success": 4}
+    assert [act[0] for act in acts] == ["backfill", "stop_backfill", "backfill"]
 
 
 async def test_the_count_is_shown_and_no_means_nothing_is_queued(

@@ -71,7 +71,7 @@ async def test_why_explains_a_tick_of_a_pause_with_its_note(tell: Tell, pool: Po
     now = await register(pool, timedelta(minutes=10))
     await edit.pause(pool, "scrape", now - timedelta(minutes=8), by="ada", note="the site moves")
     tick = (now - timedelta(minutes=5)).replace(second=0, microsecond=0)
-    await edit.resume(pool, "scrape", now)
+    await edit.resume(pool, "scrape", now, by="ada")
 
     result = await tell("why", "scrape", tick.isoformat())
 

@@ -52,7 +52,7 @@ class Book:
         await self._keep(ledger.pause(self.pool, KEY, self.clock(), by=by, note=note))
 
     async def resume(self) -> None:
-        await self._keep(ledger.resume(self.pool, KEY, self.clock()))
+        await self._keep(ledger.resume(self.pool, KEY, self.clock(), by="ada"))
 
     async def _keep(self, deciding: Any) -> list[QueuedRun]:
         queued: list[QueuedRun] = await deciding

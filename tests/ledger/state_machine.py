@@ -228,7 +228,7 @@ class LedgerMachine(RuleBasedStateMachine):
                     decide.decide_schedule(self.pool, key, late),
                     ledger.pause(self.pool, key, self.now, by="a", note="race"),
                     decide.decide_schedule(self.pool, key, self.now),
-                    ledger.resume(self.pool, key, late),
+                    ledger.resume(self.pool, key, late, by="ada"),
                 )
             )
         )
@@ -239,7 +239,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(key=A_KEY)
     def resume(self, key: str) -> None:
-        self._hear(self.run(ledger.resume(self.pool, key, self.now)))
+        self._hear(self.run(ledger.resume(self.pool, key, self.now, by="ada")))
 
     @rule(key=A_KEY, wording=WORDINGS)
     def edit(self, key: str, wording: Any) -> None:
@@ -264,7 +264,7 @@ class LedgerMachine(RuleBasedStateMachine):
             lambda pool: _readable(decide.decide_schedule(pool, key, self.now)),
             lambda pool: ledger.edit(pool, wanted, self.now),
             lambda pool: ledger.pause(pool, key, self.now, by="a", note="b"),
-            lambda pool: ledger.resume(pool, key, self.now),
+            lambda pool: ledger.resume(pool, key, self.now, by="ada"),
         )
         queued = self.run(attempted(steps[what], self.pool, statements))
         if queued is not None:

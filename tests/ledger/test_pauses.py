@@ -56,7 +56,7 @@ async def test_what_is_no_schedule_cannot_be_paused_or_resumed(pool: Pool) -> No
     with pytest.raises(UnknownJob, match="nobody"):
         await edit.pause(pool, "nobody", NOON, by="ada", note="")
     with pytest.raises(UnknownJob, match="nobody"):
-        await edit.resume(pool, "nobody", NOON)
+        await edit.resume(pool, "nobody", NOON, by="ada")
 
 
 async def test_a_tick_of_a_schedule_that_is_switched_off_is_disabled(book: Book) -> None:
@@ -142,3 +142,41 @@ async def test_a_long_pause_is_one_row_for_each_wording(book: Book) -> None:
     assert sum(count for _, count in await book.gaps()) == 55 + 52
     assert {what for what, _ in await book.gaps()} == {"skipped(paused)"}
     assert len(await book.gaps()) == 2
+
+
+async def test_a_pause_with_an_end_skips_up_to_it_and_no_tick_more(book: Book) -> None:
+    await book.open(every(1))
+    book.clock.pass_by(seconds=5)
+    until = NOON + timedelta(minutes=3)
+    await edit.pause(book.pool, "scrape", book.clock(), by="ada", note="a rest", until=until)
+
+    await book.ring(after=timedelta(seconds=55))
+    await book.ring_each(2)
+    await book.ring_each(1)
+
+    ticks = await book.ticks()
+    assert times(ticks, "skipped(paused)") == ["12:01", "12:02"]
+    assert times(ticks, "ran")[0] == "12:03"
+
+
+async def test_a_pause_that_is_over_is_cleared_and_its_ticks_are_decided(book: Book) -> None:
+    await book.open(every(1))
+    book.clock.pass_by(seconds=5)
+    until = NOON + timedelta(minutes=2, seconds=30)
+    await edit.pause(book.pool, "scrape", book.clock(), by="ada", note="a rest", until=until)
+    early = await edit.end_pauses(book.pool, until - SECOND)
+    book.clock.pass_by(minutes=3)
+
+    queued = await edit.end_pauses(book.pool, book.clock())
+
+    row = await book.row()
+    acts = await book.pool.fetch("SELECT by, action FROM schedule_edits ORDER BY at")
+    assert early == []
+    assert len(queued) == 1
+    assert (row["paused_at"], row["paused_until"]) == (None, None)
+    assert times(await book.ticks(), "skipped(paused)") == ["12:01", "12:02"]
+    assert times(await book.ticks(), "ran") == ["12:03"]
+    assert [tuple(act) for act in acts] == [
+        ("ada", "pause"),
+        ("rollcall (the pause ended)", "resume"),
+    ]

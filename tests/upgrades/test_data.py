@@ -107,6 +107,11 @@ UPDATE runs SET retries = 1;
 INSERT INTO items (source, key, data, content_hash, first_seen, last_seen, changed_at)
 VALUES ('s', 'listed', '{"a": 1}', '\\x01', now(), now(), now());
 """,
+    "0011": """
+INSERT INTO audit_log (at, by, action, job, reason)
+VALUES (now(), 'ada', 'retry', 'scrape', 'the site was down');
+UPDATE schedules SET paused_until = now();
+""",
     "0013": """
 INSERT INTO api_tokens (id, label, scope, hash)
 VALUES ('00000000-0000-4000-8000-00000000000b', 'laptop', 'admin', '\\x01');
@@ -145,7 +150,7 @@ TABLES = (
     "rejected_records", "raw_bodies", "raw_pages", "articles", "odds_events", "odds_prices",
     "odds_price_changes", "organizations", "items", "backfills",
     "source_cursors", "source_paces", "org_secrets", "health_flips", "org_sources", "zone_data",
-    "notifications", "source_usage", "run_keys",
+    "notifications", "source_usage", "run_keys", "audit_log",
 )  # fmt: skip
 
 

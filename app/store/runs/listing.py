@@ -6,10 +6,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, or_, tuple_
+from sqlalchemy import ColumnElement, case, exists, func, literal_column, or_, tuple_
 from sqlmodel import and_, col, select
 
-from app.core.enums import COLLECTION_TASK, OPEN_STATUSES, SOURCE_TASK
+from app.core.enums import (
+    COLLECTION_TASK,
+    OPEN_STATUSES,
+    SOURCE_TASK,
+    RunStatus,
+    Trigger,
+)
 from app.models import RejectedRow, RunEventRow, RunRow, RunSourceRow, ScheduleRow
 from app.store import select as selects
 from app.store.db import Connection, Pool
@@ -44,7 +50,8 @@ _RUNS: Any = (  # pyright: ignore[reportUnknownVariableType] - the types of `sel
 class RunFilter:
     """Filter of runs; None matches any.
 
-    `job`: the schedule's name, or a task. `org_id`: only of this organisation.
+    `ids`: only these. `job`: the schedule's name, or a task. `org_id`: only of this organisation.
+    `source`: only with this source. `error`: only with this text in the error's kind or message.
     `since`, `until`: created at or after, and before.
     `after`: (created_at, execution_id) of the last run of the previous page.
     """
@@ -56,6 +63,10 @@ class RunFilter:
     until: datetime | None = None
     org_id: UUID | None = None
     after: tuple[datetime, UUID] | None = None
+    worker: str | None = None
+    source: str | None = None
+    error: str | None = None
+    ids: Sequence[UUID] | None = None
 
 
 async def runs(
@@ -226,6 +237,35 @@ async def _conditions(
         at, run_id = filters.after
         conditions.append(created <= at)
         conditions.append(or_(created < at, col(RunRow.execution_id) > run_id))
+    return [*conditions, *_partial_indexes(filters), *_detail_conditions(filters)]
+
+
+def _partial_indexes(filters: RunFilter) -> list[ColumnElement[bool]]:
+    """Conditions that the filter implies, in the words of the partial indexes."""
+    conditions: list[Any] = []
+    if filters.error or (filters.statuses and RunStatus.SUCCESS not in filters.statuses):
+        conditions.append(RunRow.status != literal_column("'success'"))
+    if filters.trigger is not None and filters.trigger != Trigger.SCHEDULED:
+        conditions.append(RunRow.trigger != literal_column("'scheduled'"))
+    return conditions
+
+
+def _detail_conditions(filters: RunFilter) -> list[ColumnElement[bool]]:
+    conditions: list[Any] = []
+    if filters.ids is not None:
+        conditions.append(col(RunRow.execution_id).in_(list(filters.ids)))
+    if filters.worker is not None:
+        conditions.append(RunRow.worker == filters.worker)
+    if filters.source is not None:
+        of_run = col(RunSourceRow.execution_id) == col(RunRow.execution_id)
+        conditions.append(exists().where(of_run, col(RunSourceRow.source) == filters.source))
+    if filters.error is not None:
+        conditions.append(
+            or_(
+                col(RunRow.error_message).icontains(filters.error, autoescape=True),
+                col(RunRow.error_type).icontains(filters.error, autoescape=True),
+            )
+        )
     return conditions
 
 

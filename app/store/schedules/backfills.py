@@ -12,13 +12,52 @@ from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 
 BEGIN = """
-INSERT INTO backfills (id, schedule_id, name, since, until, total, params, requested_by, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-ON CONFLICT (id) DO UPDATE SET completed_at = NULL
+INSERT INTO backfills (id, schedule_id, name, since, until, total, params, requested_by, created_at,
+                       ticks, concurrency, reason)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (id) DO UPDATE SET completed_at = NULL, stopped_by = NULL, ticks = excluded.ticks,
+  fed = 0, concurrency = excluded.concurrency, requested_by = excluded.requested_by,
+  reason = excluded.reason
 """
 
-# Serialises all backfills, so that together they respect the limit on open runs.
-LOCK = "SELECT pg_advisory_xact_lock(hashtext('rollcall.backfills'))"
+# One worker feeds all backfills, so that together they respect the limit on open runs.
+TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('rollcall.backfills'))"
+
+# The oldest backfills that have ticks to run or runs to wait for, with their next ticks.
+UNFINISHED = """
+SELECT b.id, s.key, b.name, b.since, b.until, b.requested_by, b.concurrency,
+       b.ticks[b.fed + 1 : b.fed + b.concurrency] AS next
+FROM backfills b JOIN schedules s ON s.id = b.schedule_id
+WHERE b.completed_at IS NULL ORDER BY b.created_at LIMIT 20
+"""
+
+# A backfill is complete when each of its ticks has a run, and none of these is open.
+COMPLETE = """
+UPDATE backfills SET completed_at = $2
+WHERE id = $1 AND completed_at IS NULL AND fed = cardinality(ticks) AND NOT EXISTS (
+  SELECT FROM runs WHERE backfill_id = $1 AND status IN ('queued', 'running'))
+"""
+
+PROGRESS = """
+SELECT b.completed_at, b.stopped_by, b.fed,
+       (SELECT count(*) FROM runs r
+        WHERE r.backfill_id = b.id AND r.status IN ('queued', 'running')) AS open
+FROM backfills b WHERE b.id = $1
+"""
+
+RECENT = """
+SELECT b.id, s.key AS job, b.name, b.since, b.until, b.requested_by, b.reason, b.created_at,
+       b.completed_at, b.stopped_by, b.fed, cardinality(b.ticks) AS total,
+       r.ended, r.failed, r.open
+FROM (SELECT * FROM backfills ORDER BY created_at DESC LIMIT $1) b
+JOIN schedules s ON s.id = b.schedule_id AND s.org_id IS NULL
+CROSS JOIN LATERAL (
+  SELECT count(*) FILTER (WHERE status NOT IN ('queued', 'running')) AS ended,
+         count(*) FILTER (WHERE status NOT IN ('queued', 'running', 'success')) AS failed,
+         count(*) FILTER (WHERE status IN ('queued', 'running')) AS open
+  FROM runs WHERE backfill_id = b.id) r
+ORDER BY b.created_at DESC
+"""
 
 # A scheduled run that waits for a slot comes first. Runs of organisations are not counted: they
 # have slots of their own and a queue that may never be empty, which would block backfills for ever.
@@ -52,7 +91,7 @@ WHERE t.schedule_id = $1 AND t.scheduled_for BETWEEN $2 AND $3 AND t.outcome = '
 class Backfill:
     """One backfill: the schedule, the range of ticks, the requester, and the runs' limits.
 
-    `timeout`: seconds for each run.
+    `timeout`: seconds for each run. `concurrency`: runs open at the same time.
     """
 
     id: UUID
@@ -63,36 +102,107 @@ class Backfill:
     requested_by: str
     max_attempts: int
     timeout: float
+    concurrency: int = 1
+    reason: str = ""
 
 
-async def begin(pool: Pool, backfill: Backfill, total: int, now: datetime) -> None:
-    """Insert the backfill, or resume it if it exists."""
-    await pool.execute(
+@dataclass(frozen=True, slots=True)
+class UnfinishedBackfill:
+    """A backfill to feed, and its next ticks, at most as many as it may have open at once."""
+
+    id: UUID
+    key: str
+    name: str
+    since: datetime
+    until: datetime
+    requested_by: str
+    concurrency: int
+    next_ticks: Sequence[datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillProgress:
+    """How far a backfill is: how many ticks have their run, and how many runs are open."""
+
+    completed_at: datetime | None
+    stopped_by: str | None
+    fed: int
+    open: int
+
+
+async def begin(
+    connection: Connection, backfill: Backfill, ticks: Sequence[datetime], now: datetime
+) -> None:
+    """Insert the backfill, or begin it anew with these ticks if it exists."""
+    await connection.execute(
         BEGIN,
         backfill.id,
         backfill.state.id,
         backfill.name,
         backfill.since,
         backfill.until,
-        total,
+        len(ticks),
         schedule_rows.manual_params(backfill.state),
         backfill.requested_by,
         now,
+        list(ticks),
+        backfill.concurrency,
+        backfill.reason or None,
     )
 
 
-async def complete(pool: Pool, backfill_id: UUID, now: datetime) -> None:
-    """Mark a backfill as completed: all its runs have ended."""
-    await pool.execute("UPDATE backfills SET completed_at = $2 WHERE id = $1", backfill_id, now)
+async def any_unfinished(pool: Pool) -> bool:
+    """Return whether there is a backfill to feed or to complete."""
+    return bool(
+        await pool.fetchval("SELECT EXISTS (SELECT FROM backfills WHERE completed_at IS NULL)")
+    )
+
+
+async def lock_unfinished(connection: Connection) -> list[UnfinishedBackfill]:
+    """Return the unfinished backfills, the oldest first; none if another worker feeds them now.
+
+    Holds a lock until the transaction ends.
+    """
+    if not await connection.fetchval(TRY_LOCK):
+        return []
+    return [UnfinishedBackfill(*row) for row in await connection.fetch(UNFINISHED)]
+
+
+async def record_fed(connection: Connection, backfill_id: UUID, count: int) -> None:
+    """Record that `count` more ticks have their run."""
+    await connection.execute(
+        "UPDATE backfills SET fed = fed + $2 WHERE id = $1", backfill_id, count
+    )
+
+
+async def complete(connection: Connection, backfill_id: UUID, now: datetime) -> None:
+    """Mark a backfill as completed if all its runs have ended."""
+    await connection.execute(COMPLETE, backfill_id, now)
+
+
+async def stop(connection: Connection, backfill_id: UUID, now: datetime, by: str) -> str | None:
+    """End a backfill before its last tick. Returns its job; None if it is complete or unknown."""
+    key: str | None = await connection.fetchval(
+        "UPDATE backfills b SET completed_at = $2, stopped_by = $3 FROM schedules s"
+        " WHERE b.id = $1 AND b.completed_at IS NULL AND s.id = b.schedule_id RETURNING s.key",
+        backfill_id,
+        now,
+        by,
+    )
+    return key
+
+
+async def progress(pool: Pool, backfill_id: UUID) -> BackfillProgress | None:
+    """Return how far a backfill is; None if there is none."""
+    row = await pool.fetchrow(PROGRESS, backfill_id)
+    return None if row is None else BackfillProgress(*row)
 
 
 async def free_slots(connection: Connection, now: datetime, limit: int) -> int:
     """Return how many runs may be enqueued so that at most `limit` backfill runs are open at once.
 
-    0 while a scheduled run waits for a slot. Holds a lock until the transaction ends, in which the
-    caller must insert the runs.
+    0 while a scheduled run waits for a slot.
     """
-    await connection.execute(LOCK)
     free: int = await connection.fetchval(FREE_SLOTS, now, limit)
     return max(0, free)
 
@@ -136,11 +246,9 @@ async def successful_ticks(
     return {row["scheduled_for"] for row in rows}
 
 
-async def recent(pool: Pool, limit: int = 20) -> list[dict[str, Any]]:
-    """Return the newest backfills, as plain rows."""
-    rows = await pool.fetch(
-        "SELECT b.*, s.key AS schedule FROM backfills b JOIN schedules s ON s.id = b.schedule_id"
-        " ORDER BY b.created_at DESC LIMIT $1",
-        limit,
-    )
-    return [dict(row) for row in rows]
+async def recent(connection: Pool | Connection, limit: int) -> list[dict[str, Any]]:
+    """Return the newest backfills of the operator's jobs with their counts of runs, as plain rows.
+
+    `failed`: runs that ended without full success.
+    """
+    return [dict(row) for row in await connection.fetch(RECENT, limit)]

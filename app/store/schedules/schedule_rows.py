@@ -35,6 +35,7 @@ class ScheduleState:
     due_at: datetime | None
     retired_at: datetime | None = None
     zone_data: str | None = None
+    paused_until: datetime | None = None
 
     @property
     def version_key(self) -> str:
@@ -78,7 +79,7 @@ SELECT id, key, job, spec, policies, params, version, effective_from,
        enabled AND NOT EXISTS (SELECT FROM organizations o
                                WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
        paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at,
-       zone_data
+       zone_data, paused_until
 FROM schedules WHERE key = $1 FOR UPDATE
 """
 
@@ -88,7 +89,7 @@ SELECT id, key, job, spec, policies, params, version, effective_from,
        enabled AND NOT EXISTS (SELECT FROM organizations o
                                WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
        paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at,
-       zone_data
+       zone_data, paused_until
 FROM schedules WHERE due_at <= $1 AND org_id IS NOT NULL
   AND ($2::text[] IS NULL OR job = ANY ($2))
   AND ($3::text[] IS NULL OR key || ' ' || version <> ALL ($3))
@@ -134,7 +135,7 @@ SELECT id, key, job, spec, policies, params, version, effective_from,
        enabled AND NOT EXISTS (SELECT FROM organizations o
                                WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
        paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at,
-       zone_data
+       zone_data, paused_until
 FROM schedules ORDER BY key
 """
 
@@ -144,7 +145,7 @@ SELECT id, key, job, spec, policies, params, version, effective_from,
        enabled AND NOT EXISTS (SELECT FROM organizations o
                                WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
        paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at,
-       zone_data
+       zone_data, paused_until
 FROM schedules WHERE key = $1
 """
 
@@ -213,6 +214,12 @@ async def due_built_in(
     excluded = list(due.excluded) or None
     rows = await pool.fetch(DUE_BUILT_IN, due.now - head_start, due.jobs, excluded, due.limit)
     return [(row[0], row[1]) for row in rows]
+
+
+async def pauses_ended(pool: Pool, now: datetime) -> list[str]:
+    """Return the keys of schedules whose pause was to end by `now`."""
+    rows = await pool.fetch("SELECT key FROM schedules WHERE paused_until <= $1", now)
+    return [row["key"] for row in rows]
 
 
 async def disable_undeclared(pool: Pool, job: str, declared: Sequence[str]) -> list[str]:

@@ -30,11 +30,12 @@ class ScheduleVersion:
 
 @dataclass(frozen=True, slots=True)
 class SchedulePause:
-    """Since when, by whom and why a schedule is paused."""
+    """Since when, by whom and why a schedule is paused, and until when, if it ends by itself."""
 
     at: datetime
     by: str
     note: str
+    until: datetime | None = None
 
 
 CREATE = """
@@ -74,7 +75,8 @@ WHERE id = $1
 
 RETIRE = """
 UPDATE schedules SET retired_at = $2, next_tick_at = NULL, due_at = NULL, enabled = false,
-                     paused_at = NULL, paused_by = NULL, paused_note = NULL
+                     paused_at = NULL, paused_by = NULL, paused_note = NULL,
+                     paused_until = NULL
 WHERE id = $1
 """
 
@@ -95,7 +97,10 @@ WHERE v.schedule_id = $1 AND v.version IN (SELECT version FROM reopened)
   AND later.schedule_id = v.schedule_id AND later.version = v.version + 1
 """
 
-PAUSE = "UPDATE schedules SET paused_at = $2, paused_by = $3, paused_note = $4 WHERE key = $1"
+PAUSE = """
+UPDATE schedules SET paused_at = $2, paused_by = $3, paused_note = $4, paused_until = $5
+WHERE key = $1
+"""
 
 
 async def create(connection: Connection, version: ScheduleVersion) -> None:
@@ -201,6 +206,6 @@ async def set_enabled(connection: Connection, schedule_id: int, *, enabled: bool
 async def set_pause(connection: Connection, key: str, pause: SchedulePause | None) -> None:
     """Pause the schedule, or with None resume it."""
     if pause is None:
-        await connection.execute(PAUSE, key, None, None, None)
+        await connection.execute(PAUSE, key, None, None, None, None)
     else:
-        await connection.execute(PAUSE, key, pause.at, pause.by, pause.note)
+        await connection.execute(PAUSE, key, pause.at, pause.by, pause.note, pause.until)

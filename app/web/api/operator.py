@@ -7,14 +7,12 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from app.core.errors import BadSchedule, InvalidValue, NotFound, UnknownOrg
+from app.core.errors import BadSchedule, InvalidValue, UnknownOrg
 from app.orgs import admin, tokens, usage
 from app.scheduling.schedule import Schedule
 from app.store.orgs import orgs
 from app.store.orgs import usage as usage_rows
 from app.store.orgs.orgs import Org, Token
-from app.store.reports import tick_listing
-from app.store.reports.tick_listing import TickFilter
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 from app.web.api import schemas
@@ -105,17 +103,6 @@ async def list_jobs(request: ApiRequest) -> ApiResponse:
     states = await schedule_rows.all_of(request.context.pool)
     shown = [one for one in states if query.collections or not one.key.startswith("collection:")]
     return ApiResponse(schemas.JobList(jobs=[_job(one) for one in shown]))
-
-
-async def list_job_ticks(request: ApiRequest) -> ApiResponse:
-    """List the ticks of a job with their outcomes, newest first."""
-    query: schemas.TicksQuery = request.query
-    pool, job = request.context.pool, request.path["key"]
-    if not await tick_listing.exists(pool, job):
-        raise NotFound(f"there is no schedule {job!r}")
-    filters = TickFilter(query.since, query.until, query.outcome, query.reason)
-    rows = await tick_listing.ticks(pool, job, filters, query.limit)
-    return ApiResponse(schemas.TickList(ticks=[schemas.TickBody.model_validate(r) for r in rows]))
 
 
 async def _answer(request: ApiRequest) -> ApiResponse:

@@ -292,6 +292,37 @@ class Runs(ResponseModel):
     next_cursor: str | None
 
 
+class TicksQuery(PageQuery):
+    """Filters and pagination of ticks."""
+
+    outcome: TickOutcome | None = None
+    reason: TickReason | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+class TickBody(ResponseModel):
+    """One tick, or `count` consecutive ones from `scheduled_for` to `until` that did not run.
+
+    `run_id` is null if it did not run.
+    """
+
+    scheduled_for: AwareDatetime
+    until: AwareDatetime
+    count: int
+    outcome: TickOutcome
+    reason: TickReason | None
+    run_id: UUID | None
+    decided_at: AwareDatetime
+
+
+class Ticks(ResponseModel):
+    """A page of ticks, newest first."""
+
+    ticks: list[TickBody]
+    next_cursor: str | None
+
+
 class RunSource(ResponseModel):
     """The result of one source of a run."""
 
@@ -551,33 +582,6 @@ class JobList(ResponseModel):
     """The schedules, by name."""
 
     jobs: list[JobBody]
-
-
-class TicksQuery(RequestModel):
-    """Filters of ticks."""
-
-    limit: Limit = 50
-    since: Instant | None = None
-    until: Instant | None = None
-    outcome: TickOutcome | None = None
-    reason: TickReason | None = None
-
-
-class TickBody(ResponseModel):
-    """A tick, or with `until` and `count` several in a row with the same outcome and reason."""
-
-    scheduled_for: AwareDatetime
-    until: AwareDatetime
-    count: int
-    outcome: TickOutcome
-    reason: TickReason | None
-    run_id: UUID | None
-
-
-class TickList(ResponseModel):
-    """Ticks, newest first."""
-
-    ticks: list[TickBody]
 
 
 # Webhooks

@@ -15,6 +15,7 @@ from app.web.api import (
     schemas,
     secrets,
     sources,
+    ticks,
     usage,
     webhooks,
 )
@@ -184,6 +185,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         errors=(404, 409),
     ),
     Endpoint(
+        "GET", "/collection/ticks", READ, ticks.list_ticks, schemas.Ticks, query=schemas.TicksQuery
+    ),
+    Endpoint(
         "GET", "/collection/items", READ, items.list_items, schemas.Items, query=schemas.ItemsQuery
     ),
     Endpoint(
@@ -285,8 +289,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "GET",
         "/operator/jobs/{key}/ticks",
         READ,
-        operator.list_job_ticks,
-        schemas.TickList,
+        ticks.list_job_ticks,
+        schemas.Ticks,
         query=schemas.TicksQuery,
         errors=(404,),
         operator=True,

@@ -1,5 +1,6 @@
 """Dashboard actions on an organisation's collection, with the same rules as its API."""
 
+from datetime import datetime
 from uuid import UUID
 
 from starlette.exceptions import HTTPException
@@ -35,7 +36,11 @@ async def run(
 
 
 async def pause(
-    context: WebContext, line: ScheduleSummary, user: SessionUser, note: str
+    context: WebContext,
+    line: ScheduleSummary,
+    user: SessionUser,
+    note: str,
+    until: datetime | None,
 ) -> list[QueuedRun]:
     """Pause the schedule. Returns runs that were due before, to be enqueued.
 
@@ -43,7 +48,7 @@ async def pause(
     """
     request = await _request(context, line, user)
     try:
-        return (await collection.pause(context.pool, context.config, request, note)).queued
+        return (await collection.pause(context.pool, context.config, request, note, until)).queued
     except NotFound as error:
         raise HTTPException(404, _sentence(error)) from None
 

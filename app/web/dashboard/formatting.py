@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from app.core.enums import JobStatus, RunStatus
 
+UTC_NAME = "UTC"
 DASH = "\N{EN DASH}"
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _ALL = 100
@@ -116,3 +117,8 @@ def clipped(text: str | None, limit: int) -> str:
     if not text:
         return ""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def megabytes(value: float | None) -> str:
+    """A size: `142 MB`."""
+    return DASH if value is None else f"{value / 1_000_000:,.0f} MB"

@@ -38,7 +38,8 @@ class JobTableRow:
 
     `status` is None if Redis does not answer. `reason_text` is a sentence or empty. `wait` and
     `run`: p50
-    and p95. `needs_attention`: the job needs attention.
+    and p95. `needs_attention`: the job needs attention. `last_known`: without a
+    `last`, the job has never run; false if that is not known.
     """
 
     key: str
@@ -57,6 +58,7 @@ class JobTableRow:
     tally: TickTotals
     strip: Markup
     needs_attention: bool
+    last_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,11 @@ def sorted_rows(result: Iterable[JobTableRow]) -> list[JobTableRow]:
     return sorted(result, key=lambda row: (_ORDER[row.status], row.key))
 
 
+def sorted_groups(rows: Iterable[JobTableRow]) -> list[JobTableRow]:
+    """Sorted by status as `sorted_rows`, and in their present order within it."""
+    return sorted(rows, key=lambda row: _ORDER[row.status])
+
+
 def rows_from_redis(judged: Mapping[str, JudgedJob]) -> list[JobTableRow]:
     """Rows from Redis alone, for when Postgres does not answer."""
     result: list[JobTableRow] = []
@@ -189,6 +196,7 @@ def build_row(
         tally=tally,
         strip=strip_,
         needs_attention=known.needs_attention,
+        last_known=known.last_known or not summary.slots,
     )
 
 
@@ -211,6 +219,7 @@ def _row_from_health(key: str, job: JudgedJob | None, rule: str, zone: str | Non
         tally=TickTotals(),
         strip=Markup(),
         needs_attention=job is not None and job.health.needs_attention,
+        last_known=job is not None,
     )
 
 
@@ -219,7 +228,8 @@ def _pause_reason(line: ScheduleSummary) -> str:
         return "disabled in the settings"
     if line.paused_at is None:
         return ""
-    return f"by {line.paused_by}: {line.paused_note}"
+    until = "" if line.paused_until is None else f" until {instant(line.paused_until)} UTC,"
+    return f"{until.lstrip()} by {line.paused_by}: {line.paused_note}".lstrip()
 
 
 def reason_text(job: JudgedJob) -> str:

@@ -1,10 +1,11 @@
 """Data of the dashboard's front page: what Postgres and Redis know of every job."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from app.core.enums import JobStatus
 from app.store.db import UNAVAILABLE, Pool
 from app.store.reports import overview
 from app.store.schedules import heartbeats as beats
@@ -14,6 +15,7 @@ from app.web.dashboard.job_rows import (
     StripCache,
     build_rows,
     rows_from_redis,
+    sorted_groups,
 )
 from app.web.dashboard.tick_cache import TickCache
 from app.web.dashboard.tick_slots import SHOWN_TICKS, TimeSpan, outages
@@ -22,6 +24,24 @@ from app.web.health.snapshot import HealthSnapshot
 MAX_OUTAGE_AGE = timedelta(days=60)
 RECENT_RUNS = 12
 MIN_OUTAGE_AGE = timedelta(days=2)
+
+
+_GROUPS: dict[JobStatus | None, str] = {
+    JobStatus.UNHEALTHY: "Unhealthy",
+    JobStatus.NOT_STARTED: "Not started",
+    None: "Unknown",
+    JobStatus.HEALTHY: "Healthy",
+    JobStatus.PAUSED: "Paused",
+}
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
+# How rows may be sorted within their group; what is not known comes last.
+SORTS: dict[str, Callable[[JobTableRow], Any]] = {
+    "next": lambda row: row.upcoming or _FAR_AHEAD,
+    "last": lambda row: -(row.last or _LONG_AGO).timestamp(),
+    "took": lambda row: -(row.run[1] or 0.0),
+    "failed": lambda row: -(row.tally.ended - row.tally.succeeded),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +75,28 @@ class JobsBoard:
     def postgres(self) -> bool:
         """Whether Postgres answered."""
         return self.recent is not None
+
+    @property
+    def groups(self) -> list[tuple[str, list[JobTableRow]]]:
+        """The rows by status, with a title for each group that has rows, in their order."""
+        found: dict[str, list[JobTableRow]] = {}
+        for row in self.rows:
+            found.setdefault(_GROUPS[row.status], []).append(row)
+        return list(found.items())
+
+    def selected(self, name: str, status: str, sort: str) -> "JobsBoard":
+        """The board with the rows whose name contains `name` and whose status is `status`.
+
+        Sorted within the groups by the key of SORTS; an unknown key leaves the order by name.
+        """
+        rows = [
+            row
+            for row in self.rows
+            if name.lower() in row.key.lower() and status in {"", row.status or "unknown"}
+        ]
+        if sort in SORTS:
+            rows.sort(key=SORTS[sort])
+        return replace(self, rows=sorted_groups(rows))
 
     @property
     def healthy(self) -> bool:

@@ -1,12 +1,18 @@
 """Rendering of the dashboard pages with Jinja. The pages work without JavaScript."""
 
+import re
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from app.core.enums import HealthReason, JobStatus
 from app.health.judge import OverallReason
 from app.web.dashboard import formatting, tick_strip
 from app.web.dashboard.data import line_chart
@@ -22,6 +28,14 @@ _HEADLINES: dict[str, str] = {
     OverallReason.NO_JOBS: "No jobs registered: no worker has started yet",
 }
 NO_WORKERS = "No live worker: no run will start"
+
+
+@runtime_checkable
+class HasZone(Protocol):
+    """A reader who has chosen a time zone."""
+
+    @property
+    def zone(self) -> str: ...
 
 
 def headline(board: JobsBoard) -> str:
@@ -59,21 +73,63 @@ def _since(row: JobTableRow, board: JobsBoard) -> str:
     return f"{named} since {day}{row.since:%H:%M} ({duration})"
 
 
+_FIRST_STEPS: dict[str, str] = {
+    HealthReason.FAILING: "Read the error of its last run",
+    HealthReason.SOURCE_FAILING: "Read what its source failed with",
+    HealthReason.OVERDUE: "See what became of its last ticks",
+    HealthReason.NEVER_RAN: "See what became of its ticks",
+    HealthReason.SKIP_STREAK: "See why its ticks are skipped",
+    HealthReason.LATE: "See whether there are enough workers",
+    HealthReason.UNREADABLE: "Mend its schedule",
+}
+_FIRST_PAGES: dict[str, str] = {
+    HealthReason.FAILING: "/runs?status=unsuccessful&job=",
+    HealthReason.SOURCE_FAILING: "/runs?status=unsuccessful&job=",
+    HealthReason.OVERDUE: "/ticks?job=",
+    HealthReason.NEVER_RAN: "/ticks?job=",
+    HealthReason.SKIP_STREAK: "/ticks?job=",
+}
+
+
+def first_step(board: JobsBoard) -> tuple[str, str] | None:
+    """What to do first: a sentence, and the address that it is about or an empty text.
+
+    None if there is nothing to do.
+    """
+    if not board.redis:
+        return "Start Redis, or check REDIS_URL. Runs start again by themselves", ""
+    if not board.postgres:
+        return "Start Postgres, or check DATABASE_URL. No outcome is lost meanwhile", ""
+    if board.rows and not board.workers:
+        return "Start a worker: arq app.workers.Settings", "/workers"
+    if not board.unhealthy:
+        return None
+    row = board.unhealthy[0]
+    reason = (row.reason or "").partition(":")[0]  # `source_failing: bet9ja` names the source
+    step = _FIRST_STEPS.get(reason, "Look at the job")
+    if reason == HealthReason.LATE:
+        return f"{row.key}: {step}", "/workers"
+    return f"{row.key}: {step}", _FIRST_PAGES.get(reason, "/jobs/") + quote(row.key, safe="")
+
+
 def table(board: JobsBoard) -> Markup:
     """The jobs table as HTML. It does not depend on the user."""
     return Markup(page("table.html", board=board))  # noqa: S704 - escaped by the template
 
 
-def home(board: JobsBoard, drawn: Markup, user: object) -> str:
+def home(board: JobsBoard, drawn: Markup, user: HasZone, filters: Mapping[str, str]) -> str:
     """The front page as HTML, around the jobs table that is rendered already."""
     return page(
         "home.html",
         board=board,
         table=drawn,
         headline=headline(board),
+        first_step=first_step(board),
         user=user,
         section="jobs",
         legend=tick_strip.LEGEND,
+        filters=filters,
+        statuses=[*JobStatus, "unknown"],
     )
 
 
@@ -88,8 +144,31 @@ def error(title: str, detail: str) -> str:
 
 
 def page(name: str, **values: object) -> str:
-    """Render the template of that name."""
-    return _environment.get_template(name).render(**values)
+    """Render the template of that name, with times in the zone of `user`, if there is one."""
+    text = _environment.get_template(name).render(**values)
+    user = values.get("user")
+    zone = user.zone if isinstance(user, HasZone) else formatting.UTC_NAME
+    return text if zone == formatting.UTC_NAME else localised(text, zone)
+
+
+def localised(text: str, zone: str) -> str:
+    """The page with each time in the zone, and the same in UTC beside it."""
+    for end in ("</th>", "</dt>"):
+        text = text.replace(f", UTC{end}", end)
+    return _TIME.sub(lambda found: _local(found, zone), text)
+
+
+# Only templates write this element: what sites or people wrote is escaped.
+_TIME = re.compile(r'<time datetime="(\d{4}-[^"]+T[^"]+)">([^<]*)</time>(?: UTC)?')
+_TIME_ONLY = len("12:00:00")
+
+
+def _local(found: re.Match[str], zone: str) -> str:
+    at, shown = datetime.fromisoformat(found[1]), found[2]
+    local = at.astimezone(ZoneInfo(zone))
+    same_day = len(shown) == _TIME_ONLY and local.date() == at.date()
+    text = f"{local:%H:%M:%S}" if same_day else f"{local:%Y-%m-%d %H:%M:%S}"
+    return f'<time datetime="{found[1]}">{text}</time> <span class="utc quiet">{shown} UTC</span>'
 
 
 def _as_json(value: object) -> str:
@@ -120,6 +199,7 @@ def _create_environment() -> Environment:
         glyph=formatting.symbol,
         share=formatting.percentage,
         number=formatting.number,
+        megabytes=formatting.megabytes,
         clipped=formatting.clipped,
         sample=tick_strip.legend_sample,
         as_json=_as_json,

@@ -6,9 +6,30 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.web.dashboard import actions, collection_page, events, rendering, sign_in, views
+from app.web.dashboard import (
+    actions,
+    audit_page,
+    backfills_page,
+    collection_page,
+    events,
+    jobs_page,
+    rendering,
+    run_actions,
+    runs_page,
+    sign_in,
+    ticks_page,
+    views,
+    workers_page,
+)
 from app.web.dashboard.data.routes import data_routes
-from app.web.dashboard.session_auth import NO_STORE, require_operate, require_session
+from app.web.dashboard.session_auth import (
+    NO_STORE,
+    choose_zone,
+    require_operate,
+    require_operator,
+    require_operator_to_act,
+    require_session,
+)
 
 TITLES = {
     400: "Bad request",
@@ -28,15 +49,37 @@ def page_routes() -> list[BaseRoute]:
     """The routes of every page and action; all but sign-in and sign-out require a session."""
     return [
         Route("/", require_session(views.home)),
+        Route("/jobs", require_operator(jobs_page.jobs)),
+        Route("/jobs/several", require_operator_to_act(jobs_page.several), methods=["POST"]),
         Route("/jobs/{key}", require_session(views.job)),
         Route("/jobs/{key}/ticks/{at}", require_session(views.tick)),
+        Route("/runs", require_session(runs_page.runs)),
+        Route("/ticks", require_session(ticks_page.ticks)),
         Route("/runs/{run_id:uuid}", require_session(views.run)),
         *data_routes(),
         Route("/collections", require_session(collection_page.collection)),
         Route("/live", require_session(events.stream)),
+        Route("/workers", require_operator(workers_page.workers)),
+        Route("/audit", require_session(audit_page.entries)),
+        Route("/runs/several", require_operate(run_actions.several), methods=["POST"]),
+        Route("/runs/{run_id:uuid}/cancel", require_operate(run_actions.cancel), methods=["POST"]),
+        Route("/runs/{run_id:uuid}/retry", require_operate(run_actions.retry), methods=["POST"]),
+        Route("/backfills", require_operator(backfills_page.backfills)),
+        Route(
+            "/backfills/{id:uuid}/stop",
+            require_operator_to_act(backfills_page.stop),
+            methods=["POST"],
+        ),
+        Route("/jobs/{key}/backfill", require_operator(backfills_page.plan), methods=["GET"]),
+        Route(
+            "/jobs/{key}/backfill",
+            require_operator_to_act(backfills_page.start),
+            methods=["POST"],
+        ),
         Route("/jobs/{key}/run", require_operate(actions.run_now), methods=["POST"]),
         Route("/jobs/{key}/pause", require_operate(actions.pause), methods=["POST"]),
         Route("/jobs/{key}/resume", require_operate(actions.resume), methods=["POST"]),
+        Route("/zone", choose_zone, methods=["POST"]),
         Route("/login", sign_in.login_page, methods=["GET"]),
         Route("/login", sign_in.login, methods=["POST"]),
         Route("/logout", sign_in.logout, methods=["POST"]),

@@ -1,6 +1,6 @@
 """Session authentication and CSRF checks for the dashboard."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, quote, urlsplit
@@ -11,26 +11,34 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from app.core.enums import Scope
-from app.core.errors import Unauthorized
+from app.core.errors import BadSchedule, Unauthorized
 from app.orgs.tokens import Principal
+from app.scheduling.cron import check_zone
 from app.store.db import UNAVAILABLE
 from app.web.context import web_context
+from app.web.dashboard import formatting
 from app.web.dashboard.session import COOKIE, Session
 
 MAX_FORM_BYTES = 16_384
-MAX_FORM_FIELDS = 20
+MAX_FORM_FIELDS = 150  # of which a hundred may be the runs or jobs of a page
 MAX_PATH_LENGTH = 2_000
+ZONE_COOKIE = "zone"  # written by live.js too, with the zone of the browser
+ZONE_SECONDS = 365 * 24 * 3600
 NO_STORE = {"cache-control": "no-store"}
 
 
 @dataclass(frozen=True, slots=True)
 class SessionUser:
-    """A signed-in user. `unverified`: Postgres does not answer, so the token was not verified."""
+    """A signed-in user. `unverified`: Postgres does not answer, so the token was not verified.
+
+    `zone`: the time zone that the user's browser named.
+    """
 
     principal: Principal
     csrf: str
     session: Session
     unverified: bool = False
+    zone: str = formatting.UTC_NAME
 
     @property
     def org_id(self) -> UUID | None:
@@ -43,7 +51,26 @@ class SessionUser:
         return self.principal.scope.allows(Scope.OPERATE)
 
 
-Form = Mapping[str, str]
+class Form(Mapping[str, str]):
+    """The fields of a form: the first value of each name, and `all` of them."""
+
+    def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name][0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def all(self, name: str) -> Sequence[str]:
+        """Every value of that name."""
+        return self._fields.get(name, ())
+
+
 RouteHandler = Callable[[Request], Awaitable[Response]]
 PageView = Callable[[Request, SessionUser], Awaitable[Response]]
 PageAction = Callable[[Request, SessionUser, Form], Awaitable[Response]]
@@ -68,6 +95,17 @@ def require_operator(page: PageView) -> RouteHandler:
         return await page(request, user)
 
     return require_session(operators_only)
+
+
+def require_operator_to_act(action: PageAction) -> RouteHandler:
+    """`require_operate` for the operator's sessions; HTTPException 404 for organisations."""
+
+    async def operators_only(request: Request, user: SessionUser, form: Form) -> Response:
+        if user.org_id is not None:
+            raise HTTPException(404, "No such page.")
+        return await action(request, user, form)
+
+    return require_operate(operators_only)
 
 
 def require_operate(action: PageAction) -> RouteHandler:
@@ -105,16 +143,34 @@ async def current_user(request: Request) -> SessionUser | None:
     session = context.signer.verify(request.cookies.get(COOKIE, ""), datetime.now(UTC))
     if session is None:
         return None
-    csrf = context.signer.csrf(session)
+    csrf, zone = context.signer.csrf(session), zone_of(request.cookies.get(ZONE_COOKIE, ""))
     try:
-        return SessionUser(await context.authenticate(session), csrf, session)
+        return SessionUser(await context.authenticate(session), csrf, session, zone=zone)
     except Unauthorized:
         return None
     except UNAVAILABLE:
         # The cookie is signed, so the session was valid once: enough to show what Redis knows.
         return SessionUser(
-            replace(session.principal, scope=Scope.READ), csrf, session, unverified=True
+            replace(session.principal, scope=Scope.READ), csrf, session, unverified=True, zone=zone
         )
+
+
+def zone_of(name: str) -> str:
+    """The time zone of that name; UTC if there is none."""
+    try:
+        check_zone(name)
+    except BadSchedule:
+        return formatting.UTC_NAME
+    return name
+
+
+async def choose_zone(request: Request) -> Response:
+    """Show times in the zone of the form from now on, and return to the page it was sent from."""
+    check_origin(request)
+    form = await read_form(request)
+    response = RedirectResponse(local_path(form.get("back", "/")), 303, NO_STORE)
+    response.set_cookie(ZONE_COOKIE, zone_of(form.get("zone", "")), ZONE_SECONDS, samesite="lax")
+    return response
 
 
 def login_redirect(request: Request) -> Response:
@@ -157,4 +213,4 @@ async def read_form(request: Request) -> Form:
         fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
     except ValueError:
         raise HTTPException(400, "Invalid form data.") from None
-    return {name: values[0] for name, values in fields.items()}
+    return Form(fields)

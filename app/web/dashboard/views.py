@@ -2,11 +2,11 @@
 
 import asyncio
 import gzip
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote, urlencode
-from uuid import UUID
+from urllib.parse import quote
+from uuid import UUID, uuid4
 
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
@@ -29,9 +29,9 @@ from app.store.schedules import heartbeats as beats
 from app.store.schedules import schedule_edits
 from app.store.tenancy import transaction
 from app.web.context import web_context
-from app.web.dashboard import formatting, tick_strip
+from app.web.dashboard import page_filters, rendering, run_form, tick_strip
 from app.web.dashboard.job_rows import ScheduleData, build_row, summarise_ticks
-from app.web.dashboard.rendering import home as home_page
+from app.web.dashboard.page_filters import EPOCH, RunQuery
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import NO_STORE, SessionUser
 from app.web.dashboard.tick_slots import SHOWN_TICKS, TimeSpan, outages
@@ -39,8 +39,6 @@ from app.web.ttl_cache import with_deadline
 
 GZIP_HEADERS = NO_STORE | {"content-encoding": "gzip", "vary": "accept-encoding"}
 PER_PAGE = 25
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MAX_YEAR = 9000  # the first year that schedules are not evaluated for
 UPCOMING = 8
 REJECTED_SHOWN = 50
 EDITS = 10
@@ -66,9 +64,17 @@ async def home(request: Request, user: SessionUser) -> Response:
     """The front page of the operator: jobs and last runs. Organisations have their collections."""
     if user.org_id is not None:
         return RedirectResponse("/collections", 303, NO_STORE)
-    context = web_context(request)
+    context, params = web_context(request), request.query_params
     table = await context.table.value()
-    html = home_page(table.board, table.html, user).encode()
+    filters = {
+        "name": page_filters.clean_text(params.get("name", "")),
+        "status": page_filters.clean_text(params.get("status", "")),
+        "sort": page_filters.clean_text(params.get("sort", "")),
+    }
+    drawn = table.html
+    if any(filters.values()):
+        drawn = rendering.table(table.board.selected(**filters))
+    html = rendering.home(table.board, drawn, user, filters).encode()
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return HTMLResponse(html, headers=NO_STORE)
     # Only this page is compressed: it contains no CSRF token that the length could leak (BREACH).
@@ -79,12 +85,12 @@ async def home(request: Request, user: SessionUser) -> Response:
 async def job(request: Request, user: SessionUser) -> Response:
     """The page of one schedule: its ticks, runs and actions. Raises HTTPException 400 or 404."""
     context, key = web_context(request), request.path_params["key"]
-    query, filters = _run_query(request)
+    query = _run_query(request, key)
     patience = timedelta(seconds=context.config.lease_seconds)
     try:
         async with transaction(context.pool, user.org_id) as connection:
             data = await _read_schedule(connection, (key, user.org_id), patience)
-            runs = await listing.runs(connection, replace(query, job=key), PER_PAGE + 1)
+            runs = await listing.runs(connection, query.filters, PER_PAGE + 1)
             edits = await schedule_edits.edits(connection, key, EDITS)
     except UNAVAILABLE:
         return postgres_unavailable(user)
@@ -102,11 +108,14 @@ async def job(request: Request, user: SessionUser) -> Response:
         "slots": slots.slots,
         "timeline": tick_strip.large_strip(slots.slots, upcoming, data.outages, data.lines.now),
         "legend": tick_strip.LEGEND,
+        "params": await asyncio.to_thread(
+            run_form.fields_of, context.config, data.line.key, data.line.job
+        ),
         "edits": edits,
         "notice": NOTICES.get(request.query_params.get("done", ""), ""),
         "statuses": list(RunStatus),
         "triggers": list(Trigger),
-        **_page_of_runs(key, runs, filters, paged=query.after is not None),
+        **page_filters.page_of_runs(query, runs, f"/jobs/{quote(key, safe='')}", PER_PAGE),
     }
     return html_response(page("job.html", **values))
 
@@ -114,7 +123,7 @@ async def job(request: Request, user: SessionUser) -> Response:
 async def tick(request: Request, user: SessionUser) -> Response:
     """The page of one tick: its outcome and how it came about. Raises HTTPException 404."""
     context, key = web_context(request), request.path_params["key"]
-    at = _instant(request.path_params["at"])
+    at = page_filters.instant(request.path_params["at"])
     try:
         async with transaction(context.pool, user.org_id) as connection:
             await find_schedule(connection, key, user.org_id)
@@ -151,6 +160,7 @@ async def run(request: Request, user: SessionUser) -> Response:
         "sources": sources,
         "rejected": rejected,
         "rejected_count": count,
+        "once": str(uuid4()),
         "log": await _log_of(request, run_id),
     }
     return html_response(page("run.html", **values))
@@ -199,43 +209,20 @@ def _upcoming(line: ScheduleSummary, now: datetime) -> list[datetime]:
     return ahead
 
 
-def _run_query(request: Request) -> tuple[RunFilter, dict[str, str]]:
+def _run_query(request: Request, key: str) -> RunQuery:
     params = request.query_params
-    filters = {
-        "status": params.get("status", "") if params.get("status") in list(RunStatus) else "",
-        "trigger": params.get("trigger", "") if params.get("trigger") in list(Trigger) else "",
+    status, trigger = params.get("status", ""), params.get("trigger", "")
+    fields = {
+        "status": status if status in list(RunStatus) else "",
+        "trigger": trigger if trigger in list(Trigger) else "",
     }
-    at, _, run_id = params.get("before", "").partition("_")
-    try:
-        after = (_instant(at), UUID(run_id)) if run_id else None
-    except ValueError:
-        raise HTTPException(400, "Invalid page cursor.") from None
-    query = RunFilter(
-        statuses=[filters["status"]] if filters["status"] else None,
-        trigger=filters["trigger"] or None,
-        after=after,
+    filters = RunFilter(
+        job=key,
+        statuses=page_filters.statuses_of(fields["status"]),
+        trigger=fields["trigger"] or None,
+        after=page_filters.run_cursor(params.get("before", "")),
     )
-    return query, filters
-
-
-def _page_of_runs(
-    key: str, runs: list[dict[str, Any]], filters: dict[str, str], *, paged: bool
-) -> dict[str, Any]:
-    path = f"/jobs/{quote(key, safe='')}"
-    active = {name: value for name, value in filters.items() if value}
-    older = ""
-    if len(runs) > PER_PAGE:
-        last = runs[PER_PAGE - 1]
-        cursor = f"{formatting.iso(last['created_at'])}_{last['execution_id']}"
-        older = f"{path}?{urlencode(active | {'before': cursor})}#runs"
-    first_page = f"{path}?{urlencode(active)}#runs" if active else f"{path}#runs"
-    return {
-        "runs": runs[:PER_PAGE],
-        "older": older,
-        "first_page": first_page,
-        "filters": filters,
-        "paged": paged,
-    }
+    return RunQuery(filters, fields)
 
 
 async def _log_of(request: Request, run_id: UUID) -> list[str] | None:
@@ -243,13 +230,3 @@ async def _log_of(request: Request, run_id: UUID) -> list[str] | None:
         return await with_deadline(LOG_SECONDS, log.read_lines(web_context(request).redis, run_id))
     except (RedisError, OSError, TimeoutError):
         return None
-
-
-def _instant(text: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise HTTPException(404, "Not a valid instant.") from None
-    if not EPOCH.year <= at.year < MAX_YEAR:
-        raise HTTPException(404, "This instant is out of range.")
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

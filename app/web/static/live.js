@@ -14,8 +14,9 @@
     if (live && live.textContent !== text) live.textContent = text;
   };
 
-  // The content is not replaced while the user edits a form field.
-  const typing = () => document.activeElement?.matches("input, textarea, select") ?? false;
+  // The content is not replaced while the user edits a form field, or has selected rows.
+  const typing = () => (document.activeElement?.matches("input, textarea, select") ?? false)
+    || document.querySelector("main[data-live] input:checked") !== null;
 
   const selectorOf = (element) => {
     if (!element || element === document.body) return null;
@@ -112,6 +113,16 @@
 
   document.addEventListener("focusout", () => { if (stale) setTimeout(reload, 200); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden && stale) reload(); });
+  // The server shows times in the zone of the browser, which it learns from a cookie.
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone && zone !== "UTC" && !/(^|; )zone=/.test(document.cookie)) {
+    document.cookie = `zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+    reload();
+  }
+  document.querySelectorAll("form.zone [name=back]").forEach((field) => {
+    field.value = location.pathname + location.search;
+  });
+
   setInterval(reload, EVERY);
   listen();
 })();

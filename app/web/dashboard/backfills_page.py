@@ -1,0 +1,151 @@
+"""Backfills: the counts first, then the request; and how far each is. The workers execute them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.core.enums import COLLECTION_TASK
+from app.core.errors import BadSchedule, UnknownJob
+from app.ledger import backfill
+from app.ledger.backfill import BackfillPlan, BackfillRequest
+from app.store.db import UNAVAILABLE
+from app.store.schedules import backfills as store
+from app.store.schedules import heartbeats
+from app.store.tenancy import transaction
+from app.web.context import WebContext, web_context
+from app.web.dashboard import actions, page_filters
+from app.web.dashboard.rendering import page
+from app.web.dashboard.session_auth import Form, SessionUser
+from app.web.dashboard.views import (
+    find_schedule,
+    html_response,
+    postgres_unavailable,
+)
+
+SHOWN = 50
+MAX_CONCURRENCY = 100
+DEFAULT_NAME = "backfill"
+UNPROCESSABLE = 422
+
+
+async def backfills(request: Request, user: SessionUser) -> Response:
+    """The newest backfills of the operator's jobs, and how far they are."""
+    try:
+        async with transaction(web_context(request).pool, user.org_id) as connection:
+            rows = await store.recent(connection, SHOWN)
+    except UNAVAILABLE:
+        return postgres_unavailable(user)
+    return html_response(page("backfills.html", user=user, section="runs", backfills=rows))
+
+
+async def plan(request: Request, user: SessionUser) -> Response:
+    """The form, and once it has a range, how many runs it would be. Raises HTTPException 404."""
+    context, params = web_context(request), request.query_params
+    planned: BackfillPlan | None = None
+    fault = ""
+    try:
+        key = await _key(request, user)
+        if params.get("since") and params.get("until"):
+            planned = await _plan(context, user, key, params)
+    except HTTPException as error:
+        if error.status_code != UNPROCESSABLE:
+            raise
+        key, fault = request.path_params["key"], error.detail
+    except UNAVAILABLE:
+        return postgres_unavailable(user)
+    values: dict[str, Any] = {
+        "user": user,
+        "section": "jobs",
+        "key": key,
+        "fault": fault,
+        "plan": planned,
+        "fields": {
+            name: page_filters.clean_text(params.get(name, ""))
+            for name in ("since", "until", "missing", "concurrency", "name")
+        },
+    }
+    return html_response(page("backfill.html", **values))
+
+
+async def start(request: Request, user: SessionUser, form: Form) -> Response:
+    """Record the backfill; the workers go on with it. Raises HTTPException 404, 422, 503."""
+    context = web_context(request)
+    try:
+        key = await _key(request, user)
+        planned = await _plan(context, user, key, form)
+        if planned.todo:
+            now = await heartbeats.database_now(context.pool)
+            await backfill.start(context.pool, planned, now)
+    except UNAVAILABLE:
+        raise actions.postgres_unavailable_error() from None
+    return actions.redirect("/backfills")
+
+
+async def stop(request: Request, user: SessionUser, form: Form) -> Response:
+    """Add no more runs to a backfill. Raises HTTPException 409 if it is over, 503."""
+    context, backfill_id = web_context(request), request.path_params["id"]
+    by, reason = user.principal.name, actions.reason_of(form)
+    try:
+        stopped = await _is_shown(context, user, backfill_id) and await backfill.stop(
+            context.pool,
+            backfill_id,
+            await heartbeats.database_now(context.pool),
+            by=by,
+            reason=reason,
+        )
+    except UNAVAILABLE:
+        raise actions.postgres_unavailable_error() from None
+    if not stopped:
+        raise HTTPException(409, "This backfill is over.")
+    return actions.redirect("/backfills")
+
+
+async def _is_shown(context: WebContext, user: SessionUser, backfill_id: UUID) -> bool:
+    async with transaction(context.pool, user.org_id) as connection:
+        return any(row["id"] == backfill_id for row in await store.recent(connection, SHOWN))
+
+
+async def _key(request: Request, user: SessionUser) -> str:
+    """The job of the path. Backfills of collections are requested on the command line."""
+    org_id = user.org_id
+    async with transaction(web_context(request).pool, org_id) as connection:
+        line = await find_schedule(connection, request.path_params["key"], org_id)
+    if line.job == COLLECTION_TASK:
+        raise HTTPException(404, "Backfills of a collection are requested on the command line.")
+    return line.key
+
+
+async def _plan(
+    context: WebContext, user: SessionUser, key: str, fields: Mapping[str, str]
+) -> BackfillPlan:
+    since, until = (_instant(fields.get(name, "")) for name in ("since", "until"))
+    concurrency = fields.get("concurrency", "") or "1"
+    if not concurrency.isdecimal() or not 1 <= int(concurrency[:4]) <= MAX_CONCURRENCY:
+        raise HTTPException(422, f"Runs at the same time: 1 to {MAX_CONCURRENCY}.")
+    wanted = BackfillRequest(
+        key,
+        since,
+        until,
+        user.principal.name,
+        page_filters.clean_text(fields.get("name", "")) or DEFAULT_NAME,
+        missing=bool(fields.get("missing")),
+        concurrency=int(concurrency),
+        reason=page_filters.clean_text(fields.get("note", "")),
+    )
+    try:
+        now = await heartbeats.database_now(context.pool)
+        return await backfill.make_plan(context.pool, wanted, now)
+    except (BadSchedule, UnknownJob) as error:
+        raise HTTPException(422, str(error)) from None
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return page_filters.instant(text)
+    except HTTPException:
+        raise HTTPException(422, "Enter the first and the last instant.") from None

@@ -1,0 +1,100 @@
+"""Actions on several jobs at once: run, pause and resume those selected from a filtered list."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.ledger import edit
+from app.store.db import UNAVAILABLE
+from app.store.reports import overview
+from app.store.reports.overview import ScheduleSummary
+from app.store.runs.run_rows import QueuedRun
+from app.store.schedules import heartbeats
+from app.store.tenancy import transaction
+from app.web.context import WebContext, web_context
+from app.web.dashboard import actions, page_filters
+from app.web.dashboard.rendering import page
+from app.web.dashboard.session_auth import Form, SessionUser
+from app.web.dashboard.views import html_response, postgres_unavailable
+
+STATES = ("enabled", "paused", "disabled")
+ACTIONS = ("run", "pause", "resume")
+
+
+async def jobs(request: Request, user: SessionUser) -> Response:
+    """The operator's jobs with their state, to select some of them."""
+    context, fields = web_context(request), _fields(request.query_params)
+    try:
+        async with transaction(context.pool, user.org_id) as connection:
+            lines = await overview.built_in(connection)
+    except UNAVAILABLE:
+        return postgres_unavailable(user)
+    values: dict[str, Any] = {
+        "user": user,
+        "section": "jobs",
+        "lines": [(line, _state(line)) for line in lines if _matches(line, fields)],
+        "states": STATES,
+        "filters": fields,
+        "done": request.query_params.get("done", "") in ACTIONS,
+    }
+    return html_response(page("jobs.html", **values))
+
+
+async def several(request: Request, user: SessionUser, form: Form) -> Response:
+    """Run, pause or resume the selected jobs.
+
+    Raises HTTPException 422 if none is selected or the reason is missing, 503.
+    """
+    context, action = web_context(request), form.get("action", "")
+    selected = set(form.all("job"))
+    if action not in ACTIONS or not selected:
+        raise HTTPException(422, "Select at least one job, and what to do.")
+    reason = actions.reason_of(form, required=action == "pause")
+    try:
+        async with transaction(context.pool, user.org_id) as connection:
+            lines = [line for line in await overview.built_in(connection) if line.key in selected]
+        for line in lines:
+            await context.enqueue(await _act(context, user, form, line, reason))
+            await context.publish_job(line.key)
+    except UNAVAILABLE:
+        raise actions.postgres_unavailable_error() from None
+    return actions.redirect(f"/jobs?done={action}")
+
+
+async def _act(
+    context: WebContext, user: SessionUser, form: Form, line: ScheduleSummary, reason: str
+) -> list[QueuedRun]:
+    now, by = await heartbeats.database_now(context.pool), user.principal.name
+    state = _state(line)
+    if form["action"] == "run":
+        if state == "disabled":
+            return []
+        return (await actions.request_job(context, line, {}, by, reason))[1]
+    if form["action"] == "pause" and state != "paused":
+        until = actions.until_of(form, now)
+        return await edit.pause(context.pool, line.key, now, by=by, note=reason, until=until)
+    if form["action"] == "resume" and state == "paused":
+        return await edit.resume(context.pool, line.key, now, by=by)
+    return []
+
+
+def _fields(params: Mapping[str, str]) -> dict[str, str]:
+    state = params.get("state", "")
+    return {
+        "name": page_filters.clean_text(params.get("name", "")),
+        "state": state if state in STATES else "",
+    }
+
+
+def _matches(line: ScheduleSummary, fields: Mapping[str, str]) -> bool:
+    named = fields["name"].lower() in line.key.lower()
+    return named and fields["state"] in {"", _state(line)}
+
+
+def _state(line: ScheduleSummary) -> str:
+    if line.paused_at is not None:
+        return "paused"
+    return "enabled" if line.enabled else "disabled"

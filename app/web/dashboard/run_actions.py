@@ -1,0 +1,185 @@
+"""Dashboard actions on runs: cancel and retry, one or several at once."""
+
+from collections import Counter
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.core.enums import OPEN_STATUSES
+from app.ledger import manual_runs
+from app.ledger.manual_runs import ManualRun
+from app.store.db import UNAVAILABLE
+from app.store.runs import listing
+from app.store.runs.listing import RunFilter
+from app.store.schedules import heartbeats
+from app.store.tenancy import transaction
+from app.web.context import WebContext, web_context
+from app.web.dashboard import collection_actions, page_filters
+from app.web.dashboard.actions import postgres_unavailable_error, reason_of, redirect, request_run
+from app.web.dashboard.rendering import page
+from app.web.dashboard.session_auth import Form, SessionUser
+from app.web.dashboard.views import find_schedule, html_response
+
+MAX_AT_ONCE = 500
+CANCEL, RETRY = "cancel", "retry"
+_RunRow = dict[str, Any]
+
+
+async def cancel(request: Request, user: SessionUser, form: Form) -> Response:
+    """Cancel an open run. Raises HTTPException 404, 409 if it has ended, 503."""
+    context = web_context(request)
+    try:
+        run = await _run(request, user)
+        now = await heartbeats.database_now(context.pool)
+        by, reason = user.principal.name, reason_of(form)
+        cancelled = await manual_runs.cancel(context.pool, [run], now, by=by, reason=reason)
+    except UNAVAILABLE:
+        raise postgres_unavailable_error() from None
+    if not cancelled:
+        raise HTTPException(409, "This run has ended already.")
+    return redirect(f"/runs/{run['execution_id']}")
+
+
+async def retry(request: Request, user: SessionUser, form: Form) -> Response:
+    """Request a new run like one that has ended, and redirect to it.
+
+    Raises HTTPException 404, 409 if the run has not ended, 503.
+    """
+    context = web_context(request)
+    try:
+        run = await _run(request, user)
+        if run["status"] in OPEN_STATUSES:
+            raise HTTPException(409, "This run has not ended yet.")
+        if run["org_id"] is not None:
+            async with transaction(context.pool, user.org_id) as connection:
+                line = await find_schedule(connection, run["job"], user.org_id)
+            run_id, queued = await collection_actions.run(context, line, user)
+        else:
+            wanted = _retry_of(run, user, form)
+            run_id, queued = wanted.run_id, [await request_run(context, wanted)]
+    except UNAVAILABLE:
+        raise postgres_unavailable_error() from None
+    await context.enqueue(queued)
+    return redirect(f"/runs/{run_id}")
+
+
+async def several(request: Request, user: SessionUser, form: Form) -> Response:
+    """Cancel or retry several runs: those selected, or all that a filter matches.
+
+    Without `confirmed`, the page that says how many runs of which jobs it would be.
+    Raises HTTPException 422 if nothing is selected, 503.
+    """
+    action, context = form.get("action", ""), web_context(request)
+    if action.removesuffix("_all") not in {CANCEL, RETRY}:
+        raise HTTPException(422, "Choose what to do with the runs.")
+    try:
+        found, more = await _selected(context, user, form)
+        runs = [run for run in found if _applies(action, run)]
+        if not form.get("confirmed"):
+            return _confirmation(user, form, runs, len(found) - len(runs), more=more)
+        await _perform(context, user, form, runs)
+    except UNAVAILABLE:
+        raise postgres_unavailable_error() from None
+    back = form.get("back", "")
+    return redirect(back if back.startswith("/runs") else "/runs")
+
+
+async def _perform(context: WebContext, user: SessionUser, form: Form, runs: list[_RunRow]) -> None:
+    if form["action"].startswith(CANCEL):
+        now = await heartbeats.database_now(context.pool)
+        by, reason = user.principal.name, reason_of(form)
+        await manual_runs.cancel(context.pool, runs, now, by=by, reason=reason)
+        return
+    queued = [await request_run(context, _retry_of(run, user, form)) for run in runs]
+    await context.enqueue(queued)
+
+
+def _retry_of(run: _RunRow, user: SessionUser, form: Form) -> ManualRun:
+    """The run that repeats `run`. The same form sent twice is one run."""
+    once = form.get("once", "") or str(uuid4())
+    run_id: UUID = run["execution_id"]
+    return ManualRun(
+        task=run["task"],
+        params=_params(run),
+        by=user.principal.name,
+        reason=reason_of(form),
+        run_id=uuid5(run_id, f"rollcall retry {once}"),
+        retry_of=run_id,
+    )
+
+
+def _params(run: _RunRow) -> dict[str, Any]:
+    """The parameters of a run; one of a recipe's schedule has its source in its job's name."""
+    return manual_runs.params_of(run["job"], run["task"], run["params"])
+
+
+def _applies(action: str, run: _RunRow) -> bool:
+    """Whether it can be done to this run. A collection is run from its own page."""
+    if action.startswith(CANCEL):
+        return run["status"] in OPEN_STATUSES
+    return run["status"] not in OPEN_STATUSES and run["org_id"] is None
+
+
+def _confirmation(
+    user: SessionUser, form: Form, runs: list[_RunRow], left_out: int, *, more: bool
+) -> Response:
+    counted = Counter((run["job"], run["status"]) for run in runs)
+    values: dict[str, Any] = {
+        "user": user,
+        "section": "runs",
+        "action": form["action"].removesuffix("_all"),
+        "counted": sorted(counted.items()),
+        "total": len(runs),
+        "left_out": left_out,
+        "more": more,
+        "fields": [
+            (name, value)
+            for name in form
+            if name not in {"csrf", "note", "confirmed", "once"}
+            for value in form.all(name)
+        ],
+        "once": str(uuid4()),
+    }
+    return html_response(page("confirm.html", **values))
+
+
+async def _selected(
+    context: WebContext, user: SessionUser, form: Form
+) -> tuple[list[_RunRow], bool]:
+    """The runs, and whether the filter matches more than can be done at once."""
+    org_id = user.org_id
+    async with transaction(context.pool, org_id) as connection:
+        if form["action"].endswith("_all"):
+            now = page_filters.optional_instant(form.get("as_of", ""))
+            query = page_filters.run_query(
+                form, org_id, now or await heartbeats.database_now(connection)
+            )
+            rows = await listing.runs(connection, query.filters, MAX_AT_ONCE + 1)
+        else:
+            ids = [_id(text) for text in form.all("run")]
+            if not ids:
+                raise HTTPException(422, "Select at least one run.")
+            rows = await listing.runs(
+                connection, RunFilter(ids=ids, org_id=org_id), MAX_AT_ONCE + 1
+            )
+    return rows[:MAX_AT_ONCE], len(rows) > MAX_AT_ONCE
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise HTTPException(422, "Not the id of a run.") from None
+
+
+async def _run(request: Request, user: SessionUser) -> _RunRow:
+    """The run of the path. Raises HTTPException 404 if the user may not see it."""
+    run_id: UUID = request.path_params["run_id"]
+    async with transaction(web_context(request).pool, user.org_id) as connection:
+        row = await listing.run(connection, run_id, user.org_id)
+    if row is None:
+        raise HTTPException(404, "No such run, or retention has removed it.")
+    return row

@@ -1,0 +1,101 @@
+"""The form for a run with parameters: a field for each parameter of the task. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, cast, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from app.core.config import Config
+from app.core.errors import UnknownJob
+from app.store.schedules import schedule_rows
+from workers import registry
+
+PREFIX = "param."
+NUMBERS = (int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class ParamField:
+    """One field. `kind`: text, number, flag or choice; `many`: values separated by commas."""
+
+    name: str
+    kind: str
+    many: bool
+    choices: tuple[str, ...]
+    default: str
+    help: str
+
+
+def fields_of(config: Config, key: str, task: str) -> list[ParamField]:
+    """The parameters that a run of this schedule may have, without those that its key sets.
+
+    The first call imports own jobs, which takes as long as they take.
+    """
+    try:
+        params = registry.find_job(config, task).params
+    except UnknownJob:
+        return []
+    own = set(_own_params(key, task))
+    return [_field(name, field) for name, field in params.model_fields.items() if name not in own]
+
+
+def params_from(config: Config, key: str, task: str, form: Mapping[str, str]) -> dict[str, Any]:
+    """The validated parameters of a form, as JSON values; empty fields are left out.
+
+    Raises BadParameters, which names each fault.
+    """
+    named: dict[str, Any] = dict(_own_params(key, task))
+    try:
+        job = registry.find_job(config, task)
+    except UnknownJob:
+        return named
+    for field in fields_of(config, key, task):
+        text = form.get(PREFIX + field.name, "").strip()
+        if text:
+            named[field.name] = (
+                [part.strip() for part in text.split(",") if part.strip()] if field.many else text
+            )
+    return job.validate_params(named).model_dump(mode="json", exclude_unset=True)
+
+
+def _own_params(key: str, task: str) -> dict[str, Any]:
+    source = schedule_rows.source_of(key, task)
+    return {} if source is None else {"source": source}
+
+
+def _field(name: str, field: FieldInfo) -> ParamField:
+    kinds = _types(field.annotation)
+    many = any(issubclass(kind, tuple | list | set | frozenset) for kind in kinds)
+    choices = tuple(
+        str(member.value) for kind in kinds if issubclass(kind, Enum) for member in kind
+    )
+    if bool in kinds:
+        kind = "flag"
+    elif choices and not many:
+        kind = "choice"
+    else:
+        kind = "number" if not many and set(kinds) & set(NUMBERS) else "text"
+    default = field.get_default(call_default_factory=False)
+    shown = "" if field.is_required() or default is None else _text(default)
+    return ParamField(name, kind, many, choices, shown, field.description or "")
+
+
+def _types(annotation: Any) -> list[type]:
+    """Every class that an annotation names, also inside of unions, tuples and `Annotated`."""
+    found: list[type] = []
+    origin = get_origin(annotation)
+    if isinstance(annotation, type) and origin is None:
+        return [annotation]
+    if isinstance(origin, type):
+        found.append(origin)
+    for argument in get_args(annotation):
+        found += _types(argument)
+    return [kind for kind in found if kind is not type(None)]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple | list | set | frozenset):
+        return ", ".join(_text(one) for one in cast("Iterable[object]", value))
+    return str(value.value if isinstance(value, Enum) else value)

@@ -1,0 +1,44 @@
+"""The page of all runs: filters, search in errors, paging."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.core.enums import RunStatus, Trigger
+from app.store.db import UNAVAILABLE
+from app.store.reports import tick_listing
+from app.store.runs import listing
+from app.store.schedules import heartbeats
+from app.store.tenancy import transaction
+from app.web.context import web_context
+from app.web.dashboard import page_filters
+from app.web.dashboard.rendering import page
+from app.web.dashboard.session_auth import SessionUser
+from app.web.dashboard.views import html_response, postgres_unavailable
+
+PER_PAGE = 50
+
+
+async def runs(request: Request, user: SessionUser) -> Response:
+    """The runs that the user may see, newest first, with filters. Raises HTTPException 400, 404."""
+    context, org_id = web_context(request), user.org_id
+    try:
+        async with transaction(context.pool, org_id) as connection:
+            now = await heartbeats.database_now(connection)
+            query = page_filters.run_query(request.query_params, org_id, now)
+            rows = await listing.runs(connection, query.filters, PER_PAGE + 1)
+            jobs = await tick_listing.jobs(connection, org_id=org_id)
+    except UNAVAILABLE:
+        return postgres_unavailable(user)
+    values: dict[str, Any] = {
+        "user": user,
+        "section": "runs",
+        "now": now,
+        "jobs": list(jobs.values()),
+        "statuses": list(RunStatus),
+        "triggers": list(Trigger),
+        "periods": list(page_filters.PERIODS),
+        **page_filters.page_of_runs(query, rows, "/runs", PER_PAGE),
+    }
+    return html_response(page("runs.html", **values))

@@ -1,0 +1,63 @@
+"""The page of the live workers."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import SecretStr
+
+from app.core.enums import RunStatus, Scope
+from app.health import keys
+from app.health.facts import WorkerFacts
+from app.store.db import Pool
+from tests.configs import config_for
+from tests.dashboard import server as sites
+from tests.dashboard.fixtures import Scene
+from tests.dashboard.server import Site
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_each_worker_says_what_it_is_and_what_it_runs(site: Site, scene: Scene) -> None:
+    now = datetime.now(UTC)
+    facts = WorkerFacts(
+        seen_at=now,
+        started_at=now - timedelta(hours=3),
+        host="one.example",
+        running=1,
+        zone_data="2020a",
+        version="0.0.1",
+        memory=142_400_000,
+        clock_error=4.2,
+        tasks=("poll_news", "source"),
+    )
+    await keys.write_worker(scene.redis, "w1", 60, facts)
+    await keys.write_worker(scene.redis, "w2", 60, WorkerFacts(seen_at=now))
+    await scene.job("poll_news", [RunStatus.RUNNING])
+    await scene.pool.execute("UPDATE runs SET worker = 'w1'")
+    run_id = await scene.pool.fetchval("SELECT execution_id FROM runs")
+
+    async with site.signed_in(Scope.READ) as reader:
+        page = (await reader.get("/workers")).text
+
+    first, second = page.split('scope="row">')[1:]
+    for fact in ("one.example", "142 MB", "4.2 s ahead of the database", "poll_news, source"):
+        assert fact in first, fact
+    assert first.count('class="fault below"') == 2  # another version, and older zone data
+    assert f'href="/runs/{run_id}"' in first
+    assert second.count("unknown") == 4
+    assert "any" in second
+
+
+async def test_without_workers_or_redis_it_says_what_to_do(
+    site: Site, dsn: str, redis_url: str, pool: Pool
+) -> None:
+    async with site.signed_in(Scope.READ) as reader:
+        none = (await reader.get("/workers")).text
+    cut_off = config_for(dsn, redis_url).model_copy(
+        update={"redis_url": SecretStr("redis://127.0.0.1:1/0")}
+    )
+    async with sites.opened(cut_off, pool) as alone, alone.signed_in(Scope.READ) as reader:
+        unknown = (await reader.get("/workers")).text
+
+    assert "arq app.workers.Settings" in none
+    assert "unknown which workers live" in unknown
