@@ -10,6 +10,7 @@ from typer.testing import Result
 
 from app.context import WorkerContext
 from app.core.errors import Conflict
+from app.ledger import backfill
 from app.queue import org_queue
 from app.scheduling.schedule import Schedule
 from tests.collections import harness
@@ -50,6 +51,7 @@ async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations
     words = ("--from", (now - timedelta(hours=1)).isoformat(), "--to", now.isoformat(), "--yes")
 
     async def lined() -> bool:
+        await backfill.feed(house.pool, redis, house.clock())
         return await org_queue.length(redis) > 0
 
     async def typed() -> Result:
@@ -58,11 +60,10 @@ async def test_a_collections_backfill_waits_in_the_line_and_is_the_organisations
     asked = asyncio.create_task(typed())
     await until(lined, 20, "the first run in line")
     waiting, queued = await lined_up(redis), await in_queue(redis)
-    done = 0
-    while done < 2:
+    while not asked.done():
+        await backfill.feed(house.pool, redis, house.clock())
         for row in await house.pool.fetch("SELECT execution_id FROM runs WHERE status = 'queued'"):
             await acme.run(row["execution_id"])
-            done += 1
         await asyncio.sleep(0.05)
     result = await asked
 
