@@ -46,6 +46,20 @@ ROUTES: dict[str, str] = {
     "GET /": SESSION,
     "GET /collections": SESSION,
     "GET /live": SESSION,
+    "GET /jobs": OPERATORS,
+    "POST /jobs/several": OPERATORS,
+    "GET /jobs/{key}/backfill": OPERATORS,
+    "POST /jobs/{key}/backfill": OPERATORS,
+    "GET /backfills": OPERATORS,
+    "POST /backfills/{id:uuid}/stop": OPERATORS,
+    "GET /workers": OPERATORS,
+    "GET /audit": SESSION,
+    "GET /ticks": SESSION,
+    "GET /runs": SESSION,
+    "POST /runs/several": SESSION,
+    "POST /runs/{run_id:uuid}/cancel": SESSION,
+    "POST /runs/{run_id:uuid}/retry": SESSION,
+    "POST /zone": PUBLIC,
     "GET /jobs/{key}": SESSION,
     "GET /jobs/{key}/ticks/{at}": SESSION,
     "GET /runs/{run_id:uuid}": SESSION,
@@ -95,6 +109,10 @@ BODIES: dict[str, Any] = {
     "POST /collection/webhooks": {"url": "https://example.com/in"},
     "POST /collection/webhooks/{webhook_id}/pause": {"note": "x"},
     "POST /collection/webhooks/{webhook_id}/replay": {"after": "0"},
+}
+FORMS = {
+    "POST /jobs/several": {"action": "pause", "confirmed": "1"},
+    "POST /runs/several": {"action": "retry_all", "confirmed": "1", "once": str(UUID(int=7))},
 }
 QUERIES = {"GET /collection/schedule/preview": {"cron": "@daily"}}
 
@@ -190,6 +208,13 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
             now,
             marker,
         )
+        await connection.execute(
+            "INSERT INTO audit_log (org_id, job, at, by, action) VALUES ($1, $2, $3, $4, 'run')",
+            org_id,
+            key,
+            now,
+            marker,
+        )
         item_id = await connection.fetchval(ITEM, org_id, marker, {"name": marker}, now)
         body = zstandard.ZstdCompressor().compress(marker.encode())
         page_id = await connection.fetchval(
@@ -240,6 +265,7 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
         "page_id": str(page_id),
         "match": "x",
         "story_id": "1",
+        "id": str(run_id),
         "org_id": str(org_id or UUID(int=0)),
         "token_id": str(UUID(int=0)),
     }
@@ -319,12 +345,12 @@ async def request(
     names = owned.path | ({"key": owned.marker} if "/collection/items/" in path else {})
     path = re.sub(r":(uuid|path|int)}", "}", path).format(**names)
     asked: dict[str, Any] = {"params": QUERIES.get(route)}
-    if audience(route) in (ORGS, OPERATORS):
+    if any(prefix in route for prefix in (*ORG_PREFIXES, "/operator/")):
         asked["headers"] = {"authorization": f"Bearer {token}"}
         asked |= {"json": BODIES[route]} if route in BODIES else {}
     elif method == "POST" and path not in ("/login", "/logout"):
         form = csrf_of(client) if "rollcall_session" in client.cookies else "x"
-        asked["data"] = {"csrf": form, "note": "x"}
+        asked["data"] = {"csrf": form, "note": "x"} | FORMS.get(route, {})
     return await client.request(method, path, **asked)
 
 

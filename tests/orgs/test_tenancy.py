@@ -40,6 +40,7 @@ TABLES = (
     "webhooks",
     "webhook_deliveries",
     "idempotency_keys",
+    "audit_log",
 )
 SCHEDULE = """
 INSERT INTO schedules (key, job, org_id, spec, policies, params, version, effective_from, enabled,
@@ -112,6 +113,9 @@ async def furnish_rows(pool: Pool, name: str | None, org: UUID | None) -> None:
             schedule,
             org,
             NOW,
+        )
+        await house.execute(
+            "INSERT INTO audit_log (org_id, at, by, action) VALUES ($1, $2, 'x', 'run')", org, NOW
         )
         await house.execute(
             "INSERT INTO items (org_id, source, key, content_hash, first_seen, last_seen,"
