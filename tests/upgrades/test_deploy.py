@@ -100,7 +100,7 @@ async def test_a_run_under_way_is_handed_over_and_every_tick_has_one_run(
         async def caught() -> Any:
             return await pool.fetchval(RUNNING, str(old.process.pid))
 
-        run_id = await until(caught, 40, "a scrape by the old worker")
+        run_id = await until(caught, 90, "a scrape by the old worker")
         old.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(old.process.wait(), 20) == 0
 
