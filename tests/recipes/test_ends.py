@@ -1,7 +1,8 @@
 """A listing ends where its end was seen: every kind of paging, and what is served in the middle."""
 
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -96,7 +97,7 @@ def read(source: RecipeSource, site: Callable[[SourceRequest], Response]) -> Rea
     try:
         request = next(asking)
         while True:
-            if not request.check:
+            if not request.check_page:
                 requests.append(request)
             response = site(request)
             if response.status >= 400:
@@ -105,9 +106,9 @@ def read(source: RecipeSource, site: Callable[[SourceRequest], Response]) -> Rea
                 continue
             body = response.body.encode() if isinstance(response.body, str) else response.body
             headers = {"link": response.link} if response.link else {}
-            number = 1 if request.check else len(requests)
+            number = request.check_page or len(requests)
             raw = RawPage(body, response.status, request.url, headers, NOON, PART, number)
-            if request.check:
+            if request.check_page:
                 request = asking.send(raw)
                 continue
             keys += [record.key for record in source.parse(raw) if isinstance(record, Item)]
@@ -315,28 +316,86 @@ def test_a_total_that_shrinks_while_pages_are_read_is_incomplete(kind: str) -> N
     assert isinstance(got.end, Incomplete)
 
 
+class MovingList:
+    """A list of three rows a page, which is changed by `move` right before page `at` is served."""
+
+    def __init__(
+        self, form: str, at: int, move: Callable[[list[str]], list[str]], *, total: bool = False
+    ) -> None:
+        self.rows = [row for number in range(1, PAGES + 1) for row in rows_of(number)]
+        self.form, self.at, self.move, self.total = form, at, move, total
+        self.served: list[int] = []
+
+    def __call__(self, request: SourceRequest) -> Response:
+        number = page_number(request)
+        if number == self.at and number not in self.served:
+            self.rows = self.move(self.rows)
+        self.served.append(number)
+        offset = parse_qs(urlsplit(request.url).query).get("offset")
+        start = int(offset[0]) if offset else (number - 1) * SIZE
+        rows = self.rows[start : start + SIZE]
+        more = {"total": len(self.rows)} if self.total else {}
+        return json_page(number, rows, **more) if self.form == "json" else html_page(number, rows)
+
+
+def without(*left: str, joined: Sequence[str] = ()) -> Callable[[list[str]], list[str]]:
+    return lambda rows: [row for row in rows if row not in left] + list(joined)
+
+
+LEAVING = {
+    "from page 1, behind page 1": (2, without("1a")),
+    "from page 1, behind page 3": (4, without("1c")),
+    "the last row of page 2": (3, without("2c")),
+    "the first row of page 3": (4, without("3a")),
+    "a whole page": (3, without("2a", "2b", "2c")),
+    "as many as join at the end": (3, without("2a", "2b", joined=["5a", "5b"])),
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["json", "html"])
-def test_rows_that_leave_a_list_without_a_total_while_it_is_read_make_it_incomplete(
-    kind: str, form: str
+@pytest.mark.parametrize("leaving", LEAVING)
+def test_rows_that_leave_any_page_while_a_list_is_read_make_it_incomplete(
+    kind: str, form: str, leaving: str
 ) -> None:
-    """A row of page 1 leaves after it was read: row 2a moves to page 1, and is never served."""
+    """The first rows of the next page move onto a page that was read, and are never served."""
     if form == "html" and kind == "cursor":
         return
-    page = html_page if form == "html" else json_page
-    left = {1: ["1b", "1c", "2a"], 2: ["2b", "2c", "3a"], 3: ["3b", "3c", "4a"]}
-    left[4] = ["4b", "4c", "4d"]
-    served_pages: list[int] = []
+    at, move = LEAVING[leaving]
 
-    def site(request: SourceRequest) -> Response:
-        served_pages.append(number := page_number(request))
-        return page(number, left.get(number, []) if len(served_pages) > 1 else None)
+    for more in ({}, {"total": '"total"'} if form == "json" else {"enough": "true"}):
+        site = MovingList(form, at, move, total=True)
+        got = read(source_of(kind, form, **more), site)
 
-    got = read(source_of(kind, form), site)
+        assert isinstance(got.end, Incomplete), (more, got)
+        assert "total" in more or f"rows of page {at - 1} left it" in str(got.end)
 
-    assert isinstance(got.end, Incomplete)
-    assert str(got.end).startswith("1 rows have left page 1, and later ones moved up")
-    assert served_pages == [1, 2, 3, 4, *([5] if kind in ("page", "offset") else []), 1]
+
+JOINING = {
+    "nothing moves": without(),
+    "rows join at the end": without(joined=["5a"]),
+    "rows leave a page that is not read yet": without("4a", "4c"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("joining", JOINING)
+def test_a_list_that_moves_behind_what_was_read_is_whole(kind: str, joining: str) -> None:
+    site = MovingList("json", 3, JOINING[joining])
+
+    got = read(source_of(kind), site)
+
+    assert isinstance(got.end, ListingEnd), got
+    assert set(got.keys) >= {*site.rows} - {"5a"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_page_is_requested_again_right_after_the_next_one(kind: str) -> None:
+    site = MovingList("json", 9, list)
+
+    read(source_of(kind), site)
+
+    assert site.served == [1, 2, 1, 3, 2, 4, 3, *([5, 4] if kind in ("page", "offset") else [])]
 
 
 UNMOVED = {
@@ -347,45 +406,44 @@ UNMOVED = {
 
 
 @pytest.mark.parametrize("first", UNMOVED)
-def test_rows_that_join_at_the_top_after_the_list_was_read_leave_it_whole(first: str) -> None:
-    pages = 0
+def test_rows_that_join_at_the_top_after_a_page_was_followed_leave_the_list_whole(
+    first: str,
+) -> None:
+    served: list[int] = []
 
     def site(request: SourceRequest) -> Response:
-        nonlocal pages
-        pages += 1
-        number = page_number(request)
-        return json_page(number, UNMOVED[first] if pages > PAGES + 1 else None)
+        served.append(number := page_number(request))
+        return json_page(number, UNMOVED[first] if served.count(1) > 1 and number == 1 else None)
 
     assert isinstance(read(source_of("page"), site).end, ListingEnd)
 
 
-def test_a_first_page_that_cannot_be_compared_shows_no_end() -> None:
-    pages = 0
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(503, "HTTP 503"), (410, "page 2 could not be compared.*paginate.stable = true")],
+)
+def test_a_page_that_cannot_be_compared_shows_no_end(status: int, message: str) -> None:
+    served: list[int] = []
 
     def site(request: SourceRequest) -> Response:
-        nonlocal pages
-        pages += 1
-        return Response("", 503) if pages > PAGES + 1 else json_page(page_number(request))
+        served.append(number := page_number(request))
+        again = number == 2 and served.count(2) > 1
+        return Response("", status) if again else json_page(number)
 
-    got = read(source_of("page"), site)
+    end = read(source_of("cursor"), site).end
 
-    assert isinstance(got.end, Incomplete)
-    assert "HTTP 503" in str(got.end)
+    assert isinstance(end, Failure)
+    assert re.search(message, str(end))
 
 
-@pytest.mark.parametrize("more", [{"total": '"total"'}, {"enough": "true"}])
-def test_a_list_whose_end_proves_itself_is_not_asked_for_its_first_page_again(
-    more: dict[str, str],
-) -> None:
-    asked: list[int] = []
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_page_of_a_list_that_is_said_to_be_stable_is_requested_twice(kind: str) -> None:
+    site = MovingList("json", 9, list)
 
-    def site(request: SourceRequest) -> Response:
-        asked.append(number := page_number(request))
-        return json_page(number, total=12)
+    got = read(source_of(kind, stable="true"), site)
 
-    read(source_of("next", **more), site)
-
-    assert asked == [1, 2, 3, 4]
+    assert isinstance(got.end, ListingEnd)
+    assert site.served == [1, 2, 3, 4, *([5] if kind in ("page", "offset") else [])]
 
 
 def test_a_reached_total_ends_paging_and_repeated_rows_do_not_count() -> None:

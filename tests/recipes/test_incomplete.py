@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from app.context import WorkerContext
+from app.core.messages import SourceRequest
 from tests import worker_harness
 from tests.fetch.hostile import Visit
 from tests.recipes.shop import Shop, ask, items, open_shop, write
-from tests.recipes.test_ends import ERROR, KINDS, PAGES, json_page
+from tests.recipes.test_ends import ERROR, KINDS, PAGES, MovingList, json_page, without
 from tests.wait import until
 from workers import source
 from workers.execute import execute
@@ -88,6 +89,43 @@ async def test_no_run_that_meets_no_end_is_a_success(
         kept = await items(kitchen)
         assert [row["key"] for row in kept if row["absent_since"] or row["missing_since"]] == []
         assert len(kept) == rows
+        assert await kitchen.pool.fetch("SELECT partition, value FROM source_cursors") == before
+
+
+@dataclass
+class MovingSite(Shop):
+    """Serves `list`, which is changed whenever page 3 is requested for the first time in a run."""
+
+    list: MovingList | None = None
+
+    async def __call__(self, visit: Visit) -> None:
+        assert self.list is not None
+        page = self.list(SourceRequest(f"https://site.test{visit.path}"))
+        await visit.answer(
+            body=str(page.body).encode(), **({"link": page.link} if page.link else {})
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_list_that_moves_up_while_it_is_read_loses_no_row(
+    kitchen: WorkerContext, folder: Path, kind: str
+) -> None:
+    """Row 3a moves onto page 2 in each run: two listings lack it, and it is there all the time."""
+    for name, more in VARIANTS.items():
+        async with open_shop(MovingSite(list=MovingList("json", 9, list, total=True))) as site:
+            assert isinstance(site, MovingSite)
+            paging = KINDS[kind] + '\ntotal = "total"'
+            write(folder, name, RECIPE.format(name=name, base=site.base, paging=paging, more=more))
+            assert (await run(kitchen, name))["status"] == "success"
+            before = await kitchen.pool.fetch("SELECT partition, value FROM source_cursors")
+            for _ in range(2):
+                site.list = MovingList("json", 3, without("2a", joined=["5a"]), total=True)
+                row = await run(kitchen, name)
+                assert row["status"] == "partial_failure"
+                assert "rows of page 2 left it" in row["error_message"]
+
+        kept = await items(kitchen)
+        assert [item["key"] for item in kept if item["absent_since"] or item["missing_since"]] == []
         assert await kitchen.pool.fetch("SELECT partition, value FROM source_cursors") == before
 
 
