@@ -134,6 +134,25 @@ def served(middle: Response, at: int = 3) -> Callable[[SourceRequest], Response]
 
 
 ERROR = '{"error": {"code": 500, "message": "try again"}}'
+EMPTY = '{"items": [], "meta": {"cursor": null, "next": null}, %s}'
+SAYS_ERROR = (
+    '"error": {"message": "rate limited"}',
+    '"error": "Too many requests"',
+    '"errors": [{"message": "timeout"}]',
+    '"success": false',
+    '"ok": 0',
+    '"status": "error"',
+    '"code": 503',
+    '"statusCode": "500"',
+)
+SAYS_NOTHING = (
+    '"error": null',
+    '"errors": []',
+    '"error": "0"',
+    '"ok": true',
+    '"status": "done"',
+    '"code": 200',
+)
 NO_END = {
     "an error with 200": Response(ERROR),
     "the list is null": Response('{"items": null, "meta": {"cursor": null, "next": null}}'),
@@ -152,6 +171,10 @@ NO_END = {
     "416": Response("", 416),
     "page 1 again": json_page(1),
     "page 2 again": json_page(2),
+    **{f"an empty list with {said}": Response(EMPTY % said) for said in SAYS_ERROR},
+    "a part with errors": Response(
+        '{"items": [{"id": "3a"}], "errors": [{"message": "timeout"}], "meta": {"cursor": null}}'
+    ),
 }
 
 
@@ -162,6 +185,25 @@ def test_what_is_no_page_of_the_list_is_not_its_end(kind: str, middle: str) -> N
 
     assert isinstance(got.end, Failure)
     assert set(got.keys) <= {key for number in range(1, PAGES + 1) for key in rows_of(number)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("said", SAYS_NOTHING)
+def test_an_empty_list_is_the_end_if_the_page_says_that_all_is_well(kind: str, said: str) -> None:
+    got = read(source_of(kind), served(Response(EMPTY % said)))
+
+    assert isinstance(got.end, ListingEnd), got.end
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_records_of_a_first_page_that_have_no_key_are_no_part_of_the_list(kind: str) -> None:
+    more = {"cursor": "2", "next": "/list?page=2"}
+    blocked = json.dumps({"items": [{"error": "blocked"}], "meta": more})
+    link = '</list?page=2>; rel="next"'
+
+    got = read(source_of(kind), served(Response(blocked, link=link), 1))
+
+    assert isinstance(got.end, Incomplete)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,6 +269,37 @@ def test_the_container_of_earlier_pages_is_recognised_though_the_recipe_names_no
 
     assert isinstance(got.end, ListingEnd)
     assert len(got.requests) == PAGES + 1
+
+
+LAYOUT = '<body><div class="main" id="content">%s</div></body>'
+WITHOUT_ROWS = {
+    LAYOUT % "<h1>Something went wrong</h1>": False,
+    LAYOUT % "<form>Are you human?</form>": False,
+    LAYOUT % "<p>No results</p>": False,
+    LAYOUT % " <i></i> ": True,
+}
+
+
+@pytest.mark.parametrize("records", ["div.row", ".main > .row", "//div[@id='content']/div"])
+@pytest.mark.parametrize("body", WITHOUT_ROWS)
+def test_a_part_of_the_layout_is_an_empty_list_only_if_it_is_empty(records: str, body: str) -> None:
+    """An error page has the site's layout too; `extract.container` says that it is the list's."""
+    source = source_of("page", "html")
+    named, unnamed = (
+        source.recipe.extract.model_copy(update={"records": records, "container": container})
+        for container in ("div.main", None)
+    )
+
+    def site(request: SourceRequest) -> Response:
+        rows = "".join(f'<div class="row">{row}</div>' for row in rows_of(page_number(request)))
+        return Response(LAYOUT % rows if page_number(request) < 3 else body)
+
+    inferred = read(RecipeSource(source.recipe.model_copy(update={"extract": unnamed})), site)
+    said = read(RecipeSource(source.recipe.model_copy(update={"extract": named})), site)
+
+    assert isinstance(inferred.end, ListingEnd if WITHOUT_ROWS[body] else Incomplete)
+    assert isinstance(said.end, ListingEnd)
+    assert WITHOUT_ROWS[body] or "set extract.container" in str(inferred.end)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -129,6 +129,34 @@ async def test_a_list_that_moves_up_while_it_is_read_loses_no_row(
         assert await kitchen.pool.fetch("SELECT partition, value FROM source_cursors") == before
 
 
+CURSORS = "SELECT partition, value FROM source_cursors"
+
+
+@pytest.mark.parametrize("field", ["", '\nfield = "at"'])
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_cursor_does_not_pass_rows_that_could_not_be_read(
+    kitchen: WorkerContext, folder: Path, shop: Shop, field: str, first: bool
+) -> None:
+    text = RECIPE.format(name="since", base=shop.base, paging='type = "none"', more="").replace(
+        'id = "id"', 'id = "id"\nat = "at"'
+    )
+    write(folder, "since", f'{text}\n[incremental]\nparam = "since"{field}')
+    listed = {"items": [{"id": str(n), "at": f"2026-11-20T10:0{n}:00Z"} for n in range(5)]}
+    if not first:
+        shop.paths["/list"] = ("200 OK", json.dumps(listed).encode(), {})
+        assert (await run(kitchen, "since"))["status"] == "success"
+    before = await kitchen.pool.fetch(CURSORS)
+    renamed = {"items": [{"uid": str(n), "at": "2026-11-20T11:00:00Z"} for n in range(5, 9)]}
+    renamed["items"] += [{"id": "9", "at": "2026-11-20T11:30:00Z"}]
+    shop.paths["/list"] = ("200 OK", json.dumps(renamed).encode(), {})
+
+    row = await run(kitchen, "since")
+
+    assert (row["status"], row["stats"]["breach"]) == ("partial_failure", "drift")
+    assert await kitchen.pool.fetch(CURSORS) == before
+    assert len(before) == (0 if first else 1)
+
+
 async def test_a_named_status_ends_the_listing_of_a_run(
     kitchen: WorkerContext, folder: Path
 ) -> None:

@@ -41,6 +41,7 @@ class RecipePagination:
     _read: _ReadPage | None = None  # the last page
     _followed: _ReadPage | None = None  # a page that the last request went beyond
     _list_seen: bool = False
+    _first_is_keyless: bool = False
     _container: str | None = None
     _requested: set[tuple[str, bytes | None]] = field(default_factory=set[tuple[str, bytes | None]])
     _contents: dict[bytes, int] = field(default_factory=dict[bytes, int])
@@ -160,11 +161,14 @@ class RecipePagination:
             same_container = self._container is not None and self._container in reading.blocks
             return None if same_container else f"{page}: {reading.absent}"
         if self.page_number == 1:
+            self._first_is_keyless = _is_keyless(reading)
             return None
         if reading.single and self._list_seen:
             return f"{page} has an object where the pages before have a list"
-        if not reading.rows and any(reading.rejected) and not any(r.key for r in reading.rejected):
+        if _is_keyless(reading) and not self._first_is_keyless:
             return f"{page} has no record with a key"
+        if self._first_is_keyless and reading.rows:
+            return f"page 1 has no record with a key, and {page} has"
         return None
 
     def _repetition(self, reading: PageReading) -> str | None:
@@ -251,6 +255,12 @@ class RecipePagination:
         if paginate.enough:
             return ListingEnd("max_pages", whole=False)
         return Incomplete(f"there is more than max_pages = {self.page_number} allows")
+
+
+def _is_keyless(reading: PageReading) -> bool:
+    """Return whether a page has records, and none of them has a key: they may be anything."""
+    rejected = reading.rejected
+    return not reading.rows and bool(rejected) and not any(one.key for one in rejected)
 
 
 def _overlap(before: Sequence[str], after: Sequence[str]) -> int:
