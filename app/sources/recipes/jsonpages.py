@@ -159,7 +159,7 @@ def _are_messages(value: Any) -> bool:
 def _is_error(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().lower() not in ("", "0", "false", "no", "none", "null", "ok")
-    return (isinstance(value, dict | list) and bool(value)) or value is True
+    return value is True or (isinstance(value, dict | list) and value not in ([], {}))
 
 
 def _is_error_status(value: Any) -> bool:
