@@ -589,3 +589,23 @@ def test_enough_pages_are_not_the_whole_list() -> None:
 def test_a_refusal_cannot_be_named_as_the_end(status: int) -> None:
     with pytest.raises(Exception, match="cannot be"):
         source_of("page", end_status=f"[{status}]")
+
+
+ITEMS = "".join(f"<item><guid>{n}</guid><title>Cup {n} &amp; more</title></item>" for n in range(3))
+ENTRIES = "".join(f"<entry><id>{n}</id><title><![CDATA[<b>]]></title></entry>" for n in range(3))
+FEEDS = {
+    "rss": f'<?xml version="1.0"?><rss version="2.0"><channel>{ITEMS}</channel></rss>',
+    "atom": f'<feed xmlns="http://www.w3.org/2005/Atom"><id>f</id>{ENTRIES}</feed>',
+    "json": '{"version": "https://jsonfeed.org/version/1.1", "items": [{"id": "1"}, {"id": "2"}]}',
+}
+FEED = 'name = "feed"\nkind = "feed"\nurl = "https://site.test/feed"'
+
+
+@pytest.mark.parametrize("form", FEEDS)
+def test_a_feed_that_is_cut_off_anywhere_has_no_end(form: str) -> None:
+    source, body = RecipeSource(load(FEED)), FEEDS[form]
+
+    ends = [read(source, lambda _, cut=cut: Response(body[:cut])).end for cut in range(len(body))]
+
+    assert [at for at, end in enumerate(ends) if not isinstance(end, Failure)] == []
+    assert read(source, lambda _: Response(body)).end == ListingEnd("the only page")

@@ -76,6 +76,8 @@ class RecipePagination:
             return self._ended(f"HTTP {raw.status}")
         unrecognised = None if reading.ended else self._unrecognised(reading)
         fault = unrecognised or self._repetition(reading)
+        if reading.cut_off:
+            fault = fault or f"page {self.page_number} is cut off: {reading.malformed}"
         self._count(reading)
         self._note_page(reading)
         if reading.ended:
