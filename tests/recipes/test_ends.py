@@ -50,6 +50,7 @@ class Response:
     body: str | bytes
     status: int = 200
     link: str = ""
+    media_type: str = ""
 
 
 def rows_of(number: int) -> list[str]:
@@ -106,6 +107,7 @@ def read(source: RecipeSource, site: Callable[[SourceRequest], Response]) -> Rea
                 continue
             body = response.body.encode() if isinstance(response.body, str) else response.body
             headers = {"link": response.link} if response.link else {}
+            headers["content-type"] = response.media_type or "application/json; charset=utf-8"
             number = request.check_page or len(requests)
             raw = RawPage(body, response.status, request.url, headers, NOON, PART, number)
             if request.check_page:
@@ -172,6 +174,9 @@ NO_END = {
     "page 1 again": json_page(1),
     "page 2 again": json_page(2),
     **{f"an empty list with {said}": Response(EMPTY % said) for said in SAYS_ERROR},
+    "another media type": Response(
+        '{"items": [], "meta": {"cursor": null}}', media_type="text/html"
+    ),
     "a part with errors": Response(
         '{"items": [{"id": "3a"}], "errors": [{"message": "timeout"}], "meta": {"cursor": null}}'
     ),

@@ -1,6 +1,7 @@
 """A run whose listing did not end is no success, marks nothing as missing, moves no cursor."""
 
 import asyncio
+import gzip
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,13 @@ key = "id"
 {more}
 """
 VARIANTS = {"marking": 'missing = "mark"', "moving": '[incremental]\nparam = "since"'}
-MIDDLES: dict[str, tuple[str, bytes]] = {
+EMPTY = b'{"items": [], "meta": {"cursor": null, "next": null}, "error": "quota exceeded"}'
+MIDDLES: dict[str, tuple[str, bytes] | tuple[str, bytes, dict[str, str]]] = {
+    "an empty list with an error": ("200 OK", EMPTY),
+    "an empty list of another kind": ("200 OK", b'{"items": []}', {"content_type": "text/html"}),
+    "cut off": ("200 OK", str(json_page(3).body).encode()[:50]),
+    "sign in": ("302 Found", b"", {"location": "/list"}),
+    "half a gzip": ("200 OK", gzip.compress(bytes(500))[:-12], {"content_encoding": "gzip"}),
     "error": ("200 OK", ERROR.encode()),
     "captcha": ("200 OK", b"<html><form>Are you human?</form></html>"),
     "no list": ("200 OK", b'{"meta": {}}'),
@@ -50,14 +57,15 @@ MIDDLES: dict[str, tuple[str, bytes]] = {
 class Site(Shop):
     """Four pages of three rows; answers `middle` to a request for page 3."""
 
-    middle: tuple[str, bytes] | None = None
+    middle: tuple[str, bytes] | tuple[str, bytes, dict[str, str]] | None = None
 
     async def __call__(self, visit: Visit) -> None:
         query = dict(pair.split("=") for pair in visit.path.partition("?")[2].split("&") if pair)
         offset = int(query.get("offset", 0))
         number = int(query.get("page") or query.get("cursor") or offset // 3 + 1)
         if number == 3 and self.middle is not None:
-            await visit.answer(*self.middle)
+            status, body, *headers = self.middle
+            await visit.answer(status, body, **(headers[0] if headers else {}))
             return
         page = json_page(number)
         link = {"link": page.link} if page.link else {}

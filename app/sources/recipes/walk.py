@@ -40,6 +40,7 @@ class RecipePagination:
     _asked: SourceRequest | None = None  # the last request
     _read: _ReadPage | None = None  # the last page
     _followed: _ReadPage | None = None  # a page that the last request went beyond
+    _media_type: str = ""
     _list_seen: bool = False
     _first_is_keyless: bool = False
     _container: str | None = None
@@ -74,7 +75,9 @@ class RecipePagination:
             self.requests = self.requests.after_first_page(raw.url)
         if raw.status in paginate.end_status:
             return self._ended(f"HTTP {raw.status}")
-        unrecognised = None if reading.ended else self._unrecognised(reading)
+        unrecognised = None
+        if not reading.ended:
+            unrecognised = self._unrecognised(reading) or self._other_media_type(raw)
         fault = unrecognised or self._repetition(reading)
         if reading.cut_off:
             fault = fault or f"page {self.page_number} is cut off: {reading.malformed}"
@@ -172,6 +175,14 @@ class RecipePagination:
         if self._first_is_keyless and reading.rows:
             return f"page 1 has no record with a key, and {page} has"
         return None
+
+    def _other_media_type(self, raw: RawPage) -> str | None:
+        """Return how the media type differs from that of page 1: another program has answered."""
+        media_type = raw.headers.get("content-type", "").partition(";")[0].strip().lower()
+        first = self._media_type = self._media_type or media_type
+        if not media_type or media_type == first:
+            return None
+        return f"page {self.page_number} is {media_type} where an earlier one is {first}"
 
     def _repetition(self, reading: PageReading) -> str | None:
         """Return how this page repeats an earlier one, or None if it does not."""
