@@ -67,6 +67,11 @@ def failure_of(answer: FetchedResponse, request: SourceRequest, now: datetime) -
         )
     if not httpx.codes.is_success(answer.status):
         return _status_failure(answer, request, now)
+    return _content_failure(answer, request)
+
+
+def _content_failure(answer: FetchedResponse, request: SourceRequest) -> Failure | None:
+    """The failure of a successful response that is not the page requested, or None."""
     if answer.status == HTTPStatus.PARTIAL_CONTENT and not _is_whole(answer):
         stated = answer.headers.get("content-range", "no content-range")[:60]
         return _failure(Schema, answer, f"HTTP 206: a part of the page ({stated})")
