@@ -257,7 +257,7 @@ class Collector:
         request, returned = parse.advance(generator, None)
         number = 1
         while request is not None:
-            if request.check:
+            if request.check_page:
                 request, returned = parse.advance(generator, await self._read_again(request, part))
                 continue
             page = await self._fetch(request, part, number)
@@ -285,8 +285,8 @@ class Collector:
             await self._commit(collected, None, end)
 
     async def _read_again(self, request: SourceRequest, part: Partition) -> RawPage | Failure:
-        """Fetch and read a first page that is only compared with what it was."""
-        page = await self._fetch(request, part, 1)
+        """Fetch and read a page that is only compared with what it was."""
+        page = await self._fetch(request, part, request.check_page)
         if isinstance(page, Failure):
             return page
         try:

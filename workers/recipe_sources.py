@@ -142,4 +142,10 @@ class RecipeItemStorage(SourceGroup):
         await items.mark_missing(connection, self.org_id, platform, run_id, at)
 
     async def revert_absences(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
-        """Nothing to undo: items are marked only after the expectations were met."""
+        """Restore the cursors: rows that could not be read are requested again.
+
+        Items are marked only after the expectations were met.
+        """
+        source = self.sources.get(platform)
+        if source is not None and source.recipe.incremental is not None:
+            await cursors.restore(connection, self.org_id, platform, source.cursors, run_id)

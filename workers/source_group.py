@@ -72,7 +72,7 @@ class ListingTracker(Protocol):
         ...
 
     async def revert_absences(self, connection: Connection, platform: str, run_id: UUID, /) -> None:
-        """The source broke an expectation: keys found missing in this run are not trusted."""
+        """The source broke an expectation: missing keys and moved cursors are not trusted."""
         ...
 
 

@@ -13,7 +13,10 @@ from app.sources.recipes.htmlpages import parse_html, select, text_of
 
 _IDENTIFIER = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*")
 _WITHOUT_DATA = frozenset({"script", "style", "option", "br", "link", "meta", "path", "head"})
-_LAZY = ("data-src", "data-original", "data-lazy-src")  # of an image that a script loads later
+# Of an image that a script loads later.
+_LAZY = ("data-src", "data-original", "data-lazy-src", "data-lazy", "data-image", "data-url")
+_LAZY_SETS = ("data-srcset", "data-lazy-srcset")  # of several sizes
+_FIRST_OF_SET = "(substring-before(concat(normalize-space(.//img/@{name}), ' '), ' '))"
 _NAMES = {
     "href": "url",
     "src": "image",
@@ -22,6 +25,22 @@ _NAMES = {
     **dict.fromkeys(_LAZY, "image"),
 }
 MAX_PAGES = 20
+_NEXT_LINKS = (
+    'a[rel~="next"]::attr(href)',
+    'link[rel~="next"]::attr(href)',
+    "a.next::attr(href)",
+    ".next > a::attr(href)",
+    "a.next-page::attr(href)",
+    'a[aria-label^="Next" i]::attr(href)',
+    'a[title^="Next" i]::attr(href)',
+)
+_NEXT_TEXT = re.compile(
+    r"[\W_]*(?:next|next page|older|older (?:posts|entries)|more|load more|weiter"
+    r"|nächste(?: seite)?|suivante?|page suivante|siguiente|successiva|volgende|próxima)[\W_]*"
+    "|[\u203a\u00bb\u2192>]{1,2}",
+    re.IGNORECASE,
+)
+_MAX_NEXT_TEXT = 30
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _ATTRIBUTES = (
     ("a", "href", FieldType.URL),
@@ -53,6 +72,9 @@ def draft_from_html(body: bytes, url: str, content_type: str | None) -> RecipeDr
         return None
     remarks = [f"Found {len(elements)} records: {records}"]
     remarks.append("Check the selectors; a site may change them. `source try` shows the rows.")
+    paginate = _paging(root)
+    if not paginate:
+        remarks.append("Found no link to further pages; see [paginate] if there are any.")
     return RecipeDraft(
         name=source_name(url),
         kind="html",
@@ -60,18 +82,26 @@ def draft_from_html(body: bytes, url: str, content_type: str | None) -> RecipeDr
         records=records,
         fields=fields,
         key=tuple(infer_key(samples)),
-        paginate=_paging(root),
+        paginate=paginate,
         remarks=(*remarks, *embedded_data(root)),
     )
 
 
 def _paging(root: Element) -> dict[str, str | int]:
-    """The values of [paginate] for a page that links to its next one with rel="next"."""
-    for tag in ("a", "link"):
-        path = f'{tag}[rel~="next"]::attr(href)'
-        if select(path, root):
+    """The values of [paginate] for a page that links to the next one, by relation or text."""
+    for path in (*_NEXT_LINKS, *_links_by_text(root)):
+        found = {str(href) for href in select(path, root)}
+        if len(found) == 1 and not found.pop().startswith(("#", "javascript:")):
             return {"type": "next", "path": path, "max_pages": MAX_PAGES}
     return {}
+
+
+def _links_by_text(root: Element) -> Iterator[str]:
+    """Yield the XPath of the links whose text says that they lead to the next page."""
+    for link in select("//a[@href]", root):
+        text = text_of(link)
+        if len(text) <= _MAX_NEXT_TEXT and _NEXT_TEXT.fullmatch(text):
+            yield f'//a[normalize-space()="{text}"]/@href'
 
 
 def embedded_data(root: Element) -> list[str]:
@@ -165,7 +195,8 @@ def _fields(
     frequent = [path for path, n in counted.items() if n >= minimum][: _MAX_FIELDS * 2]
     fields, seen = dict[str, tuple[str, FieldType]](), set[tuple[str, ...]]()
     rows = [dict[str, Any]() for _ in elements]
-    for path in frequent:
+    # A link with one text in all records, such as "share", is not the record's own.
+    for path in sorted(frequent, key=lambda path: _is_action(path, elements)):
         values = tuple(_first(path, element) for element in elements)
         if values in seen or not any(values) or len(fields) >= _MAX_FIELDS:
             continue
@@ -175,6 +206,12 @@ def _fields(
         for row, value in zip(rows, values, strict=True):
             row[name] = value or None
     return fields, rows
+
+
+def _is_action(path: str, elements: Sequence[Element]) -> bool:
+    step, attribute, _ = path.partition("::attr(href)")
+    texts = {_first(step, element) for element in elements} if attribute else set[str]()
+    return len(texts) == 1 and texts != {""}
 
 
 def _paths(element: Element) -> Iterator[tuple[str, FieldType]]:
@@ -188,12 +225,20 @@ def _paths(element: Element) -> Iterator[tuple[str, FieldType]]:
 
 
 def _paths_of_inner(inner: Element, record: Element) -> Iterator[tuple[str, FieldType]]:
-    if inner.tag == "a" and not text_of(inner) and inner.find(".//img") is None:
+    has_words = any(map(str.isalnum, text_of(inner)))
+    if inner.tag == "a" and not has_words and inner.find(".//img") is None:
         return  # an arrow to vote, an anchor
-    step = _cell(inner) if inner.tag in ("td", "th") else _step(inner)
+    step = _element_step(inner)
     if inner not in select(step, record)[:1] and inner.getparent() is not record:
-        step = f"{_step(inner.getparent())} > {step}"
+        step = f"{_element_step(inner.getparent())} > {step}"
+    if select(step, record)[:1] != [inner]:
+        return  # the selector finds another element first
     is_lazy = any(inner.get(name) for name in _LAZY)
+    if inner.tag == "img" and not is_lazy:
+        for name in _LAZY_SETS:
+            if inner.get(name):
+                is_lazy = True
+                yield _FIRST_OF_SET.format(name=name), FieldType.URL
     for tag, attribute, kind in _ATTRIBUTES:
         if inner.tag == tag and inner.get(attribute) and not (is_lazy and attribute == "src"):
             yield f"{step}::attr({attribute})", kind
@@ -201,10 +246,10 @@ def _paths_of_inner(inner: Element, record: Element) -> Iterator[tuple[str, Fiel
         yield step, FieldType.STRING
 
 
-def _cell(inner: Element) -> str:
-    """One step for a table cell: by its position in the row if it has no id or class."""
+def _element_step(inner: Element) -> str:
+    """One step for an element: a table cell by its position if it has no id or class."""
     step = _step(inner)
-    if step != inner.tag:
+    if step != inner.tag or inner.tag not in ("td", "th"):
         return step
     return f"{step}:nth-child({len(list(inner.itersiblings(preceding=True))) + 1})"
 
@@ -222,6 +267,8 @@ def _name(path: str) -> str:
     attribute = attribute.rstrip(")") or ("href" if path == "./@href" else "")
     if attribute in _NAMES:
         return _NAMES[attribute]
+    if path.startswith("(substring-before"):
+        return "image"
     position = re.search(r":nth-child\((\d+)\)$", step)
     if position:
         return f"column_{position[1]}"

@@ -15,6 +15,9 @@ _NEXT = re.compile(r"next|next_?page(_?url)?|next_?url|next_?link", re.IGNORECAS
 _CURSOR = re.compile(
     r"(next_?|end_?)?cursor|next_?(page_?)?token|continuation(_?token)?|scroll_?id", re.IGNORECASE
 )
+_HAS_MORE = re.compile(r"has_?(more|next(_?page)?)|more|truncated|is_?truncated", re.IGNORECASE)
+_TOTAL = re.compile(r"total(_?(count|items|results|records|num))?|count", re.IGNORECASE)
+_PAGES = re.compile(r"(total_?)?pages|page_?count|last_?page|num_?pages", re.IGNORECASE)
 _PAGE_PARAMS = ("page", "p", "pageNumber", "page_number")
 _OFFSET_PARAMS = ("offset", "skip", "start")
 _SIZE_PARAMS = ("limit", "size", "per_page", "page_size", "pageSize", "count")
@@ -52,7 +55,7 @@ def draft_from_json(
     if paginate.get("type") == "cursor":
         remarks.append(f"The parameter {paginate['param']} is named after {paginate['path']}.")
     if not paginate:
-        remarks.append("Found no link to further pages; see [paginate] if there are any.")
+        remarks.append(_no_way_on(document, len(rows)))
     return RecipeDraft(
         name=source_name(url),
         kind="json",
@@ -132,11 +135,26 @@ def _paging(
         address = isinstance(value, str) and value.startswith(("http://", "https://", "/", "?"))
         if address and (_NEXT.fullmatch(last) or path.endswith("next.href")):
             return {"type": "next", "path": path, "max_pages": MAX_PAGES}, url
+        if type(value) is int and value > 1 and _NEXT.fullmatch(last):
+            paginate = {"type": "cursor", "path": path, "param": "page", "max_pages": MAX_PAGES}
+            return paginate, without_params(url, ("page",))
         if value and not address and _CURSOR.fullmatch(last):
             param = _cursor_param(last)
             paginate = {"type": "cursor", "path": path, "param": param, "max_pages": MAX_PAGES}
             return paginate, without_params(url, (param,))
     return _by_params(url)
+
+
+def _no_way_on(document: Any, rows: int) -> str:
+    """Return a remark that says whether the page names further pages in a way of its own."""
+    for path, value in _scalars(document, "", 0):
+        last = path.rpartition(".")[2].strip('"')
+        more = value is True and _HAS_MORE.fullmatch(last)
+        total = type(value) is int and value > rows and _TOTAL.fullmatch(last)
+        if more or total or (type(value) is int and value > 1 and _PAGES.fullmatch(last)):
+            said = f"{path} is {str(value).lower()}"
+            return f"There are further pages ({said}), and no link to them: see [paginate]."
+    return "Found no link to further pages; see [paginate] if there are any."
 
 
 def _cursor_param(name: str) -> str:

@@ -100,8 +100,8 @@ class _Trial:
         """Fetch and parse pages up to the limit or the end; return why that is not an end."""
         asking = self.source.pages(self.part)
         step = _advance(asking, None)
-        while isinstance(step, SourceRequest) and (step.check or len(self.pages) < limit):
-            if step.check:
+        while isinstance(step, SourceRequest) and (step.check_page or len(self.pages) < limit):
+            if step.check_page:
                 step = _advance(asking, await self._read_again(step))
                 continue
             number = len(self.pages) + 1
@@ -123,9 +123,9 @@ class _Trial:
         return None
 
     async def _read_again(self, request: SourceRequest) -> RawPage | Failure:
-        """Fetch and read a first page that is only compared with what it was."""
+        """Fetch and read a page that is only compared with what it was."""
         try:
-            raw, _ = await self.fetcher.fetch(self.window, request, self.part, 1)
+            raw, _ = await self.fetcher.fetch(self.window, request, self.part, request.check_page)
             return (await parse_page(self.source, raw, self.fetcher.sandbox))[0]
         except Failure as failure:
             return failure

@@ -34,7 +34,8 @@ class SourceRequest:
     page that
     another version has parsed is parsed again.
     `secrets`: those that it carries: nothing of the response or a failure shows one of them.
-    `check`: the page was read before and is only compared; it is neither stored nor counted.
+    `check_page`: the number of a page that was read before and is only compared; it is neither
+    stored nor counted. 0 for every other page.
     """
 
     url: str
@@ -49,7 +50,7 @@ class SourceRequest:
     wait: float = 0.0
     parser_version: str = ""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    check: bool = False
+    check_page: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ _QUOTED_SECRET = re.compile(
     re.IGNORECASE,
 )
 COOKIE_LOOP = "a cookie wall: the site sets a cookie and redirects until it is sent back"
+_RANGE = re.compile(r"bytes 0-(\d{1,18})/(\d{1,18})")
 _SHORT_PAGE = 8_000  # bytes; a page with data is longer
 _LINKS_OF_A_WALL = 5
 _ASKS_FOR_COOKIES = re.compile(
@@ -66,6 +67,14 @@ def failure_of(answer: FetchedResponse, request: SourceRequest, now: datetime) -
         )
     if not httpx.codes.is_success(answer.status):
         return _status_failure(answer, request, now)
+    return _content_failure(answer, request)
+
+
+def _content_failure(answer: FetchedResponse, request: SourceRequest) -> Failure | None:
+    """The failure of a successful response that is not the page requested, or None."""
+    if answer.status == HTTPStatus.PARTIAL_CONTENT and not _is_whole(answer):
+        stated = answer.headers.get("content-range", "no content-range")[:60]
+        return _failure(Schema, answer, f"HTTP 206: a part of the page ({stated})")
     if not answer.body or answer.body.isspace():
         return _empty_body_failure(answer, request)
     wall = _cookie_wall(answer, request)
@@ -118,6 +127,12 @@ def _cookie_wall(answer: FetchedResponse, request: SourceRequest) -> str | None:
     if _ASKS_FOR_COOKIES.search(answer.body) and links <= _LINKS_OF_A_WALL:
         return "the page asks for cookies"
     return None
+
+
+def _is_whole(answer: FetchedResponse) -> bool:
+    """Whether the content-range of a response covers the whole page, as no part was requested."""
+    said = _RANGE.fullmatch(answer.headers.get("content-range", "").strip())
+    return said is not None and int(said[1]) + 1 == int(said[2])
 
 
 def _is_conditional(request: SourceRequest) -> bool:

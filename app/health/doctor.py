@@ -280,7 +280,7 @@ async def _unreadable(pool: Pool) -> list[Finding]:
 
 
 async def _gaps(pool: Pool) -> list[Finding]:
-    fix = "request it by hand, or set ASKNEWS_HISTORICAL=true before the next outage"
+    fix = "no run requests it; news of the next outage is requested if ASKNEWS_HISTORICAL=true"
     return [warning("gap", message, fix) for message in await diagnostics.recent_gaps(pool)]
 
 

@@ -17,9 +17,12 @@ WARES = [{"id": n, "name": f"Cup {n}", "note": None} for n in range(1, 13)]
 
 @pytest.fixture
 async def web() -> AsyncGenerator[str]:
-    """Serves wares at /wares, and asks robots to stay away from /private."""
+    """Serves wares at /wares, four a page at /paged, and asks robots to stay away from /private."""
+    moves = 0
 
     async def visited(visit: Visit) -> None:
+        nonlocal moves
+        page = int(visit.path.partition("page=")[2] or 1)
         match visit.path.partition("?")[0]:
             case "/robots.txt":
                 await visit.answer(
@@ -27,6 +30,16 @@ async def web() -> AsyncGenerator[str]:
                 )
             case "/wares":
                 await visit.answer(body=json.dumps(WARES).encode())
+            case "/paged" | "/moving" if page < 4:
+                moves += visit.path.startswith("/moving")
+                first = (page - 1) * 4 + (moves > 1)  # a row leaves once page 1 was read
+                following = f"/paged?page={page + 1}" if page < 3 else None
+                body = {"rows": WARES[first : first + 4], "next": following}
+                await visit.answer(body=json.dumps(body).encode())
+            case "/same":
+                await visit.answer(
+                    body=json.dumps({"rows": WARES, "next": "/same?page=2"}).encode()
+                )
             case "/private":
                 await visit.answer(body=b"[]")
             case _:
@@ -76,6 +89,59 @@ async def test_from_an_address_to_a_tried_recipe_and_what_an_edit_changes(
     assert same.stdout == "0 gone, 0 new, 0 changed, 12 the same\n"
     assert edited.returncode == 1
     assert json.loads(edited.stdout)["changed"]["1"] == {"name": {"before": "Cup 1", "after": None}}
+
+
+PAGED = """
+name = "paged"
+kind = "json"
+url = "{url}"
+[limits]
+rate = 50
+burst = 50
+[paginate]
+type = "page"
+max_pages = 9
+{end}
+[extract]
+records = "rows"
+[extract.fields]
+id = "id"
+[store]
+key = "id"
+"""
+
+
+ENDING = "end_status = [404]"
+ENDS = {
+    "a 404 that the recipe does not name": ("/paged", "", 1, "HTTP 404"),
+    "a 404 that the recipe names": ("/paged", ENDING, 0, "the end: HTTP 404"),
+    "a list that moves": ("/moving", ENDING, 1, "rows of page 1 left it"),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+async def test_try_ends_as_a_run_would(
+    environment: dict[str, str], web: str, tmp_path: Path, case: str
+) -> None:
+    path, end, code, said = ENDS[case]
+    file = tmp_path / "paged.toml"
+    file.write_text(PAGED.format(url=web + path, end=end))
+
+    tried = await app(environment, "try", str(file), "--pages", "9")
+
+    assert tried.returncode == code, tried.stdout + tried.stderr
+    assert said in " ".join((tried.stdout + tried.stderr).split())
+
+
+async def test_the_next_page_is_tried_before_a_proposal_is_printed(
+    environment: dict[str, str], web: str
+) -> None:
+    paged = await app(environment, "new", f"{web}/paged")
+    same = await app(environment, "new", f"{web}/same")
+
+    assert 'type = "next"\npath = "next"' in paged.stdout
+    assert same.stdout.startswith("# Further pages could not be read (")
+    assert "[paginate]" not in same.stdout.partition("\n")[2]
 
 
 async def test_each_fault_is_named_with_its_line_its_key_and_the_mend(

@@ -237,6 +237,30 @@ def test_the_link_of_a_story_is_not_the_arrow_to_vote_for_it() -> None:
     assert not any("vote" in str(value) for value in found.rows[0].data.values())
 
 
+VOTED = (
+    '<li class="story"><a class="up" href="/vote?id=%d">%s</a>'
+    '<a class="t" href="https://news.example/%d">Story number %d</a> <a href="/share/%d">share</a></li>'
+)
+
+
+@pytest.mark.parametrize("arrow", ["\N{BLACK UP-POINTING TRIANGLE}", "upvote", "+1", ""])
+def test_a_link_that_says_the_same_in_every_record_is_not_the_record_s_own(arrow: str) -> None:
+    rows = "".join(VOTED % (n, arrow, n, n, n) for n in range(1, 9))
+
+    recipe, found = read(html(f'<ul class="stories">{rows}</ul>'))
+
+    assert (found.rows[0].key, recipe.storage.key) == ("https://news.example/1", ["url"])
+
+
+def test_a_cell_is_named_by_its_place_where_another_cell_has_the_same_element() -> None:
+    row = '<tr><td><a href="/u/%d">%s</a></td><td><a href="/c/%d">%d comments</a></td></tr>'
+    rows = "".join(row % (n, f"Story number {n}", n, n) for n in range(1, 9))
+
+    _, found = read(html(f'<table class="list">{rows}</table>'))
+
+    assert {"Story number 3", "3 comments"} <= {*found.rows[2].data.values()}
+
+
 def test_rows_of_two_kinds_that_alternate_in_a_table_are_told_apart() -> None:
     below = (
         '<tr><td colspan="2"></td><td class="subtext">by <a href="user?id=u%d">u%d</a></td></tr>'
@@ -269,6 +293,74 @@ def test_a_list_that_links_to_its_next_page_is_paged() -> None:
 
     assert recipe.paginate.type == "next"
     assert found.next_page == "?page=2"
+
+
+@pytest.mark.parametrize(
+    "source", ['data-original="%s"', 'data-srcset="%s 1x, /large.jpg 2x"', 'data-lazy-srcset="%s"']
+)
+def test_an_image_is_found_wherever_a_script_has_its_address(source: str) -> None:
+    rows = "".join(
+        f'<li class="ware"><a href="/w/{n}">Ware number {n}</a>'
+        f'<img src="/blank.gif" {source % f"/i/{n}.jpg"}></li>'
+        for n in range(6)
+    )
+
+    _, found = read(html(f'<ul class="wares">{rows}</ul>'))
+
+    assert found.rows[2].data["image"] == "https://town.example/i/2.jpg"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '<a class="next page-link" href="?page=2">2</a>',
+        '<ul class="pager"><li class="next"><a href="?page=2">Onward</a></li></ul>',
+        '<a aria-label="Next page" href="?page=2">2</a>',
+        '<a href="?page=1">1</a><a href="?page=2">Next \u00bb</a>',
+        '<a href="?page=2">\u203a</a>',
+        '<a href="?page=2">Older posts</a>',
+        '<a href="?page=2">N\u00e4chste Seite</a>',
+    ],
+)
+def test_the_next_page_is_found_by_class_or_text(link: str) -> None:
+    rows = "".join(f'<li class="w"><a href="/w/{n}">Ware number {n}</a></li>' for n in range(6))
+
+    recipe, found = read(html(f'<ul class="ws">{rows}</ul>{link}'))
+
+    assert (recipe.paginate.type, found.next_page) == ("next", "?page=2")
+
+
+@pytest.mark.parametrize(
+    "link", ["", '<a class="next" href="#">Next</a>', '<a href="/x">Nextel</a>']
+)
+def test_a_page_that_names_no_next_page_says_so(link: str) -> None:
+    rows = "".join(f'<li class="w"><a href="/w/{n}">Ware number {n}</a></li>' for n in range(6))
+
+    proposed = propose_recipe(
+        html(f'<ul class="ws">{rows}</ul>{link}'), "https://town.example/list"
+    )
+
+    assert "# Found no link to further pages" in proposed
+
+
+def test_the_number_of_the_next_page_is_sent_as_the_page() -> None:
+    recipe, found = of_json({"rows": [{"id": 1}, {"id": 2}], "page": 1, "next_page": 2})
+
+    assert (recipe.paginate.type, getattr(recipe.paginate, "param", None)) == ("cursor", "page")
+    assert found.next_page == "2"
+
+
+@pytest.mark.parametrize("member", [{"has_more": True}, {"meta": {"total": 30}}, {"totalPages": 9}])
+def test_pages_that_a_response_counts_and_does_not_link_are_named(member: dict[str, Any]) -> None:
+    rows = {"rows": [{"id": 1}, {"id": 2}]}
+
+    proposed, alone = (
+        propose_recipe(answer(json.dumps(page).encode()), AT)
+        for page in (rows | member, rows | {"has_more": False, "total": 2})
+    )
+
+    assert "# There are further pages (" in proposed
+    assert "# Found no link to further pages" in alone
 
 
 @pytest.mark.parametrize(

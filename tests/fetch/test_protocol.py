@@ -90,6 +90,19 @@ async def test_a_post_is_sent_again_only_if_it_reads(client: httpx.AsyncClient) 
     assert (caught.value.attempts, raw.body) == (1, PAGE)
 
 
+async def test_a_part_of_a_page_is_no_page(client: httpx.AsyncClient) -> None:
+    last = len(PAGE) - 1
+    part, unsaid, whole = (
+        honest("206 Partial Content", content_range=said)
+        for said in (f"bytes 0-{last}/999", "", f"bytes 0-{last}/{last + 1}")
+    )
+
+    assert (await fetched(client, whole)).body == PAGE
+    for handler in (part, unsaid):
+        with pytest.raises(Schema, match="HTTP 206: a part of the page"):
+            await fetched(client, handler)
+
+
 async def test_two_hundred_header_lines_are_read(client: httpx.AsyncClient) -> None:
     headers = {f"x_line_{number}": "x" for number in range(200)}
 

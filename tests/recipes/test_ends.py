@@ -1,7 +1,8 @@
 """A listing ends where its end was seen: every kind of paging, and what is served in the middle."""
 
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -49,6 +50,7 @@ class Response:
     body: str | bytes
     status: int = 200
     link: str = ""
+    media_type: str = ""
 
 
 def rows_of(number: int) -> list[str]:
@@ -96,7 +98,7 @@ def read(source: RecipeSource, site: Callable[[SourceRequest], Response]) -> Rea
     try:
         request = next(asking)
         while True:
-            if not request.check:
+            if not request.check_page:
                 requests.append(request)
             response = site(request)
             if response.status >= 400:
@@ -105,9 +107,10 @@ def read(source: RecipeSource, site: Callable[[SourceRequest], Response]) -> Rea
                 continue
             body = response.body.encode() if isinstance(response.body, str) else response.body
             headers = {"link": response.link} if response.link else {}
-            number = 1 if request.check else len(requests)
+            headers["content-type"] = response.media_type or "application/json; charset=utf-8"
+            number = request.check_page or len(requests)
             raw = RawPage(body, response.status, request.url, headers, NOON, PART, number)
-            if request.check:
+            if request.check_page:
                 request = asking.send(raw)
                 continue
             keys += [record.key for record in source.parse(raw) if isinstance(record, Item)]
@@ -133,6 +136,25 @@ def served(middle: Response, at: int = 3) -> Callable[[SourceRequest], Response]
 
 
 ERROR = '{"error": {"code": 500, "message": "try again"}}'
+EMPTY = '{"items": [], "meta": {"cursor": null, "next": null}, %s}'
+SAYS_ERROR = (
+    '"error": {"message": "rate limited"}',
+    '"error": "Too many requests"',
+    '"errors": [{"message": "timeout"}]',
+    '"success": false',
+    '"ok": 0',
+    '"status": "error"',
+    '"code": 503',
+    '"statusCode": "500"',
+)
+SAYS_NOTHING = (
+    '"error": null',
+    '"errors": []',
+    '"error": "0"',
+    '"ok": true',
+    '"status": "done"',
+    '"code": 200',
+)
 NO_END = {
     "an error with 200": Response(ERROR),
     "the list is null": Response('{"items": null, "meta": {"cursor": null, "next": null}}'),
@@ -151,6 +173,13 @@ NO_END = {
     "416": Response("", 416),
     "page 1 again": json_page(1),
     "page 2 again": json_page(2),
+    **{f"an empty list with {said}": Response(EMPTY % said) for said in SAYS_ERROR},
+    "another media type": Response(
+        '{"items": [], "meta": {"cursor": null}}', media_type="text/html"
+    ),
+    "a part with errors": Response(
+        '{"items": [{"id": "3a"}], "errors": [{"message": "timeout"}], "meta": {"cursor": null}}'
+    ),
 }
 
 
@@ -161,6 +190,25 @@ def test_what_is_no_page_of_the_list_is_not_its_end(kind: str, middle: str) -> N
 
     assert isinstance(got.end, Failure)
     assert set(got.keys) <= {key for number in range(1, PAGES + 1) for key in rows_of(number)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("said", SAYS_NOTHING)
+def test_an_empty_list_is_the_end_if_the_page_says_that_all_is_well(kind: str, said: str) -> None:
+    got = read(source_of(kind), served(Response(EMPTY % said)))
+
+    assert isinstance(got.end, ListingEnd), got.end
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_records_of_a_first_page_that_have_no_key_are_no_part_of_the_list(kind: str) -> None:
+    more = {"cursor": "2", "next": "/list?page=2"}
+    blocked = json.dumps({"items": [{"error": "blocked"}], "meta": more})
+    link = '</list?page=2>; rel="next"'
+
+    got = read(source_of(kind), served(Response(blocked, link=link), 1))
+
+    assert isinstance(got.end, Incomplete)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -226,6 +274,37 @@ def test_the_container_of_earlier_pages_is_recognised_though_the_recipe_names_no
 
     assert isinstance(got.end, ListingEnd)
     assert len(got.requests) == PAGES + 1
+
+
+LAYOUT = '<body><div class="main" id="content">%s</div></body>'
+WITHOUT_ROWS = {
+    LAYOUT % "<h1>Something went wrong</h1>": False,
+    LAYOUT % "<form>Are you human?</form>": False,
+    LAYOUT % "<p>No results</p>": False,
+    LAYOUT % " <i></i> ": True,
+}
+
+
+@pytest.mark.parametrize("records", ["div.row", ".main > .row", "//div[@id='content']/div"])
+@pytest.mark.parametrize("body", WITHOUT_ROWS)
+def test_a_part_of_the_layout_is_an_empty_list_only_if_it_is_empty(records: str, body: str) -> None:
+    """An error page has the site's layout too; `extract.container` says that it is the list's."""
+    source = source_of("page", "html")
+    named, unnamed = (
+        source.recipe.extract.model_copy(update={"records": records, "container": container})
+        for container in ("div.main", None)
+    )
+
+    def site(request: SourceRequest) -> Response:
+        rows = "".join(f'<div class="row">{row}</div>' for row in rows_of(page_number(request)))
+        return Response(LAYOUT % rows if page_number(request) < 3 else body)
+
+    inferred = read(RecipeSource(source.recipe.model_copy(update={"extract": unnamed})), site)
+    said = read(RecipeSource(source.recipe.model_copy(update={"extract": named})), site)
+
+    assert isinstance(inferred.end, ListingEnd if WITHOUT_ROWS[body] else Incomplete)
+    assert isinstance(said.end, ListingEnd)
+    assert WITHOUT_ROWS[body] or "set extract.container" in str(inferred.end)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -315,28 +394,86 @@ def test_a_total_that_shrinks_while_pages_are_read_is_incomplete(kind: str) -> N
     assert isinstance(got.end, Incomplete)
 
 
+class MovingList:
+    """A list of three rows a page, which is changed by `move` right before page `at` is served."""
+
+    def __init__(
+        self, form: str, at: int, move: Callable[[list[str]], list[str]], *, total: bool = False
+    ) -> None:
+        self.rows = [row for number in range(1, PAGES + 1) for row in rows_of(number)]
+        self.form, self.at, self.move, self.total = form, at, move, total
+        self.served: list[int] = []
+
+    def __call__(self, request: SourceRequest) -> Response:
+        number = page_number(request)
+        if number == self.at and number not in self.served:
+            self.rows = self.move(self.rows)
+        self.served.append(number)
+        offset = parse_qs(urlsplit(request.url).query).get("offset")
+        start = int(offset[0]) if offset else (number - 1) * SIZE
+        rows = self.rows[start : start + SIZE]
+        more = {"total": len(self.rows)} if self.total else {}
+        return json_page(number, rows, **more) if self.form == "json" else html_page(number, rows)
+
+
+def without(*left: str, joined: Sequence[str] = ()) -> Callable[[list[str]], list[str]]:
+    return lambda rows: [row for row in rows if row not in left] + list(joined)
+
+
+LEAVING = {
+    "from page 1, behind page 1": (2, without("1a")),
+    "from page 1, behind page 3": (4, without("1c")),
+    "the last row of page 2": (3, without("2c")),
+    "the first row of page 3": (4, without("3a")),
+    "a whole page": (3, without("2a", "2b", "2c")),
+    "as many as join at the end": (3, without("2a", "2b", joined=["5a", "5b"])),
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["json", "html"])
-def test_rows_that_leave_a_list_without_a_total_while_it_is_read_make_it_incomplete(
-    kind: str, form: str
+@pytest.mark.parametrize("leaving", LEAVING)
+def test_rows_that_leave_any_page_while_a_list_is_read_make_it_incomplete(
+    kind: str, form: str, leaving: str
 ) -> None:
-    """A row of page 1 leaves after it was read: row 2a moves to page 1, and is never served."""
+    """The first rows of the next page move onto a page that was read, and are never served."""
     if form == "html" and kind == "cursor":
         return
-    page = html_page if form == "html" else json_page
-    left = {1: ["1b", "1c", "2a"], 2: ["2b", "2c", "3a"], 3: ["3b", "3c", "4a"]}
-    left[4] = ["4b", "4c", "4d"]
-    served_pages: list[int] = []
+    at, move = LEAVING[leaving]
 
-    def site(request: SourceRequest) -> Response:
-        served_pages.append(number := page_number(request))
-        return page(number, left.get(number, []) if len(served_pages) > 1 else None)
+    for more in ({}, {"total": '"total"'} if form == "json" else {"enough": "true"}):
+        site = MovingList(form, at, move, total=True)
+        got = read(source_of(kind, form, **more), site)
 
-    got = read(source_of(kind, form), site)
+        assert isinstance(got.end, Incomplete), (more, got)
+        assert "total" in more or f"rows of page {at - 1} left it" in str(got.end)
 
-    assert isinstance(got.end, Incomplete)
-    assert str(got.end).startswith("1 rows have left page 1, and later ones moved up")
-    assert served_pages == [1, 2, 3, 4, *([5] if kind in ("page", "offset") else []), 1]
+
+JOINING = {
+    "nothing moves": without(),
+    "rows join at the end": without(joined=["5a"]),
+    "rows leave a page that is not read yet": without("4a", "4c"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("joining", JOINING)
+def test_a_list_that_moves_behind_what_was_read_is_whole(kind: str, joining: str) -> None:
+    site = MovingList("json", 3, JOINING[joining])
+
+    got = read(source_of(kind), site)
+
+    assert isinstance(got.end, ListingEnd), got
+    assert set(got.keys) >= {*site.rows} - {"5a"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_page_is_requested_again_right_after_the_next_one(kind: str) -> None:
+    site = MovingList("json", 9, list)
+
+    read(source_of(kind), site)
+
+    assert site.served == [1, 2, 1, 3, 2, 4, 3, *([5, 4] if kind in ("page", "offset") else [])]
 
 
 UNMOVED = {
@@ -347,45 +484,44 @@ UNMOVED = {
 
 
 @pytest.mark.parametrize("first", UNMOVED)
-def test_rows_that_join_at_the_top_after_the_list_was_read_leave_it_whole(first: str) -> None:
-    pages = 0
+def test_rows_that_join_at_the_top_after_a_page_was_followed_leave_the_list_whole(
+    first: str,
+) -> None:
+    served: list[int] = []
 
     def site(request: SourceRequest) -> Response:
-        nonlocal pages
-        pages += 1
-        number = page_number(request)
-        return json_page(number, UNMOVED[first] if pages > PAGES + 1 else None)
+        served.append(number := page_number(request))
+        return json_page(number, UNMOVED[first] if served.count(1) > 1 and number == 1 else None)
 
     assert isinstance(read(source_of("page"), site).end, ListingEnd)
 
 
-def test_a_first_page_that_cannot_be_compared_shows_no_end() -> None:
-    pages = 0
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(503, "HTTP 503"), (410, "page 2 could not be compared.*paginate.stable = true")],
+)
+def test_a_page_that_cannot_be_compared_shows_no_end(status: int, message: str) -> None:
+    served: list[int] = []
 
     def site(request: SourceRequest) -> Response:
-        nonlocal pages
-        pages += 1
-        return Response("", 503) if pages > PAGES + 1 else json_page(page_number(request))
+        served.append(number := page_number(request))
+        again = number == 2 and served.count(2) > 1
+        return Response("", status) if again else json_page(number)
 
-    got = read(source_of("page"), site)
+    end = read(source_of("cursor"), site).end
 
-    assert isinstance(got.end, Incomplete)
-    assert "HTTP 503" in str(got.end)
+    assert isinstance(end, Failure)
+    assert re.search(message, str(end))
 
 
-@pytest.mark.parametrize("more", [{"total": '"total"'}, {"enough": "true"}])
-def test_a_list_whose_end_proves_itself_is_not_asked_for_its_first_page_again(
-    more: dict[str, str],
-) -> None:
-    asked: list[int] = []
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_page_of_a_list_that_is_said_to_be_stable_is_requested_twice(kind: str) -> None:
+    site = MovingList("json", 9, list)
 
-    def site(request: SourceRequest) -> Response:
-        asked.append(number := page_number(request))
-        return json_page(number, total=12)
+    got = read(source_of(kind, stable="true"), site)
 
-    read(source_of("next", **more), site)
-
-    assert asked == [1, 2, 3, 4]
+    assert isinstance(got.end, ListingEnd)
+    assert site.served == [1, 2, 3, 4, *([5] if kind in ("page", "offset") else [])]
 
 
 def test_a_reached_total_ends_paging_and_repeated_rows_do_not_count() -> None:
@@ -458,3 +594,23 @@ def test_enough_pages_are_not_the_whole_list() -> None:
 def test_a_refusal_cannot_be_named_as_the_end(status: int) -> None:
     with pytest.raises(Exception, match="cannot be"):
         source_of("page", end_status=f"[{status}]")
+
+
+ITEMS = "".join(f"<item><guid>{n}</guid><title>Cup {n} &amp; more</title></item>" for n in range(3))
+ENTRIES = "".join(f"<entry><id>{n}</id><title><![CDATA[<b>]]></title></entry>" for n in range(3))
+FEEDS = {
+    "rss": f'<?xml version="1.0"?><rss version="2.0"><channel>{ITEMS}</channel></rss>',
+    "atom": f'<feed xmlns="http://www.w3.org/2005/Atom"><id>f</id>{ENTRIES}</feed>',
+    "json": '{"version": "https://jsonfeed.org/version/1.1", "items": [{"id": "1"}, {"id": "2"}]}',
+}
+FEED = 'name = "feed"\nkind = "feed"\nurl = "https://site.test/feed"'
+
+
+@pytest.mark.parametrize("form", FEEDS)
+def test_a_feed_that_is_cut_off_anywhere_has_no_end(form: str) -> None:
+    source, body = RecipeSource(load(FEED)), FEEDS[form]
+
+    ends = [read(source, lambda _, cut=cut: Response(body[:cut])).end for cut in range(len(body))]
+
+    assert [at for at, end in enumerate(ends) if not isinstance(end, Failure)] == []
+    assert read(source, lambda _: Response(body)).end == ListingEnd("the only page")

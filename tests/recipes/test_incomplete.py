@@ -1,6 +1,7 @@
 """A run whose listing did not end is no success, marks nothing as missing, moves no cursor."""
 
 import asyncio
+import gzip
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from app.context import WorkerContext
+from app.core.messages import SourceRequest
 from tests import worker_harness
 from tests.fetch.hostile import Visit
 from tests.recipes.shop import Shop, ask, items, open_shop, write
-from tests.recipes.test_ends import ERROR, KINDS, PAGES, json_page
+from tests.recipes.test_ends import ERROR, KINDS, PAGES, MovingList, json_page, without
 from tests.wait import until
 from workers import source
 from workers.execute import execute
@@ -35,7 +37,13 @@ key = "id"
 {more}
 """
 VARIANTS = {"marking": 'missing = "mark"', "moving": '[incremental]\nparam = "since"'}
-MIDDLES: dict[str, tuple[str, bytes]] = {
+EMPTY = b'{"items": [], "meta": {"cursor": null, "next": null}, "error": "quota exceeded"}'
+MIDDLES: dict[str, tuple[str, bytes] | tuple[str, bytes, dict[str, str]]] = {
+    "an empty list with an error": ("200 OK", EMPTY),
+    "an empty list of another kind": ("200 OK", b'{"items": []}', {"content_type": "text/html"}),
+    "cut off": ("200 OK", str(json_page(3).body).encode()[:50]),
+    "sign in": ("302 Found", b"", {"location": "/list"}),
+    "half a gzip": ("200 OK", gzip.compress(bytes(500))[:-12], {"content_encoding": "gzip"}),
     "error": ("200 OK", ERROR.encode()),
     "captcha": ("200 OK", b"<html><form>Are you human?</form></html>"),
     "no list": ("200 OK", b'{"meta": {}}'),
@@ -49,14 +57,15 @@ MIDDLES: dict[str, tuple[str, bytes]] = {
 class Site(Shop):
     """Four pages of three rows; answers `middle` to a request for page 3."""
 
-    middle: tuple[str, bytes] | None = None
+    middle: tuple[str, bytes] | tuple[str, bytes, dict[str, str]] | None = None
 
     async def __call__(self, visit: Visit) -> None:
         query = dict(pair.split("=") for pair in visit.path.partition("?")[2].split("&") if pair)
         offset = int(query.get("offset", 0))
         number = int(query.get("page") or query.get("cursor") or offset // 3 + 1)
         if number == 3 and self.middle is not None:
-            await visit.answer(*self.middle)
+            status, body, *headers = self.middle
+            await visit.answer(status, body, **(headers[0] if headers else {}))
             return
         page = json_page(number)
         link = {"link": page.link} if page.link else {}
@@ -89,6 +98,71 @@ async def test_no_run_that_meets_no_end_is_a_success(
         assert [row["key"] for row in kept if row["absent_since"] or row["missing_since"]] == []
         assert len(kept) == rows
         assert await kitchen.pool.fetch("SELECT partition, value FROM source_cursors") == before
+
+
+@dataclass
+class MovingSite(Shop):
+    """Serves `list`, which is changed whenever page 3 is requested for the first time in a run."""
+
+    list: MovingList | None = None
+
+    async def __call__(self, visit: Visit) -> None:
+        assert self.list is not None
+        page = self.list(SourceRequest(f"https://site.test{visit.path}"))
+        await visit.answer(
+            body=str(page.body).encode(), **({"link": page.link} if page.link else {})
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_list_that_moves_up_while_it_is_read_loses_no_row(
+    kitchen: WorkerContext, folder: Path, kind: str
+) -> None:
+    """Row 3a moves onto page 2 in each run: two listings lack it, and it is there all the time."""
+    for name, more in VARIANTS.items():
+        async with open_shop(MovingSite(list=MovingList("json", 9, list, total=True))) as site:
+            assert isinstance(site, MovingSite)
+            paging = KINDS[kind] + '\ntotal = "total"'
+            write(folder, name, RECIPE.format(name=name, base=site.base, paging=paging, more=more))
+            assert (await run(kitchen, name))["status"] == "success"
+            before = await kitchen.pool.fetch("SELECT partition, value FROM source_cursors")
+            for _ in range(2):
+                site.list = MovingList("json", 3, without("2a", joined=["5a"]), total=True)
+                row = await run(kitchen, name)
+                assert row["status"] == "partial_failure"
+                assert "rows of page 2 left it" in row["error_message"]
+
+        kept = await items(kitchen)
+        assert [item["key"] for item in kept if item["absent_since"] or item["missing_since"]] == []
+        assert await kitchen.pool.fetch("SELECT partition, value FROM source_cursors") == before
+
+
+CURSORS = "SELECT partition, value FROM source_cursors"
+
+
+@pytest.mark.parametrize("field", ["", '\nfield = "at"'])
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_cursor_does_not_pass_rows_that_could_not_be_read(
+    kitchen: WorkerContext, folder: Path, shop: Shop, field: str, first: bool
+) -> None:
+    text = RECIPE.format(name="since", base=shop.base, paging='type = "none"', more="").replace(
+        'id = "id"', 'id = "id"\nat = "at"'
+    )
+    write(folder, "since", f'{text}\n[incremental]\nparam = "since"{field}')
+    listed = {"items": [{"id": str(n), "at": f"2026-11-20T10:0{n}:00Z"} for n in range(5)]}
+    if not first:
+        shop.paths["/list"] = ("200 OK", json.dumps(listed).encode(), {})
+        assert (await run(kitchen, "since"))["status"] == "success"
+    before = await kitchen.pool.fetch(CURSORS)
+    renamed = {"items": [{"uid": str(n), "at": "2026-11-20T11:00:00Z"} for n in range(5, 9)]}
+    renamed["items"] += [{"id": "9", "at": "2026-11-20T11:30:00Z"}]
+    shop.paths["/list"] = ("200 OK", json.dumps(renamed).encode(), {})
+
+    row = await run(kitchen, "since")
+
+    assert (row["status"], row["stats"]["breach"]) == ("partial_failure", "drift")
+    assert await kitchen.pool.fetch(CURSORS) == before
+    assert len(before) == (0 if first else 1)
 
 
 async def test_a_named_status_ends_the_listing_of_a_run(

@@ -57,7 +57,8 @@ class Feed:
     """A feed that was read.
 
     `kind`: `rss`, `rdf`, `atom` or `json`. `rejected`: entries that could not be read.
-    `malformed`: what is wrong with the feed as a whole, if it could still be read.
+    `malformed`: what is wrong with the feed as a whole, if it could still be read. `cut_off`: it
+    ends before its root element does.
     `ttl`: the minimum time between two requests, from `ttl` or `sy:updatePeriod`.
     `skip_hours`, `skip_days`: hours (UTC, 0 to 23) and weekdays (Monday is 0) without updates.
     """
@@ -68,6 +69,7 @@ class Feed:
     entries: tuple[Entry, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     malformed: str | None = None
+    cut_off: bool = False
     ttl: timedelta | None = None
     skip_hours: frozenset[int] = field(default_factory=frozenset[int])
     skip_days: frozenset[int] = field(default_factory=frozenset[int])

@@ -118,7 +118,13 @@ def read_malformed(text: str, url: str, reader: RootReader, why: str, bounds: Bo
         entries=tuple(e for e in results if not isinstance(e, Rejected)),
         rejected=(*(e for e in results if isinstance(e, Rejected)), *rejected),
         malformed=f"broken XML: {why}",
+        cut_off=_is_cut_off(text, root),
     )
+
+
+def _is_cut_off(text: str, root: re.Match[str]) -> bool:
+    """Return whether the document ends before its root element does."""
+    return re.search(rf"</{re.escape(root[1])}\s*>", text[root.end() :], re.IGNORECASE) is None
 
 
 def _split_entries(text: str, start: int, why: str) -> tuple[list[tuple[int, int]], list[Rejected]]:

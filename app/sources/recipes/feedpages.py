@@ -88,6 +88,11 @@ class FeedPage:
         """What is wrong with the feed as a whole, if it could still be read."""
         return self._feed.malformed
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the document ends before the feed does."""
+        return self._feed.cut_off
+
     def interval(self, headers: Mapping[str, str], now: datetime) -> float | None:
         """Return the seconds from `now` after which the feed is worth requesting again."""
         return pace.poll_interval(self._feed, headers, now).total_seconds()

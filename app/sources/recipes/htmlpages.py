@@ -48,10 +48,11 @@ class HtmlPage:
             return ListPlace(container=_container_path(records))
         rows = self._extract.records or ""
         container = self._extract.container or selectors.parent_of_rows(rows)
-        if container is not None and _elements(container, self._root):
+        found = [] if container is None else _elements(container, self._root)
+        if found and (self._extract.container or all(_may_be_empty_list(one) for one in found)):
             return ListPlace()
         absent = "no row, and no element that is known to hold the rows"
-        if container is None:
+        if self._extract.container is None:
             absent = f"{absent}; set extract.container"
         return ListPlace(absent=absent, blocks=_block_paths(self._root))
 
@@ -157,12 +158,18 @@ def _container_path(records: list[Any]) -> str | None:
     return _path(parent) if named else None
 
 
+def _may_be_empty_list(element: Any) -> bool:
+    """Return whether an element without rows is a list, or holds no text that may be an error."""
+    return element.tag in _LIST_TAGS or not any(part.strip() for part in _text_parts(element))
+
+
 def _block_paths(root: Any) -> list[str]:
+    """Return the paths of the elements that may be an empty list."""
     paths: dict[str, None] = {}
     for element in root.iter():
         if len(paths) == MAX_BLOCKS:
             break
-        if is_element(element):
+        if is_element(element) and _may_be_empty_list(element):
             paths[_path(element)] = None
     return list(paths)
 

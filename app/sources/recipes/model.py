@@ -346,6 +346,7 @@ class _Ends(RecipeBlock):
 class _Paged(_Ends):
     max_pages: Annotated[int, Field(ge=1, le=MAX_PAGES)]
     enough: bool = False
+    stable: bool = False
 
 
 class OnePage(_Ends):
@@ -353,6 +354,7 @@ class OnePage(_Ends):
 
     type: Literal["none"] = "none"
     enough: bool = False
+    stable: bool = False
 
     @property
     def max_pages(self) -> int:

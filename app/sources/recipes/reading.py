@@ -56,7 +56,7 @@ class PageReading(msgspec.Struct, frozen=True):
     `total`: number of records that the site reports.
     `interval`: seconds after which a feed is worth requesting again.
     `content_hash`: a hash of the content. `malformed`: what is wrong with a feed that could be
-    read.
+    read. `cut_off`: the document ends before its list does.
     """
 
     rows: list[RecipeRow] = []
@@ -74,6 +74,7 @@ class PageReading(msgspec.Struct, frozen=True):
     interval: float | None = None
     content_hash: bytes = b""
     malformed: str | None = None
+    cut_off: bool = False
 
 
 class ParsedPage(Protocol):
@@ -189,6 +190,7 @@ class RecipeReader:
             ended=ended,
             total=self._total(page),
             malformed=getattr(page, "malformed", None),
+            cut_off=getattr(page, "cut_off", False),
         )
 
     def _shared_data(self, page: ParsedPage, values: Mapping[str, str]) -> _RowData:

@@ -151,22 +151,32 @@ class RecipeSource:
                 if end is None:
                     raise
                 step = end
-                break
-            reading = self._reading(raw, first=walk.page_number == 0, part=part)
-            if reading.malformed is not None:
-                self.malformed[part.key] = reading.malformed
-            step = walk.after(raw, reading)
-        check = walk.check_request(step)
-        if check is not None:
-            try:
-                raw = yield check
-            except Failure as failure:
-                step = walk.end_after_check(step, failure)
             else:
-                step = walk.end_after_check(step, self._reading(raw, first=True, part=part))
+                reading = self._reading(raw, first=walk.page_number == 0, part=part)
+                if reading.malformed is not None:
+                    self.malformed[part.key] = reading.malformed
+                step = walk.after(raw, reading)
+            moved = yield from self._movement(walk, step, part)
+            step = moved or step
         if walk.interval is not None:
             self.poll_intervals[part.key] = walk.interval
         return step
+
+    def _movement(
+        self, walk: RecipePagination, step: SourceRequest | ListingEnd | Incomplete, part: Partition
+    ) -> Generator[SourceRequest, RawPage, Incomplete | None]:
+        """Request the page before the last one again; return how rows moved past, if they did."""
+        check = None if isinstance(step, Incomplete) else walk.check_request()
+        if check is None:
+            return None
+        try:
+            raw = yield check
+        except Failure as failure:
+            refused = walk.refused_check(failure)
+            if refused is None:
+                raise
+            return refused
+        return walk.movement(self._reading(raw, first=check.check_page == 1, part=part))
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
         """See Source."""

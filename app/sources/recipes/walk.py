@@ -3,12 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from app.core.errors import Failure, Incomplete
+from app.core.errors import Failure, HttpStatus, Incomplete
 from app.core.messages import RawPage, SourceRequest
 from app.sources.base import ListingEnd
 from app.sources.recipes.model import ByCursor, ByOffset, ByPage, OnePage
 from app.sources.recipes.paging import RecipeRequestBuilder, request_identity
 from app.sources.recipes.reading import PageReading
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadPage:
+    """A page that was read: its request, and the keys of its rows."""
+
+    number: int
+    request: SourceRequest
+    keys: Sequence[str]
+    content_hash: bytes
 
 
 @dataclass(slots=True)
@@ -27,18 +37,19 @@ class RecipePagination:
     interval: float | None = None
     _keys: set[str] = field(default_factory=set[str])
     _unnamed: int = 0  # rejected records without a key
-    _first_keys: Sequence[str] = ()
-    _last_keys: Sequence[str] = ()
+    _asked: SourceRequest | None = None  # the last request
+    _read: _ReadPage | None = None  # the last page
+    _followed: _ReadPage | None = None  # a page that the last request went beyond
+    _media_type: str = ""
     _list_seen: bool = False
+    _first_is_keyless: bool = False
     _container: str | None = None
     _requested: set[tuple[str, bytes | None]] = field(default_factory=set[tuple[str, bytes | None]])
     _contents: dict[bytes, int] = field(default_factory=dict[bytes, int])
 
     def first_request(self) -> SourceRequest:
         """Return the request for the first page."""
-        request = self.requests.first_request()
-        self._requested.add(request_identity(request))
-        return request
+        return self._ask(self.requests.first_request())
 
     def end_of_failure(self, failure: Failure) -> ListingEnd | Incomplete | None:
         """Return the end if the recipe names the status of `failure` as one, else None.
@@ -46,6 +57,7 @@ class RecipePagination:
         Not on the first page: an address that was moved or mistyped is no empty listing.
         """
         named = failure.status in self.requests.recipe.paginate.end_status
+        self._followed = self._read
         return self._ended(f"HTTP {failure.status}") if self.page_number and named else None
 
     def after(self, raw: RawPage, reading: PageReading) -> SourceRequest | ListingEnd | Incomplete:
@@ -56,15 +68,21 @@ class RecipePagination:
         Incomplete if the first page is not a page of the list.
         """
         paginate = self.requests.recipe.paginate
+        self._followed = self._read
         self.page_number += 1
         self.interval = reading.interval
         if self.page_number == 1:
             self.requests = self.requests.after_first_page(raw.url)
         if raw.status in paginate.end_status:
             return self._ended(f"HTTP {raw.status}")
-        unrecognised = None if reading.ended else self._unrecognised(reading)
+        unrecognised = None
+        if not reading.ended:
+            unrecognised = self._unrecognised(reading) or self._other_media_type(raw)
         fault = unrecognised or self._repetition(reading)
+        if reading.cut_off:
+            fault = fault or f"page {self.page_number} is cut off: {reading.malformed}"
         self._count(reading)
+        self._note_page(reading)
         if reading.ended:
             return self._ended("end_when")
         if unrecognised and self.page_number == 1:
@@ -74,46 +92,65 @@ class RecipePagination:
         following = self._following(raw, reading)
         return self._checked(following) if isinstance(following, SourceRequest) else following
 
-    def check_request(self, end: ListingEnd | Incomplete) -> SourceRequest | None:
-        """Return the request that shows whether the end can be believed; None if it need not.
+    def check_request(self) -> SourceRequest | None:
+        """Return a request for the page before the last one; None if it need not be compared.
 
-        Rows that leave a list move later ones to pages that were read already. A total would not
-        be reached then; without one, the first page is compared with what it was.
+        Rows that leave a list move later ones up, onto pages that were read already. No page after
+        them shows it, and a total may be as it was.
         """
-        proven = self.total is not None or self.requests.recipe.paginate.enough
-        if not isinstance(end, ListingEnd) or proven or self.page_number == 1:
+        page = self._followed
+        if self.requests.recipe.paginate.stable or page is None or not page.keys:
             return None
-        if not self._first_keys:
-            return None
-        return replace(self.requests.first_request(), check=True)
+        return replace(page.request, check_page=page.number)
 
-    def end_after_check(
-        self, end: ListingEnd | Incomplete, again: PageReading | Failure
-    ) -> ListingEnd | Incomplete:
-        """Return the end, or Incomplete if the first page shows that the list has moved up."""
-        if isinstance(again, Failure):
-            return Incomplete(f"page 1 could not be compared with what it was: {again}")
-        keys = [row.key for row in again.rows]
-        stayed = [number for number, key in enumerate(keys) if key in self._first_keys]
-        lost = len(self._first_keys) - len(stayed)
-        came_after = keys[stayed[-1] + 1 :] if stayed else keys
-        if not lost or (stayed and not came_after):
-            return end
+    def movement(self, again: PageReading) -> Incomplete | None:
+        """Return Incomplete if the page, requested again, shows that later rows have moved up."""
+        page = self._followed
+        if page is None or again.content_hash == page.content_hash:
+            return None
+        keys = list(dict.fromkeys(row.key for row in again.rows))
+        stayed = [key for key in keys if key in page.keys]
+        left = len(page.keys) - len(stayed)
+        # Rows that join before the page push its last rows down, onto a page that is read later.
+        pushed = len(stayed) > 0 and keys[-len(stayed) :] == list(page.keys[: len(stayed)])
+        if not left or pushed:
+            return None
         return Incomplete(
-            f"{lost} rows have left page 1, and later ones moved up while the pages were read"
+            f"{left} of the {len(page.keys)} rows of page {page.number} left it before the list was"
+            " read, and later ones may have moved up unseen"
+        )
+
+    def refused_check(self, failure: Failure) -> Incomplete | None:
+        """Return Incomplete if the site does not serve a page twice; None for other failures."""
+        if not isinstance(failure, HttpStatus) or (failure.status or 500) >= 500:  # noqa: PLR2004 - 5xx
+            return None
+        number = self._followed.number if self._followed else self.page_number
+        return Incomplete(
+            f"page {number} could not be compared with what it was: {failure}; if the rows of this"
+            " list never move, set paginate.stable = true",
+            status=failure.status,
+            url=failure.url,
         )
 
     def _count(self, reading: PageReading) -> None:
         self.records_seen += reading.record_count
-        self._last_keys = [row.key for row in reading.rows]
-        self._first_keys = self._last_keys if self.page_number == 1 else self._first_keys
-        self._keys.update(self._last_keys)
+        self._keys.update(row.key for row in reading.rows)
         self._keys.update(row.key for row in reading.rejected if row.key is not None)
         self._unnamed += sum(row.key is None for row in reading.rejected)
         if reading.total is not None:
             self.total = max(reading.total, self.total or 0)
         self._list_seen = self._list_seen or not reading.single
         self._container = reading.container or self._container
+
+    def _note_page(self, reading: PageReading) -> None:
+        if self._asked is not None:
+            keys = list(dict.fromkeys(row.key for row in reading.rows))
+            self._read = _ReadPage(self.page_number, self._asked, keys, reading.content_hash)
+
+    def _ask(self, request: SourceRequest) -> SourceRequest:
+        self._requested.add(request_identity(request))
+        self._asked = request
+        return request
 
     @property
     def _distinct(self) -> int:
@@ -129,12 +166,23 @@ class RecipePagination:
             same_container = self._container is not None and self._container in reading.blocks
             return None if same_container else f"{page}: {reading.absent}"
         if self.page_number == 1:
+            self._first_is_keyless = _is_keyless(reading)
             return None
         if reading.single and self._list_seen:
             return f"{page} has an object where the pages before have a list"
-        if not reading.rows and any(reading.rejected) and not any(r.key for r in reading.rejected):
+        if _is_keyless(reading) and not self._first_is_keyless:
             return f"{page} has no record with a key"
+        if self._first_is_keyless and reading.rows:
+            return f"page 1 has no record with a key, and {page} has"
         return None
+
+    def _other_media_type(self, raw: RawPage) -> str | None:
+        """Return how the media type differs from that of page 1: another program has answered."""
+        media_type = raw.headers.get("content-type", "").partition(";")[0].strip().lower()
+        first = self._media_type = self._media_type or media_type
+        if not media_type or media_type == first:
+            return None
+        return f"page {self.page_number} is {media_type} where an earlier one is {first}"
 
     def _repetition(self, reading: PageReading) -> str | None:
         """Return how this page repeats an earlier one, or None if it does not."""
@@ -144,7 +192,8 @@ class RecipePagination:
             return f"{page}: the pagination has no effect"
         if not isinstance(self.requests.recipe.paginate, ByPage | ByOffset):
             return None
-        repeated = _overlap(self._last_keys, [row.key for row in reading.rows])
+        before = self._read.keys if self._read else ()
+        repeated = _overlap(before, [row.key for row in reading.rows])
         if not repeated:
             return None
         return (
@@ -215,11 +264,16 @@ class RecipePagination:
                 f"the page after page {self.page_number} was already requested: pagination loops"
             )
         if self.page_number < paginate.max_pages:
-            self._requested.add(request_identity(request))
-            return request
+            return self._ask(request)
         if paginate.enough:
             return ListingEnd("max_pages", whole=False)
         return Incomplete(f"there is more than max_pages = {self.page_number} allows")
+
+
+def _is_keyless(reading: PageReading) -> bool:
+    """Return whether a page has records, and none of them has a key: they may be anything."""
+    rejected = reading.rejected
+    return not reading.rows and bool(rejected) and not any(one.key for one in rejected)
 
 
 def _overlap(before: Sequence[str], after: Sequence[str]) -> int:

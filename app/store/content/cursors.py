@@ -1,5 +1,6 @@
 """Statements for source cursors and automatic intervals."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -14,6 +15,17 @@ VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (org_id, source, partition)
 DO UPDATE SET value = excluded.value, moved_at = excluded.moved_at, run_id = excluded.run_id
 WHERE c.moved_at <= excluded.moved_at
+"""
+
+RESTORE = """
+UPDATE source_cursors i SET value = b.value
+FROM unnest($4::text[], $5::text[]) AS b (partition, value)
+WHERE {owner} AND i.source = $2 AND i.run_id = $3 AND i.partition = b.partition
+"""
+
+REMOVE_FIRST = """
+DELETE FROM source_cursors i
+WHERE {owner} AND i.source = $2 AND i.run_id = $3 AND NOT (i.partition = ANY ($4::text[]))
 """
 
 PACE = "SELECT next_at FROM source_paces i WHERE {owner} AND source = $2"
@@ -44,6 +56,20 @@ async def move_cursor(
     `where`: source, partition.
     """
     await connection.execute(MOVE, org_id, *where, value, at, run_id)
+
+
+async def restore(
+    connection: Connection,
+    org_id: UUID | None,
+    source: str,
+    before: Mapping[str, str],
+    run_id: UUID,
+) -> None:
+    """Restore the cursors that a run has moved to what they were `before`, by partition."""
+    partitions, values = [*before], [*before.values()]
+    owned = (org_id, source, run_id, partitions)
+    await connection.execute(for_owner(RESTORE, org_id), *owned, values)
+    await connection.execute(for_owner(REMOVE_FIRST, org_id), *owned)
 
 
 async def next_due_at(pool: Pool | Connection, org_id: UUID | None, source: str) -> datetime | None:
