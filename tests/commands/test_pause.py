@@ -142,7 +142,7 @@ async def test_jobs_names_the_next_tick_that_is_not_excluded(
     tell_json: TellJson, pool: Pool
 ) -> None:
     now = datetime.now(UTC)
-    policies = Policies(exclude=Exclusions(start=now + timedelta(days=30)))
+    policies = Policies(exclude=Exclusions(start=(now + timedelta(days=30)).isoformat()))
     every_day = Schedule.every(86_400, anchor=now)
     await edit.edit(pool, DeclaredSchedule("later", "poll_news", every_day, policies), now)
 

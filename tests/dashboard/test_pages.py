@@ -117,7 +117,7 @@ async def test_an_excluded_tick_holds_a_quiet_slot_and_is_not_shown_as_the_next_
 ) -> None:
     await alive(scene)
     schedule_id = await scene.job("a", [GOOD, TickReason.EXCLUDED])
-    hours = Exclusions(start=scene.now + timedelta(days=2))
+    hours = Exclusions(start=(scene.now + timedelta(days=2)).isoformat())
     await scene.pool.execute(
         "UPDATE schedules SET policies = $2 WHERE id = $1",
         schedule_id,
