@@ -154,11 +154,17 @@ def _link(parent: Element, namespace: str, base_url: str, rel: str) -> str | Non
     links = [link for link in parent.findall(f"{namespace}link") if _relation(link) == rel]
     # An entry may have one link per media type; HTML comes first.
     links.sort(key=lambda link: link.get("type", "text/html") != "text/html")
-    return next((_href(link, base_url) for link in links if link.get("href")), None)
+    return next((_href(link, base_url) for link in links if _target(link)), None)
+
+
+def _target(link: Element) -> str:
+    """Return the target of a link as it is written: some feeds have it as text, as RSS has."""
+    text = (link.text or "").strip()
+    return link.get("href") or (text if text.startswith(("http://", "https://")) else "")
 
 
 def _href(link: Element, base_url: str) -> str | None:
-    return resolve_url(xml_base(link, base_url), link.get("href"))
+    return resolve_url(xml_base(link, base_url), _target(link))
 
 
 def _categories(item: Element, namespace: str) -> Iterator[str]:

@@ -58,6 +58,9 @@ _MARKS = re.compile(
     r"<!\[CDATA\[|<!--|<(/?)((?:[\w-]{1,40}:)?(?:item|entry))(?=[\s/>])", re.IGNORECASE
 )
 _CLOSERS = {"<![CDATA[": "]]>", "<!--": "-->"}
+_REFERENCE = re.compile("&#(?:x([0-9a-f]{1,9})|([0-9]{1,9}));?", re.IGNORECASE)
+_MOST = 0x10FFFF
+_SURROGATES = range(0xD800, 0xE000)
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
@@ -93,6 +96,7 @@ def read_malformed(text: str, url: str, reader: RootReader, why: str, bounds: Bo
         raise TooLarge(
             f"the feed is not well-formed ({why}), and too long to be read entry by entry"
         )
+    text = _REFERENCE.sub(_as_character, text)
     root = _ROOT.search(text)
     if root is None:
         raise Schema(
@@ -125,6 +129,13 @@ def read_malformed(text: str, url: str, reader: RootReader, why: str, bounds: Bo
 def _is_cut_off(text: str, root: re.Match[str]) -> bool:
     """Return whether the document ends before its root element does."""
     return re.search(rf"</{re.escape(root[1])}\s*>", text[root.end() :], re.IGNORECASE) is None
+
+
+def _as_character(reference: re.Match[str]) -> str:
+    """Return a reference as it is, or U+FFFD if it refers to no character, as browsers do."""
+    code = int(reference[1], 16) if reference[1] else int(reference[2])
+    exists = code <= _MOST and code not in _SURROGATES and not _CONTROLS.match(chr(code))
+    return reference[0] if exists else "\ufffd"
 
 
 def _split_entries(text: str, start: int, why: str) -> tuple[list[tuple[int, int]], list[Rejected]]:
@@ -223,13 +234,16 @@ def _read_leniently(
 ) -> Entry | Rejected:
     url, reader = context
     document = shape.around(_CONTROLS.sub("", piece)).partition(">")[2].encode("utf-8", "replace")
-    # As a file object: feedparser would treat bytes or text as a file name or URL.
-    parsed = cast("Any", feedparser).parse(
-        io.BytesIO(document),
-        sanitize_html=False,
-        resolve_relative_uris=False,
-        response_headers={"content-type": "application/xml; charset=utf-8"},
-    )
+    try:
+        # As a file object: feedparser would treat bytes or text as a file name or URL.
+        parsed = cast("Any", feedparser).parse(
+            io.BytesIO(document),
+            sanitize_html=False,
+            resolve_relative_uris=False,
+            response_headers={"content-type": "application/xml; charset=utf-8"},
+        )
+    except Exception as error:  # noqa: BLE001 - any error of the lenient parser is its entry's
+        return _rejected(f"broken XML: {why}: {type(error).__name__}: {error}", piece)
     found = cast("list[dict[str, Any]]", parsed.entries)
     if len(found) != 1:
         return _rejected(f"broken XML: {why}", piece)

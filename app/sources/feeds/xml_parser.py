@@ -18,6 +18,10 @@ _BLANK = "\ufeff \t\r\n"
 _MAX_COMMENTS = 20  # before the first tag
 _DECLARATION = re.compile(r"<\?xml\s[^>]{0,300}\?>")
 _HTML = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_FEED_AFTER_DOCTYPE = re.compile(
+    r"<!doctype[^<>]{0,500}>\s*(?:<!--.{0,2000}?-->\s*)*<(?:[\w-]{1,40}:)?(?:rss|feed|rdf)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _LINK = re.compile(r"<link\b[^>]{0,500}>", re.IGNORECASE)
 _TYPE = re.compile(r"application/(rss|atom|feed)\+(xml|json)", re.IGNORECASE)
 _HREF = re.compile(r"""href\s*=\s*["']?([^"'\s>]{1,300})""", re.IGNORECASE)
@@ -32,7 +36,8 @@ def strip_prolog(text: str) -> str:
     text = text.lstrip(_BLANK)
     declaration = _DECLARATION.match(text)
     text = text[declaration.end() :].lstrip(_BLANK) if declaration else text
-    if _HTML.match(text, _skip_comments(text)):
+    start = _skip_comments(text)
+    if _HTML.match(text, start) and not _FEED_AFTER_DOCTYPE.match(text, start):
         raise Schema(f"this is an HTML page, not a feed{_feed_link(text)}")
     return text
 

@@ -108,8 +108,8 @@ class RecipePagination:
         page = self._followed
         if page is None or again.content_hash == page.content_hash:
             return None
-        keys = list(dict.fromkeys(row.key for row in again.rows))
-        stayed = [key for key in keys if key in page.keys]
+        keys, before = list(dict.fromkeys(row.key for row in again.rows)), set(page.keys)
+        stayed = [key for key in keys if key in before]
         left = len(page.keys) - len(stayed)
         # Rows that join before the page push its last rows down, onto a page that is read later.
         pushed = len(stayed) > 0 and keys[-len(stayed) :] == list(page.keys[: len(stayed)])
