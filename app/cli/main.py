@@ -101,7 +101,7 @@ COMMANDS = {
     ),
     "odds": LazyCommand(
         "app.cli.odds",
-        "Compare the prices of the sites.",
+        "Compare the prices of upcoming matches.",
         is_group=True,
     ),
     "job": LazyCommand(

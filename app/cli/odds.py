@@ -54,8 +54,10 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
         bool, typer.Option("--csv", help="Print CSV, one line for each price.")
     ] = False,
 ) -> None:
-    """Compare the prices of upcoming matches. `*` marks the best price, `?` a stale one, `!` a
-    negative margin: the best prices together pay more than they cost.
+    """Compare the prices of upcoming matches.
+
+    `*` marks the best price, `?` a stale one, `!` a negative margin: the best prices together pay
+    more than they cost.
 
     Examples: `rollcall odds --market 1x2`,
     `rollcall odds --competition "Premier League" --to 2026-09-06T00:00:00Z --csv`

@@ -131,8 +131,8 @@ async def test_an_excluded_tick_holds_a_quiet_slot_and_is_not_shown_as_the_next_
 
     assert "skipped: an excluded time, or outside start and end" in page
     assert page.count('<path class="miss" d="M') == 1  # the legend's
-    assert f"{hours.start:%Y-%m-%dT%H:%M}" in page
-    assert f"{hours.start:%Y-%m-%dT%H:%M}" in job
+    assert hours.start[:16] in page
+    assert hours.start[:16] in job
     assert f"{hours.start:%Y-%m-%d %H:%M:%S} upcoming" in job
     assert f"{scene.now + STEP:%Y-%m-%d %H:%M:%S} upcoming" not in job
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from app.cli.main import COMMANDS
 
 PROJECT = Path(__file__).parents[2]
-NAMED = re.compile(r"(?:python -m app|scripts/rollcall) ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
+NAMED = re.compile(
+    r"(?:python -m app|scripts/rollcall|`rollcall) ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?"
+)
 FOLDERS = ("app", "workers", "docs", "scripts")
 
 

@@ -8,9 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.store import audit
-from app.store.audit import AuditFilter
 from app.store.db import UNAVAILABLE
+from app.store.reports import audit_listing
+from app.store.reports.audit_listing import AuditFilter
 from app.store.tenancy import transaction
 from app.web.context import web_context
 from app.web.dashboard import formatting, page_filters
@@ -36,7 +36,7 @@ async def entries(request: Request, user: SessionUser) -> Response:
     )
     try:
         async with transaction(context.pool, org_id) as connection:
-            rows = await audit.entries(connection, filters, PER_PAGE + 1)
+            rows = await audit_listing.entries(connection, filters, PER_PAGE + 1)
     except UNAVAILABLE:
         return postgres_unavailable(user)
     for row in rows:
