@@ -10,11 +10,11 @@ from app.scheduling.policies import CATCH_UP_WINDOW
 from app.scheduling.schedule import Schedule
 from app.store import servers
 from workers import lifecycle, registry
-from workers.dispatch import dispatch
+from workers.decider_process import DeciderProcess
 from workers.maintenance import MAINTENANCE
 from workers.monitor import MONITOR_SCHEDULE, MONITOR_TIMEOUT, monitor
-from workers.sweep import HEALTH_SCHEDULE, publish_health, sweep, sweep_schedule
-from workers.trigger import CRON_SLOTS, cron_entry_for, resilient_entry
+from workers.sweep import HEALTH_SCHEDULE, publish_health
+from workers.trigger import CRON_SLOTS, resilient_entry
 from workers.webhooks import deliver_webhooks
 
 try:
@@ -31,19 +31,19 @@ worker.install()
 
 
 class Settings:
-    """The settings that arq reads. arq ignores inherited attributes."""
+    """The settings that arq reads. arq ignores inherited attributes.
+
+    The cron entries that decide ticks are those of a process of its own, `workers/decider.py`.
+    """
 
     functions = JOBS.tasks()
     cron_jobs = (
-        *(cron_entry_for(declared) for declared in JOBS.declared),
-        resilient_entry("dispatch", dispatch, Schedule.every(1)),
-        resilient_entry("sweep", sweep, sweep_schedule(CONFIG.lease_seconds)),
         resilient_entry("health", publish_health, HEALTH_SCHEDULE),
         resilient_entry("watch", monitor, MONITOR_SCHEDULE, timeout=MONITOR_TIMEOUT),
         resilient_entry("webhooks", deliver_webhooks, Schedule.every(1), timeout=60),
         *(resilient_entry(*entry) for entry in MAINTENANCE),
     )
-    on_startup = lifecycle.startup(CONFIG, URLS, JOBS)
+    on_startup = lifecycle.startup(CONFIG, URLS, JOBS, DeciderProcess)
     on_shutdown = lifecycle.shutdown
     redis_pool = lifecycle.open_queue(CONFIG, URLS)
     job_serializer = jobs.dumps

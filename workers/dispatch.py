@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.context import WorkerContext, worker_context
+from app.control import DecidingContext, deciding_context
 from app.core.tasks import gather_fail_fast
 from app.ledger import backfill
 from app.ledger.decide import decide_due, decide_each
@@ -53,7 +53,7 @@ async def dispatch(ctx: dict[str, Any]) -> None:
 
 async def decide(ctx: dict[str, Any], seconds: float) -> None:
     """Decide due built-in schedules, then organisations' schedules for at most `seconds`."""
-    context, state = worker_context(ctx), dispatch_state(ctx)
+    context, state = deciding_context(ctx), dispatch_state(ctx)
     await _decide_built_in(context, ctx, state)
     await backfill.feed(context.control, context.redis, context.clock())
     if state.busy:  # the previous dispatch is still under way
@@ -77,7 +77,7 @@ def dispatch_state(ctx: dict[str, Any]) -> DispatchState:
 
 
 async def _decide_built_in(
-    context: WorkerContext, ctx: dict[str, Any], state: DispatchState
+    context: DecidingContext, ctx: dict[str, Any], state: DispatchState
 ) -> None:
     due = _due_now(context, ctx, state)
     keys = await schedule_rows.due_built_in(context.control, due, head_start=trigger.DISPATCH_DELAY)
@@ -87,7 +87,7 @@ async def _decide_built_in(
 
 
 async def _decide_batches(
-    context: WorkerContext, ctx: dict[str, Any], state: DispatchState, deadline: float
+    context: DecidingContext, ctx: dict[str, Any], state: DispatchState, deadline: float
 ) -> None:
     found = BATCH_SIZE
     while found == BATCH_SIZE and time.monotonic() < deadline:
@@ -97,5 +97,5 @@ async def _decide_batches(
         await enqueue.enqueue_runs(context.control, context.redis, batch.queued)
 
 
-def _due_now(context: WorkerContext, ctx: dict[str, Any], state: DispatchState) -> DueQuery:
+def _due_now(context: DecidingContext, ctx: dict[str, Any], state: DispatchState) -> DueQuery:
     return DueQuery(context.clock(), BATCH_SIZE, trigger.known_jobs(ctx), state.skipped())

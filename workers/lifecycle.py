@@ -36,6 +36,8 @@ from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.schedules import schedule_rows
 from app.store.servers import ServerUrls
 from workers import registry
+from workers.decider_process import DeciderOrder, DeciderProcess
+from workers.deciding import triggers_of
 from workers.dispatch import DispatchState
 from workers.execute import org_slots
 from workers.isolation import Isolation
@@ -57,12 +59,22 @@ WORKER_KEY_LEASES = (
 _log = log.logger(__name__)
 
 
-def startup(config: Config, where: ServerUrls, jobs: JobRegistry) -> Hook:
-    """The hook that opens the worker context into arq's `ctx` and registers the schedules."""
+def startup(
+    config: Config,
+    where: ServerUrls,
+    jobs: JobRegistry,
+    open_decider: Callable[[], DeciderProcess] | None = None,
+) -> Hook:
+    """The hook that opens the worker context into arq's `ctx` and registers the schedules.
+
+    Without `open_decider`, the entries of `deciding_entries` are among the worker's own.
+    """
 
     async def open_worker(ctx: dict[str, Any]) -> None:
         log.configure(config.log_format, config.log_level, config.secrets())
         stack = AsyncExitStack()
+        # Opened first, so that it is ready once the schedules are registered.
+        decider = open_decider and await stack.enter_async_context(open_decider())
         limits, logins = registry.source_limits(config), registry.source_logins(config)
         context = await _wait_or_exit(
             config,
@@ -98,8 +110,14 @@ def startup(config: Config, where: ServerUrls, jobs: JobRegistry) -> Hook:
             pings=pings,
             isolate=Isolation(where),
             sender=sender,
+            decides=decider is None,
         )
         await _wait_or_exit(config, lambda: _initialise(ctx, context, leases, jobs))
+        if decider:
+            triggers = triggers_of(jobs.declared)
+            decider.decide(
+                DeciderOrder(where.database, where.redis, context.worker, jobs.names(), triggers)
+            )
         for fault in registry.recipe_faults(config):
             _log.error("recipe.faulty", fault=fault)
         for fault in jobs.faults:
@@ -192,7 +210,9 @@ def open_queue(config: Config, where: ServerUrls) -> ArqRedis:
 async def _beat(
     ctx: dict[str, Any], context: WorkerContext, leases: Leases, jobs: JobRegistry
 ) -> None:
-    for step in (leases.renew, context.heartbeat.beat):
+    # The heartbeats are those of the process that decides.
+    beat = context.heartbeat.beat if ctx.get("decides", True) else context.synchronise
+    for step in (leases.renew, beat):
         try:
             await step()
         except TRANSIENT as error:

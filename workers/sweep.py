@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app.context import WorkerContext, worker_context
+from app.control import DecidingContext, deciding_context
 from app.core import log, zone_data
 from app.core.errors import BadSchedule
 from app.health import publish
@@ -49,7 +49,7 @@ async def sweep(ctx: dict[str, Any]) -> None:
 
     Safe to run concurrently and repeatedly.
     """
-    context = worker_context(ctx)
+    context = deciding_context(ctx)
     await requeue_expired(context)
     await requeue_lost(context, trigger.known_jobs(ctx))
     state = dispatch_state(ctx)
@@ -62,7 +62,7 @@ async def sweep(ctx: dict[str, Any]) -> None:
     await decide(ctx, DECIDE_SECONDS)
 
 
-async def rederive_outdated(context: WorkerContext, state: DispatchState) -> None:
+async def rederive_outdated(context: DecidingContext, state: DispatchState) -> None:
     """Derive upcoming ticks anew where there is newer zone data, for at most `REDERIVE_SECONDS`.
 
     A worker whose own zone data is the older one logs that it follows what is stored.
@@ -88,11 +88,11 @@ async def rederive_outdated(context: WorkerContext, state: DispatchState) -> Non
 
 async def publish_health(ctx: dict[str, Any]) -> None:
     """Publish every job's health in Redis again: Redis may have lost it, or a tick was skipped."""
-    context = worker_context(ctx)
+    context = deciding_context(ctx)
     await publish.publish_all_jobs(context.control, context.redis)
 
 
-async def requeue_expired(context: WorkerContext) -> None:
+async def requeue_expired(context: DecidingContext) -> None:
     """Requeue runs whose lease expired, or record them as lost."""
     requeued, lost = await run_rows.requeue_expired(context.control, context.clock())
     for run in requeued:
@@ -102,7 +102,7 @@ async def requeue_expired(context: WorkerContext) -> None:
     await enqueue.enqueue_runs(context.control, context.redis, requeued)
 
 
-async def requeue_lost(context: WorkerContext, jobs: Sequence[str] | None = None) -> None:
+async def requeue_lost(context: DecidingContext, jobs: Sequence[str] | None = None) -> None:
     """Requeue, under a new attempt, runs that Redis has lost."""
     waiting = await run_rows.queued_runs(context.control, context.clock() - MIN_QUEUED_AGE, jobs)
     if not waiting:
@@ -111,7 +111,7 @@ async def requeue_lost(context: WorkerContext, jobs: Sequence[str] | None = None
 
 
 async def requeue_lost_org_runs(
-    context: WorkerContext,
+    context: DecidingContext,
     jobs: Sequence[str] | None = None,
     page: QueuedRunsPage = FIRST_PAGE,
     *,
@@ -131,7 +131,7 @@ async def requeue_lost_org_runs(
     return page
 
 
-async def _requeue_unknown(context: WorkerContext, waiting: Sequence[QueuedRun]) -> None:
+async def _requeue_unknown(context: DecidingContext, waiting: Sequence[QueuedRun]) -> None:
     if not waiting:
         return
     queued = await org_queue.are_queued(context.redis, [run.arq_id for run in waiting])

@@ -7,12 +7,11 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from app.context import WorkerContext, worker_context
+from app.control import DecidingContext, deciding_context
 from app.core import log
 from app.core.errors import BadSchedule
 from app.health import publish
 from app.ledger.decide import decide_schedule
-from app.ledger.edit import DeclaredSchedule
 from app.queue import enqueue
 from app.queue.cron import TRIGGER_TIMEOUT_SECONDS, ScheduleCron, cron_entry
 from app.scheduling.schedule import Schedule
@@ -30,7 +29,7 @@ CRON_SLOTS = 8
 _log = log.logger(__name__)
 
 
-async def trigger_schedule(context: WorkerContext, key: str, tick_at: datetime) -> None:
+async def trigger_schedule(context: DecidingContext, key: str, tick_at: datetime) -> None:
     """Decide the due ticks of one schedule and enqueue their runs.
 
     `tick_at`: the instant of the trigger. If the clock is up to two seconds before it, it waits.
@@ -49,16 +48,15 @@ async def trigger_schedule(context: WorkerContext, key: str, tick_at: datetime) 
         await publish.publish_job(context.control, context.redis, key)
 
 
-def cron_entry_for(declared: DeclaredSchedule) -> ScheduleCron:
+def cron_entry_for(key: str, schedule: Schedule) -> ScheduleCron:
     """The arq cron job that triggers a schedule. A repeated or lost trigger is harmless."""
 
     async def on_trigger(ctx: dict[str, Any]) -> None:
         instant_ms = int(ctx["job_id"].rpartition(":")[2])  # the score is by Redis' clock
         tick_at = datetime.fromtimestamp(instant_ms / 1000, UTC)
-        await trigger_schedule(worker_context(ctx), declared.key, tick_at)
+        await trigger_schedule(deciding_context(ctx), key, tick_at)
 
-    schedule = declared.policies.apply_jitter(declared.schedule)
-    return resilient_entry(f"ring:{declared.key}", on_trigger, schedule)
+    return resilient_entry(f"ring:{key}", on_trigger, schedule)
 
 
 def resilient_entry(

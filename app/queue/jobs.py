@@ -16,6 +16,7 @@ from arq.utils import timestamp_ms
 from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import NoScriptError
 
+DECIDING_QUEUE = "arq:queue:deciding"  # of the cron entries that decide ticks
 WAKE_CHANNEL = (
     "rollcall:wake"  # channel; a message is the id of a job to start, or empty: scan the queue
 )

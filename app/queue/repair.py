@@ -18,6 +18,7 @@ from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 
 from app.core.log import logger
+from app.queue.jobs import DECIDING_QUEUE
 
 REPAIR_SECONDS = 30.0  # between two repairs by one worker
 BUDGET_SECONDS = 5.0  # of one repair; the next one continues
@@ -243,8 +244,12 @@ def _valid_limits(fields: dict[bytes, bytes], now: float) -> bool:
 
 
 async def _repair_arq(redis: ArqRedis, now: float) -> int:
-    """Remove what would hold up arq's queue: entries that cannot run, claims without an end."""
-    queue = redis.default_queue_name
+    """Remove what would hold up arq's queues: entries that cannot run, claims without an end."""
+    queues = (redis.default_queue_name, DECIDING_QUEUE)
+    return sum([await _repair_queue(redis, queue, now) for queue in queues])
+
+
+async def _repair_queue(redis: ArqRedis, queue: str, now: float) -> int:
     (kind,) = await _ask(redis, [("TYPE", queue)])
     if _text(kind) not in {"zset", "none"}:
         await _ask(redis, [("DEL", queue)])

@@ -16,12 +16,12 @@ from app.scheduling.schedule import EPOCH, Schedule
 from app.store import servers
 from scripts.bench.timing import Stopwatch, asked, offset_us, period
 from workers import lifecycle
-from workers.dispatch import dispatch
+from workers.decider_process import DeciderProcess
 from workers.job import Job, Schedules, job
 from workers.registry import JobRegistry
 from workers.run import Run
-from workers.sweep import HEALTH_SCHEDULE, publish_health, sweep, sweep_schedule
-from workers.trigger import cron_entry_for, resilient_entry
+from workers.sweep import HEALTH_SCHEDULE, publish_health
+from workers.trigger import resilient_entry
 
 
 def schedules_of(number: int, count: int) -> Schedules:
@@ -63,13 +63,8 @@ def main(make: Callable[[int, int, Stopwatch], Job] = tick_job) -> None:
 
     class Settings:
         functions = found.tasks()
-        cron_jobs = (
-            *(cron_entry_for(schedule) for schedule in found.declared),
-            resilient_entry("dispatch", dispatch, Schedule.every(1)),
-            resilient_entry("sweep", sweep, sweep_schedule(settings.lease_seconds)),
-            resilient_entry("health", publish_health, HEALTH_SCHEDULE),
-        )
-        on_startup = lifecycle.startup(settings, where, found)
+        cron_jobs = (resilient_entry("health", publish_health, HEALTH_SCHEDULE),)
+        on_startup = lifecycle.startup(settings, where, found, DeciderProcess)
         on_shutdown = lifecycle.shutdown
         redis_pool = lifecycle.open_queue(settings, where)
         job_serializer = jobs.dumps

@@ -24,6 +24,7 @@ from app.store.schedules import decisions
 from app.store.schedules.decisions import TickDecision
 from workers import execute, lifecycle
 from workers.collect import Collector
+from workers.deciding import deciding_entries, triggers_of
 from workers.sweep import sweep
 
 Step = Callable[..., Awaitable[Any]]
@@ -150,8 +151,16 @@ def often(cron_jobs: Sequence[Any]) -> list[Any]:
     return [*others, cron_entry("sweep", sweep, Schedule.every(1))]
 
 
+# Deciding happens in the process that is watched.
+DECIDING = deciding_entries(triggers_of(front_door.JOBS.declared), front_door.CONFIG.lease_seconds)
 Settings = type(
     "Settings",
     (),
-    {**vars(front_door.Settings), "cron_jobs": often(front_door.Settings.cron_jobs)},
+    {
+        **vars(front_door.Settings),
+        "cron_jobs": often([*DECIDING, *front_door.Settings.cron_jobs]),
+        "on_startup": staticmethod(
+            lifecycle.startup(front_door.CONFIG, front_door.URLS, front_door.JOBS)
+        ),
+    },
 )

@@ -19,8 +19,8 @@ from tests import worker_harness
 from tests.configs import config_for
 from tests.recipes.shop import Shop, ask, items, write
 from tests.wait import until
+from workers import deciding, registry, source
 from workers import lifecycle as opening
-from workers import registry, source, trigger
 from workers.execute import execute
 
 GOOD = """
@@ -79,7 +79,8 @@ async def test_every_recipe_is_a_schedule_with_an_alarm(
 
     assert declared["source:wares"].schedule.describe() == "every 15 minutes"
     assert "source:daily" in declared
-    assert trigger.cron_entry_for(declared["source:wares"]).name == "ring:source:wares"
+    (entry, *_) = deciding.deciding_entries(deciding.triggers_of([declared["source:wares"]]), 15)
+    assert entry.name == "ring:source:wares"
     assert not registry.recipe_faults(kitchen.config)
 
 

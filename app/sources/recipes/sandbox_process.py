@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import math
+import os
 import resource
 import sys
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from app.sources.recipes.reading import RecipeReader
 from app.sources.recipes.sandbox import LARGE_REQUEST_BYTES, LENGTH_PREFIX
 from app.sources.recipes.source import handle_sandbox_request
 
+PRIORITY = 5  # lower than that of the processes that decide and answer
 MAX_OPEN_FILES = 16  # codecs and time zone files are opened on first use
 MAX_MEMORY_BYTES = 256 * 1024 * 1024  # bytes of address space for a large request
 SMALL_MEMORY_BYTES = 160 * 1024 * 1024  # and for others, of which two are handled at once
@@ -77,5 +79,6 @@ def _limit_cpu(cpu: float) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(PRIORITY)
     apply_limits()
     serve(sys.stdin.buffer, sys.stdout.buffer, float(sys.argv[1]))

@@ -1,0 +1,138 @@
+"""What deciding needs: connections to Postgres of its own, Redis, the clock and the heartbeat."""
+
+import asyncio
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+from typing import Any, Protocol
+
+from arq.connections import ArqRedis
+
+from app.store import db
+from app.store.db import Pool
+from app.store.schedules import heartbeats
+
+MAX_CLOCK_JUMP = timedelta(seconds=5)
+MIN_CLOCK_CORRECTION = timedelta(milliseconds=1)
+CONTROL_LOCK_WAIT = 3.0  # seconds
+
+
+@dataclass(slots=True)
+class Clock:
+    """The current instant (aware, UTC) by the database's clock, whatever the machine's clock says.
+
+    `skew` is a simulated error of the machine's clock, for tests. `offset` is the measured
+    difference between the database's clock and the machine's.
+    """
+
+    skew: timedelta = timedelta(0)
+    offset: timedelta = timedelta(0)
+
+    _started_wall: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _started_monotonic: float = field(default_factory=time.monotonic)
+
+    def __call__(self) -> datetime:
+        return self._machine_time() + self.offset
+
+    def error(self) -> float:
+        """Return the seconds by which the machine's clock is ahead of the database's."""
+        return (datetime.now(UTC) + self.skew - self()).total_seconds()
+
+    def _machine_time(self) -> datetime:
+        # Monotonic from the start: setting the machine's clock while we run changes nothing.
+        return (
+            self._started_wall
+            + self.skew
+            + timedelta(seconds=time.monotonic() - self._started_monotonic)
+        )
+
+    async def synchronise(self, pool: Pool) -> None:
+        """Synchronise with the database's clock, allowing half the round trip for transport."""
+        before, started = self._machine_time(), time.monotonic()
+        database_now = await heartbeats.database_now(pool)
+        half_trip = timedelta(seconds=(time.monotonic() - started) / 2)
+        offset = database_now - before - half_trip
+        # A difference within half a round trip is measurement error.
+        if abs(offset - self.offset) > half_trip + MIN_CLOCK_CORRECTION:
+            self.offset = offset
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """This worker's heartbeat, recorded in the database as intervals without a gap."""
+
+    pool: Pool
+    clock: Clock
+    worker: str
+    longest_gap: timedelta
+    _beat_id: int | None = None
+    _last_beat_at: datetime | None = None
+    _last_monotonic: float = 0.0
+
+    async def beat(self) -> None:
+        """Extend the current interval, or begin a new one after a gap or a jump of the clock."""
+        await self.clock.synchronise(self.pool)
+        now, monotonic = self.clock(), time.monotonic()
+        elapsed = timedelta(seconds=monotonic - self._last_monotonic)
+        last, self._last_beat_at, self._last_monotonic = self._last_beat_at, now, monotonic
+        jumped = last is not None and now - last - elapsed > MAX_CLOCK_JUMP
+        if self._beat_id is None or last is None or jumped or now - last > self.longest_gap:
+            self._beat_id = await heartbeats.start_interval(
+                self.pool, self.worker, now, jumped=jumped
+            )
+        # After a failover to a replica that lacks the interval, a new one begins.
+        elif not await heartbeats.extend_interval(self.pool, self._beat_id, now):
+            self._beat_id = await heartbeats.start_interval(self.pool, self.worker, now)
+
+
+class DecidingContext(Protocol):
+    """What the triggers, the dispatch and the sweep use. A WorkerContext has it too."""
+
+    @property
+    def control(self) -> Pool:
+        """Connections that never wait for the work."""
+        ...
+
+    @property
+    def redis(self) -> ArqRedis:
+        """The client of arq's queue."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The database's clock."""
+        ...
+
+
+def deciding_context(ctx: dict[str, Any]) -> DecidingContext:
+    """The context held by arq's untyped `ctx`."""
+    context: DecidingContext = ctx["context"]
+    return context
+
+
+async def open_control_pool(database: str, *, size: int, lease_seconds: float) -> Pool:
+    """Open a pool whose statements end within a lease; the caller closes it."""
+    return await db.open_pool(
+        database,
+        size=size,
+        idle_limit=lease_seconds,
+        lock_wait=min(CONTROL_LOCK_WAIT, lease_seconds / 3),
+        statement_limit=max(lease_seconds, 5.0),
+    )
+
+
+async def close_pool(pool: Pool) -> None:
+    """Close the pool within two seconds, or end its connections."""
+    try:
+        async with asyncio.timeout(2):
+            await pool.close()
+    except (TimeoutError, *db.UNAVAILABLE):
+        pool.terminate()
+
+
+def worker_name() -> str:
+    """A name unique to this process: host, process id and a random suffix."""
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
