@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.control import Clock, Heartbeat, close_pool, open_control_pool, worker_name
 from app.core.config import Config
 from app.core.messages import HostLimits
-from app.core.version import VERSION
+from app.core.version import user_agent
 from app.fetch.authenticated import AnyFetcher, FetcherOptions, Fetchers
 from app.fetch.client import Fetcher, open_client, open_job_transport
 from app.fetch.exchange_thread import ExchangeThread
@@ -79,12 +79,6 @@ class WorkerContext:
         for old in self.recipe_fetchers.record_opened(name):
             self.fetchers.pop(old, None)
         self.fetchers[name] = self.recipe_fetchers.create(name, opening)
-
-
-def user_agent(contact: str) -> str:
-    """The User-Agent header: product, version and contact."""
-    about = f"; {contact}" if contact else ""
-    return f"Rollcall/{VERSION} (scheduled scraper{about})"
 
 
 def check_config(config: Config) -> None:

@@ -18,13 +18,14 @@ from arq.connections import ArqRedis
 from sqlalchemy.exc import DBAPIError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.context import WorkerContext, user_agent, worker_context
+from app.context import WorkerContext, worker_context
 from app.core import log
 from app.core.config import Config
 from app.core.enums import RunStatus
 from app.core.errors import BadResult, HttpStatus, RunDeferred
 from app.core.records import Item
 from app.core.tasks import gather_fail_fast
+from app.core.version import user_agent
 from app.fetch.client import RequestCounts
 from app.fetch.limited_transport import LimitedTransport
 from app.fetch.transport_errors import to_failure

@@ -11,10 +11,11 @@ import httpx
 from redis.asyncio import Redis
 
 from app.authoring import proposal
-from app.context import Clock, user_agent
+from app.control import Clock
 from app.core.config import Config
 from app.core.errors import Failure
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
+from app.core.version import user_agent
 from app.fetch.authenticated import AnyFetcher, Fetchers
 from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.limiter import SoloLimiter

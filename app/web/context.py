@@ -195,7 +195,7 @@ async def open_web_context(
             sign_in_failures=FailureThrottle(redis, "sign_in", SIGN_IN_FAILURES, 300),
             token_failures=FailureThrottle(redis, "api_refused", TOKEN_FAILURES, 60),
             changes=ChangeThrottle(redis),
-            dry_runner=await stack.enter_async_context(open_dry_runner(config, redis)),
+            dry_runner=await stack.enter_async_context(open_dry_runner(config, redis, redis_url)),
             check_sources=check_sources,
             now=now,
             snapshot=snapshot,

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +15,6 @@ import pytest
 from arq.connections import ArqRedis
 
 from app.core.enums import Scope
-from app.core.errors import Timeout
 from app.fetch.authenticated import FetcherOptions
 from app.sources.recipes.load import load
 from app.sources.recipes.source import RecipeSource
@@ -32,6 +34,7 @@ from tests.clock import SettableClock
 from tests.configs import config_for
 from tests.fetch.hostile import Visit, serving
 from tests.recipes.shop import Shop, open_shop
+from tests.wait import until
 
 TRY = "/collection/sources/dry-run"
 SECRET = "s3cr3t-of/the+acme"  # noqa: S105 - of nobody
@@ -230,14 +233,14 @@ async def test_a_site_that_never_answers_is_given_up_in_time(
 
     async with (
         serving(Visit.hang) as silent,
-        dry_run_pool.open_dry_runner(config, redis) as tools,
+        dry_run_pool.open_dry_runner(config, redis, redis_url) as tools,
     ):
         source = RecipeSource(load(wares(url=f"{silent}/wares")), owner="acme")
         tools.seconds = 0.5
         seen = await tools.run(source, FetcherOptions(source.limits))
 
-    assert isinstance(seen.failure, Timeout)
-    assert "0.5 s" in str(seen.failure)
+    assert seen["failure"]["kind"] == "timeout"
+    assert "0.5 s" in seen["failure"]["message"]
 
 
 async def test_a_page_that_leads_nowhere_it_may_is_shown_with_the_reason(
@@ -310,3 +313,35 @@ async def test_a_dry_run_of_a_hostile_site_does_not_hold_up_the_web(
     failure = answer.json()["failure"]
     assert (failure is None) == (name in {"large", "evil"}), failure
     assert longest < 1
+
+
+async def test_dry_runs_go_on_after_their_process_was_killed(near: Visitor, shop: Shop) -> None:
+    text = wares(url=f"{shop.base}/wares")
+    await tried(near, text)
+    (process,) = _dry_run_processes()
+    os.kill(process, signal.SIGKILL)
+
+    async def again() -> bool:
+        return (await near("POST", TRY, json={"recipe": text}, timeout=60)).status_code == 200
+
+    assert await until(again, 20, "a dry run by another process")
+
+
+async def test_a_dry_run_whose_process_is_killed_says_so(near: Visitor) -> None:
+    async with serving(Visit.hang) as silent:
+        text = wares(url=f"{silent}/wares")
+        under_way = asyncio.create_task(near("POST", TRY, json={"recipe": text}, timeout=60))
+        (process,) = await until(_dry_run_processes, 20, "the process")
+        os.kill(process, signal.SIGKILL)
+
+        problem(await under_way, 503)
+
+
+def _dry_run_processes() -> list[int]:
+    me = os.getpid()
+    children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+    return [int(one) for one in children if b"dry_run_process" in _command(one)]
+
+
+def _command(pid: str) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -1,32 +1,32 @@
-"""Dry runs of recipes: one page, fetched through the SSRF guard and parsed in a sandbox process."""
+"""Limits on dry runs, and the process that makes them, as the web sees it.
+
+What a site sends and a page holds costs time of that process, not of the web's event loop.
+"""
 
 import asyncio
-import ssl
+import pickle
+import sys
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import count
+from typing import Any
 from uuid import UUID
 
+import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.authoring import trial
-from app.authoring.page import PageFetcher
-from app.authoring.trial import TrialPage
-from app.context import Clock, user_agent
+from app.authoring.dry_run import DryRunOrder, failed
+from app.authoring.dry_run_process import DryRunSettings, frame, read_frame
 from app.core.config import Config
 from app.core.errors import Timeout
-from app.fetch.authenticated import FetcherOptions, Fetchers
-from app.fetch.client import RequestCounts, open_client
-from app.fetch.exchange_thread import ExchangeThread
-from app.fetch.limiter import RedisLimiter
-from app.fetch.robots import Robots
-from app.fetch.ssrf_guard import Guard
+from app.fetch.authenticated import FetcherOptions
 from app.sources.recipes.checking import load_in_sandbox
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.sandbox import Sandbox
-from app.sources.recipes.source import SINGLE_PARTITION, RecipeSource
+from app.sources.recipes.source import RecipeSource
 from app.web import fixed_window
 from app.web.api.problems import Problem
 
@@ -34,20 +34,95 @@ MAX_CONCURRENT = 16  # concurrent dry runs in this process, one of each organisa
 SANDBOX_PROCESSES = 2
 MAX_LOADS_PER_MINUTE = 30  # recipes checked per organisation, over all processes
 TIME_LIMIT_SECONDS = 20.0  # total time of one dry run
-PARSE_SECONDS = 10.0  # seconds of that for parsing the page
 MAX_PER_MINUTE = 10  # dry runs per organisation, over all processes
 WINDOW_SECONDS = 60
+START_SECONDS = 30.0  # for the process to start on a busy machine
+
+
+class DryRunProcess:
+    """The process, started with the first dry run, and again after it has ended."""
+
+    def __init__(self, settings: DryRunSettings) -> None:
+        self._settings = settings
+        self._starting = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._numbers = count()
+
+    async def run(self, order: DryRunOrder) -> dict[str, Any]:
+        """Make the dry run; return what it brought. A process that hangs is ended.
+
+        Raises Problem (503) if the process ends before.
+        """
+        number = next(self._numbers)
+        answer = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(order.seconds + START_SECONDS):
+                stdin = await self._running()
+                self._waiting[number] = answer
+                stdin.write(frame(pickle.dumps((number, order))))
+                await stdin.drain()
+                return await answer
+        except TimeoutError:
+            await self.close()
+            return failed(order, Timeout("the process that makes dry runs did not answer"))
+        except ConnectionError:
+            reason = "the process that makes dry runs has ended: try again"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, reason) from None
+        finally:
+            self._waiting.pop(number, None)
+
+    async def close(self) -> None:
+        """End the process; dry runs that wait for it fail."""
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        if self._reading is not None:
+            await self._reading
+
+    async def _running(self) -> asyncio.StreamWriter:
+        async with self._starting:
+            if self._process is None or self._process.returncode is not None:
+                self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "app.authoring.dry_run_process"),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    start_new_session=True,  # Ctrl-C must reach only the web process
+                )
+                stdin, stdout = self._process.stdin, self._process.stdout
+                if stdin is None or stdout is None:
+                    raise BrokenPipeError
+                stdin.write(frame(pickle.dumps(self._settings)))
+                self._reading = asyncio.create_task(self._read(stdout))
+            if self._process.stdin is None:
+                raise BrokenPipeError
+            return self._process.stdin
+
+    async def _read(self, results: asyncio.StreamReader) -> None:
+        waiting = self._waiting
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                number, told = msgspec.json.decode(await read_frame(results))
+                answer = waiting.get(number)
+                if answer is not None and not answer.done():
+                    answer.set_result(told)
+        for answer in waiting.values():
+            if not answer.done():
+                answer.set_exception(BrokenPipeError())
 
 
 @dataclass(slots=True)
 class DryRunner:
     """Runs dry runs and limits how many there are.
 
-    Requests go through the same rate limiter as those of workers.
-    `seconds`: the time limit of one dry run.
+    `sandbox`: checks recipes. `seconds`: the time limit of one dry run.
     """
 
-    page_fetcher: PageFetcher
+    process: DryRunProcess
+    sandbox: Sandbox
     redis: Redis
     seconds: float = TIME_LIMIT_SECONDS
     _busy: set[UUID] = field(default_factory=set[UUID])
@@ -73,26 +148,14 @@ class DryRunner:
         Raises BadRecipe, or Problem (429) if the organisation has had too many checked.
         """
         await self._check_rate(f"loaded:{org_id}", MAX_LOADS_PER_MINUTE, "recipes")
-        return await load_in_sandbox(self.page_fetcher.sandbox, org_id.hex, text)
+        return await load_in_sandbox(self.sandbox, org_id.hex, text)
 
-    async def run(self, source: RecipeSource, opening: FetcherOptions) -> TrialPage:
-        """Fetch and parse the first page of the recipe's first partition.
+    async def run(self, source: RecipeSource, options: FetcherOptions) -> dict[str, Any]:
+        """Fetch and parse the first page of the recipe's first partition, in the process.
 
-        A Failure, a timeout included, is returned in `failure`.
+        A Failure, a timeout included, is told in `failure`.
         """
-        try:
-            async with asyncio.timeout(self.seconds):
-                return await self._fetched(source, opening)
-        except TimeoutError:
-            timeout = Timeout(f"exceeded the dry run time limit of {self.seconds:g} s")
-            return TrialPage(SINGLE_PARTITION, 1, None, failure=timeout)
-
-    async def _fetched(self, source: RecipeSource, opening: FetcherOptions) -> TrialPage:
-        fetcher = replace(self.page_fetcher, tally=RequestCounts())
-        window = fetcher.fetchers.create(source.fetcher_name, replace(opening, attempts=1))
-        pages = await trial.fetch_trial_pages(source, fetcher, window, parts=1, pages=1)
-        # The link to the next page can be faulty although this page was parsed.
-        return replace(pages[0], failure=pages[-1].failure)
+        return await self.process.run(DryRunOrder(source, options, self.seconds))
 
     def _reserve(self, org_id: UUID) -> None:
         if org_id in self._busy:
@@ -112,23 +175,25 @@ class DryRunner:
 
 
 @asynccontextmanager
-async def open_dry_runner(config: Config, redis: Redis) -> AsyncGenerator[DryRunner]:
-    """Yield what dry runs need, and close it afterwards. Connections are opened on first use."""
-    async with AsyncExitStack() as stack:
-        limiter = RedisLimiter(redis)
-        stack.push_async_callback(limiter.close)
-        client = open_client(
-            user_agent(config.contact),
-            concurrency=MAX_CONCURRENT,
-            ssl_context=ssl.create_default_context(),
-            guard=Guard.allowing(config.guard_allow),
-            thread=await stack.enter_async_context(ExchangeThread()),
-        )
-        await stack.enter_async_context(client)
-        sandbox = Sandbox(SANDBOX_PROCESSES, wall=PARSE_SECONDS)
-        stack.push_async_callback(sandbox.close)
-        fetcher = PageFetcher(client, Fetchers(client, limiter, Clock()), Robots(redis), sandbox)
-        yield DryRunner(fetcher, redis)
+async def open_dry_runner(
+    config: Config, redis: Redis, redis_url: str
+) -> AsyncGenerator[DryRunner]:
+    """Yield what dry runs need, and close it afterwards. Processes are started on first use."""
+    settings = DryRunSettings(
+        redis_url,
+        config.redis_ssl_cert_reqs,
+        config.contact,
+        tuple(config.guard_allow),
+        config.log_format,
+        config.log_level,
+    )
+    sandbox = Sandbox(SANDBOX_PROCESSES)
+    process = DryRunProcess(settings)
+    try:
+        yield DryRunner(process, sandbox, redis)
+    finally:
+        await process.close()
+        await sandbox.close()
 
 
 def _too_many(reason: str, seconds: int) -> Problem:

@@ -1,0 +1,119 @@
+"""The process that makes dry runs: `python -m app.authoring.dry_run_process`, started by the web.
+
+It reads its settings and then dry runs from its standard input, each with its length, makes them
+concurrently, and writes a result for each. The end of the input ends it.
+"""
+
+import asyncio
+import os
+import pickle
+import ssl
+import struct
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from io import FileIO
+from typing import Literal, cast
+
+import msgspec
+
+from app.authoring.dry_run import DryRunOrder, dry_run
+from app.authoring.page import PageFetcher
+from app.control import Clock
+from app.core import log
+from app.core.version import user_agent
+from app.fetch.authenticated import Fetchers
+from app.fetch.client import open_client
+from app.fetch.exchange_thread import ExchangeThread
+from app.fetch.limiter import RedisLimiter
+from app.fetch.robots import Robots
+from app.fetch.ssrf_guard import Guard
+from app.queue.jobs import redis_pool
+from app.sources.recipes.sandbox import Sandbox
+
+LENGTH_PREFIX = struct.Struct(">I")
+PRIORITY = 5  # lower than that of the process that answers
+CONNECTIONS = 16
+SANDBOX_PROCESSES = 2
+PARSE_SECONDS = 10.0  # for one page
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunSettings:
+    """The settings of dry runs, and of the process' log."""
+
+    redis: str
+    redis_ssl_cert_reqs: Literal["required", "none"]
+    contact: str
+    guard_allow: tuple[str, ...]
+    log_format: log.Format
+    log_level: str
+
+
+def frame(body: bytes) -> bytes:
+    """Return the message with its length."""
+    return LENGTH_PREFIX.pack(len(body)) + body
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes:
+    """Return the next message. Raises IncompleteReadError at the end."""
+    (size,) = LENGTH_PREFIX.unpack(await reader.readexactly(LENGTH_PREFIX.size))
+    return await reader.readexactly(size)
+
+
+async def serve(settings: DryRunSettings, orders: asyncio.StreamReader, results: FileIO) -> None:
+    """Make dry runs until the end of `orders`."""
+    async with AsyncExitStack() as stack:
+        redis = redis_pool(settings.redis, ssl_cert_reqs=settings.redis_ssl_cert_reqs)
+        stack.push_async_callback(redis.aclose, close_connection_pool=True)
+        limiter = RedisLimiter(redis)
+        stack.push_async_callback(limiter.close)
+        client = open_client(
+            user_agent(settings.contact),
+            concurrency=CONNECTIONS,
+            ssl_context=ssl.create_default_context(),
+            guard=Guard.allowing(settings.guard_allow),
+            thread=await stack.enter_async_context(ExchangeThread()),
+        )
+        await stack.enter_async_context(client)
+        sandbox = Sandbox(SANDBOX_PROCESSES, wall=PARSE_SECONDS)
+        stack.push_async_callback(sandbox.close)
+        fetcher = PageFetcher(client, Fetchers(client, limiter, Clock()), Robots(redis), sandbox)
+
+        async def make(number: int, order: DryRunOrder) -> None:
+            told = await dry_run(fetcher, order)
+            results.write(frame(msgspec.json.encode((number, told))))
+
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    body = await read_frame(orders)
+                except asyncio.IncompleteReadError:
+                    break
+                number, order = cast("tuple[int, DryRunOrder]", pickle.loads(body))  # noqa: S301 - from the web process that started us
+                group.create_task(make(number, order))
+
+
+async def _main(results: FileIO) -> None:
+    orders = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(orders), sys.stdin
+    )
+    try:
+        settings = cast("DryRunSettings", pickle.loads(await read_frame(orders)))  # noqa: S301 - as above
+    except asyncio.IncompleteReadError:
+        return
+    log.configure(settings.log_format, settings.log_level, ())
+    await serve(settings, orders, results)
+
+
+def main() -> None:
+    """Make the dry runs on standard input."""
+    os.nice(PRIORITY)
+    results = FileIO(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever is printed is no result
+    asyncio.run(_main(results))
+
+
+if __name__ == "__main__":
+    main()
