@@ -81,8 +81,8 @@ async def serve(settings: DryRunSettings, orders: asyncio.StreamReader, results:
         fetcher = PageFetcher(client, Fetchers(client, limiter, Clock()), Robots(redis), sandbox)
 
         async def make(number: int, order: DryRunOrder) -> None:
-            told = await dry_run(fetcher, order)
-            results.write(frame(msgspec.json.encode((number, told))))
+            brought = await dry_run(fetcher, order)
+            results.write(frame(msgspec.json.encode((number, brought))))
 
         async with asyncio.TaskGroup() as group:
             while True:

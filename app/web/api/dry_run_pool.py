@@ -105,10 +105,10 @@ class DryRunProcess:
         waiting = self._waiting
         with suppress(asyncio.IncompleteReadError):
             while True:
-                number, told = msgspec.json.decode(await read_frame(results))
+                number, brought = msgspec.json.decode(await read_frame(results))
                 answer = waiting.get(number)
                 if answer is not None and not answer.done():
-                    answer.set_result(told)
+                    answer.set_result(brought)
         for answer in waiting.values():
             if not answer.done():
                 answer.set_exception(BrokenPipeError())

@@ -42,8 +42,8 @@ async def try_source(request: ApiRequest) -> ApiResponse:
 async def _dry_run(request: ApiRequest, recipe: Recipe, text: str) -> ApiResponse:
     source = RecipeSource(recipe, owner=request.org_id.hex)
     options = fetcher_options(source, await _resolver(request, recipe, text))
-    told = await request.context.dry_runner.run(source, options)
-    return ApiResponse(schemas.DryRunResult.model_validate(told))
+    brought = await request.context.dry_runner.run(source, options)
+    return ApiResponse(schemas.DryRunResult.model_validate(brought))
 
 
 async def _resolver(request: ApiRequest, recipe: Recipe, text: str) -> secrets.SecretResolver:
