@@ -8,15 +8,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from pathlib import Path
 from random import Random
-from statistics import quantiles
+from statistics import median
 from typing import Any
 
 import httpx
@@ -38,15 +38,18 @@ from scripts.drill.tenants import Tenant
 from scripts.drill.web import StandInSites
 from scripts.drill.worker_processes import ROOT
 
-CALM = 8.0  # seconds before the attack, for the processes to start and run once
+START = 4.0  # seconds for the processes to run once
+QUIET = 12.0  # seconds, at most, that are measured before the attack
 START_SECONDS = 60.0  # until the web process must answer
 INTERVAL = 5.0  # seconds between two ticks of the built-in job
-PROBE = 0.1  # seconds between two requests of /livez
+PROBE = 0.1  # seconds between two readings of memory
 MAX_LATE = 0.25  # seconds, of 99 of 100 ticks
 MAX_MB = 512  # of each process
+TIMES = ("late_p50", "late_p99", "late_max", "livez_p50", "livez_p99", "livez_max")
 _EPILOG = """examples:
   scripts/siege --seconds 60
   scripts/siege --seconds 300 --seed 7 --tenants 5 --json
+A job that is due every second makes the ticks. Up to 12 s before the attack are measured too.
 Exit code 1 if a built-in tick was decided more than 250 ms late (99 of 100), was skipped or missed,
 or a built-in run was lost; if a process needed more than 512 MB; or if the ledger does not balance.
 """
@@ -54,7 +57,7 @@ or a built-in run was lost; if a process needed more than 512 MB; or if the ledg
 LATENESS = """
 SELECT extract(epoch FROM t.decided_at - t.scheduled_for)::float8 AS late, t.outcome, t.reason
 FROM ticks t JOIN schedules s ON s.id = t.schedule_id
-WHERE s.org_id IS NULL AND t.scheduled_for > $1
+WHERE s.org_id IS NULL AND t.scheduled_for > $1 AND t.scheduled_for <= $2
 """
 RUNS = """
 SELECT (org_id IS NULL) AS built_in, status, count(*) AS runs FROM runs
@@ -69,12 +72,15 @@ SELECT o.name, u.rows, u.bytes FROM org_usage u JOIN organizations o ON o.id = u
 class Figures:
     """What was measured. Seconds, bytes and megabytes as the names say."""
 
+    load: float = 0.0
     ticks: int = 0
+    late_p50: float = 0.0
     late_p99: float = 0.0
     late_max: float = 0.0
     not_ran: dict[str, int] = field(default_factory=dict[str, int])
     built_in_runs: dict[str, int] = field(default_factory=dict[str, int])
     tenants_runs: dict[str, int] = field(default_factory=dict[str, int])
+    livez_p50: float = 0.0
     livez_p99: float = 0.0
     livez_max: float = 0.0
     livez_failed: int = 0
@@ -83,6 +89,7 @@ class Figures:
     redis_bytes_of_tenants: int = 0
     postgres_bytes: dict[str, int] = field(default_factory=dict[str, int])
     answers: dict[str, int] = field(default_factory=dict[str, int])
+    quiet: dict[str, float] = field(default_factory=dict[str, float])
     faults: list[str] = field(default_factory=list[str])
 
 
@@ -90,7 +97,7 @@ class Figures:
 class Probe:
     """Requests /livez all the time, and reads the memory of processes."""
 
-    url: str
+    port: int
     processes: dict[str, int]
     took: list[float] = field(default_factory=list[float])
     failed: int = 0
@@ -98,26 +105,42 @@ class Probe:
 
     async def watch(self) -> None:
         """Measure until cancelled."""
-        with httpx.Client(base_url=self.url, timeout=10, trust_env=False) as client:
-            while True:
-                await asyncio.to_thread(self._measure, client)
-                await asyncio.sleep(PROBE)
-
-    def _measure(self, client: httpx.Client) -> None:
-        # In a thread: this process' event loop is busy with the tenants.
-        began = time.monotonic()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "scripts.drill.livez_probe", str(self.port)),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+        )
         try:
-            self.failed += client.get("/livez").is_error
-        except httpx.HTTPError:
-            self.failed += 1
-        self.took.append(time.monotonic() - began)
-        self._read_memory()
+            await asyncio.gather(self._collect(process), self._watch_memory())
+        finally:
+            process.kill()
+            await process.wait()
+
+    async def _collect(self, process: asyncio.subprocess.Process) -> None:
+        while process.stdout is not None and (line := await process.stdout.readline()):
+            took = line.decode().strip()
+            if took == "failed":
+                self.failed += 1
+            else:
+                self.took.append(float(took))
+
+    async def _watch_memory(self) -> None:
+        while True:
+            await asyncio.to_thread(self._read_memory)
+            await asyncio.sleep(PROBE)
 
     def _read_memory(self) -> None:
+        with suppress(OSError):  # a process has ended meanwhile
+            self._read_sizes()
+
+    def _read_sizes(self) -> None:
         for name, pid in self.processes.items():
-            for place, (child_pid, size) in enumerate(_family(pid)):
-                label = name if child_pid == pid else f"{name}'s reader {place}"
-                self.peak_mb[label] = max(self.peak_mb[label], round(size))
+            sizes = Counter[str]()
+            for child_pid, size in _family(pid):
+                label = name if child_pid == pid else f"{name}'s {_module(child_pid)}"
+                sizes[label] = max(sizes[label], round(size))
+            for label, size in sizes.items():
+                self.peak_mb[label] = max(self.peak_mb[label], size)
 
 
 def _family(pid: int) -> list[tuple[int, float]]:
@@ -129,6 +152,12 @@ def _family(pid: int) -> list[tuple[int, float]]:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         found += [one for each in children for one in _family(int(each))]
     return found
+
+
+def _module(pid: int) -> str:
+    """Return the last part of the module that the process executes."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return next((word.rpartition(".")[2] for word in words if "." in word and "/" not in word), "?")
 
 
 def main() -> int:
@@ -180,12 +209,17 @@ async def _siege(
         url = f"http://127.0.0.1:{port}"
         attackers = await _tenants(asked, pool, url, site)
         await _answers(url)
-        await asyncio.sleep(CALM)
-        began = datetime.now(UTC)
-        probe = Probe(url, {"worker": _python(worker), "web": _python(web)})
+        await asyncio.sleep(START)
+        processes = {"worker": _python(worker), "web": _python(web)}
+        quiet, began = Probe(port, processes), datetime.now(UTC)
+        await _attack([], quiet, min(QUIET, asked.seconds))
+        before = await _figures(pool, servers, quiet, (began, datetime.now(UTC)))
+        probe, began = Probe(port, processes), datetime.now(UTC)
         await _attack(attackers, probe, asked.seconds)
         ended = datetime.now(UTC)
-        found = await _figures(pool, servers, probe, began)
+        found = await _figures(pool, servers, probe, (began, ended))
+        found.load = os.getloadavg()[0]
+        found.quiet = {name: value for name, value in asdict(before).items() if name in TIMES}
         found.answers = dict(sum((one.answers for one in attackers), Counter[str]()))
         for one in (worker, web):
             if one.process.returncode is not None:
@@ -261,21 +295,26 @@ def _settings(servers: Servers, sites: StandInSites) -> dict[str, str]:
         "COLLECTION_JITTER_SECONDS": "0",
         "ORG_MAX_MINUTES": "1",
         "LOG_FORMAT": "json",
+        "JOBS": "scripts.drill.prompt_job",
     } | sites.settings()
 
 
-async def _figures(pool: Pool, servers: Servers, probe: Probe, began: datetime) -> Figures:
+async def _figures(
+    pool: Pool, servers: Servers, probe: Probe, span: tuple[datetime, datetime]
+) -> Figures:
+    began, ended = span
     found = Figures()
-    ticks = await pool.fetch(LATENESS, began)
+    ticks = await pool.fetch(LATENESS, began, ended - timedelta(seconds=1))  # others are not due
     late = [row["late"] for row in ticks]
-    found.ticks, found.late_p99, found.late_max = len(ticks), _p99(late), max(late, default=0.0)
+    found.ticks = len(ticks)
+    found.late_p50, found.late_p99, found.late_max = _spread(late)
     found.not_ran = dict(
         Counter(f"{row['outcome']} ({row['reason']})" for row in ticks if row["outcome"] != "ran")
     )
     for row in await pool.fetch(RUNS, began):
         runs = found.built_in_runs if row["built_in"] else found.tenants_runs
         runs[row["status"]] = row["runs"]
-    found.livez_p99, found.livez_max = _p99(probe.took), max(probe.took, default=0.0)
+    found.livez_p50, found.livez_p99, found.livez_max = _spread(probe.took)
     found.livez_failed, found.peak_mb = probe.failed, dict(probe.peak_mb)
     async with Redis.from_url(servers.redis_url) as redis:  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
         any_: Any = redis
@@ -306,20 +345,31 @@ def _judge(found: Figures) -> None:
     ]
 
 
-def _p99(values: list[float]) -> float:
-    return quantiles(values, n=100)[98] if len(values) > 1 else max(values, default=0.0)
+def _spread(values: list[float]) -> tuple[float, float, float]:
+    """Return the median, the 99th percentile and the maximum."""
+    if not values:
+        return 0.0, 0.0, 0.0
+    ordered = sorted(values)
+    return median(ordered), ordered[ceil(0.99 * len(ordered)) - 1], ordered[-1]
+
+
+def _times(values: dict[str, Any], of: str) -> str:
+    p50, p99, most = (values[f"{of}_{name}"] * 1_000 for name in ("p50", "p99", "max"))
+    return f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, max {most:.0f} ms"
 
 
 def _table(found: Figures) -> Table:
     table = Table(title="Siege", show_header=False)
-    ms = 1_000
+    figures = asdict(found)
     rows = {
+        "load": f"{found.load:.1f} on {os.cpu_count()} processors, tenants and sites included",
         "built-in ticks": f"{found.ticks}, not ran: {found.not_ran or 'none'}",
-        "decided late": f"p99 {found.late_p99 * ms:.0f} ms, max {found.late_max * ms:.0f} ms",
+        "decided late": _times(figures, "late"),
+        "  before the attack": _times(found.quiet, "late"),
         "built-in runs": str(found.built_in_runs),
         "tenants' runs": str(found.tenants_runs),
-        "/livez": f"p99 {found.livez_p99 * ms:.0f} ms, max {found.livez_max * ms:.0f} ms,"
-        f" {found.livez_failed} failed",
+        "/livez": f"{_times(figures, 'livez')}, {found.livez_failed} failed",
+        "  before the attack ": _times(found.quiet, "livez"),
         "memory, MB": ", ".join(f"{n} {size:.0f}" for n, size in sorted(found.peak_mb.items())),
         "Redis, bytes": f"{found.redis_bytes:,}, of tenants {found.redis_bytes_of_tenants:,}",
         "Postgres, bytes": ", ".join(f"{n} {size:,}" for n, size in found.postgres_bytes.items()),
