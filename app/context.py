@@ -18,6 +18,7 @@ from app.core.version import user_agent
 from app.fetch.authenticated import AnyFetcher, FetcherOptions, Fetchers
 from app.fetch.client import Fetcher, open_client, open_job_transport
 from app.fetch.exchange_thread import ExchangeThread
+from app.fetch.large_pages import LargePages
 from app.fetch.limiter import Limiter, RedisLimiter
 from app.fetch.ssrf_guard import Guard
 from app.fetch.tokens import (
@@ -63,6 +64,7 @@ class WorkerContext:
     sandbox: Sandbox
     engine: SessionEngine
     job_transport: httpx.AsyncBaseTransport
+    large_pages: LargePages
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
     fetchers: dict[str, AnyFetcher] = field(default_factory=dict[str, AnyFetcher])
 
@@ -144,6 +146,7 @@ async def open_context(
             sandbox=sandbox,
             engine=engine,
             job_transport=transport,
+            large_pages=thread.large_pages,
         )
         context.clients[WEBHOOK_CLIENT] = await stack.enter_async_context(
             open_client(

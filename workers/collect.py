@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from app.core.messages import Partition, RawPage, SourceRequest
 from app.core.records import Record, Rejected
 from app.core.tasks import gather_fail_fast
 from app.fetch.client import RequestCounts
+from app.fetch.large_pages import page_hold
 from app.fetch.retry import MAX_WAIT
 from app.sources import coverage
 from app.sources.base import ListingEnd, fetcher_name
@@ -39,6 +40,7 @@ from workers.pages import FetchedPage, SourcePages
 from workers.source_group import CompletedPartition, PlannedSource
 
 RETRY_DELAYS = (1.0, 3.0)  # seconds before a partition is retried, if its source allows it
+PageGenerator = Generator[SourceRequest, RawPage, ListingEnd | Incomplete]
 UNNAMED_RECORD = re.compile(r"#\d+:\d+")  # the name of a rejected record without a key
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _LOCAL_FAILURES = (FailureKind.OVER_LIMIT.value, FailureKind.LOCAL_NETWORK.value)
@@ -255,26 +257,9 @@ class Collector:
         self._places.forget(part.key)
         generator = self._source.pages(part)
         request, returned = parse.advance(generator, None)
-        number = 1
         while request is not None:
-            if request.check_page:
-                request, returned = parse.advance(generator, await self._read_again(request, part))
-                continue
-            page = await self._fetch(request, part, number)
-            if isinstance(page, Failure):
-                request, returned = parse.advance(generator, page)
-                continue
-            try:
-                raw = await parse.read_in_sandbox(self._context.sandbox, self._source, page.raw)
-                page = replace(page, raw=raw)
-                request, returned = parse.advance(generator, raw)
-                records = [] if page.known else await parse.records_of(self._source, raw)
-            except Failure:
-                await self._pages.store_raw(page)  # kept so that a fixed parser can read it
-                raise
-            end = returned if request is None else None
-            await self._store_page(part, await self._page_result(page, records, end))
-            number += 1
+            with page_hold(self._context.large_pages):
+                request, returned = await self._collect_page(part, generator, request)
         collected = self._partitions[part.key]
         end = returned or Incomplete("the source did not say how its pages end")
         shortfall = collected.shortfall(end)
@@ -283,6 +268,28 @@ class Collector:
         if collected.counts.pages and part.key not in self.row.done:
             # The source learnt of the end from a failure after the last page.
             await self._commit(collected, None, end)
+
+    async def _collect_page(
+        self, part: Partition, generator: PageGenerator, request: SourceRequest
+    ) -> tuple[SourceRequest | None, ListingEnd | Incomplete | None]:
+        """Fetch, read and store what the source requests; returns its next request, or its end."""
+        if request.check_page:
+            return parse.advance(generator, await self._read_again(request, part))
+        number = self._partitions[part.key].counts.pages + 1
+        page = await self._fetch(request, part, number)
+        if isinstance(page, Failure):
+            return parse.advance(generator, page)
+        try:
+            raw = await parse.read_in_sandbox(self._context.sandbox, self._source, page.raw)
+            page = replace(page, raw=raw)
+            following, returned = parse.advance(generator, raw)
+            records = [] if page.known else await parse.records_of(self._source, raw)
+        except Failure:
+            await self._pages.store_raw(page)  # kept so that a fixed parser can read it
+            raise
+        end = returned if following is None else None
+        await self._store_page(part, await self._page_result(page, records, end))
+        return following, returned
 
     async def _read_again(self, request: SourceRequest, part: Partition) -> RawPage | Failure:
         """Fetch and read a page that is only compared with what it was."""

@@ -11,6 +11,7 @@ from app.core.errors import HttpStatus
 from app.core.messages import Partition, RawPage, SourceRequest
 from app.fetch.authenticated import KeyedFetcher, for_owner
 from app.fetch.client import RequestCounts
+from app.fetch.large_pages import enlarge_for
 from app.fetch.robots import Robots
 from app.fetch.tokens import AuthenticatedFetcher
 from app.store.content import pages
@@ -88,6 +89,7 @@ class SourcePages:
         is_old = stored is None or abs(now - stored.full_fetched_at) >= MAX_UNCHANGED_AGE
         known = None if is_old else stored
         raw = await self._fetch_conditionally(request, known, part, number)
+        await enlarge_for(len(raw.body))  # the body of an unchanged page is a stored one
         body_hash = await pages.digest(raw.body)
         if known is None or body_hash != known.body_hash:
             return FetchedPage(raw, now, fingerprint, body_hash, order)

@@ -25,6 +25,7 @@ from app.core.version import user_agent
 from app.fetch.authenticated import Fetchers
 from app.fetch.client import open_client
 from app.fetch.exchange_thread import ExchangeThread
+from app.fetch.large_pages import page_hold
 from app.fetch.limiter import RedisLimiter
 from app.fetch.robots import Robots
 from app.fetch.ssrf_guard import Guard
@@ -68,12 +69,13 @@ async def serve(settings: DryRunSettings, orders: asyncio.StreamReader, results:
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
         limiter = RedisLimiter(redis)
         stack.push_async_callback(limiter.close)
+        thread = await stack.enter_async_context(ExchangeThread())
         client = open_client(
             user_agent(settings.contact),
             concurrency=CONNECTIONS,
             ssl_context=ssl.create_default_context(),
             guard=Guard.allowing(settings.guard_allow),
-            thread=await stack.enter_async_context(ExchangeThread()),
+            thread=thread,
         )
         await stack.enter_async_context(client)
         sandbox = Sandbox(SANDBOX_PROCESSES, wall=PARSE_SECONDS)
@@ -81,7 +83,8 @@ async def serve(settings: DryRunSettings, orders: asyncio.StreamReader, results:
         fetcher = PageFetcher(client, Fetchers(client, limiter, Clock()), Robots(redis), sandbox)
 
         async def make(number: int, order: DryRunOrder) -> None:
-            brought = await dry_run(fetcher, order)
+            with page_hold(thread.large_pages):
+                brought = await dry_run(fetcher, order)
             results.write(frame(msgspec.json.encode((number, brought))))
 
         async with asyncio.TaskGroup() as group:

@@ -8,6 +8,7 @@ import httpx
 
 from app.core.errors import Network, Schema, TooLarge
 from app.fetch.exchange_thread import declared_length
+from app.fetch.large_pages import LARGE_BYTES, enlarge_for
 
 MAX_INLINE_BYTES = 32 * 1024  # larger bodies are inflated off the event loop
 _SLICE = 64 * 1024
@@ -31,9 +32,18 @@ async def read(response: httpx.Response, limit: int) -> bytes:
     raw = await _read_raw(response, limit)
     encoding = response.headers.get("content-encoding", "").strip().lower()
     is_plain = not encoding and not raw.startswith(_GZIP_FILE)
-    if is_plain or len(raw) <= MAX_INLINE_BYTES:
-        return decode(raw, encoding, limit)
-    return await asyncio.to_thread(decode, raw, encoding, limit)
+    if is_plain:
+        return raw
+    first = min(limit, LARGE_BYTES)
+    try:
+        if len(raw) <= MAX_INLINE_BYTES:
+            return decode(raw, encoding, first)
+        return await asyncio.to_thread(decode, raw, encoding, first)
+    except TooLarge:
+        if first == limit:
+            raise
+        await enlarge_for(LARGE_BYTES + 1)
+        return await asyncio.to_thread(decode, raw, encoding, limit)
 
 
 async def read_start(response: httpx.Response, limit: int) -> bytes:

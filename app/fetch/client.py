@@ -14,7 +14,15 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from app.core.errors import Blocked, Failure, HttpStatus, Network, RateLimited, Timeout
+from app.core.errors import (
+    Blocked,
+    Failure,
+    HttpStatus,
+    LocalNetwork,
+    Network,
+    RateLimited,
+    Timeout,
+)
 from app.core.log import logger
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch import body, responses, retry, urls
@@ -26,6 +34,7 @@ from app.fetch.exchange_thread import (
     ThreadedTransport,
     bound_events,
 )
+from app.fetch.large_pages import current_hold
 from app.fetch.limiter import Admission, Limiter, Permit
 from app.fetch.limiter_scripts import TENANT_HOSTS
 from app.fetch.responses import FetchedResponse
@@ -340,7 +349,10 @@ class Fetcher:
         self, outgoing: httpx.Request, left: float, tally: RequestCounts
     ) -> FetchedResponse:
         tally.requests += 1
-        received = ReceivedBody()
+        hold = current_hold()
+        if hold is not None:
+            hold.waiting = False
+        received = ReceivedBody(hold)
         outgoing.extensions = {
             **outgoing.extensions,
             "max_bytes": self.max_bytes,
@@ -363,6 +375,9 @@ class Fetcher:
             raise
         except TRANSPORT_ERRORS as error:
             failure = to_failure(error, urls.public_url(str(outgoing.url)))
+            if hold is not None and hold.waiting:
+                crowded = "this process holds too many large pages"
+                failure = LocalNetwork(crowded, url=failure.url)
             tally.classes[failure.kind.value] += 1
             raise failure from error
         finally:

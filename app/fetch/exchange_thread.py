@@ -20,6 +20,7 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from app.core.tasks import cancel_all
+from app.fetch.large_pages import LARGE_BYTES, LargePages, PageHold
 
 MAX_INTERIM_RESPONSES = 8
 MAX_EVENTS = 2_000  # reads and chunks of one exchange; and one more for every EVENT_BYTES
@@ -104,8 +105,9 @@ def bound_events(connector: aiohttp.BaseConnector) -> None:
 class ReceivedBody(httpx.AsyncByteStream):
     """The body of a response as far as it was received, and the error that ended it, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold: PageHold | None = None) -> None:
         self.size = 0
+        self._hold = hold
         self._chunks: list[bytes] = []
         self._error: Exception | None = None
 
@@ -117,6 +119,8 @@ class ReceivedBody(httpx.AsyncByteStream):
                 self.size += len(self._chunks[-1])
                 if self.size > limit:
                     break
+                if self.size > LARGE_BYTES and self._hold is not None:
+                    await self._hold.enlarge()
         except Exception as error:  # noqa: BLE001 - raised again where the body is read
             self._error = error
 
@@ -134,6 +138,7 @@ class ExchangeThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self.large_pages = LargePages(self._loop)
         self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
 
     async def __aenter__(self) -> Self:
