@@ -6,52 +6,46 @@ import json
 import os
 import re
 import sys
-import zoneinfo
 from bisect import bisect_left, bisect_right
 from calendar import monthrange
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from io import BytesIO
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, reset_tzpath
 
 import asyncpg
 
-zoneinfo.reset_tzpath(())  # the pinned tzdata package, never the machine's zones
+reset_tzpath(())  # the pinned tzdata package, never the machine's zones
 
 EPILOG = "exit codes: 0 every tick has one outcome that nothing contradicts, 1 not so, 2 no count"
-DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+DAY, SECOND, DATE = timedelta(days=1), timedelta(seconds=1), len("2026-12-25")
 NOT_ASKED = ("disabled", "paused", "superseded", "unreadable")  # decided before exclusions are
-VERSIONS = """
-SELECT v.version, v.spec::text, v.policies::text, z.data,
+VERSIONS = """SELECT v.version, v.spec::text, v.policies::text, v.pruned_expected, v.pruned::text,
+       CASE WHEN v.zone_data <> '' THEN coalesce(z.data, '') END AS data,
        coalesce(v.pruned_through, v.effective_from) AS since,
-       coalesce(v.answers_until, s.evaluated_through) AS until, v.pruned_expected, v.pruned::text
+       coalesce(v.answers_until, s.evaluated_through) AS until
 FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id LEFT JOIN zone_data z
   ON z.stamp = v.zone_data AND z.zone = v.spec ->> 'timezone' WHERE s.id = $1 ORDER BY 1"""
-ANSWERS = """
-SELECT scheduled_for AS first, scheduled_for AS last, 1::bigint AS count, outcome, reason
+ANSWERS = """SELECT scheduled_for AS first, scheduled_for AS last, 1::bigint, outcome, reason
 FROM ticks WHERE schedule_id = $1 AND version = $2
 UNION ALL SELECT first_tick, last_tick, count, outcome, reason
 FROM tick_gaps WHERE schedule_id = $1 AND version = $2 ORDER BY 1, 2"""
-ALIVE = """
-SELECT lower(alive), upper(alive) FROM (SELECT unnest(range_agg(tstzrange(since, until, '[]')))
-  AS alive FROM worker_beats) AS spans ORDER BY 1"""
+ALIVE = """SELECT lower(a), upper(a) FROM unnest((
+  SELECT range_agg(tstzrange(since, until, '[]')) FROM worker_beats)) AS a ORDER BY 1"""
 # Runs are kept for at least a day, so a younger one that does not exist was not pruned.
-PROBLEMS = """
-SELECT 'doubled', r.scheduled_for, 'is not recorded as ran by run ' || r.execution_id
+PROBLEMS = """SELECT 'doubled', r.scheduled_for, 'is not recorded as ran by run ' || r.execution_id
 FROM runs r LEFT JOIN ticks t USING (schedule_id, scheduled_for)
 WHERE schedule_id = $1 AND r.trigger = 'scheduled' AND t.run_id IS DISTINCT FROM r.execution_id
-  AND scheduled_for > coalesce((SELECT max(pruned_through) FROM schedule_versions
-                                WHERE schedule_id = $1), '-infinity')
-UNION ALL SELECT 'contradicted', t.scheduled_for, 'ran, but its run does not exist'
-FROM ticks t LEFT JOIN runs r ON r.execution_id = t.run_id
-WHERE t.schedule_id = $1 AND t.outcome = 'ran' AND r.execution_id IS NULL
-  AND t.decided_at > (SELECT max(decided_at) FROM ticks) - interval '1 day'
-UNION ALL SELECT 'contradicted', t.scheduled_for, 'is blocked by a run that had ended'
-FROM ticks t JOIN runs r ON r.execution_id = t.blocking_run_id
-WHERE t.schedule_id = $1 AND t.reason = 'overlap'
-  AND r.completed_at < t.decided_at - interval '5 seconds' ORDER BY 1, 2"""
+  AND scheduled_for > ALL (SELECT pruned_through FROM schedule_versions WHERE schedule_id = $1
+                           AND pruned_through IS NOT NULL)
+UNION ALL SELECT 'contradicted', t.scheduled_for, 'ran, but its run does not exist' FROM ticks t
+LEFT JOIN runs r ON r.execution_id = t.run_id WHERE t.schedule_id = $1 AND t.outcome = 'ran'
+  AND r.execution_id IS NULL AND t.decided_at > (SELECT max(decided_at) FROM ticks) - interval '1 d'
+UNION ALL SELECT 'contradicted', t.scheduled_for, 'is blocked by a run that had ended' FROM ticks t
+JOIN runs r ON r.execution_id = t.blocking_run_id WHERE t.schedule_id = $1
+  AND t.reason = 'overlap' AND r.completed_at < t.decided_at - interval '5 s' ORDER BY 1, 2"""
 
 
 @dataclass
@@ -74,21 +68,23 @@ class Count:
         return not (self.unaccounted or self.invented or self.doubled or self.contradicted)
 
 
-def expected_ticks(
-    spec: dict[str, Any], after: datetime, until: datetime, data: bytes | None = None
-) -> list[datetime]:
+def expected_ticks(spec: Any, after: datetime, until: datetime, data: Any = None) -> list[Any]:
     """Return a stored schedule's instants in (after, until]. Raises ValueError or KeyError."""
     if "every_seconds" in spec:
         step, anchor = spec["every_seconds"] * SECOND, datetime.fromisoformat(spec["anchor"])
         numbers = range((after - anchor) // step + 1, (until - anchor) // step + 1)
         return [anchor + number * step for number in numbers]
-    zone = ZoneInfo.from_file(BytesIO(data)) if data else ZoneInfo(spec["timezone"])
+    zone = _zone(spec["timezone"], data)
     *second, minute, hour, _, _, _ = spec["cron"].split()
     fixed = not second and not minute.startswith("*") and not hour.startswith("*")
-    days = after.astimezone(zone).date() - 2 * DAY, (until - after) // DAY + 5
-    walls = _walls(spec["fields"], *days)
+    first, days = after.astimezone(zone).date() - 2 * DAY, (until - after) // DAY + 5
+    walls = _walls(spec["fields"], first, days)
     found = {at for wall in walls for at in _instants(wall, zone, fixed=fixed)}
     return sorted(at for at in found if after < at <= until)
+
+
+def _zone(name: str, data: bytes | None) -> ZoneInfo:
+    return ZoneInfo(name) if data is None else ZoneInfo.from_file(BytesIO(data))
 
 
 def _walls(fields: str, first: date, days: int) -> list[datetime]:
@@ -96,7 +92,7 @@ def _walls(fields: str, first: date, days: int) -> list[datetime]:
     times = [time(h, m, s) for h in _set(hour) for m in _set(minute) for s in _set(second)]
     months, combine = _set(month), all if combination == "and" else any
     dates = [day for day in (first + n * DAY for n in range(days)) if day.month in months]
-    dates = [day for day in dates if combine((_in_month(day, dom), _in_week(day, dow)))]
+    dates = [day for day in dates if combine(_fits(day, dom, dow))]
     return [datetime.combine(day, at) for day in dates for at in times]
 
 
@@ -105,17 +101,13 @@ def _set(text: str) -> list[int]:
     return [n for first, _, last in spans for n in range(int(first), int(last or first) + 1)]
 
 
-def _in_month(day: date, text: str) -> bool:
+def _fits(day: date, dom: str, dow: str) -> tuple[bool, bool]:
     last = monthrange(day.year, day.month)[1]
     special = {"L": last, "LW": last - max(0, day.replace(day=last).weekday() - 4)}
-    return day.day in _set(",".join(str(special.get(part, part)) for part in text.split(",")))
-
-
-def _in_week(day: date, text: str) -> bool:
-    last, week = day.day + 7 > monthrange(day.year, day.month)[1], str((day.day + 6) // 7)
-    fits = {"": True, week: True, "L": last}
-    parts = (re.findall(r"^([\d-]+)#?(L|\d*)$", part)[0] for part in text.split(","))
-    return any(fits.get(nth) and day.isoweekday() % 7 in _set(days) for days, nth in parts)
+    month = _set(",".join(str(special.get(part, part)) for part in dom.split(",")))
+    week = {"": True, str((day.day + 6) // 7): True, "L": day.day + 7 > last}
+    parts = (re.findall(r"^([\d-]+)#?(L|\d*)$", part)[0] for part in dow.split(","))
+    return day.day in month, any(week.get(n) and day.isoweekday() % 7 in _set(d) for d, n in parts)
 
 
 def _instants(wall: datetime, zone: ZoneInfo, *, fixed: bool) -> list[datetime]:
@@ -124,65 +116,67 @@ def _instants(wall: datetime, zone: ZoneInfo, *, fixed: bool) -> list[datetime]:
     if not fixed or found:
         return found[:1] if fixed else found
     # The wall clock skips it: the first second after the change of the offset.
-    while first - second > SECOND:
-        middle = second + (first - second) // (2 * SECOND) * SECOND
-        skipped = middle.astimezone(zone).replace(tzinfo=None) > wall
-        first, second = (middle, second) if skipped else (first, middle)
-    return [first]
+    seconds = [second + n * SECOND for n in range((first - second) // SECOND + 1)]
+    skipped = bisect_right(seconds, wall, key=lambda at: at.astimezone(zone).replace(tzinfo=None))
+    return [seconds[skipped]]
 
 
 async def recount(dsn: str) -> list[Count]:
     """Count the ticks of every schedule in one snapshot of the database."""
-    connection: Any = await asyncpg.connect(dsn)
+    db: Any = await asyncpg.connect(dsn)
     try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            await connection.execute("SET LOCAL rollcall.house = 'on'")  # for row-level security
-            beats = await connection.fetch(ALIVE)
-            rows = await connection.fetch("SELECT id, key FROM schedules ORDER BY key")
+        async with db.transaction(isolation="repeatable_read", readonly=True):
+            await db.execute("SET LOCAL rollcall.house = 'on'")  # for row-level security
+            beats = await db.fetch(ALIVE)
+            rows = await db.fetch("SELECT id, key FROM schedules ORDER BY key")
             for count in (counts := [Count(*row) for row in rows]):
-                for version in await connection.fetch(VERSIONS, count.id):
-                    answers = await connection.fetch(ANSWERS, count.id, version["version"])
-                    _compare(count, version, answers, beats)
-                for kind, tick, problem in await connection.fetch(PROBLEMS, count.id):
+                for version in await db.fetch(VERSIONS, count.id):
+                    _compare(count, version, await db.fetch(ANSWERS, count.id, version[0]), beats)
+                for kind, tick, problem in await db.fetch(PROBLEMS, count.id):
                     setattr(count, kind, getattr(count, kind) + 1)
                     count.faults.append(f"the tick of {tick} {problem}")
             return counts
     finally:
-        await connection.close()
+        await db.close()
 
 
 def _compare(count: Count, version: Any, answers: list[Any], beats: list[Any]) -> None:
-    pruned: dict[str, int] = json.loads(version["pruned"])
-    count.outcomes.update(pruned)
+    count.outcomes.update(pruned := json.loads(version["pruned"]))
     _differ(count, version["pruned_expected"], sum(pruned.values()), "among the pruned ticks")
-    spec, policies = json.loads(version["spec"]), json.loads(version["policies"])
-    expected = None
+    expected, policies, excluded, through, matched = None, {}, set[datetime](), None, 0
     try:
-        expected = expected_ticks(spec, version["since"], version["until"], version["data"])
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        expected, policies, excluded = _derive(version)
+    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         count.faults.append(f"version {version['version']} is unreadable: {error}")
-    through, matched, exclude = None, 0, policies.get("exclude", {})
-    data = version["data"] if exclude.get("timezone") == spec.get("timezone") else None
-    zone = ZoneInfo.from_file(BytesIO(data)) if data else ZoneInfo(exclude.get("timezone", "UTC"))
     for first, last, number, outcome, reason in answers:
         count.outcomes[":".join(filter(None, (outcome, reason)))] += number
         if through is not None and first <= through:
             count.doubled += 1
             count.faults.append(f"the tick of {first} has two outcomes")
             continue
-        inside, through = [first, last], last
-        if expected is not None:
-            inside = expected[bisect_left(expected, first) : bisect_right(expected, last)]
-        derived = number if expected is None else len(inside)
-        _differ(count, derived, number, f"from {first} to {last}")
-        matched += derived
+        through = last
+        if expected is None:
+            count.expected += number
+            continue
+        inside = expected[bisect_left(expected, first) : bisect_right(expected, last)]
+        _differ(count, len(inside), number, f"from {first} to {last}")
+        matched += len(inside)
         _contradict(count, reason, inside, policies, beats)
         for tick in inside if reason not in NOT_ASKED else ():
-            if _excluded(exclude, zone, tick) != (reason == "excluded"):
+            if (tick in excluded) != (reason == "excluded"):
                 count.contradicted += 1
                 count.faults.append(f"the tick of {tick} ({reason}) is against its exclusions")
     if expected is not None:
         _differ(count, len(expected) - matched, 0, f"up to {version['until']}")
+
+
+def _derive(version: Any) -> tuple[list[datetime], Any, set[datetime]]:
+    spec, policies = json.loads(version["spec"]), json.loads(version["policies"])
+    expected = expected_ticks(spec, version["since"], version["until"], version["data"])
+    exclude = policies.get("exclude", {})
+    data = version["data"] if exclude.get("timezone") == spec.get("timezone") else None
+    zone = _zone(exclude.get("timezone", "UTC"), data)
+    return expected, policies, {at for at in expected if exclude and _excluded(exclude, zone, at)}
 
 
 def _differ(count: Count, expected: int, answered: int, where: str) -> None:
@@ -206,17 +200,24 @@ def _contradict(count: Count, why: str, ticks: list[Any], policies: Any, beats: 
 
 
 def _excluded(exclude: Any, zone: ZoneInfo, tick: datetime) -> bool:
-    local = tick.astimezone(zone).replace(tzinfo=None)
     rules = [re.sub(r"\s*([-/])\s*", r"\1", rule.upper()) for rule in exclude.get("rules", ())]
-    start, end = (datetime.fromisoformat(exclude.get(name, str(tick))) for name in ("start", "end"))
-    return not start <= tick <= end or any(_covers(rule, tick, local) for rule in rules)
+    start, end = (exclude.get(name, tick.isoformat()) for name in ("start", "end"))
+    end += "T23:59:59.999999" * (len(end) == DATE)
+    within = _instant(start, zone) <= tick <= _instant(end, zone)
+    return not within or any(_covers(rule, tick, tick.astimezone(zone)) for rule in rules)
+
+
+def _instant(text: str, zone: tzinfo | None) -> datetime:
+    at = datetime.fromisoformat(text)
+    return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def _covers(rule: str, tick: datetime, local: datetime) -> bool:
     if rule[:4].isdigit():  # 2026-12-25, or two dates or timestamps with a slash between
         first, _, last = rule.partition("/")
-        begin, stop = datetime.fromisoformat(first), datetime.fromisoformat(last or first)
-        return begin <= (tick if begin.tzinfo else local) < stop + DAY * ("T" not in first)
+        if len(first) == DATE:
+            return date.fromisoformat(first) <= local.date() <= date.fromisoformat(last or first)
+        return _instant(first, local.tzinfo) <= tick < _instant(last, local.tzinfo)
     days, hours = re.findall(r"^([A-Z-]*) ?([0-9:-]*)$", rule)[0]
     first, _, last = (days or "MON-SUN").partition("-")
     low, high = ("MON TUE WED THU FRI SAT SUN".index(name) // 4 for name in (first, last or first))
@@ -229,11 +230,10 @@ def _covers(rule: str, tick: datetime, local: datetime) -> bool:
 def main() -> int:
     """Count, print the result and return the exit code."""
     parser = argparse.ArgumentParser("scripts/recount", description=__doc__, epilog=EPILOG)
-    parser.add_argument("--database-url", default=os.environ.get("DATABASE_URL"))  # noqa: TID251 - imports nothing of app
+    url = os.environ.get("DATABASE_URL")  # noqa: TID251 - imports nothing of app
+    parser.add_argument("--database-url", default=url, required=not url)
     parser.add_argument("--json", action="store_true", help="one JSON object for each schedule")
     asked = parser.parse_args()
-    if not asked.database_url:
-        parser.error("set DATABASE_URL or pass --database-url")
     try:
         counts = asyncio.run(recount(asked.database_url))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:

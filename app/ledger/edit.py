@@ -74,7 +74,8 @@ async def edit_in(
     """
     queued: list[QueuedRun] = []
     state = await schedule_rows.lock(connection, wanted.key)
-    wanted = replace(wanted, schedule=await _with_newest_zone_data(connection, wanted.schedule))
+    schedule = wanted.policies.in_zone(wanted.schedule)
+    wanted = replace(wanted, schedule=await _with_newest_zone_data(connection, schedule))
     if state is None:
         await schedule_versions.create(connection, _version(wanted, now, VersionReason.CREATED))
         # Another worker may have created it first, with another declaration.

@@ -38,7 +38,8 @@ class ScheduleRow(SQLModel, table=True):
     """When a job is due. `evaluated_through` is the frontier: it only moves forward.
 
     `revision` grows with every edit. A retired schedule has no further ticks; its past ones stay.
-    `zone_data`: the stamp of the zone data that its ticks are derived with; null for an interval.
+    `zone_data`: the stamp of the zone data that its ticks and exclusions are derived with; null for
+    an interval without exclusions.
     `policy_choices`: the policies that an organisation chose for its collection.
     `paused_until`: when a pause ends by itself; null if it does not.
     """
@@ -100,7 +101,8 @@ class ScheduleVersionRow(SQLModel, table=True):
 
     The ticks up to `pruned_through` are kept as numbers only: how many there were
     (`pruned_expected`), and the count of each outcome and reason (`pruned`).
-    `zone_data`: the stamp of the zone data that its ticks are derived with; null for an interval.
+    `zone_data`: the stamp of the zone data that its ticks and exclusions are derived with; null for
+    an interval without exclusions.
     `reason`: why the version was made.
     """
 

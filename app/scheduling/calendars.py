@@ -21,25 +21,27 @@ _PROPERTY = re.compile(
 Event = dict[str, tuple[str, str]]
 
 
-def expand(rules: Sequence[str], read: Callable[[str], str]) -> list[str]:
+def expand(rules: Sequence[str], read: Callable[[str], str], timezone: str = "UTC") -> list[str]:
     """Return the rules, with the events of each calendar in place of its file name.
 
-    `read`: returns the text of a file that ends in `.ics`. Raises BadSchedule.
+    `read`: returns the text of a file that ends in `.ics`. `timezone`: of the schedule, in which
+    local times are read. Raises BadSchedule.
     """
     expanded: list[str] = []
     for rule in rules:
-        expanded += read_events(read(rule), rule) if rule.lower().endswith(".ics") else [rule]
+        is_file = rule.lower().endswith(".ics")
+        expanded += read_events(read(rule), rule, timezone) if is_file else [rule]
     return expanded
 
 
-def read_events(text: str, name: str = "the calendar") -> list[str]:
+def read_events(text: str, name: str = "the calendar", timezone: str = "UTC") -> list[str]:
     """Return an exclusion rule for each event, in order. Raises BadSchedule."""
     lines = re.sub(r"\r?\n[ \t]", "", text).splitlines()
     if not lines or lines[0].strip().upper() != "BEGIN:VCALENDAR":
         raise BadSchedule(f"Invalid exclude: {name} is not an iCalendar file")
     try:
         held = (e for e in _events(lines) if e.get("STATUS", ("", ""))[1].upper() != "CANCELLED")
-        return [_rule(event) for event in held]
+        return [_rule(event, timezone) for event in held]
     except BadSchedule as error:
         raise BadSchedule(f"Invalid exclude: {name}: {error}") from None
 
@@ -63,7 +65,7 @@ def _events(lines: Sequence[str]) -> Iterator[Event]:
             event[name] = (match["options"], value)
 
 
-def _rule(event: Event) -> str:
+def _rule(event: Event, timezone: str) -> str:
     title = quoted(event.get("SUMMARY", ("", "without a title"))[1])
     for name in _REFUSED:
         if name in event:
@@ -72,9 +74,9 @@ def _rule(event: Event) -> str:
             )
     if "DTSTART" not in event:
         raise BadSchedule(f"the event {title} has no DTSTART")
-    begin = _moment(title, *event["DTSTART"])
+    begin = _moment(title, *event["DTSTART"], timezone)
     if "DTEND" in event:
-        end = _moment(title, *event["DTEND"])
+        end = _moment(title, *event["DTEND"], timezone)
     elif isinstance(begin, datetime):
         raise BadSchedule(f"the event {title} has no DTEND")
     else:
@@ -86,7 +88,7 @@ def _rule(event: Event) -> str:
     return f"{begin.isoformat()}/{end.isoformat()}"
 
 
-def _moment(title: str, options: str, value: str) -> date | datetime:
+def _moment(title: str, options: str, value: str, timezone: str) -> date | datetime:
     try:
         if "T" not in value:
             return datetime.strptime(value, "%Y%m%d").date()  # noqa: DTZ007 - a date has no zone
@@ -96,7 +98,7 @@ def _moment(title: str, options: str, value: str) -> date | datetime:
     if value.endswith("Z"):
         return at.replace(tzinfo=UTC)
     zone = re.search(r';TZID="?([^";:]+)"?', options, re.IGNORECASE)
-    if zone is None:
-        return at  # local time of the schedule's zone
+    if zone is None or zone[1] == timezone:
+        return at  # local time of the schedule's zone, whose data its version names
     check_zone(zone[1])
     return at.replace(tzinfo=ZoneInfo(zone[1])).astimezone(UTC)

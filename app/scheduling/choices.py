@@ -53,7 +53,7 @@ class PolicyChoices:
                 f"Contradictory policies: a jitter of {self.jitter} with a tick every"
                 f" {schedule.interval}: a tick always starts before the next one"
             )
-        rules = calendars.expand(self.exclude, read)
+        rules = calendars.expand(self.exclude, read, timezone)
         chosen: dict[str, Any] = {
             name: value for name in _POLICIES if (value := getattr(self, name)) is not None
         }

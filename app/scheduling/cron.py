@@ -328,9 +328,11 @@ def _parses(fields: list[str]) -> bool:
 
 
 def check_zone(name: str, stamp: str = zone_data.UNKNOWN_STAMP) -> None:
-    """Raise BadSchedule if there is no such zone."""
+    """Raise BadSchedule if there is no such zone, or its data of that stamp is not known."""
     if not _is_zone(name, stamp):
         raise BadSchedule(f"Unknown time zone {quoted(name)}; it takes one like Europe/Berlin")
+    if not zone_data.is_known(name, stamp):
+        raise BadSchedule(f"The data {stamp} of the zone {quoted(name)} is not stored")
 
 
 def _is_zone(name: str, stamp: str) -> bool:

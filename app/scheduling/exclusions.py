@@ -17,6 +17,8 @@ MAX_RULES = 2_000
 MAX_DAYS = 3_660  # of one range of dates
 _DAY_MINUTES = 24 * 60
 _DAY = timedelta(days=1)
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+_LATEST = datetime.max.replace(tzinfo=UTC)
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WEEKLY = re.compile(
     r"(?:(?P<first>[a-z]{3})(?:\s*-\s*(?P<last>[a-z]{3}))?)?\s*"
@@ -33,25 +35,24 @@ _FORMS = (
 class Exclusions:
     """Ticks that do not run: those that a rule covers, before `start`, or after `end`.
 
-    `rules`: dates, ranges, weekdays and hours as text, in the local time of `timezone`.
-    Raises BadSchedule if a rule cannot be read, or no tick could ever run.
+    All as text, in the local time of `timezone`: `rules` are dates, ranges, weekdays and hours,
+    the bounds a date or a timestamp, or nothing. A date as `end` includes that day.
+    Raises BadSchedule if one cannot be read, or no tick could ever run.
     """
 
     rules: tuple[str, ...] = ()
     timezone: str = "UTC"
-    start: datetime | None = None
-    end: datetime | None = None
+    start: str = ""
+    end: str = ""
 
     def __post_init__(self) -> None:
         check_zone(self.timezone)
         if len(self.rules) > MAX_RULES:
             raise BadSchedule(f"Invalid exclude: more than {MAX_RULES:,} rules")
-        if self.start is not None and self.end is not None and self.end < self.start:
-            raise BadSchedule(
-                f"Contradictory bounds: end {self.end.isoformat()} is before"
-                f" start {self.start.isoformat()}"
-            )
-        weekly = _compiled(self.rules, self.timezone).weekly
+        compiled = self.compiled()
+        if compiled.end < compiled.start:
+            raise BadSchedule(f"Contradictory bounds: end {self.end} is before start {self.start}")
+        weekly = compiled.weekly
         if weekly and all(_in_week(weekly, number) for number in range(7 * _DAY_MINUTES)):
             raise BadSchedule("Contradictory exclude: it covers every hour of the week")
 
@@ -59,38 +60,23 @@ class Exclusions:
     def parse(
         cls, rules: Sequence[str], timezone: str = "UTC", start: str = "", end: str = ""
     ) -> Self:
-        """Read rules and bounds as people write them. A date as `end` includes that day."""
-        check_zone(timezone)
-        return cls(
-            tuple(" ".join(rule.split()) for rule in rules if rule.strip()),
-            timezone,
-            _bound("start", start, timezone, timedelta(0)),
-            _bound("end", end, timezone, _DAY - timedelta(microseconds=1)),
-        )
+        """Read rules and bounds as people write them. Raises BadSchedule."""
+        listed = tuple(" ".join(rule.split()) for rule in rules if rule.strip())
+        return cls(listed, timezone, start.strip(), end.strip())
 
     @property
     def empty(self) -> bool:
         """Whether nothing is excluded."""
-        return not self.rules and self.start is None and self.end is None
+        return not (self.rules or self.start or self.end)
 
-    def cover(self, instant: datetime, stamp: str = zone_data.UNKNOWN_STAMP) -> bool:
-        """Return whether a tick at `instant` does not run.
-
-        `stamp`: of the zone data that says which local time it is; the wheel's without one.
-        """
-        if (self.start is not None and instant < self.start) or self.ended(instant):
-            return True
-        return bool(self.rules) and _compiled(self.rules, self.timezone, stamp).cover(instant)
-
-    def ended(self, instant: datetime) -> bool:
-        """Return whether `instant` is after `end`, so that no later tick runs."""
-        return self.end is not None and instant > self.end
+    def compiled(self, stamp: str = zone_data.UNKNOWN_STAMP) -> "CompiledExclusions":
+        """Return the exclusions by the zone data of `stamp`; by the wheel's without one."""
+        return _compiled(self, stamp)
 
     def to_spec(self) -> dict[str, object]:
         """Return the exclusions as JSON values."""
         spec: dict[str, object] = {"rules": list(self.rules), "timezone": self.timezone}
-        bounds = {"start": self.start, "end": self.end}
-        return spec | {name: at.isoformat() for name, at in bounds.items() if at is not None}
+        return spec | {name: at for name in ("start", "end") if (at := getattr(self, name))}
 
     @classmethod
     def from_spec(cls, spec: object) -> Self:
@@ -122,7 +108,11 @@ class _Weekly:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rules:
+class CompiledExclusions:
+    """Exclusions by one version of the zone's data. Ticks in [start, end] may run."""
+
+    start: datetime
+    end: datetime
     zone: ZoneInfo
     dates: frozenset[date]
     weekly: tuple[_Weekly, ...]
@@ -130,6 +120,9 @@ class _Rules:
     ends: tuple[datetime, ...]  # each the latest end of the spans up to it
 
     def cover(self, instant: datetime) -> bool:
+        """Return whether a tick at `instant` does not run."""
+        if not self.start <= instant <= self.end:
+            return True
         index = bisect_right(self.begins, instant) - 1
         if index >= 0 and instant < self.ends[index]:
             return True
@@ -144,14 +137,12 @@ def _in_week(weekly: Sequence[_Weekly], minute: int) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _compiled(
-    rules: tuple[str, ...], timezone: str, stamp: str = zone_data.UNKNOWN_STAMP
-) -> _Rules:
-    zone = zone_data.zone(timezone, stamp)
+def _compiled(exclusions: Exclusions, stamp: str) -> CompiledExclusions:
+    zone = zone_data.zone(exclusions.timezone, stamp)
     dates: set[date] = set()
     weekly: list[_Weekly] = []
     spans: list[tuple[datetime, datetime]] = []
-    for rule in rules:
+    for rule in exclusions.rules:
         if rule[:4].isdigit():
             first, _, last = (part.strip() for part in rule.partition("/"))
             if len(first) == len("2026-12-25"):
@@ -164,8 +155,14 @@ def _compiled(
     ends: list[datetime] = []
     for _, end in spans:
         ends.append(max(end, ends[-1]) if ends else end)
-    return _Rules(
-        zone, frozenset(dates), tuple(weekly), tuple(begin for begin, _ in spans), tuple(ends)
+    return CompiledExclusions(
+        start=_bound("start", exclusions.start, zone, timedelta(0)) or _EARLIEST,
+        end=_bound("end", exclusions.end, zone, _DAY - timedelta(microseconds=1)) or _LATEST,
+        zone=zone,
+        dates=frozenset(dates),
+        weekly=tuple(weekly),
+        begins=tuple(begin for begin, _ in spans),
+        ends=tuple(ends),
     )
 
 
@@ -218,14 +215,14 @@ def _days(rule: str, first: str | None, last: str | None) -> frozenset[int]:
     return frozenset((begin + number) % 7 for number in range((end - begin) % 7 + 1))
 
 
-def _bound(name: str, text: str, timezone: str, rest_of_day: timedelta) -> datetime | None:
+def _bound(name: str, text: str, zone: ZoneInfo, rest_of_day: timedelta) -> datetime | None:
     if not text:
         return None
     try:
         at = datetime.fromisoformat(text)
         is_date = len(text) == len("2026-12-25")
         at = datetime.combine(at, time()) + rest_of_day if is_date else at
-        return _in_zone(at, zone_data.zone(timezone))
+        return _in_zone(at, zone)
     except (ValueError, OverflowError):
         raise BadSchedule(
             f"Invalid {name}: {quoted(text)}; it takes a date or a timestamp"

@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadSchedule
 from app.core.zone_data import UNKNOWN_STAMP
-from app.scheduling.exclusions import Exclusions
+from app.scheduling.exclusions import CompiledExclusions, Exclusions
 from app.scheduling.schedule import Schedule
 
 _ZERO = timedelta(0)
@@ -57,10 +57,18 @@ class Policies:
     def excludes(self, schedule: Schedule, tick: datetime) -> bool:
         """Return whether a tick of the schedule does not run.
 
-        In the schedule's own zone, its zone data says which local time the tick has.
+        The schedule's zone data says which local time the tick has.
         """
+        return not self.exclude.empty and self.exclusions(schedule).cover(tick)
+
+    def exclusions(self, schedule: Schedule) -> CompiledExclusions:
+        """Return what is excluded, by the zone data of the schedule."""
         own = schedule.timezone == self.exclude.timezone
-        return self.exclude.cover(tick, (own and schedule.stamp) or UNKNOWN_STAMP)
+        return self.exclude.compiled((own and schedule.stamp) or UNKNOWN_STAMP)
+
+    def in_zone(self, schedule: Schedule) -> Schedule:
+        """Return the schedule with the zone in which its exclusions are read, if it has any."""
+        return schedule if self.exclude.empty else schedule.in_zone(self.exclude.timezone)
 
     def next_run(self, schedule: Schedule, after: datetime) -> datetime | None:
         """Return the first tick after `after` that may run; None if all are excluded for long."""
@@ -153,14 +161,14 @@ class Policies:
 
 @lru_cache(maxsize=4096)
 def _next_run(policies: Policies, schedule: Schedule, after: datetime) -> datetime | None:
-    start = policies.exclude.start
-    if start is not None and after < start:
-        after = start - _INSTANT
+    exclusions = policies.exclusions(schedule)
+    if after < exclusions.start:
+        after = exclusions.start - _INSTANT
     for _ in range(MAX_EXCLUDED_AHEAD):
         after = schedule.next(after)
-        if policies.exclude.ended(after):
+        if after > exclusions.end:
             return None
-        if not policies.excludes(schedule, after):
+        if not exclusions.cover(after):
             return after
     return None
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from app.core.errors import BadSchedule
 from app.core.zone_data import UNKNOWN_STAMP
-from app.scheduling.cron import Cron, quoted, validated
+from app.scheduling.cron import Cron, check_zone, quoted, validated
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MIN_INTERVAL = timedelta(seconds=0.1)
@@ -21,10 +21,15 @@ _INSTANT = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Every `step` of elapsed time, aligned to `anchor` in both directions."""
+    """Every `step` of elapsed time, aligned to `anchor` in both directions.
+
+    `timezone`, `stamp`: of the zone data that its exclusions are read with; its ticks need none.
+    """
 
     step: timedelta
     anchor: datetime = EPOCH
+    timezone: str | None = None
+    stamp: str = UNKNOWN_STAMP
 
     def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
         tick = self.next(after)
@@ -48,7 +53,11 @@ class Interval:
         return self.step
 
     def to_spec(self) -> dict[str, object]:
-        return {"every_seconds": _seconds(self.step), "anchor": self.anchor.isoformat()}
+        spec: dict[str, object] = {
+            "every_seconds": _seconds(self.step),
+            "anchor": self.anchor.isoformat(),
+        }
+        return spec if self.timezone is None else spec | {"timezone": self.timezone}
 
     def _index(self, instant: datetime) -> int:
         return (instant - self.anchor) // self.step
@@ -96,20 +105,29 @@ class Schedule:
 
     @property
     def timezone(self) -> str | None:
-        """The time zone that its ticks are derived in; None for an interval."""
-        return self.rule.timezone if isinstance(self.rule, Cron) else None
+        """The time zone of its ticks and exclusions; None for an interval without exclusions."""
+        return self.rule.timezone
 
     @property
     def stamp(self) -> str | None:
-        """The stamp of the zone data that its ticks are derived with; None for an interval."""
-        return self.rule.stamp if isinstance(self.rule, Cron) else None
+        """The stamp of that zone's data; None without a zone."""
+        return None if self.rule.timezone is None else self.rule.stamp
 
     def with_stamp(self, stamp: str) -> Self:
         """Return the same schedule by other zone data. Raises BadSchedule."""
-        if not isinstance(self.rule, Cron):
-            return self
         rule = self.rule
-        return replace(self, rule=validated(rule.expression, rule.timezone, stamp, rule.fields))
+        if isinstance(rule, Cron):
+            rule = validated(rule.expression, rule.timezone, stamp, rule.fields)
+        elif rule.timezone is not None:
+            check_zone(rule.timezone, stamp)
+            rule = replace(rule, stamp=stamp)
+        return replace(self, rule=rule)
+
+    def in_zone(self, timezone: str) -> Self:
+        """Return the same schedule; an interval gets the zone that its exclusions are read in."""
+        if isinstance(self.rule, Cron):
+            return self
+        return replace(self, rule=replace(self.rule, timezone=timezone))
 
     def after_change(self, answered: datetime, old: Self) -> datetime:
         """Return the instant after which this schedule has ticks that `old` has not answered.
@@ -183,14 +201,17 @@ class Schedule:
     def _from_spec(cls, spec: Mapping[str, object], name: str, stamp: str | None) -> Self:
         known = {"cron", "timezone", "fields"}
         if "every_seconds" in spec:
-            known = {"every_seconds", "anchor"}
+            known = {"every_seconds", "anchor", "timezone"}
         if unknown := sorted(set(spec) - known - {"jitter_seconds"}):
             raise BadSchedule(f"Invalid schedule: unknown key {quoted(unknown[0])}")
         jitter = timedelta(seconds=_number(spec, "jitter_seconds", 0))
         if "every_seconds" in spec:
             anchor = _instant(_text(spec, "anchor", EPOCH.isoformat()))
             seconds = _number(spec, "every_seconds")
-            return cls.every(seconds, anchor=anchor, name=name, jitter=jitter)
+            interval = cls.every(seconds, anchor=anchor, name=name, jitter=jitter)
+            if "timezone" not in spec:
+                return interval
+            return interval.in_zone(_text(spec, "timezone")).with_stamp(stamp or UNKNOWN_STAMP)
         expression, timezone = _text(spec, "cron"), _text(spec, "timezone", "UTC")
         rule = validated(expression, timezone, stamp or UNKNOWN_STAMP, _text(spec, "fields", ""))
         return cls(rule, name, _checked_jitter(jitter))

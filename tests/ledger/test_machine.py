@@ -21,22 +21,26 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture
-def machine_pool(runner: asyncio.Runner, servers: Servers, template: str) -> Iterator[Pool]:
-    """`pool`, on the machine's own loop: Hypothesis calls its steps from outside of any."""
+def machine_dsn(runner: asyncio.Runner, servers: Servers, template: str) -> Iterator[str]:
     name = f"machine_{uuid4().hex}"
-    dsn = runner.run(real.create_database(servers, name, template=template))
-    pool = runner.run(open_pool(dsn, size=8))
+    yield runner.run(real.create_database(servers, name, template=template))
+    runner.run(real.drop_database(servers, name))
+
+
+@pytest.fixture
+def machine_pool(runner: asyncio.Runner, machine_dsn: str) -> Iterator[Pool]:
+    """`pool`, on the machine's own loop: Hypothesis calls its steps from outside of any."""
+    pool = runner.run(open_pool(machine_dsn, size=8))
     yield pool
     pool.terminate()
-    runner.run(real.drop_database(servers, name))
 
 
 @pytest.mark.timeout(7200)
 def test_every_tick_answers_whatever_happens(
-    runner: asyncio.Runner, machine_pool: Pool, machine_settings: settings
+    runner: asyncio.Runner, machine_pool: Pool, machine_dsn: str, machine_settings: settings
 ) -> None:
     class Machine(LedgerMachine):
         def __init__(self) -> None:
-            super().__init__(runner, machine_pool)
+            super().__init__(runner, machine_pool, machine_dsn)
 
     run_state_machine_as_test(Machine, settings=machine_settings)

@@ -18,6 +18,9 @@ BREAKAGES = (
     """UPDATE schedules SET spec = '{"cron": "61 * * * *"}'""",
     """UPDATE schedules SET spec = '[1]'""",
     """UPDATE schedules SET policies = '{"overlap": "maybe"}'""",
+    """UPDATE schedules SET policies = '[1]'""",
+    """UPDATE schedules SET policies = '{"exclude": {"timezone": "Mars/X", "rules": ["sun"]}}'""",
+    """UPDATE schedules SET policies = '{"exclude": {"rules": ["someday"]}}'""",
 )
 VERSION_TOO = """
 UPDATE schedule_versions v SET spec = s.spec, policies = s.policies

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.core import zone_data
+from app.core.errors import BadSchedule
 from app.health import accounting
 from app.ledger import edit, proof
 from app.ledger.edit import DeclaredSchedule
@@ -15,6 +16,7 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.schedules import zones
+from scripts import recount
 from tests.clock import SettableClock
 from tests.ledger.harness import KEY, Book
 
@@ -229,3 +231,69 @@ async def test_an_exclusion_is_read_by_the_zone_data_of_its_schedule(book: Book)
     await book.ring(after=2 * HOUR)  # 17:00, which is 09:00 by the stored data and 10:00 by today's
 
     assert await book.ticks() == [("17:00", "skipped(excluded)")]
+
+
+QUARTERS = DeclaredSchedule(
+    KEY,
+    "job",
+    Schedule.every(900, name=KEY),
+    Policies(exclude=Exclusions.parse(["09:00-10:00"], ZONE, end="2026-07-01T10:45")),
+)
+
+
+async def outcomes(book: Book, times: int) -> list[str]:
+    """What became of the next ticks, one each quarter of an hour."""
+    await book.ring_each(times, HOUR / 4)
+    return [what for _, what in (await book.ticks())[-times:]]
+
+
+async def test_exclusions_of_an_interval_follow_newer_data_and_the_past_stays_proven(
+    book: Book, dsn: str
+) -> None:
+    await book.open(QUARTERS)
+    before = await outcomes(book, 3)  # 08:45, 09:00 and 09:15
+    stamp = await publish(book.pool, "9001a", LATER)  # 08:15
+
+    await sweep(book)
+    after = await outcomes(book, 11)  # 08:30 to 11:00, of which 10:45 is the last to run
+
+    assert before == ["ran", "skipped(excluded)", "skipped(excluded)"]
+    assert after == [*["ran"] * 2, *["skipped(excluded)"] * 4, *["ran"] * 4, "skipped(excluded)"]
+    assert await versions(book) == [
+        ("created", zone_data.wheel_stamp(ZONE)),
+        ("zone_data", stamp),
+    ]
+    (count,) = await recount.recount(dsn)
+    assert (count.faults, count.expected) == ([], 14)
+
+
+async def test_a_worker_with_older_data_changes_no_exclusion_of_an_interval(book: Book) -> None:
+    await publish(book.pool, "9001a", LATER)
+
+    await book.open(QUARTERS)
+    await book.open(QUARTERS)
+
+    assert len(await versions(book)) == 1
+    assert await outcomes(book, 6) == ["ran"] * 5 + ["skipped(excluded)"]  # 07:45 to 09:00
+
+
+@pytest.mark.parametrize("declared", [DAILY, QUARTERS], ids=["cron", "interval"])
+async def test_a_version_whose_zone_data_is_lost_cannot_be_read_and_an_edit_mends_it(
+    book: Book, dsn: str, declared: DeclaredSchedule
+) -> None:
+    await book.open(declared)
+    await derive_with(book.pool, "1999a-lost", MORNING + HOUR / 2)
+    await book.pool.execute("DELETE FROM zone_data")
+    book.clock.now += HOUR
+
+    with pytest.raises(BadSchedule, match="1999a-lost"):
+        await book.ring()
+    [account] = await proof.verify(book.pool, book.clock())
+    (count,) = await recount.recount(dsn)
+    await book.open(declared)
+
+    assert "1999a-lost" in (account.unreadable or "")
+    assert count.sound
+    assert "unreadable" in count.faults[0]
+    assert {what for _, what in await book.ticks()} == {"missed(unreadable)"}
+    assert (await recount.recount(dsn))[0].sound

@@ -215,3 +215,24 @@ async def test_an_edit_at_the_instant_of_a_tick_is_pruned_with_its_runs_kept(boo
     account = await accounted(book)
     assert account.consistent
     assert account.ran == 4
+
+
+async def test_a_version_between_two_that_stay_is_kept_for_the_ticks_that_may_return(
+    book: Book,
+) -> None:
+    await book.open(every(61))
+    book.clock.now += 10 * MINUTE
+    await book.edit(every(2))  # 13:01 is superseded
+    await book.ring_each(5, 2 * MINUTE)
+    book.clock.now += MINUTE / 2
+    await book.edit(every(3))
+    await book.ring_each(1, MINUTE / 2)
+    await book.ring_each(2, 3 * MINUTE)
+    await pruned(book)
+
+    await book.edit(every(61))  # 13:01 is back
+    await book.finish(*await book.ring(after=34 * MINUTE))
+
+    account = await accounted(book)
+    assert account.consistent
+    assert (account.ran, account.skipped) == (9, {"superseded": 2})

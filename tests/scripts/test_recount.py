@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -24,6 +25,7 @@ from scripts.drill import judge
 from scripts.recount import Count
 from tests.clock import NOON, SettableClock
 from tests.ledger.harness import MINUTE, Book, every
+from tests.ledger.test_unreadable import BREAKAGES, VERSION_TOO
 
 SCRIPT = Path(recount.__file__)
 
@@ -209,6 +211,29 @@ async def test_it_derives_exclusions_anew_and_finds_outcomes_against_them(
     assert 0 < excluded < sound.expected
     if ran != "UPDATE 0":
         assert (await counted(book, dsn)).contradicted == 1
+
+
+@pytest.mark.parametrize("timezone", ["Europe/Berlin", "Pacific/Apia"])
+def test_it_reads_local_timestamps_at_clock_changes_as_the_product_does(timezone: str) -> None:
+    rules = ["2026-10-25T02:30/2026-10-25T03:00", "2011-12-30T10:00/2011-12-30T15:00"]
+    exclude = Exclusions(tuple(rules), timezone, "2011-12-30T08:00", "2026-10-25T02:45")
+    spec, zone = exclude.to_spec(), ZoneInfo(timezone)
+    hours = [datetime(2026, 10, 24, 12, tzinfo=UTC), datetime(2011, 12, 29, 12, tzinfo=UTC)]
+    instants = [hour + number * MINUTE * 15 for hour in hours for number in range(200)]
+
+    for at in instants:
+        assert recount._excluded(spec, zone, at) == exclude.compiled().cover(at), at  # pyright: ignore[reportPrivateUsage] - no other way in
+
+
+@pytest.mark.parametrize("statement", BREAKAGES)
+async def test_what_cannot_be_read_stops_no_count(book: Book, dsn: str, statement: str) -> None:
+    await book.pool.execute(statement)
+    await book.pool.execute(VERSION_TOO)
+
+    count = await counted(book, dsn)
+
+    assert count.sound
+    assert count.outcomes.total() == count.expected == 9
 
 
 async def test_a_tick_skipped_as_excluded_without_exclusions_is_contradicted(

@@ -139,19 +139,21 @@ WITH deleted AS (
 SELECT coalesce(sum(count), 0)::bigint FROM tally
 """
 
-# A version without remaining ticks is deleted. Its numbers are added to the next version, with the
-# instant up to which they reach: runs before it are not missing their ticks.
+# The versions before the first that has ticks left, or that is in force, are deleted. Their numbers
+# are added to that one, with the instant up to which they reach: runs before it are not missing
+# their ticks. So the numbers of versions have no holes.
 FOLD_VERSIONS = """
-WITH done AS (
-  DELETE FROM schedule_versions v
-  WHERE v.schedule_id = $1 AND v.answers_until <= v.pruned_through
-    AND v.version < (SELECT max(version) FROM schedule_versions WHERE schedule_id = $1)
-    AND NOT EXISTS (SELECT FROM ticks t WHERE t.schedule_id = $1 AND t.version = v.version)
-    AND NOT EXISTS (SELECT FROM tick_gaps g WHERE g.schedule_id = $1 AND g.version = v.version)
-  RETURNING version, pruned_through, pruned_expected, pruned
-), successor AS (
-  SELECT min(version) AS version FROM schedule_versions
-  WHERE schedule_id = $1 AND version NOT IN (SELECT version FROM done)
+WITH kept AS (
+  SELECT min(v.version) AS version FROM schedule_versions v
+  WHERE v.schedule_id = $1
+    AND (v.answers_until <= coalesce(v.pruned_through, v.effective_from) IS NOT TRUE
+         OR v.version = (SELECT max(version) FROM schedule_versions WHERE schedule_id = $1)
+         OR EXISTS (SELECT FROM ticks t WHERE t.schedule_id = $1 AND t.version = v.version)
+         OR EXISTS (SELECT FROM tick_gaps g WHERE g.schedule_id = $1 AND g.version = v.version))
+), done AS (
+  DELETE FROM schedule_versions v USING kept
+  WHERE v.schedule_id = $1 AND v.version < kept.version
+  RETURNING v.pruned_through, v.pruned_expected, v.pruned
 ), counts AS (
   SELECT key, sum(value::bigint) AS count FROM done, jsonb_each_text(pruned) GROUP BY key
 )
@@ -162,8 +164,8 @@ UPDATE schedule_versions v SET
   pruned = v.pruned || coalesce((
     SELECT jsonb_object_agg(key, coalesce((v.pruned ->> key)::bigint, 0) + count)
     FROM counts), '{}')
-FROM successor
-WHERE v.schedule_id = $1 AND v.version = successor.version AND EXISTS (SELECT FROM done)
+FROM kept
+WHERE v.schedule_id = $1 AND v.version = kept.version AND EXISTS (SELECT FROM done)
 """
 
 

@@ -15,7 +15,7 @@ class ScheduleState:
     """A schedule's row, read with or without its row lock.
 
     `enabled`: false as well while its organisation is disabled. `zone_data`: the stamp of the zone
-    data that its ticks are derived with; None for an interval.
+    data that its ticks and exclusions are derived with; None for an interval without exclusions.
     """
 
     id: int
