@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 from arq.connections import ArqRedis
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.config import Config
 from app.core.messages import HostLimits
@@ -32,10 +31,11 @@ from app.fetch.tokens import (
     authorization_provider,
 )
 from app.sources.recipes.sandbox import Sandbox
-from app.store import db, schema, sessions
+from app.store import db, schema
 from app.store.db import Pool
 from app.store.schedules import heartbeats
 from app.store.servers import ServerUrls
+from app.store.session_engine import SessionEngine
 
 MAX_CLOCK_JUMP = timedelta(seconds=5)
 MIN_CLOCK_CORRECTION = timedelta(milliseconds=1)
@@ -137,7 +137,7 @@ class WorkerContext:
     limiter: Limiter
     recipe_fetchers: Fetchers
     sandbox: Sandbox
-    engine: AsyncEngine
+    engine: SessionEngine
     job_transport: httpx.AsyncBaseTransport
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
     fetchers: dict[str, AnyFetcher] = field(default_factory=dict[str, AnyFetcher])
@@ -211,7 +211,7 @@ async def open_context(
         )
         sandbox = Sandbox()
         stack.push_async_callback(sandbox.close)
-        engine = sessions.open_engine(
+        engine = SessionEngine(
             where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
         )
         stack.push_async_callback(engine.dispose)

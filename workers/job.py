@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
-from sqlmodel import SQLModel
 
 from app.core.config import Config
 from app.core.enums import Coalesce, Overlap
@@ -24,6 +23,9 @@ from app.scheduling.schedule import Schedule
 from workers.run import Run
 from workers.schedule_settings import calendar_reader, default_policies
 from workers.source_group import SourceGroup
+
+if TYPE_CHECKING:
+    from sqlmodel import SQLModel
 
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,59}")
 MAX_RETRIES = 20
@@ -71,7 +73,7 @@ class JobOptions(TypedDict, total=False):
     retries: int
     backoff: float | Sequence[float]
     limits: HostLimits
-    tables: Sequence[type[SQLModel]]
+    tables: "Sequence[type[SQLModel]]"
     group: SourceGroup
     schedules: Schedules
     disabled_reason: Callable[[Config], str | None]
@@ -119,7 +121,7 @@ class Job:
     retry: RetryPolicy | None = None
     timeout: float | None = None
     limits: HostLimits = DEFAULT_LIMITS
-    tables: tuple[type[SQLModel], ...] = ()
+    tables: "tuple[type[SQLModel], ...]" = ()
     group: SourceGroup | None = None
     disabled_reason: Callable[[Config], str | None] = _always_on
 

@@ -31,7 +31,7 @@ from app.queue.clock import elapsed
 from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.runs.attempts import Leases
-from app.store import schema, server_faults, tables, tenancy
+from app.store import schema, server_faults, tenancy
 from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.schedules import schedule_rows
 from app.store.servers import ServerUrls
@@ -147,6 +147,8 @@ async def _initialise(
         _log.warning("row_security.bypassed", fix="use a role without SUPERUSER and BYPASSRLS")
     for job in jobs.jobs:
         try:
+            from app.store import tables  # noqa: PLC0415 - only own jobs load SQLAlchemy
+
             await tables.create_missing(context.pool, job.tables)
         except PostgresError as error:  # its runs fail, the other jobs' do not
             _log.error("job.table_missing", job=job.name, error=str(error))

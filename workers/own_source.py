@@ -3,10 +3,8 @@
 import inspect
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
-
-from sqlmodel import SQLModel
 
 from app.core.config import Config
 from app.core.errors import BadJob
@@ -16,11 +14,15 @@ from app.sources.base import Source
 from app.sources.expectations import NO_EXPECTATIONS, Expectations
 from app.store.content import items
 from app.store.db import Connection
-from app.store.own_tables import TableWriter
 from workers.discovery import JOB_OF_CLASS
 from workers.job import JobOptions, declare_job, location_of, params_model
 from workers.run import Run
 from workers.source_group import PageWriteCounts, SourceGroup
+
+if TYPE_CHECKING:
+    from sqlmodel import SQLModel
+
+    from app.store.own_tables import TableWriter
 
 CONTRACT = ("partitions", "pages", "parse")
 
@@ -34,7 +36,7 @@ class SourceOptions(JobOptions, total=False):
     Item. `expect`: what is expected of the source. `never_empty`: no records at all are a failure.
     """
 
-    table: type[SQLModel]
+    table: "type[SQLModel]"
     expect: Expectations
     never_empty: bool
 
@@ -116,8 +118,11 @@ class OwnSourceGroup(SourceGroup):
         self._kind = kind
         self._expected = options.get("expect", NO_EXPECTATIONS)
         self.never_empty = options.get("never_empty", False)
-        table = options.get("table")
-        self._writer = None if table is None else TableWriter(table)
+        self._writer: TableWriter | None = None
+        if table := options.get("table"):
+            from app.store import own_tables  # noqa: PLC0415 - only a table loads SQLAlchemy
+
+            self._writer = own_tables.TableWriter(table)
 
     def every_source(self, config: Config) -> Sequence[Source]:
         """The source, with its default parameters."""

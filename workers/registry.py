@@ -1,5 +1,6 @@
 """All jobs: the built-in ones, and those of JOBS and of installed packages. Only collects."""
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,10 @@ def load(config: Config) -> JobRegistry:
     """
     found = discovery.discover(config, BUILT_IN)
     faults = list(found.faults)
+    if found.jobs:
+        # They may use `run.session`: what it needs is loaded now, not inside the event loop.
+        for name in ("app.store.sessions", "sqlalchemy.dialects.postgresql.asyncpg"):
+            importlib.import_module(name)
     declared = [schedule for job in BUILT_IN for schedule in job.declared(config)]
     jobs = list(BUILT_IN)
     for job in found.jobs:

@@ -15,8 +15,6 @@ import msgspec
 import structlog
 from arq import Retry
 from arq.connections import ArqRedis
-from sqlalchemy.exc import DBAPIError
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.context import WorkerContext, user_agent, worker_context
 from app.core import log
@@ -32,7 +30,7 @@ from app.fetch.urls import public_url
 from app.runs import attempts
 from app.runs.attempts import AttemptOutcome
 from app.sources.base import Source
-from app.store import sessions, tenancy
+from app.store import tenancy
 from app.store.content import items
 from app.store.content.items import ItemWriteCounts
 from app.store.db import CONNECTION_LOST
@@ -45,6 +43,8 @@ from workers.collect import Collector, root_failure_kind, run_totals
 from workers.source_group import PlannedSource, SourceGroup
 
 if TYPE_CHECKING:
+    from sqlmodel.ext.asyncio.session import AsyncSession
+
     from workers.job import Job
 
 PROGRESS_SECONDS = 0.5  # seconds between two writes of the progress
@@ -159,13 +159,13 @@ class Run:
         return client
 
     @cached_property
-    def session(self) -> AsyncSession:
+    def session(self) -> "AsyncSession":
         """A SQLModel session, of one task at a time.
 
         Each commit checks that this attempt still holds the run, and raises LeaseLost if not. What
         is not committed when the job returns is committed then; if it raises, it is rolled back.
         """
-        return sessions.fenced_session(self.context.engine, self.claimed)
+        return self.context.engine.session(self.claimed)
 
     def arq_ctx(self) -> dict[str, Any]:
         """What arq hands to a function, with `run` and the HTTP clients."""
@@ -287,21 +287,24 @@ class Run:
             except Retry as retry:  # arq's own word for it
                 wait = (retry.defer_score or 0) / 1000
                 self._defer(RunDeferred(self.context.clock() + timedelta(seconds=wait), "retry"))
-            except DBAPIError as error:
-                cause = error.orig and error.orig.__cause__
-                raise (cause if isinstance(cause, CONNECTION_LOST) else error) from error
             except httpx.HTTPStatusError as error:
                 url = public_url(str(error.request.url))
                 message = f"HTTP {error.response.status_code} from {url}"
                 raise HttpStatus(message, status=error.response.status_code, url=url) from error
             except (httpx.HTTPError, aiohttp.ClientError) as error:
                 raise to_failure(error, "") from error
+            except Exception as error:
+                # A DBAPIError of SQLAlchemy, which may not be loaded, holds what asyncpg raised.
+                cause = getattr(getattr(error, "orig", None), "__cause__", None)
+                if isinstance(cause, CONNECTION_LOST):
+                    raise cause from error
+                raise
             finally:
                 if self._session is not None:
                     await self._session.close()
 
     @property
-    def _session(self) -> AsyncSession | None:
+    def _session(self) -> "AsyncSession | None":
         return cast("AsyncSession | None", self.__dict__.get("session"))
 
     def _defer(self, asked: RunDeferred) -> None:

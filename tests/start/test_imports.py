@@ -21,7 +21,7 @@ OF_SERVERS = ("aiohttp", "arq", "asyncpg", "httpx", "pydantic", "redis", "rich",
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("app.workers", tuple(name for name in HEAVY if name not in {"sqlalchemy", "sqlmodel"})),
+        ("app.workers", HEAVY),
         ("app.cli.main", (*HEAVY, *OF_SERVERS)),
         ("app.cli.status", (*HEAVY, "aiohttp", "httpx")),
     ],
