@@ -278,8 +278,9 @@ def _own_schedule(name: str, options: JobOptions, at: Location) -> Schedules:
     cron, every, timezone = (options.get(key) for key in ("cron", "every", "timezone"))
     if cron is not None and every is not None:
         raise ValueError("cron and every contradict each other: leave one out")
-    if timezone is not None and cron is None:
-        raise ValueError("a timezone without cron changes nothing: leave it out")
+    local = any(key in options for key in ("exclude", "start", "end"))
+    if timezone is not None and cron is None and not (every is not None and local):
+        raise ValueError("a timezone without cron or exclusions changes nothing: leave it out")
     if cron is None and every is None:
         if pointless := [key for key in _POLICIES if key in options]:
             raise ValueError(f"{pointless[0]} without cron or every changes nothing: leave it out")

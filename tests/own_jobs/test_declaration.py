@@ -1,7 +1,7 @@
 """A job that cannot work is refused where it is declared, with file, line and the fix."""
 
 import inspect
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,15 @@ def test_a_declared_job_has_its_schedule_its_policies_and_the_types_of_its_param
         declared.validate_params({"pages": "many"})
 
 
+def test_the_exclusions_of_an_interval_are_in_its_timezone() -> None:
+    declared = job(every=600, timezone="Africa/Lagos", exclude=["2026-10-01"])(prices)
+
+    [schedule] = declared.declared(CONFIG)
+    exclusions = schedule.policies.exclude.compiled()
+    assert exclusions.cover(datetime(2026, 9, 30, 23, 30, tzinfo=UTC))
+    assert not exclusions.cover(datetime(2026, 10, 1, 23, 30, tzinfo=UTC))
+
+
 def test_a_job_without_a_schedule_runs_by_hand_only() -> None:
     declared = job(required)
 
@@ -91,6 +100,7 @@ def test_a_job_without_a_schedule_runs_by_hand_only() -> None:
         (prices, {"cron": "61 * * * *"}, "61"),
         (prices, {"cron": "* * * * *", "timezone": "Africa/Logos"}, "Africa/Logos"),
         (prices, {"every": 60, "timezone": "UTC"}, "a timezone without cron"),
+        (prices, {"timezone": "UTC", "exclude": ["sun"]}, "a timezone without cron"),
         (prices, {"overlap": "skip"}, "overlap without cron or every"),
         (prices, {"every": 60, "overlap": "maybe"}, "'maybe' is not a valid Overlap"),
         (prices, {"every": 60, "coalesce": "all"}, "choose overlap=queue_one or allow"),
