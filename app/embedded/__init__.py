@@ -61,13 +61,16 @@ _open: dict[Path, Servers] = {}
 _guard = threading.RLock()
 
 
-def start(data_dir: Path) -> Servers:
+def start(data_dir: Path, *, discard: bool = False) -> Servers:
     """Connect to the servers of `data_dir`, or start them; return when both are ready.
 
+    `discard`: the directory is deleted when the servers have stopped.
     Returns the same object when called again in this process. Raises ServersUnavailable with one
     sentence that says what to do.
     """
     place = prepare_directories(data_dir)
+    if discard:
+        place.discard_marker.touch()
     with _guard:
         servers = _open.get(place.data_dir)
         if servers is not None:

@@ -7,6 +7,7 @@ the process that started it stops the servers for the others.
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -140,6 +141,8 @@ def keep(place: ServerDirectories, lock: int, listener: socket.socket) -> None:
         pair.stop()
         if place.holds(lock):
             place.clear_run()
+            if place.discard_marker.exists():
+                shutil.rmtree(place.data_dir, ignore_errors=True)
         log_line("stopped")
 
 

@@ -36,6 +36,11 @@ class ServerDirectories:
         return self.data_dir / "keeper.lock"
 
     @property
+    def discard_marker(self) -> Path:
+        """The file that says that the directory is deleted when the servers have stopped."""
+        return self.data_dir / "discard"
+
+    @property
     def run(self) -> Path:
         """The runtime directory: DATA_DIR/run, or the one with a shorter path that it links to."""
         return (self.data_dir / "run").resolve()

@@ -28,7 +28,7 @@ USER = """
 import sys
 from pathlib import Path
 from app.embedded import start
-servers = start(Path(sys.argv[1]))
+servers = start(Path(sys.argv[1]), discard=len(sys.argv) > 2)
 print(servers.database_url, servers.redis_url, sep="\\n", flush=True)
 sys.stdin.read()
 """
@@ -37,9 +37,9 @@ sys.stdin.read()
 class User:
     """A process that uses the servers until told to end."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *options: str) -> None:
         self.process = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-c", USER, str(data_dir)],
+            [sys.executable, "-c", USER, str(data_dir), *options],
             cwd=PROJECT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -170,6 +170,15 @@ async def test_servers_stop_with_the_last_user_and_keep_the_data(data_dir: Path)
     assert alive_for_the_second
     assert not sockets_left
     assert kept == ("kept", "kept")
+
+
+def test_servers_of_a_lab_leave_no_files_when_their_process_is_killed(data_dir: Path) -> None:
+    user = User(data_dir, "discard")
+    user.urls()
+
+    user.kill()
+
+    block_until(lambda: not serving(data_dir) and not data_dir.exists())
 
 
 def test_killed_users_count_as_gone(data_dir: Path) -> None:

@@ -165,6 +165,7 @@ async def test_the_poll_of_the_page_is_safe_to_repeat_wherever_its_worker_dies(
     assert report.reached == (
         "after_tick_insert", "after_commit_before_enqueue", "after_enqueue", "after_claim",
         "after_write_1", "before_outcome", "after_outcome",
+        "stopped_in_function", "stopped_after_write_1",
     )  # fmt: skip
 
 
@@ -198,6 +199,34 @@ async def test_a_job_that_adds_a_row_with_each_attempt_is_found_out(pages: Path)
     said = str(found.value)
     assert "after_write_1: counted has 2 rows, not 1" in said
     assert "after_claim" not in said
+
+
+DEAF = """
+import asyncio
+
+from app.jobs import Run, job
+
+
+@job()
+async def deaf(run: Run) -> None:
+    try:
+        await asyncio.sleep(0.2)
+    except asyncio.CancelledError:
+        return
+    await run.store("deaf", [{"key": "a"}], key="key")
+"""
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(300)
+async def test_a_job_that_takes_a_stop_for_its_end_is_found_out(pages: Path) -> None:
+    (pages / "deaf.py").write_text(DEAF)
+
+    with pytest.raises(AssertionError) as found:
+        await contract(loaded(pages, "deaf").deaf)
+
+    assert "stopped_in_function: items has 0 rows, not 1" in str(found.value)
+    assert "after_" not in str(found.value)
 
 
 def test_the_page_shows_three_jobs_and_names_only_what_the_package_promises() -> None:

@@ -18,7 +18,7 @@ from app.store.servers import ServerUrls
 from workers.job import Job
 from workers.sweep import requeue_expired
 
-# Where the worker dies, in the order in which a run comes by.
+# Where the worker dies, in the order in which a run comes by; and where it is told to stop.
 CONTRACT_MOMENTS = (
     "after_tick_insert",
     "after_commit_before_enqueue",
@@ -29,6 +29,8 @@ CONTRACT_MOMENTS = (
     "after_write_3",
     "before_outcome",
     "after_outcome",
+    "stopped_in_function",
+    "stopped_after_write_1",
 )
 FIRST_OF_A_RUN = 3  # the moments before are those of a tick
 AFTER_LEASE = timedelta(minutes=20)
@@ -36,11 +38,12 @@ CHILD_SECONDS = 60.0
 MAX_ATTEMPTS = 5
 IGNORED = ("run_id", "page_order", "id")  # columns that differ between any two runs
 KILLED = -9
+STOPPED = 3  # the victim's exit code if it was stopped
 
 
 @dataclass(frozen=True, slots=True)
 class CrashReport:
-    """What the crash test found. `reached`: the moments at which the worker died.
+    """What the crash test found. `reached`: the moments at which the worker died or was stopped.
 
     `faults`: what was wrong after which moment; empty if the job is safe to repeat.
     """
@@ -69,7 +72,7 @@ async def contract(
     ignore: Collection[str] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> CrashReport:
-    """Kill a worker at each moment of the job's run, and let another finish the run.
+    """Kill or stop a worker at each moment of the job's run, and let another finish the run.
 
     Afterwards there must be one tick, one run, of the same status, and the same rows in the job's
     tables and in `items` as after a run that nobody disturbed. `at`: the tick; the first after noon
@@ -128,7 +131,7 @@ class _Order:
 
 
 async def _killed(order: _Order) -> bool:
-    """Whether the worker died at the moment; false if it ended without reaching it."""
+    """Whether the worker died or stopped at the moment; false if the run did not reach it."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app.jobs.testing.victim"),
         stdin=asyncio.subprocess.PIPE,
@@ -137,9 +140,9 @@ async def _killed(order: _Order) -> bool:
     )
     async with asyncio.timeout(CHILD_SECONDS):
         _, said = await process.communicate(order.text().encode())
-    if process.returncode not in (0, KILLED):
+    if process.returncode not in (0, KILLED, STOPPED):
         raise AssertionError(f"the worker of {order.moment} failed:\n{said.decode()[-2000:]}")
-    return process.returncode == KILLED
+    return process.returncode != 0
 
 
 async def _finish(order: _Order, calm: _Left, ignore: Collection[str]) -> list[str]:

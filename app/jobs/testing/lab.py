@@ -230,9 +230,9 @@ class PrivateServers:
 
 @asynccontextmanager
 async def private_servers() -> AsyncGenerator[PrivateServers]:
-    """Servers of this process, which are started by the first lab and stop with the process."""
+    """Servers of this process: started by the first lab, stopped and deleted when it ends."""
     folder = Path(tempfile.gettempdir()) / f"rollcall-lab-{os.getuid()}-{os.getpid()}"
-    started = await asyncio.to_thread(embedded.start, folder)
+    started = await asyncio.to_thread(embedded.start, folder, discard=True)
     servers = PrivateServers(started.database_url, started.redis_url)
     try:
         yield servers

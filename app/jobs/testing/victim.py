@@ -1,4 +1,4 @@
-"""The process of a crash test: executes one run, and kills itself at the moment it was told.
+"""The process of a crash test: executes one run, and kills or stops itself when it was told.
 
 `python -m app.jobs.testing.victim` reads its order, as JSON, from standard input.
 """
@@ -28,18 +28,30 @@ from workers.collect import Collector
 from workers.job import Job
 from workers.run import Run
 
+STOPPED = 3  # the exit code of a worker that was stopped in the middle
+STOP = "stopped_"  # before a moment: the worker is told to stop, as by SIGTERM, and not killed
+
 
 class Moments:
-    """Kills this process when the moment comes."""
+    """Kills this process, or stops `task` as a worker does that ends, when the moment comes."""
 
-    def __init__(self, wanted: str) -> None:
+    def __init__(self, wanted: str, task: "asyncio.Task[Any] | None") -> None:
         self._wanted = wanted
+        self._task = task
         self._writes = 0
+        self.stopped = False
 
     def come(self, moment: str) -> None:
         """The run has come to this moment."""
         if moment == self._wanted:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._task is not None and STOP + moment == self._wanted:
+            self.stopped = True
+            self._task.cancel()
+
+    def started(self) -> None:
+        """The job's function begins: its first wait is a moment."""
+        asyncio.get_running_loop().call_soon(self.come, "in_function")
 
     def written(self) -> None:
         """The job has committed something."""
@@ -56,6 +68,7 @@ class Moments:
             after=lambda: self.come("after_enqueue"),
         )
         _wrap(run_rows, "claim", after=lambda: self.come("after_claim"))
+        _wrap(Job, "execute", before=self.started)
         _wrap(Run, "store", after=self.written)
         _wrap(Collector, "_commit", after=self.written)
         _wrap(sessions.FencedSession, "commit", after=self.written)
@@ -104,24 +117,27 @@ def _find_job(order: dict[str, Any]) -> Job:
     raise SystemExit(f"{order['file']} has no job {order['job']!r} at its top level")
 
 
-async def _run(order: dict[str, Any]) -> None:
+async def _run(order: dict[str, Any]) -> bool:
+    """Execute the run; returns whether it was stopped in the middle."""
     job, tick = _find_job(order), datetime.fromisoformat(order["tick"])
     urls = ServerUrls(order["database"], order["redis"])
     web = PretendWeb.load(order["web"])
+    moments = Moments(order["moment"], asyncio.current_task())
     async with open_lab(job, urls, web, tick, order["settings"]) as opened:
         pool = opened.context.pool
         if order["scheduled"]:
             declared = opened.declared()
             await edit.register(pool, [declared], tick - INSTANT)
-            Moments(order["moment"]).watch()
+            moments.watch()
             queued = await decide_schedule(pool, declared.key, tick)
             await enqueue.enqueue_runs(pool, opened.context.redis, queued)
             run_id = queued[0].run_id
         else:
             run_id = await opened.request()
-            Moments(order["moment"]).watch()
+            moments.watch()
         await opened.execute(run_id)
+    return moments.stopped
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(json.load(sys.stdin)))
+    sys.exit(STOPPED if asyncio.run(_run(json.load(sys.stdin))) else 0)
