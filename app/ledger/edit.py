@@ -194,6 +194,7 @@ async def retire_in(connection: Connection, key: str, now: datetime) -> list[Que
     is retired already.
     """
     queued: list[QueuedRun] = []
+    missed: datetime | None = None
     state = await schedule_rows.lock(connection, key)
     if state is None or state.retired_at is not None:
         raise UnknownJob(f"there is no schedule {key!r}")
@@ -202,23 +203,25 @@ async def retire_in(connection: Connection, key: str, now: datetime) -> list[Que
         old = read_schedule(state)
     except BadSchedule as error:
         _log.warning("schedule.retired_unreadable", schedule=key, error=str(error))
-        await _close_unreadable(connection, state, _announced(state, None), now)
+        missed = await _close_unreadable(connection, state, _announced(state, None), now)
     else:
         valid_until = max(now, old.next(state.evaluated_through))
         superseded = tuple(old.ticks(state.evaluated_through, valid_until))
         await schedule_versions.close(connection, state, superseded, valid_until, now)
-    await schedule_versions.retire(connection, state.id, now)
+    await schedule_versions.retire(connection, state.id, now, missed)
     _log.info("schedule.retired", schedule=key, version=state.version)
     return queued
 
 
 async def _close_unreadable(
     connection: Connection, state: ScheduleState, announced: datetime | None, now: datetime
-) -> None:
+) -> datetime | None:
+    """Close the version in force; returns its announced tick if that is missed."""
     missed = [announced] if announced is not None and announced <= now else []
     superseded = [announced] if announced is not None and announced > now else []
     until = announced or state.evaluated_through
     await schedule_versions.close(connection, state, superseded, until, now, missed)
+    return missed[0] if missed else None
 
 
 async def _reopen(

@@ -54,25 +54,26 @@ def tick_decision(
 def unreadable_decision(
     state: ScheduleState, schedule: Schedule, policies: Policies, now: datetime
 ) -> TickDecision | None:
-    """Record every tick up to `now` as `missed(unreadable)`; None if there is none.
+    """Record every tick up to `now` as `missed(unreadable)`; None if `now` is before the frontier.
 
-    `schedule` replaced one that could not be read, and has its ticks from its frontier on.
+    `schedule` replaced one that could not be read, and has its ticks from its frontier on. The
+    frontier moves to `now`: the old one may have had a tick up to then.
     """
-    count = schedule.count(state.evaluated_through, now)
-    last = schedule.previous(now + timedelta(microseconds=1)) if count else None
-    if last is None:
+    if now <= state.evaluated_through:
         return None
+    count = schedule.count(state.evaluated_through, now)
     outcome, reason = TickOutcome.MISSED, TickReason.UNREADABLE
     ticks: list[TickWrite] = []
     gaps: list[GapWrite] = []
     if count > MAX_REPEATED_TICKS:
         first = schedule.next(state.evaluated_through)
+        last = schedule.previous(now + timedelta(microseconds=1)) or first
         gaps = [GapWrite(first, last, count, outcome, reason)]
     else:
         due = schedule.ticks(state.evaluated_through, now)
         ticks = [TickWrite(tick, outcome, reason, None, None) for tick in due]
-    upcoming = schedule.next(last)
-    return TickDecision(state, policies, ticks, gaps, last, upcoming, schedule.starts_at(upcoming))
+    upcoming = schedule.next(now)
+    return TickDecision(state, policies, ticks, gaps, now, upcoming, schedule.starts_at(upcoming))
 
 
 def _tick(decided: TickResult, run_ids: Mapping[datetime, UUID]) -> TickWrite:

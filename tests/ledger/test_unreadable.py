@@ -106,3 +106,31 @@ async def test_it_can_be_retired_and_revived(book: Book) -> None:
     await book.finish(*await book.ring(after=3 * MINUTE))
 
     assert await book.ticks() == [("12:05", "missed(unreadable)"), ("12:10", "ran")]
+
+
+async def test_a_tick_it_missed_is_answered_once_though_the_clock_was_set_back(book: Book) -> None:
+    await book.open(every(5))
+    await break_it(book.pool)
+    book.clock.now = NOON + 7 * MINUTE
+    async with book.pool.acquire() as connection, connection.transaction():
+        await edit.retire_in(connection, KEY, book.clock())
+    book.clock.now = NOON + 2 * MINUTE
+
+    await book.edit(every(5))
+    await book.finish(*await book.ring(after=8 * MINUTE))
+
+    assert await book.ticks() == [("12:05", "missed(unreadable)"), ("12:10", "ran")]
+
+
+async def test_the_tick_it_had_announced_is_answered_once_after_two_edits(book: Book) -> None:
+    await book.open(every(5))
+    await break_it(book.pool)
+    book.clock.now = NOON + 7 * MINUTE
+    await book.edit(every(60))  # 12:05 is none of its ticks
+    book.clock.now = NOON + 2 * MINUTE
+
+    await book.edit(every(5))
+    await book.finish(*await book.ring(after=8 * MINUTE))
+
+    assert ("12:05", "missed(unreadable)") in await book.ticks()
+    assert ("12:10", "ran") in await book.ticks()

@@ -76,7 +76,8 @@ WHERE id = $1
 RETIRE = """
 UPDATE schedules SET retired_at = $2, next_tick_at = NULL, due_at = NULL, enabled = false,
                      paused_at = NULL, paused_by = NULL, paused_note = NULL,
-                     paused_until = NULL
+                     paused_until = NULL,
+                     evaluated_through = greatest(evaluated_through, $3)
 WHERE id = $1
 """
 
@@ -158,9 +159,11 @@ async def close(
     )
 
 
-async def retire(connection: Connection, schedule_id: int, now: datetime) -> None:
-    """Retire a schedule whose version in force is closed."""
-    await connection.execute(RETIRE, schedule_id, now)
+async def retire(
+    connection: Connection, schedule_id: int, now: datetime, through: datetime | None = None
+) -> None:
+    """Retire a schedule whose version in force is closed. `through`: its new frontier."""
+    await connection.execute(RETIRE, schedule_id, now, through)
 
 
 async def reopen(connection: Connection, state: ScheduleState, version: ScheduleVersion) -> None:
