@@ -110,5 +110,5 @@ def _limit_duration(outcome: AttemptOutcome, allowance: OrgLimits) -> None:
         minutes * 60,
         FailureKind.OVER_LIMIT.value,
         f"took longer than the limit max_minutes = {minutes:g} (setting ORG_MAX_MINUTES, or for"
-        " one organisation `python -m app org limit NAME max_minutes MINUTES`)",
+        " one organisation `rollcall org limit NAME max_minutes MINUTES`)",
     )

@@ -169,12 +169,13 @@ def new(
     folder: Annotated[
         Path | None, typer.Option(help="The folder; the first of JOBS if not given.")
     ] = None,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Write the file of a job or a source, and a test of it; a source has a saved page too.
 
     Nothing is overwritten.
 
-    Examples: `python -m app job new prices`, `python -m app job new books --kind source`
+    Examples: `rollcall job new prices`, `rollcall job new books --kind source`
     """
     if not NAME.fullmatch(name):
         raise typer.BadParameter(f"{name!r}: write a-z, 0-9 and `_`, a letter first")
@@ -186,7 +187,8 @@ def new(
     where.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
         (where / file).write_text(text, "utf-8")
-        sys.stdout.write(f"{where / file}\n")
+    written = [str(where / file) for file in files]
+    terminal.print_done({"files": written}, "\n".join(written), as_json=as_json)
     sys.stderr.write(
         f"Test it with `python -m pytest {where / f'test_{name}.py'}`; the workers read it when"
         " they start.\n"

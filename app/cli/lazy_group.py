@@ -23,11 +23,21 @@ class LazyCommand:
     def load(self, name: str) -> Any:
         """Import the module and return the command of that name."""
         module, _, attribute = self.place.partition(":")
-        group = typer.main.get_group(getattr(import_module(module), attribute or "app"))
+        application = getattr(import_module(module), attribute or "app")
+        application.rich_markup_mode = None  # formatting help with rich takes longer than the rest
+        group = typer.main.get_group(application)
+        for command in group.commands.values():
+            command.short_help = _first_sentence(command.help)
         if not self.is_group:
             return group.commands[name]
         group.name = name
         return group
+
+
+def _first_sentence(text: str | None) -> str:
+    """The first sentence, for a list of commands: one without it would cut a longer text."""
+    paragraph = " ".join((text or "").partition("\n\n")[0].split())
+    return paragraph.partition(". ")[0].removesuffix(".") + "."
 
 
 def lazy_group(commands: Mapping[str, LazyCommand]) -> type[TyperGroup]:
@@ -36,7 +46,15 @@ def lazy_group(commands: Mapping[str, LazyCommand]) -> type[TyperGroup]:
     class LazyGroup(TyperGroup):
         def __init__(self, **options: Any) -> None:
             # As far as help and suggestions need them.
-            shown = {name: TyperCommand(name, help=one.help) for name, one in commands.items()}
+            shown = {
+                name: TyperCommand(
+                    name,
+                    help=one.help,
+                    short_help=_first_sentence(one.help),
+                    rich_markup_mode=None,
+                )
+                for name, one in commands.items()
+            }
             options["commands"] = shown
             super().__init__(**options)
 

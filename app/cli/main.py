@@ -137,7 +137,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 success, 1 a fault or failure was found, 2 an error, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
 )
 
 

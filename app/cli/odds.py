@@ -24,7 +24,7 @@ from app.store.content import odds_comparison as store
 from app.store.schedules import heartbeats
 from workers import schedule_settings
 
-app = typer.Typer(help="Compare the prices of the sites.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 _DEFAULT_DAYS = 14
 _PLOT_WIDTH = 48  # characters
@@ -48,7 +48,7 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
     ] = None,
     market: Annotated[Market | None, typer.Option(help="Only this market.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of matches.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: terminal.JSON = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, one line for each price.")
     ] = False,

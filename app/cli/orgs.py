@@ -1,7 +1,6 @@
 """The `org` and `token` commands: manage organisations and their API tokens."""
 
 import getpass
-import json
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -27,7 +26,6 @@ org = typer.Typer(help="Manage organisations.", no_args_is_help=True)
 token = typer.Typer(help="Manage API tokens.", no_args_is_help=True)
 
 _MAX_LABEL_LENGTH = 80
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Name = Annotated[str, typer.Argument(help="The organisation's name.")]
 OfOrg = Annotated[
     str | None, typer.Option("--org", help="The organisation's name; its rows are all it sees.")
@@ -38,7 +36,7 @@ OfOperator = Annotated[
 
 
 @org.command("create")
-def create_org(name: Name, *, as_json: JSON = False) -> None:
+def create_org(name: Name, *, as_json: terminal.JSON = False) -> None:
     """Create an organisation.
 
     Example: `rollcall org create "Acme Odds"`
@@ -48,11 +46,11 @@ def create_org(name: Name, *, as_json: JSON = False) -> None:
         return await access.create_org(pool, name, await heartbeats.database_now(pool))
 
     org_id = terminal.with_pool(create)
-    _print({"id": str(org_id), "name": name}, f"{name}: {org_id}", as_json=as_json)
+    terminal.print_done({"id": org_id, "name": name}, f"{name}: {org_id}", as_json=as_json)
 
 
 @org.command("list")
-def list_orgs(*, as_json: JSON = False) -> None:
+def list_orgs(*, as_json: terminal.JSON = False) -> None:
     """List the organisations with the limits set for each, and what each stores.
 
     Example: `rollcall org list`
@@ -78,7 +76,7 @@ def list_orgs(*, as_json: JSON = False) -> None:
 
 
 @org.command("disable")
-def disable_org(name: Name) -> None:
+def disable_org(name: Name, *, as_json: terminal.JSON = False) -> None:
     """Disable an organisation: its tokens stop working, its open runs are cancelled.
 
     From now on the ticks of its collection's schedule are recorded as `skipped(disabled)`.
@@ -86,17 +84,17 @@ def disable_org(name: Name) -> None:
     Example: `rollcall org disable "Acme Odds"`
     """
     _with_org(name, admin.disable)
-    sys.stdout.write(f"{name} is disabled\n")
+    terminal.print_done({"name": name, "enabled": False}, f"{name} is disabled", as_json=as_json)
 
 
 @org.command("enable")
-def enable_org(name: Name) -> None:
+def enable_org(name: Name, *, as_json: terminal.JSON = False) -> None:
     """Enable a disabled organisation.
 
     Example: `rollcall org enable "Acme Odds"`
     """
     _with_org(name, admin.enable)
-    sys.stdout.write(f"{name} is enabled\n")
+    terminal.print_done({"name": name, "enabled": True}, f"{name} is enabled", as_json=as_json)
 
 
 @org.command("limit")
@@ -107,6 +105,8 @@ def limit_org(
         float | None,
         typer.Argument(min=0, help="The limit; without it, the default of the settings."),
     ] = None,
+    *,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Set a limit for an organisation, or go back to the default of the settings.
 
@@ -117,11 +117,12 @@ def limit_org(
         raise typer.BadParameter(f"{limit!r} is not one of {', '.join(limits.LIMIT_NAMES)}")
     _with_org(name, lambda pool, found, _: admin.set_limits(pool, found, {limit: value}))
     shown = "the default of the settings" if value is None else f"{value:g}"
-    sys.stdout.write(f"{name}: {limit} is {shown}\n")
+    done = {"name": name, "limit": limit, "value": value}
+    terminal.print_done(done, f"{name}: {limit} is {shown}", as_json=as_json)
 
 
 @org.command("usage")
-def org_usage(name: Name, *, as_json: JSON = False) -> None:
+def org_usage(name: Name, *, as_json: terminal.JSON = False) -> None:
     """Show an organisation's limits, what is used of them, and its last months.
 
     Example: `rollcall org usage "Acme Odds"`
@@ -129,7 +130,7 @@ def org_usage(name: Name, *, as_json: JSON = False) -> None:
     config = terminal.load_config()
     report = _with_org(name, lambda pool, found, now: usage.report(pool, config, found.id, now))
     if as_json:
-        sys.stdout.write(json.dumps(asdict(report)) + "\n")
+        terminal.print_json(asdict(report))
         return
     limits_ = [
         {
@@ -149,13 +150,13 @@ def export_org(
     name: Name,
     file: Annotated[Path, typer.Argument(help="The zip file, which must not exist yet.")],
     *,
-    as_json: JSON = False,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Write everything that an organisation has to a zip file of JSON lines, one for each table.
 
     Hashes of tokens and encrypted secrets are left out.
 
-    Example: `python -m app org export "Acme Odds" acme.zip`
+    Example: `rollcall org export "Acme Odds" acme.zip`
     """
     written = _with_org(name, lambda pool, found, _: _export(pool, found, file))
     _table([{"table": table, "rows": rows} for table, rows in written.items()], as_json=as_json)
@@ -169,14 +170,14 @@ def delete_org(
         Path | None, typer.Option(help="First write everything to this new zip file.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask to type the name.")] = False,
-    as_json: JSON = False,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Delete an organisation with everything that it has, in Postgres and Redis.
 
     Prints how many rows there were in each table and how many there are afterwards, and ends with 1
     if any is left.
 
-    Example: `python -m app org delete "Acme Odds" --export acme.zip`
+    Example: `rollcall org delete "Acme Odds" --export acme.zip`
     """
     if not yes and typer.prompt(f"Type {name} to delete it") != name:
         raise typer.BadParameter("the name differs, nothing was deleted")
@@ -215,7 +216,7 @@ def create_token(
     ] = "api",
     days: Annotated[float | None, typer.Option(min=0.001, help="Days until it expires.")] = None,
     *,
-    as_json: JSON = False,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Create a token and print it. It is not stored and cannot be printed again.
 
@@ -236,13 +237,15 @@ def create_token(
 
     secret = terminal.with_pool(create)
     facts = {"token": secret, "org": of, "scope": scope.value}
-    _print(facts, secret, as_json=as_json)
+    terminal.print_done(facts, secret, as_json=as_json)
     if not as_json:
         sys.stderr.write("Save it now: it is not stored and cannot be shown again.\n")
 
 
 @token.command("list")
-def list_tokens(of: OfOrg = None, operator: OfOperator = False, *, as_json: JSON = False) -> None:
+def list_tokens(
+    of: OfOrg = None, operator: OfOperator = False, *, as_json: terminal.JSON = False
+) -> None:
     """List the tokens of an organisation or of the operator, without their secrets.
 
     Examples: `rollcall token list --org "Acme Odds"`, `rollcall token list --operator`
@@ -270,6 +273,8 @@ def list_tokens(of: OfOrg = None, operator: OfOperator = False, *, as_json: JSON
 @token.command("revoke")
 def revoke_token(
     token_id: Annotated[UUID, typer.Argument(help="Its id, as `token list` prints it.")],
+    *,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Revoke a token. It stops working at once.
 
@@ -281,7 +286,8 @@ def revoke_token(
 
     if not terminal.with_pool(revoke):
         raise WrongState(f"there is no valid token {token_id}")
-    sys.stdout.write(f"{token_id} is revoked\n")
+    done = {"id": token_id, "revoked": True}
+    terminal.print_done(done, f"{token_id} is revoked", as_json=as_json)
 
 
 def _check_owner(of: str | None, *, operator: bool) -> None:
@@ -299,13 +305,9 @@ def _with_org(
     return terminal.with_pool(run)
 
 
-def _print(facts: dict[str, Any], sentence: str, *, as_json: bool) -> None:
-    sys.stdout.write((json.dumps(facts) if as_json else sentence) + "\n")
-
-
 def _table(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(rows) + "\n")
+        terminal.print_json(rows)
         return
     if not rows:
         sys.stdout.write("none\n")

@@ -30,7 +30,6 @@ app = typer.Typer(help="Write, check and try recipes.", no_args_is_help=True)
 _MAX_ROWS = 10  # of a table
 _MAX_COLUMNS = 7  # of the table of rows; the table below it lists all
 _MAX_CELL_WIDTH = 40  # characters
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FILE = Annotated[Path, typer.Argument(help="A recipe, such as sources/shop.toml.", exists=True)]
 
 
@@ -62,14 +61,14 @@ def new(
     elif out is None:
         sys.stdout.write(recipe)
     else:
-        sys.stdout.write(f"{out} is written; next: python -m app source try {out}\n")
+        sys.stdout.write(f"{out} is written; next: rollcall source try {out}\n")
 
 
 @app.command()
 def lint(
     files: Annotated[list[Path], typer.Argument(help="Recipes.", exists=True)],
     *,
-    as_json: JSON = False,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Print each fault of the recipes: its line, its key, and how to fix it. Exit code 1 if any.
 
@@ -95,7 +94,7 @@ def try_(
     pages: Annotated[int, typer.Option(min=1, max=20, help="Pages of each partition.")] = 1,
     partitions: Annotated[int, typer.Option(min=1, max=20, help="Partitions.")] = 3,
     save: Annotated[Path | None, typer.Option(help="Save pages and rows as a golden test.")] = None,
-    as_json: JSON = False,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Fetch pages under the host's limits, and show their rows, empty columns and timings.
 
@@ -133,7 +132,7 @@ def diff(
         Path | None, typer.Option("--golden", help="The folder that `try --save` wrote.")
     ] = None,
     *,
-    as_json: JSON = False,
+    as_json: terminal.JSON = False,
 ) -> None:
     """Show which rows an edit of a recipe changes, by parsing saved pages again.
 

@@ -1,6 +1,8 @@
 """Modules that a dependency imports and hardly ever uses: executed at their first attribute."""
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -25,6 +27,19 @@ def defer(name: str) -> None:
     """Let a later `import name` return a module that is executed when an attribute is read."""
     if name not in sys.modules and find_spec(name) is not None:
         sys.modules[name] = DeferredModule(name)
+
+
+@contextmanager
+def hidden(name: str) -> Generator[None]:
+    """Let imports of that module fail meanwhile, for a dependency that can do without it."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # pyright: ignore[reportArgumentType] - what importlib defines for it
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 for _name in HARDLY_USED:

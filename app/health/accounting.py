@@ -1,6 +1,6 @@
 """Counts ticks of the last day that have no outcome, for the built-in schedules.
 
-`python -m app verify` checks the whole history tick by tick. This only compares counts for one day,
+`rollcall verify` checks the whole history tick by tick. This only compares counts for one day,
 so that it can run every few minutes.
 """
 

@@ -81,8 +81,8 @@ _CHECK_FAILED = {
     "workers": "fix Redis first",
     "queue": "fix Redis and Postgres first",
     "postgres": "check DATABASE_URL, and that the server runs and accepts connections from here",
-    "schema": "run `python -m app migrate`",
-    "schedules": "run `python -m app migrate`",
+    "schema": "run `rollcall migrate`",
+    "schedules": "run `rollcall migrate`",
 }
 
 
@@ -173,7 +173,7 @@ async def _queue(targets: DiagnosticTargets) -> list[Finding]:
     oldest: datetime | None = waiting["oldest"]
     message = f"{length} jobs; {waiting['queued']} runs queued, {waiting['running']} running"
     if oldest is not None and now - oldest > MAX_QUEUE_WAIT:
-        fix = "start another worker, raise MAX_JOBS, or see `python -m app runs --status running`"
+        fix = "start another worker, raise MAX_JOBS, or see `rollcall runs --status running`"
         return [
             fault("queue", f"{message}; the oldest has waited since {oldest:%H:%M:%S} UTC", fix)
         ]
@@ -286,7 +286,7 @@ async def _gaps(pool: Pool) -> list[Finding]:
 
 async def _undeclared(targets: DiagnosticTargets) -> list[Finding]:
     gone = await diagnostics.undeclared_schedules(_pool(targets), targets.declared)
-    fix = "if no old worker that declares it is left: python -m app retire"
+    fix = "if no old worker that declares it is left: rollcall retire"
     return [warning("schedule", f"{key} is no longer declared", f"{fix} {key}") for key in gone]
 
 
@@ -299,7 +299,7 @@ def _disk(config: Config) -> list[Finding]:
             warning(
                 "disk",
                 message,
-                "free some space, or shorten retention: python -m app prune --dry-run",
+                "free some space, or shorten retention: rollcall prune --dry-run",
             )
         ]
     return [ok("disk", message)]

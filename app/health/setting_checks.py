@@ -45,5 +45,5 @@ def of_credentials(disabled: Sequence[tuple[str, str]]) -> list[Finding]:
 
 def of_recipes(faults: Sequence[str]) -> list[Finding]:
     """A fault for each fault of a recipe: the recipe is not run."""
-    fix = "correct it: `python -m app source check`"
+    fix = "correct it: `rollcall source lint`"
     return [fault("recipe", one, fix) for one in faults]

@@ -58,7 +58,7 @@ def _dsn() -> str:
         return str(handed_in)
     configured = settings.load().database_url
     if configured is None:
-        raise BadConfig("DATABASE_URL is not set: use python -m app migrate")
+        raise BadConfig("DATABASE_URL is not set: use `rollcall migrate`")
     return configured.get_secret_value()
 
 

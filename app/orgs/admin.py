@@ -23,7 +23,7 @@ async def find(pool: Pool, name_or_id: str | UUID) -> Org:
         return found
     found = await orgs.by_name(pool, name_or_id)
     if found is None:
-        raise UnknownOrg(f"there is no organisation {name_or_id!r}; see `python -m app org list`")
+        raise UnknownOrg(f"there is no organisation {name_or_id!r}; see `rollcall org list`")
     return found
 
 

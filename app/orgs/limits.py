@@ -70,7 +70,7 @@ class OrgLimits:
             raise OverLimit(
                 f"{wanted:g} is over the limit {name} = {limit:g}"
                 f" (setting ORG_{name.removeprefix('org_').upper()}, or for one organisation"
-                f" `python -m app org limit NAME {name} {wanted:g}`)"
+                f" `rollcall org limit NAME {name} {wanted:g}`)"
             )
 
 

@@ -75,7 +75,7 @@ async def create_token(
     """
     org = None if request.org is None else await orgs.by_name(pool, request.org)
     if org is None and request.org is not None:
-        raise UnknownOrg(f"there is no organisation {request.org!r}; see `python -m app org list`")
+        raise UnknownOrg(f"there is no organisation {request.org!r}; see `rollcall org list`")
     token_id, secret = uuid4(), secrets.token_urlsafe(SECRET_BYTES)
     token = Token(
         id=token_id,

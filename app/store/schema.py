@@ -58,12 +58,12 @@ def revision_error(has: str | None, revisions: Sequence[str]) -> str | None:
     if has is None:
         return (
             f"The database has no schema yet, and this code requires {required}: "
-            "run `python -m app migrate`."
+            "run `rollcall migrate`."
         )
     if has in revisions:
         return (
             f"The database's schema is {has}, and this code requires {required}, which is newer: "
-            "run `python -m app migrate` (on Heroku the release phase does)."
+            "run `rollcall migrate` (on Heroku the release phase does)."
         )
     return (
         f"The database's schema is {has}, and this code knows only {required}, which is older: "

@@ -44,12 +44,12 @@ _REFUSED: tuple[tuple[type[BaseException], str, str], ...] = (
     (
         asyncpg.UndefinedTableError,
         "The database's schema is not that of this code",
-        "run `python -m app migrate`",
+        "run `rollcall migrate`",
     ),
     (
         asyncpg.UndefinedColumnError,
         "The database's schema is not that of this code",
-        "run `python -m app migrate`",
+        "run `rollcall migrate`",
     ),
     (asyncpg.ClientConfigurationError, "DATABASE_URL cannot be used", "correct it"),
 )

@@ -35,7 +35,7 @@ async def test_the_doctor_names_it_until_it_is_retired(
     await publish.publish_all_jobs(pool, redis)
     edit = await pool.fetchrow("SELECT action FROM schedule_edits")
     assert [one["said"] for one in before] == ["old is no longer declared"]
-    assert "python -m app retire old" in before[0]["mend"]
+    assert "rollcall retire old" in before[0]["mend"]
     assert (done.exit_code, after) == (0, [])
     assert await keys.read_jobs(redis) == {}
     assert edit is not None

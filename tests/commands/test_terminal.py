@@ -1,16 +1,22 @@
 """What scraped text may do to a terminal or a spreadsheet: nothing."""
 
 import io
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from app.cli import terminal
-from app.cli.main import COMMANDS
+from app.cli.main import COMMANDS, main
 from app.core.csv_cells import csv_cell
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("text", ["\x1b]0;x\x07", "\x1b[2J", "\x9b2J", "a\u202eb", "a\rb", "\x00"])
@@ -89,24 +95,99 @@ def test_no_python_value_is_shown() -> None:
     assert shown == "platforms=bet9ja, betpawa page=1.50"
 
 
-def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, one in getattr(command, "commands", {}).items():
-        yield from commands(one, f"{path} {name}".strip())
-    if not hasattr(command, "commands"):
+def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every command that does something, also a group that does so without a subcommand."""
+    subcommands = getattr(command, "commands", {})
+    for name, one in subcommands.items():
+        yield from commands(one, f"{path} {name}")
+    if not subcommands or command.invoke_without_command:
         yield path, command
 
 
-PRINTS_JSON_ALWAYS = {"source schema"}
+EVERY_COMMAND = [
+    pytest.param(command, id=path)
+    for name, lazy in COMMANDS.items()
+    for path, command in commands(lazy.load(name), name)
+]
+PRINTS_JSON_ALWAYS = {"schema"}
 
 
-def test_every_command_has_json() -> None:
-    without = {
-        path
-        for name, lazy in COMMANDS.items()
-        for path, command in commands(lazy.load(name), name)
-        if not any("--json" in option.opts for option in command.params)
+@pytest.mark.parametrize("command", EVERY_COMMAND)
+def test_every_command_has_json_and_help_with_an_example(command: Any) -> None:
+    options = {name for option in command.params for name in option.opts}
+
+    assert "--json" in options or command.name in PRINTS_JSON_ALWAYS
+    assert re.search(r"Examples?:\s+`rollcall ", command.help)
+    assert all(option.help for option in command.params if option.name != "help")
+
+
+def test_a_list_of_commands_cuts_no_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.argv", ["rollcall", "--help"])
+
+    with pytest.raises(SystemExit):
+        main()
+
+    printed = capsys.readouterr().out
+    assert "..." not in printed.partition("Commands:")[2]
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def imported_by(*words: str) -> set[str]:
+    """What a command imports, by the interpreter's own account."""
+    done = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-X", "importtime", "-m", "app", *words],
+        cwd=ROOT,
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+
+def test_help_imports_no_command_and_no_formatting() -> None:
+    assert imported_by("--help").isdisjoint(
+        {"rich.console", "pydantic", "asyncpg", "redis", "structlog", "app.cli.status"}
+    )
+
+
+def test_a_command_imports_no_formatting_of_tracebacks() -> None:
+    assert imported_by("status", "--help").isdisjoint({"rich.console", "rich.traceback", "jwt"})
+
+
+WRITTEN = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "docs").glob("*.yml"),
+    ROOT / ".env.example",
+    *(ROOT / "app").rglob("*.py"),
+    *(ROOT / "app").rglob("*.html"),
+    *(ROOT / "workers").rglob("*.py"),
+]
+
+
+TYPED = re.compile(
+    r"(?:`|bin/|<code>|run |^)(?:rollcall|python -m app) ([a-z]+)(?: ([a-z]+))?", re.MULTILINE
+)
+
+
+def exists(name: str, subcommand: str) -> bool:
+    lazy = COMMANDS.get(name)
+    if lazy is None or not (lazy.is_group and subcommand):
+        return lazy is not None
+    return subcommand in lazy.load(name).commands
+
+
+def test_every_command_that_a_text_tells_to_type_exists() -> None:
+    typed = {
+        (name, subcommand, path.name)
+        for path in WRITTEN
+        for name, subcommand in TYPED.findall(path.read_text("utf-8"))
     }
 
-    assert without <= PRINTS_JSON_ALWAYS | {
-        "job new", "org disable", "org enable", "org limit", "token revoke",
-    }  # fmt: skip
+    assert len(typed) > 50
+    assert [one for one in sorted(typed) if not exists(*one[:2])] == []

@@ -65,7 +65,7 @@ def test_an_older_schema_is_to_be_migrated() -> None:
 
     assert error is not None
     assert "schema is 0001, and this code requires 0002, which is newer" in error
-    assert "python -m app migrate" in error
+    assert "rollcall migrate" in error
 
 
 def test_a_newer_schema_needs_newer_code_or_a_backup_of_this_one() -> None:
@@ -83,7 +83,7 @@ def test_the_required_schema_is_no_error() -> None:
 async def test_a_database_without_tables_says_to_migrate(pool: Pool) -> None:
     await pool.execute("DROP TABLE alembic_version")
 
-    with pytest.raises(WrongSchema, match=r"no schema yet.*python -m app migrate"):
+    with pytest.raises(WrongSchema, match=r"no schema yet.*rollcall migrate"):
         await schema.check(pool)
 
 
