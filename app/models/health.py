@@ -52,7 +52,10 @@ class HealthFlipRow(SQLModel, table=True):
 
 
 class NotificationRow(SQLModel, table=True):
-    """A message to one notifier (`channel`), retried until it is sent or given up."""
+    """A message to one notifier (`channel`), retried until it is sent or given up.
+
+    `incident`: what it is about, for notifiers that open and close incidents: the key of a job.
+    """
 
     __tablename__: ClassVar[Any] = "notifications"
     __table_args__ = (
@@ -69,6 +72,7 @@ class NotificationRow(SQLModel, table=True):
     title: str
     body: str
     severity: str = Field(default="failure", sa_column_kwargs={"server_default": "failure"})
+    incident: str | None = None
     created_at: datetime = Field(sa_column=instant())
     next_try_at: datetime = Field(sa_column=instant())
     attempts: int = 0

@@ -11,11 +11,13 @@ from typing import Any
 
 @dataclass(slots=True)
 class Receiver:
-    """What came so far. `status` is what the next ones are answered with."""
+    """What came so far. `status` and `body` are what the next ones are answered with."""
 
     port: int = 0
     status: int = 200
+    body: bytes = b""
     messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    posted: list[str] = field(default_factory=list[str])
     asked: list[str] = field(default_factory=list[str])
 
     @property
@@ -42,6 +44,7 @@ def receiving() -> Generator[Receiver]:
             body = self.rfile.read(int(self.headers["content-length"]))
             if receiver.status == 200:
                 receiver.messages.append(json.loads(body))
+                receiver.posted.append(self.path)
             self._answer()
 
         def do_GET(self) -> None:
@@ -50,8 +53,9 @@ def receiving() -> Generator[Receiver]:
 
         def _answer(self) -> None:
             self.send_response(receiver.status)
-            self.send_header("content-length", "0")
+            self.send_header("content-length", str(len(receiver.body)))
             self.end_headers()
+            self.wfile.write(receiver.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as it is there
             del format, args

@@ -144,6 +144,11 @@ UPDATE schedule_versions SET reason = 'created';
 INSERT INTO run_keys (execution_id, source, partition, places)
 SELECT execution_id, 's', 'all', '\\x80' FROM runs;
 """,
+    "0030": """
+INSERT INTO notifications
+  (channel, title, body, severity, incident, created_at, next_try_at, attempts)
+VALUES ('pagerduty-1', 'poll is overdue', '', 'failure', 'poll', now(), now(), 0);
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

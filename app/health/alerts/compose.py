@@ -1,7 +1,7 @@
 """Alert messages: what to send now, grouped into one message, and its text. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.core.enums import AlertSeverity
@@ -31,11 +31,15 @@ class AlertPolicy:
 
 @dataclass(frozen=True, slots=True)
 class AlertMessage:
-    """A message as it is sent, in plain text."""
+    """A message as it is sent, in plain text.
+
+    `incident`: the one problem that it is about, if it is about one.
+    """
 
     title: str
     body: str
     severity: AlertSeverity = AlertSeverity.FAILURE
+    incident: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,25 @@ def messages(
         (AlertSeverity.SUCCESS, AlertPlan(recovered=plan_.recovered)),
     )
     return [_message(part, severity, current, recorded, policy) for severity, part in kinds if part]
+
+
+def incident_messages(
+    plan_: AlertPlan,
+    current: CurrentStates,
+    recorded: Mapping[str, RecordedState],
+    policy: AlertPolicy,
+) -> list[AlertMessage]:
+    """The messages for a plan, one for each key, for notifiers that track incidents."""
+    parts = [
+        *((key, AlertPlan(unhealthy=[key])) for key in plan_.unhealthy),
+        *((key, AlertPlan(reminded=[key])) for key in plan_.reminded),
+        *((key, AlertPlan(recovered=[key])) for key in plan_.recovered),
+    ]
+    return [
+        replace(message, incident=key)
+        for key, part in parts
+        for message in messages(part, current, recorded, policy)
+    ]
 
 
 def _message(

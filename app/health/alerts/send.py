@@ -1,4 +1,8 @@
-"""Delivery of queued alerts through Apprise, in threads because notifiers block."""
+"""Delivery of queued alerts through Apprise, in threads because notifiers block.
+
+Some notifiers track incidents: a success closes the incident that a failure of the same key opened.
+They get a message for each job, with the job as the key.
+"""
 
 import asyncio
 import contextlib
@@ -8,12 +12,14 @@ from collections.abc import Mapping
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs, quote, urlencode
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core import log
+from app.core.enums import AlertSeverity
 from app.core.tasks import cancel_all
 from app.health import keys
 from app.health.alerts.compose import AlertMessage
@@ -24,6 +30,22 @@ from app.store.reports import alerts as store
 DELIVERY_WAIT = 2.0  # seconds that `deliver` waits; a slow notifier goes on behind it
 SEND_TIMEOUT = 20.0  # seconds for one message to one notifier
 MAX_MESSAGES = 20  # messages to each notifier per call of `deliver`
+# The parameter of an Apprise URL that is the key of an incident, by scheme.
+INCIDENT_KEYS = {
+    "firehydrant": "dedup",
+    "goalert": "dedup",
+    "goalerts": "dedup",
+    "ilert": "dedup",
+    "incidentio": "dedup",
+    "jira": "alias",
+    "opsgenie": "alias",
+    "pagerduty": "dedup",
+    "pagertree": "dedup",
+    "signl4": "dedup",
+    "splunk": "entity_id",
+    "squadcast": "dedup",
+    "victorops": "entity_id",
+}
 
 _log = log.logger(__name__)
 
@@ -41,6 +63,16 @@ class Notifiers:
         """The notifiers that the settings configure."""
         urls = [] if setting is None else setting.get_secret_value().split()
         return cls({_name(url): url for url in urls})
+
+    @property
+    def tracking(self) -> list[str]:
+        """The channels that track incidents."""
+        return [channel for channel, url in self.urls.items() if _scheme(url) in INCIDENT_KEYS]
+
+    @property
+    def grouping(self) -> list[str]:
+        """The other channels: a message to them may be about several jobs."""
+        return [channel for channel, url in self.urls.items() if _scheme(url) not in INCIDENT_KEYS]
 
     async def send(self, channel: str, message: AlertMessage) -> str | None:
         """Send one message. Returns None if it was delivered, else the error. Never raises."""
@@ -83,6 +115,10 @@ class Notifiers:
         await cancel_all(self._tasks.values())
 
 
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].lower()
+
+
 def _name(url: str) -> str:
     return f"{url.partition('://')[0]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
@@ -99,16 +135,57 @@ def _send(url: str, message: AlertMessage) -> str | None:
     import apprise  # noqa: PLC0415 - slow to import, and needed by few processes
 
     app: Any = apprise.Apprise()
-    scheme = url.partition("://")[0]
-    if not app.add(url):
+    scheme = _scheme(url)
+    if not app.add(_of_incident(url, message.incident)):
         return f"Apprise does not support this {scheme} URL"
-    delivered = app.notify(
-        title=message.title,
-        body=message.body,
-        notify_type=message.severity.value,
-        body_format="text",
-    )
+    if _closes_by_alias(scheme, app[0], message):
+        delivered = _close_alert(scheme, app[0], message)
+    else:
+        delivered = app.notify(
+            title=message.title,
+            body=message.body,
+            notify_type=message.severity.value,
+            body_format="text",
+        )
     return None if delivered else f"the {scheme} notifier rejected the message"
+
+
+def _of_incident(url: str, incident: str | None) -> str:
+    """The URL with the key of the incident, and opening or closing it by severity."""
+    key = INCIDENT_KEYS.get(_scheme(url))
+    if key is None or incident is None:
+        return url
+    address, _, query = url.partition("?")
+    chosen = parse_qs(query, keep_blank_values=True)
+    parameters = {key: f"rollcall:{incident}", "action": "map"}
+    added = urlencode({name: value for name, value in parameters.items() if name not in chosen})
+    return f"{address}?{'&'.join(part for part in (query, added) if part)}"
+
+
+def _closes_by_alias(scheme: str, plugin: Any, message: AlertMessage) -> bool:
+    success = message.severity is AlertSeverity.SUCCESS
+    if not success or INCIDENT_KEYS.get(scheme) != "alias" or not plugin.alias:
+        return False
+    return plugin.action == "map" and plugin.mapping["success"] == "close"
+
+
+def _close_alert(scheme: str, plugin: Any, message: AlertMessage) -> bool:
+    """Close an alert of Opsgenie or Jira by its alias; returns whether it was accepted.
+
+    Apprise closes only what the same object has opened, and reports the rest as delivered.
+    """
+    import requests  # noqa: PLC0415 - as Apprise
+    from apprise.plugins import jira, opsgenie  # noqa: PLC0415 - as above
+
+    regions = {"jira": jira.JIRA_API_LOOKUP, "opsgenie": opsgenie.OPSGENIE_API_LOOKUP}
+    alerts = regions[scheme][plugin.region_name]
+    delivered, _ = plugin._fetch(  # noqa: SLF001 - held by a test with both services' shapes
+        requests.post,
+        f"{alerts}/{quote(plugin.alias, safe='')}/close",
+        {"source": plugin.app_desc, "note": message.body},
+        {"identifierType": "alias"},
+    )
+    return delivered
 
 
 async def _deliver_to(pool: Pool, notifiers: Notifiers, channel: str) -> None:
@@ -117,7 +194,8 @@ async def _deliver_to(pool: Pool, notifiers: Notifiers, channel: str) -> None:
         if message is None:
             return
         error = await notifiers.send(
-            channel, AlertMessage(message.title, message.body, message.severity)
+            channel,
+            AlertMessage(message.title, message.body, message.severity, message.incident),
         )
         if error is not None:
             await store.mark_failed(pool, message, error)

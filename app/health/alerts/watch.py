@@ -31,13 +31,17 @@ _log = log.logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AlertContext:
-    """What a pass needs. `channels`: names of the notifiers that messages are queued for."""
+    """What a pass needs. `channels`: names of the notifiers that messages are queued for.
+
+    `incident_channels`: those that track incidents, and get a message for each job.
+    """
 
     pool: Pool
     redis: Redis
     rules: HealthRules = DEFAULT_RULES
     policy: AlertPolicy = field(default_factory=AlertPolicy)
     channels: Sequence[str] = ()
+    incident_channels: Sequence[str] = ()
 
 
 async def check(context: AlertContext) -> bool:
@@ -153,13 +157,15 @@ async def _queue_message(
     await store.mark_notified(
         connection, (plan.unhealthy, plan.reminded, plan.recovered), current.now
     )
+    for message in compose.incident_messages(plan, current, states, context.policy):
+        await store.enqueue(connection, context.incident_channels, message, current.now)
     for message in compose.messages(plan, current, states, context.policy):
         await store.enqueue(connection, context.channels, message, current.now)
         _log.warning(
             "alert.put_out",
             title=message.title,
             severity=message.severity.value,
-            channels=len(context.channels),
+            channels=len(context.channels) + len(context.incident_channels),
         )
 
 

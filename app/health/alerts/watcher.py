@@ -24,6 +24,7 @@ from app.store.db import UNAVAILABLE, Pool
 from app.store.reports import alerts as store
 
 POSTGRES_OUTAGE_LIMIT = 15.0  # seconds without Postgres before an alert is sent
+POSTGRES_INCIDENT = "postgres"
 POSTGRES_ALERT_KEY = "rollcall:alert:postgres"
 POSTGRES_REPEAT_SECONDS = 6 * 3600  # seconds until the alert is repeated
 
@@ -51,7 +52,8 @@ class AlertWatcher:
             redis,
             rules.rules_from_config(config),
             alert_policy(config),
-            list(self._notifiers.urls),
+            self._notifiers.grouping,
+            self._notifiers.tracking,
         )
         self._away_since: float | None = None
         self._sent_without_redis = False
@@ -129,7 +131,9 @@ class AlertWatcher:
             f"Postgres has not answered since {at(since)}. No run can start; "
             "ticks that are due are decided when it answers again."
         )
-        message = AlertMessage("[rollcall] Postgres does not answer", body)
+        message = AlertMessage(
+            "[rollcall] Postgres does not answer", body, incident=POSTGRES_INCIDENT
+        )
         errors = await gather_fail_fast(
             self._notifiers.send(name, message) for name in self._notifiers.urls
         )
@@ -158,5 +162,6 @@ class AlertWatcher:
             "[rollcall] Postgres answers again",
             f"The outage was reported at {reported.decode()}.",
             AlertSeverity.SUCCESS,
+            POSTGRES_INCIDENT,
         )
         await store.enqueue(self._watched.pool, list(self._notifiers.urls), message, now)

@@ -59,18 +59,25 @@ WHERE key = ANY ($1::text[] || $2::text[] || $3::text[])
 """
 
 QUEUE = """
-INSERT INTO notifications (channel, title, body, severity, created_at, next_try_at, attempts)
-SELECT channel, $2, $3, $4, $5, $5, 0 FROM unnest($1::text[]) AS channel
+INSERT INTO notifications
+  (channel, title, body, severity, incident, created_at, next_try_at, attempts)
+SELECT channel, $2, $3, $4, $5, $6, $6, 0 FROM unnest($1::text[]) AS channel
 """
 
+# A message about an incident waits for the earlier ones: a problem that is delivered after its
+# recovery would stay open for ever.
 CLAIM = """
 UPDATE notifications SET attempts = attempts + 1,
        next_try_at = now() + $2::float8 * interval '1 second'
 WHERE id = (
-  SELECT id FROM notifications
+  SELECT id FROM notifications n
   WHERE sent_at IS NULL AND given_up_at IS NULL AND next_try_at <= now() AND channel = ANY ($1)
+    AND NOT EXISTS (
+      SELECT FROM notifications earlier
+      WHERE earlier.sent_at IS NULL AND earlier.given_up_at IS NULL
+        AND earlier.channel = n.channel AND earlier.incident = n.incident AND earlier.id < n.id)
   ORDER BY next_try_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING id, channel, title, body, severity, attempts
+RETURNING id, channel, title, body, severity, incident, attempts
 """
 
 # Backoff from ten seconds, doubling up to an hour; given up after three days.
@@ -117,6 +124,7 @@ class ClaimedNotification:
     title: str
     body: str
     severity: AlertSeverity
+    incident: str | None
     attempts: int
 
 
@@ -170,7 +178,7 @@ async def mark_notified(
 
 
 class Message(Protocol):
-    """What is sent: plain text, and its severity."""
+    """What is sent: plain text, its severity, and the incident that it is about."""
 
     @property
     def title(self) -> str: ...
@@ -178,13 +186,15 @@ class Message(Protocol):
     def body(self) -> str: ...
     @property
     def severity(self) -> AlertSeverity: ...
+    @property
+    def incident(self) -> str | None: ...
 
 
 async def enqueue(
     connection: Pool | Connection, channels: Sequence[str], message: Message, now: datetime
 ) -> None:
     """Insert a notification for each channel."""
-    texts = (message.title, message.body, message.severity.value)
+    texts = (message.title, message.body, message.severity.value, message.incident)
     await connection.execute(QUEUE, list(channels), *texts, now)
 
 
@@ -193,8 +203,8 @@ async def claim_next(pool: Pool, channels: Sequence[str]) -> ClaimedNotification
     row = await pool.fetchrow(CLAIM, list(channels), LEASE)
     if row is None:
         return None
-    id_, channel, title, body, severity, attempts = row
-    return ClaimedNotification(id_, channel, title, body, AlertSeverity(severity), attempts)
+    id_, to, title, body, severity, incident, attempts = row
+    return ClaimedNotification(id_, to, title, body, AlertSeverity(severity), incident, attempts)
 
 
 async def mark_sent(pool: Pool, message: ClaimedNotification) -> None:
