@@ -1,11 +1,12 @@
 # The image of every process: worker, web, migrate and commands. To add recipes, build upon it:
 #   FROM rollcall
+#   COPY jobs/ jobs/
 #   COPY sources/ sources/
 #   ENV SOURCES_DIR=/srv/rollcall/sources
 FROM python:3.11-slim-bookworm AS packages
 COPY requirements.txt /tmp/requirements.txt
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --no-compile --require-hashes -r /tmp/requirements.txt
+    && /opt/venv/bin/pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --create-home --home-dir /srv/rollcall rollcall
@@ -19,6 +20,8 @@ WORKDIR /srv/rollcall
 COPY pyproject.toml LICENSE ./
 COPY app/ app/
 COPY workers/ workers/
+# The user may not write bytecode; without it every command compiles what it imports.
+RUN python -m compileall -q app workers
 COPY --chmod=755 scripts/rollcall-image /usr/local/bin/rollcall
 USER rollcall
 EXPOSE 8000

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from apprise.manager_plugins import NotificationManager
@@ -130,7 +130,7 @@ def schemes(declared: str | tuple[str, ...] | None) -> set[str]:
 
 def test_every_notifier_that_closes_incidents_by_severity_is_known() -> None:
     known: set[str] = set()
-    plugins: list[Any] = list(NotificationManager().plugins())
+    plugins: list[Any] = list(cast("Any", NotificationManager()).plugins())
     for plugin in plugins:
         arguments: dict[str, Any] = plugin.template_args
         if "map" in arguments.get("action", {}).get("values", ()):
