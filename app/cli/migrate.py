@@ -21,8 +21,8 @@ def migrate(*, as_json: terminal.JSON = False) -> None:
     Example: `rollcall migrate`
     """
     upgrade(terminal.load_config())
-    if as_json:
-        terminal.print_json({"schema": schema.required_revision()})
+    revision = schema.required_revision()
+    terminal.print_done({"schema": revision}, f"the schema is {revision}", as_json=as_json)
 
 
 def upgrade(config: Config) -> None:

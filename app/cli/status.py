@@ -69,7 +69,7 @@ async def _read(context: CommandContext) -> dict[str, Any]:
                 "health": verdict.text,
                 "last_run": jobs[key].last_run,
                 "last_status": jobs[key].last_status,
-                "next": jobs[key].next_run,
+                "next": jobs[key].upcoming,
                 "last_error": jobs[key].last_error,
             }
             for key, verdict in verdicts.items()

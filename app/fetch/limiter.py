@@ -202,21 +202,21 @@ class _Bucket:
     def key(self) -> str:
         """The key of its hash, which begins the names of its other keys."""
         if self.share:
-            return f"{_limit_key(self.host)}:tenants"
-        return _limit_key(self.host) + (f":of:{self.tenant}" if self.tenant else "")
+            return f"{limiter_scripts.limit_key(self.host)}:tenants"
+        return limiter_scripts.limit_key(self.host) + (f":of:{self.tenant}" if self.tenant else "")
 
     @property
     def keys(self) -> list[str]:
-        """The keys of ENTER: its own four, and the hash and slots that limit it further."""
+        """The keys of ENTER: its own four, those that limit it further, and the retried hosts."""
         other = ""
         if self.share:
-            other = _limit_key(self.host)
+            other = limiter_scripts.limit_key(self.host)
         elif self.tenant:
             other = f"rollcall:limit:hosts:{self.tenant.partition(':')[0]}"
         else:
-            other = f"{_limit_key(self.host)}:tenants"
+            other = f"{limiter_scripts.limit_key(self.host)}:tenants"
         own = [self.key, f"{self.key}:slots", f"{self.key}:waiting", f"{self.key}:workers"]
-        return [*own, other, f"{other}:slots"]
+        return [*own, other, f"{other}:slots", limiter_scripts.RETRIED_KEY]
 
     @property
     def role(self) -> str:
@@ -643,7 +643,3 @@ def _log_opened(permit: Permit, failure: Failure, open_seconds: float) -> None:
             rest_s=open_seconds,
             **owner,
         )
-
-
-def _limit_key(host: str) -> str:
-    return f"rollcall:limit:{host}"

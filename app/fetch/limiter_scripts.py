@@ -9,7 +9,8 @@ each tenant (`rollcall:limit:<host>:of:<tenant>`) and for what tenants share of 
 requested in the last hour. Key of each worker with
 heartbeats: `rollcall:limit:alive:<worker>`; its slots name that key and are free once it expires.
 `rollcall:limit:resting` (hosts whose breaker is open, scored by the end) serves metrics only; no
-decision reads it. All keys have a TTL.
+decision reads it, nor `rollcall:limit:retried` (the operator's hosts, scored by their last retry).
+All keys have a TTL.
 """
 
 from app.fetch import breaker, rates, retry
@@ -20,6 +21,7 @@ TENANT_SHARE = 0.25  # of a built-in site's rate and slots, for all tenants toge
 TENANT_HOSTS = 100  # hosts that one tenant may request in an hour
 
 OPEN_BREAKERS_KEY = "rollcall:limit:resting"
+RETRIED_KEY = "rollcall:limit:retried"
 _MOST_RESTS = 1_000  # hosts
 
 _KEEP = 2 * 3_600_000  # milliseconds; longer than any open breaker, cool-down or counted hour
@@ -45,9 +47,10 @@ end
 
 # Decides on several requests of one worker: grants them in order until one is refused.
 # KEYS: hash, slots, waiting, workers; then for the operator the hash and slots of the tenants'
-# share, for the share those of the operator, for a tenant the set of its hosts. ARGV: ahead,
-# interval, tolerance, patience, worker, concurrency, lease, token, number of requests, whether
-# retries, role (operator, share, tenant), host, tokens to release …
+# share, for the share those of the operator, for a tenant the set of its hosts; the seventh holds
+# the operator's retried hosts. ARGV: ahead, interval, tolerance, patience, worker, concurrency,
+# lease, token, number of requests, whether retries, role (operator, share, tenant), host, tokens to
+# release …
 # Returns: verdict on the first refused one (or GO), its wait, slowed, failures counted,
 # retries left, contended, kind, and the wait of each granted one. The nth has token:n.
 # While tenants request a host, the operator's interval is longer by what their share takes.
@@ -142,6 +145,11 @@ end
 if #waits > 0 then
   redis.call('HSET', KEYS[1], 'due', whole(due), 'hour', hour, 'asked', asked, 'again', again)
   keep(KEYS[1], @KEEP)
+  if retries and role == 'operator' then
+    redis.call('ZADD', KEYS[7], now, ARGV[12])
+    redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', now - 3600000000)
+    redis.call('PEXPIRE', KEYS[7], @KEEP)
+  end
   redis.call('ZADD', KEYS[2], unpack(slots))
   redis.call('PEXPIRE', KEYS[2], math.ceil((slots[#slots - 1] - now) / 1000) + 120000)
 end
@@ -253,3 +261,8 @@ return {1}
 """
 
 PENALTY_INTERVAL_MICROS = int(rates.PENALTY_INTERVAL * MICRO)
+
+
+def limit_key(host: str) -> str:
+    """The key of the operator's hash of a host."""
+    return f"rollcall:limit:{host}"

@@ -17,6 +17,11 @@ _SECONDS = re.compile(r"([0-9]+(?:\.[0-9]*)?)(?: ?s(?:ec(?:onds?)?)?)?", re.IGNO
 _UNIX_TIMES = (1e9, 5e9)  # numbers that are instants, of the years 2001 to 2128
 
 
+def allowed_retries(requests: int) -> int:
+    """How many retries a host has in an hour with so many requests."""
+    return max(MIN_RETRIES, int(requests * RETRY_SHARE))
+
+
 def should_retry(failure: Failure, method: str, attempt: int, *, read_only: bool = False) -> bool:
     """Whether to retry after attempt number `attempt` (from 1) ended in `failure`.
 

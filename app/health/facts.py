@@ -87,6 +87,11 @@ class JobFacts:
     orphaned: bool = False
 
     @property
+    def upcoming(self) -> datetime | None:
+        """The next tick that may run; None while the job is paused or disabled."""
+        return self.next_run if self.enabled and self.paused_at is None else None
+
+    @property
     def adherence(self) -> float | None:
         """The share of the last due ticks that ran, from 0 to 1; None if not known."""
         return _share(self.ran, self.due)
@@ -153,6 +158,15 @@ class SystemFacts:
     pending: Count | None = None
     failing_since: Instant | None = None
     notifier_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """The retries of a host in this hour, and how many it may have."""
+
+    host: str
+    used: int
+    allowed: int
 
 
 def _share(part: int | None, whole: Count | None) -> float | None:

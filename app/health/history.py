@@ -52,8 +52,24 @@ class TickFacts:
     due: int = 0
 
 
-def run_facts(newest: Sequence[FinishedRun]) -> RunFacts:
-    """Facts from finished runs, newest first: (status, error type, breach, end)."""
+def _start(
+    found: Sequence[datetime], known: Sequence[object], ill_since: datetime | None
+) -> datetime | None:
+    """The first of the instants `found`, which are newest first.
+
+    If they are all that is known, it lasts for longer than what was read: `ill_since`, if earlier.
+    """
+    first = found[-1] if found else None
+    if first is None or ill_since is None or len(found) < len(known):
+        return first
+    return min(first, ill_since)
+
+
+def run_facts(newest: Sequence[FinishedRun], ill_since: datetime | None = None) -> RunFacts:
+    """Facts from finished runs, newest first: (status, error type, breach, end).
+
+    `ill_since`: since when the job is recorded at fault.
+    """
     if not newest:
         return RunFacts()
     statuses = [_status(end) for end in newest]
@@ -68,9 +84,9 @@ def run_facts(newest: Sequence[FinishedRun]) -> RunFacts:
         last_status=RunStatus(newest[0][0]),
         statuses=tuple(statuses[:HISTORY_RUNS]),
         failures=len(failing),
-        failing_since=failing[-1][3] if failing else None,
+        failing_since=_start([end[3] for end in failing], known, ill_since),
         breach=breach,
-        breach_since=breached[-1][3] if breached else None,
+        breach_since=_start([end[3] for end in breached], newest, ill_since),
         good=sum(status in GOOD for status in statuses),
         finished=len(newest),
     )
@@ -86,7 +102,9 @@ def _status(end: FinishedRun) -> RunStatus | None:
 
 
 def source_facts(
-    newest: Sequence[FinishedSource], last_new: Mapping[str, datetime]
+    newest: Sequence[FinishedSource],
+    last_new: Mapping[str, datetime],
+    ill_since: datetime | None = None,
 ) -> tuple[SourceFacts, ...]:
     """Facts of each source of the newest run, from the sources of finished runs, newest first.
 
@@ -97,11 +115,16 @@ def source_facts(
     if len(names) < 2:  # noqa: PLR2004 - "several"
         return ()
     by_name = {name: [one for one in newest if one[0] == name] for name in names}
-    return tuple(_source_facts(name, by_name[name], last_new.get(name)) for name in names)
+    return tuple(
+        _source_facts(name, by_name[name], last_new.get(name), ill_since) for name in names
+    )
 
 
 def _source_facts(
-    name: str, newest: Sequence[FinishedSource], last_new: datetime | None
+    name: str,
+    newest: Sequence[FinishedSource],
+    last_new: datetime | None,
+    ill_since: datetime | None,
 ) -> SourceFacts:
     history = [_source_status(one) for one in newest]
     known = [(s, one) for s, one in zip(history, newest, strict=True) if s in _CONCLUSIVE]
@@ -110,7 +133,7 @@ def _source_facts(
         source=name,
         history=tuple(history),
         failures=len(failing),
-        failing_since=failing[-1][5] if failing else None,
+        failing_since=_start([one[5] for one in failing], known, ill_since),
         last_error=next((one[3] for one in failing if one[3]), None),
         last_new=last_new,
     )
@@ -127,8 +150,11 @@ def _breach(end: FinishedRun) -> HealthReason | None:
     return HealthReason(end[2]) if end[2] in BREACHES else None
 
 
-def tick_facts(newest: Sequence[DecidedTick]) -> TickFacts:
-    """Facts from decided ticks, newest first: (outcome, reason, instant, number of ticks)."""
+def tick_facts(newest: Sequence[DecidedTick], ill_since: datetime | None = None) -> TickFacts:
+    """Facts from decided ticks, newest first: (outcome, reason, instant, number of ticks).
+
+    `ill_since`: since when the job is recorded at fault.
+    """
     parsed = [(outcome, _reason(reason), at, count) for outcome, reason, at, count in newest]
     rested = [at for _, reason, at, _ in parsed if reason in _RESTED]
     due = [tick for tick in parsed if tick[1] not in _WANTED]
@@ -144,7 +170,7 @@ def tick_facts(newest: Sequence[DecidedTick]) -> TickFacts:
         ran += taken if outcome == TickOutcome.RAN else 0
     return TickFacts(
         skips=sum(tick[3] for tick in skipped),
-        skipping_since=skipped[-1][2] if skipped else None,
+        skipping_since=_start([tick[2] for tick in skipped], parsed, ill_since),
         skip_reason=skipped[0][1] if skipped else None,
         rested_until=max(rested, default=None),
         ran=ran,

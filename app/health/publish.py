@@ -75,7 +75,8 @@ def _facts(row: JobRow) -> JobFacts:
         policies = Policies.from_spec(row.policies)
     except BadSchedule as error:
         return _unreadable_facts(row, error)
-    ends, ticks = history.run_facts(row.ends), history.tick_facts(row.ticks)
+    ends = history.run_facts(row.ends, row.ill_since)
+    ticks = history.tick_facts(row.ticks, row.ill_since)
     jitter = policies.jitter.total_seconds()
     return JobFacts(
         job=row.job,
@@ -108,7 +109,7 @@ def _facts(row: JobRow) -> JobFacts:
         due=ticks.due,
         succeeded=ends.good,
         finished=ends.finished,
-        sources=history.source_facts(row.sources, dict(row.sources_new)),
+        sources=history.source_facts(row.sources, dict(row.sources_new), row.ill_since),
     )
 
 

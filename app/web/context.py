@@ -200,7 +200,7 @@ async def open_web_context(
             now=now,
             snapshot=snapshot,
             ready=TtlCache(partial(check, redis, pool)),
-            metrics=TtlCache(partial(scrape, redis, pool, snapshot)),
+            metrics=TtlCache(partial(scrape, redis, pool, snapshot, config.monthly_requests)),
             table=TtlCache(_jobs_table_reader(config, pool, snapshot)),
             fingerprint=TtlCache(partial(_fingerprint, pool, snapshot)),
         )

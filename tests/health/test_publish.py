@@ -10,6 +10,7 @@ from app.core import zone_data
 from app.core.enums import HealthReason, RunStatus, TickReason
 from app.health import accounting, publish
 from app.health.facts import JobFacts, WorkerFacts
+from app.health.history import HISTORY_RUNS
 from app.health.judge import judge
 from app.health.keys import delete_worker, read_collections, read_jobs, write_worker
 from app.ledger.edit import DeclaredSchedule
@@ -18,6 +19,7 @@ from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store import tenancy
 from app.store.db import Pool
+from app.store.reports.alerts import HealthFlip, record_flips
 from app.store.runs import progress, run_rows
 from app.store.runs.progress import Counts
 from app.store.runs.run_rows import RunEnding
@@ -100,6 +102,29 @@ async def test_each_source_of_a_job_is_told_by_itself(
     assert (facts.succeeded, facts.finished, facts.success_rate) == (0, 4, 0)
     assert judge(facts, clock()).text == "unhealthy (source_failing: two)"
     assert (ours.sources[1].history[0], ours.sources[1].failures) == (None, 3)
+
+
+async def test_a_source_that_is_dead_for_long_is_so_since_the_instant_that_was_alerted(
+    pool: Pool, redis: ArqRedis, clock: SettableClock
+) -> None:
+    book = Book(pool, clock)
+    await book.open(every(1))
+    good, dead = (RunStatus.SUCCESS, 5), (RunStatus.FAILURE, 0)
+    partial = RunStatus.PARTIAL_FAILURE
+    await run_of_sources(book, {"one": good, "two": good}, run=RunStatus.SUCCESS)
+    died_at = clock() + MINUTE + timedelta(seconds=2)
+    for _ in range(3):
+        await run_of_sources(book, {"one": good, "two": dead}, run=partial)
+    found = judge(await told(pool, redis), clock())
+    flip = HealthFlip(KEY, found.status, found.reason_text, True, died_at, "")
+    async with pool.acquire() as connection:
+        await record_flips(connection, [flip], clock())
+    for _ in range(HISTORY_RUNS):
+        await run_of_sources(book, {"one": good, "two": dead}, run=partial)
+
+    lasting = judge(await told(pool, redis), clock())
+
+    assert (found.since, lasting.since) == (died_at, died_at)
 
 
 async def test_a_source_at_work_when_its_run_timed_out_has_failed(

@@ -16,13 +16,22 @@ from pydantic import SecretStr
 
 from app.core.config import Config
 from app.core.enums import RunStatus
-from app.health.facts import CollectionFacts, JobFacts, SourceFacts, SystemFacts, WorkerFacts
+from app.core.messages import HostLimits
+from app.fetch.limiter import RedisLimiter
+from app.health.facts import (
+    CollectionFacts,
+    JobFacts,
+    RetryBudget,
+    SourceFacts,
+    SystemFacts,
+    WorkerFacts,
+)
 from app.health.judge import judge
 from app.health.keys import write_accounting, write_collections, write_jobs, write_worker
 from app.health.metrics.families import COUNTERS, HISTOGRAMS, ScrapeData, families
 from app.store.db import Pool
 from app.store.reports.metrics import MetricTotal, QueueBacklog
-from app.store.runs import run_rows
+from app.store.runs import run_rows, source_usage
 from app.store.runs.run_rows import RunEnding
 from app.web import create_app
 from tests.clock import SettableClock
@@ -88,6 +97,30 @@ async def test_what_happened_is_measured_and_still_told_when_postgres_is_down(
     assert sample(without.text, "rollcall_postgres_up") == 0
 
 
+async def test_budgets_of_hosts_and_of_sources_are_measured(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str
+) -> None:
+    limiter = RedisLimiter(redis)
+    limits = HostLimits(rate=1_000, burst=100, concurrency=100)
+    for again in (False, True, True):
+        await limiter.acquire("shop.test:443", limits, again=again)
+    await limiter.acquire("quiet.test:443", limits)
+    await limiter.close()
+    now: datetime = await pool.fetchval("SELECT now()")
+    await source_usage.spend(pool, "asknews_news", 3, 800, now)
+    limited = config(dsn, redis_url, monthly_requests={"asknews_news": 800, "asknews_stories": 600})
+
+    async with visit(create_app(limited)) as client:
+        text = (await client.get("/metrics")).text
+
+    assert sample(text, "rollcall_retries", host="shop.test:443") == 2
+    assert sample(text, "rollcall_retries_allowed", host="shop.test:443") == 10
+    assert sample(text, "rollcall_retries", host="quiet.test:443") is None
+    assert sample(text, "rollcall_month_requests", source="asknews_news") == 3
+    assert sample(text, "rollcall_month_requests", source="asknews_stories") == 0
+    assert sample(text, "rollcall_month_requests_allowed", source="asknews_stories") == 600
+
+
 async def test_with_nothing_at_all_there_is_still_an_answer() -> None:
     async with visit(create_app(config(NO_POSTGRES, "redis://127.0.0.1:1/0"))) as client:
         answer = await client.get("/metrics")
@@ -126,6 +159,9 @@ def everything() -> Iterator[str]:
         collections=CollectionFacts(NOW),
         system=SystemFacts(unaccounted=0),
         open_breakers=["a"],
+        retry_budgets=[RetryBudget("a", 1, 10)],
+        monthly_requests={"a": 10},
+        month_used={"a": 1},
         queue_depths={"arq": 0},
     )
     for family in families(seen):

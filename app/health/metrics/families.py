@@ -19,7 +19,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from app.core.enums import JobStatus
-from app.health.facts import CollectionFacts, JobFacts, SystemFacts
+from app.health.facts import CollectionFacts, JobFacts, RetryBudget, SystemFacts
 from app.health.judge import HealthStatus
 from app.store.reports.metrics import DURATIONS, LATENESSES, MetricTotal, QueueBacklog
 
@@ -59,7 +59,8 @@ class ScrapeData:
 
     `stored_totals`: the totals last stored in Redis, used in that case. `open_breakers`: hosts
     with an open
-    breaker. `queue_depths`: entries of each queue in Redis.
+    breaker. `retry_budgets`: of the hosts with retries in this hour. `month_used`: of the sources
+    with `monthly_requests`. `queue_depths`: entries of each queue in Redis.
     """
 
     now: datetime
@@ -72,6 +73,9 @@ class ScrapeData:
     collections: CollectionFacts | None = None
     system: SystemFacts = field(default_factory=SystemFacts)
     open_breakers: Sequence[str] = ()
+    retry_budgets: Sequence[RetryBudget] = ()
+    monthly_requests: Mapping[str, int] = field(default_factory=dict[str, int])
+    month_used: Mapping[str, int] | None = None
     queue_depths: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
@@ -152,6 +156,32 @@ def _system(data: ScrapeData) -> Iterator[Metric]:
     for host in data.open_breakers:
         resting.add_metric((host,), 1)
     yield resting
+    yield from _budgets(data)
+
+
+def _budgets(data: ScrapeData) -> Iterator[Metric]:
+    retries = GaugeMetricFamily(
+        "rollcall_retries", "Retries of a host in this hour.", labels=("host",)
+    )
+    allowed = GaugeMetricFamily(
+        "rollcall_retries_allowed", "Retries that a host may have in this hour.", labels=("host",)
+    )
+    for budget in data.retry_budgets:
+        retries.add_metric((budget.host,), budget.used)
+        allowed.add_metric((budget.host,), budget.allowed)
+    used = GaugeMetricFamily(
+        "rollcall_month_requests",
+        "Requests of a source in this month, if MONTHLY_REQUESTS limits them.",
+        labels=("source",),
+    )
+    limits = GaugeMetricFamily(
+        "rollcall_month_requests_allowed", "Its MONTHLY_REQUESTS.", labels=("source",)
+    )
+    for source, limit in data.monthly_requests.items():
+        limits.add_metric((source,), limit)
+        if data.month_used is not None:
+            used.add_metric((source,), data.month_used.get(source, 0))
+    yield from (retries, allowed, used, limits)
 
 
 def _jobs(data: ScrapeData) -> Iterator[Metric]:
@@ -183,8 +213,8 @@ def _jobs(data: ScrapeData) -> Iterator[Metric]:
             ill.add_metric((key, health.reason or ""), 1)
         for source in health.sources:
             sources.add_metric((key, source), 1)
-        if facts.next_run is not None and facts.enabled and facts.paused_at is None:
-            lag.add_metric((key,), max((data.now - facts.next_run).total_seconds(), 0.0))
+        if facts.upcoming is not None:
+            lag.add_metric((key,), max((data.now - facts.upcoming).total_seconds(), 0.0))
         if facts.last_success is not None:
             last.add_metric((key,), facts.last_success.timestamp())
     if data.waiting is not None:

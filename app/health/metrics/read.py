@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 from redis.asyncio import Redis
 
-from app.fetch.limiter_scripts import MICRO, OPEN_BREAKERS_KEY
+from app.fetch.limiter_scripts import MICRO, OPEN_BREAKERS_KEY, RETRIED_KEY, limit_key
+from app.fetch.retry import allowed_retries
+from app.health.facts import RetryBudget
 from app.store.db import Pool
 from app.store.reports import metrics
 from app.store.reports.metrics import MetricTotal, QueueBacklog
@@ -48,6 +50,22 @@ async def open_breakers(redis: Redis) -> list[str]:
     found = await redis.zrevrangebyscore(OPEN_BREAKERS_KEY, "+inf", now, 0, 50)  # pyright: ignore[reportUnknownMemberType]  # redis-py 5 has no types here
     hosts = cast("list[bytes]", found)
     return sorted(host.decode(errors="replace") for host in hosts)
+
+
+async def retry_budgets(redis: Redis) -> list[RetryBudget]:
+    """The hosts with a retry of the operator's in this hour, sorted; at most fifty."""
+    client: Any = redis  # redis-py 5 has no types here
+    found: list[bytes] = await client.zrevrange(RETRIED_KEY, 0, 49)
+    hosts = sorted(host.decode(errors="replace") for host in found)
+    seconds, _ = await client.time()
+    rows: list[list[bytes | None]] = await asyncio.gather(
+        *(client.hmget(limit_key(host), "hour", "asked", "again") for host in hosts)
+    )
+    return [
+        RetryBudget(host, int(again or 0), allowed_retries(int(asked or 0)))
+        for host, (hour, asked, again) in zip(hosts, rows, strict=True)
+        if hour is not None and int(hour) == seconds // 3600
+    ]
 
 
 async def queue_depths(redis: Redis) -> dict[str, int]:

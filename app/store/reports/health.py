@@ -19,7 +19,7 @@ class JobRow:
     `last_new`: when a run last inserted or changed a record.
     `sources`: the sources of the last twenty finished runs: name, status, error kind and message,
     and the run's status and end, newest run first. `sources_new`: when each source of a job with
-    several last inserted or changed a record.
+    several last inserted or changed a record. `ill_since`: since when alerts have it at fault.
     """
 
     key: str
@@ -42,6 +42,7 @@ class JobRow:
     last_new: datetime | None
     sources: Sequence[tuple[str, str, str | None, str | None, str, datetime]]
     sources_new: Sequence[tuple[str, datetime]]
+    ill_since: datetime | None
 
 
 # Every part is bounded by a LIMIT, so that the cost does not grow with a schedule's history.
@@ -50,8 +51,9 @@ SELECT s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.
        s.next_tick_at, s.created_at, s.zone_data,
        l.statuses, l.errors, l.breaches, l.ended, l.message, g.completed_at, o.started_at,
        t.outcomes, t.reasons, t.instants, t.counts, w.late, n.completed_at,
-       q.names, q.statuses, q.kinds, q.messages, q.runs, q.ended, f.names, f.ended
+       q.names, q.statuses, q.kinds, q.messages, q.runs, q.ended, f.names, f.ended, h.ill_since
 FROM schedules s
+LEFT JOIN health_states h ON h.key = s.key AND h.ill
 LEFT JOIN LATERAL (
   SELECT array_agg(status) AS statuses, array_agg(error_type) AS errors,
          array_agg(stats ->> 'breach') AS breaches, array_agg(completed_at) AS ended,
@@ -167,8 +169,8 @@ async def count_collections(pool: Pool | Connection, now: datetime) -> dict[str,
 
 def _job_row(row: tuple[Any, ...]) -> JobRow:
     schedule, ends, latest, ticks, rest = row[:11], row[11:15], row[15:18], row[18:22], row[22:24]
-    sources = (_zipped(row[24:30]), _zipped(row[30:]))
-    fields = [*schedule, _zipped(ends), *latest, _zipped(ticks), *rest, *sources]
+    sources = (_zipped(row[24:30]), _zipped(row[30:32]))
+    fields = [*schedule, _zipped(ends), *latest, _zipped(ticks), *rest, *sources, row[32]]
     return JobRow(*cast("list[Any]", fields))
 
 

@@ -25,6 +25,11 @@ async def spend(pool: Pool, source: str, cost: int, budget: int, now: datetime) 
     return await pool.fetchval(SPEND, source, month_of(now), cost, budget) is not None
 
 
+async def used_this_month(pool: Pool) -> dict[str, int]:
+    """The same as `used`, by the database's clock."""
+    return await used(pool, await pool.fetchval("SELECT now()"))
+
+
 async def used(pool: Pool, now: datetime) -> dict[str, int]:
     """Return the requests of this month by source, of those that have or had a budget."""
     return {row["source"]: row["requests"] for row in await pool.fetch(USED, month_of(now))}

@@ -143,7 +143,7 @@ def job(facts: JobFacts, health: HealthStatus) -> JobHealth:
         last_run=facts.last_run,
         last_success=facts.last_success,
         last_status=facts.last_status,
-        next_run=facts.next_run,
+        next_run=facts.upcoming,
         age_seconds=None if health.age_seconds is None else round(health.age_seconds, 3),
         interval_seconds=facts.interval_seconds,
         reason=health.reason,
