@@ -23,8 +23,8 @@ from app.store.schedules import heartbeats
 app = typer.Typer()
 
 COLUMNS = (
-    "run", "job", "trigger", "status", "attempt", "scheduled_for", "not_before", "started_at",
-    "duration_seconds", "error_message",
+    "run", "job", "status", "started_at", "seconds", "trigger", "attempt", "scheduled_for",
+    "not_before", "error_message",
 )  # fmt: skip
 DETAILS = (
     "execution_id", "job", "task", "trigger", "requested_by", "status", "attempt", "worker",
@@ -83,7 +83,10 @@ def _list(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         terminal.print_json(rows)
     else:
-        brief = ({**row, "run": str(row["execution_id"])[:8]} for row in rows)
+        brief = (
+            {**row, "run": str(row["execution_id"])[:8], "seconds": row["duration_seconds"]}
+            for row in rows
+        )
         terminal.print_table(brief, COLUMNS)
 
 

@@ -33,6 +33,7 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _GAP = "  "  # between two columns
+_INDENT = 4  # characters before what follows a row
 _STATE_COLUMNS = frozenset({"status", "health", "last_status", "outcome", "level"})
 _STYLES = {
     "green": ("success", "healthy", "ran", "ok"),
@@ -157,10 +158,9 @@ def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) ->
     """Print the rows as a table, within the terminal's width.
 
     Columns without a value are left out. Those that do not fit follow each row, with their names,
-    on lines of their own: no word is cut.
+    as many on a line as fit: no word is cut.
     """
     from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - not imported for `--json`
-    from rich.padding import Padding  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
     out = console()
@@ -173,14 +173,35 @@ def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) ->
         if used + len(_GAP) + widths[n] <= out.width:
             shown.append(n)
             used += len(_GAP) + widths[n]
-    out.print(Text(_GAP.join(set_cell_size(names[n], widths[n]) for n in shown), style="bold"))
+    header = _GAP.join(set_cell_size(names[n], widths[n]) for n in shown)
+    out.print(Text(header.rstrip(), style="bold"))
     for row in cells:
         line = [_styled(columns[n], set_cell_size(row[n], widths[n])) for n in shown]
-        out.print(Text(_GAP).join(line))
-        for n in kept:
-            if n not in shown and row[n]:
-                text = Text.assemble((f"{names[n]}: ", "dim"), _styled(columns[n], row[n]))
-                out.print(Padding(text, (0, 0, 0, 4)))
+        joined = Text(_GAP).join(line)
+        joined.rstrip()
+        out.print(joined)
+        folded = [
+            Text.assemble((f"{names[n]}: ", "dim"), _styled(columns[n], row[n]))
+            for n in kept
+            if n not in shown and row[n]
+        ]
+        _print_folded(out, folded)
+
+
+def _print_folded(out: "Console", parts: Sequence["Text"]) -> None:
+    """Print the parts below a row, indented, as many on a line as fit."""
+    from rich.padding import Padding  # noqa: PLC0415 - not imported for `--json`
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    lines: list[Text] = []
+    for part in parts:
+        fits = lines and lines[-1].cell_len + len(_GAP) + part.cell_len <= out.width - _INDENT
+        if fits:
+            lines[-1] = Text(_GAP).join([lines[-1], part])
+        else:
+            lines.append(part)
+    for line in lines:
+        out.print(Padding(line, (0, 0, 0, _INDENT), expand=False))
 
 
 def _styled(column: str, text: str) -> "Text":

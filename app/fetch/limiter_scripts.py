@@ -87,8 +87,15 @@ else
 end
 concurrency = concurrency - taken
 local h = redis.call('HMGET', KEYS[1], 'due', 'closed', 'slow', 'hour', 'asked', 'again',
-                     'failures', 'until', 'probe', 'kind')
+                     'failures', 'until', 'probe', 'kind', 'slowed_at', 'eased_at')
 local slow, open = tonumber(h[3] or 1), tonumber(h[8] or 0)
+local eased = math.max(tonumber(h[11] or 0), tonumber(h[12] or 0))
+local halvings = math.floor((now - eased) / @HALVING)
+if slow > 1 and halvings > 0 then
+  slow = math.max(slow / 2 ^ halvings, 1)
+  eased = eased + halvings * @HALVING
+  redis.call('HSET', KEYS[1], 'slow', tostring(slow), 'eased_at', whole(eased))
+end
 local hour = math.floor(now / 3600000000)
 local asked, again = 0, 0
 if tonumber(h[4] or -1) == hour then asked, again = tonumber(h[5] or 0), tonumber(h[6] or 0) end
@@ -169,6 +176,7 @@ return {verdict, math.ceil(refused), slow > 1 and 1 or 0,
     .replace("@SITE", str(_KEEP_SITE))
     .replace("@TENANTS", str(TENANT_SHARE))
     .replace("@HOSTS", str(TENANT_HOSTS))
+    .replace("@HALVING", str(int(rates.HALVING_SECONDS * MICRO)))
 )
 
 # Releases slots. KEYS: slots, waiting. ARGV: tokens to release.

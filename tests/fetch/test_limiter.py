@@ -17,6 +17,7 @@ from app.core.errors import Failure, HttpStatus, RateLimited
 from app.core.messages import HostLimits
 from app.fetch.limiter import Admission, Limiter, Permit, RedisLimiter
 from app.fetch.limiter_scripts import TENANT_HOSTS
+from app.fetch.rates import HALVING_SECONDS
 
 HOST = "a.test:443"
 
@@ -134,6 +135,31 @@ async def test_a_throttled_host_is_asked_half_as_often_and_comes_back_by_clean_a
     healed = await interval()
 
     assert [before, slowed, eased, healed] == pytest.approx([0.1, 0.2, 0.19, 0.1], abs=0.008)
+
+
+async def test_a_host_that_refused_for_long_is_soon_asked_as_often_as_before(
+    redis: Redis,
+) -> None:
+    clock = Clock()
+    limiter = RedisLimiter(redis, ahead=clock)
+
+    async def interval() -> float:
+        await waited(limiter, patience=1e6)
+        first = await waited(limiter, patience=1e6)
+        return await waited(limiter, patience=1e6) - first
+
+    await interval()
+    for _ in range(8):
+        await told(limiter, RateLimited("unavailable", status=503))
+        clock.now += 2
+    slowest = await interval()
+    later: list[float] = []
+    for _ in range(7):
+        clock.now += HALVING_SECONDS
+        later.append(await interval())
+
+    assert slowest == pytest.approx(6.4, abs=0.1)
+    assert later == pytest.approx([3.2, 1.6, 0.8, 0.4, 0.2, 0.1, 0.1], abs=0.05)
 
 
 async def test_a_cool_down_is_seen_by_every_worker(redis: Redis) -> None:
