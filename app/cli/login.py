@@ -14,8 +14,9 @@ app = typer.Typer()
 @app.command()
 def login(
     base: Annotated[
-        str, typer.Option(help="The base URL of the dashboard.")
-    ] = "http://127.0.0.1:8000",
+        str | None,
+        typer.Option(help="The base URL of the dashboard; default: PUBLIC_URL, or port 8000 here."),
+    ] = None,
     *,
     as_json: terminal.JSON = False,
 ) -> None:
@@ -25,8 +26,8 @@ def login(
     """
 
     async def create(context: CommandContext) -> str:
-        return await one_time_login.create_login(context.redis)
+        at = base or context.config.public_url or "http://127.0.0.1:8000"
+        return f"{at.rstrip('/')}{await one_time_login.create_login(context.redis)}"
 
-    path = terminal.with_servers(create)
-    url = f"{base.rstrip('/')}{path}"
+    url = terminal.with_servers(create)
     terminal.print_done({"url": url}, url, as_json=as_json)

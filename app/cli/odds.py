@@ -28,6 +28,7 @@ app = typer.Typer(invoke_without_command=True)
 
 _DEFAULT_DAYS = 14
 _PLOT_WIDTH = 48  # characters
+_UNLIMITED = 10_000  # characters, of a table that is measured
 _CSV_COLUMNS = (
     "match", "kickoff", "country", "competition", "home", "away", "market", "line", "outcome",
     "platform", "price", "active", "stale", "best", "seen_at", "changed_at", "site_margin",
@@ -223,14 +224,18 @@ def _csv_lines(match: Match, row: MarketComparison) -> Iterator[tuple[Any, ...]]
 
 
 def _show(matches: Sequence[Match], now: datetime) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=terminal.console().width)
     for match in matches:
-        console.print(_table(match, now))
+        table = _table(match, now)
+        # Without the column of the best prices, which are marked with `*` where they stand.
+        wide = console.options.update(max_width=_UNLIMITED)
+        narrow = console.measure(table, options=wide).maximum > console.width
+        console.print(_table(match, now, with_best=False) if narrow else table)
     if not matches:
         console.print("no upcoming match with a price")
 
 
-def _table(match: Match, now: datetime) -> Table:
+def _table(match: Match, now: datetime, *, with_best: bool = True) -> Table:
     title = f"{match.home} - {match.away}   {match.kickoff:%a %d %b %H:%M} UTC"
     subtitle = f"{match.country}, {match.competition}   {match.key}"
     if match.swapped:
@@ -242,26 +247,33 @@ def _table(match: Match, now: datetime) -> Table:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("market")
-    table.add_column("outcome")
+    table.add_column("market", no_wrap=True)
+    table.add_column("outcome", no_wrap=True)
     for platform in match.platforms:
-        table.add_column(platform, justify="right")
-    table.add_column("best", justify="right")
-    table.add_column("margin", justify="right")
+        table.add_column(platform, justify="right", no_wrap=True)
+    if with_best:
+        table.add_column("best", justify="right", no_wrap=True)
+    table.add_column("margin", justify="right", no_wrap=True)
     for row in match.rows:
-        _add_row(table, match, row, now)
+        _add_row(table, match, row, now, with_best=with_best)
     return table
 
 
-def _add_row(table: Table, match: Match, row: MarketComparison, now: datetime) -> None:
+def _add_row(
+    table: Table, match: Match, row: MarketComparison, now: datetime, *, with_best: bool
+) -> None:
     name = row.market if row.line is None else f"{row.market} {row.line}"
     for number, pick in enumerate(row.picks):
         cells = [_cell(pick.quotes.get(platform), pick.best, now) for platform in match.platforms]
-        best = "-" if pick.best is None else f"{pick.best.price} {pick.best.platform}"
+        if with_best:
+            best = "-" if pick.best is None else f"{pick.best.price} {pick.best.platform}"
+            cells.append(best)
         label = "" if number else terminal.markup(name)
-        table.add_row(label, terminal.markup(pick.outcome), *cells, best, "")
+        table.add_row(label, terminal.markup(pick.outcome), *cells, "")
     margins = [_percent(row.margins.get(platform)) for platform in match.platforms]
-    table.add_row("", "[dim]margin[/]", *margins, "", _percent(row.margin), end_section=True)
+    if with_best:
+        margins.append("")
+    table.add_row("", "[dim]margin[/]", *margins, _percent(row.margin), end_section=True)
 
 
 def _cell(quote: Quote | None, best: Quote | None, now: datetime) -> str:

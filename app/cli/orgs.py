@@ -64,8 +64,8 @@ def list_orgs(*, as_json: terminal.JSON = False) -> None:
         {
             "id": str(found.id),
             "name": found.name,
-            "created_at": found.created_at.isoformat(),
-            "disabled_at": found.disabled_at and found.disabled_at.isoformat(),
+            "created_at": found.created_at,
+            "disabled_at": found.disabled_at,
             "limits": found.limits,
             "rows": stored.get(found.id, (0, 0))[0],
             "stored_mb": round(stored.get(found.id, (0, 0))[1] / usage.BYTES_PER_MB, 3),
@@ -260,10 +260,10 @@ def list_tokens(
             "id": str(row.id),
             "label": row.label,
             "scope": row.scope.value,
-            "created_at": row.created_at.isoformat(timespec="seconds"),
-            "expires_at": row.expires_at and row.expires_at.isoformat(timespec="seconds"),
-            "revoked_at": row.revoked_at and row.revoked_at.isoformat(timespec="seconds"),
-            "last_used_at": row.last_used_at and row.last_used_at.isoformat(timespec="seconds"),
+            "created_at": row.created_at,
+            "expires_at": row.expires_at,
+            "revoked_at": row.revoked_at,
+            "last_used_at": row.last_used_at,
         }
         for row in tokens
     ]
@@ -309,7 +309,4 @@ def _table(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         terminal.print_json(rows)
         return
-    if not rows:
-        sys.stdout.write("none\n")
-        return
-    terminal.print_table(rows, list(rows[0]))
+    terminal.print_table(rows, list(rows[0]) if rows else ())

@@ -158,14 +158,18 @@ def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) ->
     """Print the rows as a table, within the terminal's width.
 
     Columns without a value are left out. Those that do not fit follow each row, with their names,
-    as many on a line as fit: no word is cut.
+    as many on a line as fit: no word is cut. Without rows it prints `none`.
     """
     from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - not imported for `--json`
     from rich.text import Text  # noqa: PLC0415 - as above
 
     out = console()
+    rows = list(rows)
+    if not rows:
+        out.print("none")
+        return
     cells = [[format_value(row.get(name)) for name in columns] for row in rows]
-    kept = [n for n, _ in enumerate(columns) if not cells or any(row[n] for row in cells)]
+    kept = [n for n, _ in enumerate(columns) if any(row[n] for row in cells)]
     names = [name.replace("_", " ") for name in columns]
     widths = {n: max(map(cell_len, [names[n], *(row[n] for row in cells)])) for n in kept}
     shown, used = kept[:1], widths[kept[0]] if kept else 0
@@ -265,7 +269,7 @@ def write_line(text: str) -> None:
 
 
 def format_value(value: object) -> str:
-    """Format a value for people: instants in UTC, floats with two decimals, None as nothing.
+    """Format a value for people: instants in UTC, fractions with two decimals, None as nothing.
 
     A mapping reads `name=value name=value`, a list `one, two`.
     """
@@ -279,7 +283,7 @@ def format_value(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):
-        return f"{value:.2f}"
+        return f"{value:.0f}" if value.is_integer() else f"{value:.2f}"
     return clean(str(value))
 
 

@@ -1,5 +1,6 @@
 """`pause`, `resume`, `why`, `login` and `migrate` as they are typed."""
 
+import json
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -102,6 +103,17 @@ async def test_login_prints_an_address_that_signs_in_once(
     assert first is not None
     assert first.scope is Scope.ADMIN
     assert second is None
+
+
+async def test_login_is_at_the_address_of_the_settings(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = await tell("login")
+    monkeypatch.setenv("PUBLIC_URL", "https://rollcall.example")
+    public = await tell("login", "--json")
+
+    assert local.stdout.startswith("http://127.0.0.1:8000/login?once=")
+    assert json.loads(public.stdout)["url"].startswith("https://rollcall.example/login?once=")
 
 
 @pytest.fixture

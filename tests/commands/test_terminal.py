@@ -77,6 +77,29 @@ def test_a_table_of_80_columns_folds_whole_columns_and_cuts_no_word(
     assert {"answer", "within", "seconds,", "three", "row"} <= set(words)
 
 
+def test_what_does_not_fit_follows_its_row_as_many_on_a_line_as_fit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    row = {"job": "x" * 30, "due": "hourly", "trigger": "manual", "attempt": 2, "note": "w " * 30}
+
+    terminal.print_table([row], ("job", "due", "trigger", "attempt", "note"))
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+    assert lines[1:4] == [
+        f"{'x' * 30}  hourly",
+        "    trigger: manual  attempt: 2",
+        "    note: w w w w w w w w w w w w w w w",
+    ]
+    assert max(map(len, lines)) <= 40
+
+
+def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_table([], COLUMNS)
+
+    assert capsys.readouterr().out == "none\n"
+
+
 def test_a_wide_terminal_has_every_column_that_has_a_value(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -136,6 +136,23 @@ async def test_the_table_names_the_match_its_prices_and_their_age(
     assert "*2.40" in table
 
 
+@pytest.mark.parametrize("width", [80, 120])
+async def test_a_table_of_three_sites_cuts_no_word(
+    pool: Pool, now: datetime, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    long = (HOME, DRAW, AWAY, replace(OVER, price=Decimal("12.92")))
+    for platform in ("betpawa", "bet9ja", "sportybet"):
+        await keep(pool, now, replace(to_come(now, platform), prices=long))
+
+    lines = (await told()).splitlines()
+
+    assert [line for line in lines if "…" in line] == []
+    assert max(map(len, lines)) <= width
+    assert any("over_under 2.5" in line and line.count("12.92") >= 3 for line in lines)
+    assert any("best" in line.split() for line in lines) is (width > 80)
+
+
 async def test_the_history_of_a_price_shows_every_move(pool: Pool, now: datetime) -> None:
     first = to_come(now, "betpawa")
     moved = replace(first, prices=(replace(HOME, price=Decimal("2.55")),))
