@@ -54,6 +54,8 @@ MISCONFIGURED = (
     asyncpg.InvalidCatalogNameError,
 )
 
+AWAY_LOG_SECONDS = 30.0  # between two lines while a process waits for Postgres
+
 Result = TypeVar("Result")
 
 _log = log.logger(__name__)
@@ -201,7 +203,8 @@ async def open_pool(
     Raises the last asyncpg error if Postgres stays unavailable, and an invalid `dsn` at once.
     """
     settings = session_settings(idle_limit, lock_wait)
-    deadline = asyncio.get_running_loop().time() + wait_seconds
+    clock = asyncio.get_running_loop().time
+    deadline, log_at = clock() + wait_seconds, clock()
     while True:
         try:
             return await create_pool(
@@ -210,7 +213,11 @@ async def open_pool(
         except asyncpg.ClientConfigurationError:
             raise  # an InterfaceError too, but retrying does not fix a DSN
         except UNAVAILABLE as error:
-            if asyncio.get_running_loop().time() >= deadline:
+            if clock() >= deadline:
                 raise
-            _log.warning("postgres.away", error=str(error))
+            if clock() >= log_at:
+                from app.store import server_faults  # noqa: PLC0415 - which imports this module
+
+                _log.warning("postgres.away", error=server_faults.postgres_sentence(error))
+                log_at = clock() + AWAY_LOG_SECONDS
             await asyncio.sleep(0.5)

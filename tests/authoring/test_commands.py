@@ -1,4 +1,4 @@
-"""`python -m app source …`, as an author types it, against a small web on loopback."""
+"""`rollcall source …`, as an author types it, against a small web on loopback."""
 
 import asyncio
 import json

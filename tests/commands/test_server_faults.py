@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.embedded import Servers
+from app.store import db
 from tests.servers import create_database, drop_database
 
 ROOT = Path(__file__).parents[2]
@@ -202,3 +204,11 @@ async def empty_dsn(servers: Servers) -> AsyncGenerator[str]:
     name = f"empty_{os.getpid()}"
     yield await create_database(servers, name)
     await drop_database(servers, name)
+
+
+async def test_a_process_that_waits_for_postgres_says_so_once_and_not_at_every_attempt() -> None:
+    with capture_logs() as lines, pytest.raises(ConnectionError):
+        await db.open_pool("postgresql://127.0.0.1:1/rollcall", size=1, wait_seconds=1.6)
+
+    (line,) = [one for one in lines if one["event"] == "postgres.away"]
+    assert "start the server, or correct the host and the port" in line["error"]

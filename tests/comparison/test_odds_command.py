@@ -1,4 +1,4 @@
-"""`python -m app odds`: what is in the database, put side by side."""
+"""`rollcall odds`: what is in the database, put side by side."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""`python -m app org` and `python -m app token`, as an operator types them."""
+"""`rollcall org` and `python -m app token`, as an operator types them."""
 
 import json
 import subprocess

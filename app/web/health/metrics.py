@@ -35,25 +35,25 @@ async def scrape(
     health = await snapshot.value()
     counted = await _counted(pool)
     try:
-        told = await with_deadline(CHECK_SECONDS, _from_redis(redis, counted))
+        values = await with_deadline(CHECK_SECONDS, _from_redis(redis, counted))
         redis_up = True
     except (RedisError, OSError, TimeoutError):
-        told, redis_up = _FromRedis(), False
+        values, redis_up = _FromRedis(), False
     data = ScrapeData(
         now=health.taken_at,
         jobs={key: (job.facts, job.health) for key, job in health.jobs.items()},
         workers=len(health.workers),
         redis_up=redis_up,
         totals=counted and counted[0],
-        stored_totals=told.kept,
+        stored_totals=values.kept,
         waiting=counted and counted[1],
         collections=health.collections,
         system=health.system,
-        open_breakers=told.breakers,
-        retry_budgets=told.retries,
+        open_breakers=values.breakers,
+        retry_budgets=values.retries,
         monthly_requests=monthly_requests,
         month_used=await _month_used(pool) if monthly_requests else None,
-        queue_depths=told.depths,
+        queue_depths=values.depths,
     )
     return exposition(data)
 
