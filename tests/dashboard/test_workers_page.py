@@ -1,11 +1,15 @@
 """The page of the live workers."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
 
 from app.core.enums import RunStatus, Scope
+from app.core.messages import HostLimits
+from app.fetch.limiter import RedisLimiter
+from app.fetch.retry import MIN_RETRIES
 from app.health import keys
 from app.health.facts import WorkerFacts
 from app.store.db import Pool
@@ -39,7 +43,7 @@ async def test_each_worker_says_what_it_is_and_what_it_runs(site: Site, scene: S
     async with site.signed_in(Scope.READ) as reader:
         page = (await reader.get("/workers")).text
 
-    first, second = page.split('scope="row">')[1:]
+    first, second = page.split('scope="row">')[1:3]
     for fact in ("one.example", "142 MB", "4.2 s ahead of the database", "poll_news, source"):
         assert fact in first, fact
     assert first.count('class="fault below"') == 2  # another version, and older zone data
@@ -61,3 +65,21 @@ async def test_without_workers_or_redis_it_says_what_to_do(
 
     assert "arq app.workers.Settings" in none
     assert "unknown which workers live" in unknown
+
+
+async def test_budgets_of_retries_and_of_the_month_are_shown(
+    scene: Scene, dsn: str, redis_url: str, pool: Pool
+) -> None:
+    limiter = RedisLimiter(scene.redis)
+    for _ in range(3):
+        permit = await limiter.acquire("shop.example:443", HostLimits(100, 10, 4), again=True)
+        limiter.release(permit)
+    await limiter.close()
+    settings = config_for(dsn, redis_url).model_copy(update={"monthly_requests": {"news": 400}})
+    async with sites.opened(settings, pool) as site, site.signed_in(Scope.READ) as reader:
+        page = (await reader.get("/workers")).text
+
+    (retries, months) = page.split("Retries in this hour")[1].split("Requests in this month")
+    assert re.findall(r'number(?: fault)?">(\d+)<', retries) == ["3", str(MIN_RETRIES)]
+    assert "shop.example:443" in retries
+    assert re.findall(r'number">(\w+)<', months) == ["Used", "Budget", "0", "400"]

@@ -1,29 +1,34 @@
-"""The page of the live workers: version, memory, clock, zone data, and what they run."""
+"""The page of the live workers: what they are and run, and what is left of their budgets."""
 
 from collections import defaultdict
 from typing import Any
 
+from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core import zone_data
 from app.core.enums import RunStatus
 from app.core.version import VERSION
+from app.health.facts import RetryBudget
 from app.health.judge import OverallReason
+from app.health.metrics import read
 from app.store.db import UNAVAILABLE
-from app.store.runs import listing
+from app.store.runs import listing, source_usage
 from app.store.runs.listing import RunFilter
 from app.store.tenancy import transaction
-from app.web.context import web_context
+from app.web.context import WebContext, web_context
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
 from app.web.dashboard.views import html_response
+from app.web.health.readiness import CHECK_SECONDS
+from app.web.ttl_cache import with_deadline
 
 MAX_RUNNING = 500
 
 
 async def workers(request: Request, user: SessionUser) -> Response:
-    """The live workers, as Redis knows them, and their runs, as Postgres does."""
+    """The live workers and budgets of retries, as Redis knows them, and runs, as Postgres does."""
     context, org_id = web_context(request), user.org_id
     snapshot = await context.snapshot.value()
     running: dict[str, list[dict[str, Any]]] | None = None
@@ -46,5 +51,28 @@ async def workers(request: Request, user: SessionUser) -> Response:
         "running": running,
         "version": VERSION,
         "zone_data": zone_data.VERSION,
+        "retries": await _retry_budgets(context),
+        "months": await _months(context),
     }
     return html_response(page("workers.html", **values))
+
+
+async def _retry_budgets(context: WebContext) -> list[RetryBudget] | None:
+    """The retries of each host in this hour, most used first; None if Redis does not answer."""
+    try:
+        found = await with_deadline(CHECK_SECONDS, read.retry_budgets(context.redis))
+    except (RedisError, OSError, TimeoutError):
+        return None
+    return sorted(found, key=lambda one: (one.allowed - one.used, one.host))
+
+
+async def _months(context: WebContext) -> list[tuple[str, int | None, int]]:
+    """Source, requests of this month (None if unknown) and its budget, of each that has one."""
+    budgets = context.config.monthly_requests
+    if not budgets:
+        return []
+    try:
+        used = await with_deadline(CHECK_SECONDS, source_usage.used_this_month(context.pool))
+    except UNAVAILABLE:
+        return [(source, None, limit) for source, limit in sorted(budgets.items())]
+    return [(source, used.get(source, 0), limit) for source, limit in sorted(budgets.items())]
