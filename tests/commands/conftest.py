@@ -96,7 +96,7 @@ def working(surroundings: dict[str, str], redis: ArqRedis, tmp_path: Path) -> Wo
             return "worker.started" in log.read_text()
 
         try:
-            await until(up, 20, "the worker")
+            await until(up, 50, "the worker")
             yield process
         finally:
             if process.returncode is None:
