@@ -10,7 +10,9 @@ from arq.connections import ArqRedis
 from pydantic import SecretStr
 
 from app.core.config import Config
-from app.health.alerts.send import INCIDENT_KEYS
+from app.core.enums import AlertSeverity
+from app.health.alerts.compose import AlertMessage
+from app.health.alerts.send import INCIDENT_KEYS, Notifiers
 from app.health.facts import WorkerFacts
 from app.health.keys import write_jobs, write_worker
 from app.store.db import Pool
@@ -139,3 +141,15 @@ def test_every_notifier_that_closes_incidents_by_severity_is_known() -> None:
             known |= found
 
     assert known == set(INCIDENT_KEYS)
+
+
+async def test_the_next_message_may_follow_at_once(receiver: Receiver) -> None:
+    url = SecretStr(f"json://{receiver.http.removeprefix('http://')}/")
+    notifiers = Notifiers.from_setting(url)
+    (channel,) = notifiers.urls
+    message = AlertMessage("title", "body", AlertSeverity.WARNING)
+
+    errors = [await notifiers.send(channel, message) for _ in range(60)]
+
+    assert [error for error in errors if error is not None] == []
+    assert len(receiver.messages) == 60

@@ -55,7 +55,7 @@ class Notifiers:
     """Notifier URLs by channel name, which is the URL scheme and a digest without secrets."""
 
     urls: Mapping[str, str]
-    _threads: dict[str, threading.Thread] = field(default_factory=dict[str, threading.Thread])
+    _ended: dict[str, threading.Event] = field(default_factory=dict[str, threading.Event])
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, asyncio.Task[None]])
 
     @classmethod
@@ -76,16 +76,14 @@ class Notifiers:
 
     async def send(self, channel: str, message: AlertMessage) -> str | None:
         """Send one message. Returns None if it was delivered, else the error. Never raises."""
-        earlier = self._threads.get(channel)
-        if earlier is not None and earlier.is_alive():
+        earlier = self._ended.get(channel)
+        if earlier is not None and not earlier.is_set():
             return f"{channel} is still busy with an earlier message"
         result: Future[str | None] = Future()
+        ended = self._ended[channel] = threading.Event()
         # A daemon thread of its own: one that hangs delays neither other notifiers nor the exit.
-        thread = threading.Thread(
-            target=_run, args=(result, self.urls[channel], message), name=channel, daemon=True
-        )
-        self._threads[channel] = thread
-        thread.start()
+        arguments = (result, ended, self.urls[channel], message)
+        threading.Thread(target=_run, args=arguments, name=channel, daemon=True).start()
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
                 return await asyncio.wrap_future(result)
@@ -123,12 +121,21 @@ def _name(url: str) -> str:
     return f"{url.partition('://')[0]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
 
-def _run(result: Future[str | None], url: str, message: AlertMessage) -> None:
+def _run(
+    result: Future[str | None], ended: threading.Event, url: str, message: AlertMessage
+) -> None:
+    sent: str | None = None
+    raised: Exception | None = None
+    try:
+        sent = _send(url, message)
+    except Exception as error:  # noqa: BLE001 - raised again where the result is awaited
+        raised = error
+    ended.set()  # before the result: whoever gets it may send the next message at once
     with contextlib.suppress(InvalidStateError):  # cancelled by the timeout
-        try:
-            result.set_result(_send(url, message))
-        except Exception as error:  # noqa: BLE001 - raised again where the result is awaited
-            result.set_exception(error)
+        if raised is None:
+            result.set_result(sent)
+        else:
+            result.set_exception(raised)
 
 
 def _send(url: str, message: AlertMessage) -> str | None:
