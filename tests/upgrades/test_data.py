@@ -107,11 +107,6 @@ UPDATE runs SET retries = 1;
 INSERT INTO items (source, key, data, content_hash, first_seen, last_seen, changed_at)
 VALUES ('s', 'listed', '{"a": 1}', '\\x01', now(), now(), now());
 """,
-    "0011": """
-INSERT INTO audit_log (at, by, action, job, reason)
-VALUES (now(), 'ada', 'retry', 'scrape', 'the site was down');
-UPDATE schedules SET paused_until = now();
-""",
     "0013": """
 INSERT INTO api_tokens (id, label, scope, hash)
 VALUES ('00000000-0000-4000-8000-00000000000b', 'laptop', 'admin', '\\x01');
@@ -148,6 +143,11 @@ SELECT execution_id, 's', 'all', '\\x80' FROM runs;
 INSERT INTO notifications
   (channel, title, body, severity, incident, created_at, next_try_at, attempts)
 VALUES ('pagerduty-1', 'poll is overdue', '', 'failure', 'poll', now(), now(), 0);
+""",
+    "0031": """
+INSERT INTO audit_log (at, by, action, job, reason)
+VALUES (now(), 'ada', 'retry', 'scrape', 'the site was down');
+UPDATE schedules SET paused_until = now();
 """,
 }
 TABLES = (

@@ -26,6 +26,11 @@ CREATE POLICY run_keys_kept ON run_keys USING (
   OR EXISTS (SELECT 1 FROM runs parent WHERE parent.execution_id = run_keys.execution_id
              AND parent.org_id = (SELECT nullif(current_setting('rollcall.org', true), '')::uuid)))
 """,
+    """
+CREATE POLICY run_keys_seen ON run_keys FOR SELECT USING (
+  (SELECT current_setting('rollcall.house', true)) = 'on'
+  OR EXISTS (SELECT 1 FROM runs parent WHERE parent.execution_id = run_keys.execution_id))
+""",
 )
 
 

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0031"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 
@@ -34,11 +34,17 @@ INDEXES = (
     " WHERE paused_until IS NOT NULL",
     "CREATE INDEX backfills_open ON backfills (created_at) WHERE completed_at IS NULL",
 )
+RUN_KEYS_SEEN = """
+CREATE POLICY run_keys_seen ON run_keys FOR SELECT USING (
+  (SELECT current_setting('rollcall.house', true)) = 'on'
+  OR EXISTS (SELECT 1 FROM runs parent WHERE parent.execution_id = run_keys.execution_id))
+"""
 OPERATOR = "(SELECT current_setting('rollcall.house', true)) = 'on'"
 OWN_ORG = "org_id = (SELECT nullif(current_setting('rollcall.org', true), '')::uuid)"
 
 
 def upgrade() -> None:
+    op.execute("DROP POLICY run_keys_seen ON run_keys")  # run_keys_kept says the same
     op.execute(AUDIT_LOG)
     op.execute("ALTER TABLE audit_log ENABLE ROW LEVEL SECURITY")
     op.execute("ALTER TABLE audit_log FORCE ROW LEVEL SECURITY")
@@ -57,6 +63,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute(RUN_KEYS_SEEN)
     for index in ("backfills_open", "schedules_paused_until", "ticks_not_run", "runs_requested"):
         op.execute(f"DROP INDEX {index}")
     op.execute("DROP INDEX runs_not_success")
