@@ -163,7 +163,7 @@ async def _initialise(
 ) -> None:
     if not await tenancy.rls_enforced(context.pool):
         _log.warning("row_security.bypassed", fix="use a role without SUPERUSER and BYPASSRLS")
-    for job in jobs.jobs:
+    for job in (one for one in jobs.jobs if one.tables):
         try:
             from app.store import tables  # noqa: PLC0415 - only own jobs load SQLAlchemy
 

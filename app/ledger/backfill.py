@@ -15,6 +15,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from arq.connections import ArqRedis
 
+from app.core import log
 from app.core.enums import OPEN_STATUSES, AuditAction, RunStatus
 from app.core.errors import BadSchedule, UnknownJob
 from app.ledger.decide import read_schedule
@@ -32,6 +33,8 @@ MAX_TICKS = 100_000  # ticks of one backfill
 POLL_SECONDS = 0.25  # seconds
 STATUS_BATCH = 5_000  # runs per query
 _INSTANT = timedelta(microseconds=1)
+
+_log = log.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,11 @@ async def _feed(
     state = await schedule_rows.one(connection, unfinished.key) if chunk else None
     if state is None:
         return []
-    policies = Policies.from_spec(state.policies)
+    try:
+        policies = Policies.from_spec(state.policies)
+    except BadSchedule as error:  # held until it is mended, as its ticks are
+        _log.error("schedule.undecidable", schedule=unfinished.key, error=str(error))
+        return []
     backfill = Backfill(
         id=unfinished.id,
         state=state,

@@ -79,3 +79,16 @@ async def test_what_cannot_be_done_is_said(site: Site, scene: Scene, query: str,
 
     assert page.status_code == 200
     assert said in page.text
+
+
+@pytest.mark.parametrize("runs", ["0", "101", "00101", "9" * 9, "x"])
+async def test_the_number_of_runs_at_the_same_time_is_bounded(
+    site: Site, scene: Scene, runs: str
+) -> None:
+    await scene.job("a", [GOOD] * 3)
+    span = {"since": (scene.now - 2 * STEP).isoformat(), "until": scene.now.isoformat()}
+
+    async with site.signed_in(Scope.OPERATE) as operator:
+        page = (await operator.get("/jobs/a/backfill", params=span | {"concurrency": runs})).text
+
+    assert "1 to 100" in page

@@ -3,9 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from arq.connections import ArqRedis
 
 from app.core.errors import BadSchedule
-from app.ledger import decide, edit, proof
+from app.ledger import backfill, decide, edit, proof
+from app.ledger.backfill import BackfillRequest
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -134,3 +136,24 @@ async def test_the_tick_it_had_announced_is_answered_once_after_two_edits(book: 
 
     assert ("12:05", "missed(unreadable)") in await book.ticks()
     assert ("12:10", "ran") in await book.ticks()
+
+
+async def test_a_backfill_of_it_is_held_and_others_are_fed(book: Book, redis: ArqRedis) -> None:
+    await book.open(every(5))
+    other = DeclaredSchedule("other", "job", Schedule.every(60, anchor=NOON), Policies())
+    await edit.edit(book.pool, other, NOON)
+    book.clock.now = NOON + 20 * MINUTE
+    for key in (KEY, "other"):
+        request = BackfillRequest(key, NOON + 5 * MINUTE, NOON + 10 * MINUTE, "ada", concurrency=9)
+        plan = await backfill.make_plan(book.pool, request, book.clock())
+        await backfill.start(book.pool, plan, book.clock())
+    await break_it(book.pool, BREAKAGES[3])
+
+    await backfill.feed(book.pool, redis, book.clock())
+
+    rows = await book.pool.fetch(
+        "SELECT s.key FROM runs JOIN backfills b ON b.id = backfill_id"
+        " JOIN schedules s ON s.id = b.schedule_id"
+    )
+    assert {row["key"] for row in rows} == {"other"}
+    await book.pool.execute("UPDATE runs SET status = 'success'")

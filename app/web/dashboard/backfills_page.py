@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -29,6 +28,7 @@ from app.web.dashboard.views import (
 
 SHOWN = 50
 MAX_CONCURRENCY = 100
+MAX_DIGITS = 3
 DEFAULT_NAME = "backfill"
 UNPROCESSABLE = 422
 
@@ -91,23 +91,13 @@ async def stop(request: Request, user: SessionUser, form: Form) -> Response:
     context, backfill_id = web_context(request), request.path_params["id"]
     by, reason = user.principal.name, actions.reason_of(form)
     try:
-        stopped = await _is_shown(context, user, backfill_id) and await backfill.stop(
-            context.pool,
-            backfill_id,
-            await heartbeats.database_now(context.pool),
-            by=by,
-            reason=reason,
-        )
+        now = await heartbeats.database_now(context.pool)
+        stopped = await backfill.stop(context.pool, backfill_id, now, by=by, reason=reason)
     except UNAVAILABLE:
         raise actions.postgres_unavailable_error() from None
     if not stopped:
         raise HTTPException(409, "This backfill is over.")
     return actions.redirect("/backfills")
-
-
-async def _is_shown(context: WebContext, user: SessionUser, backfill_id: UUID) -> bool:
-    async with transaction(context.pool, user.org_id) as connection:
-        return any(row["id"] == backfill_id for row in await store.recent(connection, SHOWN))
 
 
 async def _key(request: Request, user: SessionUser) -> str:
@@ -125,7 +115,9 @@ async def _plan(
 ) -> BackfillPlan:
     since, until = (_instant(fields.get(name, "")) for name in ("since", "until"))
     concurrency = fields.get("concurrency", "") or "1"
-    if not concurrency.isdecimal() or not 1 <= int(concurrency[:4]) <= MAX_CONCURRENCY:
+    if not (concurrency.isdecimal() and len(concurrency) <= MAX_DIGITS) or not (
+        1 <= int(concurrency) <= MAX_CONCURRENCY
+    ):
         raise HTTPException(422, f"Runs at the same time: 1 to {MAX_CONCURRENCY}.")
     wanted = BackfillRequest(
         key,
