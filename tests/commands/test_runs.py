@@ -62,6 +62,23 @@ async def test_a_run_asked_for_is_done_listed_told_and_asked_for_again(
     assert len(status["workers"]) == 1
 
 
+def libraries_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/maps").read_text("ascii", "replace")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+async def test_a_worker_without_own_jobs_does_not_load_sqlalchemy(
+    tell_json: TellJson, working: Working
+) -> None:
+    async with working() as process:
+        done = await tell_json("trigger", JOB, "platforms=betpawa", "--wait")
+        loaded = libraries_of(process.pid)
+
+    assert done["status"] == "success"
+    assert "msgspec" in loaded
+    assert "sqlalchemy" not in loaded
+
+
 async def test_parameters_are_checked_before_anything_is_queued(tell: Tell, pool: Pool) -> None:
     wrong = await tell("trigger", JOB, "platforms=nobody")
     no_pair = await tell("trigger", JOB, "platforms")
