@@ -7,20 +7,18 @@ in time all the same.
 import asyncio
 import contextlib
 import pickle
-import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from app.core import log
+from app.core import frames, log
 from app.core.tasks import cancel_all
 from app.scheduling.schedule import Schedule
 
 STOP_SECONDS = 2.0  # for decisions under way
 RESTART_SECONDS = 1.0
-LENGTH_PREFIX = struct.Struct(">I")
 
 _log = log.logger(__name__)
 
@@ -80,8 +78,7 @@ class DeciderProcess:
 
     def decide(self, order: DeciderOrder) -> None:
         """Have it decide from now on."""
-        body = pickle.dumps(order)
-        self._order = LENGTH_PREFIX.pack(len(body)) + body
+        self._order = pickle.dumps(order)
         self._watching = asyncio.create_task(self._watch())
 
     async def _started(self) -> asyncio.subprocess.Process:
@@ -98,7 +95,7 @@ class DeciderProcess:
             process = self._process = self._process or await self._started()
             if process.stdin is not None and self._order is not None:
                 with contextlib.suppress(ConnectionError):  # it has ended already
-                    process.stdin.write(self._order)
+                    frames.write(process.stdin, self._order)
                     await process.stdin.drain()
             code = await process.wait()
             self._process = None
@@ -108,9 +105,6 @@ class DeciderProcess:
 
 def read_order() -> DeciderOrder | None:
     """Return the order on standard input; None if the worker ended without one."""
-    head = sys.stdin.buffer.read(LENGTH_PREFIX.size)
-    if len(head) < LENGTH_PREFIX.size:
-        return None
-    (size,) = LENGTH_PREFIX.unpack(head)
-    order = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301 - from the worker that started us
+    body = frames.read(sys.stdin.buffer)
+    order = pickle.loads(body) if body else None  # noqa: S301 - from the worker that started us
     return order if isinstance(order, DeciderOrder) else None

@@ -15,9 +15,8 @@ from app.fetch.authenticated import FetcherOptions, secrets_of
 from app.fetch.client import RequestCounts
 from app.sources.recipes.source import SINGLE_PARTITION, RecipeSource
 
-SecretForms = Sequence[
-    str
-]  # spellings of the secrets (plain, escaped), which responses must not contain
+# Spellings of the secrets (plain, escaped), which responses must not contain.
+SecretForms = Sequence[str]
 
 MAX_ROWS = 20
 MAX_REJECTIONS = 10
@@ -37,7 +36,7 @@ class DryRunOrder:
 async def dry_run(fetcher: PageFetcher, order: DryRunOrder) -> dict[str, Any]:
     """Fetch and parse the first page of the recipe's first partition; return what it brought.
 
-    A Failure, a timeout included, is told in `failure`.
+    A Failure, a timeout included, is in `failure`.
     """
     source, options = order.source, order.options
     try:

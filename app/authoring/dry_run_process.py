@@ -8,7 +8,6 @@ import asyncio
 import os
 import pickle
 import ssl
-import struct
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import msgspec
 from app.authoring.dry_run import DryRunOrder, dry_run
 from app.authoring.page import PageFetcher
 from app.control import Clock
-from app.core import log
+from app.core import frames, log
 from app.core.version import user_agent
 from app.fetch.authenticated import Fetchers
 from app.fetch.client import open_client
@@ -32,7 +31,6 @@ from app.fetch.ssrf_guard import Guard
 from app.queue.jobs import redis_pool
 from app.sources.recipes.sandbox import Sandbox
 
-LENGTH_PREFIX = struct.Struct(">I")
 PRIORITY = 5  # lower than that of the process that answers
 CONNECTIONS = 16
 SANDBOX_PROCESSES = 2
@@ -49,17 +47,6 @@ class DryRunSettings:
     guard_allow: tuple[str, ...]
     log_format: log.Format
     log_level: str
-
-
-def frame(body: bytes) -> bytes:
-    """Return the message with its length."""
-    return LENGTH_PREFIX.pack(len(body)) + body
-
-
-async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """Return the next message. Raises IncompleteReadError at the end."""
-    (size,) = LENGTH_PREFIX.unpack(await reader.readexactly(LENGTH_PREFIX.size))
-    return await reader.readexactly(size)
 
 
 async def serve(settings: DryRunSettings, orders: asyncio.StreamReader, results: FileIO) -> None:
@@ -85,13 +72,13 @@ async def serve(settings: DryRunSettings, orders: asyncio.StreamReader, results:
         async def make(number: int, order: DryRunOrder) -> None:
             with page_hold(thread.large_pages):
                 brought = await dry_run(fetcher, order)
-            results.write(frame(msgspec.json.encode((number, brought))))
+            frames.write(results, msgspec.json.encode((number, brought)))
 
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
-                    body = await read_frame(orders)
-                except asyncio.IncompleteReadError:
+                    body = await frames.read_async(orders)
+                except EOFError:
                     break
                 number, order = cast("tuple[int, DryRunOrder]", pickle.loads(body))  # noqa: S301 - from the web process that started us
                 group.create_task(make(number, order))
@@ -103,8 +90,8 @@ async def _main(results: FileIO) -> None:
         lambda: asyncio.StreamReaderProtocol(orders), sys.stdin
     )
     try:
-        settings = cast("DryRunSettings", pickle.loads(await read_frame(orders)))  # noqa: S301 - as above
-    except asyncio.IncompleteReadError:
+        settings = cast("DryRunSettings", pickle.loads(await frames.read_async(orders)))  # noqa: S301 - as above
+    except EOFError:
         return
     log.configure(settings.log_format, settings.log_level, ())
     await serve(settings, orders, results)

@@ -8,13 +8,12 @@ exceeds a limit is killed, and only its page fails.
 
 import asyncio
 import contextlib
-import struct
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.core import log
+from app.core import frames, log
 from app.core.errors import Expression
 
 ROOT = Path(__file__).parents[3]
@@ -24,7 +23,6 @@ START_TIMEOUT_SECONDS = 60.0  # seconds until a new process must be ready
 MAX_REQUESTS_PER_PROCESS = 2_000  # pages after which a process is replaced, which bounds leaks
 LARGE_REQUEST_BYTES = 1_000_000  # bytes of a request that is handled while no other large one is
 MAX_RESULT_BYTES = 64 * 1024 * 1024  # bytes of a result
-LENGTH_PREFIX = struct.Struct(">I")
 
 _log = log.logger(__name__)
 
@@ -42,13 +40,9 @@ class SandboxProcess:
         if ins is None or outs is None:
             raise EOFError
         self.request_count += 1
-        ins.write(LENGTH_PREFIX.pack(len(request)))
-        ins.write(request)
+        frames.write(ins, request)
         await ins.drain()
-        (size,) = LENGTH_PREFIX.unpack(await outs.readexactly(LENGTH_PREFIX.size))
-        if size > MAX_RESULT_BYTES:
-            raise EOFError
-        return await outs.readexactly(size)
+        return await frames.read_async(outs, MAX_RESULT_BYTES)
 
     async def kill(self) -> None:
         """Kill the process and wait until it has exited."""

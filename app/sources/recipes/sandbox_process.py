@@ -8,12 +8,13 @@ import resource
 import sys
 from typing import BinaryIO
 
+from app.core import frames
 from app.sources.recipes import (  # not within the CPU time of a page
     feedpages,  # noqa: F401  # pyright: ignore[reportUnusedImport]
     htmlpages,  # noqa: F401  # pyright: ignore[reportUnusedImport]
 )
 from app.sources.recipes.reading import RecipeReader
-from app.sources.recipes.sandbox import LARGE_REQUEST_BYTES, LENGTH_PREFIX
+from app.sources.recipes.sandbox import LARGE_REQUEST_BYTES
 from app.sources.recipes.source import handle_sandbox_request
 
 PRIORITY = 5  # lower than that of the processes that decide and answer
@@ -29,15 +30,12 @@ def serve(ins: BinaryIO, outs: BinaryIO, cpu: float) -> None:
     empty result.
     """
     pages: dict[bytes, RecipeReader] = {}
-    while len(head := ins.read(LENGTH_PREFIX.size)) == LENGTH_PREFIX.size:
-        (size,) = LENGTH_PREFIX.unpack(head)
-        request = ins.read(size)
+    while (request := frames.read(ins)) is not None:
         _limit_cpu(cpu)
-        is_large = size > LARGE_REQUEST_BYTES
+        is_large = len(request) > LARGE_REQUEST_BYTES
         _limit_memory(MAX_MEMORY_BYTES if is_large else SMALL_MEMORY_BYTES)
         result = handle_sandbox_request(request, pages) if request else b""
-        outs.write(LENGTH_PREFIX.pack(len(result)))
-        outs.write(result)
+        frames.write(outs, result)
         outs.flush()
         del request, result
         if is_large:

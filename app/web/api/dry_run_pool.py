@@ -19,7 +19,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.authoring.dry_run import DryRunOrder, failed
-from app.authoring.dry_run_process import DryRunSettings, frame, read_frame
+from app.authoring.dry_run_process import DryRunSettings
+from app.core import frames
 from app.core.config import Config
 from app.core.errors import Timeout
 from app.fetch.authenticated import FetcherOptions
@@ -61,7 +62,7 @@ class DryRunProcess:
             async with asyncio.timeout(order.seconds + START_SECONDS):
                 stdin = await self._running()
                 self._waiting[number] = answer
-                stdin.write(frame(pickle.dumps((number, order))))
+                frames.write(stdin, pickle.dumps((number, order)))
                 await stdin.drain()
                 return await answer
         except TimeoutError:
@@ -95,7 +96,7 @@ class DryRunProcess:
                 stdin, stdout = self._process.stdin, self._process.stdout
                 if stdin is None or stdout is None:
                     raise BrokenPipeError
-                stdin.write(frame(pickle.dumps(self._settings)))
+                frames.write(stdin, pickle.dumps(self._settings))
                 self._reading = asyncio.create_task(self._read(stdout))
             if self._process.stdin is None:
                 raise BrokenPipeError
@@ -103,9 +104,9 @@ class DryRunProcess:
 
     async def _read(self, results: asyncio.StreamReader) -> None:
         waiting = self._waiting
-        with suppress(asyncio.IncompleteReadError):
+        with suppress(EOFError):
             while True:
-                number, brought = msgspec.json.decode(await read_frame(results))
+                number, brought = msgspec.json.decode(await frames.read_async(results))
                 answer = waiting.get(number)
                 if answer is not None and not answer.done():
                     answer.set_result(brought)
@@ -153,7 +154,7 @@ class DryRunner:
     async def run(self, source: RecipeSource, options: FetcherOptions) -> dict[str, Any]:
         """Fetch and parse the first page of the recipe's first partition, in the process.
 
-        A Failure, a timeout included, is told in `failure`.
+        A Failure, a timeout included, is in `failure`.
         """
         return await self.process.run(DryRunOrder(source, options, self.seconds))
 

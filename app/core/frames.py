@@ -1,0 +1,47 @@
+"""Messages between a process and its child: each with its length, in four bytes, before it."""
+
+import struct
+from typing import Any, BinaryIO, Protocol
+
+_LENGTH = struct.Struct(">I")
+
+
+class Writer(Protocol):
+    """A pipe, or a stream of asyncio."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Write the bytes."""
+        ...
+
+
+class AsyncReader(Protocol):
+    """A stream of asyncio."""
+
+    async def readexactly(self, n: int) -> bytes:
+        """Return so many bytes."""
+        ...
+
+
+def write(stream: Writer, body: bytes) -> None:
+    """Write the message, which is not copied for that."""
+    stream.write(_LENGTH.pack(len(body)))
+    stream.write(body)
+
+
+def read(stream: BinaryIO) -> bytes | None:
+    """Return the next message; None at the end of the stream."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    return stream.read(_LENGTH.unpack(head)[0])
+
+
+async def read_async(stream: AsyncReader, limit: int | None = None) -> bytes:
+    """Return the next message. Raises EOFError at the end, or if it is longer than `limit` bytes.
+
+    asyncio's IncompleteReadError is an EOFError.
+    """
+    (size,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
+    if limit is not None and size > limit:
+        raise EOFError
+    return await stream.readexactly(size)
