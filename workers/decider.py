@@ -51,7 +51,9 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
     async with AsyncExitStack() as stack:
         redis = redis_pool(order.redis, ssl_cert_reqs=settings.redis_ssl_cert_reqs)
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
-        pool = await _opened(order, settings)
+        pool = await _opened(order, settings, ended)
+        if pool is None:
+            return
         stack.push_async_callback(close_pool, pool)
         clock = Clock(timedelta(seconds=settings.clock_skew_seconds))
         longest_gap = timedelta(seconds=settings.lease_seconds)
@@ -88,8 +90,9 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
             await main
 
 
-async def _opened(order: DeciderOrder, settings: Config) -> Pool:
-    while True:
+async def _opened(order: DeciderOrder, settings: Config, ended: asyncio.Event) -> Pool | None:
+    """Open the pool as soon as Postgres answers; None if the worker ends before."""
+    while not ended.is_set():
         try:
             return await open_control_pool(
                 order.database, size=CONNECTIONS, lease_seconds=settings.lease_seconds
@@ -97,6 +100,7 @@ async def _opened(order: DeciderOrder, settings: Config) -> Pool:
         except (*UNAVAILABLE, *server_faults.LASTING_POSTGRES) as error:
             _log.warning("decider.waits", error=repr(error))
         await asyncio.sleep(RETRY_SECONDS)
+    return None
 
 
 async def _beat(heartbeat: Heartbeat) -> None:
