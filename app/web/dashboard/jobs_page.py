@@ -49,7 +49,7 @@ async def several(request: Request, user: SessionUser, form: Form) -> Response:
     Raises HTTPException 422 if none is selected or the reason is missing, 503.
     """
     context, action = web_context(request), form.get("action", "")
-    selected = set(form.all("job"))
+    selected = set(form.getlist("job"))
     if action not in ACTIONS or not selected:
         raise HTTPException(422, "Select at least one job, and what to do.")
     reason = actions.reason_of(form, required=action == "pause")

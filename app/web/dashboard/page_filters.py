@@ -91,7 +91,7 @@ def page_of_runs(
     older = ""
     if len(rows) > per_page:
         last = rows[per_page - 1]
-        cursor = encode_cursor(last["created_at"], last["execution_id"])
+        cursor = f"{formatting.iso(last['created_at'])}_{last['execution_id']}"
         older = query.address(path, before=cursor)
     return {
         "runs": rows[:per_page],
@@ -120,11 +120,6 @@ def run_cursor(text: str) -> tuple[datetime, UUID] | None:
         raise HTTPException(400, "Invalid page cursor.") from None
 
 
-def encode_cursor(at: datetime, last: UUID | int) -> str:
-    """The cursor of the page that follows the row with these sort values."""
-    return f"{formatting.iso(at)}_{last}"
-
-
 def optional_instant(text: str) -> datetime | None:
     """The instant, or None if the text is empty. Raises HTTPException 404 if it is not one."""
     return instant(text) if text else None
@@ -142,6 +137,7 @@ def instant(text: str) -> datetime:
 
 
 def clean_text(value: str) -> str:
+    """The text without blanks around it, cut at MAX_TEXT; empty if it is not of one line."""
     return value.strip()[:MAX_TEXT] if value.isprintable() else ""
 
 

@@ -21,6 +21,7 @@ from app.web.dashboard import (
     views,
     workers_page,
 )
+from app.web.dashboard.data.reading import data_page
 from app.web.dashboard.data.routes import data_routes
 from app.web.dashboard.session_auth import (
     NO_STORE,
@@ -54,13 +55,13 @@ def page_routes() -> list[BaseRoute]:
         Route("/jobs/{key}", require_session(views.job)),
         Route("/jobs/{key}/ticks/{at}", require_session(views.tick)),
         Route("/runs", require_session(runs_page.runs)),
-        Route("/ticks", require_session(ticks_page.ticks)),
+        Route("/ticks", require_session(data_page(ticks_page.ticks))),
         Route("/runs/{run_id:uuid}", require_session(views.run)),
         *data_routes(),
         Route("/collections", require_session(collection_page.collection)),
         Route("/live", require_session(events.stream)),
         Route("/workers", require_operator(workers_page.workers)),
-        Route("/audit", require_session(audit_page.entries)),
+        Route("/audit", require_session(data_page(audit_page.entries))),
         Route("/runs/several", require_operate(run_actions.several), methods=["POST"]),
         Route("/runs/{run_id:uuid}/cancel", require_operate(run_actions.cancel), methods=["POST"]),
         Route("/runs/{run_id:uuid}/retry", require_operate(run_actions.retry), methods=["POST"]),

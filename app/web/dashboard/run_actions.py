@@ -137,9 +137,8 @@ def _confirmation(
         "more": more,
         "fields": [
             (name, value)
-            for name in form
+            for name, value in form.multi_items()
             if name not in {"csrf", "note", "confirmed", "once"}
-            for value in form.all(name)
         ],
         "once": str(uuid4()),
     }
@@ -159,7 +158,7 @@ async def _selected(
             )
             rows = await listing.runs(connection, query.filters, MAX_AT_ONCE + 1)
         else:
-            ids = [_id(text) for text in form.all("run")]
+            ids = [_id(text) for text in form.getlist("run")]
             if not ids:
                 raise HTTPException(422, "Select at least one run.")
             rows = await listing.runs(

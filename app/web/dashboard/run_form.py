@@ -1,4 +1,4 @@
-"""The form for a run with parameters: a field for each parameter of the task. Pure."""
+"""The form for a run with parameters: a field for each parameter of the task."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from app.core.config import Config
 from app.core.errors import UnknownJob
 from app.store.schedules import schedule_rows
 from workers import registry
+from workers.job import Job
 
 PREFIX = "param."
 NUMBERS = (int, float)
@@ -34,11 +35,10 @@ def fields_of(config: Config, key: str, task: str) -> list[ParamField]:
     The first call imports own jobs, which takes as long as they take.
     """
     try:
-        params = registry.find_job(config, task).params
+        job = registry.find_job(config, task)
     except UnknownJob:
         return []
-    own = set(_own_params(key, task))
-    return [_field(name, field) for name, field in params.model_fields.items() if name not in own]
+    return _fields(job, _own_params(key, task))
 
 
 def params_from(config: Config, key: str, task: str, form: Mapping[str, str]) -> dict[str, Any]:
@@ -46,18 +46,24 @@ def params_from(config: Config, key: str, task: str, form: Mapping[str, str]) ->
 
     Raises BadParameters, which names each fault.
     """
-    named: dict[str, Any] = dict(_own_params(key, task))
+    own = _own_params(key, task)
+    named: dict[str, Any] = dict(own)
     try:
         job = registry.find_job(config, task)
     except UnknownJob:
         return named
-    for field in fields_of(config, key, task):
+    for field in _fields(job, own):
         text = form.get(PREFIX + field.name, "").strip()
         if text:
             named[field.name] = (
                 [part.strip() for part in text.split(",") if part.strip()] if field.many else text
             )
     return job.validate_params(named).model_dump(mode="json", exclude_unset=True)
+
+
+def _fields(job: Job, own: Mapping[str, Any]) -> list[ParamField]:
+    found = job.params.model_fields.items()
+    return [_field(name, field) for name, field in found if name not in own]
 
 
 def _own_params(key: str, task: str) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Session authentication and CSRF checks for the dashboard."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 from uuid import UUID
 
+from starlette.datastructures import ImmutableMultiDict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -51,26 +52,7 @@ class SessionUser:
         return self.principal.scope.allows(Scope.OPERATE)
 
 
-class Form(Mapping[str, str]):
-    """The fields of a form: the first value of each name, and `all` of them."""
-
-    def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
-        self._fields = fields
-
-    def __getitem__(self, name: str) -> str:
-        return self._fields[name][0]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    def all(self, name: str) -> Sequence[str]:
-        """Every value of that name."""
-        return self._fields.get(name, ())
-
-
+Form = ImmutableMultiDict[str, str]
 RouteHandler = Callable[[Request], Awaitable[Response]]
 PageView = Callable[[Request, SessionUser], Awaitable[Response]]
 PageAction = Callable[[Request, SessionUser, Form], Awaitable[Response]]
@@ -210,7 +192,7 @@ async def read_form(request: Request) -> Form:
         if len(body) > MAX_FORM_BYTES:
             raise HTTPException(413, "The form is too large.")
     try:
-        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
+        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
     except ValueError:
         raise HTTPException(400, "Invalid form data.") from None
     return Form(fields)

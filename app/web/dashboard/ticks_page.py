@@ -7,22 +7,20 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.enums import TickOutcome, TickReason
-from app.store.db import UNAVAILABLE
+from app.store.db import Connection
 from app.store.reports import tick_listing
 from app.store.reports.tick_listing import TickFilter, UnservedTicks
 from app.store.schedules import heartbeats
-from app.store.tenancy import transaction
-from app.web.context import web_context
 from app.web.dashboard import page_filters
+from app.web.dashboard.data import reading
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
 from app.web.dashboard.tick_slots import REASON_TEXTS
-from app.web.dashboard.views import html_response, postgres_unavailable
+from app.web.dashboard.views import html_response
 
 DAYS = 35  # days of the calendar: five weeks, the last of which ends today
 PER_PAGE = 100
@@ -39,27 +37,22 @@ class CalendarDay:
     skipped: int
 
 
-async def ticks(request: Request, user: SessionUser) -> Response:
-    """What did not run, by day, reason and job. Raises HTTPException 404 for an invalid day."""
-    context, org_id = web_context(request), user.org_id
-    fields = _fields(request)
-    try:
-        async with transaction(context.pool, org_id) as connection:
-            now = await heartbeats.database_now(connection)
-            every = await tick_listing.jobs(connection, org_id=org_id)
-            jobs = every
-            if fields["job"]:
-                jobs = await tick_listing.jobs(connection, job=fields["job"], org_id=org_id)
-            day = _day(fields["day"]) or now.date()
-            last = max(day, min(day + timedelta(days=DAYS - 7), now.date()))
-            counted = await tick_listing.not_run_by_day(
-                connection, jobs, _filter(fields, last - (DAYS - 1) * DAY, last)
-            )
-            rows = await tick_listing.ticks(
-                connection, jobs, _filter(fields, day, day, request), PER_PAGE + 1
-            )
-    except UNAVAILABLE:
-        return postgres_unavailable(user)
+async def ticks(request: Request, user: SessionUser, connection: Connection) -> Response:
+    """What did not run, by day, reason and job. Raises HTTPException 400, 404 for no day."""
+    fields, after = _fields(request), reading.cursor_param(request, tuple[datetime, int])
+    now = await heartbeats.database_now(connection)
+    every = await tick_listing.jobs(connection, org_id=user.org_id)
+    jobs = every
+    if fields["job"]:
+        jobs = await tick_listing.jobs(connection, job=fields["job"], org_id=user.org_id)
+    day = _day(fields["day"]) or now.date()
+    last = max(day, min(day + timedelta(days=DAYS - 7), now.date()))
+    counted = await tick_listing.not_run_by_day(
+        connection, jobs, _filter(fields, last - (DAYS - 1) * DAY, last)
+    )
+    rows = await tick_listing.ticks(
+        connection, jobs, _filter(fields, day, day, after), PER_PAGE + 1
+    )
     calendar = calendar_days(counted, last - (DAYS - 1) * DAY, last)
     values: dict[str, Any] = {
         "user": user,
@@ -84,32 +77,24 @@ def _fields(request: Request) -> dict[str, str]:
     outcome, reason = params.get("outcome", ""), params.get("reason", "")
     return {
         "day": params.get("day", ""),
-        "job": params.get("job", "") if params.get("job", "").isprintable() else "",
+        "job": reading.text_param(request, "job"),
         "outcome": outcome if outcome in OUTCOMES else "",
         "reason": reason if reason in list(TickReason) else "",
     }
 
 
 def _filter(
-    fields: dict[str, str], first: date, last: date, request: Request | None = None
+    fields: dict[str, str], first: date, last: date, after: tuple[datetime, int] | None = None
 ) -> TickFilter:
-    """The filter for these days; with `request`, from the cursor that it contains."""
-    at, _, schedule_id = (
-        "" if request is None else request.query_params.get("before", "")
-    ).partition("_")
-    if schedule_id and not (schedule_id.isdecimal() and len(schedule_id) < MAX_DIGITS):
-        raise HTTPException(400, "Invalid page cursor.")
+    """The filter for these days, from the row after `after` on."""
     return TickFilter(
         since=_midnight(first),
         until=_midnight(last + DAY),
         outcome=fields["outcome"] or None,
         reason=fields["reason"] or None,
         not_run=True,
-        after=(page_filters.instant(at), int(schedule_id)) if schedule_id else None,
+        after=after,
     )
-
-
-MAX_DIGITS = 19  # of a schedule's id
 
 
 def _day(text: str) -> date | None:
@@ -170,14 +155,11 @@ def _reasons(counted: Sequence[UnservedTicks], day: date) -> list[tuple[str, str
 
 def _links(fields: dict[str, str], day: date, rows: list[dict[str, Any]]) -> dict[str, str]:
     active = {name: value for name, value in fields.items() if value and name != "day"}
-    older = ""
-    if len(rows) > PER_PAGE:
-        last = rows[PER_PAGE - 1]
-        cursor = page_filters.encode_cursor(last["scheduled_for"], last["schedule_id"])
-        older = f"/ticks?{urlencode(active | {'day': day.isoformat(), 'before': cursor})}"
+    last = rows[PER_PAGE - 1] if len(rows) > PER_PAGE else None
+    place = (last["scheduled_for"], last["schedule_id"]) if last else None
     return {
         "filters": urlencode(active),
-        "older": older,
+        "older": reading.next_link("/ticks", active | {"day": day.isoformat()}, place),
         "previous": f"/ticks?{urlencode(active | {'day': (day - DAY).isoformat()})}",
         "next": f"/ticks?{urlencode(active | {'day': (day + DAY).isoformat()})}",
     }
