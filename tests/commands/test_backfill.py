@@ -221,7 +221,7 @@ async def test_nothing_is_added_while_a_scheduled_run_waits(
         return bool(await house.pool.fetchval("SELECT count(*) FROM backfills"))
 
     await until(begun, 20, "the backfill")
-    await asyncio.sleep(1)
+    await backfill.feed(house.pool, house.redis, house.clock())
     waiting = await house.pool.fetchval("SELECT count(*) FROM runs WHERE trigger = 'backfill'")
     await house.pool.execute("UPDATE runs SET status = 'success' WHERE job = 'other'")
     async with executing(house):

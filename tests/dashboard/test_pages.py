@@ -1,6 +1,5 @@
 """What the pages say of a house that is well, ill, resting or half away."""
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from tests.configs import config_for
 from tests.dashboard import server as sites
 from tests.dashboard.fixtures import BAD, ERROR, GOOD, STEP, Scene, alive
 from tests.dashboard.server import Site
+from tests.wait import until
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -423,8 +423,12 @@ async def test_the_front_page_says_what_to_do_first(site: Site, scene: Scene) ->
     await scene.told(workers=0)
     dead = await home(site)
     await scene.told()
-    await asyncio.sleep(1.1)  # until the snapshot is taken anew
-    failing = await home(site)
+
+    async def step() -> str:  # of the next snapshot
+        page = await home(site)
+        return page if "Start a worker" not in page else ""
+
+    failing = await until(step, 10, "another first step")
 
     assert "Start a worker: arq app.workers.Settings" in dead
     assert 'href="/runs?status=unsuccessful&job=poll_news"' in failing

@@ -130,7 +130,7 @@ def _run(
         sent = _send(url, message)
     except Exception as error:  # noqa: BLE001 - raised again where the result is awaited
         raised = error
-    ended.set()  # before the result: whoever gets it may send the next message at once
+    ended.set()  # before the result, after which the next message may be sent at once
     with contextlib.suppress(InvalidStateError):  # cancelled by the timeout
         if raised is None:
             result.set_result(sent)

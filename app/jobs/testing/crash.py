@@ -18,7 +18,7 @@ from app.store.servers import ServerUrls
 from workers.job import Job
 from workers.sweep import requeue_expired
 
-# Where the worker dies, in the order in which a run comes by; and where it is told to stop.
+# Where the worker dies, in the order of a run; and where it is stopped as by SIGTERM.
 CONTRACT_MOMENTS = (
     "after_tick_insert",
     "after_commit_before_enqueue",

@@ -1,4 +1,4 @@
-"""The process of a crash test: executes one run, and kills or stops itself when it was told.
+"""The process of a crash test: executes a run, and kills or stops itself at a moment of it.
 
 `python -m app.jobs.testing.victim` reads its order, as JSON, from standard input.
 """
@@ -29,7 +29,7 @@ from workers.job import Job
 from workers.run import Run
 
 STOPPED = 3  # the exit code of a worker that was stopped in the middle
-STOP = "stopped_"  # before a moment: the worker is told to stop, as by SIGTERM, and not killed
+STOP = "stopped_"  # before a moment: the worker is stopped as by SIGTERM, and not killed
 
 
 class Moments:
