@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from app.core.enums import Scope
+from app.sources.recipes.load import MAX_RECIPE_LENGTH
 from app.store.db import Pool
-from app.web.api import dry_run_pool, schemas
+from app.web.api import dry_run_pool
 from tests.api.clients import Org, Visitor, fields, own_source, problem, wares
 
 SOURCES = "/collection/sources"
@@ -67,7 +68,7 @@ async def test_the_operators_environment_can_never_be_named(visitor: Visitor, wa
 async def test_what_is_no_toml_or_too_long_is_a_fault_too(visitor: Visitor) -> None:
     for text in (
         "name = ",
-        "#" * (schemas.MAX_RECIPE_LENGTH + 1),
+        "#" * (MAX_RECIPE_LENGTH + 1),
         "a." * 500 + "a = 1",
         "[" * 9_000,
     ):

@@ -12,9 +12,17 @@ from app.store import tenancy
 from app.store.content import changes
 from app.store.content.changes import Change, FeedPosition
 from app.store.db import UNAVAILABLE
-from app.web.api import cursor, problems, schemas
+from app.web.api import cursor, problems
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.problems import RETRY_AFTER, Problem
+from app.web.api.schemas.changes import (
+    ChangeBody,
+    ChangeFeed,
+    ChangesQuery,
+    ChangeStreamQuery,
+    History,
+    HistoryQuery,
+)
 
 EVENT_STREAM = "text/event-stream"
 POLL_SECONDS = 0.5  # seconds between two reads of a request that waits
@@ -27,7 +35,7 @@ MAX_FEEDS = 200  # waiting requests and streams of one process
 
 async def list_changes(request: ApiRequest) -> ApiResponse:
     """List the changes after a place in the feed, oldest first; with `wait`, wait for one."""
-    query: schemas.ChangesQuery = request.query
+    query: ChangesQuery = request.query
     reader = _Reader(request, parse_place(query.after), query.limit, _kinds(query))
     found = await reader.read()
     if not found and query.wait:
@@ -37,13 +45,13 @@ async def list_changes(request: ApiRequest) -> ApiResponse:
                 if await _stopping(request):
                     break
                 found = await reader.read()
-    body = schemas.ChangeFeed(changes=[_body(one) for one in found], next=str(reader.place))
+    body = ChangeFeed(changes=[_body(one) for one in found], next=str(reader.place))
     return ApiResponse(body)
 
 
 async def stream_changes(request: ApiRequest) -> ApiResponse:
     """Send changes as server-sent events as they happen, from a place in the feed on."""
-    query: schemas.ChangeStreamQuery = request.query
+    query: ChangeStreamQuery = request.query
     after = parse_place(request.last_event_id or query.after)
     reader = _Reader(request, after, STREAM_PAGE, _kinds(query))
     first = await reader.read()  # a fault is answered before the stream begins
@@ -53,7 +61,7 @@ async def stream_changes(request: ApiRequest) -> ApiResponse:
 
 async def item_history(request: ApiRequest) -> ApiResponse:
     """List what changed in an item, newest first: each field that moved, from what and to what."""
-    query: schemas.HistoryQuery = request.query
+    query: HistoryQuery = request.query
     before = cursor.decode_number(query.cursor)
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         rows = await changes.history(
@@ -66,7 +74,7 @@ async def item_history(request: ApiRequest) -> ApiResponse:
         )
     page, more = rows[: query.limit], len(rows) > query.limit
     return ApiResponse(
-        schemas.History(
+        History(
             changes=[_body(one) for one in page],
             next_cursor=cursor.encode(page[-1].id) if more else None,
         )
@@ -162,12 +170,12 @@ def parse_place(text: str) -> FeedPosition:
     return place
 
 
-def _kinds(query: schemas.ChangeStreamQuery) -> list[str] | None:
+def _kinds(query: ChangeStreamQuery) -> list[str] | None:
     return None if query.kind is None else [query.kind.value]
 
 
-def _body(one: Change) -> schemas.ChangeBody:
-    return schemas.ChangeBody(
+def _body(one: Change) -> ChangeBody:
+    return ChangeBody(
         id=str(one.place),
         at=one.at,
         kind=one.kind,  # pyright: ignore[reportArgumentType] - checked by the model

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.web.api import problems
-from app.web.api.schemas import EARLIEST, LATEST
+from app.web.api.schemas.base import EARLIEST, LATEST
 
 MAX_NUMBER = 2**63 - 1
 

@@ -10,9 +10,9 @@ from app.sources.recipes.load import load, unset_secrets
 from app.sources.recipes.load import secret_references as references
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
-from app.web.api import schemas
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.problems import Problem
+from app.web.api.schemas.dry_runs import DryRunRequest, DryRunResult
 from app.web.api.secrets import of_missing_key
 from app.web.api.sources import load_recipe, stored_source
 
@@ -22,7 +22,7 @@ async def try_recipe(request: ApiRequest) -> ApiResponse:
 
     A recipe that references secrets decides where they are sent, so that needs the scope admin.
     """
-    body: schemas.DryRunRequest = request.body
+    body: DryRunRequest = request.body
     async with request.context.dry_runner.slot(request.org_id):
         recipe = await load_recipe(request, body.recipe)
         if references(recipe) and not request.principal.scope.allows(Scope.ADMIN):
@@ -43,7 +43,7 @@ async def _dry_run(request: ApiRequest, recipe: Recipe, text: str) -> ApiRespons
     source = RecipeSource(recipe, owner=request.org_id.hex)
     options = fetcher_options(source, await _resolver(request, recipe, text))
     brought = await request.context.dry_runner.run(source, options)
-    return ApiResponse(schemas.DryRunResult.model_validate(brought))
+    return ApiResponse(DryRunResult.model_validate(brought))
 
 
 async def _resolver(request: ApiRequest, recipe: Recipe, text: str) -> secrets.SecretResolver:

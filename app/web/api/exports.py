@@ -7,15 +7,16 @@ from app.maintenance import export
 from app.orgs import exports
 from app.store.orgs.exports import ORG_EXPORTS
 from app.store.reports.exports import ExportRange
-from app.web.api import problems, schemas
+from app.web.api import problems
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.schemas.exports import ExportQuery
 
 MEDIA_TYPES = tuple(media_type for _, media_type in exports.FORMATS.values())
 
 
 async def export_rows(request: ApiRequest) -> ApiResponse:
     """Download items, changes or runs, oldest first; `after` continues after a row's `cursor`."""
-    query: schemas.ExportQuery = request.query
+    query: ExportQuery = request.query
     what: str = request.path["what"]
     kind = ORG_EXPORTS[what]
     encode, media_type = exports.FORMATS[query.format]
@@ -28,7 +29,7 @@ async def export_rows(request: ApiRequest) -> ApiResponse:
     return ApiResponse(headers=headers, stream=_joined(first, parts), media_type=media_type)
 
 
-def _check(query: schemas.ExportQuery, what: str) -> None:
+def _check(query: ExportQuery, what: str) -> None:
     if query.after is not None:
         try:
             ORG_EXPORTS[what].parse(query.after)

@@ -9,8 +9,9 @@ from app.store import tenancy
 from app.store.db import Connection
 from app.store.orgs import org_listing
 from app.store.orgs.org_listing import OrgItemFilter
-from app.web.api import cursor, schemas
+from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.schemas.items import ItemBody, Items, ItemsQuery
 
 MAX_PAGE_BYTES = 1_000_000  # of the data of a page's items; a page ends after the one that exceeds
 ROWS_PER_READ = 50
@@ -18,7 +19,7 @@ ROWS_PER_READ = 50
 
 async def list_items(request: ApiRequest) -> ApiResponse:
     """List the collected items, most recently changed first."""
-    query: schemas.ItemsQuery = request.query
+    query: ItemsQuery = request.query
     after = cursor.decode_instant_and_number(query.cursor)
     filters = OrgItemFilter(query.source, query.changed_since, query.missing)
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
@@ -26,8 +27,8 @@ async def list_items(request: ApiRequest) -> ApiResponse:
     page = rows[: query.limit]
     last = page[-1] if more or len(rows) > query.limit else None
     return ApiResponse(
-        schemas.Items(
-            items=[schemas.ItemBody.model_validate(row) for row in page],
+        Items(
+            items=[ItemBody.model_validate(row) for row in page],
             next_cursor=cursor.encode(last["changed_at"], last["id"]) if last else None,
         )
     )

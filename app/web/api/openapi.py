@@ -10,9 +10,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.core.version import VERSION
-from app.web.api import idempotency, problems, schemas
+from app.web.api import idempotency, problems
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import ProblemBody
+from app.web.api.schemas.base import PATH_PATTERNS
 from app.web.api.table import ENDPOINTS
 
 REF = "#/components/schemas/{model}"
@@ -91,7 +92,7 @@ def _in_path(endpoint: Endpoint) -> list[Json]:
 def _path_schema(name: str) -> Json:
     if name.endswith("_id"):
         return {"type": "string", "format": "uuid"}
-    pattern = schemas.PATH_PATTERNS.get(name)
+    pattern = PATH_PATTERNS.get(name)
     return {"type": "string", "minLength": 1} | ({} if pattern is None else {"pattern": pattern})
 
 

@@ -15,8 +15,21 @@ from app.store.orgs import usage as usage_rows
 from app.store.orgs.orgs import Org, Token
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
-from app.web.api import schemas
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.schemas.operator import (
+    JobBody,
+    JobList,
+    JobsQuery,
+    OrganizationBody,
+    OrganizationChange,
+    OrganizationCreate,
+    Organizations,
+    TokenBody,
+    TokenCreate,
+    TokenCreated,
+    Tokens,
+)
+from app.web.api.schemas.usage import UsageBody
 
 NO_ROWS = (0, 0)
 
@@ -26,12 +39,12 @@ async def list_organizations(request: ApiRequest) -> ApiResponse:
     pool = request.context.pool
     found, stored = await orgs.all_of(pool), await usage_rows.stored(pool)
     lines = [_org(one, stored.get(one.id, NO_ROWS)) for one in found]
-    return ApiResponse(schemas.Organizations(organizations=lines))
+    return ApiResponse(Organizations(organizations=lines))
 
 
 async def create_organization(request: ApiRequest) -> ApiResponse:
     """Create an organisation."""
-    body: schemas.OrganizationCreate = request.body
+    body: OrganizationCreate = request.body
     try:
         org_id = await tokens.create_org(request.context.pool, body.name, request.now)
     except UnknownOrg as error:
@@ -47,7 +60,7 @@ async def read_organization(request: ApiRequest) -> ApiResponse:
 
 async def change_organization(request: ApiRequest) -> ApiResponse:
     """Disable or enable an organisation, and set limits of its own; null is the default again."""
-    body: schemas.OrganizationChange = request.body
+    body: OrganizationChange = request.body
     pool = request.context.pool
     found = await admin.find(pool, request.path["org_id"])
     try:
@@ -65,7 +78,7 @@ async def read_organization_usage(request: ApiRequest) -> ApiResponse:
     context = request.context
     found = await admin.find(context.pool, request.path["org_id"])
     report = await usage.report(context.pool, context.config, found.id, request.now)
-    return ApiResponse(schemas.UsageBody.model_validate(asdict(report)))
+    return ApiResponse(UsageBody.model_validate(asdict(report)))
 
 
 async def list_tokens(request: ApiRequest) -> ApiResponse:
@@ -74,12 +87,12 @@ async def list_tokens(request: ApiRequest) -> ApiResponse:
     if org_id is not None:
         await admin.find(request.context.pool, org_id)
     rows = await orgs.tokens(request.context.pool, org_id)
-    return ApiResponse(schemas.Tokens(tokens=[_token(row) for row in rows]))
+    return ApiResponse(Tokens(tokens=[_token(row) for row in rows]))
 
 
 async def create_token(request: ApiRequest) -> ApiResponse:
     """Create a token of an organisation or of the operator; its secret is shown this once."""
-    body: schemas.TokenCreate = request.body
+    body: TokenCreate = request.body
     pool = request.context.pool
     org_id = request.path.get("org_id")
     org = None if org_id is None else (await admin.find(pool, org_id)).name
@@ -87,7 +100,7 @@ async def create_token(request: ApiRequest) -> ApiResponse:
     wanted = tokens.TokenRequest(org, body.label, body.scope, expires_at)
     secret = await tokens.create_token(pool, wanted, request.now, by=request.principal.name)
     created = (await orgs.tokens(pool, org_id))[-1]
-    answer = schemas.TokenCreated(**_token(created).model_dump(), token=secret)
+    answer = TokenCreated(**_token(created).model_dump(), token=secret)
     return ApiResponse(answer, {"location": f"/operator/tokens/{created.id}"})
 
 
@@ -99,10 +112,10 @@ async def revoke_token(request: ApiRequest) -> ApiResponse:
 
 async def list_jobs(request: ApiRequest) -> ApiResponse:
     """List the schedules of the operator's jobs, and with `collections` those of organisations."""
-    query: schemas.JobsQuery = request.query
+    query: JobsQuery = request.query
     states = await schedule_rows.all_of(request.context.pool)
     shown = [one for one in states if query.collections or not one.key.startswith("collection:")]
-    return ApiResponse(schemas.JobList(jobs=[_job(one) for one in shown]))
+    return ApiResponse(JobList(jobs=[_job(one) for one in shown]))
 
 
 async def _answer(request: ApiRequest) -> ApiResponse:
@@ -112,8 +125,8 @@ async def _answer(request: ApiRequest) -> ApiResponse:
     return ApiResponse(_org(found, stored.get(found.id, NO_ROWS)))
 
 
-def _org(found: Org, stored: tuple[int, int]) -> schemas.OrganizationBody:
-    return schemas.OrganizationBody(
+def _org(found: Org, stored: tuple[int, int]) -> OrganizationBody:
+    return OrganizationBody(
         id=found.id,
         name=found.name,
         created_at=found.created_at,
@@ -124,17 +137,17 @@ def _org(found: Org, stored: tuple[int, int]) -> schemas.OrganizationBody:
     )
 
 
-def _token(row: Token) -> schemas.TokenBody:
-    fields: dict[str, Any] = {name: getattr(row, name) for name in schemas.TokenBody.model_fields}
-    return schemas.TokenBody(**fields)
+def _token(row: Token) -> TokenBody:
+    fields: dict[str, Any] = {name: getattr(row, name) for name in TokenBody.model_fields}
+    return TokenBody(**fields)
 
 
-def _job(state: ScheduleState) -> schemas.JobBody:
+def _job(state: ScheduleState) -> JobBody:
     try:
         due = Schedule.from_spec(state.spec, name=state.key).describe()
     except BadSchedule as error:
         due = f"unreadable: {error}"
-    return schemas.JobBody(
+    return JobBody(
         job=state.key,
         task=state.job,
         due=due,

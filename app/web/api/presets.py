@@ -14,8 +14,15 @@ from app.store.db import Connection
 from app.store.orgs import collection
 from app.store.orgs import presets as store
 from app.store.orgs.presets import CollectionPreset
-from app.web.api import problems, schemas
+from app.web.api import problems
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.schemas.presets import (
+    PresetBody,
+    PresetChange,
+    PresetCreate,
+    Presets,
+    PresetSourceBody,
+)
 
 MAX_PRESETS = 200  # presets per organisation
 
@@ -24,7 +31,7 @@ async def list_presets(request: ApiRequest) -> ApiResponse:
     """List the presets that can be chosen, built-in ones first."""
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         found = await store.all_of(connection, request.org_id)
-    return ApiResponse(schemas.Presets(presets=[_body(preset) for preset in found]))
+    return ApiResponse(Presets(presets=[_body(preset) for preset in found]))
 
 
 async def read_preset(request: ApiRequest) -> ApiResponse:
@@ -36,7 +43,7 @@ async def read_preset(request: ApiRequest) -> ApiResponse:
 
 async def create_preset(request: ApiRequest) -> ApiResponse:
     """Create a preset."""
-    body: schemas.PresetCreate = request.body
+    body: PresetCreate = request.body
     sources = [source.model_dump() for source in body.sources]
     preset = CollectionPreset(
         uuid4(), body.name, sources, 1, request.now, request.now, built_in=False
@@ -57,7 +64,7 @@ async def create_preset(request: ApiRequest) -> ApiResponse:
 
 async def change_preset(request: ApiRequest) -> ApiResponse:
     """Change the given fields of a preset; runs that start from now on use them."""
-    body: schemas.PresetChange = request.body
+    body: PresetChange = request.body
     changes: dict[str, Any] = body.model_dump(include=body.model_fields_set)
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         await collection.lock_org(connection, request.org_id)
@@ -125,12 +132,12 @@ def _answer(preset: CollectionPreset) -> ApiResponse:
     return ApiResponse(_body(preset), {"etag": f'"{preset.revision}"'})
 
 
-def _body(preset: CollectionPreset) -> schemas.PresetBody:
-    return schemas.PresetBody(
+def _body(preset: CollectionPreset) -> PresetBody:
+    return PresetBody(
         id=preset.id,
         name=preset.name,
         built_in=preset.built_in,
-        sources=[schemas.PresetSourceBody.model_validate(source) for source in preset.sources],
+        sources=[PresetSourceBody.model_validate(source) for source in preset.sources],
         revision=preset.revision,
         created_at=preset.created_at,
         updated_at=preset.updated_at,

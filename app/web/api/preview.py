@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from app.core import zone_data
 from app.scheduling.schedule import Schedule
 from app.store.schedules import zones
-from app.web.api import schemas
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.schemas.schedule import PreviewQuery, SchedulePreview, TickPreview
 
 TICKS_SHOWN = 10
 HORIZON = timedelta(days=366 * 12)
@@ -18,7 +18,7 @@ _INSTANT = timedelta(microseconds=1)
 
 async def preview_schedule(request: ApiRequest) -> ApiResponse:
     """Describe a cron expression, its next ten ticks, and those that a clock change moves."""
-    query: schemas.PreviewQuery = request.query
+    query: PreviewQuery = request.query
     schedule = Schedule.cron(query.cron, query.timezone)
     # The data that a schedule would be derived with now: a worker may have newer data.
     stamp = await zones.newest_known(request.context.pool, query.timezone)
@@ -26,7 +26,7 @@ async def preview_schedule(request: ApiRequest) -> ApiResponse:
     expression = str(schedule.to_spec()["cron"])
     zone = zone_data.zone(query.timezone, stamp)
     return ApiResponse(
-        schemas.SchedulePreview(
+        SchedulePreview(
             cron_expression=expression,
             timezone=query.timezone,
             words=schedule.describe(),
@@ -37,7 +37,7 @@ async def preview_schedule(request: ApiRequest) -> ApiResponse:
 
 def _ticks(
     schedule: Schedule, expression: str, zone: ZoneInfo, now: datetime
-) -> Iterator[schemas.TickPreview]:
+) -> Iterator[TickPreview]:
     # In UTC no clock change moves a tick: these are the wall-clock times that the expression names.
     unmoved = Schedule.cron(expression, "UTC")
     instants = list(islice(schedule.ticks(now, now + HORIZON), TICKS_SHOWN))
@@ -46,7 +46,7 @@ def _ticks(
         wall = local.replace(tzinfo=UTC, fold=0)
         moved = unmoved.next(wall - _INSTANT) != wall
         note = _skipped_note(unmoved, wall) if moved else _repeated_note(local, zone)
-        yield schemas.TickPreview(utc=instant, local=local, moved=moved, note=note)
+        yield TickPreview(utc=instant, local=local, moved=moved, note=note)
 
 
 def _skipped_note(unmoved: Schedule, wall: datetime) -> str:

@@ -11,8 +11,9 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from app.core.errors import NotFound, StaleEdit
-from app.web.api import problems, schemas
+from app.web.api import problems
 from app.web.api.problems import Problem
+from app.web.api.schemas.base import PATH_PATTERNS
 
 MAX_BODY_BYTES = 65_536
 JSON_TYPES = ("application/json", "application/merge-patch+json")
@@ -51,7 +52,7 @@ def query(request: Request, model: type[Model]) -> Model:
 def path(request: Request) -> Mapping[str, Any]:
     """Return the path parameters, ids as UUID. Raises NotThere for an invalid id or name."""
     params = cast("dict[str, str]", request.path_params)
-    for name, pattern in schemas.PATH_PATTERNS.items():
+    for name, pattern in PATH_PATTERNS.items():
         if name in params and not re.fullmatch(pattern, params[name]):
             raise NotFound("there is nothing with that name")
     try:

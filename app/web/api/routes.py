@@ -18,7 +18,7 @@ from app.web.api import auth, idempotency, openapi, problems, requests
 from app.web.api.context import ApiRequest
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
-from app.web.api.schemas import EmptyRequest
+from app.web.api.schemas.base import EmptyRequest
 from app.web.api.table import ENDPOINTS
 from app.web.context import web_context
 

@@ -10,8 +10,9 @@ from app.store import tenancy
 from app.store.db import Connection
 from app.store.runs import listing, run_rows
 from app.store.runs.listing import RunFilter
-from app.web.api import cursor, schemas
+from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.schemas.runs import QueuedRunBody, RunBody, Runs, RunsQuery, RunWithSources
 
 
 async def ask_for_run(request: ApiRequest) -> ApiResponse:
@@ -21,7 +22,7 @@ async def ask_for_run(request: ApiRequest) -> ApiResponse:
 
 async def list_runs(request: ApiRequest) -> ApiResponse:
     """List runs, newest first."""
-    query: schemas.RunsQuery = request.query
+    query: RunsQuery = request.query
     after = cursor.decode_instant_and_id(query.cursor)
     key = query.collection and collection.schedule_key(request.org_id, query.collection)
     filters = RunFilter(
@@ -36,8 +37,8 @@ async def list_runs(request: ApiRequest) -> ApiResponse:
     page, more = rows[: query.limit], len(rows) > query.limit
     last = page[-1] if more else None
     return ApiResponse(
-        schemas.Runs(
-            runs=[schemas.RunBody.model_validate(_with_id(row)) for row in page],
+        Runs(
+            runs=[RunBody.model_validate(_with_id(row)) for row in page],
             next_cursor=cursor.encode(last["created_at"], last["execution_id"]) if last else None,
         )
     )
@@ -73,7 +74,7 @@ async def _queue(request: ApiRequest, name: str) -> ApiResponse:
     requested = CollectionRequest(request.org_id, by, request.now, collection=name)
     queued = await collection.request_run(context.pool, context.config, requested)
     await context.enqueue([queued])
-    body = schemas.QueuedRunBody(run_id=queued.run_id, queued_at=request.now)
+    body = QueuedRunBody(run_id=queued.run_id, queued_at=request.now)
     return ApiResponse(body, {"location": f"/collection/runs/{queued.run_id}"})
 
 
@@ -89,7 +90,7 @@ async def _answer(connection: Connection, request: ApiRequest) -> ApiResponse:
     row = await _existing(connection, request)
     sources = await listing.sources(connection, row["execution_id"])
     body = _with_id(row) | {"sources": sources}
-    return ApiResponse(schemas.RunWithSources.model_validate(body))
+    return ApiResponse(RunWithSources.model_validate(body))
 
 
 def _with_id(row: dict[str, Any]) -> dict[str, Any]:

@@ -11,18 +11,30 @@ from app.scheduling import cron
 from app.store import tenancy
 from app.store.orgs import org_listing
 from app.store.orgs.collection import CollectionSchedule
-from app.web.api import cursor, schemas
+from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.schemas.base import PageQuery
+from app.web.api.schemas.schedule import (
+    CollectionBody,
+    Collections,
+    EditBody,
+    Edits,
+    PauseBody,
+    PauseRequest,
+    ResumeRequest,
+    ScheduleBody,
+    ScheduleChange,
+)
 
 
 async def list_collections(request: ApiRequest) -> ApiResponse:
     """List the collections with their schedules, the default one first."""
     found = await collection.read_all(request.context.pool, request.org_id)
     lines = [
-        schemas.CollectionBody(name=collection.collection_name(one.key), schedule=_body(one))
+        CollectionBody(name=collection.collection_name(one.key), schedule=_body(one))
         for one in found
     ]
-    return ApiResponse(schemas.Collections(collections=lines))
+    return ApiResponse(Collections(collections=lines))
 
 
 async def read_schedule(request: ApiRequest) -> ApiResponse:
@@ -32,7 +44,7 @@ async def read_schedule(request: ApiRequest) -> ApiResponse:
 
 async def change_schedule(request: ApiRequest) -> ApiResponse:
     """Change the given fields of the schedule; creates it if there is none."""
-    body: schemas.ScheduleChange = request.body
+    body: ScheduleChange = request.body
     changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     if "cron_expression" in changes:  # rejected before any row is locked
         changes["cron_expression"] = cron.validated_expression(changes["cron_expression"])
@@ -60,7 +72,7 @@ async def read_pause(request: ApiRequest) -> ApiResponse:
 
 async def pause_schedule(request: ApiRequest) -> ApiResponse:
     """Pause the schedule; its ticks are recorded as paused until it is resumed."""
-    body: schemas.PauseRequest = request.body
+    body: PauseRequest = request.body
     context = request.context
     change = await collection.pause(
         context.pool, context.config, _collection_request(request), body.note
@@ -71,7 +83,7 @@ async def pause_schedule(request: ApiRequest) -> ApiResponse:
 
 async def resume_schedule(request: ApiRequest) -> ApiResponse:
     """Resume a paused schedule."""
-    body: schemas.ResumeRequest = request.body
+    body: ResumeRequest = request.body
     context = request.context
     change = await collection.resume(
         context.pool, context.config, _collection_request(request), body.note
@@ -82,15 +94,15 @@ async def resume_schedule(request: ApiRequest) -> ApiResponse:
 
 async def list_edits(request: ApiRequest) -> ApiResponse:
     """List the edits of the schedule, newest first."""
-    query: schemas.PageQuery = request.query
+    query: PageQuery = request.query
     number = cursor.decode_number(query.cursor)
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         of = (request.org_id, _collection_request(request).key)
         rows = await org_listing.edits(connection, of, query.limit + 1, number)
     page, more = rows[: query.limit], len(rows) > query.limit
-    edits = [schemas.EditBody.model_validate(row) for row in page]
+    edits = [EditBody.model_validate(row) for row in page]
     return ApiResponse(
-        schemas.Edits(edits=edits, next_cursor=cursor.encode(edits[-1].id) if more else None)
+        Edits(edits=edits, next_cursor=cursor.encode(edits[-1].id) if more else None)
     )
 
 
@@ -112,11 +124,11 @@ def _answer(schedule: CollectionSchedule | None) -> ApiResponse:
     return ApiResponse(_body(schedule), _etag(schedule))
 
 
-def _body(schedule: CollectionSchedule | None) -> schemas.ScheduleBody:
+def _body(schedule: CollectionSchedule | None) -> ScheduleBody:
     settings = collection.settings_of(schedule)
     active = None if schedule is None or schedule.retired_at is not None else schedule
     ticking = active is not None and active.enabled and active.paused_at is None
-    return schemas.ScheduleBody(
+    return ScheduleBody(
         **{name: settings.policies.get(name) for name in collection.POLICY_FIELDS},
         id=active and active.id,
         preset_id=settings.preset_id,
@@ -133,7 +145,7 @@ def _body(schedule: CollectionSchedule | None) -> schemas.ScheduleBody:
 
 def _pause_answer(schedule: CollectionSchedule | None) -> ApiResponse:
     paused_at = None if schedule is None else schedule.paused_at
-    body = schemas.PauseBody(
+    body = PauseBody(
         paused=paused_at is not None,
         paused_at=paused_at,
         paused_by=schedule and schedule.paused_by,

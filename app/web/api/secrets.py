@@ -4,9 +4,10 @@ from http import HTTPStatus
 
 from app.core.errors import BadConfig, BadParameters, Conflict, NotFound, OverLimit
 from app.orgs import secret_box, secrets
-from app.web.api import problems, schemas
+from app.web.api import problems
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.problems import Problem
+from app.web.api.schemas.secrets import SecretName, SecretNames, SecretValue
 
 RETRY_AFTER_HOUR = {"retry-after": "3600"}
 
@@ -15,15 +16,13 @@ async def list_secrets(request: ApiRequest) -> ApiResponse:
     """List the names of the secrets, and when each was last set."""
     names = await secrets.names(request.context.pool, request.org_id)
     return ApiResponse(
-        schemas.SecretNames(
-            secrets=[schemas.SecretName(name=name, updated_at=at) for name, at in names]
-        )
+        SecretNames(secrets=[SecretName(name=name, updated_at=at) for name, at in names])
     )
 
 
 async def put_secret(request: ApiRequest) -> ApiResponse:
     """Set a secret, stored encrypted; replaces one with the same name."""
-    body: schemas.SecretValue = request.body
+    body: SecretValue = request.body
     name, context = request.path["secret"], request.context
     try:
         box = secret_box.from_config(context.config)
@@ -35,7 +34,7 @@ async def put_secret(request: ApiRequest) -> ApiResponse:
         raise problems.of_field(field, message) from None
     except OverLimit as error:
         raise Conflict(str(error)) from None
-    return ApiResponse(schemas.SecretName(name=name, updated_at=request.now))
+    return ApiResponse(SecretName(name=name, updated_at=request.now))
 
 
 async def delete_secret(request: ApiRequest) -> ApiResponse:

@@ -15,16 +15,23 @@ from app.store.db import Connection
 from app.store.orgs import collection
 from app.store.orgs import org_sources as store
 from app.store.orgs.org_sources import OrgRecipe
-from app.web.api import problems, schemas
+from app.web.api import problems
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.schemas.sources import (
+    OrgSourceBody,
+    OrgSourceChange,
+    OrgSourceCreate,
+    OrgSourceList,
+    OrgSourceSummary,
+)
 
 
 async def list_sources(request: ApiRequest) -> ApiResponse:
     """List the organisation's own sources."""
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         found = await store.all_of(connection, request.org_id)
-    lines = [schemas.OrgSourceSummary.model_validate(_summary(stored)) for stored in found]
-    return ApiResponse(schemas.OrgSourceList(sources=lines))
+    lines = [OrgSourceSummary.model_validate(_summary(stored)) for stored in found]
+    return ApiResponse(OrgSourceList(sources=lines))
 
 
 async def read_source(request: ApiRequest) -> ApiResponse:
@@ -34,7 +41,7 @@ async def read_source(request: ApiRequest) -> ApiResponse:
 
 async def create_source(request: ApiRequest) -> ApiResponse:
     """Store a recipe; presets can refer to it as `recipe:NAME`."""
-    body: schemas.OrgSourceCreate = request.body
+    body: OrgSourceCreate = request.body
     recipe = await load_recipe(request, body.recipe)
     if body.name not in ("", recipe.name):
         raise problems.of_field("name", f"differs from the name in the recipe, {recipe.name}")
@@ -54,7 +61,7 @@ async def create_source(request: ApiRequest) -> ApiResponse:
 
 async def change_source(request: ApiRequest) -> ApiResponse:
     """Replace a source's recipe; attempts that start from now on use it."""
-    body: schemas.OrgSourceChange = request.body
+    body: OrgSourceChange = request.body
     recipe = await load_recipe(request, body.recipe)
     name: str = request.path["name"]
     if recipe.name != name:
@@ -130,7 +137,7 @@ def _existing(found: OrgRecipe | None) -> OrgRecipe:
 
 
 def _answer(stored: OrgRecipe) -> ApiResponse:
-    body = schemas.OrgSourceBody.model_validate({**_summary(stored), "recipe": stored.recipe})
+    body = OrgSourceBody.model_validate({**_summary(stored), "recipe": stored.recipe})
     return ApiResponse(body, {"etag": f'"{stored.revision}"'})
 
 

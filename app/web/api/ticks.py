@@ -7,8 +7,9 @@ from app.store import tenancy
 from app.store.db import Connection, Pool
 from app.store.reports import tick_listing
 from app.store.reports.tick_listing import TickFilter
-from app.web.api import cursor, schemas
+from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.schemas.ticks import TickBody, Ticks, TicksQuery
 
 
 async def list_ticks(request: ApiRequest) -> ApiResponse:
@@ -28,7 +29,7 @@ async def list_job_ticks(request: ApiRequest) -> ApiResponse:
 
 
 async def _answer(
-    connection: Pool | Connection, jobs: Mapping[int, str], query: schemas.TicksQuery
+    connection: Pool | Connection, jobs: Mapping[int, str], query: TicksQuery
 ) -> ApiResponse:
     filters = TickFilter(
         since=query.since,
@@ -41,8 +42,8 @@ async def _answer(
     page, more = rows[: query.limit], len(rows) > query.limit
     last = page[-1] if more else None
     return ApiResponse(
-        schemas.Ticks(
-            ticks=[schemas.TickBody.model_validate(row) for row in page],
+        Ticks(
+            ticks=[TickBody.model_validate(row) for row in page],
             next_cursor=(
                 cursor.encode(last["scheduled_for"], last["schedule_id"]) if last else None
             ),

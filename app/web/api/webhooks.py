@@ -9,8 +9,21 @@ from app.store import tenancy
 from app.store.db import Connection
 from app.store.orgs import webhooks as store
 from app.store.orgs.webhooks import Webhook
-from app.web.api import changes, cursor, schemas
+from app.web.api import changes, cursor
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.schemas.schedule import PauseRequest
+from app.web.api.schemas.webhooks import (
+    Deliveries,
+    DeliveriesQuery,
+    DeliveryBody,
+    Replayed,
+    WebhookBody,
+    WebhookCreate,
+    WebhookCreated,
+    WebhookReplay,
+    Webhooks,
+    WebhookTest,
+)
 from app.web.api.secrets import of_missing_key
 
 PAUSED = "paused by {by}: {note}"
@@ -20,12 +33,12 @@ async def list_webhooks(request: ApiRequest) -> ApiResponse:
     """List the webhooks, oldest first."""
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         found = await store.all_of(connection, request.org_id)
-    return ApiResponse(schemas.Webhooks(webhooks=[_body(one) for one in found]))
+    return ApiResponse(Webhooks(webhooks=[_body(one) for one in found]))
 
 
 async def create_webhook(request: ApiRequest) -> ApiResponse:
     """Create a webhook, which gets what changes from now on; its secret is shown this once."""
-    body: schemas.WebhookCreate = request.body
+    body: WebhookCreate = request.body
     context, by = request.context, request.principal.name
     try:
         webhook_id, secret = await webhooks.create(
@@ -35,7 +48,7 @@ async def create_webhook(request: ApiRequest) -> ApiResponse:
         raise of_missing_key(error) from None
     async with tenancy.org_transaction(context.pool, request.org_id) as connection:
         created = _body(await _existing(connection, request, webhook_id))
-    answer = schemas.WebhookCreated(**created.model_dump(), secret=secret)
+    answer = WebhookCreated(**created.model_dump(), secret=secret)
     return ApiResponse(answer, {"location": f"/collection/webhooks/{webhook_id}"})
 
 
@@ -55,7 +68,7 @@ async def delete_webhook(request: ApiRequest) -> ApiResponse:
 
 async def pause_webhook(request: ApiRequest) -> ApiResponse:
     """Pause a webhook: deliveries wait until it is resumed."""
-    body: schemas.PauseRequest = request.body
+    body: PauseRequest = request.body
     reason = PAUSED.format(by=request.principal.name, note=body.note)
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         found = await _existing(connection, request)
@@ -78,24 +91,24 @@ async def send_test(request: ApiRequest) -> ApiResponse:
         found = await _existing(connection, request)
         await store.add_test(connection, request.org_id, found.id, delivery_id)
     location = f"/collection/webhooks/{found.id}/deliveries"
-    body = schemas.WebhookTest(id=f"msg_{delivery_id.hex}")
+    body = WebhookTest(id=f"msg_{delivery_id.hex}")
     return ApiResponse(body, {"location": location})
 
 
 async def replay_webhook(request: ApiRequest) -> ApiResponse:
     """Send the deliveries after a place in the feed again, each with the id that it had."""
-    body: schemas.WebhookReplay = request.body
+    body: WebhookReplay = request.body
     place = changes.parse_place(body.after)
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         found = await _existing(connection, request)
         after = (place.position, place.id)
         count = await store.replay(connection, request.org_id, found.id, after)
-    return ApiResponse(schemas.Replayed(deliveries=count))
+    return ApiResponse(Replayed(deliveries=count))
 
 
 async def list_deliveries(request: ApiRequest) -> ApiResponse:
     """List a webhook's deliveries, newest first: made, waiting, or undelivered with the reason."""
-    query: schemas.DeliveriesQuery = request.query
+    query: DeliveriesQuery = request.query
     before = cursor.decode_number(query.cursor)
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
         found = await _existing(connection, request)
@@ -104,7 +117,7 @@ async def list_deliveries(request: ApiRequest) -> ApiResponse:
         )
     page, more = rows[: query.limit], len(rows) > query.limit
     return ApiResponse(
-        schemas.Deliveries(
+        Deliveries(
             deliveries=[_delivery(row) for row in page],
             next_cursor=cursor.encode(page[-1]["number"]) if more else None,
         )
@@ -122,8 +135,8 @@ def _not_found() -> NotFound:
     return NotFound("there is no webhook with that id")
 
 
-def _body(one: Webhook) -> schemas.WebhookBody:
-    return schemas.WebhookBody(
+def _body(one: Webhook) -> WebhookBody:
+    return WebhookBody(
         id=one.id,
         url=one.url,
         created_at=one.created_at,
@@ -135,5 +148,5 @@ def _body(one: Webhook) -> schemas.WebhookBody:
     )
 
 
-def _delivery(row: dict[str, Any]) -> schemas.DeliveryBody:
-    return schemas.DeliveryBody.model_validate(row | {"id": f"msg_{row['id'].hex}"})
+def _delivery(row: dict[str, Any]) -> DeliveryBody:
+    return DeliveryBody.model_validate(row | {"id": f"msg_{row['id'].hex}"})
