@@ -18,7 +18,8 @@ from app.store import tenancy
 from app.store.db import Pool
 from app.store.orgs import orgs, webhooks
 from app.web.api.endpoint import Endpoint
-from app.web.api.table import ENDPOINTS, WEBHOOK
+from app.web.api.table import ENDPOINTS
+from app.web.api.webhooks import WEBHOOK
 from app.web.context import TOKEN_FAILURES
 from tests.api.clients import (
     ODDS,

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from app.core.enums import Scope
 from app.core.errors import Gone, Unauthorized
 from app.orgs import tokens
 from app.store import tenancy
@@ -14,6 +15,7 @@ from app.store.content.changes import Change, FeedPosition
 from app.store.db import UNAVAILABLE
 from app.web.api import cursor, problems
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.problems import RETRY_AFTER, Problem
 from app.web.api.schemas.changes import (
     ChangeBody,
@@ -184,3 +186,34 @@ def _body(one: Change) -> ChangeBody:
         run_id=one.run_id,
         fields=one.fields,
     )
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "GET",
+        "/collection/items/{key}/history",
+        Scope.READ,
+        item_history,
+        History,
+        query=HistoryQuery,
+    ),
+    Endpoint(
+        "GET",
+        "/collection/changes",
+        Scope.READ,
+        list_changes,
+        ChangeFeed,
+        query=ChangesQuery,
+        errors=(410,),
+        seconds=45,
+    ),
+    Endpoint(
+        "GET",
+        "/collection/changes/stream",
+        Scope.READ,
+        stream_changes,
+        query=ChangeStreamQuery,
+        stream=(EVENT_STREAM,),
+        errors=(410,),
+    ),
+)

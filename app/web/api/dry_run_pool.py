@@ -35,6 +35,7 @@ MAX_CONCURRENT = 16  # concurrent dry runs in this process, one of each organisa
 SANDBOX_PROCESSES = 2
 MAX_LOADS_PER_MINUTE = 30  # recipes checked per organisation, over all processes
 TIME_LIMIT_SECONDS = 20.0  # total time of one dry run
+REQUEST_SECONDS = TIME_LIMIT_SECONDS + 8  # seconds; with the queries before and after the dry run
 MAX_PER_MINUTE = 10  # dry runs per organisation, over all processes
 WINDOW_SECONDS = 60
 START_SECONDS = 30.0  # for the process to start on a busy machine

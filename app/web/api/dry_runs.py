@@ -10,8 +10,11 @@ from app.sources.recipes.load import load, unset_secrets
 from app.sources.recipes.load import secret_references as references
 from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import RecipeSource
+from app.web.api import dry_run_pool
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
+from app.web.api.schemas.base import EmptyRequest
 from app.web.api.schemas.dry_runs import DryRunRequest, DryRunResult
 from app.web.api.secrets import of_missing_key
 from app.web.api.sources import load_recipe, stored_source
@@ -56,3 +59,31 @@ async def _resolver(request: ApiRequest, recipe: Recipe, text: str) -> secrets.S
         return await secrets.resolver(context.pool, context.config, request.org_id, recipe)
     except BadConfig as error:
         raise of_missing_key(error) from None
+
+
+SOURCES = "/collection/sources"
+SOURCE = "/collection/sources/{name}"
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "POST",
+        f"{SOURCES}/dry-run",
+        Scope.OPERATE,
+        try_recipe,
+        DryRunResult,
+        body=DryRunRequest,
+        seconds=dry_run_pool.REQUEST_SECONDS,
+        once=False,
+    ),
+    Endpoint(
+        "POST",
+        f"{SOURCE}/dry-run",
+        Scope.OPERATE,
+        try_source,
+        DryRunResult,
+        body=EmptyRequest,
+        optional=True,
+        errors=(404,),
+        seconds=dry_run_pool.REQUEST_SECONDS,
+        once=False,
+    ),
+)

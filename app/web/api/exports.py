@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 
+from app.core.enums import Scope
 from app.core.errors import BadParameters
 from app.maintenance import export
 from app.orgs import exports
@@ -9,6 +10,7 @@ from app.store.orgs.exports import ORG_EXPORTS
 from app.store.reports.exports import ExportRange
 from app.web.api import problems
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.schemas.exports import ExportQuery
 
 MEDIA_TYPES = tuple(media_type for _, media_type in exports.FORMATS.values())
@@ -46,3 +48,15 @@ async def _joined(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[b
     yield first
     async for part in rest:
         yield part
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "GET",
+        "/collection/exports/{what}",
+        Scope.READ,
+        export_rows,
+        query=ExportQuery,
+        stream=MEDIA_TYPES,
+    ),
+)

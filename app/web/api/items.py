@@ -5,12 +5,14 @@ from typing import Any
 
 import msgspec
 
+from app.core.enums import Scope
 from app.store import tenancy
 from app.store.db import Connection
 from app.store.orgs import org_listing
 from app.store.orgs.org_listing import OrgItemFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.schemas.items import ItemBody, Items, ItemsQuery
 
 MAX_PAGE_BYTES = 1_000_000  # of the data of a page's items; a page ends after the one that exceeds
@@ -58,3 +60,8 @@ async def _page(
             break
         after = some[-1]["changed_at"], some[-1]["id"]
     return rows, False
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", "/collection/items", Scope.READ, list_items, Items, query=ItemsQuery),
+)

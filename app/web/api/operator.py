@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from app.core.enums import Scope
 from app.core.errors import BadSchedule, InvalidValue, UnknownOrg
 from app.orgs import admin, tokens, usage
 from app.scheduling.schedule import Schedule
@@ -16,6 +17,7 @@ from app.store.orgs.orgs import Org, Token
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.schemas.operator import (
     JobBody,
     JobList,
@@ -158,3 +160,97 @@ def _job(state: ScheduleState) -> JobBody:
         next=state.next_tick_at if state.enabled and state.paused_at is None else None,
         frontier=state.evaluated_through,
     )
+
+
+ORGS = "/operator/organizations"
+ORG = "/operator/organizations/{org_id}"
+
+
+def _tokens(prefix: str) -> tuple[Endpoint, ...]:
+    """The endpoints of the tokens of the operator, or of one organisation."""
+    path = f"{prefix}/tokens"
+    return (
+        Endpoint(
+            "GET",
+            path,
+            Scope.READ,
+            list_tokens,
+            Tokens,
+            errors=(404,),
+            operator=True,
+        ),
+        Endpoint(
+            "POST",
+            path,
+            Scope.ADMIN,
+            create_token,
+            TokenCreated,
+            status=201,
+            body=TokenCreate,
+            errors=(404,),
+            operator=True,
+        ),
+    )
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", ORGS, Scope.READ, list_organizations, Organizations, operator=True),
+    Endpoint(
+        "POST",
+        ORGS,
+        Scope.ADMIN,
+        create_organization,
+        OrganizationBody,
+        status=201,
+        body=OrganizationCreate,
+        operator=True,
+    ),
+    Endpoint(
+        "GET",
+        ORG,
+        Scope.READ,
+        read_organization,
+        OrganizationBody,
+        errors=(404,),
+        operator=True,
+    ),
+    Endpoint(
+        "PATCH",
+        ORG,
+        Scope.ADMIN,
+        change_organization,
+        OrganizationBody,
+        body=OrganizationChange,
+        errors=(404,),
+        operator=True,
+    ),
+    Endpoint(
+        "GET",
+        f"{ORG}/usage",
+        Scope.READ,
+        read_organization_usage,
+        UsageBody,
+        errors=(404,),
+        operator=True,
+    ),
+    *_tokens("/operator"),
+    *_tokens(ORG),
+    Endpoint(
+        "DELETE",
+        "/operator/tokens/{token_id}",
+        Scope.ADMIN,
+        revoke_token,
+        status=204,
+        errors=(404,),
+        operator=True,
+    ),
+    Endpoint(
+        "GET",
+        "/operator/jobs",
+        Scope.READ,
+        list_jobs,
+        JobList,
+        query=JobsQuery,
+        operator=True,
+    ),
+)

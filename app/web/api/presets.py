@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from app.core.enums import Scope
 from app.core.errors import Conflict, InvalidValue, NotFound, OverLimit, StaleEdit
 from app.orgs.limits import OrgLimits
 from app.store import tenancy
@@ -16,6 +17,7 @@ from app.store.orgs import presets as store
 from app.store.orgs.presets import CollectionPreset
 from app.web.api import problems
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.schemas.presets import (
     PresetBody,
     PresetChange,
@@ -142,3 +144,44 @@ def _body(preset: CollectionPreset) -> PresetBody:
         created_at=preset.created_at,
         updated_at=preset.updated_at,
     )
+
+
+PRESETS = "/collection/presets"
+PRESET = "/collection/presets/{preset_id}"
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", PRESETS, Scope.READ, list_presets, Presets),
+    Endpoint(
+        "POST",
+        PRESETS,
+        Scope.ADMIN,
+        create_preset,
+        PresetBody,
+        status=201,
+        body=PresetCreate,
+        etag=True,
+        errors=(409,),
+    ),
+    Endpoint("GET", PRESET, Scope.READ, read_preset, PresetBody, etag=True, errors=(404,)),
+    Endpoint(
+        "PATCH",
+        PRESET,
+        Scope.ADMIN,
+        change_preset,
+        PresetBody,
+        body=PresetChange,
+        etag=True,
+        if_match=True,
+        errors=(404, 409),
+    ),
+    Endpoint(
+        "DELETE",
+        PRESET,
+        Scope.ADMIN,
+        delete_preset,
+        status=204,
+        if_match=True,
+        errors=(404, 409),
+    ),
+)

@@ -6,9 +6,11 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from app.core import zone_data
+from app.core.enums import Scope
 from app.scheduling.schedule import Schedule
 from app.store.schedules import zones
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.schemas.schedule import PreviewQuery, SchedulePreview, TickPreview
 
 TICKS_SHOWN = 10
@@ -63,3 +65,19 @@ def _repeated_note(local: datetime, zone: ZoneInfo) -> str | None:
         return None
     which = "second" if local.fold else "first"
     return f"the clocks show {naive:%H:%M} twice that day: this is the {which} time"
+
+
+SCHEDULE = "/collection/schedule"
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "GET",
+        f"{SCHEDULE}/preview",
+        Scope.READ,
+        preview_schedule,
+        SchedulePreview,
+        query=PreviewQuery,
+        errors=(400,),
+    ),
+)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.core.enums import OPEN_STATUSES
+from app.core.enums import OPEN_STATUSES, Scope
 from app.core.errors import Conflict, NotFound
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
@@ -12,6 +12,8 @@ from app.store.runs import listing, run_rows
 from app.store.runs.listing import RunFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
+from app.web.api.schemas.base import EmptyRequest
 from app.web.api.schemas.runs import QueuedRunBody, RunBody, Runs, RunsQuery, RunWithSources
 
 
@@ -99,3 +101,59 @@ def _with_id(row: dict[str, Any]) -> dict[str, Any]:
         "collection": collection.collection_name(row["job"]),
         "deferred_until": row["not_before"] if row["deferrals"] else None,
     }
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "POST",
+        "/collection/run",
+        Scope.OPERATE,
+        ask_for_run,
+        QueuedRunBody,
+        status=202,
+        body=EmptyRequest,
+        optional=True,
+        errors=(409,),
+    ),
+    Endpoint(
+        "POST",
+        "/collections/{collection}/run",
+        Scope.OPERATE,
+        ask_for_run,
+        QueuedRunBody,
+        status=202,
+        body=EmptyRequest,
+        optional=True,
+        errors=(409,),
+    ),
+    Endpoint("GET", "/collection/runs", Scope.READ, list_runs, Runs, query=RunsQuery),
+    Endpoint(
+        "GET",
+        "/collection/runs/{run_id}",
+        Scope.READ,
+        read_run,
+        RunWithSources,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        "/collection/runs/{run_id}/cancel",
+        Scope.OPERATE,
+        cancel_run,
+        RunWithSources,
+        body=EmptyRequest,
+        optional=True,
+        errors=(404, 409),
+    ),
+    Endpoint(
+        "POST",
+        "/collection/runs/{run_id}/retry",
+        Scope.OPERATE,
+        retry_run,
+        QueuedRunBody,
+        status=202,
+        body=EmptyRequest,
+        optional=True,
+        errors=(404, 409),
+    ),
+)

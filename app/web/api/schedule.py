@@ -5,6 +5,7 @@
 
 from typing import Any
 
+from app.core.enums import Scope
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
 from app.scheduling import cron
@@ -13,6 +14,7 @@ from app.store.orgs import org_listing
 from app.store.orgs.collection import CollectionSchedule
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.schemas.base import PageQuery
 from app.web.api.schemas.schedule import (
     CollectionBody,
@@ -156,3 +158,76 @@ def _pause_answer(schedule: CollectionSchedule | None) -> ApiResponse:
 
 def _etag(schedule: CollectionSchedule | None) -> dict[str, str]:
     return {"etag": f'"{0 if schedule is None else schedule.revision}"'}
+
+
+def _schedule(path: str) -> tuple[Endpoint, ...]:
+    """The endpoints of the schedule at a path."""
+    return (
+        Endpoint("GET", path, Scope.READ, read_schedule, ScheduleBody, etag=True),
+        Endpoint(
+            "PATCH",
+            path,
+            Scope.ADMIN,
+            change_schedule,
+            ScheduleBody,
+            body=ScheduleChange,
+            etag=True,
+            if_match=True,
+        ),
+        Endpoint(
+            "DELETE",
+            path,
+            Scope.ADMIN,
+            retire_schedule,
+            status=204,
+            if_match=True,
+            errors=(404,),
+        ),
+        Endpoint(
+            "GET",
+            f"{path}/edits",
+            Scope.READ,
+            list_edits,
+            Edits,
+            query=PageQuery,
+        ),
+    )
+
+
+def _pause(path: str) -> tuple[Endpoint, ...]:
+    """The endpoints of pausing the schedule at a path."""
+    return (
+        Endpoint("GET", f"{path}/pause", Scope.READ, read_pause, PauseBody, etag=True),
+        Endpoint(
+            "POST",
+            f"{path}/pause",
+            Scope.OPERATE,
+            pause_schedule,
+            PauseBody,
+            body=PauseRequest,
+            etag=True,
+            if_match=True,
+            errors=(404,),
+        ),
+        Endpoint(
+            "POST",
+            f"{path}/resume",
+            Scope.OPERATE,
+            resume_schedule,
+            PauseBody,
+            body=ResumeRequest,
+            optional=True,
+            etag=True,
+            if_match=True,
+            errors=(404,),
+        ),
+    )
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", "/collections", Scope.READ, list_collections, Collections),
+    *_schedule("/collection/schedule"),
+    *_pause("/collection/schedule"),
+    *_schedule("/collections/{collection}/schedule"),
+    *_pause("/collections/{collection}/schedule"),
+)

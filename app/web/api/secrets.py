@@ -2,10 +2,12 @@
 
 from http import HTTPStatus
 
+from app.core.enums import Scope
 from app.core.errors import BadConfig, BadParameters, Conflict, NotFound, OverLimit
 from app.orgs import secret_box, secrets
 from app.web.api import problems
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
 from app.web.api.schemas.secrets import SecretName, SecretNames, SecretValue
 
@@ -48,3 +50,22 @@ async def delete_secret(request: ApiRequest) -> ApiResponse:
 def of_missing_key(error: BadConfig) -> Problem:
     """Return a 503: only the operator can fix the key."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=RETRY_AFTER_HOUR)
+
+
+SECRETS = "/collection/secrets"
+SECRET = f"{SECRETS}/{{secret}}"
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", SECRETS, Scope.READ, list_secrets, SecretNames),
+    Endpoint(
+        "PUT",
+        SECRET,
+        Scope.ADMIN,
+        put_secret,
+        SecretName,
+        body=SecretValue,
+        errors=(409,),
+    ),
+    Endpoint("DELETE", SECRET, Scope.ADMIN, delete_secret, status=204, errors=(404,)),
+)

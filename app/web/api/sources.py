@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import asyncpg
 
+from app.core.enums import Scope
 from app.core.errors import BadRecipe, Conflict, NotFound, OverLimit, StaleEdit
 from app.orgs import secrets
 from app.orgs.limits import OrgLimits
@@ -15,8 +16,9 @@ from app.store.db import Connection
 from app.store.orgs import collection
 from app.store.orgs import org_sources as store
 from app.store.orgs.org_sources import OrgRecipe
-from app.web.api import problems
+from app.web.api import dry_run_pool, problems
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.schemas.sources import (
     OrgSourceBody,
     OrgSourceChange,
@@ -149,3 +151,44 @@ def _summary(stored: OrgRecipe) -> dict[str, object]:
         "created_at": stored.created_at,
         "updated_at": stored.updated_at,
     }
+
+
+SOURCES = "/collection/sources"
+SOURCE = "/collection/sources/{name}"
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", SOURCES, Scope.READ, list_sources, OrgSourceList),
+    Endpoint(
+        "POST",
+        SOURCES,
+        Scope.ADMIN,
+        create_source,
+        OrgSourceBody,
+        status=201,
+        body=OrgSourceCreate,
+        etag=True,
+        errors=(409,),
+        seconds=dry_run_pool.REQUEST_SECONDS,
+    ),
+    Endpoint("GET", SOURCE, Scope.READ, read_source, OrgSourceBody, etag=True, errors=(404,)),
+    Endpoint(
+        "PUT",
+        SOURCE,
+        Scope.ADMIN,
+        change_source,
+        OrgSourceBody,
+        body=OrgSourceChange,
+        etag=True,
+        if_match=True,
+        errors=(404,),
+        seconds=dry_run_pool.REQUEST_SECONDS,
+    ),
+    Endpoint(
+        "DELETE",
+        SOURCE,
+        Scope.ADMIN,
+        delete_source,
+        status=204,
+        if_match=True,
+        errors=(404, 409),
+    ),
+)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from app.core.enums import Scope
 from app.core.errors import NotFound
 from app.store import tenancy
 from app.store.db import Connection, Pool
@@ -9,6 +10,7 @@ from app.store.reports import tick_listing
 from app.store.reports.tick_listing import TickFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.schemas.ticks import TickBody, Ticks, TicksQuery
 
 
@@ -49,3 +51,18 @@ async def _answer(
             ),
         )
     )
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", "/collection/ticks", Scope.READ, list_ticks, Ticks, query=TicksQuery),
+    Endpoint(
+        "GET",
+        "/operator/jobs/{key}/ticks",
+        Scope.READ,
+        list_job_ticks,
+        Ticks,
+        query=TicksQuery,
+        errors=(404,),
+        operator=True,
+    ),
+)

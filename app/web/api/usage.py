@@ -2,8 +2,10 @@
 
 from dataclasses import asdict
 
+from app.core.enums import Scope
 from app.orgs import usage
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
 from app.web.api.schemas.usage import UsageBody
 
 
@@ -12,3 +14,8 @@ async def read_usage(request: ApiRequest) -> ApiResponse:
     context = request.context
     report = await usage.report(context.pool, context.config, request.org_id, request.now)
     return ApiResponse(UsageBody.model_validate(asdict(report)))
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", "/collection/usage", Scope.READ, read_usage, UsageBody),
+)

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import uuid4
 
+from app.core.enums import Scope
 from app.core.errors import BadConfig, NotFound
 from app.orgs import webhooks
 from app.store import tenancy
@@ -11,6 +12,8 @@ from app.store.orgs import webhooks as store
 from app.store.orgs.webhooks import Webhook
 from app.web.api import changes, cursor
 from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
+from app.web.api.schemas.base import EmptyRequest
 from app.web.api.schemas.schedule import PauseRequest
 from app.web.api.schemas.webhooks import (
     Deliveries,
@@ -150,3 +153,73 @@ def _body(one: Webhook) -> WebhookBody:
 
 def _delivery(row: dict[str, Any]) -> DeliveryBody:
     return DeliveryBody.model_validate(row | {"id": f"msg_{row['id'].hex}"})
+
+
+WEBHOOKS = "/collection/webhooks"
+WEBHOOK = "/collection/webhooks/{webhook_id}"
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", WEBHOOKS, Scope.READ, list_webhooks, Webhooks),
+    Endpoint(
+        "POST",
+        WEBHOOKS,
+        Scope.ADMIN,
+        create_webhook,
+        WebhookCreated,
+        status=201,
+        body=WebhookCreate,
+        once=False,
+        errors=(409,),
+    ),
+    Endpoint("GET", WEBHOOK, Scope.READ, read_webhook, WebhookBody, errors=(404,)),
+    Endpoint("DELETE", WEBHOOK, Scope.ADMIN, delete_webhook, status=204, errors=(404,)),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/pause",
+        Scope.OPERATE,
+        pause_webhook,
+        WebhookBody,
+        body=PauseRequest,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/resume",
+        Scope.OPERATE,
+        resume_webhook,
+        WebhookBody,
+        body=EmptyRequest,
+        optional=True,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/test",
+        Scope.OPERATE,
+        send_test,
+        WebhookTest,
+        status=202,
+        body=EmptyRequest,
+        optional=True,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/replay",
+        Scope.OPERATE,
+        replay_webhook,
+        Replayed,
+        body=WebhookReplay,
+        errors=(404,),
+    ),
+    Endpoint(
+        "GET",
+        f"{WEBHOOK}/deliveries",
+        Scope.READ,
+        list_deliveries,
+        Deliveries,
+        query=DeliveriesQuery,
+        errors=(404,),
+    ),
+)
