@@ -19,7 +19,8 @@ from app.fetch.authenticated import AnyFetcher, FetcherOptions, Fetchers
 from app.fetch.client import Fetcher, open_client, open_job_transport
 from app.fetch.exchange_thread import ExchangeThread
 from app.fetch.large_pages import LargePages
-from app.fetch.limiter import Limiter, RedisLimiter
+from app.fetch.limiter import RedisLimiter
+from app.fetch.permits import Limiter
 from app.fetch.ssrf_guard import Guard
 from app.fetch.tokens import (
     AuthenticatedFetcher,

@@ -18,8 +18,8 @@ from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.core.version import user_agent
 from app.fetch.authenticated import AnyFetcher, Fetchers
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.limiter import SoloLimiter
 from app.fetch.robots import Robots
+from app.fetch.solo_limiter import SoloLimiter
 from app.fetch.ssrf_guard import Guard
 from app.sources.recipes.sandbox import Sandbox
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from app.core.errors import Auth
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts
-from app.fetch.limiter import Limiter
+from app.fetch.permits import Limiter
 from app.fetch.tokens import (
     ApiKey,
     AuthenticatedFetcher,

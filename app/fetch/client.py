@@ -35,8 +35,8 @@ from app.fetch.exchange_thread import (
     bound_events,
 )
 from app.fetch.large_pages import current_hold
-from app.fetch.limiter import Admission, Limiter, Permit
 from app.fetch.limiter_scripts import TENANT_HOSTS
+from app.fetch.permits import Admission, Limiter, Permit
 from app.fetch.responses import FetchedResponse
 from app.fetch.slim_client import SlimClient, send_url_as_written
 from app.fetch.ssrf_guard import Guard

@@ -11,7 +11,7 @@ from app.core.errors import Failure, HttpStatus, RateLimited
 from app.core.messages import HostLimits
 from app.fetch import retry, urls
 from app.fetch.client import RequestCounts, refusal, status_class
-from app.fetch.limiter import Admission, Limiter, Permit
+from app.fetch.permits import Admission, Limiter, Permit
 from app.fetch.transport_errors import TRANSPORT_ERRORS, to_failure
 
 

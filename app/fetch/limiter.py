@@ -15,10 +15,9 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from itertools import count
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
@@ -29,17 +28,14 @@ from app.core.log import logger
 from app.core.messages import HostLimits
 from app.fetch import breaker, limiter_scripts
 from app.fetch.breaker import NetworkReachability
+from app.fetch.buckets import TENANT_LIMITS, Bucket, BucketQueue, Terms, tenants_share
 from app.fetch.limiter_scripts import MICRO
+from app.fetch.permits import SLOT_LEASE, THROTTLE_STATUSES, Admission, Permit
 from app.fetch.rates import EASING_FACTOR, MAX_SLOWDOWN, RESPONSES_PER_EASING
 from app.fetch.retry import MAX_WAIT
 from app.fetch.slots import Slots
 from app.fetch.transport_errors import is_connection_failure
 
-SLOT_LEASE = (
-    60.0  # seconds; longer than one attempt, so that it ends only the slots of dead workers
-)
-TENANT_LIMITS = HostLimits(rate=5, burst=10, concurrency=8)  # of all tenants, at any other host
-_THROTTLES = frozenset({429, 503})
 _RELEASE_DELAY = 0.02  # seconds until a free slot is released without a next request
 _BATCH = 100  # requests decided in one call
 _LISTEN_TIMEOUT = 1.0  # seconds until a waiting worker checks again without a wake-up
@@ -47,199 +43,6 @@ _REDIS_TIMEOUT = 3.0
 _REDIS_RETRY = 0.25  # seconds between two calls while Redis is away
 
 _log = logger("fetch")
-
-
-class Admission(Enum):
-    """The decision on a request."""
-
-    GO = limiter_scripts.GO
-    TOO_LONG = (
-        limiter_scripts.TOO_LONG
-    )  # the rate or a cool-down requires a wait longer than `patience`
-    RESTING = limiter_scripts.RESTING  # the breaker is open
-    SPENT = limiter_scripts.SPENT  # a retry, and the hour's retry budget is exhausted
-    BUSY = limiter_scripts.BUSY  # no free slot, or a probe is in flight; handled inside the limiter
-    CROWDED = limiter_scripts.CROWDED  # the tenant has requested too many hosts in the last hour
-
-
-@dataclass(slots=True)
-class Permit:
-    """A permit for one request to a host, `wait` seconds from now, or the refusal of it.
-
-    `queued_seconds`: seconds spent waiting for a slot. `kind`: the kind of failure that opened
-    the breaker.
-    `has_failures`: failures of the host are counted. `may_retry`: the host has retries left this
-    hour. `is_retry`: the request is a retry. `share`: the permit of the tenants' share of the host.
-    """
-
-    host: str
-    admission: Admission
-    wait: float = 0.0
-    token: str = ""
-    has_failures: bool = False
-    may_retry: bool = True
-    kind: str = ""
-    queued_seconds: float = 0.0
-    is_retry: bool = False
-    tenant: str = ""
-    share: "Permit | None" = None
-
-
-class Limiter(Protocol):
-    """Decides when a request to a host may be sent, and records the results."""
-
-    async def acquire(
-        self,
-        host: str,
-        limits: HostLimits,
-        *,
-        again: bool = False,
-        patience: float = MAX_WAIT,
-        tenant: str = "",
-        site: HostLimits | None = None,
-    ) -> Permit:
-        """Wait for a slot and return a permit. `again`: the request is a retry.
-
-        With GO, sleep `wait` seconds before the request, and release the permit after it. Any other
-        decision reserves nothing. `patience`: the longest wait to grant, in seconds.
-        `tenant`: whose state of the host applies, `owner:credentials`; the operator's if empty.
-        `site`: the limits of the built-in site that a tenant requests, of which tenants have a
-        share; by default those that the operator's last request to the host had.
-        """
-        ...
-
-    def release(self, permit: Permit) -> None:
-        """Release a permit after its request; record the result first unless it was cancelled."""
-        ...
-
-    async def record(self, permit: Permit, failure: Failure | None) -> Failure | None:
-        """Record the result of a request; return the failure to raise, or None on success.
-
-        The returned failure is LocalNetwork if the local network is down.
-        """
-        ...
-
-    async def heartbeat(self, lease: float) -> None:
-        """Record a heartbeat; after `lease` seconds without one, this worker's slots are free.
-
-        Raises redis-py's errors. Without heartbeats a slot is held until its own lease ends.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Release all slots still held; call it before Redis is closed."""
-        ...
-
-
-class SoloLimiter:
-    """The limiter of a command that runs without Redis: it only spaces the requests of a host.
-
-    `clock` is monotonic, in seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._due: dict[str, float] = {}
-
-    async def acquire(
-        self,
-        host: str,
-        limits: HostLimits,
-        *,
-        again: bool = False,
-        patience: float = MAX_WAIT,
-        tenant: str = "",
-        site: HostLimits | None = None,
-    ) -> Permit:
-        """See Limiter."""
-        del tenant, site
-        now = self._clock()
-        due = max(self._due.get(host, now), now)
-        wait = max(due - (limits.burst - 1) / limits.rate - now, 0.0)
-        if wait > patience:
-            return Permit(host, Admission.TOO_LONG, wait)
-        self._due[host] = due + 1 / limits.rate
-        return Permit(host, Admission.GO, wait, is_retry=again)
-
-    def release(self, permit: Permit) -> None:
-        """See Limiter."""
-
-    async def record(self, permit: Permit, failure: Failure | None) -> Failure | None:
-        """See Limiter. A host that asks for a pause gets it."""
-        if failure is not None and failure.status in _THROTTLES and failure.retry_in:
-            until = self._clock() + failure.retry_in
-            self._due[permit.host] = max(self._due.get(permit.host, until), until)
-        return failure
-
-    async def heartbeat(self, lease: float) -> None:
-        """See Limiter."""
-
-    async def close(self) -> None:
-        """See Limiter."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """The parameters of a permit request; requests with equal terms share one call."""
-
-    limits: HostLimits
-    again: bool
-    patience: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Bucket:
-    """The state of one host that a request is counted in.
-
-    The operator's (`tenant` empty), one tenant's, or (`share`) what all tenants have in common.
-    """
-
-    host: str
-    tenant: str = ""
-    share: bool = False
-
-    @property
-    def key(self) -> str:
-        """The key of its hash, which begins the names of its other keys."""
-        if self.share:
-            return f"{limiter_scripts.limit_key(self.host)}:tenants"
-        return limiter_scripts.limit_key(self.host) + (f":of:{self.tenant}" if self.tenant else "")
-
-    @property
-    def keys(self) -> list[str]:
-        """The keys of ENTER: its own four, those that limit it further, and the retried hosts."""
-        other = ""
-        if self.share:
-            other = limiter_scripts.limit_key(self.host)
-        elif self.tenant:
-            other = f"rollcall:limit:hosts:{self.tenant.partition(':')[0]}"
-        else:
-            other = f"{limiter_scripts.limit_key(self.host)}:tenants"
-        own = [self.key, f"{self.key}:slots", f"{self.key}:waiting", f"{self.key}:workers"]
-        return [*own, other, f"{other}:slots", limiter_scripts.RETRIED_KEY]
-
-    @property
-    def role(self) -> str:
-        """Its role in ENTER."""
-        return "share" if self.share else "tenant" if self.tenant else "operator"
-
-
-@dataclass(slots=True)
-class _BucketQueue:
-    """This worker's state of a bucket: pending requests, the listener, slots to release."""
-
-    pending: list[tuple[_Terms, asyncio.Future[Permit]]] = field(
-        default_factory=list[tuple[_Terms, "asyncio.Future[Permit]"]]
-    )
-    batcher: asyncio.Task[None] | None = None
-    listener: asyncio.Task[None] | None = None
-    wakeup: asyncio.Event = field(default_factory=asyncio.Event)
-    to_release: list[str] = field(default_factory=list[str])
-    timer: asyncio.TimerHandle | None = None
-    contended: bool = False
-
-    def idle(self) -> bool:
-        return not (self.pending or self.batcher or self.to_release or self.listener)
 
 
 class RedisLimiter:
@@ -262,7 +65,7 @@ class RedisLimiter:
         self._ahead = ahead
         self._slots = Slots()
         self._reach = NetworkReachability(clock)
-        self._queues: defaultdict[_Bucket, _BucketQueue] = defaultdict(_BucketQueue)
+        self._queues: defaultdict[Bucket, BucketQueue] = defaultdict(BucketQueue)
         self._tokens = count()
         self._scripts = {text: redis.register_script(text) for text in _SCRIPTS}
         self._clean: dict[str, int] = {}  # good responses since the last easing; slowed hosts only
@@ -280,13 +83,13 @@ class RedisLimiter:
         site: HostLimits | None = None,
     ) -> Permit:
         """See Limiter."""
-        terms = _Terms(limits, again, patience)
-        permit = await self._acquire(_Bucket(host, tenant), terms)
+        terms = Terms(limits, again, patience)
+        permit = await self._acquire(Bucket(host, tenant), terms)
         if not tenant or permit.admission is not Admission.GO:
             return permit
         try:
-            limits = TENANT_LIMITS if site is None else _tenants_share(site)
-            share = await self._enter(_Bucket(host, share=True), _Terms(limits, False, patience))
+            limits = TENANT_LIMITS if site is None else tenants_share(site)
+            share = await self._enter(Bucket(host, share=True), Terms(limits, False, patience))
         except asyncio.CancelledError:
             self.release(permit)
             raise
@@ -298,8 +101,8 @@ class RedisLimiter:
         permit.queued_seconds += share.queued_seconds
         return permit
 
-    async def _acquire(self, bucket: _Bucket, terms: _Terms) -> Permit:
-        queued = await wait_for_slot(self._slots, bucket.key, terms.limits.concurrency)
+    async def _acquire(self, bucket: Bucket, terms: Terms) -> Permit:
+        queued = await self._slots.acquire(bucket.key, terms.limits.concurrency)
         go = False
         try:
             permit = await self._enter(bucket, terms)
@@ -310,7 +113,7 @@ class RedisLimiter:
         permit.queued_seconds += queued
         return permit
 
-    async def _enter(self, bucket: _Bucket, terms: _Terms) -> Permit:
+    async def _enter(self, bucket: Bucket, terms: Terms) -> Permit:
         permit = await self._decide(bucket, terms)
         if permit.admission is not Admission.BUSY:
             return permit
@@ -325,7 +128,7 @@ class RedisLimiter:
         permit.queued_seconds = time.monotonic() - began
         return permit
 
-    async def _listen(self, bucket: _Bucket, queue: _BucketQueue) -> None:
+    async def _listen(self, bucket: Bucket, queue: BucketQueue) -> None:
         """Wake waiting requests when a slot may be free, or after a timeout."""
         try:
             await self._wait_for_wakeup(bucket)
@@ -333,7 +136,7 @@ class RedisLimiter:
             queue.listener = None
             queue.wakeup.set()
 
-    async def _wait_for_wakeup(self, bucket: _Bucket) -> None:
+    async def _wait_for_wakeup(self, bucket: Bucket) -> None:
         wakeups = f"{bucket.key}:waiting:{self._worker}"
         try:
             async with asyncio.timeout(_LISTEN_TIMEOUT + _REDIS_TIMEOUT):
@@ -341,7 +144,7 @@ class RedisLimiter:
         except (RedisError, OSError, TimeoutError):
             await asyncio.sleep(_RELEASE_DELAY)
 
-    async def _decide(self, bucket: _Bucket, terms: _Terms) -> Permit:
+    async def _decide(self, bucket: Bucket, terms: Terms) -> Permit:
         queue = self._queues[bucket]
         future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         queue.pending.append((terms, future))
@@ -354,7 +157,7 @@ class RedisLimiter:
                 self._discard(bucket, future.result())
             raise
 
-    async def _serve_pending(self, bucket: _Bucket, queue: _BucketQueue) -> None:
+    async def _serve_pending(self, bucket: Bucket, queue: BucketQueue) -> None:
         """Request permits for all pending requests in batches; later ones join the next call."""
         served: list[asyncio.Future[Permit]] = []
         try:
@@ -373,12 +176,12 @@ class RedisLimiter:
             for future in (*served, *(future for _, future in queue.pending)):
                 future.cancel()  # no effect on futures that have their result
 
-    def _discard(self, bucket: _Bucket, permit: Permit) -> None:
+    def _discard(self, bucket: Bucket, permit: Permit) -> None:
         if permit.admission is Admission.GO:
             self._schedule_release(bucket, [permit.token])
 
     async def _request_permits(
-        self, bucket: _Bucket, terms: _Terms, asking: Sequence[asyncio.Future[Permit]]
+        self, bucket: Bucket, terms: Terms, asking: Sequence[asyncio.Future[Permit]]
     ) -> list[Permit]:
         """The decisions, in order; none if all that ask have been cancelled meanwhile."""
         token, number = f"{self._owner_prefix}{self._worker}:{next(self._tokens)}", len(asking)
@@ -418,7 +221,7 @@ class RedisLimiter:
         return permits + [replace(refusal) for _ in range(number - len(permits))]
 
     async def _call_enter(
-        self, bucket: _Bucket, terms: _Terms, token: str, number: int
+        self, bucket: Bucket, terms: Terms, token: str, number: int
     ) -> list[Any] | None:
         limits = terms.limits
         interval = MICRO / limits.rate
@@ -447,13 +250,13 @@ class RedisLimiter:
 
     def release(self, permit: Permit) -> None:
         """See Limiter. The slot is released with the next request, or after a short delay."""
-        bucket = _Bucket(permit.host, permit.tenant)
+        bucket = Bucket(permit.host, permit.tenant)
         self._slots.release(bucket.key)
         self._schedule_release(bucket, [permit.token])
         if permit.share is not None:
-            self._schedule_release(_Bucket(permit.host, share=True), [permit.share.token])
+            self._schedule_release(Bucket(permit.host, share=True), [permit.share.token])
 
-    def _schedule_release(self, bucket: _Bucket, tokens: Sequence[str]) -> None:
+    def _schedule_release(self, bucket: Bucket, tokens: Sequence[str]) -> None:
         queue = self._queues[bucket]
         queue.to_release += tokens
         if queue.timer is None:
@@ -462,7 +265,7 @@ class RedisLimiter:
             queue.timer = asyncio.get_running_loop().call_later(wait, self._release_pending, bucket)
         queue.wakeup.set()  # a request waiting in this process may take it
 
-    def _release_pending(self, bucket: _Bucket) -> None:
+    def _release_pending(self, bucket: Bucket) -> None:
         queue = self._queues[bucket]
         queue.timer = None
         if queue.batcher is not None and not queue.contended:  # its call releases them
@@ -478,7 +281,7 @@ class RedisLimiter:
             self._releases.add(release)
             release.add_done_callback(self._releases.discard)
 
-    async def _free(self, bucket: _Bucket, tokens: Sequence[str]) -> None:
+    async def _free(self, bucket: Bucket, tokens: Sequence[str]) -> None:
         keys = [f"{bucket.key}:slots", f"{bucket.key}:waiting"]
         await self._run_until_answered(limiter_scripts.FREE, keys, tokens)
 
@@ -504,11 +307,11 @@ class RedisLimiter:
 
         A failure is recorded before it is returned, however long Redis is away.
         """
-        host, bucket = permit.host, _Bucket(permit.host, permit.tenant)
+        host, bucket = permit.host, Bucket(permit.host, permit.tenant)
         unreachable_hosts = self._unreachable_hosts(permit, failure)
         if failure is not None and unreachable_hosts:
             for unreachable_host in unreachable_hosts:
-                await self._record_answer(_Bucket(unreachable_host), "")
+                await self._record_answer(Bucket(unreachable_host), "")
             return _local_network_failure(failure, unreachable_hosts)
         if failure is not None and breaker.is_hard_failure(failure):
             open_micros = await self._run_until_answered(
@@ -538,14 +341,14 @@ class RedisLimiter:
             self._reach.record(permit.host, reached=not lost)
         return self._reach.unreachable_hosts() if lost else []
 
-    async def _record_answer(self, bucket: _Bucket, token: str) -> None:
+    async def _record_answer(self, bucket: Bucket, token: str) -> None:
         keys = [bucket.key, f"{bucket.key}:waiting", limiter_scripts.OPEN_BREAKERS_KEY]
         await self._run_script(limiter_scripts.ANSWERED, keys, [bucket.host, token])
 
-    async def _adjust_rate(self, bucket: _Bucket, failure: Failure | None) -> None:
+    async def _adjust_rate(self, bucket: Bucket, failure: Failure | None) -> None:
         if failure is None:
             await self._record_clean(bucket)
-        elif failure.status in _THROTTLES:
+        elif failure.status in THROTTLE_STATUSES:
             self._clean[bucket.key] = 0
             closed = f"{(failure.retry_in or 0.0) * MICRO:.0f}"
             args = [
@@ -556,7 +359,7 @@ class RedisLimiter:
             ]
             await self._run_until_answered(limiter_scripts.PENALISE, [bucket.key], args)
 
-    async def _record_clean(self, bucket: _Bucket) -> None:
+    async def _record_clean(self, bucket: Bucket) -> None:
         """Count a good response of a slowed host; every twentieth calls Redis."""
         if bucket.key not in self._clean:
             return
@@ -565,7 +368,7 @@ class RedisLimiter:
             self._clean[bucket.key] = 0
             await self._run_script(limiter_scripts.EASE, [bucket.key], [str(EASING_FACTOR)])
 
-    def _track_slowed(self, bucket: _Bucket, *, slowed: bool) -> None:
+    def _track_slowed(self, bucket: Bucket, *, slowed: bool) -> None:
         if slowed:
             self._clean.setdefault(bucket.key, 0)
         else:
@@ -610,22 +413,6 @@ _SCRIPTS = (
     limiter_scripts.PENALISE,
     limiter_scripts.EASE,
 )
-
-
-async def wait_for_slot(slots: Slots, host: str, limit: int) -> float:
-    """Take a slot of this process; return the seconds spent waiting for it."""
-    if slots.in_flight(host) < limit:
-        await slots.acquire(host, limit)
-        return 0.0
-    began = time.monotonic()
-    await slots.acquire(host, limit)
-    return time.monotonic() - began
-
-
-def _tenants_share(site: HostLimits) -> HostLimits:
-    share = limiter_scripts.TENANT_SHARE
-    burst, concurrency = int(site.burst * share), int(site.concurrency * share)
-    return HostLimits(site.rate * share, max(1, burst), max(1, concurrency))
 
 
 def _local_network_failure(failure: Failure, hosts: Sequence[str]) -> LocalNetwork:

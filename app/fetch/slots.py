@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
@@ -20,12 +21,16 @@ class Slots:
     def __init__(self) -> None:
         self._hosts: defaultdict[str, _HostSlots] = defaultdict(_HostSlots)
 
-    async def acquire(self, host: str, limit: int) -> None:
-        """Wait until fewer than `limit` requests are in flight, then take a slot."""
+    async def acquire(self, host: str, limit: int) -> float:
+        """Wait until fewer than `limit` requests are in flight, then take a slot.
+
+        Returns the seconds spent waiting for it.
+        """
         slots = self._hosts[host]
         if slots.used < limit and not slots.waiting:
             slots.used += 1
-            return
+            return 0.0
+        began = time.monotonic()
         granted = asyncio.get_running_loop().create_future()
         slots.waiting.append((granted, limit))
         try:
@@ -38,6 +43,7 @@ class Slots:
                     slots.waiting.remove((granted, limit))
                 self._grant_next(host, slots)
             raise
+        return time.monotonic() - began
 
     def release(self, host: str) -> None:
         """Release the slot of a request that has ended."""

@@ -29,8 +29,9 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from app.core.config import chosen_format
 from app.core.log import adopt_library_loggers, logger, report_fatal
 from app.core.tasks import cancel_all
+from app.queue.claims import CLAIM, DEFER, RELEASE, RENEW
 from app.queue.clock import elapsed
-from app.queue.jobs import WAKE_CHANNEL, RedisClient, Script, enqueue_crons
+from app.queue.jobs import WAKE_CHANNEL, RedisClient, enqueue_crons
 from app.queue.repair import RedisRepair
 from app.store import server_faults
 
@@ -44,80 +45,6 @@ WAKE_PING_SECONDS = 5.0  # of silence on the wake connection before it is pinged
 CLAIM_SCAN_LIMIT = 1_000  # ids to read from the head of the queue, other workers' claims included
 
 REDIS_ERRORS = (RedisError, OSError)
-
-
-# Claims up to `room` due jobs, of the given ids or else from the head of the queue. ARGV: prefix,
-# token, lease (ms), room, horizon (ms from now), most ids to read, ids.
-# Returns the claimed jobs, those due within the horizon (both as id, score, id, score, …), whether
-# more due jobs wait, and the present time (ms).
-_CLAIM = Script("""
-local prefix, token, lease = ARGV[1], ARGV[2], ARGV[3]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local room, horizon = tonumber(ARGV[4]), now + tonumber(ARGV[5])
-local ids, claimed, later, more, offset = {unpack(ARGV, 7)}, {}, {}, 0, 0
-local function read()
-  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', offset, ARGV[6])
-  offset = offset + #ids
-end
-local function claim(id)
-  local score = tonumber(redis.call('ZSCORE', KEYS[1], id) or nil)
-  if score and score > now then
-    if score <= horizon then
-      later[#later + 1] = id
-      later[#later + 1] = score
-    end
-  elseif score and redis.call('EXISTS', prefix .. id) == 0 then
-    if room == 0 then
-      more = 1
-      return true
-    end
-    redis.call('SET', prefix .. id, token, 'PX', lease)
-    claimed[#claimed + 1] = id
-    claimed[#claimed + 1] = score
-    room = room - 1
-  end
-  return false
-end
-local full, scan = false, #ids == 0
-if scan then read() end
-while #ids > 0 and not full do
-  for _, id in ipairs(ids) do
-    full = claim(id)
-    if full then break end
-  end
-  -- Behind entries that others hold there may be free ones.
-  ids = {}
-  if scan and not full and offset < 20 * ARGV[6] then read() end
-end
-return {claimed, later, more, now}
-""")
-
-# Defers a job that is in the queue. ARGV: its id, delay (ms).
-_DEFER = Script("""
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])
-""")
-
-_RENEW = Script("""
-for i = 4, #ARGV do
-  if redis.pcall('GET', ARGV[1] .. ARGV[i]) == ARGV[2] then
-    redis.call('PEXPIRE', ARGV[1] .. ARGV[i], ARGV[3])
-  end
-end
-""")
-
-# Releases this worker's claims at the head of the queue, except those of the given ids.
-_RELEASE = Script("""
-local keep = {}
-for i = 4, #ARGV do keep[ARGV[i]] = true end
-for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[3])) do
-  if not keep[id] and redis.pcall('GET', ARGV[1] .. id) == ARGV[2] then
-    redis.call('DEL', ARGV[1] .. id)
-  end
-end
-""")
 
 
 @dataclass
@@ -316,7 +243,7 @@ class SurvivingWorker(arq.worker.Worker):
                 self._horizon_ms,
                 CLAIM_SCAN_LIMIT,
             )
-            answer = await _CLAIM(
+            answer = await CLAIM(
                 self.pool,
                 self.queue_name,
                 in_progress_key_prefix,
@@ -358,7 +285,7 @@ class SurvivingWorker(arq.worker.Worker):
 
     async def _release_claims(self) -> None:
         args = (in_progress_key_prefix, self._state.token, CLAIM_SCAN_LIMIT)
-        await _RELEASE(self.pool, self.queue_name, *args, *self._running())
+        await RELEASE(self.pool, self.queue_name, *args, *self._running())
 
     # Wake-ups: from the channel, from timers, from a slot becoming free
 
@@ -428,7 +355,7 @@ class SurvivingWorker(arq.worker.Worker):
         running = self._running()
         if running:
             args = (in_progress_key_prefix, self._state.token, int(self._lease_seconds * 1000))
-            await self._succeeds(_RENEW(self.pool, self.queue_name, *args, *running))
+            await self._succeeds(RENEW(self.pool, self.queue_name, *args, *running))
 
     async def _repair(self) -> None:
         # Not a cron job: what it repairs may keep those from being claimed.
@@ -486,7 +413,7 @@ class SurvivingWorker(arq.worker.Worker):
 
     async def _defer(self, job_id: str, delay_ms: int) -> None:
         await self._retry_while_redis_is_away(
-            lambda: _DEFER(self.pool, self.queue_name, job_id, max(delay_ms, 0))
+            lambda: DEFER(self.pool, self.queue_name, job_id, max(delay_ms, 0))
         )
 
     async def _retry_while_redis_is_away(

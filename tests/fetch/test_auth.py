@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from app.core.errors import Auth, Failure, HttpStatus, Schema
 from app.core.messages import HostLimits, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts
-from app.fetch.limiter import SoloLimiter
+from app.fetch.solo_limiter import SoloLimiter
 from app.fetch.tokens import (
     REFUSAL_HOLD,
     ApiKey,

@@ -23,7 +23,8 @@ from app.core.errors import (
 from app.core.messages import HostLimits, SourceRequest
 from app.fetch.breaker import NetworkReachability, is_hard_failure
 from app.fetch.client import Fetcher, RequestCounts
-from app.fetch.limiter import Admission, Limiter, Permit, RedisLimiter
+from app.fetch.limiter import RedisLimiter
+from app.fetch.permits import Admission, Limiter, Permit
 from tests.fetch.breaker_model import Breakers
 
 HOST = "a.test:443"

@@ -15,7 +15,7 @@ from app.core.errors import Failure, Network, Timeout, TooLarge
 from app.core.messages import HostLimits, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.exchange_thread import ExchangeThread
-from app.fetch.limiter import SoloLimiter
+from app.fetch.solo_limiter import SoloLimiter
 from tests.fetch import hostile
 from tests.fetch.hostile import PAGE, Handler, Visit, serving
 from tests.wait import until

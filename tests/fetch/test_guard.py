@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.core.errors import BadConfig, UnsafeAddress
 from app.core.messages import HostLimits, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.limiter import SoloLimiter
+from app.fetch.solo_limiter import SoloLimiter
 from app.fetch.ssrf_guard import Guard, is_obfuscated_address, is_refused
 from tests.fetch.hostile import PAGE, Visit, serving
 

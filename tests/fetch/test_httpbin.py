@@ -21,7 +21,7 @@ from app.core.errors import (
 )
 from app.core.messages import HostLimits, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.limiter import SoloLimiter
+from app.fetch.solo_limiter import SoloLimiter
 
 PYTHON = Path(__file__).parents[2] / ".rollcall" / "httpbin" / "bin" / "python"
 SERVE = """

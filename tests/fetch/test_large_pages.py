@@ -12,7 +12,7 @@ from app.core.messages import HostLimits, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
 from app.fetch.exchange_thread import ExchangeThread
 from app.fetch.large_pages import LARGE_BYTES, MAX_LARGE_PAGES, page_hold
-from app.fetch.limiter import SoloLimiter
+from app.fetch.solo_limiter import SoloLimiter
 from tests.fetch.hostile import Visit, serving
 from tests.wait import until
 

@@ -15,8 +15,9 @@ from structlog.testing import capture_logs
 
 from app.core.errors import Failure, HttpStatus, RateLimited
 from app.core.messages import HostLimits
-from app.fetch.limiter import Admission, Limiter, Permit, RedisLimiter
+from app.fetch.limiter import RedisLimiter
 from app.fetch.limiter_scripts import TENANT_HOSTS
+from app.fetch.permits import Admission, Limiter, Permit
 from app.fetch.rates import HALVING_SECONDS
 
 HOST = "a.test:443"

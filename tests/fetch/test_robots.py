@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from app.core.errors import Blocked, Failure, HttpStatus, Network, RateLimited
 from app.core.messages import HostLimits, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.limiter import SoloLimiter
 from app.fetch.robots import FAILURE_TTL, MAX_BYTES, RULES_TTL, Robots, is_allowed
+from app.fetch.solo_limiter import SoloLimiter
 from tests.fetch.hostile import Visit, serving
 
 RULES = b"""

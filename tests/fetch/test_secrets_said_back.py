@@ -21,7 +21,7 @@ from app.fetch.authenticated import (
     QueryCredential,
 )
 from app.fetch.client import RequestCounts, _now  # pyright: ignore[reportPrivateUsage]
-from app.fetch.limiter import SoloLimiter
+from app.fetch.solo_limiter import SoloLimiter
 from app.fetch.tokens import ApiKey, ClientCredentials, Login
 
 SECRET = "s3cr3t/of+the-house"  # noqa: S105 - of nobody

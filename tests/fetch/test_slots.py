@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from app.core.messages import HostLimits
-from app.fetch.limiter import SLOT_LEASE, Admission, RedisLimiter
+from app.fetch.limiter import RedisLimiter
+from app.fetch.permits import SLOT_LEASE, Admission
 from app.fetch.slots import Slots
 from tests.wait import until
 

@@ -26,7 +26,7 @@ from app.core.errors import (
 )
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.limiter import SoloLimiter
+from app.fetch.solo_limiter import SoloLimiter
 from tests.fetch.hostile import PAGE, Handler, Visit, bomb, serving, zipped
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -450,7 +450,7 @@ import asyncio, re, sys
 from pathlib import Path
 from app.core.errors import TooLarge
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.limiter import SoloLimiter
+from app.fetch.solo_limiter import SoloLimiter
 from app.core.messages import HostLimits, SourceRequest
 
 def peak():  # kilobytes; getrusage would count what the parent had before exec

@@ -9,7 +9,8 @@ from arq.constants import default_queue_name
 from redis.exceptions import RedisError
 
 from app.core.messages import HostLimits
-from app.fetch.limiter import Admission, RedisLimiter
+from app.fetch.limiter import RedisLimiter
+from app.fetch.permits import Admission
 from app.health import keys
 from app.queue import org_queue, repair
 from app.queue.jobs import enqueue

@@ -1,0 +1,73 @@
+"""Scripts that claim, defer, renew and release jobs in arq's queue, by Redis' clock."""
+
+from app.queue.jobs import Script
+
+# Claims up to `room` due jobs, of the given ids or else from the head of the queue. ARGV: prefix,
+# token, lease (ms), room, horizon (ms from now), most ids to read, ids.
+# Returns the claimed jobs, those due within the horizon (both as id, score, id, score, …), whether
+# more due jobs wait, and the present time (ms).
+CLAIM = Script("""
+local prefix, token, lease = ARGV[1], ARGV[2], ARGV[3]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local room, horizon = tonumber(ARGV[4]), now + tonumber(ARGV[5])
+local ids, claimed, later, more, offset = {unpack(ARGV, 7)}, {}, {}, 0, 0
+local function read()
+  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', offset, ARGV[6])
+  offset = offset + #ids
+end
+local function claim(id)
+  local score = tonumber(redis.call('ZSCORE', KEYS[1], id) or nil)
+  if score and score > now then
+    if score <= horizon then
+      later[#later + 1] = id
+      later[#later + 1] = score
+    end
+  elseif score and redis.call('EXISTS', prefix .. id) == 0 then
+    if room == 0 then
+      more = 1
+      return true
+    end
+    redis.call('SET', prefix .. id, token, 'PX', lease)
+    claimed[#claimed + 1] = id
+    claimed[#claimed + 1] = score
+    room = room - 1
+  end
+  return false
+end
+local full, scan = false, #ids == 0
+if scan then read() end
+while #ids > 0 and not full do
+  for _, id in ipairs(ids) do
+    full = claim(id)
+    if full then break end
+  end
+  -- Behind entries that others hold there may be free ones.
+  ids = {}
+  if scan and not full and offset < 20 * ARGV[6] then read() end
+end
+return {claimed, later, more, now}
+""")
+# Defers a job that is in the queue. ARGV: its id, delay (ms).
+DEFER = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])
+""")
+RENEW = Script("""
+for i = 4, #ARGV do
+  if redis.pcall('GET', ARGV[1] .. ARGV[i]) == ARGV[2] then
+    redis.call('PEXPIRE', ARGV[1] .. ARGV[i], ARGV[3])
+  end
+end
+""")
+# Releases this worker's claims at the head of the queue, except those of the given ids.
+RELEASE = Script("""
+local keep = {}
+for i = 4, #ARGV do keep[ARGV[i]] = true end
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[3])) do
+  if not keep[id] and redis.pcall('GET', ARGV[1] .. id) == ARGV[2] then
+    redis.call('DEL', ARGV[1] .. id)
+  end
+end
+""")
