@@ -16,7 +16,8 @@ from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule as When
 from app.sources.recipes.load import RecipeFault, disallowed_secrets, load, secret_references
-from app.sources.recipes.model import Recipe, RecipeSchedule
+from app.sources.recipes.model import Recipe
+from app.sources.recipes.schedule_block import RecipeSchedule
 from app.sources.recipes.toml_lines import line_of
 from workers.schedule_settings import calendar_reader, default_policies
 

@@ -12,9 +12,9 @@ from app.fetch.authenticated import (
     QueryCredential,
 )
 from app.fetch.tokens import ApiKey, ClientCredentials, Login
-from app.sources.recipes.model import Auth, Basic, Bearer
-from app.sources.recipes.model import RecipeHeaderKey as HeaderBlock
-from app.sources.recipes.model import RecipeQueryKey as QueryBlock
+from app.sources.recipes.auth_blocks import Auth, Basic, Bearer
+from app.sources.recipes.auth_blocks import RecipeHeaderKey as HeaderBlock
+from app.sources.recipes.auth_blocks import RecipeQueryKey as QueryBlock
 from app.sources.recipes.source import RecipeSource
 
 SecretResolver = Callable[[str], SecretStr]

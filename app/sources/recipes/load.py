@@ -14,18 +14,18 @@ from pydantic_core import ErrorDetails
 from app.core.enums import StoreMode
 from app.core.errors import BadRecipe, RollcallError
 from app.sources.recipes import expressions, templates
+from app.sources.recipes.auth_blocks import Auth
 from app.sources.recipes.enums import FieldType, Missing, RecipeKind
 from app.sources.recipes.model import (
     FEED_COLUMNS,
-    Auth,
     Expect,
     PageColumn,
-    Paginate,
     Recipe,
     RecipeColumn,
     RecipeFreshness,
     Records,
 )
+from app.sources.recipes.paging_blocks import Paginate
 from app.sources.recipes.toml_lines import line_of
 
 MAX_RECIPE_LENGTH = 40_000  # characters

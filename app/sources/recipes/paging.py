@@ -13,7 +13,8 @@ from app.core.messages import RawPage, SourceRequest
 from app.sources.addresses import origin, resolve, with_params
 from app.sources.recipes import templates
 from app.sources.recipes.enums import RecipeKind
-from app.sources.recipes.model import ByCursor, ByLink, ByNext, ByOffset, ByPage, Recipe
+from app.sources.recipes.model import Recipe
+from app.sources.recipes.paging_blocks import ByCursor, ByLink, ByNext, ByOffset, ByPage
 from app.sources.recipes.reading import PageReading
 
 ACCEPT: Mapping[RecipeKind, str] = {

@@ -14,7 +14,8 @@ from app.core.records import Rejected
 from app.sources.recipes import fields, templates
 from app.sources.recipes.enums import RecipeKind
 from app.sources.recipes.jsonpages import JsonPage, ListPlace
-from app.sources.recipes.model import ByCursor, Recipe, RecipeColumn
+from app.sources.recipes.model import Recipe, RecipeColumn
+from app.sources.recipes.paging_blocks import ByCursor
 
 MAX_ROWS = 20_000  # in a page
 MAX_ROW_BYTES = 256 * 1024  # bytes

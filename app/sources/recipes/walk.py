@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from app.core.errors import Failure, HttpStatus, Incomplete
 from app.core.messages import RawPage, SourceRequest
 from app.sources.base import ListingEnd
-from app.sources.recipes.model import ByCursor, ByOffset, ByPage, OnePage
 from app.sources.recipes.paging import RecipeRequestBuilder, request_identity
+from app.sources.recipes.paging_blocks import ByCursor, ByOffset, ByPage, OnePage
 from app.sources.recipes.reading import PageReading
 
 

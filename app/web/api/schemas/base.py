@@ -16,7 +16,7 @@ from pydantic import (
 from app.core.errors import BadSchedule
 from app.orgs.collection import NAME_PATTERN as NAME_PATTERN_OF_COLLECTIONS
 from app.scheduling.cron import check_zone
-from app.sources.recipes.model import NAME_PATTERN
+from app.sources.recipes.blocks import NAME_PATTERN
 
 MAX_PAGE_ROWS = 200  # rows per page
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
+from app.sources.recipes.blocks import NAME_PATTERN
 from app.sources.recipes.load import MAX_RECIPE_LENGTH
-from app.sources.recipes.model import NAME_PATTERN
 from app.web.api.schemas.base import RequestModel, ResponseModel
 
 RecipeName = Annotated[str, Field(pattern=NAME_PATTERN, examples=["shop"])]
