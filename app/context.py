@@ -104,34 +104,21 @@ async def open_context(
     this code.
     """
     async with AsyncExitStack() as stack:
-        pool = await db.open_pool(
-            where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
-        )
-        stack.push_async_callback(close_pool, pool)
-        control = await open_control_pool(
-            where.database, size=CONTROL_CONNECTIONS, lease_seconds=config.lease_seconds
-        )
-        stack.push_async_callback(close_pool, control)
+        pool, control = await _open_pools(config, where, stack)
         await schema.check(pool)
         clock = Clock(timedelta(seconds=config.clock_skew_seconds))
         worker = worker_name()
         limiter = RedisLimiter(redis, worker=worker)
-        ssl_context = ssl.create_default_context()
         thread = await stack.enter_async_context(ExchangeThread())
-        guarded = open_client(
-            user_agent(config.contact),
-            concurrency=RECIPE_CONNECTIONS,
-            ssl_context=ssl_context,
-            guard=Guard.allowing(config.guard_allow),
-            thread=thread,
-        )
+        clients = ClientFactory(config, ssl.create_default_context(), thread)
+        guarded = await stack.enter_async_context(clients.guarded(RECIPE_CONNECTIONS))
         sandbox = Sandbox()
         stack.push_async_callback(sandbox.close)
         engine = SessionEngine(
             where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
         )
         stack.push_async_callback(engine.dispose)
-        transport = open_job_transport(ssl_context, connections=JOB_CONNECTIONS)
+        transport = open_job_transport(clients.ssl_context, connections=JOB_CONNECTIONS)
         stack.push_async_callback(transport.aclose)
         context = WorkerContext(
             config=config,
@@ -143,36 +130,67 @@ async def open_context(
             worker=worker,
             started_at=clock(),
             limiter=limiter,
-            recipe_fetchers=Fetchers(await stack.enter_async_context(guarded), limiter, clock),
+            recipe_fetchers=Fetchers(guarded, limiter, clock),
             sandbox=sandbox,
             engine=engine,
             job_transport=transport,
             large_pages=thread.large_pages,
         )
-        context.clients[WEBHOOK_CLIENT] = await stack.enter_async_context(
-            open_client(
-                user_agent(config.contact),
-                concurrency=WEBHOOK_CONNECTIONS,
-                ssl_context=ssl_context,
-                guard=Guard.allowing(config.guard_allow),
-                thread=thread,
-            )
-        )
-        stack.push_async_callback(context.limiter.close)
+        webhooks = await stack.enter_async_context(clients.guarded(WEBHOOK_CONNECTIONS))
+        context.clients[WEBHOOK_CLIENT] = webhooks
+        stack.push_async_callback(limiter.close)
         await context.heartbeat.beat()
         for name, limits in sources.items():
-            client = open_client(
-                user_agent(config.contact),
-                concurrency=max(limits.concurrency, MIN_CONNECTIONS),
-                ssl_context=ssl_context,
-                thread=thread,
-            )
-            context.clients[name] = await stack.enter_async_context(client)
+            client = await stack.enter_async_context(clients.of_site(limits))
+            context.clients[name] = client
             context.fetchers[name] = Fetcher(
-                client, context.limiter, source=name, limits=limits, clock=clock
+                client, limiter, source=name, limits=limits, clock=clock
             )
         _add_logins(context.fetchers, logins)
         yield context
+
+
+async def _open_pools(
+    config: Config, where: ServerUrls, stack: AsyncExitStack
+) -> tuple[Pool, Pool]:
+    """Open the pool of the work and the one of heartbeats, leases and deciding."""
+    pool = await db.open_pool(
+        where.database, size=config.database_pool_size, idle_limit=config.lease_seconds
+    )
+    stack.push_async_callback(close_pool, pool)
+    control = await open_control_pool(
+        where.database, size=CONTROL_CONNECTIONS, lease_seconds=config.lease_seconds
+    )
+    stack.push_async_callback(close_pool, control)
+    return pool, control
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFactory:
+    """Opens the HTTP clients of a worker: one SSL context and one exchange thread for all."""
+
+    config: Config
+    ssl_context: ssl.SSLContext
+    thread: ExchangeThread
+
+    def guarded(self, connections: int) -> httpx.AsyncClient:
+        """A client for URLs that users supply: they pass the SSRF guard."""
+        return open_client(
+            user_agent(self.config.contact),
+            concurrency=connections,
+            ssl_context=self.ssl_context,
+            guard=Guard.allowing(self.config.guard_allow),
+            thread=self.thread,
+        )
+
+    def of_site(self, limits: HostLimits) -> httpx.AsyncClient:
+        """A client for one built-in source."""
+        return open_client(
+            user_agent(self.config.contact),
+            concurrency=max(limits.concurrency, MIN_CONNECTIONS),
+            ssl_context=self.ssl_context,
+            thread=self.thread,
+        )
 
 
 def _add_logins(windows: dict[str, AnyFetcher], logins: Mapping[str, Login]) -> None:

@@ -83,17 +83,6 @@ def startup(
             ),
         )
         elapsed.follow(lambda: context.clock().timestamp())
-        watcher, pings = (
-            AlertWatcher(config, context.pool, context.redis),
-            HeartbeatPings.from_config(config),
-        )
-        stack.push_async_callback(watcher.close)
-        stack.push_async_callback(pings.close)
-        sender = Sender()
-        stack.push_async_callback(sender.close)
-        await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
-        codes = {inspect.unwrap(job.function).__code__: job.name for job in jobs.jobs}
-        await stack.enter_async_context(LoopWatchdog(codes))
         leases = Leases(context.control, context.clock, config.lease_seconds)
         ctx.update(
             stack=stack,
@@ -106,29 +95,46 @@ def startup(
             turn=DispatchState(),
             # Leave one slot to each built-in job: they must not wait for organisations' runs.
             slots=ctx.get("slots", max(1, config.max_jobs - len(registry.SITES))),
-            watcher=watcher,
-            pings=pings,
             isolate=Isolation(where),
-            sender=sender,
             decides=decider is None,
         )
+        await _open_services(ctx, context, stack, jobs)
         await _wait_or_exit(config, lambda: _initialise(ctx, context, leases, jobs))
         if decider:
             triggers = triggers_of(jobs.declared)
             decider.decide(
                 DeciderOrder(where.database, where.redis, context.worker, jobs.names(), triggers)
             )
-        for fault in registry.recipe_faults(config):
-            _log.error("recipe.faulty", fault=fault)
-        for fault in jobs.faults:
-            _log.error("job.faulty", fault=fault)
-        for job in jobs.jobs:
-            reason = job.disabled_reason(config)
-            if reason is not None:
-                _log.info("job.disabled", job=job.name, why=reason)
-        _log.info("worker.started", worker=context.worker, jobs=[d.key for d in jobs.declared])
+        _log_start(context, jobs)
 
     return open_worker
+
+
+async def _open_services(
+    ctx: dict[str, Any], context: WorkerContext, stack: AsyncExitStack, jobs: JobRegistry
+) -> None:
+    """Open what runs beside the jobs: alerts, pings, webhooks, logs of runs, the watchdog."""
+    config = context.config
+    watcher = AlertWatcher(config, context.pool, context.redis)
+    pings, sender = HeartbeatPings.from_config(config), Sender()
+    for service in (watcher, pings, sender):
+        stack.push_async_callback(service.close)
+    ctx.update(watcher=watcher, pings=pings, sender=sender)
+    await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
+    codes = {inspect.unwrap(job.function).__code__: job.name for job in jobs.jobs}
+    await stack.enter_async_context(LoopWatchdog(codes))
+
+
+def _log_start(context: WorkerContext, jobs: JobRegistry) -> None:
+    for fault in registry.recipe_faults(context.config):
+        _log.error("recipe.faulty", fault=fault)
+    for fault in jobs.faults:
+        _log.error("job.faulty", fault=fault)
+    for job in jobs.jobs:
+        reason = job.disabled_reason(context.config)
+        if reason is not None:
+            _log.info("job.disabled", job=job.name, why=reason)
+    _log.info("worker.started", worker=context.worker, jobs=[d.key for d in jobs.declared])
 
 
 async def _wait_or_exit(config: Config, step: Callable[[], Awaitable[Result]]) -> Result:
