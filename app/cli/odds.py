@@ -15,6 +15,7 @@ from rich.table import Table
 
 from app.cli import terminal
 from app.core.csv_cells import csv_cell
+from app.core.durations import short_span
 from app.core.enums import Market, MarketOutcome
 from app.core.errors import WrongState
 from app.odds import comparison, sparkline
@@ -281,20 +282,12 @@ def _add_row(
 def _cell(quote: Quote | None, best: Quote | None, now: datetime) -> str:
     if quote is None:
         return "-"
-    age = _age(now - quote.seen_at)
+    age = short_span((now - quote.seen_at).total_seconds())
     if quote.stale:
         return f"[dim]{quote.price}? {age}[/]"
     if not quote.active:
         return f"[dim]({quote.price}) {age}[/]"
     return f"[green]*{quote.price}[/] {age}" if quote is best else f"{quote.price} {age}"
-
-
-def _age(age: timedelta) -> str:
-    seconds = max(0, round(age.total_seconds()))
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
 
 
 def _percent(margin: Decimal | None) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import getpass
 import json
-import re
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from redis.exceptions import RedisError
 
 from app.core import config as settings
 from app.core import log, printable
+from app.core.durations import parse_duration
 from app.core.errors import BadConfig, is_of_a_file
 from app.queue.jobs import redis_pool
 from app.store import db, server_faults, servers
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+LONGEST_AGE = timedelta(days=36_600)
 _GAP = "  "  # between two columns
 _INDENT = 4  # characters before what follows a row
 _STATE_COLUMNS = frozenset({"status", "health", "last_status", "outcome", "level"})
@@ -42,7 +42,6 @@ _STYLES = {
     "cyan": ("running", "queued"),
 }
 _STATE_STYLES = {state: style for style, states in _STYLES.items() for state in states}
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,10 +291,10 @@ def parse_instant_or_age(text: str, now: datetime) -> datetime:
 
     Raises typer.BadParameter.
     """
-    age = _AGE.fullmatch(text.strip())
-    if age is None:
+    try:
+        return now - parse_duration(text, LONGEST_AGE)
+    except ValueError:
         return parse_instant(text)
-    return now - timedelta(seconds=float(age[1]) * _UNIT_SECONDS[age[2]])
 
 
 def parse_instant(text: str) -> datetime:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Collection
 from datetime import datetime
 
+from app.core.durations import span
 from app.core.enums import HealthReason
 from app.health.facts import JobFacts, SourceFacts
 from app.health.judge import HealthStatus, expected_by
 
 MAX_ERROR_LENGTH = 300  # characters of an error
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def sentence(facts: JobFacts, health: HealthStatus) -> str:
@@ -23,17 +23,6 @@ def sentence(facts: JobFacts, health: HealthStatus) -> str:
 def at(instant: datetime | None) -> str:
     """`2026-03-01 12:00:05 UTC`."""
     return "an unknown time" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def span(seconds: float) -> str:
-    """A duration in its two largest units: `4 min 12 s`."""
-    left = max(round(seconds), 0)
-    parts: list[str] = []
-    for size, unit in _UNITS:
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
 
 
 def error(facts: JobFacts) -> str | None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Self
 
+from app.core.durations import in_words
 from app.core.errors import BadSchedule
 from app.core.zone_data import UNKNOWN_STAMP
 from app.scheduling.cron import Cron, check_zone, quoted, validated
@@ -47,7 +48,7 @@ class Interval:
         return self.anchor + self._index(before - _INSTANT) * self.step
 
     def describe(self) -> str:
-        return f"every {_in_words(self.step)}"
+        return f"every {in_words(self.step)}"
 
     def spacing(self) -> timedelta:
         return self.step
@@ -177,7 +178,7 @@ class Schedule:
 
     def describe(self) -> str:
         """Describe the schedule in words: `every 5 minutes`."""
-        delay = f", up to {_in_words(self.jitter, one='1 ')} later" if self.jitter else ""
+        delay = f", up to {in_words(self.jitter, one='1 ')} later" if self.jitter else ""
         return self.rule.describe() + delay
 
     def to_spec(self) -> dict[str, object]:
@@ -221,14 +222,6 @@ def _checked_jitter(jitter: timedelta) -> timedelta:
     if not _ZERO <= jitter <= MAX_JITTER:
         raise BadSchedule(f"Invalid jitter: {jitter}; it takes 0 seconds to 7 days")
     return jitter
-
-
-def _in_words(span: timedelta, *, one: str = "") -> str:
-    for unit, name in ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
-        count, rest = divmod(span, timedelta(seconds=unit))
-        if count and not rest:
-            return f"{one}{name}" if count == 1 else f"{count:,} {name}s"
-    return f"{_seconds(span)} seconds"
 
 
 def _seconds(span: timedelta) -> float:

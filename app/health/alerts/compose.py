@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from app.core.durations import span
 from app.core.enums import AlertSeverity
 from app.core.quiet_hours import QuietHours
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
-from app.health.explain import at, span
+from app.health.explain import at
 
 MAX_ENTRIES = 20  # entries listed in each section of a message
 WORKER_ABSENCE_LIMIT = 30.0  # seconds before missing workers are alerted: it may be a deploy

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.sources.recipes.durations import parse_duration
+from app.core.durations import parse_duration
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,59}$"
 COLUMN_PATTERN = r"^[a-z][a-z0-9_]{0,59}$"

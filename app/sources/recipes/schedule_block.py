@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from app.core.durations import parse_duration
 from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadSchedule
 from app.scheduling.calendars import EMPTY_CALENDAR
@@ -13,7 +14,6 @@ from app.scheduling.choices import PolicyChoices
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule as When
 from app.sources.recipes.blocks import Moment, RecipeBlock, Seconds
-from app.sources.recipes.durations import parse_duration
 
 MIN_INTERVAL = timedelta(minutes=1)
 

@@ -5,13 +5,12 @@ from decimal import Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from app.core import durations
 from app.core.enums import JobStatus, RunStatus
 
 UTC_NAME = "UTC"
 DASH = "\N{EN DASH}"
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _ALL = 100
-_TENTHS = 9.95  # seconds below which tenths are shown
 
 # A shape besides the colour, so that a state can be read without seeing the colour.
 _GLYPHS: dict[str, str] = {
@@ -31,23 +30,13 @@ _GLYPHS: dict[str, str] = {
 
 
 def span(seconds: float | None) -> str:
-    """A duration in its two largest units: `4 min 12 s`, `0.4 s`."""
-    if seconds is None:
-        return DASH
-    if seconds < _TENTHS:
-        return f"{max(seconds, 0):.1f} s" if round(seconds, 1) else "0 s"
-    left = round(seconds)
-    parts: list[str] = []
-    for size, unit in _UNITS:
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
+    """A duration in its two largest units, a dash if unknown: `4 min 12 s`, `0.4 s`."""
+    return DASH if seconds is None else durations.span(seconds)
 
 
 def short_span(seconds: float | None) -> str:
-    """A duration in its largest unit: `4 min`."""
-    return " ".join(span(seconds).split()[:2])
+    """A duration in its largest unit, a dash if unknown: `4 min`."""
+    return DASH if seconds is None else durations.short_span(seconds)
 
 
 def instant(value: datetime | None) -> str:
