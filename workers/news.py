@@ -7,7 +7,8 @@ from uuid import UUID
 
 from app.core.config import Config
 from app.core.records import Article
-from app.sources.sites.asknews import AskNewsLimits, AskNewsNews
+from app.sources.sites.asknews import AskNewsNews
+from app.sources.sites.asknews_limits import AskNewsLimits
 from app.store.content import news
 from app.store.db import Connection
 from app.store.runs.progress import SourceProgress

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from app.core.config import Config
 from app.core.records import Story
-from app.sources.sites.asknews import STORIES_PAGE_SIZE, AskNewsLimits, AskNewsStories
+from app.sources.sites.asknews import STORIES_PAGE_SIZE, AskNewsStories
+from app.sources.sites.asknews_limits import AskNewsLimits
 from app.store.content import stories
 from app.store.db import Connection
 from app.store.runs.progress import SourceProgress

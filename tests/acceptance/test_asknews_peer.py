@@ -12,7 +12,8 @@ import pytest
 from app.core.messages import Partition, RawPage, SourceRequest
 from app.core.records import Article, Record, Story
 from app.sources.base import Source
-from app.sources.sites.asknews import AskNewsLimits, AskNewsNews, AskNewsStories
+from app.sources.sites.asknews import AskNewsNews, AskNewsStories
+from app.sources.sites.asknews_limits import AskNewsLimits
 from scripts.bench.rivals import ROOT, environment
 from scripts.standin.testing import Standin
 from tests.clock import NOON

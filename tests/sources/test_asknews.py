@@ -21,14 +21,8 @@ from app.core.errors import (
 )
 from app.core.messages import HostLimits, Partition, RawPage, SourceRequest
 from app.sources.base import ListingEnd
-from app.sources.sites.asknews import (
-    FREE_PLAN_LIMITS,
-    MAX_LIMITS,
-    AskNewsLimits,
-    AskNewsNews,
-    AskNewsStories,
-    translate_failure,
-)
+from app.sources.sites.asknews import AskNewsNews, AskNewsStories, translate_failure
+from app.sources.sites.asknews_limits import FREE_PLAN_LIMITS, MAX_LIMITS, AskNewsLimits
 from tests.sources.driver import PART, drive, raw
 
 URL = "https://site.test"
