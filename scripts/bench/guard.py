@@ -14,40 +14,48 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
-from arq.worker import func
+import httpx
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
+from starlette import types
 
 from app import embedded, migrations
 from app.context import WorkerContext, worker_context
 from app.core.config import Config, load
-from app.core.enums import RunStatus
-from app.health.publish import HealthPublisher, publish_job
+from app.core.enums import RunStatus, Scope
+from app.health.publish import publish_job
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
+from app.orgs import tokens
+from app.orgs.tokens import TokenRequest
 from app.queue import enqueue, jobs
 from app.queue.worker import SurvivingWorker
-from app.runs.attempts import AttemptOutcome
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.content import partitions
 from app.store.db import OPERATOR_SESSION, Connection
 from app.store.runs import run_rows
-from app.store.runs.run_rows import ClaimedRun
 from app.store.servers import ServerUrls
+from app.web import create_app
+from app.web.context import WebContext
 from scripts.bench.wire import NAMES, Relayed, Traffic, relayed
 from scripts.standin.testing import Standin
-from workers import lifecycle, odds, registry
+from workers import lifecycle, odds
 from workers.dispatch import dispatch
-from workers.execute import RunCall, execute
+from workers.execute import execute
+from workers.job import Job, job
 from workers.monitor import monitor
+from workers.registry import JobRegistry
+from workers.run import Run
 from workers.sweep import publish_health, sweep
 from workers.trigger import cron_entry_for
 
@@ -136,22 +144,26 @@ def _declared(key: str, job: str) -> DeclaredSchedule:
     return DeclaredSchedule(key, job, schedule, Policies(misfire_grace=timedelta(minutes=30)))
 
 
-async def _nothing(_: WorkerContext, __: ClaimedRun, outcome: AttemptOutcome) -> None:
-    outcome.status = RunStatus.SUCCESS
+def _no_op_schedules(_: Config, name: str) -> list[DeclaredSchedule]:
+    return [_declared(name, name)]
 
 
-async def _no_op(ctx: dict[str, Any], run_id: str | None = None) -> None:
-    await execute(ctx, RunCall("no_op", run_id), _nothing)
+@job(name="no_op", schedules=_no_op_schedules)
+async def no_op(run: Run) -> None:
+    """Do nothing."""
+    del run
 
 
 @asynccontextmanager
 async def opened(config: Config, direct: ServerUrls, wire: Relayed) -> AsyncGenerator[Guard]:
     """Open a worker, not started, with one schedule whose runs do nothing."""
     where = ServerUrls(wire.database_url, wire.redis_url)
-    schedule = _declared("no_op", "no_op")
+    own: tuple[Job, ...] = (no_op, odds.scrape_all_platforms)
+    (schedule,) = no_op.declared(config)
+    found = JobRegistry(own, (schedule,), ())
     worker = SurvivingWorker(
-        functions=[func(_no_op, name="no_op"), *registry.TASKS],
-        cron_jobs=[cron_entry_for(schedule, _no_op)],
+        functions=found.tasks(),
+        cron_jobs=[cron_entry_for(schedule.key, schedule.schedule)],
         redis_pool=lifecycle.open_queue(config, where),
         job_serializer=jobs.dumps,
         job_deserializer=jobs.loads,
@@ -163,7 +175,7 @@ async def opened(config: Config, direct: ServerUrls, wire: Relayed) -> AsyncGene
     observer = await asyncpg.connect(direct.database, server_settings=OPERATOR_SESSION)
     worker.ctx["redis"] = worker.pool
     try:
-        await lifecycle.startup(config, where, [schedule])(worker.ctx)
+        await lifecycle.startup(config, where, found)(worker.ctx)
         guard = Guard(worker, worker_context(worker.ctx), wire, observer)
         # The queue's clock is the worker's, so that cron entries are due when ticks are.
         cast("Any", worker)._state.clock = lambda: guard.context.clock().timestamp()  # noqa: SLF001
@@ -189,7 +201,7 @@ async def measure(direct: ServerUrls, folder: Path) -> Figures:
                 log_level="error",
             )
             async with opened(config, direct, wire) as guard:
-                return await _scenarios(guard, web)
+                return await _scenarios(guard, web) | await _requests(guard, config)
 
 
 async def _scenarios(guard: Guard, web: Standin) -> Figures:
@@ -201,8 +213,6 @@ async def _scenarios(guard: Guard, web: Standin) -> Figures:
     found["watch, nothing to tell"] = await guard.cost(lambda: monitor(ctx))
     found["poll of the queue, nothing due"] = await guard.cost(guard.work)
     found["run by hand that does nothing"] = await guard.cost(lambda: _by_hand(guard))
-    ctx["health"] = HealthPublisher(context.control, context.redis, context.worker, pause=86_400)
-    await publish_health(ctx)
     found["tick that runs, and its run"] = await guard.cost(guard.work, before=guard.pass_an_hour)
     await guard.expect(
         "SELECT count(*) FROM ticks JOIN runs ON run_id = execution_id"
@@ -218,6 +228,43 @@ async def _scenarios(guard: Guard, web: Standin) -> Figures:
     await guard.expect("SELECT count(*) FROM ticks WHERE reason = 'paused'")
     found |= await _runs_of_odds(guard, web)
     return found
+
+
+PAGES_OF_WEB = ("/health/scheduler", "/metrics", "/", "/jobs/no_op", "/runs", "/ticks", "/workers")
+
+
+async def _requests(guard: Guard, config: Config) -> Figures:
+    """The cost of requests of a signed-in operator; what the web caches has expired."""
+    context = guard.context
+    request = TokenRequest(None, "guard", Scope.READ, context.clock() + timedelta(days=1))
+    token = await tokens.create_token(context.pool, request, context.clock(), by="guard")
+    app = create_app(config, now=lambda _: asyncio.sleep(0, context.clock()))
+    async with app.router.lifespan_context(app) as state:
+        web = cast("WebContext", cast("dict[str, object]", state)["web"])
+
+        async def served(scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
+            await app({**scope, "state": state}, receive, send)
+
+        async def expire() -> None:
+            for cache in (web.snapshot, web.ready, web.metrics, web.table, web.fingerprint):
+                cache.forget()
+
+        async def get(path: str) -> None:
+            answer = await client.get(path)
+            # Without a living worker the scheduler is not healthy.
+            if answer.status_code not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE):
+                raise SystemExit(f"GET {path}: {answer.status_code}")
+
+        transport = httpx.ASGITransport(served)
+        accept = {"accept": "text/html"}
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://web", headers=accept
+        ) as client:
+            await client.post("/login", data={"token": token})
+            return {
+                f"GET {path}": await guard.cost(partial(get, path), before=expire)
+                for path in PAGES_OF_WEB
+            }
 
 
 async def _by_hand(guard: Guard) -> None:
@@ -240,8 +287,12 @@ async def _runs_of_odds(guard: Guard, web: Standin) -> Figures:
     await partitions.create_upcoming(context.pool, context.clock())
 
     async def scrape() -> None:
-        call = RunCall(odds.JOB.name, None, {"platforms": ["sportybet"]})
-        await execute(ctx | {"job_id": uuid4().hex}, call, odds.JOB.plan)
+        await execute(
+            ctx | {"job_id": uuid4().hex},
+            odds.scrape_all_platforms,
+            None,
+            {"platforms": ["sportybet"]},
+        )
         (run,) = await run_rows.recent(context.pool, 1)
         (source,) = await run_rows.read_sources(context.pool, run["execution_id"])
         if (run["status"], source["pages"]) != (RunStatus.SUCCESS.value, PAGES):
