@@ -83,6 +83,17 @@ CASES = {
         "unhealthy",
         "overdue",
     ),
+    "a cron of an old release, whose grace is not known": (
+        replace(CRON, next_run=ago(61)),
+        "healthy",
+        None,
+    ),
+    "no worker declares it": (replace(GOOD, orphaned=True), "unhealthy", "orphaned"),
+    "its schedule cannot be read": (
+        replace(GOOD, unreadable="no such zone", orphaned=True),
+        "unhealthy",
+        "unreadable",
+    ),
     "failed three times in its history": (
         replace(FAILED, history=(FAILURE, FAILURE, FAILURE)),
         "unhealthy",
@@ -142,6 +153,10 @@ def test_a_job_recovers_after_as_many_good_runs_as_the_rules_say() -> None:
 
     assert judge(once, NOW, rules).reason is HealthReason.FAILING
     assert judge(replace(once, history=(SUCCESS, *once.history)), NOW, rules).reason is None
+
+
+def test_a_job_of_unknown_history_is_not_failing_by_the_strictest_rule() -> None:
+    assert judge(FAILED, NOW, HealthRules(failing_after=1)).reason is not HealthReason.FAILING
 
 
 def test_nothing_new_for_too_long_is_stale_since_then() -> None:
