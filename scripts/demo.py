@@ -270,7 +270,7 @@ async def _once(running: Running) -> int:
     names = [job.name for job in registry.SITES]
     first = await _first_round(running, names)
     rows = [first[name] for name in names if name in first]
-    Console(width=None if sys.stdout.isatty() else 120).print(
+    Console(width=None if sys.stdout.isatty() else 120, emoji=False).print(
         table(rows, "The first run of every job")
     )
     for row in rows:
@@ -313,7 +313,7 @@ def _belongs(running: Running, row: Row) -> bool:
 
 async def _watch(running: Running) -> int:
     """Show the latest runs until cancelled: as a live table, or as lines without a terminal."""
-    console = Console()
+    console = Console(emoji=False)
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             await _every_second(partial(_draw, running, live))

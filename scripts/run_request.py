@@ -205,7 +205,7 @@ async def _follow(context: _Context, arguments: Arguments, run_id: UUID) -> RunS
     clock = asyncio.get_running_loop().time
     # If the first poll finds no worker, none is waited for.
     last_seen = clock() - NO_WORKER_SECONDS
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     with ExitStack() as stack:
         if not console.is_terminal:
             stack.callback(console.print)  # Live omits the last newline there

@@ -79,6 +79,8 @@ def test_all_that_is_wrong_is_said_in_one_list(monkeypatch: pytest.MonkeyPatch) 
         ("BETPAWA_BRAND", "Bet Pawa", "match pattern"),
         ("REDIS_SSL_CERT_REQS", "maybe", "'required' or 'none'"),
         ("ALERT_QUIET_HOURS", "late", "must be HH:MM-HH:MM"),
+        ("MONTHLY_REQUESTS", "many", "must be name=number, separated by commas"),
+        ("FRESH_MINUTES", "=5", "must be name=number, separated by commas"),
         ("ALERT_QUIET_HOURS", "22:00-07:00 Mars/Base", "no time zone 'Mars/Base'"),
     ],
 )
@@ -98,6 +100,7 @@ def test_a_wrong_value_is_named_shown_and_told_what_it_may_be(
     [
         ("DATABASE_URL", "must start with postgres:// or postgresql://"),
         ("REDIS_URL", "must start with redis://, rediss:// or unix://"),
+        ("SECRETS_KEY", "each key must be 32 bytes in base64; make one with: python -c"),
     ],
 )
 def test_a_wrong_secret_is_told_what_it_may_be_and_never_shown(
@@ -108,6 +111,14 @@ def test_a_wrong_secret_is_told_what_it_may_be_and_never_shown(
     assert f"{name} = (hidden): {may_be}" in said
     assert "s3cret" not in said
     assert "ada" not in said
+
+
+def test_a_secret_that_is_too_short_has_characters_and_no_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = refusal(monkeypatch, SESSION_SECRET="hush")  # noqa: S106 - invented
+
+    assert said.endswith("SESSION_SECRET = (hidden): must have at least 32 characters")
 
 
 def test_no_secret_is_shown_by_the_settings_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +294,7 @@ async def test_herokus_redis_url_is_spoken_to_over_tls(
         ("PING_URLS", "poll_news-s3cret", "must be job=https://"),
         ("PING_SCHEDULER_URL", "ftp://s3cret", "must start with http:// or https://"),
         ("FRESH_MINUTES", "poll_news=soon", "valid number"),
-        ("FRESH_MINUTES", "poll_news", "valid number"),
+        ("FRESH_MINUTES", "poll_news", "must be name=number"),
     ],
 )
 def test_where_alerts_and_pings_go_is_checked_and_never_shown(

@@ -15,6 +15,7 @@ from app.core.config import Config
 from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadJob, BadParameters, BadSchedule
 from app.core.messages import HostLimits
+from app.core.validation import fault_sentence
 from app.ledger.edit import DeclaredSchedule
 from app.runs.attempts import RetryPolicy
 from app.scheduling.choices import PolicyChoices
@@ -146,8 +147,7 @@ class Job:
             return self.params.model_validate(params)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'parameters'}: "
-                f"{fault['msg'].removeprefix('Value error, ')}"
+                f"{'.'.join(map(str, fault['loc'])) or 'parameters'}: {fault_sentence(fault)}"
                 for fault in error.errors(include_url=False)
             )
             known = ", ".join(self.params.model_fields) or "none"

@@ -111,6 +111,11 @@ def source_jobs(config: Config) -> dict[str, str]:
     return {one.name: job.name for job, group in groups for one in group.every_source(config)}
 
 
+def source_names(config: Config) -> list[str]:
+    """The names of all sources, with those of the recipes in SOURCES_DIR."""
+    return [*source_jobs(config), *(recipe.name for recipe in recipe_dir.load_recipes(config))]
+
+
 def source_logins(config: Config) -> dict[str, Login]:
     """The credentials of sources that need them, by source name."""
     groups = [(group.login(config), group) for _, group in source_groups(config)]

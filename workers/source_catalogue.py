@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from app.context import WorkerContext
 from app.core.config import PLATFORMS
 from app.core.errors import Auth, Failure, Incomplete
+from app.core.validation import fault_sentence
 from app.sources.base import Source
 from app.sources.sites.asknews import NEWS, STORIES
 from app.store.db import Connection, Pool
@@ -155,5 +156,5 @@ def _check_one(
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             field = ".".join(map(str, (at, "params", *fault["loc"])))
-            faults.append((field, fault["msg"].removeprefix("Value error, ")))
+            faults.append((field, fault_sentence(fault)))
     return faults

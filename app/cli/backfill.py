@@ -4,7 +4,6 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.cli import terminal
@@ -73,7 +72,7 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
         return
     _print_plan(planned)
     if planned.todo and not yes:
-        typer.confirm("Run them?", abort=True, err=True)
+        terminal.confirm("Run them?")
     try:
         terminal.with_servers(lambda context: _execute(context, planned))
     except KeyboardInterrupt:
@@ -114,7 +113,7 @@ async def _execute(context: CommandContext, plan: BackfillPlan) -> None:
     )  # fmt: skip
     if plan.todo:
         await rooms.start(context.pool, plan, await heartbeats.database_now(context.pool))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=terminal.console(stderr=True)) as progress:
         task = progress.add_task(plan.backfill.state.key, total=len(plan.runs))
         await rooms.follow(context.pool, plan, lambda done: progress.update(task, completed=done))
 

@@ -2,11 +2,10 @@
 
 from uuid import UUID
 
-import typer
-
 from app.cli import run_requests
 from app.cli.terminal import CommandContext
 from app.core.enums import COLLECTION_TASK
+from app.core.errors import UnknownJob
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
 from app.orgs.tokens import OPERATOR
@@ -20,7 +19,7 @@ async def trigger_collection(
     """Queue a run of the collection whose schedule has this key, with its present selection.
 
     With `wait`, follow the run and raise typer.Exit with the exit code of its status.
-    Raises typer.BadParameter for a key that is none, Conflict if a run is open or nothing is
+    Raises UnknownJob for a key that is none, Conflict if a run is open or nothing is
     selected, and OverLimit if the organisation has used up its runs of the day.
     """
     org_id, name = _parse_key(key)
@@ -41,4 +40,4 @@ def _parse_key(key: str) -> tuple[UUID, str]:
     try:
         return UUID(key.split(":")[1]), collection.collection_name(key)
     except (ValueError, IndexError):
-        raise typer.BadParameter(f"{key!r} is not the name of a collection; see `jobs`") from None
+        raise UnknownJob(f"there is no collection {key!r}; see `rollcall jobs`") from None

@@ -4,7 +4,6 @@ from typing import Annotated, Any, cast
 
 import asyncpg
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from app.cli import migrate, terminal
@@ -105,6 +104,9 @@ async def _examine(config: Config, urls: ServerUrls) -> list[Finding]:
     declared = [schedule.key for schedule in loaded.declared]
     faults = registry.recipe_faults(config)
     findings = [findings_.faulty_job(fault) for fault in loaded.faults]
+    findings += setting_checks.of_references(
+        config, dict.fromkeys([*declared, *loaded.names()]), registry.source_names(config)
+    )
     pool: db.Pool | None = None
     try:
         pool = await db.open_pool(urls.database, size=2, wait_seconds=0)
@@ -130,4 +132,4 @@ def _show(findings: list[Finding]) -> None:
         table.add_row(
             f"[{style}]{finding.level}[/]", terminal.markup(finding.subject), f"{message}{fix}"
         )
-    Console(highlight=False).print(table)
+    terminal.console(markup=True).print(table)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.cli import terminal
@@ -86,7 +85,7 @@ def export(
 @contextmanager
 def _progress(what: str) -> Generator[ExportProgressCallback]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=terminal.console(stderr=True)) as progress:
         task = progress.add_task(what, total=None)
         yield lambda counts: progress.update(task, completed=counts.bytes)
 

@@ -5,9 +5,10 @@ from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
 
-from rich.console import Console
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from app.cli import terminal
 from app.cli.terminal import CommandContext
@@ -34,7 +35,7 @@ async def follow_run(context: CommandContext, run_id: UUID) -> dict[str, Any]:
     """
     clock = asyncio.get_running_loop().time
     last_seen = clock()
-    console = Console(stderr=True, markup=False)
+    console = terminal.console(stderr=True)
     with ExitStack() as stack:
         if not console.is_terminal:
             stack.callback(console.print)  # Live omits the last newline there
@@ -42,7 +43,7 @@ async def follow_run(context: CommandContext, run_id: UUID) -> dict[str, Any]:
         while True:
             row = await listing.run(context.pool, run_id) or {"status": RunStatus.LOST}
             sources = await listing.sources(context.pool, run_id)
-            live.update(_progress(row, sources), refresh=True)
+            live.update(progress(row, sources), refresh=True)
             if row["status"] not in OPEN_STATUSES:
                 return row
             if await keys.read_workers(context.redis):
@@ -52,17 +53,26 @@ async def follow_run(context: CommandContext, run_id: UUID) -> dict[str, Any]:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-def _progress(row: dict[str, Any], sources: list[dict[str, Any]]) -> Table:
-    title = terminal.clean(f"{row.get('job', 'run')}: {row['status']}")
-    table = Table(title=title, title_justify="left")
+def progress(row: dict[str, Any], sources: list[dict[str, Any]]) -> RenderableType:
+    """The status, the counts of a job without sources, the error, and a row for each source."""
+    line = f"{row.get('job', 'run')}: {row['status']}"
+    if not sources and row.get("stats"):
+        line += ": " + ", ".join(f"{name} {value}" for name, value in row["stats"].items())
+    parts: list[RenderableType] = [Text(terminal.clean(line), style="italic")]
+    if row.get("error_message"):
+        parts.append(Text(terminal.clean(f"{row['error_type']}: {row['error_message']}"), "red"))
+    if sources:
+        parts.append(_table(sources))
+    return Group(*parts)
+
+
+def _table(sources: list[dict[str, Any]]) -> Table:
+    table = Table()
     for name in ("source", "status"):
         table.add_column(name, no_wrap=True)
     for name in _COUNTS:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("error")
-    if not sources and row.get("stats"):  # a job that collects no sources shows what it counts
-        counted = ", ".join(f"{name} {value}" for name, value in row["stats"].items())
-        table.title = terminal.clean(f"{title}: {counted}")
     for source in sources:
         counts = (str(source[name]) for name in _COUNTS)
         texts = (source["source"], source["status"], *counts, source["error_message"] or "")

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast
 
+import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
+
+_PYDANTIC = "Value error, "
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,14 @@ def lazy_group(commands: Mapping[str, LazyCommand]) -> type[TyperGroup]:
             }
             options["commands"] = shown
             super().__init__(**options)
+
+        def invoke(self, ctx: Any) -> Any:
+            """Run the command; a faulty argument is said without the terms of its validation."""
+            try:
+                return cast("Any", super()).invoke(ctx)
+            except typer.BadParameter as error:
+                error.message = error.message.removeprefix(_PYDANTIC)
+                raise
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             """Return the name, the imported command and its arguments."""

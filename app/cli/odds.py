@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from app.cli import terminal
@@ -227,7 +226,7 @@ def _csv_lines(match: Match, row: MarketComparison) -> Iterator[tuple[Any, ...]]
 
 
 def _show(matches: Sequence[Match], now: datetime) -> None:
-    console = Console(highlight=False, width=terminal.console().width)
+    console = terminal.console(markup=True)
     for match in matches:
         table = _table(match, now)
         # Without the column of the best prices, which are marked with `*` where they stand.
@@ -319,7 +318,7 @@ def _history_as_json(
 
 
 def _show_history(events: list[dict[str, Any]], moves: list[dict[str, Any]], now: datetime) -> None:
-    console = Console(highlight=False)
+    console = terminal.console(markup=True)
     since = moves[0]["observed_at"]
     for event in events:
         event_moves = [move for move in moves if move["event_id"] == event["id"]]

@@ -179,8 +179,8 @@ def delete_org(
 
     Example: `rollcall org delete "Acme Odds" --export acme.zip`
     """
-    if not yes and typer.prompt(f"Type {name} to delete it") != name:
-        raise typer.BadParameter("the name differs, nothing was deleted")
+    if not yes:
+        terminal.confirm_name(name)
 
     async def delete(context: terminal.CommandContext) -> tuple[dict[str, int], dict[str, int]]:
         found = await admin.find(context.pool, name)

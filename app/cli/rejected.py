@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import terminal
+from app.cli import known, terminal
 from app.store.db import Pool
 from app.store.runs import listing
 from app.store.runs.listing import RejectedFilter
@@ -37,7 +37,11 @@ def rejected(
         if since is not None:
             begin = terminal.parse_instant_or_age(since, await heartbeats.database_now(pool))
         filters = RejectedFilter(job=job, source=source, since=begin)
-        return (await listing.rejected(pool, filters, limit))[0]
+        rows = (await listing.rejected(pool, filters, limit))[0]
+        if not rows:
+            await known.check_job(pool, job)
+            await known.check_source(pool, source)
+        return rows
 
     rows = terminal.with_pool(read)
     if as_json:

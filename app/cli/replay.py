@@ -4,7 +4,6 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from app.cli import terminal
@@ -59,7 +58,7 @@ def replay(
         _show(report)
     if not dry_run and (report.differ or report.readable):
         if not yes:
-            typer.confirm("Write these changes?", abort=True, err=True)
+            terminal.confirm("Write these changes?")
         report = _run(reader, request, write=True)
         sys.stderr.write(f"written by run {report.run_id}\n")
     if as_json:
@@ -85,7 +84,7 @@ def _reader(config: Config, source: str) -> ReplaySource:
 
 
 def _run(reader: ReplaySource, request: ReplayRequest, *, write: bool) -> ReplayReport:
-    with Progress(console=Console(stderr=True)) as progress:
+    with Progress(console=terminal.console(stderr=True)) as progress:
         task = progress.add_task("writing" if write else "reading", total=None)
 
         def report(done: int, total: int) -> None:

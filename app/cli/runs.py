@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 from redis.exceptions import RedisError
 
-from app.cli import collections, run_requests, terminal
+from app.cli import collections, known, run_requests, terminal
 from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
 from app.core.errors import UnknownRun, WrongState
@@ -69,9 +69,13 @@ def runs(  # noqa: PLR0913 - the filters of a command are its arguments
         begin = None if since is None else terminal.parse_instant_or_age(since, now)
         filter_ = RunFilter(job, status or None, trigger, begin)
         if follow:
+            await known.check_job(pool, job)
             await _follow(pool, filter_, now, as_json=as_json)
-        else:
-            _list(await listing.runs(pool, filter_, limit), as_json=as_json)
+            return
+        rows = await listing.runs(pool, filter_, limit)
+        if not rows:
+            await known.check_job(pool, job)
+        _list(rows, as_json=as_json)
 
     try:
         terminal.with_pool(show)

@@ -30,5 +30,8 @@ def reseal(*, as_json: terminal.JSON = False) -> None:
         return await secrets.reseal(pool, box, await heartbeats.database_now(pool))
 
     count = terminal.with_pool(apply)
-    text = f"{count} secrets are encrypted with the first key now; the other keys can be removed"
+    text = (
+        f"every secret is encrypted with the first key now ({count} were not);"
+        " the other keys can be removed"
+    )
     terminal.print_done({"resealed": count}, text, as_json=as_json)

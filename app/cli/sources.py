@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import SecretStr
-from rich.console import Console
 from rich.table import Table
 
 from app.authoring import changes, golden, page, trial
@@ -29,6 +28,7 @@ app = typer.Typer(help="Write, check and try recipes.", no_args_is_help=True)
 
 _MAX_ROWS = 10  # of a table
 _MAX_COLUMNS = 7  # of the table of rows; the table below it lists all
+_KEY = "(key)"  # no name of a recipe's column
 _MAX_CELL_WIDTH = 40  # characters
 FILE = Annotated[Path, typer.Argument(help="A recipe, such as sources/shop.toml.", exists=True)]
 
@@ -278,7 +278,7 @@ def _trial_as_json(results: Sequence[TrialPage]) -> list[dict[str, Any]]:
 
 
 def _show_trial(recipe: Recipe, results: Sequence[TrialPage]) -> None:
-    console = Console(highlight=False)
+    console = terminal.console(markup=True)
     for one in results:
         console.print(_headline(one))
         for refused in one.rejected[:_MAX_ROWS]:
@@ -290,10 +290,11 @@ def _show_trial(recipe: Recipe, results: Sequence[TrialPage]) -> None:
     declared = [*recipe.extract.fields, *(name for item in items for name in item.data)]
     names = [*dict.fromkeys(declared)]
     filled = [name for name in names if any(item.data.get(name) for item in items)][:_MAX_COLUMNS]
-    rows = Table("key", *filled)
-    for item in items[:_MAX_ROWS]:
-        rows.add_row(*(terminal.markup(_cell(v)) for v in (item.key, *map(item.data.get, filled))))
-    console.print(rows)
+    rows = (
+        {_KEY: item.key, **{name: _cell(item.data.get(name)) for name in filled}}
+        for item in items[:_MAX_ROWS]
+    )
+    terminal.print_table(rows, (_KEY, *filled), own_names=True)
     if len(items) > _MAX_ROWS:
         console.print(f"and {len(items) - _MAX_ROWS} rows more")
     console.print(_column_table(recipe, [item.data for item in items], names))
@@ -317,7 +318,9 @@ def _headline(one: TrialPage) -> str:
 
 
 def _column_table(recipe: Recipe, rows: Sequence[Any], names: Sequence[str]) -> Table:
-    table = Table("column", "type", "empty", "example")
+    table = Table()
+    for name in ("column", "type", "empty", "example"):
+        table.add_column(name, overflow="fold")
     for name in names:
         values = [row.get(name) for row in rows]
         empty = sum(value in (None, "", []) for value in values)
@@ -353,7 +356,7 @@ def _changes_as_json(difference: RowChanges) -> dict[str, Any]:
 
 
 def _show_changes(difference: RowChanges) -> None:
-    console = Console(highlight=False)
+    console = terminal.console(markup=True)
     for sign, style, keys in (("-", "red", difference.removed), ("+", "green", difference.added)):
         for key in keys[:_MAX_ROWS]:
             console.print(f"{sign} {terminal.markup(key)}", style=style)

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from app.core import config as settings
 from app.core import log, printable
 from app.core.durations import parse_duration
-from app.core.errors import BadConfig, is_of_a_file
+from app.core.errors import BadConfig, WrongState, is_of_a_file
 from app.queue.jobs import redis_pool
 from app.store import db, server_faults, servers
 
@@ -153,8 +153,12 @@ def _json_default(value: object) -> object:
     return str(value)
 
 
-def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
+def print_table(
+    rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, own_names: bool = False
+) -> None:
     """Print the rows as a table, within the terminal's width.
+
+    `own_names`: the columns are a recipe's, whose names are printed as they are written.
 
     Columns without a value are left out. Those that do not fit follow each row, with their names,
     as many on a line as fit: no word is cut. Without rows it prints `none`.
@@ -169,7 +173,7 @@ def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) ->
         return
     cells = [[format_value(row.get(name)) for name in columns] for row in rows]
     kept = [n for n, _ in enumerate(columns) if any(row[n] for row in cells)]
-    names = [name.replace("_", " ") for name in columns]
+    names = [name if own_names else name.replace("_", " ") for name in columns]
     widths = {n: max(map(cell_len, [names[n], *(row[n] for row in cells)])) for n in kept}
     shown, used = kept[:1], widths[kept[0]] if kept else 0
     for n in kept[1:]:
@@ -235,15 +239,37 @@ def print_done(done: Mapping[str, object], text: str, *, as_json: bool) -> None:
         write_line(text)
 
 
-def console() -> "Console":
-    """Return the console for tables: 240 columns wide if stdout is not a terminal.
+def console(*, stderr: bool = False, markup: bool = False) -> "Console":
+    """Return the console of every command: 240 columns wide if stdout is not a terminal.
 
-    The variable COLUMNS sets another width.
+    The variable COLUMNS sets another width. With `markup` it reads that of rich. It prints a name
+    such as `source:books:` as it is, and never as an emoji.
     """
     from rich.console import Console  # noqa: PLC0415 - not imported for `--json`
 
     width = shutil.get_terminal_size((240, 24)).columns
-    return Console(highlight=False, markup=False, width=width)
+    return Console(stderr=stderr, highlight=False, markup=markup, emoji=False, width=width)
+
+
+def confirm(question: str) -> None:
+    """Ask a question that `y` answers. Raises WrongState if the answer is another, or none."""
+    if _answer(f"{question} [y/N]: ").lower() not in ("y", "yes"):
+        raise WrongState("not confirmed, so nothing was done; `--yes` does not ask")
+
+
+def confirm_name(name: str) -> None:
+    """Ask for the name of what is deleted. Raises WrongState if the answer is another, or none."""
+    if _answer(f"Type {name} to delete it: ") != name:
+        raise WrongState("the name was not repeated, so nothing was deleted; `--yes` does not ask")
+
+
+def _answer(question: str) -> str:
+    sys.stderr.write(clean(question))
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):  # the end of stdin, without a line break after the question
+        sys.stderr.write("\n")
+    return line.strip()
 
 
 def clean(text: str) -> str:

@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from app.cli import terminal
 from app.ledger import proof
@@ -88,7 +87,7 @@ def _as_json(account: proof.TickAccount) -> dict[str, Any]:
 
 
 def _show(accounts: list[proof.TickAccount]) -> None:
-    console = Console(highlight=False)
+    console = terminal.console(markup=True)
     for account in accounts:
         console.print(f"[bold]{terminal.markup(account.key)}[/]")
         console.print(
@@ -120,7 +119,7 @@ def _show_webhooks(webhooks: list[DeliveryAccount]) -> None:
     for webhook in webhooks:
         reasons.update(webhook.undelivered)
     unaccounted = sum(webhook.unaccounted for webhook in webhooks)
-    Console(highlight=False).print(
+    terminal.console(markup=True).print(
         f"{len(webhooks)} webhooks, changes delivered: {sum(w.delivered for w in webhooks)},"
         f" waiting: {sum(w.waiting for w in webhooks)},"
         f" undelivered: {terminal.markup(_by_reason(dict(reasons)))}, unaccounted: {unaccounted}",

@@ -25,6 +25,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.core import quiet_hours
 from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadConfig
+from app.core.secret_keys import secret_keys
+from app.core.validation import fault_sentence
 
 PLATFORMS = ("sportybet", "betpawa", "bet9ja")
 DEFAULT_JOBS = ("jobs",)
@@ -128,6 +130,11 @@ def _pings(value: SecretStr) -> SecretStr:
     return value
 
 
+def _keys(value: SecretStr) -> SecretStr:
+    secret_keys(value)
+    return value
+
+
 def _ping(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
@@ -166,6 +173,8 @@ def _numbers_by_name(value: object) -> object:
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if any(not name.strip() or not number.strip() for name, _, number in pairs):
+        raise ValueError("must be name=number, separated by commas")
     return {name.strip(): number.strip() for name, _, number in pairs}
 
 
@@ -283,7 +292,7 @@ class Config(BaseSettings):
     guard_allow: Names = ()
     sources_dir: Path | None = None
     jobs: Rules = DEFAULT_JOBS
-    secrets_key: SecretStr | None = None
+    secrets_key: Annotated[SecretStr, AfterValidator(_keys)] | None = None
     raw_days: Annotated[int, Field(ge=0, le=365)] = 3
     run_days: Days = 90
     tick_days: Days = 90
@@ -411,7 +420,7 @@ def _unreadable_file(error: OSError | UnicodeDecodeError) -> str:
 def _readable(error: ValidationError) -> str:
     lines = ["Invalid settings (see .env.example):"]
     for fault in error.errors(include_url=False, include_context=False):
-        message = fault["msg"].removeprefix("Value error, ")
+        message = fault_sentence(fault)
         if not fault["loc"]:
             lines.append(f"  {message}")
             continue

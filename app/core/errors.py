@@ -84,6 +84,10 @@ class UnknownJob(RollcallError):
     """No job has that name. The message lists the known ones."""
 
 
+class UnknownTick(RollcallError):
+    """The schedule has no tick at that instant."""
+
+
 class UnknownRun(RollcallError):
     """No run has that id."""
 

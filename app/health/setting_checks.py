@@ -1,9 +1,11 @@
 """Checks of the settings and the recipes, which need no server."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Sequence
 
 from app.core import config as settings
-from app.core.config import Config
+from app.core.config import Config, pings
+from app.core.enums import COLLECTION_TASK
 from app.health.findings import Finding, fault, ok, warning
 
 
@@ -33,6 +35,28 @@ def of_names() -> list[Finding]:
         warning("spelling", f"{name} in {where} is not a setting", f"did you mean {meant}?")
         for name, where, meant in settings.misspelt()
     ]
+
+
+def of_references(config: Config, jobs: Collection[str], sources: Collection[str]) -> list[Finding]:
+    """A warning for each name in a setting that no job or source has: the entry has no effect.
+
+    Collections, and the recipes of organisations, are in the database and not in the settings.
+    """
+    named = [
+        *(("FRESH_MINUTES", name, jobs) for name in config.fresh_minutes),
+        *(("PING_URLS", name, jobs) for name in pings(config.ping_urls)),
+        *(("MONTHLY_REQUESTS", name, sources) for name in config.monthly_requests),
+    ]
+    return [
+        warning("names", f"{setting} names {name}, which is not known", _near(name, known))
+        for setting, name, known in named
+        if name not in known and name.partition(":")[0] not in (COLLECTION_TASK, "recipe")
+    ]
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    alike = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {alike[0]}?" if alike else f"known: {', '.join(known)}"
 
 
 def of_credentials(disabled: Sequence[tuple[str, str]]) -> list[Finding]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from app.core.enums import TickOutcome
-from app.core.errors import BadSchedule, UnknownJob
+from app.core.errors import BadSchedule, UnknownJob, UnknownTick
 from app.ledger.decide import read_schedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -157,7 +157,7 @@ def _count_answer(account: TickAccount, answer: RecordedTicks) -> None:
 async def explain(pool: Pool, key: str, at: datetime | None) -> list[str]:
     """Explain a tick (the latest if `at` is None), from schedule to run, as a list of sentences.
 
-    Raises UnknownJob if there is no such schedule.
+    Raises UnknownJob if there is no such schedule, and UnknownTick if it has no such tick.
     """
     async with pool.acquire() as connection, connection.transaction():
         return await explain_in(connection, key, at)
@@ -208,7 +208,10 @@ def _undecided(state: ScheduleState, at: datetime | None, pruned: datetime | Non
         return f"{_at(at)} has no outcome."
     if schedule.next(at - timedelta(microseconds=1)) == at and at > state.evaluated_through:
         return f"{_at(at)} has not been decided yet."
-    return f"{_at(at)} is not a tick of this schedule."
+    raise UnknownTick(
+        f"{_at(at)} is not a tick of {state.key}, which is due {schedule.describe()}"
+        f" (version {state.version})"
+    )
 
 
 def _decision(tick: TickDetail) -> list[str]:

@@ -4,8 +4,6 @@ AES-256-GCM, with the organisation's id and the secret's name as associated data
 ciphertext that is moved to another row fails to decrypt.
 """
 
-import base64
-import binascii
 import hashlib
 import os
 from collections.abc import Sequence
@@ -16,10 +14,10 @@ from pydantic import SecretStr
 
 from app.core.config import Config
 from app.core.errors import BadConfig
+from app.core.secret_keys import HOW_TO_MAKE_ONE, secret_keys
 
 _VERSION = b"\x01"  # of the stored format: version, key id, nonce, ciphertext
-_KEY_BYTES, _KEY_ID_BYTES, _NONCE_BYTES = 32, 4, 12
-_FIX = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+_KEY_ID_BYTES, _NONCE_BYTES = 4, 12
 
 
 @dataclass(frozen=True)
@@ -62,24 +60,13 @@ class SecretBox:
 
 
 def from_config(config: Config) -> SecretBox:
-    """Return the box with the keys of SECRETS_KEY. Raises BadConfig if it is not set or invalid."""
+    """Return the box with the keys of SECRETS_KEY. Raises BadConfig if it is not set."""
     if config.secrets_key is None:
         raise BadConfig(
-            f"SECRETS_KEY is not set: organisations' secrets can be neither stored nor used; {_FIX}"
+            "SECRETS_KEY is not set: organisations' secrets can be neither stored nor used;"
+            f" {HOW_TO_MAKE_ONE}"
         )
-    return SecretBox(
-        [_parsed(key.strip()) for key in config.secrets_key.get_secret_value().split(",")]
-    )
-
-
-def _parsed(text: str) -> bytes:
-    try:
-        key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != _KEY_BYTES:
-        raise BadConfig(f"SECRETS_KEY = (hidden): each key must be 32 bytes in base64; {_FIX}")
-    return key
+    return SecretBox(secret_keys(config.secrets_key))
 
 
 def _key_id(key: bytes) -> bytes:

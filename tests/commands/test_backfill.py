@@ -15,6 +15,7 @@ import pytest
 
 from app.context import WorkerContext
 from app.core.enums import RunStatus
+from app.core.errors import WrongState
 from app.ledger import backfill, edit
 from app.ledger.backfill import BackfillRequest
 from app.ledger.edit import DeclaredSchedule
@@ -166,7 +167,7 @@ async def test_the_count_is_shown_and_no_means_nothing_is_queued(
 ) -> None:
     result = await tell("backfill", *stretch(minute, 7), answer="n\n")
 
-    assert result.exit_code == 1
+    assert isinstance(result.exception, WrongState)
     assert "7 instants of scrape" in result.output
     assert await pool.fetchval("SELECT count(*) FROM runs") == 0
 

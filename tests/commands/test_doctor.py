@@ -128,6 +128,24 @@ async def test_a_misspelt_setting_is_a_warning_with_the_name_it_resembles(
     ]
 
 
+async def test_a_name_in_a_setting_that_nothing_has_is_a_warning(
+    tell_json: TellJson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRESH_MINUTES", "poll_newz=5,poll_stories=5,collection:a:b=5")
+    monkeypatch.setenv("PING_URLS", "nobody=https://hc.example.org/hush")
+    monkeypatch.setenv("MONTHLY_REQUESTS", "asknews_news=5,bet9j=5,recipe:books=1")
+
+    told = [one for one in await tell_json("doctor", code=1) if one["what"] == "names"]
+
+    assert [one["said"] for one in told] == [
+        "FRESH_MINUTES names poll_newz, which is not known",
+        "PING_URLS names nobody, which is not known",
+        "MONTHLY_REQUESTS names bet9j, which is not known",
+    ]
+    assert [told[0]["mend"], told[2]["mend"]] == ["did you mean poll_news?", "did you mean bet9ja?"]
+    assert "poll_stories" in told[1]["mend"]
+
+
 async def test_a_faulty_recipe_and_an_unreadable_schedule_are_faults(
     tell_json: TellJson, pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

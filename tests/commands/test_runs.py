@@ -121,6 +121,32 @@ async def test_runs_are_filtered_by_job_status_and_number(
     assert len(await tell_json("runs", "--status", "cancelled", "--status", "queued")) == 5
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("runs", "--job", "nobody"),
+        ("runs", "--job", "nobody", "--follow"),
+        ("rejected", "--job", "nobody"),
+        ("rejected", "--source", "nobody"),
+        ("trigger", "collection:nobody"),
+    ],
+)
+async def test_a_name_that_nothing_has_is_an_error_and_not_an_empty_list(
+    tell: Tell, words: tuple[str, ...]
+) -> None:
+    result = await tell(*words)
+
+    assert isinstance(result.exception, UnknownJob), result.output
+    assert "nobody" in str(result.exception)
+
+
+@pytest.mark.parametrize("option", [("--job", JOB), ("--job", "source"), ("--source", "bet9ja")])
+async def test_a_name_without_rows_yet_is_an_empty_list(
+    tell_json: TellJson, option: tuple[str, str]
+) -> None:
+    assert await tell_json("rejected", *option) == []
+
+
 @pytest.mark.parametrize("words", [("run", "abc"), ("run", "not-an-id"), ("run", "0" * 8)])
 async def test_an_id_that_is_none_is_refused_in_a_sentence(
     tell: Tell, words: tuple[str, ...]
@@ -348,4 +374,4 @@ async def test_rejected_records_are_listed_with_their_run_and_shown_by_it(
     assert [(one["execution_id"], one["reason"]) for one in listed] == [(run_id, "no title")]
     assert [one["record_id"] for one in run["rejected"]] == ["7"]
     assert run["log"] == []
-    assert await tell_json("rejected", "--source", "nobody") == []
+    assert await tell_json("rejected", "--source", "bet9ja") == []

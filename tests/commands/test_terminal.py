@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
-from app.cli import terminal
+from app.cli import follow, terminal
 from app.cli.main import COMMANDS, main
 from app.core.csv_cells import csv_cell
+from app.core.errors import WrongState
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +39,63 @@ def test_markup_in_a_name_is_printed_and_not_obeyed() -> None:
     Console(file=written).print(terminal.markup("[/foo] Evil [red]"))
 
     assert written.getvalue() == "[/foo] Evil [red]\n"
+
+
+@pytest.mark.parametrize("markup", [True, False])
+def test_no_name_between_colons_becomes_an_emoji(
+    capsys: pytest.CaptureFixture[str], *, markup: bool
+) -> None:
+    terminal.console(markup=markup).print("source:books: success", Table("source:books:"))
+
+    printed = capsys.readouterr().out
+    assert "source:books: success" in printed
+    assert "📚" not in printed
+
+
+def test_every_command_prints_through_the_one_kind_of_console() -> None:
+    files = (ROOT / "app").rglob("*.py")
+
+    made = [path.stem for path in files if re.search(r"\bConsole\(", path.read_text("utf-8"))]
+
+    assert made == ["terminal"]
+
+
+@pytest.mark.parametrize("answer", ["", "\n", "n\n", "nonsense\n"])
+def test_what_is_not_confirmed_is_an_error_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+
+    with pytest.raises(WrongState, match="nothing was done; `--yes` does not ask"):
+        terminal.confirm("Run them?")
+    with pytest.raises(WrongState, match="nothing was deleted"):
+        terminal.confirm_name("Acme Odds")
+
+
+def test_a_confirmed_question_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\nAcme Odds\n"))
+
+    terminal.confirm("Run them?")
+    terminal.confirm_name("Acme Odds")
+
+    assert capsys.readouterr().err == "Run them? [y/N]: Type Acme Odds to delete it: "
+
+
+def test_a_run_without_sources_is_shown_with_its_error_and_without_an_empty_table() -> None:
+    row = {
+        "job": "report", "status": "failure", "stats": {"requests": 1},
+        "error_type": "ValueError", "error_message": "[/x] no such day",
+    }  # fmt: skip
+    written = io.StringIO()
+
+    Console(file=written, emoji=False).print(follow.progress(row, []))
+
+    assert written.getvalue().splitlines() == [
+        "report: failure: requests 1",
+        "ValueError: [/x] no such day",
+    ]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-cmd", "@x", "\t=1"])
@@ -116,6 +175,24 @@ def test_no_python_value_is_shown() -> None:
     shown = terminal.format_value({"platforms": ["bet9ja", "betpawa"], "page": 1.5})
 
     assert shown == "platforms=bet9ja, betpawa page=1.50"
+
+
+def test_a_faulty_argument_is_said_without_the_terms_of_its_validation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["rollcall", "token", "create", "--scope", "bad"])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
+    assert "Invalid value for '--scope': 'bad' is not one of" in capsys.readouterr().err
+
+
+def test_the_columns_of_a_recipe_keep_their_names(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_table([{"price_amount": "7.50"}], ["price_amount"], own_names=True)
+
+    assert capsys.readouterr().out.splitlines() == ["price_amount", "7.50"]
 
 
 def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from app.core.enums import RunStatus
-from app.core.errors import UnknownJob
+from app.core.errors import UnknownJob, UnknownTick
 from app.ledger import proof
 from app.scheduling.exclusions import Exclusions
 from app.store.runs import run_rows
@@ -92,7 +92,8 @@ async def test_an_instant_never_named_is_none_of_the_schedule_be_it_past_or_to_c
     await book.open(every(1))
     await book.ring_each(2)
 
-    assert (await told(book, minutes)).endswith("is not a tick of this schedule.")
+    with pytest.raises(UnknownTick, match=r"is not a tick of \S+, which is due every minute"):
+        await told(book, minutes)
 
 
 async def test_of_a_schedule_switched_off_it_says_so(book: Book) -> None:

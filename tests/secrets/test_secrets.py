@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import SecretStr
 
+from app.core import config as settings
 from app.core.config import Config
 from app.core.errors import Auth, BadConfig, BadParameters, OverLimit
 from app.orgs import secret_box, secrets
@@ -120,7 +121,9 @@ def test_without_a_key_it_is_said_which_setting_to_set() -> None:
         secret_box.from_config(config(None))
 
 
-def test_a_key_is_thirty_two_bytes_in_either_base64_and_never_shown() -> None:
+def test_a_key_is_thirty_two_bytes_in_either_base64_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     first, second = random.token_urlsafe(32), base64.b64encode(b"\xfb" * 32).decode()
 
     made = secret_box.from_config(config(f"{first}, {second}"))
@@ -128,8 +131,9 @@ def test_a_key_is_thirty_two_bytes_in_either_base64_and_never_shown() -> None:
     assert len(made.keys) == 2
     assert first not in repr(made)
     for wrong in ("short", f"{first},", "é" * 43, "*" * 43):
+        monkeypatch.setenv("SECRETS_KEY", wrong)
         with pytest.raises(BadConfig, match="32 bytes in base64") as refused:
-            secret_box.from_config(config(wrong))
+            settings.load()
         assert wrong not in str(refused.value)
 
 

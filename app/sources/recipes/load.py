@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from app.core.enums import StoreMode
 from app.core.errors import BadRecipe, RollcallError
+from app.core.validation import fault_sentence
 from app.sources.recipes import expressions, templates
 from app.sources.recipes.auth_blocks import Auth
 from app.sources.recipes.enums import FieldType, Missing, RecipeKind
@@ -159,7 +160,7 @@ def _syntax(text: str, error: Exception) -> RecipeFault:
 
 def _shape_fault(text: str, error: ErrorDetails) -> RecipeFault:
     where = _without_tag(error["loc"])
-    message = error["msg"].removeprefix("Value error, ")
+    message = fault_sentence(error)
     match error["type"]:
         case "missing" | "union_tag_not_found":
             wanted = where if error["type"] == "missing" else (*where, "type")

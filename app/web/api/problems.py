@@ -19,6 +19,7 @@ from app.core.errors import (
     StaleEdit,
     Unauthorized,
 )
+from app.core.validation import fault_sentence
 from app.sources.recipes import load as recipes
 from app.store.db import UNAVAILABLE
 
@@ -126,7 +127,7 @@ def of_validation(error: ValidationError, known: Iterable[str], whole: str) -> P
             field=".".join(map(str, fault["loc"])) or whole,
             message=f"is not known here; known: {names}"
             if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
-            else fault["msg"].removeprefix("Value error, "),
+            else fault_sentence(fault),
         )
         for fault in error.errors(include_url=False, include_context=False, include_input=False)
     )

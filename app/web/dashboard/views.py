@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.core.enums import RunStatus, Trigger
-from app.core.errors import BadSchedule, UnknownJob
+from app.core.errors import BadSchedule, UnknownJob, UnknownTick
 from app.ledger import proof
 from app.runs import log
 from app.scheduling.policies import Policies
@@ -131,6 +131,8 @@ async def tick(request: Request, user: SessionUser) -> Response:
             found = await proof_rows.tick(connection, key, at)
     except UnknownJob:
         raise HTTPException(404, "No such job.") from None
+    except UnknownTick as error:
+        raise HTTPException(404, f"{error}.") from None
     except UNAVAILABLE:
         return postgres_unavailable(user)
     values = {"key": key, "at": at, "story": sentences, "tick": found, "user": user}
