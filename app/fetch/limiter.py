@@ -219,6 +219,12 @@ class _Bucket:
         return [*own, other, f"{other}:slots", limiter_scripts.RETRIED_KEY]
 
     @property
+    def name(self) -> str:
+        """The host; for a tenant with what tells its credentials, because each has state here."""
+        credentials = self.tenant.partition(":")[2]
+        return f"{self.host} {credentials}" if credentials else self.host
+
+    @property
     def role(self) -> str:
         """Its role in ENTER."""
         return "share" if self.share else "tenant" if self.tenant else "operator"
@@ -437,7 +443,7 @@ class RedisLimiter:
             number,
             int(terms.again),
             bucket.role,
-            bucket.host,
+            bucket.name,
             *released,
         ]
         answer = await self._run_script(limiter_scripts.ENTER, bucket.keys, args)
