@@ -238,6 +238,9 @@ class AuditAction(StrEnum):
     RETRY = "retry"
     BACKFILL = "backfill"
     STOP_BACKFILL = "stop_backfill"
+    ACKNOWLEDGE = "acknowledge"
+    SNOOZE = "snooze"
+    UNACKNOWLEDGE = "unacknowledge"
 
 
 class AlertSeverity(StrEnum):
@@ -246,3 +249,10 @@ class AlertSeverity(StrEnum):
     FAILURE = "failure"
     WARNING = "warning"
     SUCCESS = "success"
+
+
+class TrendKind(StrEnum):
+    """What the runs of a trend are counted by."""
+
+    SOURCE = "source"
+    JOB = "job"

@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Identity, Index, text
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, text
 from sqlmodel import Field, SQLModel
 
-from app.core.enums import AlertSeverity, JobStatus
-from app.models.columns import instant, one_of
+from app.core.enums import AlertSeverity, JobStatus, TrendKind
+from app.models.columns import instant, json, one_of
 
 
 class HealthStateRow(SQLModel, table=True):
@@ -16,7 +16,8 @@ class HealthStateRow(SQLModel, table=True):
 
     `ill`: whether the status is unhealthy. `ill_since`: start of the present or the last unhealthy
     period. `told_at`: when it was first notified; null once the recovery was notified.
-    `reminded_at`: when the last notification about it was queued.
+    `reminded_at`: when the last notification about it was queued. `acknowledged_…`: who has
+    acknowledged it, when, why, and what its reason was then; `snoozed_until`: for how long.
     """
 
     __tablename__: ClassVar[Any] = "health_states"
@@ -32,6 +33,11 @@ class HealthStateRow(SQLModel, table=True):
     sequence: int = Field(default=0, sa_type=BigInteger)
     told_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     reminded_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    acknowledged_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    acknowledged_by: str | None = None
+    acknowledged_note: str | None = None
+    acknowledged_reason: str | None = None
+    snoozed_until: datetime | None = Field(default=None, sa_column=instant(null=True))
 
 
 class HealthFlipRow(SQLModel, table=True):
@@ -107,3 +113,27 @@ class MetricPendingRow(SQLModel, table=True):
     outcome: str | None = None
     reason: str | None = None
     count: int = Field(default=1, sa_type=BigInteger)
+
+
+class TrendRow(SQLModel, table=True):
+    """What runs of a job or source that ended within `step` seconds from `at` on brought.
+
+    `took`, `waited`: how many durations were in each bucket of `app/store/reports/trends.py`.
+    """
+
+    __tablename__: ClassVar[Any] = "trends"
+    __table_args__ = (one_of("kind", TrendKind, "trends_kind"),)
+
+    step: int = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    at: datetime = Field(sa_column=Column(DateTime(timezone=True), primary_key=True))
+    name: str = Field(primary_key=True)
+    runs: int = Field(sa_type=BigInteger)
+    failed: int = Field(sa_type=BigInteger)
+    records: int = Field(sa_type=BigInteger)
+    prices: int = Field(sa_type=BigInteger)
+    changed: int = Field(sa_type=BigInteger)
+    errors: int = Field(sa_type=BigInteger)
+    bytes: int = Field(sa_type=BigInteger)
+    took: dict[str, Any] = Field(sa_column=json())
+    waited: dict[str, Any] = Field(sa_column=json())

@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.web.dashboard import (
     actions,
+    alerts_page,
     audit_page,
     backfills_page,
     collection_page,
@@ -18,11 +19,13 @@ from app.web.dashboard import (
     runs_page,
     sign_in,
     ticks_page,
+    trends_page,
     views,
     workers_page,
 )
 from app.web.dashboard.data.reading import data_page
 from app.web.dashboard.data.routes import data_routes
+from app.web.dashboard.editing.routes import editing_routes
 from app.web.dashboard.session_auth import (
     NO_STORE,
     choose_zone,
@@ -58,8 +61,19 @@ def page_routes() -> list[BaseRoute]:
         Route("/ticks", require_session(data_page(ticks_page.ticks))),
         Route("/runs/{run_id:uuid}", require_session(views.run)),
         *data_routes(),
+        *editing_routes(),
         Route("/collections", require_session(collection_page.collection)),
         Route("/live", require_session(events.stream)),
+        Route("/alerts", require_operator(data_page(alerts_page.alerts))),
+        Route(
+            "/alerts/{key}/acknowledge",
+            require_operator_to_act(alerts_page.acknowledge),
+            methods=["POST"],
+        ),
+        Route(
+            "/alerts/{key}/release", require_operator_to_act(alerts_page.release), methods=["POST"]
+        ),
+        Route("/trends", require_operator(data_page(trends_page.trends))),
         Route("/workers", require_operator(workers_page.workers)),
         Route("/audit", require_session(data_page(audit_page.entries))),
         Route("/runs/several", require_operate(run_actions.several), methods=["POST"]),
