@@ -526,11 +526,15 @@ class Organizations(ResponseModel):
 
 
 class TokenCreate(RequestModel):
-    """A new token. `days`: until it expires; null is never."""
+    """A new token. `days`: until it expires; null is never.
+
+    `data`: whether one of an organisation may read the operator's odds and news.
+    """
 
     label: Name = "api"
     scope: Scope = Scope.READ
     days: Annotated[float, Field(gt=0, le=36_500)] | None = None
+    data: bool = False
 
 
 class TokenBody(ResponseModel):
@@ -544,6 +548,7 @@ class TokenBody(ResponseModel):
     expires_at: AwareDatetime | None
     revoked_at: AwareDatetime | None
     last_used_at: AwareDatetime | None
+    data: bool
 
 
 class TokenCreated(TokenBody):
@@ -726,6 +731,7 @@ PATH_PATTERNS = {
     "name": NAME_PATTERN,
     "collection": NAME_PATTERN_OF_COLLECTIONS,
     "what": r"^(items|changes|runs)$",
+    "story": r"^[0-9]{1,18}$",
     "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$",
 }  # patterns of path parameters
 RecipeName = Annotated[str, Field(pattern=NAME_PATTERN, examples=["shop"])]

@@ -19,6 +19,7 @@ from app.web.api import (
     usage,
     webhooks,
 )
+from app.web.api.data_table import DATA_ENDPOINTS
 from app.web.api.endpoint import Endpoint
 
 READ, OPERATE, ADMIN = Scope.READ, Scope.OPERATE, Scope.ADMIN
@@ -462,4 +463,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         errors=(409,),
     ),
     Endpoint("DELETE", SECRET, ADMIN, secrets.delete_secret, status=204, errors=(404,)),
+    *DATA_ENDPOINTS,
 )
