@@ -116,6 +116,11 @@ COMMANDS = {
         "Compare the prices of upcoming matches.",
         is_group=True,
     ),
+    "news": LazyCommand(
+        "app.cli.news",
+        "List collected articles, the last published first.",
+        is_group=True,
+    ),
     "job": LazyCommand(
         "app.cli.job_files",
         "Write the file of an own job or source, with its test.",

@@ -68,6 +68,18 @@ Sources = Sequence[Mapping[str, Any]]  # {"source": name, "params": {…}}
 SourceCheck = Callable[[Connection, UUID, Sources], Awaitable[Sequence[tuple[str, str]]]]
 Now = Callable[[Pool], Awaitable[datetime]]
 
+
+@dataclass(frozen=True, slots=True)
+class DeclaredJobs:
+    """What the web has to know of the declared jobs, which packages below it cannot import.
+
+    `odds_max_age`: the age from which a price is stale.
+    """
+
+    check_sources: SourceCheck
+    odds_max_age: Callable[[], timedelta]
+
+
 _log = log.logger(__name__)
 
 
@@ -91,7 +103,7 @@ class WebContext:
     token_failures: FailureThrottle
     changes: ChangeThrottle
     dry_runner: DryRunner
-    check_sources: SourceCheck
+    declared: DeclaredJobs
     now: Now
     snapshot: TtlCache[HealthSnapshot]
     ready: TtlCache[Readiness]
@@ -163,7 +175,7 @@ def web_context(request: Request) -> WebContext:
 
 @asynccontextmanager
 async def open_web_context(
-    config: Config, check_sources: SourceCheck, now: Now
+    config: Config, declared: DeclaredJobs, now: Now
 ) -> AsyncGenerator[WebContext]:
     """Open the context and close it at the end. Neither server has to be reachable.
 
@@ -196,7 +208,7 @@ async def open_web_context(
             token_failures=FailureThrottle(redis, "api_refused", TOKEN_FAILURES, 60),
             changes=ChangeThrottle(redis),
             dry_runner=await stack.enter_async_context(open_dry_runner(config, redis, redis_url)),
-            check_sources=check_sources,
+            declared=declared,
             now=now,
             snapshot=snapshot,
             ready=TtlCache(partial(check, redis, pool)),

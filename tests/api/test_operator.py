@@ -22,7 +22,7 @@ BODIES: dict[str, Any] = {
     "create_token": {"label": "x"},
     "create_token_of_organization": {"label": "x"},
 }
-OPERATORS = [one for one in ENDPOINTS if one.operator]
+OPERATORS = [one for one in ENDPOINTS if one.operator and not one.data]
 
 
 async def operator_with(

@@ -27,7 +27,7 @@ def limits(concurrency: int) -> HostLimits:
 async def test_any_story_keeps_the_bound_and_serves_first_come_first_served(
     most: int, story: list[str]
 ) -> None:
-    slots, served, line = Slots(), list[asyncio.Task[float]](), list[asyncio.Task[None]]()
+    slots, served, line = Slots(), list[asyncio.Task[float]](), list[asyncio.Task[float]]()
     for step in story:
         if step == "take":
             line.append(asyncio.create_task(slots.acquire(HOST, most)))

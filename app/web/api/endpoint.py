@@ -19,11 +19,12 @@ class Endpoint:
     `body`, `query`: the models of the request.
     `once`: a POST may have an idempotency key; not if its answer must not be kept.
     `operator`: it is for tokens of the operator, else for those of an organisation.
+    `data`: also for tokens of an organisation that may read the operator's odds and news.
     `optional`: the body may be omitted.
     `etag`: the response has an ETag. `if_match`: If-Match is accepted.
     `errors`: error statuses in addition to those of every endpoint.
     `seconds`: the time limit of a request; of a stream, until it begins.
-    `stream`: the media types of a response that is streamed.
+    `stream`: the media types of a response that is streamed, besides that of `response`.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Endpoint:
     seconds: float = 10.0
     stream: tuple[str, ...] = ()
     operator: bool = False
+    data: bool = False
     once: bool = True
 
     @property

@@ -99,7 +99,7 @@ async def create_token(request: ApiRequest) -> ApiResponse:
     org_id = request.path.get("org_id")
     org = None if org_id is None else (await admin.find(pool, org_id)).name
     expires_at = None if body.days is None else request.now + timedelta(days=body.days)
-    wanted = tokens.TokenRequest(org, body.label, body.scope, expires_at)
+    wanted = tokens.TokenRequest(org, body.label, body.scope, expires_at, body.data)
     secret = await tokens.create_token(pool, wanted, request.now, by=request.principal.name)
     created = (await orgs.tokens(pool, org_id))[-1]
     answer = TokenCreated(**_token(created).model_dump(), token=secret)

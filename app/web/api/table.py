@@ -5,6 +5,8 @@ from app.web.api import (
     dry_runs,
     exports,
     items,
+    news,
+    odds,
     operator,
     presets,
     preview,
@@ -33,5 +35,7 @@ MODULES = (
     sources,
     dry_runs,
     secrets,
+    odds,
+    news,
 )
 ENDPOINTS: tuple[Endpoint, ...] = tuple(one for module in MODULES for one in module.ENDPOINTS)

@@ -109,5 +109,6 @@ PATH_PATTERNS = {
     "name": NAME_PATTERN,
     "collection": NAME_PATTERN_OF_COLLECTIONS,
     "what": r"^(items|changes|runs)$",
+    "story": r"^[0-9]{1,18}$",
     "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$",
 }  # patterns of path parameters

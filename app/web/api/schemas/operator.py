@@ -43,11 +43,15 @@ class Organizations(ResponseModel):
 
 
 class TokenCreate(RequestModel):
-    """A new token. `days`: until it expires; null is never."""
+    """A new token. `days`: until it expires; null is never.
+
+    `data`: whether one of an organisation may read the operator's odds and news.
+    """
 
     label: Name = "api"
     scope: Scope = Scope.READ
     days: Annotated[float, Field(gt=0, le=36_500)] | None = None
+    data: bool = False
 
 
 class TokenBody(ResponseModel):
@@ -61,6 +65,7 @@ class TokenBody(ResponseModel):
     expires_at: AwareDatetime | None
     revoked_at: AwareDatetime | None
     last_used_at: AwareDatetime | None
+    data: bool
 
 
 class TokenCreated(TokenBody):

@@ -11,10 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app.store.db import UNAVAILABLE
-from app.web.api import problems, schemas
+from app.web.api import problems
 from app.web.api.context import ApiRequest
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
+from app.web.api.schemas.base import EmptyRequest
 from app.web.api.table import ENDPOINTS
 from app.web.context import RLS_BYPASSED, WebContext, web_context
 from app.web.dashboard.session_auth import SessionUser
@@ -55,7 +56,7 @@ async def call(
                     now=await context.now(context.pool),
                     path=path,
                     body=_parsed(endpoint.body, values),
-                    query=_parsed(endpoint.query or schemas.EmptyRequest, _query(endpoint, values)),
+                    query=_parsed(endpoint.query or EmptyRequest, _query(endpoint, values)),
                     revision=revision,
                 )
             )
