@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.core.enums import HealthReason, JobStatus, RunStatus
 from app.health.explain import sentence
 from app.health.facts import JobFacts, SourceFacts
-from app.health.judge import HealthRules, HealthStatus, all_healthy, judge
+from app.health.judge import HealthRules, HealthStatus, all_healthy, expected_by, judge
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = JobFacts(
@@ -157,6 +157,37 @@ def test_a_job_recovers_after_as_many_good_runs_as_the_rules_say() -> None:
 
 def test_a_job_of_unknown_history_is_not_failing_by_the_strictest_rule() -> None:
     assert judge(FAILED, NOW, HealthRules(failing_after=1)).reason is not HealthReason.FAILING
+
+
+def test_a_failing_job_is_so_since_the_earliest_that_is_known() -> None:
+    failing = replace(FAILED, history=(FAILURE,) * 3, last_success=None)
+
+    seen = [
+        judge(replace(failing, failing_since=ago(30), last_success=ago(90)), NOW).since,
+        judge(replace(failing, last_success=ago(90)), NOW).since,
+        judge(failing, NOW).since,
+    ]
+
+    assert seen == [ago(30), ago(90), GOOD.registered_at]
+
+
+def test_the_exact_instant_of_a_limit_is_within_it() -> None:
+    strict = HealthRules(skips=1)
+
+    assert judge(replace(CRON, silent_after=NOW), NOW).reason is None
+    assert judge(replace(GOOD, next_run=ago(300)), NOW).reason is None
+    assert judge(GOOD, NOW, strict).reason is None
+    assert judge(replace(GOOD, skip_streak=1), NOW, strict).reason is HealthReason.SKIP_STREAK
+
+
+def test_a_run_is_expected_two_intervals_after_the_last_or_by_the_instant_of_a_cron() -> None:
+    assert expected_by(CRON) == CRON.silent_after
+    assert expected_by(GOOD) == ago(60) + timedelta(seconds=600)
+    assert expected_by(JobFacts("j", interval_seconds=300, registered_at=ago(9))) == (
+        ago(9) + timedelta(seconds=600)
+    )
+    assert expected_by(JobFacts("j", interval_seconds=300)) is None
+    assert expected_by(replace(GOOD, interval_seconds=None)) is None
 
 
 def test_nothing_new_for_too_long_is_stale_since_then() -> None:
