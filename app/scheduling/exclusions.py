@@ -18,6 +18,8 @@ MAX_DAYS = 3_660  # of one range of dates
 _At = TypeVar("_At", int, datetime)
 _DAY_MINUTES = 24 * 60
 _DAY = timedelta(days=1)
+_MINUTE = timedelta(minutes=1)
+_INSTANT = timedelta(microseconds=1)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC)
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -156,16 +158,31 @@ class CompiledExclusions:
         if not self.weekly or not self.weekly[number]:
             return None
         free = (self.weekly + self.weekly).find(0, number)
-        return self._first_instant(local, 0, minute + free - number)
+        return self._up_to_clock_change(
+            local, self._first_instant(local, 0, minute + free - number)
+        )
 
     def _first_instant(self, local: datetime, days: int, minutes: int) -> datetime:
-        """Return the first instant at which it is that many minutes after midnight, days later."""
+        """Return the first instant after `local` so long after its midnight, by the clock."""
         try:
             wall = datetime.combine(local.date(), time()) + timedelta(days=days, minutes=minutes)
-            folds = (wall.replace(tzinfo=self.zone, fold=fold) for fold in (0, 1))
-            return min(at.astimezone(UTC) for at in folds)
+            folds = [wall.replace(tzinfo=self.zone, fold=n).astimezone(UTC) for n in (0, 1)]
         except OverflowError:
             return _LATEST
+        return min((at for at in folds if at > local.astimezone(UTC)), default=max(folds))
+
+    def _up_to_clock_change(self, local: datetime, end: datetime) -> datetime:
+        """Return `end`, or the clock change before it, to the minute: minutes may be repeated."""
+        offset, begin = local.utcoffset(), local.astimezone(UTC)
+        if end == _LATEST or end.astimezone(self.zone).utcoffset() == offset:
+            return end
+        while end - begin > _MINUTE:
+            middle = begin + (end - begin) / 2
+            if middle.astimezone(self.zone).utcoffset() == offset:
+                begin = middle
+            else:
+                end = middle
+        return max(end.replace(second=0, microsecond=0), begin + _INSTANT)
 
 
 @lru_cache(maxsize=1024)
