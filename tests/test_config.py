@@ -113,6 +113,11 @@ def test_a_wrong_secret_is_told_what_it_may_be_and_never_shown(
     assert "ada" not in said
 
 
+@pytest.mark.parametrize("url", ["redis://h:6379/abc", "rediss://h/0/1"])
+def test_a_redis_address_ends_with_a_number(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert "REDIS_URL = (hidden): must end with the number" in refusal(monkeypatch, REDIS_URL=url)
+
+
 def test_a_secret_that_is_too_short_has_characters_and_no_items(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -99,7 +99,10 @@ def _readable_address(value: SecretStr) -> SecretStr:
 def _redis(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must start with redis://, rediss:// or unix://")
-    return _readable_address(value)
+    parts = urlsplit(_readable_address(value).get_secret_value())
+    if parts.scheme != "unix" and re.fullmatch(r"/?\d*", parts.path) is None:
+        raise ValueError("must end with the number of a database, such as /0, or without one")
+    return value
 
 
 def _at_least_news_days(value: int) -> int:

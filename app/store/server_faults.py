@@ -4,7 +4,16 @@ import socket
 import ssl
 
 import asyncpg
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    InvalidResponse,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from app.store import db
 
@@ -52,6 +61,21 @@ _REFUSED: tuple[tuple[type[BaseException], str, str], ...] = (
         "run `rollcall migrate`",
     ),
     (asyncpg.ClientConfigurationError, "DATABASE_URL cannot be used", "correct it"),
+    (
+        asyncpg.ReadOnlySQLTransactionError,
+        "Postgres is read-only at DATABASE_URL",
+        "name the primary server, or let the role write",
+    ),
+    (
+        asyncpg.TooManyConnectionsError,
+        "Postgres has no connection left for DATABASE_URL",
+        "lower DATABASE_POOL_SIZE, start fewer processes, or raise max_connections there",
+    ),
+    (
+        asyncpg.CannotConnectNowError,
+        "The Postgres of DATABASE_URL is starting or stopping",
+        "wait until it has started",
+    ),
 )
 _AWAY: tuple[tuple[type[BaseException], str, str], ...] = (
     (socket.gaierror, "its host name is not known", "correct it, or check the DNS"),
@@ -72,6 +96,44 @@ _AWAY: tuple[tuple[type[BaseException], str, str], ...] = (
     ),
     (TimeoutError, "it does not answer", "check the host, the port and the firewall"),
     (BaseException, "the connection failed", "check the server"),
+)
+
+
+# The first of which a text is part of the message: what it means, and the fix.
+_REDIS_SAYS: tuple[tuple[str, str, str], ...] = (
+    (
+        "DB index is out of range",
+        "it has no such database",
+        "end the URL with one that it has, such as /0",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate is not accepted",
+        "set REDIS_SSL_CERT_REQS=none if it is self-signed and the server is yours",
+    ),
+    (
+        "closed by server",
+        "it closes the connection",
+        "if it uses TLS, begin the URL with rediss://; else check that it is a Redis",
+    ),
+    (
+        "Connection reset",
+        "it closes the connection",
+        "if it uses TLS, begin the URL with rediss://; else check that it is a Redis",
+    ),
+)
+_REDIS_IS: tuple[tuple[type[BaseException], str, str], ...] = (
+    (ReadOnlyError, "it is a replica", "name the primary server"),
+    (OutOfMemoryError, "its memory is used up", "raise its maxmemory"),
+    (BusyLoadingError, "it is loading its data", "wait until it has loaded them"),
+    (InvalidResponse, "no Redis answers there", "correct the host and the port"),
+    (
+        RedisTimeout,
+        "it does not answer",
+        "check the host, the port and the firewall; without TLS there, begin the URL with redis://",
+    ),
+    *(one for one in _AWAY if one[0] is not BaseException),
+    (RedisError, "it refuses", "check the server"),
 )
 
 
@@ -105,9 +167,11 @@ def redis_sentence(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, LASTING_REDIS) or isinstance(error.__cause__, LASTING_REDIS):
         return f"Redis refuses the login of REDIS_URL ({text}): correct its user and password"
-    if isinstance(error, OSError | TimeoutError) or "connecting" in text:
-        return f"Redis cannot be reached (REDIS_URL): {text}: start it, or correct the URL"
-    return f"Redis cannot be used (REDIS_URL): {text}"
+    said = (rest for part, *rest in _REDIS_SAYS if part in text)
+    causes = (error, error.__cause__, error.__context__)
+    is_ = (rest for kind, *rest in _REDIS_IS for one in causes if isinstance(one, kind))
+    what, fix = next(said, None) or next(is_)
+    return f"Redis cannot be used (REDIS_URL): {what} ({text}): {fix}"
 
 
 def sentence(error: BaseException) -> str:

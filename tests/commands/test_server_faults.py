@@ -86,6 +86,8 @@ def _run(
 REFUSALS = {
     "password": ("28P01", 'password authentication failed for user "u"', "correct its password"),
     "database": ("3D000", 'database "wares" does not exist', "createdb"),
+    "too_many": ("53300", "sorry, too many clients already", "lower DATABASE_POOL_SIZE"),
+    "starting": ("57P03", "the database system is starting up", "wait until it has started"),
     "no_pg_hba": ("28000", "no pg_hba.conf entry for host, no encryption", "pg_hba.conf"),
 }
 
@@ -96,6 +98,8 @@ REFUSALS = {
         ("migrate", "password"),
         ("migrate", "no_pg_hba"),
         ("jobs", "database"),
+        ("jobs", "too_many"),
+        ("jobs", "starting"),
         ("worker", "database"),
         ("worker", "password"),
         ("web", "password"),

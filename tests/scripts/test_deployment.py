@@ -1,15 +1,18 @@
 """The deployment files fit each other and the code; the image is built where an engine runs."""
 
+import importlib.util
 import json
 import re
 import subprocess
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from app.cli.main import COMMANDS
 from app.core.config import Config
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +87,40 @@ def test_what_compose_and_app_json_set_are_settings() -> None:
     assert set(app_json["env"]) <= known
     assert composed - {"POSTGRES_PASSWORD"} <= known
     assert set(app_json["formation"]) == {"web", "worker"}
+
+
+def test_what_compose_and_app_json_set_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    app_json: dict[str, Any] = json.loads((ROOT / "app.json").read_text("utf-8"))["env"]
+    on_heroku = {name: one["value"] for name, one in app_json.items() if "value" in one}
+    composed: dict[str, str] = {}
+    for service in ("migrate", "worker", "web"):
+        composed |= COMPOSE["services"][service]["environment"]
+    asked = {"POSTGRES_PASSWORD": "pa-ss", "SESSION_SECRET": "s" * 32}
+
+    for values in (on_heroku, composed):
+        with monkeypatch.context() as patch:
+            for name, value in values.items():
+                named = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda found: asked[found[1]], value)
+                assert "$" not in named
+                patch.setenv(name, named)
+            loaded = Config(_env_file=None)  # pyright: ignore[reportCallIssue] - pydantic-settings' own keyword
+        assert loaded.log_format == "json"
+
+
+@pytest.mark.parametrize("process", ["release", "worker", "web"])
+def test_a_process_of_the_procfile_names_what_exists(process: str) -> None:
+    procfile = dict(
+        line.split(": ", 1) for line in (ROOT / "Procfile").read_text("utf-8").splitlines()
+    )
+    program, *words = procfile[process].split()
+
+    if program == "python":
+        assert words[:2] == ["-m", "app"]
+        assert words[2] in COMMANDS
+        return
+    module, _, attribute = words[0].replace(":", ".").rpartition(".")
+    assert hasattr(import_module(module), attribute)
+    assert importlib.util.find_spec(program) is not None
 
 
 def test_every_file_names_a_python_that_the_project_supports() -> None:

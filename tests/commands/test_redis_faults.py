@@ -1,0 +1,124 @@
+"""What a Redis that cannot be used reads like: what is wrong, the setting, and the fix."""
+
+import asyncio
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from redis.exceptions import RedisError
+
+from app.queue.jobs import redis_pool
+from app.store import server_faults
+
+_COMMAND = re.compile(rb"(?m)^\*\d+\r$")  # how each begins
+
+
+@contextmanager
+def answering(reply: bytes) -> Generator[int]:
+    """A server that answers every command with these bytes; without any it closes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                while reply and (sent := client.recv(4096)):
+                    client.sendall(reply * len(_COMMAND.findall(sent)))
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield listener.getsockname()[1]
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "what", "fix"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no Redis answers there", "correct the host"),
+        (b"", "it closes the connection", "begin the URL with rediss://"),
+        (b"-ERR DB index is out of range\r\n", "no such database", "such as /0"),
+        (b"-LOADING loading\r\n", "it is loading its data", "wait until"),
+        (b"-READONLY no writes\r\n", "it is a replica", "name the primary server"),
+        (b"-OOM command not allowed\r\n", "its memory is used up", "raise its maxmemory"),
+        (b"-NOAUTH Authentication required.\r\n", "refuses the login", "correct its user"),
+    ],
+)
+async def test_what_a_redis_answers_is_said_with_its_fix(reply: bytes, what: str, fix: str) -> None:
+    with answering(reply) as port:
+        sentence = await redis_fault(f"redis://127.0.0.1:{port}/0")
+
+    assert "REDIS_URL" in sentence
+    assert what in sentence
+    assert fix in sentence
+
+
+@pytest.mark.parametrize(
+    ("url", "what", "fix"),
+    [
+        ("redis://127.0.0.1:1/0", "nothing listens there", "start the server"),
+        ("redis://nohost.invalid/0", "its host name is not known", "check the DNS"),
+        ("unix:///no/such.sock", "its socket does not exist", "correct the path"),
+    ],
+)
+async def test_a_redis_that_is_not_there_is_said_with_its_fix(
+    url: str, what: str, fix: str
+) -> None:
+    sentence = await redis_fault(url)
+
+    assert sentence.startswith(f"Redis cannot be used (REDIS_URL): {what} (")
+    assert fix in sentence
+
+
+async def test_a_self_signed_certificate_of_redis_names_its_setting(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    self_signed(key, certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        sentence = await redis_fault(f"rediss://127.0.0.1:{port}/0")
+
+    assert "its certificate is not accepted" in sentence
+    assert "REDIS_SSL_CERT_REQS=none" in sentence
+
+
+def self_signed(key: Path, certificate: Path) -> None:
+    made = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    builder = builder.public_key(made.public_key()).serial_number(1)
+    builder = builder.not_valid_before(now - timedelta(days=1))
+    signed = builder.not_valid_after(now + timedelta(days=1)).sign(made, hashes.SHA256())
+    certificate.write_bytes(signed.public_bytes(Encoding.PEM))
+    key.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+async def redis_fault(url: str) -> str:
+    """What is said when a command needs the Redis at this address."""
+    redis = redis_pool(url)
+    try:
+        with pytest.raises(RedisError) as failed:
+            await redis.set("rollcall:test", "x")
+    finally:
+        await redis.aclose(close_connection_pool=True)
+    return server_faults.sentence(failed.value)
