@@ -108,6 +108,7 @@ async def open_page_fetcher(config: Config) -> AsyncGenerator[PageFetcher]:
         visits = Fetchers(client, SoloLimiter(), Clock())
         sandbox = Sandbox(1)
         try:
-            yield PageFetcher(client, visits, Robots(cast("Redis", _MemoryCache())), sandbox)
+            robots = Robots(cast("Redis", _MemoryCache()), bounds=None)
+            yield PageFetcher(client, visits, robots, sandbox)
         finally:
             await sandbox.close()

@@ -51,6 +51,12 @@ class Bucket:
         return [*own, other, f"{other}:slots", limiter_scripts.RETRIED_KEY]
 
     @property
+    def name(self) -> str:
+        """The host; for a tenant with what tells its credentials, because each has state here."""
+        credentials = self.tenant.partition(":")[2]
+        return f"{self.host} {credentials}" if credentials else self.host
+
+    @property
     def role(self) -> str:
         """Its role in ENTER."""
         return "share" if self.share else "tenant" if self.tenant else "operator"

@@ -415,7 +415,10 @@ def refusal(permit: Permit, url: httpx.URL, now: datetime) -> Failure:
         )
         return kind(message, url=urls.public_url(str(url)), retry=False, retry_in=permit.wait)
     if permit.admission is Admission.CROWDED:
-        message = f"{TENANT_HOSTS} hosts were requested in the last hour, which is the limit"
+        message = (
+            f"{TENANT_HOSTS} hosts, each with its credentials, "
+            "were requested in the last hour, which is the limit"
+        )
         return RateLimited(message, url=urls.public_url(str(url)), retry_in=permit.wait)
     message = f"{url.host} accepts no request for another {permit.wait:.0f} s"
     return RateLimited(message, url=urls.public_url(str(url)), retry_in=permit.wait)

@@ -240,7 +240,7 @@ class RedisLimiter:
             number,
             int(terms.again),
             bucket.role,
-            bucket.host,
+            bucket.name,
             *released,
         ]
         answer = await self._run_script(limiter_scripts.ENTER, bucket.keys, args)

@@ -6,7 +6,7 @@ scored by the end of their lease), `…:waiting` (workers that wait for a slot, 
 call), `…:waiting:<worker>` (a list that wakes one worker) and `…:workers`. The same keys exist for
 each tenant (`rollcall:limit:<host>:of:<tenant>`) and for what tenants share of a host
 (`rollcall:limit:<host>:tenants`). `rollcall:limit:hosts:<owner>` holds the hosts that a tenant has
-requested in the last hour. Key of each worker with
+requested in the last hour, with what tells their credentials. Key of each worker with
 heartbeats: `rollcall:limit:alive:<worker>`; its slots name that key and are free once it expires.
 `rollcall:limit:resting` (hosts whose breaker is open, scored by the end) serves metrics only; no
 decision reads it, nor `rollcall:limit:retried` (the operator's hosts, scored by their last retry).
@@ -18,7 +18,7 @@ from app.fetch import breaker, rates, retry
 MICRO = 1_000_000
 GO, TOO_LONG, RESTING, SPENT, BUSY, CROWDED = range(6)
 TENANT_SHARE = 0.25  # of a built-in site's rate and slots, for all tenants together
-TENANT_HOSTS = 100  # hosts that one tenant may request in an hour
+TENANT_HOSTS = 100  # hosts, each with its credentials, that one tenant may request in an hour
 
 OPEN_BREAKERS_KEY = "rollcall:limit:resting"
 RETRIED_KEY = "rollcall:limit:retried"

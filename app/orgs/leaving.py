@@ -11,6 +11,7 @@ from uuid import UUID
 from arq.constants import default_queue_name
 from redis.asyncio import Redis
 
+from app.fetch import robots
 from app.orgs import admin
 from app.queue.org_queue import ORG_QUEUE
 from app.runs import log
@@ -19,11 +20,11 @@ from app.store.orgs import leaving as store
 from app.store.orgs.orgs import Org
 
 SCAN_COUNT = 1_000
-# Sorted sets whose members name runs.
+# Sorted sets whose members name runs or organisations.
 QUEUES = (
     *(f"{ORG_QUEUE}{suffix}" for suffix in ("", ":slow", ":later", ":admitted")),
     default_queue_name,
-    log.INDEX_KEY,
+    *(index for cache in (log.BOUNDS, robots.BOUNDS) for index in cache.shared_indexes),
 )
 
 
@@ -57,19 +58,20 @@ async def delete(
     keys = await _keys(redis, found.id, runs)
     if keys:
         await redis.delete(*keys)
-    await _leave_queues(redis, runs)
+    for queue, name in await _queued(redis, found.id, runs):
+        await redis.zrem(queue, name)
     return before, await _counts(pool, redis, found, runs)
 
 
 async def _counts(pool: Pool, redis: Redis, found: Org, runs: Sequence[UUID]) -> dict[str, int]:
     rows = await store.counts(pool, found.id, found.name, runs)
-    keys = len(await _keys(redis, found.id, runs)) + len(await _queued(redis, runs))
+    keys = len(await _keys(redis, found.id, runs)) + len(await _queued(redis, found.id, runs))
     return rows | ({"redis": keys} if keys else {})
 
 
 async def _keys(redis: Redis, org_id: UUID, runs: Sequence[UUID]) -> list[str]:
     """The keys that name the organisation or one of its runs."""
-    names = {str(org_id), org_id.hex, *map(str, runs), *(run.hex for run in runs)}
+    names = _names(org_id, runs)
     found: list[str] = []
     keys = cast("AsyncIterator[bytes]", redis.scan_iter(count=SCAN_COUNT))  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
     async for key in keys:
@@ -79,9 +81,9 @@ async def _keys(redis: Redis, org_id: UUID, runs: Sequence[UUID]) -> list[str]:
     return found
 
 
-async def _queued(redis: Redis, runs: Sequence[UUID]) -> list[tuple[str, str]]:
-    """The queue entries of these runs, with their queue."""
-    wanted = {str(run) for run in runs}
+async def _queued(redis: Redis, org_id: UUID, runs: Sequence[UUID]) -> list[tuple[str, str]]:
+    """The entries of sorted sets that name the organisation or one of its runs, with their set."""
+    wanted = _names(org_id, runs)
     found: list[tuple[str, str]] = []
     for queue in QUEUES:
         entries = cast("list[bytes]", await redis.zrange(queue, 0, -1))  # pyright: ignore[reportUnknownMemberType] - as above
@@ -90,6 +92,5 @@ async def _queued(redis: Redis, runs: Sequence[UUID]) -> list[tuple[str, str]]:
     return found
 
 
-async def _leave_queues(redis: Redis, runs: Sequence[UUID]) -> None:
-    for queue, name in await _queued(redis, runs):
-        await redis.zrem(queue, name)
+def _names(org_id: UUID, runs: Sequence[UUID]) -> set[str]:
+    return {str(org_id), org_id.hex, *map(str, runs), *(run.hex for run in runs)}

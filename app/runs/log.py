@@ -1,5 +1,7 @@
 """The last log lines of each run, kept in Redis for a day for the dashboard.
 
+What an organisation's runs say is bounded by itself, and displaces no other's lines.
+
 Logging appends a line to a bounded queue in memory; a background task writes the queue to Redis in
 batches. When the queue is full the oldest lines are dropped, so that logging never slows a run.
 """
@@ -8,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import time
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -19,15 +20,22 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core import redact
+from app.core.cache_bounds import HOUSE, UNKNOWN, CacheBounds
+from app.core.enums import COLLECTION_TASK
 from app.core.tasks import cancel_all
 
 MAX_LINES = 200  # per run
-MAX_RUNS = 2_000  # in Redis
-MAX_LINE_LENGTH = 500  # characters per line
+MAX_LINE_LENGTH = 500  # bytes per line
 MAX_PENDING_LINES = 5_000  # lines in memory
 FLUSH_SECONDS = 0.5  # between two flushes
 RETENTION_SECONDS = 24 * 3600
-INDEX_KEY = "rollcall:log:runs"
+BOUNDS = CacheBounds(
+    "log",
+    seconds=RETENTION_SECONDS,
+    house=(2_000, 16_000_000),
+    tenant=(200, 1_000_000),
+    all_tenants=12_000_000,
+)
 
 _BOUND = frozenset(
     {"execution_id", "job", "task", "worker", "attempt", "event", "level", "timestamp"}
@@ -60,7 +68,7 @@ class RunLogHandler(logging.Handler):
 
 
 def format_line(event: Mapping[str, Any]) -> str:
-    """Format an event as one line: timestamp, level, name and fields, cut at LONGEST characters."""
+    """Format an event as one line: timestamp, level, name and fields; at most 500 bytes."""
     fields = [
         f"{key}={_quoted(value)}"
         for key, value in event.items()
@@ -72,7 +80,10 @@ def format_line(event: Mapping[str, Any]) -> str:
     at, level = str(event.get("timestamp", ""))[:23], str(event.get("level", ""))
     head = f"{at} {level:<7} {event.get('event', '')}"
     line = " ".join([head, *fields]).replace("\n", " ")
-    return line if len(line) <= MAX_LINE_LENGTH else f"{line[: MAX_LINE_LENGTH - 1]}…"
+    text = line.encode(errors="replace")
+    if len(text) <= MAX_LINE_LENGTH:
+        return line
+    return text[: MAX_LINE_LENGTH - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def _quoted(value: object) -> str:
@@ -112,26 +123,33 @@ async def flush(handler: RunLogHandler, redis: Redis) -> None:
     queued = [handler.pending.popleft() for _ in range(len(handler.pending))]
     if not queued:
         return
+    by_run, owners = _by_run(queued, handler.clean)
     async with redis.pipeline(transaction=False) as pipe:
-        by_run = _by_run(queued, handler.clean)
         for run_id, texts in by_run.items():
             pipe.rpush(key(run_id), *texts)
             pipe.ltrim(key(run_id), -MAX_LINES, -1)
             pipe.expire(key(run_id), RETENTION_SECONDS)
-        pipe.zadd(INDEX_KEY, dict.fromkeys(by_run, time.time()))
-        pipe.expire(INDEX_KEY, RETENTION_SECONDS)
-        pipe.zrange(INDEX_KEY, 0, -MAX_RUNS - 1)  # pyright: ignore[reportUnknownMemberType] - redis-py 5 has no types here
-        oldest = cast("list[bytes]", (await pipe.execute())[-1])
-    if oldest:
-        await redis.delete(*(key(_text(run_id)) for run_id in oldest))
-        await redis.zrem(INDEX_KEY, *oldest)
+        await pipe.execute()
+    written: defaultdict[str, list[str]] = defaultdict(list)
+    for run_id in by_run:
+        written[owners.get(run_id, UNKNOWN)].append(key(run_id))
+    for owner, names in written.items():
+        await BOUNDS.apply(redis, owner, names)
 
 
-def _by_run(events: Iterable[LogEvent], clean: Clean) -> dict[str, list[str]]:
+def _by_run(
+    events: Iterable[LogEvent], clean: Clean
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the lines of each run, and the owners of those whose job is known."""
     by_run: defaultdict[str, list[str]] = defaultdict(list)
+    owners: dict[str, str] = {}
     for run_id, event in events:
         by_run[run_id].append(format_line(clean(event)))
-    return by_run
+        if job := event.get("job"):
+            kind, _, name = str(job).partition(":")
+            org_id = name.partition(":")[0].replace("-", "")
+            owners[run_id] = (org_id or UNKNOWN) if kind == COLLECTION_TASK else HOUSE
+    return by_run, owners
 
 
 async def read_lines(redis: Redis, run_id: UUID) -> list[str]:

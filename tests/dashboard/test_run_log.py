@@ -1,8 +1,10 @@
 """The log of a run is kept for a while, never more than so much of it, and without secrets."""
 
 import logging
-from uuid import uuid4
+from dataclasses import replace
+from uuid import UUID, uuid4
 
+import pytest
 import structlog
 from arq.connections import ArqRedis
 
@@ -37,21 +39,51 @@ async def test_a_kept_line_shows_no_secret_and_is_never_long(redis: ArqRedis) ->
     first, second = await run_log.read_lines(redis, run_id)
     assert SECRET not in first
     assert "u:p@" not in first
-    assert len(second) == run_log.MAX_LINE_LENGTH
+    assert len(second.encode()) == run_log.MAX_LINE_LENGTH
 
 
-async def test_only_so_many_runs_are_kept(redis: ArqRedis) -> None:
-    await redis.zadd(run_log.INDEX_KEY, {f"old-{n}": n for n in range(run_log.MAX_RUNS)})
-    await redis.set(run_log.key("old-0"), "x", ex=60)
-    run_id = uuid4()
+async def _say(redis: ArqRedis, job: str | None, runs: int, lines: int = 1) -> list[UUID]:
+    """Write lines of runs of a job, as long as they may be; return the runs."""
+    ids = [uuid4() for _ in range(runs)]
+    for run_id in ids:
+        async with run_log.capture(redis):
+            for _ in range(lines):
+                fields: dict[str, str] = {} if job is None else {"job": job}
+                log.logger("x").warning("a", execution_id=str(run_id), why="é" * 500, **fields)
+    return ids
+
+
+async def _kept(redis: ArqRedis, ids: list[UUID]) -> int:
+    return sum([bool(await run_log.read_lines(redis, one)) for one in ids])
+
+
+async def test_only_so_many_runs_of_an_owner_are_kept(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = replace(run_log.BOUNDS, house=(3, 1_000_000), tenant=(2, 1_000_000))
+    monkeypatch.setattr(run_log, "BOUNDS", bounds)
     log.configure()
 
-    async with run_log.capture(redis):
-        log.logger("x").warning("a", execution_id=str(run_id))
+    house = await _say(redis, "poll_news", 2)
+    tenant = await _say(redis, f"collection:{uuid4()}:prices", 5)
+    unknown = await _say(redis, None, 5)
 
-    assert await redis.zcard(run_log.INDEX_KEY) == run_log.MAX_RUNS
-    assert await redis.exists(run_log.key("old-0")) == 0
-    assert len(await run_log.read_lines(redis, run_id)) == 1
+    assert await _kept(redis, house) == 2
+    assert await _kept(redis, tenant) == 2
+    assert await _kept(redis, unknown) == 2
+    assert await _kept(redis, await _say(redis, "poll_news", 5)) == 3
+
+
+async def test_what_a_tenants_runs_say_is_bounded_in_bytes(redis: ArqRedis) -> None:
+    log.configure()
+    house = await _say(redis, "poll_news", 1)
+    for _ in range(2):
+        org_id = uuid4()
+        ids = await _say(redis, f"collection:{org_id}", 15, run_log.MAX_LINES)
+        sizes = [await redis.memory_usage(run_log.key(one)) or 0 for one in ids]  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+
+        assert run_log.BOUNDS.tenant[1] / 2 < sum(sizes) <= run_log.BOUNDS.tenant[1]
+    assert await _kept(redis, house) == 1
 
 
 async def test_a_log_that_nobody_carries_off_stays_small(redis: ArqRedis) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -380,6 +381,18 @@ async def test_tenants_that_hold_their_slots_leave_the_others_to_built_in_jobs(
     for task in holding:
         task.cancel()
     await asyncio.gather(*holding, return_exceptions=True)
+
+
+async def test_credentials_do_not_multiply_what_a_tenant_keeps_in_redis(redis: Redis) -> None:
+    limiter, any_ = RedisLimiter(redis), cast("Any", redis)
+    host = f"{'h' * 60}.{'o' * 60}.{'s' * 60}.{'t' * 60}.example:65535"
+    for n in range(3 * TENANT_HOSTS):
+        limiter.release(await limiter.acquire(host, LIMITS, tenant=f"org:{n:08x}"))
+    await limiter.close()
+
+    kept = [key async for key in any_.scan_iter("rollcall:limit:*")]
+    assert sum(b":of:org:" in key and key.count(b":") == 6 for key in kept) <= TENANT_HOSTS
+    assert sum([await any_.memory_usage(key) or 0 for key in kept]) < 250_000
 
 
 async def test_a_tenant_requests_at_most_a_hundred_hosts_in_an_hour(redis: Redis) -> None:

@@ -1,16 +1,28 @@
 """robots.txt is kept to, and asked for once a day."""
 
 import asyncio
+import time
+import tracemalloc
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any, cast
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 
-from app.core.errors import Blocked, Failure, HttpStatus, Network, RateLimited
+from app.core.errors import Blocked, Failure, HttpStatus, Network, RateLimited, TooLarge
 from app.core.messages import HostLimits, SourceRequest
 from app.fetch.client import Fetcher, RequestCounts, open_client
-from app.fetch.robots import FAILURE_TTL, MAX_BYTES, RULES_TTL, Robots, is_allowed
+from app.fetch.robots import (
+    BOUNDS,
+    FAILURE_TTL,
+    MAX_BYTES,
+    MAX_RULES,
+    RULES_TTL,
+    Robots,
+    is_allowed,
+)
 from app.fetch.solo_limiter import SoloLimiter
 from tests.fetch.hostile import Visit, serving
 
@@ -142,3 +154,104 @@ async def test_only_rules_are_kept_of_a_robots_txt(redis: Redis, window: Fetcher
 
     assert answers == [False, True]
     assert await redis.get(key) == b"User-agent: *\nDisallow: /a"
+
+
+@pytest.mark.parametrize(
+    ("text", "forbidden"),
+    [
+        (b"User-agent: a\nUser-agent: ROLLCALL/2\nDisallow: /a", "a"),
+        (b"User-agent: *\nDisallow: /b\nUser-agent: rollcall\nDisallow: /a", "a"),
+        (b"User-agent: rollcall\nDisallow:\nUser-agent: *\nDisallow: /", ""),
+        (b"User-agent: rollcall\nDisallow: /a\nUser-agent: x\nDisallow: /\n"
+         b"User-agent: rollcall\nDisallow: /b", "ab"),
+        (b"User-agent: *\nCrawl-delay: 9\nSitemap: x\nDisallow: /b", "b"),
+        (b"Disallow: /\nUser-agent: rollcallbot\nDisallow: /a", ""),
+    ],
+)  # fmt: skip
+async def test_the_groups_for_our_agent_count_or_else_those_for_all(
+    redis: Redis, window: Fetcher, text: bytes, forbidden: str
+) -> None:
+    async with serving(Site(text)) as base:
+        refused = [n for n in "abc" if not await allowed(redis, window, f"{base}/{n}")]
+
+    assert "".join(refused) == forbidden
+
+
+async def test_rules_for_thousands_of_agents_cost_nothing(redis: Redis, window: Fetcher) -> None:
+    agents = "".join(f"User-agent:a{n}\n" for n in range(15_000))
+    rules = "".join(f"Allow:/{n}\n" for n in range(15_000))
+    async with serving(Site((agents + rules).encode())) as base:
+        tracemalloc.start()
+        async with asyncio.timeout(30):
+            assert await allowed(redis, window, f"{base}/a")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert peak < 50_000_000
+
+
+async def test_a_site_with_too_many_rules_for_us_is_not_visited(
+    redis: Redis, window: Fetcher
+) -> None:
+    site = Site(b"User-agent: *\n" + b"Allow: /a\n" * (MAX_RULES // 10))
+    async with serving(site) as base:
+        for _ in range(2):
+            with pytest.raises(TooLarge, match="more than 128 KiB of rules"):
+                await allowed(redis, window, f"{base}/a")
+
+    assert site.read == 1
+
+
+async def test_many_rules_do_not_hold_the_loop(redis: Redis, window: Fetcher) -> None:
+    rules = b"".join(b"Allow: /*b%d\n" % n for n in range(8_000))
+    assert len(rules) < MAX_RULES
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - began)
+
+    async with serving(Site(b"User-agent: *\n" + rules)) as base:
+        watching = asyncio.create_task(watch())
+        answers = [await allowed(redis, window, f"{base}/{'a' * 500}") for _ in range(3)]
+        watching.cancel()
+
+    assert answers == [True] * 3
+    assert longest < 0.05, "seconds of this thread's processor in one step"
+
+
+async def test_what_a_site_says_to_one_tenant_is_not_said_to_another(
+    redis: Redis, window: Fetcher
+) -> None:
+    site = Site(b"", "503 Down")
+    async with serving(site) as base:
+        with pytest.raises(HttpStatus):
+            await allowed(redis, replace(window, tenant="a:1"), f"{base}/")
+        site.status = "200 OK"
+
+        assert await allowed(redis, replace(window, tenant="b:"), f"{base}/")
+        assert await allowed(redis, window, f"{base}/")
+        with pytest.raises(HttpStatus):  # other credentials of the same tenant
+            await allowed(redis, replace(window, tenant="a:2"), f"{base}/")
+
+
+async def test_the_rules_that_a_tenant_keeps_are_bounded_and_displace_no_others(
+    redis: Redis, window: Fetcher
+) -> None:
+    rules = b"User-agent: *\n" + b"Disallow: /b\n" * (MAX_RULES // 14)
+    async with serving(Site()) as house:
+        await allowed(redis, window, f"{house}/")
+        await allowed(redis, replace(window, tenant="calm:"), f"{house}/")
+    for _ in range(12):
+        async with serving(Site(rules)) as base:
+            await allowed(redis, replace(window, tenant="evil:"), f"{base}/")
+
+    any_ = cast("Any", redis)
+    names = [key.decode() async for key in any_.scan_iter("rollcall:robots:*")]
+    size = sum([await any_.memory_usage(n) for n in names if ":of:evil:" in n])
+    assert 0 < size <= BOUNDS.tenant[1]
+    assert sum(":of:evil:" in name for name in names) > 1
+    assert sum(":of:evil:" not in name for name in names) == 2

@@ -8,9 +8,11 @@ from uuid import UUID
 import pytest
 from arq.connections import ArqRedis
 
+from app.core.cache_bounds import UNKNOWN
 from app.core.records import Item
 from app.orgs import admin, leaving
 from app.queue import org_queue
+from app.runs import log
 from app.store import tenancy
 from app.store.content import items
 from app.store.db import Pool
@@ -49,6 +51,8 @@ async def furnished(pool: Pool, redis: ArqRedis, name: str) -> UUID:
         f"rollcall:api:tried:{org}",
     ):
         await redis.set(key, "x", ex=60)
+    await log.BOUNDS.apply(redis, org.hex, [f"rollcall:log:{run}"])
+    await log.BOUNDS.apply(redis, UNKNOWN, [f"rollcall:log:{run}"])
     await org_queue.add_runs(redis, [QueuedRun(run, "collection")])
     return org
 
@@ -72,9 +76,11 @@ async def test_nothing_is_left_of_it_and_everything_of_the_others(
         "health_states",
         "metric_pending",
     }
-    assert before["redis"] == 6
+    assert before["redis"] == 9  # two indexes of its log, and its bytes among all tenants'
     assert after == {}
     assert await orgs.one(pool, leaver) is None
+    assert not await redis.zscore(log.BOUNDS.shared_indexes[0], leaver.hex)
+    assert await redis.zscore(log.BOUNDS.shared_indexes[0], other.hex)
     assert str(leaver) not in str(await redis.keys("*"))  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
     assert await store.counts(pool, other, "Other", await store.run_ids(pool, other)) == others
     assert {table: await house_rows(pool, table) for table in house} == house

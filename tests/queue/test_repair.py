@@ -29,7 +29,8 @@ OURS = (
     f"{HOST}:waiting:vm:12:0a1b2c", f"{HOST}:of:o:1", f"{HOST}:of:o:1:slots", f"{HOST}:tenants",
     "rollcall:robots:https://books.example:443", "rollcall:health:jobs", "rollcall:health:workers",
     "rollcall:health:job:poll_news", "rollcall:health:house:accounting", "rollcall:metrics:totals",
-    "rollcall:turn:minute", "rollcall:alert:postgres", "rollcall:log:runs", "rollcall:log:1",
+    "rollcall:turn:minute", "rollcall:alert:postgres", "rollcall:log:1",
+    "rollcall:cached:log:of:", "rollcall:cached:robots:of:o", "rollcall:cached:log:tenants",
     "rollcall:login:ab", "rollcall:sign_in:ab", "rollcall:api_refused:ab", "rollcall:api:tried:o",
     "rollcall:arq:w",
 )  # fmt: skip
