@@ -149,6 +149,10 @@ class Cron:
         gaps = Counter(later - earlier for earlier, later in pairwise(ticks))
         return gaps.most_common(1)[0][0] if gaps else None
 
+    def most_per_day(self) -> int:
+        sim = self._sim()
+        return len(sim.seconds) * len(sim.minutes) * len(sim.hours)
+
     def to_spec(self) -> dict[str, object]:
         return {"cron": self.expression, "timezone": self.timezone, "fields": self.fields}
 

@@ -2,11 +2,11 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from typing import Any, Self, cast
+from typing import Any, Generic, Self, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from app.core import zone_data
@@ -15,6 +15,7 @@ from app.scheduling.cron import check_zone, quoted
 
 MAX_RULES = 2_000
 MAX_DAYS = 3_660  # of one range of dates
+_At = TypeVar("_At", int, datetime)
 _DAY_MINUTES = 24 * 60
 _DAY = timedelta(days=1)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -52,8 +53,7 @@ class Exclusions:
         compiled = self.compiled()
         if compiled.end < compiled.start:
             raise BadSchedule(f"Contradictory bounds: end {self.end} is before start {self.start}")
-        weekly = compiled.weekly
-        if weekly and all(_in_week(weekly, number) for number in range(7 * _DAY_MINUTES)):
+        if compiled.weekly and all(compiled.weekly):
             raise BadSchedule("Contradictory exclude: it covers every hour of the week")
 
     @classmethod
@@ -93,80 +93,120 @@ class Exclusions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Weekly:
-    """Minutes [begin, end) of local days, by the weekday on which they begin; may span midnight."""
+class _Spans(Generic[_At]):
+    """Disjoint spans [begin, end), in order."""
 
-    days: frozenset[int]
-    begin: int
-    end: int
+    begins: tuple[_At, ...]
+    ends: tuple[_At, ...]
 
-    def covers(self, weekday: int, minute: int) -> bool:
-        if self.begin < self.end:
-            return weekday in self.days and self.begin <= minute < self.end
-        before = (weekday - 1) % 7 in self.days
-        return (weekday in self.days and minute >= self.begin) or (before and minute < self.end)
+    @classmethod
+    def of(cls, spans: Iterable[tuple[_At, _At]]) -> Self:
+        """Return the spans, those that touch joined."""
+        begins: list[_At] = []
+        ends: list[_At] = []
+        for begin, end in sorted(spans):
+            if ends and begin <= ends[-1]:
+                ends[-1] = max(ends[-1], end)
+            else:
+                begins.append(begin)
+                ends.append(end)
+        return cls(tuple(begins), tuple(ends))
+
+    def end_at(self, at: _At) -> _At | None:
+        """Return the end of the span that contains `at`; None if none does."""
+        index = bisect_right(self.begins, at) - 1
+        return self.ends[index] if index >= 0 and at < self.ends[index] else None
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledExclusions:
-    """Exclusions by one version of the zone's data. Ticks in [start, end] may run."""
+    """Exclusions by one version of the zone's data. Ticks in [start, end] may run.
+
+    `dates`: ordinals of days. `weekly`: a byte for each minute of a week from Monday on, 1 if it is
+    excluded; empty if none is.
+    """
 
     start: datetime
     end: datetime
     zone: ZoneInfo
-    dates: frozenset[date]
-    weekly: tuple[_Weekly, ...]
-    begins: tuple[datetime, ...]
-    ends: tuple[datetime, ...]  # each the latest end of the spans up to it
+    dates: _Spans[int]
+    weekly: bytes
+    spans: _Spans[datetime]
 
     def cover(self, instant: datetime) -> bool:
         """Return whether a tick at `instant` does not run."""
-        if not self.start <= instant <= self.end:
-            return True
-        index = bisect_right(self.begins, instant) - 1
-        if index >= 0 and instant < self.ends[index]:
-            return True
+        return self.covered_until(instant) is not None
+
+    def covered_until(self, instant: datetime) -> datetime | None:
+        """Return an instant before which no tick from `instant` on runs; None if one may run at it.
+
+        One tick at the instant that is returned may be excluded too.
+        """
+        if instant < self.start:
+            return self.start
+        if instant > self.end:
+            return _LATEST
+        if (end := self.spans.end_at(instant)) is not None:
+            return end
         local = instant.astimezone(self.zone)
+        if (day := self.dates.end_at(local.toordinal())) is not None:
+            return self._first_instant(local, day - local.toordinal(), 0)
         minute = local.hour * 60 + local.minute
-        weekday = local.weekday()
-        return local.date() in self.dates or any(w.covers(weekday, minute) for w in self.weekly)
+        number = local.weekday() * _DAY_MINUTES + minute
+        if not self.weekly or not self.weekly[number]:
+            return None
+        free = (self.weekly + self.weekly).find(0, number)
+        return self._first_instant(local, 0, minute + free - number)
 
-
-def _in_week(weekly: Sequence[_Weekly], minute: int) -> bool:
-    return any(rule.covers(*divmod(minute, _DAY_MINUTES)) for rule in weekly)
+    def _first_instant(self, local: datetime, days: int, minutes: int) -> datetime:
+        """Return the first instant at which it is that many minutes after midnight, days later."""
+        try:
+            wall = datetime.combine(local.date(), time()) + timedelta(days=days, minutes=minutes)
+            folds = (wall.replace(tzinfo=self.zone, fold=fold) for fold in (0, 1))
+            return min(at.astimezone(UTC) for at in folds)
+        except OverflowError:
+            return _LATEST
 
 
 @lru_cache(maxsize=1024)
 def _compiled(exclusions: Exclusions, stamp: str) -> CompiledExclusions:
     zone = zone_data.zone(exclusions.timezone, stamp)
-    dates: set[date] = set()
-    weekly: list[_Weekly] = []
+    dates: list[tuple[int, int]] = []
+    weekly = bytearray()
     spans: list[tuple[datetime, datetime]] = []
     for rule in exclusions.rules:
         if rule[:4].isdigit():
             first, _, last = (part.strip() for part in rule.partition("/"))
             if len(first) == len("2026-12-25"):
-                dates.update(_dates(rule, first, last or first))
+                dates.append(_dates(rule, first, last or first))
             else:
                 spans.append(_span(rule, first, last, zone))
         else:
-            weekly.append(_week_rule(rule))
-    spans.sort()
-    ends: list[datetime] = []
-    for _, end in spans:
-        ends.append(max(end, ends[-1]) if ends else end)
+            weekly = weekly or bytearray(7 * _DAY_MINUTES)
+            _exclude_weekly(weekly, *_week_rule(rule))
     return CompiledExclusions(
         start=_bound("start", exclusions.start, zone, timedelta(0)) or _EARLIEST,
         end=_bound("end", exclusions.end, zone, _DAY - timedelta(microseconds=1)) or _LATEST,
         zone=zone,
-        dates=frozenset(dates),
-        weekly=tuple(weekly),
-        begins=tuple(begin for begin, _ in spans),
-        ends=tuple(ends),
+        dates=_Spans[int].of(dates),
+        weekly=bytes(weekly),
+        spans=_Spans[datetime].of(spans),
     )
 
 
-def _dates(rule: str, first: str, last: str) -> list[date]:
+def _exclude_weekly(weekly: bytearray, days: frozenset[int], begin: int, end: int) -> None:
+    """Mark minutes [begin, end) of days of the week, which may span midnight."""
+    length = end - begin if begin < end else end - begin + _DAY_MINUTES
+    for day in days:
+        first = day * _DAY_MINUTES + begin
+        last = min(first + length, len(weekly))
+        weekly[first:last] = b"\1" * (last - first)
+        rest = first + length - last  # of Sunday's, on Monday
+        weekly[:rest] = b"\1" * rest
+
+
+def _dates(rule: str, first: str, last: str) -> tuple[int, int]:
+    """Return the ordinals of the first day, and of the one after the last."""
     try:
         begin, end = date.fromisoformat(first), date.fromisoformat(last)
     except ValueError:
@@ -177,7 +217,7 @@ def _dates(rule: str, first: str, last: str) -> list[date]:
             f"Invalid exclude: {quoted(rule)} must end on or after its first day,"
             f" and have at most {MAX_DAYS:,} days"
         )
-    return [begin + number * _DAY for number in range(days)]
+    return begin.toordinal(), end.toordinal() + 1
 
 
 def _span(rule: str, first: str, last: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
@@ -190,19 +230,20 @@ def _span(rule: str, first: str, last: str, zone: ZoneInfo) -> tuple[datetime, d
     return begin, end
 
 
-def _week_rule(rule: str) -> _Weekly:
+def _week_rule(rule: str) -> tuple[frozenset[int], int, int]:
+    """Return the weekdays, and the minutes of the day at which it begins and ends."""
     match = _WEEKLY.fullmatch(rule)
     if match is None or not rule:
         raise _unreadable(rule)
     days = _days(rule, match["first"], match["last"])
     if match["hours"] is None:
-        return _Weekly(days, 0, _DAY_MINUTES)
+        return days, 0, _DAY_MINUTES
     h1, m1, h2, m2 = (int(match[name]) for name in ("h1", "m1", "h2", "m2"))
     begin, end = h1 * 60 + m1, h2 * 60 + m2
     valid = max(m1, m2) < 60 and begin < _DAY_MINUTES and end <= _DAY_MINUTES  # noqa: PLR2004 - minutes
     if not valid or begin == end:
         raise _unreadable(rule)
-    return _Weekly(days, begin, end)
+    return days, begin, end
 
 
 def _days(rule: str, first: str | None, last: str | None) -> frozenset[int]:

@@ -18,7 +18,7 @@ _INSTANT = timedelta(microseconds=1)
 CATCH_UP_WINDOW = timedelta(days=7)
 MAX_CATCH_UP = 1000
 MAX_ATTEMPTS = 100
-MAX_EXCLUDED_AHEAD = 10_000  # ticks that are searched for the next that may run
+MAX_EXCLUSIONS_AHEAD = 1_000  # exclusions that are passed in search of the next tick that may run
 _CATCH_UP = 10
 
 _NOTHING = Exclusions()
@@ -160,16 +160,19 @@ class Policies:
 
 
 @lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _next_run(policies: Policies, schedule: Schedule, after: datetime) -> datetime | None:
     exclusions = policies.exclusions(schedule)
     if after < exclusions.start:
         after = exclusions.start - _INSTANT
-    for _ in range(MAX_EXCLUDED_AHEAD):
-        after = schedule.next(after)
-        if after > exclusions.end:
+    for _ in range(MAX_EXCLUSIONS_AHEAD):
+        tick = schedule.next(after)
+        if tick > exclusions.end:
             return None
-        if not exclusions.cover(after):
-            return after
+        until = exclusions.covered_until(tick)
+        if until is None:
+            return tick
+        after = max(tick, until - _INSTANT)
     return None
 
 

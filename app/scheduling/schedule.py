@@ -53,6 +53,9 @@ class Interval:
     def spacing(self) -> timedelta:
         return self.step
 
+    def most_per_day(self) -> int:
+        return -(timedelta(days=-1) // self.step)
+
     def to_spec(self) -> dict[str, object]:
         spec: dict[str, object] = {
             "every_seconds": _seconds(self.step),
@@ -175,6 +178,11 @@ class Schedule:
     def interval(self) -> timedelta | None:
         """The nominal spacing; for a cron expression the most common gap, None if there is none."""
         return self.rule.spacing()
+
+    @property
+    def most_per_day(self) -> int:
+        """The number of ticks on a day on which it is due, clock changes aside."""
+        return self.rule.most_per_day()
 
     def describe(self) -> str:
         """Describe the schedule in words: `every 5 minutes`."""

@@ -503,6 +503,7 @@ async def test_the_next_run_is_no_excluded_tick(visitor: Visitor) -> None:
         ("*/30 * * * * *", 422),
         ("* 0 6 * * SUN", 200),
         ("* 0-30 6 * * SUN", 422),
+        ("* * * 1 1 *", 422),
     ],
 )
 async def test_a_schedule_that_is_due_too_often_is_refused(

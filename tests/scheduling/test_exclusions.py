@@ -1,5 +1,7 @@
 """Exclusions: which instants a rule covers, what a calendar says, and what is refused."""
 
+import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -74,6 +76,64 @@ def test_overlapping_spans_cover_up_to_the_latest_end() -> None:
 
     assert exclude.compiled().cover(at("2026-09-20T00:00+00:00"))
     assert not exclude.compiled().cover(at("2026-09-30T00:00+00:00"))
+
+
+ONE_MINUTES = tuple(f"mon {n // 60:02}:{n % 60:02}-{n // 60:02}:{n % 60 + 1:02}" for n in range(59))
+
+
+@pytest.mark.parametrize(
+    ("cron", "rules", "expected"),
+    [
+        ("* * * * *", ["2026-11-26/2036-11-01"], "2036-11-02T00:00"),
+        ("* * * * *", [f"{y}-01-01/{y + 9}-12-31" for y in range(2020, 2070, 10)],
+         "2070-01-01T00:00"),
+        ("0 0 * * *", ["00:00-23:59"], None),
+        ("* * * * *", ["00:01-24:00", "2026-11-01/2026-12-24"], "2026-12-25T00:00"),
+        ("30 6 * * *", ["mon-fri", "2026-11-28T00:00/2026-11-29T07:00"], "2026-12-05T06:30"),
+        ("* * * * *", [*ONE_MINUTES, *["tue 00:00-00:01"] * 100, "mon-sat", "sun 00:00-23:59"],
+         "2026-11-29T23:59"),
+    ],
+)  # fmt: skip
+def test_the_next_run_is_found_beyond_long_exclusions_in_little_time(
+    cron: str, rules: list[str], expected: str | None
+) -> None:
+    after = datetime(2026, 11, 26, 12, tzinfo=UTC)
+    began = time.thread_time()
+    policies = Policies(exclude=Exclusions.parse(rules))
+
+    found = policies.next_run(Schedule.cron(cron), after)
+
+    assert time.thread_time() - began < 0.5, "seconds of processor time"
+    assert found == (expected and datetime.fromisoformat(expected).replace(tzinfo=UTC))
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe", "America/Sao_Paulo"])
+def test_what_lies_beyond_an_exclusion_is_not_passed_at_a_clock_change(zone: str) -> None:
+    exclude = Exclusions.parse(
+        ["sun 00:00-02:20", "sat 22:00-02:10", "2026-10-25", "2018-11-04", "2026-03-29T01:00/"
+         "2026-03-29T02:30"], zone,
+    )  # fmt: skip
+    compiled = exclude.compiled()
+    starts = ["2026-03-27", "2026-04-03", "2026-10-02", "2026-10-23", "2018-11-02", "2018-02-16"]
+
+    for start in starts:
+        first = datetime.fromisoformat(start).replace(tzinfo=UTC)
+        instants = [first + timedelta(minutes=10 * n) for n in range(6 * 24 * 4)]
+        for number, instant in enumerate(instants):
+            until = compiled.covered_until(instant)
+            passed = [] if until is None else [at for at in instants[number:] if at < until]
+            assert all(compiled.cover(at) for at in passed), (start, instant, until)
+
+
+def test_years_of_excluded_dates_need_little_memory() -> None:
+    rules = tuple(f"{1000 + 10 * n}-01-01/{1009 + 10 * n}-12-31" for n in range(200))
+    tracemalloc.start()
+    exclude = Exclusions(rules)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert exclude.compiled().cover(at("2026-12-24T12:00+00:00"))
+    assert peak < 1_000_000
 
 
 def test_bounds_include_their_days() -> None:
