@@ -410,7 +410,7 @@ def refusal(permit: Permit, url: httpx.URL, now: datetime) -> Failure:
         until = now + timedelta(seconds=permit.wait)
         kind = _BREAKER_KINDS.get(permit.kind, Network)
         message = (
-            f"{url.host} failed too often ({kind.kind}): "
+            f"{urls.host_of(url)} failed too often ({kind.kind}): "
             f"its breaker is open until {until:%H:%M:%S} UTC"
         )
         return kind(message, url=urls.public_url(str(url)), retry=False, retry_in=permit.wait)
@@ -420,7 +420,7 @@ def refusal(permit: Permit, url: httpx.URL, now: datetime) -> Failure:
             "were requested in the last hour, which is the limit"
         )
         return RateLimited(message, url=urls.public_url(str(url)), retry_in=permit.wait)
-    message = f"{url.host} accepts no request for another {permit.wait:.0f} s"
+    message = f"{urls.host_of(url)} accepts no request for another {permit.wait:.0f} s"
     return RateLimited(message, url=urls.public_url(str(url)), retry_in=permit.wait)
 
 

@@ -74,15 +74,20 @@ def check_url(url: httpx.URL) -> None:
             f"{url.scheme or 'no'} scheme: only http and https are allowed",
             url=public_url(str(url)),
         )
-    if not url.host:
+    if not url.raw_host:
         raise UnsafeAddress("a URL without a host", url=public_url(str(url)))
     if url.userinfo:
         raise UnsafeAddress("a URL with a user name: use a header", url=public_url(str(url)))
 
 
+def host_of(url: httpx.URL) -> str:
+    """The host as it is sent, in ASCII: `url.host` decodes it, which not every name allows."""
+    return url.raw_host.decode("ascii", "replace")
+
+
 def host_key(url: httpx.URL) -> str:
     """The key of a host's rate limits: `host:port`, always with the port."""
-    return f"{url.host.rstrip('.')}:{url.port or _PORTS.get(url.scheme, 0)}"
+    return f"{host_of(url).rstrip('.')}:{url.port or _PORTS.get(url.scheme, 0)}"
 
 
 def same_origin(one: httpx.URL, other: httpx.URL) -> bool:

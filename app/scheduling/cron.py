@@ -29,6 +29,7 @@ _MONTH = timedelta(days=32)
 
 # The rarest expression that still fires, 29 February on a given weekday, skips 40 years at 2100.
 _HORIZON = timedelta(days=366 * 60)
+_LATEST = datetime(9998, 1, 1, tzinfo=UTC) - _HORIZON  # the last instant with a whole horizon
 
 
 # A fixed start, any Monday: validation and spacing must not depend on the present date.
@@ -102,7 +103,7 @@ class Cron:
         known = _known(self)
         tick = known.after(after)
         if tick is None:
-            found = self._search(after, after + _HORIZON)
+            found = self._search(after, min(after, _LATEST) + _HORIZON)
             tick = next(found, None)
             if tick is None:
                 raise BadSchedule(f"{self._name()}: never fires after {after.isoformat()}")

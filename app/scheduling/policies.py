@@ -166,7 +166,10 @@ def _next_run(policies: Policies, schedule: Schedule, after: datetime) -> dateti
     if after < exclusions.start:
         after = exclusions.start - _INSTANT
     for _ in range(MAX_EXCLUSIONS_AHEAD):
-        tick = schedule.next(after)
+        try:
+            tick = schedule.next(after)
+        except (BadSchedule, OverflowError):  # beyond all calendars
+            return None
         if tick > exclusions.end:
             return None
         until = exclusions.covered_until(tick)

@@ -1,6 +1,7 @@
 """The schedule of an organisation, as it is chosen over HTTP."""
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -493,6 +494,28 @@ async def test_the_next_run_is_no_excluded_tick(visitor: Visitor) -> None:
     )
 
     assert answer.json()["next_run_at"].startswith("2026-09-10T06:00")
+
+
+@pytest.mark.parametrize("start", ["9940-01-01", "9999-12-30"])
+async def test_a_schedule_that_begins_in_thousands_of_years_can_be_read(
+    visitor: Visitor, start: str
+) -> None:
+    answer = await visitor.patch(cron_expression="0 6 * * *", enabled=True, start=start)
+
+    assert answer.status_code == 200, answer.text
+    assert (await visitor.schedule())["revision"] == answer.json()["revision"]
+
+
+async def test_a_query_of_thousands_of_parameters_is_refused_in_little_time(
+    visitor: Visitor,
+) -> None:
+    began = time.thread_time()
+
+    answer = await visitor("GET", "/collection/items?" + "&".join(f"{n:x}=" for n in range(11_000)))
+
+    assert answer.status_code == 422
+    assert "more than 100 parameters" in answer.text
+    assert time.thread_time() - began < 0.5, "seconds of this thread's processor"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -389,6 +390,22 @@ async def test_an_address_that_is_not_plain_http_is_unsafe(
 ) -> None:
     with pytest.raises(UnsafeAddress):
         await ask(window(client), SourceRequest(url))
+
+
+@pytest.mark.parametrize(
+    "host", ["xn--a", "xn--ls8h.invalid", "xn--", "xn--ü", "x.xn--zz9999999999", "a\u3002b", "[::1"]
+)
+async def test_a_host_that_cannot_be_decoded_fails_as_any_other(
+    client: httpx.AsyncClient, host: str
+) -> None:
+    async def near(visit: Visit) -> None:
+        location = f"http://{host}/".encode().decode("latin-1")
+        await visit.answer("302 Found", b"", location=location)
+
+    async with serving(near) as base:
+        for url in (f"http://{host}/", base):
+            with pytest.raises(Failure):
+                await ask(replace(window(client), attempts=1), SourceRequest(url))
 
 
 async def test_no_more_requests_are_under_way_than_allowed(client: httpx.AsyncClient) -> None:

@@ -125,6 +125,28 @@ def test_what_lies_beyond_an_exclusion_is_not_passed_at_a_clock_change(zone: str
             assert all(compiled.cover(at) for at in passed), (start, instant, until)
 
 
+@pytest.mark.parametrize(
+    ("rules", "start", "expected"),
+    [
+        ([], "9940-03-01", 9940),
+        ([], "9990-01-01", 9990),
+        ([], "9999-12-30", None),
+        ([], "9999-12-31T23:59:59.999999", None),
+        (["0001-01-01/0001-01-02", "9999-12-31"], "9999-12-31", None),
+    ],
+)
+@pytest.mark.parametrize("cron", ["* * * * *", "0 6 * * *"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Niue"])
+def test_bounds_at_the_end_of_all_calendars_are_answered(
+    rules: list[str], start: str, expected: int | None, cron: str, zone: str
+) -> None:
+    policies = Policies(exclude=Exclusions.parse(rules, "UTC", start))
+
+    found = policies.next_run(Schedule.cron(cron, zone), FRIDAY)
+
+    assert (None if found is None else found.year) == expected
+
+
 def test_years_of_excluded_dates_need_little_memory() -> None:
     rules = tuple(f"{1000 + 10 * n}-01-01/{1009 + 10 * n}-12-31" for n in range(200))
     tracemalloc.start()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
+from itertools import islice
 from uuid import UUID
 
 import asyncpg
@@ -86,7 +87,7 @@ class Problem(Exception):
 
 def of_fields(faults: Iterable[FieldError]) -> Problem:
     """Return a 422 that names the fields."""
-    shown = list(faults)[:MAX_ERRORS]
+    shown = list(islice(faults, MAX_ERRORS))
     detail = "; ".join(f"{fault.field}: {fault.message}" for fault in shown)
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=shown)
 

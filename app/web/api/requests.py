@@ -16,6 +16,7 @@ from app.web.api.problems import Problem
 from app.web.api.schemas.base import PATH_PATTERNS
 
 MAX_BODY_BYTES = 65_536
+MAX_PARAMETERS = 100  # of a query; each that is not known costs time
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 _REVISION = re.compile(r'"(\d{1,9})"')
 
@@ -39,6 +40,8 @@ async def body(request: Request, model: type[Model], *, optional: bool) -> Model
 def query(request: Request, model: type[Model]) -> Model:
     """Return the query as the model. Raises Problem: 422."""
     pairs = request.query_params.multi_items()
+    if len(pairs) > MAX_PARAMETERS:
+        raise problems.of_field("query", f"has more than {MAX_PARAMETERS} parameters")
     names = [name for name, _ in pairs]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
