@@ -12,7 +12,7 @@ UTC_NAME = "UTC"
 DASH = "\N{EN DASH}"
 _ALL = 100
 _THOUSAND = 1000
-_TENTHS = 9.95  # below which a size has tenths
+_TENTHS = 9.95  # of a unit, below which tenths of a size are shown
 
 # A shape besides the colour, so that a state can be read without seeing the colour.
 _GLYPHS: dict[str, str] = {
