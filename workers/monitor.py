@@ -11,7 +11,7 @@ from app.health.alerts.watcher import AlertWatcher
 from app.health.facts import SystemFacts
 from app.health.metrics import read
 from app.scheduling.schedule import EPOCH, Schedule
-from app.store.reports import alerts
+from app.store.reports import alerts, trends
 
 # Between the multiples of ten seconds, at which most ticks are due, and after health is published.
 MONITOR_SCHEDULE = Schedule.every(10, anchor=EPOCH + timedelta(seconds=7.5))
@@ -53,6 +53,7 @@ async def _check_accounting(context: WorkerContext) -> None:
     missing = await accounting.unaccounted(context.pool, now)
     await keys.write_accounting(context.redis, SystemFacts(unaccounted=missing, checked_at=now))
     await alerts.prune(context.pool)
+    await trends.prune(context.pool)
 
 
 async def _claim_interval(context: WorkerContext, name: str, seconds: int) -> bool:

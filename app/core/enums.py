@@ -246,3 +246,10 @@ class AlertSeverity(StrEnum):
     FAILURE = "failure"
     WARNING = "warning"
     SUCCESS = "success"
+
+
+class TrendKind(StrEnum):
+    """What the runs of a trend are counted by."""
+
+    SOURCE = "source"
+    JOB = "job"

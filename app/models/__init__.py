@@ -16,6 +16,7 @@ from app.models.health import (
     MetricPendingRow,
     MetricTotalRow,
     NotificationRow,
+    TrendRow,
 )
 from app.models.idempotency import IdempotencyKeyRow
 from app.models.items import SourceCursorRow, SourcePaceRow
@@ -151,6 +152,7 @@ __all__ = [
     "TickGap",
     "TickGapRow",
     "TickRow",
+    "TrendRow",
     "Webhook",
     "WebhookDelivery",
     "WebhookDeliveryRow",

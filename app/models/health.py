@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Identity, Index, text
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, text
 from sqlmodel import Field, SQLModel
 
-from app.core.enums import AlertSeverity, JobStatus
-from app.models.columns import instant, one_of
+from app.core.enums import AlertSeverity, JobStatus, TrendKind
+from app.models.columns import instant, json, one_of
 
 
 class HealthStateRow(SQLModel, table=True):
@@ -107,3 +107,27 @@ class MetricPendingRow(SQLModel, table=True):
     outcome: str | None = None
     reason: str | None = None
     count: int = Field(default=1, sa_type=BigInteger)
+
+
+class TrendRow(SQLModel, table=True):
+    """What runs of a job or source that ended within `step` seconds from `at` on brought.
+
+    `took`, `waited`: how many durations were in each bucket of `app/store/reports/trends.py`.
+    """
+
+    __tablename__: ClassVar[Any] = "trends"
+    __table_args__ = (one_of("kind", TrendKind, "trends_kind"),)
+
+    step: int = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    at: datetime = Field(sa_column=Column(DateTime(timezone=True), primary_key=True))
+    name: str = Field(primary_key=True)
+    runs: int = Field(sa_type=BigInteger)
+    failed: int = Field(sa_type=BigInteger)
+    records: int = Field(sa_type=BigInteger)
+    prices: int = Field(sa_type=BigInteger)
+    changed: int = Field(sa_type=BigInteger)
+    errors: int = Field(sa_type=BigInteger)
+    bytes: int = Field(sa_type=BigInteger)
+    took: dict[str, Any] = Field(sa_column=json())
+    waited: dict[str, Any] = Field(sa_column=json())

@@ -53,6 +53,7 @@ ROUTES: dict[str, str] = {
     "GET /backfills": OPERATORS,
     "POST /backfills/{id:uuid}/stop": OPERATORS,
     "GET /workers": OPERATORS,
+    "GET /trends": OPERATORS,
     "GET /audit": SESSION,
     "GET /ticks": SESSION,
     "GET /runs": SESSION,

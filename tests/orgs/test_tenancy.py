@@ -297,7 +297,8 @@ SHARED_BY_ALL = {
     "health_states", "metric_pending", "metric_totals", "news_cursors", "notifications",
     "odds_boards", "odds_event_changes", "odds_events", "odds_price_changes", "odds_prices",
     "source_usage",
-    "stories", "story_entities", "story_sentiment", "story_updates", "worker_beats", "zone_data",
+    "stories", "story_entities", "story_sentiment", "story_updates", "trends",
+    "worker_beats", "zone_data",
 }  # fmt: skip
 
 

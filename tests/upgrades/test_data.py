@@ -149,13 +149,18 @@ INSERT INTO audit_log (at, by, action, job, reason)
 VALUES (now(), 'ada', 'retry', 'scrape', 'the site was down');
 UPDATE schedules SET paused_until = now();
 """,
+    "0032": """
+INSERT INTO trends (step, kind, at, name, runs, failed, records, prices, changed, errors, bytes,
+                    took)
+VALUES (3600, 'source', '2026-09-05T12:00:00Z', 'bet9ja', 2, 1, 30, 90, 4, 1, 999, '{"8": 2}');
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",
     "rejected_records", "raw_bodies", "raw_pages", "articles", "odds_events", "odds_prices",
     "odds_price_changes", "organizations", "items", "backfills",
     "source_cursors", "source_paces", "org_secrets", "health_flips", "org_sources", "zone_data",
-    "notifications", "source_usage", "run_keys", "audit_log",
+    "notifications", "source_usage", "run_keys", "audit_log", "trends",
 )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
-"""Cumulative metric totals, which database triggers feed and `fold` adds up."""
+"""Cumulative metric totals, which database triggers feed and `fold` adds up, also for trends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.store.db import Connection, Pool
+from app.store.reports import trends
 
 DURATIONS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)  # seconds
 LATENESSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0)  # seconds
@@ -69,7 +70,7 @@ WITH taken AS (
   ON CONFLICT (name, first, second, third)
     DO UPDATE SET value = metric_totals.value + excluded.value
 )
-SELECT count(*) FROM taken
+SELECT (SELECT count(*) FROM taken), array(SELECT execution_id FROM ended)
 """  # noqa: E501
 
 TOTALS = "SELECT name, first, second, third, value FROM metric_totals ORDER BY 1, 2, 3, 4"
@@ -112,17 +113,20 @@ class QueueBacklog:
 
 
 async def fold(pool: Pool) -> int:
-    """Add pending outcomes to the totals, each exactly once; returns how many were added.
+    """Add pending outcomes to totals and trends, each exactly once; returns how many were added.
 
     Does nothing while another process does it.
     """
     async with pool.acquire() as connection, connection.transaction():
         if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", FOLD_LOCK):
             return 0
-        folded: int = await connection.fetchval(
+        row = await connection.fetchrow(
             FOLD, BATCH, _bounds(DURATIONS), _bounds(LATENESSES), MAX_SOURCES
         )
-        return folded
+        if row is None:
+            return 0
+        await trends.count(connection, row[1])
+        return row[0]
 
 
 def _bounds(limits: Sequence[float]) -> list[float]:

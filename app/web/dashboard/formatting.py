@@ -11,6 +11,7 @@ from app.core.enums import JobStatus, RunStatus
 UTC_NAME = "UTC"
 DASH = "\N{EN DASH}"
 _ALL = 100
+_THOUSAND = 1000
 
 # A shape besides the colour, so that a state can be read without seeing the colour.
 _GLYPHS: dict[str, str] = {
@@ -111,3 +112,13 @@ def clipped(text: str | None, limit: int) -> str:
 def megabytes(value: float | None) -> str:
     """A size: `142 MB`."""
     return DASH if value is None else f"{value / 1_000_000:,.0f} MB"
+
+
+def size(value: float) -> str:
+    """A number of bytes in its unit: `999 B`, `1.4 kB`, `142 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < _THOUSAND - 0.5:
+            digits = 1 if value < 9.95 and unit != "B" else 0
+            return f"{value:.{digits}f} {unit}"
+        value /= _THOUSAND
+    return f"{value:,.1f} TB"

@@ -200,6 +200,7 @@ def _create_environment() -> Environment:
         share=formatting.percentage,
         number=formatting.number,
         megabytes=formatting.megabytes,
+        size=formatting.size,
         clipped=formatting.clipped,
         sample=tick_strip.legend_sample,
         as_json=_as_json,

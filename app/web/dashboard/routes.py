@@ -18,6 +18,7 @@ from app.web.dashboard import (
     runs_page,
     sign_in,
     ticks_page,
+    trends_page,
     views,
     workers_page,
 )
@@ -60,6 +61,7 @@ def page_routes() -> list[BaseRoute]:
         *data_routes(),
         Route("/collections", require_session(collection_page.collection)),
         Route("/live", require_session(events.stream)),
+        Route("/trends", require_operator(data_page(trends_page.trends))),
         Route("/workers", require_operator(workers_page.workers)),
         Route("/audit", require_session(data_page(audit_page.entries))),
         Route("/runs/several", require_operate(run_actions.several), methods=["POST"]),

@@ -174,8 +174,13 @@ def _steps(points: Sequence[ChartPoint], scale: _Scale) -> tuple[str, str, list[
 
 
 def _slopes(points: Sequence[ChartPoint], scale: _Scale) -> tuple[str, str, list[ChartPoint]]:
-    places = [f"{scale.x(p.at)} {scale.y(p.value)}" for p in points if p.value is not None]
-    return (f"M{places[0]}L{' '.join(places[1:]) or places[0]}" if places else "", "", [])
+    """The solid path, interrupted where there is no value."""
+    path, drawing = "", False
+    for point in points:
+        if point.value is not None:
+            path += f"{'L' if drawing else 'M'}{scale.x(point.at)} {scale.y(point.value)}"
+        drawing = point.value is not None
+    return path, "", []
 
 
 def _thinned(points: Sequence[ChartPoint]) -> Sequence[ChartPoint]:
@@ -211,7 +216,7 @@ def _value_ticks(low: float, high: float) -> list[float]:
 def _axes(scale: _Scale, ticks: Sequence[float]) -> str:
     across = [
         f'<path class="axis" d="M{LEFT} {scale.y(tick)}H{WIDTH - RIGHT}"/>'
-        f'<text x="{LEFT - 6}" y="{scale.y(tick) + 4}" text-anchor="end">{tick:g}</text>'
+        f'<text x="{LEFT - 6}" y="{scale.y(tick) + 4}" text-anchor="end">{_short(tick)}</text>'
         for tick in ticks
     ]
     span = scale.until - scale.since
@@ -224,6 +229,14 @@ def _axes(scale: _Scale, ticks: Sequence[float]) -> str:
             f'<text x="{scale.x(at)}" y="{HEIGHT - 6}" text-anchor="{anchor}">{at:{pattern}}</text>'
         )
     return "".join(across) + "".join(labels)
+
+
+def _short(value: float) -> str:
+    """The number, in thousands or millions if it is large: `2.5`, `40k`, `1.5M`."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if unit == 'k' else size):g}{unit}"
+    return f"{value:g}"
 
 
 def _shape(style: int, x: float, y: float, title: str) -> str:
