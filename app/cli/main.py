@@ -62,6 +62,18 @@ COMMANDS = {
         "app.cli.pause",
         "Resume a paused schedule. The ticks of the pause are recorded first.",
     ),
+    "alerts": LazyCommand(
+        "app.cli.alerts",
+        "List what is unhealthy: since when, when it was alerted, and who has acknowledged it.",
+    ),
+    "acknowledge": LazyCommand(
+        "app.cli.alerts",
+        "Send no reminders of an alert until it recovers or gets worse, or a snooze ends.",
+    ),
+    "unacknowledge": LazyCommand(
+        "app.cli.alerts",
+        "Send reminders of an acknowledged or snoozed alert again.",
+    ),
     "retire": LazyCommand(
         "app.cli.retire",
         "End the schedule of a job that was removed from the code."

@@ -238,6 +238,9 @@ class AuditAction(StrEnum):
     RETRY = "retry"
     BACKFILL = "backfill"
     STOP_BACKFILL = "stop_backfill"
+    ACKNOWLEDGE = "acknowledge"
+    SNOOZE = "snooze"
+    UNACKNOWLEDGE = "unacknowledge"
 
 
 class AlertSeverity(StrEnum):

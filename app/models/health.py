@@ -16,7 +16,8 @@ class HealthStateRow(SQLModel, table=True):
 
     `ill`: whether the status is unhealthy. `ill_since`: start of the present or the last unhealthy
     period. `told_at`: when it was first notified; null once the recovery was notified.
-    `reminded_at`: when the last notification about it was queued.
+    `reminded_at`: when the last notification about it was queued. `acknowledged_…`: who has
+    acknowledged it, when, why, and what its reason was then; `snoozed_until`: for how long.
     """
 
     __tablename__: ClassVar[Any] = "health_states"
@@ -32,6 +33,11 @@ class HealthStateRow(SQLModel, table=True):
     sequence: int = Field(default=0, sa_type=BigInteger)
     told_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     reminded_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    acknowledged_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    acknowledged_by: str | None = None
+    acknowledged_note: str | None = None
+    acknowledged_reason: str | None = None
+    snoozed_until: datetime | None = Field(default=None, sa_column=instant(null=True))
 
 
 class HealthFlipRow(SQLModel, table=True):

@@ -154,6 +154,10 @@ INSERT INTO trends (step, kind, at, name, runs, failed, records, prices, changed
                     took)
 VALUES (3600, 'source', '2026-09-05T12:00:00Z', 'bet9ja', 2, 1, 30, 90, 4, 1, 999, '{"8": 2}');
 """,
+    "0036": """
+INSERT INTO audit_log (at, by, action, job, reason)
+VALUES (now(), 'ada', 'snooze', 'scrape', 'their maintenance');
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

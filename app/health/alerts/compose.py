@@ -58,12 +58,20 @@ class AlertPlan:
 def plan(
     current: CurrentStates, recorded: Mapping[str, RecordedState], policy: AlertPolicy
 ) -> AlertPlan:
-    """What to report now. In quiet hours nothing; what lasts is reported after them."""
+    """What to report now. In quiet hours nothing; what lasts is reported after them.
+
+    What is acknowledged is reported when it gets worse, or its snooze ends.
+    """
     if policy.quiet is not None and policy.quiet.covers(current.now):
         return AlertPlan()
     tracked = [state for key, state in recorded.items() if key in current.states]
     unreported = [
-        s for s in tracked if s.ill and s.told_at is None and _may_report(s, current, recorded)
+        s
+        for s in tracked
+        if s.ill
+        and (s.told_at is None or s.worse)
+        and not s.silenced(current.now)
+        and _may_report(s, current, recorded)
     ]
     grouped = _group_is_due(unreported, current, policy)
     return AlertPlan(
@@ -108,9 +116,10 @@ def _group_is_due(
 
 def _reminder_is_due(state: RecordedState, now: datetime, policy: AlertPolicy) -> bool:
     last = state.reminded_at or state.told_at
-    if not state.ill or last is None or policy.remind is None:
+    if not state.ill or last is None or state.silenced(now) or state.worse:
         return False
-    return now - last >= policy.remind
+    snooze_ended = state.acknowledged
+    return snooze_ended or (policy.remind is not None and now - last >= policy.remind)
 
 
 def _recovered(recorded: Iterable[RecordedState], now: datetime, policy: AlertPolicy) -> list[str]:
@@ -226,6 +235,11 @@ def _problem(
         lines.append(f"Expected by: {at(state.expected)}.")
     if state.last_error:
         lines.append(f"Last error: {state.last_error}")
+    if recorded[key].acknowledged:
+        after = "got worse after" if recorded[key].worse else "outlasted a snooze by"
+        lines.append(
+            f"It {after} {recorded[key].acknowledged_by}: {recorded[key].acknowledged_note}"
+        )
     if policy.public_url is not None and key != SCHEDULER and not key.startswith("collection:"):
         lines.append(f"{policy.public_url}/jobs/{key}")
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.core import redact
-from app.core.enums import JobStatus
+from app.core.enums import HealthReason, JobStatus
 from app.health.explain import error, sentence
 from app.health.facts import JobFacts, WorkerFacts
 from app.health.judge import HealthRules, OverallReason, expected_by, judge
@@ -47,6 +47,28 @@ class RecordedState:
     sequence: int
     told_at: datetime | None
     reminded_at: datetime | None
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    acknowledged_note: str | None = None
+    acknowledged_reason: str | None = None
+    snoozed_until: datetime | None = None
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether a person has acknowledged it, though it may have got worse since."""
+        return self.ill and self.acknowledged_at is not None
+
+    @property
+    def worse(self) -> bool:
+        """Whether it has got worse since it was acknowledged."""
+        return self.acknowledged and is_worse(
+            self.acknowledged_reason or "", self.reason or self.status
+        )
+
+    def silenced(self, now: datetime) -> bool:
+        """Whether no message about it may be sent: acknowledged, not worse, nor past its snooze."""
+        over = self.snoozed_until is not None and now >= self.snoozed_until
+        return self.acknowledged and not self.worse and not over
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +140,27 @@ def changed(standing: JobState, state: RecordedState | None) -> bool:
     if state is None:
         return True
     return (state.status, state.reason) != (standing.status, standing.reason)
+
+
+# What is in none of these says that nothing is collected at all.
+_MILD = frozenset(
+    {HealthReason.LATE, HealthReason.DRIFT, HealthReason.STALE_DATA, HealthReason.SKIP_STREAK}
+)
+
+
+def is_worse(before: str, after: str) -> bool:
+    """Whether a reason, such as `source_failing: bet9ja`, is worse than an earlier one.
+
+    It is if it is graver, another one as grave, or about another source.
+    """
+    kind_before, _, names_before = before.partition(": ")
+    kind, _, names = after.partition(": ")
+    if kind == kind_before:
+        return bool(set(names.split(", ")) - set(names_before.split(", ")))
+    return _gravity(kind) >= _gravity(kind_before)
+
+
+def _gravity(reason: str) -> int:
+    if reason in _MILD:
+        return 0
+    return 1 if reason == HealthReason.SOURCE_FAILING else 2

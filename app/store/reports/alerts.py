@@ -20,7 +20,8 @@ SELECT pg_try_advisory_xact_lock($1), clock_timestamp(),
 """
 
 STATES = """
-SELECT key, status, reason, ill, since, ill_since, flipped_at, sequence, told_at, reminded_at
+SELECT key, status, reason, ill, since, ill_since, flipped_at, sequence, told_at, reminded_at,
+       acknowledged_at, acknowledged_by, acknowledged_note, acknowledged_reason, snoozed_until
 FROM health_states
 """
 
@@ -39,7 +40,12 @@ WITH seen AS (
     since = excluded.since, sequence = h.sequence + 1,
     ill_since = CASE WHEN excluded.ill AND NOT h.ill AND h.told_at IS NULL THEN excluded.since
                      ELSE coalesce(h.ill_since, excluded.ill_since) END,
-    flipped_at = CASE WHEN excluded.ill = h.ill THEN h.flipped_at ELSE $7 END
+    flipped_at = CASE WHEN excluded.ill = h.ill THEN h.flipped_at ELSE $7 END,
+    acknowledged_at = CASE WHEN excluded.ill THEN h.acknowledged_at END,
+    acknowledged_by = CASE WHEN excluded.ill THEN h.acknowledged_by END,
+    acknowledged_note = CASE WHEN excluded.ill THEN h.acknowledged_note END,
+    acknowledged_reason = CASE WHEN excluded.ill THEN h.acknowledged_reason END,
+    snoozed_until = CASE WHEN excluded.ill THEN h.snoozed_until END
   RETURNING key, sequence
 )
 INSERT INTO health_flips (key, sequence, at, before, before_reason, after, after_reason, since,
@@ -50,10 +56,13 @@ FROM seen s JOIN flipped f USING (key) LEFT JOIN before b USING (key)
 WHERE b.key IS NOT NULL OR s.ill
 """
 
+# What is reported is not acknowledged, or not any more.
 MARK_NOTIFIED = """
 UPDATE health_states SET
   told_at = CASE WHEN key = ANY ($3::text[]) THEN NULL ELSE coalesce(told_at, $4) END,
-  reminded_at = CASE WHEN key = ANY ($2::text[]) THEN $4 END,
+  reminded_at = CASE WHEN key = ANY ($1::text[] || $2::text[]) THEN $4 END,
+  acknowledged_at = NULL, acknowledged_by = NULL, acknowledged_note = NULL,
+  acknowledged_reason = NULL, snoozed_until = NULL,
   ill_since = CASE WHEN key = ANY ($3::text[]) AND key <> 'scheduler' THEN NULL ELSE ill_since END
 WHERE key = ANY ($1::text[] || $2::text[] || $3::text[])
 """

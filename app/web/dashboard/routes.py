@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.web.dashboard import (
     actions,
+    alerts_page,
     audit_page,
     backfills_page,
     collection_page,
@@ -61,6 +62,15 @@ def page_routes() -> list[BaseRoute]:
         *data_routes(),
         Route("/collections", require_session(collection_page.collection)),
         Route("/live", require_session(events.stream)),
+        Route("/alerts", require_operator(data_page(alerts_page.alerts))),
+        Route(
+            "/alerts/{key}/acknowledge",
+            require_operator_to_act(alerts_page.acknowledge),
+            methods=["POST"],
+        ),
+        Route(
+            "/alerts/{key}/release", require_operator_to_act(alerts_page.release), methods=["POST"]
+        ),
         Route("/trends", require_operator(data_page(trends_page.trends))),
         Route("/workers", require_operator(workers_page.workers)),
         Route("/audit", require_session(data_page(audit_page.entries))),

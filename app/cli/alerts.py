@@ -1,0 +1,96 @@
+"""The `alerts`, `acknowledge` and `unacknowledge` commands: what is unhealthy, and who knows."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli import terminal
+from app.health.alerts import acknowledge as rules
+from app.store.db import Pool
+from app.store.reports import acknowledgements as store
+from app.store.reports.acknowledgements import Acknowledged
+from app.store.schedules import heartbeats
+
+app = typer.Typer()
+
+Alert = Annotated[str, typer.Argument(help="The job, or `scheduler`, as `alerts` lists it.")]
+_LISTED = 500
+_COLUMNS = (
+    "job", "reason", "since", "alerted", "acknowledged_by", "acknowledged_at", "note", "until",
+)  # fmt: skip
+
+
+@app.command("alerts")
+def list_alerts(*, as_json: terminal.JSON = False) -> None:
+    """List what is unhealthy: since when, when it was alerted, and who has acknowledged it.
+
+    Example: `rollcall alerts`
+    """
+    rows = terminal.with_pool(lambda pool: store.open_alerts(pool, _LISTED))
+    listed = [
+        {
+            "job": row["key"],
+            "status": row["status"],
+            "reason": row["reason"],
+            "detail": row["detail"],
+            "since": row["ill_since"] or row["since"],
+            "alerted": row["reminded_at"] or row["told_at"],
+            "acknowledged_by": row["acknowledged_by"],
+            "acknowledged_at": row["acknowledged_at"],
+            "note": row["acknowledged_note"],
+            "until": row["snoozed_until"],
+        }
+        for row in rows
+    ]
+    if as_json:
+        terminal.print_json(listed)
+    else:
+        terminal.print_table(listed, _COLUMNS)
+
+
+@app.command("acknowledge")
+def acknowledge(
+    alert: Alert,
+    note: Annotated[str, typer.Option(help="Why; `alerts` and the page of alerts show it.")],
+    until: Annotated[
+        str | None, typer.Option(help="Snooze until this instant instead; UTC if bare.")
+    ] = None,
+    *,
+    as_json: terminal.JSON = False,
+) -> None:
+    """Send no reminders of an alert until it recovers or gets worse, or a snooze ends.
+
+    Examples: `rollcall acknowledge poll_news --note "the key is renewed at noon"`,
+    `rollcall acknowledge poll_news --note "their maintenance" --until 2026-12-01T06:00`
+    """
+    end = None if until is None else terminal.parse_instant(until)
+
+    async def apply(pool: Pool) -> None:
+        now = await heartbeats.database_now(pool)
+        if end is not None and end <= now:
+            raise typer.BadParameter(f"{until} is in the past", param_hint="--until")
+        if not note.strip():
+            raise typer.BadParameter("say why", param_hint="--note")
+        by = terminal.current_user()
+        await rules.acknowledge(pool, alert, Acknowledged(now, by, note.strip(), end))
+
+    terminal.with_pool(apply)
+    done = {"job": alert, "acknowledged": True, "note": note, "until": end}
+    ends = "it recovers or gets worse" if end is None else f"{terminal.format_value(end)} UTC"
+    terminal.print_done(done, f"no reminder of {alert} is sent until {ends}", as_json=as_json)
+
+
+@app.command("unacknowledge")
+def unacknowledge(alert: Alert, *, as_json: terminal.JSON = False) -> None:
+    """Send reminders of an acknowledged or snoozed alert again.
+
+    Example: `rollcall unacknowledge poll_news`
+    """
+
+    async def apply(pool: Pool) -> None:
+        now = await heartbeats.database_now(pool)
+        await rules.release(pool, alert, now, terminal.current_user())
+
+    terminal.with_pool(apply)
+    done = {"job": alert, "acknowledged": False}
+    terminal.print_done(done, f"reminders of {alert} are sent again", as_json=as_json)

@@ -1,0 +1,71 @@
+"""The page of alerts: what is unhealthy, who has acknowledged it, and the last changes."""
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.core.errors import WrongState
+from app.health.alerts import acknowledge as rules
+from app.store.db import UNAVAILABLE, Connection
+from app.store.reports import acknowledgements as store
+from app.store.reports.acknowledgements import Acknowledged
+from app.store.schedules import heartbeats
+from app.web.context import web_context
+from app.web.dashboard import actions
+from app.web.dashboard.rendering import page
+from app.web.dashboard.session_auth import Form, SessionUser
+from app.web.dashboard.views import html_response
+
+SHOWN = 500
+FLIPS = 50
+NOTICES = {
+    "acknowledge": "Acknowledged: no reminder is sent until it recovers or gets worse.",
+    "snooze": "Snoozed: no reminder is sent until then, unless it gets worse.",
+    "release": "Reminders are sent again.",
+}
+
+
+async def alerts(request: Request, user: SessionUser, connection: Connection) -> Response:
+    """The alerts that have not recovered, and the last changes of health."""
+    values: dict[str, Any] = {
+        "user": user,
+        "section": "alerts",
+        "now": await heartbeats.database_now(connection),
+        "alerts": await store.open_alerts(connection, SHOWN),
+        "flips": await store.flips(connection, FLIPS),
+        "remind_hours": web_context(request).config.alert_remind_hours,
+        "notice": NOTICES.get(request.query_params.get("done", ""), ""),
+    }
+    return html_response(page("alerts.html", **values))
+
+
+async def acknowledge(request: Request, user: SessionUser, form: Form) -> Response:
+    """Acknowledge an alert, or snooze it until the instant of the form.
+
+    Raises HTTPException 409 if there is none, 422 for an invalid reason or end, 503.
+    """
+    note, pool = actions.reason_of(form, required=True), web_context(request).pool
+    try:
+        now = await heartbeats.database_now(pool)
+        wanted = Acknowledged(now, user.principal.name, note, actions.until_of(form, now))
+        await rules.acknowledge(pool, request.path_params["key"], wanted)
+    except WrongState as error:
+        raise HTTPException(409, f"{error}.") from None
+    except UNAVAILABLE:
+        raise actions.postgres_unavailable_error() from None
+    return actions.redirect(f"/alerts?done={'snooze' if wanted.until else 'acknowledge'}")
+
+
+async def release(request: Request, user: SessionUser, _: Form) -> Response:
+    """Send reminders of an alert again. Raises HTTPException 409 if it is not acknowledged, 503."""
+    pool = web_context(request).pool
+    try:
+        now = await heartbeats.database_now(pool)
+        await rules.release(pool, request.path_params["key"], now, user.principal.name)
+    except WrongState as error:
+        raise HTTPException(409, f"{error}.") from None
+    except UNAVAILABLE:
+        raise actions.postgres_unavailable_error() from None
+    return actions.redirect("/alerts?done=release")

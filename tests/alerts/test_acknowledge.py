@@ -1,0 +1,233 @@
+"""Acknowledged and snoozed alerts: silent until they recover, get worse, or the snooze ends."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from arq.connections import ArqRedis
+
+from app.core.enums import RunStatus, Scope
+from app.core.errors import WrongState
+from app.health.alerts import acknowledge
+from app.health.alerts.compose import AlertPolicy
+from app.health.alerts.job_state import RecordedState, is_worse
+from app.health.alerts.watch import AlertContext, check
+from app.health.facts import JobFacts
+from app.health.keys import write_jobs, write_worker
+from app.store.db import Pool
+from app.store.reports.acknowledgements import Acknowledged
+from tests.alerts.test_compose import MANNERS, NOW, ago, ill, told, well
+from tests.alerts.test_watch import BEAT, facts, silent
+from tests.commands.conftest import Tell, surroundings, tell
+from tests.dashboard.conftest import site
+from tests.dashboard.server import Site, csrf_of
+
+__all__ = ["site", "surroundings", "tell"]
+DAY = 24 * 3600
+
+
+def known(key: str, *, until: float | None = None, reason: str = "overdue") -> RecordedState:
+    """An alert of more than a day ago that was acknowledged as `reason`."""
+    return replace(
+        ill(key, 3 * DAY, told=2 * DAY),
+        acknowledged_at=ago(DAY + 60),
+        acknowledged_by="ada",
+        acknowledged_note="known",
+        acknowledged_reason=reason,
+        snoozed_until=None if until is None else ago(until),
+    )
+
+
+def test_an_acknowledged_alert_sends_no_reminder_and_its_recovery_is_told() -> None:
+    assert told(ill("a", 3 * DAY, told=2 * DAY)) == ([], ["a"], [])
+    assert told(known("a")) == ([], [], [])
+    assert told(well("a", 60, was_ill=3 * DAY)) == ([], [], ["a"])
+
+
+def test_one_acknowledged_before_it_was_told_is_not_told() -> None:
+    assert told(replace(known("a"), told_at=None)) == ([], [], [])
+
+
+def test_one_that_got_worse_is_told_as_new() -> None:
+    assert told(known("a", reason="source_failing: bet9ja")) == (["a"], [], [])
+
+
+def test_a_snooze_ends_by_itself_also_without_reminders() -> None:
+    never = replace(MANNERS, remind=None)
+
+    assert told(known("a", until=-60)) == ([], [], [])
+    assert told(known("a", until=0)) == ([], ["a"], [])
+    assert told(known("a", until=60), manners=never) == ([], ["a"], [])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "worse"),
+    [
+        ("failing", "failing", False),
+        ("source_failing: a", "failing", True),
+        ("failing", "source_failing: a", False),
+        ("source_failing: a, b", "source_failing: b", False),
+        ("source_failing: a", "source_failing: a, b", True),
+        ("late", "source_failing: a", True),
+        ("failing", "overdue", True),
+        ("overdue", "late", False),
+        ("no_workers", "redis_unreachable", True),
+        ("stale_data: a", "stale_data: a", False),
+    ],
+)
+def test_worse_is_graver_or_other_or_more(before: str, after: str, worse: bool) -> None:
+    assert is_worse(before, after) is worse
+
+
+@pytest.fixture
+def watched(pool: Pool, redis: ArqRedis) -> AlertContext:
+    """A watch that groups nothing, reminds at once and queues for one channel."""
+    return AlertContext(
+        pool,
+        redis,
+        policy=AlertPolicy(group=0, remind=timedelta(0)),
+        channels=["json-1"],
+    )
+
+
+async def titles(pool: Pool) -> list[str]:
+    rows = await pool.fetch("SELECT title FROM notifications ORDER BY id")
+    return [row["title"].removeprefix("[rollcall] ") for row in rows]
+
+
+def failing() -> JobFacts:
+    now = datetime.now(UTC)
+    return facts(
+        last_status=RunStatus.FAILURE,
+        last_success=now - timedelta(hours=3),
+        unhealthy_streak=9,
+    )
+
+
+async def now_of(pool: Pool) -> datetime:
+    now: datetime = await pool.fetchval("SELECT clock_timestamp()")
+    return now
+
+
+async def play(watched: AlertContext, state: JobFacts) -> None:
+    await write_worker(watched.redis, "w", 60, BEAT)
+    await write_jobs(watched.redis, [("poll", state)])
+    await check(watched)
+
+
+async def test_the_watch_is_silent_from_the_acknowledgement_to_the_recovery(
+    pool: Pool, watched: AlertContext
+) -> None:
+    await play(watched, facts())
+    await play(watched, silent())
+    await play(watched, silent())
+    before = await titles(pool)
+
+    await acknowledge.acknowledge(pool, "poll", Acknowledged(await now_of(pool), "ada", "known"))
+    for _ in range(3):
+        await play(watched, silent())
+    during = await titles(pool)
+    await play(watched, facts())
+    await play(watched, facts())
+    await play(watched, silent())
+
+    assert before == ["poll is overdue", "poll is still unhealthy"]
+    assert during == before
+    assert await titles(pool) == [*before, "poll is healthy again", "poll is overdue"]
+    row = await pool.fetchrow('SELECT action, "by", job, reason FROM audit_log')
+    assert row is not None
+    assert tuple(row) == ("acknowledge", "ada", "poll", "known")
+
+
+async def test_a_snooze_ends_with_a_reminder_that_names_it(
+    pool: Pool, watched: AlertContext
+) -> None:
+    await play(watched, facts())
+    await play(watched, silent())
+    now = await now_of(pool)
+    await acknowledge.acknowledge(
+        pool, "poll", Acknowledged(now, "ada", "their maintenance", now + timedelta(hours=1))
+    )
+    await play(watched, silent())
+    during = await titles(pool)
+
+    await pool.execute("UPDATE health_states SET snoozed_until = now() WHERE key = 'poll'")
+    await play(watched, silent())
+
+    body = await pool.fetchval("SELECT body FROM notifications ORDER BY id DESC LIMIT 1")
+    assert during == ["poll is overdue"]
+    assert await titles(pool) == ["poll is overdue", "poll is still unhealthy"]
+    assert "It outlasted a snooze by ada: their maintenance" in body
+    assert (
+        await pool.fetchval("SELECT count(*) FROM health_states WHERE snoozed_until > '-infinity'")
+        == 0
+    )
+
+
+async def test_what_is_healthy_cannot_be_acknowledged_nor_released(
+    pool: Pool, watched: AlertContext
+) -> None:
+    await play(watched, facts())
+
+    with pytest.raises(WrongState, match="poll has no alert"):
+        await acknowledge.acknowledge(pool, "poll", Acknowledged(NOW, "ada", "known"))
+    with pytest.raises(WrongState, match="not acknowledged"):
+        await acknowledge.release(pool, "poll", NOW, "ada")
+    assert await pool.fetchval("SELECT count(*) FROM audit_log") == 0
+
+
+async def test_the_commands_list_acknowledge_and_release(
+    pool: Pool, watched: AlertContext, tell: Tell
+) -> None:
+    await play(watched, silent())
+
+    refused = await tell("acknowledge", "poll", "--note", "x", "--until", "2020-01-01")
+    done = await tell("acknowledge", "poll", "--note", "known", "--until", "2999-01-01")
+    listed = await tell("alerts", "--json")
+    released = await tell("unacknowledge", "poll")
+
+    (alert,) = json.loads(listed.stdout)
+    assert refused.exit_code == 2
+    assert done.stdout == "no reminder of poll is sent until 2999-01-01 00:00:00 UTC\n"
+    assert (alert["job"], alert["reason"], alert["note"]) == ("poll", "overdue", "known")
+    assert alert["until"].startswith("2999-01-01")
+    assert released.exit_code == 0
+    actions = [row[0] for row in await pool.fetch("SELECT action FROM audit_log ORDER BY id")]
+    assert actions == ["snooze", "unacknowledge"]
+
+
+async def test_the_page_acknowledges_with_a_reason_and_shows_who(
+    watched: AlertContext, site: Site
+) -> None:
+    await play(watched, silent())
+
+    async with site.signed_in(Scope.OPERATE) as visitor:
+        form = {"csrf": csrf_of(visitor), "note": "<b>known</b>"}
+        nameless = await visitor.post("/alerts/poll/acknowledge", data=form | {"note": " "})
+        done = await visitor.post("/alerts/poll/acknowledge", data=form)
+        page = (await visitor.get("/alerts")).text
+        audit = (await visitor.get("/audit")).text
+        released = await visitor.post("/alerts/poll/release", data=form)
+        again = await visitor.post("/alerts/poll/release", data=form)
+
+    assert nameless.status_code == 422
+    assert done.headers["location"] == "/alerts?done=acknowledge"
+    assert "Acknowledged by operator/ann" in page
+    assert "&lt;b&gt;known&lt;/b&gt;" in page
+    assert '<td role="cell">acknowledge</td>' in audit
+    assert released.headers["location"] == "/alerts?done=release"
+    assert again.status_code == 409
+
+
+async def test_a_reader_acknowledges_nothing(watched: AlertContext, site: Site) -> None:
+    await play(watched, silent())
+
+    async with site.signed_in(Scope.READ) as visitor:
+        page = (await visitor.get("/alerts")).text
+        refused = await visitor.post(
+            "/alerts/poll/acknowledge", data={"csrf": csrf_of(visitor), "note": "x"}
+        )
+
+    assert "/acknowledge" not in page
+    assert refused.status_code == 403
