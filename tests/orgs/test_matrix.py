@@ -29,6 +29,7 @@ OWNERS = (OPERATOR, "ours", "theirs")
 
 # Who may use a route: everybody, every session, operators, or organisations.
 PUBLIC, SESSION, OPERATORS, ORGS = "public", "session", "operators", "organisations"
+ORG_PAGES = "pages of organisations"
 ROUTES: dict[str, str] = {
     "GET /livez": PUBLIC,
     "GET /readyz": PUBLIC,
@@ -53,6 +54,10 @@ ROUTES: dict[str, str] = {
     "GET /backfills": OPERATORS,
     "POST /backfills/{id:uuid}/stop": OPERATORS,
     "GET /workers": OPERATORS,
+    "GET /edit/preview": ORG_PAGES,
+    "GET /edit/schedules": ORG_PAGES,
+    "GET /edit/schedules/{collection}": ORG_PAGES,
+    "POST /edit/schedules/{collection}": ORG_PAGES,
     "GET /trends": OPERATORS,
     "GET /alerts": OPERATORS,
     "POST /alerts/{key}/acknowledge": OPERATORS,
@@ -116,9 +121,14 @@ BODIES: dict[str, Any] = {
 }
 FORMS = {
     "POST /jobs/several": {"action": "pause", "confirmed": "1"},
+    "POST /edit/schedules/{collection}": {"cron_expression": "@daily", "timezone": "UTC"},
     "POST /runs/several": {"action": "retry_all", "confirmed": "1", "once": str(UUID(int=7))},
 }
-QUERIES = {"GET /collection/schedule/preview": {"cron": "@daily"}}
+QUERIES = {
+    "GET /collection/schedule/preview": {"cron": "@daily"},
+    "GET /edit/preview": {"cron": "@daily", "timezone": "UTC"},
+    "GET /edit/schedules": {"collection": "default"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,12 +413,28 @@ def must_be_shown(role: Role, route: str, owner: str | None) -> bool:
     return route.startswith("GET") and not empty
 
 
+def refusals_of_org_pages(
+    role: Role, route: str, owner: str | None, answer: httpx.Response
+) -> Iterator[str]:
+    """What is wrong with the status of a page for organisations only."""
+    status = answer.status_code
+    login = answer.headers.get("location", "").startswith("/login")
+    if role.scope is None and status != 401 and not login:
+        yield "without a session"
+    if role.scope is not None and role.owner is OPERATOR and status not in (403, 404):
+        yield "but the operator has no collection"
+    if role.owner and role.owner == owner and route.startswith("GET") and status >= 400:
+        yield "but it may be seen"
+
+
 def refusals(role: Role, route: str, owner: str | None, answer: httpx.Response) -> Iterator[str]:
     """What is wrong with the status."""
     status = answer.status_code
     owned = any(part in route for part in OWNED_PARTS)
     if status >= 500 and not route.startswith("GET /health"):
         yield "which is a fault"
+    if audience(route) == ORG_PAGES:
+        yield from refusals_of_org_pages(role, route, owner, answer)
     match audience(route):
         case "session" if role.scope is None:
             if not (status == 401 or answer.headers.get("location", "").startswith("/login")):

@@ -25,6 +25,7 @@ from app.web.dashboard import (
 )
 from app.web.dashboard.data.reading import data_page
 from app.web.dashboard.data.routes import data_routes
+from app.web.dashboard.editing.routes import editing_routes
 from app.web.dashboard.session_auth import (
     NO_STORE,
     choose_zone,
@@ -60,6 +61,7 @@ def page_routes() -> list[BaseRoute]:
         Route("/ticks", require_session(data_page(ticks_page.ticks))),
         Route("/runs/{run_id:uuid}", require_session(views.run)),
         *data_routes(),
+        *editing_routes(),
         Route("/collections", require_session(collection_page.collection)),
         Route("/live", require_session(events.stream)),
         Route("/alerts", require_operator(data_page(alerts_page.alerts))),

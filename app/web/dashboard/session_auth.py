@@ -79,6 +79,28 @@ def require_operator(page: PageView) -> RouteHandler:
     return require_session(operators_only)
 
 
+def require_org(page: PageView) -> RouteHandler:
+    """An endpoint for organisations' sessions; it raises HTTPException 404 for the operator."""
+
+    async def organisations_only(request: Request, user: SessionUser) -> Response:
+        if user.org_id is None:
+            raise HTTPException(404, "This page is for organisations.")
+        return await page(request, user)
+
+    return require_session(organisations_only)
+
+
+def require_org_to_act(action: PageAction, max_bytes: int = MAX_FORM_BYTES) -> RouteHandler:
+    """`require_operate` for organisations' sessions; HTTPException 404 for the operator."""
+
+    async def organisations_only(request: Request, user: SessionUser, form: Form) -> Response:
+        if user.org_id is None:
+            raise HTTPException(404, "This page is for organisations.")
+        return await action(request, user, form)
+
+    return require_operate(organisations_only, max_bytes)
+
+
 def require_operator_to_act(action: PageAction) -> RouteHandler:
     """`require_operate` for the operator's sessions; HTTPException 404 for organisations."""
 
@@ -90,7 +112,7 @@ def require_operator_to_act(action: PageAction) -> RouteHandler:
     return require_operate(operators_only)
 
 
-def require_operate(action: PageAction) -> RouteHandler:
+def require_operate(action: PageAction, max_bytes: int = MAX_FORM_BYTES) -> RouteHandler:
     """An endpoint that requires a session, a valid CSRF token and the scope `operate`.
 
     It raises HTTPException 401 or 403, 429 after too many changes, and 503 if Postgres does not
@@ -102,7 +124,7 @@ def require_operate(action: PageAction) -> RouteHandler:
         user = await current_user(request)
         if user is None:
             return login_redirect(request)
-        form = await read_form(request)
+        form = await read_form(request, max_bytes)
         if not web_context(request).signer.csrf_matches(user.session, form.get("csrf", "")):
             raise HTTPException(403, "Invalid or expired form. Load the page again.")
         if user.unverified:
@@ -184,12 +206,12 @@ def check_origin(request: Request) -> None:
         raise HTTPException(403, "This form was sent by another site.")
 
 
-async def read_form(request: Request) -> Form:
+async def read_form(request: Request, max_bytes: int = MAX_FORM_BYTES) -> Form:
     """The fields of a form, the first of each name. Raises HTTPException 413 or 400."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_FORM_BYTES:
+        if len(body) > max_bytes:
             raise HTTPException(413, "The form is too large.")
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)

@@ -1,0 +1,104 @@
+"""Calls of the API's operations from forms, so that pages and API have the same rules."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from app.store.db import UNAVAILABLE
+from app.web.api import problems, schemas
+from app.web.api.context import ApiRequest
+from app.web.api.endpoint import Endpoint
+from app.web.api.problems import Problem
+from app.web.api.table import ENDPOINTS
+from app.web.context import RLS_BYPASSED, WebContext, web_context
+from app.web.dashboard.session_auth import SessionUser
+
+NO_VALUES: Mapping[str, Any] = {}
+_REVISION = re.compile("[0-9]{1,9}")
+_BY_PATH = {(one.method, one.path): one for one in ENDPOINTS}
+_BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _UNAVAILABLE = 400, 403, 404, 503
+
+
+async def call(
+    request: Request,
+    user: SessionUser,
+    operation: tuple[str, str],
+    path: Mapping[str, Any] = NO_VALUES,
+    *,
+    values: Mapping[str, Any] = NO_VALUES,
+    revision: int | None = None,
+) -> BaseModel | None:
+    """The answer of the operation (method, path) to this user with these values.
+
+    `values`: of the body, or of the query of a GET. `revision`: the one that was edited.
+    Raises Problem for what the user can mend, and HTTPException 403, 404 or 503.
+    """
+    endpoint, context = _BY_PATH[operation], web_context(request)
+    if not user.principal.scope.allows(endpoint.scope):
+        raise HTTPException(
+            _FORBIDDEN,
+            f"This requires the scope {endpoint.scope}; your token has {user.principal.scope}.",
+        )
+    try:
+        async with asyncio.timeout(endpoint.seconds):
+            await _check_isolation(context)
+            answer = await endpoint.handler(
+                ApiRequest(
+                    context=context,
+                    principal=user.principal,
+                    now=await context.now(context.pool),
+                    path=path,
+                    body=_parsed(endpoint.body, values),
+                    query=_parsed(endpoint.query or schemas.EmptyRequest, _query(endpoint, values)),
+                    revision=revision,
+                )
+            )
+    except UNAVAILABLE:
+        raise HTTPException(_UNAVAILABLE, "Postgres does not answer. Try again.") from None
+    except Exception as error:
+        problem = problems.of_error(error)
+        if problem is None:
+            raise
+        if problem.status == _NOT_FOUND:
+            raise HTTPException(_NOT_FOUND, problem.detail) from None
+        raise problem from None
+    return answer.body
+
+
+async def _check_isolation(context: WebContext) -> None:
+    if not await context.isolation_enforced():
+        raise HTTPException(_UNAVAILABLE, RLS_BYPASSED)
+
+
+async def read(
+    request: Request, user: SessionUser, path: str, params: Mapping[str, Any] = NO_VALUES
+) -> Any:
+    """The answer to a GET that cannot fail for what a user typed; raises HTTPException."""
+    try:
+        return await call(request, user, ("GET", path), params)
+    except Problem as problem:
+        raise HTTPException(_BAD_REQUEST, problem.detail) from None
+
+
+def revision_of(text: str) -> int | None:
+    """The revision in a form; None if it has none."""
+    return int(text) if _REVISION.fullmatch(text) else None
+
+
+def _query(endpoint: Endpoint, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return values if endpoint.method == "GET" else NO_VALUES
+
+
+def _parsed(model: type[BaseModel] | None, values: Mapping[str, Any]) -> Any:
+    if model is None:
+        return None
+    try:
+        return model.model_validate_json(json.dumps(dict(values)), strict=True)
+    except ValidationError as error:
+        raise problems.of_validation(error, model.model_fields, "form") from None

@@ -1,0 +1,118 @@
+"""The form of a collection's schedule: the rules of the API, previews, and the way back."""
+
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from app.core.enums import Scope
+from app.store.db import Pool
+from tests.dashboard.server import Site, csrf_of
+
+pytestmark = pytest.mark.timeout(60)
+PATH = "/edit/schedules/default"
+NIGHTLY = {"cron_expression": "0 3 * * *", "timezone": "Africa/Lagos", "revision": "0"}
+
+
+async def save(visitor: httpx.AsyncClient, **values: str) -> httpx.Response:
+    form = {"csrf": csrf_of(visitor), "do": "save", **NIGHTLY, **values}
+    return await visitor.post(PATH, data=form)
+
+
+async def test_a_schedule_is_created_changed_and_brought_back(site: Site, pool: Pool) -> None:
+    async with site.signed_in(Scope.ADMIN, "acme") as visitor:
+        created = await save(visitor, enabled="on", overlap="queue_one", exclude="sun\nsat")
+        edited = await save(visitor, cron_expression="*/30 * * * *", revision="1")
+        edit_id = await pool.fetchval("SELECT max(id) FROM schedule_edits")
+        page = (await visitor.get(PATH)).text
+        back = (await visitor.get(f"{PATH}?edit={edit_id}&side=before")).text
+
+    assert created.headers["location"] == edited.headers["location"] == f"{PATH}?done=saved"
+    assert 'value="*/30 * * * *"' in page
+    assert "<code>cron_expression</code>" in page
+    assert 'value="0 3 * * *"' in back
+    assert ">sun\nsat</textarea>" in back
+    assert '<option value="queue_one" selected>' in back
+    assert 'name="enabled" checked' in back
+    assert "Nothing is stored until you save it" in back
+    row = await pool.fetchrow("SELECT spec, enabled, policy_choices FROM schedules")
+    assert row is not None
+    assert (row["spec"]["cron"], row["enabled"], row["policy_choices"]) == (
+        "*/30 * * * *",
+        False,
+        {},
+    )
+
+
+async def test_a_preview_says_when_and_stores_nothing(site: Site, pool: Pool) -> None:
+    async with site.signed_in(Scope.OPERATE, "acme") as visitor:
+        shown = await save(visitor, do="preview")
+        live = await visitor.get(
+            "/edit/preview", params={"cron": "0 3 * * *", "timezone": "Africa/Lagos"}
+        )
+
+    assert shown.text.count("03:00:00 Africa/Lagos") == live.text.count("03:00:00 Africa/Lagos")
+    assert live.text.count("<li>") == 10
+    assert await pool.fetchval("SELECT count(*) FROM schedules") == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"cron_expression": "0 3 * *"}, "fields"),
+        ({"timezone": "Mars/Olympus"}, "timezone"),
+        ({"catch_up": "many"}, "catch_up"),
+        ({"overlap": "sometimes"}, "overlap"),
+        ({"preset_id": "00000000-0000-4000-8000-0000000000ff"}, "preset_id"),
+        ({"cron_expression": "* * * * * *"}, "1,440 times"),
+        ({"exclude": "\x00"}, "exclude"),
+    ],
+)
+async def test_what_the_api_refuses_is_said_and_the_form_keeps_it(
+    site: Site, pool: Pool, values: dict[str, str], named: str
+) -> None:
+    async with site.signed_in(Scope.ADMIN, "acme") as visitor:
+        answer = await save(visitor, **values)
+
+    problem = answer.text.split('id="problem"')[1].split("</div>")[0]
+    assert answer.status_code in {400, 422}
+    assert named in problem
+    assert f'value="{NIGHTLY["timezone"]}"' in answer.text or "timezone" in values
+    assert await pool.fetchval("SELECT count(*) FROM schedules") == 0
+
+
+async def test_an_edit_of_an_older_revision_is_refused(site: Site) -> None:
+    async with site.signed_in(Scope.ADMIN, "acme") as visitor:
+        await save(visitor)
+        answer = await save(visitor, cron_expression="@hourly")
+
+    assert answer.status_code == 412
+    assert "Somebody else has changed it meanwhile" in answer.text
+
+
+async def test_only_an_admin_of_the_organisation_saves(site: Site, pool: Pool) -> None:
+    async with site.signed_in(Scope.OPERATE, "acme") as visitor:
+        refused = await save(visitor)
+        page = (await visitor.get(PATH)).text
+    async with site.signed_in(Scope.ADMIN) as operator:
+        theirs = (await operator.get(PATH)).status_code, (await save(operator)).status_code
+
+    assert refused.status_code == 403
+    assert 'value="save"' not in page
+    assert theirs == (404, 404)
+    assert await pool.fetchval("SELECT count(*) FROM schedules") == 0
+
+
+async def test_a_form_without_its_token_is_refused(site: Site) -> None:
+    async with site.signed_in(Scope.ADMIN, "acme") as visitor:
+        answer = await save(visitor, csrf="x")
+
+    assert answer.status_code == 403
+
+
+async def test_instants_are_in_the_future(site: Site) -> None:
+    async with site.signed_in(Scope.READ, "acme") as visitor:
+        page = (await visitor.get("/edit/preview?cron=@hourly&timezone=UTC")).text
+
+    first = datetime.fromisoformat(page.split('datetime="')[1].split('"')[0])
+    assert first > datetime.now(UTC)
