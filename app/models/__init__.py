@@ -61,7 +61,7 @@ from app.models.schedules import (
     ZoneDataRow,
 )
 from app.models.secrets import OrgSecretRow
-from app.models.sources import OrgSourceRow, SourceUsageRow
+from app.models.sources import OrgSourceRevisionRow, OrgSourceRow, SourceUsageRow
 from app.models.webhooks import WebhookDeliveryRow, WebhookRow
 
 __all__ = [
@@ -109,6 +109,7 @@ __all__ = [
     "OrgSecret",
     "OrgSecretRow",
     "OrgSource",
+    "OrgSourceRevisionRow",
     "OrgSourceRow",
     "OrgUsage",
     "OrgUsageRow",

@@ -58,6 +58,14 @@ ROUTES: dict[str, str] = {
     "GET /edit/schedules": ORG_PAGES,
     "GET /edit/schedules/{collection}": ORG_PAGES,
     "POST /edit/schedules/{collection}": ORG_PAGES,
+    "GET /edit/presets": ORG_PAGES,
+    "POST /edit/presets": ORG_PAGES,
+    "GET /edit/presets/{preset_id}": ORG_PAGES,
+    "POST /edit/presets/{preset_id}": ORG_PAGES,
+    "GET /edit/recipes": ORG_PAGES,
+    "POST /edit/recipes": ORG_PAGES,
+    "GET /edit/recipes/{name}": ORG_PAGES,
+    "POST /edit/recipes/{name}": ORG_PAGES,
     "GET /trends": OPERATORS,
     "GET /alerts": OPERATORS,
     "POST /alerts/{key}/acknowledge": OPERATORS,
@@ -122,6 +130,10 @@ BODIES: dict[str, Any] = {
 FORMS = {
     "POST /jobs/several": {"action": "pause", "confirmed": "1"},
     "POST /edit/schedules/{collection}": {"cron_expression": "@daily", "timezone": "UTC"},
+    "POST /edit/presets": {"name": "formed", "sources": "bet9ja"},
+    "POST /edit/presets/{preset_id}": {"name": "formed too", "sources": "bet9ja"},
+    "POST /edit/recipes": {"do": "save", "recipe": wares("formed")},
+    "POST /edit/recipes/{name}": {"do": "save", "recipe": wares("wares") + "# formed"},
     "POST /runs/several": {"action": "retry_all", "confirmed": "1", "once": str(UUID(int=7))},
 }
 QUERIES = {
@@ -423,8 +435,10 @@ def refusals_of_org_pages(
         yield "without a session"
     if role.scope is not None and role.owner is OPERATOR and status not in (403, 404):
         yield "but the operator has no collection"
+    gone = status == 404 and role.scope is Scope.ADMIN  # who has deleted it by another route
     if role.owner and role.owner == owner and route.startswith("GET") and status >= 400:
-        yield "but it may be seen"
+        if not gone:
+            yield "but it may be seen"
 
 
 def refusals(role: Role, route: str, owner: str | None, answer: httpx.Response) -> Iterator[str]:

@@ -23,6 +23,7 @@ TABLES = (
     "items",
     "org_usage",
     "org_sources",
+    "org_source_revisions",
     "org_secrets",
     "schedule_versions",
     "ticks",
@@ -62,6 +63,12 @@ async def furnish(pool: Pool, name: str) -> UUID:
         await house.execute(
             "INSERT INTO org_sources (org_id, name, recipe, revision) VALUES ($1, 'own', '', 1)",
             org,
+        )
+        await house.execute(
+            "INSERT INTO org_source_revisions (org_id, name, revision, recipe, at)"
+            " VALUES ($1, 'own', 1, '', $2)",
+            org,
+            NOW,
         )
         await house.execute(
             "INSERT INTO org_secrets (org_id, name, ciphertext, updated_at)"

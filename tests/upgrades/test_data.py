@@ -158,6 +158,10 @@ VALUES (3600, 'source', '2026-09-05T12:00:00Z', 'bet9ja', 2, 1, 30, 90, 4, 1, 99
 INSERT INTO audit_log (at, by, action, job, reason)
 VALUES (now(), 'ada', 'snooze', 'scrape', 'their maintenance');
 """,
+    "0039": """
+INSERT INTO org_source_revisions (org_id, name, revision, recipe, "by", at)
+VALUES ('00000000-0000-4000-8000-00000000000a', 'shop', 2, 'name = "shop"', 'Acme/laptop', now());
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

@@ -13,9 +13,10 @@ from app.sources.recipes.model import Recipe
 from app.sources.recipes.source import ORG_SOURCE_PREFIX
 from app.store import tenancy
 from app.store.db import Connection
-from app.store.orgs import collection
+from app.store.orgs import collection, recipe_revisions
 from app.store.orgs import org_sources as store
 from app.store.orgs.org_sources import OrgRecipe
+from app.store.orgs.recipe_revisions import RecipeRevision
 from app.web.api import dry_run_pool, problems
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint
@@ -56,6 +57,7 @@ async def create_source(request: ApiRequest) -> ApiResponse:
             raise Conflict(
                 f"a source named {created.name!r} already exists: change it with PUT"
             ) from None
+        await _record(connection, request, created)
     answer = _answer(created)
     location = f"/collection/sources/{created.name}"
     return ApiResponse(answer.body, {**answer.headers, "location": location})
@@ -76,8 +78,10 @@ async def change_source(request: ApiRequest) -> ApiResponse:
         if before.recipe == body.recipe:
             return _answer(before)
         await store.change(connection, request.org_id, name, body.recipe, request.now)
-    revision = before.revision + 1
-    return _answer(replace(before, recipe=body.recipe, revision=revision, updated_at=request.now))
+        revision = before.revision + 1
+        after = replace(before, recipe=body.recipe, revision=revision, updated_at=request.now)
+        await _record(connection, request, after)
+    return _answer(after)
 
 
 async def delete_source(request: ApiRequest) -> ApiResponse:
@@ -119,6 +123,12 @@ async def _locked(connection: Connection, request: ApiRequest) -> OrgRecipe:
     if request.revision not in (None, stored.revision):
         raise StaleEdit(f"the source is at revision {stored.revision}, not {request.revision}")
     return stored
+
+
+async def _record(connection: Connection, request: ApiRequest, stored: OrgRecipe) -> None:
+    by = request.principal.name
+    revision = RecipeRevision(stored.name, stored.revision, stored.recipe, by, stored.updated_at)
+    await recipe_revisions.record(connection, request.org_id, revision)
 
 
 async def _check_count(connection: Connection, request: ApiRequest) -> None:

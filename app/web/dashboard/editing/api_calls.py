@@ -3,18 +3,21 @@
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from app.core.enums import Scope
 from app.store.db import UNAVAILABLE
 from app.web.api import problems, schemas
 from app.web.api.context import ApiRequest
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
+from app.web.api.sources import load_recipe
 from app.web.api.table import ENDPOINTS
 from app.web.context import RLS_BYPASSED, WebContext, web_context
 from app.web.dashboard.session_auth import SessionUser
@@ -22,6 +25,7 @@ from app.web.dashboard.session_auth import SessionUser
 NO_VALUES: Mapping[str, Any] = {}
 _REVISION = re.compile("[0-9]{1,9}")
 _BY_PATH = {(one.method, one.path): one for one in ENDPOINTS}
+CHECK_SECONDS = 10.0
 _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _UNAVAILABLE = 400, 403, 404, 503
 
 
@@ -39,26 +43,38 @@ async def call(
     `values`: of the body, or of the query of a GET. `revision`: the one that was edited.
     Raises Problem for what the user can mend, and HTTPException 403, 404 or 503.
     """
-    endpoint, context = _BY_PATH[operation], web_context(request)
-    if not user.principal.scope.allows(endpoint.scope):
-        raise HTTPException(
-            _FORBIDDEN,
-            f"This requires the scope {endpoint.scope}; your token has {user.principal.scope}.",
-        )
-    try:
-        async with asyncio.timeout(endpoint.seconds):
-            await _check_isolation(context)
-            answer = await endpoint.handler(
-                ApiRequest(
-                    context=context,
-                    principal=user.principal,
-                    now=await context.now(context.pool),
-                    path=path,
-                    body=_parsed(endpoint.body, values),
-                    query=_parsed(endpoint.query or schemas.EmptyRequest, _query(endpoint, values)),
-                    revision=revision,
-                )
+    endpoint = _BY_PATH[operation]
+    _check_scope(user, endpoint.scope)
+    async with _translated(endpoint.seconds):
+        await _check_isolation(web_context(request))
+        answer = await endpoint.handler(
+            await _api_request(
+                request,
+                user,
+                path,
+                body=_parsed(endpoint.body, values),
+                query=_parsed(endpoint.query or schemas.EmptyRequest, _query(endpoint, values)),
+                revision=revision,
             )
+        )
+    return answer.body
+
+
+async def check_recipe(request: Request, user: SessionUser, text: str) -> None:
+    """Check a recipe as the API does before it stores one. Raises Problem and HTTPException."""
+    _check_scope(user, Scope.OPERATE)
+    async with _translated(CHECK_SECONDS):
+        await load_recipe(await _api_request(request, user, NO_VALUES), text)
+
+
+@asynccontextmanager
+async def _translated(seconds: float) -> AsyncGenerator[None]:
+    """Raise errors of the API as Problem, or as HTTPException if no user can mend them."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (HTTPException, Problem):
+        raise
     except UNAVAILABLE:
         raise HTTPException(_UNAVAILABLE, "Postgres does not answer. Try again.") from None
     except Exception as error:
@@ -68,7 +84,28 @@ async def call(
         if problem.status == _NOT_FOUND:
             raise HTTPException(_NOT_FOUND, problem.detail) from None
         raise problem from None
-    return answer.body
+
+
+def _check_scope(user: SessionUser, needed: Scope) -> None:
+    if not user.principal.scope.allows(needed):
+        raise HTTPException(
+            _FORBIDDEN,
+            f"This requires the scope {needed}; your token has {user.principal.scope}.",
+        )
+
+
+async def _api_request(
+    request: Request, user: SessionUser, path: Mapping[str, Any], **parts: Any
+) -> ApiRequest:
+    context = web_context(request)
+    whole = {"body": None, "query": None, "revision": None} | parts
+    return ApiRequest(
+        context=context,
+        principal=user.principal,
+        now=await context.now(context.pool),
+        path=path,
+        **whole,
+    )
 
 
 async def _check_isolation(context: WebContext) -> None:

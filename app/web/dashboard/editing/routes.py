@@ -2,8 +2,10 @@
 
 from starlette.routing import BaseRoute, Route
 
-from app.web.dashboard.editing import schedules
+from app.web.dashboard.editing import presets, recipes, schedules
 from app.web.dashboard.session_auth import require_org, require_org_to_act
+
+_recipe_action = require_org_to_act(recipes.save, recipes.MAX_BYTES)
 
 
 def editing_routes() -> list[BaseRoute]:
@@ -13,4 +15,12 @@ def editing_routes() -> list[BaseRoute]:
         Route("/edit/schedules", require_org(schedules.choose)),
         Route("/edit/schedules/{collection}", require_org(schedules.edit), methods=["GET"]),
         Route("/edit/schedules/{collection}", require_org_to_act(schedules.save), methods=["POST"]),
+        Route("/edit/presets", require_org(presets.presets), methods=["GET"]),
+        Route("/edit/presets", require_org_to_act(presets.save), methods=["POST"]),
+        Route("/edit/presets/{preset_id}", require_org(presets.edit), methods=["GET"]),
+        Route("/edit/presets/{preset_id}", require_org_to_act(presets.save), methods=["POST"]),
+        Route("/edit/recipes", require_org(recipes.recipes), methods=["GET"]),
+        Route("/edit/recipes", _recipe_action, methods=["POST"]),
+        Route("/edit/recipes/{name}", require_org(recipes.edit), methods=["GET"]),
+        Route("/edit/recipes/{name}", _recipe_action, methods=["POST"]),
     ]
