@@ -436,9 +436,9 @@ def refusals_of_org_pages(
     if role.scope is not None and role.owner is OPERATOR and status not in (403, 404):
         yield "but the operator has no collection"
     gone = status == 404 and role.scope is Scope.ADMIN  # who has deleted it by another route
-    if role.owner and role.owner == owner and route.startswith("GET") and status >= 400:
-        if not gone:
-            yield "but it may be seen"
+    shown = status < 400 or gone or not route.startswith("GET")
+    if role.owner and role.owner == owner and not shown:
+        yield "but it may be seen"
 
 
 def refusals(role: Role, route: str, owner: str | None, answer: httpx.Response) -> Iterator[str]:

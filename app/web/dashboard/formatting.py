@@ -12,6 +12,7 @@ UTC_NAME = "UTC"
 DASH = "\N{EN DASH}"
 _ALL = 100
 _THOUSAND = 1000
+_TENTHS = 9.95  # of a unit, below which tenths of a size are shown
 
 # A shape besides the colour, so that a state can be read without seeing the colour.
 _GLYPHS: dict[str, str] = {
@@ -118,7 +119,7 @@ def size(value: float) -> str:
     """A number of bytes in its unit: `999 B`, `1.4 kB`, `142 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if value < _THOUSAND - 0.5:
-            digits = 1 if value < 9.95 and unit != "B" else 0
+            digits = 1 if value < _TENTHS and unit != "B" else 0
             return f"{value:.{digits}f} {unit}"
         value /= _THOUSAND
     return f"{value:,.1f} TB"

@@ -13,10 +13,11 @@ from starlette.requests import Request
 
 from app.core.enums import Scope
 from app.store.db import UNAVAILABLE
-from app.web.api import problems, schemas
+from app.web.api import problems
 from app.web.api.context import ApiRequest
 from app.web.api.endpoint import Endpoint
 from app.web.api.problems import Problem
+from app.web.api.schemas.base import EmptyRequest
 from app.web.api.sources import load_recipe
 from app.web.api.table import ENDPOINTS
 from app.web.context import RLS_BYPASSED, WebContext, web_context
@@ -53,7 +54,7 @@ async def call(
                 user,
                 path,
                 body=_parsed(endpoint.body, values),
-                query=_parsed(endpoint.query or schemas.EmptyRequest, _query(endpoint, values)),
+                query=_parsed(endpoint.query or EmptyRequest, _query(endpoint, values)),
                 revision=revision,
             )
         )

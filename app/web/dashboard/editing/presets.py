@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.core.enums import Scope
 from app.web.api.problems import FieldError, Problem, of_fields
-from app.web.api.schemas import PresetSourceBody
+from app.web.api.schemas.presets import PresetSourceBody
 from app.web.dashboard import actions
 from app.web.dashboard.editing import api_calls
 from app.web.dashboard.rendering import page
