@@ -8,13 +8,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from app.cli import terminal
-from app.core.config import Config
-from app.core.errors import UnknownJob
 from app.runs import replay as rooms
 from app.runs.replay import ReplayReport, ReplayRequest, ReplaySource
 from app.store.db import Pool
 from app.store.schedules import heartbeats
-from workers import recipe_dir, recipe_pages, registry
+from workers import replays
 
 app = typer.Typer()
 
@@ -47,7 +45,7 @@ def replay(
     `rollcall replay asknews_news --since 6h --only-rejected --yes`,
     `rollcall replay source:wares --since 1d`
     """
-    reader = _reader(terminal.load_config(), source)
+    reader = replays.reader_of(terminal.load_config(), source)
 
     async def build_request(pool: Pool) -> ReplayRequest:
         begin = terminal.parse_instant_or_age(since, await heartbeats.database_now(pool))
@@ -64,24 +62,6 @@ def replay(
         sys.stderr.write(f"written by run {report.run_id}\n")
     if as_json:
         terminal.print_json(_as_json(report))
-
-
-def _reader(config: Config, source: str) -> ReplaySource:
-    if source.startswith(recipe_dir.KEY_PREFIX):
-        return recipe_pages.replay_reader(config, source.removeprefix(recipe_dir.KEY_PREFIX))
-    built_in = {
-        parser.name: (job, group, parser)
-        for job, group in registry.source_groups(config)
-        for parser in group.every_source(config)
-    }
-    if source not in built_in:
-        recipes = [
-            recipe_dir.KEY_PREFIX + recipe.name for recipe in recipe_dir.load_recipes(config)
-        ]
-        known = ", ".join([*sorted(built_in), *recipes])
-        raise UnknownJob(f"there is no source {source!r}; known: {known}")
-    job, group, parser = built_in[source]
-    return ReplaySource(job.name, parser, group.write)
 
 
 def _run(reader: ReplaySource, request: ReplayRequest, *, write: bool) -> ReplayReport:

@@ -29,11 +29,15 @@ ReplayProgressCallback = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ReplaySource:
-    """The job of a replayed source, its parser, and the function that stores its records."""
+    """The job of a replayed source, its parser, and the function that stores its records.
+
+    `org_id`: whose rows are compared; an organisation's are items.
+    """
 
     job: str
     source: Source
     write: Write
+    org_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,26 @@ async def replay(
     return report
 
 
+async def compare_page(
+    connection: Connection, reader: ReplaySource, kept: ReplayPage, found: Sequence[Record]
+) -> ReplayReport:
+    """What a replay of this page alone would change, if its parser found these records.
+
+    It is written in a transaction that is rolled back, so that nothing is stored.
+    """
+    report = ReplayReport(pages=1)
+    refused = [record for record in found if isinstance(record, Rejected)]
+    page = _Page(kept, list(_by_name(found).values()), refused)
+    report.records, report.refused = len(page.records), len(refused)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await _update(connection, reader, page, report)
+    finally:
+        await transaction.rollback()
+    return report
+
+
 @dataclass(frozen=True, slots=True)
 class _Parser:
     """Parses stored pages. `places`: the keys of each run, as the run itself has noted them."""
@@ -205,15 +229,15 @@ async def _replay_page(
 async def _update(
     connection: Connection, reader: ReplaySource, page: _Page, report: ReplayReport
 ) -> None:
-    before = await store.stored_fields(connection, page.records)
+    before = await store.stored_fields(connection, page.records, reader.org_id)
     run_id = report.run_id or uuid4()
     now: datetime = await connection.fetchval("SELECT now()")
     written: list[ReplayedRecord] = []
-    for at, records in await _by_write_time(connection, page, now, report):
+    for at, records in await _by_write_time(connection, reader, page, now, report):
         await reader.write(connection, records, at, run_id)
         written += records
     await _assign_partition(connection, page, written)
-    after = await store.stored_fields(connection, written)
+    after = await store.stored_fields(connection, written, reader.org_id)
     differs = _compare(before, after, report)
     source = reader.source.name
     readable = 0
@@ -226,14 +250,18 @@ async def _update(
 
 
 async def _by_write_time(
-    connection: Connection, page: _Page, now: datetime, report: ReplayReport
+    connection: Connection,
+    reader: ReplaySource,
+    page: _Page,
+    now: datetime,
+    report: ReplayReport,
 ) -> list[tuple[datetime, list[ReplayedRecord]]]:
     """Group the records by the instant as of which they are written, in order of time.
 
     News is written as of now. Odds and items are written as of when they were last seen, which
     later unchanged listings have moved on. Records that have left their source are left out.
     """
-    seen = await _seen(connection, page.records)
+    seen = await _seen(connection, page.records, reader.org_id)
     if seen is None:
         return [(now, list(page.records))] if page.records else []
     timed: list[tuple[datetime, ReplayedRecord]] = []
@@ -248,14 +276,14 @@ async def _by_write_time(
 
 
 async def _seen(
-    connection: Connection, records: Sequence[ReplayedRecord]
+    connection: Connection, records: Sequence[ReplayedRecord], org_id: UUID | None
 ) -> Mapping[str, tuple[datetime, bool]] | None:
     names = [store.record_key(record) for record in records]
     match records:
         case [OddsEvent(platform=platform), *_]:
             return await store.events_seen(connection, platform, names)
         case [Item(source=source), *_]:
-            return await store.items_seen(connection, source, names)
+            return await store.items_seen(connection, source, names, org_id)
         case _:
             return None
 

@@ -96,6 +96,7 @@ ROUTES: dict[str, str] = {
     "GET /data/sources/{source}": SESSION,
     "GET /data/pages/{page_id:int}": SESSION,
     "GET /data/pages/{page_id:int}/body": SESSION,
+    "POST /data/pages/{page_id:int}/replay": SESSION,
     "GET /runs/{run_id:uuid}/pages": SESSION,
 }
 # Pages on which the operator finds only its own rows, and which may have nothing to show.

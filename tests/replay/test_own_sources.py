@@ -21,7 +21,7 @@ from tests.recipes.shop import Shop, ask, items, write
 from tests.recipes.test_incomplete import RATES, rates
 from tests.recipes.test_running import WARES
 from tests.replay.test_replay import DAY
-from workers import news, odds, recipe_pages
+from workers import news, odds, replays
 
 __all__ = ["folder", "kitchen", "shop"]
 OTHERWISE = WARES.replace('name = "name"', "name = \"join('-', [name, 'x'])\"")
@@ -46,7 +46,7 @@ async def test_the_same_recipe_differs_in_nothing_and_writes_nothing(
     await ask(kitchen, "wares")
     before, asked = await versions(kitchen), len(shop.asked)
 
-    report = await again(kitchen, recipe_pages.replay_reader(kitchen.config, "wares"))
+    report = await again(kitchen, replays.recipe_reader(kitchen.config, "wares"))
 
     assert (report.records, report.differ, report.unreadable) == (7, 0, 0)
     assert await versions(kitchen) == before
@@ -60,7 +60,7 @@ async def test_a_mended_recipe_shows_the_difference_first_and_then_changes_those
     await ask(kitchen, "wares")
     before = await items(kitchen)
     write(folder, "wares", OTHERWISE.format(base=shop.base))
-    reader = recipe_pages.replay_reader(kitchen.config, "wares")
+    reader = replays.recipe_reader(kitchen.config, "wares")
 
     shown = await again(kitchen, reader, write=False)
     untouched = await items(kitchen)
@@ -85,7 +85,7 @@ async def test_an_item_that_has_gone_missing_since_stays_so(
     await kitchen.pool.execute("UPDATE items SET missing_since = now() WHERE key = '5'")
     write(folder, "wares", OTHERWISE.format(base=shop.base))
 
-    report = await again(kitchen, recipe_pages.replay_reader(kitchen.config, "wares"))
+    report = await again(kitchen, replays.recipe_reader(kitchen.config, "wares"))
 
     (gone,) = [row for row in await items(kitchen) if row["missing_since"]]
     assert (report.changed, report.left_alone) == (6, 1)
@@ -99,7 +99,7 @@ async def test_observations_are_not_made_again(
     write(folder, "wares", text.format(base=shop.base))
 
     with pytest.raises(BadParameters, match="observation"):
-        recipe_pages.replay_reader(kitchen.config, "wares")
+        replays.recipe_reader(kitchen.config, "wares")
 
 
 async def test_what_came_for_an_organisation_is_not_read(house: WorkerContext) -> None:
@@ -159,7 +159,7 @@ async def test_a_key_that_collides_is_refused_by_a_replay_as_it_was_by_the_run(
     await ask(kitchen, "rates")
     before = await items(kitchen)
 
-    report = await again(kitchen, recipe_pages.replay_reader(kitchen.config, "rates"))
+    report = await again(kitchen, replays.recipe_reader(kitchen.config, "rates"))
 
     assert (report.records, report.refused, report.readable, report.differ) == (1, 2, 0, 0)
     assert await items(kitchen) == before

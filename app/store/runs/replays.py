@@ -79,9 +79,19 @@ SELECT i.key, i.data AS fields FROM items i
 WHERE i.org_id IS NULL AND i.source = $1 AND i.key = ANY ($2::text[])
 """
 
+ITEMS_OF_ORG = """
+SELECT i.key, i.data AS fields FROM items i
+WHERE i.org_id = $3 AND i.source = $1 AND i.key = ANY ($2::text[])
+"""
+
 ITEMS_SEEN = """
 SELECT i.key, i.last_seen, i.missing_since IS NOT NULL FROM items i
 WHERE i.org_id IS NULL AND i.source = $1 AND i.key = ANY ($2::text[])
+"""
+
+ITEMS_SEEN_OF_ORG = """
+SELECT i.key, i.last_seen, i.missing_since IS NOT NULL FROM items i
+WHERE i.org_id = $3 AND i.source = $1 AND i.key = ANY ($2::text[])
 """
 
 SEEN = """
@@ -136,13 +146,20 @@ async def load_page(pool: Pool, page: ReplayPage) -> RawPage | None:
 
 
 async def stored_fields(
-    connection: Connection, records: Sequence[ReplayedRecord]
+    connection: Connection, records: Sequence[ReplayedRecord], org_id: UUID | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Return the stored fields of these records, prices among them, by key and name."""
+    """Return the stored fields of these records, prices among them, by key and name.
+
+    Records of an organisation are items.
+    """
     if not records:
         return {}
     query, provider, keys = _stored_query(records)
-    return {row["key"]: row["fields"] for row in await connection.fetch(query, provider, keys)}
+    if org_id is None:
+        rows = await connection.fetch(query, provider, keys)
+    else:
+        rows = await connection.fetch(ITEMS_OF_ORG, provider, keys, org_id)
+    return {row["key"]: row["fields"] for row in rows}
 
 
 def _stored_query(records: Sequence[ReplayedRecord]) -> tuple[str, str, list[str]]:
@@ -180,10 +197,13 @@ async def events_seen(
 
 
 async def items_seen(
-    connection: Connection, source: str, keys: Sequence[str]
+    connection: Connection, source: str, keys: Sequence[str], org_id: UUID | None = None
 ) -> dict[str, tuple[datetime, bool]]:
-    """Return when each of the operator's items was last seen, and whether it is missing."""
-    rows = await connection.fetch(ITEMS_SEEN, source, list(keys))
+    """Return when each item of this owner was last seen, and whether it is missing."""
+    if org_id is None:
+        rows = await connection.fetch(ITEMS_SEEN, source, list(keys))
+    else:
+        rows = await connection.fetch(ITEMS_SEEN_OF_ORG, source, list(keys), org_id)
     return {row[0]: (row[1], row[2]) for row in rows}
 
 

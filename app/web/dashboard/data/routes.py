@@ -4,9 +4,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.web.dashboard.data import items, news, odds, raw_pages, rejected, sources
+from app.web.dashboard.data import items, news, odds, raw_pages, rejected, sources, what_if
 from app.web.dashboard.data.reading import data_page
-from app.web.dashboard.session_auth import NO_STORE, SessionUser, require_operator, require_session
+from app.web.dashboard.session_auth import (
+    NO_STORE,
+    SessionUser,
+    require_operate,
+    require_operator,
+    require_session,
+)
 
 
 async def first_page(_: Request, user: SessionUser) -> Response:
@@ -30,5 +36,8 @@ def data_routes() -> list[BaseRoute]:
         Route("/data/sources/{source}", require_session(data_page(sources.source))),
         Route("/data/pages/{page_id:int}", require_session(data_page(raw_pages.raw_page))),
         Route("/data/pages/{page_id:int}/body", require_session(data_page(raw_pages.raw_body))),
+        Route(
+            "/data/pages/{page_id:int}/replay", require_operate(what_if.replay), methods=["POST"]
+        ),
         Route("/runs/{run_id:uuid}/pages", require_session(data_page(raw_pages.of_run))),
     ]

@@ -1,0 +1,164 @@
+"""What today's parser would read from a kept page: with its difference, and nothing is stored."""
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+import zstandard
+
+from app.context import WorkerContext
+from app.core.enums import Scope
+from app.store.db import Pool
+from scripts.standin.testing import Standin
+from tests.api.clients import wares
+from tests.dashboard.server import Site, csrf_of
+from tests.replay.test_replay import scraped
+
+pytestmark = pytest.mark.timeout(120)
+NOW = datetime.now(UTC)
+RUN = """
+INSERT INTO runs (execution_id, job, org_id, trigger, params, status, attempt, losses,
+                  max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
+VALUES ($1, 'collection', $2, 'manual', '{}', 'success', 1, 0, 3, 60, 0, now(), '{}')
+"""
+PAGE = """
+INSERT INTO raw_pages (execution_id, source, partition, page, url, status, headers, fetched_at,
+                       body_hash)
+VALUES ($1, $2, 'all', 1, 'https://example.org/wares', 200, '{}', $3,
+        keep_raw_body($4, $5, $6, $3)) RETURNING id
+"""
+ITEM = """
+INSERT INTO items (org_id, source, key, data, content_hash, first_seen, last_seen, changed_at)
+VALUES ($1, 'recipe:wares', $2, $3, '', $4, $4, $4)
+"""
+TABLES = (
+    "items",
+    "odds_events",
+    "odds_prices",
+    "odds_price_changes",
+    "changes",
+    "rejected_records",
+)
+
+
+async def digest(pool: Pool) -> list[Any]:
+    """What stands in the tables that a replay writes."""
+    return [
+        await pool.fetchval(f"SELECT md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {t} t")  # noqa: S608 - names of our own
+        for t in TABLES
+    ]
+
+
+async def org_page(site: Site, body: bytes, recipe: str = "") -> int:
+    """A page of a run of `acme` with its recipe `wares`, and two items as they were stored."""
+    await site.token(Scope.READ, "acme")
+    org_id: UUID = await site.pool.fetchval("SELECT id FROM organizations WHERE name = 'acme'")
+    run_id = uuid4()
+    await site.pool.execute(RUN, run_id, org_id)
+    await site.pool.execute(
+        "INSERT INTO org_sources (org_id, name, recipe, revision) VALUES ($1, 'wares', $2, 1)",
+        org_id,
+        recipe or wares(),
+    )
+    for key, title in (("1", "ware 1"), ("2", "<b>as it was read once</b>")):
+        seen = NOW - timedelta(hours=2)
+        await site.pool.execute(ITEM, org_id, key, {"id": key, "title": title}, seen)
+    packed = zstandard.ZstdCompressor().compress(body)
+    page_id: int = await site.pool.fetchval(
+        PAGE,
+        run_id,
+        "recipe:wares",
+        NOW - timedelta(hours=1),
+        hashlib.sha256(body).digest(),
+        packed,
+        len(body),
+    )
+    return page_id
+
+
+def listing(count: int) -> bytes:
+    items = [{"id": str(n), "name": f"ware {n}"} for n in range(1, count + 1)]
+    return json.dumps({"items": items}).encode()
+
+
+async def replayed(visitor: httpx.AsyncClient, page_id: int) -> httpx.Response:
+    return await visitor.post(f"/data/pages/{page_id}/replay", data={"csrf": csrf_of(visitor)})
+
+
+def fact(page: str, name: str) -> str:
+    """The value of a fact of the page."""
+    return page.split(f"<dt>{name}</dt><dd>")[1].split("<", maxsplit=1)[0]
+
+
+async def test_a_page_of_an_organisations_recipe_is_compared_with_its_items(site: Site) -> None:
+    page_id = await org_page(site, listing(3))
+    before = await digest(site.pool)
+
+    async with site.signed_in(Scope.OPERATE, "acme") as visitor:
+        offered = (await visitor.get(f"/data/pages/{page_id}")).text
+        page = (await replayed(visitor, page_id)).text
+
+    assert f'action="/data/pages/{page_id}/replay"' in offered
+    assert [fact(page, n) for n in ("Records", "Changed", "New against what is stored")] == [
+        "3", "1", "1",
+    ]  # fmt: skip
+    assert "&lt;b&gt;as it was read once&lt;/b&gt;" in page
+    assert "&#34;ware 2&#34;" in page
+    assert await digest(site.pool) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "recipe", "status", "said"),
+    [
+        (b"<html>maintenance</html>", "", 200, "The page cannot be parsed"),
+        (listing(1), wares() + 'mode = "append"\n', 409, "observation"),
+    ],
+)
+async def test_what_cannot_be_read_again_is_said(
+    site: Site, body: bytes, recipe: str, status: int, said: str
+) -> None:
+    page_id = await org_page(site, body, recipe)
+
+    async with site.signed_in(Scope.OPERATE, "acme") as visitor:
+        answer = await replayed(visitor, page_id)
+
+    assert (answer.status_code, said in answer.text) == (status, True)
+
+
+async def test_a_recipe_that_is_gone_and_pages_of_others_are_refused(site: Site) -> None:
+    page_id = await org_page(site, listing(1))
+    async with site.signed_in(Scope.OPERATE, "other") as stranger:
+        theirs = await replayed(stranger, page_id)
+    async with site.signed_in(Scope.READ, "acme") as reader:
+        unallowed = await replayed(reader, page_id)
+    await site.pool.execute("DELETE FROM org_sources")
+    async with site.signed_in(Scope.OPERATE, "acme") as visitor:
+        gone = await replayed(visitor, page_id)
+
+    assert [theirs.status_code, unallowed.status_code, gone.status_code] == [404, 403, 409]
+
+
+async def test_prices_of_a_site_are_compared_with_those_that_are_stored(
+    house: WorkerContext, standin: Standin, site: Site, pool: Pool
+) -> None:
+    await scraped(house, standin, rounds=1)
+    page_id: int = await pool.fetchval(
+        "SELECT min(id) FROM raw_pages WHERE partition IS NOT NULL AND source ="
+        " (SELECT min(platform) FROM odds_events)"
+    )
+    async with site.signed_in(Scope.OPERATE) as visitor:
+        same = (await replayed(visitor, page_id)).text
+        await pool.execute("UPDATE odds_prices SET price = price + 1")
+        await pool.execute("UPDATE odds_events SET fingerprint = NULL")
+        before = await digest(pool)
+        differs = (await replayed(visitor, page_id)).text
+
+    assert fact(same, "Changed") == fact(same, "New against what is stored") == "0"
+    assert int(fact(same, "Records")) > 0
+    assert "Nothing differs" in same
+    assert int(fact(differs, "Changed")) > 0
+    assert await digest(pool) == before
