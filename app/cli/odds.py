@@ -1,9 +1,8 @@
 """The `odds` and `odds history` commands: compare prices across sites."""
 
-import csv
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
@@ -14,11 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli import terminal
-from app.core.csv_cells import csv_cell
 from app.core.durations import short_span
 from app.core.enums import Market, MarketOutcome
 from app.core.errors import WrongState
-from app.odds import comparison, sparkline
+from app.odds import comparison, price_rows, sparkline
 from app.odds.comparison import MarketComparison, Match, Quote
 from app.store import db
 from app.store.content import odds_comparison as store
@@ -30,11 +28,6 @@ app = typer.Typer(invoke_without_command=True)
 _DEFAULT_DAYS = 14
 _PLOT_WIDTH = 48  # characters
 _UNLIMITED = 10_000  # characters, of a table that is measured
-_CSV_COLUMNS = (
-    "match", "kickoff", "country", "competition", "home", "away", "market", "line", "outcome",
-    "platform", "price", "active", "stale", "best", "seen_at", "changed_at", "site_margin",
-    "best_margin",
-)  # fmt: skip
 
 
 @app.callback()
@@ -78,9 +71,9 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
 
     matches, now = terminal.with_pool(read)
     if as_json:
-        sys.stdout.write(json.dumps([_match_as_json(match) for match in matches]) + "\n")
+        sys.stdout.write(json.dumps([price_rows.match_as_json(match) for match in matches]) + "\n")
     elif as_csv:
-        _write_csv(matches)
+        price_rows.write_csv(sys.stdout, matches)
     else:
         _show(matches, now)
 
@@ -106,7 +99,7 @@ def history(
         ids = [row["id"] for row in events]
         moves = await store.price_history(pool, ids, pick)
         if not moves:
-            raise WrongState(await _no_price_reason(pool, event, ids, pick))
+            raise WrongState(await store.no_price_reason(pool, event, ids, pick))
         return events, moves, await heartbeats.database_now(pool)
 
     found = terminal.with_pool(read)
@@ -121,109 +114,6 @@ def _parse_line(text: str) -> Decimal:
         return Decimal(text)
     except InvalidOperation:
         raise typer.BadParameter(f"{text!r} is not a line; try 2.5") from None
-
-
-async def _no_price_reason(
-    pool: db.Pool,
-    event: str,
-    ids: Sequence[int],
-    pick: tuple[Market, MarketOutcome, Decimal | None],
-) -> str:
-    if not ids:
-        return f"no match {event!r}: give a Sportradar id, or platform/event id"
-    lines = await store.lines(pool, ids, pick[0], pick[1])
-    known = ", ".join("none" if line is None else str(line) for line in lines)
-    if not known:
-        return f"no price of {pick[0]} {pick[1]} was ever recorded there"
-    return f"no price of {pick[0]} {pick[1]} on that line; lines: {known}"
-
-
-def _match_as_json(match: Match) -> dict[str, Any]:
-    return {
-        "match": match.key,
-        "kickoff": match.kickoff.isoformat(),
-        "country": match.country,
-        "competition": match.competition,
-        "home": match.home,
-        "away": match.away,
-        "platforms": match.platforms,
-        "swapped": match.swapped,
-        "markets": [_row_as_json(row) for row in match.rows],
-    }
-
-
-def _row_as_json(row: MarketComparison) -> dict[str, Any]:
-    return {
-        "market": row.market,
-        "line": _number(row.line),
-        "margins": {
-            platform: _number(_rounded(margin)) for platform, margin in row.margins.items()
-        },
-        "best_margin": _number(_rounded(row.margin)),
-        "outcomes": [
-            {
-                "outcome": pick.outcome,
-                "best": None
-                if pick.best is None
-                else {"platform": pick.best.platform, "price": _number(pick.best.price)},
-                "quotes": [_quote_as_json(quote) for quote in pick.quotes.values()],
-            }
-            for pick in row.picks
-        ],
-    }
-
-
-def _quote_as_json(quote: Quote) -> dict[str, Any]:
-    return {
-        "platform": quote.platform,
-        "price": _number(quote.price),
-        "active": quote.active,
-        "stale": quote.stale,
-        "seen_at": quote.seen_at.isoformat(),
-        "changed_at": quote.changed_at.isoformat(),
-    }
-
-
-def _number(value: Decimal | None) -> str | None:
-    return None if value is None else str(value)  # exact, as it was parsed
-
-
-def _rounded(value: Decimal | None) -> Decimal | None:
-    return None if value is None else value.quantize(Decimal("0.0001"))
-
-
-def _write_csv(matches: Sequence[Match]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(_CSV_COLUMNS)
-    for match in matches:
-        for row in match.rows:
-            for line in _csv_lines(match, row):
-                writer.writerow([csv_cell(value) for value in line])
-
-
-def _csv_lines(match: Match, row: MarketComparison) -> Iterator[tuple[Any, ...]]:
-    for pick in row.picks:
-        for quote in pick.quotes.values():
-            yield (
-                match.key,
-                match.kickoff.isoformat(),
-                match.country,
-                match.competition,
-                match.home,
-                match.away,
-                row.market,
-                row.line,
-                pick.outcome,
-                quote.platform,
-                quote.price,
-                quote.active,
-                quote.stale,
-                quote is pick.best,
-                quote.seen_at.isoformat(),
-                quote.changed_at.isoformat(),
-                _rounded(row.margins.get(quote.platform)),
-                _rounded(row.margin),
-            )
 
 
 def _show(matches: Sequence[Match], now: datetime) -> None:
@@ -302,17 +192,11 @@ def _history_as_json(
     events: Sequence[Mapping[str, Any]], moves: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     return [
-        {
-            "event_id": event["id"],
-            "platform": event["platform"],
-            "kickoff": event["kickoff"],
-            "home": event["home"],
-            "away": event["away"],
+        price_rows.event_as_json(event)
+        | {
             "moves": [
-                {name: move[name] for name in ("observed_at", "price", "active", "run_id")}
-                for move in moves
-                if move["event_id"] == event["id"]
-            ],
+                price_rows.move_as_json(move) for move in moves if move["event_id"] == event["id"]
+            ]
         }
         for event in events
     ]

@@ -207,7 +207,7 @@ async def _export(pool: Pool, found: Org, file: Path) -> dict[str, int]:
 
 
 @token.command("create")
-def create_token(
+def create_token(  # noqa: PLR0913 - the options of a command are its arguments
     of: OfOrg = None,
     operator: OfOperator = False,
     scope: Annotated[Scope, typer.Option(help="What the token may do.")] = Scope.READ,
@@ -215,13 +215,17 @@ def create_token(
         str, typer.Option(help="Its purpose; its actions are recorded under it.")
     ] = "api",
     days: Annotated[float | None, typer.Option(min=0.001, help="Days until it expires.")] = None,
+    data: Annotated[
+        bool, typer.Option("--data", help="It may read the operator's odds and news.")
+    ] = False,
     *,
     as_json: terminal.JSON = False,
 ) -> None:
     """Create a token and print it. It is not stored and cannot be printed again.
 
     Examples: `rollcall token create --org "Acme Odds" --scope operate --days 90`,
-    `rollcall token create --operator --scope admin`
+    `rollcall token create --operator --scope admin`,
+    `rollcall token create --org "Acme Odds" --data`
     """
     _check_owner(of, operator=operator)
     if not label.isprintable() or not 0 < len(label) <= _MAX_LABEL_LENGTH:
@@ -232,7 +236,7 @@ def create_token(
     async def create(pool: Pool) -> str:
         now = await heartbeats.database_now(pool)
         expires = None if days is None else now + timedelta(days=days)
-        request = access.TokenRequest(of, label, scope, expires)
+        request = access.TokenRequest(of, label, scope, expires, data)
         return await access.create_token(pool, request, now, by=getpass.getuser())
 
     secret = terminal.with_pool(create)
@@ -264,6 +268,7 @@ def list_tokens(
             "expires_at": row.expires_at,
             "revoked_at": row.revoked_at,
             "last_used_at": row.last_used_at,
+            "data": row.data,
         }
         for row in tokens
     ]

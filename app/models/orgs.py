@@ -4,7 +4,16 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, LargeBinary, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    false,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from app.core.enums import Scope
@@ -44,7 +53,7 @@ class OrgUsageRow(SQLModel, table=True):
 class ApiTokenRow(SQLModel, table=True):
     """An API token. Only the SHA-256 of its secret is stored: 256 random bits need no slow hash.
 
-    One without an organisation is the operator's.
+    One without an organisation is the operator's; `data`: it may read the operator's odds and news.
     """
 
     __tablename__: ClassVar[Any] = "api_tokens"
@@ -63,6 +72,7 @@ class ApiTokenRow(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     revoked_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     last_used_at: datetime | None = Field(default=None, sa_column=instant(null=True))
+    data: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
 
 
 class CollectionPresetRow(SQLModel, table=True):

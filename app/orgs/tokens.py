@@ -24,7 +24,8 @@ _NO_HASH = b"\x00" * 32  # compared with when there is no such token
 class Principal:
     """Whom a request is authenticated as: an organisation or the operator, and the token's scope.
 
-    `org_id`: None is the operator. A principal of an organisation sees its rows only.
+    `org_id`: None is the operator. A principal of an organisation sees its rows only, and with
+    `data` the operator's odds and news.
     """
 
     org_id: UUID | None
@@ -32,6 +33,7 @@ class Principal:
     token_id: UUID
     label: str
     scope: Scope
+    data: bool = False
 
     @property
     def name(self) -> str:
@@ -57,13 +59,14 @@ async def create_org(pool: Pool | Connection, name: str, now: datetime) -> UUID:
 class TokenRequest:
     """A token to create: its organisation (None: the operator), label, scope and expiry.
 
-    `expires_at`: None is never.
+    `expires_at`: None is never. `data`: whether it may read the operator's odds and news.
     """
 
     org: str | None
     label: str
     scope: Scope
     expires_at: datetime | None = None
+    data: bool = False
 
 
 async def create_token(
@@ -89,6 +92,7 @@ async def create_token(
         revoked_at=None,
         last_used_at=None,
         org_disabled_at=None,
+        data=request.data,
     )
     await orgs.add_token(pool, token, by)
     return f"rc_{token_id.hex}_{secret}"
@@ -123,7 +127,8 @@ def _is_valid(token: Token, now: datetime) -> bool:
 
 
 def _principal(token: Token) -> Principal:
-    return Principal(token.org_id, token.org or OPERATOR, token.id, token.label, token.scope)
+    org = token.org or OPERATOR
+    return Principal(token.org_id, org, token.id, token.label, token.scope, token.data)
 
 
 def _hash(secret: str) -> bytes:

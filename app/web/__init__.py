@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,12 +16,13 @@ from app.core.errors import RollcallError
 from app.store.schedules.heartbeats import database_now
 from app.web import boundary
 from app.web.boundary import RequestBounds
-from app.web.context import Now, SourceCheck, open_web_context
+from app.web.context import DeclaredJobs, Now, SourceCheck, open_web_context
 from app.web.dashboard.events import stop_on_signal
 from app.web.dashboard.routes import http_error
 from app.web.health.readiness import check_servers
 from app.web.routes import SecurityHeaders, routes
-from workers.registry import check_sources
+from workers.registry import check_sources, find_job
+from workers.schedule_settings import default_policies, odds_max_age
 
 
 def create_app(
@@ -31,9 +33,15 @@ def create_app(
     `check` validates the sources that an organisation wants in a preset.
     """
 
+    def json_params(task: str, given: dict[str, Any]) -> dict[str, Any]:
+        return find_job(config, task).json_params(given)
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
-        async with open_web_context(config, check, now) as context:
+        declared = DeclaredJobs(
+            check, partial(odds_max_age, config), json_params, default_policies(config)
+        )
+        async with open_web_context(config, declared, now) as context:
             with stop_on_signal(context.stopping):
                 yield {"web": context}
 

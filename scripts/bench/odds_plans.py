@@ -73,7 +73,7 @@ async def _explained(connection: Any, changes: int) -> dict[str, Any]:
         "events of a match": (odds_comparison.EVENTS, ("77", "77", "")),
         "history": (
             odds_comparison.PRICE_HISTORY,
-            (ids, Market.MATCH_RESULT, MarketOutcome.HOME, None, 5_000),
+            (ids, Market.MATCH_RESULT, MarketOutcome.HOME, None, 5_000, None, None),
         ),
     }  # fmt: skip
     found: dict[str, Any] = {}

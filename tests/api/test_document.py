@@ -1,8 +1,10 @@
 """The document says what the routes do: each against the other, and a machine against both."""
 
 import asyncio
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -12,6 +14,8 @@ from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 from starlette.routing import Mount, Route
 
+from app.core.enums import Scope
+from app.orgs.tokens import TokenRequest, create_token
 from app.store.db import Pool
 from app.web.api import openapi
 from app.web.api.endpoint import Endpoint
@@ -22,7 +26,7 @@ from tests.clock import NOON
 
 machine_checks: Any = import_module("schemathesis.checks")
 # This client would wait for the end of a stream; test_changes.py reads it.
-ANSWERED = [one for one in ENDPOINTS if "text/event-stream" not in one.stream and not one.operator]
+ANSWERED = [one for one in ENDPOINTS if "text/event-stream" not in one.stream]
 EXAMPLES = 25  # of each operation, and each way
 # `ignored_auth` and `unsupported_method` would ask by themselves, past our client; test_door does.
 CHECKS = (
@@ -48,7 +52,7 @@ async def test_the_document_has_every_route_and_no_other(api: httpx.AsyncClient)
     ]
     lists = [(one.path, one) for one in routes() if isinstance(one, BearerRoute)]
     routed = {
-        (method, path.replace("{key:path}", "{key}"))
+        (method, path.replace(":path}", "}"))
         for path, route in (*below, *lists)
         for method in (route.methods or set()) - {"HEAD"}
     }
@@ -77,6 +81,9 @@ def test_the_document_is_a_valid_one() -> None:
 async def test_whatever_a_machine_asks_the_answer_is_as_the_document_says(
     visitor: Visitor, pool: Pool, org: Org, endpoint: Endpoint, mode: GenerationMode
 ) -> None:
+    wanted = TokenRequest(None, "laptop", Scope.ADMIN)
+    operator = replace(visitor, secret=await create_token(pool, wanted, NOON, by="test"))
+    asker = operator if endpoint.operator else visitor
     mine = await preset(visitor)
     await visitor.patch(preset_id=mine if endpoint.path.endswith("}") else ODDS, enabled=True)
     run_id = await had_run(pool, org, NOON)
@@ -85,6 +92,9 @@ async def test_whatever_a_machine_asks_the_answer_is_as_the_document_says(
     await own_secret(visitor)
     known = {"preset_id": mine, "run_id": str(run_id), "name": "wares", "secret": "TOKEN"}
     known |= {"collection": "default", "key": "12:00:00", "what": "items"}
+    known |= {"org_id": str(org.id), "token_id": str(UUID(org.secrets[Scope.READ][3:35]))}
+    if endpoint.operator:
+        known |= {"key": f"collection:{org.id}"}
     made = await visitor("POST", "/collection/webhooks", json={"url": "https://example.com/in"})
     known |= {"webhook_id": made.json()["id"]}
     loop = asyncio.get_running_loop()
@@ -106,7 +116,7 @@ async def test_whatever_a_machine_asks_the_answer_is_as_the_document_says(
         for name in set(case.path_parameters or {}) & set(known):
             if mode is GenerationMode.POSITIVE:
                 case.path_parameters[name] = known[name]
-        asked = asyncio.run_coroutine_threadsafe(_asked(visitor, case), loop)
+        asked = asyncio.run_coroutine_threadsafe(_asked(asker, case), loop)
         answer = asked.result(30)
         # What is too large to be read is refused before it is found to be wrong.
         unread = answer.status_code == TOO_LARGE

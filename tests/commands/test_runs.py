@@ -56,7 +56,7 @@ async def test_a_run_asked_for_is_done_listed_told_and_asked_for_again(
     assert again["params"] == {"platforms": ["betpawa"]}
     assert done["execution_id"] in again["requested_by"]
     assert [one["source"] for one in told["sources"]] == ["betpawa"]
-    assert [one["event"] for one in told["events"]] == ["started", "finished"]
+    assert [one["event"] for one in told["events"]] == ["requested", "started", "finished"]
     assert jobs[JOB]["due"] == "every 5 minutes"
     assert jobs["poll_news"]["enabled"] is False
     assert len(status["workers"]) == 1

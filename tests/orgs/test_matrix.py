@@ -40,6 +40,7 @@ ROUTES: dict[str, str] = {
     "GET /metrics": PUBLIC,
     "GET /openapi.json": PUBLIC,
     "GET /docs": PUBLIC,
+    "GET /docs/rollcall_client.py": PUBLIC,
     "GET /login": PUBLIC,
     "POST /login": PUBLIC,
     "POST /logout": PUBLIC,
@@ -89,6 +90,8 @@ OWNED_PARTS = ("{key", "{run_id", "{item_id", "{page_id")
 # Streams, which this client would wait for; their own tests say who may have them.
 ENDLESS = ("GET /live", "GET /collection/changes/stream")
 ORG_PREFIXES = ("/collection/", "/collections/")
+OPERATOR_PREFIXES = ("/operator/", " /odds/", " /news/")  # " /odds/": not the page /data/odds
+API_PREFIXES = (*ORG_PREFIXES, *OPERATOR_PREFIXES)
 # Health of built-in jobs is public: these name them on purpose.
 NAMES_BUILT_IN_JOBS = ("/health", "/badge", "/metrics")
 BODIES: dict[str, Any] = {
@@ -106,6 +109,12 @@ BODIES: dict[str, Any] = {
     "PATCH /operator/organizations/{org_id}": {"limits": {"max_pages": 9}},
     "POST /operator/organizations/{org_id}/tokens": {"label": "x"},
     "POST /operator/tokens": {"label": "x"},
+    "POST /operator/jobs/{key:path}/pause": {"note": "x"},
+    "POST /operator/backfills": {
+        "job": "built_in",
+        "since": "2026-09-01T00:00:00Z",
+        "until": "2026-09-02T00:00:00Z",
+    },
     "POST /collection/webhooks": {"url": "https://example.com/in"},
     "POST /collection/webhooks/{webhook_id}/pause": {"note": "x"},
     "POST /collection/webhooks/{webhook_id}/replay": {"after": "0"},
@@ -265,9 +274,11 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
         "page_id": str(page_id),
         "match": "x",
         "story_id": "1",
+        "story": "1",
         "id": str(run_id),
         "org_id": str(org_id or UUID(int=0)),
         "token_id": str(UUID(int=0)),
+        "backfill_id": str(UUID(int=0)),
     }
     return Owned(org_id, marker, path)
 
@@ -292,7 +303,7 @@ def audience(route: str) -> str:
     """Who may use it. Fails for a route that nobody has decided about."""
     if any(prefix in route for prefix in ORG_PREFIXES):
         return ORGS
-    if "/operator/" in route:
+    if any(prefix in route for prefix in OPERATOR_PREFIXES):
         return OPERATORS
     assert route in ROUTES, f"{route}: say in ROUTES who may use it"
     return ROUTES[route]
@@ -345,7 +356,7 @@ async def request(
     names = owned.path | ({"key": owned.marker} if "/collection/items/" in path else {})
     path = re.sub(r":(uuid|path|int)}", "}", path).format(**names)
     asked: dict[str, Any] = {"params": QUERIES.get(route)}
-    if any(prefix in route for prefix in (*ORG_PREFIXES, "/operator/")):
+    if any(prefix in route for prefix in API_PREFIXES):
         asked["headers"] = {"authorization": f"Bearer {token}"}
         asked |= {"json": BODIES[route]} if route in BODIES else {}
     elif method == "POST" and path not in ("/login", "/logout"):

@@ -149,6 +149,12 @@ INSERT INTO audit_log (at, by, action, job, reason)
 VALUES (now(), 'ada', 'retry', 'scrape', 'the site was down');
 UPDATE schedules SET paused_until = now();
 """,
+    "0033": """
+UPDATE api_tokens SET data = true;
+""",
+    "0037": """
+INSERT INTO idempotency_keys (key, fingerprint, created_at) VALUES ('k', '\\x01', now());
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func
-from sqlmodel import select
+from sqlmodel import col, select
 
 from app.models import ArticleEntityRow, ArticleRow, StoryEntityRow, StoryRow
 from app.store.bounded import Condition, RowPage, RowQuery, row_page
@@ -53,10 +53,15 @@ ORDER BY s.story_id, v.at
 
 @dataclass(frozen=True, slots=True)
 class NewsFilter:
-    """Filter of articles or stories: the tracked entity, and a substring of title or topic."""
+    """Filter of articles or stories: the tracked entity, and a substring of title or topic.
+
+    `since`, `until`: published, or last updated, at or after, and before.
+    """
 
     entity: str | None = None
     text: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 async def articles(
@@ -65,7 +70,8 @@ async def articles(
     """Return `n` matching articles, the last published first, after (published_at, id)."""
     link: Any = select(ArticleEntityRow.article_id).where(ArticleEntityRow.entity == filters.entity)
     conditions = _conditions(filters, "title", link)
-    query = RowQuery(select(ArticleRow), ("published_at", "id"), conditions)
+    statement = _between(select(ArticleRow), col(ArticleRow.published_at), filters)
+    query = RowQuery(statement, ("published_at", "id"), conditions)
     return await row_page(connection, query, after, n)
 
 
@@ -74,8 +80,15 @@ async def stories(
 ) -> RowPage:
     """Return `n` matching stories, the last updated first, after (told_at, id)."""
     link: Any = select(StoryEntityRow.story_id).where(StoryEntityRow.entity == filters.entity)
-    query = RowQuery(select(StoryRow), ("told_at", "id"), _conditions(filters, "topic", link))
+    statement = _between(select(StoryRow), col(StoryRow.told_at), filters)
+    query = RowQuery(statement, ("told_at", "id"), _conditions(filters, "topic", link))
     return await row_page(connection, query, after, n)
+
+
+def _between(statement: Any, at: Any, filters: NewsFilter) -> Any:
+    if filters.since is not None:
+        statement = statement.where(at >= filters.since)
+    return statement if filters.until is None else statement.where(at < filters.until)
 
 
 def _conditions(filters: NewsFilter, title: str, ids: Any) -> list[Condition]:

@@ -92,12 +92,13 @@ SELECT event_id, what, before, after, observed_at, run_id FROM odds_event_change
 WHERE event_id = ANY ($1::bigint[]) ORDER BY observed_at DESC, id DESC LIMIT $2
 """
 
-# The newest changes of one price, in order of time.
+# The newest changes of one price, or the newest before one of them, in order of time.
 PRICE_HISTORY = """
-SELECT event_id, line, price, active, observed_at, run_id FROM (
+SELECT id, event_id, line, price, active, observed_at, run_id FROM (
   SELECT * FROM odds_price_changes
   WHERE event_id = ANY ($1::bigint[]) AND market = $2 AND outcome = $3
     AND line IS NOT DISTINCT FROM $4
+    AND ($6::timestamptz IS NULL OR (observed_at, id) < ($6, $7))
   ORDER BY observed_at DESC, id DESC LIMIT $5) newest
 ORDER BY observed_at, id
 """
@@ -172,7 +173,7 @@ async def event_changes(
 
 
 async def lines(
-    pool: Pool, event_ids: Sequence[int], market: Market, outcome: MarketOutcome
+    pool: Pool | Connection, event_ids: Sequence[int], market: Market, outcome: MarketOutcome
 ) -> list[Decimal | None]:
     """Return the lines (handicaps or totals) for which the events have that outcome."""
     return [row["line"] for row in await pool.fetch(LINES, event_ids, market, outcome)]
@@ -183,12 +184,32 @@ async def price_history(
     event_ids: Sequence[int],
     outcome: tuple[Market, MarketOutcome, Decimal | None],
     limit: int | None = None,
+    before: tuple[datetime, int] | None = None,
 ) -> list[dict[str, Any]]:
     """Return every price change of one outcome of the events, oldest first.
 
-    `outcome`: market, outcome, line. `limit`: only so many, the newest ones.
+    `outcome`: market, outcome, line. `limit`: only so many, the newest ones. `before`: only those
+    before the change of this (observed_at, id).
     """
-    return [dict(row) for row in await pool.fetch(PRICE_HISTORY, event_ids, *outcome, limit)]
+    place = before or (None, None)
+    rows = await pool.fetch(PRICE_HISTORY, event_ids, *outcome, limit, *place)
+    return [dict(row) for row in rows]
+
+
+async def no_price_reason(
+    pool: Pool | Connection,
+    name: str,
+    event_ids: Sequence[int],
+    outcome: tuple[Market, MarketOutcome, Decimal | None],
+) -> str:
+    """Return why the history of a price is empty. `name`: what the match was asked for as."""
+    if not event_ids:
+        return f"no match {name!r}: give a Sportradar id, or platform/event id"
+    found = await lines(pool, event_ids, outcome[0], outcome[1])
+    known = ", ".join("none" if line is None else str(line) for line in found)
+    if not known:
+        return f"no price of {outcome[0]} {outcome[1]} was ever recorded there"
+    return f"no price of {outcome[0]} {outcome[1]} on that line; lines: {known}"
 
 
 async def competitions(

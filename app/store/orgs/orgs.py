@@ -22,7 +22,10 @@ class Org:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A stored API token, with the hash of its secret. Without an organisation: the operator's."""
+    """A stored API token, with the hash of its secret. Without an organisation: the operator's.
+
+    `data`: it may read the operator's odds and news.
+    """
 
     id: UUID
     org_id: UUID | None
@@ -35,12 +38,13 @@ class Token:
     revoked_at: datetime | None
     last_used_at: datetime | None
     org_disabled_at: datetime | None
+    data: bool = False
 
 
 ORG = "SELECT id, name, limits, created_at, disabled_at FROM organizations"
 WITH_ORG = """
 SELECT t.id, t.org_id, o.name AS org, t.label, t.scope, t.hash, t.created_at, t.expires_at,
-       t.revoked_at, t.last_used_at, o.disabled_at AS org_disabled_at
+       t.revoked_at, t.last_used_at, o.disabled_at AS org_disabled_at, t.data
 FROM api_tokens t LEFT JOIN organizations o ON o.id = t.org_id
 """
 ADD_ORG = """
@@ -48,8 +52,8 @@ INSERT INTO organizations (id, name, limits, created_at) VALUES ($1, $2, '{}', $
 ON CONFLICT (name) DO NOTHING RETURNING id
 """
 ADD = """
-INSERT INTO api_tokens (id, org_id, label, scope, hash, created_at, created_by, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO api_tokens (id, org_id, label, scope, hash, created_at, created_by, expires_at, data)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 USED = """
 UPDATE api_tokens SET last_used_at = $2
@@ -106,6 +110,7 @@ async def add_token(pool: Pool | Connection, token: Token, by: str | None) -> No
         token.created_at,
         by,
         token.expires_at,
+        token.data,
     )
 
 

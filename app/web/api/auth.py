@@ -6,36 +6,37 @@ from http import HTTPStatus
 
 from starlette.requests import Request
 
-from app.core.enums import Scope
 from app.core.errors import Unauthorized
 from app.orgs import tokens
 from app.orgs.tokens import Principal
+from app.web.api.endpoint import Endpoint
 from app.web.api.problems import RETRY_AFTER, Problem
 from app.web.context import RLS_BYPASSED, TOKEN_FAILURES, WebContext
 from app.web.throttle import client_address
 
 NOT_AN_ORG = "this needs a token of an organisation; this one is the operator's"
+NO_DATA = "this needs a token of the operator, or one that may read its odds and news"
 NOT_THE_OPERATOR = "this needs a token of the operator; this one is an organisation's"
 AUTH_HINT = "a valid token is required: Authorization: Bearer rc_…"
 
 
 async def authorize(
-    context: WebContext, request: Request, needed: Scope, *, operator: bool = False
+    context: WebContext, request: Request, endpoint: Endpoint
 ) -> tuple[Principal, datetime]:
     """Return the principal and the time of the request.
 
     Raises Unauthorized (401) or Problem: 429 for too many invalid tokens or changes, 503 if
-    row-level security does not bind our role, 403 if the token is not of the kind that the endpoint
-    is for (`operator`), or if its scope does not allow `needed`.
+    row-level security does not bind our role, 403 if the token is not of the kind or the scope that
+    the endpoint is for.
     """
     principal, now = await _authenticated(context, request)
-    if (principal.org_id is None) is not operator:
-        raise Problem(HTTPStatus.FORBIDDEN, NOT_THE_OPERATOR if operator else NOT_AN_ORG)
+    if (fault := _wrong_kind(principal, endpoint)) is not None:
+        raise Problem(HTTPStatus.FORBIDDEN, fault)
     if not await context.isolation_enforced():
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, RLS_BYPASSED, headers=RETRY_AFTER)
-    if not principal.scope.allows(needed):
+    if not principal.scope.allows(endpoint.scope):
         detail = (
-            f"this needs a token of scope {needed.value};"
+            f"this needs a token of scope {endpoint.scope.value};"
             f" this one has scope {principal.scope.value}"
         )
         raise Problem(HTTPStatus.FORBIDDEN, detail)
@@ -45,6 +46,15 @@ async def authorize(
             detail = "your organisation has sent too many changes"
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"retry-after": str(wait)})
     return principal, now
+
+
+def _wrong_kind(principal: Principal, endpoint: Endpoint) -> str | None:
+    """Return why the token is not of the kind that the endpoint is for; None if it is."""
+    if principal.org_id is None:
+        return None if endpoint.operator else NOT_AN_ORG
+    if endpoint.data:
+        return None if principal.data else NO_DATA
+    return NOT_THE_OPERATOR if endpoint.operator else None
 
 
 async def _authenticated(context: WebContext, request: Request) -> tuple[Principal, datetime]:

@@ -13,7 +13,7 @@ from app.web.api.schemas.base import EARLIEST, LATEST
 MAX_NUMBER = 2**63 - 1
 
 
-def encode(*values: datetime | UUID | int) -> str:
+def encode(*values: datetime | UUID | int | str) -> str:
     """Return the cursor of the rows that follow the row with these sort values."""
     encodable = [value if isinstance(value, int) else str(value) for value in values]
     return base64.urlsafe_b64encode(json.dumps(encodable).encode()).decode().rstrip("=")
@@ -52,6 +52,17 @@ def decode_number(cursor: str | None) -> int | None:
         raise _invalid_cursor() from None
 
 
+def decode_match(cursor: str | None) -> tuple[datetime, datetime, datetime, str] | None:
+    """Return range, kick-off and key of a match. Raises Problem (422) if it is invalid."""
+    if cursor is None:
+        return None
+    try:
+        since, until, kickoff, key = _decode(cursor)
+        return _instant(since), _instant(until), _instant(kickoff), _text(key)
+    except (ValueError, TypeError):
+        raise _invalid_cursor() from None
+
+
 def _decode(cursor: str) -> Sequence[Any]:
     padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
     return json.loads(base64.b64decode(padded, b"-_", validate=True))
@@ -62,6 +73,12 @@ def _instant(text: str) -> datetime:
     if at.tzinfo is None or not EARLIEST <= at <= LATEST:
         raise ValueError(text)
     return at
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or "\x00" in value:
+        raise ValueError(value)
+    return value
 
 
 def _number(value: object) -> int:

@@ -17,13 +17,15 @@ class Endpoint:
 
     `response`: the model of the response body, None if it is empty.
     `body`, `query`: the models of the request.
-    `once`: a POST may have an idempotency key; not if its answer must not be kept.
+    `once`: a POST may have an idempotency key; not one that changes nothing. `secret`: its answer
+    has a secret.
     `operator`: it is for tokens of the operator, else for those of an organisation.
+    `data`: also for tokens of an organisation that may read the operator's odds and news.
     `optional`: the body may be omitted.
     `etag`: the response has an ETag. `if_match`: If-Match is accepted.
     `errors`: error statuses in addition to those of every endpoint.
     `seconds`: the time limit of a request; of a stream, until it begins.
-    `stream`: the media types of a response that is streamed.
+    `stream`: the media types of a response that is streamed, besides that of `response`.
     """
 
     method: str
@@ -41,12 +43,14 @@ class Endpoint:
     seconds: float = 10.0
     stream: tuple[str, ...] = ()
     operator: bool = False
+    data: bool = False
     once: bool = True
+    secret: bool = False
 
     @property
     def takes_key(self) -> bool:
         """Whether the request may have an idempotency key."""
-        return self.once and self.method == "POST" and not self.operator
+        return self.once and self.method == "POST"
 
     @property
     def name(self) -> str:

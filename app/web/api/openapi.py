@@ -53,7 +53,7 @@ def document(endpoints: Iterable[Endpoint] = ENDPOINTS) -> Json:
         "info": {
             "title": "Rollcall collections",
             "version": VERSION,
-            "description": "An organisation's schedule, runs, items, presets and sources.",
+            "description": "Organisations' collections, and the operator's jobs and data.",
         },
         "paths": paths,
         "components": {
@@ -66,10 +66,11 @@ def document(endpoints: Iterable[Endpoint] = ENDPOINTS) -> Json:
 
 def _operation(endpoint: Endpoint) -> Json:
     owner = "an operator's" if endpoint.operator else "an organisation's"
+    also = ", or an organisation's with `data`" if endpoint.data else ""
     operation: Json = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
-        "description": f"Needs {owner} token of scope `{endpoint.scope.value}`.",
+        "description": f"Needs {owner} token of scope `{endpoint.scope.value}`{also}.",
         "parameters": [*_in_path(endpoint), *_in_query(endpoint), *_in_headers(endpoint)],
         "responses": _responses(endpoint),
     }
@@ -146,14 +147,13 @@ def _success(endpoint: Endpoint) -> Json:
     names = ["etag"] if endpoint.etag else []
     names += ["location"] if endpoint.status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED) else []
     response: Json = {"description": HTTPStatus(endpoint.status).phrase, "headers": _headers(names)}
-    if endpoint.stream:
-        response["content"] = {
-            media_type.partition(";")[0]: {"schema": {"type": "string"}}
-            for media_type in endpoint.stream
-        }
-    elif endpoint.response is not None:
-        response["content"] = {"application/json": {"schema": _ref(endpoint.response)}}
-    return response
+    content = {
+        media_type.partition(";")[0]: {"schema": {"type": "string"}}
+        for media_type in endpoint.stream
+    }
+    if endpoint.response is not None:
+        content = {"application/json": {"schema": _ref(endpoint.response)}} | content
+    return response | ({"content": content} if content else {})
 
 
 def _error(status: int) -> Json:

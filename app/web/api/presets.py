@@ -113,7 +113,7 @@ async def _check(connection: Connection, request: ApiRequest, sources: Sequence[
         OrgLimits.of(request.context.config, overrides).check("max_sources", len(sources))
     except OverLimit as error:
         raise InvalidValue("sources", str(error)) from None
-    faults = await request.context.check_sources(connection, request.org_id, sources)
+    faults = await request.context.declared.check_sources(connection, request.org_id, sources)
     if faults:
         raise problems.of_fields(
             problems.FieldError(field=field, message=message) for field, message in faults

@@ -22,10 +22,10 @@ from app.web.api.schemas.base import EmptyRequest
 from app.web.api.table import ENDPOINTS
 from app.web.context import web_context
 
-PREFIXES = ("/collection", "/collections", "/operator")
+PREFIXES = ("/collection", "/collections", "/operator", "/odds", "/news")
 COMMON_HEADERS = {"cache-control": "no-store"}
 STREAM_HEADERS = {**COMMON_HEADERS, "x-accel-buffering": "no"}  # proxies must pass on each part
-PATH_WITH_SLASHES = "{key}"  # keys of items and names of jobs are any text
+PARTS_WITH_SLASHES = ("{key}", "{match}")  # of any text: of items, jobs and matches
 
 _log = log.logger(__name__)
 
@@ -39,8 +39,8 @@ def routes() -> list[BaseRoute]:
 
 def _mount(prefix: str) -> Mount:
     below = [endpoint for endpoint in ENDPOINTS if endpoint.path.startswith(f"{prefix}/")]
-    by_path = groupby(sorted(below, key=_path), _path)
-    inner = [_route(path.removeprefix(prefix), list(group)) for path, group in by_path]
+    by_path = groupby(sorted(below, key=_order), _order)
+    inner = [_route(path.removeprefix(prefix), list(group)) for (_, path), group in by_path]
     api = Starlette(
         routes=inner,
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
@@ -52,8 +52,9 @@ def _mount(prefix: str) -> Mount:
     return mount
 
 
-def _path(endpoint: Endpoint) -> str:
-    return endpoint.path
+def _order(endpoint: Endpoint) -> tuple[bool, str]:
+    # What ends with a parameter comes last: it may have slashes, and match what others are.
+    return endpoint.path.endswith("}"), endpoint.path
 
 
 class BearerRoute(Route):
@@ -80,7 +81,8 @@ def _route(path: str, endpoints: list[Endpoint]) -> Route:
     async def respond(request: Request) -> Response:
         return await _handle(request, by_method[request.method])
 
-    path = path.replace(PATH_WITH_SLASHES, "{key:path}")
+    for part in PARTS_WITH_SLASHES:
+        path = path.replace(part, f"{part[:-1]}:path}}")
     return Route(path, respond, methods=list(by_method))
 
 
@@ -113,9 +115,7 @@ async def _respond(parsed: ApiRequest, endpoint: Endpoint) -> Response:
 
 async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
     context = web_context(request)
-    principal, now = await auth.authorize(
-        context, request, endpoint.scope, operator=endpoint.operator
-    )
+    principal, now = await auth.authorize(context, request, endpoint)
     key = idempotency.key_of(request) if endpoint.takes_key else None
     body = endpoint.body and await requests.body(request, endpoint.body, optional=endpoint.optional)
     return ApiRequest(
@@ -128,6 +128,7 @@ async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
         revision=requests.revision(request) if endpoint.if_match else None,
         last_event_id=request.headers.get("last-event-id"),
         idempotency_key=key,
+        sealing_key=b"" if key is None else idempotency.sealing_key(request, key),
     )
 
 

@@ -1,10 +1,15 @@
 """The table of API endpoints, from which the routes and the OpenAPI document are built."""
 
 from app.web.api import (
+    all_runs,
+    backfills,
     changes,
     dry_runs,
     exports,
     items,
+    jobs,
+    news,
+    odds,
     operator,
     presets,
     preview,
@@ -33,5 +38,10 @@ MODULES = (
     sources,
     dry_runs,
     secrets,
+    jobs,
+    all_runs,
+    backfills,
+    odds,
+    news,
 )
 ENDPOINTS: tuple[Endpoint, ...] = tuple(one for module in MODULES for one in module.ENDPOINTS)

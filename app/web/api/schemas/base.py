@@ -78,6 +78,7 @@ Zone = Annotated[
 CollectionName = Annotated[str, Field(pattern=NAME_PATTERN_OF_COLLECTIONS, examples=["nightly"])]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE_ROWS), BeforeValidator(digits)]
 Instant = Annotated[AwareDatetime, AfterValidator(_in_range), BeforeValidator(_instant)]
+BodyInstant = Annotated[AwareDatetime, AfterValidator(_in_range)]  # of JSON, which is strict
 Flag = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema({"type": "boolean"})]
 Cursor = Annotated[str, Field(min_length=1, max_length=300)]
 
@@ -109,5 +110,6 @@ PATH_PATTERNS = {
     "name": NAME_PATTERN,
     "collection": NAME_PATTERN_OF_COLLECTIONS,
     "what": r"^(items|changes|runs)$",
+    "story": r"^[0-9]{1,18}$",
     "secret": r"^[A-Za-z][A-Za-z0-9_]{0,59}$",
 }  # patterns of path parameters

@@ -1,4 +1,4 @@
-"""Bodies of the operator's endpoints: organisations, tokens and jobs."""
+"""Bodies of the operator's endpoints: organisations and tokens."""
 
 from typing import Annotated
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from app.core.enums import Scope
-from app.web.api.schemas.base import Flag, Name, RequestModel, ResponseModel
+from app.web.api.schemas.base import Name, RequestModel, ResponseModel
 
 OrgName = Annotated[str, Field(min_length=1, max_length=80, examples=["Acme Odds"])]
 
@@ -43,11 +43,15 @@ class Organizations(ResponseModel):
 
 
 class TokenCreate(RequestModel):
-    """A new token. `days`: until it expires; null is never."""
+    """A new token. `days`: until it expires; null is never.
+
+    `data`: whether one of an organisation may read the operator's odds and news.
+    """
 
     label: Name = "api"
     scope: Scope = Scope.READ
     days: Annotated[float, Field(gt=0, le=36_500)] | None = None
+    data: bool = False
 
 
 class TokenBody(ResponseModel):
@@ -61,6 +65,7 @@ class TokenBody(ResponseModel):
     expires_at: AwareDatetime | None
     revoked_at: AwareDatetime | None
     last_used_at: AwareDatetime | None
+    data: bool
 
 
 class TokenCreated(TokenBody):
@@ -73,29 +78,3 @@ class Tokens(ResponseModel):
     """The tokens of an organisation or of the operator, oldest first."""
 
     tokens: list[TokenBody]
-
-
-class JobsQuery(RequestModel):
-    """Whether the schedules of organisations are listed too."""
-
-    collections: Flag = False
-
-
-class JobBody(ResponseModel):
-    """A schedule. `due`: in words. `frontier`: up to here every tick has its outcome."""
-
-    job: str
-    task: str
-    due: str
-    enabled: bool
-    paused_at: AwareDatetime | None
-    paused_by: str | None
-    paused_note: str | None
-    next: AwareDatetime | None
-    frontier: AwareDatetime
-
-
-class JobList(ResponseModel):
-    """The schedules, by name."""
-
-    jobs: list[JobBody]

@@ -1,0 +1,142 @@
+"""The `news` command and its `stories` and `story`: articles and stories that were collected."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from app.cli import terminal
+from app.core.errors import WrongState
+from app.store import tenancy
+from app.store.bounded import RowPage
+from app.store.content import news_listing as store
+from app.store.content.news_listing import NewsFilter
+from app.store.db import Connection, Pool
+from app.store.schedules import heartbeats
+
+app = typer.Typer(invoke_without_command=True)
+
+ARTICLES = ("published_at", "source", "sentiment", "title", "entities", "url")
+STORIES = ("id", "told_at", "topic", "entities")
+MAX_VALUES = 2_000  # of the sentiment of a story
+MAX_UPDATES = 200
+Row = dict[str, Any]
+ReadPage = Callable[[Connection, NewsFilter, tuple[datetime, int] | None, int], Awaitable[RowPage]]
+ReadEntities = Callable[[Connection, Sequence[int]], Awaitable[Mapping[int, list[str]]]]
+
+Entity = Annotated[str | None, typer.Option(help="Only under this entity, as it is tracked.")]
+Text = Annotated[str | None, typer.Option(help="Only with this text in the title.")]
+Since = Annotated[
+    str | None, typer.Option(help="From this instant on, or an age such as `12h` or `2d`.")
+]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of rows.")]
+
+
+@app.callback()
+def news(
+    ctx: typer.Context,
+    *,
+    entity: Entity = None,
+    text: Text = None,
+    since: Since = None,
+    limit: Limit = 20,
+    as_json: terminal.JSON = False,
+) -> None:
+    """List collected articles, the last published first.
+
+    Examples: `rollcall news --entity Arsenal --since 2d`, `rollcall news --text derby --json`
+    """
+    if ctx.invoked_subcommand is None:
+        filters = (entity, text, since)
+        rows = _read(filters, limit, store.articles, store.article_entities)
+        _show(rows, ARTICLES, as_json=as_json)
+
+
+@app.command()
+def stories(
+    *,
+    entity: Entity = None,
+    text: Text = None,
+    since: Since = None,
+    limit: Limit = 20,
+    as_json: terminal.JSON = False,
+) -> None:
+    """List collected stories, the last updated first.
+
+    Example: `rollcall news stories --entity Arsenal`
+    """
+    rows = _read((entity, text, since), limit, store.stories, store.story_entities)
+    _show(rows, STORIES, as_json=as_json)
+
+
+@app.command()
+def story(
+    story_id: Annotated[int, typer.Argument(help="Its id, as `news stories` prints it.", min=1)],
+    *,
+    as_json: terminal.JSON = False,
+) -> None:
+    """Show one story with its updates and the course of its sentiment.
+
+    Example: `rollcall news story 17`
+    """
+
+    async def read(pool: Pool) -> Row:
+        async with tenancy.transaction(pool, None) as connection:
+            row = await store.story(connection, story_id)
+            if row is None:
+                raise WrongState(f"there is no story {story_id}; see `rollcall news stories`")
+            values = await store.story_sentiment(connection, [story_id], MAX_VALUES)
+            entities = await store.story_entities(connection, [story_id])
+            return row | {
+                "entities": entities.get(story_id, []),
+                "updates": await store.story_updates(connection, story_id, MAX_UPDATES),
+                "sentiments": [_without_id(value) for value in values[story_id]],
+            }
+
+    found = terminal.with_pool(read)
+    if as_json:
+        terminal.print_json(found)
+        return
+    terminal.print_fields({name: found[name] for name in (*STORIES, "categories", "keywords")})
+    terminal.print_table(found["updates"], ("at", "headline", "articles"))
+    terminal.print_table(found["sentiments"], ("at", "value"))
+
+
+def _read(
+    chosen: tuple[str | None, str | None, str | None],
+    limit: int,
+    read_page: ReadPage,
+    read_entities: ReadEntities,
+) -> list[Row]:
+    entity, text, since = chosen
+
+    async def read(pool: Pool) -> list[Row]:
+        now = await heartbeats.database_now(pool)
+        begin = None if since is None else terminal.parse_instant_or_age(since, now)
+        rows: list[Row] = []
+        after: Any = None
+        async with tenancy.transaction(pool, None) as connection:
+            while len(rows) < limit:
+                filters = NewsFilter(entity, text, begin)
+                found = await read_page(connection, filters, after, limit - len(rows))
+                rows += found.rows
+                after = found.after
+                if after is None:
+                    break
+            entities = await read_entities(connection, [row["id"] for row in rows])
+        return [row | {"entities": entities.get(row["id"], [])} for row in rows]
+
+    return terminal.with_pool(read)
+
+
+def _show(rows: list[Row], columns: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        terminal.print_json(rows)
+    else:
+        shown = (row | {"entities": ", ".join(row["entities"])} for row in rows)
+        terminal.print_table(shown, columns)
+
+
+def _without_id(value: Row) -> Row:
+    return {name: value[name] for name in ("at", "value", "run_id")}

@@ -1,0 +1,128 @@
+"""Handlers of /news: the articles and stories that the operator's news jobs collect.
+
+They answer what the command `news` prints.
+"""
+
+from typing import Any
+
+from app.core.enums import Scope
+from app.core.errors import NotFound
+from app.store import tenancy
+from app.store.bounded import RowPage
+from app.store.content import news_listing as store
+from app.store.content.news_listing import NewsFilter
+from app.web.api import cursor
+from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
+from app.web.api.schemas.data import (
+    ArticleBody,
+    Articles,
+    NewsQuery,
+    SentimentValue,
+    Stories,
+    StoryBody,
+    StorySummary,
+    StoryUpdateBody,
+    only,
+)
+
+ARTICLES, STORIES = "/news/articles", "/news/stories"
+MAX_UPDATES = 200
+MAX_VALUES = 2_000  # of the sentiment of a story
+
+
+async def list_articles(request: ApiRequest) -> ApiResponse:
+    """List articles, the last published first."""
+    query: NewsQuery = request.query
+    after = cursor.decode_instant_and_number(query.cursor)
+    async with tenancy.transaction(request.context.pool, None) as connection:
+        found = await store.articles(connection, _filters(query), after, query.limit)
+        entities = await store.article_entities(connection, [row["id"] for row in found.rows])
+    bodies = [
+        ArticleBody.model_validate(only(ArticleBody, row, entities=entities.get(row["id"], [])))
+        for row in found.rows
+    ]
+    return ApiResponse(Articles(articles=bodies, next_cursor=_next(found)))
+
+
+async def list_stories(request: ApiRequest) -> ApiResponse:
+    """List stories, the last updated first."""
+    query: NewsQuery = request.query
+    after = cursor.decode_instant_and_number(query.cursor)
+    async with tenancy.transaction(request.context.pool, None) as connection:
+        found = await store.stories(connection, _filters(query), after, query.limit)
+        ids = [row["id"] for row in found.rows]
+        entities = await store.story_entities(connection, ids)
+        sentiment = await store.story_sentiment(connection, ids, 1)
+    bodies = [
+        StorySummary.model_validate(
+            _summary(row, entities.get(row["id"], []), sentiment[row["id"]])
+        )
+        for row in found.rows
+    ]
+    return ApiResponse(Stories(stories=bodies, next_cursor=_next(found)))
+
+
+async def read_story(request: ApiRequest) -> ApiResponse:
+    """Read a story with its updates and the course of its sentiment."""
+    story_id = int(request.path["story"])
+    async with tenancy.transaction(request.context.pool, None) as connection:
+        row = await store.story(connection, story_id)
+        if row is None:
+            raise NotFound(f"there is no story {story_id}")
+        updates = await store.story_updates(connection, story_id, MAX_UPDATES)
+        values = (await store.story_sentiment(connection, [story_id], MAX_VALUES))[story_id]
+        entities = (await store.story_entities(connection, [story_id])).get(story_id, [])
+    body = _summary(row, entities, values) | {
+        "updates": [only(StoryUpdateBody, update) for update in updates],
+        "sentiments": [only(SentimentValue, value) for value in values],
+    }
+    return ApiResponse(StoryBody.model_validate(body))
+
+
+def _filters(query: NewsQuery) -> NewsFilter:
+    return NewsFilter(query.entity, query.text, query.since, query.until)
+
+
+def _next(found: RowPage) -> str | None:
+    return None if found.after is None else cursor.encode(*found.after)
+
+
+def _summary(
+    row: dict[str, Any], entities: list[str], values: list[dict[str, Any]]
+) -> dict[str, Any]:
+    last = values[-1]["value"] if values else None
+    return only(StorySummary, row, entities=entities, sentiment=last)
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "GET",
+        ARTICLES,
+        Scope.READ,
+        list_articles,
+        Articles,
+        query=NewsQuery,
+        operator=True,
+        data=True,
+    ),
+    Endpoint(
+        "GET",
+        STORIES,
+        Scope.READ,
+        list_stories,
+        Stories,
+        query=NewsQuery,
+        operator=True,
+        data=True,
+    ),
+    Endpoint(
+        "GET",
+        f"{STORIES}/{{story}}",
+        Scope.READ,
+        read_story,
+        StoryBody,
+        operator=True,
+        data=True,
+    ),
+)

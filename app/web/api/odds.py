@@ -1,0 +1,181 @@
+"""Handlers of /odds: the prices that the operator's odds job collects, and their history.
+
+They answer what the command `odds` prints.
+"""
+
+import io
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from app.core.enums import Scope
+from app.core.errors import NotFound
+from app.odds import comparison, price_rows
+from app.odds.comparison import Match
+from app.store.content import odds_comparison as store
+from app.store.content.odds_comparison import MatchFilter
+from app.web.api import cursor
+from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
+from app.web.api.schemas.data import (
+    BestMatch,
+    BestMatches,
+    BestQuery,
+    MatchBody,
+    Matches,
+    MatchesQuery,
+    PriceHistory,
+    PriceMove,
+    PriceQuery,
+    SiteMatch,
+)
+
+DEFAULT_SPAN = timedelta(days=14)
+CSV = "text/csv; charset=utf-8"
+MATCHES = "/odds/matches"
+
+
+async def list_matches(request: ApiRequest) -> ApiResponse:
+    """List matches with the prices of every site side by side, the next kick-off first."""
+    query: MatchesQuery = request.query
+    found, next_cursor = await _page(request, query)
+    if query.format == "csv":
+        return _csv(query, found, next_cursor)
+    bodies = [MatchBody.model_validate(price_rows.match_as_json(one)) for one in found]
+    return ApiResponse(Matches(matches=bodies, next_cursor=next_cursor))
+
+
+async def list_best(request: ApiRequest) -> ApiResponse:
+    """List matches with the best current price of each outcome, and the margin of these."""
+    found, next_cursor = await _page(request, request.query)
+    bodies = [BestMatch.model_validate(price_rows.best_as_json(one)) for one in found]
+    return ApiResponse(BestMatches(matches=bodies, next_cursor=next_cursor))
+
+
+async def read_match(request: ApiRequest) -> ApiResponse:
+    """Read a match, by its Sportradar id or platform/event id, with the prices of every site."""
+    key = request.path["match"]
+    events = await store.events(request.context.pool, key)
+    rows = await store.prices(request.context.pool, [event["id"] for event in events], None)
+    found = _compare(request, rows)
+    if not found:
+        raise NotFound(f"there is no match {key!r} with a price")
+    body = price_rows.match_as_json(found[0])
+    return ApiResponse(MatchBody.model_validate(body))
+
+
+async def price_history(request: ApiRequest) -> ApiResponse:
+    """List the changes of one price of a match at every site, newest first."""
+    query: PriceQuery = request.query
+    pool, key = request.context.pool, request.path["match"]
+    before = cursor.decode_instant_and_number(query.cursor)
+    pick = (query.market, query.outcome, query.line)
+    events = await store.events(pool, key)
+    ids = [event["id"] for event in events]
+    moves = await store.price_history(pool, ids, pick, query.limit + 1, before)
+    if not moves and before is None:
+        raise NotFound(await store.no_price_reason(pool, key, ids, pick))
+    page, more = moves[-query.limit :], len(moves) > query.limit
+    return ApiResponse(
+        PriceHistory(
+            events=[SiteMatch.model_validate(price_rows.event_as_json(event)) for event in events],
+            moves=[_move(move) for move in reversed(page)],
+            next_cursor=cursor.encode(page[0]["observed_at"], page[0]["id"]) if more else None,
+        )
+    )
+
+
+async def _page(request: ApiRequest, query: BestQuery) -> tuple[list[Match], str | None]:
+    """Return the matches of a page that have a price, and the cursor of the next one.
+
+    The cursor has the range, so that all pages have that of the first.
+    """
+    place = cursor.decode_match(query.cursor)
+    since = place[0] if place else query.since or request.now
+    until = place[1] if place else query.until or since + DEFAULT_SPAN
+    filters = MatchFilter(
+        since,
+        until,
+        query.competition,
+        query.market,
+        query.limit + 1,
+        query.teams,
+        (place[2], place[3]) if place else None,
+    )
+    picked = await store.pick_matches(request.context.pool, filters)
+    shown, more = picked[: query.limit], len(picked) > query.limit
+    ids = [event_id for match in shown for event_id in match.event_ids]
+    rows = await store.prices(request.context.pool, ids, query.market)
+    last = shown[-1] if more else None
+    return _compare(request, rows), (
+        cursor.encode(since, until, last.kickoff, last.key) if last else None
+    )
+
+
+def _compare(request: ApiRequest, rows: Sequence[dict[str, Any]]) -> list[Match]:
+    offers = store.offers_from_rows(rows)
+    return comparison.compare(offers, request.now, request.context.declared.odds_max_age())
+
+
+def _csv(query: MatchesQuery, found: Sequence[Match], next_cursor: str | None) -> ApiResponse:
+    async def lines() -> AsyncIterator[bytes]:
+        file = io.StringIO(newline="")
+        price_rows.write_csv(file, found)
+        yield file.getvalue().encode()
+
+    headers = {"content-disposition": 'attachment; filename="odds.csv"'}
+    if next_cursor is not None:
+        asked = query.model_dump(mode="json", exclude_none=True) | {"cursor": next_cursor}
+        headers["link"] = f'<{MATCHES}?{urlencode(asked)}>; rel="next"'
+    return ApiResponse(headers=headers, stream=lines(), media_type=CSV)
+
+
+def _move(move: dict[str, Any]) -> PriceMove:
+    price = None if move["price"] is None else str(move["price"])
+    fields = price_rows.move_as_json(move) | {"event_id": move["event_id"], "price": price}
+    return PriceMove.model_validate(fields)
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "GET",
+        MATCHES,
+        Scope.READ,
+        list_matches,
+        Matches,
+        query=MatchesQuery,
+        stream=(CSV,),
+        operator=True,
+        data=True,
+    ),
+    Endpoint(
+        "GET",
+        "/odds/best",
+        Scope.READ,
+        list_best,
+        BestMatches,
+        query=BestQuery,
+        operator=True,
+        data=True,
+    ),
+    Endpoint(
+        "GET",
+        f"{MATCHES}/{{match}}",
+        Scope.READ,
+        read_match,
+        MatchBody,
+        operator=True,
+        data=True,
+    ),
+    Endpoint(
+        "GET",
+        f"{MATCHES}/{{match}}/history",
+        Scope.READ,
+        price_history,
+        PriceHistory,
+        query=PriceQuery,
+        operator=True,
+        data=True,
+    ),
+)
