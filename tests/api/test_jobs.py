@@ -63,8 +63,9 @@ async def test_a_job_is_paused_with_reason_and_end_and_resumed(operator: Visitor
     assert (resumed["paused_at"], again["paused_at"]) == (None, None)
     assert resumed["next"] is not None
     past = (NOON - HOUR).isoformat()
-    wrong = await operator("POST", f"{JOBS}/pause", json={"note": "x", "until": past})
-    assert fields(wrong) == ["until"]
+    for wrong in (past, "1577836800", "2026-12-01T00:00:00", 1):
+        refused = await operator("POST", f"{JOBS}/pause", json={"note": "x", "until": wrong})
+        assert fields(refused) == ["until"]
 
 
 async def test_a_collection_is_steered_by_its_own_rules(
