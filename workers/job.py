@@ -141,6 +141,10 @@ class Job:
         values = {name: getattr(params, name) for name in type(params).model_fields}
         return await self.function(run.arq_ctx() if self.takes_ctx else run, **values)
 
+    def json_params(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The validated parameters that are given, as JSON values. Raises BadParameters."""
+        return self.validate_params(params).model_dump(mode="json", exclude_unset=True)
+
     def validate_params(self, params: dict[str, Any]) -> Params:
         """The validated parameters of a run. Raises BadParameters, which lists each fault."""
         try:

@@ -1,4 +1,4 @@
-"""The `backfill` command: run a schedule's past ticks again."""
+"""The `backfill` and `backfills` commands: run a schedule's past ticks again."""
 
 import sys
 from typing import Annotated, Any
@@ -12,10 +12,15 @@ from app.core.enums import RunStatus
 from app.core.errors import WrongState
 from app.ledger import backfill as rooms
 from app.ledger.backfill import BackfillPlan, BackfillRequest
+from app.store.schedules import backfills as store
 from app.store.schedules import heartbeats
 
 app = typer.Typer()
 
+COLUMNS = (
+    "job", "name", "since", "until", "total", "fed", "open", "failed", "requested_by",
+    "completed_at", "stopped_by",
+)  # fmt: skip
 _SUCCEEDED = frozenset({RunStatus.SUCCESS})
 
 
@@ -83,6 +88,23 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
     _print_summary(planned, as_json=as_json)
     if set(planned.ended) - _SUCCEEDED:
         raise typer.Exit(1)
+
+
+@app.command()
+def backfills(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of rows.")] = 20,
+    as_json: terminal.JSON = False,
+) -> None:
+    """List the newest backfills of the operator's jobs, and how far each is.
+
+    Example: `rollcall backfills`
+    """
+    rows = terminal.with_pool(lambda pool: store.recent(pool, limit))
+    if as_json:
+        terminal.print_json(rows)
+    else:
+        terminal.print_table(rows, COLUMNS)
 
 
 def _print_plan(plan: BackfillPlan) -> None:

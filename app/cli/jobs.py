@@ -7,13 +7,11 @@ import typer
 
 from app.cli import terminal
 from app.cli.terminal import CommandContext
-from app.core.errors import BadSchedule
 from app.health import keys
 from app.health.facts import JobFacts
 from app.health.judge import HealthRules, judge
 from app.health.rules import rules_from_config
-from app.ledger.decide import read_schedule
-from app.scheduling.policies import Policies
+from app.ledger import upcoming
 from app.store.schedules import heartbeats, schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 
@@ -61,13 +59,13 @@ def _as_json(
     return {
         "job": state.key,
         "task": state.job,
-        "due": _describe_schedule(state),
+        "due": upcoming.describe(state),
         "enabled": state.enabled,
         "health": verdict and verdict.text,
         "status": verdict and verdict.status,
         "reason": verdict and verdict.reason,
         "sources": verdict and verdict.sources,
-        "next": _next_run(state),
+        "next": upcoming.next_run(state),
         "frontier": state.evaluated_through,
         "last_run": facts and facts.last_run,
         "last_status": facts and facts.last_status,
@@ -76,21 +74,3 @@ def _as_json(
         "paused": paused,
         "version": state.version,
     }
-
-
-def _describe_schedule(state: ScheduleState) -> str:
-    try:
-        return read_schedule(state).describe()
-    except BadSchedule as error:
-        return f"unreadable: {error}"
-
-
-def _next_run(state: ScheduleState) -> datetime | None:
-    """Return the next tick that may run; None if there is none, or the schedule rests."""
-    if not state.enabled or state.paused_at is not None:
-        return None
-    try:
-        policies = Policies.from_spec(state.policies)
-        return policies.next_run_from(read_schedule(state), state.next_tick_at)
-    except BadSchedule:
-        return state.next_tick_at

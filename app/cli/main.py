@@ -87,6 +87,14 @@ COMMANDS = {
         "app.cli.backfill",
         "Run a job once for each tick of its schedule in a past range.",
     ),
+    "backfills": LazyCommand(
+        "app.cli.backfill",
+        "List the newest backfills of the operator's jobs, and how far each is.",
+    ),
+    "workers": LazyCommand(
+        "app.cli.workers",
+        "List the live workers with what they run. Exit code 1 if none is alive.",
+    ),
     "replay": LazyCommand(
         "app.cli.replay",
         "Parse stored pages again with the present parser, and correct the stored rows.",

@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 from redis.exceptions import RedisError
 
-from app.cli import terminal
+from app.cli import run_requests, terminal
 from app.cli.terminal import CommandContext
 from app.health import publish
-from app.ledger import edit
+from app.orgs.steering import Act
+from app.queue import enqueue
+from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
 
 app = typer.Typer()
@@ -36,8 +38,8 @@ def pause(
         now = await heartbeats.database_now(context.pool)
         if end is not None and end <= now:
             raise typer.BadParameter(f"{until} is in the past", param_hint="--until")
-        await edit.pause(context.pool, job, now, by=terminal.current_user(), note=note, until=end)
-        await _publish(context, job)
+        act = Act(run_requests.author(job), now, note)
+        await _publish(context, job, await run_requests.steering(context).pause(job, act, end))
 
     terminal.with_servers(apply)
     done = {"job": job, "paused": True, "note": note, "until": end}
@@ -57,14 +59,15 @@ def resume(
 
     async def apply(context: CommandContext) -> None:
         now = await heartbeats.database_now(context.pool)
-        await edit.resume(context.pool, job, now, by=terminal.current_user())
-        await _publish(context, job)
+        act = Act(run_requests.author(job), now)
+        await _publish(context, job, await run_requests.steering(context).resume(job, act))
 
     terminal.with_servers(apply)
     terminal.print_done({"job": job, "paused": False}, f"{job} is resumed", as_json=as_json)
 
 
-async def _publish(context: CommandContext, job: str) -> None:
-    """Show the change in health at once, also if no worker lives."""
+async def _publish(context: CommandContext, job: str, queued: list[QueuedRun]) -> None:
+    """Enqueue what was due, and show the change in health at once, also if no worker lives."""
     with contextlib.suppress(RedisError, OSError, TimeoutError):
+        await enqueue.enqueue_runs(context.pool, context.redis, queued)
         await publish.publish_job(context.pool, context.redis, job)

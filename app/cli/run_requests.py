@@ -1,9 +1,7 @@
 """Manual runs: insert the run, enqueue it, and optionally follow it to its end."""
 
 import sys
-from datetime import datetime
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import typer
 
@@ -11,33 +9,25 @@ from app.cli import follow, terminal
 from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES
 from app.health import keys
+from app.orgs.steering import Act, Steering, WantedRun, owner_of
+from app.orgs.tokens import OPERATOR
 from app.queue import enqueue
-from app.scheduling.policies import Policies
-from app.store.runs import run_rows
-from app.store.runs.run_rows import QueuedRun, RunRequest
-from app.store.schedules import heartbeats, schedule_rows
+from app.store.schedules import heartbeats
 from workers.schedule_settings import default_policies
 
 # The schedule's name, and the arq function that runs it.
 JobAndTask = tuple[str, str]
 
 
-def trigger_run(
-    job: JobAndTask,
-    params: dict[str, Any],
-    by: str,
-    *,
-    wait: bool,
-    as_json: bool,
-    at: datetime | None = None,
-) -> None:
-    """Queue a manual run of the job and print its id. `at`: when it starts; None is at once.
+def trigger_run(wanted: WantedRun, *, wait: bool, as_json: bool) -> None:
+    """Queue a run by hand and print its id.
 
     With `wait`, follow the run and raise typer.Exit with the exit code of its status.
     """
 
     async def queue_and_report(context: CommandContext) -> None:
-        run_id = await queue_run(context, job[1], params, by, at)
+        run_id = await queue_run(context, wanted)
+        job = (wanted.job, wanted.task)
         await report_queued_run(context, run_id, job, wait=wait, as_json=as_json)
 
     terminal.with_servers(queue_and_report)
@@ -68,30 +58,25 @@ async def report_queued_run(
     raise typer.Exit(follow.exit_code(row["status"]))
 
 
-async def queue_run(
-    context: CommandContext, task: str, params: dict[str, Any], by: str, at: datetime | None = None
-) -> UUID:
-    """Insert a manual run with the policies of its schedule and enqueue it; returns its id.
+def steering(context: CommandContext) -> Steering:
+    """What acts on jobs and runs."""
+    return Steering(context.pool, context.config, default_policies(context.config))
 
-    Raises typer.BadParameter if `at` is in the past.
+
+def author(job: str) -> str:
+    """Who acts on the job; an organisation reads of its collection that it was the operator."""
+    user = terminal.current_user()
+    return user if owner_of(job) is None else f"{OPERATOR}/{user}"
+
+
+async def queue_run(context: CommandContext, wanted: WantedRun) -> UUID:
+    """Insert a run by hand and enqueue it; returns its id.
+
+    Raises typer.BadParameter if it is to start in the past, and what `Steering.run` raises.
     """
     now = await heartbeats.database_now(context.pool)
-    if at is not None and at <= now:
-        raise typer.BadParameter(f"{at.isoformat()} is in the past", param_hint="--at")
-    state = await schedule_rows.one(context.pool, schedule_rows.key_of(task, params))
-    policies = (
-        default_policies(context.config) if state is None else Policies.from_spec(state.policies)
-    )
-    run_id = uuid4()
-    request = RunRequest(
-        run_id,
-        task,
-        params,
-        by[:200],
-        policies.max_attempts,
-        policies.timeout,
-        not_before=at,
-    )
-    await run_rows.request(context.pool, request, now)
-    await enqueue.enqueue_runs(context.pool, context.redis, [QueuedRun(run_id, task)], at)
-    return run_id
+    if wanted.at is not None and wanted.at <= now:
+        raise typer.BadParameter(f"{wanted.at.isoformat()} is in the past", param_hint="--at")
+    queued = await steering(context).run(wanted, Act(author(wanted.job), now))
+    await enqueue.enqueue_runs(context.pool, context.redis, [queued], wanted.at)
+    return queued.run_id

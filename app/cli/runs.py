@@ -10,13 +10,16 @@ from uuid import UUID
 import typer
 from redis.exceptions import RedisError
 
-from app.cli import collections, known, run_requests, terminal
+from app.cli import known, run_requests, terminal
 from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
 from app.core.errors import UnknownRun, WrongState
+from app.ledger import manual_runs
+from app.orgs.steering import Act
+from app.queue import enqueue
 from app.runs import log
 from app.store.db import Pool
-from app.store.runs import listing, run_rows
+from app.store.runs import listing
 from app.store.runs.listing import RejectedFilter, RunFilter
 from app.store.schedules import heartbeats
 
@@ -185,9 +188,10 @@ def cancel(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
 
     async def end(pool: Pool) -> tuple[UUID, bool]:
         full_id = await _resolve(pool, run_id)
-        by = f"cancelled by {terminal.current_user()}"
-        now = await heartbeats.database_now(pool)
-        return full_id, bool(await run_rows.cancel_open(pool, [full_id], now, by=by))
+        row = await listing.run(pool, full_id)
+        by, now = terminal.current_user(), await heartbeats.database_now(pool)
+        runs = [] if row is None else [row]
+        return full_id, bool(await manual_runs.cancel(pool, runs, now, by=by))
 
     full_id, cancelled = terminal.with_pool(end)
     if not cancelled:
@@ -212,22 +216,18 @@ def retry(
     Example: `rollcall retry 5f0c7f3e --wait`
     """
 
-    async def read(context: CommandContext) -> dict[str, Any]:
-        return await listing.run(context.pool, await _resolve(context.pool, run_id)) or {}
-
-    old = terminal.with_servers(read)
-    if old["status"] in OPEN_STATUSES:
-        raise WrongState(f"run {old['execution_id']} has not ended yet; see `cancel`")
-    by = f"{terminal.current_user()} (retry of {old['execution_id']})"
-    if old["org_id"] is not None:
-        terminal.with_servers(
-            lambda context: collections.trigger_collection(
-                context, old["job"], by, wait=wait, as_json=as_json
-            )
+    async def again(context: CommandContext) -> None:
+        old = await listing.run(context.pool, await _resolve(context.pool, run_id)) or {}
+        now = await heartbeats.database_now(context.pool)
+        act = Act(run_requests.author(old["job"]), now)
+        queued = await run_requests.steering(context).retry(old, act)
+        await enqueue.enqueue_runs(context.pool, context.redis, [queued])
+        job = (old["job"], queued.task)
+        await run_requests.report_queued_run(
+            context, queued.run_id, job, wait=wait, as_json=as_json
         )
-        return
-    job = (old["job"], old["task"])
-    run_requests.trigger_run(job, old["params"], by, wait=wait, as_json=as_json)
+
+    terminal.with_servers(again)
 
 
 async def _resolve(pool: Pool, prefix: str) -> UUID:

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import collections, run_requests, terminal
+from app.cli import run_requests, terminal
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.core.errors import BadConfig, UnknownJob
+from app.orgs.steering import WantedRun
 from workers import recipe_dir, registry
 from workers.job import Job
 
@@ -52,7 +53,6 @@ def trigger(
     `rollcall trigger source:books`,
     `rollcall trigger poll_news --at 2026-12-01T09:00+01:00`
     """
-    by = terminal.current_user()
     if at is not None and wait:
         raise typer.BadParameter("--wait follows a run that starts now; leave it out with --at")
     task, _, name = job.partition(":")
@@ -61,23 +61,13 @@ def trigger(
             raise typer.BadParameter("a collection runs now or by its schedule", param_hint="--at")
         if params:
             raise typer.BadParameter("a collection runs with its own selection of sources")
-        terminal.with_servers(
-            lambda context: collections.trigger_collection(
-                context, job, by, wait=wait, as_json=as_json
-            )
-        )
+        run_requests.trigger_run(WantedRun(job, task), wait=wait, as_json=as_json)
         return
     found = find_job(terminal.load_config(), job)
     own = [f"source={name}"] if task == SOURCE_TASK and name else []
     values = parse_params(found, [*own, *(params or ())])
-    run_requests.trigger_run(
-        (job, found.name),
-        values,
-        by,
-        wait=wait,
-        as_json=as_json,
-        at=None if at is None else terminal.parse_instant(at),
-    )
+    start = None if at is None else terminal.parse_instant(at)
+    run_requests.trigger_run(WantedRun(job, found.name, values, start), wait=wait, as_json=as_json)
 
 
 def find_job(config: Config, name: str) -> Job:
@@ -106,7 +96,7 @@ def parse_params(job: Job, arguments: Sequence[str]) -> dict[str, Any]:
         field = job.params.model_fields.get(name)
         is_list = field is not None and takes_list(field.annotation)
         named[name] = [p.strip() for p in value.split(",") if p.strip()] if is_list else value
-    return job.validate_params(named).model_dump(mode="json", exclude_unset=True)
+    return job.json_params(named)
 
 
 def takes_list(annotation: object) -> bool:

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.core import quiet_hours
+from app.core import alert_routes, quiet_hours
 from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadConfig
 from app.core.secret_keys import secret_keys
@@ -123,6 +123,11 @@ def _alert_urls(value: SecretStr) -> SecretStr:
     for address in value.get_secret_value().split():
         if "://" not in address:
             raise ValueError("must be URLs such as json://host/path, separated by spaces")
+    return value
+
+
+def _alert_routes(value: SecretStr) -> SecretStr:
+    alert_routes.parse(value.get_secret_value())
     return value
 
 
@@ -326,6 +331,7 @@ class Config(BaseSettings):
     monthly_requests: MonthlyRequests = {}
     fresh_minutes: FreshMinutes = {}
     alert_urls: Annotated[SecretStr, AfterValidator(_alert_urls)] | None = None
+    alert_routes: Annotated[SecretStr, AfterValidator(_alert_routes)] | None = None
     alert_group_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
     alert_remind_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
     alert_quiet_hours: Annotated[str, AfterValidator(_quiet)] = ""
@@ -363,8 +369,10 @@ class Config(BaseSettings):
 
     def secrets(self) -> frozenset[str]:
         """Return the texts to redact from output: secret settings, their items and parts."""
-        values = [getattr(self, name) for name in type(self).model_fields]
+        values = [getattr(self, name) for name in type(self).model_fields if name != "alert_routes"]
         whole = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        if self.alert_routes is not None:  # its patterns and severities are words like any other
+            whole += [url for _, url in alert_routes.parse(self.alert_routes.get_secret_value())]
         items = [item for text in whole for item in re.split(r"[\s,]+", text)]
         parts = [part for item in items for part in _secret_parts(item)]
         return frozenset(text for text in (*whole, *items, *parts) if text)

@@ -21,8 +21,8 @@ from app.web.dashboard.events import stop_on_signal
 from app.web.dashboard.routes import http_error
 from app.web.health.readiness import check_servers
 from app.web.routes import SecurityHeaders, routes
-from workers.registry import check_sources
-from workers.schedule_settings import odds_max_age
+from workers.registry import check_sources, find_job
+from workers.schedule_settings import default_policies, odds_max_age
 
 
 def create_app(
@@ -33,9 +33,14 @@ def create_app(
     `check` validates the sources that an organisation wants in a preset.
     """
 
+    def json_params(task: str, given: dict[str, Any]) -> dict[str, Any]:
+        return find_job(config, task).json_params(given)
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
-        declared = DeclaredJobs(check, partial(odds_max_age, config))
+        declared = DeclaredJobs(
+            check, partial(odds_max_age, config), json_params, default_policies(config)
+        )
         async with open_web_context(config, declared, now) as context:
             with stop_on_signal(context.stopping):
                 yield {"web": context}

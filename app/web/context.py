@@ -24,9 +24,11 @@ from app.core.tasks import cancel_all
 from app.health import publish, rules
 from app.health.alerts.watcher import AlertWatcher
 from app.orgs import one_time_login, tokens
+from app.orgs.steering import Steering
 from app.orgs.tokens import Principal
 from app.queue import enqueue
 from app.queue.jobs import redis_pool
+from app.scheduling.policies import Policies
 from app.store import db, tenancy
 from app.store.db import UNAVAILABLE, Connection, Pool
 from app.store.reports import overview
@@ -73,11 +75,15 @@ Now = Callable[[Pool], Awaitable[datetime]]
 class DeclaredJobs:
     """What the web has to know of the declared jobs, which packages below it cannot import.
 
-    `odds_max_age`: the age from which a price is stale.
+    `odds_max_age`: the age from which a price is stale. `json_params`: returns validated parameters
+    of a task; it may import own jobs, which takes as long as they take. `default_policies`: of a
+    job without a schedule.
     """
 
     check_sources: SourceCheck
     odds_max_age: Callable[[], timedelta]
+    json_params: Callable[[str, dict[str, Any]], dict[str, Any]]
+    default_policies: Policies
 
 
 _log = log.logger(__name__)
@@ -145,14 +151,22 @@ class WebContext:
         """Drop the cached lookup of a token."""
         self._trusted.pop(token_id, None)
 
-    async def enqueue(self, queued: Iterable[QueuedRun]) -> None:
-        """Enqueue these runs in Redis. Those that fail are enqueued later by a worker's sweep."""
+    @property
+    def steering(self) -> Steering:
+        """What acts on jobs and runs."""
+        return Steering(self.pool, self.config, self.declared.default_policies)
+
+    async def enqueue(self, queued: Iterable[QueuedRun], until: datetime | None = None) -> None:
+        """Enqueue these runs in Redis, to start at `until` if it is given.
+
+        Those that fail are enqueued later by a worker's sweep.
+        """
         runs = list(queued)
         if not runs:
             return
         try:
             async with asyncio.timeout(ENQUEUE_SECONDS):
-                await enqueue.enqueue_runs(self.pool, self.redis, runs)
+                await enqueue.enqueue_runs(self.pool, self.redis, runs, until)
         except (RedisError, *UNAVAILABLE) as error:
             _log.warning("runs.not_enqueued", runs=len(runs), error=repr(error))
 

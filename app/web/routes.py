@@ -9,6 +9,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.api.routes import routes as api_routes
+from app.web.client_source import client_module
 from app.web.context import web_context
 from app.web.dashboard.rendering import STATIC
 from app.web.dashboard.routes import page_routes
@@ -80,6 +81,7 @@ def routes() -> list[BaseRoute]:
         Route("/health/scheduler", health_scheduler),
         *details.routes(),
         Route("/docs", docs),
+        Route("/docs/rollcall_client.py", client_module),
         *api_routes(),
         *page_routes(),
         Mount("/static", StaticFiles(directory=STATIC)),

@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 from app.core.enums import RunStatus, Scope
 from app.core.errors import WrongState
 from app.health.alerts import acknowledge
-from app.health.alerts.compose import AlertPolicy
+from app.health.alerts.compose import AlertChannel, AlertPolicy
 from app.health.alerts.job_state import RecordedState, is_worse
 from app.health.alerts.watch import AlertContext, check
 from app.health.facts import JobFacts
@@ -87,7 +87,7 @@ def watched(pool: Pool, redis: ArqRedis) -> AlertContext:
         pool,
         redis,
         policy=AlertPolicy(group=0, remind=timedelta(0)),
-        channels=["json-1"],
+        channels=[AlertChannel("json-1")],
     )
 
 

@@ -145,7 +145,7 @@ def test_every_notifier_that_closes_incidents_by_severity_is_known() -> None:
 
 async def test_the_next_message_may_follow_at_once(receiver: Receiver) -> None:
     url = SecretStr(f"json://{receiver.http.removeprefix('http://')}/")
-    notifiers = Notifiers.from_setting(url)
+    notifiers = Notifiers.from_settings(url)
     (channel,) = notifiers.urls
     message = AlertMessage("title", "body", AlertSeverity.WARNING)
 

@@ -10,7 +10,8 @@ from app.core.enums import Scope
 from app.store.db import Pool
 from app.store.orgs import idempotency
 from tests.api.clients import ODDS, Org, Visitor, fields, had_run, problem
-from tests.clock import NOON
+from tests.api.test_operator import operator_with
+from tests.clock import NOON, SettableClock
 
 PRESETS = "/collection/presets"
 PRESET: dict[str, Any] = {"name": "mine", "sources": [{"source": "bet9ja"}]}
@@ -84,6 +85,37 @@ async def test_keys_are_an_organisations_own_and_bounded(
     problem(too_many, 429)
     assert (await post(visitor, PRESETS, "k2", json=PRESET | {"name": "b"})).status_code == 201
     assert fields(await post(visitor, PRESETS, "x" * 201, json=PRESET)) == ["idempotency-key"]
+
+
+async def test_the_operators_requests_are_made_once_too(
+    visitor: Visitor, pool: Pool, clock: SettableClock
+) -> None:
+    operator = await operator_with(visitor.client, pool, clock, Scope.ADMIN)
+    first = await post(operator, "/operator/organizations", "k", json={"name": "Fresh"})
+    again = await post(operator, "/operator/organizations", "k", json={"name": "Fresh"})
+    mine = await post(visitor, PRESETS, "k", json=PRESET)  # the same key of another owner
+
+    assert (first.status_code, again.json()) == (201, first.json())
+    assert mine.status_code == 201
+    assert "idempotency-replayed" not in mine.headers
+
+
+async def test_an_answer_with_a_secret_is_kept_so_that_only_its_token_can_read_it(
+    visitor: Visitor, pool: Pool, clock: SettableClock
+) -> None:
+    operator = await operator_with(visitor.client, pool, clock, Scope.ADMIN)
+    other = await operator_with(visitor.client, pool, clock, Scope.ADMIN)
+    first = await post(operator, "/operator/tokens", "k", json={"label": "x"})
+
+    again = await post(operator, "/operator/tokens", "k", json={"label": "x"})
+    stranger = await post(other, "/operator/tokens", "k", json={"label": "x"})
+    kept = await pool.fetchval("SELECT t::text FROM idempotency_keys t")
+
+    assert again.json() == first.json()
+    assert first.json()["token"].startswith("rc_")
+    assert first.json()["token"] not in kept
+    assert "another token" in problem(stranger, 409)["detail"]
+    assert await pool.fetchval("SELECT count(*) FROM api_tokens WHERE label = 'x'") == 1
 
 
 async def test_an_open_run_is_cancelled_and_one_that_has_ended_is_not(visitor: Visitor) -> None:

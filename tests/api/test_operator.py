@@ -21,6 +21,12 @@ BODIES: dict[str, Any] = {
     "change_organization": {"limits": {"max_pages": 9}},
     "create_token": {"label": "x"},
     "create_token_of_organization": {"label": "x"},
+    "pause_job": {"note": "x"},
+    "create_backfill": {
+        "job": "x",
+        "since": "2026-09-01T00:00:00Z",
+        "until": "2026-09-02T00:00:00Z",
+    },
 }
 OPERATORS = [one for one in ENDPOINTS if one.operator and not one.data]
 
@@ -39,7 +45,8 @@ async def operator(api: httpx.AsyncClient, pool: Pool, clock: SettableClock) -> 
 
 
 async def ask(who: Visitor, endpoint: Endpoint, org: Org) -> httpx.Response:
-    path = endpoint.path.format(org_id=org.id, token_id=org.secrets[Scope.READ][3:35], key="x")
+    ids = {"run_id": org.id, "backfill_id": org.id, "token_id": org.secrets[Scope.READ][3:35]}
+    path = endpoint.path.format(org_id=org.id, key="x", **ids)
     json = {"json": BODIES[endpoint.name]} if endpoint.name in BODIES else {}
     return await who(endpoint.method, path, **json)
 

@@ -155,10 +155,12 @@ async def test_a_stopped_backfill_adds_no_runs_and_is_continued_by_the_same_requ
     fed = await pool.fetchval("SELECT count(*) FROM runs")
     async with executing(house):
         rest = await tell_json("backfill", *words, "--yes")
+    (listed,) = await tell_json("backfills")
 
     acts = await pool.fetch("SELECT action FROM audit_log ORDER BY id")
     assert (stopped.exit_code, again.exit_code != 0, fed) == (0, True, 1)
     assert rest["ended"] == {"success": 4}
+    assert (listed["job"], listed["ended"], listed["failed"], listed["open"]) == ("scrape", 4, 0, 0)
     assert [act[0] for act in acts] == ["backfill", "stop_backfill", "backfill"]
 
 

@@ -50,16 +50,18 @@ async def test_a_run_asked_for_is_done_listed_told_and_asked_for_again(
         told = await tell_json("run", done["execution_id"][:8])
         jobs = {one["job"]: one for one in await tell_json("jobs")}
         status = json.loads((await tell("status", "--json")).stdout)
+        workers = await tell_json("workers")
 
     assert done["status"] == again["status"] == "success"
     assert [one["execution_id"] for one in listed] == [again["execution_id"], done["execution_id"]]
     assert again["params"] == {"platforms": ["betpawa"]}
     assert done["execution_id"] in again["requested_by"]
     assert [one["source"] for one in told["sources"]] == ["betpawa"]
-    assert [one["event"] for one in told["events"]] == ["started", "finished"]
+    assert [one["event"] for one in told["events"]] == ["requested", "started", "finished"]
     assert jobs[JOB]["due"] == "every 5 minutes"
     assert jobs["poll_news"]["enabled"] is False
     assert len(status["workers"]) == 1
+    assert [(one["running"], one["runs"]) for one in workers] == [(0, [])]
 
 
 def libraries_of(pid: int) -> str:

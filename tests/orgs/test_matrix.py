@@ -41,6 +41,7 @@ ROUTES: dict[str, str] = {
     "GET /metrics": PUBLIC,
     "GET /openapi.json": PUBLIC,
     "GET /docs": PUBLIC,
+    "GET /docs/rollcall_client.py": PUBLIC,
     "GET /login": PUBLIC,
     "POST /login": PUBLIC,
     "POST /logout": PUBLIC,
@@ -126,6 +127,12 @@ BODIES: dict[str, Any] = {
     "PATCH /operator/organizations/{org_id}": {"limits": {"max_pages": 9}},
     "POST /operator/organizations/{org_id}/tokens": {"label": "x"},
     "POST /operator/tokens": {"label": "x"},
+    "POST /operator/jobs/{key:path}/pause": {"note": "x"},
+    "POST /operator/backfills": {
+        "job": "built_in",
+        "since": "2026-09-01T00:00:00Z",
+        "until": "2026-09-02T00:00:00Z",
+    },
     "POST /collection/webhooks": {"url": "https://example.com/in"},
     "POST /collection/webhooks/{webhook_id}/pause": {"note": "x"},
     "POST /collection/webhooks/{webhook_id}/replay": {"after": "0"},
@@ -298,6 +305,7 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
         "id": str(run_id),
         "org_id": str(org_id or UUID(int=0)),
         "token_id": str(UUID(int=0)),
+        "backfill_id": str(UUID(int=0)),
     }
     return Owned(org_id, marker, path)
 

@@ -161,6 +161,9 @@ UPDATE api_tokens SET data = true;
 INSERT INTO audit_log (at, by, action, job, reason)
 VALUES (now(), 'ada', 'snooze', 'scrape', 'their maintenance');
 """,
+    "0037": """
+INSERT INTO idempotency_keys (key, fingerprint, created_at) VALUES ('k', '\\x01', now());
+""",
     "0039": """
 INSERT INTO org_source_revisions (org_id, name, revision, recipe, "by", at)
 VALUES ('00000000-0000-4000-8000-00000000000a', 'shop', 2, 'name = "shop"', 'Acme/laptop', now());

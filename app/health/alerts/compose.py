@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from app.core.alert_routes import AlertRoute, taken
 from app.core.durations import span
 from app.core.enums import AlertSeverity
 from app.core.quiet_hours import QuietHours
@@ -41,6 +42,15 @@ class AlertMessage:
     body: str
     severity: AlertSeverity = AlertSeverity.FAILURE
     incident: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertChannel:
+    """A notifier. `tracks_incidents`: it gets a message for each job, which opens or closes one."""
+
+    name: str
+    routes: Sequence[AlertRoute] = (AlertRoute(),)
+    tracks_incidents: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,27 @@ def _recovered(recorded: Iterable[RecordedState], now: datetime, policy: AlertPo
     oldest = min((state.flipped_at for state in recovered), default=None)
     grouped = oldest is not None and now - oldest >= timedelta(seconds=policy.group)
     return _keys(recovered) if grouped else []
+
+
+def channel_messages(
+    channel: AlertChannel,
+    plan_: AlertPlan,
+    current: CurrentStates,
+    recorded: Mapping[str, RecordedState],
+    policy: AlertPolicy,
+) -> list[AlertMessage]:
+    """The messages for a plan to this notifier: about what its routes take."""
+
+    def part(keys: Sequence[str], severity: AlertSeverity) -> list[str]:
+        return [key for key in keys if taken(channel.routes, key, severity)]
+
+    own = AlertPlan(
+        part(plan_.unhealthy, AlertSeverity.FAILURE),
+        part(plan_.reminded, AlertSeverity.WARNING),
+        part(plan_.recovered, AlertSeverity.SUCCESS),
+    )
+    compose = incident_messages if channel.tracks_incidents else messages
+    return compose(own, current, recorded, policy)
 
 
 def messages(

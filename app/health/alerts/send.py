@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
 
@@ -18,11 +18,12 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.core import log
+from app.core import alert_routes, log
+from app.core.alert_routes import AlertRoute, taken
 from app.core.enums import AlertSeverity
 from app.core.tasks import cancel_all
 from app.health import keys
-from app.health.alerts.compose import AlertMessage
+from app.health.alerts.compose import AlertChannel, AlertMessage
 from app.health.facts import SystemFacts
 from app.store.db import Pool
 from app.store.reports import alerts as store
@@ -52,27 +53,44 @@ _log = log.logger(__name__)
 
 @dataclass(slots=True)
 class Notifiers:
-    """Notifier URLs by channel name, which is the URL scheme and a digest without secrets."""
+    """Notifier URLs by channel name, which is the URL scheme and a digest without secrets.
+
+    `routes`: what each channel gets.
+    """
 
     urls: Mapping[str, str]
+    routes: Mapping[str, Sequence[AlertRoute]]
     _ended: dict[str, threading.Event] = field(default_factory=dict[str, threading.Event])
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, asyncio.Task[None]])
 
     @classmethod
-    def from_setting(cls, setting: SecretStr | None) -> "Notifiers":
-        """The notifiers that the settings configure."""
-        urls = [] if setting is None else setting.get_secret_value().split()
-        return cls({_name(url): url for url in urls})
+    def from_settings(cls, urls: SecretStr | None, routes: SecretStr | None = None) -> "Notifiers":
+        """The notifiers of ALERT_URLS, which get every alert, and of ALERT_ROUTES.
+
+        An incident that a tracking notifier opens it also closes, whatever the severities.
+        """
+        ways = [] if routes is None else alert_routes.parse(routes.get_secret_value())
+        if urls is not None:
+            ways += [(AlertRoute(), url) for url in urls.get_secret_value().split()]
+        found: dict[str, list[AlertRoute]] = {}
+        for route, url in ways:
+            severities = route.severities
+            if _tracks(url) and AlertSeverity.FAILURE in severities:
+                severities |= {AlertSeverity.SUCCESS}
+            found.setdefault(_name(url), []).append(replace(route, severities=severities))
+        return cls({_name(url): url for _, url in ways}, found)
 
     @property
-    def tracking(self) -> list[str]:
-        """The channels that track incidents."""
-        return [channel for channel, url in self.urls.items() if _scheme(url) in INCIDENT_KEYS]
+    def channels(self) -> list[AlertChannel]:
+        """What messages are composed and queued for."""
+        return [
+            AlertChannel(name, self.routes[name], tracks_incidents=_tracks(url))
+            for name, url in self.urls.items()
+        ]
 
-    @property
-    def grouping(self) -> list[str]:
-        """The other channels: a message to them may be about several jobs."""
-        return [channel for channel, url in self.urls.items() if _scheme(url) not in INCIDENT_KEYS]
+    def taking(self, job: str, severity: AlertSeverity) -> list[str]:
+        """The channels that get alerts of this job and severity."""
+        return [name for name, routes in self.routes.items() if taken(routes, job, severity)]
 
     async def send(self, channel: str, message: AlertMessage) -> str | None:
         """Send one message. Returns None if it was delivered, else the error. Never raises."""
@@ -111,6 +129,10 @@ class Notifiers:
     async def close(self) -> None:
         """End deliveries without waiting for the threads."""
         await cancel_all(self._tasks.values())
+
+
+def _tracks(url: str) -> bool:
+    return _scheme(url) in INCIDENT_KEYS
 
 
 def _scheme(url: str) -> str:

@@ -16,7 +16,7 @@ from app.core import log
 from app.core.enums import JobStatus
 from app.health import keys
 from app.health.alerts import compose, job_state
-from app.health.alerts.compose import AlertPlan, AlertPolicy
+from app.health.alerts.compose import AlertChannel, AlertPlan, AlertPolicy
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 from app.health.judge import DEFAULT_RULES, HealthRules
 from app.store.db import Connection, Pool
@@ -31,17 +31,13 @@ _log = log.logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AlertContext:
-    """What a pass needs. `channels`: names of the notifiers that messages are queued for.
-
-    `incident_channels`: those that track incidents, and get a message for each job.
-    """
+    """What a pass needs. `channels`: the notifiers that messages are queued for."""
 
     pool: Pool
     redis: Redis
     rules: HealthRules = DEFAULT_RULES
     policy: AlertPolicy = field(default_factory=AlertPolicy)
-    channels: Sequence[str] = ()
-    incident_channels: Sequence[str] = ()
+    channels: Sequence[AlertChannel] = ()
 
 
 async def check(context: AlertContext) -> bool:
@@ -157,15 +153,16 @@ async def _queue_message(
     await store.mark_notified(
         connection, (plan.unhealthy, plan.reminded, plan.recovered), current.now
     )
-    for message in compose.incident_messages(plan, current, states, context.policy):
-        await store.enqueue(connection, context.incident_channels, message, current.now)
+    for channel in context.channels:
+        found = compose.channel_messages(channel, plan, current, states, context.policy)
+        for message in found:
+            await store.enqueue(connection, [channel.name], message, current.now)
     for message in compose.messages(plan, current, states, context.policy):
-        await store.enqueue(connection, context.channels, message, current.now)
         _log.warning(
             "alert.put_out",
             title=message.title,
             severity=message.severity.value,
-            channels=len(context.channels) + len(context.incident_channels),
+            channels=len(context.channels),
         )
 
 

@@ -46,14 +46,13 @@ class AlertWatcher:
     """Runs alert passes and delivers messages. `close` it at the end."""
 
     def __init__(self, config: Config, pool: Pool, redis: Redis) -> None:
-        self._notifiers = Notifiers.from_setting(config.alert_urls)
+        self._notifiers = Notifiers.from_settings(config.alert_urls, config.alert_routes)
         self._watched = AlertContext(
             pool,
             redis,
             rules.rules_from_config(config),
             alert_policy(config),
-            self._notifiers.grouping,
-            self._notifiers.tracking,
+            self._notifiers.channels,
         )
         self._away_since: float | None = None
         self._sent_without_redis = False
@@ -135,7 +134,8 @@ class AlertWatcher:
             "[rollcall] Postgres does not answer", body, incident=POSTGRES_INCIDENT
         )
         errors = await gather_fail_fast(
-            self._notifiers.send(name, message) for name in self._notifiers.urls
+            self._notifiers.send(name, message)
+            for name in self._notifiers.taking(POSTGRES_INCIDENT, message.severity)
         )
         _log.error("alert.postgres_away", told=sum(error is None for error in errors))
         if errors and all(errors):
@@ -155,7 +155,8 @@ class AlertWatcher:
             reported = cast("bytes | None", await self._watched.redis.getdel(POSTGRES_ALERT_KEY))
         except (RedisError, OSError, TimeoutError):
             return
-        if reported is None or not self._notifiers.urls:
+        channels = self._notifiers.taking(POSTGRES_INCIDENT, AlertSeverity.SUCCESS)
+        if reported is None or not channels:
             return
         now = datetime.now(UTC)
         message = AlertMessage(
@@ -164,4 +165,4 @@ class AlertWatcher:
             AlertSeverity.SUCCESS,
             POSTGRES_INCIDENT,
         )
-        await store.enqueue(self._watched.pool, list(self._notifiers.urls), message, now)
+        await store.enqueue(self._watched.pool, channels, message, now)

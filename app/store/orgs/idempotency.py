@@ -1,4 +1,7 @@
-"""Statements for idempotency keys: a repeated request with its key is answered as before."""
+"""Statements for idempotency keys: a repeated request with its key is answered as before.
+
+`org_id` None is the operator.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +9,15 @@ from uuid import UUID
 
 from app.store.db import Connection
 
-MAX_KEYS = 1_000  # kept per organisation
-COUNT = "SELECT count(*) FROM idempotency_keys WHERE org_id = $1"
+MAX_KEYS = 1_000  # kept per organisation, and by the operator
+COUNT = """
+SELECT count(*) FROM idempotency_keys
+WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL)
+"""
 PRUNE = """
-DELETE FROM idempotency_keys WHERE org_id = $1 AND created_at < now() - interval '24 hours'
+DELETE FROM idempotency_keys
+WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL)
+  AND created_at < now() - interval '24 hours'
 """
 # A request whose process died leaves its key without a status, which is free again after a minute.
 RESERVE = """
@@ -19,13 +27,18 @@ ON CONFLICT (org_id, key) DO UPDATE SET fingerprint = excluded.fingerprint, crea
 WHERE i.status IS NULL AND i.created_at < now() - interval '1 minute'
 RETURNING true
 """
-READ = (
-    "SELECT fingerprint, status, body, headers FROM idempotency_keys WHERE org_id = $1 AND key = $2"
-)
-KEEP = """
-UPDATE idempotency_keys SET status = $3, body = $4, headers = $5 WHERE org_id = $1 AND key = $2
+READ = """
+SELECT fingerprint, status, body, headers FROM idempotency_keys
+WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL) AND key = $2
 """
-RELEASE = "DELETE FROM idempotency_keys WHERE org_id = $1 AND key = $2 AND status IS NULL"
+KEEP = """
+UPDATE idempotency_keys SET status = $3, body = $4, headers = $5
+WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL) AND key = $2
+"""
+RELEASE = """
+DELETE FROM idempotency_keys
+WHERE (org_id = $1 OR org_id IS NULL AND $1::uuid IS NULL) AND key = $2 AND status IS NULL
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,7 @@ class KeptAnswer:
 
 
 async def reserve(
-    connection: Connection, org_id: UUID, key: str, fingerprint: bytes
+    connection: Connection, org_id: UUID | None, key: str, fingerprint: bytes
 ) -> KeptAnswer | None:
     """Reserve the key; returns what is known of an earlier request if there was one."""
     await connection.execute(PRUNE, org_id)
@@ -49,14 +62,14 @@ async def reserve(
     return None if row is None else KeptAnswer(*row)
 
 
-async def count(connection: Connection, org_id: UUID) -> int:
-    """Return how many keys the organisation has."""
+async def count(connection: Connection, org_id: UUID | None) -> int:
+    """Return how many keys there are."""
     return await connection.fetchval(COUNT, org_id)
 
 
 async def keep(
     connection: Connection,
-    of: tuple[UUID, str],
+    of: tuple[UUID | None, str],
     status: int,
     body: str | None,
     headers: Mapping[str, str],
@@ -65,6 +78,6 @@ async def keep(
     await connection.execute(KEEP, *of, status, body, dict(headers))
 
 
-async def release(connection: Connection, org_id: UUID, key: str) -> None:
+async def release(connection: Connection, org_id: UUID | None, key: str) -> None:
     """Free the key of a request that was refused."""
     await connection.execute(RELEASE, org_id, key)

@@ -49,7 +49,8 @@ RECENT = """
 SELECT b.id, s.key AS job, b.name, b.since, b.until, b.requested_by, b.reason, b.created_at,
        b.completed_at, b.stopped_by, b.fed, cardinality(b.ticks) AS total,
        r.ended, r.failed, r.open
-FROM (SELECT * FROM backfills ORDER BY created_at DESC LIMIT $1) b
+FROM (SELECT * FROM backfills WHERE $2::uuid IS NULL OR id = $2
+      ORDER BY created_at DESC LIMIT $1) b
 JOIN schedules s ON s.id = b.schedule_id AND s.org_id IS NULL
 CROSS JOIN LATERAL (
   SELECT count(*) FILTER (WHERE status NOT IN ('queued', 'running')) AS ended,
@@ -246,9 +247,11 @@ async def successful_ticks(
     return {row["scheduled_for"] for row in rows}
 
 
-async def recent(connection: Pool | Connection, limit: int) -> list[dict[str, Any]]:
+async def recent(
+    connection: Pool | Connection, limit: int, backfill_id: UUID | None = None
+) -> list[dict[str, Any]]:
     """Return the newest backfills of the operator's jobs with their counts of runs, as plain rows.
 
-    `failed`: runs that ended without full success.
+    `failed`: runs that ended without full success. `backfill_id`: only this one.
     """
-    return [dict(row) for row in await connection.fetch(RECENT, limit)]
+    return [dict(row) for row in await connection.fetch(RECENT, limit, backfill_id)]

@@ -19,7 +19,8 @@ class ApiRequest:
 
     `revision`: of If-Match; None if the request does not depend on one.
     `last_event_id`: what a client that reconnects to a stream got last.
-    `idempotency_key`: of a POST that is to be made once.
+    `idempotency_key`: of a POST that is to be made once; `sealing_key` encrypts its answer, if that
+    has a secret.
     """
 
     context: WebContext
@@ -31,6 +32,7 @@ class ApiRequest:
     revision: int | None
     last_event_id: str | None = None
     idempotency_key: str | None = None
+    sealing_key: bytes = field(default=b"", repr=False)
 
     @property
     def org_id(self) -> UUID:

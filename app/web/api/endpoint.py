@@ -17,7 +17,8 @@ class Endpoint:
 
     `response`: the model of the response body, None if it is empty.
     `body`, `query`: the models of the request.
-    `once`: a POST may have an idempotency key; not if its answer must not be kept.
+    `once`: a POST may have an idempotency key; not one that changes nothing. `secret`: its answer
+    has a secret.
     `operator`: it is for tokens of the operator, else for those of an organisation.
     `data`: also for tokens of an organisation that may read the operator's odds and news.
     `optional`: the body may be omitted.
@@ -44,11 +45,12 @@ class Endpoint:
     operator: bool = False
     data: bool = False
     once: bool = True
+    secret: bool = False
 
     @property
     def takes_key(self) -> bool:
         """Whether the request may have an idempotency key."""
-        return self.once and self.method == "POST" and not self.operator
+        return self.once and self.method == "POST"
 
     @property
     def name(self) -> str:

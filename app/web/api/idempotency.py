@@ -1,6 +1,12 @@
-"""Idempotency keys: a POST that is sent again with its key is made once and answered alike."""
+"""Idempotency keys: a POST that is sent again with its key is made once and answered alike.
 
+An answer that has a secret is kept encrypted with a key that the client's token is part of: only a
+request with the token can read it again.
+"""
+
+import base64
 import hashlib
+import os
 import re
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +24,7 @@ from app.web.api.endpoint import Endpoint
 HEADER = "idempotency-key"
 MAX_LENGTH = 200
 PATTERN = "^[!-~]+$"  # printable ASCII characters without spaces, as JSON Schema writes it
+NONCE_BYTES = 12
 REPLAYED = {"idempotency-replayed": "true"}
 _KEY = re.compile(PATTERN)
 
@@ -39,34 +46,66 @@ async def respond_once(
     A refused request keeps nothing. Raises Problem (422) for a key of another request, Conflict
     while the earlier one is under way, and OverLimit for too many keys in a day.
     """
-    pool, org_id = request.context.pool, request.org_id
-    async with tenancy.org_transaction(pool, org_id) as connection:
+    pool, org_id = request.context.pool, request.principal.org_id
+    async with tenancy.transaction(pool, org_id) as connection:
         earlier = await store.reserve(connection, org_id, key, _fingerprint(request, endpoint))
         if earlier is None and await store.count(connection, org_id) > store.MAX_KEYS:
             raise OverLimit(f"more than {store.MAX_KEYS} idempotency keys in 24 hours")
     if earlier is not None:
-        return _again(earlier, _fingerprint(request, endpoint))
+        return _again(earlier, request, endpoint)
     try:
         response = await respond()
     except BaseException:
-        async with tenancy.org_transaction(pool, org_id) as connection:
+        async with tenancy.transaction(pool, org_id) as connection:
             await store.release(connection, org_id, key)
         raise
     body = bytes(response.body).decode() or None
+    if endpoint.secret and body is not None:
+        body = _seal(request.sealing_key, body)
     headers = {n: v for n, v in response.headers.items() if n in ("etag", "location")}
-    async with tenancy.org_transaction(pool, org_id) as connection:
+    async with tenancy.transaction(pool, org_id) as connection:
         await store.keep(connection, (org_id, key), response.status_code, body, headers)
     return response
 
 
-def _again(earlier: KeptAnswer, fingerprint: bytes) -> Response:
-    if earlier.fingerprint != fingerprint:
+def _again(earlier: KeptAnswer, request: ApiRequest, endpoint: Endpoint) -> Response:
+    if earlier.fingerprint != _fingerprint(request, endpoint):
         raise problems.of_field(HEADER, "was used for another request")
     if earlier.status is None:
         raise Conflict("the request with this idempotency key is under way")
     headers = {"cache-control": "no-store"} | earlier.headers | REPLAYED
-    media_type = None if earlier.body is None else "application/json"
-    return Response(earlier.body, earlier.status, headers, media_type)
+    body = earlier.body
+    if endpoint.secret and body is not None:
+        body = _open(request.sealing_key, body)
+    media_type = None if body is None else "application/json"
+    return Response(body, earlier.status, headers, media_type)
+
+
+def sealing_key(request: Request, key: str) -> bytes:
+    """The key that encrypts an answer: of the token, which is not stored, and the key."""
+    token = request.headers.get("authorization", "")
+    return hashlib.sha256(f"rollcall idempotency {key} {token}".encode()).digest()
+
+
+def _seal(key: bytes, text: str) -> str:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - 12 MB
+
+    nonce = os.urandom(NONCE_BYTES)
+    return base64.b64encode(nonce + AESGCM(key).encrypt(nonce, text.encode(), None)).decode()
+
+
+def _open(key: bytes, sealed: str) -> str:
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - as in `_seal`
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
+    raw = base64.b64decode(sealed)
+    try:
+        return AESGCM(key).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], None).decode()
+    except InvalidTag:
+        raise Conflict(
+            "the request with this idempotency key was made with another token, which alone can"
+            " read its answer"
+        ) from None
 
 
 def _fingerprint(request: ApiRequest, endpoint: Endpoint) -> bytes:

@@ -26,6 +26,7 @@ from app.web.api.schemas.data import (
     only,
 )
 
+ARTICLES, STORIES = "/news/articles", "/news/stories"
 MAX_UPDATES = 200
 MAX_VALUES = 2_000  # of the sentiment of a story
 
@@ -93,8 +94,6 @@ def _summary(
     last = values[-1]["value"] if values else None
     return only(StorySummary, row, entities=entities, sentiment=last)
 
-
-ARTICLES, STORIES = "/news/articles", "/news/stories"
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(

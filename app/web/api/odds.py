@@ -3,6 +3,7 @@
 They answer what the command `odds` prints.
 """
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -42,15 +43,13 @@ async def list_matches(request: ApiRequest) -> ApiResponse:
     found, next_cursor = await _page(request, query)
     if query.format == "csv":
         return _csv(query, found, next_cursor)
-    bodies = [MatchBody.model_validate(price_rows.match_as_json(one)) for one in found]
-    return ApiResponse(Matches(matches=bodies, next_cursor=next_cursor))
+    return await asyncio.to_thread(_matches, found, next_cursor)
 
 
 async def list_best(request: ApiRequest) -> ApiResponse:
     """List matches with the best current price of each outcome, and the margin of these."""
     found, next_cursor = await _page(request, request.query)
-    bodies = [BestMatch.model_validate(price_rows.best_as_json(one)) for one in found]
-    return ApiResponse(BestMatches(matches=bodies, next_cursor=next_cursor))
+    return await asyncio.to_thread(_best, found, next_cursor)
 
 
 async def read_match(request: ApiRequest) -> ApiResponse:
@@ -58,7 +57,7 @@ async def read_match(request: ApiRequest) -> ApiResponse:
     key = request.path["match"]
     events = await store.events(request.context.pool, key)
     rows = await store.prices(request.context.pool, [event["id"] for event in events], None)
-    found = _compare(request, rows)
+    found = await _compare(request, rows)
     if not found:
         raise NotFound(f"there is no match {key!r} with a price")
     body = price_rows.match_as_json(found[0])
@@ -108,14 +107,29 @@ async def _page(request: ApiRequest, query: BestQuery) -> tuple[list[Match], str
     ids = [event_id for match in shown for event_id in match.event_ids]
     rows = await store.prices(request.context.pool, ids, query.market)
     last = shown[-1] if more else None
-    return _compare(request, rows), (
+    return await _compare(request, rows), (
         cursor.encode(since, until, last.kickoff, last.key) if last else None
     )
 
 
-def _compare(request: ApiRequest, rows: Sequence[dict[str, Any]]) -> list[Match]:
-    offers = store.offers_from_rows(rows)
-    return comparison.compare(offers, request.now, request.context.declared.odds_max_age())
+async def _compare(request: ApiRequest, rows: Sequence[dict[str, Any]]) -> list[Match]:
+    """Compare in a thread: thousands of prices would hold up all other requests."""
+    max_age = request.context.declared.odds_max_age()
+
+    def compare() -> list[Match]:
+        return comparison.compare(store.offers_from_rows(rows), request.now, max_age)
+
+    return await asyncio.to_thread(compare)
+
+
+def _matches(found: Sequence[Match], next_cursor: str | None) -> ApiResponse:
+    bodies = [MatchBody.model_validate(price_rows.match_as_json(one)) for one in found]
+    return ApiResponse(Matches(matches=bodies, next_cursor=next_cursor))
+
+
+def _best(found: Sequence[Match], next_cursor: str | None) -> ApiResponse:
+    bodies = [BestMatch.model_validate(price_rows.best_as_json(one)) for one in found]
+    return ApiResponse(BestMatches(matches=bodies, next_cursor=next_cursor))
 
 
 def _csv(query: MatchesQuery, found: Sequence[Match], next_cursor: str | None) -> ApiResponse:

@@ -1,6 +1,6 @@
-"""Handlers of /operator: organisations, tokens, limits, usage and jobs, for the operator's tokens.
+"""Handlers of /operator: organisations, tokens, limits and usage, for the operator's tokens.
 
-They call what the commands `org`, `token`, `jobs` and `ticks` call.
+They call what the commands `org` and `token` call.
 """
 
 from dataclasses import asdict
@@ -8,20 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 from app.core.enums import Scope
-from app.core.errors import BadSchedule, InvalidValue, UnknownOrg
+from app.core.errors import InvalidValue, UnknownOrg
 from app.orgs import admin, tokens, usage
-from app.scheduling.schedule import Schedule
 from app.store.orgs import orgs
 from app.store.orgs import usage as usage_rows
 from app.store.orgs.orgs import Org, Token
-from app.store.schedules import schedule_rows
-from app.store.schedules.schedule_rows import ScheduleState
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint
 from app.web.api.schemas.operator import (
-    JobBody,
-    JobList,
-    JobsQuery,
     OrganizationBody,
     OrganizationChange,
     OrganizationCreate,
@@ -112,14 +106,6 @@ async def revoke_token(request: ApiRequest) -> ApiResponse:
     return ApiResponse()
 
 
-async def list_jobs(request: ApiRequest) -> ApiResponse:
-    """List the schedules of the operator's jobs, and with `collections` those of organisations."""
-    query: JobsQuery = request.query
-    states = await schedule_rows.all_of(request.context.pool)
-    shown = [one for one in states if query.collections or not one.key.startswith("collection:")]
-    return ApiResponse(JobList(jobs=[_job(one) for one in shown]))
-
-
 async def _answer(request: ApiRequest) -> ApiResponse:
     pool = request.context.pool
     found = await admin.find(pool, request.path["org_id"])
@@ -142,24 +128,6 @@ def _org(found: Org, stored: tuple[int, int]) -> OrganizationBody:
 def _token(row: Token) -> TokenBody:
     fields: dict[str, Any] = {name: getattr(row, name) for name in TokenBody.model_fields}
     return TokenBody(**fields)
-
-
-def _job(state: ScheduleState) -> JobBody:
-    try:
-        due = Schedule.from_spec(state.spec, name=state.key).describe()
-    except BadSchedule as error:
-        due = f"unreadable: {error}"
-    return JobBody(
-        job=state.key,
-        task=state.job,
-        due=due,
-        enabled=state.enabled,
-        paused_at=state.paused_at,
-        paused_by=state.paused_by,
-        paused_note=state.paused_note,
-        next=state.next_tick_at if state.enabled and state.paused_at is None else None,
-        frontier=state.evaluated_through,
-    )
 
 
 ORGS = "/operator/organizations"
@@ -187,6 +155,7 @@ def _tokens(prefix: str) -> tuple[Endpoint, ...]:
             TokenCreated,
             status=201,
             body=TokenCreate,
+            secret=True,
             errors=(404,),
             operator=True,
         ),
@@ -242,15 +211,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         revoke_token,
         status=204,
         errors=(404,),
-        operator=True,
-    ),
-    Endpoint(
-        "GET",
-        "/operator/jobs",
-        Scope.READ,
-        list_jobs,
-        JobList,
-        query=JobsQuery,
         operator=True,
     ),
 )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from app.core.errors import (
+    BadParameters,
     BadRecipe,
     BadSchedule,
     Conflict,
@@ -19,6 +20,8 @@ from app.core.errors import (
     OverLimit,
     StaleEdit,
     Unauthorized,
+    UnknownJob,
+    WrongState,
 )
 from app.core.validation import fault_sentence
 from app.sources.recipes import load as recipes
@@ -169,6 +172,9 @@ def _of_app_error(error: Exception) -> Problem | None:
 _STATUSES: Mapping[type[Exception], tuple[HTTPStatus, Mapping[str, str]]] = {
     Unauthorized: (HTTPStatus.UNAUTHORIZED, {"www-authenticate": 'Bearer realm="rollcall"'}),
     NotFound: (HTTPStatus.NOT_FOUND, {}),
+    UnknownJob: (HTTPStatus.NOT_FOUND, {}),
+    WrongState: (HTTPStatus.CONFLICT, {}),
+    BadParameters: (HTTPStatus.UNPROCESSABLE_ENTITY, {}),
     Gone: (HTTPStatus.GONE, {}),
     StaleEdit: (HTTPStatus.PRECONDITION_FAILED, {}),
     OverLimit: (HTTPStatus.TOO_MANY_REQUESTS, {"retry-after": "3600"}),

@@ -128,6 +128,7 @@ async def _parse(request: Request, endpoint: Endpoint) -> ApiRequest:
         revision=requests.revision(request) if endpoint.if_match else None,
         last_event_id=request.headers.get("last-event-id"),
         idempotency_key=key,
+        sealing_key=b"" if key is None else idempotency.sealing_key(request, key),
     )
 
 

@@ -1,10 +1,13 @@
 """The table of API endpoints, from which the routes and the OpenAPI document are built."""
 
 from app.web.api import (
+    all_runs,
+    backfills,
     changes,
     dry_runs,
     exports,
     items,
+    jobs,
     news,
     odds,
     operator,
@@ -35,6 +38,9 @@ MODULES = (
     sources,
     dry_runs,
     secrets,
+    jobs,
+    all_runs,
+    backfills,
     odds,
     news,
 )

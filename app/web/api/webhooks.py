@@ -169,7 +169,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         WebhookCreated,
         status=201,
         body=WebhookCreate,
-        once=False,
+        secret=True,
         errors=(409,),
     ),
     Endpoint("GET", WEBHOOK, Scope.READ, read_webhook, WebhookBody, errors=(404,)),

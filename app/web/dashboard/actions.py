@@ -1,6 +1,8 @@
 """Dashboard actions: run now, pause and resume a schedule. Each is recorded with its author."""
 
 import asyncio
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -11,9 +13,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from app.core import log
-from app.core.errors import BadParameters, BadSchedule
-from app.ledger import edit, manual_runs
-from app.ledger.manual_runs import ManualRun
+from app.core.errors import (
+    BadParameters,
+    BadSchedule,
+    Conflict,
+    InvalidValue,
+    NotFound,
+    OverLimit,
+    UnknownJob,
+    WrongState,
+)
+from app.orgs.steering import Act, WantedRun
 from app.store.db import UNAVAILABLE
 from app.store.reports.overview import ScheduleSummary
 from app.store.runs import listing
@@ -21,31 +31,54 @@ from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
-from app.web.dashboard import collection_actions, page_filters, run_form
+from app.web.dashboard import page_filters, run_form
 from app.web.dashboard.session_auth import NO_STORE, Form, SessionUser
 from app.web.dashboard.views import find_schedule
-from workers.schedule_settings import default_policies
 
 MAX_NOTE_LENGTH = 500
 
 _log = log.logger(__name__)
 
 
+@contextmanager
+def http_errors() -> Generator[None]:
+    """Raise what an act on a job or run raises as HTTPException: 404, 409, 422, 429 or 503."""
+    try:
+        yield
+    except UNAVAILABLE:
+        raise postgres_unavailable_error() from None
+    except BadSchedule as error:
+        raise HTTPException(409, f"The schedule cannot be read: {error}") from None
+    except (NotFound, UnknownJob) as error:
+        raise HTTPException(404, _sentence(error)) from None
+    except (Conflict, WrongState) as error:
+        raise HTTPException(409, _sentence(error)) from None
+    except OverLimit as error:
+        raise HTTPException(429, _sentence(error)) from None
+    except (BadParameters, InvalidValue) as error:
+        raise HTTPException(422, _sentence(error)) from None
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+async def act_of(context: WebContext, user: SessionUser, reason: str) -> Act:
+    """What this user does now, for that reason."""
+    now = await heartbeats.database_now(context.pool)
+    return Act(user.principal.name, now, reason)
+
+
 async def run_now(request: Request, user: SessionUser, form: Form) -> Response:
     """Request a run and redirect to it; redirect to the open run if there is one.
 
-    Raises HTTPException 409 if the job is disabled, 422 if a parameter is invalid, 503 if Postgres
-    does not answer.
+    Raises HTTPException 409 if the job is disabled, and those of `http_errors`.
     """
     context = web_context(request)
-    try:
+    with http_errors():
         line = await _line(request, user)
-        if line.org_id is not None:
-            run_id, queued = await collection_actions.run(context, line, user)
-        else:
-            run_id, queued = await _run(context, line, user, form)
-    except UNAVAILABLE:
-        raise postgres_unavailable_error() from None
+        run_id, queued = await _run(context, line, user, form)
     await context.enqueue(queued)
     return redirect(f"/runs/{run_id}")
 
@@ -53,38 +86,35 @@ async def run_now(request: Request, user: SessionUser, form: Form) -> Response:
 async def _run(
     context: WebContext, line: ScheduleSummary, user: SessionUser, form: Form
 ) -> tuple[UUID, list[QueuedRun]]:
+    act = await act_of(context, user, reason_of(form))
+    if line.org_id is not None:
+        return await or_open_run(context.steering.run(WantedRun(line.key, line.job), act))
     if not line.enabled:
         raise HTTPException(409, "This job is disabled in the settings.")
+    params = await asyncio.to_thread(run_form.params_from, context.config, line.key, line.job, form)
+    return await request_job(context, line, params, act)
+
+
+async def or_open_run(queue: Awaitable[QueuedRun]) -> tuple[UUID, list[QueuedRun]]:
+    """The id of a new run, or of the one that blocks it, and the runs to enqueue."""
     try:
-        params = await asyncio.to_thread(
-            run_form.params_from, context.config, line.key, line.job, form
-        )
-    except BadParameters as error:
-        raise HTTPException(422, str(error)) from None
-    return await request_job(context, line, params, user.principal.name, reason_of(form))
+        queued = await queue
+    except Conflict as error:
+        if error.run_id is None:
+            raise
+        return error.run_id, []
+    return queued.run_id, [queued]
 
 
 async def request_job(
-    context: WebContext, line: ScheduleSummary, params: dict[str, Any], by: str, reason: str
+    context: WebContext, line: ScheduleSummary, params: dict[str, Any], act: Act
 ) -> tuple[UUID, list[QueuedRun]]:
     """Request a run of the job unless one is open. Returns its id, and the runs to enqueue."""
     open_run = await listing.open_run(context.pool, line.key)
     if open_run is not None:
         return open_run, []
-    with_source = manual_runs.params_of(line.key, line.job, params)
-    queued = await request_run(context, ManualRun(line.job, with_source, by, reason))
+    queued = await context.steering.run(WantedRun(line.key, line.job, params), act)
     return queued.run_id, [queued]
-
-
-async def request_run(context: WebContext, wanted: ManualRun) -> QueuedRun:
-    """Insert the run; it is still to be enqueued. Raises HTTPException 409."""
-    now = await heartbeats.database_now(context.pool)
-    try:
-        return await manual_runs.request(
-            context.pool, wanted, default_policies(context.config), now
-        )
-    except BadSchedule as error:
-        raise HTTPException(409, f"The schedule cannot be read: {error}") from None
 
 
 def until_of(form: Form, now: datetime) -> datetime | None:
@@ -114,24 +144,15 @@ def reason_of(form: Form, *, required: bool = False) -> str:
 async def pause(request: Request, user: SessionUser, form: Form) -> Response:
     """Pause a schedule and record the reason. Its ticks are skipped until it is resumed.
 
-    Raises HTTPException 422 if the reason or the end is invalid, 503 if Postgres does not answer.
+    Raises HTTPException 422 if the reason or the end is invalid, and those of `http_errors`.
     """
-    note = reason_of(form, required=True)
-    context = web_context(request)
-    try:
-        line = await _line(request, user)
-        now = await heartbeats.database_now(context.pool)
-        until = until_of(form, now)
+    context, note = web_context(request), reason_of(form, required=True)
+    with http_errors():
+        line, act = await _line(request, user), await act_of(context, user, note)
+        until = until_of(form, act.now)
         if line.paused_at is not None:
             return _redirect_to_schedule(user, line)
-        if line.org_id is not None:
-            queued = await collection_actions.pause(context, line, user, note, until)
-        else:
-            queued = await edit.pause(
-                context.pool, line.key, now, by=user.principal.name, note=note, until=until
-            )
-    except UNAVAILABLE:
-        raise postgres_unavailable_error() from None
+        queued = await context.steering.pause(line.key, act, until)
     await context.enqueue(queued)
     await context.publish_job(line.key)
     _log.info("schedule.paused_by", schedule=line.key, by=user.principal.name)
@@ -139,19 +160,13 @@ async def pause(request: Request, user: SessionUser, form: Form) -> Response:
 
 
 async def resume(request: Request, user: SessionUser, _: Form) -> Response:
-    """Resume a paused schedule. Raises HTTPException 503 if Postgres does not answer."""
+    """Resume a paused schedule. Raises HTTPException, those of `http_errors`."""
     context = web_context(request)
-    try:
-        line = await _line(request, user)
+    with http_errors():
+        line, act = await _line(request, user), await act_of(context, user, "")
         if line.paused_at is None:
             return _redirect_to_schedule(user, line)
-        if line.org_id is not None:
-            queued = await collection_actions.resume(context, line, user)
-        else:
-            now = await heartbeats.database_now(context.pool)
-            queued = await edit.resume(context.pool, line.key, now, by=user.principal.name)
-    except UNAVAILABLE:
-        raise postgres_unavailable_error() from None
+        queued = await context.steering.resume(line.key, act)
     await context.enqueue(queued)
     await context.publish_job(line.key)
     _log.info("schedule.resumed_by", schedule=line.key, by=user.principal.name)

@@ -7,12 +7,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.ledger import edit
+from app.orgs.steering import Act
 from app.store.db import UNAVAILABLE
 from app.store.reports import overview
 from app.store.reports.overview import ScheduleSummary
 from app.store.runs.run_rows import QueuedRun
-from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
 from app.web.dashboard import actions, page_filters
@@ -53,31 +52,26 @@ async def several(request: Request, user: SessionUser, form: Form) -> Response:
     if action not in ACTIONS or not selected:
         raise HTTPException(422, "Select at least one job, and what to do.")
     reason = actions.reason_of(form, required=action == "pause")
-    try:
+    with actions.http_errors():
         async with transaction(context.pool, user.org_id) as connection:
             lines = [line for line in await overview.built_in(connection) if line.key in selected]
+        act = await actions.act_of(context, user, reason)
         for line in lines:
-            await context.enqueue(await _act(context, user, form, line, reason))
+            await context.enqueue(await _act(context, act, form, line))
             await context.publish_job(line.key)
-    except UNAVAILABLE:
-        raise actions.postgres_unavailable_error() from None
     return actions.redirect(f"/jobs?done={action}")
 
 
-async def _act(
-    context: WebContext, user: SessionUser, form: Form, line: ScheduleSummary, reason: str
-) -> list[QueuedRun]:
-    now, by = await heartbeats.database_now(context.pool), user.principal.name
+async def _act(context: WebContext, act: Act, form: Form, line: ScheduleSummary) -> list[QueuedRun]:
     state = _state(line)
     if form["action"] == "run":
         if state == "disabled":
             return []
-        return (await actions.request_job(context, line, {}, by, reason))[1]
+        return (await actions.request_job(context, line, {}, act))[1]
     if form["action"] == "pause" and state != "paused":
-        until = actions.until_of(form, now)
-        return await edit.pause(context.pool, line.key, now, by=by, note=reason, until=until)
+        return await context.steering.pause(line.key, act, actions.until_of(form, act.now))
     if form["action"] == "resume" and state == "paused":
-        return await edit.resume(context.pool, line.key, now, by=by)
+        return await context.steering.resume(line.key, act)
     return []
 
 

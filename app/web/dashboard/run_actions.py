@@ -9,19 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.enums import OPEN_STATUSES
-from app.ledger import manual_runs
-from app.ledger.manual_runs import ManualRun
-from app.store.db import UNAVAILABLE
 from app.store.runs import listing
 from app.store.runs.listing import RunFilter
 from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
-from app.web.dashboard import collection_actions, page_filters
-from app.web.dashboard.actions import postgres_unavailable_error, reason_of, redirect, request_run
+from app.web.dashboard import page_filters
+from app.web.dashboard.actions import act_of, http_errors, or_open_run, reason_of, redirect
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
-from app.web.dashboard.views import find_schedule, html_response
+from app.web.dashboard.views import html_response
 
 MAX_AT_ONCE = 500
 CANCEL, RETRY = "cancel", "retry"
@@ -31,13 +28,10 @@ _RunRow = dict[str, Any]
 async def cancel(request: Request, user: SessionUser, form: Form) -> Response:
     """Cancel an open run. Raises HTTPException 404, 409 if it has ended, 503."""
     context = web_context(request)
-    try:
+    with http_errors():
         run = await _run(request, user)
-        now = await heartbeats.database_now(context.pool)
-        by, reason = user.principal.name, reason_of(form)
-        cancelled = await manual_runs.cancel(context.pool, [run], now, by=by, reason=reason)
-    except UNAVAILABLE:
-        raise postgres_unavailable_error() from None
+        act = await act_of(context, user, reason_of(form))
+        cancelled = await context.steering.cancel([run], act)
     if not cancelled:
         raise HTTPException(409, "This run has ended already.")
     return redirect(f"/runs/{run['execution_id']}")
@@ -46,22 +40,13 @@ async def cancel(request: Request, user: SessionUser, form: Form) -> Response:
 async def retry(request: Request, user: SessionUser, form: Form) -> Response:
     """Request a new run like one that has ended, and redirect to it.
 
-    Raises HTTPException 404, 409 if the run has not ended, 503.
+    Raises HTTPException 404, 409 if the run has not ended, and those of `http_errors`.
     """
     context = web_context(request)
-    try:
+    with http_errors():
         run = await _run(request, user)
-        if run["status"] in OPEN_STATUSES:
-            raise HTTPException(409, "This run has not ended yet.")
-        if run["org_id"] is not None:
-            async with transaction(context.pool, user.org_id) as connection:
-                line = await find_schedule(connection, run["job"], user.org_id)
-            run_id, queued = await collection_actions.run(context, line, user)
-        else:
-            wanted = _retry_of(run, user, form)
-            run_id, queued = wanted.run_id, [await request_run(context, wanted)]
-    except UNAVAILABLE:
-        raise postgres_unavailable_error() from None
+        act = await act_of(context, user, reason_of(form))
+        run_id, queued = await or_open_run(context.steering.retry(run, act, _retry_id(run, form)))
     await context.enqueue(queued)
     return redirect(f"/runs/{run_id}")
 
@@ -75,45 +60,29 @@ async def several(request: Request, user: SessionUser, form: Form) -> Response:
     action, context = form.get("action", ""), web_context(request)
     if action.removesuffix("_all") not in {CANCEL, RETRY}:
         raise HTTPException(422, "Choose what to do with the runs.")
-    try:
+    with http_errors():
         found, more = await _selected(context, user, form)
         runs = [run for run in found if _applies(action, run)]
         if not form.get("confirmed"):
             return _confirmation(user, form, runs, len(found) - len(runs), more=more)
         await _perform(context, user, form, runs)
-    except UNAVAILABLE:
-        raise postgres_unavailable_error() from None
     back = form.get("back", "")
     return redirect(back if back.startswith("/runs") else "/runs")
 
 
 async def _perform(context: WebContext, user: SessionUser, form: Form, runs: list[_RunRow]) -> None:
+    act, steering = await act_of(context, user, reason_of(form)), context.steering
     if form["action"].startswith(CANCEL):
-        now = await heartbeats.database_now(context.pool)
-        by, reason = user.principal.name, reason_of(form)
-        await manual_runs.cancel(context.pool, runs, now, by=by, reason=reason)
+        await steering.cancel(runs, act)
         return
-    queued = [await request_run(context, _retry_of(run, user, form)) for run in runs]
+    queued = [await steering.retry(run, act, _retry_id(run, form)) for run in runs]
     await context.enqueue(queued)
 
 
-def _retry_of(run: _RunRow, user: SessionUser, form: Form) -> ManualRun:
-    """The run that repeats `run`. The same form sent twice is one run."""
+def _retry_id(run: _RunRow, form: Form) -> UUID:
+    """The id of the run that repeats `run`. The same form sent twice is one run."""
     once = form.get("once", "") or str(uuid4())
-    run_id: UUID = run["execution_id"]
-    return ManualRun(
-        task=run["task"],
-        params=_params(run),
-        by=user.principal.name,
-        reason=reason_of(form),
-        run_id=uuid5(run_id, f"rollcall retry {once}"),
-        retry_of=run_id,
-    )
-
-
-def _params(run: _RunRow) -> dict[str, Any]:
-    """The parameters of a run; one of a recipe's schedule has its source in its job's name."""
-    return manual_runs.params_of(run["job"], run["task"], run["params"])
+    return uuid5(run["execution_id"], f"rollcall retry {once}")
 
 
 def _applies(action: str, run: _RunRow) -> bool:

@@ -58,7 +58,7 @@ def params_from(config: Config, key: str, task: str, form: Mapping[str, str]) ->
             named[field.name] = (
                 [part.strip() for part in text.split(",") if part.strip()] if field.many else text
             )
-    return job.validate_params(named).model_dump(mode="json", exclude_unset=True)
+    return job.json_params(named)
 
 
 def _fields(job: Job, own: Mapping[str, Any]) -> list[ParamField]:

@@ -50,6 +50,15 @@ def _instant(value: object) -> object:
     return value
 
 
+def _parsed_instant(value: object) -> datetime:
+    """Parse it here: the body is validated strictly, and a text is no timestamp then."""
+    text = str(_instant(value)).upper()
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("is not a valid timestamp") from None
+
+
 def _in_range(value: datetime) -> datetime:
     if not EARLIEST <= value <= LATEST:
         raise ValueError("must be between the years 1970 and 3000")
@@ -78,6 +87,7 @@ Zone = Annotated[
 CollectionName = Annotated[str, Field(pattern=NAME_PATTERN_OF_COLLECTIONS, examples=["nightly"])]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE_ROWS), BeforeValidator(digits)]
 Instant = Annotated[AwareDatetime, AfterValidator(_in_range), BeforeValidator(_instant)]
+BodyInstant = Annotated[AwareDatetime, AfterValidator(_in_range), BeforeValidator(_parsed_instant)]
 Flag = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema({"type": "boolean"})]
 Cursor = Annotated[str, Field(min_length=1, max_length=300)]
 

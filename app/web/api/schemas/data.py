@@ -1,4 +1,4 @@
-"""Pydantic models of the operator's odds and news in the API."""
+"""Bodies and filters of the operator's odds and news."""
 
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
 from app.core.enums import Market, MarketOutcome
-from app.web.api.schemas.base import Instant, PageQuery, ResponseModel, SourceName
+from app.web.api.schemas.base import Instant, PageQuery, ResponseModel, SourceName, digits
 
 
 def _line(value: object) -> object:
@@ -23,6 +23,7 @@ def _finite(value: Decimal) -> Decimal:
 
 
 SearchText = SourceName
+MatchLimit = Annotated[int, Field(ge=1, le=50), BeforeValidator(digits)]
 Line = Annotated[
     Decimal,
     Field(max_digits=8, decimal_places=3),
@@ -39,8 +40,10 @@ class BestQuery(PageQuery):
     """Filters of matches. `since`, `until`: kick-off; by default from now on, for 14 days.
 
     `competition`: part of a competition's or country's name; `teams`: of a team's name.
+    A page has at most 50: a match may have some hundred prices.
     """
 
+    limit: MatchLimit = 20
     since: Instant | None = None
     until: Instant | None = None
     competition: SearchText | None = None

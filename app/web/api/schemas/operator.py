@@ -1,4 +1,4 @@
-"""Bodies of the operator's endpoints: organisations, tokens and jobs."""
+"""Bodies of the operator's endpoints: organisations and tokens."""
 
 from typing import Annotated
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from app.core.enums import Scope
-from app.web.api.schemas.base import Flag, Name, RequestModel, ResponseModel
+from app.web.api.schemas.base import Name, RequestModel, ResponseModel
 
 OrgName = Annotated[str, Field(min_length=1, max_length=80, examples=["Acme Odds"])]
 
@@ -78,29 +78,3 @@ class Tokens(ResponseModel):
     """The tokens of an organisation or of the operator, oldest first."""
 
     tokens: list[TokenBody]
-
-
-class JobsQuery(RequestModel):
-    """Whether the schedules of organisations are listed too."""
-
-    collections: Flag = False
-
-
-class JobBody(ResponseModel):
-    """A schedule. `due`: in words. `frontier`: up to here every tick has its outcome."""
-
-    job: str
-    task: str
-    due: str
-    enabled: bool
-    paused_at: AwareDatetime | None
-    paused_by: str | None
-    paused_note: str | None
-    next: AwareDatetime | None
-    frontier: AwareDatetime
-
-
-class JobList(ResponseModel):
-    """The schedules, by name."""
-
-    jobs: list[JobBody]

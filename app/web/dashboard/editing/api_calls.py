@@ -99,7 +99,7 @@ async def _api_request(
     request: Request, user: SessionUser, path: Mapping[str, Any], **parts: Any
 ) -> ApiRequest:
     context = web_context(request)
-    whole = {"body": None, "query": None, "revision": None} | parts
+    whole: dict[str, Any] = {"body": None, "query": None, "revision": None} | parts
     return ApiRequest(
         context=context,
         principal=user.principal,

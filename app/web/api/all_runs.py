@@ -1,0 +1,191 @@
+"""Handlers of /operator/runs and /operator/workers: the runs of every job.
+
+They call what the commands `runs`, `run`, `cancel`, `retry` and `status` and the pages call.
+"""
+
+from collections import defaultdict
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from app.core.enums import RunStatus, Scope
+from app.core.errors import Conflict, NotFound
+from app.health.judge import OverallReason
+from app.orgs.steering import Act
+from app.store.runs import backlog, listing
+from app.store.runs.listing import RunFilter
+from app.web.api import cursor
+from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
+from app.web.api.problems import RETRY_AFTER, Problem
+from app.web.api.schemas.jobs import (
+    AllRuns,
+    AllRunsQuery,
+    AnyRunBody,
+    AnyRunWithSources,
+    ReasonRequest,
+    WorkerBody,
+    Workers,
+)
+from app.web.api.schemas.runs import QueuedRunBody
+
+RUNS, RUN = "/operator/runs", "/operator/runs/{run_id}"
+MAX_RUNNING = 500
+
+
+async def list_all_runs(request: ApiRequest) -> ApiResponse:
+    """List the runs of every job, newest first."""
+    query: AllRunsQuery = request.query
+    filters = RunFilter(
+        job=query.job,
+        statuses=None if query.status is None else [query.status],
+        trigger=query.trigger,
+        source=query.source,
+        since=query.since,
+        until=query.until,
+        after=cursor.decode_instant_and_id(query.cursor),
+    )
+    rows = await listing.runs(request.context.pool, filters, query.limit + 1)
+    page, more = rows[: query.limit], len(rows) > query.limit
+    last = page[-1] if more else None
+    return ApiResponse(
+        AllRuns(
+            runs=[AnyRunBody.model_validate(_with_id(row)) for row in page],
+            next_cursor=cursor.encode(last["created_at"], last["execution_id"]) if last else None,
+        )
+    )
+
+
+async def read_any_run(request: ApiRequest) -> ApiResponse:
+    """Read a run of any job, the result of each of its sources, and its events."""
+    return await _answer(request)
+
+
+async def cancel_any_run(request: ApiRequest) -> ApiResponse:
+    """Cancel a run that is queued or running; its worker stops within a third of its lease."""
+    row = await _existing(request)
+    if not await request.context.steering.cancel([row], _act(request)):
+        raise Conflict(f"run {row['execution_id']} has ended")
+    return await _answer(request)
+
+
+async def retry_any_run(request: ApiRequest) -> ApiResponse:
+    """Queue a new run like one that has ended, which stays as it is."""
+    row, context = await _existing(request), request.context
+    queued = await context.steering.retry(row, _act(request))
+    await context.enqueue([queued])
+    body = QueuedRunBody(run_id=queued.run_id, queued_at=request.now)
+    return ApiResponse(body, {"location": f"/operator/runs/{queued.run_id}"})
+
+
+async def list_workers(request: ApiRequest) -> ApiResponse:
+    """List the live workers with what they run, and how many runs wait."""
+    context = request.context
+    snapshot = await context.snapshot.value()
+    if snapshot.reason is OverallReason.REDIS_UNREACHABLE:
+        detail = "Redis does not answer, so the workers are not known"
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
+    filters = RunFilter(statuses=[RunStatus.RUNNING])
+    running: dict[str | None, list[UUID]] = defaultdict(list)
+    for row in await listing.runs(context.pool, filters, MAX_RUNNING):
+        running[row["worker"]].append(row["execution_id"])
+    open_runs = await backlog.open_runs(context.pool, request.now)
+    workers = [
+        WorkerBody(
+            worker=name,
+            seen_at=facts.seen_at,
+            started_at=facts.started_at,
+            host=facts.host,
+            running=facts.running,
+            memory=facts.memory,
+            version=facts.version,
+            schema_=facts.schema,
+            zone_data=facts.zone_data,
+            clock_error=facts.clock_error,
+            tasks=None if facts.tasks is None else list(facts.tasks),
+            faulty_jobs=list(facts.faulty_jobs),
+            runs=running[name],
+        )
+        for name, facts in sorted(snapshot.workers.items())
+    ]
+    return ApiResponse(
+        Workers(
+            workers=workers,
+            queued=open_runs["queued"],
+            running=open_runs["running"],
+            oldest_queued_at=open_runs["oldest"],
+        )
+    )
+
+
+def _act(request: ApiRequest) -> Act:
+    return Act(request.principal.name, request.now, request.body.reason or "")
+
+
+async def _existing(request: ApiRequest) -> dict[str, Any]:
+    run_id = request.path["run_id"]
+    row = await listing.run(request.context.pool, run_id)
+    if row is None:
+        raise NotFound(f"there is no run {run_id}")
+    return row
+
+
+async def _answer(request: ApiRequest) -> ApiResponse:
+    row, pool = await _existing(request), request.context.pool
+    body = _with_id(row) | {
+        "sources": await listing.sources(pool, row["execution_id"]),
+        "events": await listing.events(pool, row["execution_id"]),
+    }
+    return ApiResponse(AnyRunWithSources.model_validate(body))
+
+
+def _with_id(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {
+        "id": row["execution_id"],
+        "deferred_until": row["not_before"] if row["deferrals"] else None,
+    }
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "GET",
+        RUNS,
+        Scope.READ,
+        list_all_runs,
+        AllRuns,
+        query=AllRunsQuery,
+        operator=True,
+    ),
+    Endpoint("GET", RUN, Scope.READ, read_any_run, AnyRunWithSources, operator=True),
+    Endpoint(
+        "POST",
+        f"{RUN}/cancel",
+        Scope.OPERATE,
+        cancel_any_run,
+        AnyRunWithSources,
+        body=ReasonRequest,
+        optional=True,
+        errors=(409,),
+        operator=True,
+    ),
+    Endpoint(
+        "POST",
+        f"{RUN}/retry",
+        Scope.OPERATE,
+        retry_any_run,
+        QueuedRunBody,
+        status=202,
+        body=ReasonRequest,
+        optional=True,
+        errors=(409,),
+        operator=True,
+    ),
+    Endpoint(
+        "GET",
+        "/operator/workers",
+        Scope.READ,
+        list_workers,
+        Workers,
+        operator=True,
+    ),
+)
