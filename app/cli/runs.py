@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from uuid import UUID
 import typer
 from redis.exceptions import RedisError
 
-from app.cli import known, run_requests, terminal
+from app.cli import ansi, known, run_requests, terminal
 from app.cli.terminal import CommandContext
 from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
 from app.core.errors import UnknownRun, WrongState
@@ -160,15 +161,14 @@ def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
         ("Events", row["events"], ("at", "event", "attempt", "worker", "detail")),
         ("Rejected records", row["rejected"], REJECTED),
     )
-    console = terminal.console()
     for title, rows, columns in sections:
         if rows:
-            console.print(f"\n{title}", style="bold underline")
+            sys.stdout.write(f"\n{ansi.styled(title, 'bold')}\n")
             terminal.print_table(rows, columns)
     if row["log"]:
-        console.print("\nLog", style="bold underline")
+        sys.stdout.write(f"\n{ansi.styled('Log', 'bold')}\n")
     for line in row["log"] or ():
-        console.print(terminal.clean(line))
+        terminal.write_line("\n".join(ansi.wrapped(terminal.clean(line), ansi.width())))
 
 
 async def _log_lines(context: CommandContext, run_id: UUID) -> list[str] | None:

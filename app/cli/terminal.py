@@ -3,9 +3,17 @@
 import asyncio
 import getpass
 import json
-import shutil
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +25,7 @@ from arq.connections import ArqRedis
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
+from app.cli import ansi
 from app.core import config as settings
 from app.core import log, printable
 from app.core.durations import parse_duration
@@ -26,7 +35,6 @@ from app.store import db, server_faults, servers
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
 Result = TypeVar("Result")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -163,72 +171,76 @@ def print_table(
     Columns without a value are left out. Those that do not fit follow each row, with their names,
     as many on a line as fit: no word is cut. Without rows it prints `none`.
     """
-    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - not imported for `--json`
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    out = console()
     rows = list(rows)
     if not rows:
-        out.print("none")
+        sys.stdout.write("none\n")
         return
+    from rich.cells import cell_len  # noqa: PLC0415 - not imported for `--json`
+
     cells = [[format_value(row.get(name)) for name in columns] for row in rows]
     kept = [n for n, _ in enumerate(columns) if any(row[n] for row in cells)]
     names = [name if own_names else name.replace("_", " ") for name in columns]
     widths = {n: max(map(cell_len, [names[n], *(row[n] for row in cells)])) for n in kept}
     shown, used = kept[:1], widths[kept[0]] if kept else 0
     for n in kept[1:]:
-        if used + len(_GAP) + widths[n] <= out.width:
+        if used + len(_GAP) + widths[n] <= ansi.width():
             shown.append(n)
             used += len(_GAP) + widths[n]
-    header = _GAP.join(set_cell_size(names[n], widths[n]) for n in shown)
-    out.print(Text(header.rstrip(), style="bold"))
+
+    def line(row: Sequence[str], styles: Sequence[str]) -> str:
+        last = max((n for n in shown if row[n]), default=-1)
+        padding = {n: " " * (widths[n] - cell_len(row[n])) for n in shown}
+        padded = [ansi.styled(row[n], styles[n]) + padding[n] for n in shown if n <= last]
+        return _GAP.join(padded).rstrip()
+
+    write = sys.stdout.write
+    write(ansi.styled(line(names, [""] * len(names)), "bold") + "\n")
     for row in cells:
-        line = [_styled(columns[n], set_cell_size(row[n], widths[n])) for n in shown]
-        joined = Text(_GAP).join(line)
-        joined.rstrip()
-        out.print(joined)
-        folded = [
-            Text.assemble((f"{names[n]}: ", "dim"), _styled(columns[n], row[n]))
-            for n in kept
-            if n not in shown and row[n]
-        ]
-        _print_folded(out, folded)
+        write(line(row, [_style(name, text) for name, text in zip(columns, row, strict=True)]))
+        write("\n")
+        folded = [(names[n], row[n], _style(columns[n], row[n])) for n in kept if n not in shown]
+        write("".join(f"{one}\n" for one in _folded([one for one in folded if one[1]])))
+    sys.stdout.flush()
 
 
-def _print_folded(out: "Console", parts: Sequence["Text"]) -> None:
-    """Print the parts below a row, indented, as many on a line as fit."""
-    from rich.padding import Padding  # noqa: PLC0415 - not imported for `--json`
-    from rich.text import Text  # noqa: PLC0415 - as above
+def _folded(parts: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """The lines below a row, indented: name, value and style of each part, as many as fit."""
+    from rich.cells import cell_len  # noqa: PLC0415 - not imported for `--json`
 
-    lines: list[Text] = []
-    for part in parts:
-        fits = lines and lines[-1].cell_len + len(_GAP) + part.cell_len <= out.width - _INDENT
-        if fits:
-            lines[-1] = Text(_GAP).join([lines[-1], part])
-        else:
-            lines.append(part)
-    for line in lines:
-        out.print(Padding(line, (0, 0, 0, _INDENT), expand=False))
+    room, line, used = ansi.width() - _INDENT, "", 0
+    for name, value, style in parts:
+        length = len(name) + 2 + cell_len(value)
+        text = ansi.styled(f"{name}: ", "dim") + ansi.styled(value, style)
+        if line and used + len(_GAP) + length <= room:
+            line, used = f"{line}{_GAP}{text}", used + len(_GAP) + length
+            continue
+        if line:
+            yield " " * _INDENT + line
+        line, used = text, length
+        if length > room:
+            yield from (" " * _INDENT + one for one in ansi.wrapped(f"{name}: {value}", room))
+            line = ""
+    if line:
+        yield " " * _INDENT + line
 
 
-def _styled(column: str, text: str) -> "Text":
-    from rich.text import Text  # noqa: PLC0415 - not imported for `--json`
-
-    state = text.split(" ", 1)[0]
-    return Text(text, style=_STATE_STYLES.get(state, "") if column in _STATE_COLUMNS else "")
+def _style(column: str, text: str) -> str:
+    return _STATE_STYLES.get(text.split(" ", 1)[0], "") if column in _STATE_COLUMNS else ""
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
     """Print one record, a line for each field that has a value; long values are folded."""
-    from rich.table import Table  # noqa: PLC0415 - not imported for `--json`
-
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(justify="right", style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in fields.items():
-        if text := format_value(value):
-            grid.add_row(name.replace("_", " "), _styled(name, text))
-    console().print(grid)
+    texts = {name.replace("_", " "): (name, format_value(value)) for name, value in fields.items()}
+    texts = {label: (name, text) for label, (name, text) in texts.items() if text}
+    indent = max(map(len, texts), default=0)
+    for label, (name, text) in texts.items():
+        first, *rest = ansi.wrapped(text, ansi.width() - indent - len(_GAP))
+        shown = ansi.styled(label, "dim")
+        sys.stdout.write(
+            f"{' ' * (indent - len(label))}{shown}{_GAP}{ansi.styled(first, _style(name, text))}\n"
+        )
+        sys.stdout.writelines(f"{' ' * (indent + len(_GAP))}{one}\n" for one in rest)
+    sys.stdout.flush()
 
 
 def print_done(done: Mapping[str, object], text: str, *, as_json: bool) -> None:
@@ -247,8 +259,7 @@ def console(*, stderr: bool = False, markup: bool = False) -> "Console":
     """
     from rich.console import Console  # noqa: PLC0415 - not imported for `--json`
 
-    width = shutil.get_terminal_size((240, 24)).columns
-    return Console(stderr=stderr, highlight=False, markup=markup, emoji=False, width=width)
+    return Console(stderr=stderr, highlight=False, markup=markup, emoji=False, width=ansi.width())
 
 
 def confirm(question: str) -> None:

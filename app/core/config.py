@@ -397,6 +397,11 @@ def chosen_format() -> Literal["json", "console"]:
     return "json" if chosen is not None and chosen.get_secret_value() == "json" else "console"
 
 
+def wants_colour() -> bool:
+    """Return whether a terminal is to get colours: not with NO_COLOR, nor if TERM is `dumb`."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"  # noqa: TID251 - the one module that reads it
+
+
 def secret(name: str) -> SecretStr | None:
     """Return one variable from the environment or `.env`, for a recipe; None if it is not set."""
     value = os.environ.get(name)  # noqa: TID251 - the one module that reads it

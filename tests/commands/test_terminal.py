@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -151,6 +152,53 @@ def test_what_does_not_fit_follows_its_row_as_many_on_a_line_as_fit(
         "    note: w w w w w w w w w w w w w w w",
     ]
     assert max(map(len, lines)) <= 40
+
+
+COLOURED = ("job", "status", "health")
+
+
+class _Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_a_state_is_in_colour_in_a_terminal_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], *, coloured: bool
+) -> None:
+    written = _Tty()
+    monkeypatch.setattr(sys, "stdout", written)
+    for name, value in {"NO_COLOR": "", "TERM": "xterm", "COLUMNS": "20", **variables}.items():
+        monkeypatch.setenv(name, value)
+
+    terminal.print_table([{"job": "a", "status": "failure", "health": "healthy"}], COLOURED)
+    terminal.print_fields({"status": "failure"})
+
+    expected = (
+        "\x1b[1mjob  status\x1b[0m\n"
+        "a    \x1b[1;31mfailure\x1b[0m\n"
+        "    \x1b[2mhealth: \x1b[0m\x1b[32mhealthy\x1b[0m\n"
+        "\x1b[2mstatus\x1b[0m  \x1b[1;31mfailure\x1b[0m\n"
+    )
+    assert written.getvalue() == (expected if coloured else re.sub(r"\x1b\[[\d;]+m", "", expected))
+
+
+def test_wide_characters_and_long_values_stay_within_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    rows = [{"name": "漢字", "n": 1, "error": "one two " * 8}, {"name": "ab", "n": 2, "error": "x"}]
+
+    terminal.print_table(rows, ("name", "n", "error"))
+    terminal.print_fields({"url": f"https://example.org/{'a' * 40}", "n": 1})
+
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:2] == ["name  n", "漢字  1"]
+    assert printed[-1] == "  n  1"
+    assert max(map(cell_len, printed)) <= 30
 
 
 def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:

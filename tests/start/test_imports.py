@@ -15,6 +15,7 @@ HEAVY = (
     "alembic", "app.authoring", "apprise", "cryptography.hazmat", "feedparser", "jwt.api_jwt",
     "lxml", "parsel", "sqlalchemy", "sqlmodel",
 )  # fmt: skip
+FORMATTING = ("rich.console", "rich.text")
 OF_SERVERS = ("aiohttp", "arq", "asyncpg", "httpx", "pydantic", "redis", "rich", "structlog")
 
 
@@ -22,8 +23,8 @@ OF_SERVERS = ("aiohttp", "arq", "asyncpg", "httpx", "pydantic", "redis", "rich",
     ("module", "absent"),
     [
         ("app.workers", HEAVY),
-        ("app.cli.main", (*HEAVY, *OF_SERVERS)),
-        ("app.cli.status", (*HEAVY, "aiohttp", "httpx")),
+        ("app.cli.main", (*HEAVY, *OF_SERVERS, *FORMATTING, "importlib.resources")),
+        ("app.cli.status", (*HEAVY, *FORMATTING, "aiohttp", "httpx")),
     ],
 )
 def test_a_process_imports_only_what_it_starts_with(module: str, absent: tuple[str, ...]) -> None:
