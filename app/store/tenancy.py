@@ -1,8 +1,14 @@
-"""Transactions under row-level security: the operator's see all rows, an organisation's its own."""
+"""Transactions under row-level security: the operator's see all rows, an organisation's its own.
 
+An organisation uses a quarter of a pool's connections at most, so that none waits for another's.
+"""
+
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from app.store.db import Connection, Pool
 
@@ -10,6 +16,10 @@ from app.store.db import Connection, Pool
 NARROW = """
 SELECT set_config('rollcall.house', 'off', true), set_config('rollcall.org', $1, true)
 """
+_Key = tuple[int, UUID]
+_shares: WeakValueDictionary[_Key, asyncio.Semaphore] = WeakValueDictionary()
+_held: ContextVar[frozenset[_Key]] = ContextVar("_held", default=frozenset())
+
 BYPASSES = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
 
 
@@ -19,9 +29,30 @@ async def org_transaction(pool: Pool, org_id: UUID) -> AsyncGenerator[Connection
 
     Rows of the operator (without an organisation) can be read but not written.
     """
-    async with pool.acquire() as connection, connection.transaction():
+    async with _share(pool, org_id), pool.acquire() as connection, connection.transaction():
         await connection.execute(NARROW, str(org_id))
         yield connection
+
+
+@asynccontextmanager
+async def _share(pool: Pool, org_id: UUID) -> AsyncGenerator[None]:
+    """Wait for one of the connections that the organisation may use at once.
+
+    What is called by one of its transactions does not wait: it could be for itself.
+    """
+    key, held = (id(pool), org_id), _held.get()
+    if key in held:
+        yield
+        return
+    share = _shares.get(key)
+    if share is None:
+        share = _shares[key] = asyncio.Semaphore(max(2, pool.get_max_size() // 4))
+    async with share:
+        _held.set(held | {key})
+        try:
+            yield
+        finally:
+            _held.set(held)
 
 
 @asynccontextmanager

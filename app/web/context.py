@@ -43,6 +43,7 @@ from app.web.dashboard.tick_slots import SHOWN_TICKS
 from app.web.health.metrics import scrape
 from app.web.health.readiness import Readiness, check, check_schema
 from app.web.health.snapshot import HealthSnapshot, take_snapshot
+from app.web.open_streams import OpenStreams
 from app.web.throttle import ChangeThrottle, FailureThrottle
 from app.web.ttl_cache import TtlCache, with_deadline
 
@@ -117,7 +118,8 @@ class WebContext:
     table: TtlCache[JobsTable]
     fingerprint: TtlCache[str]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    stream_count: int = 0
+    streams: OpenStreams = field(default_factory=lambda: OpenStreams(200, per_org=20))
+    exports: OpenStreams = field(default_factory=lambda: OpenStreams(20, per_org=3))
     _isolation_enforced: bool = False
     _trusted: dict[UUID, tuple[float, Principal]] = field(
         default_factory=dict[UUID, tuple[float, Principal]]

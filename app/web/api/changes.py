@@ -32,13 +32,14 @@ STREAM_PAGE = 200  # changes per read of a stream
 KEEP_ALIVE_POLLS = 30  # polls between comments, which detect a closed connection
 SESSION_POLLS = 20  # polls between checks that the token is still valid
 MAX_STREAM_POLLS = 1200  # polls until a stream ends and the client reconnects
-MAX_FEEDS = 200  # waiting requests and streams of one process
 
 
 async def list_changes(request: ApiRequest) -> ApiResponse:
     """List the changes after a place in the feed, oldest first; with `wait`, wait for one."""
     query: ChangesQuery = request.query
     reader = _Reader(request, parse_place(query.after), query.limit, _kinds(query))
+    if query.wait:
+        _check_room(request)
     found = await reader.read()
     if not found and query.wait:
         with _counted(request):
@@ -146,15 +147,12 @@ async def _stopping(request: ApiRequest) -> bool:
 @contextlib.contextmanager
 def _counted(request: ApiRequest) -> Generator[None]:
     _check_room(request)
-    request.context.stream_count += 1
-    try:
+    with request.context.streams.hold(request.org_id):
         yield
-    finally:
-        request.context.stream_count -= 1
 
 
 def _check_room(request: ApiRequest) -> None:
-    if request.context.stream_count >= MAX_FEEDS:
+    if not request.context.streams.has_room(request.org_id):
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE, "too many clients wait for changes", headers=RETRY_AFTER
         )

@@ -1,6 +1,7 @@
 """Handler of /collection/exports: items, changes and runs as a streamed file."""
 
 from collections.abc import AsyncGenerator
+from http import HTTPStatus
 
 from app.core.enums import Scope
 from app.core.errors import BadParameters
@@ -11,6 +12,7 @@ from app.store.reports.exports import ExportRange
 from app.web.api import problems
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint
+from app.web.api.problems import Problem
 from app.web.api.schemas.exports import ExportQuery
 
 MEDIA_TYPES = tuple(media_type for _, media_type in exports.FORMATS.values())
@@ -25,7 +27,10 @@ async def export_rows(request: ApiRequest) -> ApiResponse:
     _check(query, what)
     span = ExportRange(query.since, query.until)
     rows = exports.pages(request.context.pool, request.org_id, kind, span, query.after)
-    parts = encode(kind.columns, rows)
+    if not request.context.exports.has_room(request.org_id):
+        detail = "too many exports are under way"
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=problems.RETRY_AFTER)
+    parts = _counted(request, encode(kind.columns, rows))
     first = await anext(parts, b"")  # a fault is answered before the stream begins
     headers = {"content-disposition": f'attachment; filename="{what}.{query.format}"'}
     return ApiResponse(headers=headers, stream=_joined(first, parts), media_type=media_type)
@@ -42,6 +47,12 @@ def _check(query: ExportQuery, what: str) -> None:
             export.load_pyarrow()
         except BadParameters as error:
             raise problems.of_field("format", str(error)) from None
+
+
+async def _counted(request: ApiRequest, parts: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    with request.context.exports.hold(request.org_id):
+        async for part in parts:
+            yield part
 
 
 async def _joined(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:

@@ -23,15 +23,14 @@ POLL_SECONDS = 1.0  # seconds between two polls of the state
 POLLS_PER_KEEP_ALIVE = 15  # polls between keep-alive comments
 POLLS_PER_SESSION_CHECK = 10  # polls between checks of the session
 MAX_POLLS = 300  # polls until the stream ends and the browser reconnects
-MAX_STREAMS = 200  # concurrent streams
 
 HEADERS = NO_STORE | {"x-accel-buffering": "no"}
 
 
 async def stream(request: Request, user: SessionUser) -> Response:
-    """A stream with one event per change. Raises HTTPException 503 beyond MAX_STREAMS streams."""
+    """A stream with one event per change. Raises HTTPException 503 if too many are open."""
     context = web_context(request)
-    if context.stream_count >= MAX_STREAMS:
+    if not context.streams.has_room(user.org_id):
         raise HTTPException(503, "Too many live connections.")
     events = _events(request, context, user.org_id)
     return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
@@ -40,8 +39,7 @@ async def stream(request: Request, user: SessionUser) -> Response:
 async def _events(
     request: Request, context: WebContext, org_id: UUID | None
 ) -> AsyncGenerator[str]:
-    context.stream_count += 1
-    try:
+    with context.streams.hold(org_id):
         yield "retry: 2000\n\n"
         sent = ""
         for poll in range(1, MAX_POLLS):
@@ -55,8 +53,6 @@ async def _events(
                 return
             if await _is_ending(context):
                 return
-    finally:
-        context.stream_count -= 1
 
 
 async def _state(context: WebContext, org_id: UUID | None) -> str:
