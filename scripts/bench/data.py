@@ -92,7 +92,7 @@ def main() -> int:
             figures = asyncio.run(_measure(servers, asked))
         finally:
             servers.close()
-    _show(figures)
+    show(figures)
     if asked.json:
         print(json.dumps({"data": [asdict(page) for page in figures]}), flush=True)
     return 0 if all(page.ms < asked.limit for page in figures) else 1
@@ -115,31 +115,32 @@ def _parse_arguments() -> argparse.Namespace:
 async def _measure(servers: embedded.Servers, asked: argparse.Namespace) -> list[PageFigures]:
     pool = await open_pool(servers.database_url, size=2)
     try:
-        now = datetime.now(UTC)
-        Console(stderr=True).print(f"Writing {asked.changes:,} changes ...", highlight=False)
-        await partitions.create_upcoming(pool, now)
-        await pool.execute(FILL_EVENTS, now, EVENTS, timeout=BULK)
-        await pool.execute(FILL_PRICES, now, timeout=BULK)
-        each = max(asked.changes // EVENTS, 1)
-        begin = now - timedelta(minutes=10 * each)
-        await pool.execute(FILL_CHANGES, begin, each, timeout=BULK)
-        for statement in FILL:
-            await pool.execute(statement, now, asked.items, timeout=BULK)
-        await pool.execute("VACUUM ANALYZE", timeout=BULK)
+        await fill(pool, asked.changes, asked.items)
         return await _request(servers, pool, asked.rounds)
     finally:
         pool.terminate()
 
 
-async def _request(servers: embedded.Servers, pool: Pool, rounds: int) -> list[PageFigures]:
-    config = Config(
-        database_url=SecretStr(servers.database_url), redis_url=SecretStr(servers.redis_url)
-    )
-    request = TokenRequest(None, "bench", Scope.READ)
-    token = await tokens.create_token(pool, request, datetime.now(UTC), by="bench")
+async def fill(pool: Pool, changes: int, items: int) -> None:
+    """Write so many price changes and items, and the other rows that the pages show."""
+    now = datetime.now(UTC)
+    Console(stderr=True).print(f"Writing {changes:,} changes ...", highlight=False)
+    await partitions.create_upcoming(pool, now)
+    await pool.execute(FILL_EVENTS, now, EVENTS, timeout=BULK)
+    await pool.execute(FILL_PRICES, now, timeout=BULK)
+    each = max(changes // EVENTS, 1)
+    begin = now - timedelta(minutes=10 * each)
+    await pool.execute(FILL_CHANGES, begin, each, timeout=BULK)
+    for statement in FILL:
+        await pool.execute(statement, now, items, timeout=BULK)
+    await pool.execute("VACUUM ANALYZE", timeout=BULK)
+
+
+async def paths(pool: Pool) -> list[str]:
+    """The pages that are measured."""
     item = await pool.fetchval("SELECT id FROM items WHERE source = 'source_3' LIMIT 1")
     day = datetime.now(UTC) + timedelta(days=5)
-    paths = (
+    return [
         "/data/odds",
         f"/data/odds?day={day:%Y-%m-%d}&competition=League 7",
         "/data/odds?teams=nobody",
@@ -155,7 +156,15 @@ async def _request(servers: embedded.Servers, pool: Pool, rounds: int) -> list[P
         f"/data/items/source_3/{item}",
         "/data/rejected",
         "/data/rejected?source=none",
+    ]
+
+
+async def _request(servers: embedded.Servers, pool: Pool, rounds: int) -> list[PageFigures]:
+    config = Config(
+        database_url=SecretStr(servers.database_url), redis_url=SecretStr(servers.redis_url)
     )
+    request = TokenRequest(None, "bench", Scope.READ)
+    token = await tokens.create_token(pool, request, datetime.now(UTC), by="bench")
     app = create_app(config)
     async with app.router.lifespan_context(app) as state:
 
@@ -167,10 +176,13 @@ async def _request(servers: embedded.Servers, pool: Pool, rounds: int) -> list[P
             answer = await client.post("/login", data={"token": token})
             if not answer.is_redirect:
                 raise SystemExit(answer.text)
-            return [await _figures(client, path, rounds) for path in paths]
+            return [await figures_of(client, path, rounds) for path in await paths(pool)]
 
 
-async def _figures(client: httpx.AsyncClient, path: str, rounds: int) -> PageFigures:
+async def figures_of(
+    client: httpx.AsyncClient, path: str, rounds: int, name: str = ""
+) -> PageFigures:
+    """The cost of a page that is requested so often. `name`: under which it is shown."""
     statements: list[str] = []
     spent: list[float] = []
     cpu: list[float] = []
@@ -185,10 +197,10 @@ async def _figures(client: httpx.AsyncClient, path: str, rounds: int) -> PageFig
             raise SystemExit(f"{path}: {answer.status_code} {answer.text}")
         size = len(answer.content)
     return PageFigures(
-        path,
+        name or path,
         round(spent[0], 1),
-        round(median(spent[1:]), 1),
-        round(median(cpu[1:]), 1),
+        round(median(spent[1:] or spent), 1),
+        round(median(cpu[1:] or cpu), 1),
         len(statements) // rounds,
         round(size / 1024, 1),
     )
@@ -211,7 +223,8 @@ def _counted(found: list[str]) -> Generator[None]:
         connections._execute = original  # noqa: SLF001 - as above
 
 
-def _show(figures: Sequence[PageFigures]) -> None:
+def show(figures: Sequence[PageFigures]) -> None:
+    """Print a table of the pages."""
     table = Table(title="Pages of collected data")
     for column in ("page", "first_ms", "ms", "cpu_ms", "statements", "kilobytes"):
         table.add_column(column, justify="left" if column == "page" else "right")

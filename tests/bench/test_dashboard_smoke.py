@@ -14,6 +14,7 @@ KEYS = {"jobs", "ticks", "first_ms", "ms", "cpu_ms", "kept_ms", "sql_ms", "job_m
 @pytest.mark.timeout(120)
 def test_a_small_dashboard_is_measured() -> None:
     small = ["--jobs", "3", "--ticks", "90", "--rounds", "1", "--limit", "100000", "--json"]
+    small += ["--changes", "0"]
 
     done = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "scripts.bench.dashboard", *small],
@@ -24,4 +25,8 @@ def test_a_small_dashboard_is_measured() -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["dashboard"].keys() >= KEYS
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["dashboard"].keys() >= KEYS
+    assert {"/", "/trends", "/alerts", "bench: /edit/recipes"} <= {
+        p["page"] for p in found["pages"]
+    }

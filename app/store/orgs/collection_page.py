@@ -1,5 +1,6 @@
 """Query for the dashboard page of a collection."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,6 +46,32 @@ LEFT JOIN LATERAL (
   ORDER BY r.created_at DESC LIMIT 1) last ON true
 WHERE s.retired_at IS NULL ORDER BY o.name, s.key LIMIT $1
 """
+
+
+LAST_RUNS = """
+SELECT r.execution_id FROM unnest($1::bigint[]) AS s (id)
+CROSS JOIN LATERAL (SELECT execution_id FROM runs WHERE schedule_id = s.id
+                    ORDER BY created_at DESC LIMIT $2) AS r
+"""
+LAST_EDITS = """
+SELECT s.id AS schedule_id, e.at, e.by, e.action, e.before, e.after
+FROM unnest($1::bigint[]) AS s (id)
+CROSS JOIN LATERAL (SELECT * FROM schedule_edits WHERE schedule_id = s.id
+                    ORDER BY at DESC, id DESC LIMIT $2) AS e
+ORDER BY e.at DESC, e.id DESC
+"""
+
+
+async def last_runs(connection: Connection, schedules: Sequence[int], limit: int) -> list[UUID]:
+    """Return the ids of the last runs of each of these schedules."""
+    return [row[0] for row in await connection.fetch(LAST_RUNS, schedules, limit)]
+
+
+async def last_edits(
+    connection: Connection, schedules: Sequence[int], limit: int
+) -> list[dict[str, Any]]:
+    """Return the last edits of each of these schedules, newest first, as plain rows."""
+    return [dict(row) for row in await connection.fetch(LAST_EDITS, schedules, limit)]
 
 
 async def of_all(connection: Connection, limit: int) -> list[dict[str, Any]]:

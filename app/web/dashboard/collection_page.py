@@ -14,7 +14,7 @@ from app.store.orgs import collection_page as store
 from app.store.orgs.collection_page import CollectionSummary
 from app.store.runs import listing
 from app.store.runs.listing import RunFilter
-from app.store.schedules import heartbeats, schedule_edits
+from app.store.schedules import heartbeats
 from app.store.tenancy import org_transaction
 from app.web.context import web_context
 from app.web.dashboard.rendering import page
@@ -36,19 +36,22 @@ async def collection(request: Request, user: SessionUser) -> Response:
         async with org_transaction(context.pool, org_id) as connection:
             now = await heartbeats.database_now(connection)
             lines = await store.of_org(connection, org_id, MAX_SHOWN)
-            share = max(1, len(lines))
-            shown = [
-                {
-                    "line": line,
-                    "name": collection_name(line.key),
-                    "rule": _describe(line),
-                    "runs": await listing.runs(connection, RunFilter(line.key), RUNS // share),
-                    "edits": await schedule_edits.edits(connection, line.key, EDITS // share),
-                }
-                for line in lines
-            ]
+            share, ids = max(1, len(lines)), [line.id for line in lines]
+            last = await store.last_runs(connection, ids, max(1, RUNS // share))
+            runs = await listing.runs(connection, RunFilter(ids=last, org_id=org_id), len(last))
+            edits = await store.last_edits(connection, ids, max(1, EDITS // share))
     except UNAVAILABLE:
         return postgres_unavailable(user)
+    shown = [
+        {
+            "line": line,
+            "name": collection_name(line.key),
+            "rule": _describe(line),
+            "runs": [run for run in runs if run["job"] == line.key],
+            "edits": [edit for edit in edits if edit["schedule_id"] == line.id],
+        }
+        for line in lines
+    ]
     notice = NOTICES.get(request.query_params.get("done", ""), "")
     values = {"shown": shown, "now": now, "notice": notice}
     return html_response(page("collections.html", user=user, section="collections", **values))
