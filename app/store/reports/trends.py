@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import msgspec
+
 from app.core.enums import TrendKind
 from app.store.db import Connection, Pool
 
@@ -16,6 +18,11 @@ BUCKETS_PER_DOUBLING = 4
 MAX_ERROR = 2 ** (1 / (2 * BUCKETS_PER_DOUBLING)) - 1  # a share: 9.1 %
 # Seconds of a step, and how long its rows are kept. A period of a page reads one of them.
 STEPS = {3_600: timedelta(days=2), 21_600: timedelta(days=9), 86_400: timedelta(days=32)}
+
+# `failed`: runs that did not succeed. `changed`: records that were new or changed. `errors`:
+# requests that brought no page.
+COUNTS = ("runs", "failed", "records", "prices", "changed", "errors", "bytes")
+_buckets = msgspec.json.Decoder(dict[str, int])
 
 # `$1`: runs that have ended, each given once. The names of jobs and sources are those of metrics.
 # Rows are written in key order, so that two writers cannot deadlock.
@@ -80,7 +87,8 @@ ON CONFLICT (step, kind, at, name) DO UPDATE SET
 """  # noqa: E501
 
 READ = """
-SELECT at, name, runs, failed, records, prices, changed, errors, bytes, took, waited FROM trends
+SELECT at, name, runs, failed, records, prices, changed, errors, bytes, took::text, waited::text
+FROM trends
 WHERE step = $1 AND kind = $2 AND at >= $3 ORDER BY at, name
 """
 
@@ -94,19 +102,12 @@ WHERE t.step = kept.step AND t.at < now() - kept.span
 class TrendPoint:
     """One job or source in one step of time, from `at` on.
 
-    `failed`: runs that did not succeed. `changed`: records that were new or changed. `errors`:
-    requests that brought no page. `took`, `waited`: how many durations were in each bucket.
+    `counts`: in the order of COUNTS. `took`, `waited`: how many durations were in each bucket.
     """
 
     at: datetime
     name: str
-    runs: int
-    failed: int
-    records: int
-    prices: int
-    changed: int
-    errors: int
-    bytes: int
+    counts: Sequence[int]
     took: dict[str, int]
     waited: dict[str, int]
 
@@ -121,7 +122,9 @@ async def read(
     connection: Connection, step: int, kind: TrendKind, since: datetime
 ) -> list[TrendPoint]:
     """The rows of these steps (seconds) that begin at `since` or later, in order of time."""
-    return [TrendPoint(*row) for row in await connection.fetch(READ, step, kind.value, since)]
+    rows = await connection.fetch(READ, step, kind.value, since)
+    decode = _buckets.decode
+    return [TrendPoint(row[0], row[1], row[2:9], decode(row[9]), decode(row[10])) for row in rows]
 
 
 async def prune(pool: Pool) -> None:

@@ -1,9 +1,10 @@
 """The page of trends: what runs took and brought, by source or job, over a day, a week, a month."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from operator import add
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from app.core.enums import TrendKind
 from app.store.db import Connection
 from app.store.reports import trends as store
-from app.store.reports.trends import TrendPoint, percentile
+from app.store.reports.trends import COUNTS, TrendPoint, percentile
 from app.store.schedules import heartbeats
 from app.web.dashboard.data import reading
 from app.web.dashboard.data.line_chart import ChartLine, ChartPoint, sloped_chart
@@ -33,30 +34,38 @@ Key = TypeVar("Key")
 
 MEDIAN, HIGH = 0.5, 0.95
 LOWEST_TOP = 0.1  # the least value at the top of a chart
-COUNTS = ("runs", "failed", "records", "prices", "changed", "errors", "bytes")
 
 
-@dataclass(slots=True)
+@dataclass
 class Trend:
-    """The sum of some counts: of a source or job, or of a step of time."""
+    """The sum of some counts: of a source or job, or of a step of time.
 
-    counts: Counter[str] = field(default_factory=Counter[str])
-    took: Counter[str] = field(default_factory=Counter[str])
-    waited: Counter[str] = field(default_factory=Counter[str])
+    What is derived from them is derived once, after the last `add`.
+    """
 
-    def add(self, point: TrendPoint) -> None:
+    totals: list[int] = field(default_factory=lambda: [0] * len(COUNTS))
+    took: dict[str, int] = field(default_factory=dict[str, int])
+    waited: dict[str, int] = field(default_factory=dict[str, int])
+
+    def add(self, point: "TrendPoint | Trend") -> None:
         """Add these counts."""
-        for name in COUNTS:
-            self.counts[name] += getattr(point, name)
-        self.took.update(point.took)
-        self.waited.update(point.waited)
+        counts = point.totals if isinstance(point, Trend) else point.counts
+        self.totals = list(map(add, self.totals, counts))
+        for sums, more in ((self.took, point.took), (self.waited, point.waited)):
+            for bucket, number in more.items():
+                sums[bucket] = sums.get(bucket, 0) + number
 
-    @property
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """The totals by their names."""
+        return dict(zip(COUNTS, self.totals, strict=True))
+
+    @cached_property
     def took_seconds(self) -> tuple[float | None, float | None]:
         """The median and the 95th percentile of how long runs took."""
         return _percentiles(self.took)
 
-    @property
+    @cached_property
     def waited_seconds(self) -> tuple[float | None, float | None]:
         """The same of how long they waited for their start."""
         return _percentiles(self.waited)
@@ -82,7 +91,9 @@ async def trends(request: Request, user: SessionUser, connection: Connection) ->
     shown = [point for point in points if fields["name"] in ("", point.name)]
     timed = _sums((point.at, point) for point in shown)
     course = [(at, timed.get(at, Trend())) for at in times]
-    total = _sums(("", point) for point in shown).get("", Trend())
+    total = Trend()
+    for part in timed.values():
+        total.add(part)
     values: dict[str, Any] = {
         "user": user,
         "section": "trends",
