@@ -410,7 +410,8 @@ async def test_a_role_sees_and_touches_what_it_owns_on_every_route(
     token = await sign_in(client, pool, role)
     faults: list[str] = []
     before = await rows_by_owner(pool)
-    for route in sorted(routes_of(app)):
+    # What reads comes first: a route that deletes a row would take it from those after it.
+    for route in sorted(routes_of(app), key=lambda one: (not one.startswith("GET"), one)):
         if route in (*ENDLESS, "POST /login", "POST /logout"):
             continue
         for owner in OWNERS:
@@ -447,8 +448,7 @@ def refusals_of_org_pages(
         yield "without a session"
     if role.scope is not None and role.owner is OPERATOR and status not in (403, 404):
         yield "but the operator has no collection"
-    gone = status == 404 and role.scope is Scope.ADMIN  # who has deleted it by another route
-    shown = status < 400 or gone or not route.startswith("GET")
+    shown = status < 400 or not route.startswith("GET")
     if role.owner and role.owner == owner and not shown:
         yield "but it may be seen"
 
