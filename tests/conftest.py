@@ -4,6 +4,7 @@ A server is started by the first test that uses one.
 """
 
 import asyncio
+import signal
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -29,6 +30,11 @@ OURS = "rollcall:*"
 # The suite makes the same examples in every run; --hypothesis-profile=default makes others.
 settings.register_profile("suite", derandomize=True)
 settings.load_profile("suite")
+
+# A shell starts what runs in its background with SIGINT ignored, and so would be the commands that
+# tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ FAULTS: list[tuple[list[dict[str, Any]], str, str]] = [
         "sources.0.parms",
         "unknown field; known: source, params",
     ),
-    ([{"source": "bet9ja", "params": {"x": 1}}], "sources.0.params.x", "not permitted"),
+    ([{"source": "bet9ja", "params": {"x": 1}}], "sources.0.params.x", "not known"),
     ([{"source": "bet9ja", "params": 3}], "sources.0.params", "dictionary"),
     ([{"source": "bet9ja", "params": []}], "sources.0.params", "dictionary"),
     (

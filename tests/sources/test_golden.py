@@ -22,7 +22,7 @@ from app.core.records import Rejected
 from app.sources.base import Source
 
 HERE = Path(__file__).parent
-NOT_SOURCES = {"odds"}
+NOT_SOURCES = {"odds", "asknews_limits", "asknews_records"}
 MODULES = [each.name for each in pkgutil.iter_modules(app.sources.sites.__path__)]
 
 
@@ -31,7 +31,8 @@ def _built(module: str) -> Iterator[Source]:
     room = import_module(f"app.sources.sites.{module}")
     classes: list[tuple[str, Any]] = inspect.getmembers(room, inspect.isclass)
     for _, found in classes:
-        if found.__module__ == room.__name__ and hasattr(found, "partitions"):
+        is_base = found.__name__.startswith("_")
+        if found.__module__ == room.__name__ and hasattr(found, "partitions") and not is_base:
             needed = [
                 each.name
                 for each in fields(found)
