@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.core import zone_data
+from app.core.errors import BadSchedule
 from app.scheduling.cron import MAX_SPAN
 from app.scheduling.schedule import Schedule
 
@@ -79,3 +80,14 @@ def test_data_that_was_added_is_used_for_its_stamp_only() -> None:
 
     assert schedule.with_stamp(stamp).next(noon).hour == 0
     assert schedule.next(noon).hour == 8
+
+
+def test_an_interval_has_zone_data_only_with_a_zone() -> None:
+    stamp = zone_data.wheel_stamp("Europe/Berlin")
+    plain = Schedule.every(60)
+
+    assert plain.with_stamp(stamp) == plain
+    assert plain.in_zone("Europe/Berlin").stamp == zone_data.UNKNOWN_STAMP
+    assert plain.in_zone("Europe/Berlin").with_stamp(stamp).stamp == stamp
+    with pytest.raises(BadSchedule):
+        plain.in_zone("Europe/Nowhere").with_stamp(stamp)
