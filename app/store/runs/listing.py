@@ -149,9 +149,11 @@ FROM run_sources s
 JOIN runs r ON r.execution_id = s.execution_id
 CROSS JOIN LATERAL (
   SELECT p.execution_id
-  FROM rejected_records x JOIN runs p ON p.execution_id = x.execution_id
-  WHERE x.source = s.source AND x.created_at > r.created_at - interval '2 days'
-    AND p.created_at < r.created_at AND p.job = r.job AND p.org_id IS NOT DISTINCT FROM r.org_id
+  FROM runs p
+  WHERE p.job = r.job AND p.org_id IS NOT DISTINCT FROM r.org_id
+    AND p.created_at < r.created_at AND p.created_at > r.created_at - interval '2 days'
+    AND EXISTS (SELECT FROM rejected_records x
+                WHERE x.execution_id = p.execution_id AND x.source = s.source)
   ORDER BY p.created_at DESC LIMIT 1) e
 WHERE s.execution_id = $1 AND s.rejected > (
   SELECT count(*) FROM rejected_records x
