@@ -31,8 +31,8 @@ def _built(module: str) -> Iterator[Source]:
     room = import_module(f"app.sources.sites.{module}")
     classes: list[tuple[str, Any]] = inspect.getmembers(room, inspect.isclass)
     for _, found in classes:
-        is_base = found.__name__.startswith("_")
-        if found.__module__ == room.__name__ and hasattr(found, "partitions") and not is_base:
+        here = found.__module__ == room.__name__
+        if here and hasattr(found, "partitions") and not inspect.isabstract(found):
             needed = [
                 each.name
                 for each in fields(found)

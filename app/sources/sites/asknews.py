@@ -25,6 +25,7 @@ Facts about the site:
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -76,7 +77,7 @@ _stories = msgspec.json.Decoder(_Stories)
 
 
 @dataclass
-class _AskNewsSource:
+class _AskNewsSource(ABC):
     """What articles and stories have in common: one partition per entity, back to its `since`.
 
     `since`: crawl time after which records are requested, by entity. `max_pages`: per entity.
@@ -93,7 +94,7 @@ class _AskNewsSource:
     since: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
     max_pages: int = 5
     gaps: Mapping[str, Stretch] = field(default_factory=dict[str, Stretch])
-    pace: AskNewsLimits = field(default_factory=lambda: AskNewsLimits(NEWS_PAGE_SIZE))
+    pace: AskNewsLimits = field(kw_only=True)
 
     @property
     def limits(self) -> HostLimits:
@@ -122,12 +123,13 @@ class _AskNewsSource:
         end = yield from pagination.follow(self._read)
         return _with_gap(end, self.gaps.get(part.key))
 
+    @abstractmethod
     def _query(self, entity: str) -> QueryParams:
-        raise NotImplementedError
+        """Return the parameters that only this kind of record has."""
 
+    @abstractmethod
     def _read(self, raw: RawPage) -> tuple[int, Offset]:
         """Return the number of records of a page, and the offset of the next."""
-        raise NotImplementedError
 
 
 @dataclass
@@ -145,6 +147,7 @@ class AskNewsNews(_AskNewsSource):
     historical: Mapping[str, int] = field(default_factory=dict[str, int])
     podcasts: bool = False
     name: str = NEWS
+    pace: AskNewsLimits = field(default_factory=lambda: AskNewsLimits(NEWS_PAGE_SIZE), kw_only=True)
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the articles of a search page. Raises Schema, ApiError or Blocked."""
@@ -180,7 +183,9 @@ class AskNewsStories(_AskNewsSource):
 
     max_updates: int = 10
     name: str = STORIES
-    pace: AskNewsLimits = field(default_factory=lambda: AskNewsLimits(STORIES_PAGE_SIZE))
+    pace: AskNewsLimits = field(
+        default_factory=lambda: AskNewsLimits(STORIES_PAGE_SIZE), kw_only=True
+    )
 
     def parse(self, raw: RawPage) -> Iterable[Record]:
         """Return the stories of a page. Raises Schema, ApiError or Blocked."""
