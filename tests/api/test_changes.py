@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 from arq.connections import ArqRedis
 
 from app.core.enums import Scope
@@ -17,6 +19,7 @@ from app.store import tenancy
 from app.store.content import items
 from app.store.db import Pool
 from app.store.orgs import orgs
+from app.web.open_streams import OpenStreams
 from tests.api.clients import Org, Visitor, fields
 from tests.clock import NOON
 from tests.configs import config_for
@@ -78,12 +81,20 @@ async def test_history_is_found_by_any_key(visitor: Visitor, org: Org, pool: Poo
 
 
 async def test_a_request_that_waits_is_answered_by_the_next_change(
-    visitor: Visitor, org: Org, pool: Pool
+    visitor: Visitor, org: Org, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hold, held = OpenStreams.hold, asyncio.Event()
+
+    def noticed(streams: OpenStreams, org_id: UUID | None) -> AbstractContextManager[None]:
+        held.set()
+        return hold(streams, org_id)
+
+    monkeypatch.setattr(OpenStreams, "hold", noticed)
     start = await got(visitor)
 
     waiting = asyncio.create_task(got(visitor, after=start["next"], wait=20))
-    await asyncio.sleep(0.2)
+    async with asyncio.timeout(20):
+        await held.wait()
     await wrote(pool, org, 1)
 
     async with asyncio.timeout(10):

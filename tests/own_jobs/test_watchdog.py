@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.wait import until
 from workers import watchdog
 from workers.watchdog import LoopWatchdog
 
@@ -32,7 +33,7 @@ async def test_what_blocks_the_loop_is_named_once_with_its_stack(
 ) -> None:
     async with LoopWatchdog({grind.__code__: "grinder"}, seconds=0.4):
         grind(1.5)
-        await asyncio.sleep(0.1)
+        await until(lambda: bool(logged), 10, "the warning")
 
     (line,) = logged
     assert (line["event"], line["job"]) == ("loop.blocked", "grinder")
