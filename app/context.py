@@ -69,6 +69,13 @@ class WorkerContext:
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
     fetchers: dict[str, AnyFetcher] = field(default_factory=dict[str, AnyFetcher])
 
+    def add_site(self, name: str, client: httpx.AsyncClient, limits: HostLimits) -> None:
+        """Add a built-in source, which is fetched by `client` within `limits`."""
+        self.clients[name] = client
+        self.fetchers[name] = Fetcher(
+            client, self.limiter, source=name, limits=limits, clock=self.clock
+        )
+
     async def synchronise(self) -> None:
         """Synchronise with the database's clock."""
         await self.clock.synchronise(self.control)
@@ -142,10 +149,7 @@ async def open_context(
         await context.heartbeat.beat()
         for name, limits in sources.items():
             client = await stack.enter_async_context(clients.of_site(limits))
-            context.clients[name] = client
-            context.fetchers[name] = Fetcher(
-                client, limiter, source=name, limits=limits, clock=clock
-            )
+            context.add_site(name, client, limits)
         _add_logins(context.fetchers, logins)
         yield context
 

@@ -53,6 +53,21 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+    root = logging.getLogger()
+    root.handlers[:] = [_handler(shared, format_, secrets)]
+    root.setLevel(level.upper())
+    adopt_library_loggers()
+    _filter_probes(enabled=level != "debug")
+    # It logs a traceback every second while Postgres is unreachable; the heartbeat logs one line.
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
+    if level != "debug":
+        for name in NOISY_LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _handler(
+    shared: Sequence[Processor], format_: Format, secrets: Collection[str]
+) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -66,16 +81,7 @@ def configure(
             ],
         )
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    adopt_library_loggers()
-    _filter_probes(enabled=level != "debug")
-    # It logs a traceback every second while Postgres is unreachable; the heartbeat logs one line.
-    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
-    if level != "debug":
-        for name in NOISY_LOGGERS:
-            logging.getLogger(name).setLevel(logging.WARNING)
+    return handler
 
 
 def report_fatal(message: str, format_: Format) -> None:
