@@ -132,7 +132,7 @@ class Probe:
 
 @dataclass(slots=True)
 class Site:
-    """The pretend site: a list of items for whoever asks."""
+    """Serve the pretend site, whose every page is a list of items."""
 
     items: int
     port: int = 0
