@@ -48,12 +48,15 @@ while #ids > 0 and not full do
 end
 return {claimed, later, more, now}
 """)
+
 # Defers a job that is in the queue. ARGV: its id, delay (ms).
 DEFER = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])
 """)
+
+# Renews this worker's claims. ARGV: prefix, token, lease (ms), ids.
 RENEW = Script("""
 for i = 4, #ARGV do
   if redis.pcall('GET', ARGV[1] .. ARGV[i]) == ARGV[2] then
@@ -61,7 +64,9 @@ for i = 4, #ARGV do
   end
 end
 """)
-# Releases this worker's claims at the head of the queue, except those of the given ids.
+
+# Releases this worker's claims at the head of the queue, except those of the given ids. ARGV:
+# prefix, token, index of the last entry to read, ids.
 RELEASE = Script("""
 local keep = {}
 for i = 4, #ARGV do keep[ARGV[i]] = true end
