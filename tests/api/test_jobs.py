@@ -14,6 +14,7 @@ from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
+from app.store.schedules import schedule_edits
 from tests.api.clients import ODDS, Org, Visitor, fields, problem
 from tests.api.test_operator import operator_with
 from tests.clock import NOON, SettableClock
@@ -50,11 +51,13 @@ async def audited(pool: Pool) -> list[tuple[str, str, str | None]]:
     return [(row["action"], row["by"], row["reason"]) for row in rows]
 
 
-async def test_a_job_is_paused_with_reason_and_end_and_resumed(operator: Visitor) -> None:
+async def test_a_job_is_paused_with_reason_and_end_and_resumed(
+    operator: Visitor, pool: Pool
+) -> None:
     until = NOON + HOUR
     paused = await done(operator, f"{JOBS}/pause", note="the site asked", until=until.isoformat())
     listed = (await had(operator, "/operator/jobs"))["jobs"]
-    resumed = await done(operator, f"{JOBS}/resume")
+    resumed = await done(operator, f"{JOBS}/resume", reason="it answers again")
     again = await done(operator, f"{JOBS}/resume")
 
     assert (paused["paused_by"], paused["paused_note"]) == ("operator/laptop", "the site asked")
@@ -62,6 +65,11 @@ async def test_a_job_is_paused_with_reason_and_end_and_resumed(operator: Visitor
     assert (paused["next"], listed) == (None, [paused])
     assert (resumed["paused_at"], again["paused_at"]) == (None, None)
     assert resumed["next"] is not None
+    recorded = await schedule_edits.edits(pool, JOB, 2)
+    assert [(row["action"], row["after"]["note"]) for row in recorded] == [
+        ("resume", "it answers again"),
+        ("pause", "the site asked"),
+    ]
     past = (NOON - HOUR).isoformat()
     for wrong in (past, "1577836800", "2026-12-01T00:00:00", 1):
         refused = await operator("POST", f"{JOBS}/pause", json={"note": "x", "until": wrong})
