@@ -1,5 +1,6 @@
 """Operators steer jobs, runs and backfills over HTTP, as by command and on the pages."""
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -178,6 +179,23 @@ async def test_a_backfill_is_planned_started_read_and_stopped(operator: Visitor)
     assert fields(await operator("POST", BACKFILLS, json=future)) == ["until"]
     problem(await operator("POST", BACKFILLS, json=span | {"job": "nothing"}), 404)
     problem(await operator("GET", f"{BACKFILLS}/{UUID(int=1)}"), 404)
+
+
+async def test_a_backfill_of_many_ticks_is_planned_in_little_time_of_the_web(
+    operator: Visitor, pool: Pool, clock: SettableClock
+) -> None:
+    declared = DeclaredSchedule(JOB, JOB, Schedule.cron("* * * * *", "Europe/Berlin"), Policies())
+    await edit.edit(pool, declared, clock())
+    since = (NOON - timedelta(days=69)).isoformat()
+    began = time.thread_time()
+
+    planned = await done(
+        operator, BACKFILLS, 202, job=JOB, plan=True, since=since, until=NOON.isoformat()
+    )
+
+    took = time.thread_time() - began
+    assert planned["todo"] == 69 * 24 * 60 + 1
+    assert took < 1.0, "seconds of this thread's processor"
 
 
 async def test_workers_are_listed_with_what_waits(operator: Visitor) -> None:
