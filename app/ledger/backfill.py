@@ -21,6 +21,7 @@ from app.core.errors import BadSchedule, UnknownJob
 from app.ledger.decide import read_schedule
 from app.queue import enqueue
 from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
 from app.store import audit
 from app.store.audit import AuditEntry
 from app.store.db import Connection, Pool
@@ -81,7 +82,7 @@ async def make_plan(pool: Pool, request: BackfillRequest, now: datetime) -> Back
     """Return the runs of a backfill and the status of those that exist. Writes nothing.
 
     Raises UnknownJob if there is no such schedule, and BadSchedule if the range ends in the future
-    or has more than MOST ticks.
+    or has more than MAX_TICKS ticks.
     """
     state = await schedule_rows.one(pool, request.key)
     if state is None:
@@ -91,8 +92,8 @@ async def make_plan(pool: Pool, request: BackfillRequest, now: datetime) -> Back
         raise BadSchedule(
             f"{request.until.isoformat()} is in the future: a backfill covers past ticks only"
         )
-    schedule = read_schedule(state)
-    ticks = list(islice(schedule.ticks(request.since - _INSTANT, request.until), MAX_TICKS + 1))
+    # In a thread: so many ticks take seconds, in which the web would answer nobody.
+    ticks = await asyncio.to_thread(_ticks, read_schedule(state), request)
     if len(ticks) > MAX_TICKS:
         raise BadSchedule(f"the range has more than {MAX_TICKS:,} ticks: choose a shorter one")
     if request.missing:
@@ -113,10 +114,20 @@ async def make_plan(pool: Pool, request: BackfillRequest, now: datetime) -> Back
         concurrency=request.concurrency,
         reason=request.reason,
     )
-    runs = [(_uuid(f"{request.key} {request.name} {tick.isoformat()}"), tick) for tick in ticks]
+    runs = await asyncio.to_thread(_runs, request.key, request.name, ticks)
     plan = BackfillPlan(backfill, runs)
     await _load_statuses(pool, plan)
     return plan
+
+
+def _ticks(schedule: Schedule, request: BackfillRequest) -> list[datetime]:
+    """Return the ticks of the range, at most one more than there may be."""
+    return list(islice(schedule.ticks(request.since - _INSTANT, request.until), MAX_TICKS + 1))
+
+
+def _runs(key: str, name: str, ticks: Sequence[datetime]) -> list[tuple[UUID, datetime]]:
+    """Return the ticks of a schedule, each with the id of its run in the backfill of that name."""
+    return [(_uuid(f"{key} {name} {tick.isoformat()}"), tick) for tick in ticks]
 
 
 def _uuid(text: str) -> UUID:
@@ -187,10 +198,7 @@ async def _feed(
     connection: Connection, unfinished: UnfinishedBackfill, now: datetime
 ) -> list[QueuedRun]:
     free = await store.free_slots(connection, now, unfinished.concurrency)
-    chunk = [
-        (_uuid(f"{unfinished.key} {unfinished.name} {tick.isoformat()}"), tick)
-        for tick in unfinished.next_ticks[:free]
-    ]
+    chunk = _runs(unfinished.key, unfinished.name, unfinished.next_ticks[:free])
     state = await schedule_rows.one(connection, unfinished.key) if chunk else None
     if state is None:
         return []

@@ -313,13 +313,15 @@ async def pause(
     return queued
 
 
-async def resume(pool: Pool, key: str, now: datetime, *, by: str) -> list[QueuedRun]:
-    """Resume a paused schedule; every tick of the pause is recorded first, and who did it.
+async def resume(
+    pool: Pool, key: str, now: datetime, *, by: str, note: str = ""
+) -> list[QueuedRun]:
+    """Resume a paused schedule; every tick of the pause is recorded first, and who did it and why.
 
     Returns the runs of ticks that were due. Raises UnknownJob if there is no such schedule.
     """
     async with pool.acquire() as connection, connection.transaction():
-        return await _resume(connection, key, now, by)
+        return await _resume(connection, key, now, by, note)
 
 
 async def end_pauses(pool: Pool, now: datetime) -> list[QueuedRun]:
@@ -337,11 +339,13 @@ async def end_pauses(pool: Pool, now: datetime) -> list[QueuedRun]:
     return queued
 
 
-async def _resume(connection: Connection, key: str, now: datetime, by: str) -> list[QueuedRun]:
+async def _resume(
+    connection: Connection, key: str, now: datetime, by: str, note: str = ""
+) -> list[QueuedRun]:
     state = await schedule_rows.lock(connection, key)
     queued = await resume_in(connection, key, now)
     if state is not None and state.paused_at is not None:
-        change = ("resume", {"note": state.paused_note}, None)
+        change = ("resume", {"note": state.paused_note}, {"note": note} if note else None)
         await schedule_edits.record_edit(connection, key, now, by, change)
     return queued
 

@@ -73,7 +73,7 @@ class Steering:
             asked = _of_collection(key, owner, act)
             reason = act.reason or None
             return (await collection.resume(self.pool, self.config, asked, reason)).queued
-        return await edit.resume(self.pool, key, act.now, by=act.by)
+        return await edit.resume(self.pool, key, act.now, by=act.by, note=act.reason)
 
     async def run(self, wanted: WantedRun, act: Act) -> QueuedRun:
         """Request a run by hand; it is still to be enqueued.

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -67,6 +67,7 @@ class TokenRequest:
     scope: Scope
     expires_at: datetime | None = None
     data: bool = False
+    id: UUID = field(default_factory=uuid4)
 
 
 async def create_token(
@@ -79,9 +80,9 @@ async def create_token(
     org = None if request.org is None else await orgs.by_name(pool, request.org)
     if org is None and request.org is not None:
         raise UnknownOrg(f"there is no organisation {request.org!r}; see `rollcall org list`")
-    token_id, secret = uuid4(), secrets.token_urlsafe(SECRET_BYTES)
+    secret = secrets.token_urlsafe(SECRET_BYTES)
     token = Token(
-        id=token_id,
+        id=request.id,
         org_id=org and org.id,
         org=request.org,
         label=request.label,
@@ -95,7 +96,7 @@ async def create_token(
         data=request.data,
     )
     await orgs.add_token(pool, token, by)
-    return f"rc_{token_id.hex}_{secret}"
+    return f"rc_{request.id.hex}_{secret}"
 
 
 async def authenticate(pool: Pool | Connection, presented: str, now: datetime) -> Principal:

@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,17 +22,15 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from app import embedded, migrations
 from app.ledger import proof
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
-from app.store import db
 from app.store.db import Pool
 from app.store.schedules.heartbeats import database_now
 from scripts.bench.dispatch_orgs import fall_due
-from scripts.child_processes import Child, ChildEnvironment, child
+from scripts.bench.worker_servers import WORKER, worker_servers
+from scripts.child_processes import Child, child
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 10.0  # until the workers are idle
@@ -170,25 +167,12 @@ async def serving(items: int) -> AsyncGenerator[Site]:
 async def measure(wanted: Wanted) -> dict[str, Any]:
     """Return the figures."""
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        servers = await asyncio.to_thread(embedded.start, folder / "servers")
-        stack.push_async_callback(asyncio.to_thread, servers.close)
-        await asyncio.to_thread(migrations.upgrade, servers.database_url)
-        pool = await db.open_pool(servers.database_url, size=2)
-        stack.push_async_callback(pool.close)
+        servers = await stack.enter_async_context(worker_servers(2, 20.0))
+        pool = servers.pool
         site = await stack.enter_async_context(serving(wanted.items))
         await _insert(pool, wanted, f"http://127.0.0.1:{site.port}")
-        env = {
-            **os.environ,  # noqa: TID251 - for the child
-            "DATABASE_URL": servers.database_url,
-            "REDIS_URL": servers.redis_url,
-            "GUARD_ALLOW": "127.0.0.1",
-            "LOG_LEVEL": "error",
-        }
-        environment = ChildEnvironment(env, ROOT, folder, 20.0)
-        module = ("arq", "app.workers.Settings")
         workers = [
-            await stack.enter_async_context(child(f"worker-{n}", module, environment))
+            await stack.enter_async_context(child(f"worker-{n}", WORKER, servers.environment))
             for n in range(wanted.workers)
         ]
         await asyncio.sleep(START_SECONDS)

@@ -11,32 +11,28 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from random import Random
 from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 
-from app import embedded, migrations
 from app.core.config import Config
 from app.core.records import Item
 from app.orgs import tokens, webhooks
-from app.store import db, tenancy
+from app.store import tenancy
 from app.store.content import items
 from app.store.db import Pool
 from app.store.orgs import webhooks as store
 from app.store.schedules.heartbeats import database_now
+from scripts.bench.worker_servers import WORKER, worker_servers
 from scripts.child_processes import ChildEnvironment, child
 
-ROOT = Path(__file__).resolve().parents[2]
 SECRETS_KEY = "a" * 43
 BEHAVIOURS = ("ok", "ok", "ok", "ok", "flaky", "flaky", "liar", "slow", "hang", "dead")
 WELL = ("ok", "flaky", "liar", "slow")  # these must get everything
@@ -132,24 +128,12 @@ async def receiving(seed: int) -> AsyncGenerator[Receivers]:
 async def measure(count: int, seconds: float, workers: int, seed: int) -> WebhookFigures:
     """Run it with so many receivers and workers, changing items for so many seconds."""
     figures = WebhookFigures(count)
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        servers = await asyncio.to_thread(embedded.start, folder / "servers")
-        stack.push_async_callback(asyncio.to_thread, servers.close)
-        await asyncio.to_thread(migrations.upgrade, servers.database_url)
-        pool = await db.open_pool(servers.database_url, size=8)
-        stack.push_async_callback(pool.close)
-        receivers = await stack.enter_async_context(receiving(seed))
-        env = {
-            **os.environ,  # noqa: TID251 - for the child
-            "DATABASE_URL": servers.database_url,
-            "REDIS_URL": servers.redis_url,
-            "SECRETS_KEY": SECRETS_KEY,
-            "GUARD_ALLOW": "127.0.0.1",
-            "LOG_LEVEL": "error",
-        }
+    async with (
+        worker_servers(8, 10.0, SECRETS_KEY=SECRETS_KEY) as servers,
+        receiving(seed) as receivers,
+    ):
+        pool, environment = servers.pool, servers.environment
         orgs = await _webhooks(pool, receivers, count)
-        environment = ChildEnvironment(env, ROOT, folder, 10.0)
         killing = [
             asyncio.create_task(_worker(f"worker-{n}", environment, figures, Random(seed + n)))  # noqa: S311 - as above
             for n in range(workers)
@@ -195,7 +179,7 @@ async def _worker(
 ) -> None:
     """A worker that is killed after 10 to 25 seconds and replaced, until this is cancelled."""
     while True:
-        async with child(name, ["arq", "app.workers.Settings"], environment) as started:
+        async with child(name, WORKER, environment) as started:
             await asyncio.sleep(rng.uniform(10, 25))
             with contextlib.suppress(ProcessLookupError):
                 started.process.kill()

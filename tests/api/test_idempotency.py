@@ -108,10 +108,12 @@ async def test_an_answer_with_a_secret_is_kept_so_that_only_its_token_can_read_i
     first = await post(operator, "/operator/tokens", "k", json={"label": "x"})
 
     again = await post(operator, "/operator/tokens", "k", json={"label": "x"})
+    spelt = {"idempotency-key": "k", "authorization": f"bearer  {operator.secret}"}
+    respelt = await operator.client.post("/operator/tokens", headers=spelt, json={"label": "x"})
     stranger = await post(other, "/operator/tokens", "k", json={"label": "x"})
     kept = await pool.fetchval("SELECT t::text FROM idempotency_keys t")
 
-    assert again.json() == first.json()
+    assert again.json() == respelt.json() == first.json()
     assert first.json()["token"].startswith("rc_")
     assert first.json()["token"] not in kept
     assert "another token" in problem(stranger, 409)["detail"]

@@ -1,5 +1,6 @@
 """Operators steer jobs, runs and backfills over HTTP, as by command and on the pages."""
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool
+from app.store.schedules import schedule_edits
 from tests.api.clients import ODDS, Org, Visitor, fields, problem
 from tests.api.test_operator import operator_with
 from tests.clock import NOON, SettableClock
@@ -50,11 +52,13 @@ async def audited(pool: Pool) -> list[tuple[str, str, str | None]]:
     return [(row["action"], row["by"], row["reason"]) for row in rows]
 
 
-async def test_a_job_is_paused_with_reason_and_end_and_resumed(operator: Visitor) -> None:
+async def test_a_job_is_paused_with_reason_and_end_and_resumed(
+    operator: Visitor, pool: Pool
+) -> None:
     until = NOON + HOUR
     paused = await done(operator, f"{JOBS}/pause", note="the site asked", until=until.isoformat())
     listed = (await had(operator, "/operator/jobs"))["jobs"]
-    resumed = await done(operator, f"{JOBS}/resume")
+    resumed = await done(operator, f"{JOBS}/resume", reason="it answers again")
     again = await done(operator, f"{JOBS}/resume")
 
     assert (paused["paused_by"], paused["paused_note"]) == ("operator/laptop", "the site asked")
@@ -62,6 +66,11 @@ async def test_a_job_is_paused_with_reason_and_end_and_resumed(operator: Visitor
     assert (paused["next"], listed) == (None, [paused])
     assert (resumed["paused_at"], again["paused_at"]) == (None, None)
     assert resumed["next"] is not None
+    recorded = await schedule_edits.edits(pool, JOB, 2)
+    assert [(row["action"], row["after"]["note"]) for row in recorded] == [
+        ("resume", "it answers again"),
+        ("pause", "the site asked"),
+    ]
     past = (NOON - HOUR).isoformat()
     for wrong in (past, "1577836800", "2026-12-01T00:00:00", 1):
         refused = await operator("POST", f"{JOBS}/pause", json={"note": "x", "until": wrong})
@@ -170,6 +179,23 @@ async def test_a_backfill_is_planned_started_read_and_stopped(operator: Visitor)
     assert fields(await operator("POST", BACKFILLS, json=future)) == ["until"]
     problem(await operator("POST", BACKFILLS, json=span | {"job": "nothing"}), 404)
     problem(await operator("GET", f"{BACKFILLS}/{UUID(int=1)}"), 404)
+
+
+async def test_a_backfill_of_many_ticks_is_planned_in_little_time_of_the_web(
+    operator: Visitor, pool: Pool, clock: SettableClock
+) -> None:
+    declared = DeclaredSchedule(JOB, JOB, Schedule.cron("* * * * *", "Europe/Berlin"), Policies())
+    await edit.edit(pool, declared, clock())
+    since = (NOON - timedelta(days=69)).isoformat()
+    began = time.thread_time()
+
+    planned = await done(
+        operator, BACKFILLS, 202, job=JOB, plan=True, since=since, until=NOON.isoformat()
+    )
+
+    took = time.thread_time() - began
+    assert planned["todo"] == 69 * 24 * 60 + 1
+    assert took < 1.0, "seconds of this thread's processor"
 
 
 async def test_workers_are_listed_with_what_waits(operator: Visitor) -> None:

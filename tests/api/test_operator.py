@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -87,6 +88,19 @@ async def test_an_organisation_is_made_and_gets_a_token_that_works_until_it_is_r
     assert "token" not in listed[0]
     assert (revoked.status_code, again.status_code) == (204, 404)
     problem(await admin("GET", "/collections"), 401)
+
+
+async def test_a_new_token_is_answered_with_its_own_id_beside_a_later_one(
+    operator: Visitor, pool: Pool, clock: SettableClock
+) -> None:
+    other = tokens.TokenRequest(None, "of another request", Scope.READ)
+    await tokens.create_token(pool, other, clock() + timedelta(seconds=1), by="test")
+
+    made = await operator("POST", "/operator/tokens", json={"label": "mine"})
+
+    assert made.json()["label"] == "mine"
+    assert made.json()["token"].startswith(f"rc_{UUID(made.json()['id']).hex}_")
+    assert made.headers["location"] == f"/operator/tokens/{made.json()['id']}"
 
 
 async def test_operators_tokens_are_listed_apart(operator: Visitor, org: Org) -> None:

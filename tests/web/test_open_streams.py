@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,9 @@ import pytest
 from app.core.enums import Scope
 from app.core.tasks import cancel_all
 from app.orgs import exports
+from app.store import tenancy
+from app.store.content import changes
+from app.store.content.changes import FeedPosition
 from app.web.open_streams import OpenStreams
 from tests.api.clients import Org, Visitor, api, org, other, visitor
 from tests.wait import until
@@ -60,6 +64,41 @@ async def test_an_organisation_that_waits_often_leaves_room_for_others(
     assert answer.status_code == 200
     assert codes.keys() == {503}
     assert codes[503] <= 5
+
+
+async def test_streams_that_begin_at_once_are_refused_before_they_begin(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, begun = asyncio.Event(), list[int]()
+
+    async def gated(*_: object) -> tuple[list[Any], FeedPosition]:
+        begun.append(1)
+        await gate.wait()
+        return [], FeedPosition(0)
+
+    @asynccontextmanager
+    async def without_connection(*_: object) -> AsyncGenerator[None]:
+        yield
+
+    monkeypatch.setattr(changes, "feed", gated)
+    monkeypatch.setattr(tenancy, "org_transaction", without_connection)
+    streams = [asyncio.create_task(visitor("GET", f"{FEED}/stream")) for _ in range(25)]
+
+    async def all_asked() -> bool:
+        return len(begun) + sum(task.done() for task in streams) == 25
+
+    async def some_ended() -> bool:
+        return any(task.done() for task in streams)
+
+    try:
+        await until(all_asked, 20)
+        gate.set()
+        await until(some_ended, 20)
+        codes = [task.result().status_code for task in streams if task.done()]
+    finally:
+        await cancel_all(streams)
+
+    assert codes == [503] * 5
 
 
 async def test_an_organisation_that_exports_often_leaves_room_for_others(

@@ -57,9 +57,14 @@ def _wrong_kind(principal: Principal, endpoint: Endpoint) -> str | None:
     return NOT_THE_OPERATOR if endpoint.operator else None
 
 
-async def _authenticated(context: WebContext, request: Request) -> tuple[Principal, datetime]:
+def bearer_token(request: Request) -> str:
+    """Return the token that the request presents, valid or not; an empty text if there is none."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    token = value.strip() if scheme.lower() == "bearer" else ""
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
+async def _authenticated(context: WebContext, request: Request) -> tuple[Principal, datetime]:
+    token = bearer_token(request)
     if tokens.TOKEN_PATTERN.fullmatch(token):  # a malformed token costs no query
         now = await context.now(context.pool)
         with suppress(Unauthorized):

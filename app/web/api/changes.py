@@ -57,9 +57,7 @@ async def stream_changes(request: ApiRequest) -> ApiResponse:
     query: ChangeStreamQuery = request.query
     after = parse_place(request.last_event_id or query.after)
     reader = _Reader(request, after, STREAM_PAGE, _kinds(query))
-    first = await reader.read()  # a fault is answered before the stream begins
-    _check_room(request)
-    return ApiResponse(stream=_events(request, reader, first), media_type=EVENT_STREAM)
+    return await ApiResponse.streamed(_events(request, reader), EVENT_STREAM)
 
 
 async def item_history(request: ApiRequest) -> ApiResponse:
@@ -102,10 +100,9 @@ class _Reader:
         return found
 
 
-async def _events(
-    request: ApiRequest, reader: _Reader, found: list[Change]
-) -> AsyncGenerator[bytes]:
+async def _events(request: ApiRequest, reader: _Reader) -> AsyncGenerator[bytes]:
     with _counted(request):
+        found = await reader.read()
         yield b"retry: 2000\n\n"
         for poll in range(1, MAX_STREAM_POLLS):
             for one in found:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -58,3 +58,20 @@ class ApiResponse:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     stream: AsyncIterator[bytes] | None = None
     media_type: str = "application/json"
+
+    @classmethod
+    async def streamed(
+        cls, parts: AsyncIterator[bytes], media_type: str, headers: Mapping[str, str] | None = None
+    ) -> Self:
+        """Return a response that streams the parts, of which it makes the first one here.
+
+        What goes wrong until then is answered with its status, and a slot that it holds is held.
+        """
+        first = await anext(parts, b"")
+        return cls(headers=headers or {}, stream=_joined(first, parts), media_type=media_type)
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for part in rest:
+        yield part

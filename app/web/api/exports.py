@@ -31,9 +31,8 @@ async def export_rows(request: ApiRequest) -> ApiResponse:
         detail = "too many exports are under way"
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=problems.RETRY_AFTER)
     parts = _counted(request, encode(kind.columns, rows))
-    first = await anext(parts, b"")  # a fault is answered before the stream begins
     headers = {"content-disposition": f'attachment; filename="{what}.{query.format}"'}
-    return ApiResponse(headers=headers, stream=_joined(first, parts), media_type=media_type)
+    return await ApiResponse.streamed(parts, media_type, headers)
 
 
 def _check(query: ExportQuery, what: str) -> None:
@@ -53,12 +52,6 @@ async def _counted(request: ApiRequest, parts: AsyncGenerator[bytes]) -> AsyncGe
     with request.context.exports.hold(request.org_id):
         async for part in parts:
             yield part
-
-
-async def _joined(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    yield first
-    async for part in rest:
-        yield part
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (

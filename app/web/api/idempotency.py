@@ -18,6 +18,7 @@ from app.store import tenancy
 from app.store.orgs import idempotency as store
 from app.store.orgs.idempotency import KeptAnswer
 from app.web.api import problems
+from app.web.api.auth import bearer_token
 from app.web.api.context import ApiRequest
 from app.web.api.endpoint import Endpoint
 
@@ -83,7 +84,7 @@ def _again(earlier: KeptAnswer, request: ApiRequest, endpoint: Endpoint) -> Resp
 
 def sealing_key(request: Request, key: str) -> bytes:
     """The key that encrypts an answer: of the token, which is not stored, and the key."""
-    token = request.headers.get("authorization", "")
+    token = bearer_token(request)
     return hashlib.sha256(f"rollcall idempotency {key} {token}".encode()).digest()
 
 

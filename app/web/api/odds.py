@@ -42,7 +42,7 @@ async def list_matches(request: ApiRequest) -> ApiResponse:
     query: MatchesQuery = request.query
     found, next_cursor = await _page(request, query)
     if query.format == "csv":
-        return _csv(query, found, next_cursor)
+        return await asyncio.to_thread(_csv, query, found, next_cursor)
     return await asyncio.to_thread(_matches, found, next_cursor)
 
 
@@ -133,16 +133,17 @@ def _best(found: Sequence[Match], next_cursor: str | None) -> ApiResponse:
 
 
 def _csv(query: MatchesQuery, found: Sequence[Match], next_cursor: str | None) -> ApiResponse:
-    async def lines() -> AsyncIterator[bytes]:
-        file = io.StringIO(newline="")
-        price_rows.write_csv(file, found)
+    file = io.StringIO(newline="")
+    price_rows.write_csv(file, found)
+
+    async def whole() -> AsyncIterator[bytes]:
         yield file.getvalue().encode()
 
     headers = {"content-disposition": 'attachment; filename="odds.csv"'}
     if next_cursor is not None:
         asked = query.model_dump(mode="json", exclude_none=True) | {"cursor": next_cursor}
         headers["link"] = f'<{MATCHES}?{urlencode(asked)}>; rel="next"'
-    return ApiResponse(headers=headers, stream=lines(), media_type=CSV)
+    return ApiResponse(headers=headers, stream=whole(), media_type=CSV)
 
 
 def _move(move: dict[str, Any]) -> PriceMove:

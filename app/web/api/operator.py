@@ -95,7 +95,7 @@ async def create_token(request: ApiRequest) -> ApiResponse:
     expires_at = None if body.days is None else request.now + timedelta(days=body.days)
     wanted = tokens.TokenRequest(org, body.label, body.scope, expires_at, body.data)
     secret = await tokens.create_token(pool, wanted, request.now, by=request.principal.name)
-    created = (await orgs.tokens(pool, org_id))[-1]
+    created = next(row for row in await orgs.tokens(pool, org_id) if row.id == wanted.id)
     answer = TokenCreated(**_token(created).model_dump(), token=secret)
     return ApiResponse(answer, {"location": f"/operator/tokens/{created.id}"})
 
