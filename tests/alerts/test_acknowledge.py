@@ -170,7 +170,7 @@ async def test_what_is_healthy_cannot_be_acknowledged_nor_released(
 ) -> None:
     await play(watched, facts())
 
-    with pytest.raises(WrongState, match="poll has no alert"):
+    with pytest.raises(WrongState, match="there is no alert of poll: it is not unhealthy"):
         await acknowledge.acknowledge(pool, "poll", Acknowledged(NOW, "ada", "known"))
     with pytest.raises(WrongState, match="not acknowledged"):
         await acknowledge.release(pool, "poll", NOW, "ada")

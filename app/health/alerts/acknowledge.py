@@ -21,7 +21,7 @@ async def acknowledge(pool: Pool, key: str, acknowledged: Acknowledged) -> None:
     async with pool.acquire() as connection, connection.transaction():
         await store.lock(connection)
         if not await store.acknowledge(connection, key, acknowledged):
-            raise WrongState(f"{key} has no alert: it is not unhealthy")
+            raise WrongState(f"there is no alert of {key}: it is not unhealthy")
         entry = AuditEntry(
             acknowledged.at, acknowledged.by, action, key, reason=acknowledged.note, detail=detail
         )
