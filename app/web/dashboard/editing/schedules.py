@@ -122,6 +122,7 @@ async def _form(  # noqa: PLR0913 - what a form is made of
         "section": "collections",
         "collection": _name(request),
         "values": values,
+        "chosen": any(values[name] is not None for name in POLICIES),
         "revision": revision,
         "edits": edits,
         "presets": presets,
