@@ -43,8 +43,7 @@ def reader_of(config: Config, source: str) -> ReplaySource:
         ]
         known = ", ".join([*sorted(built_in), *recipes])
         raise UnknownJob(f"there is no source {source!r}; known: {known}")
-    job, group, parser = built_in[source]
-    return ReplaySource(job.name, parser, group.write)
+    return _of_site(*built_in[source])
 
 
 def recipe_reader(config: Config, name: str) -> ReplaySource:
@@ -64,9 +63,10 @@ async def reader_of_page(
 
     Raises UnknownJob, BadRecipe and BadParameters.
     """
+    built_in = _built_in(config)
     if org_id is None:
-        built_in = source in _built_in(config)
-        found = reader_of(config, source) if built_in else recipe_reader(config, source)
+        site = built_in.get(source)
+        found = recipe_reader(config, source) if site is None else _of_site(*site)
         return PageReader(found, lambda record: record)
     if source.startswith(ORG_SOURCE_PREFIX):
         name = source.removeprefix(ORG_SOURCE_PREFIX)
@@ -75,9 +75,9 @@ async def reader_of_page(
             raise UnknownJob(f"there is no recipe {name!r} any more")
         recipe = load(stored.recipe, checked=True)
         return PageReader(_of_recipe(recipe, COLLECTION_TASK, org_id), lambda record: record)
-    if source not in _built_in(config):
+    if source not in built_in:
         raise UnknownJob(f"there is no source {source!r} any more")
-    _, group, parser = _built_in(config)[source]
+    _, group, parser = built_in[source]
     write = RecipeItemStorage(org_id, {}).write
     reader = ReplaySource(COLLECTION_TASK, parser, write, org_id)
 
@@ -86,6 +86,10 @@ async def reader_of_page(
         return item_storage.to_item(group, source, record) if is_kept else record
 
     return PageReader(reader, as_item)
+
+
+def _of_site(job: Job, group: SourceGroup, parser: Source) -> ReplaySource:
+    return ReplaySource(job.name, parser, group.write)
 
 
 def _of_recipe(recipe: Recipe, job: str, org_id: UUID | None) -> ReplaySource:

@@ -170,11 +170,22 @@ async def test_what_is_healthy_cannot_be_acknowledged_nor_released(
 ) -> None:
     await play(watched, facts())
 
-    with pytest.raises(WrongState, match="poll has no alert"):
+    with pytest.raises(WrongState, match="there is no alert of poll"):
         await acknowledge.acknowledge(pool, "poll", Acknowledged(NOW, "ada", "known"))
     with pytest.raises(WrongState, match="not acknowledged"):
         await acknowledge.release(pool, "poll", NOW, "ada")
     assert await pool.fetchval("SELECT count(*) FROM audit_log") == 0
+
+
+async def test_what_alerts_an_organisation_is_not_acknowledged_by_the_operator(pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO health_states (key, status, ill, since, flipped_at, sequence)"
+        " VALUES ('collection:acme', 'unhealthy', true, $1, $1, 1)",
+        NOW,
+    )
+
+    with pytest.raises(WrongState, match="there is no alert of collection:acme"):
+        await acknowledge.acknowledge(pool, "collection:acme", Acknowledged(NOW, "ada", "known"))
 
 
 async def test_the_commands_list_acknowledge_and_release(

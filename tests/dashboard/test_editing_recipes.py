@@ -132,6 +132,14 @@ async def test_only_the_last_revisions_are_kept_and_go_with_the_recipe(
     assert await pool.fetchval("SELECT count(*) FROM org_source_revisions") == 0
 
 
+@pytest.mark.parametrize("query", ["", "?revision=1"])
+async def test_a_name_that_postgres_cannot_hold_is_refused(site: Site, query: str) -> None:
+    async with site.signed_in(Scope.READ, "acme") as visitor:
+        answer = await visitor.get(f"/edit/recipes/%00{query}")
+
+    assert answer.status_code == 400
+
+
 async def test_a_reader_tries_and_stores_nothing(site: Site, pool: Pool) -> None:
     async with site.signed_in(Scope.READ, "acme") as visitor:
         page = (await visitor.get("/edit/recipes")).text

@@ -1,5 +1,6 @@
 """The form of a collection's schedule: the rules of the API, previews, and the way back."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from app.core.enums import Scope
 from app.store.db import Pool
 from tests.dashboard.server import Site, csrf_of
+from tests.wait import until
 
 pytestmark = pytest.mark.timeout(60)
 PATH = "/edit/schedules/default"
@@ -44,6 +46,15 @@ async def test_a_schedule_is_created_changed_and_brought_back(site: Site, pool: 
     )
 
 
+async def test_policies_are_open_if_any_is_chosen(site: Site) -> None:
+    async with site.signed_in(Scope.OPERATE, "acme") as visitor:
+        default = (await save(visitor, do="preview")).text
+        chosen = (await save(visitor, do="preview", exclude="sun")).text
+
+    assert '<details id="policies">' in default
+    assert '<details id="policies" open>' in chosen
+
+
 async def test_a_preview_says_when_and_stores_nothing(site: Site, pool: Pool) -> None:
     async with site.signed_in(Scope.OPERATE, "acme") as visitor:
         shown = await save(visitor, do="preview")
@@ -51,7 +62,8 @@ async def test_a_preview_says_when_and_stores_nothing(site: Site, pool: Pool) ->
             "/edit/preview", params={"cron": "0 3 * * *", "timezone": "Africa/Lagos"}
         )
 
-    assert shown.text.count("03:00:00 Africa/Lagos") == live.text.count("03:00:00 Africa/Lagos")
+    for page in (shown.text, live.text):
+        assert page.count("03:00:00 Africa/Lagos") == 10
     assert live.text.count("<li>") == 10
     assert await pool.fetchval("SELECT count(*) FROM schedules") == 0
 
@@ -88,6 +100,25 @@ async def test_an_edit_of_an_older_revision_is_refused(site: Site) -> None:
 
     assert answer.status_code == 412
     assert "Somebody else has changed it meanwhile" in answer.text
+
+
+async def test_the_form_has_the_values_of_the_revision_that_it_is_based_on(
+    site: Site, pool: Pool
+) -> None:
+    async def blocked() -> bool:
+        return bool(await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    async with site.signed_in(Scope.ADMIN, "acme") as visitor:
+        await save(visitor)
+        async with pool.acquire() as other, other.transaction():
+            await other.execute("LOCK TABLE schedule_edits")  # the form waits amid its reads
+            reading = asyncio.create_task(visitor.get(PATH))
+            await until(blocked, what="the form")
+            await other.execute("UPDATE schedules SET enabled = true, revision = 2")
+        page = (await reading).text
+
+    assert 'name="revision" value="2"' in page
+    assert 'name="enabled" checked' in page
 
 
 async def test_only_an_admin_of_the_organisation_saves(site: Site, pool: Pool) -> None:

@@ -91,10 +91,10 @@ async def statements(client: httpx.AsyncClient, pages: list[str]) -> dict[str, i
     """How many statements each page takes when nothing is kept of an earlier request."""
     found: dict[str, int] = {}
     for path in pages:
-        if path.startswith("/?") or path == "/":
-            await asyncio.sleep(KEPT)
         asked: list[str] = []
         await client.get(path)  # signs the session in, and prepares what is done once
+        if path.startswith("/?") or path == "/":
+            await asyncio.sleep(KEPT)
         with counted(asked):
             answer = await client.get(path)
         assert answer.status_code == 200, f"{path}: {answer.text}"
@@ -151,7 +151,7 @@ async def test_a_page_takes_as_many_statements_for_many_rows_as_for_few(
     many = await statements(client, pages)
 
     assert {path: (few[path], many[path]) for path in pages if few[path] != many[path]} == {}
-    assert {path: number for path, number in many.items() if number > MOST} == {}
+    assert {path: number for path, number in many.items() if not 0 < number <= MOST} == {}
 
 
 async def test_an_organisations_page_takes_as_many_for_many_rows_as_for_few(
@@ -189,6 +189,7 @@ async def test_an_organisations_page_takes_as_many_for_many_rows_as_for_few(
     many = await statements(client, list(ORG_PAGES))
 
     assert {path: (few[path], many[path]) for path in ORG_PAGES if few[path] != many[path]} == {}
+    assert {path: number for path, number in many.items() if not 0 < number <= MOST} == {}
 
 
 async def jobs(scene: Scene, name: str, times: int) -> None:

@@ -129,6 +129,22 @@ async def test_what_cannot_be_read_again_is_said(
     assert (answer.status_code, said in answer.text) == (status, True)
 
 
+async def test_what_the_page_rejected_then_and_is_readable_now_is_counted(site: Site) -> None:
+    page_id = await org_page(site, listing(1))
+    await site.pool.execute(
+        "INSERT INTO rejected_records (execution_id, source, partition, page, reason, data)"
+        " SELECT execution_id, source, partition, n, 'no title', '{}'"
+        " FROM raw_pages, generate_series(1, 2) n"
+    )
+    before = await digest(site.pool)
+
+    async with site.signed_in(Scope.OPERATE, "acme") as visitor:
+        page = (await replayed(visitor, page_id)).text
+
+    assert fact(page, "Rejected then, readable now") == "1"  # not that of the run's other page
+    assert await digest(site.pool) == before
+
+
 async def test_a_recipe_that_is_gone_and_pages_of_others_are_refused(site: Site) -> None:
     page_id = await org_page(site, listing(1))
     async with site.signed_in(Scope.OPERATE, "other") as stranger:

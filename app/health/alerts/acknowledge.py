@@ -14,14 +14,14 @@ from app.store.reports.acknowledgements import Acknowledged
 async def acknowledge(pool: Pool, key: str, acknowledged: Acknowledged) -> None:
     """Send no reminder of this alert until it recovers or gets worse, or the snooze ends.
 
-    Raises WrongState if it is not unhealthy.
+    Raises WrongState if there is none, as of an organisation's collection.
     """
     action = AuditAction.ACKNOWLEDGE if acknowledged.until is None else AuditAction.SNOOZE
     detail = {} if acknowledged.until is None else {"until": acknowledged.until.isoformat()}
     async with pool.acquire() as connection, connection.transaction():
         await store.lock(connection)
         if not await store.acknowledge(connection, key, acknowledged):
-            raise WrongState(f"{key} has no alert: it is not unhealthy")
+            raise WrongState(f"there is no alert of {key}")
         entry = AuditEntry(
             acknowledged.at, acknowledged.by, action, key, reason=acknowledged.note, detail=detail
         )

@@ -10,11 +10,12 @@ from app.store.reports.alerts import JUDGE_LOCK
 # A pass of alerting reads the states and marks what it reported: neither may be lost in between.
 LOCK = "SELECT pg_advisory_xact_lock($1)"
 
+# Not of an organisation's collection, of which the operator gets no alert.
 ACKNOWLEDGE = """
 UPDATE health_states
 SET acknowledged_at = $2, acknowledged_by = $3, acknowledged_note = $4,
     acknowledged_reason = coalesce(reason, status), snoozed_until = $5
-WHERE key = $1 AND ill RETURNING reason
+WHERE key = $1 AND ill AND NOT starts_with(key, 'collection:') RETURNING reason
 """
 
 RELEASE = """
@@ -55,7 +56,7 @@ async def lock(connection: Connection) -> None:
 
 
 async def acknowledge(connection: Connection, key: str, acknowledged: Acknowledged) -> bool:
-    """Record it with the present reason; false if nothing of that name is unhealthy."""
+    """Record it with the present reason; false if the operator has no such alert."""
     row = await connection.fetchrow(
         ACKNOWLEDGE,
         key,

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.core.errors import WrongState
 from app.health.alerts import acknowledge as rules
-from app.store.db import UNAVAILABLE, Connection
+from app.store.db import Connection
 from app.store.reports import acknowledgements as store
 from app.store.reports.acknowledgements import Acknowledged
 from app.store.schedules import heartbeats
@@ -47,25 +45,17 @@ async def acknowledge(request: Request, user: SessionUser, form: Form) -> Respon
     Raises HTTPException 409 if there is none, 422 for an invalid reason or end, 503.
     """
     note, pool = actions.reason_of(form, required=True), web_context(request).pool
-    try:
+    with actions.http_errors():
         now = await heartbeats.database_now(pool)
         wanted = Acknowledged(now, user.principal.name, note, actions.until_of(form, now))
         await rules.acknowledge(pool, request.path_params["key"], wanted)
-    except WrongState as error:
-        raise HTTPException(409, f"{error}.") from None
-    except UNAVAILABLE:
-        raise actions.postgres_unavailable_error() from None
     return actions.redirect(f"/alerts?done={'snooze' if wanted.until else 'acknowledge'}")
 
 
 async def release(request: Request, user: SessionUser, _: Form) -> Response:
     """Send reminders of an alert again. Raises HTTPException 409 if it is not acknowledged, 503."""
     pool = web_context(request).pool
-    try:
+    with actions.http_errors():
         now = await heartbeats.database_now(pool)
         await rules.release(pool, request.path_params["key"], now, user.principal.name)
-    except WrongState as error:
-        raise HTTPException(409, f"{error}.") from None
-    except UNAVAILABLE:
-        raise actions.postgres_unavailable_error() from None
     return actions.redirect("/alerts?done=release")

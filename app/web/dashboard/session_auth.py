@@ -207,7 +207,7 @@ def check_origin(request: Request) -> None:
 
 
 async def read_form(request: Request, max_bytes: int = MAX_FORM_BYTES) -> Form:
-    """The fields of a form, the first of each name. Raises HTTPException 413 or 400."""
+    """The fields of a form. Raises HTTPException 413 or 400."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

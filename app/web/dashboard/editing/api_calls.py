@@ -6,13 +6,15 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app.core.enums import Scope
-from app.store.db import UNAVAILABLE
+from app.store.db import INVALID_VALUES, UNAVAILABLE, Connection
+from app.store.tenancy import org_transaction
 from app.web.api import problems
 from app.web.api.context import ApiRequest
 from app.web.api.endpoint import Endpoint
@@ -27,6 +29,7 @@ NO_VALUES: Mapping[str, Any] = {}
 _REVISION = re.compile("[0-9]{1,9}")
 _BY_PATH = {(one.method, one.path): one for one in ENDPOINTS}
 CHECK_SECONDS = 10.0
+NO_ANSWER = "Postgres does not answer. Try again."
 _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _UNAVAILABLE = 400, 403, 404, 503
 
 
@@ -61,6 +64,23 @@ async def call(
     return answer.body
 
 
+@asynccontextmanager
+async def own_rows(request: Request, user: SessionUser) -> AsyncGenerator[tuple[Connection, UUID]]:
+    """A transaction that sees the rows of the user's organisation, and the organisation.
+
+    Raises HTTPException 400 for a value that Postgres cannot hold, 404 for the operator, and 503.
+    """
+    if user.org_id is None:
+        raise HTTPException(_NOT_FOUND, "No such page.")
+    try:
+        async with org_transaction(web_context(request).pool, user.org_id) as connection:
+            yield connection, user.org_id
+    except UNAVAILABLE:
+        raise HTTPException(_UNAVAILABLE, NO_ANSWER) from None
+    except INVALID_VALUES:
+        raise HTTPException(_BAD_REQUEST, "The address contains an invalid value.") from None
+
+
 async def check_recipe(request: Request, user: SessionUser, text: str) -> None:
     """Check a recipe as the API does before it stores one. Raises Problem and HTTPException."""
     _check_scope(user, Scope.OPERATE)
@@ -77,7 +97,7 @@ async def _translated(seconds: float) -> AsyncGenerator[None]:
     except (HTTPException, Problem):
         raise
     except UNAVAILABLE:
-        raise HTTPException(_UNAVAILABLE, "Postgres does not answer. Try again.") from None
+        raise HTTPException(_UNAVAILABLE, NO_ANSWER) from None
     except Exception as error:
         problem = problems.of_error(error)
         if problem is None:

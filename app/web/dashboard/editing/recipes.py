@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from difflib import unified_diff
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,9 +13,7 @@ from app.core.enums import Scope
 from app.sources.recipes.load import MAX_RECIPE_LENGTH
 from app.store.orgs import recipe_revisions
 from app.store.orgs.recipe_revisions import RecipeRevision
-from app.store.tenancy import org_transaction
 from app.web.api.problems import Problem
-from app.web.context import web_context
 from app.web.dashboard import actions
 from app.web.dashboard.editing import api_calls
 from app.web.dashboard.rendering import page
@@ -127,8 +124,5 @@ def difference(before: str, after: str) -> Sequence[tuple[str, str]]:
 
 
 async def _revisions(request: Request, user: SessionUser, name: str) -> list[RecipeRevision]:
-    org_id: UUID | None = user.org_id
-    if org_id is None:
-        raise HTTPException(404, "No such page.")
-    async with org_transaction(web_context(request).pool, org_id) as connection:
+    async with api_calls.own_rows(request, user) as (connection, org_id):
         return await recipe_revisions.all_of(connection, org_id, name)

@@ -12,10 +12,8 @@ from starlette.responses import Response
 from app.core.enums import Coalesce, Overlap, Scope
 from app.orgs import collection
 from app.store.orgs import org_listing
-from app.store.orgs.collection import read_schedule
-from app.store.tenancy import org_transaction
+from app.store.orgs.collection import CollectionSchedule, read_schedule
 from app.web.api.problems import Problem
-from app.web.context import web_context
 from app.web.dashboard import actions
 from app.web.dashboard.editing import api_calls
 from app.web.dashboard.rendering import page
@@ -55,10 +53,10 @@ async def edit(request: Request, user: SessionUser) -> Response:
 
     Raises HTTPException 404.
     """
-    path = {"collection": _name(request)}
-    stored = (await api_calls.read(request, user, SCHEDULE, path)).model_dump(mode="json")
-    edits, revision = await _edits(request, user)
-    values = {name: stored[name] for name in SETTINGS}
+    edits, stored = await _edits(request, user)
+    # Of one row with the values: a later revision would let a save undo what changed in between.
+    revision = 0 if stored is None else stored.revision
+    values = _shown(collection.settings_of(stored).as_json())
     restored = request.query_params.get("edit", "")
     if restored:
         values = _restored(edits, restored, request.query_params.get("side", ""))
@@ -124,6 +122,7 @@ async def _form(  # noqa: PLR0913 - what a form is made of
         "section": "collections",
         "collection": _name(request),
         "values": values,
+        "chosen": any(values[name] is not None for name in POLICIES),
         "revision": revision,
         "edits": edits,
         "presets": presets,
@@ -145,16 +144,15 @@ def _name(request: Request) -> str:
     return name
 
 
-async def _edits(request: Request, user: SessionUser) -> tuple[list[dict[str, Any]], int]:
-    """The last edits of the settings, and the schedule's revision."""
-    org_id = user.principal.org_id
-    if org_id is None:
-        raise HTTPException(404, "No such page.")
-    key = collection.schedule_key(org_id, _name(request))
-    async with org_transaction(web_context(request).pool, org_id) as connection:
+async def _edits(
+    request: Request, user: SessionUser
+) -> tuple[list[dict[str, Any]], CollectionSchedule | None]:
+    """The last edits of the settings, and the schedule; None if it never had one."""
+    name = _name(request)
+    async with api_calls.own_rows(request, user) as (connection, org_id):
+        key = collection.schedule_key(org_id, name)
         rows = await org_listing.edits(connection, (org_id, key), EDITS, None)
-        stored = await read_schedule(connection, org_id, key)
-    return rows, 0 if stored is None else stored.revision
+        return rows, await read_schedule(connection, org_id, key)
 
 
 def _restored(edits: list[dict[str, Any]], edit_id: str, side: str) -> dict[str, Any]:
@@ -163,6 +161,10 @@ def _restored(edits: list[dict[str, Any]], edit_id: str, side: str) -> dict[str,
     settings = found and found["before" if side == "before" else "after"]
     if not settings or "cron_expression" not in settings:
         raise HTTPException(404, "There is no such edit, or it has no settings.")
+    return _shown(settings)
+
+
+def _shown(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: settings.get(name) for name in SETTINGS}
 
 
