@@ -139,4 +139,4 @@ class CacheBounds:
         keys, size = self.tenant if owner else self.house
         names = [self.index(owner), *self.shared_indexes]
         args = [owner, keys, size, self.all_tenants, self.seconds, self.index(""), *written]
-        return int(await cast("Any", redis).eval(_BOUND, len(names), *names, *args))
+        return int(await cast("Any", redis).register_script(_BOUND)(keys=names, args=args))
