@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-HOUSE = ""  # the operator, as an owner
+OPERATOR = ""  # the operator, as an owner
 UNKNOWN = "unknown"  # the owner of keys whose owner is not known yet
 
 # KEYS: the owner's index, the bytes of each tenant, the index of keys without a known owner. ARGV:
@@ -118,7 +118,7 @@ class CacheBounds:
 
     name: str
     seconds: int  # the longest lifetime of a key
-    house: tuple[int, int]
+    operator: tuple[int, int]
     tenant: tuple[int, int]
     all_tenants: int
 
@@ -136,7 +136,7 @@ class CacheBounds:
 
         Returns how many keys were removed. Raises RedisError.
         """
-        keys, size = self.tenant if owner else self.house
+        keys, size = self.tenant if owner else self.operator
         names = [self.index(owner), *self.shared_indexes]
         args = [owner, keys, size, self.all_tenants, self.seconds, self.index(""), *written]
         return int(await cast("Any", redis).register_script(_BOUND)(keys=names, args=args))

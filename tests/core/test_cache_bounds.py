@@ -5,10 +5,10 @@ from typing import Any, cast
 import pytest
 from redis.asyncio import Redis
 
-from app.core.cache_bounds import HOUSE, UNKNOWN, CacheBounds
+from app.core.cache_bounds import OPERATOR, UNKNOWN, CacheBounds
 
 BOUNDS = CacheBounds(
-    "t", seconds=600, house=(5, 50_000), tenant=(3, 20_000), all_tenants=40_000
+    "t", seconds=600, operator=(5, 50_000), tenant=(3, 20_000), all_tenants=40_000
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ async def test_a_key_that_is_written_again_counts_once(redis: Redis) -> None:
 
 
 async def test_all_tenants_together_are_bounded_and_the_largest_gives_way(redis: Redis) -> None:
-    await keep(redis, HOUSE, "house", 40_000)
+    await keep(redis, OPERATOR, "house", 40_000)
     await keep(redis, "small", "s", 5_000)
     await keep(redis, "large", "l", 18_000)
     assert await kept(redis) == ["house", "l", "s"]
@@ -70,7 +70,7 @@ async def test_a_key_whose_owner_becomes_known_is_no_longer_among_the_unknown(
     redis: Redis,
 ) -> None:
     await keep(redis, UNKNOWN, "1")
-    await keep(redis, HOUSE, "1")
+    await keep(redis, OPERATOR, "1")
     for name in ("2", "3", "4"):
         await keep(redis, UNKNOWN, name)
 
