@@ -6,7 +6,7 @@ from datetime import timedelta
 MAX_DURATION = timedelta(days=366)
 
 _PART = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)\s*([smhdw])")
-_NAMES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _LONG_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _TENTHS = 9.95  # seconds below which tenths are shown
@@ -20,12 +20,12 @@ def parse_duration(text: object, longest: timedelta = MAX_DURATION) -> timedelta
     parts = _PART.findall(normalized)
     if not parts or _PART.sub("", normalized).strip():
         raise ValueError(f'{str(text)[:40]!r} is not a duration; write "15m", "2h" or "1d"')
-    total = sum((timedelta(**{_NAMES[unit]: float(n)}) for n, unit in parts), timedelta(0))
-    if total > longest:
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > longest.total_seconds():
         raise ValueError(
             f"{str(text)[:40]!r} is longer than {longest.days:,} days; write a shorter one"
         )
-    return total
+    return timedelta(seconds=seconds)
 
 
 def span(seconds: float) -> str:

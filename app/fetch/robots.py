@@ -43,7 +43,7 @@ SMALL = 8 * 1024  # bytes or characters that are read at once; more are read in 
 BOUNDS = CacheBounds(
     "robots",
     seconds=RULES_TTL,
-    house=(2_000, 8_000_000),
+    operator=(2_000, 8_000_000),
     tenant=(200, 1_000_000),
     all_tenants=8_000_000,
 )

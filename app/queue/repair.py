@@ -78,6 +78,7 @@ FAMILIES = (
     _family("limit:.*:(waiting|workers)", "zset", HOUR, MINUTE, _MICRO),
     _family(r"limit:.*:waiting:([^:]+:\d+:)?[0-9a-f]+", "list", MINUTE),
     _family("limit:.*", "hash", 8 * DAY),
+    _family("cached:.*:of:.*:bytes", "zset", DAY),
     _family("cached:.*:of:.*", "zset", DAY, MINUTE, _MICRO),
     _family("cached:.*:tenants", "zset", DAY),
     _cache("robots:.*", "string", DAY, 16_000_000),

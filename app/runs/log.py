@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core import redact
-from app.core.cache_bounds import HOUSE, UNKNOWN, CacheBounds
+from app.core.cache_bounds import OPERATOR, UNKNOWN, CacheBounds
 from app.core.enums import COLLECTION_TASK
 from app.core.tasks import cancel_all
 
@@ -32,7 +32,7 @@ RETENTION_SECONDS = 24 * 3600
 BOUNDS = CacheBounds(
     "log",
     seconds=RETENTION_SECONDS,
-    house=(2_000, 16_000_000),
+    operator=(2_000, 16_000_000),
     tenant=(200, 1_000_000),
     all_tenants=12_000_000,
 )
@@ -148,7 +148,7 @@ def _by_run(
         if job := event.get("job"):
             kind, _, name = str(job).partition(":")
             org_id = name.partition(":")[0].replace("-", "")
-            owners[run_id] = (org_id or UNKNOWN) if kind == COLLECTION_TASK else HOUSE
+            owners[run_id] = (org_id or UNKNOWN) if kind == COLLECTION_TASK else OPERATOR
     return by_run, owners
 
 

@@ -159,7 +159,6 @@ class Policies:
             )
 
 
-@lru_cache(maxsize=4096)
 @lru_cache(maxsize=1024)
 def _next_run(policies: Policies, schedule: Schedule, after: datetime) -> datetime | None:
     exclusions = policies.exclusions(schedule)

@@ -23,6 +23,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
+from arq import ArqRedis
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
@@ -75,12 +76,13 @@ Step = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A worker whose steps are taken one at a time, and its servers."""
+    """A worker whose steps are taken one at a time, and connections that are not relayed."""
 
     worker: SurvivingWorker
     context: WorkerContext
     wire: Relayed
-    observer: Connection  # not relayed
+    observer: Connection
+    redis: ArqRedis
 
     @property
     def ctx(self) -> dict[str, Any]:
@@ -124,19 +126,8 @@ class Guard:
             if not worker._running():  # noqa: SLF001 - as above
                 return
             await asyncio.gather(*worker.tasks.values())
-            if not await self._queued():
+            if not await self.redis.zcard(self.worker.queue_name):
                 return
-
-    async def _queued(self) -> int:
-        redis, name = jobs.redis_pool(self._redis_url), self.worker.queue_name
-        try:
-            return int(await redis.zcard(name))
-        finally:
-            await redis.aclose(close_connection_pool=True)
-
-    @property
-    def _redis_url(self) -> str:
-        return cast("str", self.ctx["guard_redis_url"])
 
 
 def _declared(key: str, job: str) -> DeclaredSchedule:
@@ -170,19 +161,20 @@ async def opened(config: Config, direct: ServerUrls, wire: Relayed) -> AsyncGene
         keep_result=0,
         health_check_interval=86_400,
         handle_signals=False,
-        ctx={"guard_redis_url": direct.redis},
     )
     observer = await asyncpg.connect(direct.database, server_settings=OPERATOR_SESSION)
+    redis = jobs.redis_pool(direct.redis)
     worker.ctx["redis"] = worker.pool
     try:
         await lifecycle.startup(config, where, found)(worker.ctx)
-        guard = Guard(worker, worker_context(worker.ctx), wire, observer)
+        guard = Guard(worker, worker_context(worker.ctx), wire, observer, redis)
         # The queue's clock is the worker's, so that cron entries are due when ticks are.
         cast("Any", worker)._state.clock = lambda: guard.context.clock().timestamp()  # noqa: SLF001
         await guard.work()
         yield guard
     finally:
         await observer.close()
+        await redis.aclose(close_connection_pool=True)
         await lifecycle.shutdown(worker.ctx)
         await worker.pool.aclose(close_connection_pool=True)
 

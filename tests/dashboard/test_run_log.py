@@ -60,7 +60,7 @@ async def _kept(redis: ArqRedis, ids: list[UUID]) -> int:
 async def test_only_so_many_runs_of_an_owner_are_kept(
     redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bounds = replace(run_log.BOUNDS, house=(3, 1_000_000), tenant=(2, 1_000_000))
+    bounds = replace(run_log.BOUNDS, operator=(3, 1_000_000), tenant=(2, 1_000_000))
     monkeypatch.setattr(run_log, "BOUNDS", bounds)
     log.configure()
 

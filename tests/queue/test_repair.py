@@ -30,7 +30,8 @@ OURS = (
     "rollcall:robots:https://books.example:443", "rollcall:health:jobs", "rollcall:health:workers",
     "rollcall:health:job:poll_news", "rollcall:health:house:accounting", "rollcall:metrics:totals",
     "rollcall:turn:minute", "rollcall:alert:postgres", "rollcall:log:1",
-    "rollcall:cached:log:of:", "rollcall:cached:robots:of:o", "rollcall:cached:log:tenants",
+    "rollcall:cached:log:of:", "rollcall:cached:log:of::bytes", "rollcall:cached:robots:of:o",
+    "rollcall:cached:robots:of:o:bytes", "rollcall:cached:log:tenants",
     "rollcall:login:ab", "rollcall:sign_in:ab", "rollcall:api_refused:ab", "rollcall:api:tried:o",
     "rollcall:arq:w",
 )  # fmt: skip
