@@ -124,15 +124,23 @@ async def flush(handler: RunLogHandler, redis: Redis) -> None:
     if not queued:
         return
     by_run, owners = _by_run(queued, handler.clean)
+    unowned = [run_id for run_id in by_run if run_id not in owners]
     async with redis.pipeline(transaction=False) as pipe:
+        for run_id in unowned:
+            pipe.exists(key(run_id))
+            pipe.zscore(BOUNDS.index(UNKNOWN), key(run_id))
         for run_id, texts in by_run.items():
             pipe.rpush(key(run_id), *texts)
             pipe.ltrim(key(run_id), -MAX_LINES, -1)
             pipe.expire(key(run_id), RETENTION_SECONDS)
-        await pipe.execute()
+        results = await pipe.execute()
     written: defaultdict[str, list[str]] = defaultdict(list)
-    for run_id in by_run:
-        written[owners.get(run_id, UNKNOWN)].append(key(run_id))
+    for run_id, owner in owners.items():
+        written[owner].append(key(run_id))
+    for run_id, was_kept, indexed in zip(unowned, results[::2], results[1::2], strict=False):
+        # A line that names no job leaves a run that is kept already to its owner.
+        if not was_kept or indexed is not None:
+            written[UNKNOWN].append(key(run_id))
     for owner, names in written.items():
         await BOUNDS.apply(redis, owner, names)
 

@@ -46,11 +46,15 @@ async def _say(redis: ArqRedis, job: str | None, runs: int, lines: int = 1) -> l
     """Write lines of runs of a job, as long as they may be; return the runs."""
     ids = [uuid4() for _ in range(runs)]
     for run_id in ids:
-        async with run_log.capture(redis):
-            for _ in range(lines):
-                fields: dict[str, str] = {} if job is None else {"job": job}
-                log.logger("x").warning("a", execution_id=str(run_id), why="é" * 500, **fields)
+        await _write(redis, job, run_id, lines)
     return ids
+
+
+async def _write(redis: ArqRedis, job: str | None, run_id: UUID, lines: int = 1) -> None:
+    fields = {} if job is None else {"job": job}
+    async with run_log.capture(redis):
+        for _ in range(lines):
+            log.logger("x").warning("a", execution_id=str(run_id), why="é" * 500, **fields)
 
 
 async def _kept(redis: ArqRedis, ids: list[UUID]) -> int:
@@ -72,6 +76,30 @@ async def test_only_so_many_runs_of_an_owner_are_kept(
     assert await _kept(redis, tenant) == 2
     assert await _kept(redis, unknown) == 2
     assert await _kept(redis, await _say(redis, "poll_news", 5)) == 3
+
+
+async def test_a_line_without_a_job_leaves_a_run_to_its_owner(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = replace(run_log.BOUNDS, operator=(9, 1_000_000), tenant=(2, 1_000_000))
+    monkeypatch.setattr(run_log, "BOUNDS", bounds)
+    log.configure()
+    ids = await _say(redis, "poll_news", 5)
+
+    for run_id in ids:
+        await _write(redis, None, run_id)  # such as `run.lost`
+
+    assert await _kept(redis, ids) == 5
+
+
+async def test_what_runs_without_a_job_say_is_bounded_as_it_grows(redis: ArqRedis) -> None:
+    log.configure()
+    ids = await _say(redis, None, 15)
+
+    for run_id in ids:
+        await _write(redis, None, run_id, run_log.MAX_LINES)
+
+    assert 0 < await _kept(redis, ids) < 15
 
 
 async def test_what_a_tenants_runs_say_is_bounded_in_bytes(redis: ArqRedis) -> None:
