@@ -60,6 +60,9 @@ async def test_a_recipe_is_created_changed_and_brought_back(site: Site, pool: Po
         )
         page = (await visitor.get("/edit/recipes/wares")).text
         back = (await visitor.get("/edit/recipes/wares?revision=1")).text
+        gone = [
+            (await visitor.get(f"/edit/recipes/wares?revision={n}")).status_code for n in ("9", "x")
+        ]
         stale = await post(visitor, "/edit/recipes/wares", recipe=first, **form)
         listed = (await visitor.get("/edit/recipes")).text
 
@@ -71,6 +74,7 @@ async def test_a_recipe_is_created_changed_and_brought_back(site: Site, pool: Po
     assert "Nothing differs" in page
     assert text_of(back) == first
     assert "<del>- # &lt;b&gt;second&lt;/b&gt;</del>" in back
+    assert gone == [404, 404]
     assert stale.status_code == 412
     assert 'href="/edit/recipes/wares"' in listed
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from app.store.db import Connection, Pool
@@ -15,9 +16,12 @@ VALUES ($1, $2, $3, $4, $5, $6)
 FORGET = "DELETE FROM org_source_revisions WHERE org_id = $1 AND name = $2 AND revision <= $3"
 
 # Each statement filters by organisation itself, in addition to row-level security.
-ALL = """
-SELECT name, revision, recipe, "by", at FROM org_source_revisions
+LIST = """
+SELECT revision, "by", at FROM org_source_revisions
 WHERE org_id = $1 AND name = $2 ORDER BY revision DESC LIMIT $3
+"""
+TEXT = """
+SELECT recipe FROM org_source_revisions WHERE org_id = $1 AND name = $2 AND revision = $3
 """
 
 
@@ -40,6 +44,14 @@ async def record(connection: Connection, org_id: UUID, stored: RecipeRevision) -
     await connection.execute(FORGET, org_id, stored.name, stored.revision - KEPT)
 
 
-async def all_of(connection: Connection | Pool, org_id: UUID, name: str) -> list[RecipeRevision]:
-    """Return the revisions of a recipe that are kept, newest first."""
-    return [RecipeRevision(*row) for row in await connection.fetch(ALL, org_id, name, KEPT)]
+async def all_of(connection: Connection | Pool, org_id: UUID, name: str) -> list[dict[str, Any]]:
+    """Return the revisions of a recipe that are kept, newest first, without their texts."""
+    return [dict(row) for row in await connection.fetch(LIST, org_id, name, KEPT)]
+
+
+async def text_of(
+    connection: Connection | Pool, org_id: UUID, name: str, revision: int
+) -> str | None:
+    """Return the text of a revision; None if it is not kept."""
+    text: str | None = await connection.fetchval(TEXT, org_id, name, revision)
+    return text

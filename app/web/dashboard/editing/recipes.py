@@ -12,7 +12,6 @@ from starlette.responses import Response
 from app.core.enums import Scope
 from app.sources.recipes.load import MAX_RECIPE_LENGTH
 from app.store.orgs import recipe_revisions
-from app.store.orgs.recipe_revisions import RecipeRevision
 from app.web.api.problems import Problem
 from app.web.dashboard import actions
 from app.web.dashboard.editing import api_calls
@@ -38,12 +37,8 @@ async def edit(request: Request, user: SessionUser) -> Response:
     Raises HTTPException 404.
     """
     name = request.path_params["name"]
-    text, wanted = None, request.query_params.get("revision", "")
-    if wanted:
-        kept = await _revisions(request, user, name)
-        text = next((one.recipe for one in kept if str(one.revision) == wanted), None)
-        if text is None:
-            raise HTTPException(404, "This revision is not kept.")
+    wanted = request.query_params.get("revision", "")
+    text = await _earlier(request, user, name, wanted) if wanted else None
     return await _form(request, user, name, text, earlier=wanted)
 
 
@@ -123,6 +118,17 @@ def difference(before: str, after: str) -> Sequence[tuple[str, str]]:
     return [(line[:1], line[1:] if line[:1] in "+- " else line) for line in lines]
 
 
-async def _revisions(request: Request, user: SessionUser, name: str) -> list[RecipeRevision]:
+async def _earlier(request: Request, user: SessionUser, name: str, wanted: str) -> str:
+    """The text of an earlier revision. Raises HTTPException 404."""
+    revision, text = api_calls.revision_of(wanted), None
+    if revision is not None:
+        async with api_calls.own_rows(request, user) as (connection, org_id):
+            text = await recipe_revisions.text_of(connection, org_id, name, revision)
+    if text is None:
+        raise HTTPException(404, "This revision is not kept.")
+    return text
+
+
+async def _revisions(request: Request, user: SessionUser, name: str) -> list[dict[str, Any]]:
     async with api_calls.own_rows(request, user) as (connection, org_id):
         return await recipe_revisions.all_of(connection, org_id, name)
