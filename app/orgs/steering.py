@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, OPEN_STATUSES
-from app.core.errors import BadParameters, InvalidValue, UnknownJob, WrongState
+from app.core.errors import BadParameters, BadSchedule, InvalidValue, UnknownJob, WrongState
 from app.ledger import edit, manual_runs
 from app.ledger.manual_runs import ManualRun
 from app.orgs import collection
@@ -78,8 +78,9 @@ class Steering:
     async def run(self, wanted: WantedRun, act: Act) -> QueuedRun:
         """Request a run by hand; it is still to be enqueued.
 
-        Raises InvalidValue if it is to start in the past; of a collection, which takes neither
-        parameters nor a start, BadParameters, Conflict and OverLimit.
+        Raises InvalidValue if it is to start in the past, and WrongState if the schedule cannot be
+        read; of a collection, which takes neither parameters nor a start, BadParameters, Conflict
+        and OverLimit.
         """
         _check_future(wanted.at, act, "at")
         if (owner := owner_of(wanted.job)) is not None:
@@ -98,7 +99,10 @@ class Steering:
             retry_of=wanted.retry_of,
             not_before=wanted.at,
         )
-        return await manual_runs.request(self.pool, manual, self.default, act.now)
+        try:
+            return await manual_runs.request(self.pool, manual, self.default, act.now)
+        except BadSchedule as error:
+            raise WrongState(f"the schedule cannot be read: {error}") from None
 
     async def retry(self, run: RunRow, act: Act, run_id: UUID | None = None) -> QueuedRun:
         """Request a new run like one that has ended; it is still to be enqueued.

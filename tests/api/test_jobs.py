@@ -142,6 +142,16 @@ async def test_wrong_parameters_jobs_and_runs_are_refused(operator: Visitor) -> 
     problem(await operator("GET", f"{RUNS}/{UUID(int=1)}"), 404)
 
 
+async def test_a_job_whose_schedule_cannot_be_read_is_not_run(
+    operator: Visitor, pool: Pool
+) -> None:
+    await pool.execute("""UPDATE schedules SET policies = '{"overlap": "maybe"}'""")
+
+    refused = await operator("POST", f"{JOBS}/run")
+
+    assert "the schedule cannot be read" in problem(refused, 409)["detail"]
+
+
 async def test_runs_of_all_are_paged_and_filtered(
     operator: Visitor, visitor: Visitor, org: Org
 ) -> None:
