@@ -40,8 +40,9 @@ from app.store.runs.progress import SourceProgress
 from app.store.runs.run_rows import ClaimedRun
 from workers import expectations
 from workers.budget import CollectionBudget
-from workers.collect import Collector, root_failure_kind, run_totals
-from workers.source_group import PlannedSource, SourceGroup
+from workers.collect import Collector
+from workers.failures import root_failure_kind
+from workers.source_group import PlannedSource, SourceGroup, run_totals
 
 if TYPE_CHECKING:
     from sqlmodel.ext.asyncio.session import AsyncSession

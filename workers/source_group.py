@@ -1,7 +1,8 @@
 """Source groups: the sources that a job collects, and how their records are stored."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -135,3 +136,14 @@ class PlannedSource:
 
     group: SourceGroup
     source: Source
+
+
+def run_totals(parts: Iterable[PlannedSource], rows: Iterable[SourceProgress]) -> dict[str, int]:
+    """A run's totals over its sources, by their names in `stats`."""
+    groups = {part.source.name: part.group for part in parts}
+    total = Counter[str]()
+    for group in groups.values():
+        total.update(group.row_stats(SourceProgress("")))
+    for row in rows:  # also sources of an earlier attempt that the plan no longer has
+        total.update(groups.get(row.source, next(iter(groups.values()))).row_stats(row))
+    return dict(total)

@@ -23,8 +23,8 @@ from app.store.runs import run_rows
 from app.store.schedules import decisions
 from app.store.schedules.decisions import TickDecision
 from workers import execute, lifecycle
-from workers.collect import Collector
 from workers.deciding import deciding_entries, triggers_of
+from workers.source_writer import SourceWriter
 from workers.sweep import sweep
 
 Step = Callable[..., Awaitable[Any]]
@@ -139,7 +139,7 @@ def wrap(room: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
 wrap(decisions, "record", recording)
 wrap(enqueue, "enqueue_runs", telling)
 wrap(run_rows, "claim", claiming)
-wrap(Collector, "_commit", committing)
+wrap(SourceWriter, "commit", committing)
 wrap(run_rows, "finish", lambda step: before("before_outcome", step))
 wrap(execute, "_publish", lambda step: before("after_outcome_before_health", step))
 wrap(lifecycle, "open_context", hurried)

@@ -24,9 +24,9 @@ from app.store.runs import run_rows
 from app.store.schedules import decisions
 from app.store.servers import ServerUrls
 from workers import discovery
-from workers.collect import Collector
 from workers.job import Job
 from workers.run import Run
+from workers.source_writer import SourceWriter
 
 STOPPED = 3  # the exit code of a worker that was stopped in the middle
 STOP = "stopped_"  # before a moment: the worker is stopped as by SIGTERM, and not killed
@@ -70,7 +70,7 @@ class Moments:
         _wrap(run_rows, "claim", after=lambda: self.come("after_claim"))
         _wrap(Job, "execute", before=self.started)
         _wrap(Run, "store", after=self.written)
-        _wrap(Collector, "_commit", after=self.written)
+        _wrap(SourceWriter, "commit", after=self.written)
         _wrap(sessions.FencedSession, "commit", after=self.written)
         _wrap(
             run_rows,
