@@ -14,9 +14,13 @@ from arq.connections import ArqRedis
 from app.core.config import Config
 from app.core.enums import Scope
 from app.orgs import tokens
+from app.store import tenancy
 from app.store.db import Pool
+from app.store.orgs import org_sources, recipe_revisions
+from app.store.orgs.org_sources import OrgRecipe
+from app.store.orgs.recipe_revisions import RecipeRevision
 from app.web import create_app
-from tests.clock import SettableClock
+from tests.clock import NOON, SettableClock
 from tests.configs import config_for
 from tests.web.harness import visit
 
@@ -157,6 +161,15 @@ async def own_source(who: Visitor, name: str = "wares", **said: str) -> None:
     """A source of the organisation's own."""
     answer = await who("POST", "/collection/sources", json={"recipe": wares(name, **said)})
     assert answer.status_code == 201, answer.text
+
+
+async def stored_source(pool: Pool, org: Org, name: str = "wares") -> None:
+    """A source of the organisation's own, as its rows: no process checks the recipe."""
+    recipe = OrgRecipe(name, wares(name), 1, NOON, NOON)
+    async with tenancy.org_transaction(pool, org.id) as connection:
+        await org_sources.add(connection, org.id, recipe)
+        revision = RecipeRevision(name, 1, recipe.recipe, "test", NOON)
+        await recipe_revisions.record(connection, org.id, revision)
 
 
 async def own_secret(who: Visitor, name: str = "TOKEN", value: str = "s3cr3t-of-acme") -> None:

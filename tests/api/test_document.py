@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -21,7 +22,16 @@ from app.web.api import openapi
 from app.web.api.endpoint import Endpoint
 from app.web.api.routes import BearerRoute, routes
 from app.web.api.table import ENDPOINTS
-from tests.api.clients import ODDS, Org, Visitor, had_item, had_run, own_secret, own_source, preset
+from tests.api.clients import (
+    ODDS,
+    Org,
+    Visitor,
+    had_item,
+    had_run,
+    own_secret,
+    preset,
+    stored_source,
+)
 from tests.clock import NOON
 
 machine_checks: Any = import_module("schemathesis.checks")
@@ -88,7 +98,7 @@ async def test_whatever_a_machine_asks_the_answer_is_as_the_document_says(
     await visitor.patch(preset_id=mine if endpoint.path.endswith("}") else ODDS, enabled=True)
     run_id = await had_run(pool, org, NOON)
     await had_item(pool, org, NOON)
-    await own_source(visitor)
+    await stored_source(pool, org)
     await own_secret(visitor)
     known = {"preset_id": mine, "run_id": str(run_id), "name": "wares", "secret": "TOKEN"}
     known |= {"collection": "default", "key": "12:00:00", "what": "items"}
@@ -98,8 +108,7 @@ async def test_whatever_a_machine_asks_the_answer_is_as_the_document_says(
     made = await visitor("POST", "/collection/webhooks", json={"url": "https://example.com/in"})
     known |= {"webhook_id": made.json()["id"]}
     loop = asyncio.get_running_loop()
-    schema: Any = schemathesis.openapi.from_dict(_without_tokens(openapi.document()))
-    operation: Any = schema[endpoint.path][endpoint.method]
+    operation: Any = _schema()[endpoint.path][endpoint.method]
     names = REFUSE if mode is GenerationMode.NEGATIVE else CHECKS
     checks = [getattr(machine_checks, name) for name in names]
     plain = [getattr(machine_checks, name) for name in CHECKS]
@@ -127,6 +136,11 @@ async def test_whatever_a_machine_asks_the_answer_is_as_the_document_says(
             await asyncio.to_thread(explore)
         except FailureGroup as found:  # a group would take the fixtures down with it
             raise AssertionError(str(found)) from None
+
+
+@cache
+def _schema() -> Any:
+    return schemathesis.openapi.from_dict(_without_tokens(openapi.document()))
 
 
 def _without_tokens(document: dict[str, Any]) -> dict[str, Any]:

@@ -28,10 +28,10 @@ from tests.api.clients import (
     had_item,
     had_run,
     own_secret,
-    own_source,
     preset,
     problem,
     running,
+    stored_source,
     wares,
 )
 from tests.clock import NOON, SettableClock
@@ -92,7 +92,7 @@ async def furnish(visitor: Visitor, pool: Pool, org: Org) -> tuple[str, str]:
     await visitor.patch(preset_id=mine)
     run_id = await had_run(pool, org, NOON)
     await had_item(pool, org, NOON)
-    await own_source(visitor, "wares_of_acme")
+    await stored_source(pool, org, "wares_of_acme")
     await own_secret(visitor, "OF_ACME", "s3cr3t-of-acme")
     async with tenancy.org_transaction(pool, org.id) as connection:
         webhook = (UUID(OF_ACME), "https://hooks.example/of-Acme", b"")
