@@ -1,5 +1,6 @@
 """Entry point of `python -m app`."""
 
+import gc
 import os
 import signal
 
@@ -9,6 +10,7 @@ def _interrupted(*_: object) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # until a command is executed: the imports leave nothing to collect
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupted)  # while modules are imported
 

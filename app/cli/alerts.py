@@ -1,15 +1,18 @@
 """The `alerts`, `acknowledge` and `unacknowledge` commands: what is unhealthy, and who knows."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli import terminal
+from app.cli import connections, terminal
 from app.health.alerts import acknowledge as rules
-from app.store.db import Pool
 from app.store.reports import acknowledgements as store
-from app.store.reports.acknowledgements import Acknowledged
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.store.db import Pool
 
 app = typer.Typer()
 
@@ -26,7 +29,7 @@ def list_alerts(*, as_json: terminal.JSON = False) -> None:
 
     Example: `rollcall alerts`
     """
-    rows = terminal.with_pool(lambda pool: store.open_alerts(pool, _LISTED))
+    rows = connections.with_pool(lambda pool: store.open_alerts(pool, _LISTED))
     listed = [
         {
             "job": row["key"],
@@ -72,9 +75,9 @@ def acknowledge(
         if not note.strip():
             raise typer.BadParameter("say why", param_hint="--note")
         by = terminal.current_user()
-        await rules.acknowledge(pool, alert, Acknowledged(now, by, note.strip(), end))
+        await rules.acknowledge(pool, alert, store.Acknowledged(now, by, note.strip(), end))
 
-    terminal.with_pool(apply)
+    connections.with_pool(apply)
     done = {"job": alert, "acknowledged": True, "note": note, "until": end}
     ends = "it recovers or gets worse" if end is None else f"{terminal.format_value(end)} UTC"
     terminal.print_done(done, f"no reminder of {alert} is sent until {ends}", as_json=as_json)
@@ -91,6 +94,6 @@ def unacknowledge(alert: Alert, *, as_json: terminal.JSON = False) -> None:
         now = await heartbeats.database_now(pool)
         await rules.release(pool, alert, now, terminal.current_user())
 
-    terminal.with_pool(apply)
+    connections.with_pool(apply)
     done = {"job": alert, "acknowledged": False}
     terminal.print_done(done, f"reminders of {alert} are sent again", as_json=as_json)

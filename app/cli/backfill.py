@@ -1,19 +1,22 @@
 """The `backfill` and `backfills` commands: run a schedule's past ticks again."""
 
+from __future__ import annotations
+
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.cli import terminal
-from app.cli.terminal import CommandContext
+from app.cli import connections, terminal
 from app.core.enums import RunStatus
 from app.core.errors import WrongState
 from app.ledger import backfill as rooms
-from app.ledger.backfill import BackfillPlan, BackfillRequest
 from app.store.schedules import backfills as store
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.cli.connections import CommandContext
+    from app.ledger.backfill import BackfillPlan
 
 app = typer.Typer()
 
@@ -66,12 +69,12 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
             terminal.parse_instant_or_age(since, now),
             terminal.parse_instant_or_age(until, now),
         )
-        request = BackfillRequest(
+        request = rooms.BackfillRequest(
             job, begin, end, terminal.current_user(), name, missing, concurrency
         )
         return await rooms.make_plan(context.pool, request, now)
 
-    planned = terminal.with_servers(plan)
+    planned = connections.with_servers(plan)
     if stop:
         _stop(planned)
         return
@@ -79,7 +82,7 @@ def backfill(  # noqa: PLR0913 - the options of a command are its arguments
     if planned.todo and not yes:
         terminal.confirm("Run them?")
     try:
-        terminal.with_servers(lambda context: _execute(context, planned))
+        connections.with_servers(lambda context: _execute(context, planned))
     except KeyboardInterrupt:
         sys.stderr.write(
             "Interrupted. The workers go on; --stop ends it, the same command follows it.\n"
@@ -100,7 +103,7 @@ def backfills(
 
     Example: `rollcall backfills`
     """
-    rows = terminal.with_pool(lambda pool: store.recent(pool, limit))
+    rows = connections.with_pool(lambda pool: store.recent(pool, limit))
     if as_json:
         terminal.print_json(rows)
     else:
@@ -124,18 +127,23 @@ def _stop(plan: BackfillPlan) -> None:
         by = terminal.current_user()
         return await rooms.stop(context.pool, plan.backfill.id, now, by=by)
 
-    if not terminal.with_servers(end):
+    if not connections.with_servers(end):
         raise WrongState("no backfill of this job, range and name is under way")
     sys.stdout.write("The backfill is stopped; its queued runs end.\n")
 
 
 async def _execute(context: CommandContext, plan: BackfillPlan) -> None:
+    from rich import progress as bars  # noqa: PLC0415 - not imported for `--help`
+
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
+    )
     if plan.todo:
         await rooms.start(context.pool, plan, await heartbeats.database_now(context.pool))
-    with Progress(*columns, console=terminal.console(stderr=True)) as progress:
+    with bars.Progress(*columns, console=terminal.console(stderr=True)) as progress:
         task = progress.add_task(plan.backfill.state.key, total=len(plan.runs))
         await rooms.follow(context.pool, plan, lambda done: progress.update(task, completed=done))
 

@@ -1,27 +1,28 @@
 """The `doctor` command: check the installation for faults."""
 
-from typing import Annotated, Any, cast
+from __future__ import annotations
 
-import asyncpg
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
 import typer
-from rich.table import Table
 
-from app.cli import migrate, terminal
-from app.core.config import Config
+from app.cli import connections, migrate, terminal
 from app.core.errors import RollcallError
 from app.health import doctor as checks
 from app.health import findings as findings_
 from app.health import setting_checks
-from app.health.doctor import DiagnosticTargets
-from app.health.findings import Finding, Level, Repair
-from app.queue.jobs import redis_pool
+from app.queue import jobs
 from app.store import db, server_faults, servers
-from app.store.servers import ServerUrls
 from workers import registry
+
+if TYPE_CHECKING:
+    from app.core.config import Config
+    from app.health.findings import Finding
+    from app.store.servers import ServerUrls
 
 app = typer.Typer()
 
-_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "bold red"}
+_STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red"}  # by Level
 
 
 @app.command()
@@ -54,15 +55,15 @@ def doctor(
         )
     else:
         _show(findings)
-    if any(finding.level is Level.FAULT for finding in findings):
+    if any(finding.level is findings_.Level.FAULT for finding in findings):
         raise typer.Exit(1)
 
 
 def _check() -> list[Finding]:
     try:
-        config = terminal.load_config()
+        config = connections.load_config()
         urls = servers.server_urls(config)
-        return terminal.run_async(lambda: _examine(config, urls))
+        return connections.run_async(lambda: _examine(config, urls))
     except RollcallError as error:
         fault = findings_.fault("settings", str(error), "see .env.example")
         return [fault, *setting_checks.of_names()]
@@ -73,11 +74,11 @@ def _repair(found: list[Finding]) -> list[Finding]:
     done: list[Finding] = []
     for finding in found:
         match finding.repair:
-            case Repair.MIGRATE:
-                migrate.upgrade(terminal.load_config())
+            case findings_.Repair.MIGRATE:
+                migrate.upgrade(connections.load_config())
                 done.append(findings_.ok("fixed", f"the schema was migrated ({finding.message})"))
-            case Repair.NO_EVICTION:
-                terminal.run_async(_stop_eviction)
+            case findings_.Repair.NO_EVICTION:
+                connections.run_async(_stop_eviction)
                 done.append(findings_.ok("fixed", "maxmemory-policy is noeviction until a restart"))
             case None:
                 pass
@@ -85,8 +86,10 @@ def _repair(found: list[Finding]) -> list[Finding]:
 
 
 async def _stop_eviction() -> None:
-    config = terminal.load_config()
-    redis = redis_pool(servers.server_urls(config).redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
+    config = connections.load_config()
+    redis = jobs.redis_pool(
+        servers.server_urls(config).redis, ssl_cert_reqs=config.redis_ssl_cert_reqs
+    )
     try:
         await cast("Any", redis).config_set("maxmemory-policy", "noeviction")
     finally:
@@ -94,7 +97,7 @@ async def _stop_eviction() -> None:
 
 
 async def _examine(config: Config, urls: ServerUrls) -> list[Finding]:
-    redis = redis_pool(urls.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
+    redis = jobs.redis_pool(urls.redis, ssl_cert_reqs=config.redis_ssl_cert_reqs)
     loaded = registry.load(config)
     disabled = [
         (job.name, reason)
@@ -110,12 +113,12 @@ async def _examine(config: Config, urls: ServerUrls) -> list[Finding]:
     pool: db.Pool | None = None
     try:
         pool = await db.open_pool(urls.database, size=2, wait_seconds=0)
-    except (*db.UNAVAILABLE, asyncpg.PostgresError) as error:
+    except connections.POSTGRES_FAULTS as error:
         what, _, fix = server_faults.postgres_sentence(error).rpartition("): ")
         findings.append(findings_.fault("postgres", f"{what})", fix))
     try:
         return findings + await checks.run_checks(
-            DiagnosticTargets(config, pool, redis, disabled, declared, faults)
+            checks.DiagnosticTargets(config, pool, redis, disabled, declared, faults)
         )
     finally:
         await redis.aclose(close_connection_pool=True)
@@ -124,6 +127,8 @@ async def _examine(config: Config, urls: ServerUrls) -> list[Finding]:
 
 
 def _show(findings: list[Finding]) -> None:
+    from rich.table import Table  # noqa: PLC0415 - not imported for `--help`
+
     table = Table(box=None, show_header=False)
     for finding in findings:
         style = _STYLES[finding.level]

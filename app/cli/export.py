@@ -1,24 +1,27 @@
 """The `export` command: write stored rows to a file."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.cli import terminal
+from app.cli import connections, terminal
 from app.maintenance import export as rooms
-from app.maintenance.export import ExportProgress, ExportProgressCallback
 from app.store import servers
-from app.store.db import Pool
 from app.store.reports import exports as store
-from app.store.reports.exports import EXPORT_KINDS, ExportRange
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.maintenance.export import ExportProgress, ExportProgressCallback
+    from app.store.db import Pool
+    from app.store.reports.exports import ExportRange
 
 app = typer.Typer()
 
@@ -65,7 +68,7 @@ def export(
 
     async def span(pool: Pool) -> ExportRange:
         now = await heartbeats.database_now(pool)
-        return ExportRange(
+        return store.ExportRange(
             *(
                 None if text is None else terminal.parse_instant_or_age(text, now)
                 for text in (since, until)
@@ -74,7 +77,7 @@ def export(
 
     if to == "-" and as_json:
         raise typer.BadParameter("--json describes a file: name one")
-    range_ = terminal.with_pool(span)
+    range_ = connections.with_pool(span)
     written = _write(what.value, range_, as_, to)
     if as_json:
         terminal.print_json({"file": to, "rows": written.rows, "bytes": written.bytes})
@@ -84,15 +87,22 @@ def export(
 
 @contextmanager
 def _progress(what: str) -> Generator[ExportProgressCallback]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=terminal.console(stderr=True)) as progress:
+    from rich import progress as bars  # noqa: PLC0415 - not imported for `--help`
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.DownloadColumn(),
+        bars.TimeElapsedColumn(),
+    )
+    with bars.Progress(*columns, console=terminal.console(stderr=True)) as progress:
         task = progress.add_task(what, total=None)
         yield lambda counts: progress.update(task, completed=counts.bytes)
 
 
 def _write(what: str, span: ExportRange, as_: Format, to: str) -> ExportProgress:
-    dsn = servers.server_urls(terminal.load_config()).database
-    kind = EXPORT_KINDS[what]
+    dsn = servers.server_urls(connections.load_config()).database
+    kind = store.EXPORT_KINDS[what]
 
     async def write() -> ExportProgress:
         connection = await store.connect(dsn)
@@ -107,7 +117,7 @@ def _write(what: str, span: ExportRange, as_: Format, to: str) -> ExportProgress
             await connection.close(timeout=5)
 
     try:
-        return terminal.run_async(write)
+        return connections.run_async(write)
     except BrokenPipeError:  # the reader closed the pipe
         with Path(os.devnull).open("wb") as null:
             os.dup2(null.fileno(), sys.stdout.fileno())  # discards what is still buffered

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli import terminal
-from app.cli.terminal import CommandContext
+from app.cli.connections import CommandContext
 from app.core.enums import OPEN_STATUSES, RunStatus
 from app.health import keys
 from app.store.runs import listing

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import terminal
+from app.cli import connections, terminal
 
 app = typer.Typer(
     help="Write the file of an own job or source, with its test.", no_args_is_help=True
@@ -179,7 +179,7 @@ def new(
     """
     if not NAME.fullmatch(name):
         raise typer.BadParameter(f"{name!r}: write a-z, 0-9 and `_`, a letter first")
-    where = folder or Path(terminal.load_config().jobs[0])
+    where = folder or Path(connections.load_config().jobs[0])
     files = _files(name, kind, where.resolve().name)
     there = [str(where / file) for file in files if (where / file).exists()]
     if there:

@@ -1,19 +1,22 @@
 """The `jobs` command: list the schedules."""
 
+from __future__ import annotations
+
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import terminal
-from app.cli.terminal import CommandContext
-from app.health import keys
-from app.health.facts import JobFacts
-from app.health.judge import HealthRules, judge
-from app.health.rules import rules_from_config
+from app.cli import connections, terminal
+from app.health import judge, keys, rules
 from app.ledger import upcoming
 from app.store.schedules import heartbeats, schedule_rows
-from app.store.schedules.schedule_rows import ScheduleState
+
+if TYPE_CHECKING:
+    from app.cli.connections import CommandContext
+    from app.health.facts import JobFacts
+    from app.health.judge import HealthRules
+    from app.store.schedules.schedule_rows import ScheduleState
 
 app = typer.Typer()
 
@@ -36,15 +39,15 @@ def jobs(
     async def read(context: CommandContext) -> list[dict[str, Any]]:
         now = await heartbeats.database_now(context.pool)
         facts = await keys.read_jobs(context.redis)
-        rules = rules_from_config(context.config)
+        by = rules.rules_from_config(context.config)
         states = await schedule_rows.all_of(context.pool)
         return [
-            _as_json(state, facts.get(state.key), now, rules)
+            _as_json(state, facts.get(state.key), now, by)
             for state in states
             if collections or not state.key.startswith("collection:")
         ]
 
-    rows = terminal.with_servers(read)
+    rows = connections.with_servers(read)
     if as_json:
         terminal.print_json(rows)
     else:
@@ -54,7 +57,7 @@ def jobs(
 def _as_json(
     state: ScheduleState, facts: JobFacts | None, now: datetime, rules: HealthRules
 ) -> dict[str, Any]:
-    verdict = None if facts is None else judge(facts, now, rules)
+    verdict = None if facts is None else judge.judge(facts, now, rules)
     paused = f"{state.paused_by}: {state.paused_note}" if state.paused_at else None
     return {
         "job": state.key,

@@ -1,9 +1,15 @@
 """Names that a filter takes: one that nothing has is an error, not an empty list."""
 
-from app.cli import terminal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.cli import connections
 from app.core.errors import UnknownJob
-from app.store.db import Pool
 from app.store.runs import names
+
+if TYPE_CHECKING:
+    from app.store.db import Pool
 
 
 async def check_job(pool: Pool, name: str | None) -> None:
@@ -12,7 +18,7 @@ async def check_job(pool: Pool, name: str | None) -> None:
         return
     from workers import registry  # noqa: PLC0415 - for a name that the database does not know
 
-    loaded = registry.load(terminal.load_config())
+    loaded = registry.load(connections.load_config())
     if name not in loaded.names() and name not in (one.key for one in loaded.declared):
         raise UnknownJob(f"there is no job {name!r}; see `rollcall jobs`")
 
@@ -23,6 +29,6 @@ async def check_source(pool: Pool, name: str | None) -> None:
         return
     from workers import registry  # noqa: PLC0415 - as above
 
-    known = registry.source_names(terminal.load_config())
+    known = registry.source_names(connections.load_config())
     if name not in known:
         raise UnknownJob(f"there is no source {name!r}; known: {', '.join(known)}")

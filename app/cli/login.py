@@ -1,12 +1,16 @@
 """The `login` command: print a one-time sign-in address for the dashboard."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli import terminal
-from app.cli.terminal import CommandContext
+from app.cli import connections, terminal
 from app.orgs import one_time_login
+
+if TYPE_CHECKING:
+    from app.cli.connections import CommandContext
 
 app = typer.Typer()
 
@@ -29,5 +33,5 @@ def login(
         at = base or context.config.public_url or "http://127.0.0.1:8000"
         return f"{at.rstrip('/')}{await one_time_login.create_login(context.redis)}"
 
-    url = terminal.with_servers(create)
+    url = connections.with_servers(create)
     terminal.print_done({"url": url}, url, as_json=as_json)

@@ -1,15 +1,20 @@
 """The `migrate` command: upgrade the database schema."""
 
+from __future__ import annotations
+
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
 from app import migrations
-from app.cli import terminal
-from app.core.config import Config
+from app.cli import connections, terminal
 from app.core.errors import WrongSchema
 from app.store import schema, servers
+
+if TYPE_CHECKING:
+    from app.core.config import Config
 
 app = typer.Typer()
 
@@ -20,7 +25,7 @@ def migrate(*, as_json: terminal.JSON = False) -> None:
 
     Example: `rollcall migrate`
     """
-    upgrade(terminal.load_config())
+    upgrade(connections.load_config())
     revision = schema.required_revision()
     terminal.print_done({"schema": revision}, f"the schema is {revision}", as_json=as_json)
 
@@ -30,7 +35,7 @@ def upgrade(config: Config) -> None:
     if config.database_url is None:
         servers.server_urls(config)  # starting the private servers upgrades their schema
     else:
-        with terminal.server_errors(), _migration_errors():
+        with connections.server_errors(), _migration_errors():
             migrations.upgrade(config.database_url.get_secret_value())
 
 

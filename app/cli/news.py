@@ -1,19 +1,27 @@
 """The `news` command and its `stories` and `story`: articles and stories that were collected."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import terminal
+from app.cli import connections, terminal
 from app.core.errors import WrongState
 from app.store import tenancy
-from app.store.bounded import RowPage
 from app.store.content import news_listing as store
-from app.store.content.news_listing import NewsFilter
-from app.store.db import Connection, Pool
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.store.bounded import RowPage
+    from app.store.content.news_listing import NewsFilter
+    from app.store.db import Connection, Pool
+
+    After = tuple[datetime, int] | None
+    ReadPage = Callable[[Connection, NewsFilter, After, int], Awaitable[RowPage]]
+    ReadEntities = Callable[[Connection, Sequence[int]], Awaitable[Mapping[int, list[str]]]]
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -22,8 +30,6 @@ STORIES = ("id", "told_at", "topic", "entities")
 MAX_VALUES = 2_000  # of the sentiment of a story
 MAX_UPDATES = 200
 Row = dict[str, Any]
-ReadPage = Callable[[Connection, NewsFilter, tuple[datetime, int] | None, int], Awaitable[RowPage]]
-ReadEntities = Callable[[Connection, Sequence[int]], Awaitable[Mapping[int, list[str]]]]
 
 Entity = Annotated[str | None, typer.Option(help="Only under this entity, as it is tracked.")]
 Text = Annotated[str | None, typer.Option(help="Only with this text in the title.")]
@@ -94,7 +100,7 @@ def story(
                 "sentiments": [_without_id(value) for value in values[story_id]],
             }
 
-    found = terminal.with_pool(read)
+    found = connections.with_pool(read)
     if as_json:
         terminal.print_json(found)
         return
@@ -118,7 +124,7 @@ def _read(
         after: Any = None
         async with tenancy.transaction(pool, None) as connection:
             while len(rows) < limit:
-                filters = NewsFilter(entity, text, begin)
+                filters = store.NewsFilter(entity, text, begin)
                 found = await read_page(connection, filters, after, limit - len(rows))
                 rows += found.rows
                 after = found.after
@@ -127,7 +133,7 @@ def _read(
             entities = await read_entities(connection, [row["id"] for row in rows])
         return [row | {"entities": entities.get(row["id"], [])} for row in rows]
 
-    return terminal.with_pool(read)
+    return connections.with_pool(read)
 
 
 def _show(rows: list[Row], columns: Sequence[str], *, as_json: bool) -> None:

@@ -1,26 +1,30 @@
 """The `odds` and `odds history` commands: compare prices across sites."""
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
-from app.cli import terminal
+from app.cli import connections, terminal
 from app.core.durations import short_span
 from app.core.enums import Market, MarketOutcome
 from app.core.errors import WrongState
 from app.odds import comparison, price_rows, sparkline
-from app.odds.comparison import MarketComparison, Match, Quote
 from app.store import db
 from app.store.content import odds_comparison as store
 from app.store.schedules import heartbeats
 from workers import schedule_settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from app.odds.comparison import MarketComparison, Match, Quote
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -57,7 +61,7 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
     """
     if ctx.invoked_subcommand is not None:
         return
-    max_age = schedule_settings.odds_max_age(terminal.load_config())
+    max_age = schedule_settings.odds_max_age(connections.load_config())
 
     async def read(pool: db.Pool) -> tuple[list[Match], datetime]:
         now = await heartbeats.database_now(pool)
@@ -68,7 +72,7 @@ def odds(  # noqa: PLR0913 - the filters of a command are its arguments
         matching = store.MatchFilter(begin, end, competition, market, limit)
         return comparison.compare(await store.offers(pool, matching), now, max_age), now
 
-    matches, now = terminal.with_pool(read)
+    matches, now = connections.with_pool(read)
     if as_json:
         sys.stdout.write(json.dumps([price_rows.match_as_json(match) for match in matches]) + "\n")
     elif as_csv:
@@ -101,7 +105,7 @@ def history(
             raise WrongState(await store.no_price_reason(pool, event, ids, pick))
         return events, moves, await heartbeats.database_now(pool)
 
-    found = terminal.with_pool(read)
+    found = connections.with_pool(read)
     if as_json:
         terminal.print_json(_history_as_json(found[0], found[1]))
     else:
@@ -128,6 +132,9 @@ def _show(matches: Sequence[Match], now: datetime) -> None:
 
 
 def _table(match: Match, now: datetime, *, with_best: bool = True) -> Table:
+    from rich import box  # noqa: PLC0415 - not imported for `--help`
+    from rich.table import Table  # noqa: PLC0415 - as above
+
     title = f"{match.home} - {match.away}   {match.kickoff:%a %d %b %H:%M} UTC"
     subtitle = f"{match.country}, {match.competition}   {match.key}"
     if match.swapped:
@@ -220,6 +227,8 @@ def _show_history(events: list[dict[str, Any]], moves: list[dict[str, Any]], now
 
 
 def _moves_table(events: list[dict[str, Any]], moves: list[dict[str, Any]]) -> Table:
+    from rich.table import Table  # noqa: PLC0415 - not imported for `--help`
+
     names = {event["id"]: event["platform"] for event in events}
     first = events[0]
     title = f"{first['home']} - {first['away']}   {first['kickoff']:%a %d %b %H:%M} UTC"

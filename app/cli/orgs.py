@@ -1,26 +1,31 @@
 """The `org` and `token` commands: manage organisations and their API tokens."""
 
+from __future__ import annotations
+
 import getpass
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
-from app.cli import terminal
+from app.cli import connections, terminal
 from app.core.enums import Scope
 from app.core.errors import WrongState
 from app.orgs import admin, leaving, limits, usage
 from app.orgs import tokens as access
-from app.store.db import Pool
 from app.store.orgs import orgs
 from app.store.orgs import usage as usage_rows
-from app.store.orgs.orgs import Org
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.cli.connections import CommandContext
+    from app.store.db import Pool
+    from app.store.orgs.orgs import Org
 
 org = typer.Typer(help="Manage organisations.", no_args_is_help=True)
 token = typer.Typer(help="Manage API tokens.", no_args_is_help=True)
@@ -45,7 +50,7 @@ def create_org(name: Name, *, as_json: terminal.JSON = False) -> None:
     async def create(pool: Pool) -> UUID:
         return await access.create_org(pool, name, await heartbeats.database_now(pool))
 
-    org_id = terminal.with_pool(create)
+    org_id = connections.with_pool(create)
     terminal.print_done({"id": org_id, "name": name}, f"{name}: {org_id}", as_json=as_json)
 
 
@@ -59,7 +64,7 @@ def list_orgs(*, as_json: terminal.JSON = False) -> None:
     async def read(pool: Pool) -> tuple[list[Org], dict[UUID, tuple[int, int]]]:
         return await orgs.all_of(pool), await usage_rows.stored(pool)
 
-    organisations, stored = terminal.with_pool(read)
+    organisations, stored = connections.with_pool(read)
     rows = [
         {
             "id": str(found.id),
@@ -127,7 +132,7 @@ def org_usage(name: Name, *, as_json: terminal.JSON = False) -> None:
 
     Example: `rollcall org usage "Acme Odds"`
     """
-    config = terminal.load_config()
+    config = connections.load_config()
     report = _with_org(name, lambda pool, found, now: usage.report(pool, config, found.id, now))
     if as_json:
         terminal.print_json(asdict(report))
@@ -182,14 +187,14 @@ def delete_org(
     if not yes:
         terminal.confirm_name(name)
 
-    async def delete(context: terminal.CommandContext) -> tuple[dict[str, int], dict[str, int]]:
+    async def delete(context: CommandContext) -> tuple[dict[str, int], dict[str, int]]:
         found = await admin.find(context.pool, name)
         if export is not None:
             await _export(context.pool, found, export)
         now = await heartbeats.database_now(context.pool)
         return await leaving.delete(context.pool, context.redis, found, now)
 
-    before, after = terminal.with_servers(delete)
+    before, after = connections.with_servers(delete)
     rows = [
         {"table": table, "before": before.get(table, 0), "after": after.get(table, 0)}
         for table in sorted({*before, *after})
@@ -239,7 +244,7 @@ def create_token(  # noqa: PLR0913 - the options of a command are its arguments
         request = access.TokenRequest(of, label, scope, expires, data)
         return await access.create_token(pool, request, now, by=getpass.getuser())
 
-    secret = terminal.with_pool(create)
+    secret = connections.with_pool(create)
     facts = {"token": secret, "org": of, "scope": scope.value}
     terminal.print_done(facts, secret, as_json=as_json)
     if not as_json:
@@ -256,7 +261,7 @@ def list_tokens(
     """
     _check_owner(of, operator=operator)
     if of is None:
-        tokens = terminal.with_pool(lambda pool: orgs.tokens(pool, None))
+        tokens = connections.with_pool(lambda pool: orgs.tokens(pool, None))
     else:
         tokens = _with_org(of, lambda pool, found, _: orgs.tokens(pool, found.id))
     rows = [
@@ -289,7 +294,7 @@ def revoke_token(
     async def revoke(pool: Pool) -> bool:
         return await orgs.revoke(pool, token_id, await heartbeats.database_now(pool))
 
-    if not terminal.with_pool(revoke):
+    if not connections.with_pool(revoke):
         raise WrongState(f"there is no valid token {token_id}")
     done = {"id": token_id, "revoked": True}
     terminal.print_done(done, f"{token_id} is revoked", as_json=as_json)
@@ -301,13 +306,13 @@ def _check_owner(of: str | None, *, operator: bool) -> None:
 
 
 def _with_org(
-    name: str, step: Callable[[Pool, Org, datetime], Awaitable[terminal.Result]]
-) -> terminal.Result:
-    async def run(pool: Pool) -> terminal.Result:
+    name: str, step: Callable[[Pool, Org, datetime], Awaitable[connections.Result]]
+) -> connections.Result:
+    async def run(pool: Pool) -> connections.Result:
         found = await admin.find(pool, name)
         return await step(pool, found, await heartbeats.database_now(pool))
 
-    return terminal.with_pool(run)
+    return connections.with_pool(run)
 
 
 def _table(rows: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -1,18 +1,21 @@
 """The `pause` and `resume` commands: stop a schedule and start it again."""
 
+from __future__ import annotations
+
 import contextlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from redis.exceptions import RedisError
 
-from app.cli import run_requests, terminal
-from app.cli.terminal import CommandContext
+from app.cli import connections, run_requests, terminal
 from app.health import publish
-from app.orgs.steering import Act
+from app.orgs import steering
 from app.queue import enqueue
-from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.cli.connections import CommandContext
+    from app.store.runs.run_rows import QueuedRun
 
 app = typer.Typer()
 
@@ -38,10 +41,10 @@ def pause(
         now = await heartbeats.database_now(context.pool)
         if end is not None and end <= now:
             raise typer.BadParameter(f"{until} is in the past", param_hint="--until")
-        act = Act(run_requests.author(job), now, note)
-        await _publish(context, job, await run_requests.steering(context).pause(job, act, end))
+        act = steering.Act(run_requests.author(job), now, note)
+        await _publish(context, job, await run_requests.steering_of(context).pause(job, act, end))
 
-    terminal.with_servers(apply)
+    connections.with_servers(apply)
     done = {"job": job, "paused": True, "note": note, "until": end}
     terminal.print_done(done, f"{job} is paused: {note}", as_json=as_json)
 
@@ -59,15 +62,15 @@ def resume(
 
     async def apply(context: CommandContext) -> None:
         now = await heartbeats.database_now(context.pool)
-        act = Act(run_requests.author(job), now)
-        await _publish(context, job, await run_requests.steering(context).resume(job, act))
+        act = steering.Act(run_requests.author(job), now)
+        await _publish(context, job, await run_requests.steering_of(context).resume(job, act))
 
-    terminal.with_servers(apply)
+    connections.with_servers(apply)
     terminal.print_done({"job": job, "paused": False}, f"{job} is resumed", as_json=as_json)
 
 
 async def _publish(context: CommandContext, job: str, queued: list[QueuedRun]) -> None:
     """Enqueue what was due, and show the change in health at once, also if no worker lives."""
-    with contextlib.suppress(RedisError, OSError, TimeoutError):
+    with contextlib.suppress(*connections.REDIS_AWAY):
         await enqueue.enqueue_runs(context.pool, context.redis, queued)
         await publish.publish_job(context.pool, context.redis, job)

@@ -1,14 +1,18 @@
 """The `prune` command: delete what is past its retention."""
 
+from __future__ import annotations
+
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import terminal
+from app.cli import connections, terminal
 from app.maintenance import retention
-from app.store.db import Pool
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.store.db import Pool
 
 app = typer.Typer()
 
@@ -27,7 +31,7 @@ def prune(
 
     Examples: `rollcall prune --dry-run`, `rollcall prune`
     """
-    config = terminal.load_config()
+    config = connections.load_config()
 
     async def prune_rows(pool: Pool) -> list[dict[str, Any]]:
         step = retention.count_expired if dry_run else retention.delete_expired
@@ -43,7 +47,7 @@ def prune(
         ]
 
     try:
-        rows = terminal.with_pool(prune_rows)
+        rows = connections.with_pool(prune_rows)
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(130) from None  # each batch was committed on its own
     if as_json:

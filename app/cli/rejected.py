@@ -1,14 +1,17 @@
 """The `rejected` command: records that were not stored, with the reason."""
 
-from typing import Annotated, Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import known, terminal
-from app.store.db import Pool
+from app.cli import connections, known, terminal
 from app.store.runs import listing
-from app.store.runs.listing import RejectedFilter
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.store.db import Pool
 
 app = typer.Typer()
 
@@ -36,14 +39,14 @@ def rejected(
         begin = None
         if since is not None:
             begin = terminal.parse_instant_or_age(since, await heartbeats.database_now(pool))
-        filters = RejectedFilter(job=job, source=source, since=begin)
+        filters = listing.RejectedFilter(job=job, source=source, since=begin)
         rows = (await listing.rejected(pool, filters, limit))[0]
         if not rows:
             await known.check_job(pool, job)
             await known.check_source(pool, source)
         return rows
 
-    rows = terminal.with_pool(read)
+    rows = connections.with_pool(read)
     if as_json:
         texts = (row | {"data": row["data"].decode("utf-8", "replace")} for row in rows)
         terminal.print_json(list(texts))

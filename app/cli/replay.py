@@ -1,17 +1,20 @@
 """The `replay` command: parse stored pages again with the present parser."""
 
+from __future__ import annotations
+
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress
 
-from app.cli import terminal
+from app.cli import connections, terminal
 from app.runs import replay as rooms
-from app.runs.replay import ReplayReport, ReplayRequest, ReplaySource
-from app.store.db import Pool
 from app.store.schedules import heartbeats
 from workers import replays
+
+if TYPE_CHECKING:
+    from app.runs.replay import ReplayReport, ReplayRequest, ReplaySource
+    from app.store.db import Pool
 
 app = typer.Typer()
 
@@ -44,13 +47,13 @@ def replay(
     `rollcall replay asknews_news --since 6h --only-rejected --yes`,
     `rollcall replay source:wares --since 1d`
     """
-    reader = replays.reader_of(terminal.load_config(), source)
+    reader = replays.reader_of(connections.load_config(), source)
 
     async def build_request(pool: Pool) -> ReplayRequest:
         begin = terminal.parse_instant_or_age(since, await heartbeats.database_now(pool))
-        return ReplayRequest(begin, only_rejected, terminal.current_user())
+        return rooms.ReplayRequest(begin, only_rejected, terminal.current_user())
 
-    request = terminal.with_pool(build_request)
+    request = connections.with_pool(build_request)
     report = _run(reader, request, write=False)
     if not as_json:
         _show(report)
@@ -64,6 +67,8 @@ def replay(
 
 
 def _run(reader: ReplaySource, request: ReplayRequest, *, write: bool) -> ReplayReport:
+    from rich.progress import Progress  # noqa: PLC0415 - not imported for `--help`
+
     with Progress(console=terminal.console(stderr=True)) as progress:
         task = progress.add_task("writing" if write else "reading", total=None)
 
@@ -71,7 +76,7 @@ def _run(reader: ReplaySource, request: ReplayRequest, *, write: bool) -> Replay
             progress.update(task, completed=done, total=total)
 
         try:
-            return terminal.with_pool(
+            return connections.with_pool(
                 lambda pool: rooms.replay(pool, reader, request, report, write=write)
             )
         except KeyboardInterrupt:

@@ -1,11 +1,12 @@
 """The `retire` command: end a schedule that the code no longer declares."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli import terminal
-from app.cli.terminal import CommandContext
+from app.cli import connections, terminal
 from app.core.enums import COLLECTION_TASK
 from app.core.errors import WrongState
 from app.health import keys
@@ -13,6 +14,9 @@ from app.ledger import edit
 from app.queue import enqueue
 from app.store.schedules import heartbeats, schedule_edits
 from workers import registry
+
+if TYPE_CHECKING:
+    from app.cli.connections import CommandContext
 
 app = typer.Typer()
 
@@ -32,10 +36,10 @@ def retire(
     """
     if job.startswith(f"{COLLECTION_TASK}:"):
         raise typer.BadParameter("a collection's schedule is retired by its organisation")
-    if job in {schedule.key for schedule in registry.declared_schedules(terminal.load_config())}:
+    if job in {schedule.key for schedule in registry.declared_schedules(connections.load_config())}:
         reason = "is declared by this code, and the next worker to start would revive it"
         raise WrongState(f"{job} {reason}; to stop it: `rollcall pause {job}`")
-    terminal.with_servers(lambda context: _retire(context, job))
+    connections.with_servers(lambda context: _retire(context, job))
     terminal.print_done({"job": job, "retired": True}, f"{job} is retired", as_json=as_json)
 
 

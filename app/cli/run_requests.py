@@ -1,19 +1,24 @@
 """Manual runs: insert the run, enqueue it, and optionally follow it to its end."""
 
+from __future__ import annotations
+
 import sys
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import typer
 
-from app.cli import follow, terminal
-from app.cli.terminal import CommandContext
+from app.cli import connections, follow, terminal
 from app.core.enums import OPEN_STATUSES
 from app.health import keys
-from app.orgs.steering import Act, Steering, WantedRun, owner_of
-from app.orgs.tokens import OPERATOR
+from app.orgs import steering, tokens
 from app.queue import enqueue
 from app.store.schedules import heartbeats
-from workers.schedule_settings import default_policies
+from workers import schedule_settings
+
+if TYPE_CHECKING:
+    from app.cli.connections import CommandContext
+    from app.orgs.steering import Steering, WantedRun
 
 # The schedule's name, and the arq function that runs it.
 JobAndTask = tuple[str, str]
@@ -30,7 +35,7 @@ def trigger_run(wanted: WantedRun, *, wait: bool, as_json: bool) -> None:
         job = (wanted.job, wanted.task)
         await report_queued_run(context, run_id, job, wait=wait, as_json=as_json)
 
-    terminal.with_servers(queue_and_report)
+    connections.with_servers(queue_and_report)
 
 
 async def report_queued_run(
@@ -58,15 +63,17 @@ async def report_queued_run(
     raise typer.Exit(follow.exit_code(row["status"]))
 
 
-def steering(context: CommandContext) -> Steering:
+def steering_of(context: CommandContext) -> Steering:
     """What acts on jobs and runs."""
-    return Steering(context.pool, context.config, default_policies(context.config))
+    return steering.Steering(
+        context.pool, context.config, schedule_settings.default_policies(context.config)
+    )
 
 
 def author(job: str) -> str:
     """Who acts on the job; an organisation reads of its collection that it was the operator."""
     user = terminal.current_user()
-    return user if owner_of(job) is None else f"{OPERATOR}/{user}"
+    return user if steering.owner_of(job) is None else f"{tokens.OPERATOR}/{user}"
 
 
 async def queue_run(context: CommandContext, wanted: WantedRun) -> UUID:
@@ -77,6 +84,6 @@ async def queue_run(context: CommandContext, wanted: WantedRun) -> UUID:
     now = await heartbeats.database_now(context.pool)
     if wanted.at is not None and wanted.at <= now:
         raise typer.BadParameter(f"{wanted.at.isoformat()} is in the past", param_hint="--at")
-    queued = await steering(context).run(wanted, Act(author(wanted.job), now))
+    queued = await steering_of(context).run(wanted, steering.Act(author(wanted.job), now))
     await enqueue.enqueue_runs(context.pool, context.redis, [queued], wanted.at)
     return queued.run_id

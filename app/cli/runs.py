@@ -1,28 +1,31 @@
 """The `runs`, `run`, `cancel` and `retry` commands."""
 
+from __future__ import annotations
+
 import asyncio
 import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
-from redis.exceptions import RedisError
 
-from app.cli import ansi, known, run_requests, terminal
-from app.cli.terminal import CommandContext
+from app.cli import ansi, connections, known, run_requests, terminal
 from app.core.enums import OPEN_STATUSES, RunStatus, Trigger
 from app.core.errors import UnknownRun, WrongState
 from app.ledger import manual_runs
-from app.orgs.steering import Act
+from app.orgs import steering
 from app.queue import enqueue
 from app.runs import log
-from app.store.db import Pool
 from app.store.runs import listing
-from app.store.runs.listing import RejectedFilter, RunFilter
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.cli.connections import CommandContext
+    from app.store.db import Pool
+    from app.store.runs.listing import RunFilter
 
 app = typer.Typer()
 
@@ -71,7 +74,7 @@ def runs(  # noqa: PLR0913 - the filters of a command are its arguments
     async def show(pool: Pool) -> None:
         now = await heartbeats.database_now(pool)
         begin = None if since is None else terminal.parse_instant_or_age(since, now)
-        filter_ = RunFilter(job, status or None, trigger, begin)
+        filter_ = listing.RunFilter(job, status or None, trigger, begin)
         if follow:
             await known.check_job(pool, job)
             await _follow(pool, filter_, now, as_json=as_json)
@@ -82,7 +85,7 @@ def runs(  # noqa: PLR0913 - the filters of a command are its arguments
         _list(rows, as_json=as_json)
 
     try:
-        terminal.with_pool(show)
+        connections.with_pool(show)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -141,12 +144,12 @@ def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
             "sources": await listing.sources(pool, full_id),
             "events": await listing.events(pool, full_id),
             "rejected": (
-                await listing.rejected(pool, RejectedFilter(run_id=full_id), MAX_REJECTED)
+                await listing.rejected(pool, listing.RejectedFilter(run_id=full_id), MAX_REJECTED)
             )[0],
             "log": await _log_lines(context, full_id),
         }
 
-    row = terminal.with_servers(read)
+    row = connections.with_servers(read)
     if as_json:
         for record in row["rejected"]:
             record["data"] = record["data"].decode("utf-8", "replace")
@@ -175,7 +178,7 @@ async def _log_lines(context: CommandContext, run_id: UUID) -> list[str] | None:
     """The run's log; None if Redis does not answer, which keeps it."""
     try:
         return await log.read_lines(context.redis, run_id)
-    except (RedisError, OSError, TimeoutError):
+    except connections.REDIS_AWAY:
         return None
 
 
@@ -193,7 +196,7 @@ def cancel(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
         runs = [] if row is None else [row]
         return full_id, bool(await manual_runs.cancel(pool, runs, now, by=by))
 
-    full_id, cancelled = terminal.with_pool(end)
+    full_id, cancelled = connections.with_pool(end)
     if not cancelled:
         raise WrongState(f"run {full_id} has already ended")
     done = {"execution_id": full_id, "status": "cancelled"}
@@ -219,15 +222,15 @@ def retry(
     async def again(context: CommandContext) -> None:
         old = await listing.run(context.pool, await _resolve(context.pool, run_id)) or {}
         now = await heartbeats.database_now(context.pool)
-        act = Act(run_requests.author(old["job"]), now)
-        queued = await run_requests.steering(context).retry(old, act)
+        act = steering.Act(run_requests.author(old["job"]), now)
+        queued = await run_requests.steering_of(context).retry(old, act)
         await enqueue.enqueue_runs(context.pool, context.redis, [queued])
         job = (old["job"], queued.task)
         await run_requests.report_queued_run(
             context, queued.run_id, job, wait=wait, as_json=as_json
         )
 
-    terminal.with_servers(again)
+    connections.with_servers(again)
 
 
 async def _resolve(pool: Pool, prefix: str) -> UUID:

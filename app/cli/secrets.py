@@ -1,11 +1,17 @@
 """The `secret` commands: the key of organisations' secrets."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import typer
 
-from app.cli import terminal
+from app.cli import connections, terminal
 from app.orgs import secret_box, secrets
-from app.store.db import Pool
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.store.db import Pool
 
 app = typer.Typer(help="Secrets of organisations.", no_args_is_help=True)
 
@@ -24,12 +30,12 @@ def reseal(*, as_json: terminal.JSON = False) -> None:
 
     Example: `rollcall secret reseal`
     """
-    box = secret_box.from_config(terminal.load_config())
+    box = secret_box.from_config(connections.load_config())
 
     async def apply(pool: Pool) -> int:
         return await secrets.reseal(pool, box, await heartbeats.database_now(pool))
 
-    count = terminal.with_pool(apply)
+    count = connections.with_pool(apply)
     text = (
         f"every secret is encrypted with the first key now ({count} were not);"
         " the other keys can be removed"

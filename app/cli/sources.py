@@ -1,28 +1,32 @@
 """The `source` commands for authors of recipes: `new`, `lint`, `try`, `diff`, `schema`."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import SecretStr
-from rich.table import Table
 
 from app.authoring import changes, golden, page, trial
-from app.authoring.changes import RowChanges
-from app.authoring.trial import TrialPage
-from app.cli import terminal
+from app.cli import connections, terminal
 from app.core.errors import Auth, BadConfig, BadRecipe, Failure, WrongState
-from app.fetch.recipe_clients import fetcher_options
-from app.sources.recipes.enums import RecipeKind
-from app.sources.recipes.load import RecipeFault, disallowed_secrets, load, secret_references
-from app.sources.recipes.model import Recipe, json_schema
-from app.sources.recipes.sandbox import Sandbox
-from app.sources.recipes.source import RecipeSource
+from app.fetch import recipe_clients
+from app.sources.recipes import enums, load, model, sandbox, source
 from app.store.content import recent_pages
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+    from rich.table import Table
+
+    from app.authoring.changes import RowChanges
+    from app.authoring.trial import TrialPage
+    from app.sources.recipes.load import RecipeFault
+    from app.sources.recipes.model import Recipe
+    from app.sources.recipes.source import RecipeSource
 
 app = typer.Typer(help="Write, check and try recipes.", no_args_is_help=True)
 
@@ -49,7 +53,7 @@ def new(
         raise WrongState(f"{out} already exists; it is not overwritten")
 
     async def propose() -> str:
-        async with page.open_page_fetcher(terminal.load_config()) as session:
+        async with page.open_page_fetcher(connections.load_config()) as session:
             return await session.propose(url)
 
     text = asyncio.run(_or_exit(propose()))
@@ -106,11 +110,13 @@ def try_(
     text, recipe = _read(file)
 
     async def fetch() -> list[TrialPage]:
-        source = RecipeSource(recipe)
-        async with page.open_page_fetcher(terminal.load_config()) as session:
-            fetcher = session.fetchers.create(source.fetcher_name, fetcher_options(source, _secret))
+        reader = source.RecipeSource(recipe)
+        async with page.open_page_fetcher(connections.load_config()) as session:
+            fetcher = session.fetchers.create(
+                reader.fetcher_name, recipe_clients.fetcher_options(reader, _secret)
+            )
             return await trial.fetch_trial_pages(
-                source, session, fetcher, parts=partitions, pages=pages
+                reader, session, fetcher, parts=partitions, pages=pages
             )
 
     results = asyncio.run(_or_exit(fetch()))
@@ -144,11 +150,11 @@ def diff(
     if golden_ is not None:
         raws, before = golden.load(golden_)
     else:
-        raws = terminal.with_pool(lambda pool: recent_pages.newest_pages(pool, recipe.name))
-        before = terminal.with_pool(lambda pool: recent_pages.stored_items(pool, recipe.name))
+        raws = connections.with_pool(lambda pool: recent_pages.newest_pages(pool, recipe.name))
+        before = connections.with_pool(lambda pool: recent_pages.stored_items(pool, recipe.name))
     if not raws:
         raise BadConfig(f"no page of {recipe.name} is stored: run it once, or see `try --save`")
-    after = asyncio.run(_or_exit(_parse_again(RecipeSource(recipe), raws)))
+    after = asyncio.run(_or_exit(_parse_again(source.RecipeSource(recipe), raws)))
     difference = changes.compare_rows(before, after)
     if as_json:
         sys.stdout.write(json.dumps(_changes_as_json(difference)) + "\n")
@@ -164,29 +170,33 @@ def schema() -> None:
 
     Example: `rollcall source schema > recipe.schema.json`
     """
-    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+    sys.stdout.write(json.dumps(model.json_schema(), indent=2) + "\n")
 
 
 def _faults(path: Path) -> list[RecipeFault]:
     try:
         text = path.read_text("utf-8")
-        recipe = load(text)
+        recipe = load.load(text)
     except (OSError, UnicodeDecodeError) as error:
-        return [RecipeFault(1, "", f"cannot be read: {type(error).__name__}", "save it as UTF-8")]
+        return [
+            load.RecipeFault(1, "", f"cannot be read: {type(error).__name__}", "save it as UTF-8")
+        ]
     except BadRecipe as error:
-        return [fault for fault in error.faults if isinstance(fault, RecipeFault)]
+        return [fault for fault in error.faults if isinstance(fault, load.RecipeFault)]
     fix = f"name the file {recipe.name}.toml, or the source {path.stem}"
     matches = recipe.name == path.stem
-    misnamed = [] if matches else [RecipeFault(1, "name", f"is {recipe.name} in {path.name}", fix)]
-    return [*misnamed, *disallowed_secrets(recipe, "env", text)]
+    misnamed = (
+        [] if matches else [load.RecipeFault(1, "name", f"is {recipe.name} in {path.name}", fix)]
+    )
+    return [*misnamed, *load.disallowed_secrets(recipe, "env", text)]
 
 
 def _read(path: Path) -> tuple[str, Recipe]:
     """Return a recipe's text and the recipe; an invalid one ends the command with its faults."""
     try:
         text = path.read_text("utf-8")
-        recipe = load(text)
-        faults: Sequence[object] = disallowed_secrets(recipe, "env", text)
+        recipe = load.load(text)
+        faults: Sequence[object] = load.disallowed_secrets(recipe, "env", text)
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"{path} cannot be read: {error}") from None
     except BadRecipe as error:
@@ -194,14 +204,14 @@ def _read(path: Path) -> tuple[str, Recipe]:
     if recipe is None or faults:
         sys.stderr.writelines(f"{path}:{fault}\n" for fault in faults)
         raise typer.Exit(1)
-    for reference in secret_references(recipe):
+    for reference in load.secret_references(recipe):
         _secret(reference)
     return text, recipe
 
 
 def _secret(reference: str) -> SecretStr:
     name = reference.partition(":")[2]
-    value = terminal.secret(name)
+    value = connections.secret(name)
     if value is None:
         raise BadConfig(
             f"{name} is not set; the recipe refers to it as {reference}: put it into .env"
@@ -224,15 +234,15 @@ def _hint(failure: Failure) -> str:
     return " (see [auth])" if isinstance(failure, Auth) else ""
 
 
-async def _parse_again(source: RecipeSource, raws: Iterable[Any]) -> dict[str, dict[str, Any]]:
-    sandbox = Sandbox(1)
+async def _parse_again(reader: RecipeSource, raws: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    parsers = sandbox.Sandbox(1)
     rows = dict[str, dict[str, Any]]()
     try:
         for raw in raws:
-            _, records = await trial.parse_page(source, raw, sandbox)
+            _, records = await trial.parse_page(reader, raw, parsers)
             rows |= {r.key: dict(r.data) for r in records if hasattr(r, "key")}
     finally:
-        await sandbox.close()
+        await parsers.close()
     return json.loads(json.dumps(rows))
 
 
@@ -242,7 +252,7 @@ def _renamed(text: str, name: str) -> str:
     index = next(number for number, line in enumerate(lines) if line.startswith("name = "))
     lines[index] = f"name = {json.dumps(name)}\n"
     text = "".join(lines)
-    load(text)  # raises for an invalid name before anything is written
+    load.load(text)  # raises for an invalid name before anything is written
     return text
 
 
@@ -318,6 +328,8 @@ def _headline(one: TrialPage) -> str:
 
 
 def _column_table(recipe: Recipe, rows: Sequence[Any], names: Sequence[str]) -> Table:
+    from rich.table import Table  # noqa: PLC0415 - not imported for `--help`
+
     table = Table()
     for name in ("column", "type", "empty", "example"):
         table.add_column(name, overflow="fold")
@@ -326,7 +338,9 @@ def _column_table(recipe: Recipe, rows: Sequence[Any], names: Sequence[str]) -> 
         empty = sum(value in (None, "", []) for value in values)
         example = next((value for value in values if value not in (None, "", [])), None)
         field = recipe.extract.fields.get(name)
-        kind = field.type.value if field else ("feed" if recipe.kind is RecipeKind.FEED else "")
+        kind = (
+            field.type.value if field else ("feed" if recipe.kind is enums.RecipeKind.FEED else "")
+        )
         share = f"{empty} of {len(values)}"
         style = "red" if empty == len(values) else ("yellow" if empty else "")
         cell = f"[{style}]{share}[/]" if style else share

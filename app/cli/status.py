@@ -1,19 +1,21 @@
 """The `status` command: a summary of workers, queue and jobs."""
 
+from __future__ import annotations
+
 import sys
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.cli import terminal
-from app.cli.terminal import CommandContext
+from app.cli import connections, terminal
 from app.core.enums import JobStatus
-from app.health import keys
-from app.health.judge import judge
-from app.health.rules import rules_from_config
+from app.health import judge, keys, rules
 from app.store.runs import backlog, source_usage
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.cli.connections import CommandContext
 
 app = typer.Typer()
 
@@ -24,7 +26,7 @@ def status(*, as_json: terminal.JSON = False) -> None:
 
     Examples: `rollcall status`, `rollcall status --json`
     """
-    summary = terminal.with_servers(_read)
+    summary = connections.with_servers(_read)
     if as_json:
         terminal.print_json(summary)
     else:
@@ -37,8 +39,8 @@ async def _read(context: CommandContext) -> dict[str, Any]:
     now = await heartbeats.database_now(context.pool)
     workers = await keys.read_workers(context.redis)
     jobs = await keys.read_jobs(context.redis)
-    rules = rules_from_config(context.config)
-    verdicts = {key: judge(facts, now, rules) for key, facts in jobs.items()}
+    by = rules.rules_from_config(context.config)
+    verdicts = {key: judge.judge(facts, now, by) for key, facts in jobs.items()}
     late, since = await backlog.scheduling_lag(context.pool, now)
     unhealthy = (JobStatus.UNHEALTHY, JobStatus.NOT_STARTED)
     open_runs = await backlog.open_runs(context.pool, now)

@@ -1,42 +1,26 @@
-"""Shared by the commands: settings, connections, parsing of instants, and output."""
+"""Shared by the commands: parsing of instants, questions and output."""
 
-import asyncio
 import getpass
 import json
 import sys
 from collections.abc import (
-    Awaitable,
-    Callable,
-    Coroutine,
-    Generator,
     Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-import asyncpg
 import typer
-from arq.connections import ArqRedis
-from pydantic import SecretStr
-from redis.exceptions import RedisError
 
 from app.cli import ansi
-from app.core import config as settings
-from app.core import log, printable
-from app.core.durations import parse_duration
-from app.core.errors import BadConfig, WrongState, is_of_a_file
-from app.queue.jobs import redis_pool
-from app.store import db, server_faults, servers
+from app.core import durations, printable
+from app.core.errors import WrongState
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Result = TypeVar("Result")
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 LONGEST_AGE = timedelta(days=36_600)
@@ -50,91 +34,6 @@ _STYLES = {
     "cyan": ("running", "queued"),
 }
 _STATE_STYLES = {state: style for style, states in _STYLES.items() for state in states}
-
-
-@dataclass(frozen=True, slots=True)
-class CommandContext:
-    """The settings, and open connections to Postgres and Redis."""
-
-    config: settings.Config
-    pool: db.Pool
-    redis: ArqRedis
-
-
-def load_config() -> settings.Config:
-    """Load the settings, and configure logging at level `warning`. Raises BadConfig."""
-    loaded = settings.load()
-    log.configure(loaded.log_format, "warning", loaded.secrets())
-    return loaded
-
-
-def secret(name: str) -> SecretStr | None:
-    """Return the operator's secret of that name from the environment or `.env`, or None."""
-    return settings.secret(name)
-
-
-def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
-    """Run the step with an open database pool; returns its result.
-
-    Raises BadConfig if Postgres cannot be reached or has no tables.
-    """
-    dsn = servers.server_urls(load_config()).database
-
-    async def run() -> Result:
-        pool = await db.open_pool(dsn, size=2, wait_seconds=0)
-        try:
-            return await step(pool)
-        finally:
-            await pool.close()
-
-    return run_async(run)
-
-
-def with_servers(step: Callable[[CommandContext], Awaitable[Result]]) -> Result:
-    """Run the step with open connections to both servers; returns its result.
-
-    Raises BadConfig if a server cannot be reached or the database has no tables.
-    """
-    loaded = load_config()
-    urls = servers.server_urls(loaded)
-
-    async def run() -> Result:
-        redis = redis_pool(urls.redis, ssl_cert_reqs=loaded.redis_ssl_cert_reqs)
-        try:
-            pool = await db.open_pool(urls.database, size=4, wait_seconds=0)
-            try:
-                return await step(CommandContext(loaded, pool, redis))
-            finally:
-                await pool.close()
-        finally:
-            await redis.aclose(close_connection_pool=True)
-
-    return run_async(run)
-
-
-def run_async(run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """Run the coroutine function in a new event loop; returns its result.
-
-    Raises BadConfig if a server cannot be reached, refuses or has no tables.
-    """
-    with server_errors():
-        return asyncio.run(run())
-
-
-@contextmanager
-def server_errors() -> Generator[None]:
-    """Raise the errors of Postgres and Redis as BadConfig, with one sentence and its fix.
-
-    Those of files, and of a closed stdout, pass through.
-    """
-    try:
-        yield
-    except (RedisError, *db.UNAVAILABLE, asyncpg.PostgresError) as error:
-        if isinstance(error, BrokenPipeError) or (
-            isinstance(error, OSError) and is_of_a_file(error)
-        ):
-            raise
-        raise BadConfig(server_faults.sentence(error)) from None
 
 
 def current_user() -> str:
@@ -329,7 +228,7 @@ def parse_instant_or_age(text: str, now: datetime) -> datetime:
     Raises typer.BadParameter.
     """
     try:
-        return now - parse_duration(text, LONGEST_AGE)
+        return now - durations.parse_duration(text, LONGEST_AGE)
     except ValueError:
         return parse_instant(text)
 

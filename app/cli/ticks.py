@@ -1,16 +1,19 @@
 """The `ticks` command: what became of the past ticks of a job."""
 
-from typing import Annotated, Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import terminal
+from app.cli import connections, terminal
 from app.core.enums import TickOutcome, TickReason
 from app.core.errors import UnknownJob
-from app.store.db import Pool
 from app.store.reports import tick_listing
-from app.store.reports.tick_listing import TickFilter
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.store.db import Pool
 
 app = typer.Typer()
 
@@ -47,9 +50,11 @@ def ticks(  # noqa: PLR0913 - the filters of a command are its arguments
             None if text is None else terminal.parse_instant_or_age(text, now)
             for text in (since, until)
         )
-        return await tick_listing.ticks(pool, jobs, TickFilter(begin, end, outcome, reason), limit)
+        return await tick_listing.ticks(
+            pool, jobs, tick_listing.TickFilter(begin, end, outcome, reason), limit
+        )
 
-    rows = [_without_id(row) for row in terminal.with_pool(read)]
+    rows = [_without_id(row) for row in connections.with_pool(read)]
     if as_json:
         terminal.print_json(rows)
         return

@@ -1,17 +1,21 @@
 """The `trigger` command: queue a manual run."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import run_requests, terminal
-from app.core.config import Config
+from app.cli import connections, run_requests, terminal
 from app.core.enums import COLLECTION_TASK, SOURCE_TASK
 from app.core.errors import BadConfig, UnknownJob
-from app.orgs.steering import WantedRun
+from app.orgs import steering
 from workers import recipe_dir, registry
-from workers.job import Job
+
+if TYPE_CHECKING:
+    from app.core.config import Config
+    from workers.job import Job
 
 app = typer.Typer()
 
@@ -19,7 +23,7 @@ app = typer.Typer()
 def job_names() -> list[str]:
     """Return the names for shell completion."""
     try:
-        return [schedule.key for schedule in registry.declared_schedules(terminal.load_config())]
+        return [schedule.key for schedule in registry.declared_schedules(connections.load_config())]
     except BadConfig:
         return [job.name for job in registry.SITES]
 
@@ -61,13 +65,15 @@ def trigger(
             raise typer.BadParameter("a collection runs now or by its schedule", param_hint="--at")
         if params:
             raise typer.BadParameter("a collection runs with its own selection of sources")
-        run_requests.trigger_run(WantedRun(job, task), wait=wait, as_json=as_json)
+        run_requests.trigger_run(steering.WantedRun(job, task), wait=wait, as_json=as_json)
         return
-    found = find_job(terminal.load_config(), job)
+    found = find_job(connections.load_config(), job)
     own = [f"source={name}"] if task == SOURCE_TASK and name else []
     values = parse_params(found, [*own, *(params or ())])
     start = None if at is None else terminal.parse_instant(at)
-    run_requests.trigger_run(WantedRun(job, found.name, values, start), wait=wait, as_json=as_json)
+    run_requests.trigger_run(
+        steering.WantedRun(job, found.name, values, start), wait=wait, as_json=as_json
+    )
 
 
 def find_job(config: Config, name: str) -> Job:

@@ -1,18 +1,22 @@
 """The `verify` and `why` commands: check the ledger and explain a tick."""
 
+from __future__ import annotations
+
 import json
 import sys
 from collections import Counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import terminal
+from app.cli import connections, terminal
 from app.ledger import proof
 from app.store import db
 from app.store.orgs import webhooks as deliveries
-from app.store.orgs.webhooks import DeliveryAccount
 from app.store.schedules import heartbeats
+
+if TYPE_CHECKING:
+    from app.store.orgs.webhooks import DeliveryAccount
 
 app = typer.Typer()
 
@@ -26,7 +30,7 @@ def verify(*, as_json: terminal.JSON = False) -> None:
 
     Examples: `rollcall verify`, `rollcall verify --json`
     """
-    accounts, webhooks = terminal.with_pool(_verify)
+    accounts, webhooks = connections.with_pool(_verify)
     if as_json:
         sys.stdout.write(json.dumps([_as_json(account) for account in accounts]) + "\n")
     else:
@@ -53,7 +57,7 @@ def why(
     `rollcall why scrape_all_platforms 2026-09-05T14:05:00Z`
     """
     at = None if tick is None else terminal.parse_instant(tick)
-    sentences = terminal.with_pool(lambda pool: proof.explain(pool, job, at))
+    sentences = connections.with_pool(lambda pool: proof.explain(pool, job, at))
     if as_json:
         terminal.print_json({"job": job, "tick": at, "explanation": list(sentences)})
         return

@@ -1,15 +1,18 @@
 """The `workers` command: the live workers and what they run."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.cli import terminal
-from app.cli.terminal import CommandContext
+from app.cli import connections, terminal
 from app.core.enums import RunStatus
 from app.health import keys
 from app.store.runs import listing
-from app.store.runs.listing import RunFilter
+
+if TYPE_CHECKING:
+    from app.cli.connections import CommandContext
 
 app = typer.Typer()
 
@@ -23,7 +26,7 @@ def workers(*, as_json: terminal.JSON = False) -> None:
 
     Example: `rollcall workers`
     """
-    rows = terminal.with_servers(_read)
+    rows = connections.with_servers(_read)
     if as_json:
         terminal.print_json(rows)
     else:
@@ -35,7 +38,7 @@ def workers(*, as_json: terminal.JSON = False) -> None:
 
 async def _read(context: CommandContext) -> list[dict[str, Any]]:
     live = await keys.read_workers(context.redis)
-    filters = RunFilter(statuses=[RunStatus.RUNNING])
+    filters = listing.RunFilter(statuses=[RunStatus.RUNNING])
     running = await listing.runs(context.pool, filters, MAX_RUNNING)
     return [
         {

@@ -1,10 +1,11 @@
-"""Modules that a dependency imports and hardly ever uses: executed at their first attribute."""
+"""Modules that are executed at their first attribute: texts of help need few, others hardly any."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import LazyLoader, find_spec
 from types import ModuleType
 from typing import Any
 
@@ -40,6 +41,46 @@ def hidden(name: str) -> Generator[None]:
         yield
     finally:
         del sys.modules[name]
+
+
+class _LazyFinder:
+    """Finds the modules of `packages`, to be executed at their first attribute."""
+
+    def __init__(self, packages: Collection[str]) -> None:
+        self.packages = packages
+        self.found: list[str] = []
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """As `importlib.abc.MetaPathFinder` says."""
+        if name.partition(".")[0] not in self.packages:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = LazyLoader(spec.loader)
+            self.found.append(name)
+        return spec
+
+
+@contextmanager
+def deferred(*packages: str) -> Generator[Callable[[], None]]:
+    """Let imports of these packages meanwhile only find modules, as far as no attribute is read.
+
+    Yields a function that executes those that are still to be: modules are not to be executed by
+    two threads at once.
+    """
+    finder = _LazyFinder(packages)
+
+    def execute() -> None:
+        for name in finder.found:
+            getattr(sys.modules.get(name), "__doc__", None)
+
+    sys.meta_path.insert(0, finder)
+    try:
+        yield execute
+    finally:
+        sys.meta_path.remove(finder)
 
 
 for _name in HARDLY_USED:

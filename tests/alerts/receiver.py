@@ -9,13 +9,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
+def _open() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @dataclass(slots=True)
 class Receiver:
-    """What came so far. `status` and `body` are what the next ones are answered with."""
+    """What came so far. `status` and `body` are what the next ones are answered with.
+
+    No answer is sent while `held` is not set.
+    """
 
     port: int = 0
     status: int = 200
     body: bytes = b""
+    held: threading.Event = field(default_factory=_open)
     messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     posted: list[str] = field(default_factory=list[str])
     asked: list[str] = field(default_factory=list[str])
@@ -45,6 +55,7 @@ def receiving() -> Generator[Receiver]:
             if receiver.status == 200:
                 receiver.messages.append(json.loads(body))
                 receiver.posted.append(self.path)
+            receiver.held.wait(120)
             self._answer()
 
         def do_GET(self) -> None:

@@ -321,6 +321,32 @@ async def test_the_notifier_receives_the_severity_of_each_message(
     ]
 
 
+async def test_a_message_that_a_slow_notifier_takes_late_is_sent_once(
+    pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
+) -> None:
+    receiver.held.clear()
+    await write_worker(redis, "w", 60, BEAT)
+    await write_jobs(redis, [("poll", silent())])
+    async with watcher(config(dsn, redis_url, receiver), pool, redis) as watching:
+        notifiers = watching._notifiers  # pyright: ignore[reportPrivateUsage] - its time is set
+        notifiers.send_timeout = 0.01
+        await watching.step()
+
+        async def failed() -> bool:
+            return bool(await pool.fetchval("SELECT last_error FROM notifications"))
+
+        await until(failed, 60, "the timeout")
+        receiver.held.set()
+
+        async def sent() -> bool:
+            return bool(await pool.fetchval("SELECT sent_at FROM notifications"))
+
+        await until(sent, 60, "the late delivery")
+        await notifiers.deliver(pool)
+
+    assert receiver.titles == ["[rollcall] poll is overdue"]
+
+
 async def test_hung_notifiers_delay_neither_the_others_nor_the_watch(
     pool: Pool, dsn: str, redis: ArqRedis, redis_url: str, receiver: Receiver
 ) -> None:

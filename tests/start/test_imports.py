@@ -16,6 +16,12 @@ HEAVY = (
     "lxml", "parsel", "sqlalchemy", "sqlmodel",
 )  # fmt: skip
 FORMATTING = ("rich.console", "rich.text")
+# Executed only for its documentation: nothing of what a command does, nor the validation of typer.
+NOT_FOR_HELP = frozenset({
+    "aiohttp", "alembic", "apprise", "arq", "asyncio", "asyncpg", "httpx", "lxml", "msgspec",
+    "pydantic", "pydantic_settings", "redis", "rich", "sqlalchemy", "sqlmodel", "structlog",
+})  # fmt: skip
+DECLARATIONS = ("app.core.", "app.orgs.limits")  # enumerations, and the names of limits
 OF_SERVERS = ("aiohttp", "arq", "asyncpg", "httpx", "pydantic", "redis", "rich", "structlog")
 
 
@@ -79,3 +85,50 @@ def test_every_command_is_listed() -> None:
     assert with_typer - {"app.cli.main"} == {
         one.place.partition(":")[0] for one in COMMANDS.values()
     }
+
+
+def every_command() -> list[str]:
+    """Of the parser: each command, each group and each command of a group, in words."""
+    loaded = {name: one.load(name) for name, one in COMMANDS.items()}
+    return [
+        words
+        for name, command in loaded.items()
+        for words in (name, *(f"{name} {below}" for below in getattr(command, "commands", ())))
+    ]
+
+
+EXECUTED = """
+import sys
+from importlib.util import _LazyModule
+from app.cli.main import main
+sys.argv = ["rollcall", *sys.argv[1:]]
+try:
+    main()
+finally:
+    executed = [name for name, one in sys.modules.items() if type(one) is not _LazyModule]
+    print(*executed, sep="\\n", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", every_command())
+def test_help_executes_only_what_declares_the_options(words: str) -> None:
+    done = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-c", EXECUTED, *words.split(), "--help"],
+        cwd=PROJECT,
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    executed = done.stderr.split()
+    own = [name for name in executed if name.startswith(("app.", "workers.")) if is_file(name)]
+    assert done.returncode == 0, done.stderr
+    assert "--help" in done.stdout
+    assert "typer" in executed
+    assert NOT_FOR_HELP.isdisjoint(executed)
+    assert [name for name in own if not name.startswith(("app.cli.", *DECLARATIONS))] == []
+
+
+def is_file(module: str) -> bool:
+    return (PROJECT / f"{module.replace('.', '/')}.py").exists()

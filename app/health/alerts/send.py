@@ -29,7 +29,8 @@ from app.store.db import Pool
 from app.store.reports import alerts as store
 
 DELIVERY_WAIT = 2.0  # seconds that `deliver` waits; a slow notifier goes on behind it
-SEND_TIMEOUT = 20.0  # seconds for one message to one notifier
+SEND_TIMEOUT = 20.0  # seconds for one message to one notifier, after which it counts as not sent
+LATE_TIMEOUT = 600.0  # seconds more, in which a slow notifier may deliver it all the same
 MAX_MESSAGES = 20  # messages to each notifier per call of `deliver`
 # The parameter of an Apprise URL that is the key of an incident, by scheme.
 INCIDENT_KEYS = {
@@ -60,7 +61,10 @@ class Notifiers:
 
     urls: Mapping[str, str]
     routes: Mapping[str, Sequence[AlertRoute]]
-    _ended: dict[str, threading.Event] = field(default_factory=dict[str, threading.Event])
+    send_timeout: float = SEND_TIMEOUT
+    _sending: dict[str, asyncio.Future[str | None]] = field(
+        default_factory=dict[str, "asyncio.Future[str | None]"]
+    )
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, asyncio.Task[None]])
 
     @classmethod
@@ -94,21 +98,27 @@ class Notifiers:
 
     async def send(self, channel: str, message: AlertMessage) -> str | None:
         """Send one message. Returns None if it was delivered, else the error. Never raises."""
-        earlier = self._ended.get(channel)
-        if earlier is not None and not earlier.is_set():
+        earlier = self._sending.get(channel)
+        if earlier is not None and not earlier.done():
             return f"{channel} is still busy with an earlier message"
         result: Future[str | None] = Future()
-        ended = self._ended[channel] = threading.Event()
         # A daemon thread of its own: one that hangs delays neither other notifiers nor the exit.
-        arguments = (result, ended, self.urls[channel], message)
+        arguments = (result, self.urls[channel], message)
         threading.Thread(target=_run, args=arguments, name=channel, daemon=True).start()
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT):
-                return await asyncio.wrap_future(result)
-        except TimeoutError:
-            return f"{channel} took longer than {SEND_TIMEOUT:g} s"
-        except Exception as error:  # noqa: BLE001 - a faulty notifier must not stop the others
-            return f"{channel} raised {type(error).__name__}"
+        self._sending[channel] = asyncio.wrap_future(result)
+        return await self._outcome(channel, self.send_timeout)
+
+    async def delivered_late(self, channel: str) -> bool:
+        """Whether the message whose time was up is delivered nevertheless. Never raises."""
+        return await self._outcome(channel, LATE_TIMEOUT) is None
+
+    async def _outcome(self, channel: str, seconds: float) -> str | None:
+        sending = self._sending[channel]
+        await asyncio.wait({sending}, timeout=seconds)
+        if not sending.done():
+            return f"{channel} took longer than {seconds:g} s"
+        error = sending.exception()  # a faulty notifier must not stop the others
+        return f"{channel} raised {type(error).__name__}" if error else sending.result()
 
     async def deliver(self, pool: Pool) -> None:
         """Send the messages that are due, to each notifier by a task of its own.
@@ -129,6 +139,8 @@ class Notifiers:
     async def close(self) -> None:
         """End deliveries without waiting for the threads."""
         await cancel_all(self._tasks.values())
+        for sending in self._sending.values():
+            sending.cancel()
 
 
 def _tracks(url: str) -> bool:
@@ -143,17 +155,14 @@ def _name(url: str) -> str:
     return f"{url.partition('://')[0]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
 
-def _run(
-    result: Future[str | None], ended: threading.Event, url: str, message: AlertMessage
-) -> None:
+def _run(result: Future[str | None], url: str, message: AlertMessage) -> None:
     sent: str | None = None
     raised: Exception | None = None
     try:
         sent = _send(url, message)
     except Exception as error:  # noqa: BLE001 - raised again where the result is awaited
         raised = error
-    ended.set()  # before the result, after which the next message may be sent at once
-    with contextlib.suppress(InvalidStateError):  # cancelled by the timeout
+    with contextlib.suppress(InvalidStateError):  # cancelled when the process ends
         if raised is None:
             result.set_result(sent)
         else:
@@ -229,7 +238,8 @@ async def _deliver_to(pool: Pool, notifiers: Notifiers, channel: str) -> None:
         if error is not None:
             await store.mark_failed(pool, message, error)
             _log.warning("alert.not_sent", error=error, tries=message.attempts)
-            return
+            if not await notifiers.delivered_late(channel):
+                return
         await store.mark_sent(pool, message)
         _log.info("alert.sent", channel=channel, title=message.title)
 
