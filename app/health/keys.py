@@ -8,6 +8,7 @@ import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -156,18 +157,23 @@ def _decode(value: str | bytes | None, default: Facts) -> Facts:
     kind = type(default)
     with contextlib.suppress(msgspec.DecodeError, UnicodeError):
         facts = msgspec.json.decode(value or b"", type=kind)
-        if all(_in_range(getattr(facts, name)) for name in get_type_hints(kind)):
+        if all(_in_range(getattr(facts, name)) for name in _hints(kind)):
             return facts
     try:
         fields = msgspec.json.decode(value or b"", type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeError):
         return default
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     valid = {
         name: read for name in hints if (read := _field(fields, name, hints[name])) is not None
     }
     known = {name: getattr(default, name) for name in hints}
     return kind(**(known | valid))
+
+
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
 def _field(fields: Mapping[str, Any], name: str, hint: Any) -> Any:

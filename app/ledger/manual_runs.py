@@ -11,7 +11,7 @@ from app.core.enums import AuditAction
 from app.scheduling.policies import Policies
 from app.store import audit
 from app.store.audit import AuditEntry
-from app.store.db import Pool
+from app.store.db import Connection, Pool
 from app.store.runs import run_rows
 from app.store.runs.run_rows import QueuedRun, RunRequest
 from app.store.schedules import schedule_edits, schedule_rows
@@ -23,8 +23,9 @@ _log = log.logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ManualRun:
-    """A run that a person requests. `retry_of`: the run that it repeats.
+    """A run that a person requests. `retry_of`: the run that it repeats, with its parameters.
 
+    Of any other, `params` take precedence over the parameters of the schedule.
     A second request with the same `run_id` does nothing.
     """
 
@@ -51,27 +52,39 @@ async def request(pool: Pool, wanted: ManualRun, default: Policies, now: datetim
     key = schedule_rows.key_of(wanted.task, wanted.params)
     state = await schedule_rows.one(pool, key)
     policies = default if state is None else Policies.from_spec(state.policies)
+    params = wanted.params
+    if state is not None and wanted.retry_of is None:
+        params = state.params | params
     requested = RunRequest(
         wanted.run_id,
         wanted.task,
-        wanted.params,
+        params,
         wanted.requested_by,
         policies.max_attempts,
         policies.timeout,
         not_before=wanted.not_before,
     )
-    detail: dict[str, Any] = {"params": wanted.params} if wanted.params else {}
+    async with pool.acquire() as connection, connection.transaction():
+        if await run_rows.read_run(connection, wanted.run_id) is None:
+            await insert(connection, key, wanted, requested, now)
+    _log.info("run.requested", execution_id=str(wanted.run_id), job=key, by=wanted.by)
+    return QueuedRun(wanted.run_id, wanted.task)
+
+
+async def insert(
+    connection: Connection, key: str, wanted: ManualRun, requested: RunRequest, now: datetime
+) -> None:
+    """Insert the run, with who requested it and why. Call it in a transaction."""
+    detail: dict[str, Any] = {"params": requested.params} if requested.params else {}
     if wanted.retry_of is not None:
         detail["retry_of"] = str(wanted.retry_of)
     action = AuditAction.RUN if wanted.retry_of is None else AuditAction.RETRY
-    entry = AuditEntry(now, wanted.by, action, key, wanted.run_id, wanted.reason, detail)
-    async with pool.acquire() as connection, connection.transaction():
-        if await run_rows.read_run(connection, wanted.run_id) is None:
-            await run_rows.request(connection, requested, now)
-            await schedule_edits.record_request(connection, wanted.run_id, now, wanted.by)
-            await audit.record(connection, [entry])
-    _log.info("run.requested", execution_id=str(wanted.run_id), job=key, by=wanted.by)
-    return QueuedRun(wanted.run_id, wanted.task)
+    entry = AuditEntry(
+        now, wanted.by, action, key, requested.run_id, wanted.reason, detail, requested.org_id
+    )
+    await run_rows.request(connection, requested, now)
+    await schedule_edits.record_request(connection, requested.run_id, now, wanted.by)
+    await audit.record(connection, [entry])
 
 
 async def cancel(

@@ -39,7 +39,7 @@ class ArticleRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "articles"
     __table_args__ = (
         UniqueConstraint("provider", "article_id", name="articles_natural_key"),
-        Index("articles_published", "published_at"),
+        Index("articles_published", "published_at", postgresql_include=["sentiment"]),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))

@@ -151,6 +151,7 @@ class TickRow(SQLModel, table=True):
             "ticks_not_run",
             "schedule_id",
             "scheduled_for",
+            postgresql_include=["outcome", "reason"],
             postgresql_where=text("outcome <> 'ran'"),
         ),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 
@@ -18,7 +18,9 @@ from app.core.config import Config
 from app.core.enums import Coalesce, Overlap
 from app.core.errors import BadSchedule, Conflict, InvalidValue, NotFound, OverLimit, StaleEdit
 from app.ledger import edit as ledger
+from app.ledger import manual_runs
 from app.ledger.edit import DeclaredSchedule
+from app.ledger.manual_runs import ManualRun
 from app.orgs.limits import OrgLimits
 from app.scheduling.choices import PolicyChoices
 from app.scheduling.policies import Policies
@@ -76,7 +78,8 @@ class CollectionSettings:
 class CollectionRequest:
     """Whose collection, who requests an operation, when, and the revision it is based on.
 
-    `by`: recorded as the author. `revision`: None is any. `collection`: its name.
+    `by`: recorded as the author. `revision`: None is any. `collection`: its name. `reason`: of a
+    run, with the run that it repeats.
     """
 
     org_id: UUID
@@ -84,6 +87,8 @@ class CollectionRequest:
     now: datetime
     revision: int | None = None
     collection: str = DEFAULT
+    reason: str = ""
+    retry_of: UUID | None = None
 
     @property
     def key(self) -> str:
@@ -232,17 +237,18 @@ async def request_run(pool: Pool, config: Config, request: CollectionRequest) ->
             raise Conflict(f"run {open_[0].run_id} is still open", open_[0].run_id)
         count = await kept.runs_since(connection, request.org_id, request.now - A_DAY)
         limits.check("runs_per_day", count + 1)
+        manual = ManualRun(TASK, {}, request.by, request.reason, retry_of=request.retry_of)
         run_request = run_rows.RunRequest(
-            run_id=uuid4(),
+            run_id=manual.run_id,
             job=TASK,
             params={},
-            requested_by=request.by,
+            requested_by=manual.requested_by,
             max_attempts=config.max_attempts,
             timeout=limits.max_minutes * 60,
             schedule_id=schedule.id,
             org_id=request.org_id,
         )
-        await run_rows.request(connection, run_request, request.now)
+        await manual_runs.insert(connection, request.key, manual, run_request, request.now)
     _log.info("collection.asked_for", execution_id=str(run_request.run_id), by=request.by)
     return QueuedRun(run_request.run_id, TASK)
 

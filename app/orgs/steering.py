@@ -87,6 +87,7 @@ class Steering:
             if wanted.params or wanted.at is not None:
                 raise BadParameters("a collection runs now, with its own selection of sources")
             asked = _of_collection(wanted.job, owner, act)
+            asked = replace(asked, reason=act.reason, retry_of=wanted.retry_of)
             return await collection.request_run(self.pool, self.config, asked)
         if wanted.task == COLLECTION_TASK:
             raise UnknownJob(f"there is no schedule {wanted.job!r}")
@@ -114,8 +115,7 @@ class Steering:
             raise WrongState(f"run {run['execution_id']} has not ended yet; cancel it first")
         retry_of: UUID = run["execution_id"]
         if run["org_id"] is not None:
-            act = replace(act, by=f"{act.by} (retry of {retry_of})")
-            return await self.run(WantedRun(run["job"], run["task"]), act)
+            return await self.run(WantedRun(run["job"], run["task"], retry_of=retry_of), act)
         params, new_id = dict(run["params"]), run_id or uuid4()
         wanted = WantedRun(run["job"], run["task"], params, run_id=new_id, retry_of=retry_of)
         return await self.run(wanted, act)

@@ -12,10 +12,6 @@ from app.store.db import Connection
 
 MAX_EXAMINED = 5_000  # rows that one page examines for a condition that no index answers
 
-# Under row-level security Postgres expects far fewer rows than there are, and would rather read and
-# sort all of them than follow the index that has them in order. Local to the transaction.
-FOLLOW_INDEX = "SELECT set_config('enable_sort', 'off', true)"
-
 Row = dict[str, Any]
 Condition = Callable[[Any], ColumnElement[bool]]
 
@@ -60,11 +56,7 @@ async def row_page(
     limit: int,
     examined: int = MAX_EXAMINED,
 ) -> RowPage:
-    """Return the rows after `after`. The conditions are evaluated for `examined` rows at most.
-
-    Call it in a transaction.
-    """
-    await connection.execute(FOLLOW_INDEX)
+    """Return the rows after `after`. The conditions are evaluated for `examined` rows at most."""
     keys, statement = query.keys, query.statement
     columns = statement.selected_columns
     if after is not None:

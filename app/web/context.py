@@ -90,12 +90,19 @@ class DeclaredJobs:
 _log = log.logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobsTable:
-    """The jobs table, as data and as rendered HTML."""
+    """The jobs table, as data and as HTML, which is rendered when it is first asked for."""
 
     board: JobsBoard
-    html: Markup
+    _html: Markup | None = None
+
+    @property
+    def html(self) -> Markup:
+        """All rows of the table as HTML."""
+        if self._html is None:
+            self._html = rendering.table(self.board)
+        return self._html
 
 
 @dataclass(slots=True)
@@ -298,8 +305,7 @@ def _jobs_table_reader(
 
     async def read() -> JobsTable:
         judged, rows = await asyncio.gather(snapshot.value(), read_rows())
-        board = build_board(judged, rows, strips)
-        return JobsTable(board, rendering.table(board))
+        return JobsTable(build_board(judged, rows, strips))
 
     return read
 

@@ -174,3 +174,30 @@ async def test_jobs_and_ticks_are_those_of_all(
 async def test_a_name_that_is_taken_or_reserved_is_refused(operator: Visitor, org: Org) -> None:
     for name in (org.name, "operator", "<b>"):
         assert fields(await operator("POST", ORGS, json={"name": name})) == ["name"]
+
+
+async def test_a_collections_run_and_its_retry_are_written_down_with_who_and_why(
+    operator: Visitor, visitor: Visitor, org: Org, pool: Pool
+) -> None:
+    await visitor.patch(preset_id=ODDS, enabled=True)
+    (job,) = (await operator("GET", "/operator/jobs?collections=true")).json()["jobs"]
+
+    path = f"/operator/jobs/{job['job']}/run"
+    first = (await operator("POST", path, json={"reason": "they asked"})).json()["run_id"]
+    again = await operator("POST", path, json={"reason": "once more"})
+    await pool.execute("UPDATE runs SET status = 'failure', completed_at = now()")
+    retry = f"/operator/runs/{first}/retry"
+    second = (await operator("POST", retry, json={"reason": "it failed"})).json()["run_id"]
+
+    entries = await pool.fetch(
+        'SELECT action, "by", reason, job, execution_id::text, detail, org_id'
+        " FROM audit_log ORDER BY id"
+    )
+    run = await pool.fetchrow("SELECT * FROM runs WHERE execution_id = $1", UUID(second))
+    assert run is not None
+    problem(again, 409)
+    assert [tuple(entry) for entry in entries] == [
+        ("run", "operator/laptop", "they asked", job["job"], first, {}, org.id),
+        ("retry", "operator/laptop", "it failed", job["job"], second, {"retry_of": first}, org.id),
+    ]
+    assert run["requested_by"] == f"operator/laptop (retry of {first})"

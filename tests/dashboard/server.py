@@ -94,3 +94,10 @@ def csrf(page: str) -> str:
     found = re.search(r'name="csrf" value="([^"]+)"', page)
     assert found is not None, "the page has no form"
     return found[1]
+
+
+def form_of(page: str) -> dict[str, str]:
+    """The tokens in the page's forms: against other sites, and against sending a form twice."""
+    once = re.search(r'name="once" value="([^"]+)"', page)
+    assert once is not None, "the page has no form that makes a run"
+    return {"csrf": csrf(page), "once": once[1]}

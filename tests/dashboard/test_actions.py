@@ -8,7 +8,7 @@ from arq.connections import ArqRedis
 
 from app.core.enums import RunStatus, Scope
 from tests.dashboard.fixtures import BAD, GOOD, Scene, alive
-from tests.dashboard.server import Site, csrf, csrf_of
+from tests.dashboard.server import Site, csrf, csrf_of, form_of
 
 
 async def test_run_now_queues_one_run_and_tells_redis(
@@ -17,7 +17,7 @@ async def test_run_now_queues_one_run_and_tells_redis(
     await alive(scene)
     await scene.job("a", [GOOD])
     async with site.signed_in(Scope.OPERATE) as operator:
-        form = {"csrf": csrf((await operator.get("/jobs/a")).text)}
+        form = form_of((await operator.get("/jobs/a")).text)
         answer = await operator.post("/jobs/a/run", data=form)
         again = await operator.post("/jobs/a/run", data=form)
         page = (await operator.get(answer.headers["location"])).text
@@ -40,7 +40,7 @@ async def test_run_now_of_a_recipe_says_which_and_is_not_put_off_by_another_ones
     await scene.pool.execute("UPDATE schedules SET job = 'source'")
     await scene.pool.execute("UPDATE runs SET job = 'source'")
     async with site.signed_in(Scope.OPERATE) as operator:
-        form = {"csrf": csrf((await operator.get("/jobs/source:wares")).text)}
+        form = form_of((await operator.get("/jobs/source:wares")).text)
         answers = [
             await operator.post(f"/jobs/source:{name}/run", data=form)
             for name in ("wares", "daily", "wares")
@@ -333,3 +333,40 @@ async def test_several_jobs_are_paused_run_and_resumed_from_a_filtered_list(
         2,
         2,
     ]
+
+
+async def test_a_job_that_is_disabled_or_runs_is_run_by_hand_as_by_the_api(
+    site: Site, scene: Scene, redis: ArqRedis
+) -> None:
+    del redis  # emptied first
+    await scene.job("poll_news", [GOOD])
+    await scene.pool.execute("UPDATE schedules SET enabled = false")
+    await scene.pool.execute("UPDATE runs SET status = 'running', completed_at = NULL")
+    bearer = {"authorization": f"Bearer {await site.token(Scope.OPERATE)}"}
+    async with site.signed_in(Scope.OPERATE) as operator:
+        form = form_of((await operator.get("/jobs/poll_news")).text)
+        page = await operator.post("/jobs/poll_news/run", data=form)
+        listed = form_of((await operator.get("/jobs")).text)
+        for _ in range(2):
+            several = {**listed, "action": "run", "job": "poll_news"}
+            await operator.post("/jobs/several", data=several)
+        api = await operator.post("/operator/jobs/poll_news/run", headers=bearer)
+
+    asked = "SELECT count(*) FROM runs WHERE trigger = 'manual'"
+    noted = "SELECT count(*) FROM audit_log WHERE action = 'run'"
+    assert (page.status_code, api.status_code) == (303, 202)
+    assert await site.pool.fetchval(asked) == 3
+    assert await site.pool.fetchval(noted) == 3
+
+
+async def test_a_run_by_hand_has_the_parameters_of_its_schedule(site: Site, scene: Scene) -> None:
+    await scene.job("a", [GOOD])
+    await scene.pool.execute("UPDATE schedules SET params = '{\"depth\": 2}'")
+    async with site.signed_in(Scope.OPERATE) as operator:
+        form = form_of((await operator.get("/jobs/a")).text)
+        await operator.post("/jobs/a/run", data=form)
+
+    asked = "SELECT params FROM runs WHERE trigger = 'manual'"
+    noted = "SELECT detail FROM audit_log"
+    assert await site.pool.fetchval(asked) == {"depth": 2}
+    assert await site.pool.fetchval(noted) == {"params": {"depth": 2}}

@@ -69,7 +69,7 @@ async def test_runs_are_counted_by_source_and_by_job_once_however_often_it_is_fo
     by_source, by_job = await read(pool, TrendKind.SOURCE), await read(pool, TrendKind.JOB)
 
     for one in (by_source["bet9ja"], by_job["job"]):
-        counts = dict(zip(trends.COUNTS, one.counts, strict=True))
+        counts = dict(zip(trends.COUNTS, one.totals, strict=True))
         assert counts == {
             "runs": 2,
             "failed": 1,

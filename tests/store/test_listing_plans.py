@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,11 +13,14 @@ from app.store.content.item_listing import ItemFilter
 from app.store.content.news_listing import NewsFilter
 from app.store.content.page_listing import RejectionFilter
 from app.store.db import Connection, Pool
+from app.store.reports import overview
+from app.store.runs import run_pages
+from app.store.runs.listing import RunFilter
 from app.store.tenancy import transaction
 
 ROWS = 12_000
 EXAMINED = 5_100  # with what a sort of equal instants reads ahead
-TABLES = {"items", "articles", "rejected_records", "raw_pages"}
+TABLES = {"items", "articles", "rejected_records", "raw_pages", "runs", "ticks"}
 FILL = (
     """
     INSERT INTO items (source, key, data, content_hash, first_seen, last_seen, changed_at)
@@ -45,8 +49,9 @@ FILL = (
     """
     WITH run AS (
       INSERT INTO runs (execution_id, job, trigger, params, status, attempt, losses, max_attempts,
-                        timeout_seconds, lease_epoch, queued_at, stats)
-      SELECT gen_random_uuid(), 'j', 'manual', '{}', 'success', 1, 0, 3, 240, 1, now(), '{}'
+                        timeout_seconds, lease_epoch, queued_at, stats, created_at)
+      SELECT gen_random_uuid(), 'j', 'manual', '{}', 'success', 1, 0, 3, 240, 1, now(), '{}',
+             now() - n * interval '1 minute'
       FROM generate_series(1, $1::int) n
       RETURNING execution_id
     ), body AS (
@@ -56,7 +61,26 @@ FILL = (
                            body_hash)
     SELECT execution_id, 's', 'all', 1, '', 200, '{}', now(), hash FROM run, body
     """,
+    """
+    WITH schedule AS (
+      INSERT INTO schedules (id, key, job, spec, policies, params, version, effective_from, enabled,
+                             evaluated_through)
+      OVERRIDING SYSTEM VALUE
+      VALUES (77, 'j', 'j', '{}', '{}', '{}', 1, now(), true, now()) RETURNING id
+    ), run AS (
+      INSERT INTO runs (execution_id, job, schedule_id, scheduled_for, trigger, params, status,
+                        attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at,
+                        stats, created_at)
+      SELECT gen_random_uuid(), 'j', id, at, 'scheduled', '{}',
+             CASE n % 2 WHEN 0 THEN 'success' ELSE 'failure' END, 1, 0, 3, 240, 1, at, '{}', at
+      FROM schedule, generate_series(1, $1::int) n
+      CROSS JOIN LATERAL (SELECT now() - n * interval '1 minute' AS at) a
+      RETURNING schedule_id, scheduled_for, execution_id)
+    INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)
+    SELECT schedule_id, scheduled_for, 1, 'ran', execution_id, scheduled_for FROM run
+    """,
 )
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BOOKS, SEARCH = ItemFilter(None, "books"), ItemFilter(None, "books", text="nothing")
 COLUMN = ItemFilter(None, "books", column="n")
 Read = Callable[[Connection], Awaitable[Any]]
@@ -72,6 +96,16 @@ READS: dict[str, tuple[Read, int]] = {
         lambda c: page_listing.rejected(c, RejectionFilter(source="x"), None, 50),
         EXAMINED,
     ),
+    "ticks": (lambda c: overview.ticks(c, {77: EPOCH}, 60), 61),
+    "runs": (lambda c: run_pages.run_page(c, RunFilter(), 50), 60),
+    "unsuccessful runs": (
+        lambda c: run_pages.run_page(c, RunFilter(statuses=["failure", "lost"]), 50),
+        60,
+    ),
+    "errors": (lambda c: run_pages.run_page(c, RunFilter(error="none"), 50), EXAMINED),
+    "worker": (lambda c: run_pages.run_page(c, RunFilter(worker="none"), 50), EXAMINED),
+    "runs of a source": (lambda c: run_pages.run_page(c, RunFilter(source="x"), 50), EXAMINED),
+    "lost runs": (lambda c: run_pages.run_page(c, RunFilter(statuses=["lost"]), 50), EXAMINED),
 }  # fmt: skip
 
 
@@ -79,7 +113,7 @@ READS: dict[str, tuple[Read, int]] = {
 async def test_a_page_reads_no_more_rows_than_it_examines(pool: Pool, name: str) -> None:
     for statement in FILL:
         await pool.execute(statement, ROWS)
-    await pool.execute("ANALYZE items, articles, runs, rejected_records, raw_pages")
+    await pool.execute("ANALYZE items, articles, runs, rejected_records, raw_pages, ticks")
     read, most = READS[name]
     executed: list[Any] = []
     async with transaction(pool, None) as connection:

@@ -1,14 +1,16 @@
 """Reads of runs: by the schedule's name, by filters, page by page."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import pytest
 from sqlmodel import col, select
 
 from app.models import Run
 from app.store import select as selects
 from app.store.db import Pool
-from app.store.runs import listing, run_rows
+from app.store.runs import listing, run_pages, run_rows
 from app.store.runs.listing import RejectedFilter, RunFilter
 from app.store.runs.run_rows import RunRequest
 from tests.clock import NOON
@@ -21,6 +23,18 @@ VALUES ($1, $2, '{}', '{}', '{}', 1, now(), now(), now(), true) RETURNING id
 REJECTED = """
 INSERT INTO rejected_records (execution_id, source, partition, page, record_id, reason, data)
 VALUES ($1, $2, 'all', 1, $3, 'no price', $4)
+"""
+
+AGE = "UPDATE runs SET created_at = $2 WHERE execution_id = $1"
+ENDED = """
+UPDATE runs SET status = 'cancelled', worker = 'w1', error_message = 'No such host: books.example'
+WHERE execution_id = ANY ($1)
+"""
+BROUGHT = """
+INSERT INTO run_sources (execution_id, source, status, partitions, partitions_failed, pages,
+                         records, inserted, changed, unchanged, rejected, requests, retries, bytes,
+                         throttled_ms, duration_seconds)
+SELECT id, 'books', 'success', 1, 0, 1, 1, 0, 0, 0, 0, 1, 0, 1, 0, 1 FROM unnest($1::uuid[]) id
 """
 
 
@@ -89,7 +103,38 @@ async def test_filters_narrow_the_runs(pool: Pool) -> None:
     assert await found(trigger="scheduled") == []
     assert await found(since=NOON) == [second]
     assert await found(until=NOON) == [first]
-    assert await listing.open_run(pool, "poll_news") == second
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        RunFilter(error="no such host"),
+        RunFilter(worker="w1"),
+        RunFilter(source="books"),
+        RunFilter(statuses=["cancelled"]),
+    ],
+    ids=["error", "worker", "source", "status"],
+)
+async def test_what_no_index_answers_is_looked_for_in_so_many_runs_of_each_page(
+    pool: Pool, filters: RunFilter
+) -> None:
+    created = [await manual(pool, "poll_news") for _ in range(7)]
+    for number, run_id in enumerate(created):
+        await pool.execute(AGE, run_id, NOON - timedelta(minutes=number // 2))
+    wanted = [created[0], created[6]]
+    await pool.execute(ENDED, wanted)
+    await pool.execute(BROUGHT, wanted)
+
+    pages: list[tuple[list[UUID], int | None]] = []
+    async with pool.acquire() as connection, connection.transaction():
+        while True:
+            page = await run_pages.run_page(connection, filters, 5, examined=2)
+            pages.append(([row["execution_id"] for row in page.rows], page.examined))
+            if page.after is None:
+                break
+            filters = replace(filters, after=page.after)
+
+    assert pages == [([created[0]], 2), ([], 2), ([], 2), ([created[6]], None)]
 
 
 async def test_rejected_records_name_the_job_and_are_all_counted(pool: Pool) -> None:

@@ -168,6 +168,13 @@ INSERT INTO idempotency_keys (key, fingerprint, created_at) VALUES ('k', '\\x01'
 INSERT INTO org_source_revisions (org_id, name, revision, recipe, "by", at)
 VALUES ('00000000-0000-4000-8000-00000000000a', 'shop', 2, 'name = "shop"', 'Acme/laptop', now());
 """,
+    "0045": """
+INSERT INTO articles (provider, article_id, url, title, summary, source, domain, language, country,
+                      published_at, sentiment, categories, keywords, entities, first_seen_at,
+                      updated_at, run_id)
+VALUES ('asknews', 'a2', 'https://example.org', 'Title', '', '', '', 'en', '', now(), 1, '{}', '{}',
+        '{}', now(), now(), '00000000-0000-4000-8000-000000000001');
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

@@ -11,7 +11,6 @@ from sqlmodel import col, select
 from app.models import ItemRow
 from app.store import select as selects
 from app.store.bounded import (
-    FOLLOW_INDEX,
     MAX_EXAMINED,
     Condition,
     Row,
@@ -94,7 +93,6 @@ async def by_column(
 
     Only the MAX_EXAMINED items that changed last are sorted. Items without the column are last.
     """
-    await connection.execute(FOLLOW_INDEX)
     newest: Any = _of_source(filters).order_by(
         ItemRow.org_id, col(ItemRow.changed_at).desc(), col(ItemRow.id).desc()
     )

@@ -33,8 +33,7 @@ JOIN runs r ON r.execution_id = p.execution_id
 LEFT JOIN raw_bodies b ON b.hash = p.body_hash
 WHERE p.id = $1 AND ($2::uuid IS NULL OR r.org_id = $2)
 """
-# The kept page of each rejected record, if it is still kept. It is no `ORDER BY ... LIMIT 1`: in a
-# transaction that follows an index for its order, Postgres would read all pages from the newest on.
+# The kept page of each rejected record, if it is still kept.
 PAGES_OF = """
 SELECT r.id, (SELECT max(p.id) FROM raw_pages p
               WHERE p.execution_id = r.execution_id AND p.source = r.source AND p.page = r.page

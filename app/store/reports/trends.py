@@ -5,7 +5,6 @@ a percentile read from them differs from the exact one by at most `MAX_ERROR`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -98,16 +97,15 @@ WHERE t.step = kept.step AND t.at < now() - kept.span
 """
 
 
-@dataclass(frozen=True, slots=True)
-class TrendPoint:
+class TrendPoint(msgspec.Struct, frozen=True, gc=False):
     """One job or source in one step of time, from `at` on.
 
-    `counts`: in the order of COUNTS. `took`, `waited`: how many durations were in each bucket.
+    `totals`: in the order of COUNTS. `took`, `waited`: how many durations were in each bucket.
     """
 
     at: datetime
     name: str
-    counts: Sequence[int]
+    totals: Sequence[int]
     took: dict[str, int]
     waited: dict[str, int]
 

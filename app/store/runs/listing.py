@@ -113,12 +113,6 @@ async def run(
     return _named(rows[0]) if rows else None
 
 
-async def open_run(connection: Pool | Connection, job: str) -> UUID | None:
-    """Return the newest queued or running run of the job."""
-    rows = await runs(connection, RunFilter(job, sorted(OPEN_STATUSES)), 1)
-    return rows[0]["execution_id"] if rows else None
-
-
 async def events(connection: Pool | Connection, run_id: UUID) -> list[dict[str, Any]]:
     """Return the events of the run, in order."""
     statement = select(RunEventRow).where(RunEventRow.execution_id == run_id)
@@ -219,16 +213,13 @@ async def ids_with_prefix(pool: Pool, begins: str) -> list[UUID]:
     return [row[0] for row in await pool.fetch(BY_PREFIX, f"{begins.lower()}%")]
 
 
-async def _conditions(
+async def indexed_conditions(
     connection: Pool | Connection, filters: RunFilter
 ) -> list[ColumnElement[bool]]:
+    """Return those of the conditions that an index answers in the order of creation."""
     created, conditions = col(RunRow.created_at), list[Any]()
     if filters.job is not None:
         conditions.append(await _of_job(connection, filters.job))
-    if filters.statuses is not None:
-        conditions.append(col(RunRow.status).in_(list(filters.statuses)))
-    if filters.trigger is not None:
-        conditions.append(RunRow.trigger == filters.trigger)
     if filters.since is not None:
         conditions.append(created >= filters.since)
     if filters.until is not None:
@@ -239,7 +230,13 @@ async def _conditions(
         at, run_id = filters.after
         conditions.append(created <= at)
         conditions.append(or_(created < at, col(RunRow.execution_id) > run_id))
-    return [*conditions, *_partial_indexes(filters), *_detail_conditions(filters)]
+    return [*conditions, *_partial_indexes(filters)]
+
+
+async def _conditions(
+    connection: Pool | Connection, filters: RunFilter
+) -> list[ColumnElement[bool]]:
+    return [*await indexed_conditions(connection, filters), *_detail_conditions(filters)]
 
 
 def _partial_indexes(filters: RunFilter) -> list[ColumnElement[bool]]:
@@ -254,6 +251,10 @@ def _partial_indexes(filters: RunFilter) -> list[ColumnElement[bool]]:
 
 def _detail_conditions(filters: RunFilter) -> list[ColumnElement[bool]]:
     conditions: list[Any] = []
+    if filters.statuses is not None:
+        conditions.append(col(RunRow.status).in_(list(filters.statuses)))
+    if filters.trigger is not None:
+        conditions.append(RunRow.trigger == filters.trigger)
     if filters.ids is not None:
         conditions.append(col(RunRow.execution_id).in_(list(filters.ids)))
     if filters.worker is not None:

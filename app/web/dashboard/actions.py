@@ -1,13 +1,14 @@
 """Dashboard actions: run now, pause and resume a schedule. Each is recorded with its author."""
 
 import asyncio
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID
+from uuid import UUID, uuid4, uuid5
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -26,7 +27,6 @@ from app.core.errors import (
 from app.orgs.steering import Act, WantedRun
 from app.store.db import UNAVAILABLE
 from app.store.reports.overview import ScheduleSummary
-from app.store.runs import listing
 from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
@@ -36,6 +36,7 @@ from app.web.dashboard.session_auth import NO_STORE, Form, SessionUser
 from app.web.dashboard.views import find_schedule
 
 MAX_NOTE_LENGTH = 500
+FORM_IDS = UUID("6f0c7f0a-5f0e-4d0b-9d53-0d1c1f6f4a10")  # namespace of the ids that forms make
 
 _log = log.logger(__name__)
 
@@ -71,28 +72,28 @@ async def act_of(context: WebContext, user: SessionUser, reason: str) -> Act:
 
 
 async def run_now(request: Request, user: SessionUser, form: Form) -> Response:
-    """Request a run and redirect to it; redirect to the open run if there is one.
+    """Request a run and redirect to it, or to the one that blocks that of a collection.
 
-    Raises HTTPException 409 if the job is disabled, and those of `http_errors`.
+    Raises HTTPException, those of `http_errors`.
     """
-    context = web_context(request)
+    context, params = web_context(request), dict[str, Any]()
     with http_errors():
         line = await _line(request, user)
-        run_id, queued = await _run(context, line, user, form)
+        act = await act_of(context, user, reason_of(form))
+        if line.org_id is None:
+            params = await asyncio.to_thread(
+                run_form.params_from, context.config, line.key, line.job, form
+            )
+        wanted = WantedRun(line.key, line.job, params, run_id=run_id_of(form, line.key, params))
+        run_id, queued = await or_open_run(context.steering.run(wanted, act))
     await context.enqueue(queued)
     return redirect(f"/runs/{run_id}")
 
 
-async def _run(
-    context: WebContext, line: ScheduleSummary, user: SessionUser, form: Form
-) -> tuple[UUID, list[QueuedRun]]:
-    act = await act_of(context, user, reason_of(form))
-    if line.org_id is not None:
-        return await or_open_run(context.steering.run(WantedRun(line.key, line.job), act))
-    if not line.enabled:
-        raise HTTPException(409, "This job is disabled in the settings.")
-    params = await asyncio.to_thread(run_form.params_from, context.config, line.key, line.job, form)
-    return await request_job(context, line, params, act)
+def run_id_of(form: Form, key: str, params: Mapping[str, Any]) -> UUID:
+    """The id of the run of that job that a form requests: sent twice, it is one run."""
+    what = msgspec.json.encode(params, order="sorted").decode()
+    return uuid5(FORM_IDS, f"{key} {what} {form.get('once') or uuid4()}")
 
 
 async def or_open_run(queue: Awaitable[QueuedRun]) -> tuple[UUID, list[QueuedRun]]:
@@ -103,17 +104,6 @@ async def or_open_run(queue: Awaitable[QueuedRun]) -> tuple[UUID, list[QueuedRun
         if error.run_id is None:
             raise
         return error.run_id, []
-    return queued.run_id, [queued]
-
-
-async def request_job(
-    context: WebContext, line: ScheduleSummary, params: dict[str, Any], act: Act
-) -> tuple[UUID, list[QueuedRun]]:
-    """Request a run of the job unless one is open. Returns its id, and the runs to enqueue."""
-    open_run = await listing.open_run(context.pool, line.key)
-    if open_run is not None:
-        return open_run, []
-    queued = await context.steering.run(WantedRun(line.key, line.job, params), act)
     return queued.run_id, [queued]
 
 

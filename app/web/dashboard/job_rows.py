@@ -86,12 +86,22 @@ class StripSummary:
 
 
 @dataclass(slots=True)
+class DrawnStrip:
+    """What was drawn of one schedule. `until`: from then on another tick of it is due."""
+
+    inputs: object
+    until: datetime | None
+    summary: StripSummary
+    shapes: str
+    outages: Sequence[TimeSpan] | None = None
+    strip: Markup = NO_STRIP
+
+
+@dataclass(slots=True)
 class StripCache:
     """A cache of rendered strips: a strip is rendered again only if its input has changed."""
 
-    _cached: dict[int, tuple[object, StripSummary, Markup]] = field(
-        default_factory=dict[int, tuple[object, StripSummary, Markup]]
-    )
+    _cached: dict[int, DrawnStrip] = field(default_factory=dict[int, DrawnStrip])
 
     def get(
         self,
@@ -103,15 +113,29 @@ class StripCache:
         """The slots and the rendered strip of one schedule."""
         ticks = lines.ticks[line.id]
         late = line.due_at is not None and line.due_at < lines.now
-        schedule = (line.spec, line.policies, line.next_tick_at)
-        inputs = (ticks, gaps, outages, schedule, lines.now if late else None)
-        cached = self._cached.get(line.id)
-        if cached is not None and cached[0] == inputs:
-            return cached[1], cached[2]
-        summary = summarise_ticks(line, ticks, gaps, lines.now)
-        strip_ = tick_strip.small_strip(summary.slots, summary.tally, outages)
-        self._cached[line.id] = (inputs, summary, strip_)
-        return summary, strip_
+        frontier = line.evaluated_through if late else None
+        inputs = (ticks, gaps, line.spec, line.policies, line.next_tick_at, frontier)
+        drawn = self._cached.get(line.id)
+        current = drawn is not None and (drawn.until is None or lines.now < drawn.until)
+        if drawn is None or not current or drawn.inputs != inputs:
+            summary = summarise_ticks(line, ticks, gaps, lines.now)
+            until = _next_tick(line, lines.now) if late else None
+            shapes = tick_strip.small_shapes(summary.slots)
+            drawn = self._cached[line.id] = DrawnStrip(inputs, until, summary, shapes)
+        if drawn.outages != outages:
+            summary, drawn.outages = drawn.summary, outages
+            drawn.strip = tick_strip.small_strip(
+                summary.slots, drawn.shapes, summary.tally, outages
+            )
+        return drawn.summary, drawn.strip
+
+
+def _next_tick(line: ScheduleSummary, now: datetime) -> datetime | None:
+    try:
+        spec = msgspec.json.encode(line.spec)
+        return _parse(spec, line.key, line.zone_data)[0].next(now)
+    except BadSchedule:
+        return None
 
 
 def build_rows(

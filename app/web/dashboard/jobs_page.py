@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.orgs.steering import Act
+from app.orgs.steering import Act, WantedRun
 from app.store.db import UNAVAILABLE
 from app.store.reports import overview
 from app.store.reports.overview import ScheduleSummary
@@ -37,6 +38,7 @@ async def jobs(request: Request, user: SessionUser) -> Response:
         "lines": [(line, _state(line)) for line in lines if _matches(line, fields)],
         "states": STATES,
         "filters": fields,
+        "once": str(uuid4()),
         "done": request.query_params.get("done", "") in ACTIONS,
     }
     return html_response(page("jobs.html", **values))
@@ -65,9 +67,9 @@ async def several(request: Request, user: SessionUser, form: Form) -> Response:
 async def _act(context: WebContext, act: Act, form: Form, line: ScheduleSummary) -> list[QueuedRun]:
     state = _state(line)
     if form["action"] == "run":
-        if state == "disabled":
-            return []
-        return (await actions.request_job(context, line, {}, act))[1]
+        run_id = actions.run_id_of(form, line.key, {})
+        wanted = WantedRun(line.key, line.job, run_id=run_id)
+        return [await context.steering.run(wanted, act)]
     if form["action"] == "pause" and state != "paused":
         return await context.steering.pause(line.key, act, actions.until_of(form, act.now))
     if form["action"] == "resume" and state == "paused":

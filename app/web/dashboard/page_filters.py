@@ -10,6 +10,7 @@ from uuid import UUID
 from starlette.exceptions import HTTPException
 
 from app.core.enums import RunStatus, Trigger
+from app.store.bounded import RowPage
 from app.store.runs.listing import RunFilter
 from app.web.dashboard import formatting
 
@@ -84,21 +85,19 @@ def run_query(params: Mapping[str, str], org_id: UUID | None, now: datetime) -> 
     return RunQuery(filters, fields)
 
 
-def page_of_runs(
-    query: RunQuery, rows: list[dict[str, Any]], path: str, per_page: int
-) -> dict[str, Any]:
+def page_of_runs(query: RunQuery, found: RowPage, path: str) -> dict[str, Any]:
     """One page of runs with the addresses of the newest and the next one."""
     older = ""
-    if len(rows) > per_page:
-        last = rows[per_page - 1]
-        cursor = f"{formatting.iso(last['created_at'])}_{last['execution_id']}"
-        older = query.address(path, before=cursor)
+    if found.after is not None:
+        at, run_id = found.after
+        older = query.address(path, before=f"{formatting.iso(at)}_{run_id}")
     return {
-        "runs": rows[:per_page],
+        "runs": found.rows,
         "older": older,
         "newest": query.address(path),
         "filters": query.fields,
         "paged": query.filters.after is not None,
+        "examined": found.examined,
     }
 
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from app.core.enums import RunStatus, Trigger
 from app.store.db import UNAVAILABLE
 from app.store.reports import tick_listing
-from app.store.runs import listing
+from app.store.runs import run_pages
 from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import web_context
@@ -27,7 +27,7 @@ async def runs(request: Request, user: SessionUser) -> Response:
         async with transaction(context.pool, org_id) as connection:
             now = await heartbeats.database_now(connection)
             query = page_filters.run_query(request.query_params, org_id, now)
-            rows = await listing.runs(connection, query.filters, PER_PAGE + 1)
+            found = await run_pages.run_page(connection, query.filters, PER_PAGE)
             jobs = await tick_listing.jobs(connection, org_id=org_id)
     except UNAVAILABLE:
         return postgres_unavailable(user)
@@ -39,6 +39,6 @@ async def runs(request: Request, user: SessionUser) -> Response:
         "statuses": list(RunStatus),
         "triggers": list(Trigger),
         "periods": list(page_filters.PERIODS),
-        **page_filters.page_of_runs(query, rows, "/runs", PER_PAGE),
+        **page_filters.page_of_runs(query, found, "/runs"),
     }
     return html_response(page("runs.html", **values))

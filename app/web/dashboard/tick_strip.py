@@ -78,17 +78,34 @@ LEGEND = (
 )
 
 
-def small_strip(slots: Sequence[Slot], tally: TickTotals, outages: Sequence[TimeSpan]) -> Markup:
-    """The strip with the newest tick on the right, and outages as bands behind the slots."""
+def small_shapes(slots: Sequence[Slot]) -> str:
+    """The slots of a small strip: one path for each kind, because a page has hundreds of strips."""
     slots = slots[-SHOWN_TICKS:]
     offset = SHOWN_TICKS - len(slots)
     tallest = max((slot.seconds or 0.0 for slot in slots), default=0.0) or 1.0
-    shapes = [_shape(slot, offset + n, tallest) for n, slot in enumerate(slots)]
+    drawn: dict[SlotKind, str] = {}
+    for n, slot in enumerate(slots):
+        drawn[slot.kind] = drawn.get(slot.kind, "") + _path(slot, offset + n, tallest)
+    return "".join(f'<path class="{kind}" d="{path}"/>' for kind, path in drawn.items())
+
+
+def small_strip(
+    slots: Sequence[Slot], shapes: str, tally: TickTotals, outages: Sequence[TimeSpan]
+) -> Markup:
+    """The strip with the newest tick on the right, and outages as bands behind the slots.
+
+    `shapes`: the slots, as `small_shapes` draws them. What a slot says is on the page of the job;
+    `data-slots` and `data-newest` are how many there are, and the instant of the newest.
+    """
+    slots = slots[-SHOWN_TICKS:]
+    offset = SHOWN_TICKS - len(slots)
+    newest = precise_instant(slots[-1].at) if slots else ""
     bands = [_band(slots, offset, outage) for outage in outages]
     return Markup(  # noqa: S704 - enum values and numbers only
         f'<svg class="strip" viewBox="0 0 {SHOWN_TICKS * STEP} {HEIGHT}" preserveAspectRatio="none"'
+        f' data-slots="{len(slots)}" data-newest="{newest}"'
         f' role="img" aria-label="{strip_label(len(slots), tally)}">'
-        f"<g>{''.join(bands)}</g><g>{''.join(shapes)}</g></svg>"
+        f"<g>{''.join(bands)}</g><g>{shapes}</g></svg>"
     )
 
 
@@ -114,8 +131,12 @@ def large_strip(
 
 
 def _shape(slot: Slot, place: int, tallest: float) -> str:
-    path = SHAPES[slot.kind](place * STEP + 1, _height(slot.seconds, tallest))
+    path = _path(slot, place, tallest)
     return f'<path class="{slot.kind}" d="{path}"><title>{slot.says}</title></path>'
+
+
+def _path(slot: Slot, place: int, tallest: float) -> str:
+    return SHAPES[slot.kind](place * STEP + 1, _height(slot.seconds, tallest))
 
 
 def _label(at: datetime, place: int, line: int) -> str:

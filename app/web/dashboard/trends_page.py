@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from operator import add
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -40,20 +39,26 @@ LOWEST_TOP = 0.1  # the least value at the top of a chart
 class Trend:
     """The sum of some counts: of a source or job, or of a step of time.
 
-    What is derived from them is derived once, after the last `add`.
+    What is derived from them is derived once.
     """
 
     totals: list[int] = field(default_factory=lambda: [0] * len(COUNTS))
     took: dict[str, int] = field(default_factory=dict[str, int])
     waited: dict[str, int] = field(default_factory=dict[str, int])
 
-    def add(self, point: "TrendPoint | Trend") -> None:
-        """Add these counts."""
-        counts = point.totals if isinstance(point, Trend) else point.counts
-        self.totals = list(map(add, self.totals, counts))
-        for sums, more in ((self.took, point.took), (self.waited, point.waited)):
-            for bucket, number in more.items():
-                sums[bucket] = sums.get(bucket, 0) + number
+    @classmethod
+    def of(cls, points: "Sequence[TrendPoint | Trend]") -> "Trend":
+        """The sum of these counts."""
+        if not points:
+            return cls()
+        took, waited = dict[str, int](), dict[str, int]()
+        for point in points:
+            for bucket, number in point.took.items():
+                took[bucket] = took.get(bucket, 0) + number
+            for bucket, number in point.waited.items():
+                waited[bucket] = waited.get(bucket, 0) + number
+        columns = zip(*(point.totals for point in points), strict=True)
+        return cls(list(map(sum, columns)), took, waited)
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -91,9 +96,7 @@ async def trends(request: Request, user: SessionUser, connection: Connection) ->
     shown = [point for point in points if fields["name"] in ("", point.name)]
     timed = _sums((point.at, point) for point in shown)
     course = [(at, timed.get(at, Trend())) for at in times]
-    total = Trend()
-    for part in timed.values():
-        total.add(part)
+    total = Trend.of(list(timed.values()))
     values: dict[str, Any] = {
         "user": user,
         "section": "trends",
@@ -136,10 +139,10 @@ def _link(fields: Mapping[str, str]) -> str:
 
 
 def _sums(points: Iterable[tuple[Key, TrendPoint]]) -> dict[Key, Trend]:
-    sums: dict[Key, Trend] = {}
+    grouped: dict[Key, list[TrendPoint | Trend]] = {}
     for key, point in points:
-        sums.setdefault(key, Trend()).add(point)
-    return sums
+        grouped.setdefault(key, []).append(point)
+    return {key: Trend.of(group) for key, group in grouped.items()}
 
 
 def _percentiles(counts: Mapping[str, int]) -> tuple[float | None, float | None]:

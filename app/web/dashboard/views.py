@@ -23,7 +23,7 @@ from app.store.db import UNAVAILABLE, Connection
 from app.store.reports import overview
 from app.store.reports import proof as proof_rows
 from app.store.reports.overview import ScheduleSummary
-from app.store.runs import listing
+from app.store.runs import listing, run_pages
 from app.store.runs.listing import RejectedFilter, RunFilter
 from app.store.schedules import heartbeats as beats
 from app.store.schedules import schedule_edits
@@ -71,9 +71,8 @@ async def home(request: Request, user: SessionUser) -> Response:
         "status": page_filters.clean_text(params.get("status", "")),
         "sort": page_filters.clean_text(params.get("sort", "")),
     }
-    drawn = table.html
-    if any(filters.values()):
-        drawn = rendering.table(table.board.selected(**filters))
+    selected = any(filters.values())
+    drawn = rendering.table(table.board.selected(**filters)) if selected else table.html
     html = rendering.home(table.board, drawn, user, filters).encode()
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return HTMLResponse(html, headers=NO_STORE)
@@ -90,7 +89,7 @@ async def job(request: Request, user: SessionUser) -> Response:
     try:
         async with transaction(context.pool, user.org_id) as connection:
             data = await _read_schedule(connection, (key, user.org_id), patience)
-            runs = await listing.runs(connection, query.filters, PER_PAGE + 1)
+            runs = await run_pages.run_page(connection, query.filters, PER_PAGE)
             edits = await schedule_edits.edits(connection, key, EDITS)
     except UNAVAILABLE:
         return postgres_unavailable(user)
@@ -112,10 +111,11 @@ async def job(request: Request, user: SessionUser) -> Response:
             run_form.fields_of, context.config, data.line.key, data.line.job
         ),
         "edits": edits,
+        "once": str(uuid4()),
         "notice": NOTICES.get(request.query_params.get("done", ""), ""),
         "statuses": list(RunStatus),
         "triggers": list(Trigger),
-        **page_filters.page_of_runs(query, runs, f"/jobs/{quote(key, safe='')}", PER_PAGE),
+        **page_filters.page_of_runs(query, runs, f"/jobs/{quote(key, safe='')}"),
     }
     return html_response(page("job.html", **values))
 

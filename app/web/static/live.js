@@ -75,40 +75,68 @@
     };
   };
 
-  const slot = (event) => {
-    const strip = event.target.closest?.("svg.strip");
-    if (!strip) return null;
-    const box = strip.getBoundingClientRect();
-    const places = Math.round(strip.viewBox.baseVal.width / TICK);
-    const shapes = strip.lastElementChild.children;
-    const offset = places - shapes.length;
-    const place = Math.floor(((event.clientX - box.left) / box.width) * places) - offset;
-    return shapes[place] ?? null;
+  // What a slot of a strip says is its title on the page of the job. A strip of the jobs table has
+  // no titles, and gets them from that page when the pointer is over it for the first time.
+  const titles = new Map();
+  const titlesIn = (strip) => [...strip.lastElementChild.children]
+    .map((shape) => shape.querySelector("title")?.textContent ?? "");
+  const titlesOf = (strip) => {
+    const newest = strip.dataset.newest;
+    if (newest === undefined) return Promise.resolve(titlesIn(strip));
+    const key = `${strip.closest("a").href} ${newest}`;
+    if (!titles.has(key)) {
+      titles.set(key, fetch(strip.closest("a").href, { headers: { accept: "text/html" } })
+        .then((response) => response.text())
+        .then((text) => {
+          const page = new DOMParser().parseFromString(text, "text/html");
+          const all = titlesIn(page.querySelector("svg.strip.long"));
+          const last = all.findIndex((says) => says.startsWith(`${newest} `));
+          return all.slice(0, last + 1).slice(-Number(strip.dataset.slots));
+        })
+        .catch(() => { titles.delete(key); return []; }));
+    }
+    return titles.get(key);
   };
 
-  const textOf = (shape) => shape?.querySelector("title")?.textContent ?? shape?.dataset.says ?? "";
+  const slotAt = async (event) => {
+    const strip = event.target.closest?.("svg.strip");
+    if (!strip) return null;
+    const { clientX } = event;
+    const box = strip.getBoundingClientRect();
+    const places = Math.round(strip.viewBox.baseVal.width / TICK);
+    const count = strip.dataset.slots ?? strip.lastElementChild.children.length;
+    const place = Math.floor(((clientX - box.left) / box.width) * places) - (places - count);
+    if (place < 0) return null;
+    const says = await titlesOf(strip);
+    return says[place - (count - says.length)] || null;
+  };
 
   document.addEventListener("click", (event) => {
-    const shape = slot(event);
-    if (!shape || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    const job = shape.closest("[data-job]")?.dataset.job;
-    const [day, time] = textOf(shape).split(" ");
-    if (!job || !day) return;
+    const strip = event.target.closest?.("svg.strip");
+    const job = strip?.closest("[data-job]")?.dataset.job;
+    if (!job || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    location.href = `/jobs/${job}/ticks/${day}T${time}Z`;
+    slotAt(event).then((says) => {
+      const [day, time] = (says ?? "").split(" ");
+      location.href = time ? `/jobs/${job}/ticks/${day}T${time}Z` : `/jobs/${job}`;
+    });
   });
 
+  let moves = 0;
   tip.className = "tip";
   tip.setAttribute("aria-hidden", "true");
   tip.hidden = true;
   document.body.append(tip);
-  document.addEventListener("mousemove", (event) => {
-    const shape = slot(event);
-    tip.hidden = !shape;
-    if (!shape) return;
-    tip.textContent = textOf(shape);
-    tip.style.left = `${Math.min(event.clientX, innerWidth - tip.offsetWidth - 8)}px`;
-    tip.style.top = `${event.clientY + 18}px`;
+  document.addEventListener("mousemove", async (event) => {
+    const move = ++moves;
+    const { clientX, clientY } = event;
+    const says = await slotAt(event);
+    if (move !== moves) return; // the pointer has moved on
+    tip.hidden = !says;
+    if (!says) return;
+    tip.textContent = says;
+    tip.style.left = `${Math.min(clientX, innerWidth - tip.offsetWidth - 8)}px`;
+    tip.style.top = `${clientY + 18}px`;
   });
 
   document.addEventListener("focusout", () => { if (stale) setTimeout(reload, 200); });
