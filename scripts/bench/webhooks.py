@@ -1,10 +1,11 @@
 """Delivers changes to many receivers while workers are killed, and counts what came.
 
-Each receiver belongs to an organisation of its own. Some answer, others hang, answer 500 now and
-then, close the connection after they took the message, or are gone. Meanwhile items change and a
-worker is killed (SIGKILL) and replaced again and again. At the end the receivers' own records are
-compared with what changed: no change may be missing at a receiver that answers, and none may have
-come with two ids, and the ledger must account for every change.
+Each receiver belongs to an organisation of its own. Some answer, others hang, send their answer a
+byte at a time or without an end, answer 500 now and then, close the connection after they took the
+message, redirect, answer no HTTP, refuse every connection or say that they are gone. Meanwhile
+items change and a worker is killed (SIGKILL) and replaced again and again. At the end the
+receivers' own records are compared with what changed: no change may be missing at a receiver that
+answers, and none may have come with two ids, and the ledger must account for every change.
 """
 
 import argparse
@@ -34,8 +35,19 @@ from scripts.bench.worker_servers import WORKER, worker_servers
 from scripts.child_processes import ChildEnvironment, child
 
 SECRETS_KEY = "a" * 43
-BEHAVIOURS = ("ok", "ok", "ok", "ok", "flaky", "flaky", "liar", "slow", "hang", "dead")
-WELL = ("ok", "flaky", "liar", "slow")  # these must get everything
+BEHAVIOURS = (
+    *("ok", "flaky", "liar", "hang", "ok", "dead", "slow", "gone", "ok", "refuse"),
+    *("ok", "flaky", "liar", "drip", "ok", "redirect", "endless", "garbage", "ok", "ok"),
+)
+WELL = ("ok", "flaky", "liar", "slow", "endless")  # these must get everything
+PATIENT = ("hang", "drip")  # each attempt takes ten seconds, so these keep their delays
+ANSWERS = {
+    "dead": b"HTTP/1.1 500 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    "gone": b"HTTP/1.1 410 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    "redirect": b"HTTP/1.1 307 x\r\nlocation: /ok/0\r\ncontent-length: 0\r\n\r\n",
+    "garbage": b"\x00\xff no HTTP \r\n\r\n" * 20,
+}
+REFUSING_PORT = 1  # nothing listens there
 SLOW_SECONDS = 2.0
 FAULT_SHARE = 0.3  # of the messages to a receiver that is flaky or a liar
 DRAIN_SECONDS = 180.0  # seconds after the last change until everything must have come
@@ -43,6 +55,7 @@ RETRY_NOW = """
 UPDATE webhook_deliveries SET next_try_at = now() + interval '1 second'
 WHERE state = 'waiting' AND next_try_at > now() + interval '3 seconds' AND NOT webhook_id = ANY ($1)
 """
+PAUSED = "SELECT count(*) FROM webhooks WHERE paused_at IS NOT NULL AND id = ANY ($1)"
 
 
 @dataclass(slots=True)
@@ -77,8 +90,12 @@ class Receivers:
         if behaviour == "hang":
             await reader.read()
             return
-        if behaviour == "dead" or (behaviour == "flaky" and self.rng.random() < FAULT_SHARE):
-            writer.write(b"HTTP/1.1 500 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        if behaviour == "drip":
+            await _drip(writer)
+            return
+        faulty = behaviour == "flaky" and self.rng.random() < FAULT_SHARE
+        if (answer := ANSWERS.get("dead" if faulty else behaviour)) is not None:
+            writer.write(answer)
             return
         number, message_id, body = message
         self.messages += 1
@@ -88,12 +105,35 @@ class Receivers:
             return  # it took the message, and its answer is lost
         if behaviour == "slow":
             await asyncio.sleep(SLOW_SECONDS)
+        if behaviour == "endless":
+            await _endless(writer)
+            return
         writer.write(b"HTTP/1.1 204 x\r\nconnection: close\r\n\r\n")
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    """Send an answer whose headers never end, a byte a second."""
+    writer.write(b"HTTP/1.1 200 x\r\nx: ")
+    while not writer.is_closing():
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(1)
+
+
+async def _endless(writer: asyncio.StreamWriter) -> None:
+    """Answer 200 with a body that never ends."""
+    writer.write(b"HTTP/1.1 200 x\r\nconnection: close\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b"x" * 65_536)
+        await writer.drain()
 
 
 @dataclass(slots=True)
 class WebhookFigures:
-    """What came of it. `missing`, `doubled`: changes at receivers that answer; both must be 0."""
+    """What came of it. `missing`, `doubled`: changes at receivers that answer; both must be 0.
+
+    `undelivered`: changes by the reason that the ledger has. `paused`: webhooks that rest.
+    """
 
     receivers: int
     changes: int = 0
@@ -101,7 +141,8 @@ class WebhookFigures:
     killed: int = 0
     delivered: int = 0
     waiting: int = 0
-    undelivered: int = 0
+    undelivered: dict[str, int] = field(default_factory=dict[str, int])
+    paused: int = 0
     unaccounted: int = 0
     missing: int = 0
     doubled: int = 0
@@ -168,7 +209,8 @@ async def _webhooks(pool: Pool, receivers: Receivers, count: int) -> list[_Clien
         behaviour = BEHAVIOURS[number % len(BEHAVIOURS)]
         now = await database_now(pool)
         org_id = await tokens.create_org(pool, f"Org {number}", now)
-        url = f"http://127.0.0.1:{receivers.port}/{behaviour}/{number}"
+        port = REFUSING_PORT if behaviour == "refuse" else receivers.port
+        url = f"http://127.0.0.1:{port}/{behaviour}/{number}"
         webhook_id, _ = await webhooks.create(pool, config, org_id, url, "bench", now)
         clients.append(_Client(number, org_id, webhook_id, behaviour))
     return clients
@@ -202,12 +244,17 @@ async def _change(pool: Pool, clients: Sequence[_Client], seconds: float, rng: R
 async def _drain(
     pool: Pool, receivers: Receivers, clients: Sequence[_Client], figures: WebhookFigures
 ) -> None:
-    """Wait until every receiver that answers has everything; retries need not wait for hours."""
+    """Wait until every receiver that answers has everything, and the others are given up.
+
+    Retries need not wait for hours.
+    """
     started = time.monotonic()
-    ill = [client.webhook_id for client in clients if client.behaviour not in WELL]
+    patient = [client.webhook_id for client in clients if client.behaviour in PATIENT]
+    ill = [c.webhook_id for c in clients if c.behaviour not in (*WELL, *PATIENT)]
     while time.monotonic() < started + DRAIN_SECONDS:
-        await pool.execute(RETRY_NOW, ill)
-        if not await _missing(pool, receivers, clients):
+        await pool.execute(RETRY_NOW, patient)
+        given_up = await pool.fetchval(PAUSED, ill) == len(ill)
+        if given_up and not await _missing(pool, receivers, clients):
             break
         await asyncio.sleep(1)
     figures.drained_seconds = round(time.monotonic() - started, 1)
@@ -234,10 +281,14 @@ async def _count(
     figures.doubled = sum(
         len(ids) > 1 for changes in receivers.got.values() for ids in changes.values()
     )
+    figures.paused = await pool.fetchval(
+        "SELECT count(*) FROM webhooks WHERE paused_at IS NOT NULL"
+    )
     for account in await store.account(pool):
         figures.delivered += account.delivered
         figures.waiting += account.waiting
-        figures.undelivered += sum(account.undelivered.values())
+        for reason, count in account.undelivered.items():
+            figures.undelivered[reason] = figures.undelivered.get(reason, 0) + count
         figures.unaccounted += account.unaccounted
 
 
