@@ -2,7 +2,7 @@
 
 Each small organisation has one collection, each large one many; all become due at the same instant.
 The workers are processes as production starts them, and collect a list of the pretend site for each
-run. Printed: runs a second, CPU of the workers and time of Postgres per run, log written, memory,
+run. Printed: runs a second, CPU of the workers and of Postgres per run, log written, memory,
 and how long the runs of small and of large organisations waited to start. Exit code 1 if a run did
 not succeed, or if a tick has no outcome or two.
 """
@@ -11,14 +11,12 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -28,11 +26,10 @@ from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.schedules.heartbeats import database_now
 from scripts.bench.dispatch_orgs import fall_due
+from scripts.bench.spent import cpu_seconds, memory_mb, spent, tree
 from scripts.bench.worker_servers import WORKER, worker_servers
 from scripts.child_processes import Child, child
 
-PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 10.0  # until the workers are idle
 RECIPE = """name = "wares"
 kind = "json"
@@ -84,10 +81,6 @@ FROM runs r JOIN organizations o ON o.id = r.org_id WHERE r.started_at IS NOT NU
 SPAN = """
 SELECT extract(epoch FROM max(completed_at) - $1)::float8 FROM runs WHERE org_id IS NOT NULL
 """
-SPENT = """
-SELECT (SELECT active_time FROM pg_stat_database WHERE datname = current_database()) AS active_ms,
-       (pg_current_wal_lsn() - '0/0')::float8 / 1000 AS wal_kb
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +112,12 @@ class Probe:
         for worker in self.workers:
             if worker.process.returncode is not None:
                 raise SystemExit(f"a worker ended; see {worker.log}")
-            used = sum(_memory_mb(pid) for pid in _tree(worker.process.pid))
+            used = sum(memory_mb(pid) for pid in tree(worker.process.pid))
             self.peak_mb = max(self.peak_mb, round(used, 1))
 
     def cpu_seconds(self) -> float:
         """CPU seconds of the workers and of all that they have started."""
-        return sum(_cpu_seconds(pid) for one in self.workers for pid in _tree(one.process.pid))
+        return sum(cpu_seconds(one.process.pid) for one in self.workers)
 
 
 @dataclass(slots=True)
@@ -195,7 +188,7 @@ async def _insert(pool: Pool, wanted: Wanted, site: str) -> None:
 
 
 async def _observe(pool: Pool, wanted: Wanted, probe: Probe) -> dict[str, Any]:
-    cpu, spent = probe.cpu_seconds(), await _spent(pool)
+    before = await spent(pool, probe.cpu_seconds())
     due = await database_now(pool)
     async with pool.acquire() as connection:
         await fall_due(connection, due)
@@ -205,7 +198,7 @@ async def _observe(pool: Pool, wanted: Wanted, probe: Probe) -> dict[str, Any]:
         await asyncio.sleep(1)
         probe.look()
         ended, bad = await pool.fetchrow(ENDED) or (0, 0)
-    cpu, used = probe.cpu_seconds() - cpu, await _spent(pool)
+    used = await spent(pool, probe.cpu_seconds()) - before
     seconds: float = await pool.fetchval(SPAN, due) or 0.0
     runs = max(ended, 1)
     return {
@@ -215,19 +208,12 @@ async def _observe(pool: Pool, wanted: Wanted, probe: Probe) -> dict[str, Any]:
         "without_success": bad,
         "seconds": round(seconds, 1),
         "runs_per_second": round(ended / seconds, 1) if seconds else 0.0,
-        "worker_cpu_ms_per_run": round(cpu * 1000 / runs, 2),
-        "postgres_ms_per_run": round((used[0] - spent[0]) / runs, 2),
-        "wal_kb_per_run": round((used[1] - spent[1]) / runs, 1),
+        "worker_cpu_ms_per_run": round(used.cpu * 1000 / runs, 2),
+        "postgres_cpu_ms_per_run": round(used.postgres * 1000 / runs, 2),
+        "wal_kb_per_run": round(used.wal_kb / runs, 1),
         "peak_mb_of_a_worker": probe.peak_mb,
         "waiting": await _waiting(pool, due),
     }
-
-
-async def _spent(pool: Pool) -> tuple[float, float]:
-    """Milliseconds that Postgres has executed statements, and kilobytes of its log."""
-    await pool.execute("SELECT pg_stat_force_next_flush()")
-    row = await pool.fetchrow(SPENT)
-    return (0.0, 0.0) if row is None else (float(row["active_ms"]), float(row["wal_kb"]))
 
 
 async def _waiting(pool: Pool, due: datetime) -> dict[str, dict[str, float]]:
@@ -252,30 +238,6 @@ async def _verify(pool: Pool) -> dict[str, int]:
         "unaccounted": sum(account.unaccounted for account in accounts),
         "duplicates": sum(account.duplicates + account.unexpected for account in accounts),
     }
-
-
-def _tree(pid: int) -> list[int]:
-    """The process and all below it."""
-    found = [pid]
-    with contextlib.suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            for below in (thread / "children").read_text().split():
-                found += _tree(int(below))
-    return found
-
-
-def _memory_mb(pid: int) -> float:
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_MB
-    return 0.0
-
-
-def _cpu_seconds(pid: int) -> float:
-    """CPU seconds of the process, and of its children that have ended."""
-    with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) / CLOCK_TICKS
-    return 0.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
