@@ -61,6 +61,9 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
         longest_gap = timedelta(seconds=settings.lease_seconds)
         heartbeat = Heartbeat(pool, clock, order.worker, longest_gap)
         await _beat(heartbeat)
+        remembered = RememberedRows()
+        with contextlib.suppress(*TRANSIENT):  # else each is read when it is decided
+            await remembered.read(pool, [key for key, _ in order.triggers])
         elapsed.follow(lambda: clock().timestamp())
         await stack.enter_async_context(run_log.capture(redis, settings.secrets()))
         health = HealthPublisher(pool, redis, order.worker)
@@ -69,7 +72,7 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
             "context": Deciding(pool, redis, clock),
             "known_jobs": order.known_jobs,
             "turn": DispatchState(),
-            "remembered": RememberedRows(),
+            "remembered": remembered,
             "health": health,
             "lease_seconds": settings.lease_seconds,
             "heartbeat": lambda: _beat(heartbeat),

@@ -1,7 +1,10 @@
 """The rows of schedules as this process left them, so that it need not read them again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from app.store.db import Pool
+from app.store.schedules import schedule_rows
 from app.store.schedules.decisions import TickDecision
 from app.store.schedules.schedule_rows import ScheduleState
 
@@ -11,6 +14,10 @@ class RememberedRows:
     """Rows by key, each with the stamp that any change gives another value."""
 
     _rows: dict[str, ScheduleState] = field(default_factory=dict[str, ScheduleState])
+
+    async def read(self, pool: Pool, keys: Sequence[str]) -> None:
+        """Remember the rows of these schedules as they are."""
+        self._rows |= {state.key: state for state in await schedule_rows.stamped(pool, keys)}
 
     def get(self, key: str) -> ScheduleState | None:
         """Return the row as it was left last; it may have changed since. None if it is unknown."""

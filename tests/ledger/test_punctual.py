@@ -55,6 +55,17 @@ async def test_a_remembered_schedule_takes_one_statement(book: Book) -> None:
     )
 
 
+async def test_schedules_that_were_read_at_the_start_take_one_statement_from_the_first(
+    book: Book,
+) -> None:
+    await book.open(every(1))
+    remembered = RememberedRows()
+    await remembered.read(book.pool, [KEY, "unknown"])
+
+    assert await decided(book, remembered) == (1, 1, 0)
+    assert await book.ticks() == [("12:01", "ran")]
+
+
 async def test_a_schedule_that_another_process_decided_is_locked_and_read(book: Book) -> None:
     await book.open(every(1))
     remembered = RememberedRows()
