@@ -1,6 +1,7 @@
 """Executes collections of many organisations that are due at once, against a pretend site.
 
 Each small organisation has one collection, each large one many; all become due at the same instant.
+The site has many hosts: all organisations together may request one of them five times a second.
 The workers are processes as production starts them, and collect a list of the pretend site for each
 run. Printed: runs a second, CPU of the workers and of Postgres per run, log written, memory,
 and how long the runs of small and of large organisations waited to start. Exit code 1 if a run did
@@ -11,11 +12,12 @@ import argparse
 import asyncio
 import contextlib
 import json
+import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import quantiles
 from typing import Any
@@ -33,7 +35,7 @@ from scripts.child_processes import Child, child
 START_SECONDS = 10.0  # until the workers are idle
 RECIPE = """name = "wares"
 kind = "json"
-url = "{site}/wares"
+url = "http://{host}:{port}/wares"
 [limits]
 rate = 50
 burst = 50
@@ -55,7 +57,9 @@ WITH orgs AS (
   INSERT INTO collection_presets (id, org_id, name, sources, revision)
   SELECT id, id, 'wares', '[{"source": "recipe:wares", "params": {}}]', 1 FROM orgs
 ), sources AS (
-  INSERT INTO org_sources (org_id, name, recipe, revision) SELECT id, 'wares', $4, 1 FROM orgs
+  INSERT INTO org_sources (org_id, name, recipe, revision)
+  SELECT id, 'wares', replace($4, '{host}', '127.0.' || host / 250 || '.' || host % 250 + 1), 1
+  FROM (SELECT id, row_number() OVER (ORDER BY id) % $8::int AS host FROM orgs) AS numbered
 ), fresh AS (
   INSERT INTO schedules (key, job, org_id, preset_id, spec, policies, params, effective_from,
                          evaluated_through, next_tick_at, due_at, enabled, version)
@@ -92,6 +96,7 @@ class Wanted:
     per_large: int
     workers: int
     items: int
+    hosts: int
     timeout: float
 
     @property
@@ -122,25 +127,26 @@ class Probe:
 
 @dataclass(slots=True)
 class Site:
-    """Serve the pretend site, whose every page is a list of items."""
+    """Serve the pretend site, whose every page is a list of items, another on each host."""
 
     items: int
     port: int = 0
     requests: int = 0
-    _body: bytes = field(default=b"", repr=False)
 
-    def __post_init__(self) -> None:
-        found = [{"id": str(n), "name": f"Ware {n}"} for n in range(self.items)]
-        self._body = json.dumps({"items": found}).encode()
+    def _answer(self, head: bytes) -> bytes:
+        host = re.search(rb"(?i)host: ([\d.]+)", head)
+        name = host[1].decode() if host else ""
+        found = [{"id": str(n), "name": f"Ware {n} of {name}"} for n in range(self.items)]
+        body = json.dumps({"items": found}).encode()
+        kind = "content-type: application/json"
+        return f"HTTP/1.1 200 OK\r\n{kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
-        kind = "content-type: application/json"
-        head = f"HTTP/1.1 200 OK\r\n{kind}\r\ncontent-length: {len(self._body)}\r\n\r\n"
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while await reader.readuntil(b"\r\n\r\n"):
+            while head := await reader.readuntil(b"\r\n\r\n"):
                 self.requests += 1
-                writer.write(head.encode() + self._body)
+                writer.write(self._answer(head))
                 await writer.drain()
         writer.close()
 
@@ -149,7 +155,8 @@ class Site:
 async def serving(items: int) -> AsyncGenerator[Site]:
     """Serve the site on a port of its own."""
     site = Site(items)
-    server = await asyncio.start_server(site.serve, "127.0.0.1", 0, backlog=1000)
+    # On all addresses, of which those of the loopback are the hosts.
+    server = await asyncio.start_server(site.serve, "0.0.0.0", 0, backlog=1000)  # noqa: S104
     site.port = server.sockets[0].getsockname()[1]
     try:
         yield site
@@ -160,10 +167,12 @@ async def serving(items: int) -> AsyncGenerator[Site]:
 async def measure(wanted: Wanted) -> dict[str, Any]:
     """Return the figures."""
     async with AsyncExitStack() as stack:
-        servers = await stack.enter_async_context(worker_servers(2, 20.0))
+        servers = await stack.enter_async_context(
+            worker_servers(2, 20.0, GUARD_ALLOW="127.0.0.0/8")
+        )
         pool = servers.pool
         site = await stack.enter_async_context(serving(wanted.items))
-        await _insert(pool, wanted, f"http://127.0.0.1:{site.port}")
+        await _insert(pool, wanted, site.port)
         workers = [
             await stack.enter_async_context(child(f"worker-{n}", WORKER, servers.environment))
             for n in range(wanted.workers)
@@ -173,16 +182,17 @@ async def measure(wanted: Wanted) -> dict[str, Any]:
         return found | {"requests": site.requests} | await _verify(pool)
 
 
-async def _insert(pool: Pool, wanted: Wanted, site: str) -> None:
+async def _insert(pool: Pool, wanted: Wanted, port: int) -> None:
     tick = datetime.now(UTC).replace(second=0, microsecond=0)
     # Once a year: it must not be due again before the end.
     expression = f"{tick.minute} {tick.hour} {tick.day} {tick.month} *"
     spec = Schedule.cron(expression, "UTC").to_spec()
     policies = Policies(misfire_grace=timedelta(hours=6), timeout=900).to_spec()
+    recipe = RECIPE.replace("{port}", str(port))
     values = (wanted.organizations, wanted.large, wanted.per_large)
     async with pool.acquire() as connection:
         await connection.execute(
-            INSERT, *values, RECIPE.format(site=site), spec, policies, tick, timeout=600
+            INSERT, *values, recipe, spec, policies, tick, wanted.hosts, timeout=600
         )
         await connection.execute("VACUUM ANALYZE", timeout=600)
 
@@ -253,6 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--per-large", type=int, default=100, help="collections of a large one")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--items", type=int, default=20, help="in the list of the site")
+    parser.add_argument("--hosts", type=int, default=250, help="of the site, up to 50000")
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for all runs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     asked = vars(parser.parse_args(argv))

@@ -168,6 +168,9 @@ INSERT INTO idempotency_keys (key, fingerprint, created_at) VALUES ('k', '\\x01'
 INSERT INTO org_source_revisions (org_id, name, revision, recipe, "by", at)
 VALUES ('00000000-0000-4000-8000-00000000000a', 'shop', 2, 'name = "shop"', 'Acme/laptop', now());
 """,
+    "0045": """
+UPDATE schedule_versions SET proven_through = effective_from;
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",
