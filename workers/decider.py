@@ -20,6 +20,8 @@ from app.control import Clock, Heartbeat, close_pool, open_control_pool
 from app.core import config, log
 from app.core.config import Config
 from app.core.errors import RollcallError
+from app.health.publisher import HealthPublisher
+from app.ledger.remembered import RememberedRows
 from app.queue.clock import elapsed
 from app.queue.jobs import DECIDING_QUEUE, dumps, loads, redis_pool
 from app.queue.worker import SurvivingWorker
@@ -59,12 +61,19 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
         longest_gap = timedelta(seconds=settings.lease_seconds)
         heartbeat = Heartbeat(pool, clock, order.worker, longest_gap)
         await _beat(heartbeat)
+        remembered = RememberedRows()
+        with contextlib.suppress(*TRANSIENT):  # else each is read when it is decided
+            await remembered.read(pool, [key for key, _ in order.triggers])
         elapsed.follow(lambda: clock().timestamp())
         await stack.enter_async_context(run_log.capture(redis, settings.secrets()))
+        health = HealthPublisher(pool, redis, order.worker)
+        stack.push_async_callback(health.close)
         ctx: dict[str, Any] = {
             "context": Deciding(pool, redis, clock),
             "known_jobs": order.known_jobs,
             "turn": DispatchState(),
+            "remembered": remembered,
+            "health": health,
             "lease_seconds": settings.lease_seconds,
             "heartbeat": lambda: _beat(heartbeat),
         }

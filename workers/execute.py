@@ -15,7 +15,6 @@ from app.context import WorkerContext, worker_context
 from app.core import log
 from app.core.enums import COLLECTION_TASK
 from app.core.errors import BadSchedule
-from app.health import publish
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.queue import enqueue, org_queue
 from app.runs import attempts
@@ -28,6 +27,7 @@ from app.store.schedules import schedule_rows
 from workers.job import Job
 from workers.run import Run
 from workers.schedule_settings import default_policies
+from workers.trigger import health_publisher
 
 NO_SLOT_RETRY_SECONDS = 0.25  # seconds until a run is retried that found no free slot
 NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
@@ -173,4 +173,4 @@ async def _publish(ctx: dict[str, Any], claimed: ClaimedRun, outcome: AttemptOut
             await enqueue.enqueue_runs(context.pool, context.redis, [requeued], until)
         elif claimed.schedule_key is not None and claimed.org_id is None:
             # Collections have no health of their own: there may be 100,000 of them.
-            await publish.publish_job(context.pool, context.redis, claimed.schedule_key)
+            await health_publisher(ctx).publish_job(claimed.schedule_key)

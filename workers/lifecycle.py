@@ -24,8 +24,10 @@ from app.health import keys
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.health.alerts.watcher import AlertWatcher
 from app.health.facts import WorkerFacts
+from app.health.publisher import HealthPublisher
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
+from app.ledger.remembered import RememberedRows
 from app.queue import enqueue, org_queue
 from app.queue.clock import elapsed
 from app.queue.jobs import redis_pool
@@ -93,6 +95,7 @@ def startup(
             lease_seconds=config.lease_seconds,
             known_jobs=jobs.names(),
             turn=DispatchState(),
+            remembered=RememberedRows(),
             # Leave one slot to each built-in job: they must not wait for organisations' runs.
             slots=ctx.get("slots", max(1, config.max_jobs - len(registry.SITES))),
             isolate=Isolation(where),
@@ -117,9 +120,10 @@ async def _open_services(
     config = context.config
     watcher = AlertWatcher(config, context.pool, context.redis)
     pings, sender = HeartbeatPings.from_config(config), Sender()
-    for service in (watcher, pings, sender):
+    health = HealthPublisher(context.control, context.redis, context.worker)
+    for service in (watcher, pings, sender, health):
         stack.push_async_callback(service.close)
-    ctx.update(watcher=watcher, pings=pings, sender=sender)
+    ctx.update(watcher=watcher, pings=pings, sender=sender, health=health)
     await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
     codes = {inspect.unwrap(job.function).__code__: job.name for job in jobs.jobs}
     await stack.enter_async_context(LoopWatchdog(codes))

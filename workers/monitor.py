@@ -11,7 +11,7 @@ from app.health.alerts.watcher import AlertWatcher
 from app.health.facts import SystemFacts
 from app.health.metrics import read
 from app.scheduling.schedule import EPOCH, Schedule
-from app.store.reports import alerts, trends
+from app.store.reports import alerts, metrics, trends
 
 # Between the multiples of ten seconds, at which most ticks are due, and after health is published.
 MONITOR_SCHEDULE = Schedule.every(10, anchor=EPOCH + timedelta(seconds=7.5))
@@ -19,6 +19,7 @@ MONITOR_TIMEOUT = 120.0
 COUNT_EVERY = 60, 600  # seconds, at least and at most
 COUNT_SHARE = 500  # pauses so many times as long as counting took: 2 ms of each second
 PING_EVERY = 60  # seconds between pings
+TOTALS_EVERY = 300  # seconds between additions to counters and trends; a scrape adds them too
 ACCOUNTING_EVERY = 300  # seconds between accounting checks
 
 
@@ -28,14 +29,21 @@ async def monitor(ctx: dict[str, Any]) -> None:
     watcher, pings = ctx.get("watcher"), ctx.get("pings")
     if isinstance(watcher, AlertWatcher):
         await watcher.step()
-    counters, _ = await read.read_totals(context.pool)
-    await read.store_totals(context.redis, counters)
     if await _claim_interval(context, "minute", PING_EVERY) and isinstance(pings, HeartbeatPings):
         pings.scheduler()
+    if await _claim_interval(context, "totals", TOTALS_EVERY):
+        await _update_totals(context)
     if await _claim_interval(context, "count", COUNT_EVERY[0]):
         await _count_collections(context)
     if await _claim_interval(context, "prove", ACCOUNTING_EVERY):
         await _check_accounting(context)
+
+
+async def _update_totals(context: WorkerContext) -> None:
+    """Add up what has ended since: several runs of a job change its counters once."""
+    while await metrics.fold(context.pool) == metrics.BATCH:
+        pass
+    await read.store_totals(context.redis, await metrics.totals(context.pool))
 
 
 async def _count_collections(context: WorkerContext) -> None:

@@ -9,7 +9,6 @@ from uuid import UUID
 from app.control import DecidingContext, deciding_context
 from app.core import log, zone_data
 from app.core.errors import BadSchedule
-from app.health import publish
 from app.ledger import edit
 from app.queue import enqueue, org_queue
 from app.scheduling.schedule import EPOCH, Schedule
@@ -87,9 +86,8 @@ async def rederive_outdated(context: DecidingContext, state: DispatchState) -> N
 
 
 async def publish_health(ctx: dict[str, Any]) -> None:
-    """Publish every job's health in Redis again: Redis may have lost it, or a tick was skipped."""
-    context = deciding_context(ctx)
-    await publish.publish_all_jobs(context.control, context.redis)
+    """Publish the health of jobs that changed, or that Redis lost."""
+    await trigger.health_publisher(ctx).publish_changes()
 
 
 async def requeue_expired(context: DecidingContext) -> None:

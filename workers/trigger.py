@@ -7,11 +7,12 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from app.control import DecidingContext, deciding_context
+from app.control import deciding_context
 from app.core import log
 from app.core.errors import BadSchedule
-from app.health import publish
+from app.health.publisher import HealthPublisher
 from app.ledger.decide import decide_schedule
+from app.ledger.remembered import RememberedRows
 from app.queue import enqueue
 from app.queue.cron import TRIGGER_TIMEOUT_SECONDS, ScheduleCron, cron_entry
 from app.scheduling.schedule import Schedule
@@ -29,23 +30,25 @@ CRON_SLOTS = 8
 _log = log.logger(__name__)
 
 
-async def trigger_schedule(context: DecidingContext, key: str, tick_at: datetime) -> None:
+async def trigger_schedule(ctx: dict[str, Any], key: str, tick_at: datetime) -> None:
     """Decide the due ticks of one schedule and enqueue their runs.
 
     `tick_at`: the instant of the trigger. If the clock is up to two seconds before it, it waits.
     """
+    context = deciding_context(ctx)
+    remembered: RememberedRows | None = ctx.get("remembered")
     lead = tick_at - context.clock()
     if timedelta(0) < lead <= MAX_EARLY_TRIGGER:
         await asyncio.sleep(lead.total_seconds())
     now = max(context.clock(), tick_at) if lead <= MAX_EARLY_TRIGGER else context.clock()
     try:
-        queued = await decide_schedule(context.control, key, now)
+        queued = await decide_schedule(context.control, key, now, remembered)
     except BadSchedule as error:  # its ticks are held until it is edited
         _log.error("schedule.undecidable", schedule=key, error=str(error))
         queued = []
     await enqueue.enqueue_runs(context.control, context.redis, queued)
     if not queued:  # skipped or missed: no run will publish it
-        await publish.publish_job(context.control, context.redis, key)
+        await health_publisher(ctx).publish_job(key)
 
 
 def cron_entry_for(key: str, schedule: Schedule) -> ScheduleCron:
@@ -54,7 +57,7 @@ def cron_entry_for(key: str, schedule: Schedule) -> ScheduleCron:
     async def on_trigger(ctx: dict[str, Any]) -> None:
         instant_ms = int(ctx["job_id"].rpartition(":")[2])  # the score is by Redis' clock
         tick_at = datetime.fromtimestamp(instant_ms / 1000, UTC)
-        await trigger_schedule(deciding_context(ctx), key, tick_at)
+        await trigger_schedule(ctx, key, tick_at)
 
     return resilient_entry(f"ring:{key}", on_trigger, schedule)
 
@@ -74,6 +77,14 @@ def resilient_entry(
             _log.warning("alarm.in_vain", alarm=name, error=repr(error))
 
     return cron_entry(name, run_step, schedule, timeout=timeout)
+
+
+def health_publisher(ctx: dict[str, Any]) -> HealthPublisher:
+    """The publisher of this process' health facts, opened at startup."""
+    known, context = ctx.get("health"), deciding_context(ctx)
+    if isinstance(known, HealthPublisher):
+        return known
+    return HealthPublisher(context.control, context.redis, "")
 
 
 def known_jobs(ctx: dict[str, Any]) -> Sequence[str] | None:

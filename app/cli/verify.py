@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import connections, terminal
-from app.ledger import proof
+from app.ledger import explain, proof
 from app.store import db
 from app.store.orgs import webhooks as deliveries
 from app.store.schedules import heartbeats
@@ -22,15 +22,22 @@ app = typer.Typer()
 
 
 @app.command()
-def verify(*, as_json: terminal.JSON = False) -> None:
+def verify(
+    *,
+    as_json: terminal.JSON = False,
+    all_ticks: Annotated[
+        bool, typer.Option("--all", help="Count all ticks again, not only the new ones.")
+    ] = False,
+) -> None:
     """Prove that every tick has exactly one outcome. Exit code 1 if one has none or several.
 
+    Ticks that an earlier `verify` proved are not counted again, but are in the numbers.
     Without --json also what became of the changes for organisations' webhooks: delivered, waiting,
     or undelivered with the reason. Exit code 1 if one is in no delivery or in several.
 
-    Examples: `rollcall verify`, `rollcall verify --json`
+    Examples: `rollcall verify`, `rollcall verify --all --json`
     """
-    accounts, webhooks = connections.with_pool(_verify)
+    accounts, webhooks = connections.with_pool(lambda pool: _verify(pool, all_ticks=all_ticks))
     if as_json:
         sys.stdout.write(json.dumps([_as_json(account) for account in accounts]) + "\n")
     else:
@@ -57,7 +64,7 @@ def why(
     `rollcall why scrape_all_platforms 2026-09-05T14:05:00Z`
     """
     at = None if tick is None else terminal.parse_instant(tick)
-    sentences = connections.with_pool(lambda pool: proof.explain(pool, job, at))
+    sentences = connections.with_pool(lambda pool: explain.explain(pool, job, at))
     if as_json:
         terminal.print_json({"job": job, "tick": at, "explanation": list(sentences)})
         return
@@ -66,9 +73,10 @@ def why(
 
 
 async def _verify(
-    pool: db.Pool,
+    pool: db.Pool, *, all_ticks: bool
 ) -> tuple[list[proof.TickAccount], list[DeliveryAccount]]:
-    accounts = await proof.verify(pool, await heartbeats.database_now(pool))
+    now = await heartbeats.database_now(pool)
+    accounts = await (proof.verify(pool, now) if all_ticks else proof.verify_new(pool, now))
     return accounts, await deliveries.account(pool)
 
 

@@ -79,6 +79,16 @@ async def read_jobs(redis: Redis) -> dict[str, JobFacts]:
     return {key: _decode(value, JobFacts(job=key)) for key, value in zip(keys, found, strict=True)}
 
 
+async def has_jobs(redis: Redis, jobs: Sequence[str]) -> bool:
+    """Whether the facts of all these jobs are there. One round trip."""
+    if not jobs:
+        return True
+    (response,) = await _send(redis, [("EXISTS", *(job_key(key) for key in jobs))], atomic=False)
+    if isinstance(response, Exception):
+        raise response
+    return response == len(jobs)
+
+
 async def delete_job(redis: Redis, key: str) -> None:
     """Delete a job that is no longer declared."""
     await _execute(redis, ("DEL", job_key(key)), ("SREM", JOBS, key))

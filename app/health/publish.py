@@ -1,6 +1,7 @@
-"""Publishes health facts from Postgres to Redis, after every run and every ten seconds."""
+"""Publishes health facts from Postgres to Redis."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -20,25 +21,31 @@ COLLECTION_PREFIX = "collection:"  # prefix of the schedule keys of collections
 
 
 async def publish_job(pool: Pool, redis: Redis, key: str) -> None:
-    """Publish the facts of a job after a run, or after a tick that created none.
-
-    Ignores collections, which are counted.
-    """
+    """Publish the facts of a job now. Ignores collections, which are counted."""
     if not key.startswith(COLLECTION_PREFIX):
-        await keys.write_jobs(redis, _by_key(await health.facts(pool, key)))
+        await write(pool, redis, [key], None)
 
 
 async def publish_all_jobs(pool: Pool, redis: Redis) -> None:
-    """Publish all built-in jobs, which also restores them after Redis was emptied.
+    """Publish all built-in jobs, which also restores them after Redis was emptied."""
+    await write(pool, redis, None, await declared_jobs(redis))
 
-    A job that no live worker declares is orphaned, if all of them say what they declare.
-    """
+
+async def declared_jobs(redis: Redis) -> AbstractSet[str] | None:
+    """Return the jobs that live workers declare; None unless all of them say what they declare."""
     declared = [worker.jobs for worker in (await keys.read_workers(redis)).values()]
-    known = {key for jobs in declared if jobs is not None for key in jobs}
-    complete = bool(declared) and None not in declared
+    if not declared or None in declared:
+        return None
+    return {key for jobs in declared if jobs is not None for key in jobs}
+
+
+async def write(
+    pool: Pool, redis: Redis, jobs: Sequence[str] | None, declared: AbstractSet[str] | None
+) -> None:
+    """Write the facts of these built-in jobs, or of all; one that is not `declared` is orphaned."""
     published = (
-        (key, replace(facts, orphaned=complete and key not in known))
-        for key, facts in _by_key(await health.facts(pool))
+        (key, replace(facts, orphaned=declared is not None and key not in declared))
+        for key, facts in _by_key(await health.facts(pool, jobs))
     )
     await keys.write_jobs(redis, published)
 

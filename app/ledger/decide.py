@@ -2,19 +2,19 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
-from itertools import groupby
 
 import msgspec
 
 from app.core import log
 from app.core.enums import TickOutcome
 from app.core.errors import BadSchedule
+from app.ledger.decision_log import log_decision, log_decisions
 from app.ledger.outcomes import MAX_REPEATED_TICKS, first_due_if_late, tick_decision
+from app.ledger.remembered import RememberedRows
 from app.scheduling.policies import Policies
 from app.scheduling.policy import AliveSpan, Decision, DecisionInput, OpenRun, decide
 from app.scheduling.schedule import Schedule
@@ -63,20 +63,30 @@ class _Context:
     beats: Sequence[AliveSpan]
 
 
-async def decide_schedule(pool: Pool, key: str, now: datetime) -> list[QueuedRun]:
+async def decide_schedule(
+    pool: Pool, key: str, now: datetime, remembered: RememberedRows | None = None
+) -> list[QueuedRun]:
     """Decide every tick of one schedule that is due by `now`; return the runs it created.
 
     Safe to call late, twice or concurrently: a tick at or before the frontier is never decided
     again. Returns an empty list for an unknown schedule. Raises BadSchedule if it is unreadable.
+    `remembered`: rows that this process has written, which it need not read.
     """
+    rows = RememberedRows() if remembered is None else remembered
+    punctual = await _decide_punctual(pool, key, now, rows)
+    if punctual is not None:
+        return [punctual]
     queued: list[QueuedRun] = []
     complete = False
     while not complete:
+        made: list[TickDecision] = []
         async with pool.acquire() as connection, connection.transaction():
             state = await schedule_rows.lock(connection, key)
             if state is None:
                 return queued
-            complete = await _decide_locked(connection, state, now, queued)
+            complete = await _decide_locked(connection, state, now, queued, made)
+        for one in made:
+            rows.decided(one, one.state.stamp)
     return queued
 
 
@@ -123,16 +133,53 @@ async def decide_each(pool: Pool, keys: Sequence[tuple[str, str]], now: datetime
     return batch
 
 
+async def _decide_punctual(
+    pool: Pool, key: str, now: datetime, remembered: RememberedRows
+) -> QueuedRun | None:
+    """Decide a built-in schedule of which one tick is due, in time, and runs: in one statement.
+
+    Returns None, and has written nothing, for whatever needs the lock, and if the row is not as it
+    was remembered, or a run is open.
+    """
+    state = remembered.get(key)
+    if state is None or state.due_at is None or state.due_at > now:
+        return None
+    case = _case(state, now)
+    if case.late is not None:
+        return None
+    decision = decide(_decision_input(case, _Context(now, {}, ())))
+    if [one.outcome for one in decision.outcomes] != [TickOutcome.RAN]:
+        return None
+    made = tick_decision(state, case.schedule, case.policies, decision)
+    remembered.forget(key)
+    stamp = await store.record_punctual(pool, made, now)
+    if stamp is None:
+        return None
+    remembered.decided(made, stamp)
+    log_decision(key, decision)
+    return _queued([made])[0]
+
+
 async def _decide_locked(
-    connection: Connection, state: ScheduleState, now: datetime, queued: list[QueuedRun]
+    connection: Connection,
+    state: ScheduleState,
+    now: datetime,
+    queued: list[QueuedRun],
+    made: list[TickDecision] | None = None,
 ) -> bool:
-    """Decide due ticks, at most as many as one decision takes; return whether none are left."""
+    """Decide due ticks, at most as many as one decision takes; return whether none are left.
+
+    Adds what it has written to `made`.
+    """
     if state.retired_at is not None or (state.due_at is not None and state.due_at > now):
         return True
     case = _case(state, now)
     decision = await _decide(case, await _context(connection, [case], now))
     if decision.outcomes:
-        queued += await _record(connection, [(case, decision)], now)
+        written = await _record(connection, [(case, decision)], now)
+        queued += _queued(written)
+        if made is not None:
+            made += written
     return decision.complete
 
 
@@ -157,7 +204,7 @@ async def _decide_together(pool: Pool, due: DueQuery) -> BatchResult:
                 made.append((case, await _decide(case, context)))
             except Exception as error:  # noqa: BLE001 - logged by _note_undecidable
                 _note_undecidable(batch, case.state.version_key, case.state.key, error)
-        batch.queued = await _record(connection, made, due.now)
+        batch.queued = _queued(await _record(connection, made, due.now))
     return batch
 
 
@@ -246,7 +293,7 @@ def _decision_input(case: _Case, context: _Context) -> DecisionInput:
 
 async def _record(
     connection: Connection, made: Sequence[tuple[_Case, Decision]], now: datetime
-) -> list[QueuedRun]:
+) -> list[TickDecision]:
     cancelled = [run_id for _, decision in made for run_id in decision.cancel]
     if cancelled:
         await cancel_open(connection, cancelled, now, by="overlap policy cancel_running")
@@ -261,43 +308,16 @@ async def _record(
     ]
     await store.compress(connection, lasts, now, MAX_REPEATED_TICKS)
     if len(made) == 1:
-        _log_decision(*made[0])
+        log_decision(made[0][0].state.key, made[0][1])
     else:
-        _log_decisions(decisions)
+        log_decisions(decisions)
+    return decisions
+
+
+def _queued(decisions: Sequence[TickDecision]) -> list[QueuedRun]:
     return [
         QueuedRun(tick.run_id, one.state.job)
         for one in decisions
         for tick in one.ticks
         if tick.run_id is not None
     ]
-
-
-def _log_decision(case: _Case, decision: Decision) -> None:
-    for (outcome, reason), group in groupby(decision.outcomes, key=lambda o: (o.outcome, o.reason)):
-        decided = list(group)
-        log_at = _log.warning if outcome is TickOutcome.MISSED else _log.info
-        log_at(
-            "tick.decided",
-            schedule=case.state.key,
-            outcome=outcome.value,
-            reason=reason and reason.value,
-            tick=decided[-1].tick.isoformat(),
-            count=len(decided),
-        )
-
-
-def _log_decisions(made: Sequence[TickDecision]) -> None:
-    counts: Counter[tuple[TickOutcome, str | None]] = Counter()
-    for one in made:
-        counts.update((tick.outcome, tick.reason) for tick in one.ticks)
-        for gap in one.gaps:
-            counts[gap.outcome, gap.reason] += gap.count
-    for (outcome, reason), count in counts.items():
-        log_at = _log.warning if outcome is TickOutcome.MISSED else _log.info
-        log_at(
-            "ticks.decided",
-            schedules=len(made),
-            outcome=outcome.value,
-            reason=reason and str(reason),
-            count=count,
-        )

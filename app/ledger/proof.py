@@ -1,18 +1,18 @@
 """Verifies that every tick of a schedule has exactly one outcome, and explains single ticks."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from app.core.enums import TickOutcome
-from app.core.errors import BadSchedule, UnknownJob, UnknownTick
+from app.core.errors import BadSchedule
 from app.ledger.decide import read_schedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
 from app.store.reports import proof as store
-from app.store.reports.proof import RecordedTicks, TickDetail, VersionRow
-from app.store.runs import run_rows
+from app.store.reports.proof import ProvenTicks, RecordedTicks, VersionRow
 from app.store.schedules import schedule_rows
 from app.store.schedules.schedule_rows import ScheduleState
 
@@ -43,6 +43,18 @@ class TickAccount:
     unreadable: str | None = None
     examples: list[datetime] = field(default_factory=list[datetime])
 
+    def add(self, part: "TickAccount") -> None:
+        """Add the counts of one version."""
+        self.expected += part.expected
+        self.ran += part.ran
+        self.skipped += part.skipped
+        self.missed += part.missed
+        self.duplicates += part.duplicates
+        self.unaccounted += part.unaccounted
+        self.unexpected += part.unexpected
+        self.pruned += part.pruned
+        self.examples += part.examples[: MAX_EXAMPLES - len(self.examples)]
+
     @property
     def consistent(self) -> bool:
         """Whether every tick has exactly one outcome."""
@@ -50,36 +62,116 @@ class TickAccount:
 
 
 async def verify(pool: Pool, now: datetime) -> list[TickAccount]:
-    """Count the ticks of every schedule by outcome, in one snapshot of the database."""
+    """Count all ticks of every schedule by outcome, in one snapshot of the database."""
+    return await _verify(pool, now, [], only_new=False)
+
+
+async def verify_new(pool: Pool, now: datetime) -> list[TickAccount]:
+    """As `verify`, but count only the ticks after those that were found consistent before.
+
+    The numbers are of all ticks; what is found consistent now is not counted the next time.
+    """
+    proven: list[ProvenTicks] = []
+    accounts = await _verify(pool, now, proven, only_new=True)
+    await store.mark_proven(pool, proven)
+    return accounts
+
+
+async def _verify(
+    pool: Pool, now: datetime, proven: list[ProvenTicks], *, only_new: bool
+) -> list[TickAccount]:
     async with (
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         states = await schedule_rows.all_of(connection)
-        return [await _account(connection, state, now) for state in states]
+        versions = await store.versions(connection)
+        stuck = await store.count_stuck(connection, now)
+        accounts: list[TickAccount] = []
+        for state in states:
+            stored = versions.get(state.id, [])
+            account = await _account(connection, state, stored, proven, only_new=only_new)
+            account.stuck = stuck.get(state.id, 0)
+            accounts.append(account)
+        return accounts
 
 
-async def _account(connection: Connection, state: ScheduleState, now: datetime) -> TickAccount:
-    account = TickAccount(state.key, state.evaluated_through, unreadable=_fault(state))
-    for version in await store.versions(connection, state.key):
-        await _compare(connection, version, account)
-    account.duplicates += await store.count_inconsistent(connection, state.id)
-    account.stuck = await store.count_stuck(connection, state.id, now)
+async def _account(
+    connection: Connection,
+    state: ScheduleState,
+    stored: Sequence[VersionRow],
+    proven: list[ProvenTicks],
+    *,
+    only_new: bool,
+) -> TickAccount:
+    """Count the ticks of one schedule; add what was found consistent to `proven`."""
+    account = TickAccount(state.key, state.evaluated_through, unreadable=fault_of(state))
+    # Without its schedule, a gap that has grown cannot be divided: all of a version is counted.
+    versions = [one.after_proven() if only_new and _is_readable(one) else one for one in stored]
+    found: list[ProvenTicks] = []
+    for known, version in zip(stored, versions, strict=True):
+        part = TickAccount(state.key, state.evaluated_through)
+        after = version.since if version is not known else None
+        # The last version may have outcomes after its frontier, which would be too many.
+        if after is None or version.since < version.until or known is stored[-1]:
+            readable = await _compare(connection, version, part, after)
+            if readable and part.consistent and (after is None or version.since < version.until):
+                found.append(_proven(known, part))
+        else:
+            _count_pruned(part, version)
+        part.pruned = sum(known.pruned.values())
+        account.add(part)
+    new_since = [one.since for one in versions if one.since < one.until]
+    since = min(new_since, default=state.evaluated_through) if only_new else None
+    inconsistent = await store.count_inconsistent(connection, state.id, since)
+    account.duplicates += inconsistent
+    if not inconsistent:
+        proven.extend(found)
     return account
 
 
-async def _compare(connection: Connection, version: VersionRow, account: TickAccount) -> None:
-    """Merge the expected ticks of a version with the stored answers, both in order of time."""
+def _is_readable(version: VersionRow) -> bool:
+    try:
+        Schedule.from_spec(version.spec, stamp=version.zone_data)
+    except BadSchedule:
+        return False
+    return True
+
+
+def _proven(version: VersionRow, part: TickAccount) -> ProvenTicks:
+    counts = {
+        TickOutcome.RAN.value: part.ran,
+        **{f"{TickOutcome.SKIPPED.value}:{reason}": n for reason, n in part.skipped.items()},
+        **{f"{TickOutcome.MISSED.value}:{reason}": n for reason, n in part.missed.items()},
+    }
+    return ProvenTicks(
+        version.schedule_id,
+        version.version,
+        version.pruned_through,
+        version.until,
+        part.expected,
+        {name: count for name, count in counts.items() if count},
+    )
+
+
+async def _compare(
+    connection: Connection, version: VersionRow, account: TickAccount, after: datetime | None
+) -> bool:
+    """Merge the expected ticks of a version with the stored answers, both in order of time.
+
+    Only those after `after`, unless it is None. Returns False if the version cannot be read.
+    """
     _count_pruned(account, version)
     try:
         schedule = Schedule.from_spec(version.spec, stamp=version.zone_data)
     except BadSchedule:
         await _count_recorded(connection, version, account)
-        return
+        return False
     expected = schedule.ticks(version.since, version.until)
     last: datetime | None = None
     tick = next(expected, None)
-    async for answer in store.recorded_ticks(connection, version):
+    async for row in store.recorded_ticks(connection, version, after):
+        answer = row if after is None else _rest_of(row, schedule, after)
         _count_answer(account, answer)
         if last is not None and answer.first <= last:
             account.duplicates += 1
@@ -98,6 +190,15 @@ async def _compare(connection: Connection, version: VersionRow, account: TickAcc
     while tick is not None:
         _count_unaccounted(account, tick)
         tick = next(expected, None)
+    return True
+
+
+def _rest_of(gap: RecordedTicks, schedule: Schedule, after: datetime) -> RecordedTicks:
+    """Return the part of a gap after `after`, if it began before: it grew since it was proven."""
+    if gap.first > after:
+        return gap
+    proven = schedule.count(gap.first - timedelta(microseconds=1), after)
+    return replace(gap, first=schedule.next(after), count=gap.count - proven)
 
 
 async def _count_recorded(
@@ -105,14 +206,14 @@ async def _count_recorded(
 ) -> None:
     """Count the outcomes of a version that cannot be read any more: nothing tells its ticks."""
     last: datetime | None = None
-    async for answer in store.recorded_ticks(connection, version):
+    async for answer in store.recorded_ticks(connection, version, None):
         _count_answer(account, answer)
         account.expected += answer.count
         account.duplicates += last is not None and answer.first <= last
         last = answer.last
 
 
-def _fault(state: ScheduleState) -> str | None:
+def fault_of(state: ScheduleState) -> str | None:
     """Return why the schedule cannot be read; None if it can, or is retired."""
     if state.retired_at is not None:
         return None
@@ -126,7 +227,6 @@ def _fault(state: ScheduleState) -> str | None:
 def _count_pruned(account: TickAccount, version: VersionRow) -> None:
     """Add the counts of expected ticks and of outcomes that were stored when ticks were pruned."""
     answered = sum(version.pruned.values())
-    account.pruned += answered
     account.expected += version.pruned_expected
     account.unaccounted += max(version.pruned_expected - answered, 0)
     account.unexpected += max(answered - version.pruned_expected, 0)
@@ -152,97 +252,3 @@ def _count_answer(account: TickAccount, answer: RecordedTicks) -> None:
     elif answer.reason is not None:
         counter = account.skipped if answer.outcome is TickOutcome.SKIPPED else account.missed
         counter[answer.reason.value] += answer.count
-
-
-async def explain(pool: Pool, key: str, at: datetime | None) -> list[str]:
-    """Explain a tick (the latest if `at` is None), from schedule to run, as a list of sentences.
-
-    Raises UnknownJob if there is no such schedule, and UnknownTick if it has no such tick.
-    """
-    async with pool.acquire() as connection, connection.transaction():
-        return await explain_in(connection, key, at)
-
-
-async def explain_in(connection: Connection, key: str, at: datetime | None) -> list[str]:
-    """Do the same as `explain` in the caller's transaction, with the rows visible to its
-    connection."""
-    state = await schedule_rows.one(connection, key)
-    if state is None:
-        known = ", ".join(s.key for s in await schedule_rows.all_of(connection)) or "none yet"
-        raise UnknownJob(f"there is no schedule {key!r}; known: {known}")
-    tick = await store.tick(connection, key, at)
-    if tick is None:
-        pruned = await store.pruned_through(connection, state.id)
-        return [*_about(state), _undecided(state, at, pruned)]
-    return [*_about(state), *_decision(tick), *await _run(connection, tick)]
-
-
-def _about(state: ScheduleState) -> list[str]:
-    fault = _fault(state)
-    sentences = [f"{state.key} cannot be read; its ticks are held until it is edited: {fault}"]
-    if fault is None:
-        due = read_schedule(state).describe()
-        sentences = [f"{state.key} is due {due} (version {state.version})."]
-    if state.retired_at is not None:
-        sentences.append(f"It was retired at {_at(state.retired_at)}.")
-    elif not state.enabled:
-        sentences.append("It is disabled.")
-    if state.paused_at is not None:
-        until = f" until {_at(state.paused_until)}" if state.paused_until is not None else ""
-        sentences.append(
-            f"It is paused since {_at(state.paused_at)}{until} by {state.paused_by}:"
-            f" {state.paused_note}"
-        )
-    sentences.append(f"Every tick up to {_at(state.evaluated_through)} is decided.")
-    return sentences
-
-
-def _undecided(state: ScheduleState, at: datetime | None, pruned: datetime | None) -> str:
-    if pruned is not None and (at is None or at <= pruned):
-        return f"Ticks up to {_at(pruned)} were pruned; only their counts are kept (TICK_DAYS)."
-    if at is None:
-        return "No tick has been decided yet."
-    try:
-        schedule = read_schedule(state)
-    except BadSchedule:
-        return f"{_at(at)} has no outcome."
-    if schedule.next(at - timedelta(microseconds=1)) == at and at > state.evaluated_through:
-        return f"{_at(at)} has not been decided yet."
-    raise UnknownTick(
-        f"{_at(at)} is not a tick of {state.key}, which is due {schedule.describe()}"
-        f" (version {state.version})"
-    )
-
-
-def _decision(tick: TickDetail) -> list[str]:
-    outcome = tick.outcome.value if tick.reason is None else f"{tick.outcome} ({tick.reason})"
-    more = f", with {tick.count - 1} more after it" if tick.count > 1 else ""
-    sentences = [
-        f"The tick of {_at(tick.scheduled_for)}{more} was decided at {_at(tick.decided_at)}:"
-        f" {outcome}."
-    ]
-    if tick.blocking_run_id is not None:
-        sentences.append(f"Run {tick.blocking_run_id} was still open and blocked it.")
-    return sentences
-
-
-async def _run(connection: Connection, tick: TickDetail) -> list[str]:
-    if tick.run_id is None:
-        return []
-    run = await run_rows.read_run(connection, tick.run_id)
-    if run is None:
-        return [f"It created run {tick.run_id}, which has been pruned since."]
-    sentences = [f"It created run {tick.run_id}, queued at {_at(run['created_at'])}."]
-    for event in await store.events(connection, tick.run_id):
-        worker = f" on {event['worker']}" if event["worker"] else ""
-        detail = f": {event['detail']}" if event["detail"] else ""
-        sentences.append(
-            f"Attempt {event['attempt']} {event['event']} at {_at(event['at'])}{worker}{detail}."
-        )
-    error = f": {run['error_message']}" if run["error_message"] else ""
-    sentences.append(f"The run is {run['status']}{error}.")
-    return sentences
-
-
-def _at(instant: datetime) -> str:
-    return instant.isoformat(sep=" ", timespec="milliseconds").replace("+00:00", " UTC")

@@ -101,6 +101,8 @@ class ScheduleVersionRow(SQLModel, table=True):
 
     The ticks up to `pruned_through` are kept as numbers only: how many there were
     (`pruned_expected`), and the count of each outcome and reason (`pruned`).
+    `verify` last found the ticks up to `proven_through` consistent: their number
+    (`proven_expected`) and the count of each outcome and reason (`proven`), pruned ones included.
     `zone_data`: the stamp of the zone data that its ticks and exclusions are derived with; null for
     an interval without exclusions.
     `reason`: why the version was made.
@@ -123,6 +125,11 @@ class ScheduleVersionRow(SQLModel, table=True):
         default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0"))
     )
     pruned: dict[str, Any] = Field(sa_column=json())
+    proven_through: datetime | None = Field(default=None, sa_column=instant(null=True))
+    proven_expected: int = Field(
+        default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0"))
+    )
+    proven: dict[str, Any] = Field(sa_column=json())
     created_at: datetime = Field(sa_column=instant(default_now=True))
     zone_data: str | None = None
     reason: str | None = None

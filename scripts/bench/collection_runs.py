@@ -1,8 +1,9 @@
 """Executes collections of many organisations that are due at once, against a pretend site.
 
 Each small organisation has one collection, each large one many; all become due at the same instant.
+The site has many hosts: all organisations together may request one of them five times a second.
 The workers are processes as production starts them, and collect a list of the pretend site for each
-run. Printed: runs a second, CPU of the workers and time of Postgres per run, log written, memory,
+run. Printed: runs a second, CPU of the workers and of Postgres per run, log written, memory,
 and how long the runs of small and of large organisations waited to start. Exit code 1 if a run did
 not succeed, or if a tick has no outcome or two.
 """
@@ -11,14 +12,13 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
+import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -28,15 +28,14 @@ from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.store.schedules.heartbeats import database_now
 from scripts.bench.dispatch_orgs import fall_due
+from scripts.bench.spent import cpu_seconds, memory_mb, spent, tree
 from scripts.bench.worker_servers import WORKER, worker_servers
 from scripts.child_processes import Child, child
 
-PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 10.0  # until the workers are idle
 RECIPE = """name = "wares"
 kind = "json"
-url = "{site}/wares"
+url = "http://{host}:{port}/wares"
 [limits]
 rate = 50
 burst = 50
@@ -58,7 +57,9 @@ WITH orgs AS (
   INSERT INTO collection_presets (id, org_id, name, sources, revision)
   SELECT id, id, 'wares', '[{"source": "recipe:wares", "params": {}}]', 1 FROM orgs
 ), sources AS (
-  INSERT INTO org_sources (org_id, name, recipe, revision) SELECT id, 'wares', $4, 1 FROM orgs
+  INSERT INTO org_sources (org_id, name, recipe, revision)
+  SELECT id, 'wares', replace($4, '{host}', '127.0.' || host / 250 || '.' || host % 250 + 1), 1
+  FROM (SELECT id, row_number() OVER (ORDER BY id) % $8::int AS host FROM orgs) AS numbered
 ), fresh AS (
   INSERT INTO schedules (key, job, org_id, preset_id, spec, policies, params, effective_from,
                          evaluated_through, next_tick_at, due_at, enabled, version)
@@ -84,10 +85,6 @@ FROM runs r JOIN organizations o ON o.id = r.org_id WHERE r.started_at IS NOT NU
 SPAN = """
 SELECT extract(epoch FROM max(completed_at) - $1)::float8 FROM runs WHERE org_id IS NOT NULL
 """
-SPENT = """
-SELECT (SELECT active_time FROM pg_stat_database WHERE datname = current_database()) AS active_ms,
-       (pg_current_wal_lsn() - '0/0')::float8 / 1000 AS wal_kb
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +96,7 @@ class Wanted:
     per_large: int
     workers: int
     items: int
+    hosts: int
     timeout: float
 
     @property
@@ -119,35 +117,36 @@ class Probe:
         for worker in self.workers:
             if worker.process.returncode is not None:
                 raise SystemExit(f"a worker ended; see {worker.log}")
-            used = sum(_memory_mb(pid) for pid in _tree(worker.process.pid))
+            used = sum(memory_mb(pid) for pid in tree(worker.process.pid))
             self.peak_mb = max(self.peak_mb, round(used, 1))
 
     def cpu_seconds(self) -> float:
         """CPU seconds of the workers and of all that they have started."""
-        return sum(_cpu_seconds(pid) for one in self.workers for pid in _tree(one.process.pid))
+        return sum(cpu_seconds(one.process.pid) for one in self.workers)
 
 
 @dataclass(slots=True)
 class Site:
-    """Serve the pretend site, whose every page is a list of items."""
+    """Serve the pretend site, whose every page is a list of items, another on each host."""
 
     items: int
     port: int = 0
     requests: int = 0
-    _body: bytes = field(default=b"", repr=False)
 
-    def __post_init__(self) -> None:
-        found = [{"id": str(n), "name": f"Ware {n}"} for n in range(self.items)]
-        self._body = json.dumps({"items": found}).encode()
+    def _answer(self, head: bytes) -> bytes:
+        host = re.search(rb"(?i)host: ([\d.]+)", head)
+        name = host[1].decode() if host else ""
+        found = [{"id": str(n), "name": f"Ware {n} of {name}"} for n in range(self.items)]
+        body = json.dumps({"items": found}).encode()
+        kind = "content-type: application/json"
+        return f"HTTP/1.1 200 OK\r\n{kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
-        kind = "content-type: application/json"
-        head = f"HTTP/1.1 200 OK\r\n{kind}\r\ncontent-length: {len(self._body)}\r\n\r\n"
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while await reader.readuntil(b"\r\n\r\n"):
+            while head := await reader.readuntil(b"\r\n\r\n"):
                 self.requests += 1
-                writer.write(head.encode() + self._body)
+                writer.write(self._answer(head))
                 await writer.drain()
         writer.close()
 
@@ -156,7 +155,8 @@ class Site:
 async def serving(items: int) -> AsyncGenerator[Site]:
     """Serve the site on a port of its own."""
     site = Site(items)
-    server = await asyncio.start_server(site.serve, "127.0.0.1", 0, backlog=1000)
+    # On all addresses, of which those of the loopback are the hosts.
+    server = await asyncio.start_server(site.serve, "0.0.0.0", 0, backlog=1000)  # noqa: S104
     site.port = server.sockets[0].getsockname()[1]
     try:
         yield site
@@ -167,10 +167,12 @@ async def serving(items: int) -> AsyncGenerator[Site]:
 async def measure(wanted: Wanted) -> dict[str, Any]:
     """Return the figures."""
     async with AsyncExitStack() as stack:
-        servers = await stack.enter_async_context(worker_servers(2, 20.0))
+        servers = await stack.enter_async_context(
+            worker_servers(2, 20.0, GUARD_ALLOW="127.0.0.0/8")
+        )
         pool = servers.pool
         site = await stack.enter_async_context(serving(wanted.items))
-        await _insert(pool, wanted, f"http://127.0.0.1:{site.port}")
+        await _insert(pool, wanted, site.port)
         workers = [
             await stack.enter_async_context(child(f"worker-{n}", WORKER, servers.environment))
             for n in range(wanted.workers)
@@ -180,22 +182,23 @@ async def measure(wanted: Wanted) -> dict[str, Any]:
         return found | {"requests": site.requests} | await _verify(pool)
 
 
-async def _insert(pool: Pool, wanted: Wanted, site: str) -> None:
+async def _insert(pool: Pool, wanted: Wanted, port: int) -> None:
     tick = datetime.now(UTC).replace(second=0, microsecond=0)
     # Once a year: it must not be due again before the end.
     expression = f"{tick.minute} {tick.hour} {tick.day} {tick.month} *"
     spec = Schedule.cron(expression, "UTC").to_spec()
     policies = Policies(misfire_grace=timedelta(hours=6), timeout=900).to_spec()
+    recipe = RECIPE.replace("{port}", str(port))
     values = (wanted.organizations, wanted.large, wanted.per_large)
     async with pool.acquire() as connection:
         await connection.execute(
-            INSERT, *values, RECIPE.format(site=site), spec, policies, tick, timeout=600
+            INSERT, *values, recipe, spec, policies, tick, wanted.hosts, timeout=600
         )
         await connection.execute("VACUUM ANALYZE", timeout=600)
 
 
 async def _observe(pool: Pool, wanted: Wanted, probe: Probe) -> dict[str, Any]:
-    cpu, spent = probe.cpu_seconds(), await _spent(pool)
+    before = await spent(pool, probe.cpu_seconds())
     due = await database_now(pool)
     async with pool.acquire() as connection:
         await fall_due(connection, due)
@@ -205,7 +208,7 @@ async def _observe(pool: Pool, wanted: Wanted, probe: Probe) -> dict[str, Any]:
         await asyncio.sleep(1)
         probe.look()
         ended, bad = await pool.fetchrow(ENDED) or (0, 0)
-    cpu, used = probe.cpu_seconds() - cpu, await _spent(pool)
+    used = await spent(pool, probe.cpu_seconds()) - before
     seconds: float = await pool.fetchval(SPAN, due) or 0.0
     runs = max(ended, 1)
     return {
@@ -215,19 +218,12 @@ async def _observe(pool: Pool, wanted: Wanted, probe: Probe) -> dict[str, Any]:
         "without_success": bad,
         "seconds": round(seconds, 1),
         "runs_per_second": round(ended / seconds, 1) if seconds else 0.0,
-        "worker_cpu_ms_per_run": round(cpu * 1000 / runs, 2),
-        "postgres_ms_per_run": round((used[0] - spent[0]) / runs, 2),
-        "wal_kb_per_run": round((used[1] - spent[1]) / runs, 1),
+        "worker_cpu_ms_per_run": round(used.cpu * 1000 / runs, 2),
+        "postgres_cpu_ms_per_run": round(used.postgres * 1000 / runs, 2),
+        "wal_kb_per_run": round(used.wal_kb / runs, 1),
         "peak_mb_of_a_worker": probe.peak_mb,
         "waiting": await _waiting(pool, due),
     }
-
-
-async def _spent(pool: Pool) -> tuple[float, float]:
-    """Milliseconds that Postgres has executed statements, and kilobytes of its log."""
-    await pool.execute("SELECT pg_stat_force_next_flush()")
-    row = await pool.fetchrow(SPENT)
-    return (0.0, 0.0) if row is None else (float(row["active_ms"]), float(row["wal_kb"]))
 
 
 async def _waiting(pool: Pool, due: datetime) -> dict[str, dict[str, float]]:
@@ -254,30 +250,6 @@ async def _verify(pool: Pool) -> dict[str, int]:
     }
 
 
-def _tree(pid: int) -> list[int]:
-    """The process and all below it."""
-    found = [pid]
-    with contextlib.suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            for below in (thread / "children").read_text().split():
-                found += _tree(int(below))
-    return found
-
-
-def _memory_mb(pid: int) -> float:
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_MB
-    return 0.0
-
-
-def _cpu_seconds(pid: int) -> float:
-    """CPU seconds of the process, and of its children that have ended."""
-    with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) / CLOCK_TICKS
-    return 0.0
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark as the command line says; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -291,6 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--per-large", type=int, default=100, help="collections of a large one")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--items", type=int, default=20, help="in the list of the site")
+    parser.add_argument("--hosts", type=int, default=250, help="of the site, up to 50000")
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for all runs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     asked = vars(parser.parse_args(argv))

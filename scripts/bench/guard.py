@@ -34,6 +34,7 @@ from app.context import WorkerContext, worker_context
 from app.core.config import Config, load
 from app.core.enums import RunStatus, Scope
 from app.health.publish import publish_job
+from app.health.publisher import HealthPublisher
 from app.ledger import edit
 from app.ledger.edit import DeclaredSchedule
 from app.orgs import tokens
@@ -167,12 +168,19 @@ async def opened(config: Config, direct: ServerUrls, wire: Relayed) -> AsyncGene
     worker.ctx["redis"] = worker.pool
     try:
         await lifecycle.startup(config, where, found)(worker.ctx)
-        guard = Guard(worker, worker_context(worker.ctx), wire, observer, redis)
+        context = worker_context(worker.ctx)
+        guard = Guard(worker, context, wire, observer, redis)
+        # Only the first run publishes its job: how many share a publication depends on the time.
+        worker.ctx["health"] = HealthPublisher(
+            context.control, context.redis, context.worker, pause=86_400
+        )
         # The queue's clock is the worker's, so that cron entries are due when ticks are.
         cast("Any", worker)._state.clock = lambda: guard.context.clock().timestamp()  # noqa: SLF001
         await guard.work()
         yield guard
     finally:
+        if health := worker.ctx.get("health"):
+            await health.close()
         await observer.close()
         await redis.aclose(close_connection_pool=True)
         await lifecycle.shutdown(worker.ctx)

@@ -5,10 +5,11 @@ the whole path: trigger, decision in Postgres, queue, claim. Each contender is o
 private servers, with the same instants; those of the first seconds are not counted. arq's own cron
 jobs start at its next poll (its default, twice a second).
 
-`ledger_cpu_ms_per_run` is what a run costs our worker beyond arq: the CPU (user and system) of the
-worker per run, with the largest number of schedules, less that of the same worker with the same
-cron entries but without ledger and context, each with an empty job. It includes the decision, the
-second arq job (the run itself), claim, outcome and health, and all beats, dispatches and sweeps.
+`ledger_cpu_ms_per_run` is what a run costs us beyond arq: the CPU (user and system) of the worker
+and its decider per run, with the largest number of schedules, less that of the same worker with the
+same cron entries but without ledger and context, each with an empty job. It includes the decision,
+the second arq job (the run itself), claim, outcome and health, and all beats, dispatches and
+sweeps. `postgres_cpu_ms_per_run` is the CPU of all processes of Postgres meanwhile.
 `own_job_cpu_ms_per_run` is the same for own jobs, each with a typed parameter, one line of progress
 and stats.
 """
@@ -34,8 +35,10 @@ from rich.table import Table
 
 from app import embedded, migrations
 from scripts.bench import rivals
+from scripts.bench.spent import Spent, cpu_seconds, spent
 from scripts.bench.timing import EARLY, Start, offset_us, period, read
 
+NOTHING = Spent()
 WARM = 2.0  # seconds after a contender's first start which are not counted
 TAIL = 1.0  # seconds within which the last tick must start
 READY = 90.0  # seconds within which the first tick must start
@@ -45,11 +48,13 @@ QUICK_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One turn of one contender: how late each tick was, and what a run cost its process."""
+    """One turn of one contender: how late each tick was, and what a run cost."""
 
     late_ms: Sequence[float]
     never: int
     cpu_ms: float
+    postgres_cpu_ms: float = 0.0
+    wal_kb: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class Figures:
     p99_ms: float
     most_ms: float
     cpu_ms: float
+    postgres_cpu_ms: float
+    wal_kb: float
     starts: int
     never: int
 
@@ -70,6 +77,8 @@ class Figures:
             p99_ms=median(quantile(one.late_ms, 0.99) for one in rounds),
             most_ms=max(max(one.late_ms, default=math.nan) for one in rounds),
             cpu_ms=median(one.cpu_ms for one in rounds),
+            postgres_cpu_ms=median(one.postgres_cpu_ms for one in rounds),
+            wal_kb=median(one.wal_kb for one in rounds),
             starts=sum(len(one.late_ms) for one in rounds),
             never=sum(one.never for one in rounds),
         )
@@ -81,8 +90,13 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ranked[max(math.ceil(share * len(ranked)) - 1, 0)] if ranked else math.nan
 
 
-def evaluate(starts: Sequence[Start], count: int, begin: float, end: float) -> Round:
-    """Assign each start to its tick, and keep the ticks in [begin, end)."""
+def evaluate(
+    starts: Sequence[Start], count: int, begin: float, end: float, used: Spent = NOTHING
+) -> Round:
+    """Assign each start to its tick, and keep the ticks in [begin, end).
+
+    `used`: what was spent between the two.
+    """
     step = period(count)
     late: dict[tuple[int, int], float] = {}
     for start in starts:
@@ -95,9 +109,15 @@ def evaluate(starts: Sequence[Start], count: int, begin: float, end: float) -> R
         for index in _indices(begin, end, offset_us(number, count) / 1e6, step)
     }
     inside = [start for start in starts if begin <= start.at < end]
-    cpu = inside[-1].cpu - inside[0].cpu if inside else math.nan
+    runs = max(len(inside), 1)
     found = [late[tick] for tick in due if tick in late]
-    return Round(found, len(due) - len(found), cpu * 1000 / max(len(inside) - 1, 1))
+    return Round(
+        found,
+        len(due) - len(found),
+        used.cpu * 1000 / runs,
+        used.postgres * 1000 / runs,
+        used.wal_kb / runs,
+    )
 
 
 def _indices(begin: float, end: float, offset: float, step: int) -> range:
@@ -127,11 +147,15 @@ class Setup:
         try:
             begin = _first(record, process, log) + WARM
             end = begin + self.seconds
-            time.sleep(max(0.0, end + TAIL - time.time()))
+            _sleep_until(begin)
+            before = asyncio.run(_spent(database, process.pid))
+            _sleep_until(end)
+            used = asyncio.run(_spent(database, process.pid)) - before
+            _sleep_until(end + TAIL)
         finally:
             process.terminate()
             _end(process)
-        return evaluate(read(record), count, begin, end)
+        return evaluate(read(record), count, begin, end, used)
 
     def _command(self, contender: str, count: int, record: Path, database: str) -> list[str]:
         common = ["--count", str(count), "--record", str(record)]
@@ -157,6 +181,18 @@ async def _fresh(dsn: str) -> None:
         await connection.execute('CREATE DATABASE ticks TEMPLATE "rollcall"')
     finally:
         await connection.close()
+
+
+async def _spent(database: str, pid: int) -> Spent:
+    connection = await asyncpg.connect(database)
+    try:
+        return await spent(connection, cpu_seconds(pid))
+    finally:
+        await connection.close()
+
+
+def _sleep_until(instant: float) -> None:
+    time.sleep(max(0.0, instant - time.time()))
 
 
 def _first(record: Path, process: subprocess.Popen[bytes], log: Path) -> float:
@@ -208,15 +244,16 @@ def own_job_cpu_ms(found: dict[int, dict[str, Figures]]) -> float:
 
 def show(found: dict[int, dict[str, Figures]]) -> None:
     """Print the figures as a table."""
-    table = Table(title="Latency of ticks, and CPU of the process per run (ms)")
+    table = Table(title="Latency of ticks, and CPU of the process and of Postgres, per run (ms)")
     table.add_column("schedules", justify="right")
     table.add_column("contender")
-    for name in ("p50", "p99", "most", "ticks", "never", "CPU"):
+    for name in ("p50", "p99", "most", "ticks", "never", "CPU", "Postgres", "kB of log"):
         table.add_column(name, justify="right")
     for count, figures in found.items():
         for name, one in figures.items():
             times = [f"{value:.1f}" for value in (one.p50_ms, one.p99_ms, one.most_ms)]
             numbers = [str(one.starts), str(one.never), f"{one.cpu_ms:.2f}"]
+            numbers += [f"{one.postgres_cpu_ms:.2f}", f"{one.wal_kb:.1f}"]
             table.add_row(f"{count:,}", SHOWN.get(name, name), *times, *numbers)
         table.add_section()
     console = Console()
@@ -242,6 +279,8 @@ def plain(found: dict[int, dict[str, Figures]]) -> dict[str, object]:
     return figures | {
         "ledger_cpu_ms_per_run": round(ledger_cpu_ms(found), 3),
         "own_job_cpu_ms_per_run": round(own_job_cpu_ms(found), 3),
+        "postgres_cpu_ms_per_run": round(found[max(found)]["worker"].postgres_cpu_ms, 3),
+        "wal_kb_per_run": round(found[max(found)]["worker"].wal_kb, 2),
     }
 
 

@@ -1,27 +1,21 @@
-"""Rollcall in the tick benchmark: the production worker with N schedules and a one-line job."""
+"""Rollcall in the tick benchmark: the production worker, N schedules of a one-line job each."""
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import timedelta
 
 import arq.worker
-from pydantic import SecretStr
 
-from app.core import config, log
 from app.core.config import Config
 from app.ledger.edit import DeclaredSchedule
-from app.queue import jobs, worker
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import EPOCH, Schedule
-from app.store import servers
 from scripts.bench.timing import Stopwatch, asked, offset_us, period
-from workers import lifecycle
-from workers.decider_process import DeciderProcess
+from workers import registry
 from workers.job import Job, Schedules, job
 from workers.registry import JobRegistry
 from workers.run import Run
-from workers.sweep import HEALTH_SCHEDULE, publish_health
-from workers.trigger import resilient_entry
 
 
 def schedules_of(number: int, count: int) -> Schedules:
@@ -47,37 +41,25 @@ def tick_job(number: int, count: int, watch: Stopwatch) -> Job:
 
 
 def main(make: Callable[[int, int, Stopwatch], Job] = tick_job) -> None:
-    """Run the worker until SIGTERM, with the jobs that `make` returns."""
+    """Run `app.workers.Settings` until SIGTERM, but with the jobs that `make` returns."""
     wanted = asked(__doc__ or "")
-    settings = config.load(
-        _env_file=None,
-        database_url=SecretStr(wanted.postgres),
-        redis_url=SecretStr(wanted.redis),
-        log_format="json",
-    )
-    log.configure(settings.log_format, settings.log_level)
-    where = servers.server_urls(settings)
     watch = Stopwatch(wanted.record)
     own = tuple(make(number, wanted.count, watch) for number in range(wanted.count))
-    found = JobRegistry(own, tuple(one for each in own for one in each.declared(settings)), ())
 
-    class Settings:
-        functions = found.tasks()
-        cron_jobs = (resilient_entry("health", publish_health, HEALTH_SCHEDULE),)
-        on_startup = lifecycle.startup(settings, where, found, DeciderProcess)
-        on_shutdown = lifecycle.shutdown
-        redis_pool = lifecycle.open_queue(settings, where)
-        job_serializer = jobs.dumps
-        job_deserializer = jobs.loads
-        max_jobs = settings.max_jobs
-        job_timeout = settings.job_timeout_seconds + 60
-        job_completion_wait = settings.shutdown_grace_seconds
-        keep_result = 0
-        max_tries = 1_000_000
-        retry_jobs = True
-        health_check_interval = 5
+    def load(settings: Config) -> JobRegistry:
+        return JobRegistry(own, tuple(one for each in own for one in each.declared(settings)), ())
 
-    worker.install()
+    registry.load = load
+    sources = wanted.record.with_name("sources")
+    sources.mkdir(exist_ok=True)
+    os.environ |= {  # noqa: TID251 - read by app.workers
+        "DATABASE_URL": wanted.postgres,
+        "REDIS_URL": wanted.redis,
+        "LOG_FORMAT": "json",
+        "SOURCES_DIR": str(sources),
+    }
+    from app.workers import Settings  # noqa: PLC0415 - importing it reads the environment
+
     arq.worker.run_worker(Settings)  # pyright: ignore[reportArgumentType] - as its CLI does
 
 

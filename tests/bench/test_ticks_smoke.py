@@ -59,7 +59,7 @@ os._exit(1)
 
 
 def test_the_figures_keep_their_names() -> None:
-    figures = ticks.Figures.of([ticks.Round([1.0, 2.0, 3.0], never=0, cpu_ms=4.0)])
+    figures = ticks.Figures.of([ticks.Round([1.0, 2.0, 3.0], 0, 4.0, 1.5, 2.5)])
     names: list[str] = [*ticks.CONTENDERS, "bare", "own"]
     contenders = dict.fromkeys(names, figures)
 
@@ -70,4 +70,6 @@ def test_the_figures_keep_their_names() -> None:
         "1000": {"ours": of_one, "arq": of_one, "apscheduler": of_one},
         "ledger_cpu_ms_per_run": 0.0,
         "own_job_cpu_ms_per_run": 0.0,
+        "postgres_cpu_ms_per_run": 1.5,
+        "wal_kb_per_run": 2.5,
     }

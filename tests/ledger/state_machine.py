@@ -391,9 +391,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_books_balance(self) -> None:
-        for account in self.run(proof.verify(self.pool, self.now)):
+        accounts = self.run(proof.verify(self.pool, self.now))
+        for account in accounts:
             faults = (account.unaccounted, account.duplicates, account.unexpected)
             assert faults == (0, 0, 0), account
+        assert self.run(proof.verify_new(self.pool, self.now)) == accounts
 
     @invariant()
     def the_frontier_never_moves_back(self) -> None:

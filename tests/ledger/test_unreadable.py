@@ -6,7 +6,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from app.core.errors import BadSchedule
-from app.ledger import backfill, decide, edit, proof
+from app.ledger import backfill, decide, edit, explain, proof
 from app.ledger.backfill import BackfillRequest
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.policies import Policies
@@ -48,7 +48,7 @@ async def test_its_ticks_are_held_and_every_command_works(book: Book, statement:
     assert len(await decide.decide_schedule(book.pool, "other", book.clock())) == 1
     await book.pause()
     await book.resume()
-    said = await proof.explain(book.pool, KEY, None)
+    said = await explain.explain(book.pool, KEY, None)
     accounts = {account.key: account for account in await proof.verify(book.pool, book.clock())}
 
     assert (await book.row())["evaluated_through"] == NOON

@@ -6,7 +6,7 @@ import pytest
 
 from app.core.enums import RunStatus
 from app.core.errors import UnknownJob, UnknownTick
-from app.ledger import proof
+from app.ledger import explain, proof
 from app.scheduling.exclusions import Exclusions
 from app.store.runs import run_rows
 from app.store.runs.run_rows import RunEnding
@@ -16,7 +16,7 @@ from tests.ledger.harness import KEY, MINUTE, Book, every
 
 async def told(book: Book, minutes: float | None = None) -> str:
     at = None if minutes is None else NOON + timedelta(minutes=minutes)
-    return "\n".join(await proof.explain(book.pool, KEY, at))
+    return "\n".join(await explain.explain(book.pool, KEY, at))
 
 
 async def test_of_a_tick_that_ran_it_tells_the_run_its_attempts_and_its_end(book: Book) -> None:
@@ -118,7 +118,7 @@ async def test_for_a_schedule_that_is_not_there_it_lists_those_that_are(book: Bo
     await book.open(every(1))
 
     with pytest.raises(UnknownJob, match="'nobody'; known: scrape"):
-        await proof.explain(book.pool, "nobody", None)
+        await explain.explain(book.pool, "nobody", None)
 
 
 async def test_of_an_excluded_tick_it_gives_the_reason_and_verify_counts_it(book: Book) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.ledger import edit, proof
+from app.ledger import edit, explain, proof
 from app.ledger.proof import TickAccount
 from app.maintenance import retention
 from app.store.db import Pool
@@ -179,7 +179,7 @@ async def test_why_says_that_a_tick_was_pruned(book: Book) -> None:
     await book.ring_each(5)
     await pruned(book)
 
-    said = await proof.explain(book.pool, KEY, book.clock() - MINUTE)
+    said = await explain.explain(book.pool, KEY, book.clock() - MINUTE)
 
     assert "only their counts are kept" in said[-1]
 
@@ -200,7 +200,7 @@ async def test_a_schedule_revived_after_retirement_is_pruned_with_its_runs_kept(
     account = await accounted(book)
     assert account.consistent
     assert account.ran == 5
-    [said, *_] = (await proof.explain(book.pool, KEY, NOON + MINUTE))[-1:]
+    [said, *_] = (await explain.explain(book.pool, KEY, NOON + MINUTE))[-1:]
     assert "were pruned" in said
 
 

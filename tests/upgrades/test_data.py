@@ -169,6 +169,9 @@ INSERT INTO org_source_revisions (org_id, name, revision, recipe, "by", at)
 VALUES ('00000000-0000-4000-8000-00000000000a', 'shop', 2, 'name = "shop"', 'Acme/laptop', now());
 """,
     "0045": """
+UPDATE schedule_versions SET proven_through = effective_from;
+""",
+    "0046": """
 INSERT INTO articles (provider, article_id, url, title, summary, source, domain, language, country,
                       published_at, sentiment, categories, keywords, entities, first_seen_at,
                       updated_at, run_id)

@@ -116,7 +116,7 @@ LEFT JOIN LATERAL (
 WHERE s.org_id IS NULL AND s.retired_at IS NULL
 """
 ALL = f"{FACTS} ORDER BY s.key"
-ONE = f"{FACTS} AND s.key = $1"
+SOME = f"{FACTS} AND s.key = ANY ($1::text[])"
 
 _FAILED = (
     "r.status IN ('failure', 'timed_out', 'lost') AND r.error_type IS DISTINCT FROM 'local_network'"
@@ -153,9 +153,9 @@ LAST_ERROR = f"(SELECT r.error_message {_NEWEST} LIMIT 1)"
 COUNTED = f"SELECT {STATE} AS state, count(*) FROM schedules s WHERE {JUDGED} GROUP BY state"  # noqa: S608 - constant fragments
 
 
-async def facts(pool: Pool, key: str | None = None) -> list[JobRow]:
-    """Return the facts of every built-in schedule, or of the one with that key."""
-    rows = await (pool.fetch(ALL) if key is None else pool.fetch(ONE, key))
+async def facts(pool: Pool, keys: Sequence[str] | None = None) -> list[JobRow]:
+    """Return the facts of every built-in schedule, or of those with these keys."""
+    rows = await (pool.fetch(ALL) if keys is None else pool.fetch(SOME, keys))
     found = [_job_row(tuple(row)) for row in rows]
     await zones.ensure(pool, ((row.spec, row.zone_data) for row in found))
     return found

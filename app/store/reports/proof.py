@@ -1,13 +1,16 @@
 """Queries for the proof: schedule versions, the outcomes of their ticks, and their runs."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from asyncpg import ReadOnlySQLTransactionError
+
 from app.core.enums import TickOutcome, TickReason
-from app.store.db import Connection
+from app.store.db import Connection, Pool
 from app.store.schedules import zones
 
 
@@ -16,7 +19,9 @@ class VersionRow:
     """One version of a schedule and the ticks it covers: (since, until].
 
     `pruned_expected`: the number of earlier ticks, which retention deleted. `pruned`: their number
-    by outcome and reason. `zone_data`: the stamp of the zone data that its ticks are derived with.
+    by outcome and reason. `proven_through`: up to where ticks were proven last; `proven_expected`,
+    `proven`: as for pruned ticks, which they include. `zone_data`: the stamp of the zone data that
+    its ticks are derived with.
     """
 
     schedule_id: int
@@ -27,6 +32,32 @@ class VersionRow:
     until: datetime
     pruned_expected: int
     pruned: dict[str, int]
+    pruned_through: datetime | None
+    proven_through: datetime | None
+    proven_expected: int
+    proven: dict[str, int]
+
+    def after_proven(self) -> "VersionRow":
+        """Return the same version without the ticks that were proven, which count as pruned."""
+        at = self.proven_through
+        if at is None or not self.since <= at <= self.until:
+            return self
+        return replace(self, since=at, pruned_expected=self.proven_expected, pruned=self.proven)
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenTicks:
+    """Numbers to store for a version that is consistent up to `through`.
+
+    `pruned_through`: up to where its ticks were pruned when they were counted.
+    """
+
+    schedule_id: int
+    version: int
+    pruned_through: datetime | None
+    through: datetime
+    expected: int
+    counts: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,42 +74,58 @@ class RecordedTicks:
 VERSIONS = """
 SELECT v.schedule_id, v.version, v.spec, v.zone_data,
        coalesce(v.pruned_through, v.effective_from),
-       coalesce(v.answers_until, s.evaluated_through), v.pruned_expected, v.pruned
+       coalesce(v.answers_until, s.evaluated_through), v.pruned_expected, v.pruned,
+       v.pruned_through, v.proven_through, v.proven_expected, v.proven
 FROM schedule_versions v JOIN schedules s ON s.id = v.schedule_id
-WHERE s.key = $1 ORDER BY v.version
+ORDER BY v.schedule_id, v.version
 """
 
 RECORDED_TICKS = """
 SELECT scheduled_for, scheduled_for, 1, outcome, reason FROM ticks
-WHERE schedule_id = $1 AND version = $2
+WHERE schedule_id = $1 AND version = $2 AND scheduled_for > coalesce($3::timestamptz, '-infinity')
 UNION ALL
 SELECT first_tick, last_tick, count, outcome, reason FROM tick_gaps
-WHERE schedule_id = $1 AND version = $2
+WHERE schedule_id = $1 AND version = $2 AND last_tick > coalesce($3::timestamptz, '-infinity')
 ORDER BY 1
 """
 
-# Ticks with two scheduled runs, scheduled runs without their tick, and ticks inside a gap.
+# Not if ticks were pruned meanwhile: the numbers would be of another set of rows.
+MARK_PROVEN = """
+UPDATE schedule_versions v
+SET proven_through = p.through, proven_expected = p.expected, proven = p.counts
+FROM unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::timestamptz[], $5::bigint[],
+            $6::jsonb[])
+       AS p (schedule_id, version, pruned_through, through, expected, counts)
+WHERE v.schedule_id = p.schedule_id AND v.version = p.version
+  AND v.pruned_through IS NOT DISTINCT FROM p.pruned_through
+"""
+
+# Ticks with two scheduled runs, scheduled runs without their tick, and ticks inside a gap: those
+# after $2.
 INCONSISTENT = """
 SELECT (SELECT count(*) FROM (
           SELECT 1 FROM runs WHERE schedule_id = $1 AND trigger = 'scheduled'
+            AND scheduled_for > coalesce($2::timestamptz, '-infinity')
           GROUP BY scheduled_for HAVING count(*) > 1) AS twice)
      + (SELECT count(*) FROM runs r
         WHERE r.schedule_id = $1 AND r.trigger = 'scheduled'
+          AND r.scheduled_for > coalesce($2::timestamptz, '-infinity')
           AND r.scheduled_for > coalesce((SELECT max(pruned_through) FROM schedule_versions
                                           WHERE schedule_id = $1), '-infinity') AND NOT EXISTS (
           SELECT 1 FROM ticks t WHERE t.schedule_id = $1 AND t.scheduled_for = r.scheduled_for
             AND t.run_id = r.execution_id))
      + (SELECT count(*) FROM ticks t JOIN tick_gaps g ON g.schedule_id = t.schedule_id
           AND t.scheduled_for BETWEEN g.first_tick AND g.last_tick AND t.version = g.version
-        WHERE t.schedule_id = $1)
+        WHERE t.schedule_id = $1 AND t.scheduled_for > coalesce($2::timestamptz, '-infinity'))
 """
 
 STUCK = """
-SELECT count(*) FROM runs
-WHERE schedule_id = $1 AND (
-  (status = 'running' AND lease_expires_at < $2::timestamptz - interval '1 minute')
+SELECT schedule_id, count(*) FROM runs
+WHERE schedule_id IS NOT NULL AND (
+  (status = 'running' AND lease_expires_at < $1::timestamptz - interval '1 minute')
   OR (status = 'queued'
-      AND coalesce(not_before, queued_at) < $2::timestamptz - interval '5 minutes'))
+      AND coalesce(not_before, queued_at) < $1::timestamptz - interval '5 minutes'))
+GROUP BY schedule_id
 """
 
 TICK = """
@@ -107,11 +154,14 @@ class TickDetail:
     count: int
 
 
-async def versions(connection: Connection, key: str) -> list[VersionRow]:
-    """Return every stored version of a schedule, in order."""
-    rows = [VersionRow(*row) for row in await connection.fetch(VERSIONS, key)]
-    await zones.ensure(connection, ((row.spec, row.zone_data) for row in rows))
-    return rows
+async def versions(connection: Connection) -> dict[int, list[VersionRow]]:
+    """Return every stored version of each schedule, in order, by the schedule's id."""
+    found: dict[int, list[VersionRow]] = {}
+    for row in await connection.fetch(VERSIONS):
+        found.setdefault(row[0], []).append(VersionRow(*row))
+    derived = ((one.spec, one.zone_data) for of_one in found.values() for one in of_one)
+    await zones.ensure(connection, derived)
+    return found
 
 
 async def pruned_through(connection: Connection, schedule_id: int) -> datetime | None:
@@ -123,26 +173,52 @@ async def pruned_through(connection: Connection, schedule_id: int) -> datetime |
 
 
 async def recorded_ticks(
-    connection: Connection, version: VersionRow
+    connection: Connection, version: VersionRow, after: datetime | None
 ) -> AsyncGenerator[RecordedTicks]:
-    """Yield the ticks and gaps of one version, in order. Requires a transaction."""
+    """Yield the ticks and gaps of one version, in order. Requires a transaction.
+
+    Only those that end after `after`, unless it is None.
+    """
     async for row in connection.cursor(
-        RECORDED_TICKS, version.schedule_id, version.version, prefetch=2_000
+        RECORDED_TICKS, version.schedule_id, version.version, after, prefetch=2_000
     ):
         reason = None if row[4] is None else TickReason(row[4])
         yield RecordedTicks(row[0], row[1], row[2], TickOutcome(row[3]), reason)
 
 
-async def count_inconsistent(connection: Connection, schedule_id: int) -> int:
-    """Count ticks with more than one outcome or run, and scheduled runs without a tick."""
-    count: int = await connection.fetchval(INCONSISTENT, schedule_id)
+async def count_inconsistent(
+    connection: Connection, schedule_id: int, after: datetime | None
+) -> int:
+    """Count ticks with more than one outcome or run, and scheduled runs without a tick.
+
+    Only those after `after`, unless it is None.
+    """
+    count: int = await connection.fetchval(INCONSISTENT, schedule_id, after)
     return count
 
 
-async def count_stuck(connection: Connection, schedule_id: int, now: datetime) -> int:
-    """Count open runs with an expired lease, or queued for more than five minutes."""
-    count: int = await connection.fetchval(STUCK, schedule_id, now)
-    return count
+async def mark_proven(pool: Pool, proven: Sequence[ProvenTicks]) -> None:
+    """Store up to where versions are proven, and the numbers; not on a server that is read-only."""
+    if not proven:
+        return
+    with suppress(ReadOnlySQLTransactionError):
+        rows = [
+            (
+                one.schedule_id,
+                one.version,
+                one.pruned_through,
+                one.through,
+                one.expected,
+                one.counts,
+            )
+            for one in proven
+        ]
+        await pool.execute(MARK_PROVEN, *map(list, zip(*rows, strict=True)))
+
+
+async def count_stuck(connection: Connection, now: datetime) -> dict[int, int]:
+    """Count open runs with an expired lease, or queued for more than five minutes, by schedule."""
+    return {row[0]: row[1] for row in await connection.fetch(STUCK, now)}
 
 
 async def tick(connection: Connection, key: str, at: datetime | None) -> TickDetail | None:

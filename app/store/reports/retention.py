@@ -158,6 +158,7 @@ WITH kept AS (
   SELECT key, sum(value::bigint) AS count FROM done, jsonb_each_text(pruned) GROUP BY key
 )
 UPDATE schedule_versions v SET
+  proven_through = NULL,
   pruned_through = greatest(v.pruned_through, v.effective_from,
                             (SELECT max(pruned_through) FROM done)),
   pruned_expected = v.pruned_expected + (SELECT sum(pruned_expected) FROM done),

@@ -86,6 +86,27 @@ SELECT m.id, d.tick, m.version, d.outcome, d.reason, d.run_id, d.blocking, $13
 FROM decided d JOIN moved m ON m.id = d.schedule_id
 """
 
+# The same for one tick of one built-in schedule, which is not locked: nothing is written if its row
+# has changed since it had the stamp $2 and the frontier $3, or if a run of it is open.
+# Returns the new stamp.
+RECORD_PUNCTUAL = """
+WITH moved AS (
+  UPDATE schedules s SET evaluated_through = $4, next_tick_at = $5, due_at = $6
+  WHERE s.id = $1 AND s.xmin::text = $2 AND s.evaluated_through = $3 AND s.org_id IS NULL
+    AND NOT EXISTS (SELECT FROM runs r
+                    WHERE r.schedule_id = $1 AND r.status IN ('queued', 'running'))
+  RETURNING s.id, s.job, s.params, s.version, s.xmin::text AS stamp
+), queued AS (
+  INSERT INTO runs (execution_id, job, schedule_id, scheduled_for, trigger, params, status,
+                    attempt, losses, max_attempts, timeout_seconds, lease_epoch, queued_at, stats)
+  SELECT $7, job, id, $8, 'scheduled', params, 'queued', 1, 0, $9, $10, 0, $11, '{}' FROM moved
+), decided AS (
+  INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, run_id, decided_at)
+  SELECT id, $8, version, 'ran', $7, $11 FROM moved
+)
+SELECT stamp FROM moved
+"""
+
 # One row for each gap of a batch.
 WRITE_GAPS = """
 INSERT INTO tick_gaps (schedule_id, first_tick, last_tick, count, version,
@@ -198,6 +219,30 @@ async def record(connection: Connection, decisions: Sequence[TickDecision], now:
         for g in one.gaps
     ]
     await _write_gaps(connection, gaps, now)
+
+
+async def record_punctual(pool: Pool, decision: TickDecision, now: datetime) -> str | None:
+    """Write the one tick of a decision, which runs, as `record` does; return the row's new stamp.
+
+    Returns None, and has written nothing, if the row has changed since it had the stamp of
+    `decision.state`, or a run of the schedule is open.
+    """
+    (tick,) = decision.ticks
+    written: str | None = await pool.fetchval(
+        RECORD_PUNCTUAL,
+        decision.state.id,
+        decision.state.stamp,
+        decision.state.evaluated_through,
+        decision.frontier,
+        decision.next_tick_at,
+        decision.due_at,
+        tick.run_id,
+        tick.scheduled_for,
+        decision.policies.max_attempts,
+        decision.policies.timeout,
+        now,
+    )
+    return written
 
 
 async def _write_gaps(

@@ -16,6 +16,7 @@ class ScheduleState:
 
     `enabled`: false as well while its organisation is disabled. `zone_data`: the stamp of the zone
     data that its ticks and exclusions are derived with; None for an interval without exclusions.
+    `stamp`: the row's `xmin`; of a locked row, what it is once this transaction has written it.
     """
 
     id: int
@@ -36,6 +37,7 @@ class ScheduleState:
     retired_at: datetime | None = None
     zone_data: str | None = None
     paused_until: datetime | None = None
+    stamp: str | None = None
 
     @property
     def version_key(self) -> str:
@@ -79,7 +81,7 @@ SELECT id, key, job, spec, policies, params, version, effective_from,
        enabled AND NOT EXISTS (SELECT FROM organizations o
                                WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
        paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at,
-       zone_data, paused_until
+       zone_data, paused_until, pg_current_xact_id()::xid::text
 FROM schedules WHERE key = $1 FOR UPDATE
 """
 
@@ -149,6 +151,16 @@ SELECT id, key, job, spec, policies, params, version, effective_from,
 FROM schedules WHERE key = $1
 """
 
+# Built-in schedules, without their locks, each with its stamp.
+STAMPED = """
+SELECT id, key, job, spec, policies, params, version, effective_from,
+       enabled AND NOT EXISTS (SELECT FROM organizations o
+                               WHERE o.id = schedules.org_id AND o.disabled_at IS NOT NULL),
+       paused_at, paused_by, paused_note, evaluated_through, next_tick_at, due_at, retired_at,
+       zone_data, paused_until, xmin::text
+FROM schedules WHERE key = ANY ($1::text[]) AND org_id IS NULL
+"""
+
 # Built-in schedules of recipes that no longer exist.
 DISABLE_UNDECLARED = """
 UPDATE schedules SET enabled = false
@@ -183,6 +195,11 @@ async def one(pool: Pool | Connection, key: str) -> ScheduleState | None:
     """Return one schedule without locking it; None if there is none."""
     states = await _states(pool, await pool.fetch(ONE, key))
     return states[0] if states else None
+
+
+async def stamped(pool: Pool, keys: Sequence[str]) -> list[ScheduleState]:
+    """Return these built-in schedules without locking them, each with its stamp."""
+    return await _states(pool, await pool.fetch(STAMPED, list(keys)))
 
 
 async def _states(

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.core.enums import RunStatus, Trigger
 from app.core.errors import BadSchedule, UnknownJob, UnknownTick
-from app.ledger import proof
+from app.ledger import explain
 from app.runs import log
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -127,7 +127,7 @@ async def tick(request: Request, user: SessionUser) -> Response:
     try:
         async with transaction(context.pool, user.org_id) as connection:
             await find_schedule(connection, key, user.org_id)
-            sentences = await proof.explain_in(connection, key, at)
+            sentences = await explain.explain_in(connection, key, at)
             found = await proof_rows.tick(connection, key, at)
     except UnknownJob:
         raise HTTPException(404, "No such job.") from None

@@ -2,15 +2,15 @@
 
 Postgres expects that one row in 200 is visible if a policy compares a setting with a text, and then
 reads and sorts all rows of a schedule or a source instead of following the index that has them in
-order. If the comparison itself is the subquery, it expects every second row. The indexes have all that the calendar of ticks and the chart of sentiments
-read.
+order. If the comparison itself is the subquery, it expects every second row. The indexes have all
+that the calendar of ticks and the chart of sentiments read.
 """
 
 from alembic import op
 from sqlalchemy import text
 
-revision = "0045"
-down_revision = "0039"
+revision = "0046"
+down_revision = "0045"
 branch_labels = None
 depends_on = None
 
