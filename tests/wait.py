@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 @overload
 async def until(
-    fact: Callable[[], Awaitable[T | None]], seconds: float = 10, what: str = "it"
+    fact: Callable[[], Awaitable[T | None]], seconds: float = 30, what: str = "it"
 ) -> T: ...
 @overload
-async def until(fact: Callable[[], T | None], seconds: float = 10, what: str = "it") -> T: ...
-async def until(fact: Callable[[], Any], seconds: float = 10, what: str = "it") -> Any:
+async def until(fact: Callable[[], T | None], seconds: float = 30, what: str = "it") -> T: ...
+async def until(fact: Callable[[], Any], seconds: float = 30, what: str = "it") -> Any:
     """Wait until `fact`, or what it is awaited to, is true; return it. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -28,7 +28,7 @@ async def until(fact: Callable[[], Any], seconds: float = 10, what: str = "it") 
         await asyncio.sleep(0.005)
 
 
-def block_until(fact: Callable[[], bool], seconds: float = 15, what: str = "it") -> None:
+def block_until(fact: Callable[[], bool], seconds: float = 30, what: str = "it") -> None:
     """Wait until `fact` is true, without an event loop. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not fact():

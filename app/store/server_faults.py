@@ -111,15 +111,14 @@ _REDIS_SAYS: tuple[tuple[str, str, str], ...] = (
         "its certificate is not accepted",
         "set REDIS_SSL_CERT_REQS=none if it is self-signed and the server is yours",
     ),
-    (
-        "closed by server",
-        "it closes the connection",
-        "if it uses TLS, begin the URL with rediss://; else check that it is a Redis",
-    ),
-    (
-        "Connection reset",
-        "it closes the connection",
-        "if it uses TLS, begin the URL with rediss://; else check that it is a Redis",
+    *(
+        (
+            text,
+            "it closes the connection",
+            "if it uses TLS, begin the URL with rediss://; else check that it is a Redis",
+        )
+        # While it is read, while it is written, and as asyncio says it.
+        for text in ("closed by server", "Connection reset", "Broken pipe", "Connection lost")
     ),
 )
 _REDIS_IS: tuple[tuple[type[BaseException], str, str], ...] = (

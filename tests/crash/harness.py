@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 3  # between two ticks
-PATIENCE = 50.0
+PATIENCE = 150.0
 
 EVENTS = """
 SELECT platform, platform_event_id, sportradar_id, country, competition, competition_id, home,

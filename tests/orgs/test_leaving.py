@@ -76,7 +76,8 @@ async def test_nothing_is_left_of_it_and_everything_of_the_others(
         "health_states",
         "metric_pending",
     }
-    assert before["redis"] == 9  # two indexes of its log, and its bytes among all tenants'
+    # Two indexes of its log, the bytes of each key of it, and its bytes among all tenants'.
+    assert before["redis"] == 10
     assert after == {}
     assert await orgs.one(pool, leaver) is None
     assert not await redis.zscore(log.BOUNDS.shared_indexes[0], leaver.hex)
