@@ -280,8 +280,9 @@ async def test_many_tasks_on_connections_of_their_own_are_granted_exactly_the_bu
 
 
 async def test_while_redis_is_away_a_request_waits_and_a_cool_down_is_not_lost(
-    redis_socket: str,
+    redis: Redis, redis_socket: str
 ) -> None:
+    del redis  # emptied before
     with tempfile.TemporaryDirectory(prefix="rc") as folder, capture_logs() as logged:
         way = f"{folder}/r.sock"
         os.symlink(redis_socket, way)  # noqa: PTH211 - no path of pathlib's in async code
@@ -354,14 +355,14 @@ async def test_tenants_take_a_quarter_of_a_built_in_site_and_all_together_keep_i
     async def ask(tenant: str) -> None:
         while (before := time.monotonic()) < end:
             permit = await limiter.acquire(HOST, fast if tenant else BUILT_IN, tenant=tenant)
-            await asyncio.sleep(max(before + permit.wait - time.monotonic(), 0))
-            starts["tenants" if tenant else ""].append(time.monotonic())
-            await asyncio.sleep(0.001)
+            start = max(before + permit.wait, time.monotonic())
+            starts["tenants" if tenant else ""].append(start)
+            await asyncio.sleep(start - time.monotonic() + 0.001)
             limiter.release(permit)
 
     await asyncio.gather(*(ask(who) for who in TENANTS for _ in range(4)), *(ask("") for _ in "ab"))
 
-    seconds = max(map(max, starts.values())) - min(map(min, starts.values())) + 0.5
+    seconds = max(map(max, starts.values())) - min(map(min, starts.values())) + 1
     assert len(starts["tenants"]) <= 25 * seconds
     assert len(starts[""]) + len(starts["tenants"]) <= 100 * seconds
     assert len(starts[""]) > len(starts["tenants"]) > 20
