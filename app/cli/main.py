@@ -1,7 +1,10 @@
 """The command line: every command of `python -m app`."""
 
+import contextlib
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -181,7 +184,11 @@ def main() -> None:
     try:
         if callable(entry_handler):
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        app(prog_name=PROGRAM)
+        try:
+            app(prog_name=PROGRAM)
+        finally:
+            with contextlib.suppress(BrokenPipeError):  # its reader has seen enough
+                sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
     except RollcallError as error:
@@ -189,7 +196,10 @@ def main() -> None:
     except OSError as error:
         if not is_of_a_file(error):
             raise
-        _fail(FileUnusable.from_error(error))
+        # What is still buffered would be written, and fail again, when the interpreter ends.
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), sys.stdout.fileno())
+        _fail(FileUnusable.from_error(error, error.filename or "the standard output, or a file,"))
     finally:
         signal.signal(signal.SIGINT, entry_handler)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,19 +120,30 @@ def _parse_line(text: str) -> Decimal:
         raise typer.BadParameter(f"{text!r} is not a line; try 2.5") from None
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What of a comparison is shown, as far as it fits."""
+
+    best: bool = True
+    ages: bool = True
+
+
 def _show(matches: Sequence[Match], now: datetime) -> None:
     console = terminal.console(markup=True)
     for match in matches:
-        table = _table(match, now)
-        # Without the column of the best prices, which are marked with `*` where they stand.
+        table = _table(match, now, _Shown())
         wide = console.options.update(max_width=_UNLIMITED)
-        narrow = console.measure(table, options=wide).maximum > console.width
-        console.print(_table(match, now, with_best=False) if narrow else table)
+        # Without the column of the best prices, which are marked with `*` where they stand, and
+        # then without the ages.
+        for shown in (_Shown(best=False), _Shown(best=False, ages=False)):
+            if console.measure(table, options=wide).maximum > console.width:
+                table = _table(match, now, shown)
+        console.print(table)
     if not matches:
         console.print("no upcoming match with a price")
 
 
-def _table(match: Match, now: datetime, *, with_best: bool = True) -> Table:
+def _table(match: Match, now: datetime, shown: _Shown) -> Table:
     from rich import box  # noqa: PLC0415 - not imported for `--help`
     from rich.table import Table  # noqa: PLC0415 - as above
 
@@ -150,40 +162,42 @@ def _table(match: Match, now: datetime, *, with_best: bool = True) -> Table:
     table.add_column("outcome", no_wrap=True)
     for platform in match.platforms:
         table.add_column(platform, justify="right", no_wrap=True)
-    if with_best:
+    if shown.best:
         table.add_column("best", justify="right", no_wrap=True)
     table.add_column("margin", justify="right", no_wrap=True)
     for row in match.rows:
-        _add_row(table, match, row, now, with_best=with_best)
+        _add_row(table, match, row, now, shown)
     return table
 
 
 def _add_row(
-    table: Table, match: Match, row: MarketComparison, now: datetime, *, with_best: bool
+    table: Table, match: Match, row: MarketComparison, now: datetime, shown: _Shown
 ) -> None:
     name = row.market if row.line is None else f"{row.market} {row.line}"
     for number, pick in enumerate(row.picks):
-        cells = [_cell(pick.quotes.get(platform), pick.best, now) for platform in match.platforms]
-        if with_best:
+        at = now if shown.ages else None
+        cells = [_cell(pick.quotes.get(platform), pick.best, at) for platform in match.platforms]
+        if shown.best:
             best = "-" if pick.best is None else f"{pick.best.price} {pick.best.platform}"
             cells.append(best)
         label = "" if number else terminal.markup(name)
         table.add_row(label, terminal.markup(pick.outcome), *cells, "")
     margins = [_percent(row.margins.get(platform)) for platform in match.platforms]
-    if with_best:
+    if shown.best:
         margins.append("")
     table.add_row("", "[dim]margin[/]", *margins, _percent(row.margin), end_section=True)
 
 
-def _cell(quote: Quote | None, best: Quote | None, now: datetime) -> str:
+def _cell(quote: Quote | None, best: Quote | None, now: datetime | None) -> str:
+    """A price with its marks, and with its age unless there is no `now`."""
     if quote is None:
         return "-"
-    age = short_span((now - quote.seen_at).total_seconds())
+    age = "" if now is None else f" {short_span((now - quote.seen_at).total_seconds())}"
     if quote.stale:
-        return f"[dim]{quote.price}? {age}[/]"
+        return f"[dim]{quote.price}?{age}[/]"
     if not quote.active:
-        return f"[dim]({quote.price}) {age}[/]"
-    return f"[green]*{quote.price}[/] {age}" if quote is best else f"{quote.price} {age}"
+        return f"[dim]({quote.price}){age}[/]"
+    return f"[green]*{quote.price}[/]{age}" if quote is best else f"{quote.price}{age}"
 
 
 def _percent(margin: Decimal | None) -> str:
@@ -232,8 +246,8 @@ def _moves_table(events: list[dict[str, Any]], moves: list[dict[str, Any]]) -> T
     names = {event["id"]: event["platform"] for event in events}
     first = events[0]
     title = f"{first['home']} - {first['away']}   {first['kickoff']:%a %d %b %H:%M} UTC"
-    table = Table(title=terminal.markup(title), title_justify="left", title_style="bold")
-    table.box = None
+    terminal.write_line(title)
+    table = Table(box=None)
     for column in ("observed (UTC)", "site", "price", "run"):
         table.add_column(column)
     for move in moves:

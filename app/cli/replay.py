@@ -98,7 +98,7 @@ def _show(report: ReplayReport) -> None:
     if rows:
         terminal.print_table(rows, ("record", "field", "before", "after"))
     counts = (f"{name.replace('_', ' ')}: {getattr(report, name)}" for name in _COUNTS)
-    sys.stdout.write(", ".join(counts) + "\n")
+    terminal.write_line(", ".join(counts))
 
 
 def _as_json(report: ReplayReport) -> dict[str, Any]:

@@ -45,6 +45,7 @@ SOURCES = (
 REJECTED = ("source", "partition", "page", "record_id", "reason", "rejected_by")
 MAX_REJECTED = 50
 _POLL_SECONDS = 1.0
+_LOG_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T")
 _OVERLAP = timedelta(seconds=10)  # of two polls, for what was being committed at the last one
 _MAX_FOLLOWED = 10_000  # ended runs whose state is remembered
 _MIN_ID_LENGTH = 6  # characters of a run's id
@@ -171,7 +172,7 @@ def run(run_id: RunId, *, as_json: terminal.JSON = False) -> None:
     if row["log"]:
         sys.stdout.write(f"\n{ansi.styled('Log', 'bold')}\n")
     for line in row["log"] or ():
-        terminal.write_line("\n".join(ansi.wrapped(terminal.clean(line), ansi.width())))
+        terminal.write_line(_LOG_TIME.sub(r"\1 ", line))
 
 
 async def _log_lines(context: CommandContext, run_id: UUID) -> list[str] | None:

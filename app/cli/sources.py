@@ -13,7 +13,7 @@ import typer
 
 from app.authoring import changes, golden, page, trial
 from app.cli import connections, terminal
-from app.core.errors import Auth, BadConfig, BadRecipe, Failure, WrongState
+from app.core.errors import Auth, BadConfig, BadRecipe, Failure, WrongState, file_reason
 from app.fetch import recipe_clients
 from app.sources.recipes import enums, load, model, sandbox, source
 from app.store.content import recent_pages
@@ -178,9 +178,8 @@ def _faults(path: Path) -> list[RecipeFault]:
         text = path.read_text("utf-8")
         recipe = load.load(text)
     except (OSError, UnicodeDecodeError) as error:
-        return [
-            load.RecipeFault(1, "", f"cannot be read: {type(error).__name__}", "save it as UTF-8")
-        ]
+        fix = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "name a file"
+        return [load.RecipeFault(1, "", f"cannot be read: {file_reason(error)}", fix)]
     except BadRecipe as error:
         return [fault for fault in error.faults if isinstance(fault, load.RecipeFault)]
     fix = f"name the file {recipe.name}.toml, or the source {path.stem}"
@@ -198,7 +197,7 @@ def _read(path: Path) -> tuple[str, Recipe]:
         recipe = load.load(text)
         faults: Sequence[object] = load.disallowed_secrets(recipe, "env", text)
     except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} cannot be read: {error}") from None
+        raise BadConfig(f"{path} cannot be read: {file_reason(error)}") from None
     except BadRecipe as error:
         recipe, text, faults = None, "", error.faults
     if recipe is None or faults:

@@ -198,8 +198,14 @@ def markup(value: object) -> str:
 
 
 def write_line(text: str) -> None:
-    """Write a line to stdout without characters that a terminal interprets."""
-    sys.stdout.write(f"{clean(text)}\n")
+    """Write a line to stdout without characters that a terminal interprets.
+
+    In a terminal it is folded between words, of which none is broken.
+    """
+    text = clean(text)
+    if ansi.has_width():
+        text = "\n".join(ansi.wrapped(text, ansi.width(), break_words=False))
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 

@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core import alert_routes, quiet_hours
 from app.core.enums import Coalesce, Overlap
-from app.core.errors import BadConfig
+from app.core.errors import BadConfig, file_reason
 from app.core.secret_keys import secret_keys
 from app.core.validation import fault_sentence
 
@@ -57,7 +57,7 @@ def _entities(value: object) -> object:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the file {path} cannot be read: {type(error).__name__}") from None
+        raise ValueError(f"the file {path} cannot be read: {file_reason(error)}") from None
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 

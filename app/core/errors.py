@@ -68,6 +68,13 @@ class FileUnusable(RollcallError):
         return cls(f"{path or error.filename or 'a file'} cannot be used: {reason}")
 
 
+def file_reason(error: OSError | UnicodeDecodeError) -> str:
+    """Why a text file cannot be read, in words."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 (byte {error.start + 1})"
+    return (error.strerror or type(error).__name__).lower()
+
+
 _FILE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 
 

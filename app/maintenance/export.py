@@ -33,7 +33,11 @@ ExportProgressCallback = Callable[[ExportProgress], None]
 
 @asynccontextmanager
 async def atomic_file(target: str) -> AsyncGenerator[IO[bytes]]:
-    """Open a temporary file that is renamed to `target` when the block succeeds; `-` is stdout."""
+    """Open a temporary file that is renamed to `target` when the block succeeds; `-` is stdout.
+
+    A target that is there and no regular file, such as a pipe or a device, is written to itself.
+    Raises FileUnusable.
+    """
     if target == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -41,11 +45,14 @@ async def atomic_file(target: str) -> AsyncGenerator[IO[bytes]]:
     path = Path(target)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        is_device = await asyncio.to_thread(_is_device, path)
+        with (path if is_device else part).open("wb") as file:
             yield file
             file.flush()
-            await asyncio.to_thread(os.fsync, file.fileno())
-        part.replace(path)
+            if not is_device:
+                await asyncio.to_thread(os.fsync, file.fileno())
+        if not is_device:
+            part.replace(path)
     except OSError as error:
         if not is_of_a_file(error):
             raise
@@ -53,6 +60,11 @@ async def atomic_file(target: str) -> AsyncGenerator[IO[bytes]]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether the path is there and no regular file."""
+    return path.exists() and not path.is_file()
 
 
 async def write_text(

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import traceback
 
 import asyncpg
 from redis.exceptions import (
@@ -61,6 +62,26 @@ _REFUSED: tuple[tuple[type[BaseException], str, str], ...] = (
         "run `rollcall migrate`",
     ),
     (asyncpg.ClientConfigurationError, "DATABASE_URL cannot be used", "correct it"),
+    (
+        asyncpg.CantChangeRuntimeParamError,
+        "Postgres does not take an option of DATABASE_URL",
+        "correct what follows its `?`",
+    ),
+    (
+        asyncpg.UndefinedObjectError,
+        "Postgres does not take an option of DATABASE_URL",
+        "correct what follows its `?`",
+    ),
+    (
+        asyncpg.InvalidParameterValueError,
+        "Postgres does not take an option of DATABASE_URL",
+        "correct what follows its `?`",
+    ),
+    (
+        asyncpg.DuplicateTableError,
+        "The database of DATABASE_URL has tables of something else",
+        "name one of Rollcall's own, or an empty one",
+    ),
     (
         asyncpg.ReadOnlySQLTransactionError,
         "Postgres is read-only at DATABASE_URL",
@@ -145,10 +166,20 @@ def postgres_sentence(error: BaseException) -> str:
     if not isinstance(error, db.UNAVAILABLE):
         return f"Postgres refuses: {text}"
     if isinstance(error, ConnectionError) and "SSL" in text:
-        what, fix = "the server has no SSL", "enable it there, or lower sslmode"
+        what = "the server has no SSL"
+        fix = "enable it there, lower sslmode, or correct the host and the port"
+    elif isinstance(error, FileNotFoundError) and _is_certificate(error):
+        what = "the file of sslrootcert, sslcert or sslkey does not exist"
+        fix = "correct its path"
     else:
         what, fix = next(rest for kind, *rest in _AWAY if isinstance(error, kind))
     return f"Postgres cannot be reached (DATABASE_URL): {what} ({text}): {fix}"
+
+
+def _is_certificate(error: BaseException) -> bool:
+    """Whether the file was opened by the settings of TLS: the error itself names no file."""
+    frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return "_parse_connect_dsn_and_args" in frames
 
 
 def is_lasting(error: BaseException) -> bool:

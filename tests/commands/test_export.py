@@ -132,6 +132,43 @@ async def test_an_export_that_fails_leaves_no_file_and_the_old_one_as_it_was(
     assert os.listdir(tmp_path) == ["runs.csv"]  # noqa: PTH208 - one look, not a walk
 
 
+async def test_a_pipe_is_written_to_and_stays_a_pipe(
+    tell: Tell, pool: Pool, tmp_path: Path
+) -> None:
+    del pool
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    result = await tell("export", "runs", str(pipe))
+    read = os.read(reading, 65_536)
+    os.close(reading)
+
+    assert result.exit_code == 0, result.output
+    assert pipe.is_fifo()
+    assert read.startswith(b"execution_id,")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout_is_one_sentence() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "app", "source", "schema"],
+            cwd=ROOT,
+            env={},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "the standard output, or a file, cannot be used: No space left on device\n"
+    )
+
+
 # A child's `ru_maxrss` begins with what its parent had: the kernel's own note of it does not.
 WEIGHED = """
 import runpy, sys

@@ -12,11 +12,12 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
 from app.embedded import Servers
-from app.store import db
+from app.store import db, server_faults
 from tests.servers import create_database, drop_database
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,7 @@ REFUSALS = {
     "database": ("3D000", 'database "wares" does not exist', "createdb"),
     "too_many": ("53300", "sorry, too many clients already", "lower DATABASE_POOL_SIZE"),
     "starting": ("57P03", "the database system is starting up", "wait until it has started"),
+    "option": ("42704", "unrecognized configuration parameter", "correct what follows its `?`"),
     "no_pg_hba": ("28000", "no pg_hba.conf entry for host, no encryption", "pg_hba.conf"),
 }
 
@@ -100,6 +102,8 @@ REFUSALS = {
         ("jobs", "database"),
         ("jobs", "too_many"),
         ("jobs", "starting"),
+        ("jobs", "option"),
+        ("migrate", "option"),
         ("worker", "database"),
         ("worker", "password"),
         ("web", "password"),
@@ -141,6 +145,23 @@ async def test_an_unreachable_postgres_is_one_sentence(
     (line,) = done.stderr.splitlines()
     assert line.startswith("Postgres cannot be reached (DATABASE_URL): ")
     assert fix in line
+
+
+async def test_a_missing_certificate_is_no_missing_socket(tmp_path: Path, redis_url: str) -> None:
+    url = "postgres://u:p@127.0.0.1:1/x?sslmode=verify-ca&sslrootcert=/no/such.pem"
+
+    done = await run(tmp_path, COMMANDS["jobs"], DATABASE_URL=url, REDIS_URL=redis_url)
+
+    assert done.returncode == 2
+    assert "(DATABASE_URL): the file of sslrootcert, sslcert or sslkey does not" in done.stderr
+    assert "correct its path" in done.stderr
+
+
+def test_tables_of_something_else_are_said() -> None:
+    said = server_faults.sentence(asyncpg.DuplicateTableError('relation "runs" already exists'))
+
+    assert said.startswith("The database of DATABASE_URL has tables of something else (")
+    assert said.endswith("name one of Rollcall's own, or an empty one")
 
 
 async def test_a_server_without_ssl_is_said(tmp_path: Path) -> None:

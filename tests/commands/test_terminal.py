@@ -269,6 +269,25 @@ def test_every_command_has_json_and_help_with_an_example(command: Any) -> None:
     assert all(option.help for option in command.params if option.name != "help")
 
 
+def test_a_sentence_is_folded_between_words_in_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "http://127.0.0.1:8000/login?once=abcdefghijklmnopqrstuvwxyz"
+    sentence = f"The tick was decided at 2026-11-26 19:04:45.020 UTC: {address} is valid"
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    terminal.write_line(sentence)
+    piped = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal.write_line(sentence)
+    folded = capsys.readouterr().out
+
+    assert piped == f"{sentence}\n"
+    assert folded.splitlines() == [
+        "The tick was decided at 2026-11-26", "19:04:45.020 UTC:", address, "is valid",
+    ]  # fmt: skip
+
+
 def test_a_list_of_commands_cuts_no_word(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,6 +153,21 @@ async def test_a_table_of_three_sites_cuts_no_word(
     assert any("best" in line.split() for line in lines) is (width > 80)
 
 
+async def test_what_does_not_fit_is_the_age_of_prices_and_never_a_price(
+    pool: Pool, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    long = (HOME, DRAW, AWAY, replace(OVER, price=Decimal("1018.66")))
+    for platform in ("betpawa", "bet9ja", "sportybet"):
+        await keep(pool, now, replace(to_come(now, platform), prices=long))
+
+    lines = (await told()).splitlines()
+
+    assert [line for line in lines if "…" in line] == []
+    assert max(map(len, lines)) <= 70
+    assert any("over_under 2.5" in line and line.count("1018.66") == 3 for line in lines)
+
+
 async def test_the_history_of_a_price_shows_every_move(pool: Pool, now: datetime) -> None:
     first = to_come(now, "betpawa")
     moved = replace(first, prices=(replace(HOME, price=Decimal("2.55")),))
