@@ -1,6 +1,7 @@
 """The page of trends: counted as runs end, by source and job, with percentiles of known error."""
 
 import random
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 
 from app.core.enums import RunStatus, Scope, TrendKind
 from app.store.db import Pool
-from app.store.reports import metrics, trends
+from app.store.reports import metrics, org_trends, trends
 from app.store.runs import progress, run_rows
 from app.store.runs.progress import Counts, SourceProgress
 from app.store.runs.run_rows import RunEnding
@@ -173,3 +174,36 @@ async def test_the_page_shows_percentiles_and_counts_in_a_table(
 async def test_a_trend_that_is_not_counted_is_refused(site: Site, query: str) -> None:
     async with site.signed_in(Scope.READ) as visitor:
         assert (await visitor.get(f"/trends?{query}")).status_code == 400
+
+
+async def test_an_organisation_reads_the_trends_of_its_own_collections_only(
+    site: Site, pool: Pool, desk: Desk
+) -> None:
+    await site.token(Scope.READ, "acme")
+    await site.token(Scope.READ, "rival")
+    for org, seconds, source in (("acme", 2.0, "recipe:wares"), ("rival", 9.0, "recipe:secret")):
+        for status in (RunStatus.SUCCESS, RunStatus.FAILURE):
+            run_id = await ended(desk, seconds, status, source)
+            await pool.execute(
+                "UPDATE runs SET org_id = (SELECT id FROM organizations WHERE name = $2),"
+                " job = 'collection:' || (SELECT id FROM organizations WHERE name = $2) || ':daily'"
+                " WHERE execution_id = $1",
+                run_id,
+                org,
+            )
+    async with site.signed_in(Scope.READ, "acme") as reader:
+        by_source = (await reader.get("/trends")).text
+        by_collection = (await reader.get("/trends?by=job&period=30d")).text
+        home = (await reader.get("/collections")).text
+
+    for page, name in ((by_source, "recipe:wares"), (by_collection, "daily")):
+        row = page.split(f">{name}</a></th>")[1].split("</tr>")[0]
+        assert re.findall(r'"number">([^<]*)<', row)[:2] == ["2", "1"]
+        assert re.findall(r'"number">([^<]*)<', row)[6:11] == ["60", "10", "180", "2", "8.0 kB"]
+        assert "secret" not in page
+    assert '<a href="/trends">Trends</a>' in home
+
+
+def test_buckets_in_python_are_those_of_postgres() -> None:
+    for seconds in (0.0, 0.001, 0.0024, 1.0, 1.19, 77.0, 3_000.0):
+        assert list(org_trends.counted([seconds, None])) == [bucket(max(seconds, 0.001))]

@@ -67,7 +67,7 @@ ROUTES: dict[str, str] = {
     "POST /edit/recipes": ORG_PAGES,
     "GET /edit/recipes/{name}": ORG_PAGES,
     "POST /edit/recipes/{name}": ORG_PAGES,
-    "GET /trends": OPERATORS,
+    "GET /trends": SESSION,
     "GET /alerts": OPERATORS,
     "POST /alerts/{key}/acknowledge": OPERATORS,
     "POST /alerts/{key}/release": OPERATORS,

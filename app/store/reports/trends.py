@@ -14,6 +14,7 @@ from app.core.enums import TrendKind
 from app.store.db import Connection, Pool
 
 BUCKETS_PER_DOUBLING = 4
+SHORTEST = 0.001  # seconds; what is shorter is counted as this
 MAX_ERROR = 2 ** (1 / (2 * BUCKETS_PER_DOUBLING)) - 1  # a share: 9.1 %
 # Seconds of a step, and how long its rows are kept. A period of a page reads one of them.
 STEPS = {3_600: timedelta(days=2), 21_600: timedelta(days=9), 86_400: timedelta(days=32)}

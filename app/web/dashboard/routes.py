@@ -73,7 +73,7 @@ def page_routes() -> list[BaseRoute]:
         Route(
             "/alerts/{key}/release", require_operator_to_act(alerts_page.release), methods=["POST"]
         ),
-        Route("/trends", require_operator(data_page(trends_page.trends))),
+        Route("/trends", require_session(data_page(trends_page.trends))),
         Route("/workers", require_operator(workers_page.workers)),
         Route("/audit", require_session(data_page(audit_page.entries))),
         Route("/runs/several", require_operate(run_actions.several), methods=["POST"]),

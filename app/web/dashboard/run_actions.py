@@ -11,6 +11,7 @@ from starlette.responses import Response
 from app.core.enums import OPEN_STATUSES
 from app.store.runs import listing
 from app.store.runs.listing import RunFilter
+from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
@@ -62,7 +63,7 @@ async def several(request: Request, user: SessionUser, form: Form) -> Response:
         raise HTTPException(422, "Choose what to do with the runs.")
     with http_errors():
         found, more = await _selected(context, user, form)
-        runs = [run for run in found if _applies(action, run)]
+        runs = _applicable(action, found)
         if not form.get("confirmed"):
             return _confirmation(user, form, runs, len(found) - len(runs), more=more)
         await _perform(context, user, form, runs)
@@ -75,8 +76,12 @@ async def _perform(context: WebContext, user: SessionUser, form: Form, runs: lis
     if form["action"].startswith(CANCEL):
         await steering.cancel(runs, act)
         return
-    queued = [await steering.retry(run, act, _retry_id(run, form)) for run in runs]
-    await context.enqueue(queued)
+    queued: list[QueuedRun] = []
+    try:
+        for run in runs:
+            queued += (await or_open_run(steering.retry(run, act, _retry_id(run, form))))[1]
+    finally:
+        await context.enqueue(queued)
 
 
 def _retry_id(run: _RunRow, form: Form) -> UUID:
@@ -85,11 +90,17 @@ def _retry_id(run: _RunRow, form: Form) -> UUID:
     return uuid5(run["execution_id"], f"rollcall retry {once}")
 
 
-def _applies(action: str, run: _RunRow) -> bool:
-    """Whether it can be done to this run. A collection is run from its own page."""
+def _applicable(action: str, found: list[_RunRow]) -> list[_RunRow]:
+    """The runs to which it can be done. Of a collection, only the newest run is retried."""
     if action.startswith(CANCEL):
-        return run["status"] in OPEN_STATUSES
-    return run["status"] not in OPEN_STATUSES and run["org_id"] is None
+        return [run for run in found if run["status"] in OPEN_STATUSES]
+    ended = [run for run in found if run["status"] not in OPEN_STATUSES]
+    newest: dict[str, UUID] = {}
+    for run in ended:
+        newest.setdefault(run["job"], run["execution_id"])
+    return [
+        run for run in ended if run["org_id"] is None or newest[run["job"]] == run["execution_id"]
+    ]
 
 
 def _confirmation(

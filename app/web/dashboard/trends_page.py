@@ -7,13 +7,16 @@ from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import msgspec
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.enums import TrendKind
+from app.orgs.collection import collection_name
 from app.store.db import Connection
+from app.store.reports import org_trends
 from app.store.reports import trends as store
 from app.store.reports.trends import COUNTS, TrendPoint, percentile
 from app.store.schedules import heartbeats
@@ -91,17 +94,18 @@ async def trends(request: Request, user: SessionUser, connection: Connection) ->
     length, step = PERIODS[fields["period"]]
     now = await heartbeats.database_now(connection)
     times = steps(now, length, step)
-    points = await store.read(connection, step, TrendKind(fields["by"]), times[0])
+    points = await _points(connection, user, step, fields["by"], times[0])
     named = _sums((point.name, point) for point in points)
     shown = [point for point in points if fields["name"] in ("", point.name)]
     timed = _sums((point.at, point) for point in shown)
     course = [(at, timed.get(at, Trend())) for at in times]
     total = Trend.of(list(timed.values()))
+    called = _called(TrendKind(fields["by"]), user)
     values: dict[str, Any] = {
         "user": user,
         "section": "trends",
         "fields": fields,
-        "kinds": list(TrendKind),
+        "called": called,
         "periods": list(PERIODS),
         "step": step,
         "since": times[0],
@@ -109,14 +113,30 @@ async def trends(request: Request, user: SessionUser, connection: Connection) ->
         "named": sorted(named.items()),
         "course": list(reversed(course)),
         "total": total,
-        "charts": _charts(course, now, fields["name"] or f"all {fields['by']}s"),
+        "charts": _charts(course, now, fields["name"] or f"all {called}s"),
         "error": store.MAX_ERROR,
+        "max_runs": org_trends.MAX_RUNS,
         "links": {name: _link(fields | {"name": name}) for name in named},
         "all": _link(fields | {"name": ""}),
-        "by_link": {kind.value: _link(fields | {"by": kind, "name": ""}) for kind in TrendKind},
+        "by_link": {
+            _called(kind, user): _link(fields | {"by": kind, "name": ""}) for kind in TrendKind
+        },
         "period_link": {name: _link(fields | {"period": name}) for name in PERIODS},
     }
     return html_response(page("trends.html", **values))
+
+
+async def _points(
+    connection: Connection, user: SessionUser, step: int, by: str, since: datetime
+) -> list[TrendPoint]:
+    """The points of all jobs or sources, or those of this organisation's collections."""
+    kind = TrendKind(by)
+    if user.org_id is None:
+        return await store.read(connection, step, kind, since)
+    points = await org_trends.read(connection, user.org_id, step, kind, since)
+    if kind is TrendKind.SOURCE:
+        return points
+    return [msgspec.structs.replace(each, name=collection_name(each.name)) for each in points]
 
 
 def steps(now: datetime, length: timedelta, step: int) -> list[datetime]:
@@ -124,6 +144,10 @@ def steps(now: datetime, length: timedelta, step: int) -> list[datetime]:
     last = int(now.timestamp()) // step * step
     count = int(length.total_seconds()) // step
     return [datetime.fromtimestamp(last - n * step, UTC) for n in range(count, -1, -1)]
+
+
+def _called(kind: TrendKind, user: SessionUser) -> str:
+    return "collection" if kind is TrendKind.JOB and user.org_id is not None else kind.value
 
 
 def _fields(request: Request) -> dict[str, str]:

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.core.enums import RunStatus, Trigger
 from app.core.errors import BadSchedule, UnknownJob, UnknownTick
 from app.ledger import explain
+from app.orgs.collection import collection_name
 from app.runs import log
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -34,7 +35,7 @@ from app.web.dashboard.job_rows import ScheduleData, build_row, summarise_ticks
 from app.web.dashboard.page_filters import EPOCH, RunQuery
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import NO_STORE, SessionUser
-from app.web.dashboard.tick_slots import SHOWN_TICKS, TimeSpan, outages
+from app.web.dashboard.tick_slots import SHOWN_TICKS, TimeSpan, outages, outcome_text
 from app.web.ttl_cache import with_deadline
 
 GZIP_HEADERS = NO_STORE | {"content-encoding": "gzip", "vary": "accept-encoding"}
@@ -111,6 +112,7 @@ async def job(request: Request, user: SessionUser) -> Response:
             run_form.fields_of, context.config, data.line.key, data.line.job
         ),
         "edits": edits,
+        "collection": None if user.org_id is None else collection_name(key),
         "once": str(uuid4()),
         "notice": NOTICES.get(request.query_params.get("done", ""), ""),
         "statuses": list(RunStatus),
@@ -135,7 +137,14 @@ async def tick(request: Request, user: SessionUser) -> Response:
         raise HTTPException(404, f"{error}.") from None
     except UNAVAILABLE:
         return postgres_unavailable(user)
-    values = {"key": key, "at": at, "story": sentences, "tick": found, "user": user}
+    values: dict[str, Any] = {
+        "key": key,
+        "at": at,
+        "story": sentences,
+        "tick": found,
+        "why": "" if found is None else outcome_text(found.outcome, found.reason),
+        "user": user,
+    }
     return html_response(page("tick.html", section="jobs", **values))
 
 

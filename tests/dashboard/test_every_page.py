@@ -1,0 +1,276 @@
+"""Every page of the routes as people see it: wide and narrow, light and dark, in living states."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page
+from pydantic import SecretStr
+from starlette.routing import Route
+
+from app.core.enums import RunStatus, Scope, TickReason
+from app.health.alerts.watch import AlertContext, check
+from app.store.db import Pool
+from app.store.reports import metrics
+from app.web.dashboard.routes import page_routes
+from tests.api.clients import wares
+from tests.clock import SettableClock
+from tests.configs import NO_POSTGRES, config_for
+from tests.dashboard import browser as chromium
+from tests.dashboard import server as sites
+from tests.dashboard.browser import DESK, faults, too_wide
+from tests.dashboard.collected import HOSTILE
+from tests.dashboard.fixtures import BAD, GOOD, Fate, Scene
+from tests.dashboard.server import Site, csrf_of
+from tests.dashboard.test_data_in_the_browser import LONG, fill
+from tests.dashboard.test_trends_page import ended
+from tests.runs.harness import Desk
+
+pytestmark = pytest.mark.timeout(300)
+LONG_JOB = "a_job_whose_name_is_as_long_as_somebody_once_wanted_it_to_be_for_no_good_reason"
+NARROW = (390, 800)
+PRESET = "00000000-0000-4000-8000-000000000001"
+NOT_PAGES = {"/live", "/edit/preview", "/edit/schedules", "/data/pages/{page_id:int}/body"}
+CUT = """
+() => [...document.querySelectorAll('main *')].filter((one) => {
+  const style = getComputedStyle(one);
+  return ['hidden', 'clip'].includes(style.overflowX) && style.position !== 'absolute'
+    && one.scrollWidth > one.clientWidth + 1 && one.textContent.trim();
+}).map((one) => one.outerHTML.slice(0, 120))
+"""
+# Where the letters of "since" are, after the error of a site that overrides their direction.
+PLACES = """
+() => {
+  const text = document.querySelector('p.why .quiet').firstChild;
+  return [0, 1, 2, 3, 4].map((n) => {
+    const range = document.createRange();
+    range.setStart(text, n);
+    range.setEnd(text, n + 1);
+    return range.getBoundingClientRect().left;
+  });
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a page is looked at."""
+
+    size: tuple[int, int]
+    dark: bool
+    scripts: bool
+
+
+LOOKS = {
+    "desk": Look(DESK, dark=False, scripts=True),
+    "desk in the dark": Look(DESK, dark=True, scripts=True),
+    "phone": Look(NARROW, dark=False, scripts=True),
+    "phone without scripts": Look(NARROW, dark=True, scripts=False),
+}
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncGenerator[Browser]:
+    async with chromium.launched() as launched:
+        yield launched
+
+
+async def live(scene: Scene) -> dict[str, str]:
+    """A house with hostile, long and right-to-left texts; the names that paths need."""
+    paths = await fill(scene)
+    mixed: list[Fate] = [*[GOOD] * 40, TickReason.OVERLAP, TickReason.LATE, BAD, BAD, BAD, BAD]
+    await scene.job(LONG_JOB, mixed)
+    await scene.job("poll_news", [*mixed, RunStatus.RUNNING])
+    await scene.job("asleep", [GOOD] * 4, paused=f"{HOSTILE} {LONG}")
+    await scene.job("silent", [GOOD] * 4, ago=timedelta(hours=2))
+    error = (
+        "UPDATE runs SET error_message = $1, error_type = 'http_status' WHERE status = 'failure'"
+    )
+    await scene.pool.execute(error, f"{HOSTILE} {LONG} {'x' * 300}")
+    await scene.pool.execute(
+        'INSERT INTO audit_log (at, "by", action, job, reason, detail)'
+        " VALUES (now(), 'operator/ann', 'run', $1, $2, '{\"params\": {\"depth\": 2}}')",
+        LONG_JOB,
+        f"{HOSTILE} {LONG}",
+    )
+    desk = Desk(scene.pool, SettableClock(datetime.now(UTC) - timedelta(hours=20)))
+    for number in range(12):
+        await ended(desk, 1.0 + number % 5, source=("bet9ja", "betpawa")[number % 2])
+        desk.clock.now += timedelta(minutes=80)
+    await metrics.fold(scene.pool)
+    await scene.told()
+    await check(AlertContext(scene.pool, scene.redis))
+    run = await scene.pool.fetchval("SELECT execution_id FROM runs WHERE status = 'failure'")
+    return {
+        "key": LONG_JOB,
+        "at": f"{scene.now:%Y-%m-%dT%H:%M:%SZ}",
+        "run_id:uuid": str(run),
+        "match:path": "70000001",
+        "story_id:int": paths[4].rpartition("/")[2],
+        "source": "books",
+        "item_id:int": paths[7].rpartition("/")[2],
+        "page_id:int": paths[10].rpartition("/")[2],
+        "collection": "default",
+        "preset_id": PRESET,
+        "name": "wares",
+    }
+
+
+def pages(names: dict[str, str], *, org: bool) -> list[str]:
+    """The address of every page that the operator has, or an organisation."""
+    found: list[str] = []
+    for route in page_routes():
+        assert isinstance(route, Route)
+        edits = route.path.startswith("/edit/")
+        if "GET" not in (route.methods or ()) or route.path in NOT_PAGES or edits is not org:
+            continue
+        path = route.path.replace("/data/sources/{source}", "/data/sources/bet9ja")
+        for name, value in names.items():
+            path = path.replace(f"{{{name}}}", value)
+        assert "{" not in path, path
+        found.append(path)
+    return [*found, "/collections", "/trends", "/runs", "/ticks", "/audit"] if org else found
+
+
+@asynccontextmanager
+async def looked_at(
+    browser: Browser, url: str, cookies: dict[str, str], look: Look
+) -> AsyncGenerator[tuple[Page, list[str]]]:
+    """A page of somebody who is signed in, and what the browser complains of."""
+    context = await browser.new_context(
+        base_url=url,
+        viewport={"width": look.size[0], "height": look.size[1]},
+        color_scheme="dark" if look.dark else "light",
+        java_script_enabled=look.scripts,
+    )
+    for name, value in cookies.items():
+        await context.add_cookies([{"name": name, "value": value, "url": url}])
+    page, complaints = await context.new_page(), list[str]()
+
+    def note(said: ConsoleMessage) -> None:
+        if said.type == "error" and "status of 503" not in said.text:
+            complaints.append(said.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page, complaints
+    await context.close()
+
+
+async def barriers(page: Page, look: Look) -> list[str]:
+    """What bars a reader of this page. Without scripts only its width is known."""
+    wide = await too_wide(page)
+    found = [f"{wide} px too wide"] if wide > 0 else []
+    cut: list[str] = await page.evaluate(CUT)
+    return [*found, *(f"cut: {one}" for one in cut), *(await faults(page) if look.scripts else [])]
+
+
+async def wrong(
+    browser: Browser, url: str, cookies: dict[str, str], paths: list[str], look: Look
+) -> dict[str, list[str]]:
+    """What is wrong with each of the pages."""
+    found: dict[str, list[str]] = {}
+    async with looked_at(browser, url, cookies, look) as (page, complaints):
+        for path in paths:
+            answer = await page.goto(path)
+            status = 0 if answer is None else answer.status
+            faulty = [] if status in {200, 503} else [f"status {status}"]
+            found[path] = [*faulty, *await barriers(page, look), *complaints]
+            complaints.clear()
+    return {path: what for path, what in found.items() if what}
+
+
+async def cookies_of(site: Site, org: str | None = None) -> dict[str, str]:
+    """The cookies of a session, also for another web with the same secret."""
+    async with site.signed_in(Scope.ADMIN, org) as client:
+        return dict(client.cookies)
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+async def test_nothing_bars_a_reader_of_any_page_of_the_operator(
+    browser: Browser, site: Site, scene: Scene, look: Look
+) -> None:
+    names = await live(scene)
+
+    found = await wrong(browser, site.url, await cookies_of(site), pages(names, org=False), look)
+
+    assert found == {}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+async def test_nothing_bars_a_reader_of_any_page_of_an_organisation(
+    browser: Browser, site: Site, scene: Scene, look: Look
+) -> None:
+    names = await live(scene)
+    async with site.signed_in(Scope.ADMIN, "acme") as admin:
+        for path, form in (
+            ("recipes", {"recipe": wares() + f"# {LONG}\n"}),
+            ("presets", {"name": "ours", "sources": "bet9ja"}),
+            ("schedules/default", {"cron_expression": "*/20 6-22 * * mon-fri", "timezone": "UTC"}),
+        ):
+            sent = {"csrf": csrf_of(admin), "do": "save", **form}
+            answer = await admin.post(f"/edit/{path}", data=sent)
+            assert answer.status_code == 303, answer.text
+        cookies = dict(admin.cookies)
+
+    found = await wrong(browser, site.url, cookies, pages(names, org=True), look)
+
+    assert found == {}
+
+
+@pytest.mark.parametrize("away", ["redis", "postgres", "both"])
+async def test_nothing_bars_a_reader_while_a_server_is_away(
+    browser: Browser, site: Site, scene: Scene, dsn: str, redis_url: str, away: str
+) -> None:
+    names = await live(scene)
+    cookies = await cookies_of(site)
+    nowhere = {
+        "redis": {"redis_url": SecretStr("redis://127.0.0.1:1/0")},
+        "postgres": {"database_url": SecretStr(NO_POSTGRES)},
+    }
+    gone = {
+        name: url for one in nowhere if away in {one, "both"} for name, url in nowhere[one].items()
+    }
+    config = config_for(dsn, redis_url).model_copy(update=gone)
+    found: dict[str, dict[str, list[str]]] = {}
+    async with sites.opened(config, scene.pool) as alone:
+        paths = pages(names, org=False)
+        for name in ["phone without scripts"]:
+            found[name] = await wrong(browser, alone.url, cookies, paths, LOOKS[name])
+
+    assert {name: what for name, what in found.items() if what} == {}
+
+
+@pytest.mark.parametrize("look", [LOOKS["desk"], LOOKS["phone"]], ids=["desk", "phone"])
+async def test_nothing_bars_a_reader_of_200_jobs_without_a_worker(
+    browser: Browser, site: Site, scene: Scene, pool: Pool, look: Look
+) -> None:
+    await scene.job(LONG_JOB, [GOOD] * 8)
+    for number in range(20):
+        await scene.job(f"job_{number:03}", [GOOD] * 12 + [BAD] * (number % 5))
+    await pool.execute(
+        "INSERT INTO schedules (key, job, spec, policies, params, version, effective_from, enabled,"
+        " evaluated_through, next_tick_at, due_at, created_at) SELECT 'many_' || n, 'many', spec,"
+        " policies, params, 1, effective_from, true, evaluated_through, next_tick_at, due_at,"
+        " created_at FROM schedules, generate_series(1, 180) n WHERE key = 'job_000'"
+    )
+    await scene.beats((timedelta(hours=12), timedelta(minutes=30)))
+    await scene.told(workers=0)
+    paths = ["/", "/?status=unhealthy&sort=took", "/jobs", "/workers", "/ticks", "/alerts"]
+
+    found = await wrong(browser, site.url, await cookies_of(site), paths, look)
+
+    assert found == {}
+
+
+async def test_a_foreign_text_does_not_turn_ours_around(
+    browser: Browser, site: Site, scene: Scene
+) -> None:
+    names = await live(scene)
+    async with looked_at(browser, site.url, await cookies_of(site), LOOKS["desk"]) as (page, _):
+        await page.goto(f"/jobs/{names['key']}")
+        places: list[float] = await page.evaluate(PLACES)
+
+    assert places == sorted(places)
