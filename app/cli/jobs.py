@@ -7,6 +7,7 @@ import typer
 
 from app.cli import terminal
 from app.cli.terminal import CommandContext
+from app.core.collection_keys import is_collection
 from app.health import keys
 from app.health.facts import JobFacts
 from app.health.judge import HealthRules, judge
@@ -41,7 +42,7 @@ def jobs(
         return [
             _as_json(state, facts.get(state.key), now, rules)
             for state in states
-            if collections or not state.key.startswith("collection:")
+            if collections or not is_collection(state.key)
         ]
 
     rows = terminal.with_servers(read)

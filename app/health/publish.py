@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from redis.asyncio import Redis
 
+from app.core.collection_keys import is_collection
 from app.core.errors import BadSchedule
 from app.health import history, keys
 from app.health.facts import CollectionFacts, JobFacts
@@ -16,15 +17,13 @@ from app.store.db import Pool
 from app.store.reports import health
 from app.store.reports.health import JobRow
 
-COLLECTION_PREFIX = "collection:"  # prefix of the schedule keys of collections
-
 
 async def publish_job(pool: Pool, redis: Redis, key: str) -> None:
     """Publish the facts of a job after a run, or after a tick that created none.
 
     Ignores collections, which are counted.
     """
-    if not key.startswith(COLLECTION_PREFIX):
+    if not is_collection(key):
         await keys.write_jobs(redis, _by_key(await health.facts(pool, key)))
 
 
