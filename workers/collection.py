@@ -8,11 +8,11 @@ from uuid import UUID
 from pydantic import ConfigDict
 
 from app.context import WorkerContext
+from app.core.collection_keys import schedule_key
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, FailureKind
 from app.core.errors import BadPreset, BudgetExceeded, OrgDisabled, OverLimit
 from app.ledger.edit import DeclaredSchedule
-from app.orgs.collection import schedule_key
 from app.orgs.limits import OrgLimits
 from app.runs.attempts import AttemptOutcome
 from app.store import tenancy

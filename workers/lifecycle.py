@@ -44,6 +44,7 @@ from workers.dispatch import DispatchState
 from workers.execute import org_slots
 from workers.isolation import Isolation
 from workers.maintenance import maintain_partitions
+from workers.org_alerts import OrgAlertSender
 from workers.registry import JobRegistry
 from workers.sweep import publish_health, sweep
 from workers.trigger import known_jobs
@@ -120,10 +121,11 @@ async def _open_services(
     config = context.config
     watcher = AlertWatcher(config, context.pool, context.redis)
     pings, sender = HeartbeatPings.from_config(config), Sender()
+    org_alerts = OrgAlertSender()
     health = HealthPublisher(context.control, context.redis, context.worker)
-    for service in (watcher, pings, sender, health):
+    for service in (watcher, pings, sender, org_alerts, health):
         stack.push_async_callback(service.close)
-    ctx.update(watcher=watcher, pings=pings, sender=sender, health=health)
+    ctx.update(watcher=watcher, pings=pings, sender=sender, org_alerts=org_alerts, health=health)
     await stack.enter_async_context(run_log.capture(context.redis, config.secrets()))
     codes = {inspect.unwrap(job.function).__code__: job.name for job in jobs.jobs}
     await stack.enter_async_context(LoopWatchdog(codes))

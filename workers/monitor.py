@@ -12,6 +12,7 @@ from app.health.facts import SystemFacts
 from app.health.metrics import read
 from app.scheduling.schedule import EPOCH, Schedule
 from app.store.reports import alerts, metrics, trends
+from workers.org_alerts import OrgAlertSender
 
 # Between the multiples of ten seconds, at which most ticks are due, and after health is published.
 MONITOR_SCHEDULE = Schedule.every(10, anchor=EPOCH + timedelta(seconds=7.5))
@@ -26,9 +27,11 @@ ACCOUNTING_EVERY = 300  # seconds between accounting checks
 async def monitor(ctx: dict[str, Any]) -> None:
     """Send alerts for changes of health, and update counters, counts and accounting."""
     context = worker_context(ctx)
-    watcher, pings = ctx.get("watcher"), ctx.get("pings")
+    watcher, pings, sender = ctx.get("watcher"), ctx.get("pings"), ctx.get("org_alerts")
     if isinstance(watcher, AlertWatcher):
         await watcher.step()
+    if isinstance(sender, OrgAlertSender):
+        await sender.step(context)
     if await _claim_interval(context, "minute", PING_EVERY) and isinstance(pings, HeartbeatPings):
         pings.scheduler()
     if await _claim_interval(context, "totals", TOTALS_EVERY):

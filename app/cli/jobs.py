@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import connections, terminal
+from app.core.collection_keys import is_collection
 from app.health import judge, keys, rules
 from app.ledger import upcoming
 from app.store.schedules import heartbeats, schedule_rows
@@ -44,7 +45,7 @@ def jobs(
         return [
             _as_json(state, facts.get(state.key), now, by)
             for state in states
-            if collections or not state.key.startswith("collection:")
+            if collections or not is_collection(state.key)
         ]
 
     rows = connections.with_servers(read)

@@ -131,6 +131,11 @@ class CacheBounds:
         """The keys of the bytes of each tenant, and of the index of those of unknown owners."""
         return f"rollcall:cached:{self.name}:tenants", self.index(UNKNOWN)
 
+    @property
+    def shared_bytes(self) -> str:
+        """The key of the bytes of each key of an unknown owner, and of their `total`."""
+        return f"{self.index(UNKNOWN)}:bytes"
+
     async def apply(self, redis: Redis, owner: str, written: Sequence[str]) -> int:
         """Index the keys that were written, and remove what is past the bounds.
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from redis.asyncio import Redis
 
+from app.core.collection_keys import is_collection
 from app.core.errors import BadSchedule
 from app.health import history, keys
 from app.health.facts import CollectionFacts, JobFacts
@@ -17,12 +18,10 @@ from app.store.db import Pool
 from app.store.reports import health
 from app.store.reports.health import JobRow
 
-COLLECTION_PREFIX = "collection:"  # prefix of the schedule keys of collections
-
 
 async def publish_job(pool: Pool, redis: Redis, key: str) -> None:
     """Publish the facts of a job now. Ignores collections, which are counted."""
-    if not key.startswith(COLLECTION_PREFIX):
+    if not is_collection(key):
         await write(pool, redis, [key], None)
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.core.collection_keys import is_collection
 from app.core.tasks import cancel_all
 from app.health import keys, publish
 from app.store.db import TRANSIENT, Pool
@@ -43,7 +44,7 @@ class HealthPublisher:
 
         Ignores collections, which are counted.
         """
-        if key.startswith(publish.COLLECTION_PREFIX):
+        if is_collection(key):
             return
         self._changed.add(key)
         pause = self._published_at + self._pause - time.monotonic()

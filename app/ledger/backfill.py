@@ -17,7 +17,7 @@ from arq.connections import ArqRedis
 
 from app.core import log
 from app.core.enums import OPEN_STATUSES, AuditAction, RunStatus
-from app.core.errors import BadSchedule, UnknownJob
+from app.core.errors import BadSchedule, InvalidValue, UnknownJob
 from app.ledger.decide import read_schedule
 from app.queue import enqueue
 from app.scheduling.policies import Policies
@@ -81,21 +81,21 @@ class BackfillPlan:
 async def make_plan(pool: Pool, request: BackfillRequest, now: datetime) -> BackfillPlan:
     """Return the runs of a backfill and the status of those that exist. Writes nothing.
 
-    Raises UnknownJob if there is no such schedule, and BadSchedule if the range ends in the future
-    or has more than MAX_TICKS ticks.
+    Raises UnknownJob if there is no such schedule, BadSchedule if it cannot be read, and
+    InvalidValue if the range ends in the future or has more than MAX_TICKS ticks.
     """
     state = await schedule_rows.one(pool, request.key)
     if state is None:
         known = ", ".join(s.key for s in await schedule_rows.all_of(pool)) or "none yet"
         raise UnknownJob(f"there is no schedule {request.key!r}; known: {known}")
     if request.until > now:
-        raise BadSchedule(
-            f"{request.until.isoformat()} is in the future: a backfill covers past ticks only"
-        )
+        message = f"{request.until.isoformat()} is in the future: a backfill covers past ticks only"
+        raise InvalidValue("until", message)
     # In a thread: so many ticks take seconds, in which the web would answer nobody.
     ticks = await asyncio.to_thread(_ticks, read_schedule(state), request)
     if len(ticks) > MAX_TICKS:
-        raise BadSchedule(f"the range has more than {MAX_TICKS:,} ticks: choose a shorter one")
+        message = f"the range has more than {MAX_TICKS:,} ticks: choose a shorter one"
+        raise InvalidValue("until", message)
     if request.missing:
         served = await store.successful_ticks(pool, state.id, request.since, request.until)
         ticks = [tick for tick in ticks if tick not in served]

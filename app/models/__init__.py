@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import MetaData
 
+from app.models.alert_channels import AlertChannelRow
 from app.models.audit import AuditRow
 from app.models.backfills import BackfillRow
 from app.models.changes import ChangeClockRow, ChangeRow
@@ -65,6 +66,7 @@ from app.models.sources import OrgSourceRevisionRow, OrgSourceRow, SourceUsageRo
 from app.models.webhooks import WebhookDeliveryRow, WebhookRow
 
 __all__ = [
+    "AlertChannelRow",
     "ApiToken",
     "ApiTokenRow",
     "Article",

@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, text
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Identity, Index, text
 from sqlmodel import Field, SQLModel
 
 from app.core.enums import AlertSeverity, JobStatus, TrendKind
 from app.models.columns import instant, json, one_of
+from app.models.orgs import org
 
 
 class HealthStateRow(SQLModel, table=True):
@@ -61,6 +62,7 @@ class NotificationRow(SQLModel, table=True):
     """A message to one notifier (`channel`), retried until it is sent or given up.
 
     `incident`: what it is about, for notifiers that open and close incidents: the key of a job.
+    `channel_id`: the alert channel of the organisation `org_id`; null for those of the operator.
     """
 
     __tablename__: ClassVar[Any] = "notifications"
@@ -69,6 +71,13 @@ class NotificationRow(SQLModel, table=True):
             "notifications_waiting",
             "next_try_at",
             postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL"),
+        ),
+        Index("notifications_org", "org_id", postgresql_where=text("org_id IS NOT NULL")),
+        Index(
+            "notifications_channel",
+            "channel_id",
+            "id",
+            postgresql_where=text("channel_id IS NOT NULL"),
         ),
         one_of("severity", AlertSeverity, "notifications_severity"),
     )
@@ -85,6 +94,11 @@ class NotificationRow(SQLModel, table=True):
     sent_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     given_up_at: datetime | None = Field(default=None, sa_column=instant(null=True))
     last_error: str | None = None
+    org_id: UUID | None = Field(default=None, sa_column=org(null=True))
+    channel_id: UUID | None = Field(
+        default=None,
+        sa_column=Column(ForeignKey("alert_channels.id", ondelete="CASCADE"), nullable=True),
+    )
 
 
 class MetricTotalRow(SQLModel, table=True):

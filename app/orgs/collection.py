@@ -14,8 +14,9 @@ from uuid import UUID
 import asyncpg
 
 from app.core import log
+from app.core.collection_keys import DEFAULT_COLLECTION, schedule_key
 from app.core.config import Config
-from app.core.enums import Coalesce, Overlap
+from app.core.enums import COLLECTION_TASK, Coalesce, Overlap
 from app.core.errors import BadSchedule, Conflict, InvalidValue, NotFound, OverLimit, StaleEdit
 from app.ledger import edit as ledger
 from app.ledger import manual_runs
@@ -36,8 +37,6 @@ from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import decisions
 from app.store.schedules.schedule_versions import SchedulePause
 
-TASK = "collection"
-DEFAULT = "default"  # the collection without a name of its own
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,59}$"
 A_DAY = timedelta(days=1)
 MAX_TICKS_PER_DAY = 1_440  # of a schedule, if `runs_per_day` is not higher
@@ -86,7 +85,7 @@ class CollectionRequest:
     by: str
     now: datetime
     revision: int | None = None
-    collection: str = DEFAULT
+    collection: str = DEFAULT_COLLECTION
     reason: str = ""
     retry_of: UUID | None = None
 
@@ -124,17 +123,9 @@ def next_run_at(schedule: CollectionSchedule) -> datetime | None:
     return Policies.from_spec(schedule.policies).next_run_from(rule, schedule.next_tick_at)
 
 
-def schedule_key(org_id: UUID, collection: str = DEFAULT) -> str:
-    """Return the key of a collection's schedule."""
-    return f"{TASK}:{org_id}" if collection == DEFAULT else f"{TASK}:{org_id}:{collection}"
-
-
-def collection_name(key: str) -> str:
-    """Return the name of the collection whose schedule has this key."""
-    return key.removeprefix(f"{TASK}:")[len(str(UUID(int=0))) + 1 :] or DEFAULT
-
-
-async def read(pool: Pool, org_id: UUID, collection: str = DEFAULT) -> CollectionSchedule | None:
+async def read(
+    pool: Pool, org_id: UUID, collection: str = DEFAULT_COLLECTION
+) -> CollectionSchedule | None:
     """Return a collection's schedule, retired or not; None if it never had one."""
     async with tenancy.org_transaction(pool, org_id) as connection:
         return await store.read_schedule(connection, org_id, schedule_key(org_id, collection))
@@ -237,10 +228,12 @@ async def request_run(pool: Pool, config: Config, request: CollectionRequest) ->
             raise Conflict(f"run {open_[0].run_id} is still open", open_[0].run_id)
         count = await kept.runs_since(connection, request.org_id, request.now - A_DAY)
         limits.check("runs_per_day", count + 1)
-        manual = ManualRun(TASK, {}, request.by, request.reason, retry_of=request.retry_of)
+        manual = ManualRun(
+            COLLECTION_TASK, {}, request.by, request.reason, retry_of=request.retry_of
+        )
         run_request = run_rows.RunRequest(
             run_id=manual.run_id,
-            job=TASK,
+            job=COLLECTION_TASK,
             params={},
             requested_by=manual.requested_by,
             max_attempts=config.max_attempts,
@@ -250,7 +243,7 @@ async def request_run(pool: Pool, config: Config, request: CollectionRequest) ->
         )
         await manual_runs.insert(connection, request.key, manual, run_request, request.now)
     _log.info("collection.asked_for", execution_id=str(run_request.run_id), by=request.by)
-    return QueuedRun(run_request.run_id, TASK)
+    return QueuedRun(run_request.run_id, COLLECTION_TASK)
 
 
 async def _locked(
@@ -328,7 +321,9 @@ def _declared(
         policies = choices.apply(defaults, schedule, settings.timezone)
     except BadSchedule as error:
         raise InvalidValue("policies", str(error)) from None
-    return DeclaredSchedule(request.key, TASK, schedule, policies, settings.enabled, request.org_id)
+    return DeclaredSchedule(
+        request.key, COLLECTION_TASK, schedule, policies, settings.enabled, request.org_id
+    )
 
 
 async def _check_count(connection: Connection, org_id: UUID, limits: OrgLimits) -> None:

@@ -21,10 +21,12 @@ from app.store.orgs.orgs import Org
 
 SCAN_COUNT = 1_000
 # Sorted sets whose members name runs or organisations.
+SHARED_BYTES = tuple(cache.shared_bytes for cache in (log.BOUNDS, robots.BOUNDS))
 QUEUES = (
     *(f"{ORG_QUEUE}{suffix}" for suffix in ("", ":slow", ":later", ":admitted")),
     default_queue_name,
     *(index for cache in (log.BOUNDS, robots.BOUNDS) for index in cache.shared_indexes),
+    *SHARED_BYTES,
 )
 
 
@@ -59,7 +61,9 @@ async def delete(
     if keys:
         await redis.delete(*keys)
     for queue, name in await _queued(redis, found.id, runs):
-        await redis.zrem(queue, name)
+        size = await redis.zscore(queue, name)
+        if await redis.zrem(queue, name) and queue in SHARED_BYTES:
+            await redis.zincrby(queue, -(size or 0), "total")
     return before, await _counts(pool, redis, found, runs)
 
 

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from app.core.config import Config
 from app.core.errors import Auth, BadParameters, BadRecipe, OverLimit
 from app.fetch.recipe_clients import SecretResolver
+from app.orgs import alert_channels, webhooks
 from app.orgs import secret_box as safes
-from app.orgs import webhooks
 from app.orgs.secret_box import SecretBox
 from app.sources.recipes.load import disallowed_secrets
 from app.sources.recipes.load import secret_references as references
@@ -94,7 +94,8 @@ async def resolver(pool: Pool, config: Config, org_id: UUID, recipe: Recipe) -> 
 async def reseal(pool: Pool, box: SecretBox, now: datetime) -> int:
     """Re-encrypt with the first key what older keys encrypted; return the number of secrets.
 
-    Those of webhooks too. The older keys can be removed from SECRETS_KEY afterwards.
+    Those of webhooks and URLs of alert channels too. The older keys can be removed from SECRETS_KEY
+    afterwards.
     """
     count = 0
     async with pool.acquire() as connection, connection.transaction():
@@ -104,6 +105,7 @@ async def reseal(pool: Pool, box: SecretBox, now: datetime) -> int:
                 await store.put(connection, org_id, name, box.seal(org_id, name, value), now)
                 count += 1
         count += await webhooks.reseal(connection, box)
+        count += await alert_channels.reseal(connection, box)
     return count
 
 

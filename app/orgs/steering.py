@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from app.core.collection_keys import collection_name
 from app.core.config import Config
 from app.core.enums import COLLECTION_TASK, OPEN_STATUSES
 from app.core.errors import BadParameters, BadSchedule, InvalidValue, UnknownJob, WrongState
@@ -137,7 +138,7 @@ def owner_of(key: str) -> UUID | None:
 
 
 def _of_collection(key: str, owner: UUID, act: Act) -> CollectionRequest:
-    return CollectionRequest(owner, act.by, act.now, collection=collection.collection_name(key))
+    return CollectionRequest(owner, act.by, act.now, collection=collection_name(key))
 
 
 def _check_future(at: datetime | None, act: Act, name: str) -> None:

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from app.core.collection_keys import schedule_key
 from app.core.enums import Scope
-from app.orgs import collection
 from app.store.db import Pool
 from app.store.orgs import selections
 from app.store.schedules import decisions
@@ -83,9 +83,7 @@ async def test_a_run_collects_the_preset_of_its_own_collection(
     await visitor("PATCH", NIGHTLY, json=CHOICE)
 
     for name, preset in (("default", "odds"), ("nightly", "news")):
-        chosen = await selections.read_selection(
-            pool, org.id, collection.schedule_key(org.id, name)
-        )
+        chosen = await selections.read_selection(pool, org.id, schedule_key(org.id, name))
         assert chosen is not None
         assert chosen.preset == preset
 

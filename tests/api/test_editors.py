@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.core.collection_keys import schedule_key
 from app.core.enums import Scope
 from app.ledger import decide, proof
-from app.orgs.collection import schedule_key
 from app.store.db import Pool
 from tests.api.clients import NEWS, ODDS, SCHEDULE, Org, Visitor, found
 from tests.clock import SettableClock

@@ -9,7 +9,11 @@ import httpx
 import pytest
 
 from app.core.enums import Scope
+from app.ledger import edit
+from app.ledger.edit import DeclaredSchedule
 from app.orgs import tokens
+from app.scheduling.policies import Policies
+from app.scheduling.schedule import Schedule
 from app.store.db import Pool
 from app.web.api.endpoint import Endpoint
 from app.web.api.table import ENDPOINTS
@@ -169,6 +173,40 @@ async def test_jobs_and_ticks_are_those_of_all(
         ("skipped", "paused")
     ]
     problem(await operator("GET", "/operator/jobs/nothing/ticks"), 404)
+    named = (await operator("GET", "/operator/ticks", params={"job": job["job"]})).json()["ticks"]
+    assert [(one["job"], one["reason"]) for one in named] == [(job["job"], "paused")]
+    assert (await operator("GET", "/operator/ticks")).json()["ticks"] == []
+    assert fields(await operator("GET", "/operator/ticks?job=nothing")) == ["job"]
+
+
+async def test_the_ticks_of_all_jobs_are_listed_page_by_page_with_filters(
+    operator: Visitor, pool: Pool
+) -> None:
+    declared = [
+        DeclaredSchedule(name, name, Schedule.every(60, name=name), Policies())
+        for name in ("poll", "odds")
+    ]
+    await edit.register(pool, declared, NOON)
+    await pool.execute(
+        "INSERT INTO ticks (schedule_id, scheduled_for, version, outcome, reason, decided_at)"
+        " SELECT id, $1::timestamptz + n * interval '1 minute', 1, 'missed', 'late', $1"
+        " FROM schedules, generate_series(1, 3) n",
+        NOON,
+    )
+    found: list[tuple[str, str]] = []
+    query: dict[str, Any] = {"limit": 4, "outcome": "missed", "since": NOON.isoformat()}
+    while True:
+        page = (await operator("GET", "/operator/ticks", params=query)).json()
+        found += [(one["scheduled_for"], one["job"]) for one in page["ticks"]]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+
+    assert len(set(found)) == len(found) == 6
+    assert {job for _, job in found} == {"poll", "odds"}
+    assert [at for at, _ in found] == sorted((at for at, _ in found), reverse=True)
+    none = await operator("GET", "/operator/ticks", params={"outcome": "ran"})
+    assert none.json() == {"ticks": [], "next_cursor": None}
 
 
 async def test_a_name_that_is_taken_or_reserved_is_refused(operator: Visitor, org: Org) -> None:

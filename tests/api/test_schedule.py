@@ -9,9 +9,9 @@ import httpx
 import pytest
 from arq.connections import ArqRedis
 
+from app.core.collection_keys import schedule_key
 from app.core.enums import Scope
 from app.ledger import decide, proof
-from app.orgs.collection import schedule_key
 from app.store.db import Pool
 from app.web.throttle import ChangeThrottle
 from tests.api.clients import NEWS, ODDS, SCHEDULE, Org, Visitor, fields, had_run, preset, problem

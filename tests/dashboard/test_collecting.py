@@ -5,6 +5,7 @@ from uuid import UUID
 
 from arq.connections import ArqRedis
 
+from app.core.collection_keys import schedule_key
 from app.core.enums import Scope
 from app.orgs import collection, tokens
 from app.orgs.collection import CollectionRequest
@@ -29,7 +30,7 @@ async def chosen(site: Site, **changes: Any) -> str:
         CollectionRequest(who.org_id, who.name, now),
         wish,
     )
-    return collection.schedule_key(who.org_id)
+    return schedule_key(who.org_id)
 
 
 async def edits(site: Site) -> list[tuple[Any, ...]]:

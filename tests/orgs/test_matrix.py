@@ -136,6 +136,7 @@ BODIES: dict[str, Any] = {
     "POST /collection/webhooks": {"url": "https://example.com/in"},
     "POST /collection/webhooks/{webhook_id}/pause": {"note": "x"},
     "POST /collection/webhooks/{webhook_id}/replay": {"after": "0"},
+    "POST /collection/channels": {"label": "new", "url": "ifttt://key@event"},
 }
 FORMS = {
     "POST /jobs/several": {"action": "pause", "confirmed": "1"},
@@ -279,6 +280,14 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
                 now,
             )
             await connection.execute(
+                "INSERT INTO alert_channels (id, org_id, label, service, secret, created_at,"
+                " created_by) VALUES ($1, $2, $3, 'slack', '', $4, $3)",
+                run_id,
+                org_id,
+                marker,
+                now,
+            )
+            await connection.execute(
                 "INSERT INTO org_secrets (org_id, name, ciphertext, updated_at)"
                 " VALUES ($1, 'TOKEN', $2, $3)",
                 org_id,
@@ -292,6 +301,7 @@ async def furnish(pool: Pool, owner: str | None) -> Owned:
         "run_id": str(run_id),
         "preset_id": str(preset_id),
         "webhook_id": str(run_id),
+        "channel_id": str(run_id),
         "name": "wares",
         "secret": "TOKEN",
         "collection": "default",

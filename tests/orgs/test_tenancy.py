@@ -40,6 +40,8 @@ TABLES = (
     "changes",  # one of each item, by a trigger
     "webhooks",
     "webhook_deliveries",
+    "alert_channels",
+    "notifications",
     "idempotency_keys",
     "audit_log",
 )
@@ -98,6 +100,13 @@ async def furnish(pool: Pool, name: str) -> UUID:
             org,
             NOW,
         )
+        await house.execute(
+            "INSERT INTO alert_channels (id, org_id, label, service, secret, created_at,"
+            " created_by) VALUES ($1, $2, 'l', 'slack', '', $3, 'x')",
+            webhook,
+            org,
+            NOW,
+        )
     return org
 
 
@@ -123,6 +132,12 @@ async def furnish_rows(pool: Pool, name: str | None, org: UUID | None) -> None:
         )
         await house.execute(
             "INSERT INTO audit_log (org_id, at, by, action) VALUES ($1, $2, 'x', 'run')", org, NOW
+        )
+        await house.execute(
+            "INSERT INTO notifications (channel, title, body, created_at, next_try_at, attempts,"
+            " org_id) VALUES ('slack', 't', 'b', $2, $2, 0, $1)",
+            org,
+            NOW,
         )
         await house.execute(
             "INSERT INTO items (org_id, source, key, content_hash, first_seen, last_seen,"
@@ -301,7 +316,7 @@ async def test_row_level_security_holds_for_the_role_of_the_house(pool: Pool) ->
 # Tables without rows of organisations: what sites publish, and what the operator alone reads.
 SHARED_BY_ALL = {
     "alembic_version", "article_entities", "articles", "change_clock", "health_flips",
-    "health_states", "metric_pending", "metric_totals", "news_cursors", "notifications",
+    "health_states", "metric_pending", "metric_totals", "news_cursors",
     "odds_boards", "odds_event_changes", "odds_events", "odds_price_changes", "odds_prices",
     "source_usage",
     "stories", "story_entities", "story_sentiment", "story_updates", "trends",

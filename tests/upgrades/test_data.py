@@ -168,6 +168,14 @@ INSERT INTO idempotency_keys (key, fingerprint, created_at) VALUES ('k', '\\x01'
 INSERT INTO org_source_revisions (org_id, name, revision, recipe, "by", at)
 VALUES ('00000000-0000-4000-8000-00000000000a', 'shop', 2, 'name = "shop"', 'Acme/laptop', now());
 """,
+    "0040": """
+INSERT INTO alert_channels (id, org_id, label, service, secret, created_at, created_by)
+VALUES ('00000000-0000-4000-8000-00000000000d', '00000000-0000-4000-8000-00000000000a', 'team',
+        'slack', '\\x01', now(), 'Acme/laptop');
+INSERT INTO notifications (channel, title, body, created_at, next_try_at, attempts, org_id,
+                           channel_id)
+SELECT service, 't', 'b', now(), now(), 0, org_id, id FROM alert_channels;
+""",
     "0045": """
 UPDATE schedule_versions SET proven_through = effective_from;
 """,

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.core.alert_routes import AlertRoute, taken
+from app.core.collection_keys import is_collection
 from app.core.durations import span
-from app.core.enums import AlertSeverity
+from app.core.enums import AlertSeverity, JobStatus
 from app.core.quiet_hours import QuietHours
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 from app.health.explain import at
@@ -213,10 +214,12 @@ def _message(
     ]
     if policy.public_url is not None:
         parts.append(f"Dashboard: {policy.public_url}/")
-    return AlertMessage(f"[rollcall] {_title(plan_, current)}", "\n\n".join(parts), severity)
+    return AlertMessage(
+        f"[rollcall] {_title(plan_, current, recorded)}", "\n\n".join(parts), severity
+    )
 
 
-def _title(plan_: AlertPlan, current: CurrentStates) -> str:
+def _title(plan_: AlertPlan, current: CurrentStates, recorded: Mapping[str, RecordedState]) -> str:
     parts: list[str] = []
     if SCHEDULER in plan_.unhealthy:
         parts.append(_scheduler_problem(current))
@@ -226,7 +229,9 @@ def _title(plan_: AlertPlan, current: CurrentStates) -> str:
     if plan_.reminded:
         parts.append(f"{_named(plan_.reminded)} still unhealthy")
     if plan_.recovered:
-        parts.append(f"{_named(plan_.recovered)} healthy again")
+        healthy = all(recorded[key].status == JobStatus.HEALTHY for key in plan_.recovered)
+        what = "healthy again" if healthy else "no longer unhealthy"
+        parts.append(f"{_named(plan_.recovered)} {what}")
     return "; ".join(parts)
 
 
@@ -271,7 +276,7 @@ def _problem(
         lines.append(
             f"It {after} {recorded[key].acknowledged_by}: {recorded[key].acknowledged_note}"
         )
-    if policy.public_url is not None and key != SCHEDULER and not key.startswith("collection:"):
+    if policy.public_url is not None and key != SCHEDULER and not is_collection(key):
         lines.append(f"{policy.public_url}/jobs/{key}")
     return "\n".join(lines)
 

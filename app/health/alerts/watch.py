@@ -13,16 +13,17 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core import log
+from app.core.collection_keys import is_collection
 from app.core.enums import JobStatus
 from app.health import keys
-from app.health.alerts import compose, job_state
+from app.health.alerts import compose, job_state, org_alerts
 from app.health.alerts.compose import AlertChannel, AlertPlan, AlertPolicy
 from app.health.alerts.job_state import SCHEDULER, CurrentStates, JobState, RecordedState
 from app.health.judge import DEFAULT_RULES, HealthRules
 from app.store.db import Connection, Pool
 from app.store.reports import alerts as store
+from app.store.reports import org_alerts as org_store
 
-COLLECTION_KEYS = "collection:"
 COLLECTIONS_INTERVAL = 60  # seconds
 COLLECTIONS_KEY = "rollcall:alert:collections"
 
@@ -59,8 +60,11 @@ async def check(context: AlertContext) -> bool:
         plan = compose.plan(current, _operators(states), context.policy)
         if plan:
             await _queue_message(context, connection, plan, current, states)
+        own = org_alerts.plan(current, states, context.policy)
+        if own:
+            await _enqueue_to_organisations(connection, own, current, states)
     _log_flips(flips)
-    return bool(plan)
+    return bool(plan or own)
 
 
 async def _states(connection: Connection) -> dict[str, RecordedState]:
@@ -69,7 +73,7 @@ async def _states(connection: Connection) -> dict[str, RecordedState]:
 
 def _operators(states: Mapping[str, RecordedState]) -> dict[str, RecordedState]:
     """The states that alert the operator: all but those of organisations' collections."""
-    return {key: one for key, one in states.items() if not key.startswith(COLLECTION_KEYS)}
+    return {key: one for key, one in states.items() if not is_collection(key)}
 
 
 async def _seen(
@@ -103,23 +107,22 @@ async def _claim_collections(redis: Redis) -> bool:
 async def _collections(
     connection: Connection, states: Mapping[str, RecordedState], now: datetime
 ) -> list[JobState]:
-    unhealthy = [
-        _unhealthy_collection(row, now)
-        for row in await store.unhealthy_collections(connection, now)
+    recorded = [s.key for s in states.values() if is_collection(s.key) and s.ill]
+    found = [
+        _collection_state(row, now)
+        for row in await org_store.judged_collections(connection, now, recorded)
     ]
-    keys_ = {one.key for one in unhealthy}
-    recorded = [s for s in states.values() if s.key.startswith(COLLECTION_KEYS) and s.ill]
-    recovered = [
-        JobState(state.key, JobStatus.HEALTHY, needs_attention=False, since=now)
-        for state in recorded
-        if state.key not in keys_
-    ]
-    return unhealthy + recovered
+    gone = set(recorded) - {one.key for one in found}  # retired, or without `notify`
+    unwatched = [JobState(k, JobStatus.PAUSED, needs_attention=False, since=now) for k in gone]
+    return found + unwatched
 
 
-def _unhealthy_collection(row: Mapping[str, object], now: datetime) -> JobState:
+def _collection_state(row: Mapping[str, object], now: datetime) -> JobState:
     state, due = str(row["state"]), row["next_tick_at"]
     overdue = state == "overdue"
+    if not overdue and state != "failing":
+        status = JobStatus.PAUSED if state == "paused" else JobStatus.HEALTHY
+        return JobState(str(row["key"]), status, needs_attention=False, since=now)
     problem = (
         "its tick was not decided in time"
         if overdue
@@ -164,6 +167,24 @@ async def _queue_message(
             severity=message.severity.value,
             channels=len(context.channels),
         )
+
+
+async def _enqueue_to_organisations(
+    connection: Connection,
+    plan: AlertPlan,
+    current: CurrentStates,
+    states: Mapping[str, RecordedState],
+) -> None:
+    """Queue the messages to organisations' channels; the feed has the changes already."""
+    reported = (plan.unhealthy, plan.reminded, plan.recovered)
+    await store.mark_notified(connection, reported, current.now)
+    await org_store.remind(connection, plan.reminded, current.now)
+    channels = await org_store.channels(connection, org_alerts.owners(plan))
+    found = org_alerts.messages(channels, plan, current, states)
+    for channel, message in found:
+        route = (channel.id, channel.org_id, channel.service)
+        await org_store.enqueue(connection, route, message, current.now)
+    _log.info("alert.of_collections", collections=sum(map(len, reported)), messages=len(found))
 
 
 def _log_flips(flips: Sequence[JobState]) -> None:

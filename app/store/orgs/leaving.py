@@ -28,7 +28,8 @@ ELSEWHERE = {
     "news_cursors": "source LIKE $1 || '/%'",
     "health_states": "key LIKE 'collection:' || $1 || '%'",
     "health_flips": "key LIKE 'collection:' || $1 || '%'",
-    "notifications": "position($2 IN title || ' ' || body) > 0 OR position($1 IN body) > 0",
+    "notifications": "org_id IS NULL"
+    " AND (position($2 IN title || ' ' || body) > 0 OR position($1 IN body) > 0)",
     "metric_pending": "execution_id = ANY ($3::uuid[]) AND $1 <> '' AND $2 <> ''",
 }
 NO_LONGER_USED = """
@@ -67,7 +68,8 @@ async def counts(pool: Pool, org_id: UUID, name: str, runs: Sequence[UUID]) -> d
             found[table] = await connection.fetchval(count)
     for table, where in ELSEWHERE.items():
         rows = f"SELECT count(*) FROM {table} WHERE {where}"  # noqa: S608 - constants
-        found[table] = await pool.fetchval(rows, *_named(where, org_id, name, runs))
+        count = await pool.fetchval(rows, *_named(where, org_id, name, runs))
+        found[table] = found.get(table, 0) + count
     return {table: count for table, count in found.items() if count}
 
 

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from app.core.enums import AlertSeverity
 from app.store.db import Connection, Pool
-from app.store.reports.health import JUDGED, LAST_ERROR, STATE
 
 JUDGE_LOCK = 0x726F_6C6C_0002  # key of an advisory lock
 LEASE = 60.0  # seconds for which a claimed notification is reserved to its sender
@@ -100,16 +99,8 @@ WHERE id = $1
 PENDING = """
 SELECT count(*), min(created_at) FILTER (WHERE last_error IS NOT NULL),
        (array_agg(last_error ORDER BY id DESC) FILTER (WHERE last_error IS NOT NULL))[1]
-FROM notifications WHERE sent_at IS NULL AND given_up_at IS NULL
+FROM notifications WHERE org_id IS NULL AND sent_at IS NULL AND given_up_at IS NULL
 """
-
-UNHEALTHY_COLLECTIONS = f"""
-SELECT j.key, j.state, j.error, j.next_tick_at, o.name
-FROM (SELECT s.key, s.org_id, s.next_tick_at, {STATE} AS state, {LAST_ERROR} AS error
-      FROM schedules s WHERE s.notify AND {JUDGED}) AS j
-JOIN organizations o ON o.id = j.org_id
-WHERE j.state IN ('overdue', 'failing') ORDER BY j.key LIMIT 500
-"""  # noqa: S608 - constant fragments
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,14 +218,9 @@ async def mark_failed(pool: Pool, message: ClaimedNotification, error: str) -> N
 
 
 async def pending(pool: Pool) -> PendingNotifications:
-    """Return the number of unsent notifications and their last error."""
+    """Return the number of unsent notifications of the operator and their last error."""
     row = await pool.fetchrow(PENDING)
     return PendingNotifications(0, None, None) if row is None else PendingNotifications(*row)
-
-
-async def unhealthy_collections(connection: Connection, now: datetime) -> list[dict[str, Any]]:
-    """Return the unhealthy collections that have notifications enabled, at most 500."""
-    return [dict(row) for row in await connection.fetch(UNHEALTHY_COLLECTIONS, now, timeout=20)]
 
 
 async def flips(pool: Pool, key: str, limit: int) -> list[dict[str, Any]]:

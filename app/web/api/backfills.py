@@ -46,7 +46,7 @@ async def create_backfill(request: ApiRequest) -> ApiResponse:
     try:
         plan = await backfill.make_plan(request.context.pool, wanted, request.now)
     except BadSchedule as error:
-        raise InvalidValue("until", str(error)) from None
+        raise InvalidValue("job", f"its schedule cannot be read: {error}") from None
     start = bool(plan.todo) and not body.plan
     if start:
         await backfill.start(request.context.pool, plan, request.now)

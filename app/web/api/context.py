@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from app.orgs.collection import DEFAULT
+from app.core.collection_keys import DEFAULT_COLLECTION
 from app.orgs.tokens import Principal
 from app.web.context import WebContext
 
@@ -44,7 +44,7 @@ class ApiRequest:
     @property
     def collection(self) -> str:
         """The name of the collection that the path names, or that of the default one."""
-        return self.path.get("collection", DEFAULT)
+        return self.path.get("collection", DEFAULT_COLLECTION)
 
 
 @dataclass(frozen=True, slots=True)

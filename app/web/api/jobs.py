@@ -6,6 +6,7 @@ They call what the commands `jobs`, `pause`, `resume` and `trigger` and the page
 import asyncio
 from urllib.parse import quote
 
+from app.core.collection_keys import is_collection
 from app.core.enums import Scope
 from app.core.errors import NotFound
 from app.ledger import upcoming
@@ -26,7 +27,7 @@ async def list_jobs(request: ApiRequest) -> ApiResponse:
     query: JobsQuery = request.query
     states = await schedule_rows.all_of(request.context.pool)
     health = await request.context.snapshot.value()
-    shown = [one for one in states if query.collections or not one.key.startswith("collection:")]
+    shown = [one for one in states if query.collections or not is_collection(one.key)]
     return ApiResponse(JobList(jobs=[_job(one, health) for one in shown]))
 
 

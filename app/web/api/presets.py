@@ -51,7 +51,8 @@ async def create_preset(request: ApiRequest) -> ApiResponse:
         uuid4(), body.name, sources, 1, request.now, request.now, built_in=False
     )
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
-        await _check(connection, request, sources)
+        limits = await _locked(connection, request)
+        await _check(connection, request, limits, sources)
         if len(await store.all_of(connection, request.org_id)) >= MAX_PRESETS:
             raise Conflict(f"an organisation can have at most {MAX_PRESETS} presets")
         try:
@@ -69,13 +70,13 @@ async def change_preset(request: ApiRequest) -> ApiResponse:
     body: PresetChange = request.body
     changes: dict[str, Any] = body.model_dump(include=body.model_fields_set)
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
-        await collection.lock_org(connection, request.org_id)
+        limits = await _locked(connection, request)
         before = await _editable(connection, request)
         after = replace(before, **changes)
         if after == before:
             return _answer(before)
         if after.sources != before.sources:
-            await _check(connection, request, after.sources)
+            await _check(connection, request, limits, after.sources)
         try:
             await store.change(connection, request.org_id, after, request.now)
         except asyncpg.UniqueViolationError:
@@ -86,7 +87,7 @@ async def change_preset(request: ApiRequest) -> ApiResponse:
 async def delete_preset(request: ApiRequest) -> ApiResponse:
     """Delete a preset that the schedule does not use."""
     async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
-        await collection.lock_org(connection, request.org_id)
+        await _locked(connection, request)
         preset = await _editable(connection, request)
         try:
             await store.drop(connection, request.org_id, preset.id)
@@ -107,10 +108,17 @@ async def _editable(connection: Connection, request: ApiRequest) -> CollectionPr
     return found
 
 
-async def _check(connection: Connection, request: ApiRequest, sources: Sequence[Any]) -> None:
+async def _locked(connection: Connection, request: ApiRequest) -> OrgLimits:
+    """Lock the organisation, so that its edits come one after the other; return its limits."""
+    overrides = await collection.lock_org(connection, request.org_id)
+    return OrgLimits.of(request.context.config, overrides)
+
+
+async def _check(
+    connection: Connection, request: ApiRequest, limits: OrgLimits, sources: Sequence[Any]
+) -> None:
     try:
-        overrides = await collection.lock_org(connection, request.org_id)
-        OrgLimits.of(request.context.config, overrides).check("max_sources", len(sources))
+        limits.check("max_sources", len(sources))
     except OverLimit as error:
         raise InvalidValue("sources", str(error)) from None
     faults = await request.context.declared.check_sources(connection, request.org_id, sources)

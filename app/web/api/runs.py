@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.core.collection_keys import collection_name, schedule_key
 from app.core.enums import OPEN_STATUSES, Scope
 from app.core.errors import Conflict, NotFound
 from app.orgs import collection
@@ -26,7 +27,7 @@ async def list_runs(request: ApiRequest) -> ApiResponse:
     """List runs, newest first."""
     query: RunsQuery = request.query
     after = cursor.decode_instant_and_id(query.cursor)
-    key = query.collection and collection.schedule_key(request.org_id, query.collection)
+    key = query.collection and schedule_key(request.org_id, query.collection)
     filters = RunFilter(
         job=key,
         statuses=None if query.status is None else [query.status],
@@ -68,7 +69,7 @@ async def retry_run(request: ApiRequest) -> ApiResponse:
         row = await _existing(connection, request)
     if row["status"] in OPEN_STATUSES:
         raise Conflict(f"run {row['execution_id']} has not ended", row["execution_id"])
-    return await _queue(request, collection.collection_name(row["job"]))
+    return await _queue(request, collection_name(row["job"]))
 
 
 async def _queue(request: ApiRequest, name: str) -> ApiResponse:
@@ -98,7 +99,7 @@ async def _answer(connection: Connection, request: ApiRequest) -> ApiResponse:
 def _with_id(row: dict[str, Any]) -> dict[str, Any]:
     return row | {
         "id": row["execution_id"],
-        "collection": collection.collection_name(row["job"]),
+        "collection": collection_name(row["job"]),
         "deferred_until": row["not_before"] if row["deferrals"] else None,
     }
 

@@ -5,6 +5,7 @@
 
 from typing import Any
 
+from app.core.collection_keys import collection_name
 from app.core.enums import Scope
 from app.orgs import collection
 from app.orgs.collection import CollectionRequest
@@ -32,10 +33,7 @@ from app.web.api.schemas.schedule import (
 async def list_collections(request: ApiRequest) -> ApiResponse:
     """List the collections with their schedules, the default one first."""
     found = await collection.read_all(request.context.pool, request.org_id)
-    lines = [
-        CollectionBody(name=collection.collection_name(one.key), schedule=_body(one))
-        for one in found
-    ]
+    lines = [CollectionBody(name=collection_name(one.key), schedule=_body(one)) for one in found]
     return ApiResponse(Collections(collections=lines))
 
 

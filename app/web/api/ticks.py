@@ -1,9 +1,10 @@
 """Handlers of ticks: what became of the past ticks of schedules."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from app.core.enums import Scope
-from app.core.errors import NotFound
+from app.core.errors import InvalidValue, NotFound
 from app.store import tenancy
 from app.store.db import Connection, Pool
 from app.store.reports import tick_listing
@@ -11,7 +12,14 @@ from app.store.reports.tick_listing import TickFilter
 from app.web.api import cursor
 from app.web.api.context import ApiRequest, ApiResponse
 from app.web.api.endpoint import Endpoint
-from app.web.api.schemas.ticks import TickBody, Ticks, TicksQuery
+from app.web.api.schemas.ticks import (
+    AllTicks,
+    AllTicksQuery,
+    JobTickBody,
+    TickBody,
+    Ticks,
+    TicksQuery,
+)
 
 
 async def list_ticks(request: ApiRequest) -> ApiResponse:
@@ -30,9 +38,29 @@ async def list_job_ticks(request: ApiRequest) -> ApiResponse:
     return await _answer(pool, jobs, request.query)
 
 
+async def list_all_ticks(request: ApiRequest) -> ApiResponse:
+    """List the ticks of all jobs with their outcomes, newest first; with `job`, of that one."""
+    query: AllTicksQuery = request.query
+    jobs = await tick_listing.jobs(request.context.pool, job=query.job)
+    if not jobs and query.job is not None:
+        raise InvalidValue("job", f"there is no schedule {query.job!r}")
+    page, following = await _page(request.context.pool, jobs, query)
+    ticks = [JobTickBody.model_validate(row) for row in page]
+    return ApiResponse(AllTicks(ticks=ticks, next_cursor=following))
+
+
 async def _answer(
     connection: Pool | Connection, jobs: Mapping[int, str], query: TicksQuery
 ) -> ApiResponse:
+    page, following = await _page(connection, jobs, query)
+    ticks = [TickBody.model_validate(row) for row in page]
+    return ApiResponse(Ticks(ticks=ticks, next_cursor=following))
+
+
+async def _page(
+    connection: Pool | Connection, jobs: Mapping[int, str], query: TicksQuery
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The rows of a page, and the cursor of the next one."""
     filters = TickFilter(
         since=query.since,
         until=query.until,
@@ -43,14 +71,7 @@ async def _answer(
     rows = await tick_listing.ticks(connection, jobs, filters, query.limit + 1)
     page, more = rows[: query.limit], len(rows) > query.limit
     last = page[-1] if more else None
-    return ApiResponse(
-        Ticks(
-            ticks=[TickBody.model_validate(row) for row in page],
-            next_cursor=(
-                cursor.encode(last["scheduled_for"], last["schedule_id"]) if last else None
-            ),
-        )
-    )
+    return page, cursor.encode(last["scheduled_for"], last["schedule_id"]) if last else None
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -63,6 +84,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         Ticks,
         query=TicksQuery,
         errors=(404,),
+        operator=True,
+    ),
+    Endpoint(
+        "GET",
+        "/operator/ticks",
+        Scope.READ,
+        list_all_ticks,
+        AllTicks,
+        query=AllTicksQuery,
         operator=True,
     ),
 )

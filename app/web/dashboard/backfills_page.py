@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.enums import COLLECTION_TASK
-from app.core.errors import BadSchedule, UnknownJob
+from app.core.errors import BadSchedule, InvalidValue, UnknownJob
 from app.ledger import backfill
 from app.ledger.backfill import BackfillPlan, BackfillRequest
 from app.store.db import UNAVAILABLE
@@ -132,7 +132,7 @@ async def _plan(
     try:
         now = await heartbeats.database_now(context.pool)
         return await backfill.make_plan(context.pool, wanted, now)
-    except (BadSchedule, UnknownJob) as error:
+    except (BadSchedule, InvalidValue, UnknownJob) as error:
         raise HTTPException(422, str(error)) from None
 
 

@@ -5,8 +5,8 @@ from datetime import datetime
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.core.collection_keys import collection_name
 from app.core.errors import BadSchedule
-from app.orgs.collection import collection_name
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import UNAVAILABLE

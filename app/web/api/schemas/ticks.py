@@ -1,8 +1,9 @@
 """Bodies and filters of ticks."""
 
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from app.core.enums import TickOutcome, TickReason
 from app.web.api.schemas.base import Instant, PageQuery, ResponseModel
@@ -36,4 +37,23 @@ class Ticks(ResponseModel):
     """A page of ticks, newest first."""
 
     ticks: list[TickBody]
+    next_cursor: str | None
+
+
+class AllTicksQuery(TicksQuery):
+    """Filters and pagination of the ticks of all jobs, or of one."""
+
+    job: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+
+class JobTickBody(TickBody):
+    """A tick with the name of its job."""
+
+    job: str
+
+
+class AllTicks(ResponseModel):
+    """A page of ticks of all jobs, newest first."""
+
+    ticks: list[JobTickBody]
     next_cursor: str | None

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.core.collection_keys import schedule_key
 from app.core.enums import Coalesce, Overlap, Scope
 from app.orgs import collection
 from app.store.orgs import org_listing
@@ -150,7 +151,7 @@ async def _edits(
     """The last edits of the settings, and the schedule; None if it never had one."""
     name = _name(request)
     async with api_calls.own_rows(request, user) as (connection, org_id):
-        key = collection.schedule_key(org_id, name)
+        key = schedule_key(org_id, name)
         rows = await org_listing.edits(connection, (org_id, key), EDITS, None)
         return rows, await read_schedule(connection, org_id, key)
 

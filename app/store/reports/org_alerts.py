@@ -1,0 +1,150 @@
+"""Statements for alerts of collections: to their organisations' channels and in their feeds."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.core.enums import AlertSeverity
+from app.store.db import Connection, Pool
+from app.store.reports.alerts import LEASE, Message
+from app.store.reports.health import JUDGED, LAST_ERROR, STATE
+
+# Also those that were unhealthy, which are told what they are now.
+JUDGED_COLLECTIONS = f"""
+SELECT j.key, j.state, j.error, j.next_tick_at, o.name
+FROM (SELECT s.key, s.org_id, s.next_tick_at, {STATE} AS state, {LAST_ERROR} AS error
+      FROM schedules s WHERE s.notify AND {JUDGED}) AS j
+JOIN organizations o ON o.id = j.org_id
+WHERE j.state IN ('overdue', 'failing') OR j.key = ANY ($2::text[]) ORDER BY j.key
+"""  # noqa: S608 - constant fragments
+
+REMIND = """
+INSERT INTO changes (position, org_id, at, kind, key, fields)
+SELECT change_position(), s.org_id, $2, 'health', s.key, jsonb_build_object(
+  'status', jsonb_build_object('to', h.status), 'reason', jsonb_build_object('to', h.reason),
+  'severity', jsonb_build_object('to', 'warning'))
+FROM schedules s JOIN health_states h ON h.key = s.key
+WHERE s.key = ANY ($1::text[]) AND s.org_id IS NOT NULL
+"""
+
+CHANNELS = """
+SELECT id, org_id, service, collections, severities FROM alert_channels
+WHERE org_id = ANY ($1::uuid[]) ORDER BY created_at, id
+"""
+QUEUE = """
+INSERT INTO notifications (channel, title, body, severity, incident, created_at, next_try_at,
+                           attempts, org_id, channel_id)
+VALUES ($3::text, $4, $5, $6, $7, $8, $8, 0, $2, $1)
+"""
+TESTS_WAITING = """
+SELECT count(*) FROM notifications
+WHERE channel_id = $1 AND title = $2 AND sent_at IS NULL AND given_up_at IS NULL
+"""
+
+# As for the operator's: a message about an incident waits for the earlier ones.
+CLAIM = """
+UPDATE notifications n SET attempts = n.attempts + 1,
+       next_try_at = now() + $1::float8 * interval '1 second'
+FROM alert_channels c
+WHERE c.id = n.channel_id AND n.id = (
+  SELECT id FROM notifications n
+  WHERE channel_id IS NOT NULL AND sent_at IS NULL AND given_up_at IS NULL AND next_try_at <= now()
+    AND NOT EXISTS (
+      SELECT FROM notifications earlier
+      WHERE earlier.sent_at IS NULL AND earlier.given_up_at IS NULL
+        AND earlier.channel_id = n.channel_id AND earlier.incident = n.incident
+        AND earlier.id < n.id)
+  ORDER BY next_try_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING n.id, c.id, c.org_id, c.service, c.secret, n.title, n.body, n.severity, n.incident,
+          n.attempts
+"""
+SENT = "UPDATE notifications SET sent_at = now() WHERE id = $1"
+# Backoff as for the operator's messages. A test is tried once.
+FAILED = """
+UPDATE notifications SET last_error = $2,
+       next_try_at = now() + least(10 * 2 ^ least(attempts - 1, 20), 3600) * interval '1 second',
+       given_up_at = CASE WHEN $3 OR created_at < now() - interval '3 days' THEN now() END
+WHERE id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRoute:
+    """What an organisation's channel gets: of these collections and severities, if they are set."""
+
+    id: UUID
+    org_id: UUID
+    service: str
+    collections: list[str]
+    severities: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedOrgMessage:
+    """A message to a channel that this process has claimed. `secret`: the URL, encrypted."""
+
+    id: int
+    channel_id: UUID
+    org_id: UUID
+    service: str
+    secret: bytes
+    title: str
+    body: str
+    severity: AlertSeverity
+    incident: str | None
+    attempts: int
+
+
+async def judged_collections(
+    connection: Connection, now: datetime, recorded: Collection[str]
+) -> list[dict[str, Any]]:
+    """Return the collections with `notify` that are unhealthy, or one of `recorded`."""
+    rows = await connection.fetch(JUDGED_COLLECTIONS, now, list(recorded), timeout=20)
+    return [dict(row) for row in rows]
+
+
+async def remind(connection: Connection, keys: Sequence[str], now: datetime) -> None:
+    """Add a reminder to the feed of each collection's organisation."""
+    if keys:
+        await connection.execute(REMIND, list(keys), now)
+
+
+async def channels(connection: Connection, org_ids: Collection[UUID]) -> list[ChannelRoute]:
+    """Return the channels of these organisations."""
+    rows = await connection.fetch(CHANNELS, list(org_ids))
+    return [ChannelRoute(*row) for row in rows]
+
+
+async def enqueue(
+    connection: Connection, channel: tuple[UUID, UUID, str], message: Message, now: datetime
+) -> None:
+    """Insert a message to a channel (id, organisation, service)."""
+    texts = (message.title, message.body, message.severity.value, message.incident)
+    await connection.execute(QUEUE, *channel, *texts, now)
+
+
+async def tests_waiting(connection: Connection, channel_id: UUID, title: str) -> int:
+    """Return how many tests of the channel, which have this title, wait."""
+    return await connection.fetchval(TESTS_WAITING, channel_id, title)
+
+
+async def claim_next(pool: Pool) -> ClaimedOrgMessage | None:
+    """Claim the next due message to any organisation's channel; None if there is none."""
+    row = await pool.fetchrow(CLAIM, LEASE)
+    if row is None:
+        return None
+    fields: list[Any] = [*row]
+    fields[7] = AlertSeverity(row["severity"])
+    return ClaimedOrgMessage(*fields)
+
+
+async def mark_sent(pool: Pool, message_id: int) -> None:
+    """Mark a message as sent."""
+    await pool.execute(SENT, message_id)
+
+
+async def mark_failed(pool: Pool, message_id: int, error: str, *, give_up: bool) -> None:
+    """Record a failed attempt, and schedule the next one unless this was the last."""
+    await pool.execute(FAILED, message_id, error, give_up)

@@ -1,0 +1,108 @@
+"""Handlers of /collection/channels: where an organisation is told about its collections."""
+
+from dataclasses import asdict
+
+from app.core.enums import Scope
+from app.core.errors import BadConfig, NotFound
+from app.orgs import alert_channels
+from app.orgs.alert_channels import ChannelRequest
+from app.store import tenancy
+from app.store.db import Connection
+from app.store.orgs import alert_channels as store
+from app.store.orgs.alert_channels import StoredAlertChannel
+from app.web.api.context import ApiRequest, ApiResponse
+from app.web.api.endpoint import Endpoint
+from app.web.api.schemas.base import EmptyRequest
+from app.web.api.schemas.channels import ChannelBody, ChannelCreate, Channels
+from app.web.api.secrets import of_missing_key
+
+
+async def list_channels(request: ApiRequest) -> ApiResponse:
+    """List the alert channels, oldest first."""
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        found = await store.all_of(connection, request.org_id)
+    return ApiResponse(Channels(channels=[_body(one) for one in found]))
+
+
+async def create_channel(request: ApiRequest) -> ApiResponse:
+    """Create an alert channel; its URL is stored encrypted and never returned."""
+    body: ChannelCreate = request.body
+    context, by = request.context, request.principal.name
+    wanted = ChannelRequest(body.label, body.url, body.collections, body.severities)
+    try:
+        created = await alert_channels.create(
+            context.pool, context.config, request.org_id, wanted, by, request.now
+        )
+    except BadConfig as error:
+        raise of_missing_key(error) from None
+    return ApiResponse(_body(created), {"location": f"{CHANNELS}/{created.id}"})
+
+
+async def read_channel(request: ApiRequest) -> ApiResponse:
+    """Read an alert channel, with what came of its messages."""
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        return ApiResponse(_body(await _existing(connection, request)))
+
+
+async def delete_channel(request: ApiRequest) -> ApiResponse:
+    """Delete an alert channel with its messages."""
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        if not await store.remove(connection, request.org_id, request.path["channel_id"]):
+            raise _not_found()
+    return ApiResponse()
+
+
+async def test_channel(request: ApiRequest) -> ApiResponse:
+    """Send a test; `last_sent_at` or `last_error` of the channel says what came of it."""
+    async with tenancy.org_transaction(request.context.pool, request.org_id) as connection:
+        found = await _existing(connection, request)
+        await alert_channels.enqueue_test(connection, request.org_id, found, request.now)
+        body = _body(await _existing(connection, request))
+    return ApiResponse(body, {"location": f"{CHANNELS}/{found.id}"})
+
+
+async def _existing(connection: Connection, request: ApiRequest) -> StoredAlertChannel:
+    found = await store.one(connection, request.org_id, request.path["channel_id"])
+    if found is None:
+        raise _not_found()
+    return found
+
+
+def _not_found() -> NotFound:
+    return NotFound("there is no alert channel with that id")
+
+
+def _body(one: StoredAlertChannel) -> ChannelBody:
+    return ChannelBody.model_validate(asdict(one))
+
+
+CHANNELS = "/collection/channels"
+CHANNEL = "/collection/channels/{channel_id}"
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", CHANNELS, Scope.READ, list_channels, Channels),
+    Endpoint(
+        "POST",
+        CHANNELS,
+        Scope.ADMIN,
+        create_channel,
+        ChannelBody,
+        status=201,
+        body=ChannelCreate,
+        errors=(409,),
+    ),
+    Endpoint("GET", CHANNEL, Scope.READ, read_channel, ChannelBody, errors=(404,)),
+    Endpoint("DELETE", CHANNEL, Scope.ADMIN, delete_channel, status=204, errors=(404,)),
+    Endpoint(
+        "POST",
+        f"{CHANNEL}/test",
+        Scope.OPERATE,
+        test_channel,
+        ChannelBody,
+        status=202,
+        body=EmptyRequest,
+        optional=True,
+        errors=(404, 409),
+    ),
+)

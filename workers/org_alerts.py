@@ -1,0 +1,84 @@
+"""Delivery of alerts to organisations' channels, by workers only."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from app.context import WorkerContext
+from app.core import log
+from app.core.errors import BadConfig
+from app.core.tasks import cancel_all
+from app.health.alerts.compose import AlertMessage
+from app.health.alerts.org_alerts import TEST_TITLE
+from app.health.alerts.send import Notifiers
+from app.orgs import alert_channels
+from app.store.db import UNAVAILABLE
+from app.store.reports import org_alerts as store
+from app.store.reports.org_alerts import ClaimedOrgMessage
+
+MAX_CONCURRENT = 8  # each is a thread while it is sent
+STEP_SECONDS = 5.0  # seconds for which one step goes on while there is work
+
+_log = log.logger(__name__)
+
+
+@dataclass(slots=True)
+class OrgAlertSender:
+    """The messages that this process sends now. `close` it at the end."""
+
+    tasks: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
+
+    async def step(self, context: WorkerContext) -> None:
+        """Send what is due, for as long as there is more, at most STEP_SECONDS.
+
+        What takes longer goes on behind it. Delivery is at least once, as for the operator.
+        """
+        deadline = time.monotonic() + STEP_SECONDS
+        try:
+            while await self._start_due(context) or self.tasks:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                await asyncio.wait(self.tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        except UNAVAILABLE as error:
+            _log.warning("alert.put_off", error=repr(error))
+
+    async def close(self) -> None:
+        """Cancel what is under way; another worker sends it after its lease."""
+        await cancel_all(self.tasks)
+
+    async def _start_due(self, context: WorkerContext) -> bool:
+        started = False
+        while len(self.tasks) < MAX_CONCURRENT:
+            message = await store.claim_next(context.pool)
+            if message is None:
+                break
+            task = asyncio.create_task(_send(context, message))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+            started = True
+        return started
+
+
+async def _send(context: WorkerContext, message: ClaimedOrgMessage) -> None:
+    try:
+        error = await _attempt(context, message)
+        if error is None:
+            await store.mark_sent(context.pool, message.id)
+        else:
+            last = message.title == TEST_TITLE
+            await store.mark_failed(context.pool, message.id, error, give_up=last)
+    except (asyncpg.PostgresError, *UNAVAILABLE) as failed:  # its lease ends, and it is tried again
+        _log.warning("alert.not_recorded", message=message.id, error=repr(failed))
+
+
+async def _attempt(context: WorkerContext, message: ClaimedOrgMessage) -> str | None:
+    """Send it; returns the error, or None if it was delivered."""
+    try:
+        url = alert_channels.open_url(context.config, message)
+    except BadConfig as error:
+        return str(error)
+    text = AlertMessage(message.title, message.body, message.severity, message.incident)
+    return await Notifiers({message.service: url}, {}).send(message.service, text)
