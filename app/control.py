@@ -121,6 +121,8 @@ async def open_control_pool(database: str, *, size: int, lease_seconds: float) -
         idle_limit=lease_seconds,
         lock_wait=min(CONTROL_LOCK_WAIT, lease_seconds / 3),
         statement_limit=max(lease_seconds, 5.0),
+        # The same few statements again and again: planning them took longer than executing them.
+        plan_once=True,
     )
 
 

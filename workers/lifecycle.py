@@ -188,6 +188,8 @@ async def _initialise(
     await enqueue.enqueue_runs(context.pool, context.redis, queued)
     await _beat(ctx, context, leases, jobs)
     await sweep(ctx)
+    if ctx["decides"]:
+        await ctx["remembered"].read(context.control, [one.key for one in jobs.declared])
     await publish_health(ctx)
     await maintain_partitions(ctx)
 

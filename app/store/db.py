@@ -186,7 +186,7 @@ def session_settings(idle_limit: float, lock_wait: float = 10.0) -> dict[str, st
     }
 
 
-async def open_pool(
+async def open_pool(  # noqa: PLR0913 - settings, by keyword
     dsn: str,
     *,
     size: int,
@@ -194,15 +194,19 @@ async def open_pool(
     idle_limit: float = 60.0,
     lock_wait: float = 10.0,
     statement_limit: float = 30.0,
+    plan_once: bool = False,
 ) -> Pool:
     """Open a pool of up to `size` connections; wait up to `wait_seconds` seconds for Postgres.
 
     `idle_limit`: seconds after which Postgres ends an idle transaction, so that a suspended process
     does not hold its locks. `lock_wait`: seconds that a statement waits for a lock; past that it
-    raises one of LOCKED. `statement_limit`: seconds that a statement may take.
+    raises one of LOCKED. `statement_limit`: seconds that a statement may take. `plan_once`: a
+    connection plans each statement once, for any values.
     Raises the last asyncpg error if Postgres stays unavailable, and an invalid `dsn` at once.
     """
     settings = session_settings(idle_limit, lock_wait)
+    if plan_once:
+        settings["plan_cache_mode"] = "force_generic_plan"
     clock = asyncio.get_running_loop().time
     deadline, log_at = clock() + wait_seconds, clock()
     while True:

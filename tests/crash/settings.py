@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app import workers as front_door
 from app.core.messages import HostLimits
+from app.ledger import decide
 from app.queue import enqueue
 from app.queue.cron import cron_entry
 from app.scheduling.schedule import Schedule
@@ -42,6 +43,7 @@ class Drill(BaseSettings):
 
 
 DRILL = Drill()
+IN_TRANSACTION = "after_tick_insert"  # a punctual tick is decided without one
 
 
 class Moments:
@@ -74,9 +76,23 @@ def recording(step: Step) -> Step:
         runs = [str(tick.run_id) for one in made for tick in one.ticks if tick.run_id is not None]
         if runs:
             MOMENTS.run = runs[0]
-            await MOMENTS.come("after_tick_insert")
+            await MOMENTS.come(IN_TRANSACTION)
 
     return record
+
+
+def recording_punctual(step: Step) -> Step:
+    async def record_punctual(pool: Any, made: TickDecision, now: Any) -> Any:
+        stamp = await step(pool, made, now)
+        if stamp is not None:
+            MOMENTS.run = str(made.ticks[0].run_id)
+        return stamp
+
+    return record_punctual
+
+
+async def needs_the_lock(*_: Any) -> None:
+    """Stands for the decision in one statement of a schedule that needs its lock."""
 
 
 def telling(step: Step) -> Step:
@@ -137,6 +153,9 @@ def wrap(room: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
 
 
 wrap(decisions, "record", recording)
+wrap(decisions, "record_punctual", recording_punctual)
+if DRILL.moment == IN_TRANSACTION:
+    wrap(decide, "_decide_punctual", lambda _: needs_the_lock)
 wrap(enqueue, "enqueue_runs", telling)
 wrap(run_rows, "claim", claiming)
 wrap(SourceWriter, "commit", committing)
