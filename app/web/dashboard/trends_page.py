@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.core.collection_keys import collection_name
 from app.core.enums import TrendKind
-from app.orgs.collection import collection_name
 from app.store.db import Connection
 from app.store.reports import org_trends
 from app.store.reports import trends as store

@@ -13,10 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.core.collection_keys import collection_name
 from app.core.enums import RunStatus, Trigger
 from app.core.errors import BadSchedule, UnknownJob, UnknownTick
 from app.ledger import explain
-from app.orgs.collection import collection_name
 from app.runs import log
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
