@@ -184,7 +184,7 @@ def test_tracked_entities_may_stand_in_a_file_one_a_line(
 def test_a_file_of_entities_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal(monkeypatch, TRACKED_ENTITIES="@none.txt")
 
-    assert "the file none.txt cannot be read: FileNotFoundError" in said
+    assert "the file none.txt cannot be read: no such file or directory" in said
 
 
 def test_a_url_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.config import Config
-from app.core.errors import BadConfig, BadSchedule
+from app.core.errors import BadConfig, BadSchedule, file_reason
 from app.ledger.edit import DeclaredSchedule
 from app.scheduling.choices import PolicyChoices
 from app.scheduling.policies import Policies
@@ -70,7 +70,7 @@ def calendar_reader(folder: Path) -> Callable[[str], str]:
                 )
             return path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = type(error).__name__
+            reason = file_reason(error)
             raise BadSchedule(f"Invalid exclude: {name} cannot be read: {reason}") from None
 
     return read

@@ -24,6 +24,8 @@ LASTING_POSTGRES = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
     asyncpg.ClientConfigurationError,
+    asyncpg.CantChangeRuntimeParamError,  # an option of the URL
+    asyncpg.UndefinedObjectError,  # as above, one that does not exist
     ssl.SSLCertVerificationError,
 )
 LASTING_REDIS = (AuthenticationError, NoPermissionError)
