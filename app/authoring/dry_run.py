@@ -3,10 +3,11 @@
 import asyncio
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from app.authoring import trial
+from app.authoring.dry_run_order import DryRunOrder
 from app.authoring.page import PageFetcher
 from app.authoring.trial import TrialPage
 from app.core.errors import Failure, Timeout
@@ -22,15 +23,6 @@ MAX_ROWS = 20
 MAX_REJECTIONS = 10
 MAX_STRING_CHARS = 1_000  # characters of one string
 MAX_ROWS_CHARS = 200_000  # characters of all rows; further rows are left out
-
-
-@dataclass(frozen=True, slots=True)
-class DryRunOrder:
-    """A dry run to be made within so many seconds."""
-
-    source: RecipeSource
-    options: FetcherOptions
-    seconds: float
 
 
 async def dry_run(fetcher: PageFetcher, order: DryRunOrder) -> dict[str, Any]:

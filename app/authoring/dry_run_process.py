@@ -10,13 +10,13 @@ import pickle
 import ssl
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from io import FileIO
-from typing import Literal, cast
+from typing import cast
 
 import msgspec
 
-from app.authoring.dry_run import DryRunOrder, dry_run
+from app.authoring.dry_run import dry_run
+from app.authoring.dry_run_order import DryRunOrder, DryRunSettings
 from app.authoring.page import PageFetcher
 from app.control import Clock
 from app.core import frames, log
@@ -35,18 +35,6 @@ PRIORITY = 5  # lower than that of the process that answers
 CONNECTIONS = 16
 SANDBOX_PROCESSES = 2
 PARSE_SECONDS = 10.0  # for one page
-
-
-@dataclass(frozen=True, slots=True)
-class DryRunSettings:
-    """The settings of dry runs, and of the process' log."""
-
-    redis: str
-    redis_ssl_cert_reqs: Literal["required", "none"]
-    contact: str
-    guard_allow: tuple[str, ...]
-    log_format: log.Format
-    log_level: str
 
 
 async def serve(settings: DryRunSettings, orders: asyncio.StreamReader, results: FileIO) -> None:

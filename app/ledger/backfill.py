@@ -18,7 +18,7 @@ from arq.connections import ArqRedis
 from app.core import log
 from app.core.enums import OPEN_STATUSES, AuditAction, RunStatus
 from app.core.errors import BadSchedule, InvalidValue, UnknownJob
-from app.ledger.decide import read_schedule
+from app.ledger.stored_schedules import read_schedule
 from app.queue import enqueue
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule

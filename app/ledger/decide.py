@@ -3,11 +3,8 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import lru_cache
-
-import msgspec
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from app.core import log
 from app.core.enums import TickOutcome
@@ -15,6 +12,7 @@ from app.core.errors import BadSchedule
 from app.ledger.decision_log import log_decision, log_decisions
 from app.ledger.outcomes import MAX_REPEATED_TICKS, first_due_if_late, tick_decision
 from app.ledger.remembered import RememberedRows
+from app.ledger.stored_schedules import read_policies, read_schedule
 from app.scheduling.policies import Policies
 from app.scheduling.policy import AliveSpan, Decision, DecisionInput, OpenRun, decide
 from app.scheduling.schedule import Schedule
@@ -227,32 +225,10 @@ class _Slices:
 
 
 def _case(state: ScheduleState, now: datetime) -> _Case:
-    policies = _policies(msgspec.json.encode(state.policies))
+    policies = read_policies(state)
     schedule = read_schedule(state, policies)
     late = first_due_if_late(schedule, policies, state.evaluated_through, now)
     return _Case(state, schedule, policies, late)
-
-
-def read_schedule(state: ScheduleState, policies: Policies | None = None) -> Schedule:
-    """Return the schedule of a row by its own zone data, with the jitter of `policies` if given.
-
-    Raises BadSchedule if the row is unreadable.
-    """
-    jitter = policies.jitter if policies else timedelta(0)
-    schedule = _schedule(msgspec.json.encode(state.spec), jitter, state.zone_data)
-    return replace(schedule, name=state.key)
-
-
-# Many schedules have equal specs and policies: each text is parsed once.
-@lru_cache(maxsize=1024)
-def _policies(spec: bytes) -> Policies:
-    return Policies.from_spec(msgspec.json.decode(spec))
-
-
-@lru_cache(maxsize=4096)
-def _schedule(spec: bytes, jitter: timedelta, stamp: str | None) -> Schedule:
-    schedule = Schedule.from_spec(msgspec.json.decode(spec), stamp=stamp)
-    return schedule.with_jitter(jitter) if jitter else schedule
 
 
 async def _context(connection: Connection, cases: Sequence[_Case], now: datetime) -> _Context:

@@ -12,8 +12,9 @@ from app.core import log
 from app.core.enums import VersionReason
 from app.core.errors import BadSchedule, UnknownJob
 from app.core.zone_data import same_data
-from app.ledger.decide import decide_all, read_schedule
+from app.ledger.decide import decide_all
 from app.ledger.outcomes import unreadable_decision
+from app.ledger.stored_schedules import read_schedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool

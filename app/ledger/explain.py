@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from app.core.errors import BadSchedule, UnknownJob, UnknownTick
-from app.ledger.decide import read_schedule
 from app.ledger.proof import fault_of
+from app.ledger.stored_schedules import read_schedule
 from app.store.db import Connection, Pool
 from app.store.reports import proof as store
 from app.store.reports.proof import TickDetail

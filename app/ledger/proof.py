@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from app.core.enums import TickOutcome
 from app.core.errors import BadSchedule
-from app.ledger.decide import read_schedule
+from app.ledger.stored_schedules import read_schedule
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
@@ -84,6 +84,8 @@ async def _verify(
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
+        # A plan that was made for counting all ticks would read them all to count the new ones.
+        await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         states = await schedule_rows.all_of(connection)
         versions = await store.versions(connection)
         stuck = await store.count_stuck(connection, now)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from app.core.errors import BadSchedule
-from app.ledger.decide import read_schedule
+from app.ledger.stored_schedules import read_schedule
 from app.scheduling.policies import Policies
 from app.store.schedules.schedule_rows import ScheduleState
 

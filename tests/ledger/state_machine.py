@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from app.core import zone_data
 from app.core.enums import Coalesce, Overlap, RunStatus
 from app.core.errors import BadSchedule, UnknownJob
-from app.ledger import decide, proof
+from app.ledger import decide, proof, stored_schedules
 from app.ledger import edit as ledger
 from app.ledger.edit import DeclaredSchedule
 from app.maintenance import retention
@@ -423,7 +423,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if state.retired_at is not None or instant <= state.evaluated_through:
             return False
         try:
-            schedule = decide.read_schedule(state)
+            schedule = stored_schedules.read_schedule(state)
         except BadSchedule:
             return instant == state.next_tick_at
         return schedule.next(instant - timedelta(microseconds=1)) == instant

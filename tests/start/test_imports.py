@@ -29,6 +29,7 @@ OF_SERVERS = ("aiohttp", "arq", "asyncpg", "httpx", "pydantic", "redis", "rich",
     ("module", "absent"),
     [
         ("app.workers", HEAVY),
+        ("app.web", ("alembic", "app.authoring.dry_run", "app.authoring.trial", "apprise")),
         ("workers.decider", (*HEAVY, "aiohttp", "httpx")),
         ("app.cli.main", (*HEAVY, *OF_SERVERS, *FORMATTING, "importlib.resources")),
         ("app.cli.status", (*HEAVY, *FORMATTING, "aiohttp", "httpx")),
