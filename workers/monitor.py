@@ -20,7 +20,7 @@ MONITOR_TIMEOUT = 120.0
 COUNT_EVERY = 60, 600  # seconds, at least and at most
 COUNT_SHARE = 500  # pauses so many times as long as counting took: 2 ms of each second
 PING_EVERY = 60  # seconds between pings
-TOTALS_EVERY = 300  # seconds between additions to counters and trends; a scrape adds them too
+TOTALS_EVERY = 60  # seconds between additions to counters and trends; a scrape adds them too
 ACCOUNTING_EVERY = 300  # seconds between accounting checks
 
 
