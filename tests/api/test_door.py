@@ -16,7 +16,8 @@ from app.orgs import tokens
 from app.orgs.tokens import TokenRequest
 from app.store import tenancy
 from app.store.db import Pool
-from app.store.orgs import orgs, webhooks
+from app.store.orgs import alert_channels, orgs, webhooks
+from app.store.orgs.alert_channels import NewAlertChannel
 from app.web.api.endpoint import Endpoint
 from app.web.api.table import ENDPOINTS
 from app.web.api.webhooks import WEBHOOK
@@ -38,7 +39,7 @@ from tests.clock import NOON, SettableClock
 from tests.configs import NO_POSTGRES, config_for
 
 # Parts of paths that name something of one organisation; others may have theirs of that name.
-OWNED = ("{preset_id}", "{run_id}", "{webhook_id}", "{name}", "{secret}")
+OWNED = ("{preset_id}", "{run_id}", "{webhook_id}", "{channel_id}", "{name}", "{secret}")
 NOBODYS = "00000000-0000-4000-8000-00000000dead"
 OF_ACME = "00000000-0000-4000-8000-00000000acce"
 BODIES: dict[str, Any] = {
@@ -55,6 +56,7 @@ BODIES: dict[str, Any] = {
     "create_webhook": {"url": "https://example.com/in"},
     "pause_webhook": {"note": "x"},
     "replay_webhook": {"after": "0"},
+    "create_channel": {"label": "new", "url": "ifttt://key@event"},
 }
 # This client would wait for the end of a stream; test_changes.py reads it.
 ANSWERED = [one for one in ENDPOINTS if "text/event-stream" not in one.stream and not one.operator]
@@ -72,8 +74,8 @@ async def visit_address(
         "secret": "OF_ACME",
         "collection": "default",
     }
-    webhook_id = OF_ACME if run_id != NOBODYS else NOBODYS
-    ids = {"preset_id": preset_id, "run_id": run_id, "webhook_id": webhook_id}
+    ids = {"preset_id": preset_id, "run_id": run_id}
+    ids |= dict.fromkeys(("webhook_id", "channel_id"), OF_ACME if run_id != NOBODYS else NOBODYS)
     path = endpoint.path.format(**ids, **named)
     asked: dict[str, Any] = {}
     if endpoint.name in BODIES:
@@ -97,6 +99,8 @@ async def furnish(visitor: Visitor, pool: Pool, org: Org) -> tuple[str, str]:
     async with tenancy.org_transaction(pool, org.id) as connection:
         webhook = (UUID(OF_ACME), "https://hooks.example/of-Acme", b"")
         await webhooks.add(connection, org.id, webhook, NOON, f"of {org.name}")
+        channel = (UUID(OF_ACME), org.id, f"of {org.name}", "ifttt", b"", (), ())
+        await alert_channels.add(connection, NewAlertChannel(*channel), NOON, f"of {org.name}")
     return mine, str(run_id)
 
 
