@@ -167,7 +167,7 @@ async def test_the_page_shows_percentiles_and_counts_in_a_table(
     assert 'name=betpawa">betpawa</a>' in page
     assert "off by at most 9.1 %" in page
     assert 'name=job">job</a>' in jobs
-    assert "No run of unknown has ended" in nothing
+    assert "No run of unknown that ended" in nothing
 
 
 @pytest.mark.parametrize("query", ["period=1y", "by=worker"])
