@@ -154,7 +154,9 @@ async def test_each_fault_is_named_with_its_line_its_key_and_the_mend(
     told = await app(environment, "lint", str(file), "--json")
 
     assert shown.returncode == told.returncode == 1
-    assert f"{file}:line 4: schedul: is not known here (did you mean schedule?)" in shown.stdout
+    assert f"{file}:line 4: schedul: is not known here (did you mean schedule?)" in " ".join(
+        shown.stdout.split()
+    )
     fault = json.loads(told.stdout)[0]
     assert (fault["line"], fault["key"]) == (4, "schedul")
 
