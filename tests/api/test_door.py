@@ -157,6 +157,7 @@ def test_reading_needs_read_deeds_operate_and_choosing_admin() -> None:
     }
     deeds |= {f"{WEBHOOK}/{deed}" for deed in ("pause", "resume", "test", "replay")}
     deeds |= {f"/collection/runs/{{run_id}}/{deed}" for deed in ("cancel", "retry")}
+    deeds |= {"/collection/channels/{channel_id}/test"}
 
     for endpoint in ANSWERED:
         if endpoint.method == "GET":
