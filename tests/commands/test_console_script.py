@@ -107,3 +107,20 @@ async def test_an_interrupt_is_silent_and_130(
     server.close()
 
     assert (process.returncode, *said) == (130, b"", b"")
+
+
+def test_an_interrupt_while_python_finds_its_packages_is_silent_too(
+    command: Path, tmp_path: Path
+) -> None:
+    interrupts = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / "sitecustomize.py").write_text(interrupts)
+
+    ended = subprocess.run(  # noqa: S603 - ourselves
+        [command, "--help"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)},  # noqa: TID251 - the child's
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")

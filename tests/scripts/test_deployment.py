@@ -14,6 +14,7 @@ import yaml
 
 from app.cli.main import COMMANDS
 from app.core.config import Config
+from tests.configs import NO_POSTGRES
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -108,7 +109,12 @@ def test_what_compose_and_app_json_set_can_be_used(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("process", ["release", "worker", "web"])
-def test_a_process_of_the_procfile_names_what_exists(process: str) -> None:
+def test_a_process_of_the_procfile_names_what_exists(
+    process: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else the import of the worker starts servers, with the data of this checkout.
+    monkeypatch.setenv("DATABASE_URL", NO_POSTGRES)
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     procfile = dict(
         line.split(": ", 1) for line in (ROOT / "Procfile").read_text("utf-8").splitlines()
     )
