@@ -77,19 +77,7 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
             "lease_seconds": settings.lease_seconds,
             "heartbeat": lambda: _beat(heartbeat),
         }
-        worker = SurvivingWorker(
-            redis_pool=redis,
-            queue_name=DECIDING_QUEUE,
-            cron_jobs=deciding_entries(order.triggers, settings.lease_seconds),
-            ctx=ctx,
-            job_serializer=dumps,
-            job_deserializer=loads,
-            max_jobs=MAX_JOBS,
-            job_completion_wait=1,
-            keep_result=0,
-            health_check_interval=5,
-            health_check_key=f"rollcall:arq:{order.worker}:decider",
-        )
+        worker = _deciding_worker(order, settings, ctx, redis)
         _log.info("decider.started", worker=order.worker, schedules=len(order.triggers))
         main, until = asyncio.create_task(worker.async_run()), asyncio.create_task(ended.wait())
         await asyncio.wait({main, until}, return_when=asyncio.FIRST_COMPLETED)
@@ -97,6 +85,25 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
         await worker.close()
         with contextlib.suppress(asyncio.CancelledError):
             await main
+
+
+def _deciding_worker(
+    order: DeciderOrder, settings: Config, ctx: dict[str, Any], redis: ArqRedis
+) -> SurvivingWorker:
+    """Return the arq worker of the queue that only has triggers."""
+    return SurvivingWorker(
+        redis_pool=redis,
+        queue_name=DECIDING_QUEUE,
+        cron_jobs=deciding_entries(order.triggers, settings.lease_seconds),
+        ctx=ctx,
+        job_serializer=dumps,
+        job_deserializer=loads,
+        max_jobs=MAX_JOBS,
+        job_completion_wait=1,
+        keep_result=0,
+        health_check_interval=5,
+        health_check_key=f"rollcall:arq:{order.worker}:decider",
+    )
 
 
 async def _opened(order: DeciderOrder, settings: Config, ended: asyncio.Event) -> Pool | None:

@@ -13,7 +13,7 @@ from app.models.orgs import org
 
 
 class AlertChannelRow(SQLModel, table=True):
-    """Where an organisation is told about its collections. `secret`: the Apprise URL, encrypted.
+    """A channel for alerts of an organisation's collections. `secret`: its encrypted Apprise URL.
 
     `service`: the scheme of the URL. `collections`, `severities`: what it gets; empty is all.
     """

@@ -1,4 +1,4 @@
-"""An organisation's own alert channels: what each is told, how often, and that nobody else is."""
+"""An organisation's own alert channels: what is sent to each, how often, and to nobody else."""
 
 import json
 from collections.abc import AsyncGenerator

@@ -161,7 +161,7 @@ async def test_when_the_last_worker_dies_one_message_says_so_and_the_jobs_are_si
     with four_watching(dsn, redis_url, receiver):
         await until(told, 20)
         await write_jobs(redis, [("poll", replace(silent(), interval_seconds=3))])
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # forty looks, in which no job may be reported
 
     assert receiver.titles == ["[rollcall] the scheduler is down: no live worker"]
 

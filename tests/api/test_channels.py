@@ -1,4 +1,4 @@
-"""An organisation's alert channels over HTTP: set, tested, removed, and never told."""
+"""An organisation's alert channels over HTTP: set, tested, removed; their URLs are not shown."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Alerts of organisations' collections: what each of their channels is told. Pure."""
+"""Alerts of organisations' collections: which messages each of their channels gets. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace

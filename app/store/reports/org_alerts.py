@@ -11,7 +11,7 @@ from app.store.db import Connection, Pool
 from app.store.reports.alerts import LEASE, Message
 from app.store.reports.health import JUDGED, LAST_ERROR, STATE
 
-# Also those that were unhealthy, which are told what they are now.
+# Also those that were unhealthy, for which a recovery may be due.
 JUDGED_COLLECTIONS = f"""
 SELECT j.key, j.state, j.error, j.next_tick_at, o.name
 FROM (SELECT s.key, s.org_id, s.next_tick_at, {STATE} AS state, {LAST_ERROR} AS error

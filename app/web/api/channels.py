@@ -1,4 +1,4 @@
-"""Handlers of /collection/channels: where an organisation is told about its collections."""
+"""Handlers of /collection/channels: the channels for alerts of an organisation's collections."""
 
 from dataclasses import asdict
 
