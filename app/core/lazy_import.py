@@ -11,6 +11,8 @@ from typing import Any
 
 # redis imports PyJWT, and with it cryptography (15 MB, a tenth of a start), for tokens of Entra ID.
 HARDLY_USED = ("jwt",)
+# The command line of httpx, for which it imports rich; httpx does without if it is not there.
+UNUSED = ("httpx._main",)
 
 
 class DeferredModule(ModuleType):
@@ -85,3 +87,5 @@ def deferred(*packages: str) -> Generator[Callable[[], None]]:
 
 for _name in HARDLY_USED:
     defer(_name)
+for _name in UNUSED:
+    sys.modules.setdefault(_name, None)  # pyright: ignore[reportArgumentType] - as above

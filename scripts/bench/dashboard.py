@@ -38,7 +38,7 @@ from app.queue.jobs import redis_pool
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool, open_pool
-from app.web import create_app
+from app.web.application import create_app
 from app.web.dashboard.jobs_table import read_board
 from app.web.dashboard.tick_cache import TickCache
 from app.web.dashboard.tick_slots import SHOWN_TICKS

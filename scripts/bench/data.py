@@ -32,7 +32,7 @@ from app.orgs import tokens
 from app.orgs.tokens import TokenRequest
 from app.store.content import partitions
 from app.store.db import Pool, open_pool
-from app.web import create_app
+from app.web.application import create_app
 from scripts.bench.odds_plans import EVENTS, FILL_CHANGES, FILL_EVENTS, FILL_PRICES
 
 BULK = 3600.0  # seconds

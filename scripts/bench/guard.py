@@ -47,7 +47,7 @@ from app.store.content import partitions
 from app.store.db import OPERATOR_SESSION, Connection
 from app.store.runs import run_rows
 from app.store.servers import ServerUrls
-from app.web import create_app
+from app.web.application import create_app
 from app.web.context import WebContext
 from scripts.bench.wire import NAMES, Relayed, Traffic, relayed
 from scripts.standin.testing import Standin

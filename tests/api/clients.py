@@ -19,7 +19,7 @@ from app.store.db import Pool
 from app.store.orgs import org_sources, recipe_revisions
 from app.store.orgs.org_sources import OrgRecipe
 from app.store.orgs.recipe_revisions import RecipeRevision
-from app.web import create_app
+from app.web.application import create_app
 from tests.clock import NOON, SettableClock
 from tests.configs import config_for
 from tests.web.harness import visit

@@ -17,7 +17,7 @@ from app.core.errors import UnknownOrg
 from app.orgs import tokens
 from app.orgs.tokens import TokenRequest
 from app.store.db import Pool
-from app.web import create_app
+from app.web.application import create_app
 from app.web.dashboard.session import COOKIE, SessionSigner
 
 

@@ -18,7 +18,7 @@ from app.health.alerts.watch import AlertContext, check
 from app.orgs import tokens
 from app.orgs.tokens import TokenRequest
 from app.store.db import Pool
-from app.web import create_app
+from app.web.application import create_app
 from tests.api.clients import wares
 from tests.configs import config_for
 from tests.dashboard.collected import collected, event

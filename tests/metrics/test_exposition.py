@@ -33,7 +33,7 @@ from app.store.db import Pool
 from app.store.reports.metrics import MetricTotal, QueueBacklog
 from app.store.runs import run_rows, source_usage
 from app.store.runs.run_rows import RunEnding
-from app.web import create_app
+from app.web.application import create_app
 from tests.clock import SettableClock
 from tests.configs import NO_POSTGRES
 from tests.ledger.harness import Book, every

@@ -18,7 +18,7 @@ from app.core.enums import Scope
 from app.orgs import tokens
 from app.store.db import Pool
 from app.store.schedules import heartbeats
-from app.web import create_app
+from app.web.application import create_app
 from tests.api.clients import ODDS, wares
 from tests.configs import config_for
 from tests.dashboard.server import csrf_of

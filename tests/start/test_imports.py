@@ -28,8 +28,11 @@ OF_SERVERS = ("aiohttp", "arq", "asyncpg", "httpx", "pydantic", "redis", "rich",
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("app.workers", HEAVY),
-        ("app.web", ("alembic", "app.authoring.dry_run", "app.authoring.trial", "apprise")),
+        ("app.workers", (*HEAVY, *FORMATTING)),
+        (
+            "app.web.application",
+            ("alembic", "app.authoring.dry_run", "app.authoring.trial", "apprise", *FORMATTING),
+        ),
         ("workers.decider", (*HEAVY, "aiohttp", "httpx")),
         ("app.cli.main", (*HEAVY, *OF_SERVERS, *FORMATTING, "importlib.resources")),
         ("app.cli.status", (*HEAVY, *FORMATTING, "aiohttp", "httpx")),
@@ -49,6 +52,20 @@ def test_a_process_imports_only_what_it_starts_with(module: str, absent: tuple[s
     )
 
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+
+
+def test_the_web_answers_before_its_templates_are_compiled() -> None:
+    code = (
+        "import sys, app.web.application; from app.web.dashboard import rendering as r;"
+        "before = len(r.ENVIRONMENT.cache); r.compile_templates();"
+        "print(before, len(r.ENVIRONMENT.cache) == len(r.ENVIRONMENT.list_templates()))"
+    )
+
+    done = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout == "0 True\n", done.stderr
 
 
 def test_pyjwt_works_when_it_is_used() -> None:

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from app.web import create_app
+from app.web.application import create_app
 from tests.configs import NO_POSTGRES, config_for
 from tests.redis_process import RedisProcess, redis_process
 

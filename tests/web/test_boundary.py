@@ -14,7 +14,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
-from app.web import boundary, create_app
+from app.web import boundary
+from app.web.application import create_app
 from app.web.boundary import RequestBounds
 from tests.configs import NO_POSTGRES, config_for
 from tests.dashboard.server import Server

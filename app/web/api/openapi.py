@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -192,4 +193,7 @@ def _schemas(endpoints: Iterable[Endpoint]) -> Json:
     return {str(model.get("title", name)): model for name, model in defined.items()}
 
 
-DOCUMENT = json.dumps(document(), indent=1).encode()
+@cache
+def as_json() -> bytes:
+    """The document as it is served. It is made once, when it is first asked for."""
+    return json.dumps(document(), indent=1).encode()

@@ -152,4 +152,4 @@ async def _unexpected(_: Request, __: Exception) -> Response:
 
 
 async def _document(_: Request) -> Response:
-    return Response(openapi.DOCUMENT, media_type="application/json")
+    return Response(openapi.as_json(), media_type="application/json")

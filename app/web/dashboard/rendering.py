@@ -145,7 +145,7 @@ def error(title: str, detail: str) -> str:
 
 def page(name: str, **values: object) -> str:
     """Render the template of that name, with times in the zone of `user`, if there is one."""
-    text = _environment.get_template(name).render(**values)
+    text = ENVIRONMENT.get_template(name).render(**values)
     user = values.get("user")
     zone = user.zone if isinstance(user, HasZone) else formatting.UTC_NAME
     return text if zone == formatting.UTC_NAME else localised(text, zone)
@@ -208,9 +208,13 @@ def _create_environment() -> Environment:
         percent=formatting.fraction,
         chart_sample=line_chart.sample,
     )
-    for name in environment.list_templates():
-        environment.get_template(name)  # compiles it before the first request
     return environment
 
 
-_environment = _create_environment()
+ENVIRONMENT = _create_environment()
+
+
+def compile_templates() -> None:
+    """Compile all templates, which takes about a second, so that no request has to wait for it."""
+    for name in ENVIRONMENT.list_templates():
+        ENVIRONMENT.get_template(name)
