@@ -1,6 +1,7 @@
 """A worker's lifecycle: arq's startup and shutdown hooks, and the heartbeat between them."""
 
 import asyncio
+import gc
 import inspect
 import os
 import resource
@@ -109,6 +110,7 @@ def startup(
             decider.decide(
                 DeciderOrder(where.database, where.redis, context.worker, jobs.names(), triggers)
             )
+        gc.freeze()  # a full collection took 50 ms of every job's time, for modules that stay
         _log_start(context, jobs)
 
     return open_worker
