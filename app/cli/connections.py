@@ -15,7 +15,7 @@ from app.core import config as settings
 from app.core import log
 from app.core.errors import BadConfig, is_of_a_file
 from app.queue.jobs import redis_pool
-from app.store import db, server_faults, servers
+from app.store import db, schema, server_faults, servers
 
 Result = TypeVar("Result")
 
@@ -47,13 +47,14 @@ def secret(name: str) -> SecretStr | None:
 def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
     """Run the step with an open database pool; returns its result.
 
-    Raises BadConfig if Postgres cannot be reached or has no tables.
+    Raises BadConfig if Postgres cannot be reached, and WrongSchema if its schema is not this code's.
     """
     dsn = servers.server_urls(load_config()).database
 
     async def run() -> Result:
         pool = await db.open_pool(dsn, size=2, wait_seconds=0)
         try:
+            await schema.check(pool)
             return await step(pool)
         finally:
             await pool.close()
@@ -64,7 +65,8 @@ def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
 def with_servers(step: Callable[[CommandContext], Awaitable[Result]]) -> Result:
     """Run the step with open connections to both servers; returns its result.
 
-    Raises BadConfig if a server cannot be reached or the database has no tables.
+    Raises BadConfig if a server cannot be reached, and WrongSchema if the database's schema is not
+    this code's.
     """
     loaded = load_config()
     urls = servers.server_urls(loaded)
@@ -74,6 +76,7 @@ def with_servers(step: Callable[[CommandContext], Awaitable[Result]]) -> Result:
         try:
             pool = await db.open_pool(urls.database, size=4, wait_seconds=0)
             try:
+                await schema.check(pool)
                 return await step(CommandContext(loaded, pool, redis))
             finally:
                 await pool.close()

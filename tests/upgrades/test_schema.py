@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 DOORS = {
     "worker": ("-m", "arq", "app.workers.Settings"),
     "web": ("-m", "uvicorn", "app.web:app", "--port", "0"),
+    "runs": ("-m", "app", "runs"),
+    "status": ("-m", "app", "status"),
 }
 
 
