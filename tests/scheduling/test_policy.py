@@ -358,6 +358,10 @@ def test_the_limit_changes_the_pace_and_not_the_outcomes(
         ({"coalesce": "all", "overlap": "cancel_running"}, "would cancel"),
         ({"catch_up": 5}, "coalesce=latest runs one"),
         ({"coalesce": "all", "overlap": "allow", "catch_up": 0}, "catch_up 0"),
+        ({"coalesce": "all", "overlap": "allow", "catch_up": 1001}, "catch_up 1001"),
+        ({"jitter_seconds": 604_800.5}, "jitter_seconds 604800.5; it takes at most 7 days"),
+        ({"timeout_seconds": 604_800.5}, "timeout_seconds 604800.5; it takes at most 7 days"),
+        ({"max_attempts": 101}, "max_attempts 101"),
         ({"misfire_grace_seconds": 0}, "misfire_grace"),
         ({"misfire_grace_seconds": 604_800.5}, "at most 7 days"),
         ({"misfire_grace_seconds": float("nan")}, "at most 7 days"),
@@ -374,6 +378,35 @@ def test_the_limit_changes_the_pace_and_not_the_outcomes(
 def test_policies_that_cannot_work_are_refused(said: dict[str, object], message: str) -> None:
     with pytest.raises(BadSchedule, match=message):
         Policies.from_spec(said)
+
+
+def test_the_largest_values_are_accepted() -> None:
+    week = 604_800
+    longest: dict[str, object] = {
+        "misfire_grace_seconds": week,
+        "jitter_seconds": week,
+        "timeout_seconds": week,
+    }
+    most: dict[str, object] = {
+        "coalesce": "all",
+        "overlap": "allow",
+        "catch_up": 1000,
+        "max_attempts": 100,
+    }
+
+    assert Policies.from_spec(longest | most).catch_up == 1000
+
+
+def test_the_defaults_are_those_of_the_documentation() -> None:
+    assert Policies().to_spec() == {
+        "misfire_grace_seconds": 60,
+        "coalesce": "latest",
+        "overlap": "skip",
+        "catch_up": 10,
+        "jitter_seconds": 0,
+        "timeout_seconds": 240,
+        "max_attempts": 3,
+    }
 
 
 @given(policies())
