@@ -47,7 +47,8 @@ def secret(name: str) -> SecretStr | None:
 def with_pool(step: Callable[[db.Pool], Awaitable[Result]]) -> Result:
     """Run the step with an open database pool; returns its result.
 
-    Raises BadConfig if Postgres cannot be reached, and WrongSchema if its schema is not this code's.
+    Raises BadConfig if Postgres cannot be reached, and WrongSchema if its schema is not the one of
+    this code.
     """
     dsn = servers.server_urls(load_config()).database
 
