@@ -1,4 +1,4 @@
-"""Rollcall in the benchmark of ad-hoc jobs: the production worker, and `redis.enqueue_job`."""
+"""Rollcall in the benchmark of ad-hoc jobs: the production worker, and enqueueing as documented."""
 
 import asyncio
 import json
@@ -24,7 +24,12 @@ def main() -> None:
     if wanted.role == "producer":
         pool = ConnectionPool.from_url(wanted.redis)  # pyright: ignore[reportUnknownMemberType] - bare kwargs
         redis = ArqRedis(pool, job_serializer=lambda one: json.dumps(one).encode())
-        asyncio.run(produce(wanted, lambda number: redis.enqueue_job("noop", number=number)))
+
+        async def enqueue(number: int) -> None:
+            enqueued = await redis.enqueue_job("noop", number=number)
+            await redis.publish("rollcall:wake", enqueued.job_id if enqueued else "")  # pyright: ignore[reportUnknownMemberType] - redis-py has no types here
+
+        asyncio.run(produce(wanted, enqueue))
     elif wanted.role == "worker":
         _work(wanted.record, wanted.postgres, wanted.redis)
 

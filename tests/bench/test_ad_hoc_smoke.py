@@ -35,7 +35,19 @@ def test_a_core_second_is_what_worker_and_postgres_spend() -> None:
 
 @pytest.mark.timeout(300)
 def test_ours_executes_every_job() -> None:
-    options = ["--only", "ours", "--rounds", "1", "--count", "5", "--gap", "0.01", "--jobs", "15", "--json"]
+    options = [
+        "--only",
+        "ours",
+        "--rounds",
+        "1",
+        "--count",
+        "5",
+        "--gap",
+        "0.01",
+        "--jobs",
+        "15",
+        "--json",
+    ]
 
     done = subprocess.run(  # noqa: S603 - ours
         [sys.executable, "-m", "scripts.bench.ad_hoc", *options],
