@@ -246,6 +246,29 @@ def test_the_next_run_is_the_first_tick_that_is_not_excluded() -> None:
     assert policies.next_run(schedule, FRIDAY + timedelta(days=2)) is None
 
 
+def test_the_next_run_is_after_the_instant_asked_for_also_at_the_edges() -> None:
+    schedule = Schedule.every(600, anchor=FRIDAY)
+    hour = Exclusions.parse([], "UTC", "2026-09-04T12:20", "2026-09-04T12:40")
+    policies = Policies(exclude=hour)
+    first, last = FRIDAY + timedelta(minutes=20), FRIDAY + timedelta(minutes=40)
+
+    assert policies.next_run(schedule, FRIDAY) == first
+    assert policies.next_run(schedule, first) == first + timedelta(minutes=10)
+    assert policies.next_run(schedule, last - timedelta(seconds=1)) == last
+    assert policies.next_run(schedule, last) is None
+    assert policies.next_run_from(schedule, first) == first
+    assert policies.next_run_from(schedule, FRIDAY) == first
+    assert policies.next_run_from(schedule, None) is None
+
+
+def test_a_schedule_is_in_the_zone_of_its_exclusions() -> None:
+    schedule = Schedule.every(600, anchor=FRIDAY)
+    policies = Policies(exclude=Exclusions.parse(["sun"], "Europe/Berlin"))
+
+    assert policies.in_zone(schedule).timezone == "Europe/Berlin"
+    assert Policies().in_zone(schedule) == schedule
+
+
 CALENDAR = """BEGIN:VCALENDAR
 VERSION:2.0
 BEGIN:VTIMEZONE

@@ -12,6 +12,8 @@ import pytest
 from app.core import zone_data
 from app.core.errors import BadSchedule
 from app.scheduling.cron import MAX_SPAN
+from app.scheduling.exclusions import Exclusions
+from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 
 PROJECT = Path(__file__).parents[2]
@@ -80,6 +82,23 @@ def test_data_that_was_added_is_used_for_its_stamp_only() -> None:
 
     assert schedule.with_stamp(stamp).next(noon).hour == 0
     assert schedule.next(noon).hour == 8
+
+
+def test_exclusions_are_read_by_the_data_of_a_schedule_in_their_zone_only() -> None:
+    data = zone_data.wheel_data("Asia/Tokyo")
+    stamp = zone_data.stamp_of("1999b", data)
+    zone_data.add("Europe/Berlin", stamp, data)
+    policies = Policies(exclude=Exclusions.parse(["9:00-10:00"], "Europe/Berlin"))
+    nine_in_tokyo = datetime(2026, 1, 1, 0, tzinfo=UTC)
+    nine_in_berlin = datetime(2026, 1, 1, 8, tzinfo=UTC)
+    here, there = (Schedule.cron("0 * * * *", zone) for zone in ("Europe/Berlin", "Africa/Lagos"))
+
+    assert policies.excludes(here.with_stamp(stamp), nine_in_tokyo)
+    assert not policies.excludes(here.with_stamp(stamp), nine_in_berlin)
+    assert policies.excludes(here, nine_in_berlin)
+    other = there.with_stamp(zone_data.wheel_stamp("Africa/Lagos"))
+    assert policies.excludes(other, nine_in_berlin)
+    assert not policies.excludes(other, nine_in_tokyo)
 
 
 def test_an_interval_has_zone_data_only_with_a_zone() -> None:
