@@ -14,7 +14,7 @@ from app.core import log
 from app.core.config import Config, chosen_format, load
 from app.core.errors import RollcallError
 from app.store.schedules.heartbeats import database_now
-from app.web import boundary
+from app.web import boundary, garbage
 from app.web.boundary import RequestBounds
 from app.web.context import DeclaredJobs, Now, SourceCheck, open_web_context
 from app.web.dashboard.events import stop_on_signal
@@ -68,4 +68,6 @@ def __getattr__(name: str) -> Starlette:
     except RollcallError as error:
         log.report_fatal(str(error), chosen_format())
         sys.exit(2)
-    return create_app(config)
+    created = create_app(config)
+    garbage.spare_imports()
+    return created
