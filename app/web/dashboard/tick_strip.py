@@ -118,7 +118,7 @@ def large_strip(
     slots: Sequence[Slot], upcoming: Sequence[datetime], outages: Sequence[TimeSpan], now: datetime
 ) -> Markup:
     """The large strip: also the upcoming ticks, a line at `now`, and time labels."""
-    ahead = [Slot(at, SlotKind.AHEAD, f"{precise_instant(at)} upcoming") for at in upcoming]
+    ahead = [Slot(at, SlotKind.AHEAD, "upcoming") for at in upcoming]
     slots = slots[-SHOWN_TICKS:]
     both, offset = [*slots, *ahead], SHOWN_TICKS - len(slots)
     tallest = max((slot.seconds or 0.0 for slot in slots), default=0.0) or 1.0
@@ -137,7 +137,8 @@ def large_strip(
 
 def _shape(slot: Slot, place: int, tallest: float) -> str:
     path = _path(slot, place, tallest)
-    return f'<path class="{slot.kind}" d="{path}"><title>{slot.says}</title></path>'
+    title = f"{precise_instant(slot.at)} {slot.says}"
+    return f'<path class="{slot.kind}" d="{path}"><title>{title}</title></path>'
 
 
 def _path(slot: Slot, place: int, tallest: float) -> str:
