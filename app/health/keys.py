@@ -167,7 +167,7 @@ def _decode(value: str | bytes | None, default: Facts) -> Facts:
     kind = type(default)
     with contextlib.suppress(msgspec.DecodeError, UnicodeError):
         facts = msgspec.json.decode(value or b"", type=kind)
-        if all(_in_range(getattr(facts, name)) for name in _hints(kind)):
+        if all(_in_range(getattr(facts, name)) for name in _instants(kind)):
             return facts
     try:
         fields = msgspec.json.decode(value or b"", type=dict[str, Any])
@@ -184,6 +184,12 @@ def _decode(value: str | bytes | None, default: Facts) -> Facts:
 @cache
 def _hints(kind: type[Any]) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
+
+
+@cache
+def _instants(kind: type[Any]) -> list[str]:
+    """The fields that may hold an instant."""
+    return [name for name, hint in _hints(kind).items() if "datetime" in str(hint)]
 
 
 def _field(fields: Mapping[str, Any], name: str, hint: Any) -> Any:

@@ -3,6 +3,8 @@
 import gc
 from typing import TYPE_CHECKING
 
+from app.web import garbage
+
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
@@ -18,5 +20,5 @@ def __getattr__(name: str) -> "Starlette":
 
         return application_from_environment()
     finally:
-        gc.freeze()
+        garbage.spare_imports()
         gc.enable()

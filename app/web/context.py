@@ -34,8 +34,8 @@ from app.store.db import UNAVAILABLE, Connection, Pool
 from app.store.reports import overview
 from app.store.runs.run_rows import QueuedRun
 from app.web.api.dry_run_pool import DryRunner, open_dry_runner
-from app.web.dashboard import rendering
 from app.web.dashboard.job_rows import StripCache
+from app.web.dashboard.jobs_html import DrawnRows
 from app.web.dashboard.jobs_table import BoardRows, JobsBoard, build_board, read_board
 from app.web.dashboard.session import Session, SessionSigner
 from app.web.dashboard.tick_cache import TickCache
@@ -95,13 +95,14 @@ class JobsTable:
     """The jobs table, as data and as HTML, which is rendered when it is first asked for."""
 
     board: JobsBoard
+    drawn: DrawnRows
     _html: Markup | None = None
 
     @property
     def html(self) -> Markup:
         """All rows of the table as HTML."""
         if self._html is None:
-            self._html = rendering.table(self.board)
+            self._html = self.drawn.table(self.board)
         return self._html
 
 
@@ -295,7 +296,7 @@ def _jobs_table_reader(
     config: Config, pool: Pool, snapshot: TtlCache[HealthSnapshot]
 ) -> Callable[[], Any]:
     max_silence = timedelta(seconds=config.lease_seconds)
-    ticks, strips = TickCache(SHOWN_TICKS), StripCache()
+    ticks, strips, drawn = TickCache(SHOWN_TICKS), StripCache(), DrawnRows()
 
     async def read_rows() -> BoardRows | None:
         try:
@@ -305,7 +306,9 @@ def _jobs_table_reader(
 
     async def read() -> JobsTable:
         judged, rows = await asyncio.gather(snapshot.value(), read_rows())
-        return JobsTable(build_board(judged, rows, strips))
+        board = build_board(judged, rows, strips)
+        drawn.forget_others(board)
+        return JobsTable(board, drawn)
 
     return read
 

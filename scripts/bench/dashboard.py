@@ -38,6 +38,7 @@ from app.queue.jobs import redis_pool
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
 from app.store.db import Pool, open_pool
+from app.web import garbage
 from app.web.application import create_app
 from app.web.dashboard.jobs_table import read_board
 from app.web.dashboard.tick_cache import TickCache
@@ -188,6 +189,7 @@ async def _ask(
     now = datetime.now(UTC)
     token = await tokens.create_token(pool, TokenRequest(None, "b", Scope.READ), now, by="bench")
     app = create_app(config)
+    garbage.spare_imports()  # as the web process does
     async with app.router.lifespan_context(app) as state:
 
         async def served(scope: Any, receive: Any, send: Any) -> None:

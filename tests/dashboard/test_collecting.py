@@ -1,11 +1,12 @@
 """What people do to their collection from its page is what they would do over its API."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from arq.connections import ArqRedis
 
-from app.core.collection_keys import schedule_key
+from app.core.collection_keys import DEFAULT_COLLECTION, schedule_key
 from app.core.enums import Scope
 from app.orgs import collection, tokens
 from app.orgs.collection import CollectionRequest
@@ -14,10 +15,21 @@ from app.store.schedules import heartbeats
 from tests.collections.harness import ODDS
 from tests.configs import config_for
 from tests.dashboard.fixtures import GOOD, Scene, alive
-from tests.dashboard.server import Site, csrf
+from tests.dashboard.server import Site, csrf, csrf_of
+
+# A run of the same collection that failed so long before.
+EARLIER = """
+INSERT INTO runs (execution_id, job, org_id, schedule_id, trigger, params, status, attempt, losses,
+                  max_attempts, timeout_seconds, lease_epoch, queued_at, completed_at, created_at,
+                  stats)
+SELECT gen_random_uuid(), job, org_id, schedule_id, trigger, params, 'failure', 1, 0, max_attempts,
+       timeout_seconds, 1, created_at - before, now() - before, created_at - before, '{}'
+FROM runs CROSS JOIN unnest($1::interval[]) AS before
+"""
+FAILED = "UPDATE runs SET status = 'failure', completed_at = now()"
 
 
-async def chosen(site: Site, **changes: Any) -> str:
+async def chosen(site: Site, name: str = DEFAULT_COLLECTION, **changes: Any) -> str:
     """The organisation acme has chosen the odds, once a year; the schedule's name."""
     now = await heartbeats.database_now(site.pool)
     token = await site.token(Scope.ADMIN, "acme", label="bob")
@@ -27,10 +39,10 @@ async def chosen(site: Site, **changes: Any) -> str:
     await collection.edit(
         site.pool,
         config_for("postgresql://nowhere/x", "redis://nowhere/0"),
-        CollectionRequest(who.org_id, who.name, now),
+        CollectionRequest(who.org_id, who.name, now, collection=name),
         wish,
     )
-    return schedule_key(who.org_id)
+    return schedule_key(who.org_id, name)
 
 
 async def edits(site: Site) -> list[tuple[Any, ...]]:
@@ -59,6 +71,30 @@ async def test_run_now_queues_one_run_in_the_organisations_line(
     assert [r["org_id"] for r in rows] == [UUID(key.partition(":")[2])]
     assert await redis.zscore(org_queue.ORG_QUEUE, f"run:{rows[0]['execution_id']}:1") is not None
     assert await redis.zcard("arq:queue") == 0
+
+
+async def test_retry_all_repeats_the_newest_failed_run_of_each_collection(site: Site) -> None:
+    keys = [await chosen(site), await chosen(site, "nightly")]
+    async with site.signed_in(Scope.OPERATE, "acme") as operator:
+        form = {"csrf": csrf_of(operator)}
+        for key in keys:
+            await operator.post(f"/jobs/{key}/run", data=form)
+        await site.pool.execute(FAILED)
+        newest = {row[0] for row in await site.pool.fetch("SELECT execution_id FROM runs")}
+        await site.pool.execute(EARLIER, [timedelta(minutes=5), timedelta(minutes=9)])
+        failed = form | {"status": "unsuccessful", "period": "1h", "action": "retry_all"}
+        asked = (await operator.post("/runs/several", data=failed)).text
+        confirmed = failed | {"confirmed": "yes", "note": "the site is back"}
+        answer = await operator.post("/runs/several", data=confirmed)
+
+    acts = await site.pool.fetch("SELECT reason, detail FROM audit_log WHERE action = 'retry'")
+    retried = await site.pool.fetch("SELECT requested_by FROM runs WHERE status = 'queued'")
+    assert "Retry 2 runs?" in asked
+    assert "4 are left out" in asked
+    assert answer.status_code == 303
+    assert {UUID(act["detail"]["retry_of"]) for act in acts} == newest
+    assert [act["reason"] for act in acts] == ["the site is back"] * 2
+    assert {row[0] for row in retried} == {f"acme/ann (retry of {run_id})" for run_id in newest}
 
 
 async def test_pause_and_resume_are_edits_of_the_collection(site: Site) -> None:

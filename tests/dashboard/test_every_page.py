@@ -209,10 +209,19 @@ async def test_nothing_bars_a_reader_of_any_page_of_an_organisation(
             ("recipes", {"recipe": wares() + f"# {LONG}\n"}),
             ("presets", {"name": "ours", "sources": "bet9ja"}),
             ("schedules/default", {"cron_expression": "*/20 6-22 * * mon-fri", "timezone": "UTC"}),
+            (
+                "notifications/channels",
+                {"label": "<b>מכבי</b> " + LONG[:60], "url": "ifttt://key@event"},
+            ),
+            ("notifications/webhooks", {"url": f"https://example.com/{'in' * 200}"}),
         ):
             sent = {"csrf": csrf_of(admin), "do": "save", **form}
             answer = await admin.post(f"/edit/{path}", data=sent)
-            assert answer.status_code == 303, answer.text
+            assert answer.status_code in {200, 303}, answer.text
+        names["webhook_id"] = str(await scene.pool.fetchval("SELECT id FROM webhooks"))
+        hook = f"/edit/notifications/webhooks/{names['webhook_id']}"
+        await admin.post(hook, data={"csrf": csrf_of(admin), "do": "test"})
+        await scene.pool.execute("UPDATE webhook_deliveries SET reason = $1", f"{HOSTILE} {LONG}")
         cookies = dict(admin.cookies)
 
     found = await wrong(browser, site.url, cookies, pages(names, org=True), look)

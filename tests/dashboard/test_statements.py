@@ -38,7 +38,7 @@ PAGES = (
 )  # fmt: skip
 ORG_PAGES = (
     "/collections", "/runs", "/ticks", "/audit", "/data/items", "/edit/schedules/default",
-    "/edit/presets", "/edit/recipes", "/edit/recipes/wares",
+    "/edit/presets", "/edit/recipes", "/edit/recipes/wares", "/edit/notifications",
 )  # fmt: skip
 
 
@@ -173,6 +173,10 @@ async def test_an_organisations_page_takes_as_many_for_many_rows_as_for_few(
         ("collection_presets (org_id, id, name, sources, revision)",
          "gen_random_uuid(), 'n' || n, '[]', 1"),
         ("audit_log (org_id, at, \"by\", action)", "now(), 'ann', 'retry'"),
+        ("webhooks (org_id, id, url, secret, position, change_id, created_at, created_by)",
+         "gen_random_uuid(), 'x', '', 0, 0, now(), 'ann'"),
+        ("alert_channels (org_id, id, label, service, secret, created_at, created_by)",
+         "gen_random_uuid(), 'x', 'slack', '', now(), 'ann'"),
         ("items (org_id, source, key, data, content_hash, first_seen, last_seen, changed_at)",
          "'books', n::text, '{}', '', now(), now(), now()"),
         ("schedules (org_id, key, job, spec, policies, params, version, effective_from, enabled,"

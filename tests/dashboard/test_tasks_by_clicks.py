@@ -21,6 +21,7 @@ from tests.dashboard import server as sites
 from tests.dashboard.collected import RUN_SOURCE, collected, event
 from tests.dashboard.fixtures import BAD, GOOD, Scene, alive
 from tests.dashboard.server import Site
+from tests.dashboard.test_what_if import digest, listing, org_page
 from tests.recipes.shop import Shop, open_shop
 
 pytestmark = pytest.mark.timeout(180)
@@ -175,3 +176,28 @@ async def test_an_operator_runs_a_mended_recipe_and_sees_its_rows(
 
     assert "a mended title" in said
     assert len(visitor.clicks) <= MOST
+
+
+async def test_what_todays_parser_would_read_from_a_kept_page(browser: Browser, site: Site) -> None:
+    await org_page(site, listing(3))
+    stored = await digest(site.pool)
+    async with visit(browser, site, "acme") as visitor:
+        page = visitor.page
+        await visitor.link("Runs")
+        await visitor.click(page.locator("table.stack tbody th a"))
+        await visitor.link("Kept pages of this run")
+        await visitor.click(page.locator("main table tbody th a"))
+        await visitor.button("What would today's parser read?")
+        differences = page.locator('[aria-labelledby="difference"] tbody')
+        differing, said = await differences.locator("tr").count(), await differences.inner_text()
+        rows = await page.locator('[aria-labelledby="rows"] tbody tr').count()
+        faults = await chromium.faults(page)
+        await visitor.link("The page")
+        back = await page.inner_text("h1")
+
+    assert rows == 3
+    assert differing > 0
+    assert "<b>as it was read once</b>" in said  # as text
+    assert back == "Page of recipe:wares"
+    assert faults == []
+    assert await digest(site.pool) == stored

@@ -67,6 +67,12 @@ ROUTES: dict[str, str] = {
     "POST /edit/recipes": ORG_PAGES,
     "GET /edit/recipes/{name}": ORG_PAGES,
     "POST /edit/recipes/{name}": ORG_PAGES,
+    "GET /edit/notifications": ORG_PAGES,
+    "POST /edit/notifications/channels": ORG_PAGES,
+    "POST /edit/notifications/channels/{channel_id}": ORG_PAGES,
+    "POST /edit/notifications/webhooks": ORG_PAGES,
+    "GET /edit/notifications/webhooks/{webhook_id}": ORG_PAGES,
+    "POST /edit/notifications/webhooks/{webhook_id}": ORG_PAGES,
     "GET /trends": SESSION,
     "GET /alerts": OPERATORS,
     "POST /alerts/{key}/acknowledge": OPERATORS,
@@ -145,6 +151,10 @@ FORMS = {
     "POST /edit/presets/{preset_id}": {"name": "formed too", "sources": "bet9ja"},
     "POST /edit/recipes": {"do": "save", "recipe": wares("formed")},
     "POST /edit/recipes/{name}": {"do": "save", "recipe": wares("wares") + "# formed"},
+    "POST /edit/notifications/channels": {"label": "formed", "url": "ifttt://key@event"},
+    "POST /edit/notifications/channels/{channel_id}": {"do": "test"},
+    "POST /edit/notifications/webhooks": {"url": "https://example.com/formed"},
+    "POST /edit/notifications/webhooks/{webhook_id}": {"do": "test"},
     "POST /runs/several": {"action": "retry_all", "confirmed": "1", "once": str(UUID(int=7))},
 }
 QUERIES = {

@@ -1,7 +1,7 @@
 """Rows of the jobs table: the state, figures and tick strip of each schedule. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -75,13 +75,15 @@ class ScheduleData:
 class StripSummary:
     """The slots of a schedule, their totals, and its rule in words. `interval` in seconds.
 
-    `next_run`: the next tick that is not excluded.
+    `wait` and `run`: p50 and p95. `next_run`: the next tick that is not excluded.
     """
 
     rule: str
     interval: float | None
     slots: list[Slot]
     tally: TickTotals
+    wait: tuple[float | None, float | None]
+    run: tuple[float | None, float | None]
     next_run: datetime | None = None
 
 
@@ -125,7 +127,7 @@ class StripCache:
         if drawn.outages != outages:
             summary, drawn.outages = drawn.summary, outages
             drawn.strip = tick_strip.small_strip(
-                summary.slots, drawn.shapes, summary.tally, outages
+                summary.slots, drawn.shapes, summary.tally, outages, lines.now
             )
         return drawn.summary, drawn.strip
 
@@ -187,14 +189,15 @@ def summarise_ticks(
     """Slots for the last ticks of a schedule, and for those that are due and undecided."""
     tally = TickTotals()
     decided = tick_slots.last_slots(ticks, gaps, tally)
+    taken = _p50_p95(tally.waits), _p50_p95(tally.runs)
     try:
         schedule, rule, interval = _parse(msgspec.json.encode(line.spec), line.key, line.zone_data)
         next_run = Policies.from_spec(line.policies).next_run_from(schedule, line.next_tick_at)
     except BadSchedule as error:
-        return StripSummary(str(error), None, decided, tally)
+        return StripSummary(str(error), None, decided, tally, *taken)
     late = line.due_at is not None and line.due_at < now
     undecided = tick_slots.undecided(schedule, line.evaluated_through, now) if late else []
-    return StripSummary(rule, interval, decided + undecided, tally, next_run)
+    return StripSummary(rule, interval, decided + undecided, tally, *taken, next_run)
 
 
 def build_row(
@@ -215,8 +218,8 @@ def build_row(
         running_since=known.running_since,
         upcoming=summary.next_run if line.enabled and line.paused_at is None else None,
         interval=summary.interval,
-        wait=_p50_p95(tally.waits),
-        run=_p50_p95(tally.runs),
+        wait=summary.wait,
+        run=summary.run,
         tally=tally,
         strip=strip_,
         needs_attention=known.needs_attention,
@@ -261,27 +264,38 @@ def reason_text(job: JudgedJob) -> str:
     facts, reason = job.facts, job.health.reason
     if reason is None:
         return ""
-    last_run = "" if facts.last_run is None else f" since {instant(facts.last_run)} UTC"
-    sentences = {
-        HealthReason.OVERDUE: f"overdue: no run has ended{last_run}",
-        HealthReason.NEVER_RAN: "has never run",
-        HealthReason.DISABLED: "disabled in the settings",
-        HealthReason.FAILING: f"{facts.consecutive_failures} consecutive failures: {_error(facts)}",
-        HealthReason.SOURCE_FAILING: sentence(facts, job.health),
-        HealthReason.PAUSED: f"by {facts.paused_by}: {facts.paused_note}",
-        HealthReason.SKIP_STREAK: "consecutive ticks did not run",
-        HealthReason.LATE: "the last runs started later than the grace allows",
-        HealthReason.STALE_DATA: "runs, but its data is older than expected",
-        HealthReason.DRIFT: "the shape of its data has changed",
-        HealthReason.UNREADABLE: f"its schedule cannot be read: {facts.unreadable}",
-        HealthReason.ORPHANED: "no live worker knows it: retire it if it was removed",
-        HealthReason.UNKNOWN: "state unknown: network outage, unknown interval or differing clocks",
-    }
-    return sentences[reason]
+    if reason is HealthReason.SOURCE_FAILING:
+        return sentence(facts, job.health)
+    return _REASON_TEXTS[reason](facts)
 
 
 def _error(facts: JobFacts) -> str:
     return clipped(facts.last_error, MAX_ERROR_LENGTH) or "no error recorded"
+
+
+def _overdue(facts: JobFacts) -> str:
+    since = "" if facts.last_run is None else f" since {instant(facts.last_run)} UTC"
+    return f"overdue: no run has ended{since}"
+
+
+_REASON_TEXTS: dict[HealthReason, Callable[[JobFacts], str]] = {
+    HealthReason.OVERDUE: _overdue,
+    HealthReason.NEVER_RAN: lambda _: "has never run",
+    HealthReason.DISABLED: lambda _: "disabled in the settings",
+    HealthReason.FAILING: lambda facts: (
+        f"{facts.consecutive_failures} consecutive failures: {_error(facts)}"
+    ),
+    HealthReason.PAUSED: lambda facts: f"by {facts.paused_by}: {facts.paused_note}",
+    HealthReason.SKIP_STREAK: lambda _: "consecutive ticks did not run",
+    HealthReason.LATE: lambda _: "the last runs started later than the grace allows",
+    HealthReason.STALE_DATA: lambda _: "runs, but its data is older than expected",
+    HealthReason.DRIFT: lambda _: "the shape of its data has changed",
+    HealthReason.UNREADABLE: lambda facts: f"its schedule cannot be read: {facts.unreadable}",
+    HealthReason.ORPHANED: lambda _: "no live worker knows it: retire it if it was removed",
+    HealthReason.UNKNOWN: lambda _: (
+        "state unknown: network outage, unknown interval or differing clocks"
+    ),
+}
 
 
 def _p50_p95(values: Sequence[float]) -> tuple[float | None, float | None]:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from app.core.enums import HealthReason, JobStatus
 from app.health.judge import OverallReason
-from app.web.dashboard import formatting, tick_strip
+from app.web.dashboard import elements, formatting, tick_strip
 from app.web.dashboard.data import line_chart
 from app.web.dashboard.job_rows import JobTableRow
 from app.web.dashboard.jobs_table import JobsBoard
@@ -112,11 +112,6 @@ def first_step(board: JobsBoard) -> tuple[str, str] | None:
     return f"{row.key}: {step}", _FIRST_PAGES.get(reason, "/jobs/") + quote(row.key, safe="")
 
 
-def table(board: JobsBoard) -> Markup:
-    """The jobs table as HTML. It does not depend on the user."""
-    return Markup(page("table.html", board=board))  # noqa: S704 - escaped by the template
-
-
 def home(board: JobsBoard, drawn: Markup, user: HasZone, filters: Mapping[str, str]) -> str:
     """The front page as HTML, around the jobs table that is rendered already."""
     return page(
@@ -145,10 +140,15 @@ def error(title: str, detail: str) -> str:
 
 def page(name: str, **values: object) -> str:
     """Render the template of that name, with times in the zone of `user`, if there is one."""
-    text = ENVIRONMENT.get_template(name).render(**values)
+    text = part(name, **values)
     user = values.get("user")
     zone = user.zone if isinstance(user, HasZone) else formatting.UTC_NAME
     return text if zone == formatting.UTC_NAME else localised(text, zone)
+
+
+def part(name: str, **values: object) -> str:
+    """Render the template of that name, with times in UTC."""
+    return ENVIRONMENT.get_template(name).render(**values)
 
 
 def localised(text: str, zone: str) -> str:
@@ -183,10 +183,13 @@ def _create_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(PACKAGE / "templates"),
         autoescape=True,
+        auto_reload=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    names = cast("dict[str, Any]", environment.globals)
+    names.update(pill=elements.pill, when=elements.when, short=elements.short, ago=elements.ago)
     filters = cast("dict[str, Any]", environment.filters)
     filters.update(
         about=formatting.short_span,

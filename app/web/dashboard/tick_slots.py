@@ -62,7 +62,7 @@ REASON_TEXTS = {
 
 
 class Slot(msgspec.Struct, frozen=True, gc=False):
-    """One tick as it is drawn. `seconds`: duration of its run. `says`: tooltip text."""
+    """One tick as it is drawn. `seconds`: duration of its run. `says`: its outcome."""
 
     at: datetime
     kind: SlotKind
@@ -137,7 +137,7 @@ def undecided(
     step = schedule.interval or timedelta(days=1)
     since = max(frontier, now - (most + 1) * step)
     instants = list(schedule.ticks(since, now))[-most:]
-    return [Slot(at, SlotKind.UNDECIDED, f"{precise_instant(at)} undecided") for at in instants]
+    return [Slot(at, SlotKind.UNDECIDED, "undecided") for at in instants]
 
 
 def outages(beats: Iterable[TimeSpan], now: datetime, patience: timedelta) -> list[TimeSpan]:
@@ -177,18 +177,9 @@ def _of_tick(tick: TickSummary) -> Slot:
         kind = SLOT_KINDS.get(tick.status, SlotKind.RAN)
         ended = f" in {span(tick.seconds)}" if tick.seconds is not None else ""
         status = (tick.status or "run removed by retention").replace("_", " ")
-        return Slot(
-            tick.scheduled_for,
-            kind,
-            f"{precise_instant(tick.scheduled_for)} ran: {status}{ended}",
-            tick.seconds,
-        )
+        return Slot(tick.scheduled_for, kind, f"ran: {status}{ended}", tick.seconds)
     kind = SlotKind.MISSED if tick.outcome == TickOutcome.MISSED else SlotKind.SKIPPED
-    return Slot(
-        tick.scheduled_for,
-        kind,
-        f"{precise_instant(tick.scheduled_for)} {outcome_text(tick.outcome, tick.reason)}",
-    )
+    return Slot(tick.scheduled_for, kind, outcome_text(tick.outcome, tick.reason))
 
 
 def outcome_text(outcome: str, reason: str | None) -> str:
@@ -203,9 +194,9 @@ def _of_gap(gap: GapSummary, count: int) -> Iterator[Slot]:
     text = (
         f"{outcome_text(gap.outcome, gap.reason)}"
         f" (one of {gap.count} from {precise_instant(gap.first_tick)}"
-        f" to {precise_instant(gap.last_tick)})"
+        f" to {precise_instant(gap.last_tick)} UTC)"
     )
     for number in range(count):
         at = (gap.last_tick - number * step).replace(microsecond=0)
         at = min(max(at, gap.first_tick), gap.last_tick)
-        yield Slot(at, kind, f"{precise_instant(at)} {text}")
+        yield Slot(at, kind, text)

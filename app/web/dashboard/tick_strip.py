@@ -90,17 +90,22 @@ def small_shapes(slots: Sequence[Slot]) -> str:
 
 
 def small_strip(
-    slots: Sequence[Slot], shapes: str, tally: TickTotals, outages: Sequence[TimeSpan]
+    slots: Sequence[Slot],
+    shapes: str,
+    tally: TickTotals,
+    outages: Sequence[TimeSpan],
+    now: datetime,
 ) -> Markup:
     """The strip with the newest tick on the right, and outages as bands behind the slots.
 
-    `shapes`: the slots, as `small_shapes` draws them. What a slot says is on the page of the job;
-    `data-slots` and `data-newest` are how many there are, and the instant of the newest.
+    `now`: an outage until then goes on. `shapes`: the slots, as `small_shapes` draws them. What a
+    slot says is on the page of the job; `data-slots` and `data-newest` are how many there are, and
+    the instant of the newest.
     """
     slots = slots[-SHOWN_TICKS:]
     offset = SHOWN_TICKS - len(slots)
     newest = precise_instant(slots[-1].at) if slots else ""
-    bands = [_band(slots, offset, outage) for outage in outages]
+    bands = [_band(slots, offset, outage, now) for outage in outages]
     return Markup(  # noqa: S704 - enum values and numbers only
         f'<svg class="strip" viewBox="0 0 {SHOWN_TICKS * STEP} {HEIGHT}" preserveAspectRatio="none"'
         f' data-slots="{len(slots)}" data-newest="{newest}"'
@@ -113,7 +118,7 @@ def large_strip(
     slots: Sequence[Slot], upcoming: Sequence[datetime], outages: Sequence[TimeSpan], now: datetime
 ) -> Markup:
     """The large strip: also the upcoming ticks, a line at `now`, and time labels."""
-    ahead = [Slot(at, SlotKind.AHEAD, f"{precise_instant(at)} upcoming") for at in upcoming]
+    ahead = [Slot(at, SlotKind.AHEAD, "upcoming") for at in upcoming]
     slots = slots[-SHOWN_TICKS:]
     both, offset = [*slots, *ahead], SHOWN_TICKS - len(slots)
     tallest = max((slot.seconds or 0.0 for slot in slots), default=0.0) or 1.0
@@ -122,7 +127,7 @@ def large_strip(
     return Markup(  # noqa: S704 - enum values and numbers only
         f'<svg class="strip long" viewBox="0 0 {width} {HEIGHT + 8}" role="img"'
         f' aria-label="The last {len(slots)} ticks, now, and the next {len(ahead)}">'
-        f"<g>{''.join(_band(slots, offset, outage) for outage in outages)}"
+        f"<g>{''.join(_band(slots, offset, outage, now) for outage in outages)}"
         f'<path class="nowline" d="M{line} 0v{HEIGHT}"><title>now: {instant(now)}</title></path>'
         f'<text class="nowline" x="{line}" y="{HEIGHT + 6}" text-anchor="middle">now</text>'
         f"{''.join(labels)}</g>"
@@ -132,7 +137,8 @@ def large_strip(
 
 def _shape(slot: Slot, place: int, tallest: float) -> str:
     path = _path(slot, place, tallest)
-    return f'<path class="{slot.kind}" d="{path}"><title>{slot.says}</title></path>'
+    title = f"{precise_instant(slot.at)} {slot.says}"
+    return f'<path class="{slot.kind}" d="{path}"><title>{title}</title></path>'
 
 
 def _path(slot: Slot, place: int, tallest: float) -> str:
@@ -171,16 +177,16 @@ def _height(seconds: float | None, tallest: float) -> int:
     return SHORTEST + round((TALLEST - SHORTEST) * seconds / tallest)
 
 
-def _band(slots: Sequence[Slot], offset: int, outage: TimeSpan) -> str:
+def _band(slots: Sequence[Slot], offset: int, outage: TimeSpan, now: datetime) -> str:
     since, until = outage
     before = _first_at_or_after(slots, since)
     after = _first_at_or_after(slots, until)
     if after == 0 or (before == len(slots) and slots):
         # The outage ends before the first slot, or starts after the last with no tick due in it.
-        return "" if after == 0 else _rect(SHOWN_TICKS * STEP - 2, 2, outage)
+        return "" if after == 0 else _rect(SHOWN_TICKS * STEP - 2, 2, outage, now)
     left = (offset + before) * STEP
     width = (after - before) * STEP
-    return _rect(left, width, outage) if width else _rect(left - 1, 2, outage)
+    return _rect(left, width, outage, now) if width else _rect(left - 1, 2, outage, now)
 
 
 def _first_at_or_after(slots: Sequence[Slot], at: datetime) -> int:
@@ -191,11 +197,11 @@ def _first_at_or_after(slots: Sequence[Slot], at: datetime) -> int:
     return low
 
 
-def _rect(left: int, width: int, outage: TimeSpan) -> str:
+def _rect(left: int, width: int, outage: TimeSpan, now: datetime) -> str:
     since, until = outage
-    duration = span((until - since).total_seconds())
+    ended = f"from {instant(since)} to {instant(until)} ({span((until - since).total_seconds())})"
+    period = f"since {instant(since)}" if until == now else ended
     return (
         f'<path class="outage" d="M{left} 0h{width}v{HEIGHT}h-{width}z">'
-        f"<title>No live worker from {instant(since)} to {instant(until)} ({duration})</title>"
-        "</path>"
+        f"<title>No live worker {period}</title></path>"
     )

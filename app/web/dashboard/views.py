@@ -73,7 +73,7 @@ async def home(request: Request, user: SessionUser) -> Response:
         "sort": page_filters.clean_text(params.get("sort", "")),
     }
     selected = any(filters.values())
-    drawn = rendering.table(table.board.selected(**filters)) if selected else table.html
+    drawn = table.drawn.table(table.board.selected(**filters)) if selected else table.html
     html = rendering.home(table.board, drawn, user, filters).encode()
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return HTMLResponse(html, headers=NO_STORE)

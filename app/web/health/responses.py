@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -135,6 +136,10 @@ class SummaryContext:
     faulty_jobs: int = 0
 
 
+# The same sentences are looked through every second.
+_redacted = lru_cache(maxsize=1024)(redact.text)
+
+
 def job(facts: JobFacts, health: HealthStatus) -> JobHealth:
     """One job as an entry of `/health/scheduler`."""
     since = health.since if health.needs_attention else None
@@ -148,7 +153,7 @@ def job(facts: JobFacts, health: HealthStatus) -> JobHealth:
         interval_seconds=facts.interval_seconds,
         reason=health.reason,
         since=UNSET if since is None else since,
-        detail=redact.text(sentence(facts, health)) if health.needs_attention else UNSET,
+        detail=_redacted(sentence(facts, health)) if health.needs_attention else UNSET,
         sources=health.sources or UNSET,
     )
 

@@ -2,9 +2,13 @@
 
 from starlette.routing import BaseRoute, Route
 
-from app.web.dashboard.editing import presets, recipes, schedules
+from app.web.dashboard.editing import notifications, presets, recipes, schedules
 from app.web.dashboard.session_auth import require_org, require_org_to_act
 
+_WEBHOOK = "/edit/notifications/webhooks/{webhook_id}"
+_add_channel = require_org_to_act(notifications.add_channel)
+_change_channel = require_org_to_act(notifications.change_channel)
+_add_webhook = require_org_to_act(notifications.add_webhook)
 _recipe_action = require_org_to_act(recipes.save, recipes.MAX_BYTES)
 
 
@@ -23,4 +27,10 @@ def editing_routes() -> list[BaseRoute]:
         Route("/edit/recipes", _recipe_action, methods=["POST"]),
         Route("/edit/recipes/{name}", require_org(recipes.edit), methods=["GET"]),
         Route("/edit/recipes/{name}", _recipe_action, methods=["POST"]),
+        Route("/edit/notifications", require_org(notifications.notifications), methods=["GET"]),
+        Route("/edit/notifications/channels", _add_channel, methods=["POST"]),
+        Route("/edit/notifications/channels/{channel_id}", _change_channel, methods=["POST"]),
+        Route("/edit/notifications/webhooks", _add_webhook, methods=["POST"]),
+        Route(_WEBHOOK, require_org(notifications.webhook), methods=["GET"]),
+        Route(_WEBHOOK, require_org_to_act(notifications.change_webhook), methods=["POST"]),
     ]
