@@ -3,7 +3,7 @@
 Each step may run concurrently and repeatedly; one that was cut off is continued by the next.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.context import worker_context
@@ -11,6 +11,8 @@ from app.core import log
 from app.maintenance import retention
 from app.scheduling.schedule import Schedule
 from app.store.content import changes, pages, partitions
+from app.store.content.partitions import PartitionedTable
+from app.store.db import LOCKED, Pool
 from workers.trigger import Step
 
 _log = log.logger(__name__)
@@ -29,15 +31,25 @@ async def maintain_partitions(ctx: dict[str, Any]) -> None:
     context = worker_context(ctx)
     await changes.continue_clock(context.pool)
     now = context.clock()
+    if 0 < context.config.tick_days <= partitions.MAX_DAYS_KEPT:
+        await _create_upcoming(context.pool, now, partitions.TICKS)
     for table in partitions.TABLES:
-        created = await partitions.create_upcoming(context.pool, now, table)
-        if created:
-            _log.info("months.opened", names=created)
+        await _create_upcoming(context.pool, now, table)
         days: int = getattr(context.config, table.setting)
         before = now - timedelta(days=days)
         dropped = await partitions.drop_ended(context.pool, before, table) if days else []
         if dropped:
             _log.info("months.dropped", names=dropped)
+
+
+async def _create_upcoming(pool: Pool, now: datetime, table: PartitionedTable) -> None:
+    try:
+        created = await partitions.create_upcoming(pool, now, table)
+    except LOCKED as error:  # the default partition takes the rows until the next time
+        _log.warning("partitions.not_created", table=table.name, error=str(error))
+        return
+    if created:
+        _log.info("partitions.created", names=created)
 
 
 async def apply_retention(ctx: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from redis.asyncio import Redis
@@ -44,7 +44,7 @@ async def write(
     """Write the facts of these built-in jobs, or of all; one that is not `declared` is orphaned."""
     published = (
         (key, replace(facts, orphaned=declared is not None and key not in declared))
-        for key, facts in _by_key(await health.facts(pool, jobs))
+        for key, facts in _by_key(await health.facts(pool, datetime.now(UTC), jobs))
     )
     await keys.write_jobs(redis, published)
 

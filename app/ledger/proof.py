@@ -13,7 +13,7 @@ from app.scheduling.schedule import Schedule
 from app.store.db import Connection, Pool
 from app.store.reports import proof as store
 from app.store.reports.proof import ProvenTicks, RecordedTicks, VersionRow
-from app.store.schedules import schedule_rows
+from app.store.schedules import schedule_rows, tick_days
 from app.store.schedules.schedule_rows import ScheduleState
 
 MAX_EXAMPLES = 5
@@ -84,6 +84,7 @@ async def _verify(
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
+        await tick_days.lock_days(connection)
         # A plan that was made for counting all ticks would read them all to count the new ones.
         await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         states = await schedule_rows.all_of(connection)

@@ -6,16 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.core.config import Config
-from app.core.errors import BadSchedule
-from app.scheduling.schedule import Schedule
+from app.maintenance import tick_retention
 from app.store.content import pages, partitions
-from app.store.db import Connection, Pool
+from app.store.db import Pool
 from app.store.reports import retention as store
 
-BATCH_ROWS = 1_000
-BATCH_PAUSE_SECONDS = (
-    0.01  # seconds between two batches, so that other transactions get locks and I/O
-)
 TICKS = "ticks"
 PAGES = "raw_pages"
 
@@ -38,7 +33,7 @@ async def delete_expired(
 ) -> AsyncIterator[RetentionResult]:
     """Delete the rows that have expired under the settings; yield a result after each kind."""
     days = config.tick_days
-    deleted = await _prune_ticks(pool, now - timedelta(days=days)) if days else 0
+    deleted = await tick_retention.prune(pool, now - timedelta(days=days)) if days else 0
     yield RetentionResult(TICKS, "TICK_DAYS", days, deleted)
     for kind in store.RETENTION_RULES:
         days = getattr(config, kind.setting)
@@ -58,7 +53,7 @@ async def count_expired(
 ) -> AsyncIterator[RetentionResult]:
     """Count what `delete_expired` would delete. Deletes nothing."""
     days = config.tick_days
-    expired = await store.count_ticks(pool, now - timedelta(days=days)) if days else 0
+    expired = await tick_retention.count(pool, now - timedelta(days=days)) if days else 0
     yield RetentionResult(TICKS, "TICK_DAYS", days, expired)
     for kind in store.RETENTION_RULES:
         days = getattr(config, kind.setting)
@@ -76,46 +71,8 @@ async def count_expired(
 async def _delete_rows(pool: Pool, kind: store.RetentionRule, before: datetime) -> int:
     deleted = 0
     while True:
-        count = await store.delete_batch(pool, kind, before, BATCH_ROWS)
+        count = await store.delete_batch(pool, kind, before, tick_retention.BATCH_ROWS)
         deleted += count
-        if count < BATCH_ROWS:
+        if count < tick_retention.BATCH_ROWS:
             return deleted
-        await asyncio.sleep(BATCH_PAUSE_SECONDS)
-
-
-async def _prune_ticks(pool: Pool, before: datetime) -> int:
-    deleted = 0
-    for schedule_id in await store.with_old_ticks(pool, before):
-        while count := await prune_ticks(pool, schedule_id, before):
-            deleted += count
-            await asyncio.sleep(BATCH_PAUSE_SECONDS)
-    return deleted
-
-
-async def prune_ticks(
-    pool: Pool, schedule_id: int, before: datetime, batch: int = BATCH_ROWS
-) -> int:
-    """Replace a batch of one schedule's ticks by counts, under its row lock.
-
-    Returns the number of ticks deleted.
-    """
-    async with pool.acquire() as connection, connection.transaction():
-        through = await store.prune_boundary(connection, schedule_id, before, batch)
-        if through is None:
-            return 0
-        # `verify` needs both counts: the expected ticks of each version, and the outcomes stored.
-        counted = [
-            (span, await _count_expected(connection, schedule_id, span))
-            for span in await store.prunable_spans(connection, schedule_id, through)
-        ]
-        return await store.prune_ticks(connection, schedule_id, through, counted)
-
-
-async def _count_expected(
-    connection: Connection, schedule_id: int, span: store.PrunableSpan
-) -> int:
-    try:
-        schedule = Schedule.from_spec(span.spec, stamp=span.zone_data)
-    except BadSchedule:  # what was recorded is all that there is to count
-        return await store.count_recorded(connection, schedule_id, span)
-    return schedule.count(span.since, span.until)
+        await asyncio.sleep(tick_retention.BATCH_PAUSE_SECONDS)

@@ -147,7 +147,7 @@ class ZoneDataRow(SQLModel, table=True):
 
 
 class TickRow(SQLModel, table=True):
-    """One tick and its outcome."""
+    """One tick and its outcome, partitioned by day."""
 
     __tablename__: ClassVar[Any] = "ticks"
     __table_args__ = (
@@ -161,6 +161,7 @@ class TickRow(SQLModel, table=True):
             postgresql_include=["outcome", "reason"],
             postgresql_where=text("outcome <> 'ran'"),
         ),
+        {"postgresql_partition_by": "RANGE (scheduled_for)"},
     )
 
     schedule_id: int = Field(

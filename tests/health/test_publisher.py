@@ -30,7 +30,7 @@ class Calls:
 
     async def fetch(self, query: str, *args: Any) -> Any:
         if query in (health.ALL, health.SOME):
-            self.keys.append(list(args[0]) if args else None)
+            self.keys.append(list(args[1]) if len(args) > 1 else None)
         return await self._pool.fetch(query, *args)
 
     async def fetchval(self, query: str, *args: Any) -> Any:

@@ -16,10 +16,11 @@ from app.core.errors import BadSchedule, UnknownJob
 from app.ledger import decide, proof, stored_schedules
 from app.ledger import edit as ledger
 from app.ledger.edit import DeclaredSchedule
-from app.maintenance import retention
+from app.maintenance import tick_retention
 from app.scheduling.exclusions import Exclusions
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
+from app.store.content import partitions
 from app.store.db import Pool
 from app.store.runs import run_rows
 from app.store.runs.run_rows import ClaimedRun, QueuedRun, RunEnding
@@ -354,8 +355,16 @@ class LedgerMachine(RuleBasedStateMachine):
     def retention_of_ticks(self, days: float, batch: int) -> None:
         for state in self._states():
             before = state.evaluated_through - timedelta(days=days)
-            while self.run(retention.prune_ticks(self.pool, state.id, before, batch)):
+            while self.run(tick_retention.prune_ticks(self.pool, state.id, before, batch)):
                 pass
+
+    @rule()
+    def days_are_created(self) -> None:
+        self.run(partitions.create_upcoming(self.pool, self.now, partitions.TICKS))
+
+    @rule(days=st.sampled_from((-3.0, -1.0, 0.0, 1.0)))
+    def days_are_dropped(self, days: float) -> None:
+        self.run(tick_retention.prune(self.pool, self.now - timedelta(days=days)))
 
     @rule(days=st.sampled_from((0.0, 0.01, 1.0)))
     def retention_of_runs(self, days: float) -> None:

@@ -10,7 +10,7 @@ from app.core.errors import BadSchedule
 from app.health import accounting
 from app.ledger import edit, proof
 from app.ledger.edit import DeclaredSchedule
-from app.maintenance import retention
+from app.maintenance import tick_retention
 from app.scheduling.exclusions import Exclusions
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -160,7 +160,7 @@ async def test_what_older_data_decided_stays_proven_by_it(book: Book) -> None:
     assert await accounting.unaccounted(book.pool, book.clock()) == 0
     [account] = await proof.verify(book.pool, book.clock())
     schedule_id = (await book.row())["id"]
-    while await retention.prune_ticks(book.pool, schedule_id, book.clock() - DAY, 1):
+    while await tick_retention.prune_ticks(book.pool, schedule_id, book.clock() - DAY, 1):
         pass
     [pruned] = await proof.verify(book.pool, book.clock())
     assert (pruned.expected, pruned.ran) == (account.expected, account.ran)

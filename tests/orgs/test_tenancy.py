@@ -10,6 +10,7 @@ import pytest
 
 from app.orgs import tokens
 from app.store import tenancy
+from app.store.content import partitions
 from app.store.db import Connection, Pool
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -343,6 +344,10 @@ ACCESS = dict.fromkeys(TABLES, OWN_ROWS) | {
 }
 
 
+# By its own name, a partition has rows for the operator only.
+PARTS = dict.fromkeys(("ticks_rest", "changes_rest"), (0, 0, 0))
+
+
 async def access(connection: Connection, org: UUID, table: str, rows: int) -> tuple[int, int, int]:
     """How many rows of the table the organisation sees and writes, and the operator does not."""
     column = await connection.fetchval(
@@ -391,6 +396,31 @@ async def test_every_table_under_row_level_security_has_its_decision(pool: Pool)
     assert found == ACCESS
 
 
+async def test_every_partition_is_closed_to_organisations_by_its_own_name(pool: Pool) -> None:
+    for table in (partitions.TICKS, partitions.CHANGES):
+        await partitions.create_upcoming(pool, NOW, table)
+    await furnish(pool, "Theirs")
+    ours = await furnish(pool, "Ours")
+    parts = await pool.fetch(
+        "SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AS forced, p.relname AS whole"
+        " FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid JOIN pg_class p ON p.oid = inhparent"
+        " WHERE p.relkind = 'p' AND p.relrowsecurity"
+    )
+
+    async with pool.acquire() as connection:
+        found = {
+            part["relname"]: await access(
+                connection, ours, part["relname"], await count(connection, part["relname"])
+            )
+            for part in parts
+        }
+
+    assert {part["whole"] for part in parts} == {"ticks", "changes"}
+    assert all(part["forced"] for part in parts)
+    assert found == dict.fromkeys(found, (0, 0, 0))
+    assert await count(pool, f"ticks_{NOW:%Y_%m_%d}") == 2
+
+
 async def test_postgres_expects_many_rows_under_each_policy(pool: Pool) -> None:
     """It expects one row in 200 where a subquery is compared, and then sorts whole tables."""
     compared = [
@@ -406,22 +436,25 @@ async def test_dropping_any_one_policy_or_its_enforcement_is_noticed(pool: Pool)
     ours = await furnish(pool, "Ours")
     await furnish(pool, "Theirs")
     await furnish_rows(pool, None, None)
-    policies = await pool.fetch("SELECT tablename, policyname FROM pg_policies")
+    expected = ACCESS | PARTS
+    policies = await pool.fetch(
+        "SELECT tablename, policyname FROM pg_policies WHERE tablename = ANY ($1)", list(expected)
+    )
     changes = [(table, f"DROP POLICY {policy} ON {table}") for table, policy in policies]
-    for table in ACCESS:
+    for table in expected:
         changes.append((table, f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"))
         changes.append((table, f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY"))
 
     unnoticed: list[str] = []
-    rows = {table: await count(pool, table) for table in ACCESS}
+    rows = {table: await count(pool, table) for table in expected}
     async with pool.acquire() as connection:
         for table, change in changes:
             async with undone(connection):
                 await connection.execute(change)
-                if await access(connection, ours, table, rows[table]) == ACCESS[table]:
+                if await access(connection, ours, table, rows[table]) == expected[table]:
                     unnoticed.append(change)
 
-    assert len(policies) >= len(ACCESS)
+    assert len(policies) >= len(expected)
     assert unnoticed == []
 
 

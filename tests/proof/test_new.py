@@ -6,7 +6,7 @@ import pytest
 
 from app.ledger import proof
 from app.ledger.proof import TickAccount
-from app.maintenance import retention
+from app.maintenance import tick_retention
 from app.store.reports import proof as store
 from tests.clock import NOON
 from tests.ledger.harness import MINUTE, Book, every
@@ -95,7 +95,7 @@ async def test_pruning_before_and_after_changes_no_number(proven: Book, kept: in
     schedule_id = (await proven.row())["id"]
     before: datetime = proven.clock() - kept * MINUTE
 
-    while await retention.prune_ticks(proven.pool, schedule_id, before, batch=100):
+    while await tick_retention.prune_ticks(proven.pool, schedule_id, before, batch=100):
         pass
     await proven.ring_each(4)
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.ledger import edit, explain, proof
 from app.ledger.proof import TickAccount
-from app.maintenance import retention
+from app.maintenance import tick_retention
 from app.store.db import Pool
 from tests.clock import NOON, SettableClock
 from tests.ledger.harness import KEY, MINUTE, Book, every
@@ -22,7 +22,7 @@ async def pruned(book: Book, age: timedelta = timedelta(0), batch: int = 1000) -
     """Prune what is older than `age`, to the end; returns how many ticks that were."""
     schedule_id = (await book.row())["id"]
     gone = 0
-    while some := await retention.prune_ticks(
+    while some := await tick_retention.prune_ticks(
         book.pool, schedule_id, book.clock() - age, batch=batch
     ):
         gone += some

@@ -186,6 +186,10 @@ INSERT INTO articles (provider, article_id, url, title, summary, source, domain,
 VALUES ('asknews', 'a2', 'https://example.org', 'Title', '', '', '', 'en', '', now(), 1, '{}', '{}',
         '{}', now(), now(), '00000000-0000-4000-8000-000000000001');
 """,
+    "0047": """
+INSERT INTO schedule_edits (schedule_id, at, by, action) SELECT id, now(), 'ada', 'edited'
+FROM schedules WHERE key = 'scrape';
+""",
 }
 TABLES = (
     "schedules", "schedule_versions", "runs", "ticks", "tick_gaps", "run_events", "worker_beats",

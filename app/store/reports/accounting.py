@@ -17,7 +17,8 @@ WITH spans AS (
 )
 SELECT w.spec, w.zone_data, w.after, w.until,
        (SELECT count(*) FROM ticks t WHERE t.schedule_id = w.schedule_id
-          AND t.version = w.version AND t.scheduled_for > w.after AND t.scheduled_for <= w.until),
+          AND t.version = w.version AND t.scheduled_for > $1  -- no partition before it is read
+          AND t.scheduled_for > w.after AND t.scheduled_for <= w.until),
        g.firsts, g.lasts
 FROM spans w
 LEFT JOIN LATERAL (

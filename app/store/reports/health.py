@@ -1,12 +1,15 @@
 """Health queries: facts of each built-in job, and counts of collections by state."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from app.store.db import Connection, Pool
 from app.store.schedules import zones
+
+LOOK_BACK = timedelta(days=3)
+NEWEST_TICKS = 100  # as the statements say
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,15 @@ class JobRow:
     ill_since: datetime | None
 
 
-# Every part is bounded by a LIMIT, so that the cost does not grow with a schedule's history.
+# Every part is bounded by a LIMIT, so that the cost does not grow with a schedule's history. No
+# partition of ticks before $1 is read: `seen` tells whether the ticks after it are enough.
 FACTS = """
 SELECT s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,
        s.next_tick_at, s.created_at, s.zone_data,
        l.statuses, l.errors, l.breaches, l.ended, l.message, g.completed_at, o.started_at,
        t.outcomes, t.reasons, t.instants, t.counts, w.late, n.completed_at,
-       q.names, q.statuses, q.kinds, q.messages, q.runs, q.ended, f.names, f.ended, h.ill_since
+       q.names, q.statuses, q.kinds, q.messages, q.runs, q.ended, f.names, f.ended, h.ill_since,
+       CASE WHEN s.version = 1 AND s.effective_from > $1 THEN 100 ELSE t.seen END AS seen
 FROM schedules s
 LEFT JOIN health_states h ON h.key = s.key AND h.ill
 LEFT JOIN LATERAL (
@@ -71,11 +76,11 @@ LEFT JOIN LATERAL (
   SELECT array_agg(outcome ORDER BY at DESC) AS outcomes,
          array_agg(reason ORDER BY at DESC) AS reasons,
          array_agg(at ORDER BY at DESC) AS instants,
-         array_agg(count ORDER BY at DESC) AS counts
-  FROM ((SELECT scheduled_for AS at, outcome, reason, 1::bigint AS count FROM ticks
-         WHERE schedule_id = s.id ORDER BY scheduled_for DESC LIMIT 100)
+         array_agg(count ORDER BY at DESC) AS counts, count(*) FILTER (WHERE single) AS seen
+  FROM ((SELECT scheduled_for AS at, outcome, reason, 1::bigint AS count, true AS single FROM ticks
+         WHERE schedule_id = s.id AND scheduled_for > $1 ORDER BY scheduled_for DESC LIMIT 100)
         UNION ALL
-        (SELECT last_tick, outcome, reason, count FROM tick_gaps
+        (SELECT last_tick, outcome, reason, count, false FROM tick_gaps
          WHERE schedule_id = s.id ORDER BY first_tick DESC LIMIT 10)) AS newest) t ON true
 LEFT JOIN LATERAL (
   SELECT CASE WHEN count(*) = 3 THEN min(late) END AS late
@@ -116,7 +121,22 @@ LEFT JOIN LATERAL (
 WHERE s.org_id IS NULL AND s.retired_at IS NULL
 """
 ALL = f"{FACTS} ORDER BY s.key"
-SOME = f"{FACTS} AND s.key = ANY ($1::text[])"
+SOME = f"{FACTS} AND s.key = ANY ($2::text[])"
+# The newest ticks and gaps of schedules that are not due often.
+ALL_TICKS = """
+SELECT k.key, t.outcomes, t.reasons, t.instants, t.counts
+FROM unnest($1::text[]) AS k (key) JOIN schedules s USING (key)
+CROSS JOIN LATERAL (
+  SELECT array_agg(outcome ORDER BY at DESC) AS outcomes,
+         array_agg(reason ORDER BY at DESC) AS reasons,
+         array_agg(at ORDER BY at DESC) AS instants,
+         array_agg(count ORDER BY at DESC) AS counts
+  FROM ((SELECT scheduled_for AS at, outcome, reason, 1::bigint AS count FROM ticks
+         WHERE schedule_id = s.id ORDER BY scheduled_for DESC LIMIT 100)
+        UNION ALL
+        (SELECT last_tick, outcome, reason, count FROM tick_gaps
+         WHERE schedule_id = s.id ORDER BY first_tick DESC LIMIT 10)) AS newest) t
+"""
 
 _FAILED = (
     "r.status IN ('failure', 'timed_out', 'lost') AND r.error_type IS DISTINCT FROM 'local_network'"
@@ -153,10 +173,15 @@ LAST_ERROR = f"(SELECT r.error_message {_NEWEST} LIMIT 1)"
 COUNTED = f"SELECT {STATE} AS state, count(*) FROM schedules s WHERE {JUDGED} GROUP BY state"  # noqa: S608 - constant fragments
 
 
-async def facts(pool: Pool, keys: Sequence[str] | None = None) -> list[JobRow]:
+async def facts(pool: Pool, now: datetime, keys: Sequence[str] | None = None) -> list[JobRow]:
     """Return the facts of every built-in schedule, or of those with these keys."""
-    rows = await (pool.fetch(ALL) if keys is None else pool.fetch(SOME, keys))
+    since = now - LOOK_BACK
+    rows = await (pool.fetch(ALL, since) if keys is None else pool.fetch(SOME, since, keys))
     found = [_job_row(tuple(row)) for row in rows]
+    rare = [row["key"] for row in rows if row["seen"] < NEWEST_TICKS]
+    if rare:
+        ticks = {row[0]: _zipped(row[1:]) for row in await pool.fetch(ALL_TICKS, rare)}
+        found = [replace(row, ticks=ticks.get(row.key, row.ticks)) for row in found]
     await zones.ensure(pool, ((row.spec, row.zone_data) for row in found))
     return found
 

@@ -71,6 +71,7 @@ SELECT id, key, job, spec, policies, enabled, paused_at, paused_by, paused_note,
 FROM schedules WHERE key = $1 AND ($2::uuid IS NULL OR org_id = $2)
 """
 
+# $4 is the earliest of the instants: no partition before it is read.
 TICKS = """
 SELECT s.id, seen.scheduled_for, outcome, reason, status, started_at, duration_seconds
 FROM unnest($1::bigint[], $3::timestamptz[]) AS s (id, after)
@@ -78,7 +79,7 @@ CROSS JOIN LATERAL (
   SELECT t.scheduled_for, t.outcome, t.reason, r.status, r.started_at, r.duration_seconds
   FROM (
     SELECT scheduled_for, outcome, reason FROM ticks
-    WHERE schedule_id = s.id AND scheduled_for > s.after
+    WHERE schedule_id = s.id AND scheduled_for > s.after AND scheduled_for > $4
     ORDER BY scheduled_for DESC LIMIT $2) t
   LEFT JOIN (
     SELECT scheduled_for, status, started_at, duration_seconds FROM runs
@@ -154,7 +155,10 @@ async def ticks(
     connection: Pool | Connection, after: Mapping[int, datetime], limit: int
 ) -> list[TickSummary]:
     """Return the last `limit` ticks of each schedule, later than the given instant."""
-    rows = await connection.fetch(TICKS, list(after), limit, list(after.values()))
+    if not after:
+        return []
+    instants = list(after.values())
+    rows = await connection.fetch(TICKS, list(after), limit, instants, min(instants))
     return [TickSummary(*row) for row in rows]
 
 

@@ -113,6 +113,7 @@ SELECT (SELECT count(*) FROM (
           AND r.scheduled_for > coalesce((SELECT max(pruned_through) FROM schedule_versions
                                           WHERE schedule_id = $1), '-infinity') AND NOT EXISTS (
           SELECT 1 FROM ticks t WHERE t.schedule_id = $1 AND t.scheduled_for = r.scheduled_for
+            AND t.scheduled_for > coalesce($2::timestamptz, '-infinity')
             AND t.run_id = r.execution_id))
      + (SELECT count(*) FROM ticks t JOIN tick_gaps g ON g.schedule_id = t.schedule_id
           AND t.scheduled_for BETWEEN g.first_tick AND g.last_tick AND t.version = g.version

@@ -260,3 +260,10 @@ async def prune_ticks(
     )
     await connection.execute(FOLD_VERSIONS, schedule_id)
     return deleted
+
+
+async def fold_versions(pool: Pool, schedule_id: int) -> None:
+    """Add the numbers of versions of which no tick is left to the next version, and delete them."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM schedules WHERE id = $1 FOR UPDATE", schedule_id)
+        await connection.execute(FOLD_VERSIONS, schedule_id)
