@@ -1,6 +1,7 @@
 """A worker's lifecycle: arq's startup and shutdown hooks, and the heartbeat between them."""
 
 import asyncio
+import gc
 import inspect
 import os
 import resource
@@ -109,6 +110,9 @@ def startup(
             decider.decide(
                 DeciderOrder(where.database, where.redis, context.worker, jobs.names(), triggers)
             )
+            # What start-up has made lives as long as the process: no collection looks at it again.
+            gc.collect()
+            gc.freeze()
         _log_start(context, jobs)
 
     return open_worker
