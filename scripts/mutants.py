@@ -19,18 +19,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
-import asyncpg  # noqa: F401 - forked processes need not import it again, nor those below
-import httpx  # noqa: F401
-import pydantic_settings  # noqa: F401
 import pytest
-import redis.asyncio  # noqa: F401
-import schemathesis  # noqa: F401
-import sqlmodel  # noqa: F401
-import starlette.applications  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
@@ -39,6 +33,11 @@ TESTS = {
     "app/runs": ("tests/runs", "tests/replay", "tests/execute/test_attempts.py"),
     "app/health/judge.py": ("tests/health/test_judge.py",),
 }
+# Imported once, so that no forked process has to.
+PRELOADED = (
+    *("asyncpg", "httpx", "pydantic_settings", "redis.asyncio", "schemathesis", "sqlmodel"),
+    "starlette.applications",
+)
 COPIED = ("app", "workers", "tests", "scripts", "docs", "sources.example", "pyproject.toml")
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -169,6 +168,8 @@ def main() -> int:
     ]
     if asked.sample is not None:
         found = random.Random(asked.seed).sample(found, min(asked.sample, len(found)))  # noqa: S311 - no secret
+    for name in PRELOADED:
+        import_module(name)
     survivors = 0
     with tempfile.TemporaryDirectory(prefix="mutants") as name:
         _copy(Path(name))

@@ -1,7 +1,7 @@
 """The process that decides for a worker: `python -m workers.decider`, started by the worker.
 
-It shares no event loop, memory or connections with what sites send and what jobs do. Its cron jobs
-have a queue of their own, which all workers' deciders share.
+It shares no event loop, memory or connections with what sites send and what jobs do. The deciders
+of all workers share the cron entries: each start is claimed by one of them.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from app.core.errors import RollcallError
 from app.health.publisher import HealthPublisher
 from app.ledger.remembered import RememberedRows
 from app.queue.clock import elapsed
-from app.queue.jobs import DECIDING_QUEUE, dumps, loads, redis_pool
-from app.queue.worker import SurvivingWorker
+from app.queue.cron_runner import CronRunner
+from app.queue.jobs import redis_pool
 from app.runs import log as run_log
 from app.store import server_faults
 from app.store.db import TRANSIENT, UNAVAILABLE, Pool
@@ -75,37 +75,23 @@ async def decide(order: DeciderOrder, settings: Config, ended: asyncio.Event) ->
             "turn": DispatchState(),
             "remembered": remembered,
             "health": health,
-            "lease_seconds": settings.lease_seconds,
-            "heartbeat": lambda: _beat(heartbeat),
         }
-        worker = _deciding_worker(order, settings, ctx, redis)
-        gc.freeze()  # a full collection took 30 ms, in which nothing was decided
+        runner = CronRunner(
+            redis=redis,
+            entries=deciding_entries(order.triggers, settings.lease_seconds),
+            ctx=ctx,
+            most=MAX_JOBS,
+            heartbeat=lambda: _beat(heartbeat),
+            beat_seconds=settings.lease_seconds / 3,
+        )
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, runner.stop)
         _log.info("decider.started", worker=order.worker, schedules=len(order.triggers))
-        main, until = asyncio.create_task(worker.async_run()), asyncio.create_task(ended.wait())
+        gc.freeze()  # what start-up has made lives as long as the process
+        main, until = asyncio.create_task(runner.run()), asyncio.create_task(ended.wait())
         await asyncio.wait({main, until}, return_when=asyncio.FIRST_COMPLETED)
         until.cancel()
-        await worker.close()
-        with contextlib.suppress(asyncio.CancelledError):
-            await main
-
-
-def _deciding_worker(
-    order: DeciderOrder, settings: Config, ctx: dict[str, Any], redis: ArqRedis
-) -> SurvivingWorker:
-    """Return the arq worker of the queue that only has triggers."""
-    return SurvivingWorker(
-        redis_pool=redis,
-        queue_name=DECIDING_QUEUE,
-        cron_jobs=deciding_entries(order.triggers, settings.lease_seconds),
-        ctx=ctx,
-        job_serializer=dumps,
-        job_deserializer=loads,
-        max_jobs=MAX_JOBS,
-        job_completion_wait=1,
-        keep_result=0,
-        health_check_interval=5,
-        health_check_key=f"rollcall:arq:{order.worker}:decider",
-    )
+        runner.stop()
+        await main
 
 
 async def _opened(order: DeciderOrder, settings: Config, ended: asyncio.Event) -> Pool | None:

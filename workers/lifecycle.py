@@ -110,7 +110,8 @@ def startup(
             decider.decide(
                 DeciderOrder(where.database, where.redis, context.worker, jobs.names(), triggers)
             )
-        gc.freeze()  # a full collection took 50 ms of every job's time, for modules that stay
+            # What start-up has made lives as long as the process: no collection looks at it again.
+            gc.freeze()
         _log_start(context, jobs)
 
     return open_worker

@@ -53,6 +53,9 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+    # Lines do not say where in the code they were written: do not look for it.
+    cast("Any", logging)._srcfile = None  # noqa: SLF001 - as the logging HOWTO says
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [_handler(shared, format_, secrets)]
     root.setLevel(level.upper())

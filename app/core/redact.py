@@ -5,6 +5,7 @@ Log events also lose what a terminal would interpret: they quote sites.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 from app.core import printable
@@ -28,9 +29,17 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{HIDDEN}",
     ),
 )
+# Of the same few names and values, most lines consist.
+MAX_KNOWN_VALUES = 2_048
+MAX_KNOWN_LENGTH = 100  # characters
 _TRACEBACKS = frozenset({"exception", "stack"})
 # A cheap first test: most lines match none of these.
 _SUSPECT = re.compile(rf"://|rc_|once=|bearer|basic|authorization|{_NAME}", re.IGNORECASE)
+
+
+@lru_cache(MAX_KNOWN_VALUES)
+def _names_a_secret(field: str) -> bool:
+    return _FIELD.search(field) is not None
 
 
 def text(value: str, secrets: Sequence[str] = ()) -> str:
@@ -45,6 +54,11 @@ def text(value: str, secrets: Sequence[str] = ()) -> str:
     return value
 
 
+def _remembering(step: Callable[[str], str]) -> Callable[[str], str]:
+    known = lru_cache(MAX_KNOWN_VALUES)(step)
+    return lambda value: known(value) if len(value) <= MAX_KNOWN_LENGTH else step(value)
+
+
 def redactor(secrets: Sequence[str] = ()) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Return a function that redacts the fields of a log event, at any depth.
 
@@ -54,19 +68,21 @@ def redactor(secrets: Sequence[str] = ()) -> Callable[[Mapping[str, Any]], dict[
     # Longest first: one secret may be part of another.
     known = sorted({s for s in secrets if len(s) >= MIN_SECRET_LENGTH}, key=len, reverse=True)
 
+    line = _remembering(lambda value: printable.line(text(value, known)))
+
     def clean(value: object) -> object:
         if isinstance(value, str):
-            return printable.line(text(value, known))
+            return line(value)
         if isinstance(value, Mapping):
             return fields(cast("Mapping[str, Any]", value))
         if isinstance(value, list | tuple | set | frozenset):
             return [clean(part) for part in cast("Sequence[object]", value)]
         if value is None or isinstance(value, bool | int | float):
             return value
-        return printable.line(text(str(value), known))
+        return line(str(value))
 
     def field(name: str, value: object) -> object:
-        if value and _FIELD.search(name):
+        if value and _names_a_secret(name):
             return HIDDEN
         if name in _TRACEBACKS and isinstance(value, str):
             return printable.lines(text(value, known))

@@ -1,11 +1,13 @@
 """Concurrent execution: fail together, and cancel until it has ended."""
 
 import asyncio
+import time
 from collections.abc import Collection, Coroutine, Iterable
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 REPEAT_SECONDS = 0.2
+SLICE_SECONDS = 0.002  # seconds of work before the event loop gets its turn
 
 
 async def gather_fail_fast(steps: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
@@ -34,3 +36,16 @@ async def cancel_all(tasks: Collection["asyncio.Task[Any]"]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()  # marks it as retrieved
+
+
+class Slices:
+    """Cuts long work: `checkpoint` yields to the event loop after `SLICE_SECONDS` of it."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    async def checkpoint(self) -> None:
+        """Let others go on if this has worked for long enough."""
+        if time.perf_counter() - self._since > SLICE_SECONDS:
+            await asyncio.sleep(0)
+            self._since = time.perf_counter()

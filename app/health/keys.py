@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 import msgspec
 from redis.asyncio import Redis
 
+from app.core.tasks import Slices
 from app.health.facts import CollectionFacts, JobFacts, SystemFacts, WorkerFacts
 
 JOBS = "rollcall:health:jobs"
@@ -76,7 +77,11 @@ async def read_jobs(redis: Redis) -> dict[str, JobFacts]:
     """
     keys = await _members(redis, ("SMEMBERS", JOBS))
     found = await _values(redis, [job_key(key) for key in keys])
-    return {key: _decode(value, JobFacts(job=key)) for key, value in zip(keys, found, strict=True)}
+    slices, jobs = Slices(), dict[str, JobFacts]()
+    for key, value in zip(keys, found, strict=True):
+        jobs[key] = _decode(value, JobFacts(job=key))
+        await slices.checkpoint()
+    return jobs
 
 
 async def has_jobs(redis: Redis, jobs: Sequence[str]) -> bool:
@@ -187,9 +192,9 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 
 @cache
-def _instants(kind: type[Any]) -> list[str]:
+def _instants(kind: type[Any]) -> tuple[str, ...]:
     """The fields that may hold an instant."""
-    return [name for name, hint in _hints(kind).items() if "datetime" in str(hint)]
+    return tuple(name for name, hint in _hints(kind).items() if "datetime" in str(hint))
 
 
 def _field(fields: Mapping[str, Any], name: str, hint: Any) -> Any:

@@ -1,7 +1,6 @@
 """Decides due ticks: of one schedule, or of many in one transaction, under their row locks."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +8,7 @@ from datetime import datetime
 from app.core import log
 from app.core.enums import TickOutcome
 from app.core.errors import BadSchedule
+from app.core.tasks import Slices
 from app.ledger.decision_log import log_decision, log_decisions
 from app.ledger.outcomes import MAX_REPEATED_TICKS, first_due_if_late, tick_decision
 from app.ledger.remembered import RememberedRows
@@ -23,7 +23,6 @@ from app.store.schedules import schedule_rows
 from app.store.schedules.decisions import TickDecision
 from app.store.schedules.schedule_rows import DueQuery, ScheduleState
 
-SLICE_SECONDS = 0.002  # seconds of deciding before yielding to the event loop
 THREAD_ABOVE_TICKS = 200  # due ticks of one schedule above which it is decided in a thread
 
 _log = log.logger(__name__)
@@ -182,7 +181,7 @@ async def _decide_locked(
 
 
 async def _decide_together(pool: Pool, due: DueQuery) -> BatchResult:
-    batch, slices = BatchResult(), _Slices()
+    batch, slices = BatchResult(), Slices()
     async with pool.acquire() as connection, connection.transaction():
         cases: list[_Case] = []
         for state in await schedule_rows.lock_due(connection, due):
@@ -210,18 +209,6 @@ def _note_undecidable(batch: BatchResult, version_key: str, key: str, error: Exc
     exc_info = None if isinstance(error, BadSchedule) else error
     _log.error("schedule.undecidable", schedule=key, error=str(error), exc_info=exc_info)
     batch.undecidable.append(version_key)
-
-
-class _Slices:
-    """Yields to the event loop after every `SLICE_SECONDS` seconds of deciding."""
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-
-    async def checkpoint(self) -> None:
-        if time.perf_counter() - self._since > SLICE_SECONDS:
-            await asyncio.sleep(0)
-            self._since = time.perf_counter()
 
 
 def _case(state: ScheduleState, now: datetime) -> _Case:

@@ -1,20 +1,32 @@
-"""Scripts that claim, defer, renew and release jobs in arq's queue, by Redis' clock."""
+"""Scripts that claim, defer, renew, release and finish jobs in arq's queue, by Redis' clock."""
 
 from app.queue.jobs import Script
 
-# Claims up to `room` due jobs, of the given ids or else from the head of the queue. ARGV: prefix,
-# token, lease (ms), room, horizon (ms from now), most ids to read, ids.
-# Returns the claimed jobs, those due within the horizon (both as id, score, id, score, …), whether
-# more due jobs wait, and the present time (ms).
+# Claims up to `room` due jobs, of the given ids or else from the head of the queue, and counts the
+# try. ARGV: prefixes of claims, jobs and tries, token, lease (ms), room, horizon (ms from now),
+# most ids to read, ids.
+# Returns the claimed jobs (id, score, body or nil, number of the try, id, …), those due within the
+# horizon (id, score, id, …), whether more due jobs wait, and the present time (ms).
 CLAIM = Script("""
-local prefix, token, lease = ARGV[1], ARGV[2], ARGV[3]
+local prefix, jobs, tries, token, lease = unpack(ARGV, 1, 5)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local room, horizon = tonumber(ARGV[4]), now + tonumber(ARGV[5])
-local ids, claimed, later, more, offset = {unpack(ARGV, 7)}, {}, {}, 0, 0
+local room, horizon = tonumber(ARGV[6]), now + tonumber(ARGV[7])
+local ids, claimed, later, more, offset = {unpack(ARGV, 9)}, {}, {}, 0, 0
 local function read()
-  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', offset, ARGV[6])
+  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', horizon, 'LIMIT', offset, ARGV[8])
   offset = offset + #ids
+end
+local function start(id, score)
+  redis.call('SET', prefix .. id, token, 'PX', lease)
+  local body, number = redis.pcall('GET', jobs .. id), redis.pcall('INCR', tries .. id)
+  if type(body) == 'table' then body = false end
+  if type(number) == 'table' then
+    redis.call('SET', tries .. id, 1)
+    number = 1
+  end
+  redis.call('EXPIRE', tries .. id, 88400)
+  for _, value in ipairs({id, score, body, number}) do claimed[#claimed + 1] = value end
 end
 local function claim(id)
   local score = tonumber(redis.call('ZSCORE', KEYS[1], id) or nil)
@@ -28,9 +40,7 @@ local function claim(id)
       more = 1
       return true
     end
-    redis.call('SET', prefix .. id, token, 'PX', lease)
-    claimed[#claimed + 1] = id
-    claimed[#claimed + 1] = score
+    start(id, score)
     room = room - 1
   end
   return false
@@ -44,7 +54,7 @@ while #ids > 0 and not full do
   end
   -- Behind entries that others hold there may be free ones.
   ids = {}
-  if scan and not full and offset < 20 * ARGV[6] then read() end
+  if scan and not full and offset < 20 * ARGV[8] then read() end
 end
 return {claimed, later, more, now}
 """)
@@ -65,14 +75,20 @@ for i = 4, #ARGV do
 end
 """)
 
-# Releases this worker's claims at the head of the queue, except those of the given ids. ARGV:
-# prefix, token, index of the last entry to read, ids.
+# Releases this worker's claims at the head of the queue, except those of the given ids; their tries
+# do not count. ARGV: prefixes of claims and tries, token, index of the last entry to read, ids.
 RELEASE = Script("""
 local keep = {}
-for i = 4, #ARGV do keep[ARGV[i]] = true end
-for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[3])) do
-  if not keep[id] and redis.pcall('GET', ARGV[1] .. id) == ARGV[2] then
-    redis.call('DEL', ARGV[1] .. id)
+for i = 5, #ARGV do keep[ARGV[i]] = true end
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[4])) do
+  if not keep[id] and redis.pcall('GET', ARGV[1] .. id) == ARGV[3] then
+    redis.call('DEL', ARGV[1] .. id, ARGV[2] .. id)
   end
 end
+""")
+
+# Removes a finished job whose result is not kept. ARGV: its id, and its keys.
+FINISH = Script("""
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('DEL', unpack(ARGV, 2))
 """)

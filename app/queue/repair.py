@@ -18,11 +18,10 @@ from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 
 from app.core.log import logger
-from app.queue.jobs import DECIDING_QUEUE
 
 REPAIR_SECONDS = 30.0  # between two repairs by one worker
 BUDGET_SECONDS = 5.0  # of one repair; the next one continues
-SCAN_COUNT = 500  # keys per round trip
+SCAN_COUNT = 100  # keys per round trip, so that the event loop is not held for long
 QUEUE_SCAN = 2_000  # entries at the head of arq's queue to look at
 MAX_QUEUE_AHEAD_MS = 400 * 86_400_000
 MAX_INDEXED_JOBS = 10_000
@@ -246,9 +245,8 @@ def _valid_limits(fields: dict[bytes, bytes], now: float) -> bool:
 
 
 async def _repair_arq(redis: ArqRedis, now: float) -> int:
-    """Remove what would hold up arq's queues: entries that cannot run, claims without an end."""
-    queues = (redis.default_queue_name, DECIDING_QUEUE)
-    return sum([await _repair_queue(redis, queue, now) for queue in queues])
+    """Remove what would hold up arq's queue: entries that cannot run, claims without an end."""
+    return await _repair_queue(redis, redis.default_queue_name, now)
 
 
 async def _repair_queue(redis: ArqRedis, queue: str, now: float) -> int:

@@ -19,17 +19,16 @@ from typing import Any, cast
 from uuid import uuid4
 
 import arq.worker
-from arq.constants import (
-    in_progress_key_prefix,
-    retry_key_prefix,
-)
+from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 from arq.utils import timestamp_ms, to_unix_ms
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.core.config import chosen_format
 from app.core.log import adopt_library_loggers, logger, report_fatal
 from app.core.tasks import cancel_all
-from app.queue.claims import CLAIM, DEFER, RELEASE, RENEW
+from app.queue.claimed import ClaimedJob, FetchedJobs
+from app.queue.claims import CLAIM, DEFER, FINISH, RELEASE, RENEW
 from app.queue.clock import elapsed
 from app.queue.jobs import WAKE_CHANNEL, RedisClient, enqueue_crons
 from app.queue.repair import RedisRepair
@@ -64,6 +63,7 @@ class _State:
     due: dict[int, set[str]] = field(default_factory=dict[int, set[str]])
     timers: dict[int, asyncio.TimerHandle] = field(default_factory=dict[int, asyncio.TimerHandle])
     scores: dict[str, int] = field(default_factory=dict[str, int])  # of the jobs that run
+    fetched: FetchedJobs = field(default_factory=FetchedJobs)
     stale_claims: bool = False  # this worker may hold claims without a running job
     cron_keys: dict[str, float] = field(
         default_factory=dict[str, float]
@@ -89,6 +89,11 @@ class SurvivingWorker(arq.worker.Worker):
     @cached_property
     def _state(self) -> _State:
         return _State()
+
+    @property
+    def pool(self) -> ArqRedis:
+        """The client; to `run_job`, once, the body that came with the claim (`claimed.py`)."""
+        return self._state.fetched.take() or cast("ArqRedis", self._pool)
 
     @property
     def _lease_seconds(self) -> float:
@@ -246,7 +251,7 @@ class SurvivingWorker(arq.worker.Worker):
             answer = await CLAIM(
                 self.pool,
                 self.queue_name,
-                in_progress_key_prefix,
+                *(in_progress_key_prefix, job_key_prefix, retry_key_prefix),
                 self._state.token,
                 *numbers,
                 *job_ids,
@@ -258,25 +263,30 @@ class SurvivingWorker(arq.worker.Worker):
             self._state.backlogged = bool(more_due) or (self._state.backlogged and bool(job_ids))
             for job_id, due in _pairs(later):
                 self._add_timer(due, due - now, job_id)
-            await self._start_claimed(_pairs(claimed))
+            await self._start_claimed(ClaimedJob.read(claimed))
 
-    async def _start_claimed(self, claimed: list[tuple[str, int]]) -> None:
+    async def _start_claimed(self, claimed: list[ClaimedJob]) -> None:
         if not self.allow_pick_jobs:  # the signal arrived during the claim
             self._state.stale_claims = True  # `close` releases them
             return
         self._reap()  # a job that failed to finish may be claimed again: remove its task first
         live = self._running()
-        for job_id, score in claimed:
-            if job_id not in live:  # else its claim had expired while it ran, and is now renewed
-                await self._start(job_id, score)
+        for job in claimed:
+            if job.id not in live:  # else its claim had expired while it ran, and is now renewed
+                await self._start(job)
 
-    async def _start(self, job_id: str, score: int) -> None:
+    async def _start(self, job: ClaimedJob) -> None:
         await self.sem.acquire()  # never waits: it has one permit more than there are slots
         self.job_counter += 1
-        self._state.scores[job_id] = score
-        task = self.loop.create_task(self.run_job(job_id, score))
+        self._state.scores[job.id] = job.score
+        task = self.loop.create_task(self._run_claimed(job))
         task.add_done_callback(lambda _: self._release_sem_dec_counter_on_complete())
-        self.tasks[job_id] = task
+        self.tasks[job.id] = task
+
+    async def _run_claimed(self, job: ClaimedJob) -> None:
+        if not self.allow_abort_jobs:  # else arq asks for more than the claim has brought
+            self._state.fetched.give(job)
+        await self.run_job(job.id, job.score)
 
     def _release_sem_dec_counter_on_complete(self) -> None:
         super()._release_sem_dec_counter_on_complete()
@@ -284,7 +294,8 @@ class SurvivingWorker(arq.worker.Worker):
             self._wake(scan=True)
 
     async def _release_claims(self) -> None:
-        args = (in_progress_key_prefix, self._state.token, CLAIM_SCAN_LIMIT)
+        prefixes = (in_progress_key_prefix, retry_key_prefix)
+        args = (*prefixes, self._state.token, CLAIM_SCAN_LIMIT)
         await RELEASE(self.pool, self.queue_name, *args, *self._running())
 
     # Wake-ups: from the channel, from timers, from a slot becoming free
@@ -395,6 +406,13 @@ class SurvivingWorker(arq.worker.Worker):
             now = timestamp_ms()
             await self._defer(job_id, incr_score + self._state.scores.get(job_id, now) - now)
             incr_score = None
+        if finish and not result_data and not cron and not self.allow_abort_jobs:
+            prefixes = (in_progress_key_prefix, retry_key_prefix, job_key_prefix)
+            keys = [prefix + job_id for prefix in prefixes]
+            await self._retry_while_redis_is_away(
+                lambda: FINISH(self.pool, self.queue_name, job_id, *keys)
+            )
+            return
         await self._retry_while_redis_is_away(
             lambda: step(
                 job_id,

@@ -1,10 +1,11 @@
 """Cancelling until a task has ended, whatever swallows a cancellation."""
 
 import asyncio
+import time
 
 import pytest
 
-from app.core.tasks import cancel_all
+from app.core.tasks import SLICE_SECONDS, Slices, cancel_all
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
@@ -44,3 +45,24 @@ async def test_tasks_that_have_ended_are_left_as_they_are() -> None:
     await cancel_all([task])
 
     assert task.result() == "a result"
+
+
+async def test_work_in_slices_lets_others_go_on() -> None:
+    turns: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    before, slices = len(turns), Slices()
+    for _ in range(4):
+        held = time.perf_counter()
+        while time.perf_counter() - held <= SLICE_SECONDS:
+            pass
+        await slices.checkpoint()
+
+    assert len(turns) - before == 4
+    await cancel_all([task])

@@ -154,3 +154,13 @@ def test_a_one_time_login_is_not_written_out() -> None:
     said = redact.text("GET /login?once=XUG2eeIFOhvllQBpOOJODg&next=/ 303")
 
     assert said == "GET /login?once=***&next=/ 303"
+
+
+def test_a_value_that_was_seen_before_is_redacted_again() -> None:
+    clean = redact.redactor(["hunter22"])
+    other = redact.redactor(())
+
+    for _ in range(2):
+        assert clean({"event": "the word is hunter22"})["event"] == "the word is ***"
+        assert clean({"token": "short"})["token"] == redact.HIDDEN
+        assert other({"event": "the word is hunter22"})["event"] == "the word is hunter22"

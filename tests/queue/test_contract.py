@@ -90,6 +90,15 @@ STEPS = {
 }
 
 
+# What `claimed.py` answers in place of Redis: the first use of the client, and nothing before it.
+FETCH = """
+        async with self.pool.pipeline(transaction=True) as pipe:
+            pipe.get(job_key_prefix + job_id)
+            pipe.incr(retry_key_prefix + job_id)
+            pipe.expire(retry_key_prefix + job_id, 88400)
+"""
+
+
 def parameters(function: Any) -> list[str]:
     return list(inspect.signature(function).parameters)
 
@@ -119,6 +128,14 @@ def test_arq_still_takes_the_steps_in_this_order(name: str, steps: list[str]) ->
 
     assert -1 not in places, dict(zip(steps, places, strict=True))
     assert places == sorted(places)
+
+
+def test_arq_still_fetches_a_job_first() -> None:
+    source = inspect.getsource(Stock.run_job)
+
+    assert source.index(FETCH) < source.index("self.pool", source.index(FETCH) + len(FETCH))
+    assert source.index("self.pool") == source.index(FETCH) + FETCH.index("self.pool")
+    assert "v, job_try, _ = await pipe.execute()" in source
 
 
 @pytest.mark.parametrize(("name", "kind"), ATTRIBUTES.items())

@@ -147,7 +147,7 @@ def test_a_pool_knows_unix_sockets() -> None:
     redis: Any = redis_pool("unix:///run/redis.sock?db=3")
     pool = redis.connection_pool
 
-    assert pool.connection_class is UnixDomainSocketConnection
+    assert issubclass(pool.connection_class, UnixDomainSocketConnection)
     assert isinstance(pool.make_connection(), UnixDomainSocketConnection)
     assert pool.connection_kwargs["db"] == 3
 

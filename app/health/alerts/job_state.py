@@ -79,24 +79,20 @@ class CurrentStates:
     states: Mapping[str, JobState] = field(default_factory=dict[str, JobState])
 
 
-def of_jobs(jobs: Mapping[str, JobFacts], now: datetime, rules: HealthRules) -> list[JobState]:
-    """The state of each job."""
-    standings: list[JobState] = []
-    for key, facts in jobs.items():
-        health = judge(facts, now, rules)
-        standing = JobState(
-            key=key,
-            status=health.status,
-            needs_attention=health.needs_attention,
-            since=health.since or now,
-            reason=health.reason_text,
-            detail=redact.text(sentence(facts, health)),
-            expected=expected_by(facts),
-            last_error=redact.text(error(facts) or "") or None,
-            interval=facts.interval_seconds,
-        )
-        standings.append(standing)
-    return standings
+def of_job(key: str, facts: JobFacts, now: datetime, rules: HealthRules) -> JobState:
+    """The state of a job."""
+    health = judge(facts, now, rules)
+    return JobState(
+        key=key,
+        status=health.status,
+        needs_attention=health.needs_attention,
+        since=health.since or now,
+        reason=health.reason_text,
+        detail=redact.text(sentence(facts, health)),
+        expected=expected_by(facts),
+        last_error=redact.text(error(facts) or "") or None,
+        interval=facts.interval_seconds,
+    )
 
 
 def of_scheduler(

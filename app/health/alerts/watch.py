@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from app.core import log
 from app.core.collection_keys import is_collection
 from app.core.enums import JobStatus
+from app.core.tasks import Slices
 from app.health import keys
 from app.health.alerts import compose, job_state, org_alerts
 from app.health.alerts.compose import AlertChannel, AlertPlan, AlertPolicy
@@ -63,12 +64,16 @@ async def check(context: AlertContext) -> bool:
         own = org_alerts.plan(current, states, context.policy)
         if own:
             await _enqueue_to_organisations(connection, own, current, states)
-    _log_flips(flips)
+    await _log_flips(flips)
     return bool(plan or own)
 
 
 async def _states(connection: Connection) -> dict[str, RecordedState]:
-    return {row["key"]: RecordedState(**row) for row in await store.states(connection)}
+    slices, states = Slices(), dict[str, RecordedState]()
+    for row in await store.states(connection):
+        states[row["key"]] = RecordedState(**row)
+        await slices.checkpoint()
+    return states
 
 
 def _operators(states: Mapping[str, RecordedState]) -> dict[str, RecordedState]:
@@ -90,10 +95,11 @@ async def _seen(
         return CurrentStates(now, {SCHEDULER: job_state.redis_unreachable(now)})
     intervals = [facts.interval_seconds for facts in jobs.values() if facts.interval_seconds]
     known = bool(jobs) or SCHEDULER in states
-    standings = [
-        job_state.of_scheduler(workers, intervals, now, known=known),
-        *job_state.of_jobs(jobs, now, context.rules),
-    ]
+    slices = Slices()
+    standings = [job_state.of_scheduler(workers, intervals, now, known=known)]
+    for key, facts in jobs.items():
+        standings.append(job_state.of_job(key, facts, now, context.rules))
+        await slices.checkpoint()
     if collections:
         standings += await _collections(connection, states, now)
     return CurrentStates(now, {one.key: one for one in standings})
@@ -187,8 +193,10 @@ async def _enqueue_to_organisations(
     _log.info("alert.of_collections", collections=sum(map(len, reported)), messages=len(found))
 
 
-def _log_flips(flips: Sequence[JobState]) -> None:
+async def _log_flips(flips: Sequence[JobState]) -> None:
+    slices = Slices()
     for one in flips:
+        await slices.checkpoint()
         write = _log.warning if one.needs_attention else _log.info
         write(
             "health.flipped",

@@ -1,0 +1,76 @@
+"""The claim of a job brings its body and counts its try, whatever others wrote under its keys."""
+
+from typing import Any
+
+from app.queue.claimed import ClaimedJob
+from app.queue.claims import CLAIM, FINISH, RELEASE
+from app.queue.jobs import enqueue
+from tests.queue.harness import Queue, queue_of
+from tests.redis_process import RedisProcess
+
+CLAIMS, JOBS, TRIES = "arq:in-progress:", "arq:job:", "arq:retry:"
+
+
+async def claim(queue: Queue, token: str) -> list[ClaimedJob]:
+    answer: Any = await CLAIM(
+        queue.redis, "arq:queue", CLAIMS, JOBS, TRIES, token, 60_000, 10, 1_000, 100
+    )
+    return ClaimedJob.read(answer[0])
+
+
+async def release(queue: Queue, token: str) -> None:
+    await RELEASE(queue.redis, "arq:queue", CLAIMS, TRIES, token, 100)
+
+
+async def test_a_claim_brings_the_body_and_the_number_of_the_try(
+    redis_server: RedisProcess,
+) -> None:
+    async with queue_of(redis_server.url) as queue:
+        await enqueue(queue.redis, "brief", "x", job_id="one")
+
+        (job,) = await claim(queue, "a")
+
+        assert (job.id, job.tries) == ("one", 1)
+        assert job.body == await queue.raw("arq:job:one")
+        assert await claim(queue, "b") == []
+
+
+async def test_a_claim_that_is_given_back_was_no_try(redis_server: RedisProcess) -> None:
+    async with queue_of(redis_server.url) as queue:
+        await enqueue(queue.redis, "brief", "x", job_id="one")
+        for _ in range(3):
+            (job,) = await claim(queue, "a")
+            assert job.tries == 1
+            await release(queue, "another")
+            assert await claim(queue, "a") == []
+            await release(queue, "a")
+
+
+async def test_keys_of_another_type_and_lost_bodies_do_not_stop_a_claim(
+    redis_server: RedisProcess,
+) -> None:
+    async with queue_of(redis_server.url) as queue:
+        redis: Any = queue.redis
+        for name in ("lost", "list", "words"):
+            await enqueue(queue.redis, "brief", name, job_id=name)
+        await redis.delete("arq:job:lost", "arq:job:list")
+        await redis.rpush("arq:job:list", "x")
+        await redis.rpush("arq:retry:list", "x")
+        await redis.set("arq:retry:words", "many")
+
+        jobs = {job.id: job for job in await claim(queue, "a")}
+
+        assert {name: job.tries for name, job in jobs.items()} == {"lost": 1, "list": 1, "words": 1}
+        assert jobs["lost"].body is jobs["list"].body is None
+        assert jobs["words"].body
+        assert await queue.lives_ms("arq:retry:words") > 0
+
+
+async def test_a_finished_job_leaves_nothing(redis_server: RedisProcess) -> None:
+    async with queue_of(redis_server.url) as queue:
+        await enqueue(queue.redis, "brief", "x", job_id="one")
+        await claim(queue, "a")
+
+        await FINISH(queue.redis, "arq:queue", "one", *(p + "one" for p in (CLAIMS, JOBS, TRIES)))
+
+        assert await queue.keys("arq:*") == []
