@@ -16,8 +16,9 @@ BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 # One scan of the partition, which nobody but the operator may read by its name.
 TALLY = """
-SELECT schedule_id, version, concat_ws(':', outcome, reason), count(*)
-FROM "{name}" GROUP BY 1, 2, 3
+SELECT schedule_id, version, concat_ws(':', outcome, reason), count
+FROM (SELECT schedule_id, version, outcome, reason, count(*) FROM "{name}" GROUP BY 1, 2, 3, 4)
+  AS counted
 """
 
 # Schedules whose ticks up to the end of the day may still change, or are not all in the partition:
