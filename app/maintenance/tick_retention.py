@@ -53,7 +53,7 @@ async def _drop_day(pool: Pool, name: str, since: datetime, until: datetime) -> 
     try:
         for _ in range(COUNTS):
             day = await tick_days.count(pool, name, since, until)
-            for schedule_id in day.slow:
+            for schedule_id in sorted(day.slow):
                 deleted += await _prune_schedule(pool, schedule_id, until)
             numbers = await asyncio.to_thread(_numbers, day)
             if await partitions.briefly(lambda: tick_days.drop(pool, day, numbers)):  # noqa: B023 - awaited here

@@ -62,6 +62,8 @@ SELECT key || '-' || n, job, spec, policies, params, version, effective_from, en
        evaluated_through
 FROM schedules, generate_series(1, $1::int) AS n
 """
+HUNDRED = "SELECT id FROM schedules ORDER BY id LIMIT 100"
+TICKS_OF_100 = TICKS.replace("FROM schedules s", f"FROM ({HUNDRED}) s")
 MORE_VERSIONS = """
 INSERT INTO schedule_versions (schedule_id, version, spec, policies, effective_from)
 SELECT id, version, spec, policies, effective_from FROM schedules ON CONFLICT DO NOTHING
@@ -102,16 +104,22 @@ async def measure_day(dsn: str, ticks: int) -> dict[str, float]:
     try:
         now = datetime.now(UTC).replace(second=0, microsecond=0)
         day = partitions.day_start(now) - DAY
-        await partitions.create_upcoming(pool, day, partitions.TICKS)
-        await _declare(pool, 1, day - MINUTE)
+        await partitions.create_upcoming(pool, day - DAY, partitions.TICKS)
+        await _declare(pool, 1, day - DAY - MINUTE)
         schedules = max(100, ticks // MINUTES)
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute(MORE_SCHEDULES, schedules - 1)
             await connection.execute(MORE_VERSIONS)
-        await _as_superuser(dsn, (TICKS, day - MINUTE, day + DAY - MINUTE), (FRONTIERS, now))
+        await _as_superuser(
+            dsn,
+            (TICKS_OF_100, day - DAY - MINUTE, day - MINUTE),
+            (TICKS, day - MINUTE, day + DAY - MINUTE),
+            (FRONTIERS, now),
+        )
         found: dict[str, float] = {"schedules": schedules, "ticks": schedules * MINUTES}
-        some = [row["id"] for row in await pool.fetch("SELECT id FROM schedules LIMIT 100")]
-        found["delete_those_of_100"] = await _seconds(lambda: _delete(pool, some, day + DAY))
+        some = [row["id"] for row in await pool.fetch(HUNDRED)]
+        found["delete_a_day_of_100"] = await _seconds(lambda: _delete(pool, some, day))
+        await tick_retention.prune(pool, day)
         found["drop_the_day"] = await _seconds(lambda: tick_retention.prune(pool, day + DAY))
         found["left"] = await pool.fetchval("SELECT count(*) FROM ticks")
         return {name: round(value, 2) for name, value in found.items()}

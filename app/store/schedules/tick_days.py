@@ -16,17 +16,18 @@ BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 # One scan of the partition, which nobody but the operator may read by its name.
 TALLY = """
-SELECT schedule_id, version, concat_ws(':', outcome, reason), count(*)
-FROM "{name}" GROUP BY 1, 2, 3
+SELECT schedule_id, version, concat_ws(':', outcome, reason), count
+FROM (SELECT schedule_id, version, outcome, reason, count(*) FROM "{name}" GROUP BY 1, 2, 3, 4)
+  AS counted
 """
 
 # Schedules whose ticks up to the end of the day may still change, or are not all in the partition:
 # those that are decided up to before its end only, whose last tick stays besides, those with a gap,
-# which may take ticks in, and those with ticks of earlier days.
+# which may take ticks in, and those with ticks of earlier days. Only the first may get more.
 UNSETTLED = """
-SELECT id FROM schedules WHERE evaluated_through < $2
-UNION SELECT schedule_id FROM tick_gaps WHERE first_tick < $2
-UNION SELECT schedule_id FROM ticks WHERE scheduled_for < $1
+SELECT id, retired_at IS NULL AS open FROM schedules WHERE evaluated_through < $2
+UNION SELECT schedule_id, false FROM tick_gaps WHERE first_tick < $2
+UNION SELECT schedule_id, false FROM ticks WHERE scheduled_for < $1
 """
 
 VERSIONS = """
@@ -85,16 +86,15 @@ class CountedVersion:
 class CountedDay:
     """The ticks of a partition, by version, of the schedules to which nothing will be added.
 
-    `unsettled`: the schedules of which it may still get ticks, or keep some; `slow`: those of them
-    that have ticks in it.
+    `slow`: the others that have ticks in it; `open`: those that may still get some.
     """
 
     name: str
     since: datetime
     until: datetime
     versions: Sequence[CountedVersion]
-    unsettled: frozenset[int]
-    slow: Sequence[int]
+    slow: frozenset[int]
+    open: frozenset[int]
 
     @property
     def rows(self) -> int:
@@ -128,15 +128,16 @@ async def count(pool: Pool, name: str, since: datetime, until: datetime) -> Coun
             tally, timeout=SCAN_SECONDS
         ):
             found.setdefault(schedule_id, {}).setdefault(version, {})[ending] = rows
-        unsettled = {row["id"] for row in await connection.fetch(UNSETTLED, since, until)}
-        settled = sorted(found.keys() - unsettled)
+        unsettled = await connection.fetch(UNSETTLED, since, until)
+        slow = found.keys() & {row["id"] for row in unsettled}
+        settled = sorted(found.keys() - slow)
         versions = [
             CountedVersion(*row, recorded=found[row["schedule_id"]].get(row["version"], {}))
             for row in await connection.fetch(VERSIONS, settled)
         ]
         await zones.ensure(connection, ((one.spec, one.zone_data) for one in versions))
-    slow = sorted(found.keys() & unsettled)
-    return CountedDay(name, since, until, versions, frozenset(unsettled), slow)
+    still_open = frozenset(row["id"] for row in unsettled if row["open"])
+    return CountedDay(name, since, until, versions, frozenset(slow), still_open)
 
 
 async def lock_days(connection: Connection) -> None:
@@ -183,7 +184,7 @@ async def drop(
 
 async def _replace_by_kept(connection: Connection, day: CountedDay) -> None:
     await connection.execute(KEEP.format(name=day.name))
-    await connection.execute(KEEP_ROWS.format(name=day.name), list(day.unsettled))
+    await connection.execute(KEEP_ROWS.format(name=day.name), list(day.slow | day.open))
     await connection.execute(f'DROP TABLE "{day.name}"')
     # Not through the parent, whose trigger counts ticks as they are decided.
     await connection.execute("INSERT INTO ticks_rest SELECT * FROM kept")
