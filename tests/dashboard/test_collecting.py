@@ -1,9 +1,12 @@
 """What people do to their collection from its page is what they would do over its API."""
 
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 from uuid import UUID
 
+import pytest
 from arq.connections import ArqRedis
 
 from app.core.collection_keys import DEFAULT_COLLECTION, schedule_key
@@ -95,6 +98,24 @@ async def test_retry_all_repeats_the_newest_failed_run_of_each_collection(site: 
     assert {UUID(act["detail"]["retry_of"]) for act in acts} == newest
     assert [act["reason"] for act in acts] == ["the site is back"] * 2
     assert {row[0] for row in retried} == {f"acme/ann (retry of {run_id})" for run_id in newest}
+
+
+@pytest.mark.parametrize("org", [None, "acme"])
+async def test_a_collection_is_called_by_its_name_and_its_owners(
+    site: Site, org: str | None
+) -> None:
+    key = await chosen(site, "nightly")
+    async with site.signed_in(Scope.OPERATE, "acme") as operator:
+        await operator.post(f"/jobs/{key}/run", data={"csrf": csrf_of(operator)})
+        await operator.post(f"/jobs/{key}/pause", data={"csrf": csrf_of(operator), "note": "x"})
+    run_id = await site.pool.fetchval("SELECT execution_id FROM runs")
+    paths = ("/runs", f"/runs/{run_id}", f"/runs/{run_id}/pages", f"/jobs/{key}", "/audit")
+    async with site.signed_in(Scope.READ, org) as reader:
+        pages = {path: unescape((await reader.get(path)).text) for path in paths}
+
+    texts = {path: re.sub(r"<[^>]*>", "\n", page) for path, page in pages.items()}
+    assert {path for path, text in texts.items() if "acme / nightly" in text} == set(paths)
+    assert {path for path, text in texts.items() if key in text} == set()
 
 
 async def test_pause_and_resume_are_edits_of_the_collection(site: Site) -> None:

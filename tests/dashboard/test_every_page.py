@@ -40,6 +40,18 @@ CUT = """
     && one.scrollWidth > one.clientWidth + 1 && one.textContent.trim();
 }).map((one) => one.outerHTML.slice(0, 120))
 """
+# Cells so narrow that their text is a column of letters, and what no scrolling brings into sight.
+OUT_OF_SIGHT = """
+() => [
+  ...[...document.querySelectorAll('main td, main th')].filter((one) =>
+    one.clientWidth < 80 && one.clientHeight > 160 && one.textContent.length > 20),
+  ...[...document.querySelectorAll('.newest-right svg, .chart-frame svg')].filter((one) => {
+    const frame = one.closest('.newest-right, .chart-frame');
+    return frame.scrollLeft === 0
+      && one.getBoundingClientRect().right > frame.getBoundingClientRect().right + 1;
+  }),
+].map((one) => one.outerHTML.slice(0, 120))
+"""
 # Where the letters of "since" are, after the error of a site that overrides their direction.
 PLACES = """
 () => {
@@ -164,6 +176,7 @@ async def barriers(page: Page, look: Look) -> list[str]:
     wide = await too_wide(page)
     found = [f"{wide} px too wide"] if wide > 0 else []
     cut: list[str] = await page.evaluate(CUT)
+    cut += await page.evaluate(OUT_OF_SIGHT)
     return [*found, *(f"cut: {one}" for one in cut), *(await faults(page) if look.scripts else [])]
 
 

@@ -4,6 +4,7 @@ import random
 import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from uuid import UUID
 
 import pytest
@@ -207,3 +208,24 @@ async def test_an_organisation_reads_the_trends_of_its_own_collections_only(
 def test_buckets_in_python_are_those_of_postgres() -> None:
     for seconds in (0.0, 0.001, 0.0024, 1.0, 1.19, 77.0, 3_000.0):
         assert list(org_trends.counted([seconds, None])) == [bucket(max(seconds, 0.001))]
+
+
+async def test_a_table_of_many_jobs_has_pages_and_counts_all_of_them(
+    site: Site, pool: Pool
+) -> None:
+    await pool.execute(
+        "INSERT INTO trends (step, kind, at, name, runs, failed, records, prices, changed, errors,"
+        " bytes) SELECT 3600, 'job', date_bin('1 hour', now(), 'epoch'), 'job ' || n, 2, 0, 1, 1,"
+        " 1, 0, 1 FROM generate_series(101, 220) n"
+    )
+    path, named, totals = "/trends?by=job", list[str](), set[str]()
+    async with site.signed_in(Scope.READ) as visitor:
+        for _ in range(3):
+            page = unescape((await visitor.get(path)).text)
+            named += re.findall(r'scope="row"><a [^>]*>(job \d+)</a>', page)
+            totals.add(page.split("<dt>Runs</dt><dd>")[1].split("<", maxsplit=1)[0].strip())
+            following = re.search(r'rel="next" href="([^"#]*)', page)
+            path = following[1] if following else ""
+
+    assert named == [f"job {number}" for number in range(101, 221)]
+    assert (totals, path) == ({"240"}, "")

@@ -1,5 +1,6 @@
 """Statements for organisations and their API tokens. For the operator's connections only."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -72,6 +73,12 @@ async def by_name(pool: Pool | Connection, name: str) -> Org | None:
     """Return the organisation of that name; None if there is none."""
     row = await pool.fetchrow(f"{ORG} WHERE name = $1", name)
     return None if row is None else Org(*row)
+
+
+async def names(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, str]:
+    """Return the names of these organisations by their ids."""
+    found = "SELECT id, name FROM organizations WHERE id = ANY ($1::uuid[])"
+    return dict(await connection.fetch(found, list(ids)))
 
 
 async def one(pool: Pool | Connection, org_id: UUID) -> Org | None:

@@ -89,7 +89,7 @@ ON CONFLICT (step, kind, at, name) DO UPDATE SET
 READ = """
 SELECT at, name, runs, failed, records, prices, changed, errors, bytes, took::text, waited::text
 FROM trends
-WHERE step = $1 AND kind = $2 AND at >= $3 ORDER BY at, name
+WHERE step = $1 AND kind = $2 AND at >= $3
 """
 
 PRUNE = """
@@ -120,7 +120,7 @@ async def count(connection: Connection, run_ids: Sequence[UUID]) -> None:
 async def read(
     connection: Connection, step: int, kind: TrendKind, since: datetime
 ) -> list[TrendPoint]:
-    """The rows of these steps (seconds) that begin at `since` or later, in order of time."""
+    """The rows of these steps (seconds) that begin at `since` or later, in no order."""
     rows = await connection.fetch(READ, step, kind.value, since)
     decode = _buckets.decode
     return [TrendPoint(row[0], row[1], row[2:9], decode(row[9]), decode(row[10])) for row in rows]

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from app.store.db import Connection
 from app.store.reports import audit_listing
 from app.store.reports.audit_listing import AuditFilter
+from app.web.dashboard import job_labels
 from app.web.dashboard.data import reading
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
@@ -32,6 +33,7 @@ async def entries(request: Request, user: SessionUser, connection: Connection) -
     values: dict[str, Any] = {
         "user": user,
         "section": "audit",
+        "labels": await job_labels.labels(connection, user, [row["job"] for row in rows]),
         "entries": rows[:PER_PAGE],
         "older": reading.next_link("/audit", fields, _last_place(rows)),
         "filters": fields,

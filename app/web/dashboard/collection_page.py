@@ -65,6 +65,7 @@ async def _all(request: Request, user: SessionUser) -> Response:
     except UNAVAILABLE:
         return postgres_unavailable(user)
     values = {"listed": listed[:MAX_LISTED], "more": len(listed) > MAX_LISTED, "now": now}
+    values["labels"] = {line["key"]: collection_name(line["key"]) for line in listed}
     return html_response(page("all_collections.html", user=user, section="collections", **values))
 
 

@@ -1,5 +1,6 @@
 """Formatting of values for people: durations, instants, enum values, shares. Pure."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -81,6 +82,11 @@ def local_time(value: datetime | None, zone: str) -> str:
 def enum_text(value: str | None) -> str:
     """An enum value as text: `not_started` becomes `not started`."""
     return DASH if value is None else value.replace("_", " ")
+
+
+def labelled(key: str, names: Mapping[str, str]) -> str:
+    """The name of the job with this key, which is the key itself unless it has another."""
+    return names.get(key, key)
 
 
 def symbol(value: str) -> str:

@@ -210,6 +210,7 @@ def _create_environment() -> Environment:
         decoded=_decoded,
         percent=formatting.fraction,
         chart_sample=line_chart.sample,
+        labelled=formatting.labelled,
     )
     return environment
 

@@ -15,8 +15,9 @@ from app.store.runs.run_rows import QueuedRun
 from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
-from app.web.dashboard import page_filters
+from app.web.dashboard import job_labels, page_filters
 from app.web.dashboard.actions import act_of, http_errors, or_open_run, reason_of, redirect
+from app.web.dashboard.formatting import labelled
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import Form, SessionUser
 from app.web.dashboard.views import html_response
@@ -65,7 +66,9 @@ async def several(request: Request, user: SessionUser, form: Form) -> Response:
         found, more = await _selected(context, user, form)
         runs = _applicable(action, found)
         if not form.get("confirmed"):
-            return _confirmation(user, form, runs, len(found) - len(runs), more=more)
+            async with transaction(context.pool, user.org_id) as connection:
+                labels = await job_labels.labels(connection, user, [run["job"] for run in runs])
+            return _confirmation(user, form, runs, len(found) - len(runs), labels, more=more)
         await _perform(context, user, form, runs)
     back = form.get("back", "")
     return redirect(back if back.startswith("/runs") else "/runs")
@@ -104,9 +107,15 @@ def _applicable(action: str, found: list[_RunRow]) -> list[_RunRow]:
 
 
 def _confirmation(
-    user: SessionUser, form: Form, runs: list[_RunRow], left_out: int, *, more: bool
+    user: SessionUser,
+    form: Form,
+    runs: list[_RunRow],
+    left_out: int,
+    labels: dict[str, str],
+    *,
+    more: bool,
 ) -> Response:
-    counted = Counter((run["job"], run["status"]) for run in runs)
+    counted = Counter((labelled(run["job"], labels), run["status"]) for run in runs)
     values: dict[str, Any] = {
         "user": user,
         "section": "runs",

@@ -12,7 +12,7 @@ from app.store.runs import run_pages
 from app.store.schedules import heartbeats
 from app.store.tenancy import transaction
 from app.web.context import web_context
-from app.web.dashboard import page_filters
+from app.web.dashboard import job_labels, page_filters
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
 from app.web.dashboard.views import html_response, postgres_unavailable
@@ -29,6 +29,8 @@ async def runs(request: Request, user: SessionUser) -> Response:
             query = page_filters.run_query(request.query_params, org_id, now)
             found = await run_pages.run_page(connection, query.filters, PER_PAGE)
             jobs = await tick_listing.jobs(connection, org_id=org_id)
+            keys = [*jobs.values(), *(run["job"] for run in found.rows)]
+            labels = await job_labels.labels(connection, user, keys)
     except UNAVAILABLE:
         return postgres_unavailable(user)
     values: dict[str, Any] = {
@@ -36,6 +38,7 @@ async def runs(request: Request, user: SessionUser) -> Response:
         "section": "runs",
         "now": now,
         "jobs": list(jobs.values()),
+        "labels": labels,
         "statuses": list(RunStatus),
         "triggers": list(Trigger),
         "periods": list(page_filters.PERIODS),

@@ -15,7 +15,7 @@ from app.store.db import Connection
 from app.store.reports import tick_listing
 from app.store.reports.tick_listing import TickFilter, UnservedTicks
 from app.store.schedules import heartbeats
-from app.web.dashboard import page_filters
+from app.web.dashboard import job_labels, page_filters
 from app.web.dashboard.data import reading
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
@@ -63,6 +63,7 @@ async def ticks(request: Request, user: SessionUser, connection: Connection) -> 
         "reasons_of_day": _reasons(counted, day),
         "ticks": rows[:PER_PAGE],
         "jobs": list(every.values()),
+        "labels": await job_labels.labels(connection, user, [*every.values(), *jobs.values()]),
         "reasons": list(TickReason),
         "reason_texts": REASON_TEXTS,
         "outcomes": OUTCOMES,

@@ -33,6 +33,7 @@ PERIODS = {
     "30d": (timedelta(days=30), 86_400),
 }
 Key = TypeVar("Key")
+PER_PAGE = 50  # jobs or sources in the table; the charts are of all
 
 MEDIAN, HIGH = 0.5, 0.95
 LOWEST_TOP = 0.1  # the least value at the top of a chart
@@ -90,12 +91,16 @@ class Chart:
 
 async def trends(request: Request, user: SessionUser, connection: Connection) -> Response:
     """Durations, waits, records, prices, errors and bytes. Raises HTTPException 400."""
-    fields = _fields(request)
+    fields, after = _fields(request), reading.cursor_param(request, tuple[str])
     length, step = PERIODS[fields["period"]]
     now = await heartbeats.database_now(connection)
     times = steps(now, length, step)
     points = await _points(connection, user, step, fields["by"], times[0])
-    named = _sums((point.name, point) for point in points)
+    names = sorted({point.name for point in points})
+    listed = names if after is None else [name for name in names if name > after[0]]
+    listed, more = listed[:PER_PAGE], len(listed) > PER_PAGE
+    here = frozenset(listed)
+    named = _sums((point.name, point) for point in points if point.name in here)
     shown = [point for point in points if fields["name"] in ("", point.name)]
     timed = _sums((point.at, point) for point in shown)
     course = [(at, timed.get(at, Trend())) for at in times]
@@ -110,13 +115,16 @@ async def trends(request: Request, user: SessionUser, connection: Connection) ->
         "step": step,
         "since": times[0],
         "now": now,
-        "named": sorted(named.items()),
+        "names": names,
+        "named": [(name, named[name]) for name in listed],
+        "older": reading.next_link("/trends", fields, (listed[-1],) if more else None, "#by"),
+        "first_page": reading.first_link("/trends", fields, "#by") if after else "",
         "course": list(reversed(course)),
         "total": total,
         "charts": _charts(course, now, fields["name"] or f"all {called}s"),
         "error": store.MAX_ERROR,
         "max_runs": org_trends.MAX_RUNS,
-        "links": {name: _link(fields | {"name": name}) for name in named},
+        "links": {name: _link(fields | {"name": name}) for name in listed},
         "all": _link(fields | {"name": ""}),
         "by_link": {
             _called(kind, user): _link(fields | {"by": kind, "name": ""}) for kind in TrendKind

@@ -30,7 +30,7 @@ from app.store.schedules import heartbeats as beats
 from app.store.schedules import schedule_edits
 from app.store.tenancy import transaction
 from app.web.context import web_context
-from app.web.dashboard import page_filters, rendering, run_form, tick_strip
+from app.web.dashboard import job_labels, page_filters, rendering, run_form, tick_strip
 from app.web.dashboard.job_rows import ScheduleData, build_row, summarise_ticks
 from app.web.dashboard.page_filters import EPOCH, RunQuery
 from app.web.dashboard.rendering import page
@@ -92,6 +92,7 @@ async def job(request: Request, user: SessionUser) -> Response:
             data = await _read_schedule(connection, (key, user.org_id), patience)
             runs = await run_pages.run_page(connection, query.filters, PER_PAGE)
             edits = await schedule_edits.edits(connection, key, EDITS)
+            labels = await job_labels.labels(connection, user, [key])
     except UNAVAILABLE:
         return postgres_unavailable(user)
     snapshot = await context.snapshot.value()
@@ -102,6 +103,7 @@ async def job(request: Request, user: SessionUser) -> Response:
     values: dict[str, Any] = {
         "user": user,
         "section": "jobs",
+        "labels": labels,
         "row": build_row(data.line, snapshot.jobs.get(key), slots),
         "line": data.line,
         "now": data.lines.now,
@@ -131,6 +133,7 @@ async def tick(request: Request, user: SessionUser) -> Response:
             await find_schedule(connection, key, user.org_id)
             sentences = await explain.explain_in(connection, key, at)
             found = await proof_rows.tick(connection, key, at)
+            labels = await job_labels.labels(connection, user, [key])
     except UnknownJob:
         raise HTTPException(404, "No such job.") from None
     except UnknownTick as error:
@@ -139,6 +142,7 @@ async def tick(request: Request, user: SessionUser) -> Response:
         return postgres_unavailable(user)
     values: dict[str, Any] = {
         "key": key,
+        "labels": labels,
         "at": at,
         "story": sentences,
         "tick": found,
@@ -156,6 +160,7 @@ async def run(request: Request, user: SessionUser) -> Response:
             row = await listing.run(connection, run_id, user.org_id)
             if row is None:
                 raise HTTPException(404, "No such run, or retention has removed it.")
+            labels = await job_labels.labels(connection, user, [row["job"]])
             events = await listing.events(connection, run_id)
             sources = await listing.sources(connection, run_id)
             rejected, count = await listing.rejected(
@@ -167,6 +172,7 @@ async def run(request: Request, user: SessionUser) -> Response:
         "user": user,
         "section": "jobs",
         "run": row,
+        "labels": labels,
         "events": events,
         "sources": sources,
         "rejected": rejected,

@@ -13,6 +13,7 @@ from app.store.content import page_listing, pages
 from app.store.db import Connection
 from app.store.runs import listing
 from app.store.runs.origins import origins
+from app.web.dashboard import job_labels
 from app.web.dashboard.data import reading
 from app.web.dashboard.session_auth import NO_STORE, SessionUser
 
@@ -44,6 +45,7 @@ async def of_run(request: Request, user: SessionUser, connection: Connection) ->
         user,
         "",
         run=run,
+        labels=await job_labels.labels(connection, user, [run["job"]]),
         pages=shown,
         **reading.paging(request, path, {"source": source}, RowPage(shown, more)),
     )
