@@ -19,7 +19,7 @@ from app.scheduling.schedule import Schedule
 from app.store.db import LOCKED, UNAVAILABLE, Connection, Pool
 from app.store.runs.run_rows import QueuedRun, cancel_open
 from app.store.schedules import decisions as store
-from app.store.schedules import schedule_rows
+from app.store.schedules import schedule_rows, trails
 from app.store.schedules.decisions import TickDecision
 from app.store.schedules.schedule_rows import DueQuery, ScheduleState
 
@@ -269,7 +269,7 @@ async def _record(
         for one in decisions
         if one.ticks and one.ticks[-1].outcome is not TickOutcome.RAN
     ]
-    await store.compress(connection, lasts, now, MAX_REPEATED_TICKS)
+    await trails.compress(connection, lasts, now, MAX_REPEATED_TICKS)
     if len(made) == 1:
         log_decision(made[0][0].state.key, made[0][1])
     else:
