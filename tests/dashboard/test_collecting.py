@@ -123,7 +123,8 @@ async def test_pause_and_resume_are_edits_of_the_collection(site: Site) -> None:
     before = await revision(site)
     async with site.signed_in(Scope.OPERATE, "acme") as operator:
         form = {"csrf": csrf((await operator.get("/collections")).text)}
-        paused = await operator.post(f"/jobs/{key}/pause", data=form | {"note": "holidays"})
+        holidays = form | {"note": "holidays", "until": "2999-12-24T08:00"}
+        paused = await operator.post(f"/jobs/{key}/pause", data=holidays)
         page = (await operator.get(paused.headers["location"])).text
         resumed = await operator.post(f"/jobs/{key}/resume", data=form)
 
@@ -131,6 +132,9 @@ async def test_pause_and_resume_are_edits_of_the_collection(site: Site) -> None:
     assert resumed.headers["location"] == "/collections?done=resumed"
     assert "Paused. Its ticks" in page
     assert "holidays" in page
+    assert "2999-12-24 08:00:00" in page
+    assert "<code>note</code> &#34;holidays&#34;" in page
+    assert "→" not in page
     assert "Resume" in page
     assert await edits(site) == [
         ("paused", "acme/ann", {"note": "holidays"}),

@@ -92,12 +92,14 @@ async def test_a_silent_job_is_overdue_and_its_undecided_ticks_are_shown(
 async def test_a_paused_job_is_shown_with_who_and_why(site: Site, scene: Scene) -> None:
     await alive(scene)
     await scene.job("a", [GOOD] * 4, paused="they asked us to wait")
+    await scene.pool.execute("UPDATE schedules SET paused_until = '2999-12-24 08:00Z'")
     await scene.told()
 
     page = await home(site)
 
     assert "by operator/ann: they asked us to wait" in page
     assert "paused" in page
+    assert "until 2999-12-24 08:00:00 UTC" in page
 
 
 async def test_missed_and_skipped_ticks_hold_their_slots_compressed_ones_too(

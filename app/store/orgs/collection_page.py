@@ -11,7 +11,8 @@ from app.store.schedules import zones
 
 OF_ORG = """
 SELECT s.id, s.key, s.spec, s.enabled, s.paused_at, s.paused_by, s.paused_note, s.next_tick_at,
-       s.notify, s.retired_at, p.name, p.sources, s.zone_data, s.policies
+       s.notify, s.retired_at, p.name, p.sources, s.zone_data, s.policies,
+       s.paused_until
 FROM schedules s LEFT JOIN collection_presets p ON p.id = s.preset_id
 WHERE s.org_id = $1 ORDER BY s.retired_at IS NOT NULL, s.key LIMIT $2
 """
@@ -35,6 +36,7 @@ class CollectionSummary:
     sources: list[dict[str, Any]] | None
     zone_data: str | None
     policies: dict[str, Any]
+    paused_until: datetime | None
 
 
 ALL = """

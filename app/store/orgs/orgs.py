@@ -78,7 +78,8 @@ async def by_name(pool: Pool | Connection, name: str) -> Org | None:
 async def names(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, str]:
     """Return the names of these organisations by their ids."""
     found = "SELECT id, name FROM organizations WHERE id = ANY ($1::uuid[])"
-    return dict(await connection.fetch(found, list(ids)))
+    rows = await connection.fetch(found, list(ids))
+    return {row["id"]: row["name"] for row in rows}
 
 
 async def one(pool: Pool | Connection, org_id: UUID) -> Org | None:

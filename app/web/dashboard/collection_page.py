@@ -1,6 +1,7 @@
 """The collection page: schedule, runs and edits of an organisation; for the operator, a list."""
 
 from datetime import datetime
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -64,8 +65,12 @@ async def _all(request: Request, user: SessionUser) -> Response:
             listed = await store.of_all(connection, MAX_LISTED + 1)
     except UNAVAILABLE:
         return postgres_unavailable(user)
-    values = {"listed": listed[:MAX_LISTED], "more": len(listed) > MAX_LISTED, "now": now}
-    values["labels"] = {line["key"]: collection_name(line["key"]) for line in listed}
+    values: dict[str, Any] = {
+        "listed": listed[:MAX_LISTED],
+        "labels": {line["key"]: collection_name(line["key"]) for line in listed},
+        "more": len(listed) > MAX_LISTED,
+        "now": now,
+    }
     return html_response(page("all_collections.html", user=user, section="collections", **values))
 
 

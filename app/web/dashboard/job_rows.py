@@ -210,7 +210,7 @@ def build_row(
         key=line.key,
         status=known.status,
         reason=known.reason,
-        why=known.why or _pause_reason(line),
+        why=_pause_reason(line) or known.why,
         since=known.since or line.paused_at,
         rule=summary.rule,
         zone=known.zone,

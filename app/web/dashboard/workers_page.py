@@ -18,6 +18,7 @@ from app.store.runs import listing, source_usage
 from app.store.runs.listing import RunFilter
 from app.store.tenancy import transaction
 from app.web.context import WebContext, web_context
+from app.web.dashboard import job_labels
 from app.web.dashboard.rendering import page
 from app.web.dashboard.session_auth import SessionUser
 from app.web.dashboard.views import html_response
@@ -32,10 +33,12 @@ async def workers(request: Request, user: SessionUser) -> Response:
     context, org_id = web_context(request), user.org_id
     snapshot = await context.snapshot.value()
     running: dict[str, list[dict[str, Any]]] | None = None
+    labels: dict[str, str] = {}
     try:
         async with transaction(context.pool, org_id) as connection:
             filters = RunFilter(statuses=[RunStatus.RUNNING], org_id=org_id)
             rows = await listing.runs(connection, filters, MAX_RUNNING)
+            labels = await job_labels.labels(connection, user, [row["job"] for row in rows])
     except UNAVAILABLE:
         pass
     else:
@@ -49,6 +52,7 @@ async def workers(request: Request, user: SessionUser) -> Response:
         "now": snapshot.taken_at,
         "redis": snapshot.reason is not OverallReason.REDIS_UNREACHABLE,
         "running": running,
+        "labels": labels,
         "version": VERSION,
         "zone_data": zone_data.VERSION,
         "retries": await _retry_budgets(context),
