@@ -45,7 +45,7 @@ class _Direct(AbstractConnection):
         return bool(await parent.can_read_destructive())
 
 
-class DirectConnection(_Direct, Connection):
+class DirectTcpConnection(_Direct, Connection):
     """Over TCP."""
 
 
@@ -58,7 +58,7 @@ class DirectSocketConnection(_Direct, UnixDomainSocketConnection):
 
 
 DIRECT: dict[type[AbstractConnection], type[AbstractConnection]] = {
-    Connection: DirectConnection,
+    Connection: DirectTcpConnection,
     SSLConnection: DirectSSLConnection,
     UnixDomainSocketConnection: DirectSocketConnection,
 }
