@@ -262,7 +262,8 @@ class Run:
         rows = [*ended.values(), *(row for _, row in pending)]
         if budget is not None:
             budget.count_earlier(rows)
-        await progress.restart(context.pool, claimed, run_totals(planned, rows))
+        if claimed.attempt > 1:
+            await progress.restart(context.pool, claimed, run_totals(planned, rows))
         collectors = [Collector(context, part, claimed, row, budget) for part, row in pending]
         rows = await gather_fail_fast(collector.run() for collector in collectors)
         _set_outcome(outcome, planned, [*ended.values(), *rows])

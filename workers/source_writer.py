@@ -237,7 +237,8 @@ class SourceWriter:
     async def _write_final(self, row: SourceProgress, partial: Sequence[Progress]) -> None:
         async with tenancy.transaction(self._context.pool, self._claimed.org_id) as connection:
             await self._finish_listings(connection, row, partial)
-            await progress.delete_places(connection, self._claimed, row.source)
+            if row.partitions > 1 or self._claimed.attempt > 1:  # else nothing was kept
+                await progress.delete_places(connection, self._claimed, row.source)
             await progress.write(connection, self._claimed, row, {})
 
     async def _finish_listings(

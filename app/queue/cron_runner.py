@@ -63,27 +63,39 @@ class CronRunner:
     heartbeat: Callable[[], Awaitable[None]]
     beat_seconds: float
     clock: Callable[[], datetime] = utc_now
+    _slots: asyncio.Semaphore = field(init=False)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _due: list[tuple[datetime, int]] = field(default_factory=list[tuple[datetime, int]])
     _claimed: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     _redis_lost_at: float | None = None
 
-    async def run(self) -> None:
-        """Run the entries until `stop`; then finish what was claimed, for a second."""
-        slots = asyncio.Semaphore(self.most)
+    def __post_init__(self) -> None:
+        """Note when each entry is due first, from now."""
+        self._slots = asyncio.Semaphore(self.most)
         for number, entry in enumerate(self.entries):
             entry.calculate_next(self.clock())
             heapq.heappush(self._due, (_next(entry), number))
+
+    async def run(self) -> None:
+        """Run the entries until `stop`; then finish what was claimed, for a second."""
         beating = asyncio.create_task(self._beat())
         try:
             while not self._stopped.is_set():
                 await self._wait(self._pause())
                 if not self._stopped.is_set():
-                    await self._claim(self._take_due(), slots)
-            if self._claimed:
-                await asyncio.wait(self._claimed, timeout=STOP_SECONDS)
+                    await self.claim_due()
+            await self.finish(STOP_SECONDS)
         finally:
             await cancel_all([beating, *self._claimed])
+
+    async def claim_due(self) -> None:
+        """Claim the starts of the next half second."""
+        await self._claim(self._take_due())
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for what was claimed, for so many seconds."""
+        if self._claimed:
+            await asyncio.wait(self._claimed, timeout=seconds)
 
     def stop(self) -> None:
         """Claim no more starts."""
@@ -115,9 +127,7 @@ class CronRunner:
             heapq.heapreplace(self._due, (_next(entry), number))
         return taken
 
-    async def _claim(
-        self, starts: list[tuple[str, datetime, ScheduleCron]], slots: asyncio.Semaphore
-    ) -> None:
+    async def _claim(self, starts: list[tuple[str, datetime, ScheduleCron]]) -> None:
         while starts and not self._stopped.is_set():
             now = self.clock()
             keep = [
@@ -137,16 +147,14 @@ class CronRunner:
             claimed = {job_id.decode() for job_id in mine}
             for job_id, at, entry in starts[:seen]:
                 if job_id in claimed:
-                    task = asyncio.create_task(self._run_entry(entry, at, job_id, slots))
+                    task = asyncio.create_task(self._run_entry(entry, at, job_id))
                     self._claimed.add(task)
                     task.add_done_callback(self._claimed.discard)
             starts = starts[seen:]
 
-    async def _run_entry(
-        self, entry: ScheduleCron, at: datetime, job_id: str, slots: asyncio.Semaphore
-    ) -> None:
+    async def _run_entry(self, entry: ScheduleCron, at: datetime, job_id: str) -> None:
         await asyncio.sleep((at - self.clock()).total_seconds())
-        async with slots:
+        async with self._slots:
             try:
                 async with asyncio.timeout(entry.timeout_s):
                     await entry.coroutine({**self.ctx, "job_id": job_id})

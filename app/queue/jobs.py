@@ -13,9 +13,8 @@ from arq.connections import ArqRedis
 from arq.constants import job_key_prefix, result_key_prefix
 from arq.jobs import serialize_job
 from arq.utils import timestamp_ms
+from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import NoScriptError
-
-from app.queue.connections import DirectPool
 
 WAKE_CHANNEL = (
     "rollcall:wake"  # channel; a message is the id of a job to start, or empty: scan the queue
@@ -99,7 +98,7 @@ def redis_pool(
     if url.startswith("rediss://"):
         options["ssl_cert_reqs"] = ssl_cert_reqs
         options["ssl_check_hostname"] = ssl_cert_reqs == "required"
-    pool = DirectPool.from_url(  # pyright: ignore[reportUnknownMemberType] - bare kwargs
+    pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - bare kwargs
         url, max_connections=max_connections, timeout=20, **options
     )
     return ArqRedis(pool, job_serializer=dumps, job_deserializer=loads)

@@ -3,7 +3,10 @@
 import asyncio
 import json
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import asyncpg
@@ -71,7 +74,51 @@ END $$
 """
 
 
-class PooledConnection(asyncpg.Connection):
+@dataclass(slots=True)
+class _Beginning:
+    """Statements for a transaction to start with, and whether it has."""
+
+    statements: str
+    sent: bool = False
+
+
+_BEGINNING: ContextVar[_Beginning | None] = ContextVar("beginning", default=None)
+
+
+class DirectConnection(asyncpg.Connection):
+    """A connection without a pooler. `begun_with` adds to what begins its transactions."""
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+        """Execute statements as asyncpg does."""
+        beginning = _BEGINNING.get()
+        if beginning is not None and query.startswith("BEGIN"):
+            query, beginning.sent = f"{query}{beginning.statements}", True
+        return await super().execute(query, *args, timeout=timeout)
+
+
+@asynccontextmanager
+async def begun_with(connection: Connection, statements: str) -> AsyncGenerator[None]:
+    """Open a transaction that begins with these statements, in one round trip.
+
+    `statements`: SQL without parameters.
+    """
+    transaction, beginning = connection.transaction(), _Beginning(statements)
+    token = _BEGINNING.set(beginning)
+    try:
+        await transaction.start()
+    finally:
+        _BEGINNING.reset(token)
+    try:
+        if not beginning.sent:  # nested, or a connection of another kind
+            await connection.execute(statements)
+        yield
+    except BaseException:
+        await transaction.rollback()
+        raise
+    await transaction.commit()
+
+
+class PooledConnection(DirectConnection):
     """A connection through a pooler in transaction mode, such as PgBouncer.
 
     It keeps nothing in the session: each transaction begins with the settings, and a statement
@@ -122,7 +169,9 @@ async def connect(dsn: str, settings: Mapping[str, str], **options: Any) -> Conn
     options = {"timeout": 10, "record_class": asyncpg.Record} | options
     options.pop("connection_class", None)
     try:
-        direct = await asyncpg.connect(dsn, server_settings=dict(settings), **options)
+        direct = await asyncpg.connect(
+            dsn, connection_class=DirectConnection, server_settings=dict(settings), **options
+        )
     except asyncpg.ProtocolViolationError as error:
         if "startup parameter" not in str(error):
             raise

@@ -10,12 +10,11 @@ from contextvars import ContextVar
 from uuid import UUID
 from weakref import WeakValueDictionary
 
+from app.store import db
 from app.store.db import Connection, Pool
 
 # Local to the transaction: afterwards the connection sees all rows again.
-NARROW = """
-SELECT set_config('rollcall.house', 'off', true), set_config('rollcall.org', $1, true)
-"""
+NARROW = "SET LOCAL rollcall.house = 'off'; SET LOCAL rollcall.org = '{org_id}'"
 _Key = tuple[int, UUID]
 _shares: WeakValueDictionary[_Key, asyncio.Semaphore] = WeakValueDictionary()
 _held: ContextVar[frozenset[_Key]] = ContextVar("_held", default=frozenset())
@@ -29,8 +28,12 @@ async def org_transaction(pool: Pool, org_id: UUID) -> AsyncGenerator[Connection
 
     Rows of the operator (without an organisation) can be read but not written.
     """
-    async with _share(pool, org_id), pool.acquire() as connection, connection.transaction():
-        await connection.execute(NARROW, str(org_id))
+    narrow = NARROW.format(org_id=UUID(str(org_id)))  # nothing but a UUID enters the statement
+    async with (
+        _share(pool, org_id),
+        pool.acquire() as connection,
+        db.begun_with(connection, narrow),
+    ):
         yield connection
 
 

@@ -40,6 +40,7 @@ from app.ledger.edit import DeclaredSchedule
 from app.orgs import tokens
 from app.orgs.tokens import TokenRequest
 from app.queue import enqueue, jobs
+from app.queue.cron_runner import CronRunner
 from app.queue.worker import SurvivingWorker
 from app.scheduling.policies import Policies
 from app.scheduling.schedule import Schedule
@@ -77,9 +78,13 @@ Step = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A worker whose steps are taken one at a time, and connections that are not relayed."""
+    """A worker and the triggers of its decider, whose steps are taken one at a time.
+
+    `observer` and `redis`: connections that are not relayed.
+    """
 
     worker: SurvivingWorker
+    decider: CronRunner
     context: WorkerContext
     wire: Relayed
     observer: Connection
@@ -120,8 +125,10 @@ class Guard:
         self.context.clock.offset += HOUR
 
     async def work(self) -> None:
-        """Do what a worker does until its queue is empty."""
+        """Do what a worker and its decider do until nothing is due and the queue is empty."""
         worker = cast("Any", self.worker)
+        await self.decider.claim_due()
+        await self.decider.finish(60)
         while True:
             await worker._poll_once()  # noqa: SLF001 - one step of ours
             if not worker._running():  # noqa: SLF001 - as above
@@ -155,7 +162,6 @@ async def opened(config: Config, direct: ServerUrls, wire: Relayed) -> AsyncGene
     found = JobRegistry(own, (schedule,), ())
     worker = SurvivingWorker(
         functions=found.tasks(),
-        cron_jobs=[cron_entry_for(schedule.key, schedule.schedule)],
         redis_pool=lifecycle.open_queue(config, where),
         job_serializer=jobs.dumps,
         job_deserializer=jobs.loads,
@@ -169,13 +175,13 @@ async def opened(config: Config, direct: ServerUrls, wire: Relayed) -> AsyncGene
     try:
         await lifecycle.startup(config, where, found)(worker.ctx)
         context = worker_context(worker.ctx)
-        guard = Guard(worker, context, wire, observer, redis)
+        entries = [cron_entry_for(schedule.key, schedule.schedule)]
+        decider = CronRunner(context.redis, entries, worker.ctx, 64, worker.ctx["heartbeat"], 60)
+        guard = Guard(worker, decider, context, wire, observer, redis)
         # Only the first run publishes its job: how many share a publication depends on the time.
         worker.ctx["health"] = HealthPublisher(
             context.control, context.redis, context.worker, pause=86_400
         )
-        # The queue's clock is the worker's, so that cron entries are due when ticks are.
-        cast("Any", worker)._state.clock = lambda: guard.context.clock().timestamp()  # noqa: SLF001
         await guard.work()
         yield guard
     finally:

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from app.orgs import tokens
-from app.store import tenancy
+from app.store import db, tenancy
 from app.store.content import partitions
 from app.store.db import Connection, Pool
 
@@ -258,6 +258,29 @@ async def test_a_connection_that_says_nothing_sees_no_organisations_rows(
     assert seen == built_in
 
 
+async def test_a_connection_that_cannot_begin_with_more_is_narrowed_all_the_same(
+    pool: Pool, dsn: str
+) -> None:
+    ours = await furnish(pool, "Ours")
+    await furnish(pool, "Theirs")
+    narrow = tenancy.NARROW.format(org_id=ours)
+    plain = await asyncpg.connect(dsn, server_settings=db.OPERATOR_SESSION)
+    try:
+        async with db.begun_with(plain, narrow):
+            on_plain = await count(plain, "organizations")
+        async with (
+            pool.acquire() as connection,
+            connection.transaction(),
+            db.begun_with(connection, narrow),
+        ):
+            nested = await count(connection, "organizations")
+        after = await count(plain, "organizations")
+    finally:
+        await plain.close()
+
+    assert (on_plain, nested, after) == (1, 1, 2)
+
+
 @pytest.mark.parametrize("table", [t for t in TABLES if t != "organizations"])
 async def test_an_organisation_can_neither_change_nor_delete_anothers_rows(
     pool: Pool, table: str
@@ -357,7 +380,7 @@ async def access(connection: Connection, org: UUID, table: str, rows: int) -> tu
     async with undone(connection):
         by_operator = await connection.execute(write)
     async with undone(connection):
-        await connection.execute(tenancy.NARROW, str(org))
+        await connection.execute(tenancy.NARROW.format(org_id=org))
         seen = await count(connection, table)
         written = await connection.execute(write)
     return seen, _rows(written), rows - _rows(by_operator)

@@ -9,8 +9,6 @@ from app.store.runs.run_rows import ClaimedRun
 
 MAX_AGE = timedelta(days=28)
 
-RUN = "SELECT schedule_id, org_id, job FROM runs WHERE execution_id = $1"
-
 # Only runs with the same parameters that met their expectations: a lasting fault must not become
 # the baseline. Three statements, because each has an index of its own that returns the newest runs
 # first.
@@ -51,11 +49,8 @@ async def baselines(pool: Pool, claimed: ClaimedRun, source: str) -> list[Source
 
     Runs of the same schedule; for a manual run, of the same organisation and job.
     """
-    run = await pool.fetchrow(RUN, claimed.run_id)
-    if run is None:
-        return []
-    statement = OF_ORG if run["org_id"] else OF_JOB
-    statement = OF_SCHEDULE if run["schedule_id"] else statement
+    statement = OF_ORG if claimed.org_id else OF_JOB
+    statement = OF_SCHEDULE if claimed.schedule_key else statement
     rows = await pool.fetch(statement, claimed.run_id, source, MAX_AGE, BASELINE_END)
     return [
         SourceResult(row["records"], row["rejected"], from_json(row["coverage"])) for row in rows

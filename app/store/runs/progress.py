@@ -94,15 +94,38 @@ RETURNING requests, retries, bytes, throttled_ms, duration_seconds, done, done_c
           inserted, changed, counts, coverage
 """
 
-# The run's row is updated last, so that concurrent sources hold its lock only briefly.
-WRITE = """
-UPDATE run_sources SET status = $3, partitions = $4, partitions_failed = $5, pages = $6,
-       records = $7, inserted = $8, changed = $9, unchanged = $10, rejected = $11, requests = $12,
-       retries = $13, bytes = $14, throttled_ms = $15, duration_seconds = $16, error_kind = $17,
-       error_message = $18, errors = $19, done = $20, done_counts = $21, counts = $22,
-       coverage = $23
-WHERE execution_id = $1 AND source = $2
+# The source's row, if this attempt still holds the run, whose row is locked or changed first.
+_WRITE = """
+, written AS (
+  UPDATE run_sources s
+  SET status = $4, partitions = $5, partitions_failed = $6, pages = $7,
+      records = $8, inserted = $9, changed = $10, unchanged = $11, rejected = $12, requests = $13,
+      retries = $14, bytes = $15, throttled_ms = $16, duration_seconds = $17, error_kind = $18,
+      error_message = $19, errors = $20, done = $21, done_counts = $22, counts = $23,
+      coverage = $24
+  FROM mine WHERE s.execution_id = mine.execution_id AND source = $3
+)
+SELECT count(*) FROM mine
 """
+
+WRITE = f"""
+WITH mine AS (
+  SELECT execution_id FROM runs
+  WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running' FOR NO KEY UPDATE
+)
+{_WRITE}
+"""  # noqa: S608 - constant fragments
+
+WRITE_AND_ADD = f"""
+WITH mine AS (
+  UPDATE runs SET stats = stats || coalesce((
+    SELECT jsonb_object_agg(key, coalesce((stats ->> key)::bigint, 0) + value::bigint)
+    FROM jsonb_each_text($25)), '{{}}')
+  WHERE execution_id = $1 AND lease_epoch = $2 AND status = 'running'
+  RETURNING execution_id
+)
+{_WRITE}
+"""  # noqa: S608 - constant fragments
 
 FENCE = """
 UPDATE runs SET stats = stats || coalesce((
@@ -245,9 +268,11 @@ async def write(
     Call it in the transaction that writes the counted page, so that both become visible together.
     """
     counts = row.counts
-    await connection.execute(
-        WRITE,
+    adds = any(added.values())
+    held = await connection.fetchval(
+        WRITE_AND_ADD if adds else WRITE,
         claimed.run_id,
+        claimed.epoch,
         row.source,
         row.status.value,
         row.partitions,
@@ -275,8 +300,9 @@ async def write(
             "classes": row.classes,
         },
         to_json(row.coverage) | ({"breach": row.breach.value} if row.breach else {}),
+        *((added,) if adds else ()),
     )
-    await add_totals(connection, claimed, added)
+    _check_fence(f"UPDATE {held}", claimed)
 
 
 def _check_fence(tag: str, claimed: ClaimedRun) -> None:
