@@ -153,7 +153,8 @@ class CronRunner:
             starts = starts[seen:]
 
     async def _run_entry(self, entry: ScheduleCron, at: datetime, job_id: str) -> None:
-        await asyncio.sleep((at - self.clock()).total_seconds())
+        while (early := (at - self.clock()).total_seconds()) > 0:  # by another clock than the timer
+            await asyncio.sleep(early)
         async with self._slots:
             try:
                 async with asyncio.timeout(entry.timeout_s):
