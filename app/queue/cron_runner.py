@@ -153,7 +153,7 @@ class CronRunner:
             starts = starts[seen:]
 
     async def _run_entry(self, entry: ScheduleCron, at: datetime, job_id: str) -> None:
-        while (early := (at - self.clock()).total_seconds()) > 0:  # by another clock than the timer
+        while (early := (at - self.clock()).total_seconds()) > 0:  # noqa: ASYNC110 - the timer has another clock
             await asyncio.sleep(early)
         async with self._slots:
             try:
