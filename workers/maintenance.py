@@ -49,7 +49,7 @@ async def _create_upcoming(pool: Pool, now: datetime, table: PartitionedTable) -
         _log.warning("partitions.not_created", table=table.name, error=str(error))
         return
     if created:
-        _log.info("partitions.created", names=created)
+        _log.info("days.opened" if table.daily else "months.opened", names=created)
 
 
 async def apply_retention(ctx: dict[str, Any]) -> None:
