@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -45,7 +45,7 @@ class _Refusing:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            with client:
+            with client, suppress(ConnectionError):  # the client may close at any time
                 if client.recv(8)[4:] == b"\x04\xd2\x16\x2f":  # SSLRequest
                     client.sendall(b"N")
                 if not client.recv(4096):
@@ -73,6 +73,7 @@ def _run(
     where: Path, command: tuple[str, ...], settings: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}  # noqa: TID251 - the child's
+    env["RES_OPTIONS"] = "timeout:1 attempts:1"  # the machine's name server may not answer
     return subprocess.run(  # noqa: S603 - this program
         [sys.executable, "-m", *command],
         cwd=where,
