@@ -122,15 +122,18 @@ async def jobs(
 
 
 async def not_run_by_day(
-    connection: Pool | Connection, jobs: Mapping[int, str], filters: TickFilter
+    connection: Connection, jobs: Mapping[int, str], filters: TickFilter
 ) -> list[UnservedTicks]:
     """Return the ticks of these schedules that did not run, by day, outcome and reason.
 
     A gap is one row, also if it is longer than a day. Needs `since` and `until`.
     """
-    rows = await connection.fetch(
-        BY_DAY, list(jobs), filters.since, filters.until, filters.outcome, filters.reason
-    )
+    async with connection.transaction():
+        # A plan for any filter sorts all ticks, which takes twice as long as one for this filter.
+        await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        rows = await connection.fetch(
+            BY_DAY, list(jobs), filters.since, filters.until, filters.outcome, filters.reason
+        )
     return [UnservedTicks(*row) for row in rows]
 
 
