@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from app.core.enums import TickOutcome
 from app.models import ScheduleRow, TickGapRow, TickRow
 from app.store import select as selects
-from app.store.db import Connection, Pool
+from app.store.db import Connection, Pool, begun_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,8 @@ async def not_run_by_day(
 
     A gap is one row, also if it is longer than a day. Needs `since` and `until`.
     """
-    async with connection.transaction():
-        # A plan for any filter sorts all ticks, which takes twice as long as one for this filter.
-        await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+    # A plan for any filter sorts all ticks, which takes twice as long as one for this filter.
+    async with begun_with(connection, "SET LOCAL plan_cache_mode = force_custom_plan"):
         rows = await connection.fetch(
             BY_DAY, list(jobs), filters.since, filters.until, filters.outcome, filters.reason
         )
