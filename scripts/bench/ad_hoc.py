@@ -13,7 +13,6 @@ its first job until all have started and a second more, per job. Redis is left o
 import argparse
 import asyncio
 import json
-import math
 import os
 import subprocess
 import sys
@@ -35,7 +34,8 @@ from rich.table import Table
 
 from app import embedded, migrations
 from scripts.bench import rivals
-from scripts.bench.spent import Spent, cpu_seconds, spent
+from scripts.bench.spent import spent_by
+from scripts.bench.ticks import quantile
 from scripts.bench.timing import Start, read
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ class Contender:
         self._run("producer", database, enqueued, WARM + count, jobs)
         with self._worker(database, started) as process:
             self._wait(lambda: len(_numbers(started)) > WARM + count, process)
-            before = asyncio.run(_spent(self.servers.database_url, process.pid))
+            before = asyncio.run(spent_by(self.servers.database_url, process.pid))
             done = len(_numbers(started))
             self._wait(lambda: len(_numbers(started)) >= WARM + count + jobs, process)
             time.sleep(REST)
-            used = asyncio.run(_spent(self.servers.database_url, process.pid)) - before
+            used = asyncio.run(spent_by(self.servers.database_url, process.pid)) - before
         instants = sorted(one.at for one in read(started) if one.number >= WARM + count)
         counted = max(WARM + count + jobs - done, 1)
         return Turn(
@@ -180,25 +180,11 @@ def latencies(
     return late, len(due) - len(late)
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """Return the nearest-rank quantile; nan for no values."""
-    ranked = sorted(values)
-    return ranked[max(math.ceil(share * len(ranked)) - 1, 0)] if ranked else math.nan
-
-
 async def _fresh(dsn: str, template: str) -> None:
     connection = await asyncpg.connect(urlsplit(dsn)._replace(path="/postgres").geturl())
     try:
         await connection.execute("DROP DATABASE IF EXISTS ad_hoc WITH (FORCE)")
         await connection.execute(f'CREATE DATABASE ad_hoc TEMPLATE "{template}"')
-    finally:
-        await connection.close()
-
-
-async def _spent(database: str, pid: int) -> Spent:
-    connection = await asyncpg.connect(database)
-    try:
-        return await spent(connection, cpu_seconds(pid))
     finally:
         await connection.close()
 

@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
+
 from app.store.db import Connection, Pool
 
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -33,6 +35,15 @@ async def spent(pool: Pool | Connection, cpu: float) -> Spent:
     """What the Postgres of this machine has spent, beside the CPU seconds given."""
     backend, wal_kb = await pool.fetchrow(WAL) or (0, 0.0)
     return Spent(cpu, cpu_seconds(_parent(backend)), wal_kb)
+
+
+async def spent_by(database: str, pid: int) -> Spent:
+    """What the process with all below it has spent, and Postgres, asked at this URL."""
+    connection = await asyncpg.connect(database)
+    try:
+        return await spent(connection, cpu_seconds(pid))
+    finally:
+        await connection.close()
 
 
 def _parent(pid: int) -> int:

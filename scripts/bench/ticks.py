@@ -35,7 +35,7 @@ from rich.table import Table
 
 from app import embedded, migrations
 from scripts.bench import rivals
-from scripts.bench.spent import Spent, cpu_seconds, spent
+from scripts.bench.spent import Spent, spent_by
 from scripts.bench.timing import EARLY, Start, offset_us, period, read
 
 NOTHING = Spent()
@@ -148,9 +148,9 @@ class Setup:
             begin = _first(record, process, log) + WARM
             end = begin + self.seconds
             _sleep_until(begin)
-            before = asyncio.run(_spent(database, process.pid))
+            before = asyncio.run(spent_by(database, process.pid))
             _sleep_until(end)
-            used = asyncio.run(_spent(database, process.pid)) - before
+            used = asyncio.run(spent_by(database, process.pid)) - before
             _sleep_until(end + TAIL)
         finally:
             process.terminate()
@@ -179,14 +179,6 @@ async def _fresh(dsn: str) -> None:
     try:
         await connection.execute("DROP DATABASE IF EXISTS ticks WITH (FORCE)")
         await connection.execute('CREATE DATABASE ticks TEMPLATE "rollcall"')
-    finally:
-        await connection.close()
-
-
-async def _spent(database: str, pid: int) -> Spent:
-    connection = await asyncpg.connect(database)
-    try:
-        return await spent(connection, cpu_seconds(pid))
     finally:
         await connection.close()
 
