@@ -91,6 +91,31 @@ async def test_each_state_is_said_in_the_headline_and_nothing_bars_a_reader(
     assert wide <= 0
 
 
+async def test_the_jobs_table_has_room_for_times_of_another_day(
+    browser: Browser, site: Site, scene: Scene
+) -> None:
+    await play(scene, "overdue")
+
+    async with open_page(browser, site) as page:
+        await page.evaluate("""
+        () => {
+          const fill = (where, text) =>
+            document.querySelectorAll(where).forEach((one) => { one.textContent = text; });
+          fill('.jobs td time', '2026-11-26 23:35');
+          fill('.jobs td.times .quiet', '50 min ago');
+          document.querySelectorAll('.jobs td.state .quiet').forEach((one) => {
+            one.lastChild.textContent = ' (50 min)';
+          });
+        }
+        """)
+        wide = await too_wide(page)
+        strip = await page.locator(".jobs td.ticks").first.bounding_box()
+
+    assert wide <= 0
+    assert strip
+    assert strip["width"] > 150
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 async def test_every_page_reads_well_in_either_light(
     browser: Browser, site: Site, scene: Scene, *, dark: bool

@@ -17,7 +17,9 @@ LEFT_OUT = (
     r"<[^>]*>",
 )
 # A sentence that names UTC, such as the reason of an alert, is left as it is.
-INSTANT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(?!:\d\d[.\d]* UTC| to [- :.\d]+ UTC).{0,20}")
+INSTANT = re.compile(
+    r"(?<![\d:-])(?:\d{4}-\d\d-\d\d )?\d\d:\d\d(?!:\d\d[.\d]* UTC| to [- :.\d]+ UTC).{0,20}"
+)
 
 
 def only_in_utc(page: str) -> list[str]:

@@ -38,7 +38,7 @@ class HasZone(Protocol):
     def zone(self) -> str: ...
 
 
-def headline(board: JobsBoard) -> str:
+def headline(board: JobsBoard) -> Markup | str:
     """The overall state in one sentence: which jobs are unhealthy, why, and since when."""
     if not board.redis:
         return _HEADLINES[OverallReason.REDIS_UNREACHABLE]
@@ -49,28 +49,29 @@ def headline(board: JobsBoard) -> str:
             return NO_WORKERS
         since = board.outage[0]
         duration = formatting.short_span((board.now - since).total_seconds())
-        return f"No live worker since {since:%H:%M:%S} UTC ({duration}): no run will start"
+        at = elements.short(since, board.now)
+        return Markup("No live worker since {} UTC ({}): no run will start").format(at, duration)
     return _of_jobs(board)
 
 
-def _of_jobs(board: JobsBoard) -> str:
+def _of_jobs(board: JobsBoard) -> Markup | str:
     if not board.unhealthy:
         return "All jobs are healthy" if board.postgres else "Postgres does not answer"
-    named = [_since(row, board) for row in board.unhealthy[:NAMED_JOBS]]
+    named = Markup(", ").join(_since(row, board) for row in board.unhealthy[:NAMED_JOBS])
     more = len(board.unhealthy) - len(named)
     others = f" and {more} more" if more else ""
     verb = "is" if len(board.unhealthy) == 1 else "are"
     count = f"{len(board.unhealthy)} of {len(board.rows)} jobs {verb} unhealthy"
-    return f"{count}: {', '.join(named)}{others}"
+    return Markup("{}: {}{}").format(count, named, others)
 
 
-def _since(row: JobTableRow, board: JobsBoard) -> str:
+def _since(row: JobTableRow, board: JobsBoard) -> Markup | str:
     named = f"{row.key} {formatting.enum_text(row.reason)}" if row.reason else row.key
     if row.since is None:
         return named
-    day = "" if row.since.date() == board.now.date() else f"{row.since:%Y-%m-%d} "
     duration = formatting.short_span((board.now - row.since).total_seconds())
-    return f"{named} since {day}{row.since:%H:%M} ({duration})"
+    at = elements.short(row.since, board.now)
+    return Markup("{} since {} UTC ({})").format(named, at, duration)
 
 
 _FIRST_STEPS: dict[str, str] = {
