@@ -39,13 +39,19 @@ async def cancel_all(tasks: Collection["asyncio.Task[Any]"]) -> None:
 
 
 class Slices:
-    """Cuts long work: `checkpoint` yields to the event loop after `SLICE_SECONDS` of it."""
+    """Cuts long work: `checkpoint` yields to the event loop after `SLICE_SECONDS` of it.
 
-    def __init__(self) -> None:
+    `rest`: it then rests for so many times as long as it has worked. Without, each step of others
+    waits for a slice of it, and a run's start has a dozen steps.
+    """
+
+    def __init__(self, *, rest: float = 0.0) -> None:
+        self._rest = rest
         self._since = time.perf_counter()
 
     async def checkpoint(self) -> None:
         """Let others go on if this has worked for long enough."""
-        if time.perf_counter() - self._since > SLICE_SECONDS:
-            await asyncio.sleep(0)
+        worked = time.perf_counter() - self._since
+        if worked > SLICE_SECONDS:
+            await asyncio.sleep(worked * self._rest)
             self._since = time.perf_counter()

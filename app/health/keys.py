@@ -77,7 +77,7 @@ async def read_jobs(redis: Redis) -> dict[str, JobFacts]:
     """
     keys = await _members(redis, ("SMEMBERS", JOBS))
     found = await _values(redis, [job_key(key) for key in keys])
-    slices, jobs = Slices(), dict[str, JobFacts]()
+    slices, jobs = Slices(rest=1), dict[str, JobFacts]()
     for key, value in zip(keys, found, strict=True):
         jobs[key] = _decode(value, JobFacts(job=key))
         await slices.checkpoint()

@@ -1,6 +1,6 @@
 """Publishes health facts from Postgres to Redis."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from app.core.collection_keys import is_collection
 from app.core.errors import BadSchedule
+from app.core.tasks import Slices
 from app.health import history, keys
 from app.health.facts import CollectionFacts, JobFacts
 from app.scheduling.policies import Policies
@@ -40,13 +41,21 @@ async def declared_jobs(redis: Redis) -> AbstractSet[str] | None:
 
 async def write(
     pool: Pool, redis: Redis, jobs: Sequence[str] | None, declared: AbstractSet[str] | None
-) -> None:
-    """Write the facts of these built-in jobs, or of all; one that is not `declared` is orphaned."""
-    published = (
-        (key, replace(facts, orphaned=declared is not None and key not in declared))
-        for key, facts in _by_key(await health.facts(pool, datetime.now(UTC), jobs))
-    )
+) -> dict[str, str]:
+    """Write the facts of these built-in jobs, or of all; one that is not `declared` is orphaned.
+
+    Returns the stamp of each (`health_changes`) when its facts were read.
+    """
+    slices, published = Slices(rest=1), list[tuple[str, JobFacts]]()
+    rows = await health.facts(pool, datetime.now(UTC), jobs)
+    for row in rows:
+        facts = _facts(row)
+        if declared is not None and row.key not in declared:
+            facts = replace(facts, orphaned=True)
+        published.append((row.key, facts))
+        await slices.checkpoint()
     await keys.write_jobs(redis, published)
+    return {row.key: row.stamp for row in rows}
 
 
 async def publish_collections(pool: Pool, redis: Redis, now: datetime) -> None:
@@ -63,10 +72,6 @@ async def publish_collections(pool: Pool, redis: Redis, now: datetime) -> None:
         failing=failing,
     )
     await keys.write_collections(redis, facts)
-
-
-def _by_key(rows: Iterable[JobRow]) -> Iterator[tuple[str, JobFacts]]:
-    return ((row.key, _facts(row)) for row in rows)
 
 
 @lru_cache(maxsize=4096)

@@ -65,7 +65,7 @@ class HealthPublisher:
         if await self._is_incomplete(event, stamps, declared):
             self._changed.clear()
             self._published_at = time.monotonic()
-            await publish.write(self._pool, self._redis, None, declared)
+            written = await publish.write(self._pool, self._redis, None, declared)
             self._complete_at = time.monotonic()
         else:
             since = self._event - EVENTS_AGAIN
@@ -74,8 +74,8 @@ class HealthPublisher:
             self._changed.update(
                 key for key, stamp in stamps.items() if self._stamps.get(key) != stamp
             )
-            await self._publish_changed()
-        self._event, self._stamps, self._declared = event, stamps, declared
+            written = await self._publish_changed()
+        self._event, self._stamps, self._declared = event, stamps | written, declared
 
     async def close(self) -> None:
         """Publish what waits for the next publication."""
@@ -99,13 +99,16 @@ class HealthPublisher:
         with suppress(RedisError, *TRANSIENT):  # kept for the next publication
             await self._publish_changed()
 
-    async def _publish_changed(self) -> None:
+    async def _publish_changed(self) -> dict[str, str]:
+        """Publish the changed jobs; returns their stamps."""
         changed, self._changed = self._changed, set()
         if not changed:
-            return
+            return {}
         self._published_at = time.monotonic()
         try:
-            await publish.write(self._pool, self._redis, sorted(changed), self._declared)
+            stamps = await publish.write(self._pool, self._redis, sorted(changed), self._declared)
         except BaseException:
             self._changed |= changed
             raise
+        self._stamps |= stamps
+        return stamps

@@ -18,10 +18,11 @@ from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 
 from app.core.log import logger
+from app.core.tasks import Slices
 
 REPAIR_SECONDS = 30.0  # between two repairs by one worker
 BUDGET_SECONDS = 5.0  # of one repair; the next one continues
-SCAN_COUNT = 100  # keys per round trip, so that the event loop is not held for long
+SCAN_COUNT = 50  # keys per round trip, so that the event loop is not held for long
 QUEUE_SCAN = 2_000  # entries at the head of arq's queue to look at
 MAX_QUEUE_AHEAD_MS = 400 * 86_400_000
 MAX_INDEXED_JOBS = 10_000
@@ -137,7 +138,7 @@ class RedisRepair:
         seconds, micros = cast("tuple[int, int]", await cast("Any", redis).time())
         now = seconds + micros / 1e6
         fixed = await _repair_arq(redis, now)
-        deadline = time.monotonic() + BUDGET_SECONDS
+        deadline, slices = time.monotonic() + BUDGET_SECONDS, Slices(rest=1)
         while True:
             self._cursor, names = await cast("Any", redis).scan(
                 self._cursor, match="rollcall:*", count=SCAN_COUNT
@@ -146,6 +147,7 @@ class RedisRepair:
             self._cached |= await _cache_sizes(redis, cast("list[bytes]", names))
             if not self._cursor or time.monotonic() > deadline:
                 break
+            await slices.checkpoint()
         if not self._cursor:
             fixed += await _bound_caches(redis, self._cached)
             self._cached = {}

@@ -66,3 +66,14 @@ async def test_work_in_slices_lets_others_go_on() -> None:
 
     assert len(turns) - before == 4
     await cancel_all([task])
+
+
+async def test_work_in_slices_rests_for_as_long_as_it_has_worked() -> None:
+    slices, began = Slices(rest=1), time.perf_counter()
+    while time.perf_counter() - began <= 10 * SLICE_SECONDS:
+        pass
+
+    worked = time.perf_counter()
+    await slices.checkpoint()
+
+    assert time.perf_counter() - worked >= 10 * SLICE_SECONDS

@@ -95,6 +95,21 @@ async def test_a_run_of_another_worker_is_published_when_it_begins_and_when_it_e
     assert (await read_jobs(desk.redis))[KEY].last_status is RunStatus.SUCCESS
 
 
+async def test_what_is_published_after_a_run_is_not_published_again(desk: Desk) -> None:
+    book = desk.book
+    publisher = HealthPublisher(cast("Pool", desk.calls), desk.redis, "worker", pause=0)
+    await publisher.publish_changes()
+    (queued,) = await book.ring(after=MINUTE)
+    await book.finish(queued)  # of "worker"
+    desk.calls.keys.clear()
+
+    await publisher.publish_job(KEY)
+    await publisher.publish_changes()
+
+    assert desk.calls.keys == [[KEY]]
+    assert (await read_jobs(desk.redis))[KEY].last_status is RunStatus.SUCCESS
+
+
 async def test_a_job_that_alerts_have_at_fault_is_published(desk: Desk) -> None:
     await desk.book.pool.execute(
         "INSERT INTO health_states (key, status, ill, since, ill_since, flipped_at, sequence)"

@@ -81,16 +81,16 @@ class CurrentStates:
 
 def of_job(key: str, facts: JobFacts, now: datetime, rules: HealthRules) -> JobState:
     """The state of a job."""
-    health = judge(facts, now, rules)
+    health, last_error = judge(facts, now, rules), error(facts)
     return JobState(
         key=key,
         status=health.status,
         needs_attention=health.needs_attention,
         since=health.since or now,
         reason=health.reason_text,
-        detail=redact.text(sentence(facts, health)),
+        detail=redact.text(sentence(facts, health)) if health.reason else "",
         expected=expected_by(facts),
-        last_error=redact.text(error(facts) or "") or None,
+        last_error=redact.text(last_error) if last_error else None,
         interval=facts.interval_seconds,
     )
 

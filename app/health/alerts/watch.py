@@ -55,6 +55,7 @@ async def check(context: AlertContext) -> bool:
         states = await _states(connection)
         current = await _seen(context, connection, states, now)
         flips = [s for s in current.states.values() if job_state.changed(s, states.get(s.key))]
+        new = {one.key for one in flips} - states.keys()
         if flips:
             await store.record_flips(connection, [_flip(one) for one in flips], now)
             states = await _states(connection)
@@ -64,14 +65,16 @@ async def check(context: AlertContext) -> bool:
         own = org_alerts.plan(current, states, context.policy)
         if own:
             await _enqueue_to_organisations(connection, own, current, states)
-    await _log_flips(flips)
+    # A job that is well when it is judged first has not changed.
+    await _log_flips([one for one in flips if one.needs_attention or one.key not in new])
     return bool(plan or own)
 
 
 async def _states(connection: Connection) -> dict[str, RecordedState]:
-    slices, states = Slices(), dict[str, RecordedState]()
+    slices, states = Slices(rest=1), dict[str, RecordedState]()
     for row in await store.states(connection):
-        states[row["key"]] = RecordedState(**row)
+        state = RecordedState(*row)
+        states[state.key] = state
         await slices.checkpoint()
     return states
 
@@ -95,7 +98,7 @@ async def _seen(
         return CurrentStates(now, {SCHEDULER: job_state.redis_unreachable(now)})
     intervals = [facts.interval_seconds for facts in jobs.values() if facts.interval_seconds]
     known = bool(jobs) or SCHEDULER in states
-    slices = Slices()
+    slices = Slices(rest=1)
     standings = [job_state.of_scheduler(workers, intervals, now, known=known)]
     for key, facts in jobs.items():
         standings.append(job_state.of_job(key, facts, now, context.rules))
@@ -194,7 +197,7 @@ async def _enqueue_to_organisations(
 
 
 async def _log_flips(flips: Sequence[JobState]) -> None:
-    slices = Slices()
+    slices = Slices(rest=1)
     for one in flips:
         await slices.checkpoint()
         write = _log.warning if one.needs_attention else _log.info

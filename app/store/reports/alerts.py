@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+import asyncpg
+
 from app.core.enums import AlertSeverity
 from app.store.db import Connection, Pool
 
@@ -149,9 +151,9 @@ async def try_lock(connection: Connection) -> datetime | None:
     return row[1] if row is not None and row[0] else None
 
 
-async def states(connection: Connection) -> list[dict[str, Any]]:
-    """Return the state of every job that was ever judged, as plain rows."""
-    return [dict(row) for row in await connection.fetch(STATES)]
+async def states(connection: Connection) -> list[asyncpg.Record]:
+    """Return the state of every job that was ever judged: the columns of STATES, in their order."""
+    return await connection.fetch(STATES)
 
 
 async def record_flips(connection: Connection, flips: Sequence[HealthFlip], now: datetime) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from app.store.db import Connection, Pool
+from app.store.reports.health_changes import STAMP
 from app.store.schedules import zones
 
 LOOK_BACK = timedelta(days=3)
@@ -23,6 +24,7 @@ class JobRow:
     `sources`: the sources of the last twenty finished runs: name, status, error kind and message,
     and the run's status and end, newest run first. `sources_new`: when each source of a job with
     several last inserted or changed a record. `ill_since`: since when alerts have it at fault.
+    `stamp`: that of `health_changes`, when this was read.
     """
 
     key: str
@@ -46,16 +48,18 @@ class JobRow:
     sources: Sequence[tuple[str, str, str | None, str | None, str, datetime]]
     sources_new: Sequence[tuple[str, datetime]]
     ill_since: datetime | None
+    stamp: str
 
 
 # Every part is bounded by a LIMIT, so that the cost does not grow with a schedule's history. No
 # partition of ticks before $1 is read: `seen` tells whether the ticks after it are enough.
-FACTS = """
+FACTS = f"""
 SELECT s.key, s.job, s.spec, s.policies, s.enabled, s.paused_at, s.paused_by, s.paused_note,
        s.next_tick_at, s.created_at, s.zone_data,
        l.statuses, l.errors, l.breaches, l.ended, l.message, g.completed_at, o.started_at,
        t.outcomes, t.reasons, t.instants, t.counts, w.late, n.completed_at,
        q.names, q.statuses, q.kinds, q.messages, q.runs, q.ended, f.names, f.ended, h.ill_since,
+       {STAMP} AS stamp,
        CASE WHEN s.version = 1 AND s.effective_from > $1 THEN 100 ELSE t.seen END AS seen
 FROM schedules s
 LEFT JOIN health_states h ON h.key = s.key AND h.ill
@@ -119,7 +123,7 @@ LEFT JOIN LATERAL (
                   AND p.source = k.source AND p.inserted + p.changed > 0)
     ORDER BY r.created_at DESC LIMIT 1) e ON true) f ON true
 WHERE s.org_id IS NULL AND s.retired_at IS NULL
-"""
+"""  # noqa: S608 - constant fragments
 ALL = f"{FACTS} ORDER BY s.key"
 SOME = f"{FACTS} AND s.key = ANY ($2::text[])"
 # The newest ticks and gaps of schedules that are not due often.
@@ -195,7 +199,7 @@ async def count_collections(pool: Pool | Connection, now: datetime) -> dict[str,
 def _job_row(row: tuple[Any, ...]) -> JobRow:
     schedule, ends, latest, ticks, rest = row[:11], row[11:15], row[15:18], row[18:22], row[22:24]
     sources = (_zipped(row[24:30]), _zipped(row[30:32]))
-    fields = [*schedule, _zipped(ends), *latest, _zipped(ticks), *rest, *sources, row[32]]
+    fields = [*schedule, _zipped(ends), *latest, _zipped(ticks), *rest, *sources, *row[32:34]]
     return JobRow(*cast("list[Any]", fields))
 
 
