@@ -41,6 +41,8 @@ def test_a_share_is_all_or_nothing_only_if_it_is(part: int, whole: int, said: st
 
 def test_an_instant_of_another_day_names_it() -> None:
     assert formatting.clock(NOON, NOON) == "12:00:05"
+    assert formatting.clock(NOON, NOON.replace(hour=23)) == "12:00:05"
+    assert formatting.clock(NOON.replace(hour=23), NOON.replace(day=2, hour=0)) == "23:00:05"
     assert formatting.clock(NOON, NOON.replace(day=2)) == "2026-03-01 12:00"
     assert formatting.local_time(NOON, "Pacific/Auckland") == "2026-03-02 01:00:05 Pacific/Auckland"
 

@@ -27,7 +27,7 @@ def when(value: datetime | None) -> Markup | str:
 
 
 def short(value: datetime | None, now: datetime) -> Markup | str:
-    """An instant in UTC, with its date if that is not the one of `now`; a dash if there is none."""
+    """An instant in UTC, with its date if `now` is half a day away; a dash if there is none."""
     return formatting.DASH if value is None else _time(value, formatting.clock(value, now))
 
 

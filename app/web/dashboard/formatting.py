@@ -1,7 +1,7 @@
 """Formatting of values for people: durations, instants, enum values, shares. Pure."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ DASH = "\N{EN DASH}"
 _ALL = 100
 _THOUSAND = 1000
 _TENTHS = 9.95  # of a unit, below which tenths of a size are shown
+HALF_DAY = timedelta(hours=12)
 
 # A shape besides the colour, so that a state can be read without seeing the colour.
 _GLYPHS: dict[str, str] = {
@@ -51,11 +52,11 @@ def instant(value: datetime | None) -> str:
 
 
 def clock(value: datetime | None, now: datetime) -> str:
-    """The time of day in UTC, or date and time if the instant is not on the day of `now`."""
+    """The time of day in UTC, with the date if the instant is half a day or more from `now`."""
     if value is None:
         return DASH
     at = value.astimezone(UTC)
-    return f"{at:%H:%M:%S}" if at.date() == now.astimezone(UTC).date() else f"{at:%Y-%m-%d %H:%M}"
+    return f"{at:%H:%M:%S}" if abs(now - value) < HALF_DAY else f"{at:%Y-%m-%d %H:%M}"
 
 
 @lru_cache(maxsize=8192)
