@@ -66,8 +66,27 @@ async def test_the_headline_names_who_is_ill_and_since_when(site: Site, scene: S
     page = await home(site)
 
     assert "1 of 2 jobs is unhealthy: b failing since " in page
+    assert " more" not in page[: page.index("</h1>")]
     assert f"4 consecutive failures: {ERROR}" in page
     assert page.index('href="/jobs/b"') < page.index('href="/jobs/a"')
+
+
+async def test_the_headline_names_three_and_counts_the_others(site: Site, scene: Scene) -> None:
+    await alive(scene)
+    for number in range(5):
+        await scene.job(f"b{number} <b> & co", [GOOD, BAD, BAD, BAD, BAD])
+    await scene.told()
+
+    async with reader(site) as visitor:
+        page = (await visitor.get("/")).text
+
+    title = page[page.index("<title>") : page.index("</title>")]
+    heading = page[page.index("<h1") : page.index("</h1>")]
+    for text in (title, heading):
+        assert "5 of 5 jobs are unhealthy: b0 &lt;b&gt; &amp; co failing since " in text
+        assert text.rstrip().endswith(" and 2 more")
+    assert "<time" not in title
+    assert heading.count("</time> UTC (") == 3
 
 
 def drawn(page: str, kind: str) -> int:

@@ -57,12 +57,12 @@ def headline(board: JobsBoard) -> Markup | str:
 def _of_jobs(board: JobsBoard) -> Markup | str:
     if not board.unhealthy:
         return "All jobs are healthy" if board.postgres else "Postgres does not answer"
-    named = Markup(", ").join(_since(row, board) for row in board.unhealthy[:NAMED_JOBS])
+    named = [_since(row, board) for row in board.unhealthy[:NAMED_JOBS]]
     more = len(board.unhealthy) - len(named)
     others = f" and {more} more" if more else ""
     verb = "is" if len(board.unhealthy) == 1 else "are"
     count = f"{len(board.unhealthy)} of {len(board.rows)} jobs {verb} unhealthy"
-    return Markup("{}: {}{}").format(count, named, others)
+    return Markup("{}: {}{}").format(count, Markup(", ").join(named), others)
 
 
 def _since(row: JobTableRow, board: JobsBoard) -> Markup | str:
