@@ -5,6 +5,7 @@ A server is started by the first test that uses one.
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -16,6 +17,7 @@ from hypothesis import settings
 from app import migrations
 from app.context import WorkerContext
 from app.embedded import Servers
+from app.queue.clock import elapsed
 from app.queue.jobs import redis_pool
 from app.store.db import Pool, open_pool
 from scripts.standin.testing import Standin
@@ -40,6 +42,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def time_of_cron_entries() -> Iterator[None]:
+    """The clock of the process, which a worker that a test opens here lets follow its own."""
+    yield
+    elapsed.follow(time.time)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,6 @@ from app.runs import attempts
 from app.runs.attempts import AttemptOutcome, Leases
 from app.scheduling.policies import Policies
 from app.store.db import TRANSIENT, UNAVAILABLE
-from app.store.runs import run_rows
 from app.store.runs.run_rows import ClaimedRun, RunRequest, is_suspect
 from app.store.schedules import schedule_rows
 from workers.job import Job
@@ -55,9 +54,10 @@ async def execute(
         # 2. Claim the run: from here on no other worker executes it while its lease is renewed.
         #    One whose worker died before is executed in a process of its own.
         with _retry_without_postgres():
-            wanted = UUID(run_id) if run_id else await _create_manual_run(ctx, job, params)
             isolate: Isolate | None = ctx.get("isolate")
-            claimed = await attempts.claim(leases, wanted, context.worker, suspects=isolate is None)
+            request = None if run_id else await _manual_request(ctx, job, params)
+            wanted = request.run_id if request else UUID(str(run_id))
+            claimed = await _claim(leases, request or wanted, context.worker, isolate)
         if claimed is None and isolate is not None and await is_suspect(context.pool, wanted):
             await isolate(job.name, wanted, ctx["job_id"])
         elif claimed is None:
@@ -131,15 +131,25 @@ def _apply_limits(job: Job, claimed: ClaimedRun, outcome: AttemptOutcome) -> Non
         outcome.limit_duration(job.timeout, "TimeoutError", message)
 
 
-async def _create_manual_run(ctx: dict[str, Any], job: Job, params: Mapping[str, Any]) -> UUID:
+async def _claim(
+    leases: Leases, wanted: RunRequest | UUID, worker: str, isolate: Isolate | None
+) -> ClaimedRun | None:
+    """Claim the run, which is created if it is a request; None if it is not queued."""
+    if isinstance(wanted, RunRequest):
+        started = await attempts.start(leases, wanted, worker)
+        if started is not None:
+            return started
+        wanted = wanted.run_id  # arq has delivered the job before
+    return await attempts.claim(leases, wanted, worker, suspects=isolate is None)
+
+
+async def _manual_request(ctx: dict[str, Any], job: Job, params: Mapping[str, Any]) -> RunRequest:
     context = worker_context(ctx)
     # An arq job delivered twice is one run; the same job id enqueued again later is another run.
     queued_at = ctx.get("enqueue_time")
     run_id = uuid5(NAMESPACE_OID, f"{ctx['job_id']} {queued_at}" if queued_at else ctx["job_id"])
     limits = await _schedule_limits(context, schedule_rows.key_of(job.name, params))
-    request = RunRequest(run_id, job.name, dict(params), "queue", *limits)
-    await run_rows.request(context.pool, request, context.clock())
-    return run_id
+    return RunRequest(run_id, job.name, dict(params), "queue", *limits)
 
 
 async def _schedule_limits(context: WorkerContext, key: str) -> tuple[int, float]:

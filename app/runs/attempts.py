@@ -1,7 +1,7 @@
 """Run attempts: claimed under a lease, renewed by one heartbeat, recorded exactly once."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from app.store.db import (
     is_from_postgres,
 )
 from app.store.runs import run_rows as store
-from app.store.runs.run_rows import ClaimedRun, Deferral, QueuedRun, RunEnding
+from app.store.runs.run_rows import ClaimedRun, Deferral, QueuedRun, RunEnding, RunRequest
 
 Clock = Callable[[], datetime]
 Lease = tuple[UUID, int]  # run id and epoch
@@ -153,9 +153,23 @@ async def claim(
     `suspects`: also claim a run whose worker has died before.
     If cancelled while Postgres answers, it hands the claim back, so that no lease has to expire.
     """
-    claiming = asyncio.ensure_future(
-        store.claim(leases.pool, run_id, worker, leases.clock(), leases.seconds, suspects=suspects)
+    return await _claimed(
+        leases,
+        store.claim(leases.pool, run_id, worker, leases.clock(), leases.seconds, suspects=suspects),
     )
+
+
+async def start(leases: Leases, request: RunRequest, worker: str) -> ClaimedRun | None:
+    """Create a manual run and claim it, as `claim` does; None if a run of that id exists."""
+    return await _claimed(
+        leases, store.start(leases.pool, request, worker, leases.clock(), leases.seconds)
+    )
+
+
+async def _claimed(
+    leases: Leases, step: Coroutine[Any, Any, ClaimedRun | None]
+) -> ClaimedRun | None:
+    claiming = asyncio.ensure_future(step)
     try:
         return await asyncio.shield(claiming)
     except asyncio.CancelledError:

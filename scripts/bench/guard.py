@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from statistics import median
 from typing import Any, cast
 from uuid import uuid4
 
@@ -96,7 +95,10 @@ class Guard:
         return self.worker.ctx
 
     async def cost(self, step: Step, before: Step | None = None) -> dict[str, float]:
-        """Return the medians of ROUNDS rounds of `step`, each after `before`."""
+        """Return the least of ROUNDS rounds of `step`, each after `before`.
+
+        What else goes on meanwhile, such as the web's look at the servers every few seconds, adds.
+        """
         found: list[Traffic] = []
         logs: list[float] = []
         for number in range(WARM + ROUNDS):
@@ -107,8 +109,8 @@ class Guard:
             if number >= WARM:
                 found.append(self.wire.traffic - passed)
                 logs.append(await self._wal() - wal)
-        figures = {name: median(getattr(one, name) for one in found) for name in NAMES}
-        return figures | {"wal": median(logs)}
+        figures = {name: min(getattr(one, name) for one in found) for name in NAMES}
+        return figures | {"wal": min(logs)}
 
     async def expect(self, count: str) -> None:
         """Exit unless each round did what its scenario is named for."""
@@ -203,7 +205,7 @@ async def measure(direct: ServerUrls, folder: Path) -> Figures:
                 database_pool_size=2,
                 redis_url=SecretStr(wire.redis_url),
                 sportybet_url=web.sportybet_url,
-                lease_seconds=60,
+                lease_seconds=300,
                 log_level="error",
             )
             async with opened(config, direct, wire) as guard:
@@ -219,6 +221,12 @@ async def _scenarios(guard: Guard, web: Standin) -> Figures:
     found["watch, nothing to tell"] = await guard.cost(lambda: monitor(ctx))
     found["poll of the queue, nothing due"] = await guard.cost(guard.work)
     found["run by hand that does nothing"] = await guard.cost(lambda: _by_hand(guard))
+    found["job from a script that does nothing"] = await guard.cost(
+        guard.work, before=lambda: guard.redis.enqueue_job("no_op")
+    )
+    await guard.expect(
+        "SELECT count(*) FROM runs WHERE requested_by = 'queue' AND status = 'success'"
+    )
     found["tick that runs, and its run"] = await guard.cost(guard.work, before=guard.pass_an_hour)
     await guard.expect(
         "SELECT count(*) FROM ticks JOIN runs ON run_id = execution_id"

@@ -1,6 +1,7 @@
 """One attempt at a time holds the right to write, and loses it in order."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -48,6 +49,24 @@ async def test_asking_twice_for_a_run_of_one_id_is_one_run(desk: Desk) -> None:
     await run_rows.request(desk.pool, wanted, desk.clock())
 
     assert (await desk.row(run_id))["job"] == "job"
+
+
+async def test_a_run_that_is_started_at_once_is_as_one_that_was_asked_for_and_claimed(
+    desk: Desk,
+) -> None:
+    wanted = run_rows.RunRequest(uuid4(), "job", {"depth": 2}, "test", 3, 240)
+    asked = await desk.again(await desk.ask())
+
+    begun = await run_rows.start(desk.pool, wanted, "w1", desk.clock(), LEASE)
+
+    assert begun == replace(asked, run_id=wanted.run_id, params={"depth": 2})
+    assert await desk.events(wanted.run_id) == await desk.events(asked)
+    own = ("execution_id", "created_at", "params")
+    one, other = await desk.row(wanted.run_id), await desk.row(asked)
+    assert {k: v for k, v in one.items() if k not in own} == {
+        k: v for k, v in other.items() if k not in own
+    }
+    assert await run_rows.start(desk.pool, wanted, "w2", desk.clock(), LEASE) is None
 
 
 async def test_a_renewed_lease_does_not_expire(desk: Desk) -> None:

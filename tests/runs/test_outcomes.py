@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -14,7 +15,7 @@ from app.runs import attempts
 from app.runs.attempts import AttemptOutcome, Leases
 from app.store.db import open_pool
 from app.store.runs import run_rows as store
-from app.store.runs.run_rows import ClaimedRun
+from app.store.runs.run_rows import ClaimedRun, RunRequest
 from tests.clock import SettableClock
 from tests.runs.harness import LEASE, Desk
 from tests.servers import PrivatePostgres
@@ -171,6 +172,21 @@ async def test_a_claim_cancelled_while_postgres_answers_leaves_the_run_free(desk
 
     assert (await desk.row(run_id))["status"] == "queued"
     assert (await desk.again(run_id, "w2")).attempt == 2
+
+
+async def test_a_start_cancelled_while_postgres_answers_leaves_the_run_free(desk: Desk) -> None:
+    wanted = RunRequest(uuid4(), "job", {}, "test", 3, 240)
+
+    async with desk.pool.acquire() as blocker, blocker.transaction():
+        await blocker.execute("LOCK TABLE runs IN EXCLUSIVE MODE")
+        task = asyncio.create_task(attempts.start(desk.leases(), wanted, "w1"))
+        await until(lambda: waits_for_a_lock(desk), what="the start to wait")
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert (await desk.row(wanted.run_id))["status"] == "queued"
+    assert (await desk.again(wanted.run_id, "w2")).attempt == 2
 
 
 async def waits_for_a_lock(desk: Desk) -> bool:

@@ -124,6 +124,27 @@ SELECT c.execution_id, c.job, c.lease_epoch, c.attempt, c.params, c.timeout_seco
 FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
 """  # noqa: S608 - constant fragments
 
+# A manual run that a worker executes at once: requested and claimed. RETURNING as CLAIM does.
+START = """
+WITH started AS (
+  INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
+                    max_attempts, timeout_seconds, lease_epoch, queued_at, stats,
+                    worker, started_at, lease_expires_at)
+  VALUES ($1, $2, 'manual', $3, $4, 'running', 1, 0, $5, $6, 1, $7, '{}',
+          $8, $7, $7::timestamptz + $9::float8 * interval '1 second')
+  ON CONFLICT (execution_id) DO NOTHING
+  RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, scheduled_for,
+            trigger, started_at, requested_by, deferrals, org_id, retries
+), logged AS (
+  INSERT INTO run_events (execution_id, at, event, attempt, worker)
+  SELECT execution_id, $7, 'started', attempt, $8 FROM started
+)
+SELECT execution_id, job, lease_epoch, attempt, params, timeout_seconds, NULL::text,
+       scheduled_for, trigger, started_at, requested_by, deferrals, NULL::timestamptz,
+       org_id, retries
+FROM started
+"""
+
 RENEW = """
 UPDATE runs SET lease_expires_at = $3::timestamptz + $4::float8 * interval '1 second'
 FROM unnest($1::uuid[], $2::bigint[]) AS mine (run_id, epoch)
@@ -330,6 +351,25 @@ async def claim(
     `suspects`: also claim a run whose worker has died before.
     """
     row = await pool.fetchrow(CLAIM, run_id, worker, now, lease, suspects)
+    return None if row is None else ClaimedRun(*row)
+
+
+async def start(
+    pool: Pool, run_request: RunRequest, worker: str, now: datetime, lease: float
+) -> ClaimedRun | None:
+    """Insert a manual run of a built-in job and claim it; None if a run of that id exists."""
+    row = await pool.fetchrow(
+        START,
+        run_request.run_id,
+        run_request.job,
+        run_request.requested_by,
+        run_request.params,
+        run_request.max_attempts,
+        run_request.timeout,
+        now,
+        worker,
+        lease,
+    )
     return None if row is None else ClaimedRun(*row)
 
 
