@@ -9,7 +9,7 @@ import asyncpg
 from app.context import WorkerContext
 from app.core import log
 from app.core.errors import BadConfig
-from app.core.tasks import cancel_all
+from app.core.tasks import cancel_all, first_ended
 from app.health.alerts.compose import AlertMessage
 from app.health.alerts.org_alerts import TEST_TITLE
 from app.health.alerts.send import Notifiers
@@ -41,7 +41,7 @@ class OrgAlertSender:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
-                await asyncio.wait(self.tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                await first_ended(self.tasks, left)
         except UNAVAILABLE as error:
             _log.warning("alert.put_off", error=repr(error))
 

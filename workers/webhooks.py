@@ -16,6 +16,7 @@ from app.context import WEBHOOK_CLIENT, WorkerContext, worker_context
 from app.core import log
 from app.core.enums import DeliveryState
 from app.core.errors import BadConfig, Failure, UnsafeAddress
+from app.core.tasks import first_ended
 from app.fetch import urls
 from app.fetch.transport_errors import TRANSPORT_ERRORS, to_failure
 from app.orgs import webhooks
@@ -70,8 +71,7 @@ async def deliver_webhooks(ctx: dict[str, Any]) -> None:
         while await _start_due(context, sender) or sender.under_way:
             if time.monotonic() > deadline:
                 break
-            tasks = sender.fresh | sender.retries
-            await asyncio.wait(tasks, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+            await first_ended(sender.fresh | sender.retries, 1)
     finally:
         sender.busy = False
 

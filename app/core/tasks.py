@@ -38,6 +38,15 @@ async def cancel_all(tasks: Collection["asyncio.Task[Any]"]) -> None:
             task.exception()  # marks it as retrieved
 
 
+async def first_ended(tasks: Collection["asyncio.Task[Any]"], seconds: float) -> None:
+    """Wait until one of the tasks has ended, or for so many seconds.
+
+    Returns at once if there are none, which `asyncio.wait` refuses: they may have ended already.
+    """
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+
 class Slices:
     """Cuts long work: `checkpoint` yields to the event loop after `SLICE_SECONDS` of it.
 

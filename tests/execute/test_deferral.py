@@ -109,7 +109,8 @@ async def test_a_run_whose_site_asks_for_a_pause_is_queued_until_then(
     sources = await worker_harness.source_rows(apart.pool, run_id)
     score = await redis.zscore(redis.default_queue_name, f"run:{run_id}:2")
     faults = sources["bet9ja"]["errors"].values()
-    asked = next(fault for fault in faults if fault["attempts"])
+    # Those beside it may have waited for their turn, or been left out.
+    asked = next(fault for fault in faults if fault["status"] and fault["attempts"])
 
     assert (row["status"], row["attempt"], row["deferrals"]) == ("queued", 2, 1)
     assert (row["not_before"] - row["queued_at"]).total_seconds() == pytest.approx(120, abs=10)

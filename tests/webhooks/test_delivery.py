@@ -16,8 +16,9 @@ from app.orgs import secret_box, secrets, tokens
 from app.orgs import webhooks as hooks
 from app.store import tenancy
 from app.store.content import items
+from app.store.db import Pool
 from app.store.orgs import webhooks as store
-from app.store.orgs.webhooks import DeliveryAccount
+from app.store.orgs.webhooks import ClaimedDelivery, DeliveryAccount
 from scripts.standin.testing import Standin
 from tests import worker_harness
 from tests.clock import NOON
@@ -158,6 +159,29 @@ async def test_after_the_last_attempt_it_is_undelivered_with_the_reason_and_the_
     assert paused is not None
     assert "503" in (paused.paused_reason or "")
     assert receiver.of()[-1].data["data"]["changes"][0]["key"] == "c"
+    assert (await account(worker)).delivered == 1
+
+
+async def test_a_delivery_may_end_while_others_are_claimed(
+    worker: WorkerContext, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    org, _, _ = await with_webhook(worker, receiver.url())
+    receiver.always["/in"] = 503
+    await collect(worker, org, "a")
+    await deliver(worker)
+    receiver.always.clear()
+    await worker.pool.execute(NOW_DUE)
+    ctx, claim = worker_harness.ctx_of(worker), store.claim
+    sender = ctx["sender"] = webhooks.Sender()
+
+    async def slow_claim(pool: Pool, most: int, *, retries: bool) -> list[ClaimedDelivery]:
+        while sender.under_way:  # noqa: ASYNC110 - until what was claimed before has ended
+            await asyncio.sleep(0.01)
+        return await claim(pool, most, retries=retries)
+
+    monkeypatch.setattr(store, "claim", slow_claim)
+    await deliver_webhooks(ctx)
+
     assert (await account(worker)).delivered == 1
 
 
