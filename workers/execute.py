@@ -54,10 +54,8 @@ async def execute(
         # 2. Claim the run: from here on no other worker executes it while its lease is renewed.
         #    One whose worker died before is executed in a process of its own.
         with _retry_without_postgres():
+            wanted, claimed = await _claim(ctx, job, run_id, params)
             isolate: Isolate | None = ctx.get("isolate")
-            request = None if run_id else await _manual_request(ctx, job, params)
-            wanted = request.run_id if request else UUID(str(run_id))
-            claimed = await _claim(leases, request or wanted, context.worker, isolate)
         if claimed is None and isolate is not None and await is_suspect(context.pool, wanted):
             await isolate(job.name, wanted, ctx["job_id"])
         elif claimed is None:
@@ -132,15 +130,20 @@ def _apply_limits(job: Job, claimed: ClaimedRun, outcome: AttemptOutcome) -> Non
 
 
 async def _claim(
-    leases: Leases, wanted: RunRequest | UUID, worker: str, isolate: Isolate | None
-) -> ClaimedRun | None:
-    """Claim the run, which is created if it is a request; None if it is not queued."""
-    if isinstance(wanted, RunRequest):
-        started = await attempts.start(leases, wanted, worker)
+    ctx: dict[str, Any], job: Job, run_id: str | None, params: Mapping[str, Any]
+) -> tuple[UUID, ClaimedRun | None]:
+    """Claim the run; without an id, one that is created. Returns its id; None if not queued."""
+    leases, worker = _leases(ctx), worker_context(ctx).worker
+    if run_id:
+        wanted = UUID(run_id)
+    else:
+        request = await _manual_request(ctx, job, params)
+        started = await attempts.start(leases, request, worker)
         if started is not None:
-            return started
-        wanted = wanted.run_id  # arq has delivered the job before
-    return await attempts.claim(leases, wanted, worker, suspects=isolate is None)
+            return started.run_id, started
+        wanted = request.run_id  # arq has delivered the job before
+    suspects = ctx.get("isolate") is None
+    return wanted, await attempts.claim(leases, wanted, worker, suspects=suspects)
 
 
 async def _manual_request(ctx: dict[str, Any], job: Job, params: Mapping[str, Any]) -> RunRequest:

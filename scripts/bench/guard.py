@@ -205,7 +205,7 @@ async def measure(direct: ServerUrls, folder: Path) -> Figures:
                 database_pool_size=2,
                 redis_url=SecretStr(wire.redis_url),
                 sportybet_url=web.sportybet_url,
-                lease_seconds=300,
+                lease_seconds=300,  # the worker's key outlives the measuring
                 log_level="error",
             )
             async with opened(config, direct, wire) as guard:

@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -159,16 +160,24 @@ async def test_a_file_or_socket_of_the_body_is_not_taken_for_postgres(
     assert row["error_type"] in {"FileNotFoundError", "ConnectionRefusedError"}
 
 
-async def test_a_claim_cancelled_while_postgres_answers_leaves_the_run_free(desk: Desk) -> None:
-    run_id = await desk.ask()
-
+async def cancelled_while_postgres_answers(
+    desk: Desk, lock: str, claiming: Coroutine[Any, Any, ClaimedRun | None]
+) -> None:
+    """Cancel a claim that waits for a lock of another session."""
     async with desk.pool.acquire() as blocker, blocker.transaction():
-        await blocker.execute("SELECT 1 FROM runs FOR UPDATE")
-        task = asyncio.create_task(attempts.claim(desk.leases(), run_id, "w1"))
+        await blocker.execute(lock)
+        task = asyncio.create_task(claiming)
         await until(lambda: waits_for_a_lock(desk), what="the claim to wait")
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_claim_cancelled_while_postgres_answers_leaves_the_run_free(desk: Desk) -> None:
+    run_id = await desk.ask()
+    claiming = attempts.claim(desk.leases(), run_id, "w1")
+
+    await cancelled_while_postgres_answers(desk, "SELECT 1 FROM runs FOR UPDATE", claiming)
 
     assert (await desk.row(run_id))["status"] == "queued"
     assert (await desk.again(run_id, "w2")).attempt == 2
@@ -176,14 +185,9 @@ async def test_a_claim_cancelled_while_postgres_answers_leaves_the_run_free(desk
 
 async def test_a_start_cancelled_while_postgres_answers_leaves_the_run_free(desk: Desk) -> None:
     wanted = RunRequest(uuid4(), "job", {}, "test", 3, 240)
+    starting = attempts.start(desk.leases(), wanted, "w1")
 
-    async with desk.pool.acquire() as blocker, blocker.transaction():
-        await blocker.execute("LOCK TABLE runs IN EXCLUSIVE MODE")
-        task = asyncio.create_task(attempts.start(desk.leases(), wanted, "w1"))
-        await until(lambda: waits_for_a_lock(desk), what="the start to wait")
-        task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancelled_while_postgres_answers(desk, "LOCK TABLE runs IN EXCLUSIVE MODE", starting)
 
     assert (await desk.row(wanted.run_id))["status"] == "queued"
     assert (await desk.again(wanted.run_id, "w2")).attempt == 2

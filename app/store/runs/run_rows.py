@@ -124,7 +124,7 @@ SELECT c.execution_id, c.job, c.lease_epoch, c.attempt, c.params, c.timeout_seco
 FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
 """  # noqa: S608 - constant fragments
 
-# A manual run that a worker executes at once: requested and claimed. RETURNING as CLAIM does.
+# A manual run that a worker executes at once: requested and claimed. It returns what CLAIM does.
 START = """
 WITH started AS (
   INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
@@ -323,18 +323,18 @@ class RunRequest:
     org_id: UUID | None = None
     not_before: datetime | None = None
 
+    def values(self) -> tuple[UUID, str, str, dict[str, Any], int, float]:
+        """The parameters with which REQUEST and START begin."""
+        who = (self.run_id, self.job, self.requested_by, self.params)
+        return *who, self.max_attempts, self.timeout
+
 
 async def request(pool: Pool | Connection, run_request: RunRequest, now: datetime) -> None:
     """Insert a queued manual run; does nothing if a run of that id exists."""
     at = run_request.not_before
     await pool.execute(
         REQUEST,
-        run_request.run_id,
-        run_request.job,
-        run_request.requested_by,
-        run_request.params,
-        run_request.max_attempts,
-        run_request.timeout,
+        *run_request.values(),
         now,
         run_request.schedule_id,
         run_request.org_id,
@@ -358,18 +358,7 @@ async def start(
     pool: Pool, run_request: RunRequest, worker: str, now: datetime, lease: float
 ) -> ClaimedRun | None:
     """Insert a manual run of a built-in job and claim it; None if a run of that id exists."""
-    row = await pool.fetchrow(
-        START,
-        run_request.run_id,
-        run_request.job,
-        run_request.requested_by,
-        run_request.params,
-        run_request.max_attempts,
-        run_request.timeout,
-        now,
-        worker,
-        lease,
-    )
+    row = await pool.fetchrow(START, *run_request.values(), now, worker, lease)
     return None if row is None else ClaimedRun(*row)
 
 
