@@ -8,18 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
 import pytest
 from arq.connections import ArqRedis
 
-from app.embedded import Servers
 from app.jobs.testing import Lab, PretendWeb, contract, lab
-from app.jobs.testing.lab import PrivateServers
+from app.jobs.testing.lab import private_servers
 from app.store.servers import ServerUrls
-from tests.servers import drop_database
 from workers import discovery
 
 PAGE = Path(__file__).parents[2] / "docs" / "own-jobs.md"
@@ -234,18 +231,15 @@ async def test_a_job_that_takes_a_stop_for_its_end_is_found_out(pages: Path) -> 
     assert "after_" not in str(found.value)
 
 
-async def test_a_database_that_a_superuser_is_in_goes_with_the_servers(servers: Servers) -> None:
-    private = PrivateServers(servers.database_url, servers.redis_url)
-    used, unused = [(await private.empty()).database for _ in range(2)]
-    autovacuum = await asyncpg.connect(used.replace("//rollcall@", "//postgres@", 1))
-
-    await private.close()
+async def test_a_database_that_a_superuser_is_in_goes_with_the_servers() -> None:
+    async with private_servers() as private:
+        used, unused = [(await private.empty()).database for _ in range(2)]
+        autovacuum = await asyncpg.connect(used.replace("//rollcall@", "//postgres@", 1))
 
     assert await autovacuum.fetchval("SELECT count(*) FROM ticks") == 0
     with pytest.raises(asyncpg.InvalidCatalogNameError):
         await asyncpg.connect(unused)
     await autovacuum.close()
-    await drop_database(servers, urlsplit(used).path.removeprefix("/"))
 
 
 def test_the_page_shows_three_jobs_and_names_only_what_the_package_promises() -> None:
