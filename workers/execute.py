@@ -14,12 +14,10 @@ from redis.exceptions import RedisError
 from app.context import WorkerContext, worker_context
 from app.core import log
 from app.core.enums import COLLECTION_TASK
-from app.core.errors import BadSchedule
 from app.health.alerts.heartbeat_pings import HeartbeatPings
 from app.queue import enqueue, org_queue
 from app.runs import attempts
 from app.runs.attempts import AttemptOutcome, Leases
-from app.scheduling.policies import Policies
 from app.store.db import TRANSIENT, UNAVAILABLE
 from app.store.runs.run_rows import ClaimedRun, RunRequest, is_suspect
 from app.store.schedules import schedule_rows
@@ -137,8 +135,9 @@ async def _claim(
     if run_id:
         wanted = UUID(run_id)
     else:
-        request = await _manual_request(ctx, job, params)
-        started = await attempts.start(leases, request, worker)
+        request = _manual_request(ctx, job, params)
+        key = schedule_rows.key_of(job.name, params)
+        started = await attempts.start(leases, request, worker, key)
         if started is not None:
             return started.run_id, started
         wanted = request.run_id  # arq has delivered the job before
@@ -146,23 +145,13 @@ async def _claim(
     return wanted, await attempts.claim(leases, wanted, worker, suspects=suspects)
 
 
-async def _manual_request(ctx: dict[str, Any], job: Job, params: Mapping[str, Any]) -> RunRequest:
-    context = worker_context(ctx)
+def _manual_request(ctx: dict[str, Any], job: Job, params: Mapping[str, Any]) -> RunRequest:
+    policies = default_policies(worker_context(ctx).config)
     # An arq job delivered twice is one run; the same job id enqueued again later is another run.
     queued_at = ctx.get("enqueue_time")
     run_id = uuid5(NAMESPACE_OID, f"{ctx['job_id']} {queued_at}" if queued_at else ctx["job_id"])
-    limits = await _schedule_limits(context, schedule_rows.key_of(job.name, params))
+    limits = (policies.max_attempts, policies.timeout)
     return RunRequest(run_id, job.name, dict(params), "queue", *limits)
-
-
-async def _schedule_limits(context: WorkerContext, key: str) -> tuple[int, float]:
-    """The attempts and the timeout of a schedule; the defaults if there is none to read."""
-    state = await schedule_rows.one(context.pool, key)
-    policies = default_policies(context.config)
-    if state is not None:
-        with suppress(BadSchedule):
-            policies = Policies.from_spec(state.policies)
-    return policies.max_attempts, policies.timeout
 
 
 def _log_fields(context: WorkerContext, claimed: ClaimedRun) -> dict[str, Any]:

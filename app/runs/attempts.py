@@ -159,10 +159,13 @@ async def claim(
     )
 
 
-async def start(leases: Leases, request: RunRequest, worker: str) -> ClaimedRun | None:
-    """Create a manual run and claim it, as `claim` does; None if a run of that id exists."""
+async def start(leases: Leases, request: RunRequest, worker: str, key: str) -> ClaimedRun | None:
+    """Create a manual run and claim it, as `claim` does; None if a run of that id exists.
+
+    `key`: the schedule whose limits it has, if there is one.
+    """
     return await _claimed(
-        leases, store.start(leases.pool, request, worker, leases.clock(), leases.seconds)
+        leases, store.start(leases.pool, request, worker, leases.clock(), leases.seconds, key)
     )
 
 

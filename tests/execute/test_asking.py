@@ -99,13 +99,27 @@ async def test_a_run_put_into_the_queue_by_another_program_has_its_schedules_lim
     assert (row["timeout_seconds"], row["max_attempts"]) == (77, 5)
 
 
+@pytest.mark.parametrize(
+    "policies",
+    [
+        {"overlap": "maybe"},
+        {"max_attempts": "many", "timeout_seconds": None},
+        {"max_attempts": 101, "timeout_seconds": 604_801},
+        {"max_attempts": 10**30, "timeout_seconds": 10**400},
+        {"max_attempts": 0, "timeout_seconds": -1},
+        [5],
+    ],
+    ids=["other", "no numbers", "beyond the bounds", "large", "below the bounds", "no object"],
+)
 async def test_it_has_the_default_limits_beside_a_schedule_that_cannot_be_read(
-    house: WorkerContext,
+    house: WorkerContext, policies: object
 ) -> None:
     await edit.register(house.pool, registry.declared_schedules(house.config), house.clock())
-    await house.pool.execute('UPDATE schedules SET policies = \'{"overlap": "maybe"}\'')
+    await house.pool.execute("UPDATE schedules SET policies = $1", policies)
 
     run_id = await perform(house, params={"platforms": ["betpawa"]})
 
     row = await run_row(house.pool, run_id)
-    assert (row["status"], row["max_attempts"]) == ("success", house.config.max_attempts)
+    assert row["status"] == "success"
+    defaults = (house.config.max_attempts, house.config.job_timeout_seconds)
+    assert (row["max_attempts"], row["timeout_seconds"]) == defaults

@@ -57,7 +57,7 @@ async def test_a_run_that_is_started_at_once_is_as_one_that_was_asked_for_and_cl
     wanted = run_rows.RunRequest(uuid4(), "job", {"depth": 2}, "test", 3, 240)
     asked = await desk.again(await desk.ask())
 
-    begun = await run_rows.start(desk.pool, wanted, "w1", desk.clock(), LEASE)
+    begun = await run_rows.start(desk.pool, wanted, "w1", desk.clock(), LEASE, "other")
 
     assert begun == replace(asked, run_id=wanted.run_id, params={"depth": 2})
     assert await desk.events(wanted.run_id) == await desk.events(asked)
@@ -66,7 +66,7 @@ async def test_a_run_that_is_started_at_once_is_as_one_that_was_asked_for_and_cl
     assert {k: v for k, v in one.items() if k not in own} == {
         k: v for k, v in other.items() if k not in own
     }
-    assert await run_rows.start(desk.pool, wanted, "w2", desk.clock(), LEASE) is None
+    assert await run_rows.start(desk.pool, wanted, "w2", desk.clock(), LEASE, "other") is None
 
 
 async def test_a_renewed_lease_does_not_expire(desk: Desk) -> None:

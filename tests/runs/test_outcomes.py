@@ -185,7 +185,7 @@ async def test_a_claim_cancelled_while_postgres_answers_leaves_the_run_free(desk
 
 async def test_a_start_cancelled_while_postgres_answers_leaves_the_run_free(desk: Desk) -> None:
     wanted = RunRequest(uuid4(), "job", {}, "test", 3, 240)
-    starting = attempts.start(desk.leases(), wanted, "w1")
+    starting = attempts.start(desk.leases(), wanted, "w1", "job")
 
     await cancelled_while_postgres_answers(desk, "LOCK TABLE runs IN EXCLUSIVE MODE", starting)
 

@@ -125,13 +125,21 @@ FROM claimed c LEFT JOIN schedules s ON s.id = c.schedule_id
 """  # noqa: S608 - constant fragments
 
 # A manual run that a worker executes at once: requested and claimed. It returns what CLAIM does.
+# Its limits are those of the schedule $10, as far as they are numbers within the policies' bounds.
 START = """
-WITH started AS (
+WITH attempts AS (
+  SELECT (policies -> 'max_attempts')::int AS most FROM schedules
+  WHERE key = $10 AND policies -> 'max_attempts' BETWEEN '1' AND '100'
+), timeout AS (
+  SELECT (policies -> 'timeout_seconds')::float8 AS seconds FROM schedules
+  WHERE key = $10 AND policies -> 'timeout_seconds' BETWEEN '0.001' AND '604800'
+), started AS (
   INSERT INTO runs (execution_id, job, trigger, requested_by, params, status, attempt, losses,
                     max_attempts, timeout_seconds, lease_epoch, queued_at, stats,
                     worker, started_at, lease_expires_at)
-  VALUES ($1, $2, 'manual', $3, $4, 'running', 1, 0, $5, $6, 1, $7, '{}',
-          $8, $7, $7::timestamptz + $9::float8 * interval '1 second')
+  VALUES ($1, $2, 'manual', $3, $4, 'running', 1, 0,
+          coalesce((SELECT most FROM attempts), $5), coalesce((SELECT seconds FROM timeout), $6),
+          1, $7, '{}', $8, $7, $7::timestamptz + $9::float8 * interval '1 second')
   ON CONFLICT (execution_id) DO NOTHING
   RETURNING execution_id, job, lease_epoch, attempt, params, timeout_seconds, scheduled_for,
             trigger, started_at, requested_by, deferrals, org_id, retries
@@ -355,10 +363,14 @@ async def claim(
 
 
 async def start(
-    pool: Pool, run_request: RunRequest, worker: str, now: datetime, lease: float
+    pool: Pool, run_request: RunRequest, worker: str, now: datetime, lease: float, key: str
 ) -> ClaimedRun | None:
-    """Insert a manual run of a built-in job and claim it; None if a run of that id exists."""
-    row = await pool.fetchrow(START, *run_request.values(), now, worker, lease)
+    """Insert a manual run of a built-in job and claim it; None if a run of that id exists.
+
+    The attempts and the timeout are those of the schedule `key`; those of the request if there is
+    none that says them.
+    """
+    row = await pool.fetchrow(START, *run_request.values(), now, worker, lease, key)
     return None if row is None else ClaimedRun(*row)
 
 
