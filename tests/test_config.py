@@ -16,6 +16,7 @@ from app.core.config import Config
 from app.core.errors import BadConfig
 from app.queue.jobs import redis_pool
 from app.store.db import open_pool
+from tests.tcp_server import tcp_server
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 FIELDS = sorted(Config.model_fields)
@@ -244,12 +245,9 @@ async def tls_refuser() -> AsyncGenerator[tuple[int, list[bytes]]]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first_words.append(await reader.readexactly(8))
         writer.write(b"N")
-        writer.close()
-        await writer.wait_closed()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1], first_words
+    async with tcp_server(answer) as port:
+        yield port, first_words
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])

@@ -9,6 +9,8 @@ import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
+from tests.tcp_server import tcp_server
+
 PAGE = b'{"events": [1, 2, 3]}'
 
 
@@ -53,31 +55,16 @@ Handler = Callable[[Visit], Awaitable[None]]
 @contextlib.asynccontextmanager
 async def serving(handler: Handler) -> AsyncGenerator[str]:
     """Serve `handler` on loopback; yields the base address."""
-    tasks: set[asyncio.Task[None]] = set()
     seen = 0
 
     async def visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal seen
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            head = await reader.readuntil(b"\r\n\r\n")
-            seen += 1
-            await handler(Visit(head.decode("latin-1"), seen, writer))
-        writer.close()
+        head = await reader.readuntil(b"\r\n\r\n")
+        seen += 1
+        await handler(Visit(head.decode("latin-1"), seen, writer))
 
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(visit(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.close()
-        for task in [*tasks]:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with tcp_server(visit) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def bomb(megabytes: int) -> bytes:

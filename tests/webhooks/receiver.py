@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.tcp_server import tcp_server
+
 HANG = 0  # instead of a status: never answer
 
 
@@ -53,35 +55,26 @@ class Receiver:
         return [message for message in self.messages if message.path == path]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            first, *lines = head.strip().split("\r\n")
-            headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines)}
-            path = first.split(" ")[1]
-            body = await reader.readexactly(int(headers.get("content-length", "0")))
-            queue = self.answers.get(path, [])
-            status = queue.pop(0) if queue else self.always.get(path, 200)
-            self.messages.append(Message(path, headers, body))
-            if status == HANG:
-                await reader.read()
-            else:
-                location = "location: http://127.0.0.1:1/\r\n" if status == 302 else ""
-                answer = f"HTTP/1.1 {status} x\r\n{location}content-length: 0\r\n\r\n"
-                writer.write(answer.encode())
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        first, *lines = head.strip().split("\r\n")
+        headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines)}
+        path = first.split(" ")[1]
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        queue = self.answers.get(path, [])
+        status = queue.pop(0) if queue else self.always.get(path, 200)
+        self.messages.append(Message(path, headers, body))
+        if status == HANG:
+            await reader.read()
+        else:
+            location = "location: http://127.0.0.1:1/\r\n" if status == 302 else ""
+            answer = f"HTTP/1.1 {status} x\r\n{location}content-length: 0\r\n\r\n"
+            writer.write(answer.encode())
+            await writer.drain()
 
 
 @asynccontextmanager
 async def receiving() -> AsyncGenerator[Receiver]:
     """A receiver on a port of its own."""
     receiver = Receiver()
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
-    receiver.port = server.sockets[0].getsockname()[1]
-    try:
+    async with tcp_server(receiver.serve) as receiver.port:
         yield receiver
-    finally:
-        server.close()
