@@ -1,6 +1,7 @@
 """The command line: every command of `python -m app`."""
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -174,12 +175,19 @@ def rollcall() -> None:
     """Nothing: a group without commands of its own needs a callback."""
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    # asyncpg leaves the future of a connection that an interrupt has abandoned. What a command
+    # could not do, it says itself.
+    return not record.getMessage().startswith("Future exception was never retrieved")
+
+
 def main() -> None:
     """Run a command; what cannot be done is said in one sentence, with exit code 2.
 
     Lines are JSON if LOG_FORMAT is. An interrupt is silent, with exit code 130: the entry points
     end the process for one that comes while modules are imported, or while it exits.
     """
+    logging.getLogger("asyncio").addFilter(_is_news)
     entry_handler = signal.getsignal(signal.SIGINT)
     try:
         if callable(entry_handler):
@@ -190,7 +198,8 @@ def main() -> None:
             with contextlib.suppress(BrokenPipeError):  # its reader has seen enough
                 sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(130)
+        # At once: what it has left of tasks and connections would be reported when it is collected.
+        os._exit(130)
     except RollcallError as error:
         _fail(error)
     except OSError as error:
