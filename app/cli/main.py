@@ -175,7 +175,7 @@ def rollcall() -> None:
     """Nothing: a group without commands of its own needs a callback."""
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_not_abandoned(record: logging.LogRecord) -> bool:
     # asyncpg leaves the future of a connection that an interrupt has abandoned. What a command
     # could not do, it says itself.
     return not record.getMessage().startswith("Future exception was never retrieved")
@@ -187,7 +187,7 @@ def main() -> None:
     Lines are JSON if LOG_FORMAT is. An interrupt is silent, with exit code 130: the entry points
     end the process for one that comes while modules are imported, or while it exits.
     """
-    logging.getLogger("asyncio").addFilter(_is_news)
+    logging.getLogger("asyncio").addFilter(_is_not_abandoned)
     entry_handler = signal.getsignal(signal.SIGINT)
     try:
         if callable(entry_handler):
