@@ -200,12 +200,24 @@ TABLES = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def empty(servers: Servers) -> Iterator[str]:
-    """An empty database."""
-    name = f"upgrades_{uuid4().hex}"
-    yield asyncio.run(real.create_database(servers, name))
-    asyncio.run(real.drop_database(servers, name))
+@pytest.fixture(scope="module")
+def written(servers: Servers) -> Iterator[dict[str, str]]:
+    """A database for each revision, as its code left it: the one before, upgraded, and new rows."""
+    names: dict[str, str] = {}
+    for revision, rows in WRITTEN.items():
+        name, before = f"upgrades_{uuid4().hex}", next(reversed(names.values()), None)
+        dsn = asyncio.run(real.create_database(servers, name, template=before))
+        names[revision] = name
+        _upgrade(dsn, revision)
+        asyncio.run(executed(dsn, rows))
+    yield names
+    for name in names.values():
+        asyncio.run(real.drop_database(servers, name))
+
+
+def _upgrade(dsn: str, revision: str = "head") -> None:
+    with ThreadPoolExecutor(1) as thread:  # a loop may run in this one
+        thread.submit(migrations.upgrade, dsn, revision).result()
 
 
 async def executed(dsn: str, statements: str) -> None:
@@ -237,19 +249,17 @@ async def proved(dsn: str) -> proof.TickAccount:
 
 
 @pytest.mark.parametrize("begin", WRITTEN)
-def test_data_of_each_revision_survives_the_upgrade(empty: str, begin: str) -> None:
-    for revision, rows in WRITTEN.items():
-        if revision <= begin:
-            migrations.upgrade(empty, revision)
-            asyncio.run(executed(empty, rows))
+def test_data_of_each_revision_survives_the_upgrade(
+    servers: Servers, written: dict[str, str], begin: str
+) -> None:
+    dsn = real.database_url(servers, written[begin])
 
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(migrations.upgrade, empty).result()
+    _upgrade(dsn)
 
-    written = "".join(rows for revision, rows in WRITTEN.items() if revision <= begin)
-    counts = asyncio.run(counted(empty))
-    account = asyncio.run(proved(empty))
-    assert {t for t in TABLES if f"INSERT INTO {t} " in written} == {t for t in TABLES if counts[t]}
+    rows = "".join(rows for revision, rows in WRITTEN.items() if revision <= begin)
+    counts = asyncio.run(counted(dsn))
+    account = asyncio.run(proved(dsn))
+    assert {t for t in TABLES if f"INSERT INTO {t} " in rows} == {t for t in TABLES if counts[t]}
     assert account.consistent
     assert (account.expected, account.ran, dict(account.missed)) == (3, 1, {"scheduler_down": 2})
 
