@@ -118,13 +118,14 @@ FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[], $5
 
 # Asked for every batch of runs that is enqueued for organisations. A run counts the organisation's
 # runs that wait before it, so that one with many collections gets no more than its share.
+# `OFFSET 0`: the last duration is read once, not once for each place that it is named in.
 LAST_DURATIONS = """
 SELECT r.execution_id, last.seconds + ahead.runs * greatest(last.seconds, 1)
 FROM runs r
 CROSS JOIN LATERAL (
   SELECT coalesce((SELECT o.duration_seconds FROM runs o
                    WHERE o.org_id = r.org_id AND o.duration_seconds IS NOT NULL
-                   ORDER BY o.created_at DESC LIMIT 1), 0) AS seconds) last
+                   ORDER BY o.created_at DESC LIMIT 1), 0) AS seconds OFFSET 0) last
 CROSS JOIN LATERAL (
   SELECT count(*) AS runs FROM runs q
   WHERE q.org_id = r.org_id AND q.status IN ('queued', 'running')
